@@ -1,0 +1,234 @@
+"""A conversation's nouns: places, requests, transcripts, endpoints, usage, routes and receipts."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from bot.domain.errors import FailureKind
+from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
+from bot.domain.personas import Sampling
+
+Role = Literal["system", "user", "assistant"]
+Wire = Literal["openai", "anthropic"]
+FinishReason = Literal["stop", "length", "cancelled", "error", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where somebody speaks; choices are looked up thread first, then channel, then server."""
+
+    channel: PlaceId
+    """The channel, direct message or, for a thread, its parent channel."""
+    thread: PlaceId | None = None
+    server: PlaceId | None = None
+    is_private: bool = False
+    """A direct message or a terminal: only the asker reads it."""
+
+    @property
+    def conversation(self) -> PlaceId:
+        """The place whose turns share a history."""
+        return self.thread or self.channel
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file read into the turn: text already decoded, or an image's bytes."""
+
+    name: str
+    media_type: str
+    text: str | None = None
+    image: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message as sent to a model."""
+
+    role: Role
+    text: str
+    images: tuple[Attachment, ...] = ()
+
+
+class TurnKind(StrEnum):
+    """What a request asks for."""
+
+    NEW = "new"
+    RETRY = "retry"
+    """Answer the same user message again, as a new branch."""
+    CONTINUE = "continue"
+    """Go on with the parent turn's reply where it stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRequest:
+    """One user message, as plain values a face can make."""
+
+    user: UserId
+    user_name: str
+    place: Place
+    text: str
+    attachments: tuple[Attachment, ...] = ()
+    parent: TurnId | None = None
+    """The turn replied to; None goes on from the conversation's latest turn."""
+    kind: TurnKind = TurnKind.NEW
+    persona: PersonaName | None = None
+    """Said for this turn alone."""
+    model: ModelKey | None = None
+    """Said for this turn alone."""
+
+
+class TurnStatus(StrEnum):
+    """How a stored turn stands."""
+
+    RUNNING = "running"
+    DONE = "done"
+    PARTIAL = "partial"
+    """The reply was cut or stopped; its text so far is kept."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A stored turn; ``parent`` makes the tree."""
+
+    id: TurnId
+    parent: TurnId | None
+    user: UserId
+    user_name: str
+    place: Place
+    persona: PersonaName
+    user_text: str
+    reply_text: str
+    reasoning_text: str
+    status: TurnStatus
+    created_at_ms: int
+    """UTC milliseconds."""
+    receipt: "Receipt | None" = None
+    attachments: tuple[Attachment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where and how one request is sent, once the right to send it was granted."""
+
+    base_url: str
+    """Up to and including the version, such as ``http://10.0.0.2:1234/v1``."""
+    model: str
+    """The name put in the request: an instance identifier or a provider's model."""
+    wire: Wire = "openai"
+    token: str | None = field(default=None, repr=False)
+    source: str = ""
+    """Host or provider name, for messages and logs."""
+    is_local: bool = True
+    accepted_models: frozenset[str] = frozenset()
+    """Names the reply may give as its model; empty accepts anything (cloud aliases)."""
+    connect_s: float = 5.0
+    first_token_s: float = 900.0
+    """Longest silence before the first delta; long, because prefill of a long prompt is silent."""
+    idle_s: float = 60.0
+    """Longest silence between deltas."""
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceRequest:
+    """What is asked of an endpoint."""
+
+    messages: tuple[Message, ...]
+    sampling: Sampling = field(default_factory=Sampling)
+    user_hash: str | None = None
+    """Opaque salted hash of the asker, for providers that want one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one turn as the other side counted them; ``estimated`` when it did not."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The wait of one turn, split; float seconds."""
+
+    queue_s: float = 0.0
+    load_s: float = 0.0
+    first_token_s: float | None = None
+    """From sending the request to the first delta: prefill."""
+    generation_s: float = 0.0
+    total_s: float = 0.0
+
+    @property
+    def wait_s(self) -> float:
+        """From the question to the first word."""
+        return self.queue_s + self.load_s + (self.first_token_s or 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A host or provider able to serve one request, with why and how soon."""
+
+    model: ModelKey
+    host: HostName | None = None
+    provider: ProviderName | None = None
+    seconds: float | None = None
+    """Predicted seconds to the first token; None when nothing is known."""
+    cost_micro_usd: int | None = None
+    """Worst-case cost; None when the price is unknown, 0 for local hosts."""
+    reason: str = ""
+
+    @property
+    def where(self) -> str:
+        """Host or provider name."""
+        return str(self.host or self.provider or "?")
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A host or provider that cannot serve, and why."""
+
+    where: str
+    model: ModelKey
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The ordered candidates for one request and those rejected; what ``/why`` prints."""
+
+    candidates: tuple[Candidate, ...] = ()
+    rejected: tuple[Rejection, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One candidate that was tried and failed."""
+
+    where: str
+    model: ModelKey
+    kind: FailureKind
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a person sees at the end of a turn: who answered, where, how fast, what it cost."""
+
+    persona: PersonaName
+    model: ModelKey | None = None
+    host: HostName | None = None
+    provider: ProviderName | None = None
+    usage: Usage = field(default_factory=Usage)
+    timing: Timing = field(default_factory=Timing)
+    finish: FinishReason = "stop"
+    cost_micro_usd: int = 0
+    route: Route = field(default_factory=Route)
+    attempts: tuple[Attempt, ...] = ()
+    choice_reason: str = ""
+    """Why this persona and model: ``chosen for this channel``."""
+    notices: tuple[str, ...] = ()
+    """Said along the way: a trimmed transcript, a skipped image."""

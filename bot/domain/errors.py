@@ -1,0 +1,210 @@
+"""Everything Lantern raises on purpose, told apart by what the caller does next.
+
+``RequestRefused``: tell the asker. ``Unavailable``: try the next candidate. ``Interrupted``: keep
+the text, offer Retry. ``ConfigError``: stop the start. ``Bug``: a broken promise of our own.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+
+class FailureKind(StrEnum):
+    """Why a host or provider could not serve, one member per row of the error table."""
+
+    AUTH = "auth"
+    NO_MONEY = "no money"
+    PLAN_LIMIT = "plan limit"
+    RATE_LIMIT = "rate limit"
+    OVERLOAD = "overload"
+    SERVER = "server error"
+    CONNECT = "unreachable"
+    TIMEOUT = "timeout"
+    CUT = "cut"
+    STALL = "stall"
+    TOO_LONG = "too long"
+    BAD_REQUEST = "bad request"
+    EMPTY = "empty answer"
+    WRONG_MODEL = "wrong model"
+    GARBAGE = "garbage"
+    NOT_THERE = "not there"
+    DOES_NOT_FIT = "does not fit"
+    LOAD_FAILED = "load failed"
+    BUSY = "busy"
+    CANCELLED = "cancelled"
+
+
+class BotError(Exception):
+    """An expected failure; ``user_message`` says what happened, what was tried, what to do."""
+
+    http_status = 500
+
+    def __init__(self, user_message: str) -> None:
+        super().__init__(user_message)
+        self.user_message = user_message
+
+
+class ConfigError(BotError):
+    """Wrong settings; raised only at start and by ``check``."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)
+
+
+class RequestRefused(BotError):
+    """The asker's doing: shown to them, never retried."""
+
+    http_status = 400
+
+
+class UnknownName(RequestRefused):
+    """A model, persona or host that nobody knows; names the nearest ones."""
+
+    http_status = 404
+
+    def __init__(self, kind: str, name: str, nearest: Sequence[str]) -> None:
+        hint = f" Nearest: {', '.join(f'`{n}`' for n in nearest)}." if nearest else ""
+        super().__init__(f"There is no {kind} `{name}`.{hint}")
+        self.kind = kind
+        self.name = name
+        self.nearest = tuple(nearest)
+
+
+class NotPermitted(RequestRefused):
+    """The asker may not do this here."""
+
+    http_status = 403
+
+
+class BudgetExceeded(RequestRefused):
+    """The spending limit is reached; local hosts are never blocked by it."""
+
+    http_status = 402
+
+
+class RateLimited(RequestRefused):
+    """The asker is asking too fast."""
+
+    http_status = 429
+
+    def __init__(self, user_message: str, retry_after_s: float) -> None:
+        super().__init__(user_message)
+        self.retry_after_s = retry_after_s
+
+
+class PromptTooLong(RequestRefused):
+    """Even the last message alone does not fit the model's context window."""
+
+    http_status = 413
+
+
+class Refused(RequestRefused):
+    """The model or its provider declined to answer; never shopped around."""
+
+    http_status = 422
+
+
+class Draining(RequestRefused):
+    """Lantern is stopping and takes no new turns."""
+
+    http_status = 503
+
+
+class Unavailable(BotError):
+    """This candidate cannot serve now; the next one may."""
+
+    http_status = 503
+
+    def __init__(
+        self,
+        user_message: str,
+        kind: FailureKind,
+        *,
+        retry_after_s: float | None = None,
+        code: str | None = None,
+    ) -> None:
+        super().__init__(user_message)
+        self.kind = kind
+        self.retry_after_s = retry_after_s
+        """Seconds the other side asked us to wait, when it said so."""
+        self.code = code
+        """The other side's own error code, for the log and ``/why``."""
+
+
+class HostUnreachable(Unavailable):
+    """The host refused, hung, cut the line or answered garbage."""
+
+    def __init__(self, user_message: str, kind: FailureKind = FailureKind.CONNECT) -> None:
+        super().__init__(user_message, kind)
+
+
+class ModelNotOnHost(Unavailable):
+    """The host does not have this model on disk."""
+
+    def __init__(self, user_message: str) -> None:
+        super().__init__(user_message, FailureKind.NOT_THERE)
+
+
+class LoadFailed(Unavailable):
+    """The host tried to load the model and failed; carries the host's own reason."""
+
+    def __init__(self, user_message: str) -> None:
+        super().__init__(user_message, FailureKind.LOAD_FAILED)
+
+
+class LoadCancelled(Unavailable):
+    """Somebody pressed Cancel while the model was loading and nobody else wanted it."""
+
+    def __init__(self, user_message: str) -> None:
+        super().__init__(user_message, FailureKind.CANCELLED)
+
+
+class DoesNotFit(Unavailable):
+    """The model does not fit the host's memory beside what must stay."""
+
+    def __init__(self, user_message: str) -> None:
+        super().__init__(user_message, FailureKind.DOES_NOT_FIT)
+
+
+class QueueFull(Unavailable):
+    """Waiting here would take longer than the asker may wait."""
+
+    def __init__(self, user_message: str) -> None:
+        super().__init__(user_message, FailureKind.BUSY)
+
+
+class WrongModel(Unavailable):
+    """The reply named another model than the one asked for; nothing of it was shown."""
+
+    def __init__(self, user_message: str) -> None:
+        super().__init__(user_message, FailureKind.WRONG_MODEL)
+
+
+class ProviderUnavailable(Unavailable):
+    """A cloud provider cannot serve; ``kind`` decides retry, breaker and alert."""
+
+
+class NoCandidates(BotError):
+    """Every candidate was tried or rejected; the message lists each with its reason."""
+
+    http_status = 503
+
+
+class Interrupted(BotError):
+    """The answer broke after its first word; the text so far is kept, nothing is repeated."""
+
+    http_status = 502
+
+    def __init__(self, user_message: str, kind: FailureKind) -> None:
+        super().__init__(user_message)
+        self.kind = kind
+
+
+class StoreUnavailable(BotError):
+    """The database cannot be read or written now."""
+
+    http_status = 503
+
+
+class Bug(BotError):
+    """A broken promise of our own."""

@@ -1,0 +1,216 @@
+"""One turn as a stream of events; every face consumes the same union and matches it fully."""
+
+from dataclasses import dataclass
+
+from bot.domain.chat import Candidate, Receipt, Route, Usage
+from bot.domain.errors import BotError
+from bot.domain.ids import HostName, ModelKey, PersonaName, TurnId
+
+# --- deltas: what one endpoint sends -------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """A piece of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """A piece of the reasoning; never shown in the reply itself."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnd:
+    """The end mark came: the answer is whole."""
+
+    finish: str
+    """``stop``, ``length`` or ``refused``."""
+    usage: Usage
+    model: str
+    """The model named by the reply."""
+
+
+Delta = TextDelta | ReasoningDelta | StreamEnd
+
+# --- progress: what a host says before a lease is granted -----------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """Waiting on a host for a slot or for the load of something else."""
+
+    host: HostName
+    model: ModelKey
+    position: int
+    """1 is next."""
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evicting:
+    """Idle models leave memory to make room."""
+
+    host: HostName
+    model: ModelKey
+    evicted: tuple[ModelKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """The model is being loaded."""
+
+    host: HostName
+    model: ModelKey
+    fraction: float
+    """0.0 to 1.0, never decreasing within one load."""
+    seconds_left: float | None
+    """From this host and model's own history; None when unknown."""
+    elapsed_s: float = 0.0
+    waiters: int = 1
+
+
+Progress = Queued | Evicting | Loading
+
+# --- a turn --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The turn is stored and a persona and model were chosen."""
+
+    turn: TurnId
+    persona: PersonaName
+    model: ModelKey
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """The route was decided."""
+
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The request was sent; the model reads the prompt."""
+
+    candidate: Candidate
+    prompt_tokens: int
+    """Estimated."""
+    expected_s: float | None
+    """From measured prefill speed; None when unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class FellBack:
+    """A candidate failed before its first word; the next one is tried."""
+
+    failed: Candidate
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something the person should know that stops nothing."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The answer is whole and stored."""
+
+    turn: TurnId
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The answer was stopped by the asker or broke after its first word; its text is kept."""
+
+    turn: TurnId
+    receipt: Receipt
+    reason: str
+    by_asker: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No answer: what happened, what was tried, what to do."""
+
+    turn: TurnId | None
+    """None when the request was refused before anything was stored."""
+    error: BotError
+    receipt: Receipt | None = None
+
+
+TurnEvent = (
+    Started
+    | Routed
+    | Queued
+    | Evicting
+    | Loading
+    | Reading
+    | FellBack
+    | Notice
+    | TextDelta
+    | ReasoningDelta
+    | Finished
+    | Stopped
+    | Failed
+)
+
+# --- fleet news: for logs, the store, and later the dashboard -------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class HostLost:
+    """A host went away; said once."""
+
+    host: HostName
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostFound:
+    """A host came (back); said once."""
+
+    host: HostName
+    interface: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLoaded:
+    """An own load finished."""
+
+    host: HostName
+    model: ModelKey
+    seconds: float
+    size_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUnloaded:
+    """An instance left memory."""
+
+    host: HostName
+    model: ModelKey
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadProblem:
+    """A load failed or was cancelled."""
+
+    host: HostName
+    model: ModelKey
+    reason: str
+
+
+FleetEvent = HostLost | HostFound | ModelLoaded | ModelUnloaded | LoadProblem

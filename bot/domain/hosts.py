@@ -1,0 +1,218 @@
+"""What is known of LAN hosts: models on disk, instances in memory, and work under way."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey
+from bot.domain.personas import LoadSettings
+
+ModelKind = Literal["llm", "vlm", "embedding"]
+
+
+class Interface(StrEnum):
+    """The richest interface a host answered on, best first."""
+
+    SDK = "SDK socket"
+    REST_V1 = "/api/v1"
+    REST_V0 = "/api/v0"
+    OPENAI = "/v1"
+
+
+class HostState(StrEnum):
+    """Whether a host may serve."""
+
+    UNKNOWN = "unknown"
+    """Not probed yet."""
+    UP = "up"
+    DOWN = "down"
+    DRAINING = "draining"
+    """Up, but told by an admin to take no new turns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model on a host's disk (*available*), whether or not it is in memory."""
+
+    key: ModelKey
+    kind: ModelKind = "llm"
+    display_name: str = ""
+    size_bytes: int | None = None
+    """File size; not what it takes in memory."""
+    max_context_length: int | None = None
+    vision: bool = False
+    tool_use: bool = False
+    reasoning: bool = False
+    architecture: str = ""
+    quantization: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One loaded copy of a model (*resident*)."""
+
+    identifier: InstanceId
+    model_key: ModelKey
+    reference: InstanceRef | None = None
+    """None where the host's interface does not tell it (REST only)."""
+    context_length: int | None = None
+    parallel: int | None = None
+    """Concurrent requests it takes, when the host says so."""
+    size_bytes: int | None = None
+    kind: ModelKind = "llm"
+    own: bool = False
+    """Loaded by Lantern; False is foreign and never unloaded unless told to."""
+    pinned: bool = False
+    leases: int = 0
+    idle_since: float | None = None
+    """Monotonic seconds since when no lease holds it; None while leased."""
+    idle_ttl_s: float | None = None
+    """Seconds it may rest; None means never evicted by time."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadInFlight:
+    """A load under way on a host."""
+
+    model_key: ModelKey
+    fraction: float
+    """0.0 to 1.0, as the host reports it."""
+    started_at: float
+    """Monotonic seconds."""
+    expected_s: float | None
+    """Whole expected duration, from this host and model's own history; None when unknown."""
+    waiters: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Measured behaviour of one model on one host (exponential averages)."""
+
+    load_s: float | None = None
+    prefill_tokens_per_s: float | None = None
+    tokens_per_s: float | None = None
+    turn_s: float | None = None
+    """How long one answer holds its slot."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostSnapshot:
+    """Everything known of one host at one moment; may be stale, so it advises and never gates."""
+
+    name: HostName
+    address: str
+    """``address:port``."""
+    state: HostState = HostState.UNKNOWN
+    reason: str = ""
+    """Why it is in this state, in words for people."""
+    interface: Interface | None = None
+    version: str = ""
+    lists_only_loaded: bool | None = None
+    """True when ``/v1/models`` lists only what is in memory (JIT off); None when unknown."""
+    needs_token: bool = False
+    models: Mapping[ModelKey, Model] = field(default_factory=dict[ModelKey, Model])
+    instances: tuple[Instance, ...] = ()
+    load: LoadInFlight | None = None
+    waiting: Mapping[ModelKey, int] = field(default_factory=dict[ModelKey, int])
+    """Turns waiting for a slot or a load, by model."""
+    memory_bytes: int | None = None
+    """The memory budget for models, when configured."""
+    max_loaded: int | None = None
+    slots: int = 5
+    """Replies generated at once per instance when the host does not say."""
+    weight: float = 1.0
+    load_bytes_per_s: float | None = None
+    """Measured over all loads of this host."""
+    speeds: Mapping[ModelKey, Speed] = field(default_factory=dict[ModelKey, Speed])
+    failures: int = 0
+    """Consecutive failures; 0 when healthy."""
+
+    @property
+    def is_serving(self) -> bool:
+        """May new turns go here?"""
+        return self.state is HostState.UP
+
+
+@dataclass(frozen=True, slots=True)
+class HostConfig:
+    """One host as its owner configured it."""
+
+    name: HostName
+    address: str
+    """``address:port``, no scheme."""
+    memory_bytes: int | None = None
+    max_loaded: int | None = None
+    token: str | None = field(default=None, repr=False)
+    """LM Studio API token, ``sk-lm-xxxxxxxx:xxxxxxxxxxxxxxxxxxxx``."""
+    slots: int = 5
+    weight: float = 1.0
+    wake_mac: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSnapshot:
+    """All hosts at one moment. ``taken_at`` is monotonic seconds."""
+
+    hosts: Mapping[HostName, HostSnapshot]
+    taken_at: float
+
+    def holders(self, key: ModelKey) -> tuple[HostSnapshot, ...]:
+        """Hosts that have the model on disk or in memory, whatever their state."""
+        return tuple(
+            host
+            for host in self.hosts.values()
+            if key in host.models or any(i.model_key == key for i in host.instances)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a turn needs of a host: an instance of this model with at least this much context."""
+
+    model_key: ModelKey
+    load: LoadSettings = field(default_factory=LoadSettings)
+    min_context: int = 0
+    """Tokens the transcript and its answer need; 0 when anything will do."""
+    idle_ttl_s: float | None = 1800.0
+    """How long an instance loaded for this wish may rest; None means it is kept loaded."""
+    user: str = ""
+    """Who asks, so that users take turns; any opaque string."""
+    max_wait_s: float | None = None
+    """Longest the asker will wait for the grant; None waits for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnInstance:
+    """What must survive a restart to tell an own instance from a foreign one."""
+
+    host: HostName
+    reference: InstanceRef
+    identifier: InstanceId
+    model_key: ModelKey
+    idle_ttl_s: float | None
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRecord:
+    """One finished load, for the history that predicts the next."""
+
+    host: HostName
+    model_key: ModelKey
+    seconds: float
+    size_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedRecord:
+    """One finished answer's measured speeds on a host."""
+
+    host: HostName
+    model_key: ModelKey
+    prompt_tokens: int
+    completion_tokens: int
+    first_token_s: float
+    """From sending the request to the first delta."""
+    generation_s: float
+    """From the first delta to the last."""

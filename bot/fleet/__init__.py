@@ -1,0 +1,1 @@
+"""LAN hosts: probing, loading, leasing, evicting; never chooses which host answers a turn."""

@@ -1,0 +1,1 @@
+"""Decisions: pure functions from frozen snapshots to plans and verdicts; no clock, no input or output."""

@@ -1,0 +1,1 @@
+"""Everything kept across restarts, in SQLite; the only room that speaks SQL."""

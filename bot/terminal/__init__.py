@@ -1,0 +1,1 @@
+"""Chat in a terminal with the same slash commands as Discord."""

@@ -1,0 +1,1 @@
+"""The Discord face: reads an event, calls one thing in ``bot``, shows the result."""
