@@ -1,0 +1,108 @@
+"""Which persona and model answer here: stored choices by scope, resolved to nouns."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from bot.domain.chat import Place
+from bot.domain.errors import UnknownName
+from bot.domain.ids import AUTO, ModelKey, PersonaName, UserId
+from bot.domain.personas import Persona
+from bot.personas import PersonaShelf
+from bot.policy.choice import choose, scope_keys
+from bot.policy.names import nearest, resolve
+from bot.store.choices import ChoiceStore
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Who answers with what, and why, in words for people."""
+
+    persona: Persona
+    persona_reason: str
+    model: ModelKey
+    model_reason: str
+    is_named: bool
+    """A model was asked for by name, so the persona's alternatives do not apply."""
+
+    @property
+    def models(self) -> tuple[ModelKey, ...]:
+        """Models that may answer, in order."""
+        if self.is_named or self.model == AUTO:
+            return (self.model,)
+        return (self.model, *self.persona.alternatives)
+
+
+class Choices:
+    """Resolves choices for a turn; owns nothing, reads the store and the shelf."""
+
+    def __init__(
+        self,
+        store: ChoiceStore,
+        shelf: PersonaShelf,
+        known_models: Callable[[], Iterable[ModelKey]],
+        default_persona: PersonaName,
+    ) -> None:
+        self._store = store
+        self._shelf = shelf
+        self._known_models = known_models
+        self._default_persona = default_persona
+
+    def persona(self, name: str) -> Persona:
+        """The persona of that name, forgiving case and unique prefixes.
+
+        Raises:
+            UnknownName: nobody has it; names the nearest ones.
+        """
+        names = [str(p.name) for p in self._shelf.all()]
+        found = self._shelf.get(resolve("persona", name, names))
+        if found is None:
+            raise UnknownName("persona", name, nearest(name, names))
+        return found
+
+    def model(self, name: str) -> ModelKey:
+        """The model key meant by ``name``, or ``auto``.
+
+        Raises:
+            UnknownName: no host has it on disk; names the nearest ones.
+        """
+        if name.strip().lower() == AUTO:
+            return AUTO
+        return ModelKey(resolve("model", name, sorted(set(self._known_models()))))
+
+    async def resolve(
+        self,
+        place: Place,
+        user: UserId,
+        persona: PersonaName | None = None,
+        model: ModelKey | None = None,
+    ) -> Resolved:
+        """Who answers here; ``persona`` and ``model`` are options said for this turn alone.
+
+        Raises:
+            UnknownName: an option names nobody.
+            StoreUnavailable: the choices cannot be read.
+        """
+        who, why_who = await self._persona_of(place, user, persona)
+        keys = scope_keys(place, user)
+        option = str(self.model(model)) if model is not None else None
+        stored = await self._store.get(keys, "model")
+        picked = choose(option, stored, keys, "")
+        if not picked.value or picked.value == AUTO:
+            reason = f"{who.name}'s own model"
+            if picked.value == AUTO:
+                reason = f"auto ({picked.reason}): {reason}"
+            return Resolved(who, why_who, who.model, reason, is_named=False)
+        return Resolved(who, why_who, ModelKey(picked.value), picked.reason, is_named=True)
+
+    async def _persona_of(
+        self, place: Place, user: UserId, option: PersonaName | None
+    ) -> tuple[Persona, str]:
+        keys = scope_keys(place, user)
+        said = str(self.persona(option).name) if option is not None else None
+        stored = await self._store.get(keys, "persona")
+        picked = choose(said, stored, keys, str(self._default_persona))
+        found = self._shelf.get(picked.value)
+        if found is not None:
+            return found, picked.reason
+        fallback = self._shelf.get(str(self._default_persona)) or self._shelf.all()[0]
+        return fallback, f"{picked.value} is gone, so {fallback.name} answers"

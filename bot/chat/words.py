@@ -1,0 +1,201 @@
+"""What people read, made once for every face: progress, footers, receipts, failures, tables."""
+
+from bot.domain.chat import Attempt, Candidate, Receipt, Rejection, Timing, Turn
+from bot.domain.errors import BotError
+from bot.domain.events import Evicting, Failed, Loading, Progress, Queued, Reading, Stopped
+from bot.domain.hosts import HostSnapshot, HostState, Instance
+
+_BAR_CELLS = 16
+
+
+def seconds_text(seconds: float) -> str:
+    """A duration as people say it: ``0.4 s``, ``12 s``, ``3 min 05 s``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def bytes_text(size: int | None) -> str:
+    """A size in GB as LM Studio shows it, ``?`` when unknown."""
+    return "?" if size is None else f"{size / 1e9:.1f} GB"
+
+
+def bar(fraction: float, cells: int = _BAR_CELLS) -> str:
+    """A progress bar of ``cells`` characters."""
+    full = round(max(0.0, min(1.0, fraction)) * cells)
+    return "█" * full + "░" * (cells - full)
+
+
+def progress_line(step: Progress) -> str:
+    """One line for a turn or a load that waits."""
+    match step:
+        case Queued(host=host, model=model, position=position, seconds=seconds):
+            eta = f" · about {seconds_text(seconds)}" if seconds is not None else ""
+            return f"⏳ Waiting for `{model}` on {host}: place {position} in the queue{eta}"
+        case Evicting(host=host, model=model, evicted=evicted):
+            names = ", ".join(f"`{key}`" for key in evicted)
+            return f"📤 Making room for `{model}` on {host}: unloading {names}"
+        case Loading(host=host, model=model, fraction=fraction, seconds_left=left):
+            eta = f" · {seconds_text(left)} left" if left is not None else ""
+            return f"📦 Loading `{model}` on {host}\n`{bar(fraction)}` {fraction:.0%}{eta}"
+
+
+def reading_line(step: Reading, elapsed_s: float) -> str:
+    """One line while the model reads the prompt; the percent is from measured speed."""
+    if step.expected_s is None or step.expected_s <= 0:
+        return f"📖 {step.candidate.where} is reading {step.prompt_tokens:,} tokens …"
+    percent = min(0.99, elapsed_s / step.expected_s)
+    return f"📖 {step.candidate.where} is reading {step.prompt_tokens:,} tokens … {percent:.0%}"
+
+
+def cost_text(micro_usd: int) -> str:
+    """Money as people say it: cents below a dollar."""
+    if micro_usd >= 1_000_000:
+        return f"${micro_usd / 1_000_000:.2f}"
+    return f"{micro_usd / 10_000:.2g} ¢"
+
+
+def footer(receipt: Receipt) -> str:
+    """Who answered, where, how much, how fast; one line without markup."""
+    parts: list[str] = []
+    if receipt.model is not None:
+        parts.append(str(receipt.model))
+    if receipt.provider is not None:
+        parts.append(f"☁ {receipt.provider}")
+    elif receipt.host is not None:
+        parts.append(str(receipt.host))
+    parts.extend(_usage_parts(receipt))
+    if receipt.cost_micro_usd:
+        parts.append(cost_text(receipt.cost_micro_usd))
+    return " · ".join(parts)
+
+
+def _usage_parts(receipt: Receipt) -> list[str]:
+    parts: list[str] = []
+    usage, timing = receipt.usage, receipt.timing
+    if usage.completion_tokens:
+        about = "~" if usage.estimated else ""
+        parts.append(f"{about}{usage.completion_tokens:,} tokens")
+        if timing.generation_s > 0:
+            parts.append(f"{usage.completion_tokens / timing.generation_s:.0f} tok/s")
+    if timing.first_token_s is not None:
+        parts.append(f"{seconds_text(timing.wait_s)} to first token")
+    return parts
+
+
+def stopped_text(event: Stopped) -> str:
+    """Said under an answer that is not whole."""
+    if event.by_asker:
+        return "⏹ Stopped."
+    return f"⚠ The answer was cut: {event.reason} The text so far is kept."
+
+
+def attempts_text(attempts: tuple[Attempt, ...]) -> str:
+    """What was tried, a line each."""
+    return "\n".join(f"• {a.where} (`{a.model}`): {a.reason}" for a in attempts)
+
+
+def failure_text(event: Failed) -> str:
+    """What happened, what was tried, what to do."""
+    return f"❌ {event.error.user_message}"
+
+
+def error_text(error: BotError) -> str:
+    """An error outside a turn."""
+    return f"❌ {error.user_message}"
+
+
+def candidate_line(candidate: Candidate) -> str:
+    """One line of a route."""
+    seconds = f" ~{seconds_text(candidate.seconds)}" if candidate.seconds is not None else ""
+    mark = "☁ " if candidate.provider is not None else ""
+    return f"{mark}{candidate.where} (`{candidate.model}`){seconds}: {candidate.reason}"
+
+
+def rejection_line(rejection: Rejection) -> str:
+    """One line of what a route left out."""
+    return f"{rejection.where} (`{rejection.model}`): {rejection.reason}"
+
+
+def timing_text(timing: Timing) -> str:
+    """The wait split into its parts."""
+    parts = [
+        f"queue {seconds_text(timing.queue_s)}",
+        f"load {seconds_text(timing.load_s)}",
+    ]
+    if timing.first_token_s is not None:
+        parts.append(f"prefill {seconds_text(timing.first_token_s)}")
+    parts.append(f"generation {seconds_text(timing.generation_s)}")
+    return " · ".join(parts)
+
+
+def why_text(turn: Turn) -> str:
+    """For one reply: who answered and why, who was rejected, where the time went."""
+    receipt = turn.receipt
+    if receipt is None:
+        return "That reply is still being made."
+    lines = [f"**{receipt.persona}** · {receipt.choice_reason}"]
+    if receipt.route.reason:
+        lines.append(receipt.route.reason)
+    answered = footer(receipt)
+    lines.append(f"Answered by: {answered}" if answered else "Nobody answered.")
+    if receipt.route.candidates:
+        lines.append("Candidates, best first:")
+        lines.extend(f"• {candidate_line(c)}" for c in receipt.route.candidates)
+    if receipt.attempts:
+        lines.append("Tried and failed:")
+        lines.append(attempts_text(receipt.attempts))
+    if receipt.route.rejected:
+        lines.append("Rejected:")
+        lines.extend(f"• {rejection_line(r)}" for r in receipt.route.rejected)
+    lines.append(f"Time: {timing_text(receipt.timing)}")
+    lines.extend(f"Note: {notice}" for notice in receipt.notices)
+    return "\n".join(lines)
+
+
+def instance_line(instance: Instance, now: float) -> str:
+    """One resident model of a host."""
+    marks = ["own" if instance.own else "foreign"]
+    if instance.pinned:
+        marks.append("pinned")
+    if instance.leases:
+        marks.append(f"{instance.leases} answering")
+    elif instance.idle_since is not None:
+        marks.append(f"idle {seconds_text(max(0.0, now - instance.idle_since))}")
+    if instance.context_length is not None:
+        marks.append(f"context {instance.context_length:,}")
+    return f"`{instance.identifier}` ({', '.join(marks)})"
+
+
+def host_lines(host: HostSnapshot, now: float) -> tuple[str, ...]:
+    """One host for a status page: a head line, then what is in its memory."""
+    mark = {
+        HostState.UP: "🟢",
+        HostState.DRAINING: "🟡",
+        HostState.UNKNOWN: "⚪",
+        HostState.DOWN: "🔴",
+    }[host.state]
+    head = f"{mark} **{host.name}** {host.address} · {host.state}"
+    if host.reason and host.state is not HostState.UP:
+        head += f": {host.reason}"
+    if host.state in (HostState.UP, HostState.DRAINING):
+        head += f" · {len(host.models)} models on disk · {_memory_text(host)}"
+    lines = [head]
+    lines.extend(f"  {instance_line(instance, now)}" for instance in host.instances)
+    if host.load is not None:
+        lines.append(f"  📦 `{host.load.model_key}` loading {host.load.fraction:.0%}")
+    waiting = sum(host.waiting.values())
+    if waiting:
+        lines.append(f"  ⏳ {waiting} waiting")
+    return tuple(lines)
+
+
+def _memory_text(host: HostSnapshot) -> str:
+    sizes = [i.size_bytes for i in host.instances if i.size_bytes is not None]
+    used = f"{len(host.instances)} loaded, {bytes_text(sum(sizes))}"
+    if host.memory_bytes is None:
+        return used
+    return f"{used} of {bytes_text(host.memory_bytes)}"
