@@ -1,0 +1,170 @@
+"""Who may do what, and how much may be sent: a function passes quietly or raises in plain words."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bot.domain.errors import NotPermitted, RequestRefused
+from bot.domain.ids import PlaceId
+from bot.policy.choice import Scope
+
+MAX_TEXT_CHARS = 32_000
+MAX_ATTACHMENTS = 8
+MAX_TEXT_FILE_BYTES = 512 * 1024
+MAX_PDF_BYTES = 10 * 1024 * 1024
+MAX_IMAGE_BYTES = 10 * 1024 * 1024
+MAX_FILE_CHARS = 200_000
+"""Characters of text kept of one attachment, after decoding."""
+
+AttachmentKind = Literal["text", "pdf", "image"]
+
+_IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
+_TEXT_TYPES = frozenset({
+    "application/json", "application/xml", "application/yaml", "application/x-yaml",
+    "application/toml", "application/javascript", "application/x-sh", "application/sql",
+})  # fmt: skip
+_UNKNOWN_TYPES = frozenset({"", "application/octet-stream"})
+_MAX_BYTES = {"text": MAX_TEXT_FILE_BYTES, "pdf": MAX_PDF_BYTES, "image": MAX_IMAGE_BYTES}
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A file somebody attached, as known before it is read."""
+
+    name: str
+    media_type: str
+    size_bytes: int
+
+
+def may_switch(scope: Scope, *, is_admin: bool, is_private: bool = False) -> None:
+    """Pass when this person may choose the model or persona for that scope.
+
+    Raises:
+        NotPermitted: a choice for a channel or server by somebody who is no admin there.
+    """
+    if is_admin or is_private or scope in (Scope.ME, Scope.THREAD):
+        return
+    raise NotPermitted(
+        f"Only admins may choose for the whole {scope.value}; choose for yourself with scope `me`."
+    )
+
+
+def may_manage(act: str, *, is_admin: bool) -> None:
+    """Pass when this person may do that to the fleet: ``load models``, ``unload models``.
+
+    Raises:
+        NotPermitted: the person is no admin.
+    """
+    if not is_admin:
+        raise NotPermitted(f"Only admins may {act}.")
+
+
+def check_server(server: PlaceId | None, allowed: Collection[PlaceId]) -> None:
+    """Pass in the allowed servers, everywhere when none is listed, and in private messages.
+
+    Raises:
+        NotPermitted: another server than the listed ones.
+    """
+    if server is not None and allowed and server not in allowed:
+        raise NotPermitted("Lantern does not answer in this server; its owner has not allowed it.")
+
+
+def check_text(text: str, limit: int = MAX_TEXT_CHARS, *, has_attachments: bool = False) -> None:
+    """Pass a message that says something, is text, and is not over-long.
+
+    Raises:
+        RequestRefused: empty, binary or longer than ``limit`` characters.
+    """
+    if not text.strip() and not has_attachments:
+        raise RequestRefused("The message is empty; write something or attach a file.")
+    if len(text) > limit:
+        raise RequestRefused(
+            f"The message has {len(text):,} characters; at most {limit:,} are taken."
+        )
+    if _looks_binary(text):
+        raise RequestRefused("The message is binary data, not text; only text is taken.")
+
+
+def check_attachments(offered: Sequence[Offered]) -> tuple[AttachmentKind, ...]:
+    """What each file will be read as, before any of them is fetched.
+
+    Raises:
+        RequestRefused: too many files, or one of a kind or size that is not taken.
+    """
+    if len(offered) > MAX_ATTACHMENTS:
+        raise RequestRefused(
+            f"There are {len(offered)} attachments; at most {MAX_ATTACHMENTS} are taken."
+        )
+    return tuple(_kind_in_bounds(item) for item in offered)
+
+
+def decode_text(name: str, content: bytes) -> str:
+    """An attached text file's text, all of it or nothing.
+
+    Raises:
+        RequestRefused: the file is empty, too long or not UTF-8 text.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as err:
+        raise _binary(name) from err
+    if _looks_binary(text):
+        raise _binary(name)
+    return check_file_text(name, text)
+
+
+def check_file_text(name: str, text: str) -> str:
+    """The text read from a file, when there is some and not too much.
+
+    Raises:
+        RequestRefused: no text at all, or more than ``MAX_FILE_CHARS`` characters.
+    """
+    if not text.strip():
+        raise RequestRefused(f"`{name}` has no text in it.")
+    if len(text) > MAX_FILE_CHARS:
+        raise RequestRefused(
+            f"`{name}` has {len(text):,} characters; at most {MAX_FILE_CHARS:,} are taken."
+        )
+    return text
+
+
+def _kind_in_bounds(offered: Offered) -> AttachmentKind:
+    kind = _kind(offered)
+    limit = _MAX_BYTES[kind]
+    if offered.size_bytes > limit:
+        raise RequestRefused(
+            f"`{offered.name}` is {_size(offered.size_bytes)}; "
+            f"{'text files' if kind == 'text' else kind + ' files'} up to {_size(limit)} are taken."
+        )
+    return kind
+
+
+def _kind(offered: Offered) -> AttachmentKind:
+    media_type = offered.media_type.split(";", 1)[0].strip().lower()
+    if media_type in _IMAGE_TYPES:
+        return "image"
+    if media_type == "application/pdf":
+        return "pdf"
+    if media_type.startswith("text/") or media_type in _TEXT_TYPES or media_type in _UNKNOWN_TYPES:
+        # An unknown type is read as text, and refused as binary when it is none.
+        return "text"
+    raise RequestRefused(
+        f"`{offered.name}` ({media_type}) cannot be read; "
+        "text files, PDFs and PNG, JPEG, WebP or GIF images are taken."
+    )
+
+
+def _looks_binary(text: str) -> bool:
+    """NUL never stands in text; a few stray control characters may."""
+    control = sum(1 for char in text if char < " " and char not in "\t\n\r\f\v\x1b")
+    return "\0" in text or control * 20 > len(text)
+
+
+def _binary(name: str) -> RequestRefused:
+    return RequestRefused(f"`{name}` is a binary file; only UTF-8 text files are read.")
+
+
+def _size(size_bytes: int) -> str:
+    if size_bytes >= 1024 * 1024:
+        return f"{size_bytes / (1024 * 1024):.1f} MB"
+    return f"{max(1, round(size_bytes / 1024))} kB"

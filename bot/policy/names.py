@@ -1,0 +1,59 @@
+"""Which known name a person meant by what they typed."""
+
+from collections.abc import Callable, Iterable
+from difflib import SequenceMatcher
+
+from bot.domain.errors import UnknownName
+
+SIMILAR_ENOUGH = 0.5
+"""Share of matching characters from which a name is worth naming as the nearest."""
+
+
+def resolve(kind: str, name: str, known: Iterable[str]) -> str:
+    """The known name meant: exact, else but for case, else its only last part, ending or beginning.
+
+    Raises:
+        UnknownName: nothing known, or more than one thing, is meant; names the nearest ones.
+    """
+    names = tuple(dict.fromkeys(known))
+    typed = name.strip()
+    if typed in names:
+        return typed
+    meant = _meant(typed.casefold(), names) if typed else ()
+    if len(meant) == 1:
+        return meant[0]
+    raise UnknownName(kind, typed, meant[:3] or nearest(typed, names))
+
+
+def nearest(name: str, known: Iterable[str], limit: int = 3) -> tuple[str, ...]:
+    """Known names most like the typed one, best first; those containing it come before others."""
+    typed = name.strip().casefold()
+    scored = ((_likeness(typed, other.casefold()), other) for other in dict.fromkeys(known))
+    alike = sorted((-score, other) for score, other in scored if score >= SIMILAR_ENOUGH)
+    return tuple(other for _, other in alike[:limit])
+
+
+def _meant(typed: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names matching by the strictest rule that matches any."""
+    rules: tuple[Callable[[str], bool], ...] = (
+        lambda known: known == typed,
+        lambda known: known.rsplit("/", 1)[-1] == typed,
+        lambda known: known.endswith(typed),
+        lambda known: known.startswith(typed) or known.rsplit("/", 1)[-1].startswith(typed),
+    )
+    for rule in rules:
+        if found := tuple(sorted(known for known in names if rule(known.casefold()))):
+            return found
+    return ()
+
+
+def _likeness(typed: str, known: str) -> float:
+    """0.0 to 2.0; a name containing what was typed scores above 1."""
+    if not typed:
+        return 0.0
+    matcher = SequenceMatcher(None, typed, known, autojunk=False)
+    whole = matcher.ratio()
+    if typed in known:
+        return 1.0 + whole
+    last = SequenceMatcher(None, typed, known.rsplit("/", 1)[-1], autojunk=False).ratio()
+    return max(whole, last)
