@@ -1,0 +1,92 @@
+"""What was typed, as a value: a message or one of the slash commands Discord has too."""
+
+import shlex
+from dataclasses import dataclass
+
+from bot.domain.errors import RequestRefused
+from bot.policy.names import nearest
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One line of input. ``name`` is ``chat`` for a plain message."""
+
+    name: str
+    words: tuple[str, ...] = ()
+    """Positional words."""
+    options: tuple[tuple[str, str], ...] = ()
+    """``--persona sage`` and ``persona:sage`` alike."""
+
+    def option(self, name: str) -> str | None:
+        """The value of an option, or None."""
+        return dict(self.options).get(name)
+
+    def word(self, index: int) -> str | None:
+        """A positional word, or None."""
+        return self.words[index] if index < len(self.words) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How a slash command is written, for help and for errors."""
+
+    name: str
+    form: str
+    does: str
+    options: tuple[str, ...] = ()
+
+
+COMMANDS: tuple[Usage, ...] = (
+    Usage("chat", "/chat MESSAGE [persona:P] [model:M]", "a turn", ("persona", "model")),
+    Usage("model", "/model [NAME|auto] [scope:me|channel]", "what answers, or switch", ("scope",)),
+    Usage("persona", "/persona [NAME] [scope:me|channel]", "who answers, or switch", ("scope",)),
+    Usage("personas", "/personas", "list the personas"),
+    Usage("fleet", "/fleet status|models|load MODEL|unload MODEL [host:H]", "hosts", ("host",)),
+    Usage("retry", "/retry", "answer the last message again"),
+    Usage("continue", "/continue", "go on with the last reply"),
+    Usage("reset", "/reset", "a fresh conversation"),
+    Usage("stop", "/stop", "stop the running reply (or press Ctrl-C)"),
+    Usage("why", "/why", "why the last reply was made as it was"),
+    Usage("help", "/help", "this list"),
+    Usage("quit", "/quit", "leave"),
+)
+
+
+def parse(line: str, extra: tuple[str, ...] = ()) -> Command | None:
+    """The command in a line; None for a blank one. ``extra`` names further commands.
+
+    Raises:
+        RequestRefused: an unknown command or option, or a quote left open.
+    """
+    text = line.strip()
+    if not text:
+        return None
+    if not text.startswith("/"):
+        return Command("chat", (text,))
+    name, _, rest = text[1:].partition(" ")
+    name = {"exit": "quit", "new": "reset", "clear": "reset"}.get(name.lower(), name.lower())
+    known = tuple(usage.name for usage in COMMANDS) + extra
+    if name not in known:
+        near = ", ".join(f"/{n}" for n in nearest(name, known)) or "/help"
+        raise RequestRefused(f"There is no command `/{name}`. Nearest: {near}.")
+    allowed = next((usage.options for usage in COMMANDS if usage.name == name), ())
+    return _arguments(name, rest, allowed)
+
+
+def _arguments(name: str, rest: str, allowed: tuple[str, ...]) -> Command:
+    try:
+        # An apostrophe in a message is no quote; in a command's words a quote holds a name.
+        pieces = rest.split() if name == "chat" else shlex.split(rest)
+    except ValueError as error:
+        raise RequestRefused(f"A quote is left open in `/{name} {rest}`.") from error
+    words: list[str] = []
+    options: list[tuple[str, str]] = []
+    for piece in pieces:
+        key, colon, value = piece.partition(":")
+        if colon and value and key in allowed:
+            options.append((key, value))
+        else:
+            words.append(piece)
+    if name == "chat":
+        words = [" ".join(words)] if words else []
+    return Command(name, tuple(words), tuple(options))

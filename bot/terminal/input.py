@@ -1,0 +1,68 @@
+"""Lines from a keyboard or from a script, one way for both."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Protocol, TextIO
+
+
+class Input(Protocol):
+    """Where lines come from."""
+
+    is_interactive: bool
+
+    def lines(self) -> AsyncIterator[str]:
+        """Every line until the end of input."""
+        ...
+
+
+class ScriptInput:
+    """Lines of a pipe or file; echoed by the session so that the output reads as a dialogue."""
+
+    is_interactive = False
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    async def lines(self) -> AsyncIterator[str]:
+        """Every line until the end of the stream."""
+        while line := await asyncio.to_thread(self._stream.readline):
+            yield line.rstrip("\r\n")
+
+
+class KeyboardInput:
+    """A prompt with history and completion; Ctrl-D ends, Ctrl-C clears the line."""
+
+    is_interactive = True
+
+    def __init__(self, prompt: str, complete: Callable[[str], Iterable[str]]) -> None:
+        self._prompt = prompt
+        self._complete = complete
+
+    async def lines(self) -> AsyncIterator[str]:
+        """Every line typed."""
+        # Imported on first use: a script or a server never pays for it.
+        from prompt_toolkit import PromptSession
+        from prompt_toolkit.history import InMemoryHistory
+
+        from bot.terminal.completion import SlashCompleter
+
+        session: PromptSession[str] = PromptSession(
+            history=InMemoryHistory(),
+            completer=SlashCompleter(self._complete),
+            complete_while_typing=True,
+        )
+        while True:
+            try:
+                yield await session.prompt_async(self._prompt)
+            except KeyboardInterrupt:
+                continue
+            except EOFError:
+                return
+
+
+def open_input(prompt: str, complete: Callable[[str], Iterable[str]]) -> Input:
+    """The keyboard when there is one, else standard input as a script."""
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        return KeyboardInput(prompt, complete)
+    return ScriptInput(sys.stdin)

@@ -1,0 +1,288 @@
+"""The terminal chat: reads a line, does one thing, shows the result."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+
+from bot.chat.acts import FleetActs
+from bot.chat.board import Board
+from bot.chat.switch import Explanation, Switch
+from bot.chat.turns import Turns
+from bot.chat.words import (
+    candidate_line,
+    error_text,
+    failure_text,
+    footer,
+    host_lines,
+    rejection_line,
+    stopped_text,
+    why_text,
+)
+from bot.domain.chat import Place, TurnKind, TurnRequest
+from bot.domain.errors import BotError, RequestRefused
+from bot.domain.events import (
+    Evicting,
+    Failed,
+    FellBack,
+    Finished,
+    Loading,
+    Notice,
+    Progress,
+    Queued,
+    Reading,
+    ReasoningDelta,
+    Routed,
+    Started,
+    Stopped,
+    TextDelta,
+    TurnEvent,
+)
+from bot.domain.ids import ModelKey, PersonaName, PlaceId, TurnId, UserId
+from bot.policy.choice import Scope
+from bot.terminal.commands import COMMANDS, Command, parse
+from bot.terminal.input import Input
+from bot.terminal.screen import Screen, Steps
+
+USER = UserId("terminal:you")
+PLACE = Place(channel=PlaceId("terminal"), is_private=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """A command only this chat has, such as the demo's own."""
+
+    form: str
+    does: str
+    run: Callable[[tuple[str, ...]], Awaitable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """What the session talks to."""
+
+    turns: Turns
+    switch: Switch
+    board: Board
+    acts: FleetActs
+    extras: Mapping[str, Extra] = field(default_factory=dict[str, Extra])
+
+
+class Session:
+    """One chat from first line to last."""
+
+    def __init__(self, doors: Doors, screen: Screen, source: Input) -> None:
+        self._doors = doors
+        self._screen = screen
+        self._input = source
+        self._last: TurnId | None = None
+        self._failures = 0
+
+    async def run(self) -> int:
+        """Reads until the end of input or ``/quit``; gives how many commands failed."""
+        async for line in self._input.lines():
+            if not self._input.is_interactive and line.strip():
+                self._screen.line(f"> {line}", "bold")
+            try:
+                command = parse(line, tuple(self._doors.extras))
+                if command is None:
+                    continue
+                if command.name == "quit":
+                    break
+                await self._do(command)
+            except BotError as error:
+                self._failures += 1
+                self._screen.error(error_text(error))
+        return self._failures
+
+    def interrupt(self) -> bool:
+        """Stops the running reply (Ctrl-C); False when nothing was running."""
+        return self._doors.turns.stop(PLACE.conversation) > 0
+
+    def complete(self, typed: str) -> Iterable[str]:
+        """Whole lines that could follow what was typed."""
+        return complete(self._doors.board, tuple(self._doors.extras), typed)
+
+    async def _do(self, command: Command) -> None:
+        match command.name:
+            case "chat":
+                await self._chat(command)
+            case "model":
+                await self._model(command)
+            case "persona":
+                await self._persona(command)
+            case "fleet":
+                await self._fleet(command)
+            case _:
+                await self._small(command)
+
+    async def _small(self, command: Command) -> None:
+        match command.name:
+            case "personas":
+                for persona in self._doors.board.personas(limit=1000):
+                    self._screen.markdown(f"**{persona.name}** {persona.description}")
+            case "retry":
+                await self._again(TurnKind.RETRY)
+            case "continue":
+                await self._again(TurnKind.CONTINUE)
+            case "reset":
+                await self._doors.turns.reset(PLACE.conversation)
+                self._screen.dim("A fresh conversation.")
+            case "stop":
+                stopped = self.interrupt()
+                self._screen.dim("Stopped." if stopped else "Nothing is running.")
+            case "why":
+                turn = await self._doors.turns.last(PLACE.conversation)
+                self._screen.markdown(why_text(turn) if turn else "Nothing was asked here yet.")
+            case "help":
+                self._help()
+            case _:
+                extra = self._doors.extras[command.name]
+                self._screen.line(await extra.run(command.words))
+
+    def _help(self) -> None:
+        for usage in COMMANDS:
+            self._screen.line(f"{usage.form:<56} {usage.does}")
+        for extra in self._doors.extras.values():
+            self._screen.line(f"{extra.form:<56} {extra.does}")
+
+    # --- turns -----------------------------------------------------------------------------
+
+    async def _chat(self, command: Command) -> None:
+        persona, model = command.option("persona"), command.option("model")
+        await self._turn(
+            TurnRequest(
+                user=USER,
+                user_name="you",
+                place=PLACE,
+                text=command.word(0) or "",
+                persona=PersonaName(persona) if persona else None,
+                model=ModelKey(model) if model else None,
+            )
+        )
+
+    async def _again(self, kind: TurnKind) -> None:
+        turn = await self._doors.turns.last(PLACE.conversation)
+        if turn is None:
+            raise RequestRefused("Nothing was asked here yet.")
+        await self._turn(
+            TurnRequest(user=USER, user_name="you", place=PLACE, text="", parent=turn.id, kind=kind)
+        )
+
+    async def _turn(self, request: TurnRequest) -> None:
+        async with self._doors.turns.open(request) as events:
+            with self._screen.steps() as steps:
+                async for event in events:
+                    self._show(event, steps)
+
+    def _show(self, event: TurnEvent, steps: Steps) -> None:
+        match event:
+            case Queued() | Evicting() | Loading():
+                steps.show(event)
+            case TextDelta(text=text):
+                steps.close()
+                self._screen.piece(text)
+            case FellBack(failed=failed, reason=reason):
+                steps.close()
+                self._screen.dim(f"↪ {failed.where} could not answer: {reason}")
+            case Notice(text=text):
+                steps.close()
+                self._screen.dim(f"ℹ {text}")
+            case Finished(receipt=receipt):
+                self._screen.line()
+                self._screen.dim(f"-# {footer(receipt)}")
+            case Stopped():
+                self._screen.line()
+                self._screen.line(stopped_text(event), "yellow")
+            case Failed():
+                self._failures += 1
+                steps.close()
+                self._screen.error(failure_text(event))
+            case Started() | Routed() | Reading() | ReasoningDelta():
+                pass
+
+    # --- switching -------------------------------------------------------------------------
+
+    async def _model(self, command: Command) -> None:
+        name = command.word(0)
+        if name is None:
+            self._explain(await self._doors.switch.explain(PLACE, USER))
+            return
+        model = await self._doors.switch.set_model(
+            PLACE, USER, _scope(command), name, is_admin=True
+        )
+        self._screen.markdown(f"Model here: `{model}`")
+        await self._wait(self._doors.switch.warm(PLACE, USER, model=model))
+
+    async def _persona(self, command: Command) -> None:
+        name = command.word(0)
+        if name is None:
+            self._explain(await self._doors.switch.explain(PLACE, USER))
+            return
+        persona = await self._doors.switch.set_persona(
+            PLACE, USER, _scope(command), name, is_admin=True
+        )
+        self._screen.markdown(f"**{persona.name}** answers here. {persona.greeting}")
+        await self._wait(self._doors.switch.warm(PLACE, USER, persona=persona.name))
+
+    def _explain(self, said: Explanation) -> None:
+        self._screen.markdown(f"Persona **{said.persona.name}**: {said.persona_reason}")
+        self._screen.markdown(f"Model `{said.model}`: {said.model_reason}")
+        for candidate in said.route.candidates:
+            self._screen.markdown(f"• {candidate_line(candidate)}")
+        for rejection in said.route.rejected:
+            self._screen.markdown(f"✗ {rejection_line(rejection)}")
+
+    async def _wait(self, warming: AbstractAsyncContextManager[AsyncIterator[Progress]]) -> None:
+        async with warming as progress:
+            with self._screen.steps() as steps:
+                async for step in progress:
+                    steps.show(step)
+        self._screen.dim("Ready.")
+
+    # --- fleet -----------------------------------------------------------------------------
+
+    async def _fleet(self, command: Command) -> None:
+        verb, model = command.word(0) or "status", command.word(1)
+        host = command.option("host")
+        if verb == "status":
+            now = asyncio.get_running_loop().time()
+            for snapshot in self._doors.board.hosts(host or ""):
+                self._screen.markdown("\n".join(host_lines(snapshot, now)))
+        elif verb == "models":
+            for option in self._doors.board.models(model or "", limit=1000)[0 if model else 1 :]:
+                self._screen.markdown(f"`{option.key}` {option.mark}")
+        elif verb in ("load", "unload") and model is None:
+            raise RequestRefused(f"Say which model: `/fleet {verb} MODEL [host:HOST]`.")
+        elif verb == "load" and model is not None:
+            await self._wait(self._doors.acts.load(host, model))
+        elif verb == "unload" and model is not None:
+            self._screen.markdown(await self._doors.acts.unload(host, model))
+        else:
+            raise RequestRefused(f"`/fleet` knows status, models, load and unload, not `{verb}`.")
+
+
+def _scope(command: Command) -> Scope:
+    said = command.option("scope") or Scope.ME.value
+    try:
+        return Scope(said)
+    except ValueError as error:
+        raise RequestRefused(f"A scope is `me`, `channel` or `server`, not `{said}`.") from error
+
+
+def complete(board: Board, extras: tuple[str, ...], typed: str) -> Iterable[str]:
+    """Whole lines that could follow ``typed``, a slash command so far."""
+    name, space, rest = typed[1:].partition(" ")
+    if not space:
+        names = [usage.name for usage in COMMANDS] + list(extras)
+        return [f"/{known}" for known in names if known.startswith(name)]
+    if name == "model":
+        return [f"/model {option.key}" for option in board.models(rest)]
+    if name == "persona":
+        return [f"/persona {persona.name}" for persona in board.personas(rest)]
+    if name == "fleet" and " " in rest:
+        verb, _, model = rest.partition(" ")
+        return [f"/fleet {verb} {option.key}" for option in board.models(model)[1:]]
+    if name == "fleet":
+        return [f"/fleet {verb}" for verb in ("status", "models", "load", "unload")]
+    return []
