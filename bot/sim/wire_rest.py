@@ -1,0 +1,75 @@
+"""What all REST paths of a simulated host share: bodies in, bodies and errors out, streams."""
+
+import json
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from bot.sim.engine import Engine
+from bot.sim.errors import BadRequest, ModelNotOnDisk, NoModelsLoaded, SimError
+from bot.sim.wire_json import JsonObject, parse_object
+
+ENGINE = web.AppKey("engine", Engine)
+
+SSE_HEADERS = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-cache",
+    "Connection": "keep-alive",
+}
+
+
+async def read_body(request: web.Request) -> JsonObject:
+    """Return the JSON object of a request.
+
+    Raises:
+        BadRequest: it is not a JSON object.
+    """
+    body = parse_object(await request.read())
+    if body is None:
+        raise BadRequest("Unexpected token in JSON: the body must be a JSON object.")
+    return body
+
+
+def openai_error(error: SimError) -> JsonObject:
+    """Return the error body of the OpenAI-shaped paths."""
+    if isinstance(error, BadRequest) or error.http_status == 400:
+        return {"error": error.cause}
+    message = error.cause
+    if not isinstance(error, NoModelsLoaded | ModelNotOnDisk):
+        message = f"Failed to load model. Error: {error.cause}"
+    return {
+        "error": {
+            "message": message,
+            "type": "invalid_request_error",
+            "param": "model",
+            "code": error.rest_code,
+        }
+    }
+
+
+def native_error(error: SimError) -> JsonObject:
+    """Return the error body of `/api/v1`."""
+    return {
+        "error": {
+            "type": "invalid_request" if error.http_status < 500 else "internal_error",
+            "message": error.cause,
+            "code": error.rest_code,
+        }
+    }
+
+
+def answer(body: Mapping[str, object], status: int = 200) -> web.Response:
+    """Return a JSON response."""
+    return web.json_response(body, status=status)
+
+
+def sse(body: Mapping[str, object], event: str | None = None) -> bytes:
+    """Return one server-sent event."""
+    head = "" if event is None else f"event: {event}\n"
+    return f"{head}data: {json.dumps(body)}\n\n".encode()
+
+
+def cut(request: web.Request) -> None:
+    """Break the connection of a request off at once."""
+    if request.transport is not None:
+        request.transport.abort()
