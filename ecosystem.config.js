@@ -1,0 +1,32 @@
+// PM2: `pm2 start ecosystem.config.js`. Secrets stay in .env (mode 0600), never here:
+// PM2 keeps this file's env in clear in its dump.
+const path = require("path");
+const home = __dirname;
+const bin = process.platform === "win32" ? "Scripts/python.exe" : "bin/python";
+
+module.exports = {
+  apps: [
+    {
+      name: "lantern",
+      cwd: home,
+      // The interpreter is the program: fork mode, `python -u -m bot run`.
+      interpreter: "none",
+      script: process.env.LANTERN_PYTHON || path.join(home, ".venv", bin),
+      args: "-u -m bot run",
+      instances: 1,
+      exec_mode: "fork",
+      autorestart: true,
+      // Ready is said after the login to Discord.
+      wait_ready: true,
+      listen_timeout: 30000,
+      // SIGINT starts the drain (15 s at most); SIGKILL only after it.
+      kill_timeout: 20000,
+      exp_backoff_restart_delay: 200,
+      // 0: stopped on purpose. 78: wrong configuration or another instance; restarting cannot help.
+      stop_exit_codes: [0, 78],
+      max_memory_restart: "400M",
+      merge_logs: true,
+      time: true,
+    },
+  ],
+};
