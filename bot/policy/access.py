@@ -36,7 +36,7 @@ class Offered:
     size_bytes: int
 
 
-def may_switch(scope: Scope, *, is_admin: bool, is_private: bool = False) -> None:
+def check_may_switch(scope: Scope, *, is_admin: bool, is_private: bool = False) -> None:
     """Pass when this person may choose the model or persona for that scope.
 
     Raises:
@@ -49,7 +49,7 @@ def may_switch(scope: Scope, *, is_admin: bool, is_private: bool = False) -> Non
     )
 
 
-def may_manage(act: str, *, is_admin: bool) -> None:
+def check_may_manage(act: str, *, is_admin: bool) -> None:
     """Pass when this person may do that to the fleet: ``load models``, ``unload models``.
 
     Raises:

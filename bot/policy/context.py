@@ -17,7 +17,7 @@ MESSAGE_TOKENS = 8
 IMAGE_TOKENS = 1200
 """One image, at the upper end of what common vision models make of it."""
 
-CONTINUE_PROMPT = (
+CONTINUE_TEXT = (
     "Go on exactly where your last message stopped. "
     "Do not repeat any of it, do not greet, do not comment on the break."
 )
@@ -40,7 +40,7 @@ class Fitted:
 
     messages: tuple[Message, ...]
     dropped: int
-    """Oldest turns left out."""
+    """Oldest messages left out, always whole turns."""
     prompt_tokens: int
     """Estimated."""
 
@@ -102,14 +102,14 @@ def fit_transcript(messages: Sequence[Message], window: int | None, reserve: int
     kept_turns = _must_stay(turns)
     sizes = [sum(map(message_tokens, turn)) for turn in turns]
     total = sum(map(message_tokens, head)) + sum(sizes)
-    dropped = 0
+    gone = 0
     while window is not None and total + reserve > window:
-        if dropped == len(turns) - kept_turns:
+        if gone == len(turns) - kept_turns:
             raise PromptTooLong(_too_long(total, window, reserve))
-        total -= sizes[dropped]
-        dropped += 1
-    rest = [message for turn in turns[dropped:] for message in turn]
-    return Fitted((*head, *rest), dropped, total)
+        total -= sizes[gone]
+        gone += 1
+    rest = [message for turn in turns[gone:] for message in turn]
+    return Fitted((*head, *rest), len(messages) - len(head) - len(rest), total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +141,9 @@ def _said(turn: Turn) -> _Said:
 
 
 def _user_message(said: _Said, *, is_named: bool) -> Message:
-    """A person's message; one without any content asks to go on, as a continuation is stored."""
-    if not said.text.strip() and not said.attachments:
-        return Message("user", CONTINUE_PROMPT)
+    """A person's message; one without content, or our own asking to go on, is nobody's words."""
+    if said.text.strip() in ("", CONTINUE_TEXT) and not said.attachments:
+        return Message("user", CONTINUE_TEXT)
     text = defuse(said.text)
     if is_named:
         name = " ".join(defuse(said.user_name).split())
@@ -175,7 +175,7 @@ def _by_turn(messages: Sequence[Message]) -> tuple[list[Message], list[list[Mess
 
 def _must_stay(turns: Sequence[Iterable[Message]]) -> int:
     """How many of the last turns may not be dropped."""
-    is_continuation = bool(turns) and any(m.text == CONTINUE_PROMPT for m in turns[-1])
+    is_continuation = bool(turns) and any(m.text == CONTINUE_TEXT for m in turns[-1])
     return min(len(turns), 2 if is_continuation else 1)
 
 

@@ -1,0 +1,294 @@
+"""How soon one host could say the first word of an answer, in predicted seconds, and why."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Literal
+
+from bot.domain.chat import Rejection
+from bot.domain.hosts import HostSnapshot, HostState, Instance, LoadInFlight, Model, Speed
+from bot.domain.ids import HostName, InstanceId, ModelKey, ProviderName
+from bot.domain.personas import LoadSettings
+from bot.policy.eviction import NoRoom, RoomPlan, plan_room
+from bot.policy.memory import estimate_bytes, fit_load, with_sizes
+
+Strategy = Literal["prefer_local", "prefer_cloud", "cost_optimized", "quality_optimized"]
+
+LOAD_BYTES_PER_S = 1.2e9
+"""Assumed until a host was measured; LM Studio's own example loads 12 GB in 9.1 s."""
+LOAD_S = 20.0
+"""Assumed where not even the size is known."""
+EVICT_S = 1.0
+"""Assumed for each unload."""
+PREFILL_TOKENS_PER_S = 500.0
+"""Assumed until measured."""
+TURN_S = 15.0
+"""How long one answer is assumed to hold its slot until measured."""
+SHARED_PREFILL = 0.5
+"""Assumed: each answer running beside slows reading by half its own time."""
+STICKY_PREFILL = 0.15
+"""Part of the prompt still to be read where the host holds the prefix: the newest messages."""
+PROGRESS_TO_TRUST = 0.1
+"""From here on a load's own progress predicts its end better than history does."""
+
+_STATE_WORDS = {
+    HostState.UNKNOWN: "not probed yet",
+    HostState.DOWN: "away",
+    HostState.DRAINING: "draining: takes no new turns",
+}
+_NOTHING_MEASURED = Speed()
+
+
+@dataclass(frozen=True, slots=True)
+class RouteAsk:
+    """What one request needs of a host or provider."""
+
+    models: tuple[ModelKey, ...]
+    """In order of preference; ``AUTO`` stands for any."""
+    min_context: int = 0
+    """Tokens of transcript and answer together; 0 when anything will do."""
+    prompt_tokens: int = 0
+    needs_vision: bool = False
+    sticky_host: HostName | None = None
+    """The host that served the conversation last and may hold its prefix."""
+    max_wait_s: float | None = None
+    """A longer predicted wait counts as "cannot serve" where a provider may step in."""
+    local_only: bool = False
+    cloud: tuple[ProviderName, ...] = ()
+    """Providers that may be used, in order."""
+    strategy: Strategy = "prefer_local"
+    order: tuple[str, ...] | None = None
+    """A request type's own order of provider names and ``local``; overrides the strategy."""
+    load: LoadSettings = field(default_factory=LoadSettings)
+    embeddings: bool = False
+    """Only embedding models serve; otherwise they never do."""
+
+
+class Standing(IntEnum):
+    """How a model stands on a host, best first."""
+
+    IDLE = 0
+    BUSY = 1
+    COLD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Predicted seconds to the first token on one host, split into what they are spent on."""
+
+    queue_s: float
+    load_s: float
+    """Loading, with evictions before it; 0 when resident."""
+    prefill_s: float
+    reason: str
+    standing: Standing
+    evicts: tuple[Instance, ...] = ()
+    """What must leave memory first."""
+
+    @property
+    def seconds(self) -> float:
+        """From now to the first token."""
+        return self.queue_s + self.load_s + self.prefill_s
+
+
+def predict_seconds(
+    host: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float
+) -> Prediction | Rejection:
+    """When this host could answer with this model, or why it cannot.
+
+    Resident: the wait for a slot and reading the prompt. Cold: also the loads before, room being
+    made, and the load itself.
+    """
+    if not host.is_serving:
+        return Rejection(host.name, key, _state_words(host))
+    model = known_model(host, key)
+    if model is None:
+        return Rejection(host.name, key, "not on this host")
+    if unfit := _unfit(model, ask):
+        return Rejection(host.name, key, unfit)
+    copies = [instance for instance in host.instances if instance.model_key == key]
+    usable = [instance for instance in copies if _holds(instance, ask.min_context)]
+    if usable:
+        return _resident(host, key, usable, ask)
+    if model.max_context_length is not None and model.max_context_length < ask.min_context:
+        window = f"its context window of {model.max_context_length:,} tokens is too small"
+        return Rejection(host.name, key, f"{window}; {ask.min_context:,} are needed")
+    if host.load is not None and host.load.model_key == key:
+        return _joining(host, model, host.load, ask, now)
+    return _cold(host, model, copies, ask, now)
+
+
+def predict_load_s(host: HostSnapshot, model: Model) -> tuple[float, str]:
+    """Seconds one load takes, and what that rests on."""
+    measured = _speed(host, model.key).load_s
+    if measured is not None:
+        return measured, "measured"
+    if model.size_bytes is None:
+        return LOAD_S, "a guess"
+    if host.load_bytes_per_s:
+        return model.size_bytes / host.load_bytes_per_s, "by size"
+    return model.size_bytes / LOAD_BYTES_PER_S, "a guess by size"
+
+
+def known_model(host: HostSnapshot, key: ModelKey) -> Model | None:
+    """The model as this host knows it, be it only as somebody's instance in memory."""
+    if (model := host.models.get(key)) is not None:
+        return model
+    for instance in host.instances:
+        if instance.model_key == key:
+            return Model(key, instance.kind, size_bytes=instance.size_bytes)
+    return None
+
+
+def remaining_s(load: LoadInFlight, guess_s: float, now: float) -> float:
+    """Seconds until a load under way is done, from its progress, else from the expectation."""
+    elapsed = max(0.0, now - load.started_at)
+    if load.fraction >= PROGRESS_TO_TRUST:
+        return elapsed * (1.0 - load.fraction) / load.fraction
+    expected = guess_s if load.expected_s is None else load.expected_s
+    # Overdue without progress: it is not done yet, so never predict "now".
+    return max(1.0, expected - elapsed)
+
+
+def _resident(
+    host: HostSnapshot, key: ModelKey, usable: Sequence[Instance], ask: RouteAsk
+) -> Prediction:
+    leases = sum(instance.leases for instance in usable)
+    slots = sum(max(1, instance.parallel or host.slots) for instance in usable)
+    waiting = host.waiting.get(key, 0)
+    speed = _speed(host, key)
+    is_sticky = ask.sticky_host == host.name
+    prefill_s = _prefill_s(speed, ask) * (1.0 + SHARED_PREFILL * min(leases, slots))
+    return Prediction(
+        queue_s=_queue_s(leases + waiting, slots, speed),
+        load_s=0.0,
+        prefill_s=prefill_s * (STICKY_PREFILL if is_sticky else 1.0),
+        reason=_resident_words(leases, waiting, slots, is_sticky=is_sticky),
+        standing=Standing.BUSY if leases + waiting else Standing.IDLE,
+    )
+
+
+def _joining(
+    host: HostSnapshot, model: Model, load: LoadInFlight, ask: RouteAsk, now: float
+) -> Prediction:
+    left_s = remaining_s(load, predict_load_s(host, model)[0], now)
+    speed = _speed(host, model.key)
+    ahead = max(load.waiters, host.waiting.get(model.key, 0))
+    return Prediction(
+        queue_s=_queue_s(ahead, max(1, host.slots), speed),
+        load_s=left_s,
+        prefill_s=_prefill_s(speed, ask),
+        reason=f"loading now: ~{_seconds(left_s)} left",
+        standing=Standing.COLD,
+    )
+
+
+def _cold(
+    host: HostSnapshot, model: Model, copies: Sequence[Instance], ask: RouteAsk, now: float
+) -> Prediction | Rejection:
+    room = _room(host, model, ask, now)
+    if isinstance(room, NoRoom) and not room.waits_for:
+        return Rejection(host.name, model.key, f"does not fit: {room.reason}")
+    own_s, basis = predict_load_s(host, model)
+    before_s, before = _loads_before(host, model.key, now)
+    speed = _speed(host, model.key)
+    waiting = host.waiting.get(model.key, 0)
+    evicts = room.evict if isinstance(room, RoomPlan) else room.waits_for
+    leases_s = max((_turn_s(_speed(host, i.model_key)) for i in evicts if i.leases), default=0.0)
+    head = _small_words(copies) if copies else "cold: load"
+    steps = [f"{head} ~{_seconds(own_s)} ({basis})", *before, *([room.reason] if evicts else [])]
+    return Prediction(
+        queue_s=before_s + leases_s + _queue_s(waiting, max(1, host.slots), speed),
+        load_s=own_s + EVICT_S * len(evicts),
+        prefill_s=_prefill_s(speed, ask),
+        reason=", ".join(steps),
+        standing=Standing.COLD,
+        evicts=evicts,
+    )
+
+
+def _room(host: HostSnapshot, model: Model, ask: RouteAsk, now: float) -> RoomPlan | NoRoom:
+    """Room for the load beside what is in memory, a load under way included."""
+    needed = estimate_bytes(model, fit_load(ask.load, model, ask.min_context))
+    instances = with_sizes((*host.instances, *_arriving(host)), host.models)
+    return plan_room(instances, needed, host.memory_bytes, host.max_loaded, now)
+
+
+def _arriving(host: HostSnapshot) -> Iterable[Instance]:
+    """The load under way as the busy instance of ours it is about to be."""
+    if host.load is not None:
+        identifier = InstanceId(f"{host.load.model_key} (loading)")
+        yield Instance(identifier, host.load.model_key, own=True, leases=max(1, host.load.waiters))
+
+
+def _loads_before(host: HostSnapshot, key: ModelKey, now: float) -> tuple[float, list[str]]:
+    """Seconds of loads that come first, since a host loads one model at a time, and their names."""
+    seconds = 0.0
+    before: list[ModelKey] = []
+    if host.load is not None:
+        before.append(host.load.model_key)
+        seconds += remaining_s(host.load, _guess_s(host, host.load.model_key), now)
+    here = {instance.model_key for instance in host.instances} | {key, *before}
+    for other, waiting in host.waiting.items():
+        if waiting and other not in here:
+            before.append(other)
+            seconds += _guess_s(host, other)
+    return seconds, [f"after the load of {', '.join(before)}"] if before else []
+
+
+def _guess_s(host: HostSnapshot, key: ModelKey) -> float:
+    return predict_load_s(host, host.models.get(key) or Model(key))[0]
+
+
+def _unfit(model: Model, ask: RouteAsk) -> str:
+    """Why the model itself cannot serve this request; nothing when it can."""
+    if ask.embeddings != (model.kind == "embedding"):
+        return "no embedding model" if ask.embeddings else "an embedding model cannot chat"
+    if ask.needs_vision and not (model.vision or model.kind == "vlm"):
+        return "cannot see images"
+    return ""
+
+
+def _holds(instance: Instance, min_context: int) -> bool:
+    """A context the host does not tell counts as large enough; the host refuses if it is not."""
+    return instance.context_length is None or instance.context_length >= min_context
+
+
+def _queue_s(ahead: int, slots: int, speed: Speed) -> float:
+    """Seconds until one of the slots is free for the next after ``ahead`` others."""
+    return max(0, ahead - slots + 1) * _turn_s(speed) / slots
+
+
+def _prefill_s(speed: Speed, ask: RouteAsk) -> float:
+    return ask.prompt_tokens / (speed.prefill_tokens_per_s or PREFILL_TOKENS_PER_S)
+
+
+def _turn_s(speed: Speed) -> float:
+    return TURN_S if speed.turn_s is None else speed.turn_s
+
+
+def _speed(host: HostSnapshot, key: ModelKey) -> Speed:
+    return host.speeds.get(key, _NOTHING_MEASURED)
+
+
+def _state_words(host: HostSnapshot) -> str:
+    words = _STATE_WORDS[host.state]
+    return f"{words}: {host.reason}" if host.reason else words
+
+
+def _resident_words(leases: int, waiting: int, slots: int, *, is_sticky: bool) -> str:
+    if waiting:
+        return f"busy: {waiting} waiting"
+    if leases >= slots:
+        return f"busy: all {slots} slots taken"
+    words = f"in memory, {leases} of {slots} slots taken" if leases else "in memory and idle"
+    return f"{words}, has read this conversation" if is_sticky else words
+
+
+def _small_words(copies: Sequence[Instance]) -> str:
+    largest = max(copy.context_length or 0 for copy in copies)
+    return f"in memory with too small a context ({largest:,} tokens): loads again"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds >= 1 else "1 s"

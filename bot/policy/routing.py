@@ -1,0 +1,289 @@
+"""The route of one request: every host and provider able to serve it, best first, and why."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+
+from bot.domain.chat import Candidate, Rejection, Route
+from bot.domain.cloud import ProviderSnapshot
+from bot.domain.hosts import FleetSnapshot, HostSnapshot
+from bot.domain.ids import AUTO, ModelKey, ProviderName
+from bot.policy.prediction import (
+    Prediction,
+    RouteAsk,
+    Standing,
+    Strategy,
+    known_model,
+    predict_load_s,
+    predict_seconds,
+)
+
+__all__ = [
+    "Judge",
+    "Prediction",
+    "Ranked",
+    "RouteAsk",
+    "Standing",
+    "Strategy",
+    "judge_host",
+    "plan_route",
+    "plan_with",
+    "predict_seconds",
+]
+
+LOCAL = "local"
+"""Stands for all hosts in a request type's order."""
+TIE_S = 0.25
+"""Predictions closer than this are equal; then idle beats busy beats cold, and weight decides."""
+LOCAL_QUALITY = 5
+"""A host's quality beside the providers' configured ones; equal quality stays at home."""
+PROVIDER_FIRST_TOKEN_S = 2.0
+"""Assumed of a provider until measured, where seconds break a tie."""
+
+Rank = tuple[int, Standing, float, float, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A host able to serve, with its place among others; the lowest rank goes first."""
+
+    rank: Rank
+    candidate: Candidate
+
+
+Judge = Callable[[HostSnapshot, ModelKey], Ranked | Rejection]
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """A provider able to serve."""
+
+    provider: ProviderSnapshot
+    candidate: Candidate
+
+
+def plan_route(
+    snapshot: FleetSnapshot,
+    ask: RouteAsk,
+    providers: Sequence[ProviderSnapshot] = (),
+    now: float | None = None,
+) -> Route:
+    """Order every host and provider able to serve, and say why the others are not.
+
+    The wanted model comes first wherever a host can serve it, then the alternatives in order;
+    each by predicted seconds to the first token. Strategy or request type place the providers.
+
+    Args:
+        snapshot: All hosts.
+        ask: What the request needs.
+        providers: All configured providers.
+        now: Monotonic seconds; None takes the snapshot's own time.
+    """
+    at = snapshot.taken_at if now is None else now
+    return plan_with(lambda host, key: judge_host(host, key, ask, at), snapshot, ask, providers)
+
+
+def plan_with(
+    judge: Judge, snapshot: FleetSnapshot, ask: RouteAsk, providers: Sequence[ProviderSnapshot]
+) -> Route:
+    """The route by a given judge of hosts; ``plan_route`` for callers that remember verdicts."""
+    home, away = _home(judge, snapshot, ask)
+    offers, refused = _cloud(ask, providers)
+    soon, late = _by_wait(home, ask.max_wait_s)
+    if offers:
+        away = [*away, *(_too_late(candidate, ask.max_wait_s or 0.0) for candidate in late)]
+    else:
+        soon = [*soon, *late]
+    candidates = tuple(_placed(ask, soon, offers))
+    return Route(candidates, (*away, *refused), _route_words(candidates, snapshot))
+
+
+def judge_host(host: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> Ranked | Rejection:
+    """One host's prediction for one model, or for whatever model is soonest there, ranked."""
+    if key == AUTO and host.is_serving:
+        return _soonest(host, ask, now)
+    verdict = predict_seconds(host, key, ask, now)
+    return verdict if isinstance(verdict, Rejection) else _ranked(host, key, verdict)
+
+
+def _ranked(host: HostSnapshot, key: ModelKey, verdict: Prediction) -> Ranked:
+    seconds = verdict.seconds
+    return Ranked(
+        (_tie(seconds), verdict.standing, -host.weight, seconds, host.name, key),
+        Candidate(key, host.name, seconds=seconds, cost_micro_usd=0, reason=verdict.reason),
+    )
+
+
+def _tie(seconds: float) -> int:
+    return int(seconds / TIE_S)
+
+
+def _soonest(host: HostSnapshot, ask: RouteAsk, now: float) -> Ranked | Rejection:
+    """The model this host could answer with first.
+
+    Resident models first; then cold ones by load time, until none can be sooner any more.
+    """
+    resident = dict.fromkeys(instance.model_key for instance in host.instances)
+    cold = sorted((_least_s(host, key), key) for key in host.models if key not in resident)
+    best: Ranked | None = None
+    reasons: list[str] = []
+    for least_s, key in [*((0.0, key) for key in resident), *cold]:
+        if best is not None and _tie(least_s) > best.rank[0]:
+            break
+        verdict = judge_host(host, key, ask, now)
+        if isinstance(verdict, Rejection):
+            reasons.append(f"{key} {verdict.reason}")
+        elif best is None or verdict.rank < best.rank:
+            best = verdict
+    return best or Rejection(host.name, AUTO, _none_words(reasons))
+
+
+def _least_s(host: HostSnapshot, key: ModelKey) -> float:
+    """No prediction for a cold model is below this; one loading now may be nearly done."""
+    model = known_model(host, key)
+    if model is None or (host.load is not None and host.load.model_key == key):
+        return 0.0
+    return predict_load_s(host, model)[0]
+
+
+def _none_words(reasons: Sequence[str]) -> str:
+    if not reasons:
+        return "no models on this host"
+    more = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
+    return f"no model can serve: {reasons[0]}{more}"
+
+
+def _home(
+    judge: Judge, snapshot: FleetSnapshot, ask: RouteAsk
+) -> tuple[list[Candidate], list[Rejection]]:
+    """All hosts for each wanted model in turn, each model's by rank, none twice."""
+    found: dict[tuple[str, ModelKey], Candidate] = {}
+    rejected: list[Rejection] = []
+    for key in dict.fromkeys(ask.models):
+        able: list[Ranked] = []
+        for host in snapshot.hosts.values():
+            verdict = judge(host, key)
+            if isinstance(verdict, Rejection):
+                rejected.append(verdict)
+            else:
+                able.append(verdict)
+        able.sort(key=attrgetter("rank"))
+        for ranked in able:
+            candidate = ranked.candidate
+            found.setdefault((candidate.where, candidate.model), candidate)
+    return list(found.values()), rejected
+
+
+def _by_wait(
+    home: list[Candidate], limit_s: float | None
+) -> tuple[list[Candidate], list[Candidate]]:
+    """Hosts soon enough, and those whose predicted wait is longer than the asker's limit."""
+    if limit_s is None:
+        return home, []
+    late = [candidate for candidate in home if (candidate.seconds or 0.0) > limit_s]
+    if not late:
+        return home, []
+    return [candidate for candidate in home if (candidate.seconds or 0.0) <= limit_s], late
+
+
+def _too_late(candidate: Candidate, limit_s: float) -> Rejection:
+    words = f"would take longer than {limit_s:.0f} s ({candidate.reason})"
+    return Rejection(candidate.where, candidate.model, words)
+
+
+def _cloud(
+    ask: RouteAsk, providers: Sequence[ProviderSnapshot]
+) -> tuple[list[_Offer], list[Rejection]]:
+    """The providers this request may use, in its order, and why the others are out."""
+    known = {provider.name: provider for provider in providers}
+    offers: list[_Offer] = []
+    rejected: list[Rejection] = []
+    for name in dict.fromkeys(ask.cloud):
+        provider = known.get(name)
+        refusal = _provider_refusal(ask, name, provider)
+        if provider is None or refusal:
+            model = ask.models[0] if provider is None else provider.model
+            rejected.append(Rejection(name, model, refusal))
+        else:
+            offers.append(_Offer(provider, _provider_candidate(provider)))
+    return offers, rejected
+
+
+def _provider_refusal(ask: RouteAsk, name: ProviderName, provider: ProviderSnapshot | None) -> str:
+    """Why this provider is out; nothing when it may serve."""
+    if ask.local_only:
+        return "local only"
+    if provider is None:
+        return "no such provider is configured"
+    if ask.order is not None and name not in ask.order:
+        return "not in the order of this request type"
+    if not provider.is_serving:
+        return provider.reason or "out of service"
+    if ask.needs_vision and not provider.vision:
+        return "cannot see images"
+    if provider.context_length is not None and provider.context_length < ask.min_context:
+        return f"its context window of {provider.context_length:,} tokens is too small"
+    return ""
+
+
+def _provider_candidate(provider: ProviderSnapshot) -> Candidate:
+    cost = provider.cost_micro_usd
+    words = "price unknown" if cost is None else f"at most ${cost / 1e6:.4f}" if cost else "free"
+    return Candidate(
+        provider.model,
+        provider=provider.name,
+        seconds=provider.first_token_s,
+        cost_micro_usd=cost,
+        reason=f"cloud, {words}",
+    )
+
+
+def _placed(
+    ask: RouteAsk, home: Sequence[Candidate], offers: Sequence[_Offer]
+) -> Iterable[Candidate]:
+    """Hosts and providers in the order the request type or the strategy wants."""
+    cloud = [offer.candidate for offer in offers]
+    if ask.order is not None:
+        return _in_order(ask.order, home, cloud)
+    match ask.strategy:
+        case "prefer_local":
+            return [*home, *cloud]
+        case "prefer_cloud":
+            return [*cloud, *home]
+        case "cost_optimized":
+            return [*home, *sorted(cloud, key=_by_cost)]
+        case "quality_optimized":
+            offers = sorted(offers, key=_by_quality)
+            better = [o.candidate for o in offers if o.provider.quality > LOCAL_QUALITY]
+            others = [o.candidate for o in offers if o.provider.quality <= LOCAL_QUALITY]
+            return [*better, *home, *others]
+
+
+def _in_order(
+    order: Sequence[str], home: Sequence[Candidate], cloud: Sequence[Candidate]
+) -> Iterable[Candidate]:
+    """A request type's order; hosts it does not name still come last, for they cost nothing."""
+    by_name = {candidate.where: candidate for candidate in cloud}
+    for name in dict.fromkeys([*order, LOCAL]):
+        if name == LOCAL:
+            yield from home
+        elif name in by_name:
+            yield by_name[name]
+
+
+def _by_cost(candidate: Candidate) -> tuple[float, float]:
+    """Cheapest first, an unknown price last; hosts, which cost nothing, are never behind."""
+    cost = candidate.cost_micro_usd
+    seconds = PROVIDER_FIRST_TOKEN_S if candidate.seconds is None else candidate.seconds
+    return (math.inf if cost is None else cost), seconds
+
+
+def _by_quality(offer: _Offer) -> tuple[int, float, float]:
+    return (-offer.provider.quality, *_by_cost(offer.candidate))
+
+
+def _route_words(candidates: Sequence[Candidate], snapshot: FleetSnapshot) -> str:
+    if candidates:
+        return f"{candidates[0].where}: {candidates[0].reason}"
+    return "nobody can serve this now" if snapshot.hosts else "no hosts are configured"
