@@ -1,17 +1,25 @@
 """The machine behind the wires: disk, memory, loads and predictions of one simulated host."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bot.sim.clock import SimClock
-from bot.sim.errors import ModelNotLoaded, ModelNotOnDisk, NoModelsLoaded
+from bot.sim.errors import (
+    ConnectionCut,
+    ModelNotLoaded,
+    ModelNotOnDisk,
+    NoModelNamed,
+    NoModelsLoaded,
+)
 from bot.sim.faults import Faults
 from bot.sim.journal import Journal, Via
 from bot.sim.loading import Load, Loader
 from bot.sim.memory import Instance, LoadOrder, Memory
 from bot.sim.models import SimHostConfig, SimModel
-from bot.sim.predicting import Prediction, PredictionOrder, Predictor
+from bot.sim.pace import Pace
+from bot.sim.predicting import Prediction, PredictionOrder
+from bot.sim.predictor import Predictor
+from bot.sim.tasks import HostTasks
 
 DEFAULT_JIT_TTL_S = 3600.0
 """LM Studio's default for models loaded on demand over REST: 60 minutes."""
@@ -42,17 +50,18 @@ class Engine:
         self.faults = faults
         self.memory = Memory(config)
         self.loader = Loader(config, self.memory, clock, journal, faults)
-        self._predictor = Predictor(config, clock, journal, faults, self.loader.touch)
-        self._tasks: asyncio.TaskGroup | None = None
+        self._pace = Pace(config, clock, faults)
+        self._predictor = Predictor(config, self._pace, journal, self.loader.touch)
+        self._tasks: HostTasks | None = None
 
     @property
-    def tasks(self) -> asyncio.TaskGroup:
-        """The task group of the running host."""
+    def tasks(self) -> HostTasks:
+        """The tasks of the running host."""
         assert self._tasks is not None, "the host is not running"
         return self._tasks
 
-    def run_in(self, tasks: asyncio.TaskGroup) -> None:
-        """Use this task group for loads and prefills."""
+    def run_in(self, tasks: HostTasks) -> None:
+        """Use these for loads and prefills."""
         self._tasks = tasks
 
     def on_disk(self, key: str) -> SimModel:
@@ -80,7 +89,7 @@ class Engine:
 
     def load(self, order: LoadOrder) -> Load:
         """Begin an explicit load; see `Loader.start` for its refusals."""
-        return self.loader.start(order, self.tasks)
+        return self.loader.start(order, self.tasks.spawn)
 
     def load_just_in_time(self, model: SimModel, ttl_s: float | None, via: Via) -> Load:
         """Begin a load on demand, which may evict the other models loaded that way."""
@@ -101,7 +110,8 @@ class Engine:
         Raises:
             ModelNotOnDisk: several are loaded, none of that name, and none can be loaded.
             NoModelsLoaded: nothing is loaded and the name is not to be loaded on demand.
-            SimError: the load on demand failed.
+            SimError: the load on demand failed, or no name was given and several are loaded.
+            ConnectionCut: a fault breaks the connection of this load.
         """
         found = self.memory.find(wanted.name, embedding=wanted.embedding)
         if found is not None:
@@ -109,17 +119,32 @@ class Engine:
         model = self._loadable(wanted)
         if model is not None:
             ttl_s = wanted.ttl_s if wanted.ttl_s is not None else DEFAULT_JIT_TTL_S
-            return await self.load_just_in_time(model, ttl_s, "jit").instance()
+            return await self.finish(self.load_just_in_time(model, ttl_s, "jit"))
         candidates = self.memory.of_kind(embedding=wanted.embedding)
         if len(candidates) == 1:
             return candidates[0]
         if not candidates:
             raise NoModelsLoaded
+        if not wanted.name:
+            raise NoModelNamed
         raise ModelNotOnDisk(wanted.name, [instance.identifier for instance in candidates])
+
+    async def finish(self, load: Load) -> Instance:
+        """Wait for a load on behalf of one connection.
+
+        Raises:
+            SimError: the load failed.
+            ConnectionCut: a fault breaks the connection; the load goes on.
+        """
+        drop = self.faults.take("drop_mid_load")
+        async for fraction in load.progress.follow():
+            if drop is not None and fraction >= drop.number:
+                raise ConnectionCut
+        return await load.instance()
 
     def predict(self, order: PredictionOrder) -> Prediction:
         """Accept a prediction; see `Predictor.open` for its refusal."""
-        return self._predictor.open(order, self.tasks)
+        return self._predictor.open(order, self.tasks.spawn)
 
     async def compute_embedding(self, instance: Instance, tokens: int) -> None:
         """Spend the time an embedding takes, in a slot of its instance.
@@ -127,11 +152,10 @@ class Engine:
         Raises:
             ModelGone: the instance was unloaded.
         """
-        speed = instance.model.prefill_tokens_per_s or self.config.prefill_tokens_per_s
-        await instance.slots.acquire()
+        await instance.slots.acquire(object())
         instance.phases["computingEmbedding"] += 1
         try:
-            await self.clock.sleep(tokens / speed)
+            await self.clock.sleep(self._pace.embedding_s(instance, tokens))
         finally:
             instance.phases["computingEmbedding"] -= 1
             instance.slots.release()

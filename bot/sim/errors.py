@@ -67,15 +67,14 @@ class DoesNotFit(SimError):
 
     title = "Failed to load the model"
     http_status = 500
-    rest_code = "model_load_failed"
 
     def __init__(self, needed_bytes: int) -> None:
         super().__init__(
             "Model loading was stopped due to insufficient system resources. Under the current"
-            f" settings, this model requires approximately {needed_bytes / 1e9:.2f} GB of memory."
-            " Continuing to load the model would likely overload your system and cause it to"
-            " freeze. If you think this is incorrect, you can adjust the model loading guardrails"
-            " in settings."
+            f" settings, this model requires approximately {needed_bytes / 1e9:.2f} GB of memory,"
+            " and continuing to load it would likely overload your system and cause it to freeze."
+            " If you think this is incorrect, you can adjust the model loading guardrails in"
+            " settings."
         )
 
 
@@ -84,7 +83,6 @@ class LoadFailedError(SimError):
 
     title = "Failed to load the model"
     http_status = 500
-    rest_code = "model_load_failed"
 
 
 class LoadCancelledError(SimError):
@@ -116,7 +114,7 @@ class PromptTooLong(SimError):
     def __init__(self, tokens: int, context_length: int) -> None:
         super().__init__(
             "The number of tokens to keep from the initial prompt is greater than the context"
-            f" length (n_keep: {tokens} >= n_ctx: {context_length}). Try to load the model with a"
+            f" length (n_keep: {tokens}>= n_ctx: {context_length}). Try to load the model with a"
             " larger context length, or provide a shorter input."
         )
 
@@ -131,6 +129,20 @@ class NoModelsLoaded(SimError):
         super().__init__(
             "No models loaded. Please load a model in the developer page"
             " or use the 'lms load' command."
+        )
+
+
+class NoModelNamed(SimError):
+    """Several models are loaded and the request names none."""
+
+    title = "Multiple models are loaded"
+    http_status = 400
+    rest_code = "model_not_found"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Multiple models are loaded. Please specify a model by providing a 'model' field in the"
+            " request body, or unload all but one."
         )
 
 

@@ -13,6 +13,7 @@ from bot.sim.faults import Fault, Faults
 from bot.sim.journal import Journal, Request
 from bot.sim.memory import LoadOrder, SimInstance
 from bot.sim.models import SimHostConfig
+from bot.sim.tasks import HostTasks
 from bot.sim.wire_rest import ENGINE, answer
 from bot.sim.wire_routes import add_routes
 
@@ -34,9 +35,8 @@ class SimHost:
         self._clock = SimClock(config.time_scale)
         self._engine = Engine(config, self._clock, self.journal, self.faults)
         self._port = config.port
-        self._tasks: asyncio.TaskGroup | None = None
+        self._tasks: HostTasks | None = None
         self._runner: web.AppRunner | None = None
-        self._watch: asyncio.Task[None] | None = None
 
     @property
     def address(self) -> str:
@@ -54,7 +54,7 @@ class SimHost:
         return self._runner is not None
 
     async def __aenter__(self) -> Self:
-        self._tasks = await asyncio.TaskGroup().__aenter__()
+        self._tasks = await HostTasks().__aenter__()
         self._engine.run_in(self._tasks)
         await self.start()
         return self
@@ -85,18 +85,15 @@ class SimHost:
         await web.TCPSite(runner, _LOOPBACK, self._port).start()
         self._port = runner.addresses[0][1]
         self._runner = runner
-        self._watch = self._tasks.create_task(
-            self._engine.loader.watch_idle(), name="sim idle watch"
-        )
+        self._tasks.spawn(self._engine.loader.watch_idle(), "sim idle watch")
 
     async def stop(self) -> None:
         """Go away like a killed process: connections break, loads end, the memory is empty."""
         runner, self._runner = self._runner, None
-        if runner is None:
+        if runner is None or self._tasks is None:
             return
-        if self._watch is not None:
-            self._watch.cancel()
         self._engine.loader.stop()
+        self._tasks.cancel_all()
         self._cut_all(runner)
         await runner.cleanup()
 
@@ -183,6 +180,6 @@ def _failure(fault: Fault) -> web.Response:
 
 
 def _unauthorised() -> web.Response:
-    message = "Malformed LM Studio API token provided, or none at all."
+    message = "An LM Studio API token is required, and it must be a valid one."
     error = {"type": "invalid_request", "code": "invalid_api_key", "message": message}
     return answer({"error": error}, 401)

@@ -18,6 +18,7 @@ from bot.sim.journal import (
 from bot.sim.memory import Instance, LoadOrder, Memory, Reservation
 from bot.sim.models import SimHostConfig
 from bot.sim.progress import Progress
+from bot.sim.tasks import Spawn
 
 _STEP_S = 0.05
 _MIN_STEPS = 20
@@ -68,10 +69,9 @@ class Loader:
         self._journal = journal
         self._faults = faults
         self._changed = asyncio.Event()
-        self._loads: set[Load] = set()
 
-    def start(self, order: LoadOrder, tasks: asyncio.TaskGroup) -> Load:
-        """Begin a load in the host's task group.
+    def start(self, order: LoadOrder, spawn: Spawn) -> Load:
+        """Begin a load as a task of the host.
 
         Raises:
             IdentifierInUse: the identifier is taken.
@@ -85,8 +85,7 @@ class Loader:
             raise
         self._journal.write(_started(reserved))
         load = Load(reserved)
-        self._loads.add(load)
-        tasks.create_task(self._run(load), name=f"sim load {reserved.identifier}")
+        spawn(self._run(load), f"sim load {reserved.identifier}")
         return load
 
     def place(self, order: LoadOrder) -> Instance:
@@ -115,9 +114,7 @@ class Loader:
         return evicted
 
     def stop(self) -> None:
-        """Give up all loads and empty the memory."""
-        for load in self._loads:
-            load.cancelled.set()
+        """Empty the memory."""
         for instance in self._memory:
             self.unload(instance, "host stopped")
 
@@ -145,8 +142,17 @@ class Loader:
                 await self._clock.sleep_unless(min(dues) - self._clock.now(), self._changed)
 
     async def _run(self, load: Load) -> None:
-        load.settle(await self._outcome(load))
-        self._loads.discard(load)
+        try:
+            load.settle(await self._outcome(load))
+        except asyncio.CancelledError:
+            load.settle(self._give_up(load.reserved))
+            raise
+
+    def _give_up(self, reserved: Reservation) -> SimError:
+        self._memory.give_up(reserved)
+        key, name = reserved.order.model.key, reserved.identifier
+        self._journal.write(LoadCancelled(_real_now(), key, name))
+        return LoadCancelledError("The load was cancelled.")
 
     async def _outcome(self, load: Load) -> Instance | SimError:
         reserved = load.reserved
@@ -155,9 +161,7 @@ class Loader:
         steps, step_s = _steps(reserved.order.model.size_bytes / self._config.load_bytes_per_s)
         for step in range(1, steps + 1):
             if await self._clock.sleep_unless(step_s, load.cancelled):
-                self._memory.give_up(reserved)
-                self._journal.write(LoadCancelled(_real_now(), key, name))
-                return LoadCancelledError("The load was cancelled.")
+                return self._give_up(reserved)
             if broken is not None and step >= broken.number * steps:
                 self._memory.give_up(reserved)
                 self._journal.write(LoadFailed(_real_now(), key, name, broken.text))

@@ -7,6 +7,7 @@ from bot.sim.answers import AnswerScript, default_answer
 
 ModelKind = Literal["llm", "vlm", "embedding"]
 Generation = Literal["0.3", "0.4"]
+OverflowAnswer = Literal["status", "event"]
 ReasoningStyle = Literal["reasoning_content", "reasoning", "inline"]
 
 GB = 1_000_000_000
@@ -70,6 +71,8 @@ class SimHostConfig:
     context_bytes_per_token: int = 0
     """Memory per token of context, beside the model's size."""
     reasoning_style: ReasoningStyle = "reasoning_content"
+    overflow: OverflowAnswer = "status"
+    """A stream's prompt is too long: HTTP 400, or an error event after 200 as newer versions do."""
     answer: AnswerScript = default_answer
 
     @property

@@ -1,6 +1,5 @@
 """The channels of the SDK's WebSocket: loads with progress and predictions."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol
 
@@ -40,10 +39,6 @@ class Channel(Protocol):
         """Take a message of the client."""
         ...
 
-    def abandon(self) -> None:
-        """The client is gone."""
-        ...
-
 
 class LoadChannel:
     """`loadModel`: always one more instance. The load outlives the client."""
@@ -54,7 +49,6 @@ class LoadChannel:
         self._parameter = parameter
         self._send = send
         self._load: Load | None = None
-        self._abandoned = asyncio.Event()
 
     async def run(self) -> Outcome:
         """Load and report progress."""
@@ -76,16 +70,10 @@ class LoadChannel:
         if message.get("type") == "cancel" and self._load is not None:
             self._load.cancelled.set()
 
-    def abandon(self) -> None:
-        """Stop reporting; the load goes on."""
-        self._abandoned.set()
-
     async def _follow(self, load: Load, progress: str, success: str) -> Outcome:
         self._load = load
         drop = self._engine.faults.take("drop_mid_load")
         async for fraction in load.progress.follow():
-            if self._abandoned.is_set():
-                return "closed"
             await self._send({"type": progress, "progress": fraction})
             if drop is not None and fraction >= drop.number:
                 return "cut"
@@ -155,12 +143,7 @@ class PredictChannel:
 
     def receive(self, message: JsonObject) -> None:
         """Honour a cancel message."""
-        if message.get("type") == "cancel":
-            self.abandon()
-
-    def abandon(self) -> None:
-        """Stop generating."""
-        if self._prediction is not None:
+        if message.get("type") == "cancel" and self._prediction is not None:
             self._prediction.cancel()
 
     def _order(self, instance: Instance, fields: JsonObject) -> PredictionOrder:

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from bot.sim.engine import Engine
-from bot.sim.errors import BadRequest, ModelNotOnDisk, NoModelsLoaded, SimError
+from bot.sim.errors import (
+    BadRequest,
+    DoesNotFit,
+    LoadCancelledError,
+    LoadFailedError,
+    ModelGone,
+    PromptTooLong,
+    SimError,
+)
 from bot.sim.wire_json import JsonObject, parse_object
 
 ENGINE = web.AppKey("engine", Engine)
@@ -30,21 +38,21 @@ async def read_body(request: web.Request) -> JsonObject:
     return body
 
 
-def openai_error(error: SimError) -> JsonObject:
-    """Return the error body of the OpenAI-shaped paths."""
-    if isinstance(error, BadRequest) or error.http_status == 400:
-        return {"error": error.cause}
-    message = error.cause
-    if not isinstance(error, NoModelsLoaded | ModelNotOnDisk):
-        message = f"Failed to load model. Error: {error.cause}"
-    return {
-        "error": {
-            "message": message,
-            "type": "invalid_request_error",
-            "param": "model",
-            "code": error.rest_code,
-        }
+def openai_refusal(error: SimError, engine: Engine, model: str) -> web.Response:
+    """Return the answer of the OpenAI-shaped paths to a request that cannot be served."""
+    if isinstance(error, BadRequest | PromptTooLong | ModelGone):
+        return answer({"error": error.cause}, error.http_status)
+    status, message = error.http_status, error.cause
+    if isinstance(error, DoesNotFit | LoadFailedError | LoadCancelledError):
+        status = 404 if engine.config.generation == "0.3" else 400
+        message = f'Failed to load model "{model}". Error: {error.cause}'
+    refusal: JsonObject = {
+        "message": message,
+        "type": "invalid_request_error",
+        "param": "model",
+        "code": error.rest_code,
     }
+    return answer({"error": refusal}, status)
 
 
 def native_error(error: SimError) -> JsonObject:

@@ -3,10 +3,10 @@
 from aiohttp import web
 
 from bot.sim.engine import Engine
-from bot.sim.errors import BadRequest, ModelNotOnDisk, SimError
+from bot.sim.errors import BadRequest, ConnectionCut, ModelNotOnDisk, SimError
 from bot.sim.memory import Instance, LoadOrder
 from bot.sim.wire_json import JsonObject, text_of
-from bot.sim.wire_rest import ENGINE, answer, native_error, read_body
+from bot.sim.wire_rest import ENGINE, answer, cut, native_error, read_body
 from bot.sim.wire_shapes import V1_LOAD_KEYS, v0_model, v1_load_config, v1_model
 
 _LOAD_BODY = frozenset({"model", "echo_load_config", *V1_LOAD_KEYS})
@@ -47,9 +47,12 @@ async def load_v1(request: web.Request) -> web.StreamResponse:
         body = await read_body(request)
         order = _load_order(engine, body)
         began_s = engine.clock.now()
-        instance = await engine.load(order).instance()
+        instance = await engine.finish(engine.load(order))
     except SimError as error:
         return answer(native_error(error), error.http_status)
+    except ConnectionCut:
+        cut(request)
+        return web.Response()
     reply: JsonObject = {
         "type": "embedding" if instance.model.is_embedding else "llm",
         "instance_id": instance.identifier,

@@ -5,7 +5,14 @@ from aiohttp import web
 from bot.sim.answers import Message, tokenise
 from bot.sim.embedding import embed
 from bot.sim.engine import Engine, Wanted
-from bot.sim.errors import BadRequest, ConnectionCut, SilentEnd, SimError
+from bot.sim.errors import (
+    BadRequest,
+    ConnectionCut,
+    ModelGone,
+    PromptTooLong,
+    SilentEnd,
+    SimError,
+)
 from bot.sim.memory import Instance
 from bot.sim.predicting import Prediction, PredictionOrder
 from bot.sim.wire_json import (
@@ -18,7 +25,7 @@ from bot.sim.wire_json import (
     words_of,
 )
 from bot.sim.wire_openai import Form, Head, v0_extras
-from bot.sim.wire_rest import ENGINE, SSE_HEADERS, answer, cut, openai_error, read_body, sse
+from bot.sim.wire_rest import ENGINE, SSE_HEADERS, answer, cut, openai_refusal, read_body, sse
 
 _NOT_SAMPLING = frozenset({"messages", "model", "prompt", "stream", "stream_options", "ttl"})
 
@@ -56,6 +63,7 @@ async def text_v0(request: web.Request) -> web.StreamResponse:
 async def embeddings(request: web.Request) -> web.StreamResponse:
     """Return one vector per input text."""
     engine = request.app[ENGINE]
+    body: JsonObject = {}
     try:
         body = await read_body(request)
         instance = await engine.serving(_wanted(body, embedding=True))
@@ -65,7 +73,10 @@ async def embeddings(request: web.Request) -> web.StreamResponse:
         tokens = sum(len(tokenise(words)) for words in inputs)
         await engine.compute_embedding(instance, tokens)
     except SimError as error:
-        return answer(openai_error(error), error.http_status)
+        return openai_refusal(error, engine, text_of(body, "model") or "")
+    except ConnectionCut:
+        cut(request)
+        return web.Response()
     data = [
         {"object": "embedding", "embedding": embed(words), "index": index}
         for index, words in enumerate(inputs)
@@ -76,6 +87,7 @@ async def embeddings(request: web.Request) -> web.StreamResponse:
 
 async def _complete(request: web.Request, form: Form, *, native: bool) -> web.StreamResponse:
     engine = request.app[ENGINE]
+    body: JsonObject = {}
     try:
         body = await read_body(request)
         messages = _messages(body, form)
@@ -85,8 +97,12 @@ async def _complete(request: web.Request, form: Form, *, native: bool) -> web.St
         if body.get("stream") is True:
             return await _stream(request, prediction, head, body, native=native)
         return await _whole(prediction, head, native=native)
+    except PromptTooLong as error:
+        if body.get("stream") is True and engine.config.overflow == "event":
+            return await _end_with_event(request, web.StreamResponse(headers=SSE_HEADERS), error)
+        return openai_refusal(error, engine, "")
     except SimError as error:
-        return answer(openai_error(error), error.http_status)
+        return openai_refusal(error, engine, text_of(body, "model") or "")
     except (ConnectionCut, SilentEnd):
         cut(request)
         return web.Response()
@@ -117,8 +133,10 @@ async def _stream(
     except SilentEnd:
         await response.write_eof()
         return response
-    except SimError as error:
-        return await _end_with_error(request, response, error)
+    except ModelGone as error:
+        if not response.prepared:
+            raise
+        return await _end_with_event(request, response, error)
     extras = v0_extras(prediction) if native else {}
     await response.write(sse(head.last_chunk(prediction) | extras))
     if as_object(body.get("stream_options")).get("include_usage") is True:
@@ -128,11 +146,11 @@ async def _stream(
     return response
 
 
-async def _end_with_error(
+async def _end_with_event(
     request: web.Request, response: web.StreamResponse, error: SimError
 ) -> web.StreamResponse:
     if not response.prepared:
-        return answer(openai_error(error), error.http_status)
+        await response.prepare(request)
     await response.write(sse({"error": {"message": error.cause}}, event="error"))
     await response.write_eof()
     return response

@@ -9,6 +9,7 @@ from aiohttp import WSMsgType, web
 from bot.sim.engine import Engine
 from bot.sim.errors import SimError
 from bot.sim.journal import Called
+from bot.sim.tasks import HostTasks
 from bot.sim.wire_calls import CALLS, VOID, CallContext
 from bot.sim.wire_channels import CHANNELS, Channel
 from bot.sim.wire_json import JsonObject, as_object, int_of, parse_object, text_of
@@ -50,10 +51,8 @@ class SocketSession:
             await self._socket.close()
             return
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with HostTasks() as tasks:
                 await self._serve(tasks)
-                for channel in self._channels.values():
-                    channel.abandon()
         except* ConnectionError as gone:
             raise ConnectionResetError from gone
 
@@ -69,7 +68,7 @@ class SocketSession:
         await self._send(reply)
         return refusal is None
 
-    async def _serve(self, tasks: asyncio.TaskGroup) -> None:
+    async def _serve(self, tasks: HostTasks) -> None:
         async for message in self._socket:
             if message.type != WSMsgType.TEXT:
                 continue
@@ -91,10 +90,10 @@ class SocketSession:
             return True
         return False
 
-    async def _dispatch(self, message: JsonObject, tasks: asyncio.TaskGroup) -> None:
+    async def _dispatch(self, message: JsonObject, tasks: HostTasks) -> None:
         match message.get("type"):
             case "rpcCall":
-                tasks.create_task(self._call(message), name="sim call")
+                tasks.spawn(self._call(message), "sim call")
             case "channelCreate":
                 await self._open_channel(message, tasks)
             case "channelSend":
@@ -121,7 +120,7 @@ class SocketSession:
         body: JsonObject = {} if result is VOID else {"result": result}
         await self._send(reply | {"type": "rpcResult"} | body)
 
-    async def _open_channel(self, message: JsonObject, tasks: asyncio.TaskGroup) -> None:
+    async def _open_channel(self, message: JsonObject, tasks: HostTasks) -> None:
         endpoint = text_of(message, "endpoint") or ""
         number = int_of(message, "channelId") or 0
         self._note(endpoint)
@@ -136,7 +135,7 @@ class SocketSession:
             self._sender(number),
         )
         self._channels[number] = channel
-        tasks.create_task(self._run_channel(number, channel), name=f"sim channel {endpoint}")
+        tasks.spawn(self._run_channel(number, channel), f"sim channel {endpoint}")
 
     async def _run_channel(self, number: int, channel: Channel) -> None:
         try:
