@@ -216,3 +216,15 @@ class SpeedRecord:
     """From sending the request to the first delta."""
     generation_s: float
     """From the first delta to the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetMemory:
+    """What the store remembered of the fleet from before a restart."""
+
+    own: tuple[OwnInstance, ...] = ()
+    speeds: Mapping[tuple[HostName, ModelKey], Speed] = field(
+        default_factory=dict[tuple[HostName, ModelKey], Speed]
+    )
+    rates: Mapping[HostName, float] = field(default_factory=dict[HostName, float])
+    """Measured load speed by host, bytes per second."""
