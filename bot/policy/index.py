@@ -1,0 +1,141 @@
+"""Routes remembered: the same answers as ``plan_route`` at a fraction of the time.
+
+Two memories. A whole route is kept while the fleet stands still, so that asking again costs one
+look-up. When a host changes, the verdicts on all other hosts are kept and only that host is judged
+again; the rest of the work is sorting.
+
+What makes the look-up possible is rounding: prompt and context sizes are rounded up to
+``BUCKET_TOKENS``, so a route is exactly the one ``plan_route`` gives for ``rounded(ask)``. Where a
+load is under way its remaining seconds may be up to twice ``FRESH_S`` old. Routes advise; the
+host's desk decides again when it acts.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from operator import is_
+
+from bot.domain.chat import Rejection, Route
+from bot.domain.cloud import ProviderSnapshot
+from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model
+from bot.domain.ids import HostName, ModelKey
+from bot.policy.routing import Judge, Ranked, RouteAsk, judge_host, plan_with
+
+BUCKET_TOKENS = 256
+FRESH_S = 1.0
+MOST_ROUTES = 4096
+"""Kept at once; beyond it all are forgotten, which costs one planning each."""
+MOST_VERDICTS = 20_000
+"""Kept at once, some 8 MB; beyond it all are forgotten likewise."""
+
+_Verdict = Ranked | Rejection
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A verdict and what it was made from."""
+
+    host: HostSnapshot
+    at: float
+    verdict: _Verdict
+
+
+class RoutingIndex:
+    """Answers like ``plan_route``; owned by one caller, holds nothing but what it may forget."""
+
+    def __init__(self) -> None:
+        self._snapshot: FleetSnapshot | None = None
+        self._made_at = 0.0
+        self._has_loads = False
+        self._routes: dict[Hashable, Route] = {}
+        self._judged: dict[Hashable, dict[tuple[HostName, ModelKey], _Judged]] = {}
+        self._verdicts = 0
+
+    def route(
+        self,
+        snapshot: FleetSnapshot,
+        ask: RouteAsk,
+        providers: Sequence[ProviderSnapshot] = (),
+        now: float | None = None,
+    ) -> Route:
+        """The route for ``rounded(ask)``; see ``plan_route`` for the arguments."""
+        at = snapshot.taken_at if now is None else now
+        if snapshot is not self._snapshot or self._has_loads:
+            self._follow(snapshot, at)
+        key = (*_needs(ask), ask.max_wait_s, ask.local_only, ask.cloud, ask.strategy, ask.order,
+               ask.models, tuple(providers))  # fmt: skip
+        route = self._routes.get(key)
+        if route is None:
+            if len(self._routes) >= MOST_ROUTES:
+                self._routes.clear()
+            route = plan_with(self._judge(rounded(ask), at), snapshot, ask, providers)
+            self._routes[key] = route
+        return route
+
+    def _follow(self, snapshot: FleetSnapshot, now: float) -> None:
+        """Forget the routes when any host changed or a load under way went on for a while."""
+        is_same = self._snapshot is not None and _same_hosts(self._snapshot, snapshot)
+        is_fresh = not self._has_loads or 0.0 <= now - self._made_at < FRESH_S
+        self._snapshot = snapshot
+        if is_same and is_fresh:
+            return
+        self._routes.clear()
+        self._made_at = now
+        self._has_loads = any(host.load is not None for host in snapshot.hosts.values())
+
+    def _judge(self, ask: RouteAsk, now: float) -> Judge:
+        """A judge that remembers its verdict on a host until that host changes."""
+        needs = _needs(ask)
+        if self._verdicts >= MOST_VERDICTS:
+            self._judged.clear()
+            self._verdicts = 0
+        judged = self._judged.setdefault(needs, {})
+
+        def judge(host: HostSnapshot, key: ModelKey) -> _Verdict:
+            known = judged.get((host.name, key))
+            if known is not None and known.host is host and _holds(known, now):
+                return known.verdict
+            verdict = judge_host(host, key, ask, now)
+            judged[host.name, key] = _Judged(host, now, verdict)
+            self._verdicts += known is None
+            return verdict
+
+        return judge
+
+
+def rounded(ask: RouteAsk) -> RouteAsk:
+    """The request with its token counts rounded up to ``BUCKET_TOKENS``."""
+    return replace(
+        ask,
+        min_context=_buckets(ask.min_context) * BUCKET_TOKENS,
+        prompt_tokens=_buckets(ask.prompt_tokens) * BUCKET_TOKENS,
+    )
+
+
+def shared_models(
+    models: Mapping[ModelKey, Model], pool: dict[Model, Model]
+) -> dict[ModelKey, Model]:
+    """An inventory whose entries are the pool's own: hosts with the same models share them."""
+    shared = (pool.setdefault(model, model) for model in models.values())
+    return {model.key: model for model in shared}
+
+
+def _needs(ask: RouteAsk) -> tuple[Hashable, ...]:
+    """What a verdict on a host depends on, apart from the model."""
+    return (_buckets(ask.prompt_tokens), _buckets(ask.min_context), ask.sticky_host,
+            ask.needs_vision, ask.embeddings, ask.load)  # fmt: skip
+
+
+def _buckets(tokens: int) -> int:
+    return -(-tokens // BUCKET_TOKENS)
+
+
+def _holds(known: _Judged, now: float) -> bool:
+    return known.host.load is None or 0.0 <= now - known.at < FRESH_S
+
+
+def _same_hosts(before: FleetSnapshot, after: FleetSnapshot) -> bool:
+    """Are these the very same host records, in the same order?"""
+    if before.hosts is after.hosts:
+        return True
+    same_count = len(before.hosts) == len(after.hosts)
+    return same_count and all(map(is_, before.hosts.values(), after.hosts.values()))
