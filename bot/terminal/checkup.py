@@ -1,0 +1,100 @@
+"""What ``lantern check`` says of the hosts and personas: pure lines from a snapshot."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bot.chat.words import bytes_text
+from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, Interface
+from bot.domain.ids import AUTO, ModelKey
+from bot.domain.personas import Persona
+
+Mark = Literal["ok", "advice", "fault"]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One finding; a ``fault`` would stop or cripple ``run``."""
+
+    mark: Mark
+    subject: str
+    text: str
+
+
+def host_findings(host: HostSnapshot) -> tuple[Line, ...]:
+    """What was found on one host, and which LM Studio settings to change."""
+    subject = f"{host.name} ({host.address})"
+    if host.state in (HostState.DOWN, HostState.UNKNOWN):
+        return (Line("fault", subject, _down_text(host)),)
+    interface = host.interface.value if host.interface is not None else "?"
+    loaded = ", ".join(str(i.identifier) for i in host.instances) or "nothing"
+    listing = {
+        True: "/v1/models lists only what is loaded (JIT off)",
+        False: "/v1/models lists everything on disk (JIT on)",
+        None: "listing mode unknown",
+    }[host.lists_only_loaded]
+    found = (
+        f"LM Studio {host.version or '(version unknown)'} by {interface}; "
+        f"{len(host.models)} models on disk; loaded: {loaded}; {listing}; "
+        f"token {'needed and accepted' if host.needs_token else 'not needed'}"
+    )
+    lines = [Line("ok", subject, found)]
+    lines.extend(Line("advice", subject, text) for text in _advice(host))
+    return tuple(lines)
+
+
+def _down_text(host: HostSnapshot) -> str:
+    reason = host.reason or "no answer"
+    return (
+        f"{reason}. On that machine: is LM Studio running, is the server started on this port, "
+        "and is “Serve on Local Network” on (Developer → Server Settings)?"
+    )
+
+
+def _advice(host: HostSnapshot) -> list[str]:
+    advice: list[str] = []
+    if host.interface is Interface.OPENAI:
+        advice.append("only /v1 answers: Lantern cannot load or tell what is loaded; update it")
+    elif host.interface is not Interface.SDK:
+        advice.append("the SDK socket is closed: loads work, but show no progress")
+    if host.lists_only_loaded is False:
+        advice.append(
+            "just-in-time loading is on: other programs' requests may unload models in use; "
+            "switch it off if only Lantern uses this host"
+        )
+    if not host.needs_token:
+        advice.append("anyone on the LAN may use this host: an API token would close it (0.4+)")
+    if host.memory_bytes is None:
+        size = max((m.size_bytes or 0 for m in host.models.values()), default=0)
+        advice.append(
+            f"no memory_gb set (largest model: {bytes_text(size)}): Lantern makes room only "
+            "when the host refuses a load"
+        )
+    return advice
+
+
+def persona_findings(
+    snapshot: FleetSnapshot, personas: Sequence[Persona], problems: Sequence[str]
+) -> tuple[Line, ...]:
+    """Personas whose file is broken, or whose models no host has."""
+    lines = [Line("fault", "persona file", problem) for problem in problems]
+    known = {
+        *(key for host in snapshot.hosts.values() for key in host.models),
+        *(i.model_key for host in snapshot.hosts.values() for i in host.instances),
+    }
+    lines.extend(_persona_line(persona, known) for persona in personas)
+    return tuple(lines)
+
+
+def _persona_line(persona: Persona, known: set[ModelKey]) -> Line:
+    subject = f"persona {persona.name}"
+    wanted = (persona.model, *persona.alternatives)
+    if AUTO in wanted and known:
+        return Line("ok", subject, "takes whatever model can answer soonest")
+    there = [key for key in wanted if key in known]
+    missing = [key for key in wanted if key not in known and key != AUTO]
+    if not there:
+        return Line("fault", subject, f"no host has {' or '.join(missing) or 'any model'}")
+    if missing:
+        return Line("advice", subject, f"uses {there[0]}; no host has {', '.join(missing)}")
+    return Line("ok", subject, f"uses {there[0]}")
