@@ -1,0 +1,50 @@
+"""One Lantern per database: a lock the operating system lets go of when its holder dies."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from bot.domain.errors import BotError, ConfigError
+
+
+class AlreadyRunning(BotError):
+    """Another Lantern holds the lock; starting a second one would answer everything twice."""
+
+    def __init__(self, lock_file: Path) -> None:
+        super().__init__(
+            f"Another Lantern is running on this database: it holds {lock_file}. "
+            "Stop that one first, or give this one a database of its own (storage.url)."
+        )
+        self.lock_file = lock_file
+
+
+@contextmanager
+def instance_lock(database_path: Path) -> Generator[Path]:
+    """Holds the lock beside the database while the block runs; gives the lock file's path.
+
+    The file itself stays behind, unlocked: removing it would let two programs lock two files of
+    one name.
+
+    Raises:
+        AlreadyRunning: another process, or another block of this one, holds it.
+        ConfigError: the lock file cannot be made there.
+    """
+    database_path = database_path.resolve()
+    lock_file = database_path.with_name(f"{database_path.name}.lock")
+    # No soft lock where the file system knows none: a killed Lantern would leave that one behind.
+    lock = FileLock(lock_file, blocking=False, thread_local=False, fallback_to_soft=False)
+    try:
+        lock_file.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as held:
+        raise AlreadyRunning(lock_file) from held
+    except OSError as error:
+        raise ConfigError(
+            [f"The lock {lock_file} cannot be made: {error.strerror}. Check storage.url."]
+        ) from error
+    try:
+        yield lock_file
+    finally:
+        lock.release()

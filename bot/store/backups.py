@@ -1,0 +1,69 @@
+"""Copies of the database beside it: whole, checked, and the last few kept."""
+
+import os
+import sqlite3
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+
+from bot.domain.errors import StoreUnavailable
+from bot.store.faults import translated
+
+KEPT = 7
+
+
+def back_up(database: Path, *, label: str, now: datetime) -> Path:
+    """Copies the database while it is in use and returns the copy's path.
+
+    A copy appears under its name only when it was read back whole and is on the disk. Blocking.
+
+    Raises:
+        StoreUnavailable: the copy could not be made; the database itself is unharmed.
+    """
+    stamp = now.strftime("%Y%m%dT%H%M%S.%f")[:-3]
+    copy = database.with_name(f"{database.name}.{stamp}Z.{label}.backup")
+    partial = copy.with_suffix(".partial")
+    try:
+        partial.touch(mode=0o600)
+        with translated(f"{copy} (a backup)"):
+            _copy(database, partial)
+        _sync(partial)
+        partial.replace(copy)
+        _drop_old(database)
+    except OSError as error:
+        raise StoreUnavailable(f"The backup {copy} could not be written: {error}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return copy
+
+
+def backups_of(database: Path) -> tuple[Path, ...]:
+    """The backups beside a database, oldest first."""
+    return _beside(database, ".backup")
+
+
+def _beside(database: Path, ending: str) -> tuple[Path, ...]:
+    start = f"{database.name}."
+    names = (p for p in database.parent.iterdir() if p.name.startswith(start))
+    return tuple(sorted(p for p in names if p.name.endswith(ending)))
+
+
+def _copy(database: Path, target: Path) -> None:
+    # A plain copy of the file would miss what is still in the write-ahead log.
+    with closing(sqlite3.connect(database, isolation_level=None)) as source:
+        source.execute("VACUUM INTO ?", (str(target),))
+    with closing(sqlite3.connect(target)) as copied:
+        verdict = copied.execute("PRAGMA integrity_check").fetchone()[0]
+    if verdict != "ok":
+        raise StoreUnavailable(f"The backup {target} did not read back whole: {verdict}")
+
+
+def _sync(path: Path) -> None:
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
+def _drop_old(database: Path) -> None:
+    unfinished = _beside(database, ".partial")
+    for path in (*backups_of(database)[:-KEPT], *unfinished):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,202 @@
+"""The database: one writing connection, one reading connection, each a thread of its own."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import aiosqlite
+
+from bot.domain.errors import ConfigError, StoreUnavailable
+from bot.store.backups import back_up
+from bot.store.faults import translated
+from bot.store.migrate import migrate, migrations
+
+T = TypeVar("T")
+
+_OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
+_WAITING_WRITES = 256
+_CLOSE_WITHIN_S = 20.0
+_BOTH_SIDES = (
+    "PRAGMA busy_timeout = 5000",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA synchronous = NORMAL",
+    "PRAGMA journal_size_limit = 67108864",
+)
+
+
+class _Connection(aiosqlite.Connection):
+    """A connection that runs a whole function on its thread: one hop instead of one a statement.
+
+    A function that was begun is also finished when its asker is cancelled, so that no
+    transaction is ever left open.
+    """
+
+    async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """What ``function`` returns or raises on the connection's thread."""
+        # The door for subclasses: the public methods take one statement a hop.
+        run = self._execute  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # untyped there
+        result: T = await run(function, self._conn)
+        return result
+
+
+class Database:
+    """The open database; an async context manager.
+
+    Entering migrates it (after a backup), leaving waits for the writes under way.
+    """
+
+    def __init__(self, path: Path, *, utcnow: Callable[[], datetime]) -> None:
+        self._path = path.absolute()
+        self._utcnow = utcnow
+        self._writer = _Connection(self._connect, iter_chunk_size=64)
+        self._reader = _Connection(self._connect, iter_chunk_size=64)
+        self._write_places = asyncio.Semaphore(_WAITING_WRITES)
+        self._is_open = False
+
+    @property
+    def path(self) -> Path:
+        """Where the database is."""
+        return self._path
+
+    def now_ms(self) -> int:
+        """UTC milliseconds, as every table keeps them."""
+        return round(self._utcnow().timestamp() * 1000)
+
+    async def __aenter__(self) -> Self:
+        """Opens and migrates.
+
+        Raises:
+            ConfigError: only the owner can cure it: the folder cannot be written, the file is
+                another program's or a newer Lantern's, SQLite is too old.
+            StoreUnavailable: the database is damaged, locked, or its disk is full.
+        """
+        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+            raise ConfigError([f"SQLite {sqlite3.sqlite_version} is too old; 3.37 is needed."])
+        await asyncio.to_thread(_make_file, self._path)
+        with translated(str(self._path)):
+            await self._open_both()
+        self._is_open = True
+        return self
+
+    async def _open_both(self) -> None:
+        await self._writer
+        try:
+            await self._writer.run(self._prepare)
+            await self._reader
+            await self._reader.run(_only_read)
+        except BaseException:
+            await self._reader.close()
+            await self._writer.close()
+            raise
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None)
+        connection.row_factory = sqlite3.Row
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        for pragma in _BOTH_SIDES:
+            connection.execute(pragma)
+        connection.execute("PRAGMA journal_mode = WAL")
+        migrate(connection, migrations(), where=str(self._path), back_up=self._back_up)
+
+    def _back_up(self, version: int) -> Path:
+        return back_up(self._path, label=f"schema{version}", now=self._utcnow())
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._is_open = False
+        try:
+            async with asyncio.timeout(_CLOSE_WITHIN_S):
+                await self._close()
+        except TimeoutError:
+            words = f"The database {self._path.name} did not close in {_CLOSE_WITHIN_S:.0f} s."
+            raise StoreUnavailable(words) from error
+
+    async def _close(self) -> None:
+        with translated(self._path.name):
+            await self._reader.interrupt()
+            await self._reader.close()
+            await self._writer.run(_tidy)
+            await self._writer.close()
+
+    async def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        """What ``change`` returns, once its transaction is committed; all of it or nothing.
+
+        ``change`` runs on the writer's thread, after the writes asked for before it. When the
+        asker is cancelled it still runs whole.
+
+        Raises:
+            StoreUnavailable: nothing of it was stored.
+        """
+        async with self._write_places:
+            return await self._run(self._writer, "BEGIN IMMEDIATE", change)
+
+    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """What ``query`` returns, seeing one state of the database throughout.
+
+        Raises:
+            StoreUnavailable: the database cannot be read now.
+        """
+        return await self._run(self._reader, "BEGIN", query)
+
+    async def _run(
+        self, side: _Connection, begin: str, function: Callable[[sqlite3.Connection], T]
+    ) -> T:
+        if not self._is_open:
+            raise StoreUnavailable("The database is closed: Lantern is stopping.")
+        with translated(self._path.name):
+            return await side.run(partial(_transact, begin, function))
+
+    async def back_up(self) -> Path:
+        """A checked copy beside the database, made while it is in use; the last few are kept.
+
+        Raises:
+            StoreUnavailable: the copy could not be made.
+        """
+        return await asyncio.to_thread(back_up, self._path, label="daily", now=self._utcnow())
+
+
+def _transact(
+    begin: str, function: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection
+) -> T:
+    with connection:  # commits; rolls back when the function or the commit itself fails
+        # IMMEDIATE for writes: a read upgraded to a write fails at once, whatever busy_timeout.
+        connection.execute(begin)
+        return function(connection)
+
+
+def _only_read(connection: sqlite3.Connection) -> None:
+    for pragma in _BOTH_SIDES:
+        connection.execute(pragma)
+    connection.execute("PRAGMA query_only = ON")
+
+
+def _tidy(connection: sqlite3.Connection) -> None:
+    # Nothing is lost when a full or busy disk refuses: the log is read again at the next start.
+    with suppress(sqlite3.Error):
+        connection.execute("PRAGMA optimize")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _make_file(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            # What people said is nobody else's business on a shared machine.
+            path.touch(mode=0o600)
+    except OSError as error:
+        raise ConfigError(
+            [f"The database {path} cannot be made: {error.strerror}. Check storage.url."]
+        ) from error

@@ -1,0 +1,43 @@
+"""SQLite's errors in words for people; no other error of SQLite leaves this room."""
+
+import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from bot.domain.errors import StoreUnavailable
+
+_BACKUP = "Stop Lantern, move the file away and put the newest backup in its place."
+_LOCKED = "another program keeps it locked. Close that program and try again."
+_WORDS = {
+    sqlite3.SQLITE_FULL: "its disk is full. Make room; until then nothing more is stored.",
+    sqlite3.SQLITE_IOERR: "its disk answered with an error. Look at the disk and its cables.",
+    sqlite3.SQLITE_BUSY: _LOCKED,
+    sqlite3.SQLITE_LOCKED: _LOCKED,
+    sqlite3.SQLITE_READONLY: "it may not be written. Let Lantern write the file and its folder.",
+    sqlite3.SQLITE_PERM: "it may not be read. Let Lantern read the file and its folder.",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened. Check that its folder exists and is writable.",
+    sqlite3.SQLITE_CORRUPT: f"the file is damaged. {_BACKUP}",
+    sqlite3.SQLITE_NOTADB: f"the file is not a database. {_BACKUP}",
+    sqlite3.SQLITE_INTERRUPT: "the question was interrupted. Try again.",
+}
+
+
+def in_plain_words(error: sqlite3.Error, where: str) -> StoreUnavailable:
+    """What happened to the database called ``where`` and what its owner can do."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    # The low byte is the kind, the rest says where inside SQLite it happened.
+    words = _WORDS.get(code & 0xFF) if code is not None else None
+    return StoreUnavailable(f"The database {where} cannot be used: {words or f'{error}.'}")
+
+
+@contextmanager
+def translated(where: str) -> Generator[None]:
+    """Turns every error of SQLite inside the block into ours.
+
+    Raises:
+        StoreUnavailable: SQLite raised an error.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise in_plain_words(error, where) from error

@@ -1,0 +1,99 @@
+"""Brings a database to the newest schema, one numbered file and one transaction at a time."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from importlib import resources
+
+from bot.domain.errors import Bug, ConfigError
+
+APPLICATION_ID = 0x4C4E5452
+"""``LNTR``, written by the first migration."""
+
+
+def migrations() -> tuple[str, ...]:
+    """The SQL of every migration, oldest first; the n-th leads to version n.
+
+    Raises:
+        Bug: a number is missing or used twice.
+    """
+    folder = resources.files("bot.store") / "migrations"
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+    numbers = [int(f.name.split("_", 1)[0]) for f in files]
+    if numbers != list(range(1, len(files) + 1)):
+        raise Bug(f"Migrations are not numbered one by one: {numbers}.")
+    return tuple(f.read_text(encoding="utf-8") for f in files)
+
+
+def migrate(
+    connection: sqlite3.Connection,
+    steps: tuple[str, ...],
+    *,
+    where: str,
+    back_up: Callable[[int], object],
+) -> None:
+    """Applies the steps the database does not have yet; ``back_up`` runs once before the first.
+
+    Raises:
+        ConfigError: the database is newer than this Lantern, or another program's.
+        sqlite3.Error: a step failed; the database stays at the version before it.
+    """
+    version = _checked_version(connection, len(steps), where)
+    if 0 < version < len(steps):
+        back_up(version)
+    for number, step in enumerate(steps[version:], start=version + 1):
+        _apply(connection, number, step)
+
+
+def _checked_version(connection: sqlite3.Connection, known: int, where: str) -> int:
+    version = _version(connection)
+    if version > known:
+        raise ConfigError(
+            [
+                f"The database {where} has schema {version}, but this Lantern knows only up to "
+                f"{known}: it was used by a newer Lantern. Install that one again, or put the "
+                f"backup made before schema {known + 1} in its place."
+            ]
+        )
+    if _is_foreign(connection, version):
+        raise ConfigError(
+            [
+                f"The database {where} belongs to another program. "
+                "Give Lantern a file of its own (storage.url)."
+            ]
+        )
+    return version
+
+
+def _is_foreign(connection: sqlite3.Connection, version: int) -> bool:
+    if version:
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        return application != APPLICATION_ID
+    return connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] > 0
+
+
+def _apply(connection: sqlite3.Connection, number: int, step: str) -> None:
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        # A second program (a command line beside the bot) may have been quicker.
+        if _version(connection) >= number:
+            return
+        for statement in statements(step):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {number:d}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def statements(script: str) -> Iterator[str]:
+    """The single statements of a script; ``executescript`` would commit between them."""
+    pending = ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            yield pending
+            pending = ""
+    if pending.strip():
+        yield pending
