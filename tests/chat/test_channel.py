@@ -1,0 +1,112 @@
+"""The safe channel: events in order, early leaving, errors as they are."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from bot.chat.channel import safe_channel
+
+Emit = Callable[[int], Awaitable[None]]
+
+
+async def read_all(numbers: AsyncIterator[int]) -> list[int]:
+    return [number async for number in numbers]
+
+
+async def test_events_arrive_in_order_and_the_stream_ends() -> None:
+    async def produce(emit: Emit) -> None:
+        for number in range(5):
+            await emit(number)
+
+    async with safe_channel(produce) as numbers:
+        assert [number async for number in numbers] == [0, 1, 2, 3, 4]
+
+
+async def test_the_producer_is_at_most_one_event_ahead_of_its_reader() -> None:
+    made: list[int] = []
+
+    async def produce(emit: Emit) -> None:
+        for number in range(3):
+            made.append(number)
+            await emit(number)
+
+    async with safe_channel(produce) as numbers:
+        async for number in numbers:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert len(made) <= number + 2
+
+
+async def test_leaving_early_cancels_the_producer_and_waits_for_its_cleaning_up() -> None:
+    cleaned = asyncio.Event()
+
+    async def produce(emit: Emit) -> None:
+        try:
+            await emit(1)
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            cleaned.set()
+
+    async with safe_channel(produce) as numbers:
+        async for _ in numbers:
+            break
+    assert cleaned.is_set()
+
+
+async def test_leaving_while_an_event_waits_to_be_taken_cancels_too() -> None:
+    seen: list[type[BaseException]] = []
+
+    async def produce(emit: Emit) -> None:
+        try:
+            await emit(1)
+            await emit(2)
+        except BaseException as error:
+            seen.append(type(error))
+            raise
+
+    async with safe_channel(produce) as numbers:
+        async for _ in numbers:
+            await asyncio.sleep(0)
+            break
+    assert seen == [asyncio.CancelledError]
+
+
+async def test_the_producers_error_leaves_the_block_as_it_is() -> None:
+    async def produce(emit: Emit) -> None:
+        await emit(1)
+        raise LookupError("gone")
+
+    async def play() -> None:
+        async with safe_channel(produce) as numbers:
+            await read_all(numbers)
+
+    with pytest.raises(LookupError, match="gone"):
+        await play()
+
+
+async def test_the_readers_error_leaves_the_block_as_it_is() -> None:
+    async def produce(emit: Emit) -> None:
+        await emit(1)
+        await asyncio.Event().wait()
+
+    async def play() -> None:
+        async with safe_channel(produce) as numbers:
+            await anext(numbers)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await play()
+
+
+async def test_an_outer_timeout_ends_a_silent_producer() -> None:
+    async def produce(emit: Emit) -> None:
+        await asyncio.Event().wait()
+
+    async def play() -> None:
+        async with asyncio.timeout(0), safe_channel(produce) as numbers:
+            await read_all(numbers)
+
+    with pytest.raises(TimeoutError):
+        await play()

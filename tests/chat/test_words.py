@@ -1,0 +1,214 @@
+"""What people read."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.chat.words import (
+    bar,
+    cost_text,
+    failure_text,
+    footer,
+    host_lines,
+    progress_line,
+    reading_line,
+    seconds_text,
+    stopped_text,
+    why_text,
+)
+from bot.domain.chat import (
+    Attempt,
+    Candidate,
+    Place,
+    Receipt,
+    Rejection,
+    Route,
+    Timing,
+    Turn,
+    TurnStatus,
+    Usage,
+)
+from bot.domain.errors import FailureKind, NoCandidates
+from bot.domain.events import Evicting, Failed, Loading, Queued, Reading, Stopped
+from bot.domain.hosts import HostSnapshot, HostState, Instance, LoadInFlight, Model
+from bot.domain.ids import (
+    HostName,
+    InstanceId,
+    ModelKey,
+    PersonaName,
+    PlaceId,
+    ProviderName,
+    TurnId,
+    UserId,
+)
+
+STUDIO, LAPTOP = HostName("studio"), HostName("laptop")
+QWEN, GEMMA = ModelKey("qwen/qwen3-8b"), ModelKey("google/gemma-3-4b")
+SAGE = PersonaName("sage")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "0.0 s"), (0.44, "0.4 s"), (12.4, "12 s"), (119.4, "119 s"), (185, "3 min 05 s")],
+)
+def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
+    assert seconds_text(seconds) == text
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_bar_is_always_as_wide_as_asked(fraction: float) -> None:
+    assert len(bar(fraction, 10)) == 10
+
+
+@pytest.mark.parametrize(
+    ("step", "parts"),
+    [
+        (Queued(STUDIO, QWEN, 2, 7.0), ["place 2", "studio", "7.0 s"]),
+        (Queued(STUDIO, QWEN, 1), ["place 1"]),
+        (Evicting(STUDIO, QWEN, (GEMMA,)), ["unloading `google/gemma-3-4b`"]),
+        (Loading(STUDIO, QWEN, 0.5, 6.0), ["50%", "6.0 s left", "████████░░░░░░░░"]),
+        (Loading(STUDIO, QWEN, 0.5, None), ["50%"]),
+    ],
+)
+def test_a_wait_says_host_model_and_what_is_left(
+    step: Queued | Evicting | Loading, parts: list[str]
+) -> None:
+    line = progress_line(step)
+    assert all(part in line for part in [*parts, "studio", "qwen/qwen3-8b"])
+    if isinstance(step, Loading) and step.seconds_left is None:
+        assert "left" not in line
+
+
+def test_reading_never_claims_to_be_done() -> None:
+    step = Reading(Candidate(QWEN, host=STUDIO), 48_000, 10.0)
+    assert "48,000" in reading_line(step, 5.0)
+    assert "50%" in reading_line(step, 5.0)
+    assert "99%" in reading_line(step, 500.0)
+
+
+def test_reading_without_a_measured_speed_shows_no_percent() -> None:
+    assert "%" not in reading_line(Reading(Candidate(QWEN, host=STUDIO), 10, None), 5.0)
+
+
+def test_a_footer_names_model_host_tokens_speed_and_wait() -> None:
+    receipt = Receipt(
+        SAGE,
+        model=QWEN,
+        host=STUDIO,
+        usage=Usage(prompt_tokens=10, completion_tokens=1200),
+        timing=Timing(queue_s=1, load_s=2, first_token_s=0.5, generation_s=20),
+    )
+    assert footer(receipt) == (
+        "qwen/qwen3-8b · studio · 1,200 tokens · 60 tok/s · 3.5 s to first token"
+    )
+
+
+def test_a_cloud_footer_is_marked_and_priced() -> None:
+    receipt = Receipt(
+        SAGE, model=ModelKey("glm-4.6"), provider=ProviderName("zai"), cost_micro_usd=4000
+    )
+    assert footer(receipt) == "glm-4.6 · ☁ zai · 0.4 ¢"
+
+
+@pytest.mark.parametrize(
+    ("micro", "text"), [(1, "0.0001 ¢"), (4000, "0.4 ¢"), (1_250_000, "$1.25")]
+)
+def test_costs_read_as_cents_and_dollars(micro: int, text: str) -> None:
+    assert cost_text(micro) == text
+
+
+def test_estimated_tokens_are_marked() -> None:
+    receipt = Receipt(SAGE, model=QWEN, usage=Usage(completion_tokens=5, estimated=True))
+    assert "~5 tokens" in footer(receipt)
+
+
+def test_a_stop_by_its_asker_is_no_fault() -> None:
+    turn = TurnId("t")
+    assert stopped_text(Stopped(turn, Receipt(SAGE), "x", by_asker=True)) == "⏹ Stopped."
+    cut = stopped_text(Stopped(turn, Receipt(SAGE), "studio cut the line.", by_asker=False))
+    assert "studio cut the line." in cut
+    assert "kept" in cut
+
+
+def test_a_failure_shows_its_whole_message() -> None:
+    assert failure_text(Failed(None, NoCandidates("Nobody.\nTried:"))) == "❌ Nobody.\nTried:"
+
+
+def _turn(receipt: Receipt | None) -> Turn:
+    return Turn(
+        id=TurnId("t"),
+        parent=None,
+        user=UserId("u"),
+        user_name="ada",
+        place=Place(PlaceId("c")),
+        persona=SAGE,
+        user_text="hi",
+        reply_text="ho",
+        reasoning_text="",
+        status=TurnStatus.DONE,
+        created_at_ms=0,
+        receipt=receipt,
+    )
+
+
+def test_why_shows_route_rejections_attempts_and_the_split_of_the_wait() -> None:
+    route = Route(
+        candidates=(Candidate(QWEN, host=STUDIO, seconds=0.4, reason="in memory and idle"),),
+        rejected=(Rejection("laptop", QWEN, "not on disk"),),
+        reason="soonest first",
+    )
+    receipt = Receipt(
+        SAGE,
+        model=QWEN,
+        host=STUDIO,
+        timing=Timing(queue_s=1, load_s=2, first_token_s=3, generation_s=4),
+        route=route,
+        attempts=(Attempt("attic", QWEN, FailureKind.CONNECT, "refused"),),
+        choice_reason="chosen for this channel",
+        notices=("trimmed",),
+    )
+    text = why_text(_turn(receipt))
+    for part in (
+        "chosen for this channel",
+        "soonest first",
+        "studio (`qwen/qwen3-8b`) ~0.4 s: in memory and idle",
+        "laptop (`qwen/qwen3-8b`): not on disk",
+        "attic (`qwen/qwen3-8b`): refused",
+        "queue 1.0 s · load 2.0 s · prefill 3.0 s · generation 4.0 s",
+        "Note: trimmed",
+    ):
+        assert part in text
+
+
+def test_why_of_a_running_turn_says_so() -> None:
+    assert "still being made" in why_text(_turn(None))
+
+
+def test_a_host_shows_memory_residents_load_and_queue() -> None:
+    host = HostSnapshot(
+        STUDIO,
+        "10.0.0.2:1234",
+        state=HostState.UP,
+        models={QWEN: Model(QWEN)},
+        instances=(
+            Instance(InstanceId(QWEN), QWEN, size_bytes=5 * 10**9, own=True, idle_since=90.0),
+            Instance(InstanceId(GEMMA), GEMMA, leases=2, pinned=True, context_length=4096),
+        ),
+        load=LoadInFlight(GEMMA, 0.25, 0.0, None),
+        waiting={QWEN: 2},
+        memory_bytes=24 * 10**9,
+    )
+    text = "\n".join(host_lines(host, 100.0))
+    for part in (
+        "2 loaded, 5.0 GB of 24.0 GB",
+        "own, idle 10 s",
+        "foreign, pinned, 2 answering, context 4,096",
+        "loading 25%",
+        "2 waiting",
+    ):
+        assert part in text
+
+
+def test_a_lost_host_says_why() -> None:
+    host = HostSnapshot(LAPTOP, "10.0.0.3:1234", state=HostState.DOWN, reason="refused")
+    assert host_lines(host, 0.0) == ("🔴 **laptop** 10.0.0.3:1234 · down: refused",)
