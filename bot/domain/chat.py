@@ -10,6 +10,7 @@ from bot.domain.personas import Sampling
 
 Role = Literal["system", "user", "assistant"]
 Wire = Literal["openai", "anthropic"]
+DialectName = Literal["lmstudio", "openai", "zai", "generic"]
 FinishReason = Literal["stop", "length", "cancelled", "error", "refused"]
 
 
@@ -127,6 +128,10 @@ class Endpoint:
     """Longest silence before the first delta; long, because prefill of a long prompt is silent."""
     idle_s: float = 60.0
     """Longest silence between deltas."""
+    dialect: DialectName = "lmstudio"
+    """Which fields the server takes; only the OpenAI wire has dialects."""
+    thinking: Literal["auto", "off"] = "auto"
+    """``off`` asks the model not to reason first, where its wire has a switch for it."""
 
 
 @dataclass(frozen=True, slots=True)
