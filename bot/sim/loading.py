@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 
 from bot.sim.clock import SimClock
 from bot.sim.errors import LoadCancelledError, LoadFailedError, SimError
@@ -85,7 +86,8 @@ class Loader:
             raise
         self._journal.write(_started(reserved))
         load = Load(reserved)
-        spawn(self._run(load), f"sim load {reserved.identifier}")
+        task = spawn(self._run(load), f"sim load {reserved.identifier}")
+        task.add_done_callback(partial(self._after, load))
         return load
 
     def place(self, order: LoadOrder) -> Instance:
@@ -142,11 +144,11 @@ class Loader:
                 await self._clock.sleep_unless(min(dues) - self._clock.now(), self._changed)
 
     async def _run(self, load: Load) -> None:
-        try:
-            load.settle(await self._outcome(load))
-        except asyncio.CancelledError:
+        load.settle(await self._outcome(load))
+
+    def _after(self, load: Load, task: asyncio.Task[None]) -> None:
+        if task.cancelled():  # the host stops, perhaps before the task had its first step
             load.settle(self._give_up(load.reserved))
-            raise
 
     def _give_up(self, reserved: Reservation) -> SimError:
         self._memory.give_up(reserved)

@@ -73,7 +73,6 @@ class Prediction:
         self._prefilled = Progress()
         self._prefilling: asyncio.Task[None] | None = None
         self._has_slot = False
-        self._is_abandoned = False
         self._phase: Phase | None = None
         self._faults = pace.take_faults()
         self._began_s = 0.0
@@ -110,7 +109,7 @@ class Prediction:
         trace: TracebackType | None,
     ) -> None:
         if self._prefilling is not None and not self._prefilling.done():
-            self._is_abandoned = True  # the prefill task closes the prediction when it is through
+            self._prefilling.add_done_callback(lambda _: self._close(None))
             return
         self._close(error)
 
@@ -170,8 +169,6 @@ class Prediction:
             instance.prefixes.append(self.order.messages)
         finally:
             self._prefilled.finish()
-            if self._is_abandoned:
-                self._close(None)
 
     async def _break_if_told(self) -> None:
         if self._reached("stall_after_tokens"):

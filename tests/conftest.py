@@ -1,0 +1,26 @@
+"""Options of the whole suite."""
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("lantern")
+    group.addoption(
+        "--lan-host",
+        metavar="ADDRESS:PORT",
+        help="a real LM Studio for the tests marked lan; run them with -m lan",
+    )
+    group.addoption("--lan-token", metavar="TOKEN", help="its API token, when it wants one")
+    group.addoption(
+        "--lan-model", metavar="KEY", help="the model to load on it; the smallest by default"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the tests marked lan out unless they are asked for by name."""
+    if "lan" in str(config.getoption("markexpr")):
+        return
+    away = [item for item in items if item.get_closest_marker("lan") is not None]
+    if away:
+        config.hook.pytest_deselected(items=away)
+        items[:] = [item for item in items if item not in away]
