@@ -9,7 +9,8 @@ from bot.domain.cloud import ProviderSnapshot
 from bot.domain.hosts import FleetSnapshot, Wish
 from bot.domain.ids import AUTO, HostName, ModelKey, PersonaName, ProviderName
 from bot.policy.context import fit_transcript, transcript
-from bot.policy.routing import RouteAsk, Strategy, plan_route
+from bot.policy.index import RoutingIndex
+from bot.policy.routing import RouteAsk, Strategy
 
 ANSWER_TOKENS = 1024
 """Room kept for the answer when the persona sets no ``max_tokens``."""
@@ -46,7 +47,7 @@ class Job:
 
 
 class Planner:
-    """Makes jobs; pure but for reading the newest snapshots through what it was given."""
+    """Makes jobs from the newest snapshots; remembers routes while the fleet stands still."""
 
     def __init__(
         self,
@@ -57,6 +58,7 @@ class Planner:
         self._snapshot = snapshot
         self._rules = rules
         self._providers = providers
+        self._index = RoutingIndex()
 
     def job(self, resolved: Resolved, branch: Sequence[Turn], request: TurnRequest) -> Job:
         """The job for one turn.
@@ -91,7 +93,7 @@ class Planner:
             order=self._rules.request_types.get(persona.request_type or ""),
             load=persona.load,
         )
-        route = plan_route(snapshot, ask, self._providers(), snapshot.taken_at)
+        route = self._index.route(snapshot, ask, self._providers())
         return Job(
             resolved=resolved,
             messages=fitted.messages,

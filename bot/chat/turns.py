@@ -183,13 +183,14 @@ class Turns:
         if self._is_draining:
             raise Draining("Lantern is restarting and takes no new questions just now.")
         parent = await self._parent(request)
+        is_retry = request.kind is TurnKind.RETRY
         request = _completed(request, parent)
         check_text(request.text, has_attachments=bool(request.attachments))
         resolved = await self._choices.resolve(
             request.place, request.user, request.persona, request.model
         )
         base = parent.id if parent is not None else None
-        if parent is not None and request.kind is TurnKind.RETRY:
+        if parent is not None and is_retry:
             base = parent.parent
         elif parent is None:
             base = await self._store.latest(request.place.conversation, resolved.persona.name)
@@ -336,7 +337,7 @@ class _Watched:
 
 
 def _completed(request: TurnRequest, parent: Turn | None) -> TurnRequest:
-    """A retry asks its parent's question again; a continuation asks to go on."""
+    """As a new message: a retry asks its parent's question again, a continuation to go on."""
     if parent is None:
         if request.kind is TurnKind.NEW:
             return request
@@ -344,8 +345,12 @@ def _completed(request: TurnRequest, parent: Turn | None) -> TurnRequest:
     persona = request.persona or parent.persona
     if request.kind is TurnKind.RETRY:
         return replace(
-            request, text=parent.user_text, attachments=parent.attachments, persona=persona
+            request,
+            kind=TurnKind.NEW,
+            text=parent.user_text,
+            attachments=parent.attachments,
+            persona=persona,
         )
     if request.kind is TurnKind.CONTINUE:
-        return replace(request, text=CONTINUE_TEXT, persona=persona)
+        return replace(request, kind=TurnKind.NEW, text=CONTINUE_TEXT, persona=persona)
     return request

@@ -1,7 +1,6 @@
 """Lines from a keyboard or from a script, one way for both."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Protocol, TextIO
 
@@ -23,11 +22,20 @@ class ScriptInput:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._first: str | None = None
+
+    async def has_lines(self) -> bool:
+        """Waits for the first line; False when the stream ended without one."""
+        if self._first is None:
+            self._first = await asyncio.to_thread(self._stream.readline)
+        return self._first != ""
 
     async def lines(self) -> AsyncIterator[str]:
         """Every line until the end of the stream."""
-        while line := await asyncio.to_thread(self._stream.readline):
-            yield line.rstrip("\r\n")
+        if await self.has_lines():
+            yield (self._first or "").rstrip("\r\n")
+            while line := await asyncio.to_thread(self._stream.readline):
+                yield line.rstrip("\r\n")
 
 
 class KeyboardInput:
@@ -44,6 +52,7 @@ class KeyboardInput:
         # Imported on first use: a script or a server never pays for it.
         from prompt_toolkit import PromptSession
         from prompt_toolkit.history import InMemoryHistory
+        from prompt_toolkit.patch_stdout import patch_stdout
 
         from bot.terminal.completion import SlashCompleter
 
@@ -54,15 +63,11 @@ class KeyboardInput:
         )
         while True:
             try:
-                yield await session.prompt_async(self._prompt)
+                # What happens by itself meanwhile is printed above the prompt, not into it.
+                with patch_stdout(raw=True):
+                    line = await session.prompt_async(self._prompt)
             except KeyboardInterrupt:
                 continue
             except EOFError:
                 return
-
-
-def open_input(prompt: str, complete: Callable[[str], Iterable[str]]) -> Input:
-    """The keyboard when there is one, else standard input as a script."""
-    if sys.stdin.isatty() and sys.stdout.isatty():
-        return KeyboardInput(prompt, complete)
-    return ScriptInput(sys.stdin)
+            yield line

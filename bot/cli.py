@@ -1,0 +1,361 @@
+"""The command line: parse, call the root, print. Exit 0 fine, 1 failed, 2 usage, 78 set-up."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+
+from bot.app import Lantern, lantern, plan_from
+from bot.domain.errors import BotError, ConfigError
+from bot.lock import AlreadyRunning, instance_lock
+from bot.logs import configure_logging
+from bot.settings import Loaded, load_settings, masked, missing_for_run, schema
+from bot.terminal import tables
+from bot.terminal.checkup import Line, host_findings, persona_findings
+from bot.terminal.screen import Screen
+
+EXIT_FAILED, EXIT_CONFIG = 1, 78
+
+SETTLE_S = 8.0
+"""A command about hosts waits this long for the slowest of them to answer its first probe."""
+
+T = TypeVar("T")
+
+cli = typer.Typer(
+    name="lantern",
+    help="Chat with the LM Studio hosts of your LAN: in Discord, or here.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+config_cli = typer.Typer(help="The settings in force.", no_args_is_help=True)
+cli.add_typer(config_cli, name="config")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="config.yaml to read (else LANTERN_CONFIG)."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Plain values for programs.")]
+HostOption = Annotated[str | None, typer.Option("--host", help="Name or address of one host.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command and exits with its code."""
+    error = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        cli(args=None if arguments is None else list(arguments))
+    except ConfigError as wrong:
+        error.print("Lantern cannot start with this configuration:", style="bold red")
+        for fault in wrong.faults:
+            error.print(f"  • {fault}", markup=False)
+        sys.exit(EXIT_CONFIG)
+    except AlreadyRunning as held:
+        error.print(held.user_message, style="bold red", markup=False)
+        sys.exit(EXIT_CONFIG)
+    except BotError as failed:
+        error.print(failed.user_message, style="red", markup=False)
+        sys.exit(EXIT_FAILED)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+# --- running -------------------------------------------------------------------------------
+
+
+@cli.command()
+def run(config: ConfigOption = None) -> None:
+    """The Discord bot."""
+    from bot.service import run_bot  # discord.py is loaded by this command alone
+
+    loaded = _load(config)
+    missing = missing_for_run(loaded)
+    if missing:
+        raise ConfigError(missing)
+    _log_as_configured(loaded)
+    with instance_lock(loaded.database_path):
+        raise typer.Exit(run_async(run_bot(loaded, os.environ)))
+
+
+@cli.command()
+def demo(
+    tour: Annotated[bool, typer.Option("--tour", help="Type nothing; watch the main job.")] = False,
+) -> None:
+    """A chat over SIMULATED hosts: no Discord, no LM Studio. Reads a script from a pipe too."""
+    from bot.play import play_demo
+
+    configure_logging("error", "console", ())
+    raise typer.Exit(run_async(play_demo(tour=tour)))
+
+
+@cli.command()
+def chat(config: ConfigOption = None) -> None:
+    """A chat in this terminal over the configured hosts."""
+    from bot.play import play_chat
+
+    loaded = _load(config)
+    _needs_hosts(loaded)
+    configure_logging("error", "console", loaded.secrets)
+
+    async def play() -> int:
+        async with _built(loaded) as built:
+            return await play_chat(built)
+
+    raise typer.Exit(run_async(play()))
+
+
+# --- facts ---------------------------------------------------------------------------------
+
+
+@cli.command()
+def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Reads the set-up, reaches Discord and every host, says what is wrong and what to change."""
+    loaded = _load(config)
+    configure_logging("error", "console", loaded.secrets)
+
+    async def look() -> list[Line]:
+        lines = [Line("ok", "configuration", str(loaded.config_path or "environment and .env"))]
+        lines.extend(Line("advice", "configuration", text) for text in loaded.warnings)
+        lines.extend(Line("fault", "configuration", text) for text in missing_for_run(loaded))
+        token = loaded.settings.discord.token
+        if token is not None:
+            lines.append(await _discord_line(token.get_secret_value()))
+        async with _built(loaded) as built:
+            snapshot = built.board.snapshot()
+            for host in snapshot.hosts.values():
+                lines.extend(host_findings(host))
+            shelf = built.shelf
+            lines.extend(persona_findings(snapshot, shelf.all(), shelf.problems()))
+        return lines
+
+    lines = run_async(look())
+    if as_json:
+        _print_json([{"mark": x.mark, "subject": x.subject, "text": x.text} for x in lines])
+    else:
+        console = Console(soft_wrap=True, highlight=False)
+        for line in lines:
+            mark = {"ok": "✔", "advice": "•", "fault": "✘"}[line.mark]
+            style = {"ok": "green", "advice": "yellow", "fault": "red"}[line.mark]
+            console.print(f"{mark} {line.subject}: {line.text}", style=style, markup=False)
+    raise typer.Exit(EXIT_FAILED if any(line.mark == "fault" for line in lines) else 0)
+
+
+@cli.command()
+def hosts(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """The hosts: state, models on disk, models in memory."""
+    loaded = _load(config)
+    _needs_hosts(loaded)
+
+    def show(built: Lantern) -> None:
+        found = built.board.hosts()
+        if as_json:
+            _print_json([tables.host_record(host) for host in found])
+        else:
+            tables.show(Console(), tables.hosts_table(found))
+
+    _look(loaded, show)
+
+
+@cli.command()
+def models(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Every model on the hosts' disks, and how soon it could answer."""
+    loaded = _load(config)
+    _needs_hosts(loaded)
+
+    def show(built: Lantern) -> None:
+        if as_json:
+            _print_json(tables.model_records(built.board.hosts()))
+        else:
+            keys = built.board.model_keys()
+            tables.show(Console(), tables.models_table([built.board.option(k) for k in keys]))
+
+    _look(loaded, show)
+
+
+@cli.command()
+def personas(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """The personas, and persona files that are broken."""
+    loaded = _load(config)
+    _log_quietly(loaded)
+
+    async def look() -> int:
+        from bot.domain.ids import PersonaName
+        from bot.personas import PersonaShelf
+
+        name = PersonaName(loaded.settings.discord.default_persona)
+        shelf = PersonaShelf(loaded.personas_dir, name)
+        await shelf.refresh()
+        if as_json:
+            _print_json([tables.persona_record(persona) for persona in shelf.all()])
+        else:
+            tables.show(Console(), tables.personas_table(shelf.all()))
+        for problem in shelf.problems():
+            Console(stderr=True, soft_wrap=True).print(problem, style="red", markup=False)
+        return EXIT_FAILED if shelf.problems() else 0
+
+    raise typer.Exit(run_async(look()))
+
+
+# --- acts ----------------------------------------------------------------------------------
+
+
+@cli.command()
+def load(
+    model: Annotated[str, typer.Argument(help="Model key; a unique part of it will do.")],
+    host: HostOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Loads a model, on the best host unless one is named."""
+    loaded = _load(config)
+    _needs_hosts(loaded)
+    _log_quietly(loaded)
+
+    async def act() -> None:
+        async with _built(loaded) as built:
+            screen = Screen(Console(stderr=as_json))
+            where: str | None = None
+            async with built.acts.load(host, model) as progress:
+                with screen.steps() as steps:
+                    async for step in progress:
+                        where = str(step.host)
+                        steps.show(step)
+            key = str(built.board.any_model(model))
+            if as_json:
+                _print_json({"model": key, "host": where, "was_loaded": where is None})
+            elif where is None:
+                screen.line(f"{key} was in memory already.")
+            else:
+                screen.line(f"{key} is in memory on {where}.")
+
+    run_async(act())
+
+
+@cli.command()
+def unload(
+    model: Annotated[str, typer.Argument(help="Identifier of the instance, or model key.")],
+    host: HostOption = None,
+    foreign: Annotated[
+        bool, typer.Option("--foreign", help="Also what Lantern did not load itself.")
+    ] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Unloads a model from one host, or from every host that has it in memory."""
+    loaded = _load(config)
+    _needs_hosts(loaded)
+    _log_quietly(loaded)
+
+    async def act() -> None:
+        async with _built(loaded) as built:
+            said = await built.acts.unload(host, model, even_foreign=foreign)
+            if as_json:
+                _print_json({"done": said})
+            else:
+                Screen(Console()).markdown(said)
+
+    run_async(act())
+
+
+# --- configuration -------------------------------------------------------------------------
+
+
+@config_cli.command("show")
+def config_show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Every setting in force, with secrets masked and where each value comes from."""
+    shown = masked(_load(config))
+    if as_json:
+        _print_json([{"key": s.key, "value": s.value, "origin": s.origin} for s in shown])
+        return
+    console = Console(soft_wrap=True, highlight=False)
+    width = max(len(item.key) for item in shown)
+    for item in shown:
+        console.print(f"{item.key:<{width}}  {item.value}  ({item.origin})", markup=False)
+
+
+@config_cli.command("schema")
+def config_schema() -> None:
+    """The JSON Schema of config.yaml, for editors."""
+    _print_json(schema())
+
+
+# --- shared --------------------------------------------------------------------------------
+
+
+def run_async(work: Coroutine[None, None, T]) -> T:
+    """Runs a coroutine on the fastest event loop this machine has."""
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    if sys.platform != "win32" and sys.implementation.name == "cpython":
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(work)
+
+
+def _load(config: Path | None) -> Loaded:
+    return load_settings(config, os.environ, Path.cwd())
+
+
+def _needs_hosts(loaded: Loaded) -> None:
+    if not loaded.settings.hosts:
+        raise ConfigError(
+            (
+                "no hosts are configured; set LANTERN_HOSTS=address:port,… or `hosts:` in config.yaml",
+            )
+        )
+
+
+def _log_as_configured(loaded: Loaded) -> None:
+    log = loaded.settings.log
+    configure_logging(log.level, log.format, loaded.secrets)
+
+
+def _log_quietly(loaded: Loaded) -> None:
+    configure_logging("error", "console", loaded.secrets)
+
+
+@asynccontextmanager
+async def _built(loaded: Loaded) -> AsyncGenerator[Lantern]:
+    """Everything, with the hosts looked at once.
+
+    Beside a running Lantern the lock is taken: then this process owns nothing and only asks.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(instance_lock(loaded.database_path))
+            is_owner = True
+        except AlreadyRunning:
+            is_owner = False
+        async with lantern(plan_from(loaded, is_owner=is_owner)) as built:
+            await built.fleet.settled(SETTLE_S)
+            yield built
+
+
+def _look(loaded: Loaded, show: Callable[[Lantern], None]) -> None:
+    _log_quietly(loaded)
+
+    async def look() -> None:
+        async with _built(loaded) as built:
+            show(built)
+
+    run_async(look())
+
+
+async def _discord_line(token: str) -> Line:
+    from cogs.client import identify
+
+    try:
+        return Line("ok", "Discord", f"logged in as {await identify(token)}")
+    except BotError as error:
+        return Line("fault", "Discord", error.user_message)
+
+
+def _print_json(value: tables.Value | object) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")

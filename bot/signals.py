@@ -1,0 +1,33 @@
+"""SIGTERM and SIGINT mean: stop kindly; a second one means: now. Works on every platform."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def on_stop(first: Callable[[], None], second: Callable[[], None]) -> Generator[None]:
+    """Calls ``first`` on the first stop signal and ``second`` on every later one, in the loop."""
+    loop = asyncio.get_running_loop()
+    told = False
+
+    def stop() -> None:
+        nonlocal told
+        act = second if told else first
+        told = True
+        act()
+
+    def from_handler(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(stop)
+
+    # signal.signal with a thread-safe call works on Windows too, where loops take no handlers.
+    before = {number: signal.signal(number, from_handler) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
