@@ -306,9 +306,7 @@ def _load(config: Path | None) -> Loaded:
 def _needs_hosts(loaded: Loaded) -> None:
     if not loaded.settings.hosts:
         raise ConfigError(
-            (
-                "no hosts are configured; set LANTERN_HOSTS=address:port,… or `hosts:` in config.yaml",
-            )
+            ("no hosts are configured; set LANTERN_HOSTS=address:port or `hosts:` in config.yaml",)
         )
 
 

@@ -52,8 +52,8 @@ And why is the night dark?
 
 BANNER = (
     "This is Lantern's demo. The LM Studio hosts are SIMULATED: they speak LM Studio's real wire\n"
-    "protocols on this machine, but no model runs and every answer is made up. The router, the SDK\n"
-    "client, the scheduler and the database are the real ones."
+    "protocols on this machine, but no model runs and every answer is made up. The router, the\n"
+    "SDK client, the scheduler and the database are the real ones."
 )
 
 

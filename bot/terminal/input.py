@@ -1,6 +1,7 @@
 """Lines from a keyboard or from a script, one way for both."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Protocol, TextIO
 
@@ -27,15 +28,32 @@ class ScriptInput:
     async def has_lines(self) -> bool:
         """Waits for the first line; False when the stream ended without one."""
         if self._first is None:
-            self._first = await asyncio.to_thread(self._stream.readline)
+            self._first = await self._readline()
         return self._first != ""
 
     async def lines(self) -> AsyncIterator[str]:
         """Every line until the end of the stream."""
         if await self.has_lines():
             yield (self._first or "").rstrip("\r\n")
-            while line := await asyncio.to_thread(self._stream.readline):
+            while line := await self._readline():
                 yield line.rstrip("\r\n")
+
+    async def _readline(self) -> str:
+        """One line, read by a daemon thread: a silent pipe must not keep the program from ending."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[str] = loop.create_future()
+
+        def deliver(line: str) -> None:
+            if not done.done():
+                done.set_result(line)
+
+        def read() -> None:
+            line = self._stream.readline()
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(deliver, line)
+
+        threading.Thread(target=read, name="script input", daemon=True).start()
+        return await done
 
 
 class KeyboardInput:
