@@ -1,0 +1,89 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.domain.hosts import LoadRecord, Speed, SpeedRecord
+from bot.domain.ids import HostName, ModelKey
+from bot.policy.speeds import (
+    MEASURABLE_PROMPT,
+    MEASURABLE_REPLY,
+    blend,
+    blend_speed,
+    load_rate,
+    speed_of_answer,
+    speed_of_load,
+)
+
+LOAD = LoadRecord(HostName("studio-1"), ModelKey("qwen"), seconds=10.0, size_bytes=5_000)
+ANSWER = SpeedRecord(HostName("studio-1"), ModelKey("qwen"), 1000, 101, 2.0, 10.0)
+speeds = st.floats(0.0, 1e6)
+
+
+@pytest.mark.parametrize(
+    ("average", "measured", "expected"),
+    [(None, None, None), (None, 5.0, 5.0), (5.0, None, 5.0), (10.0, 20.0, 13.0), (0.0, 0.0, 0.0)],
+)
+def test_an_average_moves_three_tenths_towards_the_newest(
+    average: float | None, measured: float | None, expected: float | None
+) -> None:
+    assert blend(average, measured) == expected
+
+
+@given(speeds, speeds)
+def test_an_average_stays_between_the_old_and_the_new(average: float, measured: float) -> None:
+    blended = blend(average, measured)
+
+    assert blended is not None
+    low, high = sorted((average, measured))
+    assert low <= blended + 1e-6
+    assert blended <= high + 1e-6
+
+
+def test_what_was_not_measured_keeps_its_average() -> None:
+    known = Speed(load_s=10.0, prefill_tokens_per_s=500.0, tokens_per_s=10.0, turn_s=12.0)
+
+    assert blend_speed(known, Speed()) == known
+    assert blend_speed(Speed(), known) == known
+
+
+def test_an_answer_measures_reading_writing_and_how_long_it_held_its_slot() -> None:
+    assert speed_of_answer(ANSWER) == Speed(
+        prefill_tokens_per_s=500.0, tokens_per_s=10.0, turn_s=12.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("record", "reads", "writes"),
+    [
+        (replace(ANSWER, prompt_tokens=MEASURABLE_PROMPT - 1), False, True),
+        (replace(ANSWER, completion_tokens=MEASURABLE_REPLY - 1), True, False),
+        (replace(ANSWER, first_token_s=0.0), False, True),
+        (replace(ANSWER, generation_s=0.0), True, False),
+    ],
+)
+def test_too_little_to_time_measures_no_rate(
+    record: SpeedRecord, reads: bool, writes: bool
+) -> None:
+    speed = speed_of_answer(record)
+
+    assert (speed.prefill_tokens_per_s is not None) is reads
+    assert (speed.tokens_per_s is not None) is writes
+
+
+def test_a_load_measures_its_model() -> None:
+    assert speed_of_load(LOAD) == Speed(load_s=10.0)
+
+
+@pytest.mark.parametrize(
+    ("load", "rate"),
+    [
+        (LOAD, 500.0),
+        (replace(LOAD, size_bytes=None), None),
+        (replace(LOAD, size_bytes=0), None),
+        (replace(LOAD, seconds=0.0), None),
+    ],
+)
+def test_a_load_of_known_size_measures_its_host(load: LoadRecord, rate: float | None) -> None:
+    assert load_rate(load) == rate

@@ -1,0 +1,25 @@
+"""An open database in a fresh folder."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from store_values import Clock
+
+from bot.store.database import Database
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "lantern.db"
+
+
+@pytest.fixture
+async def database(path: Path, clock: Clock) -> AsyncIterator[Database]:
+    async with Database(path, utcnow=clock) as opened:
+        yield opened

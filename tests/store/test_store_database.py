@@ -1,0 +1,240 @@
+import asyncio
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from store_values import Clock
+
+from bot.domain.errors import ConfigError, StoreUnavailable
+from bot.store.backups import backups_of
+from bot.store.database import Database
+
+PUT = "INSERT INTO note (name, value) VALUES (?, ?)"
+
+
+async def names(database: Database) -> list[str]:
+    rows = await database.read(lambda c: c.execute("SELECT name FROM note").fetchall())
+    return sorted(row["name"] for row in rows)
+
+
+async def setting(database: Database, name: str) -> object:
+    return await database.write(lambda c: c.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+async def test_a_write_is_read_as_soon_as_it_returns(database: Database) -> None:
+    assert await database.write(lambda c: c.execute(PUT, ("a", "1")).rowcount) == 1
+
+    assert await names(database) == ["a"]
+
+
+async def test_a_write_that_fails_halfway_stores_nothing(database: Database) -> None:
+    def change(connection: sqlite3.Connection) -> None:
+        connection.execute(PUT, ("a", "1"))
+        connection.execute(PUT, ("a", "2"))
+
+    with pytest.raises(StoreUnavailable, match=r"lantern\.db cannot be used"):
+        await database.write(change)
+
+    assert await names(database) == []
+    assert await database.write(lambda c: c.execute(PUT, ("b", "1")).rowcount) == 1
+
+
+async def test_an_error_that_is_not_sqlites_undoes_the_write_and_passes(database: Database) -> None:
+    def change(connection: sqlite3.Connection) -> None:
+        connection.execute(PUT, ("a", "1"))
+        raise KeyError("ours")
+
+    with pytest.raises(KeyError, match="ours"):
+        await database.write(change)
+
+    assert await names(database) == []
+
+
+async def test_a_cancelled_asker_neither_tears_nor_blocks_a_write(database: Database) -> None:
+    begun, may_go_on = threading.Event(), threading.Event()
+
+    def slow(connection: sqlite3.Connection) -> None:
+        connection.execute(PUT, ("a", "1"))
+        begun.set()
+        may_go_on.wait(10)
+        connection.execute(PUT, ("b", "1"))
+
+    async with asyncio.TaskGroup() as group:
+        asker = group.create_task(database.write(slow))
+        await asyncio.to_thread(begun.wait, 10)
+        asker.cancel()
+    may_go_on.set()
+    await database.write(lambda c: c.execute(PUT, ("c", "1")).rowcount)
+
+    assert asker.cancelled()
+    assert await names(database) == ["a", "b", "c"]
+
+
+async def test_more_writes_than_may_wait_are_all_stored(database: Database) -> None:
+    async with asyncio.TaskGroup() as group:
+        for number in range(600):
+            row = (f"{number:03}", "x")
+            group.create_task(database.write(lambda c, row=row: c.execute(PUT, row).rowcount))
+
+    assert len(await names(database)) == 600
+
+
+async def test_a_reader_may_not_write(database: Database) -> None:
+    with pytest.raises(StoreUnavailable, match="may not be written"):
+        await database.read(lambda c: c.execute(PUT, ("a", "1")).rowcount)
+
+
+async def test_one_read_sees_one_state_throughout(database: Database, path: Path) -> None:
+    def count_around_a_write(connection: sqlite3.Connection) -> tuple[int, int]:
+        query = "SELECT count(*) FROM note"
+        before: int = connection.execute(query).fetchone()[0]
+        with closing(sqlite3.connect(path)) as other, other:
+            other.execute(PUT, ("a", "1"))
+        return before, connection.execute(query).fetchone()[0]
+
+    assert await database.read(count_around_a_write) == (0, 0)
+    assert await names(database) == ["a"]
+
+
+async def test_the_settings_that_keep_it_safe_are_on(database: Database) -> None:
+    assert await setting(database, "journal_mode") == "wal"
+    assert await setting(database, "foreign_keys") == 1
+    assert await setting(database, "synchronous") == 1
+    assert await setting(database, "busy_timeout") == 5000
+
+
+async def test_every_table_is_strict(database: Database) -> None:
+    query = "SELECT name FROM pragma_table_list WHERE NOT strict AND name NOT LIKE 'sqlite_%'"
+    assert await database.read(lambda c: c.execute(query).fetchall()) == []
+
+
+async def test_a_closed_database_says_so(path: Path, clock: Clock) -> None:
+    async with Database(path, utcnow=clock) as database:
+        pass
+
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await database.read(lambda c: c.execute("SELECT 1").fetchone())
+
+
+async def test_closing_leaves_one_whole_file(path: Path, clock: Clock) -> None:
+    async with Database(path, utcnow=clock) as database:
+        await database.write(lambda c: c.execute(PUT, ("a", "1")).rowcount)
+
+    assert [p.name for p in path.parent.iterdir()] == ["lantern.db"]
+    async with Database(path, utcnow=clock) as database:
+        assert await names(database) == ["a"]
+
+
+async def test_closing_waits_for_the_writes_under_way(path: Path, clock: Clock) -> None:
+    async with asyncio.TaskGroup() as group, Database(path, utcnow=clock) as database:
+        for number in range(20):
+            row = (f"{number:03}", "x")
+            group.create_task(database.write(lambda c, row=row: c.execute(PUT, row).rowcount))
+        await asyncio.sleep(0)
+
+    async with Database(path, utcnow=clock) as database:
+        assert len(await names(database)) == 20
+
+
+async def test_closing_interrupts_a_reader_that_takes_for_ever(path: Path, clock: Clock) -> None:
+    begun = threading.Event()
+    endless = """
+        WITH RECURSIVE t (n) AS (SELECT tell() UNION ALL SELECT n + 1 FROM t) SELECT sum(n) FROM t
+    """
+
+    def read(connection: sqlite3.Connection) -> None:
+        connection.create_function("tell", 0, lambda: begun.set() or 1)
+        connection.execute(endless).fetchone()
+
+    async with asyncio.TaskGroup() as group, Database(path, utcnow=clock) as database:
+        group.create_task(expect_interruption(database, read))
+        await asyncio.to_thread(begun.wait, 10)
+
+
+async def test_a_missing_folder_is_made(tmp_path: Path, clock: Clock) -> None:
+    async with Database(tmp_path / "a" / "b" / "lantern.db", utcnow=clock) as database:
+        assert database.path.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permission bits")
+async def test_nobody_else_may_read_what_was_said(database: Database) -> None:
+    assert database.path.stat().st_mode & 0o077 == 0
+
+
+async def test_an_impossible_folder_is_a_fault_of_the_configuration(
+    tmp_path: Path, clock: Clock
+) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ConfigError, match=r"cannot be made.*storage\.url"):
+        await Database(tmp_path / "file" / "lantern.db", utcnow=clock).__aenter__()
+
+
+async def test_a_folder_in_its_place_is_told_in_plain_words(tmp_path: Path, clock: Clock) -> None:
+    with pytest.raises(StoreUnavailable, match="cannot be opened"):
+        await Database(tmp_path, utcnow=clock).__aenter__()
+
+
+TAX_RECORDS = b"these are my tax records" * 100
+
+
+@pytest.fixture
+def tax_records(path: Path) -> Path:
+    path.write_bytes(TAX_RECORDS)
+    return path
+
+
+async def test_a_file_that_is_no_database_is_left_alone(tax_records: Path, clock: Clock) -> None:
+    with pytest.raises(StoreUnavailable, match="not a database"):
+        await Database(tax_records, utcnow=clock).__aenter__()
+
+    assert await asyncio.to_thread(tax_records.read_bytes) == TAX_RECORDS
+
+
+async def test_a_damaged_page_is_told_in_plain_words(path: Path, clock: Clock) -> None:
+    async with Database(path, utcnow=clock) as database:
+        for number in range(100):
+            row = (f"{number:03}", "x" * 500)
+            await database.write(lambda c, row=row: c.execute(PUT, row).rowcount)
+        query = "SELECT rootpage FROM sqlite_schema WHERE name = 'note'"
+        page: int = await database.read(lambda c: c.execute(query).fetchone()[0])
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
+
+    async with Database(path, utcnow=clock) as database:
+        with pytest.raises(StoreUnavailable, match="damaged"):
+            await names(database)
+
+
+async def test_a_database_another_program_keeps_locked_is_told_in_plain_words(
+    database: Database, path: Path
+) -> None:
+    await setting(database, "busy_timeout = 5")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable, match="locked"):
+            await database.write(lambda c: c.execute(PUT, ("a", "1")).rowcount)
+
+    assert await database.write(lambda c: c.execute(PUT, ("a", "1")).rowcount) == 1
+
+
+async def test_a_backup_is_made_while_it_is_in_use(database: Database) -> None:
+    await database.write(lambda c: c.execute(PUT, ("a", "1")).rowcount)
+
+    copy = await database.back_up()
+
+    assert backups_of(database.path) == (copy,)
+    with closing(sqlite3.connect(copy)) as copied:
+        assert copied.execute("SELECT name FROM note").fetchall() == [("a",)]
+
+
+async def expect_interruption(
+    database: Database, query: Callable[[sqlite3.Connection], None]
+) -> None:
+    with pytest.raises(StoreUnavailable, match="interrupted"):
+        await database.read(query)

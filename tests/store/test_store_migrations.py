@@ -1,0 +1,151 @@
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from store_values import Clock
+
+from bot.domain.errors import ConfigError, StoreUnavailable
+from bot.store.backups import backups_of
+from bot.store.database import Database
+from bot.store.migrate import APPLICATION_ID, migrate, migrations, statements
+from bot.store.notes import NoteStore
+
+FIRST = f"PRAGMA application_id = {APPLICATION_ID};\nCREATE TABLE a (x TEXT) STRICT;\n"
+SECOND = "ALTER TABLE a ADD COLUMN y TEXT;\nINSERT INTO a VALUES ('p', 'q');\n"
+
+
+@pytest.fixture
+def connection() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as opened:
+        yield opened
+
+
+def version(connection: sqlite3.Connection) -> int:
+    return connection.execute("PRAGMA user_version").fetchone()[0]
+
+
+def apply(connection: sqlite3.Connection, *steps: str) -> list[int]:
+    backed_up: list[int] = []
+    migrate(connection, steps, where="here.db", back_up=backed_up.append)
+    return backed_up
+
+
+def test_a_new_database_gets_every_step_and_needs_no_backup(connection: sqlite3.Connection) -> None:
+    assert apply(connection, FIRST, SECOND) == []
+
+    assert version(connection) == 2
+    assert connection.execute("SELECT * FROM a").fetchall() == [("p", "q")]
+
+
+def test_an_older_database_is_backed_up_once_before_its_missing_steps(
+    connection: sqlite3.Connection,
+) -> None:
+    apply(connection, FIRST)
+
+    assert apply(connection, FIRST, SECOND, "CREATE TABLE b (x TEXT) STRICT;") == [1]
+    assert version(connection) == 3
+
+
+def test_a_current_database_is_left_as_it_is(connection: sqlite3.Connection) -> None:
+    apply(connection, FIRST, SECOND)
+
+    assert apply(connection, FIRST, SECOND) == []
+
+
+def test_a_step_that_fails_leaves_nothing_of_itself(connection: sqlite3.Connection) -> None:
+    broken = "CREATE TABLE b (x TEXT) STRICT;\nINSERT INTO nowhere VALUES (1);\n"
+
+    with pytest.raises(sqlite3.OperationalError, match="nowhere"):
+        apply(connection, FIRST, broken)
+
+    assert version(connection) == 1
+    assert not connection.in_transaction
+    assert connection.execute("SELECT name FROM sqlite_schema").fetchall() == [("a",)]
+
+
+def test_a_step_another_program_took_meanwhile_is_not_taken_twice(
+    connection: sqlite3.Connection,
+) -> None:
+    apply(connection, FIRST)
+
+    def other_program(_version: int) -> None:
+        apply(connection, FIRST, SECOND)
+
+    migrate(connection, (FIRST, SECOND), where="here.db", back_up=other_program)
+
+    assert connection.execute("SELECT count(*) FROM a").fetchone() == (1,)
+
+
+def test_a_database_of_a_newer_lantern_is_refused_with_what_to_do(
+    connection: sqlite3.Connection,
+) -> None:
+    apply(connection, FIRST, SECOND)
+
+    with pytest.raises(ConfigError, match=r"here\.db has schema 2.*only up to 1.*newer Lantern"):
+        apply(connection, FIRST)
+
+
+@pytest.mark.parametrize("set_up", ["CREATE TABLE cars (x)", "PRAGMA user_version = 1"])
+def test_a_database_of_another_program_is_refused(
+    connection: sqlite3.Connection, set_up: str
+) -> None:
+    connection.execute(set_up)
+
+    with pytest.raises(ConfigError, match="another program"):
+        apply(connection, FIRST)
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("", []),
+        ("A;\nB;\n", ["A;\n", "B;\n"]),
+        ("A\n  (x, -- a; b\n  y);\n", ["A\n  (x, -- a; b\n  y);\n"]),
+        ("INSERT INTO a VALUES ('x;\ny');\nB", ["INSERT INTO a VALUES ('x;\ny');\n", "B"]),
+        (
+            "CREATE TRIGGER t AFTER INSERT ON a BEGIN\n  DELETE FROM b;\nEND;\n",
+            ["CREATE TRIGGER t AFTER INSERT ON a BEGIN\n  DELETE FROM b;\nEND;\n"],
+        ),
+    ],
+)
+def test_a_script_falls_into_its_statements(script: str, expected: list[str]) -> None:
+    assert list(statements(script)) == expected
+
+
+def test_the_shipped_migrations_say_whose_database_it_is(connection: sqlite3.Connection) -> None:
+    apply(connection, *migrations())
+
+    assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+    assert version(connection) == len(migrations())
+
+
+async def test_an_upgrade_leaves_a_backup_of_the_database_as_it_was(
+    path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Database(path, utcnow=clock) as database:
+        await NoteStore(database).put("salt", "pepper")
+    newer = (*migrations(), "DROP TABLE note;\n")
+    monkeypatch.setattr("bot.store.database.migrations", lambda: newer)
+
+    async with Database(path, utcnow=clock) as database:
+        with pytest.raises(StoreUnavailable, match="no such table"):
+            await NoteStore(database).get("salt")
+
+    (copy,) = backups_of(path)
+    assert copy.name == f"lantern.db.20261120T101500.000Z.schema{len(migrations())}.backup"
+    with closing(sqlite3.connect(copy)) as before:
+        assert before.execute("SELECT value FROM note").fetchall() == [("pepper",)]
+        assert version(before) == len(migrations())
+
+
+async def test_a_database_of_a_newer_lantern_stops_the_start_unharmed(
+    database: Database, clock: Clock
+) -> None:
+    await database.write(lambda c: c.execute("PRAGMA user_version = 99").fetchall())
+
+    with pytest.raises(ConfigError, match="schema 99"):
+        await Database(database.path, utcnow=clock).__aenter__()
+
+    assert backups_of(database.path) == ()

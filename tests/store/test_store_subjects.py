@@ -1,0 +1,188 @@
+"""The small stores: choices, instances, speeds, messages and notes."""
+
+from dataclasses import replace
+
+import pytest
+from store_values import CHANNEL, new_turn
+
+from bot.domain.chat import Place
+from bot.domain.hosts import LoadRecord, OwnInstance, Speed, SpeedRecord
+from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey, PlaceId, TurnId, UserId
+from bot.policy.choice import Scope, ScopeKey, scope_keys
+from bot.store.choices import ChoiceStore
+from bot.store.database import Database
+from bot.store.instances import InstanceStore
+from bot.store.notes import NoteStore
+from bot.store.replies import ReplyMessage, ReplyStore
+from bot.store.speeds import KEPT_RECORDS, SpeedStore
+from bot.store.turns import TurnStore
+
+ADA = UserId("discord:1")
+STUDIO = HostName("studio-1")
+QWEN = ModelKey("qwen/qwen3-8b")
+TURN = TurnId("a")
+
+
+class TestChoices:
+    async def test_only_what_was_asked_for_is_found(self, database: Database) -> None:
+        choices = ChoiceStore(database)
+        server = PlaceId("discord:5")
+        mine, channel = ScopeKey(Scope.ME, CHANNEL, ADA), ScopeKey(Scope.CHANNEL, CHANNEL)
+        await choices.put(mine, "model", "qwen/qwen3-8b")
+        await choices.put(channel, "model", "google/gemma-3-12b")
+        await choices.put(channel, "persona", "pirate")
+        await choices.put(replace(mine, user=UserId("discord:2")), "model", "somebody else's")
+
+        keys = scope_keys(Place(CHANNEL, server=server), ADA)
+
+        assert await choices.get(keys, "model") == {
+            mine: "qwen/qwen3-8b",
+            channel: "google/gemma-3-12b",
+        }
+        assert await choices.get(keys, "persona") == {channel: "pirate"}
+        assert await choices.get((), "persona") == {}
+
+    async def test_a_choice_replaces_the_one_before_and_none_takes_it_back(
+        self, database: Database
+    ) -> None:
+        choices = ChoiceStore(database)
+        key = ScopeKey(Scope.CHANNEL, CHANNEL)
+        await choices.put(key, "model", "a")
+        await choices.put(key, "model", "b")
+        assert await choices.get([key], "model") == {key: "b"}
+
+        await choices.put(key, "model", None)
+        assert await choices.get([key], "model") == {}
+
+
+class TestInstances:
+    OWN = OwnInstance(STUDIO, InstanceRef("r1"), InstanceId(QWEN), QWEN, idle_ttl_s=1800.0)
+
+    async def test_what_was_added_is_remembered(self, database: Database) -> None:
+        instances = InstanceStore(database)
+        kept = replace(self.OWN, reference=InstanceRef("r2"), idle_ttl_s=None, pinned=True)
+        await instances.add(self.OWN)
+        await instances.add(kept)
+
+        assert await instances.all() == (self.OWN, kept)
+
+    async def test_what_changed_replaces_what_was(self, database: Database) -> None:
+        instances = InstanceStore(database)
+        await instances.add(self.OWN)
+        await instances.add(replace(self.OWN, pinned=True))
+
+        assert await instances.all() == (replace(self.OWN, pinned=True),)
+
+    async def test_one_reference_on_one_host_is_forgotten(self, database: Database) -> None:
+        instances = InstanceStore(database)
+        elsewhere = replace(self.OWN, host=HostName("studio-2"))
+        await instances.add(self.OWN)
+        await instances.add(elsewhere)
+        await instances.remove(STUDIO, self.OWN.reference)
+
+        assert await instances.all() == (elsewhere,)
+
+
+class TestSpeeds:
+    LOAD = LoadRecord(STUDIO, QWEN, seconds=10.0, size_bytes=5_000)
+    ANSWER = SpeedRecord(STUDIO, QWEN, 1000, 101, first_token_s=2.0, generation_s=10.0)
+
+    async def test_nothing_measured_is_nothing_remembered(self, database: Database) -> None:
+        assert await SpeedStore(database).remembered() == ({}, {})
+
+    async def test_loads_and_answers_meet_in_one_average(self, database: Database) -> None:
+        speeds = SpeedStore(database)
+        await speeds.add_load(self.LOAD)
+        await speeds.add_speed(self.ANSWER)
+
+        assert await speeds.remembered() == (
+            {(STUDIO, QWEN): Speed(10.0, 500.0, 10.0, 12.0)},
+            {STUDIO: 500.0},
+        )
+
+    async def test_the_newest_counts_for_three_tenths(self, database: Database) -> None:
+        speeds = SpeedStore(database)
+        await speeds.add_load(self.LOAD)
+        await speeds.add_load(replace(self.LOAD, seconds=20.0))
+
+        averages, rates = await speeds.remembered()
+
+        assert averages[STUDIO, QWEN].load_s == pytest.approx(13.0)
+        assert rates[STUDIO] == pytest.approx(425.0)
+
+    async def test_a_load_of_unknown_size_says_nothing_of_the_hosts_rate(
+        self, database: Database
+    ) -> None:
+        speeds = SpeedStore(database)
+        await speeds.add_load(replace(self.LOAD, size_bytes=None))
+
+        assert await speeds.remembered() == ({(STUDIO, QWEN): Speed(load_s=10.0)}, {})
+
+    async def test_single_records_are_bounded(self, database: Database) -> None:
+        speeds = SpeedStore(database)
+        await speeds.add_load(self.LOAD)
+        await speeds.add_speed(self.ANSWER)
+        for table in ("load_record", "speed_record"):
+            grow = f"UPDATE {table} SET number = {KEPT_RECORDS}"
+            await database.write(lambda c, grow=grow: c.execute(grow).rowcount)
+        await speeds.add_load(replace(self.LOAD, seconds=1.0))
+        await speeds.add_load(replace(self.LOAD, seconds=2.0))
+        await speeds.add_speed(self.ANSWER)
+        await speeds.add_speed(self.ANSWER)
+
+        numbers = "SELECT number FROM load_record UNION ALL SELECT number FROM speed_record"
+        rows = await database.read(lambda c: c.execute(numbers).fetchall())
+        assert [row["number"] for row in rows] == [2000, 2001, 2002] * 2
+
+
+class TestReplies:
+    async def test_a_message_leads_to_its_turn_and_back(self, database: Database) -> None:
+        replies = ReplyStore(database)
+        await TurnStore(database).begin(new_turn(TURN))
+        await replies.put("101", "9", TURN, 1)
+        await replies.put("100", "9", TURN, 0)
+
+        assert await replies.turn_of("101") == TURN
+        assert await replies.turn_of("999") is None
+        assert await replies.of_turn(TURN) == (
+            ReplyMessage("100", "9", TURN, 0, is_open=True),
+            ReplyMessage("101", "9", TURN, 1, is_open=True),
+        )
+
+    async def test_open_messages_are_those_of_turns_not_closed(self, database: Database) -> None:
+        replies, turns = ReplyStore(database), TurnStore(database)
+        await turns.begin(new_turn(TURN))
+        await turns.begin(new_turn("b"))
+        await replies.put("100", "9", TURN, 0)
+        await replies.put("200", "9", TurnId("b"), 0)
+        await replies.close(TURN)
+
+        assert [message.message_id for message in await replies.left_open()] == ["200"]
+        assert [message.is_open for message in await replies.of_turn(TURN)] == [False]
+
+    async def test_a_message_used_again_shows_the_new_turn(self, database: Database) -> None:
+        replies, turns = ReplyStore(database), TurnStore(database)
+        await turns.begin(new_turn(TURN))
+        await turns.begin(new_turn("b"))
+        await replies.put("100", "9", TURN, 0)
+        await replies.close(TURN)
+        await replies.put("100", "9", TurnId("b"), 0)
+
+        assert await replies.of_turn(TURN) == ()
+        assert [message.is_open for message in await replies.of_turn(TurnId("b"))] == [True]
+
+    async def test_a_turn_deleted_meanwhile_gets_no_message(self, database: Database) -> None:
+        replies = ReplyStore(database)
+        await replies.put("100", "9", TurnId("deleted"), 0)
+
+        assert await replies.left_open() == ()
+
+
+class TestNotes:
+    async def test_a_note_is_what_was_written_last(self, database: Database) -> None:
+        notes = NoteStore(database)
+        assert await notes.get("salt") is None
+        await notes.put("salt", "a")
+        await notes.put("salt", "b")
+
+        assert await notes.get("salt") == "b"

@@ -1,0 +1,314 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from store_values import CHANNEL, SAGE, Clock, new_turn
+
+from bot.domain.chat import Attachment, Place, Receipt, Turn, TurnStatus, Usage
+from bot.domain.errors import StoreUnavailable
+from bot.domain.ids import ModelKey, PersonaName, PlaceId, TurnId
+from bot.store.database import Database
+from bot.store.fields import storable
+from bot.store.rows import IMAGE_BYTES
+from bot.store.turns import BRANCH_IMAGE_BYTES, BRANCH_TURNS, TurnStore
+
+RECEIPT = Receipt(SAGE, model=ModelKey("qwen/qwen3-8b"), usage=Usage(10, 20))
+THREAD = Place(CHANNEL, thread=PlaceId("discord:77"), server=PlaceId("discord:5"))
+
+
+@pytest.fixture
+def turns(database: Database) -> TurnStore:
+    return TurnStore(database)
+
+
+async def chain(turns: TurnStore, *names: str) -> None:
+    parent: str | None = None
+    for name in names:
+        await turns.begin(new_turn(name, parent=parent))
+        parent = name
+
+
+async def finish(turns: TurnStore, name: str, status: TurnStatus = TurnStatus.DONE) -> None:
+    await turns.finish(TurnId(name), status, f"reply of {name}", f"thoughts of {name}", RECEIPT)
+
+
+def ids(turns: tuple[Turn, ...]) -> list[str]:
+    return [str(turn.id) for turn in turns]
+
+
+@pytest.mark.parametrize(
+    "place", [Place(CHANNEL), THREAD, Place(PlaceId("terminal:1"), is_private=True)]
+)
+async def test_a_turn_comes_back_as_it_was_begun(turns: TurnStore, place: Place) -> None:
+    turn = new_turn("a", place=place, text="naïve \0 text 🙂")
+    await turns.begin(turn)
+
+    assert await turns.get(turn.id) == turn
+
+
+async def test_a_finished_turn_has_its_reply_and_receipt(turns: TurnStore) -> None:
+    turn = new_turn("a")
+    await turns.begin(turn)
+    await finish(turns, "a")
+
+    assert await turns.get(turn.id) == replace(
+        turn,
+        status=TurnStatus.DONE,
+        reply_text="reply of a",
+        reasoning_text="thoughts of a",
+        receipt=RECEIPT,
+    )
+
+
+async def test_an_unknown_turn_is_none(turns: TurnStore) -> None:
+    assert await turns.get(TurnId("nobody")) is None
+    assert await turns.branch(TurnId("nobody")) == ()
+    assert await turns.last_in(CHANNEL) is None
+    assert await turns.latest(CHANNEL, SAGE) is None
+
+
+async def test_a_turn_is_begun_once(turns: TurnStore) -> None:
+    await turns.begin(new_turn("a", text="first"))
+
+    with pytest.raises(StoreUnavailable):
+        await turns.begin(new_turn("a", text="second"))
+
+    turn = await turns.get(TurnId("a"))
+    assert turn is not None
+    assert turn.user_text == "first"
+
+
+async def test_a_parent_nobody_knows_makes_a_root(turns: TurnStore) -> None:
+    await turns.begin(new_turn("a", parent="deleted"))
+
+    turn = await turns.get(TurnId("a"))
+    assert turn is not None
+    assert turn.parent is None
+
+
+async def test_the_text_so_far_is_kept_while_a_turn_runs(turns: TurnStore) -> None:
+    await turns.begin(new_turn("a"))
+    await turns.checkpoint(TurnId("a"), "half an ans", "hmm")
+
+    turn = await turns.get(TurnId("a"))
+    assert turn is not None
+    assert (turn.reply_text, turn.reasoning_text) == ("half an ans", "hmm")
+    assert turn.status is TurnStatus.RUNNING
+
+
+async def test_a_turn_ends_once(turns: TurnStore) -> None:
+    await turns.begin(new_turn("a"))
+    await finish(turns, "a")
+    await turns.checkpoint(TurnId("a"), "late words", "")
+    await turns.finish(TurnId("a"), TurnStatus.FAILED, "", "", Receipt(SAGE, finish="error"))
+
+    turn = await turns.get(TurnId("a"))
+    assert turn is not None
+    assert (turn.status, turn.reply_text) == (TurnStatus.DONE, "reply of a")
+
+
+async def test_a_branch_runs_from_the_root_to_its_turn(turns: TurnStore) -> None:
+    await chain(turns, "a", "b", "c")
+    await turns.begin(new_turn("b2", parent="a"))
+    await turns.begin(new_turn("stranger"))
+
+    assert ids(await turns.branch(TurnId("c"))) == ["a", "b", "c"]
+    assert ids(await turns.branch(TurnId("b2"))) == ["a", "b2"]
+
+
+async def test_only_the_last_turn_of_a_branch_carries_thoughts_and_receipt(
+    turns: TurnStore,
+) -> None:
+    await chain(turns, "a", "b")
+    await finish(turns, "a")
+    await finish(turns, "b")
+
+    first, last = await turns.branch(TurnId("b"))
+
+    assert (first.reply_text, first.reasoning_text, first.receipt) == ("reply of a", "", None)
+    assert (last.reply_text, last.reasoning_text, last.receipt) == (
+        "reply of b",
+        "thoughts of b",
+        RECEIPT,
+    )
+
+
+@pytest.mark.slow
+async def test_of_a_very_long_branch_the_newest_turns_are_read(turns: TurnStore) -> None:
+    names = [f"{number:04}" for number in range(BRANCH_TURNS + 5)]
+    await chain(turns, *names)
+
+    assert ids(await turns.branch(TurnId(names[-1]))) == names[5:]
+
+
+async def test_the_newest_turn_that_did_not_fail_is_gone_on_from(turns: TurnStore) -> None:
+    await chain(turns, "a", "b", "c")
+    await finish(turns, "a")
+    await finish(turns, "b", TurnStatus.PARTIAL)
+    await finish(turns, "c", TurnStatus.FAILED)
+
+    assert await turns.latest(CHANNEL, SAGE) == "b"
+
+
+async def test_personas_and_places_have_histories_of_their_own(turns: TurnStore) -> None:
+    await turns.begin(new_turn("a"))
+    await turns.begin(new_turn("b", persona="pirate"))
+    await turns.begin(new_turn("c", place=THREAD))
+
+    assert await turns.latest(CHANNEL, SAGE) == "a"
+    assert await turns.latest(CHANNEL, PersonaName("pirate")) == "b"
+    assert await turns.latest(THREAD.conversation, SAGE) == "c"
+
+
+async def test_a_reset_begins_afresh_for_every_persona_of_one_place(turns: TurnStore) -> None:
+    await turns.begin(new_turn("a"))
+    await turns.begin(new_turn("b", persona="pirate"))
+    await turns.begin(new_turn("c", place=THREAD))
+    await turns.reset(CHANNEL)
+    await turns.reset(CHANNEL)
+
+    assert await turns.latest(CHANNEL, SAGE) is None
+    assert await turns.latest(CHANNEL, PersonaName("pirate")) is None
+    assert await turns.latest(THREAD.conversation, SAGE) == "c"
+
+    await turns.begin(new_turn("d"))
+    assert await turns.latest(CHANNEL, SAGE) == "d"
+
+
+async def test_a_reset_before_the_first_turn_hides_nothing(turns: TurnStore) -> None:
+    await turns.reset(CHANNEL)
+    await turns.begin(new_turn("a"))
+
+    assert await turns.latest(CHANNEL, SAGE) == "a"
+
+
+async def test_a_reset_outlives_the_deletion_of_the_turns_before_it(
+    turns: TurnStore, database: Database
+) -> None:
+    await turns.begin(new_turn("a"))
+    await turns.reset(CHANNEL)
+    await database.write(lambda c: c.execute("DELETE FROM turn").rowcount)
+    await turns.begin(new_turn("b"))
+
+    assert await turns.latest(CHANNEL, SAGE) == "b"
+
+
+async def test_the_last_turn_of_a_place_is_found_however_it_ended(turns: TurnStore) -> None:
+    await chain(turns, "a")
+    await turns.begin(new_turn("b", persona="pirate"))
+    await finish(turns, "b", TurnStatus.FAILED)
+
+    last = await turns.last_in(CHANNEL)
+
+    assert last is not None
+    assert (last.id, last.receipt) == ("b", RECEIPT)
+
+
+async def test_turns_a_killed_lantern_left_are_closed_honestly(turns: TurnStore) -> None:
+    await chain(turns, "whole", "cut", "mute")
+    await finish(turns, "whole")
+    await turns.checkpoint(TurnId("cut"), "half an ans", "")
+
+    closed = await turns.close_running()
+
+    assert [(turn.id, turn.status) for turn in closed] == [
+        ("cut", TurnStatus.PARTIAL),
+        ("mute", TurnStatus.FAILED),
+    ]
+    assert [await turns.get(turn.id) for turn in closed] == list(closed)
+    assert all(turn.receipt and turn.receipt.finish == "error" for turn in closed)
+    assert closed[0].reply_text == "half an ans"
+    assert await turns.close_running() == ()
+
+
+async def test_attachments_come_back_in_order_for_a_retry(turns: TurnStore) -> None:
+    attachments = (
+        Attachment("notes.txt", "text/plain", text="remember the milk \ud83d\ude42"),
+        Attachment("cat.png", "image/png", image=b"\x89PNG\0"),
+        Attachment("empty.txt", "text/plain", text=""),
+    )
+    await turns.begin(new_turn("a", attachments=attachments))
+    await turns.begin(new_turn("b", parent="a"))
+
+    first, last = await turns.branch(TurnId("b"))
+
+    assert first.attachments == (
+        replace(attachments[0], text="remember the milk 🙂"),
+        *attachments[1:],
+    )
+    assert last.attachments == ()
+
+
+@pytest.mark.parametrize(("size", "is_kept"), [(IMAGE_BYTES, True), (IMAGE_BYTES + 1, False)])
+async def test_an_image_too_large_to_keep_leaves_its_name(
+    turns: TurnStore, size: int, is_kept: bool
+) -> None:
+    await turns.begin(
+        new_turn("a", attachments=(Attachment("cat.png", "image/png", image=b"x" * size),))
+    )
+
+    turn = await turns.get(TurnId("a"))
+
+    assert turn is not None
+    (attachment,) = turn.attachments
+    assert attachment.name == "cat.png"
+    assert (attachment.image is not None) is is_kept
+
+
+@pytest.mark.slow
+async def test_a_branch_brings_the_newest_images_that_fit_the_bound(turns: TurnStore) -> None:
+    image = Attachment("cat.png", "image/png", image=b"x" * IMAGE_BYTES)
+    parent = None
+    for name in "abcdef":
+        await turns.begin(new_turn(name, parent=parent, attachments=(image,)))
+        parent = name
+
+    line = await turns.branch(TurnId("f"))
+
+    kept = [bool(turn.attachments[0].image) for turn in line]
+    assert kept == [False, False, True, True, True, True]
+    assert sum(kept) * IMAGE_BYTES == BRANCH_IMAGE_BYTES
+
+
+async def test_halves_of_a_character_from_a_torn_stream_are_stored(turns: TurnStore) -> None:
+    await turns.begin(new_turn("a"))
+    await turns.checkpoint(TurnId("a"), "joined \ud83d\ude42 lone \ud83d.", "\udc00")
+
+    turn = await turns.get(TurnId("a"))
+
+    assert turn is not None
+    assert (turn.reply_text, turn.reasoning_text) == (
+        "joined 🙂 lone \N{REPLACEMENT CHARACTER}.",
+        "\ufffd",
+    )
+
+
+@given(st.text())
+def test_text_is_changed_only_where_it_must_be(text: str) -> None:
+    assert storable(text) == text
+    assert storable(text + "\ud83d").encode()
+
+
+async def test_deleting_a_turn_takes_its_attachments_and_frees_its_children(
+    turns: TurnStore, database: Database
+) -> None:
+    await turns.begin(new_turn("a", attachments=(Attachment("a.txt", "text/plain", text="x"),)))
+    await turns.begin(new_turn("b", parent="a"))
+    await database.write(lambda c: c.execute("DELETE FROM turn WHERE id = 'a'").rowcount)
+
+    assert ids(await turns.branch(TurnId("b"))) == ["b"]
+    left = await database.read(lambda c: c.execute("SELECT count(*) FROM attachment").fetchone()[0])
+    assert left == 0
+
+
+async def test_when_a_turn_last_changed_is_kept(
+    turns: TurnStore, database: Database, clock: Clock
+) -> None:
+    await turns.begin(new_turn("a"))
+    clock.advance(2.5)
+    await finish(turns, "a")
+
+    query = "SELECT changed_at_ms FROM turn"
+    changed: int = await database.read(lambda c: c.execute(query).fetchone()[0])
+    assert changed == clock.now.timestamp() * 1000
