@@ -207,7 +207,7 @@ def _success(engine: Engine, prediction: Prediction, fields: JsonObject) -> Json
     return {
         "type": "success",
         "stats": stats,
-        "modelInfo": _info(engine, instance),
+        "modelInfo": _info(engine, instance) | {"identifier": prediction.reply_model},
         "loadModelConfig": fields_list(load_fields(instance)),
         "predictionConfig": fields_list(fields),
     }
