@@ -1,0 +1,445 @@
+"""Drives one host's desk: probes, loads and unloads as told, and brings back what happened.
+
+Everything it starts runs in the host's own task group: a load belongs to the host, not to whoever
+asked for it first.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import assert_never
+
+import httpx
+import structlog
+
+from bot.domain.errors import BotError, FailureKind, HostUnreachable, LoadFailed, Unavailable
+from bot.domain.events import FleetEvent
+from bot.domain.hosts import (
+    HostConfig,
+    HostSnapshot,
+    Instance,
+    Interface,
+    OwnInstance,
+    SpeedRecord,
+    Wish,
+)
+from bot.domain.ids import InstanceRef, ModelKey
+from bot.fleet import signals
+from bot.fleet.client import HostClient, LoadResult
+from bot.fleet.connect import connect
+from bot.fleet.desk import Desk
+from bot.fleet.history import History
+from bot.fleet.lease import Lease
+from bot.fleet.recorder import Recorder
+from bot.fleet.rest import not_applied
+from bot.fleet.rules import FleetRules
+from bot.fleet.signals import Effect, Event, LoadOrder, Report, Sighting, Ticket, handle_of
+
+PULSE_S = 1.0
+"""How often waiters hear of a load that reports no progress itself."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Host:
+    """One host: its connection, its desk and its tasks. ``run`` must be running for it to act."""
+
+    def __init__(
+        self,
+        config: HostConfig,
+        *,
+        history: History,
+        own: Iterable[OwnInstance],
+        recorder: Recorder,
+        observe: Callable[[FleetEvent], None],
+        rules: FleetRules,
+        http: httpx.AsyncClient,
+    ) -> None:
+        self._config = config
+        self._recorder = recorder
+        self._observe = observe
+        self._rules = rules
+        self._http = http
+        self._desk = Desk(config, history=history, own=own, evict_foreign=rules.evict_foreign)
+        self._client: HostClient | None = None
+        self._connecting = asyncio.Lock()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._leases: dict[Ticket, Lease] = {}
+        self._tickets = itertools.count(1)
+        self._snapshot: HostSnapshot | None = None
+        self._acts = 0
+        """Loads and unloads ended; a list read before the newest of them is out of date."""
+        self._kick = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._probes_begun = 0
+        self._probes_done = 0.0
+
+    async def run(self) -> None:
+        """Probes and acts until cancelled; then ends its loads and leaves the host."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                try:
+                    await self._watch()
+                finally:
+                    self._tasks = None
+        finally:
+            self._probes_done = float("inf")
+            self._wake()
+            for lease in self._leases.values():
+                error = HostUnreachable("Lantern is stopping.", FailureKind.CANCELLED)
+                lease.heard(signals.Refuse(lease.ticket, error))
+            await self._drop(self._client)
+
+    # --- doors ----------------------------------------------------------------------------
+
+    def snapshot(self) -> HostSnapshot:
+        """Everything known of the host; made once per change."""
+        if self._snapshot is None:
+            self._snapshot = self._desk.snapshot()
+        return self._snapshot
+
+    def lease(self, wish: Wish) -> Lease:
+        """A lease to enter."""
+        return Lease(Ticket(next(self._tickets)), self._config, wish, self)
+
+    async def probe(self) -> None:
+        """Returns when a probe that began after this call is over."""
+        target = self._probes_begun + 1
+        self._kick.set()
+        await self._until(lambda: self._probes_done >= target)
+
+    async def probe_when_due(self) -> None:
+        """A probe, unless the pause after a failure is still going on."""
+        due = self._desk.next_probe_at(self._now())
+        if due is None or due <= self._now():
+            await self.probe()
+
+    async def settled(self) -> None:
+        """Returns when the first probe is over."""
+        await self._until(lambda: self._probes_done >= 1)
+
+    def report_failure(self, reason: str) -> None:
+        """A request failed there: out at once, probed at once."""
+        self._feed(signals.Doubted(self._now(), reason))
+        self._kick.set()
+
+    def record_speed(self, record: SpeedRecord) -> None:
+        """A request was answered there."""
+        self._desk.record_speed(record)
+        self._snapshot = None
+        self._record(lambda: self._recorder.spoke(record))
+
+    def cancel_load(self, key: ModelKey) -> bool:
+        """Cancels the load unless somebody else waits for it; False when it may not be."""
+        if not self._desk.may_cancel(key):
+            return False
+        self._feed(signals.CancelPressed(self._now(), key))
+        return True
+
+    async def unload(self, name: str, even_foreign: bool) -> tuple[Instance, ...]:
+        """Unloads by identifier or model key; returns what left."""
+        handles = self._desk.unloadable(name, even_foreign)
+        before = {handle_of(i): i for i in self.snapshot().instances}
+        self._feed(signals.UnloadAsked(self._now(), handles))
+        await self._until(lambda: not self._desk.is_unloading())
+        left = {handle_of(i) for i in self.snapshot().instances}
+        return tuple(before[h] for h in handles if h in before and h not in left)
+
+    def pin(self, name: str, is_pinned: bool) -> None:
+        """Pins or unpins by identifier or model key."""
+        self._feed(signals.Pinned(self._now(), self._desk.find(name), is_pinned))
+
+    def drain(self, is_draining: bool) -> None:
+        """Takes no new turns, or takes them again."""
+        self._feed(signals.Drained(self._now(), is_draining))
+
+    async def evict_idle(self) -> None:
+        """Unloads what rested long enough; returns when that is done."""
+        self._feed(signals.Swept(self._now()))
+        await self._until(lambda: not self._desk.is_unloading())
+
+    def enter(self, lease: Lease, event: signals.Asked) -> None:
+        """A lease is entered: its asker waits from now on."""
+        self._leases[lease.ticket] = lease
+        self._feed(event)
+
+    def leave(self, event: signals.Left) -> None:
+        """A lease is left."""
+        self._leases.pop(event.ticket, None)
+        self._feed(event)
+
+    def tick(self, event: signals.Ticked) -> None:
+        """Somebody's time to wait is over."""
+        self._feed(event)
+
+    # --- events in, effects out -----------------------------------------------------------
+
+    def _feed(self, event: Event) -> None:
+        for effect in self._desk.on(event):
+            self._carry_out(effect)
+        self._snapshot = None
+        self._wake()
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case signals.Grant() | signals.Refuse() | signals.Tell():
+                self._leases[effect.ticket].heard(effect)
+            case signals.StartLoad(order=order):
+                self._start(self._load(order))
+                self._start(self._pulse())
+            case signals.StopLoad():
+                self._start(self._stop_load())
+            case signals.StartUnload():
+                self._start(self._unload(effect))
+            case signals.Announce(event=event):
+                self._observe(event)
+            case signals.Remember(record=record):
+                self._record(lambda: self._recorder.loaded(record))
+            case signals.Keep(own=own):
+                self._record(lambda: self._recorder.own_added(own))
+            case signals.Forget(reference=reference):
+                self._record(lambda: self._forget(reference))
+            case _:
+                assert_never(effect)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        if self._tasks is None:
+            work.close()
+            return
+        self._tasks.create_task(work)
+
+    # --- acts -----------------------------------------------------------------------------
+
+    async def _load(self, order: LoadOrder) -> None:
+        own: OwnInstance | None = None
+        try:
+            client = await self._connected()
+            made = await self._loaded(client, order)
+            if made is not None:
+                own = self._own(made, order)
+                await self._keep(own)
+            residents = await self._residents(client)
+        except Unavailable as error:
+            await self._load_broke(error, own)
+        else:
+            self._acts += 1
+            self._feed(self._outcome(own, residents))
+
+    async def _loaded(self, client: HostClient, order: LoadOrder) -> LoadResult | None:
+        self._say_not_applied(client, order)
+        stall_s = self._rules.load_stall_s
+        try:
+            async with asyncio.timeout(stall_s) as limit:
+
+                def heard(fraction: float) -> None:
+                    now = self._now()
+                    limit.reschedule(now + stall_s)
+                    self._feed(signals.Progressed(now, fraction))
+
+                return await client.load(order, heard)
+        except TimeoutError as error:
+            raise LoadFailed(f"The load made no progress for {stall_s:.0f} s.") from error
+
+    async def _load_broke(self, error: Unavailable, own: OwnInstance | None) -> None:
+        residents = None
+        if isinstance(error, HostUnreachable):
+            await self._drop(self._client)
+        else:
+            residents = await self._residents_if_there()
+        self._acts += 1
+        self._feed(signals.LoadBroke(self._now(), error.user_message, error.kind, residents, own))
+        self._kick.set()
+
+    def _outcome(self, own: OwnInstance | None, residents: tuple[Sighting, ...]) -> Event:
+        if own is not None:
+            return signals.Loaded(self._now(), own, residents)
+        return signals.LoadBroke(self._now(), "cancelled", FailureKind.CANCELLED, residents)
+
+    def _own(self, made: LoadResult, order: LoadOrder) -> OwnInstance:
+        return OwnInstance(
+            host=self._config.name,
+            reference=made.reference or InstanceRef(""),
+            identifier=made.identifier,
+            model_key=order.model_key,
+            idle_ttl_s=order.idle_ttl_s,
+        )
+
+    async def _stop_load(self) -> None:
+        if self._client is None:
+            return
+        try:
+            async with asyncio.timeout(self._rules.call_timeout_s):
+                await self._client.stop_load()
+        except (TimeoutError, Unavailable) as error:
+            # The load itself breaks on a lost host, and says so.
+            _log.debug("stop not delivered", host=self._config.name, error=str(error))
+
+    async def _pulse(self) -> None:
+        while self._desk.is_loading():
+            await asyncio.sleep(PULSE_S)
+            self._feed(signals.Ticked(self._now()))
+
+    async def _unload(self, effect: signals.StartUnload) -> None:
+        residents: tuple[Sighting, ...] | None = None
+        try:
+            async with asyncio.timeout(self._rules.call_timeout_s):
+                residents = await self._unloaded(effect)
+        except TimeoutError:
+            self.report_failure("It did not answer to an unload.")
+        except HostUnreachable as error:
+            await self._drop(self._client)
+            self.report_failure(error.user_message)
+        except Unavailable as error:
+            _log.warning("unload refused", host=self._config.name, reason=error.user_message)
+            residents = await self._residents_if_there()
+        self._acts += 1
+        self._feed(signals.UnloadEnded(self._now(), effect.handle, residents))
+
+    async def _unloaded(self, effect: signals.StartUnload) -> tuple[Sighting, ...]:
+        """What is in memory afterwards."""
+        client = await self._connected()
+        residents = await client.resident()
+        if effect.handle not in map(_handle, residents):
+            # Gone, and perhaps another load answers to its name by now: not ours to touch.
+            return residents
+        if not effect.even_busy and await client.is_working(effect.instance):
+            return residents
+        await client.unload(effect.instance)
+        return await client.resident()
+
+    # --- probing --------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        while True:
+            self._kick.clear()
+            self._probes_begun += 1
+            await self._probe_once()
+            self._probes_done = self._probes_begun
+            self._wake()
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Until the next probe: asked for, or due after a failure."""
+        try:
+            async with asyncio.timeout_at(self._desk.next_probe_at(self._now())):
+                await self._kick.wait()
+        except TimeoutError:
+            return
+
+    async def _probe_once(self) -> None:
+        timeout_s = self._rules.probe_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                report = await self._survey()
+        except TimeoutError:
+            reason = f"{self._config.address} did not answer within {timeout_s:g} s."
+            await self._probe_failed(reason, FailureKind.TIMEOUT)
+        except Unavailable as error:
+            await self._probe_failed(error.user_message, error.kind)
+        else:
+            self._feed(signals.Probed(self._now(), report))
+
+    async def _probe_failed(self, reason: str, kind: FailureKind) -> None:
+        is_slow = kind is FailureKind.TIMEOUT and self._desk.is_at_work()
+        if not is_slow:
+            await self._drop(self._client)
+        self._feed(signals.ProbeFailed(self._now(), reason, kind))
+
+    async def _survey(self) -> Report:
+        """A report no older than the newest act."""
+        while True:
+            acts = self._acts
+            report = await self._inventory()
+            if acts == self._acts:
+                return report
+
+    async def _inventory(self) -> Report:
+        client = self._client
+        if client is not None and self._is_worth_keeping(client):
+            try:
+                return await client.inventory()
+            except HostUnreachable as error:
+                if error.kind is FailureKind.TIMEOUT:
+                    raise
+        # Stale (the host slept or restarted), or a poorer interface than there may be by now.
+        await self._drop(client)
+        return await (await self._connected()).inventory()
+
+    def _is_worth_keeping(self, client: HostClient) -> bool:
+        return client.interface is Interface.SDK or self._desk.is_at_work()
+
+    # --- the connection -------------------------------------------------------------------
+
+    async def _connected(self) -> HostClient:
+        async with self._connecting:
+            if self._client is None:
+                timeout_s = self._rules.probe_timeout_s
+                try:
+                    async with asyncio.timeout(timeout_s):
+                        self._client = await connect(self._config, self._http, timeout_s)
+                except TimeoutError as error:
+                    text = f"{self._config.address} did not answer within {timeout_s:g} s."
+                    raise HostUnreachable(text, FailureKind.TIMEOUT) from error
+            return self._client
+
+    async def _drop(self, client: HostClient | None) -> None:
+        if client is None:
+            return
+        if self._client is client:
+            self._client = None
+        await client.close()
+
+    async def _residents(self, client: HostClient) -> tuple[Sighting, ...]:
+        try:
+            async with asyncio.timeout(self._rules.call_timeout_s):
+                return await client.resident()
+        except TimeoutError as error:
+            text = f"{self._config.address} did not list what it has loaded."
+            raise HostUnreachable(text, FailureKind.TIMEOUT) from error
+
+    async def _residents_if_there(self) -> tuple[Sighting, ...] | None:
+        try:
+            return await self._residents(await self._connected())
+        except Unavailable:
+            return None
+
+    # --- small things ---------------------------------------------------------------------
+
+    def _record(self, act: Callable[[], Awaitable[None]]) -> None:
+        self._start(self._recorded(act))
+
+    async def _recorded(self, act: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await act()
+        except BotError as error:
+            _log.warning("not recorded", host=self._config.name, reason=error.user_message)
+
+    async def _keep(self, own: OwnInstance) -> None:
+        if own.reference:
+            await self._recorded(lambda: self._recorder.own_added(own))
+
+    def _forget(self, reference: InstanceRef) -> Awaitable[None]:
+        return self._recorder.own_gone(self._config.name, reference)
+
+    def _say_not_applied(self, client: HostClient, order: LoadOrder) -> None:
+        names = not_applied(order.settings, client.interface)
+        if names:
+            name, key = self._config.name, order.model_key
+            _log.warning("load settings not applied", host=name, model=key, settings=names)
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            await self._changed.wait()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _handle(sighting: Sighting) -> signals.Handle:
+    return handle_of(sighting.instance)

@@ -1,0 +1,381 @@
+"""LM Studio's own SDK behind ``HostClient``; the only file that imports ``lmstudio``.
+
+Importing it is slow, so ``connect.py`` imports this module in a thread on the first connection.
+Private names of ``lmstudio`` 1.5.0 (pinned) are used in two places, each for what the public ones
+cannot do: handing over the API token, and cancelling a load.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Literal, Protocol, cast
+
+import httpx
+import lmstudio as lms
+import msgspec
+from httpx_ws import HTTPXWSException
+from lmstudio.json_api import (
+    EmbeddingLoadModelConfigDict,
+    LlmLoadModelConfigDict,
+    LoadModelEndpoint,
+    ModelTypesEmbedding,
+    ModelTypesLlm,
+)
+
+from bot.domain.errors import FailureKind, HostUnreachable, LoadFailed, Unavailable
+from bot.domain.hosts import Instance, Interface
+from bot.domain.ids import InstanceId, InstanceRef
+from bot.domain.personas import LoadSettings
+from bot.fleet import inventory
+from bot.fleet.client import LoadResult
+from bot.fleet.inventory import Garbled
+from bot.fleet.reasons import one_line
+from bot.fleet.rest import RestApi, load_failure
+from bot.fleet.signals import LoadOrder, Report, Sighting
+
+CLOSE_S = 2.0
+"""Leaving is at once, also with a dead peer; this only bounds a surprise."""
+CANCEL_S = 1.0
+"""How long the cancel of a load may take when Lantern itself stops."""
+ASK_S = 1.0
+"""A call the host is too old for is never answered."""
+
+Space = Literal["llm", "embedding", "system"]
+
+_NONSENSE = (
+    lms.LMStudioError,
+    httpx.HTTPError,
+    HTTPXWSException,
+    msgspec.MsgspecError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
+"""What the SDK lets out when the other side is gone, garbles, or is no LM Studio at all."""
+
+
+class _Made(Protocol):
+    identifier: str
+    instance_reference: str
+
+
+class _Channel(Protocol):
+    async def wait_for_result(self) -> _Made: ...
+
+    async def cancel(self) -> None: ...
+
+
+class _Opens(Protocol):
+    def _create_channel(self, endpoint: object) -> AbstractAsyncContextManager[_Channel]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameter:
+    """The parameter of a raw call; ``to_dict`` is all the SDK asks of it."""
+
+    wire: Mapping[str, object]
+
+    def to_dict(self) -> Mapping[str, object]:
+        return self.wire
+
+
+class SocketClient:
+    """A ``HostClient`` over the SDK's WebSockets, with REST beside it for what they do not tell."""
+
+    def __init__(self, api: lms.AsyncClient, rest: RestApi, version: str) -> None:
+        self._api = api
+        self._rest = rest
+        self._version = version
+        self._channel: _Channel | None = None
+        self._is_stopping = False
+        self._tells_work = True
+
+    @property
+    def interface(self) -> Interface:
+        """The SDK's socket."""
+        return Interface.SDK
+
+    async def inventory(self) -> Report:
+        """Everything one probe tells.
+
+        ``/v1/models`` is asked too: tokens stream over REST, so a host whose REST is broken must
+        not count as well.
+        """
+        disk = await self._call("system", "listDownloadedModels")
+        plain = await self._rest.get("/v1/models")
+        native = await self._rest.get("/api/v1/models")
+        residents = await self._listed(native)
+        try:
+            models = inventory.socket_models(disk)
+            if inventory.has_v1_shape(native):
+                models = inventory.with_reasoning(models, inventory.v1_models(native))
+            only_loaded = None
+            if inventory.has_data_shape(plain):
+                ids = inventory.listed_ids(plain)
+                only_loaded = inventory.lists_only_loaded(ids, models, residents)
+        except Garbled as error:
+            raise self._rest.garbled(error) from error
+        return Report(Interface.SDK, self._version, models, residents, only_loaded)
+
+    async def resident(self) -> tuple[Sighting, ...]:
+        """What is in memory now."""
+        return await self._listed(await self._rest.get("/api/v1/models"))
+
+    async def load(
+        self, order: LoadOrder, on_progress: Callable[[float], None]
+    ) -> LoadResult | None:
+        """Loads one more instance, never get-or-load.
+
+        ``model()`` would count as a JIT load, which evicts other JIT-loaded models, busy ones too.
+        No identifier is given: the host uses the key, or ``key:2`` where that is taken.
+        """
+        self._is_stopping = False
+        space = "embedding" if order.kind == "embedding" else "llm"
+        try:
+            async with self._load_channel(space, order, on_progress) as channel:
+                made = await self._follow(channel)
+        except lms.LMStudioServerError as error:
+            if self._is_stopping:
+                return None
+            raise load_failure(_words(error)) from error
+        except msgspec.MsgspecError as error:
+            raise LoadFailed(f"The load settings make no sense to LM Studio: {error}") from error
+        except _NONSENSE as error:
+            raise self._lost(error) from error
+        if self._is_stopping:
+            # The cancel came too late: nobody wants what was made.
+            await self._unload(space, made.identifier)
+            return None
+        return LoadResult(InstanceId(made.identifier), InstanceRef(made.instance_reference))
+
+    async def stop_load(self) -> None:
+        """Sends the protocol's cancel on the channel of the load under way."""
+        self._is_stopping = True
+        if self._channel is not None:
+            try:
+                await self._channel.cancel()
+            except _NONSENSE as error:
+                raise self._lost(error) from error
+
+    async def unload(self, instance: Instance) -> None:
+        """Takes an instance out of memory."""
+        space = "embedding" if instance.kind == "embedding" else "llm"
+        await self._unload(space, instance.identifier)
+
+    async def is_working(self, instance: Instance) -> bool:
+        """Is the instance serving anybody, whichever program asked? Told since 0.3.27."""
+        if not self._tells_work:
+            return False
+        space = "embedding" if instance.kind == "embedding" else "llm"
+        query = {"type": "query", "query": {"identifier": instance.identifier}}
+        parameter = {"specifier": query, "throwIfNotFound": True}
+        try:
+            async with asyncio.timeout(ASK_S):
+                state = await self._call(space, "getInstanceProcessingState", parameter)
+        except TimeoutError:
+            self._tells_work = False
+            return False
+        except Unavailable:
+            return False
+        try:
+            wire = inventory.wire_object(state)
+        except Garbled:
+            return False
+        return inventory.text(wire, "status", "idle") != "idle"
+
+    async def close(self) -> None:
+        """Closes the sockets."""
+        await _close(self._api)
+
+    async def _follow(self, channel: _Channel) -> _Made:
+        self._channel = channel
+        try:
+            return await channel.wait_for_result()
+        except asyncio.CancelledError:
+            # Lantern itself stops: a load nobody will own must not stay behind.
+            self._is_stopping = True
+            await _cancel(channel)
+            raise
+        finally:
+            self._channel = None
+
+    def _load_channel(
+        self,
+        space: Literal["llm", "embedding"],
+        order: LoadOrder,
+        on_progress: Callable[[float], None],
+    ) -> AbstractAsyncContextManager[_Channel]:
+        config = load_config(order.settings, is_embedding=space == "embedding")
+        session: _Opens
+        if space == "embedding":
+            endpoint: object = LoadModelEndpoint(
+                order.model_key,
+                None,
+                order.ttl_s,
+                ModelTypesEmbedding.REQUEST_NEW_INSTANCE,
+                ModelTypesEmbedding.MODEL_LOAD_CONFIG,
+                cast(EmbeddingLoadModelConfigDict, config),
+                on_progress,
+            )
+            session = cast(_Opens, self._api.embedding)
+        else:
+            endpoint = LoadModelEndpoint(
+                order.model_key,
+                None,
+                order.ttl_s,
+                ModelTypesLlm.REQUEST_NEW_INSTANCE,
+                ModelTypesLlm.MODEL_LOAD_CONFIG,
+                cast(LlmLoadModelConfigDict, config),
+                on_progress,
+            )
+            session = cast(_Opens, self._api.llm)
+        # Private: load_new_instance() opens this very channel but keeps it to itself, and only the
+        # channel can send the protocol's cancel.
+        return session._create_channel(endpoint)  # pyright: ignore[reportPrivateUsage]  # see above
+
+    async def _listed(self, native: object) -> tuple[Sighting, ...]:
+        llms = await self._call("llm", "listLoaded")
+        embeddings = await self._call("embedding", "listLoaded")
+        try:
+            seen = inventory.socket_instances(llms) + inventory.socket_instances(embeddings)
+            return inventory.with_slots(seen, native)
+        except Garbled as error:
+            raise self._rest.garbled(error) from error
+
+    async def _unload(self, space: Space, identifier: str) -> None:
+        try:
+            await self._call(space, "unloadModel", {"identifier": identifier})
+        except ModelGone:
+            return
+
+    async def _call(
+        self, space: Space, endpoint: str, parameter: Mapping[str, object] | None = None
+    ) -> object:
+        """A raw call: the SDK's own methods drop half of what the host answers."""
+        given = None if parameter is None else _Parameter(parameter)
+        try:
+            session = getattr(self._api, space)
+            return cast(object, await session.remote_call(endpoint, given))
+        except lms.LMStudioModelNotFoundError as error:
+            raise ModelGone(_words(error), FailureKind.NOT_THERE) from error
+        except lms.LMStudioServerError as error:
+            raise Unavailable(_words(error), FailureKind.SERVER) from error
+        except _NONSENSE as error:
+            raise self._lost(error) from error
+
+    def _lost(self, error: Exception) -> HostUnreachable:
+        return _unreachable(self._api.api_host, error)
+
+
+class ModelGone(Unavailable):
+    """The instance is not in memory any more."""
+
+
+async def connect_socket(address: str, token: str | None, rest: RestApi) -> SocketClient:
+    """Opens the SDK's sockets to a host.
+
+    Raises:
+        HostUnreachable: nobody there, not LM Studio, no sockets for us, or the token is refused.
+    """
+    api = lms.AsyncClient(address)
+    if token is not None:
+        _identify(api, token)
+    try:
+        await api.__aenter__()
+        version = await _version(api)
+    except _NONSENSE as error:
+        await _close(api)
+        raise _unreachable(address, error) from error
+    except BaseException:
+        await _close(api)
+        raise
+    return SocketClient(api, rest, version)
+
+
+def load_config(settings: LoadSettings, *, is_embedding: bool) -> dict[str, object]:
+    """The SDK's load configuration. Said member by member: it drops unknown keys silently.
+
+    ``cpu_threads`` has no place in it: LM Studio's load key for it is unknown to 1.5.0, and its
+    prediction key cannot be sent over the REST that Lantern streams by (see ``not_applied``).
+    """
+    quant = settings.kv_cache_quant
+    config: dict[str, object] = {
+        "contextLength": settings.context_length,
+        "gpu": None if settings.gpu is None else {"ratio": settings.gpu},
+        "ropeFrequencyBase": settings.rope_frequency_base,
+        "ropeFrequencyScale": settings.rope_frequency_scale,
+    }
+    if not is_embedding:
+        config |= {
+            "flashAttention": settings.flash_attention,
+            "numExperts": settings.num_experts,
+            "llamaKCacheQuantizationType": quant,
+            "llamaVCacheQuantizationType": quant,
+        }
+    return {name: value for name, value in config.items() if value is not None}
+
+
+def _identify(api: lms.AsyncClient, token: str) -> None:
+    """Gives the token's halves to the handshake, as LM Studio's JavaScript client does."""
+    name, _, key = token.removeprefix("sk-lm-").partition(":")
+    # Private: 1.5.0 has no api_token argument yet.
+    message = lms.AsyncClient._format_auth_message(name, key)  # pyright: ignore[reportPrivateUsage]  # see above
+    api._auth_details = message  # pyright: ignore[reportPrivateUsage]  # see above
+
+
+async def _version(api: lms.AsyncClient) -> str:
+    try:
+        async with asyncio.timeout(ASK_S):
+            answer = inventory.wire_object(await api.system.remote_call("version"))
+    except (TimeoutError, Garbled, lms.LMStudioServerError):
+        return ""
+    return inventory.text(answer, "version")
+
+
+async def _close(api: lms.AsyncClient) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_S):
+            await api.aclose()
+    except (TimeoutError, *_NONSENSE):
+        return
+
+
+async def _cancel(channel: _Channel) -> None:
+    try:
+        async with asyncio.timeout(CANCEL_S):
+            await channel.cancel()
+    except (TimeoutError, *_NONSENSE):
+        return
+
+
+def _unreachable(address: str, error: Exception) -> HostUnreachable:
+    match error:
+        case json.JSONDecodeError() | UnicodeDecodeError():
+            text, kind = f"{address} answers garbage.", FailureKind.GARBAGE
+        case httpx.TimeoutException():
+            text, kind = f"{address} accepts connections and says nothing.", FailureKind.TIMEOUT
+        case lms.LMStudioWebsocketError():
+            text, kind = f"{address} cut the connection.", FailureKind.CUT
+        case lms.LMStudioError():
+            text, kind = f"{address}: {one_line(str(error))}", FailureKind.CONNECT
+        case _ if type(error) is ValueError:
+            # A refused handshake: the server's error is a text where the SDK expects an object.
+            text, kind = f"{address} refuses this API token, or wants one.", FailureKind.AUTH
+        case _:
+            text = f"{address} cannot be understood ({type(error).__name__})."
+            kind = FailureKind.GARBAGE
+    return HostUnreachable(text, kind)
+
+
+def _words(error: lms.LMStudioServerError) -> str:
+    """The host's own words: title, cause and suggestion, without the SDK's headings."""
+    details = error.server_error
+    if details is None:
+        return one_line(str(error))
+    parts = (details.title or details.root_title, details.cause, details.suggestion)
+    said = list(dict.fromkeys(str(part).rstrip(".") for part in parts if part))
+    return one_line(". ".join(said) + ".") if said else one_line(str(error))

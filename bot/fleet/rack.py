@@ -1,0 +1,184 @@
+"""One host's instances as it lists them, with what only Lantern knows: leases, owner, rest."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from bot.domain.hosts import Instance, Model, OwnInstance
+from bot.domain.ids import InstanceId, InstanceRef, ModelKey
+from bot.fleet.signals import Handle, Sighting, Ticket, handle_of
+from bot.policy.memory import with_sizes
+
+SPARED_S = 60.0
+"""An instance that would not leave, or works for others, is left in peace for this long."""
+
+
+@dataclass(slots=True)
+class Holding:
+    """One instance and what is known of its use; only the rack writes it."""
+
+    seen: Instance
+    idle_since: float
+    own: OwnInstance | None = None
+    is_pinned: bool = False
+    users: dict[Ticket, str] = field(default_factory=dict[Ticket, str])
+    """Who holds it."""
+    leaving: str = ""
+    """Why it is being unloaded right now, or empty."""
+    spared_until: float = 0.0
+    last_used: int | None = None
+
+    @property
+    def handle(self) -> Handle:
+        """What it is known by."""
+        return handle_of(self.seen)
+
+    def view(self, held: bool, now: float) -> Instance:
+        """The frozen picture; ``held`` counts somebody waiting for it as a lease."""
+        leases = len(self.users) + held
+        return replace(
+            self.seen,
+            own=self.own is not None,
+            pinned=self.is_pinned or now < self.spared_until,
+            leases=leases,
+            idle_since=None if leases else self.idle_since,
+            idle_ttl_s=self.own.idle_ttl_s if self.own else None,
+        )
+
+
+class Rack:
+    """Everything in one host's memory. The host's list decides what exists."""
+
+    def __init__(self, own: Iterable[OwnInstance]) -> None:
+        self._own = {record.reference: record for record in own}
+        self._own_unreferenced: dict[InstanceId, OwnInstance] = {}
+        self._holdings: dict[Handle, Holding] = {}
+        self._held_by: dict[Ticket, Holding] = {}
+
+    def holding(self, handle: Handle) -> Holding | None:
+        """The instance of a handle, when it is in memory."""
+        return self._holdings.get(handle)
+
+    def staying(self) -> tuple[Holding, ...]:
+        """What is in memory and not on its way out."""
+        return tuple(h for h in self._holdings.values() if not h.leaving)
+
+    def is_unloading(self) -> bool:
+        """Is anything on its way out?"""
+        return any(holding.leaving for holding in self._holdings.values())
+
+    def leases_of(self) -> dict[str, int]:
+        """How many leases each user holds."""
+        counts: dict[str, int] = {}
+        for holding in self._holdings.values():
+            for user in holding.users.values():
+                counts[user] = counts.get(user, 0) + 1
+        return counts
+
+    def has_leases(self) -> bool:
+        """Does anybody use anything here?"""
+        return bool(self._held_by)
+
+    def views(
+        self,
+        models: Mapping[ModelKey, Model],
+        now: float,
+        held: Collection[Handle] = (),
+    ) -> tuple[Instance, ...]:
+        """Frozen pictures of everything staying; ``held`` are wanted by somebody waiting."""
+        pictures = (h.view(h.handle in held, now) for h in self.staying())
+        return with_sizes(tuple(pictures), models)
+
+    def see(
+        self, residents: Iterable[Sighting], now: float
+    ) -> tuple[list[Holding], list[InstanceRef]]:
+        """Takes over the host's list; what is not in it is gone.
+
+        Returns:
+            The instances that left, and the own references that no restart need know any more.
+        """
+        listed = {handle_of(sighting.instance): sighting for sighting in residents}
+        gone = [h for handle, h in self._holdings.items() if handle not in listed]
+        self._holdings = {
+            handle: self._update(handle, sighting, now) for handle, sighting in listed.items()
+        }
+        return gone, self._disown_missing(listed.values())
+
+    def adopt(self, own: OwnInstance) -> None:
+        """An instance Lantern loaded; a host that tells no reference is trusted by identifier."""
+        if own.reference:
+            self._own[own.reference] = own
+        else:
+            self._own_unreferenced[own.identifier] = own
+        for holding in self._holdings.values():
+            if holding.own is not None or self._record_for(holding.seen) is own:
+                holding.own = self._record_for(holding.seen)
+
+    def take(self, ticket: Ticket, user: str, holding: Holding) -> None:
+        """Gives a lease."""
+        holding.users[ticket] = user
+        self._held_by[ticket] = holding
+
+    def release(self, ticket: Ticket, now: float) -> bool:
+        """Ends a lease; its rest counts from now. False when the ticket holds none."""
+        holding = self._held_by.pop(ticket, None)
+        if holding is None:
+            return False
+        holding.users.pop(ticket, None)
+        holding.idle_since = now
+        return True
+
+    def pin(self, holding: Holding, pinned: bool) -> OwnInstance | None:
+        """Pins or unpins; returns the own record that a restart must know."""
+        holding.is_pinned = pinned
+        if holding.own is None:
+            return None
+        own = replace(holding.own, pinned=pinned)
+        self.adopt(own)
+        return own if own.reference else None
+
+    def keep_longer(self, holding: Holding, idle_ttl_s: float | None) -> OwnInstance | None:
+        """Lets an own instance rest as long as its most patient user wished.
+
+        Returns:
+            The own record when it changed.
+        """
+        own = holding.own
+        if own is None or own.idle_ttl_s is None:
+            return None
+        if idle_ttl_s is not None and idle_ttl_s <= own.idle_ttl_s:
+            return None
+        changed = replace(own, idle_ttl_s=idle_ttl_s)
+        self.adopt(changed)
+        return changed if changed.reference else None
+
+    def _update(self, handle: Handle, sighting: Sighting, now: float) -> Holding:
+        holding = self._holdings.get(handle)
+        record = self._record_for(sighting.instance)
+        if holding is None:
+            is_pinned = record is not None and record.pinned
+            return Holding(sighting.instance, now, record, is_pinned, last_used=sighting.last_used)
+        if sighting.last_used != holding.last_used and not holding.users:
+            # Another program on the LAN used it: its rest begins anew.
+            holding.idle_since = now
+        holding.seen, holding.own = sighting.instance, record
+        holding.last_used = sighting.last_used
+        return holding
+
+    def _record_for(self, instance: Instance) -> OwnInstance | None:
+        if instance.reference is not None:
+            return self._own.get(instance.reference)
+        return self._own_unreferenced.get(instance.identifier)
+
+    def _disown_missing(self, listed: Collection[Sighting]) -> list[InstanceRef]:
+        names = {s.instance.identifier for s in listed}
+        self._own_unreferenced = {
+            name: own for name, own in self._own_unreferenced.items() if name in names
+        }
+        references = {s.instance.reference for s in listed}
+        if None in references:
+            # This interface tells no references, so it cannot prove that one is gone.
+            return []
+        missing = [reference for reference in self._own if reference not in references]
+        for reference in missing:
+            del self._own[reference]
+        return missing

@@ -1,0 +1,287 @@
+"""LM Studio by REST: probing on every generation; loading and unloading by ``/api/v1`` (0.4)."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import cast
+
+import httpx
+
+from bot.domain.errors import (
+    DoesNotFit,
+    FailureKind,
+    HostUnreachable,
+    LoadFailed,
+    Unavailable,
+)
+from bot.domain.hosts import Instance, Interface
+from bot.domain.ids import InstanceId
+from bot.domain.personas import LoadSettings
+from bot.fleet import inventory
+from bot.fleet.client import LoadResult
+from bot.fleet.inventory import Garbled
+from bot.fleet.reasons import is_refusal_for_memory
+from bot.fleet.signals import LoadOrder, Report, Sighting
+
+_LONG = httpx.Timeout(10.0, read=None)
+"""A load answers when it is done, which may take minutes: the caller's deadline rules."""
+
+
+def shared_http() -> httpx.AsyncClient:
+    """The one HTTP client all hosts share for short calls.
+
+    ``trust_env`` is off: a proxy from the environment must not stand between Lantern and the LAN.
+    Certificates are not read: LM Studio speaks plain HTTP, and reading them costs every start.
+    """
+    return httpx.AsyncClient(
+        trust_env=False,
+        verify=False,  # noqa: S501  # no TLS is spoken here
+        timeout=10.0,
+        limits=httpx.Limits(max_keepalive_connections=32, keepalive_expiry=20.0),
+    )
+
+
+class RestApi:
+    """Short HTTP calls to one host."""
+
+    def __init__(self, http: httpx.AsyncClient, address: str, token: str | None) -> None:
+        self._http = http
+        self._address = address
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    async def get(self, path: str) -> object:
+        """The JSON a path answers; None where the path is unknown there.
+
+        Raises:
+            HostUnreachable: no answer, an error status, or no JSON.
+        """
+        response = await self._send("GET", path, None)
+        if response.status_code == 404:
+            return None
+        self._check(response)
+        return self._json(response)
+
+    async def post(self, path: str, body: Mapping[str, object]) -> tuple[int, object]:
+        """Status and JSON of a command, whatever the status.
+
+        Raises:
+            HostUnreachable: no answer, or no JSON.
+        """
+        response = await self._send("POST", path, body)
+        if response.status_code == 401:
+            self._check(response)
+        return response.status_code, self._json(response)
+
+    async def _send(
+        self, method: str, path: str, body: Mapping[str, object] | None
+    ) -> httpx.Response:
+        url = f"http://{self._address}{path}"
+        timeout = _LONG if method == "POST" else httpx.USE_CLIENT_DEFAULT
+        try:
+            return await self._http.request(
+                method, url, json=body, headers=self._headers, timeout=timeout
+            )
+        except httpx.TimeoutException as error:
+            text = f"{self._address} does not answer (asleep, switched off, or hung)."
+            raise HostUnreachable(text, FailureKind.TIMEOUT) from error
+        except httpx.ConnectError as error:
+            text = f"{self._address} refuses connections: LM Studio's server is not running there."
+            raise HostUnreachable(text) from error
+        except (httpx.HTTPError, OSError) as error:
+            text = f"{self._address} cut the connection ({type(error).__name__})."
+            raise HostUnreachable(text, FailureKind.CUT) from error
+
+    def _check(self, response: httpx.Response) -> None:
+        status = response.status_code
+        if status in {401, 403}:
+            text = f"{self._address} wants an API token, or another one (HTTP {status})."
+            raise HostUnreachable(text, FailureKind.AUTH)
+        if status >= 400:
+            text = f"{self._address} answered HTTP {status}."
+            raise HostUnreachable(text, FailureKind.SERVER)
+
+    def _json(self, response: httpx.Response) -> object:
+        try:
+            return cast(object, json.loads(response.content))
+        except ValueError as error:
+            text = f"{self._address} answered garbage instead of JSON."
+            raise HostUnreachable(text, FailureKind.GARBAGE) from error
+
+    def garbled(self, error: Garbled) -> HostUnreachable:
+        """The failure of a host whose listing makes no sense."""
+        text = f"{self._address} answered garbage ({error})."
+        return HostUnreachable(text, FailureKind.GARBAGE)
+
+
+class RestClient:
+    """A ``HostClient`` over the richest REST interface a host has."""
+
+    def __init__(self, api: RestApi, interface: Interface) -> None:
+        self._api = api
+        self._interface = interface
+        self._is_stopping = False
+
+    @property
+    def interface(self) -> Interface:
+        """Which of the REST interfaces it uses."""
+        return self._interface
+
+    async def inventory(self) -> Report:
+        """Everything one probe tells."""
+        payload = await self._api.get(_PATHS[self._interface])
+        plain = payload
+        if self._interface is not Interface.OPENAI:
+            plain = await self._api.get(_PATHS[Interface.OPENAI])
+        try:
+            return self._report(payload, plain)
+        except Garbled as error:
+            raise self._api.garbled(error) from error
+
+    async def resident(self) -> tuple[Sighting, ...]:
+        """What is in memory now; nothing is known of it on a bare ``/v1`` host."""
+        payload = await self._api.get(_PATHS[self._interface])
+        try:
+            return _residents(self._interface, payload)
+        except Garbled as error:
+            raise self._api.garbled(error) from error
+
+    async def load(
+        self, order: LoadOrder, on_progress: Callable[[float], None]
+    ) -> LoadResult | None:
+        """Loads by ``/api/v1``; there is no progress, and stopping unloads it afterwards."""
+        if self._interface is not Interface.REST_V1:
+            raise LoadFailed(_CANNOT_LOAD)
+        self._is_stopping = False
+        on_progress(0.0)
+        status, answer = await self._api.post("/api/v1/models/load", load_body(order))
+        identifier = _instance_id(answer)
+        if status >= 400 or identifier is None:
+            raise load_failure(reason_of(answer, status))
+        if self._is_stopping:
+            await self._unload(identifier)
+            return None
+        return LoadResult(identifier)
+
+    async def stop_load(self) -> None:
+        """REST has no cancel: the instance is unloaded the moment it is there."""
+        self._is_stopping = True
+
+    async def unload(self, instance: Instance) -> None:
+        """Unloads by ``/api/v1``."""
+        if self._interface is not Interface.REST_V1:
+            raise Unavailable(_CANNOT_LOAD, FailureKind.BAD_REQUEST)
+        await self._unload(instance.identifier)
+
+    async def is_working(self, instance: Instance) -> bool:
+        """REST does not tell."""
+        del instance
+        return False
+
+    async def close(self) -> None:
+        """Nothing of its own to close."""
+
+    async def _unload(self, identifier: InstanceId) -> None:
+        body = {"instance_id": identifier}
+        status, answer = await self._api.post("/api/v1/models/unload", body)
+        if status >= 400 and status != 404:
+            raise Unavailable(reason_of(answer, status), FailureKind.SERVER)
+
+    def _report(self, payload: object, plain: object) -> Report:
+        models = _MODELS[self._interface](payload)
+        residents = _residents(self._interface, payload)
+        only_loaded = None
+        if self._interface is not Interface.OPENAI and inventory.has_data_shape(plain):
+            ids = inventory.listed_ids(plain)
+            only_loaded = inventory.lists_only_loaded(ids, models, residents)
+        version = _GENERATIONS.get(self._interface, "")
+        return Report(self._interface, version, models, residents, only_loaded)
+
+
+async def richest_rest(api: RestApi) -> RestClient:
+    """The client for the richest REST interface the host has.
+
+    Raises:
+        HostUnreachable: it has none, or does not answer.
+    """
+    for interface, fits in _SHAPES:
+        if fits(await api.get(_PATHS[interface])):
+            return RestClient(api, interface)
+    raise api.garbled(Garbled("no model list on any known path"))
+
+
+def load_body(order: LoadOrder) -> dict[str, object]:
+    """The body of ``/api/v1/models/load``; what it cannot say is named by ``not_applied``."""
+    settings = order.settings
+    members = {
+        "context_length": settings.context_length,
+        "flash_attention": settings.flash_attention,
+        "num_experts": settings.num_experts,
+    }
+    said = {name: value for name, value in members.items() if value is not None}
+    return {"model": order.model_key, **said}
+
+
+def not_applied(settings: LoadSettings, interface: Interface) -> tuple[str, ...]:
+    """The load settings this interface has no words for.
+
+    ``cpu_threads`` has none anywhere: the SDK 1.5.0 knows it for predictions alone, and tokens come
+    by REST, which does not take it.
+    """
+    names = ["cpu_threads"]
+    if interface is not Interface.SDK:
+        names += ["gpu", "rope_frequency_base", "rope_frequency_scale", "kv_cache_quant"]
+    return tuple(name for name in names if getattr(settings, name) is not None)
+
+
+def load_failure(reason: str) -> Unavailable:
+    """The error of a load the host refused or broke off, with the host's own reason."""
+    return DoesNotFit(reason) if is_refusal_for_memory(reason) else LoadFailed(reason)
+
+
+def reason_of(answer: object, status: int) -> str:
+    """The host's own words in an error body."""
+    if isinstance(answer, Mapping):
+        error = cast(Mapping[str, object], answer).get("error")
+        if isinstance(error, Mapping):
+            error = cast(Mapping[str, object], error).get("message")
+        if isinstance(error, str) and error:
+            return error
+    return f"HTTP {status} without a reason"
+
+
+def _instance_id(answer: object) -> InstanceId | None:
+    if isinstance(answer, Mapping):
+        value = cast(Mapping[str, object], answer).get("instance_id")
+        if isinstance(value, str) and value:
+            return InstanceId(value)
+    return None
+
+
+def _residents(interface: Interface, payload: object) -> tuple[Sighting, ...]:
+    if interface is Interface.REST_V1:
+        return inventory.v1_instances(payload)
+    if interface is Interface.REST_V0:
+        return inventory.v0_instances(payload)
+    return ()
+
+
+_PATHS = {
+    Interface.REST_V1: "/api/v1/models",
+    Interface.REST_V0: "/api/v0/models",
+    Interface.OPENAI: "/v1/models",
+}
+_MODELS = {
+    Interface.REST_V1: inventory.v1_models,
+    Interface.REST_V0: inventory.v0_models,
+    Interface.OPENAI: inventory.plain_models,
+}
+_SHAPES = (
+    (Interface.REST_V1, inventory.has_v1_shape),
+    (Interface.REST_V0, inventory.has_v0_shape),
+    (Interface.OPENAI, inventory.has_data_shape),
+)
+_GENERATIONS = {Interface.REST_V1: "0.4 or newer", Interface.REST_V0: "0.3"}
+"""The generation an interface proves: ``/api/v1`` came with 0.4, ``/api/v0`` alone is 0.3.6 on."""
+_CANNOT_LOAD = (
+    "This host offers no interface for loading models: its WebSocket is closed to Lantern and it is"
+    " older than LM Studio 0.4."
+)

@@ -1,0 +1,17 @@
+"""How the fleet goes about its work; plain values from the settings."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRules:
+    """Times are seconds."""
+
+    probe_every_s: float = 30.0
+    probe_timeout_s: float = 5.0
+    sweep_every_s: float = 30.0
+    evict_foreign: bool = False
+    call_timeout_s: float = 30.0
+    """Longest an unload may take."""
+    load_stall_s: float = 600.0
+    """Longest a load may go without progress; REST reports none, so this bounds it whole."""
