@@ -55,13 +55,9 @@ def state(breaker: Breaker, now: float) -> BreakerState:
 
 def may_try(breaker: Breaker, now: float) -> bool:
     """May a request go out now? Half-open admits one at a time (see ``on_try``)."""
-    match state(breaker, now):
-        case BreakerState.CLOSED:
-            return True
-        case BreakerState.OPEN:
-            return False
-        case BreakerState.HALF_OPEN:
-            return breaker.trial_until is None or now >= breaker.trial_until
+    if state(breaker, now) is BreakerState.OPEN:
+        return False
+    return breaker.trial_until is None or now >= breaker.trial_until
 
 
 def on_try(breaker: Breaker, now: float) -> Breaker:

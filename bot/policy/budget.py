@@ -90,6 +90,11 @@ class SpendVerdict:
 
 
 EVERYBODY = AccountKey(Payer.ALL)
+_WHOSE = {
+    Payer.ALL: "the daily budget",
+    Payer.SERVER: "this server's daily budget",
+    Payer.USER: "your own daily budget",
+}
 
 
 def day_key(utcnow: datetime, zone: tzinfo) -> str:
@@ -133,20 +138,17 @@ def verdict(
     budget: Budget, rules: BudgetRules, accounts: Iterable[AccountKey], micro_usd: int
 ) -> SpendVerdict:
     """May this much still be spent, with everything under way at its worst?"""
-    tightest: tuple[int, AccountKey] | None = None
-    for key in accounts:
-        limit = _limit(rules, key.payer)
-        if limit is None:
-            continue
-        left = max(0, limit - budget.account(key).committed)
-        if tightest is None or left < tightest[0]:
-            tightest = left, key
-    if tightest is None:
+    limited = [
+        (max(0, limit - budget.account(key).committed), limit, key.payer)
+        for key in accounts
+        if (limit := _limit(rules, key.payer)) is not None
+    ]
+    if not limited:
         return SpendVerdict(may_spend=True, left_micro_usd=None)
-    left, key = tightest
-    if micro_usd <= left:
-        return SpendVerdict(may_spend=True, left_micro_usd=left)
-    return SpendVerdict(may_spend=False, left_micro_usd=left, reason=_words(rules, key.payer, left))
+    left, limit, payer = min(limited)
+    may_spend = micro_usd <= left
+    reason = "" if may_spend else _words(limit, payer, left)
+    return SpendVerdict(may_spend=may_spend, left_micro_usd=left, reason=reason)
 
 
 def reserve(
@@ -206,17 +208,13 @@ def alerted(budget: Budget) -> Budget:
 
 
 def _limit(rules: BudgetRules, payer: Payer) -> int | None:
-    match payer:
-        case Payer.ALL:
-            return rules.daily_micro_usd
-        case Payer.SERVER:
-            return rules.per_server_micro_usd
-        case Payer.USER:
-            return rules.per_user_micro_usd
+    limits = {
+        Payer.ALL: rules.daily_micro_usd,
+        Payer.SERVER: rules.per_server_micro_usd,
+        Payer.USER: rules.per_user_micro_usd,
+    }
+    return limits[payer]
 
 
-def _words(rules: BudgetRules, payer: Payer, left: int) -> str:
-    whose = {Payer.ALL: "the daily budget", Payer.SERVER: "this server's daily budget"}
-    limit = _limit(rules, payer) or 0
-    said = whose.get(payer, "your own daily budget")
-    return f"{said} of ${limit / 1e6:.2f} has only ${left / 1e6:.4f} left"
+def _words(limit: int, payer: Payer, left: int) -> str:
+    return f"{_WHOSE[payer]} of ${limit / 1e6:.2f} has only ${left / 1e6:.4f} left"

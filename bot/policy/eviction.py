@@ -73,8 +73,8 @@ def plan_room(
         return RoomPlan(evict, f"after evicting {names(evict)}")
     at_rest = [replace(i, leases=0, idle_since=_idle_since(i, now)) for i in instances]
     if (later := _smallest_set(at_rest, room, now, evict_foreign)) is not None:
-        busy = {instance.identifier for instance in instances if instance.leases}
-        waits_for = tuple(i for i in later if i.identifier in busy)
+        wanted = {instance.identifier for instance in later}
+        waits_for = tuple(i for i in instances if i.leases and i.identifier in wanted)
         return NoRoom(f"waits for {names(waits_for)} to finish", waits_for)
     return NoRoom(_why_no_room(instances, room, evict_foreign=evict_foreign))
 

@@ -36,6 +36,8 @@ LOCAL = "local"
 """Stands for all hosts in a request type's order."""
 TIE_S = 0.25
 """Predictions closer than this are equal; then idle beats busy beats cold, and weight decides."""
+LONGEST_S = 86_400.0
+"""Beyond a day all predictions are alike; keeps absurd measurements from breaking the order."""
 LOCAL_QUALITY = 5
 """A host's quality beside the providers' configured ones; equal quality stays at home."""
 PROVIDER_FIRST_TOKEN_S = 2.0
@@ -116,7 +118,7 @@ def _ranked(host: HostSnapshot, key: ModelKey, verdict: Prediction) -> Ranked:
 
 
 def _tie(seconds: float) -> int:
-    return int(seconds / TIE_S)
+    return int(min(seconds, LONGEST_S) / TIE_S)
 
 
 def _soonest(host: HostSnapshot, ask: RouteAsk, now: float) -> Ranked | Rejection:
@@ -246,18 +248,16 @@ def _placed(
     cloud = [offer.candidate for offer in offers]
     if ask.order is not None:
         return _in_order(ask.order, home, cloud)
-    match ask.strategy:
-        case "prefer_local":
-            return [*home, *cloud]
-        case "prefer_cloud":
-            return [*cloud, *home]
-        case "cost_optimized":
-            return [*home, *sorted(cloud, key=_by_cost)]
-        case "quality_optimized":
-            offers = sorted(offers, key=_by_quality)
-            better = [o.candidate for o in offers if o.provider.quality > LOCAL_QUALITY]
-            others = [o.candidate for o in offers if o.provider.quality <= LOCAL_QUALITY]
-            return [*better, *home, *others]
+    if ask.strategy == "prefer_cloud":
+        return [*cloud, *home]
+    if ask.strategy == "cost_optimized":
+        return [*home, *sorted(cloud, key=_by_cost)]
+    if ask.strategy == "quality_optimized":
+        best_first = sorted(offers, key=_by_quality)
+        better = [o.candidate for o in best_first if o.provider.quality > LOCAL_QUALITY]
+        others = [o.candidate for o in best_first if o.provider.quality <= LOCAL_QUALITY]
+        return [*better, *home, *others]
+    return [*home, *cloud]
 
 
 def _in_order(

@@ -1,0 +1,142 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.domain.errors import NotPermitted, RequestRefused
+from bot.domain.ids import PlaceId
+from bot.policy.access import (
+    MAX_ATTACHMENTS,
+    MAX_FILE_CHARS,
+    MAX_IMAGE_BYTES,
+    MAX_TEXT_CHARS,
+    MAX_TEXT_FILE_BYTES,
+    Offered,
+    check_attachments,
+    check_file_text,
+    check_may_manage,
+    check_may_switch,
+    check_server,
+    check_text,
+    decode_text,
+)
+from bot.policy.choice import Scope
+
+HOME, AWAY = PlaceId("discord:1"), PlaceId("discord:2")
+
+
+@pytest.mark.parametrize("scope", [Scope.CHANNEL, Scope.SERVER])
+def test_only_admins_choose_for_everybody(scope: Scope) -> None:
+    check_may_switch(scope, is_admin=True)
+    check_may_switch(scope, is_admin=False, is_private=True)
+    with pytest.raises(NotPermitted, match=f"Only admins may choose for the whole {scope}"):
+        check_may_switch(scope, is_admin=False)
+
+
+@pytest.mark.parametrize("scope", [Scope.ME, Scope.THREAD])
+def test_anybody_chooses_for_themselves_and_their_thread(scope: Scope) -> None:
+    check_may_switch(scope, is_admin=False)
+
+
+def test_only_admins_act_on_the_fleet() -> None:
+    check_may_manage("load models", is_admin=True)
+    with pytest.raises(NotPermitted, match="Only admins may load models"):
+        check_may_manage("load models", is_admin=False)
+
+
+@pytest.mark.parametrize(
+    ("server", "allowed"), [(HOME, {HOME}), (HOME, set[PlaceId]()), (None, {HOME})]
+)
+def test_allowed_servers_and_private_messages_are_answered(
+    server: PlaceId | None, allowed: set[PlaceId]
+) -> None:
+    check_server(server, allowed)
+
+
+def test_other_servers_are_not_answered() -> None:
+    with pytest.raises(NotPermitted, match="not allowed"):
+        check_server(AWAY, {HOME})
+
+
+@pytest.mark.parametrize("text", ["hello", "x" * MAX_TEXT_CHARS, "tabs\tand\nlines", "\x1b[1mx"])
+def test_text_is_taken(text: str) -> None:
+    check_text(text)
+
+
+@pytest.mark.parametrize("text", ["", "  \n\t "])
+def test_an_empty_message_is_refused_unless_it_brings_a_file(text: str) -> None:
+    with pytest.raises(RequestRefused, match="empty"):
+        check_text(text)
+    check_text(text, has_attachments=True)
+
+
+def test_an_over_long_message_is_told_the_limit() -> None:
+    with pytest.raises(RequestRefused, match=r"32,001 characters; at most 32,000"):
+        check_text("x" * (MAX_TEXT_CHARS + 1))
+    with pytest.raises(RequestRefused, match="at most 5 "):
+        check_text("123456", limit=5)
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\x01\x02\x03 abc"])
+def test_a_binary_message_is_refused(text: str) -> None:
+    with pytest.raises(RequestRefused, match="binary"):
+        check_text(text)
+
+
+def test_files_are_told_apart_by_their_type() -> None:
+    offered = [
+        Offered("notes.txt", "text/plain; charset=utf-8", 10),
+        Offered("data.json", "application/json", 10),
+        Offered("Makefile", "", 10),
+        Offered("core.rs", "application/octet-stream", 10),
+        Offered("paper.pdf", "application/pdf", 10),
+        Offered("cat.png", "IMAGE/PNG", 10),
+    ]
+    kinds = check_attachments(offered)
+    assert kinds == ("text", "text", "text", "text", "pdf", "image")
+
+
+def test_too_many_files_are_told_the_limit() -> None:
+    with pytest.raises(RequestRefused, match=f"at most {MAX_ATTACHMENTS} are taken"):
+        check_attachments([Offered("a", "text/plain", 1)] * (MAX_ATTACHMENTS + 1))
+
+
+@pytest.mark.parametrize(
+    ("offered", "words"),
+    [
+        (Offered("a.txt", "text/plain", MAX_TEXT_FILE_BYTES + 1), "text files up to 512 kB"),
+        (Offered("a.png", "image/png", MAX_IMAGE_BYTES + 1), "image files up to 10.0 MB"),
+        (Offered("a.mp4", "video/mp4", 1), "cannot be read"),
+    ],
+)
+def test_a_file_too_large_or_of_a_wrong_kind_is_told_what_is_taken(
+    offered: Offered, words: str
+) -> None:
+    with pytest.raises(RequestRefused, match=words):
+        check_attachments([offered])
+
+
+def test_a_text_file_is_decoded_whole() -> None:
+    assert decode_text("a.txt", "\ufeffgrün".encode()) == "grün"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"MZ\x00\x00rest of it"])
+def test_a_binary_file_is_refused_by_name(content: bytes) -> None:
+    with pytest.raises(RequestRefused, match=r"`a\.txt` is a binary file"):
+        decode_text("a.txt", content)
+
+
+def test_a_file_without_text_or_with_too_much_is_refused() -> None:
+    with pytest.raises(RequestRefused, match="has no text"):
+        check_file_text("scan.pdf", " \n ")
+    with pytest.raises(RequestRefused, match=r"200,001 characters; at most 200,000"):
+        check_file_text("long.pdf", "x" * (MAX_FILE_CHARS + 1))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_text_or_refused(content: bytes) -> None:
+    try:
+        said = decode_text("f", content)
+    except RequestRefused as refused:
+        said = refused.user_message
+    assert said.strip()
+    assert "\0" not in said

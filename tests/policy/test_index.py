@@ -1,0 +1,104 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from policy_builders import GEMMA, NOW, QWEN, fleet, fleets, host, instance, model
+
+import bot.policy.index as index_module
+from bot.domain.cloud import ProviderSnapshot
+from bot.domain.hosts import FleetSnapshot, LoadInFlight, Model
+from bot.domain.ids import AUTO, HostName, ModelKey, ProviderName
+from bot.policy.index import FRESH_S, RoutingIndex, rounded, shared_models
+from bot.policy.prediction import RouteAsk
+from bot.policy.routing import plan_route
+
+ASK = RouteAsk((QWEN,), prompt_tokens=1000, min_context=2000)
+ZAI = ProviderSnapshot(ProviderName("zai"), ModelKey("glm"), is_serving=True)
+TWO = fleet(host("a", [model(QWEN)]), host("b", [model(QWEN)], [instance()]))
+
+_ASKS = st.builds(
+    RouteAsk,
+    st.lists(st.sampled_from([QWEN, GEMMA, AUTO]), min_size=1, max_size=2).map(tuple),
+    min_context=st.integers(0, 9000),
+    prompt_tokens=st.integers(0, 9000),
+    needs_vision=st.booleans(),
+    sticky_host=st.none() | st.just(HostName("0")),
+    max_wait_s=st.none() | st.just(20.0),
+    local_only=st.booleans(),
+    cloud=st.sampled_from([(), (ProviderName("zai"),)]),
+)
+_PROVIDERS = st.sampled_from([(), (ZAI,), (replace(ZAI, is_serving=False),)])
+
+
+@pytest.mark.slow
+@given(st.lists(st.tuples(fleets(), _ASKS, _PROVIDERS), min_size=1, max_size=4), st.data())
+def test_the_index_agrees_with_the_plain_function(
+    asked: list[tuple[FleetSnapshot, RouteAsk, tuple[ProviderSnapshot, ...]]], data: st.DataObject
+) -> None:
+    index = RoutingIndex()
+    for _ in range(8):
+        snapshot, ask, providers = data.draw(st.sampled_from(asked))
+        plain = plan_route(snapshot, rounded(ask), providers)
+        assert index.route(snapshot, ask, providers) == plain
+
+
+@pytest.mark.slow
+@given(fleets(), fleets(), _ASKS)
+def test_a_fleet_of_old_and_new_records_is_judged_as_it_is(
+    before: FleetSnapshot, after: FleetSnapshot, ask: RouteAsk
+) -> None:
+    index = RoutingIndex()
+    index.route(before, ask)
+    mixed = FleetSnapshot({**after.hosts, **dict(list(before.hosts.items())[:2])}, NOW)
+    assert index.route(mixed, ask) == plan_route(mixed, rounded(ask))
+
+
+def test_the_same_question_of_an_unchanged_fleet_gets_the_same_answer_object() -> None:
+    index = RoutingIndex()
+    first = index.route(TWO, ASK)
+    assert index.route(TWO, replace(ASK, prompt_tokens=1024)) is first
+    assert index.route(FleetSnapshot(TWO.hosts, NOW + 9), ASK) is first
+    assert index.route(FleetSnapshot(dict(TWO.hosts), NOW + 9), ASK) is first
+    assert index.route(TWO, replace(ASK, prompt_tokens=1025)) is not first
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        fleet(host("a", [model(QWEN)])),
+        fleet(TWO.hosts[HostName("a")], host("b", [model(QWEN)])),
+        fleet(),
+    ],
+)
+def test_a_changed_fleet_is_judged_anew(changed: FleetSnapshot) -> None:
+    index = RoutingIndex()
+    index.route(TWO, ASK)
+    assert index.route(changed, ASK) == plan_route(changed, rounded(ASK))
+
+
+def test_a_load_under_way_is_followed() -> None:
+    loading = fleet(host("a", [model(QWEN)], load=LoadInFlight(QWEN, 0.0, NOW, 60.0)))
+    index = RoutingIndex()
+    first = index.route(loading, ASK, now=NOW)
+    assert index.route(loading, ASK, now=NOW + FRESH_S / 2) is first
+    later = NOW + 30.0
+    assert index.route(loading, ASK, now=later) == plan_route(loading, rounded(ASK), now=later)
+    assert index.route(TWO, ASK) == plan_route(TWO, rounded(ASK))
+
+
+def test_what_it_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_module, "MOST_ROUTES", 2)
+    monkeypatch.setattr(index_module, "MOST_VERDICTS", 3)
+    index = RoutingIndex()
+    for tokens in (0, 1000, 2000, 3000, 0, 1000):
+        ask = replace(ASK, prompt_tokens=tokens)
+        assert index.route(TWO, ask) == plan_route(TWO, rounded(ask))
+
+
+def test_hosts_with_the_same_models_share_their_records() -> None:
+    pool: dict[Model, Model] = {}
+    first = shared_models({QWEN: model(QWEN), GEMMA: model(GEMMA)}, pool)
+    second = shared_models({QWEN: model(QWEN), GEMMA: model(GEMMA, 9)}, pool)
+    assert second[QWEN] is first[QWEN]
+    assert second[GEMMA] == model(GEMMA, 9)

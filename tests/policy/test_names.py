@@ -1,0 +1,94 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.domain.errors import UnknownName
+from bot.policy.names import nearest, resolve
+
+MODELS = (
+    "qwen/qwen3-30b-a3b-2507",
+    "qwen/qwen3-8b",
+    "google/gemma-3-12b",
+    "google/gemma-3-12b-it-qat",
+    "openai/gpt-oss-20b",
+)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("qwen/qwen3-8b", "qwen/qwen3-8b"),
+        ("QWEN/Qwen3-8B", "qwen/qwen3-8b"),
+        ("  qwen3-8b ", "qwen/qwen3-8b"),
+        ("gemma-3-12b", "google/gemma-3-12b"),
+        ("20b", "openai/gpt-oss-20b"),
+        ("2507", "qwen/qwen3-30b-a3b-2507"),
+        ("gpt", "openai/gpt-oss-20b"),
+        ("openai/", "openai/gpt-oss-20b"),
+    ],
+)
+def test_a_name_is_understood_when_it_means_one_thing(typed: str, meant: str) -> None:
+    assert resolve("model", typed, MODELS) == meant
+
+
+def test_exact_case_decides_between_names_that_differ_by_case_alone() -> None:
+    assert resolve("persona", "Sage", ["sage", "Sage"]) == "Sage"
+    with pytest.raises(UnknownName) as caught:
+        resolve("persona", "SAGE", ["sage", "Sage"])
+    assert caught.value.nearest == ("Sage", "sage")
+
+
+def test_an_ambiguous_name_names_what_it_could_mean() -> None:
+    with pytest.raises(UnknownName, match="Nearest: `google/gemma-3-12b`") as caught:
+        resolve("model", "gemma", MODELS)
+    assert caught.value.nearest == ("google/gemma-3-12b", "google/gemma-3-12b-it-qat")
+
+
+def test_an_unknown_name_names_the_nearest() -> None:
+    with pytest.raises(UnknownName) as caught:
+        resolve("model", "qwen3-7b", MODELS)
+    assert caught.value.nearest[0] == "qwen/qwen3-8b"
+    assert "There is no model `qwen3-7b`." in caught.value.user_message
+
+
+@pytest.mark.parametrize("typed", ["", "   "])
+def test_nothing_typed_means_nothing(typed: str) -> None:
+    with pytest.raises(UnknownName) as caught:
+        resolve("host", typed, ["studio-1"])
+    assert caught.value.nearest == ()
+
+
+def test_a_name_like_nothing_has_no_nearest() -> None:
+    assert nearest("zzzzzzzz", MODELS) == ()
+
+
+def test_names_containing_what_was_typed_come_first() -> None:
+    assert nearest("oss", ["moos", "ossi", "bosses"]) == ("ossi", "bosses", "moos")
+    assert nearest("oss", ["a/b-oss-c-d-e-f-g-h", "oxs"])[0] == "a/b-oss-c-d-e-f-g-h"
+
+
+_NAMES = st.lists(st.text(min_size=1, max_size=8).filter(lambda s: s == s.strip()), unique=True)
+
+
+@given(_NAMES, st.data())
+def test_every_known_name_resolves_to_itself(names: list[str], data: st.DataObject) -> None:
+    if names:
+        name = data.draw(st.sampled_from(names))
+        assert resolve("model", name, names) == name
+
+
+@given(_NAMES, st.text(max_size=8), st.integers(1, 5))
+def test_the_nearest_are_known_few_and_different(names: list[str], typed: str, limit: int) -> None:
+    found = nearest(typed, [*names, *names], limit)
+    assert len(set(found)) == len(found) <= limit
+    assert set(found) <= set(names)
+    assert found == nearest(typed, sorted(names), limit)
+
+
+@given(_NAMES, st.text(max_size=8))
+def test_resolving_gives_a_known_name_or_says_there_is_none(names: list[str], typed: str) -> None:
+    try:
+        meant = {resolve("model", typed, names)}
+    except UnknownName as unknown:
+        meant = set(unknown.nearest)
+    assert meant <= set(names)

@@ -1,0 +1,297 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from policy_builders import EMBED, GB, GEMMA, NOW, QWEN, fleets, host, instance, model
+
+from bot.domain.chat import Rejection
+from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, LoadInFlight, Speed
+from bot.domain.ids import HostName, ModelKey
+from bot.policy.prediction import (
+    EVICT_S,
+    LOAD_BYTES_PER_S,
+    LOAD_S,
+    PREFILL_TOKENS_PER_S,
+    STICKY_PREFILL,
+    TURN_S,
+    Prediction,
+    RouteAsk,
+    Standing,
+    predict_seconds,
+    remaining_s,
+)
+
+ASK = RouteAsk((QWEN,), prompt_tokens=1000)
+ON_DISK = (model(QWEN), model(GEMMA, 8))
+
+
+def _predict(of: HostSnapshot, ask: RouteAsk = ASK, key: ModelKey = QWEN) -> Prediction:
+    verdict = predict_seconds(of, key, ask, NOW)
+    assert isinstance(verdict, Prediction), verdict
+    return verdict
+
+
+def _refusal(of: HostSnapshot, ask: RouteAsk = ASK, key: ModelKey = QWEN) -> str:
+    verdict = predict_seconds(of, key, ask, NOW)
+    assert isinstance(verdict, Rejection), verdict
+    assert verdict.where == of.name
+    return verdict.reason
+
+
+# --- resident --------------------
+
+
+def test_an_idle_resident_model_only_has_to_read_the_prompt() -> None:
+    found = _predict(host(models=ON_DISK, instances=[instance()]))
+    assert found.seconds == found.prefill_s == 1000 / PREFILL_TOKENS_PER_S
+    assert found.standing is Standing.IDLE
+    assert found.reason == "in memory and idle"
+
+
+def test_measured_reading_speed_counts() -> None:
+    measured = {QWEN: Speed(prefill_tokens_per_s=2000.0)}
+    assert _predict(host(instances=[instance()], speeds=measured)).prefill_s == 0.5
+
+
+def test_the_host_that_holds_the_prefix_reads_little() -> None:
+    ask = replace(ASK, sticky_host=HostName("studio-1"))
+    found = _predict(host(instances=[instance()]), ask)
+    assert found.prefill_s == pytest.approx(2.0 * STICKY_PREFILL)
+    assert found.reason == "in memory and idle, has read this conversation"
+    assert _predict(host("other", instances=[instance()]), ask).prefill_s == 2.0
+
+
+def test_a_busy_model_with_a_free_slot_is_a_little_slower() -> None:
+    found = _predict(host(instances=[instance(leases=1, parallel=2)]))
+    assert found.queue_s == 0
+    assert found.prefill_s == pytest.approx(3.0)
+    assert found.standing is Standing.BUSY
+    assert found.reason == "in memory, 1 of 2 slots taken"
+
+
+def test_full_slots_are_waited_for() -> None:
+    busy = host(instances=[instance(leases=2, parallel=2)], speeds={QWEN: Speed(turn_s=10.0)})
+    found = _predict(busy)
+    assert found.queue_s == 5.0
+    assert found.reason == "busy: all 2 slots taken"
+
+
+def test_every_turn_waiting_before_counts() -> None:
+    crowded = host(instances=[instance(leases=2)], slots=2, waiting={QWEN: 3})
+    found = _predict(crowded)
+    assert found.queue_s == 4 * TURN_S / 2
+    assert found.reason == "busy: 3 waiting"
+
+
+def test_two_copies_share_their_slots() -> None:
+    copies = [instance(leases=1, parallel=1), instance(identifier="q:2", parallel=1)]
+    assert _predict(host(instances=copies)).queue_s == 0
+
+
+def test_somebody_elses_instance_is_used_when_it_fits() -> None:
+    found = _predict(host(instances=[instance(own=False)]), replace(ASK, min_context=8192))
+    assert found.standing is Standing.IDLE
+
+
+def test_a_context_the_host_does_not_tell_is_taken_to_be_enough() -> None:
+    found = _predict(host(instances=[instance(context=None)]), replace(ASK, min_context=8192))
+    assert found.load_s == 0
+
+
+# --- cold --------------------
+
+
+@pytest.mark.parametrize(
+    ("cold", "load_s", "reason"),
+    [
+        (
+            host(models=ON_DISK, speeds={QWEN: Speed(load_s=12.0)}, rate=1e9),
+            12.0,
+            "cold: load ~12 s (measured)",
+        ),
+        (host(models=ON_DISK, rate=1e9), 5.0, "cold: load ~5 s (by size)"),
+        (host(models=ON_DISK), 5 * GB / LOAD_BYTES_PER_S, "cold: load ~4 s (a guess by size)"),
+        (host(models=[model(QWEN, None)]), LOAD_S, "cold: load ~20 s (a guess)"),
+        (host(models=[model(QWEN, 0.1)], rate=1e9), 0.1, "cold: load ~1 s (by size)"),
+    ],
+)
+def test_a_load_is_predicted_from_the_best_that_is_known(
+    cold: HostSnapshot, load_s: float, reason: str
+) -> None:
+    found = _predict(cold)
+    assert found.load_s == pytest.approx(load_s)
+    assert found.reason == reason
+    assert found.standing is Standing.COLD
+    assert found.seconds == pytest.approx(load_s + 2.0)
+
+
+def test_evicting_takes_time_and_is_said() -> None:
+    full = host(models=ON_DISK, instances=[instance(GEMMA)], max_loaded=1, rate=1e9)
+    found = _predict(full)
+    assert found.load_s == 5.0 + EVICT_S
+    assert [one.model_key for one in found.evicts] == [GEMMA]
+    assert found.reason == f"cold: load ~5 s (by size), after evicting {GEMMA}"
+
+
+def test_a_model_in_use_is_waited_for_not_evicted() -> None:
+    speeds = {GEMMA: Speed(turn_s=30.0)}
+    full = host(models=ON_DISK, instances=[instance(GEMMA, leases=1)], max_loaded=1, speeds=speeds)
+    found = _predict(full)
+    assert found.queue_s == 30.0
+    assert f"waits for {GEMMA} to finish" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("held", "words"),
+    [(instance(GEMMA, own=False), "loaded by others"), (instance(GEMMA, pinned=True), "pinned")],
+)
+def test_what_must_stay_makes_a_load_impossible(held: object, words: str) -> None:
+    assert isinstance(held, type(instance()))
+    refusal = _refusal(host(models=ON_DISK, instances=[held], max_loaded=1))
+    assert refusal.startswith("does not fit: ")
+    assert words in refusal
+
+
+def test_a_model_larger_than_the_host_does_not_fit() -> None:
+    assert "needs about 6.2 GB" in _refusal(
+        host(models=ON_DISK, memory_gb=4), replace(ASK, min_context=7000)
+    )
+
+
+def test_a_longer_transcript_needs_more_memory() -> None:
+    tight = host(models=ON_DISK, memory_gb=6)
+    assert _predict(tight, replace(ASK, min_context=4096)).standing is Standing.COLD
+    assert "does not fit" in _refusal(tight, replace(ASK, min_context=32_768))
+
+
+def test_sizes_of_instances_are_taken_from_the_disk_when_not_told() -> None:
+    full = host(models=ON_DISK, instances=[instance(GEMMA, gb=None)], memory_gb=10)
+    assert [one.model_key for one in _predict(full).evicts] == [GEMMA]
+
+
+def test_an_instance_with_too_small_a_context_is_loaded_again() -> None:
+    small = host(models=ON_DISK, instances=[instance(context=4096)], rate=1e9)
+    found = _predict(small, replace(ASK, min_context=6000))
+    assert found.load_s == 5.0
+    assert found.reason == (
+        "in memory with too small a context (4,096 tokens): loads again ~5 s (by size)"
+    )
+
+
+def test_turns_waiting_for_the_same_load_share_its_slots() -> None:
+    found = _predict(host(models=ON_DISK, waiting={QWEN: 4}, slots=4))
+    assert found.queue_s == TURN_S / 4
+
+
+# --- loads under way --------------------
+
+
+def test_a_load_under_way_of_this_model_is_joined() -> None:
+    load = LoadInFlight(QWEN, 0.75, NOW - 9.0, None, waiters=2)
+    found = _predict(host(models=ON_DISK, load=load))
+    assert found.load_s == pytest.approx(3.0)
+    assert found.queue_s == 0
+    assert found.reason == "loading now: ~3 s left"
+
+
+def test_a_load_under_way_of_another_model_comes_first() -> None:
+    load = LoadInFlight(GEMMA, 0.5, NOW - 10.0, None)
+    found = _predict(host(models=ON_DISK, load=load, rate=1e9))
+    assert found.queue_s == pytest.approx(10.0)
+    assert found.load_s == 5.0
+    assert found.reason == f"cold: load ~5 s (by size), after the load of {GEMMA}"
+
+
+def test_loads_others_wait_for_come_first_too() -> None:
+    waiting = {GEMMA: 2, ModelKey("gone"): 0, ModelKey("new"): 1}
+    found = _predict(host(models=ON_DISK, waiting=waiting, rate=1e9))
+    assert found.queue_s == pytest.approx(8.0 + LOAD_S)
+    assert "after the load of google/gemma-3-12b, new" in found.reason
+
+
+def test_a_load_under_way_takes_its_place_in_memory() -> None:
+    load = LoadInFlight(GEMMA, 0.5, NOW - 10.0, None)
+    found = _predict(host(models=ON_DISK, load=load, max_loaded=1))
+    assert found.queue_s == pytest.approx(10.0 + TURN_S)
+    assert [one.model_key for one in found.evicts] == [GEMMA]
+
+
+@pytest.mark.parametrize(
+    ("load", "left"),
+    [
+        (LoadInFlight(QWEN, 0.5, NOW - 6.0, 99.0), 6.0),
+        (LoadInFlight(QWEN, 0.01, NOW - 6.0, 10.0), 4.0),
+        (LoadInFlight(QWEN, 0.0, NOW - 6.0, None), 14.0),
+        (LoadInFlight(QWEN, 0.0, NOW - 60.0, 10.0), 1.0),
+        (LoadInFlight(QWEN, 0.0, NOW + 5.0, 10.0), 10.0),
+        (LoadInFlight(QWEN, 1.0, NOW - 6.0, 10.0), 0.0),
+    ],
+)
+def test_the_rest_of_a_load_is_told_by_its_progress_or_else_by_history(
+    load: LoadInFlight, left: float
+) -> None:
+    assert remaining_s(load, 20.0, NOW) == pytest.approx(left)
+
+
+# --- refusals --------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "words"),
+    [
+        (HostState.DOWN, "connection refused", "away: connection refused"),
+        (HostState.DOWN, "", "away"),
+        (HostState.UNKNOWN, "", "not probed yet"),
+        (HostState.DRAINING, "", "draining: takes no new turns"),
+    ],
+)
+def test_a_host_that_may_not_serve_says_why(state: HostState, reason: str, words: str) -> None:
+    assert _refusal(host(models=ON_DISK, state=state, reason=reason)) == words
+
+
+def test_a_model_the_host_does_not_have_is_said() -> None:
+    assert _refusal(host(models=[model(GEMMA)], instances=[instance(GEMMA)])) == "not on this host"
+
+
+def test_a_context_no_load_can_give_is_said() -> None:
+    words = "its context window of 32,768 tokens is too small; 40,000 are needed"
+    assert _refusal(host(models=ON_DISK), replace(ASK, min_context=40_000)) == words
+
+
+def test_images_need_a_model_that_sees() -> None:
+    looking = replace(ASK, needs_vision=True)
+    assert _refusal(host(models=ON_DISK), looking) == "cannot see images"
+    assert _predict(host(models=[model(QWEN, vision=True)]), looking)
+    assert _predict(host(models=[model(QWEN, kind="vlm")]), looking)
+
+
+def test_embedding_models_serve_embeddings_and_nothing_else() -> None:
+    both = host(models=[model(EMBED, 1, kind="embedding"), model(QWEN)])
+    embedding = replace(ASK, embeddings=True)
+    assert _refusal(both, key=EMBED) == "an embedding model cannot chat"
+    assert _refusal(both, embedding) == "no embedding model"
+    assert _predict(both, embedding, EMBED).standing is Standing.COLD
+
+
+# --- properties --------------------
+
+
+@given(fleets())
+def test_predictions_are_never_negative_and_always_say_why(snapshot: FleetSnapshot) -> None:
+    for one in snapshot.hosts.values():
+        for key in (QWEN, GEMMA, EMBED):
+            verdict = predict_seconds(one, key, ASK, NOW)
+            assert verdict.reason
+            if isinstance(verdict, Prediction):
+                assert one.is_serving
+                assert min(verdict.queue_s, verdict.load_s, verdict.prefill_s) >= 0
+
+
+@given(fleets())
+def test_one_more_waiting_never_makes_an_answer_sooner(snapshot: FleetSnapshot) -> None:
+    for one in snapshot.hosts.values():
+        more = replace(one, waiting={**one.waiting, QWEN: one.waiting.get(QWEN, 0) + 1})
+        before, after = (predict_seconds(h, QWEN, ASK, NOW) for h in (one, more))
+        if isinstance(before, Prediction):
+            assert isinstance(after, Prediction)
+            assert after.seconds >= before.seconds

@@ -1,0 +1,71 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.policy.ratelimit import Bucket, RateRule, is_full, parse_rate, take
+
+PER_MINUTE = RateRule(3, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("60/min", RateRule(60, 60.0)),
+        (" 5 / s ", RateRule(5, 1.0)),
+        ("100/h", RateRule(100, 3600.0)),
+        ("2/d", RateRule(2, 86_400.0)),
+    ],
+)
+def test_a_rate_is_read_as_written(text: str, rule: RateRule) -> None:
+    assert parse_rate(text) == rule
+
+
+@pytest.mark.parametrize("text", ["", "60", "0/min", "-1/s", "60/week", "1.5/min"])
+def test_what_is_no_rate_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match="such as 60/min"):
+        parse_rate(text)
+
+
+def test_a_full_bucket_allows_a_burst_and_then_tells_the_wait() -> None:
+    bucket: Bucket | None = None
+    for _ in range(3):
+        taken = take(bucket, PER_MINUTE, 100.0)
+        assert taken.is_allowed
+        bucket = taken.bucket
+    refused = take(bucket, PER_MINUTE, 100.0)
+    assert not refused.is_allowed
+    assert refused.wait_s == pytest.approx(20.0)
+    assert take(refused.bucket, PER_MINUTE, 120.1).is_allowed
+
+
+def test_a_rested_bucket_is_full_and_no_fuller() -> None:
+    bucket = take(None, PER_MINUTE, 0.0).bucket
+    assert not is_full(bucket, PER_MINUTE, 1.0)
+    assert is_full(bucket, PER_MINUTE, 60.0)
+    assert take(bucket, PER_MINUTE, 1e9).bucket.left == 2.0
+
+
+def test_a_clock_set_back_earns_nothing_and_breaks_nothing() -> None:
+    bucket = Bucket(0.0, 100.0)
+    assert take(bucket, PER_MINUTE, 50.0).wait_s == pytest.approx(20.0)
+
+
+@given(st.integers(1, 20), st.floats(1.0, 100.0), st.lists(st.floats(0.0, 30.0), max_size=60))
+def test_never_more_pass_than_a_burst_and_the_rate(
+    count: int, period_s: float, gaps: list[float]
+) -> None:
+    rule = RateRule(count, period_s)
+    bucket: Bucket | None = None
+    now, passed = 0.0, 0
+    for gap in gaps:
+        now += gap
+        taken = take(bucket, rule, now)
+        bucket = taken.bucket
+        passed += taken.is_allowed
+    assert passed <= count + now * rule.per_s + 1e-6
+
+
+@given(st.floats(0.0, 5.0), st.floats(0.0, 100.0))
+def test_waiting_as_told_is_enough(left: float, at: float) -> None:
+    taken = take(Bucket(left, at), PER_MINUTE, at)
+    assert take(taken.bucket, PER_MINUTE, at + taken.wait_s + 1e-6).is_allowed or taken.is_allowed

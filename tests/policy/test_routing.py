@@ -1,0 +1,356 @@
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from policy_builders import EMBED, GEMMA, NOW, QWEN, fleet, fleets, host, instance, model
+
+from bot.domain.chat import Route
+from bot.domain.cloud import ProviderSnapshot
+from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, LoadInFlight, Speed
+from bot.domain.ids import AUTO, HostName, ModelKey, ProviderName
+from bot.policy.prediction import Prediction, RouteAsk, Strategy, predict_seconds
+from bot.policy.routing import plan_route
+
+ZAI, OPENAI, ANTHROPIC = (ProviderName(name) for name in ("zai", "openai", "anthropic"))
+ASK = RouteAsk((QWEN,), prompt_tokens=1000)
+EVERYWHERE = replace(ASK, cloud=(ZAI, OPENAI, ANTHROPIC))
+ON_DISK = (model(QWEN), model(GEMMA, 8))
+
+
+def _provider(
+    name: ProviderName,
+    *,
+    is_serving: bool = True,
+    reason: str = "",
+    quality: int = 5,
+    first_token_s: float | None = None,
+    cost_micro_usd: int | None = 4000,
+    context_length: int | None = None,
+) -> ProviderSnapshot:
+    return ProviderSnapshot(
+        name,
+        ModelKey(f"{name}-model"),
+        is_serving,
+        reason,
+        quality,
+        first_token_s,
+        cost_micro_usd,
+        context_length,
+    )
+
+
+PROVIDERS = (
+    _provider(OPENAI, cost_micro_usd=1000, quality=9, first_token_s=0.7),
+    _provider(ZAI, quality=5),
+    _provider(ANTHROPIC, cost_micro_usd=None, quality=2),
+)
+
+
+def _where(route: Route) -> list[str]:
+    return [candidate.where for candidate in route.candidates]
+
+
+def _models(route: Route) -> list[tuple[str, str]]:
+    return [(candidate.where, candidate.model) for candidate in route.candidates]
+
+
+def _reasons(route: Route) -> dict[str, str]:
+    return {rejection.where: rejection.reason for rejection in route.rejected}
+
+
+# --- hosts --------------------
+
+
+def test_resident_beats_cold_and_idle_beats_busy() -> None:
+    route = plan_route(
+        fleet(
+            host("cold", ON_DISK),
+            host("busy", ON_DISK, [instance(leases=1)]),
+            host("full", ON_DISK, [instance(leases=9)]),
+            host("idle", ON_DISK, [instance()]),
+        ),
+        ASK,
+    )
+    assert _where(route) == ["idle", "busy", "cold", "full"]
+    assert route.reason == "idle: in memory and idle"
+    assert [c.seconds for c in route.candidates] == sorted(c.seconds or 0 for c in route.candidates)
+    assert all(candidate.cost_micro_usd == 0 for candidate in route.candidates)
+
+
+def test_a_follow_up_prefers_the_host_that_holds_its_prefix() -> None:
+    hosts = fleet(host("a", instances=[instance()]), host("b", instances=[instance()]))
+    assert _where(plan_route(hosts, ASK)) == ["a", "b"]
+    sticky = replace(ASK, sticky_host=HostName("b"), prompt_tokens=4000)
+    assert _where(plan_route(hosts, sticky)) == ["b", "a"]
+
+
+def test_a_long_queue_makes_a_cold_host_sooner() -> None:
+    hosts = fleet(
+        host("crowded", ON_DISK, [instance(leases=4)], waiting={QWEN: 20}),
+        host("cold", ON_DISK, speeds={QWEN: Speed(load_s=8.0)}),
+    )
+    assert _where(plan_route(hosts, ASK)) == ["cold", "crowded"]
+
+
+def test_weight_decides_between_equals_and_then_the_name() -> None:
+    hosts = fleet(host("b", ON_DISK), host("a", ON_DISK), host("c", ON_DISK, weight=2.0))
+    assert _where(plan_route(hosts, ASK)) == ["c", "a", "b"]
+
+
+def test_weight_never_makes_a_slower_state_win() -> None:
+    hosts = fleet(
+        host("heavy", instances=[instance(leases=1)], weight=9.0),
+        host("idle", ON_DISK, [instance()]),
+    )
+    assert _where(plan_route(hosts, replace(ASK, prompt_tokens=0))) == ["idle", "heavy"]
+
+
+def test_every_host_that_cannot_serve_has_one_line() -> None:
+    route = plan_route(
+        fleet(
+            host("asleep", ON_DISK, state=HostState.DOWN, reason="no answer"),
+            host("without"),
+            host("small", ON_DISK, memory_gb=2),
+            host("fine", ON_DISK),
+        ),
+        ASK,
+    )
+    assert _where(route) == ["fine"]
+    reasons = _reasons(route)
+    assert list(reasons) == ["asleep", "without", "small"]
+    assert reasons["asleep"] == "away: no answer"
+    assert reasons["without"] == "not on this host"
+    assert reasons["small"].startswith("does not fit: ")
+
+
+def test_nobody_and_nothing_are_said_in_words() -> None:
+    assert plan_route(fleet(), ASK) == Route(reason="no hosts are configured")
+    assert plan_route(fleet(host()), ASK).reason == "nobody can serve this now"
+
+
+def test_alternatives_come_after_the_wanted_model_however_cold_it_is() -> None:
+    hosts = fleet(host("a", ON_DISK, [instance(GEMMA)]), host("b", [model(QWEN, 60)]))
+    route = plan_route(hosts, replace(ASK, models=(QWEN, GEMMA, QWEN)))
+    assert _models(route) == [("a", QWEN), ("b", QWEN), ("a", GEMMA)]
+
+
+def test_a_wait_over_the_limit_comes_last_where_no_provider_may_step_in() -> None:
+    hosts = fleet(host("slow", [model(QWEN, 500)]), host("warm", instances=[instance(GEMMA)]))
+    patient = replace(ASK, models=(QWEN, GEMMA), max_wait_s=120.0)
+    assert _where(plan_route(hosts, patient)) == ["warm", "slow"]
+    assert _where(
+        plan_route(hosts, replace(patient, local_only=True, cloud=(ZAI,)), PROVIDERS)
+    ) == [
+        "warm",
+        "slow",
+    ]
+
+
+def test_a_wait_over_the_limit_is_no_service_where_a_provider_may_step_in() -> None:
+    hosts = fleet(host("slow", [model(QWEN, 500)]))
+    route = plan_route(hosts, replace(EVERYWHERE, max_wait_s=120.0), PROVIDERS)
+    assert "slow" not in _where(route)
+    assert _reasons(route)["slow"].startswith("would take longer than 120 s (cold: load ~417 s")
+
+
+def test_time_counts_from_the_given_moment() -> None:
+    load = LoadInFlight(QWEN, 0.0, NOW, 20.0)
+    hosts = fleet(host("a", ON_DISK, load=load))
+    assert plan_route(hosts, ASK).candidates[0].seconds == pytest.approx(22.0)
+    assert plan_route(hosts, ASK, now=NOW + 15).candidates[0].seconds == pytest.approx(7.0)
+
+
+# --- auto --------------------
+
+ANY = replace(ASK, models=(AUTO,))
+
+
+def test_auto_takes_what_is_in_memory_and_one_model_of_each_host() -> None:
+    hosts = fleet(
+        host("cold", [model("tiny/1b", 1), *ON_DISK]),
+        host("warm", ON_DISK, [instance(GEMMA)]),
+        host("vectors", [model(EMBED, 1, kind="embedding")]),
+        host("empty"),
+        host("asleep", ON_DISK, state=HostState.DOWN),
+    )
+    route = plan_route(hosts, ANY)
+    assert _models(route) == [("warm", GEMMA), ("cold", "tiny/1b")]
+    assert _reasons(route) == {
+        "vectors": f"no model can serve: {EMBED} an embedding model cannot chat",
+        "empty": "no models on this host",
+        "asleep": "away",
+    }
+
+
+def test_auto_says_how_many_models_were_of_no_use() -> None:
+    blind = plan_route(fleet(host("a", ON_DISK)), replace(ANY, needs_vision=True))
+    assert _reasons(blind)["a"] == f"no model can serve: {QWEN} cannot see images, and 1 more"
+
+
+def test_auto_waits_for_a_load_that_is_nearly_done() -> None:
+    load = LoadInFlight(GEMMA, 0.95, NOW - 19.0, None)
+    hosts = fleet(host("a", [model("tiny/1b", 4), *ON_DISK], load=load))
+    assert _models(plan_route(hosts, ANY)) == [("a", GEMMA)]
+
+
+def test_auto_may_stand_behind_a_wanted_model() -> None:
+    hosts = fleet(host("a", ON_DISK, [instance(GEMMA)]), host("b", instances=[instance()]))
+    route = plan_route(hosts, replace(ASK, models=(QWEN, AUTO)))
+    assert _models(route) == [("b", QWEN), ("a", QWEN), ("a", GEMMA)]
+
+
+# --- providers --------------------
+
+HOME = fleet(host("home", ON_DISK))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "order", "where"),
+    [
+        ("prefer_local", None, ["home", "zai", "openai", "anthropic"]),
+        ("prefer_cloud", None, ["zai", "openai", "anthropic", "home"]),
+        ("cost_optimized", None, ["home", "openai", "zai", "anthropic"]),
+        ("quality_optimized", None, ["openai", "home", "zai", "anthropic"]),
+        ("prefer_local", ("zai", "local", "anthropic"), ["zai", "home", "anthropic"]),
+        ("prefer_cloud", ("local", "openai", "zai"), ["home", "openai", "zai"]),
+        ("prefer_local", ("openai", "groq", "openai"), ["openai", "home"]),
+    ],
+)
+def test_the_strategy_or_the_request_type_places_the_providers(
+    strategy: Strategy, order: tuple[str, ...] | None, where: list[str]
+) -> None:
+    ask = replace(EVERYWHERE, strategy=strategy, order=order)
+    assert _where(plan_route(HOME, ask, PROVIDERS)) == where
+
+
+def test_equal_costs_are_ordered_by_seconds_and_an_unmeasured_provider_is_no_dead_one() -> None:
+    providers = (_provider(ZAI), _provider(OPENAI, first_token_s=9.0), PROVIDERS[2])
+    ask = replace(EVERYWHERE, strategy="cost_optimized")
+    assert _where(plan_route(HOME, ask, providers)) == ["home", "zai", "openai", "anthropic"]
+
+
+def test_a_provider_not_named_by_the_request_type_is_left_out() -> None:
+    route = plan_route(HOME, replace(EVERYWHERE, order=("zai", "local")), PROVIDERS)
+    assert _reasons(route) == dict.fromkeys(
+        ("openai", "anthropic"), "not in the order of this request type"
+    )
+
+
+def test_local_only_never_leaves_the_lan() -> None:
+    ask = replace(
+        EVERYWHERE, local_only=True, strategy="prefer_cloud", order=("zai", "openai"),
+        cloud=(ZAI, OPENAI, ProviderName("gone")),
+    )  # fmt: skip
+    route = plan_route(HOME, ask, PROVIDERS)
+    assert _where(route) == ["home"]
+    assert _reasons(route) == dict.fromkeys(("zai", "openai", "gone"), "local only")
+
+
+def test_a_provider_the_persona_does_not_allow_is_never_asked() -> None:
+    route = plan_route(HOME, replace(ASK, order=("zai", "local")), PROVIDERS)
+    assert _where(route) == ["home"]
+
+
+@pytest.mark.parametrize(
+    ("provider", "ask", "reason"),
+    [
+        (_provider(ZAI, is_serving=False, reason="breaker open"), EVERYWHERE, "breaker open"),
+        (_provider(ZAI, is_serving=False), EVERYWHERE, "out of service"),
+        (_provider(ZAI), replace(EVERYWHERE, needs_vision=True), "cannot see images"),
+        (
+            _provider(ZAI, context_length=4096),
+            replace(EVERYWHERE, min_context=5000),
+            "its context window of 4,096 tokens is too small",
+        ),
+    ],
+)
+def test_a_provider_that_cannot_serve_says_why(
+    provider: ProviderSnapshot, ask: RouteAsk, reason: str
+) -> None:
+    assert _reasons(plan_route(HOME, replace(ask, cloud=(ZAI,)), [provider]))["zai"] == reason
+
+
+def test_a_provider_nobody_configured_is_said() -> None:
+    route = plan_route(HOME, EVERYWHERE, PROVIDERS[:1])
+    assert _reasons(route)["zai"] == "no such provider is configured"
+
+
+@pytest.mark.parametrize(
+    ("cost", "reason"),
+    [(4000, "cloud, at most $0.0040"), (0, "cloud, free"), (None, "cloud, price unknown")],
+)
+def test_a_provider_says_what_it_may_cost(cost: int | None, reason: str) -> None:
+    route = plan_route(fleet(), EVERYWHERE, [_provider(ZAI, cost_micro_usd=cost)])
+    (candidate,) = route.candidates
+    assert candidate.reason == reason
+    assert candidate.cost_micro_usd == cost
+    assert candidate.model == "zai-model"
+
+
+# --- properties --------------------
+
+_ASKS = st.builds(
+    RouteAsk,
+    st.lists(st.sampled_from([QWEN, GEMMA, EMBED, AUTO]), min_size=1, max_size=3).map(tuple),
+    min_context=st.sampled_from([0, 3000, 8000]),
+    prompt_tokens=st.integers(0, 8000),
+    needs_vision=st.booleans(),
+    sticky_host=st.none() | st.sampled_from([HostName("0"), HostName("1")]),
+    max_wait_s=st.none() | st.floats(1.0, 100.0),
+    local_only=st.booleans(),
+    cloud=st.lists(st.sampled_from([ZAI, OPENAI, ANTHROPIC]), unique=True).map(tuple),
+    strategy=st.sampled_from(
+        ["prefer_local", "prefer_cloud", "cost_optimized", "quality_optimized"]
+    ),
+    order=st.none() | st.lists(st.sampled_from(["local", "zai", "openai"])).map(tuple),
+)
+
+
+@pytest.mark.slow
+@given(fleets(), _ASKS, st.permutations(PROVIDERS))
+def test_a_route_holds_only_who_can_serve_each_once_and_with_a_reason(
+    snapshot: FleetSnapshot, ask: RouteAsk, providers: Sequence[ProviderSnapshot]
+) -> None:
+    route = plan_route(snapshot, ask, providers)
+    assert len(set(_models(route))) == len(route.candidates)
+    assert all(c.reason for c in route.candidates)
+    assert all(r.reason for r in route.rejected)
+    for candidate in route.candidates:
+        if candidate.host is None:
+            assert not ask.local_only
+            assert candidate.provider in ask.cloud
+        else:
+            verdict = predict_seconds(snapshot.hosts[candidate.host], candidate.model, ask, NOW)
+            assert isinstance(verdict, Prediction)
+            assert candidate.seconds == verdict.seconds
+
+
+@pytest.mark.slow
+@given(fleets(), _ASKS)
+def test_the_order_in_which_hosts_are_known_does_not_matter(
+    snapshot: FleetSnapshot, ask: RouteAsk
+) -> None:
+    turned = fleet(*reversed(list(snapshot.hosts.values())))
+    assert plan_route(snapshot, ask, PROVIDERS).candidates == (
+        plan_route(turned, ask, PROVIDERS).candidates
+    )
+
+
+@pytest.mark.slow
+@given(fleets())
+def test_auto_finds_the_soonest_model_of_each_host(snapshot: FleetSnapshot) -> None:
+    soonest = {c.where: c.seconds for c in plan_route(snapshot, ANY).candidates}
+    for one in snapshot.hosts.values():
+        known = [*one.models, *(i.model_key for i in one.instances)]
+        seconds = _seconds_of(one, known)
+        if one.name in soonest:
+            assert soonest[one.name] == pytest.approx(min(seconds), abs=0.25)
+        else:
+            assert not seconds
+
+
+def _seconds_of(one: HostSnapshot, keys: Sequence[ModelKey]) -> list[float]:
+    verdicts = [predict_seconds(one, key, ANY, NOW) for key in keys]
+    return [verdict.seconds for verdict in verdicts if isinstance(verdict, Prediction)]
