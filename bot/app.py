@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from bot.domain.ids import PersonaName, TurnId
 from bot.fleet.fleet import Fleet, FleetRules, Recorder
 from bot.fleet.timer import Timer
 from bot.inference.streams import Inference, inference_session
-from bot.personas import PersonaShelf
+from bot.personas import DEFAULT_PERSONA, PersonaShelf
 from bot.settings import Loaded
 from bot.store.choices import ChoiceStore
 from bot.store.database import Database
@@ -131,7 +131,9 @@ async def lantern(plan: Plan, observe: Observe = log_fleet) -> AsyncGenerator[La
         database = await stack.enter_async_context(Database(plan.database, utcnow=utcnow))
         turn_store = TurnStore(database)
         interrupted = await turn_store.close_running() if plan.is_owner else ()
-        shelf = PersonaShelf(plan.personas, plan.rules.default_persona)
+        shelf = PersonaShelf(
+            plan.personas, replace(DEFAULT_PERSONA, name=plan.rules.default_persona)
+        )
         await shelf.refresh()
         fleet = await stack.enter_async_context(await _fleet(plan, database, observe))
         session = await stack.enter_async_context(inference_session())
@@ -141,9 +143,15 @@ async def lantern(plan: Plan, observe: Observe = log_fleet) -> AsyncGenerator[La
         timer.every(PERSONAS_EVERY_S, "personas", shelf.refresh)
         if plan.is_owner:
             timer.every(plan.fleet_rules.sweep_every_s, "evict", fleet.evict_idle)
+            timer.daily(4, 20, "backup", lambda: _back_up(database))
         if interrupted:
             _log.warning("unfinished turns closed", turns=len(interrupted))
         yield built
+
+
+async def _back_up(database: Database) -> None:
+    copy = await database.back_up()
+    _log.info("database backed up", file=copy.name)
 
 
 async def _fleet(plan: Plan, database: Database, observe: Observe) -> Fleet:

@@ -16,6 +16,7 @@ from bot.app import Lantern, lantern, plan_from
 from bot.domain.errors import BotError, ConfigError
 from bot.lock import AlreadyRunning, instance_lock
 from bot.logs import configure_logging
+from bot.personas import PersonaShelf
 from bot.settings import Loaded, load_settings, masked, missing_for_run, schema
 from bot.terminal import tables
 from bot.terminal.checkup import Line, host_findings, persona_findings
@@ -185,11 +186,7 @@ def personas(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     _log_quietly(loaded)
 
     async def look() -> int:
-        from bot.domain.ids import PersonaName
-        from bot.personas import PersonaShelf
-
-        name = PersonaName(loaded.settings.discord.default_persona)
-        shelf = PersonaShelf(loaded.personas_dir, name)
+        shelf = PersonaShelf(loaded.personas_dir)
         await shelf.refresh()
         if as_json:
             _print_json([tables.persona_record(persona) for persona in shelf.all()])
@@ -355,5 +352,5 @@ async def _discord_line(token: str) -> Line:
         return Line("fault", "Discord", error.user_message)
 
 
-def _print_json(value: tables.Value | object) -> None:
+def _print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")

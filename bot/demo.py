@@ -116,7 +116,10 @@ def _extras(hosts: tuple[SimHost, ...]) -> Mapping[str, Extra]:
         match words:
             case (name, "off" | "on" as state) if name in by_name:
                 host = by_name[name]
-                await (host.kill() if state == "off" else host.start())
+                if state == "off":
+                    await host.stop()
+                else:
+                    await host.start()
                 return f"Simulated host {name} is {state}."
             case _:
                 raise RequestRefused(f"Write `/power {'|'.join(by_name)} off|on`.")

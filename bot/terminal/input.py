@@ -39,7 +39,7 @@ class ScriptInput:
                 yield line.rstrip("\r\n")
 
     async def _readline(self) -> str:
-        """One line, read by a daemon thread: a silent pipe must not keep the program from ending."""
+        """One line, by a daemon thread: a silent pipe must not keep the program from ending."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[str] = loop.create_future()
 

@@ -28,7 +28,7 @@ class Screen:
 
     def line(self, text: str = "", style: str = "") -> None:
         """One line as it is, no markup read in it."""
-        self.console.print(Text(text, style=style))
+        self.console.print(Text(text, style=style), soft_wrap=True)
 
     def markdown(self, text: str) -> None:
         """Text written with Discord's markup."""

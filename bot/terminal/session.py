@@ -190,7 +190,7 @@ class Session:
                 self._screen.dim(f"ℹ {text}")
             case Finished(receipt=receipt):
                 self._screen.line()
-                self._screen.dim(f"-# {footer(receipt)}")
+                self._screen.dim(footer(receipt))
             case Stopped():
                 self._screen.line()
                 self._screen.line(stopped_text(event), "yellow")
