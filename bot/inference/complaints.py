@@ -42,7 +42,7 @@ def complaint_of(value: object) -> Complaint | None:
 def _complaint(error: dict[str, object]) -> Complaint:
     message = text_of(error.get("message")) or text_of(error.get("msg"))
     prefix = _PREFIX.match(message)
-    codes = (*_codes(error), *(prefix.groups() if prefix else ()))
+    codes = (*(prefix.groups() if prefix else ()), *_codes(error))
     metadata = error.get("metadata")
     was_flagged = is_object(metadata) and ("reasons" in metadata or "flagged_input" in metadata)
     return Complaint(codes, message, was_flagged)

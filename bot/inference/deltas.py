@@ -43,7 +43,7 @@ class DeltaStream(AsyncIterator[Delta]):
         self._error = error
         self._sse = SseReader()
         self._ready: deque[Delta] = deque()
-        self._watch = Watch(self._give_up)
+        self._watch = Watch(self._loop, self._give_up)
         self._failure: BotError | None = None
         self._has_spoken = False
         self._is_over = False
@@ -87,9 +87,18 @@ class DeltaStream(AsyncIterator[Delta]):
         except TimeoutError:
             self._break(self._silence())
         except (aiohttp.ClientError, OSError) as err:
-            self._break(Verdict(FailureKind.CUT, "the connection broke"), err)
+            if data := self._arrived():
+                self._take(data)
+            if not self._is_over:
+                self._break(Verdict(FailureKind.CUT, "the connection broke"), err)
         else:
             self._take(data)
+
+    def _arrived(self) -> bytes:
+        """Return what came before the connection broke, while the caller was busy."""
+        # aiohttp hands out nothing more once an error is set, not even whole answers it holds.
+        self._content.set_exception(None)  # pyright: ignore[reportArgumentType]  # the only way back
+        return self._content.read_nowait()
 
     def _take(self, data: bytes) -> None:
         was_whole = self._reader.is_whole

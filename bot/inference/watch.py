@@ -13,8 +13,8 @@ class Watch:
 
     __slots__ = ("_due", "_fires_at", "_handle", "_loop", "_on_late")
 
-    def __init__(self, on_late: Callable[[], None]) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_late: Callable[[], None]) -> None:
+        self._loop = loop
         self._on_late = on_late
         self._due: float | None = None
         self._fires_at = 0.0
