@@ -48,7 +48,7 @@ DEMO_HOSTS = (
     SimHostConfig(
         name="studio",
         models=(BIG, SHARED, EMBEDDING),
-        memory_bytes=20 * GB,
+        memory_bytes=24 * GB,
         load_bytes_per_s=5.2 * GB,
         prefill_tokens_per_s=1800,
     ),
