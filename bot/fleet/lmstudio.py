@@ -1,21 +1,22 @@
 """LM Studio's own SDK behind ``HostClient``; the only file that imports ``lmstudio``.
 
 Importing it is slow, so ``connect.py`` imports this module in a thread on the first connection.
-Private names of ``lmstudio`` 1.5.0 (pinned) are used in two places, each for what the public ones
-cannot do: handing over the API token, and cancelling a load.
+Private names of ``lmstudio`` 1.5.0 (pinned) are used for what its public ones cannot do, each with
+its reason beside it: handing over the API token, cancelling a load, and connecting without a proxy.
 """
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol, cast
 
 import httpx
 import lmstudio as lms
 import msgspec
-from httpx_ws import HTTPXWSException
+from httpx_ws import AsyncWebSocketSession, HTTPXWSException, aconnect_ws
+from lmstudio import _ws_impl
 from lmstudio.json_api import (
     EmbeddingLoadModelConfigDict,
     LlmLoadModelConfigDict,
@@ -39,6 +40,8 @@ CLOSE_S = 2.0
 """Leaving is at once, also with a dead peer; this only bounds a surprise."""
 CANCEL_S = 1.0
 """How long the cancel of a load may take when Lantern itself stops."""
+GREETING_S = 2.0
+"""The SDK's own 1 s is short for a machine that is busy loading."""
 ASK_S = 1.0
 """A call the host is too old for is never answered."""
 
@@ -71,6 +74,43 @@ class _Channel(Protocol):
 
 class _Opens(Protocol):
     def _create_channel(self, endpoint: object) -> AbstractAsyncContextManager[_Channel]: ...
+
+
+def _plain_http() -> httpx.AsyncClient:
+    return httpx.AsyncClient(trust_env=False, verify=False)  # noqa: S501  # no TLS is spoken here
+
+
+@asynccontextmanager
+async def _connect_plainly(url: str) -> AsyncGenerator[AsyncWebSocketSession]:
+    """Opens one WebSocket, as the SDK does, but for the LAN.
+
+    Left alone, the SDK makes an HTTP client with httpx's defaults for each of its sockets: each
+    reads the system's certificates (40 ms of a standing loop, six times per host), though it speaks
+    no TLS, and obeys a proxy of the environment, which the LAN is not behind.
+    """
+    async with _plain_http() as http, aconnect_ws(url, http) as socket:
+        yield socket
+
+
+# Private: nothing public takes an HTTP client.
+_ws_impl.aconnect_ws = _connect_plainly  # pyright: ignore[reportPrivateImportUsage]  # see above
+
+
+class _LanClient(lms.AsyncClient):
+    """The SDK's client with the sockets Lantern uses: three of five."""
+
+    # Private: nothing public leaves the sockets for files and downloads out.
+    _ALL_SESSIONS = tuple(
+        session
+        for session in lms.AsyncClient._ALL_SESSIONS
+        if session.API_NAMESPACE in {"llm", "embedding", "system"}
+    )
+
+    @staticmethod
+    async def _query_probe_url(url: str) -> httpx.Response:
+        """Greets the host; for the reasons of ``_connect_plainly``."""
+        async with _plain_http() as http:
+            return await http.get(url, timeout=GREETING_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +321,7 @@ async def connect_socket(address: str, token: str | None, rest: RestApi) -> Sock
     Raises:
         HostUnreachable: nobody there, not LM Studio, no sockets for us, or the token is refused.
     """
-    api = lms.AsyncClient(address)
+    api = _LanClient(address)
     if token is not None:
         _identify(api, token)
     try:
