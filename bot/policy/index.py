@@ -4,10 +4,9 @@ Two memories. A whole route is kept while the fleet stands still, so that asking
 look-up. When a host changes, the verdicts on all other hosts are kept and only that host is judged
 again; the rest of the work is sorting.
 
-What makes the look-up possible is rounding: prompt and context sizes are rounded up to
-``BUCKET_TOKENS``, so a route is exactly the one ``plan_route`` gives for ``rounded(ask)``. Where a
-load is under way its remaining seconds may be up to twice ``FRESH_S`` old. Routes advise; the
-host's desk decides again when it acts.
+What makes the look-up possible is rounding to ``BUCKET_TOKENS``: a route is exactly the one that
+``plan_route`` gives for ``rounded(ask)``. Where a load is under way its remaining seconds may be up
+to twice ``FRESH_S`` old. Routes advise; the host's desk decides again, exactly, when it acts.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -103,11 +102,15 @@ class RoutingIndex:
 
 
 def rounded(ask: RouteAsk) -> RouteAsk:
-    """The request with its token counts rounded up to ``BUCKET_TOKENS``."""
+    """The request with its token counts in whole ``BUCKET_TOKENS``.
+
+    The prompt is rounded up. The context is rounded down: up, it would turn away a transcript that
+    was fitted to a window of an odd size.
+    """
     return replace(
         ask,
-        min_context=_buckets(ask.min_context) * BUCKET_TOKENS,
-        prompt_tokens=_buckets(ask.prompt_tokens) * BUCKET_TOKENS,
+        min_context=ask.min_context // BUCKET_TOKENS * BUCKET_TOKENS,
+        prompt_tokens=-(-ask.prompt_tokens // BUCKET_TOKENS) * BUCKET_TOKENS,
     )
 
 
@@ -121,12 +124,8 @@ def shared_models(
 
 def _needs(ask: RouteAsk) -> tuple[Hashable, ...]:
     """What a verdict on a host depends on, apart from the model."""
-    return (_buckets(ask.prompt_tokens), _buckets(ask.min_context), ask.sticky_host,
-            ask.needs_vision, ask.embeddings, ask.load)  # fmt: skip
-
-
-def _buckets(tokens: int) -> int:
-    return -(-tokens // BUCKET_TOKENS)
+    return (-ask.prompt_tokens // BUCKET_TOKENS, ask.min_context // BUCKET_TOKENS, ask.sticky_host,
+            ask.needs_vision, ask.embeddings, ask.evict_foreign, ask.load)  # fmt: skip
 
 
 def _holds(known: _Judged, now: float) -> bool:

@@ -9,7 +9,7 @@ from bot.domain.chat import Rejection
 from bot.domain.hosts import HostSnapshot, HostState, Instance, LoadInFlight, Model, Speed
 from bot.domain.ids import HostName, InstanceId, ModelKey, ProviderName
 from bot.domain.personas import LoadSettings
-from bot.policy.eviction import NoRoom, RoomPlan, plan_room
+from bot.policy.eviction import NoRoom, RoomPlan, is_evictable, plan_room
 from bot.policy.memory import estimate_bytes, fit_load, with_sizes
 
 Strategy = Literal["prefer_local", "prefer_cloud", "cost_optimized", "quality_optimized"]
@@ -62,6 +62,8 @@ class RouteAsk:
     load: LoadSettings = field(default_factory=LoadSettings)
     embeddings: bool = False
     """Only embedding models serve; otherwise they never do."""
+    evict_foreign: bool = False
+    """Instances loaded by others may be evicted too."""
 
 
 class Standing(IntEnum):
@@ -186,17 +188,20 @@ def _joining(
 def _cold(
     host: HostSnapshot, model: Model, copies: Sequence[Instance], ask: RouteAsk, now: float
 ) -> Prediction | Rejection:
-    room = _room(host, model, ask, now)
+    # As the desk does: our own idle copies with too small a context leave before anything else.
+    outgrown = tuple(copy for copy in copies if is_evictable(copy))
+    room = _room(host, model, ask, outgrown, now)
     if isinstance(room, NoRoom) and not room.waits_for:
         return Rejection(host.name, model.key, f"does not fit: {room.reason}")
     own_s, basis = predict_load_s(host, model)
     before_s, before = _loads_before(host, model.key, now)
     speed = _speed(host, model.key)
     waiting = host.waiting.get(model.key, 0)
-    evicts = room.evict if isinstance(room, RoomPlan) else room.waits_for
-    leases_s = max((_turn_s(_speed(host, i.model_key)) for i in evicts if i.leases), default=0.0)
+    others = room.evict if isinstance(room, RoomPlan) else room.waits_for
+    leases_s = max((_turn_s(_speed(host, i.model_key)) for i in others if i.leases), default=0.0)
     head = _small_words(copies) if copies else "cold: load"
-    steps = [f"{head} ~{_seconds(own_s)} ({basis})", *before, *([room.reason] if evicts else [])]
+    steps = [f"{head} ~{_seconds(own_s)} ({basis})", *before, *([room.reason] if others else [])]
+    evicts = outgrown + others
     return Prediction(
         queue_s=before_s + leases_s + _queue_s(waiting, max(1, host.slots), speed),
         load_s=own_s + EVICT_S * len(evicts),
@@ -207,11 +212,20 @@ def _cold(
     )
 
 
-def _room(host: HostSnapshot, model: Model, ask: RouteAsk, now: float) -> RoomPlan | NoRoom:
-    """Room for the load beside what is in memory, a load under way included."""
+def _room(
+    host: HostSnapshot, model: Model, ask: RouteAsk, outgrown: Sequence[Instance], now: float
+) -> RoomPlan | NoRoom:
+    """Room for the load beside what stays in memory, a load under way included."""
     needed = estimate_bytes(model, fit_load(ask.load, model, ask.min_context))
-    instances = with_sizes((*host.instances, *_arriving(host)), host.models)
-    return plan_room(instances, needed, host.memory_bytes, host.max_loaded, now)
+    staying = tuple(instance for instance in host.instances if instance not in outgrown)
+    return plan_room(
+        with_sizes((*staying, *_arriving(host)), host.models),
+        needed,
+        host.memory_bytes,
+        host.max_loaded,
+        now,
+        evict_foreign=ask.evict_foreign,
+    )
 
 
 def _arriving(host: HostSnapshot) -> Iterable[Instance]:

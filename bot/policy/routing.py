@@ -7,14 +7,13 @@ from operator import attrgetter
 
 from bot.domain.chat import Candidate, Rejection, Route
 from bot.domain.cloud import ProviderSnapshot
-from bot.domain.hosts import FleetSnapshot, HostSnapshot
+from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model
 from bot.domain.ids import AUTO, ModelKey, ProviderName
 from bot.policy.prediction import (
     Prediction,
     RouteAsk,
     Standing,
     Strategy,
-    known_model,
     predict_load_s,
     predict_seconds,
 )
@@ -127,7 +126,7 @@ def _soonest(host: HostSnapshot, ask: RouteAsk, now: float) -> Ranked | Rejectio
     Resident models first; then cold ones by load time, until none can be sooner any more.
     """
     resident = dict.fromkeys(instance.model_key for instance in host.instances)
-    cold = sorted((_least_s(host, key), key) for key in host.models if key not in resident)
+    cold = sorted((_least_s(host, m), m.key) for m in host.models.values() if m.key not in resident)
     best: Ranked | None = None
     reasons: list[str] = []
     for least_s, key in [*((0.0, key) for key in resident), *cold]:
@@ -136,15 +135,14 @@ def _soonest(host: HostSnapshot, ask: RouteAsk, now: float) -> Ranked | Rejectio
         verdict = judge_host(host, key, ask, now)
         if isinstance(verdict, Rejection):
             reasons.append(f"{key} {verdict.reason}")
-        elif best is None or verdict.rank < best.rank:
-            best = verdict
+        else:
+            best = verdict if best is None else min(best, verdict, key=attrgetter("rank"))
     return best or Rejection(host.name, AUTO, _none_words(reasons))
 
 
-def _least_s(host: HostSnapshot, key: ModelKey) -> float:
+def _least_s(host: HostSnapshot, model: Model) -> float:
     """No prediction for a cold model is below this; one loading now may be nearly done."""
-    model = known_model(host, key)
-    if model is None or (host.load is not None and host.load.model_key == key):
+    if host.load is not None and host.load.model_key == model.key:
         return 0.0
     return predict_load_s(host, model)[0]
 
@@ -183,10 +181,8 @@ def _by_wait(
     """Hosts soon enough, and those whose predicted wait is longer than the asker's limit."""
     if limit_s is None:
         return home, []
-    late = [candidate for candidate in home if (candidate.seconds or 0.0) > limit_s]
-    if not late:
-        return home, []
-    return [candidate for candidate in home if (candidate.seconds or 0.0) <= limit_s], late
+    soon = [candidate for candidate in home if (candidate.seconds or 0.0) <= limit_s]
+    return soon, [candidate for candidate in home if (candidate.seconds or 0.0) > limit_s]
 
 
 def _too_late(candidate: Candidate, limit_s: float) -> Rejection:

@@ -57,7 +57,7 @@ def test_a_fleet_of_old_and_new_records_is_judged_as_it_is(
 def test_the_same_question_of_an_unchanged_fleet_gets_the_same_answer_object() -> None:
     index = RoutingIndex()
     first = index.route(TWO, ASK)
-    assert index.route(TWO, replace(ASK, prompt_tokens=1024)) is first
+    assert index.route(TWO, replace(ASK, prompt_tokens=1024, min_context=1800)) is first
     assert index.route(FleetSnapshot(TWO.hosts, NOW + 9), ASK) is first
     assert index.route(FleetSnapshot(dict(TWO.hosts), NOW + 9), ASK) is first
     assert index.route(TWO, replace(ASK, prompt_tokens=1025)) is not first
@@ -85,6 +85,12 @@ def test_a_load_under_way_is_followed() -> None:
     later = NOW + 30.0
     assert index.route(loading, ASK, now=later) == plan_route(loading, rounded(ASK), now=later)
     assert index.route(TWO, ASK) == plan_route(TWO, rounded(ASK))
+
+
+def test_a_transcript_fitted_to_an_odd_window_is_not_turned_away() -> None:
+    odd = fleet(host("a", [model(QWEN, context=10_000)], [instance(context=10_000)]))
+    route = RoutingIndex().route(odd, replace(ASK, min_context=10_000))
+    assert route.candidates[0].reason == "in memory and idle"
 
 
 def test_what_it_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

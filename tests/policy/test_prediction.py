@@ -172,10 +172,26 @@ def test_sizes_of_instances_are_taken_from_the_disk_when_not_told() -> None:
 def test_an_instance_with_too_small_a_context_is_loaded_again() -> None:
     small = host(models=ON_DISK, instances=[instance(context=4096)], rate=1e9)
     found = _predict(small, replace(ASK, min_context=6000))
-    assert found.load_s == 5.0
+    assert found.load_s == 5.0 + EVICT_S
+    assert found.evicts == small.instances
     assert found.reason == (
         "in memory with too small a context (4,096 tokens): loads again ~5 s (by size)"
     )
+
+
+def test_somebody_elses_instance_with_too_small_a_context_stays_beside_the_new_one() -> None:
+    held = [instance(GEMMA, idle_s=99), instance(own=False, context=4096)]
+    small = host(models=ON_DISK, instances=held, max_loaded=2)
+    found = _predict(small, replace(ASK, min_context=6000))
+    assert [one.model_key for one in found.evicts] == [GEMMA]
+    assert found.reason.startswith("in memory with too small a context (4,096 tokens)")
+    assert found.reason.endswith(f"after evicting {GEMMA}")
+
+
+def test_somebody_elses_instance_leaves_only_where_that_was_allowed() -> None:
+    full = host(models=ON_DISK, instances=[instance(GEMMA, own=False)], max_loaded=1)
+    assert "loaded by others" in _refusal(full)
+    assert _predict(full, replace(ASK, evict_foreign=True)).evicts == full.instances
 
 
 def test_turns_waiting_for_the_same_load_share_its_slots() -> None:

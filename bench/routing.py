@@ -1,0 +1,111 @@
+"""Routing: one decision over 100 hosts with 1000 models each.
+
+The index answers an unchanged fleet by one look-up; what that leaves out is told beside it: the
+decision after one host changed, the plain function, and both for ``auto``.
+"""
+
+import gc
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from timeit import repeat
+
+from bench.table import Row, at_most, told
+from bot.domain.chat import Route
+from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, Instance, Model
+from bot.domain.ids import AUTO, HostName, InstanceId, ModelKey
+from bot.policy.index import RoutingIndex, shared_models
+from bot.policy.routing import RouteAsk, plan_route
+
+HOSTS = 100
+MODELS = 1000
+KEYS = tuple(ModelKey(f"maker-{n % 40}/model-{n:04d}-instruct") for n in range(MODELS))
+
+
+def run() -> list[Row]:
+    fleet, megabytes = _measured_fleet()
+    ask = RouteAsk((KEYS[5],), min_context=2000, prompt_tokens=1000)
+    anything = replace(ask, models=(AUTO,))
+    index = RoutingIndex()
+    _check(index, fleet, ask)
+    hit = _micros(lambda: index.route(fleet, ask), 20_000)
+    changed = _micros(_with_one_host_changed(index, fleet, ask), 200)
+    plain = _micros(lambda: plan_route(fleet, ask), 10)
+    return [
+        at_most("decision from the index, fleet unchanged", hit, "µs", 5.0),
+        at_most("inventory in memory", megabytes, "MB", 6.0),
+        told("decision from the index, one host changed since", changed, "µs"),
+        told("decision by the plain function", plain, "µs"),
+        told("auto, by the plain function", _micros(lambda: plan_route(fleet, anything), 1), "µs"),
+        told("plain function / index, fleet unchanged", plain / hit, "x"),
+    ]
+
+
+def _measured_fleet() -> tuple[FleetSnapshot, float]:
+    gc.collect()
+    tracemalloc.start()
+    fleet = _fleet()
+    gc.collect()
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return fleet, held / 1e6
+
+
+def _fleet() -> FleetSnapshot:
+    """Every host tells its own inventory, as a probe does; equal records are shared."""
+    pool: dict[Model, Model] = {}
+    hosts = (_host(n, shared_models(_inventory(), pool)) for n in range(HOSTS))
+    return FleetSnapshot({host.name: host for host in hosts}, taken_at=100.0)
+
+
+def _inventory() -> dict[ModelKey, Model]:
+    sizes = enumerate(KEYS)
+    return {
+        key: Model(key, display_name=key, size_bytes=4_000_000_000 + n * 10_000_000)
+        for n, key in sizes
+    }
+
+
+def _host(n: int, models: dict[ModelKey, Model]) -> HostSnapshot:
+    resident = Instance(
+        InstanceId(KEYS[n]), KEYS[n], context_length=8192, own=True, idle_since=float(n)
+    )
+    return HostSnapshot(
+        HostName(f"studio-{n:03d}"),
+        f"10.0.0.{n}:1234",
+        state=HostState.UP,
+        models=models,
+        instances=(resident,),
+        memory_bytes=96_000_000_000,
+        max_loaded=3,
+    )
+
+
+def _check(index: RoutingIndex, fleet: FleetSnapshot, ask: RouteAsk) -> None:
+    """What is timed must be a whole, right answer."""
+    route = index.route(fleet, ask)
+    assert len(route.candidates) == HOSTS
+    assert route.candidates[0].host == HostName("studio-005")
+
+
+def _with_one_host_changed(
+    index: RoutingIndex, fleet: FleetSnapshot, ask: RouteAsk
+) -> Callable[[], Route]:
+    """Decide again and again, with another host's record renewed each time."""
+    snapshots: list[FleetSnapshot] = []
+    numbers = count()
+
+    def decide() -> Route:
+        return index.route(snapshots[next(numbers) % len(snapshots)], ask)
+
+    hosts = dict(fleet.hosts)
+    for n, name in enumerate(fleet.hosts):
+        hosts = {**hosts, name: replace(hosts[name], failures=n + 1)}
+        snapshots.append(FleetSnapshot(hosts, 100.0))
+    return decide
+
+
+def _micros(decide: Callable[[], Route], number: int) -> float:
+    """The best of five, in microseconds each."""
+    return min(repeat(decide, number=number, repeat=5)) / number * 1e6
