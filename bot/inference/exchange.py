@@ -1,6 +1,9 @@
 """The HTTP side of a stream: send, wait, read, and let go at once."""
 
 import asyncio
+import errno
+import socket
+import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
@@ -98,14 +101,30 @@ def _unsent(err: Exception, endpoint: Endpoint) -> Verdict:
             return Verdict(FailureKind.CONNECT, f"no connection within {endpoint.connect_s:g} s")
         case TimeoutError():
             return Verdict(FailureKind.TIMEOUT, f"silent for {endpoint.first_token_s:g} s")
+        case aiohttp.ClientConnectorCertificateError():
+            return Verdict(FailureKind.CONNECT, "its certificate is not valid")
         case aiohttp.ClientConnectorError():
-            return Verdict(FailureKind.CONNECT, err.os_error.strerror or "")
+            return Verdict(FailureKind.CONNECT, _words(err.os_error))
         case aiohttp.ClientResponseError():
             return Verdict(FailureKind.GARBAGE, "it does not speak HTTP")
         case aiohttp.InvalidURL():
             return Verdict(FailureKind.CONNECT, "its address is no URL")
         case _:
             return Verdict(FailureKind.CUT, "the connection broke before the answer began")
+
+
+def _words(err: OSError) -> str:
+    match err:
+        case ConnectionRefusedError():
+            return "connection refused"
+        case ssl.SSLError():
+            return "no TLS connection"
+        case socket.gaierror():
+            return "no machine of that name"
+        case OSError(errno=errno.EHOSTUNREACH | errno.ENETUNREACH):
+            return "no route to it"
+        case _:
+            return "no connection"
 
 
 def _is_stream(response: aiohttp.ClientResponse) -> bool:

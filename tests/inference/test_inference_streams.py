@@ -1,11 +1,15 @@
 import asyncio
+import errno
 import json
 import socket
+import ssl
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import aiohttp
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 from wire_double import Collected, Reply, WireDouble, asking, chunk, collect, sse, told, wire_double
 
 from bot.domain.chat import Attachment, Endpoint, InferenceRequest, Message, Usage
@@ -327,7 +331,47 @@ async def test_a_host_that_refuses_is_unreachable(inference: Inference) -> None:
     endpoint = Endpoint(f"http://127.0.0.1:{port}/v1", "m", source="studio-1")
     got = await collect(inference, endpoint)
     assert got.kind is FailureKind.CONNECT
-    assert str(got.error).startswith("studio-1 cannot be reached")
+    assert str(got.error) == "studio-1 cannot be reached: connection refused."
+
+
+class Unreachable:
+    """A session whose every request fails before it goes out."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    async def post(self, *_: object, **__: object) -> None:
+        raise self.error
+
+
+def not_connected(error: OSError) -> aiohttp.ClientConnectorError:
+    key = ConnectionKey("10.0.0.2", 443, True, True, None, None, None)
+    return aiohttp.ClientConnectorError(key, error)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (not_connected(OSError(errno.EHOSTUNREACH, "?")), "no route to it"),
+        (not_connected(OSError(errno.ENETUNREACH, "?")), "no route to it"),
+        (not_connected(OSError(errno.EMFILE, "?")), "no connection"),
+        (not_connected(socket.gaierror(-2, "?")), "no machine of that name"),
+        (not_connected(ssl.SSLError(1, "?")), "no TLS connection"),
+        (
+            aiohttp.ClientConnectorCertificateError(
+                not_connected(OSError()).args[0], ssl.CertificateError("expired")
+            ),
+            "its certificate is not valid",
+        ),
+    ],
+)
+async def test_what_keeps_a_connection_from_being_made_is_said_in_words(
+    error: Exception, words: str
+) -> None:
+    inference = Inference(Unreachable(error))  # pyright: ignore[reportArgumentType]  # as much as it uses
+    got = await collect(inference, Endpoint("https://10.0.0.2/v1", "m", source="studio-1"))
+    assert got.kind is FailureKind.CONNECT
+    assert str(got.error) == f"studio-1 cannot be reached: {words}."
 
 
 async def test_a_host_that_never_finishes_connecting_is_unreachable(inference: Inference) -> None:
@@ -409,9 +453,11 @@ async def test_what_is_no_stream_is_a_failure_on_entering(
     assert (got.kind, got.was_opened) == (kind, False)
 
 
-async def test_an_error_body_that_never_ends_is_not_waited_for(inference: Inference) -> None:
-    reply = Reply([b'{"error": '], 401, JSON, ending="hold")
-    got = await answered(inference, reply, first_token_s=0.1)
+async def test_an_error_body_that_never_ends_is_not_waited_for(
+    inference: Inference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.inference.exchange._ERROR_BODY_S", 0.05)
+    got = await answered(inference, Reply([b'{"error": '], 401, JSON, ending="hold"))
     assert got.kind is FailureKind.AUTH
 
 
