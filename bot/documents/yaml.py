@@ -1,0 +1,164 @@
+"""Reads YAML into plain values and remembers the line of each, listing every fault of form.
+
+Scalars are read by YAML 1.2's core rules: by those of YAML 1.1 ``gpu: off`` is false, ``name: no``
+no name, and ``wake_mac: 10:23:45:54:32:10`` a number in base sixty.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import yaml
+
+Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
+"""A value as a document can hold it."""
+
+Path = tuple[str | int, ...]
+"""Keys and list positions from the top of a document to a value."""
+
+MAX_VALUES = 20_000
+"""Aliases can make a small file name millions of values; no honest file has so many."""
+
+_TAG = "tag:yaml.org,2002:"
+_SCALARS: Mapping[str, re.Pattern[str]] = {
+    "null": re.compile(r"~|null|Null|NULL|"),
+    "bool": re.compile(r"true|True|TRUE|false|False|FALSE"),
+    # A leading zero or more than 20 digits is a name or an id, not a number.
+    "int": re.compile(r"[-+]?(?:0|[1-9][0-9]{0,19})"),
+    "float": re.compile(
+        r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[-+]?[1-9][0-9]*[eE][-+]?[0-9]+"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file's values, where each stands, and what is wrong with its form."""
+
+    values: dict[str, Plain] = field(default_factory=dict[str, Plain])
+    lines: Mapping[Path, int] = field(default_factory=dict[Path, int])
+    """The line of each key and list item, counted from 1."""
+    faults: tuple[str, ...] = ()
+    """Each with its place; the values around a fault are still read."""
+
+
+def read_yaml(text: str, source: str) -> Document:
+    """The document, whatever the text; an empty one is fine, anything but a mapping is a fault."""
+    reader = _Reader(source)
+    try:
+        root = yaml.compose(text, _CoreLoader)
+        values = None if root is None else reader.plain(root, ())
+    except yaml.MarkedYAMLError as error:
+        return Document(faults=(_syntax_fault(error, source),))
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        return Document(faults=(f"{source} line {line}: a character that YAML does not allow",))
+    except RecursionError:
+        return Document(faults=(f"{source}: nested too deep",))
+    if values is not None and not isinstance(values, dict):
+        reader.fault(1, f"expected lines of `key: value`, found {kind_of(values)}")
+        values = None
+    return Document(values or {}, reader.lines, tuple(reader.faults))
+
+
+def kind_of(value: object) -> str:
+    """What a value is, for a fault that must not show it."""
+    match value:
+        case dict():
+            return "a mapping"
+        case list() | tuple():
+            return "a list"
+        case _:
+            return "a single value"
+
+
+class _CoreLoader(yaml.SafeLoader):
+    """Composes nodes; an unquoted scalar is what YAML 1.2's core rules say, else text."""
+
+    def resolve(self, kind: type[yaml.Node], value: str, implicit: tuple[bool, bool]) -> str:
+        if kind is not yaml.ScalarNode:
+            return _TAG + ("seq" if kind is yaml.SequenceNode else "map")
+        matching = (name for name, pattern in _SCALARS.items() if pattern.fullmatch(value))
+        return _TAG + (next(matching, "str") if implicit[0] else "str")
+
+
+class _Reader:
+    """Turns nodes into plain values, noting lines and faults on the way."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.lines: dict[Path, int] = {}
+        self.faults: list[str] = []
+        self._count = 0
+
+    def fault(self, line: int, words: str) -> None:
+        self.faults.append(f"{self.source} line {line}: {words}")
+
+    def plain(self, node: yaml.Node, path: Path) -> Plain:
+        self._count += 1
+        if self._count > MAX_VALUES:
+            problem = "more values than any honest file has"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        match node:
+            case yaml.MappingNode():
+                return self._mapping(node, path)
+            case yaml.SequenceNode():
+                return [self._item(item, (*path, index)) for index, item in enumerate(node.value)]
+            case _:
+                return self._scalar(node)
+
+    def _item(self, node: yaml.Node, path: Path) -> Plain:
+        self.lines[path] = _line(node)
+        return self.plain(node, path)
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Plain]:
+        values: dict[str, Plain] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            here = (*path, key)
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.fault(_line(key_node), "a key must be a plain word")
+            elif key in values:
+                first = f"first on line {self.lines[here]}"
+                self.fault(_line(key_node), f"{dotted(here)} stands twice ({first})")
+            else:
+                self.lines[here] = _line(key_node)
+                values[key] = self.plain(value_node, here)
+        return values
+
+    def _scalar(self, node: yaml.Node) -> Plain:
+        text = str(node.value)
+        kind = node.tag.removeprefix(_TAG)
+        if kind == "str":
+            return text
+        if kind not in _SCALARS or not _SCALARS[kind].fullmatch(text):
+            self.fault(_line(node), "a tag (`!…`) that means nothing here")
+            return text
+        match kind:
+            case "null":
+                return None
+            case "bool":
+                return text.lower() == "true"
+            case "int":
+                return int(text)
+            case _:
+                return float(text)
+
+
+def dotted(path: Path) -> str:
+    """A path as people write it: ``hosts.0.address``."""
+    return ".".join(str(part) for part in path)
+
+
+def _line(node: yaml.Node) -> int:
+    return node.start_mark.line + 1
+
+
+def _syntax_fault(error: yaml.MarkedYAMLError, source: str) -> str:
+    mark = error.problem_mark or error.context_mark
+    where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    # PyYAML quotes what it found there, which may be a piece of a secret.
+    problem = re.sub(r"'(?!<)[^']{3,}'", "a word", error.problem or "it cannot be read")
+    if "character '\\t'" in problem:
+        problem = "a tab; indent with spaces"
+    return f"{source}{where}: broken YAML: {problem}"

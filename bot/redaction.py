@@ -1,0 +1,100 @@
+"""Takes secrets out of text before it is logged or shown: known values, and the shapes of keys."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from urllib.parse import quote
+
+MASK = "[redacted]"
+
+MIN_SECRET_LENGTH = 6
+"""A shorter registered value would blank ordinary words all over the log."""
+
+MAX_DEPTH = 8
+"""Deeper values are written as one text; nobody logs such on purpose."""
+
+_SECRET_KEYS = re.compile(
+    r"(?:.*[-_])?(?:authorization|api[-_]?key|token|passwd|password|secret|cookie|passkey)"
+    r"|clientpasskey",
+    re.IGNORECASE,
+)
+
+_SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
+    # A named header or field, in a header line, a mapping's repr or JSON.
+    (
+        re.compile(
+            r"\b((?:proxy-)?authorization|x-api-key|api[-_]?key|client_?passkey|passwd|password)"
+            r"(\\*[\"']?\s*[:=]\s*\\*[\"']?)(?:(?:bearer|bot|basic)\s+)?[^\s\"',}\]\\]+",
+            re.IGNORECASE,
+        ),
+        rf"\1\2{MASK}",
+    ),
+    (re.compile(r"\b(bearer)\s+[^\s\"',}\]\\]{8,}", re.IGNORECASE), rf"\1 {MASK}"),
+    # LM Studio API tokens, then the keys of OpenAI, Anthropic and OpenRouter.
+    (re.compile(r"(?<![A-Za-z0-9])sk-lm-[A-Za-z0-9]{4,}:[A-Za-z0-9]{4,}"), MASK),
+    (re.compile(r"(?<![A-Za-z0-9])sk-[A-Za-z0-9_-]{12,}"), MASK),
+    # Z.AI keys.
+    (re.compile(r"(?<![A-Za-z0-9])[0-9a-f]{32}\.[A-Za-z0-9]{16}(?![A-Za-z0-9])"), MASK),
+    # Discord bot tokens: user id, time and signature, each base64.
+    (re.compile(r"(?<![\w-])[\w-]{23,30}\.[\w-]{6,7}\.[\w-]{27,}"), MASK),
+    # Discord webhook and interaction tokens stand in the path.
+    (re.compile(r"(/(?:webhooks|interactions)/\d+/)[\w-]{20,}"), rf"\1{MASK}"),
+    (
+        re.compile(r"([?&](?:access_token|token|api_?key|key)=)[^&\s\"']+", re.IGNORECASE),
+        rf"\1{MASK}",
+    ),
+    (re.compile(r"(://)[^/@\s\"']+@"), rf"\1{MASK}@"),
+)
+
+
+class Redactor:
+    """Replaces secrets in text and in nested values.
+
+    Args:
+        secrets: values known to be secret, whatever their shape.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        known = {form for secret in secrets for form in _forms(secret)}
+        longest_first = sorted(known, key=len, reverse=True)
+        pattern = "|".join(re.escape(secret) for secret in longest_first)
+        self._known = re.compile(pattern) if pattern else None
+
+    def text(self, text: str) -> str:
+        """The text without secrets."""
+        if self._known is not None:
+            text = self._known.sub(MASK, text)
+        for shape, replacement in _SHAPES:
+            text = shape.sub(replacement, text)
+        return text
+
+    def value(self, value: object, depth: int = 0) -> object:
+        """The value without secrets, as plain types a log line can carry."""
+        match value:
+            case None | bool() | int() | float():
+                return value
+            case str():
+                return self.text(value)
+            case Mapping() if depth < MAX_DEPTH:
+                return {
+                    self.text(str(key)): self._field(str(key), item, depth)  # pyright: ignore[reportUnknownArgumentType]  # any log value
+                    for key, item in value.items()  # pyright: ignore[reportUnknownVariableType]  # any log value
+                }
+            case list() | tuple() | set() | frozenset() if depth < MAX_DEPTH:
+                return [self.value(item, depth + 1) for item in value]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]  # any log value
+            case _:
+                return self.text(repr(value))
+
+    def _field(self, key: str, value: object, depth: int) -> object:
+        # Counts such as `first_token` are no secrets.
+        if not isinstance(value, int | float | None) and _SECRET_KEYS.fullmatch(key):
+            return MASK
+        return self.value(value, depth + 1)
+
+
+def _forms(secret: str) -> Iterable[str]:
+    """A secret as it stands in plain text, in a repr, in JSON and in a URL."""
+    halves = secret.split(":", 1)[1:] if secret.startswith("sk-lm-") else []
+    for value in (secret.strip(), *halves):
+        if len(value) >= MIN_SECRET_LENGTH:
+            yield from (value, repr(value)[1:-1], json.dumps(value)[1:-1], quote(value, safe=""))

@@ -1,0 +1,255 @@
+"""The settings tree: every key, its default, and what it may be."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from bot.documents.text import Name, Words, lower, split_list
+from bot.documents.units import Gigabytes, PositiveSeconds, Seconds
+from bot.documents.yaml import Plain
+from bot.settings.values import (
+    BaseUrl,
+    DatabaseUrl,
+    HostAddress,
+    ListenAddress,
+    MacAddress,
+    Network,
+    ProviderKey,
+    Rate,
+    RateLimit,
+    ServerId,
+    TimeZone,
+    VariableName,
+    fill_host,
+    split_hosts,
+)
+
+Networks = Annotated[tuple[Network, ...], BeforeValidator(split_list)]
+Count = Annotated[int, Field(ge=1)]
+Usd = Annotated[float, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """What all sections share: nothing unknown, nothing changed afterwards."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        coerce_numbers_to_str=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+    )
+
+
+class HostSettings(Section):
+    """One LM Studio host."""
+
+    name: Name = Field(description="What people call it; the address when left out")
+    address: HostAddress = Field(
+        description="address:port of its LM Studio server; port 1234 when left out"
+    )
+    memory_gb: Gigabytes | None = Field(
+        default=None, description="Memory its models may take, in GB"
+    )
+    max_loaded: Count | None = Field(
+        default=None, description="Models in its memory at once, at most"
+    )
+    token_env: VariableName | None = Field(
+        default=None, description="Variable that holds its LM Studio API token"
+    )
+    token: SecretStr | None = None
+    wake_mac: MacAddress | None = Field(
+        default=None, description="Network card to wake when it sleeps"
+    )
+    weight: Annotated[float, Field(gt=0)] = Field(
+        default=1.0, description="Above 1 is preferred, below 1 is spared"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, value: Plain) -> Plain:
+        return fill_host(value)
+
+
+class ProviderSettings(Section):
+    """One cloud provider."""
+
+    kind: Annotated[Literal["openai", "anthropic"], BeforeValidator(lower)] = Field(
+        default="openai", description="Its wire format"
+    )
+    base_url: BaseUrl = Field(description="Address up to and including the version")
+    api_key_env: VariableName | None = Field(
+        default=None, description="Variable that holds its API key"
+    )
+    api_key: SecretStr | None = None
+    model: Annotated[str, Field(min_length=1, max_length=200)] = Field(
+        description="Its model to ask"
+    )
+    timeout: PositiveSeconds = Field(
+        default=30.0, description="Longest wait for an answer to begin"
+    )
+    retries: Annotated[int, Field(ge=0, le=10)] = Field(
+        default=3, description="Further attempts on overload"
+    )
+    rate_limit: RateLimit = Field(
+        default=Rate(60, 60.0), description="Requests in a period, at most"
+    )
+    max_concurrent: Count = Field(default=5, description="Requests at once, at most")
+    quality: Annotated[int, Field(ge=0, le=10)] = Field(
+        default=5, description="For quality_optimized; more is better"
+    )
+
+    @property
+    def is_on(self) -> bool:
+        """May it be asked? One that names a key needs it; one that names none needs none."""
+        return self.api_key is not None or self.api_key_env is None
+
+
+class RoutingSettings(Section):
+    """Who answers."""
+
+    strategy: Annotated[
+        Literal["prefer_local", "prefer_cloud", "cost_optimized", "quality_optimized"],
+        BeforeValidator(lower),
+    ] = Field(default="prefer_local", description="How candidates are ordered")
+    cloud: Words = Field(
+        default=("zai", "openai", "anthropic"), description="Providers, in order of fallback"
+    )
+    request_types: Mapping[str, Words] = Field(
+        default_factory=lambda: {
+            "teaching": ("zai", "local", "anthropic", "openai"),
+            "quick": ("local", "openai", "zai", "anthropic"),
+        },
+        description="Own order by a persona's request_type; `local` stands for the hosts",
+    )
+    max_local_wait: Seconds = Field(
+        default=120.0, description="A longer wait counts as cannot serve"
+    )
+    max_concurrent: Count = Field(
+        default=5, description="Replies at once per host that does not say itself"
+    )
+
+
+class BudgetSettings(Section):
+    """What the cloud may cost."""
+
+    daily_usd: Usd | None = Field(
+        default=10.0, description="USD a day for everybody; null is unlimited"
+    )
+    alert_at: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.8, description="Share of it that warns the admins"
+    )
+    per_guild_usd: Usd | None = Field(default=None, description="USD a day for one server")
+    per_user_usd: Usd | None = Field(default=None, description="USD a day for one person")
+    timezone: TimeZone = Field(default="UTC", description="Where the day begins")
+
+
+class CacheSettings(Section):
+    """Exact-match answers."""
+
+    enabled: bool = Field(default=False, description="Answer an identical question from the cache")
+    ttl: PositiveSeconds = Field(default=3600.0, description="How long an answer is kept")
+    max_entries: Count = Field(default=1000, description="Answers kept, at most")
+
+
+class EvictionSettings(Section):
+    """When idle models leave memory."""
+
+    idle_ttl: PositiveSeconds = Field(
+        default=1800.0, description="Rest without work before it is unloaded"
+    )
+    sweep_every: PositiveSeconds = Field(
+        default=30.0, description="How often idle models are looked for"
+    )
+    evict_foreign: bool = Field(default=False, description="Also unload models that others loaded")
+
+
+class HealthSettings(Section):
+    """How hosts are probed."""
+
+    interval: PositiveSeconds = Field(default=30.0, description="Time between probes of a host")
+    timeout: PositiveSeconds = Field(default=5.0, description="Longest wait for a probe")
+
+
+class DiscordSettings(Section):
+    """The Discord face."""
+
+    token: SecretStr | None = None
+    default_persona: Name = Field(default="default", description="Who answers where nobody chose")
+    allowed_guilds: Annotated[tuple[ServerId, ...], BeforeValidator(split_list)] = Field(
+        default=(), description="Ids of the servers that are served; empty serves all"
+    )
+    admin_roles: Words = Field(
+        default=(), description="Ids or names of roles that may manage Lantern"
+    )
+    edit_style: Annotated[Literal["adaptive"], BeforeValidator(lower)] = Field(
+        default="adaptive", description="How streamed text is paced"
+    )
+    footer: bool = Field(default=True, description="Show model, host and speed under a reply")
+
+
+class GatewaySettings(Section):
+    """The OpenAI-compatible HTTP face."""
+
+    enabled: bool = Field(default=False, description="Listen for HTTP clients")
+    listen: ListenAddress = Field(default="127.0.0.1:8400", description="address:port to listen on")
+    allow: Networks = Field(
+        default=("127.0.0.0/8",), description="Networks that may connect; empty is nobody"
+    )
+    trusted_proxies: Networks = Field(
+        default=(), description="Proxies whose forwarded addresses count"
+    )
+
+
+class StorageSettings(Section):
+    """Where turns are kept."""
+
+    url: DatabaseUrl = Field(
+        default="sqlite:///lantern.db", description="A relative file lies beside the config file"
+    )
+
+
+class LogSettings(Section):
+    """What is logged, and how."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(lower)
+    ] = Field(default="info", description="The least that is logged")
+    format: Annotated[Literal["auto", "json", "console"], BeforeValidator(lower)] = Field(
+        default="auto", description="auto: colours on a terminal, JSON lines otherwise"
+    )
+
+
+class Settings(BaseSettings):
+    """Everything that can be set; made by ``load_settings`` alone."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, title="Lantern configuration"
+    )
+
+    hosts: Annotated[tuple[HostSettings, ...], BeforeValidator(split_hosts)] = Field(
+        default=(), description="LM Studio hosts: mappings, or plain address:port"
+    )
+    providers: Mapping[ProviderKey, ProviderSettings] = Field(
+        default_factory=dict[str, ProviderSettings],
+        description="zai, openai and anthropic are known; any other needs base_url and model",
+    )
+    routing: RoutingSettings = RoutingSettings()
+    budget: BudgetSettings = BudgetSettings()
+    cache: CacheSettings = CacheSettings()
+    eviction: EvictionSettings = EvictionSettings()
+    health: HealthSettings = HealthSettings()
+    discord: DiscordSettings = DiscordSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    storage: StorageSettings = StorageSettings()
+    log: LogSettings = LogSettings()
+    secrets_dir: str | None = Field(default=None, description="Directory with one file per secret")

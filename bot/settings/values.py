@@ -1,0 +1,266 @@
+"""Reads settings as people write them: addresses, rates, networks, names, lists."""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
+
+from bot.documents.text import split_list
+from bot.documents.yaml import Plain
+
+LM_STUDIO_PORT = 1234
+"""LM Studio's own default port."""
+
+ADDRESS_WORDS = "address:port such as 10.0.0.2:1234"
+RATE_WORDS = "a rate such as 60/min, 1/s or 1000/h"
+
+LOCAL = "local"
+"""Stands for the LAN hosts in a request type's order."""
+
+DATABASE_PREFIX = "sqlite:///"
+
+_PERIODS = {"s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "hour": 3600.0, "d": 86400.0}
+_RATE = re.compile(r"([1-9][0-9]{0,8})\s*(?:/\s*(sec|s|min|m|hour|h|d))?")
+_HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,252}[a-z0-9])?\.?")
+_IPV6 = re.compile(r"\[([0-9a-f:.]+(?:%[a-z0-9]+)?)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many in a period."""
+
+    count: int
+    per_s: float
+
+    def __str__(self) -> str:
+        """As people write it: ``60/min``."""
+        period = next(name for name, seconds in _PERIODS.items() if seconds == self.per_s)
+        return f"{self.count}/{period}"
+
+
+def parse_rate(value: object) -> Rate:
+    """A rate from ``60/min``, ``1/s``, or a bare number a minute.
+
+    Raises:
+        ValueError: the value is no rate; the message says what is expected.
+    """
+    if isinstance(value, Rate):
+        return value
+    text = "" if isinstance(value, bool) else str(value).strip().lower()
+    found = _RATE.fullmatch(text)
+    if found is None:
+        raise ValueError(RATE_WORDS)
+    return Rate(int(found[1]), _PERIODS[found[2] or "min"])
+
+
+def parse_address(value: object, port: int | None = LM_STUDIO_PORT) -> str:
+    """``address:port``, with the default port put in where none is written.
+
+    Raises:
+        ValueError: the value is no address; the message says what is expected.
+    """
+    text = value.strip().lower() if isinstance(value, str) else ""
+    if "://" in text:
+        raise ValueError(f"{ADDRESS_WORDS}, without {text.split('://', 1)[0][:8]}://")
+    host, given = _split_port(text)
+    number = int(given) if given else port
+    if number is None or number > 65535 or not _is_host(host):
+        raise ValueError(ADDRESS_WORDS)
+    return f"{host}:{number}"
+
+
+def parse_host_address(value: object) -> str:
+    """The address of an LM Studio host.
+
+    Raises:
+        ValueError: the value is no address, or its port is 0.
+    """
+    address = parse_address(value)
+    if address.endswith(":0"):
+        raise ValueError(ADDRESS_WORDS)
+    return address
+
+
+def parse_listen(value: object) -> str:
+    """The address to listen on; port 0 takes a free one.
+
+    Raises:
+        ValueError: the value is no address with a port.
+    """
+    return parse_address(value, port=None)
+
+
+def parse_network(value: object) -> str:
+    """A network as ``10.0.0.0/8``, or a single address.
+
+    Raises:
+        ValueError: the value is neither.
+    """
+    try:
+        return str(ipaddress.ip_network(str(value).strip(), strict=False))
+    except ValueError as error:
+        raise ValueError("a network such as 10.0.0.0/8, or one address") from error
+
+
+def parse_base_url(value: object) -> str:
+    """An ``http(s)://`` address without its last slash.
+
+    Raises:
+        ValueError: the value is none, or holds a name and password.
+    """
+    expected = "an address such as https://api.example.com/v1, without name, password or query"
+    try:
+        parts = urlsplit(value.strip() if isinstance(value, str) else "")
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname)
+        fits = fits and "@" not in parts.netloc and not (parts.query or parts.fragment)
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError(expected) from error
+    if not fits:
+        raise ValueError(expected)
+    return parts.geturl().rstrip("/")
+
+
+def parse_mac(value: object) -> str:
+    """A network card's address as ``aa:bb:cc:dd:ee:ff``.
+
+    Raises:
+        ValueError: the value is none.
+    """
+    digits = re.sub(r"[:.-]", "", value.strip().lower()) if isinstance(value, str) else ""
+    if not re.fullmatch(r"[0-9a-f]{12}", digits):
+        raise ValueError("a network card's address such as 00:1a:2b:3c:4d:5e")
+    return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
+
+
+def parse_variable_name(value: object) -> str:
+    """The name of an environment variable.
+
+    Raises:
+        ValueError: the value cannot be one; it may be the secret itself.
+    """
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", value):
+        raise ValueError("the NAME of a variable that holds the secret, not the secret itself")
+    return value
+
+
+def parse_time_zone(value: object) -> str:
+    """A time zone's name.
+
+    Raises:
+        ValueError: this machine does not know it.
+    """
+    name = value.strip() if isinstance(value, str) else ""
+    if name.upper() == "UTC":
+        return "UTC"
+    try:
+        return ZoneInfo(name).key
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError("a time zone such as UTC or Europe/Berlin") from error
+
+
+def parse_database_url(value: object) -> str:
+    """A database's address.
+
+    Raises:
+        ValueError: the value names no SQLite file.
+    """
+    text = value.strip() if isinstance(value, str) else ""
+    file = text.removeprefix(DATABASE_PREFIX)
+    if file == text or file.endswith("/") or file in ("", ":memory:") or "?" in file:
+        raise ValueError(
+            "sqlite:/// and a file, such as sqlite:///lantern.db (only SQLite is supported)"
+        )
+    return text
+
+
+def parse_server_id(value: object) -> str:
+    """A Discord server's id.
+
+    Raises:
+        ValueError: the value is none.
+    """
+    text = "" if isinstance(value, bool) else str(value).strip()
+    if not re.fullmatch(r"[0-9]{15,20}", text):
+        raise ValueError("the id of a Discord server, 17 to 20 digits")
+    return text
+
+
+def check_provider(name: str) -> str:
+    """The name, when a provider may bear it.
+
+    Raises:
+        ValueError: it may not.
+    """
+    if name == LOCAL or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", name):
+        raise ValueError(f"a short lower-case name other than `{LOCAL}`")
+    return name
+
+
+def fill_host(value: Plain) -> Plain:
+    """A host from a plain address; its name is the address when it has none."""
+    if isinstance(value, str):
+        value = {"address": value}
+    if not isinstance(value, dict) or value.get("name") is not None:
+        return value
+    try:
+        name = parse_host_address(value.get("address"))
+    except ValueError:
+        name = "unnamed"  # the address has its own fault
+    return {**value, "name": name}
+
+
+def split_hosts(value: Plain) -> Plain:
+    """Hosts from a comma list.
+
+    Raises:
+        ValueError: the text is a broken JSON list; its pieces could be secrets, so it is not split.
+    """
+    if isinstance(value, str) and re.search(r"[{\"']", value):
+        raise ValueError(f"a comma list of {ADDRESS_WORDS}, or a JSON list")
+    return split_list(value)
+
+
+def _split_port(text: str) -> tuple[str, str]:
+    found = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::([0-9]{1,5}))?", text)
+    return (found[1], found[2] or "") if found else ("", "")
+
+
+def _is_host(host: str) -> bool:
+    if bracketed := _IPV6.fullmatch(host):
+        try:
+            ipaddress.IPv6Address(bracketed[1])
+        except ValueError:
+            return False
+        return True
+    # All digits and dots can only be an IPv4 address, and then must be a whole one.
+    if re.fullmatch(r"[0-9.]+", host):
+        try:
+            ipaddress.IPv4Address(host)
+        except ValueError:
+            return False
+    return _HOST.fullmatch(host) is not None
+
+
+_TEXT = WithJsonSchema({"type": "string"})
+
+HostAddress = Annotated[str, BeforeValidator(parse_host_address), _TEXT]
+ListenAddress = Annotated[str, BeforeValidator(parse_listen), _TEXT]
+Network = Annotated[str, BeforeValidator(parse_network), _TEXT]
+BaseUrl = Annotated[str, BeforeValidator(parse_base_url), _TEXT]
+MacAddress = Annotated[str, BeforeValidator(parse_mac), _TEXT]
+VariableName = Annotated[str, BeforeValidator(parse_variable_name), _TEXT]
+TimeZone = Annotated[str, BeforeValidator(parse_time_zone), _TEXT]
+DatabaseUrl = Annotated[str, BeforeValidator(parse_database_url), _TEXT]
+ServerId = Annotated[str, BeforeValidator(parse_server_id), _TEXT]
+ProviderKey = Annotated[str, AfterValidator(check_provider)]
+RateLimit = Annotated[
+    Rate,
+    BeforeValidator(parse_rate),
+    PlainSerializer(str, when_used="json"),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}], "examples": ["60/min"]}),
+]

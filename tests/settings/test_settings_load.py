@@ -1,0 +1,229 @@
+"""What holds when somebody sets something, or nothing."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from settings_files import DISCORD_TOKEN, LM_TOKEN, ROOT, load, plain
+
+from bot.domain.hosts import HostConfig
+from bot.domain.ids import HostName
+from bot.settings import masked, missing_for_run
+from bot.settings.values import Rate
+
+PRODUCT_CONFIG = """
+hosts:
+  - {name: studio-1, address: "10.0.0.102:1234", memory_gb: 96, max_loaded: 3,
+     token_env: STUDIO1_TOKEN, wake_mac: 00:1a:2b:3c:4d:5e, weight: 1.0}
+providers:
+  zai: {kind: openai, base_url: "https://api.z.ai/api/paas/v4", api_key_env: Z_AI_API_KEY,
+        model: glm-4.6, timeout: 30s, retries: 3, rate_limit: 60/min, max_concurrent: 5, quality: 8}
+  openai: {model: gpt-6-luna}
+  anthropic: {model: claude-haiku-5-5}
+routing:
+  strategy: prefer_local          # prefer_local | prefer_cloud | cost_optimized | quality_optimized
+  cloud: [zai, openai, anthropic] # fallback order
+  request_types: {teaching: [zai, local, anthropic, openai], quick: [local, openai, zai, anthropic]}
+  max_local_wait: 120s            # longer than this counts as "cannot serve"
+  max_concurrent: 5               # replies generated at once per host when the host does not say
+budget: {daily_usd: 10.0, alert_at: 0.8, per_guild_usd: null, per_user_usd: null, timezone: UTC}
+cache: {enabled: false, ttl: 1h, max_entries: 1000}
+eviction: {idle_ttl: 30m, sweep_every: 30s, evict_foreign: false}
+health: {interval: 30s, timeout: 5s}
+discord: {default_persona: default, allowed_guilds: [], admin_roles: [], edit_style: adaptive,
+          footer: true}
+gateway: {enabled: false, listen: "127.0.0.1:8400", allow: ["127.0.0.0/8"], trusted_proxies: []}
+storage: {url: "sqlite:///lantern.db"}
+log: {level: info, format: auto}   # auto: colours on a terminal, JSON lines otherwise
+"""
+
+
+def test_two_variables_are_a_whole_set_up(tmp_path: Path) -> None:
+    dotenv = f"DISCORD_TOKEN={DISCORD_TOKEN}\nLANTERN_HOSTS=10.0.0.102:1234,10.0.0.100:1234\n"
+    loaded = load(tmp_path, dotenv=dotenv)
+    assert missing_for_run(loaded) == ()
+    assert loaded.host_configs == (
+        HostConfig(name=HostName("10.0.0.102:1234"), address="10.0.0.102:1234"),
+        HostConfig(name=HostName("10.0.0.100:1234"), address="10.0.0.100:1234"),
+    )
+    assert loaded.secrets == (DISCORD_TOKEN,)
+    assert loaded.warnings == ()
+
+
+def test_nothing_at_all_is_fine_but_for_run(tmp_path: Path) -> None:
+    missing = missing_for_run(load(tmp_path))
+    assert len(missing) == 2
+    assert "DISCORD_TOKEN" in missing[0]
+    assert "LANTERN_HOSTS" in missing[1]
+
+
+def test_a_provider_without_hosts_is_enough_to_run(tmp_path: Path) -> None:
+    environ = {"DISCORD_TOKEN": DISCORD_TOKEN, "OPENAI_API_KEY": "sk-proj-abcdefghijklmnop"}
+    assert missing_for_run(load(tmp_path, environ=environ)) == ()
+
+
+def test_the_documented_file_says_the_defaults(tmp_path: Path) -> None:
+    written = load(tmp_path, PRODUCT_CONFIG, {"STUDIO1_TOKEN": LM_TOKEN}).settings
+    bare = load(tmp_path, "").settings
+    assert plain(written.model_copy(update={"hosts": ()})) == plain(bare)
+
+
+def test_a_host_of_the_file_reaches_the_fleet_whole(tmp_path: Path) -> None:
+    loaded = load(tmp_path, PRODUCT_CONFIG, {"STUDIO1_TOKEN": LM_TOKEN})
+    (host,) = loaded.host_configs
+    assert host.name == "studio-1"
+    assert host.memory_bytes == 96 * 2**30
+    assert host.max_loaded == 3
+    assert host.token == LM_TOKEN
+    assert host.wake_mac == "00:1a:2b:3c:4d:5e"
+    assert host.slots == 5
+
+
+def test_the_shipped_example_changes_nothing(tmp_path: Path) -> None:
+    example = (ROOT / "config.example.yaml").read_text(encoding="utf-8")
+    assert plain(load(tmp_path, example).settings) == plain(load(tmp_path, "").settings)
+
+
+def test_the_examples_in_the_shipped_file_are_right_when_taken_in(tmp_path: Path) -> None:
+    example = (ROOT / "config.example.yaml").read_text(encoding="utf-8")
+    environ = {"STUDIO1_TOKEN": LM_TOKEN, "OPENROUTER_API_KEY": "sk-or-v1-abcdefghijkl"}
+    (tmp_path / "secrets").mkdir()
+    environ["LANTERN_SECRETS_DIR"] = str(tmp_path / "secrets")
+    loaded = load(tmp_path, re.sub(r"(?m)^#:", "", example), environ)
+    assert [host.address for host in loaded.settings.hosts] == [
+        "10.0.0.102:1234",
+        "10.0.0.100:1234",
+    ]
+    assert loaded.settings.providers["openrouter"].is_on
+
+
+def test_the_shipped_env_file_asks_for_the_token_alone(tmp_path: Path) -> None:
+    loaded = load(tmp_path, dotenv=(ROOT / ".env.example").read_text(encoding="utf-8"))
+    assert len(missing_for_run(loaded)) == 1
+    assert len(loaded.settings.hosts) == 2
+
+
+@pytest.mark.parametrize(
+    ("variable", "name", "model", "base_url"),
+    [
+        ("Z_AI_API_KEY", "zai", "glm-4.6", "https://api.z.ai/api/paas/v4"),
+        ("OPENAI_API_KEY", "openai", "gpt-6-luna", "https://api.openai.com/v1"),
+        ("ANTHROPIC_API_KEY", "anthropic", "claude-haiku-5-5", "https://api.anthropic.com/v1"),
+    ],
+)
+def test_a_key_switches_its_provider_on(
+    tmp_path: Path, variable: str, name: str, model: str, base_url: str
+) -> None:
+    providers = load(tmp_path, environ={variable: "k-0123456789"}).settings.providers
+    assert [known for known, provider in providers.items() if provider.is_on] == [name]
+    assert (providers[name].model, providers[name].base_url) == (model, base_url)
+
+
+def test_a_provider_of_ones_own_needs_no_key(tmp_path: Path) -> None:
+    config = "providers: {vllm: {base_url: 'http://10.0.0.9:8000/v1/', model: qwen}}"
+    provider = load(tmp_path, config).settings.providers["vllm"]
+    assert provider.is_on
+    assert provider.base_url == "http://10.0.0.9:8000/v1"
+    assert provider.rate_limit == Rate(60, 60.0)
+
+
+def test_a_configured_provider_without_its_key_is_told(tmp_path: Path) -> None:
+    loaded = load(tmp_path, "providers: {openai: {quality: 9}}")
+    assert loaded.warnings == ("provider openai stays off: OPENAI_API_KEY is set nowhere",)
+
+
+@pytest.mark.parametrize(
+    ("written", "address"),
+    [
+        ("10.0.0.2", "10.0.0.2:1234"),
+        ("10.0.0.2:80", "10.0.0.2:80"),
+        (" Studio.local:4321 ", "studio.local:4321"),
+        ("[fe80::1]", "[fe80::1]:1234"),
+        ("[::1]:99", "[::1]:99"),
+        ("my_box", "my_box:1234"),
+    ],
+)
+def test_a_host_address_is_completed(tmp_path: Path, written: str, address: str) -> None:
+    for environ, config in (({"LANTERN_HOSTS": written}, ""), ({}, f"hosts: ['{written}']")):
+        (host,) = load(tmp_path, config, environ).settings.hosts
+        assert (host.address, host.name) == (address, address)
+
+
+def test_hosts_may_be_a_json_list_in_a_variable(tmp_path: Path) -> None:
+    hosts = json.dumps([{"address": "a", "name": "A", "token_env": "A_TOKEN"}, "b:1"])
+    loaded = load(tmp_path, environ={"LANTERN_HOSTS": hosts, "A_TOKEN": LM_TOKEN})
+    assert [(host.name, host.token) for host in loaded.host_configs] == [
+        ("A", LM_TOKEN),
+        ("b:1", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "key", "expected"),
+    [
+        ("LANTERN_ROUTING__STRATEGY", "Prefer_Cloud", "routing.strategy", "prefer_cloud"),
+        ("LANTERN_ROUTING__CLOUD", "openai, zai", "routing.cloud", '["openai", "zai"]'),
+        ("LANTERN_ROUTING__CLOUD", "[]", "routing.cloud", "[]"),
+        (
+            "LANTERN_ROUTING__REQUEST_TYPES__QUICK",
+            "local",
+            "routing.request_types.quick",
+            '["local"]',
+        ),
+        ("LANTERN_ROUTING", '{"max_concurrent": 2}', "routing.max_concurrent", "2"),
+        ("LANTERN_BUDGET__DAILY_USD", "null", "budget.daily_usd", "null"),
+        ("LANTERN_BUDGET__TIMEZONE", "Europe/Berlin", "budget.timezone", "Europe/Berlin"),
+        ("LANTERN_EVICTION__IDLE_TTL", "90", "eviction.idle_ttl", "90s"),
+        ("LANTERN_EVICTION__EVICT_FOREIGN", "yes", "eviction.evict_foreign", "true"),
+        ("LANTERN_PROVIDERS__ZAI__RATE_LIMIT", "2/s", "providers.zai.rate_limit", "2/s"),
+        (
+            "LANTERN_DISCORD__ALLOWED_GUILDS",
+            "123456789012345678",
+            "discord.allowed_guilds",
+            '["123456789012345678"]',
+        ),
+        (
+            "LANTERN_GATEWAY__ALLOW",
+            "10.0.0.5, 10.1.2.3/8",
+            "gateway.allow",
+            '["10.0.0.5/32", "10.0.0.0/8"]',
+        ),
+        ("LANTERN_LOG__LEVEL", "DEBUG", "log.level", "debug"),
+    ],
+)
+def test_every_key_can_be_said_by_a_variable(
+    tmp_path: Path, variable: str, value: str, key: str, expected: str
+) -> None:
+    shown = {line.key: line for line in masked(load(tmp_path, environ={variable: value}))}
+    assert shown[key].value == expected
+    assert shown[key].origin == f"environment variable {variable}"
+
+
+def test_yaml_reads_ids_cards_and_words_as_people_mean_them(tmp_path: Path) -> None:
+    config = """
+    hosts: [{address: 10.0.0.1, wake_mac: 10:23:45:54:32:10, name: no}]
+    discord: {allowed_guilds: [123456789012345678], footer: off, default_persona: 007}
+    """
+    settings = load(tmp_path, config).settings
+    assert settings.hosts[0].wake_mac == "10:23:45:54:32:10"
+    assert settings.hosts[0].name == "no"
+    assert settings.discord.allowed_guilds == ("123456789012345678",)
+    assert settings.discord.footer is False
+    assert settings.discord.default_persona == "007"
+
+
+@pytest.mark.parametrize(
+    "config", ["", "# nothing\n", "---\n", "routing:\nproviders:\n  zai:\nhosts:\n"]
+)
+def test_an_empty_file_or_section_says_nothing(tmp_path: Path, config: str) -> None:
+    bare = load(tmp_path)
+    loaded = load(tmp_path, config)
+    assert loaded.settings == bare.settings
+    assert set(loaded.origins.values()) == {"default"}
+
+
+def test_settings_cannot_be_changed(tmp_path: Path) -> None:
+    settings = load(tmp_path).settings
+    with pytest.raises(ValueError, match="frozen"):
+        settings.log = settings.log

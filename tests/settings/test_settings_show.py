@@ -1,0 +1,58 @@
+"""What ``config show`` and ``config schema`` print."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from settings_files import DISCORD_TOKEN, ROOT, load
+
+from bot.settings import masked, schema
+
+
+def test_show_lists_every_value_with_its_origin(tmp_path: Path) -> None:
+    environ = {"DISCORD_TOKEN": DISCORD_TOKEN, "LANTERN_HOSTS": "a,b"}
+    shown = {line.key: line for line in masked(load(tmp_path, "\nlog:\n  level: debug", environ))}
+    assert shown["log.level"][1:] == ("debug", "config.yaml line 3")
+    assert shown["log.format"][1:] == ("auto", "default")
+    assert shown["hosts.1.address"][1:] == ("b:1234", "environment variable LANTERN_HOSTS")
+    assert shown["hosts.1.weight"][1:] == ("1.0", "default")
+    assert shown["discord.token"][1:] == ("**********", "environment variable DISCORD_TOKEN")
+    assert shown["providers.zai.model"][1:] == ("glm-4.6", "default")
+    assert shown["routing.max_local_wait"].value == "2m"
+
+
+def test_the_schema_describes_the_file_and_no_secret() -> None:
+    found = schema()
+    assert json.loads(json.dumps(found)) == found
+    assert found["additionalProperties"] is False
+    names = {name for section in _sections(found) for name in section["properties"]}
+    assert {"hosts", "token_env", "api_key_env", "idle_ttl", "secrets_dir"} <= names
+    assert not {"token", "api_key"} & names
+    undescribed = [
+        name
+        for section in found["$defs"].values()
+        for name, field in section["properties"].items()
+        if "description" not in field
+    ]
+    assert undescribed == []
+
+
+def test_every_key_stands_in_the_shipped_example() -> None:
+    example = (ROOT / "config.example.yaml").read_text(encoding="utf-8")
+    keys = {key for section in _sections(schema()) for key in section["properties"]}
+    assert [key for key in sorted(keys) if f"{key}:" not in example] == []
+
+
+@pytest.mark.slow
+def test_importing_settings_brings_no_heavy_package() -> None:
+    code = "import sys, bot.settings; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    loaded = set(done.stdout.split())
+    assert not loaded & {"discord", "aiohttp", "lmstudio", "structlog", "rich", "httpx"}
+
+
+def _sections(found: dict[str, Any]) -> list[dict[str, Any]]:
+    return [part for part in (found, *found["$defs"].values()) if "properties" in part]
