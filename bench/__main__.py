@@ -8,7 +8,7 @@ from rich.console import Console
 
 from bench.table import Row, markdown, print_table
 
-BENCHMARKS = ("pacing", "splitting")
+BENCHMARKS = ("pacing", "splitting", "routing", "client_cost")
 """Modules of this folder with a docstring, its first line the title, and ``run() -> list[Row]``."""
 
 RESULTS = Path(__file__).with_name("results.md")
@@ -21,6 +21,8 @@ def main(names: list[str]) -> int:
         print(f"unknown: {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")
         return 2
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
     sections: list[tuple[str, list[Row]]] = []
     for name in names or BENCHMARKS:
         with console.status(f"{name} …"):

@@ -201,9 +201,9 @@ def least(scene: Scene, speed: float) -> float:
 
 SCENES = {
     "replies of 30-500 tokens": Scene(),
-    "replies of 300 tokens": Scene(tokens=300),
-    "3 replies at once in the channel": Scene(at_once=3),
-    "edits by an interaction's token": Scene(limit=INTERACTION),
+    "all of 300 tokens": Scene(tokens=300),
+    "3 at once in the channel": Scene(at_once=3),
+    "by an interaction's token": Scene(limit=INTERACTION),
 }
 
 
@@ -226,5 +226,5 @@ def _row(what: str, scene: Scene, speed: float, ratio: float, theirs: float, lim
     if scene == Scene():
         return at_most(what, ratio, UNIT, limit)
     if scene.tokens:
-        what += f" (no editor can be below {least(scene, speed) / theirs:.2f})"
+        what += f" (least possible {least(scene, speed) / theirs:.2f})"
     return told(what, ratio, UNIT)

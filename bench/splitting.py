@@ -12,10 +12,10 @@ from bot.policy.splitting import Part, cut_reply, shown_parts
 LENGTH, STEP = 20_000, 80
 
 PROSE = (
-    "The lamp on the **studio** shelf burns for as long as somebody reads by it. "
-    "When nobody does, it is put out; [the next reader](https://example.org/lamp) lights it again.\n\n"
+    "The lamp on the **studio** shelf burns for as long as somebody reads by it. When nobody "
+    "does, it is put out; [the next reader](https://example.org/lamp) lights it again.\n\n"
 )
-CODE = "```python\ndef light(lamp):\n    for wick in lamp.wicks:\n        wick.burn(until=dawn)\n```\n\n"
+CODE = "```python\ndef light(lamp):\n    for wick in lamp:\n        wick.burn(until=dawn)\n```\n\n"
 
 
 def run() -> list[Row]:
@@ -35,8 +35,6 @@ def _mean_ms(text: str, *, remember: bool) -> float:
     ends = range(STEP, len(text) + 1, STEP)
     begun = perf_counter()
     for end in ends:
-        so_far = text[:end]
-        if remember:
-            parts = cut_reply(so_far, known=parts)
-        shown_parts(so_far, known=parts)
+        parts = cut_reply(text[:end], known=parts if remember else ())
+        shown_parts(parts)
     return (perf_counter() - begun) / len(ends) * 1000

@@ -74,9 +74,8 @@ def split_reply(text: str, limit: int = LIMIT) -> tuple[str, ...]:
     return tuple(part.text for part in cut_reply(text, limit))
 
 
-def shown_parts(text: str, limit: int = LIMIT, known: Sequence[Part] = ()) -> tuple[str, ...]:
-    """Like `split_reply` for a text still growing: the last message is a display copy."""
-    parts = cut_reply(text, limit, known)
+def shown_parts(parts: Sequence[Part], limit: int = LIMIT) -> tuple[str, ...]:
+    """The messages to show while the text still grows: the last one is a display copy."""
     if not parts:
         return ()
     *closed, last = parts

@@ -38,7 +38,7 @@ word = st.sampled_from(
 )
 joint = st.sampled_from([" ", " ", " ", "\n", "\n\n", "\n    ", "", "  ", "\t", "\n\n\n"])
 piece = st.one_of(word, word, word, fence_line, joint, joint, st.text(max_size=30))
-reply = st.lists(st.builds(str.__add__, piece, joint), max_size=120).map("".join)
+reply = st.lists(st.builds(str.__add__, piece, joint), max_size=45).map("".join)
 
 
 def has_open_fence(text: str) -> bool:
@@ -129,7 +129,7 @@ def test_the_shown_copy_keeps_the_limits_and_the_closed_parts(
     text: str, data: st.DataObject
 ) -> None:
     end = data.draw(st.integers(0, len(text)))
-    shown = shown_parts(text[:end], SMALL)
+    shown = shown_parts(cut_reply(text[:end], SMALL), SMALL)
     final = split_reply(text[:end], SMALL)
     assert shown[: len(final) - 1] == final[:-1]
     assert len(final) - 1 <= len(shown) <= len(final)
@@ -235,6 +235,11 @@ def test_windows_line_ends_close_a_fence_too() -> None:
     assert split_reply("```\r\ncode\r\n```\r\nafter") == ("```\r\ncode\r\n```\r\nafter",)
 
 
+def test_a_link_longer_than_a_part_is_cut_without_loss() -> None:
+    link = "https://example.org/" + "p" * 400
+    assert "".join(split_reply(link, SMALL)) == link
+
+
 def test_combining_marks_without_end_are_cut_all_the_same() -> None:
     assert [len(part) for part in split_reply("a" + "̶" * 450, SMALL)] == [200, 200, 51]
 
@@ -295,11 +300,10 @@ def test_the_display_copy_of_a_display_copy_is_as_closed(text: str) -> None:
 
 def test_a_copy_whose_closers_have_no_room_is_shown_without_them() -> None:
     text = "**" + "b" * 197
-    assert shown_parts(text, SMALL) == (text,)
-    assert shown_parts("**" + "b" * 50, SMALL) == ("**" + "b" * 50 + "**",)
+    assert shown_parts(cut_reply(text, SMALL), SMALL) == (text,)
+    assert shown_parts(cut_reply("**bold"), SMALL) == ("**bold**",)
 
 
-def test_nothing_is_shown_while_only_a_marker_has_come() -> None:
-    assert shown_parts("**") == ()
-    assert shown_parts("\n") == ()
-    assert shown_parts("```py\n") == ()
+@pytest.mark.parametrize("text", ["", "\n", "**", "```py\n"])
+def test_nothing_is_shown_while_only_a_marker_has_come(text: str) -> None:
+    assert shown_parts(cut_reply(text)) == ()
