@@ -137,7 +137,9 @@ async def lantern(plan: Plan, observe: Observe = log_fleet) -> AsyncGenerator[La
         await shelf.refresh()
         fleet = await stack.enter_async_context(await _fleet(plan, database, observe))
         session = await stack.enter_async_context(inference_session())
-        built = _assembled(plan, database, turn_store, shelf, fleet, Inference(session))
+        built = _assembled(
+            plan, database, turn_store, shelf, fleet, Inference(session, utcnow=utcnow)
+        )
         timer = await stack.enter_async_context(Timer())
         timer.every(plan.fleet_rules.probe_every_s, "probe", fleet.probe_all)
         timer.every(PERSONAS_EVERY_S, "personas", shelf.refresh)

@@ -63,6 +63,11 @@ class Draft:
         """Something was said along the way."""
         self._receipt = replace(self._receipt, notices=(*self._receipt.notices, text))
 
+    @property
+    def is_refused(self) -> bool:
+        """Did the model end its answer by declining?"""
+        return self._receipt.finish == "refused"
+
     def failed(self, candidate: Candidate, kind: FailureKind, reason: str) -> None:
         """A candidate could not serve; its reasoning, if any, is dropped with it."""
         attempt = Attempt(candidate.where, candidate.model, kind, reason)
@@ -102,7 +107,9 @@ class Draft:
 
     def ended(self, end: StreamEnd) -> None:
         """The end mark came."""
-        finish: FinishReason = "length" if end.finish == "length" else "stop"
+        finish: FinishReason = "stop"
+        if end.finish == "length" or end.finish == "refused":
+            finish = end.finish
         self._receipt = replace(self._receipt, usage=end.usage, finish=finish)
 
     def receipt(self, now: float, finish: FinishReason | None = None) -> Receipt:

@@ -14,6 +14,7 @@ from bot.domain.errors import (
     FailureKind,
     Interrupted,
     NoCandidates,
+    Refused,
     Unavailable,
 )
 from bot.domain.events import (
@@ -69,7 +70,10 @@ class Router:
             NoCandidates: every candidate failed before its first word, or there was none.
             RequestRefused: the asker's doing, such as a prompt no window holds.
         """
+        lost: set[HostName] = set()
         for candidate in job.route.candidates:
+            if candidate.host in lost:
+                continue
             try:
                 await self._serve(candidate, job, draft, emit)
             except Unavailable as failed:
@@ -83,6 +87,8 @@ class Router:
                 if draft.has_text:
                     raise Interrupted(failed.user_message, failed.kind) from failed
                 draft.failed(candidate, failed.kind, failed.user_message)
+                if candidate.host is not None and failed.kind in _HOST_AT_FAULT:
+                    lost.add(candidate.host)
                 await emit(FellBack(candidate, failed.user_message))
             else:
                 return
@@ -153,6 +159,8 @@ class Router:
                     case StreamEnd():
                         draft.ended(delta)
         if not draft.text.strip():
+            if draft.is_refused:
+                raise Refused(f"{candidate.where} declined to answer this.")
             raise Unavailable(_empty_text(candidate, draft), FailureKind.EMPTY)
 
     def _expected_prefill(self, candidate: Candidate, job: Job) -> float | None:

@@ -1,0 +1,153 @@
+"""A whole Lantern without a face, over simulated hosts, for tests."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from bot.app import Lantern, Plan, lantern
+from bot.chat.planning import ChatRules
+from bot.domain.chat import Attachment, Place, Receipt, TurnKind, TurnRequest
+from bot.domain.events import Failed, FellBack, Finished, FleetEvent, Stopped, TextDelta, TurnEvent
+from bot.domain.hosts import HostConfig
+from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, TurnId, UserId
+from bot.fleet.fleet import FleetRules
+from bot.sim.host import SimHost
+from bot.sim.models import GB, SimHostConfig, SimModel
+
+QWEN = SimModel("qwen/qwen3-8b", 5 * GB)
+GEMMA = SimModel("google/gemma-3-4b", 3 * GB)
+FAST = 0.0
+"""A simulator that loses no time."""
+
+PLACE = Place(PlaceId("discord:1"), server=PlaceId("discord:9"))
+ADA, BOB = UserId("discord:ada"), UserId("discord:bob")
+
+
+def sim(name: str, *models: SimModel, **changes: object) -> SimHostConfig:
+    """A quick simulated host."""
+    config = SimHostConfig(name=name, models=models, time_scale=FAST)
+    return replace(config, **changes)
+
+
+@dataclass(slots=True)
+class Said:
+    """Everything one turn said."""
+
+    events: list[TurnEvent] = field(default_factory=list[TurnEvent])
+
+    @property
+    def text(self) -> str:
+        return "".join(e.text for e in self.events if isinstance(e, TextDelta))
+
+    @property
+    def last(self) -> Finished | Stopped | Failed:
+        end = self.events[-1]
+        assert isinstance(end, Finished | Stopped | Failed)
+        return end
+
+    @property
+    def receipt(self) -> Receipt:
+        assert self.last.receipt is not None
+        return self.last.receipt
+
+    @property
+    def turn(self) -> TurnId:
+        assert self.last.turn is not None
+        return self.last.turn
+
+    @property
+    def fallbacks(self) -> list[FellBack]:
+        return [e for e in self.events if isinstance(e, FellBack)]
+
+
+@dataclass(slots=True)
+class House:
+    """A running Lantern with its simulated hosts by name."""
+
+    lantern: Lantern
+    hosts: dict[str, SimHost]
+    news: list[FleetEvent]
+
+    def request(
+        self,
+        text: str,
+        *,
+        user: UserId = ADA,
+        place: Place = PLACE,
+        persona: str | None = None,
+        model: str | None = None,
+        parent: TurnId | None = None,
+        kind: TurnKind = TurnKind.NEW,
+        attachments: Sequence[Attachment] = (),
+    ) -> TurnRequest:
+        return TurnRequest(
+            user=user,
+            user_name=str(user).split(":")[-1],
+            place=place,
+            text=text,
+            attachments=tuple(attachments),
+            parent=parent,
+            kind=kind,
+            persona=PersonaName(persona) if persona else None,
+            model=ModelKey(model) if model else None,
+        )
+
+    async def play(self, request: TurnRequest) -> Said:
+        said = Said()
+        async with self.lantern.turns.open(request) as events:
+            async for event in events:
+                said.events.append(event)
+        return said
+
+    async def ask(
+        self,
+        text: str,
+        *,
+        user: UserId = ADA,
+        place: Place = PLACE,
+        persona: str | None = None,
+        model: str | None = None,
+        parent: TurnId | None = None,
+    ) -> Said:
+        request = self.request(
+            text, user=user, place=place, persona=persona, model=model, parent=parent
+        )
+        return await self.play(request)
+
+
+@asynccontextmanager
+async def house(
+    folder: Path,
+    *configs: SimHostConfig,
+    personas: dict[str, str] | None = None,
+    rules: ChatRules | None = None,
+    fleet_rules: FleetRules | None = None,
+    memory_gb: float | None = None,
+) -> AsyncGenerator[House]:
+    """Runs simulated hosts and a Lantern over them, every host probed once."""
+    shelf = folder / "personas"
+    shelf.mkdir(exist_ok=True)
+    for name, text in (personas or {}).items():
+        (shelf / f"{name}.yaml").write_text(f"name: {name}\n{text}", encoding="utf-8")
+    async with AsyncExitStack() as stack:
+        hosts = {c.name: await stack.enter_async_context(SimHost(c)) for c in configs}
+        plan = Plan(
+            hosts=tuple(
+                HostConfig(
+                    name=HostName(name),
+                    address=host.address,
+                    memory_bytes=round(memory_gb * GB) if memory_gb else None,
+                    token=host.config.token,
+                )
+                for name, host in hosts.items()
+            ),
+            rules=rules or ChatRules(default_persona=PersonaName("default")),
+            fleet_rules=fleet_rules or FleetRules(probe_every_s=3600, sweep_every_s=3600),
+            personas=shelf,
+            database=folder / "lantern.db",
+        )
+        news: list[FleetEvent] = []
+        built = await stack.enter_async_context(lantern(plan, observe=news.append))
+        await built.fleet.settled(10)
+        yield House(built, hosts, news)

@@ -1,0 +1,457 @@
+"""One turn over real sockets: the right model, never cut, never silent."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from house import ADA, BOB, GEMMA, PLACE, QWEN, Said, house, sim
+
+from bot.domain.chat import Place, TurnKind, TurnStatus
+from bot.domain.errors import Draining, NoCandidates, NotPermitted, RequestRefused, UnknownName
+from bot.domain.events import (
+    Failed,
+    Finished,
+    Loading,
+    Notice,
+    Reading,
+    ReasoningDelta,
+    Started,
+    Stopped,
+    TextDelta,
+)
+from bot.domain.hosts import HostState
+from bot.domain.ids import HostName, ModelKey, PlaceId, TurnId
+from bot.policy.choice import Scope
+from bot.sim.journal import LoadStarted, PredictionCancelled, PredictionStarted, Unloaded
+
+
+async def test_a_cold_model_is_loaded_with_progress_and_answers(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        said = await home.ask("hello [[tokens 20]]")
+        assert isinstance(said.events[0], Started)
+        assert any(isinstance(event, Loading) for event in said.events)
+        assert isinstance(said.last, Finished)
+        assert said.receipt.model == "qwen/qwen3-8b"
+        assert said.receipt.host == "studio"
+        assert said.receipt.usage.completion_tokens == 20
+        stored = await home.lantern.turns.find(said.turn)
+        assert stored is not None
+        assert stored.reply_text == said.text
+        assert stored.status is TurnStatus.DONE
+
+
+async def test_a_warm_model_answers_without_a_load(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        await home.ask("one")
+        said = await home.ask("two")
+        assert not any(isinstance(event, Loading) for event in said.events)
+        assert any(isinstance(event, Reading) for event in said.events)
+
+
+async def test_reasoning_is_kept_apart_from_the_answer(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        said = await home.ask("[[think 5]] [[say Forty-two.]]")
+        thoughts = [e.text for e in said.events if isinstance(e, ReasoningDelta)]
+        assert thoughts
+        assert said.text == "Forty-two."
+        stored = await home.lantern.turns.find(said.turn)
+        assert stored is not None
+        assert stored.reasoning_text == "".join(thoughts)
+
+
+async def test_the_conversation_is_sent_and_a_reply_branches(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        first = await home.ask("[[say A]] alpha")
+        await home.ask("[[say B]] beta")
+        await home.ask("gamma", parent=first.turn)
+        sent = home.hosts["studio"].journal.of(PredictionStarted)[-1].messages
+        texts = " ".join(str(message) for message in sent)
+        assert "alpha" in texts
+        assert "gamma" in texts
+        assert "beta" not in texts
+
+
+async def test_reset_starts_afresh_and_forgets_nothing_stored(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        first = await home.ask("alpha")
+        await home.lantern.turns.reset(PLACE.conversation)
+        await home.ask("beta")
+        sent = home.hosts["studio"].journal.of(PredictionStarted)[-1].messages
+        assert "alpha" not in " ".join(str(message) for message in sent)
+        assert await home.lantern.turns.find(first.turn) is not None
+
+
+async def test_two_people_in_two_channels_share_no_words(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        elsewhere = Place(PlaceId("discord:2"), server=PLACE.server)
+        await home.ask("my secret is 7", user=ADA)
+        await home.ask("hello", user=BOB, place=elsewhere)
+        sent = home.hosts["studio"].journal.of(PredictionStarted)[-1].messages
+        assert "secret" not in " ".join(str(message) for message in sent)
+
+
+async def test_a_reply_of_another_channel_cannot_be_branched_from(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        first = await home.ask("my secret is 7")
+        elsewhere = Place(PlaceId("discord:2"))
+        said = await home.ask("and?", place=elsewhere, parent=first.turn)
+        assert isinstance(said.last, Failed)
+        assert isinstance(said.last.error, NotPermitted)
+
+
+async def test_retry_asks_the_same_question_on_a_new_branch(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        first = await home.ask("alpha")
+        again = await home.play(home.request("", parent=first.turn, kind=TurnKind.RETRY))
+        assert isinstance(again.last, Finished)
+        one, two = [await home.lantern.turns.find(said.turn) for said in (first, again)]
+        assert one is not None
+        assert two is not None
+        assert (two.user_text, two.parent) == (one.user_text, one.parent)
+
+
+async def test_continue_goes_on_from_the_reply(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        first = await home.ask("[[say Half an answer]] alpha")
+        more = await home.play(home.request("", parent=first.turn, kind=TurnKind.CONTINUE))
+        assert isinstance(more.last, Finished)
+        sent = home.hosts["studio"].journal.of(PredictionStarted)[-1].messages
+        assert "Half an answer" in " ".join(str(message) for message in sent)
+
+
+# --- the wrong model, the cut answer, the silence ------------------------------------------
+
+
+async def test_a_reply_naming_another_model_is_never_shown(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), sim("laptop", QWEN)) as home:
+        await home.hosts["studio"].preload(QWEN.key)
+        await home.lantern.fleet.probe(HostName("studio"))
+        home.hosts["studio"].faults.wrong_model("impostor", times=None)
+        said = await home.ask("[[say right]]")
+        assert said.receipt.host == "laptop"
+        assert said.text == "right"
+
+
+async def test_a_failure_before_the_first_word_moves_on_unseen(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), sim("laptop", QWEN)) as home:
+        await home.hosts["studio"].preload(QWEN.key)
+        await home.lantern.fleet.probe(HostName("studio"))
+        home.hosts["studio"].faults.status_500(path="/v1/chat")
+        said = await home.ask("[[say served]]")
+        assert isinstance(said.last, Finished)
+        assert said.text == "served"
+        assert said.receipt.host == "laptop"
+        assert [fallback.failed.host for fallback in said.fallbacks] == ["studio"]
+
+
+async def test_a_cut_after_the_first_word_keeps_the_text_and_says_so(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), sim("laptop", QWEN)) as home:
+        await home.hosts["studio"].preload(QWEN.key)
+        await home.lantern.fleet.probe(HostName("studio"))
+        home.hosts["studio"].faults.drop_after_tokens(7)
+        said = await home.ask("[[tokens 50]]")
+        assert isinstance(said.last, Stopped)
+        assert not said.last.by_asker
+        assert said.text
+        stored = await home.lantern.turns.find(said.turn)
+        assert stored is not None
+        assert (stored.status, stored.reply_text) == (TurnStatus.PARTIAL, said.text)
+
+
+async def test_a_stream_without_its_end_mark_is_never_called_whole(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        home.hosts["studio"].faults.silent_end(5)
+        said = await home.ask("[[tokens 50]]")
+        assert isinstance(said.last, Stopped)
+
+
+async def test_a_dead_host_costs_nothing_after_the_first_miss(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), sim("laptop", QWEN)) as home:
+        await home.hosts["studio"].preload(QWEN.key)
+        await home.lantern.fleet.probe(HostName("studio"))
+        await home.hosts["studio"].stop()
+        first = await home.ask("one")
+        second = await home.ask("two")
+        assert (len(first.fallbacks), len(second.fallbacks)) == (1, 0)
+        assert second.receipt.host == "laptop"
+
+
+async def test_a_host_that_is_back_serves_again(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        await home.hosts["studio"].stop()
+        said = await home.ask("one")
+        assert isinstance(said.last, Failed)
+        await home.hosts["studio"].start()
+        await home.lantern.fleet.probe(HostName("studio"))
+        assert isinstance((await home.ask("two")).last, Finished)
+
+
+async def test_every_host_down_is_told_with_every_reason(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), sim("laptop", GEMMA)) as home:
+        for host in home.hosts.values():
+            await host.stop()
+        said = await home.ask("anyone?")
+        assert isinstance(said.last, Failed)
+        assert isinstance(said.last.error, NoCandidates)
+        for name in home.hosts:
+            assert name in said.last.error.user_message
+        stored = await home.lantern.turns.find(said.turn)
+        assert stored is not None
+        assert stored.status is TurnStatus.FAILED
+
+
+async def test_a_model_that_will_not_load_gives_the_hosts_own_reason_once(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        home.hosts["studio"].faults.fail_next_load("exit code 42: not enough luck", times=None)
+        said = await home.ask("hello")
+        assert isinstance(said.last, Failed)
+        assert said.last.error.user_message.count("not enough luck") == 1
+        assert len(home.hosts["studio"].journal.of(LoadStarted)) <= 1
+
+
+# --- many at once --------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+async def test_a_hundred_requests_for_one_cold_model_make_one_load(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        async with asyncio.TaskGroup() as tasks:
+            turns = [
+                tasks.create_task(home.ask("[[tokens 3]]", place=Place(PlaceId(f"discord:{n}"))))
+                for n in range(100)
+            ]
+        assert all(isinstance(turn.result().last, Finished) for turn in turns)
+        assert len(home.hosts["studio"].journal.of(LoadStarted)) == 1
+
+
+async def test_a_leaver_does_not_cancel_the_load_of_others(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN, time_scale=0.05)) as home:
+        studio = home.hosts["studio"]
+        elsewhere = Place(PlaceId("discord:2"))
+        async with (
+            asyncio.TaskGroup() as tasks,
+            home.lantern.turns.open(home.request("one")) as events,
+        ):
+            async for event in events:
+                if isinstance(event, Loading):
+                    break
+            staying = tasks.create_task(home.ask("two", place=elsewhere))
+            async for event in events:
+                if isinstance(event, Loading) and event.waiters == 2:
+                    break
+        assert isinstance(staying.result().last, Finished)
+        assert len(studio.journal.of(LoadStarted)) == 1
+
+
+async def test_a_second_model_never_cuts_a_running_answer(tmp_path: Path) -> None:
+    config = sim("studio", QWEN, GEMMA, time_scale=0.01, memory_bytes=7 * 10**9)
+    async with house(tmp_path, config, memory_gb=7) as home:
+        async with asyncio.TaskGroup() as tasks:
+            first = tasks.create_task(home.ask("[[tokens 400]]", model=QWEN.key))
+            await home.hosts["studio"].journal.wait_for(PredictionStarted)
+            second = tasks.create_task(home.ask("[[tokens 5]]", model=GEMMA.key, user=BOB))
+        assert isinstance(first.result().last, Finished)
+        assert first.result().receipt.usage.completion_tokens == 400
+        assert isinstance(second.result().last, Finished)
+        assert second.result().receipt.model == GEMMA.key
+
+
+async def test_two_cold_models_at_once_on_a_host_for_one_are_both_served(tmp_path: Path) -> None:
+    config = sim("studio", QWEN, GEMMA, memory_bytes=7 * 10**9)
+    async with house(tmp_path, config, memory_gb=7) as home:
+        async with asyncio.TaskGroup() as tasks:
+            turns = [
+                tasks.create_task(home.ask("hi", model=key, place=Place(PlaceId(f"discord:{key}"))))
+                for key in (QWEN.key, GEMMA.key)
+            ]
+        assert all(isinstance(turn.result().last, Finished) for turn in turns)
+
+
+async def test_a_foreign_instance_is_used_and_never_unloaded(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        studio = home.hosts["studio"]
+        await studio.preload(QWEN.key, context_length=8192)
+        await home.lantern.fleet.probe(HostName("studio"))
+        said = await home.ask("hello")
+        assert isinstance(said.last, Finished)
+        await home.lantern.fleet.evict_idle()
+        assert [load.via for load in studio.journal.of(LoadStarted)] == ["foreign"]
+        assert not studio.journal.of(Unloaded)
+        with pytest.raises(NotPermitted):
+            await home.lantern.acts.unload(None, QWEN.key)
+
+
+# --- stopping ------------------------------------------------------------------------------
+
+
+async def test_stop_keeps_the_text_and_stops_the_hosts_generation(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
+        studio = home.hosts["studio"]
+        await studio.preload(QWEN.key)
+        await home.lantern.fleet.probe(HostName("studio"))
+        said = Said()
+        async with home.lantern.turns.open(home.request("[[tokens 5000]]")) as events:
+            async for event in events:
+                said.events.append(event)
+                if isinstance(event, TextDelta):
+                    home.lantern.turns.stop(PLACE.conversation)
+        assert isinstance(said.last, Stopped)
+        assert said.last.by_asker
+        assert said.text
+        await studio.journal.wait_for(PredictionCancelled)
+
+
+async def test_leaving_the_turn_stores_what_was_said_and_stops_the_host(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
+        studio = home.hosts["studio"]
+        await studio.preload(QWEN.key)
+        await home.lantern.fleet.probe(HostName("studio"))
+        turn: TurnId | None = None
+        async with home.lantern.turns.open(home.request("[[tokens 5000]]")) as events:
+            async for event in events:
+                if isinstance(event, Started):
+                    turn = event.turn
+                if isinstance(event, TextDelta):
+                    break
+        assert turn is not None
+        stored = await home.lantern.turns.find(turn)
+        assert stored is not None
+        assert stored.status is TurnStatus.PARTIAL
+        assert stored.reply_text
+        await studio.journal.wait_for(PredictionCancelled)
+
+
+async def test_cancelling_a_load_that_nobody_else_wants_cancels_it_at_the_host(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
+        said = Said()
+        async with home.lantern.turns.open(home.request("hello")) as events:
+            turn: TurnId | None = None
+            async for event in events:
+                said.events.append(event)
+                if isinstance(event, Started):
+                    turn = event.turn
+                if isinstance(event, Loading) and turn is not None:
+                    assert await home.lantern.turns.cancel_load(turn)
+        assert isinstance(said.last, Stopped | Failed)
+        assert not home.hosts["studio"].resident
+
+
+async def test_draining_refuses_new_turns_and_lets_running_ones_finish(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN, time_scale=0.05)) as home:
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(home.ask("[[tokens 20]]"))
+            await home.hosts["studio"].journal.wait_for(LoadStarted)
+            await home.lantern.turns.drain(30)
+        assert isinstance(running.result().last, Finished)
+        late = await home.ask("late")
+        assert isinstance(late.last, Failed)
+        assert isinstance(late.last.error, Draining)
+
+
+async def test_a_drain_that_is_over_closes_running_turns_honestly(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(home.ask("[[tokens 5000]]"))
+            await home.hosts["studio"].journal.wait_for(PredictionStarted)
+            await home.lantern.turns.drain(0)
+        assert isinstance(running.result().last, Stopped)
+
+
+# --- choices -------------------------------------------------------------------------------
+
+
+async def test_a_choice_is_kept_across_a_restart(tmp_path: Path) -> None:
+    hosts = (sim("studio", QWEN, GEMMA),)
+    async with house(tmp_path, *hosts) as home:
+        await home.lantern.switch.set_model(PLACE, ADA, Scope.ME, "gemma-3-4b", is_admin=False)
+    async with house(tmp_path, *hosts) as home:
+        said = await home.ask("hello")
+        assert said.receipt.model == GEMMA.key
+        assert "chosen by you" in said.receipt.choice_reason
+
+
+async def test_my_choice_is_mine_and_the_channels_is_an_admins(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN, GEMMA)) as home:
+        switch = home.lantern.switch
+        with pytest.raises(NotPermitted):
+            await switch.set_model(PLACE, ADA, Scope.CHANNEL, GEMMA.key, is_admin=False)
+        await switch.set_model(PLACE, ADA, Scope.CHANNEL, QWEN.key, is_admin=True)
+        await switch.set_model(PLACE, ADA, Scope.ME, GEMMA.key, is_admin=False)
+        assert (await home.ask("x", user=ADA)).receipt.model == GEMMA.key
+        assert (await home.ask("x", user=BOB)).receipt.model == QWEN.key
+
+
+async def test_an_unknown_model_names_the_nearest(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN, GEMMA)) as home:
+        said = await home.ask("x", model="qwen/qwen3-8c")
+        assert isinstance(said.last, Failed)
+        assert isinstance(said.last.error, UnknownName)
+        assert QWEN.key in said.last.error.user_message
+        assert said.last.turn is None
+
+
+async def test_an_empty_message_is_refused_and_nothing_is_stored(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        said = await home.ask("  \n ")
+        assert isinstance(said.last, Failed)
+        assert isinstance(said.last.error, RequestRefused)
+        assert await home.lantern.turns.last(PLACE.conversation) is None
+
+
+async def test_persona_settings_are_really_applied(tmp_path: Path) -> None:
+    personas = {
+        "sage": (
+            "model: qwen/qwen3-8b\n"
+            "system_prompt: You are calm.\n"
+            "sampling: {temperature: 0.25, max_tokens: 77, top_k: 9}\n"
+            "load: {context_length: 8192, flash_attention: true}\n"
+        )
+    }
+    async with house(tmp_path, sim("studio", QWEN), personas=personas) as home:
+        await home.ask("hello", persona="sage")
+        started = home.hosts["studio"].journal.of(LoadStarted)[0]
+        assert started.config["llm.load.contextLength"] == 8192
+        sent = home.hosts["studio"].journal.of(PredictionStarted)[0]
+        assert sent.sampling["temperature"] == 0.25
+        assert sent.sampling["top_k"] == 9
+        assert "You are calm." in str(sent.messages[0])
+
+
+async def test_a_long_conversation_is_trimmed_and_says_so(tmp_path: Path) -> None:
+    personas = {"brief": "model: qwen/qwen3-8b\nload: {context_length: 2048}\n"}
+    async with house(tmp_path, sim("studio", QWEN), personas=personas) as home:
+        for _ in range(3):
+            await home.ask("[[tokens 300]] " + "word " * 150, persona="brief")
+        said = await home.ask("[[tokens 300]] " + "word " * 150, persona="brief")
+        notices = [e.text for e in said.events if isinstance(e, Notice)]
+        assert any("left out" in notice for notice in notices)
+        assert isinstance(said.last, Finished)
+
+
+async def test_explain_names_persona_model_and_route(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        said = await home.lantern.switch.explain(PLACE, ADA)
+        assert said.persona.name == "default"
+        assert said.model == "auto"
+        assert said.route.candidates[0].model == QWEN.key
+
+
+async def test_the_board_marks_warm_and_cold(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN, GEMMA)) as home:
+        await home.ask("hello", model=QWEN.key)
+        options = {option.key: option for option in home.lantern.board.models()}
+        assert options[ModelKey(QWEN.key)].is_warm
+        assert options[ModelKey(QWEN.key)].mark.startswith("warm · studio")
+        assert options[ModelKey(GEMMA.key)].mark.startswith("cold · ~")
+        assert home.lantern.board.hosts()[0].state is HostState.UP
+
+
+async def test_warming_loads_what_was_chosen(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN, GEMMA)) as home:
+        model = await home.lantern.switch.set_model(PLACE, ADA, Scope.ME, "gemma", is_admin=False)
+        async with home.lantern.switch.warm(PLACE, ADA, model=model) as progress:
+            steps = [step async for step in progress]
+        assert any(isinstance(step, Loading) for step in steps)
+        assert [i.key for i in home.hosts["studio"].resident] == [GEMMA.key]
