@@ -1,1 +1,1 @@
-"""Decisions: pure functions from frozen snapshots to plans and verdicts; no clock, no input or output."""
+"""Decisions: pure functions from frozen snapshots to plans and verdicts; no clock, no I/O."""
