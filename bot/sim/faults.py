@@ -1,7 +1,7 @@
 """Fault dials of a simulated host."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 FaultName = Literal[
@@ -9,6 +9,7 @@ FaultName = Literal[
     "hang",
     "status",
     "garbage",
+    "stall_load",
     "drop_mid_load",
     "drop_after_tokens",
     "fail_next_load",
@@ -33,6 +34,8 @@ class Fault:
     times: int | None = None
     path: str = ""
     """Only requests whose path starts with this."""
+    lifted: asyncio.Event = field(default_factory=asyncio.Event, compare=False, repr=False)
+    """Set when the dial is cleared: whoever hangs or stalls by it goes on."""
 
 
 class Faults:
@@ -44,7 +47,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._set: dict[FaultName, Fault] = {}
-        self._changed = asyncio.Event()
+        self._lifted: dict[FaultName, asyncio.Event] = {}
 
     def refuse(self, times: int | None = None, path: str = "") -> None:
         """Close connections at once."""
@@ -65,6 +68,10 @@ class Faults:
     def garbage(self, times: int | None = None, path: str = "") -> None:
         """Answer bytes that are neither JSON nor SSE."""
         self._put(Fault("garbage", times=times, path=path))
+
+    def stall_load(self, at: float = 0.5, times: int | None = 1) -> None:
+        """Let a load stand still at a fraction until the next `clear`, or until it is cancelled."""
+        self._put(Fault("stall_load", at, times=times))
 
     def drop_mid_load(self, at: float = 0.5, times: int | None = 1) -> None:
         """Cut the asker's connection when a load reaches a fraction; the load itself goes on."""
@@ -88,7 +95,7 @@ class Faults:
         self._put(Fault("silent_end", at, times=times))
 
     def stall_after_tokens(self, count: int, times: int | None = 1) -> None:
-        """Go silent after so many tokens and keep the connection open."""
+        """Go silent after so many tokens, connection open, until the next `clear`."""
         self._put(Fault("stall_after_tokens", count, times=times))
 
     def slow_first_token(self, seconds: float, times: int | None = None) -> None:
@@ -96,11 +103,12 @@ class Faults:
         self._put(Fault("slow_first_token", seconds, times=times))
 
     def clear(self, *names: FaultName) -> None:
-        """Take back the named dials, or all; whoever hangs in a cleared `hang` is then served."""
-        for name in names or tuple(self._set):
+        """Take back the named dials, or all; whoever hangs or stalls goes on."""
+        for name in names or tuple(self._lifted):
             self._set.pop(name, None)
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+            lifted = self._lifted.pop(name, None)
+            if lifted is not None:
+                lifted.set()
 
     def is_set(self, name: FaultName) -> bool:
         """Whether a dial has uses left."""
@@ -115,16 +123,13 @@ class Faults:
             self._count_down(fault, fault.times - 1)
         return fault
 
-    async def until_cleared(self) -> None:
-        """Wait for the next `clear`."""
-        await self._changed.wait()
-
     def _put(self, fault: Fault) -> None:
         if fault.times is None or fault.times > 0:
-            self._set[fault.name] = fault
+            lifted = self._lifted.setdefault(fault.name, asyncio.Event())
+            self._set[fault.name] = replace(fault, lifted=lifted)
 
     def _count_down(self, fault: Fault, left: int) -> None:
         if left <= 0:
             del self._set[fault.name]
             return
-        self._set[fault.name] = Fault(fault.name, fault.number, fault.text, left, fault.path)
+        self._set[fault.name] = replace(fault, times=left)

@@ -17,7 +17,7 @@ SMALL = SimModel(
 )
 SHARED = SimModel(
     "qwen/qwen3-8b",
-    round(5.2 * GB),
+    round(5.6 * GB),
     max_context_length=40_960,
     display_name="Qwen3 8B",
     tool_use=True,

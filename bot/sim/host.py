@@ -155,8 +155,8 @@ class SimHost:
 
     async def _misbehave(self, request: web.Request) -> web.StreamResponse | None:
         faults, path = self.faults, request.path
-        while faults.take("hang", path):
-            await faults.until_cleared()
+        while hang := faults.take("hang", path):
+            await hang.lifted.wait()
         if faults.take("refuse", path):
             if request.transport is not None:
                 request.transport.abort()

@@ -19,7 +19,7 @@ from bot.sim.journal import (
 from bot.sim.memory import Instance, LoadOrder, Memory, Reservation
 from bot.sim.models import SimHostConfig
 from bot.sim.progress import Progress
-from bot.sim.tasks import Spawn
+from bot.sim.tasks import Spawn, first_of
 
 _STEP_S = 0.05
 _MIN_STEPS = 20
@@ -160,6 +160,7 @@ class Loader:
         reserved = load.reserved
         key, name = reserved.order.model.key, reserved.identifier
         broken = self._faults.take("fail_next_load")
+        stall = self._faults.take("stall_load")
         steps, step_s = _steps(reserved.order.model.size_bytes / self._config.load_bytes_per_s)
         for step in range(1, steps + 1):
             if await self._clock.sleep_unless(step_s, load.cancelled):
@@ -169,6 +170,8 @@ class Loader:
                 self._journal.write(LoadFailed(_real_now(), key, name, broken.text))
                 return LoadFailedError(broken.text)
             load.progress.advance(step / steps)
+            if stall is not None and step >= stall.number * steps:
+                await first_of(stall.lifted.wait(), load.cancelled.wait())
         return self._settle(reserved)
 
     def _settle(self, reserved: Reservation) -> Instance:

@@ -22,7 +22,7 @@ from bot.sim.pace import Pace
 from bot.sim.progress import Progress
 from bot.sim.prompts import Script, Token
 from bot.sim.slots import Withdrawn
-from bot.sim.tasks import Spawn
+from bot.sim.tasks import Spawn, first_of
 
 _PREFILL_STEPS = 10
 
@@ -171,8 +171,10 @@ class Prediction:
             self._prefilled.finish()
 
     async def _break_if_told(self) -> None:
-        if self._reached("stall_after_tokens"):
-            await self._stall()
+        stall = self._faults.get("stall_after_tokens")
+        if stall is not None and self.sent == int(stall.number):
+            gone = self.order.instance.gone
+            await first_of(stall.lifted.wait(), self._stopped.wait(), gone.wait())
         if self._reached("drop_after_tokens"):
             raise ConnectionCut
         if self._reached("silent_end"):
@@ -185,14 +187,6 @@ class Prediction:
     def _reached(self, name: FaultName) -> bool:
         fault = self._faults.get(name)
         return fault is not None and self.sent == int(fault.number)
-
-    async def _stall(self) -> None:
-        gone = self.order.instance.gone
-        async with asyncio.TaskGroup() as waits:
-            events = [waits.create_task(event.wait()) for event in (self._stopped, gone)]
-            await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
-            for task in events:
-                task.cancel()
 
     def _raise_if_gone(self) -> None:
         if self.order.instance.gone.is_set():

@@ -9,6 +9,15 @@ Work = Coroutine[Any, Any, None]
 Spawn = Callable[[Work, str], asyncio.Task[None]]
 
 
+async def first_of(*works: Coroutine[Any, Any, object]) -> None:
+    """Wait until one of several things has happened; the others are cancelled."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(work) for work in works]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+
+
 class HostTasks:
     """Enter it to be able to spawn; leaving cancels what still runs."""
 

@@ -1,5 +1,3 @@
-import asyncio
-
 import pytest
 
 from bot.sim.faults import Faults
@@ -54,10 +52,25 @@ def test_clearing_without_names_clears_all() -> None:
     assert not faults.is_set("refuse")
 
 
-async def test_clearing_wakes_who_waits_for_it() -> None:
+def test_clearing_a_dial_lifts_it_for_those_who_took_it_before() -> None:
     faults = Faults()
-    async with asyncio.timeout(1), asyncio.TaskGroup() as tasks:
-        waiting = tasks.create_task(faults.until_cleared())
-        await asyncio.sleep(0)
-        faults.clear()
-    assert waiting.done()
+    faults.hang()
+    faults.stall_load(times=1)
+    hang, stall = faults.take("hang"), faults.take("stall_load")
+    assert hang is not None
+    assert stall is not None
+    faults.clear("hang")
+    assert hang.lifted.is_set()
+    assert not stall.lifted.is_set()
+    faults.clear()
+    assert stall.lifted.is_set()
+
+
+def test_a_dial_set_anew_is_not_lifted_by_the_clearing_before() -> None:
+    faults = Faults()
+    faults.hang()
+    faults.clear()
+    faults.hang()
+    again = faults.take("hang")
+    assert again is not None
+    assert not again.lifted.is_set()

@@ -245,6 +245,20 @@ async def test_closing_the_response_stops_the_generation(session: aiohttp.Client
         assert host.resident[0].running == 0
 
 
+async def test_a_stalled_answer_goes_on_when_the_dial_is_cleared(
+    session: aiohttp.ClientSession,
+) -> None:
+    async with SimHost(JIT) as host:
+        host.faults.stall_after_tokens(2)
+        async with Client(host, session).stream("[[say one two three]]") as response:
+            first = await response.content.readline()
+            host.faults.clear()
+            rest = await response.read()
+        assert b"one" in first
+        assert b"three" in rest
+        assert b"[DONE]" in rest
+
+
 async def test_prefill_is_finished_before_a_left_prediction_gives_its_slot_back(
     session: aiohttp.ClientSession,
 ) -> None:
@@ -437,6 +451,52 @@ async def test_a_body_that_makes_no_sense_is_refused(
     ):
         assert response.status == 400
         assert isinstance((await response.json())["error"], str)
+
+
+async def test_embeddings_need_an_input_and_a_model(session: aiohttp.ClientSession) -> None:
+    async with SimHost(MANUAL) as host:
+        client = Client(host, session)
+        assert (await client.post("/v1/embeddings", model="vectors", input="hi"))[0] == 404
+        await host.preload("vectors", context_length=512)
+        status, body = await client.post("/v1/embeddings", model="vectors")
+        assert (status, "input" in body["error"]) == (400, True)
+        _, body = await client.post("/v1/embeddings", model="vectors", input="hi")
+        assert body["model"] == "vectors"
+        assert body["usage"]["total_tokens"] == 1
+
+
+async def test_plain_prompts_need_a_prompt_and_give_text(session: aiohttp.ClientSession) -> None:
+    async with SimHost(JIT) as host:
+        client = Client(host, session)
+        assert (await client.post("/v1/completions", model="small"))[0] == 400
+        prompt = "[[think 3]] [[say Once upon a time]]"
+        _, body = await client.post("/api/v0/completions", model="large", prompt=prompt)
+        assert body["choices"][0]["text"] == "Once upon a time"
+        assert body["model_info"]["arch"] == "llama"
+        request = {"model": "large", "prompt": prompt, "stream": True}
+        async with session.post(client.url("/v1/completions"), json=request) as response:
+            chunks = await events(response)
+        assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == "Once upon a time"
+
+
+async def test_parts_of_a_message_are_read_and_pictures_counted(
+    session: aiohttp.ClientSession,
+) -> None:
+    async with SimHost(JIT) as host:
+        picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+        parts = [{"type": "text", "text": "look"}, picture]
+        messages = [{"role": "user", "content": parts}]
+        await Client(host, session).post(CHAT, model="eyes", messages=messages)
+        message = host.journal.of(PredictionStarted)[0].messages[0]
+        assert (message.text, message.images) == ("look", 1)
+
+
+async def test_native_unload_needs_a_resident_instance(session: aiohttp.ClientSession) -> None:
+    async with SimHost(JIT) as host:
+        client = Client(host, session)
+        assert (await client.post("/api/v1/models/unload"))[0] == 400
+        status, body = await client.post("/api/v1/models/unload", instance_id="small")
+        assert (status, body["error"]["code"]) == (404, "model_not_found")
 
 
 async def test_unloading_by_hand_needs_a_resident_instance() -> None:

@@ -150,6 +150,23 @@ async def test_the_connection_can_be_cut_in_the_middle_of_a_load() -> None:
         assert (await host.journal.wait_for(LoadFinished)).key == "small"
 
 
+async def test_a_load_can_be_held_and_let_go() -> None:
+    seen: list[float] = []
+    async with SimHost(FAST) as host, lms.AsyncClient(host.address) as client:
+        host.faults.stall_load(at=0.5)
+        async with asyncio.TaskGroup() as tasks:
+            loading = tasks.create_task(
+                client.llm.load_new_instance("small", on_load_progress=seen.append)
+            )
+            await host.journal.wait_for(LoadStarted)
+            assert await client.llm.list_loaded() == []
+            with pytest.raises(lms.LMStudioServerError):
+                await client.llm.unload("small")
+            assert max(seen) <= 0.5
+            host.faults.clear()
+        assert loading.result().identifier == "small"
+
+
 async def test_progress_is_smooth() -> None:
     seen: list[float] = []
     async with SimHost(FAST) as host, lms.AsyncClient(host.address) as client:
