@@ -38,7 +38,7 @@ from bot.domain.events import (
     TextDelta,
     TurnEvent,
 )
-from bot.domain.ids import ModelKey, PersonaName, PlaceId, TurnId, UserId
+from bot.domain.ids import AUTO, ModelKey, PersonaName, PlaceId, TurnId, UserId
 from bot.policy.choice import Scope
 from bot.terminal.commands import COMMANDS, Command, parse
 from bot.terminal.input import Input
@@ -250,8 +250,9 @@ class Session:
             for snapshot in self._doors.board.hosts(host or ""):
                 self._screen.markdown("\n".join(host_lines(snapshot, now)))
         elif verb == "models":
-            for option in self._doors.board.models(model or "", limit=1000)[0 if model else 1 :]:
-                self._screen.markdown(f"`{option.key}` {option.mark}")
+            for option in self._doors.board.models(model or "", limit=1000):
+                if option.key != AUTO:
+                    self._screen.markdown(f"`{option.key}` {option.mark}")
         elif verb in ("load", "unload") and model is None:
             raise RequestRefused(f"Say which model: `/fleet {verb} MODEL [host:HOST]`.")
         elif verb == "load" and model is not None:
@@ -282,7 +283,8 @@ def complete(board: Board, extras: tuple[str, ...], typed: str) -> Iterable[str]
         return [f"/persona {persona.name}" for persona in board.personas(rest)]
     if name == "fleet" and " " in rest:
         verb, _, model = rest.partition(" ")
-        return [f"/fleet {verb} {option.key}" for option in board.models(model)[1:]]
+        known = [option.key for option in board.models(model) if option.key != AUTO]
+        return [f"/fleet {verb} {key}" for key in known]
     if name == "fleet":
         return [f"/fleet {verb}" for verb in ("status", "models", "load", "unload")]
     return []
