@@ -134,11 +134,9 @@ def decide(
 
 
 def due_at(writing: Writing, limit: Limit) -> float:
-    """When the message itself wants its next call, whatever the bucket allows."""
-    if writing.last_start is None:
+    """When the message itself wants its next call, whatever the bucket allows; -inf: at once."""
+    if writing.last_start is None or writing.is_finished or writing.is_urgent:
         return -inf
-    if writing.is_finished or writing.is_urgent:
-        return writing.last_start
     rhythms, characters = _YOUNG[writing.edits] if writing.edits < len(_YOUNG) else (1.0, inf)
     if writing.ready - writing.shown >= characters * limit.rhythm_s:
         rhythms = _SHORTEST
@@ -147,8 +145,8 @@ def due_at(writing: Writing, limit: Limit) -> float:
 
 def _free_at(writing: Writing, starts: Sequence[float], limit: Limit, sharing: int) -> float:
     due = due_at(writing, limit)
-    if writing.last_start is None or writing.is_finished or writing.is_urgent:
-        return max(due, limit.opens_at(starts))
+    if due == -inf:
+        return limit.opens_at(starts)
     if sharing > 1:
         # Several young replies would else spend the window together and then all stand still.
         due = max(due, max(starts, default=-inf) + limit.rhythm_s)
@@ -158,8 +156,8 @@ def _free_at(writing: Writing, starts: Sequence[float], limit: Limit, sharing: i
 class ChannelLog:
     """One bucket's calls and the replies that share it; owned by whoever writes them.
 
-    Each writer asks before a call, tells when it began one, and leaves when its reply is done. The
-    earliest due goes first, so that every reply gets its share.
+    Each writer asks before a call, tells when it began one, and leaves when its reply is done.
+    First and last calls go before all others, then the earliest due: every reply gets its share.
     """
 
     def __init__(self, limit: Limit = CHANNEL) -> None:

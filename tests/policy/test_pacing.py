@@ -123,6 +123,19 @@ def test_replies_that_share_a_channel_take_turns_the_earliest_due_first() -> Non
     assert log.ask(NOW, "newer", newer) == ActNow()
 
 
+def test_the_end_of_a_reply_goes_before_what_was_due_earlier() -> None:
+    log = ChannelLog()
+    for ago in (5.0, 4.0, 3.0, 2.0, 1.0):
+        log.began(NOW - ago, "older")
+    waiting = Writing(90, 9, NOW - 4, 9)
+    assert isinstance(log.ask(NOW, "older", waiting), WaitUntil)
+    assert isinstance(
+        log.ask(NOW, "ended", Writing(90, 9, NOW - 1, 9, is_finished=True)), WaitUntil
+    )
+    assert isinstance(log.ask(NOW + 0.03, "older", waiting), WaitUntil)
+    assert log.ask(NOW + 0.03, "ended", Writing(90, 9, NOW - 1, 9, is_finished=True)) == ActNow()
+
+
 def test_first_messages_of_a_channel_are_made_in_the_order_they_were_asked_for() -> None:
     log = ChannelLog(CREATION)
     for second in range(5):
