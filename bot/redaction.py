@@ -97,4 +97,6 @@ def _forms(secret: str) -> Iterable[str]:
     halves = secret.split(":", 1)[1:] if secret.startswith("sk-lm-") else []
     for value in (secret.strip(), *halves):
         if len(value) >= MIN_SECRET_LENGTH:
-            yield from (value, repr(value)[1:-1], json.dumps(value)[1:-1], quote(value, safe=""))
+            yield from (value, repr(value)[1:-1], json.dumps(value)[1:-1])
+            # Whatever bytes the environment held; half a character cannot be quoted.
+            yield from (quote(value, safe=safe, errors="replace") for safe in ("", "/"))

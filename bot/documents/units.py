@@ -38,7 +38,11 @@ def format_seconds(seconds: float) -> str:
     for unit, size in _UNITS:
         if milliseconds >= size and milliseconds % size == 0:
             return f"{milliseconds // size}{unit}"
-    return f"{milliseconds / 1000:g}s" if milliseconds >= 1000 else f"{milliseconds}ms"
+    return (
+        f"{milliseconds / 1000:.3f}".rstrip("0") + "s"
+        if milliseconds > 1000
+        else f"{milliseconds}ms"
+    )
 
 
 def parse_gigabytes(value: object) -> float:

@@ -114,7 +114,7 @@ class _Reader:
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Plain]:
         values: dict[str, Plain] = {}
         for key_node, value_node in node.value:
-            key = str(key_node.value)
+            key = _whole(str(key_node.value))
             here = (*path, key)
             if not isinstance(key_node, yaml.ScalarNode):
                 self.fault(_line(key_node), "a key must be a plain word")
@@ -127,7 +127,7 @@ class _Reader:
         return values
 
     def _scalar(self, node: yaml.Node) -> Plain:
-        text = str(node.value)
+        text = _whole(node.value)
         kind = node.tag.removeprefix(_TAG)
         if kind == "str":
             return text
@@ -148,6 +148,13 @@ class _Reader:
 def dotted(path: Path) -> str:
     """A path as people write it: ``hosts.0.address``."""
     return ".".join(str(part) for part in path)
+
+
+def _whole(text: str) -> str:
+    """Text with halves of characters joined, as JSON writes emoji, and none left alone."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _line(node: yaml.Node) -> int:

@@ -1,0 +1,99 @@
+"""YAML as plain values with lines; every fault of form at once, whatever the text."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bot.documents.yaml import Document, Plain, read_yaml
+
+
+@pytest.mark.parametrize(
+    ("scalar", "value"),
+    [
+        ("off", "off"),
+        ("no", "no"),
+        ("true", True),
+        ("False", False),
+        ("~", None),
+        ("", None),
+        ("null", None),
+        ("42", 42),
+        ("-7", -7),
+        ("0", 0),
+        ("007", "007"),
+        ("10:23:45", "10:23:45"),
+        ("0x1f", "0x1f"),
+        ("1_000", "1_000"),
+        ("123456789012345678", 123456789012345678),
+        ("1" * 21, "1" * 21),
+        ("1.5", 1.5),
+        (".5", 0.5),
+        ("1e3", 1000.0),
+        ("2024-01-01", "2024-01-01"),
+        ('"42"', "42"),
+        ("'true'", "true"),
+        ("|\n  two\n  lines\n", "two\nlines\n"),
+        ("!!str 42", "42"),
+    ],
+)
+def test_a_scalar_is_read_by_the_core_rules(scalar: str, value: Plain) -> None:
+    document = read_yaml(f"key: {scalar}", "x.yaml")
+    assert document.values == {"key": value}
+    assert document.faults == ()
+
+
+def test_each_key_and_item_knows_its_line() -> None:
+    document = read_yaml("a: 1\nb:\n  - x\n  - {c: 2,\n     d: 3}\n", "x.yaml")
+    assert document.lines == {
+        ("a",): 1,
+        ("b",): 2,
+        ("b", 0): 3,
+        ("b", 1): 4,
+        ("b", 1, "c"): 4,
+        ("b", 1, "d"): 5,
+    }
+
+
+def test_all_faults_of_form_are_listed_and_the_rest_is_read() -> None:
+    document = read_yaml("a: 1\na: 2\nb: !x y\n? [k]\n: v\nc: 3\n", "x.yaml")
+    assert document.faults == (
+        "x.yaml line 2: a stands twice (first on line 1)",
+        "x.yaml line 3: a tag (`!…`) that means nothing here",
+        "x.yaml line 4: a key must be a plain word",
+    )
+    assert document.values == {"a": 1, "b": "y", "c": 3}
+
+
+def test_a_broken_text_repeats_none_of_its_words() -> None:
+    for text in ("a: *hunter2", "a: 'hunter2", "a: hunter2: x", "hunter2\na: b"):
+        document = read_yaml(text, "x.yaml")
+        assert len(document.faults) == 1
+        assert "hunter2" not in document.faults[0]
+
+
+def test_nothing_is_an_empty_document() -> None:
+    for text in ("", "# only words\n", "---\n...\n", "null"):
+        assert read_yaml(text, "x.yaml") == Document()
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused_in_words(text: str) -> None:
+    document = read_yaml(text, "x.yaml")
+    assert all(fault.startswith("x.yaml") for fault in document.faults)
+
+
+KEYS = st.text(max_size=20)  # YAML takes keys of up to 1,024 characters
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@pytest.mark.slow
+@given(st.dictionaries(KEYS, PLAIN, max_size=4))
+@settings(deadline=None, max_examples=25)
+def test_what_was_written_is_read_again(values: dict[str, Plain]) -> None:
+    assert read_yaml(json.dumps(values), "x.yaml").values == values
