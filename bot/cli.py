@@ -73,12 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 @cli.command()
 def run(config: ConfigOption = None) -> None:
     """The Discord bot."""
-    from bot.service import run_bot  # discord.py is loaded by this command alone
-
     loaded = _load(config)
     missing = missing_for_run(loaded)
     if missing:
         raise ConfigError(missing)
+    from bot.service import run_bot  # discord.py is loaded by this command alone
+
     _log_as_configured(loaded)
     with instance_lock(loaded.database_path):
         raise typer.Exit(run_async(run_bot(loaded, os.environ)))

@@ -1,0 +1,183 @@
+"""The command line: what it prints and how it exits."""
+
+import json
+import logging
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hosting import hosts_beside
+from house import GEMMA, QWEN, sim
+
+from bot.cli import main
+from bot.lock import instance_lock
+from bot.sim.host import SimHost
+from bot.sim.journal import LoadStarted, Unloaded
+
+
+@pytest.fixture(autouse=True)
+def _clean_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """An empty working directory and environment; logging put back afterwards."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("DISCORD_TOKEN", "LANTERN_CONFIG", "Z_AI_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+def studio(monkeypatch: pytest.MonkeyPatch) -> Generator[SimHost]:
+    with hosts_beside(sim("studio", QWEN, GEMMA)) as (host,):
+        monkeypatch.setenv("LANTERN_HOSTS", host.address)
+        yield host
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(list(words))
+    code = ended.value.code
+    return code if isinstance(code, int) else 0
+
+
+def json_of(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_hosts_as_a_table_and_as_json(studio: SimHost, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("hosts") == 0
+    assert studio.address in capsys.readouterr().out
+    assert run("hosts", "--json") == 0
+    (record,) = json_of(capsys)
+    assert (record["state"], record["models_on_disk"], record["loaded"]) == ("up", 2, [])
+
+
+@pytest.mark.slow
+def test_models_say_size_and_standing(studio: SimHost, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("models") == 0
+    assert "qwen/qwen3-8b" in capsys.readouterr().out
+    assert run("models", "--json") == 0
+    assert {record["model"] for record in json_of(capsys)} == {QWEN.key, GEMMA.key}
+
+
+@pytest.mark.slow
+def test_load_and_unload_really_happen(studio: SimHost, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("load", "qwen3-8b", "--json") == 0
+    assert json_of(capsys)["model"] == QWEN.key
+    assert [load.key for load in studio.journal.of(LoadStarted)] == [QWEN.key]
+    assert run("load", "qwen3-8b") == 0
+    assert "in memory already" in capsys.readouterr().out
+    # A new process knows from the database that the instance is its own.
+    assert run("unload", "qwen/qwen3-8b") == 0
+    assert "Unloaded" in capsys.readouterr().out
+    assert len(studio.journal.of(Unloaded)) == 1
+
+
+@pytest.mark.slow
+def test_unloading_what_is_not_loaded_fails_in_words(
+    studio: SimHost, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("unload", "nothing") == 1
+    assert "There is no loaded model `nothing`" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_beside_a_running_lantern_nothing_is_owned(
+    studio: SimHost, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("load", "qwen3-8b") == 0
+    with instance_lock(tmp_path / "lantern.db"):
+        assert run("unload", "qwen/qwen3-8b") == 1
+    assert "loaded by somebody else" in capsys.readouterr().err
+    assert not studio.journal.of(Unloaded)
+
+
+@pytest.mark.slow
+def test_check_finds_the_host_and_says_what_is_missing(
+    studio: SimHost, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("check") == 1
+    shown = capsys.readouterr().out
+    assert "DISCORD_TOKEN is not set" in shown
+    assert "2 models on disk" in shown
+    assert "persona default" in shown
+
+
+@pytest.mark.slow
+def test_check_of_a_dead_host_says_what_to_look_at(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with hosts_beside(sim("studio", QWEN)) as (host,):
+        address = host.address
+    monkeypatch.setenv("LANTERN_HOSTS", address)
+    assert run("check", "--json") == 1
+    lines = json_of(capsys)
+    (line,) = [line for line in lines if address in line["subject"]]
+    assert line["mark"] == "fault"
+    assert "Serve on Local Network" in line["text"]
+
+
+def test_a_wrong_configuration_exits_78_and_lists_every_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text("hots: [a]\nrouting: {strategy: fastest}\n")
+    assert run("hosts") == 78
+    shown = capsys.readouterr().err
+    assert "hots" in shown
+    assert "strategy" in shown
+
+
+@pytest.mark.parametrize("command", ["hosts", "models", "chat"])
+def test_no_hosts_is_a_wrong_configuration(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(command) == 78
+    assert "LANTERN_HOSTS" in capsys.readouterr().err
+
+
+def test_run_without_a_token_exits_78(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("run") == 78
+    assert "DISCORD_TOKEN" in capsys.readouterr().err
+
+
+def test_bad_usage_exits_2() -> None:
+    assert run("hosts", "--nonsense") == 2
+    assert run("nonsense") == 2
+
+
+def test_help_is_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--help"], ["run", "--help"], ["config", "--help"], ["load", "--help"]):
+        assert run(*words) == 0
+        assert "Usage" in capsys.readouterr().out
+
+
+def test_config_show_masks_secrets_and_names_origins(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DISCORD_TOKEN", "a-secret-nobody-may-read")
+    monkeypatch.setenv("LANTERN_HOSTS", "10.0.0.2:1234")
+    assert run("config", "show", "--json") == 0
+    shown = capsys.readouterr().out
+    assert "a-secret-nobody-may-read" not in shown
+    assert "10.0.0.2:1234" in shown
+    assert "LANTERN_HOSTS" in shown
+
+
+def test_config_schema_is_a_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("config", "schema") == 0
+    assert json_of(capsys)["type"] == "object"
+
+
+def test_personas_lists_the_built_in_and_tells_of_broken_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("personas", "--json") == 0
+    assert [record["name"] for record in json_of(capsys)] == ["default"]
+    (tmp_path / "personas").mkdir()
+    (tmp_path / "personas" / "bad.yaml").write_text("name: bad\nmodle: x\n")
+    assert run("personas") == 1
+    assert "modle" in capsys.readouterr().err
