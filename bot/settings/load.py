@@ -147,8 +147,10 @@ def _layers(places: _Places) -> tuple[tuple[Layer, ...], list[str]]:
     layers: list[Layer] = []
     for layer in said:
         followed, dead = follow_pointers(layer, places.variables)
+        # What a nearer layer replaces is not asked for.
+        hidden = {path for path in dead if any(nearer.decides(path) for nearer in layers)}
+        faults += [fault for path, fault in dead.items() if path not in hidden]
         layers.append(followed)
-        faults += dead
     return tuple(layers), faults
 
 

@@ -77,10 +77,10 @@ def preset_layer(variables: Variables) -> Layer:
     return Layer(values, origins, is_preset=True)
 
 
-def follow_pointers(layer: Layer, variables: Variables) -> tuple[Layer, list[str]]:
+def follow_pointers(layer: Layer, variables: Variables) -> tuple[Layer, dict[Path, str]]:
     """The layer with the secrets its ``*_env`` keys name; a fault for each that names nothing."""
     origins = dict(layer.origins)
-    faults: list[str] = []
+    faults: dict[Path, str] = {}
 
     def followed(value: Plain, path: Path) -> Plain:
         if isinstance(value, list):
@@ -96,7 +96,8 @@ def follow_pointers(layer: Layer, variables: Variables) -> tuple[Layer, list[str
                 found[target] = variable.value
                 origins[*path, target] = variable.origin
             elif _must_exist(path, name):
-                faults.append(f"{layer.origin((*path, key))}: {_dead_pointer((*path, key), name)}")
+                here = (*path, key)
+                faults[here] = f"{layer.origin(here)}: {_dead_pointer(here, name)}"
         return found
 
     values = {key: followed(value, (key,)) for key, value in layer.values.items()}
