@@ -27,9 +27,11 @@ QUIET_LOGGERS: Mapping[str, int] = {
     "httpcore": logging.WARNING,
     "httpx_ws": logging.WARNING,
     "aiosqlite": logging.WARNING,
-    "lmstudio": logging.WARNING,
 }
 """The least each of these may say, however low the level is set."""
+
+_SDK_FOLDER = "/lmstudio/"
+"""In the path of the SDK's modules; its loggers are named by class, so a name cannot tell."""
 
 _KEPT_LINES = ("exception", "stack")
 """Fields that hold several lines on purpose."""
@@ -51,7 +53,9 @@ def configure_logging(
     """
     out = stream or sys.stderr
     least = logging.getLevelNamesMapping()[level.upper()]
-    _replace_handler(_Handler(out), _formatter(_renderers(format, out), Redactor(secrets)), least)
+    handler = _Handler(out)
+    handler.hides_sdk = least > logging.DEBUG
+    _replace_handler(handler, _formatter(_renderers(format, out), Redactor(secrets)), least)
     for name, floor in QUIET_LOGGERS.items():
         logging.getLogger(name).setLevel(max(floor, least))
     logging.captureWarnings(True)
@@ -69,6 +73,16 @@ def configure_logging(
 
 class _Handler(logging.StreamHandler[TextIO]):
     """Ours, to be told from others' when logging is set up again."""
+
+    hides_sdk = True
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Leave out the LM Studio SDK's own lines: five for each lost host, named by class.
+
+        The fleet says once what they mean. At DEBUG they are written like everything else.
+        """
+        is_sdk = _SDK_FOLDER in record.pathname.replace("\\", "/")
+        return bool(super().filter(record)) and not (is_sdk and self.hides_sdk)
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Say that a line was lost; the standard way prints its arguments, secrets included."""

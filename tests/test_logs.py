@@ -176,3 +176,20 @@ def test_lines_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     captured = capsys.readouterr()
     assert captured.out == ""
     assert json.loads(captured.err)["event"] == "here"
+
+
+@pytest.mark.parametrize(("level", "is_written"), [("info", False), ("debug", True)])
+def test_the_sdks_own_lines_are_left_out_above_debug(level: str, is_written: bool) -> None:
+    out = io.StringIO()
+    configure_logging(level, "json", stream=out)
+    record = logging.LogRecord(
+        "AsyncWebsocketHandler",
+        logging.ERROR,
+        "/site-packages/lmstudio/_ws_impl.py",
+        1,
+        "Websocket failed, terminating session.",
+        None,
+        None,
+    )
+    logging.getLogger().handle(record)
+    assert ("Websocket failed" in out.getvalue()) is is_written
