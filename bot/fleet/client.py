@@ -36,6 +36,10 @@ class HostClient(Protocol):
         """What is in memory now."""
         ...
 
+    async def copies(self, order: LoadOrder) -> tuple[Sighting, ...]:
+        """What is in memory of one model now, asked as cheaply as the interface can."""
+        ...
+
     async def load(
         self, order: LoadOrder, on_progress: Callable[[float], None]
     ) -> LoadResult | None:

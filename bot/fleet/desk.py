@@ -50,7 +50,7 @@ from bot.fleet.presence import Presence
 from bot.fleet.rack import SPARED_S, Holding, Rack
 from bot.fleet.room import Blocked, Decision, Fits, Hopeless, Limits, decide_load, order_for
 from bot.fleet.signals import Effect, Event, Handle, LoadOrder, Sighting, Ticket, handle_of
-from bot.fleet.waiting import Waiter, in_turn
+from bot.fleet.waiting import TurnOrder, Waiter
 from bot.policy.eviction import plan_idle_eviction
 from bot.policy.names import nearest
 from bot.policy.prediction import remaining_s
@@ -98,6 +98,7 @@ class Desk:
         self._rack = Rack(own)
         self._models: Mapping[ModelKey, Model] = {}
         self._waiting: dict[Ticket, Waiter] = {}
+        self._turn_order = TurnOrder()
         self._load: _Load | None = None
         self._making_room: tuple[ModelKey, tuple[ModelKey, ...]] | None = None
         self._is_draining = False
@@ -241,6 +242,11 @@ class Desk:
                 self._on_loaded(event)
             case signals.LoadBroke():
                 self._on_load_broke(event)
+            case signals.LoadSpared(at=at, residents=residents):
+                load, self._load = self._load, None
+                self._see(residents, at)
+                if load is not None:
+                    self._end_loading(load.order.model_key, at)
             case signals.UnloadAsked(handles=handles):
                 for handle in handles:
                     self._unload(handle, "asked by an admin", even_busy=True)
@@ -368,11 +374,16 @@ class Desk:
 
     def _advance(self, now: float) -> None:
         """Everything that has become possible, or has become too late."""
+        is_up = self._presence.state is HostState.UP
+        if is_up:
+            self._seat(now)
         self._give_up_overdue(now)
-        if self._presence.state is HostState.UP:
+        if is_up:
+            # Again: whoever gave up may have been the one that slots were kept free for.
             self._seat(now)
             self._plan(now)
         self._forget_refusals()
+        self._turn_order.forget_all_but({*self._users_waiting(), *self._rack.leases_of()})
 
     def _give_up_overdue(self, now: float) -> None:
         """A wait for one's own load under way is not cut: its end is in sight."""
@@ -387,6 +398,7 @@ class Desk:
             waiter, holding = pick
             del self._waiting[waiter.ticket]
             self._rack.take(waiter.ticket, waiter.wish.user, holding)
+            self._turn_order.served(waiter.wish.user)
             self._keep(self._rack.keep_longer(holding, waiter.wish.idle_ttl_s))
             view = holding.view(held=False, now=now)
             total_s = now - waiter.asked_at
@@ -422,10 +434,10 @@ class Desk:
             if usable or not waiter.is_impatient(now) or self._is_joined(waiter):
                 continue
             match self._decide(waiter.wish, ahead, now):
-                case Blocked(waits_for=waits_for):
-                    return waiter, frozenset(map(handle_of, waits_for))
-                case _:
-                    return None
+                case Blocked(waits_for=needed) | Fits(evict=needed):
+                    return waiter, frozenset(map(handle_of, needed))
+                case Hopeless():
+                    continue
         return None
 
     def _plan(self, now: float) -> None:
@@ -529,7 +541,10 @@ class Desk:
     # --- who is who -----------------------------------------------------------------------
 
     def _turns(self) -> list[Waiter]:
-        return in_turn(self._waiting, self._rack.leases_of())
+        return self._turn_order.of(self._waiting.values(), self._rack.leases_of())
+
+    def _users_waiting(self) -> Iterable[str]:
+        return (waiter.wish.user for waiter in self._waiting.values())
 
     def _need(self, wish: Wish) -> int:
         """The context a wish needs, as far as this host can give it."""

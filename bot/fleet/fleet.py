@@ -91,6 +91,14 @@ class Fleet:
         hosts = {name: host.snapshot() for name, host in self._hosts.items()}
         return FleetSnapshot(hosts, asyncio.get_running_loop().time())
 
+    async def changed(self, host: HostName) -> None:
+        """Returns at the next change of anything known of a host.
+
+        Raises:
+            UnknownName: no such host.
+        """
+        await self._host(host).changed()
+
     async def probe_all(self) -> None:
         """Probes every host; one in its pause after a failure waits for its own time."""
         async with asyncio.TaskGroup() as tasks:

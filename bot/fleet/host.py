@@ -7,7 +7,7 @@ asked for it first.
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 import httpx
 import structlog
@@ -34,6 +34,8 @@ from bot.fleet.recorder import Recorder
 from bot.fleet.rest import not_applied
 from bot.fleet.rules import FleetRules
 from bot.fleet.signals import Effect, Event, LoadOrder, Report, Sighting, Ticket, handle_of
+
+T = TypeVar("T")
 
 PULSE_S = 1.0
 """How often waiters hear of a load that reports no progress itself."""
@@ -114,6 +116,10 @@ class Host:
         due = self._desk.next_probe_at(self._now())
         if due is None or due <= self._now():
             await self.probe()
+
+    async def changed(self) -> None:
+        """Returns at the next change of anything known of the host."""
+        await self._changed.wait()
 
     async def settled(self) -> None:
         """Returns when the first probe is over."""
@@ -214,6 +220,10 @@ class Host:
     async def _load(self, order: LoadOrder) -> None:
         own: OwnInstance | None = None
         try:
+            if await self._ask(lambda client: self._is_new_here(client, order)):
+                residents = await self._ask(self._residents)
+                self._feed(signals.LoadSpared(self._now(), residents))
+                return
             client = await self._connected()
             made = await self._loaded(client, order)
             if made is not None:
@@ -225,6 +235,16 @@ class Host:
         else:
             self._acts += 1
             self._feed(self._outcome(own, residents))
+
+    async def _is_new_here(self, client: HostClient, order: LoadOrder) -> bool:
+        """Have others loaded this model since the host was last looked at?"""
+        try:
+            async with asyncio.timeout(self._rules.call_timeout_s):
+                copies = await client.copies(order)
+        except TimeoutError as error:
+            raise self._silent("list what it has loaded") from error
+        known = {handle_of(instance) for instance in self.snapshot().instances}
+        return any(_handle(sighting) not in known for sighting in copies)
 
     async def _loaded(self, client: HostClient, order: LoadOrder) -> LoadResult | None:
         self._say_not_applied(client, order)
@@ -298,11 +318,11 @@ class Host:
 
     async def _unloaded(self, effect: signals.StartUnload) -> tuple[Sighting, ...]:
         """What is in memory afterwards."""
-        client = await self._connected()
-        residents = await client.resident()
+        residents = await self._ask(self._residents)
         if effect.handle not in map(_handle, residents):
             # Gone, and perhaps another load answers to its name by now: not ours to touch.
             return residents
+        client = await self._connected()
         if not effect.even_busy and await client.is_working(effect.instance):
             return residents
         await client.unload(effect.instance)
@@ -355,18 +375,12 @@ class Host:
                 return report
 
     async def _inventory(self) -> Report:
-        client = self._client
-        if client is not None and self._is_worth_keeping(client):
-            try:
-                return await client.inventory()
-            except HostUnreachable as error:
-                if error.kind is FailureKind.TIMEOUT:
-                    raise
-        # Stale (the host slept or restarted), or a poorer interface than there may be by now.
-        await self._drop(client)
-        return await (await self._connected()).inventory()
+        if self._client is not None and not self._is_worth_keeping(self._client):
+            await self._drop(self._client)
+        return await self._ask(lambda client: client.inventory())
 
     def _is_worth_keeping(self, client: HostClient) -> bool:
+        """Not a poorer interface than there may be by now, unless it is in use."""
         return client.interface is Interface.SDK or self._desk.is_at_work()
 
     # --- the connection -------------------------------------------------------------------
@@ -383,6 +397,17 @@ class Host:
                     raise HostUnreachable(text, FailureKind.TIMEOUT) from error
             return self._client
 
+    async def _ask(self, question: Callable[[HostClient], Awaitable[T]]) -> T:
+        """Asks something harmless; a connection gone stale (the host slept) is rebuilt once."""
+        client = await self._connected()
+        try:
+            return await question(client)
+        except HostUnreachable as error:
+            if error.kind is FailureKind.TIMEOUT:
+                raise
+        await self._drop(client)
+        return await question(await self._connected())
+
     async def _drop(self, client: HostClient | None) -> None:
         if client is None:
             return
@@ -395,12 +420,14 @@ class Host:
             async with asyncio.timeout(self._rules.call_timeout_s):
                 return await client.resident()
         except TimeoutError as error:
-            text = f"{self._config.address} did not list what it has loaded."
-            raise HostUnreachable(text, FailureKind.TIMEOUT) from error
+            raise self._silent("list what it has loaded") from error
+
+    def _silent(self, what: str) -> HostUnreachable:
+        return HostUnreachable(f"{self._config.address} did not {what}.", FailureKind.TIMEOUT)
 
     async def _residents_if_there(self) -> tuple[Sighting, ...] | None:
         try:
-            return await self._residents(await self._connected())
+            return await self._ask(self._residents)
         except Unavailable:
             return None
 

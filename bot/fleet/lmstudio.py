@@ -26,7 +26,7 @@ from lmstudio.json_api import (
 )
 
 from bot.domain.errors import FailureKind, HostUnreachable, LoadFailed, Unavailable
-from bot.domain.hosts import Instance, Interface
+from bot.domain.hosts import Instance, Interface, ModelKind
 from bot.domain.ids import InstanceId, InstanceRef
 from bot.domain.personas import LoadSettings
 from bot.fleet import inventory
@@ -165,6 +165,15 @@ class SocketClient:
         """What is in memory now."""
         return await self._listed(await self._rest.get("/api/v1/models"))
 
+    async def copies(self, order: LoadOrder) -> tuple[Sighting, ...]:
+        """What is in memory of one model now."""
+        listing = await self._call(_space(order.kind), "listLoaded")
+        try:
+            seen = inventory.socket_instances(listing)
+        except Garbled as error:
+            raise self._rest.garbled(error) from error
+        return tuple(s for s in seen if s.instance.model_key == order.model_key)
+
     async def load(
         self, order: LoadOrder, on_progress: Callable[[float], None]
     ) -> LoadResult | None:
@@ -174,7 +183,7 @@ class SocketClient:
         No identifier is given: the host uses the key, or ``key:2`` where that is taken.
         """
         self._is_stopping = False
-        space = "embedding" if order.kind == "embedding" else "llm"
+        space = _space(order.kind)
         try:
             async with self._load_channel(space, order, on_progress) as channel:
                 made = await self._follow(channel)
@@ -203,14 +212,13 @@ class SocketClient:
 
     async def unload(self, instance: Instance) -> None:
         """Takes an instance out of memory."""
-        space = "embedding" if instance.kind == "embedding" else "llm"
-        await self._unload(space, instance.identifier)
+        await self._unload(_space(instance.kind), instance.identifier)
 
     async def is_working(self, instance: Instance) -> bool:
         """Is the instance serving anybody, whichever program asked? Told since 0.3.27."""
         if not self._tells_work:
             return False
-        space = "embedding" if instance.kind == "embedding" else "llm"
+        space = _space(instance.kind)
         query = {"type": "query", "query": {"identifier": instance.identifier}}
         parameter = {"specifier": query, "throwIfNotFound": True}
         try:
@@ -357,6 +365,10 @@ def load_config(settings: LoadSettings, *, is_embedding: bool) -> dict[str, obje
             "llamaVCacheQuantizationType": quant,
         }
     return {name: value for name, value in config.items() if value is not None}
+
+
+def _space(kind: ModelKind) -> Literal["llm", "embedding"]:
+    return "embedding" if kind == "embedding" else "llm"
 
 
 def _identify(api: lms.AsyncClient, token: str) -> None:

@@ -144,6 +144,10 @@ class RestClient:
         except Garbled as error:
             raise self._api.garbled(error) from error
 
+    async def copies(self, order: LoadOrder) -> tuple[Sighting, ...]:
+        """What is in memory of one model now."""
+        return tuple(s for s in await self.resident() if s.instance.model_key == order.model_key)
+
     async def load(
         self, order: LoadOrder, on_progress: Callable[[float], None]
     ) -> LoadResult | None:

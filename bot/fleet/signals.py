@@ -146,6 +146,14 @@ class LoadBroke:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadSpared:
+    """The load was not begun: others have loaded that model since the host was last looked at."""
+
+    at: float
+    residents: tuple[Sighting, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class UnloadAsked:
     """An admin wants these out; ``Desk.unloadable`` allowed it."""
 
@@ -206,6 +214,7 @@ Event = (
     | Progressed
     | Loaded
     | LoadBroke
+    | LoadSpared
     | UnloadAsked
     | UnloadEnded
     | CancelPressed

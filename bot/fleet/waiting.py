@@ -1,6 +1,6 @@
 """Who waits at a host, and whose turn is next: users take turns, then first come, first served."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from bot.domain.events import Progress
@@ -56,17 +56,34 @@ class Waiter:
         return now - self.asked_at >= limit
 
 
-def in_turn(waiters: Mapping[Ticket, Waiter], leases: Mapping[str, int]) -> list[Waiter]:
-    """The waiters in the order of their turns.
+class TurnOrder:
+    """Whose turn is next. Each user's first wish comes before anybody's second.
 
-    Each user's first wish comes before anybody's second; a lease held already counts as a wish
-    served, so that one person with many wishes cannot starve the rest.
+    A lease held counts as a wish served, and among equals whoever was served longest ago is next,
+    so that one person with many wishes cannot starve the rest.
     """
-    served = dict(leases)
-    ranked: list[tuple[int, int, Waiter]] = []
-    for number, waiter in enumerate(waiters.values()):
-        rank = served.get(waiter.wish.user, 0)
-        served[waiter.wish.user] = rank + 1
-        ranked.append((rank, number, waiter))
-    ranked.sort(key=lambda entry: entry[:2])
-    return [waiter for _, _, waiter in ranked]
+
+    def __init__(self) -> None:
+        self._served: dict[str, int] = {}
+        self._count = 0
+
+    def of(self, waiters: Iterable[Waiter], leases: Mapping[str, int]) -> list[Waiter]:
+        """The waiters in the order of their turns; ``waiters`` come as they arrived."""
+        wishes = dict(leases)
+        ranked: list[tuple[int, int, int, Waiter]] = []
+        for number, waiter in enumerate(waiters):
+            user = waiter.wish.user
+            rank = wishes.get(user, 0)
+            wishes[user] = rank + 1
+            ranked.append((rank, self._served.get(user, 0), number, waiter))
+        ranked.sort(key=lambda entry: entry[:3])
+        return [waiter for *_, waiter in ranked]
+
+    def served(self, user: str) -> None:
+        """A user got an instance."""
+        self._count += 1
+        self._served[user] = self._count
+
+    def forget_all_but(self, users: Collection[str]) -> None:
+        """Only those who still wait or hold something are remembered."""
+        self._served = {user: n for user, n in self._served.items() if user in users}

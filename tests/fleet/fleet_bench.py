@@ -1,0 +1,128 @@
+"""A fleet over simulated hosts on real sockets, with the real SDK, for the driver's tests."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from bot.domain.events import FleetEvent, Progress
+from bot.domain.hosts import (
+    FleetMemory,
+    HostConfig,
+    HostSnapshot,
+    HostState,
+    Instance,
+    LoadRecord,
+    OwnInstance,
+    SpeedRecord,
+    Wish,
+)
+from bot.domain.ids import HostName, InstanceRef, ModelKey
+from bot.domain.personas import LoadSettings
+from bot.fleet.fleet import Fleet, FleetRules, Recorder
+from bot.sim.host import SimHost
+from bot.sim.models import GB, SimHostConfig, SimModel
+
+ONE, TWO = ModelKey("lab/one"), ModelKey("lab/two")
+EMBED = ModelKey("lab/embed")
+MODELS = (
+    SimModel(ONE, 4 * GB),
+    SimModel(TWO, 4 * GB),
+    SimModel(EMBED, 1 * GB, kind="embedding"),
+)
+QUICK = 0.002
+"""Simulated seconds pass five hundred times faster: a load takes some 4 ms."""
+SLOW_LOAD = 0.2
+"""A load takes some 0.4 s: long enough to do something meanwhile."""
+H = HostName("studio")
+
+
+def sim_config(**changes: object) -> SimHostConfig:
+    return SimHostConfig(**{"models": MODELS, "time_scale": QUICK, **changes})  # pyright: ignore[reportArgumentType]  # passed through
+
+
+@dataclass
+class Kept:
+    """What the recorder was told."""
+
+    own: dict[InstanceRef, OwnInstance] = field(default_factory=dict[InstanceRef, OwnInstance])
+    loads: list[LoadRecord] = field(default_factory=list[LoadRecord])
+    speeds: list[SpeedRecord] = field(default_factory=list[SpeedRecord])
+
+    async def own_added(self, own: OwnInstance) -> None:
+        self.own[own.reference] = own
+
+    async def own_gone(self, _host: HostName, reference: InstanceRef) -> None:
+        self.own.pop(reference, None)
+
+    async def loaded(self, record: LoadRecord) -> None:
+        self.loads.append(record)
+
+    async def spoke(self, record: SpeedRecord) -> None:
+        self.speeds.append(record)
+
+    def recorder(self) -> Recorder:
+        return Recorder(self.own_added, self.own_gone, self.loaded, self.spoke)
+
+
+@dataclass
+class Bench:
+    """A running fleet and what was heard of it."""
+
+    fleet: Fleet
+    news: list[FleetEvent]
+    kept: Kept
+
+    def host(self, name: HostName = H) -> HostSnapshot:
+        return self.fleet.snapshot().hosts[name]
+
+    async def until(self, holds: Callable[[HostSnapshot], bool], name: HostName = H) -> None:
+        """Waits until a host's snapshot shows something."""
+        async with asyncio.timeout(5):
+            while not holds(self.host(name)):
+                await self.fleet.changed(name)
+
+    async def until_down(self, name: HostName = H) -> None:
+        await self.until(lambda host: host.state is HostState.DOWN, name)
+
+    async def until_up(self, name: HostName = H) -> None:
+        await self.until(lambda host: host.state is HostState.UP, name)
+
+    async def use(
+        self, key: ModelKey = ONE, name: HostName = H, **wish: object
+    ) -> tuple[Instance, list[Progress]]:
+        """Takes a lease, gives it back; the instance and the way there."""
+        async with self.fleet.lease(name, a_wish(key, **wish)) as lease:
+            steps = [step async for step in lease]
+            return lease.instance, steps
+
+
+def a_wish(key: ModelKey = ONE, **changes: object) -> Wish:
+    return Wish(**{"model_key": key, "load": LoadSettings(), **changes})  # pyright: ignore[reportArgumentType]  # passed through
+
+
+@asynccontextmanager
+async def fleet_over(
+    *sims: SimHost,
+    configs: Sequence[HostConfig] = (),
+    memory: FleetMemory | None = None,
+    kept: Kept | None = None,
+    rules: FleetRules | None = None,
+) -> AsyncGenerator[Bench]:
+    """A fleet over these hosts, probed once; the first is called ``studio``."""
+    names = [H, *(HostName(f"studio-{n}") for n in range(2, 10))]
+    configured = configs or [
+        HostConfig(name, sim.address) for name, sim in zip(names, sims, strict=False)
+    ]
+    news: list[FleetEvent] = []
+    kept = kept or Kept()
+    fleet = Fleet(
+        configured,
+        memory=memory,
+        recorder=kept.recorder(),
+        observe=news.append,
+        rules=rules or FleetRules(probe_timeout_s=2.0),
+    )
+    async with fleet:
+        await fleet.settled(5)
+        yield Bench(fleet, news, kept)

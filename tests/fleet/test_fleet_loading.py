@@ -1,0 +1,368 @@
+"""Loading through the real SDK over real sockets: single flight, progress, cancel, failures."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from fleet_bench import (
+    EMBED,
+    ONE,
+    SLOW_LOAD,
+    TWO,
+    H,
+    a_wish,
+    fleet_over,
+    sim_config,
+)
+
+from bot.domain.errors import (
+    DoesNotFit,
+    HostUnreachable,
+    LoadCancelled,
+    LoadFailed,
+    ModelNotOnHost,
+    QueueFull,
+)
+from bot.domain.events import Evicting, Loading, LoadProblem, Queued
+from bot.domain.hosts import HostConfig, HostState
+from bot.domain.ids import ModelKey
+from bot.domain.personas import LoadSettings
+from bot.sim import journal
+from bot.sim.host import SimHost
+from bot.sim.models import GB
+
+
+async def test_a_hundred_wishes_for_one_cold_model_are_one_load() -> None:
+    async with SimHost(sim_config(parallel=100)) as sim, fleet_over(sim) as bench:
+        async with asyncio.TaskGroup() as tasks:
+            users = [tasks.create_task(bench.use(user=f"u{n}")) for n in range(100)]
+        assert len(sim.journal.of(journal.LoadStarted)) == 1
+        assert {user.result()[0].identifier for user in users} == {ONE}
+        for user in users:
+            fractions = [s.fraction for s in user.result()[1] if isinstance(s, Loading)]
+            assert fractions == sorted(fractions)
+
+
+async def test_the_grant_tells_where_to_send_the_request() -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        async with bench.fleet.lease(H, a_wish()) as lease:
+            async for _ in lease:
+                pass
+            endpoint = lease.endpoint
+            assert endpoint.base_url == f"http://{sim.address}/v1"
+            assert endpoint.model == ONE
+            assert endpoint.accepted_models == {ONE}
+            assert bench.host().instances[0].leases == 1
+        assert bench.host().instances[0].leases == 0
+
+
+async def test_an_instance_of_another_name_answers_to_its_key_too() -> None:
+    async with SimHost(sim_config()) as sim:
+        await sim.preload(ONE, "chat")
+        async with fleet_over(sim) as bench, bench.fleet.lease(H, a_wish()) as lease:
+            assert [step async for step in lease] == []
+            assert lease.endpoint.model == "chat"
+            assert lease.endpoint.accepted_models == {"chat", ONE}
+
+
+async def test_a_leaver_cancels_nothing_and_the_rest_are_served() -> None:
+    async with SimHost(sim_config(time_scale=SLOW_LOAD)) as sim, fleet_over(sim) as bench:
+        async with asyncio.TaskGroup() as tasks:
+            users = [tasks.create_task(bench.use(user=f"u{n}")) for n in range(3)]
+            await sim.journal.wait_for(journal.LoadStarted)
+            users[0].cancel()
+        assert users[1].result()[0].identifier == ONE
+        assert len(sim.journal.of(journal.LoadStarted)) == 1
+        assert not sim.journal.of(journal.LoadCancelled)
+
+
+async def test_a_load_everybody_left_goes_on_and_stays_ours() -> None:
+    async with SimHost(sim_config(time_scale=SLOW_LOAD)) as sim, fleet_over(sim) as bench:
+        async with bench.fleet.lease(H, a_wish()) as lease:
+            await anext(lease)
+        await bench.until(lambda host: len(host.instances) == 1)
+        assert bench.host().instances[0].own
+        assert bench.host().waiting == {}
+
+
+async def test_cancel_by_the_last_one_waiting_really_stops_the_host() -> None:
+    async with SimHost(sim_config(time_scale=SLOW_LOAD)) as sim, fleet_over(sim) as bench:
+        async with bench.fleet.lease(H, a_wish()) as lease:
+            await anext(lease)
+            await sim.journal.wait_for(journal.LoadStarted)
+            assert await bench.fleet.cancel_load(H, ONE)
+            with pytest.raises(LoadCancelled):
+                async for _ in lease:
+                    pass
+        await sim.journal.wait_for(journal.LoadCancelled)
+        await bench.until(lambda host: host.load is None)
+        assert sim.resident == ()
+        instance, _ = await bench.use()
+        assert instance.identifier == ONE
+
+
+async def test_cancel_is_refused_while_somebody_else_waits() -> None:
+    async with SimHost(sim_config(time_scale=SLOW_LOAD)) as sim, fleet_over(sim) as bench:
+        async with asyncio.TaskGroup() as tasks:
+            users = [tasks.create_task(bench.use(user=f"u{n}")) for n in range(2)]
+            await sim.journal.wait_for(journal.LoadStarted)
+            assert not await bench.fleet.cancel_load(H, ONE)
+        assert all(user.result()[0].identifier == ONE for user in users)
+
+
+async def test_a_failed_load_is_told_with_the_hosts_own_reason_and_tried_once() -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        sim.faults.fail_next_load("Engine exited with code 18446744072635812000")
+        with pytest.raises(LoadFailed, match="code 18446744072635812000"):
+            await bench.use()
+        assert len(sim.journal.of(journal.LoadStarted)) == 1
+        assert isinstance(bench.news[-1], LoadProblem)
+        assert (await bench.use())[0].identifier == ONE
+
+
+async def test_settings_of_the_wish_are_really_applied() -> None:
+    settings = LoadSettings(
+        context_length=16384,
+        gpu=0.5,
+        flash_attention=True,
+        rope_frequency_base=500000.0,
+        rope_frequency_scale=0.5,
+        num_experts=4,
+        kv_cache_quant="q8_0",
+    )
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        instance, _ = await bench.use(load=settings, idle_ttl_s=90.0)
+        started = sim.journal.of(journal.LoadStarted)[0]
+        quant = {"checked": True, "value": "q8_0"}
+        assert instance.context_length == 16384
+        assert started.ttl_s == 180
+        applied = {k: v for k, v in started.config.items() if k != "load.gpuSplitConfig"}
+        assert applied == {
+            "llm.load.contextLength": 16384,
+            "llm.load.llama.acceleration.offloadRatio": 0.5,
+            "llm.load.llama.flashAttention": True,
+            "llm.load.llama.ropeFrequencyBase": {"checked": True, "value": 500000.0},
+            "llm.load.llama.ropeFrequencyScale": {"checked": True, "value": 0.5},
+            "llm.load.numExperts": 4,
+            "llm.load.llama.kCacheQuantizationType": quant,
+            "llm.load.llama.vCacheQuantizationType": quant,
+        }
+
+
+async def test_settings_that_make_no_sense_fail_the_load_in_words() -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        with pytest.raises(LoadFailed, match="load settings"):
+            await bench.use(load=LoadSettings(kv_cache_quant="q9"))
+        assert not sim.journal.of(journal.LoadStarted)
+
+
+async def test_a_model_kept_loaded_gets_no_ttl() -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        await bench.use(idle_ttl_s=None)
+        assert sim.journal.of(journal.LoadStarted)[0].ttl_s is None
+
+
+async def test_an_embedding_model_is_loaded_and_unloaded_in_its_own_namespace() -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        instance, _ = await bench.use(EMBED, load=LoadSettings(flash_attention=True))
+        assert instance.kind == "embedding"
+        (left,) = await bench.fleet.unload(H, EMBED)
+        assert left.identifier == EMBED
+        assert sim.resident == ()
+
+
+async def test_a_model_the_host_does_not_have_is_refused() -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        with pytest.raises(ModelNotOnHost):
+            await bench.use(ModelKey("lab/none"))
+
+
+async def test_two_cold_models_on_a_one_slot_host_are_both_served() -> None:
+    config = sim_config(memory_bytes=6 * GB)
+    async with SimHost(config) as sim, fleet_over(sim) as bench, asyncio.TaskGroup() as tasks:
+        users = [tasks.create_task(bench.use(key, user=key)) for key in (ONE, TWO)]
+        async with asyncio.timeout(5):
+            assert [(await user)[0].identifier for user in users] == [ONE, TWO]
+        assert len(sim.journal.of(journal.LoadStarted)) == 2
+
+
+async def test_a_second_model_waits_for_the_first_to_finish() -> None:
+    config = sim_config(memory_bytes=6 * GB)
+    async with SimHost(config) as sim, fleet_over(sim) as bench, asyncio.TaskGroup() as tasks:
+        async with bench.fleet.lease(H, a_wish(user="ada")) as lease:
+            async for _ in lease:
+                pass
+            second = tasks.create_task(bench.use(TWO, user="bob"))
+            await sim.journal.wait_for(journal.LoadFailed)
+            await bench.until(lambda host: host.load is None)
+            assert not sim.journal.of(journal.Unloaded)
+        instance, steps = await second
+        assert instance.identifier == TWO
+        assert any(isinstance(step, Evicting) for step in steps)
+
+
+async def test_the_hosts_own_refusal_is_the_reason_given() -> None:
+    async with SimHost(sim_config(memory_bytes=5 * GB)) as sim:
+        await sim.preload(ONE)
+        async with fleet_over(sim) as bench:
+            with pytest.raises(DoesNotFit, match="insufficient system resources"):
+                await bench.use(TWO)
+            assert len(sim.journal.of(journal.LoadFailed)) == 1
+            assert [i.identifier for i in sim.resident] == [ONE]
+
+
+async def test_the_configured_budget_evicts_before_the_load() -> None:
+    async with SimHost(sim_config()) as sim:
+        configs = [HostConfig(H, sim.address, memory_bytes=7 * GB)]
+        async with fleet_over(configs=configs) as bench:
+            await bench.use(ONE)
+            _, steps = await bench.use(TWO)
+            assert steps[0] == Evicting(H, TWO, (ONE,))
+            assert [i.identifier for i in sim.resident] == [TWO]
+            assert not sim.journal.of(journal.LoadFailed)
+
+
+async def test_an_own_instance_another_program_is_using_is_not_evicted() -> None:
+    async with SimHost(sim_config(tokens_per_s=1.0)) as sim:
+        configs = [HostConfig(H, sim.address, max_loaded=1)]
+        async with fleet_over(configs=configs) as bench:
+            await bench.use(ONE)
+            async with _somebody_else_talks_to(sim):
+                with pytest.raises(DoesNotFit):
+                    await bench.use(TWO)
+            assert [i.identifier for i in sim.resident] == [ONE]
+
+
+async def test_a_longer_transcript_gets_a_larger_instance() -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        small, _ = await bench.use()
+        large, _ = await bench.use(min_context=9000)
+        assert (small.context_length, large.context_length) == (4096, 16384)
+        assert [i.identifier for i in sim.resident] == [ONE]
+
+
+async def test_a_foreign_instance_too_small_stays_and_a_second_is_loaded() -> None:
+    async with SimHost(sim_config()) as sim:
+        await sim.preload(ONE, context_length=2048)
+        async with fleet_over(sim) as bench:
+            instance, _ = await bench.use(min_context=9000)
+            assert instance.identifier == f"{ONE}:2"
+            assert len(sim.resident) == 2
+
+
+async def test_an_instance_loaded_by_others_since_the_last_probe_is_used_not_doubled() -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        await sim.preload(ONE)
+        instance, _ = await bench.use()
+        assert not instance.own
+        assert len(sim.resident) == 1
+
+
+async def test_slots_come_from_the_host() -> None:
+    async with (
+        SimHost(sim_config(generation="0.3")) as sim,
+        fleet_over(sim) as bench,
+        bench.fleet.lease(H, a_wish(user="ada")) as first,
+    ):
+        async for _ in first:
+            pass
+        async with bench.fleet.lease(H, a_wish(user="bob")) as second:
+            assert await anext(second) == Queued(H, ONE, 1)
+        with pytest.raises(QueueFull):
+            await bench.use(user="eve", max_wait_s=0.01)
+
+
+# --- losing the host --------------------------------------------------------------------------
+
+
+async def test_a_host_killed_while_loading_is_told_and_found_again() -> None:
+    async with SimHost(sim_config(time_scale=SLOW_LOAD)) as sim, fleet_over(sim) as bench:
+        async with bench.fleet.lease(H, a_wish()) as lease:
+            await anext(lease)
+            await sim.journal.wait_for(journal.LoadStarted)
+            await sim.stop()
+            with pytest.raises(HostUnreachable):
+                async for _ in lease:
+                    pass
+        assert bench.host().state is HostState.DOWN
+        await sim.start()
+        await bench.fleet.probe(H)
+        assert bench.host().state is HostState.UP
+        assert bench.host().load is None
+
+
+async def test_a_connection_cut_in_the_middle_of_a_load_is_told_and_rebuilt() -> None:
+    async with SimHost(sim_config(time_scale=SLOW_LOAD)) as sim, fleet_over(sim) as bench:
+        sim.faults.drop_mid_load(0.2)
+        with pytest.raises(HostUnreachable):
+            await bench.use()
+        await bench.until_up()
+        assert (await bench.use(TWO))[0].identifier == TWO
+
+
+async def test_leaving_the_fleet_in_the_middle_of_a_load_stops_it_at_the_host() -> None:
+    async with SimHost(sim_config(time_scale=SLOW_LOAD)) as sim:
+        async with fleet_over(sim) as bench, bench.fleet.lease(H, a_wish()) as lease:
+            await anext(lease)
+            await sim.journal.wait_for(journal.LoadStarted)
+        await sim.journal.wait_for(journal.LoadCancelled)
+        assert sim.resident == ()
+
+
+# --- REST only --------------------------------------------------------------------------------
+
+
+async def test_closed_sockets_load_and_unload_by_rest() -> None:
+    async with SimHost(sim_config(sockets=False)) as sim, fleet_over(sim) as bench:
+        instance, steps = await bench.use(load=LoadSettings(context_length=8192))
+        assert (instance.own, instance.context_length) == (True, 8192)
+        assert all(isinstance(step, Loading) for step in steps)
+        assert sim.journal.of(journal.LoadStarted)[0].via == "rest"
+        assert len(await bench.fleet.unload(H, ONE)) == 1
+        assert sim.resident == ()
+
+
+async def test_a_rest_load_cancelled_is_unloaded_the_moment_it_is_there() -> None:
+    config = sim_config(sockets=False, time_scale=0.05)
+    async with SimHost(config) as sim, fleet_over(sim) as bench:
+        async with bench.fleet.lease(H, a_wish()) as lease:
+            await anext(lease)
+            await sim.journal.wait_for(journal.LoadStarted)
+            assert await bench.fleet.cancel_load(H, ONE)
+        await sim.journal.wait_for(journal.Unloaded)
+        await bench.until(lambda host: host.load is None)
+        assert sim.resident == ()
+
+
+async def test_a_rest_refusal_is_the_reason_given() -> None:
+    config = sim_config(sockets=False, memory_bytes=2 * GB)
+    async with SimHost(config) as sim, fleet_over(sim) as bench:
+        with pytest.raises(DoesNotFit, match="insufficient system resources"):
+            await bench.use()
+
+
+async def test_an_old_host_with_closed_sockets_serves_what_is_loaded_and_says_the_rest() -> None:
+    config = sim_config(sockets=False, generation="0.3")
+    async with SimHost(config) as sim:
+        await sim.preload(ONE)
+        async with fleet_over(sim) as bench:
+            assert (await bench.use())[0].identifier == ONE
+            with pytest.raises(LoadFailed, match="no interface for loading"):
+                await bench.use(TWO)
+
+
+@asynccontextmanager
+async def _somebody_else_talks_to(sim: SimHost) -> AsyncGenerator[None]:
+    """Another program on the LAN has a long answer streamed."""
+    body = {
+        "model": ONE,
+        "stream": True,
+        "messages": [{"role": "user", "content": "[[tokens 100000]]"}],
+    }
+    async with (
+        httpx.AsyncClient(trust_env=False, verify=False) as http,
+        http.stream("POST", f"http://{sim.address}/v1/chat/completions", json=body),
+    ):
+        yield

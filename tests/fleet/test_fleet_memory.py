@@ -1,0 +1,170 @@
+"""Own and foreign, across restarts; eviction by rest; unloading and pinning by hand."""
+
+import asyncio
+
+import pytest
+from fleet_bench import ONE, TWO, H, Kept, a_wish, fleet_over, sim_config
+
+from bot.domain.errors import NotPermitted, UnknownName
+from bot.domain.events import ModelUnloaded
+from bot.domain.hosts import FleetMemory, HostState, Speed
+from bot.domain.ids import InstanceId
+from bot.sim import journal
+from bot.sim.host import SimHost
+
+
+async def test_an_own_instance_is_known_again_after_a_restart_and_evicted_when_rested() -> None:
+    kept = Kept()
+    async with SimHost(sim_config(time_scale=0)) as sim:
+        async with fleet_over(sim, kept=kept) as bench:
+            await bench.use(idle_ttl_s=0.0)
+        assert [own.model_key for own in kept.own.values()] == [ONE]
+        memory = FleetMemory(own=tuple(kept.own.values()))
+        async with fleet_over(sim, kept=kept, memory=memory) as bench:
+            assert bench.host().instances[0].own
+            await bench.fleet.evict_idle()
+            assert sim.resident == ()
+            await bench.until(lambda _: not kept.own)
+
+
+async def test_without_that_memory_it_would_be_foreign_and_stay() -> None:
+    async with SimHost(sim_config(time_scale=0)) as sim:
+        async with fleet_over(sim) as bench:
+            await bench.use(idle_ttl_s=0.0)
+        async with fleet_over(sim) as bench:
+            assert not bench.host().instances[0].own
+            await bench.fleet.evict_idle()
+            assert len(sim.resident) == 1
+
+
+async def test_an_own_instance_replaced_by_somebody_elses_of_that_name_is_foreign() -> None:
+    kept = Kept()
+    async with SimHost(sim_config(time_scale=0)) as sim:
+        async with fleet_over(sim, kept=kept) as bench:
+            await bench.use(idle_ttl_s=0.0)
+        sim.unload(ONE)
+        await sim.preload(ONE)
+        memory = FleetMemory(own=tuple(kept.own.values()))
+        async with fleet_over(sim, kept=kept, memory=memory) as bench:
+            assert not bench.host().instances[0].own
+            await bench.fleet.evict_idle()
+            assert len(sim.resident) == 1
+            await bench.until(lambda _: not kept.own)
+
+
+async def test_an_instance_swapped_between_two_probes_is_not_unloaded_for_the_old_one() -> None:
+    async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
+        await bench.use(idle_ttl_s=0.0)
+        sim.unload(ONE)
+        await sim.preload(ONE)
+        await bench.fleet.evict_idle()
+        assert [i.identifier for i in sim.resident] == [ONE]
+        assert not bench.host().instances[0].own
+
+
+async def test_own_instances_are_recorded_before_the_grant() -> None:
+    async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
+        async with bench.fleet.lease(H, a_wish()) as lease:
+            async for _ in lease:
+                pass
+            assert list(bench.kept.own) == [lease.instance.reference]
+        assert [record.model_key for record in bench.kept.loads] == [ONE]
+
+
+async def test_a_foreign_instance_is_used_and_never_unloaded() -> None:
+    async with SimHost(sim_config(time_scale=0)) as sim:
+        await sim.preload(ONE)
+        async with fleet_over(sim) as bench:
+            instance, steps = await bench.use(idle_ttl_s=0.0)
+            assert (instance.own, steps) == (False, [])
+            await bench.fleet.evict_idle()
+            with pytest.raises(NotPermitted):
+                await bench.fleet.unload(H, ONE)
+            assert len(sim.resident) == 1
+            (left,) = await bench.fleet.unload(H, ONE, even_foreign=True)
+            assert left.identifier == ONE
+            assert sim.resident == ()
+
+
+async def test_a_busy_instance_is_not_unloaded_by_hand() -> None:
+    async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
+        async with bench.fleet.lease(H, a_wish()) as lease:
+            async for _ in lease:
+                pass
+            with pytest.raises(NotPermitted):
+                await bench.fleet.unload(H, ONE)
+        await bench.fleet.unload(H, ONE)
+        with pytest.raises(UnknownName):
+            await bench.fleet.unload(H, ONE)
+
+
+async def test_a_request_during_a_ttl_unload_is_served() -> None:
+    async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
+        await bench.use(idle_ttl_s=0.0)
+        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+            sweep = tasks.create_task(bench.fleet.evict_idle())
+            await bench.until(lambda host: not host.instances)
+            users = [tasks.create_task(bench.use(user=f"u{n}")) for n in range(10)]
+        assert sweep.done()
+        assert {user.result()[0].identifier for user in users} == {ONE}
+        assert len(sim.journal.of(journal.LoadStarted)) == 2
+
+
+async def test_the_hosts_own_ttl_unload_is_noticed_and_the_model_loaded_again() -> None:
+    async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
+        await bench.use(idle_ttl_s=60.0)
+        sim.skip_time(121)
+        await sim.journal.wait_for(journal.Unloaded)
+        await bench.fleet.probe(H)
+        assert bench.host().instances == ()
+        assert isinstance(bench.news[-1], ModelUnloaded)
+        assert (await bench.use())[0].own
+
+
+async def test_pinned_instances_stay_until_unpinned() -> None:
+    async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
+        await bench.use(idle_ttl_s=0.0)
+        bench.fleet.pin(H, ONE)
+        await bench.fleet.evict_idle()
+        assert bench.host().instances[0].pinned
+        await bench.until(lambda _: any(own.pinned for own in bench.kept.own.values()))
+        bench.fleet.unpin(H, ONE)
+        await bench.fleet.evict_idle()
+        assert sim.resident == ()
+
+
+async def test_a_draining_host_is_shown_so_and_comes_back() -> None:
+    async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
+        bench.fleet.drain(H)
+        assert bench.host().state is HostState.DRAINING
+        bench.fleet.resume(H)
+        assert bench.host().state is HostState.UP
+
+
+async def test_leaving_the_fleet_leaves_the_models_and_others_alone() -> None:
+    async with SimHost(sim_config(time_scale=0)) as sim:
+        await sim.preload(TWO)
+        async with fleet_over(sim) as bench:
+            await bench.use()
+        assert {i.identifier for i in sim.resident} == {ONE, TWO}
+
+
+async def test_remembered_speeds_predict_the_next_load() -> None:
+    memory = FleetMemory(speeds={(H, ONE): Speed(load_s=7.0)}, rates={H: 1e9})
+    async with SimHost(sim_config(time_scale=0.05)) as sim, fleet_over(sim, memory=memory) as bench:
+        assert bench.host().load_bytes_per_s == 1e9
+        async with bench.fleet.lease(H, a_wish()) as lease:
+            await anext(lease)
+            load = bench.host().load
+            assert load is not None
+            assert load.expected_s == 7.0
+
+
+async def test_unloading_by_identifier_takes_that_copy_alone() -> None:
+    async with SimHost(sim_config(time_scale=0)) as sim:
+        await sim.preload(ONE)
+        await sim.preload(ONE)
+        async with fleet_over(sim) as bench:
+            (left,) = await bench.fleet.unload(H, f"{ONE}:2", even_foreign=True)
+            assert left.identifier == InstanceId(f"{ONE}:2")
+            assert [i.identifier for i in sim.resident] == [ONE]

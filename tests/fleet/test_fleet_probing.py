@@ -1,0 +1,264 @@
+"""Probing over real sockets: the same true picture on every generation, going and coming."""
+
+import asyncio
+
+import pytest
+from fleet_bench import EMBED, ONE, TWO, H, a_wish, fleet_over, sim_config
+
+from bot.domain.errors import HostUnreachable, UnknownName
+from bot.domain.events import HostFound, HostLost
+from bot.domain.hosts import HostConfig, HostState, Interface, SpeedRecord
+from bot.domain.ids import HostName
+from bot.fleet.fleet import FleetRules
+from bot.sim import journal
+from bot.sim.host import SimHost
+
+TOKEN = "sk-lm-abcd1234:abcdefghij0123456789"
+BRIEF = FleetRules(probe_timeout_s=0.3)
+
+
+@pytest.mark.parametrize("jit", [True, False])
+@pytest.mark.parametrize(
+    ("generation", "sockets", "interface"),
+    [
+        ("0.4", True, Interface.SDK),
+        ("0.3", True, Interface.SDK),
+        ("0.4", False, Interface.REST_V1),
+        ("0.3", False, Interface.REST_V0),
+    ],
+)
+async def test_every_host_shows_the_same_true_picture(
+    generation: str, sockets: bool, jit: bool, interface: Interface
+) -> None:
+    config = sim_config(generation=generation, sockets=sockets, jit=jit)
+    async with SimHost(config) as sim:
+        await sim.preload(TWO, context_length=8192)
+        async with fleet_over(sim) as bench:
+            host = bench.host()
+            assert host.state is HostState.UP
+            assert host.interface is interface
+            assert set(host.models) == {ONE, TWO, EMBED}
+            assert host.models[EMBED].kind == "embedding"
+            (instance,) = host.instances
+            assert (instance.identifier, instance.model_key) == (TWO, TWO)
+            assert instance.context_length == 8192
+            assert not instance.own
+            assert host.lists_only_loaded is not jit
+            assert host.version.startswith(generation)
+            assert (instance.parallel == 1) == (generation == "0.3")
+
+
+async def test_the_listing_mode_is_unknown_when_everything_is_loaded() -> None:
+    async with SimHost(sim_config()) as sim:
+        for key in (ONE, TWO, EMBED):
+            await sim.preload(key)
+        async with fleet_over(sim) as bench:
+            assert bench.host().lists_only_loaded is None
+
+
+async def test_a_protected_host_is_entered_with_its_token() -> None:
+    async with SimHost(sim_config(token=TOKEN)) as sim:
+        configs = [HostConfig(H, sim.address, token=TOKEN)]
+        async with fleet_over(configs=configs) as bench:
+            assert bench.host().interface is Interface.SDK
+            async with bench.fleet.lease(H, a_wish()) as lease:
+                async for _ in lease:
+                    pass
+                assert lease.endpoint.token == TOKEN
+                assert TOKEN not in repr(lease.endpoint)
+
+
+@pytest.mark.parametrize("token", [None, "sk-lm-abcd1234:wrong", "nonsense"])
+async def test_a_protected_host_without_its_token_says_so(token: str | None) -> None:
+    async with SimHost(sim_config(token=TOKEN)) as sim:
+        configs = [HostConfig(H, sim.address, token=token)]
+        async with fleet_over(configs=configs) as bench:
+            assert bench.host().state is HostState.DOWN
+            assert bench.host().needs_token
+            assert "token" in bench.host().reason
+
+
+async def test_a_host_that_is_not_there_is_down_and_said_once() -> None:
+    async with SimHost(sim_config()) as sim:
+        await sim.stop()
+        async with fleet_over(sim) as bench:
+            assert bench.host().state is HostState.DOWN
+            assert "refuses connections" in bench.host().reason
+            await bench.fleet.probe(H)
+            assert [type(event) for event in bench.news] == [HostLost]
+            with pytest.raises(HostUnreachable):
+                await bench.use()
+
+
+@pytest.mark.parametrize("fault", ["garbage", "status_500", "status_503", "refuse"])
+async def test_a_host_that_answers_nonsense_is_down_until_it_is_well(fault: str) -> None:
+    async with SimHost(sim_config()) as sim:
+        getattr(sim.faults, fault)()
+        async with fleet_over(sim) as bench:
+            assert bench.host().state is HostState.DOWN
+            sim.faults.clear()
+            await bench.fleet.probe(H)
+            assert bench.host().state is HostState.UP
+
+
+@pytest.mark.slow
+async def test_a_host_that_never_answers_is_down_within_the_deadline() -> None:
+    async with SimHost(sim_config()) as sim:
+        sim.faults.hang()
+        async with fleet_over(sim, rules=BRIEF) as bench:
+            assert bench.host().state is HostState.DOWN
+            assert "did not answer within 0.3 s" in bench.host().reason
+            sim.faults.clear()
+            await bench.fleet.probe(H)
+            assert bench.host().state is HostState.UP
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/llm"])
+async def test_garbage_on_one_path_alone_is_enough_to_be_down_or_poorer(path: str) -> None:
+    async with SimHost(sim_config()) as sim:
+        sim.faults.garbage(path=path)
+        async with fleet_over(sim) as bench:
+            host = bench.host()
+            is_poorer = host.state is HostState.UP and host.interface is Interface.REST_V1
+            assert is_poorer or host.state is HostState.DOWN
+
+
+async def test_a_host_that_restarts_is_found_again_with_a_new_connection() -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        await bench.use()
+        await sim.stop()
+        await bench.fleet.probe(H)
+        assert bench.host().state is HostState.DOWN
+        await bench.fleet.probe(H)
+        await sim.start()
+        await bench.fleet.probe(H)
+        assert bench.host().instances == ()
+        assert (await bench.use())[0].own
+        kinds = [type(e) for e in bench.news if isinstance(e, HostLost | HostFound)]
+        assert kinds == [HostFound, HostLost, HostFound]
+
+
+async def test_a_stale_connection_is_rebuilt_within_one_probe_unseen() -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        sim.kill()
+        await bench.fleet.probe(H)
+        assert bench.host().state is HostState.UP
+        assert [type(event) for event in bench.news] == [HostFound]
+
+
+async def test_a_load_over_a_stale_connection_is_served_all_the_same() -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        sim.kill()
+        assert (await bench.use())[0].identifier == ONE
+
+
+async def test_a_lost_host_comes_back_by_itself() -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        await sim.stop()
+        await bench.fleet.probe(H)
+        await sim.start()
+        await bench.until_up()
+
+
+async def test_the_others_are_probed_though_one_hangs() -> None:
+    async with SimHost(sim_config()) as hung, SimHost(sim_config()) as well:
+        hung.faults.hang()
+        async with fleet_over(hung, well, rules=BRIEF) as bench:
+            assert bench.host(HostName("studio-2")).state is HostState.UP
+            assert (await bench.use(name=HostName("studio-2")))[0].identifier == ONE
+            hung.faults.clear()
+
+
+async def test_a_failed_request_takes_the_host_out_at_once_and_it_is_probed_back_in() -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        bench.fleet.report_failure(H, "HTTP 500")
+        assert bench.host().state is HostState.DOWN
+        with pytest.raises(HostUnreachable):
+            await bench.use()
+        await bench.until_up()
+
+
+async def test_a_host_that_answers_probes_and_fails_requests_stays_out() -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        for _ in range(3):
+            bench.fleet.report_failure(H, "HTTP 503")
+            await bench.fleet.probe(H)
+        assert bench.host().state is HostState.DOWN
+        assert bench.host().failures == 3
+
+
+async def test_an_answered_request_forgives_earlier_failures() -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        for _ in range(5):
+            bench.fleet.report_failure(H, "HTTP 503")
+            await bench.fleet.probe(H)
+            bench.fleet.record_speed(SpeedRecord(H, ONE, 100, 50, 0.5, 2.0))
+        assert bench.host().state is HostState.UP
+        assert bench.host().speeds[ONE].turn_s == pytest.approx(2.5)
+        await bench.fleet.probe(H)
+        assert len(bench.kept.speeds) == 5
+
+
+@pytest.mark.slow
+async def test_a_host_too_busy_to_answer_a_probe_keeps_its_work() -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim, rules=BRIEF) as bench:
+        async with bench.fleet.lease(H, a_wish()) as lease:
+            async for _ in lease:
+                pass
+            sim.faults.hang()
+            await bench.fleet.probe(H)
+            assert bench.host().state is HostState.UP
+            assert "did not answer" in bench.host().reason
+        await bench.fleet.probe(H)
+        assert bench.host().state is HostState.DOWN
+        sim.faults.clear()
+
+
+async def test_sockets_that_open_later_are_used_later() -> None:
+    async with SimHost(sim_config()) as sim:
+        sim.faults.status_503(path="/llm")
+        async with fleet_over(sim) as bench:
+            assert bench.host().interface is Interface.REST_V1
+            sim.faults.clear()
+            await bench.fleet.probe(H)
+            assert bench.host().interface is Interface.SDK
+
+
+async def test_probing_everything_leaves_a_host_in_its_pause_alone() -> None:
+    async with SimHost(sim_config()) as sim:
+        await sim.stop()
+        async with fleet_over(sim) as bench:
+            await bench.fleet.probe(H)
+            async with asyncio.timeout(5):
+                await bench.fleet.probe_all()
+            assert bench.host().state is HostState.DOWN
+
+
+async def test_probes_run_side_by_side_with_a_load() -> None:
+    async with (
+        SimHost(sim_config(time_scale=0.05)) as sim,
+        fleet_over(sim) as bench,
+        bench.fleet.lease(H, a_wish()) as lease,
+    ):
+        await anext(lease)
+        await sim.journal.wait_for(journal.LoadStarted)
+        await bench.fleet.probe_all()
+        async for _ in lease:
+            pass
+        assert lease.instance.leases == 1
+
+
+async def test_an_unknown_host_is_named_with_the_nearest() -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        with pytest.raises(UnknownName, match="studio"):
+            await bench.use(name=HostName("studioo"))
+
+
+async def test_a_disk_of_a_thousand_models_is_read() -> None:
+    models = tuple(
+        type(sim_config().models[0])(f"lab/model-{n}-with-quite-a-long-name", 10**9)
+        for n in range(1000)
+    )
+    async with SimHost(sim_config(models=models)) as sim, fleet_over(sim) as bench:
+        assert len(bench.host().models) == 1000
+        assert bench.host().interface is Interface.SDK
