@@ -14,6 +14,7 @@ from rich.console import Console
 
 from bot.app import Lantern, lantern, plan_from
 from bot.domain.errors import BotError, ConfigError
+from bot.domain.ids import PersonaName
 from bot.lock import AlreadyRunning, instance_lock
 from bot.logs import configure_logging
 from bot.personas import PersonaShelf
@@ -132,7 +133,8 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
             for host in snapshot.hosts.values():
                 lines.extend(host_findings(host))
             shelf = built.shelf
-            lines.extend(persona_findings(snapshot, shelf.all(), shelf.problems()))
+            default = PersonaName(loaded.settings.discord.default_persona)
+            lines.extend(persona_findings(snapshot, shelf.all(), shelf.problems(), default))
         return lines
 
     lines = run_async(look())

@@ -6,7 +6,7 @@ from typing import Literal
 
 from bot.chat.words import bytes_text
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, Interface
-from bot.domain.ids import AUTO, ModelKey
+from bot.domain.ids import AUTO, ModelKey, PersonaName
 from bot.domain.personas import Persona
 
 Mark = Literal["ok", "advice", "fault"]
@@ -74,10 +74,17 @@ def _advice(host: HostSnapshot) -> list[str]:
 
 
 def persona_findings(
-    snapshot: FleetSnapshot, personas: Sequence[Persona], problems: Sequence[str]
+    snapshot: FleetSnapshot,
+    personas: Sequence[Persona],
+    problems: Sequence[str],
+    default_persona: PersonaName,
 ) -> tuple[Line, ...]:
-    """Personas whose file is broken, or whose models no host has."""
+    """Personas whose file is broken, whose models no host has, or that nobody wrote."""
     lines = [Line("fault", "persona file", problem) for problem in problems]
+    for persona in personas:
+        if persona.name == default_persona != "default" and persona.source == "built in":
+            text = "discord.default_persona names it, but no file defines it; a plain one stands in"
+            lines.append(Line("fault", f"persona {persona.name}", text))
     known = {
         *(key for host in snapshot.hosts.values() for key in host.models),
         *(i.model_key for host in snapshot.hosts.values() for i in host.instances),

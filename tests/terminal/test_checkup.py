@@ -1,0 +1,80 @@
+"""What the check-up says of hosts and personas."""
+
+from dataclasses import replace
+
+import pytest
+
+from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, Interface, Model
+from bot.domain.ids import HostName, ModelKey, PersonaName
+from bot.domain.personas import Persona
+from bot.terminal.checkup import host_findings, persona_findings
+
+QWEN = ModelKey("qwen/qwen3-8b")
+DEFAULT = PersonaName("default")
+UP = HostSnapshot(
+    HostName("studio"),
+    "10.0.0.2:1234",
+    state=HostState.UP,
+    interface=Interface.SDK,
+    version="0.4.1",
+    models={QWEN: Model(QWEN, size_bytes=5 * 10**9)},
+    memory_bytes=10**10,
+    needs_token=True,
+    lists_only_loaded=True,
+)
+FLEET = FleetSnapshot({UP.name: UP}, 0.0)
+
+
+def test_a_good_host_has_one_line() -> None:
+    (line,) = host_findings(UP)
+    assert line.mark == "ok"
+    for part in ("0.4.1", "1 models on disk", "nothing", "JIT off", "needed and accepted"):
+        assert part in line.text
+
+
+@pytest.mark.parametrize(
+    ("host", "advice"),
+    [
+        (replace(UP, interface=Interface.OPENAI), "only /v1 answers"),
+        (replace(UP, interface=Interface.REST_V1), "SDK socket is closed"),
+        (replace(UP, lists_only_loaded=False), "just-in-time loading is on"),
+        (replace(UP, needs_token=False), "anyone on the LAN"),
+        (replace(UP, memory_bytes=None), "no memory_gb set (largest model: 5.0 GB)"),
+    ],
+)
+def test_each_setting_to_change_is_advised(host: HostSnapshot, advice: str) -> None:
+    lines = host_findings(host)
+    assert any(line.mark == "advice" and advice in line.text for line in lines)
+
+
+def test_a_dead_host_says_where_to_look() -> None:
+    host = HostSnapshot(HostName("x"), "x:1", state=HostState.DOWN, reason="refused")
+    (line,) = host_findings(host)
+    assert line.mark == "fault"
+    assert "refused" in line.text
+    assert "Serve on Local Network" in line.text
+
+
+@pytest.mark.parametrize(
+    ("persona", "mark", "part"),
+    [
+        (Persona(DEFAULT), "ok", "soonest"),
+        (Persona(DEFAULT, model=QWEN), "ok", "uses qwen/qwen3-8b"),
+        (Persona(DEFAULT, model=ModelKey("x")), "fault", "no host has x"),
+        (Persona(DEFAULT, model=ModelKey("x"), alternatives=(QWEN,)), "advice", "no host has x"),
+    ],
+)
+def test_a_persona_says_whether_a_host_can_serve_it(persona: Persona, mark: str, part: str) -> None:
+    (line,) = persona_findings(FLEET, [persona], [], DEFAULT)
+    assert line.mark == mark
+    assert part in line.text
+
+
+def test_broken_files_are_faults() -> None:
+    assert persona_findings(FLEET, [], ["sage.yaml:3: odd"], DEFAULT)[0].mark == "fault"
+
+
+def test_a_default_persona_that_nobody_wrote_is_a_fault() -> None:
+    name = PersonaName("sage")
+    lines = persona_findings(FLEET, [Persona(name)], [], name)
+    assert any("no file defines it" in line.text for line in lines)
