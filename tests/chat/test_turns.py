@@ -352,6 +352,8 @@ async def test_draining_refuses_new_turns_and_lets_running_ones_finish(tmp_path:
 
 async def test_a_drain_that_is_over_closes_running_turns_honestly(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
+        await home.hosts["studio"].preload(QWEN.key)
+        await home.lantern.fleet.probe(HostName("studio"))
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(home.ask("[[tokens 5000]]"))
             await home.hosts["studio"].journal.wait_for(PredictionStarted)
