@@ -192,6 +192,7 @@ class Session:
                 self._screen.line()
                 self._screen.dim(footer(receipt))
             case Stopped():
+                steps.close()
                 self._screen.line()
                 self._screen.line(stopped_text(event), "yellow")
             case Failed():
