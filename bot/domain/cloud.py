@@ -1,8 +1,77 @@
-"""What routing needs to know of a cloud provider at one moment."""
+"""Cloud nouns: providers, prices, what a call may cost and what it did cost, and cloud news.
 
-from dataclasses import dataclass
+All money is integers of micro-dollars. A unit price is micro-dollars per million tokens, so that
+$0.60 per million tokens is 600,000 and no price needs a fraction.
+"""
 
-from bot.domain.ids import ModelKey, ProviderName
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bot.domain.chat import DialectName, Usage, Wire
+from bot.domain.errors import FailureKind
+from bot.domain.ids import ModelKey, PlaceId, ProviderName, TurnId
+
+# --- prices --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PriceStep:
+    """Unit prices of prompts above a size."""
+
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    """Of prompt tokens the provider read from its own cache."""
+    above_tokens: int = 0
+    """For prompts of more tokens than this; the whole prompt is then charged so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one model costs at one provider at one time."""
+
+    steps: tuple[PriceStep, ...] = (PriceStep(),)
+    """By rising ``above_tokens``; the first begins at 0."""
+    source: str = "config"
+    """Where it is from, for people: ``config``, ``genai-prices 0.2.3``."""
+    as_of: str = ""
+    """The day it was looked up for, ``2026-11-20``; empty where it has no date."""
+    is_known: bool = True
+    """False: nobody knows it, and the dearest known one stands in."""
+
+
+# --- providers -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderConfig:
+    """One cloud provider, as plain values from the settings."""
+
+    name: ProviderName
+    base_url: str
+    model: ModelKey
+    wire: Wire = "openai"
+    dialect: DialectName = "generic"
+    api_key: str | None = field(default=None, repr=False)
+    timeout_s: float = 30.0
+    """Longest wait for an answer to begin."""
+    idle_s: float = 30.0
+    """Longest silence in the middle of an answer."""
+    whole_s: float = 300.0
+    """Longest an answer may take in all."""
+    max_wait_s: float = 10.0
+    """Longest a request waits here for its turn before the next candidate is tried."""
+    retries: int = 1
+    """Further attempts for one question; never more than one is made, 0 makes none."""
+    rate_count: int = 60
+    rate_period_s: float = 60.0
+    max_concurrent: int = 5
+    quality: int = 5
+    thinking: Literal["auto", "off"] = "off"
+    price: Price | None = None
+    """Said in the settings; None looks it up."""
+    context_length: int | None = None
+    vision: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +90,176 @@ class ProviderSnapshot:
     """Worst case of this request; None when the price is unknown."""
     context_length: int | None = None
     vision: bool = False
+    likely_micro_usd: int | None = None
+    """What such a request usually costs, for people; None when the price is unknown."""
+
+
+# --- spending ------------------------------------------------------------------------------
+
+Basis = Literal["usage", "counted", "worst", "nothing"]
+"""What a cost rests on: the provider's count, our own of a broken answer, the whole reservation
+after a crash, or nothing, when no request reached the provider or it answered with an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """Money to be held for one call, at its worst."""
+
+    turn: TurnId
+    provider: ProviderName
+    model: ModelKey
+    worst_micro_usd: int
+    price: Price
+    user: str = ""
+    """Salted hash of the asker; empty for nobody's."""
+    server: PlaceId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DayTotals:
+    """One day's spending against its limit."""
+
+    day: str
+    """``2026-11-20``, in the budget's time zone."""
+    spent_micro_usd: int = 0
+    reserved_micro_usd: int = 0
+    cap_micro_usd: int | None = None
+    """None is no limit."""
+
+    @property
+    def left_micro_usd(self) -> int | None:
+        """What may still be reserved."""
+        if self.cap_micro_usd is None:
+            return None
+        return max(0, self.cap_micro_usd - self.spent_micro_usd - self.reserved_micro_usd)
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """Money is held for a call."""
+
+    number: int
+    """Names the ledger's row until it is settled."""
+    today: DayTotals
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """No money is held: a limit would be passed."""
+
+    reason: str
+    """Which limit, for people."""
+    today: DayTotals
+    is_news: bool = False
+    """Everybody's limit does not suffice for the first time today."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How a call ended, in money."""
+
+    number: int
+    basis: Basis
+    cost_micro_usd: int = 0
+    usage: Usage = field(default_factory=Usage)
+    step: PriceStep = field(default_factory=PriceStep)
+    """The unit prices charged."""
+    first_token_s: float | None = None
+    generation_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A cost stands in the ledger."""
+
+    today: DayTotals
+    is_alert_due: bool = False
+    """The day's spending has just passed the share the admins are warned at; said once a day."""
+
+
+@dataclass(frozen=True, slots=True)
+class FreeTurn:
+    """A turn that cost nothing: answered by a host of our own, or from the cache."""
+
+    turn: TurnId
+    source: Literal["local", "cache"]
+    where: str
+    """The host, or for a cached answer whoever gave it first."""
+    model: ModelKey
+    usage: Usage
+    user: str = ""
+    server: PlaceId | None = None
+    first_token_s: float | None = None
+    generation_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class UsageLine:
+    """Turns added up, for a report."""
+
+    name: str
+    """Of the server, user hash, model, place or day they were added up by; empty for all."""
+    cloud_calls: int = 0
+    local_turns: int = 0
+    cached_turns: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_micro_usd: int = 0
+    reserved_micro_usd: int = 0
+    """Held for calls still under way."""
+    assumed_micro_usd: int = 0
+    """Part of the cost that was counted or assumed by us, not told by the provider."""
+    unknown_price_calls: int = 0
+    free_prompt_tokens: int = 0
+    """Tokens answered at home or from the cache: what the cloud would have charged for."""
+    free_completion_tokens: int = 0
+    tokens_per_s: float | None = None
+
+
+# --- news ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderOut:
+    """A provider is out; said once until it answers again."""
+
+    name: ProviderName
+    kind: FailureKind
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderBack:
+    """A provider that was out answers again."""
+
+    name: ProviderName
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderTrouble:
+    """A provider does not take our requests, by our settings' fault or ours; said once."""
+
+    name: ProviderName
+    kind: FailureKind
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetAlert:
+    """A large share of the day's budget is spent; said once a day."""
+
+    day: str
+    spent_micro_usd: int
+    cap_micro_usd: int
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetSpent:
+    """The day's budget does not suffice for another call; said once a day."""
+
+    day: str
+    spent_micro_usd: int
+    cap_micro_usd: int
+
+
+CloudEvent = ProviderOut | ProviderBack | ProviderTrouble | BudgetAlert | BudgetSpent

@@ -30,6 +30,7 @@ class FailureKind(StrEnum):
     DOES_NOT_FIT = "does not fit"
     LOAD_FAILED = "load failed"
     BUSY = "busy"
+    BUDGET = "budget spent"
     CANCELLED = "cancelled"
 
 

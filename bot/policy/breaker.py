@@ -31,8 +31,8 @@ class BreakerRules:
 class Breaker:
     """One candidate's failures; as made, closed."""
 
-    failures: int = 0
-    """Counted failures in a row."""
+    failures: float = 0
+    """Counted failures in a row; some count half."""
     openings: int = 0
     """Openings in a row without a success between; each makes the next pause longer."""
     open_until: float | None = None
@@ -78,7 +78,12 @@ def on_abandoned(breaker: Breaker) -> Breaker:
 
 
 def on_failure(
-    breaker: Breaker, now: float, rules: BreakerRules = DEFAULT_RULES, *, jitter: float = 0.0
+    breaker: Breaker,
+    now: float,
+    rules: BreakerRules = DEFAULT_RULES,
+    *,
+    jitter: float = 0.0,
+    weight: float = 1.0,
 ) -> Breaker:
     """The record after a failure that counts.
 
@@ -87,8 +92,9 @@ def on_failure(
         now: Monotonic seconds.
         rules: When to open and for how long.
         jitter: Fraction added to the pause, such as -0.1 to 0.1: not all return at once.
+        weight: How much of a failure it is.
     """
-    failed = replace(breaker, failures=breaker.failures + 1, trial_until=None)
+    failed = replace(breaker, failures=breaker.failures + weight, trial_until=None)
     if state(breaker, now) is BreakerState.OPEN:
         return failed
     if breaker.open_until is None and failed.failures < rules.threshold:
