@@ -98,7 +98,7 @@ class Host:
     def snapshot(self) -> HostSnapshot:
         """Everything known of the host; made once per change."""
         if self._snapshot is None:
-            self._snapshot = self._desk.snapshot()
+            self._snapshot = self._desk.books.snapshot()
         return self._snapshot
 
     def lease(self, wish: Wish) -> Lease:
@@ -113,7 +113,7 @@ class Host:
 
     async def probe_when_due(self) -> None:
         """A probe, unless the pause after a failure is still going on."""
-        due = self._desk.next_probe_at(self._now())
+        due = self._desk.books.next_probe_at(self._now())
         if due is None or due <= self._now():
             await self.probe()
 
@@ -138,23 +138,23 @@ class Host:
 
     def cancel_load(self, key: ModelKey) -> bool:
         """Cancels the load unless somebody else waits for it; False when it may not be."""
-        if not self._desk.may_cancel(key):
+        if not self._desk.books.may_cancel(key):
             return False
         self._feed(signals.CancelPressed(self._now(), key))
         return True
 
     async def unload(self, name: str, even_foreign: bool) -> tuple[Instance, ...]:
         """Unloads by identifier or model key; returns what left."""
-        handles = self._desk.unloadable(name, even_foreign)
+        handles = self._desk.books.unloadable(name, even_foreign)
         before = {handle_of(i): i for i in self.snapshot().instances}
         self._feed(signals.UnloadAsked(self._now(), handles))
-        await self._until(lambda: not self._desk.is_unloading())
+        await self._until(lambda: not self._desk.books.is_unloading())
         left = {handle_of(i) for i in self.snapshot().instances}
         return tuple(before[h] for h in handles if h in before and h not in left)
 
     def pin(self, name: str, is_pinned: bool) -> None:
         """Pins or unpins by identifier or model key."""
-        self._feed(signals.Pinned(self._now(), self._desk.find(name), is_pinned))
+        self._feed(signals.Pinned(self._now(), self._desk.books.find(name), is_pinned))
 
     def drain(self, is_draining: bool) -> None:
         """Takes no new turns, or takes them again."""
@@ -163,7 +163,7 @@ class Host:
     async def evict_idle(self) -> None:
         """Unloads what rested long enough; returns when that is done."""
         self._feed(signals.Swept(self._now()))
-        await self._until(lambda: not self._desk.is_unloading())
+        await self._until(lambda: not self._desk.books.is_unloading())
 
     def enter(self, lease: Lease, event: signals.Asked) -> None:
         """A lease is entered: its asker waits from now on."""
@@ -296,7 +296,7 @@ class Host:
             _log.debug("stop not delivered", host=self._config.name, error=str(error))
 
     async def _pulse(self) -> None:
-        while self._desk.is_loading():
+        while self._desk.books.is_loading():
             await asyncio.sleep(PULSE_S)
             self._feed(signals.Ticked(self._now()))
 
@@ -342,7 +342,7 @@ class Host:
     async def _pause(self) -> None:
         """Until the next probe: asked for, or due after a failure."""
         try:
-            async with asyncio.timeout_at(self._desk.next_probe_at(self._now())):
+            async with asyncio.timeout_at(self._desk.books.next_probe_at(self._now())):
                 await self._kick.wait()
         except TimeoutError:
             return
@@ -361,7 +361,7 @@ class Host:
             self._feed(signals.Probed(self._now(), report))
 
     async def _probe_failed(self, reason: str, kind: FailureKind) -> None:
-        is_slow = kind is FailureKind.TIMEOUT and self._desk.is_at_work()
+        is_slow = kind is FailureKind.TIMEOUT and self._desk.books.is_at_work()
         if not is_slow:
             await self._drop(self._client)
         self._feed(signals.ProbeFailed(self._now(), reason, kind))
@@ -381,7 +381,7 @@ class Host:
 
     def _is_worth_keeping(self, client: HostClient) -> bool:
         """Not a poorer interface than there may be by now, unless it is in use."""
-        return client.interface is Interface.SDK or self._desk.is_at_work()
+        return client.interface is Interface.SDK or self._desk.books.is_at_work()
 
     # --- the connection -------------------------------------------------------------------
 

@@ -57,7 +57,7 @@ class Presence:
     @property
     def failures(self) -> int:
         """Consecutive failures of probes and requests."""
-        return self._probes.failures + self._requests.failures
+        return round(self._probes.failures + self._requests.failures)
 
     def next_probe_at(self, now: float) -> float | None:
         """When to probe again without being asked; None when all is well."""

@@ -17,6 +17,8 @@ class Holding:
     """One instance and what is known of its use; only the rack writes it."""
 
     seen: Instance
+    since: float
+    """When it was first seen."""
     idle_since: float
     own: OwnInstance | None = None
     is_pinned: bool = False
@@ -61,6 +63,28 @@ class Rack:
     def staying(self) -> tuple[Holding, ...]:
         """What is in memory and not on its way out."""
         return tuple(h for h in self._holdings.values() if not h.leaving)
+
+    def serving(self, key: ModelKey, need: int) -> list[Holding]:
+        """Instances of a model whose context holds ``need`` tokens; untold counts as enough."""
+        return [
+            h
+            for h in self._holdings.values()
+            if h.seen.model_key == key
+            and not h.leaving
+            and (h.seen.context_length is None or h.seen.context_length >= need)
+        ]
+
+    def named(self, identifier: InstanceId) -> Holding | None:
+        """The instance of an identifier."""
+        found = (h for h in self._holdings.values() if h.seen.identifier == identifier)
+        return next(found, None)
+
+    def spare(self, handle: Handle, now: float) -> None:
+        """An instance that was to leave and did not is left in peace for a while."""
+        holding = self._holdings.get(handle)
+        if holding is not None and holding.leaving:
+            holding.leaving = ""
+            holding.idle_since, holding.spared_until = now, now + SPARED_S
 
     def is_unloading(self) -> bool:
         """Is anything on its way out?"""
@@ -156,7 +180,9 @@ class Rack:
         record = self._record_for(sighting.instance)
         if holding is None:
             is_pinned = record is not None and record.pinned
-            return Holding(sighting.instance, now, record, is_pinned, last_used=sighting.last_used)
+            return Holding(
+                sighting.instance, now, now, record, is_pinned, last_used=sighting.last_used
+            )
         if sighting.last_used != holding.last_used and not holding.users:
             # Another program on the LAN used it: its rest begins anew.
             holding.idle_since = now

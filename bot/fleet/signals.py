@@ -204,24 +204,11 @@ class Swept:
     at: float
 
 
-Event = (
-    Probed
-    | ProbeFailed
-    | Doubted
-    | Asked
-    | Left
-    | Ticked
-    | Progressed
-    | Loaded
-    | LoadBroke
-    | LoadSpared
-    | UnloadAsked
-    | UnloadEnded
-    | CancelPressed
-    | Pinned
-    | Drained
-    | Swept
-)
+AskerEvent = Asked | Left | CancelPressed | Ticked
+HostEvent = Probed | ProbeFailed | Doubted
+LoadEvent = Progressed | Loaded | LoadBroke | LoadSpared
+KeeperEvent = UnloadAsked | UnloadEnded | Pinned | Drained | Swept
+Event = AskerEvent | HostEvent | LoadEvent | KeeperEvent
 
 # --- effects -----------------------------------------------------------------------------
 

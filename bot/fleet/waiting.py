@@ -1,10 +1,11 @@
 """Who waits at a host, and whose turn is next: users take turns, then first come, first served."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from bot.domain.events import Progress
 from bot.domain.hosts import Wish
+from bot.domain.ids import ModelKey
 from bot.fleet.signals import Ticket
 
 PATIENCE_S = 15.0
@@ -37,41 +38,71 @@ class Waiter:
             self.load_s += now - self.load_began
             self.load_began = None
 
-    @property
-    def deadline(self) -> float | None:
-        """When it has waited as long as it may."""
-        if self.wish.max_wait_s is None:
-            return None
-        return self.asked_at + self.wish.max_wait_s
-
     def is_overdue(self, now: float) -> bool:
-        """Has it waited all it may?"""
-        return self.deadline is not None and now >= self.deadline
+        """Has it waited all it may? One's own load under way is not cut: its end is in sight."""
+        limit_s = self.wish.max_wait_s
+        return limit_s is not None and self.load_began is None and now - self.asked_at >= limit_s
 
     def is_impatient(self, now: float) -> bool:
         """Has it been overtaken long enough?"""
-        limit = PATIENCE_S
+        limit_s = PATIENCE_S
         if self.wish.max_wait_s is not None:
-            limit = min(limit, self.wish.max_wait_s / 4)
-        return now - self.asked_at >= limit
+            limit_s = min(limit_s, self.wish.max_wait_s / 4)
+        return now - self.asked_at >= limit_s
 
 
-class TurnOrder:
-    """Whose turn is next. Each user's first wish comes before anybody's second.
+class Queue:
+    """Everybody waiting at one host. Each user's first wish comes before anybody's second.
 
     A lease held counts as a wish served, and among equals whoever was served longest ago is next,
     so that one person with many wishes cannot starve the rest.
     """
 
     def __init__(self) -> None:
+        self._waiters: dict[Ticket, Waiter] = {}
         self._served: dict[str, int] = {}
-        self._count = 0
+        self._grants = 0
 
-    def of(self, waiters: Iterable[Waiter], leases: Mapping[str, int]) -> list[Waiter]:
-        """The waiters in the order of their turns; ``waiters`` come as they arrived."""
+    def __len__(self) -> int:
+        return len(self._waiters)
+
+    def __iter__(self) -> Iterator[Waiter]:
+        """As they arrived; safe against changes meanwhile."""
+        return iter(tuple(self._waiters.values()))
+
+    def __contains__(self, ticket: Ticket) -> bool:
+        return ticket in self._waiters
+
+    def add(self, waiter: Waiter) -> None:
+        """Somebody waits."""
+        self._waiters[waiter.ticket] = waiter
+
+    def remove(self, ticket: Ticket) -> bool:
+        """Somebody does not wait any more. False when they did not."""
+        return self._waiters.pop(ticket, None) is not None
+
+    def served(self, waiter: Waiter) -> None:
+        """Somebody got an instance."""
+        del self._waiters[waiter.ticket]
+        self._grants += 1
+        self._served[waiter.wish.user] = self._grants
+
+    def of(self, key: ModelKey) -> list[Waiter]:
+        """Those who wish for one model, as they arrived."""
+        return [w for w in self._waiters.values() if w.wish.model_key == key]
+
+    def counts(self) -> dict[ModelKey, int]:
+        """How many wait for each model."""
+        counts: dict[ModelKey, int] = {}
+        for waiter in self._waiters.values():
+            counts[waiter.wish.model_key] = counts.get(waiter.wish.model_key, 0) + 1
+        return counts
+
+    def turns(self, leases: Mapping[str, int]) -> list[Waiter]:
+        """Everybody in the order of their turns; ``leases`` by user."""
         wishes = dict(leases)
         ranked: list[tuple[int, int, int, Waiter]] = []
-        for number, waiter in enumerate(waiters):
+        for number, waiter in enumerate(self._waiters.values()):
             user = waiter.wish.user
             rank = wishes.get(user, 0)
             wishes[user] = rank + 1
@@ -79,11 +110,8 @@ class TurnOrder:
         ranked.sort(key=lambda entry: entry[:3])
         return [waiter for *_, waiter in ranked]
 
-    def served(self, user: str) -> None:
-        """A user got an instance."""
-        self._count += 1
-        self._served[user] = self._count
-
-    def forget_all_but(self, users: Collection[str]) -> None:
-        """Only those who still wait or hold something are remembered."""
-        self._served = {user: n for user, n in self._served.items() if user in users}
+    def forget_strangers(self, leases: Mapping[str, int]) -> None:
+        """Turns are remembered only of users who still wait or hold something."""
+        if self._served:
+            here = {w.wish.user for w in self._waiters.values()}.union(leases)
+            self._served = {user: n for user, n in self._served.items() if user in here}

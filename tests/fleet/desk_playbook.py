@@ -154,7 +154,7 @@ class Playbook:
         return self._told[who]
 
     def instance(self, name: str) -> Instance:
-        found = [i for i in self.desk.snapshot().instances if i.identifier == name]
+        found = [i for i in self.desk.books.snapshot().instances if i.identifier == name]
         assert found, f"{name} is not in memory"
         return found[0]
 

@@ -49,6 +49,9 @@ def test_any_number_of_waiters_share_one_load() -> None:
     for number in range(1, 100):
         assert play.ask(f"u{number}", "one") == []
     assert isinstance(told := play.told("u7"), Loading)
+    assert told.waiters == 8, "the 92 who came later need not be announced to those before"
+    play.after(1).progress(0.1)
+    assert isinstance(told := play.told("u7"), Loading)
     assert told.waiters == 100
     assert len(play.loaded()) == 100
 
@@ -147,7 +150,7 @@ def test_a_model_that_never_appears_is_given_up_after_three_loads() -> None:
 def test_cancel_with_one_waiter_stops_the_load_at_the_host() -> None:
     play = up_with("one")
     play.ask("ada", "one")
-    assert play.desk.may_cancel(ONE)
+    assert play.desk.books.may_cancel(ONE)
     decided = play.play(signals.CancelPressed(play.now, ONE))
     assert decided == ["stop the load", "refuse ada LoadCancelled"]
     assert play.load_breaks("cancelled", FailureKind.CANCELLED) == []
@@ -157,7 +160,7 @@ def test_cancel_after_the_presser_left_stops_the_load_too() -> None:
     play = up_with("one")
     play.ask("ada", "one")
     play.leave("ada")
-    assert play.desk.may_cancel(ONE)
+    assert play.desk.books.may_cancel(ONE)
     assert play.play(signals.CancelPressed(play.now, ONE)) == ["stop the load"]
 
 
@@ -165,11 +168,11 @@ def test_cancel_is_refused_while_somebody_else_waits() -> None:
     play = up_with("one")
     play.ask("ada", "one")
     play.ask("bob", "one")
-    assert not play.desk.may_cancel(ONE)
+    assert not play.desk.books.may_cancel(ONE)
 
 
 def test_there_is_nothing_to_cancel_when_nobody_waits_and_nothing_loads() -> None:
-    assert not up_with("one").desk.may_cancel(ONE)
+    assert not up_with("one").desk.books.may_cancel(ONE)
 
 
 def test_a_wish_during_the_cancel_waits_and_is_loaded_afresh() -> None:
@@ -186,7 +189,7 @@ def test_a_queued_load_is_cancelled_before_it_began() -> None:
     play = up_with("one", "two")
     play.ask("ada", "one")
     play.ask("bob", "two")
-    assert play.desk.may_cancel(TWO)
+    assert play.desk.books.may_cancel(TWO)
     assert play.play(signals.CancelPressed(play.now, TWO)) == ["refuse bob LoadCancelled"]
     assert play.loaded() == ["grant ada one"]
 
@@ -521,14 +524,14 @@ def test_foreign_pinned_and_kept_instances_rest_for_ever() -> None:
     play.appears("one")
     play.ask("ada", "two", ttl=60)
     play.loaded()
-    play.play(signals.Pinned(play.now, play.desk.find("two"), is_pinned=True))
+    play.play(signals.Pinned(play.now, play.desk.books.find("two"), is_pinned=True))
     play.ask("eve", "three", ttl=None)
     play.loaded()
     play.leave("ada")
     play.leave("eve")
     play.after(100_000)
     assert sweep(play) == []
-    play.play(signals.Pinned(play.now, play.desk.find("two"), is_pinned=False))
+    play.play(signals.Pinned(play.now, play.desk.books.find("two"), is_pinned=False))
     assert sweep(play) == ["unload two"]
 
 
@@ -587,6 +590,27 @@ def test_what_left_by_itself_is_loaded_again_when_asked_for() -> None:
     assert play.ask("bob", "one") == ["load one"]
 
 
+def test_an_instance_that_appears_during_its_load_is_granted_only_when_the_load_has_ended() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    order = play.loading
+    instance = play.appears("one")
+    assert play.up() == []
+    assert order is not None
+    own = OwnInstance(HOST, InstanceRef("ref-1"), instance.identifier, ONE, 60)
+    assert play.play(signals.Loaded(play.now, own, play.sightings())) == ["grant ada one"]
+    assert play.granted["ada"].own
+
+
+def test_a_load_spared_grants_what_others_loaded() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.loading = None
+    play.appears("one")
+    assert play.play(signals.LoadSpared(play.now, play.sightings())) == ["grant ada one"]
+    assert not play.granted["ada"].own
+
+
 # --- own and foreign --------------------------------------------------------------------------
 
 
@@ -624,16 +648,16 @@ def test_unloading_by_hand_spares_foreign_and_busy_instances() -> None:
     play.appears("one")
     play.up()
     with pytest.raises(NotPermitted, match="somebody else"):
-        play.desk.unloadable("one", even_foreign=False)
-    handles = play.desk.unloadable("one", even_foreign=True)
+        play.desk.books.unloadable("one", even_foreign=False)
+    handles = play.desk.books.unloadable("one", even_foreign=True)
     assert play.play(signals.UnloadAsked(play.now, handles)) == ["unload one"]
     play.unloaded()
     play.ask("ada", "two")
     play.loaded()
     with pytest.raises(NotPermitted, match="answering"):
-        play.desk.unloadable("two", even_foreign=True)
+        play.desk.books.unloadable("two", even_foreign=True)
     with pytest.raises(UnknownName):
-        play.desk.unloadable("three", even_foreign=True)
+        play.desk.books.unloadable("three", even_foreign=True)
 
 
 # --- going and coming -------------------------------------------------------------------------
@@ -682,7 +706,7 @@ def test_a_host_lost_during_a_load_is_out_until_probed() -> None:
     play.ask("ada", "one")
     play.ask("bob", "two")
     assert play.load_breaks("cut", FailureKind.CUT) == ["refuse ada HostUnreachable"]
-    assert play.desk.snapshot().state is HostState.DOWN
+    assert play.desk.books.snapshot().state is HostState.DOWN
     assert play.up() == ["load two"]
 
 
@@ -690,7 +714,7 @@ def test_a_failed_request_takes_the_host_out_until_the_next_probe() -> None:
     play = up_with("one")
     play.play(signals.Doubted(play.now, "HTTP 500"))
     assert play.ask("ada", "one") == ["refuse ada HostUnreachable"]
-    assert play.desk.next_probe_at(play.now) == play.now
+    assert play.desk.books.next_probe_at(play.now) == play.now
     play.up()
     assert play.ask("bob", "one") == ["load one"]
 
@@ -700,16 +724,16 @@ def test_a_host_that_fails_every_request_stays_out_for_growing_pauses() -> None:
     for _ in range(3):
         play.play(signals.Doubted(play.now, "HTTP 503"))
         play.up()
-    assert play.desk.snapshot().state is HostState.DOWN
-    due = play.desk.next_probe_at(play.now)
+    assert play.desk.books.snapshot().state is HostState.DOWN
+    due = play.desk.books.next_probe_at(play.now)
     assert due is not None
     assert due > play.now
     play.now = due
     play.up()
-    assert play.desk.snapshot().state is HostState.UP
+    assert play.desk.books.snapshot().state is HostState.UP
     play.play(signals.Doubted(play.now, "HTTP 503"))
     play.up()
-    later = play.desk.next_probe_at(play.now)
+    later = play.desk.books.next_probe_at(play.now)
     assert later is not None
     assert later - play.now > due - 1000.0
 
@@ -720,21 +744,21 @@ def test_a_served_request_forgives() -> None:
         play.play(signals.Doubted(play.now, "HTTP 503"))
         play.up()
         play.desk.record_speed(SpeedRecord(HOST, ONE, 1, 1, 1, 1))
-    assert play.desk.snapshot().state is HostState.UP
+    assert play.desk.books.snapshot().state is HostState.UP
 
 
 def test_a_slow_host_at_work_is_not_dead() -> None:
     play = up_with("one")
     play.ask("ada", "one")
     assert play.down(FailureKind.TIMEOUT) == []
-    assert play.desk.snapshot().state is HostState.UP
+    assert play.desk.books.snapshot().state is HostState.UP
     assert play.down(FailureKind.CONNECT) == ["refuse ada HostUnreachable"]
 
 
 def test_a_slow_host_at_rest_is_out() -> None:
     play = up_with("one")
     play.down(FailureKind.TIMEOUT)
-    assert play.desk.snapshot().state is HostState.DOWN
+    assert play.desk.books.snapshot().state is HostState.DOWN
 
 
 def test_failed_probes_are_repeated_at_once_and_then_with_growing_pauses() -> None:
@@ -742,7 +766,7 @@ def test_failed_probes_are_repeated_at_once_and_then_with_growing_pauses() -> No
     pauses: list[float] = []
     for _ in range(5):
         play.down()
-        due = play.desk.next_probe_at(play.now)
+        due = play.desk.books.next_probe_at(play.now)
         assert due is not None
         pauses.append(due - play.now)
         play.now = due
@@ -755,11 +779,11 @@ def test_a_draining_host_finishes_and_takes_nothing_new() -> None:
     play.loaded()
     play.ask("bob", "one")
     play.play(signals.Drained(play.now, is_draining=True))
-    assert play.desk.snapshot().state is HostState.DRAINING
+    assert play.desk.books.snapshot().state is HostState.DRAINING
     assert play.ask("eve", "one") == ["refuse eve HostUnreachable"]
     assert play.leave("ada") == ["grant bob one"]
     play.play(signals.Drained(play.now, is_draining=False))
-    assert play.desk.snapshot().state is HostState.UP
+    assert play.desk.books.snapshot().state is HostState.UP
 
 
 def test_a_lease_on_an_instance_that_vanished_is_given_back_quietly() -> None:
@@ -777,7 +801,7 @@ def test_the_snapshot_shows_who_waits_and_what_loads() -> None:
     play.ask("ada", "one")
     play.ask("bob", "two")
     play.after(3).progress(0.25)
-    snapshot = play.desk.snapshot()
+    snapshot = play.desk.books.snapshot()
     assert snapshot.waiting == {ONE: 1, TWO: 1}
     assert snapshot.load is not None
     assert (snapshot.load.model_key, snapshot.load.fraction, snapshot.load.waiters) == (

@@ -49,7 +49,7 @@ class AnyDay(RuleBasedStateMachine):
     def check_load(self, key: ModelKey) -> None:
         needs = [need for wanted, need in self.waiting.values() if wanted == key]
         assert needs, "a load nobody asked for"
-        known = self.play.desk.snapshot().instances
+        known = self.play.desk.books.snapshot().instances
         staying = [i.context_length or 0 for i in known if i.model_key == key]
         assert all(context < max(needs) for context in staying), "loaded beside a usable one"
 
@@ -119,12 +119,12 @@ class AnyDay(RuleBasedStateMachine):
 
     @rule(key=st.sampled_from(KEYS))
     def cancel_is_pressed(self, key: str) -> None:
-        if self.play.desk.may_cancel(ModelKey(key)):
+        if self.play.desk.books.may_cancel(ModelKey(key)):
             self.read(self.play.play(signals.CancelPressed(self.play.now, ModelKey(key))))
 
     @invariant()
     def the_snapshot_agrees(self) -> None:
-        snapshot = self.play.desk.snapshot()
+        snapshot = self.play.desk.books.snapshot()
         assert sum(snapshot.waiting.values()) == len(self.waiting)
         assert (snapshot.load is None) == (self.play.loading is None)
         for instance in snapshot.instances:
