@@ -35,12 +35,11 @@ class Frame:
 class Break:
     """The stream goes wrong here."""
 
-    name: FaultName
+    fault: Fault
 
 
 Step = Frame | Break
 
-_BROKEN_JSON = Frame('{"id": "chatcmpl-broken", "choi')
 _BREAKS: tuple[FaultName, ...] = (
     "no_first_token",
     "stall",
@@ -58,7 +57,7 @@ def with_breaks(frames: Iterable[Frame], faults: Mapping[FaultName, Fault]) -> I
     for frame in frames:
         for fault in [fault for fault in due if _is_due(fault, frame, texts)]:
             due.remove(fault)
-            yield _BROKEN_JSON if fault.name == "garbage" else Break(fault.name)
+            yield _garbage(frame) if fault.name == "garbage" else Break(fault)
         yield frame
         texts += frame.kind == "text"
 
@@ -68,6 +67,10 @@ def _is_due(fault: Fault, frame: Frame, texts: int) -> bool:
         return True
     after = fault.after_tokens
     return frame.kind == "text" and after is not None and texts >= after
+
+
+def _garbage(frame: Frame) -> Frame:
+    return Frame('{"id": "broken", "choi', event=frame.event)
 
 
 def _dumped(data: JsonObject) -> str:

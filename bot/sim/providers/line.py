@@ -21,12 +21,12 @@ class Line:
         noise: Collection[FaultName],
         seed: int,
         *,
-        has_named_events: bool,
+        wire_chat: str,
     ) -> None:
         self._response = response
         self._noise = noise
         self._seed = seed
-        self._comment = _COMMENT + (_UNKNOWN_EVENT if has_named_events else b"")
+        self._comment = _COMMENT + (_UNKNOWN_EVENT if wire_chat == "/messages" else b"")
         self._piece = 0
 
     async def write(self, data: bytes) -> None:

@@ -17,15 +17,13 @@ from bot.sim.providers.config import SimProviderConfig
 from bot.sim.providers.faults import (
     ANSWER_FAULTS,
     REPLY_FAULTS,
-    STREAM_FAULTS,
     Fault,
     FaultName,
     ProviderFaults,
 )
-from bot.sim.providers.frames import Break, with_breaks
 from bot.sim.providers.journal import Arrival, Outcome, ProviderJournal, is_chat
-from bot.sim.providers.line import Line
 from bot.sim.providers.replying import Reply, compose
+from bot.sim.providers.streaming import Stream, cut, outcome_of
 from bot.sim.providers.visit import Visit
 from bot.sim.providers.wire import Scene, Wire, edge_answer
 from bot.sim.providers.zai import CODING_PREFIX
@@ -69,8 +67,11 @@ class Serving:
         except ConnectionError:
             visit.end("cut", "asker left")
             return web.Response()
-        finally:
+        except asyncio.CancelledError:
             visit.end("cut", "asker left")
+            raise
+        finally:
+            visit.end("error", "the simulator failed")
 
     def _arrival(self, request: web.Request, body: JsonObject) -> Arrival:
         self._number += 1
@@ -93,7 +94,7 @@ class Serving:
         while self._faults.take("no_headers", path):
             await self._faults.until_cleared()
         if self._faults.take("reset", path):
-            return _cut(request, visit, "reset")
+            return cut(request, visit, "reset")
         headers = {name.lower(): value for name, value in request.headers.items()}
         self._check_key(headers, visit)
         self._raise_fault(visit)
@@ -154,7 +155,8 @@ class Serving:
             raise Declined(self._wire.answer(Fault("rate_limit"), scene))
         reply = self._reply(visit, ask, scene)
         if ask.stream:
-            return await self._stream(request, visit, ask, reply, scene)
+            stream = Stream(request, visit, self._wire, scene, self._faults, self._clock)
+            return await stream.send(ask, reply, self._config, self._headers(visit))
         await self._clock.sleep(self._config.first_token_s)
         visit.charge_prompt(ask.model.price, reply)
         tokens = len(reply.reasoning) + len(reply.content)
@@ -179,51 +181,10 @@ class Serving:
             cached_tokens=cached,
         )
 
-    async def _stream(
-        self, request: web.Request, visit: Visit, ask: Ask, reply: Reply, scene: Scene
-    ) -> web.StreamResponse:
-        faults = self._stream_faults(visit.arrival.path)
-        response = web.StreamResponse(headers=self._headers(visit) | _SSE)
-        visit.status = 200
-        await response.prepare(request)
-        named = self._wire.chat == "/messages"
-        line = Line(response, faults.keys(), visit.arrival.number, has_named_events=named)
-        await self._clock.sleep(self._config.first_token_s)
-        visit.charge_prompt(ask.model.price, reply)
-        due = self._clock.now()
-        for step in with_breaks(self._wire.frames(ask, reply, faults), faults):
-            if isinstance(step, Break):
-                if step.name in ("stall", "no_first_token"):
-                    await self._faults.until_cleared()
-                    continue
-                visit.end("cut", step.name)
-                if step.name == "cut":
-                    return _cut(request, visit, step.name)
-                if step.name == "error_event":
-                    await line.write(self._wire.error_event(faults[step.name], scene).encode())
-                break
-            if step.kind in ("thought", "text"):
-                due += 1 / self._config.tokens_per_s
-                await self._clock.sleep_until(due)
-            visit.charge(step.kind)
-            if step.kind == "finish":
-                visit.end(_outcome(reply), reply.finish)
-            await line.write(step.encode())
-        await response.write_eof()
-        return response
-
-    def _stream_faults(self, path: str) -> Mapping[FaultName, Fault]:
-        faults = self._faults.take_all(STREAM_FAULTS, path)
-        if not self._wire.has_broken_finish:
-            broken = self._faults.take("broken", path)
-            if broken is not None:
-                faults["error_event"] = broken
-        return faults
-
     def _whole(
         self, body: JsonObject, visit: Visit, reply: Reply | None = None
     ) -> web.StreamResponse:
-        outcome: Outcome = "finished" if reply is None else _outcome(reply)
+        outcome: Outcome = "finished" if reply is None else outcome_of(reply)
         reason = "" if reply is None else reply.finish
         answer = HttpAnswer(200, body, outcome=outcome, reason=reason)
         visit.answered(answer)
@@ -256,26 +217,6 @@ class Serving:
         if self._utcnow is not None:
             return self._utcnow().astimezone(UTC)
         return _EPOCH + timedelta(seconds=self._clock.now())
-
-
-_SSE = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
-
-
-def _outcome(reply: Reply) -> Outcome:
-    match reply.finish:
-        case "refused":
-            return "refused"
-        case "broken":
-            return "cut"
-        case _:
-            return "finished"
-
-
-def _cut(request: web.Request, visit: Visit, reason: str) -> web.StreamResponse:
-    visit.end("cut", reason)
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response()
 
 
 def _no_such_path() -> HttpAnswer:
