@@ -7,7 +7,7 @@ asked for it first.
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import TypeVar, assert_never
+from typing import assert_never
 
 import httpx
 import structlog
@@ -18,7 +18,6 @@ from bot.domain.hosts import (
     HostConfig,
     HostSnapshot,
     Instance,
-    Interface,
     OwnInstance,
     SpeedRecord,
     Wish,
@@ -26,16 +25,14 @@ from bot.domain.hosts import (
 from bot.domain.ids import InstanceRef, ModelKey
 from bot.fleet import signals
 from bot.fleet.client import HostClient, LoadResult
-from bot.fleet.connect import connect
 from bot.fleet.desk import Desk
 from bot.fleet.history import History
 from bot.fleet.lease import Lease
+from bot.fleet.link import Link
+from bot.fleet.load_config import not_applied
 from bot.fleet.recorder import Recorder
-from bot.fleet.rest import not_applied
 from bot.fleet.rules import FleetRules
 from bot.fleet.signals import Effect, Event, LoadOrder, Report, Sighting, Ticket, handle_of
-
-T = TypeVar("T")
 
 PULSE_S = 1.0
 """How often waiters hear of a load that reports no progress itself."""
@@ -61,10 +58,8 @@ class Host:
         self._recorder = recorder
         self._observe = observe
         self._rules = rules
-        self._http = http
         self._desk = Desk(config, history=history, own=own, evict_foreign=rules.evict_foreign)
-        self._client: HostClient | None = None
-        self._connecting = asyncio.Lock()
+        self._link = Link(config, http, rules.probe_timeout_s)
         self._tasks: asyncio.TaskGroup | None = None
         self._leases: dict[Ticket, Lease] = {}
         self._tickets = itertools.count(1)
@@ -74,7 +69,8 @@ class Host:
         self._kick = asyncio.Event()
         self._changed = asyncio.Event()
         self._probes_begun = 0
-        self._probes_done = 0.0
+        self._probes_done = 0
+        self._is_left = False
 
     async def run(self) -> None:
         """Probes and acts until cancelled; then ends its loads and leaves the host."""
@@ -86,12 +82,12 @@ class Host:
                 finally:
                     self._tasks = None
         finally:
-            self._probes_done = float("inf")
+            self._is_left = True
             self._wake()
             for lease in self._leases.values():
                 error = HostUnreachable("Lantern is stopping.", FailureKind.CANCELLED)
                 lease.heard(signals.Refuse(lease.ticket, error))
-            await self._drop(self._client)
+            await self._link.drop(self._link.client)
 
     # --- doors ----------------------------------------------------------------------------
 
@@ -220,11 +216,11 @@ class Host:
     async def _load(self, order: LoadOrder) -> None:
         own: OwnInstance | None = None
         try:
-            if await self._ask(lambda client: self._is_new_here(client, order)):
-                residents = await self._ask(self._residents)
+            if await self._link.ask(lambda client: self._is_new_here(client, order)):
+                residents = await self._link.ask(self._residents)
                 self._feed(signals.LoadSpared(self._now(), residents))
                 return
-            client = await self._connected()
+            client = await self._link.connected()
             made = await self._loaded(client, order)
             if made is not None:
                 own = self._own(made, order)
@@ -242,7 +238,7 @@ class Host:
             async with asyncio.timeout(self._rules.call_timeout_s):
                 copies = await client.copies(order)
         except TimeoutError as error:
-            raise self._silent("list what it has loaded") from error
+            raise self._link.silent(self._rules.call_timeout_s) from error
         known = {handle_of(instance) for instance in self.snapshot().instances}
         return any(_handle(sighting) not in known for sighting in copies)
 
@@ -264,7 +260,7 @@ class Host:
     async def _load_broke(self, error: Unavailable, own: OwnInstance | None) -> None:
         residents = None
         if isinstance(error, HostUnreachable):
-            await self._drop(self._client)
+            await self._link.drop(self._link.client)
         else:
             residents = await self._residents_if_there()
         self._acts += 1
@@ -286,11 +282,12 @@ class Host:
         )
 
     async def _stop_load(self) -> None:
-        if self._client is None:
+        client = self._link.client
+        if client is None:
             return
         try:
             async with asyncio.timeout(self._rules.call_timeout_s):
-                await self._client.stop_load()
+                await client.stop_load()
         except (TimeoutError, Unavailable) as error:
             # The load itself breaks on a lost host, and says so.
             _log.debug("stop not delivered", host=self._config.name, error=str(error))
@@ -308,7 +305,7 @@ class Host:
         except TimeoutError:
             self.report_failure("It did not answer to an unload.")
         except HostUnreachable as error:
-            await self._drop(self._client)
+            await self._link.drop(self._link.client)
             self.report_failure(error.user_message)
         except Unavailable as error:
             _log.warning("unload refused", host=self._config.name, reason=error.user_message)
@@ -318,11 +315,11 @@ class Host:
 
     async def _unloaded(self, effect: signals.StartUnload) -> tuple[Sighting, ...]:
         """What is in memory afterwards."""
-        residents = await self._ask(self._residents)
+        residents = await self._link.ask(self._residents)
         if effect.handle not in map(_handle, residents):
             # Gone, and perhaps another load answers to its name by now: not ours to touch.
             return residents
-        client = await self._connected()
+        client = await self._link.connected()
         if not effect.even_busy and await client.is_working(effect.instance):
             return residents
         await client.unload(effect.instance)
@@ -353,18 +350,16 @@ class Host:
             async with asyncio.timeout(timeout_s):
                 report = await self._survey()
         except TimeoutError:
-            reason = f"{self._config.address} did not answer within {timeout_s:g} s."
-            await self._probe_failed(reason, FailureKind.TIMEOUT)
+            await self._probe_failed(self._link.silent(timeout_s))
         except Unavailable as error:
-            await self._probe_failed(error.user_message, error.kind)
+            await self._probe_failed(error)
         else:
             self._feed(signals.Probed(self._now(), report))
 
-    async def _probe_failed(self, reason: str, kind: FailureKind) -> None:
-        is_slow = kind is FailureKind.TIMEOUT and self._desk.books.is_at_work()
-        if not is_slow:
-            await self._drop(self._client)
-        self._feed(signals.ProbeFailed(self._now(), reason, kind))
+    async def _probe_failed(self, error: Unavailable) -> None:
+        if error.kind is not FailureKind.TIMEOUT or not self._desk.books.is_at_work():
+            await self._link.drop(self._link.client)
+        self._feed(signals.ProbeFailed(self._now(), error.user_message, error.kind))
 
     async def _survey(self) -> Report:
         """A report no older than the newest act."""
@@ -375,59 +370,21 @@ class Host:
                 return report
 
     async def _inventory(self) -> Report:
-        if self._client is not None and not self._is_worth_keeping(self._client):
-            await self._drop(self._client)
-        return await self._ask(lambda client: client.inventory())
-
-    def _is_worth_keeping(self, client: HostClient) -> bool:
-        """Not a poorer interface than there may be by now, unless it is in use."""
-        return client.interface is Interface.SDK or self._desk.books.is_at_work()
-
-    # --- the connection -------------------------------------------------------------------
-
-    async def _connected(self) -> HostClient:
-        async with self._connecting:
-            if self._client is None:
-                timeout_s = self._rules.probe_timeout_s
-                try:
-                    async with asyncio.timeout(timeout_s):
-                        self._client = await connect(self._config, self._http, timeout_s)
-                except TimeoutError as error:
-                    text = f"{self._config.address} did not answer within {timeout_s:g} s."
-                    raise HostUnreachable(text, FailureKind.TIMEOUT) from error
-            return self._client
-
-    async def _ask(self, question: Callable[[HostClient], Awaitable[T]]) -> T:
-        """Asks something harmless; a connection gone stale (the host slept) is rebuilt once."""
-        client = await self._connected()
-        try:
-            return await question(client)
-        except HostUnreachable as error:
-            if error.kind is FailureKind.TIMEOUT:
-                raise
-        await self._drop(client)
-        return await question(await self._connected())
-
-    async def _drop(self, client: HostClient | None) -> None:
-        if client is None:
-            return
-        if self._client is client:
-            self._client = None
-        await client.close()
+        if not self._link.is_richest and not self._desk.books.is_at_work():
+            # There may be a better interface by now.
+            await self._link.drop(self._link.client)
+        return await self._link.ask(lambda client: client.inventory())
 
     async def _residents(self, client: HostClient) -> tuple[Sighting, ...]:
         try:
             async with asyncio.timeout(self._rules.call_timeout_s):
                 return await client.resident()
         except TimeoutError as error:
-            raise self._silent("list what it has loaded") from error
-
-    def _silent(self, what: str) -> HostUnreachable:
-        return HostUnreachable(f"{self._config.address} did not {what}.", FailureKind.TIMEOUT)
+            raise self._link.silent(self._rules.call_timeout_s) from error
 
     async def _residents_if_there(self) -> tuple[Sighting, ...] | None:
         try:
-            return await self._ask(self._residents)
+            return await self._link.ask(self._residents)
         except Unavailable:
             return None
 
@@ -450,13 +407,15 @@ class Host:
         return self._recorder.own_gone(self._config.name, reference)
 
     def _say_not_applied(self, client: HostClient, order: LoadOrder) -> None:
-        names = not_applied(order.settings, client.interface)
+        is_embedding = order.kind == "embedding"
+        names = not_applied(order.settings, client.interface, is_embedding=is_embedding)
         if names:
             name, key = self._config.name, order.model_key
             _log.warning("load settings not applied", host=name, model=key, settings=names)
 
     async def _until(self, holds: Callable[[], bool]) -> None:
-        while not holds():
+        """Waits until something holds, or the host is left."""
+        while not (self._is_left or holds()):
             await self._changed.wait()
 
     def _wake(self) -> None:

@@ -53,9 +53,9 @@ def text(wire: Wire, name: str, otherwise: str = "") -> str:
 def number(wire: Wire, name: str) -> int | None:
     """A member that is a positive whole number, else None."""
     value = wire.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        return None
-    return int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and value > 0 else None
 
 
 def _required(wire: Wire, name: str) -> str:

@@ -28,10 +28,10 @@ from lmstudio.json_api import (
 from bot.domain.errors import FailureKind, HostUnreachable, LoadFailed, Unavailable
 from bot.domain.hosts import Instance, Interface, ModelKind
 from bot.domain.ids import InstanceId, InstanceRef
-from bot.domain.personas import LoadSettings
 from bot.fleet import inventory
 from bot.fleet.client import LoadResult
 from bot.fleet.inventory import Garbled
+from bot.fleet.load_config import sdk_config
 from bot.fleet.reasons import one_line
 from bot.fleet.rest import RestApi, load_failure
 from bot.fleet.signals import LoadOrder, Report, Sighting
@@ -257,7 +257,7 @@ class SocketClient:
         order: LoadOrder,
         on_progress: Callable[[float], None],
     ) -> AbstractAsyncContextManager[_Channel]:
-        config = load_config(order.settings, is_embedding=space == "embedding")
+        config = sdk_config(order.settings, is_embedding=space == "embedding")
         session: _Opens
         if space == "embedding":
             endpoint: object = LoadModelEndpoint(
@@ -342,29 +342,6 @@ async def connect_socket(address: str, token: str | None, rest: RestApi) -> Sock
         await _close(api)
         raise
     return SocketClient(api, rest, version)
-
-
-def load_config(settings: LoadSettings, *, is_embedding: bool) -> dict[str, object]:
-    """The SDK's load configuration. Said member by member: it drops unknown keys silently.
-
-    ``cpu_threads`` has no place in it: LM Studio's load key for it is unknown to 1.5.0, and its
-    prediction key cannot be sent over the REST that Lantern streams by (see ``not_applied``).
-    """
-    quant = settings.kv_cache_quant
-    config: dict[str, object] = {
-        "contextLength": settings.context_length,
-        "gpu": None if settings.gpu is None else {"ratio": settings.gpu},
-        "ropeFrequencyBase": settings.rope_frequency_base,
-        "ropeFrequencyScale": settings.rope_frequency_scale,
-    }
-    if not is_embedding:
-        config |= {
-            "flashAttention": settings.flash_attention,
-            "numExperts": settings.num_experts,
-            "llamaKCacheQuantizationType": quant,
-            "llamaVCacheQuantizationType": quant,
-        }
-    return {name: value for name, value in config.items() if value is not None}
 
 
 def _space(kind: ModelKind) -> Literal["llm", "embedding"]:

@@ -95,9 +95,11 @@ class Presence:
 
     def doubted(self, now: float, reason: str) -> FleetEvent | None:
         """A request failed there: out at once, the next probe decides."""
-        if self._is_up or not self._is_known:
-            self._requests = breaker.on_failure(self._requests, now, REQUEST_RULES)
-            self._is_doubted = True
+        if self._is_known and not self._is_up:
+            # One loss breaks every request under way there: it counts once.
+            return None
+        self._requests = breaker.on_failure(self._requests, now, REQUEST_RULES)
+        self._is_doubted = True
         return self._go_down(reason)
 
     def served(self) -> None:

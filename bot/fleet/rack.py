@@ -28,6 +28,8 @@ class Holding:
     """Why it is being unloaded right now, or empty."""
     spared_until: float = 0.0
     last_used: int | None = None
+    was_ours: bool = False
+    """Did we use it since it was last seen? Then its changed time of use says nothing of others."""
 
     @property
     def handle(self) -> Handle:
@@ -134,12 +136,12 @@ class Rack:
         else:
             self._own_unreferenced[own.identifier] = own
         for holding in self._holdings.values():
-            if holding.own is not None or self._record_for(holding.seen) is own:
-                holding.own = self._record_for(holding.seen)
+            holding.own = self._record_for(holding.seen)
 
     def take(self, ticket: Ticket, user: str, holding: Holding) -> None:
         """Gives a lease."""
         holding.users[ticket] = user
+        holding.was_ours = True
         self._held_by[ticket] = holding
 
     def release(self, ticket: Ticket, now: float) -> bool:
@@ -183,9 +185,10 @@ class Rack:
             return Holding(
                 sighting.instance, now, now, record, is_pinned, last_used=sighting.last_used
             )
-        if sighting.last_used != holding.last_used and not holding.users:
+        if sighting.last_used != holding.last_used and not holding.was_ours:
             # Another program on the LAN used it: its rest begins anew.
             holding.idle_since = now
+        holding.was_ours = bool(holding.users)
         holding.seen, holding.own = sighting.instance, record
         holding.last_used = sighting.last_used
         return holding

@@ -15,10 +15,10 @@ from bot.domain.errors import (
 )
 from bot.domain.hosts import Instance, Interface
 from bot.domain.ids import InstanceId
-from bot.domain.personas import LoadSettings
 from bot.fleet import inventory
 from bot.fleet.client import LoadResult
 from bot.fleet.inventory import Garbled
+from bot.fleet.load_config import rest_body
 from bot.fleet.reasons import is_refusal_for_memory
 from bot.fleet.signals import LoadOrder, Report, Sighting
 
@@ -156,7 +156,9 @@ class RestClient:
             raise LoadFailed(_CANNOT_LOAD)
         self._is_stopping = False
         on_progress(0.0)
-        status, answer = await self._api.post("/api/v1/models/load", load_body(order))
+        status, answer = await self._api.post(
+            "/api/v1/models/load", rest_body(order.model_key, order.settings)
+        )
         identifier = _instance_id(answer)
         if status >= 400 or identifier is None:
             raise load_failure(reason_of(answer, status))
@@ -210,30 +212,6 @@ async def richest_rest(api: RestApi) -> RestClient:
         if fits(await api.get(_PATHS[interface])):
             return RestClient(api, interface)
     raise api.garbled(Garbled("no model list on any known path"))
-
-
-def load_body(order: LoadOrder) -> dict[str, object]:
-    """The body of ``/api/v1/models/load``; what it cannot say is named by ``not_applied``."""
-    settings = order.settings
-    members = {
-        "context_length": settings.context_length,
-        "flash_attention": settings.flash_attention,
-        "num_experts": settings.num_experts,
-    }
-    said = {name: value for name, value in members.items() if value is not None}
-    return {"model": order.model_key, **said}
-
-
-def not_applied(settings: LoadSettings, interface: Interface) -> tuple[str, ...]:
-    """The load settings this interface has no words for.
-
-    ``cpu_threads`` has none anywhere: the SDK 1.5.0 knows it for predictions alone, and tokens come
-    by REST, which does not take it.
-    """
-    names = ["cpu_threads"]
-    if interface is not Interface.SDK:
-        names += ["gpu", "rope_frequency_base", "rope_frequency_scale", "kv_cache_quant"]
-    return tuple(name for name in names if getattr(settings, name) is not None)
 
 
 def load_failure(reason: str) -> Unavailable:

@@ -567,17 +567,33 @@ def test_an_instance_somebody_waits_for_is_not_swept_away() -> None:
     assert sweep(play) == ["unload one"]
 
 
+def used_at(play: Playbook, last_used: int) -> signals.Probed:
+    used = tuple(signals.Sighting(s.instance, last_used) for s in play.sightings())
+    report = signals.Report(play.report().interface, models=play.disk, residents=used)
+    return signals.Probed(play.now, report)
+
+
 def test_use_by_another_program_begins_the_rest_anew() -> None:
     play = up_with("one")
     play.ask("ada", "one", ttl=60)
     play.loaded()
     play.leave("ada")
-    play.after(59)
-    used = tuple(signals.Sighting(s.instance, last_used=5) for s in play.sightings())
-    report = signals.Report(play.report().interface, models=play.disk, residents=used)
-    play.play(signals.Probed(play.now, report))
-    play.after(30)
+    play.play(used_at(play, 1))
+    play.after(59).play(used_at(play, 2))
+    play.after(30).play(used_at(play, 2))
     assert sweep(play) == []
+    play.after(30)
+    assert sweep(play) == ["unload one"]
+
+
+def test_our_own_use_seen_late_does_not() -> None:
+    play = up_with("one")
+    play.ask("ada", "one", ttl=60)
+    play.loaded()
+    play.leave("ada")
+    play.after(59).play(used_at(play, 1))
+    play.after(1)
+    assert sweep(play) == ["unload one"]
 
 
 def test_what_left_by_itself_is_loaded_again_when_asked_for() -> None:
