@@ -21,6 +21,9 @@ from bot.domain.personas import Persona
 PROBE_TEXT = "Say ok."
 """What a provider is asked in a check: our own words, nobody else's."""
 
+LEDGER = "ledger"
+"""The purpose of the hash people go by in the ledger."""
+
 _SEAL = object()
 
 

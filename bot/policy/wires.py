@@ -1,0 +1,51 @@
+"""How a provider is spoken to: its dialect, and the room its model needs for thinking."""
+
+import re
+from typing import Literal
+from urllib.parse import urlsplit
+
+from bot.domain.chat import DialectName
+
+THINKING_ROOM = 8192
+"""Added to the answer's room where a model may think: thinking counts against the same limit."""
+ALWAYS_ROOM = 4096
+"""Where it cannot be told not to, but was told to think little."""
+THINKING_FIRST_TOKEN_S = 90.0
+"""Some providers show nothing at all while a model thinks."""
+RETRY_ROOM = 4096
+"""At least this much room on the second try after an answer without words."""
+
+_DOMAINS: tuple[tuple[str, DialectName], ...] = (
+    ("z.ai", "zai"),
+    ("bigmodel.cn", "zai"),
+    ("api.openai.com", "openai"),
+)
+_NAMES: dict[str, DialectName] = {"zai": "zai", "openai": "openai"}
+_ALWAYS_THINKS = re.compile(r"(?:.*/)?(?:glm-5\.3|claude-opus-5-5|claude-fable|o\d)")
+
+
+def dialect_for(name: str, base_url: str) -> DialectName:
+    """Which fields a server of the OpenAI wire takes: by its address, else by its name."""
+    host = (urlsplit(base_url).hostname or "").lower()
+    for domain, dialect in _DOMAINS:
+        if host == domain or host.endswith(f".{domain}"):
+            return dialect
+    return _NAMES.get(name, "generic")
+
+
+def always_thinks(model: str) -> bool:
+    """Does this model think whatever it is told?"""
+    return _ALWAYS_THINKS.match(model) is not None
+
+
+def thinking_room(model: str, thinking: Literal["auto", "off"]) -> int:
+    """Tokens to allow beside the answer's own."""
+    if thinking == "auto":
+        return THINKING_ROOM
+    return ALWAYS_ROOM if always_thinks(model) else 0
+
+
+def first_token_s(timeout_s: float, model: str, thinking: Literal["auto", "off"]) -> float:
+    """Longest silence before the first word or thought."""
+    is_silent = thinking == "auto" or always_thinks(model)
+    return max(timeout_s, THINKING_FIRST_TOKEN_S) if is_silent else timeout_s
