@@ -1,0 +1,99 @@
+"""The messages of one reply, what each shows, and the next call that brings them up to date."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+
+from cogs._faults import SENDING_ERRORS, Fault, fault_of
+from cogs._looks import Look
+from cogs._transport import Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One call to Discord."""
+
+    part: int
+    look: Look | None
+    """None takes the message away."""
+    message_id: int | None
+    """None makes a new message."""
+
+
+@dataclass(slots=True)
+class _Slot:
+    id: int | None
+    shown: Look | None = None
+    is_kept: bool = False
+
+
+class Slots:
+    """Owned by one writer; parts are brought up to date in order, so they stand in order."""
+
+    def __init__(self) -> None:
+        self._slots: list[_Slot] = []
+        self._stand_ins: dict[Look, Look] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        """Is there no message yet?"""
+        return not self._slots
+
+    @property
+    def is_visible(self) -> bool:
+        """Has a message been given something to show?"""
+        return any(slot.shown is not None for slot in self._slots)
+
+    def take_over(self, ids: Sequence[int]) -> None:
+        """Messages that are there already, to be filled."""
+        self._slots.extend(_Slot(message_id) for message_id in ids)
+
+    def next_step(self, looks: Sequence[Look]) -> Step | None:
+        """The first difference between what should be shown and what is."""
+        for part, wanted in enumerate(looks):
+            look = self._stand_ins.get(wanted, wanted)
+            if part >= len(self._slots):
+                return Step(part, look, None)
+            if self._slots[part].shown != look:
+                return Step(part, look, self._slots[part].id)
+        if looks and len(self._slots) > len(looks):
+            return Step(len(self._slots) - 1, None, self._slots[-1].id)
+        return None
+
+    async def take(self, step: Step, transport: Transport) -> None:
+        """Makes the call and remembers what is shown."""
+        if step.look is None:
+            await self._delete(step, transport)
+        elif step.message_id is not None:
+            await transport.edit(step.message_id, step.look)
+            self._slots[step.part].shown = step.look
+        else:
+            slot = _Slot(await transport.send(step.part, step.look), step.look)
+            self._slots[step.part : step.part + 1] = [slot]
+
+    async def keep(self, keep: Callable[[int, int], Awaitable[bool]]) -> None:
+        """Hands new messages over to be remembered."""
+        for part, slot in enumerate(self._slots):
+            if slot.id is not None and not slot.is_kept:
+                slot.is_kept = await keep(part, slot.id)
+
+    def lose(self, step: Step) -> None:
+        """That message cannot be changed any more; a new one takes its place."""
+        self._slots[step.part].id = None
+        self._slots[step.part].shown = None
+
+    def refuse(self, step: Step, reason: str) -> bool:
+        """Puts an honest line in place of a content Discord refuses; False when even that was."""
+        if step.look is None or step.look in self._stand_ins.values():
+            return False
+        content = f"⚠ Discord refused to show this part of the answer.\n-# {reason[:200]}"
+        self._stand_ins[step.look] = replace(step.look, content=content)
+        return True
+
+    async def _delete(self, step: Step, transport: Transport) -> None:
+        try:
+            if step.message_id is not None:
+                await transport.delete(step.message_id)
+        except SENDING_ERRORS as error:
+            if fault_of(error) is not Fault.GONE:
+                raise
+        self._slots.pop(step.part)

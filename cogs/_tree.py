@@ -1,0 +1,67 @@
+"""The command tree: where commands live, who may give them, what an error reads like."""
+
+import hashlib
+import json
+from collections.abc import Collection
+from typing import Any
+
+import discord
+import structlog
+from discord import app_commands
+
+from bot.domain.errors import BotError
+from bot.domain.ids import PlaceId
+from bot.policy.access import check_server
+from bot.store.notes import NoteStore
+from cogs._faults import SENDING_ERRORS
+from cogs._places import interaction_place
+from cogs._say import say_error
+
+_log = structlog.get_logger(__name__)
+
+
+class LanternTree(app_commands.CommandTree[Any]):
+    """Commands for servers and direct messages; never in servers the owner did not allow."""
+
+    allowed_servers: Collection[PlaceId] = ()
+
+    async def interaction_check(self, interaction: discord.Interaction[Any], /) -> bool:
+        """May commands be given here?"""
+        try:
+            check_server(interaction_place(interaction).server, self.allowed_servers)
+        except BotError as error:
+            await say_error(interaction, error)
+            return False
+        return True
+
+    async def on_error(
+        self, interaction: discord.Interaction[Any], error: app_commands.AppCommandError, /
+    ) -> None:
+        """Every failure of a command is a visible message."""
+        await say_error(interaction, error)
+
+
+def command_hash(tree: app_commands.CommandTree[Any]) -> str:
+    """Changes exactly when the commands as Discord knows them would."""
+    payload = sorted(
+        json.dumps(command.to_dict(tree), sort_keys=True) for command in tree.get_commands()
+    )
+    return hashlib.sha256("\n".join(payload).encode()).hexdigest()
+
+
+async def sync_when_changed(
+    tree: app_commands.CommandTree[Any], notes: NoteStore, application_id: int
+) -> bool:
+    """Announces the commands when they differ from those announced last; says whether it did."""
+    note, now = f"discord.commands.{application_id}", command_hash(tree)
+    try:
+        if await notes.get(note) == now:
+            return False
+        announced = await tree.sync()
+        await notes.put(note, now)
+    except (*SENDING_ERRORS, BotError) as error:
+        # The old commands still work; the next start tries again.
+        _log.warning("commands not announced", error=str(error)[:300])
+        return False
+    _log.info("commands announced", count=len(announced))
+    return True

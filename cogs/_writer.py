@@ -1,0 +1,202 @@
+"""Writes one reply: only its latest text, one call at a time, paced, and its end without fail."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from enum import Enum
+from typing import Protocol
+
+import structlog
+
+from bot.policy.pacing import ActNow, Decision, NothingToDo, WaitUntil, Writing
+from cogs._faults import SENDING_ERRORS, Fault, fault_of
+from cogs._looks import Look
+from cogs._slots import Slots, Step
+from cogs._transport import Transport
+
+MAX_TRIES = 9
+"""Of the last words: with pauses doubling to ``MAX_PAUSE_S`` a fault may last two minutes."""
+
+MAX_PAUSE_S = 30.0
+_MAX_LIVE_PAUSE_S = 4.0
+
+_WAKE_CHARS = 32
+"""A waiting writer is asked again when so much text came: cheaper than at every token."""
+
+STATUS_EVERY_S = 1.7
+"""Status lines leave places free in the channel's five per five seconds for the first words."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Growing(Protocol):
+    """What is written while it grows: a reply, a load, a stored turn."""
+
+    @property
+    def length(self) -> int:
+        """Characters of the answer so far; 0 while only a status is shown."""
+        ...
+
+    @property
+    def changes(self) -> int:
+        """Counts what is new besides the answer's length."""
+        ...
+
+    @property
+    def is_over(self) -> bool:
+        """Will it not change any more?"""
+        ...
+
+    def looks(self, now: float) -> tuple[Look, ...]:
+        """The messages as they should read now."""
+        ...
+
+
+class Outcome(Enum):
+    """How the writing ended."""
+
+    SHOWN = "shown"
+    GONE = "gone"
+    """There is no place to show it any more."""
+    GIVEN_UP = "given up"
+    """Not even after many tries did Discord take the last words."""
+
+
+class Writer:
+    """Owns the messages of one reply."""
+
+    def __init__(
+        self, page: Growing, transport: Transport, keep: Callable[[int, int], Awaitable[bool]]
+    ) -> None:
+        """``keep(part, message_id)`` remembers a message; False when it is too early to."""
+        self._page = page
+        self._transport = transport
+        self._keep = keep
+        self._slots = Slots()
+        self._news = asyncio.Event()
+        self._wakes_at_length = 0
+        self._given = Writing(ready=0)
+        self._given_changes = -1
+        self._has_more = False
+        self._failures = 0
+        self._key = f"{id(self):x}"
+
+    @property
+    def is_visible(self) -> bool:
+        """Has a message been shown?"""
+        return self._slots.is_visible
+
+    def poke(self) -> None:
+        """Something is new."""
+        if self._page.length >= self._wakes_at_length or self._page.is_over:
+            self._news.set()
+
+    async def run(self, existing: tuple[int, ...] = ()) -> Outcome:
+        """Writes until the end is shown, over ``existing`` messages first; early when it cannot."""
+        first_lane = self._transport.lane
+        self._slots.take_over(existing)
+        try:
+            if (deferred := await self._transport.begin()) is not None:
+                self._slots.take_over((deferred,))
+            return await self._write()
+        except SENDING_ERRORS as error:
+            return self._ended(Outcome.GONE, error)
+        finally:
+            first_lane.left(self._key)
+            self._transport.lane.left(self._key)
+
+    async def _write(self) -> Outcome:
+        while True:
+            await self._slots.keep(self._keep)
+            match self._decide():
+                case WaitUntil(at):
+                    await self._rest(at)
+                case NothingToDo():
+                    await self._rest(None)
+                case ActNow():
+                    if (outcome := await self._act()) is not None:
+                        return outcome
+
+    def _decide(self) -> Decision:
+        writing = replace(
+            self._given,
+            ready=self._page.length,
+            is_finished=self._page.is_over,
+            is_changed=self._has_more or self._page.changes != self._given_changes,
+            is_urgent=self._page.length > 0 and self._given.shown == 0,
+        )
+        now = self._now()
+        is_first = self._slots.is_empty and not self._transport.paces_new_messages
+        if is_first and writing.has_news:
+            return ActNow()
+        if not writing.ready and not writing.is_finished and writing.last_start is not None:
+            next_status = writing.last_start + STATUS_EVERY_S
+            if writing.has_news and now < next_status:
+                return WaitUntil(next_status)
+        return self._transport.lane.ask(now, self._key, writing)
+
+    async def _rest(self, until: float | None) -> None:
+        length = self._page.length
+        self._wakes_at_length = 0 if until is None else length + _WAKE_CHARS if length else 1
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                await self._news.wait()
+        self._news.clear()
+
+    async def _act(self) -> Outcome | None:
+        """One call towards what the page reads now; an outcome when it was the last."""
+        now, changes = self._now(), self._page.changes
+        looks = self._page.looks(now)
+        step = self._slots.next_step(looks)
+        self._give(now, is_call=step is not None)
+        if step is not None:
+            if step.message_id is not None or self._transport.paces_new_messages:
+                self._transport.lane.began(now, self._key)
+            try:
+                await self._slots.take(step, self._transport)
+            except SENDING_ERRORS as error:
+                return await self._failed(step, error)
+            self._failures = 0
+        self._given_changes = changes
+        self._has_more = self._slots.next_step(looks) is not None
+        return Outcome.SHOWN if self._page.is_over and step is None else None
+
+    def _give(self, now: float, *, is_call: bool) -> None:
+        """Notes what this call shows; the first words count as young again."""
+        length = self._page.length
+        edits = self._given.edits + 1 if self._given.shown else 0
+        self._given = replace(
+            self._given,
+            shown=length,
+            edits=edits,
+            last_start=now if is_call else self._given.last_start,
+        )
+
+    async def _failed(self, step: Step, error: BaseException) -> Outcome | None:
+        self._has_more = True
+        match fault_of(error):
+            case Fault.ARCHIVED if step.message_id is not None:
+                self._slots.lose(step)
+            case Fault.REFUSED if self._slots.refuse(step, str(error)):
+                _log.warning("message refused by Discord", error=_words(error))
+            case Fault.PASSING:
+                self._failures += 1
+                if self._page.is_over and self._failures >= MAX_TRIES:
+                    return self._ended(Outcome.GIVEN_UP, error)
+                longest = MAX_PAUSE_S if self._page.is_over else _MAX_LIVE_PAUSE_S
+                await asyncio.sleep(min(longest, 2.0 ** (self._failures - 1)))
+            case _:
+                return self._ended(Outcome.GONE, error)
+        return None
+
+    def _ended(self, outcome: Outcome, error: BaseException) -> Outcome:
+        _log.warning("reply cannot be shown", outcome=outcome.value, error=_words(error))
+        return outcome
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:300]

@@ -1,0 +1,118 @@
+"""Talking: mentions, replies, direct messages and ``/chat`` become turns."""
+
+from typing import Any
+
+import discord
+import structlog
+from discord import app_commands
+from discord.ext import commands
+
+from bot.domain.chat import TurnRequest
+from bot.domain.ids import ModelKey, PersonaName, TurnId
+from bot.policy.access import check_server, check_text
+from cogs._choices import StringChoices, model_choices, persona_choices
+from cogs._faults import SENDING_ERRORS
+from cogs._files import read_files
+from cogs._hearing import is_mentioned, is_prompt, said
+from cogs._lanes import Lanes
+from cogs._places import interaction_place, message_place, user_id
+from cogs._reply import Replies
+from cogs._response import InteractionTransport
+from cogs._say import error_words
+from cogs._transport import ChannelTransport
+from cogs.face import Face
+
+_log = structlog.get_logger(__name__)
+
+
+class Chat(commands.Cog):
+    """Reads what people say, opens a turn, lets the reply be played."""
+
+    def __init__(self, client: discord.Client, face: Face, replies: Replies, lanes: Lanes) -> None:
+        self._client = client
+        self._face = face
+        self._replies = replies
+        self._lanes = lanes
+
+    @commands.Cog.listener()
+    async def on_message(self, message: discord.Message) -> None:
+        """Answers messages meant for the bot."""
+        me = self._client.user
+        if me is None or not is_prompt(message):
+            return
+        try:
+            parent = await self._replied_to(message)
+            if message.guild is None or parent is not None or is_mentioned(message, me.id):
+                await self._answer(message, me.id, parent)
+        except Exception as error:
+            await self._refuse(message, error)
+
+    @app_commands.command(description="Ask the persona of this channel")
+    @app_commands.describe(
+        message="What you want to say",
+        persona="Who answers this time",
+        model="Which model answers this time; auto takes the soonest",
+        attachment="A text file or image to read along",
+    )
+    async def chat(
+        self,
+        interaction: discord.Interaction[Any],
+        message: app_commands.Range[str, 1, 6000],
+        persona: str | None = None,
+        model: str | None = None,
+        attachment: discord.Attachment | None = None,
+    ) -> None:
+        """A turn in this channel."""
+        transport = InteractionTransport(interaction, self._lanes)
+        if attachment is not None:
+            await transport.begin()
+        request = TurnRequest(
+            user=user_id(interaction.user),
+            user_name=interaction.user.display_name,
+            place=interaction_place(interaction),
+            text=message,
+            attachments=await read_files([attachment] if attachment else []),
+            persona=PersonaName(persona) if persona else None,
+            model=ModelKey(model) if model else None,
+        )
+        await self._replies.play(request, transport)
+
+    @chat.autocomplete("persona")
+    async def _personas(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
+        return persona_choices(self._face.board, typed)
+
+    @chat.autocomplete("model")
+    async def _models(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
+        return model_choices(self._face.board, typed)
+
+    async def _replied_to(self, message: discord.Message) -> TurnId | None:
+        reference = message.reference
+        if reference is None or reference.message_id is None:
+            return None
+        return await self._face.replies.turn_of(str(reference.message_id))
+
+    async def _answer(self, message: discord.Message, me: int, parent: TurnId | None) -> None:
+        place = message_place(message)
+        check_server(place.server, self._face.rules.allowed_servers)
+        text = said(message, me)
+        check_text(text, has_attachments=bool(message.attachments))
+        request = TurnRequest(
+            user=user_id(message.author),
+            user_name=message.author.display_name,
+            place=place,
+            text=text,
+            attachments=await read_files(message.attachments),
+            parent=parent,
+        )
+        channel = self._client.get_partial_messageable(
+            message.channel.id, guild_id=message.guild.id if message.guild else None
+        )
+        transport = ChannelTransport(channel, self._lanes, question=message.id)
+        await self._replies.play(request, transport)
+
+    async def _refuse(self, message: discord.Message, error: Exception) -> None:
+        """Says in the channel what could not be done."""
+        try:
+            await message.reply(error_words(error), mention_author=False, suppress_embeds=True)
+        except SENDING_ERRORS as unsaid:
+            _log.warning("error could not be shown", error=str(unsaid)[:300])

@@ -1,0 +1,99 @@
+"""After a crash: closes honestly every message that still promises more words."""
+
+import asyncio
+import json
+from itertools import groupby
+from typing import cast
+
+import discord
+import structlog
+
+from bot.domain.errors import BotError
+from bot.domain.ids import TurnId
+from bot.store.replies import ReplyMessage
+from cogs._lanes import Lanes
+from cogs._loads import NOTE
+from cogs._looks import Look, restored
+from cogs._transport import ChannelTransport
+from cogs._writer import Outcome, Writer
+from cogs.face import Face
+
+EACH_S = 180.0
+"""Longest time given to one reply; what is not closed now is tried again at the next start."""
+
+LOAD_LINE = "⚠ Lantern was restarted during this load. Give the command again to see how it stands."
+
+_log = structlog.get_logger(__name__)
+
+
+class _Still:
+    """A page that does not change any more."""
+
+    is_over = True
+    changes = 1
+
+    def __init__(self, looks: tuple[Look, ...]) -> None:
+        self._looks = looks
+        self.length = sum(len(look.content) for look in looks)
+
+    def looks(self, now: float) -> tuple[Look, ...]:
+        """The same at any time."""
+        return self._looks
+
+
+class Closing:
+    """Collects what was left open before the first new turn, and closes it once connected."""
+
+    def __init__(self, client: discord.Client, face: Face, lanes: Lanes) -> None:
+        self._client = client
+        self._face = face
+        self._lanes = lanes
+        self._replies: tuple[ReplyMessage, ...] = ()
+        self._loads: list[tuple[int, int]] = []
+
+    async def collect(self) -> None:
+        """Reads what a Lantern that ended without warning left open."""
+        try:
+            self._replies = await self._face.replies.left_open()
+            noted = json.loads(await self._face.notes.get(NOTE) or "[]")
+            self._loads = [(int(c), int(m)) for c, m in cast("list[tuple[int, int]]", noted)]
+            await self._face.notes.put(NOTE, "[]")
+        except BotError as error:
+            _log.warning("open replies not read", error=error.user_message)
+
+    async def run(self) -> None:
+        """Closes everything collected, one message after the other, within the channels' limits."""
+        replies, self._replies = self._replies, ()
+        loads, self._loads = self._loads, []
+        for channel, message in loads:
+            await self._show((Look(LOAD_LINE),), channel, (message,))
+        for turn, messages in groupby(replies, key=lambda reply: reply.turn):
+            await self._close(turn, tuple(messages))
+        if replies:
+            _log.info("open replies closed", messages=len(replies))
+
+    async def _close(self, turn: TurnId, messages: tuple[ReplyMessage, ...]) -> None:
+        try:
+            stored = await self._face.turns.find(turn)
+            if stored is not None:
+                looks = restored(stored, has_footer=self._face.rules.has_footer)
+                ids = tuple(int(message.message_id) for message in messages)
+                if not await self._show(looks, int(messages[0].channel_id), ids):
+                    return
+            await self._face.replies.close(turn)
+        except BotError as error:
+            _log.warning("reply not closed", turn_id=turn, error=error.user_message)
+
+    async def _show(self, looks: tuple[Look, ...], channel: int, ids: tuple[int, ...]) -> bool:
+        """Whether the messages need no further try."""
+
+        async def keep(part: int, message_id: int) -> bool:
+            return True
+
+        target = self._client.get_partial_messageable(channel)
+        writer = Writer(_Still(looks), ChannelTransport(target, self._lanes), keep)
+        try:
+            async with asyncio.timeout(EACH_S):
+                return await writer.run(existing=ids) is not Outcome.GIVEN_UP
+        except TimeoutError:
+            return False

@@ -1,0 +1,68 @@
+"""``/stop``, ``/reset``, ``/why`` and ``/help``."""
+
+from typing import Any
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from bot.chat import words
+from cogs._places import Admins, interaction_place, user_id
+from cogs._say import say
+from cogs.face import Face
+
+HELP = """\
+**Talk:** mention me, reply to one of my messages (an older one starts a branch there), write \
+to me in a direct message, or use `/chat`. Text files and images can be attached.
+**Choose:** `/model` and `/persona` show what answers here and why; with a name they switch. \
+`scope` says for whom: `me`, `channel`, `server`.
+**Control:** `/stop` stops your answer, `/reset` starts a fresh conversation, `/why` tells how the \
+last answer was routed and where the time went.
+**Hosts:** `/fleet status` shows every LM Studio host; `/fleet load` and `/fleet unload` are \
+for admins.
+Under an answer: **Stop** while it is written; then **Retry**, **Continue** and **Thoughts**.
+-# Without my permission to read message content I only see messages that mention me, direct \
+messages and commands."""
+
+FRESH = "🧹 A fresh conversation starts here. Replying to an older answer goes on from that one."
+
+
+class Control(commands.Cog):
+    """The small commands."""
+
+    def __init__(self, face: Face, admins: Admins) -> None:
+        self._face = face
+        self._admins = admins
+
+    @app_commands.command(description="Stop the answer being written here")
+    async def stop(self, interaction: discord.Interaction[Any]) -> None:
+        """Stops the asker's turns here; everybody's when an admin says so."""
+        place = interaction_place(interaction)
+        is_admin = self._admins.includes(interaction)
+        turns = self._face.turns
+        count = turns.stop(place.conversation, None if is_admin else user_id(interaction.user))
+        if count:
+            await say(interaction, f"⏹ Stopped {count} answer{'s' if count > 1 else ''}.")
+        elif turns.running(place.conversation):
+            await say(interaction, "Only the person who asked, or an admin, may stop that answer.")
+        else:
+            await say(interaction, "Nothing is being answered here.")
+
+    @app_commands.command(description="Start a fresh conversation here")
+    async def reset(self, interaction: discord.Interaction[Any]) -> None:
+        """The next message sees none of the earlier ones."""
+        await interaction.response.defer(thinking=True)
+        await self._face.turns.reset(interaction_place(interaction).conversation)
+        await say(interaction, FRESH)
+
+    @app_commands.command(description="How the last answer here was routed, and where time went")
+    async def why(self, interaction: discord.Interaction[Any]) -> None:
+        """The route, what was tried, the wait split into its parts."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        turn = await self._face.turns.last(interaction_place(interaction).conversation)
+        await say(interaction, words.why_text(turn) if turn else "Nothing was answered here yet.")
+
+    @app_commands.command(description="What I can do and how to ask for it")
+    async def help(self, interaction: discord.Interaction[Any]) -> None:
+        """One page."""
+        await say(interaction, HELP)

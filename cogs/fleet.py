@@ -1,0 +1,83 @@
+"""``/fleet``: the hosts and what is in their memory; loading and unloading by hand for admins."""
+
+from typing import Any
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from bot.chat import words
+from bot.policy.access import check_may_manage
+from cogs._choices import StringChoices, host_choices, loaded_choices, model_choices
+from cogs._lanes import Lanes
+from cogs._loads import Loads
+from cogs._places import Admins
+from cogs._response import InteractionTransport
+from cogs._say import say
+from cogs.face import Face
+
+
+class FleetCog(
+    commands.GroupCog, group_name="fleet", group_description="The LM Studio hosts and their memory"
+):
+    """Shows the fleet; acts on it for admins."""
+
+    def __init__(self, face: Face, loads: Loads, lanes: Lanes, admins: Admins) -> None:
+        self._face = face
+        self._loads = loads
+        self._lanes = lanes
+        self._admins = admins
+
+    @app_commands.command(description="Every host, what is in its memory and what it is doing")
+    async def status(self, interaction: discord.Interaction[Any]) -> None:
+        """A page from memory; nothing is asked of the hosts for it."""
+        snapshot = self._face.board.snapshot()
+        hosts = snapshot.hosts.values()
+        lines = [line for host in hosts for line in words.host_lines(host, snapshot.taken_at)]
+        await say(interaction, "\n".join(lines) or "No hosts are configured.")
+
+    @app_commands.command(description="Load a model now (admins)")
+    @app_commands.describe(model="The model", host="Where; the best host when left out")
+    async def load(
+        self, interaction: discord.Interaction[Any], model: str, host: str | None = None
+    ) -> None:
+        """Loads with a progress bar in the reply."""
+        check_may_manage("load models", is_admin=self._admins.includes(interaction))
+        board, acts = self._face.board, self._face.acts
+        key, where = board.any_model(model), board.host(host) if host else None
+        transport = InteractionTransport(interaction, self._lanes)
+        await transport.begin()
+        head = f"📥 Loading `{key}`{f' on {where}' if where else ''}."
+        steps = acts.load(where, key)
+        await self._loads.show(interaction, transport, head, steps, acts.cancel_load)
+
+    @app_commands.command(description="Take a model out of memory now (admins)")
+    @app_commands.describe(
+        model="The model, or the identifier of one loaded copy",
+        host="Where; every host that has it when left out",
+        even_foreign="Also when somebody else loaded it",
+    )
+    async def unload(
+        self,
+        interaction: discord.Interaction[Any],
+        model: str,
+        host: str | None = None,
+        even_foreign: bool = False,
+    ) -> None:
+        """Unloads and says what happened."""
+        check_may_manage("unload models", is_admin=self._admins.includes(interaction))
+        await interaction.response.defer(thinking=True)
+        await say(interaction, await self._face.acts.unload(host, model, even_foreign=even_foreign))
+
+    @load.autocomplete("model")
+    async def _models(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
+        return model_choices(self._face.board, typed)
+
+    @unload.autocomplete("model")
+    async def _loaded(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
+        return loaded_choices(self._face.board, typed)
+
+    @load.autocomplete("host")
+    @unload.autocomplete("host")
+    async def _hosts(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
+        return host_choices(self._face.board, typed)
