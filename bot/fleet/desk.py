@@ -33,12 +33,12 @@ from bot.domain.hosts import (
     OwnInstance,
     SpeedRecord,
 )
-from bot.domain.ids import ModelKey
+from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.fleet import signals
 from bot.fleet.books import Books
 from bot.fleet.bulletin import Load, loading_news
 from bot.fleet.history import History
-from bot.fleet.rack import Holding
+from bot.fleet.rack import Holding, LostLoad
 from bot.fleet.room import Blocked, Decision, Fits, Hopeless
 from bot.fleet.signals import Effect, Event, Handle, LoadOrder, Sighting, handle_of
 from bot.fleet.waiting import Waiter
@@ -222,6 +222,8 @@ class Desk:
             return
         key, is_memory = load.order.model_key, event.kind is FailureKind.DOES_NOT_FIT
         self._announce(LoadProblem(self.books.name, key, event.reason))
+        if event.kind in LOST and event.own is None:
+            self._expect(load)
         if load.is_stopping:
             return
         if event.kind in LOST:
@@ -399,7 +401,24 @@ class Desk:
             waiter.told = progress
             self._out.append(signals.Tell(waiter.ticket, progress))
 
+    def _expect(self, load: Load) -> None:
+        """The host may finish it all the same, with nobody there."""
+        order = load.order
+        if order.ttl_s is None:
+            # Nothing would tell it from a load by hand.
+            return
+        own = OwnInstance(
+            self.books.name,
+            InstanceRef(""),
+            InstanceId(order.model_key),
+            order.model_key,
+            order.idle_ttl_s,
+        )
+        self.books.rack.expect(LostLoad(own, order.ttl_s, load.started_at))
+
     def _see(self, residents: tuple[Sighting, ...], now: float) -> None:
+        for own in self.books.rack.found(residents, now):
+            self._keep(own)
         gone, forgotten = self.books.rack.see(residents, now)
         for holding in gone:
             reason = holding.leaving or "it left memory on the host"

@@ -117,7 +117,8 @@ def _socket_sighting(wire: Wire) -> Sighting:
         size_bytes=number(wire, "sizeBytes"),
         kind=_socket_kind(wire),
     )
-    return Sighting(instance, number(wire, "lastUsedTime"))
+    ttl_ms = number(wire, "ttlMs")
+    return Sighting(instance, number(wire, "lastUsedTime"), ttl_ms and ttl_ms // 1000)
 
 
 # --- /api/v1/models (LM Studio 0.4) -------------------------------------------------------

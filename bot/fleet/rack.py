@@ -10,6 +10,19 @@ from bot.policy.memory import with_sizes
 
 SPARED_S = 60.0
 """An instance that would not leave, or works for others, is left in peace for this long."""
+LOST_S = 900.0
+"""How long a load lost from sight may still end."""
+
+
+@dataclass(frozen=True, slots=True)
+class LostLoad:
+    """A load of ours whose connection broke: it may go on at the host, with nobody there."""
+
+    own: OwnInstance
+    """As it would be recorded; its reference is not known yet."""
+    ttl_s: int
+    """The net it was given: told by the host, it proves whose load this was."""
+    since: float
 
 
 @dataclass(slots=True)
@@ -57,6 +70,7 @@ class Rack:
         self._own_unreferenced: dict[InstanceId, OwnInstance] = {}
         self._holdings: dict[Handle, Holding] = {}
         self._held_by: dict[Ticket, Holding] = {}
+        self._lost: list[LostLoad] = []
 
     def holding(self, handle: Handle) -> Holding | None:
         """The instance of a handle, when it is in memory."""
@@ -138,6 +152,30 @@ class Rack:
         for holding in self._holdings.values():
             holding.own = self._record_for(holding.seen)
 
+    def expect(self, lost: LostLoad) -> None:
+        """A load was lost from sight; when what it made appears, it is ours."""
+        self._lost.append(lost)
+
+    def found(self, residents: Iterable[Sighting], now: float) -> list[OwnInstance]:
+        """Adopts what lost loads have made; call before ``see``.
+
+        Claimed only on proof: a load not listed before, of that model, with that very TTL.
+        """
+        self._lost = [lost for lost in self._lost if now - lost.since < LOST_S]
+        claimed: list[OwnInstance] = []
+        for sighting in residents:
+            reference = sighting.instance.reference
+            if reference is None or reference in self._own or self._is_listed(sighting):
+                continue
+            lost = next((lost for lost in self._lost if _is_of(lost, sighting)), None)
+            if lost is not None:
+                self._lost.remove(lost)
+                name = sighting.instance.identifier
+                claimed.append(replace(lost.own, reference=reference, identifier=name))
+        for own in claimed:
+            self.adopt(own)
+        return claimed
+
     def take(self, ticket: Ticket, user: str, holding: Holding) -> None:
         """Gives a lease."""
         holding.users[ticket] = user
@@ -177,6 +215,9 @@ class Rack:
         self.adopt(changed)
         return changed if changed.reference else None
 
+    def _is_listed(self, sighting: Sighting) -> bool:
+        return handle_of(sighting.instance) in self._holdings
+
     def _update(self, handle: Handle, sighting: Sighting, now: float) -> Holding:
         holding = self._holdings.get(handle)
         record = self._record_for(sighting.instance)
@@ -211,3 +252,8 @@ class Rack:
         for reference in missing:
             del self._own[reference]
         return missing
+
+
+def _is_of(lost: LostLoad, sighting: Sighting) -> bool:
+    is_same_model = sighting.instance.model_key == lost.own.model_key
+    return is_same_model and sighting.ttl_s == lost.ttl_s

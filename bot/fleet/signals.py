@@ -37,6 +37,8 @@ class Sighting:
     instance: Instance
     last_used: int | None = None
     """By the host's own clock; only a change means something."""
+    ttl_s: int | None = None
+    """The net it was loaded with; None where there is none, or the interface does not tell."""
 
 
 @dataclass(frozen=True, slots=True)

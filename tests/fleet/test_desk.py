@@ -645,6 +645,53 @@ def test_an_own_instance_is_known_again_after_a_restart_and_rests_from_then() ->
     assert sweep(play) == ["unload one"]
 
 
+def appeared(play: Playbook, ttl_s: int | None) -> signals.Probed:
+    seen = tuple(signals.Sighting(s.instance, ttl_s=ttl_s) for s in play.sightings())
+    report = signals.Report(play.report().interface, models=play.disk, residents=seen)
+    return signals.Probed(play.now, report)
+
+
+def test_what_a_lost_load_makes_in_the_end_is_ours() -> None:
+    play = up_with("one")
+    play.ask("ada", "one", ttl=60)
+    play.load_breaks("cut", FailureKind.CUT)
+    play.up()
+    play.appears("one")
+    assert play.play(appeared(play, 120)) == ["keep one"]
+    assert play.instance("one").own
+    assert play.instance("one").idle_ttl_s == 60
+
+
+@pytest.mark.parametrize(("key", "ttl_s"), [("one", 3600), ("one", None), ("two", 120)])
+def test_what_somebody_else_loads_after_a_lost_load_is_not(key: str, ttl_s: int | None) -> None:
+    play = up_with("one", "two")
+    play.ask("ada", "one", ttl=60)
+    play.load_breaks("cut", FailureKind.CUT)
+    play.up()
+    play.appears(key)
+    play.play(appeared(play, ttl_s))
+    assert not play.instance(key).own
+
+
+def test_a_lost_load_is_claimed_once() -> None:
+    play = up_with("one")
+    play.ask("ada", "one", ttl=60)
+    play.load_breaks("cut", FailureKind.CUT)
+    play.appears("one")
+    play.appears("one")
+    play.play(appeared(play, 120))
+    assert [i.own for i in play.desk.books.snapshot().instances] == [True, False]
+
+
+def test_a_lost_load_is_not_waited_for_for_ever() -> None:
+    play = up_with("one")
+    play.ask("ada", "one", ttl=60)
+    play.load_breaks("cut", FailureKind.CUT)
+    play.after(1000).appears("one")
+    play.play(appeared(play, 120))
+    assert not play.instance("one").own
+
+
 def test_an_instance_of_the_same_name_but_another_load_is_foreign() -> None:
     play = Playbook("one", own=[remembered("ref-before")])
     play.appears("one")

@@ -300,6 +300,11 @@ async def test_a_connection_cut_in_the_middle_of_a_load_is_told_and_rebuilt() ->
             await bench.use()
         await bench.until_up()
         assert (await bench.use(TWO))[0].identifier == TWO
+        await sim.journal.wait_for(journal.LoadFinished, lambda load: load.key == ONE)
+        await bench.fleet.probe(H)
+        lost = next(i for i in bench.host().instances if i.model_key == ONE)
+        assert lost.own, "what the host finished alone is still ours to evict"
+        assert lost.reference in bench.kept.own
 
 
 async def test_leaving_the_fleet_in_the_middle_of_a_load_stops_it_at_the_host() -> None:
