@@ -1,6 +1,7 @@
 """Sends one streamed reply, at its pace and with the breaks that dials put into it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from aiohttp import web
 
@@ -66,7 +67,7 @@ class Stream:
         path = self._visit.arrival.path
         faults = self._dials.take_all(STREAM_FAULTS, path)
         if not self._wire.has_broken_finish and (broken := self._dials.take("broken", path)):
-            faults["error_event"] = broken
+            faults["error_event"] = replace(broken, name="error_event")
         return faults
 
     async def _write(self, frame: Frame, due_s: float, line: Line, reply: Reply) -> None:
