@@ -253,7 +253,7 @@ async def test_a_new_key_makes_the_old_one_worthless(
 async def test_too_many_at_once_are_refused(wire: WireKind, inference: Inference) -> None:
     async with provider(wire, max_concurrent=1) as double:
         double.faults.set("stall", times=1)
-            request = InferenceRequest((Message("user", "hi"),))
+        request = InferenceRequest((Message("user", "hi"),))
         async with inference.open(endpoint_of(double), request):
             await double.journal.until(lambda journal: len(journal.open) == 1)
             assert (await ask(inference, endpoint_of(double))).kind is Kind.RATE_LIMIT
