@@ -2,22 +2,29 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 import structlog
 
 from bot.app import Lantern, lantern, plan_from
-from bot.domain.errors import StoreUnavailable
+from bot.patience import Patience
 from bot.settings import Loaded
 from bot.signals import on_stop
-from bot.supervisor import Supervisor
+from bot.supervisor import Supervisor, keep_alive
 from cogs.client import DiscordFace
 from cogs.face import Face, FaceRules
 
 DRAIN_S = 10.0
-"""Running answers get this long after SIGTERM; below PM2's kill_timeout and systemd's stop."""
+"""Running answers get this long after SIGTERM."""
 
 CLOSE_S = 4.0
 """The last edits get this long after the drain."""
+
+GOODBYE_S = 2.0
+"""Discord gets this long to close the connection; a dead line would take half a minute."""
+
+STOP_S = 18.0
+"""All of that and closing down; below PM2's kill_timeout and systemd's TimeoutStopSec."""
 
 _log = structlog.get_logger(__name__)
 
@@ -30,18 +37,13 @@ async def run_bot(loaded: Loaded, environ: Mapping[str, str]) -> int:
         StoreUnavailable: the database cannot be opened.
     """
     supervisor = Supervisor(environ)
-    stop = asyncio.Event()
-    cancel = asyncio.timeout(None)
-    try:
-        async with cancel:
-            with on_stop(stop.set, lambda: cancel.reschedule(0.0)):
-                async with lantern(plan_from(loaded, is_owner=True)) as built:
-                    await _serve(loaded, built, supervisor, stop)
-    except TimeoutError:
-        if not cancel.expired():
-            raise
-        _log.warning("stopped at once by a second signal")
-        return 130
+    async with Patience(STOP_S) as patience:
+        with on_stop(patience.stop, patience.stop_at_once):
+            async with lantern(plan_from(loaded, is_owner=True)) as built:
+                await _serve(loaded, built, supervisor, patience.asked)
+    if patience.is_over:
+        _log.warning("stopped before everything was closed", code=patience.exit_code)
+        return patience.exit_code
     _log.info("stopped")
     return 0
 
@@ -62,18 +64,34 @@ async def _serve(
     try:
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(discord.serve(token.get_secret_value()), name="discord")
-            watching = tasks.create_task(_watch(built, supervisor), name="watchdog")
+            watching = tasks.create_task(
+                keep_alive(supervisor, lambda: built.database.write(_nothing)), name="watchdog"
+            )
             await stop.wait()
             _log.info("stopping", drain_s=DRAIN_S)
-            supervisor.stopping(DRAIN_S + CLOSE_S)
-            await built.turns.drain(DRAIN_S)
-            await discord.close(CLOSE_S)
+            supervisor.stopping(STOP_S)
+            await _drain(built, discord)
             watching.cancel()
-            await serving
+            serving.cancel()
     except BaseExceptionGroup as failed:
         if len(failed.exceptions) == 1:
             raise failed.exceptions[0] from None
         raise
+
+
+async def _drain(built: Lantern, discord: DiscordFace) -> None:
+    """Lets what runs come to its end; what does not in time is closed at the next start."""
+    try:
+        await built.turns.drain(DRAIN_S)
+    except TimeoutError:
+        _log.warning("turns left unfinished")
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_S + GOODBYE_S):
+            await discord.close(CLOSE_S)
+
+
+def _nothing(_: object) -> None:
+    """A write that changes nothing: its answer says that the writer's thread lives."""
 
 
 def _face(loaded: Loaded, built: Lantern, ready: Callable[[], None]) -> Face:
@@ -92,16 +110,3 @@ def _face(loaded: Loaded, built: Lantern, ready: Callable[[], None]) -> Face:
         ),
         on_ready=ready,
     )
-
-
-async def _watch(built: Lantern, supervisor: Supervisor) -> None:
-    """Says "alive" from the event loop, and only while the database answers."""
-    every_s = supervisor.watchdog_every_s
-    while every_s is not None:
-        try:
-            async with asyncio.timeout(every_s):
-                await built.notes.get("alive")
-            supervisor.alive()
-        except (TimeoutError, StoreUnavailable) as error:
-            _log.error("database does not answer", error=str(error))
-        await asyncio.sleep(every_s)

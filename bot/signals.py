@@ -6,7 +6,8 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_NAMES = ("SIGINT", "SIGTERM", "SIGBREAK")
+"""SIGBREAK is Ctrl-Break and the closed console window on Windows; nobody else has it."""
 
 
 @contextmanager
@@ -25,7 +26,8 @@ def on_stop(first: Callable[[], None], second: Callable[[], None]) -> Generator[
         loop.call_soon_threadsafe(stop)
 
     # signal.signal with a thread-safe call works on Windows too, where loops take no handlers.
-    before = {number: signal.signal(number, from_handler) for number in _SIGNALS}
+    numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+    before = {number: signal.signal(number, from_handler) for number in numbers}
     try:
         yield
     finally:

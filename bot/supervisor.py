@@ -4,11 +4,15 @@ Wire rules: sd_notify(3) for ``NOTIFY_SOCKET`` and ``WATCHDOG_USEC``; PM2's ``wa
 Node IPC descriptor ``NODE_CHANNEL_FD`` was measured with PM2 7.0.4 (one JSON string a line).
 """
 
+import asyncio
 import os
 import socket
-from collections.abc import Mapping
+import stat
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
+
+from bot.domain.errors import StoreUnavailable
 
 _log = structlog.get_logger(__name__)
 
@@ -20,6 +24,7 @@ class Supervisor:
         self._notify_address = environ.get("NOTIFY_SOCKET", "")
         self._pm2_descriptor = _descriptor(environ.get("NODE_CHANNEL_FD", ""))
         self._watchdog_s = _watchdog_s(environ)
+        self._is_ready = False
         if self._pm2_descriptor is not None:
             # PM2 leaves it inheritable: a child process would hold the channel open.
             os.set_inheritable(self._pm2_descriptor, False)
@@ -31,6 +36,7 @@ class Supervisor:
 
     def ready(self, status: str) -> None:
         """Lantern serves."""
+        self._is_ready = True
         self._notify(f"READY=1\nSTATUS={status}")
         if self._pm2_descriptor is not None:
             try:
@@ -40,11 +46,16 @@ class Supervisor:
 
     def alive(self) -> None:
         """The event loop and what it depends on still turn."""
-        self._notify("WATCHDOG=1")
+        if self._is_ready or self._watchdog_s is None:
+            self._notify("WATCHDOG=1")
+            return
+        # Discord may be away for long: starting again would not bring it back sooner.
+        more_us = int(self._watchdog_s * 3e6)
+        self._notify(f"WATCHDOG=1\nSTATUS=connecting to Discord\nEXTEND_TIMEOUT_USEC={more_us}")
 
-    def stopping(self, drain_s: float) -> None:
+    def stopping(self, limit_s: float) -> None:
         """Lantern drains; asks for the time it needs."""
-        self._notify(f"STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC={int(drain_s * 1e6)}")
+        self._notify(f"STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC={int(limit_s * 1e6)}")
 
     def _notify(self, message: str) -> None:
         if not self._notify_address or not hasattr(socket, "AF_UNIX"):
@@ -60,15 +71,36 @@ class Supervisor:
             _log.warning("systemd was not told", error=str(error))
 
 
+async def keep_alive(supervisor: Supervisor, ask: Callable[[], Awaitable[None]]) -> None:
+    """Says "alive" from the event loop, as long as ``ask`` is answered; for ever.
+
+    An error is an answer too: a full disk or a locked database is not cured by a new start,
+    a thread that hangs is.
+    """
+    every_s = supervisor.watchdog_every_s
+    while every_s is not None:
+        try:
+            async with asyncio.timeout(every_s):
+                await ask()
+            supervisor.alive()
+        except TimeoutError:
+            _log.error("database does not answer", waited_s=every_s)
+        except StoreUnavailable as error:
+            _log.warning("database in trouble", error=error.user_message)
+            supervisor.alive()
+        await asyncio.sleep(every_s)
+
+
 def _descriptor(text: str) -> int | None:
+    """The channel to PM2: a socket, so that no other open file is ever written to."""
     if not text.isdigit():
         return None
     descriptor = int(text)
     try:
-        os.fstat(descriptor)
-    except OSError:
+        is_socket = stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+    except (OSError, OverflowError):
         return None
-    return descriptor
+    return descriptor if is_socket else None
 
 
 def _watchdog_s(environ: Mapping[str, str]) -> float | None:
