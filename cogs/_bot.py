@@ -41,6 +41,8 @@ class LanternBot(commands.Bot):
             max_messages=None,
             member_cache_flags=discord.MemberCacheFlags.none(),
             chunk_guilds_at_startup=False,
+            # Ready is said so long after the last server came; nothing here waits for them all.
+            guild_ready_timeout=0.25,
         )
         self._face = face
         self._replies = replies

@@ -116,6 +116,7 @@ class Writer:
                     await self._rest(None)
                 case ActNow():
                     if (outcome := await self._act()) is not None:
+                        await self._slots.keep(self._keep)
                         return outcome
 
     def _decide(self) -> Decision:
@@ -147,7 +148,7 @@ class Writer:
     async def _act(self) -> Outcome | None:
         """One call towards what the page reads now; an outcome when it was the last."""
         now, changes = self._now(), self._page.changes
-        looks = self._page.looks(now)
+        looks, is_last = self._page.looks(now), self._page.is_over
         step = self._slots.next_step(looks)
         self._give(now, is_call=step is not None)
         if step is not None:
@@ -160,7 +161,8 @@ class Writer:
             self._failures = 0
         self._given_changes = changes
         self._has_more = self._slots.next_step(looks) is not None
-        return Outcome.SHOWN if self._page.is_over and step is None else None
+        # Without asking the lane again: a reply that is shown waits for no place in it.
+        return Outcome.SHOWN if is_last and not self._has_more else None
 
     def _give(self, now: float, *, is_call: bool) -> None:
         """Notes what this call shows; the first words count as young again."""
