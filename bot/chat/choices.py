@@ -8,7 +8,7 @@ from bot.domain.errors import UnknownName
 from bot.domain.ids import AUTO, ModelKey, PersonaName, UserId
 from bot.domain.personas import Persona
 from bot.personas import PersonaShelf
-from bot.policy.choice import choose, scope_keys
+from bot.policy.choice import Choice, choose, scope_keys
 from bot.policy.names import nearest, resolve
 from bot.store.choices import ChoiceStore
 
@@ -82,11 +82,12 @@ class Choices:
             UnknownName: an option names nobody.
             StoreUnavailable: the choices cannot be read.
         """
-        who, why_who = await self._persona_of(place, user, persona)
         keys = scope_keys(place, user)
+        said = str(self.persona(persona).name) if persona is not None else None
         option = str(self.model(model)) if model is not None else None
-        stored = await self._store.get(keys, "model")
-        picked = choose(option, stored, keys, "")
+        stored = await self._store.get(keys)
+        who, why_who = self._found(choose(said, stored.personas, keys, str(self._default_persona)))
+        picked = choose(option, stored.models, keys, "")
         if not picked.value or picked.value == AUTO:
             reason = f"{who.name}'s own model"
             if picked.value == AUTO:
@@ -94,13 +95,7 @@ class Choices:
             return Resolved(who, why_who, who.model, reason, is_named=False)
         return Resolved(who, why_who, ModelKey(picked.value), picked.reason, is_named=True)
 
-    async def _persona_of(
-        self, place: Place, user: UserId, option: PersonaName | None
-    ) -> tuple[Persona, str]:
-        keys = scope_keys(place, user)
-        said = str(self.persona(option).name) if option is not None else None
-        stored = await self._store.get(keys, "persona")
-        picked = choose(said, stored, keys, str(self._default_persona))
+    def _found(self, picked: Choice) -> tuple[Persona, str]:
         found = self._shelf.get(picked.value)
         if found is not None:
             return found, picked.reason

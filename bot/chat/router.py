@@ -126,13 +126,15 @@ class Router:
 
     async def _fit(self, job: Job, lease: Lease, draft: Draft, emit: Emit) -> tuple[Message, ...]:
         """The messages fitted to what was really loaded, saying what was left out."""
-        fitted = fit_transcript(job.messages, lease.instance.context_length, job.answer_tokens)
-        dropped = job.dropped + fitted.dropped
+        window, messages, dropped = lease.instance.context_length, job.messages, job.dropped
+        if window is not None and window < job.prompt_tokens + job.answer_tokens:
+            fitted = fit_transcript(messages, window, job.answer_tokens)
+            messages, dropped = fitted.messages, dropped + fitted.dropped
         if dropped:
             text = f"The conversation is long: its {dropped} oldest messages were left out."
             draft.noticed(text)
             await emit(Notice(text))
-        return fitted.messages
+        return messages
 
     async def _stream(
         self,

@@ -16,7 +16,7 @@ from bot.chat.router import Router
 from bot.domain.chat import Place, Turn, TurnKind, TurnRequest, TurnStatus
 from bot.domain.errors import BotError, Bug, Draining, Interrupted, NotPermitted
 from bot.domain.events import Failed, Finished, Loading, Routed, Started, Stopped, TurnEvent
-from bot.domain.ids import HostName, ModelKey, PlaceId, TurnId, UserId
+from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, TurnId, UserId
 from bot.fleet.fleet import Fleet
 from bot.policy.access import check_text
 from bot.policy.context import CONTINUE_TEXT
@@ -182,26 +182,22 @@ class Turns:
     async def _begin(self, request: TurnRequest) -> "_Begun":
         if self._is_draining:
             raise Draining("Lantern is restarting and takes no new questions just now.")
-        parent = await self._parent(request)
+        line = await self._line(request)
         is_retry = request.kind is TurnKind.RETRY
-        request = _completed(request, parent)
+        request = _completed(request, line[-1] if line else None)
         check_text(request.text, has_attachments=bool(request.attachments))
         resolved = await self._choices.resolve(
             request.place, request.user, request.persona, request.model
         )
-        base = parent.id if parent is not None else None
-        if parent is not None and is_retry:
-            base = parent.parent
-        elif parent is None:
-            base = await self._store.latest(request.place.conversation, resolved.persona.name)
-        branch = await self._store.branch(base) if base is not None else ()
+        place, persona = request.place, resolved.persona.name
+        branch = await self._branch(line, place.conversation, persona, is_retry=is_retry)
         turn = Turn(
             id=self._new_id(),
-            parent=base,
+            parent=branch[-1].id if branch else None,
             user=request.user,
             user_name=request.user_name,
-            place=request.place,
-            persona=resolved.persona.name,
+            place=place,
+            persona=persona,
             user_text=request.text,
             reply_text="",
             reasoning_text="",
@@ -212,13 +208,30 @@ class Turns:
         await self._store.begin(turn)
         return _Begun(request, resolved, branch, turn)
 
-    async def _parent(self, request: TurnRequest) -> Turn | None:
+    async def _line(self, request: TurnRequest) -> tuple[Turn, ...]:
+        """The branch that ends in the turn replied to; nothing when that is not stored."""
         if request.parent is None:
-            return None
-        parent = await self._store.get(request.parent)
-        if parent is not None and parent.place.channel != request.place.channel:
+            return ()
+        line = await self._store.branch(request.parent)
+        if line and line[-1].place.channel != request.place.channel:
             raise NotPermitted("That reply belongs to another conversation.")
-        return parent
+        return line
+
+    async def _branch(
+        self,
+        line: tuple[Turn, ...],
+        conversation: PlaceId,
+        persona: PersonaName,
+        *,
+        is_retry: bool,
+    ) -> tuple[Turn, ...]:
+        """The turns before this one; a retry stands beside the turn it redoes."""
+        if not line:
+            return await self._store.newest_branch(conversation, persona)
+        if not is_retry:
+            return line
+        before = line[-1].parent
+        return await self._store.branch(before) if before is not None else ()
 
     async def _run(self, begun: "_Begun", emit: Emit) -> None:
         loop = asyncio.get_running_loop()

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from bot.policy.choice import ScopeKey
@@ -18,18 +19,25 @@ DO UPDATE SET value = excluded.value, changed_at_ms = excluded.changed_at_ms
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What stands under some keys, by key."""
+
+    personas: Mapping[ScopeKey, str]
+    models: Mapping[ScopeKey, str]
+
+
 class ChoiceStore:
     """Keeps choices. Each method is one transaction and raises ``StoreUnavailable`` alone."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def get(self, keys: Sequence[ScopeKey], subject: Subject) -> Mapping[ScopeKey, str]:
+    async def get(self, keys: Sequence[ScopeKey]) -> Chosen:
         """The choices stored under these keys; keys without one are missing."""
 
-        def find(connection: sqlite3.Connection) -> dict[ScopeKey, str]:
-            rows = ((key, connection.execute(_GET, _columns(key, subject))) for key in keys)
-            return {key: row["value"] for key, found in rows for row in found}
+        def find(connection: sqlite3.Connection) -> Chosen:
+            return Chosen(_find(connection, keys, "persona"), _find(connection, keys, "model"))
 
         return await self._database.read(find)
 
@@ -41,6 +49,13 @@ class ChoiceStore:
             return
         row = (*columns, value, self._database.now_ms())
         await self._database.write(lambda c: c.execute(_PUT, row).rowcount)
+
+
+def _find(
+    connection: sqlite3.Connection, keys: Sequence[ScopeKey], subject: Subject
+) -> dict[ScopeKey, str]:
+    rows = ((key, connection.execute(_GET, _columns(key, subject))) for key in keys)
+    return {key: row["value"] for key, found in rows for row in found}
 
 
 def _columns(key: ScopeKey, subject: Subject) -> tuple[str, str, str, Subject]:

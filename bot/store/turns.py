@@ -128,9 +128,17 @@ class TurnStore:
         """
         return await self._database.read(lambda c: _branch(c, turn, BRANCH_TURNS))
 
-    async def latest(self, conversation: PlaceId, persona: PersonaName) -> TurnId | None:
-        """The turn a new message goes on from: the newest since the reset that did not fail."""
-        return await self._database.read(lambda c: _id(c, _LATEST, conversation, persona))
+    async def newest_branch(self, conversation: PlaceId, persona: PersonaName) -> tuple[Turn, ...]:
+        """The branch a new message goes on from.
+
+        It ends in the newest turn since the reset that did not fail; empty where there is none.
+        """
+
+        def find(connection: sqlite3.Connection) -> tuple[Turn, ...]:
+            leaf = _id(connection, _LATEST, conversation, persona)
+            return () if leaf is None else _branch(connection, leaf, BRANCH_TURNS)
+
+        return await self._database.read(find)
 
     async def last_in(self, conversation: PlaceId) -> Turn | None:
         """The newest turn here, whoever answered and however it stands."""
