@@ -1,7 +1,7 @@
 """The way in and out of one call: a place, the money, the call, its cost and its outcome."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -36,6 +36,8 @@ class Surroundings:
     """A number drawn evenly from 0 to 1."""
     salt: str
     """For the hashes people go by; made once and kept."""
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    """Pauses before a retry."""
 
 
 class Permit:

@@ -50,8 +50,10 @@ class Providers:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        # As if nothing had gone wrong: costs are written all the same, and an error of the block
+        # leaves it as it is instead of in a group.
         async with asyncio.timeout(_CLOSE_S):
-            await self._tasks.__aexit__(kind, error, traceback)
+            await self._tasks.__aexit__(None, None, None)
 
     @property
     def names(self) -> tuple[ProviderName, ...]:
@@ -119,6 +121,10 @@ class Providers:
         now = asyncio.get_running_loop().time()
         budget = self._retries
         self._retries = budget.after_retry(now) if is_retry else budget.after_first(now)
+
+    async def pause(self, seconds: float) -> None:
+        """Wait before a retry."""
+        await self._around.sleep(seconds)
 
     def draw(self) -> float:
         """A number from 0 to 1, for pauses that differ."""

@@ -202,7 +202,7 @@ async def _again(
     if fixed is None:
         return None
     await listener.again(error, words or f"Asking {name} again.")
-    await asyncio.sleep(plan.wait_s)
+    await providers.pause(plan.wait_s)
     return fixed
 
 

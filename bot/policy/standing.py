@@ -24,8 +24,6 @@ from bot.policy.retry import row_of
 
 UNTOLD_RESET_S = 3600.0
 """How long a plan's limit is taken to last when its reset was not told."""
-UNTOLD_WAIT_S = 1.0
-"""How long a rate limit is taken to last when no wait was told."""
 DISABLED_CODE = "1313"
 """Z.AI: fair use was violated; asking again can cost the account."""
 _MONTHLY_CODES = frozenset(
@@ -143,10 +141,9 @@ def failed(
     after = replace(
         standing, breaker=breaker, last_kind=failure.kind, last_reason=_words(failure.reason)
     )
-    if failure.kind is not FailureKind.RATE_LIMIT:
+    if failure.kind is not FailureKind.RATE_LIMIT or failure.told_s is None:
         return after
-    told = UNTOLD_WAIT_S if failure.told_s is None else failure.told_s
-    return replace(after, wait_until=max(standing.wait_until, now + told))
+    return replace(after, wait_until=max(standing.wait_until, now + failure.told_s))
 
 
 def news(before: Standing, after: Standing, failure: Failed | None) -> News | None:

@@ -64,11 +64,12 @@ WHERE number = ?
 _ROW = "SELECT * FROM ledger WHERE number = ?"
 _OPEN = "SELECT * FROM ledger WHERE state = 'reserved' ORDER BY number"
 _ACCOUNT = "SELECT spent, reserved FROM account WHERE day = ? AND payer = ? AND name = ?"
+_OPEN_ACCOUNT = """
+INSERT OR IGNORE INTO account (day, payer, name, spent, reserved) VALUES (?, ?, ?, 0, 0)
+"""
 _MOVE = """
-INSERT INTO account (day, payer, name, spent, reserved) VALUES (:day, :payer, :name, :spent,
-    :reserved)
-ON CONFLICT (day, payer, name) DO UPDATE SET spent = spent + :spent,
-    reserved = reserved + :reserved
+UPDATE account SET spent = spent + ?, reserved = reserved + ?
+WHERE day = ? AND payer = ? AND name = ?
 """
 _NOTICE = "INSERT OR IGNORE INTO budget_notice (day, what) VALUES (?, ?)"
 _WAS_TOLD = "SELECT 1 FROM budget_notice WHERE day = ? AND what = 'alert'"
@@ -265,11 +266,9 @@ def _move(
     spent: int = 0,
     reserved: int = 0,
 ) -> None:
-    rows = [
-        {"day": day, "payer": key.payer, "name": key.name, "spent": spent, "reserved": reserved}
-        for key in keys
-    ]
-    connection.executemany(_MOVE, rows)
+    names = [(day, key.payer, key.name) for key in keys]
+    connection.executemany(_OPEN_ACCOUNT, names)
+    connection.executemany(_MOVE, [(spent, reserved, *name) for name in names])
 
 
 def _totals(

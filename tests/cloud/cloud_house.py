@@ -1,0 +1,239 @@
+"""A whole cloud on loopback: simulated providers, the real wires, the real ledger."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from bot.cloud.asking import CloudAsk
+from bot.cloud.books import Books
+from bot.cloud.permit import Surroundings
+from bot.cloud.providers import Providers
+from bot.cloud.serve import Listener, Question, Served, serve
+from bot.domain.chat import DialectName, Message, Place, TurnRequest, Wire
+from bot.domain.cloud import CloudEvent, ProviderConfig
+from bot.domain.errors import BotError, Unavailable
+from bot.domain.events import Delta, ReasoningDelta, TextDelta
+from bot.domain.ids import ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
+from bot.domain.personas import Persona
+from bot.inference.streams import Inference, inference_session
+from bot.policy.budget import BudgetRules
+from bot.policy.pricing import flat_price
+from bot.policy.privacy import CloudConsent, Marks, consent_to_cloud, origins_of, to_look_up
+from bot.sim.providers.catalogue import models_of
+from bot.sim.providers.config import SimProviderConfig, WireKind
+from bot.sim.providers.provider import SimProvider
+from bot.store.database import Database
+from bot.store.ledger import LedgerStore
+
+SAGE = Persona(PersonaName("sage"))
+CHANNEL = PlaceId("discord:9")
+SERVER = PlaceId("discord:7")
+ADA = UserId("discord:1")
+SALT = "0123456789abcdef"
+
+SPEECH: dict[WireKind, tuple[Wire, DialectName]] = {
+    "zai": ("openai", "zai"),
+    "openai": ("openai", "openai"),
+    "anthropic": ("anthropic", "generic"),
+    "generic": ("openai", "generic"),
+}
+
+
+@dataclass(slots=True)
+class WallClock:
+    """A wall clock the test sets."""
+
+    now: datetime = datetime(2026, 11, 20, 10, 15, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@dataclass(slots=True)
+class Heard:
+    """Everything one question gave, as a face would hear it."""
+
+    deltas: list[Delta] = field(default_factory=list[Delta])
+    retries: list[str] = field(default_factory=list[str])
+    notices: list[str] = field(default_factory=list[str])
+    requests: int = 0
+    served: Served | None = None
+    error: BotError | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(delta.text for delta in self.deltas if isinstance(delta, TextDelta))
+
+    @property
+    def reasoning(self) -> str:
+        return "".join(delta.text for delta in self.deltas if isinstance(delta, ReasoningDelta))
+
+    @property
+    def kind(self) -> object:
+        return getattr(self.error, "kind", None)
+
+    def listener(self) -> Listener:
+        async def sent() -> None:
+            self.requests += 1
+
+        async def hear(delta: Delta) -> None:
+            self.deltas.append(delta)
+
+        async def again(error: Unavailable, how: str) -> None:
+            self.retries.append(f"{error.kind}: {how}")
+
+        async def notice(text: str) -> None:
+            self.notices.append(text)
+
+        return Listener(sent, hear, again, notice)
+
+
+@dataclass(slots=True)
+class Cloud:
+    """Providers, their doubles by name, and what the admins were told."""
+
+    providers: Providers
+    doubles: dict[str, SimProvider]
+    ledger: LedgerStore
+    database: Database
+    clock: WallClock
+    news: list[CloudEvent]
+    slept: list[float]
+    turns: int = 0
+
+    def double(self, name: str = "zai") -> SimProvider:
+        return self.doubles[name]
+
+    def ask(self, text: str = "Why is the sky blue?", *, answer_tokens: int = 200) -> CloudAsk:
+        return asking(self.next_turn(), text, answer_tokens=answer_tokens)
+
+    def next_turn(self) -> TurnId:
+        self.turns += 1
+        return TurnId(f"turn{self.turns}")
+
+    async def serve(
+        self,
+        name: str = "zai",
+        ask: CloudAsk | None = None,
+        question: Question | None = None,
+        *,
+        is_last: bool = True,
+    ) -> Heard:
+        """Serve one question and keep whatever came of it."""
+        heard = Heard()
+        try:
+            heard.served = await serve(
+                self.providers,
+                ProviderName(name),
+                ask or self.ask(),
+                question or Question(),
+                heard.listener(),
+                is_last=is_last,
+            )
+        except BotError as error:
+            heard.error = error
+        return heard
+
+    async def rows(self) -> list[dict[str, object]]:
+        """The ledger as it stands."""
+        query = "SELECT * FROM ledger ORDER BY number"
+        found = await self.database.read(lambda c: c.execute(query).fetchall())
+        return [dict(row) for row in found]
+
+
+def asking(turn: TurnId, *texts: str, answer_tokens: int = 200) -> CloudAsk:
+    """A question of Ada's whose words may leave."""
+    messages = tuple(
+        Message("user" if at % 2 == 0 else "assistant", text) for at, text in enumerate(texts)
+    )
+    return CloudAsk(
+        turn=turn,
+        messages=messages,
+        consent=consent(messages),
+        answer_tokens=answer_tokens,
+        user=ADA,
+        server=SERVER,
+    )
+
+
+def consent(messages: Sequence[Message], persona: Persona = SAGE) -> CloudConsent:
+    """A consent to send these words, asked for in the proper way."""
+    request = TurnRequest(ADA, "Ada", Place(CHANNEL, server=SERVER), "…")
+    origins = origins_of(persona, request, ())
+    given = consent_to_cloud(
+        messages,
+        origins,
+        persona=persona,
+        personas={persona.name: False},
+        marks=Marks(to_look_up(origins)),
+    )
+    assert isinstance(given, CloudConsent), given
+    return given
+
+
+def config_for(double: SimProvider, name: str, **changes: object) -> ProviderConfig:
+    """The settings that lead to a double, at the very prices it charges."""
+    model = models_of(double.config)[0]
+    wire, dialect = SPEECH[double.config.wire]
+    price = flat_price(model.price.input, model.price.output, model.price.cached)
+    config = ProviderConfig(
+        name=ProviderName(name),
+        base_url=double.base_url,
+        model=ModelKey(model.key),
+        wire=wire,
+        dialect=dialect,
+        api_key=double.key,
+        price=price,
+    )
+    return replace(config, **changes)
+
+
+def books_of(ledger: LedgerStore) -> Books:
+    """The ledger as the cloud is handed it."""
+    return Books(ledger.book, ledger.settle, ledger.totals, ledger.today)
+
+
+@asynccontextmanager
+async def cloud_house(
+    folder: Path,
+    *wires: WireKind,
+    rules: BudgetRules | None = None,
+    sim: SimProviderConfig | None = None,
+    **changes: object,
+) -> AsyncGenerator[Cloud]:
+    """Run a cloud of these wires, each under its own name; ``changes`` hold for every provider."""
+    clock = WallClock()
+    news: list[CloudEvent] = []
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await asyncio.sleep(0)
+
+    async with AsyncExitStack() as stack:
+        doubles: dict[str, SimProvider] = {}
+        for wire in wires or ("zai",):
+            told = replace(sim or SimProviderConfig(time_scale=0.0), wire=wire)
+            double = SimProvider(told, utcnow=clock)
+            doubles[wire] = await stack.enter_async_context(double)
+        database = await stack.enter_async_context(Database(folder / "lantern.db", utcnow=clock))
+        ledger = LedgerStore(database, rules or BudgetRules(), UTC)
+        session = await stack.enter_async_context(inference_session())
+        around = Surroundings(
+            books=books_of(ledger),
+            open_stream=Inference(session, utcnow=clock).open,
+            observe=news.append,
+            utcnow=clock,
+            draw=lambda: 0.5,
+            salt=SALT,
+            sleep=sleep,
+        )
+        configs = [config_for(double, name, **changes) for name, double in doubles.items()]
+        providers = await stack.enter_async_context(Providers(configs, around))
+        yield Cloud(providers, doubles, ledger, database, clock, news, slept)

@@ -1,0 +1,456 @@
+"""Every row of the error table, against providers on real sockets."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from cloud_house import Cloud, asking, cloud_house, config_for
+
+from bot.cloud.asking import CloudAsk
+from bot.cloud.serve import Question
+from bot.domain.cloud import ProviderOut, ProviderTrouble
+from bot.domain.errors import FailureKind, Refused
+from bot.sim.providers.config import WireKind
+from bot.sim.providers.faults import FaultName
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One row in one wire's form."""
+
+    wire: WireKind
+    fault: FaultName
+    code: str = ""
+    kind: FailureKind | None = None
+    calls: int = 1
+    news: Literal["out", "trouble"] | None = None
+
+
+K = FailureKind
+OUT: list[Case] = [
+    *(
+        Case("zai", "auth", code, K.AUTH)
+        for code in ("401", "1000", "1001", "1002", "1003", "1004")
+    ),
+    Case("zai", "forbidden", "1220", K.AUTH),
+    Case("zai", "auth", "1112", K.AUTH),
+    Case("openai", "auth", kind=K.AUTH),
+    Case("openai", "forbidden", kind=K.AUTH),
+    Case("anthropic", "auth", kind=K.AUTH),
+    Case("anthropic", "forbidden", kind=K.AUTH),
+    Case("generic", "auth", kind=K.AUTH),
+    Case("zai", "no_money", "1113", K.NO_MONEY),
+    Case("openai", "no_money", "credit_balance_exhausted", K.NO_MONEY),
+    Case("openai", "no_money", "organization_spend_limit_exceeded", K.NO_MONEY),
+    Case("openai", "no_money", "project_spend_limit_exceeded", K.NO_MONEY),
+    Case("openai", "no_money", "organization_usage_limit_exceeded", K.NO_MONEY),
+    Case("anthropic", "no_money", "billing_error", K.NO_MONEY),
+    Case("anthropic", "no_money", "enforced_spend_limit_reached", K.NO_MONEY),
+    Case("anthropic", "no_money", "own_limit", K.NO_MONEY),
+    Case("anthropic", "no_money", "low_credit", K.NO_MONEY),
+    Case("generic", "no_money", kind=K.NO_MONEY),
+    Case("zai", "plan_limit", "1308", K.PLAN_LIMIT),
+    Case("zai", "plan_limit", "1309", K.PLAN_LIMIT),
+    Case("zai", "plan_limit", "1310", K.PLAN_LIMIT),
+    Case("zai", "plan_limit", "1313", K.PLAN_LIMIT),
+]
+"""Asked exactly once, then left alone; the admins are told once."""
+
+TWICE: list[Case] = [
+    Case("zai", "overload", "1305", K.OVERLOAD, 2),
+    Case("openai", "overload", kind=K.OVERLOAD, calls=2),
+    Case("anthropic", "overload", kind=K.OVERLOAD, calls=2),
+    Case("generic", "overload", kind=K.OVERLOAD, calls=2),
+    Case("zai", "server", "500", K.SERVER, 2),
+    Case("openai", "server", "502", K.SERVER, 2),
+    Case("anthropic", "server", kind=K.SERVER, calls=2),
+    Case("anthropic", "server", "timeout_error", K.SERVER, 2),
+    Case("zai", "html", "502", K.SERVER, 2),
+    Case("zai", "html", "405", K.SERVER, 2),
+    Case("openai", "html", "200", K.GARBAGE, 2),
+    Case("openai", "bad_json", "200", K.GARBAGE, 2),
+    Case("openai", "bad_json", "500", K.SERVER, 2),
+    Case("openai", "garbage", kind=K.GARBAGE, calls=2),
+    Case("openai", "reset", kind=K.CUT, calls=2),
+    Case("zai", "cut", kind=K.CUT, calls=2),
+    Case("openai", "cut", kind=K.CUT, calls=2),
+    Case("anthropic", "cut", kind=K.CUT, calls=2),
+    Case("zai", "silent_end", kind=K.CUT, calls=2),
+    Case("openai", "silent_end", kind=K.CUT, calls=2),
+    Case("anthropic", "silent_end", kind=K.CUT, calls=2),
+    Case("zai", "broken", kind=K.CUT, calls=2),
+    Case("zai", "empty", kind=K.EMPTY, calls=2),
+    Case("openai", "empty", kind=K.EMPTY, calls=2),
+    Case("anthropic", "empty", kind=K.EMPTY, calls=2),
+    Case("zai", "rate_limit", "1302", K.RATE_LIMIT, 2),
+    Case("zai", "rate_limit", "1303", K.RATE_LIMIT, 2),
+    Case("openai", "rate_limit", "slow_down", K.RATE_LIMIT, 2),
+]
+"""Asked once more, where nothing was shown."""
+
+ONCE: list[Case] = [
+    Case("zai", "bad_request", kind=K.BAD_REQUEST, news="trouble"),
+    Case("zai", "unknown_model", kind=K.BAD_REQUEST, news="trouble"),
+    Case("openai", "bad_request", kind=K.BAD_REQUEST, news="trouble"),
+    Case("openai", "unknown_model", kind=K.BAD_REQUEST, news="trouble"),
+    Case("anthropic", "bad_request", kind=K.BAD_REQUEST, news="trouble"),
+    Case("anthropic", "unknown_model", kind=K.BAD_REQUEST, news="trouble"),
+    Case("zai", "too_long", kind=K.TOO_LONG),
+    Case("openai", "too_long", kind=K.TOO_LONG),
+    Case("anthropic", "too_long", kind=K.TOO_LONG),
+    Case("anthropic", "too_long", "request_too_large", K.TOO_LONG),
+    Case("generic", "too_long", kind=K.TOO_LONG),
+]
+"""Asked once, and may be asked another question at once; one message alone cannot be trimmed."""
+
+REFUSALS: list[Case] = [
+    Case("zai", "refused"),
+    Case("openai", "refused"),
+    Case("anthropic", "refused"),
+    Case("generic", "refused"),
+    Case("zai", "refused_midway"),
+    Case("openai", "refused_midway"),
+    Case("anthropic", "refused_midway"),
+]
+
+
+def named(case: Case) -> str:
+    return f"{case.wire}-{case.fault}-{case.code}"
+
+
+def told(cloud: Cloud, kind: type[object]) -> list[object]:
+    return [event for event in cloud.news if isinstance(event, kind)]
+
+
+async def states(cloud: Cloud) -> set[object]:
+    return {row["state"] for row in await cloud.rows()}
+
+
+@pytest.mark.parametrize("case", OUT, ids=named)
+async def test_a_provider_that_is_out_is_asked_exactly_once(tmp_path: Path, case: Case) -> None:
+    async with cloud_house(tmp_path, case.wire) as cloud:
+        double = cloud.double(case.wire)
+        double.faults.set(case.fault, code=case.code)
+
+        first = await cloud.serve(case.wire)
+        others = [await cloud.serve(case.wire) for _ in range(3)]
+
+        assert first.kind is case.kind
+        assert {heard.kind for heard in others} == {case.kind}
+        assert len(double.journal.chats()) == 1
+        assert not cloud.providers.snapshots(10, 10, 0.0)[0].is_serving
+        assert [type(event) for event in cloud.news] == [ProviderOut]
+        assert await states(cloud) == {"released"}
+
+
+@pytest.mark.parametrize("case", TWICE, ids=named)
+async def test_what_may_pass_is_tried_once_more_and_no_more(tmp_path: Path, case: Case) -> None:
+    async with cloud_house(tmp_path, case.wire) as cloud:
+        double = cloud.double(case.wire)
+        double.faults.set(case.fault, code=case.code)
+
+        heard = await cloud.serve(case.wire)
+
+        assert heard.kind is case.kind
+        assert heard.requests == len(double.journal.chats()) == case.calls
+        assert len(heard.retries) == case.calls - 1
+        assert not heard.text
+        assert cloud.news == []
+
+
+@pytest.mark.parametrize("case", TWICE, ids=named)
+async def test_the_second_try_may_be_the_answer(tmp_path: Path, case: Case) -> None:
+    async with cloud_house(tmp_path, case.wire) as cloud:
+        double = cloud.double(case.wire)
+        double.faults.set(case.fault, code=case.code, times=1)
+
+        heard = await cloud.serve(case.wire)
+
+        assert heard.served is not None, heard.error
+        assert "simulated" in heard.text
+        assert len(double.journal.chats()) == 2
+        assert cloud.news == []
+
+
+@pytest.mark.parametrize("case", ONCE, ids=named)
+async def test_what_would_fail_again_is_not_tried_again(tmp_path: Path, case: Case) -> None:
+    async with cloud_house(tmp_path, case.wire) as cloud:
+        double = cloud.double(case.wire)
+        double.faults.set(case.fault, code=case.code, times=2)
+
+        heard = [await cloud.serve(case.wire) for _ in range(3)]
+
+        assert [h.kind for h in heard] == [case.kind, case.kind, None]
+        assert len(double.journal.chats()) == 3
+        assert len(told(cloud, ProviderTrouble)) == (case.news == "trouble")
+        assert told(cloud, ProviderOut) == []
+
+
+@pytest.mark.parametrize("case", REFUSALS, ids=named)
+async def test_a_refusal_is_shown_and_nobody_else_is_asked(tmp_path: Path, case: Case) -> None:
+    async with cloud_house(tmp_path, case.wire) as cloud:
+        double = cloud.double(case.wire)
+        double.faults.set(case.fault, code=case.code)
+
+        heard = await cloud.serve(case.wire, is_last=False)
+
+        assert isinstance(heard.error, Refused)
+        assert len(double.journal.chats()) == 1
+        assert cloud.news == []
+        assert cloud.providers.snapshots(10, 10, 0.0)[0].is_serving
+
+
+async def test_a_refusal_after_some_words_keeps_them(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "anthropic") as cloud:
+        cloud.double("anthropic").faults.set("refused_midway", after_tokens=5)
+
+        heard = await cloud.serve("anthropic")
+
+        assert heard.served is not None
+        assert heard.served.end.finish == "refused"
+        assert heard.text
+
+
+@pytest.mark.parametrize("wire", ["zai", "openai", "anthropic"])
+@pytest.mark.parametrize("fault", ["cut", "silent_end", "error_event"])
+async def test_a_cut_answer_is_never_repeated_once_words_were_shown(
+    tmp_path: Path, wire: WireKind, fault: FaultName
+) -> None:
+    async with cloud_house(tmp_path, wire) as cloud:
+        cloud.double(wire).faults.set(fault, after_tokens=5)
+
+        heard = await cloud.serve(wire)
+
+        assert heard.text
+        assert heard.kind in (K.CUT, K.SERVER, K.OVERLOAD)
+        assert heard.requests == 1
+        assert [row["basis"] for row in await cloud.rows()] == ["counted"]
+
+
+@pytest.mark.parametrize("wire", ["zai", "openai", "anthropic"])
+async def test_a_stall_is_left_and_not_tried_again(tmp_path: Path, wire: WireKind) -> None:
+    async with cloud_house(tmp_path, wire, idle_s=0.05) as cloud:
+        double = cloud.double(wire)
+        double.faults.set("stall", after_tokens=3)
+
+        heard = await cloud.serve(wire)
+
+        assert heard.kind is K.STALL
+        assert heard.text
+        await double.journal.until(lambda journal: not journal.open)
+        assert [call.reason for call in double.journal.chats()] == ["asker left"]
+
+
+@pytest.mark.parametrize("fault", ["no_headers", "no_first_token"])
+async def test_silence_before_the_first_word_moves_on_without_a_retry(
+    tmp_path: Path, fault: FaultName
+) -> None:
+    async with cloud_house(tmp_path, "openai", timeout_s=0.05) as cloud:
+        cloud.double("openai").faults.set(fault)
+
+        heard = await cloud.serve("openai")
+
+        assert heard.kind is K.TIMEOUT
+        assert heard.requests == 1
+
+
+async def test_an_answer_that_takes_too_long_in_all_is_left(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "openai", whole_s=0.05) as cloud:
+        cloud.double("openai").faults.set("stall", after_tokens=3)
+
+        heard = await cloud.serve("openai")
+
+        assert heard.kind is K.STALL
+        assert "longer than" in str(heard.error)
+
+
+async def test_a_provider_nobody_can_reach_is_tried_twice_at_once(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "openai") as cloud:
+        await cloud.double("openai").stop()
+
+        heard = await cloud.serve("openai")
+
+        assert heard.kind is K.CONNECT
+        assert heard.requests == 2
+        assert cloud.slept == [0.0]
+        assert await states(cloud) == {"released"}
+
+
+@pytest.mark.parametrize("form", ["ms", "seconds", "date"])
+async def test_a_short_wait_is_kept_to_and_never_cut_short(
+    tmp_path: Path, form: Literal["ms", "seconds", "date"]
+) -> None:
+    wait_s = 0.05 if form == "ms" else 0.0
+    async with cloud_house(tmp_path, "openai") as cloud:
+        double = cloud.double("openai")
+        double.faults.set("rate_limit", wait_s=wait_s, wait_form=form, times=1)
+
+        heard = await cloud.serve("openai")
+
+        assert heard.served is not None
+        first, second = double.journal.chats()
+        assert second.arrival.at - first.ended_at >= wait_s
+        assert cloud.slept == [pytest.approx(wait_s, rel=0.1)]
+
+
+@pytest.mark.parametrize("wait_s", [None, 1.0])
+async def test_a_wait_nobody_told_or_can_read_is_a_short_pause(
+    tmp_path: Path, wait_s: float | None
+) -> None:
+    async with cloud_house(tmp_path, "anthropic") as cloud:
+        double = cloud.double("anthropic")
+        double.faults.set("rate_limit", wait_s=wait_s, wait_form="nonsense", times=1)
+
+        heard = await cloud.serve("anthropic")
+
+        assert cloud.slept == [1.0]
+        assert heard.served is not None
+
+
+async def test_a_long_wait_is_left_to_others_and_kept_to(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "anthropic") as cloud:
+        double = cloud.double("anthropic")
+        double.faults.set("rate_limit", wait_s=3600.0, times=1)
+
+        heard = [await cloud.serve("anthropic") for _ in range(3)]
+
+        assert {h.kind for h in heard} == {K.RATE_LIMIT}
+        assert len(double.journal.chats()) == 1
+        assert cloud.slept == []
+        snapshot = cloud.providers.snapshots(10, 10, loop_time())[0]
+        assert "Again in 60 min" in snapshot.reason
+        assert cloud.news == []
+
+
+async def test_an_empty_answer_is_tried_again_with_more_room_and_no_thinking(
+    tmp_path: Path,
+) -> None:
+    async with cloud_house(tmp_path, "zai", thinking="auto") as cloud:
+        double = cloud.double("zai")
+        double.faults.set("empty", times=1)
+
+        heard = await cloud.serve("zai")
+
+        assert heard.served is not None
+        first, second = (call.arrival.payload for call in double.journal.chats())
+        assert "thinking" not in first
+        assert second["thinking"] == {"type": "disabled"}
+        assert second["max_tokens"] == 4096
+        assert len(await cloud.rows()) == 2
+
+
+async def test_a_transcript_that_is_too_long_is_trimmed_once(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "openai") as cloud:
+        double = cloud.double("openai")
+        double.faults.set("too_long", times=1)
+        long = asking_long(cloud)
+
+        heard = await cloud.serve("openai", long)
+
+        assert heard.served is not None
+        assert heard.retries == [
+            "too long: The conversation is long: its 4 oldest messages were left out."
+        ]
+        first, second = (call.bill.prompt_tokens for call in double.journal.chats())
+        assert (first, len(double.journal.chats())) == (0, 2)
+        assert second > 0
+
+
+async def test_a_known_window_is_kept_to_without_asking(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "openai", context_length=1000) as cloud:
+        heard = await cloud.serve("openai", asking_long(cloud))
+
+        assert heard.served is not None
+        assert heard.notices == ["The conversation is long: its 4 oldest messages were left out."]
+        assert heard.requests == 1
+
+
+async def test_a_message_longer_than_the_window_is_for_somebody_else(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "openai", context_length=300) as cloud:
+        heard = await cloud.serve("openai", asking_long(cloud))
+
+        assert heard.kind is K.TOO_LONG
+        assert heard.requests == 0
+
+
+async def test_after_three_requests_a_question_is_asked_nowhere_else(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "zai", "openai", "anthropic") as cloud:
+        for double in cloud.doubles.values():
+            double.faults.set("server")
+        question = Question()
+
+        heard = [
+            await cloud.serve(name, question=question, is_last=name == "anthropic")
+            for name in ("zai", "openai", "anthropic")
+        ]
+
+        assert [h.requests for h in heard] == [2, 1, 0]
+        assert heard[-1].kind is K.BUSY
+
+
+async def test_dead_keys_do_not_use_a_question_up(tmp_path: Path) -> None:
+    wires: tuple[WireKind, ...] = ("zai", "openai", "anthropic", "generic")
+    async with cloud_house(tmp_path, *wires) as cloud:
+        for name in ("zai", "openai", "anthropic"):
+            cloud.double(name).faults.set("auth")
+        question = Question()
+
+        heard = [await cloud.serve(name, question=question) for name in wires]
+
+        assert heard[-1].served is not None
+        assert [h.requests for h in heard] == [1, 1, 1, 1]
+
+
+async def test_a_new_key_opens_the_provider_at_once(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "zai", "openai") as cloud:
+        double = cloud.double("zai")
+        double.key = "another"
+        assert (await cloud.serve("zai")).kind is K.AUTH
+        assert (await cloud.serve("openai")).served is not None
+
+        cloud.providers.renew(config_for(double, "zai"))
+
+        assert (await cloud.serve("zai")).served is not None
+        assert len(double.journal.chats()) == 2
+
+
+async def test_a_plan_limit_ends_at_its_reset_and_the_admins_hear_of_both(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "zai") as cloud:
+        double = cloud.double("zai")
+        # The reset is told in whole seconds: one that is just over is over at once.
+        double.faults.set("plan_limit", code="1308", wait_s=1.0, times=1)
+        assert (await cloud.serve("zai")).kind is K.PLAN_LIMIT
+        now = loop_time()
+        assert not cloud.providers.snapshots(10, 10, now)[0].is_serving
+        assert cloud.providers.snapshots(10, 10, now + 1.1)[0].is_serving
+
+        cloud.providers.pardon(cloud.providers.names[0])
+        assert (await cloud.serve("zai")).served is not None
+
+        assert [type(event) for event in cloud.news] == [ProviderOut]
+
+
+async def test_repeated_failures_open_the_breaker_and_one_answer_closes_it(
+    tmp_path: Path,
+) -> None:
+    async with cloud_house(tmp_path, "openai", retries=0) as cloud:
+        double = cloud.double("openai")
+        double.faults.set("server", times=3)
+        failed = [await cloud.serve("openai") for _ in range(5)]
+
+        assert {h.kind for h in failed} == {K.SERVER}
+        assert len(double.journal.chats()) == 3
+        assert [type(event) for event in cloud.news] == [ProviderOut]
+        half_open_at = loop_time() + 6
+        assert cloud.providers.snapshots(10, 10, half_open_at)[0].is_serving
+
+
+def loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def asking_long(cloud: Cloud) -> CloudAsk:
+    texts = [f"{number} " + "word " * 150 for number in range(7)]
+    return asking(cloud.next_turn(), *texts)
