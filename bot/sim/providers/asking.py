@@ -54,11 +54,6 @@ class Declined(Exception):
         self.answer = answer
 
 
-def is_number(value: object) -> bool:
-    """Tell whether a JSON value is a number."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def is_within(value: object, low: float, high: float) -> bool:
     """Tell whether a JSON value is a number between two others."""
     return (

@@ -5,14 +5,13 @@ import hashlib
 from bot.sim.answers import Message
 from bot.sim.prompts import count_tokens
 
-_REMEMBERED = 10_000
-
 
 class PromptCache:
     """Remembers the beginnings of conversations by their hashes."""
 
-    def __init__(self, from_tokens: int | None) -> None:
+    def __init__(self, from_tokens: int | None, *, remembered: int = 10_000) -> None:
         self._from_tokens = from_tokens
+        self._remembered = remembered
         self._seen: dict[bytes, None] = {}
 
     def read(self, model: str, messages: tuple[Message, ...]) -> int:
@@ -23,7 +22,7 @@ class PromptCache:
         known = sum(1 for mark in marks[:-1] if mark in self._seen)
         for mark in marks:
             self._seen[mark] = None
-        while len(self._seen) > _REMEMBERED:
+        while len(self._seen) > self._remembered:
             del self._seen[next(iter(self._seen))]
         cached = count_tokens(messages[:known]) if known else 0
         return cached if cached >= self._from_tokens else 0

@@ -68,7 +68,7 @@ class SimProviderConfig:
     reasoning: ReasoningField = "reasoning"
     """Generic only: how reasoning comes."""
     max_concurrent: int | None = None
-    """More requests at once are refused as Z.AI does (1302), each wire in its own form."""
+    """Requests for one model at once; more are refused, as Z.AI does (1302)."""
     cache_from_tokens: int | None = 1024
     """Shortest repeated beginning of a prompt that counts as cached; None caches nothing."""
     first_token_s: float = 0.4

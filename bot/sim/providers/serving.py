@@ -150,8 +150,7 @@ class Serving:
         scene = self._scene(visit, ask=ask)
         if scene.prompt_tokens > ask.model.window:
             raise Declined(self._wire.answer(Fault("too_long"), scene))
-        limit = self._config.max_concurrent
-        if limit is not None and sum(map(is_chat, self._journal.open)) > limit:
+        if self._is_crowded(scene.model):
             raise Declined(self._wire.answer(Fault("rate_limit"), scene))
         reply = self._reply(visit, ask, scene)
         if ask.stream:
@@ -163,6 +162,11 @@ class Serving:
         await self._clock.sleep(tokens / self._config.tokens_per_s)
         visit.charge_whole(reply)
         return self._whole(self._wire.whole(ask, reply), visit, reply)
+
+    def _is_crowded(self, model: str) -> bool:
+        limit = self._config.max_concurrent
+        open_ = [a for a in self._journal.open if is_chat(a) and a.model == model]
+        return limit is not None and len(open_) > limit
 
     def _reply(self, visit: Visit, ask: Ask, scene: Scene) -> Reply:
         has_broken = self._wire.has_broken_finish
