@@ -1,0 +1,119 @@
+"""Killed without warning and started again, Lantern leaves nothing half said and nothing lost."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from discord_double import DiscordDouble
+from discord_posts import Post
+from lantern_child import child_environment, lantern_child
+
+from bot.sim.host import SimHost
+from bot.sim.journal import PredictionCancelled, PredictionStarted, Unloaded
+
+pytestmark = [pytest.mark.ops, pytest.mark.slow]
+
+GUARD_S = 40.0
+IDLE_TTL_S = 600
+
+
+def environment(discord: DiscordDouble, host: SimHost) -> dict[str, str]:
+    return child_environment(
+        discord.url, [host.address], LANTERN_EVICTION__IDLE_TTL=f"{IDLE_TTL_S}s"
+    )
+
+
+def closed(post: Post | None) -> Post | None:
+    """The message, once it promises no more words."""
+    if post is None or not post.content:
+        return None
+    return None if any(map(post.has_button, ("stop", "cancel", "halt"))) else post
+
+
+async def until_kept(discord: DiscordDouble, question: str) -> Post:
+    """The reply, once it was edited: by then Lantern has stored which message it is."""
+    reply = await discord.changes.until(lambda: discord.answer(question))
+    await discord.changes.until(lambda: len(reply.history) > 1)
+    return reply
+
+
+async def test_an_answer_broken_off_is_closed_and_the_conversation_goes_on(
+    discord: DiscordDouble, host: SimHost, folder: Path
+) -> None:
+    async with asyncio.timeout(GUARD_S):
+        async with lantern_child(folder, environment(discord, host)) as child:
+            await child.until_serving()
+            first = await discord.say("My cat is called Mungo. [[tokens 20]]")
+            before = await discord.changes.until(lambda: closed(discord.answer(first)))
+            said_before = before.content
+            question = await discord.say("What do cats eat? [[tokens 5000]]")
+            broken = await until_kept(discord, question)
+            await discord.changes.until(lambda: "simulated answer" in broken.content)
+            assert broken.has_button("stop")
+            await child.kill()
+
+        await host.journal.wait_for(PredictionCancelled)
+        assert [instance.ttl_s for instance in host.resident] == [2 * IDLE_TTL_S]
+        seen = len(broken.history)
+
+        async with lantern_child(folder, environment(discord, host)) as child:
+            await discord.changes.until(lambda: closed(broken))
+            assert "Lantern was restarted in the middle of this answer" in broken.content
+            assert "simulated answer" in broken.content
+            assert broken.has_button("continue")
+            assert broken.has_button("retry")
+            assert len(broken.history) == seen + 1
+            assert before.content == said_before
+
+            await child.until_serving()
+            host.journal.clear()
+            after = await discord.say("What is my cat called? [[tokens 20]]", reply_to=before)
+            await discord.changes.until(lambda: closed(discord.answer(after)))
+            asked = host.journal.of(PredictionStarted)[0]
+            assert any("Mungo" in message.text for message in asked.messages)
+            assert not any("cats eat" in message.text for message in asked.messages)
+
+
+async def test_loads_broken_off_are_closed_too(
+    discord: DiscordDouble, host: SimHost, folder: Path
+) -> None:
+    host.faults.stall_load(0.4)
+    async with asyncio.timeout(GUARD_S):
+        async with lantern_child(folder, environment(discord, host)) as child:
+            await child.until_serving()
+            switch = await discord.command("model", {"name": host.config.models[0].key})
+            question = await discord.say("What do cats eat? [[tokens 20]]")
+            bar = await discord.changes.until(lambda: discord.response(switch))
+            await discord.changes.until(lambda: bar.has_button("halt") and "%" in bar.content)
+            waiting = await until_kept(discord, question)
+            assert waiting.has_button("cancel")
+            await child.kill()
+
+        host.faults.clear()
+        async with lantern_child(folder, environment(discord, host)) as child:
+            await discord.changes.until(lambda: closed(bar))
+            assert "Lantern was restarted during this load" in bar.content
+            await discord.changes.until(lambda: closed(waiting))
+            assert "Lantern was restarted before this answer began" in waiting.content
+            assert waiting.has_button("retry")
+            assert not waiting.has_button("continue")
+
+            await child.until_serving()
+            again = await discord.press(waiting, "retry")
+            answer = await discord.changes.until(lambda: closed(discord.response(again)))
+            assert "What do cats eat" in answer.content
+
+
+async def test_a_dead_lantern_leaves_no_model_in_memory_for_ever(
+    discord: DiscordDouble, host: SimHost, folder: Path
+) -> None:
+    async with asyncio.timeout(GUARD_S), lantern_child(folder, environment(discord, host)) as child:
+        await child.until_serving()
+        question = await discord.say("What do cats eat? [[tokens 12]]")
+        await discord.changes.until(lambda: closed(discord.answer(question)))
+        await child.kill()
+
+        host.skip_time(2 * IDLE_TTL_S + 1)
+
+        assert (await host.journal.wait_for(Unloaded)).reason == "ttl"
+        assert host.resident == ()
