@@ -66,7 +66,7 @@ class Books:
             lists_only_loaded=report.lists_only_loaded if report else None,
             needs_token=self.presence.needs_token,
             models=self.models,
-            instances=self.rack.views(self.models, 0.0),
+            instances=self.rack.views(self.models, float("inf")),
             load=self.load.picture() if self.load else None,
             waiting=self.queue.counts(),
             memory_bytes=config.memory_bytes,

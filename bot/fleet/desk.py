@@ -306,6 +306,8 @@ class Desk:
         if self.books.load is not None or self.books.rack.is_unloading():
             return
         self.books.making_room = None
+        for waiter in self.books.queue:
+            waiter.end_load(now)
         ahead: set[Handle] = set()
         settled: set[ModelKey] = set()
         for waiter in self.books.turns():

@@ -12,12 +12,13 @@ from typing import assert_never
 import httpx
 import structlog
 
-from bot.domain.errors import BotError, FailureKind, HostUnreachable, LoadFailed, Unavailable
+from bot.domain.errors import BotError, FailureKind, HostUnreachable, Unavailable
 from bot.domain.events import FleetEvent
 from bot.domain.hosts import (
     HostConfig,
     HostSnapshot,
     Instance,
+    Interface,
     OwnInstance,
     SpeedRecord,
     Wish,
@@ -35,7 +36,7 @@ from bot.fleet.rules import FleetRules
 from bot.fleet.signals import Effect, Event, LoadOrder, Report, Sighting, Ticket, handle_of
 
 PULSE_S = 1.0
-"""How often waiters hear of a load that reports no progress itself."""
+"""How often the desk looks again on its own while anybody waits."""
 
 _log = structlog.get_logger(__name__)
 
@@ -77,6 +78,7 @@ class Host:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
+                tasks.create_task(self._pulse())
                 try:
                     await self._watch()
                 finally:
@@ -189,7 +191,6 @@ class Host:
                 self._leases[effect.ticket].heard(effect)
             case signals.StartLoad(order=order):
                 self._start(self._load(order))
-                self._start(self._pulse())
             case signals.StopLoad():
                 self._start(self._stop_load())
             case signals.StartUnload():
@@ -234,28 +235,31 @@ class Host:
 
     async def _is_new_here(self, client: HostClient, order: LoadOrder) -> bool:
         """Have others loaded this model since the host was last looked at?"""
+        timeout_s = self._rules.probe_timeout_s
         try:
-            async with asyncio.timeout(self._rules.call_timeout_s):
+            async with asyncio.timeout(timeout_s):
                 copies = await client.copies(order)
         except TimeoutError as error:
-            raise self._link.silent(self._rules.call_timeout_s) from error
+            raise self._link.silent(timeout_s) from error
         known = {handle_of(instance) for instance in self.snapshot().instances}
         return any(_handle(sighting) not in known for sighting in copies)
 
     async def _loaded(self, client: HostClient, order: LoadOrder) -> LoadResult | None:
         self._say_not_applied(client, order)
-        stall_s = self._rules.load_stall_s
+        rules = self._rules
+        tells = client.interface is Interface.SDK
+        silence_s = rules.load_answer_s if tells else rules.load_stall_s
         try:
-            async with asyncio.timeout(stall_s) as limit:
+            async with asyncio.timeout(silence_s) as limit:
 
                 def heard(fraction: float) -> None:
                     now = self._now()
-                    limit.reschedule(now + stall_s)
+                    limit.reschedule(now + rules.load_stall_s)
                     self._feed(signals.Progressed(now, fraction))
 
                 return await client.load(order, heard)
         except TimeoutError as error:
-            raise LoadFailed(f"The load made no progress for {stall_s:.0f} s.") from error
+            raise self._link.silent(silence_s) from error
 
     async def _load_broke(self, error: Unavailable, own: OwnInstance | None) -> None:
         residents = None
@@ -292,11 +296,6 @@ class Host:
             # The load itself breaks on a lost host, and says so.
             _log.debug("stop not delivered", host=self._config.name, error=str(error))
 
-    async def _pulse(self) -> None:
-        while self._desk.books.is_loading():
-            await asyncio.sleep(PULSE_S)
-            self._feed(signals.Ticked(self._now()))
-
     async def _unload(self, effect: signals.StartUnload) -> None:
         residents: tuple[Sighting, ...] | None = None
         try:
@@ -324,6 +323,13 @@ class Host:
             return residents
         await client.unload(effect.instance)
         return await client.resident()
+
+    async def _pulse(self) -> None:
+        """Lets time pass at the desk while anybody waits: news, patience, second tries."""
+        while True:
+            await self._until(lambda: bool(self.snapshot().waiting))
+            await asyncio.sleep(PULSE_S)
+            self._feed(signals.Ticked(self._now()))
 
     # --- probing --------------------------------------------------------------------------
 

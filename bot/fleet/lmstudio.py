@@ -7,7 +7,7 @@ its reason beside it: handing over the API token, cancelling a load, and connect
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol, cast
@@ -45,6 +45,7 @@ GREETING_S = 2.0
 ASK_S = 1.0
 """A call the host is too old for is never answered."""
 
+LoadSpace = Literal["llm", "embedding"]
 Space = Literal["llm", "embedding", "system"]
 
 _NONSENSE = (
@@ -66,8 +67,16 @@ class _Made(Protocol):
     instance_reference: str
 
 
+class _Endpoint(Protocol):
+    is_finished: bool
+
+    def handle_message_events(self, contents: object) -> None: ...
+
+    def result(self) -> _Made: ...
+
+
 class _Channel(Protocol):
-    async def wait_for_result(self) -> _Made: ...
+    def rx_stream(self) -> AsyncIterator[object]: ...
 
     async def cancel(self) -> None: ...
 
@@ -185,8 +194,9 @@ class SocketClient:
         self._is_stopping = False
         space = _space(order.kind)
         try:
-            async with self._load_channel(space, order, on_progress) as channel:
-                made = await self._follow(channel)
+            endpoint = self._load_endpoint(space, order, on_progress)
+            async with self._load_channel(space, endpoint) as channel:
+                made = await self._follow(channel, endpoint, on_progress)
         except lms.LMStudioServerError as error:
             if self._is_stopping:
                 return None
@@ -239,12 +249,23 @@ class SocketClient:
         """Closes the sockets."""
         await _close(self._api)
 
-    async def _follow(self, channel: _Channel) -> _Made:
+    async def _follow(
+        self, channel: _Channel, endpoint: _Endpoint, on_progress: Callable[[float], None]
+    ) -> _Made:
         self._channel = channel
+        is_silent = True
         try:
-            return await channel.wait_for_result()
+            async for contents in channel.rx_stream():
+                if is_silent:
+                    # Any first word shows that the host has taken the command.
+                    on_progress(0.0)
+                    is_silent = False
+                endpoint.handle_message_events(contents)
+                if endpoint.is_finished:
+                    break
+            return endpoint.result()
         except asyncio.CancelledError:
-            # Lantern itself stops: a load nobody will own must not stay behind.
+            # Lantern stops, or the host hangs: a load nobody will own must not stay behind.
             self._is_stopping = True
             await _cancel(channel)
             raise
@@ -252,15 +273,19 @@ class SocketClient:
             self._channel = None
 
     def _load_channel(
-        self,
-        space: Literal["llm", "embedding"],
-        order: LoadOrder,
-        on_progress: Callable[[float], None],
+        self, space: LoadSpace, endpoint: _Endpoint
     ) -> AbstractAsyncContextManager[_Channel]:
+        session = cast(_Opens, self._api.embedding if space == "embedding" else self._api.llm)
+        # Private: load_new_instance() opens this very channel but keeps it to itself, and only the
+        # channel can send the protocol's cancel.
+        return session._create_channel(endpoint)  # pyright: ignore[reportPrivateUsage]  # see above
+
+    def _load_endpoint(
+        self, space: LoadSpace, order: LoadOrder, on_progress: Callable[[float], None]
+    ) -> _Endpoint:
         config = sdk_config(order.settings, is_embedding=space == "embedding")
-        session: _Opens
         if space == "embedding":
-            endpoint: object = LoadModelEndpoint(
+            embedding = LoadModelEndpoint(
                 order.model_key,
                 None,
                 order.ttl_s,
@@ -269,21 +294,17 @@ class SocketClient:
                 cast(EmbeddingLoadModelConfigDict, config),
                 on_progress,
             )
-            session = cast(_Opens, self._api.embedding)
-        else:
-            endpoint = LoadModelEndpoint(
-                order.model_key,
-                None,
-                order.ttl_s,
-                ModelTypesLlm.REQUEST_NEW_INSTANCE,
-                ModelTypesLlm.MODEL_LOAD_CONFIG,
-                cast(LlmLoadModelConfigDict, config),
-                on_progress,
-            )
-            session = cast(_Opens, self._api.llm)
-        # Private: load_new_instance() opens this very channel but keeps it to itself, and only the
-        # channel can send the protocol's cancel.
-        return session._create_channel(endpoint)  # pyright: ignore[reportPrivateUsage]  # see above
+            return cast(_Endpoint, embedding)
+        llm = LoadModelEndpoint(
+            order.model_key,
+            None,
+            order.ttl_s,
+            ModelTypesLlm.REQUEST_NEW_INSTANCE,
+            ModelTypesLlm.MODEL_LOAD_CONFIG,
+            cast(LlmLoadModelConfigDict, config),
+            on_progress,
+        )
+        return cast(_Endpoint, llm)
 
     async def _listed(self, native: object) -> tuple[Sighting, ...]:
         llms = await self._call("llm", "listLoaded")
@@ -344,7 +365,7 @@ async def connect_socket(address: str, token: str | None, rest: RestApi) -> Sock
     return SocketClient(api, rest, version)
 
 
-def _space(kind: ModelKind) -> Literal["llm", "embedding"]:
+def _space(kind: ModelKind) -> LoadSpace:
     return "embedding" if kind == "embedding" else "llm"
 
 

@@ -8,7 +8,7 @@ from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.fleet.signals import Handle, Sighting, Ticket, handle_of
 from bot.policy.memory import with_sizes
 
-SPARED_S = 60.0
+SPARED_S = 10.0
 """An instance that would not leave, or works for others, is left in peace for this long."""
 LOST_S = 900.0
 """How long a load lost from sight may still end."""
@@ -50,12 +50,12 @@ class Holding:
         return handle_of(self.seen)
 
     def view(self, held: bool, now: float) -> Instance:
-        """The frozen picture; ``held`` counts somebody waiting for it as a lease."""
-        leases = len(self.users) + held
+        """The frozen picture; somebody waiting for it, or using it elsewhere, counts as a lease."""
+        leases = len(self.users) + (held or now < self.spared_until)
         return replace(
             self.seen,
             own=self.own is not None,
-            pinned=self.is_pinned or now < self.spared_until,
+            pinned=self.is_pinned,
             leases=leases,
             idle_since=None if leases else self.idle_since,
             idle_ttl_s=self.own.idle_ttl_s if self.own else None,

@@ -13,5 +13,7 @@ class FleetRules:
     evict_foreign: bool = False
     call_timeout_s: float = 30.0
     """Longest an unload may take."""
+    load_answer_s: float = 60.0
+    """Longest a host may leave a load command without any word, where it gives words (sockets)."""
     load_stall_s: float = 600.0
     """Longest a load may go without progress; REST reports none, so this bounds it whole."""

@@ -328,14 +328,18 @@ def test_what_can_never_fit_is_refused_at_once() -> None:
     assert play.ask("ada", "huge") == ["refuse ada DoesNotFit"]
 
 
-def test_an_unload_that_failed_is_not_tried_for_ever() -> None:
+def test_an_instance_that_does_not_leave_is_left_in_peace_for_a_while() -> None:
     play = up_with("one", "two", max_loaded=1)
     play.ask("ada", "one")
     play.loaded()
     play.leave("ada")
     assert play.ask("bob", "two") == ["unload one"]
-    assert play.unloaded(stays=True) == ["refuse bob DoesNotFit"]
+    assert play.unloaded(stays=True) == []
+    assert play.told("bob") == Queued(HOST, TWO, 1)
     assert play.ask("eve", "one") == ["grant eve one"]
+    play.leave("eve")
+    assert play.after(9).tick() == []
+    assert play.after(1).tick() == ["unload one"]
 
 
 def test_two_cold_models_on_a_one_slot_host_are_both_served() -> None:

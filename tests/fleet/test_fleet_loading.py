@@ -29,6 +29,7 @@ from bot.domain.events import Evicting, Loading, LoadProblem, Queued
 from bot.domain.hosts import HostConfig, HostState
 from bot.domain.ids import ModelKey
 from bot.domain.personas import LoadSettings
+from bot.fleet.fleet import FleetRules
 from bot.sim import journal
 from bot.sim.host import SimHost
 from bot.sim.models import GB
@@ -230,8 +231,8 @@ async def test_an_own_instance_another_program_is_using_is_not_evicted() -> None
         async with fleet_over(configs=configs) as bench:
             await bench.use(ONE)
             async with _somebody_else_talks_to(sim):
-                with pytest.raises(DoesNotFit):
-                    await bench.use(TWO)
+                with pytest.raises(QueueFull):
+                    await bench.use(TWO, max_wait_s=0.1)
             assert [i.identifier for i in sim.resident] == [ONE]
 
 
@@ -314,6 +315,21 @@ async def test_leaving_the_fleet_in_the_middle_of_a_load_stops_it_at_the_host() 
             await sim.journal.wait_for(journal.LoadStarted)
         await sim.journal.wait_for(journal.LoadCancelled)
         assert sim.resident == ()
+
+
+@pytest.mark.slow
+async def test_a_host_that_says_nothing_to_a_load_is_given_up() -> None:
+    rules = FleetRules(probe_timeout_s=0.4, load_answer_s=0.4)
+    async with SimHost(sim_config()) as sim, fleet_over(sim, rules=rules) as bench:
+        async with bench.fleet.lease(H, a_wish()) as lease:
+            await anext(lease)
+            sim.faults.hang(path="/llm")
+            with pytest.raises(HostUnreachable, match="did not answer"):
+                async for _ in lease:
+                    pass
+        sim.faults.clear()
+        await bench.until_up()
+        assert (await bench.use())[0].identifier == ONE
 
 
 # --- REST only --------------------------------------------------------------------------------
