@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from ssl import PROTOCOL_TLS_CLIENT, SSLContext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,10 +22,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 async def client(double: SimProvider) -> AsyncIterator["AsyncOpenAI"]:
+    import httpx2
     from openai import AsyncOpenAI
 
+    # Reading the system's certificates takes 40 ms per client, and no test speaks TLS.
+    plain = httpx2.AsyncClient(verify=SSLContext(PROTOCOL_TLS_CLIENT), timeout=5.0)
     async with AsyncOpenAI(
-        api_key=double.key, base_url=double.base_url, max_retries=0, timeout=5.0
+        api_key=double.key, base_url=double.base_url, max_retries=0, http_client=plain
     ) as client:
         yield client
 
@@ -243,6 +247,7 @@ async def test_left_to_itself_the_client_asks_again_although_the_money_is_gone()
     async with provider("openai") as double:
         double.faults.set("no_money", wait_s=0.001, wait_form="ms")
         async with openai.AsyncOpenAI(api_key=double.key, base_url=double.base_url) as client:
+            assert client.max_retries == 2
             with pytest.raises(openai.RateLimitError):
                 await stream(client, "gpt-6-luna", "hi")
         assert len(double.journal.chats()) == 3
