@@ -13,7 +13,7 @@ from bot.cloud.permit import Surroundings
 from bot.cloud.providers import Providers
 from bot.cloud.serve import Listener, Question, Served, serve
 from bot.domain.chat import DialectName, Message, Place, TurnRequest, Wire
-from bot.domain.cloud import CloudEvent, ProviderConfig
+from bot.domain.cloud import CloudEvent, Price, ProviderConfig
 from bot.domain.errors import BotError, Unavailable
 from bot.domain.events import Delta, ReasoningDelta, TextDelta
 from bot.domain.ids import ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
@@ -177,11 +177,18 @@ def consent(messages: Sequence[Message], persona: Persona = SAGE) -> CloudConsen
     return given
 
 
+def price_of(model: str) -> Price:
+    """What the doubles charge for a model of theirs."""
+    wires: tuple[WireKind, ...] = ("zai", "openai", "anthropic", "generic")
+    sold = [m for wire in wires for m in models_of(SimProviderConfig(wire=wire))]
+    price = next(m.price for m in sold if m.key == model)
+    return flat_price(price.input, price.output, price.cached)
+
+
 def config_for(double: SimProvider, name: str, **changes: object) -> ProviderConfig:
     """The settings that lead to a double, at the very prices it charges."""
     model = models_of(double.config)[0]
     wire, dialect = SPEECH[double.config.wire]
-    price = flat_price(model.price.input, model.price.output, model.price.cached)
     config = ProviderConfig(
         name=ProviderName(name),
         base_url=double.base_url,
@@ -189,7 +196,7 @@ def config_for(double: SimProvider, name: str, **changes: object) -> ProviderCon
         wire=wire,
         dialect=dialect,
         api_key=double.key,
-        price=price,
+        price=price_of(model.key),
     )
     return replace(config, **changes)
 

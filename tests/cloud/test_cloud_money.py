@@ -1,0 +1,315 @@
+"""What calls cost: held before, settled after, equal to what the provider itself wrote down."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cloud_house import ADA, SERVER, Cloud, Heard, cloud_house
+
+from bot.cloud.serve import Listener, Question, serve
+from bot.domain.cloud import BudgetAlert, BudgetSpent
+from bot.domain.errors import FailureKind, StoreUnavailable
+from bot.domain.events import Delta
+from bot.domain.ids import ProviderName, UserId
+from bot.policy.budget import BudgetRules, Payer
+from bot.sim.providers.config import SimProviderConfig, WireKind
+from bot.sim.providers.faults import FaultName
+
+
+async def spent(cloud: Cloud) -> int:
+    return (await cloud.ledger.totals()).spent_micro_usd
+
+
+async def reserved(cloud: Cloud) -> int:
+    return (await cloud.ledger.totals()).reserved_micro_usd
+
+
+@pytest.mark.parametrize("wire", ["zai", "openai", "anthropic", "generic"])
+async def test_the_ledger_says_what_the_provider_charged(tmp_path: Path, wire: WireKind) -> None:
+    async with cloud_house(tmp_path, wire) as cloud:
+        heard = [await cloud.serve(wire) for _ in range(3)]
+
+        journal = cloud.double(wire).journal
+        rows = await cloud.rows()
+        assert all(h.served for h in heard)
+        assert [row["cost_micro_usd"] for row in rows] == [
+            call.cost_micro_usd for call in journal.chats()
+        ]
+        assert await spent(cloud) == journal.cost_micro_usd > 0
+        assert await reserved(cloud) == 0
+        assert {(row["state"], row["basis"], row["price_source"]) for row in rows} == {
+            ("settled", "usage", "config")
+        }
+
+
+async def test_a_row_tells_who_asked_where_and_by_what_prices(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "zai") as cloud:
+        await cloud.serve("zai")
+
+        (row,) = await cloud.rows()
+        assert row["user"] == cloud.providers.ledger_name(ADA)
+        assert ADA not in json.dumps(row)
+        assert (row["server"], row["model"], row["answered_by"]) == (SERVER, "glm-4.6", "zai")
+        prices = (row["input_price"], row["cached_price"], row["output_price"])
+        assert prices == (600_000, 110_000, 2_200_000)
+        assert row["day"] == "2026-11-20"
+        assert row["first_token_ms"] is not None
+
+
+async def test_people_are_unknown_to_providers_and_different_at_each(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "zai", "openai", "anthropic") as cloud:
+        for name in cloud.doubles:
+            await cloud.serve(name)
+            await cloud.serve(name)
+
+        told = [
+            {call.arrival.user for call in double.journal.chats()}
+            for double in cloud.doubles.values()
+        ]
+        assert [len(users) for users in told] == [1, 1, 1]
+        assert len(set[str]().union(*told)) == 3
+        assert all(len(user) == 32 and "discord" not in user for users in told for user in users)
+
+
+@pytest.mark.parametrize("wire", ["zai", "openai", "anthropic"])
+@pytest.mark.parametrize("fault", ["cut", "silent_end", "stall"])
+async def test_a_broken_answer_costs_what_was_counted_and_never_more_than_was_held(
+    tmp_path: Path, wire: WireKind, fault: FaultName
+) -> None:
+    async with cloud_house(tmp_path, wire, idle_s=0.05) as cloud:
+        double = cloud.double(wire)
+        double.faults.set(fault, after_tokens=20)
+
+        await cloud.serve(wire)
+
+        (row,) = await cloud.rows()
+        cost, held = row["cost_micro_usd"], row["reserved_micro_usd"]
+        await double.journal.until(lambda journal: not journal.open)
+        assert isinstance(cost, int)
+        assert isinstance(held, int)
+        assert double.journal.cost_micro_usd <= cost <= held
+
+
+async def test_usage_that_is_not_told_is_counted_on_the_safe_side(tmp_path: Path) -> None:
+    sim = SimProviderConfig(time_scale=0.0, usage="none")
+    async with cloud_house(tmp_path, "generic", sim=sim) as cloud:
+        assert (await cloud.serve("generic")).served is not None
+
+        (row,) = await cloud.rows()
+        assert row["basis"] == "counted"
+        assert await spent(cloud) >= cloud.double("generic").journal.cost_micro_usd
+
+
+async def test_leaving_in_the_middle_is_paid_for_and_frees_the_rest(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "zai") as cloud:
+        double = cloud.double()
+        double.faults.set("stall", after_tokens=10)
+        async with asyncio.TaskGroup() as group:
+            asker = group.create_task(cloud.serve())
+            await double.journal.until(lambda journal: bool(journal.open))
+            await until(lambda: reserved_rows(cloud))
+            asker.cancel()
+
+        await double.journal.until(lambda journal: not journal.open)
+        assert await reserved(cloud) == 0
+        (row,) = await cloud.rows()
+        assert row["basis"] == "counted"
+        assert cloud.news == []
+        assert cloud.providers.snapshots(10, 10, 0.0)[0].is_serving
+
+
+async def reserved_rows(cloud: Cloud) -> bool:
+    return any(row["state"] == "reserved" for row in await cloud.rows())
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    for _ in range(5_000):
+        if await holds():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it never came to hold")
+
+
+@pytest.mark.slow
+async def test_two_hundred_at_once_at_the_edge_of_the_budget_overspend_nothing(
+    tmp_path: Path,
+) -> None:
+    cap = 1_000_000
+    rules = BudgetRules(daily_micro_usd=cap)
+    async with cloud_house(
+        tmp_path, "openai", rules=rules, max_wait_s=60.0, max_concurrent=50, rate_count=1000
+    ) as cloud:
+        await fill_up(cloud, int(cap * 0.99))
+        seen: list[int] = []
+
+        async def watch() -> None:
+            while True:
+                totals = await cloud.ledger.totals()
+                seen.append(totals.spent_micro_usd + totals.reserved_micro_usd)
+                await asyncio.sleep(0)
+
+        async with asyncio.TaskGroup() as watching:
+            watcher = watching.create_task(watch())
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(cloud.serve("openai")) for _ in range(200)]
+            watcher.cancel()
+
+        heard = [task.result() for task in tasks]
+        served = [h for h in heard if h.served is not None]
+        assert 0 < len(served) < 200
+        assert {h.kind for h in heard if h.served is None} == {FailureKind.BUDGET}
+        assert len(cloud.double("openai").journal.chats()) == len(served)
+        assert max(seen) <= cap
+        totals = await cloud.ledger.totals()
+        assert totals.reserved_micro_usd == 0
+        charged = cloud.double("openai").journal.cost_micro_usd
+        assert totals.spent_micro_usd == int(cap * 0.99) + charged <= cap
+        kinds = sorted(type(event).__name__ for event in cloud.news)
+        assert kinds == ["BudgetAlert", "BudgetSpent"]
+
+
+async def fill_up(cloud: Cloud, micro_usd: int) -> None:
+    """Spend nearly all of the day before the test begins."""
+    query = "INSERT INTO account (day, payer, name, spent, reserved) VALUES (?, 'all', '', ?, 0)"
+    row = ("2026-11-20", micro_usd)
+    await cloud.database.write(lambda c: c.execute(query, row).rowcount)
+
+
+async def test_the_admins_are_warned_once_a_day(tmp_path: Path) -> None:
+    rules = BudgetRules(daily_micro_usd=2_000, alert_at=0.1)
+    async with cloud_house(tmp_path, "zai", rules=rules) as cloud:
+        for _ in range(15):
+            await cloud.serve(ask=cloud.ask(answer_tokens=100))
+        assert sorted(type(event).__name__ for event in cloud.news) == [
+            "BudgetAlert",
+            "BudgetSpent",
+        ]
+
+        cloud.clock.advance(86_400)
+        for _ in range(15):
+            await cloud.serve(ask=cloud.ask(answer_tokens=100))
+
+        days = [event.day for event in cloud.news if isinstance(event, BudgetAlert | BudgetSpent)]
+        assert sorted(days) == ["2026-11-20", "2026-11-20", "2026-11-21", "2026-11-21"]
+
+
+async def test_each_server_and_person_has_a_limit_of_their_own(tmp_path: Path) -> None:
+    rules = BudgetRules(per_user_micro_usd=700)
+    async with cloud_house(tmp_path, "zai", rules=rules) as cloud:
+        mine = [await cloud.serve() for _ in range(4)]
+        theirs = await cloud.serve(ask=replace(cloud.ask(), user=UserId("discord:2")))
+
+        assert mine[0].served is not None
+        assert mine[-1].kind is FailureKind.BUDGET
+        assert "your own daily budget" in str(mine[-1].error)
+        assert theirs.served is not None
+        assert cloud.news == []
+        me = cloud.providers.ledger_name(ADA)
+        account = await cloud.ledger.account(Payer.USER, me)
+        assert 0 < account.spent_micro_usd <= 700
+
+
+async def test_routing_is_told_when_the_day_cannot_pay(tmp_path: Path) -> None:
+    rules = BudgetRules(daily_micro_usd=1_000)
+    async with cloud_house(tmp_path, "zai", rules=rules) as cloud:
+        await cloud.providers.prepare()
+        (cheap,) = cloud.providers.snapshots(100, 100, 0.0)
+        (dear,) = cloud.providers.snapshots(100, 1000, 0.0)
+
+        assert cheap.is_serving
+        assert cheap.likely_micro_usd == 170
+        assert cheap.cost_micro_usd == 412
+        assert "today's budget has $0.0010 left" in dear.reason
+
+        cloud.clock.advance(86_400)
+        assert cloud.providers.snapshots(100, 1000, 0.0)[0].is_serving
+
+
+async def test_nothing_is_sent_while_the_ledger_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with cloud_house(tmp_path, "zai") as cloud:
+        with monkeypatch.context() as broken:
+            broken.setattr(cloud.database, "write", out_of_disk)
+            heard = await cloud.serve()
+
+        assert heard.kind is FailureKind.BUDGET
+        assert "disk is full" in str(heard.error)
+        assert cloud.double().journal.calls == ()
+        assert (await cloud.serve()).served is not None
+
+
+async def test_a_cost_that_could_not_be_written_is_written_before_anything_new_is_spent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with cloud_house(tmp_path, "zai") as cloud:
+        with monkeypatch.context() as broken:
+
+            async def break_the_disk(_: Delta) -> None:
+                broken.setattr(cloud.database, "write", out_of_disk)
+
+            listener = replace(Heard().listener(), hear=break_the_disk)
+            await serve_to(cloud, listener)
+            assert await reserved(cloud) > 0
+            with pytest.raises(StoreUnavailable, match="disk is full"):
+                await cloud.providers.catch_up()
+            assert (await cloud.serve()).kind is FailureKind.BUDGET
+
+        assert (await cloud.serve()).served is not None
+        assert await reserved(cloud) == 0
+        assert await spent(cloud) == cloud.double().journal.cost_micro_usd
+
+
+async def test_money_held_for_a_caller_who_left_meanwhile_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with cloud_house(tmp_path, "zai") as cloud:
+        begun, may_go_on = asyncio.Event(), asyncio.Event()
+        write = cloud.database.write
+
+        async def slow_write(change: Callable[[sqlite3.Connection], object]) -> object:
+            begun.set()
+            await may_go_on.wait()
+            return await write(change)
+
+        with monkeypatch.context() as slowed:
+            slowed.setattr(cloud.database, "write", slow_write)
+            async with asyncio.TaskGroup() as group:
+                asker = group.create_task(cloud.serve())
+                await begun.wait()
+                asker.cancel()
+            may_go_on.set()
+            await until(lambda: is_released(cloud))
+
+        assert await reserved(cloud) == 0
+        assert cloud.double().journal.calls == ()
+
+
+async def is_released(cloud: Cloud) -> bool:
+    return [row["state"] for row in await cloud.rows()] == ["released"]
+
+
+async def test_a_question_costs_what_all_its_calls_cost(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "zai") as cloud:
+        cloud.double().faults.set("empty", times=1)
+        question = Question()
+
+        heard = await cloud.serve(question=question)
+
+        assert heard.served is not None
+        assert question.cost_micro_usd == cloud.double().journal.cost_micro_usd
+        assert len(await cloud.rows()) == 2
+
+
+async def serve_to(cloud: Cloud, listener: Listener) -> None:
+    await serve(
+        cloud.providers, ProviderName("zai"), cloud.ask(), Question(), listener, is_last=True
+    )
+
+
+async def out_of_disk(*_: object) -> object:
+    raise StoreUnavailable("its disk is full")
