@@ -7,6 +7,7 @@ from math import ceil
 from bot.domain.errors import DoesNotFit, LoadFailed, ModelNotOnHost
 from bot.domain.hosts import HostConfig, Instance, Model, Wish
 from bot.domain.ids import HostName
+from bot.domain.personas import LoadSettings
 from bot.fleet.signals import LoadOrder
 from bot.policy.eviction import NoRoom, RoomPlan, is_evictable, plan_one_more, plan_room
 from bot.policy.memory import estimate_bytes, fit_load
@@ -68,7 +69,7 @@ def order_for(
     says_nothing = settings.context_length is None
     if says_nothing and usual_context is not None:
         settings = replace(settings, context_length=usual_context)
-    settings = fit_load(settings, model, need)
+    settings = _within(fit_load(settings, model, need), model)
     if says_nothing and settings.context_length == usual_context:
         # The host's own default will do: it is left to the host.
         settings = replace(settings, context_length=None)
@@ -135,6 +136,14 @@ def _one_more(
         case NoRoom():
             busy = tuple(i for i in rest if i.own and not i.pinned and i.leases)
             return Blocked(busy) if busy else Hopeless(DoesNotFit, refusal)
+
+
+def _within(settings: LoadSettings, model: Model) -> LoadSettings:
+    """No more context than the model has."""
+    most, asked = model.max_context_length, settings.context_length
+    if most is None or asked is None or asked <= most:
+        return settings
+    return replace(settings, context_length=most)
 
 
 def _longest(ttls: Iterable[float | None]) -> float | None:

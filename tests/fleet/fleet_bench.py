@@ -32,8 +32,10 @@ MODELS = (
 )
 QUICK = 0.002
 """Simulated seconds pass five hundred times faster: a load takes some 4 ms."""
-SLOW_LOAD = 0.2
-"""A load takes some 0.4 s: long enough to do something meanwhile."""
+SLOW_LOAD = 0.04
+"""A load takes some 80 ms: long enough to do something meanwhile."""
+ENDLESS_LOAD = 20.0
+"""A load takes some 40 s: it is only ever broken off."""
 H = HostName("studio")
 
 

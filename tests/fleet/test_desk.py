@@ -461,6 +461,12 @@ def test_nobody_waits_for_more_context_than_the_model_has() -> None:
     assert play.loaded() == ["grant ada one"]
 
 
+def test_no_more_context_is_asked_for_than_the_model_has() -> None:
+    play = up_with(model("one", window=8192))
+    settings = LoadSettings(context_length=100_000)
+    assert play.ask("ada", "one", load=settings) == ["load one with 8192"]
+
+
 def test_a_smaller_default_than_usual_is_learnt() -> None:
     play = up_with("one")
     assert play.ask("ada", "one", context=3000) == ["load one"]

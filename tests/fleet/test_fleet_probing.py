@@ -123,6 +123,7 @@ async def test_garbage_on_one_path_alone_is_enough_to_be_down_or_poorer(path: st
             assert is_poorer or host.state is HostState.DOWN
 
 
+@pytest.mark.slow
 async def test_a_host_that_restarts_is_found_again_with_a_new_connection() -> None:
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
         await bench.use()
@@ -160,6 +161,7 @@ async def test_a_lost_host_comes_back_by_itself() -> None:
         await bench.until_up()
 
 
+@pytest.mark.slow
 async def test_the_others_are_probed_though_one_hangs() -> None:
     async with SimHost(sim_config()) as hung, SimHost(sim_config()) as well:
         hung.faults.hang()
@@ -254,6 +256,7 @@ async def test_an_unknown_host_is_named_with_the_nearest() -> None:
             await bench.use(name=HostName("studioo"))
 
 
+@pytest.mark.slow
 async def test_a_disk_of_a_thousand_models_is_read() -> None:
     models = tuple(
         type(sim_config().models[0])(f"lab/model-{n}-with-quite-a-long-name", 10**9)

@@ -234,7 +234,8 @@ READERS: list[Any] = [
 ]
 
 
-@settings(max_examples=300)
+@pytest.mark.slow
+@settings(max_examples=200, deadline=None)
 @given(json, st.sampled_from(READERS))
 def test_nonsense_is_called_garbled_and_nothing_else(payload: object, read: Any) -> None:
     with suppress(Garbled):
