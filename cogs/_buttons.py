@@ -14,6 +14,8 @@ _FACES: dict[Act, tuple[str, str, discord.ButtonStyle]] = {
     Act.STOP: ("Stop", "⏹", discord.ButtonStyle.secondary),
     Act.CANCEL: ("Cancel", "✖", discord.ButtonStyle.secondary),
     Act.HALT: ("Cancel", "✖", discord.ButtonStyle.secondary),
+    Act.WARM: ("Answer now", "⚡", discord.ButtonStyle.primary),
+    Act.CLOUD: ("Use the cloud", "☁", discord.ButtonStyle.primary),
     Act.RETRY: ("Retry", "🔁", discord.ButtonStyle.secondary),
     Act.CONTINUE: ("Continue", "▶", discord.ButtonStyle.primary),
     Act.THOUGHTS: ("Thoughts", "💭", discord.ButtonStyle.secondary),

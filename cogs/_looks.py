@@ -23,6 +23,10 @@ class Act(StrEnum):
     RETRY = "retry"
     CONTINUE = "continue"
     THOUGHTS = "thoughts"
+    WARM = "warm"
+    """Take the model that is in memory instead of waiting."""
+    CLOUD = "cloud"
+    """Take the cloud instead of waiting."""
     HALT = "halt"
     """Cancel a load that belongs to no turn."""
 
@@ -42,9 +46,9 @@ def growing(parts: Sequence[Part], turn: TurnId | None) -> tuple[Look, ...]:
     return _looks(shown_parts(parts, LIMIT), [Act.STOP], turn)
 
 
-def waiting(line: str, act: Act, turn: TurnId | None) -> tuple[Look, ...]:
+def waiting(line: str, acts: list[Act], turn: TurnId | None) -> tuple[Look, ...]:
     """A status line in place of the answer to come."""
-    return _looks((line,), [act], turn)
+    return _looks((line,), acts, turn)
 
 
 def ended(

@@ -11,6 +11,7 @@ from bot.domain.events import (
     Finished,
     Loading,
     Notice,
+    Offered,
     Progress,
     Queued,
     Reading,
@@ -44,6 +45,7 @@ class Page:
         self._parts: tuple[Part, ...] = ()
         self._status: Progress | Reading | _Thinking | None = None
         self._status_since = 0.0
+        self._offer: Offered | None = None
         self._notices: list[str] = []
         self._has_thoughts = False
         self._was_visible = False
@@ -89,6 +91,8 @@ class Page:
                 self._enter(event, now)
             case Started(turn=turn):
                 self.turn = turn
+            case Offered():
+                self._offer = event
             case Notice(text=text):
                 self._notices.append(text)
             case Finished() | Stopped() | Failed():
@@ -119,8 +123,18 @@ class Page:
             self._parts = cut_reply(harmless(text), LIMIT, self._parts)
             return growing(self._parts, self.turn)
         line = self._status_line(now)
-        is_loading = isinstance(self._status, Queued | Evicting | Loading)
-        return waiting(line, Act.CANCEL if is_loading else Act.STOP, self.turn) if line else ()
+        if not line:
+            return ()
+        if not isinstance(self._status, Queued | Evicting | Loading):
+            return waiting(line, [Act.STOP], self.turn)
+        return self._waiting_for_load(line)
+
+    def _waiting_for_load(self, line: str) -> tuple[Look, ...]:
+        if self._offer is None:
+            return waiting(line, [Act.CANCEL], self.turn)
+        ways = {Act.WARM: self._offer.warm, Act.CLOUD: self._offer.cloud}
+        acts = [Act.CANCEL, *(act for act, way in ways.items() if way is not None)]
+        return waiting(f"{line}\n{words.offer_text(self._offer)}", acts, self.turn)
 
     def _enter(self, status: Progress | Reading | _Thinking, now: float) -> None:
         if type(status) is not type(self._status):

@@ -39,15 +39,9 @@ class InteractionTransport:
         """Where the messages stand."""
         return self._plain.channel_id
 
-    @property
-    def lane(self) -> ChannelLog:
-        """Five per two seconds of its own, the channel's once the token has ended."""
-        return self._plain.lane if self._has_ended() else self._own_lane
-
-    @property
-    def paces_new_messages(self) -> bool:
-        """Followups count with the token's edits."""
-        return not self._has_ended()
+    def lanes(self, *, is_new: bool) -> tuple[ChannelLog, ...]:
+        """The token's own, for edits and followups alike; the channel's once it has ended."""
+        return self._plain.lanes(is_new=is_new) if self._has_ended() else (self._own_lane,)
 
     async def begin(self) -> int | None:
         """Defers, once: the person sees that somebody thinks."""

@@ -32,6 +32,10 @@ class Slots:
     def __init__(self) -> None:
         self._slots: list[_Slot] = []
         self._stand_ins: dict[Look, Look] = {}
+        self._unsure: set[int] = set()
+        """Parts whose creation failed: it may have happened all the same."""
+        self._orphans: list[int] = []
+        """Messages that could not be edited any more, to be taken away when possible."""
 
     @property
     def is_empty(self) -> bool:
@@ -57,6 +61,8 @@ class Slots:
                 return Step(part, look, self._slots[part].id)
         if looks and len(self._slots) > len(looks):
             return Step(len(self._slots) - 1, None, self._slots[-1].id)
+        if self._orphans:
+            return Step(len(self._slots), None, self._orphans[0])
         return None
 
     async def take(self, step: Step, transport: Transport) -> None:
@@ -67,7 +73,13 @@ class Slots:
             await transport.edit(step.message_id, step.look)
             self._slots[step.part].shown = step.look
         else:
+            is_unsure = step.part in self._unsure
+            self._unsure.add(step.part)
             slot = _Slot(await transport.send(step.part, step.look), step.look)
+            if is_unsure:
+                # The nonce may have found the message of an earlier try, with its older words.
+                slot.shown = None
+            self._unsure.discard(step.part)
             self._slots[step.part : step.part + 1] = [slot]
 
     async def keep(self, keep: Callable[[int, int], Awaitable[bool]]) -> None:
@@ -78,6 +90,8 @@ class Slots:
 
     def lose(self, step: Step) -> None:
         """That message cannot be changed any more; a new one takes its place."""
+        if step.message_id is not None:
+            self._orphans.append(step.message_id)
         self._slots[step.part].id = None
         self._slots[step.part].shown = None
 
@@ -94,6 +108,9 @@ class Slots:
             if step.message_id is not None:
                 await transport.delete(step.message_id)
         except SENDING_ERRORS as error:
-            if fault_of(error) is not Fault.GONE:
+            if fault_of(error) is Fault.PASSING:
                 raise
-        self._slots.pop(step.part)
+        if step.part < len(self._slots):
+            self._slots.pop(step.part)
+        else:
+            self._orphans.pop(0)

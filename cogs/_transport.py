@@ -22,14 +22,8 @@ class Transport(Protocol):
         """Where the messages stand."""
         ...
 
-    @property
-    def lane(self) -> ChannelLog:
-        """Where the next call is paced."""
-        ...
-
-    @property
-    def paces_new_messages(self) -> bool:
-        """Do new messages count in the lane too, or have they a bucket of their own?"""
+    def lanes(self, *, is_new: bool) -> tuple[ChannelLog, ...]:
+        """The logs the next call counts in: a new message, or a change to one."""
         ...
 
     async def begin(self) -> int | None:
@@ -56,8 +50,6 @@ class Transport(Protocol):
 class ChannelTransport:
     """Plain messages in a channel, thread or direct message; the first answers ``question``."""
 
-    paces_new_messages = False
-
     def __init__(
         self, channel: discord.PartialMessageable, lanes: Lanes, question: int | None = None
     ) -> None:
@@ -71,10 +63,12 @@ class ChannelTransport:
         """Where the messages stand."""
         return self._channel.id
 
-    @property
-    def lane(self) -> ChannelLog:
-        """Edits share five per five seconds with every other reply of the channel."""
-        return self._lanes.of_channel(self._channel.id, asyncio.get_running_loop().time())
+    def lanes(self, *, is_new: bool) -> tuple[ChannelLog, ...]:
+        """Edits share the channel's bucket; new messages have one the library waits for."""
+        if is_new:
+            return (self._lanes.everywhere,)
+        now = asyncio.get_running_loop().time()
+        return (self._lanes.of_channel(self._channel.id, now), self._lanes.everywhere)
 
     async def begin(self) -> int | None:
         """Nothing is there yet, and nobody waits for an acknowledgement."""
@@ -82,7 +76,9 @@ class ChannelTransport:
 
     async def show_typing(self) -> None:
         """Shows for about ten seconds that an answer is coming."""
-        await self._channel.typing()
+        now = asyncio.get_running_loop().time()
+        if self._lanes.may_spare(now, f"typing in {self._channel.id}"):
+            await self._channel.typing()
 
     async def send(self, part: int, look: Look) -> int:
         """A new message; sent again after a lost answer it still comes once, by its nonce."""

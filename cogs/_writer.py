@@ -5,21 +5,21 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
+from math import inf
 from typing import Protocol
 
 import structlog
 
-from bot.policy.pacing import ActNow, Decision, NothingToDo, WaitUntil, Writing
+from bot.policy.pacing import ActNow, ChannelLog, Decision, NothingToDo, WaitUntil, Writing
 from cogs._faults import SENDING_ERRORS, Fault, fault_of
 from cogs._looks import Look
 from cogs._slots import Slots, Step
 from cogs._transport import Transport
 
-MAX_TRIES = 9
+MAX_TRIES = 26
 """Of the last words: with pauses doubling to ``MAX_PAUSE_S`` a fault may last two minutes."""
 
-MAX_PAUSE_S = 30.0
-_MAX_LIVE_PAUSE_S = 4.0
+MAX_PAUSE_S = 5.0
 
 _WAKE_CHARS = 32
 """A waiting writer is asked again when so much text came: cheaper than at every token."""
@@ -81,6 +81,7 @@ class Writer:
         self._has_more = False
         self._failures = 0
         self._key = f"{id(self):x}"
+        self._joined: set[ChannelLog] = set()
 
     @property
     def is_visible(self) -> bool:
@@ -94,7 +95,6 @@ class Writer:
 
     async def run(self, existing: tuple[int, ...] = ()) -> Outcome:
         """Writes until the end is shown, over ``existing`` messages first; early when it cannot."""
-        first_lane = self._transport.lane
         self._slots.take_over(existing)
         try:
             if (deferred := await self._transport.begin()) is not None:
@@ -103,8 +103,8 @@ class Writer:
         except SENDING_ERRORS as error:
             return self._ended(Outcome.GONE, error)
         finally:
-            first_lane.left(self._key)
-            self._transport.lane.left(self._key)
+            for lane in self._joined:
+                lane.left(self._key)
 
     async def _write(self) -> Outcome:
         while True:
@@ -128,14 +128,19 @@ class Writer:
             is_urgent=self._page.length > 0 and self._given.shown == 0,
         )
         now = self._now()
-        is_first = self._slots.is_empty and not self._transport.paces_new_messages
-        if is_first and writing.has_news:
-            return ActNow()
-        if not writing.ready and not writing.is_finished and writing.last_start is not None:
-            next_status = writing.last_start + STATUS_EVERY_S
-            if writing.has_news and now < next_status:
-                return WaitUntil(next_status)
-        return self._transport.lane.ask(now, self._key, writing)
+        if writing.has_news and now < self._next_status_at(writing):
+            return WaitUntil(self._next_status_at(writing))
+        for lane in self._transport.lanes(is_new=self._slots.is_empty):
+            self._joined.add(lane)
+            if not isinstance(decision := lane.ask(now, self._key, writing), ActNow):
+                return decision
+        return ActNow()
+
+    def _next_status_at(self, writing: Writing) -> float:
+        is_status = not writing.ready and not writing.is_finished
+        if not is_status or writing.last_start is None:
+            return -inf
+        return writing.last_start + STATUS_EVERY_S
 
     async def _rest(self, until: float | None) -> None:
         length = self._page.length
@@ -152,8 +157,8 @@ class Writer:
         step = self._slots.next_step(looks)
         self._give(now, is_call=step is not None)
         if step is not None:
-            if step.message_id is not None or self._transport.paces_new_messages:
-                self._transport.lane.began(now, self._key)
+            for lane in self._transport.lanes(is_new=step.message_id is None):
+                lane.began(now, self._key)
             try:
                 await self._slots.take(step, self._transport)
             except SENDING_ERRORS as error:
@@ -186,8 +191,7 @@ class Writer:
                 self._failures += 1
                 if self._page.is_over and self._failures >= MAX_TRIES:
                     return self._ended(Outcome.GIVEN_UP, error)
-                longest = MAX_PAUSE_S if self._page.is_over else _MAX_LIVE_PAUSE_S
-                await asyncio.sleep(min(longest, 2.0 ** (self._failures - 1)))
+                await asyncio.sleep(min(MAX_PAUSE_S, 2.0 ** (self._failures - 1)))
             case _:
                 return self._ended(Outcome.GONE, error)
         return None

@@ -8,7 +8,7 @@ from discord.ext import commands
 
 from bot.domain.chat import TurnKind, TurnRequest
 from bot.domain.errors import NotPermitted, RequestRefused
-from bot.domain.ids import TurnId
+from bot.domain.ids import TurnId, UserId
 from bot.policy.splitting import LIMIT, split_reply
 from cogs._buttons import view_of
 from cogs._lanes import Lanes
@@ -52,6 +52,8 @@ class Presses(commands.Cog):
                 await self._loads.halt(interaction, subject, is_admin=self._is_admin(interaction))
             case Act.STOP | Act.CANCEL:
                 await self._stop(interaction, act, TurnId(subject))
+            case Act.WARM | Act.CLOUD:
+                await self._choose(interaction, act, TurnId(subject))
             case Act.RETRY | Act.CONTINUE:
                 kind = TurnKind.RETRY if act is Act.RETRY else TurnKind.CONTINUE
                 await self._again(interaction, kind, TurnId(subject))
@@ -69,14 +71,25 @@ class Presses(commands.Cog):
         if asker is None:
             await self._mend(interaction, turn)
             return
-        if asker != user_id(interaction.user) and not self._is_admin(interaction):
-            raise NotPermitted("Only the person who asked, or an admin, may stop this answer.")
+        self._check_asker(interaction, asker)
         if act is Act.STOP:
             turns.stop_turn(turn)
         # The press is answered without words: the writer shows the end in the reply itself.
         await interaction.response.defer()
         if act is Act.CANCEL:
             await turns.cancel_load(turn)
+
+    async def _choose(self, interaction: discord.Interaction[Any], act: Act, turn: TurnId) -> None:
+        asker = self._face.turns.asker(turn)
+        if asker is not None:
+            self._check_asker(interaction, asker)
+        if not self._face.turns.choose(turn, "warm" if act is Act.WARM else "cloud"):
+            raise RequestRefused("That way is not open any more.")
+        await interaction.response.defer()
+
+    def _check_asker(self, interaction: discord.Interaction[Any], asker: UserId) -> None:
+        if asker != user_id(interaction.user) and not self._is_admin(interaction):
+            raise NotPermitted("Only the person who asked, or an admin, may do that.")
 
     async def _mend(self, interaction: discord.Interaction[Any], turn: TurnId) -> None:
         """A button of a reply that has ended: brings its message in line, or says so."""
