@@ -1,0 +1,110 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.domain.chat import Usage
+from bot.domain.cloud import Price, PriceStep, UsageLine
+from bot.domain.events import ReasoningDelta, TextDelta
+from bot.policy.context import estimate_tokens
+from bot.policy.pricing import (
+    FREE,
+    avoided_micro_usd,
+    cost_of,
+    counted_usage,
+    dearest,
+    flat_price,
+    likely_cost,
+    most_prompt_tokens,
+    step_for,
+    worst_cost,
+)
+
+GLM = flat_price(600_000, 2_200_000, 110_000)
+CHEAP = PriceStep(100_000, 500_000, 10_000)
+DEAR = PriceStep(500_000, 2_500_000, 50_000, above_tokens=100_000)
+HAIKU = Price((CHEAP, DEAR))
+
+sizes = st.integers(0, 300_000)
+prices = st.builds(
+    flat_price, st.integers(0, 10**7), st.integers(0, 10**8), st.none() | st.integers(0, 10**6)
+)
+
+
+@pytest.mark.parametrize(
+    ("usage", "cost"),
+    [
+        (Usage(), 0),
+        (Usage(1, 0), 1),
+        (Usage(1000, 100), 820),
+        (Usage(1000, 100, cached_tokens=1000), 330),
+        (Usage(1000, 100, cached_tokens=5000), 330),
+        (Usage(3, 3), 9),
+    ],
+)
+def test_a_cost_is_exact_and_rounded_up(usage: Usage, cost: int) -> None:
+    assert cost_of(GLM, usage) == (GLM.steps[0], cost)
+
+
+def test_cached_tokens_cost_as_input_where_no_price_says_otherwise() -> None:
+    assert cost_of(flat_price(600_000, 0), Usage(100, cached_tokens=100))[1] == 60
+
+
+@pytest.mark.parametrize(("prompt", "step"), [(0, CHEAP), (100_000, CHEAP), (100_001, DEAR)])
+def test_a_large_prompt_is_charged_whole_by_the_dearer_step(prompt: int, step: PriceStep) -> None:
+    assert step_for(HAIKU, prompt) == step
+    assert cost_of(HAIKU, Usage(prompt, 0))[0] == step
+
+
+def test_nothing_costs_nothing() -> None:
+    assert cost_of(FREE, Usage(10**6, 10**6))[1] == 0
+    assert worst_cost(FREE, 10**6, 10**6) == 0
+
+
+@given(st.text(), prices, st.integers(0, 5000), st.data())
+def test_no_call_costs_more_than_its_worst_case(
+    text: str, price: Price, answer: int, data: st.DataObject
+) -> None:
+    """Whatever the tokenizer, it makes at most one token of a byte."""
+    worst = worst_cost(price, estimate_tokens(text), answer)
+    prompt = data.draw(st.integers(0, len(text.encode("utf-8", "replace"))))
+    usage = Usage(
+        prompt, data.draw(st.integers(0, answer)), cached_tokens=data.draw(st.integers(0, prompt))
+    )
+    step = step_for(price, prompt)
+    if step.cached <= step.input:
+        assert cost_of(price, usage)[1] <= worst
+
+
+@given(sizes, st.integers(0, 5000))
+def test_the_worst_case_reckons_with_the_dearer_step(estimated: int, answer: int) -> None:
+    for prompt in (0, estimated, most_prompt_tokens(estimated)):
+        assert cost_of(HAIKU, Usage(prompt, answer))[1] <= worst_cost(HAIKU, estimated, answer)
+
+
+def test_the_likely_cost_is_the_estimate_and_half_an_answer() -> None:
+    assert likely_cost(GLM, 1000, 200) == cost_of(GLM, Usage(1000, 100))[1]
+
+
+def test_the_dearest_is_the_dearest_of_each_part() -> None:
+    mixed = dearest([flat_price(1, 9), flat_price(5, 2, 0)])
+    assert mixed == PriceStep(input=5, output=9, cached=1)
+    assert dearest([]) is None
+
+
+@given(st.lists(st.text(max_size=30), max_size=20), st.lists(st.text(max_size=30), max_size=20))
+def test_a_broken_answer_is_counted_by_pieces_or_by_text_whichever_is_more(
+    thoughts: list[str], words: list[str]
+) -> None:
+    deltas = [*map(ReasoningDelta, thoughts), *map(TextDelta, words)]
+    usage = counted_usage(7, deltas)
+    assert usage.prompt_tokens == 7
+    assert usage.completion_tokens >= len(deltas)
+    assert usage.completion_tokens >= estimate_tokens("".join([*thoughts, *words]))
+    assert usage.reasoning_tokens == len(thoughts)
+    assert usage.estimated
+
+
+def test_what_home_saved_is_priced_like_the_cloud_and_rounded_down() -> None:
+    line = UsageLine("", free_prompt_tokens=1_000_001, free_completion_tokens=1_000_000)
+    assert avoided_micro_usd(line, GLM) == 2_800_000
+    assert avoided_micro_usd(UsageLine(""), GLM) == 0

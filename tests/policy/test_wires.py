@@ -1,0 +1,55 @@
+import pytest
+
+from bot.domain.chat import DialectName
+from bot.policy.wires import (
+    ALWAYS_ROOM,
+    THINKING_ROOM,
+    always_thinks,
+    dialect_for,
+    first_token_s,
+    thinking_room,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "dialect"),
+    [
+        ("zai", "https://api.z.ai/api/paas/v4", "zai"),
+        ("mine", "https://api.z.ai/api/paas/v4", "zai"),
+        ("mine", "https://open.bigmodel.cn/api/paas/v4", "zai"),
+        ("mine", "https://api.openai.com/v1", "openai"),
+        ("zai", "http://127.0.0.1:4000/v1", "zai"),
+        ("openai", "http://127.0.0.1:4000/v1", "openai"),
+        ("openrouter", "https://openrouter.ai/api/v1", "generic"),
+        ("mine", "https://z.ai.example.org/v1", "generic"),
+        ("mine", "https://notz.ai/v1", "generic"),
+        ("openai", "https://api.z.ai/api/paas/v4", "zai"),
+        ("mine", "nonsense", "generic"),
+    ],
+)
+def test_a_server_is_known_by_its_address_then_by_its_name(
+    name: str, url: str, dialect: DialectName
+) -> None:
+    assert dialect_for(name, url) == dialect
+
+
+@pytest.mark.parametrize(
+    ("model", "always"),
+    [
+        ("glm-5.3", True),
+        ("z-ai/glm-5.3-flash", True),
+        ("claude-opus-5-5", True),
+        ("o3", True),
+        ("glm-4.6", False),
+        ("gpt-6-luna", False),
+        ("claude-haiku-5-5", False),
+        ("qwen/qwen3-8b", False),
+    ],
+)
+def test_some_models_think_whatever_they_are_told(model: str, always: bool) -> None:
+    assert always_thinks(model) == always
+    assert thinking_room(model, "off") == (ALWAYS_ROOM if always else 0)
+    assert thinking_room(model, "auto") == THINKING_ROOM
+    assert first_token_s(30.0, model, "off") == (90.0 if always else 30.0)
+    assert first_token_s(30.0, model, "auto") == 90.0
+    assert first_token_s(120.0, model, "auto") == 120.0
