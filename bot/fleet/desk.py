@@ -125,7 +125,9 @@ class Desk:
     def _on_host(self, event: signals.HostEvent) -> None:
         match event:
             case signals.Probed(at=at, report=report):
-                self.books.models = report.models
+                if report.models != self.books.models:
+                    # Kept as it is otherwise: readers may index it by identity.
+                    self.books.models = report.models
                 self._announce(self.books.presence.probed(at, report))
                 self._see(report.residents, at)
                 if self.books.presence.state is HostState.DOWN:

@@ -72,6 +72,7 @@ class Host:
         self._probes_begun = 0
         self._probes_done = 0
         self._is_left = False
+        self._is_stop_asked = False
 
     async def run(self) -> None:
         """Probes and acts until cancelled; then ends its loads and leaves the host."""
@@ -190,8 +191,10 @@ class Host:
             case signals.Grant() | signals.Refuse() | signals.Tell():
                 self._leases[effect.ticket].heard(effect)
             case signals.StartLoad(order=order):
+                self._is_stop_asked = False
                 self._start(self._load(order))
             case signals.StopLoad():
+                self._is_stop_asked = True
                 self._start(self._stop_load())
             case signals.StartUnload():
                 self._start(self._unload(effect))
@@ -257,7 +260,8 @@ class Host:
                     limit.reschedule(now + rules.load_stall_s)
                     self._feed(signals.Progressed(now, fraction))
 
-                return await client.load(order, heard)
+                # Checked here, where no await lies between the answer and the command.
+                return None if self._is_stop_asked else await client.load(order, heard)
         except TimeoutError as error:
             raise self._link.silent(silence_s) from error
 

@@ -193,21 +193,22 @@ class SocketClient:
         """
         self._is_stopping = False
         space = _space(order.kind)
+        endpoint = self._load_endpoint(space, order, on_progress)
         try:
-            endpoint = self._load_endpoint(space, order, on_progress)
             async with self._load_channel(space, endpoint) as channel:
                 made = await self._follow(channel, endpoint, on_progress)
         except lms.LMStudioServerError as error:
             if self._is_stopping:
                 return None
             raise load_failure(_words(error)) from error
-        except msgspec.MsgspecError as error:
-            raise LoadFailed(f"The load settings make no sense to LM Studio: {error}") from error
         except _NONSENSE as error:
             raise self._lost(error) from error
-        if self._is_stopping:
+        if made is None and not self._is_stopping:
+            raise LoadFailed(f"The host ended the load of {order.model_key} without a word.")
+        if made is not None and self._is_stopping:
             # The cancel came too late: nobody wants what was made.
             await self._unload(space, made.identifier)
+        if made is None or self._is_stopping:
             return None
         return LoadResult(InstanceId(made.identifier), InstanceRef(made.instance_reference))
 
@@ -251,10 +252,13 @@ class SocketClient:
 
     async def _follow(
         self, channel: _Channel, endpoint: _Endpoint, on_progress: Callable[[float], None]
-    ) -> _Made:
+    ) -> _Made | None:
+        """What was made; None when the host closed the channel before."""
         self._channel = channel
         is_silent = True
         try:
+            if self._is_stopping:
+                await channel.cancel()
             async for contents in channel.rx_stream():
                 if is_silent:
                     # Any first word shows that the host has taken the command.
@@ -262,8 +266,8 @@ class SocketClient:
                     is_silent = False
                 endpoint.handle_message_events(contents)
                 if endpoint.is_finished:
-                    break
-            return endpoint.result()
+                    return endpoint.result()
+            return None
         except asyncio.CancelledError:
             # Lantern stops, or the host hangs: a load nobody will own must not stay behind.
             self._is_stopping = True
@@ -284,27 +288,11 @@ class SocketClient:
         self, space: LoadSpace, order: LoadOrder, on_progress: Callable[[float], None]
     ) -> _Endpoint:
         config = sdk_config(order.settings, is_embedding=space == "embedding")
-        if space == "embedding":
-            embedding = LoadModelEndpoint(
-                order.model_key,
-                None,
-                order.ttl_s,
-                ModelTypesEmbedding.REQUEST_NEW_INSTANCE,
-                ModelTypesEmbedding.MODEL_LOAD_CONFIG,
-                cast(EmbeddingLoadModelConfigDict, config),
-                on_progress,
-            )
-            return cast(_Endpoint, embedding)
-        llm = LoadModelEndpoint(
-            order.model_key,
-            None,
-            order.ttl_s,
-            ModelTypesLlm.REQUEST_NEW_INSTANCE,
-            ModelTypesLlm.MODEL_LOAD_CONFIG,
-            cast(LlmLoadModelConfigDict, config),
-            on_progress,
-        )
-        return cast(_Endpoint, llm)
+        build = _embedding_endpoint if space == "embedding" else _llm_endpoint
+        try:
+            return build(order, config, on_progress)
+        except (msgspec.MsgspecError, lms.LMStudioError, ValueError, TypeError) as error:
+            raise LoadFailed(f"The load settings make no sense to LM Studio: {error}") from error
 
     async def _listed(self, native: object) -> tuple[Sighting, ...]:
         llms = await self._call("llm", "listLoaded")
@@ -363,6 +351,36 @@ async def connect_socket(address: str, token: str | None, rest: RestApi) -> Sock
         await _close(api)
         raise
     return SocketClient(api, rest, version)
+
+
+def _llm_endpoint(
+    order: LoadOrder, config: dict[str, object], on_progress: Callable[[float], None]
+) -> _Endpoint:
+    endpoint = LoadModelEndpoint(
+        order.model_key,
+        None,
+        order.ttl_s,
+        ModelTypesLlm.REQUEST_NEW_INSTANCE,
+        ModelTypesLlm.MODEL_LOAD_CONFIG,
+        cast(LlmLoadModelConfigDict, config),
+        on_progress,
+    )
+    return cast(_Endpoint, endpoint)
+
+
+def _embedding_endpoint(
+    order: LoadOrder, config: dict[str, object], on_progress: Callable[[float], None]
+) -> _Endpoint:
+    endpoint = LoadModelEndpoint(
+        order.model_key,
+        None,
+        order.ttl_s,
+        ModelTypesEmbedding.REQUEST_NEW_INSTANCE,
+        ModelTypesEmbedding.MODEL_LOAD_CONFIG,
+        cast(EmbeddingLoadModelConfigDict, config),
+        on_progress,
+    )
+    return cast(_Endpoint, endpoint)
 
 
 def _space(kind: ModelKind) -> LoadSpace:

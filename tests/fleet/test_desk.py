@@ -869,6 +869,17 @@ def test_a_lease_on_an_instance_that_vanished_is_given_back_quietly() -> None:
     assert play.ask("bob", "one") == ["load one"]
 
 
+def test_a_disk_that_did_not_change_stays_the_same_object() -> None:
+    play = up_with("one")
+    before = play.desk.books.snapshot().models
+    play.disk = dict(play.disk)
+    play.up()
+    assert play.desk.books.snapshot().models is before
+    play.disk = {}
+    play.up()
+    assert play.desk.books.snapshot().models == {}
+
+
 def test_the_snapshot_shows_who_waits_and_what_loads() -> None:
     play = up_with("one", "two")
     play.ask("ada", "one")

@@ -106,6 +106,19 @@ async def test_cancel_by_the_last_one_waiting_really_stops_the_host() -> None:
         assert isinstance(bench.news[-1], LoadProblem)
 
 
+async def test_cancel_before_the_command_was_given_gives_none() -> None:
+    async with SimHost(sim_config(time_scale=ENDLESS_LOAD)) as sim, fleet_over(sim) as bench:
+        async with bench.fleet.lease(H, a_wish()) as lease:
+            assert await bench.fleet.cancel_load(H, ONE)
+            with pytest.raises(LoadCancelled):
+                async for _ in lease:
+                    pass
+        await bench.until(lambda host: host.load is None)
+        await bench.fleet.probe(H)
+        assert not sim.journal.of(journal.LoadFinished)
+        assert sim.resident == ()
+
+
 async def test_cancel_is_refused_while_somebody_else_waits() -> None:
     async with SimHost(sim_config(time_scale=SLOW_LOAD)) as sim, fleet_over(sim) as bench:
         async with asyncio.TaskGroup() as tasks:
@@ -276,6 +289,20 @@ async def test_slots_come_from_the_host() -> None:
             assert await anext(second) == Queued(H, ONE, 1)
         with pytest.raises(QueueFull):
             await bench.use(user="eve", max_wait_s=0.01)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89])
+async def test_leaving_at_any_moment_leaks_nothing(steps: int) -> None:
+    async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
+        async with asyncio.TaskGroup() as tasks:
+            user = tasks.create_task(bench.use())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            user.cancel()
+        await bench.until(lambda host: host.load is None)
+        assert bench.host().waiting == {}
+        assert all(instance.leases == 0 for instance in bench.host().instances)
+        assert (await bench.use())[0].identifier == ONE
 
 
 # --- losing the host --------------------------------------------------------------------------
