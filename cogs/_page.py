@@ -76,14 +76,11 @@ class Page:
 
     def on_event(self, event: TurnEvent, now: float) -> None:
         """Takes in one event of the turn."""
-        if not isinstance(event, TextDelta):
-            self._changes += 1
+        if isinstance(event, TextDelta):
+            self._add(event.text)
+            return
+        self._changes += 1
         match event:
-            case TextDelta(text=text):
-                # Discord refuses a message of blanks alone: an answer begins with something to see.
-                if self._text or text.strip():
-                    self._text.append(text)
-                    self._length += len(text)
             case ReasoningDelta():
                 self._has_thoughts = True
                 self._enter(_Thinking(), now)
@@ -102,6 +99,12 @@ class Page:
                 pass  # told by /why; a fallback before the first word goes unseen
             case _:
                 assert_never(event)
+
+    def _add(self, text: str) -> None:
+        # Discord refuses a message of blanks alone: an answer begins with something to see.
+        if self._text or text.strip():
+            self._text.append(text)
+            self._length += len(text)
 
     def looks(self, now: float) -> tuple[Look, ...]:
         """The messages as they should read now; none while nothing is worth a message."""
