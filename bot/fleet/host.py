@@ -303,7 +303,7 @@ class Host:
     async def _unload(self, effect: signals.StartUnload) -> None:
         residents: tuple[Sighting, ...] | None = None
         try:
-            async with asyncio.timeout(self._rules.call_timeout_s):
+            async with asyncio.timeout(self._rules.unload_timeout_s):
                 residents = await self._unloaded(effect)
         except TimeoutError:
             self.report_failure("It did not answer to an unload.")
@@ -326,7 +326,7 @@ class Host:
         if not effect.even_busy and await client.is_working(effect.instance):
             return residents
         await client.unload(effect.instance)
-        return await client.resident()
+        return await self._residents(client)
 
     async def _pulse(self) -> None:
         """Lets time pass at the desk while anybody waits: news, patience, second tries."""

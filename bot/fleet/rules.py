@@ -11,7 +11,9 @@ class FleetRules:
     probe_timeout_s: float = 5.0
     sweep_every_s: float = 30.0
     evict_foreign: bool = False
-    call_timeout_s: float = 30.0
+    call_timeout_s: float = 10.0
+    """Longest a host that is at work may take to list what it has loaded."""
+    unload_timeout_s: float = 60.0
     """Longest an unload may take."""
     load_answer_s: float = 60.0
     """Longest a host may leave a load command without any word, where it gives words (sockets)."""
