@@ -6,6 +6,9 @@ RUN_STAMP := $(VENV)/.run-installed
 DEV_STAMP := $(VENV)/.dev-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
+NPM := $(shell command -v npm 2>/dev/null)
+PM2_STAMP := node_modules/.installed
+
 .PHONY: demo run test check bench format lock clean
 
 demo: $(RUN_STAMP)
@@ -14,7 +17,7 @@ demo: $(RUN_STAMP)
 run: $(RUN_STAMP)
 	@$(BIN)/lantern run
 
-test: $(DEV_STAMP)
+test: $(DEV_STAMP) $(if $(NPM),$(PM2_STAMP))
 	$(BIN)/python -m pytest
 
 check: $(DEV_STAMP)
@@ -37,7 +40,7 @@ lock:
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade --output-file requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) node_modules .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lantern needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
@@ -52,3 +55,7 @@ $(RUN_STAMP): $(VENV)/bin/python requirements.lock pyproject.toml
 $(DEV_STAMP): $(RUN_STAMP) requirements-dev.lock
 	@$(PIP) install --require-hashes -r requirements-dev.lock
 	@touch $@
+
+# The real PM2, for the test of ecosystem.config.js alone; without it that test says it was skipped.
+$(PM2_STAMP): package-lock.json
+	@if $(NPM) ci --ignore-scripts --no-audit --no-fund --fetch-retries=1 --silent; then touch $@; else echo "npm could not install PM2; its test will be skipped"; fi

@@ -11,7 +11,7 @@ module.exports = {
       cwd: home,
       // The interpreter is the program: fork mode, `python -u -m bot run`.
       interpreter: "none",
-      script: process.env.LANTERN_PYTHON || path.join(home, ".venv", bin),
+      script: process.env.PM2_PYTHON || path.join(home, ".venv", bin),
       args: "-u -m bot run",
       instances: 1,
       exec_mode: "fork",
@@ -19,10 +19,11 @@ module.exports = {
       // Ready is said after the login to Discord.
       wait_ready: true,
       listen_timeout: 30000,
-      // SIGINT starts the drain (15 s at most); SIGKILL only after it.
+      // SIGINT starts the drain (18 s at most); SIGKILL only after it.
       kill_timeout: 20000,
       exp_backoff_restart_delay: 200,
-      // 0: stopped on purpose. 78: wrong configuration or another instance; restarting cannot help.
+      // 0: stopped on purpose. 78: wrong configuration or another instance; restarting cannot help,
+      // and PM2 does not, though with a delay above it calls such a program "waiting restart".
       stop_exit_codes: [0, 78],
       max_memory_restart: "400M",
       merge_logs: true,

@@ -289,13 +289,16 @@ def config_schema() -> None:
 
 def run_async(work: Coroutine[None, None, T]) -> T:
     """Runs a coroutine on the fastest event loop this machine has."""
-    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
-    if sys.platform != "win32" and sys.implementation.name == "cpython":
-        import uvloop
-
-        factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
         return runner.run(work)
+
+
+def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # not made for Windows nor for every Python
+        return None
+    return uvloop.new_event_loop
 
 
 def _load(config: Path | None) -> Loaded:

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping
+from contextlib import suppress
 from typing import Any, Literal, TextIO, cast
 
 import structlog
@@ -86,9 +87,9 @@ class _Handler(logging.StreamHandler[TextIO]):
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Say that a line was lost; the standard way prints its arguments, secrets included."""
-        if self.stream.closed:
-            return
-        self.stream.write(f"a log line of {record.name} could not be written\n")
+        # The reader of the log may be gone, a dead PM2 for one: nothing but the line is lost then.
+        with suppress(OSError, ValueError):
+            self.stream.write(f"a log line of {record.name} could not be written\n")
 
 
 def _replace_handler(handler: logging.Handler, formatter: logging.Formatter, level: int) -> None:

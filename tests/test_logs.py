@@ -135,6 +135,17 @@ def test_a_line_that_cannot_be_written_is_told_without_its_words() -> None:
     assert out.getvalue() == "a log line of theirs could not be written\n"
 
 
+def test_a_reader_of_the_log_that_is_gone_disturbs_nobody() -> None:
+    class Broken(io.StringIO):
+        def write(self, s: str, /) -> int:
+            raise BrokenPipeError
+
+    configured(out=Broken())
+
+    structlog.get_logger("ours").info("said")
+    logging.getLogger("theirs").warning("said")
+
+
 def test_warnings_become_lines(recwarn: pytest.WarningsRecorder) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("always")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from discord_double import DiscordDouble
 from discord_posts import Changes
+from discord_shapes import TOKEN
 from lantern_child import child_environment, lantern_child
 
 from bot.sim.host import SimHost
@@ -69,8 +70,14 @@ async def test_it_says_when_it_is_ready_that_it_lives_and_when_it_stops(
     discord: DiscordDouble, host: SimHost, folder: Path, systemd: Systemd
 ) -> None:
     discord.gateway.hold()
+    (folder / "DISCORD_TOKEN").write_text(f"{TOKEN}\n")
     environment = child_environment(
-        discord.url, [host.address], NOTIFY_SOCKET=systemd.address, WATCHDOG_USEC=WATCHDOG_USEC
+        discord.url,
+        [host.address],
+        NOTIFY_SOCKET=systemd.address,
+        WATCHDOG_USEC=WATCHDOG_USEC,
+        DISCORD_TOKEN="",
+        CREDENTIALS_DIRECTORY=str(folder),
     )
     async with asyncio.timeout(GUARD_S), lantern_child(folder, environment) as child:
         waiting = await systemd.until_told("EXTEND_TIMEOUT_USEC")

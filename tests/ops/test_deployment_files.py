@@ -1,0 +1,109 @@
+"""The files that PM2 and systemd read fit each other, the program, and a hardened machine."""
+
+import configparser
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from lantern_child import ROOT
+
+from bot.patience import FORCE_S
+from bot.service import CLOSE_S, DRAIN_S, GOODBYE_S, STOP_S
+from bot.settings import load_settings, missing_for_run
+
+UNIT = ROOT / "deploy" / "lantern.service"
+ECOSYSTEM = ROOT / "ecosystem.config.js"
+
+WORST_SCORE = 2.0
+
+has_analyze = shutil.which("systemd-analyze") is not None
+has_node = shutil.which("node") is not None
+
+
+def service() -> configparser.SectionProxy:
+    """The unit's [Service]; of a key that stands twice, the last."""
+    unit = configparser.RawConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # pyright: ignore[reportAttributeAccessIssue]  # keeps the capitals
+    unit.read(UNIT)
+    return unit["Service"]
+
+
+def test_the_times_to_stop_are_each_longer_than_the_one_inside() -> None:
+    inside = DRAIN_S + CLOSE_S + GOODBYE_S
+    assert inside < STOP_S
+    assert float(service()["TimeoutStopSec"]) > STOP_S + FORCE_S
+
+
+def test_systemd_starts_it_again_but_never_with_a_wrong_configuration() -> None:
+    assert service()["Type"] == "notify"
+    assert service()["Restart"] == "on-failure"
+    assert service()["RestartPreventExitStatus"] == "78"
+    assert float(service()["WatchdogSec"]) >= 10
+
+
+def test_the_credential_systemd_hands_over_is_the_token_lantern_reads(tmp_path: Path) -> None:
+    name, _, source = service()["LoadCredential"].partition(":")
+    assert Path(source).is_absolute()
+    (tmp_path / "credentials").mkdir()
+    (tmp_path / "credentials" / name).write_text("token-from-systemd\n")
+    environ = {
+        "CREDENTIALS_DIRECTORY": str(tmp_path / "credentials"),
+        "LANTERN_HOSTS": "10.0.0.2:1234",
+    }
+
+    loaded = load_settings(None, environ, tmp_path)
+
+    assert missing_for_run(loaded) == ()
+    token = loaded.settings.discord.token
+    assert token is not None
+    assert token.get_secret_value() == "token-from-systemd"
+    assert loaded.secrets == ("token-from-systemd",)
+
+
+def test_the_units_own_environment_is_a_valid_configuration(tmp_path: Path) -> None:
+    text = UNIT.read_text()
+    environ = dict(re.findall(r"^Environment=(\w+)=(.*)$", text, flags=re.MULTILINE))
+
+    loaded = load_settings(None, environ, tmp_path)
+
+    state = service()["StateDirectory"]
+    assert loaded.database_path == Path(f"/var/lib/{state}/lantern.db")
+
+
+@pytest.mark.ops
+@pytest.mark.slow
+@pytest.mark.skipif(not has_analyze, reason="systemd-analyze is not installed")
+def test_the_unit_is_hardened() -> None:
+    analysed = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", "--no-pager", str(UNIT)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+    found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", analysed.stdout)
+    assert found is not None, analysed.stderr
+    assert float(found[1]) < WORST_SCORE
+    assert "Unknown" not in analysed.stderr
+
+
+@pytest.mark.ops
+@pytest.mark.slow
+@pytest.mark.skipif(not has_node, reason="node is not installed")
+def test_pm2s_file_waits_for_ready_and_gives_time_to_stop() -> None:
+    read = f"console.log(JSON.stringify(require({json.dumps(str(ECOSYSTEM))}).apps))"
+    written = subprocess.run(
+        ["node", "-e", read], capture_output=True, text=True, check=True, timeout=30
+    )
+    (app,) = json.loads(written.stdout)
+
+    assert app["kill_timeout"] / 1000 > STOP_S + FORCE_S
+    assert app["wait_ready"] is True
+    assert 78 in app["stop_exit_codes"]
+    assert app["exec_mode"] == "fork"
+    assert app["instances"] == 1
+    assert "env" not in app

@@ -1,0 +1,95 @@
+"""``ecosystem.config.js`` under the real PM2."""
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from discord_double import DiscordDouble
+from lantern_child import ROOT, child_environment
+from pm2_commands import Pm2, missing, pm2_with
+
+from bot.sim.host import SimHost
+
+pytestmark = [
+    pytest.mark.ops,
+    pytest.mark.slow,
+    pytest.mark.skipif(missing() is not None, reason=missing() or ""),
+]
+
+GUARD_S = 60.0
+
+
+@pytest.fixture
+def environment(discord: DiscordDouble, host: SimHost, folder: Path) -> dict[str, str]:
+    shutil.copy(ROOT / "ecosystem.config.js", folder)
+    return child_environment(discord.url, [host.address], PM2_PYTHON=sys.executable)
+
+
+async def test_pm2_waits_until_ready_and_stops_with_a_drain(
+    discord: DiscordDouble, folder: Path, environment: dict[str, str]
+) -> None:
+    discord.gateway.hold()
+    async with asyncio.timeout(GUARD_S), pm2_with(folder / "pm2", environment) as pm2:
+        starting = await pm2.start("start", str(folder / "ecosystem.config.js"))
+        await discord.changes.until(lambda: discord.gateway.identified)
+        app = await pm2.app()
+        assert app is not None
+        assert app.status == "launching"
+        assert starting.returncode is None
+
+        discord.gateway.let_in()
+        await starting.communicate()
+        app = await pm2.app()
+        assert app is not None
+        assert (app.status, app.restarts) == ("online", 0)
+
+        question = await discord.say("Tell me. [[tokens 120]]")
+        answer = await discord.changes.until(lambda: discord.answer(question))
+        await pm2.run("stop", "lantern")
+        app = await pm2.app()
+        assert app is not None
+        assert (app.status, app.exit_code, app.restarts) == ("stopped", 0, 0)
+        assert "120 tokens" in answer.content
+        assert not answer.has_button("stop")
+        logs = await pm2.logs()
+        assert '"event": "draining"' in logs
+        assert '"event": "stopped"' in logs
+
+
+async def test_beside_an_orphan_of_a_dead_pm2_a_second_lantern_refuses_and_stays_down(
+    discord: DiscordDouble, folder: Path, environment: dict[str, str]
+) -> None:
+    async with asyncio.timeout(GUARD_S), pm2_with(folder / "pm2", environment) as pm2:
+        await pm2.run("start", str(folder / "ecosystem.config.js"))
+        orphan = await pm2.app()
+        assert orphan is not None
+        try:
+            os.kill(pm2.daemon_pid, signal.SIGKILL)
+            await start_beside(pm2, discord, folder)
+            os.kill(orphan.pid, signal.SIGINT)
+            await discord.changes.until(lambda: not discord.gateway.is_connected)
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(orphan.pid, signal.SIGKILL)
+
+
+async def start_beside(pm2: Pm2, discord: DiscordDouble, folder: Path) -> None:
+    """Starts a second Lantern, which refuses while the first one answers on."""
+    await pm2.run("start", str(folder / "ecosystem.config.js"))
+    second = await pm2.app()
+    assert second is not None
+    assert (second.pid, second.exit_code) == (0, 78)
+
+    question = await discord.say("Still there? [[tokens 12]]")
+    answer = await discord.changes.until(lambda: discord.answer(question))
+    await discord.changes.until(lambda: answer.has_button("retry"))
+    second = await pm2.app()
+    assert second is not None
+    assert (second.pid, second.exit_code, second.restarts) == (0, 78, 0)
+    refusals = (await pm2.logs()).count("Another Lantern is running on this database")
+    assert refusals == 1
