@@ -49,11 +49,6 @@ class Cashier:
             return None
         return self._totals
 
-    @property
-    def is_behind(self) -> bool:
-        """Are there costs that could not be written yet?"""
-        return bool(self._late)
-
     async def refresh(self) -> None:
         """Read the day's totals; without them routing just knows less."""
         try:

@@ -24,6 +24,8 @@ from bot.policy.retry import row_of
 
 UNTOLD_RESET_S = 3600.0
 """How long a plan's limit is taken to last when its reset was not told."""
+LEAST_RESET_S = 60.0
+"""A shorter time told with "no money" is a rate limit's header beside it, not a reset."""
 DISABLED_CODE = "1313"
 """Z.AI: fair use was violated; asking again can cost the account."""
 _MONTHLY_CODES = frozenset(
@@ -181,10 +183,11 @@ def _out(standing: Standing, failure: Failed, now: float, month_left_s: float) -
 def _until(failure: Failed, now: float, month_left_s: float) -> float | None:
     if failure.kind is FailureKind.AUTH or failure.code == DISABLED_CODE:
         return None
-    if failure.told_s is not None:
-        return now + failure.told_s
+    told_s = failure.told_s
     if failure.kind is FailureKind.PLAN_LIMIT:
-        return now + UNTOLD_RESET_S
+        return now + (UNTOLD_RESET_S if told_s is None else told_s)
+    if told_s is not None and told_s >= LEAST_RESET_S:
+        return now + told_s
     return now + month_left_s if failure.code in _MONTHLY_CODES else None
 
 

@@ -293,6 +293,31 @@ async def is_released(cloud: Cloud) -> bool:
     return [row["state"] for row in await cloud.rows()] == ["released"]
 
 
+@pytest.mark.parametrize("failing", range(1, 9))
+async def test_whichever_write_fails_no_money_is_wrong_and_none_is_spent_unseen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    async with cloud_house(tmp_path, "zai") as cloud:
+        write, count = cloud.database.write, 0
+
+        async def write_but_once(change: Callable[[sqlite3.Connection], object]) -> object:
+            nonlocal count
+            count += 1
+            if count == failing:
+                raise StoreUnavailable("its disk answered with an error")
+            return await write(change)
+
+        monkeypatch.setattr(cloud.database, "write", write_but_once)
+        heard = [await cloud.serve() for _ in range(4)]
+        await cloud.providers.catch_up()
+
+        journal = cloud.double().journal
+        assert {h.kind for h in heard} <= {None, FailureKind.BUDGET}
+        assert len(journal.chats()) == sum(h.served is not None for h in heard) >= 3
+        assert await spent(cloud) == journal.cost_micro_usd
+        assert await reserved(cloud) == 0
+
+
 async def test_a_question_costs_what_all_its_calls_cost(tmp_path: Path) -> None:
     async with cloud_house(tmp_path, "zai") as cloud:
         cloud.double().faults.set("empty", times=1)

@@ -1,0 +1,61 @@
+"""Tries a provider with the smallest call it has, and says what is wrong."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bot.cloud.asking import CloudAsk
+from bot.cloud.providers import Providers
+from bot.domain.errors import BotError, FailureKind, Refused, Unavailable
+from bot.domain.ids import ProviderName, TurnId
+from bot.policy.privacy import probe_consent
+
+CHECK = TurnId("check")
+"""What the ledger calls such a call."""
+_ANSWER_TOKENS = 16
+"""The least every provider takes."""
+
+_HINTS: Mapping[FailureKind, str] = {
+    FailureKind.AUTH: "the key is wrong, or not allowed to use this model",
+    FailureKind.NO_MONEY: "no balance is left, or the key belongs to another endpoint",
+    FailureKind.PLAN_LIMIT: "the plan's limit is reached",
+    FailureKind.BAD_REQUEST: "the model's name or the endpoint is wrong",
+    FailureKind.CONNECT: "the endpoint cannot be reached",
+    FailureKind.TIMEOUT: "the endpoint does not answer in time",
+    FailureKind.GARBAGE: "the endpoint is not a provider's",
+    FailureKind.BUDGET: "our own budget does not allow the call",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a try found."""
+
+    name: ProviderName
+    is_fine: bool
+    words: str
+    """For people, one line."""
+    kind: FailureKind | None = None
+
+
+async def check_provider(providers: Providers, name: ProviderName) -> Checked:
+    """Ask a provider to say one word; it costs some micro-dollars and stands in the ledger."""
+    messages, consent = probe_consent()
+    ask = CloudAsk(CHECK, messages, consent, _ANSWER_TOKENS, thinking="off")
+    try:
+        async with providers.call(name, ask) as call, call.open() as deltas:
+            async for _ in deltas:
+                pass
+    except Refused:
+        return Checked(name, is_fine=True, words="answers, though it declined our question")
+    except Unavailable as err:
+        hint = _HINTS.get(err.kind)
+        words = err.user_message if hint is None else f"{hint} ({err.user_message})"
+        return Checked(name, is_fine=False, words=words, kind=err.kind)
+    except BotError as err:
+        return Checked(name, is_fine=False, words=err.user_message)
+    seconds = call.first_token_s
+    timed = "" if seconds is None else f", first word after {seconds:.1f} s"
+    price = call.price.source if call.price.is_known else "unknown, charged as the dearest"
+    return Checked(
+        name, is_fine=True, words=f"{call.endpoint.model} answers{timed}; price: {price}"
+    )

@@ -1,0 +1,273 @@
+"""Who may ask, how many at once, how often; and what is never sent."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cloud_house import SAGE, asking, cloud_house, config_for, consent
+
+from bot.cloud.permit import Permit
+from bot.cloud.serve import Question
+from bot.domain.chat import Message
+from bot.domain.cloud import ProviderBack, ProviderOut
+from bot.domain.errors import Bug, FailureKind, ProviderUnavailable
+from bot.domain.events import TextDelta
+from bot.domain.ids import ProviderName, TurnId
+from bot.domain.personas import Sampling
+from bot.policy.privacy import probe_consent
+from bot.sim.providers.config import SimProviderConfig, SimProviderModel
+
+K = FailureKind
+ZAI = ProviderName("zai")
+OPENAI = ProviderName("openai")
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+# --- consent ----------------------------------------------------------------------------------
+
+
+async def test_words_without_consent_are_never_sent(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "zai") as cloud:
+        ask = cloud.ask()
+        others = replace(ask, messages=(*ask.messages, Message("user", "a secret")))
+
+        with pytest.raises(Bug, match="without consent"):
+            cloud.providers.call(ZAI, others)
+
+        assert (await cloud.serve(ask=others)).error.__class__ is Bug
+        assert cloud.double().journal.calls == ()
+        assert await cloud.rows() == []
+
+
+async def test_a_consent_for_one_provider_is_none_for_another(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "zai", "openai") as cloud:
+        ask = cloud.ask()
+        ask = replace(ask, consent=consent(ask.messages, replace(SAGE, cloud=(OPENAI,))))
+
+        with pytest.raises(Bug, match="without consent"):
+            cloud.providers.call(ZAI, ask)
+        assert (await cloud.serve("openai", ask)).served is not None
+
+
+async def test_something_that_looks_like_a_consent_is_none(tmp_path: Path) -> None:
+    class AnyConsent:
+        def covers(self, *_: object) -> bool:
+            return True
+
+    async with cloud_house(tmp_path, "zai") as cloud:
+        ask = replace(cloud.ask(), consent=AnyConsent())
+        with pytest.raises(Bug, match="without consent"):
+            cloud.providers.call(ZAI, ask)
+
+
+async def test_a_check_may_ask_our_own_words(tmp_path: Path) -> None:
+    messages, given = probe_consent()
+    async with cloud_house(tmp_path, "zai") as cloud:
+        ask = asking(TurnId("check"), "?", answer_tokens=1)
+        heard = await cloud.serve(ask=replace(ask, messages=messages, consent=given, user=None))
+        assert heard.served is not None
+        assert cloud.double().journal.chats()[0].arrival.user == ""
+
+
+# --- what is sent -----------------------------------------------------------------------------
+
+
+async def test_the_answer_always_has_a_limit_and_the_personas_sampling(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "zai") as cloud:
+        ask = replace(cloud.ask(), sampling=Sampling(temperature=0.3, max_tokens=9))
+        await cloud.serve(ask=ask)
+
+        payload = cloud.double().journal.chats()[0].arrival.payload
+        assert (payload["max_tokens"], payload["temperature"]) == (200, 0.3)
+        assert payload["thinking"] == {"type": "disabled"}
+
+
+async def test_a_model_that_must_think_gets_room_for_it(tmp_path: Path) -> None:
+    models = (SimProviderModel("glm-5.3-flash", thinking="always", efforts=("low", "high")),)
+    sim = SimProviderConfig(time_scale=0.0, models=models)
+    async with cloud_house(tmp_path, "zai", sim=sim) as cloud:
+        heard = await cloud.serve(ask=cloud.ask("Why? [[think 900]]"))
+
+        assert heard.served is not None
+        assert heard.reasoning
+        payload = cloud.double().journal.chats()[0].arrival.payload
+        assert payload["max_tokens"] == 200 + 4096
+
+
+async def test_nobody_is_configured_by_that_name(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "zai") as cloud:
+        heard = await cloud.serve("openai")
+        assert heard.kind is K.NOT_THERE
+        assert cloud.providers.names == (ZAI,)
+
+
+# --- how many, how often ----------------------------------------------------------------------
+
+
+async def test_a_provider_is_given_only_so_many_at_once(tmp_path: Path) -> None:
+    sim = SimProviderConfig(time_scale=0.0, max_concurrent=3)
+    async with cloud_house(tmp_path, "openai", sim=sim, max_concurrent=3) as cloud:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(cloud.serve("openai")) for _ in range(20)]
+
+        assert all(task.result().served for task in tasks)
+        assert len(cloud.double("openai").journal.chats()) == 20
+
+
+async def test_z_ai_is_begun_with_two_and_fewer_when_it_says_too_many(tmp_path: Path) -> None:
+    sim = SimProviderConfig(time_scale=0.0, max_concurrent=1)
+    async with cloud_house(tmp_path, "zai", sim=sim) as cloud:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(cloud.serve()) for _ in range(8)]
+
+        assert all(task.result().served for task in tasks)
+        refused = [call for call in cloud.double().journal.chats() if call.reason == "1302"]
+        assert len(refused) <= 1
+
+
+async def test_who_finds_no_place_in_time_is_sent_to_the_next(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "openai", max_concurrent=1, max_wait_s=0.02) as cloud:
+        cloud.double("openai").faults.set("stall", after_tokens=1, times=1)
+        async with asyncio.TaskGroup() as group:
+            holder = group.create_task(cloud.serve("openai"))
+            await cloud.double("openai").journal.until(lambda journal: bool(journal.open))
+            waiting = await cloud.serve("openai")
+            holder.cancel()
+
+        assert waiting.kind is K.BUSY
+        assert waiting.requests == 0
+        assert (await cloud.serve("openai")).served is not None
+
+
+async def test_the_configured_rate_is_kept_and_the_next_candidate_asked(tmp_path: Path) -> None:
+    async with cloud_house(
+        tmp_path, "openai", rate_count=2, rate_period_s=3600.0, max_wait_s=0.02
+    ) as cloud:
+        heard = [await cloud.serve("openai") for _ in range(4)]
+
+        assert [h.kind for h in heard] == [None, None, K.RATE_LIMIT, K.RATE_LIMIT]
+        assert len(cloud.double("openai").journal.chats()) == 2
+        assert cloud.news == []
+
+
+async def test_a_short_wait_for_the_rate_is_waited_for(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "openai", rate_count=1, rate_period_s=0.05) as cloud:
+        heard = [await cloud.serve("openai") for _ in range(3)]
+        first, second, third = cloud.double("openai").journal.chats()
+
+        assert all(h.served for h in heard)
+        assert third.arrival.at - first.arrival.at >= 0.09
+        assert second.arrival.at > first.arrival.at
+
+
+# --- the breaker ------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+async def test_half_open_lets_one_request_try_and_its_answer_closes_it(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "zai") as cloud:
+        double = cloud.double()
+        double.faults.set("plan_limit", code="1308", wait_s=1.0, times=1)
+        assert (await cloud.serve()).kind is K.PLAN_LIMIT
+        assert (await cloud.serve()).requests == 0
+        # A plan's reset is told in whole seconds, so this is the nearest one there is.
+        await asyncio.sleep(1.0)
+
+        async with cloud.providers.call(ZAI, cloud.ask()) as trial, trial.open() as deltas:
+            others = [await cloud.serve() for _ in range(3)]
+            async for _ in deltas:
+                pass
+
+        assert [h.kind for h in others] == [K.PLAN_LIMIT] * 3
+        assert "being tried again just now" in str(others[0].error)
+        assert (await cloud.serve()).served is not None
+        assert [type(event) for event in cloud.news] == [ProviderOut, ProviderBack]
+
+
+async def test_an_overload_storm_is_not_multiplied(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "openai", max_concurrent=50) as cloud:
+        double = cloud.double("openai")
+        double.faults.set("overload")
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(cloud.serve("openai")) for _ in range(50)]
+
+        assert {task.result().kind for task in tasks} == {K.OVERLOAD}
+        assert len(double.journal.chats()) <= 60
+        assert (await cloud.serve("openai")).requests == 0
+        assert [type(event) for event in cloud.news] == [ProviderOut]
+
+
+async def test_a_trial_that_is_left_lets_the_next_one_try(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "openai", retries=0) as cloud:
+        cloud.double("openai").faults.set("server", times=1)
+        await cloud.serve("openai")
+        ask = cloud.ask()
+        async with cloud.providers.call(OPENAI, ask) as call, call.open() as deltas:
+            async for delta in deltas:
+                if isinstance(delta, TextDelta):
+                    break
+        assert cloud.providers.snapshots(1, 1, now())[0].is_serving
+        assert [row["basis"] for row in await cloud.rows()] == ["nothing", "counted"]
+
+
+async def test_a_call_that_is_never_sent_costs_nothing(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "openai") as cloud:
+        async with cloud.providers.call(OPENAI, cloud.ask()) as call:
+            assert call.endpoint.source == "openai"
+        assert [row["basis"] for row in await cloud.rows()] == ["nothing"]
+
+
+async def test_a_permit_is_left_only_after_it_was_entered(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "openai") as cloud:
+        permit = cloud.providers.call(OPENAI, cloud.ask())
+        assert isinstance(permit, Permit)
+        with pytest.raises(Bug, match="before it was entered"):
+            await permit.__aexit__(None, None, None)
+
+
+# --- what routing and people are told ---------------------------------------------------------
+
+
+async def test_the_first_word_is_timed(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "openai") as cloud:
+        assert cloud.providers.snapshots(1, 1, now())[0].first_token_s is None
+        await cloud.serve("openai")
+        first = cloud.providers.snapshots(1, 1, now())[0].first_token_s
+        assert first is not None
+        assert first > 0
+
+
+async def test_a_provider_may_be_given_other_settings(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "openai") as cloud:
+        config = config_for(cloud.double("openai"), "openai", quality=9, retries=0)
+        cloud.providers.renew(config)
+        assert cloud.providers.config(OPENAI).quality == 9
+        with pytest.raises(ProviderUnavailable, match="No provider"):
+            cloud.providers.renew(replace(config, name=ZAI))
+
+
+async def test_the_cheapest_provider_prices_what_home_saved(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "zai", "openai", "anthropic") as cloud:
+        found = await cloud.providers.cheapest()
+        assert found is not None
+        assert found[0] in ("anthropic", "openai")
+        assert found[1].steps[0].output == 500_000
+    async with cloud_house(tmp_path, "zai", price=None) as cloud:
+        assert (await cloud.providers.cheapest() or ("",))[0] == "zai"
+
+
+async def test_a_question_over_several_providers_is_counted_once(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "zai", "openai") as cloud:
+        cloud.double("zai").faults.set("overload")
+        question = Question()
+        first = await cloud.serve("zai", question=question, is_last=False)
+        second = await cloud.serve("openai", question=question)
+
+        assert (first.requests, second.requests) == (2, 1)
+        assert second.served is not None
+        assert question.counted == 2
+        assert question.cost_micro_usd == cloud.double("openai").journal.cost_micro_usd

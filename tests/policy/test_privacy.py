@@ -1,0 +1,266 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.domain.chat import Message, Place, Turn, TurnRequest, TurnStatus
+from bot.domain.errors import Bug
+from bot.domain.ids import PersonaName, PlaceId, ProviderName, TurnId, UserId
+from bot.domain.personas import Persona
+from bot.policy.privacy import (
+    CloudConsent,
+    LocalOnly,
+    Marks,
+    Origin,
+    consent_to_cloud,
+    origins_of,
+    probe_consent,
+    to_look_up,
+    user_hash,
+)
+
+ZAI, OPENAI = ProviderName("zai"), ProviderName("openai")
+SAGE = Persona(PersonaName("sage"))
+HERE = Place(PlaceId("c1"), PlaceId("t1"), PlaceId("s1"))
+ADA = UserId("u1")
+HELLO = (Message("user", "Hello"),)
+REQUEST = TurnRequest(ADA, "Ada", HERE, "Hello")
+
+
+def turn(name: str, *, place: Place = HERE, user: UserId = ADA, persona: str = "sage") -> Turn:
+    return Turn(
+        id=TurnId(name),
+        parent=None,
+        user=user,
+        user_name="?",
+        place=place,
+        persona=PersonaName(persona),
+        user_text="words",
+        reply_text="more words",
+        reasoning_text="",
+        status=TurnStatus.DONE,
+        created_at_ms=0,
+    )
+
+
+def judged(
+    *branch: Turn,
+    persona: Persona = SAGE,
+    quoted: tuple[Place | None, ...] = (),
+    places: frozenset[PlaceId] = frozenset(),
+    people: frozenset[UserId] = frozenset(),
+    turns: frozenset[TurnId] = frozenset(),
+) -> CloudConsent | LocalOnly:
+    origins = origins_of(persona, REQUEST, branch, quoted)
+    return consent_to_cloud(
+        HELLO,
+        origins,
+        persona=persona,
+        personas={PersonaName("sage"): False, PersonaName("hermit"): True},
+        marks=Marks(to_look_up(origins), places, people, turns),
+    )
+
+
+def reason(given: CloudConsent | LocalOnly) -> str:
+    assert isinstance(given, LocalOnly)
+    return given.reason
+
+
+def test_words_nobody_keeps_here_may_leave() -> None:
+    given = judged(turn("a"))
+    assert isinstance(given, CloudConsent)
+    assert given.covers(HELLO, ZAI)
+
+
+@pytest.mark.parametrize("place", ["c1", "t1", "s1"])
+def test_a_channel_thread_or_server_keeps_its_words_here(place: str) -> None:
+    assert reason(judged(places=frozenset({PlaceId(place)}))) == (
+        "this message: its place is local only"
+    )
+
+
+def test_a_person_keeps_their_words_here_and_so_does_their_part_of_a_branch() -> None:
+    assert "its author keeps their words here" in reason(judged(people=frozenset({ADA})))
+    other = UserId("u2")
+    given = judged(turn("a", user=other), people=frozenset({other}))
+    assert reason(given) == "an earlier message: its author keeps their words here"
+
+
+def test_a_local_only_persona_never_sends_anything() -> None:
+    assert "is local only" in reason(judged(persona=replace(SAGE, local_only=True)))
+    assert "never uses the cloud" in reason(judged(persona=replace(SAGE, cloud=())))
+
+
+def test_what_was_said_to_a_local_only_persona_stays_here_under_any_other() -> None:
+    assert "persona hermit is local only" in reason(judged(turn("a", persona="hermit")))
+
+
+def test_a_persona_that_is_gone_counts_as_local_only() -> None:
+    assert "local only or unknown" in reason(judged(turn("a", persona="gone")))
+
+
+def test_a_turn_said_in_private_taints_the_whole_branch_for_good() -> None:
+    given = judged(turn("a"), turn("b"), turns=frozenset({TurnId("a")}))
+    assert reason(given) == "an earlier message: it was said in private"
+
+
+def test_a_forwarded_message_brings_its_place_with_it() -> None:
+    elsewhere = Place(PlaceId("c2"))
+    assert isinstance(judged(quoted=(elsewhere,)), CloudConsent)
+    given = judged(quoted=(elsewhere,), places=frozenset({PlaceId("c2")}))
+    assert reason(given) == "a forwarded message: its place is local only"
+
+
+def test_a_forwarded_message_from_nobody_knows_where_stays_here() -> None:
+    assert "nobody knows" in reason(judged(quoted=(None,)))
+
+
+def test_a_consent_is_limited_to_the_personas_own_providers() -> None:
+    given = judged(persona=replace(SAGE, cloud=(ZAI,)))
+    assert isinstance(given, CloudConsent)
+    assert given.covers(HELLO, ZAI)
+    assert not given.covers(HELLO, OPENAI)
+
+
+def test_a_consent_covers_no_other_words() -> None:
+    given = judged()
+    assert isinstance(given, CloudConsent)
+    assert not given.covers((*HELLO, Message("user", "a secret")), ZAI)
+    assert not given.covers((Message("assistant", "Hello"),), ZAI)
+    assert given.covers((), ZAI)
+
+
+def test_nobody_else_can_make_a_consent() -> None:
+    with pytest.raises(Bug, match=r"only policy\.privacy"):
+        CloudConsent(frozenset(HELLO), None)
+    given = judged()
+    assert isinstance(given, CloudConsent)
+    with pytest.raises(Bug, match=r"only policy\.privacy"):
+        replace(given, messages=frozenset())
+
+
+def test_a_consent_keeps_its_words_out_of_logs() -> None:
+    assert "Hello" not in repr(judged())
+
+
+def test_without_a_look_at_the_marks_everything_stays_here() -> None:
+    origins = origins_of(SAGE, REQUEST, ())
+    given = consent_to_cloud(HELLO, origins, persona=SAGE, personas={SAGE.name: False}, marks=None)
+    assert reason(given) == "what is private could not be looked up"
+
+
+def test_without_origins_everything_stays_here() -> None:
+    marks = Marks(to_look_up(()))
+    given = consent_to_cloud(HELLO, (), persona=SAGE, personas={SAGE.name: False}, marks=marks)
+    assert "nobody knows where" in reason(given)
+
+
+# --- any story at all -------------------------------------------------------------------------
+
+names = st.sampled_from("abcd")
+places = st.builds(
+    Place,
+    names.map(lambda n: PlaceId(f"c{n}")),
+    st.none() | names.map(lambda n: PlaceId(f"t{n}")),
+    st.none() | names.map(lambda n: PlaceId(f"s{n}")),
+)
+users = names.map(lambda n: UserId(f"u{n}"))
+persona_names = st.sampled_from(["sage", "hermit", "gone"])
+turns = st.builds(
+    turn, st.text("xyz", min_size=1, max_size=3), place=places, user=users, persona=persona_names
+)
+some_places = st.frozensets(
+    st.sampled_from([PlaceId(f"{kind}{name}") for kind in "cts" for name in "abcd"]), max_size=4
+)
+some_people = st.frozensets(users, max_size=2)
+some_turns = st.frozensets(st.text("xyz", min_size=1, max_size=3).map(TurnId), max_size=4)
+
+
+@given(
+    branch=st.lists(turns, max_size=5),
+    request_place=places,
+    asker=users,
+    persona=persona_names,
+    quoted=st.lists(st.none() | places, max_size=2),
+    private_places=some_places,
+    private_people=some_people,
+    private_turns=some_turns,
+    forgotten=some_places,
+)
+def test_a_consent_means_that_nothing_in_the_story_is_private(
+    branch: list[Turn],
+    request_place: Place,
+    asker: UserId,
+    persona: str,
+    quoted: list[Place | None],
+    private_places: frozenset[PlaceId],
+    private_people: frozenset[UserId],
+    private_turns: frozenset[TurnId],
+    forgotten: frozenset[PlaceId],
+) -> None:
+    request = TurnRequest(asker, "?", request_place, "words")
+    who = Persona(PersonaName(persona))
+    origins = origins_of(who, request, branch, quoted)
+    asked = to_look_up(origins)
+    given = consent_to_cloud(
+        HELLO,
+        origins,
+        persona=who,
+        personas={PersonaName("sage"): False, PersonaName("hermit"): True},
+        marks=Marks(
+            replace(asked, places=asked.places - forgotten),
+            private_places,
+            private_people,
+            private_turns,
+        ),
+    )
+    said_in = [request_place, *quoted, *(t.place for t in branch)]
+    parts = {part for p in said_in if p for part in (p.channel, p.thread, p.server) if part}
+    is_private = (
+        None in quoted
+        or bool(parts & (private_places | forgotten))
+        or bool({asker, *(t.user for t in branch)} & private_people)
+        or bool({t.id for t in branch} & private_turns)
+        or {persona, *(t.persona for t in branch)} != {"sage"}
+    )
+    assert isinstance(given, LocalOnly) == is_private
+
+
+@given(st.lists(st.sampled_from(["people", "turns", "places"]), min_size=1))
+def test_what_was_not_looked_up_is_private(missing: list[str]) -> None:
+    origins = origins_of(SAGE, REQUEST, (turn("a"),))
+    asked = to_look_up(origins)
+    for what in missing:
+        asked = replace(asked, **{what: frozenset()})
+    given = consent_to_cloud(
+        HELLO, origins, persona=SAGE, personas={SAGE.name: False}, marks=Marks(asked)
+    )
+    assert isinstance(given, LocalOnly)
+
+
+def test_a_place_without_a_name_is_unknown() -> None:
+    origins = (Origin("this message", (None,), ADA, SAGE.name),)
+    given = consent_to_cloud(
+        HELLO, origins, persona=SAGE, personas={SAGE.name: False}, marks=Marks(to_look_up(origins))
+    )
+    assert "nobody knows whether" in reason(given)
+
+
+def test_a_check_sends_our_own_words_alone() -> None:
+    messages, given = probe_consent()
+    assert given.covers(messages, ZAI)
+    assert not given.covers(HELLO, ZAI)
+
+
+@given(st.text(), st.text(), st.text(min_size=1), st.text(min_size=1))
+def test_people_go_by_another_name_for_each_purpose(
+    salt: str, other_salt: str, purpose: str, other: str
+) -> None:
+    name = user_hash(salt, purpose, ADA)
+    assert len(name) == 32
+    assert name == user_hash(salt, purpose, ADA)
+    assert (name == user_hash(salt, other, ADA)) == (purpose == other)
+    assert name != user_hash(salt, purpose, UserId("u2"))
+    if salt.rstrip("\0") != other_salt.rstrip("\0"):
+        assert name != user_hash(other_salt, purpose, ADA)

@@ -1,0 +1,401 @@
+import asyncio
+import shutil
+import tempfile
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from store_values import Clock
+
+from bot.domain.chat import Usage
+from bot.domain.cloud import (
+    Booked,
+    Booking,
+    Declined,
+    FreeTurn,
+    PriceStep,
+    Settlement,
+    UsageLine,
+)
+from bot.domain.ids import ModelKey, PlaceId, ProviderName, TurnId
+from bot.policy.budget import BudgetRules, Payer
+from bot.policy.periods import Period
+from bot.policy.pricing import flat_price
+from bot.store.database import Database
+from bot.store.ledger import LedgerStore
+
+ZAI = ProviderName("zai")
+GLM = ModelKey("glm-4.6")
+PRICE = flat_price(600_000, 2_200_000, 110_000)
+TODAY = Period("2026-11-20", "2026-11-20")
+BOOKING = Booking(TurnId("a"), ZAI, GLM, 500, PRICE, "ada", PlaceId("s1"))
+USAGE = Usage(100, 50, cached_tokens=10, reasoning_tokens=5)
+
+
+def ledger_of(
+    database: Database, rules: BudgetRules | None = None, zone: tzinfo = UTC
+) -> LedgerStore:
+    return LedgerStore(database, rules or BudgetRules(), zone)
+
+
+@pytest.fixture
+def ledger(database: Database) -> LedgerStore:
+    return ledger_of(database)
+
+
+async def booked(ledger: LedgerStore, booking: Booking = BOOKING) -> int:
+    answer = await ledger.book(booking)
+    assert isinstance(answer, Booked)
+    return answer.number
+
+
+async def line(ledger: LedgerStore, period: Period = TODAY, **who: str) -> UsageLine:
+    lines = await ledger.report(period, user=who.get("user"))
+    return lines[0] if lines else UsageLine("")
+
+
+def settled(number: int, cost: int = 300) -> Settlement:
+    return Settlement(number, "usage", cost, USAGE, PRICE.steps[0], 0.5, 2.0)
+
+
+async def test_a_booking_holds_money_until_it_is_settled(ledger: LedgerStore) -> None:
+    number = await booked(ledger)
+    assert (await ledger.totals()).reserved_micro_usd == 500
+
+    today = (await ledger.settle(settled(number))).today
+
+    assert (today.spent_micro_usd, today.reserved_micro_usd) == (300, 0)
+    assert today == await ledger.totals()
+
+
+async def test_a_released_booking_costs_nothing(ledger: LedgerStore) -> None:
+    await ledger.settle(Settlement(await booked(ledger), "nothing"))
+
+    totals = await ledger.totals()
+    assert (totals.spent_micro_usd, totals.reserved_micro_usd) == (0, 0)
+    assert (await line(ledger)).cloud_calls == 0
+
+
+async def test_settling_twice_changes_nothing(ledger: LedgerStore) -> None:
+    number = await booked(ledger)
+    await ledger.settle(settled(number))
+    await ledger.settle(settled(number, 9_999))
+    await ledger.settle(Settlement(number, "nothing"))
+
+    assert (await ledger.totals()).spent_micro_usd == 300
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        (BudgetRules(daily_micro_usd=999), "the daily budget"),
+        (BudgetRules(per_server_micro_usd=999), "this server's daily budget"),
+        (BudgetRules(per_user_micro_usd=999), "your own daily budget"),
+    ],
+)
+async def test_what_would_pass_a_limit_is_declined(
+    database: Database, rules: BudgetRules, words: str
+) -> None:
+    ledger = ledger_of(database, rules)
+    await booked(ledger)
+
+    answer = await ledger.book(BOOKING)
+
+    assert isinstance(answer, Declined)
+    assert words in answer.reason
+    assert (await ledger.totals()).reserved_micro_usd == 500
+
+
+async def test_limits_are_kept_apart_by_server_and_person(database: Database) -> None:
+    ledger = ledger_of(database, BudgetRules(per_server_micro_usd=500, per_user_micro_usd=500))
+    await booked(ledger)
+
+    other = replace(BOOKING, user="bob", server=PlaceId("s2"))
+    assert isinstance(await ledger.book(replace(other, server=PlaceId("s1"))), Declined)
+    assert isinstance(await ledger.book(replace(other, user="ada")), Declined)
+    assert isinstance(await ledger.book(other), Booked)
+    assert (await ledger.account(Payer.SERVER, "s2")).reserved_micro_usd == 500
+    assert (await ledger.account(Payer.USER, "bob")).left_micro_usd == 0
+
+
+async def test_only_the_first_refusal_of_a_day_is_news(database: Database, clock: Clock) -> None:
+    ledger = ledger_of(database, BudgetRules(daily_micro_usd=400))
+    first, second = [await ledger.book(BOOKING) for _ in range(2)]
+    clock.advance(86_400)
+    third = await ledger.book(BOOKING)
+
+    assert [isinstance(a, Declined) and a.is_news for a in (first, second, third)] == [
+        True,
+        False,
+        True,
+    ]
+
+
+async def test_a_persons_own_limit_is_no_news(database: Database) -> None:
+    ledger = ledger_of(database, BudgetRules(per_user_micro_usd=400))
+    answer = await ledger.book(BOOKING)
+    assert isinstance(answer, Declined)
+    assert not answer.is_news
+
+
+async def test_the_alert_is_due_once_a_day(database: Database, clock: Clock) -> None:
+    ledger = ledger_of(database, BudgetRules(daily_micro_usd=1000, alert_at=0.6))
+    due = [
+        (await ledger.settle(settled(await booked(ledger, replace(BOOKING, worst_micro_usd=300)))))
+        for _ in range(3)
+    ]
+    assert [s.is_alert_due for s in due] == [False, True, False]
+
+    clock.advance(86_400)
+    more = [
+        (await ledger.settle(settled(await booked(ledger, replace(BOOKING, worst_micro_usd=300)))))
+        for _ in range(2)
+    ]
+    assert [s.is_alert_due for s in more] == [False, True]
+
+
+async def test_what_a_killed_lantern_left_open_is_charged_whole(ledger: LedgerStore) -> None:
+    done, cut = await booked(ledger), await booked(ledger)
+    await ledger.settle(settled(done))
+
+    assert await ledger.charge_open() == 1
+    assert await ledger.charge_open() == 0
+
+    totals = await ledger.totals()
+    assert (totals.spent_micro_usd, totals.reserved_micro_usd) == (800, 0)
+    assert (await line(ledger)).assumed_micro_usd == 500
+    assert cut > done
+
+
+async def test_an_assumed_charge_gives_way_to_the_truth(ledger: LedgerStore) -> None:
+    number = await booked(ledger)
+    await ledger.charge_open()
+    await ledger.settle(settled(number))
+
+    totals = await ledger.totals()
+    assert (totals.spent_micro_usd, totals.reserved_micro_usd) == (300, 0)
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"), [("UTC", "2026-11-20"), ("Pacific/Auckland", "2026-11-21")]
+)
+async def test_the_day_begins_where_the_owner_lives(
+    database: Database, zone: str, day: str, clock: Clock
+) -> None:
+    clock.now = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    ledger = ledger_of(database, zone=ZoneInfo(zone))
+    await booked(ledger)
+    assert ledger.today() == (await ledger.totals()).day == day
+    assert (await ledger.totals()).reserved_micro_usd == 500
+
+
+async def test_a_call_over_midnight_belongs_to_the_day_it_was_booked_on(
+    ledger: LedgerStore, clock: Clock
+) -> None:
+    clock.now = datetime(2026, 11, 20, 23, 59, 59, tzinfo=UTC)
+    number = await booked(ledger)
+    clock.advance(2)
+    assert (await ledger.totals()).spent_micro_usd == 0
+
+    settled_ = await ledger.settle(settled(number))
+
+    assert settled_.today.day == "2026-11-20"
+    assert settled_.today.spent_micro_usd == 300
+    assert (await ledger.totals()).day == "2026-11-21"
+    assert (await ledger.totals()).spent_micro_usd == 0
+
+
+async def test_a_clock_set_back_over_midnight_resets_no_day_twice(
+    database: Database, clock: Clock
+) -> None:
+    ledger = ledger_of(database, BudgetRules(daily_micro_usd=500))
+    clock.now = datetime(2026, 11, 20, 23, 30, tzinfo=UTC)
+    await ledger.settle(settled(await booked(ledger), 500))
+    clock.advance(3600)
+    await ledger.settle(settled(await booked(ledger), 500))
+    clock.advance(-3600)
+    assert isinstance(await ledger.book(BOOKING), Declined)
+    clock.advance(3600)
+    assert isinstance(await ledger.book(BOOKING), Declined)
+
+
+@pytest.mark.parametrize(
+    ("midnight", "hours"),
+    [(datetime(2026, 3, 28, 23, tzinfo=UTC), 23), (datetime(2026, 10, 24, 22, tzinfo=UTC), 25)],
+)
+async def test_days_of_23_and_25_hours_are_one_day_each(
+    database: Database, clock: Clock, midnight: datetime, hours: int
+) -> None:
+    ledger = ledger_of(database, zone=ZoneInfo("Europe/Berlin"))
+    days: list[str] = []
+    for hour in range(-1, hours + 1):
+        clock.now = midnight + timedelta(hours=hour)
+        await ledger.settle(settled(await booked(ledger), 1))
+        days.append(ledger.today())
+
+    lines = await ledger.report(Period("2026-01-01", "2026-12-31"), "day")
+    assert [(one.name, one.cost_micro_usd) for one in lines] == [
+        (days[0], 1),
+        (days[1], hours),
+        (days[-1], 1),
+    ]
+
+
+async def test_a_report_adds_turns_up_by_any_of_their_sides(ledger: LedgerStore) -> None:
+    await ledger.settle(settled(await booked(ledger)))
+    await booked(ledger, replace(BOOKING, user="bob"))
+    free = FreeTurn(TurnId("b"), "local", "studio", ModelKey("qwen"), Usage(40, 20), "bob")
+    await ledger.add_free(replace(free, generation_s=1.0))
+    await ledger.add_free(replace(free, source="cache", usage=Usage(7, 3)))
+
+    found = await line(ledger)
+    assert found.tokens_per_s == pytest.approx(70 / 3)
+    assert replace(found, tokens_per_s=None) == UsageLine(
+        "",
+        cloud_calls=1,
+        local_turns=1,
+        cached_turns=1,
+        prompt_tokens=140,
+        completion_tokens=70,
+        cost_micro_usd=300,
+        reserved_micro_usd=500,
+        free_prompt_tokens=47,
+        free_completion_tokens=23,
+    )
+    names = {
+        by: [one.name for one in await ledger.report(TODAY, by)]
+        for by in ("user", "server", "model", "answered_by")
+    }
+    assert names == {
+        "user": ["ada", "bob"],
+        "server": ["s1", ""],
+        "model": ["glm-4.6", "qwen"],
+        "answered_by": ["zai", "studio"],
+    }
+    assert (await line(ledger, user="ada")).local_turns == 0
+    assert await ledger.report(TODAY, "user", server=PlaceId("s1"), user="eve") == ()
+    assert await ledger.report(Period("2026-11-21", "2026-11-21")) == ()
+
+
+async def test_a_price_nobody_knows_is_marked(ledger: LedgerStore) -> None:
+    stand_in = replace(PRICE, is_known=False, source="dearest of zai", as_of="2026-11-20")
+    await ledger.settle(settled(await booked(ledger, replace(BOOKING, price=stand_in))))
+    assert (await line(ledger)).unknown_price_calls == 1
+
+
+async def test_a_row_keeps_the_prices_it_was_charged_by(
+    ledger: LedgerStore, database: Database
+) -> None:
+    number = await booked(ledger)
+    step = PriceStep(1, 2, 3)
+    await ledger.settle(replace(settled(number), step=step))
+    query = "SELECT input_price, output_price, cached_price, price_source FROM ledger"
+    row = await database.read(lambda c: tuple(c.execute(query).fetchone()))
+    assert row == (1, 2, 3, "config")
+
+
+@given(
+    costs=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 400)), min_size=1, max_size=12),
+    cap=st.integers(0, 2000),
+)
+@settings(max_examples=15, deadline=None)
+async def test_bookings_at_once_never_pass_the_limit_together(
+    tmp_path_factory: pytest.TempPathFactory, costs: list[tuple[int, int]], cap: int
+) -> None:
+    path = tmp_path_factory.mktemp("ledger") / "lantern.db"
+    async with Database(path, utcnow=Clock()) as database:
+        ledger = ledger_of(database, BudgetRules(daily_micro_usd=cap))
+
+        async def spend(worst: int, share: int) -> None:
+            answer = await ledger.book(replace(BOOKING, worst_micro_usd=worst))
+            assert answer.today.spent_micro_usd + answer.today.reserved_micro_usd <= cap
+            if isinstance(answer, Booked):
+                await ledger.settle(settled(answer.number, min(worst, share)))
+
+        async with asyncio.TaskGroup() as group:
+            for worst, share in costs:
+                group.create_task(spend(worst, share))
+        totals = await ledger.totals()
+        assert totals.spent_micro_usd <= cap
+        assert totals.reserved_micro_usd == 0
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Any order of bookings, settlings, crashes and days, against a plain account book."""
+
+    calls = Bundle("calls")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._runner = asyncio.Runner()
+        self._clock = Clock()
+        self._folder = Path(tempfile.mkdtemp())
+        self._database = Database(self._folder / "lantern.db", utcnow=self._clock)
+        self._runner.run(self._database.__aenter__())
+        self._ledger = ledger_of(self._database, BudgetRules(daily_micro_usd=1000))
+        self._open: dict[int, tuple[str, int]] = {}
+        self._assumed: dict[int, tuple[str, int]] = {}
+        self._spent: dict[str, int] = {}
+
+    def teardown(self) -> None:
+        self._runner.run(self._database.__aexit__(None, None, None))
+        self._runner.close()
+        shutil.rmtree(self._folder)
+
+    @rule(target=calls, worst=st.integers(0, 700), user=st.sampled_from(["", "ada"]))
+    def book(self, worst: int, user: str) -> int:
+        booking = replace(BOOKING, worst_micro_usd=worst, user=user)
+        answer = self._runner.run(self._ledger.book(booking))
+        day = self._ledger.today()
+        held = sum(amount for on, amount in self._open.values() if on == day)
+        fits = self._spent.get(day, 0) + held + worst <= 1000
+        assert isinstance(answer, Booked) == fits
+        if not isinstance(answer, Booked):
+            return 0
+        self._open[answer.number] = (day, worst)
+        return answer.number
+
+    @rule(number=consumes(calls), share=st.floats(0, 1), is_free=st.booleans())
+    def settle(self, number: int, share: float, is_free: bool) -> None:
+        day, worst = self._open.pop(number, ("", 0))
+        if not day:
+            day, worst = self._assumed.pop(number, ("", 0))
+            if not day:
+                return
+            self._spent[day] -= worst
+        cost = 0 if is_free else int(worst * share)
+        settlement = Settlement(number, "nothing") if is_free else settled(number, cost)
+        self._runner.run(self._ledger.settle(settlement))
+        self._spent[day] = self._spent.get(day, 0) + cost
+
+    @rule()
+    def crash(self) -> None:
+        assert self._runner.run(self._ledger.charge_open()) == len(self._open)
+        for number, (day, worst) in self._open.items():
+            self._spent[day] = self._spent.get(day, 0) + worst
+            self._assumed[number] = (day, worst)
+        self._open.clear()
+
+    @rule(hours=st.integers(-30, 30))
+    def time_passes(self, hours: int) -> None:
+        self._clock.advance(3600 * hours)
+
+    @invariant()
+    def the_sums_are_right(self) -> None:
+        totals = self._runner.run(self._ledger.totals())
+        held = sum(amount for on, amount in self._open.values() if on == totals.day)
+        assert totals.spent_micro_usd == self._spent.get(totals.day, 0)
+        assert totals.reserved_micro_usd == held
+        rows = self._runner.run(self._ledger.report(Period("2000-01-01", "2100-01-01"), "day"))
+        assert {row.name: row.cost_micro_usd for row in rows if row.cost_micro_usd} == {
+            day: cost for day, cost in self._spent.items() if cost
+        }
+
+
+LedgerMachine.TestCase.settings = settings(max_examples=20, stateful_step_count=20, deadline=None)
+test_any_story_keeps_the_books_right = pytest.mark.slow(LedgerMachine.TestCase)
