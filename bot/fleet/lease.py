@@ -122,14 +122,20 @@ class Lease:
         self._news.set()
 
     async def _next_news(self) -> None:
+        if self._deadline is None:
+            await self._news.wait()
+        else:
+            await self._news_in_time(self._deadline)
+        self._news.clear()
+
+    async def _news_in_time(self, deadline: float) -> None:
         try:
-            async with asyncio.timeout_at(self._deadline):
+            async with asyncio.timeout_at(deadline):
                 await self._news.wait()
         except TimeoutError:
             # The desk knows whether this wait is over: one's own load under way is not cut.
             self._deadline = None
             self._counter.tick(Ticked(asyncio.get_running_loop().time()))
-        self._news.clear()
 
     def _granted(self) -> Grant:
         if self._grant is None:
