@@ -9,6 +9,7 @@ _PUT = """
 INSERT INTO note (name, value) VALUES (?, ?)
 ON CONFLICT (name) DO UPDATE SET value = excluded.value
 """
+_KEEP = "INSERT OR IGNORE INTO note (name, value) VALUES (?, ?)"
 
 
 class NoteStore:
@@ -29,3 +30,13 @@ class NoteStore:
     async def put(self, name: str, value: str) -> None:
         """Writes a note over the one before."""
         await self._database.write(lambda c: c.execute(_PUT, (name, value)).rowcount)
+
+    async def keep(self, name: str, value: str) -> str:
+        """The note under a name; ``value`` when there was none, which then stays for good."""
+
+        def change(connection: sqlite3.Connection) -> str:
+            connection.execute(_KEEP, (name, value))
+            kept: str = connection.execute(_GET, (name,)).fetchone()["value"]
+            return kept
+
+        return await self._database.write(change)

@@ -3,6 +3,7 @@ import pytest
 from bot.domain.ids import PlaceId, TurnId, UserId
 from bot.policy.privacy import Asked, Marks
 from bot.store.database import Database
+from bot.store.notes import NoteStore
 from bot.store.privacy import PrivacyStore
 
 ASKED = Asked(
@@ -46,3 +47,10 @@ async def test_a_mark_can_be_taken_away_but_not_a_turns(privacy: PrivacyStore) -
 async def test_a_place_and_a_person_of_one_name_are_two(privacy: PrivacyStore) -> None:
     await privacy.set_place(PlaceId("u1"), local_only=True)
     assert await privacy.look_up(ASKED) == Marks(ASKED)
+
+
+async def test_the_salt_is_made_once(database: Database) -> None:
+    notes = NoteStore(database)
+    assert await notes.keep("user salt", "first") == "first"
+    assert await notes.keep("user salt", "second") == "first"
+    assert await notes.get("user salt") == "first"
