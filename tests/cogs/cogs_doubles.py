@@ -1,0 +1,412 @@
+"""Stand-ins for what the cogs talk to: Lantern by scripts, Discord by its own classes."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+from unittest.mock import AsyncMock, create_autospec
+
+import aiohttp
+import discord
+
+from bot.chat.acts import FleetActs
+from bot.chat.board import Board
+from bot.chat.switch import Switch
+from bot.chat.turns import Turns
+from bot.domain.chat import (
+    Candidate,
+    Place,
+    Receipt,
+    Timing,
+    Turn,
+    TurnRequest,
+    TurnStatus,
+    Usage,
+)
+from bot.domain.events import Finished, Started, TextDelta, TurnEvent, Way
+from bot.domain.hosts import (
+    FleetSnapshot,
+    HostSnapshot,
+    HostState,
+    Instance,
+    Model,
+)
+from bot.domain.ids import (
+    HostName,
+    InstanceId,
+    ModelKey,
+    PersonaName,
+    PlaceId,
+    TurnId,
+    UserId,
+)
+from bot.domain.personas import Persona
+from bot.personas import PersonaShelf
+from bot.policy.pacing import ChannelLog
+from bot.store.notes import NoteStore
+from bot.store.replies import ReplyMessage, ReplyStore
+from cogs._lanes import Lanes
+from cogs._looks import Look
+from cogs.face import Face, FaceRules
+
+HOST = HostName("studio-1")
+MODEL = ModelKey("qwen/qwen3-30b-a3b-2507")
+TURN = TurnId("ab12cd34")
+ALICE, BOB = UserId("discord:1"), UserId("discord:2")
+CANDIDATE = Candidate(MODEL, HOST, seconds=1.0, reason="warm")
+RECEIPT = Receipt(
+    persona=PersonaName("sage"),
+    model=MODEL,
+    host=HOST,
+    usage=Usage(prompt_tokens=10, completion_tokens=90),
+    timing=Timing(first_token_s=0.5, generation_s=3.0, total_s=3.5),
+)
+STARTED = Started(TURN, PersonaName("sage"), MODEL, "the configured default")
+FINISHED = Finished(TURN, RECEIPT)
+REQUEST = TurnRequest(
+    user=ALICE, user_name="Alice", place=Place(PlaceId("discord:7")), text="hello"
+)
+
+
+def stored_turn(
+    reply: str, status: TurnStatus = TurnStatus.DONE, receipt: Receipt | None = None, **more: Any
+) -> Turn:
+    turn = Turn(
+        id=TURN,
+        parent=None,
+        user=ALICE,
+        user_name="Alice",
+        place=REQUEST.place,
+        persona=PersonaName("sage"),
+        user_text="hello",
+        reply_text=reply,
+        reasoning_text="",
+        status=status,
+        created_at_ms=0,
+        receipt=receipt,
+    )
+    return replace(turn, **more)
+
+
+def http_error(status: int, code: int = 0, text: str = "no") -> discord.HTTPException:
+    """What discord.py raises for an answer of that status and code."""
+    kinds: dict[int, type[discord.HTTPException]] = {
+        403: discord.Forbidden,
+        404: discord.NotFound,
+        503: discord.DiscordServerError,
+    }
+    response = create_autospec(aiohttp.ClientResponse, instance=True)
+    response.status, response.reason = status, "reason"
+    return kinds.get(status, discord.HTTPException)(response, {"code": code, "message": text})
+
+
+# --- the rest of Lantern --------------------------------------------------------------------
+
+Script = Sequence[TurnEvent | float]
+"""Events, and seconds to wait between them."""
+
+SHORT: Script = (STARTED, TextDelta("hi"), FINISHED)
+
+
+class ScriptedTurns(Turns):
+    """Plays one script for every request."""
+
+    def __init__(self, script: Script = SHORT) -> None:
+        self.script = script
+        self.requests: list[TurnRequest] = []
+        self.left_early = 0
+        self.said: list[tuple[str, object]] = []
+        self.askers: dict[TurnId, UserId] = {}
+        self.stored: dict[TurnId, Turn] = {}
+
+    def open(self, request: TurnRequest) -> AbstractAsyncContextManager[AsyncIterator[TurnEvent]]:
+        return self._open(request)
+
+    @asynccontextmanager
+    async def _open(self, request: TurnRequest) -> AsyncGenerator[AsyncIterator[TurnEvent]]:
+        self.requests.append(request)
+        is_whole = False
+
+        async def events() -> AsyncIterator[TurnEvent]:
+            nonlocal is_whole
+            for step in self.script:
+                if isinstance(step, float | int):
+                    await asyncio.sleep(step)
+                else:
+                    yield step
+            is_whole = True
+
+        try:
+            yield events()
+        finally:
+            self.left_early += not is_whole
+
+    def stop(self, conversation: PlaceId, user: UserId | None = None) -> int:
+        self.said.append(("stop", (conversation, user)))
+        return sum(user in (None, asker) for asker in self.askers.values())
+
+    def stop_turn(self, turn: TurnId) -> bool:
+        self.said.append(("stop_turn", turn))
+        return turn in self.askers
+
+    async def cancel_load(self, turn: TurnId) -> bool:
+        self.said.append(("cancel_load", turn))
+        return turn in self.askers
+
+    def choose(self, turn: TurnId, way: Way) -> bool:
+        self.said.append(("choose", way))
+        return turn in self.askers
+
+    def asker(self, turn: TurnId) -> UserId | None:
+        return self.askers.get(turn)
+
+    def running(self, conversation: PlaceId) -> tuple[TurnId, ...]:
+        return tuple(self.askers)
+
+    async def find(self, turn: TurnId) -> Turn | None:
+        return self.stored.get(turn)
+
+    async def last(self, conversation: PlaceId) -> Turn | None:
+        return next(iter(self.stored.values()), None)
+
+    async def reset(self, conversation: PlaceId) -> None:
+        self.said.append(("reset", conversation))
+
+
+class MemoryReplies(ReplyStore):
+    """The reply table in a dictionary."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, ReplyMessage] = {}
+
+    async def put(self, message_id: str, channel_id: str, turn: TurnId, part: int) -> None:
+        self.rows[message_id] = ReplyMessage(message_id, channel_id, turn, part, True)
+
+    async def turn_of(self, message_id: str) -> TurnId | None:
+        row = self.rows.get(message_id)
+        return row.turn if row is not None else None
+
+    async def of_turn(self, turn: TurnId) -> tuple[ReplyMessage, ...]:
+        return tuple(row for row in self.rows.values() if row.turn == turn)
+
+    async def close(self, turn: TurnId) -> None:
+        for key, row in self.rows.items():
+            if row.turn == turn:
+                self.rows[key] = replace(row, is_open=False)
+
+    async def left_open(self) -> tuple[ReplyMessage, ...]:
+        return tuple(row for row in self.rows.values() if row.is_open)
+
+
+class MemoryNotes(NoteStore):
+    """The note table in a dictionary."""
+
+    def __init__(self) -> None:
+        self.notes: dict[str, str] = {}
+
+    async def get(self, name: str) -> str | None:
+        return self.notes.get(name)
+
+    async def put(self, name: str, value: str) -> None:
+        self.notes[name] = value
+
+
+class TwoPersonas(PersonaShelf):
+    """``sage`` with a greeting, and ``default``."""
+
+    def __init__(self) -> None:
+        sage = Persona(PersonaName("sage"), "calm teacher", greeting="Ask.\n@everyone may.")
+        self._two = {persona.name: persona for persona in (sage, Persona(PersonaName("default")))}
+
+    def get(self, name: str) -> Persona | None:
+        return self._two.get(PersonaName(name))
+
+    def all(self) -> tuple[Persona, ...]:
+        return tuple(self._two.values())
+
+
+def fleet_of(*keys: str) -> Callable[[], FleetSnapshot]:
+    """One host with these models on disk, the first of them in memory, and one that is away."""
+    models = {ModelKey(key): Model(ModelKey(key), size_bytes=10**10) for key in keys}
+    first = ModelKey(keys[0])
+    up = HostSnapshot(
+        HOST,
+        "10.0.0.1:1234",
+        HostState.UP,
+        models=models,
+        instances=(Instance(InstanceId(first), first, own=True),),
+    )
+    away = HostSnapshot(HostName("studio-2"), "10.0.0.2:1234", HostState.DOWN, "does not answer")
+    return lambda: FleetSnapshot({up.name: up, away.name: away}, taken_at=0.0)
+
+
+def face_of(
+    turns: Turns | None = None,
+    *,
+    models: Sequence[str] = (MODEL, "google/gemma-3-12b"),
+    rules: FaceRules | None = None,
+) -> Face:
+    """A face over scripts; the switch and the acts are specified by their classes alone."""
+    return Face(
+        turns=turns or ScriptedTurns(),
+        switch=create_autospec(Switch, instance=True),
+        board=Board(fleet_of(*models), TwoPersonas()),
+        acts=create_autospec(FleetActs, instance=True),
+        replies=MemoryReplies(),
+        notes=MemoryNotes(),
+        rules=rules or FaceRules(),
+    )
+
+
+# --- Discord --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One call, as Discord would have seen it."""
+
+    at: float
+    verb: str
+    message: int
+    look: Look | None
+
+
+@dataclass(slots=True)
+class PaperTransport:
+    """Keeps messages in memory; each call takes a while, and fails as told."""
+
+    lanes_: Lanes = field(default_factory=Lanes)
+    channel_id: int = 7
+    call_s: float = 0.08
+    deferred: int | None = None
+    faults: list[BaseException | None] = field(default_factory=list[BaseException | None])
+    """For the next calls, one each; None lets one through."""
+    calls: list[Sent] = field(default_factory=list[Sent])
+    shown: dict[int, Look | None] = field(default_factory=dict[int, Look | None])
+    is_busy: bool = False
+    typed: int = 0
+
+    def lanes(self, *, is_new: bool) -> tuple[ChannelLog, ...]:
+        now = asyncio.get_running_loop().time()
+        channel = () if is_new else (self.lanes_.of_channel(self.channel_id, now),)
+        return (*channel, self.lanes_.everywhere)
+
+    async def begin(self) -> int | None:
+        if self.deferred is not None:
+            self.shown[self.deferred] = None
+        return self.deferred
+
+    async def show_typing(self) -> None:
+        self.typed += 1
+
+    async def send(self, part: int, look: Look) -> int:
+        message = 100 + len(self.calls)
+        await self._call("send", message, look)
+        return message
+
+    async def edit(self, message_id: int, look: Look) -> None:
+        await self._call("edit", message_id, look)
+
+    async def delete(self, message_id: int) -> None:
+        await self._call("delete", message_id, None)
+        del self.shown[message_id]
+
+    async def _call(self, verb: str, message: int, look: Look | None) -> None:
+        assert not self.is_busy, "two calls of one reply in flight"
+        self.is_busy = True
+        self.calls.append(Sent(asyncio.get_running_loop().time(), verb, message, look))
+        try:
+            await asyncio.sleep(self.call_s)
+        finally:
+            self.is_busy = False
+        if self.faults and (fault := self.faults.pop(0)) is not None:
+            raise fault
+        if look is not None:
+            self.shown[message] = look
+
+    @property
+    def texts(self) -> list[str]:
+        """What a person reads, in order."""
+        return [look.content for look in self.shown.values() if look is not None]
+
+    @property
+    def last(self) -> Look:
+        """The newest message."""
+        look = list(self.shown.values())[-1]
+        assert look is not None
+        return look
+
+
+def interaction_of(
+    user: int = 1,
+    *,
+    guild: int | None = 5,
+    channel: int = 7,
+    manages: bool = False,
+    roles: Sequence[tuple[int, str]] = (),
+) -> Any:
+    """An interaction as discord.py hands it over; an attribute Discord has not fails."""
+    interaction = create_autospec(discord.Interaction, instance=True)
+    interaction.id = 900
+    interaction.type = discord.InteractionType.application_command
+    interaction.guild_id, interaction.channel_id = guild, channel
+    interaction.channel = create_autospec(discord.TextChannel, instance=True)
+    interaction.permissions = discord.Permissions(manage_guild=manages)
+    interaction.user = create_autospec(discord.Member if guild else discord.User, instance=True)
+    interaction.user.id, interaction.user.display_name = user, "Alice"
+    if guild:
+        interaction.user.roles = [_role(key, name) for key, name in roles]
+    _answering(interaction)
+    interaction.client.get_partial_messageable.side_effect = partial_channel
+    return interaction
+
+
+def partial_channel(channel: int = 7, *, guild_id: int | None = None) -> Any:
+    """A channel known by its id alone."""
+    found = create_autospec(discord.PartialMessageable, instance=True)
+    found.id = channel
+    found.send = AsyncMock(return_value=_message(300))
+    partial = create_autospec(discord.PartialMessage, instance=True)
+    found.get_partial_message.return_value = partial
+    return found
+
+
+def _answering(interaction: Any) -> None:
+    response = create_autospec(discord.InteractionResponse, instance=True)
+    response.is_done.return_value = False
+    callback = create_autospec(discord.InteractionCallbackResponse, instance=True)
+    callback.message_id = 200
+
+    async def answer(*_: object, **__: object) -> object:
+        response.is_done.return_value = True
+        return callback
+
+    for verb in ("defer", "send_message", "edit_message"):
+        getattr(response, verb).side_effect = answer
+    interaction.response = response
+    interaction.followup = create_autospec(discord.Webhook, instance=True)
+    interaction.followup.send.return_value = _message(201)
+    interaction.edit_original_response.return_value = _message(200)
+    interaction.client = create_autospec(discord.Client, instance=True)
+
+
+def _message(key: int) -> Any:
+    message = create_autospec(discord.Message, instance=True)
+    message.id = key
+    return message
+
+
+def _role(key: int, name: str) -> Any:
+    role = create_autospec(discord.Role, instance=True)
+    role.id, role.name = key, name
+    return role
+
+
+def said_to(interaction: Any) -> list[str]:
+    """Every text the person was answered, in order of kind."""
+    calls = [
+        *interaction.response.send_message.await_args_list,
+        *interaction.followup.send.await_args_list,
+    ]
+    return [cast(str, call.args[0]) for call in calls]
