@@ -3,19 +3,37 @@
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import structlog
 
 from bot.chat.acts import FleetActs
 from bot.chat.board import Board
 from bot.chat.choices import Choices
+from bot.chat.cloud_serving import CloudServing
+from bot.chat.consents import Consents
+from bot.chat.host_serving import HostServing
 from bot.chat.planning import ChatRules, Planner
+from bot.chat.recall import Recall
 from bot.chat.router import Router
 from bot.chat.switch import Switch
+from bot.chat.tally import Tally
 from bot.chat.turns import Turns
+from bot.cloud.books import Books
+from bot.cloud.permit import Surroundings
+from bot.cloud.providers import Providers
+from bot.domain.cloud import (
+    BudgetAlert,
+    BudgetSpent,
+    CloudEvent,
+    ProviderBack,
+    ProviderConfig,
+    ProviderOut,
+    ProviderTrouble,
+)
 from bot.domain.events import (
     FleetEvent,
     HostFound,
@@ -25,16 +43,21 @@ from bot.domain.events import (
     ModelUnloaded,
 )
 from bot.domain.hosts import FleetMemory, HostConfig
-from bot.domain.ids import PersonaName, TurnId
+from bot.domain.ids import PersonaName, ProviderName, TurnId
 from bot.fleet.fleet import Fleet, FleetRules, Recorder
 from bot.fleet.timer import Timer
 from bot.inference.streams import Inference, inference_session
 from bot.personas import DEFAULT_PERSONA, PersonaShelf
+from bot.policy.budget import BudgetRules
+from bot.policy.waiting import SlowRules
 from bot.settings import Loaded
+from bot.store.answers import AnswerStore
 from bot.store.choices import ChoiceStore
 from bot.store.database import Database
 from bot.store.instances import InstanceStore
+from bot.store.ledger import LedgerStore
 from bot.store.notes import NoteStore
+from bot.store.privacy import PrivacyStore
 from bot.store.replies import ReplyStore
 from bot.store.speeds import SpeedStore
 from bot.store.turns import TurnStore
@@ -42,7 +65,13 @@ from bot.store.turns import TurnStore
 PERSONAS_EVERY_S = 2.0
 """How soon an edited persona file counts."""
 
+LATE_COSTS_EVERY_S = 60.0
+"""How often costs that could not be written are tried again."""
+
+SALT_NOTE = "salt of people's hashes"
+
 Observe = Callable[[FleetEvent], None]
+ObserveCloud = Callable[[CloudEvent], None]
 
 _log = structlog.get_logger(__name__)
 
@@ -50,6 +79,14 @@ _log = structlog.get_logger(__name__)
 def utcnow() -> datetime:
     """Wall time; the one place it is read."""
     return datetime.now(UTC)  # noqa: TID251  # the injected utcnow of everything else
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRules:
+    """How long and how many whole answers are kept to be given again."""
+
+    ttl_s: float
+    max_entries: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +98,12 @@ class Plan:
     fleet_rules: FleetRules
     personas: Path
     database: Path
+    providers: tuple[ProviderConfig, ...] = ()
+    budget: BudgetRules = field(default_factory=BudgetRules)
+    zone: tzinfo = UTC
+    """Where a day of the budget begins."""
+    cache: CacheRules | None = None
+    """None switches the answer cache off."""
     is_owner: bool = True
     """This process holds the lock on the database: only then does it unload or close anything
     that a Lantern before it left behind. Without it, every instance counts as foreign."""
@@ -76,6 +119,9 @@ class Lantern:
     board: Board
     acts: FleetActs
     shelf: PersonaShelf
+    providers: Providers
+    tally: Tally
+    privacy: PrivacyStore
     database: Database
     replies: ReplyStore
     notes: NoteStore
@@ -84,6 +130,9 @@ class Lantern:
 def plan_from(loaded: Loaded, *, is_owner: bool) -> Plan:
     """The plan the settings describe."""
     settings = loaded.settings
+    providers = loaded.provider_configs
+    on = {provider.name for provider in providers}
+    cache = settings.cache
     return Plan(
         hosts=loaded.host_configs,
         rules=ChatRules(
@@ -91,7 +140,9 @@ def plan_from(loaded: Loaded, *, is_owner: bool) -> Plan:
             idle_ttl_s=settings.eviction.idle_ttl,
             max_local_wait_s=settings.routing.max_local_wait,
             strategy=settings.routing.strategy,
+            cloud=tuple(ProviderName(n) for n in settings.routing.cloud if ProviderName(n) in on),
             request_types=settings.routing.request_types,
+            slow=SlowRules(settings.routing.slow_after, settings.routing.when_slow),
         ),
         fleet_rules=FleetRules(
             probe_every_s=settings.health.interval,
@@ -101,6 +152,10 @@ def plan_from(loaded: Loaded, *, is_owner: bool) -> Plan:
         ),
         personas=loaded.personas_dir,
         database=loaded.database_path,
+        providers=providers,
+        budget=loaded.budget_rules,
+        zone=ZoneInfo(settings.budget.timezone),
+        cache=CacheRules(cache.ttl, cache.max_entries) if cache.enabled else None,
         is_owner=is_owner,
     )
 
@@ -120,8 +175,25 @@ def log_fleet(event: FleetEvent) -> None:
             _log.warning("load failed", host=host, model=model, reason=reason)
 
 
+def log_cloud(event: CloudEvent) -> None:
+    """One line per change of a provider or of the budget."""
+    match event:
+        case ProviderOut(name=name, kind=kind, reason=reason):
+            _log.warning("provider out", provider=name, kind=str(kind), reason=reason)
+        case ProviderBack(name=name):
+            _log.info("provider back", provider=name)
+        case ProviderTrouble(name=name, kind=kind, reason=reason):
+            _log.warning("provider refuses", provider=name, kind=str(kind), reason=reason)
+        case BudgetAlert(day=day, spent_micro_usd=spent, cap_micro_usd=cap):
+            _log.warning("budget nearly spent", day=day, spent_micro_usd=spent, cap_micro_usd=cap)
+        case BudgetSpent(day=day, spent_micro_usd=spent, cap_micro_usd=cap):
+            _log.warning("budget spent", day=day, spent_micro_usd=spent, cap_micro_usd=cap)
+
+
 @asynccontextmanager
-async def lantern(plan: Plan, observe: Observe = log_fleet) -> AsyncGenerator[Lantern]:
+async def lantern(
+    plan: Plan, observe: Observe = log_fleet, observe_cloud: ObserveCloud = log_cloud
+) -> AsyncGenerator[Lantern]:
     """Builds everything in order and closes it in reverse.
 
     Raises:
@@ -137,14 +209,21 @@ async def lantern(plan: Plan, observe: Observe = log_fleet) -> AsyncGenerator[La
         await shelf.refresh()
         fleet = await stack.enter_async_context(await _fleet(plan, database, observe))
         session = await stack.enter_async_context(inference_session())
-        built = _assembled(
-            plan, database, turn_store, shelf, fleet, Inference(session, utcnow=utcnow)
+        inference = Inference(session, utcnow=utcnow)
+        ledger = LedgerStore(database, plan.budget, plan.zone)
+        if plan.is_owner:
+            await ledger.charge_open()
+        providers = await stack.enter_async_context(
+            Providers(plan.providers, await _around(database, ledger, inference, observe_cloud))
         )
+        parts = _Parts(database, turn_store, shelf, fleet, inference, ledger, providers)
+        built = _assembled(plan, parts)
         timer = await stack.enter_async_context(Timer())
         timer.every(plan.fleet_rules.probe_every_s, "probe", fleet.probe_all)
         timer.every(PERSONAS_EVERY_S, "personas", shelf.refresh)
         if plan.is_owner:
             timer.every(plan.fleet_rules.sweep_every_s, "evict", fleet.evict_idle)
+            timer.every(LATE_COSTS_EVERY_S, "late costs", providers.catch_up)
             timer.daily(4, 20, "backup", lambda: _back_up(database))
         if interrupted:
             _log.warning("unfinished turns closed", turns=len(interrupted))
@@ -174,36 +253,87 @@ async def _fleet(plan: Plan, database: Database, observe: Observe) -> Fleet:
     )
 
 
-def _assembled(
-    plan: Plan,
-    database: Database,
-    turn_store: TurnStore,
-    shelf: PersonaShelf,
-    fleet: Fleet,
-    inference: Inference,
-) -> Lantern:
+async def _around(
+    database: Database, ledger: LedgerStore, inference: Inference, observe: ObserveCloud
+) -> Surroundings:
+    """What the cloud room is given of the others."""
+    return Surroundings(
+        books=Books(
+            book=ledger.book, settle=ledger.settle, totals=ledger.totals, today=ledger.today
+        ),
+        open_stream=inference.open,
+        observe=observe,
+        utcnow=utcnow,
+        draw=secrets.SystemRandom().random,
+        salt=await _salt(NoteStore(database)),
+    )
+
+
+async def _salt(notes: NoteStore) -> str:
+    """Made once for this database: people's hashes stay the same and mean nothing elsewhere."""
+    salt = await notes.get(SALT_NOTE)
+    if salt is None:
+        salt = secrets.token_hex(16)
+        await notes.put(SALT_NOTE, salt)
+    return salt
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What was opened, before it is put together."""
+
+    database: Database
+    turn_store: TurnStore
+    shelf: PersonaShelf
+    fleet: Fleet
+    inference: Inference
+    ledger: LedgerStore
+    providers: Providers
+
+
+def _assembled(plan: Plan, parts: _Parts) -> Lantern:
+    database, fleet, shelf, providers = parts.database, parts.fleet, parts.shelf, parts.providers
     board = Board(fleet.snapshot, shelf)
-    choice_store = ChoiceStore(database)
+    choice_store, privacy = ChoiceStore(database), PrivacyStore(database)
     choices = Choices(choice_store, shelf, board.model_keys, plan.rules.default_persona)
-    planner = Planner(fleet.snapshot, plan.rules)
+    consents = Consents(privacy, shelf)
+    planner = Planner(fleet.snapshot, plan.rules, providers.snapshots, providers.prepare)
+    tally = Tally(parts.ledger, providers.ledger_name, providers.cheapest)
     return Lantern(
         fleet=fleet,
         turns=Turns(
-            store=turn_store,
+            store=parts.turn_store,
             choices=choices,
+            consents=consents,
             planner=planner,
-            router=Router(fleet, inference),
+            router=Router(HostServing(fleet, parts.inference), CloudServing(providers)),
+            recall=Recall(_answers(plan.cache, database)),
+            tally=tally,
             fleet=fleet,
             new_id=lambda: TurnId(secrets.token_hex(8)),
             utcnow=utcnow,
         ),
         switch=Switch(
-            choices=choices, store=choice_store, planner=planner, board=board, fleet=fleet
+            choices=choices,
+            consents=consents,
+            store=choice_store,
+            planner=planner,
+            board=board,
+            fleet=fleet,
         ),
         board=board,
         acts=FleetActs(fleet, board, plan.rules),
         shelf=shelf,
+        providers=providers,
+        tally=tally,
+        privacy=privacy,
         database=database,
         replies=ReplyStore(database),
         notes=NoteStore(database),
     )
+
+
+def _answers(rules: CacheRules | None, database: Database) -> AnswerStore | None:
+    if rules is None:
+        return None
+    return AnswerStore(database, ttl_s=rules.ttl_s, max_entries=rules.max_entries)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from bot.domain.chat import Attempt, Candidate, FinishReason, Receipt, Route, Usage
 from bot.domain.errors import FailureKind
 from bot.domain.events import StreamEnd
-from bot.domain.ids import PersonaName
+from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName
 
 
 class Draft:
@@ -64,6 +64,11 @@ class Draft:
         self._receipt = replace(self._receipt, notices=(*self._receipt.notices, text))
 
     @property
+    def is_at_limit(self) -> bool:
+        """Did the answer end at its length limit?"""
+        return self._receipt.finish == "length"
+
+    @property
     def is_refused(self) -> bool:
         """Did the model end its answer by declining?"""
         return self._receipt.finish == "refused"
@@ -71,7 +76,15 @@ class Draft:
     def failed(self, candidate: Candidate, kind: FailureKind, reason: str) -> None:
         """A candidate could not serve; its reasoning, if any, is dropped with it."""
         attempt = Attempt(candidate.where, candidate.model, kind, reason)
-        self._receipt = replace(self._receipt, attempts=(*self._receipt.attempts, attempt))
+        self._receipt = replace(
+            self._receipt,
+            attempts=(*self._receipt.attempts, attempt),
+            model=None,
+            host=None,
+            provider=None,
+            usage=Usage(),
+            finish="stop",
+        )
         self._reasoning.clear()
         self._sent_at = self._first_at = self._last_at = None
         self._deltas = 0
@@ -94,6 +107,21 @@ class Draft:
     def sent(self, now: float) -> None:
         """The request went out."""
         self._sent_at = now
+
+    def charged(self, cost_micro_usd: int) -> None:
+        """The turn's calls cost so much so far, failed ones included."""
+        self._receipt = replace(self._receipt, cost_micro_usd=cost_micro_usd)
+
+    def recalled(self, answered_by: str, model: ModelKey, usage: Usage, *, is_local: bool) -> None:
+        """The answer was given before to the very same question."""
+        self._receipt = replace(
+            self._receipt,
+            model=model,
+            host=HostName(answered_by) if is_local else None,
+            provider=None if is_local else ProviderName(answered_by),
+            usage=usage,
+            from_cache=True,
+        )
 
     def add_text(self, text: str, now: float) -> None:
         """A piece of the answer came."""

@@ -1,22 +1,46 @@
 """From a request and its branch to a job: the messages, the wish and the route."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from bot.chat.choices import Resolved
-from bot.domain.chat import Message, Route, Turn, TurnRequest
+from bot.domain.chat import Candidate, Message, Route, Turn, TurnRequest
 from bot.domain.cloud import ProviderSnapshot
+from bot.domain.errors import PromptTooLong
 from bot.domain.hosts import FleetSnapshot, Wish
-from bot.domain.ids import AUTO, HostName, ModelKey, PersonaName, ProviderName
+from bot.domain.ids import (
+    AUTO,
+    HostName,
+    ModelKey,
+    PersonaName,
+    PlaceId,
+    ProviderName,
+    TurnId,
+    UserId,
+)
+from bot.domain.personas import Persona
 from bot.policy.context import fit_transcript, transcript
 from bot.policy.index import RoutingIndex
+from bot.policy.privacy import CloudConsent, LocalOnly
 from bot.policy.routing import RouteAsk, Strategy
+from bot.policy.waiting import SlowRules, Ways, automatic, plan_ways
+
+SMALLEST_WINDOW_BITS = 11
+"""A transcript is not shortened below 2,048 tokens for want of memory."""
 
 ANSWER_TOKENS = 1024
 """Room kept for the answer when the persona sets no ``max_tokens``."""
 
 WINDOW_TOKENS = 32_768
 """Longest transcript sent when neither persona nor model says; more would fill memory unasked."""
+
+
+NO_TURN = TurnId("")
+"""Of a job that only explains or warms."""
+
+SnapshotProviders = Callable[[int, int, float], Sequence[ProviderSnapshot]]
+"""Providers as they stand for prompt tokens, answer tokens, at a time; ``Providers.snapshots``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +53,7 @@ class ChatRules:
     strategy: Strategy = "prefer_local"
     cloud: tuple[ProviderName, ...] = ()
     request_types: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    slow: SlowRules = field(default_factory=SlowRules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +69,13 @@ class Job:
     route: Route
     wish: Wish
     """With the wanted model; the candidate's own model replaces it."""
+    turn: TurnId
+    user: UserId
+    server: PlaceId | None
+    consent: CloudConsent | LocalOnly
+    """Whether these messages may leave the LAN."""
+    max_wait_s: float
+    """Longest wait for one candidate while others are left."""
 
 
 class Planner:
@@ -53,24 +85,63 @@ class Planner:
         self,
         snapshot: Callable[[], FleetSnapshot],
         rules: ChatRules,
-        providers: Callable[[], Sequence[ProviderSnapshot]] = tuple,
+        providers: SnapshotProviders | None = None,
+        prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._rules = rules
-        self._providers = providers
+        self._providers = providers or _no_providers
+        self._prepare = prepare
         self._index = RoutingIndex()
 
-    def job(self, resolved: Resolved, branch: Sequence[Turn], request: TurnRequest) -> Job:
-        """The job for one turn.
+    async def prepare(self) -> None:
+        """Lets the providers learn prices and today's spending; at once when they know them."""
+        if self._prepare is not None and self._rules.cloud:
+            await self._prepare()
+
+    def messages(
+        self, resolved: Resolved, branch: Sequence[Turn], request: TurnRequest
+    ) -> tuple[Message, ...]:
+        """The whole transcript of a turn, before it is fitted to any window."""
+        return transcript(resolved.persona, branch, request, user_names=_is_shared(branch, request))
+
+    def job(
+        self,
+        resolved: Resolved,
+        branch: Sequence[Turn],
+        request: TurnRequest,
+        full: tuple[Message, ...],
+        consent: CloudConsent | LocalOnly,
+        turn: TurnId = NO_TURN,
+    ) -> Job:
+        """The job for one turn, from its whole transcript ``full``.
 
         Raises:
             PromptTooLong: not even the last message fits.
         """
+        window = resolved.persona.load.context_length or _widest(self._snapshot(), resolved.models)
+        job = self._job_within(window, resolved, branch, request, full, consent, turn)
+        for smaller in _smaller(window, job):
+            if job.route.candidates:
+                break
+            # A transcript that no host has the memory for is shortened, not refused.
+            with suppress(PromptTooLong):
+                job = self._job_within(smaller, resolved, branch, request, full, consent, turn)
+        return job
+
+    def _job_within(
+        self,
+        window: int,
+        resolved: Resolved,
+        branch: Sequence[Turn],
+        request: TurnRequest,
+        full: tuple[Message, ...],
+        consent: CloudConsent | LocalOnly,
+        turn: TurnId,
+    ) -> Job:
         snapshot = self._snapshot()
         persona = resolved.persona
         answer_tokens = persona.sampling.max_tokens or ANSWER_TOKENS
-        full = transcript(persona, branch, request, user_names=_is_shared(branch, request))
-        window = persona.load.context_length or _widest(snapshot, resolved.models)
         fitted = fit_transcript(full, window, answer_tokens)
         wish = Wish(
             model_key=resolved.model,
@@ -78,22 +149,23 @@ class Planner:
             min_context=fitted.prompt_tokens + answer_tokens,
             idle_ttl_s=self._idle_ttl(resolved),
             user=str(request.user),
-            max_wait_s=None,
         )
         ask = RouteAsk(
             models=resolved.models,
             min_context=wish.min_context,
             prompt_tokens=fitted.prompt_tokens,
-            needs_vision=any(message.images for message in fitted.messages),
+            # Older images are left out for a model that cannot see; the newest ones decide.
+            needs_vision=bool(fitted.messages[-1].images),
             sticky_host=_last_host(branch),
             max_wait_s=self._rules.max_local_wait_s,
-            local_only=persona.local_only,
-            cloud=persona.cloud if persona.cloud is not None else self._rules.cloud,
+            local_only=isinstance(consent, LocalOnly),
+            cloud=self._cloud(persona),
             strategy=self._rules.strategy,
             order=self._rules.request_types.get(persona.request_type or ""),
             load=persona.load,
         )
-        route = self._index.route(snapshot, ask, self._providers())
+        providers = self._providers(ask.prompt_tokens, answer_tokens, snapshot.taken_at)
+        route = self._index.route(snapshot, ask, providers)
         return Job(
             resolved=resolved,
             messages=fitted.messages,
@@ -102,12 +174,47 @@ class Planner:
             dropped=fitted.dropped,
             route=route,
             wish=wish,
+            turn=turn,
+            user=request.user,
+            server=request.place.server,
+            consent=consent,
+            max_wait_s=self._rules.max_local_wait_s,
         )
+
+    def _cloud(self, persona: Persona) -> tuple[ProviderName, ...]:
+        """The providers this persona may use, in order; none where none is configured at all."""
+        if not self._rules.cloud:
+            return ()
+        return self._rules.cloud if persona.cloud is None else persona.cloud
+
+    def ways(self, job: Job) -> Ways | None:
+        """What may be done instead of waiting for a slow load; None when waiting is all right."""
+        return plan_ways(job.route, self._warm(job), self._rules.slow)
+
+    def automatic(self, ways: Ways) -> Candidate | None:
+        """What the settings choose of these ways; None leaves it to the asker."""
+        return automatic(ways, self._rules.slow)
+
+    def _warm(self, job: Job) -> Candidate | None:
+        """The soonest model in memory, whatever it is."""
+        snapshot = self._snapshot()
+        ask = RouteAsk(
+            models=(AUTO,), min_context=job.wish.min_context, prompt_tokens=job.prompt_tokens
+        )
+        for candidate in self._index.route(snapshot, ask).candidates:
+            host = snapshot.hosts.get(candidate.host or HostName(""))
+            if host is not None and any(i.model_key == candidate.model for i in host.instances):
+                return candidate
+        return None
 
     def _idle_ttl(self, resolved: Resolved) -> float | None:
         if resolved.persona.keep_loaded:
             return None
         return resolved.persona.idle_ttl_s or self._rules.idle_ttl_s
+
+
+def _no_providers(prompt_tokens: int, answer_tokens: int, now: float) -> Sequence[ProviderSnapshot]:
+    return ()
 
 
 def _is_shared(branch: Sequence[Turn], request: TurnRequest) -> bool:
@@ -119,6 +226,15 @@ def _last_host(branch: Sequence[Turn]) -> HostName | None:
         if turn.receipt is not None and turn.receipt.host is not None:
             return turn.receipt.host
     return None
+
+
+def _smaller(window: int, job: Job) -> Iterable[int]:
+    """Windows below what a transcript needs, halving; none where its size is not what hinders."""
+    if not any("does not fit" in r.reason or "window" in r.reason for r in job.route.rejected):
+        return ()
+    needed = min(window, job.wish.min_context)
+    sizes = (2**power for power in range(needed.bit_length(), SMALLEST_WINDOW_BITS - 1, -1))
+    return (size for size in sizes if size < needed)
 
 
 def _widest(snapshot: FleetSnapshot, models: Sequence[ModelKey]) -> int:

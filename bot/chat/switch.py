@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from bot.chat.board import Board
 from bot.chat.channel import safe_channel
 from bot.chat.choices import Choices, Resolved
-from bot.chat.planning import Planner
+from bot.chat.consents import Consents
+from bot.chat.planning import Job, Planner
 from bot.domain.chat import Place, Route, TurnRequest
 from bot.domain.errors import NoCandidates, Unavailable
 from bot.domain.events import Progress
@@ -37,12 +38,14 @@ class Switch:
         self,
         *,
         choices: Choices,
+        consents: Consents,
         store: ChoiceStore,
         planner: Planner,
         board: Board,
         fleet: Fleet,
     ) -> None:
         self._choices = choices
+        self._consents = consents
         self._store = store
         self._planner = planner
         self._board = board
@@ -51,8 +54,7 @@ class Switch:
     async def explain(self, place: Place, user: UserId) -> Explanation:
         """Who would answer the next message here, and by which route."""
         resolved = await self._choices.resolve(place, user)
-        request = TurnRequest(user=user, user_name="", place=place, text="…")
-        job = self._planner.job(resolved, (), request)
+        job = await self._job(resolved, place, user)
         return Explanation(
             persona=resolved.persona,
             persona_reason=resolved.persona_reason,
@@ -114,6 +116,13 @@ class Switch:
         """Cancels a load that nobody else waits for."""
         return await self._fleet.cancel_load(host, model)
 
+    async def _job(self, resolved: Resolved, place: Place, user: UserId) -> Job:
+        request = TurnRequest(user=user, user_name="", place=place, text="…")
+        await self._planner.prepare()
+        messages = self._planner.messages(resolved, (), request)
+        consent = await self._consents.judge(resolved.persona, request, (), messages)
+        return self._planner.job(resolved, (), request, messages, consent)
+
     async def _warm(
         self,
         resolved: Resolved,
@@ -121,8 +130,7 @@ class Switch:
         user: UserId,
         emit: Callable[[Progress], Awaitable[None]],
     ) -> None:
-        request = TurnRequest(user=user, user_name="", place=place, text="…")
-        job = self._planner.job(resolved, (), request)
+        job = await self._job(resolved, place, user)
         failures: list[str] = []
         for candidate in job.route.candidates:
             if candidate.host is None:

@@ -3,27 +3,55 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import structlog
 
 from bot.chat.channel import safe_channel
 from bot.chat.choices import Choices, Resolved
+from bot.chat.consents import Consents
 from bot.chat.draft import Draft
-from bot.chat.planning import Planner
+from bot.chat.planning import Job, Planner
+from bot.chat.recall import Recall
 from bot.chat.router import Router
-from bot.domain.chat import Place, Turn, TurnKind, TurnRequest, TurnStatus
-from bot.domain.errors import BotError, Bug, Draining, Interrupted, NotPermitted
-from bot.domain.events import Failed, Finished, Loading, Routed, Started, Stopped, TurnEvent
+from bot.chat.steering import Steering
+from bot.chat.tally import Tally
+from bot.chat.words import cloud_words
+from bot.domain.chat import Message, Place, Turn, TurnKind, TurnRequest, TurnStatus, Usage
+from bot.domain.errors import (
+    BotError,
+    Bug,
+    Draining,
+    Interrupted,
+    NotPermitted,
+    StoreUnavailable,
+)
+from bot.domain.events import (
+    Failed,
+    Finished,
+    Loading,
+    Notice,
+    Offered,
+    Routed,
+    Started,
+    Stopped,
+    TextDelta,
+    TurnEvent,
+    Way,
+)
+from bot.domain.hosts import HostState
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, TurnId, UserId
 from bot.fleet.fleet import Fleet
 from bot.policy.access import check_text
-from bot.policy.context import CONTINUE_TEXT
+from bot.policy.context import CONTINUE_TEXT, blind
+from bot.policy.privacy import CloudConsent, LocalOnly
 from bot.store.turns import TurnStore
 
 CHECKPOINT_S = 1.0
 """A crash loses at most this much of an unfinished answer's stored text."""
+
+RESTARTING = "Lantern is restarting."
 
 CLOSE_S = 5.0
 """Longest a leaving face waits for the last words to be stored."""
@@ -35,21 +63,26 @@ Emit = Callable[[TurnEvent], Awaitable[None]]
 
 @dataclass(slots=True)
 class _Running:
-    """A turn under way; ``stop`` ends it as its asker wishes."""
+    """A turn under way; ``stop`` ends it and its text so far is kept."""
 
     id: TurnId
     place: Place
     user: UserId
-    scope: asyncio.Timeout
+    """Who may stop it: whoever asked or pressed."""
+    steering: Steering = field(default_factory=Steering)
     loading: tuple[HostName, ModelKey] | None = None
-    is_working: bool = False
-    """Inside its scope; after it only the last words are stored and there is nothing to stop."""
-    stopped: bool = False
+    is_stored: bool = False
+    stopped: "_Outcome | None" = None
+    """How it was told to end."""
+    scope: asyncio.Timeout | None = None
+    """Entered while there is something to cut short."""
 
-    def stop(self) -> None:
-        """Ends the turn; its text so far is kept."""
-        if self.is_working:
-            self.stopped = True
+    def stop(self, reason: str = "Stopped.", *, by_asker: bool = True) -> None:
+        """Ends the turn, once; before its work began it then ends at the beginning."""
+        if self.stopped is not None:
+            return
+        self.stopped = _Outcome(TurnStatus.PARTIAL, reason, by_asker=by_asker)
+        if self.scope is not None:
             # A deadline already past cancels exactly this block, and says that we did.
             self.scope.reschedule(0.0)
 
@@ -62,16 +95,22 @@ class Turns:
         *,
         store: TurnStore,
         choices: Choices,
+        consents: Consents,
         planner: Planner,
         router: Router,
+        recall: Recall,
+        tally: Tally,
         fleet: Fleet,
         new_id: Callable[[], TurnId],
         utcnow: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._choices = choices
+        self._consents = consents
         self._planner = planner
         self._router = router
+        self._recall = recall
+        self._tally = tally
         self._fleet = fleet
         self._new_id = new_id
         self._utcnow = utcnow
@@ -123,6 +162,11 @@ class Turns:
         running.stop()
         return True
 
+    def choose(self, turn: TurnId, way: Way) -> bool:
+        """Takes a way that was ``Offered``; False when it is not open any more."""
+        running = self._running.get(turn)
+        return running is not None and running.steering.choose(way)
+
     def asker(self, turn: TurnId) -> UserId | None:
         """Who asked a running turn."""
         running = self._running.get(turn)
@@ -159,29 +203,45 @@ class Turns:
                 await self._all_done.wait()
         except TimeoutError:
             for running in tuple(self._running.values()):
-                running.stop()
+                running.stop(RESTARTING, by_asker=False)
             async with asyncio.timeout(CLOSE_S):
                 await self._all_done.wait()
 
     # --- one turn --------------------------------------------------------------------------
 
     async def _play(self, request: TurnRequest, emit: Emit) -> None:
-        """The turn edge: every error becomes one last event."""
-        turn_id: TurnId | None = None
-        try:
-            turn = await self._begin(request)
-            turn_id = turn.turn.id
-            with structlog.contextvars.bound_contextvars(turn_id=turn_id):
-                await self._run(turn, emit)
-        except BotError as error:
-            await emit(Failed(turn_id, error))
-        except Exception:
-            _log.exception("turn broke", turn_id=turn_id)
-            await emit(Failed(turn_id, Bug("Something went wrong inside Lantern; it is logged.")))
-
-    async def _begin(self, request: TurnRequest) -> "_Begun":
+        """A turn from its first look-up to its last event."""
         if self._is_draining:
-            raise Draining("Lantern is restarting and takes no new questions just now.")
+            words = "Lantern is restarting and takes no new questions just now."
+            await emit(Failed(None, Draining(words)))
+            return
+        # Known from here on, so that a drain waits for it and nothing of it is left behind.
+        running = _Running(self._new_id(), request.place, request.user)
+        self._running[running.id] = running
+        self._all_done.clear()
+        try:
+            with structlog.contextvars.bound_contextvars(turn_id=running.id):
+                last = await self._last_event(request, running, emit)
+        finally:
+            del self._running[running.id]
+            if not self._running:
+                self._all_done.set()
+        await emit(last)
+
+    async def _last_event(self, request: TurnRequest, running: _Running, emit: Emit) -> TurnEvent:
+        """The turn edge: every error becomes the last event."""
+        try:
+            begun = await self._begin(request, running.id)
+            return await self._run(begun, running, emit)
+        except BotError as error:
+            return Failed(running.id if running.is_stored else None, error)
+        except Exception:
+            _log.exception("turn broke")
+            error = Bug("Something went wrong inside Lantern; it is logged.")
+            return Failed(running.id if running.is_stored else None, error)
+
+    async def _begin(self, request: TurnRequest, turn_id: TurnId) -> "_Begun":
+        """Everything that is looked up; nothing is stored yet."""
         line = await self._line(request)
         is_retry = request.kind is TurnKind.RETRY
         request = _completed(request, line[-1] if line else None)
@@ -191,8 +251,13 @@ class Turns:
         )
         place, persona = request.place, resolved.persona.name
         branch = await self._branch(line, place.conversation, persona, is_retry=is_retry)
+        await self._planner.prepare()
+        messages = self._planner.messages(resolved, branch, request)
+        # Images are left out for models that cannot see: those messages are covered as well.
+        sent = (*messages, *blind(messages))
+        consent = await self._consents.judge(resolved.persona, request, branch, sent)
         turn = Turn(
-            id=self._new_id(),
+            id=turn_id,
             parent=branch[-1].id if branch else None,
             user=request.user,
             user_name=request.user_name,
@@ -205,15 +270,14 @@ class Turns:
             created_at_ms=int(self._utcnow().timestamp() * 1000),
             attachments=request.attachments,
         )
-        await self._store.begin(turn)
-        return _Begun(request, resolved, branch, turn)
+        return _Begun(request, resolved, branch, turn, messages, consent, is_retry)
 
     async def _line(self, request: TurnRequest) -> tuple[Turn, ...]:
         """The branch that ends in the turn replied to; nothing when that is not stored."""
         if request.parent is None:
             return ()
         line = await self._store.branch(request.parent)
-        if line and line[-1].place.channel != request.place.channel:
+        if line and line[-1].place.conversation != request.place.conversation:
             raise NotPermitted("That reply belongs to another conversation.")
         return line
 
@@ -233,54 +297,110 @@ class Turns:
         before = line[-1].parent
         return await self._store.branch(before) if before is not None else ()
 
-    async def _run(self, begun: "_Begun", emit: Emit) -> None:
+    async def _run(self, begun: "_Begun", running: _Running, emit: Emit) -> TurnEvent:
         loop = asyncio.get_running_loop()
         resolved, turn = begun.resolved, begun.turn
         reason = f"persona {resolved.persona_reason}; model {resolved.model_reason}"
         draft = Draft(turn.persona, reason, loop.time())
         outcome: _Outcome | None = None
-        running = _Running(turn.id, turn.place, turn.user, asyncio.timeout(None))
-        self._running[turn.id] = running
-        self._all_done.clear()
         watched = _Watched(running, draft, self._store, emit, loop.time())
         try:
+            if isinstance(begun.consent, LocalOnly):
+                await self._consents.keep_here(turn.id)
+            await self._store.begin(turn)
+            running.is_stored = True
             outcome = await self._outcome(begun, draft, running, watched)
         finally:
-            # Also when the face left or the process stops: what was said is kept. Bounded, and
-            # the store shields its own transaction.
-            try:
-                async with asyncio.timeout(CLOSE_S):
-                    last = await self._close(turn, draft, outcome)
-            finally:
-                del self._running[turn.id]
-                if not self._running:
-                    self._all_done.set()
-        await emit(last)
+            # Also when the face left or the process stops, even in the middle of the first write:
+            # what was said is kept. Bounded, and the store shields its own transaction.
+            async with asyncio.timeout(CLOSE_S):
+                last = await self._close(turn, draft, outcome)
+        return last
 
     async def _outcome(
         self, begun: "_Begun", draft: Draft, running: _Running, watched: "_Watched"
     ) -> "_Outcome":
         try:
-            async with running.scope:
-                running.is_working = True
+            async with asyncio.timeout(None) as running.scope:
+                if running.stopped is not None:
+                    return running.stopped
                 turn, resolved = begun.turn, begun.resolved
                 reason = f"{resolved.persona_reason}; {resolved.model_reason}"
                 await watched.emit(Started(turn.id, turn.persona, resolved.model, reason))
-                job = self._planner.job(resolved, begun.branch, begun.request)
+                job = await self._job(begun)
                 draft.routed(job.route)
                 await watched.emit(Routed(job.route))
-                await self._router.answer(job, draft, watched.emit)
+                await self._answer(job, draft, watched, is_retry=begun.is_retry)
         except TimeoutError:
-            if not running.stopped:
+            if running.stopped is None:
                 raise
-            return _Outcome(TurnStatus.PARTIAL, "Stopped.", by_asker=True)
+            return running.stopped
         except Interrupted as cut:
             return _Outcome(TurnStatus.PARTIAL, cut.user_message)
         except BotError as error:
             return _Outcome(TurnStatus.FAILED, error.user_message, error=error)
         finally:
-            running.is_working = False
+            running.scope = None
         return _Outcome(TurnStatus.DONE)
+
+    async def _job(self, begun: "_Begun") -> Job:
+        """The job; where nobody can serve, after one more look at the hosts that are out."""
+        job = self._planned(begun)
+        if not job.route.candidates:
+            await self._look_again()
+            job = self._planned(begun)
+        return job
+
+    def _planned(self, begun: "_Begun") -> Job:
+        return self._planner.job(
+            begun.resolved,
+            begun.branch,
+            begun.request,
+            begun.messages,
+            begun.consent,
+            begun.turn.id,
+        )
+
+    async def _look_again(self) -> None:
+        """Probes the hosts not known to serve: one may just have started, or only stumbled."""
+        hosts = self._fleet.snapshot().hosts.values()
+        out = [host.name for host in hosts if host.state in (HostState.UNKNOWN, HostState.DOWN)]
+        async with asyncio.TaskGroup() as tasks:
+            for name in out:
+                tasks.create_task(self._fleet.probe(name))
+
+    async def _answer(self, job: Job, draft: Draft, watched: "_Watched", *, is_retry: bool) -> None:
+        """The answer from the cache, else from the route or whatever its asker prefers to it."""
+        known = None if is_retry else await self._recall.find(job)
+        if known is not None:
+            usage = Usage(known.prompt_tokens, known.completion_tokens)
+            draft.recalled(known.answered_by, known.model, usage, is_local=known.is_local)
+            draft.add_text(known.text, asyncio.get_running_loop().time())
+            await watched.emit(TextDelta(known.text))
+            return
+        if words := cloud_words(job.route):
+            draft.noticed(words)
+            await watched.emit(Notice(words))
+        job = await self._offered(job, draft, watched)
+        await self._router.answer(job, draft, watched.emit, watched.running.steering)
+        await self._recall.keep(job, draft.text, draft.receipt(0.0))
+
+    async def _offered(self, job: Job, draft: Draft, watched: "_Watched") -> Job:
+        """The job, with another first candidate where the settings prefer one to a slow load."""
+        ways = self._planner.ways(job)
+        if ways is None:
+            return job
+        chosen = self._planner.automatic(ways)
+        if chosen is None:
+            offer = Offered(job.turn, ways.here, ways.warm, ways.cloud)
+            watched.running.steering.offered(offer)
+            await watched.emit(offer)
+            return job
+        words = f"{ways.here.where} would take long, so {chosen.where} answers."
+        draft.noticed(words)
+        await watched.emit(Notice(words))
+        others = tuple(c for c in job.route.candidates if c != chosen)
+        return replace(job, route=replace(job.route, candidates=(chosen, *others)))
 
     async def _close(self, turn: Turn, draft: Draft, outcome: "_Outcome | None") -> TurnEvent:
         """Stores how the turn ended, then says it."""
@@ -293,6 +413,11 @@ class Turns:
             finish = "cancelled" if outcome.by_asker else "error"
         receipt = draft.receipt(now, finish)
         await self._store.finish(turn.id, outcome.status, draft.text, draft.reasoning, receipt)
+        if receipt.from_cache:
+            where = str(receipt.host or receipt.provider)
+            await self._tally.note_free(turn, receipt, "cache", where)
+        elif receipt.host is not None and draft.has_text:
+            await self._tally.note_free(turn, receipt, "local", receipt.host)
         _log.info(
             "turn finished",
             turn_id=turn.id,
@@ -320,6 +445,10 @@ class _Begun:
     resolved: Resolved
     branch: tuple[Turn, ...]
     turn: Turn
+    messages: tuple[Message, ...]
+    """The whole transcript."""
+    consent: CloudConsent | LocalOnly
+    is_retry: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,12 +470,18 @@ class _Watched:
     stored_at: float
 
     async def emit(self, event: TurnEvent) -> None:
+        if isinstance(event, TextDelta):
+            self.running.steering.close()
         self.running.loading = (event.host, event.model) if isinstance(event, Loading) else None
         await self.send(event)
         now = asyncio.get_running_loop().time()
         if self.draft.has_text and now - self.stored_at >= CHECKPOINT_S:
             self.stored_at = now
-            await self.store.checkpoint(self.running.id, self.draft.text, self.draft.reasoning)
+            try:
+                await self.store.checkpoint(self.running.id, self.draft.text, self.draft.reasoning)
+            except StoreUnavailable as error:
+                # Only the end must be stored; an answer is not cut for want of a copy.
+                _log.warning("answer not stored yet", reason=error.user_message)
 
 
 def _completed(request: TurnRequest, parent: Turn | None) -> TurnRequest:
@@ -357,9 +492,12 @@ def _completed(request: TurnRequest, parent: Turn | None) -> TurnRequest:
         raise NotPermitted("That reply is not stored any more, so it cannot be redone.")
     persona = request.persona or parent.persona
     if request.kind is TurnKind.RETRY:
+        # The words stay their author's, whoever presses.
         return replace(
             request,
             kind=TurnKind.NEW,
+            user=parent.user,
+            user_name=parent.user_name,
             text=parent.user_text,
             attachments=parent.attachments,
             persona=persona,

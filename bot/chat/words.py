@@ -1,8 +1,17 @@
 """What people read, made once for every face: progress, footers, receipts, failures, tables."""
 
-from bot.domain.chat import Attempt, Candidate, Receipt, Rejection, Timing, Turn
+from bot.domain.chat import Attempt, Candidate, Receipt, Rejection, Route, Timing, Turn
 from bot.domain.errors import BotError
-from bot.domain.events import Evicting, Failed, Loading, Progress, Queued, Reading, Stopped
+from bot.domain.events import (
+    Evicting,
+    Failed,
+    Loading,
+    Offered,
+    Progress,
+    Queued,
+    Reading,
+    Stopped,
+)
 from bot.domain.hosts import HostSnapshot, HostState, Instance
 
 _BAR_CELLS = 16
@@ -70,6 +79,8 @@ def footer(receipt: Receipt) -> str:
     parts.extend(_usage_parts(receipt))
     if receipt.cost_micro_usd:
         parts.append(cost_text(receipt.cost_micro_usd))
+    if receipt.from_cache:
+        parts.append("♻ from the cache")
     return " · ".join(parts)
 
 
@@ -84,6 +95,29 @@ def _usage_parts(receipt: Receipt) -> list[str]:
     if timing.first_token_s is not None:
         parts.append(f"{seconds_text(timing.wait_s)} to first token")
     return parts
+
+
+def cloud_words(route: Route) -> str:
+    """Why a provider answers first, where no host can; nothing when that is not so."""
+    if not route.candidates or route.candidates[0].provider is None:
+        return ""
+    if any(candidate.host is not None for candidate in route.candidates):
+        return ""
+    reasons = "; ".join(f"{r.where}: {r.reason}" for r in route.rejected[:3])
+    why = f" ({reasons})" if reasons else ""
+    return f"☁ No host can answer now{why}, so {route.candidates[0].where} does."
+
+
+def offer_text(offer: Offered) -> str:
+    """The wait-or-switch card in one line."""
+    parts = [f"here in ~{seconds_text(offer.here.seconds or 0.0)}"]
+    if offer.warm is not None:
+        parts.append(f"`{offer.warm.model}` now")
+    if offer.cloud is not None:
+        likely = offer.cloud.likely_micro_usd
+        price = "price unknown" if likely is None else f"about {cost_text(likely)}"
+        parts.append(f"☁ {offer.cloud.where}, {price}")
+    return "🕰 " + " · ".join(parts)
 
 
 def stopped_text(event: Stopped) -> str:

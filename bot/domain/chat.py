@@ -183,6 +183,8 @@ class Candidate:
     """Predicted seconds to the first token; None when nothing is known."""
     cost_micro_usd: int | None = None
     """Worst-case cost; None when the price is unknown, 0 for local hosts."""
+    likely_micro_usd: int | None = None
+    """What such a request usually costs; None when the price is unknown."""
     reason: str = ""
 
     @property
@@ -237,3 +239,5 @@ class Receipt:
     """Why this persona and model: ``chosen for this channel``."""
     notices: tuple[str, ...] = ()
     """Said along the way: a trimmed transcript, a skipped image."""
+    from_cache: bool = False
+    """Given before to the very same question; nobody was asked."""

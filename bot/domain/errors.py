@@ -201,6 +201,12 @@ class Interrupted(BotError):
         self.kind = kind
 
 
+class EmptyAnswer(BotError):
+    """The model thought its answer away; asking elsewhere would only do it again."""
+
+    http_status = 502
+
+
 class StoreUnavailable(BotError):
     """The database cannot be read or written now."""
 

@@ -1,6 +1,7 @@
 """One turn as a stream of events; every face consumes the same union and matches it fully."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from bot.domain.chat import Candidate, Receipt, Route, Usage
 from bot.domain.errors import BotError
@@ -95,6 +96,25 @@ class Routed:
     route: Route
 
 
+Way = Literal["wait", "warm", "cloud"]
+"""What an asker may choose while a slow model loads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """The wanted model is cold and slow here; until the first word something else may be chosen.
+
+    The load goes on meanwhile. ``Turns.choose`` takes a way.
+    """
+
+    turn: TurnId
+    here: Candidate
+    """What is being waited for."""
+    warm: Candidate | None
+    """A model in memory that could answer at once."""
+    cloud: Candidate | None
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """The request was sent; the model reads the prompt."""
@@ -155,6 +175,7 @@ TurnEvent = (
     | Queued
     | Evicting
     | Loading
+    | Offered
     | Reading
     | FellBack
     | Notice

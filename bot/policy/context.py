@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bot.domain.chat import Attachment, Message, Turn, TurnKind, TurnRequest
 from bot.domain.errors import PromptTooLong, RequestRefused
@@ -110,6 +110,18 @@ def fit_transcript(messages: Sequence[Message], window: int | None, reserve: int
         gone += 1
     rest = [message for turn in turns[gone:] for message in turn]
     return Fitted((*head, *rest), len(messages) - len(head) - len(rest), total)
+
+
+def blind(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The messages as a model that cannot see is sent them: each image is only named."""
+    return tuple(_blind(message) if message.images else message for message in messages)
+
+
+def _blind(message: Message) -> Message:
+    names = ", ".join(defuse(image.name) for image in message.images)
+    note = f"[not shown to this model: {names}]"
+    text = f"{message.text}\n\n{note}" if message.text.strip() else note
+    return replace(message, text=text, images=())
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,6 +233,7 @@ def _provider_candidate(provider: ProviderSnapshot) -> Candidate:
         provider=provider.name,
         seconds=provider.first_token_s,
         cost_micro_usd=cost,
+        likely_micro_usd=provider.likely_micro_usd,
         reason=f"cloud, {words}",
     )
 

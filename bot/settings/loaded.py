@@ -4,12 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bot.domain.cloud import Price, ProviderConfig
 from bot.domain.hosts import HostConfig
-from bot.domain.ids import HostName
-from bot.settings.tree import Settings
+from bot.domain.ids import HostName, ModelKey, ProviderName
+from bot.policy.budget import BudgetRules
+from bot.policy.pricing import flat_price
+from bot.policy.wires import dialect_for
+from bot.settings.tree import PriceSettings, ProviderSettings, Settings
 from bot.settings.values import DATABASE_PREFIX
 
 PERSONAS_NAME = "personas"
+
+MICRO_PER_USD = 1_000_000
 
 BYTES_PER_GB = 2**30
 """Machines are sold with so many bytes to the GB."""
@@ -51,6 +57,26 @@ class Loaded:
         return tuple(secret.get_secret_value() for secret in held if secret is not None)
 
     @property
+    def provider_configs(self) -> tuple[ProviderConfig, ...]:
+        """The providers that are on, as the cloud room takes them."""
+        return tuple(
+            _provider_config(name, provider)
+            for name, provider in self.settings.providers.items()
+            if provider.is_on
+        )
+
+    @property
+    def budget_rules(self) -> BudgetRules:
+        """The limits of a day, in micro-dollars."""
+        budget = self.settings.budget
+        return BudgetRules(
+            daily_micro_usd=_micro(budget.daily_usd),
+            per_server_micro_usd=_micro(budget.per_guild_usd),
+            per_user_micro_usd=_micro(budget.per_user_usd),
+            alert_at=budget.alert_at,
+        )
+
+    @property
     def host_configs(self) -> tuple[HostConfig, ...]:
         """The hosts as the fleet takes them."""
         return tuple(
@@ -79,3 +105,37 @@ def missing_for_run(loaded: Loaded) -> tuple[str, ...]:
             "no hosts are configured; set LANTERN_HOSTS=address:port,… or `hosts:` in config.yaml"
         )
     return tuple(missing)
+
+
+def _provider_config(name: str, provider: ProviderSettings) -> ProviderConfig:
+    return ProviderConfig(
+        name=ProviderName(name),
+        base_url=provider.base_url,
+        model=ModelKey(provider.model),
+        wire=provider.kind,
+        dialect=dialect_for(name, provider.base_url),
+        api_key=provider.api_key.get_secret_value() if provider.api_key else None,
+        timeout_s=provider.timeout,
+        retries=provider.retries,
+        rate_count=provider.rate_limit.count,
+        rate_period_s=provider.rate_limit.per_s,
+        max_concurrent=provider.max_concurrent,
+        quality=provider.quality,
+        price=_price(provider.price),
+        context_length=provider.context_length,
+        vision=provider.vision,
+    )
+
+
+def _price(price: PriceSettings | None) -> Price | None:
+    """USD per million tokens, as micro-dollars per million tokens."""
+    if price is None:
+        return None
+    cached = None if price.cached is None else round(price.cached * MICRO_PER_USD)
+    return flat_price(
+        round(price.input * MICRO_PER_USD), round(price.output * MICRO_PER_USD), cached
+    )
+
+
+def _micro(usd: float | None) -> int | None:
+    return None if usd is None else round(usd * MICRO_PER_USD)

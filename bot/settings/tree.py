@@ -80,6 +80,16 @@ class HostSettings(Section):
         return fill_host(value)
 
 
+class PriceSettings(Section):
+    """What a provider's model costs, in USD per million tokens; all 0 is free."""
+
+    input: Usd = Field(description="USD per million prompt tokens")
+    output: Usd = Field(description="USD per million tokens of the answer")
+    cached: Usd | None = Field(
+        default=None, description="USD per million prompt tokens it had cached; else as input"
+    )
+
+
 class ProviderSettings(Section):
     """One cloud provider."""
 
@@ -107,6 +117,13 @@ class ProviderSettings(Section):
     quality: Annotated[int, Field(ge=0, le=10)] = Field(
         default=5, description="For quality_optimized; more is better"
     )
+    price: PriceSettings | None = Field(
+        default=None, description="What it charges; looked up in a maintained table when left out"
+    )
+    context_length: Count | None = Field(
+        default=None, description="Its context window in tokens, where no table lists it"
+    )
+    vision: bool = Field(default=False, description="It can see images")
 
     @property
     def is_on(self) -> bool:
@@ -136,6 +153,12 @@ class RoutingSettings(Section):
     )
     max_concurrent: Count = Field(
         default=5, description="Replies at once per host that does not say itself"
+    )
+    slow_after: Seconds = Field(
+        default=20.0, description="A longer wait for a cold model offers something quicker"
+    )
+    when_slow: Annotated[Literal["ask", "wait", "warm", "cloud"], BeforeValidator(lower)] = Field(
+        default="ask", description="Then: ask meanwhile, wait, take a warm model, or the cloud"
     )
 
 

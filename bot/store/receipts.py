@@ -49,6 +49,7 @@ def encode_receipt(receipt: Receipt) -> str:
         "attempts": [_from_attempt(attempt) for attempt in receipt.attempts],
         "choice_reason": receipt.choice_reason,
         "notices": receipt.notices,
+        "from_cache": receipt.from_cache,
     }
     return json.dumps(fields, separators=(",", ":"))
 
@@ -69,6 +70,7 @@ def decode_receipt(stored: str) -> Receipt:
         attempts=tuple(_attempt(item) for item in mappings(data, "attempts")),
         choice_reason=text(data, "choice_reason"),
         notices=texts(data, "notices"),
+        from_cache=flag(data, "from_cache"),
     )
 
 
@@ -141,6 +143,7 @@ def _from_candidate(candidate: Candidate) -> Json:
         "provider": candidate.provider,
         "seconds": finite(candidate.seconds),
         "cost_micro_usd": candidate.cost_micro_usd,
+        "likely_micro_usd": candidate.likely_micro_usd,
         "reason": candidate.reason,
     }
 
@@ -152,6 +155,7 @@ def _candidate(data: Json) -> Candidate:
         provider=_provider(data),
         seconds=number_or_none(data, "seconds"),
         cost_micro_usd=whole_or_none(data, "cost_micro_usd"),
+        likely_micro_usd=whole_or_none(data, "likely_micro_usd"),
         reason=text(data, "reason"),
     )
 

@@ -66,7 +66,7 @@ ORDER BY turn, position
 """
 _LATEST = """
 SELECT id FROM turn
-WHERE conversation = ? AND persona = ? AND status <> 'failed'
+WHERE conversation = ? AND persona = ? AND status NOT IN ('failed', 'running')
     AND number > ifnull((SELECT after FROM reset WHERE reset.conversation = turn.conversation), 0)
 ORDER BY number DESC LIMIT 1
 """

@@ -15,6 +15,7 @@ from bot.chat.words import (
     failure_text,
     footer,
     host_lines,
+    offer_text,
     rejection_line,
     stopped_text,
     why_text,
@@ -28,6 +29,7 @@ from bot.domain.events import (
     Finished,
     Loading,
     Notice,
+    Offered,
     Progress,
     Queued,
     Reading,
@@ -185,6 +187,9 @@ class Session:
             case FellBack(failed=failed, reason=reason):
                 steps.close()
                 self._screen.dim(f"↪ {failed.where} could not answer: {reason}")
+            case Offered():
+                steps.close()
+                self._screen.dim(offer_text(event).replace("`", ""))
             case Notice(text=text):
                 steps.close()
                 self._screen.dim(f"ℹ {text}")

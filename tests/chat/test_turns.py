@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from house import ADA, BOB, GEMMA, PLACE, QWEN, Said, house, sim
 
-from bot.domain.chat import Place, TurnKind, TurnStatus
+from bot.chat.planning import ChatRules
+from bot.domain.chat import Attachment, Place, TurnKind, TurnStatus
 from bot.domain.errors import Draining, NoCandidates, NotPermitted, RequestRefused, UnknownName
 from bot.domain.events import (
     Failed,
@@ -20,9 +21,10 @@ from bot.domain.events import (
     TextDelta,
 )
 from bot.domain.hosts import HostState
-from bot.domain.ids import HostName, ModelKey, PlaceId, TurnId
+from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, TurnId
 from bot.policy.choice import Scope
 from bot.sim.journal import LoadStarted, PredictionCancelled, PredictionStarted, Unloaded
+from bot.sim.models import GB, SimModel
 
 
 async def test_a_cold_model_is_loaded_with_progress_and_answers(tmp_path: Path) -> None:
@@ -457,3 +459,149 @@ async def test_warming_loads_what_was_chosen(tmp_path: Path) -> None:
             steps = [step async for step in progress]
         assert any(isinstance(step, Loading) for step in steps)
         assert [i.key for i in home.hosts["studio"].resident] == [GEMMA.key]
+
+
+# --- found by reading -----------------------------------------------------------------------
+
+
+async def test_words_of_a_thread_do_not_reach_its_parent_channel(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        thread = Place(PLACE.channel, thread=PlaceId("discord:77"), server=PLACE.server)
+        first = await home.ask("my secret is 4711", place=thread)
+        said = await home.ask("and?", user=BOB, parent=first.turn)
+        assert isinstance(said.last, Failed)
+        assert isinstance(said.last.error, NotPermitted)
+
+
+async def test_readers_who_leave_at_any_moment_leave_no_turn_running(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+
+        async def leave_after(steps: int) -> None:
+            async with home.lantern.turns.open(home.request("hello")):
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+
+        for steps in range(0, 60, 3):
+            await leave_after(steps)
+        rows = await home.lantern.database.read(
+            lambda c: c.execute("SELECT count(*) FROM turn WHERE status = 'running'").fetchone()
+        )
+        assert rows[0] == 0
+
+
+async def test_a_drain_waits_for_turns_that_are_just_beginning(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        async with asyncio.TaskGroup() as tasks:
+            turn = tasks.create_task(home.ask("hello"))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            await home.lantern.turns.drain(30)
+            assert home.lantern.turns.running(PLACE.conversation) == ()
+        assert isinstance(turn.result().last, Finished)
+
+
+async def test_a_drained_turn_says_why_it_was_stopped(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
+        await home.hosts["studio"].preload(QWEN.key)
+        await home.lantern.fleet.probe(HostName("studio"))
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(home.ask("[[tokens 5000]]"))
+            await home.hosts["studio"].journal.wait_for(PredictionStarted)
+            await home.lantern.turns.drain(0)
+        last = running.result().last
+        assert isinstance(last, Stopped)
+        assert not last.by_asker
+        assert "restarting" in last.reason
+
+
+async def test_stopping_twice_is_stopping_once(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
+        await home.hosts["studio"].preload(QWEN.key)
+        await home.lantern.fleet.probe(HostName("studio"))
+        said = Said()
+        async with home.lantern.turns.open(home.request("[[tokens 5000]]")) as events:
+            async for event in events:
+                said.events.append(event)
+                if isinstance(event, TextDelta):
+                    home.lantern.turns.stop(PLACE.conversation)
+                    home.lantern.turns.stop(PLACE.conversation)
+        assert isinstance(said.last, Stopped)
+
+
+async def test_a_host_that_only_stumbled_is_looked_at_again(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        home.hosts["studio"].faults.status_500(times=1, path="/v1/chat")
+        await home.ask("one")
+        assert isinstance((await home.ask("two")).last, Finished)
+
+
+async def test_why_does_not_name_who_did_not_answer(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        home.hosts["studio"].faults.status_500(path="/v1/chat")
+        said = await home.ask("hello")
+        assert isinstance(said.last, Failed)
+        assert said.receipt.host is None
+        assert said.receipt.model is None
+        assert said.receipt.attempts
+
+
+async def test_a_retry_by_somebody_else_keeps_the_words_their_authors(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        first = await home.ask("my words", user=ADA)
+        again = await home.play(home.request("", user=BOB, parent=first.turn, kind=TurnKind.RETRY))
+        stored = await home.lantern.turns.find(again.turn)
+        assert stored is not None
+        assert stored.user == ADA
+
+
+async def test_thinking_the_answer_away_is_told_and_not_repeated_elsewhere(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN), sim("laptop", QWEN)) as home:
+        personas = home.request("[[think 40]] [[tokens 0]]")
+        said = await home.play(personas)
+        assert isinstance(said.last, Failed)
+        assert "max_tokens" in said.last.error.user_message
+        assert not said.fallbacks
+        stored = await home.lantern.turns.find(said.turn)
+        assert stored is not None
+        assert stored.reasoning_text
+
+
+async def test_an_old_image_does_not_block_a_model_that_cannot_see(tmp_path: Path) -> None:
+    eye = SimModel("see/er", 3 * GB, kind="vlm", vision=True)
+    picture = Attachment("cat.png", "image/png", image=b"\x89PNG")
+    async with house(tmp_path, sim("studio", QWEN, eye)) as home:
+        first = await home.play(home.request("what is this?", model=eye.key, attachments=[picture]))
+        assert first.receipt.model == eye.key
+        said = await home.ask("and now?", model=QWEN.key)
+        assert isinstance(said.last, Finished)
+        assert any(isinstance(e, Notice) and "cannot see" in e.text for e in said.events)
+
+
+async def test_a_growing_conversation_is_shortened_where_memory_is_short(tmp_path: Path) -> None:
+    big = SimModel("big/one", 18 * GB, max_context_length=131_072)
+    config = sim("studio", big, memory_bytes=24 * GB)
+    async with house(tmp_path, config, memory_gb=24) as home:
+        turns = [await home.ask("[[tokens 40]] " + "word " * 5500) for _ in range(5)]
+        assert all(isinstance(said.last, Finished) for said in turns)
+        assert any(isinstance(event, Notice) for event in turns[-1].events)
+
+
+async def test_nobody_waits_longer_than_the_limit_while_another_host_could(
+    tmp_path: Path,
+) -> None:
+    rules = ChatRules(default_persona=PersonaName("default"), max_local_wait_s=0.05)
+    slow = sim("a", QWEN, parallel=1, time_scale=1.0)
+    async with house(tmp_path, slow, sim("b", QWEN), rules=rules) as home:
+        await home.hosts["a"].preload(QWEN.key)
+        await home.lantern.fleet.probe(HostName("a"))
+        async with asyncio.TaskGroup() as tasks:
+            first = tasks.create_task(home.ask("[[tokens 5000]]"))
+            await home.hosts["a"].journal.wait_for(PredictionStarted)
+            elsewhere = Place(PlaceId("discord:2"))
+            second = await home.ask("hello", user=BOB, place=elsewhere)
+            home.lantern.turns.stop(PLACE.conversation)
+        assert isinstance(second.last, Finished)
+        assert second.receipt.host == "b"
+        assert isinstance(first.result().last, Stopped)

@@ -28,7 +28,14 @@ maybe_words = st.none() | words
 usages = st.builds(Usage, counts, counts, counts, counts, st.booleans())
 timings = st.builds(Timing, numbers, numbers, st.none() | numbers, numbers, numbers)
 candidates = st.builds(
-    Candidate, words, maybe_words, maybe_words, st.none() | numbers, st.none() | counts, words
+    Candidate,
+    model=words,
+    host=maybe_words,
+    provider=maybe_words,
+    seconds=st.none() | numbers,
+    cost_micro_usd=st.none() | counts,
+    likely_micro_usd=st.none() | counts,
+    reason=words,
 )
 routes = st.builds(
     Route,
@@ -51,6 +58,7 @@ receipts = st.builds(
     attempts=st.lists(attempts, max_size=3).map(tuple),
     choice_reason=words,
     notices=st.lists(words, max_size=3).map(tuple),
+    from_cache=st.booleans(),
 )
 FIELDS = [*Receipt.__dataclass_fields__, *Candidate.__dataclass_fields__, "candidates", "rejected"]
 anything = st.recursive(

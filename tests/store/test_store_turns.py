@@ -33,6 +33,11 @@ async def finish(turns: TurnStore, name: str, status: TurnStatus = TurnStatus.DO
     await turns.finish(TurnId(name), status, f"reply of {name}", f"thoughts of {name}", RECEIPT)
 
 
+async def answered(turns: TurnStore, turn: Turn) -> None:
+    await turns.begin(turn)
+    await finish(turns, str(turn.id))
+
+
 async def latest(turns: TurnStore, conversation: PlaceId, persona: PersonaName) -> str | None:
     """The turn a new message goes on from."""
     line = await turns.newest_branch(conversation, persona)
@@ -157,10 +162,17 @@ async def test_the_newest_turn_that_did_not_fail_is_gone_on_from(turns: TurnStor
     assert ids(await turns.newest_branch(CHANNEL, SAGE)) == ["a", "b"]
 
 
+async def test_a_turn_still_being_answered_is_not_gone_on_from(turns: TurnStore) -> None:
+    await answered(turns, new_turn("a"))
+    await turns.begin(new_turn("b", parent="a"))
+
+    assert await latest(turns, CHANNEL, SAGE) == "a"
+
+
 async def test_personas_and_places_have_histories_of_their_own(turns: TurnStore) -> None:
-    await turns.begin(new_turn("a"))
-    await turns.begin(new_turn("b", persona="pirate"))
-    await turns.begin(new_turn("c", place=THREAD))
+    await answered(turns, new_turn("a"))
+    await answered(turns, new_turn("b", persona="pirate"))
+    await answered(turns, new_turn("c", place=THREAD))
 
     assert await latest(turns, CHANNEL, SAGE) == "a"
     assert await latest(turns, CHANNEL, PersonaName("pirate")) == "b"
@@ -168,9 +180,9 @@ async def test_personas_and_places_have_histories_of_their_own(turns: TurnStore)
 
 
 async def test_a_reset_begins_afresh_for_every_persona_of_one_place(turns: TurnStore) -> None:
-    await turns.begin(new_turn("a"))
-    await turns.begin(new_turn("b", persona="pirate"))
-    await turns.begin(new_turn("c", place=THREAD))
+    await answered(turns, new_turn("a"))
+    await answered(turns, new_turn("b", persona="pirate"))
+    await answered(turns, new_turn("c", place=THREAD))
     await turns.reset(CHANNEL)
     await turns.reset(CHANNEL)
 
@@ -178,13 +190,13 @@ async def test_a_reset_begins_afresh_for_every_persona_of_one_place(turns: TurnS
     assert await latest(turns, CHANNEL, PersonaName("pirate")) is None
     assert await latest(turns, THREAD.conversation, SAGE) == "c"
 
-    await turns.begin(new_turn("d"))
+    await answered(turns, new_turn("d"))
     assert await latest(turns, CHANNEL, SAGE) == "d"
 
 
 async def test_a_reset_before_the_first_turn_hides_nothing(turns: TurnStore) -> None:
     await turns.reset(CHANNEL)
-    await turns.begin(new_turn("a"))
+    await answered(turns, new_turn("a"))
 
     assert await latest(turns, CHANNEL, SAGE) == "a"
 
@@ -192,10 +204,10 @@ async def test_a_reset_before_the_first_turn_hides_nothing(turns: TurnStore) -> 
 async def test_a_reset_outlives_the_deletion_of_the_turns_before_it(
     turns: TurnStore, database: Database
 ) -> None:
-    await turns.begin(new_turn("a"))
+    await answered(turns, new_turn("a"))
     await turns.reset(CHANNEL)
     await database.write(lambda c: c.execute("DELETE FROM turn").rowcount)
-    await turns.begin(new_turn("b"))
+    await answered(turns, new_turn("b"))
 
     assert await latest(turns, CHANNEL, SAGE) == "b"
 

@@ -1,0 +1,58 @@
+"""Whether a turn's words may leave the LAN, looked up before anything of it is stored."""
+
+from collections.abc import Sequence
+
+from bot.domain.chat import Message, Turn, TurnRequest
+from bot.domain.errors import StoreUnavailable
+from bot.domain.ids import TurnId
+from bot.domain.personas import Persona
+from bot.personas import PersonaShelf
+from bot.policy.privacy import (
+    CloudConsent,
+    LocalOnly,
+    Marks,
+    Origin,
+    consent_to_cloud,
+    origins_of,
+    to_look_up,
+)
+from bot.store.privacy import PrivacyStore
+
+
+class Consents:
+    """Judges turns by their places, people, personas and earlier turns."""
+
+    def __init__(self, store: PrivacyStore, shelf: PersonaShelf) -> None:
+        self._store = store
+        self._shelf = shelf
+
+    async def judge(
+        self,
+        persona: Persona,
+        request: TurnRequest,
+        branch: Sequence[Turn],
+        messages: Sequence[Message],
+    ) -> CloudConsent | LocalOnly:
+        """The consent for these messages, or why they stay here; what is unknown stays here."""
+        origins = origins_of(persona, request, branch)
+        return consent_to_cloud(
+            messages,
+            origins,
+            persona=persona,
+            personas={known.name: known.local_only for known in self._shelf.all()},
+            marks=await self._marks(origins),
+        )
+
+    async def keep_here(self, turn: TurnId) -> None:
+        """Marks a turn that was said in private, before it is stored: it never leaves later.
+
+        Raises:
+            StoreUnavailable: the mark cannot be written, so the turn must not be stored either.
+        """
+        await self._store.mark_turn(turn)
+
+    async def _marks(self, origins: Sequence[Origin]) -> Marks | None:
+        try:
+            return await self._store.look_up(to_look_up(origins))
+        except StoreUnavailable:
+            return None

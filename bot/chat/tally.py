@@ -1,0 +1,97 @@
+"""What turns cost and saved: free turns into the ledger, reports out of it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import structlog
+
+from bot.domain.chat import Receipt, Turn
+from bot.domain.cloud import DayTotals, FreeTurn, Price, UsageLine
+from bot.domain.errors import StoreUnavailable
+from bot.domain.ids import PlaceId, ProviderName, UserId
+from bot.policy.periods import Period, PeriodName, month_before, period_of
+from bot.policy.pricing import avoided_micro_usd
+from bot.store.ledger import LedgerStore
+
+Whose = Literal["me", "server", "all"]
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReport:
+    """A period's tokens, speed and money, for one person, one server or everybody."""
+
+    period: Period
+    total: UsageLine
+    models: tuple[UsageLine, ...]
+    today: DayTotals
+    avoided_micro_usd: int | None
+    """What the cheapest configured provider would have charged for the free turns."""
+    avoided_by: ProviderName | None
+
+
+class Tally:
+    """Notes what was free and reports what was used."""
+
+    def __init__(
+        self,
+        ledger: LedgerStore,
+        name_of: Callable[[UserId], str],
+        cheapest: Callable[[], Awaitable[tuple[ProviderName, Price] | None]],
+    ) -> None:
+        self._ledger = ledger
+        self._name_of = name_of
+        self._cheapest = cheapest
+
+    async def note_free(
+        self, turn: Turn, receipt: Receipt, source: Literal["local", "cache"], where: str
+    ) -> None:
+        """Notes a turn that cost nothing; a ledger that cannot be written stops no answer."""
+        if receipt.model is None:
+            return
+        free = FreeTurn(
+            turn=turn.id,
+            source=source,
+            where=where,
+            model=receipt.model,
+            usage=receipt.usage,
+            user=self._name_of(turn.user),
+            server=turn.place.server,
+            first_token_s=receipt.timing.first_token_s,
+            generation_s=receipt.timing.generation_s,
+        )
+        try:
+            await self._ledger.add_free(free)
+        except StoreUnavailable as error:
+            _log.warning("free turn not noted", reason=error.user_message)
+
+    async def report(
+        self,
+        period: PeriodName | Literal["last month"],
+        whose: Whose,
+        user: UserId,
+        server: PlaceId | None,
+    ) -> UsageReport:
+        """A report.
+
+        Raises:
+            StoreUnavailable: the ledger cannot be read.
+        """
+        today = self._ledger.today()
+        span = month_before(today) if period == "last month" else period_of(period, today)
+        name = self._name_of(user) if whose == "me" else None
+        place = server if whose == "server" else None
+        totals = await self._ledger.report(span, user=name, server=place)
+        models = await self._ledger.report(span, "model", user=name, server=place)
+        total = totals[0] if totals else UsageLine("")
+        cheapest = await self._cheapest()
+        return UsageReport(
+            period=span,
+            total=total,
+            models=models,
+            today=await self._ledger.totals(),
+            avoided_micro_usd=None if cheapest is None else avoided_micro_usd(total, cheapest[1]),
+            avoided_by=None if cheapest is None else cheapest[0],
+        )

@@ -1,0 +1,63 @@
+"""Wait or switch: what to offer when the wanted model is cold and slow here. Pure."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bot.domain.chat import Candidate, Route
+
+WhenSlow = Literal["ask", "wait", "warm", "cloud"]
+"""Ask by a card while loading; or always wait, take what is warm, or go to the cloud."""
+
+QUICK_SHARE = 0.5
+"""What is offered instead must take at most this share of the wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlowRules:
+    """When a wait counts as slow, and what is done about it."""
+
+    after_s: float = 20.0
+    when_slow: WhenSlow = "ask"
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """What may be done instead of waiting."""
+
+    here: Candidate
+    warm: Candidate | None = None
+    cloud: Candidate | None = None
+
+
+def plan_ways(route: Route, warm: Candidate | None, rules: SlowRules) -> Ways | None:
+    """The ways open beside a slow first candidate; None when waiting is all right.
+
+    Args:
+        route: Its first candidate is what would be waited for.
+        warm: The soonest model in memory, whatever it is; None without one.
+        rules: What counts as slow.
+    """
+    here = route.candidates[0] if route.candidates else None
+    if here is None or here.host is None or here.seconds is None or here.seconds < rules.after_s:
+        return None
+    if rules.when_slow == "wait":
+        return None
+    cloud = next((c for c in route.candidates if c.provider is not None), None)
+    if warm is not None and not _is_quick(warm, here.seconds):
+        warm = None
+    if warm is None and cloud is None:
+        return None
+    return Ways(here, warm, cloud)
+
+
+def automatic(ways: Ways, rules: SlowRules) -> Candidate | None:
+    """The candidate taken without asking; None means ask, and wait meanwhile."""
+    if rules.when_slow == "warm":
+        return ways.warm
+    if rules.when_slow == "cloud":
+        return ways.cloud
+    return None
+
+
+def _is_quick(candidate: Candidate, here_s: float) -> bool:
+    return candidate.seconds is not None and candidate.seconds <= here_s * QUICK_SHARE
