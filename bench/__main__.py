@@ -8,7 +8,15 @@ from rich.console import Console
 
 from bench.table import Row, markdown, print_table
 
-BENCHMARKS = ("pacing", "splitting", "routing", "client_cost")
+BENCHMARKS = (
+    "first_text",
+    "pacing",
+    "splitting",
+    "loads",
+    "routing",
+    "client_cost",
+    "turns",
+)
 """Modules of this folder with a docstring, its first line the title, and ``run() -> list[Row]``."""
 
 RESULTS = Path(__file__).with_name("results.md")

@@ -1,11 +1,12 @@
-"""What a warm turn costs besides network and model.
+"""What a turn costs besides network and model.
 
 CPU time of this process, all threads, over the real path: choices and transcript from the store on
 disk, route, lease, stream over loopback, receipt stored, log line written. The simulated host runs
-in a process of its own. Turns with few and with many tokens are measured in turn; the slope is the
-cost of a token, and what is left at no token at all is the turn's own.
+in a process of its own. Warm turns of few and of many tokens are measured in turn; the slope is
+what tokens cost, and what is left at no token at all is the turn's own.
 """
 
+import asyncio
 import time
 from dataclasses import dataclass
 from statistics import mean, median
@@ -13,11 +14,12 @@ from statistics import mean, median
 from bench.house import Studio, ask, house, on_fast_loop, question, studio
 from bench.table import Row, at_most, told
 from bot.app import Lantern
+from bot.domain.events import TextDelta
 from bot.domain.ids import TurnId
 
 FEW, MANY = 8, 104
-TOKENS_PER_S = 1000.0
-"""Slow enough that every token is read by itself."""
+AT_ONCE, TOKENS_PER_S, SECONDS = 64, 30, 4
+"""The streams that ``client_cost`` reads, here as whole turns."""
 
 BATCHES, BATCH = 7, 8
 BEFORE = 20
@@ -44,12 +46,19 @@ class _Costs:
 
 def run() -> list[Row]:
     """A conversation's first message, and one with a conversation behind it."""
-    with studio(tokens_per_s=TOKENS_PER_S) as host:
+    with studio() as host:
         fresh, grown = on_fast_loop(_measure(host))
+    # Streams beside each other share a simulated host: each has its speed over the root of n.
+    with studio(parallel=AT_ONCE, tokens_per_s=TOKENS_PER_S * AT_ONCE**0.5) as host:
+        token_us = on_fast_loop(_crowd_us(host))
     return [
         at_most("CPU besides tokens, first message", fresh.turn_ms, "ms", LIMIT_MS),
         at_most(f"CPU besides tokens, {BEFORE} turns before it", grown.turn_ms, "ms", LIMIT_MS),
-        told("CPU of each token, from socket to face", fresh.token_ms * 1e3, "us"),
+        told(
+            f"CPU per token, {AT_ONCE} turns of {TOKENS_PER_S} tokens/s, from socket to face",
+            token_us,
+            "us",
+        ),
     ]
 
 
@@ -82,3 +91,43 @@ async def _batch_ms(built: Lantern, tokens: int, parent: TurnId | None, name: st
         costs.append((time.process_time() - before) * 1e3)
         assert answered.tokens == tokens
     return mean(costs)
+
+
+async def _crowd_us(host: Studio) -> float:
+    """CPU microseconds per token while many answers stream; their beginnings are left out."""
+    async with house(host) as built:
+        await ask(built, question("[[tokens 1]] Warm up."))
+        crowd = _Crowd(built)
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(AT_ONCE):
+                tasks.create_task(crowd.read(f"discord:{number}"))
+            await crowd.all_begun.wait()
+            before, tokens = time.process_time(), crowd.tokens
+            await asyncio.sleep(SECONDS)
+            spent_s, tokens = time.process_time() - before, crowd.tokens - tokens
+    return spent_s / tokens * 1e6
+
+
+class _Crowd:
+    """Readers of answers that stream beside each other."""
+
+    def __init__(self, built: Lantern) -> None:
+        self._built = built
+        self._begun = 0
+        self.all_begun = asyncio.Event()
+        self.tokens = 0
+
+    async def read(self, name: str) -> None:
+        """One answer, somewhat longer than is measured."""
+        text = f"[[tokens {TOKENS_PER_S * (SECONDS + 2)}]] Why?"
+        has_begun = False
+        async with self._built.turns.open(question(text, place=name, user=name)) as events:
+            async for event in events:
+                if not isinstance(event, TextDelta):
+                    continue
+                self.tokens += 1
+                if not has_begun:
+                    has_begun = True
+                    self._begun += 1
+                    if self._begun == AT_ONCE:
+                        self.all_begun.set()
