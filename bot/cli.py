@@ -1,13 +1,14 @@
 """The command line: parse, call the root, print. Exit 0 fine, 1 failed, 2 usage, 78 set-up."""
 
 import asyncio
+import io
 import json
 import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, TextIO, TypeVar
 
 import typer
 from rich.console import Console
@@ -50,6 +51,7 @@ HostOption = Annotated[str | None, typer.Option("--host", help="Name or address 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command and exits with its code."""
+    _speak_utf8()
     error = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
         cli(args=None if arguments is None else list(arguments))
@@ -132,6 +134,8 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
             snapshot = built.board.snapshot()
             for host in snapshot.hosts.values():
                 lines.extend(host_findings(host))
+            if snapshot.hosts and not any(host.is_serving for host in snapshot.hosts.values()):
+                lines.append(Line("fault", "hosts", "none of them can answer now"))
             shelf = built.shelf
             default = PersonaName(loaded.settings.discord.default_persona)
             lines.extend(persona_findings(snapshot, shelf.all(), shelf.problems(), default))
@@ -143,8 +147,8 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     else:
         console = Console(soft_wrap=True, highlight=False)
         for line in lines:
-            mark = {"ok": "✔", "advice": "•", "fault": "✘"}[line.mark]
-            style = {"ok": "green", "advice": "yellow", "fault": "red"}[line.mark]
+            mark = {"ok": "✔", "advice": "•", "warning": "!", "fault": "✘"}[line.mark]
+            style = {"ok": "green", "advice": "", "warning": "yellow", "fault": "red"}[line.mark]
             console.print(f"{mark} {line.subject}: {line.text}", style=style, markup=False)
     raise typer.Exit(EXIT_FAILED if any(line.mark == "fault" for line in lines) else 0)
 
@@ -285,6 +289,19 @@ def config_schema() -> None:
 
 
 # --- shared --------------------------------------------------------------------------------
+
+
+def _speak_utf8() -> None:
+    """Redirected output is cp1252 on Windows and ASCII in bare containers: no emoji may crash it.
+
+    Scripts piped in are read as UTF-8 too, with the mark that PowerShell puts before them.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    stdin: TextIO = sys.stdin
+    if isinstance(stdin, io.TextIOWrapper) and not stdin.isatty():
+        stdin.reconfigure(encoding="utf-8-sig", errors="replace")
 
 
 def run_async(work: Coroutine[None, None, T]) -> T:

@@ -56,12 +56,10 @@ async def _play(built: Lantern, screen: Screen, source: Input, extras: Mapping[s
         if not session.interrupt():
             leaving.reschedule(0.0)
 
-    def leave() -> None:
-        leaving.reschedule(0.0)
-
     try:
         async with leaving:
-            with on_stop(interrupt, leave):
+            # Each Ctrl-C stops what runs then, however many came before.
+            with on_stop(interrupt, interrupt):
                 failures = await session.run()
     except TimeoutError:
         if not leaving.expired():

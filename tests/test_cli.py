@@ -2,6 +2,9 @@
 
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -117,7 +120,8 @@ def test_check_of_a_dead_host_says_what_to_look_at(
     assert run("check", "--json") == 1
     lines = json_of(capsys)
     (line,) = [line for line in lines if address in line["subject"]]
-    assert line["mark"] == "fault"
+    assert line["mark"] == "warning"
+    assert any(line["mark"] == "fault" and line["subject"] == "hosts" for line in lines)
     assert "Serve on Local Network" in line["text"]
 
 
@@ -181,3 +185,21 @@ def test_personas_lists_the_built_in_and_tells_of_broken_files(
     (tmp_path / "personas" / "bad.yaml").write_text("name: bad\nmodle: x\n")
     assert run("personas") == 1
     assert "modle" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_redirected_output_survives_any_encoding(tmp_path: Path, encoding: str) -> None:
+    with hosts_beside(sim("studio", QWEN)) as (host,):
+        done = subprocess.run(
+            [sys.executable, "-m", "bot", "chat"],
+            input="\ufeffhéllo 🙂\n/fleet status\n".encode(),
+            capture_output=True,
+            timeout=60,
+            check=False,
+            cwd=tmp_path,
+            env={**os.environ, "LANTERN_HOSTS": host.address, "PYTHONIOENCODING": encoding},
+        )
+    assert done.returncode == 0, done.stderr.decode()
+    assert "🟢" in done.stdout.decode("utf-8")
+    assert "> héllo 🙂" in done.stdout.decode("utf-8")

@@ -9,12 +9,12 @@ from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, Interface
 from bot.domain.ids import AUTO, ModelKey, PersonaName
 from bot.domain.personas import Persona
 
-Mark = Literal["ok", "advice", "fault"]
+Mark = Literal["ok", "advice", "warning", "fault"]
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One finding; a ``fault`` would stop or cripple ``run``."""
+    """One finding: well, could be better, something will not work, or ``run`` will not work."""
 
     mark: Mark
     subject: str
@@ -25,7 +25,7 @@ def host_findings(host: HostSnapshot) -> tuple[Line, ...]:
     """What was found on one host, and which LM Studio settings to change."""
     subject = f"{host.name} ({host.address})"
     if host.state in (HostState.DOWN, HostState.UNKNOWN):
-        return (Line("fault", subject, _down_text(host)),)
+        return (Line("warning", subject, _down_text(host)),)
     interface = host.interface.value if host.interface is not None else "?"
     loaded = ", ".join(str(i.identifier) for i in host.instances) or "nothing"
     listing = {
@@ -80,11 +80,11 @@ def persona_findings(
     default_persona: PersonaName,
 ) -> tuple[Line, ...]:
     """Personas whose file is broken, whose models no host has, or that nobody wrote."""
-    lines = [Line("fault", "persona file", problem) for problem in problems]
+    lines = [Line("warning", "persona file", problem) for problem in problems]
     for persona in personas:
         if persona.name == default_persona != "default" and persona.source == "built in":
             text = "discord.default_persona names it, but no file defines it; a plain one stands in"
-            lines.append(Line("fault", f"persona {persona.name}", text))
+            lines.append(Line("warning", f"persona {persona.name}", text))
     known = {
         *(key for host in snapshot.hosts.values() for key in host.models),
         *(i.model_key for host in snapshot.hosts.values() for i in host.instances),
@@ -101,7 +101,7 @@ def _persona_line(persona: Persona, known: set[ModelKey]) -> Line:
     there = [key for key in wanted if key in known]
     missing = [key for key in wanted if key not in known and key != AUTO]
     if not there:
-        return Line("fault", subject, f"no host has {' or '.join(missing) or 'any model'}")
+        return Line("warning", subject, f"no host has {' or '.join(missing) or 'any model'}")
     if missing:
         return Line("advice", subject, f"uses {there[0]}; no host has {', '.join(missing)}")
     return Line("ok", subject, f"uses {there[0]}")

@@ -40,7 +40,7 @@ from bot.domain.events import (
     TextDelta,
     TurnEvent,
 )
-from bot.domain.ids import AUTO, ModelKey, PersonaName, PlaceId, TurnId, UserId
+from bot.domain.ids import AUTO, ModelKey, PersonaName, PlaceId, UserId
 from bot.policy.choice import Scope
 from bot.terminal.commands import COMMANDS, Command, parse
 from bot.terminal.input import Input
@@ -77,8 +77,9 @@ class Session:
         self._doors = doors
         self._screen = screen
         self._input = source
-        self._last: TurnId | None = None
         self._failures = 0
+        self._doing: asyncio.Timeout | None = None
+        """The command under way, for Ctrl-C."""
 
     async def run(self) -> int:
         """Reads until the end of input or ``/quit``; gives how many commands failed."""
@@ -91,15 +92,31 @@ class Session:
                     continue
                 if command.name == "quit":
                     break
-                await self._do(command)
+                await self._until_interrupted(command)
             except BotError as error:
                 self._failures += 1
                 self._screen.error(error_text(error))
         return self._failures
 
+    async def _until_interrupted(self, command: Command) -> None:
+        try:
+            async with asyncio.timeout(None) as self._doing:
+                await self._do(command)
+        except TimeoutError:
+            if self._doing is None or not self._doing.expired():
+                raise
+            self._screen.dim("Not waited for. What was begun on a host goes on there.")
+        finally:
+            self._doing = None
+
     def interrupt(self) -> bool:
-        """Stops the running reply (Ctrl-C); False when nothing was running."""
-        return self._doors.turns.stop(PLACE.conversation) > 0
+        """Stops the running reply or wait (Ctrl-C); False when nothing was running."""
+        if self._doors.turns.stop(PLACE.conversation):
+            return True
+        if self._doing is None:
+            return False
+        self._doing.reschedule(0.0)
+        return True
 
     def complete(self, typed: str) -> Iterable[str]:
         """Whole lines that could follow what was typed."""
@@ -131,7 +148,7 @@ class Session:
                 await self._doors.turns.reset(PLACE.conversation)
                 self._screen.dim("A fresh conversation.")
             case "stop":
-                stopped = self.interrupt()
+                stopped = self._doors.turns.stop(PLACE.conversation)
                 self._screen.dim("Stopped." if stopped else "Nothing is running.")
             case "why":
                 turn = await self._doors.turns.last(PLACE.conversation)

@@ -50,7 +50,7 @@ def test_each_setting_to_change_is_advised(host: HostSnapshot, advice: str) -> N
 def test_a_dead_host_says_where_to_look() -> None:
     host = HostSnapshot(HostName("x"), "x:1", state=HostState.DOWN, reason="refused")
     (line,) = host_findings(host)
-    assert line.mark == "fault"
+    assert line.mark == "warning"
     assert "refused" in line.text
     assert "Serve on Local Network" in line.text
 
@@ -60,7 +60,7 @@ def test_a_dead_host_says_where_to_look() -> None:
     [
         (Persona(DEFAULT), "ok", "soonest"),
         (Persona(DEFAULT, model=QWEN), "ok", "uses qwen/qwen3-8b"),
-        (Persona(DEFAULT, model=ModelKey("x")), "fault", "no host has x"),
+        (Persona(DEFAULT, model=ModelKey("x")), "warning", "no host has x"),
         (Persona(DEFAULT, model=ModelKey("x"), alternatives=(QWEN,)), "advice", "no host has x"),
     ],
 )
@@ -71,7 +71,7 @@ def test_a_persona_says_whether_a_host_can_serve_it(persona: Persona, mark: str,
 
 
 def test_broken_files_are_faults() -> None:
-    assert persona_findings(FLEET, [], ["sage.yaml:3: odd"], DEFAULT)[0].mark == "fault"
+    assert persona_findings(FLEET, [], ["sage.yaml:3: odd"], DEFAULT)[0].mark == "warning"
 
 
 def test_a_default_persona_that_nobody_wrote_is_a_fault() -> None:

@@ -1,5 +1,6 @@
 """The terminal chat over simulated hosts, typed by a script."""
 
+import asyncio
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from house import GEMMA, QWEN, House, house, sim
 from rich.console import Console
 
-from bot.sim.journal import PredictionStarted
+from bot.sim.journal import LoadStarted, PredictionStarted
 from bot.terminal.input import ScriptInput
 from bot.terminal.screen import Screen
 from bot.terminal.session import Doors, Extra, Session, complete
@@ -137,3 +138,20 @@ async def test_completion_offers_commands_models_and_personas(tmp_path: Path) ->
             "/fleet unload",
         ]
         assert list(complete(board, (), "/why ")) == []
+
+
+async def test_ctrl_c_stops_waiting_for_a_load_and_not_the_chat(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
+        built = home.lantern
+        doors = Doors(built.turns, built.switch, built.board, built.acts)
+        out = io.StringIO()
+        screen = Screen(Console(file=out, width=120))
+        session = Session(doors, screen, ScriptInput(io.StringIO("/model qwen3-8b\n/help\n")))
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(session.run())
+            await home.hosts["studio"].journal.wait_for(LoadStarted)
+            assert session.interrupt()
+        assert running.result() == 0
+        assert "Not waited for" in out.getvalue()
+        assert "/model [NAME|auto]" in out.getvalue()
+        assert not session.interrupt()
