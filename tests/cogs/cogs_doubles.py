@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import AsyncMock, create_autospec
 
@@ -24,7 +25,7 @@ from bot.domain.chat import (
     TurnStatus,
     Usage,
 )
-from bot.domain.events import Finished, Started, TextDelta, TurnEvent, Way
+from bot.domain.events import Finished, Reading, Started, TextDelta, TurnEvent, Way
 from bot.domain.hosts import (
     FleetSnapshot,
     HostSnapshot,
@@ -63,6 +64,7 @@ RECEIPT = Receipt(
     timing=Timing(first_token_s=0.5, generation_s=3.0, total_s=3.5),
 )
 STARTED = Started(TURN, PersonaName("sage"), MODEL, "the configured default")
+READING = Reading(CANDIDATE, 1200, 4.0)
 FINISHED = Finished(TURN, RECEIPT)
 REQUEST = TurnRequest(
     user=ALICE, user_name="Alice", place=Place(PlaceId("discord:7")), text="hello"
@@ -96,8 +98,7 @@ def http_error(status: int, code: int = 0, text: str = "no") -> discord.HTTPExce
         404: discord.NotFound,
         503: discord.DiscordServerError,
     }
-    response = create_autospec(aiohttp.ClientResponse, instance=True)
-    response.status, response.reason = status, "reason"
+    response = cast(aiohttp.ClientResponse, SimpleNamespace(status=status, reason="reason"))
     return kinds.get(status, discord.HTTPException)(response, {"code": code, "message": text})
 
 
@@ -116,6 +117,7 @@ class ScriptedTurns(Turns):
         self.script = script
         self.requests: list[TurnRequest] = []
         self.left_early = 0
+        self.is_left = False
         self.said: list[tuple[str, object]] = []
         self.askers: dict[TurnId, UserId] = {}
         self.stored: dict[TurnId, Turn] = {}
@@ -140,6 +142,7 @@ class ScriptedTurns(Turns):
         try:
             yield events()
         finally:
+            self.is_left = True
             self.left_early += not is_whole
 
     def stop(self, conversation: PlaceId, user: UserId | None = None) -> int:

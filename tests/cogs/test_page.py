@@ -1,7 +1,7 @@
 """A reply as it grows, event by event, in seconds the test says."""
 
 import pytest
-from cogs_doubles import CANDIDATE, FINISHED, HOST, MODEL, RECEIPT, STARTED, TURN
+from cogs_doubles import CANDIDATE, FINISHED, HOST, MODEL, READING, RECEIPT, STARTED, TURN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +15,6 @@ from bot.domain.events import (
     Notice,
     Offered,
     Queued,
-    Reading,
     ReasoningDelta,
     Routed,
     Stopped,
@@ -26,7 +25,6 @@ from bot.domain.ids import ModelKey, ProviderName
 from cogs._looks import Act, Look
 from cogs._page import PATIENCE_S, Page
 
-READING = Reading(CANDIDATE, 1200, 4.0)
 LOADING = Loading(HOST, MODEL, 0.25, 9.0)
 
 
@@ -145,7 +143,7 @@ def test_every_event_but_words_counts_as_a_change() -> None:
     assert page.changes == before + 1
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(st.lists(st.sampled_from(["word ", "end.\n\n", "```py\nx = 1\n", "```\n"]), max_size=9))
 def test_messages_once_followed_by_another_never_change(pieces: list[str]) -> None:
     page = page_after(STARTED)

@@ -1,0 +1,160 @@
+"""A turn played into messages, from the request to the last edit, in virtual time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from cogs_doubles import (
+    FINISHED,
+    HOST,
+    MODEL,
+    READING,
+    REQUEST,
+    STARTED,
+    TURN,
+    MemoryReplies,
+    PaperTransport,
+    ScriptedTurns,
+    face_of,
+    http_error,
+)
+from virtual_time import play
+
+from bot.domain.chat import TurnRequest
+from bot.domain.errors import RequestRefused, StoreUnavailable
+from bot.domain.events import Failed, Loading, TextDelta, TurnEvent
+from bot.domain.ids import TurnId
+from cogs._looks import Act
+from cogs._reply import Replies
+
+
+def played(turns: ScriptedTurns, paper: PaperTransport) -> MemoryReplies:
+    face = face_of(turns)
+    play(Replies(face).play(REQUEST, paper))
+    assert isinstance(face.replies, MemoryReplies)
+    return face.replies
+
+
+def test_a_turn_becomes_a_message_that_is_remembered_and_closed() -> None:
+    turns, paper = ScriptedTurns((STARTED, TextDelta("Hello"), 0.5, FINISHED)), PaperTransport()
+    store = played(turns, paper)
+    (row,) = store.rows.values()
+    assert (row.turn, row.channel_id, row.part, row.is_open) == (TURN, "7", 0, False)
+    assert row.message_id == str(next(iter(paper.shown)))
+    assert paper.last.acts == (Act.RETRY,)
+
+
+def test_a_message_is_open_in_the_store_while_the_answer_grows() -> None:
+    async def story() -> list[bool]:
+        face = face_of(ScriptedTurns((STARTED, TextDelta("Hello"), 9.0, FINISHED)))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Replies(face).play(REQUEST, PaperTransport()))
+            await asyncio.sleep(5)
+            return [row.is_open for row in await face.replies.left_open()]
+
+    assert play(story()) == [True]
+
+
+def test_a_refused_request_is_shown_and_nothing_is_remembered() -> None:
+    paper = PaperTransport()
+    store = played(ScriptedTurns((Failed(None, RequestRefused("Too long.")),)), paper)
+    assert paper.texts == ["❌ Too long."]
+    assert store.rows == {}
+
+
+def test_a_deleted_message_stops_the_work_everywhere() -> None:
+    turns = ScriptedTurns((STARTED, *([TextDelta("word "), 0.5] * 500), FINISHED))
+    paper = PaperTransport(faults=[None, http_error(404, 10008)])
+    store = played(turns, paper)
+    assert turns.left_early == 1
+    assert [row.is_open for row in store.rows.values()] == [False]
+
+
+def test_a_reply_that_could_not_be_shown_stays_open_for_the_next_start() -> None:
+    paper = PaperTransport(faults=[None, *(http_error(503) for _ in range(99))])
+    store = played(ScriptedTurns((STARTED, TextDelta("Hello"), 0.5, FINISHED)), paper)
+    assert [row.is_open for row in store.rows.values()] == [True]
+
+
+def test_the_turn_is_left_at_its_end_and_not_at_the_last_edit() -> None:
+    turns = ScriptedTurns((STARTED, TextDelta("Hello"), 0.5, FINISHED))
+    paper = PaperTransport(call_s=30.0)
+
+    async def story() -> bool:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Replies(face_of(turns)).play(REQUEST, paper))
+            await asyncio.sleep(2)
+            return turns.is_left
+
+    assert play(story())
+
+
+def test_typing_shows_only_in_a_silence_and_holds_nothing_up() -> None:
+    quick, slow = PaperTransport(), PaperTransport()
+    played(ScriptedTurns((STARTED, 0.2, TextDelta("Hello"), FINISHED)), quick)
+    played(ScriptedTurns((STARTED, 0.9, TextDelta("Hello"), FINISHED)), slow)
+    assert (quick.typed, slow.typed) == (0, 1)
+    assert slow.calls[0].at == 0.9
+
+
+def test_a_long_reading_counts_up_by_itself() -> None:
+    paper = PaperTransport()
+    played(ScriptedTurns((STARTED, READING, 6.0, TextDelta("Hello"), FINISHED)), paper)
+    percents = [call.look.content for call in paper.calls if call.look and "%" in call.look.content]
+    assert len(percents) >= 2
+    assert len(set(percents)) == len(percents)
+
+
+def test_an_answer_that_breaks_without_a_word_is_still_ended_visibly() -> None:
+    paper = PaperTransport()
+    played(ScriptedTurns((STARTED, TextDelta("Half"))), paper)
+    assert "ended without a word of why" in paper.last.content
+    assert paper.last.acts == (Act.RETRY,)
+
+
+def test_a_bug_of_ours_is_a_visible_message_too() -> None:
+    class Broken(ScriptedTurns):
+        def open(self, request: TurnRequest) -> AsyncIterator[TurnEvent]:  # pyright: ignore[reportIncompatibleMethodOverride]  # broken on purpose
+            raise KeyError("bug")
+
+    paper = PaperTransport()
+    played(Broken(), paper)
+    assert "Something went wrong inside Lantern" in paper.last.content
+
+
+def test_a_store_that_cannot_remember_does_not_silence_the_answer() -> None:
+    class NoStore(MemoryReplies):
+        async def put(self, message_id: str, channel_id: str, turn: TurnId, part: int) -> None:
+            raise StoreUnavailable("The disk is full.")
+
+        async def close(self, turn: TurnId) -> None:
+            raise StoreUnavailable("The disk is full.")
+
+    paper = PaperTransport()
+    face = face_of()
+    object.__setattr__(face, "replies", NoStore())
+    play(Replies(face).play(REQUEST, paper))
+    assert paper.last.content.startswith("hi")
+
+
+def test_a_load_shows_its_bar_until_the_first_word() -> None:
+    bar = [Loading(HOST, MODEL, step / 4, 4.0 - step) for step in range(4)]
+    script = (STARTED, *(each for step in bar for each in (step, 1.0)), TextDelta("Hi"), FINISHED)
+    paper = PaperTransport()
+    played(ScriptedTurns(script), paper)
+    assert "0%" in (paper.calls[0].look or paper.last).content
+    assert paper.texts[0].startswith("Hi")
+    assert len(paper.shown) == 1
+
+
+def test_leaving_waits_until_every_reply_has_shown_its_end() -> None:
+    async def story() -> tuple[bool, bool, bool]:
+        replies = Replies(face_of(ScriptedTurns((STARTED, TextDelta("Hello"), 5.0, FINISHED))))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(replies.play(REQUEST, PaperTransport()))
+            await asyncio.sleep(1)
+            writing = replies.is_writing(TURN)
+            early = await replies.settled(1.0)
+            late = await replies.settled(60.0)
+        return writing, early, late
+
+    assert play(story()) == (True, False, True)

@@ -1,0 +1,275 @@
+"""Writing in virtual time: the newest text, one call at a time, and the end whatever happens."""
+
+import asyncio
+from collections.abc import Callable
+from itertools import pairwise
+
+import aiohttp
+import pytest
+from cogs_doubles import FINISHED, HOST, MODEL, STARTED, PaperTransport, http_error
+from virtual_time import play
+
+from bot.domain.events import Loading, ReasoningDelta, TextDelta
+from bot.policy.pacing import CHANNEL
+from cogs._lanes import Lanes
+from cogs._page import Page
+from cogs._writer import MAX_TRIES, STATUS_EVERY_S, Outcome, Writer
+
+PASSING: list[Callable[[], BaseException]] = [
+    lambda: http_error(503),
+    lambda: http_error(500),
+    lambda: http_error(429),
+    aiohttp.ServerDisconnectedError,
+    ConnectionResetError,
+    TimeoutError,
+]
+
+
+async def keep(part: int, message_id: int) -> bool:
+    return True
+
+
+def writer_of(paper: PaperTransport) -> tuple[Page, Writer]:
+    page = Page(has_footer=False)
+    page.on_event(STARTED, 0.0)
+    return page, Writer(page, paper, keep)
+
+
+async def stream(page: Page, writer: Writer, words: int, rate: float, tail: str = "") -> None:
+    """So many words at so many a second, then the end."""
+    for number in range(words):
+        page.on_event(TextDelta(f"word{number} "), 0.0)
+        writer.poke()
+        await asyncio.sleep(1 / rate)
+    page.on_event(TextDelta(tail), 0.0)
+    page.on_event(FINISHED, 0.0)
+    writer.poke()
+
+
+def written(words: int, rate: float, paper: PaperTransport, tail: str = "") -> Outcome:
+    """Streams so many words into a paper channel, to the end."""
+
+    async def story() -> Outcome:
+        page, writer = writer_of(paper)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(stream(page, writer, words, rate, tail))
+            return await writer.run()
+
+    return play(story())
+
+
+def test_the_first_word_goes_out_at_once_and_nothing_before_it() -> None:
+    paper = PaperTransport()
+    assert written(100, 50.0, paper) is Outcome.SHOWN
+    assert paper.calls[0].verb == "send"
+    assert paper.calls[0].at == 0.0
+
+
+@pytest.mark.parametrize("rate", [5.0, 30.0, 80.0, 400.0])
+@pytest.mark.parametrize("words", [1, 40, 900])
+def test_the_whole_text_is_shown_and_the_limits_are_kept(words: int, rate: float) -> None:
+    paper = PaperTransport()
+    assert written(words, rate, paper) is Outcome.SHOWN
+    assert "".join("".join(paper.texts).split()) == "".join(f"word{n}" for n in range(words))
+    edits = [call.at for call in paper.calls if call.verb == "edit"]
+    assert all(
+        later - earlier >= CHANNEL.window_s
+        for earlier, later in zip(edits, edits[CHANNEL.calls :], strict=False)
+    )
+
+
+def test_only_the_last_message_keeps_buttons() -> None:
+    paper = PaperTransport()
+    written(900, 80.0, paper)
+    looks = [look for look in paper.shown.values() if look is not None]
+    assert len(looks) > 2
+    assert [bool(look.acts) for look in looks] == [False] * (len(looks) - 1) + [True]
+
+
+def test_each_call_carries_the_newest_text_and_none_is_made_for_nothing() -> None:
+    paper = PaperTransport(call_s=3.0)
+    written(60, 20.0, paper)
+    looks = [call.look for call in paper.calls]
+    assert all(before != after for before, after in pairwise(looks))
+    assert len(paper.calls) <= 4
+
+
+@pytest.mark.parametrize("error", PASSING)
+def test_a_passing_fault_in_the_middle_is_not_seen_at_the_end(
+    error: Callable[[], BaseException],
+) -> None:
+    paper = PaperTransport(faults=[None, error(), error()])
+    assert written(60, 20.0, paper) is Outcome.SHOWN
+    assert "word59" in paper.last.content
+
+
+@pytest.mark.parametrize("error", PASSING)
+def test_the_last_words_are_tried_until_they_are_shown(error: Callable[[], BaseException]) -> None:
+    paper = PaperTransport(faults=[None, *(error() for _ in range(MAX_TRIES - 1))])
+    assert written(1, 100.0, paper) is Outcome.SHOWN
+    assert paper.last.acts
+
+
+def test_a_discord_that_stays_broken_is_given_up_after_minutes_not_never() -> None:
+    async def story() -> tuple[Outcome, float]:
+        paper = PaperTransport(faults=[None, *(http_error(503) for _ in range(99))])
+        page, writer = writer_of(paper)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(stream(page, writer, 1, 100.0))
+            outcome = await writer.run()
+        return outcome, asyncio.get_running_loop().time()
+
+    outcome, seconds = play(story())
+    assert outcome is Outcome.GIVEN_UP
+    assert 60 < seconds < 240
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        http_error(404, 10008),
+        http_error(404, 10003),
+        http_error(403, 50001),
+        http_error(403, 50013),
+        RuntimeError("Session is closed"),
+    ],
+)
+def test_where_nothing_can_be_shown_any_more_the_writing_ends(error: BaseException) -> None:
+    paper = PaperTransport(faults=[None, error])
+
+    async def story() -> Outcome:
+        page, writer = writer_of(paper)
+        async with asyncio.TaskGroup() as group:
+            streaming = group.create_task(stream(page, writer, 10_000, 20.0))
+            outcome = await writer.run()
+            streaming.cancel()
+        return outcome
+
+    assert play(story()) is Outcome.GONE
+    assert len(paper.calls) == 2
+
+
+def test_words_discord_refuses_are_replaced_and_the_reply_still_ends() -> None:
+    paper = PaperTransport(faults=[http_error(400, 240000, "harmful link")])
+    assert written(1, 100.0, paper) is Outcome.SHOWN
+    assert "word0" in paper.last.content or "Discord refused" in paper.last.content
+    assert paper.last.acts
+
+
+def test_when_even_the_honest_line_is_refused_the_writing_ends() -> None:
+    paper = PaperTransport(faults=[http_error(400, 50035) for _ in range(9)])
+    assert written(1, 100.0, paper) is Outcome.GONE
+
+
+def test_an_archived_thread_gets_a_new_message_in_place_of_the_old() -> None:
+    paper = PaperTransport(faults=[None, http_error(400, 50083)])
+    assert written(30, 20.0, paper) is Outcome.SHOWN
+    assert [call.verb for call in paper.calls].count("send") == 2
+    assert len(paper.texts) == 1
+
+
+def test_status_lines_leave_room_so_that_the_first_words_need_not_wait() -> None:
+    paper = PaperTransport()
+
+    async def story() -> float:
+        page, writer = writer_of(paper)
+        loop = asyncio.get_running_loop()
+
+        async def turn() -> float:
+            for step in range(100):
+                page.on_event(Loading(HOST, MODEL, step / 100, 10.0), loop.time())
+                writer.poke()
+                await asyncio.sleep(0.2)
+            first = loop.time()
+            page.on_event(TextDelta("Hello"), first)
+            writer.poke()
+            await asyncio.sleep(5)
+            page.on_event(FINISHED, loop.time())
+            writer.poke()
+            return first
+
+        async with asyncio.TaskGroup() as group:
+            turning = group.create_task(turn())
+            await writer.run()
+        return turning.result()
+
+    first_word = play(story())
+    status = [call.at for call in paper.calls if call.at < first_word]
+    assert all(later - earlier > STATUS_EVERY_S - 0.01 for earlier, later in pairwise(status))
+    shown = next(call.at for call in paper.calls if call.look and "Hello" in call.look.content)
+    assert shown - first_word <= paper.call_s
+
+
+def test_thoughts_and_blanks_alone_make_no_message() -> None:
+    paper = PaperTransport()
+
+    async def story() -> None:
+        page, writer = writer_of(paper)
+
+        async def turn() -> None:
+            for event in (ReasoningDelta("hm"), TextDelta("\n"), TextDelta("  ")):
+                page.on_event(event, asyncio.get_running_loop().time())
+                writer.poke()
+                await asyncio.sleep(0.2)
+            assert paper.calls == []
+            page.on_event(FINISHED, 1.0)
+            writer.poke()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(turn())
+            await writer.run()
+
+    play(story())
+    assert len(paper.calls) == 1
+
+
+def test_many_replies_in_one_channel_share_its_edits_and_all_end() -> None:
+    lanes = Lanes()
+    papers = [PaperTransport(lanes) for _ in range(8)]
+
+    async def one(paper: PaperTransport) -> None:
+        page, writer = writer_of(paper)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(stream(page, writer, 150, 50.0))
+            await writer.run()
+
+    async def story() -> None:
+        async with asyncio.TaskGroup() as group:
+            for paper in papers:
+                group.create_task(one(paper))
+
+    play(story())
+    edits = sorted(call.at for paper in papers for call in paper.calls if call.verb == "edit")
+    assert all(
+        later - earlier >= CHANNEL.window_s
+        for earlier, later in zip(edits, edits[CHANNEL.calls :], strict=False)
+    )
+    assert all("word149" in paper.last.content and paper.last.acts for paper in papers)
+
+
+def test_channels_together_stay_under_what_discord_takes_of_a_bot() -> None:
+    lanes = Lanes()
+    papers = [PaperTransport(lanes, channel_id=number) for number in range(60)]
+
+    async def one(paper: PaperTransport) -> None:
+        page, writer = writer_of(paper)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(stream(page, writer, 60, 300.0))
+            await writer.run()
+
+    async def story() -> None:
+        async with asyncio.TaskGroup() as group:
+            for paper in papers:
+                group.create_task(one(paper))
+
+    play(story())
+    calls = sorted(call.at for paper in papers for call in paper.calls)
+    assert all(later - earlier > 1.0 for earlier, later in zip(calls, calls[45:], strict=False))
+    assert all("word59" in paper.last.content for paper in papers)
+
+
+def test_a_deferred_message_is_filled_instead_of_a_new_one_being_made() -> None:
+    paper = PaperTransport(deferred=55)
+    assert written(3, 100.0, paper) is Outcome.SHOWN
+    assert {call.verb for call in paper.calls} == {"edit"}
+    assert list(paper.shown) == [55]
