@@ -229,9 +229,10 @@ async def test_a_cut_answer_is_never_repeated_once_words_were_shown(
         assert [row["basis"] for row in await cloud.rows()] == ["counted"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", ["zai", "openai", "anthropic"])
 async def test_a_stall_is_left_and_not_tried_again(tmp_path: Path, wire: WireKind) -> None:
-    async with cloud_house(tmp_path, wire, idle_s=0.05) as cloud:
+    async with cloud_house(tmp_path, wire, idle_s=0.3) as cloud:
         double = cloud.double(wire)
         double.faults.set("stall", after_tokens=3)
 
