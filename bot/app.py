@@ -265,17 +265,9 @@ async def _around(
         observe=observe,
         utcnow=utcnow,
         draw=secrets.SystemRandom().random,
-        salt=await _salt(NoteStore(database)),
+        # Made once for this database: people's hashes stay, and mean nothing elsewhere.
+        salt=await NoteStore(database).keep(SALT_NOTE, secrets.token_hex(16)),
     )
-
-
-async def _salt(notes: NoteStore) -> str:
-    """Made once for this database: people's hashes stay the same and mean nothing elsewhere."""
-    salt = await notes.get(SALT_NOTE)
-    if salt is None:
-        salt = secrets.token_hex(16)
-        await notes.put(SALT_NOTE, salt)
-    return salt
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, TextIO, TypeVar
 
@@ -14,15 +15,18 @@ import typer
 from rich.console import Console
 
 from bot.app import Lantern, lantern, plan_from
+from bot.chat.words import usage_text
+from bot.cloud.checkup import check_provider
 from bot.domain.errors import BotError, ConfigError
-from bot.domain.ids import PersonaName
+from bot.domain.ids import PersonaName, UserId
 from bot.lock import AlreadyRunning, instance_lock
 from bot.logs import configure_logging
 from bot.personas import PersonaShelf
 from bot.settings import Loaded, load_settings, masked, missing_for_run, schema
 from bot.terminal import tables
-from bot.terminal.checkup import Line, host_findings, persona_findings
+from bot.terminal.checkup import Line, host_findings, persona_findings, provider_findings
 from bot.terminal.screen import Screen
+from bot.terminal.session import PERIODS
 
 EXIT_FAILED, EXIT_CONFIG = 1, 78
 
@@ -134,8 +138,12 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
             snapshot = built.board.snapshot()
             for host in snapshot.hosts.values():
                 lines.extend(host_findings(host))
-            if snapshot.hosts and not any(host.is_serving for host in snapshot.hosts.values()):
-                lines.append(Line("fault", "hosts", "none of them can answer now"))
+            checked = [await check_provider(built.providers, n) for n in built.providers.names]
+            lines.extend(provider_findings(checked))
+            if not any(h.is_serving for h in snapshot.hosts.values()) and not any(
+                c.is_fine for c in checked
+            ):
+                lines.append(Line("fault", "hosts and providers", "none of them can answer now"))
             shelf = built.shelf
             default = PersonaName(loaded.settings.discord.default_persona)
             lines.extend(persona_findings(snapshot, shelf.all(), shelf.problems(), default))
@@ -203,6 +211,32 @@ def personas(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         return EXIT_FAILED if shelf.problems() else 0
 
     raise typer.Exit(run_async(look()))
+
+
+@cli.command()
+def usage(
+    period: Annotated[
+        str, typer.Argument(help="today, week, month, or `last month` for the summary of a month.")
+    ] = "today",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tokens, speed, cost, budget left, and what answering at home has saved."""
+    chosen = {str(known): known for known in PERIODS}.get(period)
+    if chosen is None:
+        raise typer.BadParameter(f"{period!r} is none of {', '.join(PERIODS)}")
+    loaded = _load(config)
+    _log_quietly(loaded)
+
+    async def look() -> None:
+        async with _built(loaded, settle_s=0.0) as built:
+            report = await built.tally.report(chosen, "all", UserId(""), None)
+        if as_json:
+            _print_json(asdict(report))
+        else:
+            Screen(Console()).markdown(usage_text(report))
+
+    run_async(look())
 
 
 # --- acts ----------------------------------------------------------------------------------
@@ -339,7 +373,7 @@ def _log_quietly(loaded: Loaded) -> None:
 
 
 @asynccontextmanager
-async def _built(loaded: Loaded) -> AsyncGenerator[Lantern]:
+async def _built(loaded: Loaded, settle_s: float = SETTLE_S) -> AsyncGenerator[Lantern]:
     """Everything, with the hosts looked at once.
 
     Beside a running Lantern the lock is taken: then this process owns nothing and only asks.
@@ -351,7 +385,7 @@ async def _built(loaded: Loaded) -> AsyncGenerator[Lantern]:
         except AlreadyRunning:
             is_owner = False
         async with lantern(plan_from(loaded, is_owner=is_owner)) as built:
-            await built.fleet.settled(SETTLE_S)
+            await built.fleet.settled(settle_s)
             yield built
 
 

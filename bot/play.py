@@ -48,7 +48,15 @@ def _input(built: Lantern, extras: Mapping[str, Extra]) -> Input:
 
 
 async def _play(built: Lantern, screen: Screen, source: Input, extras: Mapping[str, Extra]) -> int:
-    doors = Doors(built.turns, built.switch, built.board, built.acts, extras)
+    doors = Doors(
+        built.turns,
+        built.switch,
+        built.board,
+        built.acts,
+        built.tally,
+        built.privacy,
+        extras,
+    )
     session = Session(doors, screen, source)
     leaving = asyncio.timeout(None)
 

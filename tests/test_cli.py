@@ -121,7 +121,9 @@ def test_check_of_a_dead_host_says_what_to_look_at(
     lines = json_of(capsys)
     (line,) = [line for line in lines if address in line["subject"]]
     assert line["mark"] == "warning"
-    assert any(line["mark"] == "fault" and line["subject"] == "hosts" for line in lines)
+    assert any(
+        line["mark"] == "fault" and line["subject"] == "hosts and providers" for line in lines
+    )
     assert "Serve on Local Network" in line["text"]
 
 
@@ -203,3 +205,11 @@ def test_redirected_output_survives_any_encoding(tmp_path: Path, encoding: str) 
     assert done.returncode == 0, done.stderr.decode()
     assert "🟢" in done.stdout.decode("utf-8")
     assert "> héllo 🙂" in done.stdout.decode("utf-8")
+
+
+def test_usage_of_an_empty_ledger(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("usage") == 0
+    assert "0 local answers" in capsys.readouterr().out
+    assert run("usage", "month", "--json") == 0
+    assert json_of(capsys)["total"]["local_turns"] == 0
+    assert run("usage", "ever") == 2

@@ -5,6 +5,7 @@ import structlog
 from bot.chat.planning import Job
 from bot.domain.chat import Receipt
 from bot.domain.errors import StoreUnavailable
+from bot.domain.ids import AUTO
 from bot.policy.cache import answer_key, is_worth_keeping
 from bot.policy.privacy import LocalOnly
 from bot.store.answers import AnswerStore, KeptAnswer
@@ -32,6 +33,8 @@ class Recall:
         """Keeps a whole answer; one that was cut, stopped or is too long is not kept."""
         if self._store is None or receipt.model is None:
             return
+        if job.resolved.model not in (AUTO, receipt.model):
+            return  # an alternative stood in; next time the wanted model may answer
         if not is_worth_keeping(text, receipt.finish):
             return
         answer = KeptAnswer(

@@ -14,6 +14,9 @@ from bot.policy.periods import Period, PeriodName, month_before, period_of
 from bot.policy.pricing import avoided_micro_usd
 from bot.store.ledger import LedgerStore
 
+ReportPeriod = PeriodName | Literal["last month"]
+"""``last month`` is the monthly summary: a whole month."""
+
 Whose = Literal["me", "server", "all"]
 
 _log = structlog.get_logger(__name__)
@@ -69,7 +72,7 @@ class Tally:
 
     async def report(
         self,
-        period: PeriodName | Literal["last month"],
+        period: ReportPeriod,
         whose: Whose,
         user: UserId,
         server: PlaceId | None,

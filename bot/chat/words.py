@@ -1,6 +1,8 @@
 """What people read, made once for every face: progress, footers, receipts, failures, tables."""
 
+from bot.chat.tally import UsageReport
 from bot.domain.chat import Attempt, Candidate, Receipt, Rejection, Route, Timing, Turn
+from bot.domain.cloud import DayTotals, UsageLine
 from bot.domain.errors import BotError
 from bot.domain.events import (
     Evicting,
@@ -233,3 +235,65 @@ def _memory_text(host: HostSnapshot) -> str:
     if host.memory_bytes is None:
         return used
     return f"{used} of {bytes_text(host.memory_bytes)}"
+
+
+def usage_text(report: UsageReport) -> str:
+    """A period's tokens, speed and money, with what answering at home has saved."""
+    total = report.total
+    lines = [
+        f"**{_period_words(report)}**: {_turns_words(total)}, "
+        f"{total.prompt_tokens:,} tokens read, {total.completion_tokens:,} written"
+    ]
+    if total.tokens_per_s:
+        lines.append(f"Speed: {total.tokens_per_s:.0f} tok/s on average")
+    lines.append(f"Cost: {_money(total.cost_micro_usd)}{_cost_notes(total)}")
+    if report.avoided_micro_usd:
+        lines.append(
+            f"Saved by answering here: {_money(report.avoided_micro_usd)} "
+            f"(at {report.avoided_by}'s price)"
+        )
+    lines.append(_budget_words(report.today))
+    lines.extend(
+        f"• `{line.name}`: {_turns_words(line)}, {line.completion_tokens:,} tokens written"
+        + (f", {_money(line.cost_micro_usd)}" if line.cost_micro_usd else "")
+        for line in report.models
+    )
+    return "\n".join(lines)
+
+
+def _period_words(report: UsageReport) -> str:
+    first, last = report.period.first, report.period.last
+    return first if first == last else f"{first} to {last}"
+
+
+def _turns_words(line: UsageLine) -> str:
+    parts = [f"{line.local_turns} local"]
+    if line.cloud_calls:
+        parts.append(f"{line.cloud_calls} cloud")
+    if line.cached_turns:
+        parts.append(f"{line.cached_turns} from the cache")
+    return " + ".join(parts) + " answers"
+
+
+def _cost_notes(line: UsageLine) -> str:
+    notes: list[str] = []
+    if line.reserved_micro_usd:
+        notes.append(f"{_money(line.reserved_micro_usd)} held for calls under way")
+    if line.assumed_micro_usd:
+        notes.append(f"{_money(line.assumed_micro_usd)} of it counted by us, not told")
+    if line.unknown_price_calls:
+        notes.append(f"{line.unknown_price_calls} calls at an unknown price")
+    return f" ({'; '.join(notes)})" if notes else ""
+
+
+def _budget_words(today: DayTotals) -> str:
+    if today.left_micro_usd is None:
+        return f"Budget today: {_money(today.spent_micro_usd)} spent, no limit"
+    cap = today.cap_micro_usd or 0
+    return f"Budget today: {_money(today.left_micro_usd)} of {_money(cap)} left"
+
+
+def _money(micro_usd: int) -> str:
+    """Dollars with as many digits as a small sum needs."""
+    dollars = micro_usd / 1_000_000
+    return f"${dollars:.2f}" if dollars >= 1 or micro_usd == 0 else f"${dollars:.4f}"

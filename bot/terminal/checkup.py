@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bot.chat.words import bytes_text
+from bot.cloud.checkup import Checked
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, Interface
 from bot.domain.ids import AUTO, ModelKey, PersonaName
 from bot.domain.personas import Persona
@@ -71,6 +72,14 @@ def _advice(host: HostSnapshot) -> list[str]:
             "when the host refuses a load"
         )
     return advice
+
+
+def provider_findings(checked: Sequence[Checked]) -> tuple[Line, ...]:
+    """What a try of each cloud provider found."""
+    return tuple(
+        Line("ok" if found.is_fine else "warning", f"☁ {found.name}", found.words)
+        for found in checked
+    )
 
 
 def persona_findings(

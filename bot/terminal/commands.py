@@ -47,6 +47,8 @@ COMMANDS: tuple[Usage, ...] = (
     Usage("reset", "/reset", "a fresh conversation"),
     Usage("stop", "/stop", "stop the running reply (or press Ctrl-C)"),
     Usage("why", "/why", "why the last reply was made as it was"),
+    Usage("usage", "/usage [today|week|month|last month]", "tokens, cost, budget, savings"),
+    Usage("private", "/private [on|off]", "keep your words on the LAN, whatever fails"),
     Usage("help", "/help", "this list"),
     Usage("quit", "/quit", "leave"),
 )

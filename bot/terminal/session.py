@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from bot.chat.acts import FleetActs
 from bot.chat.board import Board
 from bot.chat.switch import Explanation, Switch
+from bot.chat.tally import ReportPeriod, Tally
 from bot.chat.turns import Turns
 from bot.chat.words import (
     candidate_line,
@@ -18,6 +19,7 @@ from bot.chat.words import (
     offer_text,
     rejection_line,
     stopped_text,
+    usage_text,
     why_text,
 )
 from bot.domain.chat import Place, TurnKind, TurnRequest
@@ -42,10 +44,12 @@ from bot.domain.events import (
 )
 from bot.domain.ids import AUTO, ModelKey, PersonaName, PlaceId, UserId
 from bot.policy.choice import Scope
+from bot.store.privacy import PrivacyStore
 from bot.terminal.commands import COMMANDS, Command, parse
 from bot.terminal.input import Input
 from bot.terminal.screen import Screen, Steps
 
+PERIODS: tuple[ReportPeriod, ...] = ("today", "week", "month", "last month")
 USER = UserId("terminal:you")
 PLACE = Place(channel=PlaceId("terminal"), is_private=True)
 
@@ -67,6 +71,8 @@ class Doors:
     switch: Switch
     board: Board
     acts: FleetActs
+    tally: Tally
+    privacy: PrivacyStore
     extras: Mapping[str, Extra] = field(default_factory=dict[str, Extra])
 
 
@@ -136,23 +142,33 @@ class Session:
                 await self._small(command)
 
     async def _small(self, command: Command) -> None:
+        turns = self._doors.turns
         match command.name:
-            case "personas":
-                for persona in self._doors.board.personas(limit=1000):
-                    self._screen.markdown(f"**{persona.name}** {persona.description}")
             case "retry":
                 await self._again(TurnKind.RETRY)
             case "continue":
                 await self._again(TurnKind.CONTINUE)
             case "reset":
-                await self._doors.turns.reset(PLACE.conversation)
+                await turns.reset(PLACE.conversation)
                 self._screen.dim("A fresh conversation.")
             case "stop":
-                stopped = self._doors.turns.stop(PLACE.conversation)
+                stopped = turns.stop(PLACE.conversation)
                 self._screen.dim("Stopped." if stopped else "Nothing is running.")
             case "why":
-                turn = await self._doors.turns.last(PLACE.conversation)
+                turn = await turns.last(PLACE.conversation)
                 self._screen.markdown(why_text(turn) if turn else "Nothing was asked here yet.")
+            case _:
+                await self._smaller(command)
+
+    async def _smaller(self, command: Command) -> None:
+        match command.name:
+            case "personas":
+                for persona in self._doors.board.personas(limit=1000):
+                    self._screen.markdown(f"**{persona.name}** {persona.description}")
+            case "usage":
+                await self._usage(command)
+            case "private":
+                await self._private(command)
             case "help":
                 self._help()
             case _:
@@ -248,6 +264,20 @@ class Session:
         self._screen.markdown(f"**{persona.name}** answers here. {persona.greeting}")
         await self._wait(self._doors.switch.warm(PLACE, USER, persona=persona.name))
 
+    async def _usage(self, command: Command) -> None:
+        report = await self._doors.tally.report(_period(command.words), "all", USER, None)
+        self._screen.markdown(usage_text(report))
+
+    async def _private(self, command: Command) -> None:
+        said = command.word(0) or "on"
+        if said not in ("on", "off"):
+            raise RequestRefused(f"Write `/private on` or `/private off`, not `{said}`.")
+        await self._doors.privacy.set_user(USER, local_only=said == "on")
+        words = (
+            "stay on the LAN" if said == "on" else "may go to a provider when no host can answer"
+        )
+        self._screen.dim(f"Your words {words}.")
+
     def _explain(self, said: Explanation) -> None:
         self._screen.markdown(f"Persona **{said.persona.name}**: {said.persona_reason}")
         self._screen.markdown(f"Model `{said.model}`: {said.model_reason}")
@@ -284,6 +314,14 @@ class Session:
             self._screen.markdown(await self._doors.acts.unload(host, model))
         else:
             raise RequestRefused(f"`/fleet` knows status, models, load and unload, not `{verb}`.")
+
+
+def _period(words: tuple[str, ...]) -> ReportPeriod:
+    said = " ".join(words) or "today"
+    for known in PERIODS:
+        if said == known:
+            return known
+    raise RequestRefused(f"A period is today, week, month or last month, not `{said}`.")
 
 
 def _scope(command: Command) -> Scope:

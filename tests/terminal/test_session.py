@@ -21,7 +21,15 @@ async def type_in(
     """What the screen shows, and how many commands failed."""
     out = io.StringIO()
     built = home.lantern
-    doors = Doors(built.turns, built.switch, built.board, built.acts, extras or {})
+    doors = Doors(
+        built.turns,
+        built.switch,
+        built.board,
+        built.acts,
+        built.tally,
+        built.privacy,
+        extras or {},
+    )
     screen = Screen(Console(file=out, width=120, highlight=False))
     failures = await Session(doors, screen, ScriptInput(io.StringIO(script))).run()
     return out.getvalue(), failures
@@ -70,6 +78,10 @@ async def test_a_persona_can_be_said_for_one_turn(tmp_path: Path) -> None:
         ("/reset\n", "A fresh conversation."),
         ("/stop\n", "Nothing is running."),
         ("/help\n", "/model [NAME|auto]"),
+        ("[[say x]]\n/usage\n", "1 local answers"),
+        ("/usage last month\n", "Budget today"),
+        ("/private on\n", "stay on the LAN"),
+        ("/private off\n", "may go to a provider"),
         ("/quit\n/nonsense\n", "> /quit"),
     ],
 )
@@ -93,6 +105,8 @@ async def test_every_command_shows_something_of_use(tmp_path: Path, script: str,
         ("/fleet unload qwen3-8b\n", "There is no loaded model"),
         ("/retry\n", "Nothing was asked here yet."),
         ("/chat\n", "empty"),
+        ("/usage ever\n", "not `ever`"),
+        ("/private maybe\n", "not `maybe`"),
     ],
 )
 async def test_bad_input_gets_a_plain_error_and_counts_as_failed(
@@ -143,7 +157,9 @@ async def test_completion_offers_commands_models_and_personas(tmp_path: Path) ->
 async def test_ctrl_c_stops_waiting_for_a_load_and_not_the_chat(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
         built = home.lantern
-        doors = Doors(built.turns, built.switch, built.board, built.acts)
+        doors = Doors(
+            built.turns, built.switch, built.board, built.acts, built.tally, built.privacy
+        )
         out = io.StringIO()
         screen = Screen(Console(file=out, width=120))
         session = Session(doors, screen, ScriptInput(io.StringIO("/model qwen3-8b\n/help\n")))
