@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from bot.app import Lantern, lantern, plan_from
+from bot.chat.tally import ReportPeriod
 from bot.chat.words import usage_text
 from bot.cloud.checkup import check_provider
 from bot.domain.errors import BotError, ConfigError
@@ -222,7 +223,8 @@ def usage(
     as_json: JsonOption = False,
 ) -> None:
     """Tokens, speed, cost, budget left, and what answering at home has saved."""
-    chosen = {str(known): known for known in PERIODS}.get(period)
+    by_name: dict[str, ReportPeriod] = {known: known for known in PERIODS}
+    chosen = by_name.get(period)
     if chosen is None:
         raise typer.BadParameter(f"{period!r} is none of {', '.join(PERIODS)}")
     loaded = _load(config)
