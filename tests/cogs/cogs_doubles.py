@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
-from unittest.mock import AsyncMock, create_autospec
+from unittest.mock import AsyncMock, MagicMock, create_autospec
 
 import aiohttp
 import discord
@@ -14,6 +14,7 @@ import discord
 from bot.chat.acts import FleetActs
 from bot.chat.board import Board
 from bot.chat.switch import Switch
+from bot.chat.tally import Tally
 from bot.chat.turns import Turns
 from bot.domain.chat import (
     Candidate,
@@ -46,6 +47,7 @@ from bot.domain.personas import Persona
 from bot.personas import PersonaShelf
 from bot.policy.pacing import ChannelLog
 from bot.store.notes import NoteStore
+from bot.store.privacy import PrivacyStore
 from bot.store.replies import ReplyMessage, ReplyStore
 from cogs._lanes import Lanes
 from cogs._looks import Look
@@ -258,6 +260,8 @@ def face_of(
         acts=create_autospec(FleetActs, instance=True),
         replies=MemoryReplies(),
         notes=MemoryNotes(),
+        tally=create_autospec(Tally, instance=True),
+        privacy=create_autospec(PrivacyStore, instance=True),
         rules=rules or FaceRules(),
     )
 
@@ -341,6 +345,11 @@ class PaperTransport:
         return look
 
 
+def double(kind: type) -> Any:
+    """Something of that class: asking for what the class has not fails."""
+    return MagicMock(spec=kind)
+
+
 def interaction_of(
     user: int = 1,
     *,
@@ -350,13 +359,13 @@ def interaction_of(
     roles: Sequence[tuple[int, str]] = (),
 ) -> Any:
     """An interaction as discord.py hands it over; an attribute Discord has not fails."""
-    interaction = create_autospec(discord.Interaction, instance=True)
+    interaction = double(discord.Interaction)
     interaction.id = 900
     interaction.type = discord.InteractionType.application_command
     interaction.guild_id, interaction.channel_id = guild, channel
-    interaction.channel = create_autospec(discord.TextChannel, instance=True)
+    interaction.channel = double(discord.TextChannel)
     interaction.permissions = discord.Permissions(manage_guild=manages)
-    interaction.user = create_autospec(discord.Member if guild else discord.User, instance=True)
+    interaction.user = double(discord.Member if guild else discord.User)
     interaction.user.id, interaction.user.display_name = user, "Alice"
     if guild:
         interaction.user.roles = [_role(key, name) for key, name in roles]
@@ -367,18 +376,24 @@ def interaction_of(
 
 def partial_channel(channel: int = 7, *, guild_id: int | None = None) -> Any:
     """A channel known by its id alone."""
-    found = create_autospec(discord.PartialMessageable, instance=True)
+    found = double(discord.PartialMessageable)
     found.id = channel
     found.send = AsyncMock(return_value=_message(300))
-    partial = create_autospec(discord.PartialMessage, instance=True)
+    found.typed = 0
+
+    async def typing() -> None:
+        found.typed += 1
+
+    found.typing = typing
+    partial = double(discord.PartialMessage)
     found.get_partial_message.return_value = partial
     return found
 
 
 def _answering(interaction: Any) -> None:
-    response = create_autospec(discord.InteractionResponse, instance=True)
+    response = double(discord.InteractionResponse)
     response.is_done.return_value = False
-    callback = create_autospec(discord.InteractionCallbackResponse, instance=True)
+    callback = double(discord.InteractionCallbackResponse)
     callback.message_id = 200
 
     async def answer(*_: object, **__: object) -> object:
@@ -388,22 +403,27 @@ def _answering(interaction: Any) -> None:
     for verb in ("defer", "send_message", "edit_message"):
         getattr(response, verb).side_effect = answer
     interaction.response = response
-    interaction.followup = create_autospec(discord.Webhook, instance=True)
+    interaction.followup = double(discord.Webhook)
     interaction.followup.send.return_value = _message(201)
     interaction.edit_original_response.return_value = _message(200)
-    interaction.client = create_autospec(discord.Client, instance=True)
+    interaction.client = double(discord.Client)
 
 
 def _message(key: int) -> Any:
-    message = create_autospec(discord.Message, instance=True)
+    message = double(discord.Message)
     message.id = key
     return message
 
 
 def _role(key: int, name: str) -> Any:
-    role = create_autospec(discord.Role, instance=True)
+    role = double(discord.Role)
     role.id, role.name = key, name
     return role
+
+
+async def give(command: Any, cog: object, interaction: Any, *options: object) -> None:
+    """Gives a command as discord.py would, past its checks."""
+    await command.callback(cog, interaction, *options)
 
 
 def said_to(interaction: Any) -> list[str]:

@@ -1,0 +1,181 @@
+"""Messages and ``/chat`` become turns; what cannot be answered is said."""
+
+from typing import Any
+
+import discord
+import pytest
+from cogs_doubles import (
+    TURN,
+    MemoryReplies,
+    ScriptedTurns,
+    double,
+    face_of,
+    give,
+    http_error,
+    interaction_of,
+    partial_channel,
+)
+from test_hearing import ME, message_of, person
+
+from bot.domain.errors import StoreUnavailable
+from bot.domain.ids import PlaceId, TurnId
+from cogs._lanes import Lanes
+from cogs._reply import Replies
+from cogs.chat import Chat
+from cogs.face import Face, FaceRules
+
+
+class House:
+    """The chat cog over scripted turns, in a channel on paper."""
+
+    def __init__(
+        self, turns: ScriptedTurns | None = None, *, rules: FaceRules | None = None
+    ) -> None:
+        self.turns = turns or ScriptedTurns()
+        self.face: Face = face_of(self.turns, rules=rules)
+        self.channel = partial_channel()
+        client = double(discord.Client)
+        client.user = person(ME, "Lantern")
+        client.get_partial_messageable.return_value = self.channel
+        self.client = client
+        self.cog = Chat(client, self.face, Replies(self.face), Lanes())
+
+    def message(self, content: str, *, is_mention: bool = False, **more: Any) -> Any:
+        mentions = (self.client.user,) if is_mention else ()
+        message = message_of(content, mentions=mentions, **more)
+        message.id, message.attachments = 41, more.get("attachments", [])
+        if "guild" not in more:
+            message.guild = double(discord.Guild)
+            message.guild.id = 5
+        message.channel = double(discord.TextChannel)
+        message.channel.id = 7
+        return message
+
+    @property
+    def sent(self) -> list[str]:
+        return [call.args[0] for call in self.channel.send.await_args_list]
+
+
+def reply_to(message_id: int, channel: int = 7, **more: Any) -> Any:
+    reference = double(discord.MessageReference)
+    reference.message_id, reference.channel_id, reference.resolved = message_id, channel, None
+    reference.type = more.get("type", discord.MessageReferenceType.default)
+    return reference
+
+
+async def test_a_mention_is_answered_in_the_channel() -> None:
+    house = House()
+    await house.cog.on_message(house.message("<@9> hello", is_mention=True))
+    (request,) = house.turns.requests
+    assert (request.text, request.user, request.user_name) == ("hello", "discord:1", "Alice")
+    assert request.place.conversation == PlaceId("discord:7")
+    assert house.sent[0].startswith("hi")
+    assert house.channel.send.await_args.kwargs["reference"].message_id == 41
+
+
+async def test_a_direct_message_needs_no_mention() -> None:
+    house = House()
+    await house.cog.on_message(house.message("hello", guild=None))
+    assert house.turns.requests[0].place.is_private
+
+
+async def test_talk_among_people_is_not_answered() -> None:
+    house = House()
+    await house.cog.on_message(house.message("hello everybody"))
+    await house.cog.on_message(house.message("yes", reference=reply_to(12345)))
+    assert house.turns.requests == []
+
+
+async def test_a_reply_to_an_answer_branches_from_its_turn_even_without_a_ping() -> None:
+    house = House()
+    await house.face.replies.put("300", "7", TURN, 0)
+    await house.cog.on_message(house.message("and then?", reference=reply_to(300)))
+    assert house.turns.requests[0].parent == TURN
+
+
+async def test_a_forward_or_a_reference_from_elsewhere_is_no_reply() -> None:
+    house = House()
+    await house.face.replies.put("300", "7", TURN, 0)
+    forward = reply_to(300, type=discord.MessageReferenceType.forward)
+    for reference in (forward, reply_to(300, channel=8)):
+        await house.cog.on_message(house.message("look", reference=reference))
+    assert house.turns.requests == []
+
+
+async def test_bots_and_the_bot_itself_are_not_heard() -> None:
+    house = House()
+    message = house.message("<@9> hello", is_mention=True)
+    message.author.bot = True
+    await house.cog.on_message(message)
+    assert house.turns.requests == []
+
+
+async def test_an_empty_mention_is_told_what_to_do() -> None:
+    house = House()
+    message = house.message("<@9>", is_mention=True)
+    await house.cog.on_message(message)
+    assert "write something" in message.reply.await_args.args[0]
+    assert message.reply.await_args.kwargs["mention_author"] is False
+    assert house.turns.requests == []
+
+
+async def test_a_server_that_is_not_allowed_is_told_so() -> None:
+    house = House(rules=FaceRules(allowed_guilds=frozenset({"99"})))
+    message = house.message("<@9> hello", is_mention=True)
+    await house.cog.on_message(message)
+    assert "does not answer in this server" in message.reply.await_args.args[0]
+
+
+async def test_a_store_that_cannot_be_read_is_said_where_the_question_was() -> None:
+    class NoStore(MemoryReplies):
+        async def turn_of(self, message_id: str) -> TurnId | None:
+            raise StoreUnavailable("The database cannot be read.")
+
+    house = House()
+    object.__setattr__(house.face, "replies", NoStore())
+    message = house.message("go on", reference=reply_to(300))
+    await house.cog.on_message(message)
+    assert message.reply.await_args.args[0] == "❌ The database cannot be read."
+
+
+async def test_where_not_even_the_refusal_can_be_said_nothing_breaks() -> None:
+    house = House()
+    message = house.message("<@9>", is_mention=True)
+    message.reply.side_effect = http_error(403, 50013)
+    await house.cog.on_message(message)
+
+
+async def test_the_command_is_a_turn_with_its_options() -> None:
+    house, interaction = House(), interaction_of()
+    await give(house.cog.chat, house.cog, interaction, "hello", "sage", "auto", None)
+    (request,) = house.turns.requests
+    assert (request.text, request.persona, request.model) == ("hello", "sage", "auto")
+    interaction.response.defer.assert_awaited_once_with(thinking=True)
+    assert interaction.edit_original_response.await_args.kwargs["content"].startswith("hi")
+
+
+async def test_the_command_defers_before_it_reads_a_file() -> None:
+    house, interaction = House(), interaction_of()
+    file = double(discord.Attachment)
+    file.filename, file.content_type, file.size = "x.txt", "text/plain", 5
+
+    async def read() -> bytes:
+        assert interaction.response.defer.await_count == 1
+        return b"words"
+
+    file.read = read
+    await give(house.cog.chat, house.cog, interaction, "look", None, None, file)
+    assert house.turns.requests[0].attachments[0].text == "words"
+
+
+@pytest.mark.parametrize(
+    ("option", "typed", "value"),
+    [("persona", "sa", "sage"), ("model", "gem", "google/gemma-3-12b")],
+)
+async def test_persona_and_model_are_offered_while_typing(
+    option: str, typed: str, value: str
+) -> None:
+    cog: Any = House().cog
+    assert cog.chat.get_parameter(option).autocomplete
+    offer = cog._personas if option == "persona" else cog._models
+    assert [choice.value for choice in await offer(interaction_of(), typed)] == [value]

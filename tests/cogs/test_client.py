@@ -1,0 +1,87 @@
+"""Logging in and staying: what ends the program, what is tried again, what is only said."""
+
+import asyncio
+
+import aiohttp
+import discord
+import pytest
+from cogs_doubles import REQUEST, STARTED, PaperTransport, ScriptedTurns, face_of, http_error
+from virtual_time import play
+
+from bot.domain.errors import ConfigError
+from bot.domain.events import TextDelta
+from cogs._bot import LanternBot
+from cogs.client import DiscordFace
+
+Ends = list[BaseException | None]
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> tuple[Ends, list[tuple[float, bool]]]:
+    """How each start ends, and when each was made with or without message content."""
+    ends: Ends = []
+    made: list[tuple[float, bool]] = []
+
+    async def start(self: LanternBot, token: str, *, reconnect: bool = True) -> None:
+        made.append((asyncio.get_running_loop().time(), self.intents.message_content))
+        if ends and (end := ends.pop(0)) is not None:
+            raise end
+        await asyncio.sleep(10_000)
+
+    monkeypatch.setattr(LanternBot, "start", start)
+    return ends, made
+
+
+def serve_for(seconds: float) -> None:
+    async def story() -> None:
+        face = DiscordFace(face_of())
+        async with asyncio.TaskGroup() as group:
+            serving = group.create_task(face.serve("token"))
+            await asyncio.sleep(seconds)
+            serving.cancel()
+
+    play(story())
+
+
+@pytest.mark.parametrize("end", [discord.LoginFailure("no")])
+def test_a_refused_token_ends_the_program_in_words(
+    starts: tuple[Ends, list[tuple[float, bool]]], end: BaseException
+) -> None:
+    starts[0].append(end)
+    with pytest.raises(ConfigError, match="Discord refuses this bot token"):
+        play(DiscordFace(face_of()).serve("token"))
+
+
+def test_without_the_privilege_it_goes_on_without_message_content(
+    starts: tuple[Ends, list[tuple[float, bool]]],
+) -> None:
+    ends, made = starts
+    ends.append(discord.PrivilegedIntentsRequired(None))
+    serve_for(10.0)
+    assert [reads for _, reads in made] == [True, False]
+
+
+def test_an_unreachable_discord_is_tried_again_with_growing_pauses(
+    starts: tuple[Ends, list[tuple[float, bool]]],
+) -> None:
+    ends, made = starts
+    ends.extend([aiohttp.ClientConnectionError(), OSError(), http_error(503)])
+    serve_for(60.0)
+    assert [at for at, _ in made] == [0.0, 1.0, 3.0, 7.0]
+
+
+def test_leaving_lets_replies_show_their_end(
+    starts: tuple[Ends, list[tuple[float, bool]]],
+) -> None:
+    async def story() -> float:
+        face = DiscordFace(face_of(ScriptedTurns((STARTED, TextDelta("Hello"), 3.0))))
+        async with asyncio.TaskGroup() as group:
+            serving = group.create_task(face.serve("token"))
+            await asyncio.sleep(1.0)
+            group.create_task(face._replies.play(REQUEST, PaperTransport()))  # pyright: ignore[reportPrivateUsage]  # stands for a message
+            await asyncio.sleep(1.0)
+            await face.close(30.0)
+            serving.cancel()
+        return asyncio.get_running_loop().time()
+
+    assert 4.0 < play(story()) < 10.0

@@ -1,0 +1,224 @@
+"""``/model``, ``/persona``, ``/fleet`` and the small commands."""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+from unittest.mock import AsyncMock
+
+import pytest
+from cogs_doubles import (
+    ALICE,
+    BOB,
+    CANDIDATE,
+    HOST,
+    MODEL,
+    RECEIPT,
+    TURN,
+    ScriptedTurns,
+    TwoPersonas,
+    face_of,
+    give,
+    interaction_of,
+    said_to,
+    stored_turn,
+)
+from test_loads import BAR, steps_of
+
+from bot.chat.switch import Explanation
+from bot.domain.chat import Place, Rejection, Route
+from bot.domain.errors import NotPermitted, UnknownName
+from bot.domain.ids import ModelKey, PlaceId, UserId
+from bot.policy.choice import Scope
+from cogs._explained import explained, for_whom
+from cogs._lanes import Lanes
+from cogs._loads import Loads
+from cogs._places import Admins
+from cogs.control import FRESH, HELP, Control
+from cogs.face import Face
+from cogs.fleet import FleetCog
+from cogs.model import ModelCog
+from cogs.persona import PersonaCog
+
+ADMINS = Admins(owners=frozenset({42}), roles=frozenset())
+EXPLANATION = Explanation(
+    persona=TwoPersonas().all()[0],
+    persona_reason="the configured default",
+    model=MODEL,
+    model_reason="sage's own model",
+    route=Route((CANDIDATE,), (Rejection("studio-2", MODEL, "does not answer"),)),
+)
+
+
+class Commands:
+    """Every command cog over doubles."""
+
+    def __init__(self, turns: ScriptedTurns | None = None) -> None:
+        self.turns = turns or ScriptedTurns()
+        self.face: Face = face_of(self.turns)
+        self.switch: Any = self.face.switch
+        self.acts: Any = self.face.acts
+        self.switch.explain.return_value = EXPLANATION
+        self.switch.set_model.return_value = ModelKey("google/gemma-3-12b")
+        self.switch.set_persona.return_value = TwoPersonas().all()[0]
+        self.switch.warm.side_effect = self._steps
+        self.acts.load.side_effect = self._steps
+        self.acts.unload = AsyncMock(return_value=f"Unloaded `{MODEL}` on {HOST}.")
+        loads, lanes = Loads(self.face.notes), Lanes()
+        self.model = ModelCog(self.face, loads, lanes, ADMINS)
+        self.persona = PersonaCog(self.face, loads, lanes, ADMINS)
+        self.fleet = FleetCog(self.face, loads, lanes, ADMINS)
+        self.control = Control(self.face, ADMINS)
+
+    def _steps(self, *_: object, **__: object) -> AbstractAsyncContextManager[Any]:
+        return steps_of(BAR[:0])
+
+
+def filled(interaction: Any) -> str:
+    """The last text of the command's own reply."""
+    return str(interaction.edit_original_response.await_args.kwargs["content"])
+
+
+async def test_without_a_name_model_and_persona_tell_what_answers_and_why() -> None:
+    house = Commands()
+    for command, cog in ((house.model.model, house.model), (house.persona.persona, house.persona)):
+        interaction = interaction_of()
+        await give(command, cog, interaction, None, "me")
+        interaction.response.defer.assert_awaited_once_with(ephemeral=True, thinking=True)
+        (text,) = said_to(interaction)
+        assert "Persona: **sage** (the configured default)" in text
+        assert f"• studio-1 (`{MODEL}`) ~1.0 s: warm" in text
+        assert "does not answer" in text
+
+
+def test_an_explanation_says_when_nobody_can_answer() -> None:
+    alone = Explanation(
+        EXPLANATION.persona, "chosen by you here", MODEL, "chosen for this channel", Route()
+    )
+    assert "❌ Nobody can answer now." in explained(alone)
+
+
+async def test_a_name_switches_and_loads_at_once() -> None:
+    house, interaction = Commands(), interaction_of()
+    await give(house.model.model, house.model, interaction, "gemma", "me")
+    place, user, scope, name = house.switch.set_model.await_args.args
+    assert (place.channel, user, scope, name) == ("discord:7", ALICE, Scope.ME, "gemma")
+    assert house.switch.warm.call_args.kwargs == {"model": "google/gemma-3-12b"}
+    assert filled(interaction).startswith("🔀 `google/gemma-3-12b` now answers for you here.\n✅")
+
+
+async def test_a_persona_greets_when_it_takes_over() -> None:
+    house, interaction = Commands(), interaction_of(42)
+    await give(house.persona.persona, house.persona, interaction, "sage", "server")
+    assert filled(interaction).startswith(
+        "🎭 **sage** now answers for this server.\n> Ask.\n> @everyone may.\n✅"
+    )
+    assert house.switch.set_persona.await_args.kwargs == {"is_admin": True}
+    assert house.switch.warm.call_args.kwargs == {"persona": "sage"}
+
+
+@pytest.mark.parametrize("scope", ["channel", "server"])
+async def test_only_admins_choose_for_others_and_nothing_public_is_shown(scope: Any) -> None:
+    house = Commands()
+    for command, cog in ((house.model.model, house.model), (house.persona.persona, house.persona)):
+        interaction = interaction_of()
+        with pytest.raises(NotPermitted):
+            await give(command, cog, interaction, "sage", scope)
+        interaction.response.defer.assert_not_awaited()
+    house.switch.set_model.assert_not_awaited()
+
+
+async def test_an_unknown_name_is_refused_before_anything_public_is_shown() -> None:
+    house, interaction = Commands(), interaction_of()
+    with pytest.raises(UnknownName):
+        await give(house.model.model, house.model, interaction, "nope", "me")
+    interaction.response.defer.assert_not_awaited()
+
+
+@pytest.mark.parametrize(
+    ("scope", "thread", "words"),
+    [
+        (Scope.ME, None, "for you here"),
+        (Scope.CHANNEL, None, "for this channel"),
+        (Scope.CHANNEL, PlaceId("discord:71"), "for this thread"),
+        (Scope.SERVER, None, "for this server"),
+    ],
+)
+def test_scopes_are_said_in_words(scope: Scope, thread: PlaceId | None, words: str) -> None:
+    assert for_whom(scope, Place(PlaceId("discord:7"), thread)) == words
+
+
+async def test_the_fleet_is_shown_to_anybody_from_memory() -> None:
+    house, interaction = Commands(), interaction_of()
+    await give(house.fleet.status, house.fleet, interaction)
+    (text,) = said_to(interaction)
+    assert "🟢 **studio-1**" in text
+    assert "🔴 **studio-2**" in text
+    assert interaction.response.send_message.await_args.kwargs["ephemeral"] is True
+
+
+@pytest.mark.parametrize("guild", [5, None])
+async def test_only_admins_load_and_unload(guild: int | None) -> None:
+    house = Commands()
+    with pytest.raises(NotPermitted):
+        await give(house.fleet.load, house.fleet, interaction_of(guild=guild), MODEL, None)
+    with pytest.raises(NotPermitted):
+        await give(house.fleet.unload, house.fleet, interaction_of(guild=guild), MODEL, None, False)
+    house.acts.load.assert_not_called()
+    house.acts.unload.assert_not_awaited()
+
+
+async def test_an_admin_loads_with_a_bar_and_unloads_with_words() -> None:
+    house, loading, unloading = Commands(), interaction_of(42), interaction_of(42, guild=None)
+    await give(house.fleet.load, house.fleet, loading, "gemma", "studio-1")
+    assert house.acts.load.call_args.args == ("studio-1", "google/gemma-3-12b")
+    assert filled(loading).startswith("📥 Loading `google/gemma-3-12b` on studio-1.\n✅")
+    await give(house.fleet.unload, house.fleet, unloading, MODEL, None, True)
+    assert house.acts.unload.await_args.kwargs == {"even_foreign": True}
+    assert said_to(unloading) == [f"Unloaded `{MODEL}` on {HOST}."]
+
+
+@pytest.mark.parametrize(
+    ("user", "manages", "stopped", "words"),
+    [
+        (1, False, ALICE, "⏹ Stopped 1 answer."),
+        (2, False, BOB, "Only the person who asked, or an admin, may stop that answer."),
+        (2, True, None, "⏹ Stopped 1 answer."),
+    ],
+)
+async def test_stop_stops_ones_own_answer_and_an_admin_anybodys(
+    user: int, manages: bool, stopped: UserId | None, words: str
+) -> None:
+    turns = ScriptedTurns()
+    turns.askers[TURN] = ALICE
+    house, interaction = Commands(turns), interaction_of(user, manages=manages)
+    await give(house.control.stop, house.control, interaction)
+    assert turns.said == [("stop", ("discord:7", stopped))]
+    assert said_to(interaction) == [words]
+
+
+async def test_stop_where_nothing_runs_says_so() -> None:
+    house, interaction = Commands(), interaction_of()
+    await give(house.control.stop, house.control, interaction)
+    assert said_to(interaction) == ["Nothing is being answered here."]
+
+
+async def test_reset_is_said_to_all_and_why_and_help_to_one() -> None:
+    turns = ScriptedTurns()
+    house, interaction = Commands(turns), interaction_of()
+    await give(house.control.reset, house.control, interaction)
+    interaction.response.defer.assert_awaited_once_with(thinking=True)
+    assert turns.said == [("reset", "discord:7")]
+    assert said_to(interaction) == [FRESH]
+    asked = interaction_of()
+    await give(house.control.help, house.control, asked)
+    assert said_to(asked) == [HELP]
+
+
+async def test_why_tells_of_the_last_answer_here() -> None:
+    turns = ScriptedTurns()
+    house, interaction = Commands(turns), interaction_of()
+    await give(house.control.why, house.control, interaction)
+    assert said_to(interaction) == ["Nothing was answered here yet."]
+    turns.stored[TURN] = stored_turn("Hi", receipt=RECEIPT)
+    interaction = interaction_of()
+    await give(house.control.why, house.control, interaction)
+    assert "Answered by: qwen/qwen3-30b-a3b-2507 · studio-1" in said_to(interaction)[0]

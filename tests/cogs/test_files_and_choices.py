@@ -1,0 +1,94 @@
+"""Attachments as they are read, and option fields as they are offered."""
+
+from typing import Any
+from unittest.mock import AsyncMock
+
+import discord
+import pytest
+from cogs_doubles import TwoPersonas, double, fleet_of, http_error
+
+from bot.chat.board import Board
+from bot.domain.errors import RequestRefused
+from cogs._choices import host_choices, loaded_choices, model_choices, persona_choices
+from cogs._files import read_files
+
+
+def attachment(name: str, content: bytes, media_type: str | None, size: int | None = None) -> Any:
+    file = double(discord.Attachment)
+    file.filename, file.content_type = name, media_type
+    file.size = len(content) if size is None else size
+    file.read = AsyncMock(return_value=content)
+    return file
+
+
+async def test_text_and_images_are_read() -> None:
+    text, image = await read_files(
+        [
+            attachment("notes.txt", "grüß".encode(), "text/plain; charset=utf-8"),
+            attachment("cat.png", b"\x89PNG", "image/png"),
+        ]
+    )
+    assert (text.text, text.image, text.media_type) == ("grüß", None, "text/plain")
+    assert (image.text, image.image) == (None, b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        (attachment("x.bin", b"\0\1\2", None), "binary"),
+        (attachment("x.txt", b"\xff\xfe\xfa", "text/plain"), "binary"),
+        (attachment("x.zip", b"PK", "application/zip"), "cannot be read"),
+        (attachment("x.pdf", b"%PDF", "application/pdf"), "attach its text"),
+        (attachment("x.txt", b"", "text/plain", size=10**9), "up to"),
+    ],
+)
+async def test_what_cannot_be_read_is_refused_in_words(file: Any, words: str) -> None:
+    with pytest.raises(RequestRefused, match=words):
+        await read_files([file])
+
+
+async def test_a_file_too_large_is_not_even_fetched() -> None:
+    file = attachment("x.txt", b"", "text/plain", size=10**9)
+    with pytest.raises(RequestRefused):
+        await read_files([file])
+    file.read.assert_not_awaited()
+
+
+async def test_a_file_that_cannot_be_fetched_is_said() -> None:
+    file = attachment("x.txt", b"hello", "text/plain")
+    file.read.side_effect = http_error(404)
+    with pytest.raises(RequestRefused, match="could not be fetched"):
+        await read_files([file])
+
+
+def board_of(*keys: str) -> Board:
+    return Board(fleet_of(*keys), TwoPersonas())
+
+
+def test_models_are_offered_with_how_they_stand_and_auto_first() -> None:
+    choices = model_choices(board_of("qwen/qwen3", "google/gemma"), "")
+    assert [choice.value for choice in choices] == ["auto", "qwen/qwen3", "google/gemma"]
+    assert choices[1].name == "qwen/qwen3 · warm · studio-1"
+    assert choices[2].name.startswith("google/gemma · cold")
+
+
+def test_more_than_twenty_five_models_are_reached_by_typing() -> None:
+    board = board_of(*(f"lab/model-{number:03}" for number in range(80)))
+    assert len(model_choices(board, "")) == 25
+    assert [choice.value for choice in model_choices(board, "MODEL-079")] == ["lab/model-079"]
+
+
+def test_overlong_keys_stay_within_discords_limits_and_can_still_be_chosen() -> None:
+    key = "publisher/" + "very-long-" * 20 + "q4"
+    board = board_of("qwen/qwen3", key)
+    (choice,) = model_choices(board, "very")
+    assert len(choice.name) <= 100
+    assert len(choice.value) <= 100
+    assert board.model(choice.value) == key
+
+
+def test_personas_hosts_and_loaded_models_are_offered() -> None:
+    board = board_of("qwen/qwen3", "google/gemma")
+    assert [c.name for c in persona_choices(board, "SAG")] == ["sage · calm teacher"]
+    assert [c.value for c in host_choices(board, "studio-2")] == ["studio-2"]
+    assert [c.name for c in loaded_choices(board, "")] == ["qwen/qwen3 · studio-1"]

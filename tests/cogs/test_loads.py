@@ -1,0 +1,141 @@
+"""Loads in a command's reply: the bar, how it ends, and Cancel."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from cogs_doubles import HOST, MODEL, MemoryNotes, interaction_of, said_to
+from virtual_time import play
+
+from bot.domain.errors import LoadFailed, NotPermitted
+from bot.domain.events import Loading, Progress, Queued
+from bot.domain.ids import HostName, ModelKey
+from cogs._lanes import Lanes
+from cogs._loads import NOTE, Loads
+from cogs._response import InteractionTransport
+
+BAR = tuple(Loading(HOST, MODEL, step / 10, 10.0 - step) for step in range(10))
+
+
+@asynccontextmanager
+async def steps_of(
+    steps: tuple[Progress, ...], error: Exception | None = None
+) -> AsyncGenerator[AsyncIterator[Progress]]:
+    async def steps_() -> AsyncIterator[Progress]:
+        for step in steps:
+            yield step
+            await asyncio.sleep(1.0)
+        if error is not None:
+            raise error
+
+    yield steps_()
+
+
+class Shown:
+    """One load played to the end, with a press of Cancel on the way when asked for."""
+
+    def __init__(
+        self,
+        steps: tuple[Progress, ...],
+        error: Exception | None = None,
+        *,
+        press_at: float | None = None,
+        presser: int = 1,
+        is_cancelled: bool = True,
+        is_admin: bool = False,
+    ) -> None:
+        self.interaction, self.press = interaction_of(), interaction_of(presser)
+        self.notes = MemoryNotes()
+        self.cancelled: list[tuple[HostName, ModelKey]] = []
+        self.noted: Any = None
+        play(self._story(steps, error, press_at, is_cancelled, is_admin))
+
+    async def _story(
+        self,
+        steps: tuple[Progress, ...],
+        error: Exception | None,
+        press_at: float | None,
+        is_cancelled: bool,
+        is_admin: bool,
+    ) -> None:
+        async def cancel(host: HostName, model: ModelKey) -> bool:
+            self.cancelled.append((host, model))
+            return is_cancelled
+
+        loads = Loads(self.notes)
+        transport = InteractionTransport(self.interaction, Lanes())
+        async with asyncio.TaskGroup() as group:
+            group.create_task(
+                loads.show(
+                    self.interaction, transport, "🔀 Switched.", steps_of(steps, error), cancel
+                )
+            )
+            if press_at is not None:
+                await asyncio.sleep(press_at)
+                self.noted = json.loads(self.notes.notes[NOTE])
+                await loads.halt(self.press, str(self.interaction.id), is_admin=is_admin)
+
+    @property
+    def texts(self) -> list[str]:
+        calls = self.interaction.edit_original_response.await_args_list
+        return [call.kwargs["content"] for call in calls]
+
+    @property
+    def last_view(self) -> Any:
+        return self.interaction.edit_original_response.await_args.kwargs["view"]
+
+
+def test_a_load_shows_its_bar_then_where_the_model_is() -> None:
+    shown = Shown(BAR)
+    assert "0%" in shown.texts[0]
+    assert shown.texts[0].startswith("🔀 Switched.\n")
+    assert shown.texts[-1] == f"🔀 Switched.\n✅ `{MODEL}` is in memory on {HOST} after 10 s."
+    assert shown.last_view is None
+
+
+def test_nothing_to_load_is_said_at_once() -> None:
+    assert Shown(()).texts == ["🔀 Switched.\n✅ Ready: nothing had to be loaded."]
+
+
+def test_a_failed_load_gives_the_hosts_own_reason() -> None:
+    shown = Shown(BAR[:2], LoadFailed("studio-1: not enough memory"))
+    assert shown.texts[-1] == "🔀 Switched.\n❌ studio-1: not enough memory"
+
+
+def test_cancel_ends_the_load_and_says_so() -> None:
+    shown = Shown(BAR, press_at=3.5)
+    assert shown.cancelled == [(HOST, MODEL)]
+    assert shown.texts[-1] == "🔀 Switched.\n⏹ Cancelled."
+    assert shown.press.response.defer.await_count == 1
+
+
+def test_a_load_others_wait_for_goes_on_without_us() -> None:
+    shown = Shown(BAR, press_at=3.5, is_cancelled=False)
+    assert shown.texts[-1].endswith("Others wait for this load, so it goes on.")
+
+
+def test_leaving_a_queue_cancels_no_load() -> None:
+    shown = Shown((Queued(HOST, MODEL, 2),) * 9, press_at=3.5)
+    assert shown.cancelled == []
+    assert shown.texts[-1] == "🔀 Switched.\n⏹ Cancelled."
+
+
+def test_somebody_else_may_not_cancel() -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        Shown(BAR, press_at=3.5, presser=2)
+    assert isinstance(caught.value.exceptions[0], NotPermitted)
+
+
+def test_an_admin_may_cancel_anybodys_load() -> None:
+    shown = Shown(BAR, press_at=3.5, presser=2, is_admin=True)
+    assert shown.cancelled == [(HOST, MODEL)]
+    assert said_to(shown.press) == []
+
+
+def test_the_message_of_a_load_is_noted_while_it_runs_for_the_start_after_a_crash() -> None:
+    shown = Shown(BAR, press_at=3.5)
+    assert shown.noted == [[7, 200]]
+    assert json.loads(shown.notes.notes[NOTE]) == []

@@ -1,0 +1,209 @@
+"""What reaches discord.py, by the two ways a reply is shown."""
+
+import asyncio
+from typing import Any
+
+import discord
+import pytest
+from cogs_doubles import http_error, interaction_of, partial_channel
+from virtual_time import play
+
+from cogs._faults import Fault, fault_of
+from cogs._lanes import EVERYWHERE, Lanes
+from cogs._looks import Act, Look
+from cogs._response import TOKEN_LIFE_S, InteractionTransport
+from cogs._transport import ChannelTransport
+
+PLAIN, WITH_STOP = Look("Hello"), Look("Hello", (Act.STOP,), "ab12")
+EXPIRED = http_error(401, 50027)
+
+
+def buttons(call: Any) -> list[str]:
+    view = call.kwargs.get("view")
+    return [] if view is None else [child.custom_id for child in view.children]
+
+
+def test_the_first_message_answers_the_question_without_pinging() -> None:
+    async def story() -> Any:
+        channel = partial_channel()
+        await ChannelTransport(channel, Lanes(), question=41).send(0, WITH_STOP)
+        return channel.send.await_args
+
+    call = play(story())
+    assert call.args == ("Hello",)
+    assert call.kwargs["reference"].message_id == 41
+    assert call.kwargs["reference"].fail_if_not_exists is False
+    assert call.kwargs["suppress_embeds"] is True
+    assert "allowed_mentions" not in call.kwargs  # the client's own: none
+    assert buttons(call) == ["lantern:stop:ab12"]
+
+
+def test_a_message_sent_again_has_the_same_nonce_and_a_replacement_has_none() -> None:
+    async def story() -> list[object]:
+        channel = partial_channel()
+        transport = ChannelTransport(channel, Lanes(), question=41)
+        channel.send.side_effect = [ConnectionResetError(), channel.send.return_value] * 2
+        for part in (1, 1, 1):
+            try:
+                await transport.send(part, PLAIN)
+            except ConnectionResetError:
+                continue
+        return [call.kwargs.get("nonce") for call in channel.send.await_args_list]
+
+    assert play(story()) == ["41.1", "41.1", None]
+
+
+def test_later_messages_stand_alone() -> None:
+    async def story() -> Any:
+        channel = partial_channel()
+        await ChannelTransport(channel, Lanes(), question=41).send(1, PLAIN)
+        return channel.send.await_args
+
+    call = play(story())
+    assert "reference" not in call.kwargs
+    assert "view" not in call.kwargs
+
+
+def test_an_edit_takes_away_buttons_that_are_no_longer_meant() -> None:
+    async def story() -> Any:
+        channel = partial_channel()
+        await ChannelTransport(channel, Lanes()).edit(77, PLAIN)
+        channel.get_partial_message.assert_called_with(77)
+        return channel.get_partial_message.return_value.edit.await_args
+
+    assert play(story()).kwargs == {"content": "Hello", "view": None}
+
+
+def test_a_call_that_hangs_ends_as_a_passing_fault() -> None:
+    async def story() -> Fault:
+        async def hang(*_: object, **__: object) -> None:
+            await asyncio.sleep(10_000)
+
+        channel = partial_channel()
+        channel.send.side_effect = hang
+        with pytest.raises(TimeoutError) as caught:
+            await ChannelTransport(channel, Lanes()).send(0, PLAIN)
+        return fault_of(caught.value)
+
+    assert play(story()) is Fault.PASSING
+
+
+def test_typing_is_left_out_when_many_calls_are_being_made() -> None:
+    async def story() -> int:
+        lanes, channel = Lanes(), partial_channel()
+        for _ in range(EVERYWHERE.calls + 5):
+            await ChannelTransport(channel, lanes).show_typing()
+        return channel.typed
+
+    assert play(story()) == EVERYWHERE.calls
+
+
+def test_an_interaction_is_deferred_once_and_its_message_is_filled() -> None:
+    async def story() -> Any:
+        interaction = interaction_of()
+        transport = InteractionTransport(interaction, Lanes())
+        assert [await transport.begin(), await transport.begin()] == [200, 200]
+        await transport.edit(200, WITH_STOP)
+        return interaction
+
+    interaction = play(story())
+    interaction.response.defer.assert_awaited_once_with(thinking=True)
+    call = interaction.edit_original_response.await_args
+    assert call.kwargs["content"] == "Hello"
+    assert buttons(call) == ["lantern:stop:ab12"]
+
+
+def test_later_messages_of_an_interaction_are_followups_edited_by_their_own_id() -> None:
+    async def story() -> Any:
+        interaction = interaction_of()
+        transport = InteractionTransport(interaction, Lanes())
+        await transport.begin()
+        message = await transport.send(1, PLAIN)
+        await transport.edit(message, WITH_STOP)
+        return interaction
+
+    interaction = play(story())
+    assert interaction.followup.send.await_args.kwargs["wait"] is True
+    assert interaction.followup.edit_message.await_args.args == (201,)
+
+
+@pytest.mark.parametrize("error", [EXPIRED, http_error(404, 10015), http_error(401, 0)])
+def test_when_the_token_ends_the_reply_goes_on_by_plain_edits(error: Exception) -> None:
+    async def story() -> tuple[Any, Any, int]:
+        interaction, channel = interaction_of(), partial_channel()
+        interaction.edit_original_response.side_effect = error
+        transport = _with_channel(interaction, channel)
+        await transport.begin()
+        await transport.edit(200, PLAIN)
+        await transport.edit(200, WITH_STOP)
+        await transport.send(1, PLAIN)
+        return interaction, channel, len(transport.lanes(is_new=False))
+
+    interaction, channel, lanes = play(story())
+    assert interaction.edit_original_response.await_count == 1
+    assert channel.get_partial_message.return_value.edit.await_count == 2
+    assert channel.send.await_count == 1
+    assert lanes == 2  # the channel's own, and everywhere
+
+
+def _with_channel(interaction: Any, channel: Any) -> InteractionTransport:
+    interaction.client.get_partial_messageable.side_effect = [channel]
+    return InteractionTransport(interaction, Lanes())
+
+
+def test_plain_edits_take_over_before_the_fifteen_minutes_are_over() -> None:
+    async def story() -> tuple[Any, Any]:
+        interaction, channel = interaction_of(), partial_channel()
+        transport = _with_channel(interaction, channel)
+        await transport.begin()
+        await transport.edit(200, PLAIN)
+        await asyncio.sleep(TOKEN_LIFE_S)
+        await transport.edit(200, WITH_STOP)
+        return interaction, channel
+
+    interaction, channel = play(story())
+    assert interaction.edit_original_response.await_count == 1
+    assert channel.get_partial_message.return_value.edit.await_count == 1
+
+
+def test_any_other_trouble_of_an_interaction_is_the_writers_to_judge() -> None:
+    async def story() -> None:
+        interaction = interaction_of()
+        transport = InteractionTransport(interaction, Lanes())
+        await transport.begin()
+        interaction.edit_original_response.side_effect = http_error(404, 10008)
+        await transport.edit(200, PLAIN)
+
+    with pytest.raises(discord.NotFound):
+        play(story())
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (http_error(404, 10008), Fault.GONE),
+        (http_error(403, 50013), Fault.GONE),
+        (http_error(404, 10062), Fault.GONE),
+        (http_error(400, 40060), Fault.GONE),
+        (http_error(400, 50083), Fault.ARCHIVED),
+        (http_error(401, 50027), Fault.EXPIRED),
+        (http_error(400, 50035), Fault.REFUSED),
+        (http_error(400, 50006), Fault.REFUSED),
+        (http_error(429, 0), Fault.PASSING),
+        (http_error(503, 0), Fault.PASSING),
+        (OSError(), Fault.PASSING),
+        (discord.RateLimited(5.0), Fault.PASSING),
+        (RuntimeError("Session is closed"), Fault.GONE),
+    ],
+)
+def test_troubles_are_told_apart_by_what_to_do_next(error: Exception, fault: Fault) -> None:
+    assert fault_of(error) is fault
+
+
+def test_channels_nobody_writes_in_are_forgotten() -> None:
+    lanes = Lanes()
+    first = lanes.of_channel(0, 0.0)
+    assert lanes.of_channel(0, 0.0) is first
+    for number in range(1, 300):
+        lanes.of_channel(number, 100.0)
+    assert lanes.of_channel(0, 100.0) is not first

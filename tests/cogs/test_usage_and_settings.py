@@ -1,0 +1,97 @@
+"""What was used, and what stays on the LAN."""
+
+from unittest.mock import AsyncMock
+
+import pytest
+from cogs_doubles import face_of, give, interaction_of, said_to
+
+from bot.chat.notices import cloud_notice
+from bot.chat.tally import UsageReport
+from bot.domain.cloud import (
+    BudgetAlert,
+    BudgetSpent,
+    CloudEvent,
+    DayTotals,
+    ProviderBack,
+    ProviderOut,
+    ProviderTrouble,
+    UsageLine,
+)
+from bot.domain.errors import FailureKind, NotPermitted
+from bot.domain.ids import PlaceId, ProviderName, UserId
+from bot.policy.periods import Period
+from bot.policy.privacy import Asked, Marks
+from cogs._places import Admins
+from cogs.face import Face
+from cogs.settings import SettingsCog
+from cogs.usage import UsageCog
+
+NOBODY = Admins(frozenset(), frozenset())
+ZAI = ProviderName("zai")
+USED = UsageReport(
+    Period("2026-11-21", "2026-11-21"),
+    UsageLine("", local_turns=3, completion_tokens=120),
+    (),
+    DayTotals("2026-11-21"),
+    None,
+    None,
+)
+
+
+def private_face(*, people: frozenset[str] = frozenset()) -> Face:
+    face = face_of()
+
+    async def look_up(asked: Asked) -> Marks:
+        return Marks(asked, people=frozenset(UserId(p) for p in people))
+
+    face.privacy.look_up = AsyncMock(side_effect=look_up)
+    return face
+
+
+@pytest.mark.parametrize(("guild", "reports"), [(5, 2), (None, 1)])
+async def test_usage_tells_mine_and_the_servers(guild: int | None, reports: int) -> None:
+    face = face_of()
+    report = AsyncMock(return_value=USED)
+    face.tally.report = report
+    interaction = interaction_of(guild=guild)
+    await give(UsageCog.usage, UsageCog(face), interaction, "today")
+    assert report.await_count == reports
+    assert "3 local answers" in said_to(interaction)[-1]
+
+
+async def test_my_words_can_be_kept_here_by_myself() -> None:
+    face = private_face(people=frozenset({"discord:1"}))
+    interaction = interaction_of()
+    await give(SettingsCog.settings, SettingsCog(face, NOBODY), interaction, "on", "me")
+    face.privacy.set_user.assert_awaited_once_with(UserId("discord:1"), local_only=True)  # pyright: ignore[reportAttributeAccessIssue, reportFunctionMemberAccess]  # an autospec
+    assert "🔒 Your words" in said_to(interaction)[-1]
+
+
+async def test_a_channel_is_for_admins_to_set() -> None:
+    face = private_face()
+    cog = SettingsCog(face, NOBODY)
+    with pytest.raises(NotPermitted):
+        await give(SettingsCog.settings, cog, interaction_of(), "on", "channel")
+    await give(SettingsCog.settings, cog, interaction_of(manages=True), "on", "server")
+    face.privacy.set_place.assert_awaited_once_with(PlaceId("discord:5"), local_only=True)  # pyright: ignore[reportAttributeAccessIssue, reportFunctionMemberAccess]  # an autospec
+
+
+async def test_without_a_word_it_shows_how_things_stand() -> None:
+    interaction = interaction_of()
+    cog = SettingsCog(private_face(), NOBODY)
+    await give(SettingsCog.settings, cog, interaction, None, "me")
+    assert said_to(interaction)[-1].count("🌐") == 3
+
+
+@pytest.mark.parametrize(
+    ("event", "part"),
+    [
+        (ProviderOut(ZAI, FailureKind.AUTH, "wrong key."), "is out: wrong key."),
+        (ProviderBack(ZAI), "answers again"),
+        (ProviderTrouble(ZAI, FailureKind.BAD_REQUEST, "unknown model."), "unknown model."),
+        (BudgetAlert("2026-11-21", 8_000_000, 10_000_000), "80%"),
+        (BudgetSpent("2026-11-21", 9_900_000, 10_000_000), "budget.daily_usd"),
+    ],
+)
+def test_owners_are_told_in_words(event: CloudEvent, part: str) -> None:
+    assert part in cloud_notice(event)
