@@ -1,12 +1,15 @@
 """``lantern run``: the bot from start to drained end, told to whatever supervises it."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import structlog
 
-from bot.app import Lantern, lantern, plan_from
+from bot.app import Lantern, lantern, log_cloud, plan_from
+from bot.chat.notices import cloud_notice
+from bot.domain.cloud import CloudEvent
 from bot.patience import Patience
 from bot.settings import Loaded
 from bot.signals import on_stop
@@ -19,6 +22,9 @@ DRAIN_S = 10.0
 
 CLOSE_S = 4.0
 """The last edits get this long after the drain."""
+
+MOST_NEWS = 50
+"""Untold news kept for the owners while Discord is away."""
 
 GOODBYE_S = 2.0
 """Discord gets this long to close the connection; a dead line would take half a minute."""
@@ -39,8 +45,10 @@ async def run_bot(loaded: Loaded, environ: Mapping[str, str]) -> int:
     supervisor = Supervisor(environ)
     async with Patience(STOP_S) as patience:
         with on_stop(patience.stop, patience.stop_at_once):
-            async with lantern(plan_from(loaded, is_owner=True)) as built:
-                await _serve(loaded, built, supervisor, patience.asked)
+            news = _News()
+            plan = plan_from(loaded, is_owner=True)
+            async with lantern(plan, observe_cloud=news.hear) as built:
+                await _serve(loaded, built, supervisor, patience.asked, news)
     if patience.is_over:
         _log.warning("stopped before everything was closed", code=patience.exit_code)
         return patience.exit_code
@@ -48,8 +56,34 @@ async def run_bot(loaded: Loaded, environ: Mapping[str, str]) -> int:
     return 0
 
 
+class _News:
+    """What the owners are to be told; bounded, the oldest gives way."""
+
+    def __init__(self) -> None:
+        self._texts: deque[str] = deque(maxlen=MOST_NEWS)
+        self._some = asyncio.Event()
+
+    def hear(self, event: CloudEvent) -> None:
+        """Logs an event and keeps it for the owners."""
+        log_cloud(event)
+        self._texts.append(cloud_notice(event))
+        self._some.set()
+
+    async def tell(self, discord: DiscordFace) -> None:
+        """Tells the owners, one text after the other, for ever."""
+        while True:
+            await self._some.wait()
+            while self._texts:
+                await discord.tell_owners(self._texts.popleft())
+            self._some.clear()
+
+
 async def _serve(
-    loaded: Loaded, built: Lantern, supervisor: Supervisor, stop: asyncio.Event
+    loaded: Loaded,
+    built: Lantern,
+    supervisor: Supervisor,
+    stop: asyncio.Event,
+    news: _News,
 ) -> None:
     token = loaded.settings.discord.token
     assert token is not None, "missing_for_run was asked before"
@@ -67,11 +101,13 @@ async def _serve(
             watching = tasks.create_task(
                 keep_alive(supervisor, lambda: built.database.write(_nothing)), name="watchdog"
             )
+            telling = tasks.create_task(news.tell(discord), name="owners' news")
             await stop.wait()
             _log.info("stopping", drain_s=DRAIN_S)
             supervisor.stopping(STOP_S)
             await _drain(built, discord)
             watching.cancel()
+            telling.cancel()
             serving.cancel()
     except BaseExceptionGroup as failed:
         if len(failed.exceptions) == 1:
@@ -103,6 +139,8 @@ def _face(loaded: Loaded, built: Lantern, ready: Callable[[], None]) -> Face:
         acts=built.acts,
         replies=built.replies,
         notes=built.notes,
+        tally=built.tally,
+        privacy=built.privacy,
         rules=FaceRules(
             allowed_guilds=frozenset(settings.allowed_guilds),
             admin_roles=frozenset(settings.admin_roles),

@@ -6,6 +6,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from cogs._buttons import TurnButton
+from cogs._faults import SENDING_ERRORS
 from cogs._lanes import Lanes
 from cogs._loads import Loads
 from cogs._places import Admins, owners_of
@@ -19,6 +20,8 @@ from cogs.fleet import FleetCog
 from cogs.model import ModelCog
 from cogs.persona import PersonaCog
 from cogs.presses import Presses
+from cogs.settings import SettingsCog
+from cogs.usage import UsageCog
 
 # Voice is not used: the library's two warnings at every start would only worry people.
 discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
@@ -62,6 +65,8 @@ class LanternBot(commands.Bot):
             PersonaCog(face, loads, lanes, admins),
             FleetCog(face, loads, lanes, admins),
             Control(face, admins),
+            UsageCog(face),
+            SettingsCog(face, admins),
             Presses(face, self._replies, loads, lanes, admins),
         ):
             await self.add_cog(cog)
@@ -72,6 +77,15 @@ class LanternBot(commands.Bot):
 
     async def on_message(self, message: discord.Message, /) -> None:
         """There are no prefix commands; the chat cog listens by itself."""
+
+    async def tell_owners(self, text: str) -> None:
+        """Writes to the people the bot belongs to; one who takes no messages is left out."""
+        for owner in owners_of(self.application):
+            try:
+                person = await self.fetch_user(owner)
+                await person.send(text, suppress_embeds=True)
+            except SENDING_ERRORS as error:
+                _log.warning("owner not told", error=str(error)[:300])
 
     async def on_ready(self) -> None:
         """Comes again after every new session; the first time counts."""

@@ -89,6 +89,11 @@ class Chat(commands.Cog):
         reference = message.reference
         if reference is None or reference.message_id is None:
             return None
+        # A forwarded message refers to its original too, and one of another place is not ours.
+        if reference.type is not discord.MessageReferenceType.default:
+            return None
+        if reference.channel_id != message.channel.id:
+            return None
         return await self._face.replies.turn_of(str(reference.message_id))
 
     async def _answer(self, message: discord.Message, me: int, parent: TurnId | None) -> None:

@@ -67,6 +67,11 @@ class DiscordFace:
             await self._pause(pause_s)
             pause_s = min(_MAX_PAUSE_S, pause_s * 2)
 
+    async def tell_owners(self, text: str) -> None:
+        """Tells the bot's owners something, while connected."""
+        if self._bot is not None and self._bot.is_ready():
+            await self._bot.tell_owners(text)
+
     async def close(self, limit_s: float) -> None:
         """Lets replies show their end within ``limit_s``, then disconnects."""
         await self._replies.settled(limit_s)

@@ -20,6 +20,8 @@ to me in a direct message, or use `/chat`. Text files and images can be attached
 last answer was routed and where the time went.
 **Hosts:** `/fleet status` shows every LM Studio host; `/fleet load` and `/fleet unload` are \
 for admins.
+**Money and privacy:** `/usage` shows tokens, cost and the budget left; `/settings` keeps your \
+words, a channel's or a server's on the LAN.
 Under an answer: **Stop** while it is written; then **Retry**, **Continue** and **Thoughts**.
 -# Without my permission to read message content I only see messages that mention me, direct \
 messages and commands."""

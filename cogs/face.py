@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from bot.chat.acts import FleetActs
 from bot.chat.board import Board
 from bot.chat.switch import Switch
+from bot.chat.tally import Tally
 from bot.chat.turns import Turns
 from bot.domain.ids import PlaceId
 from bot.store.notes import NoteStore
+from bot.store.privacy import PrivacyStore
 from bot.store.replies import ReplyStore
 
 
@@ -38,6 +40,8 @@ class Face:
     acts: FleetActs
     replies: ReplyStore
     notes: NoteStore
+    tally: Tally
+    privacy: PrivacyStore
     rules: FaceRules = field(default_factory=FaceRules)
     on_ready: Callable[[], None] = lambda: None
     """Called once, when Discord has taken us in for the first time."""

@@ -61,19 +61,23 @@ async def test_usage_tells_mine_and_the_servers(guild: int | None, reports: int)
 
 async def test_my_words_can_be_kept_here_by_myself() -> None:
     face = private_face(people=frozenset({"discord:1"}))
+    set_user = AsyncMock()
+    face.privacy.set_user = set_user
     interaction = interaction_of()
     await give(SettingsCog.settings, SettingsCog(face, NOBODY), interaction, "on", "me")
-    face.privacy.set_user.assert_awaited_once_with(UserId("discord:1"), local_only=True)  # pyright: ignore[reportAttributeAccessIssue, reportFunctionMemberAccess]  # an autospec
+    set_user.assert_awaited_once_with(UserId("discord:1"), local_only=True)
     assert "🔒 Your words" in said_to(interaction)[-1]
 
 
 async def test_a_channel_is_for_admins_to_set() -> None:
     face = private_face()
+    set_place = AsyncMock()
+    face.privacy.set_place = set_place
     cog = SettingsCog(face, NOBODY)
     with pytest.raises(NotPermitted):
         await give(SettingsCog.settings, cog, interaction_of(), "on", "channel")
     await give(SettingsCog.settings, cog, interaction_of(manages=True), "on", "server")
-    face.privacy.set_place.assert_awaited_once_with(PlaceId("discord:5"), local_only=True)  # pyright: ignore[reportAttributeAccessIssue, reportFunctionMemberAccess]  # an autospec
+    set_place.assert_awaited_once_with(PlaceId("discord:5"), local_only=True)
 
 
 async def test_without_a_word_it_shows_how_things_stand() -> None:
