@@ -16,6 +16,9 @@ from bot.terminal.session import Doors, Extra, Session, complete
 
 HINT = "Type a message, or /help. Ctrl-C stops a reply, Ctrl-D leaves."
 
+INTERRUPTED, TERMINATED = 130, 143
+"""As shells name the end by SIGINT and by SIGTERM."""
+
 
 async def play_chat(built: Lantern) -> int:
     """The chat over the configured hosts; gives the exit code."""
@@ -59,19 +62,26 @@ async def _play(built: Lantern, screen: Screen, source: Input, extras: Mapping[s
     )
     session = Session(doors, screen, source)
     leaving = asyncio.timeout(None)
+    code = INTERRUPTED
 
     def interrupt() -> None:
         if not session.interrupt():
             leaving.reschedule(0.0)
 
+    def terminate() -> None:
+        nonlocal code
+        code = TERMINATED
+        session.interrupt()
+        leaving.reschedule(0.0)
+
     try:
         async with leaving:
             # Each Ctrl-C stops what runs then, however many came before.
-            with on_stop(interrupt, interrupt):
+            with on_stop(interrupt, interrupt, terminate):
                 failures = await session.run()
     except TimeoutError:
         if not leaving.expired():
             raise
-        return 130
+        return code
     # A script that failed says so to whoever ran it; at a keyboard the failure was read.
     return 1 if failures and not source.is_interactive else 0

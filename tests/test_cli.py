@@ -207,6 +207,28 @@ def test_redirected_output_survives_any_encoding(tmp_path: Path, encoding: str) 
     assert "> héllo 🙂" in done.stdout.decode("utf-8")
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no signal ends a program kindly there")
+def test_the_request_to_end_leaves_the_chat(tmp_path: Path) -> None:
+    with (
+        hosts_beside(sim("studio", QWEN)) as (host,),
+        subprocess.Popen(
+            [sys.executable, "-m", "bot", "chat"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=tmp_path,
+            env={**os.environ, "LANTERN_HOSTS": host.address},
+        ) as chat,
+    ):
+        assert chat.stdin is not None
+        assert chat.stdout is not None
+        chat.stdin.write(b"/help\n")
+        chat.stdin.flush()
+        assert chat.stdout.readline().strip() == b"> /help"
+        chat.terminate()
+        assert chat.wait(30) == 143
+
+
 def test_usage_of_an_empty_ledger(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("usage") == 0
     assert "0 local answers" in capsys.readouterr().out

@@ -33,3 +33,15 @@ async def test_only_signals_the_platform_has_are_taken(monkeypatch: pytest.Monke
         signal.raise_signal(signal.SIGINT)
         async with asyncio.timeout(5):
             assert await told.get() == "stop"
+
+
+@pytest.mark.parametrize(("number", "wanted"), [("SIGINT", "stop"), ("SIGTERM", "leave")])
+async def test_the_request_to_end_may_mean_another_thing_than_ctrl_c(
+    number: str, wanted: str
+) -> None:
+    told: asyncio.Queue[str] = asyncio.Queue()
+    put = told.put_nowait
+    with on_stop(lambda: put("stop"), lambda: put("at once"), lambda: put("leave")):
+        signal.raise_signal(signal.Signals[number])
+        async with asyncio.timeout(5):
+            assert await told.get() == wanted

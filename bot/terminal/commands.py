@@ -1,6 +1,7 @@
 """What was typed, as a value: a message or one of the slash commands Discord has too."""
 
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bot.domain.errors import RequestRefused
@@ -15,7 +16,7 @@ class Command:
     words: tuple[str, ...] = ()
     """Positional words."""
     options: tuple[tuple[str, str], ...] = ()
-    """``--persona sage`` and ``persona:sage`` alike."""
+    """From ``--persona sage``, ``--persona=sage`` and ``persona:sage`` alike."""
 
     def option(self, name: str) -> str | None:
         """The value of an option, or None."""
@@ -34,21 +35,33 @@ class Usage:
     form: str
     does: str
     options: tuple[str, ...] = ()
+    words: int = 0
+    """How many words may stand beside the options; more are refused, not passed over."""
 
+
+_SCOPE = ("scope",)
 
 COMMANDS: tuple[Usage, ...] = (
-    Usage("chat", "/chat MESSAGE [persona:P] [model:M]", "a turn", ("persona", "model")),
-    Usage("model", "/model [NAME|auto] [scope:me|channel]", "what answers, or switch", ("scope",)),
-    Usage("persona", "/persona [NAME] [scope:me|channel]", "who answers, or switch", ("scope",)),
+    Usage("chat", "/chat MESSAGE [persona:P] [model:M]", "a turn", ("persona", "model"), 1),
+    Usage("model", "/model [NAME|auto] [me|channel|server]", "what answers, or switch", _SCOPE, 2),
+    Usage("persona", "/persona [NAME] [me|channel|server]", "who answers, or switch", _SCOPE, 2),
     Usage("personas", "/personas", "list the personas"),
-    Usage("fleet", "/fleet status|models|load MODEL|unload MODEL [host:H]", "hosts", ("host",)),
+    Usage(
+        "fleet",
+        "/fleet status|models|load MODEL|unload MODEL [host:H]",
+        "hosts; foreign:yes unloads what others loaded",
+        ("host", "foreign"),
+        2,
+    ),
     Usage("retry", "/retry", "answer the last message again"),
     Usage("continue", "/continue", "go on with the last reply"),
     Usage("reset", "/reset", "a fresh conversation"),
     Usage("stop", "/stop", "stop the running reply (or press Ctrl-C)"),
     Usage("why", "/why", "why the last reply was made as it was"),
-    Usage("usage", "/usage [today|week|month|last month]", "tokens, cost, budget, savings"),
-    Usage("private", "/private [on|off]", "keep your words on the LAN, whatever fails"),
+    Usage(
+        "usage", "/usage [today|week|month|last month]", "tokens, cost, budget, savings", words=2
+    ),
+    Usage("private", "/private [on|off]", "keep your words on the LAN, whatever fails", words=1),
     Usage("help", "/help", "this list"),
     Usage("quit", "/quit", "leave"),
 )
@@ -58,7 +71,7 @@ def parse(line: str, extra: tuple[str, ...] = ()) -> Command | None:
     """The command in a line; None for a blank one. ``extra`` names further commands.
 
     Raises:
-        RequestRefused: an unknown command or option, or a quote left open.
+        RequestRefused: an unknown command, words too many, or a quote left open.
     """
     text = line.strip()
     if not text:
@@ -71,8 +84,14 @@ def parse(line: str, extra: tuple[str, ...] = ()) -> Command | None:
     if name not in known:
         near = ", ".join(f"/{n}" for n in nearest(name, known)) or "/help"
         raise RequestRefused(f"There is no command `/{name}`. Nearest: {near}.")
-    allowed = next((usage.options for usage in COMMANDS if usage.name == name), ())
-    return _arguments(name, rest, allowed)
+    usage = next((usage for usage in COMMANDS if usage.name == name), None)
+    if usage is None:
+        return _arguments(name, rest, ())
+    command = _arguments(name, rest, usage.options)
+    if len(command.words) > usage.words:
+        surplus = " ".join(command.words[usage.words :])
+        raise RequestRefused(f"`{surplus}` is too much. It is written `{usage.form}`.")
+    return command
 
 
 def _arguments(name: str, rest: str, allowed: tuple[str, ...]) -> Command:
@@ -83,12 +102,29 @@ def _arguments(name: str, rest: str, allowed: tuple[str, ...]) -> Command:
         raise RequestRefused(f"A quote is left open in `/{name} {rest}`.") from error
     words: list[str] = []
     options: list[tuple[str, str]] = []
-    for piece in pieces:
-        key, colon, value = piece.partition(":")
-        if colon and value and key in allowed:
-            options.append((key, value))
-        else:
+    left = iter(pieces)
+    for piece in left:
+        found = _option(piece, left, allowed)
+        if found is None:
             words.append(piece)
+        else:
+            options.append(found)
     if name == "chat":
         words = [" ".join(words)] if words else []
     return Command(name, tuple(words), tuple(options))
+
+
+def _option(
+    piece: str, following: Iterator[str], allowed: tuple[str, ...]
+) -> tuple[str, str] | None:
+    """An option and its value, which may be the next piece; None for a plain word."""
+    if not piece.startswith("--"):
+        key, _, value = piece.partition(":")
+        return (key, value) if value and key in allowed else None
+    key, equals, value = piece[2:].partition("=")
+    if key not in allowed:
+        return None
+    value = value if equals else next(following, "")
+    if not value:
+        raise RequestRefused(f"`--{key}` needs a value, as in `--{key} VALUE`.")
+    return (key, value)

@@ -5,6 +5,11 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Protocol, TextIO
 
+from bot.domain.errors import BotError
+
+BYTE_ORDER_MARK = "\ufeff"
+"""Some editors and shells put it before a script; it is no part of the first command."""
+
 
 class Input(Protocol):
     """Where lines come from."""
@@ -26,13 +31,21 @@ class ScriptInput:
         self._first: str | None = None
 
     async def has_lines(self) -> bool:
-        """Waits for the first line; False when the stream ended without one."""
+        """Waits for the first line; False when the stream ended without one.
+
+        Raises:
+            BotError: the stream cannot be read.
+        """
         if self._first is None:
-            self._first = await self._readline()
+            self._first = (await self._readline()).removeprefix(BYTE_ORDER_MARK)
         return self._first != ""
 
     async def lines(self) -> AsyncIterator[str]:
-        """Every line until the end of the stream."""
+        """Every line until the end of the stream.
+
+        Raises:
+            BotError: the stream cannot be read.
+        """
         if await self.has_lines():
             yield (self._first or "").rstrip("\r\n")
             while line := await self._readline():
@@ -43,17 +56,29 @@ class ScriptInput:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[str] = loop.create_future()
 
-        def deliver(line: str) -> None:
-            if not done.done():
+        def deliver(line: str | Exception) -> None:
+            if done.done():
+                return
+            if isinstance(line, str):
                 done.set_result(line)
+            else:
+                done.set_exception(line)
 
         def read() -> None:
-            line = self._stream.readline()
+            try:
+                line: str | Exception = self._stream.readline()
+            except (OSError, ValueError) as error:  # a decoding error is a ValueError
+                line = error
             if not loop.is_closed():
                 loop.call_soon_threadsafe(deliver, line)
 
         threading.Thread(target=read, name="script input", daemon=True).start()
-        return await done
+        try:
+            return await done
+        except UnicodeDecodeError as error:
+            raise BotError("The script is no text in UTF-8; save it so and try again.") from error
+        except (OSError, ValueError) as error:
+            raise BotError(f"The script cannot be read: {error}.") from error
 
 
 class KeyboardInput:

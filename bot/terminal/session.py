@@ -325,7 +325,7 @@ def _period(words: tuple[str, ...]) -> ReportPeriod:
 
 
 def _scope(command: Command) -> Scope:
-    said = command.option("scope") or Scope.ME.value
+    said = command.option("scope") or command.word(1) or Scope.ME.value
     try:
         return Scope(said)
     except ValueError as error:

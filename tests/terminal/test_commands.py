@@ -29,6 +29,9 @@ from bot.terminal.commands import COMMANDS, Command, parse
         ("/chat see http://x.y now", Command("chat", ("see http://x.y now",))),
         ("/exit", Command("quit")),
         ("/new", Command("reset")),
+        ("/model a/b --scope channel", Command("model", ("a/b",), (("scope", "channel"),))),
+        ("/model a/b --scope=channel", Command("model", ("a/b",), (("scope", "channel"),))),
+        ("/model a/b channel", Command("model", ("a/b", "channel"))),
     ],
 )
 def test_a_line_is_read_as_meant(line: str, command: Command | None) -> None:
@@ -43,6 +46,21 @@ def test_an_unknown_command_names_the_nearest() -> None:
 def test_an_open_quote_is_told() -> None:
     with pytest.raises(RequestRefused, match="quote"):
         parse('/persona "sage')
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("/reset foo", "`foo` is too much. It is written `/reset`."),
+        ("/fleet load a b", "`b` is too much"),
+        ("/model a me b c", "`b c` is too much"),
+        ("/model a --scope", "`--scope` needs a value"),
+    ],
+)
+def test_words_too_many_are_refused_and_not_passed_over(line: str, part: str) -> None:
+    with pytest.raises(RequestRefused) as refused:
+        parse(line)
+    assert part in refused.value.user_message
 
 
 def test_extra_commands_are_known() -> None:
