@@ -1,6 +1,6 @@
 """What Lantern asks of one host, whichever interface it has: the SDK's socket, or REST."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +15,37 @@ class LoadResult:
 
     identifier: InstanceId
     reference: InstanceRef | None = None
+
+
+class Stop:
+    """The wish to give one load up.
+
+    It belongs to the order, not to the connection: it counts whether it comes before the command,
+    while the command is on its way, or after the connection was made anew.
+    """
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        self._way: Callable[[], Awaitable[None]] | None = None
+
+    async def way_opens(self, way: Callable[[], Awaitable[None]]) -> None:
+        """The host can be told from now on; it is told at once when that was asked before."""
+        self._way = way
+        if self.is_asked:
+            await way()
+
+    def way_closes(self) -> None:
+        """There is no load to stop any more, or nobody to tell."""
+        self._way = None
+
+    async def deliver(self) -> None:
+        """Tells the host, where there is a way.
+
+        Raises:
+            HostUnreachable: the host is lost.
+        """
+        if self._way is not None:
+            await self._way()
 
 
 class HostClient(Protocol):
@@ -41,19 +72,15 @@ class HostClient(Protocol):
         ...
 
     async def load(
-        self, order: LoadOrder, on_progress: Callable[[float], None]
+        self, order: LoadOrder, on_progress: Callable[[float], None], stop: Stop
     ) -> LoadResult | None:
-        """Loads one more instance; None when ``stop_load`` was heeded and nothing stays.
+        """Loads one more instance; None when ``stop`` was heeded and nothing stays.
 
         Raises:
             LoadFailed: with the host's own reason.
             DoesNotFit: the host refused for lack of memory.
             HostUnreachable: the connection was lost; the load may go on there.
         """
-        ...
-
-    async def stop_load(self) -> None:
-        """Asks the host to give up the load under way, as far as the interface can."""
         ...
 
     async def unload(self, instance: Instance) -> None:

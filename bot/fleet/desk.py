@@ -87,7 +87,7 @@ class Desk:
         self._out = []
         if self._take(event):
             self._advance(event.at)
-            self._tell(event.at)
+            self._tell()
         return tuple(self._out)
 
     def _take(self, event: Event) -> bool:
@@ -212,6 +212,8 @@ class Desk:
         self.books.history.loaded(record)
         self._out.append(signals.Remember(record))
         self._announce(ModelLoaded(self.books.name, key, record.seconds, size))
+        if load.is_stopping and made is not None and not self.books.queue.of(key):
+            self._unload(made.handle, "its load was cancelled")
 
     def _on_load_broke(self, event: signals.LoadBroke) -> None:
         joined = self.books.joined()
@@ -382,9 +384,8 @@ class Desk:
 
     # --- words and effects ----------------------------------------------------------------
 
-    def _tell(self, now: float) -> None:
+    def _tell(self) -> None:
         """The place in the queue, to everybody for whom it is news."""
-        del now
         among: dict[ModelKey, int] = {}
         for number, waiter in enumerate(self.books.turns(), start=1):
             key = waiter.wish.model_key

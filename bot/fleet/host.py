@@ -25,7 +25,7 @@ from bot.domain.hosts import (
 )
 from bot.domain.ids import InstanceRef, ModelKey
 from bot.fleet import signals
-from bot.fleet.client import HostClient, LoadResult
+from bot.fleet.client import HostClient, LoadResult, Stop
 from bot.fleet.desk import Desk
 from bot.fleet.history import History
 from bot.fleet.lease import Lease
@@ -72,7 +72,8 @@ class Host:
         self._probes_begun = 0
         self._probes_done = 0
         self._is_left = False
-        self._is_stop_asked = False
+        self._stop = Stop()
+        """Of the newest load."""
 
     async def run(self) -> None:
         """Probes and acts until cancelled; then ends its loads and leaves the host."""
@@ -191,11 +192,11 @@ class Host:
             case signals.Grant() | signals.Refuse() | signals.Tell():
                 self._leases[effect.ticket].heard(effect)
             case signals.StartLoad(order=order):
-                self._is_stop_asked = False
-                self._start(self._load(order))
+                self._stop = Stop()
+                self._start(self._load(order, self._stop))
             case signals.StopLoad():
-                self._is_stop_asked = True
-                self._start(self._stop_load())
+                self._stop.is_asked = True
+                self._start(self._deliver(self._stop))
             case signals.StartUnload():
                 self._start(self._unload(effect))
             case signals.Announce(event=event):
@@ -217,24 +218,24 @@ class Host:
 
     # --- acts -----------------------------------------------------------------------------
 
-    async def _load(self, order: LoadOrder) -> None:
+    async def _load(self, order: LoadOrder, stop: Stop) -> None:
         own: OwnInstance | None = None
         try:
-            if await self._link.ask(lambda client: self._is_new_here(client, order)):
-                residents = await self._link.ask(self._residents)
-                self._feed(signals.LoadSpared(self._now(), residents))
-                return
-            client = await self._link.connected()
-            made = await self._loaded(client, order)
-            if made is not None:
-                own = self._own(made, order)
-                await self._keep(own)
-            residents = await self._residents(client)
+            with self._link.understood():
+                if await self._link.ask(lambda client: self._is_new_here(client, order)):
+                    residents = await self._link.ask(self._residents)
+                    self._feed(signals.LoadSpared(self._now(), residents))
+                    return
+                client = await self._link.connected()
+                made = await self._loaded(client, order, stop)
+                if made is not None:
+                    own = self._own(made, order)
+                    await self._keep(own)
+                residents = await self._residents(client)
+                self._acts += 1
+                self._feed(self._outcome(own, residents))
         except Unavailable as error:
             await self._load_broke(error, own)
-        else:
-            self._acts += 1
-            self._feed(self._outcome(own, residents))
 
     async def _is_new_here(self, client: HostClient, order: LoadOrder) -> bool:
         """Have others loaded this model since the host was last looked at?"""
@@ -247,7 +248,7 @@ class Host:
         known = {handle_of(instance) for instance in self.snapshot().instances}
         return any(_handle(sighting) not in known for sighting in copies)
 
-    async def _loaded(self, client: HostClient, order: LoadOrder) -> LoadResult | None:
+    async def _loaded(self, client: HostClient, order: LoadOrder, stop: Stop) -> LoadResult | None:
         self._say_not_applied(client, order)
         rules = self._rules
         tells = client.interface is Interface.SDK
@@ -261,7 +262,7 @@ class Host:
                     self._feed(signals.Progressed(now, fraction))
 
                 # Checked here, where no await lies between the answer and the command.
-                return None if self._is_stop_asked else await client.load(order, heard)
+                return None if stop.is_asked else await client.load(order, heard, stop)
         except TimeoutError as error:
             raise self._link.silent(silence_s) from error
 
@@ -289,13 +290,11 @@ class Host:
             idle_ttl_s=order.idle_ttl_s,
         )
 
-    async def _stop_load(self) -> None:
-        client = self._link.client
-        if client is None:
-            return
+    async def _deliver(self, stop: Stop) -> None:
         try:
-            async with asyncio.timeout(self._rules.call_timeout_s):
-                await client.stop_load()
+            with self._link.understood():
+                async with asyncio.timeout(self._rules.call_timeout_s):
+                    await stop.deliver()
         except (TimeoutError, Unavailable) as error:
             # The load itself breaks on a lost host, and says so.
             _log.debug("stop not delivered", host=self._config.name, error=str(error))
@@ -303,8 +302,9 @@ class Host:
     async def _unload(self, effect: signals.StartUnload) -> None:
         residents: tuple[Sighting, ...] | None = None
         try:
-            async with asyncio.timeout(self._rules.unload_timeout_s):
-                residents = await self._unloaded(effect)
+            with self._link.understood():
+                async with asyncio.timeout(self._rules.unload_timeout_s):
+                    residents = await self._unloaded(effect)
         except TimeoutError:
             self.report_failure("It did not answer to an unload.")
         except HostUnreachable as error:
@@ -355,16 +355,12 @@ class Host:
             return
 
     async def _probe_once(self) -> None:
-        timeout_s = self._rules.probe_timeout_s
         try:
-            async with asyncio.timeout(timeout_s):
+            with self._link.understood():
                 report = await self._survey()
-        except TimeoutError:
-            await self._probe_failed(self._link.silent(timeout_s))
+                self._feed(signals.Probed(self._now(), report))
         except Unavailable as error:
             await self._probe_failed(error)
-        else:
-            self._feed(signals.Probed(self._now(), report))
 
     async def _probe_failed(self, error: Unavailable) -> None:
         if error.kind is not FailureKind.TIMEOUT or not self._desk.books.is_at_work():
@@ -373,11 +369,16 @@ class Host:
 
     async def _survey(self) -> Report:
         """A report no older than the newest act."""
-        while True:
-            acts = self._acts
-            report = await self._inventory()
-            if acts == self._acts:
-                return report
+        timeout_s = self._rules.probe_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    acts = self._acts
+                    report = await self._inventory()
+                    if acts == self._acts:
+                        return report
+        except TimeoutError as error:
+            raise self._link.silent(timeout_s) from error
 
     async def _inventory(self) -> Report:
         if not self._link.is_richest and not self._desk.books.is_at_work():
@@ -394,7 +395,8 @@ class Host:
 
     async def _residents_if_there(self) -> tuple[Sighting, ...] | None:
         try:
-            return await self._link.ask(self._residents)
+            with self._link.understood():
+                return await self._link.ask(self._residents)
         except Unavailable:
             return None
 

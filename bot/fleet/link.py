@@ -1,17 +1,21 @@
 """The connection to one host: made when needed, rebuilt after any loss."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import httpx
+import structlog
 
-from bot.domain.errors import FailureKind, HostUnreachable
+from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
 from bot.domain.hosts import HostConfig, Interface
 from bot.fleet.client import HostClient
 from bot.fleet.connect import connect
 
 T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
 
 
 class Link:
@@ -71,6 +75,22 @@ class Link:
         if self._client is client:
             self._client = None
         await client.close()
+
+    @contextmanager
+    def understood(self) -> Generator[None]:
+        """Around each probe and act: no fault of ours in reading one host may end the others.
+
+        Raises:
+            HostUnreachable: anything broke that has no place here.
+        """
+        try:
+            yield
+        except (Unavailable, TimeoutError):
+            raise
+        except Exception as error:
+            _log.exception("host not understood", host=self._config.name)
+            text = f"{self._config.address} cannot be understood ({type(error).__name__})."
+            raise HostUnreachable(text, FailureKind.GARBAGE) from error
 
     def silent(self, seconds: float) -> HostUnreachable:
         """The failure of a host that says nothing."""

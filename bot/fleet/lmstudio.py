@@ -7,15 +7,15 @@ its reason beside it: handing over the API token, cancelling a load, and connect
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol, cast
 
 import httpx
 import lmstudio as lms
 import msgspec
-from httpx_ws import AsyncWebSocketSession, HTTPXWSException, aconnect_ws
+from httpx_ws import HTTPXWSException
 from lmstudio import _ws_impl
 from lmstudio.json_api import (
     EmbeddingLoadModelConfigDict,
@@ -29,12 +29,13 @@ from bot.domain.errors import FailureKind, HostUnreachable, LoadFailed, Unavaila
 from bot.domain.hosts import Instance, Interface, ModelKind
 from bot.domain.ids import InstanceId, InstanceRef
 from bot.fleet import inventory
-from bot.fleet.client import LoadResult
+from bot.fleet.client import LoadResult, Stop
 from bot.fleet.inventory import Garbled
 from bot.fleet.load_config import sdk_config
 from bot.fleet.reasons import one_line
 from bot.fleet.rest import RestApi, load_failure
 from bot.fleet.signals import LoadOrder, Report, Sighting
+from bot.fleet.sockets import connect_plainly, plain_http
 
 CLOSE_S = 2.0
 """Leaving is at once, also with a dead peer; this only bounds a surprise."""
@@ -58,6 +59,7 @@ _NONSENSE = (
     LookupError,
     TypeError,
     AttributeError,
+    RecursionError,
 )
 """What the SDK lets out when the other side is gone, garbles, or is no LM Studio at all."""
 
@@ -85,24 +87,8 @@ class _Opens(Protocol):
     def _create_channel(self, endpoint: object) -> AbstractAsyncContextManager[_Channel]: ...
 
 
-def _plain_http() -> httpx.AsyncClient:
-    return httpx.AsyncClient(trust_env=False, verify=False)  # noqa: S501  # no TLS is spoken here
-
-
-@asynccontextmanager
-async def _connect_plainly(url: str) -> AsyncGenerator[AsyncWebSocketSession]:
-    """Opens one WebSocket, as the SDK does, but for the LAN.
-
-    Left alone, the SDK makes an HTTP client with httpx's defaults for each of its sockets: each
-    reads the system's certificates (40 ms of a standing loop, six times per host), though it speaks
-    no TLS, and obeys a proxy of the environment, which the LAN is not behind.
-    """
-    async with _plain_http() as http, aconnect_ws(url, http) as socket:
-        yield socket
-
-
 # Private: nothing public takes an HTTP client.
-_ws_impl.aconnect_ws = _connect_plainly  # pyright: ignore[reportPrivateImportUsage]  # see above
+_ws_impl.aconnect_ws = connect_plainly  # pyright: ignore[reportPrivateImportUsage]  # see above
 
 
 class _LanClient(lms.AsyncClient):
@@ -117,8 +103,8 @@ class _LanClient(lms.AsyncClient):
 
     @staticmethod
     async def _query_probe_url(url: str) -> httpx.Response:
-        """Greets the host; for the reasons of ``_connect_plainly``."""
-        async with _plain_http() as http:
+        """Greets the host; for the reasons of ``connect_plainly``."""
+        async with plain_http() as http:
             return await http.get(url, timeout=GREETING_S)
 
 
@@ -139,8 +125,6 @@ class SocketClient:
         self._api = api
         self._rest = rest
         self._version = version
-        self._channel: _Channel | None = None
-        self._is_stopping = False
         self._tells_work = True
 
     @property
@@ -184,42 +168,32 @@ class SocketClient:
         return tuple(s for s in seen if s.instance.model_key == order.model_key)
 
     async def load(
-        self, order: LoadOrder, on_progress: Callable[[float], None]
+        self, order: LoadOrder, on_progress: Callable[[float], None], stop: Stop
     ) -> LoadResult | None:
         """Loads one more instance, never get-or-load.
 
         ``model()`` would count as a JIT load, which evicts other JIT-loaded models, busy ones too.
         No identifier is given: the host uses the key, or ``key:2`` where that is taken.
         """
-        self._is_stopping = False
         space = _space(order.kind)
         endpoint = self._load_endpoint(space, order, on_progress)
         try:
             async with self._load_channel(space, endpoint) as channel:
-                made = await self._follow(channel, endpoint, on_progress)
+                made = await self._follow(channel, endpoint, on_progress, stop)
         except lms.LMStudioServerError as error:
-            if self._is_stopping:
+            if stop.is_asked:
                 return None
             raise load_failure(_words(error)) from error
         except _NONSENSE as error:
             raise self._lost(error) from error
-        if made is None and not self._is_stopping:
+        if made is None and not stop.is_asked:
             raise LoadFailed(f"The host ended the load of {order.model_key} without a word.")
-        if made is not None and self._is_stopping:
+        if made is not None and stop.is_asked:
             # The cancel came too late: nobody wants what was made.
             await self._unload(space, made.identifier)
-        if made is None or self._is_stopping:
+        if made is None or stop.is_asked:
             return None
         return LoadResult(InstanceId(made.identifier), InstanceRef(made.instance_reference))
-
-    async def stop_load(self) -> None:
-        """Sends the protocol's cancel on the channel of the load under way."""
-        self._is_stopping = True
-        if self._channel is not None:
-            try:
-                await self._channel.cancel()
-            except _NONSENSE as error:
-                raise self._lost(error) from error
 
     async def unload(self, instance: Instance) -> None:
         """Takes an instance out of memory."""
@@ -251,14 +225,23 @@ class SocketClient:
         await _close(self._api)
 
     async def _follow(
-        self, channel: _Channel, endpoint: _Endpoint, on_progress: Callable[[float], None]
+        self,
+        channel: _Channel,
+        endpoint: _Endpoint,
+        on_progress: Callable[[float], None],
+        stop: Stop,
     ) -> _Made | None:
         """What was made; None when the host closed the channel before."""
-        self._channel = channel
+
+        async def cancel() -> None:
+            try:
+                await channel.cancel()
+            except _NONSENSE as error:
+                raise self._lost(error) from error
+
         is_silent = True
         try:
-            if self._is_stopping:
-                await channel.cancel()
+            await stop.way_opens(cancel)
             async for contents in channel.rx_stream():
                 if is_silent:
                     # Any first word shows that the host has taken the command.
@@ -270,11 +253,10 @@ class SocketClient:
             return None
         except asyncio.CancelledError:
             # Lantern stops, or the host hangs: a load nobody will own must not stay behind.
-            self._is_stopping = True
             await _cancel(channel)
             raise
         finally:
-            self._channel = None
+            stop.way_closes()
 
     def _load_channel(
         self, space: LoadSpace, endpoint: _Endpoint
@@ -422,7 +404,7 @@ async def _cancel(channel: _Channel) -> None:
 
 def _unreachable(address: str, error: Exception) -> HostUnreachable:
     match error:
-        case json.JSONDecodeError() | UnicodeDecodeError():
+        case json.JSONDecodeError() | UnicodeDecodeError() | RecursionError():
             text, kind = f"{address} answers garbage.", FailureKind.GARBAGE
         case httpx.TimeoutException():
             text, kind = f"{address} accepts connections and says nothing.", FailureKind.TIMEOUT

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import cast
 
 import httpx
@@ -16,7 +17,7 @@ from bot.domain.errors import (
 from bot.domain.hosts import Instance, Interface
 from bot.domain.ids import InstanceId
 from bot.fleet import inventory
-from bot.fleet.client import LoadResult
+from bot.fleet.client import LoadResult, Stop
 from bot.fleet.inventory import Garbled
 from bot.fleet.load_config import rest_body
 from bot.fleet.reasons import is_refusal_for_memory
@@ -24,6 +25,16 @@ from bot.fleet.signals import LoadOrder, Report, Sighting
 
 _LONG = httpx.Timeout(10.0, read=None)
 """A load answers when it is done, which may take minutes: the caller's deadline rules."""
+MOST_BYTES = 32 * 1024 * 1024
+"""More than any listing takes: what a host that never ends may put into memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """One whole answer."""
+
+    status: int
+    body: bytes
 
 
 def shared_http() -> httpx.AsyncClient:
@@ -54,11 +65,11 @@ class RestApi:
         Raises:
             HostUnreachable: no answer, an error status, or no JSON.
         """
-        response = await self._send("GET", path, None)
-        if response.status_code == 404:
+        answer = await self._send("GET", path, None)
+        if answer.status == 404:
             return None
-        self._check(response)
-        return self._json(response)
+        self._check(answer)
+        return self._json(answer)
 
     async def post(self, path: str, body: Mapping[str, object]) -> tuple[int, object]:
         """Status and JSON of a command, whatever the status.
@@ -66,20 +77,19 @@ class RestApi:
         Raises:
             HostUnreachable: no answer, or no JSON.
         """
-        response = await self._send("POST", path, body)
-        if response.status_code == 401:
-            self._check(response)
-        return response.status_code, self._json(response)
+        answer = await self._send("POST", path, body)
+        if answer.status == 401:
+            self._check(answer)
+        return answer.status, self._json(answer)
 
-    async def _send(
-        self, method: str, path: str, body: Mapping[str, object] | None
-    ) -> httpx.Response:
+    async def _send(self, method: str, path: str, body: Mapping[str, object] | None) -> _Answer:
         url = f"http://{self._address}{path}"
         timeout = _LONG if method == "POST" else httpx.USE_CLIENT_DEFAULT
         try:
-            return await self._http.request(
+            async with self._http.stream(
                 method, url, json=body, headers=self._headers, timeout=timeout
-            )
+            ) as response:
+                return _Answer(response.status_code, await self._body(response))
         except httpx.TimeoutException as error:
             text = f"{self._address} does not answer (asleep, switched off, or hung)."
             raise HostUnreachable(text, FailureKind.TIMEOUT) from error
@@ -90,8 +100,16 @@ class RestApi:
             text = f"{self._address} cut the connection ({type(error).__name__})."
             raise HostUnreachable(text, FailureKind.CUT) from error
 
-    def _check(self, response: httpx.Response) -> None:
-        status = response.status_code
+    async def _body(self, response: httpx.Response) -> bytes:
+        body = bytearray()
+        async for piece in response.aiter_bytes():
+            body += piece
+            if len(body) > MOST_BYTES:
+                raise self.garbled(Garbled(f"more than {MOST_BYTES >> 20} MB"))
+        return bytes(body)
+
+    def _check(self, answer: _Answer) -> None:
+        status = answer.status
         if status in {401, 403}:
             text = f"{self._address} wants an API token, or another one (HTTP {status})."
             raise HostUnreachable(text, FailureKind.AUTH)
@@ -99,10 +117,10 @@ class RestApi:
             text = f"{self._address} answered HTTP {status}."
             raise HostUnreachable(text, FailureKind.SERVER)
 
-    def _json(self, response: httpx.Response) -> object:
+    def _json(self, answer: _Answer) -> object:
         try:
-            return cast(object, json.loads(response.content))
-        except ValueError as error:
+            return cast(object, json.loads(answer.body))
+        except (ValueError, RecursionError) as error:
             text = f"{self._address} answered garbage instead of JSON."
             raise HostUnreachable(text, FailureKind.GARBAGE) from error
 
@@ -118,7 +136,6 @@ class RestClient:
     def __init__(self, api: RestApi, interface: Interface) -> None:
         self._api = api
         self._interface = interface
-        self._is_stopping = False
 
     @property
     def interface(self) -> Interface:
@@ -149,12 +166,14 @@ class RestClient:
         return tuple(s for s in await self.resident() if s.instance.model_key == order.model_key)
 
     async def load(
-        self, order: LoadOrder, on_progress: Callable[[float], None]
+        self, order: LoadOrder, on_progress: Callable[[float], None], stop: Stop
     ) -> LoadResult | None:
-        """Loads by ``/api/v1``; there is no progress, and stopping unloads it afterwards."""
+        """Loads by ``/api/v1``, which tells no progress.
+
+        It has no cancel either: a load to be stopped is unloaded the moment it is there.
+        """
         if self._interface is not Interface.REST_V1:
             raise LoadFailed(_CANNOT_LOAD)
-        self._is_stopping = False
         on_progress(0.0)
         status, answer = await self._api.post(
             "/api/v1/models/load", rest_body(order.model_key, order.settings)
@@ -162,14 +181,10 @@ class RestClient:
         identifier = _instance_id(answer)
         if status >= 400 or identifier is None:
             raise load_failure(reason_of(answer, status))
-        if self._is_stopping:
+        if stop.is_asked:
             await self._unload(identifier)
             return None
         return LoadResult(identifier)
-
-    async def stop_load(self) -> None:
-        """REST has no cancel: the instance is unloaded the moment it is there."""
-        self._is_stopping = True
 
     async def unload(self, instance: Instance) -> None:
         """Unloads by ``/api/v1``."""

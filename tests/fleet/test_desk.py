@@ -185,6 +185,22 @@ def test_a_wish_during_the_cancel_waits_and_is_loaded_afresh() -> None:
     assert play.loaded() == ["grant bob one"]
 
 
+def test_a_cancel_that_comes_too_late_takes_out_what_nobody_wants() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.play(signals.CancelPressed(play.now, ONE))
+    assert play.loaded() == ["unload one"]
+    assert play.unloaded() == ["forget ref-1"]
+
+
+def test_a_cancel_that_comes_too_late_serves_whoever_asked_meanwhile() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.play(signals.CancelPressed(play.now, ONE))
+    play.ask("bob", "one")
+    assert play.loaded() == ["grant bob one"]
+
+
 def test_a_queued_load_is_cancelled_before_it_began() -> None:
     play = up_with("one", "two")
     play.ask("ada", "one")

@@ -30,7 +30,11 @@ from bot.domain.events import Evicting, Loading, LoadProblem, Queued
 from bot.domain.hosts import HostConfig, HostState
 from bot.domain.ids import ModelKey
 from bot.domain.personas import LoadSettings
+from bot.fleet.client import Stop
+from bot.fleet.connect import connect
 from bot.fleet.fleet import FleetRules
+from bot.fleet.rest import shared_http
+from bot.fleet.signals import LoadOrder
 from bot.sim import journal
 from bot.sim.host import SimHost
 from bot.sim.models import GB
@@ -117,6 +121,45 @@ async def test_cancel_before_the_command_was_given_gives_none() -> None:
         await bench.fleet.probe(H)
         assert not sim.journal.of(journal.LoadFinished)
         assert sim.resident == ()
+
+
+async def test_a_cancel_asked_before_the_channel_opens_is_sent_as_it_opens() -> None:
+    stop = Stop()
+    stop.is_asked = True
+    async with SimHost(sim_config(time_scale=ENDLESS_LOAD)) as sim, shared_http() as http:
+        client = await connect(HostConfig(H, sim.address), http, 5.0)
+        order = LoadOrder(ONE, "llm", LoadSettings(), ttl_s=60, idle_ttl_s=30)
+        assert await client.load(order, lambda _: None, stop) is None
+        await client.close()
+        assert sim.journal.of(journal.LoadCancelled)
+        assert sim.resident == ()
+
+
+@pytest.mark.parametrize("sockets", [True, False])
+async def test_a_load_cancelled_as_it_ends_leaves_memory_again(sockets: bool) -> None:
+    config = sim_config(time_scale=0, sockets=sockets)
+    async with SimHost(config) as sim, fleet_over(sim) as bench:
+        async with bench.fleet.lease(H, a_wish()):
+            await sim.journal.wait_for(journal.LoadFinished)
+            assert await bench.fleet.cancel_load(H, ONE)
+        await sim.journal.wait_for(journal.Unloaded)
+        await bench.until(lambda host: host.load is None and host.instances == ())
+        assert sim.resident == ()
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89])
+@pytest.mark.parametrize("sockets", [True, False])
+async def test_whatever_was_cancelled_is_not_in_memory(sockets: bool, steps: int) -> None:
+    config = sim_config(time_scale=0, sockets=sockets)
+    async with SimHost(config) as sim, fleet_over(sim) as bench:
+        async with bench.fleet.lease(H, a_wish()):
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            is_cancelled = await bench.fleet.cancel_load(H, ONE)
+        await bench.until(lambda host: host.load is None)
+        if is_cancelled:
+            await bench.until(lambda host: host.instances == ())
+            assert sim.resident == ()
 
 
 async def test_cancel_is_refused_while_somebody_else_waits() -> None:
@@ -385,6 +428,20 @@ async def test_a_rest_load_cancelled_is_unloaded_the_moment_it_is_there() -> Non
             assert await bench.fleet.cancel_load(H, ONE)
         await sim.journal.wait_for(journal.Unloaded)
         await bench.until(lambda host: host.load is None)
+        assert sim.resident == ()
+
+
+async def test_a_rest_load_cancelled_after_a_reconnect_is_unloaded_all_the_same() -> None:
+    config = sim_config(sockets=False, time_scale=SLOW_LOAD)
+    async with SimHost(config) as sim, fleet_over(sim) as bench:
+        async with bench.fleet.lease(H, a_wish()) as lease:
+            await anext(lease)
+            await sim.journal.wait_for(journal.LoadStarted)
+            sim.faults.garbage(times=1, path="/v1/models")
+            await bench.fleet.probe(H)
+            assert await bench.fleet.cancel_load(H, ONE)
+        await bench.until(lambda host: host.load is None)
+        assert sim.journal.of(journal.Unloaded)
         assert sim.resident == ()
 
 

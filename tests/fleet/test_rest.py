@@ -1,6 +1,6 @@
 """REST answers of every odd kind, and what becomes of them."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
@@ -9,6 +9,7 @@ from bot.domain.errors import FailureKind, HostUnreachable, LoadFailed, Unavaila
 from bot.domain.hosts import Instance, Interface
 from bot.domain.ids import InstanceId, ModelKey
 from bot.domain.personas import LoadSettings
+from bot.fleet.client import Stop
 from bot.fleet.rest import RestApi, RestClient, richest_rest
 from bot.fleet.signals import LoadOrder
 
@@ -118,13 +119,13 @@ async def test_the_token_goes_with_every_call() -> None:
 async def test_a_load_answered_without_an_instance_has_failed() -> None:
     client = RestClient(api(lambda _: httpx.Response(200, json=UNKNOWN)), Interface.REST_V1)
     with pytest.raises(LoadFailed, match="Unexpected endpoint"):
-        await client.load(ORDER, lambda _: None)
+        await client.load(ORDER, lambda _: None, Stop())
 
 
 async def test_a_load_without_permission_is_the_tokens_fault() -> None:
     client = RestClient(api(lambda _: httpx.Response(401)), Interface.REST_V1)
     with pytest.raises(HostUnreachable, match="token"):
-        await client.load(ORDER, lambda _: None)
+        await client.load(ORDER, lambda _: None, Stop())
 
 
 async def test_an_unload_of_what_is_gone_is_no_failure() -> None:
@@ -145,3 +146,38 @@ async def test_where_loading_is_impossible_unloading_is_too() -> None:
     client = RestClient(api(lambda _: httpx.Response(200, json={})), Interface.REST_V0)
     with pytest.raises(Unavailable, match="no interface"):
         await client.unload(Instance(InstanceId("one"), ONE))
+
+
+# --- too much, too deep -----------------------------------------------------------------------
+
+
+class Endless(httpx.AsyncByteStream):
+    """A body without an end; counts what was taken of it."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.is_closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            self.taken += 1024 * 1024
+            yield b" " * (1024 * 1024)
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+
+
+async def test_a_listing_without_an_end_is_given_up_and_called_garbage() -> None:
+    body = Endless()
+    with pytest.raises(HostUnreachable, match="more than 32 MB") as caught:
+        await api(lambda _: httpx.Response(200, stream=body)).get("/v1/models")
+    assert caught.value.kind is FailureKind.GARBAGE
+    assert body.taken <= 34 * 1024 * 1024
+    assert body.is_closed
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 200_000])
+async def test_nesting_too_deep_to_read_is_garbage(text: str) -> None:
+    with pytest.raises(HostUnreachable) as caught:
+        await api(lambda _: httpx.Response(200, text=text)).get("/v1/models")
+    assert caught.value.kind is FailureKind.GARBAGE
