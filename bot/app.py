@@ -287,7 +287,7 @@ def _assembled(plan: Plan, parts: _Parts) -> Lantern:
     database, fleet, shelf, providers = parts.database, parts.fleet, parts.shelf, parts.providers
     board = Board(fleet.snapshot, shelf)
     choice_store, privacy = ChoiceStore(database), PrivacyStore(database)
-    choices = Choices(choice_store, shelf, board.model_keys, plan.rules.default_persona)
+    choices = Choices(choice_store, shelf, board.model, plan.rules.default_persona)
     consents = Consents(privacy, shelf)
     planner = Planner(fleet.snapshot, plan.rules, providers.snapshots, providers.prepare)
     tally = Tally(parts.ledger, providers.ledger_name, providers.cheapest)

@@ -12,6 +12,7 @@ from bot.domain.hosts import Wish
 from bot.domain.ids import AUTO, HostName, ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet.fleet import Fleet
+from bot.policy.names import resolve
 from bot.policy.routing import RouteAsk, plan_route
 
 
@@ -64,7 +65,8 @@ class FleetActs:
             UnknownName: no host has it loaded.
             NotPermitted: it is answering somebody, or foreign and ``even_foreign`` is not set.
         """
-        names = (self._board.host(host),) if host else self._hosts_with(model)
+        only = self._board.host(host) if host else None
+        model, names = self._loaded(model, only)
         done: list[str] = []
         refused: list[NotPermitted] = []
         for name in names:
@@ -79,17 +81,16 @@ class FleetActs:
         said = f"Unloaded {', '.join(done)}."
         return " ".join([said, *(error.user_message for error in refused)])
 
-    def _hosts_with(self, model: str) -> tuple[HostName, ...]:
+    def _loaded(self, name: str, only: HostName | None) -> tuple[str, tuple[HostName, ...]]:
+        """The identifier or model key meant, and the hosts that have it in memory."""
         hosts = self._board.snapshot().hosts.values()
-        found = tuple(
-            host.name
+        names = {
+            host.name: {str(text) for i in host.instances for text in (i.identifier, i.model_key)}
             for host in hosts
-            if any(model in (i.identifier, i.model_key) for i in host.instances)
-        )
-        if found:
-            return found
-        loaded = sorted({str(i.identifier) for host in hosts for i in host.instances})
-        raise UnknownName("loaded model", model, tuple(loaded[:5]))
+            if only in (None, host.name)
+        }
+        found = resolve("loaded model", name, sorted(set[str]().union(*names.values())))
+        return found, tuple(host for host, held in names.items() if found in held)
 
     def _hosts_for(self, key: ModelKey, wish: Wish) -> tuple[HostName, ...]:
         if key == AUTO:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bot.chat.words import seconds_text
 from bot.domain.chat import Rejection
-from bot.domain.errors import UnknownName
+from bot.domain.errors import NoCandidates, RequestRefused, UnknownName
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, Model
 from bot.domain.ids import AUTO, HostName, ModelKey
 from bot.domain.personas import Persona
@@ -94,15 +94,43 @@ class Board:
 
         Raises:
             UnknownName: no host has it; names the nearest.
+            RequestRefused: it is an embedding model.
+            NoCandidates: no host answers, so nothing is known of models.
         """
         if name.strip().lower() == AUTO:
             return AUTO
-        return ModelKey(resolve("model", name, [str(key) for key in self.model_keys()]))
+        try:
+            return ModelKey(resolve("model", name, map(str, self.model_keys())))
+        except UnknownName:
+            found = self.any_model(name)
+            if found in self.model_keys():
+                raise
+        raise RequestRefused(f"`{found}` is an embedding model: it cannot chat.")
 
     def any_model(self, name: str) -> ModelKey:
         """Like ``model`` but embedding models too: for loading and unloading by hand."""
-        known = {key for host in self._snapshot().hosts.values() for key in _all_keys(host)}
-        return ModelKey(resolve("model", name, sorted(str(key) for key in known)))
+        hosts = self._snapshot().hosts.values()
+        known = {key for host in hosts for key in _all_keys(host)}
+        try:
+            return ModelKey(resolve("model", name, sorted(str(key) for key in known)))
+        except UnknownName:
+            reasons = self.outage()
+            if not reasons:
+                raise
+            told = "\n".join(f"• {reason}" for reason in reasons)
+            words = f"No host answers now, so nothing is known of a model `{name}`.\n{told}"
+            raise NoCandidates(words) from None
+
+    def outage(self) -> tuple[str, ...]:
+        """Each host with why it is away, when not one of them is there; else nothing."""
+        hosts = self._snapshot().hosts.values()
+        if any(host.state in (HostState.UP, HostState.DRAINING) for host in hosts):
+            return ()
+        return tuple(f"{host.name}: {host.reason or 'not asked yet'}" for host in hosts)
+
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with persona files now."""
+        return self._shelf.problems()
 
     def host(self, name: str) -> HostName:
         """The host meant, by name or address.

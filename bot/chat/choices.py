@@ -1,6 +1,6 @@
 """Which persona and model answer here: stored choices by scope, resolved to nouns."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from bot.domain.chat import Place
@@ -23,6 +23,8 @@ class Resolved:
     model_reason: str
     is_named: bool
     """A model was asked for by name, so the persona's alternatives do not apply."""
+    is_substitute: bool = False
+    """The persona chosen here is gone, so this one answers in its place."""
 
     @property
     def models(self) -> tuple[ModelKey, ...]:
@@ -39,12 +41,12 @@ class Choices:
         self,
         store: ChoiceStore,
         shelf: PersonaShelf,
-        known_models: Callable[[], Iterable[ModelKey]],
+        find_model: Callable[[str], ModelKey],
         default_persona: PersonaName,
     ) -> None:
         self._store = store
         self._shelf = shelf
-        self._known_models = known_models
+        self._find_model = find_model
         self._default_persona = default_persona
 
     def persona(self, name: str) -> Persona:
@@ -65,9 +67,7 @@ class Choices:
         Raises:
             UnknownName: no host has it on disk; names the nearest ones.
         """
-        if name.strip().lower() == AUTO:
-            return AUTO
-        return ModelKey(resolve("model", name, sorted(set(self._known_models()))))
+        return self._find_model(name)
 
     async def resolve(
         self,
@@ -86,14 +86,16 @@ class Choices:
         said = str(self.persona(persona).name) if persona is not None else None
         option = str(self.model(model)) if model is not None else None
         stored = await self._store.get(keys)
-        who, why_who = self._found(choose(said, stored.personas, keys, str(self._default_persona)))
+        wanted = choose(said, stored.personas, keys, str(self._default_persona))
+        who, why_who = self._found(wanted)
+        is_gone = self._shelf.get(wanted.value) is None
         picked = choose(option, stored.models, keys, "")
         if not picked.value or picked.value == AUTO:
             reason = f"{who.name}'s own model"
             if picked.value == AUTO:
                 reason = f"auto ({picked.reason}): {reason}"
-            return Resolved(who, why_who, who.model, reason, is_named=False)
-        return Resolved(who, why_who, ModelKey(picked.value), picked.reason, is_named=True)
+            return Resolved(who, why_who, who.model, reason, False, is_gone)
+        return Resolved(who, why_who, ModelKey(picked.value), picked.reason, True, is_gone)
 
     def _found(self, picked: Choice) -> tuple[Persona, str]:
         found = self._shelf.get(picked.value)

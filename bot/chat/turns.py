@@ -193,6 +193,10 @@ class Turns:
         """The newest turn of a conversation, whatever became of it."""
         return await self._store.last_in(conversation)
 
+    async def current(self, conversation: PlaceId) -> Turn | None:
+        """Like ``last``, but nothing from before the conversation was begun afresh."""
+        return await self._store.last_since_reset(conversation)
+
     async def reset(self, conversation: PlaceId) -> None:
         """A fresh conversation: the next turn sees none of the earlier ones."""
         await self._store.reset(conversation)
@@ -333,6 +337,10 @@ class Turns:
                 turn, resolved = begun.turn, begun.resolved
                 reason = f"{resolved.persona_reason}; {resolved.model_reason}"
                 await watched.emit(Started(turn.id, turn.persona, resolved.model, reason))
+                if resolved.is_substitute:
+                    words = f"The persona {resolved.persona_reason}."
+                    draft.noticed(words)
+                    await watched.emit(Notice(words))
                 job = await self._job(begun)
                 draft.routed(job.route)
                 await watched.emit(Routed(job.route))

@@ -34,6 +34,16 @@ def bytes_text(size: int | None) -> str:
     return "?" if size is None else f"{size / 1e9:.1f} GB"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: ``1 model``, ``2 models``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def host_title(host: HostSnapshot) -> str:
+    """A host's name, and its address where that is something else."""
+    return host.name if host.name == host.address else f"{host.name} ({host.address})"
+
+
 def bar(fraction: float, cells: int = _BAR_CELLS) -> str:
     """A progress bar of ``cells`` characters."""
     full = round(max(0.0, min(1.0, fraction)) * cells)
@@ -214,18 +224,21 @@ def host_lines(host: HostSnapshot, now: float) -> tuple[str, ...]:
         HostState.UNKNOWN: "⚪",
         HostState.DOWN: "🔴",
     }[host.state]
-    head = f"{mark} **{host.name}** {host.address} · {host.state}"
+    address = "" if host.name == host.address else f" {host.address}"
+    head = f"{mark} **{host.name}**{address} · {host.state}"
     if host.reason and host.state is not HostState.UP:
         head += f": {host.reason}"
-    if host.state in (HostState.UP, HostState.DRAINING):
-        head += f" · {len(host.models)} models on disk · {_memory_text(host)}"
     lines = [head]
-    lines.extend(f"  {instance_line(instance, now)}" for instance in host.instances)
+    if host.state in (HostState.UP, HostState.DRAINING):
+        on_disk = counted(len(host.models), "model")
+        lines[0] += f" · {on_disk} on disk · {_memory_text(host)}"
+        # Of a host that is away nobody knows what it still holds.
+        lines.extend(f"└ {instance_line(instance, now)}" for instance in host.instances)
     if host.load is not None:
-        lines.append(f"  📦 `{host.load.model_key}` loading {host.load.fraction:.0%}")
+        lines.append(f"└ 📦 `{host.load.model_key}` loading {host.load.fraction:.0%}")
     waiting = sum(host.waiting.values())
     if waiting:
-        lines.append(f"  ⏳ {waiting} waiting")
+        lines.append(f"└ ⏳ {waiting} waiting")
     return tuple(lines)
 
 
@@ -272,7 +285,8 @@ def _turns_words(line: UsageLine) -> str:
         parts.append(f"{line.cloud_calls} cloud")
     if line.cached_turns:
         parts.append(f"{line.cached_turns} from the cache")
-    return " + ".join(parts) + " answers"
+    is_one = line.local_turns + line.cloud_calls + line.cached_turns == 1
+    return " + ".join(parts) + (" answer" if is_one else " answers")
 
 
 def _cost_notes(line: UsageLine) -> str:

@@ -63,8 +63,12 @@ class UnknownName(RequestRefused):
 
     http_status = 404
 
-    def __init__(self, kind: str, name: str, nearest: Sequence[str]) -> None:
-        hint = f" Nearest: {', '.join(f'`{n}`' for n in nearest)}." if nearest else ""
+    def __init__(
+        self, kind: str, name: str, nearest: Sequence[str], known: Sequence[str] = ()
+    ) -> None:
+        """``known`` is shown where nothing is near."""
+        shown = ", ".join(f"`{n}`" for n in nearest or known)
+        hint = f" {'Nearest' if nearest else 'Known here'}: {shown}." if shown else ""
         super().__init__(f"There is no {kind} `{name}`.{hint}")
         self.kind = kind
         self.name = name
@@ -75,6 +79,10 @@ class NotPermitted(RequestRefused):
     """The asker may not do this here."""
 
     http_status = 403
+
+
+class ForeignInstance(NotPermitted):
+    """Somebody else loaded it; each face says how to unload it all the same."""
 
 
 class BudgetExceeded(RequestRefused):

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from bot.domain.errors import (
     BotError,
     FailureKind,
+    ForeignInstance,
     HostUnreachable,
     LoadFailed,
     ModelNotOnHost,
@@ -121,9 +122,7 @@ class Books:
             if holding.users:
                 raise NotPermitted(f"{what} is answering somebody.")
             if holding.own is None and not even_foreign:
-                raise NotPermitted(
-                    f"{what} was loaded by somebody else; say so if it should go all the same."
-                )
+                raise ForeignInstance(f"{what} was loaded by somebody else.")
         return handles
 
     def may_cancel(self, key: ModelKey) -> bool:

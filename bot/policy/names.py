@@ -22,7 +22,7 @@ def resolve(kind: str, name: str, known: Iterable[str]) -> str:
     meant = _meant(typed.casefold(), names) if typed else ()
     if len(meant) == 1:
         return meant[0]
-    raise UnknownName(kind, typed, meant[:3] or nearest(typed, names))
+    raise UnknownName(kind, typed, meant[:3] or nearest(typed, names), sorted(names)[:5])
 
 
 def nearest(name: str, known: Iterable[str], limit: int = 3) -> tuple[str, ...]:

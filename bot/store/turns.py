@@ -71,6 +71,12 @@ WHERE conversation = ? AND persona = ? AND status NOT IN ('failed', 'running')
 ORDER BY number DESC LIMIT 1
 """
 _LAST_IN = "SELECT id FROM turn WHERE conversation = ? ORDER BY number DESC LIMIT 1"
+_SINCE_RESET = """
+SELECT id FROM turn
+WHERE conversation = ?
+    AND number > ifnull((SELECT after FROM reset WHERE reset.conversation = turn.conversation), 0)
+ORDER BY number DESC LIMIT 1
+"""
 _RUNNING = "SELECT id FROM turn WHERE status = 'running' ORDER BY number"
 _RESET = """
 INSERT INTO reset (conversation, after) VALUES (?, (SELECT ifnull(max(number), 0) FROM turn))
@@ -142,9 +148,15 @@ class TurnStore:
 
     async def last_in(self, conversation: PlaceId) -> Turn | None:
         """The newest turn here, whoever answered and however it stands."""
+        return await self._newest(_LAST_IN, conversation)
 
+    async def last_since_reset(self, conversation: PlaceId) -> Turn | None:
+        """The newest turn of the conversation as it was last begun."""
+        return await self._newest(_SINCE_RESET, conversation)
+
+    async def _newest(self, query: str, conversation: PlaceId) -> Turn | None:
         def find(connection: sqlite3.Connection) -> Turn | None:
-            turn = _id(connection, _LAST_IN, conversation)
+            turn = _id(connection, query, conversation)
             return None if turn is None else _one(connection, turn)
 
         return await self._database.read(find)

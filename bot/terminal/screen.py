@@ -3,7 +3,6 @@
 from types import TracebackType
 
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 from rich.text import Text
 
@@ -33,6 +32,8 @@ class Screen:
     def markdown(self, text: str) -> None:
         """Text written with Discord's markup."""
         if self.is_live:
+            from rich.markdown import Markdown  # its parser is only for this
+
             self.console.print(Markdown(text.replace("\n", "  \n")))
         else:
             self.line(text.replace("**", "").replace("`", ""))

@@ -23,7 +23,7 @@ from bot.chat.words import (
     why_text,
 )
 from bot.domain.chat import Place, TurnKind, TurnRequest
-from bot.domain.errors import BotError, RequestRefused
+from bot.domain.errors import BotError, ForeignInstance, RequestRefused
 from bot.domain.events import (
     Evicting,
     Failed,
@@ -84,12 +84,16 @@ class Session:
         self._screen = screen
         self._input = source
         self._failures = 0
+        self._problems: tuple[str, ...] = ()
+        """What was wrong with persona files when last told."""
         self._doing: asyncio.Timeout | None = None
         """The command under way, for Ctrl-C."""
 
     async def run(self) -> int:
         """Reads until the end of input or ``/quit``; gives how many commands failed."""
+        self._tell_problems()
         async for line in self._input.lines():
+            self._tell_problems()
             if not self._input.is_interactive and line.strip():
                 self._screen.line(f"> {line}", "bold")
             try:
@@ -102,7 +106,16 @@ class Session:
             except BotError as error:
                 self._failures += 1
                 self._screen.error(error_text(error))
+            self._tell_problems()
         return self._failures
+
+    def _tell_problems(self) -> None:
+        """Says once what is wrong with a persona file; a log nobody sees would not do."""
+        problems = self._doors.board.problems()
+        for problem in problems:
+            if problem not in self._problems:
+                self._screen.line(f"⚠ Persona file {problem}", "yellow")
+        self._problems = problems
 
     async def _until_interrupted(self, command: Command) -> None:
         try:
@@ -163,8 +176,7 @@ class Session:
     async def _smaller(self, command: Command) -> None:
         match command.name:
             case "personas":
-                for persona in self._doors.board.personas(limit=1000):
-                    self._screen.markdown(f"**{persona.name}** {persona.description}")
+                self._personas()
             case "usage":
                 await self._usage(command)
             case "private":
@@ -174,6 +186,12 @@ class Session:
             case _:
                 extra = self._doors.extras[command.name]
                 self._screen.line(await extra.run(command.words))
+
+    def _personas(self) -> None:
+        for persona in self._doors.board.personas(limit=1000):
+            self._screen.markdown(f"**{persona.name}** {persona.description}")
+        for problem in self._doors.board.problems():
+            self._screen.line(f"⚠ {problem}", "yellow")
 
     def _help(self) -> None:
         for usage in COMMANDS:
@@ -197,7 +215,11 @@ class Session:
         )
 
     async def _again(self, kind: TurnKind) -> None:
-        turn = await self._doors.turns.last(PLACE.conversation)
+        turns = self._doors.turns
+        turn = await turns.current(PLACE.conversation)
+        if turn is None and await turns.last(PLACE.conversation) is not None:
+            what = "continue" if kind is TurnKind.CONTINUE else "retry"
+            raise RequestRefused(f"This is a fresh conversation: there is nothing to {what} yet.")
         if turn is None:
             raise RequestRefused("Nothing was asked here yet.")
         await self._turn(
@@ -229,10 +251,11 @@ class Session:
             case Finished(receipt=receipt):
                 self._screen.line()
                 self._screen.dim(footer(receipt))
-            case Stopped():
+            case Stopped(receipt=receipt):
                 steps.close()
                 self._screen.line()
                 self._screen.line(stopped_text(event), "yellow")
+                self._screen.dim(footer(receipt))
             case Failed():
                 self._failures += 1
                 steps.close()
@@ -299,21 +322,45 @@ class Session:
         verb, model = command.word(0) or "status", command.word(1)
         host = command.option("host")
         if verb == "status":
-            now = asyncio.get_running_loop().time()
-            for snapshot in self._doors.board.hosts(host or ""):
-                self._screen.markdown("\n".join(host_lines(snapshot, now)))
+            self._hosts(host or model or "")
         elif verb == "models":
-            for option in self._doors.board.models(model or "", limit=1000):
-                if option.key != AUTO:
-                    self._screen.markdown(f"`{option.key}` {option.mark}")
+            self._models(model or "")
         elif verb in ("load", "unload") and model is None:
             raise RequestRefused(f"Say which model: `/fleet {verb} MODEL [host:HOST]`.")
         elif verb == "load" and model is not None:
             await self._wait(self._doors.acts.load(host, model))
         elif verb == "unload" and model is not None:
-            self._screen.markdown(await self._doors.acts.unload(host, model))
+            self._screen.markdown(await self._unload(host, model, command.option("foreign")))
         else:
             raise RequestRefused(f"`/fleet` knows status, models, load and unload, not `{verb}`.")
+
+    def _hosts(self, typed: str) -> None:
+        board = self._doors.board
+        found = board.hosts(typed)
+        if not found:
+            board.host(typed)  # says that nothing matches, and what is nearest
+        now = asyncio.get_running_loop().time()
+        for snapshot in found:
+            self._screen.markdown("\n".join(host_lines(snapshot, now)))
+
+    def _models(self, typed: str) -> None:
+        board = self._doors.board
+        found = [option for option in board.models(typed, limit=1000) if option.key != AUTO]
+        if not found and typed:
+            found = [board.option(board.any_model(typed))]
+        for option in found:
+            self._screen.markdown(f"`{option.key}` {option.mark}")
+        for reason in board.outage():
+            self._screen.line(f"✗ {reason}", "yellow")
+
+    async def _unload(self, host: str | None, model: str, foreign: str | None) -> str:
+        if foreign not in (None, "yes", "no"):
+            raise RequestRefused(f"Write `foreign:yes`, not `foreign:{foreign}`.")
+        try:
+            return await self._doors.acts.unload(host, model, even_foreign=foreign == "yes")
+        except ForeignInstance as error:
+            words = f"{error.user_message} Add `foreign:yes` to unload it all the same."
+            raise ForeignInstance(words) from error
 
 
 def _period(words: tuple[str, ...]) -> ReportPeriod:

@@ -1,5 +1,7 @@
 """What people read."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from bot.chat.words import (
     failure_text,
     footer,
     host_lines,
+    host_title,
     progress_line,
     reading_line,
     seconds_text,
@@ -212,3 +215,20 @@ def test_a_host_shows_memory_residents_load_and_queue() -> None:
 def test_a_lost_host_says_why() -> None:
     host = HostSnapshot(LAPTOP, "10.0.0.3:1234", state=HostState.DOWN, reason="refused")
     assert host_lines(host, 0.0) == ("🔴 **laptop** 10.0.0.3:1234 · down: refused",)
+
+
+def test_of_a_lost_host_nothing_is_said_to_be_in_memory() -> None:
+    instance = Instance(InstanceId(QWEN), QWEN, own=True, idle_since=1.0)
+    host = HostSnapshot(
+        LAPTOP, "10.0.0.3:1234", state=HostState.DOWN, reason="refused", instances=(instance,)
+    )
+    assert len(host_lines(host, 0.0)) == 1
+
+
+def test_an_address_that_is_the_name_stands_once() -> None:
+    host = HostSnapshot(HostName("10.0.0.3:1234"), "10.0.0.3:1234", models={QWEN: Model(QWEN)})
+    up = replace(host, state=HostState.UP)
+    assert host_title(host) == "10.0.0.3:1234"
+    assert host_title(replace(host, name=LAPTOP)) == "laptop (10.0.0.3:1234)"
+    assert host_lines(up, 0.0)[0].count("10.0.0.3") == 1
+    assert "1 model on disk" in host_lines(up, 0.0)[0]

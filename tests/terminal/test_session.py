@@ -9,7 +9,13 @@ import pytest
 from house import GEMMA, QWEN, House, house, sim
 from rich.console import Console
 
+from bot.app import Plan, lantern
+from bot.chat.planning import ChatRules
+from bot.domain.hosts import HostConfig
+from bot.domain.ids import HostName, PersonaName
+from bot.fleet.fleet import FleetRules
 from bot.sim.journal import LoadStarted, PredictionStarted
+from bot.sim.models import SimModel
 from bot.terminal.input import ScriptInput
 from bot.terminal.screen import Screen
 from bot.terminal.session import Doors, Extra, Session, complete
@@ -78,11 +84,14 @@ async def test_a_persona_can_be_said_for_one_turn(tmp_path: Path) -> None:
         ("/reset\n", "A fresh conversation."),
         ("/stop\n", "Nothing is running."),
         ("/help\n", "/model [NAME|auto]"),
-        ("[[say x]]\n/usage\n", "1 local answers"),
+        ("[[say x]]\n/usage\n", "1 local answer,"),
         ("/usage last month\n", "Budget today"),
         ("/private on\n", "stay on the LAN"),
         ("/private off\n", "may go to a provider"),
         ("/quit\n/nonsense\n", "> /quit"),
+        ("/fleet load qwen3-8b\n/fleet unload qwen3-8b\n", "Unloaded qwen/qwen3-8b on studio"),
+        ("/fleet status stu\n", "1 model on disk"),
+        ("/model qwen3-8b channel\n/model\n", "chosen for this channel"),
     ],
 )
 async def test_every_command_shows_something_of_use(tmp_path: Path, script: str, part: str) -> None:
@@ -103,6 +112,12 @@ async def test_every_command_shows_something_of_use(tmp_path: Path, script: str,
         ("/fleet fly\n", "not `fly`"),
         ("/fleet load qwen3-8b host:attic\n", "There is no host"),
         ("/fleet unload qwen3-8b\n", "There is no loaded model"),
+        ("/fleet status host:stodio\n", "Nearest: `studio`"),
+        ("/fleet models zz\n", "Known here: `qwen/qwen3-8b`"),
+        ("/fleet unload qwen3-8b foreign:maybe\n", "foreign:yes"),
+        ("/reset foo\n", "too much"),
+        ("[[say x]]\n/reset\n/continue\n", "nothing to continue yet"),
+        ("[[say x]]\n/reset\n/retry\n", "nothing to retry yet"),
         ("/retry\n", "Nothing was asked here yet."),
         ("/chat\n", "empty"),
         ("/usage ever\n", "not `ever`"),
@@ -125,6 +140,66 @@ async def test_a_failed_turn_says_what_was_tried(tmp_path: Path) -> None:
     assert "Nobody could answer" in shown
     assert "studio" in shown
     assert failures == 1
+
+
+async def test_where_no_host_answers_no_name_is_called_wrong(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        pass
+    plan_hosts = (HostConfig(HostName("studio"), home.hosts["studio"].address),)
+    plan = Plan(
+        hosts=plan_hosts,
+        rules=ChatRules(default_persona=PersonaName("default")),
+        fleet_rules=FleetRules(probe_every_s=3600, sweep_every_s=3600),
+        personas=tmp_path / "personas",
+        database=tmp_path / "lantern.db",
+    )
+    async with lantern(plan) as built:
+        await built.fleet.settled(10)
+        script = "/model qwen3-8b\n/chat hi model:qwen3-8b\n/fleet load qwen3-8b\n/fleet models\n"
+        shown, failures = await type_in(House(built, {}, []), script)
+    assert "There is no model" not in shown
+    assert shown.count("No host answers now, so nothing is known") == 3
+    assert "✗ studio: " in shown
+    assert failures == 3
+
+
+async def test_what_others_loaded_is_unloaded_when_told_so(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        await home.hosts["studio"].preload(QWEN.key)
+        await home.lantern.fleet.probe_all()
+        shown, failures = await type_in(home, "/fleet unload qwen3-8b\n")
+        assert "Add `foreign:yes`" in shown
+        assert failures == 1
+        shown, _ = await type_in(home, "/fleet unload qwen3-8b --foreign yes\n")
+    assert "Unloaded qwen/qwen3-8b on studio" in shown
+
+
+async def test_an_embedding_model_is_said_to_be_none_for_chats(tmp_path: Path) -> None:
+    embed = SimModel("text-embedding-nomic", 10**8, kind="embedding")
+    async with house(tmp_path, sim("studio", QWEN, embed)) as home:
+        shown, failures = await type_in(home, "/model text-embedding-nomic\n")
+    assert "embedding model: it cannot chat" in shown
+    assert failures == 1
+
+
+async def test_a_broken_persona_is_told_once_and_listed(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        (tmp_path / "personas" / "bad.yaml").write_text("name: bad\nmodle: x\n", "utf-8")
+        await home.lantern.shelf.refresh()
+        shown, _ = await type_in(home, "/help\n/personas\n")
+    assert shown.count("⚠ Persona file bad.yaml") == 1
+    assert shown.count("bad.yaml") == 2
+
+
+async def test_a_chosen_persona_that_is_gone_is_told_at_the_turn(tmp_path: Path) -> None:
+    personas = {"sage": "model: auto\n"}
+    async with house(tmp_path, sim("studio", QWEN), personas=personas) as home:
+        await type_in(home, "/persona sage\n")
+        (tmp_path / "personas" / "sage.yaml").unlink()
+        await home.lantern.shelf.refresh()
+        shown, failures = await type_in(home, "[[say x]]\n")
+    assert "ℹ The persona sage is gone, so default answers." in shown
+    assert failures == 0
 
 
 async def test_an_extra_command_runs_and_is_in_the_help(tmp_path: Path) -> None:
