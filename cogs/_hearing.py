@@ -23,14 +23,18 @@ def is_mentioned(message: discord.Message, me: int) -> bool:
 
 
 def said(message: discord.Message, me: int) -> str:
-    """The words without the bot's mention, other people by name, and what they are about."""
+    """The words without the bot's mention, other people by name.
+
+    A mention under one's own earlier message quotes it. Other people's words are never taken
+    along: whether those may leave the LAN is theirs to say, and a turn knows its asker alone.
+    """
     names = {user.id: user.display_name for user in message.mentions if user.id != me}
     text = without_mentions(message.content, {me, *_own_roles(message, me)}, names)
     quoted = message.reference.resolved if message.reference is not None else None
-    if isinstance(quoted, discord.Message) and quoted.author.id != me and quoted.content:
-        quote = quoted.content[:_QUOTE_CHARS].replace("\n", "\n> ")
-        return f"> {quoted.author.display_name}: {quote}\n\n{text}"
-    return text
+    if not isinstance(quoted, discord.Message) or quoted.author.id != message.author.id:
+        return text
+    quote = quoted.content[:_QUOTE_CHARS].replace("\n", "\n> ")
+    return f"> {quote}\n\n{text}" if quote else text
 
 
 def without_mentions(text: str, own: set[int], names: Mapping[int, str]) -> str:

@@ -30,6 +30,8 @@ class LanternTree(app_commands.CommandTree[Any]):
         try:
             check_server(interaction_place(interaction).server, self.allowed_servers)
         except BotError as error:
+            if interaction.type is discord.InteractionType.autocomplete:
+                await interaction.response.autocomplete([])
             await say_error(interaction, error)
             return False
         return True

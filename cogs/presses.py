@@ -9,6 +9,7 @@ from discord.ext import commands
 from bot.domain.chat import TurnKind, TurnRequest
 from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.ids import TurnId, UserId
+from bot.policy.access import check_server
 from bot.policy.splitting import LIMIT, split_reply
 from cogs._buttons import view_of
 from cogs._lanes import Lanes
@@ -42,6 +43,8 @@ class Presses(commands.Cog):
     ) -> None:
         """Does what the button says, or says why not."""
         try:
+            place = interaction_place(interaction)
+            check_server(place.server, self._face.rules.allowed_servers)
             await self._pressed(interaction, act, subject)
         except Exception as error:
             await say_error(interaction, error)

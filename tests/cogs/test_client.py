@@ -8,10 +8,10 @@ import pytest
 from cogs_doubles import REQUEST, STARTED, PaperTransport, ScriptedTurns, face_of, http_error
 from virtual_time import play
 
-from bot.domain.errors import ConfigError
+from bot.domain.errors import BotError, ConfigError, HostUnreachable
 from bot.domain.events import TextDelta
 from cogs._bot import LanternBot
-from cogs.client import DiscordFace
+from cogs.client import NO_CONTENT, DiscordFace, identify
 
 Ends = list[BaseException | None]
 
@@ -68,6 +68,40 @@ def test_an_unreachable_discord_is_tried_again_with_growing_pauses(
     ends.extend([aiohttp.ClientConnectionError(), OSError(), http_error(503)])
     serve_for(60.0)
     assert [at for at, _ in made] == [0.0, 1.0, 3.0, 7.0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (discord.ApplicationFlags(gateway_message_content=True), "lantern#0001"),
+        (discord.ApplicationFlags(gateway_message_content_limited=True), "lantern#0001"),
+        (discord.ApplicationFlags(), f"lantern#0001. {NO_CONTENT}"),
+    ],
+)
+async def test_a_check_names_the_bot_and_what_is_yet_to_be_switched_on(
+    monkeypatch: pytest.MonkeyPatch, flags: discord.ApplicationFlags, said: str
+) -> None:
+    async def login(self: discord.Client, token: str) -> None: ...
+
+    monkeypatch.setattr(discord.Client, "login", login)
+    monkeypatch.setattr(discord.Client, "application_flags", flags)
+    monkeypatch.setattr(discord.Client, "user", "lantern#0001")
+    assert await identify("token") == said
+
+
+@pytest.mark.parametrize(
+    ("trouble", "error"),
+    [(discord.LoginFailure("no"), ConfigError), (aiohttp.ClientError(), HostUnreachable)],
+)
+async def test_a_check_that_cannot_log_in_says_why(
+    monkeypatch: pytest.MonkeyPatch, trouble: Exception, error: type[BotError]
+) -> None:
+    async def login(self: discord.Client, token: str) -> None:
+        raise trouble
+
+    monkeypatch.setattr(discord.Client, "login", login)
+    with pytest.raises(error, match="Discord"):
+        await identify("token")
 
 
 def test_leaving_lets_replies_show_their_end(

@@ -71,21 +71,23 @@ def test_the_role_discord_made_for_the_bot_means_the_bot() -> None:
     assert not is_mentioned(message_of("@everyone"), ME)
 
 
-def test_a_mention_under_somebodys_words_quotes_them() -> None:
+def under(quoted: Any, content: str) -> Any:
+    reference = double(discord.MessageReference)
+    reference.resolved = quoted
+    return message_of(content, mentions=(person(ME, "Lantern"),), reference=reference)
+
+
+def test_a_mention_under_ones_own_words_takes_them_along() -> None:
     quoted = message_of("The sky\nis green.")
-    quoted.author = person(BOB, "Bob")
-    reference = double(discord.MessageReference)
-    reference.resolved = quoted
-    message = message_of("<@9> really?", mentions=(person(ME, "Lantern"),), reference=reference)
-    assert said(message, ME) == "> Bob: The sky\n> is green.\n\nreally?"
+    assert said(under(quoted, "<@9> really?"), ME) == "> The sky\n> is green.\n\nreally?"
 
 
-def test_the_bots_own_words_are_not_quoted_back_to_it() -> None:
-    quoted = message_of("An answer")
-    quoted.author = person(ME, "Lantern")
-    reference = double(discord.MessageReference)
-    reference.resolved = quoted
-    assert said(message_of("go on", reference=reference), ME) == "go on"
+@pytest.mark.parametrize(("key", "name"), [(BOB, "Bob"), (ME, "Lantern")])
+def test_nobody_elses_words_are_taken_along(key: int, name: str) -> None:
+    quoted = message_of("A secret")
+    quoted.author = person(key, name)
+    assert said(under(quoted, "<@9> really?"), ME) == "really?"
+    assert said(under(None, "<@9> really?"), ME) == "really?"
 
 
 def test_places_are_told_apart() -> None:

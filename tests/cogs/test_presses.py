@@ -25,18 +25,25 @@ from cogs._loads import Loads
 from cogs._looks import Act, Look
 from cogs._places import Admins
 from cogs._reply import Replies
+from cogs.face import FaceRules
 from cogs.presses import Presses
 
 
 def pressed(
-    turns: ScriptedTurns, act: Act, *, user: int = 1, manages: bool = False, subject: str = TURN
+    turns: ScriptedTurns,
+    act: Act,
+    *,
+    user: int = 1,
+    manages: bool = False,
+    subject: str = TURN,
+    rules: FaceRules | None = None,
 ) -> Any:
     """Presses one button of an old message; gives the interaction."""
     interaction = interaction_of(user, manages=manages)
     interaction.type = discord.InteractionType.component
     interaction.message = double(discord.Message)
     interaction.message.content = "🔀 `m` now answers for you here.\nloading"
-    face = face_of(turns)
+    face = face_of(turns, rules=rules)
 
     async def story() -> None:
         replies = Replies(face)
@@ -96,6 +103,13 @@ def test_a_stop_of_an_answer_over_several_messages_says_that_it_has_ended() -> N
     turns.stored[TURN] = stored_turn("word " * 900, TurnStatus.DONE, RECEIPT)
     assert "already ended" in said_to(pressed(turns, Act.STOP))[0]
     assert "already ended" in said_to(pressed(ScriptedTurns(), Act.STOP))[0]
+
+
+def test_buttons_do_nothing_in_servers_that_are_not_allowed_any_more() -> None:
+    turns = ScriptedTurns()
+    rules = FaceRules(allowed_guilds=frozenset({"99"}))
+    assert "does not answer in this server" in said_to(pressed(turns, Act.RETRY, rules=rules))[0]
+    assert turns.requests == []
 
 
 def test_a_way_that_is_not_open_any_more_is_said() -> None:

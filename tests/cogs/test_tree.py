@@ -132,6 +132,15 @@ async def test_commands_are_refused_in_servers_that_are_not_allowed(bot: Lantern
     assert "does not answer in this server" in said_to(elsewhere)[0]
 
 
+async def test_nothing_is_offered_in_servers_that_are_not_allowed(bot: LanternBot) -> None:
+    assert isinstance(bot.tree, LanternTree)
+    elsewhere = interaction_of(guild=6)
+    elsewhere.type = discord.InteractionType.autocomplete
+    assert not await bot.tree.interaction_check(elsewhere)
+    elsewhere.response.autocomplete.assert_awaited_once_with([])
+    assert said_to(elsewhere) == []
+
+
 async def test_every_failure_of_a_command_is_a_visible_message(bot: LanternBot) -> None:
     interaction = interaction_of()
     await bot.tree.on_error(interaction, app_commands.CommandNotFound("old", []))
