@@ -1,6 +1,7 @@
 """The command line: parse, call the root, print. Exit 0 fine, 1 failed, 2 usage, 78 set-up."""
 
 import asyncio
+import gc
 import io
 import json
 import os
@@ -25,7 +26,13 @@ from bot.logs import configure_logging
 from bot.personas import PersonaShelf
 from bot.settings import Loaded, load_settings, masked, missing_for_run, schema
 from bot.terminal import tables
-from bot.terminal.checkup import Line, host_findings, persona_findings, provider_findings
+from bot.terminal.checkup import (
+    KnownNames,
+    Line,
+    host_findings,
+    persona_findings,
+    provider_findings,
+)
 from bot.terminal.screen import Screen
 from bot.terminal.session import PERIODS
 
@@ -147,7 +154,10 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
                 lines.append(Line("fault", "hosts and providers", "none of them can answer now"))
             shelf = built.shelf
             default = PersonaName(loaded.settings.discord.default_persona)
-            lines.extend(persona_findings(snapshot, shelf.all(), shelf.problems(), default))
+            names = KnownNames(
+                tuple(loaded.settings.providers), tuple(loaded.settings.routing.request_types)
+            )
+            lines.extend(persona_findings(snapshot, shelf.all(), shelf.problems(), default, names))
         return lines
 
     lines = run_async(look())
@@ -342,6 +352,7 @@ def _speak_utf8() -> None:
 
 def run_async(work: Coroutine[None, None, T]) -> T:
     """Runs a coroutine on the fastest event loop this machine has."""
+    gc.enable()  # off since the start, see ``bot.__main__``
     with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
         return runner.run(work)
 

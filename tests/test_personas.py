@@ -117,6 +117,7 @@ FAULTS = [
     ("name: x\ngreeting: " + "g" * 2001, "line 2: greeting is"),
     ("name: x\nsystem_prompt: " + "p" * 32_001, "line 2: system_prompt is"),
     ("name: x\nname: y", "line 2: name stands twice (first on line 1)"),
+    ("model: [a, b\n", "expected ',' or ']', but got '<stream end>'"),
     ("name: x\n\tmodel: y", "line 2, column 1: broken YAML: a tab"),
     ("- name: x", "x.yaml line 1: expected lines of `key: value`, found a list"),
     ("name: x\nsystem_prompt: |\n" + "  long\n" * 50_000, "x.yaml: larger than 256 KiB"),
@@ -129,6 +130,11 @@ def test_a_fault_is_named_with_its_line(text: str, words: str) -> None:
     found = faults(text)
     assert words in found[0]
     assert len(found[0]) < 250
+
+
+def test_of_a_file_that_cannot_be_read_nothing_is_called_missing() -> None:
+    (fault,) = faults("model: [a, b\n")
+    assert "broken YAML" in fault
 
 
 def test_every_fault_of_a_file_is_listed_at_once() -> None:

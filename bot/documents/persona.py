@@ -38,6 +38,8 @@ def parse_persona(text: str, source: str) -> Persona:
         raise ConfigError((f"{source}: larger than {MAX_BYTES // 1024} KiB",))
     document = read_yaml(text, source)
     faults = list(document.faults)
+    if faults and not document.values:
+        raise ConfigError(tuple(faults))  # nothing was read, so nothing is known to be missing
     try:
         file = PersonaFile.model_validate(document.values)
     except ValidationError as error:

@@ -117,4 +117,4 @@ Gigabytes = Annotated[
     BeforeValidator(parse_gigabytes),
     WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string"}]}),
 ]
-"""A size above zero in GB (2**30 bytes, as machines are sold)."""
+"""A size above zero in GB of 1,000,000,000 bytes."""

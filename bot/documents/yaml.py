@@ -31,6 +31,9 @@ _SCALARS: Mapping[str, re.Pattern[str]] = {
 }
 
 
+_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A file's values, where each stands, and what is wrong with its form."""
@@ -165,7 +168,13 @@ def _syntax_fault(error: yaml.MarkedYAMLError, source: str) -> str:
     mark = error.problem_mark or error.context_mark
     where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
     # PyYAML quotes what it found there, which may be a piece of a secret.
-    problem = re.sub(r"'(?!<)[^']{3,}'", "a word", error.problem or "it cannot be read")
+    problem = _QUOTED.sub(_harmless, error.problem or "it cannot be read")
     if "character '\\t'" in problem:
         problem = "a tab; indent with spaces"
     return f"{source}{where}: broken YAML: {problem}"
+
+
+def _harmless(quoted: re.Match[str]) -> str:
+    """Marks and PyYAML's own names of things stay; longer pieces of the text do not."""
+    inside = quoted[1] or quoted[2] or ""
+    return quoted[0] if len(inside) < 3 or inside.startswith("<") else "a word"

@@ -111,6 +111,9 @@ class HostSnapshot:
     lists_only_loaded: bool | None = None
     """True when ``/v1/models`` lists only what is in memory (JIT off); None when unknown."""
     needs_token: bool = False
+    """It wants a token that it was not given, or not the right one."""
+    has_token: bool = False
+    """A token is configured for it."""
     models: Mapping[ModelKey, Model] = field(default_factory=dict[ModelKey, Model])
     instances: tuple[Instance, ...] = ()
     load: LoadInFlight | None = None

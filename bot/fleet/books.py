@@ -66,6 +66,7 @@ class Books:
             version=report.version if report else "",
             lists_only_loaded=report.lists_only_loaded if report else None,
             needs_token=self.presence.needs_token,
+            has_token=config.token is not None,
             models=self.models,
             instances=self.rack.views(self.models, float("inf")),
             load=self.load.picture() if self.load else None,

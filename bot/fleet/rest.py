@@ -1,6 +1,7 @@
 """LM Studio by REST: probing on every generation; loading and unloading by ``/api/v1`` (0.4)."""
 
 import json
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -94,11 +95,16 @@ class RestApi:
             text = f"{self._address} does not answer (asleep, switched off, or hung)."
             raise HostUnreachable(text, FailureKind.TIMEOUT) from error
         except httpx.ConnectError as error:
-            text = f"{self._address} refuses connections: LM Studio's server is not running there."
-            raise HostUnreachable(text) from error
+            raise HostUnreachable(self._unconnected(error)) from error
         except (httpx.HTTPError, OSError) as error:
             text = f"{self._address} cut the connection ({type(error).__name__})."
             raise HostUnreachable(text, FailureKind.CUT) from error
+
+    def _unconnected(self, error: BaseException) -> str:
+        if _is_name_unknown(error):
+            name = self._address.rpartition(":")[0]
+            return f"The name {name} cannot be resolved: check its spelling, or use the address."
+        return f"{self._address} refuses connections: LM Studio's server is not running there."
 
     async def _body(self, response: httpx.Response) -> bytes:
         body = bytearray()
@@ -227,6 +233,15 @@ async def richest_rest(api: RestApi) -> RestClient:
         if fits(await api.get(_PATHS[interface])):
             return RestClient(api, interface)
     raise api.garbled(Garbled("no model list on any known path"))
+
+
+def _is_name_unknown(error: BaseException | None) -> bool:
+    """Did looking up the host's name fail, somewhere beneath the client's own error?"""
+    while error is not None:
+        if isinstance(error, socket.gaierror):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def load_failure(reason: str) -> Unavailable:

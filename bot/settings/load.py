@@ -15,6 +15,7 @@ from bot.redaction import Redactor
 from bot.settings.checks import cross_faults
 from bot.settings.layers import (
     DEFAULT_ORIGIN,
+    PREFIX,
     Layer,
     LayerSource,
     Variables,
@@ -34,6 +35,7 @@ from bot.settings.places import (
 )
 from bot.settings.sources import (
     CONFIG_VARIABLE,
+    DISCORD_VARIABLE,
     file_layer,
     follow_pointers,
     preset_layer,
@@ -93,7 +95,11 @@ def load_settings(config: Path | None, environ: Mapping[str, str], cwd: Path) ->
         config_path=places.config_path,
         base_dir=places.config_path.parent if places.config_path else cwd,
         cwd=cwd,
-        warnings=(*places.dotenv.warnings, *_silent_providers(settings, layers)),
+        warnings=(
+            *places.dotenv.warnings,
+            *_small_letters(places),
+            *_silent_providers(settings, layers),
+        ),
     )
 
 
@@ -183,6 +189,16 @@ def _unknown(path: KeyPath, layers: Sequence[Layer]) -> list[str]:
 def _redactor(variables: Variables) -> Redactor:
     """Hides whatever a variable with a telling name holds, wherever else it was written."""
     return Redactor(v.value for name, v in variables.items() if _TELLING.search(name))
+
+
+def _small_letters(places: _Places) -> list[str]:
+    """Words for each variable that would be a setting, were it written in capitals."""
+    said = {**places.dotenv.variables, **places.environ.variables}
+    return [
+        f"{variable.origin}: {name} is not read; write {name.upper()}"
+        for name, variable in sorted(said.items())
+        if name != name.upper() and name.upper().startswith((PREFIX, DISCORD_VARIABLE))
+    ]
 
 
 def _silent_providers(settings: Settings, layers: Sequence[Layer]) -> list[str]:

@@ -17,8 +17,8 @@ PERSONAS_NAME = "personas"
 
 MICRO_PER_USD = 1_000_000
 
-BYTES_PER_GB = 2**30
-"""Machines are sold with so many bytes to the GB."""
+BYTES_PER_GB = 1_000_000_000
+"""As sizes are shown, by Lantern and by LM Studio."""
 
 
 @dataclass(frozen=True, slots=True)

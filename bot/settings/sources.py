@@ -40,6 +40,11 @@ DISCORD_VARIABLE = "DISCORD_TOKEN"
 
 _SECRET_KEY = re.compile(r"(?:^|_)(?:token|secret|password|passwd|key|apikey)$", re.IGNORECASE)
 _ENV_SUFFIX = "_env"
+_READS_AS_NAME = re.compile(
+    r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|[A-Z]{2,24}[0-9]{0,2}"
+    r"|(?:[a-z]+_)*(?:token|key|secret|password)(?:_[a-z]+)*"
+)
+"""``STUDIO_TOKEN``, ``MYTOKEN2``, ``studio_token``; what a secret hardly ever looks like."""
 
 
 def variables_layer(variables: Variables) -> Layer:
@@ -182,6 +187,6 @@ def _must_exist(path: Path, name: str) -> bool:
 
 def _dead_pointer(path: Path, name: str) -> str:
     # Somebody may have put the secret itself here; only what reads like a name is repeated.
-    shown = name if re.fullmatch(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+", name) else "a variable"
+    shown = name if _READS_AS_NAME.fullmatch(name) else "a variable"
     places = "the environment, .env or secrets_dir"
     return f"{dotted(path)} names {shown}, which is set nowhere; expected it in {places}"

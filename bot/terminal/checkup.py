@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bot.chat.words import bytes_text
+from bot.chat.words import bytes_text, counted, host_title
 from bot.cloud.checkup import Checked
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, Interface
 from bot.domain.ids import AUTO, ModelKey, PersonaName
 from bot.domain.personas import Persona
+from bot.policy.names import nearest
 
 Mark = Literal["ok", "advice", "warning", "fault"]
 
@@ -22,9 +23,17 @@ class Line:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class KnownNames:
+    """What the settings define and a persona may name."""
+
+    providers: Sequence[str] = ()
+    request_types: Sequence[str] = ()
+
+
 def host_findings(host: HostSnapshot) -> tuple[Line, ...]:
     """What was found on one host, and which LM Studio settings to change."""
-    subject = f"{host.name} ({host.address})"
+    subject = host_title(host)
     if host.state in (HostState.DOWN, HostState.UNKNOWN):
         return (Line("warning", subject, _down_text(host)),)
     interface = host.interface.value if host.interface is not None else "?"
@@ -36,8 +45,8 @@ def host_findings(host: HostSnapshot) -> tuple[Line, ...]:
     }[host.lists_only_loaded]
     found = (
         f"LM Studio {host.version or '(version unknown)'} by {interface}; "
-        f"{len(host.models)} models on disk; loaded: {loaded}; {listing}; "
-        f"token {'needed and accepted' if host.needs_token else 'not needed'}"
+        f"{counted(len(host.models), 'model')} on disk; loaded: {loaded}; {listing}; "
+        f"token {'given and accepted' if host.has_token else 'not needed'}"
     )
     lines = [Line("ok", subject, found)]
     lines.extend(Line("advice", subject, text) for text in _advice(host))
@@ -45,7 +54,11 @@ def host_findings(host: HostSnapshot) -> tuple[Line, ...]:
 
 
 def _down_text(host: HostSnapshot) -> str:
-    reason = host.reason or "no answer"
+    reason = (host.reason or "no answer").rstrip(".")
+    if host.needs_token and host.has_token:
+        return f"{reason}. Make a new token there (Developer → Server Settings) and put it in place"
+    if host.needs_token:
+        return f"{reason}. Name the variable that holds one as token_env of this host"
     return (
         f"{reason}. On that machine: is LM Studio running, is the server started on this port, "
         "and is “Serve on Local Network” on (Developer → Server Settings)?"
@@ -63,7 +76,7 @@ def _advice(host: HostSnapshot) -> list[str]:
             "just-in-time loading is on: other programs' requests may unload models in use; "
             "switch it off if only Lantern uses this host"
         )
-    if not host.needs_token:
+    if not host.has_token:
         advice.append("anyone on the LAN may use this host: an API token would close it (0.4+)")
     if host.memory_bytes is None:
         size = max((m.size_bytes or 0 for m in host.models.values()), default=0)
@@ -87,8 +100,9 @@ def persona_findings(
     personas: Sequence[Persona],
     problems: Sequence[str],
     default_persona: PersonaName,
+    names: KnownNames,
 ) -> tuple[Line, ...]:
-    """Personas whose file is broken, whose models no host has, or that nobody wrote."""
+    """Personas whose file is broken, that name what is not there, or that nobody wrote."""
     lines = [Line("warning", "persona file", problem) for problem in problems]
     for persona in personas:
         if persona.name == default_persona != "default" and persona.source == "built in":
@@ -98,8 +112,29 @@ def persona_findings(
         *(key for host in snapshot.hosts.values() for key in host.models),
         *(i.model_key for host in snapshot.hosts.values() for i in host.instances),
     }
-    lines.extend(_persona_line(persona, known) for persona in personas)
+    for persona in personas:
+        lines.append(_persona_line(persona, known))
+        lines.extend(_unknown_names(persona, names))
     return tuple(lines)
+
+
+def _unknown_names(persona: Persona, names: KnownNames) -> list[Line]:
+    subject = f"persona {persona.name}"
+    found = [
+        f"cloud names {name}, which is no provider{_near(name, names.providers)}"
+        for name in persona.cloud or ()
+        if name not in names.providers
+    ]
+    kind = persona.request_type
+    if kind is not None and kind not in names.request_types:
+        near = _near(kind, names.request_types)
+        found.append(f"request_type is {kind}, which routing.request_types does not have{near}")
+    return [Line("warning", subject, text) for text in found]
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    near = nearest(name, known) or tuple(known[:5])
+    return f"; nearest: {', '.join(near)}" if near else ""
 
 
 def _persona_line(persona: Persona, known: set[ModelKey]) -> Line:
@@ -109,8 +144,12 @@ def _persona_line(persona: Persona, known: set[ModelKey]) -> Line:
         return Line("ok", subject, "takes whatever model can answer soonest")
     there = [key for key in wanted if key in known]
     missing = [key for key in wanted if key not in known and key != AUTO]
+    near = dict.fromkeys(name for key in missing for name in nearest(key, sorted(known), 1))
+    hint = f"; nearest: {', '.join(near)}" if near else ""
     if not there:
-        return Line("warning", subject, f"no host has {' or '.join(missing) or 'any model'}")
+        lacking = " or ".join(missing) or "any model"
+        return Line("warning", subject, f"no host that answers has {lacking}{hint}")
     if missing:
-        return Line("advice", subject, f"uses {there[0]}; no host has {', '.join(missing)}")
+        lacking = ", ".join(missing)
+        return Line("warning", subject, f"uses {there[0]}; no host has {lacking}{hint}")
     return Line("ok", subject, f"uses {there[0]}")

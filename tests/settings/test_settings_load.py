@@ -73,7 +73,7 @@ def test_a_host_of_the_file_reaches_the_fleet_whole(tmp_path: Path) -> None:
     loaded = load(tmp_path, PRODUCT_CONFIG, {"STUDIO1_TOKEN": LM_TOKEN})
     (host,) = loaded.host_configs
     assert host.name == "studio-1"
-    assert host.memory_bytes == 96 * 2**30
+    assert host.memory_bytes == 96 * 10**9
     assert host.max_loaded == 3
     assert host.token == LM_TOKEN
     assert host.wake_mac == "00:1a:2b:3c:4d:5e"
@@ -227,3 +227,11 @@ def test_settings_cannot_be_changed(tmp_path: Path) -> None:
     settings = load(tmp_path).settings
     with pytest.raises(ValueError, match="frozen"):
         settings.log = settings.log
+
+
+def test_a_variable_in_small_letters_is_told_of(tmp_path: Path) -> None:
+    loaded = load(tmp_path, environ={"lantern_hosts": "10.0.0.2"}, dotenv="Discord_Token=x\n")
+    assert loaded.warnings == (
+        ".env line 1, Discord_Token: Discord_Token is not read; write DISCORD_TOKEN",
+        "environment variable lantern_hosts: lantern_hosts is not read; write LANTERN_HOSTS",
+    )

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, Interface, Model
-from bot.domain.ids import HostName, ModelKey, PersonaName
+from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName
 from bot.domain.personas import Persona
-from bot.terminal.checkup import host_findings, persona_findings
+from bot.terminal.checkup import KnownNames, host_findings, persona_findings
 
 QWEN = ModelKey("qwen/qwen3-8b")
 DEFAULT = PersonaName("default")
@@ -19,16 +19,17 @@ UP = HostSnapshot(
     version="0.4.1",
     models={QWEN: Model(QWEN, size_bytes=5 * 10**9)},
     memory_bytes=10**10,
-    needs_token=True,
+    has_token=True,
     lists_only_loaded=True,
 )
+NAMES = KnownNames(("zai", "openai"), ("code",))
 FLEET = FleetSnapshot({UP.name: UP}, 0.0)
 
 
 def test_a_good_host_has_one_line() -> None:
     (line,) = host_findings(UP)
     assert line.mark == "ok"
-    for part in ("0.4.1", "1 models on disk", "nothing", "JIT off", "needed and accepted"):
+    for part in ("0.4.1", "1 model on disk", "nothing", "JIT off", "given and accepted"):
         assert part in line.text
 
 
@@ -38,7 +39,7 @@ def test_a_good_host_has_one_line() -> None:
         (replace(UP, interface=Interface.OPENAI), "only /v1 answers"),
         (replace(UP, interface=Interface.REST_V1), "SDK socket is closed"),
         (replace(UP, lists_only_loaded=False), "just-in-time loading is on"),
-        (replace(UP, needs_token=False), "anyone on the LAN"),
+        (replace(UP, has_token=False), "anyone on the LAN"),
         (replace(UP, memory_bytes=None), "no memory_gb set (largest model: 5.0 GB)"),
     ],
 )
@@ -60,21 +61,55 @@ def test_a_dead_host_says_where_to_look() -> None:
     [
         (Persona(DEFAULT), "ok", "soonest"),
         (Persona(DEFAULT, model=QWEN), "ok", "uses qwen/qwen3-8b"),
-        (Persona(DEFAULT, model=ModelKey("x")), "warning", "no host has x"),
-        (Persona(DEFAULT, model=ModelKey("x"), alternatives=(QWEN,)), "advice", "no host has x"),
+        (Persona(DEFAULT, model=ModelKey("x")), "warning", "no host that answers has x"),
+        (Persona(DEFAULT, model=ModelKey("x"), alternatives=(QWEN,)), "warning", "no host has x"),
+        (Persona(DEFAULT, model=ModelKey("qwen/qwen3-8")), "warning", "nearest: qwen/qwen3-8b"),
     ],
 )
 def test_a_persona_says_whether_a_host_can_serve_it(persona: Persona, mark: str, part: str) -> None:
-    (line,) = persona_findings(FLEET, [persona], [], DEFAULT)
+    (line,) = persona_findings(FLEET, [persona], [], DEFAULT, NAMES)
     assert line.mark == mark
     assert part in line.text
 
 
+@pytest.mark.parametrize(
+    ("persona", "part"),
+    [
+        (Persona(DEFAULT, cloud=(ProviderName("zia"),)), "cloud names zia, which is no provider"),
+        (Persona(DEFAULT, cloud=(ProviderName("zia"),)), "nearest: zai"),
+        (Persona(DEFAULT, request_type="cod"), "request_type is cod"),
+        (Persona(DEFAULT, request_type="cod"), "nearest: code"),
+    ],
+)
+def test_a_persona_that_names_nobody_is_warned_of(persona: Persona, part: str) -> None:
+    _, line = persona_findings(FLEET, [persona], [], DEFAULT, NAMES)
+    assert line.mark == "warning"
+    assert part in line.text
+
+
+@pytest.mark.parametrize(
+    ("has_token", "part"), [(False, "as token_env of this host"), (True, "Make a new token")]
+)
+def test_a_host_that_wants_a_token_is_not_called_switched_off(has_token: bool, part: str) -> None:
+    host = HostSnapshot(
+        HostName("x"),
+        "x:1",
+        state=HostState.DOWN,
+        reason="x:1 wants an API token (HTTP 401).",
+        needs_token=True,
+        has_token=has_token,
+    )
+    (line,) = host_findings(host)
+    assert part in line.text
+    assert "is LM Studio running" not in line.text
+    assert ".." not in line.text
+
+
 def test_broken_files_are_faults() -> None:
-    assert persona_findings(FLEET, [], ["sage.yaml:3: odd"], DEFAULT)[0].mark == "warning"
+    assert persona_findings(FLEET, [], ["sage.yaml:3: odd"], DEFAULT, NAMES)[0].mark == "warning"
 
 
 def test_a_default_persona_that_nobody_wrote_is_a_fault() -> None:
     name = PersonaName("sage")
-    lines = persona_findings(FLEET, [Persona(name)], [], name)
+    lines = persona_findings(FLEET, [Persona(name)], [], name, NAMES)
     assert any("no file defines it" in line.text for line in lines)
