@@ -31,6 +31,7 @@ from bot.fleet.history import History
 from bot.fleet.lease import Lease
 from bot.fleet.link import Link
 from bot.fleet.load_config import not_applied
+from bot.fleet.rack import reference_for
 from bot.fleet.recorder import Recorder
 from bot.fleet.rules import FleetRules
 from bot.fleet.signals import Effect, Event, LoadOrder, Report, Sighting, Ticket, handle_of
@@ -284,7 +285,7 @@ class Host:
     def _own(self, made: LoadResult, order: LoadOrder) -> OwnInstance:
         return OwnInstance(
             host=self._config.name,
-            reference=made.reference or InstanceRef(""),
+            reference=made.reference or reference_for(made.identifier),
             identifier=made.identifier,
             model_key=order.model_key,
             idle_ttl_s=order.idle_ttl_s,
@@ -412,8 +413,7 @@ class Host:
             _log.warning("not recorded", host=self._config.name, reason=error.user_message)
 
     async def _keep(self, own: OwnInstance) -> None:
-        if own.reference:
-            await self._recorded(lambda: self._recorder.own_added(own))
+        await self._recorded(lambda: self._recorder.own_added(own))
 
     def _forget(self, reference: InstanceRef) -> Awaitable[None]:
         return self._recorder.own_gone(self._config.name, reference)

@@ -12,6 +12,13 @@ SPARED_S = 10.0
 """An instance that would not leave, or works for others, is left in peace for this long."""
 LOST_S = 900.0
 """How long a load lost from sight may still end."""
+NAMED = "name:"
+"""Begins the reference Lantern makes up for an own instance whose host tells none."""
+
+
+def reference_for(identifier: InstanceId) -> InstanceRef:
+    """Made up for a host that tells no references: its own instances are known by name."""
+    return InstanceRef(f"{NAMED}{identifier}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,6 @@ class Rack:
 
     def __init__(self, own: Iterable[OwnInstance]) -> None:
         self._own = {record.reference: record for record in own}
-        self._own_unreferenced: dict[InstanceId, OwnInstance] = {}
         self._holdings: dict[Handle, Holding] = {}
         self._held_by: dict[Ticket, Holding] = {}
         self._lost: list[LostLoad] = []
@@ -144,11 +150,8 @@ class Rack:
         return gone, self._disown_missing(listed.values())
 
     def adopt(self, own: OwnInstance) -> None:
-        """An instance Lantern loaded; a host that tells no reference is trusted by identifier."""
-        if own.reference:
-            self._own[own.reference] = own
-        else:
-            self._own_unreferenced[own.identifier] = own
+        """An instance Lantern loaded."""
+        self._own[own.reference] = own
         for holding in self._holdings.values():
             holding.own = self._record_for(holding.seen)
 
@@ -157,21 +160,16 @@ class Rack:
         self._lost.append(lost)
 
     def found(self, residents: Iterable[Sighting], now: float) -> list[OwnInstance]:
-        """Adopts what lost loads have made; call before ``see``.
-
-        Claimed only on proof: a load not listed before, of that model, with that very TTL.
-        """
+        """Adopts what is ours and was not known by its reference yet; call before ``see``."""
         self._lost = [lost for lost in self._lost if now - lost.since < LOST_S]
         claimed: list[OwnInstance] = []
         for sighting in residents:
-            reference = sighting.instance.reference
-            if reference is None or reference in self._own or self._is_listed(sighting):
+            seen = sighting.instance
+            if seen.reference is None or seen.reference in self._own:
                 continue
-            lost = next((lost for lost in self._lost if _is_of(lost, sighting)), None)
-            if lost is not None:
-                self._lost.remove(lost)
-                name = sighting.instance.identifier
-                claimed.append(replace(lost.own, reference=reference, identifier=name))
+            own = self._named(seen) or self._taken_from_lost(sighting)
+            if own is not None:
+                claimed.append(replace(own, reference=seen.reference, identifier=seen.identifier))
         for own in claimed:
             self.adopt(own)
         return claimed
@@ -198,7 +196,7 @@ class Rack:
             return None
         own = replace(holding.own, pinned=pinned)
         self.adopt(own)
-        return own if own.reference else None
+        return own
 
     def keep_longer(self, holding: Holding, idle_ttl_s: float | None) -> OwnInstance | None:
         """Lets an own instance rest as long as its most patient user wished.
@@ -213,7 +211,7 @@ class Rack:
             return None
         changed = replace(own, idle_ttl_s=idle_ttl_s)
         self.adopt(changed)
-        return changed if changed.reference else None
+        return changed
 
     def _is_listed(self, sighting: Sighting) -> bool:
         return handle_of(sighting.instance) in self._holdings
@@ -237,18 +235,29 @@ class Rack:
     def _record_for(self, instance: Instance) -> OwnInstance | None:
         if instance.reference is not None:
             return self._own.get(instance.reference)
-        return self._own_unreferenced.get(instance.identifier)
+        return self._named(instance)
+
+    def _named(self, instance: Instance) -> OwnInstance | None:
+        own = self._own.get(reference_for(instance.identifier))
+        return own if own is not None and own.model_key == instance.model_key else None
+
+    def _taken_from_lost(self, sighting: Sighting) -> OwnInstance | None:
+        """Claimed only on proof: a load not listed before, of that model, with that very TTL."""
+        if self._is_listed(sighting):
+            return None
+        lost = next((lost for lost in self._lost if _is_of(lost, sighting)), None)
+        if lost is None:
+            return None
+        self._lost.remove(lost)
+        return lost.own
 
     def _disown_missing(self, listed: Collection[Sighting]) -> list[InstanceRef]:
-        names = {s.instance.identifier for s in listed}
-        self._own_unreferenced = {
-            name: own for name, own in self._own_unreferenced.items() if name in names
-        }
-        references = {s.instance.reference for s in listed}
-        if None in references:
+        records = (self._record_for(sighting.instance) for sighting in listed)
+        there = {own.reference for own in records if own is not None}
+        missing = [reference for reference in self._own if reference not in there]
+        if any(sighting.instance.reference is None for sighting in listed):
             # This interface tells no references, so it cannot prove that one is gone.
-            return []
-        missing = [reference for reference in self._own if reference not in references]
+            missing = [reference for reference in missing if reference.startswith(NAMED)]
         for reference in missing:
             del self._own[reference]
         return missing

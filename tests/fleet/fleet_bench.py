@@ -63,6 +63,10 @@ class Kept:
     async def spoke(self, record: SpeedRecord) -> None:
         self.speeds.append(record)
 
+    def memory(self) -> FleetMemory:
+        """What a restart finds."""
+        return FleetMemory(own=tuple(self.own.values()))
+
     def recorder(self) -> Recorder:
         return Recorder(self.own_added, self.own_gone, self.loaded, self.spoke)
 

@@ -19,7 +19,7 @@ async def test_an_own_instance_is_known_again_after_a_restart_and_evicted_when_r
         async with fleet_over(sim, kept=kept) as bench:
             await bench.use(idle_ttl_s=0.0)
         assert [own.model_key for own in kept.own.values()] == [ONE]
-        memory = FleetMemory(own=tuple(kept.own.values()))
+        memory = kept.memory()
         async with fleet_over(sim, kept=kept, memory=memory) as bench:
             assert bench.host().instances[0].own
             await bench.fleet.evict_idle()
@@ -37,6 +37,63 @@ async def test_without_that_memory_it_would_be_foreign_and_stay() -> None:
             assert len(sim.resident) == 1
 
 
+# --- hosts that tell no references ------------------------------------------------------------
+
+
+async def test_own_instances_of_a_rest_only_host_are_known_again_and_evicted_when_rested() -> None:
+    kept = Kept()
+    async with SimHost(sim_config(time_scale=0, sockets=False)) as sim:
+        async with fleet_over(sim, kept=kept) as bench:
+            await bench.use(ONE, idle_ttl_s=0.0)
+            await bench.use(TWO, idle_ttl_s=0.0)
+        assert {own.model_key for own in kept.own.values()} == {ONE, TWO}
+        async with fleet_over(sim, kept=kept, memory=kept.memory()) as bench:
+            assert all(instance.own for instance in bench.host().instances)
+            await bench.fleet.evict_idle()
+            assert sim.resident == ()
+            await bench.until(lambda _: not kept.own)
+
+
+async def test_what_others_loaded_on_a_rest_only_host_stays_foreign_after_a_restart() -> None:
+    kept = Kept()
+    async with SimHost(sim_config(time_scale=0, sockets=False)) as sim:
+        async with fleet_over(sim, kept=kept) as bench:
+            await bench.use(ONE, idle_ttl_s=0.0)
+        sim.unload(ONE)
+        await sim.preload(TWO, identifier=ONE)
+        await sim.preload(TWO)
+        async with fleet_over(sim, kept=kept, memory=kept.memory()) as bench:
+            assert not any(instance.own for instance in bench.host().instances)
+            await bench.until(lambda _: not kept.own)
+            await bench.fleet.evict_idle()
+            assert len(sim.resident) == 2
+
+
+async def test_a_pin_on_a_rest_only_host_outlives_a_restart() -> None:
+    kept = Kept()
+    async with SimHost(sim_config(time_scale=0, sockets=False)) as sim:
+        async with fleet_over(sim, kept=kept) as bench:
+            await bench.use(idle_ttl_s=0.0)
+            bench.fleet.pin(H, ONE)
+            await bench.until(lambda _: any(own.pinned for own in kept.own.values()))
+        async with fleet_over(sim, kept=kept, memory=kept.memory()) as bench:
+            assert bench.host().instances[0].pinned
+
+
+async def test_sockets_that_open_later_give_an_own_instance_its_reference() -> None:
+    async with SimHost(sim_config(time_scale=0)) as sim:
+        sim.faults.status_503(path="/llm")
+        async with fleet_over(sim) as bench:
+            made, _ = await bench.use(idle_ttl_s=0.0)
+            assert (made.own, made.reference) == (True, None)
+            sim.faults.clear()
+            await bench.fleet.probe(H)
+            (found,) = bench.host().instances
+            assert found.own
+            assert found.reference is not None
+            await bench.until(lambda _: list(bench.kept.own) == [found.reference])
+
+
 async def test_an_own_instance_replaced_by_somebody_elses_of_that_name_is_foreign() -> None:
     kept = Kept()
     async with SimHost(sim_config(time_scale=0)) as sim:
@@ -44,7 +101,7 @@ async def test_an_own_instance_replaced_by_somebody_elses_of_that_name_is_foreig
             await bench.use(idle_ttl_s=0.0)
         sim.unload(ONE)
         await sim.preload(ONE)
-        memory = FleetMemory(own=tuple(kept.own.values()))
+        memory = kept.memory()
         async with fleet_over(sim, kept=kept, memory=memory) as bench:
             assert not bench.host().instances[0].own
             await bench.fleet.evict_idle()
