@@ -9,6 +9,7 @@ from rich.console import Console
 from bench.table import Row, markdown, print_table
 
 BENCHMARKS = (
+    "startup",
     "first_text",
     "pacing",
     "splitting",
