@@ -8,8 +8,9 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, TextIO, TypeVar
 
 import typer
@@ -19,7 +20,7 @@ from bot.app import Lantern, lantern, plan_from
 from bot.chat.tally import ReportPeriod
 from bot.chat.words import usage_text
 from bot.cloud.checkup import check_provider
-from bot.domain.errors import BotError, ConfigError
+from bot.domain.errors import BotError, ConfigError, ForeignInstance, NoCandidates
 from bot.domain.ids import PersonaName, UserId
 from bot.lock import AlreadyRunning, instance_lock
 from bot.logs import configure_logging
@@ -40,6 +41,15 @@ EXIT_FAILED, EXIT_CONFIG = 1, 78
 
 SETTLE_S = 8.0
 """A command about hosts waits this long for the slowest of them to answer its first probe."""
+
+LOOKS_BESIDE = (
+    "Another Lantern is running on this database. This command owns nothing beside it: what that "
+    "one loaded is called foreign here. To unload it, use /fleet in Discord or stop that one."
+)
+CHATS_BESIDE = (
+    "Another Lantern uses this database: terminal chats on it share one conversation, and what "
+    "that one loaded is called foreign here."
+)
 
 T = TypeVar("T")
 
@@ -82,6 +92,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
 
 
+def _say_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version  # only this option pays for it
+
+        sys.stdout.write(f"lantern {version('lantern-bot')}\n")
+        raise typer.Exit
+
+
+@cli.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and leave.", is_eager=True, callback=_say_version
+        ),
+    ] = False,
+) -> None:
+    """Chat with the LM Studio hosts of your LAN."""
+
+
 # --- running -------------------------------------------------------------------------------
 
 
@@ -120,7 +150,7 @@ def chat(config: ConfigOption = None) -> None:
     configure_logging("error", "console", loaded.secrets)
 
     async def play() -> int:
-        async with _built(loaded) as built:
+        async with _built(loaded, beside=CHATS_BESIDE) as built:
             return await play_chat(built)
 
     raise typer.Exit(run_async(play()))
@@ -142,7 +172,7 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         token = loaded.settings.discord.token
         if token is not None:
             lines.append(await _discord_line(token.get_secret_value()))
-        async with _built(loaded) as built:
+        async with _built(loaded, leaves_nothing=True) as built:
             snapshot = built.board.snapshot()
             for host in snapshot.hosts.values():
                 lines.extend(host_findings(host))
@@ -195,11 +225,14 @@ def models(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     _needs_hosts(loaded)
 
     def show(built: Lantern) -> None:
+        board = built.board
         if as_json:
-            _print_json(tables.model_records(built.board.hosts()))
-        else:
-            keys = built.board.model_keys()
-            tables.show(Console(), tables.models_table([built.board.option(k) for k in keys]))
+            _print_json(tables.model_records(board.hosts(), board.option))
+        elif keys := board.all_model_keys():
+            tables.show(Console(), tables.models_table([board.option(key) for key in keys]))
+        if reasons := board.outage():
+            told = "\n".join(f"• {reason}" for reason in reasons)
+            raise NoCandidates(f"No host answers now.\n{told}")
 
     _look(loaded, show)
 
@@ -241,7 +274,7 @@ def usage(
     _log_quietly(loaded)
 
     async def look() -> None:
-        async with _built(loaded, settle_s=0.0) as built:
+        async with _built(loaded, settle_s=0.0, leaves_nothing=True) as built:
             report = await built.tally.report(chosen, "all", UserId(""), None)
         if as_json:
             _print_json(asdict(report))
@@ -276,10 +309,13 @@ def load(
                         where = str(step.host)
                         steps.show(step)
             key = str(built.board.any_model(model))
+            known = built.board.snapshot().hosts.values()
+            held = [h.name for h in known if any(i.model_key == key for i in h.instances)]
             if as_json:
-                _print_json({"model": key, "host": where, "was_loaded": where is None})
+                on = where or next(iter(held), None)
+                _print_json({"model": key, "host": on, "was_loaded": where is None})
             elif where is None:
-                screen.line(f"{key} was in memory already.")
+                screen.line(f"{key} was in memory already, on {', '.join(held)}.")
             else:
                 screen.line(f"{key} is in memory on {where}.")
 
@@ -303,7 +339,11 @@ def unload(
 
     async def act() -> None:
         async with _built(loaded) as built:
-            said = await built.acts.unload(host, model, even_foreign=foreign)
+            try:
+                said = await built.acts.unload(host, model, even_foreign=foreign)
+            except ForeignInstance as error:
+                words = f"{error.user_message} Add --foreign to unload it all the same."
+                raise ForeignInstance(words) from error
             if as_json:
                 _print_json({"done": said})
             else:
@@ -386,27 +426,51 @@ def _log_quietly(loaded: Loaded) -> None:
 
 
 @asynccontextmanager
-async def _built(loaded: Loaded, settle_s: float = SETTLE_S) -> AsyncGenerator[Lantern]:
+async def _built(
+    loaded: Loaded,
+    settle_s: float = SETTLE_S,
+    beside: str = LOOKS_BESIDE,
+    *,
+    leaves_nothing: bool = False,
+) -> AsyncGenerator[Lantern]:
     """Everything, with the hosts looked at once.
 
     Beside a running Lantern the lock is taken: then this process owns nothing and only asks.
+
+    Args:
+        loaded: the settings.
+        settle_s: how long to wait for the hosts.
+        beside: what is said beside a running Lantern.
+        leaves_nothing: no database is made where there is none.
     """
     with ExitStack() as stack:
-        try:
-            stack.enter_context(instance_lock(loaded.database_path))
-            is_owner = True
-        except AlreadyRunning:
-            is_owner = False
-        async with lantern(plan_from(loaded, is_owner=is_owner)) as built:
+        if leaves_nothing and not loaded.database_path.exists():
+            folder = stack.enter_context(
+                TemporaryDirectory(prefix="lantern-", ignore_cleanup_errors=True)
+            )
+            plan = replace(plan_from(loaded, is_owner=False), database=Path(folder, "lantern.db"))
+        else:
+            plan = plan_from(loaded, is_owner=_takes_lock(stack, loaded.database_path, beside))
+        async with lantern(plan) as built:
             await built.fleet.settled(settle_s)
             yield built
+
+
+def _takes_lock(stack: ExitStack, database: Path, beside: str) -> bool:
+    """Holds the lock as long as the stack; False, and said, where another Lantern has it."""
+    try:
+        stack.enter_context(instance_lock(database))
+    except AlreadyRunning:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(beside, style="yellow")
+        return False
+    return True
 
 
 def _look(loaded: Loaded, show: Callable[[Lantern], None]) -> None:
     _log_quietly(loaded)
 
     async def look() -> None:
-        async with _built(loaded) as built:
+        async with _built(loaded, leaves_nothing=True) as built:
             show(built)
 
     run_async(look())

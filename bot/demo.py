@@ -51,9 +51,10 @@ And why is the night dark?
 """Typed by the demo itself when nobody types anything."""
 
 BANNER = (
-    "This is Lantern's demo. The LM Studio hosts are SIMULATED: they speak LM Studio's real wire\n"
-    "protocols on this machine, but no model runs and every answer is made up. The router, the\n"
-    "SDK client, the scheduler and the database are the real ones."
+    "This is Lantern's demo. The LM Studio hosts are SIMULATED: they speak LM\n"
+    "Studio's real wire protocols on this machine, but no model runs and every\n"
+    "answer is made up. The router, the SDK client, the scheduler and the database\n"
+    "are the real ones."
 )
 
 

@@ -17,6 +17,7 @@ from bot.cli import main
 from bot.lock import instance_lock
 from bot.sim.host import SimHost
 from bot.sim.journal import LoadStarted, Unloaded
+from bot.sim.models import SimModel
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +65,9 @@ def test_models_say_size_and_standing(studio: SimHost, capsys: pytest.CaptureFix
     assert run("models") == 0
     assert "qwen/qwen3-8b" in capsys.readouterr().out
     assert run("models", "--json") == 0
-    assert {record["model"] for record in json_of(capsys)} == {QWEN.key, GEMMA.key}
+    records = json_of(capsys)
+    assert {record["model"] for record in records} == {QWEN.key, GEMMA.key}
+    assert all(record["now"].startswith("cold · ~") and record["seconds"] for record in records)
 
 
 @pytest.mark.slow
@@ -75,7 +78,9 @@ def test_load_and_unload_really_happen(studio: SimHost, capsys: pytest.CaptureFi
     assert run("load", "qwen3-8b") == 0
     assert "in memory already" in capsys.readouterr().out
     # A new process knows from the database that the instance is its own.
-    assert run("unload", "qwen/qwen3-8b") == 0
+    assert run("load", "qwen3-8b", "--json") == 0
+    assert json_of(capsys)["host"] == studio.address
+    assert run("unload", "qwen3-8b") == 0
     assert "Unloaded" in capsys.readouterr().out
     assert len(studio.journal.of(Unloaded)) == 1
 
@@ -95,7 +100,10 @@ def test_beside_a_running_lantern_nothing_is_owned(
     assert run("load", "qwen3-8b") == 0
     with instance_lock(tmp_path / "lantern.db"):
         assert run("unload", "qwen/qwen3-8b") == 1
-    assert "loaded by somebody else" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "Another Lantern is running on this database" in told
+    assert "loaded by somebody else" in told
+    assert "Add --foreign" in told
     assert not studio.journal.of(Unloaded)
 
 
@@ -227,6 +235,40 @@ def test_the_request_to_end_leaves_the_chat(tmp_path: Path) -> None:
         assert chat.stdout.readline().strip() == b"> /help"
         chat.terminate()
         assert chat.wait(30) == 143
+
+
+@pytest.mark.slow
+def test_looking_leaves_nothing_behind(studio: SimHost, tmp_path: Path) -> None:
+    for command in ("hosts", "models", "check", "usage", "personas"):
+        run(command)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_models_of_hosts_that_are_away_are_no_empty_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LANTERN_HOSTS", "127.0.0.1:9")
+    assert run("models") == 1
+    assert "• 127.0.0.1:9: " in capsys.readouterr().err
+    assert run("load", "qwen") == 1
+    assert "nothing is known of a model `qwen`" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_embedding_models_stand_in_the_table_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    embed = SimModel("text-embedding-nomic", 10**8, kind="embedding")
+    with hosts_beside(sim("studio", embed)) as (host,):
+        monkeypatch.setenv("LANTERN_HOSTS", host.address)
+        assert run("models") == 0
+    assert "text-embedding-nomic" in capsys.readouterr().out
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out.startswith("lantern 0.")
 
 
 def test_usage_of_an_empty_ledger(capsys: pytest.CaptureFixture[str]) -> None:

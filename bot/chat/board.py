@@ -1,7 +1,7 @@
 """What can answer, from memory alone: fast enough for autocomplete, plain enough for tables."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bot.chat.words import seconds_text
 from bot.domain.chat import Rejection
@@ -43,6 +43,11 @@ class Board:
     def model_keys(self) -> tuple[ModelKey, ...]:
         """Every chat model any host has, sorted."""
         return tuple(sorted(_chat_models(self._snapshot())))
+
+    def all_model_keys(self) -> tuple[ModelKey, ...]:
+        """Every model any host has, embedding models too, sorted."""
+        hosts = self._snapshot().hosts.values()
+        return tuple(sorted({key for host in hosts for key in _all_keys(host)}))
 
     def models(self, typed: str = "", limit: int = 25) -> tuple[ModelOption, ...]:
         """Models matching what was typed, soonest first; ``auto`` leads when it matches."""
@@ -109,10 +114,8 @@ class Board:
 
     def any_model(self, name: str) -> ModelKey:
         """Like ``model`` but embedding models too: for loading and unloading by hand."""
-        hosts = self._snapshot().hosts.values()
-        known = {key for host in hosts for key in _all_keys(host)}
         try:
-            return ModelKey(resolve("model", name, sorted(str(key) for key in known)))
+            return ModelKey(resolve("model", name, map(str, self.all_model_keys())))
         except UnknownName:
             reasons = self.outage()
             if not reasons:
@@ -144,9 +147,12 @@ class Board:
                 return host.name
         return HostName(resolve("host", name, [str(key) for key in hosts]))
 
-    def option(self, key: ModelKey) -> ModelOption:
-        """How one model stands on the fleet now."""
-        return self._option(self._snapshot(), key)
+    def option(self, key: ModelKey, only: HostName | None = None) -> ModelOption:
+        """How one model stands on the fleet now, or on one host."""
+        snapshot = self._snapshot()
+        if only is not None:
+            snapshot = replace(snapshot, hosts={only: snapshot.hosts[only]})
+        return self._option(snapshot, key)
 
     def _option(self, snapshot: FleetSnapshot, key: ModelKey) -> ModelOption:
         holders = snapshot.holders(key)

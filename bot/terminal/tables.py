@@ -1,6 +1,6 @@
 """Facts as tables for people and as plain values for programs (``--json``)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from rich.console import Console
@@ -8,7 +8,8 @@ from rich.table import Table
 
 from bot.chat.board import ModelOption
 from bot.chat.words import bytes_text
-from bot.domain.hosts import HostSnapshot, Instance, Model
+from bot.domain.hosts import HostSnapshot, HostState, Instance, Model
+from bot.domain.ids import HostName, ModelKey
 from bot.domain.personas import Persona
 
 Value: TypeAlias = (
@@ -31,6 +32,7 @@ def host_record(host: HostSnapshot) -> Record:
         "max_loaded": host.max_loaded,
         "v1_lists_only_loaded": host.lists_only_loaded,
         "needs_token": host.needs_token,
+        "has_token": host.has_token,
         "loaded": [instance_record(instance) for instance in host.instances],
         "waiting": sum(host.waiting.values()),
     }
@@ -49,22 +51,30 @@ def instance_record(instance: Instance) -> Record:
     }
 
 
-def model_records(hosts: Sequence[HostSnapshot]) -> list[Record]:
-    """Every model on every host's disk, with whether it is loaded there."""
+def model_records(
+    hosts: Sequence[HostSnapshot], option: Callable[[ModelKey, HostName], ModelOption]
+) -> list[Record]:
+    """Every model on every host's disk, with how it stands there now."""
     return [
-        {
-            "model": model.key,
-            "host": host.name,
-            "kind": model.kind,
-            "size_bytes": model.size_bytes,
-            "max_context_length": model.max_context_length,
-            "vision": model.vision,
-            "tool_use": model.tool_use,
-            "loaded": any(i.model_key == model.key for i in host.instances),
-        }
+        _model_record(host, model, option(model.key, host.name))
         for host in hosts
         for model in _sorted(host)
     ]
+
+
+def _model_record(host: HostSnapshot, model: Model, now: ModelOption) -> Record:
+    return {
+        "model": model.key,
+        "host": host.name,
+        "kind": model.kind,
+        "size_bytes": model.size_bytes,
+        "max_context_length": model.max_context_length,
+        "vision": model.vision,
+        "tool_use": model.tool_use,
+        "loaded": any(i.model_key == model.key for i in host.instances),
+        "now": now.mark,
+        "seconds": now.seconds,
+    }
 
 
 def persona_record(persona: Persona) -> Record:
@@ -86,12 +96,11 @@ def hosts_table(hosts: Sequence[HostSnapshot]) -> Table:
     for host in hosts:
         state = host.state.value if not host.reason else f"{host.state.value}: {host.reason}"
         seen = host.interface.value if host.interface is not None else ""
-        loaded = ", ".join(_loaded_text(instance) for instance in host.instances) or "nothing"
+        address = "" if host.address == host.name else host.address
         budget = bytes_text(host.memory_bytes) if host.memory_bytes is not None else "not set"
         version = f" ({host.version})" if host.version else ""
-        table.add_row(
-            host.name, host.address, state, seen + version, str(len(host.models)), loaded, budget
-        )
+        on_disk, loaded = str(len(host.models)), _residents_text(host)
+        table.add_row(host.name, address, state, seen + version, on_disk, loaded, budget)
     return table
 
 
@@ -119,6 +128,12 @@ def show(console: Console, table: Table) -> None:
     if not console.is_terminal:
         console = Console(width=200)
     console.print(table)
+
+
+def _residents_text(host: HostSnapshot) -> str:
+    if host.state in (HostState.DOWN, HostState.UNKNOWN):
+        return "unknown"
+    return ", ".join(_loaded_text(instance) for instance in host.instances) or "nothing"
 
 
 def _loaded_text(instance: Instance) -> str:
