@@ -29,6 +29,7 @@ def _clean_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[N
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
+    logging.captureWarnings(False)
     root.handlers[:] = handlers
     root.setLevel(level)
 

@@ -65,7 +65,7 @@ async def test_an_answer_too_long_to_wait_for_is_stopped_and_says_so(
         assert await child.ended() == 0
         answer = discord.answer(question)
         assert answer is not None
-        assert "Stopped" in answer.content
+        assert "Lantern is restarting" in answer.content
         assert answer.has_button("continue")
         assert not answer.has_button("stop")
         await host.journal.wait_for(PredictionCancelled)
