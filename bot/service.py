@@ -89,18 +89,15 @@ async def _serve(
     assert token is not None, "missing_for_run was asked before"
 
     def ready() -> None:
-        hosts = built.board.hosts()
-        up = sum(host.is_serving for host in hosts)
-        _log.info("ready", hosts=len(hosts), hosts_up=up)
-        supervisor.ready(f"serving; {up} of {len(hosts)} hosts up")
+        up, hosts = _up(built)
+        _log.info("ready", hosts=hosts, hosts_up=up)
+        supervisor.ready(_status(built))
 
     discord = DiscordFace(_face(loaded, built, ready))
     try:
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(discord.serve(token.get_secret_value()), name="discord")
-            watching = tasks.create_task(
-                keep_alive(supervisor, lambda: built.database.write(_nothing)), name="watchdog"
-            )
+            watching = tasks.create_task(_watch(built, supervisor), name="watchdog")
             telling = tasks.create_task(news.tell(discord), name="owners' news")
             await stop.wait()
             _log.info("stopping", drain_s=DRAIN_S)
@@ -115,6 +112,24 @@ async def _serve(
         raise
 
 
+async def _watch(built: Lantern, supervisor: Supervisor) -> None:
+    """The write changes nothing: its answer says that the writer's thread lives."""
+    await keep_alive(
+        supervisor, lambda: built.database.write(lambda _: None), lambda: _status(built)
+    )
+
+
+def _status(built: Lantern) -> str:
+    up, hosts = _up(built)
+    return f"serving; {up} of {hosts} hosts up"
+
+
+def _up(built: Lantern) -> tuple[int, int]:
+    """How many hosts serve, of how many."""
+    hosts = built.board.hosts()
+    return sum(host.is_serving for host in hosts), len(hosts)
+
+
 async def _drain(built: Lantern, discord: DiscordFace) -> None:
     """Lets what runs come to its end; what does not in time is closed at the next start."""
     try:
@@ -124,10 +139,6 @@ async def _drain(built: Lantern, discord: DiscordFace) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(CLOSE_S + GOODBYE_S):
             await discord.close(CLOSE_S)
-
-
-def _nothing(_: object) -> None:
-    """A write that changes nothing: its answer says that the writer's thread lives."""
 
 
 def _face(loaded: Loaded, built: Lantern, ready: Callable[[], None]) -> Face:

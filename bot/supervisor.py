@@ -25,6 +25,7 @@ class Supervisor:
         self._pm2_descriptor = _descriptor(environ.get("NODE_CHANNEL_FD", ""))
         self._watchdog_s = _watchdog_s(environ)
         self._is_ready = False
+        self._is_stopping = False
         if self._pm2_descriptor is not None:
             # PM2 leaves it inheritable: a child process would hold the channel open.
             os.set_inheritable(self._pm2_descriptor, False)
@@ -44,17 +45,21 @@ class Supervisor:
             except OSError as error:
                 _log.warning("PM2 was not told", error=str(error))
 
-    def alive(self) -> None:
+    def alive(self, status: str) -> None:
         """The event loop and what it depends on still turn."""
-        if self._is_ready or self._watchdog_s is None:
+        if self._is_stopping:
             self._notify("WATCHDOG=1")
-            return
-        # Discord may be away for long: starting again would not bring it back sooner.
-        more_us = int(self._watchdog_s * 3e6)
-        self._notify(f"WATCHDOG=1\nSTATUS=connecting to Discord\nEXTEND_TIMEOUT_USEC={more_us}")
+        elif self._is_ready or self._watchdog_s is None:
+            self._notify(f"WATCHDOG=1\nSTATUS={status}")
+        else:
+            # Discord may be away for long: starting again would not bring it back sooner.
+            more_us = int(self._watchdog_s * 3e6)
+            words = "connecting to Discord"
+            self._notify(f"WATCHDOG=1\nSTATUS={words}\nEXTEND_TIMEOUT_USEC={more_us}")
 
     def stopping(self, limit_s: float) -> None:
         """Lantern drains; asks for the time it needs."""
+        self._is_stopping = True
         self._notify(f"STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC={int(limit_s * 1e6)}")
 
     def _notify(self, message: str) -> None:
@@ -71,8 +76,10 @@ class Supervisor:
             _log.warning("systemd was not told", error=str(error))
 
 
-async def keep_alive(supervisor: Supervisor, ask: Callable[[], Awaitable[None]]) -> None:
-    """Says "alive" from the event loop, as long as ``ask`` is answered; for ever.
+async def keep_alive(
+    supervisor: Supervisor, ask: Callable[[], Awaitable[None]], status: Callable[[], str]
+) -> None:
+    """Says "alive" and how it stands from the event loop, as long as ``ask`` is answered; for ever.
 
     An error is an answer too: a full disk or a locked database is not cured by a new start,
     a thread that hangs is.
@@ -82,12 +89,12 @@ async def keep_alive(supervisor: Supervisor, ask: Callable[[], Awaitable[None]])
         try:
             async with asyncio.timeout(every_s):
                 await ask()
-            supervisor.alive()
+            supervisor.alive(status())
         except TimeoutError:
             _log.error("database does not answer", waited_s=every_s)
         except StoreUnavailable as error:
             _log.warning("database in trouble", error=error.user_message)
-            supervisor.alive()
+            supervisor.alive(status())
         await asyncio.sleep(every_s)
 
 

@@ -48,7 +48,7 @@ def test_without_a_supervisor_nothing_is_said() -> None:
     supervisor = Supervisor({})
 
     supervisor.ready("serving")
-    supervisor.alive()
+    supervisor.alive("serving")
     supervisor.stopping(5.0)
 
     assert supervisor.watchdog_every_s is None
@@ -58,16 +58,18 @@ def test_without_a_supervisor_nothing_is_said() -> None:
 def test_systemd_is_told_in_its_own_words(ear: socket.socket) -> None:
     supervisor = Supervisor(environ(ear, WATCHDOG_USEC="30000000"))
 
-    supervisor.alive()
-    supervisor.ready("serving; 2 of 2 hosts up")
-    supervisor.alive()
+    supervisor.alive("serving; 0 of 2 hosts up")
+    supervisor.ready("serving; 1 of 2 hosts up")
+    supervisor.alive("serving; 2 of 2 hosts up")
     supervisor.stopping(18.0)
+    supervisor.alive("serving; 2 of 2 hosts up")
 
     assert heard(ear) == [
         "WATCHDOG=1\nSTATUS=connecting to Discord\nEXTEND_TIMEOUT_USEC=30000000",
-        "READY=1\nSTATUS=serving; 2 of 2 hosts up",
-        "WATCHDOG=1",
+        "READY=1\nSTATUS=serving; 1 of 2 hosts up",
+        "WATCHDOG=1\nSTATUS=serving; 2 of 2 hosts up",
         "STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC=18000000",
+        "WATCHDOG=1",
     ]
 
 
@@ -141,6 +143,7 @@ def test_a_pm2_that_is_gone_is_no_trouble() -> None:
 
 # --- alive -----------------------------------------------------------------------------------
 
+ALIVE = "WATCHDOG=1\nSTATUS=fine"
 EVERY_50_MS = {"WATCHDOG_USEC": "150000"}
 
 
@@ -148,7 +151,7 @@ async def test_where_nobody_watches_nothing_is_asked() -> None:
     async def ask() -> None:
         raise AssertionError
 
-    await keep_alive(Supervisor({}), ask)
+    await keep_alive(Supervisor({}), ask, str)
 
 
 @needs_unix_sockets
@@ -167,9 +170,9 @@ async def test_a_database_whose_thread_hangs_is_not_called_alive(
             await database.write(lambda _: None)
 
         async with asyncio.TaskGroup() as tasks:
-            asking = tasks.create_task(keep_alive(supervisor, ask))
+            asking = tasks.create_task(keep_alive(supervisor, ask, lambda: "fine"))
             assert (await next_heard(ear)).startswith("READY=1")
-            assert await next_heard(ear) == "WATCHDOG=1"
+            assert await next_heard(ear) == ALIVE
 
             hanging = tasks.create_task(database.write(lambda _: release.wait()))
             await asyncio.sleep(0)
@@ -178,11 +181,11 @@ async def test_a_database_whose_thread_hangs_is_not_called_alive(
                 asked.get_nowait()
             for _ in range(3):  # the time of the first two is over once the third one asks
                 await asked.get()
-            assert heard(ear) in ([], ["WATCHDOG=1"])
+            assert heard(ear) in ([], [ALIVE])
 
             release.set()
             await hanging
-            assert await next_heard(ear) == "WATCHDOG=1"
+            assert await next_heard(ear) == ALIVE
             asking.cancel()
 
 
@@ -194,7 +197,7 @@ async def test_an_error_of_the_database_is_an_answer_too(ear: socket.socket) -> 
     supervisor = Supervisor(environ(ear, **EVERY_50_MS))
     supervisor.ready("serving")
     async with asyncio.TaskGroup() as tasks:
-        asking = tasks.create_task(keep_alive(supervisor, ask))
+        asking = tasks.create_task(keep_alive(supervisor, ask, lambda: "fine"))
         assert (await next_heard(ear)).startswith("READY=1")
-        assert await next_heard(ear) == "WATCHDOG=1"
+        assert await next_heard(ear) == ALIVE
         asking.cancel()

@@ -86,11 +86,12 @@ async def test_it_says_when_it_is_ready_that_it_lives_and_when_it_stops(
         await discord.changes.until(lambda: discord.gateway.identified)
         assert systemd.first("READY") is None
 
+        await child.until_logged("host found")
         discord.gateway.let_in()
         ready = await systemd.until_told("READY")
         assert ready["STATUS"] == "serving; 1 of 1 hosts up"
         alive = await systemd.until_told("WATCHDOG", after=systemd.told.index(ready))
-        assert alive == {"WATCHDOG": "1"}
+        assert alive == {"WATCHDOG": "1", "STATUS": "serving; 1 of 1 hosts up"}
 
         child.signal(signal.SIGTERM)
         stopping = await systemd.until_told("STOPPING")
