@@ -121,7 +121,7 @@ def run(config: ConfigOption = None) -> None:
     loaded = _load(config)
     missing = missing_for_run(loaded)
     if missing:
-        raise ConfigError(missing)
+        raise ConfigError((*missing, *loaded.warnings))
     from bot.service import run_bot  # discord.py is loaded by this command alone
 
     _log_as_configured(loaded)
@@ -411,9 +411,11 @@ def _load(config: Path | None) -> Loaded:
 
 def _needs_hosts(loaded: Loaded) -> None:
     if not loaded.settings.hosts:
-        raise ConfigError(
-            ("no hosts are configured; set LANTERN_HOSTS=address:port or `hosts:` in config.yaml",)
+        missing = (
+            "no hosts are configured; set LANTERN_HOSTS=address:port or `hosts:` in config.yaml"
         )
+        # A warning may say why: a variable in small letters is none.
+        raise ConfigError((missing, *loaded.warnings))
 
 
 def _log_as_configured(loaded: Loaded) -> None:

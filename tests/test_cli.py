@@ -154,6 +154,15 @@ def test_no_hosts_is_a_wrong_configuration(
     assert "LANTERN_HOSTS" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="variables have no small letters there")
+def test_a_variable_in_small_letters_is_told_where_hosts_are_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("lantern_hosts", "10.0.0.2:1234")
+    assert run("hosts") == 78
+    assert "write LANTERN_HOSTS" in capsys.readouterr().err
+
+
 def test_run_without_a_token_exits_78(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("run") == 78
     assert "DISCORD_TOKEN" in capsys.readouterr().err

@@ -101,7 +101,7 @@ def _usage_parts(receipt: Receipt) -> list[str]:
     usage, timing = receipt.usage, receipt.timing
     if usage.completion_tokens:
         about = "~" if usage.estimated else ""
-        parts.append(f"{about}{usage.completion_tokens:,} tokens")
+        parts.append(about + counted(usage.completion_tokens, "token"))
         if timing.generation_s > 0:
             parts.append(f"{usage.completion_tokens / timing.generation_s:.0f} tok/s")
     if timing.first_token_s is not None:
@@ -267,7 +267,7 @@ def usage_text(report: UsageReport) -> str:
         )
     lines.append(_budget_words(report.today))
     lines.extend(
-        f"• `{line.name}`: {_turns_words(line)}, {line.completion_tokens:,} tokens written"
+        f"• `{line.name}`: {_turns_words(line)}, {counted(line.completion_tokens, 'token')} written"
         + (f", {_money(line.cost_micro_usd)}" if line.cost_micro_usd else "")
         for line in report.models
     )

@@ -44,12 +44,14 @@ from bot.domain.events import (
 )
 from bot.domain.ids import AUTO, ModelKey, PersonaName, PlaceId, UserId
 from bot.policy.choice import Scope
+from bot.policy.names import nearest
 from bot.store.privacy import PrivacyStore
 from bot.terminal.commands import COMMANDS, Command, parse
 from bot.terminal.input import Input
 from bot.terminal.screen import Screen, Steps
 
 PERIODS: tuple[ReportPeriod, ...] = ("today", "week", "month", "last month")
+_VERBS = ("status", "models", "load", "unload")
 USER = UserId("terminal:you")
 PLACE = Place(channel=PlaceId("terminal"), is_private=True)
 
@@ -332,7 +334,10 @@ class Session:
         elif verb == "unload" and model is not None:
             self._screen.markdown(await self._unload(host, model, command.option("foreign")))
         else:
-            raise RequestRefused(f"`/fleet` knows status, models, load and unload, not `{verb}`.")
+            near = nearest(verb, _VERBS, 1)
+            hint = f" Nearest: `/fleet {near[0]}`." if near else ""
+            known = "status, models, load and unload"
+            raise RequestRefused(f"`/fleet` knows {known}, not `{verb}`.{hint}")
 
     def _hosts(self, typed: str) -> None:
         board = self._doors.board
@@ -394,5 +399,5 @@ def complete(board: Board, extras: tuple[str, ...], typed: str) -> Iterable[str]
         known = [option.key for option in board.models(model) if option.key != AUTO]
         return [f"/fleet {verb} {key}" for key in known]
     if name == "fleet":
-        return [f"/fleet {verb}" for verb in ("status", "models", "load", "unload")]
+        return [f"/fleet {verb}" for verb in _VERBS]
     return []
