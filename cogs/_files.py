@@ -1,9 +1,11 @@
 """Reads what people attach: bounded, and all of it or nothing."""
 
+import asyncio
 from collections.abc import Sequence
 
 import discord
 
+from bot.documents.pdf import pdf_text
 from bot.domain.chat import Attachment
 from bot.domain.errors import RequestRefused
 from bot.policy.access import AttachmentKind, Offered, check_attachments, decode_text
@@ -21,8 +23,6 @@ async def read_files(files: Sequence[discord.Attachment]) -> tuple[Attachment, .
 
 
 async def _read(file: discord.Attachment, kind: AttachmentKind) -> Attachment:
-    if kind == "pdf":
-        raise RequestRefused(f"`{file.filename}` is a PDF; attach its text as a text file instead.")
     try:
         content = await file.read()
     except SENDING_ERRORS as error:
@@ -32,4 +32,7 @@ async def _read(file: discord.Attachment, kind: AttachmentKind) -> Attachment:
     media_type = (file.content_type or "").split(";", 1)[0]
     if kind == "image":
         return Attachment(file.filename, media_type, image=content)
+    if kind == "pdf":
+        text = await asyncio.to_thread(pdf_text, file.filename, content)
+        return Attachment(file.filename, media_type, text=text)
     return Attachment(file.filename, media_type, text=decode_text(file.filename, content))

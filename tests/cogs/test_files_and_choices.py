@@ -38,7 +38,7 @@ async def test_text_and_images_are_read() -> None:
         (attachment("x.bin", b"\0\1\2", None), "binary"),
         (attachment("x.txt", b"\xff\xfe\xfa", "text/plain"), "binary"),
         (attachment("x.zip", b"PK", "application/zip"), "cannot be read"),
-        (attachment("x.pdf", b"%PDF", "application/pdf"), "attach its text"),
+        (attachment("x.pdf", b"%PDF", "application/pdf"), "no PDF that can be read"),
         (attachment("x.txt", b"", "text/plain", size=10**9), "up to"),
     ],
 )
