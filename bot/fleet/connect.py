@@ -12,6 +12,8 @@ from bot.fleet.rest import RestApi, richest_rest
 
 SOCKET_SHARE = 0.6
 """Part of the deadline the sockets may use, so that REST has its turn too."""
+CONNECT_SHARE = 0.25
+"""Part of the deadline REST may wait to be let in: a machine asleep is told from one that hangs."""
 
 
 async def connect(config: HostConfig, http: httpx.AsyncClient, timeout_s: float) -> HostClient:
@@ -20,7 +22,7 @@ async def connect(config: HostConfig, http: httpx.AsyncClient, timeout_s: float)
     Raises:
         HostUnreachable: neither its sockets nor its REST serve us.
     """
-    rest = RestApi(http, config.address, config.token)
+    rest = RestApi(http, config.address, config.token, timeout_s * CONNECT_SHARE)
     # In a thread: the SDK takes long to import and the bot must not stand still meanwhile.
     await asyncio.to_thread(importlib.import_module, "bot.fleet.lmstudio")
     from bot.fleet.lmstudio import connect_socket

@@ -40,11 +40,6 @@ class Presence:
         return HostState.UP if self._is_up else HostState.DOWN
 
     @property
-    def is_settled(self) -> bool:
-        """Is it certain whether it serves? Not before the first probe nor while doubted."""
-        return self._is_known and not self._is_doubted
-
-    @property
     def reason(self) -> str:
         """Why it is in this state, in words for people."""
         return self._reason

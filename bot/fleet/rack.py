@@ -180,14 +180,12 @@ class Rack:
         holding.was_ours = True
         self._held_by[ticket] = holding
 
-    def release(self, ticket: Ticket, now: float) -> bool:
-        """Ends a lease; its rest counts from now. False when the ticket holds none."""
+    def release(self, ticket: Ticket, now: float) -> None:
+        """Ends a lease, if the ticket holds one; its rest counts from now."""
         holding = self._held_by.pop(ticket, None)
-        if holding is None:
-            return False
-        holding.users.pop(ticket, None)
-        holding.idle_since = now
-        return True
+        if holding is not None:
+            holding.users.pop(ticket, None)
+            holding.idle_since = now
 
     def pin(self, holding: Holding, pinned: bool) -> OwnInstance | None:
         """Pins or unpins; returns the own record that a restart must know."""

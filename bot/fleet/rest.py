@@ -1,7 +1,6 @@
 """LM Studio by REST: probing on every generation; loading and unloading by ``/api/v1`` (0.4)."""
 
 import json
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -23,9 +22,9 @@ from bot.fleet.inventory import Garbled
 from bot.fleet.load_config import rest_body
 from bot.fleet.reasons import is_refusal_for_memory
 from bot.fleet.signals import LoadOrder, Report, Sighting
+from bot.fleet.unreached import unreached
 
-_LONG = httpx.Timeout(10.0, read=None)
-"""A load answers when it is done, which may take minutes: the caller's deadline rules."""
+_CALL_S = 10.0
 MOST_BYTES = 32 * 1024 * 1024
 """More than any listing takes: what a host that never ends may put into memory."""
 
@@ -47,17 +46,26 @@ def shared_http() -> httpx.AsyncClient:
     return httpx.AsyncClient(
         trust_env=False,
         verify=False,  # noqa: S501  # no TLS is spoken here
-        timeout=10.0,
+        timeout=_CALL_S,
         limits=httpx.Limits(max_keepalive_connections=32, keepalive_expiry=20.0),
     )
 
 
 class RestApi:
-    """Short HTTP calls to one host."""
+    """Short HTTP calls to one host; ``connect_s`` is how long it may take to be let in."""
 
-    def __init__(self, http: httpx.AsyncClient, address: str, token: str | None) -> None:
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        address: str,
+        token: str | None,
+        connect_s: float = _CALL_S,
+    ) -> None:
         self._http = http
         self._address = address
+        self._asking = httpx.Timeout(_CALL_S, connect=connect_s)
+        # A load answers when it is done, which may take minutes: the caller's deadline rules.
+        self._commanding = httpx.Timeout(_CALL_S, connect=connect_s, read=None)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     async def get(self, path: str) -> object:
@@ -85,26 +93,14 @@ class RestApi:
 
     async def _send(self, method: str, path: str, body: Mapping[str, object] | None) -> _Answer:
         url = f"http://{self._address}{path}"
-        timeout = _LONG if method == "POST" else httpx.USE_CLIENT_DEFAULT
+        timeout = self._commanding if method == "POST" else self._asking
         try:
             async with self._http.stream(
                 method, url, json=body, headers=self._headers, timeout=timeout
             ) as response:
                 return _Answer(response.status_code, await self._body(response))
-        except httpx.TimeoutException as error:
-            text = f"{self._address} does not answer (asleep, switched off, or hung)."
-            raise HostUnreachable(text, FailureKind.TIMEOUT) from error
-        except httpx.ConnectError as error:
-            raise HostUnreachable(self._unconnected(error)) from error
         except (httpx.HTTPError, OSError) as error:
-            text = f"{self._address} cut the connection ({type(error).__name__})."
-            raise HostUnreachable(text, FailureKind.CUT) from error
-
-    def _unconnected(self, error: BaseException) -> str:
-        if _is_name_unknown(error):
-            name = self._address.rpartition(":")[0]
-            return f"The name {name} cannot be resolved: check its spelling, or use the address."
-        return f"{self._address} refuses connections: LM Studio's server is not running there."
+            raise unreached(self._address, error) from error
 
     async def _body(self, response: httpx.Response) -> bytes:
         body = bytearray()
@@ -233,15 +229,6 @@ async def richest_rest(api: RestApi) -> RestClient:
         if fits(await api.get(_PATHS[interface])):
             return RestClient(api, interface)
     raise api.garbled(Garbled("no model list on any known path"))
-
-
-def _is_name_unknown(error: BaseException | None) -> bool:
-    """Did looking up the host's name fail, somewhere beneath the client's own error?"""
-    while error is not None:
-        if isinstance(error, socket.gaierror):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def load_failure(reason: str) -> Unavailable:

@@ -77,9 +77,9 @@ class Queue:
         """Somebody waits."""
         self._waiters[waiter.ticket] = waiter
 
-    def remove(self, ticket: Ticket) -> bool:
-        """Somebody does not wait any more. False when they did not."""
-        return self._waiters.pop(ticket, None) is not None
+    def remove(self, ticket: Ticket) -> None:
+        """Somebody does not wait any more, if they did."""
+        self._waiters.pop(ticket, None)
 
     def served(self, waiter: Waiter) -> None:
         """Somebody got an instance."""
