@@ -1,19 +1,33 @@
 """A whole Lantern without a face, over simulated hosts, for tests."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bot.app import Lantern, Plan, lantern
+from bot.app import CacheRules, Lantern, Plan, lantern, utcnow
 from bot.chat.planning import ChatRules
+from bot.demo_cloud import provider_config
 from bot.domain.chat import Attachment, Place, Receipt, TurnKind, TurnRequest
-from bot.domain.events import Failed, FellBack, Finished, FleetEvent, Stopped, TextDelta, TurnEvent
+from bot.domain.cloud import CloudEvent, ProviderConfig
+from bot.domain.events import (
+    Failed,
+    FellBack,
+    Finished,
+    FleetEvent,
+    Notice,
+    Stopped,
+    TextDelta,
+    TurnEvent,
+)
 from bot.domain.hosts import HostConfig
-from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, TurnId, UserId
+from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.fleet.fleet import FleetRules
+from bot.policy.budget import BudgetRules
 from bot.sim.host import SimHost
 from bot.sim.models import GB, SimHostConfig, SimModel
+from bot.sim.providers.config import SimProviderConfig, WireKind
+from bot.sim.providers.provider import SimProvider
 
 QWEN = SimModel("qwen/qwen3-8b", 5 * GB)
 GEMMA = SimModel("google/gemma-3-4b", 3 * GB)
@@ -28,6 +42,11 @@ def sim(name: str, *models: SimModel, **changes: object) -> SimHostConfig:
     """A quick simulated host."""
     config = SimHostConfig(name=name, models=models, time_scale=FAST)
     return replace(config, **changes)
+
+
+def cloud(**wires: WireKind) -> dict[str, SimProviderConfig]:
+    """Quick simulated providers by the names they are configured under."""
+    return {name: SimProviderConfig(wire=wire, time_scale=FAST) for name, wire in wires.items()}
 
 
 @dataclass(slots=True)
@@ -60,14 +79,20 @@ class Said:
     def fallbacks(self) -> list[FellBack]:
         return [e for e in self.events if isinstance(e, FellBack)]
 
+    @property
+    def notices(self) -> str:
+        return "\n".join(e.text for e in self.events if isinstance(e, Notice))
+
 
 @dataclass(slots=True)
 class House:
-    """A running Lantern with its simulated hosts by name."""
+    """A running Lantern with its simulated hosts and providers by name."""
 
     lantern: Lantern
     hosts: dict[str, SimHost]
     news: list[FleetEvent]
+    doubles: dict[str, SimProvider] = field(default_factory=dict[str, SimProvider])
+    cloud_news: list[CloudEvent] = field(default_factory=list[CloudEvent])
 
     def request(
         self,
@@ -124,14 +149,28 @@ async def house(
     rules: ChatRules | None = None,
     fleet_rules: FleetRules | None = None,
     memory_gb: float | None = None,
+    providers: Mapping[str, SimProviderConfig] | None = None,
+    provider_changes: Mapping[str, object] | None = None,
+    budget: BudgetRules | None = None,
+    cache: CacheRules | None = None,
 ) -> AsyncGenerator[House]:
-    """Runs simulated hosts and a Lantern over them, every host probed once."""
+    """Runs simulated hosts and providers and a Lantern over them, every host probed once.
+
+    Providers are allowed in the order given, unless ``rules`` says otherwise.
+    """
     shelf = folder / "personas"
     shelf.mkdir(exist_ok=True)
     for name, text in (personas or {}).items():
         (shelf / f"{name}.yaml").write_text(f"name: {name}\n{text}", encoding="utf-8")
     async with AsyncExitStack() as stack:
         hosts = {c.name: await stack.enter_async_context(SimHost(c)) for c in configs}
+        doubles = {
+            name: await stack.enter_async_context(SimProvider(config, utcnow=utcnow))
+            for name, config in (providers or {}).items()
+        }
+        rules = rules or ChatRules(default_persona=PersonaName("default"))
+        if not rules.cloud:
+            rules = replace(rules, cloud=tuple(map(ProviderName, doubles)))
         plan = Plan(
             hosts=tuple(
                 HostConfig(
@@ -142,12 +181,24 @@ async def house(
                 )
                 for name, host in hosts.items()
             ),
-            rules=rules or ChatRules(default_persona=PersonaName("default")),
+            rules=rules,
             fleet_rules=fleet_rules or FleetRules(probe_every_s=3600, sweep_every_s=3600),
             personas=shelf,
             database=folder / "lantern.db",
+            providers=_configs(doubles, provider_changes or {}),
+            budget=budget or BudgetRules(),
+            cache=cache,
         )
         news: list[FleetEvent] = []
-        built = await stack.enter_async_context(lantern(plan, observe=news.append))
+        cloud_news: list[CloudEvent] = []
+        built = await stack.enter_async_context(
+            lantern(plan, observe=news.append, observe_cloud=cloud_news.append)
+        )
         await built.fleet.settled(10)
-        yield House(built, hosts, news)
+        yield House(built, hosts, news, doubles, cloud_news)
+
+
+def _configs(
+    doubles: Mapping[str, SimProvider], changes: Mapping[str, object]
+) -> tuple[ProviderConfig, ...]:
+    return tuple(replace(provider_config(d, name), **changes) for name, d in doubles.items())
