@@ -22,6 +22,7 @@ from bot.domain.ids import HostName, ModelKey
 from bot.fleet.history import History
 from bot.fleet.host import Host
 from bot.fleet.lease import Lease
+from bot.fleet.pool import ModelPool
 from bot.fleet.recorder import Recorder
 from bot.fleet.rest import shared_http
 from bot.fleet.rules import FleetRules
@@ -48,6 +49,7 @@ class Fleet:
     ) -> None:
         self._rules = rules or FleetRules()
         self._http = shared_http()
+        pool = ModelPool()
         self._hosts = {
             config.name: Host(
                 config,
@@ -57,6 +59,7 @@ class Fleet:
                 observe=observe,
                 rules=self._rules,
                 http=self._http,
+                pool=pool,
             )
             for config in hosts
         }

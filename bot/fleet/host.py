@@ -7,6 +7,7 @@ asked for it first.
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import replace
 from typing import assert_never
 
 import httpx
@@ -31,6 +32,7 @@ from bot.fleet.history import History
 from bot.fleet.lease import Lease
 from bot.fleet.link import Link
 from bot.fleet.load_config import not_applied
+from bot.fleet.pool import ModelPool
 from bot.fleet.rack import reference_for
 from bot.fleet.recorder import Recorder
 from bot.fleet.rules import FleetRules
@@ -55,11 +57,13 @@ class Host:
         observe: Callable[[FleetEvent], None],
         rules: FleetRules,
         http: httpx.AsyncClient,
+        pool: ModelPool,
     ) -> None:
         self._config = config
         self._recorder = recorder
         self._observe = observe
         self._rules = rules
+        self._pool = pool
         self._desk = Desk(config, history=history, own=own, evict_foreign=rules.evict_foreign)
         self._link = Link(config, http, rules.probe_timeout_s)
         self._tasks: asyncio.TaskGroup | None = None
@@ -358,7 +362,7 @@ class Host:
     async def _probe_once(self) -> None:
         try:
             with self._link.understood():
-                report = await self._survey()
+                report = self._sharing(await self._survey())
                 self._feed(signals.Probed(self._now(), report))
         except Unavailable as error:
             await self._probe_failed(error)
@@ -380,6 +384,11 @@ class Host:
                         return report
         except TimeoutError as error:
             raise self._link.silent(timeout_s) from error
+
+    def _sharing(self, report: Report) -> Report:
+        known = self._desk.books.models
+        is_new = report.models != known
+        return replace(report, models=self._pool.shared(report.models) if is_new else known)
 
     async def _inventory(self) -> Report:
         if not self._link.is_richest and not self._desk.books.is_at_work():

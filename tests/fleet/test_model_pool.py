@@ -1,0 +1,37 @@
+"""Hosts with the same models on disk share the records of them."""
+
+from fleet_bench import MODELS, ONE, H, fleet_over, sim_config
+
+from bot.domain.hosts import Model
+from bot.domain.ids import HostName, ModelKey
+from bot.fleet.pool import MOST_MODELS, ModelPool
+from bot.sim.host import SimHost
+
+OTHER = HostName("studio-2")
+
+
+async def test_hosts_with_the_same_models_hold_each_record_once() -> None:
+    async with (
+        SimHost(sim_config()) as one,
+        SimHost(sim_config()) as two,
+        fleet_over(one, two) as bench,
+    ):
+        here, there = bench.host(H).models, bench.host(OTHER).models
+        assert len(here) == len(MODELS)
+        assert all(here[key] is there[key] for key in here)
+
+
+async def test_a_probe_that_finds_nothing_new_keeps_the_records() -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        before = bench.host().models
+        await bench.fleet.probe(H)
+        assert bench.host().models is before
+
+
+def test_a_pool_keeps_no_more_than_a_lan_has() -> None:
+    pool = ModelPool()
+    first = pool.shared({ONE: Model(ONE)})[ONE]
+    assert pool.shared({ONE: Model(ONE)})[ONE] is first
+    many = {key: Model(key) for key in (ModelKey(f"lab/{n}") for n in range(MOST_MODELS + 1))}
+    pool.shared(many)
+    assert pool.shared({ONE: Model(ONE)})[ONE] is not first
