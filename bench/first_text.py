@@ -93,6 +93,8 @@ async def _measure(host: Studio, reach: Reach) -> list[_First]:
                 acts=built.acts,
                 replies=built.replies,
                 notes=built.notes,
+                tally=built.tally,
+                privacy=built.privacy,
             )
         )
         await _bare_s(inference, host)

@@ -8,14 +8,17 @@ what tokens cost, and what is left at no token at all is the turn's own.
 
 import asyncio
 import time
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from statistics import mean, median
 
-from bench.house import Studio, ask, house, on_fast_loop, question, studio
+from bench.house import MODEL, Studio, ask, house, on_fast_loop, question, studio
 from bench.table import Row, at_most, told
 from bot.app import Lantern
-from bot.domain.events import TextDelta
+from bot.domain.chat import Endpoint, InferenceRequest, Message
+from bot.domain.events import StreamEnd, TextDelta
 from bot.domain.ids import TurnId
+from bot.inference.streams import Inference, inference_session
 
 FEW, MANY = 8, 104
 AT_ONCE, TOKENS_PER_S, SECONDS = 64, 30, 4
@@ -27,69 +30,102 @@ BEFORE = 20
 
 LIMIT_MS = 5.0
 
+Play = Callable[[str, str], Awaitable[int]]
+"""Asks for a text in a conversation; gives the answer's tokens."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Costs:
-    """CPU milliseconds of turns with few and with many tokens, medians of batches."""
+    """CPU milliseconds, one for each batch of answers with few and with many tokens."""
 
-    few_ms: float
-    many_ms: float
-
-    @property
-    def token_ms(self) -> float:
-        return (self.many_ms - self.few_ms) / (MANY - FEW)
+    few: list[float] = field(default_factory=list[float])
+    many: list[float] = field(default_factory=list[float])
 
     @property
-    def turn_ms(self) -> float:
-        return self.few_ms - FEW * self.token_ms
+    def besides_tokens_ms(self) -> float:
+        """What is left at no token at all."""
+        few, many = median(self.few), median(self.many)
+        return few - FEW * (many - few) / (MANY - FEW)
 
 
 def run() -> list[Row]:
     """A conversation's first message, and one with a conversation behind it."""
     with studio() as host:
-        fresh, grown = on_fast_loop(_measure(host))
+        costs = on_fast_loop(_measure(host))
     # Streams beside each other share a simulated host: each has its speed over the root of n.
     with studio(parallel=AT_ONCE, tokens_per_s=TOKENS_PER_S * AT_ONCE**0.5) as host:
         token_us = on_fast_loop(_crowd_us(host))
+    fresh, grown, bare = (costs[name].besides_tokens_ms for name in ("fresh", "grown", "bare"))
+    crowd = f"{AT_ONCE} turns of {TOKENS_PER_S} tokens/s"
     return [
-        at_most("CPU besides tokens, first message", fresh.turn_ms, "ms", LIMIT_MS),
-        at_most(f"CPU besides tokens, {BEFORE} turns before it", grown.turn_ms, "ms", LIMIT_MS),
-        told(
-            f"CPU per token, {AT_ONCE} turns of {TOKENS_PER_S} tokens/s, from socket to face",
-            token_us,
-            "us",
-        ),
+        at_most("CPU besides tokens, first message", fresh, "ms", LIMIT_MS),
+        at_most(f"CPU besides tokens, {BEFORE} turns before it", grown, "ms", LIMIT_MS),
+        told("the latter's request alone, sent and read without Lantern", bare, "ms"),
+        told(f"CPU per token, {crowd}, from socket to face", token_us, "us"),
     ]
 
 
-async def _measure(host: Studio) -> tuple[_Costs, _Costs]:
-    async with house(host) as built:
-        parent: TurnId | None = None
-        for _ in range(BEFORE):
-            parent = (await ask(built, question("[[tokens 100]] Go on.", parent=parent))).turn
-        return await _costs(built, None), await _costs(built, parent)
+async def _measure(host: Studio) -> Mapping[str, _Costs]:
+    """The kinds of turns take turns, so that a slow moment of the machine is everybody's."""
+    async with house(host) as built, inference_session() as session:
+        kinds: dict[str, Play] = {
+            "fresh": _turns(built, None),
+            "grown": _turns(built, await _grown(built)),
+            "bare": _requests(Inference(session), host),
+        }
+        costs = {name: _Costs() for name in kinds}
+        for play in kinds.values():
+            await _batch_ms(play, FEW, "warm")
+        for number in range(BATCHES):
+            for name, play in kinds.items():
+                costs[name].few.append(await _batch_ms(play, FEW, f"few{number}"))
+                costs[name].many.append(await _batch_ms(play, MANY, f"many{number}"))
+        return costs
 
 
-async def _costs(built: Lantern, parent: TurnId | None) -> _Costs:
-    await _batch_ms(built, FEW, parent, "warm")
-    few: list[float] = []
-    many: list[float] = []
-    for number in range(BATCHES):
-        few.append(await _batch_ms(built, FEW, parent, f"few{number}"))
-        many.append(await _batch_ms(built, MANY, parent, f"many{number}"))
-    return _Costs(median(few), median(many))
+async def _grown(built: Lantern) -> TurnId | None:
+    parent: TurnId | None = None
+    for _ in range(BEFORE):
+        parent = (await ask(built, question("[[tokens 100]] Go on.", parent=parent))).turn
+    return parent
 
 
-async def _batch_ms(built: Lantern, tokens: int, parent: TurnId | None, name: str) -> float:
-    """Mean CPU of a few turns; without a parent each begins a conversation of its own."""
+def _turns(built: Lantern, parent: TurnId | None) -> Play:
+    """Whole turns; without a parent each begins a conversation of its own."""
+
+    async def play(text: str, name: str) -> int:
+        place = "discord:1" if parent is not None else f"discord:{name}"
+        return (await ask(built, question(text, place=place, parent=parent))).tokens
+
+    return play
+
+
+def _requests(inference: Inference, host: Studio) -> Play:
+    """The same words with a conversation as long before them, without anything of Lantern's."""
+    names = frozenset({str(MODEL)})
+    endpoint = Endpoint(f"http://{host.address}/v1", MODEL, accepted_models=names)
+    before = (Message("user", "Go on."), Message("assistant", "word " * 100)) * BEFORE
+
+    async def play(text: str, name: str) -> int:
+        end: object = None
+        request = InferenceRequest((*before, Message("user", text)))
+        async with inference.open(endpoint, request) as deltas:
+            async for delta in deltas:
+                end = delta
+        assert isinstance(end, StreamEnd)
+        return end.usage.completion_tokens
+
+    return play
+
+
+async def _batch_ms(play: Play, tokens: int, name: str) -> float:
+    """Mean CPU of a few answers."""
     costs: list[float] = []
     for number in range(BATCH):
-        place = "discord:1" if parent is not None else f"discord:{name}.{number}"
-        request = question(f"[[tokens {tokens}]] Why?", place=place, parent=parent)
         before = time.process_time()
-        answered = await ask(built, request)
+        answered = await play(f"[[tokens {tokens}]] Why?", f"{name}.{number}")
         costs.append((time.process_time() - before) * 1e3)
-        assert answered.tokens == tokens
+        assert answered == tokens
     return mean(costs)
 
 
