@@ -11,8 +11,9 @@ from bot.app import Lantern
 from bot.demo import BANNER, TOUR, demo
 from bot.signals import on_stop
 from bot.terminal.input import Input, KeyboardInput, ScriptInput
+from bot.terminal.offers import complete
 from bot.terminal.screen import Screen
-from bot.terminal.session import Doors, Extra, Session, complete
+from bot.terminal.session import Doors, Extra, Session
 
 HINT = "Type a message, or /help. Ctrl-C stops a reply, Ctrl-D leaves."
 

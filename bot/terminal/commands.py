@@ -40,6 +40,7 @@ class Usage:
 
 
 _SCOPE = ("scope",)
+FLEET_VERBS = ("status", "models", "load", "unload")
 
 COMMANDS: tuple[Usage, ...] = (
     Usage("chat", "/chat MESSAGE [persona:P] [model:M]", "a turn", ("persona", "model"), 1),

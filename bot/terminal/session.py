@@ -46,12 +46,12 @@ from bot.domain.ids import AUTO, ModelKey, PersonaName, PlaceId, UserId
 from bot.policy.choice import Scope
 from bot.policy.names import nearest
 from bot.store.privacy import PrivacyStore
-from bot.terminal.commands import COMMANDS, Command, parse
+from bot.terminal.commands import COMMANDS, FLEET_VERBS, Command, parse
 from bot.terminal.input import Input
+from bot.terminal.offers import complete
 from bot.terminal.screen import Screen, Steps
 
 PERIODS: tuple[ReportPeriod, ...] = ("today", "week", "month", "last month")
-_VERBS = ("status", "models", "load", "unload")
 USER = UserId("terminal:you")
 PLACE = Place(channel=PlaceId("terminal"), is_private=True)
 
@@ -334,7 +334,7 @@ class Session:
         elif verb == "unload" and model is not None:
             self._screen.markdown(await self._unload(host, model, command.option("foreign")))
         else:
-            near = nearest(verb, _VERBS, 1)
+            near = nearest(verb, FLEET_VERBS, 1)
             hint = f" Nearest: `/fleet {near[0]}`." if near else ""
             known = "status, models, load and unload"
             raise RequestRefused(f"`/fleet` knows {known}, not `{verb}`.{hint}")
@@ -382,22 +382,3 @@ def _scope(command: Command) -> Scope:
         return Scope(said)
     except ValueError as error:
         raise RequestRefused(f"A scope is `me`, `channel` or `server`, not `{said}`.") from error
-
-
-def complete(board: Board, extras: tuple[str, ...], typed: str) -> Iterable[str]:
-    """Whole lines that could follow ``typed``, a slash command so far."""
-    name, space, rest = typed[1:].partition(" ")
-    if not space:
-        names = [usage.name for usage in COMMANDS] + list(extras)
-        return [f"/{known}" for known in names if known.startswith(name)]
-    if name == "model":
-        return [f"/model {option.key}" for option in board.models(rest)]
-    if name == "persona":
-        return [f"/persona {persona.name}" for persona in board.personas(rest)]
-    if name == "fleet" and " " in rest:
-        verb, _, model = rest.partition(" ")
-        known = [option.key for option in board.models(model) if option.key != AUTO]
-        return [f"/fleet {verb} {key}" for key in known]
-    if name == "fleet":
-        return [f"/fleet {verb}" for verb in _VERBS]
-    return []

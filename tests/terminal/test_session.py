@@ -17,8 +17,9 @@ from bot.fleet.fleet import FleetRules
 from bot.sim.journal import LoadStarted, PredictionStarted
 from bot.sim.models import SimModel
 from bot.terminal.input import ScriptInput
+from bot.terminal.offers import complete
 from bot.terminal.screen import Screen
-from bot.terminal.session import Doors, Extra, Session, complete
+from bot.terminal.session import Doors, Extra, Session
 
 
 async def type_in(
