@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -47,6 +48,7 @@ async def test_a_running_answer_is_finished_before_lantern_ends(
         assert "restarting" in refused.content
         assert discord.gateway.close_codes[-1] is not None
         assert child.logged("stopped")
+        assert "lantern.db-wal" not in os.listdir(folder)
         assert not child.mentions("Traceback")
 
 
