@@ -1,57 +1,33 @@
 """The command line: parse, call the root, print. Exit 0 fine, 1 failed, 2 usage, 78 set-up."""
 
-import asyncio
-import gc
 import io
 import json
 import os
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import ExitStack, asynccontextmanager
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Annotated, TextIO, TypeVar
+from typing import Annotated, TextIO
 
 import typer
 from rich.console import Console
 
-from bot.app import Lantern, lantern, plan_from
+from bot.app import Lantern
 from bot.chat.tally import ReportPeriod
 from bot.chat.words import usage_text
-from bot.cloud.checkup import check_provider
+from bot.checks import findings
 from bot.domain.errors import BotError, ConfigError, ForeignInstance, NoCandidates
-from bot.domain.ids import PersonaName, UserId
+from bot.domain.ids import UserId
+from bot.launch import CHATS_BESIDE, built_from, run_async
 from bot.lock import AlreadyRunning, instance_lock
 from bot.logs import configure_logging
 from bot.personas import PersonaShelf
 from bot.settings import Loaded, load_settings, masked, missing_for_run, schema
 from bot.terminal import tables
-from bot.terminal.checkup import (
-    KnownNames,
-    Line,
-    host_findings,
-    persona_findings,
-    provider_findings,
-)
 from bot.terminal.screen import Screen
 from bot.terminal.session import PERIODS
 
 EXIT_FAILED, EXIT_CONFIG = 1, 78
-
-SETTLE_S = 8.0
-"""A command about hosts waits this long for the slowest of them to answer its first probe."""
-
-LOOKS_BESIDE = (
-    "Another Lantern is running on this database. This command owns nothing beside it: what that "
-    "one loaded is called foreign here. To unload it, use /fleet in Discord or stop that one."
-)
-CHATS_BESIDE = (
-    "Another Lantern uses this database: terminal chats on it share one conversation, and what "
-    "that one loaded is called foreign here."
-)
-
-T = TypeVar("T")
 
 cli = typer.Typer(
     name="lantern",
@@ -150,7 +126,7 @@ def chat(config: ConfigOption = None) -> None:
     configure_logging("error", "console", loaded.secrets)
 
     async def play() -> int:
-        async with _built(loaded, beside=CHATS_BESIDE) as built:
+        async with built_from(loaded, beside=CHATS_BESIDE) as built:
             return await play_chat(built)
 
     raise typer.Exit(run_async(play()))
@@ -165,32 +141,7 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     loaded = _load(config)
     configure_logging("error", "console", loaded.secrets)
 
-    async def look() -> list[Line]:
-        lines = [Line("ok", "configuration", str(loaded.config_path or "environment and .env"))]
-        lines.extend(Line("advice", "configuration", text) for text in loaded.warnings)
-        lines.extend(Line("fault", "configuration", text) for text in missing_for_run(loaded))
-        token = loaded.settings.discord.token
-        if token is not None:
-            lines.append(await _discord_line(token.get_secret_value()))
-        async with _built(loaded, leaves_nothing=True) as built:
-            snapshot = built.board.snapshot()
-            for host in snapshot.hosts.values():
-                lines.extend(host_findings(host))
-            checked = [await check_provider(built.providers, n) for n in built.providers.names]
-            lines.extend(provider_findings(checked))
-            if not any(h.is_serving for h in snapshot.hosts.values()) and not any(
-                c.is_fine for c in checked
-            ):
-                lines.append(Line("fault", "hosts and providers", "none of them can answer now"))
-            shelf = built.shelf
-            default = PersonaName(loaded.settings.discord.default_persona)
-            names = KnownNames(
-                tuple(loaded.settings.providers), tuple(loaded.settings.routing.request_types)
-            )
-            lines.extend(persona_findings(snapshot, shelf.all(), shelf.problems(), default, names))
-        return lines
-
-    lines = run_async(look())
+    lines = run_async(findings(loaded))
     if as_json:
         _print_json([{"mark": x.mark, "subject": x.subject, "text": x.text} for x in lines])
     else:
@@ -274,7 +225,7 @@ def usage(
     _log_quietly(loaded)
 
     async def look() -> None:
-        async with _built(loaded, settle_s=0.0, leaves_nothing=True) as built:
+        async with built_from(loaded, settle_s=0.0, leaves_nothing=True) as built:
             report = await built.tally.report(chosen, "all", UserId(""), None)
         if as_json:
             _print_json(asdict(report))
@@ -300,7 +251,7 @@ def load(
     _log_quietly(loaded)
 
     async def act() -> None:
-        async with _built(loaded) as built:
+        async with built_from(loaded) as built:
             screen = Screen(Console(stderr=as_json))
             where: str | None = None
             async with built.acts.load(host, model) as progress:
@@ -338,7 +289,7 @@ def unload(
     _log_quietly(loaded)
 
     async def act() -> None:
-        async with _built(loaded) as built:
+        async with built_from(loaded) as built:
             try:
                 said = await built.acts.unload(host, model, even_foreign=foreign)
             except ForeignInstance as error:
@@ -390,21 +341,6 @@ def _speak_utf8() -> None:
         stdin.reconfigure(encoding="utf-8-sig", errors="replace")
 
 
-def run_async(work: Coroutine[None, None, T]) -> T:
-    """Runs a coroutine on the fastest event loop this machine has."""
-    gc.enable()  # off since the start, see ``bot.__main__``
-    with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
-        return runner.run(work)
-
-
-def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:  # not made for Windows nor for every Python
-        return None
-    return uvloop.new_event_loop
-
-
 def _load(config: Path | None) -> Loaded:
     return load_settings(config, os.environ, Path.cwd())
 
@@ -427,64 +363,14 @@ def _log_quietly(loaded: Loaded) -> None:
     configure_logging("error", "console", loaded.secrets)
 
 
-@asynccontextmanager
-async def _built(
-    loaded: Loaded,
-    settle_s: float = SETTLE_S,
-    beside: str = LOOKS_BESIDE,
-    *,
-    leaves_nothing: bool = False,
-) -> AsyncGenerator[Lantern]:
-    """Everything, with the hosts looked at once.
-
-    Beside a running Lantern the lock is taken: then this process owns nothing and only asks.
-
-    Args:
-        loaded: the settings.
-        settle_s: how long to wait for the hosts.
-        beside: what is said beside a running Lantern.
-        leaves_nothing: no database is made where there is none.
-    """
-    with ExitStack() as stack:
-        if leaves_nothing and not loaded.database_path.exists():
-            folder = stack.enter_context(
-                TemporaryDirectory(prefix="lantern-", ignore_cleanup_errors=True)
-            )
-            plan = replace(plan_from(loaded, is_owner=False), database=Path(folder, "lantern.db"))
-        else:
-            plan = plan_from(loaded, is_owner=_takes_lock(stack, loaded.database_path, beside))
-        async with lantern(plan) as built:
-            await built.fleet.settled(settle_s)
-            yield built
-
-
-def _takes_lock(stack: ExitStack, database: Path, beside: str) -> bool:
-    """Holds the lock as long as the stack; False, and said, where another Lantern has it."""
-    try:
-        stack.enter_context(instance_lock(database))
-    except AlreadyRunning:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(beside, style="yellow")
-        return False
-    return True
-
-
 def _look(loaded: Loaded, show: Callable[[Lantern], None]) -> None:
     _log_quietly(loaded)
 
     async def look() -> None:
-        async with _built(loaded, leaves_nothing=True) as built:
+        async with built_from(loaded, leaves_nothing=True) as built:
             show(built)
 
     run_async(look())
-
-
-async def _discord_line(token: str) -> Line:
-    from cogs.client import identify
-
-    try:
-        return Line("ok", "Discord", f"logged in as {await identify(token)}")
-    except BotError as error:
-        return Line("fault", "Discord", error.user_message)
 
 
 def _print_json(value: object) -> None:

@@ -7,6 +7,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.chat import words
+from bot.domain.errors import ForeignInstance
 from bot.policy.access import check_may_manage
 from cogs._choices import StringChoices, host_choices, loaded_choices, model_choices
 from cogs._lanes import Lanes
@@ -67,7 +68,12 @@ class FleetCog(
         """Unloads and says what happened."""
         check_may_manage("unload models", is_admin=self._admins.includes(interaction))
         await interaction.response.defer(thinking=True)
-        await say(interaction, await self._face.acts.unload(host, model, even_foreign=even_foreign))
+        try:
+            done = await self._face.acts.unload(host, model, even_foreign=even_foreign)
+        except ForeignInstance as error:
+            hint = "Say `even_foreign: True` to unload it all the same."
+            raise ForeignInstance(f"{error.user_message} {hint}") from error
+        await say(interaction, done)
 
     @load.autocomplete("model")
     async def _models(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
