@@ -15,7 +15,10 @@ class FleetRules:
     """Longest a host that is at work may take to list what it has loaded."""
     unload_timeout_s: float = 60.0
     """Longest an unload may take."""
-    load_answer_s: float = 60.0
-    """Longest a host may leave a load command without any word, where it gives words (sockets)."""
+    load_answer_s: float = 180.0
+    """Longest a host may leave a load command without any word, where it gives words (sockets).
+
+    Well above a cold load of two minutes: a loader may have no word to say before it is done.
+    """
     load_stall_s: float = 600.0
     """Longest a load may go without progress; REST reports none, so this bounds it whole."""
