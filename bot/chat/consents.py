@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from bot.chat.choices import Resolved
 from bot.domain.chat import Message, Turn, TurnRequest
 from bot.domain.errors import StoreUnavailable
 from bot.domain.ids import TurnId
-from bot.domain.personas import Persona
 from bot.personas import PersonaShelf
 from bot.policy.privacy import (
     CloudConsent,
@@ -28,13 +28,23 @@ class Consents:
 
     async def judge(
         self,
-        persona: Persona,
+        resolved: Resolved,
         request: TurnRequest,
-        branch: Sequence[Turn],
+        earlier: Sequence[Turn],
         messages: Sequence[Message],
     ) -> CloudConsent | LocalOnly:
-        """The consent for these messages, or why they stay here; what is unknown stays here."""
-        origins = origins_of(persona, request, branch)
+        """The consent for these messages, or why they stay here; what is unknown stays here.
+
+        Args:
+            resolved: Who answers.
+            request: What is asked.
+            earlier: Every turn whose words are sent again: the branch, and a turn redone.
+            messages: What would be sent.
+        """
+        if resolved.is_substitute:
+            return LocalOnly(f"{resolved.persona_reason}, and nobody knows where its words may go")
+        persona = resolved.persona
+        origins = origins_of(persona, request, earlier)
         return consent_to_cloud(
             messages,
             origins,

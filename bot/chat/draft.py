@@ -85,12 +85,12 @@ class Draft:
             usage=Usage(),
             finish="stop",
         )
-        self._reasoning.clear()
-        self._sent_at = self._first_at = self._last_at = None
-        self._deltas = 0
+        self._begin_anew()
 
     def granted(self, candidate: Candidate, queue_s: float, load_s: float) -> None:
         """The right to use an endpoint was given."""
+        # The one before may have been left by choice, in the middle of its reasoning.
+        self._begin_anew()
         timing = replace(
             self._receipt.timing,
             queue_s=self._receipt.timing.queue_s + queue_s,
@@ -156,6 +156,11 @@ class Draft:
         return replace(
             self._receipt, usage=usage, timing=timing, finish=finish or self._receipt.finish
         )
+
+    def _begin_anew(self) -> None:
+        self._reasoning.clear()
+        self._sent_at = self._first_at = self._last_at = None
+        self._deltas = 0
 
     def _touch(self, now: float) -> None:
         if self._first_at is None:

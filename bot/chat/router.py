@@ -42,6 +42,10 @@ class Router:
         lost: set[HostName] = set()
         question = Question()
         while waiting:
+            # Also chosen between two attempts, or before the first.
+            wanted = steering.take()
+            if wanted is not None:
+                _put_first(waiting, wanted)
             candidate = waiting.popleft()
             if candidate.host in lost:
                 continue
@@ -63,10 +67,7 @@ class Router:
                     lost.add(candidate.host)
             else:
                 # The asker chose another way; what was waited for stays as a last resort.
-                wanted, steering.wanted = steering.wanted, None
-                if wanted is not None:
-                    waiting.appendleft(wanted)
-                    waiting.append(candidate)
+                waiting.append(candidate)
         raise NoCandidates(_no_candidates_text(job, draft))
 
     async def _serve(
@@ -111,6 +112,13 @@ class Router:
             raise Interrupted(failed.user_message, failed.kind) from failed
         draft.failed(candidate, failed.kind, failed.user_message)
         await emit(FellBack(candidate, failed.user_message))
+
+
+def _put_first(waiting: deque[Candidate], wanted: Candidate) -> None:
+    """Moves it to the front, so that it is not tried twice."""
+    if wanted in waiting:
+        waiting.remove(wanted)
+    waiting.appendleft(wanted)
 
 
 def _no_candidates_text(job: Job, draft: Draft) -> str:

@@ -14,8 +14,7 @@ class Steering:
     def __init__(self) -> None:
         self._scope: asyncio.Timeout | None = None
         self._offer: Offered | None = None
-        self.wanted: Candidate | None = None
-        """What the asker chose; taken by the router."""
+        self._wanted: Candidate | None = None
 
     def offered(self, offer: Offered) -> None:
         """These ways are open until the first word."""
@@ -33,13 +32,19 @@ class Steering:
             self._offer = None
             return True
         candidate = self._offer.warm if way == "warm" else self._offer.cloud
-        if candidate is None or self._scope is None:
+        if candidate is None:
             return False
-        self.wanted = candidate
+        self._wanted = candidate
         self._offer = None
-        # A deadline already past cancels exactly the attempt under way.
-        self._scope.reschedule(0.0)
+        if self._scope is not None:
+            # A deadline already past cancels exactly the attempt under way.
+            self._scope.reschedule(0.0)
         return True
+
+    def take(self) -> Candidate | None:
+        """What the asker chose since this was last asked."""
+        wanted, self._wanted = self._wanted, None
+        return wanted
 
     @asynccontextmanager
     async def attempt(self) -> AsyncGenerator[None]:
@@ -53,5 +58,5 @@ class Steering:
                 finally:
                     self._scope = None
         except TimeoutError:
-            if not scope.expired() or self.wanted is None:
+            if not scope.expired() or self._wanted is None:
                 raise

@@ -120,7 +120,7 @@ class Switch:
         request = TurnRequest(user=user, user_name="", place=place, text="…")
         await self._planner.prepare()
         messages = self._planner.messages(resolved, (), request)
-        consent = await self._consents.judge(resolved.persona, request, (), messages)
+        consent = await self._consents.judge(resolved, request, (), messages)
         return self._planner.job(resolved, (), request, messages, consent)
 
     async def _warm(

@@ -265,7 +265,9 @@ class Turns:
         messages = self._planner.messages(resolved, branch, request)
         # Images are left out for models that cannot see: those messages are covered as well.
         sent = (*messages, *blind(messages))
-        consent = await self._consents.judge(resolved.persona, request, branch, sent)
+        # A retry says the words of the turn it redoes once more: where that was said counts too.
+        said = (*branch, line[-1]) if line and is_retry else branch
+        consent = await self._consents.judge(resolved, request, said, sent)
         turn = Turn(
             id=turn_id,
             parent=branch[-1].id if branch else None,

@@ -1,0 +1,495 @@
+"""Turns beyond the LAN, over real sockets: served when no host can, paid for, told, not leaked."""
+
+from pathlib import Path
+
+import pytest
+from house import ADA, BOB, GEMMA, PLACE, QWEN, House, Said, cloud, house, sim
+
+from bot.app import CacheRules
+from bot.chat.planning import ChatRules
+from bot.domain.chat import Place, TurnKind, TurnStatus
+from bot.domain.errors import NoCandidates, Refused
+from bot.domain.events import Failed, Finished, Offered, Stopped, TurnEvent, Way
+from bot.domain.ids import HostName, PersonaName, PlaceId
+from bot.policy.budget import BudgetRules
+from bot.policy.choice import Scope
+from bot.policy.waiting import SlowRules
+from bot.sim.journal import PredictionStarted
+
+ELSEWHERE = Place(PlaceId("discord:2"), server=PLACE.server)
+CACHE = CacheRules(ttl_s=3600.0, max_entries=10)
+DEFAULT = PersonaName("default")
+
+
+async def power_off(home: House, name: str = "studio") -> None:
+    """The host goes away, and the fleet knows it."""
+    await home.hosts[name].stop()
+    await home.lantern.fleet.probe(HostName(name))
+
+
+async def power_on(home: House, name: str = "studio") -> None:
+    await home.hosts[name].start()
+    await home.lantern.fleet.probe(HostName(name))
+
+
+async def billed(home: House) -> int:
+    """What all doubles charge together, once none has a request under way."""
+    for double in home.doubles.values():
+        await double.journal.until(lambda journal: not journal.open)
+    return sum(double.journal.cost_micro_usd for double in home.doubles.values())
+
+
+async def booked(home: House) -> int:
+    """What the ledger says was spent."""
+    query = "SELECT COALESCE(SUM(cost_micro_usd), 0) FROM ledger"
+    return int(await home.lantern.database.read(lambda c: c.execute(query).fetchone()[0]))
+
+
+def heard(home: House) -> str:
+    """Everything any provider was ever sent."""
+    doubles = home.doubles.values()
+    sent = [call.arrival for double in doubles for call in double.journal.calls]
+    sent += [arrival for double in doubles for arrival in double.journal.open]
+    return " ".join(str(arrival.payload) for arrival in sent)
+
+
+def chats(home: House, name: str) -> int:
+    return len(home.doubles[name].journal.chats())
+
+
+async def steered(home: House, text: str, way: Way) -> tuple[Said, bool]:
+    """A turn whose asker chooses a way at the moment it is offered."""
+    said, was_taken = Said(), False
+    async with home.lantern.turns.open(home.request(text)) as events:
+        async for event in events:
+            said.events.append(event)
+            if isinstance(event, Offered):
+                was_taken = home.lantern.turns.choose(event.turn, way)
+    return said, was_taken
+
+
+def offers(events: list[TurnEvent]) -> list[Offered]:
+    return [event for event in events if isinstance(event, Offered)]
+
+
+# --- when ------------------------------------------------------------------------------------
+
+
+async def test_with_every_host_down_a_provider_answers_and_says_why(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        await power_off(home)
+        said = await home.ask("[[say From afar.]]")
+        assert said.text == "From afar."
+        assert "☁ No host can answer now (studio:" in said.notices
+        assert said.receipt.notices
+        assert (said.receipt.host, said.receipt.provider) == (None, "zai")
+        cost = await billed(home)
+        assert 0 < cost == said.receipt.cost_micro_usd == await booked(home)
+
+
+async def test_when_a_host_is_back_the_next_turn_returns_to_it(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        await power_off(home)
+        away = await home.ask("one")
+        await power_on(home)
+        back = await home.ask("two")
+        assert away.receipt.provider == "zai"
+        assert (back.receipt.host, back.receipt.provider) == ("studio", None)
+        assert back.receipt.cost_micro_usd == 0
+        assert chats(home, "zai") == 1
+
+
+async def test_a_host_that_dies_before_its_first_word_is_followed_by_a_provider(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        await home.hosts["studio"].stop()
+        said = await home.ask("[[say From afar.]]")
+        assert said.text == "From afar."
+        assert said.fallbacks[0].failed.host == "studio" or "studio:" in said.notices
+
+
+async def test_with_hosts_at_work_no_provider_is_asked(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        said = await home.ask("hello")
+        assert said.receipt.host == "studio"
+        assert heard(home) == ""
+
+
+async def test_prefer_cloud_asks_a_provider_first_and_a_host_when_it_fails(tmp_path: Path) -> None:
+    rules = ChatRules(DEFAULT, strategy="prefer_cloud")
+    fallen = cloud(zai="zai")
+    async with house(tmp_path, sim("studio", QWEN), providers=fallen, rules=rules) as home:
+        first = await home.ask("one")
+        home.doubles["zai"].faults.set("no_money")
+        second = await home.ask("two")
+        assert first.receipt.provider == "zai"
+        assert second.receipt.host == "studio"
+        assert second.fallbacks[0].failed.provider == "zai"
+
+
+async def test_a_request_type_has_its_own_order(tmp_path: Path) -> None:
+    rules = ChatRules(DEFAULT, request_types={"code": ("openai", "local")})
+    personas = {"coder": "request_type: code\n"}
+    vendors = cloud(zai="zai", openai="openai")
+    async with house(
+        tmp_path, sim("studio", QWEN), providers=vendors, rules=rules, personas=personas
+    ) as home:
+        coded = await home.ask("one", persona="coder")
+        other = await home.ask("two", place=ELSEWHERE)
+        assert coded.receipt.provider == "openai"
+        assert other.receipt.host == "studio"
+        assert chats(home, "zai") == 0
+
+
+async def test_a_persona_has_its_own_chain(tmp_path: Path) -> None:
+    vendors = cloud(zai="zai", anthropic="anthropic")
+    personas = {"poet": "cloud: [anthropic]\n"}
+    async with house(tmp_path, providers=vendors, personas=personas) as home:
+        said = await home.ask("hello", persona="poet")
+        assert said.receipt.provider == "anthropic"
+        assert chats(home, "zai") == 0
+
+
+# --- failures ------------------------------------------------------------------------------
+
+
+async def test_a_provider_that_fails_before_its_first_word_gives_way(tmp_path: Path) -> None:
+    async with house(tmp_path, providers=cloud(zai="zai", openai="openai")) as home:
+        home.doubles["zai"].faults.set("no_money")
+        said = await home.ask("[[say Here I am.]]")
+        assert said.text == "Here I am."
+        assert said.receipt.provider == "openai"
+        assert said.fallbacks[0].failed.provider == "zai"
+        assert chats(home, "zai") == 1
+        assert said.receipt.cost_micro_usd == await billed(home) == await booked(home)
+
+
+async def test_a_second_try_at_the_same_provider_is_told(tmp_path: Path) -> None:
+    async with house(tmp_path, providers=cloud(zai="zai")) as home:
+        home.doubles["zai"].faults.set("reset", times=1)
+        said = await home.ask("[[say Again.]]")
+        assert said.text == "Again."
+        assert "Asking zai again." in said.notices
+        assert len(said.receipt.attempts) == 1
+
+
+async def test_an_answer_that_breaks_is_kept_and_nobody_else_goes_on(tmp_path: Path) -> None:
+    async with house(tmp_path, providers=cloud(zai="zai", openai="openai")) as home:
+        home.doubles["zai"].faults.set("cut", after_tokens=5)
+        said = await home.ask("hello")
+        assert isinstance(said.last, Stopped)
+        assert said.text
+        assert chats(home, "openai") == 0
+        stored = await home.lantern.turns.find(said.turn)
+        assert stored is not None
+        assert (stored.reply_text, stored.status) == (said.text, TurnStatus.PARTIAL)
+        assert 0 < said.receipt.cost_micro_usd == await booked(home)
+
+
+async def test_a_refusal_is_shown_and_not_shopped_around(tmp_path: Path) -> None:
+    async with house(tmp_path, providers=cloud(zai="zai", openai="openai")) as home:
+        home.doubles["zai"].faults.set("refused")
+        said = await home.ask("hello")
+        assert isinstance(said.last, Failed)
+        assert isinstance(said.last.error, Refused)
+        assert "zai" in said.last.error.user_message
+        assert chats(home, "openai") == 0
+
+
+async def test_people_go_by_a_hash(tmp_path: Path) -> None:
+    async with house(tmp_path, providers=cloud(zai="zai")) as home:
+        await home.ask("hello", user=ADA)
+        sent = home.doubles["zai"].journal.chats()[0].arrival
+        assert sent.user
+        assert "ada" not in str(sent)
+
+
+# --- money ---------------------------------------------------------------------------------
+
+
+async def test_what_the_budget_does_not_reach_is_left_for_the_next(tmp_path: Path) -> None:
+    vendors = cloud(zai="zai", openai="openai")
+    budget = BudgetRules(daily_micro_usd=1500)
+    async with house(tmp_path, providers=vendors, budget=budget) as home:
+        said = await home.ask("hello")
+        assert said.receipt.provider == "openai"
+        out = {rejection.where: rejection.reason for rejection in said.receipt.route.rejected}
+        assert "today's budget" in out["zai"]
+
+
+async def test_a_spent_budget_is_told_and_stops_no_host(tmp_path: Path) -> None:
+    vendors, budget = cloud(zai="zai"), BudgetRules(daily_micro_usd=10)
+    async with house(tmp_path, sim("studio", QWEN), providers=vendors, budget=budget) as home:
+        here = await home.ask("one")
+        await power_off(home)
+        away = await home.ask("two")
+        assert here.receipt.host == "studio"
+        assert isinstance(away.last, Failed)
+        assert "budget" in away.last.error.user_message
+        assert heard(home) == ""
+        assert await booked(home) == 0
+
+
+# --- privacy -------------------------------------------------------------------------------
+
+
+def assert_kept_here(home: House, said: Said) -> None:
+    assert isinstance(said.last, Failed), said.last
+    assert isinstance(said.last.error, NoCandidates)
+    assert "local only" in said.last.error.user_message
+    assert heard(home) == ""
+
+
+async def test_a_local_only_persona_fails_closed(tmp_path: Path) -> None:
+    personas = {"diary": "local_only: true\n", "hermit": "cloud: []\n"}
+    vendors = cloud(zai="zai")
+    async with house(tmp_path, providers=vendors, personas=personas) as home:
+        assert_kept_here(home, await home.ask("secret", persona="diary"))
+        said = await home.ask("secret", persona="hermit")
+        assert isinstance(said.last, Failed)
+        assert heard(home) == ""
+
+
+@pytest.mark.parametrize("kind", ["channel", "server", "user"])
+async def test_a_local_only_place_or_person_fails_closed(tmp_path: Path, kind: str) -> None:
+    async with house(tmp_path, providers=cloud(zai="zai")) as home:
+        privacy = home.lantern.privacy
+        match kind:
+            case "channel":
+                await privacy.set_place(PLACE.channel, local_only=True)
+            case "server":
+                await privacy.set_place(PlaceId("discord:9"), local_only=True)
+            case _:
+                await privacy.set_user(ADA, local_only=True)
+        assert_kept_here(home, await home.ask("secret", user=ADA))
+
+
+async def test_a_thread_of_a_local_only_channel_is_local_only(tmp_path: Path) -> None:
+    thread = Place(PLACE.channel, thread=PlaceId("discord:77"), server=PLACE.server)
+    async with house(tmp_path, providers=cloud(zai="zai")) as home:
+        await home.lantern.privacy.set_place(PLACE.channel, local_only=True)
+        assert_kept_here(home, await home.ask("secret", place=thread))
+
+
+@pytest.mark.parametrize("kind", list(TurnKind))
+async def test_a_turn_said_in_private_never_leaves_later(tmp_path: Path, kind: TurnKind) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        await home.lantern.privacy.set_place(PLACE.channel, local_only=True)
+        private = await home.ask("my secret is 7")
+        assert isinstance(private.last, Finished)
+        await home.lantern.privacy.set_place(PLACE.channel, local_only=False)
+        await power_off(home)
+        said = await home.play(home.request("and?", parent=private.turn, kind=kind))
+        assert_kept_here(home, said)
+
+
+async def test_a_private_turn_retried_by_another_persona_stays_here(tmp_path: Path) -> None:
+    personas = {"diary": "local_only: true\n", "open": "description: talks to all\n"}
+    vendors = cloud(zai="zai")
+    async with house(tmp_path, sim("studio", QWEN), providers=vendors, personas=personas) as home:
+        private = await home.ask("my secret is 7", persona="diary")
+        await power_off(home)
+        again = home.request("", persona="open", parent=private.turn, kind=TurnKind.RETRY)
+        assert_kept_here(home, await home.play(again))
+
+
+async def test_what_was_answered_after_private_words_stays_here_as_well(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        await home.lantern.privacy.set_user(ADA, local_only=True)
+        first = await home.ask("my secret is 7", user=ADA)
+        second = await home.ask("and?", user=BOB, parent=first.turn)
+        await home.lantern.privacy.set_user(ADA, local_only=False)
+        await power_off(home)
+        third = await home.ask("once more?", user=BOB, parent=second.turn)
+        assert_kept_here(home, third)
+
+
+async def test_a_conversation_begun_afresh_may_leave_again(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        await home.lantern.privacy.set_place(PLACE.channel, local_only=True)
+        await home.ask("my secret is 7")
+        await home.lantern.privacy.set_place(PLACE.channel, local_only=False)
+        await home.lantern.turns.reset(PLACE.conversation)
+        await power_off(home)
+        said = await home.ask("hello")
+        assert said.receipt.provider == "zai"
+        assert "secret" not in heard(home)
+
+
+async def test_who_stands_in_for_a_persona_that_is_gone_keeps_words_here(tmp_path: Path) -> None:
+    personas = {"diary": "local_only: true\n"}
+    vendors = cloud(zai="zai")
+    async with house(tmp_path, providers=vendors, personas=personas) as home:
+        switch, shelf = home.lantern.switch, home.lantern.shelf
+        await switch.set_persona(PLACE, ADA, Scope.ME, "diary", is_admin=True)
+        (tmp_path / "personas" / "diary.yaml").unlink()
+        await shelf.refresh()
+        said = await home.ask("secret", user=ADA)
+        assert isinstance(said.last, Failed)
+        assert heard(home) == ""
+
+
+# --- cache ---------------------------------------------------------------------------------
+
+
+async def test_the_same_question_is_answered_from_the_cache_and_marked(tmp_path: Path) -> None:
+    async with house(tmp_path, providers=cloud(zai="zai"), cache=CACHE) as home:
+        first = await home.ask("hello")
+        second = await home.ask("hello", place=ELSEWHERE)
+        assert second.text == first.text
+        assert second.receipt.from_cache
+        assert second.receipt.cost_micro_usd == 0
+        assert not first.receipt.from_cache
+        assert chats(home, "zai") == 1
+        report = await home.lantern.tally.report("today", "all", ADA, None)
+        assert (report.total.cloud_calls, report.total.cached_turns) == (1, 1)
+
+
+async def test_without_the_cache_every_question_is_asked(tmp_path: Path) -> None:
+    async with house(tmp_path, providers=cloud(zai="zai")) as home:
+        await home.ask("hello")
+        await home.ask("hello", place=ELSEWHERE)
+        assert chats(home, "zai") == 2
+
+
+async def test_a_retry_goes_past_the_cache(tmp_path: Path) -> None:
+    async with house(tmp_path, providers=cloud(zai="zai"), cache=CACHE) as home:
+        first = await home.ask("hello")
+        again = await home.play(home.request("", parent=first.turn, kind=TurnKind.RETRY))
+        assert not again.receipt.from_cache
+        assert chats(home, "zai") == 2
+
+
+async def test_private_and_open_questions_share_no_answers(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), cache=CACHE) as home:
+        await home.lantern.privacy.set_place(PLACE.channel, local_only=True)
+        await home.ask("hello")
+        open_one = await home.ask("hello", place=ELSEWHERE)
+        await home.lantern.turns.reset(PLACE.conversation)
+        private = await home.ask("hello")
+        assert not open_one.receipt.from_cache
+        assert private.receipt.from_cache
+        assert len(home.hosts["studio"].journal.of(PredictionStarted)) == 2
+
+
+async def test_a_cut_answer_is_not_given_again(tmp_path: Path) -> None:
+    async with house(tmp_path, providers=cloud(zai="zai"), cache=CACHE) as home:
+        home.doubles["zai"].faults.set("cut", after_tokens=5, times=1)
+        await home.ask("hello")
+        said = await home.ask("hello", place=ELSEWHERE)
+        assert isinstance(said.last, Finished)
+        assert not said.receipt.from_cache
+
+
+# --- wait or switch --------------------------------------------------------------------------
+
+
+def slow(when: str = "ask") -> ChatRules:
+    """Any load counts as slow."""
+    match when:
+        case "cloud" | "warm" | "wait" | "ask":
+            return ChatRules(DEFAULT, slow=SlowRules(after_s=0.5, when_slow=when))
+        case _:
+            raise AssertionError(when)
+
+
+WANTS_QWEN = {"default": f"model: {QWEN.key}\n"}
+
+
+async def test_a_slow_load_offers_the_cloud_and_the_asker_may_take_it(tmp_path: Path) -> None:
+    async with house(
+        tmp_path,
+        sim("studio", QWEN),
+        providers=cloud(zai="zai"),
+        rules=slow(),
+        personas=WANTS_QWEN,
+    ) as home:
+        home.hosts["studio"].faults.stall_load()
+        said, was_taken = await steered(home, "[[say From afar.]]", "cloud")
+        home.hosts["studio"].faults.clear()
+        (offer,) = offers(said.events)
+        assert was_taken
+        assert offer.here.host == "studio"
+        assert offer.cloud is not None
+        assert (offer.cloud.likely_micro_usd or 0) > 0
+        assert said.text == "From afar."
+        assert said.receipt.provider == "zai"
+
+
+async def test_a_slow_load_offers_what_is_warm(tmp_path: Path) -> None:
+    async with house(
+        tmp_path,
+        sim("studio", QWEN),
+        sim("laptop", GEMMA),
+        providers=cloud(zai="zai"),
+        rules=slow(),
+        personas=WANTS_QWEN,
+    ) as home:
+        await home.hosts["laptop"].preload(GEMMA.key)
+        await home.lantern.fleet.probe(HostName("laptop"))
+        home.hosts["studio"].faults.stall_load()
+        said, was_taken = await steered(home, "hello", "warm")
+        home.hosts["studio"].faults.clear()
+        assert was_taken
+        assert (said.receipt.host, said.receipt.model) == ("laptop", GEMMA.key)
+        assert heard(home) == ""
+
+
+async def test_waiting_goes_on_with_the_load(tmp_path: Path) -> None:
+    async with house(
+        tmp_path,
+        sim("studio", QWEN),
+        providers=cloud(zai="zai"),
+        rules=slow(),
+        personas=WANTS_QWEN,
+    ) as home:
+        said, was_taken = await steered(home, "hello", "wait")
+        assert was_taken
+        assert said.receipt.host == "studio"
+        assert not home.lantern.turns.choose(said.turn, "cloud")
+
+
+async def test_a_chosen_provider_that_fails_is_tried_once_and_the_host_after_it(
+    tmp_path: Path,
+) -> None:
+    async with house(
+        tmp_path,
+        sim("studio", QWEN),
+        providers=cloud(zai="zai"),
+        rules=slow(),
+        personas=WANTS_QWEN,
+    ) as home:
+        home.doubles["zai"].faults.set("no_money")
+        said, _ = await steered(home, "hello", "cloud")
+        assert said.receipt.host == "studio"
+        assert [attempt.where for attempt in said.receipt.attempts] == ["zai"]
+
+
+async def test_nothing_is_offered_for_what_may_not_leave(tmp_path: Path) -> None:
+    async with house(
+        tmp_path,
+        sim("studio", QWEN),
+        providers=cloud(zai="zai"),
+        rules=slow("cloud"),
+        personas={"default": f"model: {QWEN.key}\nlocal_only: true\n"},
+    ) as home:
+        said = await home.ask("secret")
+        assert not offers(said.events)
+        assert said.receipt.host == "studio"
+        assert heard(home) == ""
+
+
+@pytest.mark.parametrize(("when", "where"), [("cloud", "zai"), ("wait", "studio")])
+async def test_the_settings_may_choose_for_the_asker(tmp_path: Path, when: str, where: str) -> None:
+    async with house(
+        tmp_path,
+        sim("studio", QWEN),
+        providers=cloud(zai="zai"),
+        rules=slow(when),
+        personas=WANTS_QWEN,
+    ) as home:
+        said = await home.ask("hello")
+        assert not offers(said.events)
+        assert (said.receipt.provider or said.receipt.host) == where
+        assert ("would take long" in said.notices) == (when == "cloud")
