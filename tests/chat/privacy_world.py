@@ -1,0 +1,220 @@
+"""Turns over the real planner, router, consents, providers, storage; recording ears at the edges.
+
+Only what would leave the process is a double: the stream to a provider, and serving by a host.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from bot.chat.choices import Choices
+from bot.chat.cloud_serving import CloudServing
+from bot.chat.consents import Consents
+from bot.chat.draft import Draft
+from bot.chat.host_serving import Emit, HostServing
+from bot.chat.planning import ChatRules, Job, Planner
+from bot.chat.recall import Recall
+from bot.chat.router import Router
+from bot.chat.tally import Tally
+from bot.chat.turns import Turns
+from bot.cloud.books import Books
+from bot.cloud.permit import Surroundings
+from bot.cloud.providers import Providers
+from bot.domain.chat import Candidate, Endpoint, InferenceRequest, Message, Usage
+from bot.domain.cloud import ProviderConfig
+from bot.domain.errors import FailureKind, ProviderUnavailable, StoreUnavailable, Unavailable
+from bot.domain.events import Delta, StreamEnd, TextDelta
+from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, Model
+from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName, TurnId
+from bot.fleet.fleet import Fleet
+from bot.inference.streams import Inference, inference_session
+from bot.personas import PersonaShelf
+from bot.policy.budget import BudgetRules
+from bot.policy.prediction import Strategy
+from bot.policy.pricing import flat_price
+from bot.policy.privacy import Asked, Marks
+from bot.policy.waiting import SlowRules
+from bot.store.answers import AnswerStore
+from bot.store.choices import ChoiceStore
+from bot.store.database import Database
+from bot.store.ledger import LedgerStore
+from bot.store.privacy import PrivacyStore
+from bot.store.turns import TurnStore
+
+Luck = Literal["fine", "fails", "breaks", "refuses", "down"]
+"""How whoever is asked next does; for providers ``down`` is ``fails``."""
+
+MODEL = ModelKey("qwen")
+HOST = HostName("studio")
+VENDORS = (ProviderName("zai"), ProviderName("openai"))
+
+
+@dataclass(slots=True)
+class Ears:
+    """What hosts and providers were sent, and how they do."""
+
+    at_home: Luck = "fine"
+    away: Luck = "fine"
+    sent_away: list[str] = field(default_factory=list[str])
+    read_at_home: list[str] = field(default_factory=list[str])
+    """The transcripts of the turn under way."""
+    reply: str = ""
+    """What a host answers with."""
+
+    def snapshot(self) -> FleetSnapshot:
+        state = HostState.DOWN if self.at_home == "down" else HostState.UP
+        models = {MODEL: Model(MODEL, max_context_length=32_768, size_bytes=5_000_000_000)}
+        now = asyncio.get_running_loop().time()
+        return FleetSnapshot({HOST: HostSnapshot(HOST, "studio:1", state, models=models)}, now)
+
+    @asynccontextmanager
+    async def open_stream(
+        self, endpoint: Endpoint, request: InferenceRequest
+    ) -> AsyncGenerator[AsyncIterator[Delta]]:
+        self.sent_away.append(said_in(request.messages))
+        if self.away in ("fails", "down"):
+            raise ProviderUnavailable(f"{endpoint.source} is away.", FailureKind.SERVER)
+        yield self._deltas(endpoint)
+
+    async def _deltas(self, endpoint: Endpoint) -> AsyncIterator[Delta]:
+        if self.away != "refuses":
+            yield TextDelta("An answer from afar.")
+        if self.away == "breaks":
+            raise ProviderUnavailable(f"{endpoint.source} broke off.", FailureKind.CUT)
+        finish = "refused" if self.away == "refuses" else "stop"
+        yield StreamEnd(finish, Usage(10, 5), endpoint.model)
+
+
+class HomeEar(HostServing):
+    """A host that hears and answers without any socket."""
+
+    def __init__(self, fleet: Fleet, inference: Inference, ears: Ears) -> None:
+        super().__init__(fleet, inference)
+        self._ears = ears
+
+    async def serve(
+        self,
+        host: HostName,
+        candidate: Candidate,
+        job: Job,
+        draft: Draft,
+        emit: Emit,
+        *,
+        max_wait_s: float | None,
+    ) -> None:
+        ears, now = self._ears, asyncio.get_running_loop().time()
+        ears.read_at_home.append(said_in(job.messages))
+        draft.granted(candidate, 0.0, 0.0)
+        await asyncio.sleep(0)
+        if ears.at_home == "fails":
+            raise Unavailable(f"{host} is away.", FailureKind.CUT)
+        draft.add_text(ears.reply, now)
+        await emit(TextDelta(ears.reply))
+        if ears.at_home == "breaks":
+            raise Unavailable(f"{host} broke off.", FailureKind.CUT)
+        draft.ended(StreamEnd("stop", Usage(10, 5), candidate.model))
+
+
+class ShakyPrivacyStore(PrivacyStore):
+    """A store that at times cannot be read."""
+
+    is_broken = False
+
+    async def look_up(self, asked: Asked) -> Marks:
+        if self.is_broken:
+            raise StoreUnavailable("The database is locked.")
+        return await super().look_up(asked)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything a test turns the knobs of."""
+
+    turns: Turns
+    privacy: ShakyPrivacyStore
+    shelf: PersonaShelf
+    providers: Providers
+    ears: Ears
+    personas: Path
+
+    async def write_persona(self, name: str, *, local_only: bool) -> None:
+        """Writes a persona's file and reads it."""
+        text = f"name: {name}\nmodel: {MODEL}\nlocal_only: {str(local_only).lower()}\n"
+        (self.personas / f"{name}.yaml").write_text(text, encoding="utf-8")
+        await self.shelf.refresh()
+
+    def pardon(self) -> None:
+        """No provider is left out for what it did before."""
+        for name in VENDORS:
+            self.providers.pardon(name)
+
+
+def said_in(messages: tuple[Message, ...]) -> str:
+    """All words of a transcript."""
+    return "\n".join(message.text for message in messages)
+
+
+@asynccontextmanager
+async def world(folder: Path, strategy: Strategy, *, is_slow: bool) -> AsyncGenerator[World]:
+    """Builds it; every load counts as slow when asked for."""
+    ears, ids, personas = Ears(), iter(range(10_000)), folder / "personas"
+    personas.mkdir()
+    rules = ChatRules(
+        PersonaName("default"),
+        strategy=strategy,
+        cloud=VENDORS,
+        slow=SlowRules(after_s=0.0) if is_slow else SlowRules(),
+    )
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(Database(folder / "l.db", utcnow=utcnow))
+        fleet = await stack.enter_async_context(Fleet(()))
+        session = await stack.enter_async_context(inference_session())
+        ledger = LedgerStore(database, BudgetRules(), UTC)
+        providers = await stack.enter_async_context(Providers(_configs(), _around(ledger, ears)))
+        shelf, privacy = PersonaShelf(personas), ShakyPrivacyStore(database)
+        home = HomeEar(fleet, Inference(session, utcnow=utcnow), ears)
+        turns = Turns(
+            store=TurnStore(database),
+            choices=Choices(ChoiceStore(database), shelf, ModelKey, rules.default_persona),
+            consents=Consents(privacy, shelf),
+            planner=Planner(ears.snapshot, rules, providers.snapshots, providers.prepare),
+            router=Router(home, CloudServing(providers)),
+            recall=Recall(AnswerStore(database, ttl_s=3600.0, max_entries=100)),
+            tally=Tally(ledger, providers.ledger_name, providers.cheapest),
+            fleet=fleet,
+            new_id=lambda: TurnId(f"turn{next(ids)}"),
+            utcnow=utcnow,
+        )
+        yield World(turns, privacy, shelf, providers, ears, personas)
+
+
+def utcnow() -> datetime:
+    return datetime(2026, 11, 20, 10, 15, tzinfo=UTC)
+
+
+def _configs() -> tuple[ProviderConfig, ...]:
+    price = flat_price(100_000, 500_000)
+    return tuple(
+        ProviderConfig(name, "http://nowhere.invalid", ModelKey("glm"), price=price, retries=1)
+        for name in VENDORS
+    )
+
+
+async def _at_once(seconds: float) -> None:
+    await asyncio.sleep(0)
+
+
+def _around(ledger: LedgerStore, ears: Ears) -> Surroundings:
+    return Surroundings(
+        books=Books(ledger.book, ledger.settle, ledger.totals, ledger.today),
+        open_stream=ears.open_stream,
+        observe=lambda _: None,
+        utcnow=utcnow,
+        draw=lambda: 0.5,
+        salt="salt",
+        sleep=_at_once,
+    )
