@@ -140,6 +140,7 @@ def plan_from(loaded: Loaded, *, is_owner: bool) -> Plan:
             idle_ttl_s=settings.eviction.idle_ttl,
             max_local_wait_s=settings.routing.max_local_wait,
             strategy=settings.routing.strategy,
+            providers=frozenset(on),
             cloud=tuple(ProviderName(n) for n in settings.routing.cloud if ProviderName(n) in on),
             request_types=settings.routing.request_types,
             slow=SlowRules(settings.routing.slow_after, settings.routing.when_slow),
@@ -154,10 +155,15 @@ def plan_from(loaded: Loaded, *, is_owner: bool) -> Plan:
         database=loaded.database_path,
         providers=providers,
         budget=loaded.budget_rules,
-        zone=ZoneInfo(settings.budget.timezone),
+        zone=_zone(settings.budget.timezone),
         cache=CacheRules(cache.ttl, cache.max_entries) if cache.enabled else None,
         is_owner=is_owner,
     )
+
+
+def _zone(name: str) -> tzinfo:
+    """The time zone; UTC needs no table of zones, which Windows has none of by itself."""
+    return UTC if name == "UTC" else ZoneInfo(name)
 
 
 def log_fleet(event: FleetEvent) -> None:

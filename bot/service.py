@@ -26,6 +26,9 @@ CLOSE_S = 4.0
 MOST_NEWS = 50
 """Untold news kept for the owners while Discord is away."""
 
+NEWS_AGAIN_S = 5.0
+"""Untold news are tried again so often."""
+
 GOODBYE_S = 2.0
 """Discord gets this long to close the connection; a dead line would take half a minute."""
 
@@ -74,7 +77,10 @@ class _News:
         while True:
             await self._some.wait()
             while self._texts:
-                await discord.tell_owners(self._texts.popleft())
+                if await discord.tell_owners(self._texts[0]):
+                    self._texts.popleft()
+                else:
+                    await asyncio.sleep(NEWS_AGAIN_S)
             self._some.clear()
 
 

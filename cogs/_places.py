@@ -36,6 +36,8 @@ def _place(channel: object, channel_id: int, server: int | None) -> Place:
         thread=place_id(channel_id) if is_thread else None,
         server=place_id(server) if server is not None else None,
         is_private=server is None,
+        # A thread that Discord has not told of yet looks like any channel: its parent is unknown.
+        is_certain=server is None or not isinstance(channel, discord.PartialMessageable | None),
     )
 
 

@@ -67,10 +67,12 @@ class DiscordFace:
             await self._pause(pause_s)
             pause_s = min(_MAX_PAUSE_S, pause_s * 2)
 
-    async def tell_owners(self, text: str) -> None:
-        """Tells the bot's owners something, while connected."""
-        if self._bot is not None and self._bot.is_ready():
-            await self._bot.tell_owners(text)
+    async def tell_owners(self, text: str) -> bool:
+        """Tells the bot's owners something; False while not connected."""
+        if self._bot is None or not self._bot.is_ready():
+            return False
+        await self._bot.tell_owners(text)
+        return True
 
     async def close(self, limit_s: float) -> None:
         """Lets replies show their end within ``limit_s``, then disconnects."""

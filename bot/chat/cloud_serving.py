@@ -9,7 +9,7 @@ from bot.cloud.asking import CloudAsk
 from bot.cloud.providers import Providers
 from bot.cloud.serve import Listener, Question, serve
 from bot.domain.chat import Candidate, Message
-from bot.domain.errors import Bug, Unavailable
+from bot.domain.errors import Bug, FailureKind, Unavailable
 from bot.domain.events import (
     Delta,
     Notice,
@@ -21,7 +21,7 @@ from bot.domain.events import (
 )
 from bot.domain.ids import ProviderName
 from bot.policy.context import blind
-from bot.policy.privacy import CloudConsent
+from bot.policy.privacy import CloudConsent, LocalOnly
 
 Emit = Callable[[TurnEvent], Awaitable[None]]
 
@@ -52,10 +52,13 @@ class CloudServing:
         """
         if not isinstance(job.consent, CloudConsent):
             raise Bug(f"words without consent were about to be sent to {name}")
+        consent = await job.renewed_consent()
+        if isinstance(consent, LocalOnly):
+            raise Unavailable(f"{name} was not asked: {consent.reason}.", FailureKind.CANCELLED)
         loop = asyncio.get_running_loop()
-        draft.granted(candidate, 0.0, 0.0)
 
         async def sent() -> None:
+            draft.granted(candidate, 0.0, 0.0)
             await emit(Reading(candidate, job.prompt_tokens, candidate.seconds))
             draft.sent(loop.time())
 
@@ -81,7 +84,7 @@ class CloudServing:
         ask = CloudAsk(
             turn=job.turn,
             messages=await self._visible(name, job, draft, emit),
-            consent=job.consent,
+            consent=consent,
             answer_tokens=job.answer_tokens,
             sampling=job.resolved.persona.sampling,
             user=job.user,
@@ -97,9 +100,9 @@ class CloudServing:
         self, name: ProviderName, job: Job, draft: Draft, emit: Emit
     ) -> tuple[Message, ...]:
         """The messages as this provider's model can take them."""
-        if self._providers.config(name).vision or not any(m.images for m in job.messages):
-            return job.messages
+        if self._providers.config(name).vision or not any(m.images for m in job.abroad):
+            return job.abroad
         text = f"{name} was not configured to see; images were left out."
         draft.noticed(text)
         await emit(Notice(text))
-        return blind(job.messages)
+        return blind(job.abroad)

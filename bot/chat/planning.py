@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bot.chat.choices import Resolved
 from bot.domain.chat import Candidate, Message, Route, Turn, TurnRequest
@@ -52,8 +52,28 @@ class ChatRules:
     max_local_wait_s: float = 120.0
     strategy: Strategy = "prefer_local"
     cloud: tuple[ProviderName, ...] = ()
+    providers: frozenset[ProviderName] = frozenset()
+    """Every provider that may be asked; a persona's own order may name those ``cloud`` does not."""
     request_types: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     slow: SlowRules = field(default_factory=SlowRules)
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """One turn's question with all that was looked up for it."""
+
+    resolved: Resolved
+    branch: tuple[Turn, ...]
+    request: TurnRequest
+    messages: tuple[Message, ...]
+    """The whole transcript."""
+    abroad: tuple[Message, ...]
+    """The same for providers: people are numbered, not named."""
+    consent: CloudConsent | LocalOnly
+    """Whether these messages may leave the LAN."""
+    renewed_consent: Callable[[], Awaitable[CloudConsent | LocalOnly]]
+    """The consent as it stands at the moment of sending."""
+    turn: TurnId = NO_TURN
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +82,8 @@ class Job:
 
     resolved: Resolved
     messages: tuple[Message, ...]
+    abroad: tuple[Message, ...]
+    """The same for providers: people are numbered, not named."""
     prompt_tokens: int
     answer_tokens: int
     dropped: int
@@ -76,6 +98,8 @@ class Job:
     """Whether these messages may leave the LAN."""
     max_wait_s: float
     """Longest wait for one candidate while others are left."""
+    renewed_consent: Callable[[], Awaitable[CloudConsent | LocalOnly]]
+    """The consent as it stands at the moment of sending."""
 
 
 class Planner:
@@ -94,9 +118,13 @@ class Planner:
         self._prepare = prepare
         self._index = RoutingIndex()
 
+    @property
+    def _has_cloud(self) -> bool:
+        return bool(self._rules.cloud or self._rules.providers)
+
     async def prepare(self) -> None:
         """Lets the providers learn prices and today's spending; at once when they know them."""
-        if self._prepare is not None and self._rules.cloud:
+        if self._prepare is not None and self._has_cloud:
             await self._prepare()
 
     def messages(
@@ -105,44 +133,38 @@ class Planner:
         """The whole transcript of a turn, before it is fitted to any window."""
         return transcript(resolved.persona, branch, request, user_names=_is_shared(branch, request))
 
-    def job(
-        self,
-        resolved: Resolved,
-        branch: Sequence[Turn],
-        request: TurnRequest,
-        full: tuple[Message, ...],
-        consent: CloudConsent | LocalOnly,
-        turn: TurnId = NO_TURN,
-    ) -> Job:
-        """The job for one turn, from its whole transcript ``full``.
+    def messages_abroad(
+        self, resolved: Resolved, branch: Sequence[Turn], request: TurnRequest
+    ) -> tuple[Message, ...]:
+        """The whole transcript as a provider may see it: people are numbered, not named."""
+        numbers: dict[UserId, str] = {}
+        for user in (*(turn.user for turn in branch), request.user):
+            numbers.setdefault(user, f"Person {len(numbers) + 1}")
+        turns = [replace(turn, user_name=numbers[turn.user]) for turn in branch]
+        return self.messages(resolved, turns, replace(request, user_name=numbers[request.user]))
+
+    def job(self, asking: Asking) -> Job:
+        """The job for one turn.
 
         Raises:
             PromptTooLong: not even the last message fits.
         """
+        resolved = asking.resolved
         window = resolved.persona.load.context_length or _widest(self._snapshot(), resolved.models)
-        job = self._job_within(window, resolved, branch, request, full, consent, turn)
+        job = self._job_within(window, asking)
         for smaller in _smaller(window, job):
             if job.route.candidates:
                 break
             # A transcript that no host has the memory for is shortened, not refused.
             with suppress(PromptTooLong):
-                job = self._job_within(smaller, resolved, branch, request, full, consent, turn)
+                job = self._job_within(smaller, asking)
         return job
 
-    def _job_within(
-        self,
-        window: int,
-        resolved: Resolved,
-        branch: Sequence[Turn],
-        request: TurnRequest,
-        full: tuple[Message, ...],
-        consent: CloudConsent | LocalOnly,
-        turn: TurnId,
-    ) -> Job:
-        snapshot = self._snapshot()
+    def _job_within(self, window: int, asking: Asking) -> Job:
+        snapshot, resolved, request = self._snapshot(), asking.resolved, asking.request
         persona = resolved.persona
         answer_tokens = persona.sampling.max_tokens or ANSWER_TOKENS
-        fitted = fit_transcript(full, window, answer_tokens)
+        fitted = fit_transcript(asking.messages, window, answer_tokens)
         wish = Wish(
             model_key=resolved.model,
             load=persona.load,
@@ -156,9 +178,9 @@ class Planner:
             prompt_tokens=fitted.prompt_tokens,
             # Older images are left out for a model that cannot see; the newest ones decide.
             needs_vision=bool(fitted.messages[-1].images),
-            sticky_host=_last_host(branch),
+            sticky_host=_last_host(asking.branch),
             max_wait_s=self._rules.max_local_wait_s,
-            local_only=isinstance(consent, LocalOnly),
+            local_only=isinstance(asking.consent, LocalOnly),
             cloud=self._cloud(persona),
             strategy=self._rules.strategy,
             order=self._rules.request_types.get(persona.request_type or ""),
@@ -169,21 +191,23 @@ class Planner:
         return Job(
             resolved=resolved,
             messages=fitted.messages,
+            abroad=fit_transcript(asking.abroad, window, answer_tokens).messages,
             prompt_tokens=fitted.prompt_tokens,
             answer_tokens=answer_tokens,
             dropped=fitted.dropped,
             route=route,
             wish=wish,
-            turn=turn,
+            turn=asking.turn,
             user=request.user,
             server=request.place.server,
-            consent=consent,
+            consent=asking.consent,
             max_wait_s=self._rules.max_local_wait_s,
+            renewed_consent=asking.renewed_consent,
         )
 
     def _cloud(self, persona: Persona) -> tuple[ProviderName, ...]:
         """The providers this persona may use, in order; none where none is configured at all."""
-        if not self._rules.cloud:
+        if not self._has_cloud:
             return ()
         return self._rules.cloud if persona.cloud is None else persona.cloud
 

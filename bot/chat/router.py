@@ -50,7 +50,7 @@ class Router:
             if candidate.host in lost:
                 continue
             try:
-                async with steering.attempt():
+                async with steering.attempt(candidate):
                     limit = limits.get(candidate, job.max_wait_s if waiting else None)
                     await self._serve(
                         candidate, job, draft, emit, question, limit, is_last=not waiting
@@ -66,6 +66,10 @@ class Router:
                 if candidate.host is not None and failed.kind in HOST_AT_FAULT:
                     lost.add(candidate.host)
             else:
+                if draft.has_text:
+                    # The first word came in the very moment of choosing: it stands.
+                    words = "Another way was chosen just as the answer began."
+                    raise Interrupted(words, FailureKind.CANCELLED)
                 # The asker chose another way; what was waited for stays as a last resort.
                 waiting.append(candidate)
         raise NoCandidates(_no_candidates_text(job, draft))

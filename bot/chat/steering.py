@@ -15,6 +15,7 @@ class Steering:
         self._scope: asyncio.Timeout | None = None
         self._offer: Offered | None = None
         self._wanted: Candidate | None = None
+        self._running: Candidate | None = None
 
     def offered(self, offer: Offered) -> None:
         """These ways are open until the first word."""
@@ -34,8 +35,10 @@ class Steering:
         candidate = self._offer.warm if way == "warm" else self._offer.cloud
         if candidate is None:
             return False
-        self._wanted = candidate
         self._offer = None
+        if candidate == self._running:
+            return True  # it is being asked already
+        self._wanted = candidate
         if self._scope is not None:
             # A deadline already past cancels exactly the attempt under way.
             self._scope.reschedule(0.0)
@@ -47,16 +50,16 @@ class Steering:
         return wanted
 
     @asynccontextmanager
-    async def attempt(self) -> AsyncGenerator[None]:
+    async def attempt(self, candidate: Candidate) -> AsyncGenerator[None]:
         """Holds one attempt; it ends quietly when the asker chose another way."""
         scope = asyncio.timeout(None)
         try:
             async with scope:
-                self._scope = scope
+                self._scope, self._running = scope, candidate
                 try:
                     yield
                 finally:
-                    self._scope = None
+                    self._scope = self._running = None
         except TimeoutError:
             if not scope.expired() or self._wanted is None:
                 raise

@@ -8,7 +8,7 @@ from bot.chat.board import Board
 from bot.chat.channel import safe_channel
 from bot.chat.choices import Choices, Resolved
 from bot.chat.consents import Consents
-from bot.chat.planning import Job, Planner
+from bot.chat.planning import Asking, Job, Planner
 from bot.domain.chat import Place, Route, TurnRequest
 from bot.domain.errors import NoCandidates, Unavailable
 from bot.domain.events import Progress
@@ -17,6 +17,7 @@ from bot.domain.personas import Persona
 from bot.fleet.fleet import Fleet
 from bot.policy.access import check_may_switch
 from bot.policy.choice import Scope, key_for
+from bot.policy.privacy import CloudConsent, LocalOnly
 from bot.store.choices import ChoiceStore
 
 
@@ -120,8 +121,12 @@ class Switch:
         request = TurnRequest(user=user, user_name="", place=place, text="…")
         await self._planner.prepare()
         messages = self._planner.messages(resolved, (), request)
-        consent = await self._consents.judge(resolved, request, (), messages)
-        return self._planner.job(resolved, (), request, messages, consent)
+
+        async def judge() -> CloudConsent | LocalOnly:
+            return await self._consents.judge(resolved, request, (), messages)
+
+        asking = Asking(resolved, (), request, messages, messages, await judge(), judge)
+        return self._planner.job(asking)
 
     async def _warm(
         self,

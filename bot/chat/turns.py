@@ -9,16 +9,16 @@ from datetime import datetime
 import structlog
 
 from bot.chat.channel import safe_channel
-from bot.chat.choices import Choices, Resolved
+from bot.chat.choices import Choices
 from bot.chat.consents import Consents
 from bot.chat.draft import Draft
-from bot.chat.planning import Job, Planner
+from bot.chat.planning import Asking, Job, Planner
 from bot.chat.recall import Recall
 from bot.chat.router import Router
 from bot.chat.steering import Steering
 from bot.chat.tally import Tally
 from bot.chat.words import cloud_words
-from bot.domain.chat import Message, Place, Turn, TurnKind, TurnRequest, TurnStatus, Usage
+from bot.domain.chat import Place, Turn, TurnKind, TurnRequest, TurnStatus, Usage
 from bot.domain.errors import (
     BotError,
     Bug,
@@ -263,11 +263,19 @@ class Turns:
         branch = await self._branch(line, place.conversation, persona, is_retry=is_retry)
         await self._planner.prepare()
         messages = self._planner.messages(resolved, branch, request)
+        abroad = self._planner.messages_abroad(resolved, branch, request)
         # Images are left out for models that cannot see: those messages are covered as well.
-        sent = (*messages, *blind(messages))
+        sent = (*messages, *abroad, *blind(abroad))
         # A retry says the words of the turn it redoes once more: where that was said counts too.
         said = (*branch, line[-1]) if line and is_retry else branch
-        consent = await self._consents.judge(resolved, request, said, sent)
+
+        async def judge() -> CloudConsent | LocalOnly:
+            consent = await self._consents.judge(resolved, request, said, sent)
+            if isinstance(consent, LocalOnly):
+                await self._consents.keep_here(turn_id)
+            return consent
+
+        consent = await judge()
         turn = Turn(
             id=turn_id,
             parent=branch[-1].id if branch else None,
@@ -282,7 +290,8 @@ class Turns:
             created_at_ms=int(self._utcnow().timestamp() * 1000),
             attachments=request.attachments,
         )
-        return _Begun(request, resolved, branch, turn, messages, consent, is_retry)
+        asking = Asking(resolved, branch, request, messages, abroad, consent, judge, turn.id)
+        return _Begun(asking, turn, is_retry)
 
     async def _line(self, request: TurnRequest) -> tuple[Turn, ...]:
         """The branch that ends in the turn replied to; nothing when that is not stored."""
@@ -311,14 +320,12 @@ class Turns:
 
     async def _run(self, begun: "_Begun", running: _Running, emit: Emit) -> TurnEvent:
         loop = asyncio.get_running_loop()
-        resolved, turn = begun.resolved, begun.turn
+        resolved, turn = begun.asking.resolved, begun.turn
         reason = f"persona {resolved.persona_reason}; model {resolved.model_reason}"
         draft = Draft(turn.persona, reason, loop.time())
         outcome: _Outcome | None = None
         watched = _Watched(running, draft, self._store, emit, loop.time())
         try:
-            if isinstance(begun.consent, LocalOnly):
-                await self._consents.keep_here(turn.id)
             await self._store.begin(turn)
             running.is_stored = True
             outcome = await self._outcome(begun, draft, running, watched)
@@ -336,7 +343,7 @@ class Turns:
             async with asyncio.timeout(None) as running.scope:
                 if running.stopped is not None:
                     return running.stopped
-                turn, resolved = begun.turn, begun.resolved
+                turn, resolved = begun.turn, begun.asking.resolved
                 reason = f"{resolved.persona_reason}; {resolved.model_reason}"
                 await watched.emit(Started(turn.id, turn.persona, resolved.model, reason))
                 if resolved.is_substitute:
@@ -361,21 +368,11 @@ class Turns:
 
     async def _job(self, begun: "_Begun") -> Job:
         """The job; where nobody can serve, after one more look at the hosts that are out."""
-        job = self._planned(begun)
+        job = self._planner.job(begun.asking)
         if not job.route.candidates:
             await self._look_again()
-            job = self._planned(begun)
+            job = self._planner.job(begun.asking)
         return job
-
-    def _planned(self, begun: "_Begun") -> Job:
-        return self._planner.job(
-            begun.resolved,
-            begun.branch,
-            begun.request,
-            begun.messages,
-            begun.consent,
-            begun.turn.id,
-        )
 
     async def _look_again(self) -> None:
         """Probes the hosts not known to serve: one may just have started, or only stumbled."""
@@ -455,15 +452,10 @@ class Turns:
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """A stored turn ready to run."""
+    """A turn ready to be stored and run."""
 
-    request: TurnRequest
-    resolved: Resolved
-    branch: tuple[Turn, ...]
+    asking: Asking
     turn: Turn
-    messages: tuple[Message, ...]
-    """The whole transcript."""
-    consent: CloudConsent | LocalOnly
     is_retry: bool
 
 

@@ -24,6 +24,8 @@ class Place:
     server: PlaceId | None = None
     is_private: bool = False
     """A direct message or a terminal: only the asker reads it."""
+    is_certain: bool = True
+    """False where the face could not tell a thread from a channel, so not whose it is."""
 
     @property
     def conversation(self) -> PlaceId:

@@ -178,7 +178,7 @@ def user_hash(salt: str, purpose: str, user: UserId) -> str:
 
 
 def _places(place: Place | None) -> tuple[PlaceId | None, ...]:
-    if place is None:
+    if place is None or not place.is_certain:
         return (None,)
     known = (place.channel, place.thread, place.server)
     return tuple(part for part in known if part is not None)

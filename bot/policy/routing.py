@@ -92,11 +92,8 @@ def plan_with(
     home, away = _home(judge, snapshot, ask)
     offers, refused = _cloud(ask, providers)
     soon, late = _by_wait(home, ask.max_wait_s)
-    if offers:
-        away = [*away, *(_too_late(candidate, ask.max_wait_s or 0.0) for candidate in late)]
-    else:
-        soon = [*soon, *late]
-    candidates = tuple(_placed(ask, soon, offers))
+    # Hosts that take too long come after the providers: should none of those serve, they still do.
+    candidates = (*_placed(ask, soon, offers), *late)
     return Route(candidates, (*away, *refused), _route_words(candidates, snapshot))
 
 
@@ -183,11 +180,6 @@ def _by_wait(
         return home, []
     soon = [candidate for candidate in home if (candidate.seconds or 0.0) <= limit_s]
     return soon, [candidate for candidate in home if (candidate.seconds or 0.0) > limit_s]
-
-
-def _too_late(candidate: Candidate, limit_s: float) -> Rejection:
-    words = f"would take longer than {limit_s:.0f} s ({candidate.reason})"
-    return Rejection(candidate.where, candidate.model, words)
 
 
 def _cloud(

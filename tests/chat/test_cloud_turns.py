@@ -9,7 +9,7 @@ from bot.app import CacheRules
 from bot.chat.planning import ChatRules
 from bot.domain.chat import Place, TurnKind, TurnStatus
 from bot.domain.errors import NoCandidates, Refused
-from bot.domain.events import Failed, Finished, Offered, Stopped, TurnEvent, Way
+from bot.domain.events import Failed, Finished, Offered, Started, Stopped, TurnEvent, Way
 from bot.domain.ids import HostName, PersonaName, PlaceId
 from bot.policy.budget import BudgetRules
 from bot.policy.choice import Scope
@@ -493,3 +493,64 @@ async def test_the_settings_may_choose_for_the_asker(tmp_path: Path, when: str, 
         assert not offers(said.events)
         assert (said.receipt.provider or said.receipt.host) == where
         assert ("would take long" in said.notices) == (when == "cloud")
+
+
+# --- found by reading -----------------------------------------------------------------------
+
+
+async def test_a_place_made_private_while_a_turn_waits_is_heeded(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        await power_off(home)
+        said = Said()
+        async with home.lantern.turns.open(home.request("my secret is 7")) as events:
+            async for event in events:
+                said.events.append(event)
+                if isinstance(event, Started):
+                    await home.lantern.privacy.set_place(PLACE.channel, local_only=True)
+        assert isinstance(said.last, Failed)
+        assert "secret" not in heard(home)
+        await home.lantern.privacy.set_place(PLACE.channel, local_only=False)
+        await home.ask("and now?", parent=said.turn)
+        assert "secret" not in heard(home)
+
+
+async def test_providers_are_told_numbers_of_people_not_their_names(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        await home.ask("one", user=ADA)
+        await power_off(home)
+        said = await home.ask("two", user=BOB)
+        assert said.receipt.provider == "zai"
+        assert "Person 1: one" in heard(home)
+        assert "Person 2: two" in heard(home)
+        assert "ada" not in heard(home)
+        assert "bob" not in heard(home)
+
+
+async def test_an_answer_after_a_second_try_keeps_its_mark(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        await power_off(home)
+        home.doubles["zai"].faults.set("server", times=1)
+        said = await home.ask("[[say Second time.]]")
+        assert said.text == "Second time."
+        assert said.receipt.provider == "zai"
+        assert said.receipt.model is not None
+
+
+async def test_a_place_that_is_not_certain_is_private(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        await power_off(home)
+        unknown = Place(PlaceId("discord:555"), server=PLACE.server, is_certain=False)
+        said = await home.ask("my secret is 7", place=unknown)
+        assert isinstance(said.last, Failed)
+        assert not heard(home)
+
+
+async def test_a_slow_host_still_serves_when_no_provider_does(tmp_path: Path) -> None:
+    rules = ChatRules(default_persona=DEFAULT, max_local_wait_s=0.0)
+    broke = BudgetRules(daily_micro_usd=0)
+    providers = cloud(zai="zai")
+    async with house(
+        tmp_path, sim("studio", QWEN), providers=providers, rules=rules, budget=broke
+    ) as home:
+        said = await home.ask("hello")
+        assert said.receipt.host == "studio"
