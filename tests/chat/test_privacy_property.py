@@ -56,10 +56,10 @@ def seldom() -> st.SearchStrategy[bool]:
 ASKS = st.builds(
     Ask,
     st.sampled_from(PEOPLE),
-    st.sampled_from((PLACES[0], *PLACES)),
+    st.sampled_from((PLACES[0], PLACES[0], *PLACES)),
     st.sampled_from((None, *PERSONAS)),
     st.sampled_from(TurnKind),
-    st.sampled_from((None, 0, 0, 0, 1, 2, 3)),
+    st.sampled_from((0, 0, 0, 1, 2, None)),
     st.sampled_from(get_args(Way)),
 )
 MARKS = st.frozensets(st.sampled_from((HALL, THREAD, SERVER, *PEOPLE)), min_size=1, max_size=2)
@@ -74,7 +74,7 @@ SCENES = st.builds(
     seldom(),
     ASKS,
 )
-PLAYS = st.lists(SCENES, min_size=2, max_size=8)
+PLAYS = st.lists(SCENES, min_size=3, max_size=8)
 
 
 @dataclass(slots=True)
@@ -155,7 +155,8 @@ class Witness:
             place=ask.place,
             text=word,
             parent=parent,
-            kind=ask.kind,
+            # Without a turn there is nothing to redo: that is refused at once, and proves nothing.
+            kind=ask.kind if is_known else TurnKind.NEW,
             persona=PersonaName(ask.persona) if ask.persona else None,
         )
 
@@ -174,7 +175,7 @@ class Witness:
 
 @pytest.mark.slow
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 @given(PLAYS, st.sampled_from(get_args(Strategy)), st.booleans())
 async def test_no_play_sends_a_private_word_away(
