@@ -15,6 +15,9 @@ from bot.fleet.fleet import Fleet
 from bot.policy.names import resolve
 from bot.policy.routing import RouteAsk, plan_route
 
+FIRST_LOOK_S = 6.0
+"""Right after the start, names wait so long for the hosts' first answers."""
+
 
 class FleetActs:
     """Acts on the fleet; who may do so is the face's to check with ``policy.access``."""
@@ -39,6 +42,7 @@ class FleetActs:
         """
 
         async def produce(emit: Callable[[Progress], Awaitable[None]]) -> None:
+            await self._fleet.settled(FIRST_LOOK_S)
             key = self._board.any_model(model)
             wish = Wish(
                 model_key=key,

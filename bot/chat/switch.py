@@ -20,6 +20,9 @@ from bot.policy.choice import Scope, key_for
 from bot.policy.privacy import CloudConsent, LocalOnly
 from bot.store.choices import ChoiceStore
 
+FIRST_LOOK_S = 6.0
+"""Right after the start, names wait so long for the hosts' first answers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
@@ -74,6 +77,7 @@ class Switch:
             NotPermitted: the scope is not the asker's to change.
         """
         check_may_switch(scope, is_admin=is_admin, is_private=place.is_private)
+        await self._fleet.settled(FIRST_LOOK_S)
         model = self._board.model(name)
         await self._store.put(key_for(scope, place, user), "model", str(model))
         return model

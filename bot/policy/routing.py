@@ -120,13 +120,27 @@ def _tie(seconds: float) -> int:
 def _soonest(host: HostSnapshot, ask: RouteAsk, now: float) -> Ranked | Rejection:
     """The model this host could answer with first.
 
-    Resident models first; then cold ones by load time, until none can be sooner any more.
+    A cold one is only thought of where nothing in memory serves: whoever asked for no model in
+    particular must not make the host swap models, however long the line for the resident one.
     """
     resident = dict.fromkeys(instance.model_key for instance in host.instances)
     cold = sorted((_least_s(host, m), m.key) for m in host.models.values() if m.key not in resident)
-    best: Ranked | None = None
     reasons: list[str] = []
-    for least_s, key in [*((0.0, key) for key in resident), *cold]:
+    in_memory = _best(host, [(0.0, key) for key in resident], ask, now, reasons)
+    best = in_memory or _best(host, cold, ask, now, reasons)
+    return best or Rejection(host.name, AUTO, _none_words(reasons))
+
+
+def _best(
+    host: HostSnapshot,
+    models: Iterable[tuple[float, ModelKey]],
+    ask: RouteAsk,
+    now: float,
+    reasons: list[str],
+) -> Ranked | None:
+    """The soonest of these models, by rising least seconds; adds why the others are out."""
+    best: Ranked | None = None
+    for least_s, key in models:
         if best is not None and _tie(least_s) > best.rank[0]:
             break
         verdict = judge_host(host, key, ask, now)
@@ -134,7 +148,7 @@ def _soonest(host: HostSnapshot, ask: RouteAsk, now: float) -> Ranked | Rejectio
             reasons.append(f"{key} {verdict.reason}")
         else:
             best = verdict if best is None else min(best, verdict, key=attrgetter("rank"))
-    return best or Rejection(host.name, AUTO, _none_words(reasons))
+    return best
 
 
 def _least_s(host: HostSnapshot, model: Model) -> float:
