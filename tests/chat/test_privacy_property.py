@@ -175,7 +175,7 @@ class Witness:
 
 @pytest.mark.slow
 @settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 @given(PLAYS, st.sampled_from(get_args(Strategy)), st.booleans())
 async def test_no_play_sends_a_private_word_away(
