@@ -36,6 +36,8 @@ class Presses(commands.Cog):
         self._loads = loads
         self._lanes = lanes
         self._admins = admins
+        self._under_way: set[tuple[TurnId, TurnKind, UserId]] = set()
+        """Presses whose answer is still being written."""
 
     @commands.Cog.listener()
     async def on_reply_button(
@@ -106,6 +108,20 @@ class Presses(commands.Cog):
         await interaction.response.edit_message(content=looks[0].content, view=view_of(looks[0]))
 
     async def _again(
+        self, interaction: discord.Interaction[Any], kind: TurnKind, turn: TurnId
+    ) -> None:
+        press = (turn, kind, user_id(interaction.user))
+        if press in self._under_way:
+            # Pressed twice by a nervous finger: one answer is enough.
+            await interaction.response.defer()
+            return
+        self._under_way.add(press)
+        try:
+            await self._play(interaction, kind, turn)
+        finally:
+            self._under_way.discard(press)
+
+    async def _play(
         self, interaction: discord.Interaction[Any], kind: TurnKind, turn: TurnId
     ) -> None:
         request = TurnRequest(

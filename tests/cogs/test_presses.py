@@ -1,5 +1,6 @@
 """Buttons under replies: who may press what, and what a press does, at any age of the message."""
 
+import asyncio
 import re
 from typing import Any
 
@@ -7,7 +8,9 @@ import discord
 import pytest
 from cogs_doubles import (
     ALICE,
+    FINISHED,
     RECEIPT,
+    STARTED,
     TURN,
     ScriptedTurns,
     double,
@@ -19,6 +22,7 @@ from cogs_doubles import (
 from virtual_time import play
 
 from bot.domain.chat import TurnKind, TurnStatus
+from bot.domain.events import TextDelta
 from cogs._buttons import TurnButton, view_of
 from cogs._lanes import Lanes
 from cogs._loads import Loads
@@ -126,6 +130,27 @@ def test_retry_and_continue_are_new_turns_of_whoever_presses(act: Act, kind: Tur
     assert (request.kind, request.parent, request.user) == (kind, TURN, "discord:2")
     interaction.response.defer.assert_awaited_once_with(thinking=True)
     assert interaction.edit_original_response.await_args.kwargs["content"].startswith("hi")
+
+
+@pytest.mark.parametrize("act", [Act.RETRY, Act.CONTINUE])
+def test_a_second_press_while_the_first_is_being_answered_starts_nothing(act: Act) -> None:
+    turns = ScriptedTurns((STARTED, TextDelta("hi"), 5.0, FINISHED))
+    face = face_of(turns)
+    first, again, of_bob, later = (interaction_of(user) for user in (1, 1, 2, 1))
+
+    async def story() -> None:
+        admins = Admins(frozenset(), frozenset())
+        cog = Presses(face, Replies(face), Loads(face.notes), Lanes(), admins)
+        async with asyncio.TaskGroup() as group:
+            for interaction in (first, again, of_bob):
+                group.create_task(cog.on_reply_button(interaction, act, TURN))
+        await cog.on_reply_button(later, act, TURN)
+
+    play(story())
+    users = [request.user for request in turns.requests]
+    assert users == ["discord:1", "discord:2", "discord:1"]
+    again.response.defer.assert_awaited_once_with()
+    assert said_to(again) == []
 
 
 def test_thoughts_are_shown_to_whoever_asks_alone() -> None:
