@@ -32,7 +32,9 @@ _log = structlog.get_logger(__name__)
 class LanternBot(commands.Bot):
     """One connection to Discord; made anew when Discord wants other terms."""
 
-    def __init__(self, face: Face, replies: Replies, lanes: Lanes, *, reads_content: bool) -> None:
+    def __init__(
+        self, face: Face, replies: Replies, loads: Loads, lanes: Lanes, *, reads_content: bool
+    ) -> None:
         super().__init__(
             command_prefix=commands.when_mentioned,
             help_command=None,
@@ -49,16 +51,16 @@ class LanternBot(commands.Bot):
         )
         self._face = face
         self._replies = replies
+        self._loads = loads
         self._lanes = lanes
-        self._closing = Closing(self, face, lanes)
+        self._closing = Closing(self, face, loads, lanes)
         self._was_ready = False
 
     async def setup_hook(self) -> None:
         """Runs once, logged in but not yet connected."""
-        face, lanes = self._face, self._lanes
+        face, loads, lanes = self._face, self._loads, self._lanes
         await self._closing.collect()
         admins = Admins(owners_of(self.application), face.rules.admin_roles)
-        loads = Loads(face.notes)
         for cog in (
             Chat(self, face, self._replies, lanes),
             ModelCog(face, loads, lanes, admins),

@@ -40,6 +40,8 @@ class Fault(Enum):
     """The thread was archived: its messages cannot be edited, a new one opens it again."""
     REFUSED = "refused"
     """Discord will never take this very content."""
+    LEAVING = "leaving"
+    """We have disconnected: the next start closes what is open."""
     PASSING = "passing"
     """Try again in a moment."""
 
@@ -47,7 +49,7 @@ class Fault(Enum):
 def fault_of(error: BaseException) -> Fault:
     """The kind of trouble an error of ``SENDING_ERRORS`` stands for."""
     if isinstance(error, RuntimeError):
-        return Fault.GONE
+        return Fault.LEAVING
     if not isinstance(error, discord.HTTPException):
         return Fault.PASSING
     if error.code == _ARCHIVED:

@@ -3,8 +3,9 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass
+from typing import cast
 
 import structlog
 
@@ -17,10 +18,18 @@ from cogs._looks import Act, Look
 from cogs._places import user_id
 from cogs._response import InteractionTransport
 from cogs._say import AnyInteraction, error_words
-from cogs._writer import Writer
+from cogs._writer import Outcome, Writer
 
 NOTE = "discord.open_loads"
 """Where the messages of loads under way are noted, for the start after a crash."""
+
+LEAVING = "⚠ Lantern is restarting. Give the command again to see how the load stands."
+
+MAX_LEFT = 50
+"""Of what earlier starts could not close either, the newest are tried again."""
+
+Message = tuple[int, int]
+"""Channel and message."""
 
 Steps = AbstractAsyncContextManager[AsyncIterator[Progress]]
 CancelLoad = Callable[[HostName, ModelKey], Awaitable[bool]]
@@ -79,8 +88,7 @@ class _Live:
     asker: UserId
     cancel: CancelLoad
     reading: asyncio.Task[None] | None = None
-    message: tuple[int, int] | None = field(default=None)
-    """Channel and message."""
+    message: Message | None = None
 
 
 class Loads:
@@ -89,6 +97,11 @@ class Loads:
     def __init__(self, notes: NoteStore) -> None:
         self._notes = notes
         self._live: dict[str, _Live] = {}
+        self._open: dict[Message, None] = {}
+        """Every message that promises more, of this process or one before, oldest first."""
+        self._is_leaving = False
+        self._all_done = asyncio.Event()
+        self._all_done.set()
 
     async def show(
         self,
@@ -98,26 +111,69 @@ class Loads:
         steps: Steps,
         cancel: CancelLoad,
     ) -> None:
-        """Plays a load into the command's reply until it is in memory or has failed."""
-        ticket = str(interaction.id)
-        page = LoadPage(head, ticket)
-        live = _Live(page, user_id(interaction.user), cancel)
-        self._live[ticket] = live
+        """Plays a load into the command's reply until it is in memory or has failed.
 
+        Leaving before the last edit is shown leaves the message noted for the next start.
+        """
+        ticket = str(interaction.id)
+        live = _Live(LoadPage(head, ticket), user_id(interaction.user), cancel)
+        self._live[ticket] = live
+        self._all_done.clear()
+        if self._is_leaving:
+            live.page.end(LEAVING)
+        try:
+            outcome = await self._play(live, transport, steps)
+        finally:
+            del self._live[ticket]
+            if not self._live:
+                self._all_done.set()
+        if live.message is not None and outcome is not Outcome.GIVEN_UP:
+            await self.forget(live.message)
+
+    async def leave(self, limit_s: float) -> bool:
+        """Ends every load's message within ``limit_s``; False when that took too long."""
+        self._is_leaving = True
+        for live in self._live.values():
+            live.page.end(LEAVING)
+            if live.reading is not None:
+                live.reading.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await self._all_done.wait()
+                return True
+        _log.warning("loads left unfinished", count=len(self._live))
+        return False
+
+    async def left_open(self) -> tuple[Message, ...]:
+        """Messages of loads that a Lantern before this one did not end; noted until forgotten.
+
+        Raises:
+            StoreUnavailable: the note cannot be read.
+        """
+        noted = json.loads(await self._notes.get(NOTE) or "[]")
+        left = [(int(c), int(m)) for c, m in cast("list[Message]", noted)][-MAX_LEFT:]
+        self._open = dict.fromkeys([*left, *self._open])
+        live = {live.message for live in self._live.values()}
+        return tuple(message for message in left if message not in live)
+
+    async def forget(self, message: Message) -> None:
+        """That message promises nothing any more."""
+        self._open.pop(message, None)
+        await self._note()
+
+    async def _play(self, live: _Live, transport: InteractionTransport, steps: Steps) -> Outcome:
         async def keep(part: int, message_id: int) -> bool:
             live.message = (transport.channel_id, message_id)
+            self._open[live.message] = None
             await self._note()
             return True
 
-        writer = Writer(page, transport, keep)
-        try:
-            async with asyncio.TaskGroup() as group:
-                live.reading = group.create_task(_read(steps, page, writer))
-                await writer.run()
-                live.reading.cancel()
-        finally:
-            del self._live[ticket]
-            await self._note()
+        writer = Writer(live.page, transport, keep)
+        async with asyncio.TaskGroup() as group:
+            live.reading = group.create_task(_read(steps, live.page, writer))
+            outcome = await writer.run()
+            live.reading.cancel()
+        return outcome
 
     async def halt(self, interaction: AnyInteraction, ticket: str, *, is_admin: bool) -> None:
         """Somebody pressed Cancel.
@@ -143,9 +199,8 @@ class Loads:
             live.reading.cancel()
 
     async def _note(self) -> None:
-        open_messages = [live.message for live in self._live.values() if live.message]
         try:
-            await self._notes.put(NOTE, json.dumps(open_messages))
+            await self._notes.put(NOTE, json.dumps(list(self._open)))
         except BotError as error:
             _log.warning("load not noted", error=error.user_message)
 

@@ -108,7 +108,7 @@ class Slots:
             if step.message_id is not None:
                 await transport.delete(step.message_id)
         except SENDING_ERRORS as error:
-            if fault_of(error) is Fault.PASSING:
+            if fault_of(error) in (Fault.PASSING, Fault.LEAVING):
                 raise
         if step.part < len(self._slots):
             self._slots.pop(step.part)

@@ -60,7 +60,7 @@ class Outcome(Enum):
     GONE = "gone"
     """There is no place to show it any more."""
     GIVEN_UP = "given up"
-    """Not even after many tries did Discord take the last words."""
+    """Discord did not take the last words, by many tries or until we left; it may yet."""
 
 
 class Writer:
@@ -101,7 +101,8 @@ class Writer:
                 self._slots.take_over((deferred,))
             return await self._write()
         except SENDING_ERRORS as error:
-            return self._ended(Outcome.GONE, error)
+            is_leaving = fault_of(error) is Fault.LEAVING
+            return self._ended(Outcome.GIVEN_UP if is_leaving else Outcome.GONE, error)
         finally:
             for lane in self._joined:
                 lane.left(self._key)
@@ -192,6 +193,8 @@ class Writer:
                 if self._page.is_over and self._failures >= MAX_TRIES:
                     return self._ended(Outcome.GIVEN_UP, error)
                 await asyncio.sleep(min(MAX_PAUSE_S, 2.0 ** (self._failures - 1)))
+            case Fault.LEAVING:
+                return self._ended(Outcome.GIVEN_UP, error)
             case _:
                 return self._ended(Outcome.GONE, error)
         return None

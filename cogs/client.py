@@ -11,6 +11,7 @@ from bot.domain.errors import ConfigError, HostUnreachable
 from cogs._bot import LanternBot
 from cogs._faults import SENDING_ERRORS
 from cogs._lanes import Lanes
+from cogs._loads import Loads
 from cogs._reply import Replies
 from cogs.face import Face
 
@@ -36,6 +37,7 @@ class DiscordFace:
     def __init__(self, face: Face) -> None:
         self._face = face
         self._replies = Replies(face)
+        self._loads = Loads(face.notes)
         self._lanes = Lanes()
         self._bot: LanternBot | None = None
         self._is_closing = asyncio.Event()
@@ -48,7 +50,9 @@ class DiscordFace:
         """
         reads_content, pause_s = True, 1.0
         while not self._is_closing.is_set():
-            bot = LanternBot(self._face, self._replies, self._lanes, reads_content=reads_content)
+            bot = LanternBot(
+                self._face, self._replies, self._loads, self._lanes, reads_content=reads_content
+            )
             self._bot = bot
             try:
                 async with bot:
@@ -75,8 +79,10 @@ class DiscordFace:
         return True
 
     async def close(self, limit_s: float) -> None:
-        """Lets replies show their end within ``limit_s``, then disconnects."""
-        await self._replies.settled(limit_s)
+        """Lets replies and loads show their end within ``limit_s``, then disconnects."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._replies.settled(limit_s))
+            group.create_task(self._loads.leave(limit_s))
         self._is_closing.set()
         if self._bot is not None:
             await self._bot.close()

@@ -1,9 +1,7 @@
 """After a crash: closes honestly every message that still promises more words."""
 
 import asyncio
-import json
 from itertools import groupby
-from typing import cast
 
 import discord
 import structlog
@@ -12,7 +10,7 @@ from bot.domain.errors import BotError
 from bot.domain.ids import TurnId
 from bot.store.replies import ReplyMessage
 from cogs._lanes import Lanes
-from cogs._loads import NOTE
+from cogs._loads import Loads, Message
 from cogs._looks import Look, restored
 from cogs._transport import ChannelTransport
 from cogs._writer import Outcome, Writer
@@ -44,29 +42,29 @@ class _Still:
 class Closing:
     """Collects what was left open before the first new turn, and closes it once connected."""
 
-    def __init__(self, client: discord.Client, face: Face, lanes: Lanes) -> None:
+    def __init__(self, client: discord.Client, face: Face, loads: Loads, lanes: Lanes) -> None:
         self._client = client
         self._face = face
+        self._loads = loads
         self._lanes = lanes
         self._replies: tuple[ReplyMessage, ...] = ()
-        self._loads: list[tuple[int, int]] = []
+        self._left_loads: tuple[Message, ...] = ()
 
     async def collect(self) -> None:
         """Reads what a Lantern that ended without warning left open."""
         try:
             self._replies = await self._face.replies.left_open()
-            noted = json.loads(await self._face.notes.get(NOTE) or "[]")
-            self._loads = [(int(c), int(m)) for c, m in cast("list[tuple[int, int]]", noted)]
-            await self._face.notes.put(NOTE, "[]")
+            self._left_loads = await self._loads.left_open()
         except BotError as error:
             _log.warning("open replies not read", error=error.user_message)
 
     async def run(self) -> None:
         """Closes everything collected, one message after the other, within the channels' limits."""
         replies, self._replies = self._replies, ()
-        loads, self._loads = self._loads, []
+        loads, self._left_loads = self._left_loads, ()
         for channel, message in loads:
-            await self._show((Look(LOAD_LINE),), channel, (message,))
+            if await self._show((Look(LOAD_LINE),), channel, (message,)):
+                await self._loads.forget((channel, message))
         for turn, messages in groupby(replies, key=lambda reply: reply.turn):
             await self._close(turn, tuple(messages))
         if replies:

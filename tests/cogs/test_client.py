@@ -119,3 +119,23 @@ def test_leaving_lets_replies_show_their_end(
         return asyncio.get_running_loop().time()
 
     assert 4.0 < play(story()) < 10.0
+
+
+def test_leaving_lets_loads_show_their_end_too(
+    starts: tuple[Ends, list[tuple[float, bool]]],
+) -> None:
+    left: list[float] = []
+
+    async def story() -> None:
+        face = DiscordFace(face_of())
+        loads = face._loads  # pyright: ignore[reportPrivateUsage]  # a load needs a whole interaction
+
+        async def leave(limit_s: float) -> bool:
+            left.append(limit_s)
+            return True
+
+        object.__setattr__(loads, "leave", leave)
+        await face.close(30.0)
+
+    play(story())
+    assert left == [30.0]

@@ -23,7 +23,7 @@ from bot.domain.errors import StoreUnavailable
 from bot.domain.ids import TurnId
 from bot.store.replies import ReplyMessage
 from cogs._lanes import Lanes
-from cogs._loads import NOTE
+from cogs._loads import NOTE, Loads
 from cogs.closing import LOAD_LINE, Closing
 from cogs.face import Face
 
@@ -52,7 +52,7 @@ class Crashed:
     async def _story(self, face: Face) -> None:
         client = double(discord.Client)
         client.get_partial_messageable.return_value = self.channel
-        closing = Closing(client, face, Lanes())
+        closing = Closing(client, face, Loads(face.notes), Lanes())
         await closing.collect()
         await closing.run()
 
@@ -122,12 +122,20 @@ def test_a_load_that_was_under_way_is_said_to_be_over() -> None:
     assert crashed.face.notes.notes[NOTE] == "[]"
 
 
+def test_a_load_stays_noted_until_its_message_is_closed() -> None:
+    crashed = Crashed(None, messages=0, errors=tuple(http_error(503) for _ in range(40)))
+    assert isinstance(crashed.face.notes, MemoryNotes)
+    crashed.face.notes.notes[NOTE] = json.dumps([[7, 301]])
+    crashed.close()
+    assert json.loads(crashed.face.notes.notes[NOTE]) == [[7, 301]]
+
+
 def test_replies_begun_after_the_start_are_left_alone() -> None:
     crashed = Crashed(None, messages=0)
 
     async def story() -> None:
         client = double(discord.Client)
-        closing = Closing(client, crashed.face, Lanes())
+        closing = Closing(client, crashed.face, Loads(crashed.face.notes), Lanes())
         await closing.collect()
         await crashed.face.replies.put("400", "7", TurnId("ee55"), 0)
         await closing.run()
@@ -146,7 +154,7 @@ def test_a_store_that_cannot_be_read_does_not_stop_the_start() -> None:
     object.__setattr__(face, "replies", NoStore())
 
     async def story() -> None:
-        closing = Closing(double(discord.Client), face, Lanes())
+        closing = Closing(double(discord.Client), face, Loads(face.notes), Lanes())
         await closing.collect()
         await closing.run()
 

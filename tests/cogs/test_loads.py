@@ -14,7 +14,7 @@ from bot.domain.errors import LoadFailed, NotPermitted
 from bot.domain.events import Loading, Progress, Queued
 from bot.domain.ids import HostName, ModelKey
 from cogs._lanes import Lanes
-from cogs._loads import NOTE, Loads
+from cogs._loads import LEAVING, NOTE, Loads
 from cogs._response import InteractionTransport
 
 BAR = tuple(Loading(HOST, MODEL, step / 10, 10.0 - step) for step in range(10))
@@ -139,3 +139,63 @@ def test_the_message_of_a_load_is_noted_while_it_runs_for_the_start_after_a_cras
     shown = Shown(BAR, press_at=3.5)
     assert shown.noted == [[7, 200]]
     assert json.loads(shown.notes.notes[NOTE]) == []
+
+
+class Left:
+    """A load that Lantern leaves in the middle."""
+
+    def __init__(self, *, answer_s: float = 0.0, limit_s: float = 5.0) -> None:
+        self.interaction, self.notes = interaction_of(), MemoryNotes()
+        self.answer_s = answer_s
+        self.has_ended = play(self._story(limit_s))
+
+    async def _story(self, limit_s: float) -> bool:
+        async def cancel(host: HostName, model: ModelKey) -> bool:
+            return True
+
+        loads = Loads(self.notes)
+        transport = InteractionTransport(self.interaction, Lanes())
+        async with asyncio.TaskGroup() as group:
+            showing = group.create_task(
+                loads.show(self.interaction, transport, "🔀 Switched.", steps_of(BAR), cancel)
+            )
+            await asyncio.sleep(3.5)
+            self.interaction.edit_original_response.side_effect = self._answer
+            has_ended = await loads.leave(limit_s)
+            showing.cancel()
+        return has_ended
+
+    async def _answer(self, **_: object) -> None:
+        await asyncio.sleep(self.answer_s)
+
+    @property
+    def noted(self) -> Any:
+        return json.loads(self.notes.notes[NOTE])
+
+
+def test_leaving_ends_the_message_of_a_load_honestly() -> None:
+    left = Left()
+    assert left.has_ended
+    shown = left.interaction.edit_original_response.await_args.kwargs
+    assert shown == {"content": f"🔀 Switched.\n{LEAVING}", "view": None}
+    assert left.noted == []
+
+
+def test_a_load_whose_end_was_not_shown_stays_noted_for_the_next_start() -> None:
+    left = Left(answer_s=60.0)
+    assert not left.has_ended
+    assert left.noted == [[7, 200]]
+
+
+def test_a_load_begun_while_leaving_ends_at_once() -> None:
+    async def story() -> Any:
+        async def cancel(host: HostName, model: ModelKey) -> bool:
+            return True
+
+        loads, interaction = Loads(MemoryNotes()), interaction_of()
+        assert await loads.leave(1.0)
+        transport = InteractionTransport(interaction, Lanes())
+        await loads.show(interaction, transport, "🔀 Switched.", steps_of(BAR), cancel)
+        return interaction.edit_original_response.await_args.kwargs["content"]
+
+    assert play(story()).endswith(LEAVING)

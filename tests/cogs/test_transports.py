@@ -193,7 +193,7 @@ def test_any_other_trouble_of_an_interaction_is_the_writers_to_judge() -> None:
         (http_error(503, 0), Fault.PASSING),
         (OSError(), Fault.PASSING),
         (discord.RateLimited(5.0), Fault.PASSING),
-        (RuntimeError("Session is closed"), Fault.GONE),
+        (RuntimeError("Session is closed"), Fault.LEAVING),
     ],
 )
 def test_troubles_are_told_apart_by_what_to_do_next(error: Exception, fault: Fault) -> None:

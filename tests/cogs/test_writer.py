@@ -131,7 +131,6 @@ def test_a_discord_that_stays_broken_is_given_up_after_minutes_not_never() -> No
         http_error(404, 10003),
         http_error(403, 50001),
         http_error(403, 50013),
-        RuntimeError("Session is closed"),
     ],
 )
 def test_where_nothing_can_be_shown_any_more_the_writing_ends(error: BaseException) -> None:
@@ -146,6 +145,12 @@ def test_where_nothing_can_be_shown_any_more_the_writing_ends(error: BaseExcepti
         return outcome
 
     assert play(story()) is Outcome.GONE
+    assert len(paper.calls) == 2
+
+
+def test_when_we_have_disconnected_the_writing_ends_and_the_next_start_closes_it() -> None:
+    paper = PaperTransport(faults=[None, RuntimeError("Session is closed")])
+    assert written(40, 20.0, paper) is Outcome.GIVEN_UP
     assert len(paper.calls) == 2
 
 
