@@ -73,6 +73,8 @@ class Asking:
     """Whether these messages may leave the LAN."""
     renewed_consent: Callable[[], Awaitable[CloudConsent | LocalOnly]]
     """The consent as it stands at the moment of sending."""
+    payer: UserId
+    """Whose limits a provider's answer counts against: whoever asked or pressed."""
     turn: TurnId = NO_TURN
 
 
@@ -183,7 +185,7 @@ class Planner:
             local_only=isinstance(asking.consent, LocalOnly),
             cloud=self._cloud(persona),
             strategy=self._rules.strategy,
-            order=self._rules.request_types.get(persona.request_type or ""),
+            order=self._rules.request_types.get(request.request_type or persona.request_type or ""),
             load=persona.load,
         )
         providers = self._providers(ask.prompt_tokens, answer_tokens, snapshot.taken_at)
@@ -198,7 +200,7 @@ class Planner:
             route=route,
             wish=wish,
             turn=asking.turn,
-            user=request.user,
+            user=asking.payer,
             server=request.place.server,
             consent=asking.consent,
             max_wait_s=self._rules.max_local_wait_s,

@@ -129,7 +129,7 @@ class Switch:
         async def judge() -> CloudConsent | LocalOnly:
             return await self._consents.judge(resolved, request, (), messages)
 
-        asking = Asking(resolved, (), request, messages, messages, await judge(), judge)
+        asking = Asking(resolved, (), request, messages, messages, await judge(), judge, user)
         return self._planner.job(asking)
 
     async def _warm(

@@ -253,6 +253,7 @@ class Turns:
     async def _begin(self, request: TurnRequest, turn_id: TurnId) -> "_Begun":
         """Everything that is looked up; nothing is stored yet."""
         line = await self._line(request)
+        payer = request.user
         is_retry = request.kind is TurnKind.RETRY
         request = _completed(request, line[-1] if line else None)
         check_text(request.text, has_attachments=bool(request.attachments))
@@ -290,7 +291,7 @@ class Turns:
             created_at_ms=int(self._utcnow().timestamp() * 1000),
             attachments=request.attachments,
         )
-        asking = Asking(resolved, branch, request, messages, abroad, consent, judge, turn.id)
+        asking = Asking(resolved, branch, request, messages, abroad, consent, judge, payer, turn.id)
         return _Begun(asking, turn, is_retry)
 
     async def _line(self, request: TurnRequest) -> tuple[Turn, ...]:

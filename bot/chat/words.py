@@ -91,6 +91,10 @@ def footer(receipt: Receipt) -> str:
     parts.extend(_usage_parts(receipt))
     if receipt.cost_micro_usd:
         parts.append(cost_text(receipt.cost_micro_usd))
+    if receipt.finish == "length":
+        parts.append("cut at its length limit")
+    if receipt.finish == "refused":
+        parts.append("declined to go on")
     if receipt.from_cache:
         parts.append("♻ from the cache")
     return " · ".join(parts)

@@ -24,6 +24,8 @@ class Prices:
 
     def __init__(self) -> None:
         self._tables: Tables | None = None
+        self._known: dict[tuple[str, str, str], Price] = {}
+        """By provider, model and day: looking through the tables takes up to 15 ms."""
         self._loading = asyncio.Lock()
 
     async def load(self) -> None:
@@ -38,7 +40,12 @@ class Prices:
         """The price at a time (aware); None when it is not in the settings and not loaded."""
         if config.price is not None:
             return config.price
-        return None if self._tables is None else self._tables.price(config, at)
+        if self._tables is None:
+            return None
+        key = (config.name, config.model, at.date().isoformat())
+        if key not in self._known:
+            self._known[key] = self._tables.price(config, at)
+        return self._known[key]
 
     def context_length(self, config: ProviderConfig) -> int | None:
         """The window of the model; None when nobody knows it."""

@@ -78,6 +78,8 @@ class TurnRequest:
     """Said for this turn alone."""
     model: ModelKey | None = None
     """Said for this turn alone."""
+    request_type: str | None = None
+    """Said for this turn alone; else the persona's."""
 
 
 class TurnStatus(StrEnum):

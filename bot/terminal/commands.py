@@ -43,7 +43,13 @@ _SCOPE = ("scope",)
 FLEET_VERBS = ("status", "models", "load", "unload")
 
 COMMANDS: tuple[Usage, ...] = (
-    Usage("chat", "/chat MESSAGE [persona:P] [model:M]", "a turn", ("persona", "model"), 1),
+    Usage(
+        "chat",
+        "/chat MESSAGE [persona:P] [model:M] [type:T]",
+        "a turn",
+        ("persona", "model", "type"),
+        1,
+    ),
     Usage("model", "/model [NAME|auto] [me|channel|server]", "what answers, or switch", _SCOPE, 2),
     Usage("persona", "/persona [NAME] [me|channel|server]", "who answers, or switch", _SCOPE, 2),
     Usage("personas", "/personas", "list the personas"),

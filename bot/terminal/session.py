@@ -213,6 +213,7 @@ class Session:
                 text=command.word(0) or "",
                 persona=PersonaName(persona) if persona else None,
                 model=ModelKey(model) if model else None,
+                request_type=command.option("type"),
             )
         )
 

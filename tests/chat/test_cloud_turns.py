@@ -1,5 +1,6 @@
 """Turns beyond the LAN, over real sockets: served when no host can, paid for, told, not leaked."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -554,3 +555,25 @@ async def test_a_slow_host_still_serves_when_no_provider_does(tmp_path: Path) ->
     ) as home:
         said = await home.ask("hello")
         assert said.receipt.host == "studio"
+
+
+async def test_a_request_type_may_be_said_for_one_turn(tmp_path: Path) -> None:
+    rules = ChatRules(default_persona=DEFAULT, request_types={"teaching": ("zai", "local")})
+    async with house(
+        tmp_path, sim("studio", QWEN), providers=cloud(zai="zai"), rules=rules
+    ) as home:
+        request = replace(home.request("hello"), request_type="teaching")
+        assert (await home.play(request)).receipt.provider == "zai"
+        assert (await home.ask("hello")).receipt.host == "studio"
+
+
+async def test_a_retry_is_paid_by_whoever_presses(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        await power_off(home)
+        first = await home.ask("hello", user=ADA)
+        await home.play(home.request("", user=BOB, parent=first.turn, kind=TurnKind.RETRY))
+        name = home.lantern.providers.ledger_name
+        rows = await home.lantern.database.read(
+            lambda c: c.execute("SELECT user FROM ledger WHERE source = 'cloud'").fetchall()
+        )
+        assert [row[0] for row in rows] == [name(ADA), name(BOB)]
