@@ -1,11 +1,13 @@
 """``/model``: what answers here and why, or switch and load at once."""
 
+from contextlib import suppress
 from typing import Any, Literal
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.domain.errors import NoCandidates
 from bot.policy.access import check_may_switch
 from bot.policy.choice import Scope
 from cogs._choices import StringChoices, model_choices
@@ -50,7 +52,9 @@ class ModelCog(commands.Cog):
         is_admin = self._admins.includes(interaction)
         # Checked before anything public is shown; the switch checks again as it acts.
         check_may_switch(Scope(scope), is_admin=is_admin, is_private=place.is_private)
-        self._face.board.model(name)
+        # Right after the start nothing is known yet; setting it waits for the hosts.
+        with suppress(NoCandidates):
+            self._face.board.model(name)
         transport = InteractionTransport(interaction, self._lanes)
         await transport.begin()
         model = await switch.set_model(place, user, Scope(scope), name, is_admin=is_admin)
