@@ -1,5 +1,6 @@
 """``/persona``: who answers here and why, or switch and load their model at once."""
 
+from functools import partial
 from typing import Any, Literal
 
 import discord
@@ -7,15 +8,13 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.domain.personas import Persona
-from bot.policy.access import check_may_switch
 from bot.policy.choice import Scope
 from cogs._choices import StringChoices, persona_choices
-from cogs._explained import explained, for_whom
+from cogs._explained import for_whom
 from cogs._lanes import Lanes
 from cogs._loads import Loads
-from cogs._places import Admins, interaction_place, user_id
-from cogs._response import InteractionTransport
-from cogs._say import say
+from cogs._places import Admins
+from cogs._switching import Asked, Switching, Warming
 from cogs.face import Face
 
 ScopeOption = Literal["me", "channel", "server"]
@@ -28,9 +27,7 @@ class PersonaCog(commands.Cog):
 
     def __init__(self, face: Face, loads: Loads, lanes: Lanes, admins: Admins) -> None:
         self._face = face
-        self._loads = loads
-        self._lanes = lanes
-        self._admins = admins
+        self._switching = Switching(face, loads, lanes, admins)
 
     @app_commands.command(description="See or choose the persona that answers here")
     @app_commands.describe(
@@ -44,22 +41,20 @@ class PersonaCog(commands.Cog):
         scope: ScopeOption = "me",
     ) -> None:
         """Explains, or switches and warms."""
-        place, user = interaction_place(interaction), user_id(interaction.user)
-        switch = self._face.switch
         if name is None:
-            await interaction.response.defer(ephemeral=True, thinking=True)
-            await say(interaction, explained(await switch.explain(place, user)))
+            await self._switching.explain(interaction)
             return
-        is_admin = self._admins.includes(interaction)
-        # Checked before anything public is shown; the switch checks again as it acts.
-        check_may_switch(Scope(scope), is_admin=is_admin, is_private=place.is_private)
-        self._face.board.persona(name)
-        transport = InteractionTransport(interaction, self._lanes)
-        await transport.begin()
-        persona = await switch.set_persona(place, user, Scope(scope), name, is_admin=is_admin)
-        head = _introduced(persona, for_whom(Scope(scope), place))
-        steps = switch.warm(place, user, persona=persona.name)
-        await self._loads.show(interaction, transport, head, steps, switch.cancel_warm)
+        switch, board = self._face.switch, self._face.board
+
+        async def choose(asked: Asked) -> tuple[str, Warming]:
+            persona = await switch.set_persona(
+                asked.place, asked.user, asked.scope, name, is_admin=asked.is_admin
+            )
+            head = _introduced(persona, for_whom(asked.scope, asked.place))
+            return head, switch.warm(asked.place, asked.user, persona=persona.name)
+
+        check = partial(board.persona, name)
+        await self._switching.play(interaction, Scope(scope), check, choose)
 
     @persona.autocomplete("name")
     async def _names(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
