@@ -20,9 +20,7 @@ _GONE = frozenset({
     10008,  # unknown message: somebody deleted it
     10062,  # unknown interaction: not answered within 3 s
     40060,  # interaction already answered: another process has this token
-    50001,  # missing access
     50007,  # direct messages closed
-    50013,  # missing permissions
     50278,  # no server in common any more
 })  # fmt: skip
 _EXPIRED = frozenset({10015, 50027})  # unknown webhook, invalid webhook token
@@ -34,6 +32,8 @@ class Fault(Enum):
 
     GONE = "gone"
     """There is no place to show it any more: stop the work."""
+    DENIED = "denied"
+    """We may not do that here; a permission taken in the middle may come back."""
     EXPIRED = "expired"
     """The interaction's fifteen minutes are over: go on by plain message edits."""
     ARCHIVED = "archived"
@@ -56,8 +56,10 @@ def fault_of(error: BaseException) -> Fault:
         return Fault.ARCHIVED
     if error.code in _EXPIRED or error.status == 401:
         return Fault.EXPIRED
-    if error.code in _GONE or error.status in (403, 404):
+    if error.code in _GONE or error.status == 404:
         return Fault.GONE
+    if error.status == 403:
+        return Fault.DENIED
     if error.status >= 500 or error.status == 429:
         return Fault.PASSING
     return Fault.REFUSED

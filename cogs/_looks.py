@@ -14,6 +14,8 @@ from bot.policy.splitting import LIMIT, Part, shown_parts, split_reply
 _SMALL_LIMIT = 600
 """Small print is cut to this, so that it always leaves room for the answer above it."""
 
+_CUT_LINE = "-# ⚠ Lantern may not send messages here any more, so the answer ends here."
+
 
 class Act(StrEnum):
     """What a button does."""
@@ -83,6 +85,12 @@ def restored(turn: Turn, *, has_footer: bool) -> tuple[Look, ...]:
     is_cut = turn.status is not TurnStatus.DONE or _is_at_limit(receipt)
     acts = _acts(text, is_cut=is_cut, has_thoughts=bool(turn.reasoning_text))
     return _closed(text, small, turn.id, acts)
+
+
+def cut_short(look: Look) -> Look:
+    """A part of a growing reply that has become its last, since no message may follow."""
+    first, *_ = split_reply(look.content, LIMIT - len(_CUT_LINE) - 1)
+    return Look(f"{first}\n{_CUT_LINE}", (Act.RETRY,) if look.subject else (), look.subject)
 
 
 def _restart_line(turn: Turn) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from cogs._faults import SENDING_ERRORS, Fault, fault_of
-from cogs._looks import Look
+from cogs._looks import Look, cut_short
 from cogs._transport import Transport
 
 
@@ -36,6 +36,8 @@ class Slots:
         """Parts whose creation failed: it may have happened all the same."""
         self._orphans: list[int] = []
         """Messages that could not be edited any more, to be taken away when possible."""
+        self._most: int | None = None
+        """So many messages there may be at most; None while more may be made."""
 
     @property
     def is_empty(self) -> bool:
@@ -53,6 +55,7 @@ class Slots:
 
     def next_step(self, looks: Sequence[Look]) -> Step | None:
         """The first difference between what should be shown and what is."""
+        looks = self._within(looks)
         for part, wanted in enumerate(looks):
             look = self._stand_ins.get(wanted, wanted)
             if part >= len(self._slots):
@@ -94,6 +97,22 @@ class Slots:
             self._orphans.append(step.message_id)
         self._slots[step.part].id = None
         self._slots[step.part].shown = None
+
+    def cut_short(self, step: Step) -> bool:
+        """No message may follow those there are; False when there is none to say so in."""
+        if step.message_id is not None or step.part == 0:
+            return False
+        self._most = step.part
+        return True
+
+    def lacks(self, looks: Sequence[Look]) -> bool:
+        """Will some of it never be shown, since no message may follow?"""
+        return self._most is not None and len(looks) > self._most
+
+    def _within(self, looks: Sequence[Look]) -> Sequence[Look]:
+        if self._most is None or len(looks) <= self._most:
+            return looks
+        return (*looks[: self._most - 1], cut_short(looks[self._most - 1]))
 
     def refuse(self, step: Step, reason: str) -> bool:
         """Puts an honest line in place of a content Discord refuses; False when even that was."""

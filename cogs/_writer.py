@@ -67,12 +67,20 @@ class Writer:
     """Owns the messages of one reply."""
 
     def __init__(
-        self, page: Growing, transport: Transport, keep: Callable[[int, int], Awaitable[bool]]
+        self,
+        page: Growing,
+        transport: Transport,
+        keep: Callable[[int, int], Awaitable[bool]],
+        denied_tries: int = MAX_TRIES,
     ) -> None:
-        """``keep(part, message_id)`` remembers a message; False when it is too early to."""
+        """``keep(part, message_id)`` remembers a message; False when it is too early to.
+
+        ``denied_tries`` are made of an edit that is not permitted.
+        """
         self._page = page
         self._transport = transport
         self._keep = keep
+        self._denied_tries = denied_tries
         self._slots = Slots()
         self._news = asyncio.Event()
         self._wakes_at_length = 0
@@ -167,8 +175,12 @@ class Writer:
             self._failures = 0
         self._given_changes = changes
         self._has_more = self._slots.next_step(looks) is not None
+        if self._has_more:
+            return None
+        if self._slots.lacks(looks):
+            return Outcome.GONE
         # Without asking the lane again: a reply that is shown waits for no place in it.
-        return Outcome.SHOWN if is_last and not self._has_more else None
+        return Outcome.SHOWN if is_last else None
 
     def _give(self, now: float, *, is_call: bool) -> None:
         """Notes what this call shows; the first words count as young again."""
@@ -188,15 +200,24 @@ class Writer:
                 self._slots.lose(step)
             case Fault.REFUSED if self._slots.refuse(step, str(error)):
                 _log.warning("message refused by Discord", error=_words(error))
+            case Fault.DENIED if self._slots.cut_short(step):
+                _log.warning("reply cut short", error=_words(error))
+            case Fault.DENIED if step.message_id is not None:
+                return await self._again(error, self._denied_tries)
             case Fault.PASSING:
-                self._failures += 1
-                if self._page.is_over and self._failures >= MAX_TRIES:
-                    return self._ended(Outcome.GIVEN_UP, error)
-                await asyncio.sleep(min(MAX_PAUSE_S, 2.0 ** (self._failures - 1)))
+                return await self._again(error, MAX_TRIES if self._page.is_over else inf)
             case Fault.LEAVING:
                 return self._ended(Outcome.GIVEN_UP, error)
             case _:
                 return self._ended(Outcome.GONE, error)
+        return None
+
+    async def _again(self, error: BaseException, tries: float) -> Outcome | None:
+        """Pauses before another try; an outcome when there were too many."""
+        self._failures += 1
+        if self._failures >= tries:
+            return self._ended(Outcome.GIVEN_UP, error)
+        await asyncio.sleep(min(MAX_PAUSE_S, 2.0 ** (self._failures - 1)))
         return None
 
     def _ended(self, outcome: Outcome, error: BaseException) -> Outcome:

@@ -89,7 +89,9 @@ class Closing:
             return True
 
         target = self._client.get_partial_messageable(channel)
-        writer = Writer(_Still(looks), ChannelTransport(target, self._lanes), keep)
+        transport = ChannelTransport(target, self._lanes)
+        # Where we may not write the others are not kept waiting; the next start tries again.
+        writer = Writer(_Still(looks), transport, keep, denied_tries=1)
         try:
             async with asyncio.timeout(EACH_S):
                 return await writer.run(existing=ids) is not Outcome.GIVEN_UP

@@ -100,6 +100,13 @@ def test_a_message_that_is_gone_is_forgotten() -> None:
     assert crashed.open == 0
 
 
+def test_where_we_may_not_write_now_the_next_start_tries_and_nobody_waits() -> None:
+    crashed = Crashed(stored_turn("Half"), errors=(http_error(403, 50001),))
+    crashed.close()
+    assert crashed.open == 1
+    assert len(crashed.shown) == 1
+
+
 def test_what_cannot_be_closed_now_is_tried_again_at_the_next_start() -> None:
     crashed = Crashed(stored_turn("Half"), errors=tuple(http_error(503) for _ in range(40)))
     crashed.close()

@@ -75,6 +75,14 @@ def test_a_reply_that_could_not_be_shown_stays_open_for_the_next_start() -> None
     assert [row.is_open for row in store.rows.values()] == [True]
 
 
+def test_a_reply_that_may_not_be_changed_any_more_stays_open_and_its_work_is_stopped() -> None:
+    turns = ScriptedTurns((STARTED, *([TextDelta("word "), 0.5] * 900), FINISHED))
+    paper = PaperTransport(faults=[None, *(http_error(403, 50001) for _ in range(99))])
+    store = played(turns, paper)
+    assert turns.left_early == 1
+    assert [row.is_open for row in store.rows.values()] == [True]
+
+
 def test_the_turn_is_left_at_its_end_and_not_at_the_last_edit() -> None:
     turns = ScriptedTurns((STARTED, TextDelta("Hello"), 0.5, FINISHED))
     paper = PaperTransport(call_s=30.0)

@@ -182,7 +182,9 @@ def test_any_other_trouble_of_an_interaction_is_the_writers_to_judge() -> None:
     ("error", "fault"),
     [
         (http_error(404, 10008), Fault.GONE),
-        (http_error(403, 50013), Fault.GONE),
+        (http_error(403, 50013), Fault.DENIED),
+        (http_error(403, 50001), Fault.DENIED),
+        (http_error(403, 50007), Fault.GONE),
         (http_error(404, 10062), Fault.GONE),
         (http_error(400, 40060), Fault.GONE),
         (http_error(400, 50083), Fault.ARCHIVED),

@@ -11,7 +11,9 @@ from virtual_time import play
 
 from bot.domain.events import Loading, ReasoningDelta, TextDelta
 from bot.policy.pacing import CHANNEL
+from bot.policy.splitting import LIMIT
 from cogs._lanes import Lanes
+from cogs._looks import Act, Look
 from cogs._page import Page
 from cogs._writer import MAX_TRIES, STATUS_EVERY_S, Outcome, Writer
 
@@ -23,6 +25,18 @@ PASSING: list[Callable[[], BaseException]] = [
     ConnectionResetError,
     TimeoutError,
 ]
+
+
+class SendsOnce(PaperTransport):
+    """One message may be sent, and changed; no other."""
+
+    def __init__(self, paper: PaperTransport) -> None:
+        super().__init__(calls=paper.calls, shown=paper.shown)
+
+    async def send(self, part: int, look: Look) -> int:
+        if self.shown:
+            raise http_error(403, 50013)
+        return await super().send(part, look)
 
 
 async def keep(part: int, message_id: int) -> bool:
@@ -129,8 +143,7 @@ def test_a_discord_that_stays_broken_is_given_up_after_minutes_not_never() -> No
     [
         http_error(404, 10008),
         http_error(404, 10003),
-        http_error(403, 50001),
-        http_error(403, 50013),
+        http_error(403, 50007),
     ],
 )
 def test_where_nothing_can_be_shown_any_more_the_writing_ends(error: BaseException) -> None:
@@ -146,6 +159,57 @@ def test_where_nothing_can_be_shown_any_more_the_writing_ends(error: BaseExcepti
 
     assert play(story()) is Outcome.GONE
     assert len(paper.calls) == 2
+
+
+def test_without_permission_for_the_first_message_the_writing_ends() -> None:
+    paper = PaperTransport(faults=[http_error(403, 50013)])
+    assert written(40, 20.0, paper) is Outcome.GONE
+    assert len(paper.calls) == 1
+
+
+def test_a_permission_that_comes_back_is_not_seen_at_the_end() -> None:
+    paper = PaperTransport(faults=[None, *(http_error(403, 50001) for _ in range(8))])
+    assert written(60, 20.0, paper) is Outcome.SHOWN
+    assert "word59" in paper.last.content
+    assert Act.STOP not in paper.last.acts
+
+
+def test_a_permission_that_stays_away_is_given_up_and_the_message_left_open() -> None:
+    paper = PaperTransport(faults=[None, *(http_error(403, 50001) for _ in range(99))])
+
+    async def story() -> Outcome:
+        page, writer = writer_of(paper)
+        async with asyncio.TaskGroup() as group:
+            streaming = group.create_task(stream(page, writer, 10_000, 20.0))
+            outcome = await writer.run()
+            streaming.cancel()
+        return outcome
+
+    assert play(story()) is Outcome.GIVEN_UP
+    assert len(paper.calls) == MAX_TRIES + 1
+
+
+@pytest.mark.parametrize("words", [400, 10_000])
+def test_when_no_second_message_may_be_sent_the_first_says_so(words: int) -> None:
+    paper = PaperTransport()
+    denied = SendsOnce(paper)
+
+    async def story() -> Outcome:
+        page = Page(has_footer=False)
+        page.on_event(STARTED, 0.0)
+        writer = Writer(page, denied, keep)
+        async with asyncio.TaskGroup() as group:
+            streaming = group.create_task(stream(page, writer, words, 50.0))
+            outcome = await writer.run()
+            streaming.cancel()
+        return outcome
+
+    assert play(story()) is Outcome.GONE
+    (shown,) = paper.texts
+    assert shown.startswith("word0 word1 ")
+    assert shown.endswith("so the answer ends here.")
+    assert len(shown) <= LIMIT
+    assert paper.last.acts == (Act.RETRY,)
 
 
 def test_when_we_have_disconnected_the_writing_ends_and_the_next_start_closes_it() -> None:
