@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
 from typing import Protocol, TextIO
 
 from bot.domain.errors import BotError
@@ -69,7 +70,8 @@ class ScriptInput:
                 line: str | Exception = self._stream.readline()
             except (OSError, ValueError) as error:  # a decoding error is a ValueError
                 line = error
-            if not loop.is_closed():
+            # The chat may end, and its loop close, while a line is still waited for.
+            with suppress(RuntimeError):
                 loop.call_soon_threadsafe(deliver, line)
 
         threading.Thread(target=read, name="script input", daemon=True).start()

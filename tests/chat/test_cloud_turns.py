@@ -523,8 +523,8 @@ async def test_providers_are_told_numbers_of_people_not_their_names(tmp_path: Pa
         assert said.receipt.provider == "zai"
         assert "Person 1: one" in heard(home)
         assert "Person 2: two" in heard(home)
-        assert "ada" not in heard(home)
-        assert "bob" not in heard(home)
+        assert "ada:" not in heard(home)
+        assert "bob:" not in heard(home)
 
 
 async def test_an_answer_after_a_second_try_keeps_its_mark(tmp_path: Path) -> None:
