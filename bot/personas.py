@@ -13,9 +13,10 @@ import structlog
 
 from bot.documents.files import read_text
 from bot.documents.persona import MAX_BYTES, parse_persona
-from bot.domain.errors import ConfigError
+from bot.domain.errors import ConfigError, UnknownName
 from bot.domain.ids import AUTO, PersonaName
 from bot.domain.personas import Persona
+from bot.policy.names import nearest, resolve
 
 __all__ = ["DEFAULT_PERSONA", "PersonaShelf", "parse_persona"]
 
@@ -68,6 +69,18 @@ class PersonaShelf:
     def get(self, name: str) -> Persona | None:
         """The persona of that name, in capitals or not."""
         return self._personas.get(_key(name))
+
+    def find(self, name: str) -> Persona:
+        """The persona meant, forgiving case and unique prefixes.
+
+        Raises:
+            UnknownName: nobody has that name; names the nearest.
+        """
+        names = [str(persona.name) for persona in self.all()]
+        found = self.get(resolve("persona", name, names))
+        if found is None:
+            raise UnknownName("persona", name, nearest(name, names))
+        return found
 
     def all(self) -> tuple[Persona, ...]:
         """All personas by name."""

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 
 from bot.chat.board import Board
 from bot.chat.channel import safe_channel
-from bot.chat.planning import ChatRules
+from bot.chat.planning import FIRST_LOOK_S, ChatRules
 from bot.domain.errors import NoCandidates, NotPermitted, Unavailable, UnknownName
 from bot.domain.events import Progress
 from bot.domain.hosts import Wish
@@ -14,9 +14,6 @@ from bot.domain.personas import LoadSettings
 from bot.fleet.fleet import Fleet
 from bot.policy.names import resolve
 from bot.policy.routing import RouteAsk, plan_route
-
-FIRST_LOOK_S = 6.0
-"""Right after the start, names wait so long for the hosts' first answers."""
 
 
 class FleetActs:

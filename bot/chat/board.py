@@ -10,7 +10,7 @@ from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, Model
 from bot.domain.ids import AUTO, HostName, ModelKey
 from bot.domain.personas import Persona
 from bot.personas import PersonaShelf
-from bot.policy.names import nearest, resolve
+from bot.policy.names import resolve
 from bot.policy.routing import RouteAsk, predict_seconds
 
 
@@ -88,11 +88,7 @@ class Board:
         Raises:
             UnknownName: nobody has that name; names the nearest.
         """
-        names = [str(p.name) for p in self._shelf.all()]
-        found = self._shelf.get(resolve("persona", name, names))
-        if found is None:
-            raise UnknownName("persona", name, nearest(name, names))
-        return found
+        return self._shelf.find(name)
 
     def model(self, name: str) -> ModelKey:
         """The model key meant, or ``auto``.

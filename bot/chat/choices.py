@@ -4,12 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bot.domain.chat import Place
-from bot.domain.errors import UnknownName
 from bot.domain.ids import AUTO, ModelKey, PersonaName, UserId
 from bot.domain.personas import Persona
 from bot.personas import PersonaShelf
 from bot.policy.choice import Choice, choose, scope_keys
-from bot.policy.names import nearest, resolve
 from bot.store.choices import ChoiceStore
 
 
@@ -55,11 +53,7 @@ class Choices:
         Raises:
             UnknownName: nobody has it; names the nearest ones.
         """
-        names = [str(p.name) for p in self._shelf.all()]
-        found = self._shelf.get(resolve("persona", name, names))
-        if found is None:
-            raise UnknownName("persona", name, nearest(name, names))
-        return found
+        return self._shelf.find(name)
 
     def model(self, name: str) -> ModelKey:
         """The model key meant by ``name``, or ``auto``.

@@ -29,6 +29,9 @@ from bot.policy.waiting import SlowRules, Ways, automatic, plan_ways
 SMALLEST_WINDOW_BITS = 11
 """A transcript is not shortened below 2,048 tokens for want of memory."""
 
+FIRST_LOOK_S = 6.0
+"""Right after the start, names wait so long for the hosts' first answers."""
+
 ANSWER_TOKENS = 1024
 """Room kept for the answer when the persona sets no ``max_tokens``."""
 

@@ -8,7 +8,7 @@ from bot.chat.board import Board
 from bot.chat.channel import safe_channel
 from bot.chat.choices import Choices, Resolved
 from bot.chat.consents import Consents
-from bot.chat.planning import Asking, Job, Planner
+from bot.chat.planning import FIRST_LOOK_S, Asking, Job, Planner
 from bot.domain.chat import Place, Route, TurnRequest
 from bot.domain.errors import NoCandidates, Unavailable
 from bot.domain.events import Progress
@@ -19,9 +19,6 @@ from bot.policy.access import check_may_switch
 from bot.policy.choice import Scope, key_for
 from bot.policy.privacy import CloudConsent, LocalOnly
 from bot.store.choices import ChoiceStore
-
-FIRST_LOOK_S = 6.0
-"""Right after the start, names wait so long for the hosts' first answers."""
 
 
 @dataclass(frozen=True, slots=True)
