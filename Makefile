@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 NPM := $(shell command -v npm 2>/dev/null)
 PM2_STAMP := node_modules/.installed
 
-.PHONY: demo run test check bench format lock clean
+.PHONY: demo run test check bench counts format lock clean
 
 demo: $(RUN_STAMP)
 	@$(BIN)/lantern demo
@@ -29,6 +29,10 @@ check: $(DEV_STAMP)
 
 bench: $(DEV_STAMP)
 	$(BIN)/python -m bench
+
+# The size of the house beside what it may be: rooms, floors, classes, functions, comments.
+counts: $(DEV_STAMP)
+	$(BIN)/python -m bench.counts
 
 format: $(DEV_STAMP)
 	$(BIN)/ruff format .

@@ -89,7 +89,7 @@ async def _measure(host: Studio, reach: Reach) -> list[_First]:
             Face(
                 turns=built.turns,
                 switch=built.switch,
-                board=built.board,
+                catalog=built.catalog,
                 acts=built.acts,
                 replies=built.replies,
                 notes=built.notes,

@@ -22,7 +22,7 @@ from bot.domain.events import Finished, TurnEvent
 from bot.domain.hosts import HostConfig
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, TurnId, UserId
 from bot.fleet.fleet import FleetRules
-from bot.logs import configure_logging
+from bot.process.logs import configure_logging
 from bot.sim.host import SimHost
 from bot.sim.journal import Record
 from bot.sim.models import GB, SimHostConfig, SimModel

@@ -11,20 +11,21 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from bot.chat.acts import FleetActs
-from bot.chat.board import Board
+from bot.chat.cache import AnswerCache
+from bot.chat.catalog import Catalog
 from bot.chat.choices import Choices
 from bot.chat.cloud_serving import CloudServing
 from bot.chat.consents import Consents
 from bot.chat.host_serving import HostServing
 from bot.chat.planning import ChatRules, Planner
-from bot.chat.recall import Recall
 from bot.chat.router import Router
 from bot.chat.switch import Switch
-from bot.chat.tally import Tally
 from bot.chat.turns import Turns
+from bot.chat.usage import Tally
 from bot.cloud.books import Books
-from bot.cloud.permit import Surroundings
 from bot.cloud.providers import Providers
+from bot.cloud.reservation import Surroundings
+from bot.documents.shelf import DEFAULT_PERSONA, PersonaShelf
 from bot.domain.cloud import (
     BudgetAlert,
     BudgetSpent,
@@ -45,11 +46,10 @@ from bot.domain.events import (
 from bot.domain.hosts import FleetMemory, HostConfig
 from bot.domain.ids import PersonaName, ProviderName, TurnId
 from bot.fleet.fleet import Fleet, FleetRules, Recorder
-from bot.fleet.timer import Timer
 from bot.inference.streams import Inference, inference_session
-from bot.personas import DEFAULT_PERSONA, PersonaShelf
 from bot.policy.budget import BudgetRules
 from bot.policy.waiting import SlowRules
+from bot.process.timer import Timer
 from bot.settings import Loaded
 from bot.store.answers import AnswerStore
 from bot.store.choices import ChoiceStore
@@ -116,7 +116,7 @@ class Lantern:
     fleet: Fleet
     turns: Turns
     switch: Switch
-    board: Board
+    catalog: Catalog
     acts: FleetActs
     shelf: PersonaShelf
     providers: Providers
@@ -291,9 +291,9 @@ class _Parts:
 
 def _assembled(plan: Plan, parts: _Parts) -> Lantern:
     database, fleet, shelf, providers = parts.database, parts.fleet, parts.shelf, parts.providers
-    board = Board(fleet.snapshot, shelf)
+    catalog = Catalog(fleet.snapshot, shelf)
     choice_store, privacy = ChoiceStore(database), PrivacyStore(database)
-    choices = Choices(choice_store, shelf, board.model, plan.rules.default_persona)
+    choices = Choices(choice_store, shelf, catalog.model, plan.rules.default_persona)
     consents = Consents(privacy, shelf)
     planner = Planner(fleet.snapshot, plan.rules, providers.snapshots, providers.prepare)
     tally = Tally(parts.ledger, providers.ledger_name, providers.cheapest)
@@ -305,7 +305,7 @@ def _assembled(plan: Plan, parts: _Parts) -> Lantern:
             consents=consents,
             planner=planner,
             router=Router(HostServing(fleet, parts.inference), CloudServing(providers)),
-            recall=Recall(_answers(plan.cache, database)),
+            recall=AnswerCache(_answers(plan.cache, database)),
             tally=tally,
             fleet=fleet,
             new_id=lambda: TurnId(secrets.token_hex(8)),
@@ -316,11 +316,11 @@ def _assembled(plan: Plan, parts: _Parts) -> Lantern:
             consents=consents,
             store=choice_store,
             planner=planner,
-            board=board,
+            catalog=catalog,
             fleet=fleet,
         ),
-        board=board,
-        acts=FleetActs(fleet, board, plan.rules),
+        catalog=catalog,
+        acts=FleetActs(fleet, catalog, plan.rules),
         shelf=shelf,
         providers=providers,
         tally=tally,

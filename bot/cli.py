@@ -13,15 +13,15 @@ import typer
 from rich.console import Console
 
 from bot.app import Lantern
-from bot.chat.tally import ReportPeriod
+from bot.chat.usage import ReportPeriod
 from bot.chat.words import usage_text
-from bot.checks import findings
+from bot.commands.check import findings
+from bot.commands.launch import CHATS_BESIDE, built_from, run_async
+from bot.documents.shelf import PersonaShelf
 from bot.domain.errors import BotError, ConfigError, ForeignInstance, NoCandidates
 from bot.domain.ids import UserId
-from bot.launch import CHATS_BESIDE, built_from, run_async
-from bot.lock import AlreadyRunning, instance_lock
-from bot.logs import configure_logging
-from bot.personas import PersonaShelf
+from bot.process.lock import AlreadyRunning, instance_lock
+from bot.process.logs import configure_logging
 from bot.settings import Loaded, load_settings, masked, missing_for_run, schema
 from bot.terminal import tables
 from bot.terminal.screen import Screen
@@ -98,7 +98,7 @@ def run(config: ConfigOption = None) -> None:
     missing = missing_for_run(loaded)
     if missing:
         raise ConfigError((*missing, *loaded.warnings))
-    from bot.service import run_bot  # discord.py is loaded by this command alone
+    from bot.commands.run import run_bot  # discord.py is loaded by this command alone
 
     _log_as_configured(loaded)
     with instance_lock(loaded.database_path):
@@ -110,7 +110,7 @@ def demo(
     tour: Annotated[bool, typer.Option("--tour", help="Type nothing; watch the main job.")] = False,
 ) -> None:
     """A chat over SIMULATED hosts: no Discord, no LM Studio. Reads a script from a pipe too."""
-    from bot.play import play_demo
+    from bot.commands.chat import play_demo
 
     configure_logging("error", "console", ())
     raise typer.Exit(run_async(play_demo(tour=tour)))
@@ -119,7 +119,7 @@ def demo(
 @cli.command()
 def chat(config: ConfigOption = None) -> None:
     """A chat in this terminal over the configured hosts."""
-    from bot.play import play_chat
+    from bot.commands.chat import play_chat
 
     loaded = _load(config)
     _needs_hosts(loaded)
@@ -160,7 +160,7 @@ def hosts(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     _needs_hosts(loaded)
 
     def show(built: Lantern) -> None:
-        found = built.board.hosts()
+        found = built.catalog.hosts()
         if as_json:
             _print_json([tables.host_record(host) for host in found])
         else:
@@ -176,12 +176,12 @@ def models(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     _needs_hosts(loaded)
 
     def show(built: Lantern) -> None:
-        board = built.board
+        catalog = built.catalog
         if as_json:
-            _print_json(tables.model_records(board.hosts(), board.option))
-        elif keys := board.all_model_keys():
-            tables.show(Console(), tables.models_table([board.option(key) for key in keys]))
-        if reasons := board.outage():
+            _print_json(tables.model_records(catalog.hosts(), catalog.option))
+        elif keys := catalog.all_model_keys():
+            tables.show(Console(), tables.models_table([catalog.option(key) for key in keys]))
+        if reasons := catalog.outage():
             told = "\n".join(f"• {reason}" for reason in reasons)
             raise NoCandidates(f"No host answers now.\n{told}")
 
@@ -259,8 +259,8 @@ def load(
                     async for step in progress:
                         where = str(step.host)
                         steps.show(step)
-            key = str(built.board.any_model(model))
-            known = built.board.snapshot().hosts.values()
+            key = str(built.catalog.any_model(model))
+            known = built.catalog.snapshot().hosts.values()
             held = [h.name for h in known if any(i.model_key == key for i in h.instances)]
             if as_json:
                 on = where or next(iter(held), None)

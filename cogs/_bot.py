@@ -12,6 +12,7 @@ from cogs._loads import Loads
 from cogs._places import Admins, owners_of
 from cogs._reply import Replies
 from cogs._tree import LanternTree, sync_when_changed
+from cogs.buttons import Buttons
 from cogs.chat import Chat
 from cogs.closing import Closing
 from cogs.control import Control
@@ -19,7 +20,6 @@ from cogs.face import Face
 from cogs.fleet import FleetCog
 from cogs.model import ModelCog
 from cogs.persona import PersonaCog
-from cogs.presses import Presses
 from cogs.settings import SettingsCog
 from cogs.usage import UsageCog
 
@@ -69,7 +69,7 @@ class LanternBot(commands.Bot):
             Control(face, admins),
             UsageCog(face),
             SettingsCog(face, admins),
-            Presses(face, self._replies, loads, lanes, admins),
+            Buttons(face, self._replies, loads, lanes, admins),
         ):
             await self.add_cog(cog)
         self.add_dynamic_items(TurnButton)

@@ -6,7 +6,7 @@ from typing import Any, Self
 import discord
 from discord import ui
 
-from cogs._looks import Act, Look
+from cogs._view import Act, Look
 
 _TEMPLATE = r"lantern:(?P<act>[a-z]+):(?P<subject>[\w-]{1,64})"
 

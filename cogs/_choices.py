@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from discord import app_commands
 
-from bot.chat.board import Board
+from bot.chat.catalog import Catalog
 
 CHOICES = 25
 """Discord refuses the whole answer when it has more."""
@@ -14,29 +14,29 @@ _LONGEST = 100
 StringChoices = list[app_commands.Choice[str]]
 
 
-def model_choices(board: Board, typed: str) -> StringChoices:
+def model_choices(catalog: Catalog, typed: str) -> StringChoices:
     """Models and ``auto``, with how they stand; matched by any part, so all can be reached."""
-    options = board.models(typed, CHOICES)
+    options = catalog.models(typed, CHOICES)
     return _choices((str(option.key), option.mark) for option in options)
 
 
-def persona_choices(board: Board, typed: str) -> StringChoices:
+def persona_choices(catalog: Catalog, typed: str) -> StringChoices:
     """Personas with what they are for."""
-    found = board.personas(typed, CHOICES)
+    found = catalog.personas(typed, CHOICES)
     return _choices((str(persona.name), persona.description) for persona in found)
 
 
-def host_choices(board: Board, typed: str) -> StringChoices:
+def host_choices(catalog: Catalog, typed: str) -> StringChoices:
     """Hosts with how they stand."""
-    found = board.hosts(typed)
+    found = catalog.hosts(typed)
     return _choices((str(host.name), f"{host.state} · {host.address}") for host in found)
 
 
-def loaded_choices(board: Board, typed: str) -> StringChoices:
+def loaded_choices(catalog: Catalog, typed: str) -> StringChoices:
     """Models in some host's memory."""
     wanted = typed.strip().lower()
     where: dict[str, list[str]] = {}
-    for host in board.hosts():
+    for host in catalog.hosts():
         for instance in host.instances:
             if wanted in instance.identifier.lower():
                 where.setdefault(instance.identifier, []).append(host.name)

@@ -14,10 +14,10 @@ from bot.domain.errors import BotError, NotPermitted
 from bot.domain.events import Loading, Progress
 from bot.domain.ids import HostName, ModelKey, UserId
 from bot.store.notes import NoteStore
-from cogs._looks import Act, Look
 from cogs._places import user_id
 from cogs._response import InteractionTransport
 from cogs._say import AnyInteraction, error_words
+from cogs._view import Act, Look
 from cogs._writer import Outcome, Writer
 
 NOTE = "discord.open_loads"

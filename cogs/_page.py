@@ -25,7 +25,7 @@ from bot.domain.events import (
 from bot.domain.ids import TurnId
 from bot.policy.markup import harmless
 from bot.policy.splitting import LIMIT, Part, cut_reply
-from cogs._looks import Act, Look, ended, growing, waiting
+from cogs._view import Act, Look, ended, growing, waiting
 
 PATIENCE_S = 1.2
 """A shorter silence shows no status: its message would only stand in the way of the first word."""

@@ -9,8 +9,8 @@ from bot.policy.pacing import ChannelLog
 from cogs._buttons import view_of
 from cogs._faults import Fault, fault_of
 from cogs._lanes import Lanes
-from cogs._looks import Look
 from cogs._transport import ChannelTransport
+from cogs._view import Look
 
 TOKEN_LIFE_S = 14.5 * 60
 """An interaction's token lives 15 minutes from its creation; plain edits take over before."""

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from cogs._faults import SENDING_ERRORS, Fault, fault_of
-from cogs._looks import Look, cut_short
 from cogs._transport import Transport
+from cogs._view import Look, cut_short
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import discord
 from bot.policy.pacing import ChannelLog
 from cogs._buttons import view_of
 from cogs._lanes import Lanes
-from cogs._looks import Look
+from cogs._view import Look
 
 CALL_S = 60.0
 """Longest one plain call may hang; the library's own retries of a 5xx take 25 seconds."""

@@ -12,9 +12,9 @@ import structlog
 
 from bot.policy.pacing import ActNow, ChannelLog, Decision, NothingToDo, WaitUntil, Writing
 from cogs._faults import SENDING_ERRORS, Fault, fault_of
-from cogs._looks import Look
 from cogs._slots import Slots, Step
 from cogs._transport import Transport
+from cogs._view import Look
 
 MAX_TRIES = 26
 """Of the last words: with pauses doubling to ``MAX_PAUSE_S`` a fault may last two minutes."""

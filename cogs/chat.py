@@ -13,8 +13,8 @@ from bot.policy.access import check_server, check_text
 from cogs._choices import StringChoices, model_choices, persona_choices
 from cogs._faults import SENDING_ERRORS
 from cogs._files import read_files
-from cogs._hearing import is_mentioned, is_prompt, said
 from cogs._lanes import Lanes
+from cogs._mentions import is_mentioned, is_prompt, said
 from cogs._places import interaction_place, message_place, user_id
 from cogs._reply import Replies
 from cogs._response import InteractionTransport
@@ -79,11 +79,11 @@ class Chat(commands.Cog):
 
     @chat.autocomplete("persona")
     async def _personas(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
-        return persona_choices(self._face.board, typed)
+        return persona_choices(self._face.catalog, typed)
 
     @chat.autocomplete("model")
     async def _models(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
-        return model_choices(self._face.board, typed)
+        return model_choices(self._face.catalog, typed)
 
     async def _replied_to(self, message: discord.Message) -> TurnId | None:
         reference = message.reference

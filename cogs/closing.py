@@ -11,8 +11,8 @@ from bot.domain.ids import TurnId
 from bot.store.replies import ReplyMessage
 from cogs._lanes import Lanes
 from cogs._loads import Loads, Message
-from cogs._looks import Look, restored
 from cogs._transport import ChannelTransport
+from cogs._view import Look, restored
 from cogs._writer import Outcome, Writer
 from cogs.face import Face
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bot.chat.acts import FleetActs
-from bot.chat.board import Board
+from bot.chat.catalog import Catalog
 from bot.chat.switch import Switch
-from bot.chat.tally import Tally
 from bot.chat.turns import Turns
+from bot.chat.usage import Tally
 from bot.domain.ids import PlaceId
 from bot.store.notes import NoteStore
 from bot.store.privacy import PrivacyStore
@@ -36,7 +36,7 @@ class Face:
 
     turns: Turns
     switch: Switch
-    board: Board
+    catalog: Catalog
     acts: FleetActs
     replies: ReplyStore
     notes: NoteStore

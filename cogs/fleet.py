@@ -32,7 +32,7 @@ class FleetCog(
     @app_commands.command(description="Every host, what is in its memory and what it is doing")
     async def status(self, interaction: discord.Interaction[Any]) -> None:
         """A page from memory; nothing is asked of the hosts for it."""
-        snapshot = self._face.board.snapshot()
+        snapshot = self._face.catalog.snapshot()
         hosts = snapshot.hosts.values()
         lines = [line for host in hosts for line in words.host_lines(host, snapshot.taken_at)]
         await say(interaction, "\n".join(lines) or "No hosts are configured.")
@@ -44,8 +44,8 @@ class FleetCog(
     ) -> None:
         """Loads with a progress bar in the reply."""
         check_may_manage("load models", is_admin=self._admins.includes(interaction))
-        board, acts = self._face.board, self._face.acts
-        key, where = board.any_model(model), board.host(host) if host else None
+        catalog, acts = self._face.catalog, self._face.acts
+        key, where = catalog.any_model(model), catalog.host(host) if host else None
         transport = InteractionTransport(interaction, self._lanes)
         await transport.begin()
         head = f"📥 Loading `{key}`{f' on {where}' if where else ''}."
@@ -77,13 +77,13 @@ class FleetCog(
 
     @load.autocomplete("model")
     async def _models(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
-        return model_choices(self._face.board, typed)
+        return model_choices(self._face.catalog, typed)
 
     @unload.autocomplete("model")
     async def _loaded(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
-        return loaded_choices(self._face.board, typed)
+        return loaded_choices(self._face.catalog, typed)
 
     @load.autocomplete("host")
     @unload.autocomplete("host")
     async def _hosts(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
-        return host_choices(self._face.board, typed)
+        return host_choices(self._face.catalog, typed)

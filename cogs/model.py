@@ -41,7 +41,7 @@ class ModelCog(commands.Cog):
         if name is None:
             await self._switching.explain(interaction)
             return
-        switch, board = self._face.switch, self._face.board
+        switch, catalog = self._face.switch, self._face.catalog
 
         async def choose(asked: Asked) -> tuple[str, Warming]:
             model = await switch.set_model(
@@ -50,9 +50,9 @@ class ModelCog(commands.Cog):
             head = f"🔀 `{model}` now answers {for_whom(asked.scope, asked.place)}."
             return head, switch.warm(asked.place, asked.user, model=model)
 
-        check = partial(board.model, name)
+        check = partial(catalog.model, name)
         await self._switching.play(interaction, Scope(scope), check, choose)
 
     @model.autocomplete("name")
     async def _names(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
-        return model_choices(self._face.board, typed)
+        return model_choices(self._face.catalog, typed)

@@ -44,7 +44,7 @@ class PersonaCog(commands.Cog):
         if name is None:
             await self._switching.explain(interaction)
             return
-        switch, board = self._face.switch, self._face.board
+        switch, catalog = self._face.switch, self._face.catalog
 
         async def choose(asked: Asked) -> tuple[str, Warming]:
             persona = await switch.set_persona(
@@ -53,12 +53,12 @@ class PersonaCog(commands.Cog):
             head = _introduced(persona, for_whom(asked.scope, asked.place))
             return head, switch.warm(asked.place, asked.user, persona=persona.name)
 
-        check = partial(board.persona, name)
+        check = partial(catalog.persona, name)
         await self._switching.play(interaction, Scope(scope), check, choose)
 
     @persona.autocomplete("name")
     async def _names(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
-        return persona_choices(self._face.board, typed)
+        return persona_choices(self._face.catalog, typed)
 
 
 def _introduced(persona: Persona, whom: str) -> str:

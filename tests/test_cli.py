@@ -14,7 +14,7 @@ from hosting import hosts_beside
 from house import GEMMA, QWEN, sim
 
 from bot.cli import main
-from bot.lock import instance_lock
+from bot.process.lock import instance_lock
 from bot.sim.host import SimHost
 from bot.sim.journal import LoadStarted, Unloaded
 from bot.sim.models import SimModel

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
-from bot.chat.board import Board
+from bot.chat.catalog import Catalog
 from bot.chat.channel import safe_channel
 from bot.chat.planning import FIRST_LOOK_S, ChatRules
 from bot.domain.errors import NoCandidates, NotPermitted, Unavailable, UnknownName
@@ -19,9 +19,9 @@ from bot.policy.routing import RouteAsk, plan_route
 class FleetActs:
     """Acts on the fleet; who may do so is the face's to check with ``policy.access``."""
 
-    def __init__(self, fleet: Fleet, board: Board, rules: ChatRules) -> None:
+    def __init__(self, fleet: Fleet, catalog: Catalog, rules: ChatRules) -> None:
         self._fleet = fleet
-        self._board = board
+        self._catalog = catalog
         self._rules = rules
 
     def load(
@@ -40,21 +40,21 @@ class FleetActs:
 
         async def produce(emit: Callable[[Progress], Awaitable[None]]) -> None:
             await self._fleet.settled(FIRST_LOOK_S)
-            key = self._board.any_model(model)
+            key = self._catalog.any_model(model)
             wish = Wish(
                 model_key=key,
                 load=load or LoadSettings(),
                 idle_ttl_s=idle_ttl_s or self._rules.idle_ttl_s,
                 user="by hand",
             )
-            hosts = (self._board.host(host),) if host else self._hosts_for(key, wish)
+            hosts = (self._catalog.host(host),) if host else self._hosts_for(key, wish)
             await self._load_on_first(hosts, wish, emit)
 
         return safe_channel(produce)
 
     async def cancel_load(self, host: str, model: str) -> bool:
         """Cancels a load that nobody else waits for."""
-        return await self._fleet.cancel_load(self._board.host(host), ModelKey(model))
+        return await self._fleet.cancel_load(self._catalog.host(host), ModelKey(model))
 
     async def unload(self, host: str | None, model: str, *, even_foreign: bool = False) -> str:
         """Unloads a model from one host, or from every host that has it loaded.
@@ -66,7 +66,7 @@ class FleetActs:
             UnknownName: no host has it loaded.
             NotPermitted: it is answering somebody, or foreign and ``even_foreign`` is not set.
         """
-        only = self._board.host(host) if host else None
+        only = self._catalog.host(host) if host else None
         model, names = self._loaded(model, only)
         done: list[str] = []
         refused: list[NotPermitted] = []
@@ -84,7 +84,7 @@ class FleetActs:
 
     def _loaded(self, name: str, only: HostName | None) -> tuple[str, tuple[HostName, ...]]:
         """The identifier or model key meant, and the hosts that have it in memory."""
-        hosts = self._board.snapshot().hosts.values()
+        hosts = self._catalog.snapshot().hosts.values()
         names = {
             host.name: {str(text) for i in host.instances for text in (i.identifier, i.model_key)}
             for host in hosts
@@ -97,7 +97,7 @@ class FleetActs:
         if key == AUTO:
             raise UnknownName("model", key, ())
         ask = RouteAsk(models=(key,), load=wish.load)
-        snapshot = self._board.snapshot()
+        snapshot = self._catalog.snapshot()
         route = plan_route(snapshot, ask, (), snapshot.taken_at)
         hosts = tuple(c.host for c in route.candidates if c.host is not None)
         if not hosts:

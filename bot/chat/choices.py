@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bot.documents.shelf import PersonaShelf
 from bot.domain.chat import Place
 from bot.domain.ids import AUTO, ModelKey, PersonaName, UserId
 from bot.domain.personas import Persona
-from bot.personas import PersonaShelf
 from bot.policy.choice import Choice, choose, scope_keys
 from bot.store.choices import ChoiceStore
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from bot.chat.choices import Resolved
+from bot.documents.shelf import PersonaShelf
 from bot.domain.chat import Message, Turn, TurnRequest
 from bot.domain.errors import StoreUnavailable
 from bot.domain.ids import TurnId
-from bot.personas import PersonaShelf
 from bot.policy.privacy import (
     CloudConsent,
     LocalOnly,

@@ -8,8 +8,8 @@ import structlog
 from bot.chat.cloud_serving import CloudServing
 from bot.chat.draft import Draft
 from bot.chat.host_serving import HOST_AT_FAULT, HostServing
+from bot.chat.override import Override
 from bot.chat.planning import Job
-from bot.chat.steering import Steering
 from bot.cloud.serve import Question
 from bot.domain.chat import Candidate
 from bot.domain.errors import Bug, FailureKind, Interrupted, NoCandidates, Unavailable
@@ -28,7 +28,7 @@ class Router:
         self._hosts = hosts
         self._cloud = cloud
 
-    async def answer(self, job: Job, draft: Draft, emit: Emit, steering: Steering) -> None:
+    async def answer(self, job: Job, draft: Draft, emit: Emit, override: Override) -> None:
         """Streams the answer into ``draft`` and ``emit``; returns when it is whole.
 
         Raises:
@@ -43,14 +43,14 @@ class Router:
         question = Question()
         while waiting:
             # Also chosen between two attempts, or before the first.
-            wanted = steering.take()
+            wanted = override.take()
             if wanted is not None:
                 _put_first(waiting, wanted)
             candidate = waiting.popleft()
             if candidate.host in lost:
                 continue
             try:
-                async with steering.attempt(candidate):
+                async with override.attempt(candidate):
                     limit = limits.get(candidate, job.max_wait_s if waiting else None)
                     await self._serve(
                         candidate, job, draft, emit, question, limit, is_last=not waiting

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
-from bot.chat.board import Board
+from bot.chat.catalog import Catalog
 from bot.chat.channel import safe_channel
 from bot.chat.choices import Choices, Resolved
 from bot.chat.consents import Consents
@@ -42,14 +42,14 @@ class Switch:
         consents: Consents,
         store: ChoiceStore,
         planner: Planner,
-        board: Board,
+        catalog: Catalog,
         fleet: Fleet,
     ) -> None:
         self._choices = choices
         self._consents = consents
         self._store = store
         self._planner = planner
-        self._board = board
+        self._catalog = catalog
         self._fleet = fleet
 
     async def explain(self, place: Place, user: UserId) -> Explanation:
@@ -75,7 +75,7 @@ class Switch:
         """
         check_may_switch(scope, is_admin=is_admin, is_private=place.is_private)
         await self._fleet.settled(FIRST_LOOK_S)
-        model = self._board.model(name)
+        model = self._catalog.model(name)
         await self._store.put(key_for(scope, place, user), "model", str(model))
         return model
 
@@ -89,7 +89,7 @@ class Switch:
             NotPermitted: the scope is not the asker's to change.
         """
         check_may_switch(scope, is_admin=is_admin, is_private=place.is_private)
-        persona = self._board.persona(name)
+        persona = self._catalog.persona(name)
         await self._store.put(key_for(scope, place, user), "persona", str(persona.name))
         return persona
 

@@ -8,15 +8,15 @@ from datetime import datetime
 
 import structlog
 
+from bot.chat.cache import AnswerCache
 from bot.chat.channel import safe_channel
 from bot.chat.choices import Choices
 from bot.chat.consents import Consents
 from bot.chat.draft import Draft
+from bot.chat.override import Override
 from bot.chat.planning import Asking, Job, Planner
-from bot.chat.recall import Recall
 from bot.chat.router import Router
-from bot.chat.steering import Steering
-from bot.chat.tally import Tally
+from bot.chat.usage import Tally
 from bot.chat.words import cloud_words
 from bot.domain.chat import Place, Turn, TurnKind, TurnRequest, TurnStatus, Usage
 from bot.domain.errors import (
@@ -73,7 +73,7 @@ class _Running:
     place: Place
     user: UserId
     """Who may stop it: whoever asked or pressed."""
-    steering: Steering = field(default_factory=Steering)
+    override: Override = field(default_factory=Override)
     loading: tuple[HostName, ModelKey] | None = None
     is_stored: bool = False
     stopped: "_Outcome | None" = None
@@ -102,7 +102,7 @@ class Turns:
         consents: Consents,
         planner: Planner,
         router: Router,
-        recall: Recall,
+        recall: AnswerCache,
         tally: Tally,
         fleet: Fleet,
         new_id: Callable[[], TurnId],
@@ -170,7 +170,7 @@ class Turns:
     def choose(self, turn: TurnId, way: Way) -> bool:
         """Takes a way that was ``Offered``; False when it is not open any more."""
         running = self._running.get(turn)
-        return running is not None and running.steering.choose(way)
+        return running is not None and running.override.choose(way)
 
     def asker(self, turn: TurnId) -> UserId | None:
         """Who asked a running turn."""
@@ -396,7 +396,7 @@ class Turns:
             draft.noticed(words)
             await watched.emit(Notice(words))
         job = await self._offered(job, draft, watched)
-        await self._router.answer(job, draft, watched.emit, watched.running.steering)
+        await self._router.answer(job, draft, watched.emit, watched.running.override)
         await self._recall.keep(job, draft.text, draft.receipt(0.0))
 
     async def _offered(self, job: Job, draft: Draft, watched: "_Watched") -> Job:
@@ -407,7 +407,7 @@ class Turns:
         chosen = self._planner.automatic(ways)
         if chosen is None:
             offer = Offered(job.turn, ways.here, ways.warm, ways.cloud)
-            watched.running.steering.offered(offer)
+            watched.running.override.offered(offer)
             await watched.emit(offer)
             return job
         words = f"{ways.here.where} would take long, so {chosen.where} answers."
@@ -480,7 +480,7 @@ class _Watched:
 
     async def emit(self, event: TurnEvent) -> None:
         if isinstance(event, TextDelta):
-            self.running.steering.close()
+            self.running.override.close()
         self.running.loading = (event.host, event.model) if isinstance(event, Loading) else None
         await self.send(event)
         now = asyncio.get_running_loop().time()

@@ -1,6 +1,6 @@
 """What people read, made once for every face: progress, footers, receipts, failures, tables."""
 
-from bot.chat.tally import UsageReport
+from bot.chat.usage import UsageReport
 from bot.domain.chat import Attempt, Candidate, Receipt, Rejection, Route, Timing, Turn
 from bot.domain.cloud import DayTotals, UsageLine
 from bot.domain.errors import BotError

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from bot.cloud.call import Call
-from bot.cloud.gate import Gate
+from bot.cloud.concurrency import Gate
 from bot.domain.cloud import (
     CloudEvent,
     ProviderBack,
@@ -13,11 +13,8 @@ from bot.domain.cloud import (
     ProviderTrouble,
 )
 from bot.domain.errors import FailureKind, ProviderUnavailable, Refused, Unavailable
-from bot.policy.lanes import CROWDED_CODE, lanes
-from bot.policy.ratelimit import Bucket, RateRule, take
-from bot.policy.retry import LONGEST_TOLD_S
-from bot.policy.speeds import blend
-from bot.policy.standing import (
+from bot.policy.concurrency import CROWDED_CODE, lanes
+from bot.policy.provider_health import (
     Failed,
     Standing,
     abandoned,
@@ -29,6 +26,9 @@ from bot.policy.standing import (
     tried,
     wait_s,
 )
+from bot.policy.ratelimit import Bucket, RateRule, take
+from bot.policy.retry import LONGEST_TOLD_S
+from bot.policy.speeds import blend
 
 
 class Provider:

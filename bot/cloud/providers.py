@@ -6,10 +6,10 @@ from types import TracebackType
 from typing import Self
 
 from bot.cloud.asking import CloudAsk
-from bot.cloud.permit import Permit, Surroundings
+from bot.cloud.billing import Billing
 from bot.cloud.prices import Prices
 from bot.cloud.provider import Provider
-from bot.cloud.settling import Cashier
+from bot.cloud.reservation import Permit, Surroundings
 from bot.domain.cloud import Price, ProviderConfig, ProviderSnapshot
 from bot.domain.errors import Bug, FailureKind, ProviderUnavailable, StoreUnavailable
 from bot.domain.ids import ProviderName, UserId
@@ -37,7 +37,7 @@ class Providers:
         self._prices = prices or Prices()
         self._providers = {config.name: Provider(config, around.observe) for config in configs}
         self._tasks = asyncio.TaskGroup()
-        self._cashier = Cashier(around.books, around.observe, self._tasks)
+        self._cashier = Billing(around.books, around.observe, self._tasks)
         self._retries = RetryBudget()
 
     async def __aenter__(self) -> Self:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from bot.documents.yaml import Path, dotted, kind_of
 from bot.policy.names import nearest
-from bot.redaction import MASK, Redactor
+from bot.process.redaction import MASK, Redactor
 
 SHOWN_LENGTH = 60
 """Characters of an offending value that are shown."""

@@ -20,7 +20,7 @@ from bot.documents.yaml import Document, Path, Plain, read_yaml
 from bot.domain.errors import ConfigError
 from bot.domain.ids import AUTO, ModelKey, PersonaName, ProviderName
 from bot.domain.personas import LoadSettings, Persona, Sampling
-from bot.redaction import Redactor
+from bot.process.redaction import Redactor
 
 MAX_BYTES = 256 * 1024
 MAX_PROMPT_CHARACTERS = 32_000

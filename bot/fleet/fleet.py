@@ -19,13 +19,13 @@ from bot.domain.hosts import (
     Wish,
 )
 from bot.domain.ids import HostName, ModelKey
-from bot.fleet.history import History
 from bot.fleet.host import Host
 from bot.fleet.lease import Lease
 from bot.fleet.pool import ModelPool
 from bot.fleet.recorder import Recorder
 from bot.fleet.rest import shared_http
 from bot.fleet.rules import FleetRules
+from bot.fleet.speeds import History
 from bot.policy.names import nearest
 
 __all__ = ["Fleet", "FleetRules", "Lease", "Recorder"]

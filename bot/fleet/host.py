@@ -1,4 +1,4 @@
-"""Drives one host's desk: probes, loads and unloads as told, and brings back what happened.
+"""Drives one host's scheduler: probes, loads and unloads as told, and brings back what happened.
 
 Everything it starts runs in the host's own task group: a load belongs to the host, not to whoever
 asked for it first.
@@ -27,25 +27,25 @@ from bot.domain.hosts import (
 from bot.domain.ids import InstanceRef, ModelKey
 from bot.fleet import signals
 from bot.fleet.client import HostClient, LoadResult, Stop
-from bot.fleet.desk import Desk
-from bot.fleet.history import History
+from bot.fleet.connection import Connection
 from bot.fleet.lease import Lease
-from bot.fleet.link import Link
 from bot.fleet.load_config import not_applied
 from bot.fleet.pool import ModelPool
-from bot.fleet.rack import reference_for
 from bot.fleet.recorder import Recorder
+from bot.fleet.residents import reference_for
 from bot.fleet.rules import FleetRules
+from bot.fleet.scheduler import Scheduler
 from bot.fleet.signals import Effect, Event, LoadOrder, Report, Sighting, Ticket, handle_of
+from bot.fleet.speeds import History
 
 PULSE_S = 1.0
-"""How often the desk looks again on its own while anybody waits."""
+"""How often the scheduler looks again on its own while anybody waits."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Host:
-    """One host: its connection, its desk and its tasks. ``run`` must be running for it to act."""
+    """One host: connection, scheduler and tasks. ``run`` must be running for it to act."""
 
     def __init__(
         self,
@@ -64,8 +64,10 @@ class Host:
         self._observe = observe
         self._rules = rules
         self._pool = pool
-        self._desk = Desk(config, history=history, own=own, evict_foreign=rules.evict_foreign)
-        self._link = Link(config, http, rules.probe_timeout_s)
+        self._scheduler = Scheduler(
+            config, history=history, own=own, evict_foreign=rules.evict_foreign
+        )
+        self._link = Connection(config, http, rules.probe_timeout_s)
         self._tasks: asyncio.TaskGroup | None = None
         self._leases: dict[Ticket, Lease] = {}
         self._tickets = itertools.count(1)
@@ -103,7 +105,7 @@ class Host:
     def snapshot(self) -> HostSnapshot:
         """Everything known of the host; made once per change."""
         if self._snapshot is None:
-            self._snapshot = self._desk.books.snapshot()
+            self._snapshot = self._scheduler.books.snapshot()
         return self._snapshot
 
     def lease(self, wish: Wish) -> Lease:
@@ -118,7 +120,7 @@ class Host:
 
     async def probe_when_due(self) -> None:
         """A probe, unless the pause after a failure is still going on."""
-        due = self._desk.books.next_probe_at(self._now())
+        due = self._scheduler.books.next_probe_at(self._now())
         if due is None or due <= self._now():
             await self.probe()
 
@@ -137,29 +139,29 @@ class Host:
 
     def record_speed(self, record: SpeedRecord) -> None:
         """A request was answered there."""
-        self._desk.record_speed(record)
+        self._scheduler.record_speed(record)
         self._snapshot = None
         self._record(lambda: self._recorder.spoke(record))
 
     def cancel_load(self, key: ModelKey) -> bool:
         """Cancels the load unless somebody else waits for it; False when it may not be."""
-        if not self._desk.books.may_cancel(key):
+        if not self._scheduler.books.may_cancel(key):
             return False
         self._feed(signals.CancelPressed(self._now(), key))
         return True
 
     async def unload(self, name: str, even_foreign: bool) -> tuple[Instance, ...]:
         """Unloads by identifier or model key; returns what left."""
-        handles = self._desk.books.unloadable(name, even_foreign)
+        handles = self._scheduler.books.unloadable(name, even_foreign)
         before = {handle_of(i): i for i in self.snapshot().instances}
         self._feed(signals.UnloadAsked(self._now(), handles))
-        await self._until(lambda: not self._desk.books.is_unloading())
+        await self._until(lambda: not self._scheduler.books.is_unloading())
         left = {handle_of(i) for i in self.snapshot().instances}
         return tuple(before[h] for h in handles if h in before and h not in left)
 
     def pin(self, name: str, is_pinned: bool) -> None:
         """Pins or unpins by identifier or model key."""
-        self._feed(signals.Pinned(self._now(), self._desk.books.find(name), is_pinned))
+        self._feed(signals.Pinned(self._now(), self._scheduler.books.find(name), is_pinned))
 
     def drain(self, is_draining: bool) -> None:
         """Takes no new turns, or takes them again."""
@@ -168,7 +170,7 @@ class Host:
     async def evict_idle(self) -> None:
         """Unloads what rested long enough; returns when that is done."""
         self._feed(signals.Swept(self._now()))
-        await self._until(lambda: not self._desk.books.is_unloading())
+        await self._until(lambda: not self._scheduler.books.is_unloading())
 
     def enter(self, lease: Lease, event: signals.Asked) -> None:
         """A lease is entered: its asker waits from now on."""
@@ -187,7 +189,7 @@ class Host:
     # --- events in, effects out -----------------------------------------------------------
 
     def _feed(self, event: Event) -> None:
-        for effect in self._desk.on(event):
+        for effect in self._scheduler.on(event):
             self._carry_out(effect)
         self._snapshot = None
         self._wake()
@@ -334,7 +336,7 @@ class Host:
         return await self._residents(client)
 
     async def _pulse(self) -> None:
-        """Lets time pass at the desk while anybody waits: news, patience, second tries."""
+        """Lets time pass at the scheduler while anybody waits: news, patience, second tries."""
         while True:
             await self._until(lambda: bool(self.snapshot().waiting))
             await asyncio.sleep(PULSE_S)
@@ -354,7 +356,7 @@ class Host:
     async def _pause(self) -> None:
         """Until the next probe: asked for, or due after a failure."""
         try:
-            async with asyncio.timeout_at(self._desk.books.next_probe_at(self._now())):
+            async with asyncio.timeout_at(self._scheduler.books.next_probe_at(self._now())):
                 await self._kick.wait()
         except TimeoutError:
             return
@@ -368,7 +370,7 @@ class Host:
             await self._probe_failed(error)
 
     async def _probe_failed(self, error: Unavailable) -> None:
-        if error.kind is not FailureKind.TIMEOUT or not self._desk.books.is_at_work():
+        if error.kind is not FailureKind.TIMEOUT or not self._scheduler.books.is_at_work():
             await self._link.drop(self._link.client)
         self._feed(signals.ProbeFailed(self._now(), error.user_message, error.kind))
 
@@ -386,12 +388,12 @@ class Host:
             raise self._link.silent(timeout_s) from error
 
     def _sharing(self, report: Report) -> Report:
-        known = self._desk.books.models
+        known = self._scheduler.books.models
         is_new = report.models != known
         return replace(report, models=self._pool.shared(report.models) if is_new else known)
 
     async def _inventory(self) -> Report:
-        if not self._link.is_richest and not self._desk.books.is_at_work():
+        if not self._link.is_richest and not self._scheduler.books.is_at_work():
             # There may be a better interface by now.
             await self._link.drop(self._link.client)
         return await self._link.ask(lambda client: client.inventory())

@@ -48,7 +48,7 @@ class Lease:
 
     @property
     def ticket(self) -> Ticket:
-        """Its place at the desk."""
+        """Its place at the scheduler."""
         return self._ticket
 
     @property
@@ -108,7 +108,7 @@ class Lease:
             await self._next_news()
 
     def heard(self, news: Grant | Refuse | Tell) -> None:
-        """The desk's word; of two steps of one kind only the newer counts."""
+        """The scheduler's word; of two steps of one kind only the newer counts."""
         match news:
             case Tell(progress=step):
                 if self._steps and type(self._steps[-1]) is type(step):
@@ -133,7 +133,7 @@ class Lease:
             async with asyncio.timeout_at(deadline):
                 await self._news.wait()
         except TimeoutError:
-            # The desk knows whether this wait is over: one's own load under way is not cut.
+            # The scheduler knows whether this wait is over: one's own load under way is not cut.
             self._deadline = None
             self._counter.tick(Ticked(asyncio.get_running_loop().time()))
 

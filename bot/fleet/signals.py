@@ -1,4 +1,4 @@
-"""What goes into a desk and what comes out: events in, effects out, all plain frozen values."""
+"""What goes into a scheduler and what comes out: events in, effects out, frozen values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from bot.domain.ids import InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
 
 Ticket = NewType("Ticket", int)
-"""One asker's place at a desk: first waiting, then holding an instance."""
+"""One asker's place at a scheduler: first waiting, then holding an instance."""
 
 Handle = NewType("Handle", str)
 """One load of one model on one host: its reference where the host tells it, else its identifier."""
@@ -157,7 +157,7 @@ class LoadSpared:
 
 @dataclass(frozen=True, slots=True)
 class UnloadAsked:
-    """An admin wants these out; ``Desk.unloadable`` allowed it."""
+    """An admin wants these out; ``Scheduler.unloadable`` allowed it."""
 
     at: float
     handles: tuple[Handle, ...]
@@ -176,7 +176,7 @@ class UnloadEnded:
 
 @dataclass(frozen=True, slots=True)
 class CancelPressed:
-    """Somebody pressed Cancel; ``Desk.may_cancel`` allowed it."""
+    """Somebody pressed Cancel; ``Scheduler.may_cancel`` allowed it."""
 
     at: float
     model_key: ModelKey

@@ -6,7 +6,7 @@ again; the rest of the work is sorting.
 
 What makes the look-up possible is rounding to ``BUCKET_TOKENS``: a route is exactly the one that
 ``plan_route`` gives for ``rounded(ask)``. Where a load is under way its remaining seconds may be up
-to twice ``FRESH_S`` old. Routes advise; the host's desk decides again, exactly, when it acts.
+to twice ``FRESH_S`` old. Routes advise; the host's scheduler decides again, exactly, when it acts.
 """
 
 from collections.abc import Hashable, Mapping, Sequence

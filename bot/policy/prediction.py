@@ -188,7 +188,7 @@ def _joining(
 def _cold(
     host: HostSnapshot, model: Model, copies: Sequence[Instance], ask: RouteAsk, now: float
 ) -> Prediction | Rejection:
-    # As the desk does: our own idle copies with too small a context leave before anything else.
+    # As the scheduler does: own idle copies with too small a context leave before anything else.
     outgrown = tuple(copy for copy in copies if is_evictable(copy))
     room = _room(host, model, ask, outgrown, now)
     if isinstance(room, NoRoom) and not room.waits_for:

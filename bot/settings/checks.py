@@ -6,7 +6,7 @@ from bot.documents.faults import shown
 from bot.documents.text import split_list
 from bot.documents.yaml import Path, Plain, dotted
 from bot.policy.names import nearest
-from bot.redaction import Redactor
+from bot.process.redaction import Redactor
 from bot.settings.layers import Layer, effective, origin_of
 from bot.settings.values import LOCAL, parse_host_address, split_hosts
 

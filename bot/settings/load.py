@@ -11,7 +11,7 @@ from bot.documents.faults import explain, unknown_key
 from bot.documents.yaml import Document, dotted
 from bot.documents.yaml import Path as KeyPath
 from bot.domain.errors import ConfigError
-from bot.redaction import Redactor
+from bot.process.redaction import Redactor
 from bot.settings.checks import cross_faults
 from bot.settings.layers import (
     DEFAULT_ORIGIN,

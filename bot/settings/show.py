@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
 from bot.documents.yaml import dotted
-from bot.redaction import Redactor
+from bot.process.redaction import Redactor
 from bot.settings.leaves import leaves
 from bot.settings.loaded import Loaded
 from bot.settings.tree import Settings

@@ -6,10 +6,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from bot.chat.acts import FleetActs
-from bot.chat.board import Board
+from bot.chat.catalog import Catalog
 from bot.chat.switch import Explanation, Switch
-from bot.chat.tally import ReportPeriod, Tally
 from bot.chat.turns import Turns
+from bot.chat.usage import ReportPeriod, Tally
 from bot.chat.words import (
     candidate_line,
     error_text,
@@ -71,7 +71,7 @@ class Doors:
 
     turns: Turns
     switch: Switch
-    board: Board
+    catalog: Catalog
     acts: FleetActs
     tally: Tally
     privacy: PrivacyStore
@@ -113,7 +113,7 @@ class Session:
 
     def _tell_problems(self) -> None:
         """Says once what is wrong with a persona file; a log nobody sees would not do."""
-        problems = self._doors.board.problems()
+        problems = self._doors.catalog.problems()
         for problem in problems:
             if problem not in self._problems:
                 self._screen.line(f"⚠ Persona file {problem}", "yellow")
@@ -141,7 +141,7 @@ class Session:
 
     def complete(self, typed: str) -> Iterable[str]:
         """Whole lines that could follow what was typed."""
-        return complete(self._doors.board, tuple(self._doors.extras), typed)
+        return complete(self._doors.catalog, tuple(self._doors.extras), typed)
 
     async def _do(self, command: Command) -> None:
         match command.name:
@@ -190,9 +190,9 @@ class Session:
                 self._screen.line(await extra.run(command.words))
 
     def _personas(self) -> None:
-        for persona in self._doors.board.personas(limit=1000):
+        for persona in self._doors.catalog.personas(limit=1000):
             self._screen.markdown(f"**{persona.name}** {persona.description}")
-        for problem in self._doors.board.problems():
+        for problem in self._doors.catalog.problems():
             self._screen.line(f"⚠ {problem}", "yellow")
 
     def _help(self) -> None:
@@ -341,22 +341,22 @@ class Session:
             raise RequestRefused(f"`/fleet` knows {known}, not `{verb}`.{hint}")
 
     def _hosts(self, typed: str) -> None:
-        board = self._doors.board
-        found = board.hosts(typed)
+        catalog = self._doors.catalog
+        found = catalog.hosts(typed)
         if not found:
-            board.host(typed)  # says that nothing matches, and what is nearest
+            catalog.host(typed)  # says that nothing matches, and what is nearest
         now = asyncio.get_running_loop().time()
         for snapshot in found:
             self._screen.markdown("\n".join(host_lines(snapshot, now)))
 
     def _models(self, typed: str) -> None:
-        board = self._doors.board
-        found = [option for option in board.models(typed, limit=1000) if option.key != AUTO]
+        catalog = self._doors.catalog
+        found = [option for option in catalog.models(typed, limit=1000) if option.key != AUTO]
         if not found and typed:
-            found = [board.option(board.any_model(typed))]
+            found = [catalog.option(catalog.any_model(typed))]
         for option in found:
             self._screen.markdown(f"`{option.key}` {option.mark}")
-        for reason in board.outage():
+        for reason in catalog.outage():
             self._screen.line(f"✗ {reason}", "yellow")
 
     async def _unload(self, host: str | None, model: str, foreign: str | None) -> str:

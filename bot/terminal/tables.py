@@ -6,7 +6,7 @@ from typing import TypeAlias
 from rich.console import Console
 from rich.table import Table
 
-from bot.chat.board import ModelOption
+from bot.chat.catalog import ModelOption
 from bot.chat.words import bytes_text
 from bot.domain.hosts import HostSnapshot, HostState, Instance, Model
 from bot.domain.ids import HostName, ModelKey

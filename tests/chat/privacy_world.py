@@ -11,19 +11,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from bot.chat.cache import AnswerCache
 from bot.chat.choices import Choices
 from bot.chat.cloud_serving import CloudServing
 from bot.chat.consents import Consents
 from bot.chat.draft import Draft
 from bot.chat.host_serving import Emit, HostServing
 from bot.chat.planning import ChatRules, Job, Planner
-from bot.chat.recall import Recall
 from bot.chat.router import Router
-from bot.chat.tally import Tally
 from bot.chat.turns import Turns
+from bot.chat.usage import Tally
 from bot.cloud.books import Books
-from bot.cloud.permit import Surroundings
 from bot.cloud.providers import Providers
+from bot.cloud.reservation import Surroundings
+from bot.documents.shelf import PersonaShelf
 from bot.domain.chat import Candidate, Endpoint, InferenceRequest, Message, Usage
 from bot.domain.cloud import ProviderConfig
 from bot.domain.errors import FailureKind, ProviderUnavailable, StoreUnavailable, Unavailable
@@ -32,7 +33,6 @@ from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, Model
 from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName, TurnId
 from bot.fleet.fleet import Fleet
 from bot.inference.streams import Inference, inference_session
-from bot.personas import PersonaShelf
 from bot.policy.budget import BudgetRules
 from bot.policy.prediction import Strategy
 from bot.policy.pricing import flat_price
@@ -183,7 +183,7 @@ async def world(folder: Path, strategy: Strategy, *, is_slow: bool) -> AsyncGene
             consents=Consents(privacy, shelf),
             planner=Planner(ears.snapshot, rules, providers.snapshots, providers.prepare),
             router=Router(home, CloudServing(providers)),
-            recall=Recall(AnswerStore(database, ttl_s=3600.0, max_entries=100)),
+            recall=AnswerCache(AnswerStore(database, ttl_s=3600.0, max_entries=100)),
             tally=Tally(ledger, providers.ledger_name, providers.cheapest),
             fleet=fleet,
             new_id=lambda: TurnId(f"turn{next(ids)}"),

@@ -445,11 +445,11 @@ async def test_explain_names_persona_model_and_route(tmp_path: Path) -> None:
 async def test_the_board_marks_warm_and_cold(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN, GEMMA)) as home:
         await home.ask("hello", model=QWEN.key)
-        options = {option.key: option for option in home.lantern.board.models()}
+        options = {option.key: option for option in home.lantern.catalog.models()}
         assert options[ModelKey(QWEN.key)].is_warm
         assert options[ModelKey(QWEN.key)].mark.startswith("warm · studio")
         assert options[ModelKey(GEMMA.key)].mark.startswith("cold · ~")
-        assert home.lantern.board.hosts()[0].state is HostState.UP
+        assert home.lantern.catalog.hosts()[0].state is HostState.UP
 
 
 async def test_warming_loads_what_was_chosen(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from bot.cloud.asking import CloudAsk
 from bot.cloud.books import Books
-from bot.cloud.permit import Surroundings
 from bot.cloud.providers import Providers
+from bot.cloud.reservation import Surroundings
 from bot.cloud.serve import Listener, Question, Served, serve
 from bot.domain.chat import DialectName, Message, Place, TurnRequest, Wire
 from bot.domain.cloud import CloudEvent, Price, ProviderConfig

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from cloud_house import SALT, Heard, asking, books_of, price_of
 
-from bot.cloud.permit import Surroundings
 from bot.cloud.providers import Providers
+from bot.cloud.reservation import Surroundings
 from bot.cloud.serve import Question, serve
 from bot.domain.cloud import ProviderConfig
 from bot.domain.errors import BotError

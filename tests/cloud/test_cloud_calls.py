@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cloud_house import SAGE, asking, cloud_house, config_for, consent
 
-from bot.cloud.permit import Permit
+from bot.cloud.reservation import Permit
 from bot.cloud.serve import Question
 from bot.domain.chat import Message
 from bot.domain.cloud import ProviderBack, ProviderOut

@@ -12,10 +12,11 @@ import aiohttp
 import discord
 
 from bot.chat.acts import FleetActs
-from bot.chat.board import Board
+from bot.chat.catalog import Catalog
 from bot.chat.switch import Switch
-from bot.chat.tally import Tally
 from bot.chat.turns import Turns
+from bot.chat.usage import Tally
+from bot.documents.shelf import PersonaShelf
 from bot.domain.chat import (
     Candidate,
     Place,
@@ -44,13 +45,12 @@ from bot.domain.ids import (
     UserId,
 )
 from bot.domain.personas import Persona
-from bot.personas import PersonaShelf
 from bot.policy.pacing import ChannelLog
 from bot.store.notes import NoteStore
 from bot.store.privacy import PrivacyStore
 from bot.store.replies import ReplyMessage, ReplyStore
 from cogs._lanes import Lanes
-from cogs._looks import Look
+from cogs._view import Look
 from cogs.face import Face, FaceRules
 
 HOST = HostName("studio-1")
@@ -256,7 +256,7 @@ def face_of(
     return Face(
         turns=turns or ScriptedTurns(),
         switch=create_autospec(Switch, instance=True),
-        board=Board(fleet_of(*models), TwoPersonas()),
+        catalog=Catalog(fleet_of(*models), TwoPersonas()),
         acts=create_autospec(FleetActs, instance=True),
         replies=MemoryReplies(),
         notes=MemoryNotes(),

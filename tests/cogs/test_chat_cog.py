@@ -15,7 +15,7 @@ from cogs_doubles import (
     interaction_of,
     partial_channel,
 )
-from test_hearing import ME, message_of, person
+from test_mentions import ME, message_of, person
 
 from bot.domain.errors import StoreUnavailable
 from bot.domain.ids import PlaceId, TurnId

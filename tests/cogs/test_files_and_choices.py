@@ -7,7 +7,7 @@ import discord
 import pytest
 from cogs_doubles import TwoPersonas, double, fleet_of, http_error
 
-from bot.chat.board import Board
+from bot.chat.catalog import Catalog
 from bot.domain.errors import RequestRefused
 from cogs._choices import host_choices, loaded_choices, model_choices, persona_choices
 from cogs._files import read_files
@@ -61,34 +61,34 @@ async def test_a_file_that_cannot_be_fetched_is_said() -> None:
         await read_files([file])
 
 
-def board_of(*keys: str) -> Board:
-    return Board(fleet_of(*keys), TwoPersonas())
+def catalog_of(*keys: str) -> Catalog:
+    return Catalog(fleet_of(*keys), TwoPersonas())
 
 
 def test_models_are_offered_with_how_they_stand_and_auto_first() -> None:
-    choices = model_choices(board_of("qwen/qwen3", "google/gemma"), "")
+    choices = model_choices(catalog_of("qwen/qwen3", "google/gemma"), "")
     assert [choice.value for choice in choices] == ["auto", "qwen/qwen3", "google/gemma"]
     assert choices[1].name == "qwen/qwen3 · warm · studio-1"
     assert choices[2].name.startswith("google/gemma · cold")
 
 
 def test_more_than_twenty_five_models_are_reached_by_typing() -> None:
-    board = board_of(*(f"lab/model-{number:03}" for number in range(80)))
-    assert len(model_choices(board, "")) == 25
-    assert [choice.value for choice in model_choices(board, "MODEL-079")] == ["lab/model-079"]
+    catalog = catalog_of(*(f"lab/model-{number:03}" for number in range(80)))
+    assert len(model_choices(catalog, "")) == 25
+    assert [choice.value for choice in model_choices(catalog, "MODEL-079")] == ["lab/model-079"]
 
 
 def test_overlong_keys_stay_within_discords_limits_and_can_still_be_chosen() -> None:
     key = "publisher/" + "very-long-" * 20 + "q4"
-    board = board_of("qwen/qwen3", key)
-    (choice,) = model_choices(board, "very")
+    catalog = catalog_of("qwen/qwen3", key)
+    (choice,) = model_choices(catalog, "very")
     assert len(choice.name) <= 100
     assert len(choice.value) <= 100
-    assert board.model(choice.value) == key
+    assert catalog.model(choice.value) == key
 
 
 def test_personas_hosts_and_loaded_models_are_offered() -> None:
-    board = board_of("qwen/qwen3", "google/gemma")
-    assert [c.name for c in persona_choices(board, "SAG")] == ["sage · calm teacher"]
-    assert [c.value for c in host_choices(board, "studio-2")] == ["studio-2"]
-    assert [c.name for c in loaded_choices(board, "")] == ["qwen/qwen3 · studio-1"]
+    catalog = catalog_of("qwen/qwen3", "google/gemma")
+    assert [c.name for c in persona_choices(catalog, "SAG")] == ["sage · calm teacher"]
+    assert [c.value for c in host_choices(catalog, "studio-2")] == ["studio-2"]
+    assert [c.name for c in loaded_choices(catalog, "")] == ["qwen/qwen3 · studio-1"]

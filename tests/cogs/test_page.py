@@ -22,8 +22,8 @@ from bot.domain.events import (
     TurnEvent,
 )
 from bot.domain.ids import ModelKey, ProviderName
-from cogs._looks import Act, Look
 from cogs._page import PATIENCE_S, Page
+from cogs._view import Act, Look
 
 LOADING = Loading(HOST, MODEL, 0.25, 9.0)
 

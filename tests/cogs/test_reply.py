@@ -23,8 +23,8 @@ from bot.domain.chat import TurnRequest
 from bot.domain.errors import RequestRefused, StoreUnavailable
 from bot.domain.events import Failed, Loading, TextDelta, TurnEvent
 from bot.domain.ids import TurnId
-from cogs._looks import Act
 from cogs._reply import Replies
+from cogs._view import Act
 
 
 def played(turns: ScriptedTurns, paper: PaperTransport) -> MemoryReplies:

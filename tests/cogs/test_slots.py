@@ -6,8 +6,8 @@ import pytest
 from cogs_doubles import PaperTransport, http_error
 from virtual_time import play
 
-from cogs._looks import Look
 from cogs._slots import Slots, Step
+from cogs._view import Look
 
 A, B, C = Look("a"), Look("b"), Look("c")
 

@@ -10,9 +10,9 @@ from virtual_time import play
 
 from cogs._faults import Fault, fault_of
 from cogs._lanes import EVERYWHERE, Lanes
-from cogs._looks import Act, Look
 from cogs._response import TOKEN_LIFE_S, InteractionTransport
 from cogs._transport import ChannelTransport
+from cogs._view import Act, Look
 
 PLAIN, WITH_STOP = Look("Hello"), Look("Hello", (Act.STOP,), "ab12")
 EXPIRED = http_error(401, 50027)

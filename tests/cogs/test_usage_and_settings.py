@@ -6,7 +6,7 @@ import pytest
 from cogs_doubles import face_of, give, interaction_of, said_to
 
 from bot.chat.notices import cloud_notice
-from bot.chat.tally import UsageReport
+from bot.chat.usage import UsageReport
 from bot.domain.cloud import (
     BudgetAlert,
     BudgetSpent,

@@ -13,8 +13,8 @@ from bot.domain.events import Loading, ReasoningDelta, TextDelta
 from bot.policy.pacing import CHANNEL
 from bot.policy.splitting import LIMIT
 from cogs._lanes import Lanes
-from cogs._looks import Act, Look
 from cogs._page import Page
+from cogs._view import Act, Look
 from cogs._writer import MAX_TRIES, STATUS_EVERY_S, Outcome, Writer
 
 PASSING: list[Callable[[], BaseException]] = [

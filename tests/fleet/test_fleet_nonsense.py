@@ -17,7 +17,7 @@ from bot.domain.hosts import HostConfig, HostState, Interface
 from bot.domain.ids import HostName
 from bot.fleet import inventory, sockets
 from bot.fleet.lmstudio import SocketClient
-from bot.fleet.rack import Rack
+from bot.fleet.residents import Residents
 from bot.sim.host import SimHost
 
 BAD = HostName("bad")
@@ -139,7 +139,7 @@ async def test_a_desk_that_breaks_on_one_hosts_report_is_a_failed_probe(
 ) -> None:
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
         with monkeypatch.context() as patch:
-            patch.setattr(Rack, "see", _broken)
+            patch.setattr(Residents, "see", _broken)
             await bench.fleet.probe(H)
             assert bench.host().state is HostState.DOWN
         await bench.until_up()

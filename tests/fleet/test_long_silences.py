@@ -1,7 +1,7 @@
 """Two minutes of loading and five of reading in silence, under the deadlines as they are shipped.
 
-The loop's clock is put forward, so that every timer on the way believes it: the desk's, the SDK's
-keep-alive, the HTTP clients', the stream's. Nothing waits that long.
+The loop's clock is put forward, so that every timer on the way believes it: the scheduler's, the
+SDK's keep-alive, the HTTP clients', the stream's. Nothing waits that long.
 """
 
 import asyncio

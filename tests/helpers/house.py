@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bot.app import CacheRules, Lantern, Plan, lantern, utcnow
 from bot.chat.planning import ChatRules
-from bot.demo_cloud import provider_config
+from bot.commands.demo_cloud import provider_config
 from bot.domain.chat import Attachment, Place, Receipt, TurnKind, TurnRequest
 from bot.domain.cloud import CloudEvent, ProviderConfig
 from bot.domain.events import (

@@ -8,7 +8,7 @@ import pytest
 from discord_double import DiscordDouble
 from lantern_child import child_environment, lantern_child
 
-from bot.lock import instance_lock
+from bot.process.lock import instance_lock
 from bot.sim.host import SimHost
 
 pytestmark = [pytest.mark.ops, pytest.mark.slow]

@@ -55,7 +55,7 @@ async def test_a_running_answer_is_finished_before_lantern_ends(
 async def test_an_answer_too_long_to_wait_for_is_stopped_and_says_so(
     discord: DiscordDouble, host: SimHost, folder: Path
 ) -> None:
-    shorter = json.dumps({"bot.service": {"DRAIN_S": 0.3}})
+    shorter = json.dumps({"bot.commands.run": {"DRAIN_S": 0.3}})
     environment = child_environment(discord.url, [host.address], CHANGED_CONSTANTS=shorter)
     async with asyncio.timeout(GUARD_S), lantern_child(folder, environment) as child:
         await child.until_serving()
@@ -117,7 +117,7 @@ async def test_it_stops_while_discord_cannot_be_reached(host: SimHost, folder: P
 async def test_a_discord_that_takes_no_goodbye_does_not_hold_it(
     discord: DiscordDouble, host: SimHost, folder: Path
 ) -> None:
-    shorter = json.dumps({"bot.service": {"CLOSE_S": 0.1, "GOODBYE_S": 0.2}})
+    shorter = json.dumps({"bot.commands.run": {"CLOSE_S": 0.1, "GOODBYE_S": 0.2}})
     environment = child_environment(discord.url, [host.address], CHANGED_CONSTANTS=shorter)
     async with asyncio.timeout(GUARD_S), lantern_child(folder, environment) as child:
         await child.until_serving()

@@ -31,7 +31,7 @@ async def type_in(
     doors = Doors(
         built.turns,
         built.switch,
-        built.board,
+        built.catalog,
         built.acts,
         built.tally,
         built.privacy,
@@ -217,25 +217,25 @@ async def test_an_extra_command_runs_and_is_in_the_help(tmp_path: Path) -> None:
 
 async def test_completion_offers_commands_models_and_personas(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN, GEMMA)) as home:
-        board = home.lantern.board
-        assert list(complete(board, ("wait",), "/wa")) == ["/wait"]
-        assert "/model google/gemma-3-4b" in list(complete(board, (), "/model gem"))
-        assert "/persona default" in list(complete(board, (), "/persona d"))
-        assert "/fleet load qwen/qwen3-8b" in list(complete(board, (), "/fleet load qw"))
-        assert list(complete(board, (), "/fleet ")) == [
+        catalog = home.lantern.catalog
+        assert list(complete(catalog, ("wait",), "/wa")) == ["/wait"]
+        assert "/model google/gemma-3-4b" in list(complete(catalog, (), "/model gem"))
+        assert "/persona default" in list(complete(catalog, (), "/persona d"))
+        assert "/fleet load qwen/qwen3-8b" in list(complete(catalog, (), "/fleet load qw"))
+        assert list(complete(catalog, (), "/fleet ")) == [
             "/fleet status",
             "/fleet models",
             "/fleet load",
             "/fleet unload",
         ]
-        assert list(complete(board, (), "/why ")) == []
+        assert list(complete(catalog, (), "/why ")) == []
 
 
 async def test_ctrl_c_stops_waiting_for_a_load_and_not_the_chat(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
         built = home.lantern
         doors = Doors(
-            built.turns, built.switch, built.board, built.acts, built.tally, built.privacy
+            built.turns, built.switch, built.catalog, built.acts, built.tally, built.privacy
         )
         out = io.StringIO()
         screen = Screen(Console(file=out, width=120))

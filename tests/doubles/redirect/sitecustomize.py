@@ -37,7 +37,7 @@ def wanted(environ: Mapping[str, str]) -> dict[str, Change]:
     """What to change in which module.
 
     ``DISCORD_DOUBLE`` is where the double listens, as http://127.0.0.1:PORT;
-    ``CHANGED_CONSTANTS`` is JSON such as {"bot.service": {"DRAIN_S": 1}}.
+    ``CHANGED_CONSTANTS`` is JSON such as {"bot.commands.run": {"DRAIN_S": 1}}.
     """
     constants: dict[str, dict[str, object]] = json.loads(environ.get("CHANGED_CONSTANTS", "{}"))
     changes: dict[str, Change] = {

@@ -1,0 +1,57 @@
+"""Answers given again to the very same question, when the owner switched that on."""
+
+import structlog
+
+from bot.chat.planning import Job
+from bot.domain.chat import Receipt
+from bot.domain.errors import StoreUnavailable
+from bot.domain.ids import AUTO
+from bot.policy.cache import answer_key, is_worth_keeping
+from bot.policy.privacy import LocalOnly
+from bot.store.answers import AnswerStore, KeptAnswer
+
+_log = structlog.get_logger(__name__)
+
+
+class AnswerCache:
+    """Keeps whole answers by their exact question; without a store it knows none."""
+
+    def __init__(self, store: AnswerStore | None) -> None:
+        self._store = store
+
+    async def find(self, job: Job) -> KeptAnswer | None:
+        """The answer to the same question, while it is fresh; a broken store knows none."""
+        if self._store is None:
+            return None
+        try:
+            return await self._store.get(_key(job))
+        except StoreUnavailable as error:
+            _log.warning("answers not read", reason=error.user_message)
+            return None
+
+    async def keep(self, job: Job, text: str, receipt: Receipt) -> None:
+        """Keeps a whole answer; one that was cut, stopped or is too long is not kept."""
+        if self._store is None or receipt.model is None:
+            return
+        if job.resolved.model not in (AUTO, receipt.model):
+            return  # an alternative stood in; next time the wanted model may answer
+        if not is_worth_keeping(text, receipt.finish):
+            return
+        answer = KeptAnswer(
+            text=text,
+            model=receipt.model,
+            answered_by=str(receipt.host or receipt.provider),
+            is_local=receipt.host is not None,
+            prompt_tokens=receipt.usage.prompt_tokens,
+            completion_tokens=receipt.usage.completion_tokens,
+        )
+        try:
+            await self._store.put(_key(job), answer)
+        except StoreUnavailable as error:
+            _log.warning("answer not kept", reason=error.user_message)
+
+
+def _key(job: Job) -> str:
+    is_private = isinstance(job.consent, LocalOnly)
+    resolved = job.resolved
+    return answer_key(resolved.persona, resolved.model, job.messages, is_private=is_private)

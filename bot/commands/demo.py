@@ -1,0 +1,203 @@
+"""The demo: simulated hosts and providers under the real router, clients, scheduler, storage."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bot.app import Lantern, Plan, lantern
+from bot.chat.planning import ChatRules
+from bot.commands.demo_cloud import BUDGET, demo_cloud
+from bot.domain.cloud import (
+    BudgetAlert,
+    BudgetSpent,
+    CloudEvent,
+    ProviderBack,
+    ProviderConfig,
+    ProviderOut,
+    ProviderTrouble,
+)
+from bot.domain.errors import RequestRefused
+from bot.domain.events import FleetEvent, HostFound, HostLost, ModelUnloaded
+from bot.domain.hosts import HostConfig
+from bot.domain.ids import HostName, PersonaName
+from bot.fleet.fleet import FleetRules
+from bot.sim.fleet import DEMO_HOSTS, demo_fleet
+from bot.sim.host import SimHost
+from bot.terminal.session import Extra
+
+IDLE_TTL_S = 8.0
+"""Short, so that an eviction can be watched."""
+
+ALL = "all"
+
+PERSONAS: Mapping[str, str] = {
+    "sage.yaml": (
+        "name: sage\n"
+        "description: calm teacher on the big model\n"
+        "model: qwen/qwen3-30b-a3b-2507\n"
+        "alternatives: [qwen/qwen3-8b]\n"
+        "system_prompt: You are a calm teacher.\n"
+        "greeting: Ask me anything.\n"
+    ),
+    "scout.yaml": (
+        "name: scout\n"
+        "description: quick answers from the small model\n"
+        "model: google/gemma-3-4b\n"
+        "system_prompt: You answer in one short paragraph.\n"
+        "greeting: Quick question?\n"
+    ),
+    "diary.yaml": (
+        "name: diary\n"
+        "description: keeps every word on the LAN\n"
+        "model: qwen/qwen3-8b\n"
+        "local_only: true\n"
+        "system_prompt: You listen well.\n"
+        "greeting: This stays between us.\n"
+    ),
+}
+
+TOUR = """\
+/fleet status
+/chat Why does a lantern glow?
+/model google/gemma-3-4b
+And why is the night dark?
+/why
+/wait 12
+/fleet status
+/power all off
+Who answers when every host is off?
+/why
+/power all on
+/wait 4
+And who answers now?
+/usage
+"""
+"""Typed by the demo itself when nobody types anything."""
+
+BANNER = (
+    "This is Lantern's demo. The LM Studio hosts and the cloud providers are\n"
+    "SIMULATED: they speak the real wire protocols on this machine, but no model\n"
+    "runs, every answer is made up, and no money is spent, whatever a cost says. The\n"
+    "router, the clients, the scheduler, the ledger and the database are the real ones."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """A running demo and the commands only it has."""
+
+    lantern: Lantern
+    extras: Mapping[str, Extra]
+
+
+@asynccontextmanager
+async def demo(say: Callable[[str], None], time_scale: float = 1.0) -> AsyncGenerator[Demo]:
+    """Runs simulated hosts and providers and everything real above them.
+
+    Args:
+        say: Shows what happens by itself.
+        time_scale: Real seconds per simulated second; 0 is as fast as possible.
+    """
+    configs = [replace(config, time_scale=time_scale) for config in DEMO_HOSTS]
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="lantern-demo-", ignore_cleanup_errors=True)
+        )
+        base = Path(folder)
+        await asyncio.to_thread(_write_personas, base / "personas")
+        hosts = await stack.enter_async_context(demo_fleet(configs))
+        providers = await stack.enter_async_context(demo_cloud(time_scale))
+        built = await stack.enter_async_context(
+            lantern(
+                _plan(base, hosts, providers),
+                observe=lambda event: _tell(event, say),
+                observe_cloud=lambda event: _tell_cloud(event, say),
+            )
+        )
+        await built.fleet.settled(5.0)
+        yield Demo(built, _extras(hosts))
+
+
+def _plan(base: Path, hosts: tuple[SimHost, ...], providers: tuple[ProviderConfig, ...]) -> Plan:
+    return Plan(
+        hosts=tuple(
+            HostConfig(
+                name=HostName(host.config.name),
+                address=host.address,
+                memory_bytes=host.config.memory_bytes,
+            )
+            for host in hosts
+        ),
+        rules=ChatRules(
+            default_persona=PersonaName("sage"),
+            idle_ttl_s=IDLE_TTL_S,
+            cloud=tuple(provider.name for provider in providers),
+        ),
+        fleet_rules=FleetRules(probe_every_s=2.0, sweep_every_s=1.0),
+        personas=base / "personas",
+        database=base / "lantern.db",
+        providers=providers,
+        budget=BUDGET,
+    )
+
+
+def _write_personas(folder: Path) -> None:
+    folder.mkdir()
+    for name, text in PERSONAS.items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def _tell(event: FleetEvent, say: Callable[[str], None]) -> None:
+    match event:
+        case ModelUnloaded(host=host, model=model, reason=reason):
+            say(f"🌙 {model} left {host}'s memory: {reason}")
+        case HostLost(host=host, reason=reason):
+            say(f"🔴 {host} is gone: {reason}")
+        case HostFound(host=host, interface=interface):
+            say(f"🟢 {host} is here, seen by {interface}")
+        case _:
+            pass
+
+
+def _tell_cloud(event: CloudEvent, say: Callable[[str], None]) -> None:
+    match event:
+        case ProviderOut(name=name, reason=reason) | ProviderTrouble(name=name, reason=reason):
+            say(f"🔴 ☁ {name}: {reason}")
+        case ProviderBack(name=name):
+            say(f"🟢 ☁ {name} answers again")
+        case BudgetAlert():
+            say("💰 Most of today's simulated budget is spent")
+        case BudgetSpent():
+            say("💰 Today's simulated budget is spent: from now on only hosts answer")
+
+
+def _extras(hosts: tuple[SimHost, ...]) -> Mapping[str, Extra]:
+    by_name = {host.config.name: host for host in hosts}
+
+    async def power(words: tuple[str, ...]) -> str:
+        match words:
+            case (name, "off" | "on" as state) if name in by_name or name == ALL:
+                for host in hosts if name == ALL else (by_name[name],):
+                    await (host.stop() if state == "off" else host.start())
+                who = "All simulated hosts are" if name == ALL else f"Simulated host {name} is"
+                return f"{who} {state}."
+            case _:
+                raise RequestRefused(f"Write `/power {'|'.join((ALL, *by_name))} off|on`.")
+
+    async def wait(words: tuple[str, ...]) -> str:
+        try:
+            seconds = min(60.0, float(words[0]))
+        except (IndexError, ValueError):
+            raise RequestRefused("Write `/wait SECONDS`, at most 60.") from None
+        await asyncio.sleep(seconds)
+        return f"Waited {seconds:g} s."
+
+    return {
+        "power": Extra(
+            "/power HOST|all off|on", "pull a simulated host's plug, or put it back", power
+        ),
+        "wait": Extra("/wait SECONDS", "let time pass, for instance to watch an eviction", wait),
+    }

@@ -1,0 +1,167 @@
+"""``lantern run``: the bot from start to drained end, told to whatever supervises it."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+import structlog
+
+from bot.app import Lantern, lantern, log_cloud, plan_from
+from bot.chat.notices import cloud_notice
+from bot.domain.cloud import CloudEvent
+from bot.process.signals import on_stop
+from bot.process.stopping import Patience
+from bot.process.supervisor import Supervisor, keep_alive
+from bot.settings import Loaded
+from cogs.client import DiscordFace
+from cogs.face import Face, FaceRules
+
+DRAIN_S = 10.0
+"""Running answers get this long after SIGTERM."""
+
+CLOSE_S = 4.0
+"""The last edits get this long after the drain."""
+
+MOST_NEWS = 50
+"""Untold news kept for the owners while Discord is away."""
+
+NEWS_AGAIN_S = 5.0
+"""Untold news are tried again so often."""
+
+GOODBYE_S = 2.0
+"""Discord gets this long to close the connection; a dead line would take half a minute."""
+
+STOP_S = 18.0
+"""All of that and closing down; below PM2's kill_timeout and systemd's TimeoutStopSec."""
+
+_log = structlog.get_logger(__name__)
+
+
+async def run_bot(loaded: Loaded, environ: Mapping[str, str]) -> int:
+    """Serves until a stop signal, then drains; gives the exit code.
+
+    Raises:
+        ConfigError: Discord refuses the token.
+        StoreUnavailable: the database cannot be opened.
+    """
+    supervisor = Supervisor(environ)
+    async with Patience(STOP_S) as patience:
+        with on_stop(patience.stop, patience.stop_at_once):
+            news = _News()
+            plan = plan_from(loaded, is_owner=True)
+            async with lantern(plan, observe_cloud=news.hear) as built:
+                await _serve(loaded, built, supervisor, patience.asked, news)
+    if patience.is_over:
+        _log.warning("stopped before everything was closed", code=patience.exit_code)
+        return patience.exit_code
+    _log.info("stopped")
+    return 0
+
+
+class _News:
+    """What the owners are to be told; bounded, the oldest gives way."""
+
+    def __init__(self) -> None:
+        self._texts: deque[str] = deque(maxlen=MOST_NEWS)
+        self._some = asyncio.Event()
+
+    def hear(self, event: CloudEvent) -> None:
+        """Logs an event and keeps it for the owners."""
+        log_cloud(event)
+        self._texts.append(cloud_notice(event))
+        self._some.set()
+
+    async def tell(self, discord: DiscordFace) -> None:
+        """Tells the owners, one text after the other, for ever."""
+        while True:
+            await self._some.wait()
+            while self._texts:
+                if await discord.tell_owners(self._texts[0]):
+                    self._texts.popleft()
+                else:
+                    await asyncio.sleep(NEWS_AGAIN_S)
+            self._some.clear()
+
+
+async def _serve(
+    loaded: Loaded,
+    built: Lantern,
+    supervisor: Supervisor,
+    stop: asyncio.Event,
+    news: _News,
+) -> None:
+    token = loaded.settings.discord.token
+    assert token is not None, "missing_for_run was asked before"
+
+    def ready() -> None:
+        up, hosts = _up(built)
+        _log.info("ready", hosts=hosts, hosts_up=up)
+        supervisor.ready(_status(built))
+
+    discord = DiscordFace(_face(loaded, built, ready))
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            serving = tasks.create_task(discord.serve(token.get_secret_value()), name="discord")
+            watching = tasks.create_task(_watch(built, supervisor), name="watchdog")
+            telling = tasks.create_task(news.tell(discord), name="owners' news")
+            await stop.wait()
+            _log.info("stopping", drain_s=DRAIN_S)
+            supervisor.stopping(STOP_S)
+            await _drain(built, discord)
+            watching.cancel()
+            telling.cancel()
+            serving.cancel()
+    except BaseExceptionGroup as failed:
+        if len(failed.exceptions) == 1:
+            raise failed.exceptions[0] from None
+        raise
+
+
+async def _watch(built: Lantern, supervisor: Supervisor) -> None:
+    """The write changes nothing: its answer says that the writer's thread lives."""
+    await keep_alive(
+        supervisor, lambda: built.database.write(lambda _: None), lambda: _status(built)
+    )
+
+
+def _status(built: Lantern) -> str:
+    up, hosts = _up(built)
+    return f"serving; {up} of {hosts} hosts up"
+
+
+def _up(built: Lantern) -> tuple[int, int]:
+    """How many hosts serve, of how many."""
+    hosts = built.catalog.hosts()
+    return sum(host.is_serving for host in hosts), len(hosts)
+
+
+async def _drain(built: Lantern, discord: DiscordFace) -> None:
+    """Lets what runs come to its end; what does not in time is closed at the next start."""
+    try:
+        await built.turns.drain(DRAIN_S)
+    except TimeoutError:
+        _log.warning("turns left unfinished")
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_S + GOODBYE_S):
+            await discord.close(CLOSE_S)
+
+
+def _face(loaded: Loaded, built: Lantern, ready: Callable[[], None]) -> Face:
+    settings = loaded.settings.discord
+    return Face(
+        turns=built.turns,
+        switch=built.switch,
+        catalog=built.catalog,
+        acts=built.acts,
+        replies=built.replies,
+        notes=built.notes,
+        tally=built.tally,
+        privacy=built.privacy,
+        rules=FaceRules(
+            allowed_guilds=frozenset(settings.allowed_guilds),
+            admin_roles=frozenset(settings.admin_roles),
+            has_footer=settings.footer,
+        ),
+        on_ready=ready,
+    )

@@ -1,0 +1,117 @@
+"""Who waits at a host, and whose turn is next: users take turns, then first come, first served."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from bot.domain.events import Progress
+from bot.domain.hosts import Wish
+from bot.domain.ids import ModelKey
+from bot.fleet.signals import Ticket
+
+PATIENCE_S = 15.0
+"""How long others may overtake a turn that waits for memory, at most."""
+
+
+@dataclass(slots=True)
+class Waiter:
+    """One asker without an instance yet; only the scheduler writes it."""
+
+    ticket: Ticket
+    wish: Wish
+    asked_at: float
+    load_began: float | None = None
+    """When work on its load began, evictions included; None while none is under way."""
+    load_s: float = 0.0
+    """Spent on its loads so far."""
+    loads: int = 0
+    """Loads begun for it."""
+    told: Progress | None = None
+
+    def begin_load(self, now: float) -> None:
+        """Work on its load begins, or goes on."""
+        if self.load_began is None:
+            self.load_began = now
+
+    def end_load(self, now: float) -> None:
+        """Its load is over, one way or the other."""
+        if self.load_began is not None:
+            self.load_s += now - self.load_began
+            self.load_began = None
+
+    def is_overdue(self, now: float) -> bool:
+        """Has it waited all it may? One's own load under way is not cut: its end is in sight."""
+        limit_s = self.wish.max_wait_s
+        return limit_s is not None and self.load_began is None and now - self.asked_at >= limit_s
+
+    def is_impatient(self, now: float) -> bool:
+        """Has it been overtaken long enough?"""
+        limit_s = PATIENCE_S
+        if self.wish.max_wait_s is not None:
+            limit_s = min(limit_s, self.wish.max_wait_s / 4)
+        return now - self.asked_at >= limit_s
+
+
+class Queue:
+    """Everybody waiting at one host. Each user's first wish comes before anybody's second.
+
+    A lease held counts as a wish served, and among equals whoever was served longest ago is next,
+    so that one person with many wishes cannot starve the rest.
+    """
+
+    def __init__(self) -> None:
+        self._waiters: dict[Ticket, Waiter] = {}
+        self._served: dict[str, int] = {}
+        self._grants = 0
+
+    def __len__(self) -> int:
+        return len(self._waiters)
+
+    def __iter__(self) -> Iterator[Waiter]:
+        """As they arrived; safe against changes meanwhile."""
+        return iter(tuple(self._waiters.values()))
+
+    def __contains__(self, ticket: Ticket) -> bool:
+        return ticket in self._waiters
+
+    def add(self, waiter: Waiter) -> None:
+        """Somebody waits."""
+        self._waiters[waiter.ticket] = waiter
+
+    def remove(self, ticket: Ticket) -> None:
+        """Somebody does not wait any more, if they did."""
+        self._waiters.pop(ticket, None)
+
+    def served(self, waiter: Waiter) -> None:
+        """Somebody got an instance."""
+        del self._waiters[waiter.ticket]
+        self._grants += 1
+        self._served[waiter.wish.user] = self._grants
+
+    def of(self, key: ModelKey) -> list[Waiter]:
+        """Those who wish for one model, as they arrived."""
+        return [w for w in self._waiters.values() if w.wish.model_key == key]
+
+    def counts(self) -> dict[ModelKey, int]:
+        """How many wait for each model."""
+        counts: dict[ModelKey, int] = {}
+        for waiter in self._waiters.values():
+            counts[waiter.wish.model_key] = counts.get(waiter.wish.model_key, 0) + 1
+        return counts
+
+    def turns(self, leases: Mapping[str, int]) -> list[Waiter]:
+        """Everybody in the order of their turns; ``leases`` by user."""
+        wishes = dict(leases)
+        ranked: list[tuple[int, int, int, Waiter]] = []
+        for number, waiter in enumerate(self._waiters.values()):
+            user = waiter.wish.user
+            rank = wishes.get(user, 0)
+            wishes[user] = rank + 1
+            ranked.append((rank, self._served.get(user, 0), number, waiter))
+        ranked.sort(key=lambda entry: entry[:3])
+        return [waiter for *_, waiter in ranked]
+
+    def forget_strangers(self, leases: Mapping[str, int]) -> None:
+        """Turns are remembered only of users who still wait or hold something."""
+        if self._served:
+            here = {w.wish.user for w in self._waiters.values()}.union(leases)
+            self._served = {user: n for user, n in self._served.items() if user in here}

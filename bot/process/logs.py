@@ -1,0 +1,155 @@
+"""Sends every log line, ours and the libraries', through structlog to stderr, without secrets."""
+
+import logging
+import sys
+from collections.abc import Iterable, Mapping, MutableMapping
+from contextlib import suppress
+from typing import Any, Literal, TextIO, cast
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from bot.process.redaction import Redactor
+
+LogFormat = Literal["auto", "json", "console"]
+
+QUIET_LOGGERS: Mapping[str, int] = {
+    # DEBUG of these writes whole payloads, people's words and tokens among them.
+    "discord.http": logging.INFO,
+    "discord.gateway": logging.INFO,
+    "discord.webhook": logging.INFO,
+    "discord.state": logging.INFO,
+    "pydantic_settings": logging.INFO,
+    "asyncio": logging.INFO,
+    # INFO of these is a line for every probe, job run or request.
+    "apscheduler": logging.WARNING,
+    "aiohttp.access": logging.WARNING,
+    "httpx": logging.WARNING,
+    "httpcore": logging.WARNING,
+    "httpx_ws": logging.WARNING,
+    "aiosqlite": logging.WARNING,
+}
+"""The least each of these may say, however low the level is set."""
+
+_SDK_FOLDER = "/lmstudio/"
+"""In the path of the SDK's modules; its loggers are named by class, so a name cannot tell."""
+
+_KEPT_LINES = ("exception", "stack")
+"""Fields that hold several lines on purpose."""
+
+
+def configure_logging(
+    level: str = "info",
+    format: LogFormat = "auto",
+    secrets: Iterable[str] = (),
+    stream: TextIO | None = None,
+) -> None:
+    """Set up logging for the process; calling it again replaces what it set up before.
+
+    Args:
+        level: the least that is logged: ``debug`` to ``critical``.
+        format: ``auto`` is colours on a terminal and JSON lines otherwise.
+        secrets: values never to be written, whatever their shape.
+        stream: where lines go; standard error when None.
+    """
+    out = stream or sys.stderr
+    least = logging.getLevelNamesMapping()[level.upper()]
+    handler = _Handler(out)
+    handler.hides_sdk = least > logging.DEBUG
+    _replace_handler(handler, _formatter(_renderers(format, out), Redactor(secrets)), least)
+    for name, floor in QUIET_LOGGERS.items():
+        logging.getLogger(name).setLevel(max(floor, least))
+    logging.captureWarnings(True)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_shared(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Ours, to be told from others' when logging is set up again."""
+
+    hides_sdk = True
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Leave out the LM Studio SDK's own lines: five for each lost host, named by class.
+
+        The fleet says once what they mean. At DEBUG they are written like everything else.
+        """
+        is_sdk = _SDK_FOLDER in record.pathname.replace("\\", "/")
+        return bool(super().filter(record)) and not (is_sdk and self.hides_sdk)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say that a line was lost; the standard way prints its arguments, secrets included."""
+        # The reader of the log may be gone, a dead PM2 for one: nothing but the line is lost then.
+        with suppress(OSError, ValueError):
+            self.stream.write(f"a log line of {record.name} could not be written\n")
+
+
+def _replace_handler(handler: logging.Handler, formatter: logging.Formatter, level: int) -> None:
+    root = logging.getLogger()
+    for old in [old for old in root.handlers if isinstance(old, _Handler)]:
+        root.removeHandler(old)
+    handler.setFormatter(formatter)
+    root.addHandler(handler)
+    root.setLevel(level)
+
+
+def _shared() -> list[Processor]:
+    """What every line gets, ours and the libraries'."""
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+
+
+def _formatter(renderers: list[Processor], redactor: Redactor) -> logging.Formatter:
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=_shared(),
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            _Redaction(redactor),
+            *renderers,
+        ],
+    )
+
+
+def _renderers(format: LogFormat, out: TextIO) -> list[Processor]:
+    is_terminal = out.isatty()
+    if format == "json" or (format == "auto" and not is_terminal):
+        return [structlog.processors.JSONRenderer()]
+    console = structlog.dev.ConsoleRenderer(
+        colors=is_terminal,
+        # The pretty one prints local variables, and after redaction it is only text anyway.
+        exception_formatter=structlog.dev.plain_traceback,
+    )
+    return [_visible_controls, console]
+
+
+class _Redaction:
+    """Takes secrets out of all fields, tracebacks and nested values included."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+
+    def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+        return cast(MutableMapping[str, Any], self._redactor.value(dict(event)))
+
+
+def _visible_controls(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """Keep text of hosts and people from moving the cursor or faking lines of the log."""
+    for key, value in event.items():
+        if isinstance(value, str) and key not in _KEPT_LINES:
+            event[key] = "".join(c if c.isprintable() else repr(c)[1:-1] for c in value)
+    return event

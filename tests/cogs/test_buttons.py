@@ -1,0 +1,209 @@
+"""Buttons under replies: who may press what, and what a press does, at any age of the message."""
+
+import asyncio
+import re
+from typing import Any
+
+import discord
+import pytest
+from cogs_doubles import (
+    ALICE,
+    FINISHED,
+    RECEIPT,
+    STARTED,
+    TURN,
+    ScriptedTurns,
+    double,
+    face_of,
+    interaction_of,
+    said_to,
+    stored_turn,
+)
+from virtual_time import play
+
+from bot.domain.chat import TurnKind, TurnStatus
+from bot.domain.events import TextDelta
+from cogs._buttons import TurnButton, view_of
+from cogs._lanes import Lanes
+from cogs._loads import Loads
+from cogs._places import Admins
+from cogs._reply import Replies
+from cogs._view import Act, Look
+from cogs.buttons import Buttons
+from cogs.face import FaceRules
+
+
+def pressed(
+    turns: ScriptedTurns,
+    act: Act,
+    *,
+    user: int = 1,
+    manages: bool = False,
+    subject: str = TURN,
+    rules: FaceRules | None = None,
+) -> Any:
+    """Buttons one button of an old message; gives the interaction."""
+    interaction = interaction_of(user, manages=manages)
+    interaction.type = discord.InteractionType.component
+    interaction.message = double(discord.Message)
+    interaction.message.content = "🔀 `m` now answers for you here.\nloading"
+    face = face_of(turns, rules=rules)
+
+    async def story() -> None:
+        replies = Replies(face)
+        admins = Admins(frozenset(), frozenset())
+        cog = Buttons(face, replies, Loads(face.notes), Lanes(), admins)
+        await cog.on_reply_button(interaction, act, subject)
+
+    play(story())
+    return interaction
+
+
+def running(*, asker: Any = ALICE) -> ScriptedTurns:
+    turns = ScriptedTurns()
+    turns.askers[TURN] = asker
+    return turns
+
+
+@pytest.mark.parametrize(
+    ("act", "call"),
+    [
+        (Act.STOP, ("stop_turn", TURN)),
+        (Act.CANCEL, ("cancel_load", TURN)),
+        (Act.WARM, ("choose", "warm")),
+        (Act.CLOUD, ("choose", "cloud")),
+    ],
+)
+def test_the_asker_steers_their_own_answer_and_the_press_is_answered_without_words(
+    act: Act, call: tuple[str, object]
+) -> None:
+    turns = running()
+    interaction = pressed(turns, act)
+    assert turns.said == [call]
+    interaction.response.defer.assert_awaited_once_with()
+    assert said_to(interaction) == []
+
+
+@pytest.mark.parametrize("act", [Act.STOP, Act.CANCEL, Act.WARM, Act.CLOUD])
+def test_nobody_else_may_unless_they_are_an_admin(act: Act) -> None:
+    turns = running()
+    interaction = pressed(turns, act, user=2)
+    assert turns.said == []
+    assert "Only the person who asked" in said_to(interaction)[0]
+    assert pressed(turns, act, user=2, manages=True).response.defer.await_count == 1
+
+
+def test_a_stop_left_over_from_a_crash_brings_its_message_in_line() -> None:
+    turns = ScriptedTurns()
+    turns.stored[TURN] = stored_turn("Half", TurnStatus.PARTIAL)
+    interaction = pressed(turns, Act.STOP)
+    shown = interaction.response.edit_message.await_args.kwargs
+    assert shown["content"].startswith("Half\n-# ⚠ Lantern was restarted")
+    assert len(shown["view"].children) == 2
+
+
+def test_a_stop_of_an_answer_over_several_messages_says_that_it_has_ended() -> None:
+    turns = ScriptedTurns()
+    turns.stored[TURN] = stored_turn("word " * 900, TurnStatus.DONE, RECEIPT)
+    assert "already ended" in said_to(pressed(turns, Act.STOP))[0]
+    assert "already ended" in said_to(pressed(ScriptedTurns(), Act.STOP))[0]
+
+
+def test_buttons_do_nothing_in_servers_that_are_not_allowed_any_more() -> None:
+    turns = ScriptedTurns()
+    rules = FaceRules(allowed_guilds=frozenset({"99"}))
+    assert "does not answer in this server" in said_to(pressed(turns, Act.RETRY, rules=rules))[0]
+    assert turns.requests == []
+
+
+def test_a_way_that_is_not_open_any_more_is_said() -> None:
+    assert "not open any more" in said_to(pressed(ScriptedTurns(), Act.WARM))[0]
+
+
+@pytest.mark.parametrize(
+    ("act", "kind"), [(Act.RETRY, TurnKind.RETRY), (Act.CONTINUE, TurnKind.CONTINUE)]
+)
+def test_retry_and_continue_are_new_turns_of_whoever_presses(act: Act, kind: TurnKind) -> None:
+    turns = ScriptedTurns()
+    interaction = pressed(turns, act, user=2)
+    (request,) = turns.requests
+    assert (request.kind, request.parent, request.user) == (kind, TURN, "discord:2")
+    interaction.response.defer.assert_awaited_once_with(thinking=True)
+    assert interaction.edit_original_response.await_args.kwargs["content"].startswith("hi")
+
+
+@pytest.mark.parametrize("act", [Act.RETRY, Act.CONTINUE])
+def test_a_second_press_while_the_first_is_being_answered_starts_nothing(act: Act) -> None:
+    turns = ScriptedTurns((STARTED, TextDelta("hi"), 5.0, FINISHED))
+    face = face_of(turns)
+    first, again, of_bob, later = (interaction_of(user) for user in (1, 1, 2, 1))
+
+    async def story() -> None:
+        admins = Admins(frozenset(), frozenset())
+        cog = Buttons(face, Replies(face), Loads(face.notes), Lanes(), admins)
+        async with asyncio.TaskGroup() as group:
+            for interaction in (first, again, of_bob):
+                group.create_task(cog.on_reply_button(interaction, act, TURN))
+        await cog.on_reply_button(later, act, TURN)
+
+    play(story())
+    users = [request.user for request in turns.requests]
+    assert users == ["discord:1", "discord:2", "discord:1"]
+    again.response.defer.assert_awaited_once_with()
+    assert said_to(again) == []
+
+
+def test_thoughts_are_shown_to_whoever_asks_alone() -> None:
+    turns = ScriptedTurns()
+    turns.stored[TURN] = stored_turn("Hi", reasoning_text="First this, then that.")
+    interaction = pressed(turns, Act.THOUGHTS, user=2)
+    interaction.response.defer.assert_awaited_once_with(ephemeral=True, thinking=True)
+    assert said_to(interaction) == ["First this, then that."]
+
+
+def test_long_thoughts_come_as_one_file() -> None:
+    turns = ScriptedTurns()
+    turns.stored[TURN] = stored_turn("Hi", reasoning_text="thinking on\n" * 900)
+    (call,) = pressed(turns, Act.THOUGHTS).followup.send.await_args_list
+    assert call.kwargs["file"].filename == "thoughts.md"
+    assert call.kwargs["ephemeral"] is True
+
+
+def test_thoughts_that_are_not_stored_are_said_to_be_none() -> None:
+    assert "no stored thoughts" in said_to(pressed(ScriptedTurns(), Act.THOUGHTS))[0]
+
+
+def test_a_cancel_of_a_load_before_a_restart_takes_its_button_away() -> None:
+    interaction = pressed(ScriptedTurns(), Act.HALT, subject="12345")
+    shown = interaction.response.edit_message.await_args.kwargs
+    assert shown["content"] == (
+        "🔀 `m` now answers for you here.\n-# This load is not running any more."
+    )
+    assert shown["view"] is None
+
+
+# --- the buttons themselves -----------------------------------------------------------------
+
+
+async def test_every_button_fits_discords_limits_and_finds_its_way_back() -> None:
+    longest = "f" * 64
+    for act in Act:
+        button = TurnButton(act, longest)
+        assert len(button.custom_id) <= 100
+        match = re.fullmatch(TurnButton.__discord_ui_compiled_template__, button.custom_id)
+        assert match is not None
+        interaction = interaction_of()
+        again = await TurnButton.from_custom_id(interaction, button.item, match)
+        await again.callback(interaction)
+        interaction.client.dispatch.assert_called_once_with(
+            "reply_button", interaction, act, longest
+        )
+
+
+async def test_a_view_never_times_out_and_holds_buttons_that_need_no_memory() -> None:
+    view = view_of(Look("Hi", (Act.CONTINUE, Act.RETRY, Act.THOUGHTS), TURN))
+    assert view is not None
+    assert view.timeout is None
+    assert view.is_persistent()
+    assert all(isinstance(child, TurnButton) for child in view.children)
+    assert view_of(Look("Hi")) is None

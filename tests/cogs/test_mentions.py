@@ -1,0 +1,130 @@
+"""Which messages are meant for the bot, what they say, where, and with which rights."""
+
+from typing import Any
+
+import discord
+import pytest
+from cogs_doubles import double, interaction_of
+
+from bot.domain.chat import Place
+from bot.domain.ids import PlaceId
+from cogs._mentions import is_mentioned, is_prompt, said, without_mentions
+from cogs._places import Admins, interaction_place, message_place, owners_of
+
+ME, ALICE, BOB = 9, 1, 2
+
+
+def person(key: int, name: str) -> Any:
+    user = double(discord.Member)
+    user.id, user.display_name, user.bot = key, name, False
+    return user
+
+
+def message_of(content: str, *, mentions: tuple[Any, ...] = (), **more: Any) -> Any:
+    message = double(discord.Message)
+    message.content, message.mentions, message.role_mentions = content, list(mentions), []
+    message.author, message.webhook_id = person(ALICE, "Alice"), None
+    message.type, message.reference = discord.MessageType.default, None
+    for name, value in more.items():
+        setattr(message, name, value)
+    return message
+
+
+def own_role(bot_id: int | None) -> Any:
+    role = double(discord.Role)
+    role.id = 77
+    role.tags = double(discord.RoleTags)
+    role.tags.bot_id = bot_id
+    return role
+
+
+@pytest.mark.parametrize(
+    ("text", "said_"),
+    [
+        ("<@9> hello", "hello"),
+        ("hello <@!9>", "hello"),
+        ("<@&77> hello", "hello"),
+        ("<@9> ask <@2> about it", "ask @Bob about it"),
+        ("<@9> ask <@3>", "ask <@3>"),
+        ("<@9>", ""),
+        ("no mention at all", "no mention at all"),
+    ],
+)
+def test_the_bots_own_mention_goes_and_others_become_names(text: str, said_: str) -> None:
+    assert without_mentions(text, {9, 77}, {2: "Bob"}) == said_
+
+
+def test_a_persons_words_are_prompts_and_everything_else_is_not() -> None:
+    assert is_prompt(message_of("hello"))
+    assert is_prompt(message_of("hello", type=discord.MessageType.reply))
+    assert not is_prompt(message_of("x", type=discord.MessageType.pins_add))
+    assert not is_prompt(message_of("x", webhook_id=5))
+    bot = message_of("x")
+    bot.author.bot = True
+    assert not is_prompt(bot)
+
+
+def test_the_role_discord_made_for_the_bot_means_the_bot() -> None:
+    assert is_mentioned(message_of("<@9>", mentions=(person(ME, "Lantern"),)), ME)
+    assert is_mentioned(message_of("<@&77>", role_mentions=[own_role(ME)]), ME)
+    assert not is_mentioned(message_of("<@&77>", role_mentions=[own_role(8)]), ME)
+    assert not is_mentioned(message_of("@everyone"), ME)
+
+
+def under(quoted: Any, content: str) -> Any:
+    reference = double(discord.MessageReference)
+    reference.resolved = quoted
+    return message_of(content, mentions=(person(ME, "Lantern"),), reference=reference)
+
+
+def test_a_mention_under_ones_own_words_takes_them_along() -> None:
+    quoted = message_of("The sky\nis green.")
+    assert said(under(quoted, "<@9> really?"), ME) == "> The sky\n> is green.\n\nreally?"
+
+
+@pytest.mark.parametrize(("key", "name"), [(BOB, "Bob"), (ME, "Lantern")])
+def test_nobody_elses_words_are_taken_along(key: int, name: str) -> None:
+    quoted = message_of("A secret")
+    quoted.author = person(key, name)
+    assert said(under(quoted, "<@9> really?"), ME) == "really?"
+    assert said(under(None, "<@9> really?"), ME) == "really?"
+
+
+def test_places_are_told_apart() -> None:
+    thread = double(discord.Thread)
+    thread.id, thread.parent_id = 71, 7
+    guild = double(discord.Guild)
+    guild.id = 5
+    in_thread = message_of("x", channel=thread, guild=guild)
+    channel, server = PlaceId("discord:7"), PlaceId("discord:5")
+    assert message_place(in_thread) == Place(channel, PlaceId("discord:71"), server)
+    assert interaction_place(interaction_of()) == Place(channel, None, server)
+    assert interaction_place(interaction_of(guild=None)) == Place(channel, is_private=True)
+
+
+@pytest.mark.parametrize(
+    ("interaction", "may"),
+    [
+        (interaction_of(1), False),
+        (interaction_of(1, manages=True), True),
+        (interaction_of(1, roles=((30, "Keepers"),)), True),
+        (interaction_of(1, roles=((31, "31"),)), True),
+        (interaction_of(1, roles=((32, "Others"),)), False),
+        (interaction_of(42), True),
+        (interaction_of(42, guild=None), True),
+        (interaction_of(1, guild=None, manages=True), False),
+    ],
+)
+def test_admins_are_managers_named_roles_and_the_owner(interaction: Any, may: bool) -> None:
+    admins = Admins(owners=frozenset({42}), roles=frozenset({"Keepers", "31"}))
+    assert admins.includes(interaction) is may
+
+
+def test_a_bot_belongs_to_its_owner_or_to_its_whole_team() -> None:
+    application = double(discord.AppInfo)
+    application.owner, application.team = person(42, "Owner"), None
+    assert owners_of(application) == {42}
+    application.team = double(discord.Team)
+    application.team.members = [person(43, "One"), person(44, "Two")]
+    assert owners_of(application) == {43, 44}
+    assert owners_of(None) == frozenset()

@@ -1,0 +1,65 @@
+"""Whose turn it is."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.domain.hosts import Wish
+from bot.domain.ids import ModelKey
+from bot.fleet.queue import Queue, Waiter
+from bot.fleet.signals import Ticket
+
+users = st.lists(st.sampled_from("abcd"), min_size=1, max_size=12)
+
+
+def queue_of(names: list[str]) -> Queue:
+    queue = Queue()
+    for number, user in enumerate(names):
+        queue.add(Waiter(Ticket(number), Wish(ModelKey("one"), user=user), float(number)))
+    return queue
+
+
+@given(users)
+def test_everybodys_first_wish_comes_before_anybodys_second(names: list[str]) -> None:
+    turns = [waiter.wish.user for waiter in queue_of(names).turns({})]
+    firsts = turns[: len(set(names))]
+    assert sorted(firsts) == sorted(set(names))
+
+
+@given(users, st.dictionaries(st.sampled_from("abcd"), st.integers(1, 3)))
+def test_nobody_is_lost_and_ones_own_wishes_keep_their_order(
+    names: list[str], leases: dict[str, int]
+) -> None:
+    turns = queue_of(names).turns(leases)
+    assert sorted(w.ticket for w in turns) == list(range(len(names)))
+    for user in set(names):
+        own = [w.ticket for w in turns if w.wish.user == user]
+        assert own == sorted(own)
+
+
+def test_whoever_holds_something_waits_behind_those_who_hold_nothing() -> None:
+    turns = queue_of(["ada", "bob"]).turns({"ada": 1})
+    assert [w.wish.user for w in turns] == ["bob", "ada"]
+
+
+def test_strangers_turns_are_forgotten() -> None:
+    queue = queue_of(["ada", "bob", "ada"])
+    first = queue.turns({})[0]
+    queue.served(first)
+    assert [w.wish.user for w in queue.turns({})] == ["bob", "ada"]
+    queue.forget_strangers({})
+    assert len(queue) == 2
+    assert queue.counts() == {ModelKey("one"): 2}
+    assert [w.ticket for w in queue.of(ModelKey("one"))] == [1, 2]
+
+
+def test_patience_is_a_quarter_of_the_longest_wait_at_most() -> None:
+    waiter = Waiter(Ticket(1), Wish(ModelKey("one"), max_wait_s=8.0), 0.0)
+    assert not waiter.is_impatient(1.9)
+    assert waiter.is_impatient(2.0)
+    assert not waiter.is_overdue(7.9)
+    assert waiter.is_overdue(8.0)
+    waiter.begin_load(5.0)
+    waiter.begin_load(6.0)
+    assert not waiter.is_overdue(100.0)
+    waiter.end_load(9.0)
+    assert waiter.load_s == 4.0

@@ -1,0 +1,911 @@
+"""The scheduler as scripts: what happens, what it decides."""
+
+import pytest
+from scheduler_playbook import GB, HOST, Playbook, model, up_with
+
+from bot.domain.errors import FailureKind, NotPermitted, UnknownName
+from bot.domain.events import (
+    Evicting,
+    HostFound,
+    HostLost,
+    Loading,
+    LoadProblem,
+    ModelLoaded,
+    ModelUnloaded,
+    Queued,
+)
+from bot.domain.hosts import HostState, OwnInstance, SpeedRecord
+from bot.domain.ids import InstanceId, InstanceRef, ModelKey
+from bot.domain.personas import LoadSettings
+from bot.fleet import signals
+
+ONE, TWO = ModelKey("one"), ModelKey("two")
+
+
+# --- loading --------------------------------------------------------------------------------
+
+
+def test_a_cold_model_is_loaded_at_once_and_granted_when_it_is_there() -> None:
+    play = up_with("one")
+    assert play.ask("ada", "one") == ["load one"]
+    assert play.told("ada") == Loading(HOST, ONE, 0.0, None, 0.0, 1)
+    assert play.loaded(seconds=8) == ["grant ada one"]
+    assert play.granted["ada"].own
+    assert ModelLoaded(HOST, ONE, 8.0, 10 * GB) in play.news
+
+
+def test_a_resident_model_is_granted_without_a_word() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.loaded()
+    assert play.ask("bob", "one") == ["grant bob one"]
+    with pytest.raises(KeyError):
+        play.told("bob")
+
+
+def test_any_number_of_waiters_share_one_load() -> None:
+    play = up_with("one", slots=100)
+    assert play.ask("u0", "one") == ["load one"]
+    for number in range(1, 100):
+        assert play.ask(f"u{number}", "one") == []
+    assert isinstance(told := play.told("u7"), Loading)
+    assert told.waiters == 8, "the 92 who came later need not be announced to those before"
+    play.after(1).progress(0.1)
+    assert isinstance(told := play.told("u7"), Loading)
+    assert told.waiters == 100
+    assert len(play.loaded()) == 100
+
+
+def test_progress_goes_to_every_waiter_and_never_back() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.ask("bob", "one")
+    play.after(2).progress(0.4)
+    play.after(1).progress(0.3)
+    for who in ("ada", "bob"):
+        assert play.told(who) == Loading(HOST, ONE, 0.4, None, 2.0 + 1.0, 2)
+
+
+def test_seconds_left_come_from_the_models_own_history() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.loaded(seconds=10)
+    play.leave("ada")
+    play.vanishes("one")
+    play.up()
+    play.ask("ada2", "one")
+    assert isinstance(first := play.told("ada2"), Loading)
+    assert first.seconds_left == pytest.approx(10)
+    play.after(4).progress(0.5)
+    assert isinstance(later := play.told("ada2"), Loading)
+    assert later.seconds_left == pytest.approx(4)
+
+
+def test_a_leaver_cancels_nothing() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    assert play.leave("ada") == []
+    assert play.loaded() == []
+    assert play.instance("one").own
+    assert play.ask("bob", "one") == ["grant bob one"]
+
+
+def test_one_load_at_a_time_per_host() -> None:
+    play = up_with("one", "two")
+    assert play.ask("ada", "one") == ["load one"]
+    assert play.ask("bob", "two") == []
+    assert play.told("bob") == Queued(HOST, TWO, 2)
+    assert play.loaded() == ["grant ada one", "load two"]
+    assert play.loaded() == ["grant bob two"]
+
+
+def test_load_settings_and_twice_the_idle_ttl_go_with_the_load() -> None:
+    play = up_with("one")
+    settings = LoadSettings(context_length=16384, gpu="max", kv_cache_quant="q8_0")
+    play.ask("ada", "one", load=settings, ttl=45.2)
+    assert play.loading is not None
+    assert play.loading.settings == settings
+    assert play.loading.ttl_s == 91
+    assert play.loading.idle_ttl_s == 45.2
+
+
+def test_a_model_to_be_kept_loaded_gets_no_net() -> None:
+    play = up_with("one")
+    play.ask("ada", "one", ttl=None)
+    assert play.loading is not None
+    assert play.loading.ttl_s is None
+
+
+def test_a_failed_load_is_told_once_to_everybody_and_not_tried_again() -> None:
+    play = up_with("one", "two")
+    play.ask("ada", "one")
+    play.ask("bob", "one")
+    assert play.load_breaks("exit code 7") == ["refuse ada LoadFailed", "refuse bob LoadFailed"]
+    assert str(play.refused["ada"]) == "exit code 7"
+    assert play.news[-1] == LoadProblem(HOST, ONE, "exit code 7")
+    assert play.loading is None
+
+
+def test_a_failed_load_does_not_hold_up_the_next_model() -> None:
+    play = up_with("one", "two")
+    play.ask("ada", "one")
+    play.ask("bob", "two")
+    assert play.load_breaks() == ["refuse ada LoadFailed", "load two"]
+
+
+def test_a_model_that_never_appears_is_given_up_after_three_loads() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    decided: list[str] = []
+    for _ in range(3):
+        play.loading = None
+        own = OwnInstance(HOST, InstanceRef("ghost"), InstanceId("one"), ONE, 60)
+        decided = play.play(signals.Loaded(play.now, own, ()))
+    assert decided == ["forget ghost", "refuse ada LoadFailed"]
+
+
+# --- cancelling -----------------------------------------------------------------------------
+
+
+def test_cancel_with_one_waiter_stops_the_load_at_the_host() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    assert play.scheduler.books.may_cancel(ONE)
+    decided = play.play(signals.CancelPressed(play.now, ONE))
+    assert decided == ["stop the load", "refuse ada LoadCancelled"]
+    assert play.load_breaks("cancelled", FailureKind.CANCELLED) == []
+
+
+def test_cancel_after_the_presser_left_stops_the_load_too() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.leave("ada")
+    assert play.scheduler.books.may_cancel(ONE)
+    assert play.play(signals.CancelPressed(play.now, ONE)) == ["stop the load"]
+
+
+def test_cancel_is_refused_while_somebody_else_waits() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.ask("bob", "one")
+    assert not play.scheduler.books.may_cancel(ONE)
+
+
+def test_there_is_nothing_to_cancel_when_nobody_waits_and_nothing_loads() -> None:
+    assert not up_with("one").scheduler.books.may_cancel(ONE)
+
+
+def test_a_wish_during_the_cancel_waits_and_is_loaded_afresh() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.play(signals.CancelPressed(play.now, ONE))
+    assert play.ask("bob", "one") == []
+    assert isinstance(play.told("bob"), Queued)
+    assert play.load_breaks("cancelled", FailureKind.CANCELLED) == ["load one"]
+    assert play.loaded() == ["grant bob one"]
+
+
+def test_a_cancel_that_comes_too_late_takes_out_what_nobody_wants() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.play(signals.CancelPressed(play.now, ONE))
+    assert play.loaded() == ["unload one"]
+    assert play.unloaded() == ["forget ref-1"]
+
+
+def test_a_cancel_that_comes_too_late_serves_whoever_asked_meanwhile() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.play(signals.CancelPressed(play.now, ONE))
+    play.ask("bob", "one")
+    assert play.loaded() == ["grant bob one"]
+
+
+def test_a_queued_load_is_cancelled_before_it_began() -> None:
+    play = up_with("one", "two")
+    play.ask("ada", "one")
+    play.ask("bob", "two")
+    assert play.scheduler.books.may_cancel(TWO)
+    assert play.play(signals.CancelPressed(play.now, TWO)) == ["refuse bob LoadCancelled"]
+    assert play.loaded() == ["grant ada one"]
+
+
+# --- slots and turns ------------------------------------------------------------------------
+
+
+def test_beyond_the_slots_askers_queue_with_their_position() -> None:
+    play = up_with("one", slots=1)
+    play.ask("ada", "one")
+    play.loaded()
+    assert play.ask("bob", "one") == []
+    assert play.ask("eve", "one") == []
+    assert play.told("bob") == Queued(HOST, ONE, 1)
+    assert play.told("eve") == Queued(HOST, ONE, 2)
+    assert play.leave("ada") == ["grant bob one"]
+    assert play.told("eve") == Queued(HOST, ONE, 1)
+
+
+def test_the_hosts_own_word_on_slots_beats_the_configured() -> None:
+    play = up_with("one", slots=5)
+    play.appears("one", parallel=1)
+    play.up()
+    assert play.ask("ada", "one") == ["grant ada one"]
+    assert play.ask("bob", "one") == []
+
+
+def test_a_queue_position_carries_seconds_once_turns_were_measured() -> None:
+    play = up_with("one", slots=1)
+    play.ask("ada", "one")
+    play.loaded()
+    play.scheduler.record_speed(SpeedRecord(HOST, ONE, 100, 50, 2.0, 8.0))
+    play.ask("bob", "one")
+    assert play.told("bob") == Queued(HOST, ONE, 1, 10.0)
+
+
+def test_users_take_turns() -> None:
+    play = up_with("one", slots=1)
+    play.ask("a1", "one", user="ada")
+    play.loaded()
+    for who in ("a2", "a3", "a4"):
+        play.ask(who, "one", user="ada")
+    play.ask("b1", "one", user="bob")
+    play.ask("b2", "one", user="bob")
+    served = [play.leave(who)[0].split()[1] for who in ("a1", "b1", "a2", "b2", "a3")]
+    assert served == ["b1", "a2", "b2", "a3", "a4"]
+
+
+def test_whoever_waited_as_long_as_they_may_is_refused() -> None:
+    play = up_with("one", slots=1)
+    play.ask("ada", "one")
+    play.loaded()
+    play.ask("bob", "one", wait=30)
+    assert play.after(29).tick() == []
+    assert play.after(1).tick() == ["refuse bob QueueFull"]
+
+
+def test_ones_own_load_under_way_is_not_cut_by_the_clock() -> None:
+    play = up_with("one")
+    play.ask("ada", "one", wait=30)
+    assert play.after(120).tick() == []
+    assert play.loaded() == ["grant ada one"]
+    # ... but once it failed the time is over.
+    play.ask("bob", "one", wait=30)
+
+
+def test_the_grant_splits_the_wait_into_queue_and_load() -> None:
+    play = up_with("one", "two")
+    play.ask("ada", "one")
+    play.ask("bob", "two")
+    play.loaded(seconds=10)
+    play.loaded(seconds=5)
+    grant = next(
+        e for e in play.log if isinstance(e, signals.Grant) and e.instance.model_key == TWO
+    )
+    assert (grant.queue_s, grant.load_s) == (10.0, 5.0)
+
+
+# --- room -----------------------------------------------------------------------------------
+
+
+def test_own_idle_instances_make_room_least_recently_used_first() -> None:
+    play = up_with("one", "two", "big", max_loaded=2)
+    for name in ("one", "two"):
+        play.after(10).ask(name, name)
+        play.loaded()
+        play.leave(name)
+    assert play.after(10).ask("ada", "big") == ["unload one"]
+    assert play.told("ada") == Evicting(HOST, ModelKey("big"), (ONE,))
+    assert play.unloaded() == ["forget ref-1", "load big"]
+    assert play.loaded() == ["grant ada big"]
+    assert ModelUnloaded(HOST, ONE, "evicted to make room for big") in play.news
+
+
+def test_memory_decides_how_many_must_leave() -> None:
+    play = up_with(model("one", gb=10), model("two", gb=10), model("big", gb=20), memory_gb=33)
+    for name in ("one", "two"):
+        play.after(10).ask(name, name)
+        play.loaded()
+        play.leave(name)
+    assert play.ask("ada", "big") == ["unload one", "unload two"]
+    assert play.unloaded() == ["forget ref-1"]
+    assert play.unloaded() == ["forget ref-2", "load big"]
+
+
+def test_a_leased_instance_is_never_unloaded_but_waited_for() -> None:
+    play = up_with("one", "two", max_loaded=1)
+    play.ask("ada", "one")
+    play.loaded()
+    assert play.ask("bob", "two") == []
+    assert play.told("bob") == Queued(HOST, TWO, 1)
+    assert play.leave("ada") == ["unload one"]
+    assert play.unloaded() == ["forget ref-1", "load two"]
+    assert play.loaded() == ["grant bob two"]
+
+
+def test_a_foreign_instance_is_used_when_it_fits_and_never_unloaded() -> None:
+    play = up_with("one", "two", max_loaded=1)
+    play.appears("one")
+    play.up()
+    assert play.ask("ada", "one") == ["grant ada one"]
+    play.leave("ada")
+    assert play.ask("bob", "two") == ["refuse bob DoesNotFit"]
+    assert "loaded by others: one" in str(play.refused["bob"])
+
+
+def test_told_to_foreign_instances_make_room_too() -> None:
+    play = up_with("one", "two", max_loaded=1, evict_foreign=True)
+    play.appears("one")
+    play.up()
+    assert play.ask("bob", "two") == ["unload one"]
+
+
+def test_what_can_never_fit_is_refused_at_once() -> None:
+    play = up_with(model("huge", gb=200), memory_gb=64)
+    assert play.ask("ada", "huge") == ["refuse ada DoesNotFit"]
+
+
+def test_an_instance_that_does_not_leave_is_left_in_peace_for_a_while() -> None:
+    play = up_with("one", "two", max_loaded=1)
+    play.ask("ada", "one")
+    play.loaded()
+    play.leave("ada")
+    assert play.ask("bob", "two") == ["unload one"]
+    assert play.unloaded(stays=True) == []
+    assert play.told("bob") == Queued(HOST, TWO, 1)
+    assert play.ask("eve", "one") == ["grant eve one"]
+    play.leave("eve")
+    assert play.after(9).tick() == []
+    assert play.after(1).tick() == ["unload one"]
+
+
+def test_two_cold_models_on_a_one_slot_host_are_both_served() -> None:
+    play = up_with("one", "two", max_loaded=1, slots=1)
+    assert play.ask("ada", "one") == ["load one"]
+    assert play.ask("bob", "two") == []
+    assert play.loaded() == ["grant ada one"]
+    assert play.leave("ada") == ["unload one"]
+    assert play.unloaded() == ["forget ref-1", "load two"]
+    assert play.loaded() == ["grant bob two"]
+
+
+def test_turns_for_the_resident_model_may_go_first_but_not_for_ever() -> None:
+    play = up_with("one", "two", max_loaded=1, slots=2)
+    play.ask("a0", "one")
+    play.loaded()
+    play.ask("bob", "two", wait=120)
+    assert play.ask("a1", "one") == ["grant a1 one"]
+    assert play.leave("a0") == []
+    assert play.after(15).ask("a2", "one") == []
+    assert play.leave("a1") == ["unload one"]
+    assert play.unloaded() == ["forget ref-1", "load two"]
+    assert play.loaded() == ["grant bob two"]
+    assert play.leave("bob") == ["unload two"]
+    assert play.unloaded() == ["forget ref-2", "load one"]
+    assert play.loaded() == ["grant a2 one"]
+
+
+def test_who_waited_for_the_resident_model_first_holds_it() -> None:
+    play = up_with("one", "two", max_loaded=1, slots=1)
+    play.ask("a0", "one")
+    play.loaded()
+    play.ask("a1", "one")
+    play.ask("bob", "two")
+    assert play.after(60).leave("a0") == ["grant a1 one"]
+    assert play.leave("a1") == ["unload one"]
+
+
+# --- the host refuses -----------------------------------------------------------------------
+
+
+def test_a_refused_load_evicts_one_more_and_is_tried_once_more() -> None:
+    play = up_with("one", "two")
+    play.ask("ada", "one")
+    play.loaded()
+    play.leave("ada")
+    assert play.ask("bob", "two") == ["load two"]
+    assert play.load_refused() == ["unload one"]
+    assert play.unloaded() == ["forget ref-1", "load two"]
+    assert play.load_refused() == ["refuse bob DoesNotFit"]
+    assert str(play.refused["bob"]) == "insufficient system resources"
+
+
+def test_a_refused_load_with_nothing_of_ours_to_evict_fails_at_once() -> None:
+    play = up_with("one", "two")
+    play.appears("one")
+    play.up()
+    play.ask("bob", "two")
+    assert play.load_refused() == ["refuse bob DoesNotFit"]
+
+
+def test_a_refused_load_waits_for_our_own_busy_instance() -> None:
+    play = up_with("one", "two")
+    play.ask("ada", "one")
+    play.loaded()
+    play.ask("bob", "two")
+    assert play.load_refused() == []
+    assert play.leave("ada") == ["unload one"]
+    assert play.unloaded() == ["forget ref-1", "load two"]
+    assert play.loaded() == ["grant bob two"]
+
+
+def test_a_refusal_is_forgotten_with_the_last_who_cared() -> None:
+    play = up_with("one", "two")
+    play.ask("ada", "one")
+    play.loaded()
+    play.ask("bob", "two")
+    play.load_refused()
+    play.leave("bob")
+    play.leave("ada")
+    assert play.ask("eve", "two") == ["load two"]
+
+
+# --- context --------------------------------------------------------------------------------
+
+
+def test_a_long_transcript_loads_with_a_context_that_holds_it() -> None:
+    play = up_with("one")
+    assert play.ask("ada", "one", context=9000) == ["load one with 16384"]
+
+
+def test_an_own_idle_instance_too_small_is_loaded_again_larger() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.loaded()
+    play.leave("ada")
+    assert play.ask("bob", "one", context=9000) == ["unload one"]
+    assert play.unloaded() == ["forget ref-1", "load one with 16384"]
+    assert play.loaded() == ["grant bob one"]
+    assert play.ask("ada2", "one") == ["grant ada2 one"]
+
+
+@pytest.mark.parametrize("is_foreign", [True, False])
+def test_a_second_instance_is_loaded_beside_one_too_small_that_must_stay(is_foreign: bool) -> None:
+    play = up_with("one")
+    if is_foreign:
+        play.appears("one")
+        play.up()
+    else:
+        play.ask("ada", "one")
+        play.loaded()
+    assert play.ask("bob", "one", context=9000) == ["load one with 16384"]
+    assert play.loaded() == ["grant bob one:2"]
+
+
+def test_nobody_waits_for_more_context_than_the_model_has() -> None:
+    play = up_with(model("one", window=8192))
+    assert play.ask("ada", "one", context=9000) == ["load one with 8192"]
+    assert play.loaded() == ["grant ada one"]
+
+
+def test_no_more_context_is_asked_for_than_the_model_has() -> None:
+    play = up_with(model("one", window=8192))
+    settings = LoadSettings(context_length=100_000)
+    assert play.ask("ada", "one", load=settings) == ["load one with 8192"]
+
+
+def test_a_smaller_default_than_usual_is_learnt() -> None:
+    play = up_with("one")
+    assert play.ask("ada", "one", context=3000) == ["load one"]
+    assert play.loaded(context=2048) == ["unload one"]
+    assert play.unloaded() == ["forget ref-1", "load one with 4096"]
+    assert play.loaded() == ["grant ada one"]
+
+
+def test_a_larger_saved_default_is_left_to_the_host() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.loaded(context=16384)
+    play.leave("ada")
+    play.vanishes("one")
+    play.up()
+    assert play.ask("bob", "one", context=9000) == ["load one"]
+
+
+def test_a_host_that_gives_less_context_than_asked_is_taken_at_its_word() -> None:
+    play = up_with("one")
+    play.ask("ada", "one", context=9000)
+    assert play.loaded(context=8192) == ["grant ada one"]
+
+
+def test_one_load_serves_the_longest_transcript_waiting() -> None:
+    play = up_with("one", "two")
+    play.ask("x", "two")
+    play.ask("ada", "one")
+    play.ask("bob", "one", context=9000)
+    assert play.loaded() == ["grant x two", "load one with 16384"]
+    assert play.loaded() == ["grant ada one", "grant bob one"]
+
+
+def test_a_longer_wish_does_not_join_a_load_too_small_for_it() -> None:
+    play = up_with("one")
+    play.ask("ada", "one", load=LoadSettings(context_length=8192))
+    play.ask("bob", "one", context=9000)
+    assert play.loaded() == ["grant ada one", "load one with 16384"]
+    assert play.loaded() == ["grant bob one:2"]
+
+
+# --- resting and leaving ----------------------------------------------------------------------
+
+
+def sweep(play: Playbook) -> list[str]:
+    return play.play(signals.Swept(play.now))
+
+
+def test_idle_time_counts_from_the_end_of_work() -> None:
+    play = up_with("one")
+    play.ask("ada", "one", ttl=60)
+    play.loaded()
+    play.after(600)
+    assert sweep(play) == []
+    play.leave("ada")
+    play.after(59)
+    assert sweep(play) == []
+    play.after(1)
+    assert sweep(play) == ["unload one"]
+    assert play.unloaded() == ["forget ref-1"]
+
+
+def test_foreign_pinned_and_kept_instances_rest_for_ever() -> None:
+    play = up_with("one", "two", "three")
+    play.appears("one")
+    play.ask("ada", "two", ttl=60)
+    play.loaded()
+    play.play(signals.Pinned(play.now, play.scheduler.books.find("two"), is_pinned=True))
+    play.ask("eve", "three", ttl=None)
+    play.loaded()
+    play.leave("ada")
+    play.leave("eve")
+    play.after(100_000)
+    assert sweep(play) == []
+    play.play(signals.Pinned(play.now, play.scheduler.books.find("two"), is_pinned=False))
+    assert sweep(play) == ["unload two"]
+
+
+def test_the_most_patient_user_decides_how_long_an_instance_rests() -> None:
+    play = up_with("one")
+    play.ask("ada", "one", ttl=60)
+    play.loaded()
+    assert play.ask("bob", "one", ttl=600) == ["keep one", "grant bob one"]
+    assert play.ask("eve", "one", ttl=30) == []
+    play.leave("ada")
+    assert play.instance("one").idle_ttl_s == 600
+
+
+def test_a_request_during_a_ttl_unload_is_served_after_a_reload() -> None:
+    play = up_with("one")
+    play.ask("ada", "one", ttl=60)
+    play.loaded()
+    play.leave("ada")
+    play.after(60)
+    sweep(play)
+    assert play.ask("bob", "one") == []
+    assert play.unloaded() == ["forget ref-1", "load one"]
+    assert play.loaded() == ["grant bob one"]
+
+
+def test_an_instance_somebody_waits_for_is_not_swept_away() -> None:
+    play = up_with("one", "two", slots=1)
+    play.ask("ada", "one", ttl=60)
+    play.loaded()
+    play.leave("ada")
+    play.play(signals.Drained(play.now, is_draining=True))
+    play.after(60)
+    assert sweep(play) == ["unload one"]
+
+
+def used_at(play: Playbook, last_used: int) -> signals.Probed:
+    used = tuple(signals.Sighting(s.instance, last_used) for s in play.sightings())
+    report = signals.Report(play.report().interface, models=play.disk, residents=used)
+    return signals.Probed(play.now, report)
+
+
+def test_use_by_another_program_begins_the_rest_anew() -> None:
+    play = up_with("one")
+    play.ask("ada", "one", ttl=60)
+    play.loaded()
+    play.leave("ada")
+    play.play(used_at(play, 1))
+    play.after(59).play(used_at(play, 2))
+    play.after(30).play(used_at(play, 2))
+    assert sweep(play) == []
+    play.after(30)
+    assert sweep(play) == ["unload one"]
+
+
+def test_our_own_use_seen_late_does_not() -> None:
+    play = up_with("one")
+    play.ask("ada", "one", ttl=60)
+    play.loaded()
+    play.leave("ada")
+    play.after(59).play(used_at(play, 1))
+    play.after(1)
+    assert sweep(play) == ["unload one"]
+
+
+def test_what_left_by_itself_is_loaded_again_when_asked_for() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.loaded()
+    play.leave("ada")
+    play.vanishes("one")
+    assert play.up() == ["forget ref-1"]
+    assert play.ask("bob", "one") == ["load one"]
+
+
+def test_an_instance_that_appears_during_its_load_is_granted_only_when_the_load_has_ended() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    order = play.loading
+    instance = play.appears("one")
+    assert play.up() == []
+    assert order is not None
+    own = OwnInstance(HOST, InstanceRef("ref-1"), instance.identifier, ONE, 60)
+    assert play.play(signals.Loaded(play.now, own, play.sightings())) == ["grant ada one"]
+    assert play.granted["ada"].own
+
+
+def test_a_load_spared_grants_what_others_loaded() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.loading = None
+    play.appears("one")
+    assert play.play(signals.LoadSpared(play.now, play.sightings())) == ["grant ada one"]
+    assert not play.granted["ada"].own
+
+
+# --- own and foreign --------------------------------------------------------------------------
+
+
+def remembered(reference: str, pinned: bool = False) -> OwnInstance:
+    return OwnInstance(HOST, InstanceRef(reference), InstanceId("one"), ONE, 60.0, pinned)
+
+
+def test_an_own_instance_is_known_again_after_a_restart_and_rests_from_then() -> None:
+    play = Playbook("one", own=[remembered("ref-1")])
+    play.appears("one")
+    play.up()
+    assert play.instance("one").own
+    play.after(59)
+    assert sweep(play) == []
+    play.after(1)
+    assert sweep(play) == ["unload one"]
+
+
+def appeared(play: Playbook, ttl_s: int | None) -> signals.Probed:
+    seen = tuple(signals.Sighting(s.instance, ttl_s=ttl_s) for s in play.sightings())
+    report = signals.Report(play.report().interface, models=play.disk, residents=seen)
+    return signals.Probed(play.now, report)
+
+
+def test_what_a_lost_load_makes_in_the_end_is_ours() -> None:
+    play = up_with("one")
+    play.ask("ada", "one", ttl=60)
+    play.load_breaks("cut", FailureKind.CUT)
+    play.up()
+    play.appears("one")
+    assert play.play(appeared(play, 120)) == ["keep one"]
+    assert play.instance("one").own
+    assert play.instance("one").idle_ttl_s == 60
+
+
+@pytest.mark.parametrize(("key", "ttl_s"), [("one", 3600), ("one", None), ("two", 120)])
+def test_what_somebody_else_loads_after_a_lost_load_is_not(key: str, ttl_s: int | None) -> None:
+    play = up_with("one", "two")
+    play.ask("ada", "one", ttl=60)
+    play.load_breaks("cut", FailureKind.CUT)
+    play.up()
+    play.appears(key)
+    play.play(appeared(play, ttl_s))
+    assert not play.instance(key).own
+
+
+def test_a_lost_load_is_claimed_once() -> None:
+    play = up_with("one")
+    play.ask("ada", "one", ttl=60)
+    play.load_breaks("cut", FailureKind.CUT)
+    play.appears("one")
+    play.appears("one")
+    play.play(appeared(play, 120))
+    assert [i.own for i in play.scheduler.books.snapshot().instances] == [True, False]
+
+
+def test_a_lost_load_is_not_waited_for_for_ever() -> None:
+    play = up_with("one")
+    play.ask("ada", "one", ttl=60)
+    play.load_breaks("cut", FailureKind.CUT)
+    play.after(1000).appears("one")
+    play.play(appeared(play, 120))
+    assert not play.instance("one").own
+
+
+def test_an_instance_of_the_same_name_but_another_load_is_foreign() -> None:
+    play = Playbook("one", own=[remembered("ref-before")])
+    play.appears("one")
+    assert play.up() == ["forget ref-before"]
+    assert not play.instance("one").own
+
+
+def test_a_pin_survives_a_restart() -> None:
+    play = Playbook("one", own=[remembered("ref-1", pinned=True)])
+    play.appears("one")
+    play.up()
+    assert play.instance("one").pinned
+
+
+def test_unloading_by_hand_spares_foreign_and_busy_instances() -> None:
+    play = up_with("one", "two")
+    play.appears("one")
+    play.up()
+    with pytest.raises(NotPermitted, match="somebody else"):
+        play.scheduler.books.unloadable("one", even_foreign=False)
+    handles = play.scheduler.books.unloadable("one", even_foreign=True)
+    assert play.play(signals.UnloadAsked(play.now, handles)) == ["unload one"]
+    play.unloaded()
+    play.ask("ada", "two")
+    play.loaded()
+    with pytest.raises(NotPermitted, match="answering"):
+        play.scheduler.books.unloadable("two", even_foreign=True)
+    with pytest.raises(UnknownName):
+        play.scheduler.books.unloadable("three", even_foreign=True)
+
+
+# --- going and coming -------------------------------------------------------------------------
+
+
+def test_wishes_before_the_first_probe_wait_for_it() -> None:
+    play = Playbook("one")
+    assert play.ask("ada", "one") == []
+    assert play.up() == ["load one"]
+
+
+def test_a_model_the_host_does_not_have_is_refused() -> None:
+    play = Playbook("one")
+    play.ask("ada", "two")
+    assert play.up() == ["refuse ada ModelNotOnHost"]
+    assert play.ask("bob", "two") == ["refuse bob ModelNotOnHost"]
+
+
+def test_a_host_that_goes_and_comes_is_announced_once_each_way() -> None:
+    play = up_with("one")
+    for _ in range(3):
+        play.down()
+    play.up()
+    play.up()
+    kinds = [type(event) for event in play.news]
+    assert kinds == [HostFound, HostLost, HostFound]
+
+
+def test_a_host_away_from_the_start_is_announced_once() -> None:
+    play = Playbook("one")
+    play.down()
+    play.down()
+    assert [type(event) for event in play.news] == [HostLost]
+
+
+def test_everybody_waiting_is_told_when_the_host_is_lost() -> None:
+    play = up_with("one", "two")
+    play.ask("ada", "one")
+    play.ask("bob", "two")
+    assert play.down() == ["refuse ada HostUnreachable", "refuse bob HostUnreachable"]
+    assert play.ask("eve", "one") == ["refuse eve HostUnreachable"]
+
+
+def test_a_host_lost_during_a_load_is_out_until_probed() -> None:
+    play = up_with("one", "two")
+    play.ask("ada", "one")
+    play.ask("bob", "two")
+    assert play.load_breaks("cut", FailureKind.CUT) == ["refuse ada HostUnreachable"]
+    assert play.scheduler.books.snapshot().state is HostState.DOWN
+    assert play.up() == ["load two"]
+
+
+def test_a_failed_request_takes_the_host_out_until_the_next_probe() -> None:
+    play = up_with("one")
+    play.play(signals.Doubted(play.now, "HTTP 500"))
+    assert play.ask("ada", "one") == ["refuse ada HostUnreachable"]
+    assert play.scheduler.books.next_probe_at(play.now) == play.now
+    play.up()
+    assert play.ask("bob", "one") == ["load one"]
+
+
+def test_a_host_that_fails_every_request_stays_out_for_growing_pauses() -> None:
+    play = up_with("one")
+    for _ in range(3):
+        play.play(signals.Doubted(play.now, "HTTP 503"))
+        play.up()
+    assert play.scheduler.books.snapshot().state is HostState.DOWN
+    due = play.scheduler.books.next_probe_at(play.now)
+    assert due is not None
+    assert due > play.now
+    play.now = due
+    play.up()
+    assert play.scheduler.books.snapshot().state is HostState.UP
+    play.play(signals.Doubted(play.now, "HTTP 503"))
+    play.up()
+    later = play.scheduler.books.next_probe_at(play.now)
+    assert later is not None
+    assert later - play.now > due - 1000.0
+
+
+def test_a_served_request_forgives() -> None:
+    play = up_with("one")
+    for _ in range(10):
+        play.play(signals.Doubted(play.now, "HTTP 503"))
+        play.up()
+        play.scheduler.record_speed(SpeedRecord(HOST, ONE, 1, 1, 1, 1))
+    assert play.scheduler.books.snapshot().state is HostState.UP
+
+
+def test_a_slow_host_at_work_is_not_dead() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    assert play.down(FailureKind.TIMEOUT) == []
+    assert play.scheduler.books.snapshot().state is HostState.UP
+    assert play.down(FailureKind.CONNECT) == ["refuse ada HostUnreachable"]
+
+
+def test_a_slow_host_at_rest_is_out() -> None:
+    play = up_with("one")
+    play.down(FailureKind.TIMEOUT)
+    assert play.scheduler.books.snapshot().state is HostState.DOWN
+
+
+def test_failed_probes_are_repeated_at_once_and_then_with_growing_pauses() -> None:
+    play = up_with("one")
+    pauses: list[float] = []
+    for _ in range(5):
+        play.down()
+        due = play.scheduler.books.next_probe_at(play.now)
+        assert due is not None
+        pauses.append(due - play.now)
+        play.now = due
+    assert pauses == [0.0, 1.0, 2.0, 4.0, 8.0]
+
+
+def test_a_draining_host_finishes_and_takes_nothing_new() -> None:
+    play = up_with("one", slots=1)
+    play.ask("ada", "one")
+    play.loaded()
+    play.ask("bob", "one")
+    play.play(signals.Drained(play.now, is_draining=True))
+    assert play.scheduler.books.snapshot().state is HostState.DRAINING
+    assert play.ask("eve", "one") == ["refuse eve HostUnreachable"]
+    assert play.leave("ada") == ["grant bob one"]
+    play.play(signals.Drained(play.now, is_draining=False))
+    assert play.scheduler.books.snapshot().state is HostState.UP
+
+
+def test_a_lease_on_an_instance_that_vanished_is_given_back_quietly() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.loaded()
+    play.vanishes("one")
+    play.up()
+    assert play.leave("ada") == []
+    assert play.ask("bob", "one") == ["load one"]
+
+
+def test_a_disk_that_did_not_change_stays_the_same_object() -> None:
+    play = up_with("one")
+    before = play.scheduler.books.snapshot().models
+    play.disk = dict(play.disk)
+    play.up()
+    assert play.scheduler.books.snapshot().models is before
+    play.disk = {}
+    play.up()
+    assert play.scheduler.books.snapshot().models == {}
+
+
+def test_the_snapshot_shows_who_waits_and_what_loads() -> None:
+    play = up_with("one", "two")
+    play.ask("ada", "one")
+    play.ask("bob", "two")
+    play.after(3).progress(0.25)
+    snapshot = play.scheduler.books.snapshot()
+    assert snapshot.waiting == {ONE: 1, TWO: 1}
+    assert snapshot.load is not None
+    assert (snapshot.load.model_key, snapshot.load.fraction, snapshot.load.waiters) == (
+        ONE,
+        0.25,
+        1,
+    )

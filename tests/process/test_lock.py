@@ -1,0 +1,93 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bot.domain.errors import ConfigError
+from bot.process.lock import AlreadyRunning, instance_lock
+
+HOLD = """
+import sys
+from pathlib import Path
+from bot.process.lock import instance_lock
+with instance_lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_lock_stands_beside_the_database(tmp_path: Path) -> None:
+    with instance_lock(tmp_path / "new" / "lantern.db") as lock_file:
+        assert lock_file == (tmp_path / "new" / "lantern.db.lock").resolve()
+        assert lock_file.exists()
+
+
+def test_a_second_lantern_is_refused_by_name_of_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "lantern.db"
+    with instance_lock(path) as lock_file:
+        with pytest.raises(AlreadyRunning, match="Another Lantern") as refused, instance_lock(path):
+            pass
+        assert refused.value.lock_file == lock_file
+        assert str(lock_file) in refused.value.user_message
+        with pytest.raises(AlreadyRunning), instance_lock(path):
+            pass
+
+
+def test_a_lock_is_free_again_after_its_block(tmp_path: Path) -> None:
+    path = tmp_path / "lantern.db"
+    with pytest.raises(KeyError), instance_lock(path):
+        raise KeyError
+
+    with instance_lock(path):
+        pass
+
+
+def test_two_databases_have_two_locks(tmp_path: Path) -> None:
+    with instance_lock(tmp_path / "a.db"), instance_lock(tmp_path / "b.db"):
+        pass
+
+
+def test_one_database_by_two_names_has_one_lock(tmp_path: Path) -> None:
+    path = tmp_path / "lantern.db"
+    path.touch()
+    other = tmp_path / "other.db"
+    try:
+        other.symlink_to(path)
+    except OSError:
+        pytest.skip("no right to make symbolic links here")
+
+    with instance_lock(path), pytest.raises(AlreadyRunning), instance_lock(other):
+        pass
+
+
+def test_a_place_where_no_lock_can_be_made_is_a_fault_of_the_configuration(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+
+    with (
+        pytest.raises(ConfigError, match=r"cannot be made.*storage\.url"),
+        instance_lock(tmp_path / "file" / "lantern.db"),
+    ):
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.ops
+def test_the_lock_of_a_killed_lantern_is_free(tmp_path: Path) -> None:
+    path = tmp_path / "lantern.db"
+    command = [sys.executable, "-c", HOLD, str(path)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(AlreadyRunning), instance_lock(path):
+            pass
+        holder.kill()
+        holder.wait(10)
+        with instance_lock(path):
+            pass
