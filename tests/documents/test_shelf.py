@@ -13,7 +13,7 @@ from bot.domain.errors import ConfigError
 from bot.domain.ids import AUTO
 from bot.domain.personas import LoadSettings, Persona, Sampling
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 SAGE = """
 name: sage
