@@ -22,9 +22,11 @@ module.exports = {
       // SIGINT starts the drain (18 s at most); SIGKILL only after it.
       kill_timeout: 20000,
       exp_backoff_restart_delay: 200,
-      // 0: stopped on purpose. 78: wrong configuration or another instance; restarting cannot help,
-      // and PM2 does not, though with a delay above it calls such a program "waiting restart".
-      stop_exit_codes: [0, 78],
+      // 78: wrong configuration or another instance; restarting cannot help, and PM2 does not,
+      // though with a delay above it calls such a program "waiting restart". 0 must not stand here:
+      // PM2 reports a kill by the system (out of memory) as code 0 and would leave Lantern dead.
+      // `pm2 stop` keeps it down all the same.
+      stop_exit_codes: [78],
       max_memory_restart: "400M",
       merge_logs: true,
       time: true,

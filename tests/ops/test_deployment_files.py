@@ -103,7 +103,7 @@ def test_pm2s_file_waits_for_ready_and_gives_time_to_stop() -> None:
 
     assert app["kill_timeout"] / 1000 > STOP_S + FORCE_S
     assert app["wait_ready"] is True
-    assert 78 in app["stop_exit_codes"]
+    assert app["stop_exit_codes"] == [78]
     assert app["exec_mode"] == "fork"
     assert app["instances"] == 1
     assert "env" not in app

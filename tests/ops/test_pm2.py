@@ -61,6 +61,29 @@ async def test_pm2_waits_until_ready_and_stops_with_a_drain(
         assert '"event": "stopped"' in logs
 
 
+async def test_after_a_kill_by_the_system_pm2_starts_it_again_and_a_stop_keeps_it_down(
+    discord: DiscordDouble, folder: Path, environment: dict[str, str]
+) -> None:
+    async with asyncio.timeout(GUARD_S), pm2_with(folder / "pm2", environment) as pm2:
+        await pm2.run("start", str(folder / "ecosystem.config.js"))
+        first = await pm2.app()
+        assert first is not None
+
+        # As the kernel does when memory runs out. PM2 calls that exit code 0, with a signal.
+        os.kill(first.pid, signal.SIGKILL)
+        await discord.changes.until(lambda: not discord.gateway.is_connected)
+        await discord.changes.until(lambda: discord.gateway.is_connected)
+        again = await pm2.app()
+        assert again is not None
+        assert (again.status, again.restarts) == ("online", 1)
+        assert again.pid not in (0, first.pid)
+
+        await pm2.run("stop", "lantern")
+        stopped = await pm2.app()
+        assert stopped is not None
+        assert (stopped.status, stopped.pid, stopped.restarts) == ("stopped", 0, 1)
+
+
 async def test_beside_an_orphan_of_a_dead_pm2_a_second_lantern_refuses_and_stays_down(
     discord: DiscordDouble, folder: Path, environment: dict[str, str]
 ) -> None:
