@@ -63,14 +63,21 @@ def test_the_credential_systemd_hands_over_is_the_token_lantern_reads(tmp_path: 
     assert loaded.secrets == ("token-from-systemd",)
 
 
-def test_the_units_own_environment_is_a_valid_configuration(tmp_path: Path) -> None:
-    text = UNIT.read_text()
-    environ = dict(re.findall(r"^Environment=(\w+)=(.*)$", text, flags=re.MULTILINE))
+def test_the_service_and_a_command_beside_it_find_one_database(tmp_path: Path) -> None:
+    """The steps of docs/running.md put the place into the config file that both read."""
+    steps = (ROOT / "docs" / "running.md").read_text(encoding="utf-8")
+    (edit,) = re.findall(r"sudo sed -i 's\|(\S+)\|(\S+)\|' /etc/lantern/config.yaml", steps)
+    example = (ROOT / "config.example.yaml").read_text(encoding="utf-8")
+    assert example.count(edit[0]) == 1
+    config = tmp_path / "config.yaml"
+    config.write_text(example.replace(*edit), encoding="utf-8")
 
-    loaded = load_settings(None, environ, tmp_path)
+    loaded = load_settings(config, {}, tmp_path)
 
-    state = service()["StateDirectory"]
-    assert loaded.database_path == Path(f"/var/lib/{state}/lantern.db")
+    assert loaded.database_path == Path(f"/var/lib/{service()['StateDirectory']}/lantern.db")
+    assert "--config /etc/lantern/config.yaml" in service()["ExecStart"]
+    # What the environment says beats the file, and a command in a shell has not that environment.
+    assert not re.search(r"^Environment=LANTERN_", UNIT.read_text(), flags=re.MULTILINE)
 
 
 @pytest.mark.ops
