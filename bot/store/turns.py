@@ -13,6 +13,8 @@ from bot.store.rows import attachment_of, attachment_values, turn_of, turn_value
 
 BRANCH_TURNS = 400
 """The newest turns of a branch that are read; more than common context windows hold."""
+BRANCH_TEXT_BYTES = 2**62
+"""As many as there are; a caller that knows a window asks for less."""
 BRANCH_IMAGE_BYTES = 16 * 1024 * 1024
 """Images read with a branch, newest first; older ones come without their bytes."""
 STOPPED = "Lantern was stopped before this answer was finished."
@@ -36,26 +38,26 @@ _FINISH = """
 UPDATE turn SET status = ?, receipt = ?, reply_text = ?, reasoning_text = ?, changed_at_ms = ?
 WHERE id = ? AND status = 'running'
 """
-_BRANCH = """
-WITH RECURSIVE line (id, parent, depth) AS (
-    SELECT id, parent, 1 FROM turn WHERE id = :leaf
+# Bytes of a blob: length() of a text would stop at its first NUL.
+_LINE = """
+WITH RECURSIVE line (id, parent, depth, bytes) AS (
+    SELECT id, parent, 1, length(CAST(user_text || reply_text AS BLOB))
+    FROM turn WHERE id = :leaf
     UNION ALL
-    SELECT turn.id, turn.parent, depth + 1 FROM line JOIN turn ON turn.id = line.parent
-    WHERE depth < :turns
+    SELECT turn.id, turn.parent, depth + 1,
+        bytes + length(CAST(user_text || reply_text AS BLOB))
+    FROM line JOIN turn ON turn.id = line.parent
+    WHERE depth < :turns AND bytes < :text_bytes
 )
+"""
+_LINE_TURNS = """
 SELECT turn.id, turn.parent, user, user_name, channel, thread, server, is_private, persona,
     user_text, reply_text, iif(depth = 1, reasoning_text, '') AS reasoning_text, status,
     created_at_ms, iif(depth = 1, receipt, NULL) AS receipt
 FROM line JOIN turn USING (id) ORDER BY depth DESC
 """
-_BRANCH_ATTACHMENTS = """
-WITH RECURSIVE line (id, parent, depth) AS (
-    SELECT id, parent, 1 FROM turn WHERE id = :leaf
-    UNION ALL
-    SELECT turn.id, turn.parent, depth + 1 FROM line JOIN turn ON turn.id = line.parent
-    WHERE depth < :turns
-),
-sized AS (
+_LINE_ATTACHMENTS = """
+, sized AS (
     SELECT attachment.rowid AS place,
         sum(ifnull(length(image), 0)) OVER (ORDER BY depth, position) AS image_bytes
     FROM line JOIN attachment ON attachment.turn = line.id
@@ -126,23 +128,36 @@ class TurnStore:
         """One turn."""
         return await self._database.read(lambda c: _one(c, turn))
 
-    async def branch(self, turn: TurnId) -> tuple[Turn, ...]:
+    async def branch(
+        self, turn: TurnId, *, text_bytes: int = BRANCH_TEXT_BYTES
+    ) -> tuple[Turn, ...]:
         """The turns from the root to this one, root first; of a very long branch the newest.
 
         Only the last comes with its reasoning and receipt: the others are there for their words,
         and receipts are nine tenths of the cost of reading a branch.
-        """
-        return await self._database.read(lambda c: _branch(c, turn, BRANCH_TURNS))
 
-    async def newest_branch(self, conversation: PlaceId, persona: PersonaName) -> tuple[Turn, ...]:
-        """The branch a new message goes on from.
+        Args:
+            turn: The last turn of the branch.
+            text_bytes: Older turns are left out once questions and replies (in UTF-8) reach this;
+                the turn that reaches it is still read.
+        """
+        return await self._database.read(lambda c: _branch(c, turn, BRANCH_TURNS, text_bytes))
+
+    async def newest_branch(
+        self,
+        conversation: PlaceId,
+        persona: PersonaName,
+        *,
+        text_bytes: int = BRANCH_TEXT_BYTES,
+    ) -> tuple[Turn, ...]:
+        """The branch a new message goes on from, read as ``branch`` does.
 
         It ends in the newest turn since the reset that did not fail; empty where there is none.
         """
 
         def find(connection: sqlite3.Connection) -> tuple[Turn, ...]:
             leaf = _id(connection, _LATEST, conversation, persona)
-            return () if leaf is None else _branch(connection, leaf, BRANCH_TURNS)
+            return () if leaf is None else _branch(connection, leaf, BRANCH_TURNS, text_bytes)
 
         return await self._database.read(find)
 
@@ -192,12 +207,22 @@ def _one(connection: sqlite3.Connection, turn: TurnId) -> Turn | None:
     return line[0] if line else None
 
 
-def _branch(connection: sqlite3.Connection, leaf: TurnId, turns: int) -> tuple[Turn, ...]:
-    limits = {"leaf": leaf, "turns": turns, "image_bytes": BRANCH_IMAGE_BYTES}
+def _branch(
+    connection: sqlite3.Connection,
+    leaf: TurnId,
+    turns: int,
+    text_bytes: int = BRANCH_TEXT_BYTES,
+) -> tuple[Turn, ...]:
+    limits = {
+        "leaf": leaf,
+        "turns": turns,
+        "text_bytes": text_bytes,
+        "image_bytes": BRANCH_IMAGE_BYTES,
+    }
     attachments = defaultdict[str, list[Attachment]](list)
-    for row in connection.execute(_BRANCH_ATTACHMENTS, limits):
+    for row in connection.execute(_LINE + _LINE_ATTACHMENTS, limits):
         attachments[row["turn"]].append(attachment_of(row))
-    rows = connection.execute(_BRANCH, limits)
+    rows = connection.execute(_LINE + _LINE_TURNS, limits)
     return tuple(turn_of(row, tuple(attachments.get(row["id"], ()))) for row in rows)
 
 

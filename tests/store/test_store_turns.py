@@ -153,6 +153,28 @@ async def test_of_a_very_long_branch_the_newest_turns_are_read(turns: TurnStore)
     assert ids(await turns.branch(TurnId(names[-1]))) == names[5:]
 
 
+@pytest.mark.parametrize(
+    ("text_bytes", "read"),
+    [(0, "c"), (1, "c"), (21, "c"), (22, "bc"), (42, "bc"), (43, "abc"), (10**9, "abc")],
+)
+async def test_of_a_branch_as_many_of_the_newest_turns_are_read_as_hold_so_many_bytes(
+    turns: TurnStore, text_bytes: int, read: str
+) -> None:
+    parent = None
+    for name in "abc":
+        # 11 bytes in 9 characters, a NUL among them, and 10 bytes of reply.
+        picture = Attachment(f"{name}.png", "image/png", image=b"x")
+        await turns.begin(new_turn(name, parent=parent, text="né\0é 1234", attachments=(picture,)))
+        await finish(turns, name)
+        parent = name
+
+    line = await turns.branch(TurnId("c"), text_bytes=text_bytes)
+
+    assert ids(line) == list(read)
+    assert [turn.attachments[0].name for turn in line] == [f"{name}.png" for name in read]
+    assert line == await turns.newest_branch(CHANNEL, SAGE, text_bytes=text_bytes)
+
+
 async def test_the_newest_turn_that_did_not_fail_is_gone_on_from(turns: TurnStore) -> None:
     await chain(turns, "a", "b", "c")
     await finish(turns, "a")
