@@ -1,8 +1,9 @@
 """The connection to one host: made when needed, rebuilt after any loss."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
 import httpx
@@ -19,7 +20,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Connection:
-    """Owns the one client of a host; nothing it hands out outlives ``drop``."""
+    """Owns the clients of a host: the one in use, and those given up that still carry an act."""
 
     def __init__(self, config: HostConfig, http: httpx.AsyncClient, timeout_s: float) -> None:
         self._config = config
@@ -27,6 +28,8 @@ class Connection:
         self._timeout_s = timeout_s
         self._client: HostClient | None = None
         self._connecting = asyncio.Lock()
+        self._acts: Counter[HostClient] = Counter()
+        """Loads and unloads under way on each client."""
 
     @property
     def client(self) -> HostClient | None:
@@ -68,13 +71,36 @@ class Connection:
         await self.drop(client)
         return await question(await self.connected())
 
+    @asynccontextmanager
+    async def act(self) -> AsyncGenerator[HostClient]:
+        """A client for a load or an unload, open to the end of the block though it be dropped.
+
+        Raises:
+            HostUnreachable: there is no connection, and none could be made.
+        """
+        client = await self.connected()
+        self._acts[client] += 1
+        try:
+            yield client
+        finally:
+            self._acts[client] -= 1
+            if not self._acts[client]:
+                del self._acts[client]
+                if client is not self._client:
+                    await client.close()
+
     async def drop(self, client: HostClient | None) -> None:
-        """Closes a connection that is of no use any more."""
+        """Gives up a client that is of no use any more; it is closed when no act is on it.
+
+        A probe asks by REST too, and one bad answer there closed the sockets on which a load was
+        running: the load was lost, its model came into memory with nobody owning it.
+        """
         if client is None:
             return
         if self._client is client:
             self._client = None
-        await client.close()
+        if client not in self._acts:
+            await client.close()
 
     @contextmanager
     def understood(self) -> Generator[None]:

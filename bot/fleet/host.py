@@ -233,12 +233,12 @@ class Host:
                     residents = await self._link.ask(self._residents)
                     self._feed(signals.LoadSpared(self._now(), residents))
                     return
-                client = await self._link.connected()
-                made = await self._loaded(client, order, stop)
-                if made is not None:
-                    own = self._own(made, order)
-                    await self._keep(own)
-                residents = await self._residents(client)
+                async with self._link.act() as client:
+                    made = await self._loaded(client, order, stop)
+                    if made is not None:
+                        own = self._own(made, order)
+                        await self._keep(own)
+                    residents = await self._residents(client)
                 self._acts += 1
                 self._feed(self._outcome(own, residents))
         except Unavailable as error:
@@ -329,11 +329,11 @@ class Host:
         if effect.handle not in map(_handle, residents):
             # Gone, and perhaps another load answers to its name by now: not ours to touch.
             return residents
-        client = await self._link.connected()
-        if not effect.even_busy and await client.is_working(effect.instance):
-            return residents
-        await client.unload(effect.instance)
-        return await self._residents(client)
+        async with self._link.act() as client:
+            if not effect.even_busy and await client.is_working(effect.instance):
+                return residents
+            await client.unload(effect.instance)
+            return await self._residents(client)
 
     async def _pulse(self) -> None:
         """Lets time pass at the scheduler while anybody waits: news, patience, second tries."""

@@ -6,10 +6,11 @@ import pytest
 from fleet_bench import EMBED, ONE, TWO, H, a_wish, fleet_over, sim_config
 
 from bot.domain.errors import HostUnreachable, UnknownName
-from bot.domain.events import HostFound, HostLost
-from bot.domain.hosts import HostConfig, HostState, Interface, SpeedRecord
+from bot.domain.events import HostFound, HostLost, LoadProblem
+from bot.domain.hosts import HostConfig, HostState, Instance, Interface, SpeedRecord
 from bot.domain.ids import HostName
 from bot.fleet.fleet import FleetRules
+from bot.fleet.lmstudio import SocketClient
 from bot.sim import journal
 from bot.sim.host import SimHost
 
@@ -248,6 +249,54 @@ async def test_probes_run_side_by_side_with_a_load() -> None:
         async for _ in lease:
             pass
         assert lease.instance.leases == 1
+
+
+@pytest.mark.parametrize("fault", ["status_500", "garbage", "refuse"])
+@pytest.mark.parametrize("path", ["", "/v1/models"], ids=["everywhere", "one path"])
+async def test_a_failed_probe_drops_no_load_in_flight(fault: str, path: str) -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        sim.faults.stall_load()
+        async with bench.fleet.lease(H, a_wish()) as lease:
+            await anext(lease)
+            await sim.journal.wait_for(journal.LoadStarted)
+            getattr(sim.faults, fault)(path=path)
+            await bench.fleet.probe(H)
+            assert bench.host().state is HostState.DOWN
+            assert bench.host().load is not None
+            sim.faults.clear("status", "garbage", "refuse")
+            await bench.fleet.probe(H)
+            assert bench.host().state is HostState.UP
+            assert bench.host().load is not None
+        sim.faults.clear()
+        await bench.until(lambda host: host.load is None)
+        (instance,) = bench.host().instances
+        assert instance.own
+        assert not [event for event in bench.news if isinstance(event, LoadProblem)]
+        assert [own.reference for own in bench.kept.own.values()] == [instance.reference]
+
+
+async def test_a_failed_probe_drops_no_unload_in_flight(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entered, go_on = asyncio.Event(), asyncio.Event()
+    unload = SocketClient.unload
+
+    async def slowly(client: SocketClient, instance: Instance) -> None:
+        entered.set()
+        await go_on.wait()
+        await unload(client, instance)
+
+    monkeypatch.setattr(SocketClient, "unload", slowly)
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench, asyncio.TaskGroup() as tasks:
+        await bench.use()
+        leaving = tasks.create_task(bench.fleet.unload(H, ONE))
+        await entered.wait()
+        sim.faults.status_500(times=2, path="/v1/models")
+        await bench.fleet.probe(H)
+        assert bench.host().state is HostState.DOWN
+        go_on.set()
+        assert [instance.identifier for instance in await leaving] == [ONE]
+        assert sim.resident == ()
 
 
 async def test_an_unknown_host_is_named_with_the_nearest() -> None:
