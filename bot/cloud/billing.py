@@ -20,7 +20,7 @@ from bot.domain.cloud import (
     Declined,
     Settlement,
 )
-from bot.domain.errors import FailureKind, ProviderUnavailable, StoreUnavailable
+from bot.domain.errors import FailureKind, StoreUnavailable, Unavailable
 
 _SETTLE_S = 5.0
 """Longest a leaving caller waits for its cost to be written; the writing itself goes on."""
@@ -60,7 +60,7 @@ class Billing:
         """Hold the worst case of a call; the ledger's row number.
 
         Raises:
-            ProviderUnavailable: a limit would be passed, or the ledger cannot be written.
+            Unavailable: a limit would be passed, or the ledger cannot be written.
         """
         await self.catch_up()
         answer = await self._shielded(booking)
@@ -73,7 +73,7 @@ class Billing:
             today = answer.today
             self._observe(BudgetSpent(today.day, today.spent_micro_usd, answer.today.cap_micro_usd))
         words = f"{booking.provider} may cost up to ${booking.worst_micro_usd / 1e6:.4f}"
-        raise ProviderUnavailable(f"{words}, but {answer.reason}.", FailureKind.BUDGET)
+        raise Unavailable(f"{words}, but {answer.reason}.", FailureKind.BUDGET)
 
     async def settle(self, settlement: Settlement) -> None:
         """Write a cost down; a caller that is cancelled does not stop it."""
@@ -88,7 +88,7 @@ class Billing:
         """Write what could not be written before.
 
         Raises:
-            ProviderUnavailable: it still cannot.
+            Unavailable: it still cannot.
         """
         for settlement in tuple(self._late.values()):
             try:
@@ -134,6 +134,6 @@ class Billing:
             self._observe(BudgetAlert(today.day, today.spent_micro_usd, today.cap_micro_usd))
 
 
-def _unwritable(err: StoreUnavailable) -> ProviderUnavailable:
+def _unwritable(err: StoreUnavailable) -> Unavailable:
     words = f"Nothing may be spent while the ledger cannot be written: {err.user_message}"
-    return ProviderUnavailable(words, FailureKind.BUDGET)
+    return Unavailable(words, FailureKind.BUDGET)

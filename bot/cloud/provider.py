@@ -12,7 +12,7 @@ from bot.domain.cloud import (
     ProviderOut,
     ProviderTrouble,
 )
-from bot.domain.errors import FailureKind, ProviderUnavailable, Refused, Unavailable
+from bot.domain.errors import FailureKind, Refused, Unavailable
 from bot.policy.concurrency import CROWDED_CODE, lanes
 from bot.policy.provider_health import (
     Failed,
@@ -60,20 +60,20 @@ class Provider:
         """Wait for a place; ``gate.leave`` gives it back.
 
         Raises:
-            ProviderUnavailable: it is out, or there is no place in time.
+            Unavailable: it is out, or there is no place in time.
         """
         self._check(asyncio.get_running_loop().time())
         try:
             await self.gate.enter(deadline)
         except TimeoutError as err:
             words = f"{self.config.name} is busy with {self.gate.busy} other questions of ours."
-            raise ProviderUnavailable(words, FailureKind.BUSY) from err
+            raise Unavailable(words, FailureKind.BUSY) from err
 
     async def slow_down(self, deadline: float) -> None:
         """Wait as long as its rate limit and its own word ask for.
 
         Raises:
-            ProviderUnavailable: that would be too long.
+            Unavailable: that would be too long.
         """
         loop = asyncio.get_running_loop()
         while (wait := self._wait_s(loop.time())) > 0.0:
@@ -86,7 +86,7 @@ class Provider:
         """A request goes out now.
 
         Raises:
-            ProviderUnavailable: it is out after all; in half-open, others are trying it.
+            Unavailable: it is out after all; in half-open, others are trying it.
         """
         now = asyncio.get_running_loop().time()
         self._check(now)
@@ -121,7 +121,7 @@ class Provider:
         bar = barred(self._standing, now)
         if bar is not None:
             words = f"{self.config.name} is not asked now: {_with_time(bar.reason, bar.seconds)}"
-            raise ProviderUnavailable(words, bar.kind, retry_after_s=bar.seconds)
+            raise Unavailable(words, bar.kind, retry_after_s=bar.seconds)
 
     def _wait_s(self, now: float) -> float:
         told = wait_s(self._standing, now)
@@ -131,9 +131,9 @@ class Provider:
         self._bucket = taken.bucket
         return taken.wait_s
 
-    def _too_soon(self, wait: float) -> ProviderUnavailable:
+    def _too_soon(self, wait: float) -> Unavailable:
         words = f"{self.config.name} takes no more questions for {wait:.0f} s."
-        return ProviderUnavailable(words, FailureKind.RATE_LIMIT, retry_after_s=wait)
+        return Unavailable(words, FailureKind.RATE_LIMIT, retry_after_s=wait)
 
     def _answered(self, call: Call) -> None:
         before = self._standing

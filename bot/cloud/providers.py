@@ -11,7 +11,7 @@ from bot.cloud.prices import Prices
 from bot.cloud.provider import Provider
 from bot.cloud.reservation import Permit, Surroundings
 from bot.domain.cloud import Price, ProviderConfig, ProviderSnapshot
-from bot.domain.errors import Bug, FailureKind, ProviderUnavailable, StoreUnavailable
+from bot.domain.errors import Bug, FailureKind, StoreUnavailable, Unavailable
 from bot.domain.ids import ProviderName, UserId
 from bot.policy.pricing import likely_cost, worst_cost
 from bot.policy.privacy import LEDGER, CloudConsent, user_hash
@@ -90,7 +90,7 @@ class Providers:
 
         Raises:
             Bug: the consent does not cover these words, or is none.
-            ProviderUnavailable: nobody is configured by that name; on entering also: it is out,
+            Unavailable: nobody is configured by that name; on entering also: it is out,
                 busy, resting, or its worst case would pass a limit.
         """
         if type(ask.consent) is not CloudConsent or not ask.consent.covers(ask.messages, name):
@@ -101,7 +101,7 @@ class Providers:
         """The settings of one provider.
 
         Raises:
-            ProviderUnavailable: nobody is configured by that name.
+            Unavailable: nobody is configured by that name.
         """
         return self._provider(name).config
 
@@ -136,7 +136,7 @@ class Providers:
         """Take a provider's new settings, such as another key; it may be asked again at once.
 
         Raises:
-            ProviderUnavailable: nobody is configured by that name.
+            Unavailable: nobody is configured by that name.
         """
         self._provider(config.name).renew(config)
 
@@ -144,7 +144,7 @@ class Providers:
         """An admin says that a provider may be asked again: money was paid in, a key mended.
 
         Raises:
-            ProviderUnavailable: nobody is configured by that name.
+            Unavailable: nobody is configured by that name.
         """
         self._provider(name).pardon()
 
@@ -152,7 +152,7 @@ class Providers:
         """Write costs that could not be written when they came; for a timer."""
         try:
             await self._cashier.catch_up()
-        except ProviderUnavailable as err:
+        except Unavailable as err:
             raise StoreUnavailable(err.user_message) from err
 
     def ledger_name(self, user: UserId) -> str:
@@ -177,7 +177,7 @@ class Providers:
         provider = self._providers.get(name)
         if provider is None:
             words = f"No provider is configured by the name {name}."
-            raise ProviderUnavailable(words, FailureKind.NOT_THERE)
+            raise Unavailable(words, FailureKind.NOT_THERE)
         return provider
 
     def _snapshot(

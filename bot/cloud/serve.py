@@ -8,14 +8,7 @@ from bot.cloud.asking import CloudAsk
 from bot.cloud.call import Call
 from bot.cloud.providers import Providers
 from bot.domain.cloud import Price
-from bot.domain.errors import (
-    FailureKind,
-    PromptTooLong,
-    ProviderUnavailable,
-    Refused,
-    RequestRefused,
-    Unavailable,
-)
+from bot.domain.errors import FailureKind, PromptTooLong, Refused, RequestRefused, Unavailable
 from bot.domain.events import Delta, StreamEnd, TextDelta
 from bot.domain.ids import ProviderName
 from bot.policy.context import fit_transcript, message_tokens
@@ -88,7 +81,7 @@ async def serve(
     """
     if question.is_spent:
         words = f"{name} was not asked: {MOST_REQUESTS} requests are enough for one question."
-        raise ProviderUnavailable(words, FailureKind.BUSY)
+        raise Unavailable(words, FailureKind.BUSY)
     ask = await _fitted(providers, name, ask, listener)
     attempt = _Attempt(providers, name, question, listener)
     while True:
@@ -149,7 +142,7 @@ class _Attempt:
             if not scope.expired():
                 raise
             words = f"{self._name} took longer than {whole_s:.0f} s for its answer."
-            raise ProviderUnavailable(words, FailureKind.STALL) from err
+            raise Unavailable(words, FailureKind.STALL) from err
 
     async def _streamed(self, call: Call) -> Served:
         await self._listener.sent()
@@ -159,7 +152,7 @@ class _Attempt:
                 await self._listener.hear(delta)
         if call.end is None:
             words = f"{self._name} broke off its answer."
-            raise ProviderUnavailable(words, FailureKind.CUT)
+            raise Unavailable(words, FailureKind.CUT)
         if not call.has_text:
             raise _wordless(self._name, call, call.end)
         return Served(call.end, call.price)
@@ -173,7 +166,7 @@ async def _fitted(
     try:
         fitted = fit_transcript(ask.messages, window, ask.answer_tokens)
     except PromptTooLong as err:
-        raise ProviderUnavailable(err.user_message, FailureKind.TOO_LONG) from err
+        raise Unavailable(err.user_message, FailureKind.TOO_LONG) from err
     if not fitted.dropped:
         return ask
     await listener.notice(_trimmed_words(fitted.dropped))
@@ -240,4 +233,4 @@ def _wordless(name: ProviderName, call: Call, end: StreamEnd) -> Unavailable | R
         words = f"{name} spent the whole answer on thinking and said nothing."
     else:
         words = f"{name} ended its answer without a word."
-    return ProviderUnavailable(words, FailureKind.EMPTY)
+    return Unavailable(words, FailureKind.EMPTY)

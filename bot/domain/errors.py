@@ -91,16 +91,6 @@ class BudgetExceeded(RequestRefused):
     http_status = 402
 
 
-class RateLimited(RequestRefused):
-    """The asker is asking too fast."""
-
-    http_status = 429
-
-    def __init__(self, user_message: str, retry_after_s: float) -> None:
-        super().__init__(user_message)
-        self.retry_after_s = retry_after_s
-
-
 class PromptTooLong(RequestRefused):
     """Even the last message alone does not fit the model's context window."""
 
@@ -145,52 +135,6 @@ class HostUnreachable(Unavailable):
 
     def __init__(self, user_message: str, kind: FailureKind = FailureKind.CONNECT) -> None:
         super().__init__(user_message, kind)
-
-
-class ModelNotOnHost(Unavailable):
-    """The host does not have this model on disk."""
-
-    def __init__(self, user_message: str) -> None:
-        super().__init__(user_message, FailureKind.NOT_THERE)
-
-
-class LoadFailed(Unavailable):
-    """The host tried to load the model and failed; carries the host's own reason."""
-
-    def __init__(self, user_message: str) -> None:
-        super().__init__(user_message, FailureKind.LOAD_FAILED)
-
-
-class LoadCancelled(Unavailable):
-    """Somebody pressed Cancel while the model was loading and nobody else wanted it."""
-
-    def __init__(self, user_message: str) -> None:
-        super().__init__(user_message, FailureKind.CANCELLED)
-
-
-class DoesNotFit(Unavailable):
-    """The model does not fit the host's memory beside what must stay."""
-
-    def __init__(self, user_message: str) -> None:
-        super().__init__(user_message, FailureKind.DOES_NOT_FIT)
-
-
-class QueueFull(Unavailable):
-    """Waiting here would take longer than the asker may wait."""
-
-    def __init__(self, user_message: str) -> None:
-        super().__init__(user_message, FailureKind.BUSY)
-
-
-class WrongModel(Unavailable):
-    """The reply named another model than the one asked for; nothing of it was shown."""
-
-    def __init__(self, user_message: str) -> None:
-        super().__init__(user_message, FailureKind.WRONG_MODEL)
-
-
-class ProviderUnavailable(Unavailable):
-    """A cloud provider cannot serve; ``kind`` decides retry, breaker and alert."""
 
 
 class NoCandidates(BotError):

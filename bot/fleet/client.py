@@ -77,8 +77,8 @@ class HostClient(Protocol):
         """Loads one more instance; None when ``stop`` was heeded and nothing stays.
 
         Raises:
-            LoadFailed: with the host's own reason.
-            DoesNotFit: the host refused for lack of memory.
+            Unavailable: ``LOAD_FAILED`` with the host's own reason, or ``DOES_NOT_FIT`` when it
+                refused for lack of memory.
             HostUnreachable: the connection was lost; the load may go on there.
         """
         ...

@@ -7,9 +7,8 @@ from bot.domain.errors import (
     FailureKind,
     ForeignInstance,
     HostUnreachable,
-    LoadFailed,
-    ModelNotOnHost,
     NotPermitted,
+    Unavailable,
     UnknownName,
 )
 from bot.domain.events import Evicting, Progress
@@ -143,7 +142,8 @@ class Books:
                 text = f"{self.name} is draining and takes no new turns."
                 return HostUnreachable(text, FailureKind.BUSY)
             case HostState.UP if not self.is_known(wish.model_key):
-                return ModelNotOnHost(f"{self.name} does not have `{wish.model_key}`.")
+                text = f"{self.name} does not have `{wish.model_key}`."
+                return Unavailable(text, FailureKind.NOT_THERE)
             case _:
                 return None
 
@@ -172,11 +172,11 @@ class Books:
         key = wish.model_key
         model = self.models.get(key)
         if model is None:
-            return Hopeless(ModelNotOnHost, f"{self.name} does not have `{key}`.")
+            return Hopeless(FailureKind.NOT_THERE, f"{self.name} does not have `{key}`.")
         waiters = self.without_instance(key)
         if any(waiter.loads >= MOST_LOADS for waiter in waiters):
             reason = f"{self.name} loaded `{key}` {MOST_LOADS} times and never had it in memory."
-            return Hopeless(LoadFailed, reason)
+            return Hopeless(FailureKind.LOAD_FAILED, reason)
         wishes = [wish, *(waiter.wish for waiter in waiters)]
         need = max(map(self.need, wishes))
         order = order_for(wishes, model, need, self.load_limits.usual_context(key))

@@ -25,7 +25,7 @@ from lmstudio.json_api import (
     ModelTypesLlm,
 )
 
-from bot.domain.errors import FailureKind, HostUnreachable, LoadFailed, Unavailable
+from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
 from bot.domain.hosts import Instance, Interface, ModelKind
 from bot.domain.ids import InstanceId, InstanceRef
 from bot.fleet import inventory
@@ -187,7 +187,8 @@ class SocketClient:
         except _NONSENSE as error:
             raise self._lost(error) from error
         if made is None and not stop.is_asked:
-            raise LoadFailed(f"The host ended the load of {order.model_key} without a word.")
+            text = f"The host ended the load of {order.model_key} without a word."
+            raise Unavailable(text, FailureKind.LOAD_FAILED)
         if made is not None and stop.is_asked:
             # The cancel came too late: nobody wants what was made.
             await self._unload(space, made.identifier)
@@ -274,7 +275,8 @@ class SocketClient:
         try:
             return build(order, config, on_progress)
         except (msgspec.MsgspecError, lms.LMStudioError, ValueError, TypeError) as error:
-            raise LoadFailed(f"The load settings make no sense to LM Studio: {error}") from error
+            text = f"The load settings make no sense to LM Studio: {error}"
+            raise Unavailable(text, FailureKind.LOAD_FAILED) from error
 
     async def _listed(self, native: object) -> tuple[Sighting, ...]:
         llms = await self._call("llm", "listLoaded")

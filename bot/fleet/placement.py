@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
-from bot.domain.errors import DoesNotFit, LoadFailed, ModelNotOnHost
+from bot.domain.errors import FailureKind
 from bot.domain.hosts import HostConfig, Instance, Model, Wish
 from bot.domain.ids import HostName
 from bot.domain.personas import LoadSettings
@@ -32,7 +32,7 @@ class Blocked:
 class Hopeless:
     """Waiting is no use."""
 
-    kind: type[ModelNotOnHost] | type[DoesNotFit] | type[LoadFailed]
+    kind: FailureKind
     reason: str
 
 
@@ -118,7 +118,8 @@ def decide_load(
             return Blocked(waits_for)
         case NoRoom(reason=reason):
             return Hopeless(
-                DoesNotFit, f"{order.model_key} does not fit on {limits.host}: {reason}."
+                FailureKind.DOES_NOT_FIT,
+                f"{order.model_key} does not fit on {limits.host}: {reason}.",
             )
 
 
@@ -135,7 +136,7 @@ def _one_more(
             return Fits(order, evict + more)
         case NoRoom():
             busy = tuple(i for i in rest if i.own and not i.pinned and i.leases)
-            return Blocked(busy) if busy else Hopeless(DoesNotFit, refusal)
+            return Blocked(busy) if busy else Hopeless(FailureKind.DOES_NOT_FIT, refusal)
 
 
 def _within(settings: LoadSettings, model: Model) -> LoadSettings:

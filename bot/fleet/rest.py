@@ -7,13 +7,7 @@ from typing import cast
 
 import httpx
 
-from bot.domain.errors import (
-    DoesNotFit,
-    FailureKind,
-    HostUnreachable,
-    LoadFailed,
-    Unavailable,
-)
+from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
 from bot.domain.hosts import Instance, Interface
 from bot.domain.ids import InstanceId
 from bot.fleet import inventory
@@ -175,7 +169,7 @@ class RestClient:
         It has no cancel either: a load to be stopped is unloaded the moment it is there.
         """
         if self._interface is not Interface.REST_V1:
-            raise LoadFailed(_CANNOT_LOAD)
+            raise Unavailable(_CANNOT_LOAD, FailureKind.LOAD_FAILED)
         on_progress(0.0)
         status, answer = await self._api.post(
             "/api/v1/models/load", rest_body(order.model_key, order.settings)
@@ -233,7 +227,8 @@ async def richest_rest(api: RestApi) -> RestClient:
 
 def load_failure(reason: str) -> Unavailable:
     """The error of a load the host refused or broke off, with the host's own reason."""
-    return DoesNotFit(reason) if is_refusal_for_memory(reason) else LoadFailed(reason)
+    is_memory = is_refusal_for_memory(reason)
+    return Unavailable(reason, FailureKind.DOES_NOT_FIT if is_memory else FailureKind.LOAD_FAILED)
 
 
 def reason_of(answer: object, status: int) -> str:

@@ -10,12 +10,9 @@ from typing import assert_never
 
 from bot.domain.errors import (
     BotError,
-    DoesNotFit,
     FailureKind,
     HostUnreachable,
-    LoadCancelled,
-    LoadFailed,
-    QueueFull,
+    Unavailable,
 )
 from bot.domain.events import (
     Evicting,
@@ -239,8 +236,8 @@ class Scheduler:
             and self.books.load_limits.refused(key, event.reason)
         ):
             self.books.load_limits.forgive(key)
-            kind = DoesNotFit if is_memory else LoadFailed
-            self._refuse(joined, lambda: kind(event.reason))
+            kind = FailureKind.DOES_NOT_FIT if is_memory else FailureKind.LOAD_FAILED
+            self._refuse(joined, lambda: Unavailable(event.reason, kind))
 
     def _on_cancel(self, key: ModelKey) -> None:
         waiters = self.books.without_instance(key)
@@ -249,7 +246,7 @@ class Scheduler:
             load.is_stopping = True
             self._out.append(signals.StopLoad())
         text = f"Loading `{key}` on {self.books.name} was cancelled."
-        self._refuse(waiters, lambda: LoadCancelled(text))
+        self._refuse(waiters, lambda: Unavailable(text, FailureKind.CANCELLED))
 
     def _on_swept(self, now: float) -> None:
         wanted = [h.handle for waiter in self.books.queue for h in self.books.usable(waiter.wish)]
@@ -278,7 +275,7 @@ class Scheduler:
         overdue = [waiter for waiter in self.books.queue if waiter.is_overdue(now)]
         for waiter in overdue:
             text = f"{self.books.name} stayed busy for {waiter.wish.max_wait_s:.0f} s."
-            self._refuse([waiter], lambda text=text: QueueFull(text))
+            self._refuse([waiter], lambda text=text: Unavailable(text, FailureKind.BUSY))
         return bool(overdue)
 
     def _seat(self, now: float) -> None:
@@ -337,7 +334,7 @@ class Scheduler:
                 return waiter.is_impatient(now)
             case Hopeless(kind=kind, reason=reason):
                 self.books.load_limits.forgive(key)
-                self._refuse(self.books.without_instance(key), lambda: kind(reason))
+                self._refuse(self.books.without_instance(key), lambda: Unavailable(reason, kind))
                 return False
 
     def _start_load(self, order: LoadOrder, now: float) -> None:

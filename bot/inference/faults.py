@@ -6,15 +6,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from bot.domain.chat import Endpoint
-from bot.domain.errors import (
-    BotError,
-    FailureKind,
-    HostUnreachable,
-    ProviderUnavailable,
-    Refused,
-    Unavailable,
-    WrongModel,
-)
+from bot.domain.errors import BotError, FailureKind, HostUnreachable, Refused, Unavailable
 from bot.inference.redact import clean_reason
 
 Kind = FailureKind | Literal["refused"]
@@ -93,9 +85,6 @@ def _error(verdict: Verdict, message: str, *, is_local: bool) -> BotError:
     kind = verdict.kind
     if kind == "refused":
         return Refused(message)
-    if kind is FailureKind.WRONG_MODEL:
-        return WrongModel(message)
     if is_local and kind in _LINE_KINDS:
         return HostUnreachable(message, kind)
-    make = Unavailable if is_local else ProviderUnavailable
-    return make(message, kind, retry_after_s=verdict.retry_after_s, code=verdict.code)
+    return Unavailable(message, kind, retry_after_s=verdict.retry_after_s, code=verdict.code)

@@ -46,8 +46,8 @@ class Inference:
 
         Raises:
             HostUnreachable: the host did not answer, broke off, fell silent or sent garbage.
-            WrongModel: the reply names a model the endpoint does not accept.
-            Unavailable: any other failure of a host; `ProviderUnavailable` of a cloud endpoint.
+            Unavailable: any other failure, such as ``WRONG_MODEL``: the reply names a model the
+                endpoint does not accept.
             Refused: the other side declined to answer.
         """
         return self._adapters[endpoint.wire].open(endpoint, request)

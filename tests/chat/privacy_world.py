@@ -27,7 +27,7 @@ from bot.cloud.reservation import Surroundings
 from bot.documents.shelf import PersonaShelf
 from bot.domain.chat import Candidate, Endpoint, InferenceRequest, Message, Usage
 from bot.domain.cloud import ProviderConfig
-from bot.domain.errors import FailureKind, ProviderUnavailable, StoreUnavailable, Unavailable
+from bot.domain.errors import FailureKind, StoreUnavailable, Unavailable
 from bot.domain.events import Delta, StreamEnd, TextDelta
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, Model
 from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName, TurnId
@@ -77,14 +77,14 @@ class Ears:
     ) -> AsyncGenerator[AsyncIterator[Delta]]:
         self.sent_away.append(said_in(request.messages))
         if self.away in ("fails", "down"):
-            raise ProviderUnavailable(f"{endpoint.source} is away.", FailureKind.SERVER)
+            raise Unavailable(f"{endpoint.source} is away.", FailureKind.SERVER)
         yield self._deltas(endpoint)
 
     async def _deltas(self, endpoint: Endpoint) -> AsyncIterator[Delta]:
         if self.away != "refuses":
             yield TextDelta("An answer from afar.")
         if self.away == "breaks":
-            raise ProviderUnavailable(f"{endpoint.source} broke off.", FailureKind.CUT)
+            raise Unavailable(f"{endpoint.source} broke off.", FailureKind.CUT)
         finish = "refused" if self.away == "refuses" else "stop"
         yield StreamEnd(finish, Usage(10, 5), endpoint.model)
 

@@ -11,7 +11,7 @@ from bot.cloud.reservation import Permit
 from bot.cloud.serve import Question
 from bot.domain.chat import Message
 from bot.domain.cloud import ProviderBack, ProviderOut
-from bot.domain.errors import Bug, FailureKind, ProviderUnavailable
+from bot.domain.errors import Bug, FailureKind, Unavailable
 from bot.domain.events import TextDelta
 from bot.domain.ids import ProviderName, TurnId
 from bot.domain.personas import Sampling
@@ -246,7 +246,7 @@ async def test_a_provider_may_be_given_other_settings(tmp_path: Path) -> None:
         config = config_for(cloud.double("openai"), "openai", quality=9, retries=0)
         cloud.providers.renew(config)
         assert cloud.providers.config(OPENAI).quality == 9
-        with pytest.raises(ProviderUnavailable, match="No provider"):
+        with pytest.raises(Unavailable, match="No provider"):
             cloud.providers.renew(replace(config, name=ZAI))
 
 

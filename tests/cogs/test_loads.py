@@ -10,7 +10,7 @@ import pytest
 from cogs_doubles import HOST, MODEL, MemoryNotes, interaction_of, said_to
 from virtual_time import play
 
-from bot.domain.errors import LoadFailed, NotPermitted
+from bot.domain.errors import FailureKind, NotPermitted, Unavailable
 from bot.domain.events import Loading, Progress, Queued
 from bot.domain.ids import HostName, ModelKey
 from cogs._lanes import Lanes
@@ -101,7 +101,7 @@ def test_nothing_to_load_is_said_at_once() -> None:
 
 
 def test_a_failed_load_gives_the_hosts_own_reason() -> None:
-    shown = Shown(BAR[:2], LoadFailed("studio-1: not enough memory"))
+    shown = Shown(BAR[:2], Unavailable("studio-1: not enough memory", FailureKind.LOAD_FAILED))
     assert shown.texts[-1] == "🔀 Switched.\n❌ studio-1: not enough memory"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from bot.domain.errors import FailureKind
+from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
 from bot.domain.events import Progress
 from bot.domain.hosts import HostConfig, Instance, Interface, Model, OwnInstance, Wish
 from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey
@@ -200,7 +200,9 @@ class Playbook:
                 return f"grant {who} {instance.identifier}"
             case signals.Refuse(error=error):
                 self.refused[who] = error
-                return f"refuse {who} {type(error).__name__}"
+                assert isinstance(error, Unavailable)
+                is_lost = isinstance(error, HostUnreachable)
+                return f"refuse {who} {'HostUnreachable' if is_lost else error.kind}"
             case signals.Tell(progress=progress):
                 self._told[who] = progress
                 return ""

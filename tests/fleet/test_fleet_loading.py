@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from failures import fails
 from fleet_bench import (
     EMBED,
     ENDLESS_LOAD,
@@ -18,14 +19,7 @@ from fleet_bench import (
     sim_config,
 )
 
-from bot.domain.errors import (
-    DoesNotFit,
-    HostUnreachable,
-    LoadCancelled,
-    LoadFailed,
-    ModelNotOnHost,
-    QueueFull,
-)
+from bot.domain.errors import FailureKind, HostUnreachable
 from bot.domain.events import Evicting, Loading, LoadProblem, Queued
 from bot.domain.hosts import HostConfig, HostState
 from bot.domain.ids import ModelKey
@@ -101,7 +95,7 @@ async def test_cancel_by_the_last_one_waiting_really_stops_the_host() -> None:
             await anext(lease)
             await sim.journal.wait_for(journal.LoadStarted)
             assert await bench.fleet.cancel_load(H, ONE)
-            with pytest.raises(LoadCancelled):
+            with fails(FailureKind.CANCELLED):
                 async for _ in lease:
                     pass
         await sim.journal.wait_for(journal.LoadCancelled)
@@ -114,7 +108,7 @@ async def test_cancel_before_the_command_was_given_gives_none() -> None:
     async with SimHost(sim_config(time_scale=ENDLESS_LOAD)) as sim, fleet_over(sim) as bench:
         async with bench.fleet.lease(H, a_wish()) as lease:
             assert await bench.fleet.cancel_load(H, ONE)
-            with pytest.raises(LoadCancelled):
+            with fails(FailureKind.CANCELLED):
                 async for _ in lease:
                     pass
         await bench.until(lambda host: host.load is None)
@@ -174,7 +168,7 @@ async def test_cancel_is_refused_while_somebody_else_waits() -> None:
 async def test_a_failed_load_is_told_with_the_hosts_own_reason_and_tried_once() -> None:
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
         sim.faults.fail_next_load("Engine exited with code 18446744072635812000")
-        with pytest.raises(LoadFailed, match="code 18446744072635812000"):
+        with fails(FailureKind.LOAD_FAILED, match="code 18446744072635812000"):
             await bench.use()
         assert len(sim.journal.of(journal.LoadStarted)) == 1
         assert isinstance(bench.news[-1], LoadProblem)
@@ -212,7 +206,7 @@ async def test_settings_of_the_wish_are_really_applied() -> None:
 
 async def test_settings_that_make_no_sense_fail_the_load_in_words() -> None:
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
-        with pytest.raises(LoadFailed, match="load settings"):
+        with fails(FailureKind.LOAD_FAILED, match="load settings"):
             await bench.use(load=LoadSettings(kv_cache_quant="q9"))
         assert not sim.journal.of(journal.LoadStarted)
 
@@ -234,7 +228,7 @@ async def test_an_embedding_model_is_loaded_and_unloaded_in_its_own_namespace() 
 
 async def test_a_model_the_host_does_not_have_is_refused() -> None:
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
-        with pytest.raises(ModelNotOnHost):
+        with fails(FailureKind.NOT_THERE):
             await bench.use(ModelKey("lab/none"))
 
 
@@ -266,7 +260,7 @@ async def test_the_hosts_own_refusal_is_the_reason_given() -> None:
     async with SimHost(sim_config(memory_bytes=5 * GB)) as sim:
         await sim.preload(ONE)
         async with fleet_over(sim) as bench:
-            with pytest.raises(DoesNotFit, match="insufficient system resources"):
+            with fails(FailureKind.DOES_NOT_FIT, match="insufficient system resources"):
                 await bench.use(TWO)
             assert len(sim.journal.of(journal.LoadFailed)) == 1
             assert [i.identifier for i in sim.resident] == [ONE]
@@ -290,7 +284,7 @@ async def test_an_own_instance_another_program_is_using_is_not_evicted() -> None
         async with fleet_over(configs=configs) as bench:
             await bench.use(ONE)
             async with _somebody_else_talks_to(sim):
-                with pytest.raises(QueueFull):
+                with fails(FailureKind.BUSY):
                     await bench.use(TWO, max_wait_s=0.1)
             assert [i.identifier for i in sim.resident] == [ONE]
 
@@ -330,7 +324,7 @@ async def test_slots_come_from_the_host() -> None:
             pass
         async with bench.fleet.lease(H, a_wish(user="bob")) as second:
             assert await anext(second) == Queued(H, ONE, 1)
-        with pytest.raises(QueueFull):
+        with fails(FailureKind.BUSY):
             await bench.use(user="eve", max_wait_s=0.01)
 
 
@@ -448,7 +442,7 @@ async def test_a_rest_load_cancelled_after_a_reconnect_is_unloaded_all_the_same(
 async def test_a_rest_refusal_is_the_reason_given() -> None:
     config = sim_config(sockets=False, memory_bytes=2 * GB)
     async with SimHost(config) as sim, fleet_over(sim) as bench:
-        with pytest.raises(DoesNotFit, match="insufficient system resources"):
+        with fails(FailureKind.DOES_NOT_FIT, match="insufficient system resources"):
             await bench.use()
 
 
@@ -458,7 +452,7 @@ async def test_an_old_host_with_closed_sockets_serves_what_is_loaded_and_says_th
         await sim.preload(ONE)
         async with fleet_over(sim) as bench:
             assert (await bench.use())[0].identifier == ONE
-            with pytest.raises(LoadFailed, match="no interface for loading"):
+            with fails(FailureKind.LOAD_FAILED, match="no interface for loading"):
                 await bench.use(TWO)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bot.domain.errors import DoesNotFit, LoadFailed
+from bot.domain.errors import FailureKind
 from bot.fleet.reasons import is_refusal_for_memory, one_line
 from bot.fleet.rest import load_failure, reason_of
 
@@ -20,7 +20,8 @@ from bot.fleet.rest import load_failure, reason_of
 )
 def test_a_refusal_for_memory_is_told_from_a_broken_load(reason: str, expected: bool) -> None:
     assert is_refusal_for_memory(reason) is expected
-    assert isinstance(load_failure(reason), DoesNotFit if expected else LoadFailed)
+    kind = FailureKind.DOES_NOT_FIT if expected else FailureKind.LOAD_FAILED
+    assert load_failure(reason).kind is kind
 
 
 def test_many_lines_become_one() -> None:

@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
+from failures import fails
 
-from bot.domain.errors import FailureKind, HostUnreachable, LoadFailed, Unavailable
+from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
 from bot.domain.hosts import Instance, Interface
 from bot.domain.ids import InstanceId, ModelKey
 from bot.domain.personas import LoadSettings
@@ -118,7 +119,7 @@ async def test_the_token_goes_with_every_call() -> None:
 
 async def test_a_load_answered_without_an_instance_has_failed() -> None:
     client = RestClient(api(lambda _: httpx.Response(200, json=UNKNOWN)), Interface.REST_V1)
-    with pytest.raises(LoadFailed, match="Unexpected endpoint"):
+    with fails(FailureKind.LOAD_FAILED, match="Unexpected endpoint"):
         await client.load(ORDER, lambda _: None, Stop())
 
 

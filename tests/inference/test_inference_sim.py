@@ -6,7 +6,7 @@ import pytest
 from wire_double import asking, collect
 
 from bot.domain.chat import Endpoint
-from bot.domain.errors import FailureKind, HostUnreachable, Unavailable, WrongModel
+from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
 from bot.domain.events import TextDelta
 from bot.inference.streams import Inference
 from bot.sim.host import SimHost
@@ -92,7 +92,7 @@ async def test_another_models_name_is_refused_before_any_word(
     host.faults.wrong_model("somebody/else")
     got = await collect(inference, at(host))
     assert got.deltas == []
-    assert isinstance(got.error, WrongModel)
+    assert got.kind is FailureKind.WRONG_MODEL
 
 
 async def test_the_one_loaded_model_does_not_answer_for_another(
@@ -103,7 +103,7 @@ async def test_the_one_loaded_model_does_not_answer_for_another(
         "somebody/else",
         accepted_models=frozenset({"somebody/else"}),
     )
-    assert isinstance((await collect(inference, endpoint)).error, WrongModel)
+    assert (await collect(inference, endpoint)).kind is FailureKind.WRONG_MODEL
 
 
 async def test_no_model_loaded_is_not_there(inference: Inference) -> None:
