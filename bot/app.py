@@ -35,14 +35,7 @@ from bot.domain.cloud import (
     ProviderOut,
     ProviderTrouble,
 )
-from bot.domain.events import (
-    FleetEvent,
-    HostFound,
-    HostLost,
-    LoadProblem,
-    ModelLoaded,
-    ModelUnloaded,
-)
+from bot.domain.events import FleetEvent
 from bot.domain.hosts import FleetMemory, HostConfig
 from bot.domain.ids import PersonaName, ProviderName, TurnId
 from bot.fleet.fleet import Fleet, FleetRules, Recorder
@@ -168,17 +161,12 @@ def _zone(name: str) -> tzinfo:
 
 def log_fleet(event: FleetEvent) -> None:
     """One line per change of a host."""
-    match event:
-        case HostLost(host=host, reason=reason):
-            _log.warning("host lost", host=host, reason=reason)
-        case HostFound(host=host, interface=interface, version=version):
-            _log.info("host found", host=host, interface=interface, version=version)
-        case ModelLoaded(host=host, model=model, seconds=seconds):
-            _log.info("model loaded", host=host, model=model, seconds=round(seconds, 2))
-        case ModelUnloaded(host=host, model=model, reason=reason):
-            _log.info("model unloaded", host=host, model=model, reason=reason)
-        case LoadProblem(host=host, model=model, reason=reason):
-            _log.warning("load failed", host=host, model=model, reason=reason)
+    fields: dict[str, object] = {"host": event.host, "model": event.model, "reason": event.reason}
+    fields |= {"interface": event.interface, "version": event.version}
+    if event.seconds is not None:
+        fields["seconds"] = round(event.seconds, 2)
+    log = _log.warning if event.what in ("host lost", "load failed") else _log.info
+    log(event.what, **{name: value for name, value in fields.items() if value})
 
 
 def log_cloud(event: CloudEvent) -> None:

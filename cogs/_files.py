@@ -8,7 +8,7 @@ import discord
 from bot.documents.pdf import pdf_text
 from bot.domain.chat import Attachment
 from bot.domain.errors import RequestRefused
-from bot.policy.access import AttachmentKind, Offered, check_attachments, decode_text
+from bot.policy.access import AttachmentKind, Upload, check_attachments, decode_text
 from cogs._faults import SENDING_ERRORS
 
 
@@ -18,7 +18,7 @@ async def read_files(files: Sequence[discord.Attachment]) -> tuple[Attachment, .
     Raises:
         RequestRefused: too many, too large, of a kind that is not read, or gone.
     """
-    kinds = check_attachments([Offered(f.filename, f.content_type or "", f.size) for f in files])
+    kinds = check_attachments([Upload(f.filename, f.content_type or "", f.size) for f in files])
     return tuple([await _read(file, kind) for file, kind in zip(files, kinds, strict=True)])
 
 

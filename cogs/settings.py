@@ -9,7 +9,7 @@ from discord.ext import commands
 from bot.domain.chat import Place
 from bot.domain.ids import PlaceId, UserId
 from bot.policy.access import check_may_manage
-from bot.policy.privacy import Asked
+from bot.policy.privacy import Sources
 from cogs._places import Admins, interaction_place, user_id
 from cogs._say import say
 from cogs.face import Face
@@ -55,7 +55,7 @@ class SettingsCog(commands.Cog):
 
     async def _shown(self, place: Place, user: UserId) -> str:
         here = [place.conversation, place.channel, *([place.server] if place.server else [])]
-        asked = Asked(frozenset[PlaceId](here), frozenset({user}), frozenset())
+        asked = Sources(frozenset[PlaceId](here), frozenset({user}), frozenset())
         marks = await self._face.privacy.look_up(asked)
         lines = [
             _line("Your words", user in marks.people),

@@ -20,7 +20,7 @@ from bot.domain.cloud import (
     ProviderTrouble,
 )
 from bot.domain.errors import RequestRefused
-from bot.domain.events import FleetEvent, HostFound, HostLost, ModelUnloaded
+from bot.domain.events import FleetEvent
 from bot.domain.hosts import HostConfig
 from bot.domain.ids import HostName, PersonaName
 from bot.fleet.fleet import FleetRules
@@ -151,13 +151,13 @@ def _write_personas(folder: Path) -> None:
 
 
 def _tell(event: FleetEvent, say: Callable[[str], None]) -> None:
-    match event:
-        case ModelUnloaded(host=host, model=model, reason=reason):
-            say(f"🌙 {model} left {host}'s memory: {reason}")
-        case HostLost(host=host, reason=reason):
-            say(f"🔴 {host} is gone: {reason}")
-        case HostFound(host=host, interface=interface):
-            say(f"🟢 {host} is here, seen by {interface}")
+    match event.what:
+        case "model unloaded":
+            say(f"🌙 {event.model} left {event.host}'s memory: {event.reason}")
+        case "host lost":
+            say(f"🔴 {event.host} is gone: {event.reason}")
+        case "host found":
+            say(f"🟢 {event.host} is here, seen by {event.interface}")
         case _:
             pass
 

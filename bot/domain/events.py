@@ -186,52 +186,20 @@ TurnEvent = (
     | Failed
 )
 
-# --- fleet news: for logs, the store, and later the dashboard -------------------------------
+# --- fleet news: for logs, the demo, and later the dashboard ---------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class HostLost:
-    """A host went away; said once."""
+class FleetEvent:
+    """One change on a host, said once; of the optional fields those that its kind has are set."""
 
+    what: Literal["host lost", "host found", "model loaded", "model unloaded", "load failed"]
+    """``load failed`` also of a load that was cancelled; ``model loaded`` only of an own load."""
     host: HostName
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class HostFound:
-    """A host came (back); said once."""
-
-    host: HostName
-    interface: str
-    version: str
-
-
-@dataclass(frozen=True, slots=True)
-class ModelLoaded:
-    """An own load finished."""
-
-    host: HostName
-    model: ModelKey
-    seconds: float
-    size_bytes: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class ModelUnloaded:
-    """An instance left memory."""
-
-    host: HostName
-    model: ModelKey
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class LoadProblem:
-    """A load failed or was cancelled."""
-
-    host: HostName
-    model: ModelKey
-    reason: str
-
-
-FleetEvent = HostLost | HostFound | ModelLoaded | ModelUnloaded | LoadProblem
+    model: ModelKey | None = None
+    reason: str = ""
+    seconds: float | None = None
+    """How long the load took."""
+    size_bytes: int | None = None
+    interface: str = ""
+    version: str = ""

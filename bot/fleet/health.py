@@ -1,7 +1,7 @@
 """Whether one host is there and may serve, and the news of its going and coming, each said once."""
 
 from bot.domain.errors import FailureKind
-from bot.domain.events import FleetEvent, HostFound, HostLost
+from bot.domain.events import FleetEvent
 from bot.domain.hosts import HostState
 from bot.domain.ids import HostName
 from bot.fleet.signals import Report
@@ -75,7 +75,12 @@ class HostHealth:
         if self._is_up:
             return None
         self._is_up = True
-        return HostFound(self._host, str(report.interface), report.version)
+        return FleetEvent(
+            "host found",
+            self._host,
+            interface=str(report.interface),
+            version=report.version,
+        )
 
     def failed(self, now: float, reason: str, kind: FailureKind) -> FleetEvent | None:
         """The host did not answer a probe."""
@@ -104,4 +109,4 @@ class HostHealth:
     def _go_down(self, reason: str) -> FleetEvent | None:
         is_news = self._is_up or not self._is_known
         self._is_known, self._is_up, self._reason = True, False, reason
-        return HostLost(self._host, reason) if is_news else None
+        return FleetEvent("host lost", self._host, reason=reason) if is_news else None

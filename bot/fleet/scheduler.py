@@ -17,9 +17,6 @@ from bot.domain.errors import (
 from bot.domain.events import (
     Evicting,
     FleetEvent,
-    LoadProblem,
-    ModelLoaded,
-    ModelUnloaded,
     Progress,
 )
 from bot.domain.hosts import (
@@ -208,7 +205,15 @@ class Scheduler:
         record = LoadRecord(self.books.name, key, event.at - load.started_at, size)
         self.books.history.loaded(record)
         self._out.append(signals.Remember(record))
-        self._announce(ModelLoaded(self.books.name, key, record.seconds, size))
+        self._announce(
+            FleetEvent(
+                "model loaded",
+                self.books.name,
+                key,
+                seconds=record.seconds,
+                size_bytes=size,
+            )
+        )
         if load.is_stopping and made is not None and not self.books.queue.of(key):
             self._unload(made.handle, "its load was cancelled")
 
@@ -222,7 +227,7 @@ class Scheduler:
         if load is None:
             return
         key, is_memory = load.order.model_key, event.kind is FailureKind.DOES_NOT_FIT
-        self._announce(LoadProblem(self.books.name, key, event.reason))
+        self._announce(FleetEvent("load failed", self.books.name, key, event.reason))
         if event.kind in LOST and event.own is None:
             self._expect(load)
         if load.is_stopping:
@@ -424,7 +429,9 @@ class Scheduler:
         gone, forgotten = self.books.rack.see(residents, now)
         for holding in gone:
             reason = holding.leaving or "it left memory on the host"
-            self._announce(ModelUnloaded(self.books.name, holding.seen.model_key, reason))
+            self._announce(
+                FleetEvent("model unloaded", self.books.name, holding.seen.model_key, reason)
+            )
         self._out.extend(signals.Forget(reference) for reference in forgotten)
 
     def _refuse(self, waiters: Iterable[Waiter], error: Callable[[], BotError]) -> None:

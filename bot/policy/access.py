@@ -28,7 +28,7 @@ _MAX_BYTES = {"text": MAX_TEXT_FILE_BYTES, "pdf": MAX_PDF_BYTES, "image": MAX_IM
 
 
 @dataclass(frozen=True, slots=True)
-class Offered:
+class Upload:
     """A file somebody attached, as known before it is read."""
 
     name: str
@@ -85,7 +85,7 @@ def check_text(text: str, limit: int = MAX_TEXT_CHARS, *, has_attachments: bool 
         raise RequestRefused("The message is binary data, not text; only text is taken.")
 
 
-def check_attachments(offered: Sequence[Offered]) -> tuple[AttachmentKind, ...]:
+def check_attachments(offered: Sequence[Upload]) -> tuple[AttachmentKind, ...]:
     """What each file will be read as, before any of them is fetched.
 
     Raises:
@@ -128,7 +128,7 @@ def check_file_text(name: str, text: str) -> str:
     return text
 
 
-def _kind_in_bounds(offered: Offered) -> AttachmentKind:
+def _kind_in_bounds(offered: Upload) -> AttachmentKind:
     kind = _kind(offered)
     limit = _MAX_BYTES[kind]
     if offered.size_bytes > limit:
@@ -139,7 +139,7 @@ def _kind_in_bounds(offered: Offered) -> AttachmentKind:
     return kind
 
 
-def _kind(offered: Offered) -> AttachmentKind:
+def _kind(offered: Upload) -> AttachmentKind:
     media_type = offered.media_type.split(";", 1)[0].strip().lower()
     if media_type in _IMAGE_TYPES:
         return "image"

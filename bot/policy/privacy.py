@@ -61,7 +61,7 @@ class LocalOnly:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Sources:
     """Everything whose privacy must be looked up before a transcript may leave."""
 
     places: AbstractSet[PlaceId]
@@ -73,7 +73,7 @@ class Asked:
 class Marks:
     """What is marked local only, of everything that was looked up."""
 
-    asked: Asked
+    asked: Sources
     """What was looked up; anything else counts as private."""
     places: AbstractSet[PlaceId] = frozenset()
     people: AbstractSet[UserId] = frozenset()
@@ -120,10 +120,10 @@ def origins_of(
     return (now, *forwarded, *earlier)
 
 
-def to_look_up(origins: Iterable[Origin]) -> Asked:
+def to_look_up(origins: Iterable[Origin]) -> Sources:
     """What must be looked up to judge them."""
     listed = tuple(origins)
-    return Asked(
+    return Sources(
         places=frozenset(place for o in listed for place in o.places if place is not None),
         people=frozenset(origin.user for origin in listed),
         turns=frozenset(origin.turn for origin in listed if origin.turn is not None),

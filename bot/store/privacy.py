@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Set as AbstractSet
 
 from bot.domain.ids import PlaceId, TurnId, UserId
-from bot.policy.privacy import Asked, Marks
+from bot.policy.privacy import Marks, Sources
 from bot.store.database import Database
 
 _MARK = "INSERT OR IGNORE INTO local_only (kind, name, changed_at_ms) VALUES (?, ?, ?)"
@@ -33,7 +33,7 @@ class PrivacyStore:
         """Keeps a turn here for good. To be called before the turn itself is stored."""
         await self._set("turn", turn, is_on=True)
 
-    async def look_up(self, asked: Asked) -> Marks:
+    async def look_up(self, asked: Sources) -> Marks:
         """What of this is marked."""
 
         def find(connection: sqlite3.Connection) -> Marks:

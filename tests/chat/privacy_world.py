@@ -36,7 +36,7 @@ from bot.inference.streams import Inference, inference_session
 from bot.policy.budget import BudgetRules
 from bot.policy.prediction import Strategy
 from bot.policy.pricing import flat_price
-from bot.policy.privacy import Asked, Marks
+from bot.policy.privacy import Marks, Sources
 from bot.policy.waiting import SlowRules
 from bot.store.answers import AnswerStore
 from bot.store.choices import ChoiceStore
@@ -124,7 +124,7 @@ class ShakyPrivacyStore(PrivacyStore):
 
     is_broken = False
 
-    async def look_up(self, asked: Asked) -> Marks:
+    async def look_up(self, asked: Sources) -> Marks:
         if self.is_broken:
             raise StoreUnavailable("The database is locked.")
         return await super().look_up(asked)

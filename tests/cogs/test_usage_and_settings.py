@@ -20,7 +20,7 @@ from bot.domain.cloud import (
 from bot.domain.errors import FailureKind, NotPermitted
 from bot.domain.ids import PlaceId, ProviderName, UserId
 from bot.policy.periods import Period
-from bot.policy.privacy import Asked, Marks
+from bot.policy.privacy import Marks, Sources
 from cogs._places import Admins
 from cogs.face import Face
 from cogs.settings import SettingsCog
@@ -41,7 +41,7 @@ USED = UsageReport(
 def private_face(*, people: frozenset[str] = frozenset()) -> Face:
     face = face_of()
 
-    async def look_up(asked: Asked) -> Marks:
+    async def look_up(asked: Sources) -> Marks:
         return Marks(asked, people=frozenset(UserId(p) for p in people))
 
     face.privacy.look_up = AsyncMock(side_effect=look_up)

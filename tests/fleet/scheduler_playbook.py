@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
-from bot.domain.events import Progress
+from bot.domain.events import FleetEvent, Progress
 from bot.domain.hosts import HostConfig, Instance, Interface, Model, OwnInstance, Wish
 from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
@@ -48,7 +48,7 @@ class Playbook:
         self.memory: dict[InstanceId, Instance] = {}
         self.now = 1000.0
         self.log: list[Effect] = []
-        self.news: list[object] = []
+        self.news: list[FleetEvent] = []
         self.granted: dict[str, Instance] = {}
         self.refused: dict[str, Exception] = {}
         self.loading: LoadOrder | None = None

@@ -20,7 +20,7 @@ from fleet_bench import (
 )
 
 from bot.domain.errors import FailureKind, HostUnreachable
-from bot.domain.events import Evicting, Loading, LoadProblem, Queued
+from bot.domain.events import Evicting, Loading, Queued
 from bot.domain.hosts import HostConfig, HostState
 from bot.domain.ids import ModelKey
 from bot.domain.personas import LoadSettings
@@ -101,7 +101,7 @@ async def test_cancel_by_the_last_one_waiting_really_stops_the_host() -> None:
         await sim.journal.wait_for(journal.LoadCancelled)
         await bench.until(lambda host: host.load is None)
         assert sim.resident == ()
-        assert isinstance(bench.news[-1], LoadProblem)
+        assert bench.news[-1].what == "load failed"
 
 
 async def test_cancel_before_the_command_was_given_gives_none() -> None:
@@ -171,7 +171,7 @@ async def test_a_failed_load_is_told_with_the_hosts_own_reason_and_tried_once() 
         with fails(FailureKind.LOAD_FAILED, match="code 18446744072635812000"):
             await bench.use()
         assert len(sim.journal.of(journal.LoadStarted)) == 1
-        assert isinstance(bench.news[-1], LoadProblem)
+        assert bench.news[-1].what == "load failed"
         assert (await bench.use())[0].identifier == ONE
 
 

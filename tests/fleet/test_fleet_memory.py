@@ -6,7 +6,6 @@ import pytest
 from fleet_bench import ONE, TWO, H, Kept, a_wish, fleet_over, sim_config
 
 from bot.domain.errors import NotPermitted, UnknownName
-from bot.domain.events import ModelUnloaded
 from bot.domain.hosts import FleetMemory, HostState, Speed
 from bot.domain.ids import InstanceId
 from bot.sim import journal
@@ -174,7 +173,7 @@ async def test_the_hosts_own_ttl_unload_is_noticed_and_the_model_loaded_again() 
         await sim.journal.wait_for(journal.Unloaded)
         await bench.fleet.probe(H)
         assert bench.host().instances == ()
-        assert isinstance(bench.news[-1], ModelUnloaded)
+        assert bench.news[-1].what == "model unloaded"
         assert (await bench.use())[0].own
 
 

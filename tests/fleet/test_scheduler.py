@@ -4,16 +4,7 @@ import pytest
 from scheduler_playbook import GB, HOST, Playbook, model, up_with
 
 from bot.domain.errors import FailureKind, NotPermitted, UnknownName
-from bot.domain.events import (
-    Evicting,
-    HostFound,
-    HostLost,
-    Loading,
-    LoadProblem,
-    ModelLoaded,
-    ModelUnloaded,
-    Queued,
-)
+from bot.domain.events import Evicting, FleetEvent, Loading, Queued
 from bot.domain.hosts import HostState, OwnInstance, SpeedRecord
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
@@ -31,7 +22,7 @@ def test_a_cold_model_is_loaded_at_once_and_granted_when_it_is_there() -> None:
     assert play.told("ada") == Loading(HOST, ONE, 0.0, None, 0.0, 1)
     assert play.loaded(seconds=8) == ["grant ada one"]
     assert play.granted["ada"].own
-    assert ModelLoaded(HOST, ONE, 8.0, 10 * GB) in play.news
+    assert FleetEvent("model loaded", HOST, ONE, seconds=8.0, size_bytes=10 * GB) in play.news
 
 
 def test_a_resident_model_is_granted_without_a_word() -> None:
@@ -122,7 +113,7 @@ def test_a_failed_load_is_told_once_to_everybody_and_not_tried_again() -> None:
     play.ask("bob", "one")
     assert play.load_breaks("exit code 7") == ["refuse ada load failed", "refuse bob load failed"]
     assert str(play.refused["ada"]) == "exit code 7"
-    assert play.news[-1] == LoadProblem(HOST, ONE, "exit code 7")
+    assert play.news[-1] == FleetEvent("load failed", HOST, ONE, "exit code 7")
     assert play.loading is None
 
 
@@ -297,7 +288,7 @@ def test_own_idle_instances_make_room_least_recently_used_first() -> None:
     assert play.told("ada") == Evicting(HOST, ModelKey("big"), (ONE,))
     assert play.unloaded() == ["forget ref-1", "load big"]
     assert play.loaded() == ["grant ada big"]
-    assert ModelUnloaded(HOST, ONE, "evicted to make room for big") in play.news
+    assert FleetEvent("model unloaded", HOST, ONE, "evicted to make room for big") in play.news
 
 
 def test_memory_decides_how_many_must_leave() -> None:
@@ -771,15 +762,15 @@ def test_a_host_that_goes_and_comes_is_announced_once_each_way() -> None:
         play.down()
     play.up()
     play.up()
-    kinds = [type(event) for event in play.news]
-    assert kinds == [HostFound, HostLost, HostFound]
+    kinds = [event.what for event in play.news]
+    assert kinds == ["host found", "host lost", "host found"]
 
 
 def test_a_host_away_from_the_start_is_announced_once() -> None:
     play = Playbook("one")
     play.down()
     play.down()
-    assert [type(event) for event in play.news] == [HostLost]
+    assert [event.what for event in play.news] == ["host lost"]
 
 
 def test_everybody_waiting_is_told_when_the_host_is_lost() -> None:

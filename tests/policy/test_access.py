@@ -10,7 +10,7 @@ from bot.policy.access import (
     MAX_IMAGE_BYTES,
     MAX_TEXT_CHARS,
     MAX_TEXT_FILE_BYTES,
-    Offered,
+    Upload,
     check_attachments,
     check_file_text,
     check_may_manage,
@@ -84,12 +84,12 @@ def test_a_binary_message_is_refused(text: str) -> None:
 
 def test_files_are_told_apart_by_their_type() -> None:
     offered = [
-        Offered("notes.txt", "text/plain; charset=utf-8", 10),
-        Offered("data.json", "application/json", 10),
-        Offered("Makefile", "", 10),
-        Offered("core.rs", "application/octet-stream", 10),
-        Offered("paper.pdf", "application/pdf", 10),
-        Offered("cat.png", "IMAGE/PNG", 10),
+        Upload("notes.txt", "text/plain; charset=utf-8", 10),
+        Upload("data.json", "application/json", 10),
+        Upload("Makefile", "", 10),
+        Upload("core.rs", "application/octet-stream", 10),
+        Upload("paper.pdf", "application/pdf", 10),
+        Upload("cat.png", "IMAGE/PNG", 10),
     ]
     kinds = check_attachments(offered)
     assert kinds == ("text", "text", "text", "text", "pdf", "image")
@@ -97,19 +97,19 @@ def test_files_are_told_apart_by_their_type() -> None:
 
 def test_too_many_files_are_told_the_limit() -> None:
     with pytest.raises(RequestRefused, match=f"at most {MAX_ATTACHMENTS} are taken"):
-        check_attachments([Offered("a", "text/plain", 1)] * (MAX_ATTACHMENTS + 1))
+        check_attachments([Upload("a", "text/plain", 1)] * (MAX_ATTACHMENTS + 1))
 
 
 @pytest.mark.parametrize(
     ("offered", "words"),
     [
-        (Offered("a.txt", "text/plain", MAX_TEXT_FILE_BYTES + 1), "text files up to 512 kB"),
-        (Offered("a.png", "image/png", MAX_IMAGE_BYTES + 1), "image files up to 10.0 MB"),
-        (Offered("a.mp4", "video/mp4", 1), "cannot be read"),
+        (Upload("a.txt", "text/plain", MAX_TEXT_FILE_BYTES + 1), "text files up to 512 kB"),
+        (Upload("a.png", "image/png", MAX_IMAGE_BYTES + 1), "image files up to 10.0 MB"),
+        (Upload("a.mp4", "video/mp4", 1), "cannot be read"),
     ],
 )
 def test_a_file_too_large_or_of_a_wrong_kind_is_told_what_is_taken(
-    offered: Offered, words: str
+    offered: Upload, words: str
 ) -> None:
     with pytest.raises(RequestRefused, match=words):
         check_attachments([offered])

@@ -1,12 +1,12 @@
 import pytest
 
 from bot.domain.ids import PlaceId, TurnId, UserId
-from bot.policy.privacy import Asked, Marks
+from bot.policy.privacy import Marks, Sources
 from bot.store.database import Database
 from bot.store.notes import NoteStore
 from bot.store.privacy import PrivacyStore
 
-ASKED = Asked(
+ASKED = Sources(
     places=frozenset({PlaceId("c1"), PlaceId("s1")}),
     people=frozenset({UserId("u1")}),
     turns=frozenset({TurnId("t1"), TurnId("t2")}),
