@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from bot.chat.catalog import Catalog
 from bot.chat.channel import safe_channel
 from bot.chat.planning import FIRST_LOOK_S, ChatRules
-from bot.domain.errors import NoCandidates, NotPermitted, Unavailable, UnknownName
+from bot.domain.errors import FailureKind, NoCandidates, NotPermitted, Unavailable, UnknownName
 from bot.domain.events import Progress
 from bot.domain.hosts import Wish
 from bot.domain.ids import AUTO, HostName, ModelKey
@@ -65,22 +65,31 @@ class FleetActs:
         Raises:
             UnknownName: no host has it loaded.
             NotPermitted: it is answering somebody, or foreign and ``even_foreign`` is not set.
+            Unavailable: no host took it out of memory; with each one's own reason.
         """
         only = self._catalog.host(host) if host else None
         model, names = self._loaded(model, only)
         done: list[str] = []
+        stays: list[str] = []
         refused: list[NotPermitted] = []
         for name in names:
             try:
-                gone = await self._fleet.unload(name, model, even_foreign=even_foreign)
+                meant = await self._fleet.unload(name, model, even_foreign=even_foreign)
             except NotPermitted as error:
                 refused.append(error)
             else:
-                done.extend(f"`{instance.identifier}` on {name}" for instance in gone)
+                for identifier, why in meant.items():
+                    what = f"`{identifier}` on {name}"
+                    if why:
+                        stays.append(f"{what} is still in memory: {why}")
+                    else:
+                        done.append(what)
+        if not done and stays:
+            raise Unavailable(" ".join(stays), FailureKind.SERVER)
         if not done and refused:
             raise refused[0]
         said = f"Unloaded {', '.join(done)}."
-        return " ".join([said, *(error.user_message for error in refused)])
+        return " ".join([said, *stays, *(error.user_message for error in refused)])
 
     def _loaded(self, name: str, only: HostName | None) -> tuple[str, tuple[HostName, ...]]:
         """The identifier or model key meant, and the hosts that have it in memory."""

@@ -69,6 +69,22 @@ class Instance:
     """Monotonic seconds since when no lease holds it; None while leased."""
     idle_ttl_s: float | None = None
     """Seconds it may rest; None means never evicted by time."""
+    last_used: int | None = None
+    """By the host's own clock; only a change means something."""
+    net_ttl_s: int | None = None
+    """LM Studio's own TTL it was loaded with; None where there is none, or it is not told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one probe of a host found."""
+
+    interface: Interface
+    version: str = ""
+    models: Mapping[ModelKey, Model] = field(default_factory=dict[ModelKey, Model])
+    residents: tuple[Instance, ...] = ()
+    """As the host lists them: of owner, leases and rest it knows nothing."""
+    lists_only_loaded: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +199,19 @@ class Wish:
     """Who asks, so that users take turns; any opaque string."""
     max_wait_s: float | None = None
     """Longest the asker will wait for the grant; None waits for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOrder:
+    """One load, decided: what is put in memory and how."""
+
+    model_key: ModelKey
+    kind: ModelKind
+    settings: LoadSettings
+    ttl_s: int | None
+    """Given to LM Studio, which unloads by it when Lantern is dead; None means never."""
+    idle_ttl_s: float | None
+    """After how long at rest Lantern evicts it itself."""
 
 
 @dataclass(frozen=True, slots=True)

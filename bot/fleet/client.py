@@ -1,20 +1,9 @@
 """What Lantern asks of one host, whichever interface it has: the SDK's socket, or REST."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Protocol
 
-from bot.domain.hosts import Instance, Interface
-from bot.domain.ids import InstanceId, InstanceRef
-from bot.fleet.signals import LoadOrder, Report, Sighting
-
-
-@dataclass(frozen=True, slots=True)
-class LoadResult:
-    """The instance a load made."""
-
-    identifier: InstanceId
-    reference: InstanceRef | None = None
+from bot.domain.hosts import Instance, Interface, LoadOrder, Report
 
 
 class Stop:
@@ -63,17 +52,17 @@ class HostClient(Protocol):
         """Everything one probe tells: the disk, the memory, the version."""
         ...
 
-    async def resident(self) -> tuple[Sighting, ...]:
+    async def resident(self) -> tuple[Instance, ...]:
         """What is in memory now."""
         ...
 
-    async def copies(self, order: LoadOrder) -> tuple[Sighting, ...]:
+    async def copies(self, order: LoadOrder) -> tuple[Instance, ...]:
         """What is in memory of one model now, asked as cheaply as the interface can."""
         ...
 
     async def load(
         self, order: LoadOrder, on_progress: Callable[[float], None], stop: Stop
-    ) -> LoadResult | None:
+    ) -> Instance | None:
         """Loads one more instance; None when ``stop`` was heeded and nothing stays.
 
         Raises:

@@ -4,7 +4,7 @@ It never chooses which host answers a turn; it says what is, and does what it is
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -14,11 +14,10 @@ from bot.domain.hosts import (
     FleetMemory,
     FleetSnapshot,
     HostConfig,
-    Instance,
     SpeedRecord,
     Wish,
 )
-from bot.domain.ids import HostName, ModelKey
+from bot.domain.ids import HostName, InstanceId, ModelKey
 from bot.fleet.host import Host
 from bot.fleet.lease import Lease
 from bot.fleet.pool import ModelPool
@@ -143,8 +142,11 @@ class Fleet:
 
     async def unload(
         self, host: HostName, name: str, *, even_foreign: bool = False
-    ) -> tuple[Instance, ...]:
-        """Unloads by identifier or model key; returns what left memory.
+    ) -> Mapping[InstanceId, str]:
+        """Unloads by identifier or model key.
+
+        Returns:
+            Every instance meant: why it stays in memory, empty for one that left.
 
         Raises:
             UnknownName: nothing of that name is in memory there.

@@ -2,9 +2,8 @@
 
 from bot.domain.errors import FailureKind
 from bot.domain.events import FleetEvent
-from bot.domain.hosts import HostState
+from bot.domain.hosts import HostState, Report
 from bot.domain.ids import HostName
-from bot.fleet.signals import Report
 from bot.policy import breaker
 from bot.policy.breaker import Breaker, BreakerRules, BreakerState
 

@@ -6,7 +6,7 @@ asked for it first.
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from typing import assert_never
 
@@ -20,22 +20,24 @@ from bot.domain.hosts import (
     HostSnapshot,
     Instance,
     Interface,
+    LoadOrder,
     OwnInstance,
+    Report,
     SpeedRecord,
     Wish,
 )
-from bot.domain.ids import InstanceRef, ModelKey
+from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.fleet import signals
-from bot.fleet.client import HostClient, LoadResult, Stop
+from bot.fleet.client import HostClient, Stop
 from bot.fleet.connection import Connection
 from bot.fleet.lease import Lease
 from bot.fleet.load_config import not_applied
 from bot.fleet.pool import ModelPool
 from bot.fleet.recorder import Recorder
-from bot.fleet.residents import reference_for
+from bot.fleet.residents import reference_of
 from bot.fleet.rules import FleetRules
 from bot.fleet.scheduler import Scheduler
-from bot.fleet.signals import Effect, Event, LoadOrder, Report, Sighting, Ticket, handle_of
+from bot.fleet.signals import Effect, Event, Ticket
 from bot.fleet.speeds import History
 
 PULSE_S = 1.0
@@ -81,6 +83,8 @@ class Host:
         self._is_left = False
         self._stop = Stop()
         """Of the newest load."""
+        self._stays: dict[InstanceRef, str] = {}
+        """Why an unload that was asked for did not happen."""
 
     async def run(self) -> None:
         """Probes and acts until cancelled; then ends its loads and leaves the host."""
@@ -150,14 +154,26 @@ class Host:
         self._feed(signals.CancelPressed(self._now(), key))
         return True
 
-    async def unload(self, name: str, even_foreign: bool) -> tuple[Instance, ...]:
-        """Unloads by identifier or model key; returns what left."""
-        handles = self._scheduler.books.unloadable(name, even_foreign)
-        before = {handle_of(i): i for i in self.snapshot().instances}
-        self._feed(signals.UnloadAsked(self._now(), handles))
+    async def unload(self, name: str, even_foreign: bool) -> Mapping[InstanceId, str]:
+        """Unloads by identifier or model key.
+
+        Returns:
+            Every instance meant: why it stays in memory, empty for one that left.
+        """
+        references = self._scheduler.books.unloadable(name, even_foreign)
+        meant = [i for i in self.snapshot().instances if reference_of(i) in references]
+        for reference in references:
+            self._stays.pop(reference, None)
+        self._feed(signals.UnloadAsked(self._now(), references))
         await self._until(lambda: not self._scheduler.books.is_unloading())
-        left = {handle_of(i) for i in self.snapshot().instances}
-        return tuple(before[h] for h in handles if h in before and h not in left)
+        there = {reference_of(instance) for instance in self.snapshot().instances}
+        # Why is the host's own word; one that says nothing and keeps it is told by its list.
+        return {
+            instance.identifier: self._stays.pop(reference, "The host still lists it.")
+            if (reference := reference_of(instance)) in there
+            else ""
+            for instance in meant
+        }
 
     def pin(self, name: str, is_pinned: bool) -> None:
         """Pins or unpins by identifier or model key."""
@@ -252,10 +268,10 @@ class Host:
                 copies = await client.copies(order)
         except TimeoutError as error:
             raise self._link.silent(timeout_s) from error
-        known = {handle_of(instance) for instance in self.snapshot().instances}
-        return any(_handle(sighting) not in known for sighting in copies)
+        known = {reference_of(instance) for instance in self.snapshot().instances}
+        return any(reference_of(copy) not in known for copy in copies)
 
-    async def _loaded(self, client: HostClient, order: LoadOrder, stop: Stop) -> LoadResult | None:
+    async def _loaded(self, client: HostClient, order: LoadOrder, stop: Stop) -> Instance | None:
         self._say_not_applied(client, order)
         rules = self._rules
         tells = client.interface is Interface.SDK
@@ -283,15 +299,15 @@ class Host:
         self._feed(signals.LoadBroke(self._now(), error.user_message, error.kind, residents, own))
         self._kick.set()
 
-    def _outcome(self, own: OwnInstance | None, residents: tuple[Sighting, ...]) -> Event:
+    def _outcome(self, own: OwnInstance | None, residents: tuple[Instance, ...]) -> Event:
         if own is not None:
             return signals.Loaded(self._now(), own, residents)
         return signals.LoadBroke(self._now(), "cancelled", FailureKind.CANCELLED, residents)
 
-    def _own(self, made: LoadResult, order: LoadOrder) -> OwnInstance:
+    def _own(self, made: Instance, order: LoadOrder) -> OwnInstance:
         return OwnInstance(
             host=self._config.name,
-            reference=made.reference or reference_for(made.identifier),
+            reference=reference_of(made),
             identifier=made.identifier,
             model_key=order.model_key,
             idle_ttl_s=order.idle_ttl_s,
@@ -307,26 +323,29 @@ class Host:
             _log.debug("stop not delivered", host=self._config.name, error=str(error))
 
     async def _unload(self, effect: signals.StartUnload) -> None:
-        residents: tuple[Sighting, ...] | None = None
+        residents: tuple[Instance, ...] | None = None
         try:
             with self._link.understood():
                 async with asyncio.timeout(self._rules.unload_timeout_s):
                     residents = await self._unloaded(effect)
         except TimeoutError:
-            self.report_failure("It did not answer to an unload.")
+            self._stays[effect.reference] = "It did not answer to an unload."
+            self.report_failure(self._stays[effect.reference])
         except HostUnreachable as error:
+            self._stays[effect.reference] = error.user_message
             await self._link.drop(self._link.client)
             self.report_failure(error.user_message)
         except Unavailable as error:
+            self._stays[effect.reference] = error.user_message
             _log.warning("unload refused", host=self._config.name, reason=error.user_message)
             residents = await self._residents_if_there()
         self._acts += 1
-        self._feed(signals.UnloadEnded(self._now(), effect.handle, residents))
+        self._feed(signals.UnloadEnded(self._now(), effect.reference, residents))
 
-    async def _unloaded(self, effect: signals.StartUnload) -> tuple[Sighting, ...]:
+    async def _unloaded(self, effect: signals.StartUnload) -> tuple[Instance, ...]:
         """What is in memory afterwards."""
         residents = await self._link.ask(self._residents)
-        if effect.handle not in map(_handle, residents):
+        if effect.reference not in map(reference_of, residents):
             # Gone, and perhaps another load answers to its name by now: not ours to touch.
             return residents
         async with self._link.act() as client:
@@ -398,14 +417,14 @@ class Host:
             await self._link.drop(self._link.client)
         return await self._link.ask(lambda client: client.inventory())
 
-    async def _residents(self, client: HostClient) -> tuple[Sighting, ...]:
+    async def _residents(self, client: HostClient) -> tuple[Instance, ...]:
         try:
             async with asyncio.timeout(self._rules.call_timeout_s):
                 return await client.resident()
         except TimeoutError as error:
             raise self._link.silent(self._rules.call_timeout_s) from error
 
-    async def _residents_if_there(self) -> tuple[Sighting, ...] | None:
+    async def _residents_if_there(self) -> tuple[Instance, ...] | None:
         try:
             with self._link.understood():
                 return await self._link.ask(self._residents)
@@ -448,7 +467,3 @@ class Host:
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
-
-
-def _handle(sighting: Sighting) -> signals.Handle:
-    return handle_of(sighting.instance)

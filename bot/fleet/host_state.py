@@ -13,14 +13,13 @@ from bot.domain.errors import (
 )
 from bot.domain.events import Evicting, Progress
 from bot.domain.hosts import HostConfig, HostSnapshot, HostState, Model, OwnInstance, Wish
-from bot.domain.ids import ModelKey
+from bot.domain.ids import InstanceRef, ModelKey
 from bot.fleet.health import HostHealth
 from bot.fleet.load_limits import LoadLimits
 from bot.fleet.placement import Blocked, Decision, Fits, Hopeless, Limits, decide_load, order_for
 from bot.fleet.progress import Load, queued_news
 from bot.fleet.queue import Queue, Waiter
-from bot.fleet.residents import Holding, Residents
-from bot.fleet.signals import Handle, handle_of
+from bot.fleet.residents import Holding, Residents, reference_of
 from bot.fleet.speeds import History
 from bot.policy.names import nearest
 
@@ -95,7 +94,7 @@ class Books:
         """Is anything on its way out of memory?"""
         return self.rack.is_unloading()
 
-    def find(self, name: str) -> tuple[Handle, ...]:
+    def find(self, name: str) -> tuple[InstanceRef, ...]:
         """Instances by identifier, else all of a model key.
 
         Raises:
@@ -105,25 +104,25 @@ class Books:
         found = [h for h in staying if h.seen.identifier == name]
         found = found or [h for h in staying if h.seen.model_key == name]
         if found:
-            return tuple(h.handle for h in found)
+            return tuple(h.reference for h in found)
         known = sorted({str(h.seen.identifier) for h in staying})
         raise UnknownName("loaded model", name, nearest(name, known))
 
-    def unloadable(self, name: str, even_foreign: bool) -> tuple[Handle, ...]:
+    def unloadable(self, name: str, even_foreign: bool) -> tuple[InstanceRef, ...]:
         """What an admin may unload by this name.
 
         Raises:
             UnknownName: nothing of that name is in memory.
             NotPermitted: one of them answers somebody, or is foreign and nobody said so.
         """
-        handles = self.find(name)
-        for holding in filter(None, map(self.rack.holding, handles)):
+        references = self.find(name)
+        for holding in filter(None, map(self.rack.holding, references)):
             what = f"`{holding.seen.identifier}` on {self.name}"
             if holding.users:
                 raise NotPermitted(f"{what} is answering somebody.")
             if holding.own is None and not even_foreign:
                 raise ForeignInstance(f"{what} was loaded by somebody else.")
-        return handles
+        return references
 
     def may_cancel(self, key: ModelKey) -> bool:
         """Is there a load to cancel that at most one asker waits for?"""
@@ -149,25 +148,25 @@ class Books:
 
     def impatient(
         self, turns: Iterable[Waiter], now: float
-    ) -> tuple[Waiter, frozenset[Handle]] | None:
+    ) -> tuple[Waiter, frozenset[InstanceRef]] | None:
         """The first who waited long enough for others to finish, and what is kept free for it.
 
         Turns for a resident model may go first, but not for ever.
         """
-        ahead: set[Handle] = set()
+        ahead: set[InstanceRef] = set()
         for waiter in turns:
             usable = self.usable(waiter.wish)
-            ahead.update(h.handle for h in usable)
+            ahead.update(h.reference for h in usable)
             if usable or not waiter.is_impatient(now) or self.is_joined(waiter):
                 continue
             match self.decide(waiter.wish, ahead, now):
                 case Blocked(waits_for=needed) | Fits(evict=needed):
-                    return waiter, frozenset(map(handle_of, needed))
+                    return waiter, frozenset(map(reference_of, needed))
                 case Hopeless():
                     continue
         return None
 
-    def decide(self, wish: Wish, ahead: Iterable[Handle], now: float) -> Decision:
+    def decide(self, wish: Wish, ahead: Iterable[InstanceRef], now: float) -> Decision:
         """Whether a load for this wish may start; ``ahead`` are instances held by earlier turns."""
         key = wish.model_key
         model = self.models.get(key)

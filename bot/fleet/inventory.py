@@ -10,7 +10,6 @@ from typing import cast
 
 from bot.domain.hosts import Instance, Model, ModelKind
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
-from bot.fleet.signals import Sighting
 
 Wire = Mapping[str, object]
 
@@ -100,15 +99,16 @@ def _quantization(wire: Wire) -> str:
     return value if isinstance(value, str) else ""
 
 
-def socket_instances(listing: object) -> tuple[Sighting, ...]:
+def socket_instances(listing: object) -> tuple[Instance, ...]:
     """``listLoaded`` of one namespace."""
-    return tuple(_socket_sighting(wire_object(raw)) for raw in wire_list(listing))
+    return tuple(_socket_instance(wire_object(raw)) for raw in wire_list(listing))
 
 
-def _socket_sighting(wire: Wire) -> Sighting:
+def _socket_instance(wire: Wire) -> Instance:
     reference = text(wire, "instanceReference")
     identifier = _required(wire, "identifier")
-    instance = Instance(
+    ttl_ms = number(wire, "ttlMs")
+    return Instance(
         identifier=InstanceId(identifier),
         model_key=ModelKey(text(wire, "modelKey", identifier)),
         reference=InstanceRef(reference) if reference else None,
@@ -116,9 +116,9 @@ def _socket_sighting(wire: Wire) -> Sighting:
         parallel=number(wire, "parallel"),
         size_bytes=number(wire, "sizeBytes"),
         kind=_socket_kind(wire),
+        last_used=number(wire, "lastUsedTime"),
+        net_ttl_s=ttl_ms and ttl_ms // 1000,
     )
-    ttl_ms = number(wire, "ttlMs")
-    return Sighting(instance, number(wire, "lastUsedTime"), ttl_ms and ttl_ms // 1000)
 
 
 # --- /api/v1/models (LM Studio 0.4) -------------------------------------------------------
@@ -137,10 +137,10 @@ def v1_models(payload: object) -> dict[ModelKey, Model]:
     return {model.key: model for model in models}
 
 
-def v1_instances(payload: object) -> tuple[Sighting, ...]:
+def v1_instances(payload: object) -> tuple[Instance, ...]:
     """Everything in memory; this interface tells no instance references."""
     return tuple(
-        Sighting(_v1_instance(entry, wire_object(raw)))
+        _v1_instance(entry, wire_object(raw))
         for entry in _v1_entries(payload)
         for raw in wire_list(entry.get("loaded_instances") or [])
     )
@@ -197,21 +197,21 @@ def with_reasoning(
     return {key: replace(model, reasoning=key in thinking) for key, model in models.items()}
 
 
-def with_slots(residents: Iterable[Sighting], native: object) -> tuple[Sighting, ...]:
+def with_slots(residents: Iterable[Instance], native: object) -> tuple[Instance, ...]:
     """The socket's instances with their slots, which only ``/api/v1/models`` tells.
 
     A host without that interface is older than 0.4: it answers one request at a time.
     """
     if not has_v1_shape(native):
-        return tuple(_with_parallel(sighting, 1) for sighting in residents)
-    told = {s.instance.identifier: s.instance.parallel for s in v1_instances(native)}
-    return tuple(_with_parallel(s, told.get(s.instance.identifier)) for s in residents)
+        return tuple(_with_parallel(instance, 1) for instance in residents)
+    told = {instance.identifier: instance.parallel for instance in v1_instances(native)}
+    return tuple(_with_parallel(i, told.get(i.identifier)) for i in residents)
 
 
-def _with_parallel(sighting: Sighting, parallel: int | None) -> Sighting:
-    if sighting.instance.parallel is not None:
-        return sighting
-    return replace(sighting, instance=replace(sighting.instance, parallel=parallel))
+def _with_parallel(instance: Instance, parallel: int | None) -> Instance:
+    if instance.parallel is not None:
+        return instance
+    return replace(instance, parallel=parallel)
 
 
 # --- /api/v0/models (LM Studio 0.3.6) -----------------------------------------------------
@@ -236,20 +236,18 @@ def v0_models(payload: object) -> dict[ModelKey, Model]:
     return {keys[_required(e, "id")]: _v0_model(e, keys[_required(e, "id")]) for e in entries}
 
 
-def v0_instances(payload: object) -> tuple[Sighting, ...]:
+def v0_instances(payload: object) -> tuple[Instance, ...]:
     """Everything in memory."""
     entries = list(_data(payload))
     keys = _v0_keys(entries)
     return tuple(
-        Sighting(
-            Instance(
-                identifier=InstanceId(_required(entry, "id")),
-                model_key=keys[_required(entry, "id")],
-                context_length=number(entry, "loaded_context_length"),
-                kind=_v0_kind(entry),
-                # Before 0.4 a host answers one request at a time and queues the rest.
-                parallel=1,
-            )
+        Instance(
+            identifier=InstanceId(_required(entry, "id")),
+            model_key=keys[_required(entry, "id")],
+            context_length=number(entry, "loaded_context_length"),
+            kind=_v0_kind(entry),
+            # Before 0.4 a host answers one request at a time and queues the rest.
+            parallel=1,
         )
         for entry in entries
         if text(entry, "state") == "loaded"
@@ -307,7 +305,7 @@ def plain_models(payload: object) -> dict[ModelKey, Model]:
 
 
 def lists_only_loaded(
-    ids: Iterable[str], models: Mapping[ModelKey, Model], residents: Collection[Sighting]
+    ids: Iterable[str], models: Mapping[ModelKey, Model], residents: Collection[Instance]
 ) -> bool | None:
     """Does ``/v1/models`` list only what is in memory (JIT off)?
 
@@ -315,8 +313,8 @@ def lists_only_loaded(
     no other list knows.
     """
     listed = {_COPY.sub("", name) for name in ids}
-    loaded = {_COPY.sub("", str(s.instance.identifier)) for s in residents}
-    loaded |= {str(s.instance.model_key) for s in residents}
+    loaded = {_COPY.sub("", str(s.identifier)) for s in residents}
+    loaded |= {str(s.model_key) for s in residents}
     cold = {str(key) for key in models} - loaded
     if cold & listed:
         return False

@@ -26,15 +26,14 @@ from lmstudio.json_api import (
 )
 
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
-from bot.domain.hosts import Instance, Interface, ModelKind
+from bot.domain.hosts import Instance, Interface, LoadOrder, ModelKind, Report
 from bot.domain.ids import InstanceId, InstanceRef
 from bot.fleet import inventory
-from bot.fleet.client import LoadResult, Stop
+from bot.fleet.client import Stop
 from bot.fleet.inventory import Garbled
 from bot.fleet.load_config import sdk_config
 from bot.fleet.reasons import one_line
 from bot.fleet.rest import RestApi, load_failure
-from bot.fleet.signals import LoadOrder, Report, Sighting
 from bot.fleet.sockets import connect_plainly, plain_http
 
 CLOSE_S = 2.0
@@ -154,22 +153,22 @@ class SocketClient:
             raise self._rest.garbled(error) from error
         return Report(Interface.SDK, self._version, models, residents, only_loaded)
 
-    async def resident(self) -> tuple[Sighting, ...]:
+    async def resident(self) -> tuple[Instance, ...]:
         """What is in memory now."""
         return await self._listed(await self._rest.get("/api/v1/models"))
 
-    async def copies(self, order: LoadOrder) -> tuple[Sighting, ...]:
+    async def copies(self, order: LoadOrder) -> tuple[Instance, ...]:
         """What is in memory of one model now."""
         listing = await self._call(_space(order.kind), "listLoaded")
         try:
             seen = inventory.socket_instances(listing)
         except Garbled as error:
             raise self._rest.garbled(error) from error
-        return tuple(s for s in seen if s.instance.model_key == order.model_key)
+        return tuple(s for s in seen if s.model_key == order.model_key)
 
     async def load(
         self, order: LoadOrder, on_progress: Callable[[float], None], stop: Stop
-    ) -> LoadResult | None:
+    ) -> Instance | None:
         """Loads one more instance, never get-or-load.
 
         ``model()`` would count as a JIT load, which evicts other JIT-loaded models, busy ones too.
@@ -194,7 +193,8 @@ class SocketClient:
             await self._unload(space, made.identifier)
         if made is None or stop.is_asked:
             return None
-        return LoadResult(InstanceId(made.identifier), InstanceRef(made.instance_reference))
+        identifier, reference = InstanceId(made.identifier), InstanceRef(made.instance_reference)
+        return Instance(identifier, order.model_key, reference)
 
     async def unload(self, instance: Instance) -> None:
         """Takes an instance out of memory."""
@@ -278,7 +278,7 @@ class SocketClient:
             text = f"The load settings make no sense to LM Studio: {error}"
             raise Unavailable(text, FailureKind.LOAD_FAILED) from error
 
-    async def _listed(self, native: object) -> tuple[Sighting, ...]:
+    async def _listed(self, native: object) -> tuple[Instance, ...]:
         llms = await self._call("llm", "listLoaded")
         embeddings = await self._call("embedding", "listLoaded")
         try:

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 
-from bot.domain.hosts import Model, Wish
+from bot.domain.hosts import LoadOrder, Model, Wish
 from bot.domain.ids import ModelKey
-from bot.fleet.signals import LoadOrder
 
 
 class LoadLimits:

@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from bot.domain.errors import FailureKind
-from bot.domain.hosts import HostConfig, Instance, Model, Wish
+from bot.domain.hosts import HostConfig, Instance, LoadOrder, Model, Wish
 from bot.domain.ids import HostName
 from bot.domain.personas import LoadSettings
-from bot.fleet.signals import LoadOrder
 from bot.policy.eviction import NoRoom, RoomPlan, is_evictable, plan_one_more, plan_room
 from bot.policy.memory import estimate_bytes, fit_load
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bot.domain.events import Loading, Queued
-from bot.domain.hosts import LoadInFlight, Wish
+from bot.domain.hosts import LoadInFlight, LoadOrder, Wish
 from bot.domain.ids import HostName
-from bot.fleet.signals import LoadOrder, Ticket
+from bot.fleet.signals import Ticket
 from bot.policy.prediction import remaining_s
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from bot.domain.hosts import Instance, Model, OwnInstance
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
-from bot.fleet.signals import Handle, Sighting, Ticket, handle_of
+from bot.fleet.signals import Ticket
 from bot.policy.memory import with_sizes
 
 SPARED_S = 10.0
@@ -16,9 +16,9 @@ NAMED = "name:"
 """Begins the reference Lantern makes up for an own instance whose host tells none."""
 
 
-def reference_for(identifier: InstanceId) -> InstanceRef:
-    """Made up for a host that tells no references: its own instances are known by name."""
-    return InstanceRef(f"{NAMED}{identifier}")
+def reference_of(instance: Instance) -> InstanceRef:
+    """What one load of one model is known by: the host's own, else made up from its name."""
+    return instance.reference or InstanceRef(f"{NAMED}{instance.identifier}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +52,9 @@ class Holding:
     """Did we use it since it was last seen? Then its changed time of use says nothing of others."""
 
     @property
-    def handle(self) -> Handle:
+    def reference(self) -> InstanceRef:
         """What it is known by."""
-        return handle_of(self.seen)
+        return reference_of(self.seen)
 
     def view(self, held: bool, now: float) -> Instance:
         """The frozen picture; somebody waiting for it, or using it elsewhere, counts as a lease."""
@@ -74,13 +74,13 @@ class Residents:
 
     def __init__(self, own: Iterable[OwnInstance]) -> None:
         self._own = {record.reference: record for record in own}
-        self._holdings: dict[Handle, Holding] = {}
+        self._holdings: dict[InstanceRef, Holding] = {}
         self._held_by: dict[Ticket, Holding] = {}
         self._lost: list[LostLoad] = []
 
-    def holding(self, handle: Handle) -> Holding | None:
-        """The instance of a handle, when it is in memory."""
-        return self._holdings.get(handle)
+    def holding(self, reference: InstanceRef) -> Holding | None:
+        """The instance of a reference, when it is in memory."""
+        return self._holdings.get(reference)
 
     def staying(self) -> tuple[Holding, ...]:
         """What is in memory and not on its way out."""
@@ -101,9 +101,9 @@ class Residents:
         found = (h for h in self._holdings.values() if h.seen.identifier == identifier)
         return next(found, None)
 
-    def spare(self, handle: Handle, now: float) -> None:
+    def spare(self, reference: InstanceRef, now: float) -> None:
         """An instance that was to leave and did not is left in peace for a while."""
-        holding = self._holdings.get(handle)
+        holding = self._holdings.get(reference)
         if holding is not None and holding.leaving:
             holding.leaving = ""
             holding.idle_since, holding.spared_until = now, now + SPARED_S
@@ -128,24 +128,25 @@ class Residents:
         self,
         models: Mapping[ModelKey, Model],
         now: float,
-        held: Collection[Handle] = (),
+        held: Collection[InstanceRef] = (),
     ) -> tuple[Instance, ...]:
         """Frozen pictures of everything staying; ``held`` are wanted by somebody waiting."""
-        pictures = (h.view(h.handle in held, now) for h in self.staying())
+        pictures = (h.view(h.reference in held, now) for h in self.staying())
         return with_sizes(tuple(pictures), models)
 
     def see(
-        self, residents: Iterable[Sighting], now: float
+        self, residents: Iterable[Instance], now: float
     ) -> tuple[list[Holding], list[InstanceRef]]:
         """Takes over the host's list; what is not in it is gone.
 
         Returns:
             The instances that left, and the own references that no restart need know any more.
         """
-        listed = {handle_of(sighting.instance): sighting for sighting in residents}
-        gone = [h for handle, h in self._holdings.items() if handle not in listed]
+        listed = {reference_of(seen_now): seen_now for seen_now in residents}
+        gone = [h for reference, h in self._holdings.items() if reference not in listed]
         self._holdings = {
-            handle: self._update(handle, sighting, now) for handle, sighting in listed.items()
+            reference: self._update(reference, seen_now, now)
+            for reference, seen_now in listed.items()
         }
         return gone, self._disown_missing(listed.values())
 
@@ -159,15 +160,15 @@ class Residents:
         """A load was lost from sight; when what it made appears, it is ours."""
         self._lost.append(lost)
 
-    def found(self, residents: Iterable[Sighting], now: float) -> list[OwnInstance]:
+    def found(self, residents: Iterable[Instance], now: float) -> list[OwnInstance]:
         """Adopts what is ours and was not known by its reference yet; call before ``see``."""
         self._lost = [lost for lost in self._lost if now - lost.since < LOST_S]
         claimed: list[OwnInstance] = []
-        for sighting in residents:
-            seen = sighting.instance
+        for seen_now in residents:
+            seen = seen_now
             if seen.reference is None or seen.reference in self._own:
                 continue
-            own = self._named(seen) or self._taken_from_lost(sighting)
+            own = self._named(seen) or self._taken_from_lost(seen_now)
             if own is not None:
                 claimed.append(replace(own, reference=seen.reference, identifier=seen.identifier))
         for own in claimed:
@@ -211,23 +212,21 @@ class Residents:
         self.adopt(changed)
         return changed
 
-    def _is_listed(self, sighting: Sighting) -> bool:
-        return handle_of(sighting.instance) in self._holdings
+    def _is_listed(self, seen_now: Instance) -> bool:
+        return reference_of(seen_now) in self._holdings
 
-    def _update(self, handle: Handle, sighting: Sighting, now: float) -> Holding:
-        holding = self._holdings.get(handle)
-        record = self._record_for(sighting.instance)
+    def _update(self, reference: InstanceRef, seen_now: Instance, now: float) -> Holding:
+        holding = self._holdings.get(reference)
+        record = self._record_for(seen_now)
         if holding is None:
             is_pinned = record is not None and record.pinned
-            return Holding(
-                sighting.instance, now, now, record, is_pinned, last_used=sighting.last_used
-            )
-        if sighting.last_used != holding.last_used and not holding.was_ours:
+            return Holding(seen_now, now, now, record, is_pinned, last_used=seen_now.last_used)
+        if seen_now.last_used != holding.last_used and not holding.was_ours:
             # Another program on the LAN used it: its rest begins anew.
             holding.idle_since = now
         holding.was_ours = bool(holding.users)
-        holding.seen, holding.own = sighting.instance, record
-        holding.last_used = sighting.last_used
+        holding.seen, holding.own = seen_now, record
+        holding.last_used = seen_now.last_used
         return holding
 
     def _record_for(self, instance: Instance) -> OwnInstance | None:
@@ -236,24 +235,24 @@ class Residents:
         return self._named(instance)
 
     def _named(self, instance: Instance) -> OwnInstance | None:
-        own = self._own.get(reference_for(instance.identifier))
+        own = self._own.get(InstanceRef(f"{NAMED}{instance.identifier}"))
         return own if own is not None and own.model_key == instance.model_key else None
 
-    def _taken_from_lost(self, sighting: Sighting) -> OwnInstance | None:
+    def _taken_from_lost(self, seen_now: Instance) -> OwnInstance | None:
         """Claimed only on proof: a load not listed before, of that model, with that very TTL."""
-        if self._is_listed(sighting):
+        if self._is_listed(seen_now):
             return None
-        lost = next((lost for lost in self._lost if _is_of(lost, sighting)), None)
+        lost = next((lost for lost in self._lost if _is_of(lost, seen_now)), None)
         if lost is None:
             return None
         self._lost.remove(lost)
         return lost.own
 
-    def _disown_missing(self, listed: Collection[Sighting]) -> list[InstanceRef]:
-        records = (self._record_for(sighting.instance) for sighting in listed)
+    def _disown_missing(self, listed: Collection[Instance]) -> list[InstanceRef]:
+        records = (self._record_for(seen_now) for seen_now in listed)
         there = {own.reference for own in records if own is not None}
         missing = [reference for reference in self._own if reference not in there]
-        if any(sighting.instance.reference is None for sighting in listed):
+        if any(seen_now.reference is None for seen_now in listed):
             # This interface tells no references, so it cannot prove that one is gone.
             missing = [reference for reference in missing if reference.startswith(NAMED)]
         for reference in missing:
@@ -261,6 +260,6 @@ class Residents:
         return missing
 
 
-def _is_of(lost: LostLoad, sighting: Sighting) -> bool:
-    is_same_model = sighting.instance.model_key == lost.own.model_key
-    return is_same_model and sighting.ttl_s == lost.ttl_s
+def _is_of(lost: LostLoad, seen_now: Instance) -> bool:
+    is_same_model = seen_now.model_key == lost.own.model_key
+    return is_same_model and seen_now.net_ttl_s == lost.ttl_s

@@ -8,14 +8,13 @@ from typing import cast
 import httpx
 
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
-from bot.domain.hosts import Instance, Interface
+from bot.domain.hosts import Instance, Interface, LoadOrder, Report
 from bot.domain.ids import InstanceId
 from bot.fleet import inventory
-from bot.fleet.client import LoadResult, Stop
+from bot.fleet.client import Stop
 from bot.fleet.inventory import Garbled
 from bot.fleet.load_config import rest_body
 from bot.fleet.reasons import is_refusal_for_memory
-from bot.fleet.signals import LoadOrder, Report, Sighting
 from bot.fleet.unreached import unreached
 
 _CALL_S = 10.0
@@ -149,7 +148,7 @@ class RestClient:
         except Garbled as error:
             raise self._api.garbled(error) from error
 
-    async def resident(self) -> tuple[Sighting, ...]:
+    async def resident(self) -> tuple[Instance, ...]:
         """What is in memory now; nothing is known of it on a bare ``/v1`` host."""
         payload = await self._api.get(_PATHS[self._interface])
         try:
@@ -157,13 +156,13 @@ class RestClient:
         except Garbled as error:
             raise self._api.garbled(error) from error
 
-    async def copies(self, order: LoadOrder) -> tuple[Sighting, ...]:
+    async def copies(self, order: LoadOrder) -> tuple[Instance, ...]:
         """What is in memory of one model now."""
-        return tuple(s for s in await self.resident() if s.instance.model_key == order.model_key)
+        return tuple(s for s in await self.resident() if s.model_key == order.model_key)
 
     async def load(
         self, order: LoadOrder, on_progress: Callable[[float], None], stop: Stop
-    ) -> LoadResult | None:
+    ) -> Instance | None:
         """Loads by ``/api/v1``, which tells no progress.
 
         It has no cancel either: a load to be stopped is unloaded the moment it is there.
@@ -180,7 +179,7 @@ class RestClient:
         if stop.is_asked:
             await self._unload(identifier)
             return None
-        return LoadResult(identifier)
+        return Instance(identifier, order.model_key)
 
     async def unload(self, instance: Instance) -> None:
         """Unloads by ``/api/v1``."""
@@ -250,7 +249,7 @@ def _instance_id(answer: object) -> InstanceId | None:
     return None
 
 
-def _residents(interface: Interface, payload: object) -> tuple[Sighting, ...]:
+def _residents(interface: Interface, payload: object) -> tuple[Instance, ...]:
     if interface is Interface.REST_V1:
         return inventory.v1_instances(payload)
     if interface is Interface.REST_V0:

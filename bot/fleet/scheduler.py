@@ -23,6 +23,7 @@ from bot.domain.hosts import (
     HostConfig,
     HostState,
     Instance,
+    LoadOrder,
     LoadRecord,
     OwnInstance,
     SpeedRecord,
@@ -33,8 +34,8 @@ from bot.fleet.host_state import Books
 from bot.fleet.placement import Blocked, Decision, Fits, Hopeless
 from bot.fleet.progress import Load, loading_news
 from bot.fleet.queue import Waiter
-from bot.fleet.residents import Holding, LostLoad
-from bot.fleet.signals import Effect, Event, Handle, LoadOrder, Sighting, handle_of
+from bot.fleet.residents import Holding, LostLoad, reference_of
+from bot.fleet.signals import Effect, Event
 from bot.fleet.speeds import History
 from bot.policy.eviction import plan_idle_eviction
 
@@ -149,15 +150,15 @@ class Scheduler:
 
     def _on_keeper(self, event: signals.KeeperEvent) -> None:
         match event:
-            case signals.UnloadAsked(handles=handles):
-                for handle in handles:
-                    self._unload(handle, "asked by an admin", even_busy=True)
-            case signals.UnloadEnded(at=at, handle=handle, residents=residents):
+            case signals.UnloadAsked(references=references):
+                for reference in references:
+                    self._unload(reference, "asked by an admin", even_busy=True)
+            case signals.UnloadEnded(at=at, reference=reference, residents=residents):
                 if residents is not None:
                     self._see(residents, at)
-                self.books.rack.spare(handle, at)
-            case signals.Pinned(handles=handles, is_pinned=is_pinned):
-                for holding in filter(None, map(self.books.rack.holding, handles)):
+                self.books.rack.spare(reference, at)
+            case signals.Pinned(references=references, is_pinned=is_pinned):
+                for holding in filter(None, map(self.books.rack.holding, references)):
                     self._keep(self.books.rack.pin(holding, is_pinned))
             case signals.Drained(is_draining=is_draining):
                 self.books.is_draining = is_draining
@@ -215,7 +216,7 @@ class Scheduler:
             )
         )
         if load.is_stopping and made is not None and not self.books.queue.of(key):
-            self._unload(made.handle, "its load was cancelled")
+            self._unload(made.reference, "its load was cancelled")
 
     def _on_load_broke(self, event: signals.LoadBroke) -> None:
         joined = self.books.joined()
@@ -254,13 +255,15 @@ class Scheduler:
         self._refuse(waiters, lambda: Unavailable(text, FailureKind.CANCELLED))
 
     def _on_swept(self, now: float) -> None:
-        wanted = [h.handle for waiter in self.books.queue for h in self.books.usable(waiter.wish)]
+        wanted = [
+            h.reference for waiter in self.books.queue for h in self.books.usable(waiter.wish)
+        ]
         views = self.books.rack.views(self.books.models, now, wanted)
         for instance in plan_idle_eviction(
             views, now, evict_foreign=self.books.limits.evict_foreign
         ):
             rested_s = now - (instance.idle_since or now)
-            self._unload(handle_of(instance), f"at rest for {rested_s:.0f} s")
+            self._unload(reference_of(instance), f"at rest for {rested_s:.0f} s")
 
     # --- decisions ------------------------------------------------------------------------
 
@@ -287,11 +290,11 @@ class Scheduler:
         """Grants every free slot there is, in turn."""
         turns = self.books.turns()
         blocked = self.books.impatient(turns, now)
-        kept_free: frozenset[Handle] = frozenset()
+        kept_free: frozenset[InstanceRef] = frozenset()
         for waiter in turns:
             if blocked is not None and waiter is blocked[0]:
                 kept_free = blocked[1]
-            usable = (h for h in self.books.usable(waiter.wish) if h.handle not in kept_free)
+            usable = (h for h in self.books.usable(waiter.wish) if h.reference not in kept_free)
             holding = max(usable, key=self.books.free, default=None)
             if holding is not None and self.books.free(holding) > 0:
                 self._grant(waiter, holding, now)
@@ -314,11 +317,11 @@ class Scheduler:
         self.books.making_room = None
         for waiter in self.books.queue:
             waiter.end_load(now)
-        ahead: set[Handle] = set()
+        ahead: set[InstanceRef] = set()
         settled: set[ModelKey] = set()
         for waiter in self.books.turns():
             key, usable = waiter.wish.model_key, self.books.usable(waiter.wish)
-            ahead.update(h.handle for h in usable)
+            ahead.update(h.reference for h in usable)
             if usable or key in settled or waiter.ticket not in self.books.queue:
                 continue
             settled.add(key)
@@ -365,16 +368,16 @@ class Scheduler:
         for waiter in self.books.without_instance(key):
             waiter.begin_load(now)
         for instance in evict:
-            self._unload(handle_of(instance), f"evicted to make room for {key}")
+            self._unload(reference_of(instance), f"evicted to make room for {key}")
         keys = tuple(instance.model_key for instance in evict)
         self.books.making_room = Evicting(self.books.name, key, keys)
 
-    def _unload(self, handle: Handle, reason: str, *, even_busy: bool = False) -> None:
-        holding = self.books.rack.holding(handle)
+    def _unload(self, reference: InstanceRef, reason: str, *, even_busy: bool = False) -> None:
+        holding = self.books.rack.holding(reference)
         if holding is None or holding.leaving or holding.users:
             return
         holding.leaving = reason
-        self._out.append(signals.StartUnload(handle, holding.seen, even_busy))
+        self._out.append(signals.StartUnload(reference, holding.seen, even_busy))
 
     def _forget(self) -> None:
         """What matters only while somebody waits for it."""
@@ -423,7 +426,7 @@ class Scheduler:
         )
         self.books.rack.expect(LostLoad(own, order.ttl_s, load.started_at))
 
-    def _see(self, residents: tuple[Sighting, ...], now: float) -> None:
+    def _see(self, residents: tuple[Instance, ...], now: float) -> None:
         for own in self.books.rack.found(residents, now):
             self._keep(own)
         gone, forgotten = self.books.rack.see(residents, now)

@@ -1,69 +1,15 @@
 """What goes into a scheduler and what comes out: events in, effects out, frozen values."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NewType
 
 from bot.domain.errors import BotError, FailureKind
 from bot.domain.events import FleetEvent, Progress
-from bot.domain.hosts import (
-    Instance,
-    Interface,
-    LoadRecord,
-    Model,
-    ModelKind,
-    OwnInstance,
-    Wish,
-)
+from bot.domain.hosts import Instance, LoadOrder, LoadRecord, OwnInstance, Report, Wish
 from bot.domain.ids import InstanceRef, ModelKey
-from bot.domain.personas import LoadSettings
 
 Ticket = NewType("Ticket", int)
 """One asker's place at a scheduler: first waiting, then holding an instance."""
-
-Handle = NewType("Handle", str)
-"""One load of one model on one host: its reference where the host tells it, else its identifier."""
-
-
-def handle_of(instance: Instance) -> Handle:
-    """The handle an instance is known by."""
-    return Handle(str(instance.reference or instance.identifier))
-
-
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """One instance as the host lists it."""
-
-    instance: Instance
-    last_used: int | None = None
-    """By the host's own clock; only a change means something."""
-    ttl_s: int | None = None
-    """The net it was loaded with; None where there is none, or the interface does not tell."""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What one probe found."""
-
-    interface: Interface
-    version: str = ""
-    models: Mapping[ModelKey, Model] = field(default_factory=dict[ModelKey, Model])
-    residents: tuple[Sighting, ...] = ()
-    lists_only_loaded: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LoadOrder:
-    """One load, decided: what is put in memory and how."""
-
-    model_key: ModelKey
-    kind: ModelKind
-    settings: LoadSettings
-    ttl_s: int | None
-    """Given to LM Studio as the dead-man's net; None means no net."""
-    idle_ttl_s: float | None
-    """After how long at rest Lantern evicts it itself."""
-
 
 # --- events ------------------------------------------------------------------------------
 
@@ -131,7 +77,7 @@ class Loaded:
 
     at: float
     own: OwnInstance
-    residents: tuple[Sighting, ...]
+    residents: tuple[Instance, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +87,7 @@ class LoadBroke:
     at: float
     reason: str
     kind: FailureKind
-    residents: tuple[Sighting, ...] | None = None
+    residents: tuple[Instance, ...] | None = None
     """None when the list could not be read again."""
     own: OwnInstance | None = None
     """What the load made all the same, before the host was lost."""
@@ -152,7 +98,7 @@ class LoadSpared:
     """The load was not begun: others have loaded that model since the host was last looked at."""
 
     at: float
-    residents: tuple[Sighting, ...]
+    residents: tuple[Instance, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +106,7 @@ class UnloadAsked:
     """An admin wants these out; ``Scheduler.unloadable`` allowed it."""
 
     at: float
-    handles: tuple[Handle, ...]
+    references: tuple[InstanceRef, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +114,8 @@ class UnloadEnded:
     """An unload returned; whether the instance is gone is for ``residents`` to tell."""
 
     at: float
-    handle: Handle
-    residents: tuple[Sighting, ...] | None
+    reference: InstanceRef
+    residents: tuple[Instance, ...] | None
     """Read afterwards; None when that failed. It may still list the instance: the host refused, or
     another program was using it."""
 
@@ -187,7 +133,7 @@ class Pinned:
     """An admin pinned or unpinned these."""
 
     at: float
-    handles: tuple[Handle, ...]
+    references: tuple[InstanceRef, ...]
     is_pinned: bool
 
 
@@ -257,7 +203,7 @@ class StopLoad:
 class StartUnload:
     """Take this instance out of memory."""
 
-    handle: Handle
+    reference: InstanceRef
     instance: Instance
     even_busy: bool
     """False: not while the host says that it is working for somebody."""

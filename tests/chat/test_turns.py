@@ -8,7 +8,15 @@ from house import ADA, BOB, GEMMA, PLACE, QWEN, Said, house, sim
 
 from bot.chat.planning import ChatRules
 from bot.domain.chat import Attachment, Place, TurnKind, TurnStatus
-from bot.domain.errors import Draining, NoCandidates, NotPermitted, RequestRefused, UnknownName
+from bot.domain.errors import (
+    Draining,
+    FailureKind,
+    NoCandidates,
+    NotPermitted,
+    RequestRefused,
+    Unavailable,
+    UnknownName,
+)
 from bot.domain.events import (
     Failed,
     Finished,
@@ -22,6 +30,7 @@ from bot.domain.events import (
 )
 from bot.domain.hosts import HostState
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, TurnId
+from bot.fleet.lmstudio import SocketClient
 from bot.policy.choice import Scope
 from bot.sim.journal import LoadStarted, PredictionCancelled, PredictionStarted, Unloaded
 from bot.sim.models import GB, SimModel
@@ -281,6 +290,23 @@ async def test_a_foreign_instance_is_used_and_never_unloaded(tmp_path: Path) -> 
         assert not studio.journal.of(Unloaded)
         with pytest.raises(NotPermitted):
             await home.lantern.acts.unload(None, QWEN.key)
+
+
+async def test_an_unload_the_host_refuses_is_not_called_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise Unavailable("the model is in use", FailureKind.SERVER)
+
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        await home.ask("hello")
+        with monkeypatch.context() as patch:
+            patch.setattr(SocketClient, "unload", refuse)
+            with pytest.raises(Unavailable, match="on studio is still in memory: the model is in"):
+                await home.lantern.acts.unload("studio", QWEN.key)
+        assert len(home.hosts["studio"].resident) == 1
+        said = await home.lantern.acts.unload("studio", QWEN.key)
+        assert said == f"Unloaded `{QWEN.key}` on studio."
 
 
 # --- stopping ------------------------------------------------------------------------------

@@ -5,12 +5,22 @@ from dataclasses import replace
 
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
 from bot.domain.events import FleetEvent, Progress
-from bot.domain.hosts import HostConfig, Instance, Interface, Model, OwnInstance, Wish
+from bot.domain.hosts import (
+    HostConfig,
+    Instance,
+    Interface,
+    LoadOrder,
+    Model,
+    OwnInstance,
+    Report,
+    Wish,
+)
 from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet import signals
+from bot.fleet.residents import reference_of
 from bot.fleet.scheduler import Scheduler
-from bot.fleet.signals import Effect, Event, Handle, LoadOrder, Report, Sighting, Ticket, handle_of
+from bot.fleet.signals import Effect, Event, Ticket
 from bot.fleet.speeds import History
 
 HOST = HostName("studio")
@@ -52,7 +62,7 @@ class Playbook:
         self.granted: dict[str, Instance] = {}
         self.refused: dict[str, Exception] = {}
         self.loading: LoadOrder | None = None
-        self.leaving: list[Handle] = []
+        self.leaving: list[InstanceRef] = []
         self._names: dict[Ticket, str] = {}
         self._tickets: dict[str, Ticket] = {}
         self._told: dict[str, Progress] = {}
@@ -109,23 +119,23 @@ class Playbook:
             order.model_key,
             order.idle_ttl_s,
         )
-        return self.play(signals.Loaded(self.now, own, self.sightings()))
+        return self.play(signals.Loaded(self.now, own, self.listed()))
 
     def load_breaks(
         self, reason: str = "exit code 1", kind: FailureKind = FailureKind.LOAD_FAILED
     ) -> list[str]:
         self.loading = None
-        return self.play(signals.LoadBroke(self.now, reason, kind, self.sightings()))
+        return self.play(signals.LoadBroke(self.now, reason, kind, self.listed()))
 
     def load_refused(self) -> list[str]:
         return self.load_breaks("insufficient system resources", FailureKind.DOES_NOT_FIT)
 
     def unloaded(self, *, stays: bool = False) -> list[str]:
         """The oldest unload under way ends."""
-        handle = self.leaving.pop(0)
+        reference = self.leaving.pop(0)
         if not stays:
-            self.memory = {k: i for k, i in self.memory.items() if handle_of(i) != handle}
-        return self.play(signals.UnloadEnded(self.now, handle, self.sightings()))
+            self.memory = {k: i for k, i in self.memory.items() if reference_of(i) != reference}
+        return self.play(signals.UnloadEnded(self.now, reference, self.listed()))
 
     def appears(
         self, key: str, *, context: int | None = 4096, parallel: int | None = None
@@ -147,10 +157,10 @@ class Playbook:
     # --- what there is --------------------------------------------------------------------
 
     def report(self) -> Report:
-        return Report(Interface.SDK, "0.4.16", self.disk, self.sightings())
+        return Report(Interface.SDK, "0.4.16", self.disk, self.listed())
 
-    def sightings(self) -> tuple[Sighting, ...]:
-        return tuple(Sighting(instance) for instance in self.memory.values())
+    def listed(self) -> tuple[Instance, ...]:
+        return tuple(self.memory.values())
 
     def told(self, who: str) -> Progress:
         return self._told[who]
@@ -180,8 +190,8 @@ class Playbook:
                 return f"load {order.model_key}" + (f" with {context}" if context else "")
             case signals.StopLoad():
                 return "stop the load"
-            case signals.StartUnload(handle=handle, instance=instance):
-                self.leaving.append(handle)
+            case signals.StartUnload(reference=reference, instance=instance):
+                self.leaving.append(reference)
                 return f"unload {instance.identifier}"
             case signals.Forget(reference=reference):
                 return f"forget {reference}"

@@ -21,14 +21,13 @@ from fleet_bench import (
 
 from bot.domain.errors import FailureKind, HostUnreachable
 from bot.domain.events import Evicting, Loading, Queued
-from bot.domain.hosts import HostConfig, HostState
+from bot.domain.hosts import HostConfig, HostState, LoadOrder
 from bot.domain.ids import ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet.client import Stop
 from bot.fleet.connect import connect
 from bot.fleet.fleet import FleetRules
 from bot.fleet.rest import shared_http
-from bot.fleet.signals import LoadOrder
 from bot.sim import journal
 from bot.sim.host import SimHost
 from bot.sim.models import GB
@@ -221,8 +220,7 @@ async def test_an_embedding_model_is_loaded_and_unloaded_in_its_own_namespace() 
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
         instance, _ = await bench.use(EMBED, load=LoadSettings(flash_attention=True))
         assert instance.kind == "embedding"
-        (left,) = await bench.fleet.unload(H, EMBED)
-        assert left.identifier == EMBED
+        assert await bench.fleet.unload(H, EMBED) == {EMBED: ""}
         assert sim.resident == ()
 
 
@@ -409,7 +407,7 @@ async def test_closed_sockets_load_and_unload_by_rest() -> None:
         assert (instance.own, instance.context_length) == (True, 8192)
         assert all(isinstance(step, Loading) for step in steps)
         assert sim.journal.of(journal.LoadStarted)[0].via == "rest"
-        assert len(await bench.fleet.unload(H, ONE)) == 1
+        assert await bench.fleet.unload(H, ONE) == {ONE: ""}
         assert sim.resident == ()
 
 

@@ -5,9 +5,10 @@ import asyncio
 import pytest
 from fleet_bench import ONE, TWO, H, Kept, a_wish, fleet_over, sim_config
 
-from bot.domain.errors import NotPermitted, UnknownName
+from bot.domain.errors import FailureKind, NotPermitted, Unavailable, UnknownName
 from bot.domain.hosts import FleetMemory, HostState, Speed
 from bot.domain.ids import InstanceId
+from bot.fleet.lmstudio import SocketClient
 from bot.sim import journal
 from bot.sim.host import SimHost
 
@@ -137,8 +138,7 @@ async def test_a_foreign_instance_is_used_and_never_unloaded() -> None:
             with pytest.raises(NotPermitted):
                 await bench.fleet.unload(H, ONE)
             assert len(sim.resident) == 1
-            (left,) = await bench.fleet.unload(H, ONE, even_foreign=True)
-            assert left.identifier == ONE
+            assert await bench.fleet.unload(H, ONE, even_foreign=True) == {ONE: ""}
             assert sim.resident == ()
 
 
@@ -152,6 +152,34 @@ async def test_a_busy_instance_is_not_unloaded_by_hand() -> None:
         await bench.fleet.unload(H, ONE)
         with pytest.raises(UnknownName):
             await bench.fleet.unload(H, ONE)
+
+
+async def test_a_refused_unload_says_what_stays_and_the_hosts_own_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise Unavailable("the model is pinned in the window", FailureKind.SERVER)
+
+    async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
+        await bench.use()
+        with monkeypatch.context() as patch:
+            patch.setattr(SocketClient, "unload", refuse)
+            stays = await bench.fleet.unload(H, ONE)
+        assert stays == {ONE: "the model is pinned in the window"}
+        assert [i.identifier for i in sim.resident] == [ONE]
+        assert await bench.fleet.unload(H, ONE) == {ONE: ""}
+
+
+async def test_an_unload_the_host_confirms_and_does_not_do_is_not_called_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def nod(*_: object) -> None:
+        return None
+
+    async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
+        await bench.use()
+        monkeypatch.setattr(SocketClient, "unload", nod)
+        assert await bench.fleet.unload(H, ONE) == {ONE: "The host still lists it."}
 
 
 async def test_a_request_during_a_ttl_unload_is_served() -> None:
@@ -221,6 +249,6 @@ async def test_unloading_by_identifier_takes_that_copy_alone() -> None:
         await sim.preload(ONE)
         await sim.preload(ONE)
         async with fleet_over(sim) as bench:
-            (left,) = await bench.fleet.unload(H, f"{ONE}:2", even_foreign=True)
-            assert left.identifier == InstanceId(f"{ONE}:2")
+            left = await bench.fleet.unload(H, f"{ONE}:2", even_foreign=True)
+            assert left == {InstanceId(f"{ONE}:2"): ""}
             assert [i.identifier for i in sim.resident] == [ONE]

@@ -14,7 +14,7 @@ from structlog.typing import EventDict
 
 from bot.domain.errors import HostUnreachable
 from bot.domain.hosts import HostConfig, HostState, Interface
-from bot.domain.ids import HostName
+from bot.domain.ids import HostName, InstanceId
 from bot.fleet import inventory, sockets
 from bot.fleet.lmstudio import SocketClient
 from bot.fleet.residents import Residents
@@ -166,7 +166,8 @@ async def test_an_unload_that_breaks_in_our_hands_leaves_the_host_usable(
         with monkeypatch.context() as patch:
             patch.setattr(SocketClient, "unload", _broken)
             async with asyncio.timeout(5):
-                assert await bench.fleet.unload(H, ONE) == ()
+                stays = await bench.fleet.unload(H, ONE)
+        assert "ZeroDivisionError" in stays[InstanceId(ONE)]
         await bench.until_up()
         assert (await bench.use())[0].identifier == ONE
 

@@ -11,7 +11,6 @@ from bot.domain.hosts import Instance, Model
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.fleet import inventory
 from bot.fleet.inventory import Garbled
-from bot.fleet.signals import Sighting
 
 SOCKET_LLM = {
     "type": "llm",
@@ -55,13 +54,13 @@ def test_the_sockets_list_of_what_is_loaded() -> None:
         "lastUsedTime": 1_767_225_600_000,
     }
     (seen,) = inventory.socket_instances([wire])
-    assert seen.last_used == 1_767_225_600_000
-    assert seen.instance == Instance(
+    assert seen == Instance(
         InstanceId("chat"),
         QWEN.key,
         InstanceRef("abc"),
         context_length=8192,
         size_bytes=2_500_000_000,
+        last_used=1_767_225_600_000,
     )
 
 
@@ -78,7 +77,7 @@ def test_slots_and_reasoning_come_from_the_native_listing() -> None:
     }
     wire = SOCKET_LLM | {"identifier": "chat", "instanceReference": "abc"}
     (seen,) = inventory.with_slots(inventory.socket_instances([wire]), native)
-    assert seen.instance.parallel == 4
+    assert seen.parallel == 4
     models = inventory.with_reasoning({QWEN.key: QWEN}, inventory.v1_models(native))
     assert models[QWEN.key].reasoning
 
@@ -87,7 +86,7 @@ def test_a_host_without_the_native_listing_answers_one_at_a_time() -> None:
     wire = SOCKET_LLM | {"identifier": "chat", "instanceReference": "abc"}
     unknown = {"error": "Unexpected endpoint or method. (GET /api/v1/models)"}
     (seen,) = inventory.with_slots(inventory.socket_instances([wire]), unknown)
-    assert seen.instance.parallel == 1
+    assert seen.parallel == 1
 
 
 def test_the_native_listing_of_0_4() -> None:
@@ -113,10 +112,10 @@ def test_the_native_listing_of_0_4() -> None:
     assert inventory.has_v1_shape(payload)
     assert inventory.v1_models(payload)[QWEN.key] == QWEN
     first, second = inventory.v1_instances(payload)
-    assert (first.instance.context_length, first.instance.parallel) == (4096, 2)
-    assert second.instance.identifier == "qwen/qwen3-4b:2"
-    assert second.instance.model_key == QWEN.key
-    assert second.instance.reference is None
+    assert (first.context_length, first.parallel) == (4096, 2)
+    assert second.identifier == "qwen/qwen3-4b:2"
+    assert second.model_key == QWEN.key
+    assert second.reference is None
 
 
 def test_the_listing_of_0_3_names_a_loaded_model_by_its_identifier() -> None:
@@ -133,7 +132,7 @@ def test_the_listing_of_0_3_names_a_loaded_model_by_its_identifier() -> None:
     assert set(models) == {"qwen", "chat", "nomic"}
     assert models[ModelKey("chat")].tool_use
     assert models[ModelKey("nomic")].kind == "embedding"
-    seen = [(s.instance.identifier, s.instance.model_key) for s in inventory.v0_instances(payload)]
+    seen = [(s.identifier, s.model_key) for s in inventory.v0_instances(payload)]
     assert seen == [("qwen", "qwen"), ("qwen:2", "qwen"), ("chat", "chat")]
 
 
@@ -157,10 +156,6 @@ def test_a_listing_is_known_by_its_keys(payload: object, v1: bool, v0: bool, pla
     assert inventory.has_data_shape(payload) is plain
 
 
-def sighting(identifier: str, key: str) -> Sighting:
-    return Sighting(Instance(InstanceId(identifier), ModelKey(key)))
-
-
 @pytest.mark.parametrize(
     ("listed", "disk", "loaded", "expected"),
     [
@@ -179,7 +174,7 @@ def test_the_listing_mode_follows_from_facts(
     listed: list[str], disk: list[str], loaded: list[tuple[str, str]], expected: bool | None
 ) -> None:
     models = {ModelKey(key): Model(ModelKey(key)) for key in disk}
-    residents = [sighting(*names) for names in loaded]
+    residents = [Instance(InstanceId(name), ModelKey(key)) for name, key in loaded]
     assert inventory.lists_only_loaded(listed, models, residents) is expected
 
 

@@ -7,12 +7,11 @@ import pytest
 from failures import fails
 
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
-from bot.domain.hosts import Instance, Interface
+from bot.domain.hosts import Instance, Interface, LoadOrder
 from bot.domain.ids import InstanceId, ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet.client import Stop
 from bot.fleet.rest import RestApi, RestClient, richest_rest
-from bot.fleet.signals import LoadOrder
 
 Answer = Callable[[httpx.Request], httpx.Response]
 ONE = ModelKey("one")

@@ -1,11 +1,13 @@
 """The scheduler as scripts: what happens, what it decides."""
 
+from dataclasses import replace
+
 import pytest
 from scheduler_playbook import GB, HOST, Playbook, model, up_with
 
 from bot.domain.errors import FailureKind, NotPermitted, UnknownName
 from bot.domain.events import Evicting, FleetEvent, Loading, Queued
-from bot.domain.hosts import HostState, OwnInstance, SpeedRecord
+from bot.domain.hosts import HostState, OwnInstance, Report, SpeedRecord
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet import signals
@@ -585,8 +587,8 @@ def test_an_instance_somebody_waits_for_is_not_swept_away() -> None:
 
 
 def used_at(play: Playbook, last_used: int) -> signals.Probed:
-    used = tuple(signals.Sighting(s.instance, last_used) for s in play.sightings())
-    report = signals.Report(play.report().interface, models=play.disk, residents=used)
+    used = tuple(replace(i, last_used=last_used) for i in play.listed())
+    report = Report(play.report().interface, models=play.disk, residents=used)
     return signals.Probed(play.now, report)
 
 
@@ -631,7 +633,7 @@ def test_an_instance_that_appears_during_its_load_is_granted_only_when_the_load_
     assert play.up() == []
     assert order is not None
     own = OwnInstance(HOST, InstanceRef("ref-1"), instance.identifier, ONE, 60)
-    assert play.play(signals.Loaded(play.now, own, play.sightings())) == ["grant ada one"]
+    assert play.play(signals.Loaded(play.now, own, play.listed())) == ["grant ada one"]
     assert play.granted["ada"].own
 
 
@@ -640,7 +642,7 @@ def test_a_load_spared_grants_what_others_loaded() -> None:
     play.ask("ada", "one")
     play.loading = None
     play.appears("one")
-    assert play.play(signals.LoadSpared(play.now, play.sightings())) == ["grant ada one"]
+    assert play.play(signals.LoadSpared(play.now, play.listed())) == ["grant ada one"]
     assert not play.granted["ada"].own
 
 
@@ -663,8 +665,8 @@ def test_an_own_instance_is_known_again_after_a_restart_and_rests_from_then() ->
 
 
 def appeared(play: Playbook, ttl_s: int | None) -> signals.Probed:
-    seen = tuple(signals.Sighting(s.instance, ttl_s=ttl_s) for s in play.sightings())
-    report = signals.Report(play.report().interface, models=play.disk, residents=seen)
+    seen = tuple(replace(i, net_ttl_s=ttl_s) for i in play.listed())
+    report = Report(play.report().interface, models=play.disk, residents=seen)
     return signals.Probed(play.now, report)
 
 
@@ -729,8 +731,8 @@ def test_unloading_by_hand_spares_foreign_and_busy_instances() -> None:
     play.up()
     with pytest.raises(NotPermitted, match="somebody else"):
         play.scheduler.books.unloadable("one", even_foreign=False)
-    handles = play.scheduler.books.unloadable("one", even_foreign=True)
-    assert play.play(signals.UnloadAsked(play.now, handles)) == ["unload one"]
+    references = play.scheduler.books.unloadable("one", even_foreign=True)
+    assert play.play(signals.UnloadAsked(play.now, references)) == ["unload one"]
     play.unloaded()
     play.ask("ada", "two")
     play.loaded()

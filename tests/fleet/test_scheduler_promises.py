@@ -7,9 +7,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from scheduler_playbook import Playbook, model
 
 from bot.domain.errors import FailureKind
-from bot.domain.ids import ModelKey
+from bot.domain.ids import InstanceRef, ModelKey
 from bot.fleet import signals
-from bot.fleet.signals import Handle, handle_of
+from bot.fleet.residents import reference_of
 
 KEYS = ("one", "two", "three")
 SLOTS = 2
@@ -25,7 +25,7 @@ class AnyDay(RuleBasedStateMachine):
         )
         self.waiting: dict[str, tuple[str, int]] = {}
         self.holding: dict[str, str] = {}
-        self.foreign: set[Handle] = set()
+        self.foreign: set[InstanceRef] = set()
         self.asked = 0
 
     def read(self, decided: list[str]) -> None:
@@ -93,7 +93,7 @@ class AnyDay(RuleBasedStateMachine):
     @rule(key=st.sampled_from(KEYS))
     def others_load(self, key: str) -> None:
         if len(self.play.memory) < 6:
-            self.foreign.add(handle_of(self.play.appears(key)))
+            self.foreign.add(reference_of(self.play.appears(key)))
 
     @precondition(lambda self: self.play.memory)
     @rule(data=st.data())
