@@ -18,6 +18,7 @@ from bot.domain.events import FleetEvent
 from bot.domain.hosts import (
     HostConfig,
     HostSnapshot,
+    HostState,
     Instance,
     Interface,
     LoadOrder,
@@ -39,9 +40,14 @@ from bot.fleet.rules import FleetRules
 from bot.fleet.scheduler import Scheduler
 from bot.fleet.signals import Effect, Event, Ticket
 from bot.fleet.speeds import History
+from bot.policy import breaker
+from bot.policy.breaker import Breaker, BreakerRules
 
 PULSE_S = 1.0
 """How often the scheduler looks again on its own while anybody waits."""
+REBUILD_RULES = BreakerRules(threshold=1, base_s=1.0, longest_s=60.0)
+"""After a fault of our own: built anew after 1 s, then 2, 4 ... until a probe is understood."""
+BROKEN = "Lantern itself stumbled over this host, and begins with it anew."
 
 _log = structlog.get_logger(__name__)
 
@@ -66,12 +72,16 @@ class Host:
         self._observe = observe
         self._rules = rules
         self._pool = pool
-        self._scheduler = Scheduler(
-            config, history=history, own=own, evict_foreign=rules.evict_foreign
-        )
+        self._history = history
+        self._kept = {record.reference: record for record in own}
+        """The own instances as the recorder was told: what a new scheduler begins with."""
+        self._leases: dict[Ticket, Lease] = {}
+        self._scheduler = self._new_scheduler(is_draining=False)
+        self._fault: Exception | None = None
+        """What came out of the scheduler; None again when the host begins anew."""
+        self._faults = Breaker()
         self._link = Connection(config, http, rules.probe_timeout_s)
         self._tasks: asyncio.TaskGroup | None = None
-        self._leases: dict[Ticket, Lease] = {}
         self._tickets = itertools.count(1)
         self._snapshot: HostSnapshot | None = None
         self._acts = 0
@@ -87,29 +97,87 @@ class Host:
         """Why an unload that was asked for did not happen."""
 
     async def run(self) -> None:
-        """Probes and acts until cancelled; then ends its loads and leaves the host."""
+        """Probes and acts until cancelled; then ends its loads and leaves the host.
+
+        A fault of our own costs this host alone: its exception once went on into the task group of
+        the fleet, which ended the loads and leases of every host.
+        """
         try:
-            async with asyncio.TaskGroup() as tasks:
-                self._tasks = tasks
-                tasks.create_task(self._pulse())
+            while True:
                 try:
-                    await self._watch()
-                finally:
-                    self._tasks = None
+                    await self._act()
+                except Exception as error:
+                    self._break(error)
+                await self._link.drop(self._link.client)
+                await asyncio.sleep((self._faults.open_until or 0.0) - self._now())
+                self._scheduler = self._new_scheduler(self._scheduler.books.is_draining)
+                self._fault = self._snapshot = None
         finally:
             self._is_left = True
             self._wake()
-            for lease in self._leases.values():
-                error = HostUnreachable("Lantern is stopping.", FailureKind.CANCELLED)
-                lease.heard(signals.Refuse(lease.ticket, error))
+            self._refuse_waiting(HostUnreachable("Lantern is stopping.", FailureKind.CANCELLED))
             await self._link.drop(self._link.client)
+
+    async def _act(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            tasks.create_task(self._pulse())
+            tasks.create_task(self._end_when_broken())
+            try:
+                await self._watch()
+            finally:
+                self._tasks = None
+
+    async def _end_when_broken(self) -> None:
+        while self._fault is None:
+            await self._changed.wait()
+        raise self._fault
+
+    def _break(self, error: Exception) -> None:
+        """After a fault of our own: the host is out, whoever waits is told, ``run`` does the rest.
+
+        Nobody reads the broken scheduler any more: a new one, never up, stands in until ``run`` has
+        ended what was under way.
+        """
+        if self._fault is not None:
+            return
+        self._fault = error
+        self._faults = breaker.on_failure(self._faults, self._now(), REBUILD_RULES)
+        _log.error("host broke", host=self._config.name, exc_info=error)
+        self._scheduler = self._new_scheduler(self._scheduler.books.is_draining)
+        self._refuse_waiting(HostUnreachable(BROKEN, FailureKind.GARBAGE))
+        self._feed(signals.ProbeFailed(self._now(), BROKEN, FailureKind.GARBAGE))
+
+    def _new_scheduler(self, is_draining: bool) -> Scheduler:
+        """One that knows what must outlive another: own instances, speeds, what is in use."""
+        scheduler = Scheduler(
+            self._config,
+            history=self._history,
+            own=self._kept.values(),
+            evict_foreign=self._rules.evict_foreign,
+        )
+        scheduler.books.is_draining = is_draining
+        for lease in self._leases.values():
+            if lease.holds is not None:
+                scheduler.books.rack.resume(*lease.holds)
+        return scheduler
+
+    def _refuse_waiting(self, error: HostUnreachable) -> None:
+        for lease in self._leases.values():
+            lease.heard(signals.Refuse(lease.ticket, error))
 
     # --- doors ----------------------------------------------------------------------------
 
     def snapshot(self) -> HostSnapshot:
         """Everything known of the host; made once per change."""
+        if self._snapshot is None and self._fault is None:
+            try:
+                self._snapshot = self._scheduler.books.snapshot()
+            except Exception as error:
+                self._break(error)
         if self._snapshot is None:
-            self._snapshot = self._scheduler.books.snapshot()
+            name, address = self._config.name, self._config.address
+            self._snapshot = HostSnapshot(name, address, HostState.DOWN, BROKEN)
         return self._snapshot
 
     def lease(self, wish: Wish) -> Lease:
@@ -143,7 +211,10 @@ class Host:
 
     def record_speed(self, record: SpeedRecord) -> None:
         """A request was answered there."""
-        self._scheduler.record_speed(record)
+        try:
+            self._scheduler.record_speed(record)
+        except Exception as error:
+            self._break(error)
         self._snapshot = None
         self._record(lambda: self._recorder.spoke(record))
 
@@ -166,6 +237,8 @@ class Host:
             self._stays.pop(reference, None)
         self._feed(signals.UnloadAsked(self._now(), references))
         await self._until(lambda: not self._scheduler.books.is_unloading())
+        if self._fault is not None:
+            raise HostUnreachable(BROKEN, FailureKind.GARBAGE)
         there = {reference_of(instance) for instance in self.snapshot().instances}
         # Why is the host's own word; one that says nothing and keeps it is told by its list.
         return {
@@ -205,8 +278,11 @@ class Host:
     # --- events in, effects out -----------------------------------------------------------
 
     def _feed(self, event: Event) -> None:
-        for effect in self._scheduler.on(event):
-            self._carry_out(effect)
+        try:
+            for effect in self._scheduler.on(event):
+                self._carry_out(effect)
+        except Exception as error:
+            self._break(error)
         self._snapshot = None
         self._wake()
 
@@ -227,8 +303,9 @@ class Host:
             case signals.Remember(record=record):
                 self._record(lambda: self._recorder.loaded(record))
             case signals.Keep(own=own):
-                self._record(lambda: self._recorder.own_added(own))
+                self._start(self._keep(own))
             case signals.Forget(reference=reference):
+                self._kept.pop(reference, None)
                 self._record(lambda: self._forget(reference))
             case _:
                 assert_never(effect)
@@ -385,6 +462,8 @@ class Host:
             with self._link.understood():
                 report = self._sharing(await self._survey())
                 self._feed(signals.Probed(self._now(), report))
+                if self._fault is None:
+                    self._faults = breaker.on_success(self._faults)
         except Unavailable as error:
             await self._probe_failed(error)
 
@@ -443,6 +522,7 @@ class Host:
             _log.warning("not recorded", host=self._config.name, reason=error.user_message)
 
     async def _keep(self, own: OwnInstance) -> None:
+        self._kept[own.reference] = own
         await self._recorded(lambda: self._recorder.own_added(own))
 
     def _forget(self, reference: InstanceRef) -> Awaitable[None]:
@@ -456,8 +536,8 @@ class Host:
             _log.warning("load settings not applied", host=name, model=key, settings=names)
 
     async def _until(self, holds: Callable[[], bool]) -> None:
-        """Waits until something holds, or the host is left."""
-        while not (self._is_left or holds()):
+        """Waits until something holds, the host is left, or it broke."""
+        while not (self._is_left or self._fault is not None or holds()):
             await self._changed.wait()
 
     def _wake(self) -> None:

@@ -57,6 +57,11 @@ class Lease:
         return self._granted().instance
 
     @property
+    def holds(self) -> tuple[Ticket, str, Instance] | None:
+        """Its ticket, its user and what was granted; None while it waits."""
+        return self._grant and (self._ticket, self._wish.user, self._grant.instance)
+
+    @property
     def queue_s(self) -> float:
         """Seconds waited for a slot, or for other work of the host."""
         return self._granted().queue_s

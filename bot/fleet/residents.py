@@ -181,6 +181,13 @@ class Residents:
         holding.was_ours = True
         self._held_by[ticket] = holding
 
+    def resume(self, ticket: Ticket, user: str, instance: Instance) -> None:
+        """Goes on with a lease that was granted before this record was begun."""
+        own = self._record_for(instance)
+        is_pinned = own is not None and own.pinned
+        new = Holding(instance, 0.0, 0.0, own, is_pinned)
+        self.take(ticket, user, self._holdings.setdefault(reference_of(instance), new))
+
     def release(self, ticket: Ticket, now: float) -> None:
         """Ends a lease, if the ticket holds one; its rest counts from now."""
         holding = self._held_by.pop(ticket, None)

@@ -1,0 +1,233 @@
+"""A fault of our own inside one host's scheduler: it costs that host alone, which is built anew."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Generator
+
+import pytest
+from fleet_bench import ONE, TWO, Bench, H, a_wish, fleet_over, sim_config
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+
+from bot.domain.errors import HostUnreachable
+from bot.domain.hosts import HostSnapshot, HostState, SpeedRecord
+from bot.domain.ids import HostName
+from bot.fleet import host, signals
+from bot.fleet.host_state import Books
+from bot.fleet.scheduler import Scheduler
+from bot.fleet.signals import Effect, Event
+from bot.policy.breaker import BreakerRules
+from bot.sim import journal
+from bot.sim.host import SimHost
+
+OTHER = HostName("studio-2")
+
+
+@pytest.fixture(autouse=True)
+def logs(monkeypatch: pytest.MonkeyPatch) -> Generator[list[EventDict]]:
+    monkeypatch.setattr(host, "REBUILD_RULES", BreakerRules(threshold=1, base_s=0.01))
+    with capture_logs() as entries:
+        yield entries
+
+
+class Trap:
+    """Lets the scheduler of the first host raise at its next events of one kind."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.kind: type[Event] | None = None
+        self.times = 0
+        take = Scheduler.on
+
+        def on(scheduler: Scheduler, event: Event) -> tuple[Effect, ...]:
+            is_first = scheduler.books.name == H
+            if is_first and self.times and self.kind and isinstance(event, self.kind):
+                self.times -= 1
+                raise ZeroDivisionError("a fault of our own")
+            return take(scheduler, event)
+
+        monkeypatch.setattr(Scheduler, "on", on)
+
+    def set(self, kind: type[Event], times: int = 1) -> None:
+        self.kind, self.times = kind, times
+
+
+@pytest.fixture
+def trap(monkeypatch: pytest.MonkeyPatch) -> Trap:
+    return Trap(monkeypatch)
+
+
+def is_logged(logs: list[EventDict]) -> bool:
+    return [entry["host"] for entry in logs if entry["event"] == "host broke"] == [H]
+
+
+async def rebuilt(bench: Bench) -> None:
+    """Waits until the first host was out and is back."""
+    await bench.until(lambda _: [e.what for e in bench.news].count("host lost") == 1)
+    await bench.until_up()
+
+
+async def probe(bench: Bench) -> None:
+    await bench.fleet.probe(H)
+
+
+async def ask(bench: Bench) -> None:
+    with pytest.raises(HostUnreachable):
+        await bench.use()
+
+
+async def fail(bench: Bench) -> None:
+    bench.fleet.report_failure(H, "HTTP 500")
+
+
+async def sweep(bench: Bench) -> None:
+    await bench.fleet.evict_idle()
+
+
+async def load(bench: Bench) -> None:
+    with pytest.raises(HostUnreachable):
+        await bench.use(TWO)
+
+
+@pytest.mark.parametrize(
+    ("kind", "act"),
+    [
+        (signals.Probed, probe),
+        (signals.Asked, ask),
+        (signals.Doubted, fail),
+        (signals.Swept, sweep),
+        (signals.Progressed, load),
+        (signals.Loaded, load),
+    ],
+    ids=lambda part: part.__name__,
+)
+async def test_it_costs_that_host_alone_which_is_built_anew(
+    trap: Trap,
+    logs: list[EventDict],
+    kind: type[Event],
+    act: Callable[[Bench], Awaitable[None]],
+) -> None:
+    async with (
+        SimHost(sim_config()) as sim,
+        SimHost(sim_config()) as well,
+        fleet_over(sim, well) as bench,
+        bench.fleet.lease(OTHER, a_wish()) as elsewhere,
+    ):
+        async for _ in elsewhere:
+            pass
+        mine, _ = await bench.use()
+        trap.set(kind)
+        await act(bench)
+        await rebuilt(bench)
+        assert is_logged(logs)
+        assert [e.host for e in bench.news if e.what == "host lost"] == [H]
+        (known,) = [i for i in bench.host().instances if i.reference == mine.reference]
+        assert known.own
+        assert (await bench.use())[0].identifier == ONE
+        assert bench.host(OTHER).state is HostState.UP
+        assert bench.host(OTHER).instances[0].leases == 1
+        assert [e.host for e in bench.news if e.what == "host found"].count(OTHER) == 1
+
+
+async def test_whoever_waits_there_is_told(trap: Trap) -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        sim.faults.stall_load()
+        async with bench.fleet.lease(H, a_wish()) as lease:
+            await anext(lease)
+            await sim.journal.wait_for(journal.LoadStarted)
+            trap.set(signals.Probed)
+            await bench.fleet.probe(H)
+            with pytest.raises(HostUnreachable, match="anew"):
+                async for _ in lease:
+                    pass
+        await sim.journal.wait_for(journal.LoadCancelled)
+        await rebuilt(bench)
+        assert sim.resident == ()
+
+
+async def test_an_answer_under_way_goes_on_and_its_instance_stays_in_use(trap: Trap) -> None:
+    async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
+        async with bench.fleet.lease(H, a_wish(idle_ttl_s=0.0)) as lease:
+            async for _ in lease:
+                pass
+            trap.set(signals.Probed)
+            await bench.fleet.probe(H)
+            await rebuilt(bench)
+            assert lease.instance.identifier == ONE
+            assert bench.host().instances[0].leases == 1
+            await bench.fleet.evict_idle()
+            assert len(bench.host().instances) == 1
+        assert bench.host().instances[0].leases == 0
+        await bench.fleet.evict_idle()
+        await sim.journal.wait_for(journal.Unloaded)
+
+
+async def test_an_answer_that_ends_while_its_host_is_out_leaves_nothing_held(trap: Trap) -> None:
+    async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
+        async with bench.fleet.lease(H, a_wish()) as lease:
+            async for _ in lease:
+                pass
+            trap.set(signals.Probed)
+            await bench.fleet.probe(H)
+        await rebuilt(bench)
+        assert bench.host().instances[0].leases == 0
+
+
+async def test_a_picture_that_cannot_be_made_costs_that_host_alone(
+    monkeypatch: pytest.MonkeyPatch, logs: list[EventDict]
+) -> None:
+    async with (
+        SimHost(sim_config()) as sim,
+        SimHost(sim_config()) as well,
+        fleet_over(sim, well) as bench,
+    ):
+        picture = Books.snapshot
+
+        def broken(books: Books) -> HostSnapshot:
+            if books.name == H:
+                raise ZeroDivisionError("a fault of our own")
+            return picture(books)
+
+        monkeypatch.setattr(Books, "snapshot", broken)
+        bench.fleet.report_failure(H, "HTTP 500")
+        assert bench.host().state is HostState.DOWN
+        assert (await bench.use(name=OTHER))[0].identifier == ONE
+        monkeypatch.setattr(Books, "snapshot", picture)
+        await bench.until_up()
+        assert (await bench.use())[0].identifier == ONE
+
+
+async def test_a_speed_that_cannot_be_noted_costs_that_host_alone(
+    monkeypatch: pytest.MonkeyPatch, logs: list[EventDict]
+) -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        with monkeypatch.context() as broken:
+            broken.setattr(Scheduler, "record_speed", None)
+            bench.fleet.record_speed(SpeedRecord(H, ONE, 100, 50, 0.5, 2.0))
+        await rebuilt(bench)
+        assert is_logged(logs)
+
+
+async def test_a_draining_host_stays_so(trap: Trap) -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        bench.fleet.drain(H)
+        trap.set(signals.Probed)
+        await bench.fleet.probe(H)
+        await bench.until(lambda found: found.state is HostState.DRAINING)
+
+
+async def test_a_host_that_breaks_again_and_again_holds_nobody_up(
+    trap: Trap, monkeypatch: pytest.MonkeyPatch, logs: list[EventDict]
+) -> None:
+    async with (
+        SimHost(sim_config()) as sim,
+        SimHost(sim_config()) as well,
+        fleet_over(sim, well) as bench,
+    ):
+        monkeypatch.setattr(host, "REBUILD_RULES", BreakerRules(threshold=1, base_s=3600.0))
+        trap.set(signals.Probed, times=1000)
+        async with asyncio.timeout(5):
+            await bench.fleet.probe_all()
+            await bench.fleet.probe_all()
+            await bench.fleet.probe(H)
+        assert bench.host().state is HostState.DOWN
+        assert bench.host(OTHER).state is HostState.UP
+        assert is_logged(logs)
