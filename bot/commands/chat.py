@@ -9,7 +9,7 @@ from rich.console import Console
 
 from bot.app import Lantern
 from bot.commands.demo import BANNER, TOUR, demo
-from bot.process.signals import on_stop
+from bot.process.stopping import on_stop
 from bot.terminal.input import Input, KeyboardInput, ScriptInput
 from bot.terminal.offers import complete
 from bot.terminal.screen import Screen

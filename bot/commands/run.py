@@ -10,8 +10,7 @@ import structlog
 from bot.app import Lantern, lantern, log_cloud, plan_from
 from bot.chat.notices import cloud_notice
 from bot.domain.cloud import CloudEvent
-from bot.process.signals import on_stop
-from bot.process.stopping import Patience
+from bot.process.stopping import Patience, on_stop
 from bot.process.supervisor import Supervisor, keep_alive
 from bot.settings import Loaded
 from cogs.client import DiscordFace

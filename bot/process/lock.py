@@ -1,4 +1,8 @@
-"""One Lantern per database: a lock the operating system lets go of when its holder dies."""
+"""One Lantern per database: a lock the operating system lets go of when its holder dies.
+
+A PM2 daemon killed with -9 leaves its bot running, and the next ``pm2 start`` puts a second one
+beside it: one token, one database, two bots.
+"""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,13 +15,6 @@ from bot.domain.errors import BotError, ConfigError
 
 class AlreadyRunning(BotError):
     """Another Lantern holds the lock; starting a second one would answer everything twice."""
-
-    def __init__(self, lock_file: Path) -> None:
-        super().__init__(
-            f"Another Lantern is running on this database: it holds {lock_file}. "
-            "Stop that one first, or give this one a database of its own (storage.url)."
-        )
-        self.lock_file = lock_file
 
 
 @contextmanager
@@ -39,7 +36,10 @@ def instance_lock(database_path: Path) -> Generator[Path]:
         lock_file.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as held:
-        raise AlreadyRunning(lock_file) from held
+        raise AlreadyRunning(
+            f"Another Lantern is running on this database: it holds {lock_file}. "
+            "Stop that one first, or give this one a database of its own (storage.url)."
+        ) from held
     except OSError as error:
         raise ConfigError(
             [f"The lock {lock_file} cannot be made: {error.strerror}. Check storage.url."]

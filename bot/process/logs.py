@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Literal, TextIO, cast
 
 import structlog
@@ -38,6 +39,17 @@ _KEPT_LINES = ("exception", "stack")
 """Fields that hold several lines on purpose."""
 
 
+_SHARED: tuple[Processor, ...] = (
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.PositionalArgumentsFormatter(),
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.StackInfoRenderer(),
+)
+"""What every line gets, ours and the libraries'."""
+
+
 def configure_logging(
     level: str = "info",
     format: LogFormat = "auto",
@@ -54,16 +66,41 @@ def configure_logging(
     """
     out = stream or sys.stderr
     least = logging.getLevelNamesMapping()[level.upper()]
+    is_terminal = out.isatty()
+    rendering: list[Processor] = [structlog.processors.JSONRenderer()]
+    if format == "console" or (format == "auto" and is_terminal):
+        console = structlog.dev.ConsoleRenderer(
+            colors=is_terminal,
+            # The pretty one prints local variables, and after redaction it is only text anyway.
+            exception_formatter=structlog.dev.plain_traceback,
+        )
+        rendering = [_visible_controls, console]
     handler = _Handler(out)
     handler.hides_sdk = least > logging.DEBUG
-    _replace_handler(handler, _formatter(_renderers(format, out), Redactor(secrets)), least)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=_SHARED,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                # After the traceback became text: secrets stand in its messages too.
+                partial(_redacted, Redactor(secrets)),
+                *rendering,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    # Others' handlers stay: a test's capture, for one.
+    root.handlers[:] = [old for old in root.handlers if not isinstance(old, _Handler)]
+    root.addHandler(handler)
+    root.setLevel(least)
     for name, floor in QUIET_LOGGERS.items():
         logging.getLogger(name).setLevel(max(floor, least))
     logging.captureWarnings(True)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            *_shared(),
+            *_SHARED,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -92,59 +129,9 @@ class _Handler(logging.StreamHandler[TextIO]):
             self.stream.write(f"a log line of {record.name} could not be written\n")
 
 
-def _replace_handler(handler: logging.Handler, formatter: logging.Formatter, level: int) -> None:
-    root = logging.getLogger()
-    for old in [old for old in root.handlers if isinstance(old, _Handler)]:
-        root.removeHandler(old)
-    handler.setFormatter(formatter)
-    root.addHandler(handler)
-    root.setLevel(level)
-
-
-def _shared() -> list[Processor]:
-    """What every line gets, ours and the libraries'."""
-    return [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.PositionalArgumentsFormatter(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.StackInfoRenderer(),
-    ]
-
-
-def _formatter(renderers: list[Processor], redactor: Redactor) -> logging.Formatter:
-    return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=_shared(),
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.format_exc_info,
-            _Redaction(redactor),
-            *renderers,
-        ],
-    )
-
-
-def _renderers(format: LogFormat, out: TextIO) -> list[Processor]:
-    is_terminal = out.isatty()
-    if format == "json" or (format == "auto" and not is_terminal):
-        return [structlog.processors.JSONRenderer()]
-    console = structlog.dev.ConsoleRenderer(
-        colors=is_terminal,
-        # The pretty one prints local variables, and after redaction it is only text anyway.
-        exception_formatter=structlog.dev.plain_traceback,
-    )
-    return [_visible_controls, console]
-
-
-class _Redaction:
+def _redacted(redactor: Redactor, logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
     """Takes secrets out of all fields, tracebacks and nested values included."""
-
-    def __init__(self, redactor: Redactor) -> None:
-        self._redactor = redactor
-
-    def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-        return cast(MutableMapping[str, Any], self._redactor.value(dict(event)))
+    return cast(MutableMapping[str, Any], redactor.value(dict(event)))
 
 
 def _visible_controls(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:

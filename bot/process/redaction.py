@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
+from typing import cast
 from urllib.parse import quote
 
 MASK = "[redacted]"
@@ -46,9 +47,9 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(://)[^/@\s\"']+@"), rf"\1{MASK}@"),
 )
 
+# What every shape has some of. Most words of a log line have none, and one look is cheaper than
+# nine.
 _SUSPECT = re.compile(r"[:=./]|sk-|bearer", re.IGNORECASE)
-"""What every shape has some of. Most words of a log line have none, and one look is cheaper than
-nine."""
 
 
 class Redactor:
@@ -82,20 +83,17 @@ class Redactor:
             case str():
                 return self.text(value)
             case Mapping() if depth < MAX_DEPTH:
+                # Counts such as `first_token` are no secrets.
                 return {
-                    self.text(str(key)): self._field(str(key), item, depth)  # pyright: ignore[reportUnknownArgumentType]  # any log value
-                    for key, item in value.items()  # pyright: ignore[reportUnknownVariableType]  # any log value
+                    self.text(str(key)): MASK
+                    if not isinstance(item, int | float | None) and _SECRET_KEYS.fullmatch(str(key))
+                    else self.value(item, depth + 1)
+                    for key, item in cast(Mapping[object, object], value).items()
                 }
             case list() | tuple() | set() | frozenset() if depth < MAX_DEPTH:
-                return [self.value(item, depth + 1) for item in value]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]  # any log value
+                return [self.value(item, depth + 1) for item in cast(Iterable[object], value)]
             case _:
                 return self.text(repr(value))
-
-    def _field(self, key: str, value: object, depth: int) -> object:
-        # Counts such as `first_token` are no secrets.
-        if not isinstance(value, int | float | None) and _SECRET_KEYS.fullmatch(key):
-            return MASK
-        return self.value(value, depth + 1)
 
 
 def _forms(secret: str) -> Iterable[str]:

@@ -1,9 +1,11 @@
-"""How long stopping may take: time enough at the first asking, none at the second."""
+"""SIGTERM and SIGINT mean: stop kindly, within a time; a second one means: now."""
 
 import asyncio
 import os
-from collections.abc import Callable
-from types import TracebackType
+import signal
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
 from typing import Self
 
 import structlog
@@ -15,30 +17,70 @@ That loses no more than kill -9 does, and the next start mends what kill -9 leav
 
 _FAILED, _INTERRUPTED = 1, 130
 
+_NAMES = ("SIGINT", "SIGTERM", "SIGBREAK")
+"""SIGBREAK is Ctrl-Break and the closed console window on Windows; nobody else has it."""
+
 _log = structlog.get_logger(__name__)
+
+
+@contextmanager
+def on_stop(
+    first: Callable[[], None],
+    second: Callable[[], None],
+    terminate: Callable[[], None] | None = None,
+) -> Generator[None]:
+    """Calls ``first`` on the first stop signal and ``second`` on every later one, in the loop.
+
+    Args:
+        first: for the first signal.
+        second: for every later one.
+        terminate: for every signal but Ctrl-C, where that one means something else.
+    """
+    loop = asyncio.get_running_loop()
+    told = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal told
+        if terminate is not None and number != signal.SIGINT:
+            act = terminate
+        else:
+            act = second if told else first
+            told = True
+        # A handler interrupts whatever runs: it only leaves word with the loop.
+        loop.call_soon_threadsafe(act)
+
+    # signal.signal with a thread-safe call works on Windows too, where loops take no handlers.
+    numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Patience:
     """The block that runs until stopped; use as ``async with Patience(18) as patience:``.
 
-    Leaving the block in time is all that is needed. When it is not left ``stop_s`` after ``stop``,
-    or at once after ``stop_at_once``, it is cancelled and ``is_over`` says so.
+    Leaving the block in time is all that is needed. When it is not left ``stop_s`` seconds after
+    ``stop``, or at once after ``stop_at_once``, it is cancelled and ``is_over`` says so.
+
+    Args:
+        stop_s: seconds from ``stop`` to the cut.
+        end: ends the process with a code, where even the cut ends nothing.
     """
 
     def __init__(self, stop_s: float, end: Callable[[int], object] = os._exit) -> None:
         self.asked = asyncio.Event()
         """Set when somebody asked to stop."""
+        self.is_over = False
+        """The block was cut off; known once it is left."""
         self.exit_code = _FAILED
         """The process's, when patience is over."""
         self._stop_s = stop_s
         self._end = end
         self._scope = asyncio.timeout(None)
         self._force: asyncio.TimerHandle | None = None
-
-    @property
-    def is_over(self) -> bool:
-        """Was the block cut off?"""
-        return self._scope.expired()
 
     async def __aenter__(self) -> Self:
         await self._scope.__aenter__()
@@ -54,21 +96,20 @@ class Patience:
         try:
             await self._scope.__aexit__(kind, error, trace)
         except TimeoutError:
-            return True
-        return False
+            self.is_over = True
+        return self.is_over
 
     def stop(self) -> None:
         """Asks to stop, within the time there is."""
-        self.asked.set()
         self._end_within(self._stop_s)
 
     def stop_at_once(self) -> None:
         """Asks to stop now, whatever it breaks off."""
         self.exit_code = _INTERRUPTED
-        self.asked.set()
         self._end_within(0.0)
 
     def _end_within(self, seconds: float) -> None:
+        self.asked.set()
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         ends_already = self._scope.when()

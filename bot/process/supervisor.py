@@ -23,17 +23,18 @@ class Supervisor:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._notify_address = environ.get("NOTIFY_SOCKET", "")
         self._pm2_descriptor = _descriptor(environ.get("NODE_CHANNEL_FD", ""))
-        self._watchdog_s = _watchdog_s(environ)
+        self.watchdog_every_s: float | None = None
+        """How often ``alive`` must be said, in seconds; None when nobody watches."""
+        allowed_us, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
+        # A child inherits the variables: it is the process they name that is watched.
+        if allowed_us.isdigit() and pid in ("", str(os.getpid())):
+            # Three times as often as asked: a late one or two kill nobody.
+            self.watchdog_every_s = int(allowed_us) / 1e6 / 3
         self._is_ready = False
         self._is_stopping = False
         if self._pm2_descriptor is not None:
             # PM2 leaves it inheritable: a child process would hold the channel open.
             os.set_inheritable(self._pm2_descriptor, False)
-
-    @property
-    def watchdog_every_s(self) -> float | None:
-        """How often ``alive`` must be said; None when nobody watches."""
-        return self._watchdog_s
 
     def ready(self, status: str) -> None:
         """Lantern serves."""
@@ -49,11 +50,11 @@ class Supervisor:
         """The event loop and what it depends on still turn."""
         if self._is_stopping:
             self._notify("WATCHDOG=1")
-        elif self._is_ready or self._watchdog_s is None:
+        elif self._is_ready or self.watchdog_every_s is None:
             self._notify(f"WATCHDOG=1\nSTATUS={status}")
         else:
             # Discord may be away for long: starting again would not bring it back sooner.
-            more_us = int(self._watchdog_s * 3e6)
+            more_us = int(self.watchdog_every_s * 3e6)
             words = "connecting to Discord"
             self._notify(f"WATCHDOG=1\nSTATUS={words}\nEXTEND_TIMEOUT_USEC={more_us}")
 
@@ -108,12 +109,3 @@ def _descriptor(text: str) -> int | None:
     except (OSError, OverflowError):
         return None
     return descriptor if is_socket else None
-
-
-def _watchdog_s(environ: Mapping[str, str]) -> float | None:
-    """A third of what systemd allows, if it is this process that it watches."""
-    text = environ.get("WATCHDOG_USEC", "")
-    pid = environ.get("WATCHDOG_PID", "")
-    if not text.isdigit() or (pid and pid != str(os.getpid())):
-        return None
-    return int(text) / 1e6 / 3

@@ -1,10 +1,10 @@
-"""The clock's jobs: probe, evict, and whatever else comes round; APScheduler behind it."""
+"""Jobs that come round, every so many seconds or once a day; APScheduler behind it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC
 from types import TracebackType
-from typing import Protocol, Self, cast
+from typing import Any, Self, cast
 
 import structlog
 from apscheduler import events
@@ -20,38 +20,6 @@ LAST_S = 10.0
 _log = structlog.get_logger(__name__)
 
 
-class _Event(Protocol):
-    """What APScheduler says of a job."""
-
-    code: int
-    job_id: str
-
-
-class _Scheduler(Protocol):
-    """The part of APScheduler used here; it ships without types."""
-
-    def start(self) -> None: ...
-
-    def pause(self) -> None: ...
-
-    def shutdown(self, wait: bool) -> None: ...
-
-    def add_listener(self, callback: Callable[[_Event], None], mask: int) -> None: ...
-
-    def add_job(
-        self,
-        func: Callable[[Job], Awaitable[None]],
-        trigger: object,
-        *,
-        args: tuple[Job],
-        id: str,
-        name: str,
-        coalesce: bool,
-        max_instances: int,
-        misfire_grace_time: int,
-    ) -> object: ...
-
-
 class Timer:
     """Use as ``async with Timer() as timer: timer.every(30, "probe", fleet.probe_all)``.
 
@@ -60,7 +28,8 @@ class Timer:
     """
 
     def __init__(self) -> None:
-        self._scheduler = cast(_Scheduler, AsyncIOScheduler(timezone=UTC))
+        # APScheduler ships without types.
+        self._scheduler: Any = AsyncIOScheduler(timezone=UTC)
         self._running: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -116,11 +85,10 @@ class Timer:
             self._running.discard(task)
 
 
-def _on_trouble(event: _Event) -> None:
+def _on_trouble(event: Any) -> None:
     match event.code:
         case events.EVENT_JOB_ERROR:
-            error = cast(BaseException | None, getattr(event, "exception", None))
-            _log.error("job failed", job=event.job_id, error=repr(error))
+            _log.error("job failed", job=event.job_id, error=repr(event.exception))
         case events.EVENT_JOB_MISSED:
             _log.warning("job missed", job=event.job_id)
         case _:

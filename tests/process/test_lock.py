@@ -29,7 +29,6 @@ def test_a_second_lantern_is_refused_by_name_of_the_lock(tmp_path: Path) -> None
     with instance_lock(path) as lock_file:
         with pytest.raises(AlreadyRunning, match="Another Lantern") as refused, instance_lock(path):
             pass
-        assert refused.value.lock_file == lock_file
         assert str(lock_file) in refused.value.user_message
         with pytest.raises(AlreadyRunning), instance_lock(path):
             pass
