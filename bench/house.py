@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar, cast
 
-from bot.app import Lantern, Plan, lantern
+from bot.app import Plan, lantern
+from bot.chat.lantern import Lantern
 from bot.chat.planning import ChatRules
 from bot.domain.chat import Place, TurnRequest
 from bot.domain.events import Finished, TurnEvent

@@ -14,7 +14,7 @@ from statistics import median
 
 from bench.house import HOST, Studio, ask, house, on_fast_loop, question, studio
 from bench.table import Row, at_most, exactly, told
-from bot.app import Lantern
+from bot.chat.lantern import Lantern
 from bot.domain.events import Routed, TurnEvent
 from bot.sim.journal import Called, LoadFinished, PredictionStarted, Record
 

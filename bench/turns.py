@@ -14,7 +14,7 @@ from statistics import mean, median
 
 from bench.house import MODEL, Studio, ask, house, on_fast_loop, question, studio
 from bench.table import Row, at_most, told
-from bot.app import Lantern
+from bot.chat.lantern import Lantern
 from bot.domain.chat import Endpoint, InferenceRequest, Message
 from bot.domain.events import StreamEnd, TextDelta
 from bot.domain.ids import TurnId

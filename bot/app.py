@@ -17,6 +17,7 @@ from bot.chat.choices import Choices
 from bot.chat.cloud_serving import CloudServing
 from bot.chat.consents import Consents
 from bot.chat.host_serving import HostServing
+from bot.chat.lantern import Lantern
 from bot.chat.planning import ChatRules, Planner
 from bot.chat.router import Router
 from bot.chat.switch import Switch
@@ -75,14 +76,6 @@ def utcnow() -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class CacheRules:
-    """How long and how many whole answers are kept to be given again."""
-
-    ttl_s: float
-    max_entries: int
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """What to build, as plain values; made from settings or by the demo."""
 
@@ -95,29 +88,12 @@ class Plan:
     budget: BudgetRules = field(default_factory=BudgetRules)
     zone: tzinfo = UTC
     """Where a day of the budget begins."""
-    cache: CacheRules | None = None
-    """None switches the answer cache off."""
+    cache_ttl_s: float | None = None
+    """How long a whole answer is kept to be given again; None switches the cache off."""
+    cache_entries: int = 1000
     is_owner: bool = True
     """This process holds the lock on the database: only then does it unload or close anything
     that a Lantern before it left behind. Without it, every instance counts as foreign."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lantern:
-    """Everything a face needs, built and running."""
-
-    fleet: Fleet
-    turns: Turns
-    switch: Switch
-    catalog: Catalog
-    acts: FleetActs
-    shelf: PersonaShelf
-    providers: Providers
-    tally: Tally
-    privacy: PrivacyStore
-    database: Database
-    replies: ReplyStore
-    notes: NoteStore
 
 
 def plan_from(loaded: Loaded, *, is_owner: bool) -> Plan:
@@ -125,7 +101,7 @@ def plan_from(loaded: Loaded, *, is_owner: bool) -> Plan:
     settings = loaded.settings
     providers = loaded.provider_configs
     on = {provider.name for provider in providers}
-    cache = settings.cache
+    zone = settings.budget.timezone
     return Plan(
         hosts=loaded.host_configs,
         rules=ChatRules(
@@ -148,15 +124,12 @@ def plan_from(loaded: Loaded, *, is_owner: bool) -> Plan:
         database=loaded.database_path,
         providers=providers,
         budget=loaded.budget_rules,
-        zone=_zone(settings.budget.timezone),
-        cache=CacheRules(cache.ttl, cache.max_entries) if cache.enabled else None,
+        # UTC needs no table of zones, which Windows has none of by itself.
+        zone=UTC if zone == "UTC" else ZoneInfo(zone),
+        cache_ttl_s=settings.cache.ttl if settings.cache.enabled else None,
+        cache_entries=settings.cache.max_entries,
         is_owner=is_owner,
     )
-
-
-def _zone(name: str) -> tzinfo:
-    """The time zone; UTC needs no table of zones, which Windows has none of by itself."""
-    return UTC if name == "UTC" else ZoneInfo(name)
 
 
 def log_fleet(event: FleetEvent) -> None:
@@ -188,30 +161,37 @@ def log_cloud(event: CloudEvent) -> None:
 async def lantern(
     plan: Plan, observe: Observe = log_fleet, observe_cloud: ObserveCloud = log_cloud
 ) -> AsyncGenerator[Lantern]:
-    """Builds everything in order and closes it in reverse.
+    """Builds everything in this order and closes it in reverse.
+
+    1. The database, and what a Lantern before this one left open in it.
+    2. Personas and hosts.
+    3. Streams, the ledger and the providers.
+    4. Turns, and what else faces ask.
+    5. The timer last: none of its jobs may meet something half built or already closed.
 
     Raises:
         StoreUnavailable: the database cannot be opened.
     """
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(plan.database, utcnow=utcnow))
-        turn_store = TurnStore(database)
-        interrupted = await turn_store.close_running() if plan.is_owner else ()
-        shelf = PersonaShelf(
-            plan.personas, replace(DEFAULT_PERSONA, name=plan.rules.default_persona)
-        )
+        interrupted = await TurnStore(database).close_running() if plan.is_owner else ()
+
+        builtin = replace(DEFAULT_PERSONA, name=plan.rules.default_persona)
+        shelf = PersonaShelf(plan.personas, builtin)
         await shelf.refresh()
         fleet = await stack.enter_async_context(await _fleet(plan, database, observe))
+
         session = await stack.enter_async_context(inference_session())
         inference = Inference(session, utcnow=utcnow)
         ledger = LedgerStore(database, plan.budget, plan.zone)
         if plan.is_owner:
             await ledger.charge_open()
         providers = await stack.enter_async_context(
-            Providers(plan.providers, await _around(database, ledger, inference, observe_cloud))
+            await _providers(plan, database, ledger, inference, observe_cloud)
         )
-        parts = _Parts(database, turn_store, shelf, fleet, inference, ledger, providers)
-        built = _assembled(plan, parts)
+
+        built = _assembled(plan, database, shelf, fleet, inference, ledger, providers)
+
         timer = await stack.enter_async_context(Timer())
         timer.every(plan.fleet_rules.probe_every_s, "probe", fleet.probe_all)
         timer.every(PERSONAS_EVERY_S, "personas", shelf.refresh)
@@ -230,6 +210,7 @@ async def _back_up(database: Database) -> None:
 
 
 async def _fleet(plan: Plan, database: Database, observe: Observe) -> Fleet:
+    """The hosts, with what the store remembers of them."""
     instances, speeds = InstanceStore(database), SpeedStore(database)
     measured, rates = await speeds.remembered()
     own = await instances.all() if plan.is_owner else ()
@@ -247,11 +228,15 @@ async def _fleet(plan: Plan, database: Database, observe: Observe) -> Fleet:
     )
 
 
-async def _around(
-    database: Database, ledger: LedgerStore, inference: Inference, observe: ObserveCloud
-) -> Surroundings:
-    """What the cloud room is given of the others."""
-    return Surroundings(
+async def _providers(
+    plan: Plan,
+    database: Database,
+    ledger: LedgerStore,
+    inference: Inference,
+    observe: ObserveCloud,
+) -> Providers:
+    """The cloud, with the functions it is given of other rooms."""
+    around = Surroundings(
         books=Books(
             book=ledger.book, settle=ledger.settle, totals=ledger.totals, today=ledger.today
         ),
@@ -262,38 +247,36 @@ async def _around(
         # Made once for this database: people's hashes stay, and mean nothing elsewhere.
         salt=await NoteStore(database).keep(SALT_NOTE, secrets.token_hex(16)),
     )
+    return Providers(plan.providers, around)
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """What was opened, before it is put together."""
-
-    database: Database
-    turn_store: TurnStore
-    shelf: PersonaShelf
-    fleet: Fleet
-    inference: Inference
-    ledger: LedgerStore
-    providers: Providers
-
-
-def _assembled(plan: Plan, parts: _Parts) -> Lantern:
-    database, fleet, shelf, providers = parts.database, parts.fleet, parts.shelf, parts.providers
+def _assembled(
+    plan: Plan,
+    database: Database,
+    shelf: PersonaShelf,
+    fleet: Fleet,
+    inference: Inference,
+    ledger: LedgerStore,
+    providers: Providers,
+) -> Lantern:
+    """What needs no opening or closing, put together."""
     catalog = Catalog(fleet.snapshot, shelf)
     choice_store, privacy = ChoiceStore(database), PrivacyStore(database)
     choices = Choices(choice_store, shelf, catalog.model, plan.rules.default_persona)
     consents = Consents(privacy, shelf)
     planner = Planner(fleet.snapshot, plan.rules, providers.snapshots, providers.prepare)
-    tally = Tally(parts.ledger, providers.ledger_name, providers.cheapest)
+    tally = Tally(ledger, providers.ledger_name, providers.cheapest)
+    answers = None
+    if plan.cache_ttl_s is not None:
+        answers = AnswerStore(database, ttl_s=plan.cache_ttl_s, max_entries=plan.cache_entries)
     return Lantern(
-        fleet=fleet,
         turns=Turns(
-            store=parts.turn_store,
+            store=TurnStore(database),
             choices=choices,
             consents=consents,
             planner=planner,
-            router=Router(HostServing(fleet, parts.inference), CloudServing(providers)),
-            recall=AnswerCache(_answers(plan.cache, database)),
+            router=Router(HostServing(fleet, inference), CloudServing(providers)),
+            recall=AnswerCache(answers),
             tally=tally,
             fleet=fleet,
             new_id=lambda: TurnId(secrets.token_hex(8)),
@@ -309,17 +292,12 @@ def _assembled(plan: Plan, parts: _Parts) -> Lantern:
         ),
         catalog=catalog,
         acts=FleetActs(fleet, catalog, plan.rules),
-        shelf=shelf,
-        providers=providers,
         tally=tally,
         privacy=privacy,
-        database=database,
         replies=ReplyStore(database),
         notes=NoteStore(database),
+        fleet=fleet,
+        shelf=shelf,
+        providers=providers,
+        database=database,
     )
-
-
-def _answers(rules: CacheRules | None, database: Database) -> AnswerStore | None:
-    if rules is None:
-        return None
-    return AnswerStore(database, ttl_s=rules.ttl_s, max_entries=rules.max_entries)

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 
 from rich.console import Console
 
-from bot.app import Lantern
+from bot.chat.lantern import Lantern
 from bot.commands.demo import BANNER, TOUR, demo
+from bot.commands.once import CHATS_BESIDE, built_from
 from bot.process.stopping import on_stop
-from bot.terminal.input import Input, KeyboardInput, ScriptInput
-from bot.terminal.offers import complete
+from bot.settings import Loaded
+from bot.terminal.commands import complete
 from bot.terminal.screen import Screen
-from bot.terminal.session import Doors, Extra, Session
+from bot.terminal.script import Script
+from bot.terminal.session import Extra, Session
 
 HINT = "Type a message, or /help. Ctrl-C stops a reply, Ctrl-D leaves."
 
@@ -21,47 +23,47 @@ INTERRUPTED, TERMINATED = 130, 143
 """As shells name the end by SIGINT and by SIGTERM."""
 
 
-async def play_chat(built: Lantern) -> int:
-    """The chat over the configured hosts; gives the exit code."""
-    screen = Screen(Console(highlight=False))
-    source = _input(built, {})
-    if source.is_interactive:
-        screen.dim(HINT)
-    return await _play(built, screen, source, {})
+async def play_chat(loaded: Loaded) -> int:
+    """The chat over the configured hosts; gives the exit code.
+
+    Raises:
+        StoreUnavailable: the database cannot be opened.
+    """
+    async with built_from(loaded, beside=CHATS_BESIDE) as built:
+        return await _play(built, Screen(Console(highlight=False)), None, {})
 
 
 async def play_demo(*, tour: bool) -> int:
     """The chat over simulated hosts; where nobody types and no script comes, it plays a tour."""
     screen = Screen(Console(highlight=False))
     screen.line(BANNER, "bold yellow")
-    async with demo(screen.dim) as running:
-        source = _input(running.lantern, running.extras)
-        if tour or (isinstance(source, ScriptInput) and not await source.has_lines()):
-            source = ScriptInput(io.StringIO(TOUR))
-        if source.is_interactive:
-            screen.dim(HINT)
-        return await _play(running.lantern, screen, source, running.extras)
+    async with demo(lambda words: screen.line(words, "dim")) as (built, extras):
+        script = None
+        if tour or not _is_typed_at():
+            script = Script(sys.stdin)
+            if tour or not await script.has_lines():
+                script = Script(io.StringIO(TOUR))
+        return await _play(built, screen, script, extras)
 
 
-def _input(built: Lantern, extras: Mapping[str, Extra]) -> Input:
-    """The keyboard when there is one, else standard input as a script."""
-    if sys.stdin.isatty() and sys.stdout.isatty():
+def _is_typed_at() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+async def _play(
+    built: Lantern, screen: Screen, script: Script | None, extras: Mapping[str, Extra]
+) -> int:
+    """Plays a script, or what is typed, or else what standard input holds."""
+    if script is not None or not _is_typed_at():
+        lines, is_typed = (script or Script(sys.stdin)).lines(), False
+    else:
+        from bot.terminal.keyboard import Keyboard  # a script or a server never pays for it
+
         names = tuple(extras)
-        return KeyboardInput("you> ", lambda typed: complete(built.catalog, names, typed))
-    return ScriptInput(sys.stdin)
-
-
-async def _play(built: Lantern, screen: Screen, source: Input, extras: Mapping[str, Extra]) -> int:
-    doors = Doors(
-        built.turns,
-        built.switch,
-        built.catalog,
-        built.acts,
-        built.tally,
-        built.privacy,
-        extras,
-    )
-    session = Session(doors, screen, source)
+        keyboard = Keyboard("you> ", lambda typed: complete(built.catalog, names, typed))
+        lines, is_typed = keyboard.lines(), True
+        screen.line(HINT, "dim")
+    session = Session(built, screen, extras)
     leaving = asyncio.timeout(None)
     code = INTERRUPTED
 
@@ -79,10 +81,10 @@ async def _play(built: Lantern, screen: Screen, source: Input, extras: Mapping[s
         async with leaving:
             # Each Ctrl-C stops what runs then, however many came before.
             with on_stop(interrupt, interrupt, terminate):
-                failures = await session.run()
+                failures = await session.run(lines, echoes=not is_typed)
     except TimeoutError:
         if not leaving.expired():
             raise
         return code
     # A script that failed says so to whoever ran it; at a keyboard the failure was read.
-    return 1 if failures and not source.is_interactive else 0
+    return 1 if failures and not is_typed else 0

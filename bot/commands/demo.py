@@ -4,12 +4,13 @@ import asyncio
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from bot.app import Lantern, Plan, lantern
+from bot.app import Plan, lantern, utcnow
+from bot.chat.lantern import Lantern
 from bot.chat.planning import ChatRules
-from bot.commands.demo_cloud import BUDGET, demo_cloud
+from bot.domain.chat import DialectName, Wire
 from bot.domain.cloud import (
     BudgetAlert,
     BudgetSpent,
@@ -22,14 +23,30 @@ from bot.domain.cloud import (
 from bot.domain.errors import RequestRefused
 from bot.domain.events import FleetEvent
 from bot.domain.hosts import HostConfig
-from bot.domain.ids import HostName, PersonaName
+from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName
 from bot.fleet.fleet import FleetRules
+from bot.policy.budget import BudgetRules
+from bot.policy.pricing import flat_price
 from bot.sim.fleet import DEMO_HOSTS, demo_fleet
 from bot.sim.host import SimHost
+from bot.sim.providers.catalogue import models_of
+from bot.sim.providers.config import WireKind
+from bot.sim.providers.demo import DEMO_PROVIDERS, demo_providers
+from bot.sim.providers.provider import SimProvider
 from bot.terminal.session import Extra
 
 IDLE_TTL_S = 8.0
 """Short, so that an eviction can be watched."""
+
+BUDGET = BudgetRules(daily_micro_usd=50_000)
+"""Five simulated cents a day."""
+
+_SPOKEN: Mapping[WireKind, tuple[Wire, DialectName]] = {
+    "zai": ("openai", "zai"),
+    "openai": ("openai", "openai"),
+    "anthropic": ("anthropic", "generic"),
+    "generic": ("openai", "generic"),
+}
 
 ALL = "all"
 
@@ -85,69 +102,71 @@ BANNER = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Demo:
-    """A running demo and the commands only it has."""
-
-    lantern: Lantern
-    extras: Mapping[str, Extra]
-
-
 @asynccontextmanager
-async def demo(say: Callable[[str], None], time_scale: float = 1.0) -> AsyncGenerator[Demo]:
+async def demo(
+    say: Callable[[str], None], time_scale: float = 1.0
+) -> AsyncGenerator[tuple[Lantern, Mapping[str, Extra]]]:
     """Runs simulated hosts and providers and everything real above them.
 
     Args:
         say: Shows what happens by itself.
         time_scale: Real seconds per simulated second; 0 is as fast as possible.
+
+    Yields:
+        The running Lantern, and the commands only a demo has, by name.
     """
-    configs = [replace(config, time_scale=time_scale) for config in DEMO_HOSTS]
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="lantern-demo-", ignore_cleanup_errors=True)
         )
-        base = Path(folder)
-        await asyncio.to_thread(_write_personas, base / "personas")
-        hosts = await stack.enter_async_context(demo_fleet(configs))
-        providers = await stack.enter_async_context(demo_cloud(time_scale))
+        for name, text in PERSONAS.items():
+            await asyncio.to_thread(Path(folder, name).write_text, text, encoding="utf-8")
+        hosts = await stack.enter_async_context(
+            demo_fleet([replace(config, time_scale=time_scale) for config in DEMO_HOSTS])
+        )
+        clouds = [replace(config, time_scale=time_scale) for config in DEMO_PROVIDERS]
+        doubles = await stack.enter_async_context(demo_providers(clouds, utcnow=utcnow))
+        providers = tuple(provider_config(double, double.config.wire) for double in doubles)
+        plan = Plan(
+            hosts=tuple(
+                HostConfig(
+                    name=HostName(host.config.name),
+                    address=host.address,
+                    memory_bytes=host.config.memory_bytes,
+                )
+                for host in hosts
+            ),
+            rules=ChatRules(
+                default_persona=PersonaName("sage"),
+                idle_ttl_s=IDLE_TTL_S,
+                cloud=tuple(provider.name for provider in providers),
+            ),
+            fleet_rules=FleetRules(probe_every_s=2.0, sweep_every_s=1.0),
+            personas=Path(folder),
+            database=Path(folder, "lantern.db"),
+            providers=providers,
+            budget=BUDGET,
+        )
         built = await stack.enter_async_context(
-            lantern(
-                _plan(base, hosts, providers),
-                observe=lambda event: _tell(event, say),
-                observe_cloud=lambda event: _tell_cloud(event, say),
-            )
+            lantern(plan, lambda event: _tell(event, say), lambda event: _tell_cloud(event, say))
         )
         await built.fleet.settled(5.0)
-        yield Demo(built, _extras(hosts))
+        yield built, _extras(hosts)
 
 
-def _plan(base: Path, hosts: tuple[SimHost, ...], providers: tuple[ProviderConfig, ...]) -> Plan:
-    return Plan(
-        hosts=tuple(
-            HostConfig(
-                name=HostName(host.config.name),
-                address=host.address,
-                memory_bytes=host.config.memory_bytes,
-            )
-            for host in hosts
-        ),
-        rules=ChatRules(
-            default_persona=PersonaName("sage"),
-            idle_ttl_s=IDLE_TTL_S,
-            cloud=tuple(provider.name for provider in providers),
-        ),
-        fleet_rules=FleetRules(probe_every_s=2.0, sweep_every_s=1.0),
-        personas=base / "personas",
-        database=base / "lantern.db",
-        providers=providers,
-        budget=BUDGET,
+def provider_config(double: SimProvider, name: str) -> ProviderConfig:
+    """The settings that lead to a simulated provider, at the very prices it charges."""
+    model = models_of(double.config)[0]
+    wire, dialect = _SPOKEN[double.config.wire]
+    return ProviderConfig(
+        name=ProviderName(name),
+        base_url=double.base_url,
+        model=ModelKey(model.key),
+        wire=wire,
+        dialect=dialect,
+        api_key=double.key,
+        price=flat_price(model.price.input, model.price.output, model.price.cached),
     )
-
-
-def _write_personas(folder: Path) -> None:
-    folder.mkdir()
-    for name, text in PERSONAS.items():
-        (folder / name).write_text(text, encoding="utf-8")
 
 
 def _tell(event: FleetEvent, say: Callable[[str], None]) -> None:
@@ -195,9 +214,9 @@ def _extras(hosts: tuple[SimHost, ...]) -> Mapping[str, Extra]:
         await asyncio.sleep(seconds)
         return f"Waited {seconds:g} s."
 
+    does = "pull a simulated host's plug, or put it back"
+    passes = "let time pass, for instance to watch an eviction"
     return {
-        "power": Extra(
-            "/power HOST|all off|on", "pull a simulated host's plug, or put it back", power
-        ),
-        "wait": Extra("/wait SECONDS", "let time pass, for instance to watch an eviction", wait),
+        "power": Extra("/power HOST|all off|on", does, power),
+        "wait": Extra("/wait SECONDS", passes, wait),
     }

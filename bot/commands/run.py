@@ -7,7 +7,8 @@ from contextlib import suppress
 
 import structlog
 
-from bot.app import Lantern, lantern, log_cloud, plan_from
+from bot.app import lantern, log_cloud, plan_from
+from bot.chat.lantern import Lantern
 from bot.chat.notices import cloud_notice
 from bot.domain.cloud import CloudEvent
 from bot.process.stopping import Patience, on_stop

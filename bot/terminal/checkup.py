@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bot.chat.words import bytes_text, counted, host_title
-from bot.cloud.checkup import Checked
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, Interface
 from bot.domain.ids import AUTO, ModelKey, PersonaName
 from bot.domain.personas import Persona
@@ -21,14 +20,6 @@ class Line:
     mark: Mark
     subject: str
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class KnownNames:
-    """What the settings define and a persona may name."""
-
-    providers: Sequence[str] = ()
-    request_types: Sequence[str] = ()
 
 
 def host_findings(host: HostSnapshot) -> tuple[Line, ...]:
@@ -87,22 +78,25 @@ def _advice(host: HostSnapshot) -> list[str]:
     return advice
 
 
-def provider_findings(checked: Sequence[Checked]) -> tuple[Line, ...]:
-    """What a try of each cloud provider found."""
-    return tuple(
-        Line("ok" if found.is_fine else "warning", f"☁ {found.name}", found.words)
-        for found in checked
-    )
-
-
 def persona_findings(
     snapshot: FleetSnapshot,
     personas: Sequence[Persona],
     problems: Sequence[str],
     default_persona: PersonaName,
-    names: KnownNames,
+    *,
+    providers: Sequence[str],
+    request_types: Sequence[str],
 ) -> tuple[Line, ...]:
-    """Personas whose file is broken, that name what is not there, or that nobody wrote."""
+    """Personas whose file is broken, that name what is not there, or that nobody wrote.
+
+    Args:
+        snapshot: the hosts as they are now.
+        personas: everybody on the shelf.
+        problems: what is wrong with persona files.
+        default_persona: who answers where nobody chose.
+        providers: names of the providers that the settings define.
+        request_types: names of the orders that the settings define.
+    """
     lines = [Line("warning", "persona file", problem) for problem in problems]
     for persona in personas:
         if persona.name == default_persona != "default" and persona.source == "built in":
@@ -114,22 +108,16 @@ def persona_findings(
     }
     for persona in personas:
         lines.append(_persona_line(persona, known))
-        lines.extend(_unknown_names(persona, names))
+        subject = f"persona {persona.name}"
+        for name in persona.cloud or ():
+            if name not in providers:
+                text = f"cloud names {name}, which is no provider{_near(name, providers)}"
+                lines.append(Line("warning", subject, text))
+        kind = persona.request_type
+        if kind is not None and kind not in request_types:
+            text = f"request_type is {kind}, which routing.request_types does not have"
+            lines.append(Line("warning", subject, text + _near(kind, request_types)))
     return tuple(lines)
-
-
-def _unknown_names(persona: Persona, names: KnownNames) -> list[Line]:
-    subject = f"persona {persona.name}"
-    found = [
-        f"cloud names {name}, which is no provider{_near(name, names.providers)}"
-        for name in persona.cloud or ()
-        if name not in names.providers
-    ]
-    kind = persona.request_type
-    if kind is not None and kind not in names.request_types:
-        near = _near(kind, names.request_types)
-        found.append(f"request_type is {kind}, which routing.request_types does not have{near}")
-    return [Line("warning", subject, text) for text in found]
 
 
 def _near(name: str, known: Sequence[str]) -> str:

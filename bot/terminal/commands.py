@@ -1,10 +1,12 @@
 """What was typed, as a value: a message or one of the slash commands Discord has too."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from bot.chat.catalog import Catalog
 from bot.domain.errors import RequestRefused
+from bot.domain.ids import AUTO
 from bot.policy.names import nearest
 
 
@@ -28,7 +30,7 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class CommandForm:
     """How a slash command is written, for help and for errors."""
 
     name: str
@@ -42,35 +44,41 @@ class Usage:
 _SCOPE = ("scope",)
 FLEET_VERBS = ("status", "models", "load", "unload")
 
-COMMANDS: tuple[Usage, ...] = (
-    Usage(
+COMMANDS: tuple[CommandForm, ...] = (
+    CommandForm(
         "chat",
         "/chat MESSAGE [persona:P] [model:M] [type:T]",
         "a turn",
         ("persona", "model", "type"),
         1,
     ),
-    Usage("model", "/model [NAME|auto] [me|channel|server]", "what answers, or switch", _SCOPE, 2),
-    Usage("persona", "/persona [NAME] [me|channel|server]", "who answers, or switch", _SCOPE, 2),
-    Usage("personas", "/personas", "list the personas"),
-    Usage(
+    CommandForm(
+        "model", "/model [NAME|auto] [me|channel|server]", "what answers, or switch", _SCOPE, 2
+    ),
+    CommandForm(
+        "persona", "/persona [NAME] [me|channel|server]", "who answers, or switch", _SCOPE, 2
+    ),
+    CommandForm("personas", "/personas", "list the personas"),
+    CommandForm(
         "fleet",
         "/fleet status|models|load MODEL|unload MODEL [host:H]",
         "hosts; foreign:yes unloads what others loaded",
         ("host", "foreign"),
         2,
     ),
-    Usage("retry", "/retry", "answer the last message again"),
-    Usage("continue", "/continue", "go on with the last reply"),
-    Usage("reset", "/reset", "a fresh conversation"),
-    Usage("stop", "/stop", "stop the running reply (or press Ctrl-C)"),
-    Usage("why", "/why", "why the last reply was made as it was"),
-    Usage(
+    CommandForm("retry", "/retry", "answer the last message again"),
+    CommandForm("continue", "/continue", "go on with the last reply"),
+    CommandForm("reset", "/reset", "a fresh conversation"),
+    CommandForm("stop", "/stop", "stop the running reply (or press Ctrl-C)"),
+    CommandForm("why", "/why", "why the last reply was made as it was"),
+    CommandForm(
         "usage", "/usage [today|week|month|last month]", "tokens, cost, budget, savings", words=2
     ),
-    Usage("private", "/private [on|off]", "keep your words on the LAN, whatever fails", words=1),
-    Usage("help", "/help", "this list"),
-    Usage("quit", "/quit", "leave"),
+    CommandForm(
+        "private", "/private [on|off]", "keep your words on the LAN, whatever fails", words=1
+    ),
+    CommandForm("help", "/help", "this list"),
+    CommandForm("quit", "/quit", "leave"),
 )
 
 
@@ -87,18 +95,37 @@ def parse(line: str, extra: tuple[str, ...] = ()) -> Command | None:
         return Command("chat", (text,))
     name, _, rest = text[1:].partition(" ")
     name = {"exit": "quit", "new": "reset", "clear": "reset"}.get(name.lower(), name.lower())
-    known = tuple(usage.name for usage in COMMANDS) + extra
-    if name not in known:
-        near = ", ".join(f"/{n}" for n in nearest(name, known)) or "/help"
+    forms = {form.name: form for form in COMMANDS}
+    if name not in forms and name not in extra:
+        near = ", ".join(f"/{n}" for n in nearest(name, (*forms, *extra))) or "/help"
         raise RequestRefused(f"There is no command `/{name}`. Nearest: {near}.")
-    usage = next((usage for usage in COMMANDS if usage.name == name), None)
-    if usage is None:
+    form = forms.get(name)
+    if form is None:
         return _arguments(name, rest, ())
-    command = _arguments(name, rest, usage.options)
-    if len(command.words) > usage.words:
-        surplus = " ".join(command.words[usage.words :])
-        raise RequestRefused(f"`{surplus}` is too much. It is written `{usage.form}`.")
+    command = _arguments(name, rest, form.options)
+    if len(command.words) > form.words:
+        surplus = " ".join(command.words[form.words :])
+        raise RequestRefused(f"`{surplus}` is too much. It is written `{form.form}`.")
     return command
+
+
+def complete(catalog: Catalog, extra: tuple[str, ...], typed: str) -> Iterable[str]:
+    """Whole lines that could follow ``typed``, a slash command so far."""
+    name, space, rest = typed[1:].partition(" ")
+    if not space:
+        names = [form.name for form in COMMANDS] + list(extra)
+        return [f"/{known}" for known in names if known.startswith(name)]
+    if name == "model":
+        return [f"/model {option.key}" for option in catalog.models(rest)]
+    if name == "persona":
+        return [f"/persona {persona.name}" for persona in catalog.personas(rest)]
+    if name == "fleet" and " " in rest:
+        verb, _, model = rest.partition(" ")
+        known = [option.key for option in catalog.models(model) if option.key != AUTO]
+        return [f"/fleet {verb} {key}" for key in known]
+    if name == "fleet":
+        return [f"/fleet {verb}" for verb in FLEET_VERBS]
+    return []
 
 
 def _arguments(name: str, rest: str, allowed: tuple[str, ...]) -> Command:

@@ -1,17 +1,32 @@
-"""What a terminal shows: streamed text, a load bar, tables. Knows rich, knows no commands."""
+"""What a terminal shows: lines, streamed text, tables, a load bar. Knows rich, knows no commands.
 
-from types import TracebackType
+Words of people, models and hosts are never read as rich's markup or emoji: every text goes to
+rich as a ``Text``. As plain strings ``:1234:`` became a picture, ``[/]`` in a persona's
+description a traceback, and ``[fd00::5]:1234`` lost its address.
+"""
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, closing
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+from rich.table import Table
 from rich.text import Text
 
 from bot.chat.words import progress_line, seconds_text
-from bot.domain.events import Evicting, Loading, Queued
+from bot.domain.events import Loading
 from bot.domain.events import Progress as Step
+from bot.domain.ids import HostName
 
 _STEP = 0.25
 """Without a terminal, a load is told at every quarter instead of being drawn."""
+
+_PIPE_WIDTH = 200
+"""Columns of a table that nobody's terminal bounds."""
+
+_MARKED = re.compile(r"\*\*(?P<bold>[^*]+)\*\*|`(?P<code>[^`]+)`")
+"""The two marks that our own words use; Discord draws them too."""
 
 
 class Screen:
@@ -19,71 +34,79 @@ class Screen:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-
-    @property
-    def is_live(self) -> bool:
-        """Can lines be redrawn?"""
-        return self.console.is_terminal
+        self.is_live = console.is_terminal
+        """Lines can be redrawn."""
 
     def line(self, text: str = "", style: str = "") -> None:
-        """One line as it is, no markup read in it."""
+        """One line as it is, in one of rich's styles, such as ``red``."""
         self.console.print(Text(text, style=style), soft_wrap=True)
 
     def markdown(self, text: str) -> None:
-        """Text written with Discord's markup."""
-        if self.is_live:
-            from rich.markdown import Markdown  # its parser is only for this
-
-            self.console.print(Markdown(text.replace("\n", "  \n")))
-        else:
-            self.line(text.replace("**", "").replace("`", ""))
+        """Words of ours, with ``**bold**`` and code between backticks."""
+        # Not rich's Markdown: it takes "[fd00::5]:1234" for the target of a link and drops it.
+        styled, end = Text(), 0
+        for found in _MARKED.finditer(text):
+            styled.append(text[end : found.start()])
+            if found["bold"]:
+                styled.append(found["bold"], "bold")
+            else:
+                styled.append(found["code"], "cyan")
+            end = found.end()
+        styled.append(text[end:])
+        self.console.print(styled, soft_wrap=True)
 
     def piece(self, text: str) -> None:
         """A piece of a streamed answer, at once."""
         self.console.print(Text(text), end="", soft_wrap=True)
 
-    def error(self, text: str) -> None:
-        """Something that went wrong."""
-        self.line(text, "red")
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table; without a terminal it is as wide as its content."""
+        table = Table(box=None, pad_edge=False)
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        self.console.print(table, width=None if self.is_live else _PIPE_WIDTH, crop=self.is_live)
 
-    def dim(self, text: str) -> None:
-        """Something beside the point: footers, notices."""
-        self.line(text, "dim")
-
-    def steps(self) -> "Steps":
-        """A drawer for the waits before an answer; leave it before text is printed."""
-        return Steps(self)
+    async def waited(
+        self, progress: AbstractAsyncContextManager[AsyncIterator[Step]]
+    ) -> HostName | None:
+        """Draws a wait until it is over; gives the host of its last step, None without a step."""
+        host: HostName | None = None
+        async with progress as steps:
+            with closing(Steps(self)) as drawn:
+                async for step in steps:
+                    host = step.host
+                    drawn.show(step)
+        return host
 
 
 class Steps:
-    """Draws queue, eviction and load; one bar on a terminal, quarter lines elsewhere."""
+    """Draws queue, eviction and load: one bar on a terminal, a line at each quarter elsewhere.
+
+    Close it before other text is printed: a bar that still moves would be drawn over that.
+    """
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        self._told: tuple[str, float] | None = None
-        self._last_line = ""
-
-    def __enter__(self) -> "Steps":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+        self._told: object = None
+        """What the last line was about, so that it is said once."""
 
     def show(self, step: Step) -> None:
         """Shows one step."""
-        match step:
-            case Loading():
-                self._load(step)
-            case Queued() | Evicting():
-                self.close()
-                self._once(progress_line(step).replace("`", ""))
+        if isinstance(step, Loading) and self._screen.is_live:
+            self._draw(step)
+            return
+        self.close()
+        line = progress_line(step).replace("`", "").replace("\n", " ")
+        about: object = line
+        if isinstance(step, Loading):
+            about = (step.model, step.host, int(step.fraction / _STEP))
+        if about != self._told:
+            self._told = about
+            self._screen.line(line, "dim")
 
     def close(self) -> None:
         """Ends the bar, leaving it on the screen."""
@@ -91,25 +114,10 @@ class Steps:
             self._bar.stop()
             self._bar = self._task = None
 
-    def _once(self, line: str) -> None:
-        if line != self._last_line:
-            self._last_line = line
-            self._screen.dim(line)
-
-    def _load(self, step: Loading) -> None:
-        if self._screen.is_live:
-            self._draw(step)
-            return
-        key = f"{step.model} on {step.host}"
-        quarter = int(step.fraction / _STEP) * _STEP
-        if self._told != (key, quarter):
-            self._told = (key, quarter)
-            self._screen.dim(progress_line(step).replace("`", "").replace("\n", " "))
-
     def _draw(self, step: Loading) -> None:
         if self._bar is None or self._task is None:
             self._bar = Progress(
-                TextColumn("📦 Loading {task.description}"),
+                TextColumn("📦 Loading {task.description}", markup=False),
                 BarColumn(bar_width=24),
                 TaskProgressColumn(),
                 TextColumn("{task.fields[left]}"),

@@ -1,15 +1,11 @@
 """The terminal chat: reads a line, does one thing, shows the result."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
 
-from bot.chat.acts import FleetActs
-from bot.chat.catalog import Catalog
-from bot.chat.switch import Explanation, Switch
-from bot.chat.turns import Turns
-from bot.chat.usage import ReportPeriod, Tally
+from bot.chat.lantern import Lantern
 from bot.chat.words import (
     candidate_line,
     error_text,
@@ -23,7 +19,7 @@ from bot.chat.words import (
     why_text,
 )
 from bot.domain.chat import Place, TurnKind, TurnRequest
-from bot.domain.errors import BotError, ForeignInstance, RequestRefused
+from bot.domain.errors import BotError, RequestRefused
 from bot.domain.events import (
     Evicting,
     Failed,
@@ -32,7 +28,6 @@ from bot.domain.events import (
     Loading,
     Notice,
     Offered,
-    Progress,
     Queued,
     Reading,
     ReasoningDelta,
@@ -45,13 +40,10 @@ from bot.domain.events import (
 from bot.domain.ids import AUTO, ModelKey, PersonaName, PlaceId, UserId
 from bot.policy.choice import Scope
 from bot.policy.names import nearest
-from bot.store.privacy import PrivacyStore
+from bot.terminal import facts
 from bot.terminal.commands import COMMANDS, FLEET_VERBS, Command, parse
-from bot.terminal.input import Input
-from bot.terminal.offers import complete
 from bot.terminal.screen import Screen, Steps
 
-PERIODS: tuple[ReportPeriod, ...] = ("today", "week", "month", "last month")
 USER = UserId("terminal:you")
 PLACE = Place(channel=PlaceId("terminal"), is_private=True)
 
@@ -65,41 +57,41 @@ class Extra:
     run: Callable[[tuple[str, ...]], Awaitable[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Doors:
-    """What the session talks to."""
-
-    turns: Turns
-    switch: Switch
-    catalog: Catalog
-    acts: FleetActs
-    tally: Tally
-    privacy: PrivacyStore
-    extras: Mapping[str, Extra] = field(default_factory=dict[str, Extra])
-
-
 class Session:
-    """One chat from first line to last."""
+    """One chat from first line to last.
 
-    def __init__(self, doors: Doors, screen: Screen, source: Input) -> None:
-        self._doors = doors
+    Args:
+        lantern: who answers.
+        screen: where it is shown.
+        extras: commands only this chat has, by name.
+    """
+
+    def __init__(
+        self, lantern: Lantern, screen: Screen, extras: Mapping[str, Extra] | None = None
+    ) -> None:
+        self._lantern = lantern
         self._screen = screen
-        self._input = source
+        self._extras = extras or {}
         self._failures = 0
         self._problems: tuple[str, ...] = ()
         """What was wrong with persona files when last told."""
         self._doing: asyncio.Timeout | None = None
         """The command under way, for Ctrl-C."""
 
-    async def run(self) -> int:
-        """Reads until the end of input or ``/quit``; gives how many commands failed."""
+    async def run(self, lines: AsyncIterator[str], *, echoes: bool) -> int:
+        """Reads until the end of input or ``/quit``; gives how many commands failed.
+
+        Args:
+            lines: what is typed, without line ends.
+            echoes: shows each line, so that a script's output reads as a dialogue.
+        """
         self._tell_problems()
-        async for line in self._input.lines():
+        async for line in lines:
             self._tell_problems()
-            if not self._input.is_interactive and line.strip():
+            if echoes and line.strip():
                 self._screen.line(f"> {line}", "bold")
             try:
-                command = parse(line, tuple(self._doors.extras))
+                command = parse(line, tuple(self._extras))
                 if command is None:
                     continue
                 if command.name == "quit":
@@ -107,13 +99,13 @@ class Session:
                 await self._until_interrupted(command)
             except BotError as error:
                 self._failures += 1
-                self._screen.error(error_text(error))
+                self._screen.line(error_text(error), "red")
             self._tell_problems()
         return self._failures
 
     def _tell_problems(self) -> None:
-        """Says once what is wrong with a persona file; a log nobody sees would not do."""
-        problems = self._doors.catalog.problems()
+        # Said here, once each: a terminal chat's log goes nowhere that anybody reads.
+        problems = self._lantern.catalog.problems()
         for problem in problems:
             if problem not in self._problems:
                 self._screen.line(f"⚠ Persona file {problem}", "yellow")
@@ -126,222 +118,194 @@ class Session:
         except TimeoutError:
             if self._doing is None or not self._doing.expired():
                 raise
-            self._screen.dim("Not waited for. What was begun on a host goes on there.")
+            self._screen.line("Not waited for. What was begun on a host goes on there.", "dim")
         finally:
             self._doing = None
 
     def interrupt(self) -> bool:
         """Stops the running reply or wait (Ctrl-C); False when nothing was running."""
-        if self._doors.turns.stop(PLACE.conversation):
+        # A reply is stopped, not left: what was said of it so far is kept, with its receipt.
+        if self._lantern.turns.stop(PLACE.conversation):
             return True
         if self._doing is None:
             return False
         self._doing.reschedule(0.0)
         return True
 
-    def complete(self, typed: str) -> Iterable[str]:
-        """Whole lines that could follow what was typed."""
-        return complete(self._doors.catalog, tuple(self._doors.extras), typed)
-
     async def _do(self, command: Command) -> None:
+        acts = {
+            "chat": self._chat,
+            "retry": self._chat,
+            "continue": self._chat,
+            "model": self._switch,
+            "persona": self._switch,
+            "fleet": self._fleet,
+            "private": self._private,
+            "personas": self._personas,
+        }
+        screen, turns = self._screen, self._lantern.turns
         match command.name:
-            case "chat":
-                await self._chat(command)
-            case "model":
-                await self._model(command)
-            case "persona":
-                await self._persona(command)
-            case "fleet":
-                await self._fleet(command)
-            case _:
-                await self._small(command)
-
-    async def _small(self, command: Command) -> None:
-        turns = self._doors.turns
-        match command.name:
-            case "retry":
-                await self._again(TurnKind.RETRY)
-            case "continue":
-                await self._again(TurnKind.CONTINUE)
+            case name if name in acts:
+                await acts[name](command)
             case "reset":
                 await turns.reset(PLACE.conversation)
-                self._screen.dim("A fresh conversation.")
+                screen.line("A fresh conversation.", "dim")
             case "stop":
                 stopped = turns.stop(PLACE.conversation)
-                self._screen.dim("Stopped." if stopped else "Nothing is running.")
+                screen.line("Stopped." if stopped else "Nothing is running.", "dim")
             case "why":
                 turn = await turns.last(PLACE.conversation)
-                self._screen.markdown(why_text(turn) if turn else "Nothing was asked here yet.")
-            case _:
-                await self._smaller(command)
-
-    async def _smaller(self, command: Command) -> None:
-        match command.name:
-            case "personas":
-                self._personas()
+                screen.markdown(why_text(turn) if turn else "Nothing was asked here yet.")
             case "usage":
-                await self._usage(command)
-            case "private":
-                await self._private(command)
+                period = facts.report_period(" ".join(command.words) or "today")
+                report = await self._lantern.tally.report(period, "all", USER, None)
+                screen.markdown(usage_text(report))
             case "help":
-                self._help()
-            case _:
-                extra = self._doors.extras[command.name]
-                self._screen.line(await extra.run(command.words))
-
-    def _personas(self) -> None:
-        for persona in self._doors.catalog.personas(limit=1000):
-            self._screen.markdown(f"**{persona.name}** {persona.description}")
-        for problem in self._doors.catalog.problems():
-            self._screen.line(f"⚠ {problem}", "yellow")
-
-    def _help(self) -> None:
-        for usage in COMMANDS:
-            self._screen.line(f"{usage.form:<56} {usage.does}")
-        for extra in self._doors.extras.values():
-            self._screen.line(f"{extra.form:<56} {extra.does}")
+                for form in (*COMMANDS, *self._extras.values()):
+                    screen.line(f"{form.form:<56} {form.does}")
+            case extra:
+                screen.line(await self._extras[extra].run(command.words))
 
     # --- turns -----------------------------------------------------------------------------
 
     async def _chat(self, command: Command) -> None:
+        turns = self._lantern.turns
+        kind = TurnKind.NEW if command.name == "chat" else TurnKind(command.name)
+        parent = None
+        if kind is not TurnKind.NEW:
+            turn = await turns.current(PLACE.conversation)
+            if turn is None and await turns.last(PLACE.conversation) is not None:
+                words = f"This is a fresh conversation: there is nothing to {kind.value} yet."
+                raise RequestRefused(words)
+            if turn is None:
+                raise RequestRefused("Nothing was asked here yet.")
+            parent = turn.id
         persona, model = command.option("persona"), command.option("model")
-        await self._turn(
-            TurnRequest(
-                user=USER,
-                user_name="you",
-                place=PLACE,
-                text=command.word(0) or "",
-                persona=PersonaName(persona) if persona else None,
-                model=ModelKey(model) if model else None,
-                request_type=command.option("type"),
-            )
+        request = TurnRequest(
+            user=USER,
+            user_name="you",
+            place=PLACE,
+            text=command.word(0) or "",
+            parent=parent,
+            kind=kind,
+            persona=PersonaName(persona) if persona else None,
+            model=ModelKey(model) if model else None,
+            request_type=command.option("type"),
         )
-
-    async def _again(self, kind: TurnKind) -> None:
-        turns = self._doors.turns
-        turn = await turns.current(PLACE.conversation)
-        if turn is None and await turns.last(PLACE.conversation) is not None:
-            what = "continue" if kind is TurnKind.CONTINUE else "retry"
-            raise RequestRefused(f"This is a fresh conversation: there is nothing to {what} yet.")
-        if turn is None:
-            raise RequestRefused("Nothing was asked here yet.")
-        await self._turn(
-            TurnRequest(user=USER, user_name="you", place=PLACE, text="", parent=turn.id, kind=kind)
-        )
-
-    async def _turn(self, request: TurnRequest) -> None:
-        async with self._doors.turns.open(request) as events:
-            with self._screen.steps() as steps:
+        async with turns.open(request) as events:
+            with closing(Steps(self._screen)) as steps:
                 async for event in events:
                     self._show(event, steps)
 
     def _show(self, event: TurnEvent, steps: Steps) -> None:
+        screen = self._screen
         match event:
             case Queued() | Evicting() | Loading():
                 steps.show(event)
+                return
+            case Started() | Routed() | Reading() | ReasoningDelta():
+                return
+            case _:
+                steps.close()
+        match event:
             case TextDelta(text=text):
-                steps.close()
-                self._screen.piece(text)
+                screen.piece(text)
             case FellBack(failed=failed, reason=reason):
-                steps.close()
-                self._screen.dim(f"↪ {failed.where} could not answer: {reason}")
+                screen.line(f"↪ {failed.where} could not answer: {reason}", "dim")
             case Offered():
-                steps.close()
-                self._screen.dim(offer_text(event).replace("`", ""))
+                screen.line(offer_text(event).replace("`", ""), "dim")
             case Notice(text=text):
-                steps.close()
-                self._screen.dim(f"ℹ {text}")
+                screen.line(f"ℹ {text}", "dim")
             case Finished(receipt=receipt):
-                self._screen.line()
-                self._screen.dim(footer(receipt))
+                screen.line()
+                screen.line(footer(receipt), "dim")
             case Stopped(receipt=receipt):
-                steps.close()
-                self._screen.line()
-                self._screen.line(stopped_text(event), "yellow")
-                self._screen.dim(footer(receipt))
+                screen.line()
+                screen.line(stopped_text(event), "yellow")
+                screen.line(footer(receipt), "dim")
             case Failed():
                 self._failures += 1
-                steps.close()
-                self._screen.error(failure_text(event))
-            case Started() | Routed() | Reading() | ReasoningDelta():
-                pass
+                screen.line(failure_text(event), "red")
 
     # --- switching -------------------------------------------------------------------------
 
-    async def _model(self, command: Command) -> None:
-        name = command.word(0)
+    async def _switch(self, command: Command) -> None:
+        """``/model`` and ``/persona``: what answers here, or another one from now on."""
+        switch, screen, name = self._lantern.switch, self._screen, command.word(0)
         if name is None:
-            self._explain(await self._doors.switch.explain(PLACE, USER))
+            said = await switch.explain(PLACE, USER)
+            screen.markdown(f"Persona **{said.persona.name}**: {said.persona_reason}")
+            screen.markdown(f"Model `{said.model}`: {said.model_reason}")
+            for candidate in said.route.candidates:
+                screen.markdown(f"• {candidate_line(candidate)}")
+            for rejection in said.route.rejected:
+                screen.markdown(f"✗ {rejection_line(rejection)}")
             return
-        model = await self._doors.switch.set_model(
-            PLACE, USER, _scope(command), name, is_admin=True
-        )
-        self._screen.markdown(f"Model here: `{model}`")
-        await self._wait(self._doors.switch.warm(PLACE, USER, model=model))
-
-    async def _persona(self, command: Command) -> None:
-        name = command.word(0)
-        if name is None:
-            self._explain(await self._doors.switch.explain(PLACE, USER))
-            return
-        persona = await self._doors.switch.set_persona(
-            PLACE, USER, _scope(command), name, is_admin=True
-        )
-        self._screen.markdown(f"**{persona.name}** answers here. {persona.greeting}")
-        await self._wait(self._doors.switch.warm(PLACE, USER, persona=persona.name))
-
-    async def _usage(self, command: Command) -> None:
-        report = await self._doors.tally.report(_period(command.words), "all", USER, None)
-        self._screen.markdown(usage_text(report))
+        wanted = command.option("scope") or command.word(1) or Scope.ME.value
+        try:
+            scope = Scope(wanted)
+        except ValueError as error:
+            words = f"A scope is `me`, `channel` or `server`, not `{wanted}`."
+            raise RequestRefused(words) from error
+        # Whoever sits at this terminal runs Lantern: nobody here is asked for rights.
+        if command.name == "model":
+            model = await switch.set_model(PLACE, USER, scope, name, is_admin=True)
+            screen.markdown(f"Model here: `{model}`")
+            await screen.waited(switch.warm(PLACE, USER, model=model))
+        else:
+            persona = await switch.set_persona(PLACE, USER, scope, name, is_admin=True)
+            screen.line(f"{persona.name} answers here. {persona.greeting}")
+            await screen.waited(switch.warm(PLACE, USER, persona=persona.name))
+        screen.line("Ready.", "dim")
 
     async def _private(self, command: Command) -> None:
         said = command.word(0) or "on"
         if said not in ("on", "off"):
             raise RequestRefused(f"Write `/private on` or `/private off`, not `{said}`.")
-        await self._doors.privacy.set_user(USER, local_only=said == "on")
+        await self._lantern.privacy.set_user(USER, local_only=said == "on")
         words = (
             "stay on the LAN" if said == "on" else "may go to a provider when no host can answer"
         )
-        self._screen.dim(f"Your words {words}.")
+        self._screen.line(f"Your words {words}.", "dim")
 
-    def _explain(self, said: Explanation) -> None:
-        self._screen.markdown(f"Persona **{said.persona.name}**: {said.persona_reason}")
-        self._screen.markdown(f"Model `{said.model}`: {said.model_reason}")
-        for candidate in said.route.candidates:
-            self._screen.markdown(f"• {candidate_line(candidate)}")
-        for rejection in said.route.rejected:
-            self._screen.markdown(f"✗ {rejection_line(rejection)}")
-
-    async def _wait(self, warming: AbstractAsyncContextManager[AsyncIterator[Progress]]) -> None:
-        async with warming as progress:
-            with self._screen.steps() as steps:
-                async for step in progress:
-                    steps.show(step)
-        self._screen.dim("Ready.")
+    async def _personas(self, command: Command) -> None:
+        rows = [facts.persona_row(persona) for persona in self._lantern.shelf.all()]
+        self._screen.table(facts.PERSONA_COLUMNS, rows)
+        for problem in self._lantern.shelf.problems():
+            self._screen.line(f"⚠ {problem}", "yellow")
 
     # --- fleet -----------------------------------------------------------------------------
 
     async def _fleet(self, command: Command) -> None:
         verb, model = command.word(0) or "status", command.word(1)
         host = command.option("host")
-        if verb == "status":
-            self._hosts(host or model or "")
-        elif verb == "models":
-            self._models(model or "")
-        elif verb in ("load", "unload") and model is None:
-            raise RequestRefused(f"Say which model: `/fleet {verb} MODEL [host:HOST]`.")
-        elif verb == "load" and model is not None:
-            await self._wait(self._doors.acts.load(host, model))
-        elif verb == "unload" and model is not None:
-            self._screen.markdown(await self._unload(host, model, command.option("foreign")))
-        else:
-            near = nearest(verb, FLEET_VERBS, 1)
-            hint = f" Nearest: `/fleet {near[0]}`." if near else ""
-            known = "status, models, load and unload"
-            raise RequestRefused(f"`/fleet` knows {known}, not `{verb}`.{hint}")
+        match (verb, model):
+            case ("status", _):
+                self._hosts(host or model or "")
+            case ("models", _):
+                self._models(model or "")
+            case ("load" | "unload", None):
+                raise RequestRefused(f"Say which model: `/fleet {verb} MODEL [host:HOST]`.")
+            case ("load", str()):
+                await self._screen.waited(self._lantern.acts.load(host, model))
+                self._screen.line("Ready.", "dim")
+            case ("unload", str()):
+                foreign = command.option("foreign") or "no"
+                if foreign not in ("yes", "no"):
+                    raise RequestRefused(f"Write `foreign:yes`, not `foreign:{foreign}`.")
+                is_even = foreign == "yes"
+                said = await facts.unload(
+                    self._lantern.acts, host, model, even_foreign=is_even, option="`foreign:yes`"
+                )
+                self._screen.markdown(said)
+            case _:
+                near = nearest(verb, FLEET_VERBS, 1)
+                hint = f" Nearest: `/fleet {near[0]}`." if near else ""
+                known = "status, models, load and unload"
+                raise RequestRefused(f"`/fleet` knows {known}, not `{verb}`.{hint}")
 
     def _hosts(self, typed: str) -> None:
-        catalog = self._doors.catalog
+        catalog = self._lantern.catalog
         found = catalog.hosts(typed)
         if not found:
             catalog.host(typed)  # says that nothing matches, and what is nearest
@@ -350,7 +314,7 @@ class Session:
             self._screen.markdown("\n".join(host_lines(snapshot, now)))
 
     def _models(self, typed: str) -> None:
-        catalog = self._doors.catalog
+        catalog = self._lantern.catalog
         found = [option for option in catalog.models(typed, limit=1000) if option.key != AUTO]
         if not found and typed:
             found = [catalog.option(catalog.any_model(typed))]
@@ -358,28 +322,3 @@ class Session:
             self._screen.markdown(f"`{option.key}` {option.mark}")
         for reason in catalog.outage():
             self._screen.line(f"✗ {reason}", "yellow")
-
-    async def _unload(self, host: str | None, model: str, foreign: str | None) -> str:
-        if foreign not in (None, "yes", "no"):
-            raise RequestRefused(f"Write `foreign:yes`, not `foreign:{foreign}`.")
-        try:
-            return await self._doors.acts.unload(host, model, even_foreign=foreign == "yes")
-        except ForeignInstance as error:
-            words = f"{error.user_message} Add `foreign:yes` to unload it all the same."
-            raise ForeignInstance(words) from error
-
-
-def _period(words: tuple[str, ...]) -> ReportPeriod:
-    said = " ".join(words) or "today"
-    for known in PERIODS:
-        if said == known:
-            return known
-    raise RequestRefused(f"A period is today, week, month or last month, not `{said}`.")
-
-
-def _scope(command: Command) -> Scope:
-    said = command.option("scope") or command.word(1) or Scope.ME.value
-    try:
-        return Scope(said)
-    except ValueError as error:
-        raise RequestRefused(f"A scope is `me`, `channel` or `server`, not `{said}`.") from error

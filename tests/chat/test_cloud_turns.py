@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from house import ADA, BOB, GEMMA, PLACE, QWEN, House, Said, cloud, house, sim
 
-from bot.app import CacheRules
 from bot.chat.planning import ChatRules
 from bot.domain.chat import Place, TurnKind, TurnStatus
 from bot.domain.errors import NoCandidates, Refused
@@ -18,7 +17,7 @@ from bot.policy.waiting import SlowRules
 from bot.sim.journal import PredictionStarted
 
 ELSEWHERE = Place(PlaceId("discord:2"), server=PLACE.server)
-CACHE = CacheRules(ttl_s=3600.0, max_entries=10)
+CACHE_S = 3600.0
 DEFAULT = PersonaName("default")
 
 
@@ -335,7 +334,7 @@ async def test_who_stands_in_for_a_persona_that_is_gone_keeps_words_here(tmp_pat
 
 
 async def test_the_same_question_is_answered_from_the_cache_and_marked(tmp_path: Path) -> None:
-    async with house(tmp_path, providers=cloud(zai="zai"), cache=CACHE) as home:
+    async with house(tmp_path, providers=cloud(zai="zai"), cache_ttl_s=CACHE_S) as home:
         first = await home.ask("hello")
         second = await home.ask("hello", place=ELSEWHERE)
         assert second.text == first.text
@@ -355,7 +354,7 @@ async def test_without_the_cache_every_question_is_asked(tmp_path: Path) -> None
 
 
 async def test_a_retry_goes_past_the_cache(tmp_path: Path) -> None:
-    async with house(tmp_path, providers=cloud(zai="zai"), cache=CACHE) as home:
+    async with house(tmp_path, providers=cloud(zai="zai"), cache_ttl_s=CACHE_S) as home:
         first = await home.ask("hello")
         again = await home.play(home.request("", parent=first.turn, kind=TurnKind.RETRY))
         assert not again.receipt.from_cache
@@ -363,7 +362,7 @@ async def test_a_retry_goes_past_the_cache(tmp_path: Path) -> None:
 
 
 async def test_private_and_open_questions_share_no_answers(tmp_path: Path) -> None:
-    async with house(tmp_path, sim("studio", QWEN), cache=CACHE) as home:
+    async with house(tmp_path, sim("studio", QWEN), cache_ttl_s=CACHE_S) as home:
         await home.lantern.privacy.set_place(PLACE.channel, local_only=True)
         await home.ask("hello")
         open_one = await home.ask("hello", place=ELSEWHERE)
@@ -375,7 +374,7 @@ async def test_private_and_open_questions_share_no_answers(tmp_path: Path) -> No
 
 
 async def test_a_cut_answer_is_not_given_again(tmp_path: Path) -> None:
-    async with house(tmp_path, providers=cloud(zai="zai"), cache=CACHE) as home:
+    async with house(tmp_path, providers=cloud(zai="zai"), cache_ttl_s=CACHE_S) as home:
         home.doubles["zai"].faults.set("cut", after_tokens=5, times=1)
         await home.ask("hello")
         said = await home.ask("hello", place=ELSEWHERE)

@@ -1,12 +1,10 @@
 """The demo: simulated hosts and providers, the commands only it has, and its tour."""
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-
 import pytest
 from house import Said
 
-from bot.commands.demo import BANNER, TOUR, Demo, demo
+from bot.chat.lantern import Lantern
+from bot.commands.demo import BANNER, TOUR, demo
 from bot.domain.chat import Place, TurnRequest
 from bot.domain.errors import RequestRefused
 from bot.domain.events import Failed, Finished
@@ -14,13 +12,7 @@ from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, UserId
 from bot.terminal.commands import parse
 
 
-@asynccontextmanager
-async def running() -> AsyncGenerator[Demo]:
-    async with demo(lambda _: None, time_scale=0.0) as shown:
-        yield shown
-
-
-async def ask(shown: Demo, text: str, *, persona: str = "sage") -> Said:
+async def ask(built: Lantern, text: str, *, persona: str = "sage") -> Said:
     request = TurnRequest(
         user=UserId("terminal:you"),
         user_name="you",
@@ -30,7 +22,7 @@ async def ask(shown: Demo, text: str, *, persona: str = "sage") -> Said:
         model=ModelKey("auto"),
     )
     said = Said()
-    async with shown.lantern.turns.open(request) as events:
+    async with built.turns.open(request) as events:
         async for event in events:
             said.events.append(event)
     return said
@@ -38,12 +30,12 @@ async def ask(shown: Demo, text: str, *, persona: str = "sage") -> Said:
 
 @pytest.mark.slow
 async def test_with_all_hosts_off_a_provider_answers_and_then_a_host_again() -> None:
-    async with running() as shown:
-        assert await shown.extras["power"].run(("all", "off")) == "All simulated hosts are off."
-        away = await ask(shown, "Who answers?")
-        await shown.extras["power"].run(("all", "on"))
-        await shown.lantern.fleet.probe(HostName("studio"))
-        back = await ask(shown, "And now?")
+    async with demo(lambda _: None, time_scale=0.0) as (built, extras):
+        assert await extras["power"].run(("all", "off")) == "All simulated hosts are off."
+        away = await ask(built, "Who answers?")
+        await extras["power"].run(("all", "on"))
+        await built.fleet.probe(HostName("studio"))
+        back = await ask(built, "And now?")
     assert away.receipt.provider == "zai"
     assert away.receipt.cost_micro_usd > 0
     assert back.receipt.host == "studio"
@@ -52,10 +44,10 @@ async def test_with_all_hosts_off_a_provider_answers_and_then_a_host_again() -> 
 
 @pytest.mark.slow
 async def test_the_diary_is_refused_rather_than_sent_away() -> None:
-    async with running() as shown:
-        await shown.extras["power"].run(("all", "off"))
-        said = await ask(shown, "Dear diary", persona="diary")
-        other = await ask(shown, "Dear sage")
+    async with demo(lambda _: None, time_scale=0.0) as (built, extras):
+        await extras["power"].run(("all", "off"))
+        said = await ask(built, "Dear diary", persona="diary")
+        other = await ask(built, "Dear sage")
     assert isinstance(said.last, Failed)
     assert "local only" in said.last.error.user_message
     assert isinstance(other.last, Finished)
@@ -63,8 +55,8 @@ async def test_the_diary_is_refused_rather_than_sent_away() -> None:
 
 @pytest.mark.slow
 async def test_one_host_may_lose_its_power_alone() -> None:
-    async with running() as shown:
-        power = shown.extras["power"].run
+    async with demo(lambda _: None, time_scale=0.0) as (_, extras):
+        power = extras["power"].run
         assert await power(("studio", "off")) == "Simulated host studio is off."
         assert await power(("studio", "on")) == "Simulated host studio is on."
         with pytest.raises(RequestRefused, match=r"all\|studio\|laptop off"):

@@ -5,9 +5,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bot.app import CacheRules, Lantern, Plan, lantern, utcnow
+from bot.app import Plan, lantern, utcnow
+from bot.chat.lantern import Lantern
 from bot.chat.planning import ChatRules
-from bot.commands.demo_cloud import provider_config
+from bot.commands.demo import provider_config
 from bot.domain.chat import Attachment, Place, Receipt, TurnKind, TurnRequest
 from bot.domain.cloud import CloudEvent, ProviderConfig
 from bot.domain.events import (
@@ -152,7 +153,7 @@ async def house(
     providers: Mapping[str, SimProviderConfig] | None = None,
     provider_changes: Mapping[str, object] | None = None,
     budget: BudgetRules | None = None,
-    cache: CacheRules | None = None,
+    cache_ttl_s: float | None = None,
 ) -> AsyncGenerator[House]:
     """Runs simulated hosts and providers and a Lantern over them, every host probed once.
 
@@ -187,7 +188,8 @@ async def house(
             database=folder / "lantern.db",
             providers=_configs(doubles, provider_changes or {}),
             budget=budget or BudgetRules(),
-            cache=cache,
+            cache_ttl_s=cache_ttl_s,
+            cache_entries=10,
         )
         news: list[FleetEvent] = []
         cloud_news: list[CloudEvent] = []

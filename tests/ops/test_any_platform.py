@@ -93,7 +93,7 @@ def stripped(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_only_the_event_loop_is_chosen_by_platform() -> None:
     for path in sources():
         found = POSIX_MODULES.intersection(imported(ast.parse(path.read_text(encoding="utf-8"))))
-        allowed = {"uvloop"} if path.name == "launch.py" else set[str]()
+        allowed = {"uvloop"} if path.name == "cli.py" else set[str]()
         assert found <= allowed, path
 
 

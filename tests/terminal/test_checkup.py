@@ -1,5 +1,6 @@
 """What the check-up says of hosts and personas."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, Interface, Model
 from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName
 from bot.domain.personas import Persona
-from bot.terminal.checkup import KnownNames, host_findings, persona_findings
+from bot.terminal.checkup import Line, host_findings, persona_findings
 
 QWEN = ModelKey("qwen/qwen3-8b")
 DEFAULT = PersonaName("default")
@@ -22,8 +23,15 @@ UP = HostSnapshot(
     has_token=True,
     lists_only_loaded=True,
 )
-NAMES = KnownNames(("zai", "openai"), ("code",))
 FLEET = FleetSnapshot({UP.name: UP}, 0.0)
+
+
+def findings(
+    personas: Sequence[Persona], problems: Sequence[str], default: PersonaName
+) -> tuple[Line, ...]:
+    return persona_findings(
+        FLEET, personas, problems, default, providers=("zai", "openai"), request_types=("code",)
+    )
 
 
 def test_a_good_host_has_one_line() -> None:
@@ -67,7 +75,7 @@ def test_a_dead_host_says_where_to_look() -> None:
     ],
 )
 def test_a_persona_says_whether_a_host_can_serve_it(persona: Persona, mark: str, part: str) -> None:
-    (line,) = persona_findings(FLEET, [persona], [], DEFAULT, NAMES)
+    (line,) = findings([persona], [], DEFAULT)
     assert line.mark == mark
     assert part in line.text
 
@@ -82,7 +90,7 @@ def test_a_persona_says_whether_a_host_can_serve_it(persona: Persona, mark: str,
     ],
 )
 def test_a_persona_that_names_nobody_is_warned_of(persona: Persona, part: str) -> None:
-    _, line = persona_findings(FLEET, [persona], [], DEFAULT, NAMES)
+    _, line = findings([persona], [], DEFAULT)
     assert line.mark == "warning"
     assert part in line.text
 
@@ -106,10 +114,10 @@ def test_a_host_that_wants_a_token_is_not_called_switched_off(has_token: bool, p
 
 
 def test_broken_files_are_faults() -> None:
-    assert persona_findings(FLEET, [], ["sage.yaml:3: odd"], DEFAULT, NAMES)[0].mark == "warning"
+    assert findings([], ["sage.yaml:3: odd"], DEFAULT)[0].mark == "warning"
 
 
 def test_a_default_persona_that_nobody_wrote_is_a_fault() -> None:
     name = PersonaName("sage")
-    lines = persona_findings(FLEET, [Persona(name)], [], name, NAMES)
+    lines = findings([Persona(name)], [], name)
     assert any("no file defines it" in line.text for line in lines)

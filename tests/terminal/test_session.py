@@ -16,10 +16,10 @@ from bot.domain.ids import HostName, PersonaName
 from bot.fleet.fleet import FleetRules
 from bot.sim.journal import LoadStarted, PredictionStarted
 from bot.sim.models import SimModel
-from bot.terminal.input import ScriptInput
-from bot.terminal.offers import complete
+from bot.terminal.commands import complete
 from bot.terminal.screen import Screen
-from bot.terminal.session import Doors, Extra, Session
+from bot.terminal.script import Script
+from bot.terminal.session import Extra, Session
 
 
 async def type_in(
@@ -27,18 +27,9 @@ async def type_in(
 ) -> tuple[str, int]:
     """What the screen shows, and how many commands failed."""
     out = io.StringIO()
-    built = home.lantern
-    doors = Doors(
-        built.turns,
-        built.switch,
-        built.catalog,
-        built.acts,
-        built.tally,
-        built.privacy,
-        extras or {},
-    )
     screen = Screen(Console(file=out, width=120, highlight=False))
-    failures = await Session(doors, screen, ScriptInput(io.StringIO(script))).run()
+    source = Script(io.StringIO(script))
+    failures = await Session(home.lantern, screen, extras).run(source.lines(), echoes=True)
     return out.getvalue(), failures
 
 
@@ -234,14 +225,11 @@ async def test_completion_offers_commands_models_and_personas(tmp_path: Path) ->
 async def test_ctrl_c_stops_waiting_for_a_load_and_not_the_chat(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
         built = home.lantern
-        doors = Doors(
-            built.turns, built.switch, built.catalog, built.acts, built.tally, built.privacy
-        )
         out = io.StringIO()
-        screen = Screen(Console(file=out, width=120))
-        session = Session(doors, screen, ScriptInput(io.StringIO("/model qwen3-8b\n/help\n")))
+        session = Session(built, Screen(Console(file=out, width=120)))
+        typed = Script(io.StringIO("/model qwen3-8b\n/help\n"))
         async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(session.run())
+            running = tasks.create_task(session.run(typed.lines(), echoes=True))
             await home.hosts["studio"].journal.wait_for(LoadStarted)
             assert session.interrupt()
         assert running.result() == 0

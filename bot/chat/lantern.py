@@ -1,0 +1,35 @@
+"""A built and running Lantern: the one value that faces and commands are handed."""
+
+from dataclasses import dataclass
+
+from bot.chat.acts import FleetActs
+from bot.chat.catalog import Catalog
+from bot.chat.switch import Switch
+from bot.chat.turns import Turns
+from bot.chat.usage import Tally
+from bot.cloud.providers import Providers
+from bot.documents.shelf import PersonaShelf
+from bot.fleet.fleet import Fleet
+from bot.store.database import Database
+from bot.store.notes import NoteStore
+from bot.store.privacy import PrivacyStore
+from bot.store.replies import ReplyStore
+
+
+@dataclass(frozen=True, slots=True)
+class Lantern:
+    """Everything of Lantern that somebody outside may ask; built by ``app.py`` alone."""
+
+    # It stands here and not beside its builder because no face may import the builder.
+    turns: Turns
+    switch: Switch
+    catalog: Catalog
+    acts: FleetActs
+    tally: Tally
+    privacy: PrivacyStore
+    replies: ReplyStore
+    notes: NoteStore
+    fleet: Fleet
+    shelf: PersonaShelf
+    providers: Providers
+    database: Database

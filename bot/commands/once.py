@@ -1,0 +1,172 @@
+"""Commands that look or act once and end: hosts, models, personas, usage, load, unload."""
+
+import json
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+
+from bot.app import lantern, plan_from
+from bot.chat.lantern import Lantern
+from bot.chat.usage import ReportPeriod
+from bot.chat.words import usage_text
+from bot.documents.shelf import PersonaShelf
+from bot.domain.errors import BotError, NoCandidates
+from bot.domain.ids import UserId
+from bot.process.lock import AlreadyRunning, instance_lock
+from bot.settings import Loaded
+from bot.terminal import facts
+from bot.terminal.screen import Screen
+
+SETTLE_S = 8.0
+"""A command about hosts waits this long for the slowest of them to answer its first probe."""
+
+LOOKS_BESIDE = (
+    "Another Lantern is running on this database. This command owns nothing beside it: what that "
+    "one loaded is called foreign here. To unload it, use /fleet in Discord or stop that one."
+)
+CHATS_BESIDE = (
+    "Another Lantern uses this database: terminal chats on it share one conversation, and what "
+    "that one loaded is called foreign here."
+)
+
+
+@asynccontextmanager
+async def built_from(
+    loaded: Loaded,
+    settle_s: float = SETTLE_S,
+    beside: str = LOOKS_BESIDE,
+    *,
+    leaves_nothing: bool = False,
+) -> AsyncGenerator[Lantern]:
+    """Everything, with the hosts looked at once.
+
+    Beside a running Lantern the lock is taken: then this process owns nothing and only asks.
+
+    Args:
+        loaded: the settings.
+        settle_s: how many seconds to wait for the hosts.
+        beside: what is said beside a running Lantern.
+        leaves_nothing: no database is made where there is none.
+
+    Raises:
+        StoreUnavailable: the database cannot be opened.
+    """
+    with ExitStack() as stack:
+        database, is_owner = loaded.database_path, True
+        if leaves_nothing and not database.exists():
+            # A look from the wrong folder left an empty database there, which the next look found.
+            folder = TemporaryDirectory(prefix="lantern-", ignore_cleanup_errors=True)
+            database, is_owner = Path(stack.enter_context(folder), "lantern.db"), False
+        else:
+            try:
+                stack.enter_context(instance_lock(database))
+            except AlreadyRunning:
+                is_owner = False
+                Screen(Console(stderr=True)).line(beside, "yellow")
+        async with lantern(replace(plan_from(loaded, is_owner=is_owner), database=database)) as it:
+            await it.fleet.settled(settle_s)
+            yield it
+
+
+async def show_hosts(loaded: Loaded, *, as_json: bool) -> None:
+    """The hosts, as a table or as JSON."""
+    async with built_from(loaded, leaves_nothing=True) as built:
+        found = built.catalog.hosts()
+    if as_json:
+        print_json([facts.host_record(host) for host in found])
+    else:
+        Screen(Console()).table(facts.HOST_COLUMNS, [facts.host_row(host) for host in found])
+
+
+async def show_models(loaded: Loaded, *, as_json: bool) -> None:
+    """The models on every disk, as a table or as JSON.
+
+    Raises:
+        NoCandidates: no host answers.
+    """
+    async with built_from(loaded, leaves_nothing=True) as built:
+        catalog = built.catalog
+        if as_json:
+            print_json(facts.model_records(catalog))
+        elif keys := catalog.all_model_keys():
+            rows = [facts.model_row(catalog.option(key)) for key in keys]
+            Screen(Console()).table(facts.MODEL_COLUMNS, rows)
+        if reasons := catalog.outage():
+            told = "\n".join(f"• {reason}" for reason in reasons)
+            raise NoCandidates(f"No host answers now.\n{told}")
+
+
+async def show_personas(loaded: Loaded, *, as_json: bool) -> None:
+    """The personas, as a table or as JSON; no host is asked.
+
+    Raises:
+        BotError: files are broken; shown after those that are not.
+    """
+    shelf = PersonaShelf(loaded.personas_dir)
+    await shelf.refresh()
+    if as_json:
+        print_json([facts.persona_record(persona) for persona in shelf.all()])
+    else:
+        rows = [facts.persona_row(persona) for persona in shelf.all()]
+        Screen(Console()).table(facts.PERSONA_COLUMNS, rows)
+    if shelf.problems():
+        raise BotError("\n".join(shelf.problems()))
+
+
+async def show_usage(loaded: Loaded, period: ReportPeriod, *, as_json: bool) -> None:
+    """What a period used, cost and saved, in words or as JSON; no host is waited for."""
+    async with built_from(loaded, settle_s=0.0, leaves_nothing=True) as built:
+        report = await built.tally.report(period, "all", UserId(""), None)
+    if as_json:
+        print_json(asdict(report))
+    else:
+        Screen(Console()).markdown(usage_text(report))
+
+
+async def load(loaded: Loaded, model: str, host: str | None, *, as_json: bool) -> None:
+    """Loads a model and says where it is; with JSON the progress goes to standard error.
+
+    Raises:
+        BotError: no such model or host, or nobody could load it.
+    """
+    async with built_from(loaded) as built:
+        screen = Screen(Console(stderr=as_json))
+        where = await screen.waited(built.acts.load(host, model))
+        key = str(built.catalog.any_model(model))
+        known = built.catalog.snapshot().hosts.values()
+        held = [h.name for h in known if any(i.model_key == key for i in h.instances)]
+    if as_json:
+        on = where or next(iter(held), None)
+        print_json({"model": key, "host": on, "was_loaded": where is None})
+    elif where is None:
+        screen.line(f"{key} was in memory already, on {', '.join(held)}.")
+    else:
+        screen.line(f"{key} is in memory on {where}.")
+
+
+async def unload(
+    loaded: Loaded, model: str, host: str | None, *, even_foreign: bool, as_json: bool
+) -> None:
+    """Unloads a model and says what happened.
+
+    Raises:
+        BotError: nothing of that name is loaded, or it may not be unloaded.
+    """
+    async with built_from(loaded) as built:
+        said = await facts.unload(
+            built.acts, host, model, even_foreign=even_foreign, option="--foreign"
+        )
+    if as_json:
+        print_json({"done": said})
+    else:
+        Screen(Console()).markdown(said)
+
+
+def print_json(value: object) -> None:
+    """A value on standard output, for programs."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")

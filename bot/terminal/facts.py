@@ -1,0 +1,159 @@
+"""The facts of hosts, models and personas: as rows for people, as plain values for programs.
+
+The command line and the chat's slash commands take them, and the two acts whose words differ only
+in how an option is written, from here alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from bot.chat.acts import FleetActs
+from bot.chat.catalog import Catalog, ModelOption
+from bot.chat.usage import ReportPeriod
+from bot.chat.words import bytes_text
+from bot.domain.errors import ForeignInstance, RequestRefused
+from bot.domain.hosts import HostSnapshot, HostState
+from bot.domain.personas import Persona
+
+Value: TypeAlias = (
+    "str | int | float | bool | Sequence[Value] | Mapping[str, Value] | None"  # JSON's own types
+)
+Record = Mapping[str, Value]
+
+PERIODS: tuple[ReportPeriod, ...] = ("today", "week", "month", "last month")
+
+HOST_COLUMNS = ("host", "address", "state", "seen by", "on disk", "loaded", "memory budget")
+MODEL_COLUMNS = ("model", "size", "now", "on disk of")
+PERSONA_COLUMNS = ("persona", "model", "description", "from")
+
+
+def host_record(host: HostSnapshot) -> Record:
+    """One host as plain values."""
+    return {
+        "name": host.name,
+        "address": host.address,
+        "state": host.state.value,
+        "reason": host.reason,
+        "interface": host.interface.value if host.interface is not None else None,
+        "version": host.version,
+        "models_on_disk": len(host.models),
+        "memory_bytes": host.memory_bytes,
+        "max_loaded": host.max_loaded,
+        "v1_lists_only_loaded": host.lists_only_loaded,
+        "needs_token": host.needs_token,
+        "has_token": host.has_token,
+        "loaded": [
+            {
+                "identifier": instance.identifier,
+                "model": instance.model_key,
+                "own": instance.own,
+                "pinned": instance.pinned,
+                "context_length": instance.context_length,
+                "size_bytes": instance.size_bytes,
+                "leases": instance.leases,
+            }
+            for instance in host.instances
+        ],
+        "waiting": sum(host.waiting.values()),
+    }
+
+
+def host_row(host: HostSnapshot) -> Sequence[str]:
+    """One host for people, by ``HOST_COLUMNS``."""
+    residents = (f"{i.identifier} ({'own' if i.own else 'foreign'})" for i in host.instances)
+    loaded = ", ".join(residents) or "nothing"
+    # What was in memory when a host was lost may be gone: no table calls it loaded.
+    if host.state in (HostState.DOWN, HostState.UNKNOWN):
+        loaded = "unknown"
+    seen = host.interface.value if host.interface is not None else ""
+    return (
+        host.name,
+        # A host without a name is called by its address, which need not stand twice.
+        "" if host.address == host.name else host.address,
+        f"{host.state.value}: {host.reason}" if host.reason else host.state.value,
+        seen + (f" ({host.version})" if host.version else ""),
+        str(len(host.models)),
+        loaded,
+        bytes_text(host.memory_bytes) if host.memory_bytes is not None else "not set",
+    )
+
+
+def model_records(catalog: Catalog) -> list[Record]:
+    """Every model on every host's disk, with how it stands there now."""
+    records: list[Record] = []
+    for host in catalog.hosts():
+        for model in sorted(host.models.values(), key=lambda model: model.key):
+            now = catalog.option(model.key, host.name)
+            record: Record = {
+                "model": model.key,
+                "host": host.name,
+                "kind": model.kind,
+                "size_bytes": model.size_bytes,
+                "max_context_length": model.max_context_length,
+                "vision": model.vision,
+                "tool_use": model.tool_use,
+                "loaded": any(i.model_key == model.key for i in host.instances),
+                "now": now.mark,
+                "seconds": now.seconds,
+            }
+            records.append(record)
+    return records
+
+
+def model_row(option: ModelOption) -> Sequence[str]:
+    """One model for people, by ``MODEL_COLUMNS``."""
+    return (option.key, bytes_text(option.size_bytes), option.mark, ", ".join(option.hosts))
+
+
+def persona_record(persona: Persona) -> Record:
+    """One persona as plain values."""
+    return {
+        "name": persona.name,
+        "description": persona.description,
+        "model": persona.model,
+        "alternatives": list(persona.alternatives),
+        "local_only": persona.local_only,
+        "keep_loaded": persona.keep_loaded,
+        "source": persona.source,
+    }
+
+
+def persona_row(persona: Persona) -> Sequence[str]:
+    """One persona for people, by ``PERSONA_COLUMNS``."""
+    model = persona.model + (" (local only)" if persona.local_only else "")
+    return (persona.name, model, persona.description, persona.source)
+
+
+def report_period(said: str) -> ReportPeriod:
+    """The period meant.
+
+    Raises:
+        RequestRefused: it is none.
+    """
+    for known in PERIODS:
+        if said == known:
+            return known
+    raise RequestRefused(f"A period is today, week, month or last month, not `{said}`.")
+
+
+async def unload(
+    acts: FleetActs, host: str | None, model: str, *, even_foreign: bool, option: str
+) -> str:
+    """Unloads a model; gives what happened, in words.
+
+    Args:
+        acts: what acts on the fleet.
+        host: the only host, or None for every host that has it loaded.
+        model: an identifier or a model key.
+        even_foreign: also what others loaded.
+        option: how ``even_foreign`` is said where this was typed.
+
+    Raises:
+        UnknownName: no host has it loaded.
+        NotPermitted: it is answering somebody, or foreign, which the words then lead out of.
+    """
+    try:
+        return await acts.unload(host, model, even_foreign=even_foreign)
+    except ForeignInstance as error:
+        words = f"{error.user_message} Add {option} to unload it all the same."
+        raise ForeignInstance(words) from error

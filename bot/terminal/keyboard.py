@@ -1,0 +1,42 @@
+"""The prompt where somebody types; imported only there, since a script never pays for it."""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
+from prompt_toolkit.history import InMemoryHistory
+from prompt_toolkit.patch_stdout import patch_stdout
+
+
+class Keyboard(Completer):
+    """A prompt with history and completion; Ctrl-D ends, Ctrl-C clears the line."""
+
+    def __init__(self, prompt: str, complete: Callable[[str], Iterable[str]]) -> None:
+        self._prompt = prompt
+        self._complete = complete
+
+    async def lines(self) -> AsyncIterator[str]:
+        """Every line typed."""
+        session: PromptSession[str] = PromptSession(
+            history=InMemoryHistory(), completer=self, complete_while_typing=True
+        )
+        while True:
+            try:
+                # What happens by itself meanwhile is printed above the prompt, not into it.
+                with patch_stdout(raw=True):
+                    line = await session.prompt_async(self._prompt)
+            except KeyboardInterrupt:
+                continue
+            except EOFError:
+                return
+            yield line
+
+    def get_completions(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> Iterable[Completion]:
+        """Whole lines that could follow what stands before the cursor; asked by the prompt."""
+        typed = document.text_before_cursor
+        if typed.startswith("/"):
+            for line in self._complete(typed):
+                yield Completion(line, start_position=-len(typed))

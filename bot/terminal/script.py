@@ -1,0 +1,65 @@
+"""Lines from a pipe or a file."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import TextIO
+
+from bot.domain.errors import BotError
+
+BYTE_ORDER_MARK = "\ufeff"
+"""Some editors and shells put it before a script; it is no part of the first command."""
+
+
+class Script:
+    """Lines of a stream that nobody types into."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._first: str | None = None
+
+    async def has_lines(self) -> bool:
+        """Waits for the first line; False when the stream ended without one.
+
+        Raises:
+            BotError: the stream cannot be read.
+        """
+        if self._first is None:
+            self._first = (await self._readline()).removeprefix(BYTE_ORDER_MARK)
+        return self._first != ""
+
+    async def lines(self) -> AsyncIterator[str]:
+        """Every line until the end of the stream.
+
+        Raises:
+            BotError: the stream cannot be read.
+        """
+        if await self.has_lines():
+            yield (self._first or "").rstrip("\r\n")
+            while line := await self._readline():
+                yield line.rstrip("\r\n")
+
+    async def _readline(self) -> str:
+        loop = asyncio.get_running_loop()
+        found: asyncio.Queue[str | Exception] = asyncio.Queue()
+
+        def read() -> None:
+            try:
+                line: str | Exception = self._stream.readline()
+            except (OSError, ValueError) as error:  # a decoding error is a ValueError
+                line = error
+            # The chat may end, and its loop close, while a line is still waited for.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(found.put_nowait, line)
+
+        # A daemon, not the loop's own pool: a silent pipe must not keep the program from ending.
+        threading.Thread(target=read, name="script input", daemon=True).start()
+        match await found.get():
+            case str() as line:
+                return line
+            case UnicodeDecodeError() as error:
+                words = "The script is no text in UTF-8; save it so and try again."
+                raise BotError(words) from error
+            case error:
+                raise BotError(f"The script cannot be read: {error}.") from error
