@@ -179,10 +179,13 @@ class Fleet:
         self._host(record.host).record_speed(record)
 
     async def evict_idle(self) -> None:
-        """Unloads own instances that rested longer than their TTL."""
-        async with asyncio.TaskGroup() as tasks:
-            for host in self._hosts.values():
-                tasks.create_task(host.evict_idle())
+        """Begins to unload own instances that rested longer than their TTL.
+
+        It waits for none of them: one host that hung in an unload held back the next evictions of
+        all, because the timer runs no job beside itself.
+        """
+        for host in self._hosts.values():
+            host.evict_idle()
 
     def _host(self, name: HostName) -> Host:
         if name not in self._hosts:

@@ -256,10 +256,9 @@ class Host:
         """Takes no new turns, or takes them again."""
         self._feed(signals.Drained(self._now(), is_draining))
 
-    async def evict_idle(self) -> None:
-        """Unloads what rested long enough; returns when that is done."""
+    def evict_idle(self) -> None:
+        """Begins to unload what rested long enough."""
         self._feed(signals.Swept(self._now()))
-        await self._until(lambda: not self._scheduler.books.is_unloading())
 
     def enter(self, lease: Lease, event: signals.Asked) -> None:
         """A lease is entered: its asker waits from now on."""

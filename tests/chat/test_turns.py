@@ -286,6 +286,7 @@ async def test_a_foreign_instance_is_used_and_never_unloaded(tmp_path: Path) -> 
         said = await home.ask("hello")
         assert isinstance(said.last, Finished)
         await home.lantern.fleet.evict_idle()
+        assert len(home.lantern.fleet.snapshot().hosts[HostName("studio")].instances) == 1
         assert [load.via for load in studio.journal.of(LoadStarted)] == ["foreign"]
         assert not studio.journal.of(Unloaded)
         with pytest.raises(NotPermitted):

@@ -6,8 +6,9 @@ import pytest
 from fleet_bench import ONE, TWO, H, Kept, a_wish, fleet_over, sim_config
 
 from bot.domain.errors import FailureKind, NotPermitted, Unavailable, UnknownName
-from bot.domain.hosts import FleetMemory, HostState, Speed
-from bot.domain.ids import InstanceId
+from bot.domain.hosts import FleetMemory, HostState, Instance, Speed
+from bot.domain.ids import HostName, InstanceId
+from bot.fleet.lmstudio import SocketClient
 from bot.fleet.lmstudio import SocketClient
 from bot.sim import journal
 from bot.sim.host import SimHost
@@ -23,8 +24,8 @@ async def test_an_own_instance_is_known_again_after_a_restart_and_evicted_when_r
         async with fleet_over(sim, kept=kept, memory=memory) as bench:
             assert bench.host().instances[0].own
             await bench.fleet.evict_idle()
-            assert sim.resident == ()
             await bench.until(lambda _: not kept.own)
+            assert sim.resident == ()
 
 
 async def test_without_that_memory_it_would_be_foreign_and_stay() -> None:
@@ -34,7 +35,7 @@ async def test_without_that_memory_it_would_be_foreign_and_stay() -> None:
         async with fleet_over(sim) as bench:
             assert not bench.host().instances[0].own
             await bench.fleet.evict_idle()
-            assert len(sim.resident) == 1
+            assert len(sim.resident) == len(bench.host().instances) == 1
 
 
 # --- hosts that tell no references ------------------------------------------------------------
@@ -50,8 +51,8 @@ async def test_own_instances_of_a_rest_only_host_are_known_again_and_evicted_whe
         async with fleet_over(sim, kept=kept, memory=kept.memory()) as bench:
             assert all(instance.own for instance in bench.host().instances)
             await bench.fleet.evict_idle()
-            assert sim.resident == ()
             await bench.until(lambda _: not kept.own)
+            assert sim.resident == ()
 
 
 async def test_what_others_loaded_on_a_rest_only_host_stays_foreign_after_a_restart() -> None:
@@ -66,7 +67,7 @@ async def test_what_others_loaded_on_a_rest_only_host_stays_foreign_after_a_rest
             assert not any(instance.own for instance in bench.host().instances)
             await bench.until(lambda _: not kept.own)
             await bench.fleet.evict_idle()
-            assert len(sim.resident) == 2
+            assert len(sim.resident) == len(bench.host().instances) == 2
 
 
 async def test_a_pin_on_a_rest_only_host_outlives_a_restart() -> None:
@@ -105,7 +106,7 @@ async def test_an_own_instance_replaced_by_somebody_elses_of_that_name_is_foreig
         async with fleet_over(sim, kept=kept, memory=memory) as bench:
             assert not bench.host().instances[0].own
             await bench.fleet.evict_idle()
-            assert len(sim.resident) == 1
+            assert len(sim.resident) == len(bench.host().instances) == 1
             await bench.until(lambda _: not kept.own)
 
 
@@ -115,6 +116,8 @@ async def test_an_instance_swapped_between_two_probes_is_not_unloaded_for_the_ol
         sim.unload(ONE)
         await sim.preload(ONE)
         await bench.fleet.evict_idle()
+        assert bench.host().instances == ()
+        await bench.until(lambda host: len(host.instances) == 1)
         assert [i.identifier for i in sim.resident] == [ONE]
         assert not bench.host().instances[0].own
 
@@ -186,12 +189,40 @@ async def test_a_request_during_a_ttl_unload_is_served() -> None:
     async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
         await bench.use(idle_ttl_s=0.0)
         async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
-            sweep = tasks.create_task(bench.fleet.evict_idle())
-            await bench.until(lambda host: not host.instances)
+            await bench.fleet.evict_idle()
+            assert bench.host().instances == ()
             users = [tasks.create_task(bench.use(user=f"u{n}")) for n in range(10)]
-        assert sweep.done()
         assert {user.result()[0].identifier for user in users} == {ONE}
         assert len(sim.journal.of(journal.LoadStarted)) == 2
+
+
+async def test_a_hung_host_holds_up_no_eviction_and_piles_up_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[str] = []
+    unload = SocketClient.unload
+
+    async def noted(client: SocketClient, instance: Instance) -> None:
+        begun.append(instance.model_key)
+        await unload(client, instance)
+
+    monkeypatch.setattr(SocketClient, "unload", noted)
+    async with (
+        SimHost(sim_config(time_scale=0)) as hung,
+        SimHost(sim_config(time_scale=0)) as well,
+        fleet_over(hung, well) as bench,
+    ):
+        await bench.use(ONE, idle_ttl_s=0.0)
+        await bench.use(TWO, HostName("studio-2"), idle_ttl_s=0.0)
+        hung.faults.hang()
+        for _ in range(3):
+            async with asyncio.timeout(1):
+                await bench.fleet.evict_idle()
+        await well.journal.wait_for(journal.Unloaded)
+        assert len(hung.resident) == 1
+        hung.faults.clear()
+        await hung.journal.wait_for(journal.Unloaded)
+        assert begun == [TWO, ONE]
 
 
 async def test_the_hosts_own_ttl_unload_is_noticed_and_the_model_loaded_again() -> None:
@@ -214,6 +245,7 @@ async def test_pinned_instances_stay_until_unpinned() -> None:
         await bench.until(lambda _: any(own.pinned for own in bench.kept.own.values()))
         bench.fleet.unpin(H, ONE)
         await bench.fleet.evict_idle()
+        await sim.journal.wait_for(journal.Unloaded)
         assert sim.resident == ()
 
 
