@@ -9,7 +9,6 @@ from bot.domain.errors import FailureKind, NotPermitted, Unavailable, UnknownNam
 from bot.domain.hosts import FleetMemory, HostState, Instance, Speed
 from bot.domain.ids import HostName, InstanceId
 from bot.fleet.lmstudio import SocketClient
-from bot.fleet.lmstudio import SocketClient
 from bot.sim import journal
 from bot.sim.host import SimHost
 
