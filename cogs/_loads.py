@@ -2,14 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
 import structlog
 
 from bot.chat import words
+from bot.chat.loading import LoadSteps, Readiness
 from bot.domain.errors import BotError, NotPermitted
 from bot.domain.events import Loading, Progress
 from bot.domain.ids import HostName, ModelKey, UserId
@@ -31,7 +32,6 @@ MAX_LEFT = 50
 Message = tuple[int, int]
 """Channel and message."""
 
-Steps = AbstractAsyncContextManager[AsyncIterator[Progress]]
 CancelLoad = Callable[[HostName, ModelKey], Awaitable[bool]]
 
 _log = structlog.get_logger(__name__)
@@ -108,7 +108,7 @@ class Loads:
         interaction: AnyInteraction,
         transport: InteractionTransport,
         head: str,
-        steps: Steps,
+        steps: LoadSteps,
         cancel: CancelLoad,
     ) -> None:
         """Plays a load into the command's reply until it is in memory or has failed.
@@ -161,7 +161,9 @@ class Loads:
         self._open.pop(message, None)
         await self._note()
 
-    async def _play(self, live: _Live, transport: InteractionTransport, steps: Steps) -> Outcome:
+    async def _play(
+        self, live: _Live, transport: InteractionTransport, steps: LoadSteps
+    ) -> Outcome:
         async def keep(part: int, message_id: int) -> bool:
             live.message = (transport.channel_id, message_id)
             self._open[live.message] = None
@@ -205,24 +207,17 @@ class Loads:
             _log.warning("load not noted", error=error.user_message)
 
 
-async def _read(steps: Steps, page: LoadPage, writer: Writer) -> None:
-    loop = asyncio.get_running_loop()
-    began = loop.time()
+async def _read(steps: LoadSteps, page: LoadPage, writer: Writer) -> None:
     try:
         async with steps as progress:
             async for step in progress:
-                page.on_step(step)
+                if isinstance(step, Readiness):
+                    page.end(words.readiness_text(step))
+                else:
+                    page.on_step(step)
                 writer.poke()
     except Exception as error:
         page.end(error_words(error))
-    else:
-        page.end(_loaded(page.step, loop.time() - began))
     finally:
         page.end("⏹ Cancelled.")
         writer.poke()
-
-
-def _loaded(step: Progress | None, seconds: float) -> str:
-    if step is None:
-        return "✅ Ready: nothing had to be loaded."
-    return f"✅ `{step.model}` is in memory on {step.host} after {words.seconds_text(seconds)}."

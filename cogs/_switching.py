@@ -1,15 +1,15 @@
 """What ``/model`` and ``/persona`` share: explain, or check, choose and warm with a bar."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import discord
 
+from bot.chat.loading import LoadSteps
 from bot.domain.chat import Place
 from bot.domain.errors import NoCandidates
-from bot.domain.events import Progress
 from bot.domain.ids import UserId
 from bot.policy.access import check_may_switch
 from bot.policy.choice import Scope
@@ -20,8 +20,6 @@ from cogs._places import Admins, interaction_place, user_id
 from cogs._response import InteractionTransport
 from cogs._say import say
 from cogs.face import Face
-
-Warming = AbstractAsyncContextManager[AsyncIterator[Progress]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ class Switching:
         interaction: discord.Interaction[Any],
         scope: Scope,
         check: Callable[[], object],
-        choose: Callable[[Asked], Awaitable[tuple[str, Warming]]],
+        choose: Callable[[Asked], Awaitable[tuple[str, LoadSteps]]],
     ) -> None:
         """Switches in public, with the load as a bar.
 
@@ -62,7 +60,7 @@ class Switching:
             interaction: The command.
             scope: For whom.
             check: Raises where nothing of that name is known; its error stays with the asker.
-            choose: Keeps the choice; gives the headline and the load.
+            choose: Keeps the choice; gives the headline and the load, which tells its own end.
         """
         place, user = interaction_place(interaction), user_id(interaction.user)
         is_admin = self._admins.includes(interaction)
@@ -74,4 +72,4 @@ class Switching:
         transport = InteractionTransport(interaction, self._lanes)
         await transport.begin()
         head, steps = await choose(Asked(place, user, scope, is_admin))
-        await self._loads.show(interaction, transport, head, steps, self._face.switch.cancel_warm)
+        await self._loads.show(interaction, transport, head, steps, self._face.acts.cancel_load)

@@ -7,13 +7,14 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.chat.loading import LoadSteps
 from bot.policy.choice import Scope
 from cogs._choices import StringChoices, model_choices
 from cogs._explained import for_whom
 from cogs._lanes import Lanes
 from cogs._loads import Loads
 from cogs._places import Admins
-from cogs._switching import Asked, Switching, Warming
+from cogs._switching import Asked, Switching
 from cogs.face import Face
 
 ScopeOption = Literal["me", "channel", "server"]
@@ -43,11 +44,11 @@ class ModelCog(commands.Cog):
             return
         switch, catalog = self._face.switch, self._face.catalog
 
-        async def choose(asked: Asked) -> tuple[str, Warming]:
+        async def choose(asked: Asked) -> tuple[str, LoadSteps]:
             model = await switch.set_model(
                 asked.place, asked.user, asked.scope, name, is_admin=asked.is_admin
             )
-            head = f"🔀 `{model}` now answers {for_whom(asked.scope, asked.place)}."
+            head = f"🔀 `{model}` is chosen {for_whom(asked.scope, asked.place)}."
             return head, switch.warm(asked.place, asked.user, model=model)
 
         check = partial(catalog.model, name)

@@ -7,6 +7,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.chat.loading import LoadSteps
 from bot.domain.personas import Persona
 from bot.policy.choice import Scope
 from cogs._choices import StringChoices, persona_choices
@@ -14,7 +15,7 @@ from cogs._explained import for_whom
 from cogs._lanes import Lanes
 from cogs._loads import Loads
 from cogs._places import Admins
-from cogs._switching import Asked, Switching, Warming
+from cogs._switching import Asked, Switching
 from cogs.face import Face
 
 ScopeOption = Literal["me", "channel", "server"]
@@ -46,7 +47,7 @@ class PersonaCog(commands.Cog):
             return
         switch, catalog = self._face.switch, self._face.catalog
 
-        async def choose(asked: Asked) -> tuple[str, Warming]:
+        async def choose(asked: Asked) -> tuple[str, LoadSteps]:
             persona = await switch.set_persona(
                 asked.place, asked.user, asked.scope, name, is_admin=asked.is_admin
             )
@@ -62,7 +63,7 @@ class PersonaCog(commands.Cog):
 
 
 def _introduced(persona: Persona, whom: str) -> str:
-    head = f"🎭 **{persona.name}** now answers {whom}."
+    head = f"🎭 **{persona.name}** is chosen {whom}."
     if not persona.greeting.strip():
         return head
     greeting = persona.greeting.strip()[:_GREETING_CHARS].replace("\n", "\n> ")

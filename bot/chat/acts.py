@@ -1,18 +1,21 @@
 """What people do to the fleet by hand: load, unload, pin, drain."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable
 
 from bot.chat.catalog import Catalog
 from bot.chat.channel import safe_channel
+from bot.chat.loading import LoadSteps, Readiness, load_first
 from bot.chat.planning import FIRST_LOOK_S, ChatRules
-from bot.domain.errors import FailureKind, NoCandidates, NotPermitted, Unavailable, UnknownName
+from bot.chat.words import unready_lines
+from bot.domain.chat import Candidate, Route
+from bot.domain.errors import FailureKind, NoCandidates, NotPermitted, Unavailable
 from bot.domain.events import Progress
 from bot.domain.hosts import Wish
-from bot.domain.ids import AUTO, HostName, ModelKey
+from bot.domain.ids import HostName, ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet.fleet import Fleet
 from bot.policy.names import resolve
+from bot.policy.prediction import known_model
 from bot.policy.routing import RouteAsk, plan_route
 
 
@@ -31,14 +34,14 @@ class FleetActs:
         load: LoadSettings | None = None,
         *,
         idle_ttl_s: float | None = None,
-    ) -> AbstractAsyncContextManager[AsyncIterator[Progress]]:
-        """Loads a model (on the best host when none is named), as progress until it is there.
+    ) -> LoadSteps:
+        """Loads a model (on the best host when none is named): progress, then where it is.
 
-        No progress at all means it was in memory already. Errors leave the iteration:
-        ``UnknownName``, any ``Unavailable``, ``NoCandidates``.
+        Errors leave the iteration: ``UnknownName``; ``NoCandidates`` when no host could, with
+        each one's own reason.
         """
 
-        async def produce(emit: Callable[[Progress], Awaitable[None]]) -> None:
+        async def produce(emit: Callable[[Progress | Readiness], Awaitable[None]]) -> None:
             await self._fleet.settled(FIRST_LOOK_S)
             key = self._catalog.any_model(model)
             wish = Wish(
@@ -47,8 +50,15 @@ class FleetActs:
                 idle_ttl_s=idle_ttl_s or self._rules.idle_ttl_s,
                 user="by hand",
             )
-            hosts = (self._catalog.host(host),) if host else self._hosts_for(key, wish)
-            await self._load_on_first(hosts, wish, emit)
+            if host is not None:
+                route = Route((Candidate(key, self._catalog.host(host)),))
+            else:
+                route = self._route(wish)
+            ready = await load_first(self._fleet, wish, route, emit)
+            if ready.by is None:
+                head = f"No host can load `{key}` now."
+                raise NoCandidates(f"{head}\n{unready_lines(ready)}".rstrip())
+            await emit(ready)
 
         return safe_channel(produce)
 
@@ -102,35 +112,11 @@ class FleetActs:
         found = resolve("loaded model", name, sorted(set[str]().union(*names.values())))
         return found, tuple(host for host, held in names.items() if found in held)
 
-    def _hosts_for(self, key: ModelKey, wish: Wish) -> tuple[HostName, ...]:
-        if key == AUTO:
-            raise UnknownName("model", key, ())
-        ask = RouteAsk(models=(key,), load=wish.load)
+    def _route(self, wish: Wish) -> Route:
+        """Every host able to load it, best first."""
         snapshot = self._catalog.snapshot()
-        route = plan_route(snapshot, ask, (), snapshot.taken_at)
-        hosts = tuple(c.host for c in route.candidates if c.host is not None)
-        if not hosts:
-            reasons = "\n".join(f"• {r.where}: {r.reason}" for r in route.rejected)
-            raise NoCandidates(f"No host can load `{key}` now.\n{reasons}".rstrip())
-        return hosts
-
-    async def _load_on_first(
-        self,
-        hosts: tuple[HostName, ...],
-        wish: Wish,
-        emit: Callable[[Progress], Awaitable[None]],
-    ) -> None:
-        failures: list[Unavailable] = []
-        for host in hosts:
-            try:
-                async with self._fleet.lease(host, wish) as lease:
-                    async for step in lease:
-                        await emit(step)
-            except Unavailable as failed:
-                failures.append(failed)
-            else:
-                return
-        if len(failures) == 1:
-            raise failures[0]
-        tried = "\n".join(f"• {h}: {f.user_message}" for h, f in zip(hosts, failures, strict=True))
-        raise NoCandidates(f"No host could load `{wish.model_key}`. Tried:\n{tried}")
+        known = (known_model(host, wish.model_key) for host in snapshot.hosts.values())
+        kinds = {model.kind for model in known if model is not None}
+        # Routing keeps embedding models from chats; a load by hand is no chat.
+        ask = RouteAsk(models=(wish.model_key,), load=wish.load, embeddings=kinds == {"embedding"})
+        return plan_route(snapshot, ask)

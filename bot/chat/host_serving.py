@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from bot.chat.draft import Draft
+from bot.chat.loading import HOST_AT_FAULT
 from bot.chat.planning import Job
 from bot.domain.chat import Candidate, Endpoint, InferenceRequest, Message
 from bot.domain.errors import (
@@ -25,20 +26,6 @@ from bot.inference.streams import Inference
 from bot.policy.context import Fitted, blind, fit_transcript, message_tokens
 
 Emit = Callable[[TurnEvent], Awaitable[None]]
-
-HOST_AT_FAULT = frozenset(
-    {
-        FailureKind.CONNECT,
-        FailureKind.TIMEOUT,
-        FailureKind.CUT,
-        FailureKind.STALL,
-        FailureKind.SERVER,
-        FailureKind.OVERLOAD,
-        FailureKind.GARBAGE,
-        FailureKind.AUTH,
-    }
-)
-"""Failures of a running request that take the host out until it is probed back in."""
 
 _STALE = frozenset({FailureKind.WRONG_MODEL, FailureKind.NOT_THERE})
 """What was in memory is not any more: look again and load it properly, once."""

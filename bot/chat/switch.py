@@ -1,18 +1,17 @@
 """Switching: what answers here and why, and choosing another persona or model."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from bot.chat.catalog import Catalog
 from bot.chat.channel import safe_channel
 from bot.chat.choices import Choices, Resolved
 from bot.chat.consents import Consents
+from bot.chat.loading import LoadSteps, Readiness, load_first
 from bot.chat.planning import FIRST_LOOK_S, Asking, Job, Planner
 from bot.domain.chat import Place, Route, TurnRequest
-from bot.domain.errors import NoCandidates, Unavailable
 from bot.domain.events import Progress
-from bot.domain.ids import HostName, ModelKey, PersonaName, UserId
+from bot.domain.ids import ModelKey, PersonaName, UserId
 from bot.domain.personas import Persona
 from bot.fleet.fleet import Fleet
 from bot.policy.access import check_may_switch
@@ -100,23 +99,19 @@ class Switch:
         *,
         persona: PersonaName | None = None,
         model: ModelKey | None = None,
-    ) -> AbstractAsyncContextManager[AsyncIterator[Progress]]:
-        """Loads what would answer here (or what was just chosen), as progress.
+    ) -> LoadSteps:
+        """Loads what would answer here (or what was just chosen): progress, then how it ended.
 
-        Ends when it is in memory; no progress at all means it was there already.
-
-        Errors leave the iteration: any ``Unavailable``, ``NoCandidates``.
+        Where only a provider can answer nothing is loaded; where nobody can, that is told as well.
+        Leaving early cancels no load.
         """
 
-        async def produce(emit: Callable[[Progress], Awaitable[None]]) -> None:
+        async def produce(emit: Callable[[Progress | Readiness], Awaitable[None]]) -> None:
             resolved = await self._choices.resolve(place, user, persona, model)
-            await self._warm(resolved, place, user, emit)
+            job = await self._job(resolved, place, user)
+            await emit(await load_first(self._fleet, job.wish, job.route, emit))
 
         return safe_channel(produce)
-
-    async def cancel_warm(self, host: HostName, model: ModelKey) -> bool:
-        """Cancels a load that nobody else waits for."""
-        return await self._fleet.cancel_load(host, model)
 
     async def _job(self, resolved: Resolved, place: Place, user: UserId) -> Job:
         request = TurnRequest(user=user, user_name="", place=place, text="…")
@@ -128,28 +123,3 @@ class Switch:
 
         asking = Asking(resolved, (), request, messages, messages, await judge(), judge, user)
         return self._planner.job(asking)
-
-    async def _warm(
-        self,
-        resolved: Resolved,
-        place: Place,
-        user: UserId,
-        emit: Callable[[Progress], Awaitable[None]],
-    ) -> None:
-        job = await self._job(resolved, place, user)
-        failures: list[str] = []
-        for candidate in job.route.candidates:
-            if candidate.host is None:
-                return
-            wish = replace(job.wish, model_key=candidate.model)
-            try:
-                async with self._fleet.lease(candidate.host, wish) as lease:
-                    async for step in lease:
-                        await emit(step)
-            except Unavailable as failed:
-                failures.append(f"• {candidate.where}: {failed.user_message}")
-            else:
-                return
-        failures.extend(f"• {r.where}: {r.reason}" for r in job.route.rejected)
-        reasons = "\n".join(failures)
-        raise NoCandidates(f"No host can load `{resolved.model}` now.\n{reasons}".rstrip())

@@ -1,5 +1,6 @@
 """What people read, made once for every face: progress, footers, receipts, failures, tables."""
 
+from bot.chat.loading import Readiness
 from bot.chat.usage import UsageReport
 from bot.domain.chat import Attempt, Candidate, Receipt, Rejection, Route, Timing, Turn
 from bot.domain.cloud import DayTotals, UsageLine
@@ -17,6 +18,8 @@ from bot.domain.events import (
 from bot.domain.hosts import HostSnapshot, HostState, Instance
 
 _BAR_CELLS = 16
+_REASONS = 3
+"""Shown where they stand within a sentence."""
 
 
 def seconds_text(seconds: float) -> str:
@@ -62,6 +65,32 @@ def progress_line(step: Progress) -> str:
         case Loading(host=host, model=model, fraction=fraction, seconds_left=left):
             eta = f" · {seconds_text(left)} left" if left is not None else ""
             return f"📦 Loading `{model}` on {host}\n`{bar(fraction)}` {fraction:.0%}{eta}"
+
+
+def readiness_text(ready: Readiness) -> str:
+    """How a load ended, never called ready where the wanted model is not in memory."""
+    by = ready.by
+    if by is None:
+        head = f"❌ No host can load `{ready.model}` now, and nobody answers instead."
+        return f"{head}\n{unready_lines(ready)}".rstrip()
+    if ready.is_as_wished:
+        if ready.waited_s is None:
+            return "✅ Ready: nothing had to be loaded."
+        return f"✅ `{by.model}` is in memory on {by.where} after {seconds_text(ready.waited_s)}."
+    who = f"☁ {by.where}" if by.provider is not None else f"`{by.model}` on {by.where}"
+    reasons = [f"{r.where}: {r.reason}" for r in ready.failed if r.model == ready.model]
+    if not reasons:
+        return f"⚠ {who} goes before `{ready.model}` here and answers first; it was not loaded."
+    why = "; ".join(reason.rstrip(".") for reason in reasons[:_REASONS])
+    return f"⚠ No host can load `{ready.model}` now ({why}). {who} answers instead."
+
+
+def unready_lines(ready: Readiness) -> str:
+    """Everybody's reason, a line each; another model than the wanted one is named."""
+    return "\n".join(
+        f"• {r.where}: {r.reason}" if r.model == ready.model else f"• {rejection_line(r)}"
+        for r in ready.failed
+    )
 
 
 def reading_line(step: Reading, elapsed_s: float) -> str:

@@ -136,15 +136,14 @@ async def load(loaded: Loaded, model: str, host: str | None, *, as_json: bool) -
     """
     async with built_from(loaded) as built:
         screen = Screen(Console(stderr=as_json))
-        where = await screen.waited(built.acts.load(host, model))
-        key = str(built.catalog.any_model(model))
-        known = built.catalog.snapshot().hosts.values()
-        held = [h.name for h in known if any(i.model_key == key for i in h.instances)]
+        ready = await screen.waited(built.acts.load(host, model))
+    # Without a host the load has raised its own error.
+    key, where = str(ready.model), ready.by.where if ready.by is not None else None
+    was_loaded = ready.waited_s is None
     if as_json:
-        on = where or next(iter(held), None)
-        print_json({"model": key, "host": on, "was_loaded": where is None})
-    elif where is None:
-        screen.line(f"{key} was in memory already, on {', '.join(held)}.")
+        print_json({"model": key, "host": where, "was_loaded": was_loaded})
+    elif was_loaded:
+        screen.line(f"{key} was in memory already, on {where}.")
     else:
         screen.line(f"{key} is in memory on {where}.")
 

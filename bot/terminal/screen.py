@@ -6,18 +6,19 @@ description a traceback, and ``[fd00::5]:1234`` lost its address.
 """
 
 import re
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, closing
+from collections.abc import Sequence
+from contextlib import closing
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from bot.chat.loading import LoadSteps, Readiness
 from bot.chat.words import progress_line, seconds_text
+from bot.domain.errors import Bug
 from bot.domain.events import Loading
 from bot.domain.events import Progress as Step
-from bot.domain.ids import HostName
 
 _STEP = 0.25
 """Without a terminal, a load is told at every quarter instead of being drawn."""
@@ -68,17 +69,15 @@ class Screen:
             table.add_row(*map(Text, row))
         self.console.print(table, width=None if self.is_live else _PIPE_WIDTH, crop=self.is_live)
 
-    async def waited(
-        self, progress: AbstractAsyncContextManager[AsyncIterator[Step]]
-    ) -> HostName | None:
-        """Draws a wait until it is over; gives the host of its last step, None without a step."""
-        host: HostName | None = None
-        async with progress as steps:
+    async def waited(self, load: LoadSteps) -> Readiness:
+        """Draws a load until it is over; gives how it ended."""
+        async with load as steps:
             with closing(Steps(self)) as drawn:
                 async for step in steps:
-                    host = step.host
+                    if isinstance(step, Readiness):
+                        return step
                     drawn.show(step)
-        return host
+        raise Bug("a load ended without saying how")
 
 
 class Steps:

@@ -13,6 +13,7 @@ from bot.chat.words import (
     footer,
     host_lines,
     offer_text,
+    readiness_text,
     rejection_line,
     stopped_text,
     usage_text,
@@ -251,12 +252,14 @@ class Session:
         if command.name == "model":
             model = await switch.set_model(PLACE, USER, scope, name, is_admin=True)
             screen.markdown(f"Model here: `{model}`")
-            await screen.waited(switch.warm(PLACE, USER, model=model))
+            load = switch.warm(PLACE, USER, model=model)
         else:
             persona = await switch.set_persona(PLACE, USER, scope, name, is_admin=True)
-            screen.line(f"{persona.name} answers here. {persona.greeting}")
-            await screen.waited(switch.warm(PLACE, USER, persona=persona.name))
-        screen.line("Ready.", "dim")
+            screen.line(f"{persona.name} is chosen here. {persona.greeting}")
+            load = switch.warm(PLACE, USER, persona=persona.name)
+        ready = await screen.waited(load)
+        self._failures += ready.by is None
+        screen.line(readiness_text(ready).replace("`", ""), "dim" if ready.by else "red")
 
     async def _private(self, command: Command) -> None:
         said = command.word(0) or "on"
@@ -287,8 +290,8 @@ class Session:
             case ("load" | "unload", None):
                 raise RequestRefused(f"Say which model: `/fleet {verb} MODEL [host:HOST]`.")
             case ("load", str()):
-                await self._screen.waited(self._lantern.acts.load(host, model))
-                self._screen.line("Ready.", "dim")
+                ready = await self._screen.waited(self._lantern.acts.load(host, model))
+                self._screen.line(readiness_text(ready).replace("`", ""), "dim")
             case ("unload", str()):
                 foreign = command.option("foreign") or "no"
                 if foreign not in ("yes", "no"):

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.chat.loading import Readiness
 from bot.chat.words import (
     bar,
     cost_text,
@@ -14,6 +15,7 @@ from bot.chat.words import (
     host_lines,
     host_title,
     progress_line,
+    readiness_text,
     reading_line,
     seconds_text,
     stopped_text,
@@ -35,6 +37,7 @@ from bot.domain.errors import FailureKind, NoCandidates
 from bot.domain.events import Evicting, Failed, Loading, Queued, Reading, Stopped
 from bot.domain.hosts import HostSnapshot, HostState, Instance, LoadInFlight, Model
 from bot.domain.ids import (
+    AUTO,
     HostName,
     InstanceId,
     ModelKey,
@@ -56,6 +59,55 @@ SAGE = PersonaName("sage")
 )
 def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
     assert seconds_text(seconds) == text
+
+
+AWAY = Rejection(STUDIO, QWEN, "away.")
+READINESS = [
+    (Readiness(QWEN, Candidate(QWEN, STUDIO)), "✅ Ready: nothing had to be loaded."),
+    (
+        Readiness(QWEN, Candidate(QWEN, STUDIO), 10.2),
+        f"✅ `{QWEN}` is in memory on studio after 10 s.",
+    ),
+    (
+        Readiness(AUTO, Candidate(GEMMA, STUDIO), 3.0, (AWAY,)),
+        f"✅ `{GEMMA}` is in memory on studio after 3.0 s.",
+    ),
+    (
+        Readiness(QWEN, Candidate(GEMMA, LAPTOP), 3.0, (AWAY, Rejection(LAPTOP, GEMMA, "busy"))),
+        f"⚠ No host can load `{QWEN}` now (studio: away). `{GEMMA}` on laptop answers instead.",
+    ),
+    (
+        Readiness(QWEN, Candidate(ModelKey("glm"), provider=ProviderName("zai")), None, (AWAY,)),
+        f"⚠ No host can load `{QWEN}` now (studio: away). ☁ zai answers instead.",
+    ),
+    (
+        Readiness(QWEN, Candidate(QWEN, provider=ProviderName("zai"))),
+        f"⚠ ☁ zai goes before `{QWEN}` here and answers first; it was not loaded.",
+    ),
+    (
+        Readiness(QWEN, None, failed=(AWAY, Rejection(ProviderName("zai"), GEMMA, "local only"))),
+        f"❌ No host can load `{QWEN}` now, and nobody answers instead.\n"
+        f"• studio: away.\n• zai (`{GEMMA}`): local only",
+    ),
+    (
+        Readiness(QWEN, None),
+        f"❌ No host can load `{QWEN}` now, and nobody answers instead.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("ready", "text"), READINESS)
+def test_only_what_is_in_memory_is_called_so_and_who_stands_in_is_named(
+    ready: Readiness, text: str
+) -> None:
+    assert readiness_text(ready) == text
+
+
+def test_of_many_reasons_three_are_given_in_a_sentence() -> None:
+    many = tuple(Rejection(f"host-{n}", QWEN, "away") for n in range(4))
+    text = readiness_text(Readiness(QWEN, Candidate(GEMMA, LAPTOP), failed=many))
+    assert "host-2: away" in text
+    assert "host-3" not in text
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

@@ -102,14 +102,14 @@ async def test_a_name_switches_and_loads_at_once() -> None:
     place, user, scope, name = house.switch.set_model.await_args.args
     assert (place.channel, user, scope, name) == ("discord:7", ALICE, Scope.ME, "gemma")
     assert house.switch.warm.call_args.kwargs == {"model": "google/gemma-3-12b"}
-    assert filled(interaction).startswith("🔀 `google/gemma-3-12b` now answers for you here.\n✅")
+    assert filled(interaction).startswith("🔀 `google/gemma-3-12b` is chosen for you here.\n✅")
 
 
 async def test_a_persona_greets_when_it_takes_over() -> None:
     house, interaction = Commands(), interaction_of(42)
     await give(house.persona.persona, house.persona, interaction, "sage", "server")
     assert filled(interaction).startswith(
-        "🎭 **sage** now answers for this server.\n> Ask.\n> @everyone may.\n✅"
+        "🎭 **sage** is chosen for this server.\n> Ask.\n> @everyone may.\n✅"
     )
     assert house.switch.set_persona.await_args.kwargs == {"is_admin": True}
     assert house.switch.warm.call_args.kwargs == {"persona": "sage"}

@@ -10,6 +10,8 @@ import pytest
 from cogs_doubles import HOST, MODEL, MemoryNotes, interaction_of, said_to
 from virtual_time import play
 
+from bot.chat.loading import Readiness
+from bot.domain.chat import Candidate, Rejection
 from bot.domain.errors import FailureKind, NotPermitted, Unavailable
 from bot.domain.events import Loading, Progress, Queued
 from bot.domain.ids import HostName, ModelKey
@@ -22,14 +24,15 @@ BAR = tuple(Loading(HOST, MODEL, step / 10, 10.0 - step) for step in range(10))
 
 @asynccontextmanager
 async def steps_of(
-    steps: tuple[Progress, ...], error: Exception | None = None
-) -> AsyncGenerator[AsyncIterator[Progress]]:
-    async def steps_() -> AsyncIterator[Progress]:
+    steps: tuple[Progress, ...], end: Exception | Readiness | None = None
+) -> AsyncGenerator[AsyncIterator[Progress | Readiness]]:
+    async def steps_() -> AsyncIterator[Progress | Readiness]:
         for step in steps:
             yield step
             await asyncio.sleep(1.0)
-        if error is not None:
-            raise error
+        if isinstance(end, Exception):
+            raise end
+        yield end or Readiness(MODEL, Candidate(MODEL, HOST), float(len(steps)) if steps else None)
 
     yield steps_()
 
@@ -40,7 +43,7 @@ class Shown:
     def __init__(
         self,
         steps: tuple[Progress, ...],
-        error: Exception | None = None,
+        error: Exception | Readiness | None = None,
         *,
         press_at: float | None = None,
         presser: int = 1,
@@ -56,7 +59,7 @@ class Shown:
     async def _story(
         self,
         steps: tuple[Progress, ...],
-        error: Exception | None,
+        error: Exception | Readiness | None,
         press_at: float | None,
         is_cancelled: bool,
         is_admin: bool,
@@ -103,6 +106,13 @@ def test_nothing_to_load_is_said_at_once() -> None:
 def test_a_failed_load_gives_the_hosts_own_reason() -> None:
     shown = Shown(BAR[:2], Unavailable("studio-1: not enough memory", FailureKind.LOAD_FAILED))
     assert shown.texts[-1] == "🔀 Switched.\n❌ studio-1: not enough memory"
+
+
+def test_a_choice_that_nobody_can_load_is_never_called_ready() -> None:
+    (text,) = Shown((), Readiness(MODEL, None, failed=(Rejection(HOST, MODEL, "away"),))).texts
+    assert "Ready" not in text
+    assert "nobody answers instead" in text
+    assert f"• {HOST}: away" in text
 
 
 def test_cancel_ends_the_load_and_says_so() -> None:

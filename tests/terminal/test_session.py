@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from house import GEMMA, QWEN, House, house, sim
+from house import GEMMA, QWEN, House, cloud, house, sim
 from rich.console import Console
 
 from bot.app import Plan, lantern
@@ -64,10 +64,10 @@ async def test_a_persona_can_be_said_for_one_turn(tmp_path: Path) -> None:
     [
         ("/personas\n", "default"),
         ("/persona\n", "Persona default"),
-        ("/persona default\n", "default answers here."),
+        ("/persona default\n", "default is chosen here."),
         ("/fleet\n", "studio"),
         ("/fleet models\n", "qwen/qwen3-8b"),
-        ("/fleet load qwen3-8b host:studio\n", "Ready."),
+        ("/fleet load qwen3-8b host:studio\n", "is in memory on studio"),
         ("/fleet load qwen3-8b\n/fleet unload qwen/qwen3-8b\n", "Unloaded qwen/qwen3-8b on studio"),
         ("/why\n", "Nothing was asked here yet."),
         ("[[say x]]\n/why\n", "Candidates, best first:"),
@@ -133,6 +133,32 @@ async def test_a_failed_turn_says_what_was_tried(tmp_path: Path) -> None:
     assert "Nobody could answer" in shown
     assert "studio" in shown
     assert failures == 1
+
+
+@pytest.mark.parametrize("command", ["/model qwen3-8b", "/persona sage"])
+async def test_a_choice_that_nobody_can_load_is_kept_and_never_called_ready(
+    tmp_path: Path, command: str
+) -> None:
+    personas = {"sage": "model: qwen/qwen3-8b\n"}
+    async with house(tmp_path, sim("studio", QWEN), personas=personas) as home:
+        await home.hosts["studio"].stop()
+        await home.lantern.fleet.probe_all()
+        shown, failures = await type_in(home, f"{command}\n/model\n")
+    assert "Ready" not in shown
+    assert "No host can load qwen/qwen3-8b now, and nobody answers instead." in shown
+    assert "• studio: " in shown
+    assert "chosen by you" in shown
+    assert failures == 1
+
+
+async def test_a_choice_that_only_a_provider_can_answer_names_it(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        await home.hosts["studio"].stop()
+        await home.lantern.fleet.probe_all()
+        shown, failures = await type_in(home, "/model qwen3-8b\n")
+    assert "☁ zai answers instead." in shown
+    assert "Ready" not in shown
+    assert failures == 0
 
 
 async def test_where_no_host_answers_no_name_is_called_wrong(tmp_path: Path) -> None:

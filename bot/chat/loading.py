@@ -1,0 +1,153 @@
+"""The one walk over a route's candidates: to answer, to warm a choice, to load by hand."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+
+from bot.chat.override import Override
+from bot.domain.chat import Candidate, Rejection, Route
+from bot.domain.errors import FailureKind, Unavailable
+from bot.domain.events import Progress
+from bot.domain.hosts import Wish
+from bot.domain.ids import AUTO, HostName, ModelKey
+from bot.fleet.fleet import Fleet
+
+HOST_AT_FAULT = frozenset(
+    {
+        FailureKind.CONNECT,
+        FailureKind.TIMEOUT,
+        FailureKind.CUT,
+        FailureKind.STALL,
+        FailureKind.SERVER,
+        FailureKind.OVERLOAD,
+        FailureKind.GARBAGE,
+        FailureKind.AUTH,
+    }
+)
+"""Failures of a running request that take the host out until it is probed back in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """How a wish for a model in memory ended; the last item after the progress of its loads."""
+
+    model: ModelKey
+    """What was wanted."""
+    by: Candidate | None
+    """Who answers now: a host that has it (or an alternative) in memory, or a provider; None is
+    nobody."""
+    waited_s: float | None = None
+    """From the wish to the end of the load; None when nothing had to be loaded."""
+    failed: tuple[Rejection, ...] = ()
+    """Who could not, and why, whether tried or not."""
+
+    @property
+    def is_as_wished(self) -> bool:
+        """Is the wanted model itself in memory?"""
+        by = self.by
+        return by is not None and by.host is not None and self.model in (AUTO, by.model)
+
+
+LoadSteps = AbstractAsyncContextManager[AsyncIterator[Progress | Readiness]]
+"""A load being watched: its progress, then one ``Readiness``."""
+
+
+async def walk(
+    candidates: Iterable[Candidate],
+    serve: Callable[[Candidate, float | None, bool], Awaitable[None]],
+    on_failure: Callable[[Candidate, Unavailable], Awaitable[None]],
+    *,
+    override: Override | None = None,
+    max_wait_s: float | None = None,
+) -> Candidate | None:
+    """Lets candidates serve, in order, until one has.
+
+    1. What the asker chose meanwhile goes first.
+    2. A host that broke is not asked again, for another model either.
+    3. Nobody waits in a queue longer than ``max_wait_s`` while others are left; a host that was
+       too busy comes once more after them, then without a limit.
+    4. A candidate left for the asker's choice comes again as the last resort.
+
+    Args:
+        candidates: Best first.
+        serve: Is given the candidate, its longest wait in seconds (None is for ever) and whether it
+            is the last; raises ``Unavailable`` where the next may do better.
+        on_failure: Is told of each such failure; what it raises ends the walk.
+        override: The asker's own choice; None where there is none to make.
+        max_wait_s: Longest wait for one candidate while others are left.
+
+    Returns:
+        Who served; None when nobody could.
+    """
+    override = override or Override()
+    waiting = deque(candidates)
+    patient: set[Candidate] = set()
+    broken: set[HostName] = set()
+    while waiting:
+        # Also chosen between two attempts, or before the first.
+        if (wanted := override.take()) is not None:
+            if wanted in waiting:
+                waiting.remove(wanted)
+            waiting.appendleft(wanted)
+        candidate = waiting.popleft()
+        if candidate.host in broken:
+            continue
+        limit_s = max_wait_s if waiting and candidate not in patient else None
+        try:
+            async with override.attempt(candidate):
+                await serve(candidate, limit_s, not waiting)
+                return candidate
+        except Unavailable as failed:
+            await on_failure(candidate, failed)
+            if candidate.host is None:
+                continue
+            if failed.kind is FailureKind.BUSY and candidate not in patient:
+                patient.add(candidate)
+                waiting.append(candidate)
+            if failed.kind in HOST_AT_FAULT:
+                broken.add(candidate.host)
+        else:
+            waiting.append(candidate)
+    return None
+
+
+async def load_first(
+    fleet: Fleet,
+    wish: Wish,
+    route: Route,
+    emit: Callable[[Progress], Awaitable[None]],
+) -> Readiness:
+    """Loads for a wish on the first host of the route that can; a provider needs no load.
+
+    Args:
+        fleet: Where.
+        wish: With the wanted model; each candidate's own takes its place.
+        route: Whom to try, in order, and who is out already.
+        emit: Hears the progress.
+    """
+    loop = asyncio.get_running_loop()
+    began, has_waited = loop.time(), False
+    failed: list[Rejection] = []
+
+    async def serve(candidate: Candidate, max_wait_s: float | None, is_last: bool) -> None:
+        nonlocal has_waited
+        if candidate.host is None:
+            return
+        wanted = replace(wish, model_key=candidate.model, max_wait_s=max_wait_s)
+        async with fleet.lease(candidate.host, wanted) as lease:
+            async for step in lease:
+                has_waited = True
+                await emit(step)
+
+    async def note(candidate: Candidate, error: Unavailable) -> None:
+        failed.append(Rejection(candidate.where, candidate.model, error.user_message))
+
+    by = await walk(route.candidates, serve, note)
+    return Readiness(
+        model=wish.model_key,
+        by=by,
+        waited_s=loop.time() - began if has_waited else None,
+        failed=(*failed, *route.rejected),
+    )

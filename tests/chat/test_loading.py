@@ -1,0 +1,213 @@
+"""The walk over candidates, and what warming and loading by hand say at its end."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from house import ADA, GEMMA, PLACE, QWEN, House, cloud, house, sim
+
+from bot.chat.loading import HOST_AT_FAULT, LoadSteps, Readiness, walk
+from bot.chat.override import Override
+from bot.domain.chat import Candidate
+from bot.domain.errors import FailureKind, NoCandidates, Unavailable
+from bot.domain.events import Offered
+from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName, TurnId
+from bot.policy.choice import Scope
+from bot.sim.models import GB, SimModel
+
+A, B = Candidate(ModelKey("m"), HostName("a")), Candidate(ModelKey("m"), HostName("b"))
+A_OTHER = Candidate(ModelKey("other"), HostName("a"))
+ZAI = Candidate(ModelKey("glm"), provider=ProviderName("zai"))
+BUSY, CUT = FailureKind.BUSY, FailureKind.CUT
+
+
+class Walk:
+    """One walk over candidates of which each answers as told, then serves."""
+
+    def __init__(self, *candidates: Candidate, **fails: Sequence[FailureKind]) -> None:
+        self.candidates = candidates
+        self.fails = {where: list(kinds) for where, kinds in fails.items()}
+        self.asked: list[tuple[str, float | None, bool]] = []
+        self.told: list[tuple[str, FailureKind]] = []
+        self.override = Override()
+
+    async def serve(self, candidate: Candidate, max_wait_s: float | None, is_last: bool) -> None:
+        self.asked.append((candidate.where, max_wait_s, is_last))
+        kinds = self.fails.get(candidate.where, [])
+        if kinds:
+            raise Unavailable("no", kinds.pop(0))
+
+    async def on_failure(self, candidate: Candidate, error: Unavailable) -> None:
+        self.told.append((candidate.where, error.kind))
+
+    async def play(self) -> Candidate | None:
+        return await walk(
+            self.candidates, self.serve, self.on_failure, override=self.override, max_wait_s=9.0
+        )
+
+    @property
+    def order(self) -> list[str]:
+        return [where for where, _, _ in self.asked]
+
+
+async def test_the_first_that_serves_ends_the_walk() -> None:
+    play = Walk(A, B, ZAI, a=[FailureKind.LOAD_FAILED])
+    assert await play.play() is B
+    assert play.asked == [("a", 9.0, False), ("b", 9.0, False)]
+    assert play.told == [("a", FailureKind.LOAD_FAILED)]
+
+
+async def test_the_last_one_is_waited_for_without_a_limit_and_knows_it() -> None:
+    play = Walk(A, ZAI, a=[CUT], zai=[FailureKind.SERVER])
+    assert await play.play() is None
+    assert play.asked == [("a", 9.0, False), ("zai", None, True)]
+
+
+async def test_a_busy_host_comes_once_more_after_the_others_and_then_waits() -> None:
+    play = Walk(A, B, a=[BUSY, BUSY], b=[FailureKind.DOES_NOT_FIT])
+    assert await play.play() is None
+    assert play.asked == [("a", 9.0, False), ("b", 9.0, False), ("a", None, True)]
+
+
+async def test_a_host_found_busy_is_waited_for_though_others_are_left() -> None:
+    play = Walk(A, B, a=[BUSY], b=[BUSY])
+    assert await play.play() is A
+    assert play.asked == [("a", 9.0, False), ("b", 9.0, False), ("a", None, False)]
+
+
+async def test_a_busy_provider_does_not_come_again() -> None:
+    play = Walk(ZAI, A, zai=[BUSY], a=[FailureKind.LOAD_FAILED])
+    assert await play.play() is None
+    assert play.order == ["zai", "a"]
+
+
+@pytest.mark.parametrize("kind", FailureKind)
+async def test_a_broken_host_is_not_asked_for_another_model(kind: FailureKind) -> None:
+    play = Walk(A, A_OTHER, a=[kind])
+    served = await play.play()
+    is_skipped = kind in HOST_AT_FAULT
+    assert served == (None if is_skipped else A_OTHER)
+    assert len(play.asked) == (1 if is_skipped else 2)
+
+
+async def test_what_the_asker_chose_goes_first_and_only_once() -> None:
+    play = Walk(A, B)
+    play.override.offered(Offered(TurnId("t"), here=A, warm=B, cloud=ZAI))
+    assert play.override.choose("warm")
+    assert await play.play() is B
+    assert play.order == ["b"]
+
+
+async def test_who_is_left_for_a_choice_comes_again_as_the_last_resort() -> None:
+    play = Walk(A, ZAI, zai=[FailureKind.SERVER])
+    play.override.offered(Offered(TurnId("t"), here=A, warm=None, cloud=ZAI))
+    asked = play.serve
+
+    async def serve(candidate: Candidate, max_wait_s: float | None, is_last: bool) -> None:
+        await asked(candidate, max_wait_s, is_last)
+        if play.override.choose("cloud"):
+            await asyncio.Event().wait()
+
+    play.serve = serve
+    assert await play.play() is A
+    assert play.asked == [("a", 9.0, False), ("zai", 9.0, False), ("a", None, True)]
+
+
+# --- how a wish ends -------------------------------------------------------------------------
+
+
+async def ended(steps: LoadSteps) -> Readiness:
+    async with steps as progress:
+        last = [step async for step in progress][-1]
+    assert isinstance(last, Readiness)
+    return last
+
+
+async def chosen(home: House, name: str) -> Readiness:
+    """Chooses a model and warms it, as ``/model`` does."""
+    switch = home.lantern.switch
+    model = await switch.set_model(PLACE, ADA, Scope.ME, name, is_admin=False)
+    return await ended(switch.warm(PLACE, ADA, model=model))
+
+
+async def off(home: House, name: str = "studio") -> None:
+    await home.hosts[name].stop()
+    await home.lantern.fleet.probe(HostName(name))
+
+
+async def test_a_warm_model_needs_no_wait_and_a_cold_one_tells_it(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        cold = await chosen(home, QWEN.key)
+        warm = await chosen(home, QWEN.key)
+    assert cold.is_as_wished
+    assert cold.waited_s is not None
+    assert (warm.is_as_wished, warm.waited_s, warm.failed) == (True, None, ())
+
+
+async def test_with_the_host_off_a_choice_is_kept_and_nobody_is_ready(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        await off(home)
+        ready = await chosen(home, QWEN.key)
+        assert (await home.lantern.switch.explain(PLACE, ADA)).model == QWEN.key
+    assert (ready.by, ready.is_as_wished) == (None, False)
+    assert [r.where for r in ready.failed] == ["studio"]
+
+
+async def test_a_host_lost_while_loading_is_told_with_its_reason(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        home.hosts["studio"].faults.fail_next_load("exit code 42", times=None)
+        ready = await chosen(home, QWEN.key)
+    assert ready.by is None
+    assert "exit code 42" in ready.failed[0].reason
+
+
+async def test_a_model_that_cannot_fit_is_told(tmp_path: Path) -> None:
+    huge = SimModel("huge/one", 60 * GB)
+    async with house(tmp_path, sim("studio", QWEN, huge), memory_gb=8) as home:
+        ready = await chosen(home, huge.key)
+    assert ready.by is None
+    assert "does not fit" in ready.failed[0].reason
+
+
+async def test_where_only_a_provider_can_answer_it_is_named_and_nothing_is_ready(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        await off(home)
+        ready = await chosen(home, QWEN.key)
+    assert ready.by is not None
+    assert (ready.by.provider, ready.is_as_wished) == ("zai", False)
+    assert [r.where for r in ready.failed] == ["studio"]
+
+
+async def test_a_persona_whose_model_cannot_be_loaded_names_the_alternative(
+    tmp_path: Path,
+) -> None:
+    personas = {"sage": f"model: {QWEN.key}\nalternatives: [{GEMMA.key}]\n"}
+    hosts = (sim("studio", QWEN), sim("laptop", GEMMA))
+    async with house(tmp_path, *hosts, personas=personas) as home:
+        await off(home)
+        ready = await ended(home.lantern.switch.warm(PLACE, ADA, persona=PersonaName("sage")))
+        assert [i.key for i in home.hosts["laptop"].resident] == [GEMMA.key]
+    assert ready.by is not None
+    assert (ready.by.host, ready.by.model) == ("laptop", GEMMA.key)
+    assert not ready.is_as_wished
+
+
+async def test_a_load_by_hand_tells_where_and_fails_with_each_reason(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), sim("laptop", QWEN)) as home:
+        home.hosts["studio"].faults.fail_next_load("no luck", times=None)
+        by = (await ended(home.lantern.acts.load(None, QWEN.key))).by
+        assert by is not None
+        assert by.host == "laptop"
+        with pytest.raises(NoCandidates, match=r"studio: .*no luck"):
+            await ended(home.lantern.acts.load("studio", QWEN.key))
+
+
+async def test_an_embedding_model_is_loaded_by_hand_wherever_it_is(tmp_path: Path) -> None:
+    embed = SimModel("text-embedding-nomic", GB // 10, kind="embedding")
+    async with house(tmp_path, sim("laptop", QWEN), sim("studio", embed)) as home:
+        ready = await ended(home.lantern.acts.load(None, embed.key))
+        assert [i.key for i in home.hosts["studio"].resident] == [embed.key]
+    assert ready.is_as_wished
