@@ -21,7 +21,7 @@ from bench.table import Row, at_most, exactly, told
 from bot.domain.chat import Endpoint, InferenceRequest, Message
 from bot.domain.events import TextDelta
 from bot.inference.streams import Inference, inference_session
-from cogs._lanes import Lanes
+from bot.policy.pacing import Pacers
 from cogs._reply import Replies
 from cogs._response import InteractionTransport
 from cogs._transport import ChannelTransport, Transport
@@ -173,7 +173,7 @@ class _Discord:
 
 def _by_message(double: _Discord) -> Transport:
     channel = cast(discord.PartialMessageable, double)
-    return ChannelTransport(channel, Lanes(), question=7)
+    return ChannelTransport(channel, Pacers(), question=7)
 
 
 def _by_command(double: _Discord) -> Transport:
@@ -187,4 +187,4 @@ def _by_command(double: _Discord) -> Transport:
         response=SimpleNamespace(is_done=lambda: False, defer=double.defer),
         edit_original_response=double.edit_original_response,
     )
-    return InteractionTransport(cast(discord.Interaction[Any], interaction), Lanes())
+    return InteractionTransport(cast(discord.Interaction[Any], interaction), Pacers())

@@ -17,7 +17,7 @@ from random import Random  # noqa: TID251  # seeded here and nowhere else
 from statistics import mean
 
 from bench.table import Row, at_most, exactly, told
-from bot.policy.pacing import CHANNEL, INTERACTION, ActNow, ChannelLog, Limit, WaitUntil, Writing
+from bot.policy.pacing import CHANNEL, INTERACTION, Limit, Pacer, Writing
 
 SPEEDS = {10: 0.85, 30: 0.80, 80: 0.65, 200: 0.50}
 """Tokens per second, and the part of the fixed editor's staleness to stay under."""
@@ -109,7 +109,7 @@ def fixed(stream: Stream, bucket: Bucket) -> Writer:
         stream.show(stream.ready(now), seen)
 
 
-def paced(stream: Stream, bucket: Bucket, channel: ChannelLog) -> Writer:
+def paced(stream: Stream, bucket: Bucket, channel: Pacer) -> Writer:
     """Lantern's policy; the message is created in its own bucket, then edited."""
     yield (now := stream.arrivals[0])
     start, edits, free = now, 0, now + bucket.latency()
@@ -118,14 +118,14 @@ def paced(stream: Stream, bucket: Bucket, channel: ChannelLog) -> Writer:
         yield (now := max(now, free, stream.arrivals[len(stream.seen)]))
         count = stream.ready(now)
         ended = count == len(stream.arrivals)
-        decision = channel.ask(now, stream.name, _writing(stream, count, start, edits, ended))
-        if isinstance(decision, ActNow):
+        at = channel.ask(now, stream.name, _writing(stream, count, start, edits, ended))
+        if at <= now:
             channel.began(now, stream.name)
             start, edits = now, edits + 1
             seen, free = bucket.call(now)
             stream.show(count, seen)
-        elif isinstance(decision, WaitUntil):
-            now = min(decision.at, inf if ended else stream.arrivals[count])
+        else:
+            now = min(at, inf if ended else stream.arrivals[count])
     channel.left(stream.name)
 
 
@@ -146,7 +146,7 @@ def all_fixed(streams: list[Stream], bucket: Bucket) -> list[Writer]:
 
 def all_paced(streams: list[Stream], bucket: Bucket) -> list[Writer]:
     """Every reply by Lantern's policy, sharing one log."""
-    channel = ChannelLog(bucket.limit)
+    channel = Pacer(bucket.limit)
     return [paced(stream, bucket, channel) for stream in streams]
 
 

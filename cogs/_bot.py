@@ -5,9 +5,9 @@ import structlog
 from discord import app_commands
 from discord.ext import commands
 
+from bot.policy.pacing import Pacers
 from cogs._buttons import TurnButton
 from cogs._faults import SENDING_ERRORS
-from cogs._lanes import Lanes
 from cogs._loads import Loads
 from cogs._places import Admins, owners_of
 from cogs._reply import Replies
@@ -33,7 +33,7 @@ class LanternBot(commands.Bot):
     """One connection to Discord; made anew when Discord wants other terms."""
 
     def __init__(
-        self, face: Face, replies: Replies, loads: Loads, lanes: Lanes, *, reads_content: bool
+        self, face: Face, replies: Replies, loads: Loads, pacers: Pacers, *, reads_content: bool
     ) -> None:
         super().__init__(
             command_prefix=commands.when_mentioned,
@@ -52,24 +52,24 @@ class LanternBot(commands.Bot):
         self._face = face
         self._replies = replies
         self._loads = loads
-        self._lanes = lanes
-        self._closing = Closing(self, face, loads, lanes)
+        self._pacers = pacers
+        self._closing = Closing(self, face, loads, pacers)
         self._was_ready = False
 
     async def setup_hook(self) -> None:
         """Runs once, logged in but not yet connected."""
-        face, loads, lanes = self._face, self._loads, self._lanes
+        face, loads, pacers = self._face, self._loads, self._pacers
         await self._closing.collect()
         admins = Admins(owners_of(self.application), face.rules.admin_roles)
         for cog in (
-            Chat(self, face, self._replies, lanes),
-            ModelCog(face, loads, lanes, admins),
-            PersonaCog(face, loads, lanes, admins),
-            FleetCog(face, loads, lanes, admins),
+            Chat(self, face, self._replies, pacers),
+            ModelCog(face, loads, pacers, admins),
+            PersonaCog(face, loads, pacers, admins),
+            FleetCog(face, loads, pacers, admins),
             Control(face, admins),
             UsageCog(face),
             SettingsCog(face, admins),
-            Buttons(face, self._replies, loads, lanes, admins),
+            Buttons(face, self._replies, loads, pacers, admins),
         ):
             await self.add_cog(cog)
         self.add_dynamic_items(TurnButton)

@@ -5,10 +5,9 @@ from typing import Any
 
 import discord
 
-from bot.policy.pacing import ChannelLog
+from bot.policy.pacing import INTERACTION, Pacer, Pacers
 from cogs._buttons import view_of
 from cogs._faults import Fault, fault_of
-from cogs._lanes import Lanes
 from cogs._transport import ChannelTransport
 from cogs._view import Look
 
@@ -23,13 +22,13 @@ class InteractionTransport:
     leave locked for the rest of the token's life.
     """
 
-    def __init__(self, interaction: discord.Interaction[Any], lanes: Lanes) -> None:
+    def __init__(self, interaction: discord.Interaction[Any], pacers: Pacers) -> None:
         self._interaction = interaction
-        self._own_lane = lanes.of_interaction()
+        self._own = Pacer(INTERACTION)
         channel = interaction.client.get_partial_messageable(
             interaction.channel_id or 0, guild_id=interaction.guild_id
         )
-        self._plain = ChannelTransport(channel, lanes)
+        self._plain = ChannelTransport(channel, pacers)
         self._ends_at = asyncio.get_running_loop().time() + TOKEN_LIFE_S
         self._original: int | None = None
         self._is_over = False
@@ -39,9 +38,9 @@ class InteractionTransport:
         """Where the messages stand."""
         return self._plain.channel_id
 
-    def lanes(self, *, is_new: bool) -> tuple[ChannelLog, ...]:
+    def pacers(self, *, is_new: bool) -> tuple[Pacer, ...]:
         """The token's own, for edits and followups alike; the channel's once it has ended."""
-        return self._plain.lanes(is_new=is_new) if self._has_ended() else (self._own_lane,)
+        return self._plain.pacers(is_new=is_new) if self._has_ended() else (self._own,)
 
     async def begin(self) -> int | None:
         """Defers, once: the person sees that somebody thinks."""

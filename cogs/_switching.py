@@ -13,8 +13,8 @@ from bot.domain.errors import NoCandidates
 from bot.domain.ids import UserId
 from bot.policy.access import check_may_switch
 from bot.policy.choice import Scope
+from bot.policy.pacing import Pacers
 from cogs._explained import explained
-from cogs._lanes import Lanes
 from cogs._loads import Loads
 from cogs._places import Admins, interaction_place, user_id
 from cogs._response import InteractionTransport
@@ -35,10 +35,10 @@ class Asked:
 class Switching:
     """Plays one switch in the reply of its command."""
 
-    def __init__(self, face: Face, loads: Loads, lanes: Lanes, admins: Admins) -> None:
+    def __init__(self, face: Face, loads: Loads, pacers: Pacers, admins: Admins) -> None:
         self._face = face
         self._loads = loads
-        self._lanes = lanes
+        self._pacers = pacers
         self._admins = admins
 
     async def explain(self, interaction: discord.Interaction[Any]) -> None:
@@ -69,7 +69,7 @@ class Switching:
         # Right after the start nothing is known yet; choosing waits for the hosts.
         with suppress(NoCandidates):
             check()
-        transport = InteractionTransport(interaction, self._lanes)
+        transport = InteractionTransport(interaction, self._pacers)
         await transport.begin()
         head, steps = await choose(Asked(place, user, scope, is_admin))
         await self._loads.show(interaction, transport, head, steps, self._face.acts.cancel_load)

@@ -5,9 +5,8 @@ from typing import Any, Protocol
 
 import discord
 
-from bot.policy.pacing import ChannelLog
+from bot.policy.pacing import Pacer, Pacers, Writing
 from cogs._buttons import view_of
-from cogs._lanes import Lanes
 from cogs._view import Look
 
 CALL_S = 60.0
@@ -22,8 +21,8 @@ class Transport(Protocol):
         """Where the messages stand."""
         ...
 
-    def lanes(self, *, is_new: bool) -> tuple[ChannelLog, ...]:
-        """The logs the next call counts in: a new message, or a change to one."""
+    def pacers(self, *, is_new: bool) -> tuple[Pacer, ...]:
+        """What the next call is paced by: a new message, or a change to one."""
         ...
 
     async def begin(self) -> int | None:
@@ -51,10 +50,10 @@ class ChannelTransport:
     """Plain messages in a channel, thread or direct message; the first answers ``question``."""
 
     def __init__(
-        self, channel: discord.PartialMessageable, lanes: Lanes, question: int | None = None
+        self, channel: discord.PartialMessageable, pacers: Pacers, question: int | None = None
     ) -> None:
         self._channel = channel
-        self._lanes = lanes
+        self._pacers = pacers
         self._question = question
         self._sent: set[int] = set()
 
@@ -63,12 +62,12 @@ class ChannelTransport:
         """Where the messages stand."""
         return self._channel.id
 
-    def lanes(self, *, is_new: bool) -> tuple[ChannelLog, ...]:
-        """Edits share the channel's bucket; new messages have one the library waits for."""
+    def pacers(self, *, is_new: bool) -> tuple[Pacer, ...]:
+        """Edits share the channel's limit; new messages have one the library waits for."""
         if is_new:
-            return (self._lanes.everywhere,)
+            return (self._pacers.everywhere,)
         now = asyncio.get_running_loop().time()
-        return (self._lanes.of_channel(self._channel.id, now), self._lanes.everywhere)
+        return (self._pacers.of_channel(self._channel.id, now), self._pacers.everywhere)
 
     async def begin(self) -> int | None:
         """Nothing is there yet, and nobody waits for an acknowledgement."""
@@ -76,8 +75,13 @@ class ChannelTransport:
 
     async def show_typing(self) -> None:
         """Shows for about ten seconds that an answer is coming."""
+        everywhere, key = self._pacers.everywhere, f"typing in {self._channel.id}"
         now = asyncio.get_running_loop().time()
-        if self._lanes.may_spare(now, f"typing in {self._channel.id}"):
+        # It could as well be left out: it takes a place that is free and waits for none.
+        is_free = everywhere.ask(now, key, Writing(ready=1)) <= now
+        everywhere.left(key)
+        if is_free:
+            everywhere.began(now, key)
             await self._channel.typing()
 
     async def send(self, part: int, look: Look) -> int:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from bot.policy.pacing import ActNow, ChannelLog, Decision, NothingToDo, WaitUntil, Writing
+from bot.policy.pacing import Pacer, Writing, ask_all
 from cogs._faults import SENDING_ERRORS, Fault, fault_of
 from cogs._slots import Slots, Step
 from cogs._transport import Transport
@@ -23,9 +23,6 @@ MAX_PAUSE_S = 5.0
 
 _WAKE_CHARS = 32
 """A waiting writer is asked again when so much text came: cheaper than at every token."""
-
-STATUS_EVERY_S = 1.7
-"""Status lines leave places free in the channel's five per five seconds for the first words."""
 
 _log = structlog.get_logger(__name__)
 
@@ -89,7 +86,7 @@ class Writer:
         self._has_more = False
         self._failures = 0
         self._key = f"{id(self):x}"
-        self._joined: set[ChannelLog] = set()
+        self._joined: set[Pacer] = set()
 
     @property
     def is_visible(self) -> bool:
@@ -112,23 +109,26 @@ class Writer:
             is_leaving = fault_of(error) is Fault.LEAVING
             return self._ended(Outcome.GIVEN_UP if is_leaving else Outcome.GONE, error)
         finally:
-            for lane in self._joined:
-                lane.left(self._key)
+            for pacer in self._joined:
+                pacer.left(self._key)
 
     async def _write(self) -> Outcome:
         while True:
             await self._slots.keep(self._keep)
-            match self._decide():
-                case WaitUntil(at):
-                    await self._rest(at)
-                case NothingToDo():
-                    await self._rest(None)
-                case ActNow():
-                    if (outcome := await self._act()) is not None:
-                        await self._slots.keep(self._keep)
-                        return outcome
+            at = self._next_call_at()
+            if at > self._now():
+                await self._rest(at)
+            elif (outcome := await self._act()) is not None:
+                await self._slots.keep(self._keep)
+                return outcome
 
-    def _decide(self) -> Decision:
+    def _next_call_at(self) -> float:
+        now, changes = self._now(), self._page.changes
+        # A status that reads as before must ask for no place: a waiting reply that was touched
+        # every second and had nothing to show kept its place before every stream of the bot.
+        if not self._has_more and changes != self._given_changes and not self._page.length:
+            self._has_more = self._slots.next_step(self._page.looks(now)) is not None
+            self._given_changes = changes
         writing = replace(
             self._given,
             ready=self._page.length,
@@ -136,26 +136,15 @@ class Writer:
             is_changed=self._has_more or self._page.changes != self._given_changes,
             is_urgent=self._page.length > 0 and self._given.shown == 0,
         )
-        now = self._now()
-        if writing.has_news and now < self._next_status_at(writing):
-            return WaitUntil(self._next_status_at(writing))
-        for lane in self._transport.lanes(is_new=self._slots.is_empty):
-            self._joined.add(lane)
-            if not isinstance(decision := lane.ask(now, self._key, writing), ActNow):
-                return decision
-        return ActNow()
+        pacers = self._transport.pacers(is_new=self._slots.is_empty)
+        self._joined.update(pacers)
+        return ask_all(pacers, now, self._key, writing)
 
-    def _next_status_at(self, writing: Writing) -> float:
-        is_status = not writing.ready and not writing.is_finished
-        if not is_status or writing.last_start is None:
-            return -inf
-        return writing.last_start + STATUS_EVERY_S
-
-    async def _rest(self, until: float | None) -> None:
+    async def _rest(self, until: float) -> None:
         length = self._page.length
-        self._wakes_at_length = 0 if until is None else length + _WAKE_CHARS if length else 1
+        self._wakes_at_length = 0 if until == inf else length + _WAKE_CHARS if length else 1
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(until):
+            async with asyncio.timeout_at(None if until == inf else until):
                 await self._news.wait()
         self._news.clear()
 
@@ -166,8 +155,8 @@ class Writer:
         step = self._slots.next_step(looks)
         self._give(now, is_call=step is not None)
         if step is not None:
-            for lane in self._transport.lanes(is_new=step.message_id is None):
-                lane.began(now, self._key)
+            for pacer in self._transport.pacers(is_new=step.message_id is None):
+                pacer.began(now, self._key)
             try:
                 await self._slots.take(step, self._transport)
             except SENDING_ERRORS as error:
@@ -179,7 +168,7 @@ class Writer:
             return None
         if self._slots.lacks(looks):
             return Outcome.GONE
-        # Without asking the lane again: a reply that is shown waits for no place in it.
+        # Without asking for a place again: a reply that is shown needs none.
         return Outcome.SHOWN if is_last else None
 
     def _give(self, now: float, *, is_call: bool) -> None:

@@ -10,9 +10,9 @@ from bot.domain.chat import TurnKind, TurnRequest
 from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.ids import TurnId, UserId
 from bot.policy.access import check_server
+from bot.policy.pacing import Pacers
 from bot.policy.splitting import LIMIT, split_reply
 from cogs._buttons import view_of
-from cogs._lanes import Lanes
 from cogs._loads import Loads
 from cogs._places import Admins, interaction_place, user_id
 from cogs._reply import Replies
@@ -29,12 +29,12 @@ class Buttons(commands.Cog):
     """Answers the event ``reply_button``."""
 
     def __init__(
-        self, face: Face, replies: Replies, loads: Loads, lanes: Lanes, admins: Admins
+        self, face: Face, replies: Replies, loads: Loads, pacers: Pacers, admins: Admins
     ) -> None:
         self._face = face
         self._replies = replies
         self._loads = loads
-        self._lanes = lanes
+        self._pacers = pacers
         self._admins = admins
         self._under_way: set[tuple[TurnId, TurnKind, UserId]] = set()
         """Buttons whose answer is still being written."""
@@ -132,7 +132,7 @@ class Buttons(commands.Cog):
             parent=turn,
             kind=kind,
         )
-        await self._replies.play(request, InteractionTransport(interaction, self._lanes))
+        await self._replies.play(request, InteractionTransport(interaction, self._pacers))
 
     async def _think_aloud(self, interaction: discord.Interaction[Any], turn: TurnId) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)

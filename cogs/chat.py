@@ -10,10 +10,10 @@ from discord.ext import commands
 from bot.domain.chat import TurnRequest
 from bot.domain.ids import ModelKey, PersonaName, TurnId
 from bot.policy.access import check_server, check_text
+from bot.policy.pacing import Pacers
 from cogs._choices import StringChoices, model_choices, persona_choices
 from cogs._faults import SENDING_ERRORS
 from cogs._files import read_files
-from cogs._lanes import Lanes
 from cogs._mentions import is_mentioned, is_prompt, said
 from cogs._places import interaction_place, message_place, user_id
 from cogs._reply import Replies
@@ -28,11 +28,13 @@ _log = structlog.get_logger(__name__)
 class Chat(commands.Cog):
     """Reads what people say, opens a turn, lets the reply be played."""
 
-    def __init__(self, client: discord.Client, face: Face, replies: Replies, lanes: Lanes) -> None:
+    def __init__(
+        self, client: discord.Client, face: Face, replies: Replies, pacers: Pacers
+    ) -> None:
         self._client = client
         self._face = face
         self._replies = replies
-        self._lanes = lanes
+        self._pacers = pacers
 
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:
@@ -63,7 +65,7 @@ class Chat(commands.Cog):
         attachment: discord.Attachment | None = None,
     ) -> None:
         """A turn in this channel."""
-        transport = InteractionTransport(interaction, self._lanes)
+        transport = InteractionTransport(interaction, self._pacers)
         if attachment is not None:
             await transport.begin()
         request = TurnRequest(
@@ -112,7 +114,7 @@ class Chat(commands.Cog):
         channel = self._client.get_partial_messageable(
             message.channel.id, guild_id=message.guild.id if message.guild else None
         )
-        transport = ChannelTransport(channel, self._lanes, question=message.id)
+        transport = ChannelTransport(channel, self._pacers, question=message.id)
         await self._replies.play(request, transport)
 
     async def _refuse(self, message: discord.Message, error: Exception) -> None:

@@ -8,9 +8,9 @@ import discord
 import structlog
 
 from bot.domain.errors import ConfigError, HostUnreachable
+from bot.policy.pacing import Pacers
 from cogs._bot import LanternBot
 from cogs._faults import SENDING_ERRORS
-from cogs._lanes import Lanes
 from cogs._loads import Loads
 from cogs._reply import Replies
 from cogs.face import Face
@@ -38,7 +38,7 @@ class DiscordFace:
         self._face = face
         self._replies = Replies(face)
         self._loads = Loads(face.notes)
-        self._lanes = Lanes()
+        self._pacers = Pacers()
         self._bot: LanternBot | None = None
         self._is_closing = asyncio.Event()
 
@@ -51,7 +51,7 @@ class DiscordFace:
         reads_content, pause_s = True, 1.0
         while not self._is_closing.is_set():
             bot = LanternBot(
-                self._face, self._replies, self._loads, self._lanes, reads_content=reads_content
+                self._face, self._replies, self._loads, self._pacers, reads_content=reads_content
             )
             self._bot = bot
             try:

@@ -8,8 +8,8 @@ import structlog
 
 from bot.domain.errors import BotError
 from bot.domain.ids import TurnId
+from bot.policy.pacing import Pacers
 from bot.store.replies import ReplyMessage
-from cogs._lanes import Lanes
 from cogs._loads import Loads, Message
 from cogs._transport import ChannelTransport
 from cogs._view import Look, restored
@@ -42,11 +42,11 @@ class _Still:
 class Closing:
     """Collects what was left open before the first new turn, and closes it once connected."""
 
-    def __init__(self, client: discord.Client, face: Face, loads: Loads, lanes: Lanes) -> None:
+    def __init__(self, client: discord.Client, face: Face, loads: Loads, pacers: Pacers) -> None:
         self._client = client
         self._face = face
         self._loads = loads
-        self._lanes = lanes
+        self._pacers = pacers
         self._replies: tuple[ReplyMessage, ...] = ()
         self._left_loads: tuple[Message, ...] = ()
 
@@ -89,7 +89,7 @@ class Closing:
             return True
 
         target = self._client.get_partial_messageable(channel)
-        transport = ChannelTransport(target, self._lanes)
+        transport = ChannelTransport(target, self._pacers)
         # Where we may not write the others are not kept waiting; the next start tries again.
         writer = Writer(_Still(looks), transport, keep, denied_tries=1)
         try:

@@ -9,8 +9,8 @@ from discord.ext import commands
 from bot.chat import words
 from bot.domain.errors import ForeignInstance
 from bot.policy.access import check_may_manage
+from bot.policy.pacing import Pacers
 from cogs._choices import StringChoices, host_choices, loaded_choices, model_choices
-from cogs._lanes import Lanes
 from cogs._loads import Loads
 from cogs._places import Admins
 from cogs._response import InteractionTransport
@@ -23,10 +23,10 @@ class FleetCog(
 ):
     """Shows the fleet; acts on it for admins."""
 
-    def __init__(self, face: Face, loads: Loads, lanes: Lanes, admins: Admins) -> None:
+    def __init__(self, face: Face, loads: Loads, pacers: Pacers, admins: Admins) -> None:
         self._face = face
         self._loads = loads
-        self._lanes = lanes
+        self._pacers = pacers
         self._admins = admins
 
     @app_commands.command(description="Every host, what is in its memory and what it is doing")
@@ -46,7 +46,7 @@ class FleetCog(
         check_may_manage("load models", is_admin=self._admins.includes(interaction))
         catalog, acts = self._face.catalog, self._face.acts
         key, where = catalog.any_model(model), catalog.host(host) if host else None
-        transport = InteractionTransport(interaction, self._lanes)
+        transport = InteractionTransport(interaction, self._pacers)
         await transport.begin()
         head = f"📥 Loading `{key}`{f' on {where}' if where else ''}."
         steps = acts.load(where, key)

@@ -9,9 +9,9 @@ from discord.ext import commands
 
 from bot.chat.loading import LoadSteps
 from bot.policy.choice import Scope
+from bot.policy.pacing import Pacers
 from cogs._choices import StringChoices, model_choices
 from cogs._explained import for_whom
-from cogs._lanes import Lanes
 from cogs._loads import Loads
 from cogs._places import Admins
 from cogs._switching import Asked, Switching
@@ -23,9 +23,9 @@ ScopeOption = Literal["me", "channel", "server"]
 class ModelCog(commands.Cog):
     """Chooses the model of a place."""
 
-    def __init__(self, face: Face, loads: Loads, lanes: Lanes, admins: Admins) -> None:
+    def __init__(self, face: Face, loads: Loads, pacers: Pacers, admins: Admins) -> None:
         self._face = face
-        self._switching = Switching(face, loads, lanes, admins)
+        self._switching = Switching(face, loads, pacers, admins)
 
     @app_commands.command(description="See or choose the model that answers here")
     @app_commands.describe(

@@ -1,9 +1,7 @@
 """When a reply's message may be written next: the newest text soonest, never past a limit.
 
 A reply's first words go out at once. While it is young it is edited sooner than the sustained
-rhythm, as soon as enough characters wait; later once per rhythm. Within the window one call is
-always kept for the reply's end: discord.py holds the call that takes a window's last place until
-the window has passed, so only a call with nothing due after it takes that place early.
+rhythm, as soon as enough characters wait; later once per rhythm. Times are the loop's seconds.
 """
 
 from collections import deque
@@ -20,24 +18,24 @@ class Limit:
     window_s: float
     margin_s: float = 0.03
     """Two calls arrive closer together than they were started, by the network's jitter."""
+    is_spread: bool = True
+    """The calls of several answers keep a rhythm apart."""
 
     @property
     def rhythm_s(self) -> float:
         """Seconds between calls that can be kept up for ever."""
         return self.window_s / self.calls
 
-    def opens_at(self, starts: Sequence[float]) -> float:
-        """When one more call may start, given when the last ones did."""
-        return self._after(starts, self.calls)
+    def opens_at(self, starts: Sequence[float], *, keeps_one: bool = False) -> float:
+        """When one more call may start after calls that started then, oldest first; -inf: any time.
 
-    def opens_with_one_kept_at(self, starts: Sequence[float]) -> float:
-        """When one more call may start that leaves a place for a reply's end."""
-        return max(self.opens_at(starts), self._after(starts, self.calls - 1))
-
-    def _after(self, starts: Sequence[float], places: int) -> float:
-        if not places or len(starts) < places:
-            return -inf
-        return starts[-places] + places * self.rhythm_s + self.margin_s
+        With ``keeps_one`` a place stays free for a reply's end.
+        """
+        # discord.py holds the call that takes a window's last place until the window has passed
+        # (ADR 5): four quick edits, then a stream stands still. An end has nothing due after it.
+        places = (self.calls, self.calls - 1) if keeps_one else (self.calls,)
+        opens = (starts[-n] + n * self.rhythm_s for n in places if 0 < n <= len(starts))
+        return max(opens, default=-inf) + self.margin_s
 
 
 CHANNEL = Limit(5, 5.0)
@@ -46,8 +44,14 @@ CHANNEL = Limit(5, 5.0)
 INTERACTION = Limit(5, 2.0)
 """Every call by one interaction's token (observed)."""
 
-CREATION = Limit(5, 5.0)
-"""New messages in a channel: a bucket of its own (observed)."""
+EVERYWHERE = Limit(40, 1.0, is_spread=False)
+"""Calls of all channels together: Discord takes 50 a second of a bot; ten are left for the rest.
+
+Not spread: a spent window is over within a second, and twenty streams would wait half of one.
+"""
+
+STATUS_EVERY_S = 1.7
+"""A status leaves places free in the channel's five per five seconds for the first words."""
 
 _YOUNG = ((0.4, 140), (0.8, 240), (1.0, 280), (1.0, 320))
 """A young reply's edits: due after so many rhythms, or with so many characters waiting (scaled
@@ -59,13 +63,15 @@ Found by simulation (``bench/pacing.py``) over replies of 30 to 500 tokens at 10
 _SHORTEST = 0.2
 """Rhythms between two calls of one young reply, however much text waits."""
 
+_MANY_CHANNELS = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """One reply's message as the pacer sees it."""
+    """One reply's message as the pacer sees it; no call for it is under way."""
 
     ready: int
-    """Characters that could be shown now."""
+    """Characters of the answer that could be shown now; 0: a status stands in its place."""
     shown: int = 0
     """Characters given to the last call."""
     last_start: float | None = None
@@ -79,143 +85,118 @@ class Writing:
     is_urgent: bool = False
     """The first words after a load bar, or an answer to a press: no need to wait for the rhythm."""
 
-    @property
-    def has_news(self) -> bool:
-        """Whether a call would show anything new."""
-        return self.is_finished or self.is_changed or self.is_urgent or self.ready > self.shown
 
+class Pacer:
+    """The latest calls that count in one limit, and the replies that share it.
 
-@dataclass(frozen=True, slots=True)
-class ActNow:
-    """Start the call now, and tell the log."""
-
-
-@dataclass(frozen=True, slots=True)
-class WaitUntil:
-    """Ask again then, or sooner when the text grew or ended."""
-
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class NothingToDo:
-    """Ask again when something is new."""
-
-
-Decision = ActNow | WaitUntil | NothingToDo
-
-
-def decide(
-    now: float,
-    writing: Writing,
-    starts: Sequence[float],
-    limit: Limit = CHANNEL,
-    *,
-    ahead: Sequence[Writing] = (),
-    sharing: int = 1,
-) -> Decision:
-    """Whether this message is written now, later, or not at all.
-
-    Args:
-        now: The monotonic clock.
-        writing: The message; no call for it may be under way.
-        starts: When the bucket's latest calls began, oldest first.
-        limit: The bucket's limit.
-        ahead: Messages whose turn is before this one's, first first.
-        sharing: Live replies in this bucket, this one included.
-    """
-    if not writing.has_news:
-        return NothingToDo()
-    taken = list(starts)
-    for other in ahead:
-        taken.append(max(now, _free_at(other, taken, limit, sharing)))
-    at = _free_at(writing, taken, limit, sharing)
-    return ActNow() if at <= now else WaitUntil(at)
-
-
-def due_at(writing: Writing, limit: Limit) -> float:
-    """When the message itself wants its next call, whatever the bucket allows; -inf: at once."""
-    if writing.last_start is None or writing.is_finished or writing.is_urgent:
-        return -inf
-    rhythms, characters = _YOUNG[writing.edits] if writing.edits < len(_YOUNG) else (1.0, inf)
-    if writing.ready - writing.shown >= characters * limit.rhythm_s:
-        rhythms = _SHORTEST
-    return writing.last_start + rhythms * limit.rhythm_s
-
-
-def _free_at(writing: Writing, starts: Sequence[float], limit: Limit, sharing: int) -> float:
-    due = due_at(writing, limit)
-    if due == -inf:
-        return limit.opens_at(starts)
-    if sharing > 1:
-        # Several young replies would else spend the window together and then all stand still.
-        due = max(due, max(starts, default=-inf) + limit.rhythm_s)
-    return max(due, limit.opens_with_one_kept_at(starts))
-
-
-class ChannelLog:
-    """One bucket's calls and the replies that share it; owned by whoever writes them.
-
-    Each writer asks before a call, tells when it began one, and leaves when its reply is done.
     First and last calls go before all others, then the earliest due: every reply gets its share.
     """
 
     def __init__(self, limit: Limit = CHANNEL) -> None:
         self._limit = limit
         self._starts: deque[float] = deque(maxlen=limit.calls)
-        self._replies: dict[str, Writing | None] = {}
-        self._held_until = -inf
+        self._live: dict[str, bool] = {}
+        """Every reply that shares the limit; whether it shows text rather than a status."""
+        self._line: dict[str, Writing] = {}
+        """Those that wait for a place here, the longest waiting first."""
+        self._last_status = -inf
+        """When the latest call for a status began."""
 
-    @property
-    def starts(self) -> tuple[float, ...]:
-        """When the latest calls began, oldest first; no more than the limit looks at."""
-        return tuple(self._starts)
+    def ask(self, now: float, reply: str, writing: Writing) -> float:
+        """When this reply may be written: a call may begin once that is not after ``now``.
 
-    def ask(self, now: float, reply: str, writing: Writing) -> Decision:
-        """Whether this reply's message is written now; joins the replies that share the bucket."""
-        self._replies[reply] = writing if writing.has_news else None
-        if writing.has_news and now < self._held_until:
-            return WaitUntil(self._held_until)
-        return decide(
-            now,
-            writing,
-            self._starts,
-            self._limit,
-            ahead=self._ahead_of(reply, writing),
-            sharing=len(self._replies),
-        )
+        The reply shares the limit from here until ``left``. Inf: there is nothing new to show.
+        """
+        self._live[reply] = writing.ready > 0
+        has_text = writing.ready > writing.shown
+        if not (has_text or writing.is_changed or writing.is_finished or writing.is_urgent):
+            self.step_aside(reply)
+            return inf
+        self._line[reply] = writing
+        at, taken, dues = inf, list(self._starts), self._dues()
+        for waiting in sorted(dues, key=dues.__getitem__):
+            at = self._free_at(dues[waiting], taken)
+            if waiting == reply:
+                break
+            taken.append(max(now, at))
+        if at <= now:
+            self.step_aside(reply)
+        return at
+
+    def step_aside(self, reply: str) -> None:
+        """This reply waits for no place here now; it still shares the limit."""
+        self._line.pop(reply, None)
 
     def began(self, now: float, reply: str) -> None:
-        """A call for this reply's message starts now."""
+        """A call for this reply's message starts now and counts here."""
         self._starts.append(now)
-        if reply in self._replies:
-            self._replies[reply] = None
+        if not self._live.get(reply, True):
+            self._last_status = now
 
     def left(self, reply: str) -> None:
         """This reply asks no more; must be told even when its writer failed."""
-        self._replies.pop(reply, None)
-
-    def hold(self, until: float) -> None:
-        """Discord asked for a pause: nobody calls before that time."""
-        self._held_until = max(self._held_until, until)
+        self._live.pop(reply, None)
+        self.step_aside(reply)
 
     def is_quiet(self, now: float) -> bool:
-        """Whether the log may be forgotten: no reply is live and its calls no longer count."""
-        return (
-            not self._replies
-            and now >= self._held_until
-            and (
-                not self._starts
-                or now >= self._starts[-1] + self._limit.window_s + self._limit.margin_s
-            )
-        )
+        """Whether it may be forgotten: no reply is live and its calls no longer count."""
+        window_s = self._limit.window_s + self._limit.margin_s
+        return not self._live and (not self._starts or now >= self._starts[-1] + window_s)
 
-    def _ahead_of(self, reply: str, writing: Writing) -> list[Writing]:
-        order = list(self._replies)
-        mine = (due_at(writing, self._limit), order.index(reply))
-        waiting = [
-            ((due_at(other, self._limit), place), other)
-            for place, other in enumerate(self._replies.values())
-            if other is not None
-        ]
-        return [other for turn, other in sorted(waiting, key=lambda pair: pair[0]) if turn < mine]
+    def _dues(self) -> dict[str, float]:
+        """When each reply in the line wants its call, whatever the limit allows; -inf: at once."""
+        rhythm_s, last_status = self._limit.rhythm_s, self._last_status
+        dues: dict[str, float] = {}
+        for reply, writing in self._line.items():
+            if writing.last_start is None or writing.is_finished or writing.is_urgent:
+                dues[reply] = -inf
+            elif not writing.ready:
+                # Nine load bars in one channel must not take its edits from the answer there.
+                shared = last_status + STATUS_EVERY_S * rhythm_s
+                last_status = dues[reply] = max(writing.last_start + STATUS_EVERY_S, shared)
+            else:
+                young = writing.edits < len(_YOUNG)
+                rhythms, characters = _YOUNG[writing.edits] if young else (1.0, inf)
+                if writing.ready - writing.shown >= characters * rhythm_s:
+                    rhythms = _SHORTEST
+                dues[reply] = writing.last_start + rhythms * rhythm_s
+        return dues
+
+    def _free_at(self, due: float, taken: Sequence[float]) -> float:
+        """When a call due then may start after those that started, or will, at ``taken``."""
+        if due == -inf:
+            return self._limit.opens_at(taken)
+        if taken and self._limit.is_spread and sum(self._live.values()) > 1:
+            # Several young replies would else spend the window together and then all stand still.
+            due = max(due, taken[-1] + self._limit.rhythm_s)
+        return max(due, self._limit.opens_at(taken, keeps_one=True))
+
+
+class Pacers:
+    """Finds what a call is paced by; one per process."""
+
+    def __init__(self) -> None:
+        self.everywhere = Pacer(EVERYWHERE)
+        """Every plain call counts here; calls by an interaction's token do not."""
+        self._channels: dict[int, Pacer] = {}
+
+    def of_channel(self, channel_id: int, now: float) -> Pacer:
+        """What all edits of a channel's messages share."""
+        if len(self._channels) >= _MANY_CHANNELS:
+            quiet = [key for key, pacer in self._channels.items() if pacer.is_quiet(now)]
+            for key in quiet:
+                del self._channels[key]
+        return self._channels.setdefault(channel_id, Pacer())
+
+
+def ask_all(pacers: Sequence[Pacer], now: float, reply: str, writing: Writing) -> float:
+    """When a call that counts in each of these may start, as ``Pacer.ask`` gives it."""
+    at = -inf
+    for pacer in pacers:
+        if at <= now:
+            at = pacer.ask(now, reply, writing)
+        else:
+            # A reply waits in one line at most. One that stood first in the line of all channels
+            # while its own channel was full, or had nothing new, held every other stream up.
+            pacer.step_aside(reply)
+    return at

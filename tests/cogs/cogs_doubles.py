@@ -45,11 +45,10 @@ from bot.domain.ids import (
     UserId,
 )
 from bot.domain.personas import Persona
-from bot.policy.pacing import ChannelLog
+from bot.policy.pacing import Pacer, Pacers
 from bot.store.notes import NoteStore
 from bot.store.privacy import PrivacyStore
 from bot.store.replies import ReplyMessage, ReplyStore
-from cogs._lanes import Lanes
 from cogs._view import Look
 from cogs.face import Face, FaceRules
 
@@ -283,7 +282,7 @@ class Sent:
 class PaperTransport:
     """Keeps messages in memory; each call takes a while, and fails as told."""
 
-    lanes_: Lanes = field(default_factory=Lanes)
+    pacers_: Pacers = field(default_factory=Pacers)
     channel_id: int = 7
     call_s: float = 0.08
     deferred: int | None = None
@@ -294,10 +293,10 @@ class PaperTransport:
     is_busy: bool = False
     typed: int = 0
 
-    def lanes(self, *, is_new: bool) -> tuple[ChannelLog, ...]:
+    def pacers(self, *, is_new: bool) -> tuple[Pacer, ...]:
         now = asyncio.get_running_loop().time()
-        channel = () if is_new else (self.lanes_.of_channel(self.channel_id, now),)
-        return (*channel, self.lanes_.everywhere)
+        channel = () if is_new else (self.pacers_.of_channel(self.channel_id, now),)
+        return (*channel, self.pacers_.everywhere)
 
     async def begin(self) -> int | None:
         if self.deferred is not None:

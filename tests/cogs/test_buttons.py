@@ -23,8 +23,8 @@ from virtual_time import play
 
 from bot.domain.chat import TurnKind, TurnStatus
 from bot.domain.events import TextDelta
+from bot.policy.pacing import Pacers
 from cogs._buttons import TurnButton, view_of
-from cogs._lanes import Lanes
 from cogs._loads import Loads
 from cogs._places import Admins
 from cogs._reply import Replies
@@ -52,7 +52,7 @@ def pressed(
     async def story() -> None:
         replies = Replies(face)
         admins = Admins(frozenset(), frozenset())
-        cog = Buttons(face, replies, Loads(face.notes), Lanes(), admins)
+        cog = Buttons(face, replies, Loads(face.notes), Pacers(), admins)
         await cog.on_reply_button(interaction, act, subject)
 
     play(story())
@@ -140,7 +140,7 @@ def test_a_second_press_while_the_first_is_being_answered_starts_nothing(act: Ac
 
     async def story() -> None:
         admins = Admins(frozenset(), frozenset())
-        cog = Buttons(face, Replies(face), Loads(face.notes), Lanes(), admins)
+        cog = Buttons(face, Replies(face), Loads(face.notes), Pacers(), admins)
         async with asyncio.TaskGroup() as group:
             for interaction in (first, again, of_bob):
                 group.create_task(cog.on_reply_button(interaction, act, TURN))

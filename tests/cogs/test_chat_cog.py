@@ -19,7 +19,7 @@ from test_mentions import ME, message_of, person
 
 from bot.domain.errors import StoreUnavailable
 from bot.domain.ids import PlaceId, TurnId
-from cogs._lanes import Lanes
+from bot.policy.pacing import Pacers
 from cogs._reply import Replies
 from cogs.chat import Chat
 from cogs.face import Face, FaceRules
@@ -38,7 +38,7 @@ class House:
         client.user = person(ME, "Lantern")
         client.get_partial_messageable.return_value = self.channel
         self.client = client
-        self.cog = Chat(client, self.face, Replies(self.face), Lanes())
+        self.cog = Chat(client, self.face, Replies(self.face), Pacers())
 
     def message(self, content: str, *, is_mention: bool = False, **more: Any) -> Any:
         mentions = (self.client.user,) if is_mention else ()

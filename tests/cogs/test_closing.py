@@ -21,8 +21,8 @@ from virtual_time import play
 from bot.domain.chat import Turn, TurnStatus
 from bot.domain.errors import StoreUnavailable
 from bot.domain.ids import TurnId
+from bot.policy.pacing import Pacers
 from bot.store.replies import ReplyMessage
-from cogs._lanes import Lanes
 from cogs._loads import NOTE, Loads
 from cogs.closing import LOAD_LINE, Closing
 from cogs.face import Face
@@ -52,7 +52,7 @@ class Crashed:
     async def _story(self, face: Face) -> None:
         client = double(discord.Client)
         client.get_partial_messageable.return_value = self.channel
-        closing = Closing(client, face, Loads(face.notes), Lanes())
+        closing = Closing(client, face, Loads(face.notes), Pacers())
         await closing.collect()
         await closing.run()
 
@@ -142,7 +142,7 @@ def test_replies_begun_after_the_start_are_left_alone() -> None:
 
     async def story() -> None:
         client = double(discord.Client)
-        closing = Closing(client, crashed.face, Loads(crashed.face.notes), Lanes())
+        closing = Closing(client, crashed.face, Loads(crashed.face.notes), Pacers())
         await closing.collect()
         await crashed.face.replies.put("400", "7", TurnId("ee55"), 0)
         await closing.run()
@@ -161,7 +161,7 @@ def test_a_store_that_cannot_be_read_does_not_stop_the_start() -> None:
     object.__setattr__(face, "replies", NoStore())
 
     async def story() -> None:
-        closing = Closing(double(discord.Client), face, Loads(face.notes), Lanes())
+        closing = Closing(double(discord.Client), face, Loads(face.notes), Pacers())
         await closing.collect()
         await closing.run()
 

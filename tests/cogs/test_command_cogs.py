@@ -28,8 +28,8 @@ from bot.domain.chat import Place, Rejection, Route
 from bot.domain.errors import NotPermitted, UnknownName
 from bot.domain.ids import ModelKey, PlaceId, UserId
 from bot.policy.choice import Scope
+from bot.policy.pacing import Pacers
 from cogs._explained import explained, for_whom
-from cogs._lanes import Lanes
 from cogs._loads import Loads
 from cogs._places import Admins
 from cogs.control import FRESH, HELP, Control
@@ -62,10 +62,10 @@ class Commands:
         self.switch.warm.side_effect = self._steps
         self.acts.load.side_effect = self._steps
         self.acts.unload = AsyncMock(return_value=f"Unloaded `{MODEL}` on {HOST}.")
-        loads, lanes = Loads(self.face.notes), Lanes()
-        self.model = ModelCog(self.face, loads, lanes, ADMINS)
-        self.persona = PersonaCog(self.face, loads, lanes, ADMINS)
-        self.fleet = FleetCog(self.face, loads, lanes, ADMINS)
+        loads, pacers = Loads(self.face.notes), Pacers()
+        self.model = ModelCog(self.face, loads, pacers, ADMINS)
+        self.persona = PersonaCog(self.face, loads, pacers, ADMINS)
+        self.fleet = FleetCog(self.face, loads, pacers, ADMINS)
         self.control = Control(self.face, ADMINS)
 
     def _steps(self, *_: object, **__: object) -> AbstractAsyncContextManager[Any]:

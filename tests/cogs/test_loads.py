@@ -15,7 +15,7 @@ from bot.domain.chat import Candidate, Rejection
 from bot.domain.errors import FailureKind, NotPermitted, Unavailable
 from bot.domain.events import Loading, Progress, Queued
 from bot.domain.ids import HostName, ModelKey
-from cogs._lanes import Lanes
+from bot.policy.pacing import Pacers
 from cogs._loads import LEAVING, NOTE, Loads
 from cogs._response import InteractionTransport
 
@@ -69,7 +69,7 @@ class Shown:
             return is_cancelled
 
         loads = Loads(self.notes)
-        transport = InteractionTransport(self.interaction, Lanes())
+        transport = InteractionTransport(self.interaction, Pacers())
         async with asyncio.TaskGroup() as group:
             group.create_task(
                 loads.show(
@@ -164,7 +164,7 @@ class Left:
             return True
 
         loads = Loads(self.notes)
-        transport = InteractionTransport(self.interaction, Lanes())
+        transport = InteractionTransport(self.interaction, Pacers())
         async with asyncio.TaskGroup() as group:
             showing = group.create_task(
                 loads.show(self.interaction, transport, "🔀 Switched.", steps_of(BAR), cancel)
@@ -204,7 +204,7 @@ def test_a_load_begun_while_leaving_ends_at_once() -> None:
 
         loads, interaction = Loads(MemoryNotes()), interaction_of()
         assert await loads.leave(1.0)
-        transport = InteractionTransport(interaction, Lanes())
+        transport = InteractionTransport(interaction, Pacers())
         await loads.show(interaction, transport, "🔀 Switched.", steps_of(BAR), cancel)
         return interaction.edit_original_response.await_args.kwargs["content"]
 

@@ -8,8 +8,8 @@ import pytest
 from cogs_doubles import http_error, interaction_of, partial_channel
 from virtual_time import play
 
+from bot.policy.pacing import EVERYWHERE, Pacers
 from cogs._faults import Fault, fault_of
-from cogs._lanes import EVERYWHERE, Lanes
 from cogs._response import TOKEN_LIFE_S, InteractionTransport
 from cogs._transport import ChannelTransport
 from cogs._view import Act, Look
@@ -26,7 +26,7 @@ def buttons(call: Any) -> list[str]:
 def test_the_first_message_answers_the_question_without_pinging() -> None:
     async def story() -> Any:
         channel = partial_channel()
-        await ChannelTransport(channel, Lanes(), question=41).send(0, WITH_STOP)
+        await ChannelTransport(channel, Pacers(), question=41).send(0, WITH_STOP)
         return channel.send.await_args
 
     call = play(story())
@@ -41,7 +41,7 @@ def test_the_first_message_answers_the_question_without_pinging() -> None:
 def test_a_message_sent_again_has_the_same_nonce_and_a_replacement_has_none() -> None:
     async def story() -> list[object]:
         channel = partial_channel()
-        transport = ChannelTransport(channel, Lanes(), question=41)
+        transport = ChannelTransport(channel, Pacers(), question=41)
         channel.send.side_effect = [ConnectionResetError(), channel.send.return_value] * 2
         for part in (1, 1, 1):
             try:
@@ -56,7 +56,7 @@ def test_a_message_sent_again_has_the_same_nonce_and_a_replacement_has_none() ->
 def test_later_messages_stand_alone() -> None:
     async def story() -> Any:
         channel = partial_channel()
-        await ChannelTransport(channel, Lanes(), question=41).send(1, PLAIN)
+        await ChannelTransport(channel, Pacers(), question=41).send(1, PLAIN)
         return channel.send.await_args
 
     call = play(story())
@@ -67,7 +67,7 @@ def test_later_messages_stand_alone() -> None:
 def test_an_edit_takes_away_buttons_that_are_no_longer_meant() -> None:
     async def story() -> Any:
         channel = partial_channel()
-        await ChannelTransport(channel, Lanes()).edit(77, PLAIN)
+        await ChannelTransport(channel, Pacers()).edit(77, PLAIN)
         channel.get_partial_message.assert_called_with(77)
         return channel.get_partial_message.return_value.edit.await_args
 
@@ -82,7 +82,7 @@ def test_a_call_that_hangs_ends_as_a_passing_fault() -> None:
         channel = partial_channel()
         channel.send.side_effect = hang
         with pytest.raises(TimeoutError) as caught:
-            await ChannelTransport(channel, Lanes()).send(0, PLAIN)
+            await ChannelTransport(channel, Pacers()).send(0, PLAIN)
         return fault_of(caught.value)
 
     assert play(story()) is Fault.PASSING
@@ -90,9 +90,9 @@ def test_a_call_that_hangs_ends_as_a_passing_fault() -> None:
 
 def test_typing_is_left_out_when_many_calls_are_being_made() -> None:
     async def story() -> int:
-        lanes, channel = Lanes(), partial_channel()
+        pacers, channel = Pacers(), partial_channel()
         for _ in range(EVERYWHERE.calls + 5):
-            await ChannelTransport(channel, lanes).show_typing()
+            await ChannelTransport(channel, pacers).show_typing()
         return channel.typed
 
     assert play(story()) == EVERYWHERE.calls
@@ -101,7 +101,7 @@ def test_typing_is_left_out_when_many_calls_are_being_made() -> None:
 def test_an_interaction_is_deferred_once_and_its_message_is_filled() -> None:
     async def story() -> Any:
         interaction = interaction_of()
-        transport = InteractionTransport(interaction, Lanes())
+        transport = InteractionTransport(interaction, Pacers())
         assert [await transport.begin(), await transport.begin()] == [200, 200]
         await transport.edit(200, WITH_STOP)
         return interaction
@@ -116,7 +116,7 @@ def test_an_interaction_is_deferred_once_and_its_message_is_filled() -> None:
 def test_later_messages_of_an_interaction_are_followups_edited_by_their_own_id() -> None:
     async def story() -> Any:
         interaction = interaction_of()
-        transport = InteractionTransport(interaction, Lanes())
+        transport = InteractionTransport(interaction, Pacers())
         await transport.begin()
         message = await transport.send(1, PLAIN)
         await transport.edit(message, WITH_STOP)
@@ -137,18 +137,18 @@ def test_when_the_token_ends_the_reply_goes_on_by_plain_edits(error: Exception) 
         await transport.edit(200, PLAIN)
         await transport.edit(200, WITH_STOP)
         await transport.send(1, PLAIN)
-        return interaction, channel, len(transport.lanes(is_new=False))
+        return interaction, channel, len(transport.pacers(is_new=False))
 
-    interaction, channel, lanes = play(story())
+    interaction, channel, pacers = play(story())
     assert interaction.edit_original_response.await_count == 1
     assert channel.get_partial_message.return_value.edit.await_count == 2
     assert channel.send.await_count == 1
-    assert lanes == 2  # the channel's own, and everywhere
+    assert pacers == 2  # the channel's own, and everywhere
 
 
 def _with_channel(interaction: Any, channel: Any) -> InteractionTransport:
     interaction.client.get_partial_messageable.side_effect = [channel]
-    return InteractionTransport(interaction, Lanes())
+    return InteractionTransport(interaction, Pacers())
 
 
 def test_plain_edits_take_over_before_the_fifteen_minutes_are_over() -> None:
@@ -169,7 +169,7 @@ def test_plain_edits_take_over_before_the_fifteen_minutes_are_over() -> None:
 def test_any_other_trouble_of_an_interaction_is_the_writers_to_judge() -> None:
     async def story() -> None:
         interaction = interaction_of()
-        transport = InteractionTransport(interaction, Lanes())
+        transport = InteractionTransport(interaction, Pacers())
         await transport.begin()
         interaction.edit_original_response.side_effect = http_error(404, 10008)
         await transport.edit(200, PLAIN)
@@ -203,9 +203,9 @@ def test_troubles_are_told_apart_by_what_to_do_next(error: Exception, fault: Fau
 
 
 def test_channels_nobody_writes_in_are_forgotten() -> None:
-    lanes = Lanes()
-    first = lanes.of_channel(0, 0.0)
-    assert lanes.of_channel(0, 0.0) is first
+    pacers = Pacers()
+    first = pacers.of_channel(0, 0.0)
+    assert pacers.of_channel(0, 0.0) is first
     for number in range(1, 300):
-        lanes.of_channel(number, 100.0)
-    assert lanes.of_channel(0, 100.0) is not first
+        pacers.of_channel(number, 100.0)
+    assert pacers.of_channel(0, 100.0) is not first

@@ -10,8 +10,8 @@ from cogs_doubles import MemoryNotes, face_of, http_error, interaction_of, said_
 from discord import app_commands
 
 from bot.domain.errors import NotPermitted, StoreUnavailable
+from bot.policy.pacing import Pacers
 from cogs._bot import LanternBot
-from cogs._lanes import Lanes
 from cogs._loads import Loads
 from cogs._reply import Replies
 from cogs._say import BROKEN, OUTDATED, error_words, say
@@ -35,7 +35,7 @@ OPTIONS = {
 @pytest.fixture
 async def bot() -> AsyncGenerator[LanternBot]:
     face = face_of(rules=FaceRules(allowed_guilds=frozenset({"5"})))
-    bot = LanternBot(face, Replies(face), Loads(face.notes), Lanes(), reads_content=True)
+    bot = LanternBot(face, Replies(face), Loads(face.notes), Pacers(), reads_content=True)
     bot.tree.sync = AsyncMock(return_value=[])
     await bot.setup_hook()
     yield bot
@@ -91,7 +91,7 @@ async def test_only_what_is_needed_is_heard_and_kept(bot: LanternBot) -> None:
     assert heard == {"guilds", "guild_messages", "dm_messages", "message_content"}
     assert len(bot.cached_messages) == 0
     face = face_of()
-    without = LanternBot(face, Replies(face), Loads(face.notes), Lanes(), reads_content=False)
+    without = LanternBot(face, Replies(face), Loads(face.notes), Pacers(), reads_content=False)
     assert not without.intents.message_content
 
 

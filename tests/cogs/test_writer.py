@@ -10,12 +10,11 @@ from cogs_doubles import FINISHED, HOST, MODEL, STARTED, PaperTransport, http_er
 from virtual_time import play
 
 from bot.domain.events import Loading, ReasoningDelta, TextDelta
-from bot.policy.pacing import CHANNEL
+from bot.policy.pacing import CHANNEL, STATUS_EVERY_S, Pacers
 from bot.policy.splitting import LIMIT
-from cogs._lanes import Lanes
 from cogs._page import Page
 from cogs._view import Act, Look
-from cogs._writer import MAX_TRIES, STATUS_EVERY_S, Outcome, Writer
+from cogs._writer import MAX_TRIES, Outcome, Writer
 
 PASSING: list[Callable[[], BaseException]] = [
     lambda: http_error(503),
@@ -293,8 +292,8 @@ def test_thoughts_and_blanks_alone_make_no_message() -> None:
 
 
 def test_many_replies_in_one_channel_share_its_edits_and_all_end() -> None:
-    lanes = Lanes()
-    papers = [PaperTransport(lanes) for _ in range(8)]
+    pacers = Pacers()
+    papers = [PaperTransport(pacers) for _ in range(8)]
 
     async def one(paper: PaperTransport) -> None:
         page, writer = writer_of(paper)
@@ -317,8 +316,8 @@ def test_many_replies_in_one_channel_share_its_edits_and_all_end() -> None:
 
 
 def test_channels_together_stay_under_what_discord_takes_of_a_bot() -> None:
-    lanes = Lanes()
-    papers = [PaperTransport(lanes, channel_id=number) for number in range(60)]
+    pacers = Pacers()
+    papers = [PaperTransport(pacers, channel_id=number) for number in range(60)]
 
     async def one(paper: PaperTransport) -> None:
         page, writer = writer_of(paper)

@@ -1,5 +1,5 @@
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heappush
 from math import inf
 
@@ -9,16 +9,13 @@ from hypothesis import strategies as st
 
 from bot.policy.pacing import (
     CHANNEL,
-    CREATION,
     INTERACTION,
-    ActNow,
-    ChannelLog,
-    Decision,
+    STATUS_EVERY_S,
     Limit,
-    NothingToDo,
-    WaitUntil,
+    Pacer,
+    Pacers,
     Writing,
-    decide,
+    ask_all,
 )
 
 NOW = 100.0
@@ -28,152 +25,207 @@ def began(*ago: float) -> tuple[float, ...]:
     return tuple(NOW - seconds for seconds in ago)
 
 
+def pacer_of(limit: Limit = CHANNEL, *starts: float) -> Pacer:
+    """With calls that began then."""
+    pacer = Pacer(limit)
+    for start in starts:
+        pacer.began(start, "reply")
+    return pacer
+
+
 @pytest.mark.parametrize(
-    ("writing", "starts", "decision"),
+    ("writing", "starts", "at"),
     [
-        pytest.param(Writing(1), (), ActNow(), id="the first words at once"),
-        pytest.param(Writing(0), (), NothingToDo(), id="nothing to say yet"),
-        pytest.param(Writing(9, 9, NOW), (), NothingToDo(), id="nothing new"),
-        pytest.param(Writing(20, 9, NOW), (), WaitUntil(NOW + 0.4), id="second call soon"),
-        pytest.param(Writing(20, 9, NOW - 0.4), (), ActNow(), id="second call due"),
-        pytest.param(Writing(150, 9, NOW), (), WaitUntil(NOW + 0.2), id="much text, sooner"),
-        pytest.param(Writing(20, 9, NOW, 1), (), WaitUntil(NOW + 0.8), id="third call later"),
-        pytest.param(Writing(20, 9, NOW, 2), (), WaitUntil(NOW + 1.0), id="then the rhythm"),
-        pytest.param(Writing(400, 9, NOW, 3), (), WaitUntil(NOW + 0.2), id="fast while young"),
-        pytest.param(Writing(999, 9, NOW, 4), (), WaitUntil(NOW + 1.0), id="old: only rhythm"),
+        pytest.param(Writing(1), (), -inf, id="the first words at once"),
+        pytest.param(Writing(0), (), inf, id="nothing to say yet"),
+        pytest.param(Writing(9, 9, NOW), (), inf, id="nothing new"),
+        pytest.param(Writing(20, 9, NOW), (), NOW + 0.4, id="second call soon"),
+        pytest.param(Writing(149, 10, NOW), (), NOW + 0.4, id="some text, no sooner"),
+        pytest.param(Writing(150, 10, NOW), (), NOW + 0.2, id="much text, sooner"),
+        pytest.param(Writing(20, 9, NOW, 1), (), NOW + 0.8, id="third call later"),
+        pytest.param(Writing(20, 9, NOW, 2), (), NOW + 1.0, id="then the rhythm"),
+        pytest.param(Writing(400, 9, NOW, 3), (), NOW + 0.2, id="fast while young"),
+        pytest.param(Writing(999, 9, NOW, 4), (), NOW + 1.0, id="old: only rhythm"),
         pytest.param(
             Writing(20, 9, NOW - 3, 4),
             began(4, 3.5, 3.2, 3),
-            WaitUntil(NOW + 0.03),
+            NOW + 0.03,
             id="the last place is kept",
         ),
         pytest.param(
             Writing(20, 9, NOW - 3, 4, is_finished=True),
             began(4, 3.5, 3.2, 3),
-            ActNow(),
+            -inf,
             id="for the end",
         ),
         pytest.param(
             Writing(20, 9, NOW - 2, 4, is_finished=True),
             began(4, 3.5, 3.2, 3, 2),
-            WaitUntil(NOW + 1.03),
+            NOW + 1.03,
             id="the end waits for the window",
         ),
         pytest.param(
             Writing(20, 20, NOW - 0.1, 4, is_finished=True),
             (),
-            ActNow(),
+            -inf,
             id="the last call is due without new text",
         ),
         pytest.param(
             Writing(20, 20, NOW - 0.1, 4, is_changed=True),
             (),
-            WaitUntil(NOW + 0.9),
-            id="a load bar keeps the rhythm",
+            NOW + 0.9,
+            id="another part keeps the rhythm",
+        ),
+        pytest.param(
+            Writing(0, 0, NOW, is_changed=True), (), NOW + 1.7, id="a load bar a slower one"
         ),
         pytest.param(
             Writing(1, 0, NOW - 0.1, is_urgent=True),
             began(0.1),
-            ActNow(),
+            -inf,
             id="the first words after a load bar do not",
         ),
         pytest.param(
             Writing(1),
             began(4, 3, 2, 1, 0),
-            WaitUntil(NOW + 1.03),
+            NOW + 1.03,
             id="not even a first call breaks the limit",
         ),
     ],
 )
 def test_the_next_call_is_now_later_or_never(
-    writing: Writing, starts: tuple[float, ...], decision: Decision
+    writing: Writing, starts: tuple[float, ...], at: float
 ) -> None:
-    assert approximately(decide(NOW, writing, starts)) == approximately(decision)
-
-
-def approximately(decision: Decision) -> Decision:
-    return WaitUntil(round(decision.at, 6)) if isinstance(decision, WaitUntil) else decision
+    assert pacer_of(CHANNEL, *starts).ask(NOW, "reply", writing) == pytest.approx(at)
 
 
 def test_an_interactions_edits_follow_the_same_shape_two_and_a_half_times_as_fast() -> None:
     young = Writing(20, 9, NOW)
-    assert approximately(decide(NOW, young, (), INTERACTION)) == WaitUntil(NOW + 0.16)
+    assert pacer_of(INTERACTION).ask(NOW, "reply", young) == pytest.approx(NOW + 0.16)
     settled = Writing(20, 9, NOW, 9)
-    assert approximately(decide(NOW, settled, (), INTERACTION)) == WaitUntil(NOW + 0.4)
-    starts = began(1.9, 1.5, 1.2, 1.0, 0.5)
+    assert pacer_of(INTERACTION).ask(NOW, "reply", settled) == pytest.approx(NOW + 0.4)
+    pacer = pacer_of(INTERACTION, *began(1.9, 1.5, 1.2, 1.0, 0.5))
     last = Writing(20, 9, NOW - 0.5, 9, is_finished=True)
-    assert approximately(decide(NOW, last, starts, INTERACTION)) == WaitUntil(NOW + 0.13)
+    assert pacer.ask(NOW, "reply", last) == pytest.approx(NOW + 0.13)
+
+
+def test_a_load_bar_moves_no_faster_by_an_interactions_token() -> None:
+    bar = Writing(0, 0, NOW, is_changed=True)
+    assert pacer_of(INTERACTION).ask(NOW, "reply", bar) == pytest.approx(NOW + STATUS_EVERY_S)
+
+
+def test_load_bars_in_one_channel_share_what_one_alone_would_take() -> None:
+    pacer, bar = Pacer(), Writing(0, 0, NOW - 9, is_changed=True)
+    assert pacer.ask(NOW, "first", bar) <= NOW
+    pacer.began(NOW, "first")
+    assert pacer.ask(NOW, "second", bar) == pytest.approx(NOW + STATUS_EVERY_S)
+    assert pacer.ask(NOW, "third", bar) == pytest.approx(NOW + 2 * STATUS_EVERY_S)
+    assert pacer.ask(NOW, "answer", Writing(9, 0, NOW - 9, 9)) <= NOW
 
 
 def test_a_limit_of_one_call_has_no_place_to_keep() -> None:
-    assert decide(NOW, Writing(20, 9, NOW - 1, 9), began(1), Limit(1, 0.25)) == ActNow()
+    pacer = pacer_of(Limit(1, 0.25), *began(1))
+    assert pacer.ask(NOW, "reply", Writing(20, 9, NOW - 1, 9)) <= NOW
 
 
 def test_replies_that_share_a_channel_take_turns_the_earliest_due_first() -> None:
-    log = ChannelLog()
+    pacer = Pacer()
     older, newer = Writing(90, 9, NOW - 3, 9), Writing(90, 9, NOW - 2, 9)
-    log.began(NOW - 2, "newer")
-    assert log.ask(NOW - 1.5, "newer", newer) == WaitUntil(NOW - 1)
-    assert log.ask(NOW - 1.5, "older", older) == WaitUntil(NOW - 1)
-    assert log.ask(NOW, "newer", newer) == WaitUntil(NOW + 1)
-    assert log.ask(NOW, "older", older) == ActNow()
-    log.began(NOW, "older")
-    assert log.ask(NOW, "newer", newer) == WaitUntil(NOW + 1)
-    log.left("older")
-    assert log.ask(NOW, "newer", newer) == ActNow()
+    pacer.began(NOW - 2, "reply")
+    assert pacer.ask(NOW - 1.5, "newer", newer) == NOW - 1
+    assert pacer.ask(NOW - 1.5, "older", older) == NOW - 1
+    assert pacer.ask(NOW, "newer", newer) == NOW + 1
+    assert pacer.ask(NOW, "older", older) <= NOW
+    pacer.began(NOW, "reply")
+    assert pacer.ask(NOW, "newer", newer) == NOW + 1
+    pacer.left("older")
+    assert pacer.ask(NOW, "newer", newer) <= NOW
 
 
 def test_the_end_of_a_reply_goes_before_what_was_due_earlier() -> None:
-    log = ChannelLog()
-    for ago in (5.0, 4.0, 3.0, 2.0, 1.0):
-        log.began(NOW - ago, "older")
+    pacer = pacer_of(CHANNEL, *began(5, 4, 3, 2, 1))
     waiting = Writing(90, 9, NOW - 4, 9)
-    assert isinstance(log.ask(NOW, "older", waiting), WaitUntil)
-    assert isinstance(
-        log.ask(NOW, "ended", Writing(90, 9, NOW - 1, 9, is_finished=True)), WaitUntil
-    )
-    assert isinstance(log.ask(NOW + 0.03, "older", waiting), WaitUntil)
-    assert log.ask(NOW + 0.03, "ended", Writing(90, 9, NOW - 1, 9, is_finished=True)) == ActNow()
+    ended = Writing(90, 9, NOW - 1, 9, is_finished=True)
+    assert pacer.ask(NOW, "older", waiting) > NOW
+    assert pacer.ask(NOW, "ended", ended) > NOW
+    assert pacer.ask(NOW + 0.03, "older", waiting) > NOW + 0.03
+    assert pacer.ask(NOW + 0.03, "ended", ended) <= NOW + 0.03
 
 
-def test_first_messages_of_a_channel_are_made_in_the_order_they_were_asked_for() -> None:
-    log = ChannelLog(CREATION)
+def test_first_calls_go_in_the_order_they_were_asked_for() -> None:
+    pacer = Pacer()
     for second in range(5):
-        log.began(NOW + second, "earlier")
-    assert isinstance(log.ask(NOW + 4, "first", Writing(1)), WaitUntil)
-    assert isinstance(log.ask(NOW + 4, "second", Writing(1)), WaitUntil)
-    assert isinstance(log.ask(NOW + 5.03, "second", Writing(1)), WaitUntil)
-    assert log.ask(NOW + 5.03, "first", Writing(1)) == ActNow()
+        pacer.began(NOW + second, "reply")
+    assert pacer.ask(NOW + 4, "first", Writing(1)) > NOW + 4
+    assert pacer.ask(NOW + 4, "second", Writing(1)) > NOW + 4
+    assert pacer.ask(NOW + 5.03, "second", Writing(1)) > NOW + 5.03
+    assert pacer.ask(NOW + 5.03, "first", Writing(1)) <= NOW + 5.03
 
 
-def test_a_pause_asked_for_by_discord_is_kept_by_everybody() -> None:
-    log = ChannelLog()
-    log.hold(NOW + 7)
-    log.hold(NOW + 3)
-    assert log.ask(NOW, "reply", Writing(1)) == WaitUntil(NOW + 7)
-    assert log.ask(NOW, "idle", Writing(0)) == NothingToDo()
-    assert log.ask(NOW + 7, "reply", Writing(1)) == ActNow()
+@pytest.mark.parametrize("writing", [Writing(9, 9, NOW - 9, 9), Writing(0, 0, NOW)])
+def test_a_reply_with_nothing_new_any_more_stands_in_nobodys_way(writing: Writing) -> None:
+    pacer = pacer_of(CHANNEL, *began(5, 4, 3, 2, 1))
+    assert pacer.ask(NOW, "earlier", Writing(9, 0, NOW - 9, 9)) > NOW
+    assert pacer.ask(NOW, "earlier", writing) == inf
+    assert pacer.ask(NOW + 0.03, "reply", Writing(9, 0, NOW - 8, 9)) <= NOW + 0.03
 
 
-def test_a_log_is_quiet_when_nobody_writes_and_its_calls_no_longer_count() -> None:
-    log = ChannelLog()
-    assert log.is_quiet(NOW)
-    log.ask(NOW, "reply", Writing(1))
-    assert not log.is_quiet(NOW)
-    log.began(NOW, "reply")
-    log.left("reply")
-    log.left("reply")
-    assert not log.is_quiet(NOW + 5)
-    assert log.is_quiet(NOW + 5.04)
-    log.hold(NOW + 60)
-    assert not log.is_quiet(NOW + 6)
+def test_a_reply_that_may_write_but_does_not_stands_in_nobodys_way() -> None:
+    pacer = pacer_of(CHANNEL, *began(3, 2))
+    assert pacer.ask(NOW, "status", Writing(0, is_changed=True)) <= NOW
+    assert pacer.ask(NOW, "reply", Writing(9, 0, NOW - 8, 9)) <= NOW
 
 
-def test_a_log_remembers_no_more_calls_than_the_limit_looks_at() -> None:
-    log = ChannelLog()
-    for second in range(9):
-        log.began(NOW + second, "reply")
-    assert log.starts == tuple(NOW + second for second in range(4, 9))
+def test_a_reply_waits_in_the_line_of_the_first_limit_that_has_no_place_and_in_no_other() -> None:
+    full, free, beyond = pacer_of(CHANNEL, *began(5, 4, 3, 2, 1)), Pacer(), Pacer()
+    older, newer = Writing(9, 0, NOW - 9, 9), Writing(9, 0, NOW - 8, 9)
+    beyond.began(NOW - 2, "reply")
+    assert beyond.ask(NOW - 1.9, "older", replace(older, last_start=NOW - 1.9)) > NOW - 1.9
+    assert ask_all([free, full, beyond], NOW, "older", older) == pytest.approx(NOW + 0.03)
+    assert ask_all([free, beyond], NOW, "newer", newer) <= NOW
+    assert ask_all([full], NOW + 0.03, "newer", newer) > NOW + 0.03
+
+
+def test_a_pacer_is_quiet_when_nobody_writes_and_its_calls_no_longer_count() -> None:
+    pacer = Pacer()
+    assert pacer.is_quiet(NOW)
+    pacer.ask(NOW, "reply", Writing(1))
+    assert not pacer.is_quiet(NOW)
+    pacer.began(NOW, "reply")
+    pacer.left("reply")
+    pacer.left("reply")
+    assert not pacer.is_quiet(NOW + 5.02)
+    assert pacer.is_quiet(NOW + 5.03)
+
+
+def test_a_channel_is_forgotten_only_once_it_is_quiet() -> None:
+    pacers = Pacers()
+    live, spent = pacers.of_channel(-1, NOW), pacers.of_channel(-2, NOW)
+    live.ask(NOW, "reply", Writing(1))
+    spent.began(NOW, "reply")
+    for channel in range(300):
+        pacers.of_channel(channel, NOW)
+    assert pacers.of_channel(-1, NOW) is live
+    assert pacers.of_channel(-2, NOW) is spent
+    for channel in range(300, 600):
+        pacers.of_channel(channel, NOW + 9)
+    assert pacers.of_channel(-1, NOW) is live
+    assert pacers.of_channel(-2, NOW) is not spent
+
+
+def test_a_reply_that_left_slows_the_others_no_more() -> None:
+    pacer = pacer_of(CHANNEL, *began(0.1))
+    young = Writing(20, 9, NOW - 0.3)
+    pacer.ask(NOW, "other", Writing(20, 9, NOW))
+    assert pacer.ask(NOW, "reply", young) == pytest.approx(NOW + 0.9)
+    pacer.left("other")
+    assert pacer.ask(NOW, "reply", young) == pytest.approx(NOW + 0.1)
+
+
+def test_one_that_shows_a_status_does_not_slow_a_young_answer() -> None:
+    pacer = pacer_of(CHANNEL, *began(0.1))
+    pacer.ask(NOW, "other", Writing(0, 0, NOW, is_changed=True))
+    assert pacer.ask(NOW, "reply", Writing(20, 9, NOW - 0.3)) == pytest.approx(NOW + 0.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +244,7 @@ class Played:
     first_waits: list[float] = field(default_factory=list[float])
 
 
-def write(name: str, script: Script, log: ChannelLog, played: Played) -> Iterator[float]:
+def write(name: str, script: Script, pacer: Pacer, played: Played) -> Iterator[float]:
     times: list[tuple[float, int]] = []
     at, length = script.begins, 0
     for pause, characters in script.pieces:
@@ -203,10 +255,10 @@ def write(name: str, script: Script, log: ChannelLog, played: Played) -> Iterato
         yield now
         ready = max((length for at, length in times if at <= now), default=0)
         is_finished = now >= times[-1][0]
-        decision = log.ask(now, name, Writing(ready, shown, last_start, edits, is_finished))
+        at = pacer.ask(now, name, Writing(ready, shown, last_start, edits, is_finished))
         coming = min((at for at, _ in times if at > now), default=inf)
-        if isinstance(decision, ActNow):
-            log.began(now, name)
+        if at <= now:
+            pacer.began(now, name)
             played.starts.append(now)
             if last_start is None:
                 played.first_waits.append(now - times[0][0])
@@ -215,14 +267,14 @@ def write(name: str, script: Script, log: ChannelLog, played: Played) -> Iterato
                 break
             now += script.call_s
         else:
-            now = min(coming, decision.at if isinstance(decision, WaitUntil) else inf)
-    log.left(name)
+            now = min(coming, at)
+    pacer.left(name)
     played.shown[name] = shown
 
 
 def play(scripts: list[Script], limit: Limit) -> Played:
-    log, played = ChannelLog(limit), Played()
-    writers = [write(str(place), script, log, played) for place, script in enumerate(scripts)]
+    pacer, played = Pacer(limit), Played()
+    writers = [write(str(place), script, pacer, played) for place, script in enumerate(scripts)]
     queue = [(next(writer), place) for place, writer in enumerate(writers)]
     heapify(queue)
     for _ in range(20_000):
