@@ -27,17 +27,9 @@ from bot.cloud.books import Books
 from bot.cloud.providers import Providers
 from bot.cloud.reservation import Surroundings
 from bot.documents.shelf import DEFAULT_PERSONA, PersonaShelf
-from bot.domain.cloud import (
-    BudgetAlert,
-    BudgetSpent,
-    CloudEvent,
-    ProviderBack,
-    ProviderConfig,
-    ProviderOut,
-    ProviderTrouble,
-)
+from bot.domain.cloud import BudgetNews, CloudEvent, ProviderConfig, ProviderNews
 from bot.domain.events import FleetEvent
-from bot.domain.hosts import FleetMemory, HostConfig
+from bot.domain.hosts import HostConfig
 from bot.domain.ids import PersonaName, ProviderName, TurnId
 from bot.fleet.fleet import Fleet, FleetRules, Recorder
 from bot.inference.streams import Inference, inference_session
@@ -48,12 +40,11 @@ from bot.settings import Loaded
 from bot.store.answers import AnswerStore
 from bot.store.choices import ChoiceStore
 from bot.store.database import Database
-from bot.store.instances import InstanceStore
+from bot.store.fleet_memory import FleetStore
 from bot.store.ledger import LedgerStore
 from bot.store.notes import NoteStore
 from bot.store.privacy import PrivacyStore
 from bot.store.replies import ReplyStore
-from bot.store.speeds import SpeedStore
 from bot.store.turns import TurnStore
 
 PERSONAS_EVERY_S = 2.0
@@ -145,16 +136,14 @@ def log_fleet(event: FleetEvent) -> None:
 def log_cloud(event: CloudEvent) -> None:
     """One line per change of a provider or of the budget."""
     match event:
-        case ProviderOut(name=name, kind=kind, reason=reason):
-            _log.warning("provider out", provider=name, kind=str(kind), reason=reason)
-        case ProviderBack(name=name):
+        case ProviderNews(what="back", name=name):
             _log.info("provider back", provider=name)
-        case ProviderTrouble(name=name, kind=kind, reason=reason):
-            _log.warning("provider refuses", provider=name, kind=str(kind), reason=reason)
-        case BudgetAlert(day=day, spent_micro_usd=spent, cap_micro_usd=cap):
-            _log.warning("budget nearly spent", day=day, spent_micro_usd=spent, cap_micro_usd=cap)
-        case BudgetSpent(day=day, spent_micro_usd=spent, cap_micro_usd=cap):
-            _log.warning("budget spent", day=day, spent_micro_usd=spent, cap_micro_usd=cap)
+        case ProviderNews(what=what, name=name, kind=kind, reason=reason):
+            said = "provider out" if what == "out" else "provider refuses"
+            _log.warning(said, provider=name, kind=str(kind), reason=reason)
+        case BudgetNews(what=what, day=day, spent_micro_usd=spent, cap_micro_usd=cap):
+            said = "budget nearly spent" if what == "alert" else "budget spent"
+            _log.warning(said, day=day, spent_micro_usd=spent, cap_micro_usd=cap)
 
 
 @asynccontextmanager
@@ -211,17 +200,16 @@ async def _back_up(database: Database) -> None:
 
 async def _fleet(plan: Plan, database: Database, observe: Observe) -> Fleet:
     """The hosts, with what the store remembers of them."""
-    instances, speeds = InstanceStore(database), SpeedStore(database)
-    measured, rates = await speeds.remembered()
-    own = await instances.all() if plan.is_owner else ()
+    store = FleetStore(database)
+    memory = await store.remembered()
     return Fleet(
         plan.hosts,
-        memory=FleetMemory(own=own, speeds=measured, rates=rates),
+        memory=memory if plan.is_owner else replace(memory, own=()),
         recorder=Recorder(
-            own_added=instances.add,
-            own_gone=instances.remove,
-            loaded=speeds.add_load,
-            spoke=speeds.add_speed,
+            own_added=store.add_own,
+            own_gone=store.remove_own,
+            loaded=store.add_load,
+            spoke=store.add_speed,
         ),
         observe=observe,
         rules=plan.fleet_rules,

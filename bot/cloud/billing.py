@@ -10,22 +10,13 @@ from collections.abc import Callable
 import structlog
 
 from bot.cloud.books import Books
-from bot.domain.cloud import (
-    Booked,
-    Booking,
-    BudgetAlert,
-    BudgetSpent,
-    CloudEvent,
-    DayTotals,
-    Declined,
-    Settlement,
-)
+from bot.domain.cloud import Booking, CloudEvent, DayTotals, LedgerAnswer, Settlement
 from bot.domain.errors import FailureKind, StoreUnavailable, Unavailable
 
 _SETTLE_S = 5.0
 """Longest a leaving caller waits for its cost to be written; the writing itself goes on."""
 
-_Answer = Booked | Declined | StoreUnavailable
+_Answer = LedgerAnswer | StoreUnavailable
 
 _log = structlog.get_logger(__name__)
 
@@ -67,13 +58,12 @@ class Billing:
         if isinstance(answer, StoreUnavailable):
             raise _unwritable(answer) from answer
         self._totals = answer.today
-        if isinstance(answer, Booked):
+        if answer.news is not None:
+            self._observe(answer.news)
+        if not answer.refusal:
             return answer.number
-        if answer.is_news and answer.today.cap_micro_usd is not None:
-            today = answer.today
-            self._observe(BudgetSpent(today.day, today.spent_micro_usd, answer.today.cap_micro_usd))
         words = f"{booking.provider} may cost up to ${booking.worst_micro_usd / 1e6:.4f}"
-        raise Unavailable(f"{words}, but {answer.reason}.", FailureKind.BUDGET)
+        raise Unavailable(f"{words}, but {answer.refusal}.", FailureKind.BUDGET)
 
     async def settle(self, settlement: Settlement) -> None:
         """Write a cost down; a caller that is cancelled does not stop it."""
@@ -114,7 +104,7 @@ class Billing:
 
     async def _undo(self, asking: asyncio.Task[_Answer]) -> None:
         answer = await asking
-        if isinstance(answer, Booked):
+        if isinstance(answer, LedgerAnswer) and not answer.refusal:
             await self._write(Settlement(answer.number, "nothing"))
 
     async def _write(self, settlement: Settlement) -> None:
@@ -127,11 +117,10 @@ class Billing:
     async def _put(self, settlement: Settlement) -> None:
         settled = await self._books.settle(settlement)
         self._late.pop(settlement.number, None)
-        today = settled.today
-        if today.day == self._books.today():
-            self._totals = today
-        if settled.is_alert_due and today.cap_micro_usd is not None:
-            self._observe(BudgetAlert(today.day, today.spent_micro_usd, today.cap_micro_usd))
+        if settled.today.day == self._books.today():
+            self._totals = settled.today
+        if settled.news is not None:
+            self._observe(settled.news)
 
 
 def _unwritable(err: StoreUnavailable) -> Unavailable:

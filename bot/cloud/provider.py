@@ -5,13 +5,7 @@ from collections.abc import Callable
 
 from bot.cloud.call import Call
 from bot.cloud.concurrency import Gate
-from bot.domain.cloud import (
-    CloudEvent,
-    ProviderBack,
-    ProviderConfig,
-    ProviderOut,
-    ProviderTrouble,
-)
+from bot.domain.cloud import CloudEvent, ProviderConfig, ProviderNews
 from bot.domain.errors import FailureKind, Refused, Unavailable
 from bot.policy.concurrency import CROWDED_CODE, lanes
 from bot.policy.provider_health import (
@@ -141,7 +135,7 @@ class Provider:
         self.gate.answered()
         self.first_token_s = blend(self.first_token_s, call.first_token_s)
         if news(before, self._standing, None) == "back":
-            self._observe(ProviderBack(self.config.name))
+            self._observe(ProviderNews("back", self.config.name))
 
     def _failed(self, error: Unavailable, month_left_s: float, jitter: float) -> None:
         now = asyncio.get_running_loop().time()
@@ -151,11 +145,11 @@ class Provider:
         if error.code == CROWDED_CODE:
             self.gate.crowded()
         what = news(before, after, failure)
-        self._standing = after if what is None else said(after, what)
-        if what == "out":
-            self._observe(ProviderOut(self.config.name, error.kind, error.user_message))
-        elif what == "trouble":
-            self._observe(ProviderTrouble(self.config.name, error.kind, error.user_message))
+        if what is None:
+            self._standing = after
+        else:
+            self._standing = said(after, what)
+            self._observe(ProviderNews(what, self.config.name, error.kind, error.user_message))
 
 
 def _with_time(reason: str, seconds: float | None) -> str:

@@ -12,13 +12,10 @@ from bot.chat.lantern import Lantern
 from bot.chat.planning import ChatRules
 from bot.domain.chat import DialectName, Wire
 from bot.domain.cloud import (
-    BudgetAlert,
-    BudgetSpent,
+    BudgetNews,
     CloudEvent,
-    ProviderBack,
     ProviderConfig,
-    ProviderOut,
-    ProviderTrouble,
+    ProviderNews,
 )
 from bot.domain.errors import RequestRefused
 from bot.domain.events import FleetEvent
@@ -183,13 +180,13 @@ def _tell(event: FleetEvent, say: Callable[[str], None]) -> None:
 
 def _tell_cloud(event: CloudEvent, say: Callable[[str], None]) -> None:
     match event:
-        case ProviderOut(name=name, reason=reason) | ProviderTrouble(name=name, reason=reason):
-            say(f"🔴 ☁ {name}: {reason}")
-        case ProviderBack(name=name):
+        case ProviderNews(what="back", name=name):
             say(f"🟢 ☁ {name} answers again")
-        case BudgetAlert():
+        case ProviderNews(name=name, reason=reason):
+            say(f"🔴 ☁ {name}: {reason}")
+        case BudgetNews(what="alert"):
             say("💰 Most of today's simulated budget is spent")
-        case BudgetSpent():
+        case BudgetNews():
             say("💰 Today's simulated budget is spent: from now on only hosts answer")
 
 

@@ -135,26 +135,6 @@ class DayTotals:
 
 
 @dataclass(frozen=True, slots=True)
-class Booked:
-    """Money is held for a call."""
-
-    number: int
-    """Names the ledger's row until it is settled."""
-    today: DayTotals
-
-
-@dataclass(frozen=True, slots=True)
-class Declined:
-    """No money is held: a limit would be passed."""
-
-    reason: str
-    """Which limit, for people."""
-    today: DayTotals
-    is_news: bool = False
-    """Everybody's limit does not suffice for the first time today."""
-
-
-@dataclass(frozen=True, slots=True)
 class Settlement:
     """How a call ended, in money."""
 
@@ -169,12 +149,27 @@ class Settlement:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """A cost stands in the ledger."""
+class BudgetNews:
+    """What the admins are told of a day's budget; each thing once a day."""
 
+    what: Literal["alert", "spent"]
+    """``alert``: the share they are warned at is spent; ``spent``: no further call fits."""
+    day: str
+    spent_micro_usd: int
+    cap_micro_usd: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerAnswer:
+    """What the ledger says to a booking or a settlement."""
+
+    number: int
+    """Names the call's row; 0 when no money was held for it."""
     today: DayTotals
-    is_alert_due: bool = False
-    """The day's spending has just passed the share the admins are warned at; said once a day."""
+    """Everybody's spending on the day the call was booked on."""
+    refusal: str = ""
+    """The limit that would be passed, for people; empty when the money is held or settled."""
+    news: BudgetNews | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,48 +213,19 @@ class UsageLine:
 
 # --- news ----------------------------------------------------------------------------------
 
+ProviderChange = Literal["out", "back", "trouble"]
+"""It is out; it answers again; it does not take our requests, by our settings' fault or ours."""
+
 
 @dataclass(frozen=True, slots=True)
-class ProviderOut:
-    """A provider is out; said once until it answers again."""
+class ProviderNews:
+    """What the admins are told of a provider; each thing once until it answers again."""
 
+    what: ProviderChange
     name: ProviderName
-    kind: FailureKind
-    reason: str
+    kind: FailureKind | None = None
+    """Of the failure; None when it is back."""
+    reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderBack:
-    """A provider that was out answers again."""
-
-    name: ProviderName
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderTrouble:
-    """A provider does not take our requests, by our settings' fault or ours; said once."""
-
-    name: ProviderName
-    kind: FailureKind
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetAlert:
-    """A large share of the day's budget is spent; said once a day."""
-
-    day: str
-    spent_micro_usd: int
-    cap_micro_usd: int
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetSpent:
-    """The day's budget does not suffice for another call; said once a day."""
-
-    day: str
-    spent_micro_usd: int
-    cap_micro_usd: int
-
-
-CloudEvent = ProviderOut | ProviderBack | ProviderTrouble | BudgetAlert | BudgetSpent
+CloudEvent = ProviderNews | BudgetNews

@@ -85,12 +85,6 @@ class ForeignInstance(NotPermitted):
     """Somebody else loaded it; each face says how to unload it all the same."""
 
 
-class BudgetExceeded(RequestRefused):
-    """The spending limit is reached; local hosts are never blocked by it."""
-
-    http_status = 402
-
-
 class PromptTooLong(RequestRefused):
     """Even the last message alone does not fit the model's context window."""
 

@@ -10,12 +10,11 @@ from bot.store.database import Database
 
 Subject = Literal["model", "persona"]
 
-_GET = "SELECT value FROM choice WHERE scope = ? AND place = ? AND user = ? AND subject = ?"
+_GET = "SELECT subject, value FROM choice WHERE scope = ? AND place = ? AND user = ?"
 _DROP = "DELETE FROM choice WHERE scope = ? AND place = ? AND user = ? AND subject = ?"
 _PUT = """
-INSERT INTO choice (scope, place, user, subject, value, changed_at_ms) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (scope, place, user, subject)
-DO UPDATE SET value = excluded.value, changed_at_ms = excluded.changed_at_ms
+INSERT OR REPLACE INTO choice (scope, place, user, subject, value, changed_at_ms)
+VALUES (?, ?, ?, ?, ?, ?)
 """
 
 
@@ -37,26 +36,19 @@ class ChoiceStore:
         """The choices stored under these keys; keys without one are missing."""
 
         def find(connection: sqlite3.Connection) -> Chosen:
-            return Chosen(_find(connection, keys, "persona"), _find(connection, keys, "model"))
+            found: dict[str, dict[ScopeKey, str]] = {"persona": {}, "model": {}}
+            for key in keys:
+                for row in connection.execute(_GET, (key.scope, key.place, key.user or "")):
+                    found[row["subject"]][key] = row["value"]
+            return Chosen(found["persona"], found["model"])
 
+        # In one read, so that nobody's persona comes from before a switch and the model from after.
         return await self._database.read(find)
 
     async def put(self, key: ScopeKey, subject: Subject, value: str | None) -> None:
-        """Stores a choice in place of the one before; None takes it back."""
-        columns = _columns(key, subject)
+        """Store a choice in place of the one before; None takes it back."""
+        columns = (key.scope, key.place, key.user or "", subject)
         if value is None:
-            await self._database.write(lambda c: c.execute(_DROP, columns).rowcount)
-            return
-        row = (*columns, value, self._database.now_ms())
-        await self._database.write(lambda c: c.execute(_PUT, row).rowcount)
-
-
-def _find(
-    connection: sqlite3.Connection, keys: Sequence[ScopeKey], subject: Subject
-) -> dict[ScopeKey, str]:
-    rows = ((key, connection.execute(_GET, _columns(key, subject))) for key in keys)
-    return {key: row["value"] for key, found in rows for row in found}
-
-
-def _columns(key: ScopeKey, subject: Subject) -> tuple[str, str, str, Subject]:
-    return key.scope, key.place, key.user or "", subject
+            await self._database.execute(_DROP, columns)
+        else:
+            await self._database.execute(_PUT, (*columns, value, self._database.now_ms()))

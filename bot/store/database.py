@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -16,8 +16,10 @@ from bot.domain.errors import ConfigError, StoreUnavailable
 from bot.store.backups import back_up
 from bot.store.faults import translated
 from bot.store.migrate import migrate, migrations
+from bot.store.rows import Value
 
 T = TypeVar("T")
+Values = Sequence[Value] | Mapping[str, Value]
 
 _OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
 _WAITING_WRITES = 256
@@ -53,17 +55,12 @@ class Database:
     """
 
     def __init__(self, path: Path, *, utcnow: Callable[[], datetime]) -> None:
-        self._path = path.absolute()
+        self.path = path.absolute()
         self._utcnow = utcnow
         self._writer = _Connection(self._connect, iter_chunk_size=64)
         self._reader = _Connection(self._connect, iter_chunk_size=64)
         self._write_places = asyncio.Semaphore(_WAITING_WRITES)
         self._is_open = False
-
-    @property
-    def path(self) -> Path:
-        """Where the database is."""
-        return self._path
 
     def now_ms(self) -> int:
         """UTC milliseconds, as every table keeps them."""
@@ -79,25 +76,22 @@ class Database:
         """
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise ConfigError([f"SQLite {sqlite3.sqlite_version} is too old; 3.37 is needed."])
-        await asyncio.to_thread(_make_file, self._path)
-        with translated(str(self._path)):
-            await self._open_both()
+        await asyncio.to_thread(_make_file, self.path)
+        with translated(str(self.path)):
+            await self._writer
+            try:
+                await self._writer.run(self._prepare)
+                await self._reader
+                await self._reader.run(_only_read)
+            except BaseException:
+                await self._reader.close()
+                await self._writer.close()
+                raise
         self._is_open = True
         return self
 
-    async def _open_both(self) -> None:
-        await self._writer
-        try:
-            await self._writer.run(self._prepare)
-            await self._reader
-            await self._reader.run(_only_read)
-        except BaseException:
-            await self._reader.close()
-            await self._writer.close()
-            raise
-
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, isolation_level=None)
+        connection = sqlite3.connect(self.path, isolation_level=None)
         connection.row_factory = sqlite3.Row
         return connection
 
@@ -105,10 +99,11 @@ class Database:
         for pragma in _BOTH_SIDES:
             connection.execute(pragma)
         connection.execute("PRAGMA journal_mode = WAL")
-        migrate(connection, migrations(), where=str(self._path), back_up=self._back_up)
+        where = str(self.path)
+        migrate(connection, migrations(), where=where, back_up=self._back_up_schema)
 
-    def _back_up(self, version: int) -> Path:
-        return back_up(self._path, label=f"schema{version}", now=self._utcnow())
+    def _back_up_schema(self, version: int) -> Path:
+        return back_up(self.path, label=f"schema{version}", now=self._utcnow())
 
     async def __aexit__(
         self,
@@ -119,17 +114,14 @@ class Database:
         self._is_open = False
         try:
             async with asyncio.timeout(_CLOSE_WITHIN_S):
-                await self._close()
+                with translated(self.path.name):
+                    await self._reader.interrupt()
+                    await self._reader.close()
+                    await self._writer.run(_tidy)
+                    await self._writer.close()
         except TimeoutError:
-            words = f"The database {self._path.name} did not close in {_CLOSE_WITHIN_S:.0f} s."
+            words = f"The database {self.path.name} did not close in {_CLOSE_WITHIN_S:.0f} s."
             raise StoreUnavailable(words) from error
-
-    async def _close(self) -> None:
-        with translated(self._path.name):
-            await self._reader.interrupt()
-            await self._reader.close()
-            await self._writer.run(_tidy)
-            await self._writer.close()
 
     async def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
         """What ``change`` returns, once its transaction is committed; all of it or nothing.
@@ -151,12 +143,28 @@ class Database:
         """
         return await self._run(self._reader, "BEGIN", query)
 
+    async def execute(self, statement: str, values: Values = ()) -> int:
+        """Run one statement as a write of its own; the number of rows it changed.
+
+        Raises:
+            StoreUnavailable: nothing of it was stored.
+        """
+        return await self.write(lambda c: c.execute(statement, values).rowcount)
+
+    async def fetch(self, query: str, values: Values = ()) -> list[sqlite3.Row]:
+        """Every row of one query.
+
+        Raises:
+            StoreUnavailable: the database cannot be read now.
+        """
+        return await self.read(lambda c: c.execute(query, values).fetchall())
+
     async def _run(
         self, side: _Connection, begin: str, function: Callable[[sqlite3.Connection], T]
     ) -> T:
         if not self._is_open:
             raise StoreUnavailable("The database is closed: Lantern is stopping.")
-        with translated(self._path.name):
+        with translated(self.path.name):
             return await side.run(partial(_transact, begin, function))
 
     async def back_up(self) -> Path:
@@ -165,7 +173,7 @@ class Database:
         Raises:
             StoreUnavailable: the copy could not be made.
         """
-        return await asyncio.to_thread(back_up, self._path, label="daily", now=self._utcnow())
+        return await asyncio.to_thread(back_up, self.path, label="daily", now=self._utcnow())
 
 
 def _transact(

@@ -22,22 +22,19 @@ _WORDS = {
 }
 
 
-def in_plain_words(error: sqlite3.Error, where: str) -> StoreUnavailable:
-    """What happened to the database called ``where`` and what its owner can do."""
-    code: int | None = getattr(error, "sqlite_errorcode", None)
-    # The low byte is the kind, the rest says where inside SQLite it happened.
-    words = _WORDS.get(code & 0xFF) if code is not None else None
-    return StoreUnavailable(f"The database {where} cannot be used: {words or f'{error}.'}")
-
-
 @contextmanager
 def translated(where: str) -> Generator[None]:
     """Turns every error of SQLite inside the block into ours.
 
     Raises:
-        StoreUnavailable: SQLite raised an error.
+        StoreUnavailable: SQLite raised an error; says what happened to the database called
+            ``where`` and what its owner can do.
     """
     try:
         yield
     except sqlite3.Error as error:
-        raise in_plain_words(error, where) from error
+        code: int | None = getattr(error, "sqlite_errorcode", None)
+        # The low byte is the kind, the rest says where inside SQLite it happened.
+        words = None if code is None else _WORDS.get(code & 0xFF)
+        said = f"The database {where} cannot be used: {words or f'{error}.'}"
+        raise StoreUnavailable(said) from error

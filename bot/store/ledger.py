@@ -7,54 +7,44 @@ never says less than the provider, and at most one reservation per such call mor
 """
 
 import sqlite3
-from collections.abc import Sequence
-from datetime import UTC, datetime, tzinfo
+from collections.abc import Mapping
+from datetime import datetime, tzinfo
+from typing import Literal
 
+from bot.domain.chat import Usage
 from bot.domain.cloud import (
-    Booked,
     Booking,
+    BudgetNews,
     DayTotals,
-    Declined,
     FreeTurn,
-    Settled,
+    LedgerAnswer,
     Settlement,
     UsageLine,
 )
-from bot.domain.ids import PlaceId, UserId
+from bot.domain.ids import PlaceId
 from bot.policy.budget import (
     EVERYBODY,
     Account,
-    AccountKey,
-    Budget,
     BudgetRules,
-    Payer,
-    accounts_for,
-    day_key,
+    accounts_of,
     is_alert_due,
-    verdict,
+    moves,
+    refusal,
 )
 from bot.policy.periods import Period
 from bot.policy.pricing import dearest
 from bot.store.database import Database
-from bot.store.usage_report import By, report
+from bot.store.rows import Value, insert, value_of
 
-_BOOK = """
-INSERT INTO ledger (turn, source, state, basis, answered_by, model, server, user, day, at_ms,
-    input_price, cached_price, output_price, price_source, price_as_of, price_known,
-    reserved_micro_usd)
-VALUES (?, 'cloud', 'reserved', '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
-_ADD_FREE = """
-INSERT INTO ledger (turn, source, state, basis, answered_by, model, server, user, day, at_ms,
-    ended_at_ms, prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens,
-    first_token_ms, generation_ms)
-VALUES (?, ?, 'settled', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
+By = Literal["all", "server", "user", "model", "answered_by", "day"]
+
 _SETTLE = """
-UPDATE ledger SET state = ?, basis = ?, cost_micro_usd = ?, prompt_tokens = ?, cached_tokens = ?,
-    completion_tokens = ?, reasoning_tokens = ?, input_price = ?, cached_price = ?,
-    output_price = ?, first_token_ms = ?, generation_ms = ?, ended_at_ms = ?
-WHERE number = ?
+UPDATE ledger SET state = :state, basis = :basis, cost_micro_usd = :cost_micro_usd,
+    prompt_tokens = :prompt_tokens, cached_tokens = :cached_tokens,
+    completion_tokens = :completion_tokens, reasoning_tokens = :reasoning_tokens,
+    input_price = :input_price, cached_price = :cached_price, output_price = :output_price,
+    first_token_ms = :first_token_ms, generation_ms = :generation_ms, ended_at_ms = :ended_at_ms
+WHERE number = :number
 """
 _CHARGE_WHOLE = """
 UPDATE ledger SET state = 'settled', basis = 'worst', cost_micro_usd = reserved_micro_usd,
@@ -64,6 +54,8 @@ WHERE number = ?
 _ROW = "SELECT * FROM ledger WHERE number = ?"
 _OPEN = "SELECT * FROM ledger WHERE state = 'reserved' ORDER BY number"
 _ACCOUNT = "SELECT spent, reserved FROM account WHERE day = ? AND payer = ? AND name = ?"
+# Sums are kept, not added up from the day's rows: on a busy day that held the writer for tens of
+# milliseconds a booking (migration 0002).
 _OPEN_ACCOUNT = """
 INSERT OR IGNORE INTO account (day, payer, name, spent, reserved) VALUES (?, ?, ?, 0, 0)
 """
@@ -71,8 +63,37 @@ _MOVE = """
 UPDATE account SET spent = spent + ?, reserved = reserved + ?
 WHERE day = ? AND payer = ? AND name = ?
 """
-_NOTICE = "INSERT OR IGNORE INTO budget_notice (day, what) VALUES (?, ?)"
-_WAS_TOLD = "SELECT 1 FROM budget_notice WHERE day = ? AND what = 'alert'"
+_TELL = "INSERT OR IGNORE INTO budget_notice (day, what) VALUES (?, ?)"
+_COLUMNS: Mapping[By, str] = {
+    "all": "''",
+    "server": "server",
+    "user": "user",
+    "model": "model",
+    "answered_by": "answered_by",
+    "day": "day",
+}
+_SUMS = """
+SELECT {column} AS name,
+    total(source = 'cloud' AND state = 'settled') AS cloud_calls,
+    total(source = 'local') AS local_turns,
+    total(source = 'cache') AS cached_turns,
+    sum(iif(source <> 'cache', prompt_tokens, 0)) AS prompt_tokens,
+    sum(iif(source <> 'cache', completion_tokens, 0)) AS completion_tokens,
+    sum(cost_micro_usd) AS cost_micro_usd,
+    sum(iif(state = 'reserved', reserved_micro_usd, 0)) AS reserved_micro_usd,
+    sum(iif(basis IN ('counted', 'worst'), cost_micro_usd, 0)) AS assumed_micro_usd,
+    total(price_known = 0 AND state = 'settled') AS unknown_price_calls,
+    sum(iif(source <> 'cloud', prompt_tokens, 0)) AS free_prompt_tokens,
+    sum(iif(source <> 'cloud', completion_tokens, 0)) AS free_completion_tokens,
+    1000.0 * sum(iif(generation_ms > 0, completion_tokens, 0)) / nullif(sum(generation_ms), 0)
+        AS tokens_per_s
+FROM ledger
+WHERE day BETWEEN :first AND :last AND (:user IS NULL OR user = :user)
+    AND (:server IS NULL OR server = :server)
+GROUP BY 1
+ORDER BY {order}
+"""
+_DEAREST_FIRST = "cost_micro_usd DESC, completion_tokens DESC, name"
 
 
 class LedgerStore:
@@ -85,46 +106,63 @@ class LedgerStore:
         self._zone = zone
 
     def today(self) -> str:
-        """The day it is now, as the ledger counts days."""
-        return self._day(self._database.now_ms())
+        """The day it is now, as the ledger counts days: ``2026-11-20``."""
+        return self._now()[0]
 
-    async def book(self, booking: Booking) -> Booked | Declined:
-        """Holds the worst case of a call, unless a limit would be passed."""
-        now_ms = self._database.now_ms()
-        day = self._day(now_ms)
-        return await self._database.write(lambda c: _book(c, self._rules, booking, day, now_ms))
+    async def book(self, booking: Booking) -> LedgerAnswer:
+        """Hold the worst case of a call, unless a limit would be passed."""
+        day, now_ms = self._now()
+        return await self._database.write(lambda c: self._book(c, booking, day, now_ms))
 
-    async def settle(self, settlement: Settlement) -> Settled:
-        """Turns a reservation into what the call cost; a second settling changes nothing.
+    async def settle(self, settlement: Settlement) -> LedgerAnswer:
+        """Turn a reservation into what the call cost; a second settling changes nothing.
 
         A charge that was only assumed after a crash gives way to the truth, should it still come.
+        The answer's totals are those of the day the call was booked on.
         """
         now_ms = self._database.now_ms()
-        return await self._database.write(lambda c: _settle(c, self._rules, settlement, now_ms))
+        return await self._database.write(lambda c: self._settle(c, settlement, now_ms))
 
     async def add_free(self, turn: FreeTurn) -> None:
-        """Notes a turn that cost nothing."""
-        now_ms = self._database.now_ms()
-        row = _free_row(turn, self._day(now_ms), now_ms)
-        await self._database.write(lambda c: c.execute(_ADD_FREE, row).rowcount)
+        """Note a turn that cost nothing."""
+        day, now_ms = self._now()
+        row = {
+            "turn": turn.turn,
+            "source": turn.source,
+            "state": "settled",
+            "basis": "counted" if turn.usage.estimated else "usage",
+            "answered_by": turn.where,
+            "model": turn.model,
+            "server": turn.server or "",
+            "user": turn.user,
+            "day": day,
+            "at_ms": now_ms,
+            "ended_at_ms": now_ms,
+            **_used(turn.usage, turn.first_token_s, turn.generation_s),
+        }
+        await self._database.write(lambda c: insert(c, "ledger", row).rowcount)
 
     async def charge_open(self) -> int:
-        """Charges what a killed Lantern left reserved, whole; says how many calls that were.
+        """Charge what a killed Lantern left reserved, whole; says how many calls that were.
 
         Only for the start, before the first call of this run, by the owner of the database.
         """
         now_ms = self._database.now_ms()
-        return await self._database.write(lambda c: _charge_open(c, now_ms))
+
+        def change(connection: sqlite3.Connection) -> int:
+            rows: list[sqlite3.Row] = connection.execute(_OPEN).fetchall()
+            for row in rows:
+                held: int = row["reserved_micro_usd"]
+                connection.execute(_CHARGE_WHOLE, (now_ms, row["number"]))
+                _move(connection, row["day"], row["server"], row["user"], held, -held)
+            return len(rows)
+
+        return await self._database.write(change)
 
     async def totals(self) -> DayTotals:
         """Today's spending against everybody's limit."""
         day = self.today()
-        return await self._database.read(lambda c: _totals(c, self._rules, day))
-
-    async def account(self, payer: Payer, name: str) -> DayTotals:
-        """Today's spending of one server or person (by hash) against their limit."""
-        day, key = self.today(), AccountKey(payer, name)
-        return await self._database.read(lambda c: _totals(c, self._rules, day, key))
+        return await self._database.read(lambda c: self._totals(c, day, EVERYBODY))
 
     async def report(
         self,
@@ -134,160 +172,126 @@ class LedgerStore:
         user: str | None = None,
         server: PlaceId | None = None,
     ) -> tuple[UsageLine, ...]:
-        """Turns of a period added up, dearest first; of one person (by hash) or server."""
-        return await self._database.read(lambda c: report(c, period, by, user, server))
+        """Turns of a period added up by a column, dearest first, days in their order.
 
-    def _day(self, now_ms: int) -> str:
-        return day_key(datetime.fromtimestamp(now_ms / 1000, UTC), self._zone)
+        Args:
+            period: Its days.
+            by: What a line is for; ``all`` is one line.
+            user: Of this person alone, by hash.
+            server: Of this server alone.
+        """
+        order = "name" if by == "day" else _DEAREST_FIRST
+        values = {"first": period.first, "last": period.last, "user": user, "server": server}
+        rows = await self._database.fetch(_SUMS.format(column=_COLUMNS[by], order=order), values)
+        return tuple(value_of(UsageLine, row) for row in rows)
 
+    def _now(self) -> tuple[str, int]:
+        """The day and the UTC milliseconds it is now, of one look at the clock."""
+        # A day is a key, not a reset: a clock set back goes on with the account it finds.
+        now_ms = self._database.now_ms()
+        return datetime.fromtimestamp(now_ms / 1000, self._zone).date().isoformat(), now_ms
 
-def _book(
-    connection: sqlite3.Connection, rules: BudgetRules, booking: Booking, day: str, now_ms: int
-) -> Booked | Declined:
-    keys = _payers(booking.server or "", booking.user)
-    budget = _budget(connection, day, keys)
-    worst = booking.worst_micro_usd
-    answer = verdict(budget, rules, keys, worst)
-    if not answer.may_spend:
-        is_everybodys = not verdict(budget, rules, (EVERYBODY,), worst).may_spend
-        is_news = is_everybodys and connection.execute(_NOTICE, (day, "spent")).rowcount == 1
-        return Declined(answer.reason, _totals(connection, rules, day), is_news)
-    number = connection.execute(_BOOK, _booking_row(booking, day, now_ms)).lastrowid
-    _move(connection, day, keys, reserved=worst)
-    return Booked(number or 0, _totals(connection, rules, day))
+    # --- inside a transaction ---------------------------------------------------------------
 
+    def _book(
+        self, connection: sqlite3.Connection, booking: Booking, day: str, now_ms: int
+    ) -> LedgerAnswer:
+        server, worst, price = booking.server or "", booking.worst_micro_usd, booking.price
+        accounts = {
+            account: self._totals(connection, day, account)
+            for account in accounts_of(server, booking.user)
+        }
+        everybodys = accounts[EVERYBODY]
+        if reason := refusal(accounts, worst):
+            # One person's or server's limit is theirs to know; everybody's concerns the admins.
+            is_news = bool(refusal({EVERYBODY: everybodys}, worst))
+            news = _news(connection, "spent", everybodys) if is_news else None
+            return LedgerAnswer(0, everybodys, reason, news)
+        step = dearest((price,)) or price.steps[0]
+        row = {
+            "turn": booking.turn,
+            "source": "cloud",
+            "state": "reserved",
+            "basis": "",
+            "answered_by": booking.provider,
+            "model": booking.model,
+            "server": server,
+            "user": booking.user,
+            "day": day,
+            "at_ms": now_ms,
+            "input_price": step.input,
+            "cached_price": step.cached,
+            "output_price": step.output,
+            "price_source": price.source,
+            "price_as_of": price.as_of,
+            "price_known": price.is_known,
+            "reserved_micro_usd": worst,
+        }
+        number = insert(connection, "ledger", row).lastrowid or 0
+        _move(connection, day, server, booking.user, 0, worst)
+        return LedgerAnswer(number, self._totals(connection, day, EVERYBODY))
 
-def _booking_row(booking: Booking, day: str, now_ms: int) -> tuple[str | int, ...]:
-    price = booking.price
-    step = dearest((price,)) or price.steps[0]
-    return (
-        booking.turn,
-        booking.provider,
-        booking.model,
-        booking.server or "",
-        booking.user,
-        day,
-        now_ms,
-        step.input,
-        step.cached,
-        step.output,
-        price.source,
-        price.as_of,
-        int(price.is_known),
-        booking.worst_micro_usd,
-    )
+    def _settle(
+        self, connection: sqlite3.Connection, settlement: Settlement, now_ms: int
+    ) -> LedgerAnswer:
+        row: sqlite3.Row = connection.execute(_ROW, (settlement.number,)).fetchone()
+        moved = moves(
+            row["state"],
+            row["basis"],
+            held=row["reserved_micro_usd"],
+            charged=row["cost_micro_usd"],
+            cost=settlement.cost_micro_usd,
+        )
+        if moved is not None:
+            values = {
+                "number": settlement.number,
+                "state": "released" if settlement.basis == "nothing" else "settled",
+                "basis": settlement.basis,
+                "cost_micro_usd": settlement.cost_micro_usd,
+                "input_price": settlement.step.input,
+                "cached_price": settlement.step.cached,
+                "output_price": settlement.step.output,
+                "ended_at_ms": now_ms,
+                **_used(settlement.usage, settlement.first_token_s, settlement.generation_s),
+            }
+            connection.execute(_SETTLE, values)
+            _move(connection, row["day"], row["server"], row["user"], *moved)
+        today = self._totals(connection, row["day"], EVERYBODY)
+        is_due = is_alert_due(today, self._rules.alert_at)
+        news = _news(connection, "alert", today) if is_due else None
+        return LedgerAnswer(settlement.number, today, news=news)
 
-
-def _free_row(turn: FreeTurn, day: str, now_ms: int) -> tuple[str | int | None, ...]:
-    usage = turn.usage
-    return (
-        turn.turn,
-        turn.source,
-        "counted" if usage.estimated else "usage",
-        turn.where,
-        turn.model,
-        turn.server or "",
-        turn.user,
-        day,
-        now_ms,
-        now_ms,
-        usage.prompt_tokens,
-        usage.cached_tokens,
-        usage.completion_tokens,
-        usage.reasoning_tokens,
-        _ms(turn.first_token_s),
-        _ms(turn.generation_s),
-    )
-
-
-def _settle(
-    connection: sqlite3.Connection, rules: BudgetRules, settlement: Settlement, now_ms: int
-) -> Settled:
-    row: sqlite3.Row = connection.execute(_ROW, (settlement.number,)).fetchone()
-    day: str = row["day"]
-    if row["state"] == "reserved" or row["basis"] == "worst":
-        connection.execute(_SETTLE, _settlement_row(settlement, now_ms))
-        held: int = row["reserved_micro_usd"] if row["state"] == "reserved" else 0
-        spent = settlement.cost_micro_usd - row["cost_micro_usd"]
-        _move(connection, day, _payers(row["server"], row["user"]), spent=spent, reserved=-held)
-    return Settled(_totals(connection, rules, day), _is_alert_due(connection, rules, day))
-
-
-def _settlement_row(settlement: Settlement, now_ms: int) -> tuple[str | int | None, ...]:
-    usage, step = settlement.usage, settlement.step
-    return (
-        "released" if settlement.basis == "nothing" else "settled",
-        settlement.basis,
-        settlement.cost_micro_usd,
-        usage.prompt_tokens,
-        usage.cached_tokens,
-        usage.completion_tokens,
-        usage.reasoning_tokens,
-        step.input,
-        step.cached,
-        step.output,
-        _ms(settlement.first_token_s),
-        _ms(settlement.generation_s),
-        now_ms,
-        settlement.number,
-    )
+    def _totals(self, connection: sqlite3.Connection, day: str, account: Account) -> DayTotals:
+        row = connection.execute(_ACCOUNT, (day, *account)).fetchone()
+        spent, reserved = (0, 0) if row is None else row
+        return DayTotals(day, spent, reserved, self._rules.cap(account[0]))
 
 
-def _charge_open(connection: sqlite3.Connection, now_ms: int) -> int:
-    rows: list[sqlite3.Row] = connection.execute(_OPEN).fetchall()
-    for row in rows:
-        connection.execute(_CHARGE_WHOLE, (now_ms, row["number"]))
-        held: int = row["reserved_micro_usd"]
-        keys = _payers(row["server"], row["user"])
-        _move(connection, row["day"], keys, spent=held, reserved=-held)
-    return len(rows)
-
-
-def _payers(server: str, user: str) -> tuple[AccountKey, ...]:
-    return accounts_for(PlaceId(server) if server else None, UserId(user) if user else None)
-
-
-def _budget(connection: sqlite3.Connection, day: str, keys: Sequence[AccountKey]) -> Budget:
-    accounts = {key: _account(connection, day, key) for key in keys}
-    was_alerted = connection.execute(_WAS_TOLD, (day,)).fetchone() is not None
-    return Budget(day, accounts, was_alerted=was_alerted)
-
-
-def _account(connection: sqlite3.Connection, day: str, key: AccountKey) -> Account:
-    row = connection.execute(_ACCOUNT, (day, key.payer, key.name)).fetchone()
-    return Account() if row is None else Account(row["spent"], row["reserved"])
+def _used(usage: Usage, first_token_s: float | None, generation_s: float) -> dict[str, Value]:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "first_token_ms": None if first_token_s is None else round(first_token_s * 1000),
+        "generation_ms": round(generation_s * 1000),
+    }
 
 
 def _move(
-    connection: sqlite3.Connection,
-    day: str,
-    keys: Sequence[AccountKey],
-    *,
-    spent: int = 0,
-    reserved: int = 0,
+    connection: sqlite3.Connection, day: str, server: str, user: str, spent: int, reserved: int
 ) -> None:
-    names = [(day, key.payer, key.name) for key in keys]
+    names = [(day, *account) for account in accounts_of(server, user)]
+    # Not one upsert: the table's CHECK would refuse the negative sums of a settlement as a new row.
     connection.executemany(_OPEN_ACCOUNT, names)
     connection.executemany(_MOVE, [(spent, reserved, *name) for name in names])
 
 
-def _totals(
-    connection: sqlite3.Connection, rules: BudgetRules, day: str, key: AccountKey = EVERYBODY
-) -> DayTotals:
-    caps = {
-        Payer.ALL: rules.daily_micro_usd,
-        Payer.SERVER: rules.per_server_micro_usd,
-        Payer.USER: rules.per_user_micro_usd,
-    }
-    account = _account(connection, day, key)
-    return DayTotals(day, account.spent, account.reserved, caps[key.payer])
-
-
-def _is_alert_due(connection: sqlite3.Connection, rules: BudgetRules, day: str) -> bool:
-    if not is_alert_due(_budget(connection, day, (EVERYBODY,)), rules):
-        return False
-    return connection.execute(_NOTICE, (day, "alert")).rowcount == 1
-
-
-def _ms(seconds: float | None) -> int | None:
-    return None if seconds is None else round(seconds * 1000)
+def _news(
+    connection: sqlite3.Connection, what: Literal["alert", "spent"], today: DayTotals
+) -> BudgetNews | None:
+    """What the admins are to hear, the first time on its day; None afterwards."""
+    # Kept in the ledger: a Lantern started again on the same day does not warn again.
+    is_first = connection.execute(_TELL, (today.day, what)).rowcount == 1
+    cap = today.cap_micro_usd or 0
+    return BudgetNews(what, today.day, today.spent_micro_usd, cap) if is_first else None

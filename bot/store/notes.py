@@ -5,10 +5,7 @@ import sqlite3
 from bot.store.database import Database
 
 _GET = "SELECT value FROM note WHERE name = ?"
-_PUT = """
-INSERT INTO note (name, value) VALUES (?, ?)
-ON CONFLICT (name) DO UPDATE SET value = excluded.value
-"""
+_PUT = "INSERT OR REPLACE INTO note (name, value) VALUES (?, ?)"
 _KEEP = "INSERT OR IGNORE INTO note (name, value) VALUES (?, ?)"
 
 
@@ -20,20 +17,17 @@ class NoteStore:
 
     async def get(self, name: str) -> str | None:
         """The note under a name."""
-
-        def find(connection: sqlite3.Connection) -> str | None:
-            row = connection.execute(_GET, (name,)).fetchone()
-            return None if row is None else row["value"]
-
-        return await self._database.read(find)
+        rows = await self._database.fetch(_GET, (name,))
+        return rows[0]["value"] if rows else None
 
     async def put(self, name: str, value: str) -> None:
-        """Writes a note over the one before."""
-        await self._database.write(lambda c: c.execute(_PUT, (name, value)).rowcount)
+        """Write a note over the one before."""
+        await self._database.execute(_PUT, (name, value))
 
     async def keep(self, name: str, value: str) -> str:
         """The note under a name; ``value`` when there was none, which then stays for good."""
 
+        # One transaction: of two Lanterns that start at once, both must go on with one salt.
         def change(connection: sqlite3.Connection) -> str:
             connection.execute(_KEEP, (name, value))
             kept: str = connection.execute(_GET, (name,)).fetchone()["value"]

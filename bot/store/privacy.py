@@ -2,7 +2,6 @@
 
 import json
 import sqlite3
-from collections.abc import Set as AbstractSet
 
 from bot.domain.ids import PlaceId, TurnId, UserId
 from bot.policy.privacy import Marks, Sources
@@ -22,38 +21,38 @@ class PrivacyStore:
         self._database = database
 
     async def set_place(self, place: PlaceId, *, local_only: bool) -> None:
-        """Says whether the words of a channel, thread or server stay here."""
+        """Say whether the words of a channel, thread or server stay here."""
         await self._set("place", place, is_on=local_only)
 
     async def set_user(self, user: UserId, *, local_only: bool) -> None:
-        """Says whether a person's words stay here."""
+        """Say whether a person's words stay here."""
         await self._set("user", user, is_on=local_only)
 
     async def mark_turn(self, turn: TurnId) -> None:
-        """Keeps a turn here for good. To be called before the turn itself is stored."""
+        """Keep a turn here for good. To be called before the turn itself is stored."""
         await self._set("turn", turn, is_on=True)
 
     async def look_up(self, asked: Sources) -> Marks:
         """What of this is marked."""
 
         def find(connection: sqlite3.Connection) -> Marks:
+            marked: dict[str, frozenset[str]] = {}
+            sets = {"place": asked.places, "user": asked.people, "turn": asked.turns}
+            for kind, names in sets.items():
+                # A JSON list, so that one statement serves any number of names.
+                rows = connection.execute(_MARKED, (kind, json.dumps(sorted(names))))
+                marked[kind] = frozenset(row["name"] for row in rows)
             return Marks(
                 asked,
-                places=frozenset(map(PlaceId, _marked(connection, "place", asked.places))),
-                people=frozenset(map(UserId, _marked(connection, "user", asked.people))),
-                turns=frozenset(map(TurnId, _marked(connection, "turn", asked.turns))),
+                places=frozenset(map(PlaceId, marked["place"])),
+                people=frozenset(map(UserId, marked["user"])),
+                turns=frozenset(map(TurnId, marked["turn"])),
             )
 
         return await self._database.read(find)
 
     async def _set(self, kind: str, name: str, *, is_on: bool) -> None:
-        now_ms = self._database.now_ms()
         if is_on:
-            await self._database.write(lambda c: c.execute(_MARK, (kind, name, now_ms)).rowcount)
+            await self._database.execute(_MARK, (kind, name, self._database.now_ms()))
         else:
-            await self._database.write(lambda c: c.execute(_UNMARK, (kind, name)).rowcount)
-
-
-def _marked(connection: sqlite3.Connection, kind: str, names: AbstractSet[str]) -> list[str]:
-    rows = connection.execute(_MARKED, (kind, json.dumps(sorted(names))))
-    return [row["name"] for row in rows]
+            await self._database.execute(_UNMARK, (kind, name))

@@ -1,85 +1,111 @@
-"""A turn and its attachments as table rows and back."""
+"""Values as table rows and back: the one place where a column's name meets a field's."""
 
+import json
 import sqlite3
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, TypeVar
 
-from bot.domain.chat import Attachment, Place, Turn, TurnStatus
-from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
-from bot.store.fields import storable
-from bot.store.receipts import decode_receipt, encode_receipt
+from pydantic import TypeAdapter, ValidationError
 
-IMAGE_BYTES = 4 * 1024 * 1024
-"""A larger image is not kept; its name is."""
+from bot.domain.chat import Receipt
+from bot.domain.errors import FailureKind
 
+T = TypeVar("T")
+Value = str | int | float | bytes | None
 
-def turn_values(turn: Turn, changed_at_ms: int) -> dict[str, str | int | None]:
-    """The columns of a turn by name."""
-    return {
-        "id": turn.id,
-        "parent": turn.parent,
-        "user": turn.user,
-        "user_name": storable(turn.user_name),
-        "channel": turn.place.channel,
-        "thread": turn.place.thread,
-        "server": turn.place.server,
-        "is_private": turn.place.is_private,
-        "conversation": turn.place.conversation,
-        "persona": turn.persona,
-        "user_text": storable(turn.user_text),
-        "reply_text": storable(turn.reply_text),
-        "reasoning_text": storable(turn.reasoning_text),
-        "status": turn.status,
-        "created_at_ms": turn.created_at_ms,
-        "changed_at_ms": changed_at_ms,
-        "receipt": None if turn.receipt is None else encode_receipt(turn.receipt),
-    }
+_INSTEAD = {"finish": "error", "kind": FailureKind.SERVER.value}
+"""What a word this Lantern does not know is taken for, by its field."""
 
 
-def turn_of(row: sqlite3.Row, attachments: tuple[Attachment, ...]) -> Turn:
-    """The turn of a row with all columns."""
-    return Turn(
-        id=TurnId(row["id"]),
-        parent=row["parent"],
-        user=UserId(row["user"]),
-        user_name=row["user_name"],
-        place=Place(
-            channel=PlaceId(row["channel"]),
-            thread=row["thread"],
-            server=row["server"],
-            is_private=bool(row["is_private"]),
-        ),
-        persona=PersonaName(row["persona"]),
-        user_text=row["user_text"],
-        reply_text=row["reply_text"],
-        reasoning_text=row["reasoning_text"],
-        status=TurnStatus(row["status"]),
-        created_at_ms=row["created_at_ms"],
-        receipt=None if row["receipt"] is None else decode_receipt(row["receipt"]),
-        attachments=attachments,
-    )
+def storable(text: str) -> str:
+    """The text as SQLite may hold it.
+
+    A surrogate without its other half (models send emoji in two pieces) is no character in
+    UTF-8: halves that found each other become one character, a lone one becomes U+FFFD.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
 
 
-AttachmentValues = tuple[TurnId, int, str, str, str | None, bytes | None]
+def insert(
+    connection: sqlite3.Connection,
+    table: str,
+    columns: Mapping[str, Value],
+    *,
+    verb: str = "INSERT",
+) -> sqlite3.Cursor:
+    """Insert one row; columns that are not named get the table's defaults.
+
+    Args:
+        connection: Inside a write's transaction.
+        table: Its name.
+        columns: The values, by column.
+        verb: ``INSERT OR REPLACE`` or ``INSERT OR IGNORE``, where the row may be there already.
+    """
+    names, places = ", ".join(columns), ", ".join(f":{name}" for name in columns)
+    statement = f"{verb} INTO {table} ({names}) VALUES ({places})"
+    values = {n: storable(v) if isinstance(v, str) else v for n, v in columns.items()}
+    return connection.execute(statement, values)
 
 
-def attachment_values(turn: Turn) -> list[AttachmentValues]:
-    """The columns of a turn's attachments in the table's order."""
-    return [
-        (
-            turn.id,
-            position,
-            storable(attachment.name),
-            attachment.media_type,
-            None if attachment.text is None else storable(attachment.text),
-            _kept(attachment.image),
-        )
-        for position, attachment in enumerate(turn.attachments)
-    ]
+def value_of(kind: type[T], row: sqlite3.Row) -> T:
+    """The dataclass whose fields are named as the row's columns; further columns are left out."""
+    found: T = _adapter(kind).validate_python(dict(row))
+    return found
 
 
-def attachment_of(row: sqlite3.Row) -> Attachment:
-    """The attachment of a row."""
-    return Attachment(row["name"], row["media_type"], row["text"], row["image"])
+def receipt_json(receipt: Receipt) -> str:
+    """The receipt as JSON, without what is as by default; numbers JSON cannot hold become null."""
+    fields = _adapter(Receipt).dump_python(receipt, mode="json", exclude_defaults=True)
+    # Not dump_json: it raises at half a character, and reasons hold whatever a host answered.
+    # Not json.dumps alone: it writes Infinity, and the table's json_valid() refuses the row.
+    finite = json.loads(json.dumps(fields), parse_constant=_unknown)
+    # Always said: an older Lantern, gone back to, takes an ending that is missing for an error.
+    finite["finish"] = receipt.finish
+    return json.dumps(finite, separators=(",", ":"))
 
 
-def _kept(image: bytes | None) -> bytes | None:
-    return image if image is not None and len(image) <= IMAGE_BYTES else None
+def receipt_of(stored: str) -> Receipt:
+    """The receipt of JSON that this, an older or a newer Lantern wrote; any JSON gives one.
+
+    What is missing or not of the type wanted gets its default, what is unknown is left out.
+    """
+    data: Any = json.loads(stored)
+    while True:
+        try:
+            return _adapter(Receipt).validate_python(data)
+        except ValidationError as err:
+            # From the last to the first, so that no place in a list moves before its turn.
+            for fault in reversed(err.errors(include_url=False, include_input=False)):
+                data = _mended(data, fault["loc"], is_missing=fault["type"] == "missing")
+
+
+def _mended(data: Any, loc: tuple[int | str, ...], *, is_missing: bool) -> Any:
+    """The JSON without the value at a place, or with the default of one that must be there."""
+    if not loc:
+        return {}
+    *way, last = loc
+    holder = data
+    for step in way:
+        holder = holder[step]
+    if last in _INSTEAD:
+        holder[last] = _INSTEAD[last]
+    elif is_missing:
+        holder[last] = ""
+    else:
+        del holder[last]
+    return data
+
+
+def _unknown(_: str) -> None:
+    return None
+
+
+@cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    # Made at first use: 4 ms for a receipt, which a Lantern that only starts never needs.
+    return TypeAdapter(kind)

@@ -2,14 +2,12 @@
 
 import sqlite3
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import asdict, replace
 
-from bot.domain.chat import Attachment, Receipt, Turn, TurnStatus
-from bot.domain.ids import PersonaName, PlaceId, TurnId
+from bot.domain.chat import Attachment, Place, Receipt, Turn, TurnStatus
+from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
 from bot.store.database import Database
-from bot.store.fields import storable
-from bot.store.receipts import encode_receipt
-from bot.store.rows import attachment_of, attachment_values, turn_of, turn_values
+from bot.store.rows import Value, insert, receipt_json, receipt_of, storable, value_of
 
 BRANCH_TURNS = 400
 """The newest turns of a branch that are read; more than common context windows hold."""
@@ -19,16 +17,10 @@ BRANCH_IMAGE_BYTES = 16 * 1024 * 1024
 """Images read with a branch, newest first; older ones come without their bytes."""
 STOPPED = "Lantern was stopped before this answer was finished."
 
-_INSERT = """
-INSERT INTO turn (id, parent, user, user_name, channel, thread, server, is_private, conversation,
-    persona, user_text, reply_text, reasoning_text, status, created_at_ms, changed_at_ms, receipt)
-VALUES (:id, (SELECT id FROM turn WHERE id = :parent), :user, :user_name, :channel, :thread,
-    :server, :is_private, :conversation, :persona, :user_text, :reply_text, :reasoning_text,
-    :status, :created_at_ms, :changed_at_ms, :receipt)
-"""
-_INSERT_ATTACHMENT = """
-INSERT INTO attachment (turn, position, name, media_type, text, image) VALUES (?, ?, ?, ?, ?, ?)
-"""
+IMAGE_BYTES = 4 * 1024 * 1024
+"""A larger image is not kept; its name is."""
+
+_KNOWN = "SELECT id FROM turn WHERE id = ?"
 # Only a running turn changes: its first ending is the only one.
 _CHECKPOINT = """
 UPDATE turn SET reply_text = ?, reasoning_text = ?, changed_at_ms = ?
@@ -85,8 +77,6 @@ INSERT INTO reset (conversation, after) VALUES (?, (SELECT ifnull(max(number), 0
 ON CONFLICT (conversation) DO UPDATE SET after = excluded.after
 """
 
-_Finish = tuple[TurnStatus, str, str, str, int, TurnId]
-
 
 class TurnStore:
     """Keeps turns. Each method is one transaction and raises ``StoreUnavailable`` alone."""
@@ -95,21 +85,26 @@ class TurnStore:
         self._database = database
 
     async def begin(self, turn: Turn) -> None:
-        """Stores a new turn; a parent that was deleted meanwhile makes it a root."""
-        row = turn_values(turn, self._database.now_ms())
-        attachments = attachment_values(turn)
+        """Store a new turn; a parent that was deleted meanwhile makes it a root."""
+        now_ms = self._database.now_ms()
 
-        def insert(connection: sqlite3.Connection) -> None:
-            connection.execute(_INSERT, row)
-            connection.executemany(_INSERT_ATTACHMENT, attachments)
+        def change(connection: sqlite3.Connection) -> None:
+            parent = connection.execute(_KNOWN, (turn.parent,)).fetchone()
+            insert(
+                connection, "turn", _columns(turn, None if parent is None else turn.parent, now_ms)
+            )
+            for position, attachment in enumerate(turn.attachments):
+                columns = {"turn": turn.id, "position": position, **asdict(attachment)}
+                if attachment.image is not None and len(attachment.image) > IMAGE_BYTES:
+                    columns["image"] = None
+                insert(connection, "attachment", columns)
 
-        await self._database.write(insert)
+        await self._database.write(change)
 
     async def checkpoint(self, turn: TurnId, reply_text: str, reasoning_text: str) -> None:
-        """Keeps the text so far; changes nothing when the turn no longer runs."""
-        now_ms = self._database.now_ms()
-        values = (storable(reply_text), storable(reasoning_text), now_ms, turn)
-        await self._database.write(lambda c: c.execute(_CHECKPOINT, values).rowcount)
+        """Keep the text so far; changes nothing when the turn no longer runs."""
+        texts = (storable(reply_text), storable(reasoning_text))
+        await self._database.execute(_CHECKPOINT, (*texts, self._database.now_ms(), turn))
 
     async def finish(
         self,
@@ -119,14 +114,21 @@ class TurnStore:
         reasoning_text: str,
         receipt: Receipt,
     ) -> None:
-        """Stores how a running turn ended; a second ending changes nothing."""
+        """Store how a running turn ended; a second ending changes nothing."""
         now_ms = self._database.now_ms()
-        values = _finish(turn, status, (reply_text, reasoning_text), receipt, now_ms)
-        await self._database.write(lambda c: c.execute(_FINISH, values).rowcount)
+        texts = (storable(reply_text), storable(reasoning_text))
+
+        def change(connection: sqlite3.Connection) -> None:
+            # The receipt is made on the writer's thread: the first one costs 4 ms.
+            values = (status, receipt_json(receipt), *texts, now_ms, turn)
+            connection.execute(_FINISH, values)
+
+        await self._database.write(change)
 
     async def get(self, turn: TurnId) -> Turn | None:
         """One turn."""
-        return await self._database.read(lambda c: _one(c, turn))
+        line = await self._database.read(lambda c: _branch(c, turn, 1))
+        return line[0] if line else None
 
     async def branch(
         self, turn: TurnId, *, text_bytes: int = BRANCH_TEXT_BYTES
@@ -154,57 +156,80 @@ class TurnStore:
 
         It ends in the newest turn since the reset that did not fail; empty where there is none.
         """
-
-        def find(connection: sqlite3.Connection) -> tuple[Turn, ...]:
-            leaf = _id(connection, _LATEST, conversation, persona)
-            return () if leaf is None else _branch(connection, leaf, BRANCH_TURNS, text_bytes)
-
-        return await self._database.read(find)
+        return await self._newest(_LATEST, (conversation, persona), BRANCH_TURNS, text_bytes)
 
     async def last_in(self, conversation: PlaceId) -> Turn | None:
         """The newest turn here, whoever answered and however it stands."""
-        return await self._newest(_LAST_IN, conversation)
+        line = await self._newest(_LAST_IN, (conversation,), 1)
+        return line[0] if line else None
 
     async def last_since_reset(self, conversation: PlaceId) -> Turn | None:
         """The newest turn of the conversation as it was last begun."""
-        return await self._newest(_SINCE_RESET, conversation)
+        line = await self._newest(_SINCE_RESET, (conversation,), 1)
+        return line[0] if line else None
 
-    async def _newest(self, query: str, conversation: PlaceId) -> Turn | None:
-        def find(connection: sqlite3.Connection) -> Turn | None:
-            turn = _id(connection, query, conversation)
-            return None if turn is None else _one(connection, turn)
+    async def _newest(
+        self,
+        query: str,
+        values: tuple[str, ...],
+        turns: int,
+        text_bytes: int = BRANCH_TEXT_BYTES,
+    ) -> tuple[Turn, ...]:
+        """The end of the branch that ends in the turn a query finds."""
+
+        def find(connection: sqlite3.Connection) -> tuple[Turn, ...]:
+            leaf = connection.execute(query, values).fetchone()
+            return () if leaf is None else _branch(connection, leaf["id"], turns, text_bytes)
 
         return await self._database.read(find)
 
     async def reset(self, conversation: PlaceId) -> None:
-        """Makes the next message to any persona here a fresh beginning; nothing is deleted."""
-        await self._database.write(lambda c: c.execute(_RESET, (conversation,)).rowcount)
+        """Make the next message to any persona here a fresh beginning; nothing is deleted."""
+        await self._database.execute(_RESET, (conversation,))
 
     async def close_running(self) -> tuple[Turn, ...]:
-        """Ends the turns a killed Lantern left running; returns them as they now stand.
+        """End the turns a killed Lantern left running; returns them as they now stand.
 
         With some text a turn becomes partial, without any failed. Only for the start, before the
         first turn of this run.
         """
         now_ms = self._database.now_ms()
-        return await self._database.write(lambda c: _close_running(c, now_ms))
+
+        def change(connection: sqlite3.Connection) -> tuple[Turn, ...]:
+            closed: list[Turn] = []
+            for row in connection.execute(_RUNNING).fetchall():
+                (turn,) = _branch(connection, row["id"], 1)
+                status = TurnStatus.PARTIAL if turn.reply_text else TurnStatus.FAILED
+                receipt = Receipt(persona=turn.persona, finish="error", notices=(STOPPED,))
+                texts = (turn.reply_text, turn.reasoning_text)
+                values = (status, receipt_json(receipt), *texts, now_ms, turn.id)
+                connection.execute(_FINISH, values)
+                closed.append(replace(turn, status=status, receipt=receipt))
+            return tuple(closed)
+
+        return await self._database.write(change)
 
 
-def _finish(
-    turn: TurnId, status: TurnStatus, texts: tuple[str, str], receipt: Receipt, now_ms: int
-) -> _Finish:
-    reply_text, reasoning_text = (storable(text) for text in texts)
-    return status, encode_receipt(receipt), reply_text, reasoning_text, now_ms, turn
-
-
-def _id(connection: sqlite3.Connection, query: str, *values: str) -> TurnId | None:
-    row = connection.execute(query, values).fetchone()
-    return None if row is None else TurnId(row["id"])
-
-
-def _one(connection: sqlite3.Connection, turn: TurnId) -> Turn | None:
-    line = _branch(connection, turn, 1)
-    return line[0] if line else None
+def _columns(turn: Turn, parent: TurnId | None, changed_at_ms: int) -> dict[str, Value]:
+    return {
+        "id": turn.id,
+        "parent": parent,
+        "user": turn.user,
+        "user_name": turn.user_name,
+        "channel": turn.place.channel,
+        "thread": turn.place.thread,
+        "server": turn.place.server,
+        "is_private": turn.place.is_private,
+        "conversation": turn.place.conversation,
+        "persona": turn.persona,
+        "user_text": turn.user_text,
+        "reply_text": turn.reply_text,
+        "reasoning_text": turn.reasoning_text,
+        "status": turn.status,
+        "created_at_ms": turn.created_at_ms,
+        "changed_at_ms": changed_at_ms,
+        "receipt": None if turn.receipt is None else receipt_json(turn.receipt),
+    }
 
 
 def _branch(
@@ -213,6 +238,7 @@ def _branch(
     turns: int,
     text_bytes: int = BRANCH_TEXT_BYTES,
 ) -> tuple[Turn, ...]:
+    """The end of the branch that ends in a turn, oldest first; empty when nobody knows it."""
     limits = {
         "leaf": leaf,
         "turns": turns,
@@ -221,26 +247,22 @@ def _branch(
     }
     attachments = defaultdict[str, list[Attachment]](list)
     for row in connection.execute(_LINE + _LINE_ATTACHMENTS, limits):
-        attachments[row["turn"]].append(attachment_of(row))
-    rows = connection.execute(_LINE + _LINE_TURNS, limits)
-    return tuple(turn_of(row, tuple(attachments.get(row["id"], ()))) for row in rows)
-
-
-def _close_running(connection: sqlite3.Connection, now_ms: int) -> tuple[Turn, ...]:
-    ids = [TurnId(row["id"]) for row in connection.execute(_RUNNING)]
-    closed = tuple(_closed(turn) for id_ in ids for turn in _branch(connection, id_, 1))
-    connection.executemany(
-        _FINISH,
-        [
-            _finish(turn.id, turn.status, (turn.reply_text, turn.reasoning_text), receipt, now_ms)
-            for turn in closed
-            if (receipt := turn.receipt)
-        ],
+        attachments[row["turn"]].append(value_of(Attachment, row))
+    return tuple(
+        Turn(
+            id=TurnId(row["id"]),
+            parent=row["parent"],
+            user=UserId(row["user"]),
+            user_name=row["user_name"],
+            place=value_of(Place, row),
+            persona=PersonaName(row["persona"]),
+            user_text=row["user_text"],
+            reply_text=row["reply_text"],
+            reasoning_text=row["reasoning_text"],
+            status=TurnStatus(row["status"]),
+            created_at_ms=row["created_at_ms"],
+            receipt=None if row["receipt"] is None else receipt_of(row["receipt"]),
+            attachments=tuple(attachments.get(row["id"], ())),
+        )
+        for row in connection.execute(_LINE + _LINE_TURNS, limits)
     )
-    return closed
-
-
-def _closed(turn: Turn) -> Turn:
-    status = TurnStatus.PARTIAL if turn.reply_text else TurnStatus.FAILED
-    receipt = Receipt(persona=turn.persona, finish="error", notices=(STOPPED,))
-    return replace(turn, status=status, receipt=receipt)

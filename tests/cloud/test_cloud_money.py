@@ -11,11 +11,12 @@ import pytest
 from cloud_house import ADA, SERVER, Cloud, Heard, cloud_house
 
 from bot.cloud.serve import Listener, Question, serve
-from bot.domain.cloud import BudgetAlert, BudgetSpent
+from bot.domain.cloud import BudgetNews
 from bot.domain.errors import FailureKind, StoreUnavailable
 from bot.domain.events import Delta
 from bot.domain.ids import ProviderName, UserId
-from bot.policy.budget import BudgetRules, Payer
+from bot.policy.budget import BudgetRules
+from bot.policy.periods import Period
 from bot.sim.providers.config import SimProviderConfig, WireKind
 from bot.sim.providers.faults import FaultName
 
@@ -169,8 +170,7 @@ async def test_two_hundred_at_once_at_the_edge_of_the_budget_overspend_nothing(
         assert totals.reserved_micro_usd == 0
         charged = cloud.double("openai").journal.cost_micro_usd
         assert totals.spent_micro_usd == int(cap * 0.99) + charged <= cap
-        kinds = sorted(type(event).__name__ for event in cloud.news)
-        assert kinds == ["BudgetAlert", "BudgetSpent"]
+        assert sorted(event.what for event in cloud.news) == ["alert", "spent"]
 
 
 async def fill_up(cloud: Cloud, micro_usd: int) -> None:
@@ -185,16 +185,13 @@ async def test_the_admins_are_warned_once_a_day(tmp_path: Path) -> None:
     async with cloud_house(tmp_path, "zai", rules=rules) as cloud:
         for _ in range(15):
             await cloud.serve(ask=cloud.ask(answer_tokens=100))
-        assert sorted(type(event).__name__ for event in cloud.news) == [
-            "BudgetAlert",
-            "BudgetSpent",
-        ]
+        assert sorted(event.what for event in cloud.news) == ["alert", "spent"]
 
         cloud.clock.advance(86_400)
         for _ in range(15):
             await cloud.serve(ask=cloud.ask(answer_tokens=100))
 
-        days = [event.day for event in cloud.news if isinstance(event, BudgetAlert | BudgetSpent)]
+        days = [event.day for event in cloud.news if isinstance(event, BudgetNews)]
         assert sorted(days) == ["2026-11-20", "2026-11-20", "2026-11-21", "2026-11-21"]
 
 
@@ -210,8 +207,8 @@ async def test_each_server_and_person_has_a_limit_of_their_own(tmp_path: Path) -
         assert theirs.served is not None
         assert cloud.news == []
         me = cloud.providers.ledger_name(ADA)
-        account = await cloud.ledger.account(Payer.USER, me)
-        assert 0 < account.spent_micro_usd <= 700
+        (mine_alone,) = await cloud.ledger.report(Period("2026-11-20", "2026-11-20"), user=me)
+        assert 0 < mine_alone.cost_micro_usd <= 700
 
 
 async def test_routing_is_told_when_the_day_cannot_pay(tmp_path: Path) -> None:

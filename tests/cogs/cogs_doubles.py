@@ -191,9 +191,6 @@ class MemoryReplies(ReplyStore):
         row = self.rows.get(message_id)
         return row.turn if row is not None else None
 
-    async def of_turn(self, turn: TurnId) -> tuple[ReplyMessage, ...]:
-        return tuple(row for row in self.rows.values() if row.turn == turn)
-
     async def close(self, turn: TurnId) -> None:
         for key, row in self.rows.items():
             if row.turn == turn:

@@ -8,13 +8,10 @@ from cogs_doubles import face_of, give, interaction_of, said_to
 from bot.chat.notices import cloud_notice
 from bot.chat.usage import UsageReport
 from bot.domain.cloud import (
-    BudgetAlert,
-    BudgetSpent,
+    BudgetNews,
     CloudEvent,
     DayTotals,
-    ProviderBack,
-    ProviderOut,
-    ProviderTrouble,
+    ProviderNews,
     UsageLine,
 )
 from bot.domain.errors import FailureKind, NotPermitted
@@ -90,11 +87,11 @@ async def test_without_a_word_it_shows_how_things_stand() -> None:
 @pytest.mark.parametrize(
     ("event", "part"),
     [
-        (ProviderOut(ZAI, FailureKind.AUTH, "wrong key."), "is out: wrong key."),
-        (ProviderBack(ZAI), "answers again"),
-        (ProviderTrouble(ZAI, FailureKind.BAD_REQUEST, "unknown model."), "unknown model."),
-        (BudgetAlert("2026-11-21", 8_000_000, 10_000_000), "80%"),
-        (BudgetSpent("2026-11-21", 9_900_000, 10_000_000), "budget.daily_usd"),
+        (ProviderNews("out", ZAI, FailureKind.AUTH, "wrong key."), "is out: wrong key."),
+        (ProviderNews("back", ZAI), "answers again"),
+        (ProviderNews("trouble", ZAI, FailureKind.BAD_REQUEST, "unknown model."), "unknown model."),
+        (BudgetNews("alert", "2026-11-21", 8_000_000, 10_000_000), "80%"),
+        (BudgetNews("spent", "2026-11-21", 9_900_000, 10_000_000), "budget.daily_usd"),
     ],
 )
 def test_owners_are_told_in_words(event: CloudEvent, part: str) -> None:

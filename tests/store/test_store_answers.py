@@ -55,9 +55,3 @@ async def test_the_oldest_leave_when_there_are_too_many(answers: AnswerStore) ->
         await answers.put(key, BLUE)
 
     assert [key for key in "abcd" if await answers.get(key)] == ["a", "c", "d"]
-
-
-async def test_all_can_be_forgotten(answers: AnswerStore) -> None:
-    await answers.put("a", BLUE)
-    assert await answers.clear() == 1
-    assert await answers.get("a") is None

@@ -13,7 +13,7 @@ from bot.domain.chat import Attachment, Receipt, Turn, TurnStatus
 from bot.domain.errors import StoreUnavailable
 from bot.domain.ids import TurnId
 from bot.store.database import Database
-from bot.store.faults import in_plain_words
+from bot.store.faults import translated
 from bot.store.turns import TurnStore
 
 try:
@@ -181,11 +181,12 @@ async def limit_pages(database: Database, pages: int) -> None:
 def test_an_error_is_told_in_plain_words(statement: str, words: str) -> None:
     with (
         closing(sqlite3.connect(":memory:")) as connection,
-        pytest.raises(sqlite3.Error) as raised,
+        pytest.raises(StoreUnavailable) as raised,
+        translated("lantern.db"),
     ):
         connection.execute(statement)
 
-    message = in_plain_words(raised.value, "lantern.db").user_message
+    message = raised.value.user_message
 
     assert message.startswith("The database lantern.db cannot be used: ")
     assert words in message

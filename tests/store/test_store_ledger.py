@@ -14,16 +14,15 @@ from store_values import Clock
 
 from bot.domain.chat import Usage
 from bot.domain.cloud import (
-    Booked,
     Booking,
-    Declined,
+    BudgetNews,
     FreeTurn,
     PriceStep,
     Settlement,
     UsageLine,
 )
 from bot.domain.ids import ModelKey, PlaceId, ProviderName, TurnId
-from bot.policy.budget import BudgetRules, Payer
+from bot.policy.budget import BudgetRules, Payer, accounts_of
 from bot.policy.periods import Period
 from bot.policy.pricing import flat_price
 from bot.store.database import Database
@@ -50,8 +49,15 @@ def ledger(database: Database) -> LedgerStore:
 
 async def booked(ledger: LedgerStore, booking: Booking = BOOKING) -> int:
     answer = await ledger.book(booking)
-    assert isinstance(answer, Booked)
+    assert not answer.refusal
     return answer.number
+
+
+async def account(database: Database, payer: Payer, name: str = "") -> tuple[int, int]:
+    """What an account has spent and holds, of all days."""
+    query = "SELECT total(spent), total(reserved) FROM account WHERE payer = ? AND name = ?"
+    (row,) = await database.fetch(query, (payer, name))
+    return int(row[0]), int(row[1])
 
 
 async def line(ledger: LedgerStore, period: Period = TODAY, **who: str) -> UsageLine:
@@ -106,8 +112,8 @@ async def test_what_would_pass_a_limit_is_declined(
 
     answer = await ledger.book(BOOKING)
 
-    assert isinstance(answer, Declined)
-    assert words in answer.reason
+    assert answer.number == 0
+    assert words in answer.refusal
     assert (await ledger.totals()).reserved_micro_usd == 500
 
 
@@ -116,11 +122,12 @@ async def test_limits_are_kept_apart_by_server_and_person(database: Database) ->
     await booked(ledger)
 
     other = replace(BOOKING, user="bob", server=PlaceId("s2"))
-    assert isinstance(await ledger.book(replace(other, server=PlaceId("s1"))), Declined)
-    assert isinstance(await ledger.book(replace(other, user="ada")), Declined)
-    assert isinstance(await ledger.book(other), Booked)
-    assert (await ledger.account(Payer.SERVER, "s2")).reserved_micro_usd == 500
-    assert (await ledger.account(Payer.USER, "bob")).left_micro_usd == 0
+    assert (await ledger.book(replace(other, server=PlaceId("s1")))).refusal
+    assert (await ledger.book(replace(other, user="ada"))).refusal
+    assert not (await ledger.book(other)).refusal
+    assert await account(database, Payer.SERVER, "s2") == (0, 500)
+    assert await account(database, Payer.USER, "bob") == (0, 500)
+    assert await account(database, Payer.ALL) == (0, 1000)
 
 
 async def test_only_the_first_refusal_of_a_day_is_news(database: Database, clock: Clock) -> None:
@@ -129,18 +136,19 @@ async def test_only_the_first_refusal_of_a_day_is_news(database: Database, clock
     clock.advance(86_400)
     third = await ledger.book(BOOKING)
 
-    assert [isinstance(a, Declined) and a.is_news for a in (first, second, third)] == [
-        True,
-        False,
-        True,
+    assert all(answer.refusal for answer in (first, second, third))
+    assert [answer.news for answer in (first, second, third)] == [
+        BudgetNews("spent", "2026-11-20", 0, 400),
+        None,
+        BudgetNews("spent", "2026-11-21", 0, 400),
     ]
 
 
 async def test_a_persons_own_limit_is_no_news(database: Database) -> None:
     ledger = ledger_of(database, BudgetRules(per_user_micro_usd=400))
     answer = await ledger.book(BOOKING)
-    assert isinstance(answer, Declined)
-    assert not answer.is_news
+    assert answer.refusal
+    assert answer.news is None
 
 
 async def test_the_alert_is_due_once_a_day(database: Database, clock: Clock) -> None:
@@ -149,14 +157,14 @@ async def test_the_alert_is_due_once_a_day(database: Database, clock: Clock) -> 
         (await ledger.settle(settled(await booked(ledger, replace(BOOKING, worst_micro_usd=300)))))
         for _ in range(3)
     ]
-    assert [s.is_alert_due for s in due] == [False, True, False]
+    assert [s.news for s in due] == [None, BudgetNews("alert", "2026-11-20", 600, 1000), None]
 
     clock.advance(86_400)
     more = [
         (await ledger.settle(settled(await booked(ledger, replace(BOOKING, worst_micro_usd=300)))))
         for _ in range(2)
     ]
-    assert [s.is_alert_due for s in more] == [False, True]
+    assert [s.news for s in more] == [None, BudgetNews("alert", "2026-11-21", 600, 1000)]
 
 
 async def test_what_a_killed_lantern_left_open_is_charged_whole(ledger: LedgerStore) -> None:
@@ -219,9 +227,9 @@ async def test_a_clock_set_back_over_midnight_resets_no_day_twice(
     clock.advance(3600)
     await ledger.settle(settled(await booked(ledger), 500))
     clock.advance(-3600)
-    assert isinstance(await ledger.book(BOOKING), Declined)
+    assert (await ledger.book(BOOKING)).refusal
     clock.advance(3600)
-    assert isinstance(await ledger.book(BOOKING), Declined)
+    assert (await ledger.book(BOOKING)).refusal
 
 
 @pytest.mark.parametrize(
@@ -314,7 +322,7 @@ async def test_bookings_at_once_never_pass_the_limit_together(
         async def spend(worst: int, share: int) -> None:
             answer = await ledger.book(replace(BOOKING, worst_micro_usd=worst))
             assert answer.today.spent_micro_usd + answer.today.reserved_micro_usd <= cap
-            if isinstance(answer, Booked):
+            if not answer.refusal:
                 await ledger.settle(settled(answer.number, min(worst, share)))
 
         async with asyncio.TaskGroup() as group:
@@ -323,6 +331,86 @@ async def test_bookings_at_once_never_pass_the_limit_together(
         totals = await ledger.totals()
         assert totals.spent_micro_usd <= cap
         assert totals.reserved_micro_usd == 0
+
+
+_MOVES = st.lists(
+    st.tuples(st.sampled_from("abcd"), st.integers(0, 400), st.integers(0, 400)), max_size=40
+)
+
+
+@given(_MOVES)
+@settings(max_examples=25, deadline=None)
+async def test_in_no_order_of_calls_is_any_limit_passed(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]]
+) -> None:
+    """Four calls at once, begun and ended in any order, against everybody's and two more limits."""
+    limits = dict(zip(accounts_of("s1", "ada"), (1000, 500, 200), strict=True))
+    path = tmp_path_factory.mktemp("ledger") / "lantern.db"
+    async with Database(path, utcnow=Clock()) as database:
+        ledger = ledger_of(database, BudgetRules(1000, 500, 200))
+        open_calls: dict[str, tuple[int, int]] = {}
+        for call, worst, actual in steps:
+            if call in open_calls:
+                number, held = open_calls.pop(call)
+                await ledger.settle(settled(number, min(actual, held)))
+            else:
+                before = [await account(database, *name) for name in limits]
+                answer = await ledger.book(replace(BOOKING, worst_micro_usd=worst))
+                fits = all(
+                    spent + held + worst <= limit
+                    for (spent, held), limit in zip(before, limits.values(), strict=True)
+                )
+                assert (not answer.refusal) == fits
+                if fits:
+                    open_calls[call] = (answer.number, worst)
+            for name, limit in limits.items():
+                spent, held = await account(database, *name)
+                assert spent + held <= limit
+                assert held == sum(amount for _, amount in open_calls.values())
+
+
+@pytest.mark.parametrize(
+    ("moment", "zone", "day"),
+    [
+        (datetime(2026, 11, 20, 23, 30, tzinfo=UTC), "UTC", "2026-11-20"),
+        (datetime(2026, 11, 20, 23, 30, tzinfo=UTC), "Europe/Berlin", "2026-11-21"),
+        (datetime(2026, 11, 20, 4, 30, tzinfo=UTC), "America/New_York", "2026-11-19"),
+    ],
+)
+async def test_a_day_is_the_one_of_the_budgets_time_zone(
+    database: Database, clock: Clock, moment: datetime, zone: str, day: str
+) -> None:
+    clock.now = moment
+    assert ledger_of(database, zone=ZoneInfo(zone)).today() == day
+
+
+@pytest.mark.parametrize(("start", "hours"), [("2026-03-29", 23), ("2026-10-25", 25)])
+async def test_short_and_long_days_change_once(
+    database: Database, clock: Clock, start: str, hours: int
+) -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    ledger = ledger_of(database, zone=berlin)
+    midnight = datetime.fromisoformat(start).replace(tzinfo=berlin).astimezone(UTC)
+    days: list[str] = []
+    for quarter in range(hours * 4 + 4):
+        clock.now = midnight + timedelta(minutes=15 * quarter)
+        days.append(ledger.today())
+    assert days.count(start) == hours * 4
+    assert days == sorted(days)
+
+
+async def test_a_new_day_owes_nothing_and_what_is_under_way_stays_the_old_ones(
+    database: Database, clock: Clock
+) -> None:
+    ledger = ledger_of(database, BudgetRules(daily_micro_usd=1000))
+    await ledger.settle(settled(await booked(ledger), 50))
+    under_way = await booked(ledger)
+    clock.advance(86_400)
+
+    assert await booked(ledger, replace(BOOKING, worst_micro_usd=1000)) > under_way
+    assert (await ledger.settle(settled(under_way, 70))).today.spent_micro_usd == 120
+    assert (await ledger.totals()).spent_micro_usd == 0
+    assert (await ledger.totals()).reserved_micro_usd == 1000
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -354,8 +442,8 @@ class LedgerMachine(RuleBasedStateMachine):
         day = self._ledger.today()
         held = sum(amount for on, amount in self._open.values() if on == day)
         fits = self._spent.get(day, 0) + held + worst <= 1000
-        assert isinstance(answer, Booked) == fits
-        if not isinstance(answer, Booked):
+        assert (not answer.refusal) == fits
+        if answer.refusal:
             return 0
         self._open[answer.number] = (day, worst)
         return answer.number

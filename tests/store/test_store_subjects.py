@@ -6,15 +6,14 @@ import pytest
 from store_values import CHANNEL, new_turn
 
 from bot.domain.chat import Place
-from bot.domain.hosts import LoadRecord, OwnInstance, Speed, SpeedRecord
+from bot.domain.hosts import FleetMemory, LoadRecord, OwnInstance, Speed, SpeedRecord
 from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey, PlaceId, TurnId, UserId
 from bot.policy.choice import Scope, ScopeKey, scope_keys
 from bot.store.choices import ChoiceStore, Chosen
 from bot.store.database import Database
-from bot.store.instances import InstanceStore
+from bot.store.fleet_memory import KEPT_RECORDS, FleetStore
 from bot.store.notes import NoteStore
 from bot.store.replies import ReplyMessage, ReplyStore
-from bot.store.speeds import KEPT_RECORDS, SpeedStore
 from bot.store.turns import TurnStore
 
 ADA = UserId("discord:1")
@@ -58,28 +57,28 @@ class TestInstances:
     OWN = OwnInstance(STUDIO, InstanceRef("r1"), InstanceId(QWEN), QWEN, idle_ttl_s=1800.0)
 
     async def test_what_was_added_is_remembered(self, database: Database) -> None:
-        instances = InstanceStore(database)
+        fleet = FleetStore(database)
         kept = replace(self.OWN, reference=InstanceRef("r2"), idle_ttl_s=None, pinned=True)
-        await instances.add(self.OWN)
-        await instances.add(kept)
+        await fleet.add_own(self.OWN)
+        await fleet.add_own(kept)
 
-        assert await instances.all() == (self.OWN, kept)
+        assert (await fleet.remembered()).own == (self.OWN, kept)
 
     async def test_what_changed_replaces_what_was(self, database: Database) -> None:
-        instances = InstanceStore(database)
-        await instances.add(self.OWN)
-        await instances.add(replace(self.OWN, pinned=True))
+        fleet = FleetStore(database)
+        await fleet.add_own(self.OWN)
+        await fleet.add_own(replace(self.OWN, pinned=True))
 
-        assert await instances.all() == (replace(self.OWN, pinned=True),)
+        assert (await fleet.remembered()).own == (replace(self.OWN, pinned=True),)
 
     async def test_one_reference_on_one_host_is_forgotten(self, database: Database) -> None:
-        instances = InstanceStore(database)
+        fleet = FleetStore(database)
         elsewhere = replace(self.OWN, host=HostName("studio-2"))
-        await instances.add(self.OWN)
-        await instances.add(elsewhere)
-        await instances.remove(STUDIO, self.OWN.reference)
+        await fleet.add_own(self.OWN)
+        await fleet.add_own(elsewhere)
+        await fleet.remove_own(STUDIO, self.OWN.reference)
 
-        assert await instances.all() == (elsewhere,)
+        assert (await fleet.remembered()).own == (elsewhere,)
 
 
 class TestSpeeds:
@@ -87,47 +86,47 @@ class TestSpeeds:
     ANSWER = SpeedRecord(STUDIO, QWEN, 1000, 101, first_token_s=2.0, generation_s=10.0)
 
     async def test_nothing_measured_is_nothing_remembered(self, database: Database) -> None:
-        assert await SpeedStore(database).remembered() == ({}, {})
+        assert await FleetStore(database).remembered() == FleetMemory()
 
     async def test_loads_and_answers_meet_in_one_average(self, database: Database) -> None:
-        speeds = SpeedStore(database)
-        await speeds.add_load(self.LOAD)
-        await speeds.add_speed(self.ANSWER)
+        fleet = FleetStore(database)
+        await fleet.add_load(self.LOAD)
+        await fleet.add_speed(self.ANSWER)
 
-        assert await speeds.remembered() == (
-            {(STUDIO, QWEN): Speed(10.0, 500.0, 10.0, 12.0)},
-            {STUDIO: 500.0},
+        assert await fleet.remembered() == FleetMemory(
+            speeds={(STUDIO, QWEN): Speed(10.0, 500.0, 10.0, 12.0)},
+            rates={STUDIO: 500.0},
         )
 
     async def test_the_newest_counts_for_three_tenths(self, database: Database) -> None:
-        speeds = SpeedStore(database)
-        await speeds.add_load(self.LOAD)
-        await speeds.add_load(replace(self.LOAD, seconds=20.0))
+        fleet = FleetStore(database)
+        await fleet.add_load(self.LOAD)
+        await fleet.add_load(replace(self.LOAD, seconds=20.0))
 
-        averages, rates = await speeds.remembered()
+        memory = await fleet.remembered()
 
-        assert averages[STUDIO, QWEN].load_s == pytest.approx(13.0)
-        assert rates[STUDIO] == pytest.approx(425.0)
+        assert memory.speeds[STUDIO, QWEN].load_s == pytest.approx(13.0)
+        assert memory.rates[STUDIO] == pytest.approx(425.0)
 
     async def test_a_load_of_unknown_size_says_nothing_of_the_hosts_rate(
         self, database: Database
     ) -> None:
-        speeds = SpeedStore(database)
-        await speeds.add_load(replace(self.LOAD, size_bytes=None))
+        fleet = FleetStore(database)
+        await fleet.add_load(replace(self.LOAD, size_bytes=None))
 
-        assert await speeds.remembered() == ({(STUDIO, QWEN): Speed(load_s=10.0)}, {})
+        assert await fleet.remembered() == FleetMemory(speeds={(STUDIO, QWEN): Speed(load_s=10.0)})
 
     async def test_single_records_are_bounded(self, database: Database) -> None:
-        speeds = SpeedStore(database)
-        await speeds.add_load(self.LOAD)
-        await speeds.add_speed(self.ANSWER)
+        fleet = FleetStore(database)
+        await fleet.add_load(self.LOAD)
+        await fleet.add_speed(self.ANSWER)
         for table in ("load_record", "speed_record"):
             grow = f"UPDATE {table} SET number = {KEPT_RECORDS}"
             await database.write(lambda c, grow=grow: c.execute(grow).rowcount)
-        await speeds.add_load(replace(self.LOAD, seconds=1.0))
-        await speeds.add_load(replace(self.LOAD, seconds=2.0))
-        await speeds.add_speed(self.ANSWER)
-        await speeds.add_speed(self.ANSWER)
+        await fleet.add_load(replace(self.LOAD, seconds=1.0))
+        await fleet.add_load(replace(self.LOAD, seconds=2.0))
+        await fleet.add_speed(self.ANSWER)
+        await fleet.add_speed(self.ANSWER)
 
         numbers = "SELECT number FROM load_record UNION ALL SELECT number FROM speed_record"
         rows = await database.read(lambda c: c.execute(numbers).fetchall())
@@ -143,7 +142,7 @@ class TestReplies:
 
         assert await replies.turn_of("101") == TURN
         assert await replies.turn_of("999") is None
-        assert await replies.of_turn(TURN) == (
+        assert await replies.left_open() == (
             ReplyMessage("100", "9", TURN, 0, is_open=True),
             ReplyMessage("101", "9", TURN, 1, is_open=True),
         )
@@ -157,7 +156,7 @@ class TestReplies:
         await replies.close(TURN)
 
         assert [message.message_id for message in await replies.left_open()] == ["200"]
-        assert [message.is_open for message in await replies.of_turn(TURN)] == [False]
+        assert await replies.turn_of("100") == TURN
 
     async def test_a_message_used_again_shows_the_new_turn(self, database: Database) -> None:
         replies, turns = ReplyStore(database), TurnStore(database)
@@ -167,8 +166,8 @@ class TestReplies:
         await replies.close(TURN)
         await replies.put("100", "9", TurnId("b"), 0)
 
-        assert await replies.of_turn(TURN) == ()
-        assert [message.is_open for message in await replies.of_turn(TurnId("b"))] == [True]
+        assert await replies.turn_of("100") == "b"
+        assert [(m.turn, m.is_open) for m in await replies.left_open()] == [("b", True)]
 
     async def test_a_turn_deleted_meanwhile_gets_no_message(self, database: Database) -> None:
         replies = ReplyStore(database)

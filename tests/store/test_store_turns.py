@@ -9,9 +9,8 @@ from bot.domain.chat import Attachment, Place, Receipt, Turn, TurnStatus, Usage
 from bot.domain.errors import StoreUnavailable
 from bot.domain.ids import ModelKey, PersonaName, PlaceId, TurnId
 from bot.store.database import Database
-from bot.store.fields import storable
-from bot.store.rows import IMAGE_BYTES
-from bot.store.turns import BRANCH_IMAGE_BYTES, BRANCH_TURNS, TurnStore
+from bot.store.rows import storable
+from bot.store.turns import BRANCH_IMAGE_BYTES, BRANCH_TURNS, IMAGE_BYTES, TurnStore
 
 RECEIPT = Receipt(SAGE, model=ModelKey("qwen/qwen3-8b"), usage=Usage(10, 20))
 THREAD = Place(CHANNEL, thread=PlaceId("discord:77"), server=PlaceId("discord:5"))
