@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.run-installed
 DEV_STAMP := $(VENV)/.dev-installed
+MUTANTS_STAMP := $(VENV)/.mutants-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 NPM := $(shell command -v npm 2>/dev/null)
 PM2_STAMP := node_modules/.installed
 
-.PHONY: demo run test check bench counts format lock clean
+.PHONY: demo run test check bench counts mutants format lock clean
 
 demo: $(RUN_STAMP)
 	@$(BIN)/lantern demo
@@ -34,6 +35,10 @@ bench: $(DEV_STAMP)
 counts: $(DEV_STAMP)
 	$(BIN)/python -m bench.counts
 
+# Faults the tests would not find: all rooms, or one by `make mutants ROOM=policy`; FRESH=1 forgets earlier kills.
+mutants: $(MUTANTS_STAMP)
+	$(BIN)/python -m bench.mutants $(ROOM) $(if $(FILE),--file $(FILE)) $(if $(FRESH),--fresh)
+
 format: $(DEV_STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -42,9 +47,10 @@ format: $(DEV_STAMP)
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade --output-file requirements.lock
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade --output-file requirements-dev.lock
+	uv pip compile --group pyproject.toml:mutants --constraint requirements-dev.lock --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade --output-file requirements-mutants.lock
 
 clean:
-	rm -rf $(VENV) node_modules .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) node_modules .pytest_cache .ruff_cache .hypothesis .mutants
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lantern needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
@@ -58,6 +64,10 @@ $(RUN_STAMP): $(VENV)/bin/python requirements.lock pyproject.toml
 
 $(DEV_STAMP): $(RUN_STAMP) requirements-dev.lock
 	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(MUTANTS_STAMP): $(DEV_STAMP) requirements-mutants.lock
+	@$(PIP) install --require-hashes -r requirements-mutants.lock
 	@touch $@
 
 # The real PM2, for the test of ecosystem.config.js alone; without it that test says it was skipped.

@@ -4,6 +4,16 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says nothing about it: a busy machine must not fail a test.
+settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("nightly", settings.get_profile("dev"), max_examples=2_000)
+# Thousands of mutants, each with the same few examples.
+settings.register_profile(
+    "mutants", settings.get_profile("dev"), max_examples=25, derandomize=True, database=None
+)
+settings.load_profile("dev")
 
 
 def pytest_configure() -> None:
