@@ -1,11 +1,41 @@
 """What Lantern asks of one host, whichever interface it has: the SDK's socket, or REST."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Protocol
 
 from bot.domain.hosts import Instance, Interface, LoadOrder, Report
 
+REST_SAYS = ("context_length", "flash_attention", "num_experts")
+"""The load settings ``POST /api/v1/models/load`` takes; it refuses others."""
+_EMBEDDING_SAYS = ("context_length", "gpu", "rope_frequency_base", "rope_frequency_scale")
+_SETTINGS = (
+    "context_length",
+    "gpu",
+    "flash_attention",
+    "cpu_threads",
+    "rope_frequency_base",
+    "rope_frequency_scale",
+    "num_experts",
+    "kv_cache_quant",
+)
 
+
+def not_applied(order: LoadOrder, interface: Interface) -> tuple[str, ...]:
+    """The load settings that were wished for and that an interface has no words for.
+
+    Known here by name, because the SDK drops unknown keys silently: the model would be loaded with
+    defaults and nobody told. ``cpu_threads`` cannot be said anywhere: ``lmstudio`` 1.5.0 knows it
+    for predictions alone, and Lantern's tokens come by REST, which does not take it.
+    """
+    says = set(_EMBEDDING_SAYS if order.kind == "embedding" else _SETTINGS) - {"cpu_threads"}
+    if interface is not Interface.SDK:
+        says &= set(REST_SAYS)
+    wished = (name for name in _SETTINGS if getattr(order.settings, name) is not None)
+    return tuple(name for name in wished if name not in says)
+
+
+@dataclass(slots=True)
 class Stop:
     """The wish to give one load up.
 
@@ -13,28 +43,9 @@ class Stop:
     while the command is on its way, or after the connection was made anew.
     """
 
-    def __init__(self) -> None:
-        self.is_asked = False
-        self._way: Callable[[], Awaitable[None]] | None = None
-
-    async def way_opens(self, way: Callable[[], Awaitable[None]]) -> None:
-        """The host can be told from now on; it is told at once when that was asked before."""
-        self._way = way
-        if self.is_asked:
-            await way()
-
-    def way_closes(self) -> None:
-        """There is no load to stop any more, or nobody to tell."""
-        self._way = None
-
-    async def deliver(self) -> None:
-        """Tells the host, where there is a way.
-
-        Raises:
-            HostUnreachable: the host is lost.
-        """
-        if self._way is not None:
-            await self._way()
+    is_asked: bool = False
+    tell: Callable[[], Coroutine[None, None, None]] | None = None
+    """Tells the host, while there is a load it can be told to cancel; raises nothing."""
 
 
 class HostClient(Protocol):
@@ -43,10 +54,8 @@ class HostClient(Protocol):
     None of them has a deadline of its own: callers bring one.
     """
 
-    @property
-    def interface(self) -> Interface:
-        """How it talks to the host."""
-        ...
+    interface: Interface
+    """How it talks to the host."""
 
     async def inventory(self) -> Report:
         """Everything one probe tells: the disk, the memory, the version."""
@@ -66,8 +75,8 @@ class HostClient(Protocol):
         """Loads one more instance; None when ``stop`` was heeded and nothing stays.
 
         Raises:
-            Unavailable: ``LOAD_FAILED`` with the host's own reason, or ``DOES_NOT_FIT`` when it
-                refused for lack of memory.
+            Unavailable: the host refused or broke the load off, with its own reason; of kind
+                ``DOES_NOT_FIT`` for lack of memory, else ``LOAD_FAILED``.
             HostUnreachable: the connection was lost; the load may go on there.
         """
         ...

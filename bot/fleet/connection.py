@@ -1,6 +1,7 @@
 """The connection to one host: made when needed, rebuilt after any loss."""
 
 import asyncio
+import importlib
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -12,7 +13,12 @@ import structlog
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
 from bot.domain.hosts import HostConfig, Interface
 from bot.fleet.client import HostClient
-from bot.fleet.connect import connect
+from bot.fleet.rest import RestApi, richest_rest
+
+SOCKET_SHARE = 0.6
+"""Part of the deadline the sockets may use, so that REST has its turn too."""
+CONNECT_SHARE = 0.25
+"""Part of the deadline REST may wait to be let in: a machine asleep is told from one that hangs."""
 
 T = TypeVar("T")
 
@@ -31,30 +37,32 @@ class Connection:
         self._acts: Counter[HostClient] = Counter()
         """Loads and unloads under way on each client."""
 
-    @property
-    def client(self) -> HostClient | None:
-        """The connection there is; None when there is none."""
-        return self._client
-
-    @property
-    def is_richest(self) -> bool:
-        """Is it the best interface there could be?"""
-        return self._client is not None and self._client.interface is Interface.SDK
-
     async def connected(self) -> HostClient:
-        """The connection, made when there is none.
+        """The client there is, else one for the richest interface: the SDK's sockets, then REST.
 
         Raises:
-            HostUnreachable: it could not be made.
+            HostUnreachable: neither its sockets nor its REST serve us.
         """
         async with self._connecting:
             if self._client is None:
-                try:
-                    async with asyncio.timeout(self._timeout_s):
-                        self._client = await connect(self._config, self._http, self._timeout_s)
-                except TimeoutError as error:
-                    raise self.silent(self._timeout_s) from error
+                async with self.within(self._timeout_s):
+                    self._client = await self._connect()
             return self._client
+
+    async def _connect(self) -> HostClient:
+        config, connect_s = self._config, self._timeout_s * CONNECT_SHARE
+        rest = RestApi(self._http, config.address, config.token, connect_s)
+        # In a thread: the SDK takes long to import and the bot must not stand still meanwhile.
+        await asyncio.to_thread(importlib.import_module, "bot.fleet.lmstudio")
+        from bot.fleet.lmstudio import connect_socket
+
+        try:
+            async with asyncio.timeout(self._timeout_s * SOCKET_SHARE):
+                return await connect_socket(config.address, config.token, rest)
+        except (TimeoutError, HostUnreachable):
+            # Whatever closed the sockets, REST may be open, and says in plainer words what is
+            # wrong.
+            return await richest_rest(rest)
 
     async def ask(self, question: Callable[[HostClient], Awaitable[T]]) -> T:
         """Asks something harmless; a connection gone stale (the host slept) is rebuilt once.
@@ -89,18 +97,24 @@ class Connection:
                 if client is not self._client:
                     await client.close()
 
-    async def drop(self, client: HostClient | None) -> None:
-        """Gives up a client that is of no use any more; it is closed when no act is on it.
+    async def drop(self, client: HostClient | None = None) -> None:
+        """Gives up a client, or the one in use; it is closed when no act is on it.
 
         A probe asks by REST too, and one bad answer there closed the sockets on which a load was
         running: the load was lost, its model came into memory with nobody owning it.
         """
+        client = client or self._client
         if client is None:
             return
         if self._client is client:
             self._client = None
         if client not in self._acts:
             await client.close()
+
+    async def seek_better(self) -> None:
+        """Gives up a client poorer than the SDK's: there may be a better interface by now."""
+        if self._client is not None and self._client.interface is not Interface.SDK:
+            await self.drop()
 
     @contextmanager
     def understood(self) -> Generator[None]:
@@ -118,10 +132,19 @@ class Connection:
             text = f"{self._config.address} cannot be understood ({type(error).__name__})."
             raise HostUnreachable(text, FailureKind.GARBAGE) from error
 
-    def silent(self, seconds: float) -> HostUnreachable:
-        """The failure of a host that says nothing."""
-        text = (
-            f"{self._config.address} did not answer within {seconds:g} s"
-            " (asleep, switched off, or hung)."
-        )
-        return HostUnreachable(text, FailureKind.TIMEOUT)
+    @asynccontextmanager
+    async def within(self, seconds: float) -> AsyncGenerator[asyncio.Timeout]:
+        """Around whatever the host must answer within some seconds.
+
+        Raises:
+            HostUnreachable: it did not.
+        """
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                yield limit
+        except TimeoutError as error:
+            text = (
+                f"{self._config.address} did not answer within {seconds:g} s"
+                " (asleep, switched off, or hung)."
+            )
+            raise HostUnreachable(text, FailureKind.TIMEOUT) from error

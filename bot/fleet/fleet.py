@@ -14,16 +14,14 @@ from bot.domain.hosts import (
     FleetMemory,
     FleetSnapshot,
     HostConfig,
+    Model,
     SpeedRecord,
     Wish,
 )
 from bot.domain.ids import HostName, InstanceId, ModelKey
-from bot.fleet.host import Host
+from bot.fleet.host import FleetRules, Host, Recorder
 from bot.fleet.lease import Lease
-from bot.fleet.pool import ModelPool
-from bot.fleet.recorder import Recorder
-from bot.fleet.rest import shared_http
-from bot.fleet.rules import FleetRules
+from bot.fleet.rest import lan_http
 from bot.fleet.speeds import History
 from bot.policy.names import nearest
 
@@ -47,8 +45,9 @@ class Fleet:
         rules: FleetRules | None = None,
     ) -> None:
         self._rules = rules or FleetRules()
-        self._http = shared_http()
-        pool = ModelPool()
+        self._http = lan_http()
+        # One record for a model that many hosts have on disk, however many they are.
+        pool: dict[Model, Model] = {}
         self._hosts = {
             config.name: Host(
                 config,

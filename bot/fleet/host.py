@@ -7,7 +7,7 @@ asked for it first.
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 import httpx
@@ -22,26 +22,25 @@ from bot.domain.hosts import (
     Instance,
     Interface,
     LoadOrder,
+    LoadRecord,
+    Model,
     OwnInstance,
     Report,
     SpeedRecord,
     Wish,
 )
-from bot.domain.ids import InstanceId, InstanceRef, ModelKey
+from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey
 from bot.fleet import signals
-from bot.fleet.client import HostClient, Stop
+from bot.fleet.client import HostClient, Stop, not_applied
 from bot.fleet.connection import Connection
 from bot.fleet.lease import Lease
-from bot.fleet.load_config import not_applied
-from bot.fleet.pool import ModelPool
-from bot.fleet.recorder import Recorder
 from bot.fleet.residents import reference_of
-from bot.fleet.rules import FleetRules
 from bot.fleet.scheduler import Scheduler
 from bot.fleet.signals import Effect, Event, Ticket
 from bot.fleet.speeds import History
 from bot.policy import breaker
 from bot.policy.breaker import Breaker, BreakerRules
+from bot.policy.index import shared_models
 
 PULSE_S = 1.0
 """How often the scheduler looks again on its own while anybody waits."""
@@ -50,6 +49,42 @@ REBUILD_RULES = BreakerRules(threshold=1, base_s=1.0, longest_s=60.0)
 BROKEN = "Lantern itself stumbled over this host, and begins with it anew."
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRules:
+    """How the fleet goes about its work; plain values from the settings, times in seconds."""
+
+    probe_every_s: float = 30.0
+    probe_timeout_s: float = 5.0
+    sweep_every_s: float = 30.0
+    evict_foreign: bool = False
+    call_timeout_s: float = 10.0
+    """Longest a host that is at work may take to list what it has loaded."""
+    unload_timeout_s: float = 60.0
+    """Longest an unload may take."""
+    load_answer_s: float = 180.0
+    """Longest a host may leave a load command without any word, where it gives words (sockets).
+
+    Well above a cold load of two minutes: a loader may have no word to say before it is done.
+    """
+    load_stall_s: float = 600.0
+    """Longest a load may go without progress; REST reports none, so this bounds it whole."""
+
+
+async def _nothing(*_: object) -> None:
+    """Keeps nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """Where facts go that must outlive the process; each may raise ``StoreUnavailable``."""
+
+    own_added: Callable[[OwnInstance], Awaitable[None]] = _nothing
+    """Awaited before the first grant; also when a known one changes."""
+    own_gone: Callable[[HostName, InstanceRef], Awaitable[None]] = _nothing
+    loaded: Callable[[LoadRecord], Awaitable[None]] = _nothing
+    spoke: Callable[[SpeedRecord], Awaitable[None]] = _nothing
 
 
 class Host:
@@ -65,7 +100,7 @@ class Host:
         observe: Callable[[FleetEvent], None],
         rules: FleetRules,
         http: httpx.AsyncClient,
-        pool: ModelPool,
+        pool: dict[Model, Model],
     ) -> None:
         self._config = config
         self._recorder = recorder
@@ -108,7 +143,7 @@ class Host:
                     await self._act()
                 except Exception as error:
                     self._break(error)
-                await self._link.drop(self._link.client)
+                await self._link.drop()
                 await asyncio.sleep((self._faults.open_until or 0.0) - self._now())
                 self._scheduler = self._new_scheduler(self._scheduler.books.is_draining)
                 self._fault = self._snapshot = None
@@ -116,7 +151,7 @@ class Host:
             self._is_left = True
             self._wake()
             self._refuse_waiting(HostUnreachable("Lantern is stopping.", FailureKind.CANCELLED))
-            await self._link.drop(self._link.client)
+            await self._link.drop()
 
     async def _act(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -294,7 +329,8 @@ class Host:
                 self._start(self._load(order, self._stop))
             case signals.StopLoad():
                 self._stop.is_asked = True
-                self._start(self._deliver(self._stop))
+                if self._stop.tell is not None:
+                    self._start(self._stop.tell())
             case signals.StartUnload():
                 self._start(self._unload(effect))
             case signals.Announce(event=event):
@@ -338,37 +374,31 @@ class Host:
 
     async def _is_new_here(self, client: HostClient, order: LoadOrder) -> bool:
         """Have others loaded this model since the host was last looked at?"""
-        timeout_s = self._rules.probe_timeout_s
-        try:
-            async with asyncio.timeout(timeout_s):
-                copies = await client.copies(order)
-        except TimeoutError as error:
-            raise self._link.silent(timeout_s) from error
+        async with self._link.within(self._rules.probe_timeout_s):
+            copies = await client.copies(order)
         known = {reference_of(instance) for instance in self.snapshot().instances}
         return any(reference_of(copy) not in known for copy in copies)
 
     async def _loaded(self, client: HostClient, order: LoadOrder, stop: Stop) -> Instance | None:
-        self._say_not_applied(client, order)
+        if names := not_applied(order, client.interface):
+            name, key = self._config.name, order.model_key
+            _log.warning("load settings not applied", host=name, model=key, settings=names)
         rules = self._rules
         tells = client.interface is Interface.SDK
-        silence_s = rules.load_answer_s if tells else rules.load_stall_s
-        try:
-            async with asyncio.timeout(silence_s) as limit:
+        async with self._link.within(rules.load_answer_s if tells else rules.load_stall_s) as limit:
 
-                def heard(fraction: float) -> None:
-                    now = self._now()
-                    limit.reschedule(now + rules.load_stall_s)
-                    self._feed(signals.Progressed(now, fraction))
+            def heard(fraction: float) -> None:
+                now = self._now()
+                limit.reschedule(now + rules.load_stall_s)
+                self._feed(signals.Progressed(now, fraction))
 
-                # Checked here, where no await lies between the answer and the command.
-                return None if stop.is_asked else await client.load(order, heard, stop)
-        except TimeoutError as error:
-            raise self._link.silent(silence_s) from error
+            # Checked here, where no await lies between the answer and the command.
+            return None if stop.is_asked else await client.load(order, heard, stop)
 
     async def _load_broke(self, error: Unavailable, own: OwnInstance | None) -> None:
         residents = None
         if isinstance(error, HostUnreachable):
-            await self._link.drop(self._link.client)
+            await self._link.drop()
         else:
             residents = await self._residents_if_there()
         self._acts += 1
@@ -389,15 +419,6 @@ class Host:
             idle_ttl_s=order.idle_ttl_s,
         )
 
-    async def _deliver(self, stop: Stop) -> None:
-        try:
-            with self._link.understood():
-                async with asyncio.timeout(self._rules.call_timeout_s):
-                    await stop.deliver()
-        except (TimeoutError, Unavailable) as error:
-            # The load itself breaks on a lost host, and says so.
-            _log.debug("stop not delivered", host=self._config.name, error=str(error))
-
     async def _unload(self, effect: signals.StartUnload) -> None:
         residents: tuple[Instance, ...] | None = None
         try:
@@ -409,7 +430,7 @@ class Host:
             self.report_failure(self._stays[effect.reference])
         except HostUnreachable as error:
             self._stays[effect.reference] = error.user_message
-            await self._link.drop(self._link.client)
+            await self._link.drop()
             self.report_failure(error.user_message)
         except Unavailable as error:
             self._stays[effect.reference] = error.user_message
@@ -468,39 +489,29 @@ class Host:
 
     async def _probe_failed(self, error: Unavailable) -> None:
         if error.kind is not FailureKind.TIMEOUT or not self._scheduler.books.is_at_work():
-            await self._link.drop(self._link.client)
+            await self._link.drop()
         self._feed(signals.ProbeFailed(self._now(), error.user_message, error.kind))
 
     async def _survey(self) -> Report:
         """A report no older than the newest act."""
-        timeout_s = self._rules.probe_timeout_s
-        try:
-            async with asyncio.timeout(timeout_s):
-                while True:
-                    acts = self._acts
-                    report = await self._inventory()
-                    if acts == self._acts:
-                        return report
-        except TimeoutError as error:
-            raise self._link.silent(timeout_s) from error
+        async with self._link.within(self._rules.probe_timeout_s):
+            while True:
+                acts = self._acts
+                if not self._scheduler.books.is_at_work():
+                    await self._link.seek_better()
+                report = await self._link.ask(lambda client: client.inventory())
+                if acts == self._acts:
+                    return report
 
     def _sharing(self, report: Report) -> Report:
         known = self._scheduler.books.models
-        is_new = report.models != known
-        return replace(report, models=self._pool.shared(report.models) if is_new else known)
-
-    async def _inventory(self) -> Report:
-        if not self._link.is_richest and not self._scheduler.books.is_at_work():
-            # There may be a better interface by now.
-            await self._link.drop(self._link.client)
-        return await self._link.ask(lambda client: client.inventory())
+        if report.models != known:
+            known = shared_models(report.models, self._pool)
+        return replace(report, models=known)
 
     async def _residents(self, client: HostClient) -> tuple[Instance, ...]:
-        try:
-            async with asyncio.timeout(self._rules.call_timeout_s):
-                return await client.resident()
-        except TimeoutError as error:
-            raise self._link.silent(self._rules.call_timeout_s) from error
+        async with self._link.within(self._rules.call_timeout_s):
+            return await client.resident()
 
     async def _residents_if_there(self) -> tuple[Instance, ...] | None:
         try:
@@ -526,13 +537,6 @@ class Host:
 
     def _forget(self, reference: InstanceRef) -> Awaitable[None]:
         return self._recorder.own_gone(self._config.name, reference)
-
-    def _say_not_applied(self, client: HostClient, order: LoadOrder) -> None:
-        is_embedding = order.kind == "embedding"
-        names = not_applied(order.settings, client.interface, is_embedding=is_embedding)
-        if names:
-            name, key = self._config.name, order.model_key
-            _log.warning("load settings not applied", host=name, model=key, settings=names)
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         """Waits until something holds, the host is left, or it broke."""

@@ -1,52 +1,54 @@
 """LM Studio's own SDK behind ``HostClient``; the only file that imports ``lmstudio``.
 
-Importing it is slow, so ``connect.py`` imports this module in a thread on the first connection.
+Importing it is slow, so ``connection.py`` imports this module in a thread on the first connection.
 Private names of ``lmstudio`` 1.5.0 (pinned) are used for what its public ones cannot do, each with
 its reason beside it: handing over the API token, cancelling a load, and connecting without a proxy.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Literal, Protocol, cast
+from functools import partial
+from typing import Any, Literal, cast
 
+import httpcore
 import httpx
 import lmstudio as lms
 import msgspec
-from httpx_ws import HTTPXWSException
+import wsproto.events
+from httpx_ws import AsyncWebSocketSession, HTTPXWSException, aconnect_ws
 from lmstudio import _ws_impl
+from lmstudio.async_api import AsyncChannel
 from lmstudio.json_api import (
-    EmbeddingLoadModelConfigDict,
-    LlmLoadModelConfigDict,
+    ChannelEndpoint,
     LoadModelEndpoint,
+    ModelLoadResult,
     ModelTypesEmbedding,
     ModelTypesLlm,
 )
 
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
-from bot.domain.hosts import Instance, Interface, LoadOrder, ModelKind, Report
-from bot.domain.ids import InstanceId, InstanceRef
+from bot.domain.hosts import Instance, Interface, LoadOrder, Model, ModelKind, Report
+from bot.domain.ids import InstanceId, InstanceRef, ModelKey
+from bot.domain.personas import LoadSettings
 from bot.fleet import inventory
 from bot.fleet.client import Stop
-from bot.fleet.inventory import Garbled
-from bot.fleet.load_config import sdk_config
-from bot.fleet.reasons import one_line
-from bot.fleet.rest import RestApi, load_failure
-from bot.fleet.sockets import connect_plainly, plain_http
+from bot.fleet.inventory import Garbled, Listing
+from bot.fleet.rest import MOST_BYTES, RestApi, lan_http, load_failure, one_line
 
 CLOSE_S = 2.0
 """Leaving is at once, also with a dead peer; this only bounds a surprise."""
 CANCEL_S = 1.0
-"""How long the cancel of a load may take when Lantern itself stops."""
+"""How long the cancel of a load may take to be sent."""
 GREETING_S = 2.0
 """The SDK's own 1 s is short for a machine that is busy loading."""
 ASK_S = 1.0
 """A call the host is too old for is never answered."""
 
-LoadSpace = Literal["llm", "embedding"]
 Space = Literal["llm", "embedding", "system"]
+_LoadEndpoint = ChannelEndpoint[ModelLoadResult, Any, Any]
 
 _NONSENSE = (
     lms.LMStudioError,
@@ -63,31 +65,42 @@ _NONSENSE = (
 """What the SDK lets out when the other side is gone, garbles, or is no LM Studio at all."""
 
 
-class _Made(Protocol):
-    identifier: str
-    instance_reference: str
+class _BoundedSession(AsyncWebSocketSession):
+    """A socket that breaks off when more than any listing takes came without a message read."""
+
+    _unread = 0
+
+    async def receive(self, timeout: float | None = None) -> wsproto.events.Event:
+        event = await super().receive(timeout)
+        self._unread = 0
+        return event
+
+    # Private: nothing public bounds a message that comes in pieces.
+    async def _read_stream(self, max_bytes: int) -> bytes:
+        data = await super()._read_stream(max_bytes)
+        self._unread += len(data)
+        if self._unread > MOST_BYTES:
+            raise httpcore.ReadError("a message without an end")
+        return data
 
 
-class _Endpoint(Protocol):
-    is_finished: bool
+@asynccontextmanager
+async def _connect_plainly(url: str) -> AsyncGenerator[AsyncWebSocketSession]:
+    """Opens one WebSocket, as the SDK does, but for the LAN.
 
-    def handle_message_events(self, contents: object) -> None: ...
-
-    def result(self) -> _Made: ...
-
-
-class _Channel(Protocol):
-    def rx_stream(self) -> AsyncIterator[object]: ...
-
-    async def cancel(self) -> None: ...
-
-
-class _Opens(Protocol):
-    def _create_channel(self, endpoint: object) -> AbstractAsyncContextManager[_Channel]: ...
+    Left alone, the SDK makes an HTTP client with httpx's defaults for each of its sockets: each
+    reads the system's certificates (40 ms of a standing loop, six times per host), though it speaks
+    no TLS, and obeys a proxy of the environment, which the LAN is not behind.
+    """
+    async with (
+        lan_http() as http,
+        aconnect_ws(url, http, session_class=_BoundedSession) as socket,
+    ):
+        yield socket
 
 
 # Private: nothing public takes an HTTP client.
-_ws_impl.aconnect_ws = connect_plainly  # pyright: ignore[reportPrivateImportUsage]  # see above
+_ws_impl.aconnect_ws = _connect_plainly  # pyright: ignore[reportPrivateImportUsage]  # see above
 
 
 class _LanClient(lms.AsyncClient):
@@ -102,8 +115,8 @@ class _LanClient(lms.AsyncClient):
 
     @staticmethod
     async def _query_probe_url(url: str) -> httpx.Response:
-        """Greets the host; for the reasons of ``connect_plainly``."""
-        async with plain_http() as http:
+        """Greets the host; for the reasons of ``_connect_plainly``."""
+        async with lan_http() as http:
             return await http.get(url, timeout=GREETING_S)
 
 
@@ -121,15 +134,11 @@ class SocketClient:
     """A ``HostClient`` over the SDK's WebSockets, with REST beside it for what they do not tell."""
 
     def __init__(self, api: lms.AsyncClient, rest: RestApi, version: str) -> None:
+        self.interface = Interface.SDK
         self._api = api
         self._rest = rest
         self._version = version
         self._tells_work = True
-
-    @property
-    def interface(self) -> Interface:
-        """The SDK's socket."""
-        return Interface.SDK
 
     async def inventory(self) -> Report:
         """Everything one probe tells.
@@ -139,32 +148,22 @@ class SocketClient:
         """
         disk = await self._call("system", "listDownloadedModels")
         plain = await self._rest.get("/v1/models")
-        native = await self._rest.get("/api/v1/models")
-        residents = await self._listed(native)
-        try:
-            models = inventory.socket_models(disk)
-            if inventory.has_v1_shape(native):
-                models = inventory.with_reasoning(models, inventory.v1_models(native))
-            only_loaded = None
-            if inventory.has_data_shape(plain):
-                ids = inventory.listed_ids(plain)
-                only_loaded = inventory.lists_only_loaded(ids, models, residents)
-        except Garbled as error:
-            raise self._rest.garbled(error) from error
+        with self._rest.reading():
+            models, residents = await self._listing(inventory.socket_models(disk))
+            only_loaded = inventory.lists_only_loaded(plain, models, residents)
         return Report(Interface.SDK, self._version, models, residents, only_loaded)
 
     async def resident(self) -> tuple[Instance, ...]:
         """What is in memory now."""
-        return await self._listed(await self._rest.get("/api/v1/models"))
+        with self._rest.reading():
+            return (await self._listing({}))[1]
 
     async def copies(self, order: LoadOrder) -> tuple[Instance, ...]:
         """What is in memory of one model now."""
         listing = await self._call(_space(order.kind), "listLoaded")
-        try:
+        with self._rest.reading():
             seen = inventory.socket_instances(listing)
-        except Garbled as error:
-            raise self._rest.garbled(error) from error
-        return tuple(s for s in seen if s.model_key == order.model_key)
+        return tuple(instance for instance in seen if instance.model_key == order.model_key)
 
     async def load(
         self, order: LoadOrder, on_progress: Callable[[float], None], stop: Stop
@@ -175,123 +174,69 @@ class SocketClient:
         No identifier is given: the host uses the key, or ``key:2`` where that is taken.
         """
         space = _space(order.kind)
-        endpoint = self._load_endpoint(space, order, on_progress)
+        endpoint = _load_endpoint(order, on_progress)
+        session = self._api.embedding if space == "embedding" else self._api.llm
         try:
-            async with self._load_channel(space, endpoint) as channel:
-                made = await self._follow(channel, endpoint, on_progress, stop)
+            # Private: load_new_instance() opens this very channel but keeps it to itself, and only
+            # the channel can send the protocol's cancel.
+            async with session._create_channel(endpoint) as channel:  # pyright: ignore[reportPrivateUsage]  # see above
+                made = await _followed(channel, endpoint, on_progress, stop)
         except lms.LMStudioServerError as error:
             if stop.is_asked:
                 return None
             raise load_failure(_words(error)) from error
         except _NONSENSE as error:
-            raise self._lost(error) from error
-        if made is None and not stop.is_asked:
+            raise _unreachable(self._api.api_host, error) from error
+        if made is None:
+            if stop.is_asked:
+                return None
             text = f"The host ended the load of {order.model_key} without a word."
             raise Unavailable(text, FailureKind.LOAD_FAILED)
-        if made is not None and stop.is_asked:
-            # The cancel came too late: nobody wants what was made.
-            await self._unload(space, made.identifier)
-        if made is None or stop.is_asked:
-            return None
         identifier, reference = InstanceId(made.identifier), InstanceRef(made.instance_reference)
-        return Instance(identifier, order.model_key, reference)
+        instance = Instance(identifier, order.model_key, reference, kind=order.kind)
+        if stop.is_asked:
+            # The cancel came too late: nobody wants what was made.
+            await self.unload(instance)
+            return None
+        return instance
 
     async def unload(self, instance: Instance) -> None:
         """Takes an instance out of memory."""
-        await self._unload(_space(instance.kind), instance.identifier)
+        parameter = {"identifier": instance.identifier}
+        try:
+            await self._call(_space(instance.kind), "unloadModel", parameter)
+        except Unavailable as error:
+            if error.kind is not FailureKind.NOT_THERE:
+                raise
 
     async def is_working(self, instance: Instance) -> bool:
         """Is the instance serving anybody, whichever program asked? Told since 0.3.27."""
         if not self._tells_work:
             return False
-        space = _space(instance.kind)
         query = {"type": "query", "query": {"identifier": instance.identifier}}
         parameter = {"specifier": query, "throwIfNotFound": True}
         try:
             async with asyncio.timeout(ASK_S):
+                space = _space(instance.kind)
                 state = await self._call(space, "getInstanceProcessingState", parameter)
+            return inventory.text(inventory.wire_object(state), "status", "idle") != "idle"
         except TimeoutError:
+            # A host that is too old for a call never answers it: asked once, not at each unload.
             self._tells_work = False
-            return False
-        except Unavailable:
-            return False
-        try:
-            wire = inventory.wire_object(state)
-        except Garbled:
-            return False
-        return inventory.text(wire, "status", "idle") != "idle"
+        except (Unavailable, Garbled):
+            pass
+        return False
 
     async def close(self) -> None:
         """Closes the sockets."""
         await _close(self._api)
 
-    async def _follow(
-        self,
-        channel: _Channel,
-        endpoint: _Endpoint,
-        on_progress: Callable[[float], None],
-        stop: Stop,
-    ) -> _Made | None:
-        """What was made; None when the host closed the channel before."""
-
-        async def cancel() -> None:
-            try:
-                await channel.cancel()
-            except _NONSENSE as error:
-                raise self._lost(error) from error
-
-        is_silent = True
-        try:
-            await stop.way_opens(cancel)
-            async for contents in channel.rx_stream():
-                if is_silent:
-                    # Any first word shows that the host has taken the command.
-                    on_progress(0.0)
-                    is_silent = False
-                endpoint.handle_message_events(contents)
-                if endpoint.is_finished:
-                    return endpoint.result()
-            return None
-        except asyncio.CancelledError:
-            # Lantern stops, or the host hangs: a load nobody will own must not stay behind.
-            await _cancel(channel)
-            raise
-        finally:
-            stop.way_closes()
-
-    def _load_channel(
-        self, space: LoadSpace, endpoint: _Endpoint
-    ) -> AbstractAsyncContextManager[_Channel]:
-        session = cast(_Opens, self._api.embedding if space == "embedding" else self._api.llm)
-        # Private: load_new_instance() opens this very channel but keeps it to itself, and only the
-        # channel can send the protocol's cancel.
-        return session._create_channel(endpoint)  # pyright: ignore[reportPrivateUsage]  # see above
-
-    def _load_endpoint(
-        self, space: LoadSpace, order: LoadOrder, on_progress: Callable[[float], None]
-    ) -> _Endpoint:
-        config = sdk_config(order.settings, is_embedding=space == "embedding")
-        build = _embedding_endpoint if space == "embedding" else _llm_endpoint
-        try:
-            return build(order, config, on_progress)
-        except (msgspec.MsgspecError, lms.LMStudioError, ValueError, TypeError) as error:
-            text = f"The load settings make no sense to LM Studio: {error}"
-            raise Unavailable(text, FailureKind.LOAD_FAILED) from error
-
-    async def _listed(self, native: object) -> tuple[Instance, ...]:
+    async def _listing(self, models: Mapping[ModelKey, Model]) -> Listing:
+        native = await self._rest.get("/api/v1/models")
         llms = await self._call("llm", "listLoaded")
         embeddings = await self._call("embedding", "listLoaded")
-        try:
-            seen = inventory.socket_instances(llms) + inventory.socket_instances(embeddings)
-            return inventory.with_slots(seen, native)
-        except Garbled as error:
-            raise self._rest.garbled(error) from error
-
-    async def _unload(self, space: Space, identifier: str) -> None:
-        try:
-            await self._call(space, "unloadModel", {"identifier": identifier})
-        except ModelGone:
-            return
+        seen = inventory.socket_instances(llms) + inventory.socket_instances(embeddings)
+        return inventory.with_native(models, seen, native)
 
     async def _call(
         self, space: Space, endpoint: str, parameter: Mapping[str, object] | None = None
@@ -301,19 +246,12 @@ class SocketClient:
         try:
             session = getattr(self._api, space)
             return cast(object, await session.remote_call(endpoint, given))
-        except lms.LMStudioModelNotFoundError as error:
-            raise ModelGone(_words(error), FailureKind.NOT_THERE) from error
         except lms.LMStudioServerError as error:
-            raise Unavailable(_words(error), FailureKind.SERVER) from error
+            is_gone = isinstance(error, lms.LMStudioModelNotFoundError)
+            kind = FailureKind.NOT_THERE if is_gone else FailureKind.SERVER
+            raise Unavailable(_words(error), kind) from error
         except _NONSENSE as error:
-            raise self._lost(error) from error
-
-    def _lost(self, error: Exception) -> HostUnreachable:
-        return _unreachable(self._api.api_host, error)
-
-
-class ModelGone(Unavailable):
-    """The instance is not in memory any more."""
+            raise _unreachable(self._api.api_host, error) from error
 
 
 async def connect_socket(address: str, token: str | None, rest: RestApi) -> SocketClient:
@@ -324,7 +262,11 @@ async def connect_socket(address: str, token: str | None, rest: RestApi) -> Sock
     """
     api = _LanClient(address)
     if token is not None:
-        _identify(api, token)
+        # The token's halves, as LM Studio's JavaScript client gives them to the handshake.
+        name, _, key = token.removeprefix("sk-lm-").partition(":")
+        # Private: 1.5.0 has no api_token argument yet.
+        message = lms.AsyncClient._format_auth_message(name, key)  # pyright: ignore[reportPrivateUsage]  # see above
+        api._auth_details = message  # pyright: ignore[reportPrivateUsage]  # see above
     try:
         await api.__aenter__()
         version = await _version(api)
@@ -337,46 +279,75 @@ async def connect_socket(address: str, token: str | None, rest: RestApi) -> Sock
     return SocketClient(api, rest, version)
 
 
-def _llm_endpoint(
-    order: LoadOrder, config: dict[str, object], on_progress: Callable[[float], None]
-) -> _Endpoint:
-    endpoint = LoadModelEndpoint(
-        order.model_key,
-        None,
-        order.ttl_s,
-        ModelTypesLlm.REQUEST_NEW_INSTANCE,
-        ModelTypesLlm.MODEL_LOAD_CONFIG,
-        cast(LlmLoadModelConfigDict, config),
-        on_progress,
-    )
-    return cast(_Endpoint, endpoint)
+def sdk_config(settings: LoadSettings, *, is_embedding: bool) -> dict[str, object]:
+    """The SDK's load configuration; keys and values both get the same cache quantisation."""
+    quant = settings.kv_cache_quant
+    config: dict[str, object] = {
+        "contextLength": settings.context_length,
+        "gpu": None if settings.gpu is None else {"ratio": settings.gpu},
+        "ropeFrequencyBase": settings.rope_frequency_base,
+        "ropeFrequencyScale": settings.rope_frequency_scale,
+    }
+    if not is_embedding:
+        config |= {
+            "flashAttention": settings.flash_attention,
+            "numExperts": settings.num_experts,
+            "llamaKCacheQuantizationType": quant,
+            "llamaVCacheQuantizationType": quant,
+        }
+    return {name: value for name, value in config.items() if value is not None}
 
 
-def _embedding_endpoint(
-    order: LoadOrder, config: dict[str, object], on_progress: Callable[[float], None]
-) -> _Endpoint:
-    endpoint = LoadModelEndpoint(
-        order.model_key,
-        None,
-        order.ttl_s,
-        ModelTypesEmbedding.REQUEST_NEW_INSTANCE,
-        ModelTypesEmbedding.MODEL_LOAD_CONFIG,
-        cast(EmbeddingLoadModelConfigDict, config),
-        on_progress,
-    )
-    return cast(_Endpoint, endpoint)
+def _load_endpoint(order: LoadOrder, on_progress: Callable[[float], None]) -> _LoadEndpoint:
+    is_embedding = order.kind == "embedding"
+    types = ModelTypesEmbedding if is_embedding else ModelTypesLlm
+    try:
+        return LoadModelEndpoint[Any, Any](
+            order.model_key,
+            None,
+            order.ttl_s,
+            types.REQUEST_NEW_INSTANCE,
+            types.MODEL_LOAD_CONFIG,
+            sdk_config(order.settings, is_embedding=is_embedding),
+            on_progress,
+        )
+    except (msgspec.MsgspecError, lms.LMStudioError, ValueError, TypeError) as error:
+        text = f"The load settings make no sense to LM Studio: {error}"
+        raise Unavailable(text, FailureKind.LOAD_FAILED) from error
 
 
-def _space(kind: ModelKind) -> LoadSpace:
+async def _followed(
+    channel: AsyncChannel[ModelLoadResult],
+    endpoint: _LoadEndpoint,
+    on_progress: Callable[[float], None],
+    stop: Stop,
+) -> ModelLoadResult | None:
+    """What was made; None when the host closed the channel before."""
+    is_silent = True
+    try:
+        stop.tell = partial(_cancel, channel)
+        if stop.is_asked:
+            await stop.tell()
+        async for contents in channel.rx_stream():
+            if is_silent:
+                # Any first word shows that the host has taken the command.
+                on_progress(0.0)
+                is_silent = False
+            endpoint.handle_message_events(contents)
+            if endpoint.is_finished:
+                return endpoint.result()
+        return None
+    except asyncio.CancelledError:
+        # Lantern stops, or the host hangs: a load nobody will own must not stay behind. The SDK
+        # sends no cancel for a call that is left.
+        await _cancel(channel)
+        raise
+    finally:
+        stop.tell = None
+
+
+def _space(kind: ModelKind) -> Space:
     return "embedding" if kind == "embedding" else "llm"
-
-
-def _identify(api: lms.AsyncClient, token: str) -> None:
-    """Gives the token's halves to the handshake, as LM Studio's JavaScript client does."""
-    name, _, key = token.removeprefix("sk-lm-").partition(":")
-    # Private: 1.5.0 has no api_token argument yet.
-    message = lms.AsyncClient._format_auth_message(name, key)  # pyright: ignore[reportPrivateUsage]  # see above
-    api._auth_details = message  # pyright: ignore[reportPrivateUsage]  # see above
 
 
 async def _version(api: lms.AsyncClient) -> str:
@@ -396,7 +367,8 @@ async def _close(api: lms.AsyncClient) -> None:
         return
 
 
-async def _cancel(channel: _Channel) -> None:
+async def _cancel(channel: AsyncChannel[ModelLoadResult]) -> None:
+    """Tells the host to give a load up; a host that is lost breaks the load by itself."""
     try:
         async with asyncio.timeout(CANCEL_S):
             await channel.cancel()

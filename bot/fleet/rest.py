@@ -1,8 +1,11 @@
 """LM Studio by REST: probing on every generation; loading and unloading by ``/api/v1`` (0.4)."""
 
+import errno
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import re
+import socket
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import cast
 
 import httpx
@@ -11,35 +14,50 @@ from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
 from bot.domain.hosts import Instance, Interface, LoadOrder, Report
 from bot.domain.ids import InstanceId
 from bot.fleet import inventory
-from bot.fleet.client import Stop
+from bot.fleet.client import REST_SAYS, Stop
 from bot.fleet.inventory import Garbled
-from bot.fleet.load_config import rest_body
-from bot.fleet.reasons import is_refusal_for_memory
-from bot.fleet.unreached import unreached
 
-_CALL_S = 10.0
+CALL_S = 10.0
 MOST_BYTES = 32 * 1024 * 1024
 """More than any listing takes: what a host that never ends may put into memory."""
 
+_PATHS = {
+    Interface.REST_V1: "/api/v1/models",
+    Interface.REST_V0: "/api/v0/models",
+    Interface.OPENAI: "/v1/models",
+}
+_LISTINGS = {
+    Interface.REST_V1: inventory.v1_listing,
+    Interface.REST_V0: inventory.v0_listing,
+    Interface.OPENAI: inventory.plain_listing,
+}
+_GENERATIONS = {Interface.REST_V1: "0.4 or newer", Interface.REST_V0: "0.3", Interface.OPENAI: ""}
+"""The generation an interface proves: ``/api/v1`` came with 0.4, ``/api/v0`` alone is 0.3.6 on."""
+_CANNOT_LOAD = (
+    "This host offers no interface for loading models: its WebSocket is closed to Lantern and it is"
+    " older than LM Studio 0.4."
+)
+_MEMORY = re.compile(
+    r"insufficient system resources|guardrail|insufficient (?:v?ram|memory)|out of memory|"
+    r"not enough (?:v?ram|memory)",
+    re.IGNORECASE,
+)
+"""LM Studio's words for a load refused for lack of memory; it gives no code for it (bug 1202)."""
+_HEADINGS = re.compile(r"^\s*(?:Reported cause|Suggested potential remedy):\s*$", re.MULTILINE)
+_NOBODY_THERE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """One whole answer."""
 
-    status: int
-    body: bytes
-
-
-def shared_http() -> httpx.AsyncClient:
-    """The one HTTP client all hosts share for short calls.
+def lan_http() -> httpx.AsyncClient:
+    """An HTTP client for short calls on the LAN.
 
     ``trust_env`` is off: a proxy from the environment must not stand between Lantern and the LAN.
-    Certificates are not read: LM Studio speaks plain HTTP, and reading them costs every start.
+    Certificates are not read: LM Studio speaks plain HTTP, and reading them cost every start 40 ms
+    of a standing loop for each client.
     """
     return httpx.AsyncClient(
         trust_env=False,
         verify=False,  # noqa: S501  # no TLS is spoken here
-        timeout=_CALL_S,
+        timeout=CALL_S,
         limits=httpx.Limits(max_keepalive_connections=32, keepalive_expiry=20.0),
     )
 
@@ -52,13 +70,11 @@ class RestApi:
         http: httpx.AsyncClient,
         address: str,
         token: str | None,
-        connect_s: float = _CALL_S,
+        connect_s: float = CALL_S,
     ) -> None:
         self._http = http
         self._address = address
-        self._asking = httpx.Timeout(_CALL_S, connect=connect_s)
-        # A load answers when it is done, which may take minutes: the caller's deadline rules.
-        self._commanding = httpx.Timeout(_CALL_S, connect=connect_s, read=None)
+        self._connect_s = connect_s
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     async def get(self, path: str) -> object:
@@ -67,62 +83,70 @@ class RestApi:
         Raises:
             HostUnreachable: no answer, an error status, or no JSON.
         """
-        answer = await self._send("GET", path, None)
-        if answer.status == 404:
+        status, body = await self._send("GET", path, None)
+        if status == 404:
             return None
-        self._check(answer)
-        return self._json(answer)
+        if status == 403:
+            raise self._needs_token(status)
+        if status >= 400:
+            text = f"{self._address} answered HTTP {status}."
+            raise HostUnreachable(text, FailureKind.SERVER)
+        return self._json(body)
 
     async def post(self, path: str, body: Mapping[str, object]) -> tuple[int, object]:
         """Status and JSON of a command, whatever the status.
 
         Raises:
-            HostUnreachable: no answer, or no JSON.
+            HostUnreachable: no answer, no JSON, or it wants an API token.
         """
-        answer = await self._send("POST", path, body)
-        if answer.status == 401:
-            self._check(answer)
-        return answer.status, self._json(answer)
+        status, answer = await self._send("POST", path, body)
+        return status, self._json(answer)
 
-    async def _send(self, method: str, path: str, body: Mapping[str, object] | None) -> _Answer:
-        url = f"http://{self._address}{path}"
-        timeout = self._commanding if method == "POST" else self._asking
+    @contextmanager
+    def reading(self) -> Generator[None]:
+        """Around the reading of this host's listings.
+
+        Raises:
+            HostUnreachable: a listing makes no sense.
+        """
+        try:
+            yield
+        except Garbled as error:
+            text = f"{self._address} answered garbage ({error})."
+            raise HostUnreachable(text, FailureKind.GARBAGE) from error
+
+    async def _send(
+        self, method: str, path: str, body: Mapping[str, object] | None
+    ) -> tuple[int, bytes]:
+        # A load answers when it is done, which may take minutes: the caller's deadline rules.
+        read_s = None if method == "POST" else CALL_S
+        timeout = httpx.Timeout(CALL_S, connect=self._connect_s, read=read_s)
+        url, answer = f"http://{self._address}{path}", bytearray()
         try:
             async with self._http.stream(
                 method, url, json=body, headers=self._headers, timeout=timeout
             ) as response:
-                return _Answer(response.status_code, await self._body(response))
+                async for piece in response.aiter_bytes():
+                    answer += piece
+                    if len(answer) > MOST_BYTES:
+                        with self.reading():
+                            raise Garbled(f"more than {MOST_BYTES >> 20} MB")
         except (httpx.HTTPError, OSError) as error:
             raise unreached(self._address, error) from error
+        if response.status_code == 401:
+            raise self._needs_token(401)
+        return response.status_code, bytes(answer)
 
-    async def _body(self, response: httpx.Response) -> bytes:
-        body = bytearray()
-        async for piece in response.aiter_bytes():
-            body += piece
-            if len(body) > MOST_BYTES:
-                raise self.garbled(Garbled(f"more than {MOST_BYTES >> 20} MB"))
-        return bytes(body)
+    def _needs_token(self, status: int) -> HostUnreachable:
+        text = f"{self._address} wants an API token, or another one (HTTP {status})."
+        return HostUnreachable(text, FailureKind.AUTH)
 
-    def _check(self, answer: _Answer) -> None:
-        status = answer.status
-        if status in {401, 403}:
-            text = f"{self._address} wants an API token, or another one (HTTP {status})."
-            raise HostUnreachable(text, FailureKind.AUTH)
-        if status >= 400:
-            text = f"{self._address} answered HTTP {status}."
-            raise HostUnreachable(text, FailureKind.SERVER)
-
-    def _json(self, answer: _Answer) -> object:
+    def _json(self, body: bytes) -> object:
         try:
-            return cast(object, json.loads(answer.body))
+            return cast(object, json.loads(body))
         except (ValueError, RecursionError) as error:
             text = f"{self._address} answered garbage instead of JSON."
             raise HostUnreachable(text, FailureKind.GARBAGE) from error
-
-    def garbled(self, error: Garbled) -> HostUnreachable:
-        """The failure of a host whose listing makes no sense."""
-        text = f"{self._address} answered garbage ({error})."
-        return HostUnreachable(text, FailureKind.GARBAGE)
 
 
 class RestClient:
@@ -130,31 +154,26 @@ class RestClient:
 
     def __init__(self, api: RestApi, interface: Interface) -> None:
         self._api = api
-        self._interface = interface
-
-    @property
-    def interface(self) -> Interface:
-        """Which of the REST interfaces it uses."""
-        return self._interface
+        self.interface = interface
 
     async def inventory(self) -> Report:
         """Everything one probe tells."""
-        payload = await self._api.get(_PATHS[self._interface])
-        plain = payload
-        if self._interface is not Interface.OPENAI:
+        payload = plain = await self._api.get(_PATHS[self.interface])
+        if self.interface is not Interface.OPENAI:
             plain = await self._api.get(_PATHS[Interface.OPENAI])
-        try:
-            return self._report(payload, plain)
-        except Garbled as error:
-            raise self._api.garbled(error) from error
+        with self._api.reading():
+            models, residents = _LISTINGS[self.interface](payload)
+            only_loaded = None
+            if self.interface is not Interface.OPENAI:
+                only_loaded = inventory.lists_only_loaded(plain, models, residents)
+        version = _GENERATIONS[self.interface]
+        return Report(self.interface, version, models, residents, only_loaded)
 
     async def resident(self) -> tuple[Instance, ...]:
         """What is in memory now; nothing is known of it on a bare ``/v1`` host."""
-        payload = await self._api.get(_PATHS[self._interface])
-        try:
-            return _residents(self._interface, payload)
-        except Garbled as error:
-            raise self._api.garbled(error) from error
+        payload = await self._api.get(_PATHS[self.interface])
+        with self._api.reading():
+            return _LISTINGS[self.interface](payload)[1]
 
     async def copies(self, order: LoadOrder) -> tuple[Instance, ...]:
         """What is in memory of one model now."""
@@ -165,27 +184,34 @@ class RestClient:
     ) -> Instance | None:
         """Loads by ``/api/v1``, which tells no progress.
 
-        It has no cancel either: a load to be stopped is unloaded the moment it is there.
+        It has no cancel either: a load to be stopped is unloaded the moment it is there. It takes
+        no TTL.
         """
-        if self._interface is not Interface.REST_V1:
+        if self.interface is not Interface.REST_V1:
             raise Unavailable(_CANNOT_LOAD, FailureKind.LOAD_FAILED)
         on_progress(0.0)
-        status, answer = await self._api.post(
-            "/api/v1/models/load", rest_body(order.model_key, order.settings)
-        )
-        identifier = _instance_id(answer)
-        if status >= 400 or identifier is None:
+        body: dict[str, object] = {"model": order.model_key}
+        for name in REST_SAYS:
+            if (value := getattr(order.settings, name)) is not None:
+                body[name] = value
+        status, answer = await self._api.post("/api/v1/models/load", body)
+        made = inventory.text(inventory.members(answer), "instance_id")
+        if status >= 400 or not made:
             raise load_failure(reason_of(answer, status))
+        instance = Instance(InstanceId(made), order.model_key)
         if stop.is_asked:
-            await self._unload(identifier)
+            await self.unload(instance)
             return None
-        return Instance(identifier, order.model_key)
+        return instance
 
     async def unload(self, instance: Instance) -> None:
         """Unloads by ``/api/v1``."""
-        if self._interface is not Interface.REST_V1:
+        if self.interface is not Interface.REST_V1:
             raise Unavailable(_CANNOT_LOAD, FailureKind.BAD_REQUEST)
-        await self._unload(instance.identifier)
+        body = {"instance_id": instance.identifier}
+        status, answer = await self._api.post("/api/v1/models/unload", body)
+        if status >= 400 and status != 404:
+            raise Unavailable(reason_of(answer, status), FailureKind.SERVER)
 
     async def is_working(self, instance: Instance) -> bool:
         """REST does not tell."""
@@ -195,22 +221,6 @@ class RestClient:
     async def close(self) -> None:
         """Nothing of its own to close."""
 
-    async def _unload(self, identifier: InstanceId) -> None:
-        body = {"instance_id": identifier}
-        status, answer = await self._api.post("/api/v1/models/unload", body)
-        if status >= 400 and status != 404:
-            raise Unavailable(reason_of(answer, status), FailureKind.SERVER)
-
-    def _report(self, payload: object, plain: object) -> Report:
-        models = _MODELS[self._interface](payload)
-        residents = _residents(self._interface, payload)
-        only_loaded = None
-        if self._interface is not Interface.OPENAI and inventory.has_data_shape(plain):
-            ids = inventory.listed_ids(plain)
-            only_loaded = inventory.lists_only_loaded(ids, models, residents)
-        version = _GENERATIONS.get(self._interface, "")
-        return Report(self._interface, version, models, residents, only_loaded)
-
 
 async def richest_rest(api: RestApi) -> RestClient:
     """The client for the richest REST interface the host has.
@@ -218,63 +228,68 @@ async def richest_rest(api: RestApi) -> RestClient:
     Raises:
         HostUnreachable: it has none, or does not answer.
     """
-    for interface, fits in _SHAPES:
-        if fits(await api.get(_PATHS[interface])):
-            return RestClient(api, interface)
-    raise api.garbled(Garbled("no model list on any known path"))
+    with api.reading():
+        if inventory.has_list(await api.get(_PATHS[Interface.REST_V1]), "models"):
+            return RestClient(api, Interface.REST_V1)
+        if inventory.has_v0_shape(await api.get(_PATHS[Interface.REST_V0])):
+            return RestClient(api, Interface.REST_V0)
+        if inventory.has_list(await api.get(_PATHS[Interface.OPENAI]), "data"):
+            return RestClient(api, Interface.OPENAI)
+        raise Garbled("no model list on any known path")
 
 
 def load_failure(reason: str) -> Unavailable:
-    """The error of a load the host refused or broke off, with the host's own reason."""
-    is_memory = is_refusal_for_memory(reason)
+    """The error of a load the host refused or broke off, with the host's own reason.
+
+    Told apart is a refusal for lack of memory: evicting something may help then.
+    """
+    is_memory = _MEMORY.search(reason) is not None
     return Unavailable(reason, FailureKind.DOES_NOT_FIT if is_memory else FailureKind.LOAD_FAILED)
+
+
+def one_line(reason: str, limit: int = 400) -> str:
+    """A many-line error as one line a person can read."""
+    words = " ".join(_HEADINGS.sub("", reason).split())
+    return words if len(words) <= limit else words[: limit - 1].rstrip() + "…"
 
 
 def reason_of(answer: object, status: int) -> str:
     """The host's own words in an error body."""
-    if isinstance(answer, Mapping):
-        error = cast(Mapping[str, object], answer).get("error")
-        if isinstance(error, Mapping):
-            error = cast(Mapping[str, object], error).get("message")
-        if isinstance(error, str) and error:
-            return error
-    return f"HTTP {status} without a reason"
+    error = inventory.members(answer).get("error")
+    said = inventory.members(error).get("message", error)
+    return said if said and isinstance(said, str) else f"HTTP {status} without a reason"
 
 
-def _instance_id(answer: object) -> InstanceId | None:
-    if isinstance(answer, Mapping):
-        value = cast(Mapping[str, object], answer).get("instance_id")
-        if isinstance(value, str) and value:
-            return InstanceId(value)
-    return None
+def unreached(address: str, error: httpx.HTTPError | OSError) -> HostUnreachable:
+    """The failure of a call that got no answer, in words for people: asleep is not crashed."""
+    asleep = f"Nothing answers at {address}: the machine is asleep or switched off."
+    match error:
+        case httpx.ConnectTimeout():
+            return HostUnreachable(asleep, FailureKind.TIMEOUT)
+        case httpx.TimeoutException():
+            text = f"{address} accepts connections and says nothing: it hangs, or is too busy."
+            return HostUnreachable(text, FailureKind.TIMEOUT)
+        case httpx.ConnectError():
+            causes = list(_beneath(error))
+        case _:
+            text = f"{address} cut the connection ({type(error).__name__})."
+            return HostUnreachable(text, FailureKind.CUT)
+    numbers = {cause.errno for cause in causes if isinstance(cause, OSError)}
+    if any(isinstance(cause, socket.gaierror) for cause in causes):
+        name = address.rpartition(":")[0]
+        text = f"The name {name} cannot be resolved: check its spelling, or use the address."
+    elif errno.ECONNREFUSED in numbers:
+        text = f"{address} refuses connections: LM Studio's server is not running there."
+    else:
+        text = asleep if numbers & _NOBODY_THERE else f"{address} cannot be reached."
+    return HostUnreachable(text)
 
 
-def _residents(interface: Interface, payload: object) -> tuple[Instance, ...]:
-    if interface is Interface.REST_V1:
-        return inventory.v1_instances(payload)
-    if interface is Interface.REST_V0:
-        return inventory.v0_instances(payload)
-    return ()
-
-
-_PATHS = {
-    Interface.REST_V1: "/api/v1/models",
-    Interface.REST_V0: "/api/v0/models",
-    Interface.OPENAI: "/v1/models",
-}
-_MODELS = {
-    Interface.REST_V1: inventory.v1_models,
-    Interface.REST_V0: inventory.v0_models,
-    Interface.OPENAI: inventory.plain_models,
-}
-_SHAPES = (
-    (Interface.REST_V1, inventory.has_v1_shape),
-    (Interface.REST_V0, inventory.has_v0_shape),
-    (Interface.OPENAI, inventory.has_data_shape),
-)
-_GENERATIONS = {Interface.REST_V1: "0.4 or newer", Interface.REST_V0: "0.3"}
-"""The generation an interface proves: ``/api/v1`` came with 0.4, ``/api/v0`` alone is 0.3.6 on."""
-_CANNOT_LOAD = (
-    "This host offers no interface for loading models: its WebSocket is closed to Lantern and it is"
-    " older than LM Studio 0.4."
-)
+def _beneath(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and all that led to it; a name with two addresses fails in a group."""
+    while error is not None:
+        yield error
+        if isinstance(error, BaseExceptionGroup):
+            for part in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+                yield from _beneath(part)
+        error = error.__cause__ or error.__context__

@@ -24,6 +24,8 @@ FRESH_S = 1.0
 MOST_ROUTES = 4096
 """Kept at once; beyond it all are forgotten, which costs one planning each."""
 MOST_VERDICTS = 20_000
+MOST_POOLED = 20_000
+"""Models whose records hosts share."""
 """Kept at once, some 8 MB; beyond it all are forgotten likewise."""
 
 _Verdict = Ranked | Rejection
@@ -117,7 +119,12 @@ def rounded(ask: RouteAsk) -> RouteAsk:
 def shared_models(
     models: Mapping[ModelKey, Model], pool: dict[Model, Model]
 ) -> dict[ModelKey, Model]:
-    """An inventory whose entries are the pool's own: hosts with the same models share them."""
+    """An inventory whose entries are the pool's own: hosts with the same models share them.
+
+    A pool that is full forgets all, which costs later hosts their sharing.
+    """
+    if len(pool) > MOST_POOLED:
+        pool.clear()
     shared = (pool.setdefault(model, model) for model in models.values())
     return {model.key: model for model in shared}
 

@@ -25,9 +25,9 @@ from bot.domain.hosts import HostConfig, HostState, LoadOrder
 from bot.domain.ids import ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet.client import Stop
-from bot.fleet.connect import connect
+from bot.fleet.connection import Connection
 from bot.fleet.fleet import FleetRules
-from bot.fleet.rest import shared_http
+from bot.fleet.rest import lan_http
 from bot.sim import journal
 from bot.sim.host import SimHost
 from bot.sim.models import GB
@@ -119,8 +119,8 @@ async def test_cancel_before_the_command_was_given_gives_none() -> None:
 async def test_a_cancel_asked_before_the_channel_opens_is_sent_as_it_opens() -> None:
     stop = Stop()
     stop.is_asked = True
-    async with SimHost(sim_config(time_scale=ENDLESS_LOAD)) as sim, shared_http() as http:
-        client = await connect(HostConfig(H, sim.address), http, 5.0)
+    async with SimHost(sim_config(time_scale=ENDLESS_LOAD)) as sim, lan_http() as http:
+        client = await Connection(HostConfig(H, sim.address), http, 5.0).connected()
         order = LoadOrder(ONE, "llm", LoadSettings(), ttl_s=60, idle_ttl_s=30)
         assert await client.load(order, lambda _: None, stop) is None
         await client.close()

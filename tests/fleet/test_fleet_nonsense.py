@@ -15,7 +15,7 @@ from structlog.typing import EventDict
 from bot.domain.errors import HostUnreachable
 from bot.domain.hosts import HostConfig, HostState, Interface
 from bot.domain.ids import HostName, InstanceId
-from bot.fleet import inventory, sockets
+from bot.fleet import inventory, lmstudio
 from bot.fleet.lmstudio import SocketClient
 from bot.fleet.residents import Residents
 from bot.sim.host import SimHost
@@ -107,7 +107,7 @@ async def test_nesting_without_end_is_one_hosts_garbage(answer: Answer) -> None:
 
 
 async def test_a_message_without_an_end_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets, "MOST_BYTES", 90_000)
+    monkeypatch.setattr(lmstudio, "MOST_BYTES", 90_000)
     async with (
         a_server(endless_in_every_call) as address,
         fleet_over(configs=[HostConfig(H, address)]) as bench,

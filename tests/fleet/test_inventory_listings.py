@@ -1,6 +1,7 @@
 """Every listing's shape as a table row; and what no listing may do: bring a host's tasks down."""
 
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -76,17 +77,18 @@ def test_slots_and_reasoning_come_from_the_native_listing() -> None:
         ]
     }
     wire = SOCKET_LLM | {"identifier": "chat", "instanceReference": "abc"}
-    (seen,) = inventory.with_slots(inventory.socket_instances([wire]), native)
+    seen = inventory.socket_instances([wire])
+    models, (seen,) = inventory.with_native({QWEN.key: QWEN}, seen, native)
     assert seen.parallel == 4
-    models = inventory.with_reasoning({QWEN.key: QWEN}, inventory.v1_models(native))
     assert models[QWEN.key].reasoning
 
 
 def test_a_host_without_the_native_listing_answers_one_at_a_time() -> None:
     wire = SOCKET_LLM | {"identifier": "chat", "instanceReference": "abc"}
     unknown = {"error": "Unexpected endpoint or method. (GET /api/v1/models)"}
-    (seen,) = inventory.with_slots(inventory.socket_instances([wire]), unknown)
-    assert seen.parallel == 1
+    seen = inventory.socket_instances([wire])
+    models, (seen,) = inventory.with_native({QWEN.key: QWEN}, seen, unknown)
+    assert (models, seen.parallel) == ({QWEN.key: QWEN}, 1)
 
 
 def test_the_native_listing_of_0_4() -> None:
@@ -109,9 +111,9 @@ def test_the_native_listing_of_0_4() -> None:
             {"type": "embedding", "key": "nomic", "loaded_instances": []},
         ]
     }
-    assert inventory.has_v1_shape(payload)
-    assert inventory.v1_models(payload)[QWEN.key] == QWEN
-    first, second = inventory.v1_instances(payload)
+    assert inventory.has_list(payload, "models")
+    models, (first, second) = inventory.v1_listing(payload)
+    assert models[QWEN.key] == QWEN
     assert (first.context_length, first.parallel) == (4096, 2)
     assert second.identifier == "qwen/qwen3-4b:2"
     assert second.model_key == QWEN.key
@@ -128,11 +130,11 @@ def test_the_listing_of_0_3_names_a_loaded_model_by_its_identifier() -> None:
         ]
     }
     assert inventory.has_v0_shape(payload)
-    models = inventory.v0_models(payload)
+    models, residents = inventory.v0_listing(payload)
     assert set(models) == {"qwen", "chat", "nomic"}
     assert models[ModelKey("chat")].tool_use
     assert models[ModelKey("nomic")].kind == "embedding"
-    seen = [(s.identifier, s.model_key) for s in inventory.v0_instances(payload)]
+    seen = [(s.identifier, s.model_key) for s in residents]
     assert seen == [("qwen", "qwen"), ("qwen:2", "qwen"), ("chat", "chat")]
 
 
@@ -151,9 +153,9 @@ def test_the_listing_of_0_3_names_a_loaded_model_by_its_identifier() -> None:
     ],
 )
 def test_a_listing_is_known_by_its_keys(payload: object, v1: bool, v0: bool, plain: bool) -> None:
-    assert inventory.has_v1_shape(payload) is v1
+    assert inventory.has_list(payload, "models") is v1
     assert inventory.has_v0_shape(payload) is v0
-    assert inventory.has_data_shape(payload) is plain
+    assert inventory.has_list(payload, "data") is plain
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,9 @@ def test_the_listing_mode_follows_from_facts(
 ) -> None:
     models = {ModelKey(key): Model(ModelKey(key)) for key in disk}
     residents = [Instance(InstanceId(name), ModelKey(key)) for name, key in loaded]
-    assert inventory.lists_only_loaded(listed, models, residents) is expected
+    plain = {"data": [{"id": name} for name in listed]}
+    assert inventory.lists_only_loaded(plain, models, residents) is expected
+    assert inventory.lists_only_loaded({"error": "unknown path"}, models, residents) is None
 
 
 json = st.recursive(
@@ -217,15 +221,14 @@ json = st.recursive(
 READERS: list[Any] = [
     inventory.socket_models,
     inventory.socket_instances,
-    inventory.v1_models,
-    inventory.v1_instances,
-    inventory.v0_models,
-    inventory.v0_instances,
-    inventory.plain_models,
+    inventory.v1_listing,
+    inventory.v0_listing,
+    inventory.plain_listing,
     inventory.listed_ids,
-    inventory.has_v1_shape,
     inventory.has_v0_shape,
-    inventory.has_data_shape,
+    partial(inventory.has_list, name="models"),
+    partial(inventory.has_list, name="data"),
+    partial(inventory.with_native, {QWEN.key: QWEN}, ()),
 ]
 
 

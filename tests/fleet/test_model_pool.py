@@ -1,10 +1,8 @@
 """Hosts with the same models on disk share the records of them."""
 
-from fleet_bench import MODELS, ONE, H, fleet_over, sim_config
+from fleet_bench import MODELS, H, fleet_over, sim_config
 
-from bot.domain.hosts import Model
-from bot.domain.ids import HostName, ModelKey
-from bot.fleet.pool import MOST_MODELS, ModelPool
+from bot.domain.ids import HostName
 from bot.sim.host import SimHost
 
 OTHER = HostName("studio-2")
@@ -26,12 +24,3 @@ async def test_a_probe_that_finds_nothing_new_keeps_the_records() -> None:
         before = bench.host().models
         await bench.fleet.probe(H)
         assert bench.host().models is before
-
-
-def test_a_pool_keeps_no_more_than_a_lan_has() -> None:
-    pool = ModelPool()
-    first = pool.shared({ONE: Model(ONE)})[ONE]
-    assert pool.shared({ONE: Model(ONE)})[ONE] is first
-    many = {key: Model(key) for key in (ModelKey(f"lab/{n}") for n in range(MOST_MODELS + 1))}
-    pool.shared(many)
-    assert pool.shared({ONE: Model(ONE)})[ONE] is not first

@@ -3,8 +3,7 @@
 import pytest
 
 from bot.domain.errors import FailureKind
-from bot.fleet.reasons import is_refusal_for_memory, one_line
-from bot.fleet.rest import load_failure, reason_of
+from bot.fleet.rest import load_failure, one_line, reason_of
 
 
 @pytest.mark.parametrize(
@@ -19,7 +18,6 @@ from bot.fleet.rest import load_failure, reason_of
     ],
 )
 def test_a_refusal_for_memory_is_told_from_a_broken_load(reason: str, expected: bool) -> None:
-    assert is_refusal_for_memory(reason) is expected
     kind = FailureKind.DOES_NOT_FIT if expected else FailureKind.LOAD_FAILED
     assert load_failure(reason).kind is kind
 

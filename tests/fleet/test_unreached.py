@@ -12,9 +12,8 @@ from fleet_bench import H, fleet_over, sim_config
 
 from bot.domain.errors import FailureKind, HostUnreachable
 from bot.domain.hosts import HostConfig, HostState
-from bot.fleet.connect import connect
-from bot.fleet.rest import shared_http
-from bot.fleet.unreached import unreached
+from bot.fleet.connection import Connection
+from bot.fleet.rest import lan_http, unreached
 from bot.sim.host import SimHost
 
 ASLEEP = "asleep or switched off"
@@ -79,9 +78,9 @@ async def test_a_host_whose_lm_studio_is_not_running_says_so() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows refuses where others stay silent")
 async def test_a_machine_that_takes_no_connections_is_asleep_and_not_crashed() -> None:
     with a_machine_asleep() as address:
-        async with shared_http() as http:
+        async with lan_http() as http:
             with pytest.raises(HostUnreachable, match=ASLEEP) as caught:
-                await connect(HostConfig(H, address), http, 0.5)
+                await Connection(HostConfig(H, address), http, 0.5).connected()
     assert caught.value.kind is FailureKind.TIMEOUT
 
 

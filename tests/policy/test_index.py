@@ -108,3 +108,12 @@ def test_hosts_with_the_same_models_share_their_records() -> None:
     second = shared_models({QWEN: model(QWEN), GEMMA: model(GEMMA, 9)}, pool)
     assert second[QWEN] is first[QWEN]
     assert second[GEMMA] == model(GEMMA, 9)
+
+
+def test_a_pool_keeps_no_more_than_a_lan_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_module, "MOST_POOLED", 1)
+    pool: dict[Model, Model] = {}
+    first = shared_models({QWEN: model(QWEN)}, pool)[QWEN]
+    assert shared_models({QWEN: model(QWEN)}, pool)[QWEN] is first
+    shared_models({GEMMA: model(GEMMA)}, pool)
+    assert shared_models({QWEN: model(QWEN)}, pool)[QWEN] is not first
