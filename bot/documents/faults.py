@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, cast, get_args, get_origin
+from typing import Any, cast, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
@@ -69,7 +69,12 @@ def explain(error: ValidationError, model: type[BaseModel], redactor: Redactor) 
         elif detail["type"] == "missing":
             words = f"{dotted(path)} is missing"
         else:
-            value = MASK if is_secret(path, model) else shown(detail["input"], redactor)
+            # Whoever misreads `*_env` puts the secret itself there.
+            hides = str(path[-1]).endswith("_env") or any(
+                SecretStr in _types_in(fields.get(str(part)))
+                for part, fields in zip(path, _fields_along(path, model), strict=False)
+            )
+            value = MASK if hides else shown(detail["input"], redactor)
             expected = _expected(detail["type"], detail["msg"], context, detail["input"])
             words = f"{dotted(path)} is {value}; expected {expected}"
         faults.append(Fault(path, detail["type"], words))
@@ -79,7 +84,7 @@ def explain(error: ValidationError, model: type[BaseModel], redactor: Redactor) 
 def unknown_key(path: Path, model: type[BaseModel], spell: Callable[[Path], str] = dotted) -> str:
     """Words for a key that nobody knows, naming the nearest ones as ``spell`` writes them."""
     name = str(path[-1])
-    siblings = tuple(_fields_at(model, path[:-1]))
+    siblings = tuple(_fields_along(path[:-1], model)[-1])
     near = tuple((*path[:-1], found) for found in nearest(name, siblings, 1))
     elsewhere = tuple(known for known in known_paths(model) if known[-1] == name)
     hint = ""
@@ -97,17 +102,6 @@ def known_paths(model: type[BaseModel], above: Path = ()) -> Iterator[Path]:
         inner = _model_in(field.annotation)
         if inner is not None and isinstance(field.annotation, type):
             yield from known_paths(inner, (*above, name))
-
-
-def is_secret(path: Path, model: type[BaseModel]) -> bool:
-    """Is there a secret field at the path or above it, or one that should name a secret?"""
-    if str(path[-1]).endswith("_env"):
-        return True  # people put the secret itself there
-    for end in range(1, len(path) + 1):
-        field = _fields_at(model, path[: end - 1]).get(str(path[end - 1]))
-        if field is not None and _holds_secret(field):
-            return True
-    return False
 
 
 def shown(value: object, redactor: Redactor) -> str:
@@ -138,25 +132,29 @@ def _expected(kind: str, message: str, context: Mapping[str, Any], value: object
     return _WORDS[kind].format(**context) if kind in _WORDS else message
 
 
-def _fields_at(model: type[BaseModel], path: Path) -> Mapping[str, object]:
-    """The fields of the model found by walking the path; none where it leaves the models."""
+def _fields_along(path: Path, model: type[BaseModel]) -> list[Mapping[str, object]]:
+    """The fields of the model at the path's start and after each part; none outside the models."""
     here: type[BaseModel] | None = model
-    for part in path:
-        fields = here.model_fields if here is not None else {}
+    along: list[Mapping[str, object]] = []
+    for part in (*path, None):
+        fields: Mapping[str, object] = {}
+        if here is not None:
+            fields = {name: field.annotation for name, field in here.model_fields.items()}
+        along.append(fields)
+        # A position in a list, or a name in a mapping, stays with the model these hold.
         if part in fields:
-            here = _model_in(fields[str(part)].annotation)
-    return {name: field.annotation for name, field in here.model_fields.items()} if here else {}
+            here = _model_in(fields[str(part)])
+    return along
 
 
 def _model_in(annotation: object) -> type[BaseModel] | None:
     """The model an annotation holds: itself, or that of a list, mapping or option."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    parts = (_model_in(part) for part in get_args(annotation))
-    return next((found for found in parts if found is not None), None)
+    return next((found for found in _types_in(annotation) if issubclass(found, BaseModel)), None)
 
 
-def _holds_secret(annotation: object) -> bool:
-    if get_origin(annotation) is Annotated:
-        return _holds_secret(get_args(annotation)[0])
-    return annotation is SecretStr or any(_holds_secret(part) for part in get_args(annotation))
+def _types_in(annotation: object) -> Iterator[type]:
+    """Every plain type within an annotation."""
+    if isinstance(annotation, type) and not get_args(annotation):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _types_in(part)

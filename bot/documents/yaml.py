@@ -4,11 +4,14 @@ Scalars are read by YAML 1.2's core rules: by those of YAML 1.1 ``gpu: off`` is 
 no name, and ``wake_mac: 10:23:45:54:32:10`` a number in base sixty.
 """
 
+import pathlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import yaml
+
+from bot.domain.errors import ConfigError
 
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 """A value as a document can hold it."""
@@ -45,6 +48,26 @@ class Document:
     """Each with its place; the values around a fault are still read."""
 
 
+def read_text(path: pathlib.Path, limit: int) -> str:
+    """The content of a UTF-8 file of at most ``limit`` bytes.
+
+    Raises:
+        ConfigError: it cannot be read, is too large, or is no text.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigError((f"{path}: cannot be read: {reason}",)) from error
+    if len(content) > limit:
+        raise ConfigError((f"{path}: larger than {limit // 1024} KiB",))
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError((f"{path}: not a text file in UTF-8",)) from error
+
+
 def read_yaml(text: str, source: str) -> Document:
     """The document, whatever the text; an empty one is fine, anything but a mapping is a fault."""
     reader = _Reader(source)
@@ -52,16 +75,24 @@ def read_yaml(text: str, source: str) -> Document:
         root = yaml.compose(text, _CoreLoader)
         values = None if root is None else reader.plain(root, ())
     except yaml.MarkedYAMLError as error:
-        return Document(faults=(_syntax_fault(error, source),))
+        mark = error.problem_mark or error.context_mark
+        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        # PyYAML quotes what it found there, which may be a piece of a secret.
+        problem = _QUOTED.sub(_harmless, error.problem or "it cannot be read")
+        if "character '\\t'" in problem:
+            problem = "a tab; indent with spaces"
+        return Document(faults=(f"{source}{where}: broken YAML: {problem}",))
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         return Document(faults=(f"{source} line {line}: a character that YAML does not allow",))
     except RecursionError:
         return Document(faults=(f"{source}: nested too deep",))
-    if values is not None and not isinstance(values, dict):
-        reader.fault(1, f"expected lines of `key: value`, found {kind_of(values)}")
-        values = None
-    return Document(values or {}, reader.lines, tuple(reader.faults))
+    if root is None or values is None:
+        values = {}
+    elif not isinstance(values, dict):
+        reader.fault(root, f"expected lines of `key: value`, found {kind_of(values)}")
+        values = {}
+    return Document(values, reader.lines, tuple(reader.faults))
 
 
 def kind_of(value: object) -> str:
@@ -94,8 +125,8 @@ class _Reader:
         self.faults: list[str] = []
         self._count = 0
 
-    def fault(self, line: int, words: str) -> None:
-        self.faults.append(f"{self.source} line {line}: {words}")
+    def fault(self, node: yaml.Node, words: str) -> None:
+        self.faults.append(f"{self.source} line {node.start_mark.line + 1}: {words}")
 
     def plain(self, node: yaml.Node, path: Path) -> Plain:
         self._count += 1
@@ -106,13 +137,13 @@ class _Reader:
             case yaml.MappingNode():
                 return self._mapping(node, path)
             case yaml.SequenceNode():
-                return [self._item(item, (*path, index)) for index, item in enumerate(node.value)]
+                items: list[Plain] = []
+                for index, item in enumerate(node.value):
+                    self.lines[*path, index] = item.start_mark.line + 1
+                    items.append(self.plain(item, (*path, index)))
+                return items
             case _:
                 return self._scalar(node)
-
-    def _item(self, node: yaml.Node, path: Path) -> Plain:
-        self.lines[path] = _line(node)
-        return self.plain(node, path)
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Plain]:
         values: dict[str, Plain] = {}
@@ -120,12 +151,12 @@ class _Reader:
             key = _whole(str(key_node.value))
             here = (*path, key)
             if not isinstance(key_node, yaml.ScalarNode):
-                self.fault(_line(key_node), "a key must be a plain word")
+                self.fault(key_node, "a key must be a plain word")
             elif key in values:
                 first = f"first on line {self.lines[here]}"
-                self.fault(_line(key_node), f"{dotted(here)} stands twice ({first})")
+                self.fault(key_node, f"{dotted(here)} stands twice ({first})")
             else:
-                self.lines[here] = _line(key_node)
+                self.lines[here] = key_node.start_mark.line + 1
                 values[key] = self.plain(value_node, here)
         return values
 
@@ -135,7 +166,7 @@ class _Reader:
         if kind == "str":
             return text
         if kind not in _SCALARS or not _SCALARS[kind].fullmatch(text):
-            self.fault(_line(node), "a tag (`!…`) that means nothing here")
+            self.fault(node, "a tag (`!…`) that means nothing here")
             return text
         match kind:
             case "null":
@@ -158,20 +189,6 @@ def _whole(text: str) -> str:
     if any("\ud800" <= character <= "\udfff" for character in text):
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
-
-
-def _line(node: yaml.Node) -> int:
-    return node.start_mark.line + 1
-
-
-def _syntax_fault(error: yaml.MarkedYAMLError, source: str) -> str:
-    mark = error.problem_mark or error.context_mark
-    where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    # PyYAML quotes what it found there, which may be a piece of a secret.
-    problem = _QUOTED.sub(_harmless, error.problem or "it cannot be read")
-    if "character '\\t'" in problem:
-        problem = "a tab; indent with spaces"
-    return f"{source}{where}: broken YAML: {problem}"
 
 
 def _harmless(quoted: re.Match[str]) -> str:

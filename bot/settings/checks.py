@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 
 from bot.documents.faults import shown
-from bot.documents.text import split_list
+from bot.documents.values import split_list
 from bot.documents.yaml import Path, Plain, dotted
 from bot.policy.names import nearest
 from bot.process.redaction import Redactor

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from dotenv.parser import Binding, parse_stream
 
-from bot.documents.files import read_text
-from bot.documents.yaml import Document, read_yaml
+from bot.documents.yaml import Document, read_text, read_yaml
 from bot.domain.errors import ConfigError
 from bot.settings.layers import Variable
 

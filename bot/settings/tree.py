@@ -4,17 +4,23 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from bot.documents.text import Name, Words, lower, split_list
-from bot.documents.units import Gigabytes, PositiveSeconds, Seconds
+from bot.documents.values import (
+    Gigabytes,
+    Name,
+    PositiveSeconds,
+    Seconds,
+    Section,
+    Words,
+    lower,
+    split_list,
+)
 from bot.documents.yaml import Plain
 from bot.settings.values import (
     BaseUrl,
@@ -36,18 +42,6 @@ from bot.settings.values import (
 Networks = Annotated[tuple[Network, ...], BeforeValidator(split_list)]
 Count = Annotated[int, Field(ge=1)]
 Usd = Annotated[float, Field(ge=0)]
-
-
-class Section(BaseModel):
-    """What all sections share: nothing unknown, nothing changed afterwards."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        coerce_numbers_to_str=True,
-        allow_inf_nan=False,
-        hide_input_in_errors=True,
-    )
 
 
 class HostSettings(Section):

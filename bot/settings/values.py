@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 
-from bot.documents.text import split_list
+from bot.documents.values import split_list
 from bot.documents.yaml import Plain
 
 LM_STUDIO_PORT = 1234

@@ -1,10 +1,20 @@
-"""Durations and sizes as people write them, and the pydantic types that read them."""
+"""Values as people write them: names, lists, durations, sizes; and the models that hold them."""
 
 import math
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
+
+from bot.documents.yaml import Plain
 
 DURATION_WORDS = "a duration such as 30s, 5m or 1h (a bare number is seconds)"
 SIZE_WORDS = "a size in GB such as 96"
@@ -20,14 +30,60 @@ _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(?:gi?b)?", re.IGNORECASE)
 _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000))
 
 
+class Section(BaseModel):
+    """What all parts of a document share: nothing unknown, nothing changed afterwards."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        # A persona may be called 007, and a server's id is a number in YAML.
+        coerce_numbers_to_str=True,
+        allow_inf_nan=False,
+        # pydantic would print what was written, a secret in the wrong place included.
+        hide_input_in_errors=True,
+    )
+
+
+def check_name(name: str) -> str:
+    """The name, when it can be shown on one line.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not name.isprintable() or name != name.strip():
+        raise ValueError("one line of text, without spaces around it")
+    return name
+
+
+def split_list(value: Plain) -> Plain:
+    """A list from ``a, b``; anything but text is left as it is."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def lower(value: Plain) -> Plain:
+    """Words of a fixed choice may be written in capitals."""
+    return value.strip().lower() if isinstance(value, str) else value
+
+
 def parse_seconds(value: object) -> float:
     """Seconds from ``90``, ``"90"``, ``"90s"``, ``"1.5m"``, ``"1h30m"``.
 
     Raises:
         ValueError: the value is no duration; the message says what is expected.
     """
-    seconds = _seconds_of(value)
-    if seconds is None or not 0 <= seconds <= LONGEST_S:
+    text = value.strip().lower() if isinstance(value, str) else ""
+    seconds = -1.0
+    # In Python a truth value is a number: `ttl: true` would be one second.
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    elif _NUMBER.fullmatch(text):
+        seconds = float(text)
+    elif _DURATION.fullmatch(text):
+        parts = re.findall(_PART, text)
+        seconds = round(sum(float(number) * _SECONDS[unit] for number, unit in parts), 6)
+    if not 0 <= seconds <= LONGEST_S:
         raise ValueError(DURATION_WORDS)
     return seconds
 
@@ -51,35 +107,14 @@ def parse_gigabytes(value: object) -> float:
     Raises:
         ValueError: the value is no size above zero; the message says what is expected.
     """
-    size = _gigabytes_of(value)
-    if size is None or not 0 < size < math.inf:
+    size = 0.0
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        size = float(value)
+    elif isinstance(value, str) and (found := _SIZE.fullmatch(value.strip())):
+        size = float(found[1])
+    if not 0 < size < math.inf:
         raise ValueError(SIZE_WORDS)
     return size
-
-
-def _seconds_of(value: object) -> float | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int | float):
-        return float(value)
-    if not isinstance(value, str):
-        return None
-    text = value.strip().lower()
-    if _NUMBER.fullmatch(text):
-        return float(text)
-    if not _DURATION.fullmatch(text):
-        return None
-    parts = re.findall(_PART, text)
-    return round(sum(float(number) * _SECONDS[unit] for number, unit in parts), 6)
-
-
-def _gigabytes_of(value: object) -> float | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int | float):
-        return float(value)
-    found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    return float(found[1]) if found else None
 
 
 def _above_zero(seconds: float) -> float:
@@ -118,3 +153,9 @@ Gigabytes = Annotated[
     WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string"}]}),
 ]
 """A size above zero in GB of 1,000,000,000 bytes."""
+
+Name = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(check_name)]
+"""What a host or persona is called."""
+
+Words = Annotated[tuple[str, ...], BeforeValidator(split_list)]
+"""A list of words, or one text with commas between them."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.documents.units import format_seconds, parse_gigabytes, parse_seconds
+from bot.documents.values import format_seconds, parse_gigabytes, parse_seconds
 
 
 @pytest.mark.parametrize(
