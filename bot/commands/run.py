@@ -45,6 +45,9 @@ async def run_bot(loaded: Loaded, environ: Mapping[str, str]) -> int:
         ConfigError: Discord refuses the token.
         StoreUnavailable: the database cannot be opened.
     """
+    # Only `check` told of these, and whoever runs a service reads its log.
+    for warning in loaded.warnings:
+        _log.warning("set-up doubtful", warning=warning)
     supervisor = Supervisor(environ)
     async with Patience(STOP_S) as patience:
         with on_stop(patience.stop, patience.stop_at_once):

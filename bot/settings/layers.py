@@ -1,13 +1,10 @@
-"""One layer per place settings come from: its values, and where exactly each of them stands."""
+"""One layer per place settings come from: its values, where each stands, and how layers merge."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from bot.documents.yaml import Path, Plain
+from bot.settings.values import parse_address, split_hosts
 
 PREFIX = "LANTERN_"
 """Begins every variable that is a setting."""
@@ -28,18 +25,12 @@ Variables = Mapping[str, Variable]
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """The values of one place, as a nested mapping."""
+    """The values of one place, or of several merged, as a nested mapping."""
 
     values: dict[str, Plain] = field(repr=False)
     origins: Mapping[Path, str]
+    """Where the value at a path stands, for those that have a place of their own."""
     is_variables: bool = False
-    is_preset: bool = False
-
-    @property
-    def providers(self) -> Collection[str]:
-        """Names of the providers this layer speaks of."""
-        named = self.values.get("providers")
-        return named.keys() if isinstance(named, dict) else ()
 
     def decides(self, path: Path) -> bool:
         """Does it say what stands at the path? Mappings merge; all else hides lower layers."""
@@ -53,31 +44,76 @@ class Layer:
         return True
 
     def origin(self, path: Path) -> str:
-        """Where the value at the path, or what holds it, stands."""
+        """Where the value at the path stands, or else what it holds, or what holds it."""
         for end in range(len(path), 0, -1):
-            if path[:end] in self.origins:
-                return self.origins[path[:end]]
-        return next(self.origins_below(path), DEFAULT_ORIGIN)
+            for place in self.origins_below(path[:end]):
+                return place
+        return DEFAULT_ORIGIN
 
     def origins_below(self, path: Path) -> Iterator[str]:
-        """Where the values within the path stand."""
-        return (origin for at, origin in self.origins.items() if at[: len(path)] == path)
+        """Where the value at the path stands, and then the values within it."""
+        if path in self.origins:
+            yield self.origins[path]
+        for at, place in self.origins.items():
+            if len(at) > len(path) and at[: len(path)] == path:
+                yield place
+
+    def over(self, lower: "Layer") -> "Layer":
+        """Both merged, this one nearer: what it says hides what the lower one says."""
+        kept = {at: place for at, place in lower.origins.items() if not self.decides(at)}
+        return Layer(_over(self.values, lower.values), {**self.origins, **kept})
 
 
-class LayerSource(PydanticBaseSettingsSource):
-    """Gives one layer's values to pydantic-settings, which merges the layers by their order."""
+def merge_hosts(variables: Layer, file: Layer) -> tuple[Layer, str | None]:
+    """Hosts that variables name and hosts of the file, merged by address.
 
-    def __init__(self, settings_cls: type[BaseSettings], layer: Layer) -> None:
-        super().__init__(settings_cls)
-        self._layer = layer
+    A variable can hardly say more than an address. When it hid the file's list, whoever had begun
+    with ``LANTERN_HOSTS`` and wrote ``memory_gb`` and ``token_env`` into the file, as the README
+    bids, saw neither count.
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """The value of one field; asked by the base class's contract."""
-        return self._layer.values.get(field_name), field_name, False
+    Returns:
+        The variables' layer with the file's hosts in it too, and what was merged, in words; the
+        layer as it is, and None, where one of the two names no list of hosts.
+    """
+    near, far = _hosts(variables), _hosts(file)
+    if near is None or far is None:
+        return variables, None
+    hosts, origins = list(near), dict(variables.origins)
+    places = {address: at for at, host in enumerate(near) if (address := address_of(host))}
+    richer: list[str] = []
+    added: list[str] = []
+    for index, host in enumerate(far):
+        address = address_of(host)
+        at = places.get(address or "", len(hosts))
+        more = _as_mapping(host)
+        if at == len(hosts):
+            hosts.append(host)
+            added.append(address or f"hosts.{index}")
+            origins["hosts", at] = file.origin(("hosts", index))
+        else:
+            mine = _as_mapping(hosts[at])
+            origins["hosts", at] = variables.origin(("hosts",))
+            hosts[at] = {**more, **mine}
+            more = {key: value for key, value in more.items() if key not in mine}
+            richer += [f"{address} ({', '.join(more)})"] if more else []
+        for path, place in file.origins.items():
+            if path[:2] == ("hosts", index) and path[2:3] and path[2] in more:
+                origins["hosts", at, *path[2:]] = place
+    origin = variables.origin(("hosts",))
+    words = f"{origin} and {file.origin(('hosts',))} both name hosts; they are merged by address"
+    if richer:
+        words += f"; more is known from the file of {', '.join(richer)}"
+    if added:
+        words += f"; only the file names {', '.join(added)}"
+    return replace(variables, values={**variables.values, "hosts": hosts}, origins=origins), words
 
-    def __call__(self) -> dict[str, Any]:
-        """The layer's values."""
-        return dict(self._layer.values)
+
+def address_of(host: Plain) -> str | None:
+    """The address of a host as it was written, in the one form that can be compared."""
+    try:
+        return parse_address(_as_mapping(host).get("address"))
+    except ValueError:
+        return None
 
 
 def variable_name(path: Path) -> str:
@@ -85,25 +121,27 @@ def variable_name(path: Path) -> str:
     return PREFIX + "__".join(str(part) for part in path).upper()
 
 
-def find(variables: Variables, name: str) -> Variable | None:
-    """The variable of that name; files in a secrets directory are named in either case."""
-    return variables.get(name) or variables.get(name.upper())
+def _over(upper: Mapping[str, Plain], lower: Mapping[str, Plain]) -> dict[str, Plain]:
+    merged = dict(lower)
+    for key, value in upper.items():
+        below = merged.get(key)
+        if isinstance(value, dict) and isinstance(below, dict):
+            merged[key] = _over(value, below)
+        else:
+            merged[key] = value
+    return merged
 
 
-def origin_of(layers: Iterable[Layer], path: Path) -> str:
-    """Where the value that counts at the path stands, or else what holds it."""
-    places = tuple(layers)
-    for end in range(len(path), 0, -1):
-        for layer in places:
-            if layer.decides(path[:end]):
-                return layer.origin(path[:end])
-    return DEFAULT_ORIGIN
+def _hosts(layer: Layer) -> list[Plain] | None:
+    """The layer's hosts, None where it names none or what it says is no list."""
+    try:
+        hosts = split_hosts(layer.values.get("hosts"))
+    except ValueError:
+        return None
+    return hosts if isinstance(hosts, list) else None
 
 
-def effective(layers: Iterable[Layer], path: Path) -> Plain:
-    """The value that counts at the path, before it was checked; mappings are not merged."""
-    deciding = next((layer for layer in layers if layer.decides(path)), None)
-    here: Plain = deciding.values if deciding else None
-    for part in path:
-        here = here.get(str(part)) if isinstance(here, dict) else None
-    return here
+def _as_mapping(host: Plain) -> dict[str, Plain]:
+    if isinstance(host, dict):
+        return host
+    return {"address": host}

@@ -1,47 +1,46 @@
 """Merges every place settings come from into one tree, or lists everything that is wrong."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from functools import partial, reduce
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from bot.documents.faults import explain, unknown_key
-from bot.documents.yaml import Document, dotted
+from bot.documents.faults import explain, known_paths, shown, unknown_key
+from bot.documents.values import split_list
+from bot.documents.yaml import Document, Plain, dotted
 from bot.documents.yaml import Path as KeyPath
 from bot.domain.errors import ConfigError
+from bot.policy.names import nearest
 from bot.process.redaction import Redactor
-from bot.settings.checks import cross_faults
 from bot.settings.layers import (
     DEFAULT_ORIGIN,
     PREFIX,
     Layer,
-    LayerSource,
     Variables,
-    origin_of,
+    address_of,
+    merge_hosts,
     variable_name,
 )
-from bot.settings.leaves import leaves
-from bot.settings.loaded import Loaded
-from bot.settings.places import (
+from bot.settings.loaded import Loaded, leaves
+from bot.settings.sources import (
     CONFIG_NAME,
+    CONFIG_VARIABLE,
+    DISCORD_VARIABLE,
     ENV_NAME,
-    Found,
+    file_layer,
+    follow_pointers,
+    preset_layer,
     read_config,
     read_dotenv,
     read_environ,
     read_secrets,
-)
-from bot.settings.sources import (
-    CONFIG_VARIABLE,
-    DISCORD_VARIABLE,
-    file_layer,
-    follow_pointers,
-    preset_layer,
     variables_layer,
 )
 from bot.settings.tree import Settings
+from bot.settings.values import LOCAL, split_hosts
 
 SECRETS_VARIABLE = "LANTERN_SECRETS_DIR"
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
@@ -50,22 +49,8 @@ CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 _TELLING = re.compile("token|key|secret|pass", re.IGNORECASE)
 """Names of variables that hold secrets."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """Everything that was read, before it is merged."""
-
-    environ: Found
-    dotenv: Found
-    secrets: Found
-    document: Document
-    config_path: Path | None
-    source: str
-    """The config file as faults name it."""
-
-    @property
-    def variables(self) -> Variables:
-        return {**self.secrets.variables, **self.dotenv.variables, **self.environ.variables}
+_ALIKE = 0.8
+"""From this share of matching characters on, a variable is taken for a misspelt setting."""
 
 
 def load_settings(config: Path | None, environ: Mapping[str, str], cwd: Path) -> Loaded:
@@ -79,41 +64,57 @@ def load_settings(config: Path | None, environ: Mapping[str, str], cwd: Path) ->
     Raises:
         ConfigError: something is wrong; lists every fault with its place.
     """
-    places = _read_places(config, environ, cwd)
-    layers, faults = _layers(places)
-    redactor = _redactor(places.variables)
-    settings, wrong = _validated(layers, redactor)
-    faults += [*wrong, *cross_faults(layers, redactor)]
+    env, dotenv = read_environ(environ), read_dotenv(cwd / ENV_NAME)
+    path, named_by = _config_path(config, {**dotenv.variables, **env.variables}, cwd)
+    base = path.parent if path else cwd
+    if not (cwd / ENV_NAME).exists():
+        dotenv = read_dotenv(base / ENV_NAME)
+    file = path or cwd / CONFIG_NAME
+    source = str(file.relative_to(cwd) if file.is_relative_to(cwd) else file)
+    document = read_config(file, source, named_by) if path else Document()
+    said = {**dotenv.variables, **env.variables}
+    secrets = read_secrets(_secrets_directories(said, document, base))
+    variables = {**secrets.variables, **said}
+
+    strangers = _strangers(env.variables)
+    from_file, written = file_layer(document, source)
+    layers = (
+        variables_layer(env.variables, but=strangers),
+        variables_layer(dotenv.variables),
+        variables_layer(secrets.variables),
+        from_file,
+        preset_layer(variables),
+    )
+    by_variables, hosts_merged = merge_hosts(reduce(Layer.over, layers[:3]), from_file)
+    merged, dead = follow_pointers(reduce(Layer.over, (by_variables, *layers[3:])), variables)
+
+    # Hides whatever a variable with a telling name holds, wherever else it was written.
+    redactor = Redactor(v.value for name, v in variables.items() if _TELLING.search(name))
+    settings, wrong = _validated(merged, layers, redactor)
+    crossed = (*_twin_faults(merged, redactor), *_order_faults(merged, redactor))
+    faults = (*dotenv.faults, *secrets.faults, *document.faults, *written, *dead, *wrong, *crossed)
     if settings is None or faults:
         raise ConfigError(tuple(dict.fromkeys(faults)))
     return Loaded(
         settings=settings,
         origins={
-            dotted(leaf.path): origin_of(layers, leaf.path) if leaf.is_set else DEFAULT_ORIGIN
-            for leaf in leaves(settings)
+            dotted(path): merged.origin(path) if is_set else DEFAULT_ORIGIN
+            for path, _, is_set in leaves(settings)
         },
-        config_path=places.config_path,
-        base_dir=places.config_path.parent if places.config_path else cwd,
+        config_path=path,
+        base_dir=base,
         cwd=cwd,
         warnings=(
-            *places.dotenv.warnings,
-            *_small_letters(places),
-            *_silent_providers(settings, layers),
+            *dotenv.warnings,
+            *(words for words in strangers.values() if words),
+            *_small_letters(said),
+            *([hosts_merged] if hosts_merged else []),
+            *_silent_providers(settings, layers[:-1]),
         ),
     )
 
 
-def _read_places(config: Path | None, environ: Mapping[str, str], cwd: Path) -> _Places:
-    from_environ = read_environ(environ)
-    dotenv = read_dotenv(cwd / ENV_NAME)
-    path, named_by = _config_path(config, {**dotenv.variables, **from_environ.variables}, cwd)
-    if path is not None and not (cwd / ENV_NAME).exists():
-        dotenv = read_dotenv(path.parent / ENV_NAME)
-    source = _shown_path(path or cwd / CONFIG_NAME, cwd)
-    document = read_config(path, source, named_by) if path else Document()
-    variables = {**dotenv.variables, **from_environ.variables}
-    directories = _secrets_directories(variables, document, path.parent if path else cwd)
-    return _Places(from_environ, dotenv, read_secrets(directories), document, path, source)
+# --- places --------------------------------------------------------------------------------
 
 
 def _config_path(config: Path | None, variables: Variables, cwd: Path) -> tuple[Path | None, str]:
@@ -126,10 +127,6 @@ def _config_path(config: Path | None, variables: Variables, cwd: Path) -> tuple[
     return (usual if usual.exists() else None), ""
 
 
-def _shown_path(path: Path, cwd: Path) -> str:
-    return str(path.relative_to(cwd) if path.is_relative_to(cwd) else path)
-
-
 def _secrets_directories(variables: Variables, document: Document, base: Path) -> list[Path]:
     """The one that was named, then systemd's."""
     named = variables.get(SECRETS_VARIABLE)
@@ -139,61 +136,122 @@ def _secrets_directories(variables: Variables, document: Document, base: Path) -
     return paths + ([Path(credentials.value)] if credentials else [])
 
 
-def _layers(places: _Places) -> tuple[tuple[Layer, ...], list[str]]:
-    """The layers, nearest first, and what was found wrong while reading them."""
-    from_file, faults = file_layer(places.document, places.source)
-    faults = [*places.dotenv.faults, *places.secrets.faults, *places.document.faults, *faults]
-    said = (
-        variables_layer(places.environ.variables),
-        variables_layer(places.dotenv.variables),
-        variables_layer(places.secrets.variables),
-        from_file,
-        preset_layer(places.variables),
-    )
-    layers: list[Layer] = []
-    for layer in said:
-        followed, dead = follow_pointers(layer, places.variables)
-        # What a nearer layer replaces is not asked for.
-        hidden = {path for path in dead if any(nearer.decides(path) for nearer in layers)}
-        faults += [fault for path, fault in dead.items() if path not in hidden]
-        layers.append(followed)
-    return tuple(layers), faults
+# --- faults --------------------------------------------------------------------------------
 
 
-def _validated(layers: Sequence[Layer], redactor: Redactor) -> tuple[Settings | None, list[str]]:
-    sources = tuple(LayerSource(Settings, layer) for layer in layers)
+def _validated(
+    merged: Layer, layers: Sequence[Layer], redactor: Redactor
+) -> tuple[Settings | None, list[str]]:
+    """The tree, or every fault of a value with its place."""
     try:
-        return Settings(_build_sources=(sources, {})), []  # pyright: ignore[reportCallIssue]  # hidden behind the fields
+        return Settings(_build_sources=((partial(dict, merged.values),), {})), []  # pyright: ignore[reportCallIssue]  # hidden behind the fields
     except ValidationError as error:
         faults: list[str] = []
         for fault in explain(error, Settings, redactor):
             if fault.kind == "extra_forbidden":
-                faults += _unknown(fault.path, layers)
+                faults += _unknown(fault.path, merged, layers)
             else:
-                faults.append(f"{origin_of(layers, fault.path)}: {fault.words}")
+                faults.append(f"{merged.origin(fault.path)}: {fault.words}")
         return None, faults
 
 
-def _unknown(path: KeyPath, layers: Sequence[Layer]) -> list[str]:
-    """A fault for each place that says an unknown key."""
-    faults: list[str] = []
-    for layer in layers:
-        if layer.is_variables:
+def _unknown(path: KeyPath, merged: Layer, layers: Sequence[Layer]) -> Iterator[str]:
+    """A fault for each place that says an unknown key, spelt as it is spelt there."""
+    # A host's number in one place is not its number among the merged ones.
+    for layer in [merged] if path[0] == "hosts" else layers:
+        if not layer.is_variables:
+            if layer.decides(path):
+                yield f"{layer.origin(path)}: {unknown_key(path, Settings)}"
+            continue
+        name = variable_name(path)
+        likely = _likely(name)
+        words = f"{name} is not known; nearest: {', '.join(likely)}"
+        if not likely:
             words = unknown_key(path, Settings, variable_name)
-            faults += [f"{origin}: {words}" for origin in layer.origins_below(path)]
-        elif path in layer.origins:
-            faults.append(f"{layer.origins[path]}: {unknown_key(path, Settings)}")
-    return faults or [f"{origin_of(layers, path)}: {unknown_key(path, Settings)}"]
+        yield from (f"{origin}: {words}" for origin in layer.origins_below(path))
 
 
-def _redactor(variables: Variables) -> Redactor:
-    """Hides whatever a variable with a telling name holds, wherever else it was written."""
-    return Redactor(v.value for name, v in variables.items() if _TELLING.search(name))
+def _likely(name: str) -> list[str]:
+    """The variables that are settings and that a variable of another name may have meant."""
+    bare = name.removeprefix(PREFIX)
+    settings = {variable_name(path).removeprefix(PREFIX): path for path in known_paths(Settings)}
+    ends = [known for known, path in settings.items() if str(path[-1]).upper() == bare]
+    # One "_" for two is the commonest slip.
+    flat = {known.replace("__", "_"): known for known in settings}
+    near = [flat[like] for like in get_close_matches(bare, flat, 3, _ALIKE)]
+    if bare in flat:
+        near = [flat[bare]]
+    return [PREFIX + known for known in (ends or near)[:3]]
 
 
-def _small_letters(places: _Places) -> list[str]:
+def _twin_faults(merged: Layer, redactor: Redactor) -> Iterator[str]:
+    """A fault for each host with the address or the name of another."""
+    # Read from unchecked values, so that these faults are listed with all others.
+    try:
+        hosts = split_hosts(merged.values.get("hosts"))
+    except ValueError:
+        return
+    seen: dict[tuple[str, str], int] = {}
+    for at, host in enumerate(hosts if isinstance(hosts, list) else ()):
+        address = address_of(host)
+        if address is None:
+            continue
+        given = {"address": address}
+        # Hosts without a name are called by their address, which is compared already.
+        if isinstance(host, dict) and host.get("name") is not None:
+            given["name"] = str(host["name"])
+        for key, value in given.items():
+            first = seen.setdefault((key, value.casefold()), at)
+            if first != at:
+                path: KeyPath = ("hosts", at, key)
+                words = f"{dotted(path)} is {shown(value, redactor)}, and so is hosts.{first}.{key}"
+                yield f"{merged.origin(path)}: {words}; expected another one for each host"
+
+
+def _order_faults(merged: Layer, redactor: Redactor) -> Iterator[str]:
+    """A fault for each name in an order that is no provider's."""
+    routing, providers = merged.values.get("routing"), merged.values.get("providers")
+    if not isinstance(routing, dict):
+        return
+    known = set(providers) if isinstance(providers, dict) else set[str]()
+    types = routing.get("request_types")
+    orders: list[tuple[KeyPath, Plain, set[str]]] = [
+        (("routing", "cloud"), routing.get("cloud"), known)
+    ]
+    for name, order in sorted(types.items()) if isinstance(types, dict) else ():
+        orders.append((("routing", "request_types", name), order, {LOCAL, *known}))
+    for path, order, names in orders:
+        items = split_list(order)
+        for item in items if isinstance(items, list) else ():
+            if isinstance(item, str) and item not in names:
+                words = f"{dotted(path)} names {shown(item, redactor)}, which is no provider"
+                near = nearest(item, sorted(names), 1) or sorted(names)
+                yield f"{merged.origin(path)}: {words}; nearest: {', '.join(near)}"
+
+
+# --- warnings ------------------------------------------------------------------------------
+
+
+def _strangers(environ: Variables) -> dict[str, str]:
+    """The environment's variables that only look like settings, each with a warning or nothing.
+
+    Docker links and Kubernetes put ``LANTERN_PORT=tcp://…`` and ``LANTERN_SERVICE_HOST`` into the
+    environment of whatever runs beside a service of Lantern's name; those stopped the start.
+    """
+    settings = {variable_name(path) for path in known_paths(Settings)}
+    found: dict[str, str] = {}
+    for name in sorted(environ):
+        # A variable with `__` can hardly be anything but a setting: a wrong one stays a fault.
+        bare = name.removeprefix(PREFIX)
+        if bare == name or "__" in bare or name in (*settings, CONFIG_VARIABLE):
+            continue
+        words = f"{environ[name].origin}: {name} is no setting and is not read; nearest: "
+        found[name] = words + ", ".join(likely) if (likely := _likely(name)) else ""
+    return found
+
+
+def _small_letters(said: Variables) -> list[str]:
     """Words for each variable that would be a setting, were it written in capitals."""
-    said = {**places.dotenv.variables, **places.environ.variables}
     return [
         f"{variable.origin}: {name} is not read; write {name.upper()}"
         for name, variable in sorted(said.items())
@@ -203,7 +261,12 @@ def _small_letters(places: _Places) -> list[str]:
 
 def _silent_providers(settings: Settings, layers: Sequence[Layer]) -> list[str]:
     """Words for each provider that somebody configured and that stays off."""
-    asked = {name for layer in layers if not layer.is_preset for name in layer.providers}
+    asked = {
+        name
+        for name in settings.providers
+        for layer in layers
+        if layer.decides(("providers", name))
+    }
     return [
         f"provider {name} stays off: {provider.api_key_env} is set nowhere"
         for name, provider in settings.providers.items()

@@ -1,16 +1,26 @@
-"""What the root is given: the settings, where each stands, and plain values made of them."""
+"""The settings and how they came to be: as plain values for rooms, as lines for people.
 
-from collections.abc import Mapping
+Nobody but the root and the commands is given a ``Loaded``.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple, cast
 
-from bot.domain.cloud import Price, ProviderConfig
+from pydantic import BaseModel
+
+from bot.documents.yaml import Path as KeyPath
+from bot.documents.yaml import Plain, dotted
+from bot.domain.cloud import ProviderConfig
 from bot.domain.hosts import HostConfig
 from bot.domain.ids import HostName, ModelKey, ProviderName
 from bot.policy.budget import BudgetRules
 from bot.policy.pricing import flat_price
 from bot.policy.wires import dialect_for
-from bot.settings.tree import PriceSettings, ProviderSettings, Settings
+from bot.process.redaction import Redactor
+from bot.settings.tree import Settings
 from bot.settings.values import DATABASE_PREFIX
 
 PERSONAS_NAME = "personas"
@@ -19,6 +29,9 @@ MICRO_PER_USD = 1_000_000
 
 BYTES_PER_GB = 1_000_000_000
 """As sizes are shown, by Lantern and by LM Studio."""
+
+_SECRET_FIELDS = ("token", "api_key")
+"""Never written into the file, so the file's schema does not know them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +72,35 @@ class Loaded:
     @property
     def provider_configs(self) -> tuple[ProviderConfig, ...]:
         """The providers that are on, as the cloud room takes them."""
-        return tuple(
-            _provider_config(name, provider)
-            for name, provider in self.settings.providers.items()
-            if provider.is_on
-        )
+        configs: list[ProviderConfig] = []
+        for name, provider in self.settings.providers.items():
+            price = provider.price
+            config = ProviderConfig(
+                name=ProviderName(name),
+                base_url=provider.base_url,
+                model=ModelKey(provider.model),
+                wire=provider.kind,
+                dialect=dialect_for(name, provider.base_url),
+                api_key=provider.api_key.get_secret_value() if provider.api_key else None,
+                timeout_s=provider.timeout,
+                retries=provider.retries,
+                rate_count=provider.rate_limit.count,
+                rate_period_s=provider.rate_limit.per_s,
+                max_concurrent=provider.max_concurrent,
+                quality=provider.quality,
+                # USD become micro-dollars; both are for a million tokens.
+                price=None
+                if price is None
+                else flat_price(
+                    round(price.input * MICRO_PER_USD),
+                    round(price.output * MICRO_PER_USD),
+                    _micro(price.cached),
+                ),
+                context_length=provider.context_length,
+                vision=provider.vision,
+            )
+            configs += [config] if provider.is_on else []
+        return tuple(configs)
 
     @property
     def budget_rules(self) -> BudgetRules:
@@ -94,6 +131,14 @@ class Loaded:
         )
 
 
+class Shown(NamedTuple):
+    """One line of ``config show``."""
+
+    key: str
+    value: str
+    origin: str
+
+
 def missing_for_run(loaded: Loaded) -> tuple[str, ...]:
     """What ``run`` needs and nobody has set, in words."""
     settings = loaded.settings
@@ -107,34 +152,62 @@ def missing_for_run(loaded: Loaded) -> tuple[str, ...]:
     return tuple(missing)
 
 
-def _provider_config(name: str, provider: ProviderSettings) -> ProviderConfig:
-    return ProviderConfig(
-        name=ProviderName(name),
-        base_url=provider.base_url,
-        model=ModelKey(provider.model),
-        wire=provider.kind,
-        dialect=dialect_for(name, provider.base_url),
-        api_key=provider.api_key.get_secret_value() if provider.api_key else None,
-        timeout_s=provider.timeout,
-        retries=provider.retries,
-        rate_count=provider.rate_limit.count,
-        rate_period_s=provider.rate_limit.per_s,
-        max_concurrent=provider.max_concurrent,
-        quality=provider.quality,
-        price=_price(provider.price),
-        context_length=provider.context_length,
-        vision=provider.vision,
-    )
+def masked(loaded: Loaded) -> list[Shown]:
+    """Every value with its dotted key and origin; secrets are masked."""
+    redactor = Redactor(loaded.secrets)
+    return [
+        Shown(key := dotted(path), redactor.text(text), loaded.origins[key])
+        for path, text, _ in leaves(loaded.settings)
+    ]
 
 
-def _price(price: PriceSettings | None) -> Price | None:
-    """USD per million tokens, as micro-dollars per million tokens."""
-    if price is None:
-        return None
-    cached = None if price.cached is None else round(price.cached * MICRO_PER_USD)
-    return flat_price(
-        round(price.input * MICRO_PER_USD), round(price.output * MICRO_PER_USD), cached
-    )
+def schema() -> dict[str, Any]:
+    """The JSON Schema of ``config.yaml``, for editors."""
+    found = Settings.model_json_schema()
+    for model in (found, *cast(dict[str, dict[str, Any]], found["$defs"]).values()):
+        for name in _SECRET_FIELDS:
+            model.get("properties", {}).pop(name, None)
+        # Presets, or the address for a host's name, fill in what the file leaves out.
+        model.pop("required", None)
+    found["properties"]["hosts"]["items"] = {
+        "anyOf": [{"type": "string"}, found["properties"]["hosts"]["items"]]
+    }
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
+
+
+def leaves(settings: Settings) -> Iterator[tuple[KeyPath, str, bool]]:
+    """Every single value, lists of plain values counting as one, in the tree's order.
+
+    Yields:
+        Its path, its text with secrets masked, and whether anybody said it: otherwise it is the
+        key's default.
+    """
+    # In pydantic's JSON mode secrets are masked, durations and rates written as people do.
+    dump = cast(Plain, settings.model_dump(mode="json"))
+    for path, value in _walk(dump, ()):
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        here: object = settings
+        is_set = True
+        for part in path:
+            if isinstance(here, BaseModel):
+                is_set = is_set and part in here.model_fields_set
+                here = getattr(here, str(part))
+            elif isinstance(here, Mapping):
+                here = cast(Mapping[str, object], here)[str(part)]
+            else:
+                here = cast(Sequence[object], here)[int(part)]
+        yield path, text, is_set
+
+
+def _walk(value: Plain, path: KeyPath) -> Iterator[tuple[KeyPath, Plain]]:
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _walk(item, (*path, key))
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for at, item in enumerate(value):
+            yield from _walk(item, (*path, at))
+    else:
+        yield path, value
 
 
 def _micro(usd: float | None) -> int | None:

@@ -1,18 +1,36 @@
-"""Makes layers of variables, the config file and presets; follows pointers to secrets."""
+"""Reads the places settings come from and makes a layer of each.
 
+Variables, ``.env``, secret files, ``config.yaml``, presets.
+"""
+
+import io
 import json
+import os
 import re
-from collections.abc import Mapping
-from dataclasses import replace
+import stat
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import cast
 
-from bot.documents.yaml import Document, Path, Plain, dotted
-from bot.settings.layers import PREFIX, Layer, Variables, find
+from dotenv.parser import parse_stream
+
+from bot.documents.yaml import Document, Plain, dotted, read_text, read_yaml
+from bot.documents.yaml import Path as KeyPath
+from bot.domain.errors import ConfigError
+from bot.settings.layers import DEFAULT_ORIGIN, PREFIX, Layer, Variable, Variables
+
+CONFIG_NAME = "config.yaml"
+ENV_NAME = ".env"
+MAX_FILE_BYTES = 1 << 20
+MAX_SECRET_BYTES = 1 << 16
 
 CONFIG_VARIABLE = "LANTERN_CONFIG"
 """Names the config file; the only such variable that is no setting."""
 
-PRESETS: Mapping[str, Plain] = {
+DISCORD_VARIABLE = "DISCORD_TOKEN"
+
+PRESETS: Mapping[str, dict[str, Plain]] = {
     "zai": {
         "kind": "openai",
         # Never the coding plan's address: it bans chat bots.
@@ -36,10 +54,9 @@ PRESETS: Mapping[str, Plain] = {
 }
 """Providers known by name; each is on when its variable is set."""
 
-DISCORD_VARIABLE = "DISCORD_TOKEN"
-
 _SECRET_KEY = re.compile(r"(?:^|_)(?:token|secret|password|passwd|key|apikey)$", re.IGNORECASE)
 _ENV_SUFFIX = "_env"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _READS_AS_NAME = re.compile(
     r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|[A-Z]{2,24}[0-9]{0,2}"
     r"|(?:[a-z]+_)*(?:token|key|secret|password)(?:_[a-z]+)*"
@@ -47,47 +64,153 @@ _READS_AS_NAME = re.compile(
 """``STUDIO_TOKEN``, ``MYTOKEN2``, ``studio_token``; what a secret hardly ever looks like."""
 
 
-def variables_layer(variables: Variables) -> Layer:
-    """Settings said by ``LANTERN_…`` variables; ``__`` goes one level down."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Variables of one place, and what is wrong or doubtful there."""
+
+    variables: Mapping[str, Variable] = field(default_factory=dict[str, Variable])
+    faults: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+# --- places --------------------------------------------------------------------------------
+
+
+def read_environ(environ: Mapping[str, str]) -> Found:
+    """The process's environment; an empty variable counts as unset."""
+    return Found(
+        {
+            name: Variable(value.strip(), f"environment variable {name}")
+            for name, value in environ.items()
+            if value.strip()
+        }
+    )
+
+
+def read_dotenv(path: Path) -> Found:
+    """A ``.env`` file; values are taken literally, ``$NAME`` is not replaced."""
+    if not path.exists():
+        return Found()
+    try:
+        text = read_text(path, MAX_FILE_BYTES)
+    except ConfigError as error:
+        return Found(faults=error.faults)
+    variables: dict[str, Variable] = {}
+    faults: list[str] = []
+    for binding in parse_stream(io.StringIO(text)):
+        # The parser counts from the blank lines before an assignment.
+        written = binding.original.string
+        blank = written[: len(written) - len(written.lstrip())].count("\n")
+        origin = f"{path.name} line {binding.original.line + blank}"
+        if binding.error:
+            faults.append(f"{origin}: not understood; expected NAME=value")
+        elif binding.key and binding.value and binding.value.strip():
+            value = binding.value.strip()
+            variables[binding.key] = Variable(value, f"{origin}, {binding.key}")
+    warnings: tuple[str, ...] = ()
+    is_exposed = os.name == "posix" and path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)
+    if variables and is_exposed:
+        words = "can be read by other users of this machine; run: chmod 600"
+        warnings = (f"{path} {words} {path}",)
+    return Found(variables, tuple(faults), warnings)
+
+
+def read_secrets(directories: Sequence[Path]) -> Found:
+    """Directories with one file per variable, named like it in either case; the first one wins."""
+    variables: dict[str, Variable] = {}
+    faults: list[str] = []
+    for directory in reversed(directories):
+        try:
+            for path in sorted(directory.iterdir()):
+                # Kubernetes puts hidden folders beside the files it mounts.
+                if not path.is_file() or path.name.startswith("."):
+                    continue
+                if text := read_text(path, MAX_SECRET_BYTES).strip():
+                    variables[path.name.upper()] = Variable(text, f"secrets file {path}")
+        except ConfigError as error:
+            faults += error.faults
+        except OSError as error:
+            faults.append(f"{directory}: secrets cannot be read: {error.strerror}")
+    return Found(variables, tuple(faults))
+
+
+def read_config(path: Path, source: str, named_by: str) -> Document:
+    """The config file's values; one that cannot be read is a fault of what named it."""
+    try:
+        return read_yaml(read_text(path, MAX_FILE_BYTES), source)
+    except ConfigError as error:
+        return Document(
+            faults=tuple(f"{named_by}: {fault}" if named_by else fault for fault in error.faults)
+        )
+
+
+# --- layers --------------------------------------------------------------------------------
+
+
+def variables_layer(variables: Variables, but: Collection[str] = ()) -> Layer:
+    """Settings said by ``LANTERN_…`` variables; ``__`` goes one level down. ``but`` are none."""
     values: dict[str, Plain] = {}
-    origins: dict[Path, str] = {}
+    origins: dict[KeyPath, str] = {}
     # Shorter names first: LANTERN_ROUTING={…} is refined by LANTERN_ROUTING__STRATEGY.
     for name in sorted(variables):
-        if name.startswith(PREFIX) and name != CONFIG_VARIABLE:
-            path = tuple(name.removeprefix(PREFIX).lower().split("__"))
-            if _put(values, path, _plain_of(variables[name].value)):
-                origins[path] = variables[name].origin
+        if not name.startswith(PREFIX) or name == CONFIG_VARIABLE or name in but:
+            continue
+        path = tuple(name.removeprefix(PREFIX).lower().split("__"))
+        here: Plain = values
+        for part in path[:-1]:
+            here = here.setdefault(part, {}) if isinstance(here, dict) else None
+        # What is above may be said to be a single value already, which has its own fault.
+        if isinstance(here, dict):
+            here[path[-1]] = _plain_of(variables[name].value)
+            origins[path] = variables[name].origin
     return Layer(values, origins, is_variables=True)
 
 
 def file_layer(document: Document, source: str) -> tuple[Layer, list[str]]:
     """Settings said by the config file, and a fault for each secret written into it."""
-    values, secrets = _without_secrets(document.values, ())
-    faults = [
-        f"{source} line {document.lines[path]}: {dotted(path)} holds a secret,"
-        f" which may not stand in this file; {_home(path)}"
-        for path in secrets
-    ]
-    origins = {path: f"{source} line {line}" for path, line in document.lines.items()}
-    return Layer(_without_empty_sections(values), origins), faults
+    secrets: list[KeyPath] = []
+    values = cast(dict[str, Plain], _without_secrets(document.values, (), secrets))
+    faults: list[str] = []
+    for path in secrets:
+        home = "put it in the environment, .env or secrets_dir"
+        pointer = {"hosts": "token_env", "providers": "api_key_env"}.get(str(path[0]))
+        home += (
+            f" and name its variable by {pointer}"
+            if pointer
+            else f", a Discord token as {DISCORD_VARIABLE}"
+        )
+        held = f"{dotted(path)} holds a secret, which may not stand in this file; {home}"
+        faults.append(f"{source} line {document.lines[path]}: {held}")
+    # A heading whose lines are all commented out says nothing.
+    for section in (values, values.get("providers")):
+        if isinstance(section, dict):
+            for key in [key for key, value in section.items() if value is None]:
+                del section[key]
+    return Layer(
+        values, {at: f"{source} line {line}" for at, line in document.lines.items()}
+    ), faults
 
 
 def preset_layer(variables: Variables) -> Layer:
     """What holds when nobody says otherwise: the known providers, and the Discord token."""
     values: dict[str, Plain] = {"providers": dict(PRESETS)}
-    origins: dict[Path, str] = {}
-    if token := find(variables, DISCORD_VARIABLE):
+    origins: dict[KeyPath, str] = {
+        ("providers", name, key): DEFAULT_ORIGIN
+        for name, preset in PRESETS.items()
+        for key in preset
+    }
+    if token := _find(variables, DISCORD_VARIABLE):
         values["discord"] = {"token": token.value}
         origins["discord", "token"] = token.origin
-    return Layer(values, origins, is_preset=True)
+    return Layer(values, origins)
 
 
-def follow_pointers(layer: Layer, variables: Variables) -> tuple[Layer, dict[Path, str]]:
+def follow_pointers(layer: Layer, variables: Variables) -> tuple[Layer, list[str]]:
     """The layer with the secrets its ``*_env`` keys name; a fault for each that names nothing."""
     origins = dict(layer.origins)
-    faults: dict[Path, str] = {}
+    faults: list[str] = []
 
-    def followed(value: Plain, path: Path) -> Plain:
+    def followed(value: Plain, path: KeyPath) -> Plain:
         if isinstance(value, list):
             return [followed(item, (*path, at)) for at, item in enumerate(value)]
         if not isinstance(value, dict):
@@ -97,27 +220,24 @@ def follow_pointers(layer: Layer, variables: Variables) -> tuple[Layer, dict[Pat
             target = key.removesuffix(_ENV_SUFFIX)
             if target == key or target in found or not isinstance(name, str):
                 continue
-            if variable := find(variables, name):
+            if variable := _find(variables, name):
                 found[target] = variable.value
                 origins[*path, target] = variable.origin
             elif _must_exist(path, name):
                 here = (*path, key)
-                faults[here] = f"{layer.origin(here)}: {_dead_pointer(here, name)}"
+                # Somebody may have put the secret itself here; only a likely name is repeated.
+                shown = name if _READS_AS_NAME.fullmatch(name) else "a variable"
+                words = f"{dotted(here)} names {shown}, which is set nowhere; expected it in"
+                faults.append(f"{layer.origin(here)}: {words} the environment, .env or secrets_dir")
         return found
 
     values = {key: followed(value, (key,)) for key, value in layer.values.items()}
     return replace(layer, values=values, origins=origins), faults
 
 
-def _put(values: dict[str, Plain], path: tuple[str, ...], value: Plain) -> bool:
-    here = values
-    for part in path[:-1]:
-        below = here.setdefault(part, {})
-        if not isinstance(below, dict):
-            return False  # said to be a single value already, which has its own fault
-        here = below
-    here[path[-1]] = value
-    return True
+def _find(variables: Variables, name: str) -> Variable | None:
+    """The variable of that name; files in a secrets directory are named in either case."""
+    return variables.get(name) or variables.get(name.upper())
 
 
 def _plain_of(text: str) -> Plain:
@@ -132,61 +252,25 @@ def _plain_of(text: str) -> Plain:
     return text
 
 
-def _without_secrets(values: dict[str, Plain], path: Path) -> tuple[dict[str, Plain], list[Path]]:
+def _without_secrets(value: Plain, path: KeyPath, secrets: list[KeyPath]) -> Plain:
+    """The value without what stands under a secret's key; the paths of those go to ``secrets``."""
+    if isinstance(value, list):
+        return [_without_secrets(item, (*path, at), secrets) for at, item in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
     kept: dict[str, Plain] = {}
-    secrets: list[Path] = []
-    for key, value in values.items():
+    for key, item in value.items():
         here = (*path, key)
-        if _SECRET_KEY.search(key) and not isinstance(value, dict | list | None):
+        if _SECRET_KEY.search(key) and not isinstance(item, dict | list | None):
             secrets.append(here)
-        elif isinstance(value, dict):
-            kept[key], below = _without_secrets(value, here)
-            secrets += below
-        elif isinstance(value, list):
-            kept[key], below = _list_without_secrets(value, here)
-            secrets += below
         else:
-            kept[key] = value
-    return kept, secrets
-
-
-def _list_without_secrets(items: list[Plain], path: Path) -> tuple[list[Plain], list[Path]]:
-    kept: list[Plain] = []
-    secrets: list[Path] = []
-    for at, item in enumerate(items):
-        if isinstance(item, dict):
-            item, below = _without_secrets(item, (*path, at))
-            secrets += below
-        kept.append(item)
-    return kept, secrets
-
-
-def _without_empty_sections(values: dict[str, Plain]) -> dict[str, Plain]:
-    """A heading whose lines are all commented out says nothing."""
-    kept: dict[str, Plain] = {key: value for key, value in values.items() if value is not None}
-    if isinstance(providers := kept.get("providers"), dict):
-        kept["providers"] = {k: v for k, v in providers.items() if v is not None}
+            kept[key] = _without_secrets(item, here, secrets)
     return kept
 
 
-def _home(path: Path) -> str:
-    """Where a secret belongs."""
-    pointer = {"hosts": "token_env", "providers": "api_key_env"}.get(str(path[0]))
-    if pointer:
-        return f"put it in the environment, .env or secrets_dir and name its variable by {pointer}"
-    return f"put it in the environment, .env or secrets_dir, a Discord token as {DISCORD_VARIABLE}"
-
-
-def _must_exist(path: Path, name: str) -> bool:
+def _must_exist(path: KeyPath, name: str) -> bool:
     """Not a known provider's own variable, which is its switch, nor what is no name at all."""
     preset = PRESETS.get(str(path[-1])) if path[:1] == ("providers",) else None
-    if isinstance(preset, dict) and preset["api_key_env"] == name:
+    if preset is not None and preset["api_key_env"] == name:
         return False
-    return re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", name) is not None
-
-
-def _dead_pointer(path: Path, name: str) -> str:
-    # Somebody may have put the secret itself here; only what reads like a name is repeated.
-    shown = name if _READS_AS_NAME.fullmatch(name) else "a variable"
-    places = "the environment, .env or secrets_dir"
-    return f"{dotted(path)} names {shown}, which is set nowhere; expected it in {places}"
+    return _VARIABLE.fullmatch(name) is not None

@@ -35,7 +35,7 @@ from bot.settings.values import (
     ServerId,
     TimeZone,
     VariableName,
-    fill_host,
+    parse_address,
     split_hosts,
 )
 
@@ -71,7 +71,15 @@ class HostSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _filled(cls, value: Plain) -> Plain:
-        return fill_host(value)
+        if isinstance(value, str):
+            value = {"address": value}
+        if not isinstance(value, dict) or value.get("name") is not None:
+            return value
+        try:
+            name = parse_address(value.get("address"))
+        except ValueError:
+            name = "unnamed"  # the address has its own fault
+        return {**value, "name": name}
 
 
 class PriceSettings(Section):

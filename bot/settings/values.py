@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -57,7 +58,9 @@ def parse_rate(value: object) -> Rate:
     return Rate(int(found[1]), _PERIODS[found[2] or "min"])
 
 
-def parse_address(value: object, port: int | None = LM_STUDIO_PORT) -> str:
+def parse_address(
+    value: object, *, default_port: int | None = LM_STUDIO_PORT, least_port: int = 1
+) -> str:
     """``address:port``, with the default port put in where none is written.
 
     Raises:
@@ -66,32 +69,12 @@ def parse_address(value: object, port: int | None = LM_STUDIO_PORT) -> str:
     text = value.strip().lower() if isinstance(value, str) else ""
     if "://" in text:
         raise ValueError(f"{ADDRESS_WORDS}, without {text.split('://', 1)[0][:8]}://")
-    host, given = _split_port(text)
-    number = int(given) if given else port
-    if number is None or number > 65535 or not _is_host(host):
+    found = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::([0-9]{1,5}))?", text)
+    host, given = (found[1], found[2] or "") if found else ("", "")
+    number = int(given) if given else default_port
+    if number is None or not least_port <= number <= 65535 or not _is_host(host):
         raise ValueError(ADDRESS_WORDS)
     return f"{host}:{number}"
-
-
-def parse_host_address(value: object) -> str:
-    """The address of an LM Studio host.
-
-    Raises:
-        ValueError: the value is no address, or its port is 0.
-    """
-    address = parse_address(value)
-    if address.endswith(":0"):
-        raise ValueError(ADDRESS_WORDS)
-    return address
-
-
-def parse_listen(value: object) -> str:
-    """The address to listen on; port 0 takes a free one.
-
-    Raises:
-        ValueError: the value is no address with a port.
-    """
-    return parse_address(value, port=None)
 
 
 def parse_network(value: object) -> str:
@@ -137,15 +120,16 @@ def parse_mac(value: object) -> str:
     return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
 
 
-def parse_variable_name(value: object) -> str:
-    """The name of an environment variable.
+def matching(value: object, *, pattern: str, expected: str) -> str:
+    """The text, or the whole number as text, when all of it matches the pattern.
 
     Raises:
-        ValueError: the value cannot be one; it may be the secret itself.
+        ValueError: it does not; the message is ``expected``.
     """
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", value):
-        raise ValueError("the NAME of a variable that holds the secret, not the secret itself")
-    return value
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if not re.fullmatch(pattern, text):
+        raise ValueError(expected)
+    return text
 
 
 def parse_time_zone(value: object) -> str:
@@ -178,42 +162,6 @@ def parse_database_url(value: object) -> str:
     return text
 
 
-def parse_server_id(value: object) -> str:
-    """A Discord server's id.
-
-    Raises:
-        ValueError: the value is none.
-    """
-    text = "" if isinstance(value, bool) else str(value).strip()
-    if not re.fullmatch(r"[0-9]{15,20}", text):
-        raise ValueError("the id of a Discord server, 17 to 20 digits")
-    return text
-
-
-def check_provider(name: str) -> str:
-    """The name, when a provider may bear it.
-
-    Raises:
-        ValueError: it may not.
-    """
-    if name == LOCAL or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", name):
-        raise ValueError(f"a short lower-case name other than `{LOCAL}`")
-    return name
-
-
-def fill_host(value: Plain) -> Plain:
-    """A host from a plain address; its name is the address when it has none."""
-    if isinstance(value, str):
-        value = {"address": value}
-    if not isinstance(value, dict) or value.get("name") is not None:
-        return value
-    try:
-        name = parse_host_address(value.get("address"))
-    except ValueError:
-        name = "unnamed"  # the address has its own fault
-    return {**value, "name": name}
-
-
 def split_hosts(value: Plain) -> Plain:
     """Hosts from a comma list.
 
@@ -223,11 +171,6 @@ def split_hosts(value: Plain) -> Plain:
     if isinstance(value, str) and re.search(r"[{\"']", value):
         raise ValueError(f"a comma list of {ADDRESS_WORDS}, or a JSON list")
     return split_list(value)
-
-
-def _split_port(text: str) -> tuple[str, str]:
-    found = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::([0-9]{1,5}))?", text)
-    return (found[1], found[2] or "") if found else ("", "")
 
 
 def _is_host(host: str) -> bool:
@@ -248,16 +191,49 @@ def _is_host(host: str) -> bool:
 
 _TEXT = WithJsonSchema({"type": "string"})
 
-HostAddress = Annotated[str, BeforeValidator(parse_host_address), _TEXT]
-ListenAddress = Annotated[str, BeforeValidator(parse_listen), _TEXT]
+HostAddress = Annotated[str, BeforeValidator(parse_address), _TEXT]
+# Port 0 takes a free one; none at all is a slip, for nobody would know where to connect.
+ListenAddress = Annotated[
+    str, BeforeValidator(partial(parse_address, default_port=None, least_port=0)), _TEXT
+]
 Network = Annotated[str, BeforeValidator(parse_network), _TEXT]
 BaseUrl = Annotated[str, BeforeValidator(parse_base_url), _TEXT]
 MacAddress = Annotated[str, BeforeValidator(parse_mac), _TEXT]
-VariableName = Annotated[str, BeforeValidator(parse_variable_name), _TEXT]
+VariableName = Annotated[
+    str,
+    BeforeValidator(
+        partial(
+            matching,
+            pattern=r"[A-Za-z_][A-Za-z0-9_]{0,63}",
+            # What stands here instead may be the secret itself.
+            expected="the NAME of a variable that holds the secret, not the secret itself",
+        )
+    ),
+    _TEXT,
+]
 TimeZone = Annotated[str, BeforeValidator(parse_time_zone), _TEXT]
 DatabaseUrl = Annotated[str, BeforeValidator(parse_database_url), _TEXT]
-ServerId = Annotated[str, BeforeValidator(parse_server_id), _TEXT]
-ProviderKey = Annotated[str, AfterValidator(check_provider)]
+ServerId = Annotated[
+    str,
+    BeforeValidator(
+        partial(
+            matching,
+            pattern=r"[0-9]{15,20}",
+            expected="the id of a Discord server, 17 to 20 digits",
+        )
+    ),
+    _TEXT,
+]
+ProviderKey = Annotated[
+    str,
+    AfterValidator(
+        partial(
+            matching,
+            pattern=rf"(?!{LOCAL}$)[a-z0-9][a-z0-9-]{{0,31}}",
+            expected=f"a short lower-case name other than `{LOCAL}`",
+        )
+    ),
+]
 RateLimit = Annotated[
     Rate,
     BeforeValidator(parse_rate),

@@ -71,10 +71,12 @@ async def test_without_the_message_content_intent_it_serves_and_says_what_is_mis
     discord: DiscordDouble, host: SimHost, folder: Path
 ) -> None:
     discord.gateway.grants_content = False
-    environment = child_environment(discord.url, [host.address])
+    # One "_" too few, as people write it: not read, and told of.
+    environment = child_environment(discord.url, [host.address], LANTERN_ROUTING_STRATEGY="x")
     async with asyncio.timeout(GUARD_S), lantern_child(folder, environment) as child:
         await discord.until_ready()
         assert child.mentions("Message Content Intent")
+        assert child.mentions("nearest: LANTERN_ROUTING__STRATEGY")
         assert discord.gateway.identified == 2
 
         # At once: no host may have been found yet.

@@ -92,8 +92,8 @@ def test_a_fault_of_the_file_is_named_with_its_line(
 
 VARIABLE_FAULTS = [
     ("LANTERN_ROUTNG__STRATEGY", "x", "LANTERN_ROUTNG is not known; nearest: LANTERN_ROUTING"),
-    ("LANTERN_HOST", "10.0.0.1", "LANTERN_HOST is not known; nearest: LANTERN_HOSTS"),
-    ("LANTERN_STRATEGY", "x", "LANTERN_STRATEGY is not known; nearest: LANTERN_ROUTING__STRATEGY"),
+    ("LANTERN_ROUTING__STRATGY", "x", "LANTERN_ROUTING__STRATGY is not known; nearest: LANTERN_R"),
+    ("LANTERN_LOGS__LEVEL", "info", "LANTERN_LOGS is not known; nearest: LANTERN_LOG"),
     ("LANTERN_HOSTS", "http://a:1", 'hosts.0.address is "http://a:1"; expected address:port'),
     ("LANTERN_HOSTS", '[{"address": "a"', "hosts is "),
     ("LANTERN_HOSTS__0__ADDRESS", "a", "hosts is a mapping; expected a list"),
@@ -115,6 +115,26 @@ def test_a_fault_of_a_variable_is_named_with_it(
     assert fault.startswith(f"environment variable {name}: {expected}")
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("LANTERN_HOST", "LANTERN_HOST is not known; nearest: LANTERN_HOSTS"),
+        ("LANTERN_STRATEGY", "LANTERN_STRATEGY is not known; nearest: LANTERN_ROUTING__STRATEGY"),
+        (
+            "LANTERN_ROUTING_STRATEGY",
+            "LANTERN_ROUTING_STRATEGY is not known; nearest: LANTERN_ROUTING__STRATEGY",
+        ),
+        ("LANTERN_PORT", "LANTERN_PORT is not known"),
+        ("LANTERN_SERVICE_HOST", "LANTERN_SERVICE_HOST is not known"),
+    ],
+)
+def test_dotenv_is_strict_since_nobody_but_its_owner_writes_it(
+    tmp_path: Path, name: str, words: str
+) -> None:
+    (fault,) = faults(tmp_path, dotenv=f"{name}=10.0.0.1\n")
+    assert fault.startswith(f".env line 1, {name}: {words}")
+
+
 def test_a_fault_of_dotenv_is_named_with_its_line(tmp_path: Path) -> None:
     dotenv = "# hosts\n\nLANTERN_CACHE__TTL=soon\nwhat is this\nLANTERN_TYPO=1\n"
     broken, ttl, typo = sorted(
@@ -133,7 +153,7 @@ hosts: [a, a, "http://b"]
 log: {level: loud}
 token: abc
 """
-    found = faults(tmp_path, config, {"LANTERN_X": "1"}, "LANTERN_CACHE__TTL=soon")
+    found = faults(tmp_path, config, {"LANTERN_X__Y": "1"}, "LANTERN_CACHE__TTL=soon")
     assert len(found) == 9
     assert len([fault for fault in found if re.match(r"config\.yaml line \d", fault)]) == 7
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from settings_files import DISCORD_TOKEN, LM_TOKEN, ROOT, load, plain
+from settings_files import DISCORD_TOKEN, LM_TOKEN, ROOT, faults, load, plain
 
 from bot.domain.hosts import HostConfig
 from bot.domain.ids import HostName
@@ -235,3 +235,120 @@ def test_a_variable_in_small_letters_is_told_of(tmp_path: Path) -> None:
         ".env line 1, Discord_Token: Discord_Token is not read; write DISCORD_TOKEN",
         "environment variable lantern_hosts: lantern_hosts is not read; write LANTERN_HOSTS",
     )
+
+
+def test_what_docker_and_kubernetes_put_into_the_environment_stops_no_start(
+    tmp_path: Path,
+) -> None:
+    environ = {
+        "LANTERN_PORT": "tcp://172.17.0.2:8400",
+        "LANTERN_PORT_8400_TCP": "tcp://172.17.0.2:8400",
+        "LANTERN_PORT_8400_TCP_ADDR": "172.17.0.2",
+        "LANTERN_NAME": "/bot/lantern",
+        "LANTERN_ENV_HOME": "/root",
+        "LANTERN_SERVICE_HOST": "10.96.0.1",
+        "LANTERN_SERVICE_PORT": "8400",
+        "LANTERN_SERVICE_PORT_HTTP": "8400",
+        "LANTERN_GATEWAY_SERVICE_HOST": "10.96.0.2",
+        "LANTERN_GATEWAY_PORT": "tcp://10.96.0.2:8400",
+    }
+    loaded = load(tmp_path, environ=environ)
+    assert loaded.settings == load(tmp_path).settings
+    assert loaded.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("LANTERN_ROUTING_STRATEGY", "LANTERN_ROUTING__STRATEGY"),
+        ("LANTERN_ROUTING_STRATGY", "LANTERN_ROUTING__STRATEGY"),
+        ("LANTERN_STRATEGY", "LANTERN_ROUTING__STRATEGY"),
+        ("LANTERN_HOST", "LANTERN_HOSTS"),
+        ("LANTERN_LOG_LEVEL", "LANTERN_LOG__LEVEL"),
+    ],
+)
+def test_a_variable_near_a_setting_is_not_read_and_told_of_once(
+    tmp_path: Path, name: str, nearest: str
+) -> None:
+    loaded = load(tmp_path, environ={name: "prefer_cloud"})
+    assert loaded.settings == load(tmp_path).settings
+    (warning,) = loaded.warnings
+    assert warning == (
+        f"environment variable {name}: {name} is no setting and is not read; nearest: {nearest}"
+    )
+
+
+# --- hosts of a variable and of the file ---------------------------------------------------------
+
+BOTH = """hosts:
+  - {name: studio, address: 10.0.0.2, memory_gb: 96, token_env: STUDIO_TOKEN}
+  - 10.0.0.3
+"""
+
+
+@pytest.mark.parametrize("place", ["environ", "dotenv"])
+def test_hosts_of_a_variable_and_of_the_file_are_merged_by_address(
+    tmp_path: Path, place: str
+) -> None:
+    environ = {"STUDIO_TOKEN": LM_TOKEN}
+    dotenv = None
+    if place == "environ":
+        environ["LANTERN_HOSTS"] = "10.0.0.4, 10.0.0.2:1234"
+        origin = "environment variable LANTERN_HOSTS"
+    else:
+        dotenv = "LANTERN_HOSTS=10.0.0.4,10.0.0.2:1234\n"
+        origin = ".env line 1, LANTERN_HOSTS"
+    loaded = load(tmp_path, BOTH, environ, dotenv)
+    attic, studio, other = loaded.host_configs
+    assert (attic.address, attic.memory_bytes, attic.token) == ("10.0.0.4:1234", None, None)
+    assert (studio.name, studio.address) == ("studio", "10.0.0.2:1234")
+    assert (studio.memory_bytes, studio.token) == (96 * 10**9, LM_TOKEN)
+    assert other.address == "10.0.0.3:1234"
+    assert loaded.warnings == (
+        f"{origin} and config.yaml line 1 both name hosts; they are merged by address;"
+        " more is known from the file of 10.0.0.2:1234 (name, memory_gb, token_env);"
+        " only the file names 10.0.0.3:1234",
+    )
+    shown = {line.key: line.origin for line in masked(loaded)}
+    assert shown["hosts.0.address"] == origin
+    assert shown["hosts.1.address"] == origin
+    assert shown["hosts.1.memory_gb"] == "config.yaml line 2"
+    assert shown["hosts.1.token"] == "environment variable STUDIO_TOKEN"
+    assert shown["hosts.2.address"] == "config.yaml line 3"
+
+
+def test_of_a_host_said_twice_the_nearer_place_counts(tmp_path: Path) -> None:
+    variable = '[{"address": "10.0.0.2", "memory_gb": 48, "name": "mine"}]'
+    loaded = load(tmp_path, BOTH, {"LANTERN_HOSTS": variable, "STUDIO_TOKEN": LM_TOKEN})
+    mine, _ = loaded.host_configs
+    assert (mine.name, mine.memory_bytes, mine.token) == ("mine", 48 * 10**9, LM_TOKEN)
+    assert "10.0.0.2:1234 (token_env)" in loaded.warnings[0]
+
+
+def test_a_host_that_both_name_without_more_is_one_host(tmp_path: Path) -> None:
+    loaded = load(tmp_path, "hosts: [10.0.0.2]", {"LANTERN_HOSTS": "10.0.0.2"})
+    assert [host.address for host in loaded.host_configs] == ["10.0.0.2:1234"]
+    assert loaded.warnings == (
+        "environment variable LANTERN_HOSTS and config.yaml line 1 both name hosts;"
+        " they are merged by address",
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "variable", "fault"),
+    [
+        ("hosts: [a]", "b, 10.0.0.300", "environment variable LANTERN_HOSTS: hosts.1.address is"),
+        ("hosts:\n- 10.0.0.300", "b", "config.yaml line 2: hosts.1.address is"),
+        ("hosts:\n- {address: a, memory: 1}", "b", "config.yaml line 2: hosts.1.memory is not kn"),
+        ("hosts:\n- {address: a, memory: 1}", "a", "config.yaml line 2: hosts.0.memory is not kn"),
+        ("hosts:\n- a\n- a", "b", "config.yaml line 3: hosts.2.address is"),
+        ("hosts:\n- 7", "b", "config.yaml line 2: hosts.1 is 7"),
+        ("hosts: 5", "b, 10.0.0.300", "environment variable LANTERN_HOSTS: hosts.1.address is"),
+        ("hosts: [a]", '[{"address": "b"', "environment variable LANTERN_HOSTS: hosts is"),
+    ],
+)
+def test_a_fault_among_merged_hosts_keeps_its_place(
+    tmp_path: Path, config: str, variable: str, fault: str
+) -> None:
+    (found,) = faults(tmp_path, config, {"LANTERN_HOSTS": variable})
+    assert found.startswith(fault)

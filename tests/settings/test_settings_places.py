@@ -84,11 +84,13 @@ def test_an_explicit_key_beats_a_named_one_beats_the_usual_one(tmp_path: Path) -
     assert key(named, OTHER_KEY="other-key-1", **usual, **explicit) == "explicit-key-1"
 
 
-def test_a_host_that_a_variable_replaces_needs_no_token(tmp_path: Path) -> None:
+def test_a_token_that_a_variable_replaces_needs_none_of_the_file(tmp_path: Path) -> None:
     config = "hosts: [{address: a, token_env: STUDIO_TOKEN}]"
-    (host,) = load(tmp_path, config, {"LANTERN_HOSTS": "b"}).settings.hosts
-    assert host.address == "b:1234"
-    assert host.token is None
+    variable = '[{"address": "a", "token_env": "OTHER_TOKEN"}]'
+    environ = {"LANTERN_HOSTS": variable, "OTHER_TOKEN": "sk-lm-other"}
+    (host,) = load(tmp_path, config, environ).settings.hosts
+    assert host.token is not None
+    assert host.token.get_secret_value() == "sk-lm-other"
 
 
 def test_secrets_may_be_files(tmp_path: Path) -> None:
