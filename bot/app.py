@@ -23,9 +23,8 @@ from bot.chat.router import Router
 from bot.chat.switch import Switch
 from bot.chat.turns import Turns
 from bot.chat.usage import Tally
-from bot.cloud.books import Books
+from bot.cloud.billing import Ledger
 from bot.cloud.providers import Providers
-from bot.cloud.reservation import Surroundings
 from bot.documents.shelf import DEFAULT_PERSONA, PersonaShelf
 from bot.domain.cloud import BudgetNews, CloudEvent, ProviderConfig, ProviderNews
 from bot.domain.events import FleetEvent
@@ -224,8 +223,9 @@ async def _providers(
     observe: ObserveCloud,
 ) -> Providers:
     """The cloud, with the functions it is given of other rooms."""
-    around = Surroundings(
-        books=Books(
+    return Providers(
+        plan.providers,
+        ledger=Ledger(
             book=ledger.book, settle=ledger.settle, totals=ledger.totals, today=ledger.today
         ),
         open_stream=inference.open,
@@ -235,7 +235,6 @@ async def _providers(
         # Made once for this database: people's hashes stay, and mean nothing elsewhere.
         salt=await NoteStore(database).keep(SALT_NOTE, secrets.token_hex(16)),
     )
-    return Providers(plan.providers, around)
 
 
 def _assembled(

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from bot.chat.draft import Draft
 from bot.chat.planning import Job
-from bot.cloud.asking import CloudAsk
+from bot.cloud.call import CloudAsk
 from bot.cloud.providers import Providers
 from bot.cloud.serve import Listener, Question, serve
 from bot.domain.chat import Candidate, Message

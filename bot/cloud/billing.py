@@ -5,29 +5,38 @@ is booked before it was written.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import structlog
 
-from bot.cloud.books import Books
 from bot.domain.cloud import Booking, CloudEvent, DayTotals, LedgerAnswer, Settlement
 from bot.domain.errors import FailureKind, StoreUnavailable, Unavailable
 
 _SETTLE_S = 5.0
 """Longest a leaving caller waits for its cost to be written; the writing itself goes on."""
 
-_Answer = LedgerAnswer | StoreUnavailable
-
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The ledger as this room is handed it; each awaitable may raise ``StoreUnavailable``."""
+
+    book: Callable[[Booking], Awaitable[LedgerAnswer]]
+    settle: Callable[[Settlement], Awaitable[LedgerAnswer]]
+    totals: Callable[[], Awaitable[DayTotals]]
+    today: Callable[[], str]
+    """The day it is now, as the ledger counts days."""
 
 
 class Billing:
     """Books and settles calls; remembers the day's totals for advice."""
 
     def __init__(
-        self, books: Books, observe: Callable[[CloudEvent], None], tasks: asyncio.TaskGroup
+        self, ledger: Ledger, observe: Callable[[CloudEvent], None], tasks: asyncio.TaskGroup
     ) -> None:
-        self._books = books
+        self._ledger = ledger
         self._observe = observe
         self._tasks = tasks
         self._late: dict[int, Settlement] = {}
@@ -36,14 +45,14 @@ class Billing:
     @property
     def totals(self) -> DayTotals | None:
         """Today's spending as last heard; None when nothing is known of today."""
-        if self._totals is None or self._totals.day != self._books.today():
+        if self._totals is None or self._totals.day != self._ledger.today():
             return None
         return self._totals
 
     async def refresh(self) -> None:
         """Read the day's totals; without them routing just knows less."""
         try:
-            self._totals = await self._books.totals()
+            self._totals = await self._ledger.totals()
         except StoreUnavailable as err:
             _log.warning("budget not read", reason=err.user_message)
 
@@ -54,16 +63,23 @@ class Billing:
             Unavailable: a limit would be passed, or the ledger cannot be written.
         """
         await self.catch_up()
-        answer = await self._shielded(booking)
+        # A write that was begun is finished even when its asker leaves, and then the money would
+        # stay held for a call that never comes: it is given back by whoever is still here.
+        asking = self._tasks.create_task(self._ask(booking))
+        try:
+            answer = await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            self._tasks.create_task(self._give_back(asking))
+            raise
         if isinstance(answer, StoreUnavailable):
             raise _unwritable(answer) from answer
         self._totals = answer.today
         if answer.news is not None:
             self._observe(answer.news)
-        if not answer.refusal:
-            return answer.number
-        words = f"{booking.provider} may cost up to ${booking.worst_micro_usd / 1e6:.4f}"
-        raise Unavailable(f"{words}, but {answer.refusal}.", FailureKind.BUDGET)
+        if answer.refusal:
+            words = f"{booking.provider} may cost up to ${booking.worst_micro_usd / 1e6:.4f}"
+            raise Unavailable(f"{words}, but {answer.refusal}.", FailureKind.BUDGET)
+        return answer.number
 
     async def settle(self, settlement: Settlement) -> None:
         """Write a cost down; a caller that is cancelled does not stop it."""
@@ -86,23 +102,14 @@ class Billing:
             except StoreUnavailable as err:
                 raise _unwritable(err) from err
 
-    async def _shielded(self, booking: Booking) -> _Answer:
-        # A write that was begun is finished even when its asker leaves, so that the money would
-        # stay held for a call that never comes.
-        asking = self._tasks.create_task(self._ask(booking))
+    async def _ask(self, booking: Booking) -> LedgerAnswer | StoreUnavailable:
+        # Returned, not raised: an error of one task would cancel every other write of the group.
         try:
-            return await asyncio.shield(asking)
-        except asyncio.CancelledError:
-            self._tasks.create_task(self._undo(asking))
-            raise
-
-    async def _ask(self, booking: Booking) -> _Answer:
-        try:
-            return await self._books.book(booking)
+            return await self._ledger.book(booking)
         except StoreUnavailable as err:
             return err
 
-    async def _undo(self, asking: asyncio.Task[_Answer]) -> None:
+    async def _give_back(self, asking: asyncio.Task[LedgerAnswer | StoreUnavailable]) -> None:
         answer = await asking
         if isinstance(answer, LedgerAnswer) and not answer.refusal:
             await self._write(Settlement(answer.number, "nothing"))
@@ -115,9 +122,10 @@ class Billing:
             _log.warning("cost not written", number=settlement.number, reason=err.user_message)
 
     async def _put(self, settlement: Settlement) -> None:
-        settled = await self._books.settle(settlement)
+        settled = await self._ledger.settle(settlement)
         self._late.pop(settlement.number, None)
-        if settled.today.day == self._books.today():
+        # A call over midnight is settled on the day before, whose totals are nobody's advice.
+        if settled.today.day == self._ledger.today():
             self._totals = settled.today
         if settled.news is not None:
             self._observe(settled.news)

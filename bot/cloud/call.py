@@ -1,76 +1,79 @@
-"""One call to a provider while it runs: where it goes, what came, what it costs."""
+"""One question to a provider, and one call while it runs: what came of it and what it costs."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Literal
 
-from bot.cloud.asking import OpenStream
-from bot.domain.chat import Endpoint, InferenceRequest, Usage
+from bot.domain.chat import Endpoint, InferenceRequest, Message
 from bot.domain.cloud import Price, PriceStep, Settlement
 from bot.domain.errors import BotError, FailureKind, Unavailable
 from bot.domain.events import Delta, ReasoningDelta, StreamEnd, TextDelta
-from bot.policy.pricing import cost_of, counted_usage
+from bot.domain.ids import PlaceId, TurnId, UserId
+from bot.domain.personas import Sampling
+from bot.policy.pricing import charged_usage, cost_of
+from bot.policy.privacy import CloudConsent
+
+OpenStream = Callable[
+    [Endpoint, InferenceRequest], AbstractAsyncContextManager[AsyncIterator[Delta]]
+]
+"""Sends a request to an endpoint; ``Inference.open``."""
 
 _MAY_BE_BILLED = frozenset({FailureKind.TIMEOUT, FailureKind.CUT})
 """Failures before the stream began that leave open whether the prompt was read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Granted:
-    """What was granted for one call."""
+class CloudAsk:
+    """One question to any provider; without a consent that covers it, none is asked."""
 
-    number: int
-    """The ledger's row."""
+    turn: TurnId
+    messages: tuple[Message, ...]
+    consent: CloudConsent
+    answer_tokens: int
+    """Room for the answer itself; thinking gets its own."""
+    sampling: Sampling = field(default_factory=Sampling)
+    user: UserId | None = None
+    server: PlaceId | None = None
+    thinking: Literal["auto", "off"] | None = None
+    """None is as configured for the provider."""
+
+
+@dataclass(slots=True)
+class ProviderCall:
+    """The right to send one request, once its money is held; counts what comes back."""
+
     endpoint: Endpoint
     request: InferenceRequest
     price: Price
+    """By what it is charged."""
     prompt_tokens: int
     """Estimated."""
-
-
-class Call:
-    """The right to send one request; counts what comes back."""
-
-    def __init__(self, granted: Granted, open_stream: OpenStream) -> None:
-        self._granted = granted
-        self._open_stream = open_stream
-        self._deltas: list[TextDelta | ReasoningDelta] = []
-        self._sent_at: float | None = None
-        self._first_at: float | None = None
-        self._last_at: float | None = None
-        self._is_open = False
-        self.end: StreamEnd | None = None
-        """The end mark, once it came."""
-        self.cost_micro_usd = 0
-        """What it cost, once it is closed."""
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """Where it goes."""
-        return self._granted.endpoint
-
-    @property
-    def price(self) -> Price:
-        """By what it is charged."""
-        return self._granted.price
-
-    @property
-    def has_text(self) -> bool:
-        """Did any word of the answer itself come?"""
-        return any(isinstance(d, TextDelta) and d.text.strip() for d in self._deltas)
+    open_stream: OpenStream
+    number: int = 0
+    """The ledger's row."""
+    end: StreamEnd | None = None
+    """The end mark, once it came."""
+    first_token_s: float | None = None
+    """From sending to the first delta."""
+    has_shown: bool = False
+    """Did the answer begin, if only with a blank?"""
+    has_text: bool = False
+    """Did any word of the answer itself come?"""
+    cost_micro_usd: int = 0
+    """What it cost, once it is settled."""
+    _deltas: list[TextDelta | ReasoningDelta] = field(
+        default_factory=list[TextDelta | ReasoningDelta]
+    )
+    _sent_at: float | None = None
+    _generation_s: float = 0.0
+    _is_open: bool = False
 
     @property
     def has_reasoning(self) -> bool:
         """Did it think aloud?"""
         return any(isinstance(delta, ReasoningDelta) for delta in self._deltas)
-
-    @property
-    def first_token_s(self) -> float | None:
-        """From sending to the first delta."""
-        if self._sent_at is None or self._first_at is None:
-            return None
-        return self._first_at - self._sent_at
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[AsyncIterator[Delta]]:
@@ -80,78 +83,48 @@ class Call:
             BotError: as ``Inference.open`` does.
         """
         self._sent_at = asyncio.get_running_loop().time()
-        async with self._open_stream(self._granted.endpoint, self._granted.request) as deltas:
+        async with self.open_stream(self.endpoint, self.request) as deltas:
             self._is_open = True
-            yield _Counted(self, deltas)
+            async with aclosing(self._counted(deltas, self._sent_at)) as counted:
+                yield counted
 
-    def hear(self, delta: Delta) -> None:
-        """Count a delta."""
-        now = asyncio.get_running_loop().time()
-        if isinstance(delta, StreamEnd):
-            self.end = delta
-            return
-        self._deltas.append(delta)
-        self._first_at = now if self._first_at is None else self._first_at
-        self._last_at = now
+    async def _counted(self, deltas: AsyncIterator[Delta], sent_at: float) -> AsyncGenerator[Delta]:
+        """The deltas, each counted before anybody sees it: a cancelled reader pays for it too."""
+        async for delta in deltas:
+            if isinstance(delta, StreamEnd):
+                self.end = delta
+            else:
+                self._deltas.append(delta)
+                since_s = asyncio.get_running_loop().time() - sent_at
+                if self.first_token_s is None:
+                    self.first_token_s = since_s
+                self._generation_s = since_s - self.first_token_s
+            if isinstance(delta, TextDelta):
+                self.has_shown = True
+                self.has_text = self.has_text or bool(delta.text.strip())
+            yield delta
 
-    def close(self, error: BaseException | None) -> Settlement:
+    def settlement(self, error: BaseException | None) -> Settlement:
         """What the call cost, with the error that ended it."""
-        settlement = self._settlement(error)
-        self.cost_micro_usd = settlement.cost_micro_usd
-        return settlement
-
-    def _settlement(self, error: BaseException | None) -> Settlement:
         if self.end is None and self._was_free(error):
-            return Settlement(self._granted.number, "nothing", step=PriceStep())
-        usage = self._usage()
-        step, cost = cost_of(self._granted.price, usage)
-        generation_s = 0.0
-        if self._first_at is not None and self._last_at is not None:
-            generation_s = self._last_at - self._first_at
+            return Settlement(self.number, "nothing", step=PriceStep())
+        told = None if self.end is None else self.end.usage
+        usage = charged_usage(self.prompt_tokens, self._deltas, told)
+        step, self.cost_micro_usd = cost_of(self.price, usage)
         return Settlement(
-            number=self._granted.number,
+            number=self.number,
             basis="counted" if usage.estimated else "usage",
-            cost_micro_usd=cost,
+            cost_micro_usd=self.cost_micro_usd,
             usage=usage,
             step=step,
             first_token_s=self.first_token_s,
-            generation_s=generation_s,
-        )
-
-    def _usage(self) -> Usage:
-        if self.end is not None and not self.end.usage.estimated:
-            return self.end.usage
-        counted = counted_usage(self._granted.prompt_tokens, self._deltas)
-        if self.end is None:
-            return counted
-        told = self.end.usage
-        return Usage(
-            prompt_tokens=max(told.prompt_tokens, counted.prompt_tokens),
-            completion_tokens=max(told.completion_tokens, counted.completion_tokens),
-            cached_tokens=told.cached_tokens,
-            reasoning_tokens=told.reasoning_tokens,
-            estimated=True,
+            generation_s=self._generation_s,
         )
 
     def _was_free(self, error: BaseException | None) -> bool:
         """Did the provider never get it, or answer with an error instead of a stream?"""
-        if self._is_open:
-            return False
-        if self._sent_at is None:
-            return True
+        if self._is_open or self._sent_at is None:
+            return not self._is_open
         if isinstance(error, Unavailable):
             return error.kind not in _MAY_BE_BILLED
         return isinstance(error, BotError)
-
-
-class _Counted(AsyncIterator[Delta]):
-    """Deltas that are counted as they pass."""
-
-    def __init__(self, call: Call, deltas: AsyncIterator[Delta]) -> None:
-        self._call = call
-        self._deltas = deltas
-
-    async def __anext__(self) -> Delta:
-        delta = await anext(self._deltas)
-        self._call.hear(delta)
-        return delta

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bot.cloud.asking import CloudAsk
+from bot.cloud.call import CloudAsk
 from bot.cloud.providers import Providers
 from bot.domain.errors import BotError, FailureKind, Refused, Unavailable
 from bot.domain.ids import ProviderName, TurnId

@@ -1,4 +1,4 @@
-"""A door that lets so many in at once, first come first served, and learns how many."""
+"""A gate that lets so many in at once, first come first served, and learns how many."""
 
 import asyncio
 from collections import deque
@@ -10,24 +10,12 @@ class Gate:
     """Counts the requests under way at one provider."""
 
     def __init__(self, lanes: Lanes) -> None:
-        self._lanes = lanes
-        self._busy = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
-
-    @property
-    def limit(self) -> int:
-        """Requests at once, as learnt so far."""
-        return self._lanes.limit
-
-    @property
-    def busy(self) -> int:
+        self.lanes = lanes
+        """The limit, as learnt so far."""
+        self.busy = 0
         """Requests under way."""
-        return self._busy
-
-    @property
-    def waiting(self) -> int:
-        """Askers outside."""
-        return len(self._waiting)
+        self.waiting: deque[asyncio.Future[None]] = deque()
+        """Askers outside, first come first."""
 
     async def enter(self, deadline: float) -> None:
         """Wait until there is room; every entering needs one ``leave``.
@@ -35,44 +23,42 @@ class Gate:
         Raises:
             TimeoutError: the loop's clock reached the deadline first.
         """
-        if self._busy < self._lanes.limit and not self._waiting:
-            self._busy += 1
+        # Who comes later does not pass those who wait, though there be room for one.
+        if self.busy < self.lanes.limit and not self.waiting:
+            self.busy += 1
             return
         ticket: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(ticket)
+        self.waiting.append(ticket)
         is_in = False
         try:
             async with asyncio.timeout_at(deadline):
                 await ticket
             is_in = True
         finally:
-            if not is_in:
-                self._give_back(ticket)
+            if not is_in and ticket.done() and not ticket.cancelled():
+                # Let in and cancelled in the same turn of the loop: the place is the next one's.
+                self.leave()
+            elif ticket in self.waiting:
+                self.waiting.remove(ticket)
 
     def leave(self) -> None:
         """Make room for the next."""
-        self._busy -= 1
+        self.busy -= 1
         self._let_in()
 
     def answered(self) -> None:
         """The provider answered: it may come to take more at once."""
-        self._lanes = widened(self._lanes)
+        self.lanes = widened(self.lanes)
         self._let_in()
 
     def crowded(self) -> None:
         """The provider said that these were too many at once."""
-        self._lanes = narrowed(self._lanes)
-
-    def _give_back(self, ticket: asyncio.Future[None]) -> None:
-        # Let in and cancelled in the same turn of the loop: the place is the next one's.
-        if ticket.done() and not ticket.cancelled():
-            self.leave()
-        elif ticket in self._waiting:
-            self._waiting.remove(ticket)
+        self.lanes = narrowed(self.lanes)
 
     def _let_in(self) -> None:
-        while self._waiting and self._busy < self._lanes.limit:
-            ticket = self._waiting.popleft()
+        while self.waiting and self.busy < self.lanes.limit:
+            ticket = self.waiting.popleft()
+            # Cancelled, and not yet out of the line: it would take the place with it.
             if not ticket.done():
-                self._busy += 1
+                self.busy += 1
                 ticket.set_result(None)

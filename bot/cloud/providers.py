@@ -1,20 +1,24 @@
 """All providers: what routing may know of them, and the only way to ask one."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from bot.cloud.asking import CloudAsk
-from bot.cloud.billing import Billing
+from bot.cloud.billing import Billing, Ledger
+from bot.cloud.call import CloudAsk, OpenStream, ProviderCall
 from bot.cloud.prices import Prices
 from bot.cloud.provider import Provider
-from bot.cloud.reservation import Permit, Surroundings
-from bot.domain.cloud import Price, ProviderConfig, ProviderSnapshot
+from bot.cloud.reservation import reservation
+from bot.domain.cloud import CloudEvent, Price, ProviderConfig, ProviderSnapshot
 from bot.domain.errors import Bug, FailureKind, StoreUnavailable, Unavailable
 from bot.domain.ids import ProviderName, UserId
+from bot.policy.periods import month_left_s
 from bot.policy.pricing import likely_cost, worst_cost
 from bot.policy.privacy import LEDGER, CloudConsent, user_hash
+from bot.policy.provider_health import barred
 from bot.policy.retry import RetryBudget
 from bot.policy.wires import thinking_room
 
@@ -30,14 +34,38 @@ class Providers:
     def __init__(
         self,
         configs: Sequence[ProviderConfig],
-        around: Surroundings,
-        prices: Prices | None = None,
+        *,
+        ledger: Ledger,
+        open_stream: OpenStream,
+        observe: Callable[[CloudEvent], None],
+        utcnow: Callable[[], datetime],
+        draw: Callable[[], float],
+        salt: str,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._around = around
-        self._prices = prices or Prices()
-        self._providers = {config.name: Provider(config, around.observe) for config in configs}
+        """Ask nobody yet.
+
+        Args:
+            configs: Who may be asked.
+            ledger: Where money is written down.
+            open_stream: ``Inference.open``.
+            observe: Hears what the admins are to be told.
+            utcnow: The wall clock, aware.
+            draw: A number drawn evenly from 0 to 1, so that pauses differ.
+            salt: For the hashes people go by; made once and kept.
+            sleep: Pauses before a retry.
+        """
+        self.draw = draw
+        self.sleep = sleep
+        self.names = tuple(config.name for config in configs)
+        """Every provider, as configured."""
+        self._open_stream = open_stream
+        self._utcnow = utcnow
+        self._salt = salt
+        self._prices = Prices()
+        self._providers = {config.name: Provider(config, observe) for config in configs}
         self._tasks = asyncio.TaskGroup()
-        self._cashier = Billing(around.books, around.observe, self._tasks)
+        self._billing = Billing(ledger, observe, self._tasks)
         self._retries = RetryBudget()
 
     async def __aenter__(self) -> Self:
@@ -55,17 +83,12 @@ class Providers:
         async with asyncio.timeout(_CLOSE_S):
             await self._tasks.__aexit__(None, None, None)
 
-    @property
-    def names(self) -> tuple[ProviderName, ...]:
-        """Every provider, as configured."""
-        return tuple(self._providers)
-
     async def prepare(self) -> None:
         """Load prices and the day's totals, so that the next snapshot knows them."""
         if any(provider.config.price is None for provider in self._providers.values()):
             await self._prices.load()
-        if self._providers and self._cashier.totals is None:
-            await self._cashier.refresh()
+        if self._providers and self._billing.totals is None:
+            await self._billing.refresh()
 
     def snapshots(
         self, prompt_tokens: int, answer_tokens: int, now: float
@@ -82,7 +105,7 @@ class Providers:
             for provider in self._providers.values()
         )
 
-    def call(self, name: ProviderName, ask: CloudAsk) -> Permit:
+    def call(self, name: ProviderName, ask: CloudAsk) -> AbstractAsyncContextManager[ProviderCall]:
         """The right to ask a provider once: ``async with providers.call(...) as call:``.
 
         Entering waits a bounded time for a place, then holds the money. Leaving settles the cost
@@ -90,12 +113,58 @@ class Providers:
 
         Raises:
             Bug: the consent does not cover these words, or is none.
-            Unavailable: nobody is configured by that name; on entering also: it is out,
-                busy, resting, or its worst case would pass a limit.
+            Unavailable: nobody is configured by that name; on entering also: it is out, busy,
+                resting, or its worst case would pass a limit.
         """
+        # The type itself: whatever merely looks like a consent was not made by policy.privacy.
         if type(ask.consent) is not CloudConsent or not ask.consent.covers(ask.messages, name):
             raise Bug(f"words without consent were about to be sent to {name}")
-        return Permit(self._provider(name), ask, self._around, self._prices, self._cashier)
+        return self._call(self._provider(name), ask)
+
+    @asynccontextmanager
+    async def _call(self, provider: Provider, ask: CloudAsk) -> AsyncGenerator[ProviderCall]:
+        """One call, from its place to its cost.
+
+        1. A place: room among the calls under way, its rate, its health (``provider``).
+        2. The price, and the worst case of what would be sent (``prices``, ``reservation``).
+        3. The money is held (``billing``), or the provider is left as it was found.
+        4. The block sends the request and reads the answer (``call``).
+        5. How it went is remembered, and the place left.
+        6. What it cost is settled.
+        """
+        call, error = None, None
+        deadline = asyncio.get_running_loop().time() + provider.config.max_wait_s
+        try:
+            async with provider.place(deadline):
+                try:
+                    call = await self._reserved(provider, ask)
+                except BaseException:
+                    provider.abandon()
+                    raise
+                try:
+                    yield call
+                except BaseException as raised:
+                    error = raised
+                    raise
+                finally:
+                    left_s = month_left_s(self._utcnow())
+                    provider.ended(call, error, month_left_s=left_s, jitter=self.draw())
+        finally:
+            # After the place is left: a slow disk must not keep the next question waiting.
+            if call is not None:
+                await self._billing.settle(call.settlement(error))
+
+    async def _reserved(self, provider: Provider, ask: CloudAsk) -> ProviderCall:
+        """A call whose worst case is held in the ledger."""
+        config, at = provider.config, self._utcnow()
+        if self._prices.price(config, at) is None:
+            await self._prices.load()
+        price = self._prices.price(config, at)
+        if price is None:
+            raise Bug("there is no price after prices were loaded")
+        booking, call = reservation(config, ask, price, self._salt, self._open_stream)
+        call.number = await self._billing.book(booking)
+        return call
 
     def config(self, name: ProviderName) -> ProviderConfig:
         """The settings of one provider.
@@ -107,62 +176,45 @@ class Providers:
 
     def context_length(self, name: ProviderName) -> int | None:
         """The window of its model; None when nobody knows it."""
-        return self._prices.context_length(self.config(name))
+        return self._prices.context_length(self.config(name), self._utcnow())
 
     # --- retries -------------------------------------------------------------------------
 
     def may_retry(self, name: ProviderName) -> bool:
         """Does the minute's budget of retries allow one, and would the provider be asked?"""
         now = asyncio.get_running_loop().time()
-        return self._retries.may_retry(now) and not self._provider(name).is_barred(now)
+        return self._retries.may_retry(now) and barred(self._provider(name).health, now) is None
 
     def count_request(self, *, is_retry: bool) -> None:
         """A request of a question was sent."""
         now = asyncio.get_running_loop().time()
-        budget = self._retries
-        self._retries = budget.after_retry(now) if is_retry else budget.after_first(now)
-
-    async def pause(self, seconds: float) -> None:
-        """Wait before a retry."""
-        await self._around.sleep(seconds)
-
-    def draw(self) -> float:
-        """A number from 0 to 1, for pauses that differ."""
-        return self._around.draw()
+        self._retries = self._retries.sent(now, is_retry=is_retry)
 
     # --- admins and reports ---------------------------------------------------------------
 
     def renew(self, config: ProviderConfig) -> None:
-        """Take a provider's new settings, such as another key; it may be asked again at once.
+        """Take a provider's settings, new ones or the same; it may be asked again at once.
 
         Raises:
             Unavailable: nobody is configured by that name.
         """
         self._provider(config.name).renew(config)
 
-    def pardon(self, name: ProviderName) -> None:
-        """An admin says that a provider may be asked again: money was paid in, a key mended.
-
-        Raises:
-            Unavailable: nobody is configured by that name.
-        """
-        self._provider(name).pardon()
-
     async def catch_up(self) -> None:
         """Write costs that could not be written when they came; for a timer."""
         try:
-            await self._cashier.catch_up()
+            await self._billing.catch_up()
         except Unavailable as err:
             raise StoreUnavailable(err.user_message) from err
 
     def ledger_name(self, user: UserId) -> str:
         """The hash a person goes by in the ledger."""
-        return user_hash(self._around.salt, LEDGER, user)
+        return user_hash(self._salt, LEDGER, user)
 
     async def cheapest(self) -> tuple[ProviderName, Price] | None:
         """By what turns answered at home are priced for a report; None without a known price."""
         await self.prepare()
-        at = self._around.utcnow()
+        at = self._utcnow()
         known = [
             (likely_cost(price, *_TYPICAL), name, price)
             for name, provider in self._providers.items()
@@ -183,12 +235,20 @@ class Providers:
     def _snapshot(
         self, provider: Provider, prompt_tokens: int, answer_tokens: int, now: float
     ) -> ProviderSnapshot:
-        config = provider.config
-        price = self._prices.price(config, self._around.utcnow())
-        room = answer_tokens + thinking_room(config.model, config.thinking)
-        worst = None if price is None else worst_cost(price, prompt_tokens, room)
-        reason = provider.why_out(now) or self._why_too_dear(worst)
-        is_known = price is not None and price.is_known
+        config, at = provider.config, self._utcnow()
+        reason = provider.why_out(now)
+        worst = likely = None
+        if (price := self._prices.price(config, at)) is not None:
+            room = answer_tokens + thinking_room(config.model, config.thinking)
+            worst = worst_cost(price, prompt_tokens, room)
+            totals = self._billing.totals
+            left = None if totals is None else totals.left_micro_usd
+            if not reason and left is not None and worst > left:
+                cost, rest = f"${worst / 1e6:.4f}", f"${left / 1e6:.4f}"
+                reason = f"it may cost up to {cost}; today's budget has {rest} left"
+            # A stand-in's price is held and charged, but no route is compared by it.
+            worst = worst if price.is_known else None
+            likely = likely_cost(price, prompt_tokens, answer_tokens) if price.is_known else None
         return ProviderSnapshot(
             name=config.name,
             model=config.model,
@@ -196,19 +256,8 @@ class Providers:
             reason=reason,
             quality=config.quality,
             first_token_s=provider.first_token_s,
-            cost_micro_usd=worst if is_known else None,
-            context_length=self._prices.context_length(config),
+            cost_micro_usd=worst,
+            context_length=self._prices.context_length(config, at),
             vision=config.vision,
-            likely_micro_usd=(
-                likely_cost(price, prompt_tokens, answer_tokens)
-                if price is not None and is_known
-                else None
-            ),
+            likely_micro_usd=likely,
         )
-
-    def _why_too_dear(self, worst: int | None) -> str:
-        totals = self._cashier.totals
-        left = None if totals is None else totals.left_micro_usd
-        if worst is None or left is None or worst <= left:
-            return ""
-        return f"it may cost up to ${worst / 1e6:.4f}; today's budget has ${left / 1e6:.4f} left"

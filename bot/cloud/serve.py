@@ -4,15 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from bot.cloud.asking import CloudAsk
-from bot.cloud.call import Call
+from bot.cloud.call import CloudAsk, ProviderCall
 from bot.cloud.providers import Providers
-from bot.domain.cloud import Price
 from bot.domain.errors import FailureKind, PromptTooLong, Refused, RequestRefused, Unavailable
-from bot.domain.events import Delta, StreamEnd, TextDelta
+from bot.domain.events import Delta, StreamEnd
 from bot.domain.ids import ProviderName
 from bot.policy.context import fit_transcript, message_tokens
-from bot.policy.retry import MOST_REQUESTS, Fix, Retry, Tries, counts, plan_retry
+from bot.policy.retry import MOST_REQUESTS, ROWS, Tries, counts, retry_wait_s
 from bot.policy.wires import RETRY_ROOM
 
 _TRIM_TO = 0.6
@@ -28,11 +26,6 @@ class Question:
     cost_micro_usd: int = 0
     """Of all its calls, those that failed included."""
 
-    @property
-    def is_spent(self) -> bool:
-        """Were enough requests made?"""
-        return self.counted >= MOST_REQUESTS
-
 
 @dataclass(frozen=True, slots=True)
 class Listener:
@@ -46,15 +39,6 @@ class Listener:
     notice: Callable[[str], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A whole answer."""
-
-    end: StreamEnd
-    price: Price
-    """By what it was charged."""
-
-
 async def serve(
     providers: Providers,
     name: ProviderName,
@@ -63,7 +47,7 @@ async def serve(
     listener: Listener,
     *,
     is_last: bool,
-) -> Served:
+) -> StreamEnd:
     """Ask a provider, again where that helps, and pass on every delta.
 
     Args:
@@ -79,98 +63,84 @@ async def serve(
         Refused: it declined to answer; nobody else is to be asked.
         Bug: the consent does not cover these words.
     """
-    if question.is_spent:
+    if question.counted >= MOST_REQUESTS:
         words = f"{name} was not asked: {MOST_REQUESTS} requests are enough for one question."
         raise Unavailable(words, FailureKind.BUSY)
     ask = await _fitted(providers, name, ask, listener)
-    attempt = _Attempt(providers, name, question, listener)
+    requests = 0
     while True:
+        call = None
         try:
-            return await attempt.once(ask)
+            async with providers.call(name, ask) as call:
+                providers.count_request(is_retry=requests > 0)
+                requests += 1
+                return await _answer(providers, name, call, listener)
         except Unavailable as err:
-            if not attempt.was_sent:
-                raise
+            if call is None:
+                raise  # Nothing was sent: it is out, busy, resting or too dear.
             question.counted += counts(err.kind)
             tries = Tries(
-                here=attempt.requests,
+                here=requests,
                 counted=question.counted,
                 is_last=is_last,
-                has_shown=attempt.has_shown,
+                has_shown=call.has_shown,
                 retries=providers.config(name).retries,
             )
             fixed = await _again(providers, name, ask, err, tries, listener)
             if fixed is None:
                 raise
             ask = fixed
-
-
-class _Attempt:
-    """Asks one provider, as often as it is told to."""
-
-    def __init__(
-        self, providers: Providers, name: ProviderName, question: Question, listener: Listener
-    ) -> None:
-        self._providers = providers
-        self._name = name
-        self._question = question
-        self._listener = listener
-        self.requests = 0
-        self.was_sent = False
-        self.has_shown = False
-
-    async def once(self, ask: CloudAsk) -> Served:
-        """One request, from its permit to its last word."""
-        self.was_sent = False
-        call: Call | None = None
-        try:
-            async with self._providers.call(self._name, ask) as call:
-                self._providers.count_request(is_retry=self.requests > 0)
-                self.requests += 1
-                self.was_sent = True
-                return await self._in_time(call)
         finally:
             if call is not None:
-                self._question.cost_micro_usd += call.cost_micro_usd
+                question.cost_micro_usd += call.cost_micro_usd
 
-    async def _in_time(self, call: Call) -> Served:
-        whole_s = self._providers.config(self._name).whole_s
-        scope = asyncio.timeout(whole_s)
-        try:
-            async with scope:
-                return await self._streamed(call)
-        except TimeoutError as err:
-            if not scope.expired():
-                raise
-            words = f"{self._name} took longer than {whole_s:.0f} s for its answer."
-            raise Unavailable(words, FailureKind.STALL) from err
 
-    async def _streamed(self, call: Call) -> Served:
-        await self._listener.sent()
-        async with call.open() as deltas:
-            async for delta in deltas:
-                self.has_shown = self.has_shown or isinstance(delta, TextDelta)
-                await self._listener.hear(delta)
-        if call.end is None:
-            words = f"{self._name} broke off its answer."
-            raise Unavailable(words, FailureKind.CUT)
-        if not call.has_text:
-            raise _wordless(self._name, call, call.end)
-        return Served(call.end, call.price)
+async def _answer(
+    providers: Providers, name: ProviderName, call: ProviderCall, listener: Listener
+) -> StreamEnd:
+    """One request, from its sending to its last word.
+
+    Raises:
+        Unavailable: it failed, took too long in all, broke off or said nothing.
+        Refused: it declined before the first word.
+    """
+    whole_s = providers.config(name).whole_s
+    scope = asyncio.timeout(whole_s)
+    try:
+        async with scope:
+            await listener.sent()
+            async with call.open() as deltas:
+                async for delta in deltas:
+                    await listener.hear(delta)
+    except TimeoutError as err:
+        if not scope.expired():
+            raise
+        words = f"{name} took longer than {whole_s:.0f} s for its answer."
+        raise Unavailable(words, FailureKind.STALL) from err
+    # A stream that ends without its end mark raises nothing by itself: it was cut all the same.
+    if call.end is None:
+        raise Unavailable(f"{name} broke off its answer.", FailureKind.CUT)
+    if call.has_text:
+        return call.end
+    if call.end.finish == "refused":
+        raise Refused(f"{name} declined to answer this. Another question may fare better.")
+    if call.has_reasoning or call.end.usage.reasoning_tokens:
+        words = f"{name} spent the whole answer on thinking and said nothing."
+        raise Unavailable(words, FailureKind.EMPTY)
+    raise Unavailable(f"{name} ended its answer without a word.", FailureKind.EMPTY)
 
 
 async def _fitted(
     providers: Providers, name: ProviderName, ask: CloudAsk, listener: Listener
 ) -> CloudAsk:
     """The question fitted to the provider's window, where that is known."""
-    window = providers.context_length(name)
     try:
-        fitted = fit_transcript(ask.messages, window, ask.answer_tokens)
+        fitted, words = _trimmed(ask, providers.context_length(name), ask.answer_tokens)
     except PromptTooLong as err:
         raise Unavailable(err.user_message, FailureKind.TOO_LONG) from err
-    if not fitted.dropped:
-        return ask
-    await listener.notice(_trimmed_words(fitted.dropped))
-    return replace(ask, messages=fitted.messages)
+    if words:
+        await listener.notice(words)
+    return fitted
 
 
 async def _again(
@@ -182,55 +152,43 @@ async def _again(
     listener: Listener,
 ) -> CloudAsk | None:
     """What to ask next of the same provider, after the pause it needs; None is nothing."""
-    plan = plan_retry(
+    wait_s = retry_wait_s(
         error.kind,
         tries,
         told_s=error.retry_after_s,
         may_retry=providers.may_retry(name),
         jitter=providers.draw(),
     )
-    if not isinstance(plan, Retry):
+    if wait_s is None:
         return None
-    fixed, words = _fixed(ask, plan.fix)
-    if fixed is None:
-        return None
-    await listener.again(error, words or f"Asking {name} again.")
-    await providers.pause(plan.wait_s)
-    return fixed
-
-
-def _fixed(ask: CloudAsk, fix: Fix) -> tuple[CloudAsk | None, str]:
-    match fix:
-        case Fix.NOTHING:
-            return ask, ""
-        case Fix.ROOM:
+    words = ""
+    match ROWS[error.kind].fix:
+        case "room":
             room = max(RETRY_ROOM, 2 * ask.answer_tokens)
-            return replace(ask, answer_tokens=room, thinking="off"), ""
-        case Fix.TRIM:
-            return _trimmed(ask)
+            ask = replace(ask, answer_tokens=room, thinking="off")
+        case "trim":
+            window = int(_TRIM_TO * sum(map(message_tokens, ask.messages)))
+            try:
+                ask, words = _trimmed(ask, window, 0)
+            except RequestRefused:
+                return None
+            if not words:
+                return None  # The same words again would be too long again.
+        case "":
+            pass
+    await listener.again(error, words or f"Asking {name} again.")
+    await providers.sleep(wait_s)
+    return ask
 
 
-def _trimmed(ask: CloudAsk) -> tuple[CloudAsk | None, str]:
-    """With the oldest turns left out; None when only the last message is left."""
-    window = int(_TRIM_TO * sum(map(message_tokens, ask.messages)))
-    try:
-        fitted = fit_transcript(ask.messages, window, 0)
-    except RequestRefused:
-        return None, ""
+def _trimmed(ask: CloudAsk, window: int | None, reserve: int) -> tuple[CloudAsk, str]:
+    """With the oldest turns left out until the rest fits, and how to say so; often nothing.
+
+    Raises:
+        PromptTooLong: not even the last message fits.
+    """
+    fitted = fit_transcript(ask.messages, window, reserve)
     if not fitted.dropped:
-        return None, ""
-    return replace(ask, messages=fitted.messages), _trimmed_words(fitted.dropped)
-
-
-def _trimmed_words(dropped: int) -> str:
-    return f"The conversation is long: its {dropped} oldest messages were left out."
-
-
-def _wordless(name: ProviderName, call: Call, end: StreamEnd) -> Unavailable | Refused:
-    if end.finish == "refused":
-        return Refused(f"{name} declined to answer this. Another question may fare better.")
-    if call.has_reasoning or end.usage.reasoning_tokens:
-        words = f"{name} spent the whole answer on thinking and said nothing."
-    else:
-        words = f"{name} ended its answer without a word."
-    return Unavailable(words, FailureKind.EMPTY)
+        return ask, ""
+    words = f"The conversation is long: its {fitted.dropped} oldest messages were left out."
+    return replace(ask, messages=fitted.messages), words

@@ -21,11 +21,20 @@ def answer_key(
     persona: Persona, model: ModelKey, messages: Sequence[Message], *, is_private: bool
 ) -> str:
     """The key of a question: persona, model asked for, whole transcript, sampling, privacy."""
+    said = [
+        [
+            message.role,
+            message.text,
+            # By their hash: a picture's bytes would make the text to hash megabytes long.
+            [(i.media_type, hashlib.sha256(i.image or b"").hexdigest()) for i in message.images],
+        ]
+        for message in messages
+    ]
     asked = {
         "persona": persona.name,
         "model": model,
         "sampling": astuple(persona.sampling),
-        "messages": [_message(message) for message in messages],
+        "messages": said,
         "private": is_private,
     }
     text = json.dumps(asked, ensure_ascii=True, separators=(",", ":"))
@@ -35,11 +44,3 @@ def answer_key(
 def is_worth_keeping(text: str, finish: str) -> bool:
     """Is it a whole answer of a size that is kept? Cut, stopped and refused ones are not whole."""
     return finish == "stop" and bool(text.strip()) and len(text) <= LONGEST_CHARS
-
-
-def _message(message: Message) -> list[object]:
-    images = [
-        [image.media_type, hashlib.sha256(image.image or b"").hexdigest()]
-        for image in message.images
-    ]
-    return [message.role, message.text, images]

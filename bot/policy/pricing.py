@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from bot.domain.chat import Usage
 from bot.domain.cloud import Price, PriceStep, UsageLine
@@ -21,34 +22,27 @@ def flat_price(
     return Price((PriceStep(input_price, output_price, cached),), source)
 
 
-def step_for(price: Price, prompt_tokens: int) -> PriceStep:
-    """The unit prices of a prompt of that size."""
-    fitting = [step for step in price.steps if prompt_tokens > step.above_tokens]
-    return fitting[-1] if fitting else price.steps[0]
-
-
 def cost_of(price: Price, usage: Usage) -> tuple[PriceStep, int]:
     """The unit prices that apply to a usage, and its cost."""
-    step = step_for(price, usage.prompt_tokens)
+    fitting = [step for step in price.steps if usage.prompt_tokens > step.above_tokens]
+    step = fitting[-1] if fitting else price.steps[0]
+    # More cached tokens than the prompt has would make the rest of it negative.
     cached = min(usage.cached_tokens, usage.prompt_tokens)
     total = (usage.prompt_tokens - cached) * step.input
     total += cached * step.cached + usage.completion_tokens * step.output
-    return step, _micro(total)
-
-
-def most_prompt_tokens(estimated_tokens: int) -> int:
-    """The most tokens an estimated prompt can be: tokenizers make no more of them than bytes."""
-    return math.ceil(estimated_tokens * BYTES_PER_TOKEN)
+    return step, -(-total // TOKENS_PER_PRICE)
 
 
 def worst_cost(price: Price, estimated_tokens: int, answer_tokens: int) -> int:
     """The most a call can cost, whatever the prompt's true size and with nothing cached."""
-    prompt = most_prompt_tokens(estimated_tokens)
+    # Tokenizers make no more tokens of a text than it has bytes, and an estimate is a share of
+    # them; a price may rise for large prompts, or ask more for a cached token than for a new one.
+    prompt = math.ceil(estimated_tokens * BYTES_PER_TOKEN)
     reached = [step for step in price.steps if prompt > step.above_tokens] or price.steps[:1]
-    return max(
-        _micro(prompt * max(step.input, step.cached) + answer_tokens * step.output)
-        for step in reached
-    )
+    totals = [
+        prompt * max(step.input, step.cached) + answer_tokens * step.output for step in reached
+    ]
+    return -(-max(totals) // TOKENS_PER_PRICE)
 
 
 def likely_cost(price: Price, estimated_tokens: int, answer_tokens: int) -> int:
@@ -69,22 +63,34 @@ def dearest(prices: Iterable[Price]) -> PriceStep | None:
     )
 
 
-def counted_usage(
-    estimated_prompt_tokens: int, deltas: Sequence[TextDelta | ReasoningDelta]
+def charged_usage(
+    estimated_prompt_tokens: int,
+    deltas: Sequence[TextDelta | ReasoningDelta],
+    told: Usage | None,
 ) -> Usage:
-    """The usage of an answer that broke before its count came, rounded up.
+    """The usage a call is charged by: the provider's count, else ours of what came, rounded up.
 
-    A delta may carry several tokens and a token may be several bytes, so the larger of both
-    counts stands.
+    Args:
+        estimated_prompt_tokens: Of what was sent.
+        deltas: What came.
+        told: The usage at the end of the stream; None when it broke off before.
     """
-    said = len(deltas)
+    if told is not None and not told.estimated:
+        return told
+    # A delta may carry several tokens and a token may be several bytes: the larger count stands.
     by_text = estimate_tokens("".join(delta.text for delta in deltas))
-    thoughts = sum(isinstance(delta, ReasoningDelta) for delta in deltas)
-    return Usage(
+    counted = Usage(
         prompt_tokens=estimated_prompt_tokens,
-        completion_tokens=max(said, by_text),
-        reasoning_tokens=thoughts,
+        completion_tokens=max(len(deltas), by_text),
+        reasoning_tokens=sum(isinstance(delta, ReasoningDelta) for delta in deltas),
         estimated=True,
+    )
+    if told is None:
+        return counted
+    return replace(
+        told,
+        prompt_tokens=max(told.prompt_tokens, counted.prompt_tokens),
+        completion_tokens=max(told.completion_tokens, counted.completion_tokens),
     )
 
 
@@ -93,7 +99,3 @@ def avoided_micro_usd(line: UsageLine, price: Price) -> int:
     step = price.steps[0]
     total = line.free_prompt_tokens * step.input + line.free_completion_tokens * step.output
     return total // TOKENS_PER_PRICE
-
-
-def _micro(total: int) -> int:
-    return -(-total // TOKENS_PER_PRICE)

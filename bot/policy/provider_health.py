@@ -1,4 +1,4 @@
-"""How a provider stands with us: its breaker, why it is out and until when, what it asked of us.
+"""A provider's health: its breaker, why it is out and until when, how long it asked us to wait.
 
 A frozen value its owner keeps. Failures change it by the rows of the error table
 (``policy.retry``); half-open lets one request through at a time.
@@ -6,9 +6,9 @@ A frozen value its owner keeps. Failures change it by the rows of the error tabl
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
-from bot.domain.errors import FailureKind
+from bot.domain.cloud import ProviderChange
+from bot.domain.errors import FailureKind, Unavailable
 from bot.policy.breaker import (
     Breaker,
     BreakerState,
@@ -17,10 +17,9 @@ from bot.policy.breaker import (
     on_abandoned,
     on_failure,
     on_success,
-    on_try,
     state,
 )
-from bot.policy.retry import row_of
+from bot.policy.retry import ROWS
 
 UNTOLD_RESET_S = 3600.0
 """How long a plan's limit is taken to last when its reset was not told."""
@@ -38,158 +37,97 @@ _MONTHLY_CODES = frozenset(
 )
 """Limits that are reset with the month."""
 
-News = Literal["out", "back", "trouble"]
-
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Why a provider is out whatever its breaker says."""
+    """No request may go out, and why."""
 
     kind: FailureKind
     reason: str
     until: float | None = None
-    """Monotonic seconds; None until its key or an admin's word changes."""
+    """Monotonic seconds; None when nobody knows: until its key or an admin's word changes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """One provider's record; as made, in good standing. Times are monotonic seconds."""
+class ProviderHealth:
+    """One provider's record; as made, well. Times are monotonic seconds."""
 
     breaker: Breaker = field(default_factory=Breaker)
     outage: Outage | None = None
+    """Holds whatever the breaker says."""
     wait_until: float = 0.0
     """It asked for no request before this."""
     last_kind: FailureKind = FailureKind.SERVER
     last_reason: str = ""
     """Of the last counted failure."""
-    told: AbstractSet[News] = field(default_factory=frozenset[News])
+    told: AbstractSet[ProviderChange] = field(default_factory=frozenset[ProviderChange])
     """What the admins know already."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """One failed call."""
-
-    kind: FailureKind
-    reason: str = ""
-    code: str | None = None
-    told_s: float | None = None
-    """Seconds the provider asked us to wait, or until its limit is reset."""
-
-
-@dataclass(frozen=True, slots=True)
-class Barred:
-    """No request may go out now, and why."""
-
-    kind: FailureKind
-    reason: str
-    seconds: float | None = None
-    """Until one may; None when nobody knows."""
-
-
-def barred(standing: Standing, now: float) -> Barred | None:
+def barred(health: ProviderHealth, now: float) -> Outage | None:
     """Why no request may go out now; None when one may."""
-    outage = standing.outage
+    outage, breaker = health.outage, health.breaker
     if outage is not None and (outage.until is None or now < outage.until):
-        seconds = None if outage.until is None else outage.until - now
-        return Barred(outage.kind, outage.reason, seconds)
-    if may_try(standing.breaker, now):
+        return outage
+    if may_try(breaker, now):
         return None
-    breaker = standing.breaker
     if state(breaker, now) is BreakerState.OPEN:
-        seconds = (breaker.open_until or now) - now
-        return Barred(standing.last_kind, standing.last_reason, seconds)
-    return Barred(standing.last_kind, f"{standing.last_reason} It is being tried again just now.")
+        return Outage(health.last_kind, health.last_reason, breaker.open_until)
+    reason = f"{health.last_reason} It is being tried again just now."
+    return Outage(health.last_kind, reason)
 
 
-def wait_s(standing: Standing, now: float) -> float:
-    """Seconds until the provider wants to hear from us again."""
-    return max(0.0, standing.wait_until - now)
-
-
-def tried(standing: Standing, now: float) -> Standing:
-    """The record after a request went out."""
-    return replace(standing, breaker=on_try(standing.breaker, now))
-
-
-def abandoned(standing: Standing) -> Standing:
-    """The record after a request that proved nothing."""
-    return replace(standing, breaker=on_abandoned(standing.breaker))
-
-
-def answered(standing: Standing) -> Standing:
-    """The record after an answer: everything is forgiven, but not the wait it asked others for."""
-    return Standing(breaker=on_success(standing.breaker), wait_until=standing.wait_until)
+def answered(health: ProviderHealth) -> tuple[ProviderHealth, ProviderChange | None]:
+    """The record after an answer, and what the admins are to be told."""
+    # Everything is forgiven but the wait: others were asked to keep to it by the same provider,
+    # and one answer does not take that back.
+    well = ProviderHealth(breaker=on_success(health.breaker), wait_until=health.wait_until)
+    return well, "back" if "out" in health.told else None
 
 
 def failed(
-    standing: Standing, failure: Failed, now: float, *, month_left_s: float, jitter: float
-) -> Standing:
-    """The record after a failure.
+    health: ProviderHealth, error: Unavailable, now: float, *, month_left_s: float, jitter: float
+) -> tuple[ProviderHealth, ProviderChange | None]:
+    """The record after a failure, and what the admins are to be told.
 
     Args:
-        standing: The record before.
-        failure: What happened.
+        health: The record before.
+        error: What happened.
         now: Monotonic seconds.
         month_left_s: Seconds until the next month begins, when monthly limits are reset.
         jitter: Drawn evenly from 0 to 1.
     """
-    row = row_of(failure.kind)
+    row = ROWS[error.kind]
+    reason = f"{error.user_message.rstrip('.')}." if error.user_message else "It failed."
+    breaker, outage, wait_until = health.breaker, health.outage, health.wait_until
     if row.is_out:
-        return _out(standing, failure, now, month_left_s)
-    if row.weight == 0.0:
-        return abandoned(standing)
-    breaker = on_failure(standing.breaker, now, jitter=0.2 * jitter - 0.1, weight=row.weight)
-    after = replace(
-        standing, breaker=breaker, last_kind=failure.kind, last_reason=_words(failure.reason)
-    )
-    if failure.kind is not FailureKind.RATE_LIMIT or failure.told_s is None:
-        return after
-    return replace(after, wait_until=max(standing.wait_until, now + failure.told_s))
+        until = _until(error, now, month_left_s)
+        outage = Outage(error.kind, reason, until)
+        if until is not None:
+            # Held too: when the time is over, one request finds out for all whether it was true.
+            breaker = hold(breaker, now, until - now)
+    elif row.weight:
+        breaker = on_failure(breaker, now, jitter=0.2 * jitter - 0.1, weight=row.weight)
+        if error.kind is FailureKind.RATE_LIMIT and error.retry_after_s is not None:
+            wait_until = max(wait_until, now + error.retry_after_s)
+    after = replace(health, breaker=on_abandoned(breaker), outage=outage, wait_until=wait_until)
+    if row.is_out or row.weight:
+        after = replace(after, last_kind=error.kind, last_reason=reason)
+    is_out = outage is not None or after.breaker.open_until is not None
+    what = "out" if is_out else "trouble" if row.is_trouble else None
+    # Each thing once until it is over: an outage of an hour is one message, not one a question.
+    if what is None or what in health.told:
+        return after, None
+    return replace(after, told=health.told | {what}), what
 
 
-def news(before: Standing, after: Standing, failure: Failed | None) -> News | None:
-    """What the admins are to be told after a change, each thing once until it is over."""
-    if failure is None:
-        return "back" if "out" in before.told else None
-    if after.outage is not None or after.breaker.open_until is not None:
-        what: News = "out"
-    elif row_of(failure.kind).is_trouble:
-        what = "trouble"
-    else:
+def _until(error: Unavailable, now: float, month_left_s: float) -> float | None:
+    """When an outage ends by itself; None when only a new key or an admin ends it."""
+    told_s = error.retry_after_s
+    if error.kind is FailureKind.AUTH or error.code == DISABLED_CODE:
         return None
-    return None if what in before.told else what
-
-
-def said(standing: Standing, what: News) -> Standing:
-    """The record once the admins were told."""
-    return replace(standing, told=standing.told | {what})
-
-
-def _out(standing: Standing, failure: Failed, now: float, month_left_s: float) -> Standing:
-    until = _until(failure, now, month_left_s)
-    outage = Outage(failure.kind, _words(failure.reason), until)
-    # Held too: when the time is over, one request finds out for all whether it was true.
-    breaker = standing.breaker if until is None else hold(standing.breaker, now, until - now)
-    return replace(
-        standing,
-        breaker=on_abandoned(breaker),
-        outage=outage,
-        last_kind=failure.kind,
-        last_reason=outage.reason,
-    )
-
-
-def _until(failure: Failed, now: float, month_left_s: float) -> float | None:
-    if failure.kind is FailureKind.AUTH or failure.code == DISABLED_CODE:
-        return None
-    told_s = failure.told_s
-    if failure.kind is FailureKind.PLAN_LIMIT:
+    if error.kind is FailureKind.PLAN_LIMIT:
         return now + (UNTOLD_RESET_S if told_s is None else told_s)
     if told_s is not None and told_s >= LEAST_RESET_S:
         return now + told_s
-    return now + month_left_s if failure.code in _MONTHLY_CODES else None
-
-
-def _words(reason: str) -> str:
-    return f"{reason.rstrip('.')}." if reason else "It failed."
+    return now + month_left_s if error.code in _MONTHLY_CODES else None

@@ -14,11 +14,6 @@ class RateRule:
     count: int
     period_s: float
 
-    @property
-    def per_s(self) -> float:
-        """Requests earned in a second."""
-        return self.count / self.period_s
-
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
@@ -27,20 +22,6 @@ class Bucket:
     left: float
     at: float
     """Monotonic seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """The verdict on one request, with the record to keep."""
-
-    bucket: Bucket
-    wait_s: float
-    """0 when it may go; else the seconds after which it could, and nothing was taken."""
-
-    @property
-    def is_allowed(self) -> bool:
-        """May the request go now?"""
-        return self.wait_s == 0.0
 
 
 def parse_rate(text: str) -> RateRule:
@@ -55,19 +36,23 @@ def parse_rate(text: str) -> RateRule:
     return RateRule(int(match["count"]), _PERIODS_S[match["period"]])
 
 
-def take(bucket: Bucket | None, rule: RateRule, now: float) -> Taken:
-    """Take one request from the bucket; None is an asker not seen before, with a full one."""
-    left = float(rule.count) if bucket is None else _refilled(bucket, rule, now)
+def take(bucket: Bucket | None, rule: RateRule, now: float) -> tuple[Bucket, float]:
+    """Take one request from the bucket, or learn how long to wait for it.
+
+    Args:
+        bucket: What is left; None is an asker not seen before, with a full one.
+        rule: How fast it fills.
+        now: Monotonic seconds.
+
+    Returns:
+        The bucket to keep, and 0 when the request may go; else the seconds after which it could,
+        and nothing was taken.
+    """
+    per_s = rule.count / rule.period_s
+    left = float(rule.count)
+    if bucket is not None:
+        # A clock set back earns nothing, and takes nothing away.
+        left = min(left, bucket.left + max(0.0, now - bucket.at) * per_s)
     if left >= 1.0:
-        return Taken(Bucket(left - 1.0, now), 0.0)
-    return Taken(Bucket(left, now), (1.0 - left) / rule.per_s)
-
-
-def is_full(bucket: Bucket, rule: RateRule, now: float) -> bool:
-    """Is it as good as new, so that the record need not be kept?"""
-    return _refilled(bucket, rule, now) >= rule.count
-
-
-def _refilled(bucket: Bucket, rule: RateRule, now: float) -> float:
-    earned = max(0.0, now - bucket.at) * rule.per_s
-    return min(float(rule.count), bucket.left + earned)
+        return Bucket(left - 1.0, now), 0.0
+    return Bucket(left, now), (1.0 - left) / per_s

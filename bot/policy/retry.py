@@ -1,4 +1,4 @@
-"""What to do after a failed call: the same provider again, the next candidate, or neither.
+"""After a failed call: whether the same provider is asked again, when, and with what changed.
 
 One row for each row of the error table. Whoever retries is counted three times over: one retry
 for a provider and question, three requests for a question in all, and a fifth of all requests of
@@ -7,13 +7,9 @@ a minute, so that retries never multiply an outage.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import Enum, StrEnum, auto
 from typing import Literal
 
 from bot.domain.errors import FailureKind
-
-Failure = FailureKind | Literal["refused"]
-"""A refusal is no failure of the provider, and nobody is asked to judge more softly."""
 
 MOST_REQUESTS = 3
 """Requests for one question in all; those answered "you are out" are not counted."""
@@ -29,26 +25,15 @@ EXTRA_AT_LEAST = 3
 WINDOW_S = 60.0
 
 
-class Again(Enum):
-    """Whether the same provider may be asked again, and how."""
-
-    NEVER = auto()
-    AT_ONCE = auto()
-    PAUSED = auto()
-    """After a short pause, its length drawn."""
-    TOLD = auto()
-    """After the wait it asked for, when that is short."""
-    TRIMMED = auto()
-    """With a shorter transcript."""
-    ROOMIER = auto()
-    """Without thinking, and with more room for the answer."""
-
-
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row of the error table."""
 
-    again: Again = Again.NEVER
+    again: Literal["never", "at once", "paused", "told"] = "never"
+    """When the same provider may be asked again: ``paused`` after a short pause, its length drawn;
+    ``told`` after the wait it asked for, when that is short."""
+    fix: Literal["", "trim", "room"] = ""
+    """What is changed first: a shorter transcript; no thinking and more room for the answer."""
     weight: float = 0.0
     """What it counts against the breaker: 1 is a failure."""
     is_out: bool = False
@@ -58,63 +43,29 @@ class Row:
 
 
 ROWS: Mapping[FailureKind, Row] = {
+    # Not in the rows below: our own limits and what only hosts report. Not tried again, and
+    # counted against nobody.
+    **dict.fromkeys(FailureKind, Row()),
+    # Z.AI, OpenAI and Anthropic all say "no money left" with 429, the status of a rate limit:
+    # tried again by its status, a dead key would be asked for ever.
     FailureKind.AUTH: Row(is_out=True),
     FailureKind.NO_MONEY: Row(is_out=True),
     FailureKind.PLAN_LIMIT: Row(is_out=True),
-    FailureKind.RATE_LIMIT: Row(Again.TOLD, weight=0.5),
-    FailureKind.OVERLOAD: Row(Again.PAUSED, weight=1.0),
-    FailureKind.SERVER: Row(Again.PAUSED, weight=1.0),
-    FailureKind.GARBAGE: Row(Again.PAUSED, weight=1.0),
-    FailureKind.CONNECT: Row(Again.AT_ONCE, weight=1.0),
+    # Half a failure: the provider is well, it only has too much of us.
+    FailureKind.RATE_LIMIT: Row("told", weight=0.5),
+    FailureKind.OVERLOAD: Row("paused", weight=1.0),
+    FailureKind.SERVER: Row("paused", weight=1.0),
+    FailureKind.GARBAGE: Row("paused", weight=1.0),
+    FailureKind.CONNECT: Row("at once", weight=1.0),
+    # Whoever waited once for a first word in vain is not made to wait as long again.
     FailureKind.TIMEOUT: Row(weight=1.0),
-    FailureKind.CUT: Row(Again.AT_ONCE, weight=1.0),
+    FailureKind.CUT: Row("at once", weight=1.0),
     FailureKind.STALL: Row(weight=1.0),
-    FailureKind.TOO_LONG: Row(Again.TRIMMED),
+    FailureKind.TOO_LONG: Row("at once", "trim"),
     FailureKind.BAD_REQUEST: Row(is_trouble=True),
-    FailureKind.EMPTY: Row(Again.ROOMIER),
+    # Thinking counts against the same limit, and a small one is spent before the first word.
+    FailureKind.EMPTY: Row("at once", "room"),
 }
-"""What is missing here is not tried again and counts against nobody: our own limits, and what
-only hosts report."""
-
-_OTHER = Row()
-
-
-def row_of(kind: FailureKind) -> Row:
-    """The row of a kind of failure."""
-    return ROWS.get(kind, _OTHER)
-
-
-class Fix(StrEnum):
-    """What is changed before the next try."""
-
-    NOTHING = "nothing"
-    TRIM = "a shorter transcript"
-    ROOM = "more room and no thinking"
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """Ask the same provider again."""
-
-    wait_s: float
-    fix: Fix = Fix.NOTHING
-
-
-@dataclass(frozen=True, slots=True)
-class MoveOn:
-    """Ask the next candidate."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class GiveUp:
-    """Ask nobody else."""
-
-    reason: str
-
-
-RetryPlan = Retry | MoveOn | GiveUp
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,72 +85,37 @@ class Tries:
 
 
 def counts(kind: FailureKind) -> bool:
-    """Is a request that failed so one of the few a question may make?
-
-    A provider that is out answers once and is not asked again, so a row of dead keys must not
-    keep a question from the one that works; and what we refused ourselves was never sent.
-    """
-    row = row_of(kind)
-    return not row.is_out and kind not in (FailureKind.BUDGET, FailureKind.BUSY)
+    """Is a request that failed so one of the few a question may make?"""
+    # A provider that is out answers once and is not asked again, so a row of dead keys must not
+    # keep a question from the one that works; and what we refused ourselves was never sent.
+    return not ROWS[kind].is_out and kind not in (FailureKind.BUDGET, FailureKind.BUSY)
 
 
-def plan_retry(
-    failure: Failure, tries: Tries, *, told_s: float | None, may_retry: bool, jitter: float
-) -> RetryPlan:
-    """What to do after a failure.
+def retry_wait_s(
+    kind: FailureKind, tries: Tries, *, told_s: float | None, may_retry: bool, jitter: float
+) -> float | None:
+    """Seconds to wait before the same provider is asked again; None when it is not.
 
     Args:
-        failure: Its kind.
+        kind: How the last request failed.
         tries: What was done for this question.
         told_s: Seconds the provider asked us to wait, when it said so.
         may_retry: Does the minute's budget of retries allow one more?
         jitter: Drawn evenly from 0 to 1.
     """
-    if failure == "refused":
-        return GiveUp("the provider declined to answer")
-    if failure is FailureKind.CANCELLED:
-        return GiveUp("the asker stopped it")
-    if tries.has_shown:
-        return GiveUp("part of the answer was already shown")
-    again = _again(row_of(failure).again, told_s, jitter)
-    if again is not None and may_retry and _has_room(tries):
-        return again
-    return MoveOn("" if again is None else "it was asked often enough")
-
-
-def _has_room(tries: Tries) -> bool:
-    if tries.here > min(tries.retries, MOST_RETRIES):
-        return False
-    # The last request of a question is kept for the next candidate, when there is one.
+    # The last request of a question is kept for the next candidate, when there is one: a fresh
+    # one is likelier to answer than the one that just failed.
     kept = 0 if tries.is_last else 1
-    return tries.counted + kept < MOST_REQUESTS
-
-
-def _again(again: Again, told_s: float | None, jitter: float) -> Retry | None:
-    match again:
-        case Again.NEVER:
-            return None
-        case Again.AT_ONCE:
-            return Retry(0.0)
-        case Again.PAUSED:
-            return Retry(_pause(jitter))
-        case Again.TOLD:
-            return _told(told_s, jitter)
-        case Again.TRIMMED:
-            return Retry(0.0, Fix.TRIM)
-        case Again.ROOMIER:
-            return Retry(0.0, Fix.ROOM)
-
-
-def _told(told_s: float | None, jitter: float) -> Retry | None:
-    if told_s is None:
-        return Retry(_pause(jitter))
-    # A little later than told, never earlier: clocks differ.
-    return Retry(told_s * (1.0 + 0.05 * jitter)) if told_s <= LONGEST_TOLD_S else None
-
-
-def _pause(jitter: float) -> float:
-    return PAUSE_S * (0.5 + jitter)
+    has_room = tries.here <= min(tries.retries, MOST_RETRIES)
+    if not (may_retry and has_room and tries.counted + kept < MOST_REQUESTS) or tries.has_shown:
+        return None
+    again = ROWS[kind].again
+    if again == "told" and told_s is not None:
+        # A little later than told, never earlier: clocks differ.
+        return told_s * (1.0 + 0.05 * jitter) if told_s <= LONGEST_TOLD_S else None
+    if again in ("paused", "told"):
+        return PAUSE_S * (0.5 + jitter)
+    return 0.0 if again == "at once" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,13 +125,11 @@ class RetryBudget:
     firsts: tuple[float, ...] = ()
     retries: tuple[float, ...] = ()
 
-    def after_first(self, now: float) -> "RetryBudget":
-        """With one more question sent."""
+    def sent(self, now: float, *, is_retry: bool) -> "RetryBudget":
+        """With one more request."""
+        if is_retry:
+            return replace(self, retries=(*_recent(self.retries, now), now))
         return replace(self, firsts=(*_recent(self.firsts, now), now))
-
-    def after_retry(self, now: float) -> "RetryBudget":
-        """With one more retry sent."""
-        return replace(self, retries=(*_recent(self.retries, now), now))
 
     def may_retry(self, now: float) -> bool:
         """Would one more retry stay within the share of all requests?"""

@@ -4,7 +4,7 @@ Only what would leave the process is a double: the stream to a provider, and ser
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,9 +21,8 @@ from bot.chat.planning import ChatRules, Job, Planner
 from bot.chat.router import Router
 from bot.chat.turns import Turns
 from bot.chat.usage import Tally
-from bot.cloud.books import Books
+from bot.cloud.billing import Ledger
 from bot.cloud.providers import Providers
-from bot.cloud.reservation import Surroundings
 from bot.documents.shelf import PersonaShelf
 from bot.domain.chat import Candidate, Endpoint, InferenceRequest, Message, Usage
 from bot.domain.cloud import ProviderConfig
@@ -150,7 +149,7 @@ class World:
     def pardon(self) -> None:
         """No provider is left out for what it did before."""
         for name in VENDORS:
-            self.providers.pardon(name)
+            self.providers.renew(self.providers.config(name))
 
 
 def said_in(messages: tuple[Message, ...]) -> str:
@@ -174,7 +173,7 @@ async def world(folder: Path, strategy: Strategy, *, is_slow: bool) -> AsyncGene
         fleet = await stack.enter_async_context(Fleet(()))
         session = await stack.enter_async_context(inference_session())
         ledger = LedgerStore(database, BudgetRules(), UTC)
-        providers = await stack.enter_async_context(Providers(_configs(), _around(ledger, ears)))
+        providers = await stack.enter_async_context(_providers(_configs(), ledger, ears))
         shelf, privacy = PersonaShelf(personas), ShakyPrivacyStore(database)
         home = HomeEar(fleet, Inference(session, utcnow=utcnow), ears)
         turns = Turns(
@@ -208,9 +207,10 @@ async def _at_once(seconds: float) -> None:
     await asyncio.sleep(0)
 
 
-def _around(ledger: LedgerStore, ears: Ears) -> Surroundings:
-    return Surroundings(
-        books=Books(ledger.book, ledger.settle, ledger.totals, ledger.today),
+def _providers(configs: Sequence[ProviderConfig], ledger: LedgerStore, ears: Ears) -> Providers:
+    return Providers(
+        configs,
+        ledger=Ledger(ledger.book, ledger.settle, ledger.totals, ledger.today),
         open_stream=ears.open_stream,
         observe=lambda _: None,
         utcnow=utcnow,

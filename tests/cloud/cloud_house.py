@@ -7,15 +7,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from bot.cloud.asking import CloudAsk
-from bot.cloud.books import Books
+from bot.cloud.billing import Ledger
+from bot.cloud.call import CloudAsk
 from bot.cloud.providers import Providers
-from bot.cloud.reservation import Surroundings
-from bot.cloud.serve import Listener, Question, Served, serve
+from bot.cloud.serve import Listener, Question, serve
 from bot.domain.chat import DialectName, Message, Place, TurnRequest, Wire
 from bot.domain.cloud import CloudEvent, Price, ProviderConfig
 from bot.domain.errors import BotError, Unavailable
-from bot.domain.events import Delta, ReasoningDelta, TextDelta
+from bot.domain.events import Delta, ReasoningDelta, StreamEnd, TextDelta
 from bot.domain.ids import ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.domain.personas import Persona
 from bot.inference.streams import Inference, inference_session
@@ -63,7 +62,7 @@ class Heard:
     retries: list[str] = field(default_factory=list[str])
     notices: list[str] = field(default_factory=list[str])
     requests: int = 0
-    served: Served | None = None
+    served: StreamEnd | None = None
     error: BotError | None = None
 
     @property
@@ -201,9 +200,9 @@ def config_for(double: SimProvider, name: str, **changes: object) -> ProviderCon
     return replace(config, **changes)
 
 
-def books_of(ledger: LedgerStore) -> Books:
+def ledger_of(ledger: LedgerStore) -> Ledger:
     """The ledger as the cloud is handed it."""
-    return Books(ledger.book, ledger.settle, ledger.totals, ledger.today)
+    return Ledger(ledger.book, ledger.settle, ledger.totals, ledger.today)
 
 
 @asynccontextmanager
@@ -232,8 +231,9 @@ async def cloud_house(
         database = await stack.enter_async_context(Database(folder / "lantern.db", utcnow=clock))
         ledger = LedgerStore(database, rules or BudgetRules(), UTC)
         session = await stack.enter_async_context(inference_session())
-        around = Surroundings(
-            books=books_of(ledger),
+        providers = Providers(
+            [config_for(double, name, **changes) for name, double in doubles.items()],
+            ledger=ledger_of(ledger),
             open_stream=Inference(session, utcnow=clock).open,
             observe=news.append,
             utcnow=clock,
@@ -241,6 +241,5 @@ async def cloud_house(
             salt=SALT,
             sleep=sleep,
         )
-        configs = [config_for(double, name, **changes) for name, double in doubles.items()]
-        providers = await stack.enter_async_context(Providers(configs, around))
+        await stack.enter_async_context(providers)
         yield Cloud(providers, doubles, ledger, database, clock, news, slept)

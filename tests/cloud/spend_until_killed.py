@@ -11,10 +11,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cloud_house import SALT, Heard, asking, books_of, price_of
+from cloud_house import SALT, Heard, asking, ledger_of, price_of
 
 from bot.cloud.providers import Providers
-from bot.cloud.reservation import Surroundings
 from bot.cloud.serve import Question, serve
 from bot.domain.cloud import ProviderConfig
 from bot.domain.errors import BotError
@@ -60,15 +59,16 @@ async def main(path: str, base_url: str, model: str, run: str) -> None:
     )
     async with Database(Path(path), utcnow=lambda: now) as database, inference_session() as session:
         ledger = LedgerStore(database, BudgetRules(), UTC)
-        around = Surroundings(
-            books=books_of(ledger),
+        cloud = Providers(
+            [config],
+            ledger=ledger_of(ledger),
             open_stream=Inference(session).open,
             observe=lambda event: say(f"news {event}"),
             utcnow=lambda: now,
             draw=lambda: 0.5,
             salt=SALT,
         )
-        async with Providers([config], around) as providers, asyncio.TaskGroup() as group:
+        async with cloud as providers, asyncio.TaskGroup() as group:
             for speaker in range(AT_ONCE):
                 group.create_task(converse(providers, f"{run}.{speaker}"))
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from cloud_house import SAGE, asking, cloud_house, config_for, consent
 
-from bot.cloud.reservation import Permit
 from bot.cloud.serve import Question
 from bot.domain.chat import Message
 from bot.domain.errors import Bug, FailureKind, Unavailable
@@ -218,14 +217,6 @@ async def test_a_call_that_is_never_sent_costs_nothing(tmp_path: Path) -> None:
         async with cloud.providers.call(OPENAI, cloud.ask()) as call:
             assert call.endpoint.source == "openai"
         assert [row["basis"] for row in await cloud.rows()] == ["nothing"]
-
-
-async def test_a_permit_is_left_only_after_it_was_entered(tmp_path: Path) -> None:
-    async with cloud_house(tmp_path, "openai") as cloud:
-        permit = cloud.providers.call(OPENAI, cloud.ask())
-        assert isinstance(permit, Permit)
-        with pytest.raises(Bug, match="before it was entered"):
-            await permit.__aexit__(None, None, None)
 
 
 # --- what routing and people are told ---------------------------------------------------------

@@ -24,7 +24,7 @@ async def test_the_first_to_wait_is_the_first_to_enter() -> None:
             group.create_task(visit(number))
 
     assert order == [0, 1, 2, 3, 4]
-    assert (gate.busy, gate.waiting) == (0, 0)
+    assert (gate.busy, len(gate.waiting)) == (0, 0)
 
 
 async def test_who_waits_too_long_is_turned_away_and_takes_no_place() -> None:
@@ -32,7 +32,7 @@ async def test_who_waits_too_long_is_turned_away_and_takes_no_place() -> None:
     await gate.enter(soon())
     with pytest.raises(TimeoutError):
         await gate.enter(asyncio.get_running_loop().time())
-    assert gate.waiting == 0
+    assert not gate.waiting
     gate.leave()
     assert gate.busy == 0
 
@@ -47,7 +47,7 @@ async def test_a_place_given_to_somebody_who_just_left_goes_to_the_next() -> Non
         gate.leave()
         leaver.cancel()
     assert stayer.done()
-    assert (gate.busy, gate.waiting) == (1, 0)
+    assert (gate.busy, len(gate.waiting)) == (1, 0)
 
 
 async def test_a_cancelled_waiter_is_forgotten() -> None:
@@ -57,7 +57,7 @@ async def test_a_cancelled_waiter_is_forgotten() -> None:
         waiter = group.create_task(gate.enter(soon()))
         await asyncio.sleep(0)
         waiter.cancel()
-    assert gate.waiting == 0
+    assert not gate.waiting
     gate.leave()
     await gate.enter(soon())
     assert gate.busy == 1
@@ -68,7 +68,7 @@ async def test_fewer_are_let_in_after_too_many_and_more_again_after_answers() ->
     await gate.enter(soon())
     await gate.enter(soon())
     gate.crowded()
-    assert gate.limit == 1
+    assert gate.lanes.limit == 1
     async with asyncio.TaskGroup() as group:
         waiter = group.create_task(gate.enter(soon()))
         await asyncio.sleep(0)
@@ -77,4 +77,4 @@ async def test_fewer_are_let_in_after_too_many_and_more_again_after_answers() ->
         assert not waiter.done()
         for _ in range(ANSWERS_TO_WIDEN):
             gate.answered()
-    assert (gate.limit, gate.busy) == (2, 2)
+    assert (gate.lanes.limit, gate.busy) == (2, 2)

@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 from cloud_house import Cloud, asking, cloud_house, config_for
 
-from bot.cloud.asking import CloudAsk
+from bot.cloud.call import CloudAsk
 from bot.cloud.serve import Question
 from bot.domain.errors import FailureKind, Refused
 from bot.sim.providers.config import WireKind
@@ -207,7 +207,7 @@ async def test_a_refusal_after_some_words_keeps_them(tmp_path: Path) -> None:
         heard = await cloud.serve("anthropic")
 
         assert heard.served is not None
-        assert heard.served.end.finish == "refused"
+        assert heard.served.finish == "refused"
         assert heard.text
 
 
@@ -425,7 +425,7 @@ async def test_a_plan_limit_ends_at_its_reset_and_the_admins_hear_of_both(tmp_pa
         assert not cloud.providers.snapshots(10, 10, now)[0].is_serving
         assert cloud.providers.snapshots(10, 10, now + 1.1)[0].is_serving
 
-        cloud.providers.pardon(cloud.providers.names[0])
+        cloud.providers.renew(cloud.providers.config(cloud.providers.names[0]))
         assert (await cloud.serve("zai")).served is not None
 
         assert told(cloud) == ["out"]

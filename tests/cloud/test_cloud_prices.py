@@ -101,10 +101,10 @@ def test_the_settings_come_first_and_only_they_make_anything_free() -> None:
 
 def test_a_window_is_taken_from_the_settings_else_from_the_tables(prices: Prices) -> None:
     luna = config("openai", "gpt-6-luna")
-    assert prices.context_length(luna) == 1_050_000
-    assert prices.context_length(replace(luna, context_length=9000)) == 9000
-    assert prices.context_length(config("mine", "x", "http://10.0.0.2/v1")) is None
-    assert Prices().context_length(luna) is None
+    assert prices.context_length(luna, NOVEMBER) == 1_050_000
+    assert prices.context_length(replace(luna, context_length=9000), NOVEMBER) == 9000
+    assert prices.context_length(config("mine", "x", "http://10.0.0.2/v1"), NOVEMBER) is None
+    assert Prices().context_length(luna, NOVEMBER) is None
 
 
 async def test_a_price_nobody_knows_is_charged_dearly_and_marked(tmp_path: Path) -> None:

@@ -1,140 +1,173 @@
+from dataclasses import replace
+
 import pytest
 
-from bot.domain.errors import FailureKind
+from bot.domain.errors import FailureKind, Unavailable
+from bot.policy.breaker import on_abandoned, on_try
 from bot.policy.provider_health import (
+    LEAST_RESET_S,
     UNTOLD_RESET_S,
-    Barred,
-    Failed,
-    Standing,
-    abandoned,
+    Outage,
+    ProviderHealth,
     answered,
     barred,
     failed,
-    news,
-    said,
-    tried,
-    wait_s,
 )
 
 K = FailureKind
 MONTH_S = 800_000.0
-NEW = Standing()
+WELL = ProviderHealth()
 
 
-def after(*failures: Failed, standing: Standing = NEW, now: float = 0.0) -> Standing:
-    for failure in failures:
-        standing = failed(standing, failure, now, month_left_s=MONTH_S, jitter=0.5)
-    return standing
+def failure(
+    kind: FailureKind,
+    words: str = "It failed",
+    code: str | None = None,
+    told_s: float | None = None,
+) -> Unavailable:
+    return Unavailable(words, kind, code=code, retry_after_s=told_s)
 
 
-def out_for(failure: Failed) -> float | None:
-    bar = barred(after(failure), 0.0)
-    assert bar is not None
-    return bar.seconds
+def after(
+    *errors: Unavailable, health: ProviderHealth = WELL, now: float = 0.0, jitter: float = 0.5
+) -> ProviderHealth:
+    for error in errors:
+        health, _ = failed(health, error, now, month_left_s=MONTH_S, jitter=jitter)
+    return health
+
+
+def news(error: Unavailable, health: ProviderHealth = WELL) -> str | None:
+    return failed(health, error, 0.0, month_left_s=MONTH_S, jitter=0.5)[1]
 
 
 def test_a_new_provider_may_be_asked() -> None:
-    assert barred(NEW, 0.0) is None
-    assert wait_s(NEW, 0.0) == 0.0
+    assert barred(WELL, 0.0) is None
+    assert WELL.wait_until == 0.0
 
 
 @pytest.mark.parametrize(
-    ("failure", "seconds"),
+    ("error", "seconds"),
     [
-        (Failed(K.AUTH), None),
-        (Failed(K.AUTH, told_s=5.0), None),
-        (Failed(K.NO_MONEY, code="1113"), None),
-        (Failed(K.NO_MONEY, code="credit_balance_exhausted"), None),
-        (Failed(K.NO_MONEY, code="organization_spend_limit_exceeded"), MONTH_S),
-        (Failed(K.NO_MONEY, code="enforced_spend_limit_reached"), MONTH_S),
-        (Failed(K.NO_MONEY, code="invalid_request_error", told_s=7000.0), 7000.0),
-        (Failed(K.NO_MONEY, code="credit_balance_exhausted", told_s=1.0), None),
-        (Failed(K.NO_MONEY, code="enforced_spend_limit_reached", told_s=0.0), MONTH_S),
-        (Failed(K.PLAN_LIMIT, code="1308", told_s=90.0), 90.0),
-        (Failed(K.PLAN_LIMIT, code="1308", told_s=5.0), 5.0),
-        (Failed(K.PLAN_LIMIT, code="1310"), UNTOLD_RESET_S),
-        (Failed(K.PLAN_LIMIT, code="1313", told_s=90.0), None),
+        (failure(K.AUTH), None),
+        (failure(K.AUTH, told_s=5.0), None),
+        (failure(K.AUTH, told_s=5000.0), None),
+        (failure(K.NO_MONEY, code="1113"), None),
+        (failure(K.NO_MONEY, code="credit_balance_exhausted"), None),
+        (failure(K.NO_MONEY, code="organization_spend_limit_exceeded"), MONTH_S),
+        (failure(K.NO_MONEY, code="project_spend_limit_exceeded"), MONTH_S),
+        (failure(K.NO_MONEY, code="organization_usage_limit_exceeded"), MONTH_S),
+        (failure(K.NO_MONEY, code="enforced_spend_limit_reached"), MONTH_S),
+        (failure(K.NO_MONEY, code="invalid_request_error", told_s=7000.0), 7000.0),
+        (failure(K.NO_MONEY, code="invalid_request_error", told_s=LEAST_RESET_S), LEAST_RESET_S),
+        (failure(K.NO_MONEY, code="credit_balance_exhausted", told_s=1.0), None),
+        (failure(K.NO_MONEY, code="enforced_spend_limit_reached", told_s=0.0), MONTH_S),
+        (failure(K.PLAN_LIMIT, code="1308", told_s=90.0), 90.0),
+        (failure(K.PLAN_LIMIT, code="1308", told_s=5.0), 5.0),
+        (failure(K.PLAN_LIMIT, code="1310"), UNTOLD_RESET_S),
+        (failure(K.PLAN_LIMIT, code="1313", told_s=90.0), None),
     ],
 )
 def test_what_takes_a_provider_out_does_so_at_once_and_for_its_time(
-    failure: Failed, seconds: float | None
+    error: Unavailable, seconds: float | None
 ) -> None:
-    assert out_for(failure) == seconds
+    until = None if seconds is None else 100.0 + seconds
+    outage = Outage(error.kind, "It failed.", until)
+    health = after(error, now=100.0)
+    assert barred(health, 100.0) == outage
+    assert barred(health, 100.0 + 10**9) == (outage if seconds is None else None)
 
 
 def test_when_a_reset_has_passed_one_request_finds_out_for_all() -> None:
-    standing = after(Failed(K.PLAN_LIMIT, "It is over", told_s=90.0))
-    assert barred(standing, 89.9) is not None
-    assert barred(standing, 90.0) is None
-    trying = tried(standing, 90.0)
-    assert barred(trying, 90.0) == Barred(
+    health = after(failure(K.PLAN_LIMIT, "It is over", told_s=90.0))
+    assert barred(health, 89.9) is not None
+    assert barred(health, 90.0) is None
+    trying = replace(health, breaker=on_try(health.breaker, 90.0))
+    assert barred(trying, 90.0) == Outage(
         K.PLAN_LIMIT, "It is over. It is being tried again just now."
     )
-    assert answered(trying) == NEW
-    assert barred(abandoned(trying), 90.0) is None
+    assert answered(trying) == (WELL, "back")
+    assert barred(replace(trying, breaker=on_abandoned(trying.breaker)), 90.0) is None
+    # A trial that ends in what counts against nobody lets the next one try.
+    assert barred(after(failure(K.BAD_REQUEST), health=trying, now=90.0), 90.0) is None
 
 
 @pytest.mark.parametrize(
     "kind", [K.OVERLOAD, K.SERVER, K.GARBAGE, K.CONNECT, K.TIMEOUT, K.CUT, K.STALL]
 )
 def test_three_failures_in_a_row_open_the_breaker(kind: FailureKind) -> None:
-    failure = Failed(kind, "It failed")
-    assert barred(after(failure, failure), 0.0) is None
-    assert barred(after(failure, failure, failure), 0.0) == Barred(kind, "It failed.", 5.0)
-    assert barred(after(failure, failure, failure), 5.0) is None
+    error = failure(kind)
+    assert barred(after(error, error), 0.0) is None
+    assert barred(after(error, error, error), 0.0) == Outage(kind, "It failed.", 5.0)
+    assert barred(after(error, error, error), 5.0) is None
+
+
+@pytest.mark.parametrize(("jitter", "until"), [(0.0, 4.5), (1.0, 5.5)])
+def test_not_every_lantern_comes_back_at_once(jitter: float, until: float) -> None:
+    error = failure(K.SERVER)
+    outage = barred(after(error, error, error, jitter=jitter), 0.0)
+    assert outage is not None
+    assert outage.until == pytest.approx(until)
 
 
 def test_a_rate_limit_counts_half() -> None:
-    limit = Failed(K.RATE_LIMIT)
+    limit = failure(K.RATE_LIMIT)
     assert barred(after(*[limit] * 5), 0.0) is None
     assert barred(after(*[limit] * 6), 0.0) is not None
 
 
 def test_a_wait_that_was_told_holds_for_everybody_and_the_longest_counts() -> None:
-    standing = after(Failed(K.RATE_LIMIT, told_s=3.0), Failed(K.RATE_LIMIT, told_s=1.0))
-    assert wait_s(standing, 0.0) == 3.0
-    assert wait_s(answered(standing), 1.0) == 2.0
-    assert wait_s(standing, 4.0) == 0.0
+    health = after(failure(K.RATE_LIMIT, told_s=3.0), failure(K.RATE_LIMIT, told_s=1.0))
+    assert health.wait_until == 3.0
+    assert answered(health)[0].wait_until == 3.0
+    assert after(failure(K.RATE_LIMIT, told_s=2.0), now=10.0).wait_until == 12.0
 
 
-@pytest.mark.parametrize(
-    "kind", [K.TOO_LONG, K.BAD_REQUEST, K.EMPTY, K.BUDGET, K.BUSY, K.CANCELLED, K.DOES_NOT_FIT]
-)
+@pytest.mark.parametrize("kind", [K.OVERLOAD, K.SERVER, K.AUTH, K.EMPTY])
+def test_only_a_rate_limits_wait_is_kept_to(kind: FailureKind) -> None:
+    assert after(failure(kind, told_s=3.0)).wait_until == 0.0
+
+
+@pytest.mark.parametrize("kind", [K.TOO_LONG, K.EMPTY, K.BUDGET, K.BUSY, K.CANCELLED])
 def test_what_is_not_the_providers_fault_never_counts(kind: FailureKind) -> None:
-    assert after(*[Failed(kind)] * 20) == NEW
+    assert after(*[failure(kind)] * 20) == WELL
+    assert news(failure(kind)) is None
+
+
+def test_what_only_hosts_report_never_counts() -> None:
+    assert after(*[failure(K.DOES_NOT_FIT)] * 20) == WELL
+
+
+def test_a_request_that_is_not_taken_counts_against_nobody() -> None:
+    assert after(*[failure(K.BAD_REQUEST)] * 20) == replace(WELL, told=frozenset({"trouble"}))
 
 
 def test_the_admins_hear_of_an_outage_once_and_of_its_end_once() -> None:
-    failure = Failed(K.AUTH, "Wrong key")
-    out = after(failure)
-    assert news(NEW, out, failure) == "out"
-    told = said(out, "out")
-    assert news(told, after(failure, standing=told), failure) is None
-    assert news(told, answered(told), None) == "back"
-    assert news(answered(told), answered(told), None) is None
+    error = failure(K.AUTH, "Wrong key")
+    assert news(error) == "out"
+    out = after(error)
+    assert news(error, out) is None
+    well, what = answered(out)
+    assert what == "back"
+    assert answered(well) == (well, None)
+    assert news(error, well) == "out"
 
 
 def test_a_breaker_that_opens_is_an_outage_too() -> None:
-    failure = Failed(K.SERVER)
-    twice = after(failure, failure)
-    assert news(after(failure), twice, failure) is None
-    assert news(twice, after(failure, standing=twice), failure) == "out"
+    error = failure(K.SERVER)
+    assert news(error) is None
+    assert news(error, after(error)) is None
+    assert news(error, after(error, error)) == "out"
 
 
 def test_a_request_that_is_not_taken_is_trouble_and_no_outage() -> None:
-    failure = Failed(K.BAD_REQUEST)
-    assert news(NEW, after(failure), failure) == "trouble"
-    told = said(after(failure), "trouble")
-    assert news(told, after(failure, standing=told), failure) is None
-    assert news(told, answered(told), None) is None
-
-
-def test_a_prompt_that_is_too_long_is_nobodys_news() -> None:
-    failure = Failed(K.TOO_LONG)
-    assert news(NEW, after(failure), failure) is None
+    error = failure(K.BAD_REQUEST)
+    assert news(error) == "trouble"
+    told = after(error)
+    assert news(error, told) is None
+    assert answered(told) == (WELL, None)
 
 
 def test_a_failure_without_words_has_some_all_the_same() -> None:
-    bar = barred(after(Failed(K.AUTH)), 0.0)
-    assert bar is not None
-    assert bar.reason == "It failed."
+    outage = barred(after(failure(K.AUTH, "")), 0.0)
+    assert outage is not None
+    assert outage.reason == "It failed."

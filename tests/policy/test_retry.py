@@ -7,81 +7,90 @@ from bot.policy.retry import (
     EXTRA_AT_LEAST,
     MOST_REQUESTS,
     PAUSE_S,
-    Failure,
-    Fix,
-    GiveUp,
-    MoveOn,
-    Retry,
+    ROWS,
     RetryBudget,
-    RetryPlan,
     Tries,
     counts,
-    plan_retry,
+    retry_wait_s,
 )
 
 K = FailureKind
 FIRST = Tries(here=1, counted=1)
-PAUSED = Retry(PAUSE_S)
-AT_ONCE = Retry(0.0)
-MOVES_ON = MoveOn("")
 
-TABLE: list[tuple[Failure, float | None, RetryPlan]] = [
-    (K.AUTH, None, MOVES_ON),
-    (K.NO_MONEY, None, MOVES_ON),
-    (K.NO_MONEY, 1.0, MOVES_ON),
-    (K.PLAN_LIMIT, 1.0, MOVES_ON),
-    (K.RATE_LIMIT, None, PAUSED),
-    (K.RATE_LIMIT, 0.0, AT_ONCE),
-    (K.RATE_LIMIT, 4.0, Retry(4.1)),
-    (K.RATE_LIMIT, 5.0, Retry(5.125)),
-    (K.RATE_LIMIT, 5.1, MOVES_ON),
-    (K.RATE_LIMIT, 3600.0, MOVES_ON),
-    (K.OVERLOAD, None, PAUSED),
-    (K.SERVER, None, PAUSED),
-    (K.GARBAGE, None, PAUSED),
-    (K.CONNECT, None, AT_ONCE),
-    (K.TIMEOUT, None, MOVES_ON),
-    (K.CUT, None, AT_ONCE),
-    (K.STALL, None, MOVES_ON),
-    (K.TOO_LONG, None, Retry(0.0, Fix.TRIM)),
-    (K.BAD_REQUEST, None, MOVES_ON),
-    (K.EMPTY, None, Retry(0.0, Fix.ROOM)),
-    (K.BUDGET, None, MOVES_ON),
-    (K.BUSY, None, MOVES_ON),
-    ("refused", None, GiveUp("the provider declined to answer")),
-    (K.CANCELLED, None, GiveUp("the asker stopped it")),
+TABLE: list[tuple[FailureKind, float | None, float | None]] = [
+    (K.AUTH, None, None),
+    (K.NO_MONEY, None, None),
+    (K.NO_MONEY, 1.0, None),
+    (K.PLAN_LIMIT, 1.0, None),
+    (K.RATE_LIMIT, None, PAUSE_S),
+    (K.RATE_LIMIT, 0.0, 0.0),
+    (K.RATE_LIMIT, 4.0, 4.1),
+    (K.RATE_LIMIT, 5.0, 5.125),
+    (K.RATE_LIMIT, 5.1, None),
+    (K.RATE_LIMIT, 3600.0, None),
+    (K.OVERLOAD, None, PAUSE_S),
+    (K.OVERLOAD, 4.0, PAUSE_S),
+    (K.SERVER, None, PAUSE_S),
+    (K.GARBAGE, None, PAUSE_S),
+    (K.CONNECT, None, 0.0),
+    (K.TIMEOUT, None, None),
+    (K.CUT, None, 0.0),
+    (K.STALL, None, None),
+    (K.TOO_LONG, None, 0.0),
+    (K.BAD_REQUEST, None, None),
+    (K.EMPTY, None, 0.0),
+    (K.BUDGET, None, None),
+    (K.BUSY, None, None),
+    (K.CANCELLED, None, None),
 ]
 
 
 def planned(
-    failure: Failure, tries: Tries = FIRST, *, told_s: float | None = None, may_retry: bool = True
-) -> RetryPlan:
-    return plan_retry(failure, tries, told_s=told_s, may_retry=may_retry, jitter=0.5)
+    kind: FailureKind,
+    tries: Tries = FIRST,
+    *,
+    told_s: float | None = None,
+    may_retry: bool = True,
+    jitter: float = 0.5,
+) -> float | None:
+    return retry_wait_s(kind, tries, told_s=told_s, may_retry=may_retry, jitter=jitter)
 
 
-@pytest.mark.parametrize(("failure", "told_s", "plan"), TABLE)
+@pytest.mark.parametrize(("kind", "told_s", "wait_s"), TABLE)
 def test_each_row_of_the_error_table(
-    failure: Failure, told_s: float | None, plan: RetryPlan
+    kind: FailureKind, told_s: float | None, wait_s: float | None
 ) -> None:
-    assert planned(failure, told_s=told_s) == plan
+    assert planned(kind, told_s=told_s) == wait_s
+
+
+def test_only_what_was_too_long_or_empty_is_changed_before_it_is_asked_again() -> None:
+    assert {kind: row.fix for kind, row in ROWS.items() if row.fix} == {
+        K.TOO_LONG: "trim",
+        K.EMPTY: "room",
+    }
+
+
+@pytest.mark.parametrize(("jitter", "wait_s"), [(0.0, 0.5), (1.0, 1.5)])
+def test_a_pause_is_half_to_one_and_a_half_of_itself(jitter: float, wait_s: float) -> None:
+    assert planned(K.OVERLOAD, jitter=jitter) == wait_s
 
 
 @pytest.mark.parametrize("kind", FailureKind)
 def test_nothing_is_repeated_once_text_was_shown(kind: FailureKind) -> None:
-    assert isinstance(planned(kind, Tries(1, 1, has_shown=True)), GiveUp)
+    assert planned(kind, Tries(1, 1, has_shown=True)) is None
 
 
 @pytest.mark.parametrize("kind", FailureKind)
 def test_a_provider_is_never_asked_a_third_time(kind: FailureKind) -> None:
-    assert not isinstance(planned(kind, Tries(here=2, counted=2)), Retry)
+    assert planned(kind, Tries(here=2, counted=2, retries=5)) is None
 
 
 def test_a_provider_set_to_no_retries_gets_none() -> None:
-    assert planned(K.OVERLOAD, Tries(1, 1, retries=0)) == MoveOn("it was asked often enough")
+    assert planned(K.OVERLOAD, Tries(1, 1, retries=0)) is None
 
 
 def test_the_minutes_budget_of_retries_may_be_used_up() -> None:
-    assert planned(K.OVERLOAD, may_retry=False) == MoveOn("it was asked often enough")
+    assert planned(K.OVERLOAD, may_retry=False) is None
 
 
 @pytest.mark.parametrize(
@@ -91,8 +100,8 @@ def test_the_minutes_budget_of_retries_may_be_used_up() -> None:
 def test_the_last_request_of_a_question_is_kept_for_the_next_candidate(
     counted: int, is_last: bool, retries: bool
 ) -> None:
-    plan = planned(K.OVERLOAD, Tries(here=1, counted=counted, is_last=is_last))
-    assert isinstance(plan, Retry) == retries
+    wait_s = planned(K.OVERLOAD, Tries(here=1, counted=counted, is_last=is_last))
+    assert (wait_s is not None) == retries
 
 
 def test_only_requests_that_may_have_burdened_somebody_count() -> None:
@@ -104,9 +113,9 @@ def test_only_requests_that_may_have_burdened_somebody_count() -> None:
 def test_a_told_wait_is_never_cut_short_nor_stretched_by_a_tenth(
     told_s: float, jitter: float
 ) -> None:
-    plan = plan_retry(K.RATE_LIMIT, FIRST, told_s=told_s, may_retry=True, jitter=jitter)
-    assert isinstance(plan, Retry)
-    assert told_s <= plan.wait_s <= told_s * 1.1
+    wait_s = planned(K.RATE_LIMIT, told_s=told_s, jitter=jitter)
+    assert wait_s is not None
+    assert told_s <= wait_s <= told_s * 1.1
 
 
 @given(
@@ -122,8 +131,7 @@ def test_no_question_makes_more_than_three_counted_requests(
             break
         here += 1
         counted += counts(kind)
-        plan = planned(kind, Tries(here, counted, is_last=is_last, retries=retries))
-        if not isinstance(plan, Retry):
+        if planned(kind, Tries(here, counted, is_last=is_last, retries=retries)) is None:
             here = 0
     assert counted <= MOST_REQUESTS
 
@@ -134,9 +142,9 @@ def test_no_question_makes_more_than_three_counted_requests(
 def filled(firsts: int, retries: int, at: float = 0.0) -> RetryBudget:
     budget = RetryBudget()
     for _ in range(firsts):
-        budget = budget.after_first(at)
+        budget = budget.sent(at, is_retry=False)
     for _ in range(retries):
-        budget = budget.after_retry(at)
+        budget = budget.sent(at, is_retry=True)
     return budget
 
 
@@ -151,10 +159,12 @@ def test_retries_are_a_fifth_of_the_minutes_requests_but_a_few_always(
 
 
 def test_after_a_minute_the_budget_is_new() -> None:
-    used_up = filled(0, EXTRA_AT_LEAST)
+    used_up = filled(20, 4)
     assert not used_up.may_retry(59.9)
     assert used_up.may_retry(60.0)
-    assert len(used_up.after_retry(60.0).retries) == 1
+    assert not filled(20, EXTRA_AT_LEAST, at=1.0).sent(60.5, is_retry=True).may_retry(60.9)
+    assert len(used_up.sent(60.0, is_retry=True).retries) == 1
+    assert len(used_up.sent(60.0, is_retry=False).firsts) == 1
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 30)), max_size=200))
@@ -165,10 +175,10 @@ def test_no_minute_holds_more_retries_than_its_share(steps: list[tuple[bool, flo
     for is_retry, pause in steps:
         now += pause
         if not is_retry:
-            budget = budget.after_first(now)
+            budget = budget.sent(now, is_retry=False)
             firsts.append(now)
         elif budget.may_retry(now):
-            budget = budget.after_retry(now)
+            budget = budget.sent(now, is_retry=True)
             retries.append(now)
         recent = sum(now - at < 60 for at in retries)
         share = sum(now - at < 60 for at in firsts) * 0.2
