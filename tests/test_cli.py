@@ -207,6 +207,27 @@ def test_personas_lists_the_built_in_and_tells_of_broken_files(
     assert "modle" in capsys.readouterr().err
 
 
+def test_other_peoples_words_are_no_markup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "[/] :smile: [bold]x[/bold] [fd00::5]:1234:"
+    (tmp_path / "personas").mkdir()
+    for name, text in (("good", f'description: "{words}"'), ("bad", f'model: x\n"{words}": 1')):
+        (tmp_path / "personas" / f"{name}.yaml").write_text(f"name: {name}\n{text}\n")
+    assert run("personas") == 1
+    shown = capsys.readouterr()
+    assert words in shown.out
+    assert words in shown.err
+    monkeypatch.setenv("LANTERN_HOSTS", "[fd00::5]:1234")
+    assert run("config", "show") == 0
+    assert "[fd00::5]:1234" in capsys.readouterr().out
+    monkeypatch.setenv("LANTERN_LOG__LEVEL", words)
+    assert run("check") == 78
+    assert words.casefold() in capsys.readouterr().err.casefold()
+    assert run("usage", words) == 2
+    assert "[/]" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
 def test_redirected_output_survives_any_encoding(tmp_path: Path, encoding: str) -> None:

@@ -23,8 +23,8 @@ from bot.domain.events import Progress as Step
 _STEP = 0.25
 """Without a terminal, a load is told at every quarter instead of being drawn."""
 
-_PIPE_WIDTH = 200
-"""Columns of a table that nobody's terminal bounds."""
+_PIPE_WIDTH = 10_000
+"""Columns of what no terminal bounds."""
 
 _MARKED = re.compile(r"\*\*(?P<bold>[^*]+)\*\*|`(?P<code>[^`]+)`")
 """The two marks that our own words use; Discord draws them too."""
@@ -37,6 +37,9 @@ class Screen:
         self.console = console
         self.is_live = console.is_terminal
         """Lines can be redrawn."""
+        if not self.is_live:
+            # A table is then as wide as its content: whoever reads a pipe cannot make it wider.
+            console.width = _PIPE_WIDTH
 
     def line(self, text: str = "", style: str = "") -> None:
         """One line as it is, in one of rich's styles, such as ``red``."""
@@ -61,13 +64,13 @@ class Screen:
         self.console.print(Text(text), end="", soft_wrap=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table; without a terminal it is as wide as its content."""
+        """Rows under their columns' names; what is too long for a column is folded."""
         table = Table(box=None, pad_edge=False)
         for column in columns:
             table.add_column(column, overflow="fold")
         for row in rows:
             table.add_row(*map(Text, row))
-        self.console.print(table, width=None if self.is_live else _PIPE_WIDTH, crop=self.is_live)
+        self.console.print(table)
 
     async def waited(self, load: LoadSteps) -> Readiness:
         """Draws a load until it is over; gives how it ended."""

@@ -1,0 +1,119 @@
+"""What stands on the screen: other people's words exactly as they are."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from bot.domain.events import Evicting, Loading, Queued
+from bot.domain.hosts import HostSnapshot, HostState
+from bot.domain.ids import HostName, ModelKey
+from bot.domain.personas import Persona
+from bot.terminal import facts
+from bot.terminal.screen import Screen, Steps
+
+HOSTILE = [
+    "[fd00::5]:1234",
+    "a:1234:b",
+    ":1234: :smile:",
+    "[/]",
+    "[bold]loud[/bold]",
+    "[link=https://evil.example]here[/link]",
+    "[red",
+    r"back\slash \[x]",
+    "{task.description} {0}",
+    "# no heading",
+    "1. no list",
+    "- nor this",
+    "_under_ *star*",
+    "<b>tag</b>",
+]
+
+
+def screen(*, is_live: bool) -> tuple[Screen, io.StringIO]:
+    out = io.StringIO()
+    console = Console(file=out, width=240, force_terminal=is_live, color_system=None)
+    return Screen(console), out
+
+
+@pytest.mark.parametrize("is_live", [True, False])
+@pytest.mark.parametrize("words", HOSTILE)
+def test_foreign_words_are_shown_as_they_are(words: str, is_live: bool) -> None:
+    where, out = screen(is_live=is_live)
+    where.line(words)
+    where.line(words, "dim")
+    where.markdown(f"**Persona** {words}")
+    where.markdown(words)
+    where.piece(words)
+    where.line()
+    where.table(("name", "words"), [("x", words), (words, "")])
+    assert out.getvalue().count(words) == 7
+
+
+@pytest.mark.parametrize("is_live", [True, False])
+@pytest.mark.parametrize("words", HOSTILE)
+def test_a_load_names_host_and_model_as_they_are(words: str, is_live: bool) -> None:
+    where, out = screen(is_live=is_live)
+    steps = Steps(where)
+    steps.show(Loading(HostName(words), ModelKey("m"), 0.5, seconds_left=3.0))
+    steps.show(Loading(HostName("h"), ModelKey(words), 1.0, seconds_left=None))
+    steps.close()
+    steps.show(Loading(HostName("h"), ModelKey(words), 0.5, seconds_left=None))
+    steps.close()
+    assert f"Loading m on {words}" in out.getvalue()
+    assert f"Loading {words} on h" in out.getvalue()
+
+
+@pytest.mark.parametrize("words", HOSTILE)
+def test_rows_of_facts_are_shown_as_they_are(words: str) -> None:
+    host = HostSnapshot(HostName(words), "10.0.0.2:1234", state=HostState.DOWN, reason=words)
+    persona = Persona("sage", description=words, source=words)  # pyright: ignore[reportArgumentType]  # a plain text will do
+    where, out = screen(is_live=True)
+    where.table(facts.HOST_COLUMNS, [facts.host_row(host)])
+    where.table(facts.PERSONA_COLUMNS, [facts.persona_row(persona)])
+    assert out.getvalue().count(words) == 4
+
+
+def test_marks_of_our_own_words_are_taken_out_and_drawn() -> None:
+    out = io.StringIO()
+    Screen(Console(file=out, force_terminal=True, color_system="standard", width=80)).markdown(
+        "**bold** and `code` and 2 ** 3 and a lone ` stay"
+    )
+    shown = out.getvalue()
+    assert "\x1b[1mbold\x1b[0m" in shown
+    assert "code" in shown
+    assert "`code`" not in shown
+    assert "2 ** 3 and a lone ` stay" in shown
+
+
+def test_without_a_terminal_a_table_is_as_wide_as_its_content() -> None:
+    where, out = screen(is_live=False)
+    where.table(("a", "b"), [("x" * 270, "y" * 270)])
+    assert f"{'x' * 270} {'y' * 270}" in " ".join(out.getvalue().split())
+
+
+def test_without_a_terminal_a_load_is_told_at_each_quarter_and_the_rest_once() -> None:
+    where, out = screen(is_live=False)
+    steps = Steps(where)
+    host, model = HostName("h"), ModelKey("m")
+    steps.show(Queued(host, model, 1))
+    steps.show(Queued(host, model, 1))
+    steps.show(Evicting(host, model, (ModelKey("old"),)))
+    for percent in (0, 1, 24, 25, 26, 49, 50, 74, 75, 99, 100):
+        steps.show(Loading(host, model, percent / 100, seconds_left=None))
+    lines = out.getvalue().splitlines()
+    assert [line.split(":")[0] for line in lines[:2]] == [
+        "⏳ Waiting for m on h",
+        "📤 Making room for m on h",
+    ]
+    assert [line.split()[-1] for line in lines[2:]] == ["0%", "25%", "50%", "75%", "100%"]
+
+
+def test_a_bar_is_ended_before_a_line_is_printed() -> None:
+    where, out = screen(is_live=True)
+    steps = Steps(where)
+    steps.show(Loading(HostName("h"), ModelKey("m"), 0.5, seconds_left=None))
+    steps.show(Queued(HostName("h"), ModelKey("m"), 1))
+    assert out.getvalue().rstrip().endswith("place 1 in the queue")
+    where.line("after")
+    assert out.getvalue().endswith("after\n")
