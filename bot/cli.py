@@ -173,6 +173,12 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 
 @cli.command()
+def health(config: ConfigOption = None) -> None:
+    """Says whether the Lantern on this database lives; exit 1 when it does not. For Docker."""
+    Screen(Console()).line(once.health(_loaded(config)))
+
+
+@cli.command()
 def hosts(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """The hosts: state, models on disk, models in memory."""
     run_async(once.show_hosts(_loaded(config, for_hosts=True), as_json=as_json))

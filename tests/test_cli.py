@@ -308,3 +308,17 @@ def test_usage_of_an_empty_ledger(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("usage", "month", "--json") == 0
     assert json_of(capsys)["total"]["local_turns"] == 0
     assert run("usage", "ever") == 2
+
+
+def test_health_tells_a_lantern_that_lives_from_one_that_hangs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("health") == 1
+    assert "No Lantern has run" in capsys.readouterr().err
+    with instance_lock(tmp_path / "lantern.db") as sign:
+        os.utime(sign)
+        assert run("health") == 0
+        assert "Lantern lives" in capsys.readouterr().out
+        os.utime(sign, (1_000_000_000, 1_000_000_000))
+        assert run("health") == 1
+    assert "no sign of life for" in capsys.readouterr().err

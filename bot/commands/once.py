@@ -10,14 +10,15 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
-from bot.app import lantern, plan_from
+from bot.app import lantern, plan_from, utcnow
 from bot.chat.lantern import Lantern
 from bot.chat.usage import ReportPeriod
 from bot.chat.words import usage_text
 from bot.documents.shelf import PersonaShelf
 from bot.domain.errors import BotError, NoCandidates
 from bot.domain.ids import UserId
-from bot.process.lock import AlreadyRunning, instance_lock
+from bot.process.lock import AlreadyRunning, instance_lock, lock_file_of
+from bot.process.supervisor import LATE_S, last_sign_s
 from bot.settings import Loaded
 from bot.terminal import facts
 from bot.terminal.screen import Screen
@@ -164,6 +165,21 @@ async def unload(
         print_json({"done": said})
     else:
         Screen(Console()).markdown(said)
+
+
+def health(loaded: Loaded) -> str:
+    """When the Lantern on this database last showed that it lives, in words.
+
+    Raises:
+        BotError: it did not lately, or never.
+    """
+    database = loaded.database_path
+    since_s = last_sign_s(lock_file_of(database), utcnow())
+    if since_s is None:
+        raise BotError(f"No Lantern has run on the database {database}.")
+    if since_s > LATE_S:
+        raise BotError(f"The Lantern on {database} has shown no sign of life for {since_s:.0f} s.")
+    return f"Lantern lives: its last sign is {max(0.0, since_s):.0f} s old."
 
 
 def print_json(value: object) -> None:

@@ -11,6 +11,7 @@ from bot.app import lantern, log_cloud, plan_from
 from bot.chat.lantern import Lantern
 from bot.chat.notices import cloud_notice
 from bot.domain.cloud import CloudEvent
+from bot.process.lock import lock_file_of
 from bot.process.stopping import Patience, on_stop
 from bot.process.supervisor import Supervisor, keep_alive
 from bot.settings import Loaded
@@ -48,7 +49,7 @@ async def run_bot(loaded: Loaded, environ: Mapping[str, str]) -> int:
     # Only `check` told of these, and whoever runs a service reads its log.
     for warning in loaded.warnings:
         _log.warning("set-up doubtful", warning=warning)
-    supervisor = Supervisor(environ)
+    supervisor = Supervisor(environ, life_sign=lock_file_of(loaded.database_path))
     async with Patience(STOP_S) as patience:
         with on_stop(patience.stop, patience.stop_at_once):
             news = _News()

@@ -1,4 +1,4 @@
-"""Tells systemd and PM2 that Lantern is ready, alive or stopping; silent where neither started it.
+"""Tells systemd, PM2 and ``lantern health`` that Lantern is ready, alive or stopping.
 
 Wire rules: sd_notify(3) for ``NOTIFY_SOCKET`` and ``WATCHDOG_USEC``; PM2's ``wait_ready`` over the
 Node IPC descriptor ``NODE_CHANNEL_FD`` was measured with PM2 7.0.4 (one JSON string a line).
@@ -9,18 +9,33 @@ import os
 import socket
 import stat
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from pathlib import Path
 
 import structlog
 
 from bot.domain.errors import StoreUnavailable
 
+BEAT_EVERY_S = 10.0
+"""How often a sign of life is left where no watchdog asks for a shorter time."""
+
+LATE_S = 60.0
+"""A sign of life older than this is none: a busy disk may well hold up the one or the other."""
+
 _log = structlog.get_logger(__name__)
 
 
 class Supervisor:
-    """The process manager above us, as its environment variables describe it."""
+    """The process manager above us, as its environment variables describe it.
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    Args:
+        environ: the process's environment.
+        life_sign: a file whose time of change says when Lantern last lived; Docker and others
+            that know no other way ask ``lantern health``, which reads it.
+    """
+
+    def __init__(self, environ: Mapping[str, str], life_sign: Path | None = None) -> None:
+        self._life_sign = life_sign
         self._notify_address = environ.get("NOTIFY_SOCKET", "")
         self._pm2_descriptor = _descriptor(environ.get("NODE_CHANNEL_FD", ""))
         self.watchdog_every_s: float | None = None
@@ -30,6 +45,8 @@ class Supervisor:
         if allowed_us.isdigit() and pid in ("", str(os.getpid())):
             # Three times as often as asked: a late one or two kill nobody.
             self.watchdog_every_s = int(allowed_us) / 1e6 / 3
+        self.beat_every_s = self.watchdog_every_s or (BEAT_EVERY_S if life_sign else None)
+        """How often ``keep_alive`` looks whether everything turns; None when nobody asks."""
         self._is_ready = False
         self._is_stopping = False
         if self._pm2_descriptor is not None:
@@ -48,6 +65,11 @@ class Supervisor:
 
     def alive(self, status: str) -> None:
         """The event loop and what it depends on still turn."""
+        if self._life_sign is not None:
+            try:
+                os.utime(self._life_sign)
+            except OSError as error:
+                _log.warning("sign of life not left", error=str(error))
         if self._is_stopping:
             self._notify("WATCHDOG=1")
         elif self._is_ready or self.watchdog_every_s is None:
@@ -85,7 +107,7 @@ async def keep_alive(
     An error is an answer too: a full disk or a locked database is not cured by a new start,
     a thread that hangs is.
     """
-    every_s = supervisor.watchdog_every_s
+    every_s = supervisor.beat_every_s
     while every_s is not None:
         try:
             async with asyncio.timeout(every_s):
@@ -97,6 +119,17 @@ async def keep_alive(
             _log.warning("database in trouble", error=error.user_message)
             supervisor.alive(status())
         await asyncio.sleep(every_s)
+
+
+def last_sign_s(life_sign: Path, utcnow: datetime) -> float | None:
+    """Seconds since the last sign of life; None where there never was one.
+
+    Below zero after the machine's clock was set back, until the next sign.
+    """
+    try:
+        return utcnow.timestamp() - life_sign.stat().st_mtime
+    except OSError:
+        return None
 
 
 def _descriptor(text: str) -> int | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bot.domain.errors import StoreUnavailable
-from bot.process.supervisor import Supervisor, keep_alive
+from bot.process.supervisor import BEAT_EVERY_S, Supervisor, keep_alive, last_sign_s
 from bot.store.database import Database
 
 needs_unix_sockets = pytest.mark.skipif(
@@ -52,6 +52,24 @@ def test_without_a_supervisor_nothing_is_said() -> None:
     supervisor.stopping(5.0)
 
     assert supervisor.watchdog_every_s is None
+
+
+def test_a_sign_of_life_is_left_where_no_watchdog_asks(tmp_path: Path) -> None:
+    sign = tmp_path / "lantern.db.lock"
+    now = datetime.now(UTC)  # noqa: TID251  # beside the file system's own clock
+    supervisor = Supervisor({}, life_sign=sign)
+    assert supervisor.beat_every_s == BEAT_EVERY_S
+    assert last_sign_s(sign, now) is None
+
+    supervisor.alive("serving")  # its folder may be gone: no reason to die
+    assert last_sign_s(sign, now) is None
+    sign.touch()
+    os.utime(sign, (1_000_000_000, 1_000_000_000))
+    old_s = last_sign_s(sign, now)
+    assert old_s == pytest.approx(now.timestamp() - 1_000_000_000)
+    supervisor.alive("serving")
+
+    assert last_sign_s(sign, now) == pytest.approx(0, abs=60)
 
 
 @needs_unix_sockets
