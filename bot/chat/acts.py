@@ -15,7 +15,6 @@ from bot.domain.ids import HostName, ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet.fleet import Fleet
 from bot.policy.names import resolve
-from bot.policy.prediction import known_model
 from bot.policy.routing import RouteAsk, plan_route
 
 
@@ -115,8 +114,6 @@ class FleetActs:
     def _route(self, wish: Wish) -> Route:
         """Every host able to load it, best first."""
         snapshot = self._catalog.snapshot()
-        known = (known_model(host, wish.model_key) for host in snapshot.hosts.values())
-        kinds = {model.kind for model in known if model is not None}
-        # Routing keeps embedding models from chats; a load by hand is no chat.
-        ask = RouteAsk(models=(wish.model_key,), load=wish.load, embeddings=kinds == {"embedding"})
+        # No chat: an embedding model, which answers none, may be loaded by hand all the same.
+        ask = RouteAsk(models=(wish.model_key,), load=wish.load, is_chat=False)
         return plan_route(snapshot, ask)

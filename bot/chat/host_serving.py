@@ -21,7 +21,7 @@ from bot.domain.events import Notice, Reading, ReasoningDelta, StreamEnd, TextDe
 from bot.domain.hosts import SpeedRecord
 from bot.domain.ids import HostName
 from bot.fleet.fleet import Fleet
-from bot.fleet.host import Lease
+from bot.fleet.lease import Lease
 from bot.inference.streams import Inference
 from bot.policy.context import Fitted, blind, fit_transcript, message_tokens
 
@@ -97,7 +97,7 @@ class HostServing:
         async with self._fleet.lease(host, job.wish) as lease:
             async for step in lease:
                 await emit(step)
-            draft.granted(candidate, lease.queue_s, lease.load_s)
+            draft.granted(candidate, lease.granted.queue_s, lease.granted.load_s)
             messages = await self._fit(job, lease, draft, emit)
             try:
                 await self._stream(candidate, lease.endpoint, messages, job, draft, emit)

@@ -73,6 +73,8 @@ class Instance:
     """By the host's own clock; only a change means something."""
     net_ttl_s: int | None = None
     """LM Studio's own TTL it was loaded with; None where there is none, or it is not told."""
+    spared_until: float = 0.0
+    """Monotonic seconds; it would not leave, or works for others, and is left in peace so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,20 @@ class Speed:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadLimits:
+    """What a host taught about loading one model."""
+
+    usual_context: int | None = None
+    """Tokens it loads the model with when nothing is said; None when never seen."""
+    most_context: int | None = None
+    """Tokens it gave when more was asked for; None while it gave what was asked."""
+    refusal: str = ""
+    """Why it refused the newest load for lack of memory: one more must leave before the retry."""
+    is_retried: bool = False
+    """The one more has left: the next refusal is final."""
+
+
+@dataclass(frozen=True, slots=True)
 class HostSnapshot:
     """Everything known of one host at one moment; may be stale, so it advises and never gates."""
 
@@ -138,6 +154,10 @@ class HostSnapshot:
     memory_bytes: int | None = None
     """The memory budget for models, when configured."""
     max_loaded: int | None = None
+    evict_foreign: bool = False
+    """Instances loaded by others may be evicted too."""
+    limits: Mapping[ModelKey, LoadLimits] = field(default_factory=dict[ModelKey, LoadLimits])
+    """Learnt from its loads."""
     slots: int = 5
     """Replies generated at once per instance when the host does not say."""
     weight: float = 1.0

@@ -5,6 +5,7 @@ It never chooses which host answers a turn; it says what is, and does what it is
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Self
 
@@ -123,7 +124,7 @@ class Fleet:
         except TimeoutError:
             return
 
-    def lease(self, host: HostName, wish: Wish) -> Lease:
+    def lease(self, host: HostName, wish: Wish) -> AbstractAsyncContextManager[Lease]:
         """The way to an instance on this host: enter it, iterate its progress, use its endpoint.
 
         Raises:

@@ -6,9 +6,10 @@ asked for it first.
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import assert_never
+from typing import Concatenate, ParamSpec, assert_never
 
 import httpx
 import structlog
@@ -30,17 +31,19 @@ from bot.domain.hosts import (
     Wish,
 )
 from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey
-from bot.fleet import signals
 from bot.fleet.client import HostClient, Stop, not_applied
 from bot.fleet.connection import Connection
+from bot.fleet.effects import Effect, Effects, Forget, Grant, Refuse, StartUnload, StopLoad, Tell
 from bot.fleet.lease import Lease
+from bot.fleet.queue import Ticket
 from bot.fleet.residents import reference_of
 from bot.fleet.scheduler import Scheduler
-from bot.fleet.signals import Effect, Event, Ticket
 from bot.fleet.speeds import History
 from bot.policy import breaker
 from bot.policy.breaker import Breaker, BreakerRules
 from bot.policy.index import shared_models
+
+P = ParamSpec("P")
 
 PULSE_S = 1.0
 """How often the scheduler looks again on its own while anybody waits."""
@@ -145,7 +148,7 @@ class Host:
                     self._break(error)
                 await self._link.drop()
                 await asyncio.sleep((self._faults.open_until or 0.0) - self._now())
-                self._scheduler = self._new_scheduler(self._scheduler.books.is_draining)
+                self._scheduler = self._new_scheduler(self._scheduler.is_draining)
                 self._fault = self._snapshot = None
         finally:
             self._is_left = True
@@ -179,9 +182,9 @@ class Host:
         self._fault = error
         self._faults = breaker.on_failure(self._faults, self._now(), REBUILD_RULES)
         _log.error("host broke", host=self._config.name, exc_info=error)
-        self._scheduler = self._new_scheduler(self._scheduler.books.is_draining)
+        self._scheduler = self._new_scheduler(self._scheduler.is_draining)
         self._refuse_waiting(HostUnreachable(BROKEN, FailureKind.GARBAGE))
-        self._feed(signals.ProbeFailed(self._now(), BROKEN, FailureKind.GARBAGE))
+        self._feed(self._scheduler.on_probe_failed, BROKEN, FailureKind.GARBAGE)
 
     def _new_scheduler(self, is_draining: bool) -> Scheduler:
         """One that knows what must outlive another: own instances, speeds, what is in use."""
@@ -191,23 +194,23 @@ class Host:
             own=self._kept.values(),
             evict_foreign=self._rules.evict_foreign,
         )
-        scheduler.books.is_draining = is_draining
+        scheduler.is_draining = is_draining
         for lease in self._leases.values():
-            if lease.holds is not None:
-                scheduler.books.rack.resume(*lease.holds)
+            if lease.grant is not None:
+                scheduler.residents.resume(lease.ticket, lease.wish.user, lease.grant.instance)
         return scheduler
 
     def _refuse_waiting(self, error: HostUnreachable) -> None:
         for lease in self._leases.values():
-            lease.heard(signals.Refuse(lease.ticket, error))
+            lease.heard(Refuse(lease.ticket, error))
 
-    # --- doors ----------------------------------------------------------------------------
+    # --- what the fleet asks for ----------------------------------------------------------
 
     def snapshot(self) -> HostSnapshot:
         """Everything known of the host; made once per change."""
         if self._snapshot is None and self._fault is None:
             try:
-                self._snapshot = self._scheduler.books.snapshot()
+                self._snapshot = self._scheduler.snapshot()
             except Exception as error:
                 self._break(error)
         if self._snapshot is None:
@@ -215,9 +218,18 @@ class Host:
             self._snapshot = HostSnapshot(name, address, HostState.DOWN, BROKEN)
         return self._snapshot
 
-    def lease(self, wish: Wish) -> Lease:
-        """A lease to enter."""
-        return Lease(Ticket(next(self._tickets)), self._config, wish, self)
+    @asynccontextmanager
+    async def lease(self, wish: Wish) -> AsyncGenerator[Lease]:
+        """The way to an instance; nothing of leaving it awaits, so no cancellation stops it."""
+        ticket = Ticket(next(self._tickets))
+        lease = Lease(ticket, self._config, wish, lambda: self._feed(self._scheduler.on_tick))
+        self._leases[ticket] = lease
+        self._feed(self._scheduler.on_asked, ticket, wish)
+        try:
+            yield lease
+        finally:
+            del self._leases[ticket]
+            self._feed(self._scheduler.on_left, ticket)
 
     async def probe(self) -> None:
         """Returns when a probe that began after this call is over."""
@@ -227,7 +239,7 @@ class Host:
 
     async def probe_when_due(self) -> None:
         """A probe, unless the pause after a failure is still going on."""
-        due = self._scheduler.books.next_probe_at(self._now())
+        due = self._scheduler.health.next_probe_at(self._now())
         if due is None or due <= self._now():
             await self.probe()
 
@@ -241,23 +253,18 @@ class Host:
 
     def report_failure(self, reason: str) -> None:
         """A request failed there: out at once, probed at once."""
-        self._feed(signals.Doubted(self._now(), reason))
+        self._feed(self._scheduler.on_doubted, reason)
         self._kick.set()
 
     def record_speed(self, record: SpeedRecord) -> None:
         """A request was answered there."""
-        try:
-            self._scheduler.record_speed(record)
-        except Exception as error:
-            self._break(error)
-        self._snapshot = None
-        self._record(lambda: self._recorder.spoke(record))
+        self._feed(self._scheduler.on_answered, record)
 
     def cancel_load(self, key: ModelKey) -> bool:
         """Cancels the load unless somebody else waits for it; False when it may not be."""
-        if not self._scheduler.books.may_cancel(key):
+        if not self._scheduler.may_cancel(key):
             return False
-        self._feed(signals.CancelPressed(self._now(), key))
+        self._feed(self._scheduler.on_cancelled, key)
         return True
 
     async def unload(self, name: str, even_foreign: bool) -> Mapping[InstanceId, str]:
@@ -265,13 +272,15 @@ class Host:
 
         Returns:
             Every instance meant: why it stays in memory, empty for one that left.
+
+        Raises:
+            UnknownName: nothing of that name is in memory.
+            NotPermitted: one of them answers somebody, or is foreign and nobody said so.
+            HostUnreachable: Lantern itself broke over the host meanwhile.
         """
-        references = self._scheduler.books.unloadable(name, even_foreign)
-        meant = [i for i in self.snapshot().instances if reference_of(i) in references]
-        for reference in references:
-            self._stays.pop(reference, None)
-        self._feed(signals.UnloadAsked(self._now(), references))
-        await self._until(lambda: not self._scheduler.books.is_unloading())
+        effects = self._feed(self._scheduler.on_unload_asked, name, even_foreign)
+        meant = [effect.instance for effect in effects if isinstance(effect, StartUnload)]
+        await self._until(lambda: not self._scheduler.residents.is_unloading())
         if self._fault is not None:
             raise HostUnreachable(BROKEN, FailureKind.GARBAGE)
         there = {reference_of(instance) for instance in self.snapshot().instances}
@@ -285,63 +294,53 @@ class Host:
 
     def pin(self, name: str, is_pinned: bool) -> None:
         """Pins or unpins by identifier or model key."""
-        self._feed(signals.Pinned(self._now(), self._scheduler.books.find(name), is_pinned))
+        self._feed(self._scheduler.on_pinned, name, is_pinned)
 
     def drain(self, is_draining: bool) -> None:
         """Takes no new turns, or takes them again."""
-        self._feed(signals.Drained(self._now(), is_draining))
+        self._feed(self._scheduler.on_drained, is_draining)
 
     def evict_idle(self) -> None:
         """Begins to unload what rested long enough."""
-        self._feed(signals.Swept(self._now()))
-
-    def enter(self, lease: Lease, event: signals.Asked) -> None:
-        """A lease is entered: its asker waits from now on."""
-        self._leases[lease.ticket] = lease
-        self._feed(event)
-
-    def leave(self, event: signals.Left) -> None:
-        """A lease is left."""
-        self._leases.pop(event.ticket, None)
-        self._feed(event)
-
-    def tick(self, event: signals.Ticked) -> None:
-        """Somebody's time to wait is over."""
-        self._feed(event)
+        self._feed(self._scheduler.on_swept)
 
     # --- events in, effects out -----------------------------------------------------------
 
-    def _feed(self, event: Event) -> None:
+    def _feed(
+        self, on: Callable[Concatenate[float, P], Effects], *args: P.args, **kwargs: P.kwargs
+    ) -> Effects:
+        """Gives the scheduler one event, and carries out what it decides."""
+        effects: Effects = ()
         try:
-            for effect in self._scheduler.on(event):
+            effects = on(self._now(), *args, **kwargs)
+            for effect in effects:
                 self._carry_out(effect)
+        except BotError:
+            # What was asked for may not be: for the asker to hear.
+            raise
         except Exception as error:
             self._break(error)
         self._snapshot = None
         self._wake()
+        return effects
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case signals.Grant() | signals.Refuse() | signals.Tell():
+            case Grant() | Refuse() | Tell():
                 self._leases[effect.ticket].heard(effect)
-            case signals.StartLoad(order=order):
+            case LoadOrder():
                 self._stop = Stop()
-                self._start(self._load(order, self._stop))
-            case signals.StopLoad():
+                self._start(self._load(effect, self._stop))
+            case StopLoad():
                 self._stop.is_asked = True
                 if self._stop.tell is not None:
                     self._start(self._stop.tell())
-            case signals.StartUnload():
+            case StartUnload():
                 self._start(self._unload(effect))
-            case signals.Announce(event=event):
-                self._observe(event)
-            case signals.Remember(record=record):
-                self._record(lambda: self._recorder.loaded(record))
-            case signals.Keep(own=own):
-                self._start(self._keep(own))
-            case signals.Forget(reference=reference):
-                self._kept.pop(reference, None)
-                self._record(lambda: self._forget(reference))
+            case FleetEvent():
+                self._observe(effect)
+            case OwnInstance() | Forget() | LoadRecord() | SpeedRecord():
+                self._start(self._record(effect))
             case _:
                 assert_never(effect)
 
@@ -351,7 +350,7 @@ class Host:
             return
         self._tasks.create_task(work)
 
-    # --- acts -----------------------------------------------------------------------------
+    # --- loading and unloading ------------------------------------------------------------
 
     async def _load(self, order: LoadOrder, stop: Stop) -> None:
         own: OwnInstance | None = None
@@ -359,18 +358,32 @@ class Host:
             with self._link.understood():
                 if await self._link.ask(lambda client: self._is_new_here(client, order)):
                     residents = await self._link.ask(self._residents)
-                    self._feed(signals.LoadSpared(self._now(), residents))
+                    self._feed(self._scheduler.on_load_spared, residents)
                     return
                 async with self._link.act() as client:
                     made = await self._loaded(client, order, stop)
                     if made is not None:
-                        own = self._own(made, order)
-                        await self._keep(own)
+                        ref, key, ttl_s = reference_of(made), order.model_key, order.idle_ttl_s
+                        own = OwnInstance(self._config.name, ref, made.identifier, key, ttl_s)
+                        # Before the grant: a crash in between would make it foreign for good.
+                        await self._record(own)
                     residents = await self._residents(client)
                 self._acts += 1
-                self._feed(self._outcome(own, residents))
+                if own is not None:
+                    self._feed(self._scheduler.on_loaded, own, residents)
+                else:
+                    kind = FailureKind.CANCELLED
+                    self._feed(self._scheduler.on_load_failed, "cancelled", kind, residents, None)
         except Unavailable as error:
-            await self._load_broke(error, own)
+            listed = None
+            if isinstance(error, HostUnreachable):
+                await self._link.drop()
+            else:
+                listed = await self._residents_if_there()
+            self._acts += 1
+            text, kind = error.user_message, error.kind
+            self._feed(self._scheduler.on_load_failed, text, kind, listed, own)
+            self._kick.set()
 
     async def _is_new_here(self, client: HostClient, order: LoadOrder) -> bool:
         """Have others loaded this model since the host was last looked at?"""
@@ -388,61 +401,38 @@ class Host:
         async with self._link.within(rules.load_answer_s if tells else rules.load_stall_s) as limit:
 
             def heard(fraction: float) -> None:
-                now = self._now()
-                limit.reschedule(now + rules.load_stall_s)
-                self._feed(signals.Progressed(now, fraction))
+                limit.reschedule(self._now() + rules.load_stall_s)
+                self._feed(self._scheduler.on_progress, fraction)
 
             # Checked here, where no await lies between the answer and the command.
             return None if stop.is_asked else await client.load(order, heard, stop)
 
-    async def _load_broke(self, error: Unavailable, own: OwnInstance | None) -> None:
-        residents = None
-        if isinstance(error, HostUnreachable):
-            await self._link.drop()
-        else:
-            residents = await self._residents_if_there()
-        self._acts += 1
-        self._feed(signals.LoadBroke(self._now(), error.user_message, error.kind, residents, own))
-        self._kick.set()
-
-    def _outcome(self, own: OwnInstance | None, residents: tuple[Instance, ...]) -> Event:
-        if own is not None:
-            return signals.Loaded(self._now(), own, residents)
-        return signals.LoadBroke(self._now(), "cancelled", FailureKind.CANCELLED, residents)
-
-    def _own(self, made: Instance, order: LoadOrder) -> OwnInstance:
-        return OwnInstance(
-            host=self._config.name,
-            reference=reference_of(made),
-            identifier=made.identifier,
-            model_key=order.model_key,
-            idle_ttl_s=order.idle_ttl_s,
-        )
-
-    async def _unload(self, effect: signals.StartUnload) -> None:
+    async def _unload(self, effect: StartUnload) -> None:
+        reference = reference_of(effect.instance)
+        self._stays.pop(reference, None)
         residents: tuple[Instance, ...] | None = None
         try:
             with self._link.understood():
                 async with asyncio.timeout(self._rules.unload_timeout_s):
                     residents = await self._unloaded(effect)
         except TimeoutError:
-            self._stays[effect.reference] = "It did not answer to an unload."
-            self.report_failure(self._stays[effect.reference])
+            self._stays[reference] = "It did not answer to an unload."
+            self.report_failure(self._stays[reference])
         except HostUnreachable as error:
-            self._stays[effect.reference] = error.user_message
+            self._stays[reference] = error.user_message
             await self._link.drop()
             self.report_failure(error.user_message)
         except Unavailable as error:
-            self._stays[effect.reference] = error.user_message
+            self._stays[reference] = error.user_message
             _log.warning("unload refused", host=self._config.name, reason=error.user_message)
             residents = await self._residents_if_there()
         self._acts += 1
-        self._feed(signals.UnloadEnded(self._now(), effect.reference, residents))
+        self._feed(self._scheduler.on_unload_ended, reference, residents)
 
-    async def _unloaded(self, effect: signals.StartUnload) -> tuple[Instance, ...]:
+    async def _unloaded(self, effect: StartUnload) -> tuple[Instance, ...]:
         """What is in memory afterwards."""
         residents = await self._link.ask(self._residents)
-        if effect.reference not in map(reference_of, residents):
+        if reference_of(effect.instance) not in map(reference_of, residents):
             # Gone, and perhaps another load answers to its name by now: not ours to touch.
             return residents
         async with self._link.act() as client:
@@ -456,7 +446,7 @@ class Host:
         while True:
             await self._until(lambda: bool(self.snapshot().waiting))
             await asyncio.sleep(PULSE_S)
-            self._feed(signals.Ticked(self._now()))
+            self._feed(self._scheduler.on_tick)
 
     # --- probing --------------------------------------------------------------------------
 
@@ -467,47 +457,37 @@ class Host:
             await self._probe_once()
             self._probes_done = self._probes_begun
             self._wake()
-            await self._pause()
-
-    async def _pause(self) -> None:
-        """Until the next probe: asked for, or due after a failure."""
-        try:
-            async with asyncio.timeout_at(self._scheduler.books.next_probe_at(self._now())):
-                await self._kick.wait()
-        except TimeoutError:
-            return
+            # Until the next probe is asked for, or due after a failure.
+            due = self._scheduler.health.next_probe_at(self._now())
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
+                    await self._kick.wait()
 
     async def _probe_once(self) -> None:
         try:
             with self._link.understood():
-                report = self._sharing(await self._survey())
-                self._feed(signals.Probed(self._now(), report))
+                report = await self._survey()
+                known = self.snapshot().models
+                if report.models != known:
+                    known = shared_models(report.models, self._pool)
+                self._feed(self._scheduler.on_probed, replace(report, models=known))
                 if self._fault is None:
-                    self._faults = breaker.on_success(self._faults)
+                    self._faults = Breaker()
         except Unavailable as error:
-            await self._probe_failed(error)
-
-    async def _probe_failed(self, error: Unavailable) -> None:
-        if error.kind is not FailureKind.TIMEOUT or not self._scheduler.books.is_at_work():
-            await self._link.drop()
-        self._feed(signals.ProbeFailed(self._now(), error.user_message, error.kind))
+            if error.kind is not FailureKind.TIMEOUT or not self._scheduler.is_at_work():
+                await self._link.drop()
+            self._feed(self._scheduler.on_probe_failed, error.user_message, error.kind)
 
     async def _survey(self) -> Report:
         """A report no older than the newest act."""
         async with self._link.within(self._rules.probe_timeout_s):
             while True:
                 acts = self._acts
-                if not self._scheduler.books.is_at_work():
+                if not self._scheduler.is_at_work():
                     await self._link.seek_better()
                 report = await self._link.ask(lambda client: client.inventory())
                 if acts == self._acts:
                     return report
-
-    def _sharing(self, report: Report) -> Report:
-        known = self._scheduler.books.models
-        if report.models != known:
-            known = shared_models(report.models, self._pool)
-        return replace(report, models=known)
 
     async def _residents(self, client: HostClient) -> tuple[Instance, ...]:
         async with self._link.within(self._rules.call_timeout_s):
@@ -522,21 +502,22 @@ class Host:
 
     # --- small things ---------------------------------------------------------------------
 
-    def _record(self, act: Callable[[], Awaitable[None]]) -> None:
-        self._start(self._recorded(act))
-
-    async def _recorded(self, act: Callable[[], Awaitable[None]]) -> None:
+    async def _record(self, fact: OwnInstance | Forget | LoadRecord | SpeedRecord) -> None:
+        """Tells the recorder; what it cannot keep costs a restart its memory, and nobody else."""
         try:
-            await act()
+            match fact:
+                case OwnInstance(reference=reference):
+                    self._kept[reference] = fact
+                    await self._recorder.own_added(fact)
+                case Forget(reference=reference):
+                    self._kept.pop(reference, None)
+                    await self._recorder.own_gone(self._config.name, reference)
+                case LoadRecord():
+                    await self._recorder.loaded(fact)
+                case SpeedRecord():
+                    await self._recorder.spoke(fact)
         except BotError as error:
             _log.warning("not recorded", host=self._config.name, reason=error.user_message)
-
-    async def _keep(self, own: OwnInstance) -> None:
-        self._kept[own.reference] = own
-        await self._recorded(lambda: self._recorder.own_added(own))
-
-    def _forget(self, reference: InstanceRef) -> Awaitable[None]:
-        return self._recorder.own_gone(self._config.name, reference)
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         """Waits until something holds, the host is left, or it broke."""

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NewType
 
 from bot.domain.events import Progress
 from bot.domain.hosts import Wish
 from bot.domain.ids import ModelKey
-from bot.fleet.signals import Ticket
+
+Ticket = NewType("Ticket", int)
+"""One asker's place at a scheduler: first waiting, then holding an instance."""
 
 PATIENCE_S = 15.0
 """How long others may overtake a turn that waits for memory, at most."""
@@ -19,6 +22,8 @@ class Waiter:
     ticket: Ticket
     wish: Wish
     asked_at: float
+    is_joined: bool = False
+    """Will the load under way serve them?"""
     load_began: float | None = None
     """When work on its load began, evictions included; None while none is under way."""
     load_s: float = 0.0
@@ -44,7 +49,10 @@ class Waiter:
         return limit_s is not None and self.load_began is None and now - self.asked_at >= limit_s
 
     def is_impatient(self, now: float) -> bool:
-        """Has it been overtaken long enough?"""
+        """Has it been overtaken long enough?
+
+        A quarter of its longest wait: what is left must do for the others to finish and the load.
+        """
         limit_s = PATIENCE_S
         if self.wish.max_wait_s is not None:
             limit_s = min(limit_s, self.wish.max_wait_s / 4)
@@ -63,23 +71,17 @@ class Queue:
         self._served: dict[str, int] = {}
         self._grants = 0
 
-    def __len__(self) -> int:
-        return len(self._waiters)
-
     def __iter__(self) -> Iterator[Waiter]:
         """As they arrived; safe against changes meanwhile."""
         return iter(tuple(self._waiters.values()))
-
-    def __contains__(self, ticket: Ticket) -> bool:
-        return ticket in self._waiters
 
     def add(self, waiter: Waiter) -> None:
         """Somebody waits."""
         self._waiters[waiter.ticket] = waiter
 
-    def remove(self, ticket: Ticket) -> None:
-        """Somebody does not wait any more, if they did."""
-        self._waiters.pop(ticket, None)
+    def remove(self, ticket: Ticket) -> Waiter | None:
+        """Somebody does not wait any more; returns them, if they did."""
+        return self._waiters.pop(ticket, None)
 
     def served(self, waiter: Waiter) -> None:
         """Somebody got an instance."""
@@ -90,13 +92,6 @@ class Queue:
     def of(self, key: ModelKey) -> list[Waiter]:
         """Those who wish for one model, as they arrived."""
         return [w for w in self._waiters.values() if w.wish.model_key == key]
-
-    def counts(self) -> dict[ModelKey, int]:
-        """How many wait for each model."""
-        counts: dict[ModelKey, int] = {}
-        for waiter in self._waiters.values():
-            counts[waiter.wish.model_key] = counts.get(waiter.wish.model_key, 0) + 1
-        return counts
 
     def turns(self, leases: Mapping[str, int]) -> list[Waiter]:
         """Everybody in the order of their turns; ``leases`` by user."""
@@ -112,6 +107,5 @@ class Queue:
 
     def forget_strangers(self, leases: Mapping[str, int]) -> None:
         """Turns are remembered only of users who still wait or hold something."""
-        if self._served:
-            here = {w.wish.user for w in self._waiters.values()}.union(leases)
-            self._served = {user: n for user, n in self._served.items() if user in here}
+        here = {w.wish.user for w in self._waiters.values()}.union(leases)
+        self._served = {user: n for user, n in self._served.items() if user in here}

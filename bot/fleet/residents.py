@@ -1,12 +1,14 @@
-"""One host's instances as it lists them, with what only Lantern knows: leases, owner, rest."""
+"""What is in one host's memory: as the host lists it, with what only Lantern knows beside it."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from bot.domain.hosts import Instance, Model, OwnInstance
-from bot.domain.ids import InstanceId, InstanceRef, ModelKey
-from bot.fleet.signals import Ticket
-from bot.policy.memory import with_sizes
+from bot.domain.errors import UnknownName
+from bot.domain.hosts import Instance, LoadOrder, Model, OwnInstance
+from bot.domain.ids import HostName, InstanceRef, ModelKey
+from bot.fleet.queue import Ticket
+from bot.policy.names import nearest
+from bot.policy.placement import with_size
 
 SPARED_S = 10.0
 """An instance that would not leave, or works for others, is left in peace for this long."""
@@ -17,26 +19,16 @@ NAMED = "name:"
 
 
 def reference_of(instance: Instance) -> InstanceRef:
-    """What one load of one model is known by: the host's own, else made up from its name."""
+    """What one load of one model is known by: the host's own word, else made up from its name."""
     return instance.reference or InstanceRef(f"{NAMED}{instance.identifier}")
 
 
-@dataclass(frozen=True, slots=True)
-class LostLoad:
-    """A load of ours whose connection broke: it may go on at the host, with nobody there."""
-
-    own: OwnInstance
-    """As it would be recorded; its reference is not known yet."""
-    ttl_s: int
-    """The net it was given: told by the host, it proves whose load this was."""
-    since: float
-
-
 @dataclass(slots=True)
-class Holding:
-    """One instance and what is known of its use; only the rack writes it."""
+class Resident:
+    """One instance and what is known of its use; written by its host's scheduler alone."""
 
-    seen: Instance
+    instance: Instance
+    """As the host listed it last."""
     since: float
     """When it was first seen."""
     idle_since: float
@@ -47,194 +39,174 @@ class Holding:
     leaving: str = ""
     """Why it is being unloaded right now, or empty."""
     spared_until: float = 0.0
-    last_used: int | None = None
     was_ours: bool = False
     """Did we use it since it was last seen? Then its changed time of use says nothing of others."""
 
     @property
     def reference(self) -> InstanceRef:
         """What it is known by."""
-        return reference_of(self.seen)
+        return reference_of(self.instance)
 
-    def view(self, held: bool, now: float) -> Instance:
-        """The frozen picture; somebody waiting for it, or using it elsewhere, counts as a lease."""
-        leases = len(self.users) + (held or now < self.spared_until)
+    def view(self, is_wanted: bool) -> Instance:
+        """The frozen picture; ``is_wanted`` by somebody waiting counts as one more lease."""
+        leases = len(self.users) + is_wanted
         return replace(
-            self.seen,
+            self.instance,
             own=self.own is not None,
             pinned=self.is_pinned,
             leases=leases,
             idle_since=None if leases else self.idle_since,
             idle_ttl_s=self.own.idle_ttl_s if self.own else None,
+            spared_until=self.spared_until,
         )
 
 
 class Residents:
     """Everything in one host's memory. The host's list decides what exists."""
 
-    def __init__(self, own: Iterable[OwnInstance]) -> None:
+    def __init__(self, host: HostName, own: Iterable[OwnInstance]) -> None:
+        self._host = host
         self._own = {record.reference: record for record in own}
-        self._holdings: dict[InstanceRef, Holding] = {}
-        self._held_by: dict[Ticket, Holding] = {}
-        self._lost: list[LostLoad] = []
+        self._all: dict[InstanceRef, Resident] = {}
+        self.held: dict[Ticket, Resident] = {}
+        """By whom; also what left memory under its holder."""
+        self._lost: list[tuple[LoadOrder, float]] = []
+        """Loads of ours whose connection broke, and since when: the host may go on with them."""
 
-    def holding(self, reference: InstanceRef) -> Holding | None:
-        """The instance of a reference, when it is in memory."""
-        return self._holdings.get(reference)
+    def __iter__(self) -> Iterator[Resident]:
+        """What is in memory and not on its way out; safe against changes meanwhile."""
+        return iter([resident for resident in self._all.values() if not resident.leaving])
 
-    def staying(self) -> tuple[Holding, ...]:
-        """What is in memory and not on its way out."""
-        return tuple(h for h in self._holdings.values() if not h.leaving)
+    def of(self, instance: Instance) -> Resident:
+        """The resident of a picture made of it."""
+        return self._all[reference_of(instance)]
 
-    def serving(self, key: ModelKey, need: int) -> list[Holding]:
-        """Instances of a model whose context holds ``need`` tokens; untold counts as enough."""
-        return [
-            h
-            for h in self._holdings.values()
-            if h.seen.model_key == key
-            and not h.leaving
-            and (h.seen.context_length is None or h.seen.context_length >= need)
-        ]
+    def find(self, name: str) -> list[Resident]:
+        """By identifier, else all of a model key.
 
-    def named(self, identifier: InstanceId) -> Holding | None:
-        """The instance of an identifier."""
-        found = (h for h in self._holdings.values() if h.seen.identifier == identifier)
-        return next(found, None)
+        Raises:
+            UnknownName: nothing of that name is in memory.
+        """
+        found = [r for r in self if r.instance.identifier == name]
+        found = found or [r for r in self if r.instance.model_key == name]
+        if not found:
+            known = sorted({str(r.instance.identifier) for r in self})
+            raise UnknownName("loaded model", name, nearest(name, known))
+        return found
 
-    def spare(self, reference: InstanceRef, now: float) -> None:
-        """An instance that was to leave and did not is left in peace for a while."""
-        holding = self._holdings.get(reference)
-        if holding is not None and holding.leaving:
-            holding.leaving = ""
-            holding.idle_since, holding.spared_until = now, now + SPARED_S
+    def views(
+        self, models: Mapping[ModelKey, Model], wanted: Collection[InstanceRef] = ()
+    ) -> tuple[Instance, ...]:
+        """Frozen pictures of everything staying; ``wanted`` by somebody counts as leased."""
+        return tuple(with_size(r.view(r.reference in wanted), models) for r in self)
 
     def is_unloading(self) -> bool:
         """Is anything on its way out?"""
-        return any(holding.leaving for holding in self._holdings.values())
+        return any(resident.leaving for resident in self._all.values())
 
     def leases_of(self) -> dict[str, int]:
         """How many leases each user holds."""
         counts: dict[str, int] = {}
-        for holding in self._holdings.values():
-            for user in holding.users.values():
+        for resident in self._all.values():
+            for user in resident.users.values():
                 counts[user] = counts.get(user, 0) + 1
         return counts
 
-    def has_leases(self) -> bool:
-        """Does anybody use anything here?"""
-        return bool(self._held_by)
-
-    def views(
-        self,
-        models: Mapping[ModelKey, Model],
-        now: float,
-        held: Collection[InstanceRef] = (),
-    ) -> tuple[Instance, ...]:
-        """Frozen pictures of everything staying; ``held`` are wanted by somebody waiting."""
-        pictures = (h.view(h.reference in held, now) for h in self.staying())
-        return with_sizes(tuple(pictures), models)
-
-    def see(
-        self, residents: Iterable[Instance], now: float
-    ) -> tuple[list[Holding], list[InstanceRef]]:
-        """Takes over the host's list; what is not in it is gone.
-
-        Returns:
-            The instances that left, and the own references that no restart need know any more.
-        """
-        listed = {reference_of(seen_now): seen_now for seen_now in residents}
-        gone = [h for reference, h in self._holdings.items() if reference not in listed]
-        self._holdings = {
-            reference: self._update(reference, seen_now, now)
-            for reference, seen_now in listed.items()
-        }
-        return gone, self._disown_missing(listed.values())
-
-    def adopt(self, own: OwnInstance) -> None:
-        """An instance Lantern loaded."""
-        self._own[own.reference] = own
-        for holding in self._holdings.values():
-            holding.own = self._record_for(holding.seen)
-
-    def expect(self, lost: LostLoad) -> None:
-        """A load was lost from sight; when what it made appears, it is ours."""
-        self._lost.append(lost)
-
-    def found(self, residents: Iterable[Instance], now: float) -> list[OwnInstance]:
-        """Adopts what is ours and was not known by its reference yet; call before ``see``."""
-        self._lost = [lost for lost in self._lost if now - lost.since < LOST_S]
-        claimed: list[OwnInstance] = []
-        for seen_now in residents:
-            seen = seen_now
-            if seen.reference is None or seen.reference in self._own:
-                continue
-            own = self._named(seen) or self._taken_from_lost(seen_now)
-            if own is not None:
-                claimed.append(replace(own, reference=seen.reference, identifier=seen.identifier))
-        for own in claimed:
-            self.adopt(own)
-        return claimed
-
-    def take(self, ticket: Ticket, user: str, holding: Holding) -> None:
+    def take(self, ticket: Ticket, user: str, resident: Resident) -> None:
         """Gives a lease."""
-        holding.users[ticket] = user
-        holding.was_ours = True
-        self._held_by[ticket] = holding
+        resident.users[ticket] = user
+        resident.was_ours = True
+        self.held[ticket] = resident
 
     def resume(self, ticket: Ticket, user: str, instance: Instance) -> None:
         """Goes on with a lease that was granted before this record was begun."""
         own = self._record_for(instance)
-        is_pinned = own is not None and own.pinned
-        new = Holding(instance, 0.0, 0.0, own, is_pinned)
-        self.take(ticket, user, self._holdings.setdefault(reference_of(instance), new))
+        new = Resident(instance, 0.0, 0.0, own, own is not None and own.pinned)
+        self.take(ticket, user, self._all.setdefault(reference_of(instance), new))
 
     def release(self, ticket: Ticket, now: float) -> None:
         """Ends a lease, if the ticket holds one; its rest counts from now."""
-        holding = self._held_by.pop(ticket, None)
-        if holding is not None:
-            holding.users.pop(ticket, None)
-            holding.idle_since = now
+        resident = self.held.pop(ticket, None)
+        if resident is not None:
+            del resident.users[ticket]
+            resident.idle_since = now
 
-    def pin(self, holding: Holding, pinned: bool) -> OwnInstance | None:
-        """Pins or unpins; returns the own record that a restart must know."""
-        holding.is_pinned = pinned
-        if holding.own is None:
-            return None
-        own = replace(holding.own, pinned=pinned)
-        self.adopt(own)
-        return own
+    def spare(self, reference: InstanceRef, now: float) -> None:
+        """An instance that was to leave and did not is left in peace for a while.
 
-    def keep_longer(self, holding: Holding, idle_ttl_s: float | None) -> OwnInstance | None:
-        """Lets an own instance rest as long as its most patient user wished.
+        Without a pause the next look would ask the same host the same again, several times a second
+        while anybody waits for the room.
+        """
+        resident = self._all.get(reference)
+        if resident is not None and resident.leaving:
+            resident.leaving = ""
+            resident.idle_since, resident.spared_until = now, now + SPARED_S
+
+    def adopt(self, own: OwnInstance) -> None:
+        """An instance Lantern loaded, or what is now to be known of it."""
+        self._own[own.reference] = own
+        for resident in self._all.values():
+            resident.own = self._record_for(resident.instance)
+
+    def expect(self, order: LoadOrder, since: float) -> None:
+        """A load was lost from sight; when what it made appears, it is ours."""
+        self._lost.append((order, since))
+
+    def see(
+        self, listed: Iterable[Instance], now: float
+    ) -> tuple[list[OwnInstance], list[Resident], list[InstanceRef]]:
+        """Takes over the host's list; what is not in it is gone.
 
         Returns:
-            The own record when it changed.
+            What is found to be ours, what left, and the own references that no restart need know.
         """
-        own = holding.own
-        if own is None or own.idle_ttl_s is None:
-            return None
-        if idle_ttl_s is not None and idle_ttl_s <= own.idle_ttl_s:
-            return None
-        changed = replace(own, idle_ttl_s=idle_ttl_s)
-        self.adopt(changed)
-        return changed
+        there = {reference_of(instance): instance for instance in listed}
+        claimed = self._claimed(there, now)
+        for own in claimed:
+            self.adopt(own)
+        gone = [resident for ref, resident in self._all.items() if ref not in there]
+        self._all = {ref: self._seen(ref, instance, now) for ref, instance in there.items()}
+        known = {own.reference for own in map(self._record_for, there.values()) if own is not None}
+        missing = [reference for reference in self._own if reference not in known]
+        if any(instance.reference is None for instance in there.values()):
+            # This interface tells no references, so it cannot prove that one is gone.
+            missing = [reference for reference in missing if reference.startswith(NAMED)]
+        for reference in missing:
+            del self._own[reference]
+        return claimed, gone, missing
 
-    def _is_listed(self, seen_now: Instance) -> bool:
-        return reference_of(seen_now) in self._holdings
+    def _claimed(self, there: Mapping[InstanceRef, Instance], now: float) -> list[OwnInstance]:
+        """What is ours and was not known by its reference yet.
 
-    def _update(self, reference: InstanceRef, seen_now: Instance, now: float) -> Holding:
-        holding = self._holdings.get(reference)
-        record = self._record_for(seen_now)
-        if holding is None:
-            is_pinned = record is not None and record.pinned
-            return Holding(seen_now, now, now, record, is_pinned, last_used=seen_now.last_used)
-        if seen_now.last_used != holding.last_used and not holding.was_ours:
+        A lost load is claimed only on proof: an instance not listed before, of that model, with the
+        very TTL it was ordered with. Others on the LAN load the same models under the same names.
+        """
+        self._lost = [lost for lost in self._lost if now - lost[1] < LOST_S]
+        claimed: list[OwnInstance] = []
+        for reference, instance in there.items():
+            if instance.reference is None or reference in self._own:
+                continue
+            own, key, identifier = self._named(instance), instance.model_key, instance.identifier
+            for lost in self._lost if own is None and reference not in self._all else ():
+                order = lost[0]
+                if (order.model_key, order.ttl_s) == (key, instance.net_ttl_s):
+                    own = OwnInstance(self._host, reference, identifier, key, order.idle_ttl_s)
+                    self._lost.remove(lost)
+                    break
+            if own is not None:
+                claimed.append(replace(own, reference=reference, identifier=identifier))
+        return claimed
+
+    def _seen(self, reference: InstanceRef, instance: Instance, now: float) -> Resident:
+        resident, own = self._all.get(reference), self._record_for(instance)
+        if resident is None:
+            return Resident(instance, now, now, own, own is not None and own.pinned)
+        if instance.last_used != resident.instance.last_used and not resident.was_ours:
             # Another program on the LAN used it: its rest begins anew.
-            holding.idle_since = now
-        holding.was_ours = bool(holding.users)
-        holding.seen, holding.own = seen_now, record
-        holding.last_used = seen_now.last_used
-        return holding
+            resident.idle_since = now
+        resident.was_ours = bool(resident.users)
+        resident.instance, resident.own = instance, own
+        return resident
 
     def _record_for(self, instance: Instance) -> OwnInstance | None:
         if instance.reference is not None:
@@ -242,31 +214,6 @@ class Residents:
         return self._named(instance)
 
     def _named(self, instance: Instance) -> OwnInstance | None:
+        """The record of an instance that was loaded while the host told no references."""
         own = self._own.get(InstanceRef(f"{NAMED}{instance.identifier}"))
         return own if own is not None and own.model_key == instance.model_key else None
-
-    def _taken_from_lost(self, seen_now: Instance) -> OwnInstance | None:
-        """Claimed only on proof: a load not listed before, of that model, with that very TTL."""
-        if self._is_listed(seen_now):
-            return None
-        lost = next((lost for lost in self._lost if _is_of(lost, seen_now)), None)
-        if lost is None:
-            return None
-        self._lost.remove(lost)
-        return lost.own
-
-    def _disown_missing(self, listed: Collection[Instance]) -> list[InstanceRef]:
-        records = (self._record_for(seen_now) for seen_now in listed)
-        there = {own.reference for own in records if own is not None}
-        missing = [reference for reference in self._own if reference not in there]
-        if any(seen_now.reference is None for seen_now in listed):
-            # This interface tells no references, so it cannot prove that one is gone.
-            missing = [reference for reference in missing if reference.startswith(NAMED)]
-        for reference in missing:
-            del self._own[reference]
-        return missing
-
-
-def _is_of(lost: LostLoad, seen_now: Instance) -> bool:
-    is_same_model = seen_now.model_key == lost.own.model_key
-    return is_same_model and seen_now.net_ttl_s == lost.ttl_s

@@ -1,44 +1,72 @@
-"""The scheduler of one host: the single writer of its state. Events in, effects out.
+"""The scheduler of one host, and the only writer of its state. Events are methods, effects values.
 
-It decides who gets an instance, what is loaded, what leaves memory and who is refused. It awaits
-nothing, reads no clock and does no input or output; the driver (``host.py``) carries its effects
-out and reports back. The host's own list of what is in memory always wins.
+It awaits nothing, reads no clock and does no input or output. The driver (``host.py``) tells it
+what happened, carries out what each method returns, in that order, and tells what came of it. The
+host's own list of what is in memory always wins.
+
+The tree; each number stands again where its step is taken.
+
+1. Somebody asks. The host is away, drains, or has no such model: refused at once.
+2. The load under way will serve them: they join it, and nothing else can follow.
+3. After any other event everything is decided anew from here. Free slots are granted, user by user.
+   A turn passed over for too long has what it needs kept free from all who come after it.
+4. Whoever waited as long as they may is refused, and slots are granted again.
+5. While a load or an unload is under way nothing further begins.
+6. The first in turn whom nothing in memory serves is next; ``policy.placement`` decides the load:
+   a. it never fits: all who wait for it are refused, and the next in turn is looked at;
+   b. it fits once those in use are at rest: the next in turn may go first, but not for ever;
+   c. it fits now: it is loaded;
+   d. it fits once others have left: they are evicted, and 6 comes round when they are gone.
+7. Everybody waiting hears of their place.
+
+Out of memory leads one way, ``_unload``, and nothing leased goes it. Four may: an eviction for a
+load (6d), the sweep of what rested too long (``on_swept``), an admin (``on_unload_asked``), and a
+load that was cancelled and finished all the same (``on_loaded``).
 """
 
-from collections.abc import Callable, Iterable
-from typing import assert_never
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
 from bot.domain.errors import (
-    BotError,
     FailureKind,
+    ForeignInstance,
     HostUnreachable,
+    NotPermitted,
     Unavailable,
 )
-from bot.domain.events import (
-    Evicting,
-    FleetEvent,
-    Progress,
-)
+from bot.domain.events import Evicting, FleetEvent, Progress
 from bot.domain.hosts import (
     HostConfig,
+    HostSnapshot,
     HostState,
     Instance,
+    LoadLimits,
     LoadOrder,
     LoadRecord,
+    Model,
     OwnInstance,
+    Report,
     SpeedRecord,
+    Wish,
 )
-from bot.domain.ids import InstanceId, InstanceRef, ModelKey
-from bot.fleet import signals
-from bot.fleet.host_state import Books
-from bot.fleet.placement import Blocked, Decision, Fits, Hopeless
-from bot.fleet.progress import Load, loading_news
-from bot.fleet.queue import Waiter
-from bot.fleet.residents import Holding, LostLoad, reference_of
-from bot.fleet.signals import Effect, Event
+from bot.domain.ids import InstanceRef, ModelKey
+from bot.fleet.effects import Effect, Effects, Forget, Grant, Refuse, StartUnload, StopLoad, Tell
+from bot.fleet.health import HostHealth
+from bot.fleet.progress import Load, loading_news, queued_news
+from bot.fleet.queue import Queue, Ticket, Waiter
+from bot.fleet.residents import Resident, Residents, reference_of
 from bot.fleet.speeds import History
-from bot.policy.eviction import plan_idle_eviction
+from bot.policy.placement import (
+    Hopeless,
+    Placement,
+    context_needed,
+    place,
+    plan_idle_eviction,
+)
 
+MOST_LOADS = 3
+"""Loads begun for one wish: the first, one after an eviction, one with a larger context."""
 LOST = frozenset(
     {
         FailureKind.CONNECT,
@@ -49,408 +77,578 @@ LOST = frozenset(
         FailureKind.AUTH,
     }
 )
-"""Ends of a load that say something of the host, not of the model."""
+"""Failures that say something of the host, not of the model."""
 
 
 class Scheduler:
-    """One host's state. ``on`` takes an event and returns what must be done."""
+    """One host's state. Each ``on_`` method takes one event in and returns what must be done.
+
+    ``now`` is monotonic seconds everywhere, and ``listed`` what the host says it has in memory.
+    """
 
     def __init__(
         self,
         config: HostConfig,
         *,
         history: History,
-        own: Iterable[OwnInstance] = (),
-        evict_foreign: bool = False,
+        own: Iterable[OwnInstance],
+        evict_foreign: bool,
     ) -> None:
-        self.books = Books(config, history, own, evict_foreign)
+        self.config = config
+        self.health = HostHealth(config.name)
+        self.residents = Residents(config.name, own)
+        self.load: Load | None = None
+        self._queue = Queue()
+        self._history = history
+        self._evict_foreign = evict_foreign
+        self._models: Mapping[ModelKey, Model] = {}
+        self._limits: Mapping[ModelKey, LoadLimits] = {}
+        self._making_room: Evicting | None = None
+        self.is_draining = False
         self._out: list[Effect] = []
 
-    def record_speed(self, record: SpeedRecord) -> None:
-        """An answer was finished here."""
-        self.books.history.answered(record)
-        self.books.health.served()
-
-    # --- events ---------------------------------------------------------------------------
-
-    def on(self, event: Event) -> tuple[Effect, ...]:
-        """Takes one event and decides.
-
-        Returns:
-            What must be done, in this order.
-        """
-        self._out = []
-        if self._take(event):
-            self._advance(event.at)
-            self._tell()
-        return tuple(self._out)
-
-    def _take(self, event: Event) -> bool:
-        """Takes an event in. False when nothing else can follow from it."""
-        match event:
-            case signals.Asked() | signals.Left() | signals.CancelPressed() | signals.Ticked():
-                return self._on_asker(event)
-            case signals.Probed() | signals.ProbeFailed() | signals.Doubted():
-                self._on_host(event)
-            case (
-                signals.Progressed() | signals.Loaded() | signals.LoadBroke() | signals.LoadSpared()
-            ):
-                return self._on_load(event)
-            case _:
-                self._on_keeper(event)
-        return True
-
-    def _on_asker(self, event: signals.AskerEvent) -> bool:
-        match event:
-            case signals.Asked():
-                return self._on_asked(event)
-            case signals.Left(at=at, ticket=ticket):
-                joined = self.books.load.joined if self.books.load else set[signals.Ticket]()
-                is_all = ticket in joined
-                joined.discard(ticket)
-                self.books.queue.remove(ticket)
-                self.books.rack.release(ticket, at)
-                return not is_all
-            case signals.CancelPressed(model_key=key):
-                self._on_cancel(key)
-            case signals.Ticked(at=at):
-                self._tell_joined(at)
-        return True
-
-    def _on_host(self, event: signals.HostEvent) -> None:
-        match event:
-            case signals.Probed(at=at, report=report):
-                if report.models != self.books.models:
-                    # Kept as it is otherwise: readers may index it by identity.
-                    self.books.models = report.models
-                self._announce(self.books.health.probed(at, report))
-                self._see(report.residents, at)
-                if self.books.health.state is HostState.DOWN:
-                    self._clear_out()
-            case signals.ProbeFailed():
-                self._on_probe_failed(event)
-            case signals.Doubted(at=at, reason=reason):
-                self._announce(self.books.health.doubted(at, reason))
-
-    def _on_load(self, event: signals.LoadEvent) -> bool:
-        match event:
-            case signals.Progressed(at=at, fraction=fraction):
-                if self.books.load is not None:
-                    self.books.load.fraction = max(self.books.load.fraction, min(1.0, fraction))
-                    self._tell_joined(at)
-                return False
-            case signals.Loaded():
-                self._on_loaded(event)
-            case signals.LoadBroke():
-                self._on_load_broke(event)
-            case signals.LoadSpared(at=at, residents=residents):
-                self._end_load(at)
-                self._see(residents, at)
-        return True
-
-    def _on_keeper(self, event: signals.KeeperEvent) -> None:
-        match event:
-            case signals.UnloadAsked(references=references):
-                for reference in references:
-                    self._unload(reference, "asked by an admin", even_busy=True)
-            case signals.UnloadEnded(at=at, reference=reference, residents=residents):
-                if residents is not None:
-                    self._see(residents, at)
-                self.books.rack.spare(reference, at)
-            case signals.Pinned(references=references, is_pinned=is_pinned):
-                for holding in filter(None, map(self.books.rack.holding, references)):
-                    self._keep(self.books.rack.pin(holding, is_pinned))
-            case signals.Drained(is_draining=is_draining):
-                self.books.is_draining = is_draining
-            case signals.Swept(at=at):
-                self._on_swept(at)
-            case _:
-                assert_never(event)
-
-    def _on_probe_failed(self, event: signals.ProbeFailed) -> None:
-        is_timeout = event.kind is FailureKind.TIMEOUT
-        if is_timeout and self.books.health.state is HostState.UP and self.books.is_at_work():
-            # A machine reading a long prompt or a big file may miss a probe. What is under way
-            # there has its own deadlines, and their failure is reported.
-            self.books.health.slow(event.reason)
-            return
-        self._announce(self.books.health.failed(event.at, event.reason, event.kind))
-        self._clear_out()
-
-    def _on_asked(self, event: signals.Asked) -> bool:
-        if (error := self.books.turned_away(event.wish)) is not None:
-            self._out.append(signals.Refuse(event.ticket, error))
-            return False
-        waiter = Waiter(event.ticket, event.wish, event.at)
-        self.books.queue.add(waiter)
-        if self.books.load is None or not self.books.may_join(waiter, self.books.load):
-            return True
-        # The common case of a hundred at once for one cold model: nothing else can follow.
-        self.books.load.joined.add(waiter.ticket)
-        waiter.loads += 1
-        waiter.begin_load(event.at)
-        self._say(waiter, loading_news(self.books.name, self.books.load, event.at))
-        return False
-
-    def _on_loaded(self, event: signals.Loaded) -> None:
-        load = self._end_load(event.at)
-        self.books.rack.adopt(event.own)
-        self._see(event.residents, event.at)
-        if load is None:
-            return
-        key = load.order.model_key
-        made = self.books.rack.named(event.own.identifier)
-        self.books.load_limits.loaded(load.order, made.seen.context_length if made else None)
-        model = self.books.models.get(key)
-        size = model.size_bytes if model else None
-        record = LoadRecord(self.books.name, key, event.at - load.started_at, size)
-        self.books.history.loaded(record)
-        self._out.append(signals.Remember(record))
-        self._announce(
-            FleetEvent(
-                "model loaded",
-                self.books.name,
-                key,
-                seconds=record.seconds,
-                size_bytes=size,
-            )
+    def snapshot(self) -> HostSnapshot:
+        """Everything known, frozen."""
+        config, history, report = self.config, self._history, self.health.report
+        load, state = self.load, self.health.state
+        if state is HostState.UP and self.is_draining:
+            state = HostState.DRAINING
+        return HostSnapshot(
+            name=config.name,
+            address=config.address,
+            state=state,
+            reason=self.health.reason,
+            interface=report.interface if report else None,
+            version=report.version if report else "",
+            lists_only_loaded=report.lists_only_loaded if report else None,
+            needs_token=self.health.needs_token,
+            has_token=config.token is not None,
+            models=self._models,
+            instances=self.residents.views(self._models),
+            load=load.picture(self._joined()) if load else None,
+            waiting=Counter(waiter.wish.model_key for waiter in self._queue),
+            memory_bytes=config.memory_bytes,
+            max_loaded=config.max_loaded,
+            evict_foreign=self._evict_foreign,
+            limits=self._limits,
+            slots=config.slots,
+            weight=config.weight,
+            load_bytes_per_s=history.load_bytes_per_s,
+            speeds=history.speeds,
+            failures=self.health.failures,
         )
-        if load.is_stopping and made is not None and not self.books.queue.of(key):
-            self._unload(made.reference, "its load was cancelled")
 
-    def _on_load_broke(self, event: signals.LoadBroke) -> None:
-        joined = self.books.joined()
-        load = self._end_load(event.at)
-        if event.own is not None:
-            self.books.rack.adopt(event.own)
-        if event.residents is not None:
-            self._see(event.residents, event.at)
-        if load is None:
-            return
-        key, is_memory = load.order.model_key, event.kind is FailureKind.DOES_NOT_FIT
-        self._announce(FleetEvent("load failed", self.books.name, key, event.reason))
-        if event.kind in LOST and event.own is None:
-            self._expect(load)
-        if load.is_stopping:
-            return
-        if event.kind in LOST:
-            self._announce(self.books.health.doubted(event.at, event.reason))
-            self._refuse(joined, lambda: HostUnreachable(event.reason, event.kind))
-        elif not (
-            is_memory
-            and self.books.may_make_room()
-            and self.books.load_limits.refused(key, event.reason)
-        ):
-            self.books.load_limits.forgive(key)
-            kind = FailureKind.DOES_NOT_FIT if is_memory else FailureKind.LOAD_FAILED
-            self._refuse(joined, lambda: Unavailable(event.reason, kind))
+    def is_at_work(self) -> bool:
+        """Is a load under way or an instance in use?"""
+        return self.load is not None or bool(self.residents.held)
 
-    def _on_cancel(self, key: ModelKey) -> None:
-        waiters = self.books.without_instance(key)
-        load = self.books.load
-        if load is not None and load.order.model_key == key and not load.is_stopping:
-            load.is_stopping = True
-            self._out.append(signals.StopLoad())
-        text = f"Loading `{key}` on {self.books.name} was cancelled."
-        self._refuse(waiters, lambda: Unavailable(text, FailureKind.CANCELLED))
+    def may_cancel(self, key: ModelKey) -> bool:
+        """Is there a load to cancel that at most one asker waits for?"""
+        waiters = len(self._without_instance(key))
+        is_loading = self.load is not None and self.load.order.model_key == key
+        return waiters <= 1 and (is_loading or waiters == 1)
 
-    def _on_swept(self, now: float) -> None:
-        wanted = [
-            h.reference for waiter in self.books.queue for h in self.books.usable(waiter.wish)
-        ]
-        views = self.books.rack.views(self.books.models, now, wanted)
-        for instance in plan_idle_eviction(
-            views, now, evict_foreign=self.books.limits.evict_foreign
-        ):
-            rested_s = now - (instance.idle_since or now)
-            self._unload(reference_of(instance), f"at rest for {rested_s:.0f} s")
+    # --- the tree -------------------------------------------------------------------------
 
-    # --- decisions ------------------------------------------------------------------------
+    def on_asked(self, now: float, ticket: Ticket, wish: Wish) -> Effects:
+        """Somebody wishes for an instance."""
+        key, name, state = wish.model_key, self.config.name, self.health.state
+        # 1. Before the first probe nothing is known of the host, so that they wait for it.
+        if state is HostState.DOWN:
+            return (Refuse(ticket, HostUnreachable(self._away())),)
+        if state is HostState.UP and self.is_draining:
+            text = f"{name} is draining and takes no new turns."
+            return (Refuse(ticket, HostUnreachable(text, FailureKind.BUSY)),)
+        if state is HostState.UP and not self._has(key):
+            text = f"{name} does not have `{key}`."
+            return (Refuse(ticket, Unavailable(text, FailureKind.NOT_THERE)),)
+        waiter = Waiter(ticket, wish, now)
+        self._queue.add(waiter)
+        # 2. The common case of a hundred at once for one cold model: the others, who hear the
+        # number of waiters with the next progress, need not be looked at for each of them.
+        if self.load is not None and self._joins(waiter, self.load, now):
+            self._tell(waiter, loading_news(name, self.load, self._joined(), now))
+            return self._effects()
+        return self._decide(now)
 
-    def _advance(self, now: float) -> None:
+    def _decide(self, now: float) -> Effects:
         """Everything that has become possible, or has become too late."""
-        is_up = self.books.health.state is HostState.UP
+        is_up = self.health.state is HostState.UP
+        # 3.
         if is_up:
-            self._seat(now)
-        if self._give_up_overdue(now) and is_up:
-            # Whoever gave up may have been the one that slots were kept free for.
-            self._seat(now)
-        if is_up:
-            self._plan(now)
-        self._forget()
-
-    def _give_up_overdue(self, now: float) -> bool:
-        overdue = [waiter for waiter in self.books.queue if waiter.is_overdue(now)]
+            self._grant_slots(now)
+        # 4. They may have been the ones that slots were kept free for.
+        overdue = [waiter for waiter in self._queue if waiter.is_overdue(now)]
         for waiter in overdue:
-            text = f"{self.books.name} stayed busy for {waiter.wish.max_wait_s:.0f} s."
-            self._refuse([waiter], lambda text=text: Unavailable(text, FailureKind.BUSY))
-        return bool(overdue)
+            text = f"{self.config.name} stayed busy for {waiter.wish.max_wait_s:.0f} s."
+            self._refuse([waiter], text, FailureKind.BUSY)
+        if is_up and overdue:
+            self._grant_slots(now)
+        # 5. One load at a time: LM Studio measures the memory it has left when a load begins, and
+        # what is still leaving, or still filling, would be counted wrong.
+        if is_up and self.load is None and not self.residents.is_unloading():
+            self._begin_next(now)
+        self._queue.forget_strangers(self.residents.leases_of())
+        for key, limits in self._limits.items():
+            is_loading = self.load is not None and self.load.order.model_key == key
+            if not (is_loading or self._without_instance(key)):
+                # A refusal counts for those who waited when it fell, not for whoever asks later.
+                self._learn(key, replace(limits, refusal="", is_retried=False))
+        # 7.
+        among: Counter[ModelKey] = Counter()
+        for number, waiter in enumerate(self._turns(), start=1):
+            among[waiter.wish.model_key] += 1
+            if not waiter.is_joined:
+                self._tell(waiter, self._queued(waiter.wish, number, among))
+        return self._effects()
 
-    def _seat(self, now: float) -> None:
-        """Grants every free slot there is, in turn."""
-        turns = self.books.turns()
-        blocked = self.books.impatient(turns, now)
+    def _grant_slots(self, now: float) -> None:
+        """Step 3: every free slot there is, in turn."""
+        turns = self._turns()
+        passed_over, needed = self._passed_over(turns, now)
         kept_free: frozenset[InstanceRef] = frozenset()
         for waiter in turns:
-            if blocked is not None and waiter is blocked[0]:
-                kept_free = blocked[1]
-            usable = (h for h in self.books.usable(waiter.wish) if h.reference not in kept_free)
-            holding = max(usable, key=self.books.free, default=None)
-            if holding is not None and self.books.free(holding) > 0:
-                self._grant(waiter, holding, now)
+            if waiter is passed_over:
+                kept_free = needed
+            usable = [r for r in self._usable(waiter.wish) if r.reference not in kept_free]
+            resident = max(usable, key=self._free_slots, default=None)
+            if resident is not None and self._free_slots(resident) > 0:
+                self._grant(waiter, resident, now)
 
-    def _grant(self, waiter: Waiter, holding: Holding, now: float) -> None:
-        self.books.queue.served(waiter)
-        if self.books.load is not None:
-            self.books.load.joined.discard(waiter.ticket)
-        self.books.rack.take(waiter.ticket, waiter.wish.user, holding)
-        self._keep(self.books.rack.keep_longer(holding, waiter.wish.idle_ttl_s))
-        view = holding.view(held=False, now=now)
+    def _passed_over(
+        self, turns: Iterable[Waiter], now: float
+    ) -> tuple[Waiter | None, frozenset[InstanceRef]]:
+        """The first who waited long enough for others to finish, and what is kept free for it.
+
+        Turns for a resident model may go first, since a swap costs everybody a load. Without an
+        end to that, a model in steady use would never leave, and whoever wants another never load.
+        """
+        ahead: set[InstanceRef] = set()
+        for waiter in turns:
+            usable = self._usable(waiter.wish)
+            ahead.update(resident.reference for resident in usable)
+            if usable or waiter.is_joined or not waiter.is_impatient(now):
+                continue
+            placed = self._placed(waiter.wish, ahead, now)
+            if isinstance(placed, Placement):
+                needed = placed.waits_for or placed.evict
+                return waiter, frozenset(map(reference_of, needed))
+        return None, frozenset()
+
+    def _grant(self, waiter: Waiter, resident: Resident, now: float) -> None:
+        self._queue.served(waiter)
+        self.residents.take(waiter.ticket, waiter.wish.user, resident)
+        own, ttl_s = resident.own, waiter.wish.idle_ttl_s
+        if own and own.idle_ttl_s is not None and (ttl_s is None or ttl_s > own.idle_ttl_s):
+            # It rests as long as its most patient user wished.
+            self._keep(replace(own, idle_ttl_s=ttl_s))
         total_s = now - waiter.asked_at
         load_s = min(waiter.load_s, total_s)
-        self._out.append(signals.Grant(waiter.ticket, view, total_s - load_s, load_s))
+        grant = Grant(waiter.ticket, resident.view(is_wanted=False), total_s - load_s, load_s)
+        self._out.append(grant)
 
-    def _plan(self, now: float) -> None:
-        """Starts the next load, or makes room for it; one at a time."""
-        if self.books.load is not None or self.books.rack.is_unloading():
-            return
-        self.books.making_room = None
-        for waiter in self.books.queue:
+    def _begin_next(self, now: float) -> None:
+        """Step 6: the next load, or room for it."""
+        self._making_room = None
+        for waiter in self._queue:
             waiter.end_load(now)
         ahead: set[InstanceRef] = set()
-        settled: set[ModelKey] = set()
-        for waiter in self.books.turns():
-            key, usable = waiter.wish.model_key, self.books.usable(waiter.wish)
-            ahead.update(h.reference for h in usable)
-            if usable or key in settled or waiter.ticket not in self.books.queue:
+        seen: set[ModelKey] = set()
+        for waiter in self._turns():
+            key, usable = waiter.wish.model_key, self._usable(waiter.wish)
+            ahead.update(resident.reference for resident in usable)
+            if usable or key in seen:
                 continue
-            settled.add(key)
-            if self._act_on(waiter, self.books.decide(waiter.wish, ahead, now), now):
-                return
+            seen.add(key)
+            match self._placed(waiter.wish, ahead, now):
+                case Hopeless(kind=kind, reason=reason):
+                    # 6a.
+                    self._refuse(self._without_instance(key), reason, kind)
+                case Placement(waits_for=busy) if busy:
+                    # 6b. Beyond its patience nobody else's load may take the room it waits for.
+                    if waiter.is_impatient(now):
+                        return
+                case Placement(order=order, evict=()):
+                    # 6c.
+                    self._begin_load(order, now)
+                    return
+                case Placement(evict=evict):
+                    # 6d.
+                    self._make_room(key, evict, now)
+                    return
 
-    def _act_on(self, waiter: Waiter, decision: Decision, now: float) -> bool:
-        """Carries a decision out. True when nobody later in line may be served before it."""
-        key = waiter.wish.model_key
-        match decision:
-            case Fits(order=order, evict=()):
-                self._start_load(order, now)
-                return True
-            case Fits(evict=evict):
-                self._make_room(key, evict, now)
-                return True
-            case Blocked():
-                return waiter.is_impatient(now)
-            case Hopeless(kind=kind, reason=reason):
-                self.books.load_limits.forgive(key)
-                self._refuse(self.books.without_instance(key), lambda: Unavailable(reason, kind))
-                return False
+    def _placed(
+        self, wish: Wish, ahead: Collection[InstanceRef], now: float
+    ) -> Placement | Hopeless:
+        """The load for a wish and all others of its model; ``ahead`` is held by earlier turns."""
+        key, name = wish.model_key, self.config.name
+        waiters = self._without_instance(key)
+        if any(waiter.loads >= MOST_LOADS for waiter in waiters):
+            # A host that unloads at once what it loaded would be loaded for ever.
+            text = f"{name} loaded `{key}` {MOST_LOADS} times and never had it in memory."
+            return Hopeless(FailureKind.LOAD_FAILED, text)
+        wishes = [wish, *(waiter.wish for waiter in waiters)]
+        placed = place(self.snapshot(), wishes, self.residents.views(self._models, ahead), now)
+        match placed:
+            case Hopeless(kind=FailureKind.DOES_NOT_FIT, reason=reason):
+                return replace(placed, reason=f"{key} does not fit on {name}: {reason}.")
+            case Hopeless():
+                return replace(placed, reason=f"{name} does not have `{key}`.")
+            case _:
+                return placed
 
-    def _start_load(self, order: LoadOrder, now: float) -> None:
-        key = order.model_key
-        expected_s = self.books.history.expected_load_s(key, self.books.models.get(key))
-        self.books.load = Load(order, now, expected_s)
-        for waiter in self.books.without_instance(key):
-            if self.books.may_join(waiter, self.books.load):
-                self.books.load.joined.add(waiter.ticket)
-                waiter.loads += 1
-                waiter.begin_load(now)
-        self._out.append(signals.StartLoad(order))
+    def _begin_load(self, order: LoadOrder, now: float) -> None:
+        expected_s = self._history.expected_load_s(
+            order.model_key, self._models.get(order.model_key)
+        )
+        self.load = Load(order, now, expected_s)
+        for waiter in self._queue.of(order.model_key):
+            self._joins(waiter, self.load, now)
+        self._out.append(order)
         self._tell_joined(now)
 
+    def _make_room(self, key: ModelKey, evict: tuple[Instance, ...], now: float) -> None:
+        limits = self._limits.get(key)
+        if limits is not None and limits.refusal:
+            # The one more leaves now: should the host refuse again, it is not for want of trying.
+            self._learn(key, replace(limits, refusal="", is_retried=True))
+        for waiter in self._without_instance(key):
+            waiter.begin_load(now)
+        for instance in evict:
+            self._unload(self.residents.of(instance), f"evicted to make room for {key}")
+        keys = tuple(instance.model_key for instance in evict)
+        self._making_room = Evicting(self.config.name, key, keys)
+
+    # --- askers ---------------------------------------------------------------------------
+
+    def on_left(self, now: float, ticket: Ticket) -> Effects:
+        """An asker went away, whether waiting or holding."""
+        waiter = self._queue.remove(ticket)
+        self.residents.release(ticket, now)
+        # A leaver cancels nothing: whoever comes back finds the load further on.
+        return self._effects() if waiter and waiter.is_joined else self._decide(now)
+
+    def on_cancelled(self, now: float, key: ModelKey) -> Effects:
+        """Somebody pressed Cancel, and ``may_cancel`` allowed it."""
+        waiters = self._without_instance(key)
+        if self.load and self.load.order.model_key == key and not self.load.is_stopping:
+            self.load.is_stopping = True
+            self._out.append(StopLoad())
+        text = f"Loading `{key}` on {self.config.name} was cancelled."
+        self._refuse(waiters, text, FailureKind.CANCELLED)
+        return self._decide(now)
+
+    def on_tick(self, now: float) -> Effects:
+        """Time passed: somebody's patience may be over."""
+        self._tell_joined(now)
+        return self._decide(now)
+
+    def on_answered(self, now: float, record: SpeedRecord) -> Effects:
+        """A request was answered here."""
+        del now
+        self._history.answered(record)
+        self.health.served()
+        return (record,)
+
+    # --- the host -------------------------------------------------------------------------
+
+    def on_probed(self, now: float, report: Report) -> Effects:
+        """The host answered a probe."""
+        if report.models != self._models:
+            # Kept as it is otherwise: readers may index it by identity.
+            self._models = report.models
+        self._announce(self.health.probed(now, report))
+        self._see(report.residents, now)
+        if self.health.state is HostState.DOWN:
+            self._refuse(self._queue, self._away(), FailureKind.CONNECT)
+        return self._decide(now)
+
+    def on_probe_failed(self, now: float, reason: str, kind: FailureKind) -> Effects:
+        """The host did not answer a probe, or not sensibly."""
+        is_up = self.health.state is HostState.UP
+        if kind is FailureKind.TIMEOUT and is_up and self.is_at_work():
+            # A machine reading a long prompt or a big file may miss a probe. What is under way
+            # there has its own deadlines, and their failure is reported.
+            self.health.reason = reason
+            return self._decide(now)
+        self._announce(self.health.failed(now, reason, kind))
+        self._refuse(self._queue, self._away(), FailureKind.CONNECT)
+        return self._decide(now)
+
+    def on_doubted(self, now: float, reason: str) -> Effects:
+        """A request failed on the host; the next probe decides."""
+        self._announce(self.health.doubted(now, reason))
+        return self._decide(now)
+
+    # --- loads ----------------------------------------------------------------------------
+
+    def on_progress(self, now: float, fraction: float) -> Effects:
+        """The load under way got further."""
+        if self.load is not None:
+            self.load.fraction = max(self.load.fraction, min(1.0, fraction))
+        self._tell_joined(now)
+        return self._effects()
+
+    def on_loaded(self, now: float, own: OwnInstance, listed: Iterable[Instance]) -> Effects:
+        """The load under way is done; the host's list was read afterwards."""
+        load = self._end_load(now)
+        self.residents.adopt(own)
+        self._see(listed, now)
+        if load is None:
+            return self._decide(now)
+        key, name, asked = own.model_key, self.config.name, load.order.settings.context_length
+        made = next((r for r in self.residents if r.instance.identifier == own.identifier), None)
+        context = made.instance.context_length if made else None
+        limits = replace(self._limits.get(key, LoadLimits()), refusal="", is_retried=False)
+        if context is not None and asked is None:
+            limits = replace(limits, usual_context=context)
+        elif context is not None and asked is not None and context < asked:
+            limits = replace(limits, most_context=context)
+        self._learn(key, limits)
+        model, seconds = self._models.get(key), now - load.started_at
+        size = model.size_bytes if model else None
+        record = LoadRecord(name, key, seconds, size)
+        self._history.loaded(record)
+        self._out.append(record)
+        self._announce(FleetEvent("model loaded", name, key, seconds=seconds, size_bytes=size))
+        if load.is_stopping and made is not None and not self._queue.of(key):
+            self._unload(made, "its load was cancelled")
+        return self._decide(now)
+
+    def on_load_failed(
+        self,
+        now: float,
+        reason: str,
+        kind: FailureKind,
+        listed: Iterable[Instance] | None,
+        own: OwnInstance | None,
+    ) -> Effects:
+        """The load under way is over without an instance.
+
+        Args:
+            now: Monotonic seconds.
+            reason: The host's own, or what became of the host.
+            kind: ``DOES_NOT_FIT``, ``CANCELLED``, one of ``LOST``, or anything else.
+            listed: None when the list could not be read again.
+            own: What the load made all the same, before the host was lost.
+        """
+        joined = [waiter for waiter in self._queue if waiter.is_joined]
+        load = self._end_load(now)
+        if own is not None:
+            self.residents.adopt(own)
+        if listed is not None:
+            self._see(listed, now)
+        if load is None:
+            return self._decide(now)
+        key, is_lost = load.order.model_key, kind in LOST
+        self._announce(FleetEvent("load failed", self.config.name, key, reason))
+        if is_lost and own is None and load.order.ttl_s is not None:
+            # The host may finish it all the same, with nobody there. Without a TTL of ours nothing
+            # would tell it from a load by hand.
+            self.residents.expect(load.order, load.started_at)
+        if load.is_stopping:
+            return self._decide(now)
+        limits = self._limits.get(key, LoadLimits())
+        may_evict = any(r.own is not None or self._evict_foreign for r in self.residents)
+        if is_lost:
+            self._announce(self.health.doubted(now, reason))
+            self._refuse(joined, reason, kind)
+        elif kind is FailureKind.DOES_NOT_FIT and may_evict and not limits.is_retried:
+            self._learn(key, replace(limits, refusal=reason))
+        else:
+            # Once and for all: trying again at once would only show the same failure again.
+            is_memory = kind is FailureKind.DOES_NOT_FIT
+            self._refuse(joined, reason, kind if is_memory else FailureKind.LOAD_FAILED)
+        return self._decide(now)
+
+    def on_load_spared(self, now: float, listed: Iterable[Instance]) -> Effects:
+        """The load was not begun: others have loaded that model since the host was looked at."""
+        self._end_load(now)
+        self._see(listed, now)
+        return self._decide(now)
+
+    # --- unloads, by hand and by rest -----------------------------------------------------
+
+    def on_unload_asked(self, now: float, name: str, even_foreign: bool) -> Effects:
+        """An admin wants these out, by identifier or model key.
+
+        Raises:
+            UnknownName: nothing of that name is in memory.
+            NotPermitted: one of them answers somebody, or is foreign and nobody said so.
+        """
+        found = self.residents.find(name)
+        for resident in found:
+            what = f"`{resident.instance.identifier}` on {self.config.name}"
+            if resident.users:
+                raise NotPermitted(f"{what} is answering somebody.")
+            if resident.own is None and not even_foreign:
+                raise ForeignInstance(f"{what} was loaded by somebody else.")
+        for resident in found:
+            self._unload(resident, "asked by an admin", even_busy=True)
+        return self._decide(now)
+
+    def on_unload_ended(
+        self, now: float, reference: InstanceRef, listed: Iterable[Instance] | None
+    ) -> Effects:
+        """An unload returned; whether the instance is gone is for the host's list to tell.
+
+        It may still be there: the host refused, or another program was using it. ``listed`` is None
+        when the list could not be read.
+        """
+        if listed is not None:
+            self._see(listed, now)
+        self.residents.spare(reference, now)
+        return self._decide(now)
+
+    def on_swept(self, now: float) -> Effects:
+        """The eviction job came round."""
+        wanted = {r.reference for waiter in self._queue for r in self._usable(waiter.wish)}
+        for instance in plan_idle_eviction(
+            self.residents.views(self._models, wanted), now, evict_foreign=self._evict_foreign
+        ):
+            rested_s = now - (instance.idle_since or now)
+            self._unload(self.residents.of(instance), f"at rest for {rested_s:.0f} s")
+        return self._decide(now)
+
+    def on_pinned(self, now: float, name: str, is_pinned: bool) -> Effects:
+        """An admin pinned or unpinned these, by identifier or model key.
+
+        Raises:
+            UnknownName: nothing of that name is in memory.
+        """
+        for resident in self.residents.find(name):
+            resident.is_pinned = is_pinned
+            if resident.own is not None:
+                self._keep(replace(resident.own, pinned=is_pinned))
+        return self._decide(now)
+
+    def on_drained(self, now: float, is_draining: bool) -> Effects:
+        """An admin wants no new turns here, or wants them again."""
+        self.is_draining = is_draining
+        return self._decide(now)
+
+    # --- what is known --------------------------------------------------------------------
+
+    def _has(self, key: ModelKey) -> bool:
+        """Is the model on disk, or at least in memory?"""
+        return key in self._models or any(r.instance.model_key == key for r in self.residents)
+
+    def _usable(self, wish: Wish) -> list[Resident]:
+        """Instances that serve the wish: of its model, large enough, and staying."""
+        key, load = wish.model_key, self.load
+        need = context_needed(self._models.get(key), self._limits.get(key), wish.min_context)
+        # What the load under way is making is listed before it is known as ours: nobody gets it.
+        is_loading = load is not None and load.order.model_key == key
+        until = load.started_at if load is not None and is_loading else float("inf")
+        return [
+            r
+            for r in self.residents
+            if r.instance.model_key == key
+            and r.since < until
+            # Untold counts as enough: a host that cannot hold the transcript says so itself.
+            and (r.instance.context_length is None or r.instance.context_length >= need)
+        ]
+
+    def _without_instance(self, key: ModelKey) -> list[Waiter]:
+        """Those who need a model that nothing in memory serves."""
+        return [waiter for waiter in self._queue.of(key) if not self._usable(waiter.wish)]
+
+    def _free_slots(self, resident: Resident) -> int:
+        """The host's own word on its slots beats the configured."""
+        slots = resident.instance.parallel or self.config.slots
+        return max(1, slots) - len(resident.users)
+
+    def _turns(self) -> list[Waiter]:
+        return self._queue.turns(self.residents.leases_of())
+
+    def _joined(self) -> int:
+        return sum(waiter.is_joined for waiter in self._queue)
+
+    def _away(self) -> str:
+        return f"{self.config.name} is away: {self.health.reason}"
+
+    # --- what changes ---------------------------------------------------------------------
+
+    def _joins(self, waiter: Waiter, load: Load, now: float) -> bool:
+        """Will the load under way serve them? Then they join it."""
+        wish, limit = waiter.wish, load.order.settings.context_length
+        if load.is_stopping or load.order.model_key != wish.model_key or self._usable(wish):
+            return False
+        need = context_needed(
+            self._models.get(wish.model_key), self._limits.get(wish.model_key), wish.min_context
+        )
+        if limit is not None and need > limit:
+            return False
+        waiter.is_joined = True
+        waiter.loads += 1
+        waiter.begin_load(now)
+        return True
+
     def _end_load(self, now: float) -> Load | None:
-        load, self.books.load = self.books.load, None
-        for waiter in self.books.queue.of(load.order.model_key) if load else ():
+        load, self.load = self.load, None
+        for waiter in self._queue.of(load.order.model_key) if load else ():
+            waiter.is_joined = False
             waiter.end_load(now)
         return load
 
-    def _make_room(self, key: ModelKey, evict: tuple[Instance, ...], now: float) -> None:
-        self.books.load_limits.made_room(key)
-        for waiter in self.books.without_instance(key):
-            waiter.begin_load(now)
-        for instance in evict:
-            self._unload(reference_of(instance), f"evicted to make room for {key}")
-        keys = tuple(instance.model_key for instance in evict)
-        self.books.making_room = Evicting(self.books.name, key, keys)
+    def _unload(self, resident: Resident, reason: str, *, even_busy: bool = False) -> None:
+        resident.leaving = reason
+        self._out.append(StartUnload(resident.instance, even_busy))
 
-    def _unload(self, reference: InstanceRef, reason: str, *, even_busy: bool = False) -> None:
-        holding = self.books.rack.holding(reference)
-        if holding is None or holding.leaving or holding.users:
-            return
-        holding.leaving = reason
-        self._out.append(signals.StartUnload(reference, holding.seen, even_busy))
+    def _see(self, listed: Iterable[Instance], now: float) -> None:
+        claimed, gone, forgotten = self.residents.see(listed, now)
+        self._out.extend(claimed)
+        for resident in gone:
+            key, why = resident.instance.model_key, resident.leaving or "it left memory on the host"
+            self._announce(FleetEvent("model unloaded", self.config.name, key, why))
+        self._out.extend(Forget(reference) for reference in forgotten)
 
-    def _forget(self) -> None:
-        """What matters only while somebody waits for it."""
-        self.books.queue.forget_strangers(self.books.rack.leases_of())
-        for key in self.books.load_limits.refused_keys():
-            is_loading = self.books.load is not None and self.books.load.order.model_key == key
-            if not is_loading and not self.books.without_instance(key):
-                self.books.load_limits.forgive(key)
-
-    # --- words and effects ----------------------------------------------------------------
-
-    def _tell(self) -> None:
-        """The place in the queue, to everybody for whom it is news."""
-        among: dict[ModelKey, int] = {}
-        for number, waiter in enumerate(self.books.turns(), start=1):
-            key = waiter.wish.model_key
-            among[key] = among.get(key, 0) + 1
-            if not self.books.is_joined(waiter):
-                self._say(waiter, self.books.queued(waiter.wish, number, among[key]))
-
-    def _tell_joined(self, now: float) -> None:
-        """How far the load is, to everybody it will serve."""
-        if self.books.load is None:
-            return
-        news = loading_news(self.books.name, self.books.load, now)
-        for waiter in self.books.joined():
-            self._say(waiter, news)
-
-    def _say(self, waiter: Waiter, progress: Progress) -> None:
-        if progress != waiter.told:
-            waiter.told = progress
-            self._out.append(signals.Tell(waiter.ticket, progress))
-
-    def _expect(self, load: Load) -> None:
-        """The host may finish it all the same, with nobody there."""
-        order = load.order
-        if order.ttl_s is None:
-            # Nothing would tell it from a load by hand.
-            return
-        own = OwnInstance(
-            self.books.name,
-            InstanceRef(""),
-            InstanceId(order.model_key),
-            order.model_key,
-            order.idle_ttl_s,
-        )
-        self.books.rack.expect(LostLoad(own, order.ttl_s, load.started_at))
-
-    def _see(self, residents: tuple[Instance, ...], now: float) -> None:
-        for own in self.books.rack.found(residents, now):
-            self._keep(own)
-        gone, forgotten = self.books.rack.see(residents, now)
-        for holding in gone:
-            reason = holding.leaving or "it left memory on the host"
-            self._announce(
-                FleetEvent("model unloaded", self.books.name, holding.seen.model_key, reason)
-            )
-        self._out.extend(signals.Forget(reference) for reference in forgotten)
-
-    def _refuse(self, waiters: Iterable[Waiter], error: Callable[[], BotError]) -> None:
+    def _refuse(self, waiters: Iterable[Waiter], text: str, kind: FailureKind) -> None:
+        refusal = HostUnreachable if kind in LOST else Unavailable
         for waiter in waiters:
-            self.books.queue.remove(waiter.ticket)
-            if self.books.load is not None:
-                self.books.load.joined.discard(waiter.ticket)
-            self._out.append(signals.Refuse(waiter.ticket, error()))
+            self._queue.remove(waiter.ticket)
+            # An error of their own for each: raising it writes the way it took into it.
+            self._out.append(Refuse(waiter.ticket, refusal(text, kind)))
 
-    def _clear_out(self) -> None:
-        self._refuse(self.books.queue, self.books.away)
+    def _learn(self, key: ModelKey, limits: LoadLimits) -> None:
+        # A new mapping each time: snapshots handed out keep theirs.
+        self._limits = {**self._limits, key: limits}
 
-    def _keep(self, own: OwnInstance | None) -> None:
-        if own is not None:
-            self._out.append(signals.Keep(own))
+    def _keep(self, own: OwnInstance) -> None:
+        self.residents.adopt(own)
+        self._out.append(own)
 
     def _announce(self, event: FleetEvent | None) -> None:
         if event is not None:
-            self._out.append(signals.Announce(event))
+            self._out.append(event)
+
+    # --- words for those who wait ---------------------------------------------------------
+
+    def _queued(self, wish: Wish, number: int, among: Mapping[ModelKey, int]) -> Progress:
+        """The place in the queue: of all, or among those of one model where it is in memory."""
+        key, name, room = wish.model_key, self.config.name, self._making_room
+        if room is not None and room.model == key:
+            return room
+        usable = self._usable(wish)
+        slots = [self._free_slots(resident) + len(resident.users) for resident in usable]
+        position = among[key] if usable else number
+        speed = self._history.speeds.get(key)
+        return queued_news(name, key, position, slots, speed and speed.turn_s)
+
+    def _tell_joined(self, now: float) -> None:
+        """How far the load is, to everybody it will serve."""
+        if self.load is None:
+            return
+        news = loading_news(self.config.name, self.load, self._joined(), now)
+        for waiter in self._queue:
+            if waiter.is_joined:
+                self._tell(waiter, news)
+
+    def _tell(self, waiter: Waiter, progress: Progress) -> None:
+        if progress != waiter.told:
+            waiter.told = progress
+            self._out.append(Tell(waiter.ticket, progress))
+
+    def _effects(self) -> Effects:
+        effects, self._out = tuple(self._out), []
+        return effects

@@ -132,7 +132,7 @@ def shared_models(
 def _needs(ask: RouteAsk) -> tuple[Hashable, ...]:
     """What a verdict on a host depends on, apart from the model."""
     return (-ask.prompt_tokens // BUCKET_TOKENS, ask.min_context // BUCKET_TOKENS, ask.sticky_host,
-            ask.needs_vision, ask.embeddings, ask.evict_foreign, ask.load)  # fmt: skip
+            ask.needs_vision, ask.is_chat, ask.load)  # fmt: skip
 
 
 def _holds(known: _Judged, now: float) -> bool:

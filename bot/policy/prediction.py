@@ -1,16 +1,16 @@
 """How soon one host could say the first word of an answer, in predicted seconds, and why."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal
 
 from bot.domain.chat import Rejection
-from bot.domain.hosts import HostSnapshot, HostState, Instance, LoadInFlight, Model, Speed
+from bot.domain.errors import FailureKind
+from bot.domain.hosts import HostSnapshot, HostState, Instance, LoadInFlight, Model, Speed, Wish
 from bot.domain.ids import HostName, InstanceId, ModelKey, ProviderName
 from bot.domain.personas import LoadSettings
-from bot.policy.eviction import NoRoom, RoomPlan, is_evictable, plan_room
-from bot.policy.memory import estimate_bytes, fit_load, with_sizes
+from bot.policy.placement import Hopeless, context_needed, place
 
 Strategy = Literal["prefer_local", "prefer_cloud", "cost_optimized", "quality_optimized"]
 
@@ -60,10 +60,8 @@ class RouteAsk:
     order: tuple[str, ...] | None = None
     """A request type's own order of provider names and ``local``; overrides the strategy."""
     load: LoadSettings = field(default_factory=LoadSettings)
-    embeddings: bool = False
-    """Only embedding models serve; otherwise they never do."""
-    evict_foreign: bool = False
-    """Instances loaded by others may be evicted too."""
+    is_chat: bool = True
+    """False where the model is only to be loaded: then an embedding model will do too."""
 
 
 class Standing(IntEnum):
@@ -109,12 +107,16 @@ def predict_seconds(
     if unfit := _unfit(model, ask):
         return Rejection(host.name, key, unfit)
     copies = [instance for instance in host.instances if instance.model_key == key]
-    usable = [instance for instance in copies if _holds(instance, ask.min_context)]
+    most = model.max_context_length
+    is_too_long = most is not None and most < ask.min_context
+    if is_too_long and not any(_holds(copy, ask.min_context) for copy in copies):
+        window = f"its context window of {most:,} tokens is too small"
+        return Rejection(host.name, key, f"{window}; {ask.min_context:,} are needed")
+    # As the scheduler has it: a host that gave less than was asked for is taken at its word.
+    needed = context_needed(host.models.get(key), host.limits.get(key), ask.min_context)
+    usable = [copy for copy in copies if _holds(copy, needed)]
     if usable:
         return _resident(host, key, usable, ask)
-    if model.max_context_length is not None and model.max_context_length < ask.min_context:
-        window = f"its context window of {model.max_context_length:,} tokens is too small"
-        return Rejection(host.name, key, f"{window}; {ask.min_context:,} are needed")
     if host.load is not None and host.load.model_key == key:
         return _joining(host, model, host.load, ask, now)
     return _cold(host, model, copies, ask, now)
@@ -188,51 +190,37 @@ def _joining(
 def _cold(
     host: HostSnapshot, model: Model, copies: Sequence[Instance], ask: RouteAsk, now: float
 ) -> Prediction | Rejection:
-    # As the scheduler does: own idle copies with too small a context leave before anything else.
-    outgrown = tuple(copy for copy in copies if is_evictable(copy))
-    room = _room(host, model, ask, outgrown, now)
-    if isinstance(room, NoRoom) and not room.waits_for:
-        return Rejection(host.name, model.key, f"does not fit: {room.reason}")
+    there = host.instances
+    if host.load is not None:
+        # What is being loaded takes its place in memory, and whoever waits for it uses it first.
+        load, identifier = host.load, InstanceId(f"{host.load.model_key} (loading)")
+        leases = max(1, load.waiters)
+        there = (*there, Instance(identifier, load.model_key, own=True, leases=leases))
+    placed = place(host, [Wish(model.key, ask.load, ask.min_context)], there, now)
+    if isinstance(placed, Hopeless):
+        is_size = placed.kind is FailureKind.DOES_NOT_FIT
+        why = f"does not fit: {placed.reason}" if is_size else placed.reason
+        return Rejection(host.name, model.key, why)
     own_s, basis = predict_load_s(host, model)
     before_s, before = _loads_before(host, model.key, now)
     speed = _speed(host, model.key)
     waiting = host.waiting.get(model.key, 0)
-    others = room.evict if isinstance(room, RoomPlan) else room.waits_for
-    leases_s = max((_turn_s(_speed(host, i.model_key)) for i in others if i.leases), default=0.0)
-    head = _small_words(copies) if copies else "cold: load"
-    steps = [f"{head} ~{_seconds(own_s)} ({basis})", *before, *([room.reason] if others else [])]
-    evicts = outgrown + others
+    busy = (_speed(host, instance.model_key) for instance in placed.waits_for)
+    leases_s = max(map(_turn_s, busy), default=0.0)
+    head = "cold: load"
+    if copies:
+        largest = max(copy.context_length or 0 for copy in copies)
+        head = f"in memory with too small a context ({largest:,} tokens): loads again"
+    steps = [f"{head} ~{_seconds(own_s)} ({basis})", *before, placed.reason]
+    evicts = placed.evict + placed.waits_for
     return Prediction(
         queue_s=before_s + leases_s + _queue_s(waiting, max(1, host.slots), speed),
         load_s=own_s + EVICT_S * len(evicts),
         prefill_s=_prefill_s(speed, ask),
-        reason=", ".join(steps),
+        reason=", ".join(filter(None, steps)),
         standing=Standing.COLD,
         evicts=evicts,
     )
-
-
-def _room(
-    host: HostSnapshot, model: Model, ask: RouteAsk, outgrown: Sequence[Instance], now: float
-) -> RoomPlan | NoRoom:
-    """Room for the load beside what stays in memory, a load under way included."""
-    needed = estimate_bytes(model, fit_load(ask.load, model, ask.min_context))
-    staying = tuple(instance for instance in host.instances if instance not in outgrown)
-    return plan_room(
-        with_sizes((*staying, *_arriving(host)), host.models),
-        needed,
-        host.memory_bytes,
-        host.max_loaded,
-        now,
-        evict_foreign=ask.evict_foreign,
-    )
-
-
-def _arriving(host: HostSnapshot) -> Iterable[Instance]:
-    """The load under way as the busy instance of ours it is about to be."""
-    if host.load is not None:
-        identifier = InstanceId(f"{host.load.model_key} (loading)")
-        yield Instance(identifier, host.load.model_key, own=True, leases=max(1, host.load.waiters))
 
 
 def _loads_before(host: HostSnapshot, key: ModelKey, now: float) -> tuple[float, list[str]]:
@@ -256,8 +244,8 @@ def _guess_s(host: HostSnapshot, key: ModelKey) -> float:
 
 def _unfit(model: Model, ask: RouteAsk) -> str:
     """Why the model itself cannot serve this request; nothing when it can."""
-    if ask.embeddings != (model.kind == "embedding"):
-        return "no embedding model" if ask.embeddings else "an embedding model cannot chat"
+    if ask.is_chat and model.kind == "embedding":
+        return "an embedding model cannot chat"
     if ask.needs_vision and not (model.vision or model.kind == "vlm"):
         return "cannot see images"
     return ""
@@ -297,11 +285,6 @@ def _resident_words(leases: int, waiting: int, slots: int, *, is_sticky: bool) -
         return f"busy: all {slots} slots taken"
     words = f"in memory, {leases} of {slots} slots taken" if leases else "in memory and idle"
     return f"{words}, has read this conversation" if is_sticky else words
-
-
-def _small_words(copies: Sequence[Instance]) -> str:
-    largest = max(copy.context_length or 0 for copy in copies)
-    return f"in memory with too small a context ({largest:,} tokens): loads again"
 
 
 def _seconds(seconds: float) -> str:

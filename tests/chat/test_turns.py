@@ -30,6 +30,7 @@ from bot.domain.events import (
 )
 from bot.domain.hosts import HostState
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, TurnId
+from bot.fleet.fleet import FleetRules
 from bot.fleet.lmstudio import SocketClient
 from bot.policy.choice import Scope
 from bot.sim.journal import LoadStarted, PredictionCancelled, PredictionStarted, Unloaded
@@ -291,6 +292,23 @@ async def test_a_foreign_instance_is_used_and_never_unloaded(tmp_path: Path) -> 
         assert not studio.journal.of(Unloaded)
         with pytest.raises(NotPermitted):
             await home.lantern.acts.unload(None, QWEN.key)
+
+
+@pytest.mark.parametrize("evict_foreign", [True, False])
+async def test_a_foreign_instance_makes_room_for_a_chat_where_its_owner_allows_it(
+    tmp_path: Path, evict_foreign: bool
+) -> None:
+    config = sim("studio", QWEN, GEMMA, memory_bytes=7 * 10**9)
+    rules = FleetRules(probe_every_s=3600, sweep_every_s=3600, evict_foreign=evict_foreign)
+    async with house(tmp_path, config, memory_gb=7, fleet_rules=rules) as home:
+        studio = home.hosts["studio"]
+        await studio.preload(GEMMA.key)
+        await home.lantern.fleet.probe(HostName("studio"))
+        said = await home.ask("hello", model=QWEN.key)
+        assert isinstance(said.last, Finished) is evict_foreign
+        assert [one.identifier for one in studio.resident] == [
+            QWEN.key if evict_foreign else GEMMA.key
+        ]
 
 
 async def test_an_unload_the_host_refuses_is_not_called_done(

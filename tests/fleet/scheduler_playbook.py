@@ -10,17 +10,19 @@ from bot.domain.hosts import (
     Instance,
     Interface,
     LoadOrder,
+    LoadRecord,
     Model,
     OwnInstance,
     Report,
+    SpeedRecord,
     Wish,
 )
 from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
-from bot.fleet import signals
+from bot.fleet.effects import Effect, Effects, Forget, Grant, Refuse, StartUnload, StopLoad, Tell
+from bot.fleet.queue import Ticket
 from bot.fleet.residents import reference_of
 from bot.fleet.scheduler import Scheduler
-from bot.fleet.signals import Effect, Event, Ticket
 from bot.fleet.speeds import History
 
 HOST = HostName("studio")
@@ -75,10 +77,14 @@ class Playbook:
         return self
 
     def up(self) -> list[str]:
-        return self.play(signals.Probed(self.now, self.report()))
+        return self.read(self.scheduler.on_probed(self.now, self.report()))
+
+    def see(self, report: Report) -> list[str]:
+        """A probe that tells something of the test's own."""
+        return self.read(self.scheduler.on_probed(self.now, report))
 
     def down(self, kind: FailureKind = FailureKind.CONNECT) -> list[str]:
-        return self.play(signals.ProbeFailed(self.now, "gone", kind))
+        return self.read(self.scheduler.on_probe_failed(self.now, "gone", kind))
 
     def ask(
         self,
@@ -94,16 +100,16 @@ class Playbook:
         ticket = Ticket(len(self._tickets) + 1)
         self._tickets[who], self._names[ticket] = ticket, who
         wish = Wish(ModelKey(key), load or LoadSettings(), context, ttl, user or who, wait)
-        return self.play(signals.Asked(self.now, ticket, wish))
+        return self.read(self.scheduler.on_asked(self.now, ticket, wish))
 
     def leave(self, who: str) -> list[str]:
-        return self.play(signals.Left(self.now, self._tickets[who]))
+        return self.read(self.scheduler.on_left(self.now, self._tickets[who]))
 
     def tick(self) -> list[str]:
-        return self.play(signals.Ticked(self.now))
+        return self.read(self.scheduler.on_tick(self.now))
 
     def progress(self, fraction: float) -> list[str]:
-        return self.play(signals.Progressed(self.now, fraction))
+        return self.read(self.scheduler.on_progress(self.now, fraction))
 
     def loaded(self, *, context: int | None = None, seconds: float = 0.0) -> list[str]:
         """The load under way ends well."""
@@ -119,13 +125,13 @@ class Playbook:
             order.model_key,
             order.idle_ttl_s,
         )
-        return self.play(signals.Loaded(self.now, own, self.listed()))
+        return self.read(self.scheduler.on_loaded(self.now, own, self.listed()))
 
     def load_breaks(
         self, reason: str = "exit code 1", kind: FailureKind = FailureKind.LOAD_FAILED
     ) -> list[str]:
         self.loading = None
-        return self.play(signals.LoadBroke(self.now, reason, kind, self.listed()))
+        return self.read(self.scheduler.on_load_failed(self.now, reason, kind, self.listed(), None))
 
     def load_refused(self) -> list[str]:
         return self.load_breaks("insufficient system resources", FailureKind.DOES_NOT_FIT)
@@ -135,7 +141,7 @@ class Playbook:
         reference = self.leaving.pop(0)
         if not stays:
             self.memory = {k: i for k, i in self.memory.items() if reference_of(i) != reference}
-        return self.play(signals.UnloadEnded(self.now, reference, self.listed()))
+        return self.read(self.scheduler.on_unload_ended(self.now, reference, self.listed()))
 
     def appears(
         self, key: str, *, context: int | None = 4096, parallel: int | None = None
@@ -148,9 +154,26 @@ class Playbook:
     def vanishes(self, identifier: str) -> None:
         del self.memory[InstanceId(identifier)]
 
-    def play(self, event: Event) -> list[str]:
-        """Feeds one event; returns what the scheduler decided, news to waiters left out."""
-        effects = self.scheduler.on(event)
+    def cancel(self, key: str) -> list[str]:
+        return self.read(self.scheduler.on_cancelled(self.now, ModelKey(key)))
+
+    def sweep(self) -> list[str]:
+        return self.read(self.scheduler.on_swept(self.now))
+
+    def doubt(self, reason: str = "HTTP 500") -> list[str]:
+        return self.read(self.scheduler.on_doubted(self.now, reason))
+
+    def pin(self, name: str, is_pinned: bool = True) -> list[str]:
+        return self.read(self.scheduler.on_pinned(self.now, name, is_pinned))
+
+    def drain(self, is_draining: bool = True) -> list[str]:
+        return self.read(self.scheduler.on_drained(self.now, is_draining))
+
+    def unload(self, name: str, even_foreign: bool = False) -> list[str]:
+        return self.read(self.scheduler.on_unload_asked(self.now, name, even_foreign))
+
+    def read(self, effects: Effects) -> list[str]:
+        """What the scheduler decided, in words; news to waiters left out."""
         self.log.extend(effects)
         return [words for effect in effects if (words := self._words(effect))]
 
@@ -166,7 +189,7 @@ class Playbook:
         return self._told[who]
 
     def instance(self, name: str) -> Instance:
-        found = [i for i in self.scheduler.books.snapshot().instances if i.identifier == name]
+        found = [i for i in self.scheduler.snapshot().instances if i.identifier == name]
         assert found, f"{name} is not in memory"
         return found[0]
 
@@ -181,39 +204,39 @@ class Playbook:
 
     def _words(self, effect: Effect) -> str:
         match effect:
-            case signals.Grant() | signals.Refuse() | signals.Tell():
+            case Grant() | Refuse() | Tell():
                 return self._words_to(self._names[effect.ticket], effect)
-            case signals.StartLoad(order=order):
+            case LoadOrder():
                 assert self.loading is None, "two loads at once"
-                self.loading = order
-                context = order.settings.context_length
-                return f"load {order.model_key}" + (f" with {context}" if context else "")
-            case signals.StopLoad():
+                self.loading = effect
+                context = effect.settings.context_length
+                return f"load {effect.model_key}" + (f" with {context}" if context else "")
+            case StopLoad():
                 return "stop the load"
-            case signals.StartUnload(reference=reference, instance=instance):
-                self.leaving.append(reference)
+            case StartUnload(instance=instance):
+                self.leaving.append(reference_of(instance))
                 return f"unload {instance.identifier}"
-            case signals.Forget(reference=reference):
+            case Forget(reference=reference):
                 return f"forget {reference}"
-            case signals.Keep(own=own):
-                return f"keep {own.identifier}"
-            case signals.Announce(event=event):
-                self.news.append(event)
+            case OwnInstance():
+                return f"keep {effect.identifier}"
+            case FleetEvent():
+                self.news.append(effect)
                 return ""
-            case signals.Remember():
+            case LoadRecord() | SpeedRecord():
                 return ""
 
-    def _words_to(self, who: str, effect: signals.Grant | signals.Refuse | signals.Tell) -> str:
+    def _words_to(self, who: str, effect: Grant | Refuse | Tell) -> str:
         match effect:
-            case signals.Grant(instance=instance):
+            case Grant(instance=instance):
                 self.granted[who] = instance
                 return f"grant {who} {instance.identifier}"
-            case signals.Refuse(error=error):
+            case Refuse(error=error):
                 self.refused[who] = error
                 assert isinstance(error, Unavailable)
                 is_lost = isinstance(error, HostUnreachable)
                 return f"refuse {who} {'HostUnreachable' if is_lost else error.kind}"
-            case signals.Tell(progress=progress):
+            case Tell(progress=progress):
                 self._told[who] = progress
                 return ""
 

@@ -11,10 +11,9 @@ from structlog.typing import EventDict
 from bot.domain.errors import HostUnreachable
 from bot.domain.hosts import HostSnapshot, HostState, SpeedRecord
 from bot.domain.ids import HostName
-from bot.fleet import host, signals
-from bot.fleet.host_state import Books
+from bot.fleet import host
+from bot.fleet.effects import Effects
 from bot.fleet.scheduler import Scheduler
-from bot.fleet.signals import Effect, Event
 from bot.policy.breaker import BreakerRules
 from bot.sim import journal
 from bot.sim.host import SimHost
@@ -33,21 +32,20 @@ class Trap:
     """Lets the scheduler of the first host raise at its next events of one kind."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.kind: type[Event] | None = None
-        self.times = 0
-        take = Scheduler.on
+        self._patch = monkeypatch
 
-        def on(scheduler: Scheduler, event: Event) -> tuple[Effect, ...]:
-            is_first = scheduler.books.name == H
-            if is_first and self.times and self.kind and isinstance(event, self.kind):
-                self.times -= 1
+    def set(self, event: str, times: int = 1) -> None:
+        on: Callable[..., Effects] = getattr(Scheduler, event)
+        left = times
+
+        def trapped(scheduler: Scheduler, *told: object) -> Effects:
+            nonlocal left
+            if scheduler.config.name == H and left:
+                left -= 1
                 raise ZeroDivisionError("a fault of our own")
-            return take(scheduler, event)
+            return on(scheduler, *told)
 
-        monkeypatch.setattr(Scheduler, "on", on)
-
-    def set(self, kind: type[Event], times: int = 1) -> None:
-        self.kind, self.times = kind, times
+        self._patch.setattr(Scheduler, event, trapped)
 
 
 @pytest.fixture
@@ -88,21 +86,20 @@ async def load(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "act"),
+    ("event", "act"),
     [
-        (signals.Probed, probe),
-        (signals.Asked, ask),
-        (signals.Doubted, fail),
-        (signals.Swept, sweep),
-        (signals.Progressed, load),
-        (signals.Loaded, load),
+        ("on_probed", probe),
+        ("on_asked", ask),
+        ("on_doubted", fail),
+        ("on_swept", sweep),
+        ("on_progress", load),
+        ("on_loaded", load),
     ],
-    ids=lambda part: part.__name__,
 )
 async def test_it_costs_that_host_alone_which_is_built_anew(
     trap: Trap,
     logs: list[EventDict],
-    kind: type[Event],
+    event: str,
     act: Callable[[Bench], Awaitable[None]],
 ) -> None:
     async with (
@@ -114,7 +111,7 @@ async def test_it_costs_that_host_alone_which_is_built_anew(
         async for _ in elsewhere:
             pass
         mine, _ = await bench.use()
-        trap.set(kind)
+        trap.set(event)
         await act(bench)
         await rebuilt(bench)
         assert is_logged(logs)
@@ -133,7 +130,7 @@ async def test_whoever_waits_there_is_told(trap: Trap) -> None:
         async with bench.fleet.lease(H, a_wish()) as lease:
             await anext(lease)
             await sim.journal.wait_for(journal.LoadStarted)
-            trap.set(signals.Probed)
+            trap.set("on_probed")
             await bench.fleet.probe(H)
             with pytest.raises(HostUnreachable, match="anew"):
                 async for _ in lease:
@@ -148,7 +145,7 @@ async def test_an_answer_under_way_goes_on_and_its_instance_stays_in_use(trap: T
         async with bench.fleet.lease(H, a_wish(idle_ttl_s=0.0)) as lease:
             async for _ in lease:
                 pass
-            trap.set(signals.Probed)
+            trap.set("on_probed")
             await bench.fleet.probe(H)
             await rebuilt(bench)
             assert lease.instance.identifier == ONE
@@ -165,7 +162,7 @@ async def test_an_answer_that_ends_while_its_host_is_out_leaves_nothing_held(tra
         async with bench.fleet.lease(H, a_wish()) as lease:
             async for _ in lease:
                 pass
-            trap.set(signals.Probed)
+            trap.set("on_probed")
             await bench.fleet.probe(H)
         await rebuilt(bench)
         assert bench.host().instances[0].leases == 0
@@ -179,18 +176,18 @@ async def test_a_picture_that_cannot_be_made_costs_that_host_alone(
         SimHost(sim_config()) as well,
         fleet_over(sim, well) as bench,
     ):
-        picture = Books.snapshot
+        picture = Scheduler.snapshot
 
-        def broken(books: Books) -> HostSnapshot:
-            if books.name == H:
+        def broken(scheduler: Scheduler) -> HostSnapshot:
+            if scheduler.config.name == H:
                 raise ZeroDivisionError("a fault of our own")
-            return picture(books)
+            return picture(scheduler)
 
-        monkeypatch.setattr(Books, "snapshot", broken)
+        monkeypatch.setattr(Scheduler, "snapshot", broken)
         bench.fleet.report_failure(H, "HTTP 500")
         assert bench.host().state is HostState.DOWN
         assert (await bench.use(name=OTHER))[0].identifier == ONE
-        monkeypatch.setattr(Books, "snapshot", picture)
+        monkeypatch.setattr(Scheduler, "snapshot", picture)
         await bench.until_up()
         assert (await bench.use())[0].identifier == ONE
 
@@ -200,7 +197,7 @@ async def test_a_speed_that_cannot_be_noted_costs_that_host_alone(
 ) -> None:
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
         with monkeypatch.context() as broken:
-            broken.setattr(Scheduler, "record_speed", None)
+            broken.setattr(Scheduler, "on_answered", None)
             bench.fleet.record_speed(SpeedRecord(H, ONE, 100, 50, 0.5, 2.0))
         await rebuilt(bench)
         assert is_logged(logs)
@@ -209,7 +206,7 @@ async def test_a_speed_that_cannot_be_noted_costs_that_host_alone(
 async def test_a_draining_host_stays_so(trap: Trap) -> None:
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
         bench.fleet.drain(H)
-        trap.set(signals.Probed)
+        trap.set("on_probed")
         await bench.fleet.probe(H)
         await bench.until(lambda found: found.state is HostState.DRAINING)
 
@@ -223,7 +220,7 @@ async def test_a_host_that_breaks_again_and_again_holds_nobody_up(
         fleet_over(sim, well) as bench,
     ):
         monkeypatch.setattr(host, "REBUILD_RULES", BreakerRules(threshold=1, base_s=3600.0))
-        trap.set(signals.Probed, times=1000)
+        trap.set("on_probed", times=1000)
         async with asyncio.timeout(5):
             await bench.fleet.probe_all()
             await bench.fleet.probe_all()

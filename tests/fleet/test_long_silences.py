@@ -59,7 +59,7 @@ async def pass_time(bench: Bench, seconds: float) -> None:
 async def granted(lease: Lease) -> float:
     async for _ in lease:
         pass
-    return lease.load_s
+    return lease.granted.load_s
 
 
 @pytest.mark.parametrize("sockets", [True, False], ids=["one word, then none", "by REST"])

@@ -1,12 +1,12 @@
 """Whose turn it is."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.domain.hosts import Wish
 from bot.domain.ids import ModelKey
-from bot.fleet.queue import Queue, Waiter
-from bot.fleet.signals import Ticket
+from bot.fleet.queue import Queue, Ticket, Waiter
 
 users = st.lists(st.sampled_from("abcd"), min_size=1, max_size=12)
 
@@ -41,15 +41,27 @@ def test_whoever_holds_something_waits_behind_those_who_hold_nothing() -> None:
     assert [w.wish.user for w in turns] == ["bob", "ada"]
 
 
-def test_strangers_turns_are_forgotten() -> None:
-    queue = queue_of(["ada", "bob", "ada"])
-    first = queue.turns({})[0]
-    queue.served(first)
-    assert [w.wish.user for w in queue.turns({})] == ["bob", "ada"]
-    queue.forget_strangers({})
-    assert len(queue) == 2
-    assert queue.counts() == {ModelKey("one"): 2}
-    assert [w.ticket for w in queue.of(ModelKey("one"))] == [1, 2]
+def test_whoever_was_served_longest_ago_is_next() -> None:
+    queue = queue_of(["ada", "bob", "ada", "eve"])
+    for who in ("ada", "bob"):
+        queue.served(next(w for w in queue.turns({}) if w.wish.user == who))
+    queue.add(Waiter(Ticket(9), Wish(ModelKey("one"), user="bob"), 9.0))
+    assert [w.wish.user for w in queue.turns({})] == ["eve", "ada", "bob"]
+    assert [w.ticket for w in queue.of(ModelKey("one"))] == [2, 3, 9]
+
+
+@pytest.mark.parametrize(
+    ("leases", "first"), [({}, "ada"), ({"eve": 1}, "ada"), ({"ada": 1}, "bob")]
+)
+def test_turns_are_forgotten_of_those_who_neither_wait_nor_hold(
+    leases: dict[str, int], first: str
+) -> None:
+    queue = queue_of(["ada", "eve"])
+    queue.served(next(iter(queue)))
+    queue.forget_strangers(leases)
+    for number, user in enumerate(("ada", "bob"), start=7):
+        queue.add(Waiter(Ticket(number), Wish(ModelKey("one"), user=user), float(number)))
+    assert next(w.wish.user for w in queue.turns({}) if w.wish.user != "eve") == first
 
 
 def test_patience_is_a_quarter_of_the_longest_wait_at_most() -> None:

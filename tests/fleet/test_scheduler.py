@@ -10,7 +10,7 @@ from bot.domain.events import Evicting, FleetEvent, Loading, Queued
 from bot.domain.hosts import HostState, OwnInstance, Report, SpeedRecord
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
-from bot.fleet import signals
+from bot.fleet.effects import Grant
 
 ONE, TWO = ModelKey("one"), ModelKey("two")
 
@@ -133,7 +133,7 @@ def test_a_model_that_never_appears_is_given_up_after_three_loads() -> None:
     for _ in range(3):
         play.loading = None
         own = OwnInstance(HOST, InstanceRef("ghost"), InstanceId("one"), ONE, 60)
-        decided = play.play(signals.Loaded(play.now, own, ()))
+        decided = play.read(play.scheduler.on_loaded(play.now, own, ()))
     assert decided == ["forget ghost", "refuse ada load failed"]
 
 
@@ -143,8 +143,8 @@ def test_a_model_that_never_appears_is_given_up_after_three_loads() -> None:
 def test_cancel_with_one_waiter_stops_the_load_at_the_host() -> None:
     play = up_with("one")
     play.ask("ada", "one")
-    assert play.scheduler.books.may_cancel(ONE)
-    decided = play.play(signals.CancelPressed(play.now, ONE))
+    assert play.scheduler.may_cancel(ONE)
+    decided = play.cancel("one")
     assert decided == ["stop the load", "refuse ada cancelled"]
     assert play.load_breaks("cancelled", FailureKind.CANCELLED) == []
 
@@ -153,25 +153,25 @@ def test_cancel_after_the_presser_left_stops_the_load_too() -> None:
     play = up_with("one")
     play.ask("ada", "one")
     play.leave("ada")
-    assert play.scheduler.books.may_cancel(ONE)
-    assert play.play(signals.CancelPressed(play.now, ONE)) == ["stop the load"]
+    assert play.scheduler.may_cancel(ONE)
+    assert play.cancel("one") == ["stop the load"]
 
 
 def test_cancel_is_refused_while_somebody_else_waits() -> None:
     play = up_with("one")
     play.ask("ada", "one")
     play.ask("bob", "one")
-    assert not play.scheduler.books.may_cancel(ONE)
+    assert not play.scheduler.may_cancel(ONE)
 
 
 def test_there_is_nothing_to_cancel_when_nobody_waits_and_nothing_loads() -> None:
-    assert not up_with("one").scheduler.books.may_cancel(ONE)
+    assert not up_with("one").scheduler.may_cancel(ONE)
 
 
 def test_a_wish_during_the_cancel_waits_and_is_loaded_afresh() -> None:
     play = up_with("one")
     play.ask("ada", "one")
-    play.play(signals.CancelPressed(play.now, ONE))
+    play.cancel("one")
     assert play.ask("bob", "one") == []
     assert isinstance(play.told("bob"), Queued)
     assert play.load_breaks("cancelled", FailureKind.CANCELLED) == ["load one"]
@@ -181,7 +181,7 @@ def test_a_wish_during_the_cancel_waits_and_is_loaded_afresh() -> None:
 def test_a_cancel_that_comes_too_late_takes_out_what_nobody_wants() -> None:
     play = up_with("one")
     play.ask("ada", "one")
-    play.play(signals.CancelPressed(play.now, ONE))
+    play.cancel("one")
     assert play.loaded() == ["unload one"]
     assert play.unloaded() == ["forget ref-1"]
 
@@ -189,7 +189,7 @@ def test_a_cancel_that_comes_too_late_takes_out_what_nobody_wants() -> None:
 def test_a_cancel_that_comes_too_late_serves_whoever_asked_meanwhile() -> None:
     play = up_with("one")
     play.ask("ada", "one")
-    play.play(signals.CancelPressed(play.now, ONE))
+    play.cancel("one")
     play.ask("bob", "one")
     assert play.loaded() == ["grant bob one"]
 
@@ -198,8 +198,8 @@ def test_a_queued_load_is_cancelled_before_it_began() -> None:
     play = up_with("one", "two")
     play.ask("ada", "one")
     play.ask("bob", "two")
-    assert play.scheduler.books.may_cancel(TWO)
-    assert play.play(signals.CancelPressed(play.now, TWO)) == ["refuse bob cancelled"]
+    assert play.scheduler.may_cancel(TWO)
+    assert play.cancel("two") == ["refuse bob cancelled"]
     assert play.loaded() == ["grant ada one"]
 
 
@@ -230,7 +230,7 @@ def test_a_queue_position_carries_seconds_once_turns_were_measured() -> None:
     play = up_with("one", slots=1)
     play.ask("ada", "one")
     play.loaded()
-    play.scheduler.record_speed(SpeedRecord(HOST, ONE, 100, 50, 2.0, 8.0))
+    play.scheduler.on_answered(play.now, SpeedRecord(HOST, ONE, 100, 50, 2.0, 8.0))
     play.ask("bob", "one")
     assert play.told("bob") == Queued(HOST, ONE, 1, 10.0)
 
@@ -271,9 +271,7 @@ def test_the_grant_splits_the_wait_into_queue_and_load() -> None:
     play.ask("bob", "two")
     play.loaded(seconds=10)
     play.loaded(seconds=5)
-    grant = next(
-        e for e in play.log if isinstance(e, signals.Grant) and e.instance.model_key == TWO
-    )
+    grant = next(e for e in play.log if isinstance(e, Grant) and e.instance.model_key == TWO)
     assert (grant.queue_s, grant.load_s) == (10.0, 5.0)
 
 
@@ -521,7 +519,7 @@ def test_a_longer_wish_does_not_join_a_load_too_small_for_it() -> None:
 
 
 def sweep(play: Playbook) -> list[str]:
-    return play.play(signals.Swept(play.now))
+    return play.sweep()
 
 
 def test_idle_time_counts_from_the_end_of_work() -> None:
@@ -543,14 +541,14 @@ def test_foreign_pinned_and_kept_instances_rest_for_ever() -> None:
     play.appears("one")
     play.ask("ada", "two", ttl=60)
     play.loaded()
-    play.play(signals.Pinned(play.now, play.scheduler.books.find("two"), is_pinned=True))
+    play.pin("two")
     play.ask("eve", "three", ttl=None)
     play.loaded()
     play.leave("ada")
     play.leave("eve")
     play.after(100_000)
     assert sweep(play) == []
-    play.play(signals.Pinned(play.now, play.scheduler.books.find("two"), is_pinned=False))
+    play.pin("two", is_pinned=False)
     assert sweep(play) == ["unload two"]
 
 
@@ -581,15 +579,14 @@ def test_an_instance_somebody_waits_for_is_not_swept_away() -> None:
     play.ask("ada", "one", ttl=60)
     play.loaded()
     play.leave("ada")
-    play.play(signals.Drained(play.now, is_draining=True))
+    play.drain()
     play.after(60)
     assert sweep(play) == ["unload one"]
 
 
-def used_at(play: Playbook, last_used: int) -> signals.Probed:
+def used_at(play: Playbook, last_used: int) -> Report:
     used = tuple(replace(i, last_used=last_used) for i in play.listed())
-    report = Report(play.report().interface, models=play.disk, residents=used)
-    return signals.Probed(play.now, report)
+    return Report(play.report().interface, models=play.disk, residents=used)
 
 
 def test_use_by_another_program_begins_the_rest_anew() -> None:
@@ -597,9 +594,9 @@ def test_use_by_another_program_begins_the_rest_anew() -> None:
     play.ask("ada", "one", ttl=60)
     play.loaded()
     play.leave("ada")
-    play.play(used_at(play, 1))
-    play.after(59).play(used_at(play, 2))
-    play.after(30).play(used_at(play, 2))
+    play.see(used_at(play, 1))
+    play.after(59).see(used_at(play, 2))
+    play.after(30).see(used_at(play, 2))
     assert sweep(play) == []
     play.after(30)
     assert sweep(play) == ["unload one"]
@@ -610,7 +607,7 @@ def test_our_own_use_seen_late_does_not() -> None:
     play.ask("ada", "one", ttl=60)
     play.loaded()
     play.leave("ada")
-    play.after(59).play(used_at(play, 1))
+    play.after(59).see(used_at(play, 1))
     play.after(1)
     assert sweep(play) == ["unload one"]
 
@@ -633,7 +630,7 @@ def test_an_instance_that_appears_during_its_load_is_granted_only_when_the_load_
     assert play.up() == []
     assert order is not None
     own = OwnInstance(HOST, InstanceRef("ref-1"), instance.identifier, ONE, 60)
-    assert play.play(signals.Loaded(play.now, own, play.listed())) == ["grant ada one"]
+    assert play.read(play.scheduler.on_loaded(play.now, own, play.listed())) == ["grant ada one"]
     assert play.granted["ada"].own
 
 
@@ -642,7 +639,7 @@ def test_a_load_spared_grants_what_others_loaded() -> None:
     play.ask("ada", "one")
     play.loading = None
     play.appears("one")
-    assert play.play(signals.LoadSpared(play.now, play.listed())) == ["grant ada one"]
+    assert play.read(play.scheduler.on_load_spared(play.now, play.listed())) == ["grant ada one"]
     assert not play.granted["ada"].own
 
 
@@ -664,10 +661,9 @@ def test_an_own_instance_is_known_again_after_a_restart_and_rests_from_then() ->
     assert sweep(play) == ["unload one"]
 
 
-def appeared(play: Playbook, ttl_s: int | None) -> signals.Probed:
+def appeared(play: Playbook, ttl_s: int | None) -> Report:
     seen = tuple(replace(i, net_ttl_s=ttl_s) for i in play.listed())
-    report = Report(play.report().interface, models=play.disk, residents=seen)
-    return signals.Probed(play.now, report)
+    return Report(play.report().interface, models=play.disk, residents=seen)
 
 
 def test_what_a_lost_load_makes_in_the_end_is_ours() -> None:
@@ -676,7 +672,7 @@ def test_what_a_lost_load_makes_in_the_end_is_ours() -> None:
     play.load_breaks("cut", FailureKind.CUT)
     play.up()
     play.appears("one")
-    assert play.play(appeared(play, 120)) == ["keep one"]
+    assert play.see(appeared(play, 120)) == ["keep one"]
     assert play.instance("one").own
     assert play.instance("one").idle_ttl_s == 60
 
@@ -688,7 +684,7 @@ def test_what_somebody_else_loads_after_a_lost_load_is_not(key: str, ttl_s: int 
     play.load_breaks("cut", FailureKind.CUT)
     play.up()
     play.appears(key)
-    play.play(appeared(play, ttl_s))
+    play.see(appeared(play, ttl_s))
     assert not play.instance(key).own
 
 
@@ -698,8 +694,8 @@ def test_a_lost_load_is_claimed_once() -> None:
     play.load_breaks("cut", FailureKind.CUT)
     play.appears("one")
     play.appears("one")
-    play.play(appeared(play, 120))
-    assert [i.own for i in play.scheduler.books.snapshot().instances] == [True, False]
+    play.see(appeared(play, 120))
+    assert [i.own for i in play.scheduler.snapshot().instances] == [True, False]
 
 
 def test_a_lost_load_is_not_waited_for_for_ever() -> None:
@@ -707,7 +703,7 @@ def test_a_lost_load_is_not_waited_for_for_ever() -> None:
     play.ask("ada", "one", ttl=60)
     play.load_breaks("cut", FailureKind.CUT)
     play.after(1000).appears("one")
-    play.play(appeared(play, 120))
+    play.see(appeared(play, 120))
     assert not play.instance("one").own
 
 
@@ -730,16 +726,15 @@ def test_unloading_by_hand_spares_foreign_and_busy_instances() -> None:
     play.appears("one")
     play.up()
     with pytest.raises(NotPermitted, match="somebody else"):
-        play.scheduler.books.unloadable("one", even_foreign=False)
-    references = play.scheduler.books.unloadable("one", even_foreign=True)
-    assert play.play(signals.UnloadAsked(play.now, references)) == ["unload one"]
+        play.unload("one")
+    assert play.unload("one", even_foreign=True) == ["unload one"]
     play.unloaded()
     play.ask("ada", "two")
     play.loaded()
     with pytest.raises(NotPermitted, match="answering"):
-        play.scheduler.books.unloadable("two", even_foreign=True)
+        play.unload("two", even_foreign=True)
     with pytest.raises(UnknownName):
-        play.scheduler.books.unloadable("three", even_foreign=True)
+        play.unload("three", even_foreign=True)
 
 
 # --- going and coming -------------------------------------------------------------------------
@@ -788,15 +783,15 @@ def test_a_host_lost_during_a_load_is_out_until_probed() -> None:
     play.ask("ada", "one")
     play.ask("bob", "two")
     assert play.load_breaks("cut", FailureKind.CUT) == ["refuse ada HostUnreachable"]
-    assert play.scheduler.books.snapshot().state is HostState.DOWN
+    assert play.scheduler.snapshot().state is HostState.DOWN
     assert play.up() == ["load two"]
 
 
 def test_a_failed_request_takes_the_host_out_until_the_next_probe() -> None:
     play = up_with("one")
-    play.play(signals.Doubted(play.now, "HTTP 500"))
+    play.doubt("HTTP 500")
     assert play.ask("ada", "one") == ["refuse ada HostUnreachable"]
-    assert play.scheduler.books.next_probe_at(play.now) == play.now
+    assert play.scheduler.health.next_probe_at(play.now) == play.now
     play.up()
     assert play.ask("bob", "one") == ["load one"]
 
@@ -804,18 +799,18 @@ def test_a_failed_request_takes_the_host_out_until_the_next_probe() -> None:
 def test_a_host_that_fails_every_request_stays_out_for_growing_pauses() -> None:
     play = up_with("one")
     for _ in range(3):
-        play.play(signals.Doubted(play.now, "HTTP 503"))
+        play.doubt("HTTP 503")
         play.up()
-    assert play.scheduler.books.snapshot().state is HostState.DOWN
-    due = play.scheduler.books.next_probe_at(play.now)
+    assert play.scheduler.snapshot().state is HostState.DOWN
+    due = play.scheduler.health.next_probe_at(play.now)
     assert due is not None
     assert due > play.now
     play.now = due
     play.up()
-    assert play.scheduler.books.snapshot().state is HostState.UP
-    play.play(signals.Doubted(play.now, "HTTP 503"))
+    assert play.scheduler.snapshot().state is HostState.UP
+    play.doubt("HTTP 503")
     play.up()
-    later = play.scheduler.books.next_probe_at(play.now)
+    later = play.scheduler.health.next_probe_at(play.now)
     assert later is not None
     assert later - play.now > due - 1000.0
 
@@ -823,24 +818,24 @@ def test_a_host_that_fails_every_request_stays_out_for_growing_pauses() -> None:
 def test_a_served_request_forgives() -> None:
     play = up_with("one")
     for _ in range(10):
-        play.play(signals.Doubted(play.now, "HTTP 503"))
+        play.doubt("HTTP 503")
         play.up()
-        play.scheduler.record_speed(SpeedRecord(HOST, ONE, 1, 1, 1, 1))
-    assert play.scheduler.books.snapshot().state is HostState.UP
+        play.scheduler.on_answered(play.now, SpeedRecord(HOST, ONE, 1, 1, 1, 1))
+    assert play.scheduler.snapshot().state is HostState.UP
 
 
 def test_a_slow_host_at_work_is_not_dead() -> None:
     play = up_with("one")
     play.ask("ada", "one")
     assert play.down(FailureKind.TIMEOUT) == []
-    assert play.scheduler.books.snapshot().state is HostState.UP
+    assert play.scheduler.snapshot().state is HostState.UP
     assert play.down(FailureKind.CONNECT) == ["refuse ada HostUnreachable"]
 
 
 def test_a_slow_host_at_rest_is_out() -> None:
     play = up_with("one")
     play.down(FailureKind.TIMEOUT)
-    assert play.scheduler.books.snapshot().state is HostState.DOWN
+    assert play.scheduler.snapshot().state is HostState.DOWN
 
 
 def test_failed_probes_are_repeated_at_once_and_then_with_growing_pauses() -> None:
@@ -848,7 +843,7 @@ def test_failed_probes_are_repeated_at_once_and_then_with_growing_pauses() -> No
     pauses: list[float] = []
     for _ in range(5):
         play.down()
-        due = play.scheduler.books.next_probe_at(play.now)
+        due = play.scheduler.health.next_probe_at(play.now)
         assert due is not None
         pauses.append(due - play.now)
         play.now = due
@@ -860,12 +855,12 @@ def test_a_draining_host_finishes_and_takes_nothing_new() -> None:
     play.ask("ada", "one")
     play.loaded()
     play.ask("bob", "one")
-    play.play(signals.Drained(play.now, is_draining=True))
-    assert play.scheduler.books.snapshot().state is HostState.DRAINING
+    play.drain()
+    assert play.scheduler.snapshot().state is HostState.DRAINING
     assert play.ask("eve", "one") == ["refuse eve HostUnreachable"]
     assert play.leave("ada") == ["grant bob one"]
-    play.play(signals.Drained(play.now, is_draining=False))
-    assert play.scheduler.books.snapshot().state is HostState.UP
+    play.drain(is_draining=False)
+    assert play.scheduler.snapshot().state is HostState.UP
 
 
 def test_a_lease_on_an_instance_that_vanished_is_given_back_quietly() -> None:
@@ -880,13 +875,13 @@ def test_a_lease_on_an_instance_that_vanished_is_given_back_quietly() -> None:
 
 def test_a_disk_that_did_not_change_stays_the_same_object() -> None:
     play = up_with("one")
-    before = play.scheduler.books.snapshot().models
+    before = play.scheduler.snapshot().models
     play.disk = dict(play.disk)
     play.up()
-    assert play.scheduler.books.snapshot().models is before
+    assert play.scheduler.snapshot().models is before
     play.disk = {}
     play.up()
-    assert play.scheduler.books.snapshot().models == {}
+    assert play.scheduler.snapshot().models == {}
 
 
 def test_the_snapshot_shows_who_waits_and_what_loads() -> None:
@@ -894,7 +889,7 @@ def test_the_snapshot_shows_who_waits_and_what_loads() -> None:
     play.ask("ada", "one")
     play.ask("bob", "two")
     play.after(3).progress(0.25)
-    snapshot = play.scheduler.books.snapshot()
+    snapshot = play.scheduler.snapshot()
     assert snapshot.waiting == {ONE: 1, TWO: 1}
     assert snapshot.load is not None
     assert (snapshot.load.model_key, snapshot.load.fraction, snapshot.load.waiters) == (

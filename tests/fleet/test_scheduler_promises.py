@@ -8,7 +8,6 @@ from scheduler_playbook import Playbook, model
 
 from bot.domain.errors import FailureKind
 from bot.domain.ids import InstanceRef, ModelKey
-from bot.fleet import signals
 from bot.fleet.residents import reference_of
 
 KEYS = ("one", "two", "three")
@@ -49,7 +48,7 @@ class AnyDay(RuleBasedStateMachine):
     def check_load(self, key: ModelKey) -> None:
         needs = [need for wanted, need in self.waiting.values() if wanted == key]
         assert needs, "a load nobody asked for"
-        known = self.play.scheduler.books.snapshot().instances
+        known = self.play.scheduler.snapshot().instances
         staying = [i.context_length or 0 for i in known if i.model_key == key]
         assert all(context < max(needs) for context in staying), "loaded beside a usable one"
 
@@ -110,21 +109,21 @@ class AnyDay(RuleBasedStateMachine):
 
     @rule()
     def a_request_fails(self) -> None:
-        self.read(self.play.play(signals.Doubted(self.play.now, "HTTP 500")))
+        self.read(self.play.doubt("HTTP 500"))
 
     @rule(seconds=st.sampled_from((1.0, 20.0, 120.0)))
     def time_passes(self, seconds: float) -> None:
         self.read(self.play.after(seconds).tick())
-        self.read(self.play.play(signals.Swept(self.play.now)))
+        self.read(self.play.sweep())
 
     @rule(key=st.sampled_from(KEYS))
     def cancel_is_pressed(self, key: str) -> None:
-        if self.play.scheduler.books.may_cancel(ModelKey(key)):
-            self.read(self.play.play(signals.CancelPressed(self.play.now, ModelKey(key))))
+        if self.play.scheduler.may_cancel(ModelKey(key)):
+            self.read(self.play.cancel(key))
 
     @invariant()
     def the_snapshot_agrees(self) -> None:
-        snapshot = self.play.scheduler.books.snapshot()
+        snapshot = self.play.scheduler.snapshot()
         assert sum(snapshot.waiting.values()) == len(self.waiting)
         assert (snapshot.load is None) == (self.play.loading is None)
         for instance in snapshot.instances:

@@ -191,7 +191,7 @@ def test_somebody_elses_instance_with_too_small_a_context_stays_beside_the_new_o
 def test_somebody_elses_instance_leaves_only_where_that_was_allowed() -> None:
     full = host(models=ON_DISK, instances=[instance(GEMMA, own=False)], max_loaded=1)
     assert "loaded by others" in _refusal(full)
-    assert _predict(full, replace(ASK, evict_foreign=True)).evicts == full.instances
+    assert _predict(replace(full, evict_foreign=True)).evicts == full.instances
 
 
 def test_turns_waiting_for_the_same_load_share_its_slots() -> None:
@@ -281,12 +281,12 @@ def test_images_need_a_model_that_sees() -> None:
     assert _predict(host(models=[model(QWEN, kind="vlm")]), looking)
 
 
-def test_embedding_models_serve_embeddings_and_nothing_else() -> None:
+def test_an_embedding_model_cannot_chat_and_may_be_loaded_all_the_same() -> None:
     both = host(models=[model(EMBED, 1, kind="embedding"), model(QWEN)])
-    embedding = replace(ASK, embeddings=True)
+    by_hand = replace(ASK, is_chat=False)
     assert _refusal(both, key=EMBED) == "an embedding model cannot chat"
-    assert _refusal(both, embedding) == "no embedding model"
-    assert _predict(both, embedding, EMBED).standing is Standing.COLD
+    assert _predict(both, by_hand, EMBED).standing is Standing.COLD
+    assert _predict(both, by_hand, QWEN).standing is Standing.COLD
 
 
 # --- properties --------------------

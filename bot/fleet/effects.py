@@ -1,0 +1,76 @@
+"""What a scheduler decides, as values: its driver carries them out in the order given."""
+
+from dataclasses import dataclass
+
+from bot.domain.errors import BotError
+from bot.domain.events import FleetEvent, Progress
+from bot.domain.hosts import Instance, LoadOrder, LoadRecord, OwnInstance, SpeedRecord
+from bot.domain.ids import InstanceRef
+from bot.fleet.queue import Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The asker may use this instance until it leaves."""
+
+    ticket: Ticket
+    instance: Instance
+    queue_s: float
+    """Waited for a slot, or for other work of the host."""
+    load_s: float
+    """Waited for the load, evictions before it included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The asker gets nothing here."""
+
+    ticket: Ticket
+    error: BotError
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """News for a waiting asker."""
+
+    ticket: Ticket
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class StopLoad:
+    """Nobody wants the load under way any more: cancel it at the host."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartUnload:
+    """Take this instance out of memory."""
+
+    instance: Instance
+    even_busy: bool
+    """False: not while the host says that it is working for somebody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """An own instance is not in memory any more: no restart need know it."""
+
+    reference: InstanceRef
+
+
+Effect = (
+    Grant
+    | Refuse
+    | Tell
+    | LoadOrder
+    | StopLoad
+    | StartUnload
+    | Forget
+    | OwnInstance
+    | LoadRecord
+    | SpeedRecord
+    | FleetEvent
+)
+"""What must be done: a ``LoadOrder`` is loaded, an ``OwnInstance`` or a record is kept for the next
+start, a ``FleetEvent`` is announced."""
+Effects = tuple[Effect, ...]

@@ -1,0 +1,254 @@
+"""Does a load fit on a host, and what leaves memory? The one place where an eviction is decided.
+
+``place`` is asked by routing, to predict, and by the host's scheduler, to act: both give it the
+host's snapshot and what is in memory, so that a host is never refused for what it would have done.
+
+1. Own idle copies of the same model leave first: they were outgrown, or nobody would load another.
+2. The load fits beside the rest: it may start.
+3. It fits once the least recently used idle instances have left: those, and no more than needed.
+4. It would fit if those in use were at rest: it waits for them.
+5. Neither: it never fits, and says what is in the way.
+6. Where the host itself refused what should have fitted, one more leaves than reckoned.
+
+``plan_idle_eviction`` names what rested longer than its TTL. In both, leased, pinned and spared
+instances stay, and foreign ones unless the host may evict them.
+
+Hosts tell file sizes, not memory use, so memory is estimated: well enough to choose a host and to
+make room; the host's own refusal has the last word.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bot.domain.errors import FailureKind
+from bot.domain.hosts import HostSnapshot, Instance, LoadLimits, LoadOrder, Model, ModelKind, Wish
+from bot.domain.ids import ModelKey
+
+WEIGHTS_OVERHEAD = 1.05
+"""Compute buffers beside the weights themselves."""
+DEFAULT_CONTEXT = 4096
+"""What LM Studio commonly loads with when nothing was asked for."""
+KV_BYTES_PER_TOKEN_AT_1_GB = 48 * 1024
+"""Keys and values of one token in f16 for a model of 1 GB; grows with the square root of the size.
+
+Against published shapes at 4-bit weights: 8B 128 KiB (estimated 106), 70B 320 KiB (311),
+30B-A3B 96 KiB (203: mixtures of experts are over-estimated, which is the safe side).
+"""
+_KV_SHARE = {"f32": 2.0, "f16": 1.0, "q8_0": 0.54, "q5_1": 0.38, "q5_0": 0.35, "q4_1": 0.32}
+_SMALLEST_KV_SHARE = 0.29
+"""Four-bit keys and values with their scales."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A load that fits, now or later."""
+
+    order: LoadOrder
+    evict: tuple[Instance, ...]
+    """Unloaded first, in this order."""
+    waits_for: tuple[Instance, ...] = ()
+    """In use, and must come to rest before it can be decided; empty: the load may start."""
+    reason: str = ""
+    """Who else leaves or is waited for, in words; empty where nobody but outgrown copies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hopeless:
+    """A load for which waiting is of no use."""
+
+    kind: FailureKind
+    reason: str
+
+
+def place(
+    host: HostSnapshot, wishes: Sequence[Wish], instances: Sequence[Instance], now: float
+) -> Placement | Hopeless:
+    """One load that serves all these wishes for one model, and what must leave memory for it.
+
+    Args:
+        host: Its disk, its limits and what it taught.
+        wishes: At least one; the first one's load settings lead.
+        instances: What is in memory, or about to be; what somebody waits for counts as leased.
+        now: Monotonic seconds.
+    """
+    key = wishes[0].model_key
+    model = host.models.get(key)
+    if model is None:
+        words = "in memory with too small a context, and not on the disk to be loaded again"
+        return Hopeless(FailureKind.NOT_THERE, words)
+    order = order_for(host, model, wishes)
+    needed = load_bytes(model, order)
+    outgrown = tuple(i for i in instances if i.model_key == key and _may_leave(i, now, False))
+    staying = [with_size(i, host.models) for i in instances if i not in outgrown]
+    evict = _fewest(host, needed, staying, now)
+    if evict is None:
+        # The same question with everybody at rest: is it only a matter of waiting?
+        rested = [replace(i, leases=0, spared_until=0.0) for i in staying]
+        later = {i.identifier for i in _fewest(host, needed, rested, now) or ()}
+        busy = tuple(i for i in staying if i.identifier in later and _is_busy(i, now))
+        if busy:
+            return Placement(order, outgrown, busy, f"waits for {names(busy)} to finish")
+        return Hopeless(FailureKind.DOES_NOT_FIT, _what_stays(host, needed, staying))
+    limits = host.limits.get(key)
+    if limits is not None and limits.refusal:
+        # Our estimate was wrong: by how much only the host knows, so one at a time.
+        rest = [i for i in staying if i not in evict]
+        more = _longest_idle_first(rest, now, host.evict_foreign)[:1]
+        busy = tuple(i for i in rest if i.own and not i.pinned and _is_busy(i, now))
+        if not more and busy:
+            return Placement(order, outgrown + evict, busy, f"waits for {names(busy)} to finish")
+        if not more:
+            return Hopeless(FailureKind.DOES_NOT_FIT, limits.refusal)
+        evict += more
+    reason = f"after evicting {names(evict)}" if evict else ""
+    return Placement(order, outgrown + evict, (), reason)
+
+
+def plan_idle_eviction(
+    instances: Iterable[Instance], now: float, *, evict_foreign: bool
+) -> tuple[Instance, ...]:
+    """Instances idle for their whole TTL, counted from the end of work; longest idle first."""
+    return tuple(
+        i
+        for i in _longest_idle_first(instances, now, evict_foreign)
+        if i.idle_ttl_s is not None
+        and i.idle_since is not None
+        and now - i.idle_since >= i.idle_ttl_s
+    )
+
+
+def order_for(host: HostSnapshot, model: Model, wishes: Sequence[Wish]) -> LoadOrder:
+    """How the model is loaded so that it serves all these wishes, as far as the host can."""
+    settings = wishes[0].load
+    limits = host.limits.get(model.key)
+    usual = limits and limits.usual_context
+    asked = settings.context_length
+    context = usual if asked is None else asked
+    need = max(context_needed(model, limits, wish.min_context) for wish in wishes)
+    if need > (context or DEFAULT_CONTEXT):
+        # To a power of two, so that a growing conversation does not load its model at every turn.
+        context = 1 << (need - 1).bit_length()
+    if context is not None and model.max_context_length is not None:
+        context = min(context, model.max_context_length)
+    if asked is None and context == usual:
+        # The host's own default will do: it is left to the host.
+        context = None
+    rests = [wish.idle_ttl_s for wish in wishes if wish.idle_ttl_s is not None]
+    # One wish to keep it loaded is longer than any rest.
+    idle_ttl_s = max(rests) if len(rests) == len(wishes) else None
+    net_s = None if idle_ttl_s is None else max(1, math.ceil(2 * idle_ttl_s))
+    settings = replace(settings, context_length=context)
+    return LoadOrder(model.key, model.kind, settings, net_s, idle_ttl_s)
+
+
+def context_needed(model: Model | None, limits: LoadLimits | None, min_context: int) -> int:
+    """The tokens a wish needs of this model, as far as the host can give them.
+
+    A host may give less than was asked for. Its answer is taken: asking again for what it will not
+    give would load the model at every turn.
+    """
+    known = (model and model.max_context_length, limits and limits.most_context)
+    return min([min_context, *(most for most in known if most is not None)])
+
+
+def load_bytes(model: Model, order: LoadOrder) -> int | None:
+    """Estimated memory of a model once loaded so; None when its size is not known."""
+    if model.size_bytes is None:
+        return None
+    context = order.settings.context_length or min(
+        DEFAULT_CONTEXT, model.max_context_length or DEFAULT_CONTEXT
+    )
+    return _bytes(model.size_bytes, model.kind, context, order.settings.kv_cache_quant)
+
+
+def instance_bytes(instance: Instance) -> int:
+    """Estimated memory an instance holds; 0 when its size is not known."""
+    if instance.size_bytes is None:
+        return 0
+    context = instance.context_length or DEFAULT_CONTEXT
+    return _bytes(instance.size_bytes, instance.kind, context, None)
+
+
+def fits_beside(
+    host: HostSnapshot, needed_bytes: int | None, instances: Sequence[Instance]
+) -> bool:
+    """Does a load fit while these stay? What is not known (a size, a limit) is no obstacle."""
+    if host.max_loaded is not None and len(instances) >= host.max_loaded:
+        return False
+    if needed_bytes is None or host.memory_bytes is None:
+        return True
+    return sum(map(instance_bytes, instances)) + needed_bytes <= host.memory_bytes
+
+
+def names(instances: Iterable[Instance]) -> str:
+    """The instances' model keys as a list for people."""
+    return ", ".join(instance.model_key for instance in instances)
+
+
+def _fewest(
+    host: HostSnapshot, needed_bytes: int | None, instances: Sequence[Instance], now: float
+) -> tuple[Instance, ...] | None:
+    """Least recently used until the load fits, without those that turn out not to be needed."""
+    staying, leaving = list(instances), list[Instance]()
+    for instance in _longest_idle_first(instances, now, host.evict_foreign):
+        if fits_beside(host, needed_bytes, staying):
+            break
+        staying.remove(instance)
+        leaving.append(instance)
+    if not fits_beside(host, needed_bytes, staying):
+        return None
+    # A small one may have gone before a large one that was enough: the newest are kept first.
+    for instance in tuple(reversed(leaving)):
+        if fits_beside(host, needed_bytes, [*staying, instance]):
+            staying.append(instance)
+            leaving.remove(instance)
+    return tuple(leaving)
+
+
+def _longest_idle_first(
+    instances: Iterable[Instance], now: float, evict_foreign: bool
+) -> tuple[Instance, ...]:
+    """What may leave memory; one whose idle time is unknown counts as used just now."""
+    idle = [
+        (now if i.idle_since is None else i.idle_since, i.identifier, i)
+        for i in instances
+        if _may_leave(i, now, evict_foreign)
+    ]
+    return tuple(instance for *_, instance in sorted(idle, key=lambda entry: entry[:2]))
+
+
+def _may_leave(instance: Instance, now: float, evict_foreign: bool) -> bool:
+    is_ours_to_take = instance.own or evict_foreign
+    return is_ours_to_take and not instance.pinned and not _is_busy(instance, now)
+
+
+def _is_busy(instance: Instance, now: float) -> bool:
+    return instance.leases > 0 or now < instance.spared_until
+
+
+def with_size(instance: Instance, models: Mapping[ModelKey, Model]) -> Instance:
+    """The instance, with a size the host did not tell taken from its disk."""
+    model = models.get(instance.model_key)
+    if instance.size_bytes is not None or model is None:
+        return instance
+    return replace(instance, size_bytes=model.size_bytes)
+
+
+def _what_stays(host: HostSnapshot, needed_bytes: int | None, instances: Sequence[Instance]) -> str:
+    if host.memory_bytes is not None and (needed_bytes or 0) > host.memory_bytes:
+        needed_gb, memory_gb = (needed_bytes or 0) / 1e9, host.memory_bytes / 1e9
+        return f"needs about {needed_gb:.1f} GB, the host has {memory_gb:.1f} GB"
+    pinned = names(i for i in instances if i.pinned)
+    foreign = names(i for i in instances if not (i.pinned or i.own or host.evict_foreign))
+    parts = [f"pinned: {pinned}"] * bool(pinned) + [f"loaded by others: {foreign}"] * bool(foreign)
+    return f"what is in memory must stay ({'; '.join(parts) or 'no room at all'})"
+
+
+def _bytes(size_bytes: int, kind: ModelKind, context: int, kv_quant: str | None) -> int:
+    weights = size_bytes * WEIGHTS_OVERHEAD
+    if kind == "embedding":
+        return round(weights)
+    share = _KV_SHARE.get(kv_quant or "f16", _SMALLEST_KV_SHARE)
+    per_token = KV_BYTES_PER_TOKEN_AT_1_GB * math.sqrt(size_bytes / 1e9) * share
+    return round(weights + per_token * context)

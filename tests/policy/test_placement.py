@@ -1,0 +1,451 @@
+"""Does a load fit, and what leaves for it or for having rested too long?"""
+
+from dataclasses import replace
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from policy_builders import EMBED, GB, GEMMA, NOW, QWEN, host, instance, instances, model
+
+from bot.domain.errors import FailureKind
+from bot.domain.hosts import HostSnapshot, Instance, LoadLimits, Wish
+from bot.domain.ids import ModelKey
+from bot.domain.personas import LoadSettings
+from bot.policy.placement import (
+    DEFAULT_CONTEXT,
+    Hopeless,
+    Placement,
+    context_needed,
+    fits_beside,
+    instance_bytes,
+    load_bytes,
+    order_for,
+    place,
+    plan_idle_eviction,
+)
+
+NEW = ModelKey("new/model")
+
+
+def _host(
+    need_gb: float | None = 5.0,
+    *,
+    memory_gb: float | None = None,
+    max_loaded: int | None = None,
+    evict_foreign: bool = False,
+    limits: LoadLimits | None = None,
+) -> HostSnapshot:
+    """A host with one model on its disk."""
+    made = host(models=[model(NEW, need_gb)], memory_gb=memory_gb, max_loaded=max_loaded)
+    taught = {NEW: limits} if limits else {}
+    return replace(made, evict_foreign=evict_foreign, limits=taught)
+
+
+def _place(on: HostSnapshot, *held: Instance, key: ModelKey = NEW) -> Placement | Hopeless:
+    return place(on, [Wish(key)], held, NOW)
+
+
+def _evicted(placed: Placement | Hopeless) -> list[str]:
+    assert isinstance(placed, Placement), placed
+    assert placed.waits_for == ()
+    return [one.identifier for one in placed.evict]
+
+
+# --- rest --------------------
+
+
+@pytest.mark.parametrize(
+    ("held", "goes"),
+    [
+        (instance(idle_s=1800, ttl_s=1800), True),
+        (instance(idle_s=1799.9, ttl_s=1800), False),
+        (instance(idle_s=9999, ttl_s=None), False),
+        (instance(idle_s=None, ttl_s=1), False),
+        (instance(idle_s=9999, ttl_s=1, own=False), False),
+        (instance(idle_s=9999, ttl_s=1, pinned=True), False),
+        (instance(leases=1, ttl_s=0), False),
+        (replace(instance(idle_s=9999, ttl_s=1), spared_until=NOW + 0.1), False),
+        (replace(instance(idle_s=9999, ttl_s=1), spared_until=NOW), True),
+    ],
+)
+def test_only_own_unpinned_lease_free_instances_idle_for_their_ttl_go(
+    held: Instance, goes: bool
+) -> None:
+    assert plan_idle_eviction([held], NOW, evict_foreign=False) == ((held,) if goes else ())
+
+
+def test_foreign_idle_instances_go_only_when_told_to() -> None:
+    foreign = instance(own=False, idle_s=100, ttl_s=10)
+    assert plan_idle_eviction([foreign], NOW, evict_foreign=True) == (foreign,)
+
+
+def test_the_longest_idle_goes_first() -> None:
+    fresh, stale = instance("a/a", idle_s=50, ttl_s=1), instance("b/b", idle_s=90, ttl_s=1)
+    assert plan_idle_eviction([fresh, stale], NOW, evict_foreign=False) == (stale, fresh)
+
+
+# --- room --------------------
+
+
+def test_nothing_is_evicted_while_the_load_fits() -> None:
+    placed = _place(_host(memory_gb=24, max_loaded=2), instance(gb=5))
+    assert isinstance(placed, Placement)
+    assert (placed.evict, placed.waits_for, placed.reason) == ((), (), "")
+
+
+def test_without_known_limits_everything_fits() -> None:
+    assert _evicted(_place(_host(), instance(gb=500))) == []
+
+
+@pytest.mark.parametrize(("spare_bytes", "fits"), [(0, True), (-1, False)])
+def test_the_last_byte_of_memory_may_be_used(spare_bytes: int, fits: bool) -> None:
+    held, on = instance(pinned=True), _host()
+    needed = load_bytes(on.models[NEW], order_for(on, on.models[NEW], [Wish(NEW)]))
+    assert needed is not None
+    tight = replace(on, memory_bytes=needed + instance_bytes(held) + spare_bytes)
+    assert isinstance(_place(tight, held), Placement) is fits
+    assert fits_beside(tight, needed, [held]) is fits
+
+
+def test_the_least_recently_used_goes_first() -> None:
+    held = (instance("a/new", idle_s=10), instance("b/old", idle_s=500))
+    placed = _place(_host(max_loaded=2), *held)
+    assert _evicted(placed) == ["b/old"]
+    assert isinstance(placed, Placement)
+    assert placed.reason == "after evicting b/old"
+
+
+def test_of_two_as_long_idle_the_name_decides() -> None:
+    held = (instance("b/b", idle_s=9), instance("a/a", idle_s=9))
+    assert _evicted(_place(_host(max_loaded=2), *held)) == ["a/a"]
+
+
+def test_an_instance_whose_idle_time_is_unknown_counts_as_just_used() -> None:
+    held = (instance("a/unknown", idle_s=None), instance("b/known", idle_s=5))
+    assert _evicted(_place(_host(max_loaded=2), *held)) == ["b/known"]
+
+
+def test_no_more_is_evicted_than_the_load_needs() -> None:
+    held = (instance("a/small", gb=1, idle_s=900), instance("b/large", gb=20, idle_s=10))
+    assert _evicted(_place(_host(15, memory_gb=24), *held)) == ["b/large"]
+
+
+def test_both_limits_hold_at_once() -> None:
+    held = (instance("a/a", gb=1, idle_s=9), instance("b/b", gb=20, idle_s=5))
+    assert _evicted(_place(_host(15, memory_gb=60, max_loaded=2), *held)) == ["a/a"]
+    assert _evicted(_place(_host(15, memory_gb=24, max_loaded=1), *held)) == ["a/a", "b/b"]
+
+
+def test_foreign_and_pinned_instances_stay_and_are_named() -> None:
+    held = (
+        instance("a/pin", pinned=True),
+        instance("b/gui", own=False),
+        instance("c/both", own=False, pinned=True),
+    )
+    placed = _place(_host(max_loaded=1), *held)
+    words = "what is in memory must stay (pinned: a/pin, c/both; loaded by others: b/gui)"
+    assert placed == Hopeless(FailureKind.DOES_NOT_FIT, words)
+    told_to = _place(_host(max_loaded=1, evict_foreign=True), *held)
+    assert isinstance(told_to, Hopeless)
+    assert "others" not in told_to.reason
+
+
+def test_foreign_instances_go_when_told_to() -> None:
+    held = instance("b/gui", own=False, idle_s=None, ttl_s=None)
+    assert _evicted(_place(_host(max_loaded=1, evict_foreign=True), held)) == ["b/gui"]
+
+
+@pytest.mark.parametrize(
+    "busy", [instance("a/busy", leases=2), replace(instance("a/busy"), spared_until=NOW + 0.1)]
+)
+def test_what_is_in_use_or_spared_is_waited_for_and_never_evicted(busy: Instance) -> None:
+    placed = _place(_host(max_loaded=1), busy)
+    assert isinstance(placed, Placement)
+    assert (placed.evict, placed.waits_for) == ((), (busy,))
+    assert placed.reason == "waits for a/busy to finish"
+
+
+def test_what_was_spared_goes_when_its_time_is_over() -> None:
+    held = replace(instance("a/a"), spared_until=NOW)
+    assert _evicted(_place(_host(max_loaded=1), held)) == ["a/a"]
+
+
+def test_only_the_busy_ones_that_make_room_are_waited_for() -> None:
+    idle, busy = instance("a/idle", gb=5, idle_s=9), instance("b/busy", gb=20, leases=1)
+    placed = _place(_host(22, memory_gb=31), idle, busy)
+    assert isinstance(placed, Placement)
+    assert (placed.evict, placed.waits_for) == ((), (busy,))
+
+
+def test_who_is_idle_is_not_among_those_waited_for() -> None:
+    idle, busy = instance("a/idle", gb=5, idle_s=9), instance("b/busy", gb=20, leases=1)
+    placed = _place(_host(22, memory_gb=25), idle, busy)
+    assert isinstance(placed, Placement)
+    assert placed.waits_for == (busy,)
+
+
+def test_a_model_larger_than_the_memory_says_so() -> None:
+    placed = _place(_host(30, memory_gb=24))
+    words = "needs about 32.6 GB, the host has 24.0 GB"
+    assert placed == Hopeless(FailureKind.DOES_NOT_FIT, words)
+
+
+def test_a_host_that_may_hold_nothing_says_so() -> None:
+    placed = _place(_host(max_loaded=0))
+    words = "what is in memory must stay (no room at all)"
+    assert placed == Hopeless(FailureKind.DOES_NOT_FIT, words)
+
+
+def test_an_unknown_size_is_held_against_the_count_alone() -> None:
+    assert _evicted(_place(_host(None, memory_gb=24), instance(gb=23))) == []
+
+
+def test_a_model_that_is_not_on_the_disk_cannot_be_loaded() -> None:
+    placed = _place(_host(), instance(), key=QWEN)
+    assert isinstance(placed, Hopeless)
+    assert placed.kind is FailureKind.NOT_THERE
+
+
+def test_own_idle_copies_of_the_model_leave_before_anything_else() -> None:
+    held = (
+        instance("a/other", idle_s=900),
+        instance(NEW, identifier="small", idle_s=1),
+        instance(NEW, identifier="used", leases=1),
+        instance(NEW, identifier="theirs", own=False),
+    )
+    free = _place(_host(evict_foreign=True), *held)
+    assert _evicted(free) == ["small"]
+    assert isinstance(free, Placement)
+    assert free.reason == ""
+    assert _evicted(_place(_host(max_loaded=3), *held)) == ["small", "a/other"]
+
+
+# --- the host refused --------------------
+
+REFUSED = LoadLimits(refusal="insufficient system resources")
+
+
+def test_a_refusal_by_the_host_evicts_one_more() -> None:
+    held = (instance("a/a", idle_s=10), instance("b/b", idle_s=90), instance("c/c", leases=1))
+    placed = _place(_host(limits=REFUSED), *held)
+    assert _evicted(placed) == ["b/b"]
+    assert isinstance(placed, Placement)
+    assert placed.reason == "after evicting b/b"
+    assert _evicted(_place(_host(limits=REFUSED, max_loaded=3), *held)) == ["b/b", "a/a"]
+
+
+def test_a_refusal_with_only_busy_ones_of_ours_left_waits_for_them() -> None:
+    busy = instance("a/busy", leases=1)
+    held = (
+        busy,
+        instance("b/pin", leases=1, pinned=True),
+        instance("c/gui", leases=1, own=False),
+    )
+    placed = _place(_host(limits=REFUSED, evict_foreign=True), *held)
+    assert isinstance(placed, Placement)
+    assert placed.waits_for == (busy,)
+
+
+def test_a_refusal_with_nothing_idle_of_ours_left_is_final() -> None:
+    held = (instance("a/pin", pinned=True), instance("b/b", own=False))
+    placed = _place(_host(limits=REFUSED), *held)
+    assert placed == Hopeless(FailureKind.DOES_NOT_FIT, REFUSED.refusal)
+    assert _evicted(_place(_host(limits=REFUSED, evict_foreign=True), *held)) == ["b/b"]
+
+
+# --- what a model takes --------------------
+
+
+def _estimate(gb: float, context: int | None = None, quant: str | None = None) -> int:
+    of = model(QWEN, gb)
+    load = LoadSettings(context_length=context, kv_cache_quant=quant)
+    estimate = load_bytes(of, order_for(host(models=[of]), of, [Wish(QWEN, load)]))
+    assert estimate is not None
+    return estimate
+
+
+def test_an_8b_model_takes_its_weights_and_half_a_gigabyte_of_context() -> None:
+    assert 5.2 * GB < _estimate(4.9) < 6.0 * GB
+
+
+def test_a_longer_context_takes_more() -> None:
+    assert _estimate(5, 32_768) - _estimate(5) > 2 * GB
+
+
+@pytest.mark.parametrize("quant", ["q8_0", "q4_0", "iq4_nl"])
+def test_quantised_keys_and_values_take_less(quant: str) -> None:
+    assert _estimate(5, 32_768, quant) < _estimate(5, 32_768)
+    assert _estimate(5, 32_768, "f16") == _estimate(5, 32_768)
+
+
+def test_the_default_context_never_exceeds_what_the_model_has() -> None:
+    tiny = model(QWEN, 5, context=512)
+    on = host(models=[tiny])
+    said = Wish(QWEN, LoadSettings(context_length=512))
+    assert load_bytes(tiny, order_for(on, tiny, [Wish(QWEN)])) == load_bytes(
+        tiny, order_for(on, tiny, [said])
+    )
+
+
+def test_an_embedding_model_has_no_context_to_keep() -> None:
+    of = model(EMBED, 1, kind="embedding")
+    assert load_bytes(of, order_for(host(), of, [Wish(EMBED)])) == round(1.05 * GB)
+
+
+def test_an_unknown_size_is_no_estimate() -> None:
+    of = model(QWEN, None)
+    assert load_bytes(of, order_for(host(), of, [Wish(QWEN)])) is None
+    assert instance_bytes(instance(gb=None)) == 0
+
+
+def test_a_loaded_copy_is_estimated_like_its_load() -> None:
+    assert instance_bytes(instance(gb=5, context=8192)) == _estimate(5, 8192)
+    assert instance_bytes(instance(gb=5, context=None)) == _estimate(5)
+
+
+def test_sizes_the_host_did_not_tell_come_from_its_disk() -> None:
+    models = [model(NEW, 5), model(QWEN, 20)]
+    on = host(models=models, memory_gb=24)
+    unknown = instance(gb=None)
+    assert _evicted(_place(on, unknown)) == [QWEN]
+    assert _evicted(_place(on, instance(gb=7))) == []
+    assert _evicted(_place(on, instance(GEMMA, gb=None))) == []
+
+
+# --- how it is loaded --------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "needed", "ceiling", "given"),
+    [
+        (None, 0, 32_768, None),
+        (None, DEFAULT_CONTEXT, 32_768, None),
+        (None, DEFAULT_CONTEXT + 1, 32_768, 8192),
+        (None, 5000, 32_768, 8192),
+        (None, 8192, 32_768, 8192),
+        (None, 8193, 32_768, 16_384),
+        (None, 20_000, 24_000, 24_000),
+        (None, 30_000, 24_000, 24_000),
+        (None, 5000, None, 8192),
+        (16_384, 9000, 32_768, 16_384),
+        (2048, 3000, 32_768, 4096),
+        (100_000, 0, 8192, 8192),
+        (8192, 0, 8192, 8192),
+    ],
+)
+def test_a_load_gets_the_context_the_transcript_needs_as_far_as_the_model_has_it(
+    asked: int | None, needed: int, ceiling: int | None, given: int | None
+) -> None:
+    of = model(QWEN, context=ceiling)
+    wish = Wish(QWEN, LoadSettings(context_length=asked), needed)
+    order = order_for(host(models=[of]), of, [wish])
+    assert order.settings.context_length == given
+
+
+@pytest.mark.parametrize(
+    ("usual", "needed", "given"),
+    [(16_384, 9000, None), (16_384, 16_385, 32_768), (2048, 2048, None), (2048, 3000, 4096)],
+)
+def test_a_hosts_own_default_is_left_to_it_where_it_does(
+    usual: int, needed: int, given: int | None
+) -> None:
+    of = model(QWEN)
+    on = replace(host(models=[of]), limits={QWEN: LoadLimits(usual_context=usual)})
+    order = order_for(on, of, [Wish(QWEN, min_context=needed)])
+    assert order.settings.context_length == given
+    said = order_for(on, of, [Wish(QWEN, LoadSettings(context_length=usual))])
+    assert said.settings.context_length == usual
+
+
+@pytest.mark.parametrize(
+    ("most", "window", "min_context", "needed"),
+    [(None, None, 9000, 9000), (8192, None, 9000, 8192), (8192, 4096, 9000, 4096),
+     (8192, 32_768, 100, 100), (None, 4096, 9000, 4096)],
+)  # fmt: skip
+def test_no_more_context_is_needed_than_the_host_can_give(
+    most: int | None, window: int | None, min_context: int, needed: int
+) -> None:
+    limits = LoadLimits(most_context=most)
+    assert context_needed(model(QWEN, context=window), limits, min_context) == needed
+    assert context_needed(None, None, min_context) == min_context
+
+
+def test_one_load_serves_all_who_wait_and_the_first_ones_settings_lead() -> None:
+    of = model(QWEN)
+    first = LoadSettings(gpu="max", kv_cache_quant="q8_0")
+    wishes = [
+        Wish(QWEN, first, 100, idle_ttl_s=60.2),
+        Wish(QWEN, LoadSettings(gpu="off"), 9000, idle_ttl_s=45.0),
+    ]
+    order = order_for(host(models=[of]), of, wishes)
+    assert order.settings == replace(first, context_length=16_384)
+    assert (order.idle_ttl_s, order.ttl_s) == (60.2, 121)
+    kept = order_for(host(), of, [*wishes, Wish(QWEN, idle_ttl_s=None)])
+    assert (kept.idle_ttl_s, kept.ttl_s) == (None, None)
+    assert order_for(host(), of, [Wish(QWEN, idle_ttl_s=0.0)]).ttl_s == 1
+
+
+# --- properties --------------------
+
+_LIMIT = st.none() | st.floats(1.0, 120.0)
+
+
+@pytest.mark.slow
+@given(instances(), _LIMIT, _LIMIT, st.none() | st.integers(0, 5), st.booleans(), st.booleans())
+def test_what_must_stay_stays_and_what_is_planned_suffices(
+    held: tuple[Instance, ...],
+    need_gb: float | None,
+    memory_gb: float | None,
+    max_loaded: int | None,
+    evict_foreign: bool,
+    refused: bool,
+) -> None:
+    on = _host(need_gb, memory_gb=memory_gb, max_loaded=max_loaded, evict_foreign=evict_foreign)
+    on = replace(on, limits={NEW: REFUSED} if refused else {})
+    of = on.models[NEW]
+    needed = load_bytes(of, order_for(on, of, [Wish(NEW)]))
+    may_leave = [i for i in held if not i.leases and not i.pinned and (i.own or evict_foreign)]
+    placed = _place(on, *held)
+    if isinstance(placed, Hopeless) or placed.waits_for:
+        if not refused:
+            assert not fits_beside(on, needed, [one for one in held if one not in may_leave])
+        if isinstance(placed, Placement):
+            assert all(one in held and one.leases and not one.pinned for one in placed.waits_for)
+        return
+    assert set(placed.evict) <= set(may_leave)
+    assert fits_beside(on, needed, [one for one in held if one not in placed.evict])
+    if refused:
+        assert placed.evict
+        return
+    for fewer in combinations(placed.evict, max(0, len(placed.evict) - 1)):
+        if placed.evict:
+            assert not fits_beside(on, needed, [one for one in held if one not in fewer])
+
+
+@given(instances(), st.floats(0.0, 1e5))
+def test_idle_eviction_never_touches_what_is_used_pinned_or_foreign(
+    held: tuple[Instance, ...], later: float
+) -> None:
+    for one in plan_idle_eviction(held, NOW + later, evict_foreign=False):
+        assert one.own
+        assert not one.pinned
+        assert not one.leases
+        assert one.idle_since is not None
+        assert one.idle_ttl_s is not None
+        assert NOW + later - one.idle_since >= one.idle_ttl_s
+
+
+@given(instances())
+def test_an_instance_never_counts_for_less_than_its_weights(held: tuple[Instance, ...]) -> None:
+    for one in held:
+        assert instance_bytes(one) >= (one.size_bytes or 0)
+
+
+@given(st.none() | st.integers(1, 200_000), st.integers(0, 200_000))
+def test_the_context_given_always_holds_what_is_needed(asked: int | None, needed: int) -> None:
+    of = model(QWEN, context=None)
+    wish = Wish(QWEN, LoadSettings(context_length=asked, gpu="max"), needed)
+    order = order_for(host(models=[of]), of, [wish])
+    assert (order.settings.context_length or DEFAULT_CONTEXT) >= needed
+    assert order.settings.gpu == "max"
