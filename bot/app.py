@@ -180,7 +180,7 @@ async def lantern(
 
         built = _assembled(plan, database, shelf, fleet, inference, ledger, providers)
 
-        timer = await stack.enter_async_context(Timer())
+        timer = await stack.enter_async_context(Timer(utcnow))
         timer.every(plan.fleet_rules.probe_every_s, "probe", fleet.probe_all)
         timer.every(PERSONAS_EVERY_S, "personas", shelf.refresh)
         if plan.is_owner:

@@ -1,13 +1,41 @@
 """Jobs that come round."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta, tzinfo
 
 import pytest
+from apscheduler.executors import base as executors
+from apscheduler.schedulers import base as schedulers
 from structlog.testing import capture_logs
 
 from bot.process.timer import Timer
 
 SOON = 0.01
+
+DAY = timedelta(days=1)
+
+
+class SetClock(datetime):
+    """The machine's clock, as somebody sets it."""
+
+    off_by = timedelta()
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:
+        return datetime.now(tz) + cls.off_by  # noqa: TID251  # what APScheduler itself reads
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> type[SetClock]:
+    """Moves the clock that APScheduler and the timer read."""
+    monkeypatch.setattr(SetClock, "off_by", timedelta())
+    for module in (schedulers, executors):
+        monkeypatch.setattr(module, "datetime", SetClock)
+    return SetClock
+
+
+def utcnow() -> datetime:
+    return SetClock.now(UTC)
 
 
 async def until(event: asyncio.Event) -> None:
@@ -24,7 +52,7 @@ async def test_a_job_comes_round_again_and_again() -> None:
         if len(rounds) == 3:
             again.set()
 
-    async with Timer() as timer:
+    async with Timer(utcnow, look_every_s=SOON) as timer:
         timer.every(SOON, "job", job)
         await until(again)
     assert len(rounds) >= 3
@@ -41,7 +69,7 @@ async def test_a_job_that_fails_is_logged_and_runs_again() -> None:
         raise RuntimeError("broken")
 
     with capture_logs() as logs:
-        async with Timer() as timer:
+        async with Timer(utcnow, look_every_s=SOON) as timer:
             timer.every(SOON, "job", job)
             await until(again)
     failed = [entry for entry in logs if entry["event"] == "job failed"]
@@ -58,7 +86,7 @@ async def test_a_running_job_is_awaited_when_the_timer_is_left() -> None:
         await asyncio.sleep(SOON)
         finished.set()
 
-    async with Timer() as timer:
+    async with Timer(utcnow, look_every_s=SOON) as timer:
         timer.every(SOON, "job", job)
         await until(begun)
     assert finished.is_set()
@@ -79,7 +107,7 @@ async def test_a_job_never_runs_beside_itself() -> None:
             thrice.set()
 
     with capture_logs() as logs:
-        async with Timer() as timer:
+        async with Timer(utcnow, look_every_s=SOON) as timer:
             timer.every(SOON, "long", long_job)
             timer.every(SOON, "short", short_job)
             await until(thrice)
@@ -92,5 +120,48 @@ async def test_a_daily_job_is_taken() -> None:
     async def job() -> None:
         pytest.fail("not now")
 
-    async with Timer() as timer:
+    async with Timer(utcnow, look_every_s=SOON) as timer:
         timer.daily(4, 30, "backup", job)
+
+
+@pytest.mark.parametrize("jump", [-400 * DAY, -DAY, -timedelta(seconds=10), DAY, 400 * DAY])
+async def test_a_clock_that_is_set_holds_no_job_up(clock: type[SetClock], jump: timedelta) -> None:
+    """Set by hand or by the network, or forward by as long as the machine slept."""
+    before, after, looked = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def job() -> None:
+        (after if clock.off_by else before).set()
+
+    def seen() -> datetime:
+        if clock.off_by:
+            looked.set()
+        return utcnow()
+
+    with capture_logs() as logs:
+        async with Timer(seen, look_every_s=SOON) as timer:
+            timer.every(SOON, "job", job)
+            timer.daily(4, 30, "backup", lambda: asyncio.sleep(0))
+            await until(before)
+            clock.off_by = jump
+            await until(after)
+            await until(looked)
+    (told,) = [entry for entry in logs if entry["event"] == "clock set"]
+    assert told["by_s"] == pytest.approx(jump.total_seconds(), abs=1)
+
+
+async def test_a_clock_that_is_not_set_leaves_the_jobs_alone() -> None:
+    async def job() -> None:
+        pytest.fail("not now")
+
+    looked = asyncio.Event()
+    reads: list[int] = []
+
+    def counted() -> datetime:
+        reads.append(1)
+        if len(reads) == 5:
+            looked.set()
+        return utcnow()
+
+    async with Timer(counted, look_every_s=SOON) as timer:
+        timer.every(60, "job", job)
+        await until(looked)
