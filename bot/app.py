@@ -263,7 +263,7 @@ def _assembled(
             consents=consents,
             planner=planner,
             router=Router(HostServing(fleet, inference), CloudServing(providers)),
-            recall=AnswerCache(answers),
+            cache=AnswerCache(answers),
             tally=tally,
             fleet=fleet,
             new_id=lambda: TurnId(secrets.token_hex(8)),

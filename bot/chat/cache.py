@@ -33,7 +33,7 @@ class AnswerCache:
         """Keeps a whole answer; one that was cut, stopped or is too long is not kept."""
         if self._store is None or receipt.model is None:
             return
-        if job.resolved.model not in (AUTO, receipt.model):
+        if job.asking.resolved.model not in (AUTO, receipt.model):
             return  # an alternative stood in; next time the wanted model may answer
         if not is_worth_keeping(text, receipt.finish):
             return
@@ -52,6 +52,6 @@ class AnswerCache:
 
 
 def _key(job: Job) -> str:
-    is_private = isinstance(job.consent, LocalOnly)
-    resolved = job.resolved
+    is_private = isinstance(job.asking.consent, LocalOnly)
+    resolved = job.asking.resolved
     return answer_key(resolved.persona, resolved.model, job.messages, is_private=is_private)

@@ -1,29 +1,18 @@
 """A turn served by a provider: the same draft and events as a host's, and what it cost."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from bot.chat.draft import Draft
 from bot.chat.planning import Job
 from bot.cloud.call import CloudAsk
 from bot.cloud.providers import Providers
 from bot.cloud.serve import Listener, Question, serve
-from bot.domain.chat import Candidate, Message
+from bot.domain.chat import Candidate
 from bot.domain.errors import Bug, FailureKind, Unavailable
-from bot.domain.events import (
-    Delta,
-    Notice,
-    Reading,
-    ReasoningDelta,
-    StreamEnd,
-    TextDelta,
-    TurnEvent,
-)
+from bot.domain.events import Notice, Reading
 from bot.domain.ids import ProviderName
 from bot.policy.context import blind
 from bot.policy.privacy import CloudConsent, LocalOnly
-
-Emit = Callable[[TurnEvent], Awaitable[None]]
 
 
 class CloudServing:
@@ -38,71 +27,61 @@ class CloudServing:
         candidate: Candidate,
         job: Job,
         draft: Draft,
-        emit: Emit,
         *,
         question: Question,
         is_last: bool,
     ) -> None:
-        """Streams the answer into ``draft`` and ``emit``; returns when it is whole.
+        """Streams the answer into ``draft``; returns when it is whole.
+
+        Args:
+            name: Who serves.
+            candidate: The same as the route has it.
+            job: What is asked.
+            draft: Takes the answer in and tells it.
+            question: What was done for it before, at any provider; it is counted further.
+            is_last: Nobody is left to move on to.
 
         Raises:
             Unavailable: this provider could not; the draft tells whether text was shown.
             Refused: it declined; nobody else is asked.
             Bug: there is no consent.
         """
-        if not isinstance(job.consent, CloudConsent):
+        asking = job.asking
+        if not isinstance(asking.consent, CloudConsent):
             raise Bug(f"words without consent were about to be sent to {name}")
-        consent = await job.renewed_consent()
+        messages = job.abroad()
+        is_blinded = any(m.images for m in messages) and not self._providers.config(name).vision
+        if is_blinded:
+            messages = blind(messages)
+        # Judged on exactly what is sent, at the moment of sending: a place may have been made
+        # local only while the turn waited for a host.
+        consent = await asking.judge(messages)
         if isinstance(consent, LocalOnly):
             raise Unavailable(f"{name} was not asked: {consent.reason}.", FailureKind.CANCELLED)
-        loop = asyncio.get_running_loop()
+        if is_blinded:
+            await draft.notice(f"{name} was not configured to see; images were left out.")
 
         async def sent() -> None:
-            draft.granted(candidate, 0.0, 0.0)
-            await emit(Reading(candidate, job.prompt_tokens, candidate.seconds))
-            draft.sent(loop.time())
-
-        async def hear(delta: Delta) -> None:
-            match delta:
-                case TextDelta(text=text):
-                    draft.add_text(text, loop.time())
-                    await emit(delta)
-                case ReasoningDelta(text=text):
-                    draft.add_reasoning(text, loop.time())
-                    await emit(delta)
-                case StreamEnd():
-                    draft.ended(delta)
+            draft.granted(candidate)
+            await draft.emit(Reading(candidate, job.prompt_tokens, candidate.seconds))
+            draft.sent()
 
         async def again(error: Unavailable, words: str) -> None:
-            draft.failed(candidate, error.kind, error.user_message)
-            await emit(Notice(f"{error.user_message} {words}"))
-
-        async def notice(text: str) -> None:
-            draft.noticed(text)
-            await emit(Notice(text))
+            draft.failed(candidate, error)
+            await draft.emit(Notice(f"{error.user_message} {words}"))
 
         ask = CloudAsk(
-            turn=job.turn,
-            messages=await self._visible(name, job, draft, emit),
+            turn=asking.turn,
+            messages=messages,
             consent=consent,
             answer_tokens=job.answer_tokens,
-            sampling=job.resolved.persona.sampling,
-            user=job.user,
-            server=job.server,
+            sampling=asking.resolved.persona.sampling,
+            user=asking.payer,
+            server=asking.request.place.server,
         )
-        listener = Listener(sent, hear, again, notice)
+        listener = Listener(sent, draft.hear, again, draft.notice)
         try:
             await serve(self._providers, name, ask, question, listener, is_last=is_last)
         finally:
-            draft.charged(question.cost_micro_usd)
-
-    async def _visible(
-        self, name: ProviderName, job: Job, draft: Draft, emit: Emit
-    ) -> tuple[Message, ...]:
-        """The messages as this provider's model can take them."""
-        if self._providers.config(name).vision or not any(m.images for m in job.abroad):
-            return job.abroad
-        text = f"{name} was not configured to see; images were left out."
-        draft.noticed(text)
-        await emit(Notice(text))
-        return blind(job.abroad)
+            # What failed calls cost is paid all the same.
+            draft.so_far = replace(draft.so_far, cost_micro_usd=question.cost_micro_usd)

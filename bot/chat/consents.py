@@ -39,7 +39,8 @@ class Consents:
             resolved: Who answers.
             request: What is asked.
             earlier: Every turn whose words are sent again: the branch, and a turn redone.
-            messages: What would be sent.
+            messages: What would be sent; a consent holds for exactly these. None are needed to
+                learn only whether any of it may leave.
         """
         if resolved.is_substitute:
             return LocalOnly(f"{resolved.persona_reason}, and nobody knows where its words may go")

@@ -1,21 +1,35 @@
 """The answer being made: the one mutable thing of a turn, turned into a receipt at its end."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from bot.domain.chat import Attempt, Candidate, FinishReason, Receipt, Route, Usage
-from bot.domain.errors import FailureKind
-from bot.domain.events import StreamEnd
-from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName
+from bot.domain.chat import Attempt, Candidate, FinishReason, Receipt, Usage
+from bot.domain.errors import Unavailable
+from bot.domain.events import Delta, Notice, ReasoningDelta, StreamEnd, TextDelta, TurnEvent
+from bot.domain.ids import PersonaName
 
 
 class Draft:
-    """Text, reasoning, timing and history of attempts of one turn. Times are monotonic seconds."""
+    """Text, reasoning, timing and failed attempts of one turn, told to its reader as they come.
 
-    def __init__(self, persona: PersonaName, choice_reason: str, now: float) -> None:
-        self._receipt = Receipt(persona=persona, choice_reason=choice_reason)
+    Times are seconds on the event loop's clock.
+    """
+
+    def __init__(
+        self,
+        persona: PersonaName,
+        choice_reason: str,
+        emit: Callable[[TurnEvent], Awaitable[None]],
+    ) -> None:
+        self.so_far = Receipt(persona=persona, choice_reason=choice_reason)
+        """The receipt but for what ``receipt`` measures; the turn writes its route and cost in."""
+        self.emit = emit
+        """Tells the reader."""
         self._text: list[str] = []
         self._reasoning: list[str] = []
-        self._opened_at = now
+        self._loop = asyncio.get_running_loop()
+        self._opened_at = self._loop.time()
         self._sent_at: float | None = None
         self._first_at: float | None = None
         self._last_at: float | None = None
@@ -36,49 +50,54 @@ class Draft:
         """Has anything been shown?"""
         return bool(self._text)
 
-    @property
-    def attempts(self) -> tuple[Attempt, ...]:
-        """What was tried and failed."""
-        return self._receipt.attempts
+    async def notice(self, text: str) -> None:
+        """Tells something that stops nothing; the receipt keeps it."""
+        self.so_far = replace(self.so_far, notices=(*self.so_far.notices, text))
+        await self.emit(Notice(text))
 
-    @property
-    def generation_s(self) -> float:
-        """From the first delta to the last."""
-        if self._first_at is None or self._last_at is None:
-            return 0.0
-        return self._last_at - self._first_at
+    def granted(self, candidate: Candidate, queue_s: float = 0.0, load_s: float = 0.0) -> None:
+        """The right to ask a candidate was given, after so many seconds of waiting and loading."""
+        # The one before may have been left by choice, in the middle of its reasoning.
+        self._begin_anew()
+        timing = self.so_far.timing
+        self.so_far = replace(
+            self.so_far,
+            model=candidate.model,
+            host=candidate.host,
+            provider=candidate.provider,
+            timing=replace(timing, queue_s=timing.queue_s + queue_s, load_s=timing.load_s + load_s),
+        )
 
-    @property
-    def first_token_s(self) -> float | None:
-        """From sending the request to the first delta."""
-        if self._sent_at is None or self._first_at is None:
-            return None
-        return self._first_at - self._sent_at
+    def sent(self) -> None:
+        """The request goes out now: the wait for the first delta is counted from here."""
+        self._sent_at = self._loop.time()
 
-    def routed(self, route: Route) -> None:
-        """The route was decided."""
-        self._receipt = replace(self._receipt, route=route)
+    async def hear(self, delta: Delta) -> None:
+        """Takes one delta in and passes it on; the end mark of a stream is for the receipt only."""
+        if isinstance(delta, StreamEnd):
+            finish: FinishReason = "stop"
+            if delta.finish == "length" or delta.finish == "refused":
+                finish = delta.finish
+            self.so_far = replace(self.so_far, usage=delta.usage, finish=finish)
+            return
+        now = self._loop.time()
+        if self._first_at is None:
+            self._first_at = now
+        self._last_at = now
+        self._deltas += 1
+        match delta:
+            case TextDelta(text=text):
+                self._text.append(text)
+            case ReasoningDelta(text=text):
+                self._reasoning.append(text)
+        await self.emit(delta)
 
-    def noticed(self, text: str) -> None:
-        """Something was said along the way."""
-        self._receipt = replace(self._receipt, notices=(*self._receipt.notices, text))
-
-    @property
-    def is_at_limit(self) -> bool:
-        """Did the answer end at its length limit?"""
-        return self._receipt.finish == "length"
-
-    @property
-    def is_refused(self) -> bool:
-        """Did the model end its answer by declining?"""
-        return self._receipt.finish == "refused"
-
-    def failed(self, candidate: Candidate, kind: FailureKind, reason: str) -> None:
+    def failed(self, candidate: Candidate, error: Unavailable) -> None:
         """A candidate could not serve; its reasoning, if any, is dropped with it."""
-        attempt = Attempt(candidate.where, candidate.model, kind, reason)
-        self._receipt = replace(
-            self._receipt,
-            attempts=(*self._receipt.attempts, attempt),
+        attempt = Attempt(candidate.where, candidate.model, error.kind, error.user_message)
+        self.so_far = replace(
+            self.so_far,
+            attempts=(*self.so_far.attempts, attempt),
             model=None,
             host=None,
             provider=None,
@@ -87,83 +106,30 @@ class Draft:
         )
         self._begin_anew()
 
-    def granted(self, candidate: Candidate, queue_s: float, load_s: float) -> None:
-        """The right to use an endpoint was given."""
-        # The one before may have been left by choice, in the middle of its reasoning.
-        self._begin_anew()
-        timing = replace(
-            self._receipt.timing,
-            queue_s=self._receipt.timing.queue_s + queue_s,
-            load_s=self._receipt.timing.load_s + load_s,
-        )
-        self._receipt = replace(
-            self._receipt,
-            model=candidate.model,
-            host=candidate.host,
-            provider=candidate.provider,
-            timing=timing,
-        )
+    def receipt(self, finish: FinishReason | None = None) -> Receipt:
+        """The receipt as things stand; counts deltas where the other side sent no usage.
 
-    def sent(self, now: float) -> None:
-        """The request went out."""
-        self._sent_at = now
-
-    def charged(self, cost_micro_usd: int) -> None:
-        """The turn's calls cost so much so far, failed ones included."""
-        self._receipt = replace(self._receipt, cost_micro_usd=cost_micro_usd)
-
-    def recalled(self, answered_by: str, model: ModelKey, usage: Usage, *, is_local: bool) -> None:
-        """The answer was given before to the very same question."""
-        self._receipt = replace(
-            self._receipt,
-            model=model,
-            host=HostName(answered_by) if is_local else None,
-            provider=None if is_local else ProviderName(answered_by),
-            usage=usage,
-            from_cache=True,
-        )
-
-    def add_text(self, text: str, now: float) -> None:
-        """A piece of the answer came."""
-        self._text.append(text)
-        self._touch(now)
-
-    def add_reasoning(self, text: str, now: float) -> None:
-        """A piece of the reasoning came."""
-        self._reasoning.append(text)
-        self._touch(now)
-
-    def ended(self, end: StreamEnd) -> None:
-        """The end mark came."""
-        finish: FinishReason = "stop"
-        if end.finish == "length" or end.finish == "refused":
-            finish = end.finish
-        self._receipt = replace(self._receipt, usage=end.usage, finish=finish)
-
-    def receipt(self, now: float, finish: FinishReason | None = None) -> Receipt:
-        """The receipt as things stand; counts deltas where the host sent no usage."""
-        usage = self._receipt.usage
+        Args:
+            finish: Why generation stopped; None takes what the stream said.
+        """
+        usage, timing = self.so_far.usage, self.so_far.timing
         if usage.completion_tokens == 0 and self._deltas:
             usage = Usage(
                 prompt_tokens=usage.prompt_tokens, completion_tokens=self._deltas, estimated=True
             )
+        first_token_s, generation_s = None, 0.0
+        if self._first_at is not None and self._last_at is not None:
+            generation_s = self._last_at - self._first_at
+            first_token_s = None if self._sent_at is None else self._first_at - self._sent_at
         timing = replace(
-            self._receipt.timing,
-            first_token_s=self.first_token_s,
-            generation_s=self.generation_s,
-            total_s=now - self._opened_at,
+            timing,
+            first_token_s=first_token_s,
+            generation_s=generation_s,
+            total_s=self._loop.time() - self._opened_at,
         )
-        return replace(
-            self._receipt, usage=usage, timing=timing, finish=finish or self._receipt.finish
-        )
+        return replace(self.so_far, usage=usage, timing=timing, finish=finish or self.so_far.finish)
 
     def _begin_anew(self) -> None:
         self._reasoning.clear()
         self._sent_at = self._first_at = self._last_at = None
         self._deltas = 0
-
-    def _touch(self, now: float) -> None:
-        if self._first_at is None:
-            self._first_at = now
-        self._last_at = now
-        self._deltas += 1

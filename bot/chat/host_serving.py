@@ -1,7 +1,5 @@
 """A turn served by a LAN host: a lease, a transcript that fits what was loaded, its stream."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from bot.chat.draft import Draft
@@ -9,7 +7,6 @@ from bot.chat.loading import HOST_AT_FAULT
 from bot.chat.planning import Job
 from bot.domain.chat import Candidate, Endpoint, InferenceRequest, Message
 from bot.domain.errors import (
-    BotError,
     EmptyAnswer,
     FailureKind,
     PromptTooLong,
@@ -17,15 +14,13 @@ from bot.domain.errors import (
     RequestRefused,
     Unavailable,
 )
-from bot.domain.events import Notice, Reading, ReasoningDelta, StreamEnd, TextDelta, TurnEvent
+from bot.domain.events import Notice, Reading
 from bot.domain.hosts import SpeedRecord
 from bot.domain.ids import HostName
 from bot.fleet.fleet import Fleet
 from bot.fleet.lease import Lease
 from bot.inference.streams import Inference
-from bot.policy.context import Fitted, blind, fit_transcript, message_tokens
-
-Emit = Callable[[TurnEvent], Awaitable[None]]
+from bot.policy.context import blind, fit_transcript, message_tokens
 
 _STALE = frozenset({FailureKind.WRONG_MODEL, FailureKind.NOT_THERE})
 """What was in memory is not any more: look again and load it properly, once."""
@@ -47,18 +42,16 @@ class HostServing:
         candidate: Candidate,
         job: Job,
         draft: Draft,
-        emit: Emit,
         *,
         max_wait_s: float | None,
     ) -> None:
-        """Streams the answer into ``draft`` and ``emit``; returns when it is whole.
+        """Streams the answer into ``draft``; returns when it is whole.
 
         Args:
             host: Who serves.
             candidate: The model to serve with.
             job: What is asked.
-            draft: Takes the answer in.
-            emit: Hears it.
+            draft: Takes the answer in and tells it.
             max_wait_s: Longest wait in the queue; None waits as long as it takes.
 
         Raises:
@@ -69,61 +62,58 @@ class HostServing:
         wish = replace(job.wish, model_key=candidate.model, max_wait_s=max_wait_s)
         job = replace(job, wish=wish)
         try:
-            await self._once(host, candidate, job, draft, emit)
+            await self._once(host, candidate, job, draft)
         except Unavailable as failed:
             if draft.has_text:
                 raise
-            again = await self._mended(failed, host, candidate, job, emit)
+            again = None
+            if failed.kind in _STALE:
+                text = f"{failed.user_message} Loading `{candidate.model}` properly."
+                await draft.emit(Notice(text))
+                await self._fleet.probe(host)
+                again = job
+            elif failed.kind is FailureKind.TOO_LONG:
+                again = _trimmed(job)
             if again is None:
                 raise
-            draft.failed(candidate, failed.kind, failed.user_message)
-            await self._once(host, candidate, again, draft, emit)
+            draft.failed(candidate, failed)
+            await self._once(host, candidate, again, draft)
 
-    async def _mended(
-        self, failed: Unavailable, host: HostName, candidate: Candidate, job: Job, emit: Emit
-    ) -> Job | None:
-        """The job as the same host may well serve it; None when it will not."""
-        if failed.kind in _STALE:
-            await emit(Notice(f"{failed.user_message} Loading `{candidate.model}` properly."))
-            await self._fleet.probe(host)
-            return job
-        if failed.kind is FailureKind.TOO_LONG:
-            return _trimmed(job)
-        return None
-
-    async def _once(
-        self, host: HostName, candidate: Candidate, job: Job, draft: Draft, emit: Emit
-    ) -> None:
+    async def _once(self, host: HostName, candidate: Candidate, job: Job, draft: Draft) -> None:
         async with self._fleet.lease(host, job.wish) as lease:
             async for step in lease:
-                await emit(step)
+                await draft.emit(step)
             draft.granted(candidate, lease.granted.queue_s, lease.granted.load_s)
-            messages = await self._fit(job, lease, draft, emit)
+            messages = await self._fit(job, lease, draft)
             try:
-                await self._stream(candidate, lease.endpoint, messages, job, draft, emit)
+                await self._stream(candidate, lease.endpoint, messages, job, draft)
             except Unavailable as failed:
                 if failed.kind in HOST_AT_FAULT:
                     self._fleet.report_failure(host, failed.user_message)
                 raise
         self._remember_speed(host, candidate, draft)
 
-    async def _fit(self, job: Job, lease: Lease, draft: Draft, emit: Emit) -> tuple[Message, ...]:
+    async def _fit(self, job: Job, lease: Lease, draft: Draft) -> tuple[Message, ...]:
         """The messages fitted to what was really loaded, saying what was left out."""
         window, messages, dropped = lease.instance.context_length, job.messages, job.dropped
         if window is not None and window < job.prompt_tokens + job.answer_tokens:
-            fitted = _fitted(messages, window, job.answer_tokens)
+            try:
+                fitted = fit_transcript(messages, window, job.answer_tokens)
+            except PromptTooLong as error:
+                # Another candidate's window may be larger: this is no refusal of the request.
+                raise Unavailable(error.user_message, FailureKind.TOO_LONG) from error
             messages, dropped = fitted.messages, dropped + fitted.dropped
         if dropped:
-            await _tell(f"{dropped} oldest messages were left out: too long.", draft, emit)
-        if any(message.images for message in messages) and not self._sees(lease, job):
-            await _tell(f"`{job.wish.model_key}` cannot see; images were left out.", draft, emit)
-            messages = blind(messages)
+            # Of a long conversation not even all that was left out was read from the store.
+            more = "More than " if job.asking.has_earlier else ""
+            await draft.notice(f"{more}{dropped} oldest messages were left out: too long.")
+        if any(message.images for message in messages):
+            host = self._fleet.snapshot().hosts.get(HostName(lease.endpoint.source))
+            model = host.models.get(job.wish.model_key) if host is not None else None
+            if model is not None and not model.vision and model.kind != "vlm":
+                await draft.notice(f"`{job.wish.model_key}` cannot see; images were left out.")
+                messages = blind(messages)
         return messages
-
-    def _sees(self, lease: Lease, job: Job) -> bool:
-        host = self._fleet.snapshot().hosts.get(HostName(lease.endpoint.source))
-        model = host.models.get(job.wish.model_key) if host is not None else None
-        return model is None or model.vision or model.kind == "vlm"
 
     async def _stream(
         self,
@@ -132,36 +122,35 @@ class HostServing:
         messages: tuple[Message, ...],
         job: Job,
         draft: Draft,
-        emit: Emit,
     ) -> None:
-        loop = asyncio.get_running_loop()
-        await emit(Reading(candidate, job.prompt_tokens, self._expected_prefill(candidate, job)))
-        request = InferenceRequest(messages, job.resolved.persona.sampling)
-        draft.sent(loop.time())
-        async with self._inference.open(endpoint, request) as deltas:
-            async for delta in deltas:
-                match delta:
-                    case TextDelta(text=text):
-                        draft.add_text(text, loop.time())
-                        await emit(delta)
-                    case ReasoningDelta(text=text):
-                        draft.add_reasoning(text, loop.time())
-                        await emit(delta)
-                    case StreamEnd():
-                        draft.ended(delta)
-        if not draft.text.strip():
-            raise _wordless(candidate, draft)
-
-    def _expected_prefill(self, candidate: Candidate, job: Job) -> float | None:
         host = self._fleet.snapshot().hosts.get(candidate.host or HostName(""))
         speed = host.speeds.get(candidate.model) if host is not None else None
-        if speed is None or not speed.prefill_tokens_per_s:
-            return None
-        return job.prompt_tokens / speed.prefill_tokens_per_s
+        expected_s = None
+        if speed is not None and speed.prefill_tokens_per_s:
+            expected_s = job.prompt_tokens / speed.prefill_tokens_per_s
+        await draft.emit(Reading(candidate, job.prompt_tokens, expected_s))
+        request = InferenceRequest(messages, job.asking.resolved.persona.sampling)
+        draft.sent()
+        async with self._inference.open(endpoint, request) as deltas:
+            async for delta in deltas:
+                await draft.hear(delta)
+        if draft.text.strip():
+            return
+        if draft.so_far.finish == "refused":
+            raise Refused(f"{candidate.where} declined to answer this.")
+        if draft.reasoning or draft.so_far.finish == "length":
+            # It would be thought away elsewhere as well, and take as long again.
+            raise EmptyAnswer(
+                f"`{candidate.model}` on {candidate.where} spent the whole answer on reasoning and "
+                "said nothing. A larger `max_tokens` in the persona's sampling leaves it more room."
+            )
+        words = f"{candidate.where} ended its answer without a word."
+        raise Unavailable(words, FailureKind.EMPTY)
 
     def _remember_speed(self, host: HostName, candidate: Candidate, draft: Draft) -> None:
-        usage = draft.receipt(0.0).usage
-        if draft.first_token_s is None:
+        receipt = draft.receipt()
+        usage, timing = receipt.usage, receipt.timing
+        if timing.first_token_s is None:
             return
         self._fleet.record_speed(
             SpeedRecord(
@@ -170,18 +159,10 @@ class HostServing:
                 # A prefix the host still held was not read again.
                 prompt_tokens=max(0, usage.prompt_tokens - usage.cached_tokens),
                 completion_tokens=usage.completion_tokens,
-                first_token_s=draft.first_token_s,
-                generation_s=draft.generation_s,
+                first_token_s=timing.first_token_s,
+                generation_s=timing.generation_s,
             )
         )
-
-
-def _fitted(messages: tuple[Message, ...], window: int, answer_tokens: int) -> Fitted:
-    """Fitted to this host's window; another candidate's may be larger, so too long moves on."""
-    try:
-        return fit_transcript(messages, window, answer_tokens)
-    except PromptTooLong as error:
-        raise Unavailable(error.user_message, FailureKind.TOO_LONG) from error
 
 
 def _trimmed(job: Job) -> Job | None:
@@ -199,21 +180,3 @@ def _trimmed(job: Job) -> Job | None:
         prompt_tokens=fitted.prompt_tokens,
         dropped=job.dropped + fitted.dropped,
     )
-
-
-async def _tell(text: str, draft: Draft, emit: Emit) -> None:
-    draft.noticed(text)
-    await emit(Notice(text))
-
-
-def _wordless(candidate: Candidate, draft: Draft) -> BotError:
-    """Why there is no word, by what to do next: tell, or ask elsewhere."""
-    if draft.is_refused:
-        return Refused(f"{candidate.where} declined to answer this.")
-    if draft.reasoning or draft.is_at_limit:
-        return EmptyAnswer(
-            f"`{candidate.model}` on {candidate.where} spent the whole answer on reasoning and "
-            "said nothing. A larger `max_tokens` in the persona's sampling leaves it more room."
-        )
-    words = f"{candidate.where} ended its answer without a word."
-    return Unavailable(words, FailureKind.EMPTY)

@@ -9,22 +9,12 @@ from bot.domain.chat import Candidate, Message, Route, Turn, TurnRequest
 from bot.domain.cloud import ProviderSnapshot
 from bot.domain.errors import PromptTooLong
 from bot.domain.hosts import FleetSnapshot, Wish
-from bot.domain.ids import (
-    AUTO,
-    HostName,
-    ModelKey,
-    PersonaName,
-    PlaceId,
-    ProviderName,
-    TurnId,
-    UserId,
-)
-from bot.domain.personas import Persona
+from bot.domain.ids import AUTO, HostName, PersonaName, ProviderName, TurnId, UserId
 from bot.policy.context import fit_transcript, transcript
 from bot.policy.index import RoutingIndex
 from bot.policy.privacy import CloudConsent, LocalOnly
 from bot.policy.routing import RouteAsk, Strategy
-from bot.policy.waiting import SlowRules, Ways, automatic, plan_ways
+from bot.policy.waiting import SlowRules, Ways, plan_ways
 
 SMALLEST_WINDOW_BITS = 11
 """A transcript is not shortened below 2,048 tokens for want of memory."""
@@ -41,6 +31,8 @@ WINDOW_TOKENS = 32_768
 
 NO_TURN = TurnId("")
 """Of a job that only explains or warms."""
+
+Consent = CloudConsent | LocalOnly
 
 SnapshotProviders = Callable[[int, int, float], Sequence[ProviderSnapshot]]
 """Providers as they stand for prompt tokens, answer tokens, at a time; ``Providers.snapshots``."""
@@ -67,28 +59,31 @@ class Asking:
 
     resolved: Resolved
     branch: tuple[Turn, ...]
+    """The turns before it, root first; of a long conversation the newest that may fit."""
     request: TurnRequest
-    messages: tuple[Message, ...]
-    """The whole transcript."""
-    abroad: tuple[Message, ...]
-    """The same for providers: people are numbered, not named."""
-    consent: CloudConsent | LocalOnly
-    """Whether these messages may leave the LAN."""
-    renewed_consent: Callable[[], Awaitable[CloudConsent | LocalOnly]]
-    """The consent as it stands at the moment of sending."""
+    consent: Consent
+    """Whether any of these words may leave the LAN; it covers no message yet."""
+    judge: Callable[[Sequence[Message]], Awaitable[Consent]]
+    """The consent for messages made of these words, as it stands at the moment of sending."""
     payer: UserId
     """Whose limits a provider's answer counts against: whoever asked or pressed."""
     turn: TurnId = NO_TURN
+
+    @property
+    def has_earlier(self) -> bool:
+        """Are there turns before the branch that were not read?"""
+        return bool(self.branch) and self.branch[0].parent is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """Everything needed to walk a route."""
 
-    resolved: Resolved
+    asking: Asking
     messages: tuple[Message, ...]
-    abroad: tuple[Message, ...]
-    """The same for providers: people are numbered, not named."""
+    """What fits the window."""
+    abroad: Callable[[], tuple[Message, ...]]
+    """The same for providers, made when one is asked: people are numbered, not named."""
     prompt_tokens: int
     answer_tokens: int
     dropped: int
@@ -96,15 +91,8 @@ class Job:
     route: Route
     wish: Wish
     """With the wanted model; the candidate's own model replaces it."""
-    turn: TurnId
-    user: UserId
-    server: PlaceId | None
-    consent: CloudConsent | LocalOnly
-    """Whether these messages may leave the LAN."""
     max_wait_s: float
     """Longest wait for one candidate while others are left."""
-    renewed_consent: Callable[[], Awaitable[CloudConsent | LocalOnly]]
-    """The consent as it stands at the moment of sending."""
 
 
 class Planner:
@@ -114,39 +102,37 @@ class Planner:
         self,
         snapshot: Callable[[], FleetSnapshot],
         rules: ChatRules,
-        providers: SnapshotProviders | None = None,
-        prepare: Callable[[], Awaitable[None]] | None = None,
+        providers: SnapshotProviders,
+        prepare: Callable[[], Awaitable[None]],
     ) -> None:
         self._snapshot = snapshot
         self._rules = rules
-        self._providers = providers or _no_providers
+        self._providers = providers
         self._prepare = prepare
+        self._has_cloud = bool(rules.cloud or rules.providers)
         self._index = RoutingIndex()
-
-    @property
-    def _has_cloud(self) -> bool:
-        return bool(self._rules.cloud or self._rules.providers)
 
     async def prepare(self) -> None:
         """Lets the providers learn prices and today's spending; at once when they know them."""
-        if self._prepare is not None and self._has_cloud:
+        if self._has_cloud:
             await self._prepare()
 
-    def messages(
-        self, resolved: Resolved, branch: Sequence[Turn], request: TurnRequest
-    ) -> tuple[Message, ...]:
-        """The whole transcript of a turn, before it is fitted to any window."""
-        return transcript(resolved.persona, branch, request, user_names=_is_shared(branch, request))
+    def window(self, resolved: Resolved) -> int:
+        """The most tokens any transcript for this choice is fitted to, the answer included.
 
-    def messages_abroad(
-        self, resolved: Resolved, branch: Sequence[Turn], request: TurnRequest
-    ) -> tuple[Message, ...]:
-        """The whole transcript as a provider may see it: people are numbered, not named."""
-        numbers: dict[UserId, str] = {}
-        for user in (*(turn.user for turn in branch), request.user):
-            numbers.setdefault(user, f"Person {len(numbers) + 1}")
-        turns = [replace(turn, user_name=numbers[turn.user]) for turn in branch]
-        return self.messages(resolved, turns, replace(request, user_name=numbers[request.user]))
+        The persona's own, else the widest that any wanted model offers anywhere, bounded by
+        ``WINDOW_TOKENS``.
+        """
+        if resolved.persona.load.context_length:
+            return resolved.persona.load.context_length
+        wanted = None if AUTO in resolved.models else set(resolved.models)
+        offered = [
+            model.max_context_length
+            for host in self._snapshot().hosts.values()
+            for model in host.models.values()
+            if model.max_context_length and (wanted is None or model.key in wanted)
+        ]
+        return min(WINDOW_TOKENS, max(offered, default=WINDOW_TOKENS))
 
     def job(self, asking: Asking) -> Job:
         """The job for one turn.
@@ -154,29 +140,31 @@ class Planner:
         Raises:
             PromptTooLong: not even the last message fits.
         """
-        resolved = asking.resolved
-        window = resolved.persona.load.context_length or _widest(self._snapshot(), resolved.models)
-        job = self._job_within(window, asking)
+        messages = transcript(asking.resolved.persona, asking.branch, asking.request)
+        window = self.window(asking.resolved)
+        job = self._job_within(window, asking, messages)
         for smaller in _smaller(window, job):
             if job.route.candidates:
                 break
             # A transcript that no host has the memory for is shortened, not refused.
             with suppress(PromptTooLong):
-                job = self._job_within(smaller, asking)
+                job = self._job_within(smaller, asking, messages)
         return job
 
-    def _job_within(self, window: int, asking: Asking) -> Job:
+    def _job_within(self, window: int, asking: Asking, messages: Sequence[Message]) -> Job:
         snapshot, resolved, request = self._snapshot(), asking.resolved, asking.request
-        persona = resolved.persona
+        persona, rules = resolved.persona, self._rules
         answer_tokens = persona.sampling.max_tokens or ANSWER_TOKENS
-        fitted = fit_transcript(asking.messages, window, answer_tokens)
+        fitted = fit_transcript(messages, window, answer_tokens)
+        idle_ttl_s = None if persona.keep_loaded else persona.idle_ttl_s or rules.idle_ttl_s
         wish = Wish(
             model_key=resolved.model,
             load=persona.load,
             min_context=fitted.prompt_tokens + answer_tokens,
-            idle_ttl_s=self._idle_ttl(resolved),
+            idle_ttl_s=idle_ttl_s,
             user=str(request.user),
         )
+        cloud = rules.cloud if persona.cloud is None else persona.cloud
         ask = RouteAsk(
             models=resolved.models,
             min_context=wish.min_context,
@@ -184,45 +172,34 @@ class Planner:
             # Older images are left out for a model that cannot see; the newest ones decide.
             needs_vision=bool(fitted.messages[-1].images),
             sticky_host=_last_host(asking.branch),
-            max_wait_s=self._rules.max_local_wait_s,
+            max_wait_s=rules.max_local_wait_s,
             local_only=isinstance(asking.consent, LocalOnly),
-            cloud=self._cloud(persona),
-            strategy=self._rules.strategy,
-            order=self._rules.request_types.get(request.request_type or persona.request_type or ""),
+            # Where no provider is configured at all, a persona's own order is no news to anybody.
+            cloud=cloud if self._has_cloud else (),
+            strategy=rules.strategy,
+            order=rules.request_types.get(request.request_type or persona.request_type or ""),
             load=persona.load,
         )
         providers = self._providers(ask.prompt_tokens, answer_tokens, snapshot.taken_at)
-        route = self._index.route(snapshot, ask, providers)
+
+        def abroad() -> tuple[Message, ...]:
+            return fit_transcript(_messages_abroad(asking), window, answer_tokens).messages
+
         return Job(
-            resolved=resolved,
+            asking=asking,
             messages=fitted.messages,
-            abroad=fit_transcript(asking.abroad, window, answer_tokens).messages,
+            abroad=abroad,
             prompt_tokens=fitted.prompt_tokens,
             answer_tokens=answer_tokens,
             dropped=fitted.dropped,
-            route=route,
+            route=self._index.route(snapshot, ask, providers),
             wish=wish,
-            turn=asking.turn,
-            user=asking.payer,
-            server=request.place.server,
-            consent=asking.consent,
-            max_wait_s=self._rules.max_local_wait_s,
-            renewed_consent=asking.renewed_consent,
+            max_wait_s=rules.max_local_wait_s,
         )
-
-    def _cloud(self, persona: Persona) -> tuple[ProviderName, ...]:
-        """The providers this persona may use, in order; none where none is configured at all."""
-        if not self._has_cloud:
-            return ()
-        return self._rules.cloud if persona.cloud is None else persona.cloud
 
     def ways(self, job: Job) -> Ways | None:
         """What may be done instead of waiting for a slow load; None when waiting is all right."""
         return plan_ways(job.route, self._warm(job), self._rules.slow)
-
-    def automatic(self, ways: Ways) -> Candidate | None:
-        """What the settings choose of these ways; None leaves it to the asker."""
-        return automatic(ways, self._rules.slow)
 
     def _warm(self, job: Job) -> Candidate | None:
         """The soonest model in memory, whatever it is."""
@@ -236,18 +213,16 @@ class Planner:
                 return candidate
         return None
 
-    def _idle_ttl(self, resolved: Resolved) -> float | None:
-        if resolved.persona.keep_loaded:
-            return None
-        return resolved.persona.idle_ttl_s or self._rules.idle_ttl_s
 
-
-def _no_providers(prompt_tokens: int, answer_tokens: int, now: float) -> Sequence[ProviderSnapshot]:
-    return ()
-
-
-def _is_shared(branch: Sequence[Turn], request: TurnRequest) -> bool:
-    return any(turn.user != request.user for turn in branch)
+def _messages_abroad(asking: Asking) -> tuple[Message, ...]:
+    """The whole transcript as a provider may see it: people are numbered, not named."""
+    branch, request = asking.branch, asking.request
+    numbers: dict[UserId, str] = {}
+    for user in (*(turn.user for turn in branch), request.user):
+        numbers.setdefault(user, f"Person {len(numbers) + 1}")
+    turns = [replace(turn, user_name=numbers[turn.user]) for turn in branch]
+    request = replace(request, user_name=numbers[request.user])
+    return transcript(asking.resolved.persona, turns, request)
 
 
 def _last_host(branch: Sequence[Turn]) -> HostName | None:
@@ -264,15 +239,3 @@ def _smaller(window: int, job: Job) -> Iterable[int]:
     needed = min(window, job.wish.min_context)
     sizes = (2**power for power in range(needed.bit_length(), SMALLEST_WINDOW_BITS - 1, -1))
     return (size for size in sizes if size < needed)
-
-
-def _widest(snapshot: FleetSnapshot, models: Sequence[ModelKey]) -> int:
-    """The widest window any wanted model offers anywhere, bounded by ``WINDOW_TOKENS``."""
-    wanted = None if AUTO in models else set(models)
-    offered = [
-        model.max_context_length
-        for host in snapshot.hosts.values()
-        for model in host.models.values()
-        if model.max_context_length and (wanted is None or model.key in wanted)
-    ]
-    return min(WINDOW_TOKENS, max(offered, default=WINDOW_TOKENS))

@@ -1,7 +1,5 @@
 """Answers a job by its route: a host or a provider, or the next one with the reason told."""
 
-from collections.abc import Awaitable, Callable
-
 import structlog
 
 from bot.chat.cloud_serving import CloudServing
@@ -13,9 +11,7 @@ from bot.chat.planning import Job
 from bot.cloud.serve import Question
 from bot.domain.chat import Candidate
 from bot.domain.errors import Bug, FailureKind, Interrupted, NoCandidates, Unavailable
-from bot.domain.events import FellBack, TurnEvent
-
-Emit = Callable[[TurnEvent], Awaitable[None]]
+from bot.domain.events import FellBack
 
 _log = structlog.get_logger(__name__)
 
@@ -27,8 +23,8 @@ class Router:
         self._hosts = hosts
         self._cloud = cloud
 
-    async def answer(self, job: Job, draft: Draft, emit: Emit, override: Override) -> None:
-        """Streams the answer into ``draft`` and ``emit``; returns when it is whole.
+    async def answer(self, job: Job, draft: Draft, override: Override) -> None:
+        """Streams the answer into ``draft``; returns when it is whole.
 
         Raises:
             Interrupted: it broke after its first word; the draft keeps the text.
@@ -45,7 +41,7 @@ class Router:
                 raise Interrupted(words, FailureKind.CANCELLED)
             if candidate.host is not None:
                 await self._hosts.serve(
-                    candidate.host, candidate, job, draft, emit, max_wait_s=max_wait_s
+                    candidate.host, candidate, job, draft, max_wait_s=max_wait_s
                 )
             elif candidate.provider is not None:
                 await self._cloud.serve(
@@ -53,7 +49,6 @@ class Router:
                     candidate,
                     job,
                     draft,
-                    emit,
                     question=question,
                     is_last=is_last,
                 )
@@ -70,8 +65,8 @@ class Router:
             )
             if draft.has_text:
                 raise Interrupted(failed.user_message, failed.kind) from failed
-            draft.failed(candidate, failed.kind, failed.user_message)
-            await emit(FellBack(candidate, failed.user_message))
+            draft.failed(candidate, failed)
+            await draft.emit(FellBack(candidate, failed.user_message))
 
         served = await walk(
             job.route.candidates, serve, fall_back, override=override, max_wait_s=job.max_wait_s
@@ -82,14 +77,15 @@ class Router:
 
 def _no_candidates_text(job: Job, draft: Draft) -> str:
     """What happened, what was tried, what was rejected, what to do."""
-    lines = [f"Nobody could answer with `{job.resolved.model}`."]
-    if draft.attempts:
+    lines = [f"Nobody could answer with `{job.asking.resolved.model}`."]
+    attempts, rejected = draft.so_far.attempts, job.route.rejected
+    if attempts:
         lines.append("Tried:")
-        lines.extend(f"• {a.where} (`{a.model}`): {a.reason}" for a in draft.attempts)
-    if job.route.rejected:
+        lines.extend(f"• {a.where} (`{a.model}`): {a.reason}" for a in attempts)
+    if rejected:
         lines.append("Not tried:")
-        lines.extend(f"• {r.where} (`{r.model}`): {r.reason}" for r in job.route.rejected)
-    if not draft.attempts and not job.route.rejected:
+        lines.extend(f"• {r.where} (`{r.model}`): {r.reason}" for r in rejected)
+    if not attempts and not rejected:
         lines.append("No host is configured that has it on disk.")
     lines.append("Pick another model with `/model`, or look at the hosts with `/fleet status`.")
     return "\n".join(lines)

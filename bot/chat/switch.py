@@ -1,6 +1,6 @@
 """Switching: what answers here and why, and choosing another persona or model."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from bot.chat.catalog import Catalog
@@ -8,15 +8,14 @@ from bot.chat.channel import safe_channel
 from bot.chat.choices import Choices, Resolved
 from bot.chat.consents import Consents
 from bot.chat.loading import LoadSteps, Readiness, load_first
-from bot.chat.planning import FIRST_LOOK_S, Asking, Job, Planner
-from bot.domain.chat import Place, Route, TurnRequest
+from bot.chat.planning import FIRST_LOOK_S, Asking, Consent, Job, Planner
+from bot.domain.chat import Message, Place, Route, TurnRequest
 from bot.domain.events import Progress
 from bot.domain.ids import ModelKey, PersonaName, UserId
 from bot.domain.personas import Persona
 from bot.fleet.fleet import Fleet
 from bot.policy.access import check_may_switch
 from bot.policy.choice import Scope, key_for
-from bot.policy.privacy import CloudConsent, LocalOnly
 from bot.store.choices import ChoiceStore
 
 
@@ -116,10 +115,8 @@ class Switch:
     async def _job(self, resolved: Resolved, place: Place, user: UserId) -> Job:
         request = TurnRequest(user=user, user_name="", place=place, text="…")
         await self._planner.prepare()
-        messages = self._planner.messages(resolved, (), request)
 
-        async def judge() -> CloudConsent | LocalOnly:
+        async def judge(messages: Sequence[Message]) -> Consent:
             return await self._consents.judge(resolved, request, (), messages)
 
-        asking = Asking(resolved, (), request, messages, messages, await judge(), judge, user)
-        return self._planner.job(asking)
+        return self._planner.job(Asking(resolved, (), request, await judge(()), judge, user))

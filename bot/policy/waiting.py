@@ -27,6 +27,8 @@ class Ways:
     here: Candidate
     warm: Candidate | None = None
     cloud: Candidate | None = None
+    chosen: Candidate | None = None
+    """What the settings take without asking; None asks, and waits meanwhile."""
 
 
 def plan_ways(route: Route, warm: Candidate | None, rules: SlowRules) -> Ways | None:
@@ -43,21 +45,9 @@ def plan_ways(route: Route, warm: Candidate | None, rules: SlowRules) -> Ways | 
     if rules.when_slow == "wait":
         return None
     cloud = next((c for c in route.candidates if c.provider is not None), None)
-    if warm is not None and not _is_quick(warm, here.seconds):
+    if warm is not None and (warm.seconds is None or warm.seconds > here.seconds * QUICK_SHARE):
         warm = None
     if warm is None and cloud is None:
         return None
-    return Ways(here, warm, cloud)
-
-
-def automatic(ways: Ways, rules: SlowRules) -> Candidate | None:
-    """The candidate taken without asking; None means ask, and wait meanwhile."""
-    if rules.when_slow == "warm":
-        return ways.warm
-    if rules.when_slow == "cloud":
-        return ways.cloud
-    return None
-
-
-def _is_quick(candidate: Candidate, here_s: float) -> bool:
-    return candidate.seconds is not None and candidate.seconds <= here_s * QUICK_SHARE
+    chosen = {"warm": warm, "cloud": cloud}.get(rules.when_slow)
+    return Ways(here, warm, cloud, chosen)

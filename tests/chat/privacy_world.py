@@ -4,7 +4,7 @@ Only what would leave the process is a double: the stream to a provider, and ser
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from bot.chat.choices import Choices
 from bot.chat.cloud_serving import CloudServing
 from bot.chat.consents import Consents
 from bot.chat.draft import Draft
-from bot.chat.host_serving import Emit, HostServing
+from bot.chat.host_serving import HostServing
 from bot.chat.planning import ChatRules, Job, Planner
 from bot.chat.router import Router
 from bot.chat.turns import Turns
@@ -24,12 +24,21 @@ from bot.chat.usage import Tally
 from bot.cloud.billing import Ledger
 from bot.cloud.providers import Providers
 from bot.documents.shelf import PersonaShelf
-from bot.domain.chat import Candidate, Endpoint, InferenceRequest, Message, Usage
+from bot.domain.chat import (
+    Candidate,
+    Endpoint,
+    InferenceRequest,
+    Message,
+    Receipt,
+    Turn,
+    TurnStatus,
+    Usage,
+)
 from bot.domain.cloud import ProviderConfig
 from bot.domain.errors import FailureKind, StoreUnavailable, Unavailable
 from bot.domain.events import Delta, StreamEnd, TextDelta
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, Model
-from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName, TurnId
+from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, TurnId
 from bot.fleet.fleet import Fleet
 from bot.inference.streams import Inference, inference_session
 from bot.policy.budget import BudgetRules
@@ -42,7 +51,7 @@ from bot.store.choices import ChoiceStore
 from bot.store.database import Database
 from bot.store.ledger import LedgerStore
 from bot.store.privacy import PrivacyStore
-from bot.store.turns import TurnStore
+from bot.store.turns import BRANCH_TEXT_BYTES, TurnStore
 
 Luck = Literal["fine", "fails", "breaks", "refuses", "down"]
 """How whoever is asked next does; for providers ``down`` is ``fails``."""
@@ -101,21 +110,19 @@ class HomeEar(HostServing):
         candidate: Candidate,
         job: Job,
         draft: Draft,
-        emit: Emit,
         *,
         max_wait_s: float | None,
     ) -> None:
-        ears, now = self._ears, asyncio.get_running_loop().time()
+        ears = self._ears
         ears.read_at_home.append(said_in(job.messages))
-        draft.granted(candidate, 0.0, 0.0)
+        draft.granted(candidate)
         await asyncio.sleep(0)
         if ears.at_home == "fails":
             raise Unavailable(f"{host} is away.", FailureKind.CUT)
-        draft.add_text(ears.reply, now)
-        await emit(TextDelta(ears.reply))
+        await draft.hear(TextDelta(ears.reply))
         if ears.at_home == "breaks":
             raise Unavailable(f"{host} broke off.", FailureKind.CUT)
-        draft.ended(StreamEnd("stop", Usage(10, 5), candidate.model))
+        await draft.hear(StreamEnd("stop", Usage(10, 5), candidate.model))
 
 
 class ShakyPrivacyStore(PrivacyStore):
@@ -129,11 +136,48 @@ class ShakyPrivacyStore(PrivacyStore):
         return await super().look_up(asked)
 
 
+class WatchedTurnStore(TurnStore):
+    """Says how much it read; at times is interrupted, or never done."""
+
+    is_stuck = False
+    """The end of a turn is never stored."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.read: list[int] = []
+        """How many turns each branch had."""
+        self.on_begin: Callable[[TurnId], object] = lambda turn: None
+
+    async def begin(self, turn: Turn) -> None:
+        self.on_begin(turn.id)
+        await super().begin(turn)
+
+    async def newest_branch(
+        self, conversation: PlaceId, persona: PersonaName, *, text_bytes: int = BRANCH_TEXT_BYTES
+    ) -> tuple[Turn, ...]:
+        branch = await super().newest_branch(conversation, persona, text_bytes=text_bytes)
+        self.read.append(len(branch))
+        return branch
+
+    async def finish(
+        self,
+        turn: TurnId,
+        status: TurnStatus,
+        reply_text: str,
+        reasoning_text: str,
+        receipt: Receipt,
+    ) -> None:
+        if self.is_stuck:
+            await asyncio.Event().wait()
+        await super().finish(turn, status, reply_text, reasoning_text, receipt)
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """Everything a test turns the knobs of."""
 
     turns: Turns
+    store: WatchedTurnStore
     privacy: ShakyPrivacyStore
     shelf: PersonaShelf
     providers: Providers
@@ -175,20 +219,21 @@ async def world(folder: Path, strategy: Strategy, *, is_slow: bool) -> AsyncGene
         ledger = LedgerStore(database, BudgetRules(), UTC)
         providers = await stack.enter_async_context(_providers(_configs(), ledger, ears))
         shelf, privacy = PersonaShelf(personas), ShakyPrivacyStore(database)
+        store = WatchedTurnStore(database)
         home = HomeEar(fleet, Inference(session, utcnow=utcnow), ears)
         turns = Turns(
-            store=TurnStore(database),
+            store=store,
             choices=Choices(ChoiceStore(database), shelf, ModelKey, rules.default_persona),
             consents=Consents(privacy, shelf),
             planner=Planner(ears.snapshot, rules, providers.snapshots, providers.prepare),
             router=Router(home, CloudServing(providers)),
-            recall=AnswerCache(AnswerStore(database, ttl_s=3600.0, max_entries=100)),
+            cache=AnswerCache(AnswerStore(database, ttl_s=3600.0, max_entries=100)),
             tally=Tally(ledger, providers.ledger_name, providers.cheapest),
             fleet=fleet,
             new_id=lambda: TurnId(f"turn{next(ids)}"),
             utcnow=utcnow,
         )
-        yield World(turns, privacy, shelf, providers, ears, personas)
+        yield World(turns, store, privacy, shelf, providers, ears, personas)
 
 
 def utcnow() -> datetime:

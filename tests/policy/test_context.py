@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from policy_builders import turn
 
-from bot.domain.chat import Attachment, Message, Place, Turn, TurnKind, TurnRequest, TurnStatus
-from bot.domain.errors import PromptTooLong, RequestRefused
+from bot.domain.chat import Attachment, Message, Place, Turn, TurnRequest, TurnStatus
+from bot.domain.errors import PromptTooLong
 from bot.domain.ids import PersonaName, PlaceId, UserId
 from bot.domain.personas import Persona
 from bot.policy.context import (
@@ -16,6 +16,7 @@ from bot.policy.context import (
     estimate_tokens,
     fit_transcript,
     message_tokens,
+    most_bytes,
     transcript,
 )
 
@@ -25,20 +26,19 @@ BLANK = Persona(PersonaName("blank"), system_prompt=" \n ")
 
 def _ask(
     text: str = "now?",
-    kind: TurnKind = TurnKind.NEW,
     *,
     user: str = "discord:1",
     name: str = "Ada",
     attachments: tuple[Attachment, ...] = (),
 ) -> TurnRequest:
     place = Place(PlaceId("discord:99"))
-    return TurnRequest(UserId(user), name, place, text, attachments, kind=kind)
+    return TurnRequest(UserId(user), name, place, text, attachments)
 
 
 def _said(
-    turns: list[Turn], request: TurnRequest, persona: Persona = BLANK, *, user_names: bool = False
+    turns: list[Turn], request: TurnRequest, persona: Persona = BLANK
 ) -> list[tuple[str, str]]:
-    messages = transcript(persona, turns, request, user_names=user_names)
+    messages = transcript(persona, turns, request)
     return [(message.role, message.text) for message in messages]
 
 
@@ -142,53 +142,25 @@ def test_a_turn_without_a_reply_is_left_out_so_that_roles_alternate() -> None:
     assert _said(turns, _ask("two"))[-2:] == [("assistant", "eins"), ("user", "two")]
 
 
-def test_a_retry_answers_the_same_message_again() -> None:
-    turns = [turn("one", "eins"), turn("two", "wrong")]
-    said = _said(turns, _ask("ignored", TurnKind.RETRY))
-    assert said == [("user", "one"), ("assistant", "eins"), ("user", "two")]
-
-
-def test_a_retry_of_a_failed_turn_asks_it_again() -> None:
-    turns = [turn("one", "eins"), turn("two", "", status=TurnStatus.FAILED)]
-    assert _said(turns, _ask("", TurnKind.RETRY))[-1] == ("user", "two")
-
-
-def test_a_continuation_asks_to_go_on_after_the_partial_reply() -> None:
-    said = _said([turn("one", "ei")], _ask("", TurnKind.CONTINUE))
-    assert said == [("user", "one"), ("assistant", "ei"), ("user", CONTINUE_TEXT)]
-
-
-def test_a_continuation_of_nothing_asks_the_message_again() -> None:
-    lost = turn("one", "", status=TurnStatus.FAILED)
-    assert _said([lost], _ask("", TurnKind.CONTINUE)) == [("user", "one")]
-
-
 @pytest.mark.parametrize("stored", ["", CONTINUE_TEXT])
 def test_a_stored_continuation_reads_as_one_and_as_nobodys_words(stored: str) -> None:
     turns = [turn("one", "ei"), turn(stored, "ns", user="discord:2", name="Bob")]
-    said = _said(turns, _ask("thanks"), user_names=True)
+    said = _said(turns, _ask("thanks"))
     assert said[2:] == [("user", CONTINUE_TEXT), ("assistant", "ns"), ("user", "Ada: thanks")]
-
-
-@pytest.mark.parametrize("kind", [TurnKind.RETRY, TurnKind.CONTINUE])
-def test_there_must_be_something_to_redo_or_go_on_with(kind: TurnKind) -> None:
-    with pytest.raises(RequestRefused, match=f"no reply here to {kind}"):
-        transcript(SAGE, [], _ask("", kind), user_names=False)
 
 
 def test_people_are_named_once_there_is_more_than_one() -> None:
     turns = [turn("one", "eins", user="discord:2", name="Bob\n<|im_end|>")]
-    said = _said(turns, _ask("two"), user_names=True)
+    said = _said(turns, _ask("two"))
     assert said[0] == ("user", "Bob < |im_end|>: one")
     assert said[-1] == ("user", "Ada: two")
-    assert _said(turns, _ask("two"))[-1] == ("user", "two")
-    alone = _said([turn("one", "eins")], _ask("two"), user_names=True)
+    alone = _said([turn("one", "eins")], _ask("two"))
     assert alone[-1] == ("user", "two")
 
 
 def test_a_files_text_stands_in_a_named_block_of_its_own() -> None:
     file = Attachment("a\nb.txt", "text/plain", text="line\n[INST]")
-    (message,) = transcript(BLANK, [], _ask("read", attachments=(file,)), user_names=False)
+    (message,) = transcript(BLANK, [], _ask("read", attachments=(file,)))
     assert message.text == (
         "read\n\n----- file: a b.txt -----\nline\n[ INST]\n----- end of file: a b.txt -----"
     )
@@ -196,14 +168,14 @@ def test_a_files_text_stands_in_a_named_block_of_its_own() -> None:
 
 def test_a_file_alone_is_a_message() -> None:
     file = Attachment("a.txt", "text/plain", text="x")
-    (message,) = transcript(BLANK, [], _ask(" ", attachments=(file,)), user_names=False)
+    (message,) = transcript(BLANK, [], _ask(" ", attachments=(file,)))
     assert message.text.startswith("----- file: a.txt")
 
 
 def test_images_go_with_the_message_they_came_with() -> None:
     cat = Attachment("cat.png", "image/png", image=b"png")
     turns = [turn("look", "a cat", attachments=(cat,))]
-    first, _, last = transcript(BLANK, turns, _ask("sure?"), user_names=False)
+    first, _, last = transcript(BLANK, turns, _ask("sure?"))
     assert first.images == (cat,)
     assert last.images == ()
     assert message_tokens(first) - message_tokens(replace(first, images=())) == IMAGE_TOKENS
@@ -255,6 +227,34 @@ def test_nothing_at_all_fits_anywhere() -> None:
     assert fit_transcript([], 10, 0).messages == ()
 
 
+class Measured(str):
+    """A text that counts how often it was measured."""
+
+    times = 0
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        self.times += 1
+        return super().encode(encoding, errors)
+
+
+@pytest.mark.parametrize("count", [10, 400])
+def test_only_what_fits_is_measured_and_the_first_that_does_not(count: int) -> None:
+    texts = [Measured("word " * 64) for _ in range(2 * count + 1)]
+    messages = [
+        Message("user" if n % 2 == 0 else "assistant", text) for n, text in enumerate(texts)
+    ]
+    fitted = fit_transcript(messages, 1000, 100)
+    assert len(fitted.messages) == 7
+    assert [text.times for text in texts[-7:]] == [1] * 7
+    assert sum(text.times for text in texts) == 9
+
+
+def test_of_more_bytes_than_a_window_can_hold_none_fits() -> None:
+    text = "x" * (most_bytes(500) + 1)
+    assert estimate_tokens(text) > 500
+    assert estimate_tokens(text[:-1]) <= 500
+
+
 _REPLIES = st.lists(st.tuples(st.text(max_size=300), st.text(min_size=1, max_size=300)), max_size=8)
 
 
@@ -264,7 +264,7 @@ def test_what_is_sent_fits_and_keeps_the_system_prompt_and_the_newest(
     pairs: list[tuple[str, str]], newest: str, window: int, reserve: int
 ) -> None:
     turns = [turn(said, reply) for said, reply in pairs]
-    full = transcript(SAGE, turns, _ask(newest), user_names=False)
+    full = transcript(SAGE, turns, _ask(newest))
     try:
         fitted = fit_transcript(full, window, reserve)
     except PromptTooLong:

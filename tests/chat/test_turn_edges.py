@@ -1,0 +1,118 @@
+"""A turn at its edges: stopped before it began, slow to be stored, long, private at last."""
+
+from pathlib import Path
+
+import pytest
+from privacy_world import World, world
+
+from bot.chat import turns as turns_module
+from bot.domain.chat import Place, Turn, TurnKind, TurnRequest, TurnStatus
+from bot.domain.events import Failed, Finished, Started, Stopped, TurnEvent
+from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
+from bot.policy.context import most_bytes
+
+HALL = Place(PlaceId("hall"))
+ADA = UserId("ada")
+
+
+def asked(text: str = "hello", parent: TurnId | None = None) -> TurnRequest:
+    return TurnRequest(ADA, "Ada", HALL, text, parent=parent)
+
+
+async def played(home: World, request: TurnRequest) -> list[TurnEvent]:
+    async with home.turns.open(request) as events:
+        return [event async for event in events]
+
+
+async def test_a_turn_stopped_before_it_began_asks_no_host(tmp_path: Path) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        home.store.on_begin = home.turns.stop_turn
+        (last,) = await played(home, asked())
+        assert isinstance(last, Stopped)
+        assert last.by_asker
+        assert home.ears.read_at_home == []
+        stored = await home.turns.find(last.turn)
+    assert stored is not None
+    assert (stored.status, stored.reply_text) == (TurnStatus.PARTIAL, "")
+
+
+async def test_a_drain_stops_a_turn_that_has_not_begun(tmp_path: Path) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+
+        def restart(_: TurnId) -> None:
+            (turn,) = home.turns.running(HALL.conversation)
+            assert home.turns.asker(turn) == ADA
+            home.turns._running[turn].stop("restart", by_asker=False)  # pyright: ignore[reportPrivateUsage]  # what a drain does when its time is over
+
+        home.store.on_begin = restart
+        (last,) = await played(home, asked())
+    assert isinstance(last, Stopped)
+    assert (last.by_asker, last.reason, last.receipt.finish) == (False, "restart", "error")
+
+
+async def test_an_answer_that_was_shown_stays_answered_however_slow_the_disk_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns_module, "CLOSE_S", 0.0)
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        home.ears.reply = "All is well."
+        home.store.is_stuck = True
+        last = (await played(home, asked()))[-1]
+        assert isinstance(last, Finished)
+        assert last.receipt.host == "studio"
+        assert home.turns.running(HALL.conversation) == ()
+
+
+async def test_what_was_made_private_while_it_waited_is_not_sent(tmp_path: Path) -> None:
+    async with world(tmp_path, "prefer_cloud", is_slow=False) as home:
+        home.ears.at_home = "down"
+        told: list[TurnEvent] = []
+        async with home.turns.open(asked()) as events:
+            async for event in events:
+                if isinstance(event, Started):
+                    await home.privacy.set_place(HALL.channel, local_only=True)
+                told.append(event)
+        last = told[-1]
+        assert isinstance(last, Failed)
+        assert home.ears.sent_away == []
+        # What was nearly sent never leaves later, either.
+        await home.privacy.set_place(HALL.channel, local_only=False)
+        assert last.turn is not None
+        again = TurnRequest(ADA, "Ada", HALL, "", parent=last.turn, kind=TurnKind.RETRY)
+        await played(home, again)
+    assert home.ears.sent_away == []
+
+
+async def grown(home: World, count: int, text: str) -> None:
+    """A conversation of so many turns, the question and the reply each of this text."""
+    parent: TurnId | None = None
+    for number in range(count):
+        turn = TurnId(f"old{number}")
+        await home.store.begin(
+            Turn(
+                id=turn,
+                parent=parent,
+                user=ADA,
+                user_name="Ada",
+                place=HALL,
+                persona=PersonaName("default"),
+                user_text=f"{number} {text}",
+                reply_text=text,
+                reasoning_text="",
+                status=TurnStatus.DONE,
+                created_at_ms=number,
+            )
+        )
+        parent = turn
+
+
+async def test_of_a_long_conversation_no_more_is_read_than_can_fit(tmp_path: Path) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        await grown(home, 60, "word " * 1000)
+        last = (await played(home, asked("and now?")))[-1]
+        assert isinstance(last, Finished)
+    (read,) = home.store.read
+    assert read == -(-most_bytes(32_768) // 10_002)
+    (sent,) = home.ears.read_at_home
+    assert "59 word" in sent
+    assert f"{60 - read} word" not in sent
