@@ -9,13 +9,63 @@ import aiohttp
 from bot.domain.chat import Endpoint
 from bot.domain.errors import BotError, FailureKind
 from bot.domain.events import Delta
-from bot.inference.base import DeltaReader
-from bot.inference.faults import Verdict, WireFault
+from bot.inference.anthropic import AnthropicReader
+from bot.inference.openai import OpenAiReader
 from bot.inference.sse import SseReader
-from bot.inference.watch import Watch
+from bot.inference.wire import Verdict, WireFault
 
 _LINGER_S = 2.0
 """How long the usage chunk and the end of the stream may follow the finish reason."""
+
+
+class Watch:
+    """Calls back once a wait has lasted past its due time.
+
+    A timeout object per token costs several microseconds; here a token costs one assignment, and
+    the timer, when it fires too early, sets itself again. It never fires while nobody waits.
+    """
+
+    __slots__ = ("_due", "_fires_at", "_handle", "_loop", "_on_late")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_late: Callable[[], None]) -> None:
+        self._loop = loop
+        self._on_late = on_late
+        self._due: float | None = None
+        self._fires_at = 0.0
+        self._handle: asyncio.TimerHandle | None = None
+
+    def expect_by(self, due: float) -> None:
+        """A wait begins, or goes on, that must end by a loop time."""
+        self._due = due
+        if self._handle is None or due < self._fires_at:
+            self._set(due)
+
+    def rest(self) -> None:
+        """The wait is over."""
+        self._due = None
+
+    def close(self) -> None:
+        """Drop the timer."""
+        self._due = None
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _set(self, at: float) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._fires_at = at
+        self._handle = self._loop.call_at(at, self._check)
+
+    def _check(self) -> None:
+        self._handle = None
+        if self._due is None:
+            return
+        if self._loop.time() < self._due:
+            self._set(self._due)
+        else:
+            self._due = None
+            self._on_late()
 
 
 class DeltaStream(AsyncIterator[Delta]):
@@ -29,7 +79,7 @@ class DeltaStream(AsyncIterator[Delta]):
     def __init__(
         self,
         response: aiohttp.ClientResponse,
-        reader: DeltaReader,
+        reader: OpenAiReader | AnthropicReader,
         endpoint: Endpoint,
         first_due: float,
         error: Callable[[Verdict], BotError],
@@ -85,20 +135,21 @@ class DeltaStream(AsyncIterator[Delta]):
         try:
             data = await self._content.readany()
         except TimeoutError:
-            self._break(self._silence())
+            verdict = Verdict(FailureKind.STALL, f"silent for {self._endpoint.idle_s:g} s")
+            if not self._has_spoken:
+                reason = f"silent for {self._endpoint.first_token_s:g} s"
+                verdict = Verdict(FailureKind.TIMEOUT, reason)
+            self._break(verdict)
         except (aiohttp.ClientError, OSError) as err:
-            if data := self._arrived():
+            # What came before the break, while the caller was busy. aiohttp hands out nothing more
+            # once an error is set, not even whole answers it holds.
+            self._content.set_exception(None)  # pyright: ignore[reportArgumentType]  # the only way back
+            if data := self._content.read_nowait():
                 self._take(data)
             if not self._is_over:
                 self._break(Verdict(FailureKind.CUT, "the connection broke"), err)
         else:
             self._take(data)
-
-    def _arrived(self) -> bytes:
-        """Return what came before the connection broke, while the caller was busy."""
-        # aiohttp hands out nothing more once an error is set, not even whole answers it holds.
-        self._content.set_exception(None)  # pyright: ignore[reportArgumentType]  # the only way back
-        return self._content.read_nowait()
 
     def _take(self, data: bytes) -> None:
         was_whole = self._reader.is_whole
@@ -118,7 +169,7 @@ class DeltaStream(AsyncIterator[Delta]):
             self._watch.expect_by(self._due())
 
     def _complete(self) -> None:
-        self._ready.extend(self._reader.flush())
+        self._ready.extend(self._reader.pieces.flush())
         self._ready.append(self._reader.end())
         self._is_over = True
 
@@ -126,15 +177,10 @@ class DeltaStream(AsyncIterator[Delta]):
         if self._reader.is_whole:
             self._complete()
             return
-        self._ready.extend(self._reader.flush())
+        self._ready.extend(self._reader.pieces.flush())
         self._failure = self._error(verdict)
         self._failure.__cause__ = cause
         self.close()
-
-    def _silence(self) -> Verdict:
-        if self._has_spoken:
-            return Verdict(FailureKind.STALL, f"silent for {self._endpoint.idle_s:g} s")
-        return Verdict(FailureKind.TIMEOUT, f"silent for {self._endpoint.first_token_s:g} s")
 
     def _give_up(self) -> None:
         # A fresh error wakes the waiting read; close() alone would raise the one exception object

@@ -1,16 +1,21 @@
-"""One classifier for the errors of every server: status, headers and body become a verdict."""
+"""One classifier for the errors of every server: status, headers and body become a verdict.
+
+The status alone proves little: Z.AI, OpenAI and Anthropic all answer 429 for "no money left", which
+no waiting mends, and LM Studio answers 200 for a path it does not know. So the code in the body
+speaks first.
+"""
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 from bot.domain.errors import FailureKind as Failure
-from bot.inference.complaints import Complaint, complaint_of
-from bot.inference.faults import Kind, Verdict
-from bot.inference.retry_after import reset_in_s, retry_after_s
+from bot.inference.wire import Kind, Verdict, first_of, is_object, object_of, text_of
 
 _CODES: dict[Kind, str] = {
     Failure.AUTH: "invalid_api_key authentication_error permission_error unauthorized"
@@ -84,6 +89,15 @@ _STATUS_IS_ENOUGH = frozenset({401, 402, 408, 429})
 _SECOND_MEANING = {
     "1113": "no balance, or the key belongs to another endpoint of this provider",
 }
+_PREFIX = re.compile(r"\[(\d{3,4})\]")
+"""Z.AI's Anthropic-shaped route puts its code before the text: ``[1310][Weekly limit…]``."""
+_RESET = re.compile(
+    r"(?:reset at|regain access on)\s+"
+    r"(\d{4}-\d\d-\d\d)(?: at)?[ T](\d\d:\d\d)(:\d\d)?(\s*(?:UTC|Z))?",
+    re.IGNORECASE,
+)
+_BEIJING = timezone(timedelta(hours=8))
+"""Z.AI writes its reset times without a zone, in Beijing time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,46 +111,112 @@ class Answered:
     """By lower-case name."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Complaint:
+    """An error body in one form."""
+
+    codes: tuple[str, ...] = ()
+    """Machine-readable, lower case, the most telling first."""
+    message: str = ""
+    was_flagged: bool = False
+    """A moderator, not the key, is the reason (OpenRouter says both with 403)."""
+
+
 def classify(answer: Answered, *, is_local: bool, now: datetime | None = None) -> Verdict:
-    """Return what an answer that is no stream means."""
+    """What an answer that is no stream means; ``now`` is aware, for a wait told as a date."""
+    is_success = HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES
+    complaint: _Complaint | None = None
     try:
-        value: object = json.loads(answer.body)
+        complaint = _complaint_of(json.loads(answer.body))
     except (ValueError, RecursionError):
-        return _not_json(answer, now)
-    complaint = complaint_of(value)
-    if complaint is None and _is_success(answer.status):
+        if not is_success:
+            # A page of the edge in front of a broken server: its status is seldom the server's.
+            is_enough = answer.status in _STATUS_IS_ENOUGH
+            kind = _STATUSES[answer.status] if is_enough else Failure.SERVER
+            return _verdict(answer, _Complaint(), kind, is_local=is_local, now=now)
+    if complaint is None and is_success:
         return Verdict(Failure.GARBAGE, "not a stream of events")
-    default = _by_status(_effective_status(answer.status, complaint))
-    return _verdict(answer, complaint or Complaint(), default, is_local=is_local, now=now)
+    return _verdict(answer, complaint or _Complaint(), None, is_local=is_local, now=now)
 
 
 def classify_event(
     event: Mapping[str, object], *, is_local: bool, now: datetime | None = None
 ) -> Verdict | None:
-    """Return what an error event inside a stream means; None when the event is no error."""
-    complaint = complaint_of(event)
+    """What an error event inside a stream means; None when the event is no error."""
+    complaint = _complaint_of(event)
     if complaint is None:
         return None
-    status = _effective_status(200, complaint)
-    default = Failure.CUT if status == HTTPStatus.OK else _by_status(status)
-    return _verdict(Answered(status), complaint, default, is_local=is_local, now=now)
+    # In a stream the status was 200 long before: without a code it says that the answer broke off.
+    default = Failure.CUT if _status(200, complaint) == HTTPStatus.OK else None
+    return _verdict(Answered(200), complaint, default, is_local=is_local, now=now)
+
+
+def _complaint_of(value: object) -> _Complaint | None:
+    """The complaint a JSON value holds; None when it holds none.
+
+    Knows ``{"error": {…}}`` of OpenAI, LM Studio, Z.AI, OpenRouter and Anthropic,
+    ``{"error": "text"}`` of LM Studio and Ollama, and bare ``message``, ``msg``,
+    ``error_message`` or ``detail`` of vLLM, Z.AI's edge and FastAPI.
+    """
+    whole = object_of(value)
+    error = whole.get("error")
+    if is_object(error):
+        message = text_of(error.get("message")) or text_of(error.get("msg"))
+        prefix = _PREFIX.match(message)
+        metadata = object_of(error.get("metadata"))
+        was_flagged = "reasons" in metadata or "flagged_input" in metadata
+        codes = (*(prefix.groups() if prefix else ()), *_codes(error))
+        return _Complaint(codes, message, was_flagged)
+    message = text_of(error)
+    if not message and "choices" not in whole:
+        for name in ("message", "msg", "error_message", "detail"):
+            # FastAPI's 422 quotes the rejected input beside `msg`; only `msg` is taken.
+            listed = object_of(first_of(whole.get(name))).get("msg")
+            message = message or text_of(whole.get(name)) or text_of(listed)
+    return _Complaint(_codes(whole), message) if message else None
+
+
+def _codes(error: Mapping[str, object]) -> tuple[str, ...]:
+    # Anthropic's `details.error_code` says more than its type.
+    told = object_of(error.get("details")).get("error_code")
+    found = (told, error.get("code"), error.get("error_type"), error.get("type"))
+    return tuple(
+        str(code).strip().lower()
+        for code in found
+        if isinstance(code, str | int) and not isinstance(code, bool) and str(code).strip()
+    )
 
 
 def _verdict(
-    answer: Answered, complaint: Complaint, default: Kind, *, is_local: bool, now: datetime | None
+    answer: Answered,
+    complaint: _Complaint,
+    default: Kind | None,
+    *,
+    is_local: bool,
+    now: datetime | None,
 ) -> Verdict:
-    status = _effective_status(answer.status, complaint)
+    """``default`` is what it means when no code and no words tell; None leaves it to the status."""
+    status = _status(answer.status, complaint)
+    if default is None:
+        is_ours = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+        default = _STATUSES.get(status, Failure.BAD_REQUEST if is_ours else Failure.SERVER)
     kind = _kind(status, complaint, default)
     if kind is Failure.NOT_THERE and not is_local:
         kind = Failure.BAD_REQUEST  # a provider lacks a model because the settings name a wrong one
     wait_s = retry_after_s(answer.headers, now)
     if kind in (Failure.PLAN_LIMIT, Failure.NO_MONEY):
         wait_s = reset_in_s(complaint.message, answer.headers, now) or wait_s
-    code = complaint.codes[0] if complaint.codes else _status_code(status)
-    return Verdict(kind, _reason(status, complaint), wait_s, code)
+    status_code, status_words = str(status), f"HTTP {status}"
+    if status == HTTPStatus.OK:
+        status_code, status_words = None, ""
+    reason = complaint.message or status_words
+    hints = (_SECOND_MEANING[code] for code in complaint.codes if code in _SECOND_MEANING)
+    if hint := next(hints, ""):
+        reason = f"{hint} ({complaint.message})"
+    return Verdict(kind, reason, wait_s, next(iter(complaint.codes), status_code))
 
 
-def _kind(status: int, complaint: Complaint, default: Kind) -> Kind:
+def _kind(status: int, complaint: _Complaint, default: Kind) -> Kind:
     if complaint.was_flagged:
         return "refused"
     for code in complaint.codes:
@@ -150,43 +230,66 @@ def _kind(status: int, complaint: Complaint, default: Kind) -> Kind:
     return default
 
 
-def _effective_status(status: int, complaint: Complaint | None) -> int:
-    """Return the HTTP status, or the one repeated as a code: in a stream it is all there is."""
-    for code in complaint.codes if complaint else ():
+def _status(status: int, complaint: _Complaint) -> int:
+    """The HTTP status, or the one repeated as a code: in a stream it is all there is."""
+    for code in complaint.codes:
         if code.isdecimal() and HTTPStatus.BAD_REQUEST <= int(code) < 600:
             return int(code)
     return status
 
 
-def _by_status(status: int) -> Kind:
-    if status in _STATUSES:
-        return _STATUSES[status]
-    is_askers_fault = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
-    return Failure.BAD_REQUEST if is_askers_fault else Failure.SERVER
+def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """The seconds asked for by the headers; None when they ask nothing or nonsense.
+
+    Args:
+        headers: looked up by lower-case name.
+        now: aware; used for an HTTP date when the answer does not carry its own ``date``.
+    """
+    in_ms = _number(headers.get("retry-after-ms"))
+    if in_ms is not None:
+        return in_ms / 1000
+    value = headers.get("retry-after")
+    in_s = _number(value)
+    return in_s if in_s is not None else _until(_http_date(value), headers, now)
 
 
-def _not_json(answer: Answered, now: datetime | None) -> Verdict:
-    if _is_success(answer.status):
-        return Verdict(Failure.GARBAGE, "not a stream of events")
-    kind = _STATUSES[answer.status] if answer.status in _STATUS_IS_ENOUGH else Failure.SERVER
-    wait_s = retry_after_s(answer.headers, now)
-    return Verdict(kind, _status_words(answer.status), wait_s, _status_code(answer.status))
+def reset_in_s(
+    message: str, headers: Mapping[str, str], now: datetime | None = None
+) -> float | None:
+    """The seconds until the reset that a plan's limit names in its text, if any is ahead."""
+    found = _RESET.search(message)
+    if found is None:
+        return None
+    day, minute, second, is_utc = found.groups()
+    try:
+        at = datetime.fromisoformat(f"{day}T{minute}{second or ':00'}")
+    except ValueError:
+        return None
+    seconds = _until(at.replace(tzinfo=UTC if is_utc else _BEIJING), headers, now)
+    return seconds or None
 
 
-def _reason(status: int, complaint: Complaint) -> str:
-    hint = next((_SECOND_MEANING[code] for code in complaint.codes if code in _SECOND_MEANING), "")
-    if hint:
-        return f"{hint} ({complaint.message})"
-    return complaint.message or _status_words(status)
+def _number(value: str | None) -> float | None:
+    try:
+        number = float(value or "")
+    except ValueError:
+        return None
+    return max(0.0, number) if math.isfinite(number) else None
 
 
-def _is_success(status: int) -> bool:
-    return HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
+def _http_date(value: str | None) -> datetime | None:
+    if not value:
+        return None
+    try:
+        at = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-def _status_code(status: int) -> str | None:
-    return None if status == HTTPStatus.OK else str(status)
-
-
-def _status_words(status: int) -> str:
-    return "" if status == HTTPStatus.OK else f"HTTP {status}"
+def _until(at: datetime | None, headers: Mapping[str, str], now: datetime | None) -> float | None:
+    # The answer's own clock first: it is the one the asked-for time was read from.
+    start = _http_date(headers.get("date")) or now
+    if at is None or start is None:
+        return None
+    return max(0.0, (at - start).total_seconds())

@@ -2,38 +2,103 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from bot.domain.chat import Attachment, Endpoint, InferenceRequest, Message
-from bot.domain.events import Delta
-from bot.inference.base import Call
-from bot.inference.dialects import DIALECTS, sampling_fields, thinking_off_fields
-from bot.inference.exchange import Exchange
-from bot.inference.openai_stream import OpenAiReader
-from bot.inference.pieces import estimate_prompt_tokens
+from bot.domain.chat import DialectName, Endpoint, InferenceRequest, Message, Usage
+from bot.domain.errors import FailureKind
+from bot.domain.events import Delta, StreamEnd
+from bot.domain.personas import Sampling
+from bot.inference.errors import classify_event
+from bot.inference.pieces import Piece, Pieces
+from bot.inference.wire import (
+    Call,
+    Verdict,
+    WireFault,
+    count_of,
+    first_of,
+    is_object,
+    object_of,
+    parse_object,
+    text_of,
+)
+
+_COMMON = ("temperature", "top_p")
+
+_DONE = "[DONE]"
+
+_FINISHES = {
+    "length": "length",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "content_filter": "refused",
+    "sensitive": "refused",
+    "refusal": "refused",
+}
+"""Everything else that ends an answer is ``stop``."""
+
+_BROKEN = frozenset({"error", "network_error"})
+"""OpenRouter and Z.AI report their own breakdown as a finish reason: no end mark."""
 
 
-class OpenAiAdapter:
-    """Speaks chat completions in the endpoint's dialect."""
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How one server departs from the common chat-completions request."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
+    max_tokens_field: str = "max_tokens"
+    sampling: tuple[str, ...] = _COMMON
+    """Fields of `Sampling` sent under their own names."""
+    max_temperature: float | None = None
+    min_top_p: float | None = None
+    max_stops: int | None = None
+    include_usage: bool = True
+    """Ask for usage by ``stream_options``; without it these servers count nothing."""
+    inline_think: bool = False
+    """Reasoning may stand in the answer as a leading ``<think>``."""
+    user_field: str | None = None
+    """Where the opaque hash of the asker goes."""
+    no_sampling: re.Pattern[str] | None = None
+    """Models that refuse sampling parameters and stop strings, even at their defaults."""
+    thinking_off: tuple[tuple[re.Pattern[str], Mapping[str, object]], ...] = ()
+    """The fields that keep a model from reasoning first; the first pattern that fits wins."""
 
-    def open(
-        self, endpoint: Endpoint, request: InferenceRequest
-    ) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
-        """Send the request; leaving the block closes the response, which stops the generation."""
-        reader = OpenAiReader(
-            endpoint,
-            inline_think=DIALECTS[endpoint.dialect].inline_think,
-            prompt_estimate=estimate_prompt_tokens(request.messages),
-        )
-        return self._exchange.open(endpoint, request, completions_call, reader)
+
+DIALECTS: Mapping[DialectName, Dialect] = {
+    "lmstudio": Dialect(
+        sampling=(*_COMMON, "top_k", "min_p", "repeat_penalty"),
+        inline_think=True,
+    ),
+    "openai": Dialect(
+        max_tokens_field="max_completion_tokens",
+        user_field="safety_identifier",
+        # Unknown names count as reasoning models: a dropped parameter is harmless, a 400 is not.
+        no_sampling=re.compile(r"(?!(?:ft:)?(?:gpt-3\.5|gpt-4|chatgpt-4))"),
+        thinking_off=(
+            (re.compile(r"(?:ft:)?(?:gpt-3|gpt-4|chatgpt)"), {}),
+            (re.compile(r"o\d"), {"reasoning_effort": "low"}),
+            (re.compile(r"gpt-5(?!\.)"), {"reasoning_effort": "minimal"}),
+            (re.compile(r"gpt-"), {"reasoning_effort": "none"}),
+        ),
+    ),
+    "zai": Dialect(
+        max_temperature=1.0,
+        min_top_p=0.01,
+        max_stops=1,
+        include_usage=False,  # usage comes unasked on the last chunk
+        user_field="user_id",
+        thinking_off=(
+            # 5.3 always thinks and refuses "disabled"; low is the least it takes.
+            (re.compile(r"glm-5\.3"), {"reasoning_effort": "low"}),
+            (re.compile(r"glm-(?:4\.[5-9]|5)"), {"thinking": {"type": "disabled"}}),
+        ),
+    ),
+    "generic": Dialect(inline_think=True),
+}
 
 
 def completions_call(endpoint: Endpoint, request: InferenceRequest) -> Call:
-    """Return the HTTP request that asks an endpoint for a streamed chat completion."""
+    """The HTTP request that asks an endpoint for a streamed chat completion."""
     headers = {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {}
     return Call(
         url=f"{endpoint.base_url.rstrip('/')}/chat/completions",
@@ -43,31 +108,141 @@ def completions_call(endpoint: Endpoint, request: InferenceRequest) -> Call:
 
 
 def completions_body(endpoint: Endpoint, request: InferenceRequest) -> dict[str, object]:
-    """Return the fields of a chat-completions request in the endpoint's dialect."""
-    dialect = DIALECTS[endpoint.dialect]
+    """The fields of a chat-completions request in the endpoint's dialect."""
+    dialect, model = DIALECTS[endpoint.dialect], endpoint.model
     body: dict[str, object] = {
-        "model": endpoint.model,
+        "model": model,
         "messages": [_message(message) for message in request.messages],
         "stream": True,
     }
     if dialect.include_usage:
         body["stream_options"] = {"include_usage": True}
-    body |= sampling_fields(dialect, endpoint.model, request.sampling)
+    body |= _sampling(dialect, model, request.sampling)
     if endpoint.thinking == "off":
-        body |= thinking_off_fields(dialect, endpoint.model)
+        fits = (fields for pattern, fields in dialect.thinking_off if pattern.match(model))
+        body |= next(fits, dict[str, object]())
     if dialect.user_field and request.user_hash:
         body[dialect.user_field] = request.user_hash
     return body
 
 
+def _sampling(dialect: Dialect, model: str, sampling: Sampling) -> dict[str, object]:
+    """The fields of a sampling as this server and model take them.
+
+    What a server does not take is left out: LM Studio ignores it in silence, others answer 400.
+    """
+    fields: dict[str, object] = {}
+    if sampling.max_tokens is not None:
+        fields[dialect.max_tokens_field] = sampling.max_tokens
+    if dialect.no_sampling is not None and dialect.no_sampling.match(model):
+        return fields
+    for name in dialect.sampling:
+        value: float | None = getattr(sampling, name)
+        if value is None:
+            continue
+        if name == "temperature" and dialect.max_temperature is not None:
+            value = min(value, dialect.max_temperature)
+        if name == "top_p" and dialect.min_top_p is not None:
+            value = max(value, dialect.min_top_p)
+        fields[name] = value
+    if sampling.stop:
+        fields["stop"] = list(sampling.stop[: dialect.max_stops])
+    return fields
+
+
 def _message(message: Message) -> dict[str, object]:
-    images = [_image(image) for image in message.images if image.image]
-    if not images:
+    parts: list[dict[str, object]] = []
+    for image in message.images:
+        if image.image:
+            data = f"data:{image.media_type};base64,{base64.b64encode(image.image).decode()}"
+            parts.append({"type": "image_url", "image_url": {"url": data}})
+    if not parts:
         return {"role": message.role, "content": message.text}
-    text = [{"type": "text", "text": message.text}] if message.text else []
-    return {"role": message.role, "content": [*text, *images]}
+    if message.text:
+        parts.insert(0, {"type": "text", "text": message.text})
+    return {"role": message.role, "content": parts}
 
 
-def _image(image: Attachment) -> dict[str, object]:
-    data = base64.b64encode(image.image or b"").decode()
-    return {"type": "image_url", "image_url": {"url": f"data:{image.media_type};base64,{data}"}}
+class OpenAiReader:
+    """Turns the chunks of one stream into deltas; knows nothing of sockets.
+
+    The end mark is a ``finish_reason``; OpenAI's usage chunk follows it, so only ``[DONE]`` or the
+    end of the stream closes the reading. ``[DONE]`` alone is an end mark too.
+    """
+
+    def __init__(self, endpoint: Endpoint, prompt_estimate: int) -> None:
+        self.pieces = Pieces(inline_think=DIALECTS[endpoint.dialect].inline_think)
+        self.is_done = False
+        """Is nothing further worth waiting for?"""
+        self._endpoint = endpoint
+        self._prompt_estimate = prompt_estimate
+        self._model = ""
+        self._finish: str | None = None
+        self._usage = Usage()
+        self._was_refused = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Did the end mark come? From then on nothing can break the answer."""
+        return self._finish is not None or self.is_done
+
+    def read(self, payload: str) -> Sequence[Delta]:
+        """The deltas of one chunk.
+
+        Raises:
+            WireFault: the chunk is broken, is an error, or names another model.
+        """
+        if payload == _DONE:
+            self.is_done = True
+            return ()
+        chunk = parse_object(payload)
+        choices = chunk.get("choices")
+        # An error may come beside an empty list of choices, so its absence alone proves nothing.
+        if (choices is None or chunk.get("error")) and (
+            verdict := classify_event(chunk, is_local=self._endpoint.is_local)
+        ):
+            raise WireFault(verdict)
+        model = text_of(chunk.get("model"))
+        if model and model != self._model:
+            # A host with one model loaded serves any name with it (LM Studio's tracker, bug 619).
+            accepted = self._endpoint.accepted_models
+            if accepted and model not in accepted:
+                raise WireFault(Verdict(FailureKind.WRONG_MODEL, model))
+            self._model = model
+        if is_object(usage := chunk.get("usage")):
+            # On the last chunk (Z.AI), on one of its own (OpenAI, vLLM), or on every one: the
+            # newest counts.
+            prompt_details = object_of(usage.get("prompt_tokens_details"))
+            completion_details = object_of(usage.get("completion_tokens_details"))
+            self._usage = Usage(
+                prompt_tokens=count_of(usage.get("prompt_tokens")),
+                completion_tokens=count_of(usage.get("completion_tokens")),
+                cached_tokens=count_of(prompt_details.get("cached_tokens")),
+                reasoning_tokens=count_of(completion_details.get("reasoning_tokens")),
+            )
+        return self._choice(object_of(first_of(choices)))
+
+    def end(self) -> StreamEnd:
+        """The end of the whole stream."""
+        finish = "refused" if self._was_refused else self._finish or "stop"
+        usage = self.pieces.usage(self._usage, self._prompt_estimate)
+        return StreamEnd(finish, usage, self._model)
+
+    def _choice(self, choice: dict[str, object]) -> list[Piece]:
+        delta = object_of(choice.get("delta"))
+        pieces: list[Piece] = []
+        # One of the two, never both: some servers repeat the same words under either name.
+        reasoning = delta.get("reasoning_content") or delta.get("reasoning")
+        if isinstance(reasoning, str):
+            pieces = self.pieces.reasoning(reasoning)
+        content = delta.get("content")
+        if isinstance(content, str) and content:
+            pieces += self.pieces.answer(content)
+        elif content is None and (refusal := text_of(delta.get("refusal"))):
+            self._was_refused = True
+            pieces += self.pieces.answer(refusal)
+        if finish := text_of(choice.get("finish_reason")):
+            if finish in _BROKEN:
+                raise WireFault(Verdict(FailureKind.CUT, "its own inference broke", code=finish))
+            self._finish = _FINISHES.get(finish, "stop")
+        return pieces

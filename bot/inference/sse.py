@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from bot.inference.faults import garbage
+from bot.inference.wire import garbage
 
 MAX_EVENT_BYTES = 1 << 20
 """A chunk of an answer is a few hundred bytes; more than this is no answer."""
@@ -32,8 +32,11 @@ class SseReader:
         Raises:
             WireFault: the bytes are not UTF-8, no event stream, or one event is too large.
         """
-        if self._after_cr or b"\r" in data:
-            data = self._with_line_feeds(data)
+        if data and (self._after_cr or b"\r" in data):
+            # The line feed of an end torn between CR and LF ended no second line.
+            data = data[1:] if self._after_cr and data.startswith(b"\n") else data
+            self._after_cr = data.endswith(b"\r")
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         # One write of the server is nearly always whole events: these never touch the buffer.
         if not self._rest and data.endswith(b"\n\n"):
             blocks: Iterable[bytes] = data[:-2].split(b"\n\n")
@@ -54,16 +57,9 @@ class SseReader:
             if head and not head.startswith((b":", *(field.encode() for field in _FIELDS))):
                 raise garbage("not an event stream")
 
-    def _with_line_feeds(self, data: bytes) -> bytes:
-        if not data:
-            return data
-        if self._after_cr and data.startswith(b"\n"):
-            data = data[1:]
-        self._after_cr = data.endswith(b"\r")
-        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-
     def _complete(self, data: bytes) -> Iterable[bytes]:
         rest = self._rest
+        # An end may be torn too: its first half is the last byte of what was kept.
         torn_end = max(0, len(rest) - 1)
         rest += data
         end = rest.rfind(b"\n\n", torn_end)
@@ -84,19 +80,17 @@ class SseReader:
         try:
             if block.startswith(b"data: ") and b"\n" not in block:
                 return block[6:].decode()
-            return _joined_data(block.decode())
+            # Not splitlines(): it also ends lines at U+2028 and others, which belong to the text.
+            lines = block.decode().split("\n")
         except UnicodeDecodeError as err:
             raise garbage("the stream is not UTF-8") from err
-
-
-def _joined_data(block: str) -> str:
-    data: list[str] = []
-    is_known = not block.strip("\n")
-    for line in block.split("\n"):
-        field, _, value = line.partition(":")
-        is_known = is_known or field in _FIELDS or line.startswith(":")
-        if field == "data":
-            data.append(value.removeprefix(" "))
-    if not is_known:
-        raise garbage("not an event stream")
-    return "\n".join(data)
+        data: list[str] = []
+        is_known = not any(lines)
+        for line in lines:
+            field, _, value = line.partition(":")
+            is_known = is_known or field in _FIELDS or line.startswith(":")
+            if field == "data":
+                data.append(value.removeprefix(" "))
+        if not is_known:
+            raise garbage("not an event stream")
+        return "\n".join(data)

@@ -1,24 +1,51 @@
 """The door of this room: one request to one endpoint becomes deltas."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+import asyncio
+import errno
+import socket
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
+from functools import partial
+from http import HTTPStatus
 
 import aiohttp
 
-from bot.domain.chat import Endpoint, InferenceRequest, Wire
+from bot.domain.chat import Endpoint, InferenceRequest
+from bot.domain.errors import FailureKind
 from bot.domain.events import Delta
-from bot.inference.anthropic import AnthropicAdapter
-from bot.inference.base import Adapter
-from bot.inference.exchange import Exchange
-from bot.inference.openai import OpenAiAdapter
+from bot.inference.anthropic import AnthropicReader, messages_call
+from bot.inference.deltas import DeltaStream
+from bot.inference.errors import Answered, classify
+from bot.inference.openai import OpenAiReader, completions_call
+from bot.inference.pieces import estimate_prompt_tokens
+from bot.inference.wire import Call, Verdict, to_error
 
 _KEEP_ALIVE_S = 4.0
 """LM Studio's server (Node) closes idle connections after 5 s; a request sent just then is lost."""
+_MAX_ERROR_BYTES = 64 * 1024
+_ERROR_BODY_S = 10.0
+
+_HEADERS = {
+    "Accept": "text/event-stream",
+    # A compressed stream is held back until a block is full.
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/json",
+}
+_WHY = (
+    (ConnectionRefusedError, "connection refused"),
+    (ssl.SSLError, "no TLS connection"),
+    (socket.gaierror, "no machine of that name"),
+)
+_WIRES = {
+    "openai": (completions_call, OpenAiReader),
+    "anthropic": (messages_call, AnthropicReader),
+}
 
 
 class Inference:
-    """Speaks to any endpoint by the adapter of its wire."""
+    """Speaks to any endpoint in its wire."""
 
     def __init__(
         self, session: aiohttp.ClientSession, *, utcnow: Callable[[], datetime] | None = None
@@ -29,16 +56,17 @@ class Inference:
             session: see `inference_session`; the caller closes it.
             utcnow: wall time for a ``retry-after`` that is a date, where the answer has no date.
         """
-        exchange = Exchange(session, utcnow)
-        self._adapters: Mapping[Wire, Adapter] = {
-            "openai": OpenAiAdapter(exchange),
-            "anthropic": AnthropicAdapter(exchange),
-        }
+        self._session = session
+        self._utcnow = utcnow
 
-    def open(
+    @asynccontextmanager
+    async def open(
         self, endpoint: Endpoint, request: InferenceRequest
-    ) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
+    ) -> AsyncGenerator[AsyncIterator[Delta]]:
         """Send a request; iterate the deltas inside the block; leaving it stops the generation.
+
+        It stops because the response is closed: over the SDK's sockets a host goes on generating
+        after ``task.cancel()``, ``break`` or a timeout (docs/adr/0004).
 
         Errors before the answer begins are raised on entering, later ones from the iteration,
         after the deltas that came. A whole answer ends with exactly one `StreamEnd`, also when
@@ -50,14 +78,91 @@ class Inference:
                 endpoint does not accept.
             Refused: the other side declined to answer.
         """
-        return self._adapters[endpoint.wire].open(endpoint, request)
+        build, reader = _WIRES[endpoint.wire]
+        if any(message.images for message in request.messages):
+            # Megabytes as base64 and JSON: the loop must not stand still for them.
+            call = await asyncio.to_thread(build, endpoint, request)
+        else:
+            call = build(endpoint, request)
+        due = asyncio.get_running_loop().time() + endpoint.first_token_s
+        prompt = [message.text for message in request.messages]
+        error = partial(to_error, endpoint=endpoint, prompt=prompt)
+        try:
+            response = await self._send(endpoint, call, due)
+        except (aiohttp.ClientError, OSError) as err:
+            raise error(_unsent(err, endpoint)) from err
+        try:
+            is_told = any(word in response.content_type for word in ("json", "html"))
+            if response.status != HTTPStatus.OK or is_told:
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                answered = Answered(response.status, await _body(response, due), headers)
+                now = self._utcnow() if self._utcnow else None
+                raise error(classify(answered, is_local=endpoint.is_local, now=now))
+            reading = reader(endpoint, estimate_prompt_tokens(request.messages))
+            stream = DeltaStream(response, reading, endpoint, due, error)
+            try:
+                yield stream
+            finally:
+                stream.close()
+        finally:
+            response.close()
+
+    async def _send(self, endpoint: Endpoint, call: Call, due: float) -> aiohttp.ClientResponse:
+        async with asyncio.timeout_at(due):
+            return await self._session.post(
+                call.url,
+                data=call.body,
+                headers={**_HEADERS, **call.headers},
+                timeout=aiohttp.ClientTimeout(
+                    total=None, connect=endpoint.connect_s, sock_connect=endpoint.connect_s
+                ),
+                # A redirected POST becomes a GET and may carry the key to another host.
+                allow_redirects=False,
+                raise_for_status=False,
+            )
 
 
 def inference_session() -> aiohttp.ClientSession:
-    """Return the session all streams share: no limit per host, no environment proxy, no cookies."""
+    """The session all streams share: no limit per host, no environment proxy, no cookies."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=_KEEP_ALIVE_S),
         headers={"User-Agent": "lantern-bot"},
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
     )
+
+
+def _unsent(err: Exception, endpoint: Endpoint) -> Verdict:
+    """Why no answer began; a cause of ours is named, another library's words are not repeated."""
+    kind, reason = FailureKind.CONNECT, "no connection"
+    match err:
+        case aiohttp.ServerTimeoutError():
+            reason = f"no connection within {endpoint.connect_s:g} s"
+        case TimeoutError():
+            kind, reason = FailureKind.TIMEOUT, f"silent for {endpoint.first_token_s:g} s"
+        case aiohttp.ClientConnectorCertificateError():
+            reason = "its certificate is not valid"
+        case aiohttp.ClientConnectorError(
+            os_error=OSError(errno=errno.EHOSTUNREACH | errno.ENETUNREACH)
+        ):
+            reason = "no route to it"
+        case aiohttp.ClientConnectorError(os_error=cause):
+            reason = next((words for of, words in _WHY if isinstance(cause, of)), reason)
+        case aiohttp.ClientResponseError():
+            kind, reason = FailureKind.GARBAGE, "it does not speak HTTP"
+        case aiohttp.InvalidURL():
+            reason = "its address is no URL"
+        case _:
+            kind, reason = FailureKind.CUT, "the connection broke before the answer began"
+    return Verdict(kind, reason)
+
+
+async def _body(response: aiohttp.ClientResponse, due: float) -> bytes:
+    body = bytearray()
+    due = min(due, asyncio.get_running_loop().time() + _ERROR_BODY_S)
+    # Without the body the status alone tells enough.
+    with suppress(aiohttp.ClientError, OSError):
+        async with asyncio.timeout_at(due):
+            while len(body) < _MAX_ERROR_BYTES and (data := await response.content.readany()):
+                body += data
+    return bytes(body[:_MAX_ERROR_BYTES])

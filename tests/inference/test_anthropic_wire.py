@@ -6,9 +6,8 @@ from bot.domain.chat import Attachment, Endpoint, InferenceRequest, Message, Usa
 from bot.domain.errors import FailureKind
 from bot.domain.events import Delta, ReasoningDelta, StreamEnd, TextDelta
 from bot.domain.personas import Sampling
-from bot.inference.anthropic import messages_body, messages_call
-from bot.inference.anthropic_stream import AnthropicReader
-from bot.inference.faults import WireFault
+from bot.inference.anthropic import AnthropicReader, messages_body, messages_call
+from bot.inference.wire import WireFault
 
 ENDPOINT = Endpoint(
     "https://api.anthropic.example/v1",
@@ -128,7 +127,7 @@ def reader(*accepted: str) -> AnthropicReader:
 def read(reading: AnthropicReader, *events: object) -> list[Delta]:
     deltas = [delta for event in events for delta in reading.read(json.dumps(event))]
     if reading.is_whole:
-        deltas += [*reading.flush(), reading.end()]
+        deltas += [*reading.pieces.flush(), reading.end()]
     return deltas
 
 

@@ -455,7 +455,7 @@ async def test_what_is_no_stream_is_a_failure_on_entering(
 async def test_an_error_body_that_never_ends_is_not_waited_for(
     inference: Inference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.inference.exchange._ERROR_BODY_S", 0.05)
+    monkeypatch.setattr("bot.inference.streams._ERROR_BODY_S", 0.05)
     got = await answered(inference, Reply([b'{"error": '], 401, JSON, ending="hold"))
     assert got.kind is FailureKind.AUTH
 

@@ -8,9 +8,8 @@ from bot.domain.chat import Attachment, Endpoint, InferenceRequest, Message, Usa
 from bot.domain.errors import FailureKind
 from bot.domain.events import Delta, ReasoningDelta, StreamEnd, TextDelta
 from bot.domain.personas import Sampling
-from bot.inference.faults import WireFault
-from bot.inference.openai import completions_body, completions_call
-from bot.inference.openai_stream import OpenAiReader
+from bot.inference.openai import OpenAiReader, completions_body, completions_call
+from bot.inference.wire import WireFault
 
 FULL = Sampling(
     temperature=1.4,
@@ -165,9 +164,9 @@ def test_the_key_goes_in_the_header_alone() -> None:
 # --- reading -------------------------------------------------------------------------------
 
 
-def reader(*accepted: str, inline_think: bool = True) -> OpenAiReader:
+def reader(*accepted: str) -> OpenAiReader:
     endpoint = Endpoint("http://h/v1", "m", accepted_models=frozenset(accepted))
-    return OpenAiReader(endpoint, inline_think=inline_think, prompt_estimate=50)
+    return OpenAiReader(endpoint, prompt_estimate=50)
 
 
 def read(reading: OpenAiReader, *payloads: object) -> list[Delta]:
@@ -176,7 +175,7 @@ def read(reading: OpenAiReader, *payloads: object) -> list[Delta]:
         raw = payload if isinstance(payload, str) else json.dumps(payload)
         deltas.extend(reading.read(raw))
     if reading.is_whole:
-        deltas += [*reading.flush(), reading.end()]
+        deltas += [*reading.pieces.flush(), reading.end()]
     return deltas
 
 

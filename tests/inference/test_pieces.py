@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 
 from bot.domain.chat import Attachment, Message, Usage
 from bot.domain.events import TextDelta
-from bot.inference.pieces import Counted, Pieces, estimate_prompt_tokens
-from bot.inference.surrogates import SurrogateMender
+from bot.inference.pieces import Pieces, estimate_prompt_tokens, mended
 
 
 def split(*parts: str, inline_think: bool = True) -> tuple[str, str]:
@@ -70,11 +69,9 @@ def test_words_without_tags_come_out_as_they_came_in(text: str, cuts: list[int])
 def test_characters_cut_in_two_are_joined(text: str, data: st.DataObject) -> None:
     raw = text.encode("utf-16-le")
     cut = data.draw(st.integers(0, len(raw) // 2)) * 2
-    mender = SurrogateMender()
-    parts = [
-        mender.mend(part.decode("utf-16-le", "surrogatepass")) for part in (raw[:cut], raw[cut:])
-    ]
-    assert "".join(parts) + mender.flush() == text
+    first, half = mended("", raw[:cut].decode("utf-16-le", "surrogatepass"))
+    second, rest = mended(half, raw[cut:].decode("utf-16-le", "surrogatepass"))
+    assert (first + second, rest) == (text, "")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +87,7 @@ def test_half_a_character_alone_becomes_a_replacement(parts: tuple[str, ...], me
     assert split(*parts) == ("", mended)
 
 
-def usage(counted: Counted, *, answer: int = 0, thought: int = 0) -> Usage:
+def usage(counted: Usage, *, answer: int = 0, thought: int = 0) -> Usage:
     pieces = Pieces(inline_think=False)
     for _ in range(answer):
         pieces.answer("word")
@@ -102,17 +99,17 @@ def usage(counted: Counted, *, answer: int = 0, thought: int = 0) -> Usage:
 @pytest.mark.parametrize(
     ("counted", "answer", "thought", "expected"),
     [
-        (Counted(9, 7, 3, 2), 5, 2, Usage(9, 7, 3, 2)),
-        (Counted(9, 7), 5, 2, Usage(9, 7, 0, 2)),
-        (Counted(9, 1), 1, 8, Usage(9, 1, 0, 1)),
-        (Counted(), 5, 2, Usage(50, 7, 0, 2, estimated=True)),
-        (Counted(9, 0), 5, 0, Usage(9, 5, 0, 0, estimated=True)),
-        (Counted(9, 0), 0, 0, Usage(9, 0, 0, 0)),
-        (Counted(0, 7), 5, 0, Usage(50, 7, 0, 0, estimated=True)),
+        (Usage(9, 7, 3, 2), 5, 2, Usage(9, 7, 3, 2)),
+        (Usage(9, 7), 5, 2, Usage(9, 7, 0, 2)),
+        (Usage(9, 1), 1, 8, Usage(9, 1, 0, 1)),
+        (Usage(), 5, 2, Usage(50, 7, 0, 2, estimated=True)),
+        (Usage(9, 0), 5, 0, Usage(9, 5, 0, 0, estimated=True)),
+        (Usage(9, 0), 0, 0, Usage(9, 0, 0, 0)),
+        (Usage(0, 7), 5, 0, Usage(50, 7, 0, 0, estimated=True)),
     ],
 )
 def test_tokens_are_the_other_sides_count_or_an_estimate_that_says_so(
-    counted: Counted, answer: int, thought: int, expected: Usage
+    counted: Usage, answer: int, thought: int, expected: Usage
 ) -> None:
     assert usage(counted, answer=answer, thought=thought) == expected
 
@@ -120,7 +117,7 @@ def test_tokens_are_the_other_sides_count_or_an_estimate_that_says_so(
 def test_an_estimate_does_not_count_a_large_piece_as_one_token() -> None:
     pieces = Pieces(inline_think=False)
     pieces.answer("x" * 41)
-    assert pieces.usage(Counted(), 0).completion_tokens == 11
+    assert pieces.usage(Usage(), 0).completion_tokens == 11
 
 
 def test_a_prompts_estimate_grows_with_words_messages_and_images() -> None:

@@ -10,8 +10,7 @@ from bot.domain.errors import (
     Refused,
     Unavailable,
 )
-from bot.inference.faults import Verdict, to_error
-from bot.inference.redact import clean_reason
+from bot.inference.wire import Verdict, clean_reason, to_error
 
 KEY = "sk-lm-abcdefgh:ABCDEFGHIJKLMNOPQRST"
 

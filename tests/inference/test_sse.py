@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.domain.errors import FailureKind
-from bot.inference.faults import WireFault
 from bot.inference.sse import MAX_EVENT_BYTES, SseReader
+from bot.inference.wire import WireFault
 
 
 def feed(*pieces: bytes) -> list[str]:

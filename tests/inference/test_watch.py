@@ -2,7 +2,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bot.inference.watch import Watch
+from bot.inference.deltas import Watch
 
 
 @dataclass

@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.domain.errors import FailureKind as Failure
-from bot.inference.errors import Answered, classify, classify_event
-from bot.inference.faults import Verdict
-from bot.inference.retry_after import reset_in_s, retry_after_s
+from bot.inference.errors import Answered, classify, classify_event, reset_in_s, retry_after_s
+from bot.inference.wire import Verdict
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 
