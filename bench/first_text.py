@@ -23,9 +23,7 @@ from bot.domain.events import TextDelta
 from bot.inference.streams import Inference, inference_session
 from bot.policy.pacing import Pacers
 from cogs._reply import Replies
-from cogs._response import InteractionTransport
-from cogs._transport import ChannelTransport, Transport
-from cogs.face import Face
+from cogs._transport import InteractionTransport, Transport
 
 CALL_S = 0.080
 LIMIT_MS = 10.0
@@ -85,18 +83,7 @@ async def _measure(host: Studio, reach: Reach) -> list[_First]:
     async with house(host) as built, inference_session() as session:
         await ask(built, question(TEXT))
         inference = Inference(session)
-        replies = Replies(
-            Face(
-                turns=built.turns,
-                switch=built.switch,
-                catalog=built.catalog,
-                acts=built.acts,
-                replies=built.replies,
-                notes=built.notes,
-                tally=built.tally,
-                privacy=built.privacy,
-            )
-        )
+        replies = Replies(built, has_footer=True)
         await _bare_s(inference, host)
         return [
             await _played(replies, reach, number, await _bare_s(inference, host))
@@ -173,7 +160,7 @@ class _Discord:
 
 def _by_message(double: _Discord) -> Transport:
     channel = cast(discord.PartialMessageable, double)
-    return ChannelTransport(channel, Pacers(), question=7)
+    return Transport(channel, Pacers(), question=7)
 
 
 def _by_command(double: _Discord) -> Transport:

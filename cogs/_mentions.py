@@ -1,9 +1,16 @@
-"""Is a message meant for the bot, and what does it say? Pure but for the message it looks at."""
+"""Is a message meant for the bot, and what does it say, in words and in files?"""
 
+import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import discord
+
+from bot.documents.pdf import pdf_text
+from bot.domain.chat import Attachment
+from bot.domain.errors import RequestRefused
+from bot.policy.access import Upload, check_attachments, decode_text
+from cogs._faults import SENDING_ERRORS
 
 _QUOTE_CHARS = 4000
 
@@ -53,3 +60,31 @@ def _own_roles(message: discord.Message, me: int) -> set[int]:
         for role in message.role_mentions
         if role.tags is not None and role.tags.bot_id == me
     }
+
+
+async def read_files(files: Sequence[discord.Attachment]) -> tuple[Attachment, ...]:
+    """The attached files as part of a turn: all of them or none.
+
+    Raises:
+        RequestRefused: too many, too large, of a kind that is not read, or gone.
+    """
+    kinds = check_attachments([Upload(f.filename, f.content_type or "", f.size) for f in files])
+    read: list[Attachment] = []
+    for file, kind in zip(files, kinds, strict=True):
+        try:
+            content = await file.read()
+        except SENDING_ERRORS as error:
+            raise RequestRefused(
+                f"`{file.filename}` could not be fetched from Discord; attach it again."
+            ) from error
+        media_type = (file.content_type or "").split(";", 1)[0]
+        if kind == "image":
+            read.append(Attachment(file.filename, media_type, image=content))
+        elif kind == "pdf":
+            # Parsing takes seconds, and the loop writes everybody's answers.
+            text = await asyncio.to_thread(pdf_text, file.filename, content)
+            read.append(Attachment(file.filename, media_type, text=text))
+        else:
+            text = decode_text(file.filename, content)
+            read.append(Attachment(file.filename, media_type, text=text))
+    return tuple(read)

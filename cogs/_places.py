@@ -1,6 +1,8 @@
 """From Discord's objects to Lantern's plain values: who speaks, where, and with what rights."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import discord
 
@@ -8,55 +10,26 @@ from bot.domain.chat import Place
 from bot.domain.ids import PlaceId, UserId
 
 
-def user_id(user: discord.abc.Snowflake) -> UserId:
-    """A person as Lantern knows them."""
-    return UserId(f"discord:{user.id}")
-
-
-def place_id(snowflake: int) -> PlaceId:
-    """A channel, thread or server as Lantern knows it."""
-    return PlaceId(f"discord:{snowflake}")
-
-
-def message_place(message: discord.Message) -> Place:
-    """Where a message was written."""
-    server = message.guild.id if message.guild is not None else None
-    return _place(message.channel, message.channel.id, server)
-
-
-def interaction_place(interaction: discord.Interaction) -> Place:
-    """Where a command was given or a button pressed."""
-    return _place(interaction.channel, interaction.channel_id or 0, interaction.guild_id)
-
-
-def _place(channel: object, channel_id: int, server: int | None) -> Place:
-    is_thread = isinstance(channel, discord.Thread)
-    return Place(
-        channel=place_id(channel.parent_id if is_thread else channel_id),
-        thread=place_id(channel_id) if is_thread else None,
-        server=place_id(server) if server is not None else None,
-        is_private=server is None,
-        # A thread that Discord has not told of yet looks like any channel: its parent is unknown.
-        is_certain=server is None or not isinstance(channel, discord.PartialMessageable | None),
-    )
-
-
 @dataclass(frozen=True, slots=True)
-class Admins:
-    """Who may load, unload and choose for everybody.
+class DiscordRules:
+    """The settings of the Discord face, as plain values."""
 
-    The bot's owner may everywhere, in private messages too. In a server so may its managers and
-    the holders of a configured role. Discord's own command permissions are only a default that
-    can be overridden, so this is checked again in code at every act.
-    """
+    allowed_servers: frozenset[PlaceId] = field(default_factory=frozenset[PlaceId])
+    """The servers that are answered; empty answers all."""
+    admin_roles: frozenset[str] = field(default_factory=frozenset[str])
+    """Ids or names of roles whose members may do what server managers may."""
+    has_footer: bool = True
+    on_ready: Callable[[], None] = lambda: None
+    """Called once, when Discord has taken us in for the first time."""
 
-    owners: frozenset[int]
-    roles: frozenset[str]
-    """Ids or names."""
+    def is_admin(self, interaction: discord.Interaction[Any]) -> bool:
+        """May the person behind this interaction load, unload and choose for everybody here?
 
-    def includes(self, interaction: discord.Interaction) -> bool:
-        """May the person behind this interaction act as an admin here?"""
-        if interaction.user.id in self.owners:
+        The bot's owner may everywhere, in private messages too; in a server so may its managers
+        and the holders of a configured role.
+        """
+        # Asked at every act: Discord's own command permissions are a default others can override.
+        if interaction.user.id in owners_of(interaction.client.application):
             return True
         if interaction.guild_id is None:
             return False
@@ -65,7 +38,7 @@ class Admins:
         if not isinstance(interaction.user, discord.Member):
             return False
         names = {name for role in interaction.user.roles for name in (str(role.id), role.name)}
-        return not names.isdisjoint(self.roles)
+        return not names.isdisjoint(self.admin_roles)
 
 
 def owners_of(application: discord.AppInfo | None) -> frozenset[int]:
@@ -75,3 +48,28 @@ def owners_of(application: discord.AppInfo | None) -> frozenset[int]:
     if application.team is not None:
         return frozenset(member.id for member in application.team.members)
     return frozenset({application.owner.id})
+
+
+def user_id(user: discord.abc.Snowflake) -> UserId:
+    """A person as Lantern knows them."""
+    return UserId(f"discord:{user.id}")
+
+
+def place_of(said: discord.Message | discord.Interaction[Any]) -> Place:
+    """Where a message was written, a command given or a button pressed."""
+    channel = said.channel
+    match said:
+        case discord.Message():
+            channel_id, guild_id = said.channel.id, said.guild.id if said.guild else None
+        case discord.Interaction():
+            channel_id, guild_id = said.channel_id or 0, said.guild_id
+    here = PlaceId(f"discord:{channel_id}")
+    is_thread = isinstance(channel, discord.Thread)
+    return Place(
+        channel=PlaceId(f"discord:{channel.parent_id}") if is_thread else here,
+        thread=here if is_thread else None,
+        server=PlaceId(f"discord:{guild_id}") if guild_id is not None else None,
+        is_private=guild_id is None,
+        # A thread that Discord has not told of yet looks like any channel: its parent is unknown.
+        is_certain=guild_id is None or not isinstance(channel, discord.PartialMessageable | None),
+    )

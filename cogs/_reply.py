@@ -1,20 +1,43 @@
-"""Plays turns into messages: reads a turn's events, keeps its page, lets a writer show it."""
+"""Plays turns into messages: folds a turn's events into its view, lets a writer show it."""
 
 import asyncio
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from typing import assert_never
 
 import structlog
 
+from bot.chat import words
+from bot.chat.lantern import Lantern
 from bot.domain.chat import TurnRequest
 from bot.domain.errors import BotError, Bug
-from bot.domain.events import Failed
+from bot.domain.events import (
+    Evicting,
+    Failed,
+    FellBack,
+    Finished,
+    Loading,
+    Notice,
+    Offered,
+    Progress,
+    Queued,
+    Reading,
+    ReasoningDelta,
+    Routed,
+    Started,
+    Stopped,
+    TextDelta,
+    TurnEvent,
+)
 from bot.domain.ids import TurnId
+from bot.policy.markup import harmless
+from bot.policy.splitting import LIMIT, Part, cut_reply, shown_parts
 from cogs._faults import SENDING_ERRORS
-from cogs._page import Page
 from cogs._transport import Transport
+from cogs._view import Act, MessageView, View, ended, laid_out
 from cogs._writer import Outcome, Writer
-from cogs.face import Face
+
+PATIENCE_S = 1.2
+"""A shorter silence shows no status: its message would only stand in the way of the first word."""
 
 TICK_S = 1.5
 """How often a status that changes by itself is looked at: reading percent, thinking seconds."""
@@ -26,24 +49,122 @@ TYPING_EVERY_S = 8.0
 _log = structlog.get_logger(__name__)
 
 
+class ReplyView(View):
+    """One reply as it grows. Times are the loop's seconds."""
+
+    def __init__(self, *, has_footer: bool) -> None:
+        super().__init__()
+        self._has_footer = has_footer
+        self._text: list[str] = []
+        self._parts: tuple[Part, ...] = ()
+        self._status: Progress | Reading | ReasoningDelta | None = None
+        self._status_since = 0.0
+        self._offer: Offered | None = None
+        self._notices: list[str] = []
+        self._has_thoughts = False
+        self._was_visible = False
+        self._end: Finished | Stopped | Failed | None = None
+        self.turn: TurnId | None = None
+        """Known from the first event on, unless the request was refused."""
+
+    def on_event(self, event: TurnEvent, now: float) -> None:
+        """Takes in one event of the turn."""
+        if not isinstance(event, TextDelta):
+            # Text counts by its length alone: a change per token would wake the writer each time.
+            self.changes += 1
+        match event:
+            case TextDelta(text=text):
+                # Discord refuses a message of blanks alone: an answer begins with words.
+                if self._text or text.strip():
+                    self._text.append(text)
+                    self.length += len(text)
+            case Queued() | Evicting() | Loading() | Reading() | ReasoningDelta():
+                self._has_thoughts = self._has_thoughts or isinstance(event, ReasoningDelta)
+                is_same = type(event) is type(self._status)
+                self._status_since = self._status_since if is_same else now
+                self._status = event
+            case Started(turn=turn):
+                self.turn = turn
+            case Offered():
+                self._offer = event
+            case Notice(text=text):
+                self._notices.append(text)
+            case Finished() | Stopped() | Failed():
+                self._end, self.is_over = event, True
+                self.turn = event.turn or self.turn
+            case Routed() | FellBack():
+                pass  # told by /why; a fallback before the first word goes unseen
+            case _:
+                assert_never(event)
+
+    def messages(self, now: float) -> tuple[MessageView, ...]:
+        """The messages as they should read now; none while nothing is worth a message."""
+        text = "".join(self._text)
+        if self._end is not None:
+            return ended(
+                text,
+                self._end,
+                notices=self._notices,
+                has_thoughts=self._has_thoughts,
+                has_footer=self._has_footer,
+            )
+        if text:
+            self._parts = cut_reply(harmless(text), LIMIT, self._parts)
+            views = laid_out(shown_parts(self._parts, LIMIT), [Act.STOP], self.turn)
+        elif status := self._status_text(now):
+            acts = [Act.STOP]
+            if isinstance(self._status, Queued | Evicting | Loading):
+                offer = self._offer
+                acts = [Act.CANCEL]
+                acts += [Act.WARM] if offer and offer.warm is not None else []
+                acts += [Act.CLOUD] if offer and offer.cloud is not None else []
+            views = laid_out((status,), acts, self.turn)
+        else:
+            return ()
+        self._was_visible = self._was_visible or bool(views)
+        return views
+
+    def _status_text(self, now: float) -> str:
+        lasted = now - self._status_since
+        match self._status:
+            case None:
+                return ""
+            case Queued() | Evicting() | Loading():
+                line = words.progress_line(self._status)
+                return line if self._offer is None else f"{line}\n{words.offer_text(self._offer)}"
+            case Reading() | ReasoningDelta() if lasted < PATIENCE_S and not self._was_visible:
+                return ""
+            case Reading():
+                return words.reading_line(self._status, lasted)
+            case ReasoningDelta():
+                return f"💭 Thinking … {lasted:.0f} s" if lasted >= 1 else "💭 Thinking …"
+
+
 class Replies:
     """Every reply being written; one per process."""
 
-    def __init__(self, face: Face) -> None:
-        self._face = face
-        self._live: set[_Reply] = set()
+    def __init__(self, lantern: Lantern, *, has_footer: bool) -> None:
+        self._lantern = lantern
+        self._has_footer = has_footer
+        self._live: set[ReplyView] = set()
         self._all_done = asyncio.Event()
         self._all_done.set()
 
     async def play(self, request: TurnRequest, transport: Transport) -> None:
         """Answers one request, to the last edit. Leaving early stops the work everywhere."""
-        reply = _Reply(self._face, transport)
-        with self._listed(reply):
-            await reply.play(request)
+        view = ReplyView(has_footer=self._has_footer)
+        self._live.add(view)
+        self._all_done.clear()
+        try:
+            await _Reply(self._lantern, view, transport).play(request)
+        finally:
+            self._live.discard(view)
+            if not self._live:
+                self._all_done.set()
 
     def is_writing(self, turn: TurnId) -> bool:
         """Are this turn's messages still being written?"""
-        return any(reply.turn == turn for reply in self._live)
+        return any(view.turn == turn for view in self._live)
 
     async def settled(self, limit_s: float) -> bool:
         """Waits until no reply is being written; False when that took too long."""
@@ -54,31 +175,16 @@ class Replies:
         _log.warning("replies left unfinished", count=len(self._live))
         return False
 
-    @contextmanager
-    def _listed(self, reply: "_Reply") -> Generator[None]:
-        self._live.add(reply)
-        self._all_done.clear()
-        try:
-            yield
-        finally:
-            self._live.discard(reply)
-            if not self._live:
-                self._all_done.set()
-
 
 class _Reply:
     """One turn on its way to its readers."""
 
-    def __init__(self, face: Face, transport: Transport) -> None:
-        self._face = face
+    def __init__(self, lantern: Lantern, view: ReplyView, transport: Transport) -> None:
+        self._turns = lantern.turns
+        self._store = lantern.replies
+        self._view = view
         self._transport = transport
-        self._page = Page(has_footer=face.rules.has_footer)
-        self._writer = Writer(self._page, transport, self._keep)
-
-    @property
-    def turn(self) -> TurnId | None:
-        """Known once the turn is stored."""
-        return self._page.turn
+        self._writer = Writer(view, transport, self._keep)
 
     async def play(self, request: TurnRequest) -> None:
         async with asyncio.TaskGroup() as group:
@@ -90,58 +196,51 @@ class _Reply:
                 reading.cancel()
             for task in beside:
                 task.cancel()
-        if outcome is not Outcome.GIVEN_UP:
-            await self._close()
+        if outcome is Outcome.GIVEN_UP or self._view.turn is None:
+            return
+        try:
+            await self._store.close(self._view.turn)
+        except BotError as error:
+            _log.warning("reply not closed in the store", error=error.user_message)
 
     async def _read(self, request: TurnRequest) -> None:
         """Takes in events as they come; showing them never holds the turn up."""
         loop = asyncio.get_running_loop()
+        failure: BotError = Bug("The answer ended without a word of why; it is logged.")
         try:
-            async with self._face.turns.open(request) as events:
+            async with self._turns.open(request) as events:
                 async for event in events:
-                    self._page.on_event(event, loop.time())
+                    self._view.on_event(event, loop.time())
                     self._writer.poke()
         except Exception as error:
             _log.exception("turn could not be read")
-            self._fail(error)
-        if not self._page.is_over:
-            self._fail(Bug("The answer ended without a word of why; it is logged."))
-
-    def _fail(self, error: Exception) -> None:
-        bug = Bug("Something went wrong inside Lantern; it is logged.")
-        failure = error if isinstance(error, BotError) else bug
-        self._page.on_event(Failed(self._page.turn, failure), asyncio.get_running_loop().time())
-        self._writer.poke()
+            bug = Bug("Something went wrong inside Lantern; it is logged.")
+            failure = error if isinstance(error, BotError) else bug
+        if not self._view.is_over:
+            self._view.on_event(Failed(self._view.turn, failure), loop.time())
+            self._writer.poke()
 
     async def _tick(self) -> None:
-        while not self._page.is_over and not self._page.length:
+        while not self._view.is_over and not self._view.length:
             await asyncio.sleep(TICK_S)
-            self._page.touch()
+            self._view.changes += 1
             self._writer.poke()
 
     async def _show_typing(self) -> None:
-        """Beside the work and only in a silence: the first words never wait for it."""
+        # Beside the work and only in a silence: the first words never wait for it.
         await asyncio.sleep(TYPING_AFTER_S)
-        while not self._writer.is_visible and not self._page.is_over:
+        while not self._writer.is_visible and not self._view.is_over:
             with suppress(*SENDING_ERRORS):
                 await self._transport.show_typing()
             await asyncio.sleep(TYPING_EVERY_S)
 
     async def _keep(self, part: int, message_id: int) -> bool:
         """Remembers a message, so that a reply to it branches and a crash leaves no spinner."""
-        if self._page.turn is None:
+        if self._view.turn is None:
             return False
         try:
             channel = str(self._transport.channel_id)
-            await self._face.replies.put(str(message_id), channel, self._page.turn, part)
+            await self._store.put(str(message_id), channel, self._view.turn, part)
         except BotError as error:
             _log.warning("message not remembered", error=error.user_message)
         return True
-
-    async def _close(self) -> None:
-        if self._page.turn is None:
-            return
-        try:
-            await self._face.replies.close(self._page.turn)
-        except BotError as error:
-            _log.warning("reply not closed in the store", error=error.user_message)

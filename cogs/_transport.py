@@ -1,81 +1,53 @@
-"""How a reply reaches its readers; here by plain messages, in ``_response`` by an interaction."""
+"""How a reply reaches its readers: by plain messages, or as an interaction's response."""
 
 import asyncio
-from typing import Any, Protocol
+from math import inf
+from typing import Any
 
 import discord
 
-from bot.policy.pacing import Pacer, Pacers, Writing
-from cogs._buttons import view_of
-from cogs._view import Look
+from bot.policy.pacing import INTERACTION, Pacer, Pacers, Writing
+from cogs._faults import Fault, fault_of
+from cogs._view import MessageView, buttons_of
 
 CALL_S = 60.0
 """Longest one plain call may hang; the library's own retries of a 5xx take 25 seconds."""
 
-
-class Transport(Protocol):
-    """Shows the messages of one reply. Errors are those of ``SENDING_ERRORS``."""
-
-    @property
-    def channel_id(self) -> int:
-        """Where the messages stand."""
-        ...
-
-    def pacers(self, *, is_new: bool) -> tuple[Pacer, ...]:
-        """What the next call is paced by: a new message, or a change to one."""
-        ...
-
-    async def begin(self) -> int | None:
-        """Answers whoever waits; gives the message that is there already, to be filled."""
-        ...
-
-    async def show_typing(self) -> None:
-        """Shows for about ten seconds that an answer is coming."""
-        ...
-
-    async def send(self, part: int, look: Look) -> int:
-        """A new message; gives its id."""
-        ...
-
-    async def edit(self, message_id: int, look: Look) -> None:
-        """Changes a message of this reply."""
-        ...
-
-    async def delete(self, message_id: int) -> None:
-        """Takes a message of this reply away."""
-        ...
+TOKEN_LIFE_S = 14.5 * 60
+"""An interaction's token lives 15 minutes from its creation; plain edits take over before."""
 
 
-class ChannelTransport:
-    """Plain messages in a channel, thread or direct message; the first answers ``question``."""
+class Transport:
+    """Plain messages in a channel, thread or direct message; the first answers ``question``.
+
+    What a call may raise is in ``SENDING_ERRORS``.
+    """
 
     def __init__(
         self, channel: discord.PartialMessageable, pacers: Pacers, question: int | None = None
     ) -> None:
+        self.channel_id = channel.id
+        """Where the messages stand."""
         self._channel = channel
         self._pacers = pacers
         self._question = question
         self._sent: set[int] = set()
 
-    @property
-    def channel_id(self) -> int:
-        """Where the messages stand."""
-        return self._channel.id
-
     def pacers(self, *, is_new: bool) -> tuple[Pacer, ...]:
-        """Edits share the channel's limit; new messages have one the library waits for."""
+        """What the next call is paced by: a new message, or a change to one."""
         if is_new:
+            # New messages have a limit of their own, and the library waits for it by itself.
             return (self._pacers.everywhere,)
         now = asyncio.get_running_loop().time()
-        return (self._pacers.of_channel(self._channel.id, now), self._pacers.everywhere)
+        return (self._pacers.of_channel(self.channel_id, now), self._pacers.everywhere)
 
     async def begin(self) -> int | None:
-        """Nothing is there yet, and nobody waits for an acknowledgement."""
+        """Answers whoever waits; gives the message that is there already, to be filled."""
         return None
 
     async def show_typing(self) -> None:
         """Shows for about ten seconds that an answer is coming."""
-        everywhere, key = self._pacers.everywhere, f"typing in {self._channel.id}"
+        everywhere, key = self._pacers.everywhere, f"typing in {self.channel_id}"
         now = asyncio.get_running_loop().time()
         # It could as well be left out: it takes a place that is free and waits for none.
         is_free = everywhere.ask(now, key, Writing(ready=1)) <= now
@@ -84,33 +56,109 @@ class ChannelTransport:
             everywhere.began(now, key)
             await self._channel.typing()
 
-    async def send(self, part: int, look: Look) -> int:
-        """A new message; sent again after a lost answer it still comes once, by its nonce."""
+    async def send(self, part: int, message: MessageView) -> int:
+        """A new message, the reply's so-manieth part from 0; gives its id."""
         options: dict[str, Any] = {}
-        if (view := view_of(look)) is not None:
-            options["view"] = view
+        if (buttons := buttons_of(message)) is not None:
+            options["view"] = buttons
         if self._question is not None and part not in self._sent:
+            # Sent again after a lost answer it still comes once. A replacement is another message.
             options["nonce"] = f"{self._question}.{part}"
             if part == 0:
-                options["reference"] = self._reference(self._question)
+                # The question may be deleted meanwhile; the answer then stands alone.
+                options["reference"] = discord.MessageReference(
+                    message_id=self._question, channel_id=self.channel_id, fail_if_not_exists=False
+                )
         async with asyncio.timeout(CALL_S):
-            message = await self._channel.send(look.content, suppress_embeds=True, **options)
+            sent = await self._channel.send(message.content, suppress_embeds=True, **options)
         self._sent.add(part)
-        return message.id
+        return sent.id
 
-    async def edit(self, message_id: int, look: Look) -> None:
+    async def edit(self, message_id: int, message: MessageView) -> None:
         """Changes a message of this reply."""
-        message = self._channel.get_partial_message(message_id)
+        known = self._channel.get_partial_message(message_id)
         async with asyncio.timeout(CALL_S):
-            await message.edit(content=look.content, view=view_of(look))
+            await known.edit(content=message.content, view=buttons_of(message))
 
     async def delete(self, message_id: int) -> None:
         """Takes a message of this reply away."""
         async with asyncio.timeout(CALL_S):
             await self._channel.get_partial_message(message_id).delete()
 
-    def _reference(self, question: int) -> discord.MessageReference:
-        # The question may be deleted meanwhile; the answer then stands alone.
-        return discord.MessageReference(
-            message_id=question, channel_id=self._channel.id, fail_if_not_exists=False
+
+class InteractionTransport(Transport):
+    """An interaction's response and followups; plain messages once its token has ended."""
+
+    def __init__(self, interaction: discord.Interaction[Any], pacers: Pacers) -> None:
+        channel_id, guild_id = interaction.channel_id or 0, interaction.guild_id
+        super().__init__(
+            interaction.client.get_partial_messageable(channel_id, guild_id=guild_id), pacers
         )
+        self._interaction = interaction
+        self._token = Pacer(INTERACTION)
+        """Edits and followups alike count here."""
+        self._ends_at = asyncio.get_running_loop().time() + TOKEN_LIFE_S
+        self._original: int | None = None
+
+    def pacers(self, *, is_new: bool) -> tuple[Pacer, ...]:
+        """The token's own; the channel's once it has ended."""
+        return (self._token,) if self._lives() else super().pacers(is_new=is_new)
+
+    async def begin(self) -> int | None:
+        """Defers, once: the person sees that somebody thinks."""
+        if not self._interaction.response.is_done():
+            response = await self._interaction.response.defer(thinking=True)
+            self._original = response.message_id if response is not None else None
+        return self._original
+
+    async def show_typing(self) -> None:
+        """The deferred message says it already."""
+
+    # Calls by the token are never cancelled: the library sleeps inside a lock that a cancelled
+    # call would leave locked for the rest of the token's life.
+
+    async def send(self, part: int, message: MessageView) -> int:
+        """A followup; the very first message fills the deferred one."""
+        if not self._lives():
+            return await super().send(part, message)
+        try:
+            buttons = buttons_of(message)
+            if self._original is None:
+                sent = await self._interaction.edit_original_response(
+                    content=message.content, view=buttons
+                )
+                self._original = sent.id
+                return sent.id
+            options: dict[str, Any] = {} if buttons is None else {"view": buttons}
+            followup = self._interaction.followup
+            return (
+                await followup.send(message.content, wait=True, suppress_embeds=True, **options)
+            ).id
+        except discord.HTTPException as error:
+            self._end_by(error)
+        return await super().send(part, message)
+
+    async def edit(self, message_id: int, message: MessageView) -> None:
+        """Changes a message of this reply."""
+        if not self._lives():
+            await super().edit(message_id, message)
+            return
+        content, buttons = message.content, buttons_of(message)
+        try:
+            if message_id == self._original:
+                await self._interaction.edit_original_response(content=content, view=buttons)
+            else:
+                followup = self._interaction.followup
+                await followup.edit_message(message_id, content=content, view=buttons)
+        except discord.HTTPException as error:
+            self._end_by(error)
+            await super().edit(message_id, message)
+
+    def _lives(self) -> bool:
+        return asyncio.get_running_loop().time() < self._ends_at
+
+    def _end_by(self, error: discord.HTTPException) -> None:
+        """Goes over to plain edits when the token is the trouble; raises any other error again."""
+        if fault_of(error) is not Fault.EXPIRED:
+            raise error
+        self._ends_at = -inf

@@ -13,9 +13,8 @@ from bot.domain.errors import BotError
 from bot.domain.ids import PlaceId
 from bot.policy.access import check_server
 from bot.store.notes import NoteStore
-from cogs._faults import SENDING_ERRORS
-from cogs._places import interaction_place
-from cogs._say import say_error
+from cogs._faults import SENDING_ERRORS, say_error
+from cogs._places import place_of
 
 _log = structlog.get_logger(__name__)
 
@@ -28,7 +27,7 @@ class LanternTree(app_commands.CommandTree[Any]):
     async def interaction_check(self, interaction: discord.Interaction[Any], /) -> bool:
         """May commands be given here?"""
         try:
-            check_server(interaction_place(interaction).server, self.allowed_servers)
+            check_server(place_of(interaction).server, self.allowed_servers)
         except BotError as error:
             if interaction.type is discord.InteractionType.autocomplete:
                 await interaction.response.autocomplete([])

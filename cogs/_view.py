@@ -1,15 +1,20 @@
-"""What messages of a reply read like, and with which buttons: pure layout, without any Discord."""
+"""What messages of a reply read like, and their buttons, which outlive a restart."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, Self
+
+import discord
+from discord import ui
 
 from bot.chat import words
-from bot.domain.chat import Receipt, Turn, TurnStatus
+from bot.domain.chat import Turn, TurnStatus
 from bot.domain.events import Failed, Finished, Stopped
 from bot.domain.ids import TurnId
 from bot.policy.markup import harmless
-from bot.policy.splitting import LIMIT, Part, shown_parts, split_reply
+from bot.policy.splitting import LIMIT, split_reply
 
 _SMALL_LIMIT = 600
 """Small print is cut to this, so that it always leaves room for the answer above it."""
@@ -34,23 +39,45 @@ class Act(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class MessageView:
     """What one message shows."""
 
     content: str
     acts: tuple[Act, ...] = ()
+    """Its buttons."""
     subject: str = ""
     """What the buttons act upon: a turn's id, or a load's ticket."""
 
 
-def growing(parts: Sequence[Part], turn: TurnId | None) -> tuple[Look, ...]:
-    """An answer while it streams; what stands open is closed in the shown copy alone."""
-    return _looks(shown_parts(parts, LIMIT), [Act.STOP], turn)
+class View:
+    """What a writer writes: the same for ever here; what grows overrides ``messages``."""
+
+    def __init__(self, messages: tuple[MessageView, ...] = ()) -> None:
+        self._messages = messages
+        self.is_over = bool(messages)
+        """Will it not change any more?"""
+        self.length = sum(len(message.content) for message in messages)
+        """Characters of the answer so far; 0 while only a status is shown."""
+        self.changes = 0
+        """Counts what is new besides the answer's length."""
+
+    def messages(self, now: float) -> tuple[MessageView, ...]:
+        """The messages as they should read now, by the loop's clock; none: nothing is worth one."""
+        return self._messages
 
 
-def waiting(line: str, acts: list[Act], turn: TurnId | None) -> tuple[Look, ...]:
-    """A status line in place of the answer to come."""
-    return _looks((line,), acts, turn)
+# --- how a reply is laid out ----------------------------------------------------------------
+
+
+def laid_out(
+    parts: Sequence[str], acts: Iterable[Act], turn: TurnId | None
+) -> tuple[MessageView, ...]:
+    """One message per part; the last one alone has buttons, and only for a stored turn."""
+    subject = str(turn or "")
+    views = [MessageView(part, (), subject) for part in parts]
+    if views and turn is not None:
+        views[-1] = MessageView(parts[-1], tuple(acts), subject)
+    return tuple(views)
 
 
 def ended(
@@ -60,7 +87,7 @@ def ended(
     notices: Sequence[str],
     has_thoughts: bool,
     has_footer: bool,
-) -> tuple[Look, ...]:
+) -> tuple[MessageView, ...]:
     """A reply that will not change any more: answer, small print, buttons."""
     small = [f"ℹ {notice}" for notice in notices]
     if isinstance(end, Failed):
@@ -76,62 +103,103 @@ def ended(
     return _closed(text, small, end.turn, _acts(text, is_cut=is_cut, has_thoughts=has_thoughts))
 
 
-def restored(turn: Turn, *, has_footer: bool) -> tuple[Look, ...]:
+def restored(turn: Turn, *, has_footer: bool) -> tuple[MessageView, ...]:
     """A stored turn whose messages were left open when Lantern ended without warning."""
-    text, receipt = turn.reply_text, turn.receipt
-    small = [_restart_line(turn)] if turn.status is not TurnStatus.DONE else []
+    text, receipt, small = turn.reply_text, turn.receipt, list[str]()
+    is_cut = turn.status is not TurnStatus.DONE
+    if is_cut and receipt is not None and receipt.finish == "cancelled":
+        small.append("⏹ Stopped.")
+    elif is_cut and text.strip():
+        small.append(
+            "⚠ Lantern was restarted in the middle of this answer. The text so far is kept."
+        )
+    elif is_cut:
+        tried = words.attempts_text(receipt.attempts) if receipt is not None else ""
+        small.append(f"⚠ Lantern was restarted before this answer began.\n{tried}".rstrip())
     if receipt is not None and has_footer:
         small.append(words.footer(receipt))
-    is_cut = turn.status is not TurnStatus.DONE or _is_at_limit(receipt)
+    is_cut = is_cut or (receipt is not None and receipt.finish == "length")
     acts = _acts(text, is_cut=is_cut, has_thoughts=bool(turn.reasoning_text))
     return _closed(text, small, turn.id, acts)
 
 
-def cut_short(look: Look) -> Look:
+def cut_short(message: MessageView) -> MessageView:
     """A part of a growing reply that has become its last, since no message may follow."""
-    first, *_ = split_reply(look.content, LIMIT - len(_CUT_LINE) - 1)
-    return Look(f"{first}\n{_CUT_LINE}", (Act.RETRY,) if look.subject else (), look.subject)
-
-
-def _restart_line(turn: Turn) -> str:
-    if turn.receipt is not None and turn.receipt.finish == "cancelled":
-        return "⏹ Stopped."
-    if turn.reply_text.strip():
-        return "⚠ Lantern was restarted in the middle of this answer. The text so far is kept."
-    tried = words.attempts_text(turn.receipt.attempts) if turn.receipt is not None else ""
-    return f"⚠ Lantern was restarted before this answer began.\n{tried}".rstrip()
-
-
-def _is_at_limit(receipt: Receipt | None) -> bool:
-    return receipt is not None and receipt.finish == "length"
+    first, *_ = split_reply(message.content, LIMIT - len(_CUT_LINE) - 1)
+    acts = (Act.RETRY,) if message.subject else ()
+    return MessageView(f"{first}\n{_CUT_LINE}", acts, message.subject)
 
 
 def _acts(text: str, *, is_cut: bool, has_thoughts: bool) -> list[Act]:
     acts = [Act.CONTINUE] if is_cut and text.strip() else []
-    acts.append(Act.RETRY)
-    if has_thoughts:
-        acts.append(Act.THOUGHTS)
-    return acts
+    return [*acts, Act.RETRY, *([Act.THOUGHTS] if has_thoughts else [])]
 
 
 def _closed(
     text: str, small: Iterable[str], turn: TurnId | None, acts: list[Act]
-) -> tuple[Look, ...]:
+) -> tuple[MessageView, ...]:
     """The text over as many messages as it needs, small print under the last; nothing is lost."""
     lines = [line for lines in small for line in lines.splitlines() if line.strip()]
     if not text.strip():
         body = "\n".join(lines)[: LIMIT - 10]
-        return _looks((body or "The model answered with no words.",), acts, turn)
+        return laid_out((body or "The model answered with no words.",), acts, turn)
     print_ = "\n".join(f"-# {line}" for line in lines)[:_SMALL_LIMIT]
     *parts, last = split_reply(harmless(text), LIMIT)
     if print_ and len(last) + 1 + len(print_) > LIMIT:
         *more, last = split_reply(last, LIMIT - len(print_) - 1)
         parts.extend(more)
-    return _looks((*parts, f"{last}\n{print_}" if print_ else last), acts, turn)
+    return laid_out((*parts, f"{last}\n{print_}" if print_ else last), acts, turn)
 
 
-def _looks(parts: Sequence[str], acts: list[Act], turn: TurnId | None) -> tuple[Look, ...]:
-    if not parts:
-        return ()
-    last = Look(parts[-1], tuple(acts) if turn is not None else (), str(turn or ""))
-    return (*(Look(part, (), str(turn or "")) for part in parts[:-1]), last)
+# --- buttons --------------------------------------------------------------------------------
+
+_FACES: dict[Act, tuple[str, str, discord.ButtonStyle]] = {
+    Act.STOP: ("Stop", "⏹", discord.ButtonStyle.secondary),
+    Act.CANCEL: ("Cancel", "✖", discord.ButtonStyle.secondary),
+    Act.HALT: ("Cancel", "✖", discord.ButtonStyle.secondary),
+    Act.WARM: ("Answer now", "⚡", discord.ButtonStyle.primary),
+    Act.CLOUD: ("Use the cloud", "☁", discord.ButtonStyle.primary),
+    Act.RETRY: ("Retry", "🔁", discord.ButtonStyle.secondary),
+    Act.CONTINUE: ("Continue", "▶", discord.ButtonStyle.primary),
+    Act.THOUGHTS: ("Thoughts", "💭", discord.ButtonStyle.secondary),
+}
+
+
+class TurnButton(
+    ui.DynamicItem[ui.Button[ui.View]],
+    # What a button acts upon is in its id: the views of a process die with it.
+    template=r"lantern:(?P<act>[a-z]+):(?P<subject>[\w-]{1,64})",
+):
+    """A button of a reply. A press becomes the event ``reply_button``, which a cog answers."""
+
+    def __init__(self, act: Act, subject: str) -> None:
+        label, emoji, style = _FACES[act]
+        custom_id = f"lantern:{act}:{subject}"
+        super().__init__(ui.Button(label=label, emoji=emoji, style=style, custom_id=custom_id))
+        self._act = act
+        self._subject = subject
+
+    @classmethod
+    async def from_custom_id(
+        cls,
+        interaction: discord.Interaction[Any],
+        item: ui.Item[Any],
+        match: re.Match[str],
+        /,
+    ) -> Self:
+        """The button as pressed on a message of any age."""
+        return cls(Act(match["act"]), match["subject"])
+
+    async def callback(self, interaction: discord.Interaction[Any]) -> None:
+        """Hands the press over."""
+        interaction.client.dispatch("reply_button", interaction, self._act, self._subject)
+
+
+def buttons_of(message: MessageView) -> ui.View | None:
+    """The buttons of a message; None removes those it had."""
+    if not message.acts:
+        return None
+    view = ui.View(timeout=None)
+    for act in message.acts:
+        view.add_item(TurnButton(act, message.subject))
+    return view

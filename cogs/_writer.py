@@ -1,20 +1,18 @@
 """Writes one reply: only its latest text, one call at a time, paced, and its end without fail."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from math import inf
-from typing import Protocol
 
 import structlog
 
 from bot.policy.pacing import Pacer, Writing, ask_all
 from cogs._faults import SENDING_ERRORS, Fault, fault_of
-from cogs._slots import Slots, Step
 from cogs._transport import Transport
-from cogs._view import Look
+from cogs._view import MessageView, View, cut_short
 
 MAX_TRIES = 26
 """Of the last words: with pauses doubling to ``MAX_PAUSE_S`` a fault may last two minutes."""
@@ -24,30 +22,10 @@ MAX_PAUSE_S = 5.0
 _WAKE_CHARS = 32
 """A waiting writer is asked again when so much text came: cheaper than at every token."""
 
+Keep = Callable[[int, int], Awaitable[bool]]
+"""``keep(part, message_id)`` remembers a message; False when it is too early to."""
+
 _log = structlog.get_logger(__name__)
-
-
-class Growing(Protocol):
-    """What is written while it grows: a reply, a load, a stored turn."""
-
-    @property
-    def length(self) -> int:
-        """Characters of the answer so far; 0 while only a status is shown."""
-        ...
-
-    @property
-    def changes(self) -> int:
-        """Counts what is new besides the answer's length."""
-        ...
-
-    @property
-    def is_over(self) -> bool:
-        """Will it not change any more?"""
-        ...
-
-    def looks(self, now: float) -> tuple[Look, ...]:
-        """The messages as they should read now."""
-        ...
 
 
 class Outcome(Enum):
@@ -60,25 +38,120 @@ class Outcome(Enum):
     """Discord did not take the last words, by many tries or until we left; it may yet."""
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One call to Discord."""
+
+    part: int
+    view: MessageView | None
+    """None takes the message away."""
+    message_id: int | None
+    """None makes a new message."""
+
+
+@dataclass(slots=True)
+class _Message:
+    id: int | None
+    shown: MessageView | None = None
+    is_kept: bool = False
+
+
+class Messages:
+    """The messages of one reply, what each shows, and the next call that brings them up to date.
+
+    Parts are brought up to date in order, so they stand in order.
+    """
+
+    def __init__(self, ids: Sequence[int] = ()) -> None:
+        self.made = [_Message(message_id) for message_id in ids]
+        """In order; those that were there already are filled first."""
+        self.most: int | None = None
+        """So many messages there may be at most; None while more may be made."""
+        self._stand_ins: dict[MessageView, MessageView] = {}
+        self._unsure: set[int] = set()
+        """Parts whose creation failed: it may have happened all the same."""
+        self._orphans: list[int] = []
+        """Messages that could not be edited any more, to be taken away when possible."""
+
+    def next_step(self, views: Sequence[MessageView]) -> Step | None:
+        """The first difference between what should be shown and what is."""
+        if self.most is not None and len(views) > self.most:
+            views = (*views[: self.most - 1], cut_short(views[self.most - 1]))
+        for part, wanted in enumerate(views):
+            view = self._stand_ins.get(wanted, wanted)
+            if part >= len(self.made):
+                return Step(part, view, None)
+            if self.made[part].shown != view:
+                return Step(part, view, self.made[part].id)
+        if views and len(self.made) > len(views):
+            return Step(len(self.made) - 1, None, self.made[-1].id)
+        if self._orphans:
+            return Step(len(self.made), None, self._orphans[0])
+        return None
+
+    async def take(self, step: Step, transport: Transport) -> None:
+        """Makes the call and remembers what is shown."""
+        if step.view is None:
+            try:
+                if step.message_id is not None:
+                    await transport.delete(step.message_id)
+            except SENDING_ERRORS as error:
+                # What is gone already, or not ours to remove, is no trouble.
+                if fault_of(error) in (Fault.PASSING, Fault.LEAVING):
+                    raise
+            if step.part < len(self.made):
+                self.made.pop(step.part)
+            else:
+                self._orphans.pop(0)
+        elif step.message_id is not None:
+            await transport.edit(step.message_id, step.view)
+            self.made[step.part].shown = step.view
+        else:
+            is_unsure = step.part in self._unsure
+            self._unsure.add(step.part)
+            message = _Message(await transport.send(step.part, step.view), step.view)
+            if is_unsure:
+                # The nonce may have found the message of an earlier try, with its older words.
+                message.shown = None
+            self._unsure.discard(step.part)
+            self.made[step.part : step.part + 1] = [message]
+
+    def adapt(self, step: Step, fault: Fault, reason: str) -> bool:
+        """After a fault, goes on by another way; False where there is none."""
+        match fault:
+            case Fault.ARCHIVED if step.message_id is not None:
+                # The thread takes new messages alone: one takes this one's place.
+                self._orphans.append(step.message_id)
+                self.made[step.part] = _Message(None)
+            case Fault.REFUSED if step.view and step.view not in self._stand_ins.values():
+                content = f"⚠ Discord refused to show this part of the answer.\n-# {reason[:200]}"
+                self._stand_ins[step.view] = replace(step.view, content=content)
+            case Fault.DENIED if step.message_id is None and step.part:
+                # The last message there is says that no other may follow.
+                self.most = step.part
+            case _:
+                return False
+        return True
+
+
 class Writer:
     """Owns the messages of one reply."""
 
     def __init__(
         self,
-        page: Growing,
+        view: View,
         transport: Transport,
-        keep: Callable[[int, int], Awaitable[bool]],
+        keep: Keep | None = None,
         denied_tries: int = MAX_TRIES,
     ) -> None:
-        """``keep(part, message_id)`` remembers a message; False when it is too early to.
-
-        ``denied_tries`` are made of an edit that is not permitted.
-        """
-        self._page = page
+        """``denied_tries`` are made of an edit that is not permitted."""
+        self.is_visible = False
+        """Has a message been given something to show?"""
+        self._view = view
         self._transport = transport
         self._keep = keep
         self._denied_tries = denied_tries
-        self._slots = Slots()
+        self._messages = Messages()
         self._news = asyncio.Event()
         self._wakes_at_length = 0
         self._given = Writing(ready=0)
@@ -88,60 +161,57 @@ class Writer:
         self._key = f"{id(self):x}"
         self._joined: set[Pacer] = set()
 
-    @property
-    def is_visible(self) -> bool:
-        """Has a message been shown?"""
-        return self._slots.is_visible
-
     def poke(self) -> None:
         """Something is new."""
-        if self._page.length >= self._wakes_at_length or self._page.is_over:
+        if self._view.length >= self._wakes_at_length or self._view.is_over:
             self._news.set()
 
     async def run(self, existing: tuple[int, ...] = ()) -> Outcome:
         """Writes until the end is shown, over ``existing`` messages first; early when it cannot."""
-        self._slots.take_over(existing)
         try:
-            if (deferred := await self._transport.begin()) is not None:
-                self._slots.take_over((deferred,))
-            return await self._write()
+            deferred = await self._transport.begin()
+            ids = existing if deferred is None else (*existing, deferred)
+            self._messages = Messages(ids)
+            outcome = None
+            while outcome is None:
+                # Before any call: a crash leaves even a message that only says "thinking" noted.
+                await self._keep_new()
+                at = self._next_call_at()
+                if at > asyncio.get_running_loop().time():
+                    await self._rest(at)
+                else:
+                    outcome = await self._act()
+            await self._keep_new()
         except SENDING_ERRORS as error:
-            is_leaving = fault_of(error) is Fault.LEAVING
-            return self._ended(Outcome.GIVEN_UP if is_leaving else Outcome.GONE, error)
+            outcome = Outcome.GIVEN_UP if fault_of(error) is Fault.LEAVING else Outcome.GONE
+            _warn("reply cannot be shown", error, outcome=outcome.value)
         finally:
+            # One that left without a word would slow the others in its channel for ever.
             for pacer in self._joined:
                 pacer.left(self._key)
-
-    async def _write(self) -> Outcome:
-        while True:
-            await self._slots.keep(self._keep)
-            at = self._next_call_at()
-            if at > self._now():
-                await self._rest(at)
-            elif (outcome := await self._act()) is not None:
-                await self._slots.keep(self._keep)
-                return outcome
+        return outcome
 
     def _next_call_at(self) -> float:
-        now, changes = self._now(), self._page.changes
+        """When the next call may begin; inf: there is nothing new to show."""
+        now, changes = asyncio.get_running_loop().time(), self._view.changes
         # A status that reads as before must ask for no place: a waiting reply that was touched
         # every second and had nothing to show kept its place before every stream of the bot.
-        if not self._has_more and changes != self._given_changes and not self._page.length:
-            self._has_more = self._slots.next_step(self._page.looks(now)) is not None
+        if not self._has_more and changes != self._given_changes and not self._view.length:
+            self._has_more = self._messages.next_step(self._view.messages(now)) is not None
             self._given_changes = changes
         writing = replace(
             self._given,
-            ready=self._page.length,
-            is_finished=self._page.is_over,
-            is_changed=self._has_more or self._page.changes != self._given_changes,
-            is_urgent=self._page.length > 0 and self._given.shown == 0,
+            ready=self._view.length,
+            is_finished=self._view.is_over,
+            is_changed=self._has_more or changes != self._given_changes,
+            is_urgent=self._view.length > 0 and self._given.shown == 0,
         )
-        pacers = self._transport.pacers(is_new=self._slots.is_empty)
+        pacers = self._transport.pacers(is_new=not self._messages.made)
         self._joined.update(pacers)
         return ask_all(pacers, now, self._key, writing)
 
     async def _rest(self, until: float) -> None:
-        length = self._page.length
+        length = self._view.length
         self._wakes_at_length = 0 if until == inf else length + _WAKE_CHARS if length else 1
         with suppress(TimeoutError):
             async with asyncio.timeout_at(None if until == inf else until):
@@ -149,73 +219,61 @@ class Writer:
         self._news.clear()
 
     async def _act(self) -> Outcome | None:
-        """One call towards what the page reads now; an outcome when it was the last."""
-        now, changes = self._now(), self._page.changes
-        looks, is_last = self._page.looks(now), self._page.is_over
-        step = self._slots.next_step(looks)
-        self._give(now, is_call=step is not None)
+        """One call towards what the view reads now; an outcome when it was the last."""
+        now, changes = asyncio.get_running_loop().time(), self._view.changes
+        views, is_last = self._view.messages(now), self._view.is_over
+        step = self._messages.next_step(views)
+        self._given = replace(
+            self._given,
+            shown=self._view.length,
+            # The first words count as young again, however long a load bar stood there.
+            edits=self._given.edits + 1 if self._given.shown else 0,
+            last_start=self._given.last_start if step is None else now,
+        )
         if step is not None:
             for pacer in self._transport.pacers(is_new=step.message_id is None):
                 pacer.began(now, self._key)
             try:
-                await self._slots.take(step, self._transport)
+                await self._messages.take(step, self._transport)
             except SENDING_ERRORS as error:
+                self._has_more = True
                 return await self._failed(step, error)
             self._failures = 0
+            self.is_visible = True
         self._given_changes = changes
-        self._has_more = self._slots.next_step(looks) is not None
+        self._has_more = self._messages.next_step(views) is not None
         if self._has_more:
             return None
-        if self._slots.lacks(looks):
+        if self._messages.most is not None and len(views) > self._messages.most:
             return Outcome.GONE
         # Without asking for a place again: a reply that is shown needs none.
         return Outcome.SHOWN if is_last else None
 
-    def _give(self, now: float, *, is_call: bool) -> None:
-        """Notes what this call shows; the first words count as young again."""
-        length = self._page.length
-        edits = self._given.edits + 1 if self._given.shown else 0
-        self._given = replace(
-            self._given,
-            shown=length,
-            edits=edits,
-            last_start=now if is_call else self._given.last_start,
-        )
-
     async def _failed(self, step: Step, error: BaseException) -> Outcome | None:
-        self._has_more = True
-        match fault_of(error):
-            case Fault.ARCHIVED if step.message_id is not None:
-                self._slots.lose(step)
-            case Fault.REFUSED if self._slots.refuse(step, str(error)):
-                _log.warning("message refused by Discord", error=_words(error))
-            case Fault.DENIED if self._slots.cut_short(step):
-                _log.warning("reply cut short", error=_words(error))
-            case Fault.DENIED if step.message_id is not None:
-                return await self._again(error, self._denied_tries)
-            case Fault.PASSING:
-                return await self._again(error, MAX_TRIES if self._page.is_over else inf)
-            case Fault.LEAVING:
-                return self._ended(Outcome.GIVEN_UP, error)
-            case _:
-                return self._ended(Outcome.GONE, error)
-        return None
-
-    async def _again(self, error: BaseException, tries: float) -> Outcome | None:
-        """Pauses before another try; an outcome when there were too many."""
+        """Pauses, or finds another way; an outcome when there is none or were too many tries."""
+        fault = fault_of(error)
+        if self._messages.adapt(step, fault, str(error)):
+            _warn("message not taken as it was", error, fault=fault.value)
+            return None
+        tries: float = 0
+        if fault is Fault.PASSING:
+            tries = MAX_TRIES if self._view.is_over else inf
+        elif fault is Fault.DENIED and step.message_id is not None:
+            tries = self._denied_tries
         self._failures += 1
-        if self._failures >= tries:
-            return self._ended(Outcome.GIVEN_UP, error)
-        await asyncio.sleep(min(MAX_PAUSE_S, 2.0 ** (self._failures - 1)))
-        return None
-
-    def _ended(self, outcome: Outcome, error: BaseException) -> Outcome:
-        _log.warning("reply cannot be shown", outcome=outcome.value, error=_words(error))
+        if self._failures < tries:
+            await asyncio.sleep(min(MAX_PAUSE_S, 2.0 ** (self._failures - 1)))
+            return None
+        # What was tried in vain, or cut off by our own leaving, the next start tries again.
+        outcome = Outcome.GIVEN_UP if tries or fault is Fault.LEAVING else Outcome.GONE
+        _warn("reply cannot be shown", error, outcome=outcome.value)
         return outcome
 
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
+    async def _keep_new(self) -> None:
+        for part, message in enumerate(self._messages.made):
+            if self._keep and message.id is not None and not message.is_kept:
+                message.is_kept = await self._keep(part, message.id)
 
 
-def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:300]
+def _warn(event: str, error: BaseException, **more: str) -> None:
+    _log.warning(event, error=f"{type(error).__name__}: {error}"[:300], **more)

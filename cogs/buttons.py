@@ -6,20 +6,19 @@ from typing import Any, assert_never
 import discord
 from discord.ext import commands
 
+from bot.chat.lantern import Lantern
 from bot.domain.chat import TurnKind, TurnRequest
 from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.ids import TurnId, UserId
 from bot.policy.access import check_server
 from bot.policy.pacing import Pacers
 from bot.policy.splitting import LIMIT, split_reply
-from cogs._buttons import view_of
+from cogs._faults import say, say_error
 from cogs._loads import Loads
-from cogs._places import Admins, interaction_place, user_id
+from cogs._places import DiscordRules, place_of, user_id
 from cogs._reply import Replies
-from cogs._response import InteractionTransport
-from cogs._say import say, say_error
-from cogs._view import Act, restored
-from cogs.face import Face
+from cogs._transport import InteractionTransport
+from cogs._view import Act, buttons_of, restored
 
 MAX_SHOWN_PARTS = 2
 """Longer thoughts come as a file: one upload instead of a wall of messages."""
@@ -29,13 +28,13 @@ class Buttons(commands.Cog):
     """Answers the event ``reply_button``."""
 
     def __init__(
-        self, face: Face, replies: Replies, loads: Loads, pacers: Pacers, admins: Admins
+        self, lantern: Lantern, rules: DiscordRules, replies: Replies, loads: Loads, pacers: Pacers
     ) -> None:
-        self._face = face
+        self._turns = lantern.turns
+        self._rules = rules
         self._replies = replies
         self._loads = loads
         self._pacers = pacers
-        self._admins = admins
         self._under_way: set[tuple[TurnId, TurnKind, UserId]] = set()
         """Buttons whose answer is still being written."""
 
@@ -44,99 +43,78 @@ class Buttons(commands.Cog):
         self, interaction: discord.Interaction[Any], act: Act, subject: str
     ) -> None:
         """Does what the button says, or says why not."""
+        turn = TurnId(subject)
         try:
-            place = interaction_place(interaction)
-            check_server(place.server, self._face.rules.allowed_servers)
-            await self._pressed(interaction, act, subject)
+            check_server(place_of(interaction).server, self._rules.allowed_servers)
+            match act:
+                case Act.HALT:
+                    is_admin = self._rules.is_admin(interaction)
+                    await self._loads.halt(interaction, subject, is_admin=is_admin)
+                case Act.STOP | Act.CANCEL:
+                    await self._stop(interaction, act, turn)
+                case Act.WARM | Act.CLOUD:
+                    self._check_asker(interaction, turn)
+                    if not self._turns.choose(turn, "warm" if act is Act.WARM else "cloud"):
+                        raise RequestRefused("That way is not open any more.")
+                    await interaction.response.defer()
+                case Act.RETRY:
+                    await self._again(interaction, TurnKind.RETRY, turn)
+                case Act.CONTINUE:
+                    await self._again(interaction, TurnKind.CONTINUE, turn)
+                case Act.THOUGHTS:
+                    await self._think_aloud(interaction, turn)
+                case _:
+                    assert_never(act)
         except Exception as error:
             await say_error(interaction, error)
 
-    async def _pressed(self, interaction: discord.Interaction[Any], act: Act, subject: str) -> None:
-        match act:
-            case Act.HALT:
-                await self._loads.halt(interaction, subject, is_admin=self._is_admin(interaction))
-            case Act.STOP | Act.CANCEL:
-                await self._stop(interaction, act, TurnId(subject))
-            case Act.WARM | Act.CLOUD:
-                await self._choose(interaction, act, TurnId(subject))
-            case Act.RETRY | Act.CONTINUE:
-                kind = TurnKind.RETRY if act is Act.RETRY else TurnKind.CONTINUE
-                await self._again(interaction, kind, TurnId(subject))
-            case Act.THOUGHTS:
-                await self._think_aloud(interaction, TurnId(subject))
-            case _:
-                assert_never(act)
-
-    def _is_admin(self, interaction: discord.Interaction[Any]) -> bool:
-        return self._admins.includes(interaction)
+    def _check_asker(self, interaction: discord.Interaction[Any], turn: TurnId) -> bool:
+        """Is the turn running? Then only its asker or an admin may go on."""
+        asker = self._turns.asker(turn)
+        if asker not in (None, user_id(interaction.user)) and not self._rules.is_admin(interaction):
+            raise NotPermitted("Only the person who asked, or an admin, may do that.")
+        return asker is not None
 
     async def _stop(self, interaction: discord.Interaction[Any], act: Act, turn: TurnId) -> None:
-        turns = self._face.turns
-        asker = turns.asker(turn)
-        if asker is None:
-            await self._mend(interaction, turn)
-            return
-        self._check_asker(interaction, asker)
-        if act is Act.STOP:
-            turns.stop_turn(turn)
-        # The press is answered without words: the writer shows the end in the reply itself.
-        await interaction.response.defer()
-        if act is Act.CANCEL:
-            await turns.cancel_load(turn)
-
-    async def _choose(self, interaction: discord.Interaction[Any], act: Act, turn: TurnId) -> None:
-        asker = self._face.turns.asker(turn)
-        if asker is not None:
-            self._check_asker(interaction, asker)
-        if not self._face.turns.choose(turn, "warm" if act is Act.WARM else "cloud"):
-            raise RequestRefused("That way is not open any more.")
-        await interaction.response.defer()
-
-    def _check_asker(self, interaction: discord.Interaction[Any], asker: UserId) -> None:
-        if asker != user_id(interaction.user) and not self._is_admin(interaction):
-            raise NotPermitted("Only the person who asked, or an admin, may do that.")
-
-    async def _mend(self, interaction: discord.Interaction[Any], turn: TurnId) -> None:
-        """A button of a reply that has ended: brings its message in line, or says so."""
-        if self._replies.is_writing(turn):
-            await interaction.response.defer()  # its last edit is on the way
-            return
-        stored = await self._face.turns.find(turn)
-        looks = restored(stored, has_footer=self._face.rules.has_footer) if stored else ()
-        if len(looks) != 1:
-            raise RequestRefused("That answer has already ended.")
-        await interaction.response.edit_message(content=looks[0].content, view=view_of(looks[0]))
+        if self._check_asker(interaction, turn):
+            if act is Act.STOP:
+                self._turns.stop_turn(turn)
+            # The press is answered without words: the writer shows the end in the reply itself.
+            await interaction.response.defer()
+            if act is Act.CANCEL:
+                await self._turns.cancel_load(turn)
+        elif self._replies.is_writing(turn):
+            # Its last edit is on the way; one of ours now could cut the answer's end off.
+            await interaction.response.defer()
+        else:
+            # A button that a crash left over: its message is brought in line.
+            stored = await self._turns.find(turn)
+            views = restored(stored, has_footer=self._rules.has_footer) if stored else ()
+            if len(views) != 1:
+                raise RequestRefused("That answer has already ended.")
+            content, buttons = views[0].content, buttons_of(views[0])
+            await interaction.response.edit_message(content=content, view=buttons)
 
     async def _again(
         self, interaction: discord.Interaction[Any], kind: TurnKind, turn: TurnId
     ) -> None:
-        press = (turn, kind, user_id(interaction.user))
+        user = user_id(interaction.user)
+        press = (turn, kind, user)
         if press in self._under_way:
             # Pressed twice by a nervous finger: one answer is enough.
             await interaction.response.defer()
             return
         self._under_way.add(press)
+        name, place = interaction.user.display_name, place_of(interaction)
+        request = TurnRequest(user, name, place, text="", parent=turn, kind=kind)
         try:
-            await self._play(interaction, kind, turn)
+            await self._replies.play(request, InteractionTransport(interaction, self._pacers))
         finally:
             self._under_way.discard(press)
 
-    async def _play(
-        self, interaction: discord.Interaction[Any], kind: TurnKind, turn: TurnId
-    ) -> None:
-        request = TurnRequest(
-            user=user_id(interaction.user),
-            user_name=interaction.user.display_name,
-            place=interaction_place(interaction),
-            text="",
-            parent=turn,
-            kind=kind,
-        )
-        await self._replies.play(request, InteractionTransport(interaction, self._pacers))
-
     async def _think_aloud(self, interaction: discord.Interaction[Any], turn: TurnId) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
-        stored = await self._face.turns.find(turn)
+        stored = await self._turns.find(turn)
         thoughts = stored.reasoning_text.strip() if stored is not None else ""
         if not thoughts:
             raise RequestRefused("There are no stored thoughts for that answer.")

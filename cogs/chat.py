@@ -7,20 +7,17 @@ import structlog
 from discord import app_commands
 from discord.ext import commands
 
+from bot.chat.lantern import Lantern
 from bot.domain.chat import TurnRequest
 from bot.domain.ids import ModelKey, PersonaName, TurnId
 from bot.policy.access import check_server, check_text
 from bot.policy.pacing import Pacers
 from cogs._choices import StringChoices, model_choices, persona_choices
-from cogs._faults import SENDING_ERRORS
-from cogs._files import read_files
-from cogs._mentions import is_mentioned, is_prompt, said
-from cogs._places import interaction_place, message_place, user_id
+from cogs._faults import SENDING_ERRORS, error_words
+from cogs._mentions import is_mentioned, is_prompt, read_files, said
+from cogs._places import DiscordRules, place_of, user_id
 from cogs._reply import Replies
-from cogs._response import InteractionTransport
-from cogs._say import error_words
-from cogs._transport import ChannelTransport
-from cogs.face import Face
+from cogs._transport import InteractionTransport, Transport
 
 _log = structlog.get_logger(__name__)
 
@@ -29,10 +26,17 @@ class Chat(commands.Cog):
     """Reads what people say, opens a turn, lets the reply be played."""
 
     def __init__(
-        self, client: discord.Client, face: Face, replies: Replies, pacers: Pacers
+        self,
+        client: discord.Client,
+        lantern: Lantern,
+        rules: DiscordRules,
+        replies: Replies,
+        pacers: Pacers,
     ) -> None:
         self._client = client
-        self._face = face
+        self._catalog = lantern.catalog
+        self._stored = lantern.replies
+        self._rules = rules
         self._replies = replies
         self._pacers = pacers
 
@@ -47,7 +51,10 @@ class Chat(commands.Cog):
             if message.guild is None or parent is not None or is_mentioned(message, me.id):
                 await self._answer(message, me.id, parent)
         except Exception as error:
-            await self._refuse(message, error)
+            try:
+                await message.reply(error_words(error), mention_author=False, suppress_embeds=True)
+            except SENDING_ERRORS as unsaid:
+                _log.warning("error could not be shown", error=str(unsaid)[:300])
 
     @app_commands.command(description="Ask the persona of this channel")
     @app_commands.describe(
@@ -71,7 +78,7 @@ class Chat(commands.Cog):
         request = TurnRequest(
             user=user_id(interaction.user),
             user_name=interaction.user.display_name,
-            place=interaction_place(interaction),
+            place=place_of(interaction),
             text=message,
             attachments=await read_files([attachment] if attachment else []),
             persona=PersonaName(persona) if persona else None,
@@ -81,11 +88,11 @@ class Chat(commands.Cog):
 
     @chat.autocomplete("persona")
     async def _personas(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
-        return persona_choices(self._face.catalog, typed)
+        return persona_choices(self._catalog, typed)
 
     @chat.autocomplete("model")
     async def _models(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
-        return model_choices(self._face.catalog, typed)
+        return model_choices(self._catalog, typed)
 
     async def _replied_to(self, message: discord.Message) -> TurnId | None:
         reference = message.reference
@@ -96,11 +103,11 @@ class Chat(commands.Cog):
             return None
         if reference.channel_id != message.channel.id:
             return None
-        return await self._face.replies.turn_of(str(reference.message_id))
+        return await self._stored.turn_of(str(reference.message_id))
 
     async def _answer(self, message: discord.Message, me: int, parent: TurnId | None) -> None:
-        place = message_place(message)
-        check_server(place.server, self._face.rules.allowed_servers)
+        place = place_of(message)
+        check_server(place.server, self._rules.allowed_servers)
         text = said(message, me)
         check_text(text, has_attachments=bool(message.attachments))
         request = TurnRequest(
@@ -114,12 +121,5 @@ class Chat(commands.Cog):
         channel = self._client.get_partial_messageable(
             message.channel.id, guild_id=message.guild.id if message.guild else None
         )
-        transport = ChannelTransport(channel, self._pacers, question=message.id)
+        transport = Transport(channel, self._pacers, question=message.id)
         await self._replies.play(request, transport)
-
-    async def _refuse(self, message: discord.Message, error: Exception) -> None:
-        """Says in the channel what could not be done."""
-        try:
-            await message.reply(error_words(error), mention_author=False, suppress_embeds=True)
-        except SENDING_ERRORS as unsaid:
-            _log.warning("error could not be shown", error=str(unsaid)[:300])

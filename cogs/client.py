@@ -6,14 +6,27 @@ from contextlib import suppress
 import aiohttp
 import discord
 import structlog
+from discord import app_commands
+from discord.ext import commands
 
+from bot.chat.lantern import Lantern
 from bot.domain.errors import ConfigError, HostUnreachable
 from bot.policy.pacing import Pacers
-from cogs._bot import LanternBot
 from cogs._faults import SENDING_ERRORS
 from cogs._loads import Loads
+from cogs._places import DiscordRules, owners_of
 from cogs._reply import Replies
-from cogs.face import Face
+from cogs._tree import LanternTree, sync_when_changed
+from cogs._view import TurnButton
+from cogs.buttons import Buttons
+from cogs.chat import Chat
+from cogs.choosing import Choosing
+from cogs.closing import Closing
+from cogs.control import Control
+from cogs.fleet import FleetCog
+from cogs.settings import SettingsCog
+
+__all__ = ["DiscordFace", "DiscordRules", "LanternBot", "identify"]
 
 NO_CONTENT = (
     "Discord does not let this bot read message content: mentions, direct messages and commands "
@@ -28,17 +41,21 @@ REFUSED_LOGIN = (
 _REFUSED_TOKEN = 4004
 _MAX_PAUSE_S = 60.0
 
+# Voice is not used: the library's two warnings at every start would only worry people.
+discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
+
 _log = structlog.get_logger(__name__)
 
 
 class DiscordFace:
-    """Lantern in Discord, from logging in to the last edit."""
+    """Keeps a connection to Discord, and what outlives one: replies, loads, pacing."""
 
-    def __init__(self, face: Face) -> None:
-        self._face = face
-        self._replies = Replies(face)
-        self._loads = Loads(face.notes)
-        self._pacers = Pacers()
+    def __init__(self, lantern: Lantern, rules: DiscordRules) -> None:
+        self.lantern = lantern
+        self.rules = rules
+        self.replies = Replies(lantern, has_footer=rules.has_footer)
+        self.loads = Loads(lantern)
+        self.pacers = Pacers()
         self._bot: LanternBot | None = None
         self._is_closing = asyncio.Event()
 
@@ -50,13 +67,10 @@ class DiscordFace:
         """
         reads_content, pause_s = True, 1.0
         while not self._is_closing.is_set():
-            bot = LanternBot(
-                self._face, self._replies, self._loads, self._pacers, reads_content=reads_content
-            )
-            self._bot = bot
+            self._bot = LanternBot(self, reads_content=reads_content)
             try:
-                async with bot:
-                    await bot.start(token)
+                async with self._bot:
+                    await self._bot.start(token)
             except discord.PrivilegedIntentsRequired:
                 _log.warning("message content not granted", how_to=NO_CONTENT)
                 reads_content = False
@@ -68,29 +82,92 @@ class DiscordFace:
                     raise ConfigError([REFUSED_LOGIN]) from error
                 if not self._is_closing.is_set():
                     _log.warning("discord unreachable", error=str(error)[:300], again_in_s=pause_s)
-            await self._pause(pause_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._is_closing.wait()
             pause_s = min(_MAX_PAUSE_S, pause_s * 2)
 
     async def tell_owners(self, text: str) -> bool:
-        """Tells the bot's owners something; False while not connected."""
+        """Writes to the people the bot belongs to; False while not connected."""
         if self._bot is None or not self._bot.is_ready():
             return False
-        await self._bot.tell_owners(text)
+        for owner in owners_of(self._bot.application):
+            try:
+                person = await self._bot.fetch_user(owner)
+                await person.send(text, suppress_embeds=True)
+            except SENDING_ERRORS as error:
+                # One who takes no messages is left out.
+                _log.warning("owner not told", error=str(error)[:300])
         return True
 
     async def close(self, limit_s: float) -> None:
         """Lets replies and loads show their end within ``limit_s``, then disconnects."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._replies.settled(limit_s))
-            group.create_task(self._loads.leave(limit_s))
+            group.create_task(self.replies.settled(limit_s))
+            group.create_task(self.loads.leave(limit_s))
         self._is_closing.set()
         if self._bot is not None:
             await self._bot.close()
 
-    async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._is_closing.wait()
+
+class LanternBot(commands.Bot):
+    """One connection to Discord; made anew when Discord wants other terms.
+
+    It hears the least it needs, and nothing it sends ever pings.
+    """
+
+    def __init__(self, face: DiscordFace, *, reads_content: bool) -> None:
+        intents = discord.Intents.none()
+        intents.guilds = intents.guild_messages = intents.dm_messages = True
+        intents.message_content = reads_content
+        super().__init__(
+            command_prefix=commands.when_mentioned,
+            help_command=None,
+            tree_cls=LanternTree,
+            intents=intents,
+            allowed_mentions=discord.AllowedMentions.none(),
+            allowed_contexts=app_commands.AppCommandContext(guild=True, dm_channel=True),
+            allowed_installs=app_commands.AppInstallationType(guild=True),
+            max_messages=None,
+            member_cache_flags=discord.MemberCacheFlags.none(),
+            chunk_guilds_at_startup=False,
+            # Ready is said so long after the last server came; nothing here waits for them all.
+            guild_ready_timeout=0.25,
+        )
+        self._face = face
+        has_footer = face.rules.has_footer
+        self._closing = Closing(self, face.lantern, face.loads, face.pacers, has_footer=has_footer)
+        self._was_ready = False
+
+    async def setup_hook(self) -> None:
+        """Runs once, logged in but not yet connected."""
+        face, lantern, rules = self._face, self._face.lantern, self._face.rules
+        await self._closing.collect()
+        for cog in (
+            Chat(self, lantern, rules, face.replies, face.pacers),
+            Choosing(lantern, rules, face.loads, face.pacers),
+            FleetCog(lantern, rules, face.loads, face.pacers),
+            Control(lantern, rules),
+            SettingsCog(lantern, rules),
+            Buttons(lantern, rules, face.replies, face.loads, face.pacers),
+        ):
+            await self.add_cog(cog)
+        self.add_dynamic_items(TurnButton)
+        if isinstance(self.tree, LanternTree):
+            self.tree.allowed_servers = rules.allowed_servers
+        await sync_when_changed(self.tree, lantern.notes, self.application_id or 0)
+
+    async def on_message(self, message: discord.Message, /) -> None:
+        """There are no prefix commands; the chat cog listens by itself."""
+
+    async def on_ready(self) -> None:
+        """Comes again after every new session; the first time counts."""
+        if self._was_ready:
+            return
+        self._was_ready = True
+        _log.info("discord connected", user=str(self.user), servers=len(self.guilds))
+        self._face.rules.on_ready()
+        await self._closing.run()
 
 
 async def identify(token: str) -> str:

@@ -6,15 +6,15 @@ from itertools import groupby
 import discord
 import structlog
 
+from bot.chat.lantern import Lantern
 from bot.domain.errors import BotError
 from bot.domain.ids import TurnId
 from bot.policy.pacing import Pacers
 from bot.store.replies import ReplyMessage
 from cogs._loads import Loads, Message
-from cogs._transport import ChannelTransport
-from cogs._view import Look, restored
+from cogs._transport import Transport
+from cogs._view import MessageView, View, restored
 from cogs._writer import Outcome, Writer
-from cogs.face import Face
 
 EACH_S = 180.0
 """Longest time given to one reply; what is not closed now is tried again at the next start."""
@@ -24,36 +24,30 @@ LOAD_LINE = "⚠ Lantern was restarted during this load. Give the command again 
 _log = structlog.get_logger(__name__)
 
 
-class _Still:
-    """A page that does not change any more."""
-
-    is_over = True
-    changes = 1
-
-    def __init__(self, looks: tuple[Look, ...]) -> None:
-        self._looks = looks
-        self.length = sum(len(look.content) for look in looks)
-
-    def looks(self, now: float) -> tuple[Look, ...]:
-        """The same at any time."""
-        return self._looks
-
-
 class Closing:
     """Collects what was left open before the first new turn, and closes it once connected."""
 
-    def __init__(self, client: discord.Client, face: Face, loads: Loads, pacers: Pacers) -> None:
+    def __init__(
+        self,
+        client: discord.Client,
+        lantern: Lantern,
+        loads: Loads,
+        pacers: Pacers,
+        *,
+        has_footer: bool,
+    ) -> None:
         self._client = client
-        self._face = face
+        self._lantern = lantern
         self._loads = loads
         self._pacers = pacers
+        self._has_footer = has_footer
         self._replies: tuple[ReplyMessage, ...] = ()
         self._left_loads: tuple[Message, ...] = ()
 
     async def collect(self) -> None:
         """Reads what a Lantern that ended without warning left open."""
         try:
-            self._replies = await self._face.replies.left_open()
+            self._replies = await self._lantern.replies.left_open()
             self._left_loads = await self._loads.left_open()
         except BotError as error:
             _log.warning("open replies not read", error=error.user_message)
@@ -63,7 +57,7 @@ class Closing:
         replies, self._replies = self._replies, ()
         loads, self._left_loads = self._left_loads, ()
         for channel, message in loads:
-            if await self._show((Look(LOAD_LINE),), channel, (message,)):
+            if await self._show((MessageView(LOAD_LINE),), channel, (message,)):
                 await self._loads.forget((channel, message))
         for turn, messages in groupby(replies, key=lambda reply: reply.turn):
             await self._close(turn, tuple(messages))
@@ -72,26 +66,23 @@ class Closing:
 
     async def _close(self, turn: TurnId, messages: tuple[ReplyMessage, ...]) -> None:
         try:
-            stored = await self._face.turns.find(turn)
+            stored = await self._lantern.turns.find(turn)
             if stored is not None:
-                looks = restored(stored, has_footer=self._face.rules.has_footer)
+                views = restored(stored, has_footer=self._has_footer)
                 ids = tuple(int(message.message_id) for message in messages)
-                if not await self._show(looks, int(messages[0].channel_id), ids):
+                if not await self._show(views, int(messages[0].channel_id), ids):
                     return
-            await self._face.replies.close(turn)
+            await self._lantern.replies.close(turn)
         except BotError as error:
             _log.warning("reply not closed", turn_id=turn, error=error.user_message)
 
-    async def _show(self, looks: tuple[Look, ...], channel: int, ids: tuple[int, ...]) -> bool:
+    async def _show(
+        self, views: tuple[MessageView, ...], channel: int, ids: tuple[int, ...]
+    ) -> bool:
         """Whether the messages need no further try."""
-
-        async def keep(part: int, message_id: int) -> bool:
-            return True
-
-        target = self._client.get_partial_messageable(channel)
-        transport = ChannelTransport(target, self._pacers)
+        transport = Transport(self._client.get_partial_messageable(channel), self._pacers)
         # Where we may not write the others are not kept waiting; the next start tries again.
-        writer = Writer(_Still(looks), transport, keep, denied_tries=1)
+        writer = Writer(View(views), transport, denied_tries=1)
         try:
             async with asyncio.timeout(EACH_S):
                 return await writer.run(existing=ids) is not Outcome.GIVEN_UP

@@ -1,15 +1,15 @@
-"""``/stop``, ``/reset``, ``/why`` and ``/help``."""
+"""``/stop``, ``/reset``, ``/why``, ``/usage`` and ``/help``."""
 
-from typing import Any
+from typing import Any, Literal
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 
 from bot.chat import words
-from cogs._places import Admins, interaction_place, user_id
-from cogs._say import say
-from cogs.face import Face
+from bot.chat.lantern import Lantern
+from cogs._faults import say
+from cogs._places import DiscordRules, place_of, user_id
 
 HELP = """\
 **Talk:** mention me, reply to one of my messages (an older one starts a branch there), write \
@@ -32,20 +32,22 @@ FRESH = "🧹 A fresh conversation starts here. Replying to an older answer goes
 class Control(commands.Cog):
     """The small commands."""
 
-    def __init__(self, face: Face, admins: Admins) -> None:
-        self._face = face
-        self._admins = admins
+    def __init__(self, lantern: Lantern, rules: DiscordRules) -> None:
+        self._turns = lantern.turns
+        self._tally = lantern.tally
+        self._rules = rules
 
     @app_commands.command(description="Stop the answer being written here")
     async def stop(self, interaction: discord.Interaction[Any]) -> None:
         """Stops the asker's turns here; everybody's when an admin says so."""
-        place = interaction_place(interaction)
-        is_admin = self._admins.includes(interaction)
-        turns = self._face.turns
-        count = turns.stop(place.conversation, None if is_admin else user_id(interaction.user))
+        place = place_of(interaction)
+        is_admin = self._rules.is_admin(interaction)
+        count = self._turns.stop(
+            place.conversation, None if is_admin else user_id(interaction.user)
+        )
         if count:
             await say(interaction, f"⏹ Stopped {count} answer{'s' if count > 1 else ''}.")
-        elif turns.running(place.conversation):
+        elif self._turns.running(place.conversation):
             await say(interaction, "Only the person who asked, or an admin, may stop that answer.")
         else:
             await say(interaction, "Nothing is being answered here.")
@@ -54,15 +56,34 @@ class Control(commands.Cog):
     async def reset(self, interaction: discord.Interaction[Any]) -> None:
         """The next message sees none of the earlier ones."""
         await interaction.response.defer(thinking=True)
-        await self._face.turns.reset(interaction_place(interaction).conversation)
+        await self._turns.reset(place_of(interaction).conversation)
         await say(interaction, FRESH)
 
     @app_commands.command(description="How the last answer here was routed, and where time went")
     async def why(self, interaction: discord.Interaction[Any]) -> None:
         """The route, what was tried, the wait split into its parts."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        turn = await self._face.turns.last(interaction_place(interaction).conversation)
+        turn = await self._turns.last(place_of(interaction).conversation)
         await say(interaction, words.why_text(turn) if turn else "Nothing was answered here yet.")
+
+    @app_commands.command(
+        description="Tokens, speed, cost and budget left: yours and this server's"
+    )
+    @app_commands.describe(period="Which days; last month is the summary of a whole month")
+    async def usage(
+        self,
+        interaction: discord.Interaction[Any],
+        period: Literal["today", "week", "month", "last month"] = "today",
+    ) -> None:
+        """For the asker, and for the server it is asked in."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        place, user = place_of(interaction), user_id(interaction.user)
+        mine = await self._tally.report(period, "me", user, place.server)
+        parts = ["**You**", words.usage_text(mine)]
+        if place.server is not None:
+            ours = await self._tally.report(period, "server", user, place.server)
+            parts += ["", "**This server**", words.usage_text(ours)]
+        await say(interaction, "\n".join(parts))
 
     @app_commands.command(description="What I can do and how to ask for it")
     async def help(self, interaction: discord.Interaction[Any]) -> None:

@@ -7,15 +7,15 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.chat import words
+from bot.chat.lantern import Lantern
 from bot.domain.errors import ForeignInstance
 from bot.policy.access import check_may_manage
 from bot.policy.pacing import Pacers
 from cogs._choices import StringChoices, host_choices, loaded_choices, model_choices
+from cogs._faults import say
 from cogs._loads import Loads
-from cogs._places import Admins
-from cogs._response import InteractionTransport
-from cogs._say import say
-from cogs.face import Face
+from cogs._places import DiscordRules
+from cogs._transport import InteractionTransport
 
 
 class FleetCog(
@@ -23,16 +23,17 @@ class FleetCog(
 ):
     """Shows the fleet; acts on it for admins."""
 
-    def __init__(self, face: Face, loads: Loads, pacers: Pacers, admins: Admins) -> None:
-        self._face = face
+    def __init__(self, lantern: Lantern, rules: DiscordRules, loads: Loads, pacers: Pacers) -> None:
+        self._catalog = lantern.catalog
+        self._acts = lantern.acts
+        self._rules = rules
         self._loads = loads
         self._pacers = pacers
-        self._admins = admins
 
     @app_commands.command(description="Every host, what is in its memory and what it is doing")
     async def status(self, interaction: discord.Interaction[Any]) -> None:
         """A page from memory; nothing is asked of the hosts for it."""
-        snapshot = self._face.catalog.snapshot()
+        snapshot = self._catalog.snapshot()
         hosts = snapshot.hosts.values()
         lines = [line for host in hosts for line in words.host_lines(host, snapshot.taken_at)]
         await say(interaction, "\n".join(lines) or "No hosts are configured.")
@@ -43,14 +44,13 @@ class FleetCog(
         self, interaction: discord.Interaction[Any], model: str, host: str | None = None
     ) -> None:
         """Loads with a progress bar in the reply."""
-        check_may_manage("load models", is_admin=self._admins.includes(interaction))
-        catalog, acts = self._face.catalog, self._face.acts
+        check_may_manage("load models", is_admin=self._rules.is_admin(interaction))
+        catalog = self._catalog
         key, where = catalog.any_model(model), catalog.host(host) if host else None
         transport = InteractionTransport(interaction, self._pacers)
         await transport.begin()
         head = f"📥 Loading `{key}`{f' on {where}' if where else ''}."
-        steps = acts.load(where, key)
-        await self._loads.show(interaction, transport, head, steps, acts.cancel_load)
+        await self._loads.show(interaction, transport, head, self._acts.load(where, key))
 
     @app_commands.command(description="Take a model out of memory now (admins)")
     @app_commands.describe(
@@ -66,10 +66,10 @@ class FleetCog(
         even_foreign: bool = False,
     ) -> None:
         """Unloads and says what happened."""
-        check_may_manage("unload models", is_admin=self._admins.includes(interaction))
+        check_may_manage("unload models", is_admin=self._rules.is_admin(interaction))
         await interaction.response.defer(thinking=True)
         try:
-            done = await self._face.acts.unload(host, model, even_foreign=even_foreign)
+            done = await self._acts.unload(host, model, even_foreign=even_foreign)
         except ForeignInstance as error:
             hint = "Say `even_foreign: True` to unload it all the same."
             raise ForeignInstance(f"{error.user_message} {hint}") from error
@@ -77,13 +77,13 @@ class FleetCog(
 
     @load.autocomplete("model")
     async def _models(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
-        return model_choices(self._face.catalog, typed)
+        return model_choices(self._catalog, typed)
 
     @unload.autocomplete("model")
     async def _loaded(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
-        return loaded_choices(self._face.catalog, typed)
+        return loaded_choices(self._catalog, typed)
 
     @load.autocomplete("host")
     @unload.autocomplete("host")
     async def _hosts(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
-        return host_choices(self._face.catalog, typed)
+        return host_choices(self._catalog, typed)

@@ -6,13 +6,12 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.domain.chat import Place
-from bot.domain.ids import PlaceId, UserId
+from bot.chat.lantern import Lantern
+from bot.domain.ids import PlaceId
 from bot.policy.access import check_may_manage
 from bot.policy.privacy import Sources
-from cogs._places import Admins, interaction_place, user_id
-from cogs._say import say
-from cogs.face import Face
+from cogs._faults import say
+from cogs._places import DiscordRules, place_of, user_id
 
 ScopeName = Literal["me", "channel", "server"]
 
@@ -20,9 +19,9 @@ ScopeName = Literal["me", "channel", "server"]
 class SettingsCog(commands.Cog):
     """Marks people and places whose words never leave the LAN."""
 
-    def __init__(self, face: Face, admins: Admins) -> None:
-        self._face = face
-        self._admins = admins
+    def __init__(self, lantern: Lantern, rules: DiscordRules) -> None:
+        self._privacy = lantern.privacy
+        self._rules = rules
 
     @app_commands.command(description="See or set what never leaves the LAN")
     @app_commands.describe(
@@ -36,34 +35,26 @@ class SettingsCog(commands.Cog):
         scope: ScopeName = "me",
     ) -> None:
         """Without ``local_only`` it shows how things stand."""
-        place, user = interaction_place(interaction), user_id(interaction.user)
-        if local_only is not None:
-            if scope != "me" and not place.is_private:
-                is_admin = self._admins.includes(interaction)
-                check_may_manage(f"change privacy for a {scope}", is_admin=is_admin)
-            await self._set(place, user, scope, is_on=local_only == "on")
-        await say(interaction, await self._shown(place, user))
-
-    async def _set(self, place: Place, user: UserId, scope: ScopeName, *, is_on: bool) -> None:
-        privacy = self._face.privacy
-        if scope == "me":
+        place, user, privacy = place_of(interaction), user_id(interaction.user), self._privacy
+        is_on = local_only == "on"
+        if local_only is not None and scope == "me":
             await privacy.set_user(user, local_only=is_on)
-        elif scope == "server" and place.server is not None:
-            await privacy.set_place(place.server, local_only=is_on)
-        else:
-            await privacy.set_place(place.conversation, local_only=is_on)
-
-    async def _shown(self, place: Place, user: UserId) -> str:
+        elif local_only is not None:
+            if not place.is_private:
+                is_admin = self._rules.is_admin(interaction)
+                check_may_manage(f"change privacy for a {scope}", is_admin=is_admin)
+            where = place.server if scope == "server" else None
+            await privacy.set_place(where or place.conversation, local_only=is_on)
         here = [place.conversation, place.channel, *([place.server] if place.server else [])]
         asked = Sources(frozenset[PlaceId](here), frozenset({user}), frozenset())
-        marks = await self._face.privacy.look_up(asked)
+        marks = await privacy.look_up(asked)
         lines = [
             _line("Your words", user in marks.people),
             _line("This channel", bool({place.conversation, place.channel} & marks.places)),
         ]
         if place.server is not None:
             lines.append(_line("This server", place.server in marks.places))
-        return "\n".join(lines)
+        await say(interaction, "\n".join(lines))
 
 
 def _line(what: str, is_private: bool) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 
 import structlog
@@ -11,12 +11,12 @@ from bot.app import lantern, log_cloud, plan_from
 from bot.chat.lantern import Lantern
 from bot.chat.notices import cloud_notice
 from bot.domain.cloud import CloudEvent
+from bot.domain.ids import PlaceId
 from bot.process.lock import lock_file_of
 from bot.process.stopping import Patience, on_stop
 from bot.process.supervisor import Supervisor, keep_alive
 from bot.settings import Loaded
-from cogs.client import DiscordFace
-from cogs.face import Face, FaceRules
+from cogs.client import DiscordFace, DiscordRules
 
 DRAIN_S = 10.0
 """Running answers get this long after SIGTERM."""
@@ -103,7 +103,14 @@ async def _serve(
         _log.info("ready", hosts=hosts, hosts_up=up)
         supervisor.ready(_status(built))
 
-    discord = DiscordFace(_face(loaded, built, ready))
+    settings = loaded.settings.discord
+    rules = DiscordRules(
+        allowed_servers=frozenset(PlaceId(f"discord:{guild}") for guild in settings.allowed_guilds),
+        admin_roles=frozenset(settings.admin_roles),
+        has_footer=settings.footer,
+        on_ready=ready,
+    )
+    discord = DiscordFace(built, rules)
     try:
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(discord.serve(token.get_secret_value()), name="discord")
@@ -149,23 +156,3 @@ async def _drain(built: Lantern, discord: DiscordFace) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(CLOSE_S + GOODBYE_S):
             await discord.close(CLOSE_S)
-
-
-def _face(loaded: Loaded, built: Lantern, ready: Callable[[], None]) -> Face:
-    settings = loaded.settings.discord
-    return Face(
-        turns=built.turns,
-        switch=built.switch,
-        catalog=built.catalog,
-        acts=built.acts,
-        replies=built.replies,
-        notes=built.notes,
-        tally=built.tally,
-        privacy=built.privacy,
-        rules=FaceRules(
-            allowed_guilds=frozenset(settings.allowed_guilds),
-            admin_roles=frozenset(settings.admin_roles),
-            has_footer=settings.footer,
-        ),
-        on_ready=ready,
-    )

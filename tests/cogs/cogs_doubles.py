@@ -13,9 +13,11 @@ import discord
 
 from bot.chat.acts import FleetActs
 from bot.chat.catalog import Catalog
+from bot.chat.lantern import Lantern
 from bot.chat.switch import Switch
 from bot.chat.turns import Turns
 from bot.chat.usage import Tally
+from bot.cloud.providers import Providers
 from bot.documents.shelf import PersonaShelf
 from bot.domain.chat import (
     Candidate,
@@ -45,16 +47,19 @@ from bot.domain.ids import (
     UserId,
 )
 from bot.domain.personas import Persona
+from bot.fleet.fleet import Fleet
 from bot.policy.pacing import Pacer, Pacers
+from bot.store.database import Database
 from bot.store.notes import NoteStore
 from bot.store.privacy import PrivacyStore
 from bot.store.replies import ReplyMessage, ReplyStore
-from cogs._view import Look
-from cogs.face import Face, FaceRules
+from cogs._transport import Transport
+from cogs._view import MessageView
 
 HOST = HostName("studio-1")
 MODEL = ModelKey("qwen/qwen3-30b-a3b-2507")
 TURN = TurnId("ab12cd34")
+OWNER = 42
 ALICE, BOB = UserId("discord:1"), UserId("discord:2")
 CANDIDATE = Candidate(MODEL, HOST, seconds=1.0, reason="warm")
 RECEIPT = Receipt(
@@ -242,14 +247,11 @@ def fleet_of(*keys: str) -> Callable[[], FleetSnapshot]:
     return lambda: FleetSnapshot({up.name: up, away.name: away}, taken_at=0.0)
 
 
-def face_of(
-    turns: Turns | None = None,
-    *,
-    models: Sequence[str] = (MODEL, "google/gemma-3-12b"),
-    rules: FaceRules | None = None,
-) -> Face:
-    """A face over scripts; the switch and the acts are specified by their classes alone."""
-    return Face(
+def lantern_of(
+    turns: Turns | None = None, *, models: Sequence[str] = (MODEL, "google/gemma-3-12b")
+) -> Lantern:
+    """Lantern over scripts; what is not scripted is specified by its class alone."""
+    return Lantern(
         turns=turns or ScriptedTurns(),
         switch=create_autospec(Switch, instance=True),
         catalog=Catalog(fleet_of(*models), TwoPersonas()),
@@ -258,7 +260,10 @@ def face_of(
         notes=MemoryNotes(),
         tally=create_autospec(Tally, instance=True),
         privacy=create_autospec(PrivacyStore, instance=True),
-        rules=rules or FaceRules(),
+        fleet=double(Fleet),
+        shelf=TwoPersonas(),
+        providers=double(Providers),
+        database=double(Database),
     )
 
 
@@ -272,11 +277,11 @@ class Sent:
     at: float
     verb: str
     message: int
-    look: Look | None
+    view: MessageView | None
 
 
-@dataclass(slots=True)
-class PaperTransport:
+@dataclass(slots=True, eq=False)
+class PaperTransport(Transport):
     """Keeps messages in memory; each call takes a while, and fails as told."""
 
     pacers_: Pacers = field(default_factory=Pacers)
@@ -286,7 +291,7 @@ class PaperTransport:
     faults: list[BaseException | None] = field(default_factory=list[BaseException | None])
     """For the next calls, one each; None lets one through."""
     calls: list[Sent] = field(default_factory=list[Sent])
-    shown: dict[int, Look | None] = field(default_factory=dict[int, Look | None])
+    shown: dict[int, MessageView | None] = field(default_factory=dict[int, MessageView | None])
     is_busy: bool = False
     typed: int = 0
 
@@ -303,42 +308,42 @@ class PaperTransport:
     async def show_typing(self) -> None:
         self.typed += 1
 
-    async def send(self, part: int, look: Look) -> int:
-        message = 100 + len(self.calls)
-        await self._call("send", message, look)
-        return message
+    async def send(self, part: int, message: MessageView) -> int:
+        number = 100 + len(self.calls)
+        await self._call("send", number, message)
+        return number
 
-    async def edit(self, message_id: int, look: Look) -> None:
-        await self._call("edit", message_id, look)
+    async def edit(self, message_id: int, message: MessageView) -> None:
+        await self._call("edit", message_id, message)
 
     async def delete(self, message_id: int) -> None:
         await self._call("delete", message_id, None)
         del self.shown[message_id]
 
-    async def _call(self, verb: str, message: int, look: Look | None) -> None:
+    async def _call(self, verb: str, message: int, view: MessageView | None) -> None:
         assert not self.is_busy, "two calls of one reply in flight"
         self.is_busy = True
-        self.calls.append(Sent(asyncio.get_running_loop().time(), verb, message, look))
+        self.calls.append(Sent(asyncio.get_running_loop().time(), verb, message, view))
         try:
             await asyncio.sleep(self.call_s)
         finally:
             self.is_busy = False
         if self.faults and (fault := self.faults.pop(0)) is not None:
             raise fault
-        if look is not None:
-            self.shown[message] = look
+        if view is not None:
+            self.shown[message] = view
 
     @property
     def texts(self) -> list[str]:
         """What a person reads, in order."""
-        return [look.content for look in self.shown.values() if look is not None]
+        return [view.content for view in self.shown.values() if view is not None]
 
     @property
-    def last(self) -> Look:
+    def last(self) -> MessageView:
         """The newest message."""
-        look = list(self.shown.values())[-1]
-        assert look is not None
-        return look
+        view = list(self.shown.values())[-1]
+        assert view is not None
+        return view
 
 
 def double(kind: type) -> Any:
@@ -403,6 +408,8 @@ def _answering(interaction: Any) -> None:
     interaction.followup.send.return_value = _message(201)
     interaction.edit_original_response.return_value = _message(200)
     interaction.client = double(discord.Client)
+    interaction.client.application = double(discord.AppInfo)
+    interaction.client.application.owner.id, interaction.client.application.team = OWNER, None
 
 
 def _message(key: int) -> Any:

@@ -10,12 +10,14 @@ from cogs_doubles import (
     ALICE,
     FINISHED,
     RECEIPT,
+    REQUEST,
     STARTED,
     TURN,
+    PaperTransport,
     ScriptedTurns,
     double,
-    face_of,
     interaction_of,
+    lantern_of,
     said_to,
     stored_turn,
 )
@@ -23,14 +25,13 @@ from virtual_time import play
 
 from bot.domain.chat import TurnKind, TurnStatus
 from bot.domain.events import TextDelta
+from bot.domain.ids import PlaceId
 from bot.policy.pacing import Pacers
-from cogs._buttons import TurnButton, view_of
 from cogs._loads import Loads
-from cogs._places import Admins
+from cogs._places import DiscordRules
 from cogs._reply import Replies
-from cogs._view import Act, Look
+from cogs._view import Act, MessageView, TurnButton, buttons_of
 from cogs.buttons import Buttons
-from cogs.face import FaceRules
 
 
 def pressed(
@@ -40,19 +41,18 @@ def pressed(
     user: int = 1,
     manages: bool = False,
     subject: str = TURN,
-    rules: FaceRules | None = None,
+    rules: DiscordRules | None = None,
 ) -> Any:
     """Buttons one button of an old message; gives the interaction."""
     interaction = interaction_of(user, manages=manages)
     interaction.type = discord.InteractionType.component
     interaction.message = double(discord.Message)
     interaction.message.content = "🔀 `m` now answers for you here.\nloading"
-    face = face_of(turns, rules=rules)
+    lantern = lantern_of(turns)
 
     async def story() -> None:
-        replies = Replies(face)
-        admins = Admins(frozenset(), frozenset())
-        cog = Buttons(face, replies, Loads(face.notes), Pacers(), admins)
+        replies, loads = Replies(lantern, has_footer=True), Loads(lantern)
+        cog = Buttons(lantern, rules or DiscordRules(), replies, loads, Pacers())
         await cog.on_reply_button(interaction, act, subject)
 
     play(story())
@@ -109,9 +109,29 @@ def test_a_stop_of_an_answer_over_several_messages_says_that_it_has_ended() -> N
     assert "already ended" in said_to(pressed(ScriptedTurns(), Act.STOP))[0]
 
 
+@pytest.mark.parametrize("act", [Act.STOP, Act.CANCEL])
+def test_a_press_while_the_last_edit_is_on_its_way_leaves_the_answer_whole(act: Act) -> None:
+    turns = ScriptedTurns((STARTED, TextDelta("hi"), FINISHED))
+    turns.stored[TURN] = stored_turn("hi", TurnStatus.PARTIAL)
+    lantern, interaction = lantern_of(turns), interaction_of(user=2)
+
+    async def story() -> None:
+        replies, loads = Replies(lantern, has_footer=True), Loads(lantern)
+        cog = Buttons(lantern, DiscordRules(), replies, loads, Pacers())
+        async with asyncio.TaskGroup() as group:
+            group.create_task(replies.play(REQUEST, PaperTransport(call_s=5.0)))
+            await asyncio.sleep(1)
+            await cog.on_reply_button(interaction, act, TURN)
+
+    play(story())
+    interaction.response.defer.assert_awaited_once_with()
+    interaction.response.edit_message.assert_not_awaited()
+    assert said_to(interaction) == []
+
+
 def test_buttons_do_nothing_in_servers_that_are_not_allowed_any_more() -> None:
     turns = ScriptedTurns()
-    rules = FaceRules(allowed_guilds=frozenset({"99"}))
+    rules = DiscordRules(allowed_servers=frozenset({PlaceId("discord:99")}))
     assert "does not answer in this server" in said_to(pressed(turns, Act.RETRY, rules=rules))[0]
     assert turns.requests == []
 
@@ -135,12 +155,12 @@ def test_retry_and_continue_are_new_turns_of_whoever_presses(act: Act, kind: Tur
 @pytest.mark.parametrize("act", [Act.RETRY, Act.CONTINUE])
 def test_a_second_press_while_the_first_is_being_answered_starts_nothing(act: Act) -> None:
     turns = ScriptedTurns((STARTED, TextDelta("hi"), 5.0, FINISHED))
-    face = face_of(turns)
+    lantern = lantern_of(turns)
     first, again, of_bob, later = (interaction_of(user) for user in (1, 1, 2, 1))
 
     async def story() -> None:
-        admins = Admins(frozenset(), frozenset())
-        cog = Buttons(face, Replies(face), Loads(face.notes), Pacers(), admins)
+        replies, loads = Replies(lantern, has_footer=True), Loads(lantern)
+        cog = Buttons(lantern, DiscordRules(), replies, loads, Pacers())
         async with asyncio.TaskGroup() as group:
             for interaction in (first, again, of_bob):
                 group.create_task(cog.on_reply_button(interaction, act, TURN))
@@ -201,9 +221,9 @@ async def test_every_button_fits_discords_limits_and_finds_its_way_back() -> Non
 
 
 async def test_a_view_never_times_out_and_holds_buttons_that_need_no_memory() -> None:
-    view = view_of(Look("Hi", (Act.CONTINUE, Act.RETRY, Act.THOUGHTS), TURN))
+    view = buttons_of(MessageView("Hi", (Act.CONTINUE, Act.RETRY, Act.THOUGHTS), TURN))
     assert view is not None
     assert view.timeout is None
     assert view.is_persistent()
     assert all(isinstance(child, TurnButton) for child in view.children)
-    assert view_of(Look("Hi")) is None
+    assert buttons_of(MessageView("Hi")) is None

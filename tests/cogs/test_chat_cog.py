@@ -1,5 +1,6 @@
 """Messages and ``/chat`` become turns; what cannot be answered is said."""
 
+from dataclasses import replace
 from typing import Any
 
 import discord
@@ -9,10 +10,10 @@ from cogs_doubles import (
     MemoryReplies,
     ScriptedTurns,
     double,
-    face_of,
     give,
     http_error,
     interaction_of,
+    lantern_of,
     partial_channel,
 )
 from test_mentions import ME, message_of, person
@@ -20,25 +21,30 @@ from test_mentions import ME, message_of, person
 from bot.domain.errors import StoreUnavailable
 from bot.domain.ids import PlaceId, TurnId
 from bot.policy.pacing import Pacers
+from cogs._places import DiscordRules
 from cogs._reply import Replies
 from cogs.chat import Chat
-from cogs.face import Face, FaceRules
 
 
 class House:
     """The chat cog over scripted turns, in a channel on paper."""
 
     def __init__(
-        self, turns: ScriptedTurns | None = None, *, rules: FaceRules | None = None
+        self,
+        turns: ScriptedTurns | None = None,
+        *,
+        rules: DiscordRules | None = None,
+        store: MemoryReplies | None = None,
     ) -> None:
         self.turns = turns or ScriptedTurns()
-        self.face: Face = face_of(self.turns, rules=rules)
+        self.lantern = replace(lantern_of(self.turns), replies=store or MemoryReplies())
         self.channel = partial_channel()
         client = double(discord.Client)
         client.user = person(ME, "Lantern")
         client.get_partial_messageable.return_value = self.channel
         self.client = client
-        self.cog = Chat(client, self.face, Replies(self.face), Pacers())
+        replies = Replies(self.lantern, has_footer=True)
+        self.cog = Chat(client, self.lantern, rules or DiscordRules(), replies, Pacers())
 
     def message(self, content: str, *, is_mention: bool = False, **more: Any) -> Any:
         mentions = (self.client.user,) if is_mention else ()
@@ -88,17 +94,17 @@ async def test_talk_among_people_is_not_answered() -> None:
 
 async def test_a_reply_to_an_answer_branches_from_its_turn_even_without_a_ping() -> None:
     house = House()
-    await house.face.replies.put("300", "7", TURN, 0)
+    await house.lantern.replies.put("300", "7", TURN, 0)
     await house.cog.on_message(house.message("and then?", reference=reply_to(300)))
     assert house.turns.requests[0].parent == TURN
 
 
 async def test_a_forward_or_a_reference_from_elsewhere_is_no_reply() -> None:
     house = House()
-    await house.face.replies.put("300", "7", TURN, 0)
+    await house.lantern.replies.put("300", "7", TURN, 0)
     forward = reply_to(300, type=discord.MessageReferenceType.forward)
     for reference in (forward, reply_to(300, channel=8)):
-        await house.cog.on_message(house.message("look", reference=reference))
+        await house.cog.on_message(house.message("view", reference=reference))
     assert house.turns.requests == []
 
 
@@ -120,7 +126,7 @@ async def test_an_empty_mention_is_told_what_to_do() -> None:
 
 
 async def test_a_server_that_is_not_allowed_is_told_so() -> None:
-    house = House(rules=FaceRules(allowed_guilds=frozenset({"99"})))
+    house = House(rules=DiscordRules(allowed_servers=frozenset({PlaceId("discord:99")})))
     message = house.message("<@9> hello", is_mention=True)
     await house.cog.on_message(message)
     assert "does not answer in this server" in message.reply.await_args.args[0]
@@ -131,8 +137,7 @@ async def test_a_store_that_cannot_be_read_is_said_where_the_question_was() -> N
         async def turn_of(self, message_id: str) -> TurnId | None:
             raise StoreUnavailable("The database cannot be read.")
 
-    house = House()
-    object.__setattr__(house.face, "replies", NoStore())
+    house = House(store=NoStore())
     message = house.message("go on", reference=reply_to(300))
     await house.cog.on_message(message)
     assert message.reply.await_args.args[0] == "❌ The database cannot be read."
@@ -164,7 +169,7 @@ async def test_the_command_defers_before_it_reads_a_file() -> None:
         return b"words"
 
     file.read = read
-    await give(house.cog.chat, house.cog, interaction, "look", None, None, file)
+    await give(house.cog.chat, house.cog, interaction, "view", None, None, file)
     assert house.turns.requests[0].attachments[0].text == "words"
 
 

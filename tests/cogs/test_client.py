@@ -5,13 +5,12 @@ import asyncio
 import aiohttp
 import discord
 import pytest
-from cogs_doubles import REQUEST, STARTED, PaperTransport, ScriptedTurns, face_of, http_error
+from cogs_doubles import REQUEST, STARTED, PaperTransport, ScriptedTurns, http_error, lantern_of
 from virtual_time import play
 
 from bot.domain.errors import BotError, ConfigError, HostUnreachable
 from bot.domain.events import TextDelta
-from cogs._bot import LanternBot
-from cogs.client import NO_CONTENT, DiscordFace, identify
+from cogs.client import NO_CONTENT, DiscordFace, DiscordRules, LanternBot, identify
 
 Ends = list[BaseException | None]
 
@@ -34,7 +33,7 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> tuple[Ends, list[tuple[float, boo
 
 def serve_for(seconds: float) -> None:
     async def story() -> None:
-        face = DiscordFace(face_of())
+        face = DiscordFace(lantern_of(), DiscordRules())
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(face.serve("token"))
             await asyncio.sleep(seconds)
@@ -49,7 +48,7 @@ def test_a_refused_token_ends_the_program_in_words(
 ) -> None:
     starts[0].append(end)
     with pytest.raises(ConfigError, match="Discord refuses this bot token"):
-        play(DiscordFace(face_of()).serve("token"))
+        play(DiscordFace(lantern_of(), DiscordRules()).serve("token"))
 
 
 def test_without_the_privilege_it_goes_on_without_message_content(
@@ -108,11 +107,13 @@ def test_leaving_lets_replies_show_their_end(
     starts: tuple[Ends, list[tuple[float, bool]]],
 ) -> None:
     async def story() -> float:
-        face = DiscordFace(face_of(ScriptedTurns((STARTED, TextDelta("Hello"), 3.0))))
+        face = DiscordFace(
+            lantern_of(ScriptedTurns((STARTED, TextDelta("Hello"), 3.0))), DiscordRules()
+        )
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(face.serve("token"))
             await asyncio.sleep(1.0)
-            group.create_task(face._replies.play(REQUEST, PaperTransport()))  # pyright: ignore[reportPrivateUsage]  # stands for a message
+            group.create_task(face.replies.play(REQUEST, PaperTransport()))
             await asyncio.sleep(1.0)
             await face.close(30.0)
             serving.cancel()
@@ -127,8 +128,8 @@ def test_leaving_lets_loads_show_their_end_too(
     left: list[float] = []
 
     async def story() -> None:
-        face = DiscordFace(face_of())
-        loads = face._loads  # pyright: ignore[reportPrivateUsage]  # a load needs a whole interaction
+        face = DiscordFace(lantern_of(), DiscordRules())
+        loads = face.loads
 
         async def leave(limit_s: float) -> bool:
             left.append(limit_s)

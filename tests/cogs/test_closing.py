@@ -11,13 +11,14 @@ from cogs_doubles import (
     MemoryReplies,
     ScriptedTurns,
     double,
-    face_of,
     http_error,
+    lantern_of,
     partial_channel,
     stored_turn,
 )
 from virtual_time import play
 
+from bot.chat.lantern import Lantern
 from bot.domain.chat import Turn, TurnStatus
 from bot.domain.errors import StoreUnavailable
 from bot.domain.ids import TurnId
@@ -25,7 +26,6 @@ from bot.policy.pacing import Pacers
 from bot.store.replies import ReplyMessage
 from cogs._loads import NOTE, Loads
 from cogs.closing import LOAD_LINE, Closing
-from cogs.face import Face
 
 
 class Crashed:
@@ -37,9 +37,9 @@ class Crashed:
         turns = ScriptedTurns()
         if turn is not None:
             turns.stored[TURN] = turn
-        self.face = face_of(turns)
-        assert isinstance(self.face.replies, MemoryReplies)
-        self.rows = self.face.replies.rows
+        self.lantern = lantern_of(turns)
+        assert isinstance(self.lantern.replies, MemoryReplies)
+        self.rows = self.lantern.replies.rows
         for part in range(messages):
             self.rows[str(300 + part)] = ReplyMessage(str(300 + part), "7", TURN, part, True)
         self.channel = partial_channel()
@@ -47,12 +47,12 @@ class Crashed:
         self.message.edit.side_effect = list(errors) + [None] * 40
 
     def close(self) -> None:
-        play(self._story(self.face))
+        play(self._story(self.lantern))
 
-    async def _story(self, face: Face) -> None:
+    async def _story(self, lantern: Lantern) -> None:
         client = double(discord.Client)
         client.get_partial_messageable.return_value = self.channel
-        closing = Closing(client, face, Loads(face.notes), Pacers())
+        closing = Closing(client, lantern, Loads(lantern), Pacers(), has_footer=True)
         await closing.collect()
         await closing.run()
 
@@ -122,19 +122,19 @@ def test_a_turn_that_is_not_stored_any_more_leaves_nothing_open() -> None:
 
 def test_a_load_that_was_under_way_is_said_to_be_over() -> None:
     crashed = Crashed(None, messages=0)
-    assert isinstance(crashed.face.notes, MemoryNotes)
-    crashed.face.notes.notes[NOTE] = json.dumps([[7, 301]])
+    assert isinstance(crashed.lantern.notes, MemoryNotes)
+    crashed.lantern.notes.notes[NOTE] = json.dumps([[7, 301]])
     crashed.close()
     assert crashed.shown == [{"content": LOAD_LINE, "view": None}]
-    assert crashed.face.notes.notes[NOTE] == "[]"
+    assert crashed.lantern.notes.notes[NOTE] == "[]"
 
 
 def test_a_load_stays_noted_until_its_message_is_closed() -> None:
     crashed = Crashed(None, messages=0, errors=tuple(http_error(503) for _ in range(40)))
-    assert isinstance(crashed.face.notes, MemoryNotes)
-    crashed.face.notes.notes[NOTE] = json.dumps([[7, 301]])
+    assert isinstance(crashed.lantern.notes, MemoryNotes)
+    crashed.lantern.notes.notes[NOTE] = json.dumps([[7, 301]])
     crashed.close()
-    assert json.loads(crashed.face.notes.notes[NOTE]) == [[7, 301]]
+    assert json.loads(crashed.lantern.notes.notes[NOTE]) == [[7, 301]]
 
 
 def test_replies_begun_after_the_start_are_left_alone() -> None:
@@ -142,9 +142,15 @@ def test_replies_begun_after_the_start_are_left_alone() -> None:
 
     async def story() -> None:
         client = double(discord.Client)
-        closing = Closing(client, crashed.face, Loads(crashed.face.notes), Pacers())
+        closing = Closing(
+            client,
+            crashed.lantern,
+            Loads(crashed.lantern),
+            Pacers(),
+            has_footer=True,
+        )
         await closing.collect()
-        await crashed.face.replies.put("400", "7", TurnId("ee55"), 0)
+        await crashed.lantern.replies.put("400", "7", TurnId("ee55"), 0)
         await closing.run()
         client.get_partial_messageable.assert_not_called()
 
@@ -157,11 +163,17 @@ def test_a_store_that_cannot_be_read_does_not_stop_the_start() -> None:
         async def left_open(self) -> tuple[ReplyMessage, ...]:
             raise StoreUnavailable("The disk is full.")
 
-    face = face_of()
-    object.__setattr__(face, "replies", NoStore())
+    lantern = lantern_of()
+    object.__setattr__(lantern, "replies", NoStore())
 
     async def story() -> None:
-        closing = Closing(double(discord.Client), face, Loads(face.notes), Pacers())
+        closing = Closing(
+            double(discord.Client),
+            lantern,
+            Loads(lantern),
+            Pacers(),
+            has_footer=True,
+        )
         await closing.collect()
         await closing.run()
 

@@ -15,30 +15,28 @@ from cogs_doubles import (
     TURN,
     ScriptedTurns,
     TwoPersonas,
-    face_of,
     give,
     interaction_of,
+    lantern_of,
     said_to,
     stored_turn,
 )
 from test_loads import BAR, steps_of
 
+from bot.chat.lantern import Lantern
 from bot.chat.switch import Explanation
 from bot.domain.chat import Place, Rejection, Route
 from bot.domain.errors import NotPermitted, UnknownName
 from bot.domain.ids import ModelKey, PlaceId, UserId
 from bot.policy.choice import Scope
 from bot.policy.pacing import Pacers
-from cogs._explained import explained, for_whom
 from cogs._loads import Loads
-from cogs._places import Admins
+from cogs._places import DiscordRules
+from cogs.choosing import Choosing, explained, for_whom
 from cogs.control import FRESH, HELP, Control
-from cogs.face import Face
 from cogs.fleet import FleetCog
-from cogs.model import ModelCog
-from cogs.persona import PersonaCog
 
-ADMINS = Admins(owners=frozenset({42}), roles=frozenset())
+RULES = DiscordRules()
 EXPLANATION = Explanation(
     persona=TwoPersonas().all()[0],
     persona_reason="the configured default",
@@ -53,20 +51,19 @@ class Commands:
 
     def __init__(self, turns: ScriptedTurns | None = None) -> None:
         self.turns = turns or ScriptedTurns()
-        self.face: Face = face_of(self.turns)
-        self.switch: Any = self.face.switch
-        self.acts: Any = self.face.acts
+        self.lantern: Lantern = lantern_of(self.turns)
+        self.switch: Any = self.lantern.switch
+        self.acts: Any = self.lantern.acts
         self.switch.explain.return_value = EXPLANATION
         self.switch.set_model.return_value = ModelKey("google/gemma-3-12b")
         self.switch.set_persona.return_value = TwoPersonas().all()[0]
         self.switch.warm.side_effect = self._steps
         self.acts.load.side_effect = self._steps
         self.acts.unload = AsyncMock(return_value=f"Unloaded `{MODEL}` on {HOST}.")
-        loads, pacers = Loads(self.face.notes), Pacers()
-        self.model = ModelCog(self.face, loads, pacers, ADMINS)
-        self.persona = PersonaCog(self.face, loads, pacers, ADMINS)
-        self.fleet = FleetCog(self.face, loads, pacers, ADMINS)
-        self.control = Control(self.face, ADMINS)
+        loads, pacers = Loads(self.lantern), Pacers()
+        self.choosing = Choosing(self.lantern, RULES, loads, pacers)
+        self.fleet = FleetCog(self.lantern, RULES, loads, pacers)
+        self.control = Control(self.lantern, RULES)
 
     def _steps(self, *_: object, **__: object) -> AbstractAsyncContextManager[Any]:
         return steps_of(BAR[:0])
@@ -79,9 +76,9 @@ def filled(interaction: Any) -> str:
 
 async def test_without_a_name_model_and_persona_tell_what_answers_and_why() -> None:
     house = Commands()
-    for command, cog in ((house.model.model, house.model), (house.persona.persona, house.persona)):
+    for command in (house.choosing.model, house.choosing.persona):
         interaction = interaction_of()
-        await give(command, cog, interaction, None, "me")
+        await give(command, house.choosing, interaction, None, "me")
         interaction.response.defer.assert_awaited_once_with(ephemeral=True, thinking=True)
         (text,) = said_to(interaction)
         assert "Persona: **sage** (the configured default)" in text
@@ -98,7 +95,7 @@ def test_an_explanation_says_when_nobody_can_answer() -> None:
 
 async def test_a_name_switches_and_loads_at_once() -> None:
     house, interaction = Commands(), interaction_of()
-    await give(house.model.model, house.model, interaction, "gemma", "me")
+    await give(house.choosing.model, house.choosing, interaction, "gemma", "me")
     place, user, scope, name = house.switch.set_model.await_args.args
     assert (place.channel, user, scope, name) == ("discord:7", ALICE, Scope.ME, "gemma")
     assert house.switch.warm.call_args.kwargs == {"model": "google/gemma-3-12b"}
@@ -107,7 +104,7 @@ async def test_a_name_switches_and_loads_at_once() -> None:
 
 async def test_a_persona_greets_when_it_takes_over() -> None:
     house, interaction = Commands(), interaction_of(42)
-    await give(house.persona.persona, house.persona, interaction, "sage", "server")
+    await give(house.choosing.persona, house.choosing, interaction, "sage", "server")
     assert filled(interaction).startswith(
         "🎭 **sage** is chosen for this server.\n> Ask.\n> @everyone may.\n✅"
     )
@@ -118,10 +115,10 @@ async def test_a_persona_greets_when_it_takes_over() -> None:
 @pytest.mark.parametrize("scope", ["channel", "server"])
 async def test_only_admins_choose_for_others_and_nothing_public_is_shown(scope: Any) -> None:
     house = Commands()
-    for command, cog in ((house.model.model, house.model), (house.persona.persona, house.persona)):
+    for command in (house.choosing.model, house.choosing.persona):
         interaction = interaction_of()
         with pytest.raises(NotPermitted):
-            await give(command, cog, interaction, "sage", scope)
+            await give(command, house.choosing, interaction, "sage", scope)
         interaction.response.defer.assert_not_awaited()
     house.switch.set_model.assert_not_awaited()
 
@@ -129,7 +126,7 @@ async def test_only_admins_choose_for_others_and_nothing_public_is_shown(scope: 
 async def test_an_unknown_name_is_refused_before_anything_public_is_shown() -> None:
     house, interaction = Commands(), interaction_of()
     with pytest.raises(UnknownName):
-        await give(house.model.model, house.model, interaction, "nope", "me")
+        await give(house.choosing.model, house.choosing, interaction, "nope", "me")
     interaction.response.defer.assert_not_awaited()
 
 

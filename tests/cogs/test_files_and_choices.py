@@ -10,7 +10,7 @@ from cogs_doubles import TwoPersonas, double, fleet_of, http_error
 from bot.chat.catalog import Catalog
 from bot.domain.errors import RequestRefused
 from cogs._choices import host_choices, loaded_choices, model_choices, persona_choices
-from cogs._files import read_files
+from cogs._mentions import read_files
 
 
 def attachment(name: str, content: bytes, media_type: str | None, size: int | None = None) -> Any:

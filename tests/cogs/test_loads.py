@@ -2,14 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
-from cogs_doubles import HOST, MODEL, MemoryNotes, interaction_of, said_to
+from cogs_doubles import HOST, MODEL, MemoryNotes, interaction_of, lantern_of, said_to
 from virtual_time import play
 
+from bot.chat.acts import FleetActs
 from bot.chat.loading import Readiness
 from bot.domain.chat import Candidate, Rejection
 from bot.domain.errors import FailureKind, NotPermitted, Unavailable
@@ -17,7 +20,7 @@ from bot.domain.events import Loading, Progress, Queued
 from bot.domain.ids import HostName, ModelKey
 from bot.policy.pacing import Pacers
 from cogs._loads import LEAVING, NOTE, Loads
-from cogs._response import InteractionTransport
+from cogs._transport import InteractionTransport
 
 BAR = tuple(Loading(HOST, MODEL, step / 10, 10.0 - step) for step in range(10))
 
@@ -35,6 +38,12 @@ async def steps_of(
         yield end or Readiness(MODEL, Candidate(MODEL, HOST), float(len(steps)) if steps else None)
 
     yield steps_()
+
+
+def loads_of(notes: MemoryNotes, cancel: Callable[[HostName, ModelKey], Awaitable[bool]]) -> Loads:
+    acts = create_autospec(FleetActs, instance=True)
+    acts.cancel_load = cancel
+    return Loads(replace(lantern_of(), notes=notes, acts=acts))
 
 
 class Shown:
@@ -68,13 +77,11 @@ class Shown:
             self.cancelled.append((host, model))
             return is_cancelled
 
-        loads = Loads(self.notes)
+        loads = loads_of(self.notes, cancel)
         transport = InteractionTransport(self.interaction, Pacers())
         async with asyncio.TaskGroup() as group:
             group.create_task(
-                loads.show(
-                    self.interaction, transport, "🔀 Switched.", steps_of(steps, error), cancel
-                )
+                loads.show(self.interaction, transport, "🔀 Switched.", steps_of(steps, error))
             )
             if press_at is not None:
                 await asyncio.sleep(press_at)
@@ -163,11 +170,11 @@ class Left:
         async def cancel(host: HostName, model: ModelKey) -> bool:
             return True
 
-        loads = Loads(self.notes)
+        loads = loads_of(self.notes, cancel)
         transport = InteractionTransport(self.interaction, Pacers())
         async with asyncio.TaskGroup() as group:
             showing = group.create_task(
-                loads.show(self.interaction, transport, "🔀 Switched.", steps_of(BAR), cancel)
+                loads.show(self.interaction, transport, "🔀 Switched.", steps_of(BAR))
             )
             await asyncio.sleep(3.5)
             self.interaction.edit_original_response.side_effect = self._answer
@@ -202,10 +209,13 @@ def test_a_load_begun_while_leaving_ends_at_once() -> None:
         async def cancel(host: HostName, model: ModelKey) -> bool:
             return True
 
-        loads, interaction = Loads(MemoryNotes()), interaction_of()
+        loads, interaction = (
+            loads_of(MemoryNotes(), cancel),
+            interaction_of(),
+        )
         assert await loads.leave(1.0)
         transport = InteractionTransport(interaction, Pacers())
-        await loads.show(interaction, transport, "🔀 Switched.", steps_of(BAR), cancel)
+        await loads.show(interaction, transport, "🔀 Switched.", steps_of(BAR))
         return interaction.edit_original_response.await_args.kwargs["content"]
 
     assert play(story()).endswith(LEAVING)

@@ -17,7 +17,7 @@ from cogs_doubles import (
     PaperTransport,
     Script,
     ScriptedTurns,
-    face_of,
+    lantern_of,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -68,13 +68,15 @@ def play_all(replies: list[tuple[int, tuple[Phase, ...]]]) -> list[PaperTranspor
     pacers = Pacers()
     papers = [PaperTransport(pacers, channel_id=channel) for channel, _ in replies]
 
-    face = face_of()
+    lantern = lantern_of()
 
     async def story() -> None:
         async with asyncio.TaskGroup() as group:
             for paper, (_, phases) in zip(papers, replies, strict=True):
                 turns = ScriptedTurns(script_of(phases))
-                group.create_task(Replies(replace(face, turns=turns)).play(REQUEST, paper))
+                group.create_task(
+                    Replies(replace(lantern, turns=turns), has_footer=True).play(REQUEST, paper)
+                )
 
     play(story())
     return papers
@@ -82,7 +84,7 @@ def play_all(replies: list[tuple[int, tuple[Phase, ...]]]) -> list[PaperTranspor
 
 def longest_gap(paper: PaperTransport) -> float:
     """Between two calls that show the answer growing."""
-    texts = [call.at for call in paper.calls if call.look and "word" in call.look.content]
+    texts = [call.at for call in paper.calls if call.view and "word" in call.view.content]
     return max((later - earlier for earlier, later in pairwise(texts)), default=0.0)
 
 

@@ -9,7 +9,7 @@ from cogs_doubles import double, interaction_of
 from bot.domain.chat import Place
 from bot.domain.ids import PlaceId
 from cogs._mentions import is_mentioned, is_prompt, said, without_mentions
-from cogs._places import Admins, interaction_place, message_place, owners_of
+from cogs._places import DiscordRules, owners_of, place_of
 
 ME, ALICE, BOB = 9, 1, 2
 
@@ -97,9 +97,9 @@ def test_places_are_told_apart() -> None:
     guild.id = 5
     in_thread = message_of("x", channel=thread, guild=guild)
     channel, server = PlaceId("discord:7"), PlaceId("discord:5")
-    assert message_place(in_thread) == Place(channel, PlaceId("discord:71"), server)
-    assert interaction_place(interaction_of()) == Place(channel, None, server)
-    assert interaction_place(interaction_of(guild=None)) == Place(channel, is_private=True)
+    assert place_of(in_thread) == Place(channel, PlaceId("discord:71"), server)
+    assert place_of(interaction_of()) == Place(channel, None, server)
+    assert place_of(interaction_of(guild=None)) == Place(channel, is_private=True)
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_places_are_told_apart() -> None:
     ],
 )
 def test_admins_are_managers_named_roles_and_the_owner(interaction: Any, may: bool) -> None:
-    admins = Admins(owners=frozenset({42}), roles=frozenset({"Keepers", "31"}))
-    assert admins.includes(interaction) is may
+    rules = DiscordRules(admin_roles=frozenset({"Keepers", "31"}))
+    assert rules.is_admin(interaction) is may
 
 
 def test_a_bot_belongs_to_its_owner_or_to_its_whole_team() -> None:

@@ -14,8 +14,8 @@ from cogs_doubles import (
     MemoryReplies,
     PaperTransport,
     ScriptedTurns,
-    face_of,
     http_error,
+    lantern_of,
 )
 from virtual_time import play
 
@@ -28,10 +28,10 @@ from cogs._view import Act
 
 
 def played(turns: ScriptedTurns, paper: PaperTransport) -> MemoryReplies:
-    face = face_of(turns)
-    play(Replies(face).play(REQUEST, paper))
-    assert isinstance(face.replies, MemoryReplies)
-    return face.replies
+    lantern = lantern_of(turns)
+    play(Replies(lantern, has_footer=True).play(REQUEST, paper))
+    assert isinstance(lantern.replies, MemoryReplies)
+    return lantern.replies
 
 
 def test_a_turn_becomes_a_message_that_is_remembered_and_closed() -> None:
@@ -45,11 +45,11 @@ def test_a_turn_becomes_a_message_that_is_remembered_and_closed() -> None:
 
 def test_a_message_is_open_in_the_store_while_the_answer_grows() -> None:
     async def story() -> list[bool]:
-        face = face_of(ScriptedTurns((STARTED, TextDelta("Hello"), 9.0, FINISHED)))
+        lantern = lantern_of(ScriptedTurns((STARTED, TextDelta("Hello"), 9.0, FINISHED)))
         async with asyncio.TaskGroup() as group:
-            group.create_task(Replies(face).play(REQUEST, PaperTransport()))
+            group.create_task(Replies(lantern, has_footer=True).play(REQUEST, PaperTransport()))
             await asyncio.sleep(5)
-            return [row.is_open for row in await face.replies.left_open()]
+            return [row.is_open for row in await lantern.replies.left_open()]
 
     assert play(story()) == [True]
 
@@ -89,7 +89,7 @@ def test_the_turn_is_left_at_its_end_and_not_at_the_last_edit() -> None:
 
     async def story() -> bool:
         async with asyncio.TaskGroup() as group:
-            group.create_task(Replies(face_of(turns)).play(REQUEST, paper))
+            group.create_task(Replies(lantern_of(turns), has_footer=True).play(REQUEST, paper))
             await asyncio.sleep(2)
             return turns.is_left
 
@@ -107,7 +107,7 @@ def test_typing_shows_only_in_a_silence_and_holds_nothing_up() -> None:
 def test_a_long_reading_counts_up_by_itself() -> None:
     paper = PaperTransport()
     played(ScriptedTurns((STARTED, READING, 6.0, TextDelta("Hello"), FINISHED)), paper)
-    percents = [call.look.content for call in paper.calls if call.look and "%" in call.look.content]
+    percents = [call.view.content for call in paper.calls if call.view and "%" in call.view.content]
     assert len(percents) >= 2
     assert len(set(percents)) == len(percents)
 
@@ -138,9 +138,9 @@ def test_a_store_that_cannot_remember_does_not_silence_the_answer() -> None:
             raise StoreUnavailable("The disk is full.")
 
     paper = PaperTransport()
-    face = face_of()
-    object.__setattr__(face, "replies", NoStore())
-    play(Replies(face).play(REQUEST, paper))
+    lantern = lantern_of()
+    object.__setattr__(lantern, "replies", NoStore())
+    play(Replies(lantern, has_footer=True).play(REQUEST, paper))
     assert paper.last.content.startswith("hi")
 
 
@@ -149,14 +149,15 @@ def test_a_load_shows_its_bar_until_the_first_word() -> None:
     script = (STARTED, *(each for step in bar for each in (step, 1.0)), TextDelta("Hi"), FINISHED)
     paper = PaperTransport()
     played(ScriptedTurns(script), paper)
-    assert "0%" in (paper.calls[0].look or paper.last).content
+    assert "0%" in (paper.calls[0].view or paper.last).content
     assert paper.texts[0].startswith("Hi")
     assert len(paper.shown) == 1
 
 
 def test_leaving_waits_until_every_reply_has_shown_its_end() -> None:
     async def story() -> tuple[bool, bool, bool]:
-        replies = Replies(face_of(ScriptedTurns((STARTED, TextDelta("Hello"), 5.0, FINISHED))))
+        turns = ScriptedTurns((STARTED, TextDelta("Hello"), 5.0, FINISHED))
+        replies = Replies(lantern_of(turns), has_footer=True)
         async with asyncio.TaskGroup() as group:
             group.create_task(replies.play(REQUEST, PaperTransport()))
             await asyncio.sleep(1)

@@ -10,11 +10,10 @@ from virtual_time import play
 
 from bot.policy.pacing import EVERYWHERE, Pacers
 from cogs._faults import Fault, fault_of
-from cogs._response import TOKEN_LIFE_S, InteractionTransport
-from cogs._transport import ChannelTransport
-from cogs._view import Act, Look
+from cogs._transport import TOKEN_LIFE_S, InteractionTransport, Transport
+from cogs._view import Act, MessageView
 
-PLAIN, WITH_STOP = Look("Hello"), Look("Hello", (Act.STOP,), "ab12")
+PLAIN, WITH_STOP = MessageView("Hello"), MessageView("Hello", (Act.STOP,), "ab12")
 EXPIRED = http_error(401, 50027)
 
 
@@ -26,7 +25,7 @@ def buttons(call: Any) -> list[str]:
 def test_the_first_message_answers_the_question_without_pinging() -> None:
     async def story() -> Any:
         channel = partial_channel()
-        await ChannelTransport(channel, Pacers(), question=41).send(0, WITH_STOP)
+        await Transport(channel, Pacers(), question=41).send(0, WITH_STOP)
         return channel.send.await_args
 
     call = play(story())
@@ -41,7 +40,7 @@ def test_the_first_message_answers_the_question_without_pinging() -> None:
 def test_a_message_sent_again_has_the_same_nonce_and_a_replacement_has_none() -> None:
     async def story() -> list[object]:
         channel = partial_channel()
-        transport = ChannelTransport(channel, Pacers(), question=41)
+        transport = Transport(channel, Pacers(), question=41)
         channel.send.side_effect = [ConnectionResetError(), channel.send.return_value] * 2
         for part in (1, 1, 1):
             try:
@@ -56,7 +55,7 @@ def test_a_message_sent_again_has_the_same_nonce_and_a_replacement_has_none() ->
 def test_later_messages_stand_alone() -> None:
     async def story() -> Any:
         channel = partial_channel()
-        await ChannelTransport(channel, Pacers(), question=41).send(1, PLAIN)
+        await Transport(channel, Pacers(), question=41).send(1, PLAIN)
         return channel.send.await_args
 
     call = play(story())
@@ -67,7 +66,7 @@ def test_later_messages_stand_alone() -> None:
 def test_an_edit_takes_away_buttons_that_are_no_longer_meant() -> None:
     async def story() -> Any:
         channel = partial_channel()
-        await ChannelTransport(channel, Pacers()).edit(77, PLAIN)
+        await Transport(channel, Pacers()).edit(77, PLAIN)
         channel.get_partial_message.assert_called_with(77)
         return channel.get_partial_message.return_value.edit.await_args
 
@@ -82,7 +81,7 @@ def test_a_call_that_hangs_ends_as_a_passing_fault() -> None:
         channel = partial_channel()
         channel.send.side_effect = hang
         with pytest.raises(TimeoutError) as caught:
-            await ChannelTransport(channel, Pacers()).send(0, PLAIN)
+            await Transport(channel, Pacers()).send(0, PLAIN)
         return fault_of(caught.value)
 
     assert play(story()) is Fault.PASSING
@@ -92,7 +91,7 @@ def test_typing_is_left_out_when_many_calls_are_being_made() -> None:
     async def story() -> int:
         pacers, channel = Pacers(), partial_channel()
         for _ in range(EVERYWHERE.calls + 5):
-            await ChannelTransport(channel, pacers).show_typing()
+            await Transport(channel, pacers).show_typing()
         return channel.typed
 
     assert play(story()) == EVERYWHERE.calls

@@ -6,17 +6,14 @@ from unittest.mock import AsyncMock
 
 import discord
 import pytest
-from cogs_doubles import MemoryNotes, face_of, http_error, interaction_of, said_to
+from cogs_doubles import MemoryNotes, http_error, interaction_of, lantern_of, said_to
 from discord import app_commands
 
 from bot.domain.errors import NotPermitted, StoreUnavailable
-from bot.policy.pacing import Pacers
-from cogs._bot import LanternBot
-from cogs._loads import Loads
-from cogs._reply import Replies
-from cogs._say import BROKEN, OUTDATED, error_words, say
+from bot.domain.ids import PlaceId
+from cogs._faults import BROKEN, OUTDATED, error_words, say
 from cogs._tree import LanternTree, command_hash, sync_when_changed
-from cogs.face import FaceRules
+from cogs.client import DiscordFace, DiscordRules, LanternBot
 
 OPTIONS = {
     "chat": ["message", "persona", "model", "attachment"],
@@ -34,8 +31,8 @@ OPTIONS = {
 
 @pytest.fixture
 async def bot() -> AsyncGenerator[LanternBot]:
-    face = face_of(rules=FaceRules(allowed_guilds=frozenset({"5"})))
-    bot = LanternBot(face, Replies(face), Loads(face.notes), Pacers(), reads_content=True)
+    rules = DiscordRules(allowed_servers=frozenset({PlaceId("discord:5")}))
+    bot = LanternBot(DiscordFace(lantern_of(), rules), reads_content=True)
     bot.tree.sync = AsyncMock(return_value=[])
     await bot.setup_hook()
     yield bot
@@ -90,8 +87,7 @@ async def test_only_what_is_needed_is_heard_and_kept(bot: LanternBot) -> None:
     heard = {name for name, is_on in bot.intents if is_on}
     assert heard == {"guilds", "guild_messages", "dm_messages", "message_content"}
     assert len(bot.cached_messages) == 0
-    face = face_of()
-    without = LanternBot(face, Replies(face), Loads(face.notes), Pacers(), reads_content=False)
+    without = LanternBot(DiscordFace(lantern_of(), DiscordRules()), reads_content=False)
     assert not without.intents.message_content
 
 

@@ -3,8 +3,9 @@
 from unittest.mock import AsyncMock
 
 import pytest
-from cogs_doubles import face_of, give, interaction_of, said_to
+from cogs_doubles import give, interaction_of, lantern_of, said_to
 
+from bot.chat.lantern import Lantern
 from bot.chat.notices import cloud_notice
 from bot.chat.usage import UsageReport
 from bot.domain.cloud import (
@@ -18,12 +19,11 @@ from bot.domain.errors import FailureKind, NotPermitted
 from bot.domain.ids import PlaceId, ProviderName, UserId
 from bot.policy.periods import Period
 from bot.policy.privacy import Marks, Sources
-from cogs._places import Admins
-from cogs.face import Face
+from cogs._places import DiscordRules
+from cogs.control import Control
 from cogs.settings import SettingsCog
-from cogs.usage import UsageCog
 
-NOBODY = Admins(frozenset(), frozenset())
+NOBODY = DiscordRules()
 ZAI = ProviderName("zai")
 USED = UsageReport(
     Period("2026-11-21", "2026-11-21"),
@@ -35,42 +35,42 @@ USED = UsageReport(
 )
 
 
-def private_face(*, people: frozenset[str] = frozenset()) -> Face:
-    face = face_of()
+def private_face(*, people: frozenset[str] = frozenset()) -> Lantern:
+    lantern = lantern_of()
 
     async def look_up(asked: Sources) -> Marks:
         return Marks(asked, people=frozenset(UserId(p) for p in people))
 
-    face.privacy.look_up = AsyncMock(side_effect=look_up)
-    return face
+    lantern.privacy.look_up = AsyncMock(side_effect=look_up)
+    return lantern
 
 
 @pytest.mark.parametrize(("guild", "reports"), [(5, 2), (None, 1)])
 async def test_usage_tells_mine_and_the_servers(guild: int | None, reports: int) -> None:
-    face = face_of()
+    lantern = lantern_of()
     report = AsyncMock(return_value=USED)
-    face.tally.report = report
+    lantern.tally.report = report
     interaction = interaction_of(guild=guild)
-    await give(UsageCog.usage, UsageCog(face), interaction, "today")
+    await give(Control.usage, Control(lantern, NOBODY), interaction, "today")
     assert report.await_count == reports
     assert "3 local answers" in said_to(interaction)[-1]
 
 
 async def test_my_words_can_be_kept_here_by_myself() -> None:
-    face = private_face(people=frozenset({"discord:1"}))
+    lantern = private_face(people=frozenset({"discord:1"}))
     set_user = AsyncMock()
-    face.privacy.set_user = set_user
+    lantern.privacy.set_user = set_user
     interaction = interaction_of()
-    await give(SettingsCog.settings, SettingsCog(face, NOBODY), interaction, "on", "me")
+    await give(SettingsCog.settings, SettingsCog(lantern, NOBODY), interaction, "on", "me")
     set_user.assert_awaited_once_with(UserId("discord:1"), local_only=True)
     assert "🔒 Your words" in said_to(interaction)[-1]
 
 
 async def test_a_channel_is_for_admins_to_set() -> None:
-    face = private_face()
+    lantern = private_face()
     set_place = AsyncMock()
-    face.privacy.set_place = set_place
-    cog = SettingsCog(face, NOBODY)
+    lantern.privacy.set_place = set_place
+    cog = SettingsCog(lantern, NOBODY)
     with pytest.raises(NotPermitted):
         await give(SettingsCog.settings, cog, interaction_of(), "on", "channel")
     await give(SettingsCog.settings, cog, interaction_of(manages=True), "on", "server")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from bot.domain.chat import Attempt, Turn, TurnStatus
 from bot.domain.errors import FailureKind, NoCandidates, RequestRefused
 from bot.domain.events import Failed, Finished, Stopped
-from bot.policy.splitting import LIMIT, cut_reply, split_reply
-from cogs._view import Act, Look, ended, growing, restored, waiting
+from bot.policy.splitting import LIMIT, cut_reply, shown_parts, split_reply
+from cogs._view import Act, MessageView, ended, laid_out, restored
 
 FOOTER = "-# qwen/qwen3-30b-a3b-2507 · studio-1 · 90 tokens · 30 tok/s · 0.5 s to first token"
 
@@ -24,18 +24,18 @@ def the_end(
     notices: tuple[str, ...] = (),
     has_thoughts: bool = False,
     has_footer: bool = True,
-) -> tuple[Look, ...]:
+) -> tuple[MessageView, ...]:
     return ended(text, end, notices=notices, has_thoughts=has_thoughts, has_footer=has_footer)
 
 
 def test_a_whole_answer_carries_its_footer_and_retry() -> None:
-    (look,) = the_end("Hello.", Finished(TURN, RECEIPT))
-    assert look == Look(f"Hello.\n{FOOTER}", (Act.RETRY,), TURN)
+    (view,) = the_end("Hello.", Finished(TURN, RECEIPT))
+    assert view == MessageView(f"Hello.\n{FOOTER}", (Act.RETRY,), TURN)
 
 
 def test_the_footer_can_be_switched_off() -> None:
-    (look,) = the_end("Hello.", Finished(TURN, RECEIPT), has_footer=False)
-    assert look.content == "Hello."
+    (view,) = the_end("Hello.", Finished(TURN, RECEIPT), has_footer=False)
+    assert view.content == "Hello."
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_the_buttons_after_an_answer_fit_how_it_ended(
 
 
 def test_a_stopped_answer_without_words_offers_nothing_to_continue() -> None:
-    (look,) = the_end("", Stopped(TURN, RECEIPT, "Stopped.", True), has_footer=False)
-    assert look == Look("⏹ Stopped.", (Act.RETRY,), TURN)
+    (view,) = the_end("", Stopped(TURN, RECEIPT, "Stopped.", True), has_footer=False)
+    assert view == MessageView("⏹ Stopped.", (Act.RETRY,), TURN)
 
 
 def test_a_cut_answer_says_what_happened() -> None:
@@ -67,75 +67,77 @@ def test_a_cut_answer_says_what_happened() -> None:
 
 def test_a_failure_stands_in_full_size_with_all_that_was_tried() -> None:
     error = NoCandidates("Nobody could answer.\n• studio-1: out of memory")
-    (look,) = the_end("", Failed(TURN, error))
-    assert look.content == "❌ Nobody could answer.\n• studio-1: out of memory"
+    (view,) = the_end("", Failed(TURN, error))
+    assert view.content == "❌ Nobody could answer.\n• studio-1: out of memory"
 
 
 def test_a_very_long_failure_is_shown_whole() -> None:
     error = NoCandidates("\n".join(f"• studio-{n}: does not answer" for n in range(200)))
-    looks = the_end("", Failed(TURN, error))
-    assert len(looks) > 1
-    assert "studio-199" in looks[-1].content
+    views = the_end("", Failed(TURN, error))
+    assert len(views) > 1
+    assert "studio-199" in views[-1].content
 
 
 def test_notices_stand_in_small_print() -> None:
-    (look,) = the_end("Hi.", Finished(TURN, RECEIPT), notices=("Two messages were left out.",))
-    assert look.content.splitlines() == ["Hi.", "-# ℹ Two messages were left out.", FOOTER]
+    (view,) = the_end("Hi.", Finished(TURN, RECEIPT), notices=("Two messages were left out.",))
+    assert view.content.splitlines() == ["Hi.", "-# ℹ Two messages were left out.", FOOTER]
 
 
 def test_an_answer_of_no_words_is_no_empty_message() -> None:
-    (look,) = the_end(" \n", Finished(TURN, RECEIPT), has_footer=False)
-    assert look.content == "The model answered with no words."
+    (view,) = the_end(" \n", Finished(TURN, RECEIPT), has_footer=False)
+    assert view.content == "The model answered with no words."
 
 
 def test_small_print_is_never_so_long_that_the_answer_has_no_room() -> None:
-    looks = the_end("x" * 1990, Finished(TURN, RECEIPT), notices=("long " * 500,))
-    assert all(len(look.content) <= LIMIT for look in looks)
+    views = the_end("x" * 1990, Finished(TURN, RECEIPT), notices=("long " * 500,))
+    assert all(len(view.content) <= LIMIT for view in views)
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.text(st.sampled_from("ab `*\n.~"), max_size=9000), st.integers(0, 300))
 def test_whatever_the_text_no_message_is_too_long_or_blank(text: str, extra: int) -> None:
-    looks = the_end(text + "z" * extra, Finished(TURN, RECEIPT))
-    assert all(0 < len(look.content) <= LIMIT and look.content.strip() for look in looks)
-    assert [bool(look.acts) for look in looks] == [False] * (len(looks) - 1) + [True]
+    views = the_end(text + "z" * extra, Finished(TURN, RECEIPT))
+    assert all(0 < len(view.content) <= LIMIT and view.content.strip() for view in views)
+    assert [bool(view.acts) for view in views] == [False] * (len(views) - 1) + [True]
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.sampled_from(["word ", "end.\n\n", "next line\n"]), max_size=1200))
 def test_nothing_of_the_text_is_lost_or_repeated(pieces: list[str]) -> None:
     text = "".join(pieces)
-    looks = the_end(text, Finished(TURN, RECEIPT)) if text.strip() else ()
-    shown = "".join(re.sub(r"^-# .*", "", look.content, flags=re.MULTILINE) for look in looks)
+    views = the_end(text, Finished(TURN, RECEIPT)) if text.strip() else ()
+    shown = "".join(re.sub(r"^-# .*", "", view.content, flags=re.MULTILINE) for view in views)
     assert "".join(shown.split()) == "".join(text.split())
 
 
 @pytest.mark.parametrize("length", range(1880, 2001, 8))
 def test_an_end_that_fills_its_message_still_gets_its_footer(length: int) -> None:
     text = ("word " * 500)[:length].strip()
-    looks = the_end(text, Finished(TURN, RECEIPT))
-    assert looks[-1].content.endswith(FOOTER)
-    assert looks[-1].content != FOOTER
+    views = the_end(text, Finished(TURN, RECEIPT))
+    assert views[-1].content.endswith(FOOTER)
+    assert views[-1].content != FOOTER
 
 
 def test_a_growing_answer_has_stop_under_its_last_message_and_closes_its_fence() -> None:
     text = "Look:\n```py\n" + "".join(f"line_{n} = {n}\n" for n in range(300))
-    looks = growing(cut_reply(text), TURN)
-    assert len(looks) > 1
-    assert [look.acts for look in looks] == [()] * (len(looks) - 1) + [(Act.STOP,)]
-    assert all(look.content.count("```") % 2 == 0 for look in looks)
+    views = laid_out(shown_parts(cut_reply(text)), [Act.STOP], TURN)
+    assert len(views) > 1
+    assert [view.acts for view in views] == [()] * (len(views) - 1) + [(Act.STOP,)]
+    assert all(view.content.count("```") % 2 == 0 for view in views)
 
 
 def test_what_was_sent_of_a_growing_answer_is_the_same_at_its_end() -> None:
     text = "Look:\n```py\n" + "".join(f"line_{n} = {n}\n" for n in range(300)) + "```\nDone."
-    early = growing(cut_reply(text[:3000]), TURN)
+    early = laid_out(shown_parts(cut_reply(text[:3000])), [Act.STOP], TURN)
     assert the_end(text, Finished(TURN, RECEIPT))[0].content == early[0].content
     assert early[0].content == split_reply(text)[0]
 
 
 def test_a_status_has_its_buttons_only_once_the_turn_is_known() -> None:
-    assert waiting("Loading", [Act.CANCEL], TURN) == (Look("Loading", (Act.CANCEL,), TURN),)
-    assert waiting("Loading", [Act.CANCEL], None) == (Look("Loading"),)
+    assert laid_out(("Loading",), [Act.CANCEL], TURN) == (
+        MessageView("Loading", (Act.CANCEL,), TURN),
+    )
+    assert laid_out(("Loading",), [Act.CANCEL], None) == (MessageView("Loading"),)
 
 
 @pytest.mark.parametrize(
@@ -165,9 +167,9 @@ def test_a_status_has_its_buttons_only_once_the_turn_is_known() -> None:
     ],
 )
 def test_what_a_crash_left_is_closed_honestly(turn: Turn, line: str, acts: tuple[Act, ...]) -> None:
-    (look,) = restored(turn, has_footer=True)
-    assert line in look.content
-    assert look.acts == acts
+    (view,) = restored(turn, has_footer=True)
+    assert line in view.content
+    assert view.acts == acts
 
 
 def test_what_was_tried_before_a_crash_is_said() -> None:

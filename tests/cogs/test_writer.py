@@ -12,8 +12,8 @@ from virtual_time import play
 from bot.domain.events import Loading, ReasoningDelta, TextDelta
 from bot.policy.pacing import CHANNEL, STATUS_EVERY_S, Pacers
 from bot.policy.splitting import LIMIT
-from cogs._page import Page
-from cogs._view import Act, Look
+from cogs._reply import ReplyView
+from cogs._view import Act, MessageView
 from cogs._writer import MAX_TRIES, Outcome, Writer
 
 PASSING: list[Callable[[], BaseException]] = [
@@ -32,30 +32,26 @@ class SendsOnce(PaperTransport):
     def __init__(self, paper: PaperTransport) -> None:
         super().__init__(calls=paper.calls, shown=paper.shown)
 
-    async def send(self, part: int, look: Look) -> int:
+    async def send(self, part: int, message: MessageView) -> int:
         if self.shown:
             raise http_error(403, 50013)
-        return await super().send(part, look)
+        return await super().send(part, message)
 
 
-async def keep(part: int, message_id: int) -> bool:
-    return True
+def writer_of(paper: PaperTransport) -> tuple[ReplyView, Writer]:
+    view = ReplyView(has_footer=False)
+    view.on_event(STARTED, 0.0)
+    return view, Writer(view, paper)
 
 
-def writer_of(paper: PaperTransport) -> tuple[Page, Writer]:
-    page = Page(has_footer=False)
-    page.on_event(STARTED, 0.0)
-    return page, Writer(page, paper, keep)
-
-
-async def stream(page: Page, writer: Writer, words: int, rate: float, tail: str = "") -> None:
+async def stream(view: ReplyView, writer: Writer, words: int, rate: float, tail: str = "") -> None:
     """So many words at so many a second, then the end."""
     for number in range(words):
-        page.on_event(TextDelta(f"word{number} "), 0.0)
+        view.on_event(TextDelta(f"word{number} "), 0.0)
         writer.poke()
         await asyncio.sleep(1 / rate)
-    page.on_event(TextDelta(tail), 0.0)
-    page.on_event(FINISHED, 0.0)
+    view.on_event(TextDelta(tail), 0.0)
+    view.on_event(FINISHED, 0.0)
     writer.poke()
 
 
@@ -63,9 +59,9 @@ def written(words: int, rate: float, paper: PaperTransport, tail: str = "") -> O
     """Streams so many words into a paper channel, to the end."""
 
     async def story() -> Outcome:
-        page, writer = writer_of(paper)
+        view, writer = writer_of(paper)
         async with asyncio.TaskGroup() as group:
-            group.create_task(stream(page, writer, words, rate, tail))
+            group.create_task(stream(view, writer, words, rate, tail))
             return await writer.run()
 
     return play(story())
@@ -94,16 +90,16 @@ def test_the_whole_text_is_shown_and_the_limits_are_kept(words: int, rate: float
 def test_only_the_last_message_keeps_buttons() -> None:
     paper = PaperTransport()
     written(900, 80.0, paper)
-    looks = [look for look in paper.shown.values() if look is not None]
-    assert len(looks) > 2
-    assert [bool(look.acts) for look in looks] == [False] * (len(looks) - 1) + [True]
+    views = [view for view in paper.shown.values() if view is not None]
+    assert len(views) > 2
+    assert [bool(view.acts) for view in views] == [False] * (len(views) - 1) + [True]
 
 
 def test_each_call_carries_the_newest_text_and_none_is_made_for_nothing() -> None:
     paper = PaperTransport(call_s=3.0)
     written(60, 20.0, paper)
-    looks = [call.look for call in paper.calls]
-    assert all(before != after for before, after in pairwise(looks))
+    views = [call.view for call in paper.calls]
+    assert all(before != after for before, after in pairwise(views))
     assert len(paper.calls) <= 4
 
 
@@ -126,9 +122,9 @@ def test_the_last_words_are_tried_until_they_are_shown(error: Callable[[], BaseE
 def test_a_discord_that_stays_broken_is_given_up_after_minutes_not_never() -> None:
     async def story() -> tuple[Outcome, float]:
         paper = PaperTransport(faults=[None, *(http_error(503) for _ in range(99))])
-        page, writer = writer_of(paper)
+        view, writer = writer_of(paper)
         async with asyncio.TaskGroup() as group:
-            group.create_task(stream(page, writer, 1, 100.0))
+            group.create_task(stream(view, writer, 1, 100.0))
             outcome = await writer.run()
         return outcome, asyncio.get_running_loop().time()
 
@@ -149,9 +145,9 @@ def test_where_nothing_can_be_shown_any_more_the_writing_ends(error: BaseExcepti
     paper = PaperTransport(faults=[None, error])
 
     async def story() -> Outcome:
-        page, writer = writer_of(paper)
+        view, writer = writer_of(paper)
         async with asyncio.TaskGroup() as group:
-            streaming = group.create_task(stream(page, writer, 10_000, 20.0))
+            streaming = group.create_task(stream(view, writer, 10_000, 20.0))
             outcome = await writer.run()
             streaming.cancel()
         return outcome
@@ -177,9 +173,9 @@ def test_a_permission_that_stays_away_is_given_up_and_the_message_left_open() ->
     paper = PaperTransport(faults=[None, *(http_error(403, 50001) for _ in range(99))])
 
     async def story() -> Outcome:
-        page, writer = writer_of(paper)
+        view, writer = writer_of(paper)
         async with asyncio.TaskGroup() as group:
-            streaming = group.create_task(stream(page, writer, 10_000, 20.0))
+            streaming = group.create_task(stream(view, writer, 10_000, 20.0))
             outcome = await writer.run()
             streaming.cancel()
         return outcome
@@ -194,11 +190,11 @@ def test_when_no_second_message_may_be_sent_the_first_says_so(words: int) -> Non
     denied = SendsOnce(paper)
 
     async def story() -> Outcome:
-        page = Page(has_footer=False)
-        page.on_event(STARTED, 0.0)
-        writer = Writer(page, denied, keep)
+        view = ReplyView(has_footer=False)
+        view.on_event(STARTED, 0.0)
+        writer = Writer(view, denied)
         async with asyncio.TaskGroup() as group:
-            streaming = group.create_task(stream(page, writer, words, 50.0))
+            streaming = group.create_task(stream(view, writer, words, 50.0))
             outcome = await writer.run()
             streaming.cancel()
         return outcome
@@ -240,19 +236,19 @@ def test_status_lines_leave_room_so_that_the_first_words_need_not_wait() -> None
     paper = PaperTransport()
 
     async def story() -> float:
-        page, writer = writer_of(paper)
+        view, writer = writer_of(paper)
         loop = asyncio.get_running_loop()
 
         async def turn() -> float:
             for step in range(100):
-                page.on_event(Loading(HOST, MODEL, step / 100, 10.0), loop.time())
+                view.on_event(Loading(HOST, MODEL, step / 100, 10.0), loop.time())
                 writer.poke()
                 await asyncio.sleep(0.2)
             first = loop.time()
-            page.on_event(TextDelta("Hello"), first)
+            view.on_event(TextDelta("Hello"), first)
             writer.poke()
             await asyncio.sleep(5)
-            page.on_event(FINISHED, loop.time())
+            view.on_event(FINISHED, loop.time())
             writer.poke()
             return first
 
@@ -264,7 +260,7 @@ def test_status_lines_leave_room_so_that_the_first_words_need_not_wait() -> None
     first_word = play(story())
     status = [call.at for call in paper.calls if call.at < first_word]
     assert all(later - earlier > STATUS_EVERY_S - 0.01 for earlier, later in pairwise(status))
-    shown = next(call.at for call in paper.calls if call.look and "Hello" in call.look.content)
+    shown = next(call.at for call in paper.calls if call.view and "Hello" in call.view.content)
     assert shown - first_word <= paper.call_s
 
 
@@ -272,15 +268,15 @@ def test_thoughts_and_blanks_alone_make_no_message() -> None:
     paper = PaperTransport()
 
     async def story() -> None:
-        page, writer = writer_of(paper)
+        view, writer = writer_of(paper)
 
         async def turn() -> None:
             for event in (ReasoningDelta("hm"), TextDelta("\n"), TextDelta("  ")):
-                page.on_event(event, asyncio.get_running_loop().time())
+                view.on_event(event, asyncio.get_running_loop().time())
                 writer.poke()
                 await asyncio.sleep(0.2)
             assert paper.calls == []
-            page.on_event(FINISHED, 1.0)
+            view.on_event(FINISHED, 1.0)
             writer.poke()
 
         async with asyncio.TaskGroup() as group:
@@ -296,9 +292,9 @@ def test_many_replies_in_one_channel_share_its_edits_and_all_end() -> None:
     papers = [PaperTransport(pacers) for _ in range(8)]
 
     async def one(paper: PaperTransport) -> None:
-        page, writer = writer_of(paper)
+        view, writer = writer_of(paper)
         async with asyncio.TaskGroup() as group:
-            group.create_task(stream(page, writer, 150, 50.0))
+            group.create_task(stream(view, writer, 150, 50.0))
             await writer.run()
 
     async def story() -> None:
@@ -320,9 +316,9 @@ def test_channels_together_stay_under_what_discord_takes_of_a_bot() -> None:
     papers = [PaperTransport(pacers, channel_id=number) for number in range(60)]
 
     async def one(paper: PaperTransport) -> None:
-        page, writer = writer_of(paper)
+        view, writer = writer_of(paper)
         async with asyncio.TaskGroup() as group:
-            group.create_task(stream(page, writer, 60, 300.0))
+            group.create_task(stream(view, writer, 60, 300.0))
             await writer.run()
 
     async def story() -> None:
@@ -341,3 +337,64 @@ def test_a_deferred_message_is_filled_instead_of_a_new_one_being_made() -> None:
     assert written(3, 100.0, paper) is Outcome.SHOWN
     assert {call.verb for call in paper.calls} == {"edit"}
     assert list(paper.shown) == [55]
+
+
+def test_each_message_is_kept_once_from_when_its_turn_is_known() -> None:
+    paper = PaperTransport(deferred=55)
+    kept: list[tuple[int, int]] = []
+    answers = iter([False, False, True])
+
+    async def keep(part: int, message_id: int) -> bool:
+        kept.append((part, message_id))
+        return next(answers)
+
+    async def story() -> None:
+        view = ReplyView(has_footer=False)
+        view.on_event(STARTED, 0.0)
+        writer = Writer(view, paper, keep)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(stream(view, writer, 40, 20.0))
+            await writer.run()
+
+    play(story())
+    assert kept == [(0, 55)] * 3
+
+
+def test_a_message_that_is_there_already_is_kept_before_anything_is_shown_in_it() -> None:
+    paper, kept = PaperTransport(deferred=55), list[int]()
+
+    async def keep(part: int, message_id: int) -> bool:
+        assert paper.calls == []
+        kept.append(message_id)
+        return True
+
+    async def story() -> None:
+        writer = Writer(ReplyView(has_footer=False), paper, keep)
+        async with asyncio.TaskGroup() as group:
+            writing = group.create_task(writer.run())
+            await asyncio.sleep(60)
+            writing.cancel()
+
+    play(story())
+    assert kept == [55]
+
+
+def test_a_reply_that_ended_slows_the_others_in_its_channel_no_more() -> None:
+    pacers = Pacers()
+    shown, gone = PaperTransport(pacers), PaperTransport(pacers, faults=[http_error(404, 10003)])
+    assert written(1, 20.0, shown) is Outcome.SHOWN
+    assert written(1, 20.0, gone) is Outcome.GONE
+
+    async def young() -> list[float]:
+        # As if the windows of those calls had passed: only who is still live could slow it.
+        await asyncio.sleep(60)
+        paper = PaperTransport(pacers)
+        view, writer = writer_of(paper)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(stream(view, writer, 40, 20.0))
+            await writer.run()
+        return [round(call.at - 60, 3) for call in paper.calls]
+
+    alone = PaperTransport()
+    written(40, 20.0, alone)
+    assert play(young()) == [round(call.at, 3) for call in alone.calls]

@@ -1,0 +1,149 @@
+"""``/model`` and ``/persona``: what answers here and why, or switch and load at once."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Literal
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from bot.chat import words
+from bot.chat.lantern import Lantern
+from bot.chat.switch import Explanation
+from bot.domain.chat import Place
+from bot.domain.errors import NoCandidates
+from bot.policy.access import check_may_switch
+from bot.policy.choice import Scope
+from bot.policy.pacing import Pacers
+from cogs._choices import StringChoices, model_choices, persona_choices
+from cogs._faults import say
+from cogs._loads import Loads
+from cogs._places import DiscordRules, place_of, user_id
+from cogs._transport import InteractionTransport
+
+ScopeOption = Literal["me", "channel", "server"]
+
+_GREETING_CHARS = 1000
+_SHOWN = 5
+"""Candidates and rejections of an explanation."""
+
+
+class Choosing(commands.Cog):
+    """Chooses the model and the persona of a place."""
+
+    def __init__(self, lantern: Lantern, rules: DiscordRules, loads: Loads, pacers: Pacers) -> None:
+        self._switch = lantern.switch
+        self._catalog = lantern.catalog
+        self._rules = rules
+        self._loads = loads
+        self._pacers = pacers
+
+    @app_commands.command(description="See or choose the model that answers here")
+    @app_commands.describe(
+        name="The model; auto takes the persona's own. Leave out to see what answers and why",
+        scope="For whom; channels and servers are for admins to choose",
+    )
+    async def model(
+        self,
+        interaction: discord.Interaction[Any],
+        name: str | None = None,
+        scope: ScopeOption = "me",
+    ) -> None:
+        """Explains, or switches and warms."""
+        if name is None:
+            await self._explain(interaction)
+            return
+        place, user, for_ = place_of(interaction), user_id(interaction.user), Scope(scope)
+        transport = await self._begin(interaction, for_, self._catalog.model, name)
+        is_admin = self._rules.is_admin(interaction)
+        chosen = await self._switch.set_model(place, user, for_, name, is_admin=is_admin)
+        head = f"🔀 `{chosen}` is chosen {for_whom(for_, place)}."
+        steps = self._switch.warm(place, user, model=chosen)
+        await self._loads.show(interaction, transport, head, steps)
+
+    @app_commands.command(description="See or choose the persona that answers here")
+    @app_commands.describe(
+        name="The persona. Leave out to see who answers and why",
+        scope="For whom; channels and servers are for admins to choose",
+    )
+    async def persona(
+        self,
+        interaction: discord.Interaction[Any],
+        name: str | None = None,
+        scope: ScopeOption = "me",
+    ) -> None:
+        """Explains, or switches, greets and warms."""
+        if name is None:
+            await self._explain(interaction)
+            return
+        place, user, for_ = place_of(interaction), user_id(interaction.user), Scope(scope)
+        transport = await self._begin(interaction, for_, self._catalog.persona, name)
+        is_admin = self._rules.is_admin(interaction)
+        chosen = await self._switch.set_persona(place, user, for_, name, is_admin=is_admin)
+        head = f"🎭 **{chosen.name}** is chosen {for_whom(for_, place)}."
+        if greeting := chosen.greeting.strip()[:_GREETING_CHARS].replace("\n", "\n> "):
+            head += f"\n> {greeting}"
+        steps = self._switch.warm(place, user, persona=chosen.name)
+        await self._loads.show(interaction, transport, head, steps)
+
+    @model.autocomplete("name")
+    async def _models(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
+        return model_choices(self._catalog, typed)
+
+    @persona.autocomplete("name")
+    async def _personas(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
+        return persona_choices(self._catalog, typed)
+
+    async def _explain(self, interaction: discord.Interaction[Any]) -> None:
+        """What answers here and why, for the asker alone."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        place, user = place_of(interaction), user_id(interaction.user)
+        await say(interaction, explained(await self._switch.explain(place, user)))
+
+    async def _begin(
+        self,
+        interaction: discord.Interaction[Any],
+        scope: Scope,
+        check: Callable[[str], object],
+        name: str,
+    ) -> InteractionTransport:
+        """Begins the public reply, once nothing is known that speaks against the choice."""
+        # Checked before anything public is shown; the switch checks again as it acts.
+        is_admin, is_private = self._rules.is_admin(interaction), place_of(interaction).is_private
+        check_may_switch(scope, is_admin=is_admin, is_private=is_private)
+        # Right after the start nothing is known yet; choosing waits for the hosts.
+        with suppress(NoCandidates):
+            check(name)
+        transport = InteractionTransport(interaction, self._pacers)
+        await transport.begin()
+        return transport
+
+
+def explained(explanation: Explanation) -> str:
+    """Persona, model and route for the next message here, in words."""
+    persona, route = explanation.persona, explanation.route
+    lines = [
+        f"Persona: **{persona.name}** ({explanation.persona_reason})",
+        f"Model: `{explanation.model}` ({explanation.model_reason})",
+    ]
+    if route.candidates:
+        lines.append("Next message goes to, best first:")
+        lines.extend(f"• {words.candidate_line(c)}" for c in route.candidates[:_SHOWN])
+    else:
+        lines.append("❌ Nobody can answer now.")
+    if route.rejected:
+        lines.append("Left out:")
+        lines.extend(f"• {words.rejection_line(r)}" for r in route.rejected[:_SHOWN])
+    return "\n".join(lines)
+
+
+def for_whom(scope: Scope, place: Place) -> str:
+    """The scope of a choice in words: ``for you here``."""
+    match scope:
+        case Scope.ME:
+            return "for you here"
+        case Scope.SERVER:
+            return "for this server"
+        case Scope.THREAD | Scope.CHANNEL:
+            return "for this thread" if place.thread is not None else "for this channel"

@@ -1,0 +1,155 @@
+"""A reply as it grows, event by event, in seconds the test says."""
+
+import pytest
+from cogs_doubles import CANDIDATE, FINISHED, HOST, MODEL, READING, RECEIPT, STARTED, TURN
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bot.domain.chat import Candidate, Rejection, Route
+from bot.domain.errors import RequestRefused
+from bot.domain.events import (
+    Evicting,
+    Failed,
+    FellBack,
+    Loading,
+    Notice,
+    Offered,
+    Queued,
+    ReasoningDelta,
+    Routed,
+    Stopped,
+    TextDelta,
+    TurnEvent,
+)
+from bot.domain.ids import ModelKey, ProviderName
+from cogs._reply import PATIENCE_S, ReplyView
+from cogs._view import Act, MessageView
+
+LOADING = Loading(HOST, MODEL, 0.25, 9.0)
+
+
+def view_after(*events: TurnEvent, at: float = 0.0) -> ReplyView:
+    view = ReplyView(has_footer=False)
+    for event in events:
+        view.on_event(event, at)
+    return view
+
+
+def only(view: ReplyView, now: float = 0.0) -> MessageView:
+    (message,) = view.messages(now)
+    return message
+
+
+def test_a_turn_that_only_began_shows_nothing() -> None:
+    route = Route((CANDIDATE,), (Rejection("studio-2", MODEL, "away"),))
+    assert view_after(STARTED, Routed(route)).messages(99.0) == ()
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (Queued(HOST, MODEL, 2, 9.0), "place 2 in the queue · about 9.0 s"),
+        (Evicting(HOST, MODEL, (ModelKey("gemma-3-12b"),)), "unloading `gemma-3-12b`"),
+        (LOADING, "25% · 9.0 s left"),
+    ],
+)
+def test_waiting_for_a_host_shows_at_once_with_cancel(event: TurnEvent, words: str) -> None:
+    view = only(view_after(STARTED, event))
+    assert words in view.content
+    assert view.acts == (Act.CANCEL,)
+    assert view.subject == TURN
+
+
+def test_a_short_reading_shows_nothing_so_that_the_first_word_is_not_held_up() -> None:
+    view = view_after(STARTED, READING)
+    assert view.messages(PATIENCE_S - 0.1) == ()
+    view = only(view, PATIENCE_S + 0.1)
+    assert "reading 1,200 tokens … 32%" in view.content
+    assert view.acts == (Act.STOP,)
+
+
+def test_reading_shows_at_once_where_a_bar_stood_before() -> None:
+    view = view_after(STARTED, LOADING)
+    only(view)
+    view.on_event(READING, 5.0)
+    assert "reading" in only(view, 5.0).content
+
+
+def test_thinking_is_shown_as_such_and_never_its_words() -> None:
+    view = view_after(STARTED, READING, ReasoningDelta("secret plan"))
+    view = only(view, 3.0)
+    assert view.content == "💭 Thinking … 3 s"
+
+
+def test_the_seconds_of_thinking_count_from_its_beginning() -> None:
+    view = view_after(STARTED, ReasoningDelta("a"))
+    view.on_event(ReasoningDelta("b"), 2.0)
+    assert "4 s" in only(view, 4.0).content
+
+
+def test_the_first_words_take_the_place_of_any_status() -> None:
+    view = view_after(STARTED, LOADING, TextDelta("Hello"))
+    assert only(view) == MessageView("Hello", (Act.STOP,), TURN)
+
+
+@pytest.mark.parametrize("blank", ["", "\n", "  \n\t"])
+def test_blanks_alone_are_no_beginning(blank: str) -> None:
+    view = view_after(STARTED, TextDelta(blank))
+    assert view.length == 0
+    assert view.messages(0.0) == ()
+
+
+def test_an_opened_fence_with_nothing_in_it_shows_nothing_yet() -> None:
+    view = view_after(STARTED, TextDelta("```py\n"))
+    assert view.messages(0.0) == ()
+
+
+def test_a_fallback_before_the_first_word_goes_unseen() -> None:
+    view = view_after(STARTED, FellBack(CANDIDATE, "refused"), TextDelta("Hi"), FINISHED)
+    assert only(view).content == "Hi"
+
+
+def test_a_notice_is_said_at_the_end() -> None:
+    view = view_after(STARTED, Notice("The image was skipped."), TextDelta("Hi"), FINISHED)
+    assert only(view).content == "Hi\n-# ℹ The image was skipped."
+
+
+def test_thoughts_can_be_asked_for_only_when_there_were_some() -> None:
+    assert Act.THOUGHTS not in only(view_after(STARTED, TextDelta("Hi"), FINISHED)).acts
+    view = view_after(STARTED, ReasoningDelta("hm"), TextDelta("Hi"), FINISHED)
+    assert Act.THOUGHTS in only(view).acts
+
+
+def test_a_refused_request_is_words_without_buttons() -> None:
+    view = view_after(Failed(None, RequestRefused("The message is empty.")))
+    assert only(view) == MessageView("❌ The message is empty.")
+    assert view.is_over
+
+
+def test_a_slow_load_offers_the_ways_that_are_open() -> None:
+    cloud = Candidate(ModelKey("glm-4.6"), provider=ProviderName("zai"), likely_micro_usd=4000)
+    view = view_after(STARTED, LOADING, Offered(TURN, CANDIDATE, None, cloud))
+    view = only(view)
+    assert view.acts == (Act.CANCEL, Act.CLOUD)
+    assert "☁ zai" in view.content
+
+
+def test_every_event_but_words_counts_as_a_change() -> None:
+    view = view_after(STARTED, LOADING)
+    before = view.changes
+    view.on_event(TextDelta("Hi"), 0.0)
+    assert view.changes == before
+    view.on_event(Stopped(TURN, RECEIPT, "Stopped.", True), 0.0)
+    assert view.changes == before + 1
+
+
+@settings(deadline=None, max_examples=12)
+@given(st.lists(st.sampled_from(["word ", "end.\n\n", "```py\nx = 1\n", "```\n"]), max_size=9))
+def test_messages_once_followed_by_another_never_change(pieces: list[str]) -> None:
+    view = view_after(STARTED)
+    before: tuple[MessageView, ...] = ()
+    for piece in pieces:
+        view.on_event(TextDelta(piece * 60), 0.0)
+        views = view.messages(0.0)
+        assert views[: len(before) - 1] == before[:-1]
+        before = views
