@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 NPM := $(shell command -v npm 2>/dev/null)
 PM2_STAMP := node_modules/.installed
 
-.PHONY: demo run test check bench counts mutants format lock clean
+.PHONY: demo run test ops check bench counts mutants format lock clean
 
 demo: $(RUN_STAMP)
 	@$(BIN)/lantern demo
@@ -18,8 +18,12 @@ demo: $(RUN_STAMP)
 run: $(RUN_STAMP)
 	@$(BIN)/lantern run
 
-test: $(DEV_STAMP) $(if $(NPM),$(PM2_STAMP))
-	$(BIN)/python -m pytest
+test: $(DEV_STAMP)
+	$(BIN)/python -m pytest -m "not ops" -n 2 --dist worksteal
+
+# Tests that start whole processes: they wait for the machine, so none runs beside them.
+ops: $(DEV_STAMP) $(if $(NPM),$(PM2_STAMP))
+	$(BIN)/python -m pytest -m ops
 
 check: $(DEV_STAMP)
 	$(BIN)/ruff format --check .
@@ -27,6 +31,7 @@ check: $(DEV_STAMP)
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 	$(MAKE) test
+	$(MAKE) ops
 
 bench: $(DEV_STAMP)
 	$(BIN)/python -m bench

@@ -228,7 +228,7 @@ def test_other_peoples_words_are_no_markup(
     assert "[/]" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.ops
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
 def test_redirected_output_survives_any_encoding(tmp_path: Path, encoding: str) -> None:
     with hosts_beside(sim("studio", QWEN)) as (host,):
@@ -246,7 +246,7 @@ def test_redirected_output_survives_any_encoding(tmp_path: Path, encoding: str) 
     assert "> héllo 🙂" in done.stdout.decode("utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.ops
 @pytest.mark.skipif(sys.platform == "win32", reason="no signal ends a program kindly there")
 def test_the_request_to_end_leaves_the_chat(tmp_path: Path) -> None:
     with (

@@ -132,7 +132,7 @@ async def test_the_tables_are_loaded_on_first_use_and_prices_are_known_from_then
         assert str(row["price_source"]).startswith("genai-prices")
 
 
-@pytest.mark.slow
+@pytest.mark.ops
 def test_the_tables_are_imported_by_nobody_who_does_not_need_them() -> None:
     lines = "import sys, bot.cloud.providers, bot.cloud.serve; print('genai_prices' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True)

@@ -50,12 +50,22 @@ class Kept:
     own: dict[InstanceRef, OwnInstance] = field(default_factory=dict[InstanceRef, OwnInstance])
     loads: list[LoadRecord] = field(default_factory=list[LoadRecord])
     speeds: list[SpeedRecord] = field(default_factory=list[SpeedRecord])
+    _told: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def own_added(self, own: OwnInstance) -> None:
         self.own[own.reference] = own
+        self._told.set()
 
     async def own_gone(self, _host: HostName, reference: InstanceRef) -> None:
         self.own.pop(reference, None)
+        self._told.set()
+
+    async def until(self, holds: Callable[[list[OwnInstance]], bool]) -> None:
+        """Waits until the own instances known are such: no host need change for that."""
+        async with asyncio.timeout(5):
+            while not holds(list(self.own.values())):
+                self._told.clear()
+                await self._told.wait()
 
     async def loaded(self, record: LoadRecord) -> None:
         self.loads.append(record)

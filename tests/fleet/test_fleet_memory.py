@@ -23,7 +23,7 @@ async def test_an_own_instance_is_known_again_after_a_restart_and_evicted_when_r
         async with fleet_over(sim, kept=kept, memory=memory) as bench:
             assert bench.host().instances[0].own
             await bench.fleet.evict_idle()
-            await bench.until(lambda _: not kept.own)
+            await kept.until(lambda own: not own)
             assert sim.resident == ()
 
 
@@ -50,7 +50,7 @@ async def test_own_instances_of_a_rest_only_host_are_known_again_and_evicted_whe
         async with fleet_over(sim, kept=kept, memory=kept.memory()) as bench:
             assert all(instance.own for instance in bench.host().instances)
             await bench.fleet.evict_idle()
-            await bench.until(lambda _: not kept.own)
+            await kept.until(lambda own: not own)
             assert sim.resident == ()
 
 
@@ -64,7 +64,7 @@ async def test_what_others_loaded_on_a_rest_only_host_stays_foreign_after_a_rest
         await sim.preload(TWO)
         async with fleet_over(sim, kept=kept, memory=kept.memory()) as bench:
             assert not any(instance.own for instance in bench.host().instances)
-            await bench.until(lambda _: not kept.own)
+            await kept.until(lambda own: not own)
             await bench.fleet.evict_idle()
             assert len(sim.resident) == len(bench.host().instances) == 2
 
@@ -75,7 +75,7 @@ async def test_a_pin_on_a_rest_only_host_outlives_a_restart() -> None:
         async with fleet_over(sim, kept=kept) as bench:
             await bench.use(idle_ttl_s=0.0)
             bench.fleet.pin(H, ONE)
-            await bench.until(lambda _: any(own.pinned for own in kept.own.values()))
+            await kept.until(lambda own: any(one.pinned for one in own))
         async with fleet_over(sim, kept=kept, memory=kept.memory()) as bench:
             assert bench.host().instances[0].pinned
 
@@ -91,7 +91,7 @@ async def test_sockets_that_open_later_give_an_own_instance_its_reference() -> N
             (found,) = bench.host().instances
             assert found.own
             assert found.reference is not None
-            await bench.until(lambda _: list(bench.kept.own) == [found.reference])
+            await bench.kept.until(lambda own: [one.reference for one in own] == [found.reference])
 
 
 async def test_an_own_instance_replaced_by_somebody_elses_of_that_name_is_foreign() -> None:
@@ -106,7 +106,7 @@ async def test_an_own_instance_replaced_by_somebody_elses_of_that_name_is_foreig
             assert not bench.host().instances[0].own
             await bench.fleet.evict_idle()
             assert len(sim.resident) == len(bench.host().instances) == 1
-            await bench.until(lambda _: not kept.own)
+            await kept.until(lambda own: not own)
 
 
 async def test_an_instance_swapped_between_two_probes_is_not_unloaded_for_the_old_one() -> None:
@@ -241,7 +241,7 @@ async def test_pinned_instances_stay_until_unpinned() -> None:
         bench.fleet.pin(H, ONE)
         await bench.fleet.evict_idle()
         assert bench.host().instances[0].pinned
-        await bench.until(lambda _: any(own.pinned for own in bench.kept.own.values()))
+        await bench.kept.until(lambda own: any(one.pinned for one in own))
         bench.fleet.unpin(H, ONE)
         await bench.fleet.evict_idle()
         await sim.journal.wait_for(journal.Unloaded)

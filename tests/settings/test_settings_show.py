@@ -46,7 +46,7 @@ def test_every_key_stands_in_the_shipped_example() -> None:
     assert [key for key in sorted(keys) if f"{key}:" not in example] == []
 
 
-@pytest.mark.slow
+@pytest.mark.ops
 def test_importing_settings_brings_no_heavy_package() -> None:
     code = "import sys, bot.settings; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
