@@ -3,14 +3,14 @@
 import asyncio
 from collections import deque
 
-from bot.policy.concurrency import Lanes, narrowed, widened
+from bot.policy.concurrency import Concurrency
 
 
 class Gate:
     """Counts the requests under way at one provider."""
 
-    def __init__(self, lanes: Lanes) -> None:
-        self.lanes = lanes
+    def __init__(self, concurrency: Concurrency) -> None:
+        self.concurrency = concurrency
         """The limit, as learnt so far."""
         self.busy = 0
         """Requests under way."""
@@ -24,7 +24,7 @@ class Gate:
             TimeoutError: the loop's clock reached the deadline first.
         """
         # Who comes later does not pass those who wait, though there be room for one.
-        if self.busy < self.lanes.limit and not self.waiting:
+        if self.busy < self.concurrency.limit and not self.waiting:
             self.busy += 1
             return
         ticket: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -48,15 +48,15 @@ class Gate:
 
     def answered(self) -> None:
         """The provider answered: it may come to take more at once."""
-        self.lanes = widened(self.lanes)
+        self.concurrency = self.concurrency.after_answer()
         self._let_in()
 
     def crowded(self) -> None:
         """The provider said that these were too many at once."""
-        self.lanes = narrowed(self.lanes)
+        self.concurrency = self.concurrency.after_refusal()
 
     def _let_in(self) -> None:
-        while self.waiting and self.busy < self.lanes.limit:
+        while self.waiting and self.busy < self.concurrency.limit:
             ticket = self.waiting.popleft()
             # Cancelled, and not yet out of the line: it would take the place with it.
             if not ticket.done():

@@ -10,7 +10,7 @@ from bot.cloud.concurrency import Gate
 from bot.domain.cloud import CloudEvent, ProviderConfig, ProviderNews
 from bot.domain.errors import FailureKind, Refused, Unavailable
 from bot.policy.breaker import on_abandoned, on_try
-from bot.policy.concurrency import CROWDED_CODE, lanes
+from bot.policy.concurrency import CAREFUL_START, CROWDED_CODE, Concurrency
 from bot.policy.provider_health import ProviderHealth, answered, barred, failed
 from bot.policy.ratelimit import Bucket, RateRule, take
 from bot.policy.retry import LONGEST_TOLD_S
@@ -22,7 +22,9 @@ class Provider:
 
     def __init__(self, config: ProviderConfig, observe: Callable[[CloudEvent], None]) -> None:
         # Z.AI limits requests at once and tells the limit only by refusing: begun with few.
-        self.gate = Gate(lanes(config.max_concurrent, is_careful=config.dialect == "zai"))
+        most = config.max_concurrent
+        first = min(CAREFUL_START, most) if config.dialect == "zai" else most
+        self.gate = Gate(Concurrency(first, most))
         self.first_token_s: float | None = None
         """Measured: a running average."""
         self._observe = observe

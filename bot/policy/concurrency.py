@@ -14,30 +14,24 @@ ANSWERS_TO_WIDEN = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Lanes:
-    """The present limit of one provider."""
+class Concurrency:
+    """How many requests one provider is given at once."""
 
     limit: int
+    """At present."""
     most: int
     """As configured."""
     answers: int = 0
     """Since the limit last changed."""
 
+    def after_answer(self) -> "Concurrency":
+        """One request more after ``ANSWERS_TO_WIDEN`` answers, up to the configured number."""
+        if self.limit >= self.most:
+            return self
+        if self.answers + 1 < ANSWERS_TO_WIDEN:
+            return replace(self, answers=self.answers + 1)
+        return replace(self, limit=self.limit + 1, answers=0)
 
-def lanes(most: int, *, is_careful: bool) -> Lanes:
-    """The limit to begin with."""
-    return Lanes(min(CAREFUL_START, most) if is_careful else most, most)
-
-
-def widened(lanes: Lanes) -> Lanes:
-    """The limit after an answer."""
-    if lanes.limit >= lanes.most:
-        return lanes
-    if lanes.answers + 1 < ANSWERS_TO_WIDEN:
-        return replace(lanes, answers=lanes.answers + 1)
-    return replace(lanes, limit=lanes.limit + 1, answers=0)
-
-
-def narrowed(lanes: Lanes) -> Lanes:
-    """The limit after the provider said that these were too many; never none at all."""
-    return replace(lanes, limit=max(1, lanes.limit - 1), answers=0)
+    def after_refusal(self) -> "Concurrency":
+        """One request fewer after the provider said that these were too many; never none."""
+        return replace(self, limit=max(1, self.limit - 1), answers=0)

@@ -17,6 +17,7 @@ LONGEST_INFO = 40
 """A longer info string is not repeated when a fence is reopened."""
 
 _OPENER = re.compile(r" {0,3}(`{3,}|~{3,})([^\n]*)")
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _CLOSER = re.compile(r" {0,3}(`{3,}|~{3,})[ \t\r]*\n?")
 
 
@@ -28,11 +29,6 @@ class Fence:
     """The run that opened it."""
     info: str = ""
     """What stood behind the run: the language."""
-
-    @property
-    def reopening(self) -> str:
-        """The line that opens the same fence in another message."""
-        return f"{self.mark}{self.info}\n"
 
     def closing(self, before: str) -> str:
         """What closes the fence behind that text, on a line of its own."""
@@ -67,14 +63,16 @@ class Line:
 def lines_of(text: str, fence: Fence | None = None) -> Iterator[Line]:
     """The lines of a text that begins inside that fence."""
     start = 0
-    for line in text.split("\n"):
-        end = start + len(line)
-        whole = text[start : end + 1]
-        if whole:
-            after = _fence_after(whole, fence)
-            yield Line(start, whole, fence, after)
-            fence = after
-        start = end + 1
+    for whole in _LINE.findall(text):
+        after = fence
+        if fence is not None:
+            after = None if fence.is_closed_by(whole) else fence
+        elif (found := _OPENER.match(whole)) and len(found[1]) <= LONGEST_FENCE:
+            mark, info = found[1], found[2].strip()
+            if mark[0] != "`" or "`" not in info:
+                after = Fence(mark, info if len(info) <= LONGEST_INFO else "")
+        yield Line(start, whole, fence, after)
+        fence, start = after, start + len(whole)
 
 
 def open_fence(text: str, fence: Fence | None = None) -> Fence | None:
@@ -84,48 +82,26 @@ def open_fence(text: str, fence: Fence | None = None) -> Fence | None:
     return fence
 
 
-def _fence_after(line: str, fence: Fence | None) -> Fence | None:
-    if fence is not None:
-        return None if fence.is_closed_by(line) else fence
-    found = _OPENER.match(line)
-    if found is None or len(found[1]) > LONGEST_FENCE:
-        return None
-    mark, info = found[1], found[2].strip()
-    if mark[0] == "`" and "`" in info:
-        return None
-    return Fence(mark, info if len(info) <= LONGEST_INFO else "")
-
-
 def is_boundary(text: str, place: int) -> bool:
     """Whether what a reader sees as one character does not reach over that place."""
-    return not (_continues(text[place]) or _reaches_on(text, place))
-
-
-def _continues(character: str) -> bool:
+    before, after = ord(text[place - 1]), ord(text[place])
     # Combining marks and selectors, joiner, half pair, skin tone, tag, jamo vowels and finals.
-    code = ord(character)
-    return (
-        unicodedata.category(character).startswith("M")
-        or code == 0x200D
-        or 0x1160 <= code <= 0x11FF
-        or 0xDC00 <= code <= 0xDFFF
-        or 0x1F3FB <= code <= 0x1F3FF
-        or 0xE0020 <= code <= 0xE007F
+    continues = (
+        unicodedata.category(text[place]).startswith("M")
+        or after == 0x200D
+        or 0x1160 <= after <= 0x11FF
+        or 0xDC00 <= after <= 0xDFFF
+        or 0x1F3FB <= after <= 0x1F3FF
+        or 0xE0020 <= after <= 0xE007F
     )
-
-
-def _reaches_on(text: str, place: int) -> bool:
-    code = ord(text[place - 1])
-    if code == 0x200D or 0xD800 <= code <= 0xDBFF or text[place - 1 : place + 1] == "\r\n":
-        return True
+    reaches_on = before == 0x200D or 0xD800 <= before <= 0xDBFF
+    if continues or reaches_on or text[place - 1 : place + 1] == "\r\n":
+        return False
+    # A flag is two letters: between the first and the second of a row of them there is no end.
     flags = place
-    while flags and _is_flag_half(text[flags - 1]):
+    while flags and "\U0001f1e6" <= text[flags - 1] <= "\U0001f1ff":
         flags -= 1
-    return (place - flags) % 2 == 1 and _is_flag_half(text[place])
-
-
-def _is_flag_half(character: str) -> bool:
-    return 0x1F1E6 <= ord(character) <= 0x1F1FF
+    return (place - flags) % 2 == 0 or not "\U0001f1e6" <= text[place] <= "\U0001f1ff"
 
 
 # ---------------------------------------------------------------- the copy shown while streaming
@@ -149,7 +125,12 @@ def display_copy(text: str) -> str:
             block = line.start if line.after else line.end
         fence = line.after
     if fence is not None:
-        return _close_fence(text, block, fence)
+        last = text.rfind("\n") + 1
+        inside = text[:last] if fence.may_be_closed_by(text[last:]) else text
+        if not inside[block:].partition("\n")[2].strip():
+            # A block that shows nothing yet would flash up as an empty box.
+            return text[:block].rstrip()
+        return inside.rstrip("\n") + fence.closing("")
     prose = _UNFINISHED.sub("", text[block:].rstrip("*_~|`")).rstrip()
     shown = (text[:block] + prose).rstrip()
     if open_fence(prose) is not None:
@@ -158,33 +139,21 @@ def display_copy(text: str) -> str:
     return shown + _inline_closers(prose[prose.rfind("\n\n") + 1 :])
 
 
-def _close_fence(text: str, block: int, fence: Fence) -> str:
-    last = text.rfind("\n") + 1
-    shown = text[:last] if fence.may_be_closed_by(text[last:]) else text
-    if not shown[block:].partition("\n")[2].strip():
-        # A block that shows nothing yet would flash up as an empty box.
-        return text[:block].rstrip()
-    return shown.rstrip("\n") + fence.closing("")
-
-
 def _inline_closers(text: str) -> str:
+    """What closes the markers that stand open at the end of a paragraph."""
     if "`" in text:
         text = _CODE.sub(lambda found: " " * len(found[0]), text)
     opened: list[str] = []
     for found in _INLINE.finditer(text):
-        mark = found[0]
+        mark, start, end = found[0], found.start(), found.end()
         if mark in opened:
             opened.remove(mark)
-        elif _opens(text, found.start(), found.end()):
+        # "a || b" and "2 ** 3" are no markup.
+        elif text[end : end + 1].strip() and not text[max(start - 1, 0) : start].isalnum():
             opened.append(mark)
             if mark[0] == "`":
                 break
     return "".join(reversed(opened))
-
-
-def _opens(text: str, start: int, end: int) -> bool:
-    # "a || b" and "2 ** 3" are no markup.
-    return text[end : end + 1].strip() != "" and not text[max(start - 1, 0) : start].isalnum()
 
 
 # ---------------------------------------------------------------- hostile text
@@ -204,15 +173,15 @@ def harmless(text: str) -> str:
     Code blocks stay as they are. The result for a beginning of a text is a beginning of the result
     for the whole, so a growing reply can be made harmless before it is split.
     """
-    return "".join(
-        line.text if line.before is not None else _harmless_line(line.text)
-        for line in lines_of(text)
-    )
-
-
-def _harmless_line(line: str) -> str:
-    line = _INVISIBLE.sub("", line)
-    return line if "](" not in line or _OPENER.match(line) else _MASKED.sub(_say_host, line)
+    lines: list[str] = []
+    for line in lines_of(text):
+        shown = line.text
+        if line.before is None:
+            shown = _INVISIBLE.sub("", shown)
+            if "](" in shown and not _OPENER.match(shown):
+                shown = _MASKED.sub(_say_host, shown)
+        lines.append(shown)
+    return "".join(lines)
 
 
 def _say_host(found: re.Match[str]) -> str:

@@ -7,21 +7,11 @@ the text is in the parts once and in order.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import zip_longest
 
-from bot.policy.markup import Fence, Line, display_copy, is_boundary, lines_of, open_fence
-
-__all__ = [
-    "LIMIT",
-    "Part",
-    "cut_reply",
-    "display_copy",
-    "shown_parts",
-    "split_reply",
-    "with_footer",
-]
+from bot.policy.markup import Fence, display_copy, is_boundary, lines_of, open_fence
 
 LIMIT = 2000
 """Characters (code points) of a message: Discord's limit for bots."""
@@ -85,15 +75,6 @@ def shown_parts(parts: Sequence[Part], limit: int = LIMIT) -> tuple[str, ...]:
     return (*(part.text for part in closed), *([shown] if shown.strip() else []))
 
 
-def with_footer(parts: Sequence[str], footer: str, limit: int = LIMIT) -> tuple[str, ...]:
-    """The messages with a footer under the last, or in one of its own where it has no room."""
-    if not footer.strip():
-        return tuple(parts)
-    if parts and len(parts[-1]) + 1 + len(footer) <= limit:
-        return (*parts[:-1], f"{parts[-1]}\n{footer}")
-    return (*parts, footer)
-
-
 def cut_reply(text: str, limit: int = LIMIT, known: Sequence[Part] = ()) -> tuple[Part, ...]:
     """The parts of a text with their places in it.
 
@@ -112,10 +93,12 @@ def cut_reply(text: str, limit: int = LIMIT, known: Sequence[Part] = ()) -> tupl
 def _next_part(text: str, previous: Part | None, limit: int) -> Part | None:
     start, fence = (previous.end, previous.fence) if previous else (0, None)
     if fence is None:
-        start = _skip_space(text, start)
+        # Discord drops white space at a message's ends: a part of nothing else is refused.
+        start = len(text) - len(text[start:].lstrip())
     if start >= len(text):
         return None
-    opening = fence.reopening if fence else ""
+    opening = f"{fence.mark}{fence.info}\n" if fence else ""
+    # One character more than fits is looked at and no other: a sent part never changes.
     window = text[start : start + limit + 1]
     reach = _reach(window, fence, limit - len(opening))
     body = window[:reach]
@@ -126,12 +109,6 @@ def _next_part(text: str, previous: Part | None, limit: int) -> Part | None:
         body = body.rstrip()
     closing = after.closing(body) if after else ""
     return Part(start, start + len(body), opening, body, closing, after)
-
-
-def _skip_space(text: str, start: int) -> int:
-    while start < len(text) and text[start].isspace():
-        start += 1
-    return start
 
 
 def _reach(window: str, fence: Fence | None, room: int) -> int:
@@ -151,44 +128,35 @@ def _reach(window: str, fence: Fence | None, room: int) -> int:
 
 def _cut(window: str, reach: int, fence: Fence | None) -> int:
     """The best place to cut, at most ``reach``; decided from the window alone."""
+    paragraphs: list[int] = []
+    line_ends: list[int] = []
+    code_lines: list[int] = []
     lines = list(lines_of(window, fence))
-    for places in (_paragraphs(lines), _line_ends(lines), _code_lines(lines)):
+    for line, following in zip_longest(lines, lines[1:]):
+        if line.after is None:
+            line_ends += [line.end] if line.text.endswith("\n") else []
+            paragraphs += [line.end] if following and not following.text.strip() else []
+        elif following and line.before and not line.before.may_be_closed_by(following.text):
+            # Not behind the opening line nor before the closing one: either leaves an empty block.
+            code_lines.append(line.end)
+    for places in (paragraphs, line_ends, code_lines):
+        # Never in the first half: many short messages read worse than one cut in a sentence.
         cut = max((place for place in places if reach // 2 <= place <= reach), default=0)
         if cut:
             return cut
     return _cut_in_line(window, reach, fence)
 
 
-def _paragraphs(lines: list[Line]) -> Iterator[int]:
-    for line, following in pairwise(lines):
-        if line.after is None and not following.text.strip():
-            yield line.end
-
-
-def _line_ends(lines: list[Line]) -> Iterator[int]:
-    for line in lines:
-        if line.after is None and line.text.endswith("\n"):
-            yield line.end
-
-
-def _code_lines(lines: list[Line]) -> Iterator[int]:
-    # Not behind the opening line nor before the closing one: either leaves an empty block.
-    for line, following in pairwise(lines):
-        fence = line.before
-        if (
-            fence is not None
-            and line.after is not None
-            and not fence.may_be_closed_by(following.text)
-        ):
-            yield line.end
-
-
 def _cut_in_line(window: str, reach: int, fence: Fence | None) -> int:
     half = reach // 2
     inside = open_fence(window[:reach], fence)
-    barred = _barred(window, half)
-    searches = (_AFTER_SPACE,) if inside else (_SENTENCE_END, _SPACE)
-    for search in searches:
+    # Every place inside something that must stay whole, unless that is very long itself.
+    barred = bytearray(len(window) + 1)
+    for found in _WHOLE.finditer(window):
+        length = found.end() - found.start()
+        if length <= half:
+            barred[found.start() + 1 : found.end()] = b"\1" * (length - 1)
+    for search in (_AFTER_SPACE,) if inside else (_SENTENCE_END, _SPACE):
         places = [found.end() for found in search.finditer(window, half)]
         for place in reversed(places):
             if half <= place <= reach and _may_cut(window, place, barred, inside):
@@ -197,16 +165,6 @@ def _cut_in_line(window: str, reach: int, fence: Fence | None) -> int:
         if _may_cut(window, place, barred, inside):
             return place
     return reach
-
-
-def _barred(window: str, longest: int) -> bytearray:
-    """Marks every place inside something that must stay whole, unless that is very long itself."""
-    barred = bytearray(len(window) + 1)
-    for found in _WHOLE.finditer(window):
-        length = found.end() - found.start()
-        if length <= longest:
-            barred[found.start() + 1 : found.end()] = b"\1" * (length - 1)
-    return barred
 
 
 def _may_cut(window: str, place: int, barred: bytearray, inside: Fence | None) -> bool:

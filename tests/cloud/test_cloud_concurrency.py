@@ -3,7 +3,11 @@ import asyncio
 import pytest
 
 from bot.cloud.concurrency import Gate
-from bot.policy.concurrency import ANSWERS_TO_WIDEN, Lanes
+from bot.cloud.provider import Provider
+from bot.domain.chat import DialectName
+from bot.domain.cloud import ProviderConfig
+from bot.domain.ids import ModelKey, ProviderName
+from bot.policy.concurrency import ANSWERS_TO_WIDEN, CAREFUL_START, Concurrency
 
 
 def soon() -> float:
@@ -11,7 +15,7 @@ def soon() -> float:
 
 
 async def test_the_first_to_wait_is_the_first_to_enter() -> None:
-    gate, order = Gate(Lanes(1, 1)), list[int]()
+    gate, order = Gate(Concurrency(1, 1)), list[int]()
 
     async def visit(number: int) -> None:
         await gate.enter(soon())
@@ -28,7 +32,7 @@ async def test_the_first_to_wait_is_the_first_to_enter() -> None:
 
 
 async def test_who_waits_too_long_is_turned_away_and_takes_no_place() -> None:
-    gate = Gate(Lanes(1, 1))
+    gate = Gate(Concurrency(1, 1))
     await gate.enter(soon())
     with pytest.raises(TimeoutError):
         await gate.enter(asyncio.get_running_loop().time())
@@ -38,7 +42,7 @@ async def test_who_waits_too_long_is_turned_away_and_takes_no_place() -> None:
 
 
 async def test_a_place_given_to_somebody_who_just_left_goes_to_the_next() -> None:
-    gate = Gate(Lanes(1, 1))
+    gate = Gate(Concurrency(1, 1))
     await gate.enter(soon())
     async with asyncio.TaskGroup() as group:
         leaver = group.create_task(gate.enter(soon()))
@@ -51,7 +55,7 @@ async def test_a_place_given_to_somebody_who_just_left_goes_to_the_next() -> Non
 
 
 async def test_a_cancelled_waiter_is_forgotten() -> None:
-    gate = Gate(Lanes(1, 1))
+    gate = Gate(Concurrency(1, 1))
     await gate.enter(soon())
     async with asyncio.TaskGroup() as group:
         waiter = group.create_task(gate.enter(soon()))
@@ -64,11 +68,11 @@ async def test_a_cancelled_waiter_is_forgotten() -> None:
 
 
 async def test_fewer_are_let_in_after_too_many_and_more_again_after_answers() -> None:
-    gate = Gate(Lanes(2, 3))
+    gate = Gate(Concurrency(2, 3))
     await gate.enter(soon())
     await gate.enter(soon())
     gate.crowded()
-    assert gate.lanes.limit == 1
+    assert gate.concurrency.limit == 1
     async with asyncio.TaskGroup() as group:
         waiter = group.create_task(gate.enter(soon()))
         await asyncio.sleep(0)
@@ -77,4 +81,17 @@ async def test_fewer_are_let_in_after_too_many_and_more_again_after_answers() ->
         assert not waiter.done()
         for _ in range(ANSWERS_TO_WIDEN):
             gate.answered()
-    assert (gate.lanes.limit, gate.busy) == (2, 2)
+    assert (gate.concurrency.limit, gate.busy) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "most", "first"),
+    [("zai", 5, CAREFUL_START), ("zai", 1, 1), ("generic", 5, 5)],
+)
+def test_a_provider_that_tells_no_limit_starts_with_few_and_the_others_with_all(
+    dialect: DialectName, most: int, first: int
+) -> None:
+    config = ProviderConfig(
+        ProviderName("zai"), "http://x", ModelKey("m"), dialect=dialect, max_concurrent=most
+    )
+    assert Provider(config, lambda _: None).gate.concurrency == Concurrency(first, most)

@@ -5,14 +5,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from bot.policy.markup import display_copy
 from bot.policy.splitting import (
     LIMIT,
     Part,
     cut_reply,
-    display_copy,
     shown_parts,
     split_reply,
-    with_footer,
 )
 
 SMALL = 200
@@ -242,13 +241,6 @@ def test_a_link_longer_than_a_part_is_cut_without_loss() -> None:
 
 def test_combining_marks_without_end_are_cut_all_the_same() -> None:
     assert [len(part) for part in split_reply("a" + "̶" * 450, SMALL)] == [200, 200, 51]
-
-
-def test_the_footer_goes_under_the_last_part_or_into_its_own() -> None:
-    assert with_footer(("a", "b"), "-# me", SMALL) == ("a", "b\n-# me")
-    assert with_footer(("a" * 195,), "-# me", SMALL) == ("a" * 195, "-# me")
-    assert with_footer((), "-# me", SMALL) == ("-# me",)
-    assert with_footer(("a",), " ", SMALL) == ("a",)
 
 
 @pytest.mark.parametrize(
