@@ -64,6 +64,7 @@ def explain(error: ValidationError, model: type[BaseModel], redactor: Redactor) 
         # pydantic marks a fault of a mapping's key by one more, made-up part.
         path = tuple(part for part in detail["loc"] if part != "[key]")
         context = cast(Mapping[str, Any], detail.get("ctx") or {})
+        # pydantic's own words speak of inputs and extra fields, and repeat the value.
         if detail["type"] == "extra_forbidden":
             words = unknown_key(path, model)
         elif detail["type"] == "missing":
@@ -83,6 +84,7 @@ def explain(error: ValidationError, model: type[BaseModel], redactor: Redactor) 
 
 def unknown_key(path: Path, model: type[BaseModel], spell: Callable[[Path], str] = dotted) -> str:
     """Words for a key that nobody knows, naming the nearest ones as ``spell`` writes them."""
+    # A known key in the wrong section is the likelier slip than a misspelt one in the right one.
     name = str(path[-1])
     siblings = tuple(_fields_along(path[:-1], model)[-1])
     near = tuple((*path[:-1], found) for found in nearest(name, siblings, 1))
@@ -106,6 +108,7 @@ def known_paths(model: type[BaseModel], above: Path = ()) -> Iterator[Path]:
 
 def shown(value: object, redactor: Redactor) -> str:
     """An offending value as it may be shown: short, without secrets, structures by name only."""
+    # A structure is never written out: a secret may stand anywhere in it.
     match value:
         case None:
             return "empty"
@@ -122,6 +125,7 @@ def shown(value: object, redactor: Redactor) -> str:
 
 
 def _expected(kind: str, message: str, context: Mapping[str, Any], value: object) -> str:
+    # pydantic gives the choices as one text: 'a', 'b' or 'c'.
     if kind == "literal_error":
         allowed = re.findall(r"'([^']*)'", str(context["expected"]))
         near = nearest(value, allowed, 1) if isinstance(value, str) else ()

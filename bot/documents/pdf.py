@@ -23,6 +23,7 @@ def pdf_text(name: str, content: bytes) -> str:
         if len(reader.pages) > MAX_PAGES:
             raise RequestRefused(f"`{name}` has more than {MAX_PAGES} pages; attach a part of it.")
         pages: list[str] = []
+        # Stopped as soon as it is too much: a small file may unfold to any length.
         for page in reader.pages:
             pages.append(page.extract_text())
             if sum(map(len, pages)) > MAX_FILE_CHARS:

@@ -49,6 +49,7 @@ _log = structlog.get_logger(__name__)
 
 
 def _parse_gpu(value: Plain) -> float | Literal["max", "off"]:
+    # By hand: of a union pydantic tells the fault of each member, and takes `true` for 1.0.
     match lower(value):
         case "max":
             return "max"
@@ -69,6 +70,7 @@ def _check_avatar(url: str) -> str:
         parts = urlsplit(url)
     except ValueError as error:
         raise ValueError(expected) from error
+    # Others will fetch it: no password may stand in it, and nobody on the way may change it.
     if url and (parts.scheme != "https" or not parts.netloc or "@" in parts.netloc):
         raise ValueError(expected)
     return url
@@ -145,7 +147,8 @@ def parse_persona(text: str, source: str) -> Persona:
     document = read_yaml(text, source)
     faults = list(document.faults)
     if faults and not document.values:
-        raise ConfigError(tuple(faults))  # nothing was read, so nothing is known to be missing
+        # Nothing was read, so nothing is known to be missing.
+        raise ConfigError(tuple(faults))
     try:
         file = PersonaFile.model_validate(document.values)
     except ValidationError as error:
@@ -190,8 +193,9 @@ def _place(document: Document, path: KeyPath, source: str) -> str:
 # --- the shelf -----------------------------------------------------------------------------
 
 
+# When a file's content and its rights changed, in nanoseconds, and its size. The rights too: a
+# file that could not be read is looked at again once somebody has mended them.
 _Stamp = tuple[int, int, int]
-"""When a file's content and its rights changed, in nanoseconds, and its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +223,7 @@ class PersonaShelf:
         self._entries: Mapping[str, _Entry] = {}
         self._personas = {_key(builtin.name): builtin}
         self._problems: tuple[str, ...] = ()
+        # The timer's round and the first one may meet; the later would bring back older files.
         self._refreshing = asyncio.Lock()
 
     def get(self, name: str) -> Persona | None:
@@ -250,6 +255,7 @@ class PersonaShelf:
         async with self._refreshing:
             before = self._entries
             entries, problems = await asyncio.to_thread(_read, self._directory, before)
+            # Of two files with one name the first by file name holds, today as after a restart.
             personas: dict[str, Persona] = {}
             for file, entry in entries.items():
                 problems += entry.faults
@@ -263,6 +269,7 @@ class PersonaShelf:
                     )
             self._entries = entries
             self._personas = {_key(self._builtin.name): self._builtin} | personas
+            # Said once, when it comes: this runs every other second.
             for problem in problems:
                 if problem not in self._problems:
                     _log.warning("persona file faulty", problem=problem)
@@ -300,11 +307,13 @@ def _read_file(path: Path, known: _Entry | None) -> _Entry | None:
         return None
     except OSError as error:
         return _Entry(None, kept, (f"{path.name}: cannot be read: {error.strerror}",))
+    # Opening a pipe that nobody writes to would never return.
     if not stat.S_ISREG(status.st_mode):
         return None
     stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_size)
     if known is not None and known.stamp == stamp:
         return known
+    # An editor may be caught half way through saving.
     try:
         return _Entry(stamp, parse_persona(read_text(path, MAX_BYTES), path.name))
     except ConfigError as error:

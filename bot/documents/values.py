@@ -19,8 +19,8 @@ from bot.documents.yaml import Plain
 DURATION_WORDS = "a duration such as 30s, 5m or 1h (a bare number is seconds)"
 SIZE_WORDS = "a size in GB such as 96"
 
+# Ten years; anything longer is a slip of the keyboard.
 LONGEST_S = 10 * 365 * 86400.0
-"""Ten years; anything longer is a slip of the keyboard."""
 
 _SECONDS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _PART = r"([0-9]+(?:\.[0-9]+)?)\s*(ms|sec|s|min|m|h|d)"
@@ -82,6 +82,7 @@ def parse_seconds(value: object) -> float:
         seconds = float(text)
     elif _DURATION.fullmatch(text):
         parts = re.findall(_PART, text)
+        # To the microsecond: 1.1 h in floating point is a hair more than 3,960 s.
         seconds = round(sum(float(number) * _SECONDS[unit] for number, unit in parts), 6)
     if not 0 <= seconds <= LONGEST_S:
         raise ValueError(DURATION_WORDS)
@@ -107,6 +108,7 @@ def parse_gigabytes(value: object) -> float:
     Raises:
         ValueError: the value is no size above zero; the message says what is expected.
     """
+    # GiB is read as GB: people write either for the number that LM Studio shows.
     size = 0.0
     if isinstance(value, int | float) and not isinstance(value, bool):
         size = float(value)

@@ -1,8 +1,4 @@
-"""Reads YAML into plain values and remembers the line of each, listing every fault of form.
-
-Scalars are read by YAML 1.2's core rules: by those of YAML 1.1 ``gpu: off`` is false, ``name: no``
-no name, and ``wake_mac: 10:23:45:54:32:10`` a number in base sixty.
-"""
+"""Reads YAML into plain values and remembers the line of each, listing every fault of form."""
 
 import pathlib
 import re
@@ -19,10 +15,12 @@ Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 Path = tuple[str | int, ...]
 """Keys and list positions from the top of a document to a value."""
 
+# Aliases can make a small file name millions of values; no honest file has so many.
 MAX_VALUES = 20_000
-"""Aliases can make a small file name millions of values; no honest file has so many."""
 
 _TAG = "tag:yaml.org,2002:"
+# YAML 1.2's core rules. By those of YAML 1.1, which PyYAML follows, `gpu: off` is false, a persona
+# called `no` has no name, and `wake_mac: 10:23:45:54:32:10` is a number in base sixty.
 _SCALARS: Mapping[str, re.Pattern[str]] = {
     "null": re.compile(r"~|null|Null|NULL|"),
     "bool": re.compile(r"true|True|TRUE|false|False|FALSE"),
@@ -55,6 +53,7 @@ def read_text(path: pathlib.Path, limit: int) -> str:
         ConfigError: it cannot be read, is too large, or is no text.
     """
     try:
+        # No more than the limit is ever read: a link to /dev/zero has no size and no end.
         with path.open("rb") as file:
             content = file.read(limit + 1)
     except OSError as error:
@@ -63,6 +62,7 @@ def read_text(path: pathlib.Path, limit: int) -> str:
     if len(content) > limit:
         raise ConfigError((f"{path}: larger than {limit // 1024} KiB",))
     try:
+        # Windows' editors put a mark before the text.
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError((f"{path}: not a text file in UTF-8",)) from error
@@ -153,6 +153,7 @@ class _Reader:
             if not isinstance(key_node, yaml.ScalarNode):
                 self.fault(key_node, "a key must be a plain word")
             elif key in values:
+                # PyYAML's loaders take the last of two without a word.
                 first = f"first on line {self.lines[here]}"
                 self.fault(key_node, f"{dotted(here)} stands twice ({first})")
             else:
@@ -165,6 +166,7 @@ class _Reader:
         kind = node.tag.removeprefix(_TAG)
         if kind == "str":
             return text
+        # `!env NAME` means something to other programs: as plain text it would be the wrong value.
         if kind not in _SCALARS or not _SCALARS[kind].fullmatch(text):
             self.fault(node, "a tag (`!…`) that means nothing here")
             return text
@@ -186,6 +188,7 @@ def dotted(path: Path) -> str:
 
 def _whole(text: str) -> str:
     """Text with halves of characters joined, as JSON writes emoji, and none left alone."""
+    # A half cannot be written to the log or the database: it would fail far from here.
     if any("\ud800" <= character <= "\udfff" for character in text):
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text

@@ -36,9 +36,8 @@ def instance_lock(database_path: Path) -> Generator[Path]:
     """
     lock_file = lock_file_of(database_path)
     # No soft lock where the file system knows none: a killed Lantern would leave that one behind.
-    lock = FileLock(lock_file, blocking=False, thread_local=False, fallback_to_soft=False)
+    lock = FileLock(lock_file, blocking=False, fallback_to_soft=False)
     try:
-        lock_file.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as held:
         raise AlreadyRunning(

@@ -80,7 +80,6 @@ class Patience:
         self._stop_s = stop_s
         self._end = end
         self._scope = asyncio.timeout(None)
-        self._force: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
         await self._scope.__aenter__()
@@ -116,9 +115,8 @@ class Patience:
         if ends_already is not None and ends_already <= end:
             return  # a scope that has expired takes no other time
         self._scope.reschedule(end)
-        if self._force is not None:
-            self._force.cancel()
-        self._force = loop.call_at(end + FORCE_S, self._give_up)
+        # Never called off: the first that comes ends the process, and with it the others.
+        loop.call_at(end + FORCE_S, self._give_up)
 
     def _give_up(self) -> None:
         _log.error("ended without closing everything", code=self.exit_code)

@@ -52,6 +52,7 @@ class Layer:
 
     def origins_below(self, path: Path) -> Iterator[str]:
         """Where the value at the path stands, and then the values within it."""
+        # The place itself goes first: a value replaced by a nearer layer may hold older ones.
         if path in self.origins:
             yield self.origins[path]
         for at, place in self.origins.items():
@@ -60,6 +61,7 @@ class Layer:
 
     def over(self, lower: "Layer") -> "Layer":
         """Both merged, this one nearer: what it says hides what the lower one says."""
+        # Where a hidden value stood is dropped with it, or a fault would name the wrong line.
         kept = {at: place for at, place in lower.origins.items() if not self.decides(at)}
         return Layer(_over(self.values, lower.values), {**self.origins, **kept})
 
@@ -67,14 +69,13 @@ class Layer:
 def merge_hosts(variables: Layer, file: Layer) -> tuple[Layer, str | None]:
     """Hosts that variables name and hosts of the file, merged by address.
 
-    A variable can hardly say more than an address. When it hid the file's list, whoever had begun
-    with ``LANTERN_HOSTS`` and wrote ``memory_gb`` and ``token_env`` into the file, as the README
-    bids, saw neither count.
-
     Returns:
         The variables' layer with the file's hosts in it too, and what was merged, in words; the
         layer as it is, and None, where one of the two names no list of hosts.
     """
+    # A variable can hardly say more than an address. When it hid the file's list, whoever had begun
+    # with LANTERN_HOSTS and wrote memory_gb and token_env into the file, where the README leads,
+    # saw neither count; and was not told.
     near, far = _hosts(variables), _hosts(file)
     if near is None or far is None:
         return variables, None
@@ -91,6 +92,7 @@ def merge_hosts(variables: Layer, file: Layer) -> tuple[Layer, str | None]:
             added.append(address or f"hosts.{index}")
             origins["hosts", at] = file.origin(("hosts", index))
         else:
+            # Key by key, the variable's first: environment beats the file within a host too.
             mine = _as_mapping(hosts[at])
             origins["hosts", at] = variables.origin(("hosts",))
             hosts[at] = {**more, **mine}

@@ -64,6 +64,8 @@ def load_settings(config: Path | None, environ: Mapping[str, str], cwd: Path) ->
     Raises:
         ConfigError: something is wrong; lists every fault with its place.
     """
+    # The config file is looked for by what the environment and .env say, and then brings the .env
+    # of its own folder: what starts a service stands in another one.
     env, dotenv = read_environ(environ), read_dotenv(cwd / ENV_NAME)
     path, named_by = _config_path(config, {**dotenv.variables, **env.variables}, cwd)
     base = path.parent if path else cwd
@@ -85,15 +87,18 @@ def load_settings(config: Path | None, environ: Mapping[str, str], cwd: Path) ->
         from_file,
         preset_layer(variables),
     )
+    # Pointers are followed last: what a nearer layer has replaced is asked for by nobody.
     by_variables, hosts_merged = merge_hosts(reduce(Layer.over, layers[:3]), from_file)
     merged, dead = follow_pointers(reduce(Layer.over, (by_variables, *layers[3:])), variables)
 
     # Hides whatever a variable with a telling name holds, wherever else it was written.
     redactor = Redactor(v.value for name, v in variables.items() if _TELLING.search(name))
     settings, wrong = _validated(merged, layers, redactor)
+    # These look at unchecked values: whoever got several things wrong is told all of them at once.
     crossed = (*_twin_faults(merged, redactor), *_order_faults(merged, redactor))
     faults = (*dotenv.faults, *secrets.faults, *document.faults, *written, *dead, *wrong, *crossed)
     if settings is None or faults:
+        # One line once, however many values it spoils.
         raise ConfigError(tuple(dict.fromkeys(faults)))
     return Loaded(
         settings=settings,
@@ -123,6 +128,7 @@ def _config_path(config: Path | None, variables: Variables, cwd: Path) -> tuple[
         return cwd / config, "--config"
     if named := variables.get(CONFIG_VARIABLE):
         return cwd / named.value, named.origin
+    # Only a file that somebody named must be there: two variables are a whole set-up.
     usual = cwd / CONFIG_NAME
     return (usual if usual.exists() else None), ""
 
@@ -143,6 +149,8 @@ def _validated(
     merged: Layer, layers: Sequence[Layer], redactor: Redactor
 ) -> tuple[Settings | None, list[str]]:
     """The tree, or every fault of a value with its place."""
+    # pydantic-settings' own readers stop at the first value they cannot decode, name neither
+    # variable nor line, and print the value; so it only checks what was merged here (ADR 2).
     try:
         return Settings(_build_sources=((partial(dict, merged.values),), {})), []  # pyright: ignore[reportCallIssue]  # hidden behind the fields
     except ValidationError as error:
@@ -175,6 +183,7 @@ def _likely(name: str) -> list[str]:
     """The variables that are settings and that a variable of another name may have meant."""
     bare = name.removeprefix(PREFIX)
     settings = {variable_name(path).removeprefix(PREFIX): path for path in known_paths(Settings)}
+    # Whoever writes LANTERN_STRATEGY knows the key and forgot its section.
     ends = [known for known, path in settings.items() if str(path[-1]).upper() == bare]
     # One "_" for two is the commonest slip.
     flat = {known.replace("__", "_"): known for known in settings}
@@ -186,7 +195,6 @@ def _likely(name: str) -> list[str]:
 
 def _twin_faults(merged: Layer, redactor: Redactor) -> Iterator[str]:
     """A fault for each host with the address or the name of another."""
-    # Read from unchecked values, so that these faults are listed with all others.
     try:
         hosts = split_hosts(merged.values.get("hosts"))
     except ValueError:
@@ -233,11 +241,9 @@ def _order_faults(merged: Layer, redactor: Redactor) -> Iterator[str]:
 
 
 def _strangers(environ: Variables) -> dict[str, str]:
-    """The environment's variables that only look like settings, each with a warning or nothing.
-
-    Docker links and Kubernetes put ``LANTERN_PORT=tcp://…`` and ``LANTERN_SERVICE_HOST`` into the
-    environment of whatever runs beside a service of Lantern's name; those stopped the start.
-    """
+    """The environment's variables that only look like settings, each with a warning or nothing."""
+    # Docker links and Kubernetes put LANTERN_PORT=tcp://… and LANTERN_SERVICE_HOST into whatever
+    # runs beside a service called lantern; as unknown settings they stopped the start.
     settings = {variable_name(path) for path in known_paths(Settings)}
     found: dict[str, str] = {}
     for name in sorted(environ):
@@ -252,6 +258,7 @@ def _strangers(environ: Variables) -> dict[str, str]:
 
 def _small_letters(said: Variables) -> list[str]:
     """Words for each variable that would be a setting, were it written in capitals."""
+    # On Windows variables have no small letters; elsewhere `lantern_hosts` was silently nothing.
     return [
         f"{variable.origin}: {name} is not read; write {name.upper()}"
         for name, variable in sorted(said.items())
@@ -261,6 +268,7 @@ def _small_letters(said: Variables) -> list[str]:
 
 def _silent_providers(settings: Settings, layers: Sequence[Layer]) -> list[str]:
     """Words for each provider that somebody configured and that stays off."""
+    # The presets are always there: of a provider nobody spoke of there is nothing to tell.
     asked = {
         name
         for name in settings.providers

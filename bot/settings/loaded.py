@@ -31,7 +31,6 @@ BYTES_PER_GB = 1_000_000_000
 """As sizes are shown, by Lantern and by LM Studio."""
 
 _SECRET_FIELDS = ("token", "api_key")
-"""Never written into the file, so the file's schema does not know them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +49,7 @@ class Loaded:
     @property
     def personas_dir(self) -> Path:
         """``personas/`` beside the config file, else in the working directory."""
+        # With the file in /etc and no personas there, those of the working directory still count.
         beside = self.base_dir / PERSONAS_NAME
         return beside if beside.is_dir() else self.cwd / PERSONAS_NAME
 
@@ -99,6 +99,7 @@ class Loaded:
                 context_length=provider.context_length,
                 vision=provider.vision,
             )
+            # A known provider whose key is set nowhere is no provider.
             configs += [config] if provider.is_on else []
         return tuple(configs)
 
@@ -154,6 +155,7 @@ def missing_for_run(loaded: Loaded) -> tuple[str, ...]:
 
 def masked(loaded: Loaded) -> list[Shown]:
     """Every value with its dotted key and origin; secrets are masked."""
+    # Masked fields are not enough: the same secret may stand in a base_url or a model's name.
     redactor = Redactor(loaded.secrets)
     return [
         Shown(key := dotted(path), redactor.text(text), loaded.origins[key])
@@ -163,6 +165,7 @@ def masked(loaded: Loaded) -> list[Shown]:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of ``config.yaml``, for editors."""
+    # Secrets stand in variables; an editor that offered `token:` would lead people to write one.
     found = Settings.model_json_schema()
     for model in (found, *cast(dict[str, dict[str, Any]], found["$defs"]).values()):
         for name in _SECRET_FIELDS:

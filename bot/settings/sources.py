@@ -57,11 +57,11 @@ PRESETS: Mapping[str, dict[str, Plain]] = {
 _SECRET_KEY = re.compile(r"(?:^|_)(?:token|secret|password|passwd|key|apikey)$", re.IGNORECASE)
 _ENV_SUFFIX = "_env"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+# STUDIO_TOKEN, MYTOKEN2, studio_token: what a secret hardly ever looks like.
 _READS_AS_NAME = re.compile(
     r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|[A-Z]{2,24}[0-9]{0,2}"
     r"|(?:[a-z]+_)*(?:token|key|secret|password)(?:_[a-z]+)*"
 )
-"""``STUDIO_TOKEN``, ``MYTOKEN2``, ``studio_token``; what a secret hardly ever looks like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,7 @@ class Found:
 
 def read_environ(environ: Mapping[str, str]) -> Found:
     """The process's environment; an empty variable counts as unset."""
+    # `.env.example` ships with empty lines to fill in, and compose files pass those on.
     return Found(
         {
             name: Variable(value.strip(), f"environment variable {name}")
@@ -119,6 +120,7 @@ def read_secrets(directories: Sequence[Path]) -> Found:
     """Directories with one file per variable, named like it in either case; the first one wins."""
     variables: dict[str, Variable] = {}
     faults: list[str] = []
+    # Backwards, so that the first directory's files replace those of the others.
     for directory in reversed(directories):
         try:
             for path in sorted(directory.iterdir()):
@@ -168,6 +170,7 @@ def variables_layer(variables: Variables, but: Collection[str] = ()) -> Layer:
 
 def file_layer(document: Document, source: str) -> tuple[Layer, list[str]]:
     """Settings said by the config file, and a fault for each secret written into it."""
+    # The file is the one place that people show each other and commit.
     secrets: list[KeyPath] = []
     values = cast(dict[str, Plain], _without_secrets(document.values, (), secrets))
     faults: list[str] = []
@@ -193,6 +196,7 @@ def file_layer(document: Document, source: str) -> tuple[Layer, list[str]]:
 
 def preset_layer(variables: Variables) -> Layer:
     """What holds when nobody says otherwise: the known providers, and the Discord token."""
+    # Each key has a place of its own, or `config show` would name the line of its provider.
     values: dict[str, Plain] = {"providers": dict(PRESETS)}
     origins: dict[KeyPath, str] = {
         ("providers", name, key): DEFAULT_ORIGIN
@@ -218,6 +222,7 @@ def follow_pointers(layer: Layer, variables: Variables) -> tuple[Layer, list[str
         found = {key: followed(item, (*path, key)) for key, item in value.items()}
         for key, name in value.items():
             target = key.removesuffix(_ENV_SUFFIX)
+            # An explicit secret beats a named one.
             if target == key or target in found or not isinstance(name, str):
                 continue
             if variable := _find(variables, name):
@@ -244,6 +249,7 @@ def _plain_of(text: str) -> Plain:
     """A variable's text; lists and mappings may be written as JSON."""
     if text == "null":
         return None
+    # Text that only begins so goes on as it is: what it was meant for says what it expected.
     if text.startswith(("[", "{")):
         try:
             return cast(Plain, json.loads(text))
@@ -261,6 +267,7 @@ def _without_secrets(value: Plain, path: KeyPath, secrets: list[KeyPath]) -> Pla
     kept: dict[str, Plain] = {}
     for key, item in value.items():
         here = (*path, key)
+        # A heading such as `key: {…}` is no secret, and `token: null` gives nothing away.
         if _SECRET_KEY.search(key) and not isinstance(item, dict | list | None):
             secrets.append(here)
         else:

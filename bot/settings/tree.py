@@ -71,6 +71,7 @@ class HostSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _filled(cls, value: Plain) -> Plain:
+        # A host is one line for most people, and its address is the only name it needs.
         if isinstance(value, str):
             value = {"address": value}
         if not isinstance(value, dict) or value.get("name") is not None:

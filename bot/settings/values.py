@@ -67,6 +67,7 @@ def parse_address(
         ValueError: the value is no address; the message says what is expected.
     """
     text = value.strip().lower() if isinstance(value, str) else ""
+    # No more of it than the scheme is repeated: a URL may hold a name and a password.
     if "://" in text:
         raise ValueError(f"{ADDRESS_WORDS}, without {text.split('://', 1)[0][:8]}://")
     found = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::([0-9]{1,5}))?", text)
@@ -99,8 +100,9 @@ def parse_base_url(value: object) -> str:
     try:
         parts = urlsplit(value.strip() if isinstance(value, str) else "")
         fits = parts.scheme in ("http", "https") and bool(parts.hostname)
+        # A password in an address would reach every log line that names the provider.
         fits = fits and "@" not in parts.netloc and not (parts.query or parts.fragment)
-        _ = parts.port
+        _ = parts.port  # reading it is what refuses a port that is none
     except ValueError as error:
         raise ValueError(expected) from error
     if not fits:
@@ -126,6 +128,7 @@ def matching(value: object, *, pattern: str, expected: str) -> str:
     Raises:
         ValueError: it does not; the message is ``expected``.
     """
+    # YAML reads a server's id as a number, and `true` is one in Python.
     text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
     if not re.fullmatch(pattern, text):
         raise ValueError(expected)
@@ -139,6 +142,7 @@ def parse_time_zone(value: object) -> str:
         ValueError: this machine does not know it.
     """
     name = value.strip() if isinstance(value, str) else ""
+    # Windows has no table of zones by itself, and UTC needs none.
     if name.upper() == "UTC":
         return "UTC"
     try:
@@ -166,8 +170,9 @@ def split_hosts(value: Plain) -> Plain:
     """Hosts from a comma list.
 
     Raises:
-        ValueError: the text is a broken JSON list; its pieces could be secrets, so it is not split.
+        ValueError: the text is a broken JSON list.
     """
+    # Its pieces could be secrets, and each would be shown as an address that is none.
     if isinstance(value, str) and re.search(r"[{\"']", value):
         raise ValueError(f"a comma list of {ADDRESS_WORDS}, or a JSON list")
     return split_list(value)

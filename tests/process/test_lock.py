@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -36,11 +37,13 @@ def test_a_second_lantern_is_refused_by_name_of_the_lock(tmp_path: Path) -> None
 
 def test_a_lock_is_free_again_after_its_block(tmp_path: Path) -> None:
     path = tmp_path / "lantern.db"
-    with pytest.raises(KeyError), instance_lock(path):
+    # What was raised keeps the block's frame: nothing is let go by being forgotten.
+    with pytest.raises(KeyError) as kept, instance_lock(path):
         raise KeyError
 
     with instance_lock(path):
         pass
+    assert kept.tb is not None
 
 
 def test_two_databases_have_two_locks(tmp_path: Path) -> None:
@@ -69,6 +72,22 @@ def test_a_place_where_no_lock_can_be_made_is_a_fault_of_the_configuration(
     with (
         pytest.raises(ConfigError, match=r"cannot be made.*storage\.url"),
         instance_lock(tmp_path / "file" / "lantern.db"),
+    ):
+        pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX has file systems without locks")
+def test_where_the_file_system_knows_no_locks_none_is_feigned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+
+    with (
+        pytest.raises(ConfigError, match="Function not implemented"),
+        instance_lock(tmp_path / "lantern.db"),
     ):
         pass
 

@@ -2,6 +2,7 @@ import asyncio
 import signal
 
 import pytest
+from virtual_time import play
 
 from bot.process.stopping import Patience, on_stop
 
@@ -72,35 +73,64 @@ async def test_a_block_left_in_time_is_not_cut_off() -> None:
     assert not patience.is_over
 
 
-async def test_a_block_that_takes_too_long_is_cut_off_as_failed() -> None:
-    async with Patience(0.0, Ends()) as patience:
-        patience.stop()
-        await asyncio.Event().wait()
+def test_a_block_that_takes_too_long_is_cut_off_then_and_as_failed() -> None:
+    async def stop_after(seconds: float) -> tuple[Patience, float, Ends]:
+        ends = Ends()
+        loop = asyncio.get_running_loop()
+        async with Patience(60.0, ends) as patience:
+            await asyncio.sleep(seconds)
+            patience.stop()
+            await asyncio.Event().wait()
+        return patience, loop.time(), ends
 
+    patience, cut_at, ends = play(stop_after(5.0))
     assert patience.is_over
     assert patience.exit_code == 1
+    assert cut_at == 65.0
+    assert ends.code is None
 
 
-async def test_a_second_asking_cuts_it_off_at_once() -> None:
-    async with Patience(60.0, Ends()) as patience:
-        patience.stop()
-        patience.stop_at_once()
-        await asyncio.Event().wait()
+@pytest.mark.parametrize("is_asked_before", [True, False])
+def test_a_second_asking_cuts_it_off_at_once(is_asked_before: bool) -> None:
+    async def stop() -> tuple[Patience, float]:
+        async with Patience(60.0, Ends()) as patience:
+            if is_asked_before:
+                patience.stop()
+                await asyncio.sleep(1.0)
+            patience.stop_at_once()
+            await asyncio.Event().wait()
+        return patience, asyncio.get_running_loop().time()
 
+    patience, cut_at = play(stop())
     assert patience.is_over
     assert patience.exit_code == 130
+    assert cut_at == (1.0 if is_asked_before else 0.0)
 
 
-async def test_further_askings_change_nothing() -> None:
-    async with Patience(60.0, Ends()) as patience:
-        patience.stop_at_once()
-        with pytest.raises(asyncio.CancelledError):
+def test_a_later_kind_asking_gives_no_more_time() -> None:
+    async def stop_twice() -> float:
+        async with Patience(60.0, Ends()) as patience:
+            patience.stop()
+            await asyncio.sleep(30.0)
+            patience.stop()
             await asyncio.Event().wait()
-        patience.stop_at_once()
-        patience.stop()
-        raise asyncio.CancelledError
+        return asyncio.get_running_loop().time()
 
-    assert patience.exit_code == 130
+    assert play(stop_twice()) == 60.0
+
+
+def test_further_askings_change_nothing() -> None:
+    async def stop_often() -> Patience:
+        async with Patience(60.0, Ends()) as patience:
+            patience.stop_at_once()
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            patience.stop_at_once()
+            patience.stop()
+            raise asyncio.CancelledError
+        return patience
+
+    assert play(stop_often()).exit_code == 130
 
 
 async def test_an_error_of_the_block_comes_out_as_it_is() -> None:
@@ -113,15 +143,19 @@ async def test_an_error_of_the_block_comes_out_as_it_is() -> None:
         await block()
 
 
-async def test_a_block_that_does_not_let_itself_be_cut_off_ends_the_process(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("is_kind", "code", "ends_at"), [(True, 1, 61.0), (False, 130, 1.0)])
+def test_a_block_that_does_not_let_itself_be_cut_off_ends_the_process(
+    is_kind: bool, code: int, ends_at: float
 ) -> None:
-    monkeypatch.setattr("bot.process.stopping.FORCE_S", 0.01)
-    ends = Ends()
-    async with Patience(60.0, ends) as patience:
-        patience.stop_at_once()
-        with pytest.raises(asyncio.CancelledError):
-            await asyncio.Event().wait()
-        await ends.happened.wait()
+    async def hang() -> tuple[Ends, float]:
+        ends = Ends()
+        async with Patience(60.0, ends) as patience:
+            (patience.stop if is_kind else patience.stop_at_once)()
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            await ends.happened.wait()
+        return ends, asyncio.get_running_loop().time()
 
-    assert ends.code == 130
+    ends, at = play(hang())
+    assert ends.code == code
+    assert at == ends_at
