@@ -23,7 +23,16 @@ from pathlib import Path
 HOUSE = Path(__file__).parent.parent
 WORK = HOUSE / ".mutants"
 KNOWN = HOUSE / "docs" / "mutants.md"
-COPIED = ("bot", "cogs", "tests", "personas", "deploy", "pyproject.toml", "config.example.yaml")
+COPIED = (
+    "bot",
+    "cogs",
+    "tests",
+    "personas",
+    "deploy",
+    "pyproject.toml",
+    "config.example.yaml",
+    ".env.example",
+)
 GOAL = 0.9
 
 KILLED = {1, 3}

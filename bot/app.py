@@ -155,23 +155,27 @@ async def lantern(
     2. Personas and hosts.
     3. Streams, the ledger and the providers.
     4. Turns, and what else faces ask.
-    5. The timer last: none of its jobs may meet something half built or already closed.
+    5. The timer.
 
     Raises:
         StoreUnavailable: the database cannot be opened.
     """
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(plan.database, utcnow=utcnow))
+        # Beside a running Lantern its turns are not interrupted, and its calls still settle.
         interrupted = await TurnStore(database).close_running() if plan.is_owner else ()
 
         builtin = replace(DEFAULT_PERSONA, name=plan.rules.default_persona)
         shelf = PersonaShelf(plan.personas, builtin)
+        # Read before anything asks: a first turn without its persona would get the plain one.
         await shelf.refresh()
         fleet = await stack.enter_async_context(await _fleet(plan, database, observe))
 
         session = await stack.enter_async_context(inference_session())
         inference = Inference(session, utcnow=utcnow)
         ledger = LedgerStore(database, plan.budget, plan.zone)
+        # A crash may have cut off calls whose answers were paid for: what was held for them counts
+        # as spent before a provider is asked anything more (ADR 10).
         if plan.is_owner:
             await ledger.charge_open()
         providers = await stack.enter_async_context(
@@ -180,9 +184,11 @@ async def lantern(
 
         built = _assembled(plan, database, shelf, fleet, inference, ledger, providers)
 
+        # The timer last: none of its jobs may meet what is half built or already closed.
         timer = await stack.enter_async_context(Timer(utcnow))
         timer.every(plan.fleet_rules.probe_every_s, "probe", fleet.probe_all)
         timer.every(PERSONAS_EVERY_S, "personas", shelf.refresh)
+        # Of two on one database only the owner unloads, settles and backs up.
         if plan.is_owner:
             timer.every(plan.fleet_rules.sweep_every_s, "evict", fleet.evict_idle)
             timer.every(LATE_COSTS_EVERY_S, "late costs", providers.catch_up)
@@ -201,6 +207,7 @@ async def _fleet(plan: Plan, database: Database, observe: Observe) -> Fleet:
     """The hosts, with what the store remembers of them."""
     store = FleetStore(database)
     memory = await store.remembered()
+    # What is not known as own is foreign, and foreign instances are never unloaded (ADR 7).
     return Fleet(
         plan.hosts,
         memory=memory if plan.is_owner else replace(memory, own=()),

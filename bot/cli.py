@@ -21,6 +21,8 @@ from bot.settings import Loaded, load_settings, masked, missing_for_run, schema
 from bot.terminal.facts import PERIODS, report_period
 from bot.terminal.screen import Screen
 
+# 78 is the system's EX_CONFIG: PM2 and systemd do not start again after it, since nothing would
+# have changed.
 EXIT_FAILED, EXIT_CONFIG = 1, 78
 
 T = TypeVar("T")
@@ -30,6 +32,7 @@ cli = typer.Typer(
     help="Chat with the LM Studio hosts of your LAN: in Discord, or here.",
     no_args_is_help=True,
     add_completion=False,
+    # Typer's own tracebacks print local variables, tokens among them.
     pretty_exceptions_enable=False,
 )
 config_cli = typer.Typer(help="The settings in force.", no_args_is_help=True)
@@ -73,12 +76,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_async(work: Coroutine[None, None, T]) -> T:
     """Runs a coroutine on the fastest event loop this machine has."""
-    gc.enable()  # off since the start, see ``bot.__main__``
-    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    # Off since the start, see ``bot.__main__``.
+    gc.enable()
+    factory: Callable[[], asyncio.AbstractEventLoop] | None
     try:
         import uvloop
-    except ImportError:  # not made for Windows nor for every Python
-        pass
+    except ImportError:
+        factory = None  # not made for Windows nor for every Python
     else:
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
@@ -87,7 +91,8 @@ def run_async(work: Coroutine[None, None, T]) -> T:
 
 def _say_version(is_asked: bool) -> None:
     if is_asked:
-        from importlib.metadata import version  # only this option pays for it
+        # Only this option pays for reading the package's metadata.
+        from importlib.metadata import version
 
         sys.stdout.write(f"lantern {version('lantern-bot')}\n")
         raise typer.Exit
@@ -128,7 +133,8 @@ def run(config: ConfigOption = None) -> None:
     missing = missing_for_run(loaded)
     if missing:
         raise ConfigError((*missing, *loaded.warnings))
-    from bot.commands.run import run_bot  # discord.py is loaded by this command alone
+    # discord.py is loaded by this command alone, and only once the set-up is right.
+    from bot.commands.run import run_bot
 
     log = loaded.settings.log
     configure_logging(log.level, log.format, loaded.secrets)
@@ -141,7 +147,8 @@ def demo(
     tour: Annotated[bool, typer.Option("--tour", help="Type nothing; watch the main job.")] = False,
 ) -> None:
     """A chat over SIMULATED hosts: no Discord, no LM Studio. Reads a script from a pipe too."""
-    from bot.commands.chat import play_demo  # the simulator is loaded by this command alone
+    # The simulator is loaded only where it is played with.
+    from bot.commands.chat import play_demo
 
     configure_logging("error", "console", ())
     raise typer.Exit(run_async(play_demo(tour=tour)))

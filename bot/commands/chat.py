@@ -19,8 +19,8 @@ from bot.terminal.session import Extra, Session
 
 HINT = "Type a message, or /help. Ctrl-C stops a reply, Ctrl-D leaves."
 
+# As shells name the end by SIGINT and by SIGTERM.
 INTERRUPTED, TERMINATED = 130, 143
-"""As shells name the end by SIGINT and by SIGTERM."""
 
 
 async def play_chat(loaded: Loaded) -> int:
@@ -30,7 +30,7 @@ async def play_chat(loaded: Loaded) -> int:
         StoreUnavailable: the database cannot be opened.
     """
     async with built_from(loaded, beside=CHATS_BESIDE) as built:
-        return await _play(built, Screen(Console(highlight=False)), None, {})
+        return await _play(built, Screen(Console(highlight=False)), _piped(), {})
 
 
 async def play_demo(*, tour: bool) -> int:
@@ -38,30 +38,31 @@ async def play_demo(*, tour: bool) -> int:
     screen = Screen(Console(highlight=False))
     screen.line(BANNER, "bold yellow")
     async with demo(lambda words: screen.line(words, "dim")) as (built, extras):
-        script = None
-        if tour or not _is_typed_at():
-            script = Script(sys.stdin)
-            if tour or not await script.has_lines():
-                script = Script(io.StringIO(TOUR))
+        script = _piped()
+        # A demo that is started by a program, without a word, still shows what it can.
+        if tour or (script is not None and not await script.has_lines()):
+            script = Script(io.StringIO(TOUR))
         return await _play(built, screen, script, extras)
 
 
-def _is_typed_at() -> bool:
-    return sys.stdin.isatty() and sys.stdout.isatty()
+def _piped() -> Script | None:
+    """Standard input as a script; None where somebody types and reads."""
+    return None if sys.stdin.isatty() and sys.stdout.isatty() else Script(sys.stdin)
 
 
 async def _play(
     built: Lantern, screen: Screen, script: Script | None, extras: Mapping[str, Extra]
 ) -> int:
-    """Plays a script, or what is typed, or else what standard input holds."""
-    if script is not None or not _is_typed_at():
-        lines, is_typed = (script or Script(sys.stdin)).lines(), False
+    """Plays a script, or without one what is typed; gives the exit code."""
+    if script is not None:
+        lines = script.lines()
     else:
-        from bot.terminal.keyboard import Keyboard  # a script or a server never pays for it
+        # Imported on first use: a script or a server never pays for it.
+        from bot.terminal.keyboard import Keyboard
 
         names = tuple(extras)
         keyboard = Keyboard("you> ", lambda typed: complete(built.catalog, names, typed))
-        lines, is_typed = keyboard.lines(), True
+        lines = keyboard.lines()
         screen.line(HINT, "dim")
     session = Session(built, screen, extras)
     leaving = asyncio.timeout(None)
@@ -72,6 +73,7 @@ async def _play(
             leaving.reschedule(0.0)
 
     def terminate() -> None:
+        # Whoever ends the program from outside, a closed terminal for one, means all of it.
         nonlocal code
         code = TERMINATED
         session.interrupt()
@@ -81,10 +83,10 @@ async def _play(
         async with leaving:
             # Each Ctrl-C stops what runs then, however many came before.
             with on_stop(interrupt, interrupt, terminate):
-                failures = await session.run(lines, echoes=not is_typed)
+                failures = await session.run(lines, echoes=script is not None)
     except TimeoutError:
         if not leaving.expired():
             raise
         return code
     # A script that failed says so to whoever ran it; at a keyboard the failure was read.
-    return 1 if failures and not is_typed else 0
+    return 1 if failures and script is not None else 0

@@ -15,7 +15,8 @@ async def findings(loaded: Loaded) -> list[Line]:
     lines.extend(Line("advice", "configuration", text) for text in loaded.warnings)
     lines.extend(Line("fault", "configuration", text) for text in missing_for_run(loaded))
     if settings.discord.token is not None:
-        from cogs.client import identify  # discord.py is loaded by this command alone
+        # Imported on first use: of the commands that look, only this one needs discord.py.
+        from cogs.client import identify
 
         try:
             name = await identify(settings.discord.token.get_secret_value())
@@ -31,6 +32,7 @@ async def findings(loaded: Loaded) -> list[Line]:
             Line("ok" if found.is_fine else "warning", f"☁ {found.name}", found.words)
             for found in checked
         )
+        # A host that is away is only a warning: one that answers is enough for `run`.
         serving = any(host.is_serving for host in snapshot.hosts.values())
         if not serving and not any(found.is_fine for found in checked):
             lines.append(Line("fault", "hosts and providers", "none of them can answer now"))

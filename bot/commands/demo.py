@@ -32,11 +32,11 @@ from bot.sim.providers.demo import DEMO_PROVIDERS, demo_providers
 from bot.sim.providers.provider import SimProvider
 from bot.terminal.session import Extra
 
+# Short, so that an eviction can be watched.
 IDLE_TTL_S = 8.0
-"""Short, so that an eviction can be watched."""
 
+# Five simulated cents a day: few enough to be seen spent.
 BUDGET = BudgetRules(daily_micro_usd=50_000)
-"""Five simulated cents a day."""
 
 _SPOKEN: Mapping[WireKind, tuple[Wire, DialectName]] = {
     "zai": ("openai", "zai"),
@@ -122,6 +122,7 @@ async def demo(
             demo_fleet([replace(config, time_scale=time_scale) for config in DEMO_HOSTS])
         )
         clouds = [replace(config, time_scale=time_scale) for config in DEMO_PROVIDERS]
+        # Its bills are dated, so the simulated cloud and the ledger must go by one clock.
         doubles = await stack.enter_async_context(demo_providers(clouds, utcnow=utcnow))
         providers = tuple(provider_config(double, double.config.wire) for double in doubles)
         plan = Plan(
@@ -138,6 +139,7 @@ async def demo(
                 idle_ttl_s=IDLE_TTL_S,
                 cloud=tuple(provider.name for provider in providers),
             ),
+            # A plug that is pulled is noticed while one looks.
             fleet_rules=FleetRules(probe_every_s=2.0, sweep_every_s=1.0),
             personas=Path(folder),
             database=Path(folder, "lantern.db"),

@@ -60,10 +60,13 @@ async def built_from(
     with ExitStack() as stack:
         database, is_owner = loaded.database_path, True
         if leaves_nothing and not database.exists():
-            # A look from the wrong folder left an empty database there, which the next look found.
+            # A look from the wrong folder left a database there, which the next look took for the
+            # real one.
             folder = TemporaryDirectory(prefix="lantern-", ignore_cleanup_errors=True)
             database, is_owner = Path(stack.enter_context(folder), "lantern.db"), False
         else:
+            # Without the lock nothing is owned: the running Lantern's models are not unloaded, its
+            # turns not closed as interrupted (ADR 6).
             try:
                 stack.enter_context(instance_lock(database))
             except AlreadyRunning:
@@ -97,6 +100,7 @@ async def show_models(loaded: Loaded, *, as_json: bool) -> None:
         elif keys := catalog.all_model_keys():
             rows = [facts.model_row(catalog.option(key)) for key in keys]
             Screen(Console()).table(facts.MODEL_COLUMNS, rows)
+        # An empty table said nothing of hosts that are away, and nor did the exit code.
         if reasons := catalog.outage():
             told = "\n".join(f"• {reason}" for reason in reasons)
             raise NoCandidates(f"No host answers now.\n{told}")
@@ -136,6 +140,7 @@ async def load(loaded: Loaded, model: str, host: str | None, *, as_json: bool) -
         BotError: no such model or host, or nobody could load it.
     """
     async with built_from(loaded) as built:
+        # A program reads standard output to its end: progress in it would be broken JSON.
         screen = Screen(Console(stderr=as_json))
         ready = await screen.waited(built.acts.load(host, model))
     # Without a host the load has raised its own error.

@@ -30,11 +30,12 @@ MOST_NEWS = 50
 NEWS_AGAIN_S = 5.0
 """Untold news are tried again so often."""
 
+# Discord gets this long to close the connection; a dead line would take half a minute.
 GOODBYE_S = 2.0
-"""Discord gets this long to close the connection; a dead line would take half a minute."""
 
+# All of that and closing down; below PM2's kill_timeout and systemd's TimeoutStopSec, for what they
+# kill leaves spinners behind.
 STOP_S = 18.0
-"""All of that and closing down; below PM2's kill_timeout and systemd's TimeoutStopSec."""
 
 _log = structlog.get_logger(__name__)
 
@@ -81,6 +82,7 @@ class _News:
         while True:
             await self._some.wait()
             while self._texts:
+                # Taken off once it is told: Discord may be away just when a provider goes out.
                 if await discord.tell_owners(self._texts[0]):
                     self._texts.popleft()
                 else:
@@ -99,8 +101,8 @@ async def _serve(
     assert token is not None, "missing_for_run was asked before"
 
     def ready() -> None:
-        up, hosts = _up(built)
-        _log.info("ready", hosts=hosts, hosts_up=up)
+        hosts = built.catalog.hosts()
+        _log.info("ready", hosts=len(hosts), hosts_up=sum(host.is_serving for host in hosts))
         supervisor.ready(_status(built))
 
     settings = loaded.settings.discord
@@ -114,37 +116,31 @@ async def _serve(
     try:
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(discord.serve(token.get_secret_value()), name="discord")
-            watching = tasks.create_task(_watch(built, supervisor), name="watchdog")
+            # The write changes nothing: its answer says that the writer's thread lives.
+            alive = keep_alive(
+                supervisor, lambda: built.database.write(lambda _: None), lambda: _status(built)
+            )
+            watching = tasks.create_task(alive, name="watchdog")
             telling = tasks.create_task(news.tell(discord), name="owners' news")
             await stop.wait()
             _log.info("stopping", drain_s=DRAIN_S)
             supervisor.stopping(STOP_S)
+            # Watched to the last: systemd would kill a Lantern that is silent while it drains.
             await _drain(built, discord)
             watching.cancel()
             telling.cancel()
             serving.cancel()
+    # The command line words an error by its class, which a group of one would hide.
     except BaseExceptionGroup as failed:
         if len(failed.exceptions) == 1:
             raise failed.exceptions[0] from None
         raise
 
 
-async def _watch(built: Lantern, supervisor: Supervisor) -> None:
-    """The write changes nothing: its answer says that the writer's thread lives."""
-    await keep_alive(
-        supervisor, lambda: built.database.write(lambda _: None), lambda: _status(built)
-    )
-
-
 def _status(built: Lantern) -> str:
-    up, hosts = _up(built)
-    return f"serving; {up} of {hosts} hosts up"
-
-
-def _up(built: Lantern) -> tuple[int, int]:
-    """How many hosts serve, of how many."""
+    """How it stands, as systemd's status line says it."""
     hosts = built.catalog.hosts()
-    return sum(host.is_serving for host in hosts), len(hosts)
+    return f"serving; {sum(host.is_serving for host in hosts)} of {len(hosts)} hosts up"
 
 
 async def _drain(built: Lantern, discord: DiscordFace) -> None:

@@ -46,6 +46,7 @@ def host_findings(host: HostSnapshot) -> tuple[Line, ...]:
 
 def _down_text(host: HostSnapshot) -> str:
     reason = (host.reason or "no answer").rstrip(".")
+    # What answers 401 is neither switched off nor out of reach: there is nothing to look for there.
     if host.needs_token and host.has_token:
         return f"{reason}. Make a new token there (Developer → Server Settings) and put it in place"
     if host.needs_token:
@@ -62,6 +63,7 @@ def _advice(host: HostSnapshot) -> list[str]:
         advice.append("only /v1 answers: Lantern cannot load or tell what is loaded; update it")
     elif host.interface is not Interface.SDK:
         advice.append("the SDK socket is closed: loads work, but show no progress")
+    # A request by another program loads its model just in time and puts out what was so loaded.
     if host.lists_only_loaded is False:
         advice.append(
             "just-in-time loading is on: other programs' requests may unload models in use; "
@@ -98,6 +100,7 @@ def persona_findings(
         request_types: names of the orders that the settings define.
     """
     lines = [Line("warning", "persona file", problem) for problem in problems]
+    # A name without a file is served by a plain stand-in, so nothing else would ever tell.
     for persona in personas:
         if persona.name == default_persona != "default" and persona.source == "built in":
             text = "discord.default_persona names it, but no file defines it; a plain one stands in"
@@ -128,6 +131,7 @@ def _near(name: str, known: Sequence[str]) -> str:
 def _persona_line(persona: Persona, known: set[ModelKey]) -> Line:
     subject = f"persona {persona.name}"
     wanted = (persona.model, *persona.alternatives)
+    # With no host in sight `auto` is as little served as any other model.
     if AUTO in wanted and known:
         return Line("ok", subject, "takes whatever model can answer soonest")
     there = [key for key in wanted if key in known]

@@ -94,6 +94,7 @@ def parse(line: str, extra: tuple[str, ...] = ()) -> Command | None:
     if not text.startswith("/"):
         return Command("chat", (text,))
     name, _, rest = text[1:].partition(" ")
+    # What other chats in terminals call it.
     name = {"exit": "quit", "new": "reset", "clear": "reset"}.get(name.lower(), name.lower())
     forms = {form.name: form for form in COMMANDS}
     if name not in forms and name not in extra:
@@ -103,6 +104,7 @@ def parse(line: str, extra: tuple[str, ...] = ()) -> Command | None:
     if form is None:
         return _arguments(name, rest, ())
     command = _arguments(name, rest, form.options)
+    # `/model qwen persistent` would switch and say nothing of the word it did not understand.
     if len(command.words) > form.words:
         surplus = " ".join(command.words[form.words :])
         raise RequestRefused(f"`{surplus}` is too much. It is written `{form.form}`.")
@@ -139,6 +141,7 @@ def _arguments(name: str, rest: str, allowed: tuple[str, ...]) -> Command:
     left = iter(pieces)
     for piece in left:
         found = _option(piece, left, allowed)
+        # What is no option of this command is a word: "http://x.y" must reach the model whole.
         if found is None:
             words.append(piece)
         else:

@@ -83,6 +83,7 @@ def model_records(catalog: Catalog) -> list[Record]:
     records: list[Record] = []
     for host in catalog.hosts():
         for model in sorted(host.models.values(), key=lambda model: model.key):
+            # By host: a model that is warm on one may not even fit on another.
             now = catalog.option(model.key, host.name)
             record: Record = {
                 "model": model.key,
@@ -152,6 +153,7 @@ async def unload(
         UnknownName: no host has it loaded.
         NotPermitted: it is answering somebody, or foreign, which the words then lead out of.
     """
+    # The act does not know how its asker writes an option, and a refusal must name the way out.
     try:
         return await acts.unload(host, model, even_foreign=even_foreign)
     except ForeignInstance as error:

@@ -27,6 +27,7 @@ class Keyboard(Completer):
                 with patch_stdout(raw=True):
                     line = await session.prompt_async(self._prompt)
             except KeyboardInterrupt:
+                # As in a shell: Ctrl-C gives up the line, not the program.
                 continue
             except EOFError:
                 return

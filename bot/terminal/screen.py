@@ -1,9 +1,8 @@
-"""What a terminal shows: lines, streamed text, tables, a load bar. Knows rich, knows no commands.
+"""What a terminal shows: lines, streamed text, tables, a load bar. Knows rich and no command."""
 
-Words of people, models and hosts are never read as rich's markup or emoji: every text goes to
-rich as a ``Text``. As plain strings ``:1234:`` became a picture, ``[/]`` in a persona's
-description a traceback, and ``[fd00::5]:1234`` lost its address.
-"""
+# Every text goes to rich as a Text: words of people, models and hosts are no markup. As plain
+# strings `:1234:` became a picture, `[/]` in a persona's description a traceback, and
+# `[fd00::5]:1234` lost its address.
 
 import re
 from collections.abc import Sequence
@@ -20,14 +19,14 @@ from bot.domain.errors import Bug
 from bot.domain.events import Loading
 from bot.domain.events import Progress as Step
 
+# Without a terminal, a load is told at every quarter: a log of hundreds of bars reads like nothing.
 _STEP = 0.25
-"""Without a terminal, a load is told at every quarter instead of being drawn."""
 
 _PIPE_WIDTH = 10_000
 """Columns of what no terminal bounds."""
 
 _MARKED = re.compile(r"\*\*(?P<bold>[^*]+)\*\*|`(?P<code>[^`]+)`")
-"""The two marks that our own words use; Discord draws them too."""
+"""The two marks that our own words use; Discord draws them."""
 
 
 class Screen:
@@ -101,6 +100,7 @@ class Steps:
         if isinstance(step, Loading) and self._screen.is_live:
             self._draw(step)
             return
+        # A bar that still moves would draw over the line.
         self.close()
         line = progress_line(step).replace("`", "").replace("\n", " ")
         about: object = line

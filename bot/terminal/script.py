@@ -8,8 +8,8 @@ from typing import TextIO
 
 from bot.domain.errors import BotError
 
+# Some editors and shells put it before a script; it is no part of the first command.
 BYTE_ORDER_MARK = "\ufeff"
-"""Some editors and shells put it before a script; it is no part of the first command."""
 
 
 class Script:
@@ -25,6 +25,7 @@ class Script:
         Raises:
             BotError: the stream cannot be read.
         """
+        # Kept for ``lines``: whoever asks whether a script comes must not lose its first line.
         if self._first is None:
             self._first = (await self._readline()).removeprefix(BYTE_ORDER_MARK)
         return self._first != ""

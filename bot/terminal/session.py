@@ -117,6 +117,7 @@ class Session:
             async with asyncio.timeout(None) as self._doing:
                 await self._do(command)
         except TimeoutError:
+            # A time limit of somebody else, further in, is no wish to stop.
             if self._doing is None or not self._doing.expired():
                 raise
             self._screen.line("Not waited for. What was begun on a host goes on there.", "dim")
@@ -175,6 +176,7 @@ class Session:
         parent = None
         if kind is not TurnKind.NEW:
             turn = await turns.current(PLACE.conversation)
+            # After /reset there is a last turn, but none of this conversation.
             if turn is None and await turns.last(PLACE.conversation) is not None:
                 words = f"This is a fresh conversation: there is nothing to {kind.value} yet."
                 raise RequestRefused(words)
@@ -232,6 +234,7 @@ class Session:
 
     async def _switch(self, command: Command) -> None:
         """``/model`` and ``/persona``: what answers here, or another one from now on."""
+        # Switching loads at once: the wait is then here, and not under the next question.
         switch, screen, name = self._lantern.switch, self._screen, command.word(0)
         if name is None:
             said = await switch.explain(PLACE, USER)
@@ -293,6 +296,7 @@ class Session:
                 ready = await self._screen.waited(self._lantern.acts.load(host, model))
                 self._screen.line(readiness_text(ready).replace("`", ""), "dim")
             case ("unload", str()):
+                # Never by default: somebody else may be in the middle of an answer with it.
                 foreign = command.option("foreign") or "no"
                 if foreign not in ("yes", "no"):
                     raise RequestRefused(f"Write `foreign:yes`, not `foreign:{foreign}`.")
@@ -319,6 +323,7 @@ class Session:
     def _models(self, typed: str) -> None:
         catalog = self._lantern.catalog
         found = [option for option in catalog.models(typed, limit=1000) if option.key != AUTO]
+        # Lists hold chat models; whoever names another one means just that.
         if not found and typed:
             found = [catalog.option(catalog.any_model(typed))]
         for option in found:
