@@ -80,10 +80,10 @@ class Choices:
         said = str(self.persona(persona).name) if persona is not None else None
         option = str(self.model(model)) if model is not None else None
         stored = await self._store.get(keys)
-        wanted = choose(said, stored.personas, keys, str(self._default_persona))
+        wanted = choose(said, stored["persona"], keys, str(self._default_persona))
         who, why_who = self._found(wanted)
         is_gone = self._shelf.get(wanted.value) is None
-        picked = choose(option, stored.models, keys, "")
+        picked = choose(option, stored["model"], keys, "")
         if not picked.value or picked.value == AUTO:
             reason = f"{who.name}'s own model"
             if picked.value == AUTO:

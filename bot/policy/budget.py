@@ -72,9 +72,9 @@ def refusal(accounts: Mapping[Account, DayTotals], worst_micro_usd: int) -> str:
         for (payer, _), today in accounts.items()
         if (left := today.left_micro_usd) is not None and (cap := today.cap_micro_usd) is not None
     ]
-    left, cap, payer = min(limits, default=(worst_micro_usd, 0, Payer.ALL))
-    if worst_micro_usd <= left:
+    if not limits or worst_micro_usd <= min(limits)[0]:
         return ""
+    left, cap, payer = min(limits)
     return f"{_WHOSE[payer]} of ${cap / 1e6:.2f} has only ${left / 1e6:.4f} left"
 
 

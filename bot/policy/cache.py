@@ -37,7 +37,7 @@ def answer_key(
         "messages": said,
         "private": is_private,
     }
-    text = json.dumps(asked, ensure_ascii=True, separators=(",", ":"))
+    text = json.dumps(asked, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

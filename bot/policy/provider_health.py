@@ -16,7 +16,6 @@ from bot.policy.breaker import (
     may_try,
     on_abandoned,
     on_failure,
-    on_success,
     state,
 )
 from bot.policy.retry import ROWS
@@ -81,7 +80,7 @@ def answered(health: ProviderHealth) -> tuple[ProviderHealth, ProviderChange | N
     """The record after an answer, and what the admins are to be told."""
     # Everything is forgiven but the wait: others were asked to keep to it by the same provider,
     # and one answer does not take that back.
-    well = ProviderHealth(breaker=on_success(health.breaker), wait_until=health.wait_until)
+    well = ProviderHealth(wait_until=health.wait_until)
     return well, "back" if "out" in health.told else None
 
 

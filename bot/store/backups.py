@@ -13,9 +13,9 @@ KEPT = 7
 
 
 def back_up(database: Path, *, label: str, now: datetime) -> Path:
-    """Copies the database while it is in use and returns the copy's path.
+    """Copy the database while it is in use; returns the copy's path. Blocking.
 
-    A copy appears under its name only when it was read back whole and is on the disk. Blocking.
+    A copy appears under its name only when it was read back whole and is on the disk.
 
     Raises:
         StoreUnavailable: the copy could not be made; the database itself is unharmed.
@@ -24,12 +24,16 @@ def back_up(database: Path, *, label: str, now: datetime) -> Path:
     copy = database.with_name(f"{database.name}.{stamp}Z.{label}.backup")
     partial = copy.with_suffix(".partial")
     try:
+        # Made before SQLite opens it, which would let everybody read what was said.
         partial.touch(mode=0o600)
         with translated(f"{copy} (a backup)"):
             _copy(database, partial)
-        _sync(partial)
+        with partial.open("r+b") as file:
+            os.fsync(file.fileno())
         partial.replace(copy)
-        _drop_old(database)
+        # Unfinished ones too: a kill in the middle of a copy left them, each as large as all.
+        for old in (*backups_of(database)[:-KEPT], *_beside(database, ".partial")):
+            old.unlink(missing_ok=True)
     except OSError as error:
         raise StoreUnavailable(f"The backup {copy} could not be written: {error}.") from error
     finally:
@@ -56,14 +60,3 @@ def _copy(database: Path, target: Path) -> None:
         verdict = copied.execute("PRAGMA integrity_check").fetchone()[0]
     if verdict != "ok":
         raise StoreUnavailable(f"The backup {target} did not read back whole: {verdict}")
-
-
-def _sync(path: Path) -> None:
-    with path.open("r+b") as file:
-        os.fsync(file.fileno())
-
-
-def _drop_old(database: Path) -> None:
-    unfinished = _beside(database, ".partial")
-    for path in (*backups_of(database)[:-KEPT], *unfinished):
-        path.unlink(missing_ok=True)

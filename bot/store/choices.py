@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from bot.policy.choice import ScopeKey
@@ -18,29 +17,21 @@ VALUES (?, ?, ?, ?, ?, ?)
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """What stands under some keys, by key."""
-
-    personas: Mapping[ScopeKey, str]
-    models: Mapping[ScopeKey, str]
-
-
 class ChoiceStore:
     """Keeps choices. Each method is one transaction and raises ``StoreUnavailable`` alone."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def get(self, keys: Sequence[ScopeKey]) -> Chosen:
-        """The choices stored under these keys; keys without one are missing."""
+    async def get(self, keys: Sequence[ScopeKey]) -> Mapping[Subject, Mapping[ScopeKey, str]]:
+        """The choices stored under these keys, by subject; keys without one are missing."""
 
-        def find(connection: sqlite3.Connection) -> Chosen:
-            found: dict[str, dict[ScopeKey, str]] = {"persona": {}, "model": {}}
+        def find(connection: sqlite3.Connection) -> Mapping[Subject, Mapping[ScopeKey, str]]:
+            found: dict[Subject, dict[ScopeKey, str]] = {"persona": {}, "model": {}}
             for key in keys:
                 for row in connection.execute(_GET, (key.scope, key.place, key.user or "")):
                     found[row["subject"]][key] = row["value"]
-            return Chosen(found["persona"], found["model"])
+            return found
 
         # In one read, so that nobody's persona comes from before a switch and the model from after.
         return await self._database.read(find)

@@ -22,13 +22,20 @@ T = TypeVar("T")
 Values = Sequence[Value] | Mapping[str, Value]
 
 _OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
+# Whoever comes after so many waits outside: a disk that hangs must not gather in memory every text
+# of every running answer.
 _WAITING_WRITES = 256
 _CLOSE_WITHIN_S = 20.0
 _BOTH_SIDES = (
+    # A backup or a command beside the bot holds the lock for a moment at most.
     "PRAGMA busy_timeout = 5000",
+    # Off by default in SQLite: without it a deleted turn would leave its attachments behind.
     "PRAGMA foreign_keys = ON",
     "PRAGMA temp_store = MEMORY",
+    # With a write-ahead log a kill loses nothing that was committed, and a power cut damages
+    # nothing; FULL would wait for the disk at every checkpoint of every answer.
     "PRAGMA synchronous = NORMAL",
+    # The log keeps the size of the largest burst for ever otherwise.
     "PRAGMA journal_size_limit = 67108864",
 )
 
@@ -113,6 +120,7 @@ class Database:
     ) -> None:
         self._is_open = False
         try:
+            # Nothing is lost by a reader that is interrupted; writes under way are waited for.
             async with asyncio.timeout(_CLOSE_WITHIN_S):
                 with translated(self.path.name):
                     await self._reader.interrupt()

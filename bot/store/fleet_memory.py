@@ -21,6 +21,7 @@ ON CONFLICT (host, reference) DO UPDATE SET identifier = excluded.identifier,
     model_key = excluded.model_key, idle_ttl_s = excluded.idle_ttl_s, pinned = excluded.pinned
 """
 _REMOVE_OWN = "DELETE FROM own_instance WHERE host = ? AND reference = ?"
+# By number, so that no answer has to count the two thousand before it.
 _TRIM_LOADS = "DELETE FROM load_record WHERE number <= (SELECT max(number) FROM load_record) - ?"
 _TRIM_ANSWERS = (
     "DELETE FROM speed_record WHERE number <= (SELECT max(number) FROM speed_record) - ?"

@@ -38,14 +38,23 @@ def migrate(
         sqlite3.Error: a step failed; the database stays at the version before it.
     """
     version = _checked_version(connection, len(steps), where)
+    # A new database (version 0) has nothing that a backup could bring back.
     if 0 < version < len(steps):
         back_up(version)
     for number, step in enumerate(steps[version:], start=version + 1):
-        _apply(connection, number, step)
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            # A second program (a command line beside the bot) may have been quicker.
+            if connection.execute("PRAGMA user_version").fetchone()[0] >= number:
+                continue
+            for statement in statements(step):
+                connection.execute(statement)
+            # In the same transaction: a kill leaves the database at one version or the other.
+            connection.execute(f"PRAGMA user_version = {number:d}")
 
 
 def _checked_version(connection: sqlite3.Connection, known: int, where: str) -> int:
-    version = _version(connection)
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > known:
         raise ConfigError(
             [
@@ -54,7 +63,12 @@ def _checked_version(connection: sqlite3.Connection, known: int, where: str) -> 
                 f"backup made before schema {known + 1} in its place."
             ]
         )
-    if _is_foreign(connection, version):
+    # Version 0 is a new file, or another program's that has tables of its own already.
+    if version:
+        is_ours = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+    else:
+        is_ours = not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if not is_ours:
         raise ConfigError(
             [
                 f"The database {where} belongs to another program. "
@@ -64,31 +78,9 @@ def _checked_version(connection: sqlite3.Connection, known: int, where: str) -> 
     return version
 
 
-def _is_foreign(connection: sqlite3.Connection, version: int) -> bool:
-    if version:
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-        return application != APPLICATION_ID
-    return connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] > 0
-
-
-def _apply(connection: sqlite3.Connection, number: int, step: str) -> None:
-    with connection:
-        connection.execute("BEGIN IMMEDIATE")
-        # A second program (a command line beside the bot) may have been quicker.
-        if _version(connection) >= number:
-            return
-        for statement in statements(step):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {number:d}")
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    return version
-
-
 def statements(script: str) -> Iterator[str]:
-    """The single statements of a script; ``executescript`` would commit between them."""
+    """The single statements of a script."""
+    # Not executescript(): it commits before it begins, and a step that fails must undo whole.
     pending = ""
     for line in script.splitlines(keepends=True):
         pending += line

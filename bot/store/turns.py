@@ -48,6 +48,7 @@ SELECT turn.id, turn.parent, user, user_name, channel, thread, server, is_privat
     created_at_ms, iif(depth = 1, receipt, NULL) AS receipt
 FROM line JOIN turn USING (id) ORDER BY depth DESC
 """
+# Newest images first: a branch with a picture in each turn would else fill the memory.
 _LINE_ATTACHMENTS = """
 , sized AS (
     SELECT attachment.rowid AS place,
@@ -58,6 +59,8 @@ SELECT turn, name, media_type, text, iif(image_bytes <= :image_bytes, image, NUL
 FROM sized JOIN attachment ON attachment.rowid = place
 ORDER BY turn, position
 """
+# A turn that failed has no reply to go on from, and one still being answered none yet. A turn's
+# own number, not its time, says which is newest: a clock may be set back.
 _LATEST = """
 SELECT id FROM turn
 WHERE conversation = ? AND persona = ? AND status NOT IN ('failed', 'running')
@@ -72,6 +75,7 @@ WHERE conversation = ?
 ORDER BY number DESC LIMIT 1
 """
 _RUNNING = "SELECT id FROM turn WHERE status = 'running' ORDER BY number"
+# The reset remembers a number and deletes nothing, so that /retry and /why still find old turns.
 _RESET = """
 INSERT INTO reset (conversation, after) VALUES (?, (SELECT ifnull(max(number), 0) FROM turn))
 ON CONFLICT (conversation) DO UPDATE SET after = excluded.after

@@ -13,6 +13,7 @@ from bot.domain.errors import Bug, FailureKind, Unavailable
 from bot.domain.events import TextDelta
 from bot.domain.ids import ProviderName, TurnId
 from bot.domain.personas import Sampling
+from bot.policy.budget import BudgetRules
 from bot.policy.privacy import probe_consent
 from bot.sim.providers.config import SimProviderConfig, SimProviderModel
 
@@ -152,6 +153,17 @@ async def test_the_configured_rate_is_kept_and_the_next_candidate_asked(tmp_path
         assert cloud.news == []
 
 
+async def test_who_is_turned_away_for_the_rate_takes_no_place_with_them(tmp_path: Path) -> None:
+    async with cloud_house(
+        tmp_path, "openai", rate_count=1, rate_period_s=0.05, max_wait_s=0.0, max_concurrent=1
+    ) as cloud:
+        heard = [await cloud.serve("openai") for _ in range(3)]
+        assert heard[0].served is not None
+        assert {h.kind for h in heard[1:]} <= {K.RATE_LIMIT, None}
+        cloud.providers.renew(config_for(cloud.double("openai"), "openai", max_wait_s=1.0))
+        assert (await cloud.serve("openai")).served is not None
+
+
 async def test_a_short_wait_for_the_rate_is_waited_for(tmp_path: Path) -> None:
     async with cloud_house(tmp_path, "openai", rate_count=1, rate_period_s=0.05) as cloud:
         heard = [await cloud.serve("openai") for _ in range(3)]
@@ -167,13 +179,17 @@ async def test_a_short_wait_for_the_rate_is_waited_for(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 async def test_half_open_lets_one_request_try_and_its_answer_closes_it(tmp_path: Path) -> None:
-    async with cloud_house(tmp_path, "zai") as cloud:
+    rules = BudgetRules(per_user_micro_usd=100_000)
+    async with cloud_house(tmp_path, "zai", rules=rules) as cloud:
         double = cloud.double()
         double.faults.set("plan_limit", code="1308", wait_s=1.0, times=1)
         assert (await cloud.serve()).kind is K.PLAN_LIMIT
         assert (await cloud.serve()).requests == 0
         # A plan's reset is told in whole seconds, so this is the nearest one there is.
         await asyncio.sleep(1.0)
+        # One that was never sent is no trial: the next one may be it.
+        dear = cloud.ask(answer_tokens=100_000)
+        assert (await cloud.serve(ask=dear)).kind is K.BUDGET
 
         async with cloud.providers.call(ZAI, cloud.ask()) as trial, trial.open() as deltas:
             others = [await cloud.serve() for _ in range(3)]

@@ -291,6 +291,88 @@ async def is_released(cloud: Cloud) -> bool:
     return [row["state"] for row in await cloud.rows()] == ["released"]
 
 
+class HeldWrite:
+    """Holds back the n-th write of a database until it may go on."""
+
+    def __init__(self, cloud: Cloud, nth: int) -> None:
+        self.begun, self.may_go_on = asyncio.Event(), asyncio.Event()
+        self._write = cloud.database.write
+        self._left = nth
+
+    async def __call__(self, change: Callable[[sqlite3.Connection], object]) -> object:
+        self._left -= 1
+        if self._left == 0:
+            self.begun.set()
+            await self.may_go_on.wait()
+        return await self._write(change)
+
+
+async def test_a_cost_is_written_though_its_asker_leaves_while_it_is_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with cloud_house(tmp_path, "zai") as cloud:
+        held = HeldWrite(cloud, 2)
+        monkeypatch.setattr(cloud.database, "write", held)
+        async with asyncio.TaskGroup() as group:
+            asker = group.create_task(cloud.serve())
+            await held.begun.wait()
+            asker.cancel()
+        assert asker.cancelled()
+        assert await reserved(cloud) > 0
+        held.may_go_on.set()
+        await until(lambda: is_settled(cloud))
+
+        assert await spent(cloud) == cloud.double().journal.cost_micro_usd > 0
+        assert await reserved(cloud) == 0
+
+
+async def is_settled(cloud: Cloud) -> bool:
+    return [row["state"] for row in await cloud.rows()] == ["settled"]
+
+
+async def test_a_slow_disk_keeps_no_other_question_waiting_for_a_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with cloud_house(tmp_path, "openai", max_concurrent=1, max_wait_s=0.0) as cloud:
+        held = HeldWrite(cloud, 2)
+        monkeypatch.setattr(cloud.database, "write", held)
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(cloud.serve("openai"))
+            await held.begun.wait()
+            assert (await cloud.serve("openai")).served is not None
+            held.may_go_on.set()
+        assert first.result().served is not None
+
+
+async def test_what_is_too_dear_takes_no_place_with_it(tmp_path: Path) -> None:
+    rules = BudgetRules(daily_micro_usd=10_000)
+    async with cloud_house(
+        tmp_path, "openai", rules=rules, max_concurrent=1, max_wait_s=0.0
+    ) as cloud:
+        dear = [await cloud.serve("openai", cloud.ask(answer_tokens=100_000)) for _ in range(2)]
+        assert [heard.kind for heard in dear] == [FailureKind.BUDGET] * 2
+        assert [heard.requests for heard in dear] == [0, 0]
+        assert (await cloud.serve("openai")).served is not None
+
+
+async def test_a_cost_settled_after_midnight_hides_nothing_of_the_new_days_budget(
+    tmp_path: Path,
+) -> None:
+    rules = BudgetRules(daily_micro_usd=1_000)
+    async with cloud_house(tmp_path, "zai", rules=rules) as cloud:
+        await cloud.providers.prepare()
+        async with cloud.providers.call(ProviderName("zai"), cloud.ask()) as call:
+            cloud.clock.advance(86_400)
+            await cloud.providers.prepare()
+            async with call.open() as deltas:
+                async for _ in deltas:
+                    pass
+
+        assert call.cost_micro_usd > 0
+        (snapshot,) = cloud.providers.snapshots(100, 1000, 0.0)
+        assert "today's budget has $0.0010 left" in snapshot.reason
+
+
 @pytest.mark.parametrize("failing", range(1, 9))
 async def test_whichever_write_fails_no_money_is_wrong_and_none_is_spent_unseen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int

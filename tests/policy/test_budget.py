@@ -76,6 +76,12 @@ def test_without_limits_anything_may_be_spent() -> None:
     assert refusal(day(*ALL, rules=BudgetRules(), spent=10**12), 10**12) == ""
 
 
+def test_dollars_are_told_to_the_cent_and_what_is_left_to_a_hundredth_of_it() -> None:
+    totals = {EVERYBODY: DayTotals("d", 1_734_567_890, 0, 9_876_544_990)}
+    words = "the daily budget of $9876.54 has only $8141.9771 left"
+    assert refusal(totals, 9_000_000_000) == words
+
+
 def test_an_account_without_a_limit_hides_no_other() -> None:
     rules = BudgetRules(per_user_micro_usd=200)
     assert refusal(day(*ALL, rules=rules), 201).startswith("your own daily budget")

@@ -45,6 +45,11 @@ def test_anything_else_has_another(other: str) -> None:
     assert other != KEY
 
 
+def test_half_a_character_has_a_key_of_its_own() -> None:
+    torn = (ASKED[0], Message("user", "Why? \ud83d", (CAT,)))
+    assert answer_key(SAGE, MODEL, torn, is_private=False) != KEY
+
+
 @given(st.lists(st.text(), min_size=1, max_size=4), st.lists(st.text(), min_size=1, max_size=4))
 def test_two_transcripts_share_a_key_only_when_they_are_the_same(
     one: list[str], two: list[str]

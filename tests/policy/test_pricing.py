@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -78,8 +79,24 @@ def test_the_worst_case_reckons_with_the_dearer_step(estimated: int, answer: int
         assert cost_of(HAIKU, Usage(prompt, answer))[1] <= worst_cost(HAIKU, estimated, answer)
 
 
+@pytest.mark.parametrize(
+    ("estimated", "worst"),
+    [(0, 50), (1000, 370), (31_250, 10_050), (31_251, 50_252)],
+)
+def test_the_worst_case_reckons_with_no_step_the_prompt_cannot_reach(
+    estimated: int, worst: int
+) -> None:
+    """31,250 estimated tokens are at most 100,000, the last that the cheap step covers."""
+    assert worst_cost(HAIKU, estimated, 100) == worst
+
+
+def test_a_cached_token_that_is_dearer_than_a_new_one_is_reckoned_with() -> None:
+    assert worst_cost(flat_price(1_000_000, 0, 3_000_000), 10, 0) == 96
+
+
 def test_the_likely_cost_is_the_estimate_and_half_an_answer() -> None:
     assert likely_cost(GLM, 1000, 200) == cost_of(GLM, Usage(1000, 100))[1]
+    assert likely_cost(GLM, 1000, 201) == cost_of(GLM, Usage(1000, 101))[1]
 
 
 def test_the_dearest_is_the_dearest_of_each_part() -> None:
@@ -99,6 +116,24 @@ def test_a_broken_answer_is_counted_by_pieces_or_by_text_whichever_is_more(
     assert usage.completion_tokens >= estimate_tokens("".join([*thoughts, *words]))
     assert usage.reasoning_tokens == len(thoughts)
     assert usage.estimated
+
+
+def test_what_a_provider_counted_is_charged_as_told() -> None:
+    told = Usage(3, 1, cached_tokens=2)
+    assert charged_usage(100, [TextDelta("ten words of an answer")], told) == told
+
+
+@pytest.mark.parametrize(
+    ("told", "charged"),
+    [((3, 1), (100, 2)), ((300, 1), (300, 2)), ((3, 50), (100, 50)), ((300, 50), (300, 50))],
+)
+def test_of_a_count_that_was_guessed_the_larger_guess_is_charged(
+    told: tuple[int, int], charged: tuple[int, int]
+) -> None:
+    guessed = Usage(*told, cached_tokens=2, reasoning_tokens=1, estimated=True)
+    assert charged_usage(100, [TextDelta("a"), TextDelta("b")], guessed) == replace(
+        guessed, prompt_tokens=charged[0], completion_tokens=charged[1]
+    )
 
 
 def test_what_home_saved_is_priced_like_the_cloud_and_rounded_down() -> None:

@@ -74,6 +74,9 @@ def test_what_takes_a_provider_out_does_so_at_once_and_for_its_time(
     outage = Outage(error.kind, "It failed.", until)
     health = after(error, now=100.0)
     assert barred(health, 100.0) == outage
+    if until is not None:
+        assert barred(health, until - 0.1) == outage
+        assert barred(health, until) is None
     assert barred(health, 100.0 + 10**9) == (outage if seconds is None else None)
 
 
@@ -167,7 +170,8 @@ def test_a_request_that_is_not_taken_is_trouble_and_no_outage() -> None:
     assert answered(told) == (WELL, None)
 
 
-def test_a_failure_without_words_has_some_all_the_same() -> None:
-    outage = barred(after(failure(K.AUTH, "")), 0.0)
-    assert outage is not None
-    assert outage.reason == "It failed."
+@pytest.mark.parametrize(
+    ("words", "reason"), [("", "It failed."), ("Wrong key", "Wrong key."), ("No...", "No.")]
+)
+def test_a_reason_is_a_sentence_whatever_was_said(words: str, reason: str) -> None:
+    assert barred(after(failure(K.AUTH, words)), 0.0) == Outage(K.AUTH, reason)

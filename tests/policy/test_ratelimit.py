@@ -43,6 +43,11 @@ def test_a_rested_bucket_is_full_and_no_fuller() -> None:
     assert take(bucket, PER_MINUTE, 1e9)[0].left == 2.0
 
 
+def test_what_is_left_shortens_the_wait() -> None:
+    assert take(Bucket(0.25, 100.0), PER_MINUTE, 100.0)[1] == pytest.approx(15.0)
+    assert take(Bucket(0.25, 100.0), PER_MINUTE, 105.0)[1] == pytest.approx(10.0)
+
+
 def test_a_clock_set_back_earns_nothing_and_breaks_nothing() -> None:
     bucket = Bucket(0.0, 100.0)
     assert take(bucket, PER_MINUTE, 50.0)[1] == pytest.approx(20.0)

@@ -9,7 +9,7 @@ from bot.domain.chat import Place
 from bot.domain.hosts import FleetMemory, LoadRecord, OwnInstance, Speed, SpeedRecord
 from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey, PlaceId, TurnId, UserId
 from bot.policy.choice import Scope, ScopeKey, scope_keys
-from bot.store.choices import ChoiceStore, Chosen
+from bot.store.choices import ChoiceStore
 from bot.store.database import Database
 from bot.store.fleet_memory import KEPT_RECORDS, FleetStore
 from bot.store.notes import NoteStore
@@ -34,11 +34,11 @@ class TestChoices:
 
         keys = scope_keys(Place(CHANNEL, server=server), ADA)
 
-        assert await choices.get(keys) == Chosen(
-            personas={channel: "pirate"},
-            models={mine: "qwen/qwen3-8b", channel: "google/gemma-3-12b"},
-        )
-        assert await choices.get(()) == Chosen({}, {})
+        assert await choices.get(keys) == {
+            "persona": {channel: "pirate"},
+            "model": {mine: "qwen/qwen3-8b", channel: "google/gemma-3-12b"},
+        }
+        assert await choices.get(()) == {"persona": {}, "model": {}}
 
     async def test_a_choice_replaces_the_one_before_and_none_takes_it_back(
         self, database: Database
@@ -47,10 +47,10 @@ class TestChoices:
         key = ScopeKey(Scope.CHANNEL, CHANNEL)
         await choices.put(key, "model", "a")
         await choices.put(key, "model", "b")
-        assert (await choices.get([key])).models == {key: "b"}
+        assert (await choices.get([key]))["model"] == {key: "b"}
 
         await choices.put(key, "model", None)
-        assert (await choices.get([key])).models == {}
+        assert (await choices.get([key]))["model"] == {}
 
 
 class TestInstances:
