@@ -1,7 +1,8 @@
 """Routing: one decision over 100 hosts with 1000 models each.
 
 The index answers an unchanged fleet by one look-up; what that leaves out is told beside it: the
-decision after one host changed, the plain function, and both for ``auto``.
+decision after one host changed, the plain function, and both for ``auto``. A turn is planned from
+its conversation to its route; what lies further back than the window must not cost.
 """
 
 import gc
@@ -12,14 +13,30 @@ from itertools import count
 from timeit import repeat
 
 from bench.table import Row, at_most, told
-from bot.domain.chat import Route
+from bot.chat.choices import Resolved
+from bot.chat.planning import Asking, ChatRules, Planner
+from bot.domain.chat import Place, Route, Turn, TurnRequest, TurnStatus
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, Instance, Model
-from bot.domain.ids import AUTO, HostName, InstanceId, ModelKey
+from bot.domain.ids import (
+    AUTO,
+    HostName,
+    InstanceId,
+    ModelKey,
+    PersonaName,
+    PlaceId,
+    TurnId,
+    UserId,
+)
+from bot.domain.personas import Persona
 from bot.policy.index import RoutingIndex, shared_models
+from bot.policy.privacy import LocalOnly
 from bot.policy.routing import RouteAsk, plan_route
 
 HOSTS = 100
 MODELS = 1000
+BEFORE = (20, 400)
+"""Turns of a conversation, of a hundred words each: a short one, one beyond any window."""
+
 KEYS = tuple(ModelKey(f"maker-{n % 40}/model-{n:04d}-instruct") for n in range(MODELS))
 
 
@@ -39,6 +56,10 @@ def run() -> list[Row]:
         told("decision by the plain function", plain, "µs"),
         told("auto, by the plain function", _micros(lambda: plan_route(fleet, anything), 1), "µs"),
         told("plain function / index, fleet unchanged", plain / hit, "x"),
+        *(
+            told(f"planning a turn, {before} turns before it", _planning_us(fleet, before), "µs")
+            for before in BEFORE
+        ),
     ]
 
 
@@ -89,6 +110,44 @@ def _check(index: RoutingIndex, fleet: FleetSnapshot, ask: RouteAsk) -> None:
     assert route.candidates[0].host == HostName("studio-005")
 
 
+def _planning_us(fleet: FleetSnapshot, before: int) -> float:
+    """A turn's transcript, fitted, and its route, over a fleet that stands still."""
+    persona, user, place = PersonaName("default"), UserId("discord:7"), Place(PlaceId("discord:1"))
+    branch = tuple(
+        Turn(
+            id=TurnId(f"turn{n}"),
+            parent=TurnId(f"turn{n - 1}") if n else None,
+            user=user,
+            user_name="Ada",
+            place=place,
+            persona=persona,
+            user_text="Go on.",
+            reply_text="word " * 100,
+            reasoning_text="",
+            status=TurnStatus.DONE,
+            created_at_ms=n,
+        )
+        for n in range(before)
+    )
+    local = LocalOnly("there is no provider")
+
+    async def judge(_words: object) -> LocalOnly:
+        return local
+
+    async def prepare() -> None:
+        """There is no provider to learn prices of."""
+
+    def providers(prompt_tokens: int, answer_tokens: int, now: float) -> tuple[()]:
+        return ()
+
+    planner = Planner(lambda: fleet, ChatRules(persona), providers, prepare)
+    resolved = Resolved(Persona(persona), "", KEYS[5], "", is_named=True)
+    request = TurnRequest(user=user, user_name="Ada", place=place, text="Why?")
+    asking = Asking(resolved, branch, request, local, judge, user)
+    assert planner.job(asking).route.candidates
+    return _micros(lambda: planner.job(asking), 20)
+
+
 def _with_one_host_changed(
     index: RoutingIndex, fleet: FleetSnapshot, ask: RouteAsk
 ) -> Callable[[], Route]:
@@ -106,6 +165,6 @@ def _with_one_host_changed(
     return decide
 
 
-def _micros(decide: Callable[[], Route], number: int) -> float:
+def _micros(decide: Callable[[], object], number: int) -> float:
     """The best of five, in microseconds each."""
     return min(repeat(decide, number=number, repeat=5)) / number * 1e6

@@ -28,6 +28,9 @@ BATCHES, BATCH = 7, 8
 BEFORE = 20
 """Turns of a grown conversation, of a hundred tokens each."""
 
+LONG = 400
+"""Turns of a conversation far longer than the window: most of it is stored and never sent."""
+
 LIMIT_MS = 5.0
 
 Play = Callable[[str, str], Awaitable[int]]
@@ -55,12 +58,14 @@ def run() -> list[Row]:
     # Streams beside each other share a simulated host: each has its speed over the root of n.
     with studio(parallel=AT_ONCE, tokens_per_s=TOKENS_PER_S * AT_ONCE**0.5) as host:
         token_us = on_fast_loop(_crowd_us(host))
-    fresh, grown, bare = (costs[name].besides_tokens_ms for name in ("fresh", "grown", "bare"))
+    kinds = ("fresh", "grown", "bare", "long")
+    fresh, grown, bare, long = (costs[name].besides_tokens_ms for name in kinds)
     crowd = f"{AT_ONCE} turns of {TOKENS_PER_S} tokens/s"
     return [
         at_most("CPU besides tokens, first message", fresh, "ms", LIMIT_MS),
         at_most(f"CPU besides tokens, {BEFORE} turns before it", grown, "ms", LIMIT_MS),
         told("the latter's request alone, sent and read without Lantern", bare, "ms"),
+        told(f"CPU besides tokens, {LONG} turns before it, a full window sent", long, "ms"),
         told(f"CPU per token, {crowd}, from socket to face", token_us, "us"),
     ]
 
@@ -70,7 +75,8 @@ async def _measure(host: Studio) -> Mapping[str, _Costs]:
     async with house(host) as built, inference_session() as session:
         kinds: dict[str, Play] = {
             "fresh": _turns(built, None),
-            "grown": _turns(built, await _grown(built)),
+            "grown": _turns(built, await _grown(built, BEFORE)),
+            "long": _turns(built, await _grown(built, LONG)),
             "bare": _requests(Inference(session), host),
         }
         costs = {name: _Costs() for name in kinds}
@@ -83,9 +89,9 @@ async def _measure(host: Studio) -> Mapping[str, _Costs]:
         return costs
 
 
-async def _grown(built: Lantern) -> TurnId | None:
+async def _grown(built: Lantern, turns: int) -> TurnId | None:
     parent: TurnId | None = None
-    for _ in range(BEFORE):
+    for _ in range(turns):
         parent = (await ask(built, question("[[tokens 100]] Go on.", parent=parent))).turn
     return parent
 
