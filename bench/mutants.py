@@ -182,7 +182,9 @@ def main() -> int:
     rooms = rooms["tool"]["lantern"]["mutants"]
     parser = argparse.ArgumentParser(description="Mutation tests.")
     parser.add_argument("rooms", nargs="*", help=", ".join(rooms))
-    parser.add_argument("--file", default="", help="only files with this in their path")
+    parser.add_argument(
+        "--file", default="", help="only files with one of these in their path: A,B"
+    )
     parser.add_argument("--fresh", action="store_true", help="forget what was killed before")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2)
     given = parser.parse_args()
@@ -202,7 +204,8 @@ def main() -> int:
         found = [str(p.relative_to(HOUSE)) for p in sorted(HOUSE.glob(pattern))]
         if not found:
             parser.error(f"pyproject.toml, tool.lantern.mutants.{room}: there is no {pattern}")
-        files += [p for p in found if given.file in p and not p.endswith("__init__.py")]
+        parts = given.file.split(",")
+        files += [p for p in found if any(part in p for part in parts) and "__init__" not in p]
     stamp = hashlib.sha256(Path(__file__).with_name("mutators.py").read_bytes()).hexdigest()
     work = WORK / room
     if given.fresh or not (work / stamp).exists():
