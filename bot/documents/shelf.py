@@ -18,10 +18,10 @@ from bot.documents.faults import explain
 from bot.documents.values import Name, PositiveSeconds, Section, Words, lower
 from bot.documents.yaml import Document, Plain, read_text, read_yaml
 from bot.documents.yaml import Path as KeyPath
-from bot.domain.errors import ConfigError, UnknownName
+from bot.domain.errors import ConfigError
 from bot.domain.ids import AUTO, ModelKey, PersonaName, ProviderName
 from bot.domain.personas import LoadSettings, Persona, Sampling
-from bot.policy.names import nearest, resolve
+from bot.policy.names import resolve
 from bot.process.redaction import Redactor
 
 SUFFIXES = (".yaml", ".yml")
@@ -237,10 +237,7 @@ class PersonaShelf:
             UnknownName: nobody has that name; names the nearest.
         """
         names = [str(persona.name) for persona in self.all()]
-        found = self.get(resolve("persona", name, names))
-        if found is None:
-            raise UnknownName("persona", name, nearest(name, names))
-        return found
+        return self._personas[_key(resolve("persona", name, names))]
 
     def all(self) -> tuple[Persona, ...]:
         """All personas by name."""
@@ -277,9 +274,9 @@ class PersonaShelf:
             for file in sorted(before.keys() | entries.keys()):
                 old = before[file].persona if file in before else None
                 new = entries[file].persona if file in entries else None
-                if old != new:
-                    name = (new or old or DEFAULT_PERSONA).name
-                    _log.info("persona read" if new else "persona removed", persona=name, file=file)
+                if (said := new or old) and old != new:
+                    event = "persona read" if new else "persona removed"
+                    _log.info(event, persona=said.name, file=file)
 
 
 def _key(name: str) -> str:

@@ -83,6 +83,7 @@ def test_a_name_is_enough() -> None:
         ("load: {kv_cache_quant: Q8_0}", "load", LoadSettings(kv_cache_quant="q8_0")),
         ("sampling: {stop: '###, end'}", "sampling", Sampling(stop=("###, end",))),
         ("local_only: yes", "local_only", True),
+        ("keep_loaded: true", "keep_loaded", True),
     ],
 )
 def test_values_are_read_as_people_mean_them(line: str, attribute: str, value: object) -> None:
@@ -181,6 +182,7 @@ async def shelf_of(directory: Path) -> PersonaShelf:
 
 
 async def test_without_files_there_is_the_built_in_persona(tmp_path: Path) -> None:
+    assert PersonaShelf(tmp_path).all() == (DEFAULT_PERSONA,)
     for directory in (tmp_path, tmp_path / "gone"):
         shelf = await shelf_of(directory)
         assert shelf.all() == (DEFAULT_PERSONA,)
@@ -228,13 +230,32 @@ async def test_the_shelf_follows_its_files(tmp_path: Path) -> None:
     assert [persona.name for persona in shelf.all()] == ["default", "z"]
 
 
+async def test_what_changed_is_logged_and_nothing_else(tmp_path: Path) -> None:
+    first = write(tmp_path, "x.yaml", "name: x")
+    write(tmp_path, "y.yaml", "name: y")
+    shelf = PersonaShelf(tmp_path)
+
+    async def logged() -> list[tuple[str, str, str]]:
+        with structlog.testing.capture_logs() as lines:
+            await shelf.refresh()
+        return [(line["event"], line["persona"], line["file"]) for line in lines]
+
+    assert await logged() == [("persona read", "x", "x.yaml"), ("persona read", "y", "y.yaml")]
+    assert await logged() == []
+    write(tmp_path, "y.yaml", "name: y\nmodel: b")
+    first.unlink()
+    assert await logged() == [("persona removed", "x", "x.yaml"), ("persona read", "y", "y.yaml")]
+
+
 async def test_a_broken_edit_keeps_the_last_good_version_and_says_so_once(tmp_path: Path) -> None:
     write(tmp_path, "x.yaml", "name: x\nmodel: a")
     shelf = await shelf_of(tmp_path)
     write(tmp_path, "x.yaml", "name: x\nmodel: b\ntemperature: 1\nidle_ttl: later")
     with structlog.testing.capture_logs() as logged:
         await shelf.refresh()
+    with structlog.testing.capture_logs() as again:
         await shelf.refresh()
+    assert again == []
     kept = shelf.get("x")
     assert kept is not None
     assert kept.model == "a"

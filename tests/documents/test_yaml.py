@@ -1,12 +1,14 @@
 """YAML as plain values with lines; every fault of form at once, whatever the text."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.documents.yaml import Document, Plain, read_yaml
+from bot.documents.yaml import Document, Plain, kind_of, read_text, read_yaml
+from bot.domain.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -97,3 +99,30 @@ PLAIN = st.recursive(
 @settings(deadline=None, max_examples=25)
 def test_what_was_written_is_read_again(values: dict[str, Plain]) -> None:
     assert read_yaml(json.dumps(values), "x.yaml").values == values
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ({}, "a mapping"),
+        ([], "a list"),
+        ((), "a list"),
+        ("x", "a single value"),
+        (1, "a single value"),
+    ],
+)
+def test_a_value_that_may_not_be_shown_is_called_by_its_kind(value: object, kind: str) -> None:
+    assert kind_of(value) == kind
+
+
+def test_a_file_is_read_up_to_its_limit_and_no_further(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + b"a" * 2045)
+    assert read_text(path, 2048) == "a" * 2045
+    with pytest.raises(ConfigError, match="larger than 1 KiB"):
+        read_text(path, 2047)
+
+
+def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"x\.yaml: cannot be read: No such file or directory"):
+        read_text(tmp_path / "x.yaml", 2048)
