@@ -81,7 +81,7 @@ async def _measure(host: Studio) -> tuple[list[_Round], list[_Round]]:
 
 async def _cold(host: Studio, built: Lantern, askers: int) -> _Round:
     host.unload()
-    await built.fleet.probe(HOST)
+    await built.fleet.host(HOST).probe()
     host.journal()
     wishes: list[float] = []
 

@@ -63,7 +63,7 @@ class FleetActs:
 
     async def cancel_load(self, host: str, model: str) -> bool:
         """Cancels a load that nobody else waits for."""
-        return await self._fleet.cancel_load(self._catalog.host(host), ModelKey(model))
+        return self._fleet.host(self._catalog.host(host)).cancel_load(ModelKey(model))
 
     async def unload(self, host: str | None, model: str, *, even_foreign: bool = False) -> str:
         """Unloads a model from one host, or from every host that has it loaded.
@@ -83,7 +83,7 @@ class FleetActs:
         refused: list[NotPermitted] = []
         for name in names:
             try:
-                meant = await self._fleet.unload(name, model, even_foreign=even_foreign)
+                meant = await self._fleet.host(name).unload(model, even_foreign=even_foreign)
             except NotPermitted as error:
                 refused.append(error)
             else:

@@ -70,7 +70,7 @@ class HostServing:
             if failed.kind in _STALE:
                 text = f"{failed.user_message} Loading `{candidate.model}` properly."
                 await draft.emit(Notice(text))
-                await self._fleet.probe(host)
+                await self._fleet.host(host).probe()
                 again = job
             elif failed.kind is FailureKind.TOO_LONG:
                 again = _trimmed(job)
@@ -80,7 +80,7 @@ class HostServing:
             await self._once(host, candidate, again, draft)
 
     async def _once(self, host: HostName, candidate: Candidate, job: Job, draft: Draft) -> None:
-        async with self._fleet.lease(host, job.wish) as lease:
+        async with self._fleet.host(host).lease(job.wish) as lease:
             async for step in lease:
                 await draft.emit(step)
             draft.granted(candidate, lease.granted.queue_s, lease.granted.load_s)
@@ -89,7 +89,7 @@ class HostServing:
                 await self._stream(candidate, lease.endpoint, messages, job, draft)
             except Unavailable as failed:
                 if failed.kind in HOST_AT_FAULT:
-                    self._fleet.report_failure(host, failed.user_message)
+                    self._fleet.host(host).report_failure(failed.user_message)
                 raise
         self._remember_speed(host, candidate, draft)
 
@@ -152,7 +152,7 @@ class HostServing:
         usage, timing = receipt.usage, receipt.timing
         if timing.first_token_s is None:
             return
-        self._fleet.record_speed(
+        self._fleet.host(host).record_speed(
             SpeedRecord(
                 host=host,
                 model_key=candidate.model,

@@ -136,7 +136,7 @@ async def load_first(
         if candidate.host is None:
             return
         wanted = replace(wish, model_key=candidate.model, max_wait_s=max_wait_s)
-        async with fleet.lease(candidate.host, wanted) as lease:
+        async with fleet.host(candidate.host).lease(wanted) as lease:
             async for step in lease:
                 has_waited = True
                 await emit(step)

@@ -177,7 +177,8 @@ class Turns:
         """Stops the turn, and its load too when nobody else waits for it."""
         running = self._running.get(turn)
         if running is not None and running.loading is not None:
-            await self._fleet.cancel_load(*running.loading)
+            host, model = running.loading
+            self._fleet.host(host).cancel_load(model)
         return self.stop_turn(turn)
 
     def choose(self, turn: TurnId, way: Way) -> bool:
@@ -405,7 +406,7 @@ class Turns:
         out = [host.name for host in hosts if host.state in (HostState.UNKNOWN, HostState.DOWN)]
         async with asyncio.TaskGroup() as tasks:
             for name in out:
-                tasks.create_task(self._fleet.probe(name))
+                tasks.create_task(self._fleet.host(name).probe())
 
     async def _offered(self, job: Job, draft: Draft, running: _Running) -> Job:
         """The job, with another first candidate where the settings prefer one to a slow load."""

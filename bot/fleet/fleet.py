@@ -1,11 +1,10 @@
-"""All hosts of the LAN: their state, the way to an instance, and the acts of admins and jobs.
+"""All hosts of the LAN: their life, their state, and what comes round for all of them.
 
-It never chooses which host answers a turn; it says what is, and does what it is told.
+It never chooses which host answers a turn; it says what is, and hands out each host by its name.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -16,17 +15,14 @@ from bot.domain.hosts import (
     FleetSnapshot,
     HostConfig,
     Model,
-    SpeedRecord,
-    Wish,
 )
-from bot.domain.ids import HostName, InstanceId, ModelKey
+from bot.domain.ids import HostName
 from bot.fleet.host import FleetRules, Host, Recorder
-from bot.fleet.lease import Lease
 from bot.fleet.rest import lan_http
 from bot.fleet.speeds import History
 from bot.policy.names import nearest
 
-__all__ = ["Fleet", "FleetRules", "Lease", "Recorder"]
+__all__ = ["Fleet", "FleetRules", "Recorder"]
 
 
 class Fleet:
@@ -45,23 +41,25 @@ class Fleet:
         observe: Callable[[FleetEvent], None] = lambda _: None,
         rules: FleetRules | None = None,
     ) -> None:
-        self._rules = rules or FleetRules()
+        memory, rules = memory or FleetMemory(), rules or FleetRules()
         self._http = lan_http()
-        # One record for a model that many hosts have on disk, however many they are.
+        # Hosts with the same models on disk share the records of them: a hundred hosts with a
+        # thousand models each would hold a hundred thousand.
         pool: dict[Model, Model] = {}
-        self._hosts = {
-            config.name: Host(
+        self._hosts: dict[HostName, Host] = {}
+        for config in hosts:
+            name = config.name
+            speeds = {key: speed for (host, key), speed in memory.speeds.items() if host == name}
+            self._hosts[name] = Host(
                 config,
-                history=_history(config.name, memory or FleetMemory()),
-                own=[own for own in (memory or FleetMemory()).own if own.host == config.name],
+                history=History(speeds, memory.rates.get(name)),
+                own=[own for own in memory.own if own.host == name],
                 recorder=recorder or Recorder(),
                 observe=observe,
-                rules=self._rules,
+                rules=rules,
                 http=self._http,
                 pool=pool,
             )
-            for config in hosts
-        }
         self._tasks: asyncio.TaskGroup | None = None
         self._running: list[asyncio.Task[None]] = []
 
@@ -93,27 +91,21 @@ class Fleet:
         hosts = {name: host.snapshot() for name, host in self._hosts.items()}
         return FleetSnapshot(hosts, asyncio.get_running_loop().time())
 
-    async def changed(self, host: HostName) -> None:
-        """Returns at the next change of anything known of a host.
+    def host(self, name: HostName) -> Host:
+        """One host, and all that can be asked of it.
 
         Raises:
             UnknownName: no such host.
         """
-        await self._host(host).changed()
+        if name not in self._hosts:
+            raise UnknownName("host", name, nearest(name, list(self._hosts)))
+        return self._hosts[name]
 
     async def probe_all(self) -> None:
         """Probes every host; one in its pause after a failure waits for its own time."""
         async with asyncio.TaskGroup() as tasks:
             for host in self._hosts.values():
                 tasks.create_task(host.probe_when_due())
-
-    async def probe(self, host: HostName) -> None:
-        """Probes one host now.
-
-        Raises:
-            UnknownName: no such host.
-        """
-        await self._host(host).probe()
 
     async def settled(self, timeout_s: float) -> None:
         """Returns when every host was probed once, or the time is over."""
@@ -124,60 +116,6 @@ class Fleet:
         except TimeoutError:
             return
 
-    def lease(self, host: HostName, wish: Wish) -> AbstractAsyncContextManager[Lease]:
-        """The way to an instance on this host: enter it, iterate its progress, use its endpoint.
-
-        Raises:
-            UnknownName: no such host.
-        """
-        return self._host(host).lease(wish)
-
-    async def cancel_load(self, host: HostName, model: ModelKey) -> bool:
-        """Cancels a load at the host, unless more than one asker waits for it.
-
-        Returns:
-            Whether it was cancelled.
-        """
-        return self._host(host).cancel_load(model)
-
-    async def unload(
-        self, host: HostName, name: str, *, even_foreign: bool = False
-    ) -> Mapping[InstanceId, str]:
-        """Unloads by identifier or model key.
-
-        Returns:
-            Every instance meant: why it stays in memory, empty for one that left.
-
-        Raises:
-            UnknownName: nothing of that name is in memory there.
-            NotPermitted: it is answering somebody, or foreign and ``even_foreign`` is not set.
-        """
-        return await self._host(host).unload(name, even_foreign)
-
-    def pin(self, host: HostName, name: str) -> None:
-        """Keeps instances in memory for good, by identifier or model key."""
-        self._host(host).pin(name, True)
-
-    def unpin(self, host: HostName, name: str) -> None:
-        """Lets pinned instances go when idle, again."""
-        self._host(host).pin(name, False)
-
-    def drain(self, host: HostName) -> None:
-        """No new turns go there; running ones finish."""
-        self._host(host).drain(True)
-
-    def resume(self, host: HostName) -> None:
-        """New turns go there again."""
-        self._host(host).drain(False)
-
-    def report_failure(self, host: HostName, reason: str) -> None:
-        """A request failed there: out at once, and probed back in."""
-        self._host(host).report_failure(reason)
-
-    def record_speed(self, record: SpeedRecord) -> None:
-        """An answer was finished: its speed feeds the predictions and the history."""
-        self._host(record.host).record_speed(record)
-
     async def evict_idle(self) -> None:
         """Begins to unload own instances that rested longer than their TTL.
 
@@ -186,13 +124,3 @@ class Fleet:
         """
         for host in self._hosts.values():
             host.evict_idle()
-
-    def _host(self, name: HostName) -> Host:
-        if name not in self._hosts:
-            raise UnknownName("host", name, nearest(name, list(self._hosts)))
-        return self._hosts[name]
-
-
-def _history(name: HostName, memory: FleetMemory) -> History:
-    speeds = {key: speed for (host, key), speed in memory.speeds.items() if host == name}
-    return History(speeds, memory.rates.get(name))

@@ -267,7 +267,7 @@ class Host:
         self._feed(self._scheduler.on_cancelled, key)
         return True
 
-    async def unload(self, name: str, even_foreign: bool) -> Mapping[InstanceId, str]:
+    async def unload(self, name: str, *, even_foreign: bool = False) -> Mapping[InstanceId, str]:
         """Unloads by identifier or model key.
 
         Returns:

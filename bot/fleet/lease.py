@@ -14,7 +14,7 @@ from bot.fleet.queue import Ticket
 
 
 class Lease:
-    """Use as ``async with fleet.lease(host, wish) as lease: async for step in lease: ...``.
+    """Use as ``async with fleet.host(name).lease(wish) as lease: async for step in lease: ...``.
 
     The iteration ends when the instance is granted, or raises an ``Unavailable``. Leaving the block
     at any moment gives everything back.

@@ -24,12 +24,12 @@ DEFAULT = PersonaName("default")
 async def power_off(home: House, name: str = "studio") -> None:
     """The host goes away, and the fleet knows it."""
     await home.hosts[name].stop()
-    await home.lantern.fleet.probe(HostName(name))
+    await home.lantern.fleet.host(HostName(name)).probe()
 
 
 async def power_on(home: House, name: str = "studio") -> None:
     await home.hosts[name].start()
-    await home.lantern.fleet.probe(HostName(name))
+    await home.lantern.fleet.host(HostName(name)).probe()
 
 
 async def billed(home: House) -> int:
@@ -427,7 +427,7 @@ async def test_a_slow_load_offers_what_is_warm(tmp_path: Path) -> None:
         personas=WANTS_QWEN,
     ) as home:
         await home.hosts["laptop"].preload(GEMMA.key)
-        await home.lantern.fleet.probe(HostName("laptop"))
+        await home.lantern.fleet.host(HostName("laptop")).probe()
         home.hosts["studio"].faults.stall_load()
         said, was_taken = await steered(home, "hello", "warm")
         home.hosts["studio"].faults.clear()

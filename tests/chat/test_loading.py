@@ -133,7 +133,7 @@ async def chosen(home: House, name: str) -> Readiness:
 
 async def off(home: House, name: str = "studio") -> None:
     await home.hosts[name].stop()
-    await home.lantern.fleet.probe(HostName(name))
+    await home.lantern.fleet.host(HostName(name)).probe()
 
 
 async def test_a_warm_model_needs_no_wait_and_a_cold_one_tells_it(tmp_path: Path) -> None:

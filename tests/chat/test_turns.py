@@ -137,7 +137,7 @@ async def test_continue_goes_on_from_the_reply(tmp_path: Path) -> None:
 async def test_a_reply_naming_another_model_is_never_shown(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN), sim("laptop", QWEN)) as home:
         await home.hosts["studio"].preload(QWEN.key)
-        await home.lantern.fleet.probe(HostName("studio"))
+        await home.lantern.fleet.host(HostName("studio")).probe()
         home.hosts["studio"].faults.wrong_model("impostor", times=None)
         said = await home.ask("[[say right]]")
         assert said.receipt.host == "laptop"
@@ -147,7 +147,7 @@ async def test_a_reply_naming_another_model_is_never_shown(tmp_path: Path) -> No
 async def test_a_failure_before_the_first_word_moves_on_unseen(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN), sim("laptop", QWEN)) as home:
         await home.hosts["studio"].preload(QWEN.key)
-        await home.lantern.fleet.probe(HostName("studio"))
+        await home.lantern.fleet.host(HostName("studio")).probe()
         home.hosts["studio"].faults.status_500(path="/v1/chat")
         said = await home.ask("[[say served]]")
         assert isinstance(said.last, Finished)
@@ -159,7 +159,7 @@ async def test_a_failure_before_the_first_word_moves_on_unseen(tmp_path: Path) -
 async def test_a_cut_after_the_first_word_keeps_the_text_and_says_so(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN), sim("laptop", QWEN)) as home:
         await home.hosts["studio"].preload(QWEN.key)
-        await home.lantern.fleet.probe(HostName("studio"))
+        await home.lantern.fleet.host(HostName("studio")).probe()
         home.hosts["studio"].faults.drop_after_tokens(7)
         said = await home.ask("[[tokens 50]]")
         assert isinstance(said.last, Stopped)
@@ -180,7 +180,7 @@ async def test_a_stream_without_its_end_mark_is_never_called_whole(tmp_path: Pat
 async def test_a_dead_host_costs_nothing_after_the_first_miss(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN), sim("laptop", QWEN)) as home:
         await home.hosts["studio"].preload(QWEN.key)
-        await home.lantern.fleet.probe(HostName("studio"))
+        await home.lantern.fleet.host(HostName("studio")).probe()
         await home.hosts["studio"].stop()
         first = await home.ask("one")
         second = await home.ask("two")
@@ -194,7 +194,7 @@ async def test_a_host_that_is_back_serves_again(tmp_path: Path) -> None:
         said = await home.ask("one")
         assert isinstance(said.last, Failed)
         await home.hosts["studio"].start()
-        await home.lantern.fleet.probe(HostName("studio"))
+        await home.lantern.fleet.host(HostName("studio")).probe()
         assert isinstance((await home.ask("two")).last, Finished)
 
 
@@ -283,7 +283,7 @@ async def test_a_foreign_instance_is_used_and_never_unloaded(tmp_path: Path) -> 
     async with house(tmp_path, sim("studio", QWEN)) as home:
         studio = home.hosts["studio"]
         await studio.preload(QWEN.key, context_length=8192)
-        await home.lantern.fleet.probe(HostName("studio"))
+        await home.lantern.fleet.host(HostName("studio")).probe()
         said = await home.ask("hello")
         assert isinstance(said.last, Finished)
         await home.lantern.fleet.evict_idle()
@@ -303,7 +303,7 @@ async def test_a_foreign_instance_makes_room_for_a_chat_where_its_owner_allows_i
     async with house(tmp_path, config, memory_gb=7, fleet_rules=rules) as home:
         studio = home.hosts["studio"]
         await studio.preload(GEMMA.key)
-        await home.lantern.fleet.probe(HostName("studio"))
+        await home.lantern.fleet.host(HostName("studio")).probe()
         said = await home.ask("hello", model=QWEN.key)
         assert isinstance(said.last, Finished) is evict_foreign
         assert [one.identifier for one in studio.resident] == [
@@ -335,7 +335,7 @@ async def test_stop_keeps_the_text_and_stops_the_hosts_generation(tmp_path: Path
     async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
         studio = home.hosts["studio"]
         await studio.preload(QWEN.key)
-        await home.lantern.fleet.probe(HostName("studio"))
+        await home.lantern.fleet.host(HostName("studio")).probe()
         said = Said()
         async with home.lantern.turns.open(home.request("[[tokens 5000]]")) as events:
             async for event in events:
@@ -352,7 +352,7 @@ async def test_leaving_the_turn_stores_what_was_said_and_stops_the_host(tmp_path
     async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
         studio = home.hosts["studio"]
         await studio.preload(QWEN.key)
-        await home.lantern.fleet.probe(HostName("studio"))
+        await home.lantern.fleet.host(HostName("studio")).probe()
         turn: TurnId | None = None
         async with home.lantern.turns.open(home.request("[[tokens 5000]]")) as events:
             async for event in events:
@@ -400,7 +400,7 @@ async def test_draining_refuses_new_turns_and_lets_running_ones_finish(tmp_path:
 async def test_a_drain_that_is_over_closes_running_turns_honestly(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
         await home.hosts["studio"].preload(QWEN.key)
-        await home.lantern.fleet.probe(HostName("studio"))
+        await home.lantern.fleet.host(HostName("studio")).probe()
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(home.ask("[[tokens 5000]]"))
             await home.hosts["studio"].journal.wait_for(PredictionStarted)
@@ -548,7 +548,7 @@ async def test_a_drain_waits_for_turns_that_are_just_beginning(tmp_path: Path) -
 async def test_a_drained_turn_says_why_it_was_stopped(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
         await home.hosts["studio"].preload(QWEN.key)
-        await home.lantern.fleet.probe(HostName("studio"))
+        await home.lantern.fleet.host(HostName("studio")).probe()
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(home.ask("[[tokens 5000]]"))
             await home.hosts["studio"].journal.wait_for(PredictionStarted)
@@ -562,7 +562,7 @@ async def test_a_drained_turn_says_why_it_was_stopped(tmp_path: Path) -> None:
 async def test_stopping_twice_is_stopping_once(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
         await home.hosts["studio"].preload(QWEN.key)
-        await home.lantern.fleet.probe(HostName("studio"))
+        await home.lantern.fleet.host(HostName("studio")).probe()
         said = Said()
         async with home.lantern.turns.open(home.request("[[tokens 5000]]")) as events:
             async for event in events:
@@ -640,7 +640,7 @@ async def test_nobody_waits_longer_than_the_limit_while_another_host_could(
     slow = sim("a", QWEN, parallel=1, time_scale=1.0)
     async with house(tmp_path, slow, sim("b", QWEN), rules=rules) as home:
         await home.hosts["a"].preload(QWEN.key)
-        await home.lantern.fleet.probe(HostName("a"))
+        await home.lantern.fleet.host(HostName("a")).probe()
         async with asyncio.TaskGroup() as tasks:
             first = tasks.create_task(home.ask("[[tokens 5000]]"))
             await home.hosts["a"].journal.wait_for(PredictionStarted)

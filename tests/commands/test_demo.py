@@ -34,7 +34,7 @@ async def test_with_all_hosts_off_a_provider_answers_and_then_a_host_again() -> 
         assert await extras["power"].run(("all", "off")) == "All simulated hosts are off."
         away = await ask(built, "Who answers?")
         await extras["power"].run(("all", "on"))
-        await built.fleet.probe(HostName("studio"))
+        await built.fleet.host(HostName("studio")).probe()
         back = await ask(built, "And now?")
     assert away.receipt.provider == "zai"
     assert away.receipt.cost_micro_usd > 0

@@ -96,7 +96,7 @@ class Bench:
         """Waits until a host's snapshot shows something."""
         async with asyncio.timeout(5):
             while not holds(self.host(name)):
-                await self.fleet.changed(name)
+                await self.fleet.host(name).changed()
 
     async def until_down(self, name: HostName = H) -> None:
         await self.until(lambda host: host.state is HostState.DOWN, name)
@@ -108,7 +108,7 @@ class Bench:
         self, key: ModelKey = ONE, name: HostName = H, **wish: object
     ) -> tuple[Instance, list[Progress]]:
         """Takes a lease, gives it back; the instance and the way there."""
-        async with self.fleet.lease(name, a_wish(key, **wish)) as lease:
+        async with self.fleet.host(name).lease(a_wish(key, **wish)) as lease:
             steps = [step async for step in lease]
             return lease.instance, steps
 

@@ -64,7 +64,7 @@ async def rebuilt(bench: Bench) -> None:
 
 
 async def probe(bench: Bench) -> None:
-    await bench.fleet.probe(H)
+    await bench.fleet.host(H).probe()
 
 
 async def ask(bench: Bench) -> None:
@@ -73,7 +73,7 @@ async def ask(bench: Bench) -> None:
 
 
 async def fail(bench: Bench) -> None:
-    bench.fleet.report_failure(H, "HTTP 500")
+    bench.fleet.host(H).report_failure("HTTP 500")
 
 
 async def sweep(bench: Bench) -> None:
@@ -106,7 +106,7 @@ async def test_it_costs_that_host_alone_which_is_built_anew(
         SimHost(sim_config()) as sim,
         SimHost(sim_config()) as well,
         fleet_over(sim, well) as bench,
-        bench.fleet.lease(OTHER, a_wish()) as elsewhere,
+        bench.fleet.host(OTHER).lease(a_wish()) as elsewhere,
     ):
         async for _ in elsewhere:
             pass
@@ -127,11 +127,11 @@ async def test_it_costs_that_host_alone_which_is_built_anew(
 async def test_whoever_waits_there_is_told(trap: Trap) -> None:
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
         sim.faults.stall_load()
-        async with bench.fleet.lease(H, a_wish()) as lease:
+        async with bench.fleet.host(H).lease(a_wish()) as lease:
             await anext(lease)
             await sim.journal.wait_for(journal.LoadStarted)
             trap.set("on_probed")
-            await bench.fleet.probe(H)
+            await bench.fleet.host(H).probe()
             with pytest.raises(HostUnreachable, match="anew"):
                 async for _ in lease:
                     pass
@@ -142,11 +142,11 @@ async def test_whoever_waits_there_is_told(trap: Trap) -> None:
 
 async def test_an_answer_under_way_goes_on_and_its_instance_stays_in_use(trap: Trap) -> None:
     async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
-        async with bench.fleet.lease(H, a_wish(idle_ttl_s=0.0)) as lease:
+        async with bench.fleet.host(H).lease(a_wish(idle_ttl_s=0.0)) as lease:
             async for _ in lease:
                 pass
             trap.set("on_probed")
-            await bench.fleet.probe(H)
+            await bench.fleet.host(H).probe()
             await rebuilt(bench)
             assert lease.instance.identifier == ONE
             assert bench.host().instances[0].leases == 1
@@ -159,11 +159,11 @@ async def test_an_answer_under_way_goes_on_and_its_instance_stays_in_use(trap: T
 
 async def test_an_answer_that_ends_while_its_host_is_out_leaves_nothing_held(trap: Trap) -> None:
     async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
-        async with bench.fleet.lease(H, a_wish()) as lease:
+        async with bench.fleet.host(H).lease(a_wish()) as lease:
             async for _ in lease:
                 pass
             trap.set("on_probed")
-            await bench.fleet.probe(H)
+            await bench.fleet.host(H).probe()
         await rebuilt(bench)
         assert bench.host().instances[0].leases == 0
 
@@ -184,7 +184,7 @@ async def test_a_picture_that_cannot_be_made_costs_that_host_alone(
             return picture(scheduler)
 
         monkeypatch.setattr(Scheduler, "snapshot", broken)
-        bench.fleet.report_failure(H, "HTTP 500")
+        bench.fleet.host(H).report_failure("HTTP 500")
         assert bench.host().state is HostState.DOWN
         assert (await bench.use(name=OTHER))[0].identifier == ONE
         monkeypatch.setattr(Scheduler, "snapshot", picture)
@@ -198,16 +198,16 @@ async def test_a_speed_that_cannot_be_noted_costs_that_host_alone(
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
         with monkeypatch.context() as broken:
             broken.setattr(Scheduler, "on_answered", None)
-            bench.fleet.record_speed(SpeedRecord(H, ONE, 100, 50, 0.5, 2.0))
+            bench.fleet.host(H).record_speed(SpeedRecord(H, ONE, 100, 50, 0.5, 2.0))
         await rebuilt(bench)
         assert is_logged(logs)
 
 
 async def test_a_draining_host_stays_so(trap: Trap) -> None:
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
-        bench.fleet.drain(H)
+        bench.fleet.host(H).drain(True)
         trap.set("on_probed")
-        await bench.fleet.probe(H)
+        await bench.fleet.host(H).probe()
         await bench.until(lambda found: found.state is HostState.DRAINING)
 
 
@@ -224,7 +224,7 @@ async def test_a_host_that_breaks_again_and_again_holds_nobody_up(
         async with asyncio.timeout(5):
             await bench.fleet.probe_all()
             await bench.fleet.probe_all()
-            await bench.fleet.probe(H)
+            await bench.fleet.host(H).probe()
         assert bench.host().state is HostState.DOWN
         assert bench.host(OTHER).state is HostState.UP
         assert is_logged(logs)

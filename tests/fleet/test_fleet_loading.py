@@ -47,7 +47,7 @@ async def test_a_hundred_wishes_for_one_cold_model_are_one_load() -> None:
 
 async def test_the_grant_tells_where_to_send_the_request() -> None:
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
-        async with bench.fleet.lease(H, a_wish()) as lease:
+        async with bench.fleet.host(H).lease(a_wish()) as lease:
             async for _ in lease:
                 pass
             endpoint = lease.endpoint
@@ -61,7 +61,7 @@ async def test_the_grant_tells_where_to_send_the_request() -> None:
 async def test_an_instance_of_another_name_answers_to_its_key_too() -> None:
     async with SimHost(sim_config()) as sim:
         await sim.preload(ONE, "chat")
-        async with fleet_over(sim) as bench, bench.fleet.lease(H, a_wish()) as lease:
+        async with fleet_over(sim) as bench, bench.fleet.host(H).lease(a_wish()) as lease:
             assert [step async for step in lease] == []
             assert lease.endpoint.model == "chat"
             assert lease.endpoint.accepted_models == {"chat", ONE}
@@ -81,7 +81,7 @@ async def test_a_leaver_cancels_nothing_and_the_rest_are_served() -> None:
 
 async def test_a_load_everybody_left_goes_on_and_stays_ours() -> None:
     async with SimHost(sim_config(time_scale=SLOW_LOAD)) as sim, fleet_over(sim) as bench:
-        async with bench.fleet.lease(H, a_wish()) as lease:
+        async with bench.fleet.host(H).lease(a_wish()) as lease:
             await anext(lease)
         await bench.until(lambda host: len(host.instances) == 1)
         assert bench.host().instances[0].own
@@ -90,10 +90,10 @@ async def test_a_load_everybody_left_goes_on_and_stays_ours() -> None:
 
 async def test_cancel_by_the_last_one_waiting_really_stops_the_host() -> None:
     async with SimHost(sim_config(time_scale=ENDLESS_LOAD)) as sim, fleet_over(sim) as bench:
-        async with bench.fleet.lease(H, a_wish()) as lease:
+        async with bench.fleet.host(H).lease(a_wish()) as lease:
             await anext(lease)
             await sim.journal.wait_for(journal.LoadStarted)
-            assert await bench.fleet.cancel_load(H, ONE)
+            assert bench.fleet.host(H).cancel_load(ONE)
             with fails(FailureKind.CANCELLED):
                 async for _ in lease:
                     pass
@@ -105,13 +105,13 @@ async def test_cancel_by_the_last_one_waiting_really_stops_the_host() -> None:
 
 async def test_cancel_before_the_command_was_given_gives_none() -> None:
     async with SimHost(sim_config(time_scale=ENDLESS_LOAD)) as sim, fleet_over(sim) as bench:
-        async with bench.fleet.lease(H, a_wish()) as lease:
-            assert await bench.fleet.cancel_load(H, ONE)
+        async with bench.fleet.host(H).lease(a_wish()) as lease:
+            assert bench.fleet.host(H).cancel_load(ONE)
             with fails(FailureKind.CANCELLED):
                 async for _ in lease:
                     pass
         await bench.until(lambda host: host.load is None)
-        await bench.fleet.probe(H)
+        await bench.fleet.host(H).probe()
         assert not sim.journal.of(journal.LoadFinished)
         assert sim.resident == ()
 
@@ -132,9 +132,9 @@ async def test_a_cancel_asked_before_the_channel_opens_is_sent_as_it_opens() -> 
 async def test_a_load_cancelled_as_it_ends_leaves_memory_again(sockets: bool) -> None:
     config = sim_config(time_scale=0, sockets=sockets)
     async with SimHost(config) as sim, fleet_over(sim) as bench:
-        async with bench.fleet.lease(H, a_wish()):
+        async with bench.fleet.host(H).lease(a_wish()):
             await sim.journal.wait_for(journal.LoadFinished)
-            assert await bench.fleet.cancel_load(H, ONE)
+            assert bench.fleet.host(H).cancel_load(ONE)
         await sim.journal.wait_for(journal.Unloaded)
         await bench.until(lambda host: host.load is None and host.instances == ())
         assert sim.resident == ()
@@ -145,10 +145,10 @@ async def test_a_load_cancelled_as_it_ends_leaves_memory_again(sockets: bool) ->
 async def test_whatever_was_cancelled_is_not_in_memory(sockets: bool, steps: int) -> None:
     config = sim_config(time_scale=0, sockets=sockets)
     async with SimHost(config) as sim, fleet_over(sim) as bench:
-        async with bench.fleet.lease(H, a_wish()):
+        async with bench.fleet.host(H).lease(a_wish()):
             for _ in range(steps):
                 await asyncio.sleep(0)
-            is_cancelled = await bench.fleet.cancel_load(H, ONE)
+            is_cancelled = bench.fleet.host(H).cancel_load(ONE)
         await bench.until(lambda host: host.load is None)
         if is_cancelled:
             await bench.until(lambda host: host.instances == ())
@@ -160,7 +160,7 @@ async def test_cancel_is_refused_while_somebody_else_waits() -> None:
         async with asyncio.TaskGroup() as tasks:
             users = [tasks.create_task(bench.use(user=f"u{n}")) for n in range(2)]
             await sim.journal.wait_for(journal.LoadStarted)
-            assert not await bench.fleet.cancel_load(H, ONE)
+            assert not bench.fleet.host(H).cancel_load(ONE)
         assert all(user.result()[0].identifier == ONE for user in users)
 
 
@@ -220,7 +220,7 @@ async def test_an_embedding_model_is_loaded_and_unloaded_in_its_own_namespace() 
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
         instance, _ = await bench.use(EMBED, load=LoadSettings(flash_attention=True))
         assert instance.kind == "embedding"
-        assert await bench.fleet.unload(H, EMBED) == {EMBED: ""}
+        assert await bench.fleet.host(H).unload(EMBED) == {EMBED: ""}
         assert sim.resident == ()
 
 
@@ -242,7 +242,7 @@ async def test_two_cold_models_on_a_one_slot_host_are_both_served() -> None:
 async def test_a_second_model_waits_for_the_first_to_finish() -> None:
     config = sim_config(memory_bytes=6 * GB)
     async with SimHost(config) as sim, fleet_over(sim) as bench, asyncio.TaskGroup() as tasks:
-        async with bench.fleet.lease(H, a_wish(user="ada")) as lease:
+        async with bench.fleet.host(H).lease(a_wish(user="ada")) as lease:
             async for _ in lease:
                 pass
             second = tasks.create_task(bench.use(TWO, user="bob"))
@@ -316,11 +316,11 @@ async def test_slots_come_from_the_host() -> None:
     async with (
         SimHost(sim_config(generation="0.3")) as sim,
         fleet_over(sim) as bench,
-        bench.fleet.lease(H, a_wish(user="ada")) as first,
+        bench.fleet.host(H).lease(a_wish(user="ada")) as first,
     ):
         async for _ in first:
             pass
-        async with bench.fleet.lease(H, a_wish(user="bob")) as second:
+        async with bench.fleet.host(H).lease(a_wish(user="bob")) as second:
             assert await anext(second) == Queued(H, ONE, 1)
         with fails(FailureKind.BUSY):
             await bench.use(user="eve", max_wait_s=0.01)
@@ -345,7 +345,7 @@ async def test_leaving_at_any_moment_leaks_nothing(steps: int) -> None:
 
 async def test_a_host_killed_while_loading_is_told_and_found_again() -> None:
     async with SimHost(sim_config(time_scale=ENDLESS_LOAD)) as sim, fleet_over(sim) as bench:
-        async with bench.fleet.lease(H, a_wish()) as lease:
+        async with bench.fleet.host(H).lease(a_wish()) as lease:
             await anext(lease)
             await sim.journal.wait_for(journal.LoadStarted)
             await sim.stop()
@@ -354,7 +354,7 @@ async def test_a_host_killed_while_loading_is_told_and_found_again() -> None:
                     pass
         assert bench.host().state is HostState.DOWN
         await sim.start()
-        await bench.fleet.probe(H)
+        await bench.fleet.host(H).probe()
         assert bench.host().state is HostState.UP
         assert bench.host().load is None
 
@@ -368,7 +368,7 @@ async def test_a_connection_cut_in_the_middle_of_a_load_is_told_and_rebuilt() ->
         await bench.until_up()
         assert (await bench.use(TWO))[0].identifier == TWO
         await sim.journal.wait_for(journal.LoadFinished, lambda load: load.key == ONE)
-        await bench.fleet.probe(H)
+        await bench.fleet.host(H).probe()
         lost = next(i for i in bench.host().instances if i.model_key == ONE)
         assert lost.own, "what the host finished alone is still ours to evict"
         assert lost.reference in bench.kept.own
@@ -376,7 +376,7 @@ async def test_a_connection_cut_in_the_middle_of_a_load_is_told_and_rebuilt() ->
 
 async def test_leaving_the_fleet_in_the_middle_of_a_load_stops_it_at_the_host() -> None:
     async with SimHost(sim_config(time_scale=ENDLESS_LOAD)) as sim:
-        async with fleet_over(sim) as bench, bench.fleet.lease(H, a_wish()) as lease:
+        async with fleet_over(sim) as bench, bench.fleet.host(H).lease(a_wish()) as lease:
             await anext(lease)
             await sim.journal.wait_for(journal.LoadStarted)
         await sim.journal.wait_for(journal.LoadCancelled)
@@ -387,7 +387,7 @@ async def test_leaving_the_fleet_in_the_middle_of_a_load_stops_it_at_the_host() 
 async def test_a_host_that_says_nothing_to_a_load_is_given_up() -> None:
     rules = FleetRules(probe_timeout_s=0.4, load_answer_s=0.4)
     async with SimHost(sim_config()) as sim, fleet_over(sim, rules=rules) as bench:
-        async with bench.fleet.lease(H, a_wish()) as lease:
+        async with bench.fleet.host(H).lease(a_wish()) as lease:
             await anext(lease)
             sim.faults.hang(path="/llm")
             with pytest.raises(HostUnreachable, match="did not answer"):
@@ -407,17 +407,17 @@ async def test_closed_sockets_load_and_unload_by_rest() -> None:
         assert (instance.own, instance.context_length) == (True, 8192)
         assert all(isinstance(step, Loading) for step in steps)
         assert sim.journal.of(journal.LoadStarted)[0].via == "rest"
-        assert await bench.fleet.unload(H, ONE) == {ONE: ""}
+        assert await bench.fleet.host(H).unload(ONE) == {ONE: ""}
         assert sim.resident == ()
 
 
 async def test_a_rest_load_cancelled_is_unloaded_the_moment_it_is_there() -> None:
     config = sim_config(sockets=False, time_scale=0.05)
     async with SimHost(config) as sim, fleet_over(sim) as bench:
-        async with bench.fleet.lease(H, a_wish()) as lease:
+        async with bench.fleet.host(H).lease(a_wish()) as lease:
             await anext(lease)
             await sim.journal.wait_for(journal.LoadStarted)
-            assert await bench.fleet.cancel_load(H, ONE)
+            assert bench.fleet.host(H).cancel_load(ONE)
         await sim.journal.wait_for(journal.Unloaded)
         await bench.until(lambda host: host.load is None)
         assert sim.resident == ()
@@ -426,12 +426,12 @@ async def test_a_rest_load_cancelled_is_unloaded_the_moment_it_is_there() -> Non
 async def test_a_rest_load_cancelled_after_a_reconnect_is_unloaded_all_the_same() -> None:
     config = sim_config(sockets=False, time_scale=SLOW_LOAD)
     async with SimHost(config) as sim, fleet_over(sim) as bench:
-        async with bench.fleet.lease(H, a_wish()) as lease:
+        async with bench.fleet.host(H).lease(a_wish()) as lease:
             await anext(lease)
             await sim.journal.wait_for(journal.LoadStarted)
             sim.faults.garbage(times=1, path="/v1/models")
-            await bench.fleet.probe(H)
-            assert await bench.fleet.cancel_load(H, ONE)
+            await bench.fleet.host(H).probe()
+            assert bench.fleet.host(H).cancel_load(ONE)
         await bench.until(lambda host: host.load is None)
         assert sim.journal.of(journal.Unloaded)
         assert sim.resident == ()

@@ -74,7 +74,7 @@ async def test_a_pin_on_a_rest_only_host_outlives_a_restart() -> None:
     async with SimHost(sim_config(time_scale=0, sockets=False)) as sim:
         async with fleet_over(sim, kept=kept) as bench:
             await bench.use(idle_ttl_s=0.0)
-            bench.fleet.pin(H, ONE)
+            bench.fleet.host(H).pin(ONE, True)
             await kept.until(lambda own: any(one.pinned for one in own))
         async with fleet_over(sim, kept=kept, memory=kept.memory()) as bench:
             assert bench.host().instances[0].pinned
@@ -87,7 +87,7 @@ async def test_sockets_that_open_later_give_an_own_instance_its_reference() -> N
             made, _ = await bench.use(idle_ttl_s=0.0)
             assert (made.own, made.reference) == (True, None)
             sim.faults.clear()
-            await bench.fleet.probe(H)
+            await bench.fleet.host(H).probe()
             (found,) = bench.host().instances
             assert found.own
             assert found.reference is not None
@@ -123,7 +123,7 @@ async def test_an_instance_swapped_between_two_probes_is_not_unloaded_for_the_ol
 
 async def test_own_instances_are_recorded_before_the_grant() -> None:
     async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
-        async with bench.fleet.lease(H, a_wish()) as lease:
+        async with bench.fleet.host(H).lease(a_wish()) as lease:
             async for _ in lease:
                 pass
             assert list(bench.kept.own) == [lease.instance.reference]
@@ -138,22 +138,22 @@ async def test_a_foreign_instance_is_used_and_never_unloaded() -> None:
             assert (instance.own, steps) == (False, [])
             await bench.fleet.evict_idle()
             with pytest.raises(NotPermitted):
-                await bench.fleet.unload(H, ONE)
+                await bench.fleet.host(H).unload(ONE)
             assert len(sim.resident) == 1
-            assert await bench.fleet.unload(H, ONE, even_foreign=True) == {ONE: ""}
+            assert await bench.fleet.host(H).unload(ONE, even_foreign=True) == {ONE: ""}
             assert sim.resident == ()
 
 
 async def test_a_busy_instance_is_not_unloaded_by_hand() -> None:
     async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
-        async with bench.fleet.lease(H, a_wish()) as lease:
+        async with bench.fleet.host(H).lease(a_wish()) as lease:
             async for _ in lease:
                 pass
             with pytest.raises(NotPermitted):
-                await bench.fleet.unload(H, ONE)
-        await bench.fleet.unload(H, ONE)
+                await bench.fleet.host(H).unload(ONE)
+        await bench.fleet.host(H).unload(ONE)
         with pytest.raises(UnknownName):
-            await bench.fleet.unload(H, ONE)
+            await bench.fleet.host(H).unload(ONE)
 
 
 async def test_a_refused_unload_says_what_stays_and_the_hosts_own_reason(
@@ -166,10 +166,10 @@ async def test_a_refused_unload_says_what_stays_and_the_hosts_own_reason(
         await bench.use()
         with monkeypatch.context() as patch:
             patch.setattr(SocketClient, "unload", refuse)
-            stays = await bench.fleet.unload(H, ONE)
+            stays = await bench.fleet.host(H).unload(ONE)
         assert stays == {ONE: "the model is pinned in the window"}
         assert [i.identifier for i in sim.resident] == [ONE]
-        assert await bench.fleet.unload(H, ONE) == {ONE: ""}
+        assert await bench.fleet.host(H).unload(ONE) == {ONE: ""}
 
 
 async def test_an_unload_the_host_confirms_and_does_not_do_is_not_called_done(
@@ -181,7 +181,7 @@ async def test_an_unload_the_host_confirms_and_does_not_do_is_not_called_done(
     async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
         await bench.use()
         monkeypatch.setattr(SocketClient, "unload", nod)
-        assert await bench.fleet.unload(H, ONE) == {ONE: "The host still lists it."}
+        assert await bench.fleet.host(H).unload(ONE) == {ONE: "The host still lists it."}
 
 
 async def test_a_request_during_a_ttl_unload_is_served() -> None:
@@ -229,7 +229,7 @@ async def test_the_hosts_own_ttl_unload_is_noticed_and_the_model_loaded_again() 
         await bench.use(idle_ttl_s=60.0)
         sim.skip_time(121)
         await sim.journal.wait_for(journal.Unloaded)
-        await bench.fleet.probe(H)
+        await bench.fleet.host(H).probe()
         assert bench.host().instances == ()
         assert bench.news[-1].what == "model unloaded"
         assert (await bench.use())[0].own
@@ -238,11 +238,11 @@ async def test_the_hosts_own_ttl_unload_is_noticed_and_the_model_loaded_again() 
 async def test_pinned_instances_stay_until_unpinned() -> None:
     async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
         await bench.use(idle_ttl_s=0.0)
-        bench.fleet.pin(H, ONE)
+        bench.fleet.host(H).pin(ONE, True)
         await bench.fleet.evict_idle()
         assert bench.host().instances[0].pinned
         await bench.kept.until(lambda own: any(one.pinned for one in own))
-        bench.fleet.unpin(H, ONE)
+        bench.fleet.host(H).pin(ONE, False)
         await bench.fleet.evict_idle()
         await sim.journal.wait_for(journal.Unloaded)
         assert sim.resident == ()
@@ -250,9 +250,9 @@ async def test_pinned_instances_stay_until_unpinned() -> None:
 
 async def test_a_draining_host_is_shown_so_and_comes_back() -> None:
     async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
-        bench.fleet.drain(H)
+        bench.fleet.host(H).drain(True)
         assert bench.host().state is HostState.DRAINING
-        bench.fleet.resume(H)
+        bench.fleet.host(H).drain(False)
         assert bench.host().state is HostState.UP
 
 
@@ -268,7 +268,7 @@ async def test_remembered_speeds_predict_the_next_load() -> None:
     memory = FleetMemory(speeds={(H, ONE): Speed(load_s=7.0)}, rates={H: 1e9})
     async with SimHost(sim_config(time_scale=0.05)) as sim, fleet_over(sim, memory=memory) as bench:
         assert bench.host().load_bytes_per_s == 1e9
-        async with bench.fleet.lease(H, a_wish()) as lease:
+        async with bench.fleet.host(H).lease(a_wish()) as lease:
             await anext(lease)
             load = bench.host().load
             assert load is not None
@@ -280,6 +280,6 @@ async def test_unloading_by_identifier_takes_that_copy_alone() -> None:
         await sim.preload(ONE)
         await sim.preload(ONE)
         async with fleet_over(sim) as bench:
-            left = await bench.fleet.unload(H, f"{ONE}:2", even_foreign=True)
+            left = await bench.fleet.host(H).unload(f"{ONE}:2", even_foreign=True)
             assert left == {InstanceId(f"{ONE}:2"): ""}
             assert [i.identifier for i in sim.resident] == [ONE]

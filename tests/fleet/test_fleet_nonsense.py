@@ -127,7 +127,7 @@ async def test_a_reader_that_breaks_on_one_hosts_listing_is_a_failed_probe_and_i
 
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
         monkeypatch.setattr(inventory, "socket_models", breaks_on_the_first)
-        await bench.fleet.probe(H)
+        await bench.fleet.host(H).probe()
         (entry,) = [entry for entry in logs if entry["event"] == "host not understood"]
         assert (entry["host"], entry["exc_info"]) == (H, True)
         await bench.until_up()
@@ -140,7 +140,7 @@ async def test_a_desk_that_breaks_on_one_hosts_report_is_a_failed_probe(
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
         with monkeypatch.context() as patch:
             patch.setattr(Residents, "see", _broken)
-            await bench.fleet.probe(H)
+            await bench.fleet.host(H).probe()
             assert bench.host().state is HostState.DOWN
         await bench.until_up()
 
@@ -166,7 +166,7 @@ async def test_an_unload_that_breaks_in_our_hands_leaves_the_host_usable(
         with monkeypatch.context() as patch:
             patch.setattr(SocketClient, "unload", _broken)
             async with asyncio.timeout(5):
-                stays = await bench.fleet.unload(H, ONE)
+                stays = await bench.fleet.host(H).unload(ONE)
         assert "ZeroDivisionError" in stays[InstanceId(ONE)]
         await bench.until_up()
         assert (await bench.use())[0].identifier == ONE

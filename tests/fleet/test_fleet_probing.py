@@ -61,7 +61,7 @@ async def test_a_protected_host_is_entered_with_its_token() -> None:
         configs = [HostConfig(H, sim.address, token=TOKEN)]
         async with fleet_over(configs=configs) as bench:
             assert bench.host().interface is Interface.SDK
-            async with bench.fleet.lease(H, a_wish()) as lease:
+            async with bench.fleet.host(H).lease(a_wish()) as lease:
                 async for _ in lease:
                     pass
                 assert lease.endpoint.token == TOKEN
@@ -84,7 +84,7 @@ async def test_a_host_that_is_not_there_is_down_and_said_once() -> None:
         async with fleet_over(sim) as bench:
             assert bench.host().state is HostState.DOWN
             assert "refuses connections" in bench.host().reason
-            await bench.fleet.probe(H)
+            await bench.fleet.host(H).probe()
             assert [event.what for event in bench.news] == ["host lost"]
             with pytest.raises(HostUnreachable):
                 await bench.use()
@@ -97,7 +97,7 @@ async def test_a_host_that_answers_nonsense_is_down_until_it_is_well(fault: str)
         async with fleet_over(sim) as bench:
             assert bench.host().state is HostState.DOWN
             sim.faults.clear()
-            await bench.fleet.probe(H)
+            await bench.fleet.host(H).probe()
             assert bench.host().state is HostState.UP
 
 
@@ -109,7 +109,7 @@ async def test_a_host_that_never_answers_is_down_within_the_deadline() -> None:
             assert bench.host().state is HostState.DOWN
             assert "did not answer within 0.3 s" in bench.host().reason
             sim.faults.clear()
-            await bench.fleet.probe(H)
+            await bench.fleet.host(H).probe()
             assert bench.host().state is HostState.UP
 
 
@@ -128,11 +128,11 @@ async def test_a_host_that_restarts_is_found_again_with_a_new_connection() -> No
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
         await bench.use()
         await sim.stop()
-        await bench.fleet.probe(H)
+        await bench.fleet.host(H).probe()
         assert bench.host().state is HostState.DOWN
-        await bench.fleet.probe(H)
+        await bench.fleet.host(H).probe()
         await sim.start()
-        await bench.fleet.probe(H)
+        await bench.fleet.host(H).probe()
         assert bench.host().instances == ()
         assert (await bench.use())[0].own
         kinds = [e.what for e in bench.news if e.what.startswith("host")]
@@ -142,7 +142,7 @@ async def test_a_host_that_restarts_is_found_again_with_a_new_connection() -> No
 async def test_a_stale_connection_is_rebuilt_within_one_probe_unseen() -> None:
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
         sim.kill()
-        await bench.fleet.probe(H)
+        await bench.fleet.host(H).probe()
         assert bench.host().state is HostState.UP
         assert [event.what for event in bench.news] == ["host found"]
 
@@ -156,7 +156,7 @@ async def test_a_load_over_a_stale_connection_is_served_all_the_same() -> None:
 async def test_a_lost_host_comes_back_by_itself() -> None:
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
         await sim.stop()
-        await bench.fleet.probe(H)
+        await bench.fleet.host(H).probe()
         await sim.start()
         await bench.until_up()
 
@@ -173,7 +173,7 @@ async def test_the_others_are_probed_though_one_hangs() -> None:
 
 async def test_a_failed_request_takes_the_host_out_at_once_and_it_is_probed_back_in() -> None:
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
-        bench.fleet.report_failure(H, "HTTP 500")
+        bench.fleet.host(H).report_failure("HTTP 500")
         assert bench.host().state is HostState.DOWN
         with pytest.raises(HostUnreachable):
             await bench.use()
@@ -183,8 +183,8 @@ async def test_a_failed_request_takes_the_host_out_at_once_and_it_is_probed_back
 async def test_a_host_that_answers_probes_and_fails_requests_stays_out() -> None:
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
         for _ in range(3):
-            bench.fleet.report_failure(H, "HTTP 503")
-            await bench.fleet.probe(H)
+            bench.fleet.host(H).report_failure("HTTP 503")
+            await bench.fleet.host(H).probe()
         assert bench.host().state is HostState.DOWN
         assert bench.host().failures == 3
 
@@ -192,26 +192,26 @@ async def test_a_host_that_answers_probes_and_fails_requests_stays_out() -> None
 async def test_an_answered_request_forgives_earlier_failures() -> None:
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
         for _ in range(5):
-            bench.fleet.report_failure(H, "HTTP 503")
-            await bench.fleet.probe(H)
-            bench.fleet.record_speed(SpeedRecord(H, ONE, 100, 50, 0.5, 2.0))
+            bench.fleet.host(H).report_failure("HTTP 503")
+            await bench.fleet.host(H).probe()
+            bench.fleet.host(H).record_speed(SpeedRecord(H, ONE, 100, 50, 0.5, 2.0))
         assert bench.host().state is HostState.UP
         assert bench.host().speeds[ONE].turn_s == pytest.approx(2.5)
-        await bench.fleet.probe(H)
+        await bench.fleet.host(H).probe()
         assert len(bench.kept.speeds) == 5
 
 
 @pytest.mark.slow
 async def test_a_host_too_busy_to_answer_a_probe_keeps_its_work() -> None:
     async with SimHost(sim_config()) as sim, fleet_over(sim, rules=BRIEF) as bench:
-        async with bench.fleet.lease(H, a_wish()) as lease:
+        async with bench.fleet.host(H).lease(a_wish()) as lease:
             async for _ in lease:
                 pass
             sim.faults.hang()
-            await bench.fleet.probe(H)
+            await bench.fleet.host(H).probe()
             assert bench.host().state is HostState.UP
             assert "did not answer" in bench.host().reason
-        await bench.fleet.probe(H)
+        await bench.fleet.host(H).probe()
         assert bench.host().state is HostState.DOWN
         sim.faults.clear()
 
@@ -222,7 +222,7 @@ async def test_sockets_that_open_later_are_used_later() -> None:
         async with fleet_over(sim) as bench:
             assert bench.host().interface is Interface.REST_V1
             sim.faults.clear()
-            await bench.fleet.probe(H)
+            await bench.fleet.host(H).probe()
             assert bench.host().interface is Interface.SDK
 
 
@@ -230,7 +230,7 @@ async def test_probing_everything_leaves_a_host_in_its_pause_alone() -> None:
     async with SimHost(sim_config()) as sim:
         await sim.stop()
         async with fleet_over(sim) as bench:
-            await bench.fleet.probe(H)
+            await bench.fleet.host(H).probe()
             async with asyncio.timeout(5):
                 await bench.fleet.probe_all()
             assert bench.host().state is HostState.DOWN
@@ -240,7 +240,7 @@ async def test_probes_run_side_by_side_with_a_load() -> None:
     async with (
         SimHost(sim_config(time_scale=0.05)) as sim,
         fleet_over(sim) as bench,
-        bench.fleet.lease(H, a_wish()) as lease,
+        bench.fleet.host(H).lease(a_wish()) as lease,
     ):
         await anext(lease)
         await sim.journal.wait_for(journal.LoadStarted)
@@ -255,15 +255,15 @@ async def test_probes_run_side_by_side_with_a_load() -> None:
 async def test_a_failed_probe_drops_no_load_in_flight(fault: str, path: str) -> None:
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
         sim.faults.stall_load()
-        async with bench.fleet.lease(H, a_wish()) as lease:
+        async with bench.fleet.host(H).lease(a_wish()) as lease:
             await anext(lease)
             await sim.journal.wait_for(journal.LoadStarted)
             getattr(sim.faults, fault)(path=path)
-            await bench.fleet.probe(H)
+            await bench.fleet.host(H).probe()
             assert bench.host().state is HostState.DOWN
             assert bench.host().load is not None
             sim.faults.clear("status", "garbage", "refuse")
-            await bench.fleet.probe(H)
+            await bench.fleet.host(H).probe()
             assert bench.host().state is HostState.UP
             assert bench.host().load is not None
         sim.faults.clear()
@@ -288,10 +288,10 @@ async def test_a_failed_probe_drops_no_unload_in_flight(
     monkeypatch.setattr(SocketClient, "unload", slowly)
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench, asyncio.TaskGroup() as tasks:
         await bench.use()
-        leaving = tasks.create_task(bench.fleet.unload(H, ONE))
+        leaving = tasks.create_task(bench.fleet.host(H).unload(ONE))
         await entered.wait()
         sim.faults.status_500(times=2, path="/v1/models")
-        await bench.fleet.probe(H)
+        await bench.fleet.host(H).probe()
         assert bench.host().state is HostState.DOWN
         go_on.set()
         assert await leaving == {ONE: ""}

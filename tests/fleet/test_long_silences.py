@@ -53,7 +53,7 @@ async def pass_time(bench: Bench, seconds: float) -> None:
     until = loop.time() + seconds
     while loop.time() < until:
         loop.skipped_s += STEP_S
-        await bench.fleet.probe(H)
+        await bench.fleet.host(H).probe()
 
 
 async def granted(lease: Lease) -> float:
@@ -68,7 +68,7 @@ def test_a_cold_load_of_two_minutes_is_waited_for(sockets: bool) -> None:
         async with (
             SimHost(sim_config(sockets=sockets)) as sim,
             fleet_over(sim, rules=FleetRules()) as bench,
-            bench.fleet.lease(H, a_wish(max_wait_s=MAX_LOCAL_WAIT_S)) as lease,
+            bench.fleet.host(H).lease(a_wish(max_wait_s=MAX_LOCAL_WAIT_S)) as lease,
             asyncio.TaskGroup() as tasks,
         ):
             sim.faults.stall_load(0.1)
@@ -97,7 +97,7 @@ def test_a_cold_load_without_any_word_is_waited_for_too(monkeypatch: pytest.Monk
         async with (
             SimHost(sim_config()) as sim,
             fleet_over(sim, rules=FleetRules()) as bench,
-            bench.fleet.lease(H, a_wish(max_wait_s=MAX_LOCAL_WAIT_S)) as lease,
+            bench.fleet.host(H).lease(a_wish(max_wait_s=MAX_LOCAL_WAIT_S)) as lease,
             asyncio.TaskGroup() as tasks,
         ):
             waiting = tasks.create_task(granted(lease))
@@ -120,7 +120,7 @@ def test_five_minutes_of_reading_the_prompt_are_waited_for(has_headers: bool) ->
             inference_session() as session,
         ):
             await sim.preload(ONE)
-            async with bench.fleet.lease(H, a_wish()) as lease, asyncio.TaskGroup() as tasks:
+            async with bench.fleet.host(H).lease(a_wish()) as lease, asyncio.TaskGroup() as tasks:
                 await granted(lease)
                 if has_headers:
                     sim.faults.stall_after_tokens(0)

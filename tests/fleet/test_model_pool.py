@@ -22,5 +22,5 @@ async def test_hosts_with_the_same_models_hold_each_record_once() -> None:
 async def test_a_probe_that_finds_nothing_new_keeps_the_records() -> None:
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
         before = bench.host().models
-        await bench.fleet.probe(H)
+        await bench.fleet.host(H).probe()
         assert bench.host().models is before
