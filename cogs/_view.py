@@ -91,7 +91,7 @@ def ended(
     """A reply that will not change any more: answer, small print, buttons."""
     small = [f"ℹ {notice}" for notice in notices]
     if isinstance(end, Failed):
-        message = words.failure_text(end)
+        message = words.error_text(end.error)
         return _closed(text or message, [message, *small] if text else small, end.turn, [Act.RETRY])
     is_cut = isinstance(end, Stopped) or end.receipt.finish == "length"
     if isinstance(end, Stopped):

@@ -52,7 +52,10 @@ class FleetActs:
             if host is not None:
                 route = Route((Candidate(key, self._catalog.host(host)),))
             else:
-                route = self._route(wish)
+                # No chat: an embedding model, which answers none, may be loaded by hand too; it
+                # was once refused here as if somebody wanted to talk to it.
+                ask = RouteAsk(models=(key,), load=wish.load, is_chat=False)
+                route = plan_route(self._catalog.snapshot(), ask)
             ready = await load_first(self._fleet, wish, route, emit)
             if ready.by is None:
                 head = f"No host can load `{key}` now."
@@ -110,10 +113,3 @@ class FleetActs:
         }
         found = resolve("loaded model", name, sorted(set[str]().union(*names.values())))
         return found, tuple(host for host, held in names.items() if found in held)
-
-    def _route(self, wish: Wish) -> Route:
-        """Every host able to load it, best first."""
-        snapshot = self._catalog.snapshot()
-        # No chat: an embedding model, which answers none, may be loaded by hand all the same.
-        ask = RouteAsk(models=(wish.model_key,), load=wish.load, is_chat=False)
-        return plan_route(snapshot, ask)

@@ -33,25 +33,20 @@ class Catalog:
     """Answers questions about the fleet and the shelf; reads snapshots, changes nothing."""
 
     def __init__(self, snapshot: Callable[[], FleetSnapshot], shelf: PersonaShelf) -> None:
-        self._snapshot = snapshot
-        self._shelf = shelf
-
-    def snapshot(self) -> FleetSnapshot:
+        self.snapshot = snapshot
         """The fleet as it is known now."""
-        return self._snapshot()
-
-    def model_keys(self) -> tuple[ModelKey, ...]:
-        """Every chat model any host has, sorted."""
-        return tuple(sorted(_chat_models(self._snapshot())))
+        self._shelf = shelf
 
     def all_model_keys(self) -> tuple[ModelKey, ...]:
         """Every model any host has, embedding models too, sorted."""
-        hosts = self._snapshot().hosts.values()
-        return tuple(sorted({key for host in hosts for key in _all_keys(host)}))
+        found: set[ModelKey] = set()
+        for host in self.snapshot().hosts.values():
+            found |= {*host.models, *(instance.model_key for instance in host.instances)}
+        return tuple(sorted(found))
 
     def models(self, typed: str = "", limit: int = 25) -> tuple[ModelOption, ...]:
         """Models matching what was typed, soonest first; ``auto`` leads when it matches."""
-        snapshot = self._snapshot()
+        snapshot = self.snapshot()
         wanted = typed.strip().lower()
         options = [
             self._option(snapshot, key)
@@ -78,7 +73,7 @@ class Catalog:
         wanted = typed.strip().lower()
         return tuple(
             host
-            for host in self._snapshot().hosts.values()
+            for host in self.snapshot().hosts.values()
             if wanted in host.name.lower() or wanted in host.address.lower()
         )
 
@@ -100,11 +95,12 @@ class Catalog:
         """
         if name.strip().lower() == AUTO:
             return AUTO
+        chat_models = _chat_models(self.snapshot())
         try:
-            return ModelKey(resolve("model", name, map(str, self.model_keys())))
+            return ModelKey(resolve("model", name, sorted(map(str, chat_models))))
         except UnknownName:
             found = self.any_model(name)
-            if found in self.model_keys():
+            if found in chat_models:
                 raise
         raise RequestRefused(f"`{found}` is an embedding model: it cannot chat.")
 
@@ -122,14 +118,10 @@ class Catalog:
 
     def outage(self) -> tuple[str, ...]:
         """Each host with why it is away, when not one of them is there; else nothing."""
-        hosts = self._snapshot().hosts.values()
+        hosts = self.snapshot().hosts.values()
         if any(host.state in (HostState.UP, HostState.DRAINING) for host in hosts):
             return ()
         return tuple(f"{host.name}: {host.reason or 'not asked yet'}" for host in hosts)
-
-    def problems(self) -> tuple[str, ...]:
-        """What is wrong with persona files now."""
-        return self._shelf.problems()
 
     def host(self, name: str) -> HostName:
         """The host meant, by name or address.
@@ -137,7 +129,7 @@ class Catalog:
         Raises:
             UnknownName: no such host; names the nearest.
         """
-        hosts = self._snapshot().hosts
+        hosts = self.snapshot().hosts
         for host in hosts.values():
             if name.strip() == host.address:
                 return host.name
@@ -145,7 +137,7 @@ class Catalog:
 
     def option(self, key: ModelKey, only: HostName | None = None) -> ModelOption:
         """How one model stands on the fleet now, or on one host."""
-        snapshot = self._snapshot()
+        snapshot = self.snapshot()
         if only is not None:
             snapshot = replace(snapshot, hosts={only: snapshot.hosts[only]})
         return self._option(snapshot, key)
@@ -162,13 +154,15 @@ class Catalog:
             elif best is None or verdict.seconds < best[0]:
                 best = (verdict.seconds, host)
         is_warm = any(_is_resident(h, key) for h in holders if h.is_serving)
+        models = (host.models.get(key) for host in holders)
+        sizes = (model.size_bytes for model in models if model is not None)
         return ModelOption(
             key=key,
             mark=_mark(holders, best, refused, key),
             hosts=tuple(host.name for host in holders),
             is_warm=is_warm,
             seconds=best[0] if best is not None else None,
-            size_bytes=_size(holders, key),
+            size_bytes=next((size for size in sizes if size is not None), None),
         )
 
 
@@ -194,18 +188,6 @@ def _mark(
 
 def _is_resident(host: HostSnapshot, key: ModelKey) -> bool:
     return any(instance.model_key == key for instance in host.instances)
-
-
-def _size(holders: Iterable[HostSnapshot], key: ModelKey) -> int | None:
-    for host in holders:
-        model = host.models.get(key)
-        if model is not None and model.size_bytes is not None:
-            return model.size_bytes
-    return None
-
-
-def _all_keys(host: HostSnapshot) -> set[ModelKey]:
-    return {*host.models, *(instance.model_key for instance in host.instances)}
 
 
 def _chat_models(snapshot: FleetSnapshot) -> dict[ModelKey, Model]:

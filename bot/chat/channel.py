@@ -34,7 +34,7 @@ async def safe_channel(
                 yield handover
             finally:
                 task.cancel()
-                handover.leave()
+                handover.has_left = True
     except BaseExceptionGroup as failed:
         if len(failed.exceptions) == 1:
             raise failed.exceptions[0] from failed.exceptions[0].__cause__
@@ -48,7 +48,7 @@ class _Handover(AsyncIterator[T], Generic[T]):
     stream of size 0 does (`make bench` measures turns with it).
     """
 
-    __slots__ = ("_has_left", "_held", "_is_over", "_loop", "_news", "_taken")
+    __slots__ = ("_held", "_is_over", "_loop", "_news", "_taken", "has_left")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -56,11 +56,12 @@ class _Handover(AsyncIterator[T], Generic[T]):
         self._news: asyncio.Future[None] | None = None
         self._taken: asyncio.Future[None] | None = None
         self._is_over = False
-        self._has_left = False
+        self.has_left = False
+        """Nothing more is taken."""
 
     async def give(self, event: T) -> None:
         """Returns when the event was taken; at once when nobody will ever take it."""
-        if self._has_left:
+        if self.has_left:
             return
         self._held.append(event)
         _wake(self._news)
@@ -75,10 +76,6 @@ class _Handover(AsyncIterator[T], Generic[T]):
         """Nothing more is given."""
         self._is_over = True
         _wake(self._news)
-
-    def leave(self) -> None:
-        """Nothing more is taken."""
-        self._has_left = True
 
     def __aiter__(self) -> Self:
         return self

@@ -7,7 +7,7 @@ from bot.documents.shelf import PersonaShelf
 from bot.domain.chat import Place
 from bot.domain.ids import AUTO, ModelKey, PersonaName, UserId
 from bot.domain.personas import Persona
-from bot.policy.choice import Choice, choose, scope_keys
+from bot.policy.choice import choose, scope_keys
 from bot.store.choices import ChoiceStore
 
 
@@ -47,22 +47,6 @@ class Choices:
         self._find_model = find_model
         self._default_persona = default_persona
 
-    def persona(self, name: str) -> Persona:
-        """The persona of that name, forgiving case and unique prefixes.
-
-        Raises:
-            UnknownName: nobody has it; names the nearest ones.
-        """
-        return self._shelf.find(name)
-
-    def model(self, name: str) -> ModelKey:
-        """The model key meant by ``name``, or ``auto``.
-
-        Raises:
-            UnknownName: no host has it on disk; names the nearest ones.
-        """
-        return self._find_model(name)
-
     async def resolve(
         self,
         place: Place,
@@ -73,16 +57,21 @@ class Choices:
         """Who answers here; ``persona`` and ``model`` are options said for this turn alone.
 
         Raises:
-            UnknownName: an option names nobody.
+            UnknownName: an option names nobody, or a model that no host has.
+            RequestRefused: the option is an embedding model.
+            NoCandidates: no host answers, so nothing is known of the model.
             StoreUnavailable: the choices cannot be read.
         """
         keys = scope_keys(place, user)
-        said = str(self.persona(persona).name) if persona is not None else None
-        option = str(self.model(model)) if model is not None else None
+        said = str(self._shelf.find(persona).name) if persona is not None else None
+        option = str(self._find_model(model)) if model is not None else None
         stored = await self._store.get(keys)
         wanted = choose(said, stored["persona"], keys, str(self._default_persona))
-        who, why_who = self._found(wanted)
-        is_gone = self._shelf.get(wanted.value) is None
+        who, why_who = self._shelf.get(wanted.value), wanted.reason
+        is_gone = who is None
+        if who is None:
+            who = self._shelf.get(str(self._default_persona)) or self._shelf.all()[0]
+            why_who = f"{wanted.value} is gone, so {who.name} answers"
         picked = choose(option, stored["model"], keys, "")
         if not picked.value or picked.value == AUTO:
             reason = f"{who.name}'s own model"
@@ -90,10 +79,3 @@ class Choices:
                 reason = f"auto ({picked.reason}): {reason}"
             return Resolved(who, why_who, who.model, reason, False, is_gone)
         return Resolved(who, why_who, ModelKey(picked.value), picked.reason, True, is_gone)
-
-    def _found(self, picked: Choice) -> tuple[Persona, str]:
-        found = self._shelf.get(picked.value)
-        if found is not None:
-            return found, picked.reason
-        fallback = self._shelf.get(str(self._default_persona)) or self._shelf.all()[0]
-        return fallback, f"{picked.value} is gone, so {fallback.name} answers"

@@ -10,8 +10,6 @@ from bot.domain.ids import TurnId
 from bot.policy.privacy import (
     CloudConsent,
     LocalOnly,
-    Marks,
-    Origin,
     consent_to_cloud,
     origins_of,
     to_look_up,
@@ -32,6 +30,7 @@ class Consents:
         request: TurnRequest,
         earlier: Sequence[Turn],
         messages: Sequence[Message],
+        turn: TurnId | None = None,
     ) -> CloudConsent | LocalOnly:
         """The consent for these messages, or why they stay here; what is unknown stays here.
 
@@ -41,29 +40,36 @@ class Consents:
             earlier: Every turn whose words are sent again: the branch, and a turn redone.
             messages: What would be sent; a consent holds for exactly these. None are needed to
                 learn only whether any of it may leave.
+            turn: Marked for good when its words stay here; None where nothing will be stored.
+
+        Raises:
+            StoreUnavailable: the mark cannot be written, so the turn must not be stored either.
         """
+        consent = await self._judged(resolved, request, earlier, messages)
+        if isinstance(consent, LocalOnly) and turn is not None:
+            # What reads private words may repeat them: its own turn never leaves later either.
+            await self._store.mark_turn(turn)
+        return consent
+
+    async def _judged(
+        self,
+        resolved: Resolved,
+        request: TurnRequest,
+        earlier: Sequence[Turn],
+        messages: Sequence[Message],
+    ) -> CloudConsent | LocalOnly:
         if resolved.is_substitute:
             return LocalOnly(f"{resolved.persona_reason}, and nobody knows where its words may go")
         persona = resolved.persona
         origins = origins_of(persona, request, earlier)
+        try:
+            marks = await self._store.look_up(to_look_up(origins))
+        except StoreUnavailable:
+            marks = None
         return consent_to_cloud(
             messages,
             origins,
             persona=persona,
             personas={known.name: known.local_only for known in self._shelf.all()},
-            marks=await self._marks(origins),
+            marks=marks,
         )
-
-    async def keep_here(self, turn: TurnId) -> None:
-        """Marks a turn that was said in private, before it is stored: it never leaves later.
-
-        Raises:
-            StoreUnavailable: the mark cannot be written, so the turn must not be stored either.
-        """
-        await self._store.mark_turn(turn)
-
-    async def _marks(self, origins: Sequence[Origin]) -> Marks | None:
-        try:
-            return await self._store.look_up(to_look_up(origins))
-        except StoreUnavailable:
-            return None

@@ -9,33 +9,29 @@ from bot.domain.events import Offered, Way
 
 
 class Override:
-    """The wheel of one turn; held by the router, turned by a button."""
+    """The asker's choice of one turn: made by a button, followed by the walk over candidates."""
 
     def __init__(self) -> None:
+        self.offer: Offered | None = None
+        """The ways that are open; None from the first word on, when nothing is left to choose."""
         self._scope: asyncio.Timeout | None = None
-        self._offer: Offered | None = None
         self._wanted: Candidate | None = None
         self._running: Candidate | None = None
 
-    def offered(self, offer: Offered) -> None:
-        """These ways are open until the first word."""
-        self._offer = offer
-
-    def close(self) -> None:
-        """The first word was said, or the turn is over: nothing to choose any more."""
-        self._offer = None
-
     def choose(self, way: Way) -> bool:
-        """Takes a way; False when it is not open (any more)."""
-        if self._offer is None:
+        """Takes a way; False when it is not open (any more).
+
+        A choice between two attempts, or before the first, waits for ``take``.
+        """
+        if self.offer is None:
             return False
         if way == "wait":
-            self._offer = None
+            self.offer = None
             return True
-        candidate = self._offer.warm if way == "warm" else self._offer.cloud
+        candidate = self.offer.warm if way == "warm" else self.offer.cloud
         if candidate is None:
             return False
-        self._offer = None
+        self.offer = None
         if candidate == self._running:
             return True  # it is being asked already
         self._wanted = candidate
@@ -51,7 +47,11 @@ class Override:
 
     @asynccontextmanager
     async def attempt(self, candidate: Candidate) -> AsyncGenerator[None]:
-        """Holds one attempt; it ends quietly when the asker chose another way."""
+        """Holds one attempt; the block ends quietly when the asker chose another way.
+
+        Raises:
+            TimeoutError: one that came from inside, not from a choice.
+        """
         scope = asyncio.timeout(None)
         try:
             async with scope:

@@ -164,6 +164,7 @@ class Planner:
             idle_ttl_s=idle_ttl_s,
             user=str(request.user),
         )
+        served = (turn.receipt.host for turn in reversed(asking.branch) if turn.receipt is not None)
         cloud = rules.cloud if persona.cloud is None else persona.cloud
         ask = RouteAsk(
             models=resolved.models,
@@ -171,7 +172,7 @@ class Planner:
             prompt_tokens=fitted.prompt_tokens,
             # Older images are left out for a model that cannot see; the newest ones decide.
             needs_vision=bool(fitted.messages[-1].images),
-            sticky_host=_last_host(asking.branch),
+            sticky_host=next(filter(None, served), None),
             max_wait_s=rules.max_local_wait_s,
             local_only=isinstance(asking.consent, LocalOnly),
             # Where no provider is configured at all, a persona's own order is no news to anybody.
@@ -223,13 +224,6 @@ def _messages_abroad(asking: Asking) -> tuple[Message, ...]:
     turns = [replace(turn, user_name=numbers[turn.user]) for turn in branch]
     request = replace(request, user_name=numbers[request.user])
     return transcript(asking.resolved.persona, turns, request)
-
-
-def _last_host(branch: Sequence[Turn]) -> HostName | None:
-    for turn in reversed(branch):
-        if turn.receipt is not None and turn.receipt.host is not None:
-            return turn.receipt.host
-    return None
 
 
 def _smaller(window: int, job: Job) -> Iterable[int]:

@@ -54,7 +54,6 @@ from bot.domain.ids import HostName, ModelKey, PlaceId, ProviderName, TurnId, Us
 from bot.fleet.fleet import Fleet
 from bot.policy.access import check_text
 from bot.policy.context import CONTINUE_TEXT, most_bytes
-from bot.policy.privacy import LocalOnly
 from bot.store.turns import TurnStore
 
 CHECKPOINT_S = 1.0
@@ -276,11 +275,7 @@ class Turns:
         said = (*branch, parent) if is_retry and parent is not None else branch
 
         async def judge(messages: Sequence[Message]) -> Consent:
-            consent = await self._consents.judge(resolved, request, said, messages)
-            if isinstance(consent, LocalOnly):
-                # Before the turn is stored or answered: what reads private words stays here too.
-                await self._consents.keep_here(turn_id)
-            return consent
+            return await self._consents.judge(resolved, request, said, messages, turn_id)
 
         turn = Turn(
             id=turn_id,
@@ -332,7 +327,7 @@ class Turns:
     async def _tell(self, running: _Running, emit: Emit, event: TurnEvent) -> None:
         """Passes an event on; notes what is loading and keeps the stored text fresh."""
         if isinstance(event, TextDelta):
-            running.override.close()
+            running.override.offer = None
         running.loading = (event.host, event.model) if isinstance(event, Loading) else None
         await emit(event)
         draft, now = running.draft, asyncio.get_running_loop().time()
@@ -415,7 +410,7 @@ class Turns:
             return job
         if ways.chosen is None:
             offer = Offered(running.id, ways.here, ways.warm, ways.cloud)
-            running.override.offered(offer)
+            running.override.offer = offer
             await draft.emit(offer)
             return job
         chosen = ways.chosen

@@ -2,12 +2,11 @@
 
 from bot.chat.loading import Readiness
 from bot.chat.usage import UsageReport
-from bot.domain.chat import Attempt, Candidate, Receipt, Rejection, Route, Timing, Turn
-from bot.domain.cloud import DayTotals, UsageLine
+from bot.domain.chat import Attempt, Candidate, Receipt, Rejection, Route, Turn
+from bot.domain.cloud import BudgetNews, CloudEvent, ProviderNews, UsageLine
 from bot.domain.errors import BotError
 from bot.domain.events import (
     Evicting,
-    Failed,
     Loading,
     Offered,
     Progress,
@@ -177,13 +176,8 @@ def attempts_text(attempts: tuple[Attempt, ...]) -> str:
     return "\n".join(f"• {a.where} (`{a.model}`): {a.reason}" for a in attempts)
 
 
-def failure_text(event: Failed) -> str:
-    """What happened, what was tried, what to do."""
-    return f"❌ {event.error.user_message}"
-
-
 def error_text(error: BotError) -> str:
-    """An error outside a turn."""
+    """What happened, what was tried, what to do."""
     return f"❌ {error.user_message}"
 
 
@@ -197,18 +191,6 @@ def candidate_line(candidate: Candidate) -> str:
 def rejection_line(rejection: Rejection) -> str:
     """One line of what a route left out."""
     return f"{rejection.where} (`{rejection.model}`): {rejection.reason}"
-
-
-def timing_text(timing: Timing) -> str:
-    """The wait split into its parts."""
-    parts = [
-        f"queue {seconds_text(timing.queue_s)}",
-        f"load {seconds_text(timing.load_s)}",
-    ]
-    if timing.first_token_s is not None:
-        parts.append(f"prefill {seconds_text(timing.first_token_s)}")
-    parts.append(f"generation {seconds_text(timing.generation_s)}")
-    return " · ".join(parts)
 
 
 def why_text(turn: Turn) -> str:
@@ -230,7 +212,12 @@ def why_text(turn: Turn) -> str:
     if receipt.route.rejected:
         lines.append("Rejected:")
         lines.extend(f"• {rejection_line(r)}" for r in receipt.route.rejected)
-    lines.append(f"Time: {timing_text(receipt.timing)}")
+    timing = receipt.timing
+    parts = [f"queue {seconds_text(timing.queue_s)}", f"load {seconds_text(timing.load_s)}"]
+    if timing.first_token_s is not None:
+        parts.append(f"prefill {seconds_text(timing.first_token_s)}")
+    parts.append(f"generation {seconds_text(timing.generation_s)}")
+    lines.append(f"Time: {' · '.join(parts)}")
     lines.extend(f"Note: {notice}" for notice in receipt.notices)
     return "\n".join(lines)
 
@@ -285,9 +272,10 @@ def _memory_text(host: HostSnapshot) -> str:
 
 def usage_text(report: UsageReport) -> str:
     """A period's tokens, speed and money, with what answering at home has saved."""
-    total = report.total
+    total, today = report.total, report.today
+    first, last = report.period.first, report.period.last
     lines = [
-        f"**{_period_words(report)}**: {_turns_words(total)}, "
+        f"**{first if first == last else f'{first} to {last}'}**: {_turns_words(total)}, "
         f"{total.prompt_tokens:,} tokens read, {total.completion_tokens:,} written"
     ]
     if total.tokens_per_s:
@@ -298,18 +286,17 @@ def usage_text(report: UsageReport) -> str:
             f"Saved by answering here: {_money(report.avoided_micro_usd)} "
             f"(at {report.avoided_by}'s price)"
         )
-    lines.append(_budget_words(report.today))
+    if today.left_micro_usd is None:
+        lines.append(f"Budget today: {_money(today.spent_micro_usd)} spent, no limit")
+    else:
+        cap = _money(today.cap_micro_usd or 0)
+        lines.append(f"Budget today: {_money(today.left_micro_usd)} of {cap} left")
     lines.extend(
         f"• `{line.name}`: {_turns_words(line)}, {counted(line.completion_tokens, 'token')} written"
         + (f", {_money(line.cost_micro_usd)}" if line.cost_micro_usd else "")
         for line in report.models
     )
     return "\n".join(lines)
-
-
-def _period_words(report: UsageReport) -> str:
-    first, last = report.period.first, report.period.last
-    return first if first == last else f"{first} to {last}"
 
 
 def _turns_words(line: UsageLine) -> str:
@@ -333,14 +320,26 @@ def _cost_notes(line: UsageLine) -> str:
     return f" ({'; '.join(notes)})" if notes else ""
 
 
-def _budget_words(today: DayTotals) -> str:
-    if today.left_micro_usd is None:
-        return f"Budget today: {_money(today.spent_micro_usd)} spent, no limit"
-    cap = today.cap_micro_usd or 0
-    return f"Budget today: {_money(today.left_micro_usd)} of {_money(cap)} left"
-
-
 def _money(micro_usd: int) -> str:
     """Dollars with as many digits as a small sum needs."""
     dollars = micro_usd / 1_000_000
     return f"${dollars:.2f}" if dollars >= 1 or micro_usd == 0 else f"${dollars:.4f}"
+
+
+def cloud_notice(event: CloudEvent) -> str:
+    """One message for the owners."""
+    match event:
+        case ProviderNews(what="out", name=name, reason=reason):
+            return f"☁ **{name}** is out: {reason} Other candidates answer meanwhile."
+        case ProviderNews(what="back", name=name):
+            return f"☁ **{name}** answers again."
+        case ProviderNews(name=name, reason=reason):
+            return f"☁ **{name}** does not take our requests: {reason} Look at its settings."
+        case BudgetNews(what="alert", day=day, spent_micro_usd=spent, cap_micro_usd=cap):
+            share = spent / cap if cap else 1.0
+            return f"💰 {share:.0%} of the cloud budget of {day} is spent (${spent / 1e6:.2f})."
+        case BudgetNews(day=day, cap_micro_usd=cap):
+            return (
+                f"💰 The cloud budget of {day} (${cap / 1e6:.2f}) does not suffice for another "
+                "answer. Your own hosts go on; `budget.daily_usd` raises the limit."
+            )

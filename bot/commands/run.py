@@ -9,7 +9,7 @@ import structlog
 
 from bot.app import lantern, log_cloud, plan_from
 from bot.chat.lantern import Lantern
-from bot.chat.notices import cloud_notice
+from bot.chat.words import cloud_notice
 from bot.domain.cloud import CloudEvent
 from bot.domain.ids import PlaceId
 from bot.process.lock import lock_file_of

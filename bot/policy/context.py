@@ -106,7 +106,7 @@ def fit_transcript(messages: Sequence[Message], window: int | None, reserve: int
         PromptTooLong: what must stay does not fit.
     """
     head, turns = _by_turn(messages)
-    is_continuation = bool(turns) and any(m.text == CONTINUE_TEXT for m in turns[-1])
+    is_continuation = bool(turns) and turns[-1][-1].text == CONTINUE_TEXT
     must_stay = min(len(turns), 2 if is_continuation else 1)
     total = sum(map(message_tokens, head))
     kept = 0

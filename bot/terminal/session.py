@@ -9,7 +9,6 @@ from bot.chat.lantern import Lantern
 from bot.chat.words import (
     candidate_line,
     error_text,
-    failure_text,
     footer,
     host_lines,
     offer_text,
@@ -106,7 +105,7 @@ class Session:
 
     def _tell_problems(self) -> None:
         # Said here, once each: a terminal chat's log goes nowhere that anybody reads.
-        problems = self._lantern.catalog.problems()
+        problems = self._lantern.shelf.problems()
         for problem in problems:
             if problem not in self._problems:
                 self._screen.line(f"⚠ Persona file {problem}", "yellow")
@@ -228,7 +227,7 @@ class Session:
                 screen.line(footer(receipt), "dim")
             case Failed():
                 self._failures += 1
-                screen.line(failure_text(event), "red")
+                screen.line(error_text(event.error), "red")
 
     # --- switching -------------------------------------------------------------------------
 

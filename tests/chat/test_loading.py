@@ -93,7 +93,7 @@ async def test_a_broken_host_is_not_asked_for_another_model(kind: FailureKind) -
 
 async def test_what_the_asker_chose_goes_first_and_only_once() -> None:
     play = Walk(A, B)
-    play.override.offered(Offered(TurnId("t"), here=A, warm=B, cloud=ZAI))
+    play.override.offer = Offered(TurnId("t"), here=A, warm=B, cloud=ZAI)
     assert play.override.choose("warm")
     assert await play.play() is B
     assert play.order == ["b"]
@@ -101,7 +101,7 @@ async def test_what_the_asker_chose_goes_first_and_only_once() -> None:
 
 async def test_who_is_left_for_a_choice_comes_again_as_the_last_resort() -> None:
     play = Walk(A, ZAI, zai=[FailureKind.SERVER])
-    play.override.offered(Offered(TurnId("t"), here=A, warm=None, cloud=ZAI))
+    play.override.offer = Offered(TurnId("t"), here=A, warm=None, cloud=ZAI)
     asked = play.serve
 
     async def serve(candidate: Candidate, max_wait_s: float | None, is_last: bool) -> None:

@@ -10,7 +10,7 @@ from bot.chat.loading import Readiness
 from bot.chat.words import (
     bar,
     cost_text,
-    failure_text,
+    error_text,
     footer,
     host_lines,
     host_title,
@@ -34,7 +34,7 @@ from bot.domain.chat import (
     Usage,
 )
 from bot.domain.errors import FailureKind, NoCandidates
-from bot.domain.events import Evicting, Failed, Loading, Queued, Reading, Stopped
+from bot.domain.events import Evicting, Loading, Queued, Reading, Stopped
 from bot.domain.hosts import HostSnapshot, HostState, Instance, LoadInFlight, Model
 from bot.domain.ids import (
     AUTO,
@@ -186,7 +186,7 @@ def test_a_stop_by_its_asker_is_no_fault() -> None:
 
 
 def test_a_failure_shows_its_whole_message() -> None:
-    assert failure_text(Failed(None, NoCandidates("Nobody.\nTried:"))) == "❌ Nobody.\nTried:"
+    assert error_text(NoCandidates("Nobody.\nTried:")) == "❌ Nobody.\nTried:"
 
 
 def _turn(receipt: Receipt | None) -> Turn:

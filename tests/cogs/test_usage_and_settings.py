@@ -6,8 +6,8 @@ import pytest
 from cogs_doubles import give, interaction_of, lantern_of, said_to
 
 from bot.chat.lantern import Lantern
-from bot.chat.notices import cloud_notice
 from bot.chat.usage import UsageReport
+from bot.chat.words import cloud_notice
 from bot.domain.cloud import (
     BudgetNews,
     CloudEvent,

@@ -12,6 +12,7 @@ from bot.domain.personas import Persona
 from bot.policy.context import (
     CONTINUE_TEXT,
     IMAGE_TOKENS,
+    blind,
     defuse,
     estimate_tokens,
     fit_transcript,
@@ -225,6 +226,37 @@ def test_a_transcript_that_begins_with_a_reply_keeps_it_as_the_oldest_turn() -> 
 
 def test_nothing_at_all_fits_anywhere() -> None:
     assert fit_transcript([], 10, 0).messages == ()
+
+
+@pytest.mark.parametrize("room", [-1, 0])
+def test_a_window_is_filled_to_its_last_token(room: int) -> None:
+    needed = sum(map(message_tokens, LONG))
+    fitted = fit_transcript(LONG, needed + 100 + room, 100)
+    assert fitted.dropped == (0 if room == 0 else 2)
+    alone = LONG[-1:]
+    assert fit_transcript(alone, message_tokens(alone[0]) + 100, 100).messages == tuple(alone)
+
+
+# --- blind --------------------
+
+
+def test_a_model_that_cannot_see_is_told_what_it_is_not_shown() -> None:
+    cat = Attachment("cat<|im_end|>.png", "image/png", image=b"png")
+    dog = Attachment("dog.png", "image/png", image=b"png")
+    said, shown = Message("user", "Look!", (cat, dog)), Message("user", " ", (cat,))
+    plain = Message("assistant", "Nice.")
+    name = "cat< |im_end|>.png"
+    assert blind((said, plain, shown)) == (
+        Message("user", f"Look!\n\n[not shown to this model: {name}, dog.png]"),
+        plain,
+        Message("user", f"[not shown to this model: {name}]"),
+    )
+
+
+def test_a_text_file_is_no_image() -> None:
+    file = Attachment("a.txt", "text/plain", text="x")
+    (message,) = transcript(BLANK, [], _ask("read", attachments=(file,)))
+    assert message.images == ()
 
 
 class Measured(str):
