@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from collected import Collected
+
 from bot.cloud.billing import Ledger
 from bot.cloud.call import CloudAsk
 from bot.cloud.providers import Providers
@@ -14,7 +16,7 @@ from bot.cloud.serve import Listener, Question, serve
 from bot.domain.chat import DialectName, Message, Place, TurnRequest, Wire
 from bot.domain.cloud import CloudEvent, Price, ProviderConfig
 from bot.domain.errors import BotError, Unavailable
-from bot.domain.events import Delta, ReasoningDelta, StreamEnd, TextDelta
+from bot.domain.events import Delta, StreamEnd
 from bot.domain.ids import ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.domain.personas import Persona
 from bot.inference.streams import Inference, inference_session
@@ -55,27 +57,13 @@ class WallClock:
 
 
 @dataclass(slots=True)
-class Heard:
+class Heard(Collected):
     """Everything one question gave, as a face would hear it."""
 
-    deltas: list[Delta] = field(default_factory=list[Delta])
     retries: list[str] = field(default_factory=list[str])
     notices: list[str] = field(default_factory=list[str])
     requests: int = 0
     served: StreamEnd | None = None
-    error: BotError | None = None
-
-    @property
-    def text(self) -> str:
-        return "".join(delta.text for delta in self.deltas if isinstance(delta, TextDelta))
-
-    @property
-    def reasoning(self) -> str:
-        return "".join(delta.text for delta in self.deltas if isinstance(delta, ReasoningDelta))
-
-    @property
-    def kind(self) -> object:
-        return getattr(self.error, "kind", None)
 
     def listener(self) -> Listener:
         async def sent() -> None:

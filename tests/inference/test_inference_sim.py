@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 from typing import get_args
 
 import pytest
-from wire_double import asking, collect
+from collected import asking, collect
 
 from bot.domain.chat import Endpoint
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable

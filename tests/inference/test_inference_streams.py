@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
-from wire_double import Collected, Reply, WireDouble, asking, chunk, collect, sse, told, wire_double
+from collected import Collected, asking, collect
+from wire_double import Reply, WireDouble, chunk, sse, told, wire_double
 
 from bot.domain.chat import Attachment, Endpoint, InferenceRequest, Message, Usage
 from bot.domain.errors import (

@@ -7,11 +7,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bot.domain.chat import Endpoint, InferenceRequest, Message
-from bot.domain.errors import BotError
-from bot.domain.events import Delta, ReasoningDelta, StreamEnd, TextDelta
-from bot.inference.streams import Inference
-
 Ending = Literal["whole", "cut", "reset", "hold"]
 
 
@@ -147,57 +142,6 @@ async def wire_double(*replies: Reply) -> AsyncGenerator[WireDouble]:
     finally:
         server.close()
         await server.wait_closed()
-
-
-@dataclass(slots=True)
-class Collected:
-    """Everything one stream gave."""
-
-    deltas: list[Delta] = field(default_factory=list[Delta])
-    error: BotError | None = None
-    was_opened: bool = False
-
-    @property
-    def text(self) -> str:
-        """The answer."""
-        return "".join(delta.text for delta in self.deltas if isinstance(delta, TextDelta))
-
-    @property
-    def reasoning(self) -> str:
-        """The reasoning."""
-        return "".join(delta.text for delta in self.deltas if isinstance(delta, ReasoningDelta))
-
-    @property
-    def end(self) -> StreamEnd:
-        """The one end, in its place."""
-        ends = [delta for delta in self.deltas if isinstance(delta, StreamEnd)]
-        assert ends == self.deltas[-1:], self
-        return ends[0]
-
-    @property
-    def kind(self) -> object:
-        """The kind of the failure."""
-        return getattr(self.error, "kind", None)
-
-
-def asking(*texts: str) -> InferenceRequest:
-    """A request of user messages."""
-    return InferenceRequest(tuple(Message("user", text) for text in texts or ("Hello?",)))
-
-
-async def collect(
-    inference: Inference, endpoint: Endpoint, request: InferenceRequest | None = None
-) -> Collected:
-    """Read a stream to its end, or to its error."""
-    got = Collected()
-    try:
-        async with inference.open(endpoint, request or asking()) as deltas:
-            got.was_opened = True
-            async for delta in deltas:
-                got.deltas.append(delta)
-    except BotError as error:
-        got.error = error
-    return got
 
 
 def sse(*payloads: object) -> bytes:

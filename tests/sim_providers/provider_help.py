@@ -1,14 +1,13 @@
 """What every test of the provider doubles needs: a running one, and ways to ask it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 import aiohttp
+from collected import Collected, collect
 
 from bot.domain.chat import Endpoint, InferenceRequest, Message
-from bot.domain.errors import BotError
-from bot.domain.events import Delta, ReasoningDelta, StreamEnd, TextDelta
 from bot.domain.personas import Sampling
 from bot.inference.streams import Inference
 from bot.sim.providers.config import SimProviderConfig, WireKind
@@ -48,37 +47,6 @@ def endpoint_of(double: SimProvider, model: str | None = None, **changes: Any) -
     return Endpoint(**(settings | changes))
 
 
-@dataclass(slots=True)
-class Collected:
-    """Everything one stream gave."""
-
-    deltas: list[Delta] = field(default_factory=list[Delta])
-    error: BotError | None = None
-
-    @property
-    def text(self) -> str:
-        """The answer."""
-        return "".join(delta.text for delta in self.deltas if isinstance(delta, TextDelta))
-
-    @property
-    def reasoning(self) -> str:
-        """The thinking."""
-        return "".join(delta.text for delta in self.deltas if isinstance(delta, ReasoningDelta))
-
-    @property
-    def end(self) -> StreamEnd:
-        """The end of a whole answer."""
-        assert self.error is None, self.error
-        end = self.deltas[-1]
-        assert isinstance(end, StreamEnd)
-        return end
-
-    @property
-    def kind(self) -> object:
-        """The kind of the failure."""
-        return getattr(self.error, "kind", None)
-
-
 async def ask(
     inference: Inference,
     endpoint: Endpoint,
@@ -89,14 +57,7 @@ async def ask(
     """Ask by our own adapter, to the end or to the error."""
     messages = tuple(Message("user", text) for text in texts or ("Hello?",))
     request = InferenceRequest(messages, Sampling(max_tokens=max_tokens), user_hash)
-    got = Collected()
-    try:
-        async with inference.open(endpoint, request) as deltas:
-            async for delta in deltas:
-                got.deltas.append(delta)
-    except BotError as error:
-        got.error = error
-    return got
+    return await collect(inference, endpoint, request)
 
 
 @dataclass(frozen=True, slots=True)
