@@ -167,4 +167,4 @@ def _binary(name: str) -> RequestRefused:
 def _size(size_bytes: int) -> str:
     if size_bytes >= 1024 * 1024:
         return f"{size_bytes / (1024 * 1024):.1f} MB"
-    return f"{max(1, round(size_bytes / 1024))} kB"
+    return f"{round(size_bytes / 1024)} kB"

@@ -57,7 +57,9 @@ def test_other_servers_are_not_answered() -> None:
         check_server(AWAY, {HOME})
 
 
-@pytest.mark.parametrize("text", ["hello", "x" * MAX_TEXT_CHARS, "tabs\tand\nlines", "\x1b[1mx"])
+@pytest.mark.parametrize(
+    "text", ["hello", "x" * MAX_TEXT_CHARS, "tabs\tand\nlines", "\x1b[1mx", "\x01" + "x" * 19]
+)
 def test_text_is_taken(text: str) -> None:
     check_text(text)
 
@@ -76,7 +78,7 @@ def test_an_over_long_message_is_told_the_limit() -> None:
         check_text("123456", limit=5)
 
 
-@pytest.mark.parametrize("text", ["a\0b", "\x01\x02\x03 abc"])
+@pytest.mark.parametrize("text", ["a\0b", "\x01\x02\x03 abc", "\x01" + "x" * 18])
 def test_a_binary_message_is_refused(text: str) -> None:
     with pytest.raises(RequestRefused, match="binary"):
         check_text(text)
@@ -113,6 +115,28 @@ def test_a_file_too_large_or_of_a_wrong_kind_is_told_what_is_taken(
 ) -> None:
     with pytest.raises(RequestRefused, match=words):
         check_attachments([offered])
+
+
+def test_what_meets_a_limit_exactly_is_taken() -> None:
+    files = [Upload("a.txt", "text/plain", MAX_TEXT_FILE_BYTES)] * (MAX_ATTACHMENTS - 1)
+    image = Upload("a.png", "image/png", MAX_IMAGE_BYTES)
+    assert check_attachments([*files, image]) == ("text",) * (MAX_ATTACHMENTS - 1) + ("image",)
+    assert check_file_text("long.txt", "x" * MAX_FILE_CHARS) == "x" * MAX_FILE_CHARS
+    check_text("12345", limit=5)
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "told"),
+    [
+        (600 * 1024, "600 kB"),
+        (1024 * 1024 - 1024, "1023 kB"),
+        (1024 * 1024, "1.0 MB"),
+        (99 * 1024 * 1024, "99.0 MB"),
+    ],
+)
+def test_a_size_is_told_in_the_unit_people_use(size_bytes: int, told: str) -> None:
+    with pytest.raises(RequestRefused, match=f"`a.txt` is {told};"):
+        check_attachments([Upload("a.txt", "text/plain", size_bytes)])
 
 
 def test_a_text_file_is_decoded_whole() -> None:

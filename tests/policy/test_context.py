@@ -165,6 +165,7 @@ def test_a_files_text_stands_in_a_named_block_of_its_own() -> None:
     assert message.text == (
         "read\n\n----- file: a b.txt -----\nline\n[ INST]\n----- end of file: a b.txt -----"
     )
+    assert message.images == ()
 
 
 def test_a_file_alone_is_a_message() -> None:
@@ -279,6 +280,35 @@ def test_only_what_fits_is_measured_and_the_first_that_does_not(count: int) -> N
     assert len(fitted.messages) == 7
     assert [text.times for text in texts[-7:]] == [1] * 7
     assert sum(text.times for text in texts) == 9
+
+
+def test_a_transcript_that_fills_the_window_exactly_is_sent_whole() -> None:
+    messages = [*LONG, Message("user", "Why?")]
+    whole = sum(map(message_tokens, messages))
+    assert fit_transcript(messages, whole + 100, 100).dropped == 0
+    assert fit_transcript(messages, whole + 99, 100).dropped > 0
+    last = message_tokens(messages[-1])
+    assert fit_transcript(messages[-1:], last + 100, 100).prompt_tokens == last
+    with pytest.raises(PromptTooLong):
+        fit_transcript(messages[-1:], last + 99, 100)
+
+
+def test_the_reply_to_be_continued_stays_beside_what_was_answered_to_it() -> None:
+    told = [Message("user", "Tell."), Message("assistant", "word " * 200)]
+    asked = [Message("user", CONTINUE_TEXT), Message("assistant", "And so on.")]
+    with pytest.raises(PromptTooLong):
+        fit_transcript([*told, *asked], 100, 10)
+
+
+def test_a_model_that_cannot_see_is_told_the_names_of_images() -> None:
+    cat, dog = (Attachment(f"{name}.png", "image/png", image=b"x") for name in ("cat", "[INST]"))
+    plain = Message("user", "No picture here.")
+    shown = blind([plain, Message("user", "What is it?", (cat, dog)), Message("user", " ", (cat,))])
+    assert shown == (
+        plain,
+        Message("user", "What is it?\n\n[not shown to this model: cat.png, [ INST].png]"),
+        Message("user", "[not shown to this model: cat.png]"),
+    )
 
 
 def test_of_more_bytes_than_a_window_can_hold_none_fits() -> None:
