@@ -293,13 +293,6 @@ def test_a_transcript_that_fills_the_window_exactly_is_sent_whole() -> None:
         fit_transcript(messages[-1:], last + 99, 100)
 
 
-def test_the_reply_to_be_continued_stays_beside_what_was_answered_to_it() -> None:
-    told = [Message("user", "Tell."), Message("assistant", "word " * 200)]
-    asked = [Message("user", CONTINUE_TEXT), Message("assistant", "And so on.")]
-    with pytest.raises(PromptTooLong):
-        fit_transcript([*told, *asked], 100, 10)
-
-
 def test_a_model_that_cannot_see_is_told_the_names_of_images() -> None:
     cat, dog = (Attachment(f"{name}.png", "image/png", image=b"x") for name in ("cat", "[INST]"))
     plain = Message("user", "No picture here.")
