@@ -43,6 +43,7 @@ class Connection:
         Raises:
             HostUnreachable: neither its sockets nor its REST serve us.
         """
+        # Two who come at once would open two sets of sockets, one of them owned by nobody.
         async with self._connecting:
             if self._client is None:
                 async with self.within(self._timeout_s):
@@ -74,8 +75,11 @@ class Connection:
         try:
             return await question(client)
         except HostUnreachable as error:
+            # Whoever hung once would hang again, for another whole deadline.
             if error.kind is FailureKind.TIMEOUT:
                 raise
+        # The SDK never reconnects: after a computer slept, every call on the old client fails for
+        # good (LM Studio's tracker, bug 907), so a new one is made.
         await self.drop(client)
         return await question(await self.connected())
 
@@ -139,6 +143,8 @@ class Connection:
         Raises:
             HostUnreachable: it did not.
         """
+        # The SDK's async calls have no deadline: its keep-alive gives up on a dead peer after 40 s,
+        # and never on one that answers pings and nothing else.
         try:
             async with asyncio.timeout(seconds) as limit:
                 yield limit

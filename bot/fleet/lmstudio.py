@@ -305,6 +305,7 @@ def _load_endpoint(order: LoadOrder, on_progress: Callable[[float], None]) -> _L
         return LoadModelEndpoint[Any, Any](
             order.model_key,
             None,
+            # Never left to the SDK, whose default is an hour.
             order.ttl_s,
             types.REQUEST_NEW_INSTANCE,
             types.MODEL_LOAD_CONFIG,
@@ -351,6 +352,7 @@ def _space(kind: ModelKind) -> Space:
 
 
 async def _version(api: lms.AsyncClient) -> str:
+    # An RPC the host is too old for is never answered: it only warns.
     try:
         async with asyncio.timeout(ASK_S):
             answer = inventory.wire_object(await api.system.remote_call("version"))

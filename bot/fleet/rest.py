@@ -189,11 +189,13 @@ class RestClient:
         """
         if self.interface is not Interface.REST_V1:
             raise Unavailable(_CANNOT_LOAD, FailureKind.LOAD_FAILED)
+        # No word comes before the end, so the long deadline counts from here.
         on_progress(0.0)
         body: dict[str, object] = {"model": order.model_key}
         for name in REST_SAYS:
             if (value := getattr(order.settings, name)) is not None:
                 body[name] = value
+        # A path the host does not know answers 200 too: only an instance proves a load.
         status, answer = await self._api.post("/api/v1/models/load", body)
         made = inventory.text(inventory.members(answer), "instance_id")
         if status >= 400 or not made:

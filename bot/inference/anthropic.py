@@ -64,6 +64,7 @@ def messages_body(endpoint: Endpoint, request: InferenceRequest) -> dict[str, ob
     if stops := [stop for stop in sampling.stop if stop.strip()]:
         body["stop_sequences"] = stops
     if request.user_hash:
+        # Opaque by the provider's terms and by ours: a salted hash, never a name.
         body["metadata"] = {"user_id": request.user_hash}
     return body
 

@@ -164,6 +164,7 @@ class DeltaStream(AsyncIterator[Delta]):
         if self._reader.is_done:
             self._complete()
         elif not data:
+            # An end in good order without the mark is a cut; neither official SDK notices it.
             self._break(Verdict(FailureKind.CUT, "it ended without its end mark"))
         elif self._reader.is_whole and not was_whole:
             self._watch.expect_by(self._due())
@@ -175,6 +176,7 @@ class DeltaStream(AsyncIterator[Delta]):
 
     def _break(self, verdict: Verdict, cause: Exception | None = None) -> None:
         if self._reader.is_whole:
+            # After the mark a break costs the usage chunk at most: the answer is not asked again.
             self._complete()
             return
         self._ready.extend(self._reader.pieces.flush())

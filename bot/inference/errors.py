@@ -177,7 +177,8 @@ def _complaint_of(value: object) -> _Complaint | None:
 
 
 def _codes(error: Mapping[str, object]) -> tuple[str, ...]:
-    # Anthropic's `details.error_code` says more than its type.
+    # Anthropic's `details.error_code` says more than its type: a spent limit comes with the type of
+    # a mere rate limit, and without a time to wait.
     told = object_of(error.get("details")).get("error_code")
     found = (told, error.get("code"), error.get("error_type"), error.get("type"))
     return tuple(

@@ -70,10 +70,12 @@ DIALECTS: Mapping[DialectName, Dialect] = {
         inline_think=True,
     ),
     "openai": Dialect(
+        # `max_tokens` is refused by every reasoning model; the newer name is taken by all.
         max_tokens_field="max_completion_tokens",
         user_field="safety_identifier",
         # Unknown names count as reasoning models: a dropped parameter is harmless, a 400 is not.
         no_sampling=re.compile(r"(?!(?:ft:)?(?:gpt-3\.5|gpt-4|chatgpt-4))"),
+        # Each model takes some of the efforts and answers 400 to the others: the least of its own.
         thinking_off=(
             (re.compile(r"(?:ft:)?(?:gpt-3|gpt-4|chatgpt)"), {}),
             (re.compile(r"o\d"), {"reasoning_effort": "low"}),
@@ -82,6 +84,7 @@ DIALECTS: Mapping[DialectName, Dialect] = {
         ),
     ),
     "zai": Dialect(
+        # Its ranges, and one stop string at most: what lies outside is refused, not trimmed.
         max_temperature=1.0,
         min_top_p=0.01,
         max_stops=1,

@@ -84,6 +84,8 @@ class Inference:
             call = await asyncio.to_thread(build, endpoint, request)
         else:
             call = build(endpoint, request)
+        # One deadline for headers and first delta together: a host that loads the model just in
+        # time sends no byte at all, not even headers, until it is there.
         due = asyncio.get_running_loop().time() + endpoint.first_token_s
         prompt = [message.text for message in request.messages]
         error = partial(to_error, endpoint=endpoint, prompt=prompt)
@@ -116,6 +118,7 @@ class Inference:
                 timeout=aiohttp.ClientTimeout(
                     total=None, connect=endpoint.connect_s, sock_connect=endpoint.connect_s
                 ),
+                # No total: an answer may take as long as it goes on saying something.
                 # A redirected POST becomes a GET and may carry the key to another host.
                 allow_redirects=False,
                 raise_for_status=False,
@@ -124,6 +127,7 @@ class Inference:
 
 def inference_session() -> aiohttp.ClientSession:
     """The session all streams share: no limit per host, no environment proxy, no cookies."""
+    # aiohttp itself stops at a hundred connections: the next stream would wait without a word.
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=_KEEP_ALIVE_S),
         headers={"User-Agent": "lantern-bot"},

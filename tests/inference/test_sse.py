@@ -34,6 +34,7 @@ def fault_kind(*pieces: bytes) -> object:
         (b"data: one\r\n\r\ndata: two\r\n\r\n", ["one", "two"]),
         (b"data: one\r\rdata: two\r\r", ["one", "two"]),
         (b"data: one\r\n\ndata: two\n\r\n", ["one", "two"]),
+        (b"data: one\r\ndata: two\r\n\r\n", ["one\ntwo"]),
         (b"\xef\xbb\xbfdata: one\n\n", ["one"]),
         (b"\xef\xbb\xbf\n\ndata: one\n\n", ["one"]),
         (b"\n\n\ndata: one\n\n\n\ndata: two\n\n\n", ["one", "two"]),
