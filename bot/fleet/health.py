@@ -48,8 +48,8 @@ class HostHealth:
         pause = self._probes if self._probes.failures else self._requests
         return now if pause.open_until is None else pause.open_until
 
-    def probed(self, now: float, report: Report) -> FleetEvent | None:
-        """The host answered."""
+    def probed(self, now: float, report: Report) -> tuple[FleetEvent, ...]:
+        """The host answered; returns what is news of it."""
         self.report = report
         self._probes = Breaker()
         self._is_doubted = self.needs_token = False
@@ -57,24 +57,23 @@ class HostHealth:
             return self._go_down(self.reason)
         self.reason = ""
         if self.state is HostState.UP:
-            return None
-        self.state = HostState.UP
-        return FleetEvent(
-            "host found", self._host, interface=str(report.interface), version=report.version
-        )
+            return ()
+        self.state, interface = HostState.UP, str(report.interface)
+        found = FleetEvent("host found", self._host, interface=interface, version=report.version)
+        return (found,)
 
-    def failed(self, now: float, reason: str, kind: FailureKind) -> FleetEvent | None:
+    def failed(self, now: float, reason: str, kind: FailureKind) -> tuple[FleetEvent, ...]:
         """The host did not answer a probe."""
         self._probes = breaker.on_failure(self._probes, now, PROBE_RULES)
         self._is_doubted = False
         self.needs_token = kind is FailureKind.AUTH
         return self._go_down(reason)
 
-    def doubted(self, now: float, reason: str) -> FleetEvent | None:
+    def doubted(self, now: float, reason: str) -> tuple[FleetEvent, ...]:
         """A request failed there: out at once, the next probe decides."""
         if self.state is HostState.DOWN:
             # One loss breaks every request under way there: it counts once.
-            return None
+            return ()
         self._requests = breaker.on_failure(self._requests, now, REQUEST_RULES)
         self._is_doubted = True
         return self._go_down(reason)
@@ -83,7 +82,7 @@ class HostHealth:
         """A request was answered: everything is forgiven."""
         self._requests = Breaker()
 
-    def _go_down(self, reason: str) -> FleetEvent | None:
+    def _go_down(self, reason: str) -> tuple[FleetEvent, ...]:
         is_news = self.state is not HostState.DOWN
         self.state, self.reason = HostState.DOWN, reason
-        return FleetEvent("host lost", self._host, reason=reason) if is_news else None
+        return (FleetEvent("host lost", self._host, reason=reason),) if is_news else ()

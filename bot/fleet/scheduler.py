@@ -159,7 +159,8 @@ class Scheduler:
         if state is HostState.UP and self.is_draining:
             text = f"{name} is draining and takes no new turns."
             return (Refuse(ticket, HostUnreachable(text, FailureKind.BUSY)),)
-        if state is HostState.UP and not self._has(key):
+        is_here = key in self._models or any(r.instance.model_key == key for r in self.residents)
+        if state is HostState.UP and not is_here:
             text = f"{name} does not have `{key}`."
             return (Refuse(ticket, Unavailable(text, FailureKind.NOT_THERE)),)
         waiter = Waiter(ticket, wish, now)
@@ -184,14 +185,15 @@ class Scheduler:
             self._refuse([waiter], text, FailureKind.BUSY)
         if is_up and overdue:
             self._grant_slots(now)
-        # 5. One load at a time: LM Studio measures the memory it has left when a load begins, and
-        # what is still leaving, or still filling, would be counted wrong.
+        # 5. Racing loads of one model make two copies of it, and what is still on its way out
+        # still takes its memory.
         if is_up and self.load is None and not self.residents.is_unloading():
             self._begin_next(now)
         self._queue.forget_strangers(self.residents.leases_of())
         for key, limits in self._limits.items():
             is_loading = self.load is not None and self.load.order.model_key == key
-            if not (is_loading or self._without_instance(key)):
+            is_refused = limits.refusal or limits.is_retried
+            if is_refused and not is_loading and not self._without_instance(key):
                 # A refusal counts for those who waited when it fell, not for whoever asks later.
                 self._learn(key, replace(limits, refusal="", is_retried=False))
         # 7.
@@ -357,7 +359,7 @@ class Scheduler:
         if report.models != self._models:
             # Kept as it is otherwise: readers may index it by identity.
             self._models = report.models
-        self._announce(self.health.probed(now, report))
+        self._out.extend(self.health.probed(now, report))
         self._see(report.residents, now)
         if self.health.state is HostState.DOWN:
             self._refuse(self._queue, self._away(), FailureKind.CONNECT)
@@ -371,13 +373,13 @@ class Scheduler:
             # there has its own deadlines, and their failure is reported.
             self.health.reason = reason
             return self._decide(now)
-        self._announce(self.health.failed(now, reason, kind))
+        self._out.extend(self.health.failed(now, reason, kind))
         self._refuse(self._queue, self._away(), FailureKind.CONNECT)
         return self._decide(now)
 
     def on_doubted(self, now: float, reason: str) -> Effects:
         """A request failed on the host; the next probe decides."""
-        self._announce(self.health.doubted(now, reason))
+        self._out.extend(self.health.doubted(now, reason))
         return self._decide(now)
 
     # --- loads ----------------------------------------------------------------------------
@@ -410,7 +412,7 @@ class Scheduler:
         record = LoadRecord(name, key, seconds, size)
         self._history.loaded(record)
         self._out.append(record)
-        self._announce(FleetEvent("model loaded", name, key, seconds=seconds, size_bytes=size))
+        self._out.append(FleetEvent("model loaded", name, key, seconds=seconds, size_bytes=size))
         if load.is_stopping and made is not None and not self._queue.of(key):
             self._unload(made, "its load was cancelled")
         return self._decide(now)
@@ -441,7 +443,7 @@ class Scheduler:
         if load is None:
             return self._decide(now)
         key, is_lost = load.order.model_key, kind in LOST
-        self._announce(FleetEvent("load failed", self.config.name, key, reason))
+        self._out.append(FleetEvent("load failed", self.config.name, key, reason))
         if is_lost and own is None and load.order.ttl_s is not None:
             # The host may finish it all the same, with nobody there. Without a TTL of ours nothing
             # would tell it from a load by hand.
@@ -451,12 +453,14 @@ class Scheduler:
         limits = self._limits.get(key, LoadLimits())
         may_evict = any(r.own is not None or self._evict_foreign for r in self.residents)
         if is_lost:
-            self._announce(self.health.doubted(now, reason))
+            self._out.extend(self.health.doubted(now, reason))
             self._refuse(joined, reason, kind)
         elif kind is FailureKind.DOES_NOT_FIT and may_evict and not limits.is_retried:
             self._learn(key, replace(limits, refusal=reason))
         else:
-            # Once and for all: trying again at once would only show the same failure again.
+            # Not tried again: the same load would only fail the same way. Whoever waits for another
+            # load of the model has both tries before them still.
+            self._learn(key, replace(limits, refusal="", is_retried=False))
             is_memory = kind is FailureKind.DOES_NOT_FIT
             self._refuse(joined, reason, kind if is_memory else FailureKind.LOAD_FAILED)
         return self._decide(now)
@@ -529,10 +533,6 @@ class Scheduler:
 
     # --- what is known --------------------------------------------------------------------
 
-    def _has(self, key: ModelKey) -> bool:
-        """Is the model on disk, or at least in memory?"""
-        return key in self._models or any(r.instance.model_key == key for r in self.residents)
-
     def _usable(self, wish: Wish) -> list[Resident]:
         """Instances that serve the wish: of its model, large enough, and staying."""
         key, load = wish.model_key, self.load
@@ -600,7 +600,7 @@ class Scheduler:
         self._out.extend(claimed)
         for resident in gone:
             key, why = resident.instance.model_key, resident.leaving or "it left memory on the host"
-            self._announce(FleetEvent("model unloaded", self.config.name, key, why))
+            self._out.append(FleetEvent("model unloaded", self.config.name, key, why))
         self._out.extend(Forget(reference) for reference in forgotten)
 
     def _refuse(self, waiters: Iterable[Waiter], text: str, kind: FailureKind) -> None:
@@ -617,10 +617,6 @@ class Scheduler:
     def _keep(self, own: OwnInstance) -> None:
         self.residents.adopt(own)
         self._out.append(own)
-
-    def _announce(self, event: FleetEvent | None) -> None:
-        if event is not None:
-            self._out.append(event)
 
     # --- words for those who wait ---------------------------------------------------------
 

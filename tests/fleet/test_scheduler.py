@@ -430,6 +430,22 @@ def test_a_refusal_is_forgotten_with_the_last_who_cared() -> None:
     assert play.ask("eve", "two") == ["load two"]
 
 
+def test_who_waits_for_another_load_of_a_refused_model_has_both_tries_still() -> None:
+    play = up_with("one", "two", "three")
+    for name in ("one", "two"):
+        play.ask(name, name)
+        play.loaded()
+        play.leave(name)
+    play.ask("bob", "three", load=LoadSettings(context_length=4096))
+    play.ask("eve", "three", context=9000)
+    assert play.load_refused() == ["unload one"]
+    assert play.unloaded() == ["forget ref-1", "load three with 16384"]
+    play.leave("eve")
+    play.ask("zoe", "three", context=20_000)
+    assert play.load_refused() == ["refuse bob does not fit", "load three with 32768"]
+    assert play.load_refused() == ["unload two"]
+
+
 # --- context --------------------------------------------------------------------------------
 
 
