@@ -65,6 +65,7 @@ class HostHealth:
     def failed(self, now: float, reason: str, kind: FailureKind) -> tuple[FleetEvent, ...]:
         """The host did not answer a probe."""
         self._probes = breaker.on_failure(self._probes, now, PROBE_RULES)
+        # The probe has said what the doubt asked for.
         self._is_doubted = False
         self.needs_token = kind is FailureKind.AUTH
         return self._go_down(reason)

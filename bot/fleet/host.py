@@ -146,6 +146,7 @@ class Host:
                     await self._act()
                 except Exception as error:
                     self._break(error)
+                # Nothing of what went before is trusted, the connection no more than the rest.
                 await self._link.drop()
                 await asyncio.sleep((self._faults.open_until or 0.0) - self._now())
                 self._scheduler = self._new_scheduler(self._scheduler.is_draining)
@@ -239,6 +240,7 @@ class Host:
 
     async def probe_when_due(self) -> None:
         """A probe, unless the pause after a failure is still going on."""
+        # The timer comes round for all hosts alike; one that is away has pauses of its own.
         due = self._scheduler.health.next_probe_at(self._now())
         if due is None or due <= self._now():
             await self.probe()
@@ -346,6 +348,7 @@ class Host:
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         if self._tasks is None:
+            # Left, or not begun: closed, or Python warns of work that was never awaited.
             work.close()
             return
         self._tasks.create_task(work)
@@ -356,6 +359,8 @@ class Host:
         own: OwnInstance | None = None
         try:
             with self._link.understood():
+                # Between the last probe and now somebody at the machine may have loaded it: a
+                # second copy would take the memory of the first again.
                 if await self._link.ask(lambda client: self._is_new_here(client, order)):
                     residents = await self._link.ask(self._residents)
                     self._feed(self._scheduler.on_load_spared, residents)
@@ -409,6 +414,7 @@ class Host:
 
     async def _unload(self, effect: StartUnload) -> None:
         reference = reference_of(effect.instance)
+        # An older refusal says nothing of this try.
         self._stays.pop(reference, None)
         residents: tuple[Instance, ...] | None = None
         try:
@@ -436,6 +442,7 @@ class Host:
             # Gone, and perhaps another load answers to its name by now: not ours to touch.
             return residents
         async with self._link.act() as client:
+            # Others on the LAN use our instances by their names, and no lease tells of them.
             if not effect.even_busy and await client.is_working(effect.instance):
                 return residents
             await client.unload(effect.instance)
@@ -474,6 +481,7 @@ class Host:
                 if self._fault is None:
                     self._faults = Breaker()
         except Unavailable as error:
+            # Slow while at work is not gone.
             if error.kind is not FailureKind.TIMEOUT or not self._scheduler.is_at_work():
                 await self._link.drop()
             self._feed(self._scheduler.on_probe_failed, error.user_message, error.kind)

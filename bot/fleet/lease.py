@@ -51,6 +51,7 @@ class Lease:
     def endpoint(self) -> Endpoint:
         """Where the request is sent."""
         instance, config = self.instance, self._config
+        # A host with one model loaded answers any name with it: the reply must name one of these.
         names = frozenset({str(instance.identifier), str(instance.model_key)})
         return Endpoint(
             base_url=f"http://{config.address}/v1",
@@ -84,12 +85,14 @@ class Lease:
         """The scheduler's word; of two steps of one kind only the newer counts."""
         match news:
             case Tell(progress=step):
+                # A slow reader must not get an old percentage after a new one, nor all of them.
                 if self._steps and type(self._steps[-1]) is type(step):
                     self._steps.pop()
                 self._steps.append(step)
             case Grant():
                 self.grant = news
             case Refuse(error=error):
+                # Once granted, what becomes of the host is told by the request itself.
                 if self.grant is None:
                     self._refusal = error
         self._news.set()

@@ -51,5 +51,6 @@ def queued_news(
     """
     if not slots or turn_s is None:
         return Queued(host, key, position)
+    # As many as there are slots go at once.
     rounds = -(-position // sum(slots))
     return Queued(host, key, position, rounds * turn_s)

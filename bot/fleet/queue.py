@@ -34,6 +34,7 @@ class Waiter:
 
     def begin_load(self, now: float) -> None:
         """Work on its load begins, or goes on."""
+        # An eviction and the load after it are one wait, told to the asker as such.
         if self.load_began is None:
             self.load_began = now
 
@@ -95,6 +96,7 @@ class Queue:
 
     def turns(self, leases: Mapping[str, int]) -> list[Waiter]:
         """Everybody in the order of their turns; ``leases`` by user."""
+        # A lease counts as a wish: three answers running put the fourth behind everybody's first.
         wishes = dict(leases)
         ranked: list[tuple[int, int, int, Waiter]] = []
         for number, waiter in enumerate(self._waiters.values()):
@@ -107,5 +109,6 @@ class Queue:
 
     def forget_strangers(self, leases: Mapping[str, int]) -> None:
         """Turns are remembered only of users who still wait or hold something."""
+        # Else the record would grow with everybody who ever asked.
         here = {w.wish.user for w in self._waiters.values()}.union(leases)
         self._served = {user: n for user, n in self._served.items() if user in here}

@@ -49,6 +49,7 @@ class Resident:
 
     def view(self, is_wanted: bool) -> Instance:
         """The frozen picture; ``is_wanted`` by somebody waiting counts as one more lease."""
+        # Rest is not counted under a lease: it begins when the work ends.
         leases = len(self.users) + is_wanted
         return replace(
             self.instance,
@@ -114,18 +115,21 @@ class Residents:
 
     def take(self, ticket: Ticket, user: str, resident: Resident) -> None:
         """Gives a lease."""
+        # Our own use moves the host's "last used" too, and is seen only at the next probe.
         resident.users[ticket] = user
         resident.was_ours = True
         self.held[ticket] = resident
 
     def resume(self, ticket: Ticket, user: str, instance: Instance) -> None:
         """Goes on with a lease that was granted before this record was begun."""
+        # As old as can be, so that it is not taken for what a load under way is making.
         own = self._record_for(instance)
         new = Resident(instance, 0.0, 0.0, own, own is not None and own.pinned)
         self.take(ticket, user, self._all.setdefault(reference_of(instance), new))
 
     def release(self, ticket: Ticket, now: float) -> None:
         """Ends a lease, if the ticket holds one; its rest counts from now."""
+        # It may have left memory meanwhile: giving it back changes nothing then.
         resident = self.held.pop(ticket, None)
         if resident is not None:
             del resident.users[ticket]
@@ -144,6 +148,7 @@ class Residents:
 
     def adopt(self, own: OwnInstance) -> None:
         """An instance Lantern loaded, or what is now to be known of it."""
+        # Another record may be the truth of a resident seen before its load had ended.
         self._own[own.reference] = own
         for resident in self._all.values():
             resident.own = self._record_for(resident.instance)

@@ -387,6 +387,7 @@ class Scheduler:
     def on_progress(self, now: float, fraction: float) -> Effects:
         """The load under way got further."""
         if self.load is not None:
+            # Faces draw it as a bar, and their seconds left follow from it: never back.
             self.load.fraction = max(self.load.fraction, min(1.0, fraction))
         self._tell_joined(now)
         return self._effects()
@@ -413,6 +414,7 @@ class Scheduler:
         self._history.loaded(record)
         self._out.append(record)
         self._out.append(FleetEvent("model loaded", name, key, seconds=seconds, size_bytes=size))
+        # The cancel came too late. Whoever asked for the model meanwhile keeps it there.
         if load.is_stopping and made is not None and not self._queue.of(key):
             self._unload(made, "its load was cancelled")
         return self._decide(now)
@@ -450,6 +452,7 @@ class Scheduler:
             self.residents.expect(load.order, load.started_at)
         if load.is_stopping:
             return self._decide(now)
+        # Where nothing of ours is in memory, one more cannot leave, and the refusal is final.
         limits = self._limits.get(key, LoadLimits())
         may_evict = any(r.own is not None or self._evict_foreign for r in self.residents)
         if is_lost:
@@ -480,6 +483,7 @@ class Scheduler:
             UnknownName: nothing of that name is in memory.
             NotPermitted: one of them answers somebody, or is foreign and nobody said so.
         """
+        # All or none: half of what was asked for is more than anybody would look for.
         found = self.residents.find(name)
         for resident in found:
             what = f"`{resident.instance.identifier}` on {self.config.name}"
@@ -499,6 +503,7 @@ class Scheduler:
         It may still be there: the host refused, or another program was using it. ``listed`` is None
         when the list could not be read.
         """
+        # The list first: one that is gone needs no sparing.
         if listed is not None:
             self._see(listed, now)
         self.residents.spare(reference, now)
@@ -506,6 +511,7 @@ class Scheduler:
 
     def on_swept(self, now: float) -> Effects:
         """The eviction job came round."""
+        # What somebody waits for is as good as in use.
         wanted = {r.reference for waiter in self._queue for r in self._usable(waiter.wish)}
         for instance in plan_idle_eviction(
             self.residents.views(self._models, wanted), now, evict_foreign=self._evict_foreign
@@ -641,6 +647,7 @@ class Scheduler:
                 self._tell(waiter, news)
 
     def _tell(self, waiter: Waiter, progress: Progress) -> None:
+        # Said once: a hundred waiters would hear their unchanged place at every event.
         if progress != waiter.told:
             waiter.told = progress
             self._out.append(Tell(waiter.ticket, progress))

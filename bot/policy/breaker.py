@@ -29,7 +29,7 @@ class BreakerRules:
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """One candidate's failures; as made, closed."""
+    """One candidate's failures; as made, and after every answer, closed with all forgiven."""
 
     failures: float = 0
     """Counted failures in a row; some count half."""
@@ -57,6 +57,7 @@ def may_try(breaker: Breaker, now: float) -> bool:
     """May a request go out now? Half-open admits one at a time (see ``on_try``)."""
     if state(breaker, now) is BreakerState.OPEN:
         return False
+    # The trial may be lost with its asker; nobody would ever come back in if it barred for good.
     return breaker.trial_until is None or now >= breaker.trial_until
 
 
@@ -65,11 +66,6 @@ def on_try(breaker: Breaker, now: float) -> Breaker:
     if state(breaker, now) is BreakerState.HALF_OPEN:
         return replace(breaker, trial_until=now + TRIAL_S)
     return breaker
-
-
-def on_success(breaker: Breaker) -> Breaker:
-    """The record after an answer: closed, everything forgiven."""
-    return Breaker()
 
 
 def on_abandoned(breaker: Breaker) -> Breaker:
@@ -96,6 +92,7 @@ def on_failure(
     """
     failed = replace(breaker, failures=breaker.failures + weight, trial_until=None)
     if state(breaker, now) is BreakerState.OPEN:
+        # Of a request sent before it opened: late news, and no reason for a longer pause.
         return failed
     if breaker.open_until is None and failed.failures < rules.threshold:
         return failed

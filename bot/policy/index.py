@@ -44,7 +44,7 @@ class RoutingIndex:
     """Answers like ``plan_route``; owned by one caller, holds nothing but what it may forget."""
 
     def __init__(self) -> None:
-        self._snapshot: FleetSnapshot | None = None
+        self._hosts: Mapping[HostName, HostSnapshot] = {}
         self._made_at = 0.0
         self._has_loads = False
         self._routes: dict[Hashable, Route] = {}
@@ -60,12 +60,13 @@ class RoutingIndex:
     ) -> Route:
         """The route for ``rounded(ask)``; see ``plan_route`` for the arguments."""
         at = snapshot.taken_at if now is None else now
-        if snapshot is not self._snapshot or self._has_loads:
+        if snapshot.hosts is not self._hosts or self._has_loads:
             self._follow(snapshot, at)
         key = (*_needs(ask), ask.max_wait_s, ask.local_only, ask.cloud, ask.strategy, ask.order,
                ask.models, tuple(providers))  # fmt: skip
         route = self._routes.get(key)
         if route is None:
+            # All at once: to keep count of each one's use would cost what the look-up saves.
             if len(self._routes) >= MOST_ROUTES:
                 self._routes.clear()
             route = plan_with(self._judge(rounded(ask), at), snapshot, ask, providers)
@@ -74,9 +75,12 @@ class RoutingIndex:
 
     def _follow(self, snapshot: FleetSnapshot, now: float) -> None:
         """Forget the routes when any host changed or a load under way went on for a while."""
-        is_same = self._snapshot is not None and _same_hosts(self._snapshot, snapshot)
+        before, hosts = self._hosts, snapshot.hosts
+        # By identity: a host that did not change keeps its record, and comparing two of a thousand
+        # models each would cost more than the planning it saves.
+        is_same = len(before) == len(hosts) and all(map(is_, before.values(), hosts.values()))
         is_fresh = not self._has_loads or 0.0 <= now - self._made_at < FRESH_S
-        self._snapshot = snapshot
+        self._hosts = hosts
         if is_same and is_fresh:
             return
         self._routes.clear()
@@ -93,10 +97,13 @@ class RoutingIndex:
 
         def judge(host: HostSnapshot, key: ModelKey) -> _Verdict:
             known = judged.get((host.name, key))
-            if known is not None and known.host is host and _holds(known, now):
+            # What a load under way has left changes with time alone.
+            is_fresh = host.load is None or (known and 0.0 <= now - known.at < FRESH_S)
+            if known is not None and known.host is host and is_fresh:
                 return known.verdict
             verdict = judge_host(host, key, ask, now)
             judged[host.name, key] = _Judged(host, now, verdict)
+            # One judged anew takes the place of the old: it is counted once.
             self._verdicts += known is None
             return verdict
 
@@ -133,15 +140,3 @@ def _needs(ask: RouteAsk) -> tuple[Hashable, ...]:
     """What a verdict on a host depends on, apart from the model."""
     return (-ask.prompt_tokens // BUCKET_TOKENS, ask.min_context // BUCKET_TOKENS, ask.sticky_host,
             ask.needs_vision, ask.is_chat, ask.load)  # fmt: skip
-
-
-def _holds(known: _Judged, now: float) -> bool:
-    return known.host.load is None or 0.0 <= now - known.at < FRESH_S
-
-
-def _same_hosts(before: FleetSnapshot, after: FleetSnapshot) -> bool:
-    """Are these the very same host records, in the same order?"""
-    if before.hosts is after.hosts:
-        return True
-    same_count = len(before.hosts) == len(after.hosts)
-    return same_count and all(map(is_, before.hosts.values(), after.hosts.values()))

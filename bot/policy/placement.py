@@ -79,22 +79,26 @@ def place(
         return Hopeless(FailureKind.NOT_THERE, words)
     order = order_for(host, model, wishes)
     needed = load_bytes(model, order)
+    # 1. Never foreign ones, even where those may be evicted: they are in nobody's way here.
     outgrown = tuple(i for i in instances if i.model_key == key and _may_leave(i, now, False))
     staying = [with_size(i, host.models) for i in instances if i not in outgrown]
+    # 2. and 3.
     evict = _fewest(host, needed, staying, now)
     if evict is None:
-        # The same question with everybody at rest: is it only a matter of waiting?
+        # 4. The same question with everybody at rest: is it only a matter of waiting?
         rested = [replace(i, leases=0, spared_until=0.0) for i in staying]
         later = {i.identifier for i in _fewest(host, needed, rested, now) or ()}
         busy = tuple(i for i in staying if i.identifier in later and _is_busy(i, now))
         if busy:
             return Placement(order, outgrown, busy, f"waits for {names(busy)} to finish")
+        # 5.
         return Hopeless(FailureKind.DOES_NOT_FIT, _what_stays(host, needed, staying))
     limits = host.limits.get(key)
     if limits is not None and limits.refusal:
-        # Our estimate was wrong: by how much only the host knows, so one at a time.
+        # 6. Our estimate was wrong; by how much only the host knows.
         rest = [i for i in staying if i not in evict]
         more = _longest_idle_first(rest, now, host.evict_foreign)[:1]
+        # A foreign one in use is not waited for: its work has no end that we would hear of.
         busy = tuple(i for i in rest if i.own and not i.pinned and _is_busy(i, now))
         if not more and busy:
             return Placement(order, outgrown + evict, busy, f"waits for {names(busy)} to finish")

@@ -100,12 +100,15 @@ def predict_seconds(
     made, and the load itself.
     """
     if not host.is_serving:
-        return Rejection(host.name, key, _state_words(host))
+        words = _STATE_WORDS[host.state]
+        return Rejection(host.name, key, f"{words}: {host.reason}" if host.reason else words)
     model = known_model(host, key)
     if model is None:
         return Rejection(host.name, key, "not on this host")
-    if unfit := _unfit(model, ask):
-        return Rejection(host.name, key, unfit)
+    if ask.is_chat and model.kind == "embedding":
+        return Rejection(host.name, key, "an embedding model cannot chat")
+    if ask.needs_vision and not (model.vision or model.kind == "vlm"):
+        return Rejection(host.name, key, "cannot see images")
     copies = [instance for instance in host.instances if instance.model_key == key]
     most = model.max_context_length
     is_too_long = most is not None and most < ask.min_context
@@ -140,6 +143,7 @@ def known_model(host: HostSnapshot, key: ModelKey) -> Model | None:
         return model
     for instance in host.instances:
         if instance.model_key == key:
+            # Some interfaces list nothing but the memory; what is loaded there can answer.
             return Model(key, instance.kind, size_bytes=instance.size_bytes)
     return None
 
@@ -159,15 +163,23 @@ def _resident(
 ) -> Prediction:
     leases = sum(instance.leases for instance in usable)
     slots = sum(max(1, instance.parallel or host.slots) for instance in usable)
+    # Those waiting get their slots before whoever is still being routed.
     waiting = host.waiting.get(key, 0)
     speed = _speed(host, key)
     is_sticky = ask.sticky_host == host.name
     prefill_s = _prefill_s(speed, ask) * (1.0 + SHARED_PREFILL * min(leases, slots))
+    if waiting:
+        words = f"busy: {waiting} waiting"
+    elif leases >= slots:
+        words = f"busy: all {slots} slots taken"
+    else:
+        words = f"in memory, {leases} of {slots} slots taken" if leases else "in memory and idle"
+        words += ", has read this conversation" if is_sticky else ""
     return Prediction(
         queue_s=_queue_s(leases + waiting, slots, speed),
         load_s=0.0,
         prefill_s=prefill_s * (STICKY_PREFILL if is_sticky else 1.0),
-        reason=_resident_words(leases, waiting, slots, is_sticky=is_sticky),
+        reason=words,
         standing=Standing.BUSY if leases + waiting else Standing.IDLE,
     )
 
@@ -177,6 +189,7 @@ def _joining(
 ) -> Prediction:
     left_s = remaining_s(load, predict_load_s(host, model)[0], now)
     speed = _speed(host, model.key)
+    # Not the sum: those the load will serve are among those waiting.
     ahead = max(load.waiters, host.waiting.get(model.key, 0))
     return Prediction(
         queue_s=_queue_s(ahead, max(1, host.slots), speed),
@@ -205,6 +218,7 @@ def _cold(
     before_s, before = _loads_before(host, model.key, now)
     speed = _speed(host, model.key)
     waiting = host.waiting.get(model.key, 0)
+    # They work side by side: the slowest decides.
     busy = (_speed(host, instance.model_key) for instance in placed.waits_for)
     leases_s = max(map(_turn_s, busy), default=0.0)
     head = "cold: load"
@@ -212,6 +226,7 @@ def _cold(
         largest = max(copy.context_length or 0 for copy in copies)
         head = f"in memory with too small a context ({largest:,} tokens): loads again"
     steps = [f"{head} ~{_seconds(own_s)} ({basis})", *before, placed.reason]
+    # What is in use now leaves as well, once it has come to rest.
     evicts = placed.evict + placed.waits_for
     return Prediction(
         queue_s=before_s + leases_s + _queue_s(waiting, max(1, host.slots), speed),
@@ -230,6 +245,7 @@ def _loads_before(host: HostSnapshot, key: ModelKey, now: float) -> tuple[float,
     if host.load is not None:
         before.append(host.load.model_key)
         seconds += remaining_s(host.load, _guess_s(host, host.load.model_key), now)
+    # Who waits for a model in memory needs no load, and who waits for this one shares it.
     here = {instance.model_key for instance in host.instances} | {key, *before}
     for other, waiting in host.waiting.items():
         if waiting and other not in here:
@@ -240,15 +256,6 @@ def _loads_before(host: HostSnapshot, key: ModelKey, now: float) -> tuple[float,
 
 def _guess_s(host: HostSnapshot, key: ModelKey) -> float:
     return predict_load_s(host, host.models.get(key) or Model(key))[0]
-
-
-def _unfit(model: Model, ask: RouteAsk) -> str:
-    """Why the model itself cannot serve this request; nothing when it can."""
-    if ask.is_chat and model.kind == "embedding":
-        return "an embedding model cannot chat"
-    if ask.needs_vision and not (model.vision or model.kind == "vlm"):
-        return "cannot see images"
-    return ""
 
 
 def _holds(instance: Instance, min_context: int) -> bool:
@@ -271,20 +278,6 @@ def _turn_s(speed: Speed) -> float:
 
 def _speed(host: HostSnapshot, key: ModelKey) -> Speed:
     return host.speeds.get(key, _NOTHING_MEASURED)
-
-
-def _state_words(host: HostSnapshot) -> str:
-    words = _STATE_WORDS[host.state]
-    return f"{words}: {host.reason}" if host.reason else words
-
-
-def _resident_words(leases: int, waiting: int, slots: int, *, is_sticky: bool) -> str:
-    if waiting:
-        return f"busy: {waiting} waiting"
-    if leases >= slots:
-        return f"busy: all {slots} slots taken"
-    words = f"in memory, {leases} of {slots} slots taken" if leases else "in memory and idle"
-    return f"{words}, has read this conversation" if is_sticky else words
 
 
 def _seconds(seconds: float) -> str:

@@ -1,13 +1,13 @@
 """The route of one request: every host and provider able to serve it, best first, and why."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
 from bot.domain.chat import Candidate, Rejection, Route
 from bot.domain.cloud import ProviderSnapshot
-from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model
+from bot.domain.hosts import FleetSnapshot, HostSnapshot
 from bot.domain.ids import AUTO, ModelKey, ProviderName
 from bot.policy.prediction import (
     Prediction,
@@ -56,14 +56,6 @@ class Ranked:
 Judge = Callable[[HostSnapshot, ModelKey], Ranked | Rejection]
 
 
-@dataclass(frozen=True, slots=True)
-class _Offer:
-    """A provider able to serve."""
-
-    provider: ProviderSnapshot
-    candidate: Candidate
-
-
 def plan_route(
     snapshot: FleetSnapshot,
     ask: RouteAsk,
@@ -90,11 +82,18 @@ def plan_with(
 ) -> Route:
     """The route by a given judge of hosts; ``plan_route`` for callers that remember verdicts."""
     home, away = _home(judge, snapshot, ask)
-    offers, refused = _cloud(ask, providers)
-    soon, late = _by_wait(home, ask.max_wait_s)
+    cloud, refused = _cloud(ask, providers)
+    quality = {provider.name: provider.quality for provider in providers}
+    limit_s = math.inf if ask.max_wait_s is None else ask.max_wait_s
+    soon = [candidate for candidate in home if (candidate.seconds or 0.0) <= limit_s]
     # Hosts that take too long come after the providers: should none of those serve, they still do.
-    candidates = (*_placed(ask, soon, offers), *late)
-    return Route(candidates, (*away, *refused), _route_words(candidates, snapshot))
+    late = [candidate for candidate in home if (candidate.seconds or 0.0) > limit_s]
+    candidates = (*_placed(ask, soon, cloud, quality), *late)
+    if candidates:
+        words = f"{candidates[0].where}: {candidates[0].reason}"
+    else:
+        words = "nobody can serve this now" if snapshot.hosts else "no hosts are configured"
+    return Route(candidates, (*away, *refused), words)
 
 
 def judge_host(host: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> Ranked | Rejection:
@@ -102,11 +101,11 @@ def judge_host(host: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> 
     if key == AUTO and host.is_serving:
         return _soonest(host, ask, now)
     verdict = predict_seconds(host, key, ask, now)
-    return verdict if isinstance(verdict, Rejection) else _ranked(host, key, verdict)
-
-
-def _ranked(host: HostSnapshot, key: ModelKey, verdict: Prediction) -> Ranked:
+    if isinstance(verdict, Rejection):
+        return verdict
     seconds = verdict.seconds
+    # Weight stands behind the tie of seconds: it chooses between equals, and never makes a slower
+    # host win. The name comes last, so that the order in which hosts are known does not matter.
     return Ranked(
         (_tie(seconds), verdict.standing, -host.weight, seconds, host.name, key),
         Candidate(key, host.name, seconds=seconds, cost_micro_usd=0, reason=verdict.reason),
@@ -124,11 +123,22 @@ def _soonest(host: HostSnapshot, ask: RouteAsk, now: float) -> Ranked | Rejectio
     particular must not make the host swap models, however long the line for the resident one.
     """
     resident = dict.fromkeys(instance.model_key for instance in host.instances)
-    cold = sorted((_least_s(host, m), m.key) for m in host.models.values() if m.key not in resident)
+    loading = host.load.model_key if host.load is not None else None
+    # No prediction for a cold model is below its load; one loading now may be nearly done.
+    cold = sorted(
+        (0.0 if model.key == loading else predict_load_s(host, model)[0], model.key)
+        for model in host.models.values()
+        if model.key not in resident
+    )
+    # Kept for the rejection: "no model can serve" alone helps nobody.
     reasons: list[str] = []
     in_memory = _best(host, [(0.0, key) for key in resident], ask, now, reasons)
     best = in_memory or _best(host, cold, ask, now, reasons)
-    return best or Rejection(host.name, AUTO, _none_words(reasons))
+    if best is not None:
+        return best
+    more = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
+    words = f"no model can serve: {reasons[0]}{more}" if reasons else "no models on this host"
+    return Rejection(host.name, AUTO, words)
 
 
 def _best(
@@ -142,6 +152,7 @@ def _best(
     best: Ranked | None = None
     for least_s, key in models:
         if best is not None and _tie(least_s) > best.rank[0]:
+            # They come by rising least seconds: with a thousand models most are never judged.
             break
         verdict = judge_host(host, key, ask, now)
         if isinstance(verdict, Rejection):
@@ -149,20 +160,6 @@ def _best(
         else:
             best = verdict if best is None else min(best, verdict, key=attrgetter("rank"))
     return best
-
-
-def _least_s(host: HostSnapshot, model: Model) -> float:
-    """No prediction for a cold model is below this; one loading now may be nearly done."""
-    if host.load is not None and host.load.model_key == model.key:
-        return 0.0
-    return predict_load_s(host, model)[0]
-
-
-def _none_words(reasons: Sequence[str]) -> str:
-    if not reasons:
-        return "no models on this host"
-    more = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
-    return f"no model can serve: {reasons[0]}{more}"
 
 
 def _home(
@@ -179,30 +176,23 @@ def _home(
                 rejected.append(verdict)
             else:
                 able.append(verdict)
+        # Model by model: an alternative that is sooner does not beat the model that was wanted.
         able.sort(key=attrgetter("rank"))
         for ranked in able:
             candidate = ranked.candidate
+            # AUTO after a named model may find the very same again: its first place counts.
             found.setdefault((candidate.where, candidate.model), candidate)
     return list(found.values()), rejected
 
 
-def _by_wait(
-    home: list[Candidate], limit_s: float | None
-) -> tuple[list[Candidate], list[Candidate]]:
-    """Hosts soon enough, and those whose predicted wait is longer than the asker's limit."""
-    if limit_s is None:
-        return home, []
-    soon = [candidate for candidate in home if (candidate.seconds or 0.0) <= limit_s]
-    return soon, [candidate for candidate in home if (candidate.seconds or 0.0) > limit_s]
-
-
 def _cloud(
     ask: RouteAsk, providers: Sequence[ProviderSnapshot]
-) -> tuple[list[_Offer], list[Rejection]]:
+) -> tuple[list[Candidate], list[Rejection]]:
     """The providers this request may use, in its order, and why the others are out."""
     known = {provider.name: provider for provider in providers}
-    offers: list[_Offer] = []
+    able: list[Candidate] = []
     rejected: list[Rejection] = []
+    # In the persona's own order; a provider named twice counts once.
     for name in dict.fromkeys(ask.cloud):
         provider = known.get(name)
         refusal = _provider_refusal(ask, name, provider)
@@ -210,8 +200,19 @@ def _cloud(
             model = ask.models[0] if provider is None else provider.model
             rejected.append(Rejection(name, model, refusal))
         else:
-            offers.append(_Offer(provider, _provider_candidate(provider)))
-    return offers, rejected
+            cost = provider.cost_micro_usd
+            words = "price unknown" if cost is None else "free"
+            words = f"at most ${cost / 1e6:.4f}" if cost else words
+            candidate = Candidate(
+                provider.model,
+                provider=name,
+                seconds=provider.first_token_s,
+                cost_micro_usd=cost,
+                likely_micro_usd=provider.likely_micro_usd,
+                reason=f"cloud, {words}",
+            )
+            able.append(candidate)
+    return able, rejected
 
 
 def _provider_refusal(ask: RouteAsk, name: ProviderName, provider: ProviderSnapshot | None) -> str:
@@ -231,24 +232,13 @@ def _provider_refusal(ask: RouteAsk, name: ProviderName, provider: ProviderSnaps
     return ""
 
 
-def _provider_candidate(provider: ProviderSnapshot) -> Candidate:
-    cost = provider.cost_micro_usd
-    words = "price unknown" if cost is None else f"at most ${cost / 1e6:.4f}" if cost else "free"
-    return Candidate(
-        provider.model,
-        provider=provider.name,
-        seconds=provider.first_token_s,
-        cost_micro_usd=cost,
-        likely_micro_usd=provider.likely_micro_usd,
-        reason=f"cloud, {words}",
-    )
-
-
 def _placed(
-    ask: RouteAsk, home: Sequence[Candidate], offers: Sequence[_Offer]
+    ask: RouteAsk,
+    home: Sequence[Candidate],
+    cloud: Sequence[Candidate],
+    quality: Mapping[ProviderName, int],
 ) -> Iterable[Candidate]:
     """Hosts and providers in the order the request type or the strategy wants."""
-    cloud = [offer.candidate for offer in offers]
     if ask.order is not None:
         return _in_order(ask.order, home, cloud)
     if ask.strategy == "prefer_cloud":
@@ -256,10 +246,11 @@ def _placed(
     if ask.strategy == "cost_optimized":
         return [*home, *sorted(cloud, key=_by_cost)]
     if ask.strategy == "quality_optimized":
-        best_first = sorted(offers, key=_by_quality)
-        better = [o.candidate for o in best_first if o.provider.quality > LOCAL_QUALITY]
-        others = [o.candidate for o in best_first if o.provider.quality <= LOCAL_QUALITY]
-        return [*better, *home, *others]
+        ranked = [(quality[c.provider], c) for c in sorted(cloud, key=_by_cost) if c.provider]
+        # Sorting keeps the order of equals: of the same quality the cheapest comes first.
+        ranked.sort(key=lambda entry: -entry[0])
+        better = [candidate for rank, candidate in ranked if rank > LOCAL_QUALITY]
+        return [*better, *home, *(c for rank, c in ranked if rank <= LOCAL_QUALITY)]
     return [*home, *cloud]
 
 
@@ -280,13 +271,3 @@ def _by_cost(candidate: Candidate) -> tuple[float, float]:
     cost = candidate.cost_micro_usd
     seconds = PROVIDER_FIRST_TOKEN_S if candidate.seconds is None else candidate.seconds
     return (math.inf if cost is None else cost), seconds
-
-
-def _by_quality(offer: _Offer) -> tuple[int, float, float]:
-    return (-offer.provider.quality, *_by_cost(offer.candidate))
-
-
-def _route_words(candidates: Sequence[Candidate], snapshot: FleetSnapshot) -> str:
-    if candidates:
-        return f"{candidates[0].where}: {candidates[0].reason}"
-    return "nobody can serve this now" if snapshot.hosts else "no hosts are configured"

@@ -29,6 +29,7 @@ def blend_speed(average: Speed, measured: Speed) -> Speed:
 
 def speed_of_answer(record: SpeedRecord) -> Speed:
     """What one answer measured; too short a prompt or reply measures no rate."""
+    # One word asked and one answered time the way there and back, not the machine.
     is_long = record.prompt_tokens >= MEASURABLE_PROMPT
     is_wordy = record.completion_tokens >= MEASURABLE_REPLY
     return Speed(
@@ -37,11 +38,6 @@ def speed_of_answer(record: SpeedRecord) -> Speed:
         tokens_per_s=_rate(record.completion_tokens - 1, record.generation_s) if is_wordy else None,
         turn_s=record.first_token_s + record.generation_s,
     )
-
-
-def speed_of_load(record: LoadRecord) -> Speed:
-    """What one load measured of its model."""
-    return Speed(load_s=record.seconds)
 
 
 def load_rate(record: LoadRecord) -> float | None:

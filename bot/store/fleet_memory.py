@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from bot.domain.hosts import FleetMemory, LoadRecord, OwnInstance, Speed, SpeedRecord
 from bot.domain.ids import HostName, InstanceRef, ModelKey
-from bot.policy.speeds import blend, blend_speed, load_rate, speed_of_answer, speed_of_load
+from bot.policy.speeds import blend, blend_speed, load_rate, speed_of_answer
 from bot.store.database import Database
 from bot.store.rows import insert, value_of
 
@@ -73,7 +73,7 @@ class FleetStore:
         def add(connection: sqlite3.Connection) -> None:
             insert(connection, "load_record", {**asdict(record), "at_ms": at_ms})
             connection.execute(_TRIM_LOADS, (KEPT_RECORDS,))
-            _average(connection, record.host, record.model_key, speed_of_load(record))
+            _average(connection, record.host, record.model_key, Speed(load_s=record.seconds))
             row = connection.execute(_RATE, (record.host,)).fetchone()
             before = None if row is None else row["load_bytes_per_s"]
             # A load of unknown size says nothing of the host's rate.

@@ -13,7 +13,6 @@ from bot.policy.speeds import (
     blend_speed,
     load_rate,
     speed_of_answer,
-    speed_of_load,
 )
 
 LOAD = LoadRecord(HostName("studio-1"), ModelKey("qwen"), seconds=10.0, size_bytes=5_000)
@@ -70,10 +69,6 @@ def test_too_little_to_time_measures_no_rate(
 
     assert (speed.prefill_tokens_per_s is not None) is reads
     assert (speed.tokens_per_s is not None) is writes
-
-
-def test_a_load_measures_its_model() -> None:
-    assert speed_of_load(LOAD) == Speed(load_s=10.0)
 
 
 @pytest.mark.parametrize(
