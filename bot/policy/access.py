@@ -134,7 +134,7 @@ def _kind_in_bounds(offered: Upload) -> AttachmentKind:
     if offered.size_bytes > limit:
         raise RequestRefused(
             f"`{offered.name}` is {_size(offered.size_bytes)}; "
-            f"{'text files' if kind == 'text' else kind + ' files'} up to {_size(limit)} are taken."
+            f"{kind} files up to {_size(limit)} are taken."
         )
     return kind
 

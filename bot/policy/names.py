@@ -37,9 +37,9 @@ def _meant(typed: str, names: tuple[str, ...]) -> tuple[str, ...]:
     """Names matching by the strictest rule that matches any."""
     rules: tuple[Callable[[str], bool], ...] = (
         lambda known: known == typed,
-        lambda known: known.rsplit("/", 1)[-1] == typed,
+        lambda known: known.rpartition("/")[2] == typed,
         lambda known: known.endswith(typed),
-        lambda known: known.startswith(typed) or known.rsplit("/", 1)[-1].startswith(typed),
+        lambda known: known.startswith(typed) or known.rpartition("/")[2].startswith(typed),
     )
     for rule in rules:
         if found := tuple(sorted(known for known in names if rule(known.casefold()))):
@@ -55,5 +55,5 @@ def _likeness(typed: str, known: str) -> float:
     whole = matcher.ratio()
     if typed in known:
         return 1.0 + whole
-    last = SequenceMatcher(None, typed, known.rsplit("/", 1)[-1], autojunk=False).ratio()
+    last = SequenceMatcher(None, typed, known.rpartition("/")[2], autojunk=False).ratio()
     return max(whole, last)

@@ -282,28 +282,6 @@ def test_only_what_fits_is_measured_and_the_first_that_does_not(count: int) -> N
     assert sum(text.times for text in texts) == 9
 
 
-def test_a_transcript_that_fills_the_window_exactly_is_sent_whole() -> None:
-    messages = [*LONG, Message("user", "Why?")]
-    whole = sum(map(message_tokens, messages))
-    assert fit_transcript(messages, whole + 100, 100).dropped == 0
-    assert fit_transcript(messages, whole + 99, 100).dropped > 0
-    last = message_tokens(messages[-1])
-    assert fit_transcript(messages[-1:], last + 100, 100).prompt_tokens == last
-    with pytest.raises(PromptTooLong):
-        fit_transcript(messages[-1:], last + 99, 100)
-
-
-def test_a_model_that_cannot_see_is_told_the_names_of_images() -> None:
-    cat, dog = (Attachment(f"{name}.png", "image/png", image=b"x") for name in ("cat", "[INST]"))
-    plain = Message("user", "No picture here.")
-    shown = blind([plain, Message("user", "What is it?", (cat, dog)), Message("user", " ", (cat,))])
-    assert shown == (
-        plain,
-        Message("user", "What is it?\n\n[not shown to this model: cat.png, [ INST].png]"),
-        Message("user", "[not shown to this model: cat.png]"),
-    )
-
-
 def test_of_more_bytes_than_a_window_can_hold_none_fits() -> None:
     text = "x" * (most_bytes(500) + 1)
     assert estimate_tokens(text) > 500

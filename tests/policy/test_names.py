@@ -11,6 +11,8 @@ MODELS = (
     "google/gemma-3-12b",
     "google/gemma-3-12b-it-qat",
     "openai/gpt-oss-20b",
+    "lab/small/tiny",
+    "lab/destiny",
 )
 
 
@@ -25,6 +27,8 @@ MODELS = (
         ("2507", "qwen/qwen3-30b-a3b-2507"),
         ("gpt", "openai/gpt-oss-20b"),
         ("openai/", "openai/gpt-oss-20b"),
+        ("tiny", "lab/small/tiny"),
+        ("tin", "lab/small/tiny"),
     ],
 )
 def test_a_name_is_understood_when_it_means_one_thing(typed: str, meant: str) -> None:
@@ -65,6 +69,38 @@ def test_a_name_like_nothing_has_no_nearest() -> None:
 def test_names_containing_what_was_typed_come_first() -> None:
     assert nearest("oss", ["moos", "ossi", "bosses"]) == ("ossi", "bosses", "moos")
     assert nearest("oss", ["a/b-oss-c-d-e-f-g-h", "oxs"])[0] == "a/b-oss-c-d-e-f-g-h"
+
+
+def test_half_of_the_characters_alike_is_worth_naming() -> None:
+    assert nearest("ab", ["ax", "xyb"]) == ("ax",)
+
+
+def test_three_are_named_of_many_that_could_be_meant() -> None:
+    many = [f"lab/gemma-{n}" for n in range(6)]
+    with pytest.raises(UnknownName) as caught:
+        resolve("model", "gemma", many)
+    assert caught.value.nearest == tuple(many[:3])
+    assert nearest("gemma", many) == tuple(many[:3])
+    with pytest.raises(UnknownName) as caught:
+        resolve("model", "zzzzzz", many)
+    assert caught.value.user_message.endswith(f"Known here: `{'`, `'.join(many[:5])}`.")
+
+
+LONG = "abcdefghij" * 25
+NEARLY = LONG[:-1] + "!"
+
+
+@pytest.mark.parametrize(
+    ("typed", "known"),
+    [
+        ("qwen9", f"{'a' * 20}/{'b' * 20}/qwen8"),
+        (f"{NEARLY}/b", f"{LONG}/b"),
+        (NEARLY, f"{'z' * 600}/{LONG}"),
+    ],
+    ids=["by the last part", "a long name whole", "by a long last part"],
+)
+def test_a_slip_is_found_in_the_whole_name_or_in_its_last_part(typed: str, known: str) -> None:
+    assert nearest(typed, [known]) == (known,)
 
 
 _NAMES = st.lists(st.text(min_size=1, max_size=8).filter(lambda s: s == s.strip()), unique=True)
