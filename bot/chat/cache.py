@@ -23,6 +23,7 @@ class AnswerCache:
         """The answer to the same question, while it is fresh; a broken store knows none."""
         if self._store is None:
             return None
+        # The cache saves money and time; it must never cost an answer.
         try:
             return await self._store.get(_key(job))
         except StoreUnavailable as error:

@@ -53,6 +53,7 @@ class Catalog:
             for key, model in _chat_models(snapshot).items()
             if wanted in key.lower() or wanted in model.display_name.lower()
         ]
+        # What can answer soonest leads; Discord shows 25 and asks again at every key typed.
         options.sort(key=lambda option: (option.seconds is None, option.seconds or 0.0, option.key))
         if wanted in AUTO:
             options.insert(0, ModelOption(AUTO, "the persona's own model, else the soonest"))
@@ -95,6 +96,7 @@ class Catalog:
         """
         if name.strip().lower() == AUTO:
             return AUTO
+        # An embedding model is known and yet no answer to what was asked: it is not called unknown.
         chat_models = _chat_models(self.snapshot())
         try:
             return ModelKey(resolve("model", name, sorted(map(str, chat_models))))
@@ -109,6 +111,7 @@ class Catalog:
         try:
             return ModelKey(resolve("model", name, map(str, self.all_model_keys())))
         except UnknownName:
+            # With every host away nobody knows what they have: `There is no model` was a lie then.
             reasons = self.outage()
             if not reasons:
                 raise
@@ -180,6 +183,7 @@ def _mark(
         if host.load is not None and host.load.model_key == key:
             return f"loading {host.load.fraction:.0%} · {host.name}"
         return f"cold · ~{seconds_text(seconds)} · {host.name}"
+    # Only then: a model also held by a host that is up has that one's own reason instead.
     states = {host.state for host in holders}
     if states and HostState.UP not in states:
         return "host asleep or away"
@@ -196,6 +200,7 @@ def _chat_models(snapshot: FleetSnapshot) -> dict[ModelKey, Model]:
         for model in host.models.values():
             if model.kind != "embedding":
                 found.setdefault(model.key, model)
+        # What others loaded from a place outside the catalogue can answer all the same.
         for instance in host.instances:
             if instance.kind != "embedding":
                 found.setdefault(instance.model_key, Model(instance.model_key))

@@ -62,6 +62,7 @@ class Choices:
             NoCandidates: no host answers, so nothing is known of the model.
             StoreUnavailable: the choices cannot be read.
         """
+        # One read for all scopes instead of one for each: every turn begins with it.
         keys = scope_keys(place, user)
         said = str(self._shelf.find(persona).name) if persona is not None else None
         option = str(self._find_model(model)) if model is not None else None
@@ -69,6 +70,7 @@ class Choices:
         wanted = choose(said, stored["persona"], keys, str(self._default_persona))
         who, why_who = self._shelf.get(wanted.value), wanted.reason
         is_gone = who is None
+        # The words were meant for another: who stands in is told, and nothing leaves the LAN.
         if who is None:
             who = self._shelf.get(str(self._default_persona)) or self._shelf.all()[0]
             why_who = f"{wanted.value} is gone, so {who.name} answers"

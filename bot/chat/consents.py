@@ -58,12 +58,15 @@ class Consents:
         earlier: Sequence[Turn],
         messages: Sequence[Message],
     ) -> CloudConsent | LocalOnly:
+        # Words meant for a persona that is gone could reach a provider: whoever stands in may have
+        # been allowed what it was not.
         if resolved.is_substitute:
             return LocalOnly(f"{resolved.persona_reason}, and nobody knows where its words may go")
         persona = resolved.persona
         origins = origins_of(persona, request, earlier)
         try:
             marks = await self._store.look_up(to_look_up(origins))
+        # What cannot be looked up counts as private.
         except StoreUnavailable:
             marks = None
         return consent_to_cloud(

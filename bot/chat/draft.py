@@ -75,6 +75,7 @@ class Draft:
     async def hear(self, delta: Delta) -> None:
         """Takes one delta in and passes it on; the end mark of a stream is for the receipt only."""
         if isinstance(delta, StreamEnd):
+            # Servers invent other words; people are told of these two alone.
             finish: FinishReason = "stop"
             if delta.finish == "length" or delta.finish == "refused":
                 finish = delta.finish
@@ -113,6 +114,7 @@ class Draft:
             finish: Why generation stopped; None takes what the stream said.
         """
         usage, timing = self.so_far.usage, self.so_far.timing
+        # Not every server counts, and none counts what broke off: a delta is about a token.
         if usage.completion_tokens == 0 and self._deltas:
             usage = Usage(
                 prompt_tokens=usage.prompt_tokens, completion_tokens=self._deltas, estimated=True

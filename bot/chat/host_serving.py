@@ -64,9 +64,11 @@ class HostServing:
         try:
             await self._once(host, candidate, job, draft)
         except Unavailable as failed:
+            # What was shown is not taken back: the router closes the turn and keeps it.
             if draft.has_text:
                 raise
             again = None
+            # Others unload and swap models behind our back: what was granted may be gone by now.
             if failed.kind in _STALE:
                 text = f"{failed.user_message} Loading `{candidate.model}` properly."
                 await draft.emit(Notice(text))
@@ -88,6 +90,7 @@ class HostServing:
             try:
                 await self._stream(candidate, lease.endpoint, messages, job, draft)
             except Unavailable as failed:
+                # Out at once: the next turn must not wait for the same dead host.
                 if failed.kind in HOST_AT_FAULT:
                     self._fleet.host(host).report_failure(failed.user_message)
                 raise
@@ -107,6 +110,7 @@ class HostServing:
             # Of a long conversation not even all that was left out was read from the store.
             more = "More than " if job.asking.has_earlier else ""
             await draft.notice(f"{more}{dropped} oldest messages were left out: too long.")
+        # An image of long ago must not end a conversation that has moved on to another model.
         if any(message.images for message in messages):
             host = self._fleet.snapshot().hosts.get(HostName(lease.endpoint.source))
             model = host.models.get(job.wish.model_key) if host is not None else None

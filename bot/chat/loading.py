@@ -92,6 +92,7 @@ async def walk(
                 waiting.remove(wanted)
             waiting.appendleft(wanted)
         candidate = waiting.popleft()
+        # Its other models are behind the same dead line, and each would cost a timeout.
         if candidate.host in broken:
             continue
         limit_s = max_wait_s if waiting and candidate not in patient else None
@@ -103,12 +104,14 @@ async def walk(
             await on_failure(candidate, failed)
             if candidate.host is None:
                 continue
+            # Nobody else may be able to, so whoever was only late is kept as the last resort.
             if failed.kind is FailureKind.BUSY and candidate not in patient:
                 patient.add(candidate)
                 waiting.append(candidate)
             if failed.kind in HOST_AT_FAULT:
                 broken.add(candidate.host)
         else:
+            # Its load goes on meanwhile, so it may be the one that can when the choice cannot.
             waiting.append(candidate)
     return None
 
@@ -133,6 +136,7 @@ async def load_first(
 
     async def serve(candidate: Candidate, max_wait_s: float | None, is_last: bool) -> None:
         nonlocal has_waited
+        # A provider has nothing to load; asking it would cost money.
         if candidate.host is None:
             return
         wanted = replace(wish, model_key=candidate.model, max_wait_s=max_wait_s)

@@ -114,6 +114,7 @@ class Planner:
 
     async def prepare(self) -> None:
         """Lets the providers learn prices and today's spending; at once when they know them."""
+        # Prices come with a package that takes a while to load: not where nobody can be paid.
         if self._has_cloud:
             await self._prepare()
 
@@ -141,6 +142,7 @@ class Planner:
             PromptTooLong: not even the last message fits.
         """
         messages = transcript(asking.resolved.persona, asking.branch, asking.request)
+        # Every text is cleaned once here, whatever windows are tried below.
         window = self.window(asking.resolved)
         job = self._job_within(window, asking, messages)
         for smaller in _smaller(window, job):
@@ -164,6 +166,7 @@ class Planner:
             idle_ttl_s=idle_ttl_s,
             user=str(request.user),
         )
+        # It may still hold the conversation's prefix, and then reads only what is new.
         served = (turn.receipt.host for turn in reversed(asking.branch) if turn.receipt is not None)
         cloud = rules.cloud if persona.cloud is None else persona.cloud
         ask = RouteAsk(
@@ -183,6 +186,7 @@ class Planner:
         )
         providers = self._providers(ask.prompt_tokens, answer_tokens, snapshot.taken_at)
 
+        # Most turns are served at home: made for each turn, this doubled the cost of planning.
         def abroad() -> tuple[Message, ...]:
             return fit_transcript(_messages_abroad(asking), window, answer_tokens).messages
 
@@ -218,6 +222,7 @@ class Planner:
 def _messages_abroad(asking: Asking) -> tuple[Message, ...]:
     """The whole transcript as a provider may see it: people are numbered, not named."""
     branch, request = asking.branch, asking.request
+    # Names of people are theirs; a number tells who speaks as well.
     numbers: dict[UserId, str] = {}
     for user in (*(turn.user for turn in branch), request.user):
         numbers.setdefault(user, f"Person {len(numbers) + 1}")

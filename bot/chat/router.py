@@ -32,6 +32,7 @@ class Router:
             RequestRefused: the asker's doing, or the model declined.
             EmptyAnswer: the model spent its answer on reasoning.
         """
+        # One for the whole turn: a few paid requests are enough for a question, at all providers.
         question = Question()
 
         async def serve(candidate: Candidate, max_wait_s: float | None, is_last: bool) -> None:

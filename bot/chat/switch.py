@@ -72,6 +72,7 @@ class Switch:
             NotPermitted: the scope is not the asker's to change.
         """
         check_may_switch(scope, is_admin=is_admin, is_private=place.is_private)
+        # Right after the start every name was called unknown, before any host had answered.
         await self._fleet.settled(FIRST_LOOK_S)
         model = self._catalog.model(name)
         await self._store.put(key_for(scope, place, user), "model", str(model))
@@ -113,6 +114,7 @@ class Switch:
         return safe_channel(produce)
 
     async def _job(self, resolved: Resolved, place: Place, user: UserId) -> Job:
+        # Nothing is asked yet, so the smallest question stands for whatever will be.
         request = TurnRequest(user=user, user_name="", place=place, text="…")
         await self._planner.prepare()
 

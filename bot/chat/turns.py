@@ -220,6 +220,7 @@ class Turns:
         try:
             async with asyncio.timeout(limit_s):
                 await self._all_done.wait()
+        # Ended with a reason: merely cancelled, each would leave a message with a spinner.
         except TimeoutError:
             for running in tuple(self._running.values()):
                 running.stop(RESTARTING, by_asker=False)
@@ -258,10 +259,12 @@ class Turns:
 
     async def _begin(self, request: TurnRequest, turn_id: TurnId) -> tuple[Asking, Turn]:
         """Everything that is looked up; nothing of the turn is stored yet."""
+        # Whoever presses Retry pays for it, though the words stay their author's.
         payer, is_retry = request.user, request.kind is TurnKind.RETRY
         parent = None
         if request.parent is not None:
             parent = await self._store.get(request.parent)
+        # A thread's words would reach its parent channel by a reply from there.
         if parent is not None and parent.place.conversation != request.place.conversation:
             raise NotPermitted("That reply belongs to another conversation.")
         request = _completed(request, parent)
@@ -302,6 +305,7 @@ class Turns:
             return await self._store.newest_branch(
                 request.place.conversation, resolved.persona.name, text_bytes=text_bytes
             )
+        # A retry is a branch of its own, so both answers stay.
         leaf = parent.parent if is_retry else parent.id
         return await self._store.branch(leaf, text_bytes=text_bytes) if leaf is not None else ()
 
@@ -377,6 +381,7 @@ class Turns:
             job = self._planner.job(asking)
         draft.so_far = replace(draft.so_far, route=job.route)
         await draft.emit(Routed(job.route))
+        # Who asks again wants another answer.
         known = None if is_retry else await self._cache.find(job)
         if known is not None:
             draft.so_far = replace(
@@ -415,6 +420,7 @@ class Turns:
             return job
         chosen = ways.chosen
         await draft.notice(f"{ways.here.where} would take long, so {chosen.where} answers.")
+        # The rest stay: what is quick may still fail.
         others = tuple(c for c in job.route.candidates if c != chosen)
         return replace(job, route=replace(job.route, candidates=(chosen, *others)))
 

@@ -65,6 +65,7 @@ class Tally:
             first_token_s=receipt.timing.first_token_s,
             generation_s=receipt.timing.generation_s,
         )
+        # Only statistics: no answer is lost for want of a line in them.
         try:
             await self._ledger.add_free(free)
         except StoreUnavailable as error:

@@ -33,11 +33,13 @@ def seconds_text(seconds: float) -> str:
 
 def bytes_text(size: int | None) -> str:
     """A size in GB as LM Studio shows it, ``?`` when unknown."""
+    # GB of 10^9, since a model of 5 GB there must not be 4.7 here.
     return "?" if size is None else f"{size / 1e9:.1f} GB"
 
 
 def counted(number: int, noun: str) -> str:
     """A number with its noun: ``1 model``, ``2 models``."""
+    # `1 models` reads like a fault.
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
@@ -96,6 +98,7 @@ def reading_line(step: Reading, elapsed_s: float) -> str:
     """One line while the model reads the prompt; the percent is from measured speed."""
     if step.expected_s is None or step.expected_s <= 0:
         return f"📖 {step.candidate.where} is reading {step.prompt_tokens:,} tokens …"
+    # A guess may run out before the reading does: never 100 % of what goes on.
     percent = min(0.99, elapsed_s / step.expected_s)
     return f"📖 {step.candidate.where} is reading {step.prompt_tokens:,} tokens … {percent:.0%}"
 
@@ -130,6 +133,7 @@ def footer(receipt: Receipt) -> str:
 
 def _usage_parts(receipt: Receipt) -> list[str]:
     parts: list[str] = []
+    # The wait is counted from the question, queue and load included: that is what a person feels.
     usage, timing = receipt.usage, receipt.timing
     if usage.completion_tokens:
         about = "~" if usage.estimated else ""

@@ -24,6 +24,7 @@ class Place:
     server: PlaceId | None = None
     is_private: bool = False
     """A direct message or a terminal: only the asker reads it."""
+    # A thread taken for its channel would carry the channel's permission to leave the LAN.
     is_certain: bool = True
     """False where the face could not tell a thread from a channel, so not whose it is."""
 
@@ -125,6 +126,7 @@ class Endpoint:
     source: str = ""
     """Host or provider name, for messages and logs."""
     is_local: bool = True
+    # With one model in memory LM Studio serves any name with it: the name in the reply decides.
     accepted_models: frozenset[str] = frozenset()
     """Names the reply may give as its model; empty accepts anything (cloud aliases)."""
     connect_s: float = 5.0

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 
+# By what the caller does next, not by status code: 429 is a pause at one provider, an empty
+# purse at another, and a full plan at a third.
 class FailureKind(StrEnum):
     """Why a host or provider could not serve, one member per row of the error table."""
 
@@ -67,6 +69,7 @@ class UnknownName(RequestRefused):
         self, kind: str, name: str, nearest: Sequence[str], known: Sequence[str] = ()
     ) -> None:
         """``known`` is shown where nothing is near."""
+        # A typo is mended by one near name; a stranger needs to see what there is.
         shown = ", ".join(f"`{n}`" for n in nearest or known)
         hint = f" {'Nearest' if nearest else 'Known here'}: {shown}." if shown else ""
         super().__init__(f"There is no {kind} `{name}`.{hint}")
@@ -81,6 +84,8 @@ class NotPermitted(RequestRefused):
     http_status = 403
 
 
+# Told apart because each face has its own way to insist: `even_foreign`, `foreign:yes`,
+# `--foreign`; a bare refusal left people without one.
 class ForeignInstance(NotPermitted):
     """Somebody else loaded it; each face says how to unload it all the same."""
 
@@ -124,6 +129,8 @@ class Unavailable(BotError):
         """The other side's own error code, for the log and ``/why``."""
 
 
+# A class of its own because it is caught: a lost host loses its connection, while any other
+# failure leaves it be. The six other kinds that had a class were caught by nobody.
 class HostUnreachable(Unavailable):
     """The host refused, hung, cut the line or answered garbage."""
 
@@ -137,6 +144,7 @@ class NoCandidates(BotError):
     http_status = 503
 
 
+# Not `Unavailable` either: whoever went on would repeat or contradict what was shown.
 class Interrupted(BotError):
     """The answer broke after its first word; the text so far is kept, nothing is repeated."""
 
@@ -147,6 +155,7 @@ class Interrupted(BotError):
         self.kind = kind
 
 
+# Not `Unavailable`: another host would only think the same answer away, and as long.
 class EmptyAnswer(BotError):
     """The model thought its answer away; asking elsewhere would only do it again."""
 

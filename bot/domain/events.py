@@ -17,6 +17,8 @@ class TextDelta:
     text: str
 
 
+# A class of its own, though only the name differs: a face that forgot to ask for a kind would
+# show a model's thoughts as its answer.
 @dataclass(frozen=True, slots=True)
 class ReasoningDelta:
     """A piece of the reasoning; never shown in the reply itself."""
@@ -24,6 +26,8 @@ class ReasoningDelta:
     text: str
 
 
+# A stream that just stops looks whole to whoever waits for no mark: servers that die in the middle
+# close the line properly, too.
 @dataclass(frozen=True, slots=True)
 class StreamEnd:
     """The end mark came: the answer is whole."""
@@ -159,6 +163,7 @@ class Stopped:
     by_asker: bool
 
 
+# Apart from Stopped: that one has words worth keeping, this one has an error worth telling.
 @dataclass(frozen=True, slots=True)
 class Failed:
     """No answer: what happened, what was tried, what to do."""
@@ -189,6 +194,7 @@ TurnEvent = (
 # --- fleet news: for logs, the demo, and later the dashboard ---------------------------------
 
 
+# One class where five differed by name: whoever listens writes them all down alike.
 @dataclass(frozen=True, slots=True)
 class FleetEvent:
     """One change on a host, said once; of the optional fields those that its kind has are set."""
