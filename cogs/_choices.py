@@ -53,5 +53,6 @@ def _choices(pairs: Iterable[tuple[str, str]]) -> StringChoices:
         name = f"{value} · {mark}" if mark else value
         if len(name) > _LONGEST:
             name = f"{name[: _LONGEST - 1]}…"
+        # Of a long key the end tells more: the name lookup finds what ends so.
         found.append(app_commands.Choice(name=name, value=value[-_LONGEST:]))
     return found[:CHOICES]

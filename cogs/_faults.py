@@ -71,12 +71,14 @@ def fault_of(error: BaseException) -> Fault:
         return Fault.PASSING
     if error.code == _ARCHIVED:
         return Fault.ARCHIVED
+    # An interaction's ended token comes as a bare HTTPException with 401, never as NotFound.
     if error.code in _EXPIRED or error.status == 401:
         return Fault.EXPIRED
     if error.code in _GONE or error.status == 404:
         return Fault.GONE
     if error.status == 403:
         return Fault.DENIED
+    # A 429 that reaches us is Cloudflare's, or the library has waited five times in vain.
     if error.status >= 500 or error.status == 429:
         return Fault.PASSING
     return Fault.REFUSED
@@ -85,6 +87,7 @@ def fault_of(error: BaseException) -> Fault:
 async def say(interaction: AnyInteraction, text: str, *, ephemeral: bool = True) -> None:
     """Answers an interaction in words, whatever was answered before; long ones over several."""
     for part in split_reply(text, LIMIT):
+        # A second first response is refused (40060): what follows it is another route.
         if interaction.response.is_done():
             await interaction.followup.send(part, ephemeral=ephemeral, suppress_embeds=True)
         else:
@@ -111,6 +114,7 @@ def error_words(error: BaseException) -> str:
         return OUTDATED
     if isinstance(error, app_commands.TransformerError | app_commands.CheckFailure):
         return f"❌ {error}"
+    # Outside a call to Discord a RuntimeError is a bug of ours, to be logged whole.
     if isinstance(error, SENDING_ERRORS) and not isinstance(error, RuntimeError):
         _log.warning("discord did not take an answer", error=str(error)[:300])
         return "❌ Discord did not take the answer; try again."

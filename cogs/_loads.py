@@ -97,6 +97,7 @@ class Loads:
         ticket = str(interaction.id)
         view = self._live[ticket] = LoadView(head, ticket, user_id(interaction.user))
         self._all_done.clear()
+        # A command may still come in while Lantern drains.
         if self._is_leaving:
             view.end(LEAVING)
 
@@ -139,7 +140,9 @@ class Loads:
         """
         noted = json.loads(await self._notes.get(NOTE) or "[]")
         left = [(int(c), int(m)) for c, m in cast("list[Message]", noted)][-MAX_LEFT:]
+        # Those not closed this time stay noted: another start may be allowed what this one is not.
         self._open = dict.fromkeys([*left, *self._open])
+        # Loads begun since are noted too, and alive.
         live = {view.message for view in self._live.values()}
         return tuple(message for message in left if message not in live)
 
@@ -156,6 +159,7 @@ class Loads:
         """
         view = self._live.get(ticket)
         if view is None:
+            # Its button outlived the process; the message itself tells what was being loaded.
             shown = interaction.message.content if interaction.message is not None else ""
             head = shown.split("\n", 1)[0]
             text = f"{head}\n-# This load is not running any more."

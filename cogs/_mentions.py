@@ -55,6 +55,7 @@ def without_mentions(text: str, own: set[int], names: Mapping[int, str]) -> str:
 
 
 def _own_roles(message: discord.Message, me: int) -> set[int]:
+    # Discord makes a role of the bot's name on inviting it; people pick it from the list instead.
     return {
         role.id
         for role in message.role_mentions
@@ -68,6 +69,7 @@ async def read_files(files: Sequence[discord.Attachment]) -> tuple[Attachment, .
     Raises:
         RequestRefused: too many, too large, of a kind that is not read, or gone.
     """
+    # Judged by what Discord says of them, before a byte is fetched.
     kinds = check_attachments([Upload(f.filename, f.content_type or "", f.size) for f in files])
     read: list[Attachment] = []
     for file, kind in zip(files, kinds, strict=True):

@@ -45,6 +45,7 @@ def owners_of(application: discord.AppInfo | None) -> frozenset[int]:
     """The people the bot belongs to: its owner, or its whole team."""
     if application is None:
         return frozenset()
+    # Discord gives a team's application an owner as well: a stand-in without a person.
     if application.team is not None:
         return frozenset(member.id for member in application.team.members)
     return frozenset({application.owner.id})

@@ -132,6 +132,7 @@ class ReplyView(View):
             case Queued() | Evicting() | Loading():
                 line = words.progress_line(self._status)
                 return line if self._offer is None else f"{line}\n{words.offer_text(self._offer)}"
+            # Where a message stands already it had better say what goes on.
             case Reading() | ReasoningDelta() if lasted < PATIENCE_S and not self._was_visible:
                 return ""
             case Reading():
@@ -196,6 +197,7 @@ class _Reply:
                 reading.cancel()
             for task in beside:
                 task.cancel()
+        # What was given up stays open in the store: the next start finds it and tries again.
         if outcome is Outcome.GIVEN_UP or self._view.turn is None:
             return
         try:
@@ -216,6 +218,7 @@ class _Reply:
             _log.exception("turn could not be read")
             bug = Bug("Something went wrong inside Lantern; it is logged.")
             failure = error if isinstance(error, BotError) else bug
+        # A turn that ended and then failed on its way out has its answer; that is what is shown.
         if not self._view.is_over:
             self._view.on_event(Failed(self._view.turn, failure), loop.time())
             self._writer.poke()
@@ -242,5 +245,6 @@ class _Reply:
             channel = str(self._transport.channel_id)
             await self._store.put(str(message_id), channel, self._view.turn, part)
         except BotError as error:
+            # Kept for all that: a full disk must not silence the answer, nor be asked at each edit.
             _log.warning("message not remembered", error=error.user_message)
         return True

@@ -70,12 +70,15 @@ class Transport:
                     message_id=self._question, channel_id=self.channel_id, fail_if_not_exists=False
                 )
         async with asyncio.timeout(CALL_S):
+            # No previews: each edit with a new address would unfold one, and the text would jump.
             sent = await self._channel.send(message.content, suppress_embeds=True, **options)
         self._sent.add(part)
         return sent.id
 
     async def edit(self, message_id: int, message: MessageView) -> None:
         """Changes a message of this reply."""
+        # By its id alone: nothing is fetched, and an interaction's message can be changed so too,
+        # while the library's own InteractionMessage knows no way but the token.
         known = self._channel.get_partial_message(message_id)
         async with asyncio.timeout(CALL_S):
             await known.edit(content=message.content, view=buttons_of(message))
@@ -95,6 +98,7 @@ class InteractionTransport(Transport):
             interaction.client.get_partial_messageable(channel_id, guild_id=guild_id), pacers
         )
         self._interaction = interaction
+        # Five calls in two seconds, where a channel's messages together have five in five.
         self._token = Pacer(INTERACTION)
         """Edits and followups alike count here."""
         self._ends_at = asyncio.get_running_loop().time() + TOKEN_LIFE_S
@@ -106,6 +110,8 @@ class InteractionTransport(Transport):
 
     async def begin(self) -> int | None:
         """Defers, once: the person sees that somebody thinks."""
+        # Within three seconds, whatever the model does: later the token is void, and the person
+        # reads that the application did not respond.
         if not self._interaction.response.is_done():
             response = await self._interaction.response.defer(thinking=True)
             self._original = response.message_id if response is not None else None

@@ -29,6 +29,7 @@ class LanternTree(app_commands.CommandTree[Any]):
         try:
             check_server(place_of(interaction).server, self.allowed_servers)
         except BotError as error:
+            # An option field shows choices alone; without any it reads "Loading options failed".
             if interaction.type is discord.InteractionType.autocomplete:
                 await interaction.response.autocomplete([])
             await say_error(interaction, error)
@@ -54,6 +55,8 @@ async def sync_when_changed(
     tree: app_commands.CommandTree[Any], notes: NoteStore, application_id: int
 ) -> bool:
     """Announces the commands when they differ from those announced last; says whether it did."""
+    # Not at each start: one request replaces all commands, and a created one counts towards
+    # the 200 that Discord allows a day.
     note, now = f"discord.commands.{application_id}", command_hash(tree)
     try:
         if await notes.get(note) == now:

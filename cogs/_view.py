@@ -76,6 +76,7 @@ def laid_out(
     subject = str(turn or "")
     views = [MessageView(part, (), subject) for part in parts]
     if views and turn is not None:
+        # Under an earlier part they would stand in the middle of the answer.
         views[-1] = MessageView(parts[-1], tuple(acts), subject)
     return tuple(views)
 
@@ -145,6 +146,7 @@ def _closed(
         return laid_out((body or "The model answered with no words.",), acts, turn)
     print_ = "\n".join(f"-# {line}" for line in lines)[:_SMALL_LIMIT]
     *parts, last = split_reply(harmless(text), LIMIT)
+    # Cut once more rather than give the small print a message of its own.
     if print_ and len(last) + 1 + len(print_) > LIMIT:
         *more, last = split_reply(last, LIMIT - len(print_) - 1)
         parts.extend(more)
@@ -199,6 +201,7 @@ def buttons_of(message: MessageView) -> ui.View | None:
     """The buttons of a message; None removes those it had."""
     if not message.acts:
         return None
+    # The library would forget a view after three minutes.
     view = ui.View(timeout=None)
     for act in message.acts:
         view.add_item(TurnButton(act, message.subject))

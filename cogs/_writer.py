@@ -83,6 +83,7 @@ class Messages:
                 return Step(part, view, None)
             if self.made[part].shown != view:
                 return Step(part, view, self.made[part].id)
+        # Nothing to show yet, such as an opened fence, takes no load bar away.
         if views and len(self.made) > len(views):
             return Step(len(self.made) - 1, None, self.made[-1].id)
         if self._orphans:
@@ -212,6 +213,7 @@ class Writer:
 
     async def _rest(self, until: float) -> None:
         length = self._view.length
+        # With a time to wait for, the first word alone is worth an earlier look.
         self._wakes_at_length = 0 if until == inf else length + _WAKE_CHARS if length else 1
         with suppress(TimeoutError):
             async with asyncio.timeout_at(None if until == inf else until):
@@ -255,6 +257,7 @@ class Writer:
         if self._messages.adapt(step, fault, str(error)):
             _warn("message not taken as it was", error, fault=fault.value)
             return None
+        # While text still comes a later call shows it anyway; only the last words are given up on.
         tries: float = 0
         if fault is Fault.PASSING:
             tries = MAX_TRIES if self._view.is_over else inf

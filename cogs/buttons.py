@@ -45,6 +45,7 @@ class Buttons(commands.Cog):
         """Does what the button says, or says why not."""
         turn = TurnId(subject)
         try:
+            # A button outlives the day on which its server was allowed.
             check_server(place_of(interaction).server, self._rules.allowed_servers)
             match act:
                 case Act.HALT:
@@ -90,6 +91,7 @@ class Buttons(commands.Cog):
             # A button that a crash left over: its message is brought in line.
             stored = await self._turns.find(turn)
             views = restored(stored, has_footer=self._rules.has_footer) if stored else ()
+            # A press changes its own message alone: one that holds only a part stays as it is.
             if len(views) != 1:
                 raise RequestRefused("That answer has already ended.")
             content, buttons = views[0].content, buttons_of(views[0])

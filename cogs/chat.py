@@ -48,6 +48,7 @@ class Chat(commands.Cog):
             return
         try:
             parent = await self._replied_to(message)
+            # A reply needs no ping: people switch it off, and mean us all the same.
             if message.guild is None or parent is not None or is_mentioned(message, me.id):
                 await self._answer(message, me.id, parent)
         except Exception as error:
@@ -73,6 +74,7 @@ class Chat(commands.Cog):
     ) -> None:
         """A turn in this channel."""
         transport = InteractionTransport(interaction, self._pacers)
+        # Fetching and reading a file may take longer than the three seconds Discord waits.
         if attachment is not None:
             await transport.begin()
         request = TurnRequest(
@@ -118,6 +120,7 @@ class Chat(commands.Cog):
             attachments=await read_files(message.attachments),
             parent=parent,
         )
+        # By its id: a thread that was made a moment ago is not in the library's cache yet.
         channel = self._client.get_partial_messageable(
             message.channel.id, guild_id=message.guild.id if message.guild else None
         )

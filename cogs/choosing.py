@@ -25,8 +25,7 @@ from cogs._transport import InteractionTransport
 ScopeOption = Literal["me", "channel", "server"]
 
 _GREETING_CHARS = 1000
-_SHOWN = 5
-"""Candidates and rejections of an explanation."""
+_SHOWN = 5  # candidates, and as many rejections
 
 
 class Choosing(commands.Cog):
@@ -97,6 +96,7 @@ class Choosing(commands.Cog):
 
     async def _explain(self, interaction: discord.Interaction[Any]) -> None:
         """What answers here and why, for the asker alone."""
+        # What answers here may depend on one's own choice: nobody else need read it.
         await interaction.response.defer(ephemeral=True, thinking=True)
         place, user = place_of(interaction), user_id(interaction.user)
         await say(interaction, explained(await self._switch.explain(place, user)))

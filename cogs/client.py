@@ -73,8 +73,11 @@ class DiscordFace:
                     await self._bot.start(token)
             except discord.PrivilegedIntentsRequired:
                 _log.warning("message content not granted", how_to=NO_CONTENT)
+                # Discord closes such a session for good (4014). Mentions, private messages and
+                # commands need no such permission, so it goes on with those.
                 reads_content = False
                 continue
+            # Not tried again: refused logins count towards the limit that bans a whole address.
             except discord.LoginFailure as error:
                 raise ConfigError([REFUSED_LOGIN]) from error
             except (discord.DiscordException, aiohttp.ClientError, OSError, RuntimeError) as error:
@@ -102,6 +105,7 @@ class DiscordFace:
 
     async def close(self, limit_s: float) -> None:
         """Lets replies and loads show their end within ``limit_s``, then disconnects."""
+        # At once: a slow reply must not use up the time of a load's last words.
         async with asyncio.TaskGroup() as group:
             group.create_task(self.replies.settled(limit_s))
             group.create_task(self.loads.leave(limit_s))
@@ -128,6 +132,7 @@ class LanternBot(commands.Bot):
             allowed_mentions=discord.AllowedMentions.none(),
             allowed_contexts=app_commands.AppCommandContext(guild=True, dm_channel=True),
             allowed_installs=app_commands.AppInstallationType(guild=True),
+            # Nobody reads the caches: replies are found in the store, names come with each event.
             max_messages=None,
             member_cache_flags=discord.MemberCacheFlags.none(),
             chunk_guilds_at_startup=False,
@@ -142,6 +147,7 @@ class LanternBot(commands.Bot):
     async def setup_hook(self) -> None:
         """Runs once, logged in but not yet connected."""
         face, lantern, rules = self._face, self._face.lantern, self._face.rules
+        # Before the first new turn, whose messages are open too and are not left over.
         await self._closing.collect()
         for cog in (
             Chat(self, lantern, rules, face.replies, face.pacers),

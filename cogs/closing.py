@@ -54,6 +54,7 @@ class Closing:
 
     async def run(self) -> None:
         """Closes everything collected, one message after the other, within the channels' limits."""
+        # Taken once: a new session must not close what this process is writing.
         replies, self._replies = self._replies, ()
         loads, self._left_loads = self._left_loads, ()
         for channel, message in loads:
@@ -69,6 +70,7 @@ class Closing:
             stored = await self._lantern.turns.find(turn)
             if stored is not None:
                 views = restored(stored, has_footer=self._has_footer)
+                # These are filled first; more text than they hold makes new messages.
                 ids = tuple(int(message.message_id) for message in messages)
                 if not await self._show(views, int(messages[0].channel_id), ids):
                     return

@@ -55,6 +55,7 @@ class Control(commands.Cog):
     @app_commands.command(description="Start a fresh conversation here")
     async def reset(self, interaction: discord.Interaction[Any]) -> None:
         """The next message sees none of the earlier ones."""
+        # Said to all: everybody's next message here sees none of the earlier ones.
         await interaction.response.defer(thinking=True)
         await self._turns.reset(place_of(interaction).conversation)
         await say(interaction, FRESH)

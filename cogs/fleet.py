@@ -33,6 +33,7 @@ class FleetCog(
     @app_commands.command(description="Every host, what is in its memory and what it is doing")
     async def status(self, interaction: discord.Interaction[Any]) -> None:
         """A page from memory; nothing is asked of the hosts for it."""
+        # A host that hangs must not make the command late: Discord waits three seconds.
         snapshot = self._catalog.snapshot()
         hosts = snapshot.hosts.values()
         lines = [line for host in hosts for line in words.host_lines(host, snapshot.taken_at)]

@@ -40,6 +40,7 @@ class SettingsCog(commands.Cog):
         if local_only is not None and scope == "me":
             await privacy.set_user(user, local_only=is_on)
         elif local_only is not None:
+            # A private conversation is its one person's own to mark.
             if not place.is_private:
                 is_admin = self._rules.is_admin(interaction)
                 check_may_manage(f"change privacy for a {scope}", is_admin=is_admin)
