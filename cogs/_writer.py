@@ -49,13 +49,6 @@ class Step:
     """None makes a new message."""
 
 
-@dataclass(slots=True)
-class _Message:
-    id: int | None
-    shown: MessageView | None = None
-    is_kept: bool = False
-
-
 class Messages:
     """The messages of one reply, what each shows, and the next call that brings them up to date.
 
@@ -63,10 +56,11 @@ class Messages:
     """
 
     def __init__(self, ids: Sequence[int] = ()) -> None:
-        self.made = [_Message(message_id) for message_id in ids]
-        """In order; those that were there already are filled first."""
+        self.made: list[int | None] = [*ids]
+        """Their ids in order, those that were there already first; None stands for a lost one."""
         self.most: int | None = None
         """So many messages there may be at most; None while more may be made."""
+        self._shown: dict[int | None, MessageView] = {}
         self._stand_ins: dict[MessageView, MessageView] = {}
         self._unsure: set[int] = set()
         """Parts whose creation failed: it may have happened all the same."""
@@ -81,11 +75,11 @@ class Messages:
             view = self._stand_ins.get(wanted, wanted)
             if part >= len(self.made):
                 return Step(part, view, None)
-            if self.made[part].shown != view:
-                return Step(part, view, self.made[part].id)
+            if self._shown.get(self.made[part]) != view:
+                return Step(part, view, self.made[part])
         # Nothing to show yet, such as an opened fence, takes no load bar away.
         if views and len(self.made) > len(views):
-            return Step(len(self.made) - 1, None, self.made[-1].id)
+            return Step(len(self.made) - 1, None, self.made[-1])
         if self._orphans:
             return Step(len(self.made), None, self._orphans[0])
         return None
@@ -106,16 +100,16 @@ class Messages:
                 self._orphans.pop(0)
         elif step.message_id is not None:
             await transport.edit(step.message_id, step.view)
-            self.made[step.part].shown = step.view
+            self._shown[step.message_id] = step.view
         else:
             is_unsure = step.part in self._unsure
             self._unsure.add(step.part)
-            message = _Message(await transport.send(step.part, step.view), step.view)
-            if is_unsure:
-                # The nonce may have found the message of an earlier try, with its older words.
-                message.shown = None
+            message_id = await transport.send(step.part, step.view)
             self._unsure.discard(step.part)
-            self.made[step.part : step.part + 1] = [message]
+            self.made[step.part : step.part + 1] = [message_id]
+            # The nonce may have found the message of an earlier try, with its older words.
+            if not is_unsure:
+                self._shown[message_id] = step.view
 
     def adapt(self, step: Step, fault: Fault, reason: str) -> bool:
         """After a fault, goes on by another way; False where there is none."""
@@ -123,7 +117,7 @@ class Messages:
             case Fault.ARCHIVED if step.message_id is not None:
                 # The thread takes new messages alone: one takes this one's place.
                 self._orphans.append(step.message_id)
-                self.made[step.part] = _Message(None)
+                self.made[step.part] = None
             case Fault.REFUSED if step.view and step.view not in self._stand_ins.values():
                 content = f"⚠ Discord refused to show this part of the answer.\n-# {reason[:200]}"
                 self._stand_ins[step.view] = replace(step.view, content=content)
@@ -151,6 +145,7 @@ class Writer:
         self._view = view
         self._transport = transport
         self._keep = keep
+        self._kept: set[int] = set()
         self._denied_tries = denied_tries
         self._messages = Messages()
         self._news = asyncio.Event()
@@ -273,9 +268,11 @@ class Writer:
         return outcome
 
     async def _keep_new(self) -> None:
-        for part, message in enumerate(self._messages.made):
-            if self._keep and message.id is not None and not message.is_kept:
-                message.is_kept = await self._keep(part, message.id)
+        for part, message_id in enumerate(self._messages.made):
+            if message_id is None or message_id in self._kept or self._keep is None:
+                continue
+            if await self._keep(part, message_id):
+                self._kept.add(message_id)
 
 
 def _warn(event: str, error: BaseException, **more: str) -> None:

@@ -379,7 +379,7 @@ def partial_channel(channel: int = 7, *, guild_id: int | None = None) -> Any:
     """A channel known by its id alone."""
     found = double(discord.PartialMessageable)
     found.id = channel
-    found.send = AsyncMock(return_value=_message(300))
+    found.send = AsyncMock(side_effect=[_message(key) for key in range(500, 540)])
     found.typed = 0
 
     async def typing() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import discord
 import pytest
-from cogs_doubles import http_error, interaction_of, partial_channel
+from cogs_doubles import double, http_error, interaction_of, partial_channel
 from virtual_time import play
 
 from bot.policy.pacing import EVERYWHERE, Pacers
@@ -41,7 +41,7 @@ def test_a_message_sent_again_has_the_same_nonce_and_a_replacement_has_none() ->
     async def story() -> list[object]:
         channel = partial_channel()
         transport = Transport(channel, Pacers(), question=41)
-        channel.send.side_effect = [ConnectionResetError(), channel.send.return_value] * 2
+        channel.send.side_effect = [ConnectionResetError(), double(discord.Message)] * 2
         for part in (1, 1, 1):
             try:
                 await transport.send(part, PLAIN)

@@ -1,5 +1,6 @@
+import pickle
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from math import inf
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from bot.policy.pacing import (
     CHANNEL,
+    EVERYWHERE,
     INTERACTION,
     STATUS_EVERY_S,
     Limit,
@@ -124,6 +126,7 @@ def test_load_bars_in_one_channel_share_what_one_alone_would_take() -> None:
 
 
 def test_a_limit_of_one_call_has_no_place_to_keep() -> None:
+    assert pacer_of(Limit(1, 0.25)).ask(NOW, "reply", Writing(20, 9, NOW - 1, 9)) <= NOW
     pacer = pacer_of(Limit(1, 0.25), *began(1))
     assert pacer.ask(NOW, "reply", Writing(20, 9, NOW - 1, 9)) <= NOW
 
@@ -178,12 +181,76 @@ def test_a_reply_that_may_write_but_does_not_stands_in_nobodys_way() -> None:
 
 def test_a_reply_waits_in_the_line_of_the_first_limit_that_has_no_place_and_in_no_other() -> None:
     full, free, beyond = pacer_of(CHANNEL, *began(5, 4, 3, 2, 1)), Pacer(), Pacer()
-    older, newer = Writing(9, 0, NOW - 9, 9), Writing(9, 0, NOW - 8, 9)
-    beyond.began(NOW - 2, "reply")
-    assert beyond.ask(NOW - 1.9, "older", replace(older, last_start=NOW - 1.9)) > NOW - 1.9
+    older, newer = Writing(9, 0, NOW - 9, 9), Writing(9, 0, NOW - 1.2, 9)
+    beyond.began(NOW - 2, "older")
+    assert beyond.ask(NOW - 1.9, "older", Writing(9, 0, NOW - 2, 9)) == NOW - 1
     assert ask_all([free, full, beyond], NOW, "older", older) == pytest.approx(NOW + 0.03)
     assert ask_all([free, beyond], NOW, "newer", newer) <= NOW
     assert ask_all([full], NOW + 0.03, "newer", newer) > NOW + 0.03
+
+
+def test_the_next_limit_is_asked_where_the_first_opens_this_very_moment() -> None:
+    full, due_now = pacer_of(CHANNEL, *began(5, 4, 3, 2, 1)), Writing(20, 9, NOW - 1, 9)
+    assert ask_all([Pacer()], NOW, "reply", due_now) == NOW
+    assert ask_all([Pacer(), full], NOW, "reply", due_now) == pytest.approx(NOW + 0.03)
+
+
+def test_who_may_write_this_very_moment_leaves_the_line() -> None:
+    pacer, due_now = Pacer(), Writing(20, 9, NOW - 1, 9)
+    assert pacer.ask(NOW, "first", due_now) == NOW
+    assert pacer.ask(NOW, "second", due_now) == NOW
+
+
+def test_who_leaves_while_waiting_leaves_the_line_too() -> None:
+    pacer = pacer_of(CHANNEL, *began(5, 4, 3, 2, 1))
+    assert pacer.ask(NOW, "gone", Writing(9, 0, NOW - 9, 9)) > NOW
+    pacer.left("gone")
+    assert pacer.ask(NOW + 0.03, "reply", Writing(9, 0, NOW - 8, 9)) <= NOW + 0.03
+
+
+def test_a_call_of_nobodys_reply_holds_no_load_bar_up() -> None:
+    pacer = Pacer()
+    pacer.began(NOW, "typing")
+    assert pacer.ask(NOW, "bar", Writing(0, 0, NOW - 9, is_changed=True)) <= NOW
+
+
+def test_load_bars_of_many_channels_hardly_wait_for_each_other() -> None:
+    everywhere, bar = Pacers().everywhere, Writing(0, 0, NOW - 9, is_changed=True)
+    assert everywhere.ask(NOW, "first", bar) <= NOW
+    everywhere.began(NOW, "first")
+    at = NOW + STATUS_EVERY_S * EVERYWHERE.rhythm_s
+    assert everywhere.ask(NOW, "second", bar) == pytest.approx(at)
+
+
+def test_all_channels_together_keep_their_own_limit() -> None:
+    everywhere = Pacers().everywhere
+    for _ in range(EVERYWHERE.calls):
+        assert everywhere.ask(NOW, "reply", Writing(1)) <= NOW
+        everywhere.began(NOW, "reply")
+    assert everywhere.ask(NOW, "reply", Writing(1)) == pytest.approx(NOW + 1.03)
+
+
+@pytest.mark.parametrize(("waiting", "after"), [(55, 0.16), (56, 0.08)])
+def test_an_interaction_takes_fewer_characters_for_much_text(waiting: int, after: float) -> None:
+    at = pacer_of(INTERACTION).ask(NOW, "reply", Writing(9 + waiting, 9, NOW))
+    assert at == pytest.approx(NOW + after)
+
+
+def test_a_pacer_keeps_no_more_calls_than_its_limit_looks_at() -> None:
+    short, long = Pacer(), Pacer()
+    for second in range(CHANNEL.calls):
+        short.began(NOW + second, "reply")
+    for second in range(99 * CHANNEL.calls):
+        long.began(NOW + second, "reply")
+    assert len(pickle.dumps(long)) == len(pickle.dumps(short))
+
+
+def test_the_256th_channel_is_the_last_to_be_kept_beside_quiet_ones() -> None:
+    pacers = Pacers()
+    first = pacers.of_channel(0, NOW)
+    for channel in range(1, 256):
+        pacers.of_channel(channel, NOW)
+    assert pacers.of_channel(0, NOW) is not first
 
 
 def test_a_pacer_is_quiet_when_nobody_writes_and_its_calls_no_longer_count() -> None:
@@ -216,7 +283,7 @@ def test_a_channel_is_forgotten_only_once_it_is_quiet() -> None:
 def test_a_reply_that_left_slows_the_others_no_more() -> None:
     pacer = pacer_of(CHANNEL, *began(0.1))
     young = Writing(20, 9, NOW - 0.3)
-    pacer.ask(NOW, "other", Writing(20, 9, NOW))
+    pacer.ask(NOW, "other", Writing(1, 1, NOW))
     assert pacer.ask(NOW, "reply", young) == pytest.approx(NOW + 0.9)
     pacer.left("other")
     assert pacer.ask(NOW, "reply", young) == pytest.approx(NOW + 0.1)
