@@ -48,6 +48,7 @@ from bot.domain.ids import (
 )
 from bot.domain.personas import Persona
 from bot.fleet.fleet import Fleet
+from bot.policy.names import resolve
 from bot.policy.pacing import Pacer, Pacers
 from bot.store.database import Database
 from bot.store.notes import NoteStore
@@ -227,6 +228,9 @@ class TwoPersonas(PersonaShelf):
 
     def get(self, name: str) -> Persona | None:
         return self._two.get(PersonaName(name))
+
+    def find(self, name: str) -> Persona:
+        return self._two[PersonaName(resolve("persona", name, [*self._two]))]
 
     def all(self) -> tuple[Persona, ...]:
         return tuple(self._two.values())
