@@ -31,7 +31,7 @@ from cogs._loads import Loads
 from cogs._places import DiscordRules
 from cogs._reply import Replies
 from cogs._view import Act, MessageView, TurnButton, buttons_of
-from cogs.buttons import Buttons
+from cogs.buttons import MAX_SHOWN_PARTS, Buttons
 
 
 def pressed(
@@ -179,6 +179,12 @@ def test_thoughts_are_shown_to_whoever_asks_alone() -> None:
     interaction = pressed(turns, Act.THOUGHTS, user=2)
     interaction.response.defer.assert_awaited_once_with(ephemeral=True, thinking=True)
     assert said_to(interaction) == ["First this, then that."]
+
+
+def test_thoughts_that_fill_two_messages_are_shown_as_words() -> None:
+    turns = ScriptedTurns()
+    turns.stored[TURN] = stored_turn("Hi", reasoning_text="thinking on\n" * 300)
+    assert len(said_to(pressed(turns, Act.THOUGHTS))) == MAX_SHOWN_PARTS
 
 
 def test_long_thoughts_come_as_one_file() -> None:

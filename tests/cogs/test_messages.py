@@ -89,9 +89,10 @@ def test_removing_what_is_gone_already_is_no_trouble() -> None:
 
 def test_refused_words_are_replaced_by_an_honest_line_once() -> None:
     messages = Messages()
-    assert messages.adapt(Step(0, A, 11), Fault.REFUSED, "blocked")
+    assert messages.adapt(Step(0, A, 11), Fault.REFUSED, "blocked" * 90)
     step = messages.next_step((A,))
     assert step is not None
     assert step.view is not None
     assert "Discord refused" in step.view.content
+    assert step.view.content.endswith("\n-# " + "blocked" * 28 + "bloc")
     assert not messages.adapt(step, Fault.REFUSED, "blocked")

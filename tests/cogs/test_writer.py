@@ -7,14 +7,15 @@ from itertools import pairwise
 import aiohttp
 import pytest
 from cogs_doubles import FINISHED, HOST, MODEL, STARTED, PaperTransport, http_error
+from structlog.testing import capture_logs
 from virtual_time import play
 
 from bot.domain.events import Loading, ReasoningDelta, TextDelta
-from bot.policy.pacing import CHANNEL, STATUS_EVERY_S, Pacers
+from bot.policy.pacing import CHANNEL, STATUS_EVERY_S, Pacer, Pacers
 from bot.policy.splitting import LIMIT
 from cogs._reply import ReplyView
 from cogs._view import Act, MessageView
-from cogs._writer import MAX_TRIES, Outcome, Writer
+from cogs._writer import MAX_PAUSE_S, MAX_TRIES, Outcome, Writer
 
 PASSING: list[Callable[[], BaseException]] = [
     lambda: http_error(503),
@@ -398,3 +399,84 @@ def test_a_reply_that_ended_slows_the_others_in_its_channel_no_more() -> None:
     alone = PaperTransport()
     written(40, 20.0, alone)
     assert play(young()) == [round(call.at, 3) for call in alone.calls]
+
+
+def test_pauses_between_tries_double_up_to_five_seconds() -> None:
+    paper = PaperTransport(faults=[None, *(http_error(503) for _ in range(5))])
+    assert written(1, 100.0, paper) is Outcome.SHOWN
+    tries = [call.at for call in paper.calls[1:]]
+    pauses = [later - earlier - paper.call_s for earlier, later in pairwise(tries)]
+    assert pauses == pytest.approx([1.0, 2.0, 4.0, MAX_PAUSE_S, MAX_PAUSE_S])
+
+
+def test_while_text_still_comes_no_number_of_faults_is_too_many() -> None:
+    paper = PaperTransport(faults=[None, *(http_error(503) for _ in range(2 * MAX_TRIES))])
+    assert written(6000, 20.0, paper) is Outcome.SHOWN
+    assert "word5999" in paper.last.content
+
+
+def test_a_single_letter_after_a_load_bar_is_shown_at_once() -> None:
+    paper = PaperTransport()
+
+    async def story() -> None:
+        view, writer = writer_of(paper)
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            writing = group.create_task(writer.run())
+            for fraction in (0.1, 0.2):
+                view.on_event(Loading(HOST, MODEL, fraction, 10.0), loop.time())
+                writer.poke()
+                await asyncio.sleep(0.5)
+            view.on_event(TextDelta("H"), loop.time())
+            writer.poke()
+            await asyncio.sleep(0.2)
+            writing.cancel()
+
+    play(story())
+    assert [(call.at, call.view and call.view.content) for call in paper.calls][1:] == [(1.0, "H")]
+
+
+def test_a_word_after_blanks_is_not_held_up_by_the_call_they_did_not_make() -> None:
+    paper = PaperTransport()
+
+    async def story() -> None:
+        view, writer = writer_of(paper)
+        async with asyncio.TaskGroup() as group:
+            writing = group.create_task(writer.run())
+            for pause, text in ((0.0, "Hello"), (0.5, " " * 40), (0.1, "world" * 9)):
+                await asyncio.sleep(pause)
+                view.on_event(TextDelta(text), 0.0)
+                writer.poke()
+            await asyncio.sleep(3)
+            writing.cancel()
+
+    play(story())
+    assert [call.at for call in paper.calls] == pytest.approx([0.0, 0.8])
+
+
+def test_a_waiting_writer_is_not_woken_by_every_token() -> None:
+    class Counting(PaperTransport):
+        asked = 0
+
+        def pacers(self, *, is_new: bool) -> tuple[Pacer, ...]:
+            self.asked += 1
+            return super().pacers(is_new=is_new)
+
+    paper = Counting()
+    written(3000, 1000.0, paper)
+    # Some 26,000 characters: a look at every 32, and a few at each call.
+    assert paper.asked < 900
+
+
+def test_a_writer_with_nothing_to_show_sets_no_timer() -> None:
+    with pytest.raises(AssertionError, match="everything waits for ever"):
+        play(Writer(ReplyView(has_footer=False), PaperTransport()).run())
+
+
+def test_what_could_not_be_shown_as_it_was_is_logged() -> None:
+    with capture_logs() as logs:
+        written(1, 100.0, PaperTransport(faults=[http_error(400, 240000, "harmful link")]))
+        written(1, 100.0, PaperTransport(faults=[http_error(404, 10003)]))
+    told = [(log["event"], log.get("fault") or log.get("outcome")) for log in logs]
+    assert told == [("message not taken as it was", "refused"), ("reply cannot be shown", "gone")]
+    assert "harmful link" in logs[0]["error"]
