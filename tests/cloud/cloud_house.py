@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC
 from pathlib import Path
 
+from clocks import WallClock
 from collected import Collected
 
 from bot.cloud.billing import Ledger
@@ -41,19 +42,6 @@ SPEECH: dict[WireKind, tuple[Wire, DialectName]] = {
     "anthropic": ("anthropic", "generic"),
     "generic": ("openai", "generic"),
 }
-
-
-@dataclass(slots=True)
-class WallClock:
-    """A wall clock the test sets."""
-
-    now: datetime = datetime(2026, 11, 20, 10, 15, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
 
 
 @dataclass(slots=True)

@@ -7,7 +7,8 @@ from datetime import UTC
 from pathlib import Path
 
 import pytest
-from cloud_house import SALT, WallClock
+from clocks import WallClock
+from cloud_house import SALT
 from spend_until_killed import AT_ONCE, NAME
 
 from bot.domain.ids import UserId

@@ -4,14 +4,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from store_values import Clock
+from clocks import WallClock
 
 from bot.store.database import Database
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> WallClock:
+    return WallClock()
 
 
 @pytest.fixture
@@ -20,6 +20,6 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def database(path: Path, clock: Clock) -> AsyncIterator[Database]:
+async def database(path: Path, clock: WallClock) -> AsyncIterator[Database]:
     async with Database(path, utcnow=clock) as opened:
         yield opened

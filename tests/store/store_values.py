@@ -1,26 +1,10 @@
 """Turns and clocks the store's tests are told in."""
 
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-
 from bot.domain.chat import Attachment, Place, Turn, TurnStatus
 from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
 
 CHANNEL = PlaceId("discord:9")
 SAGE = PersonaName("sage")
-
-
-@dataclass(slots=True)
-class Clock:
-    """A wall clock the test sets."""
-
-    now: datetime = datetime(2026, 11, 20, 10, 15, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
 
 
 def new_turn(

@@ -1,5 +1,5 @@
 import pytest
-from store_values import Clock
+from clocks import WallClock
 
 from bot.domain.ids import ModelKey
 from bot.store.answers import AnswerStore, KeptAnswer
@@ -30,7 +30,7 @@ async def test_a_newer_answer_takes_the_place_of_the_older(answers: AnswerStore)
     assert await answers.get("a") == CLOUD
 
 
-async def test_an_answer_is_kept_for_a_while(answers: AnswerStore, clock: Clock) -> None:
+async def test_an_answer_is_kept_for_a_while(answers: AnswerStore, clock: WallClock) -> None:
     await answers.put("a", BLUE)
     clock.advance(59)
     assert await answers.get("a") == BLUE
@@ -39,7 +39,7 @@ async def test_an_answer_is_kept_for_a_while(answers: AnswerStore, clock: Clock)
 
 
 async def test_stale_answers_leave_the_disk(
-    answers: AnswerStore, database: Database, clock: Clock
+    answers: AnswerStore, database: Database, clock: WallClock
 ) -> None:
     await answers.put("a", BLUE)
     clock.advance(60)

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from store_values import Clock
+from clocks import WallClock
 
 from bot.domain.errors import ConfigError, StoreUnavailable
 from bot.store.backups import backups_of
@@ -112,7 +112,7 @@ async def test_every_table_is_strict(database: Database) -> None:
     assert await database.read(lambda c: c.execute(query).fetchall()) == []
 
 
-async def test_a_closed_database_says_so(path: Path, clock: Clock) -> None:
+async def test_a_closed_database_says_so(path: Path, clock: WallClock) -> None:
     async with Database(path, utcnow=clock) as database:
         pass
 
@@ -120,7 +120,7 @@ async def test_a_closed_database_says_so(path: Path, clock: Clock) -> None:
         await database.read(lambda c: c.execute("SELECT 1").fetchone())
 
 
-async def test_closing_leaves_one_whole_file(path: Path, clock: Clock) -> None:
+async def test_closing_leaves_one_whole_file(path: Path, clock: WallClock) -> None:
     async with Database(path, utcnow=clock) as database:
         await database.write(lambda c: c.execute(PUT, ("a", "1")).rowcount)
 
@@ -129,7 +129,7 @@ async def test_closing_leaves_one_whole_file(path: Path, clock: Clock) -> None:
         assert await names(database) == ["a"]
 
 
-async def test_closing_waits_for_the_writes_under_way(path: Path, clock: Clock) -> None:
+async def test_closing_waits_for_the_writes_under_way(path: Path, clock: WallClock) -> None:
     async with asyncio.TaskGroup() as group, Database(path, utcnow=clock) as database:
         for number in range(20):
             row = (f"{number:03}", "x")
@@ -140,7 +140,9 @@ async def test_closing_waits_for_the_writes_under_way(path: Path, clock: Clock) 
         assert len(await names(database)) == 20
 
 
-async def test_closing_interrupts_a_reader_that_takes_for_ever(path: Path, clock: Clock) -> None:
+async def test_closing_interrupts_a_reader_that_takes_for_ever(
+    path: Path, clock: WallClock
+) -> None:
     begun = threading.Event()
     endless = """
         WITH RECURSIVE t (n) AS (SELECT tell() UNION ALL SELECT n + 1 FROM t) SELECT sum(n) FROM t
@@ -155,7 +157,7 @@ async def test_closing_interrupts_a_reader_that_takes_for_ever(path: Path, clock
         await asyncio.to_thread(begun.wait, 10)
 
 
-async def test_a_missing_folder_is_made(tmp_path: Path, clock: Clock) -> None:
+async def test_a_missing_folder_is_made(tmp_path: Path, clock: WallClock) -> None:
     async with Database(tmp_path / "a" / "b" / "lantern.db", utcnow=clock) as database:
         assert database.path.exists()
 
@@ -166,7 +168,7 @@ async def test_nobody_else_may_read_what_was_said(database: Database) -> None:
 
 
 async def test_an_impossible_folder_is_a_fault_of_the_configuration(
-    tmp_path: Path, clock: Clock
+    tmp_path: Path, clock: WallClock
 ) -> None:
     (tmp_path / "file").touch()
 
@@ -174,7 +176,9 @@ async def test_an_impossible_folder_is_a_fault_of_the_configuration(
         await Database(tmp_path / "file" / "lantern.db", utcnow=clock).__aenter__()
 
 
-async def test_a_folder_in_its_place_is_told_in_plain_words(tmp_path: Path, clock: Clock) -> None:
+async def test_a_folder_in_its_place_is_told_in_plain_words(
+    tmp_path: Path, clock: WallClock
+) -> None:
     with pytest.raises(StoreUnavailable, match="cannot be opened"):
         await Database(tmp_path, utcnow=clock).__aenter__()
 
@@ -188,14 +192,16 @@ def tax_records(path: Path) -> Path:
     return path
 
 
-async def test_a_file_that_is_no_database_is_left_alone(tax_records: Path, clock: Clock) -> None:
+async def test_a_file_that_is_no_database_is_left_alone(
+    tax_records: Path, clock: WallClock
+) -> None:
     with pytest.raises(StoreUnavailable, match="not a database"):
         await Database(tax_records, utcnow=clock).__aenter__()
 
     assert await asyncio.to_thread(tax_records.read_bytes) == TAX_RECORDS
 
 
-async def test_a_damaged_page_is_told_in_plain_words(path: Path, clock: Clock) -> None:
+async def test_a_damaged_page_is_told_in_plain_words(path: Path, clock: WallClock) -> None:
     async with Database(path, utcnow=clock) as database:
         for number in range(100):
             row = (f"{number:03}", "x" * 500)

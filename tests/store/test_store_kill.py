@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from store_values import Clock
+from clocks import WallClock
 
 from bot.domain.chat import TurnStatus
 from bot.domain.ids import TurnId
@@ -55,7 +55,7 @@ async def check(turns: TurnStore, acknowledged: list[str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.ops
-async def test_a_killed_lantern_loses_nothing_it_acknowledged(path: Path, clock: Clock) -> None:
+async def test_a_killed_lantern_loses_nothing_it_acknowledged(path: Path, clock: WallClock) -> None:
     everything: list[str] = []
     for run, lines in enumerate(KILLED_AFTER_LINES):
         everything += await acknowledged_until_killed(path, f"run{run}", lines)

@@ -7,10 +7,10 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from clocks import WallClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
-from store_values import Clock
 
 from bot.domain.chat import Usage
 from bot.domain.cloud import (
@@ -130,7 +130,9 @@ async def test_limits_are_kept_apart_by_server_and_person(database: Database) ->
     assert await account(database, Payer.ALL) == (0, 1000)
 
 
-async def test_only_the_first_refusal_of_a_day_is_news(database: Database, clock: Clock) -> None:
+async def test_only_the_first_refusal_of_a_day_is_news(
+    database: Database, clock: WallClock
+) -> None:
     ledger = ledger_of(database, BudgetRules(daily_micro_usd=400))
     first, second = [await ledger.book(BOOKING) for _ in range(2)]
     clock.advance(86_400)
@@ -151,7 +153,7 @@ async def test_a_persons_own_limit_is_no_news(database: Database) -> None:
     assert answer.news is None
 
 
-async def test_the_alert_is_due_once_a_day(database: Database, clock: Clock) -> None:
+async def test_the_alert_is_due_once_a_day(database: Database, clock: WallClock) -> None:
     ledger = ledger_of(database, BudgetRules(daily_micro_usd=1000, alert_at=0.6))
     due = [
         (await ledger.settle(settled(await booked(ledger, replace(BOOKING, worst_micro_usd=300)))))
@@ -193,7 +195,7 @@ async def test_an_assumed_charge_gives_way_to_the_truth(ledger: LedgerStore) -> 
     ("zone", "day"), [("UTC", "2026-11-20"), ("Pacific/Auckland", "2026-11-21")]
 )
 async def test_the_day_begins_where_the_owner_lives(
-    database: Database, zone: str, day: str, clock: Clock
+    database: Database, zone: str, day: str, clock: WallClock
 ) -> None:
     clock.now = datetime(2026, 11, 20, 12, tzinfo=UTC)
     ledger = ledger_of(database, zone=ZoneInfo(zone))
@@ -203,7 +205,7 @@ async def test_the_day_begins_where_the_owner_lives(
 
 
 async def test_a_call_over_midnight_belongs_to_the_day_it_was_booked_on(
-    ledger: LedgerStore, clock: Clock
+    ledger: LedgerStore, clock: WallClock
 ) -> None:
     clock.now = datetime(2026, 11, 20, 23, 59, 59, tzinfo=UTC)
     number = await booked(ledger)
@@ -219,7 +221,7 @@ async def test_a_call_over_midnight_belongs_to_the_day_it_was_booked_on(
 
 
 async def test_a_clock_set_back_over_midnight_resets_no_day_twice(
-    database: Database, clock: Clock
+    database: Database, clock: WallClock
 ) -> None:
     ledger = ledger_of(database, BudgetRules(daily_micro_usd=500))
     clock.now = datetime(2026, 11, 20, 23, 30, tzinfo=UTC)
@@ -237,7 +239,7 @@ async def test_a_clock_set_back_over_midnight_resets_no_day_twice(
     [(datetime(2026, 3, 28, 23, tzinfo=UTC), 23), (datetime(2026, 10, 24, 22, tzinfo=UTC), 25)],
 )
 async def test_days_of_23_and_25_hours_are_one_day_each(
-    database: Database, clock: Clock, midnight: datetime, hours: int
+    database: Database, clock: WallClock, midnight: datetime, hours: int
 ) -> None:
     ledger = ledger_of(database, zone=ZoneInfo("Europe/Berlin"))
     days: list[str] = []
@@ -316,7 +318,7 @@ async def test_bookings_at_once_never_pass_the_limit_together(
     tmp_path_factory: pytest.TempPathFactory, costs: list[tuple[int, int]], cap: int
 ) -> None:
     path = tmp_path_factory.mktemp("ledger") / "lantern.db"
-    async with Database(path, utcnow=Clock()) as database:
+    async with Database(path, utcnow=WallClock()) as database:
         ledger = ledger_of(database, BudgetRules(daily_micro_usd=cap))
 
         async def spend(worst: int, share: int) -> None:
@@ -346,7 +348,7 @@ async def test_in_no_order_of_calls_is_any_limit_passed(
     """Four calls at once, begun and ended in any order, against everybody's and two more limits."""
     limits = dict(zip(accounts_of("s1", "ada"), (1000, 500, 200), strict=True))
     path = tmp_path_factory.mktemp("ledger") / "lantern.db"
-    async with Database(path, utcnow=Clock()) as database:
+    async with Database(path, utcnow=WallClock()) as database:
         ledger = ledger_of(database, BudgetRules(1000, 500, 200))
         open_calls: dict[str, tuple[int, int]] = {}
         for call, worst, actual in steps:
@@ -378,7 +380,7 @@ async def test_in_no_order_of_calls_is_any_limit_passed(
     ],
 )
 async def test_a_day_is_the_one_of_the_budgets_time_zone(
-    database: Database, clock: Clock, moment: datetime, zone: str, day: str
+    database: Database, clock: WallClock, moment: datetime, zone: str, day: str
 ) -> None:
     clock.now = moment
     assert ledger_of(database, zone=ZoneInfo(zone)).today() == day
@@ -386,7 +388,7 @@ async def test_a_day_is_the_one_of_the_budgets_time_zone(
 
 @pytest.mark.parametrize(("start", "hours"), [("2026-03-29", 23), ("2026-10-25", 25)])
 async def test_short_and_long_days_change_once(
-    database: Database, clock: Clock, start: str, hours: int
+    database: Database, clock: WallClock, start: str, hours: int
 ) -> None:
     berlin = ZoneInfo("Europe/Berlin")
     ledger = ledger_of(database, zone=berlin)
@@ -400,7 +402,7 @@ async def test_short_and_long_days_change_once(
 
 
 async def test_a_new_day_owes_nothing_and_what_is_under_way_stays_the_old_ones(
-    database: Database, clock: Clock
+    database: Database, clock: WallClock
 ) -> None:
     ledger = ledger_of(database, BudgetRules(daily_micro_usd=1000))
     await ledger.settle(settled(await booked(ledger), 50))
@@ -421,7 +423,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._runner = asyncio.Runner()
-        self._clock = Clock()
+        self._clock = WallClock()
         self._folder = Path(tempfile.mkdtemp())
         self._database = Database(self._folder / "lantern.db", utcnow=self._clock)
         self._runner.run(self._database.__aenter__())

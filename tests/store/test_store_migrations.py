@@ -4,7 +4,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from store_values import Clock
+from clocks import WallClock
 
 from bot.domain.errors import ConfigError, StoreUnavailable
 from bot.store.backups import backups_of
@@ -122,7 +122,7 @@ def test_the_shipped_migrations_say_whose_database_it_is(connection: sqlite3.Con
 
 
 async def test_an_upgrade_leaves_a_backup_of_the_database_as_it_was(
-    path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    path: Path, clock: WallClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Database(path, utcnow=clock) as database:
         await NoteStore(database).put("salt", "pepper")
@@ -141,7 +141,7 @@ async def test_an_upgrade_leaves_a_backup_of_the_database_as_it_was(
 
 
 async def test_a_database_of_a_newer_lantern_stops_the_start_unharmed(
-    database: Database, clock: Clock
+    database: Database, clock: WallClock
 ) -> None:
     await database.write(lambda c: c.execute("PRAGMA user_version = 99").fetchall())
 

@@ -1,9 +1,10 @@
 from dataclasses import replace
 
 import pytest
+from clocks import WallClock
 from hypothesis import given
 from hypothesis import strategies as st
-from store_values import CHANNEL, SAGE, Clock, new_turn
+from store_values import CHANNEL, SAGE, new_turn
 
 from bot.domain.chat import Attachment, Place, Receipt, Turn, TurnStatus, Usage
 from bot.domain.errors import StoreUnavailable
@@ -342,7 +343,7 @@ async def test_deleting_a_turn_takes_its_attachments_and_frees_its_children(
 
 
 async def test_when_a_turn_last_changed_is_kept(
-    turns: TurnStore, database: Database, clock: Clock
+    turns: TurnStore, database: Database, clock: WallClock
 ) -> None:
     await turns.begin(new_turn("a"))
     clock.advance(2.5)
