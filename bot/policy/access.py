@@ -140,7 +140,7 @@ def _kind_in_bounds(offered: Upload) -> AttachmentKind:
 
 
 def _kind(offered: Upload) -> AttachmentKind:
-    media_type = offered.media_type.split(";", 1)[0].strip().lower()
+    media_type = offered.media_type.partition(";")[0].strip().lower()
     if media_type in _IMAGE_TYPES:
         return "image"
     if media_type == "application/pdf":

@@ -87,7 +87,7 @@ def test_a_binary_message_is_refused(text: str) -> None:
 def test_files_are_told_apart_by_their_type() -> None:
     offered = [
         Upload("notes.txt", "text/plain; charset=utf-8; format=flowed", 10),
-        Upload("data.json", "application/json ; charset=utf-8", 10),
+        Upload("data.json", "application/json ; charset=utf-8; q=1", 10),
         Upload("Makefile", "", 10),
         Upload("core.rs", "application/octet-stream", 10),
         Upload("paper.pdf", "application/pdf", 10),
