@@ -191,9 +191,8 @@ class Scheduler:
             self._begin_next(now)
         self._queue.forget_strangers(self.residents.leases_of())
         for key, limits in self._limits.items():
-            is_loading = self.load is not None and self.load.order.model_key == key
             is_refused = limits.refusal or limits.is_retried
-            if is_refused and not is_loading and not self._without_instance(key):
+            if is_refused and not self._without_instance(key):
                 # A refusal counts for those who waited when it fell, not for whoever asks later.
                 self._learn(key, replace(limits, refusal="", is_retried=False))
         # 7.
@@ -345,9 +344,8 @@ class Scheduler:
         self._tell_joined(now)
         return self._decide(now)
 
-    def on_answered(self, now: float, record: SpeedRecord) -> Effects:
+    def on_answered(self, _now: float, record: SpeedRecord) -> Effects:
         """A request was answered here."""
-        del now
         self._history.answered(record)
         self.health.served()
         return (record,)
@@ -402,7 +400,7 @@ class Scheduler:
         key, name, asked = own.model_key, self.config.name, load.order.settings.context_length
         made = next((r for r in self.residents if r.instance.identifier == own.identifier), None)
         context = made.instance.context_length if made else None
-        limits = replace(self._limits.get(key, LoadLimits()), refusal="", is_retried=False)
+        limits = replace(self._limits.get(key, LoadLimits()), is_retried=False)
         if context is not None and asked is None:
             limits = replace(limits, usual_context=context)
         elif context is not None and asked is not None and context < asked:
@@ -463,7 +461,7 @@ class Scheduler:
         else:
             # Not tried again: the same load would only fail the same way. Whoever waits for another
             # load of the model has both tries before them still.
-            self._learn(key, replace(limits, refusal="", is_retried=False))
+            self._learn(key, replace(limits, is_retried=False))
             is_memory = kind is FailureKind.DOES_NOT_FIT
             self._refuse(joined, reason, kind if is_memory else FailureKind.LOAD_FAILED)
         return self._decide(now)

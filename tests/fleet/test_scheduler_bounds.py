@@ -1,0 +1,412 @@
+"""The scheduler where it is met exactly: bounds, guards, and what follows from one event alone."""
+
+from dataclasses import replace
+
+import pytest
+from scheduler_playbook import GB, HOST, Playbook, model, up_with
+
+from bot.domain.errors import FailureKind
+from bot.domain.events import Evicting, FleetEvent, Loading, Queued
+from bot.domain.hosts import (
+    HostConfig,
+    HostState,
+    Interface,
+    LoadRecord,
+    OwnInstance,
+    Report,
+    Speed,
+    SpeedRecord,
+)
+from bot.domain.ids import InstanceId, InstanceRef, ModelKey
+from bot.domain.personas import LoadSettings
+from bot.fleet.effects import Grant, StartUnload, Tell
+from bot.fleet.scheduler import Scheduler
+from bot.fleet.speeds import History
+
+ONE, TWO = ModelKey("one"), ModelKey("two")
+
+
+def rests(play: Playbook, *names: str) -> None:
+    """These are loaded by us and at rest, the first the longest."""
+    for name in names:
+        play.after(1).ask(f"by {name}", name)
+        play.loaded()
+        play.leave(f"by {name}")
+
+
+@pytest.mark.parametrize("token", ["secret", None])
+def test_a_snapshot_holds_everything_known(token: str | None) -> None:
+    speeds = {ONE: Speed(load_s=4.0)}
+    config = HostConfig(
+        HOST, "studio:1", memory_bytes=9 * GB, max_loaded=2, token=token, slots=3, weight=2.0
+    )
+    scheduler = Scheduler(config, history=History(speeds, 5.0), own=(), evict_foreign=True)
+    empty = scheduler.snapshot()
+    assert (empty.interface, empty.version, empty.lists_only_loaded) == (None, "", None)
+    report = Report(Interface.REST_V1, "0.4", {ONE: model("one")}, (), lists_only_loaded=True)
+    scheduler.on_probed(0.0, report)
+    found = scheduler.snapshot()
+    assert (found.name, found.address, found.state) == (HOST, "studio:1", HostState.UP)
+    assert (found.interface, found.version, found.lists_only_loaded) == (
+        Interface.REST_V1,
+        "0.4",
+        True,
+    )
+    assert (found.memory_bytes, found.max_loaded, found.slots) == (9 * GB, 2, 3)
+    assert (found.weight, found.load_bytes_per_s, found.speeds) == (2.0, 5.0, speeds)
+    assert (found.has_token, found.needs_token, found.evict_foreign) == (
+        token is not None,
+        False,
+        True,
+    )
+    scheduler.on_probe_failed(1.0, "no token", FailureKind.AUTH)
+    lost = scheduler.snapshot()
+    assert (lost.reason, lost.failures, lost.needs_token) == ("no token", 1, True)
+
+
+# --- askers ---------------------------------------------------------------------------------
+
+
+def test_what_nobody_has_is_refused_though_a_load_is_under_way() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    assert play.ask("bob", "ghost") == ["refuse bob not there"]
+
+
+def test_what_is_in_memory_alone_may_be_used() -> None:
+    play = up_with("two")
+    play.appears("one")
+    play.appears("two")
+    play.up()
+    assert play.ask("ada", "one") == ["grant ada one"]
+    assert play.granted["ada"].leases == 1
+
+
+def test_whoever_is_seated_gets_the_copy_with_most_room() -> None:
+    play = up_with("one")
+    play.appears("one", parallel=2)
+    play.appears("one", parallel=4)
+    play.up()
+    assert play.ask("ada", "one") == ["grant ada one:2"]
+
+
+def test_a_slot_kept_free_for_one_who_gave_up_is_granted_at_once() -> None:
+    play = up_with("one", "two", max_loaded=1, slots=2)
+    play.ask("a0", "one")
+    play.loaded()
+    play.ask("bob", "two", wait=16)
+    assert play.after(4).ask("a1", "one") == []
+    assert play.after(12).tick() == ["refuse bob busy", "grant a1 one"]
+
+
+def test_nothing_is_granted_while_the_host_is_out() -> None:
+    play = up_with("one", slots=1)
+    play.ask("ada", "one")
+    play.loaded()
+    play.ask("bob", "one", wait=30)
+    play.ask("eve", "one")
+    play.doubt()
+    assert play.leave("ada") == []
+    assert play.after(30).tick() == ["refuse bob busy"]
+
+
+def test_whoever_was_served_long_ago_counts_as_new() -> None:
+    play = up_with("one", slots=1)
+    rests(play, "one")
+    play.ask("zed", "one")
+    play.ask("ada", "one", user="by one")
+    play.ask("bob", "one")
+    assert play.leave("zed") == ["grant ada one"]
+
+
+def test_who_waits_for_a_slot_holds_up_no_load() -> None:
+    play = up_with("one", "two", slots=1)
+    play.ask("ada", "one")
+    play.loaded()
+    play.ask("bob", "one")
+    assert play.ask("eve", "two") == ["load two"]
+
+
+def test_who_waits_for_a_slot_hides_nobody_who_waited_too_long() -> None:
+    play = up_with("one", "two", max_loaded=1, slots=1)
+    play.ask("a0", "one")
+    play.loaded()
+    play.ask("a1", "one")
+    play.ask("bob", "two")
+    play.ask("a2", "one")
+    assert play.after(15).leave("a0") == ["grant a1 one"]
+    assert play.leave("a1") == ["unload one"], "a2 came after bob, who waited long enough"
+
+
+def test_beyond_its_patience_no_later_load_takes_the_room_it_waits_for() -> None:
+    play = up_with("one", model("big", gb=30), model("small", gb=3), memory_gb=36)
+    play.ask("ada", "one")
+    play.loaded()
+    play.ask("bob", "big")
+    assert play.after(15).ask("eve", "small") == []
+
+
+def test_before_that_a_later_load_may_go_first() -> None:
+    play = up_with("one", model("big", gb=30), model("small", gb=3), memory_gb=36)
+    play.ask("ada", "one")
+    play.loaded()
+    play.ask("bob", "big")
+    assert play.after(14.9).ask("eve", "small") == ["load small"]
+
+
+def test_the_wait_for_an_eviction_is_part_of_the_load() -> None:
+    play = up_with("one", "two", max_loaded=1)
+    rests(play, "one")
+    play.ask("ada", "two")
+    play.after(3).unloaded()
+    play.loaded(seconds=5)
+    grant = play.log[-1] if isinstance(play.log[-1], Grant) else None
+    assert grant is not None
+    assert (grant.queue_s, grant.load_s) == (0.0, 8.0)
+
+
+def test_when_the_eviction_failed_the_wait_counts_again() -> None:
+    play = up_with("one", "two", max_loaded=1)
+    rests(play, "one")
+    play.ask("bob", "two", wait=5)
+    play.unloaded(stays=True)
+    assert play.after(5).tick() == ["refuse bob busy"]
+
+
+def test_a_place_is_told_among_those_who_wait_for_the_same() -> None:
+    play = up_with("one", "two", slots=1)
+    for name in ("one", "two"):
+        play.ask(f"holds {name}", name)
+        play.loaded()
+    play.ask("bob", "one")
+    play.ask("eve", "two")
+    assert play.told("eve") == Queued(HOST, TWO, 1)
+
+
+def test_news_is_told_once() -> None:
+    play = up_with("one", slots=1)
+    play.ask("ada", "one")
+    play.loaded()
+    play.ask("bob", "one")
+    before = sum(isinstance(effect, Tell) for effect in play.log)
+    play.tick()
+    assert sum(isinstance(effect, Tell) for effect in play.log) == before
+
+
+def test_time_alone_is_news_of_a_load() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.after(3).tick()
+    assert isinstance(told := play.told("ada"), Loading)
+    assert told.elapsed_s == 3.0
+
+
+def test_whoever_waits_for_a_slot_has_no_load_to_cancel() -> None:
+    play = up_with("one", slots=1)
+    play.ask("ada", "one")
+    play.loaded()
+    play.ask("bob", "one")
+    assert not play.scheduler.may_cancel(ONE)
+
+
+def test_a_load_large_enough_to_the_token_is_joined() -> None:
+    play = up_with("one")
+    play.ask("ada", "one", load=LoadSettings(context_length=8192))
+    play.ask("bob", "one", context=8192)
+    play.ask("eve", "one", context=8193)
+    assert isinstance(play.told("bob"), Loading)
+    assert isinstance(play.told("eve"), Queued)
+    assert play.loaded() == ["grant ada one", "grant bob one", "load one with 16384"]
+
+
+# --- the host -------------------------------------------------------------------------------
+
+
+def test_who_waits_is_told_when_the_probe_brings_the_host_back_not_yet() -> None:
+    play = up_with("one", slots=1)
+    for _ in range(2):
+        play.doubt()
+        play.up()
+    play.ask("ada", "one")
+    play.loaded()
+    play.ask("bob", "one")
+    assert play.doubt() == []
+    assert play.up() == ["refuse bob HostUnreachable"]
+
+
+def test_a_slow_probe_is_said_while_the_host_works() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.down(FailureKind.TIMEOUT)
+    assert play.scheduler.snapshot().reason == "gone"
+
+
+# --- loads ----------------------------------------------------------------------------------
+
+
+def test_a_load_is_never_more_than_done() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.progress(1.7)
+    assert isinstance(told := play.told("ada"), Loading)
+    assert told.fraction == 1.0
+
+
+def test_a_finished_load_is_remembered() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.loaded(seconds=4)
+    assert LoadRecord(HOST, ONE, 4.0, 10 * GB) in play.log
+    record = SpeedRecord(HOST, ONE, 100, 50, 1.0, 2.0)
+    assert play.scheduler.on_answered(play.now, record) == (record,)
+
+
+def test_a_model_erased_while_it_loads_has_no_size() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.disk = {}
+    play.up()
+    assert play.loaded(seconds=4) == ["grant ada one"]
+    assert LoadRecord(HOST, ONE, 4.0, None) in play.log
+
+
+def test_the_end_of_a_load_nobody_knows_of_is_no_fault() -> None:
+    play = up_with("one")
+    instance = play.appears("one")
+    own = OwnInstance(HOST, InstanceRef("ref-1"), instance.identifier, ONE, 60)
+    play.read(play.scheduler.on_loaded(play.now, own, play.listed()))
+    assert play.instance("one").own
+    end = play.scheduler.on_load_failed
+    assert play.read(end(play.now, "cut", FailureKind.CUT, None, None)) == []
+    assert play.scheduler.snapshot().state is HostState.UP
+
+
+def test_what_a_broken_load_made_all_the_same_is_ours() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.loading = None
+    own = OwnInstance(HOST, InstanceRef("ref-1"), InstanceId("one"), ONE, 60)
+    play.read(play.scheduler.on_load_failed(play.now, "cut", FailureKind.CUT, None, own))
+    play.appears("one")
+    play.up()
+    assert play.instance("one").own
+
+
+def test_a_broken_load_shows_what_is_in_memory_meanwhile() -> None:
+    play = up_with("one", "two")
+    play.ask("ada", "one")
+    play.appears("two")
+    play.load_breaks()
+    assert play.ask("bob", "two") == ["grant bob two"]
+
+
+def test_a_load_that_failed_is_not_waited_for_to_appear() -> None:
+    play = up_with("one")
+    play.ask("ada", "one", ttl=60)
+    play.load_breaks()
+    play.appears("one")
+    play.see(
+        replace(play.report(), residents=tuple(replace(i, net_ttl_s=120) for i in play.listed()))
+    )
+    assert not play.instance("one").own
+
+
+def test_a_cancelled_load_lost_with_its_host_is_no_doubt_of_it() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.cancel("one")
+    assert play.load_breaks("cut", FailureKind.CUT) == []
+    assert play.scheduler.snapshot().state is HostState.UP
+
+
+def test_a_failure_of_any_other_kind_is_a_failed_load() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    assert play.load_breaks("no", FailureKind.BAD_REQUEST) == ["refuse ada load failed"]
+
+
+def test_one_of_ours_beside_a_foreign_one_may_still_leave_for_a_refused_load() -> None:
+    play = up_with("one", "two", "three")
+    rests(play, "one")
+    play.appears("two")
+    play.up()
+    play.ask("ada", "three")
+    assert play.load_refused() == ["unload one"]
+    assert isinstance(play.told("ada"), Evicting)
+
+
+def test_a_try_given_up_while_room_was_made_leaves_both_to_the_next() -> None:
+    play = up_with("one", "two", "three")
+    rests(play, "one", "two")
+    play.ask("bob", "three")
+    play.load_refused()
+    play.leave("bob")
+    play.unloaded()
+    play.ask("eve", "three")
+    assert play.load_refused() == ["unload two"]
+
+
+def test_a_load_that_ended_well_leaves_both_tries_to_the_next() -> None:
+    play = up_with("one", "two", "three")
+    rests(play, "one", "two")
+    play.ask("bob", "three", load=LoadSettings(context_length=4096))
+    play.load_refused()
+    play.unloaded()
+    play.ask("eve", "three", context=9000)
+    play.loaded()
+    assert play.load_refused() == ["unload two"]
+
+
+def test_a_refusal_forgotten_leaves_both_tries_to_the_next() -> None:
+    play = up_with("one", "two", "three")
+    play.ask("ada", "one")
+    play.loaded()
+    play.ask("bob", "two")
+    play.load_refused()
+    play.leave("bob")
+    play.leave("ada")
+    play.ask("eve", "two")
+    assert play.load_refused() == ["unload one"]
+
+
+def test_what_others_load_meanwhile_may_be_used_during_our_load() -> None:
+    play = up_with("one", "two")
+    play.ask("ada", "two")
+    play.appears("one")
+    play.after(1).up()
+    assert play.ask("bob", "one") == ["grant bob one"]
+
+
+def test_a_model_that_does_not_fit_names_model_host_and_reason() -> None:
+    play = up_with(model("huge", gb=200), memory_gb=64)
+    play.ask("ada", "huge")
+    words = "huge does not fit on studio: needs about 212.8 GB, the host has 64.0 GB."
+    assert str(play.refused["ada"]) == words
+
+
+# --- unloads --------------------------------------------------------------------------------
+
+
+def test_an_admin_unloads_what_works_for_others_and_nobody_else_does() -> None:
+    play = up_with("one", "two")
+    rests(play, "one", "two")
+    play.unload("one")
+    play.after(60).sweep()
+    unloads = {e.instance.model_key: e.even_busy for e in play.log if isinstance(e, StartUnload)}
+    assert unloads == {ONE: True, TWO: False}
+    play.unloaded()
+    assert FleetEvent("model unloaded", HOST, ONE, "asked by an admin") in play.news
+    play.unloaded()
+    assert FleetEvent("model unloaded", HOST, TWO, "at rest for 60 s") in play.news
+
+
+def test_a_pin_of_ours_is_kept_for_the_next_start() -> None:
+    play = up_with("one", "two")
+    rests(play, "one")
+    play.appears("two")
+    play.up()
+    assert play.pin("one") == ["keep one"]
+    assert isinstance(kept := play.log[-1], OwnInstance)
+    assert kept.pinned
+    assert play.pin("two") == []
+    assert play.instance("two").pinned
