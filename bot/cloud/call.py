@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bot.domain.chat import Endpoint, InferenceRequest, Message
-from bot.domain.cloud import Price, PriceStep, Settlement
+from bot.domain.cloud import Price, Settlement
 from bot.domain.errors import BotError, FailureKind, Unavailable
 from bot.domain.events import Delta, ReasoningDelta, StreamEnd, TextDelta
 from bot.domain.ids import PlaceId, TurnId, UserId
@@ -107,7 +107,7 @@ class ProviderCall:
     def settlement(self, error: BaseException | None) -> Settlement:
         """What the call cost, with the error that ended it."""
         if self.end is None and self._was_free(error):
-            return Settlement(self.number, "nothing", step=PriceStep())
+            return Settlement(self.number, "nothing")
         told = None if self.end is None else self.end.usage
         usage = charged_usage(self.prompt_tokens, self._deltas, told)
         step, self.cost_micro_usd = cost_of(self.price, usage)

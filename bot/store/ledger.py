@@ -18,6 +18,7 @@ from bot.domain.cloud import (
     DayTotals,
     FreeTurn,
     LedgerAnswer,
+    PriceStep,
     Settlement,
     UsageLine,
 )
@@ -207,7 +208,7 @@ class LedgerStore:
             is_news = bool(refusal({EVERYBODY: everybodys}, worst))
             news = _news(connection, "spent", everybodys) if is_news else None
             return LedgerAnswer(0, everybodys, reason, news)
-        step = dearest((price,)) or price.steps[0]
+        step = dearest((price,)) or PriceStep()
         row = {
             "turn": booking.turn,
             "source": "cloud",

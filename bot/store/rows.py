@@ -60,7 +60,7 @@ def value_of(kind: type[T], row: sqlite3.Row) -> T:
 
 def receipt_json(receipt: Receipt) -> str:
     """The receipt as JSON, without what is as by default; numbers JSON cannot hold become null."""
-    fields = _adapter(Receipt).dump_python(receipt, mode="json", exclude_defaults=True)
+    fields = _adapter(Receipt).dump_python(receipt, exclude_defaults=True)
     # Not dump_json: it raises at half a character, and reasons hold whatever a host answered.
     # Not json.dumps alone: it writes Infinity, and the table's json_valid() refuses the row.
     finite = json.loads(json.dumps(fields), parse_constant=_unknown)
@@ -80,7 +80,7 @@ def receipt_of(stored: str) -> Receipt:
             return _adapter(Receipt).validate_python(data)
         except ValidationError as err:
             # From the last to the first, so that no place in a list moves before its turn.
-            for fault in reversed(err.errors(include_url=False, include_input=False)):
+            for fault in reversed(err.errors()):
                 data = _mended(data, fault["loc"], is_missing=fault["type"] == "missing")
 
 

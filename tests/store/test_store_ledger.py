@@ -292,6 +292,59 @@ async def test_a_report_adds_turns_up_by_any_of_their_sides(ledger: LedgerStore)
     assert await ledger.report(Period("2026-11-21", "2026-11-21")) == ()
 
 
+@pytest.mark.parametrize(("estimated", "basis"), [(False, "usage"), (True, "counted")])
+async def test_a_free_turn_is_a_row_like_any_other(
+    ledger: LedgerStore, database: Database, clock: Clock, estimated: bool, basis: str
+) -> None:
+    usage = replace(USAGE, estimated=estimated)
+    await ledger.add_free(FreeTurn(TurnId("b"), "local", "studio", GLM, usage, "bob", None, 0.5, 2))
+    (row,) = await database.fetch("SELECT * FROM ledger")
+    now_ms = round(clock.now.timestamp() * 1000)
+    assert dict(row) | {"number": 1} == {
+        "number": 1,
+        "turn": "b",
+        "source": "local",
+        "state": "settled",
+        "basis": basis,
+        "answered_by": "studio",
+        "model": "glm-4.6",
+        "server": "",
+        "user": "bob",
+        "day": "2026-11-20",
+        "at_ms": now_ms,
+        "ended_at_ms": now_ms,
+        "prompt_tokens": 100,
+        "cached_tokens": 10,
+        "completion_tokens": 50,
+        "reasoning_tokens": 5,
+        "input_price": 0,
+        "cached_price": 0,
+        "output_price": 0,
+        "price_source": "",
+        "price_as_of": "",
+        "price_known": 1,
+        "reserved_micro_usd": 0,
+        "cost_micro_usd": 0,
+        "first_token_ms": 500,
+        "generation_ms": 2000,
+    }
+
+
+async def test_until_it_is_settled_a_row_tells_the_dearest_prices(
+    ledger: LedgerStore, database: Database
+) -> None:
+    steps = (PriceStep(1, 9, 3), PriceStep(5, 2, 4, above_tokens=100))
+    number = await booked(ledger, replace(BOOKING, price=replace(PRICE, steps=steps)))
+    query = "SELECT number, input_price, output_price, cached_price, first_token_ms FROM ledger"
+    (row,) = await database.fetch(query)
+    assert tuple(row) == (number, 5, 9, 4, None)
+
+
+async def test_a_budget_of_nothing_is_spent_from_the_start(database: Database) -> None:
+    answer = await ledger_of(database, BudgetRules(daily_micro_usd=0)).book(BOOKING)
+    assert answer.news == BudgetNews("spent", "2026-11-20", 0, 0)
+
+
 async def test_a_price_nobody_knows_is_marked(ledger: LedgerStore) -> None:
     stand_in = replace(PRICE, is_known=False, source="dearest of zai", as_of="2026-11-20")
     await ledger.settle(settled(await booked(ledger, replace(BOOKING, price=stand_in))))

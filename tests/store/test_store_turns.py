@@ -2,15 +2,12 @@ from dataclasses import replace
 
 import pytest
 from clocks import WallClock
-from hypothesis import given
-from hypothesis import strategies as st
 from store_values import CHANNEL, SAGE, new_turn
 
 from bot.domain.chat import Attachment, Place, Receipt, Turn, TurnStatus, Usage
 from bot.domain.errors import StoreUnavailable
 from bot.domain.ids import ModelKey, PersonaName, PlaceId, TurnId
 from bot.store.database import Database
-from bot.store.rows import storable
 from bot.store.turns import BRANCH_IMAGE_BYTES, BRANCH_TURNS, IMAGE_BYTES, TurnStore
 
 RECEIPT = Receipt(SAGE, model=ModelKey("qwen/qwen3-8b"), usage=Usage(10, 20))
@@ -322,12 +319,6 @@ async def test_halves_of_a_character_from_a_torn_stream_are_stored(turns: TurnSt
         "joined 🙂 lone \N{REPLACEMENT CHARACTER}.",
         "\ufffd",
     )
-
-
-@given(st.text())
-def test_text_is_changed_only_where_it_must_be(text: str) -> None:
-    assert storable(text) == text
-    assert storable(text + "\ud83d").encode()
 
 
 async def test_deleting_a_turn_takes_its_attachments_and_frees_its_children(

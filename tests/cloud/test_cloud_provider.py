@@ -1,0 +1,267 @@
+"""Who may ask one provider now: its health, its gate, its rate; and what is said meanwhile."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from virtual_time import play
+
+from bot.cloud.call import ProviderCall
+from bot.cloud.provider import Provider
+from bot.domain.chat import Endpoint, InferenceRequest, Usage
+from bot.domain.cloud import CloudEvent, ProviderConfig, ProviderNews
+from bot.domain.errors import FailureKind, Refused, Unavailable
+from bot.domain.events import StreamEnd
+from bot.domain.ids import ModelKey, ProviderName
+from bot.policy.breaker import Breaker, hold
+from bot.policy.concurrency import CROWDED_CODE
+from bot.policy.pricing import FREE
+from bot.policy.provider_health import Outage, ProviderHealth
+
+K = FailureKind
+CONFIG = ProviderConfig(
+    ProviderName("acme"), "https://api.example/v1", ModelKey("m"), max_concurrent=2
+)
+END = StreamEnd("stop", Usage(1, 1), CONFIG.model)
+LIMIT = Outage(K.PLAN_LIMIT, "Limit reached.", 0.0)
+
+
+def provider_of(news: list[CloudEvent] | None = None, **changes: object) -> Provider:
+    return Provider(replace(CONFIG, **changes), (news if news is not None else []).append)
+
+
+def call_of(end: StreamEnd | None = None, first_token_s: float | None = None) -> ProviderCall:
+    endpoint, request = Endpoint("https://api.example/v1", "m"), InferenceRequest(())
+
+    def open_stream(_: Endpoint, __: InferenceRequest) -> object:
+        raise AssertionError("nothing is to be sent")
+
+    return ProviderCall(
+        endpoint,
+        request,
+        FREE,
+        0,
+        open_stream,  # pyright: ignore[reportArgumentType]  # never called
+        end=end,
+        first_token_s=first_token_s,
+    )
+
+
+async def enter(provider: Provider, *, within_s: float = 0.0, for_s: float = 0.0) -> float:
+    """Take a place and hold it a while; the time it was taken at."""
+    loop = asyncio.get_running_loop()
+    async with provider.place(loop.time() + within_s):
+        at = loop.time()
+        await asyncio.sleep(for_s)
+    return at
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, "1 s"),
+        (1.4, "1 s"),
+        (89.0, "89 s"),
+        (90.0, "2 min"),
+        (5399.0, "90 min"),
+        (5400.0, "2 h"),
+        (36_000.0, "10 h"),
+    ],
+)
+def test_how_long_a_provider_is_out_is_told_roughly(seconds: float, words: str) -> None:
+    provider = provider_of()
+    provider.health = ProviderHealth(outage=replace(LIMIT, until=100.0 + seconds))
+    assert provider.why_out(100.0) == f"Limit reached. Again in {words}."
+
+
+def test_an_outage_without_an_end_tells_none() -> None:
+    provider = provider_of()
+    provider.health = ProviderHealth(outage=replace(LIMIT, until=None))
+    assert provider.why_out(100.0) == "Limit reached."
+
+
+@pytest.mark.parametrize(
+    ("told_s", "words"), [(5.0, ""), (5.1, "It asked us to slow down. Again in 5 s.")]
+)
+def test_a_short_wait_that_was_asked_for_takes_nobody_out(told_s: float, words: str) -> None:
+    provider = provider_of()
+    provider.health = ProviderHealth(wait_until=100.0 + told_s)
+    assert provider.why_out(100.0) == words
+
+
+def test_who_is_out_is_not_asked_and_says_for_how_long() -> None:
+    provider = provider_of()
+    provider.health = ProviderHealth(outage=replace(LIMIT, until=30.0))
+    words = r"^acme is not asked now: Limit reached\. Again in 30 s\.$"
+    with pytest.raises(Unavailable, match=words) as raised:
+        play(enter(provider))
+    assert (raised.value.kind, raised.value.retry_after_s) == (K.PLAN_LIMIT, 30.0)
+    assert provider.gate.busy == 0
+
+
+def test_who_finds_no_place_in_time_is_told_how_many_are_in() -> None:
+    provider = provider_of()
+
+    async def crowd() -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(2):
+                group.create_task(enter(provider, for_s=10.0))
+            await asyncio.sleep(0.0)
+            with pytest.raises(Unavailable, match="busy with 2 other questions") as raised:
+                await enter(provider, within_s=5.0)
+            assert raised.value.kind is K.BUSY
+            assert await enter(provider, within_s=6.0) == 10.0
+
+    play(crowd())
+    assert provider.gate.busy == 0
+
+
+@pytest.mark.parametrize(
+    ("wait_s", "within_s", "is_taken"),
+    [(3.0, 3.0, True), (3.0, 2.9, False), (5.0, 60.0, True), (5.1, 60.0, False)],
+)
+def test_a_wait_that_was_asked_for_is_kept_to_when_it_is_short(
+    wait_s: float, within_s: float, is_taken: bool
+) -> None:
+    provider = provider_of()
+    provider.health = ProviderHealth(wait_until=wait_s)
+    if is_taken:
+        assert play(enter(provider, within_s=within_s)) == pytest.approx(wait_s)
+    else:
+        with pytest.raises(Unavailable, match="takes no more questions for") as raised:
+            play(enter(provider, within_s=within_s))
+        assert (raised.value.kind, raised.value.retry_after_s) == (K.RATE_LIMIT, wait_s)
+    assert provider.gate.busy == 0
+
+
+@pytest.mark.parametrize(("within_s", "is_taken"), [(30.0, True), (29.0, False)])
+def test_the_configured_rate_is_waited_for_when_it_is_in_time(
+    within_s: float, is_taken: bool
+) -> None:
+    provider = provider_of(rate_count=2, rate_period_s=60.0)
+
+    async def thrice() -> float:
+        await enter(provider)
+        await enter(provider)
+        return await enter(provider, within_s=within_s)
+
+    if is_taken:
+        assert play(thrice()) == pytest.approx(30.0)
+    else:
+        with pytest.raises(Unavailable, match="takes no more questions for 30 s") as raised:
+            play(thrice())
+        assert raised.value.retry_after_s == pytest.approx(30.0)
+    assert provider.gate.busy == 0
+
+
+def test_who_waited_while_another_failed_is_not_sent() -> None:
+    provider = provider_of(max_concurrent=1)
+
+    async def meanwhile() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(enter(provider, for_s=1.0))
+            await asyncio.sleep(0.25)
+            waiting = group.create_task(refused(provider))
+            await asyncio.sleep(0.25)
+            provider.health = ProviderHealth(outage=replace(LIMIT, until=30.0))
+            # Who comes now does not even wait.
+            with pytest.raises(Unavailable, match="Limit reached") as raised:
+                await enter(provider)
+            assert raised.value.retry_after_s == 29.5
+        assert waiting.result() is K.PLAN_LIMIT
+
+    play(meanwhile())
+    assert provider.gate.busy == 0
+
+
+async def refused(provider: Provider) -> FailureKind | None:
+    try:
+        await enter(provider, within_s=60.0)
+    except Unavailable as error:
+        return error.kind
+    return None
+
+
+def test_half_open_lets_one_in_and_the_next_when_it_was_abandoned() -> None:
+    provider = provider_of()
+    trial = hold(Breaker(), -10.0, 5.0)
+    provider.health = ProviderHealth(trial, last_kind=K.SERVER, last_reason="It failed.")
+
+    async def try_it() -> None:
+        async with provider.place(0.0):
+            assert "being tried again just now" in provider.why_out(0.0)
+            assert await refused(provider) is K.SERVER
+            provider.abandon()
+        assert await refused(provider) is None
+
+    play(try_it())
+
+
+def ended(
+    provider: Provider, error: BaseException | None, call: ProviderCall | None = None
+) -> None:
+    async def end() -> None:
+        provider.ended(call or call_of(), error, month_left_s=1.0, jitter=0.5)
+
+    play(end())
+
+
+def test_how_a_call_ended_is_told_the_admins_once() -> None:
+    news: list[CloudEvent] = []
+    provider = provider_of(news)
+    wrong_key = Unavailable("Wrong key.", K.AUTH)
+    ended(provider, wrong_key)
+    ended(provider, wrong_key)
+    assert news == [ProviderNews("out", CONFIG.name, K.AUTH, "Wrong key.")]
+    ended(provider, None, call_of(END, 2.0))
+    ended(provider, None, call_of(END, 2.0))
+    assert news[1:] == [ProviderNews("back", CONFIG.name)]
+
+
+def test_an_answer_is_timed_and_a_refusal_is_one() -> None:
+    provider = provider_of()
+    ended(provider, None, call_of(END, 2.0))
+    assert provider.first_token_s == 2.0
+    provider.health = ProviderHealth(outage=LIMIT)
+    ended(provider, Refused("no"), call_of(None, None))
+    assert provider.health == ProviderHealth()
+    assert provider.first_token_s == 2.0
+
+
+def test_a_call_that_was_left_proves_nothing() -> None:
+    provider = provider_of()
+    trial = hold(Breaker(), -10.0, 5.0)
+    provider.health = ProviderHealth(replace(trial, trial_until=100.0))
+    ended(provider, asyncio.CancelledError(), call_of(None, 2.0))
+    assert provider.health == ProviderHealth(trial)
+    assert provider.first_token_s is None
+
+
+def test_too_many_at_once_lets_fewer_in_and_answers_let_in_more() -> None:
+    provider = provider_of()
+    ended(provider, Unavailable("too many", K.RATE_LIMIT, code=CROWDED_CODE))
+    assert provider.gate.concurrency.limit == 1
+    ended(provider, Unavailable("slower", K.RATE_LIMIT, code="1303"))
+    assert provider.gate.concurrency.limit == 1
+    for _ in range(10):
+        ended(provider, None, call_of(END))
+    assert provider.gate.concurrency.limit == 2
+
+
+@pytest.mark.parametrize(("dialect", "limit"), [("zai", 2), ("generic", 5)])
+def test_only_who_tells_no_limit_is_begun_with_few(dialect: str, limit: int) -> None:
+    assert provider_of(max_concurrent=5, dialect=dialect).gate.concurrency.limit == limit
+
+
+def test_new_settings_forget_what_was() -> None:
+    provider = provider_of()
+    provider.health = ProviderHealth(outage=LIMIT)
+    provider.renew(replace(CONFIG, rate_count=1))
+    assert provider.health == ProviderHealth()
+
+    async def twice() -> None:
+        await enter(provider)
+        await enter(provider)
+
+    with pytest.raises(Unavailable, match="takes no more questions for 60 s"):
+        play(twice())
