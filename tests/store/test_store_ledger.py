@@ -294,7 +294,7 @@ async def test_a_report_adds_turns_up_by_any_of_their_sides(ledger: LedgerStore)
 
 @pytest.mark.parametrize(("estimated", "basis"), [(False, "usage"), (True, "counted")])
 async def test_a_free_turn_is_a_row_like_any_other(
-    ledger: LedgerStore, database: Database, clock: Clock, estimated: bool, basis: str
+    ledger: LedgerStore, database: Database, clock: WallClock, estimated: bool, basis: str
 ) -> None:
     usage = replace(USAGE, estimated=estimated)
     await ledger.add_free(FreeTurn(TurnId("b"), "local", "studio", GLM, usage, "bob", None, 0.5, 2))
