@@ -53,6 +53,8 @@ class Score:
     """How the mutants of one file fared."""
 
     killed: int = 0
+    timed_out: int = 0
+    """Of the killed; a busy machine may have made them so, and each run tries them again."""
     known: int = 0
     survivors: list[Survivor] = field(default_factory=list[Survivor])
 
@@ -144,6 +146,7 @@ def score_of(path: Path) -> Score:
     for name, code in data.exit_code_by_key.items():
         if code in KILLED or code in TIMED_OUT:
             score.killed += 1
+            score.timed_out += code in TIMED_OUT
             continue
         function, owner = orig_function_and_class_names_from_key(name)
         diff = get_diff_for_mutant(name, path=path)
@@ -162,10 +165,11 @@ def report(room: str, scores: dict[str, Score]) -> bool:
             lines = survivor.diff.splitlines()[2:]
             print(f"\n{path}: {survivor.key}")
             print("\n".join(f"    {line}" for line in lines))
-    print(f"\n{room:44}{'killed':>8}{'survived':>10}{'equivalent':>12}{'share':>8}")
+    print(f"\n{room:36}{'killed':>8}{'(late)':>8}{'survived':>10}{'equivalent':>12}{'share':>8}")
     whole = Score()
     for path, score in scores.items():
         whole.killed += score.killed
+        whole.timed_out += score.timed_out
         whole.known += score.known
         whole.survivors += score.survivors
         print(_row(path, score))
@@ -175,7 +179,8 @@ def report(room: str, scores: dict[str, Score]) -> bool:
 
 def _row(name: str, score: Score) -> str:
     survived = len(score.survivors)
-    return f"{name:44}{score.killed:8}{survived:10}{score.known:12}{score.share:8.1%}"
+    counts = f"{score.killed:8}{score.timed_out:8}{survived:10}{score.known:12}"
+    return f"{name:36}{counts}{score.share:8.1%}"
 
 
 def main() -> int:
