@@ -203,6 +203,20 @@ async def test_a_speed_that_cannot_be_noted_costs_that_host_alone(
         assert is_logged(logs)
 
 
+async def test_a_probe_that_is_understood_forgives_a_fault(
+    trap: Trap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A second pause in a row would be an hour long.
+    rules = BreakerRules(threshold=1, base_s=0.01, factor=1e6, longest_s=3600.0)
+    monkeypatch.setattr(host, "REBUILD_RULES", rules)
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        for _ in range(3):
+            trap.set("on_doubted")
+            bench.fleet.host(H).report_failure("HTTP 500")
+            assert bench.host().state is HostState.DOWN
+            await bench.until_up()
+
+
 async def test_a_draining_host_stays_so(trap: Trap) -> None:
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
         bench.fleet.host(H).drain(True)
