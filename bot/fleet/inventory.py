@@ -129,6 +129,8 @@ def socket_instances(listing: object) -> tuple[Instance, ...]:
         identifier, reference = _required(wire, "identifier"), text(wire, "instanceReference")
         ttl_ms = number(wire, "ttlMs")
         instances.append(
+            # The SDK's own reader drops ttlMs and lastUsedTime, which tell whose a load was and
+            # whether others use it.
             Instance(
                 identifier=InstanceId(identifier),
                 model_key=ModelKey(text(wire, "modelKey", identifier)),
@@ -220,6 +222,7 @@ def v0_listing(payload: object) -> Listing:
             architecture=text(entry, "arch"),
             quantization=_quantization(entry),
         )
+        # Being listed proves nothing: this path names everything on disk.
         if text(entry, "state") == "loaded":
             instances.append(
                 Instance(

@@ -230,6 +230,8 @@ async def richest_rest(api: RestApi) -> RestClient:
     Raises:
         HostUnreachable: it has none, or does not answer.
     """
+    # By what each answers, never by its status: an unknown path answers 200 with an error (LM
+    # Studio's tracker, bugs 618 and 1323).
     with api.reading():
         if inventory.has_list(await api.get(_PATHS[Interface.REST_V1]), "models"):
             return RestClient(api, Interface.REST_V1)
@@ -267,6 +269,8 @@ def unreached(address: str, error: httpx.HTTPError | OSError) -> HostUnreachable
     asleep = f"Nothing answers at {address}: the machine is asleep or switched off."
     match error:
         case httpx.ConnectTimeout():
+            # A machine that is awake lets one in at once, however busy LM Studio is: the system
+            # does that for it.
             return HostUnreachable(asleep, FailureKind.TIMEOUT)
         case httpx.TimeoutException():
             text = f"{address} accepts connections and says nothing: it hangs, or is too busy."

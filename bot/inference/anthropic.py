@@ -173,6 +173,7 @@ class AnthropicReader:
                 return ()
 
     def _count(self, usage: dict[str, object]) -> None:
+        # What was read from the cache or written to it is not in `input_tokens`.
         cached = count_of(usage.get("cache_read_input_tokens"))
         written = count_of(usage.get("cache_creation_input_tokens"))
         prompt = count_of(usage.get("input_tokens")) + cached + written

@@ -99,6 +99,7 @@ def mended(half: str, text: str) -> tuple[str, str]:
         The half kept from before and the text, as one; and a first half at the end of it, which
         waits for the next piece. A half that is alone becomes a replacement character.
     """
+    # Nearly every text: CPython knows of each whether it is ASCII, so a token costs no look at it.
     if text.isascii() and not half:
         return text, ""
     text, half = half + text, ""

@@ -94,6 +94,8 @@ class Inference:
         except (aiohttp.ClientError, OSError) as err:
             raise error(_unsent(err, endpoint)) from err
         try:
+            # JSON under status 200 is no stream: so LM Studio answers a path that it does not know,
+            # and a page of HTML is what stands in front of a broken server.
             is_told = any(word in response.content_type for word in ("json", "html"))
             if response.status != HTTPStatus.OK or is_told:
                 headers = {name.lower(): value for name, value in response.headers.items()}
