@@ -241,7 +241,7 @@ class OpenAiReader:
         content = delta.get("content")
         if isinstance(content, str) and content:
             pieces += self.pieces.answer(content)
-        elif content is None and (refusal := text_of(delta.get("refusal"))):
+        elif refusal := text_of(delta.get("refusal")):
             self._was_refused = True
             pieces += self.pieces.answer(refusal)
         if finish := text_of(choice.get("finish_reason")):

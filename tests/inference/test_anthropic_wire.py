@@ -178,6 +178,16 @@ def test_a_stop_reason_becomes_the_finish(reason: str, finish: str) -> None:
     assert end.finish == finish
 
 
+def test_what_a_later_event_leaves_out_still_stands() -> None:
+    bare = {"type": "message_delta", "delta": {}, "usage": {}}
+    end = read(reader(), START, ended("max_tokens", 7), bare, STOP)[-1]
+    assert end == StreamEnd("length", Usage(17, 7, 5), "claude-haiku-5-5")
+
+
+def test_a_message_that_names_no_model_is_accepted() -> None:
+    assert read(reader("claude-haiku-5-5"), {"type": "message_start", "message": {}}) == []
+
+
 def test_a_window_already_full_before_the_first_word_is_too_long() -> None:
     assert fault(START, ended("model_context_window_exceeded"), STOP) is FailureKind.TOO_LONG
 

@@ -81,6 +81,8 @@ def test_characters_cut_in_two_are_joined(text: str, data: st.DataObject) -> Non
         (("\ude00b",), "\ufffdb"),
         (("\ud83d", "x"), "\ufffdx"),
         (("\ud83d", "\ud83d", "\ude00"), "\ufffd😀"),
+        (("\ud800", "\udc00"), "\U00010000"),
+        (("\udbff", "\udfff"), "\U0010ffff"),
     ],
 )
 def test_half_a_character_alone_becomes_a_replacement(parts: tuple[str, ...], mended: str) -> None:
