@@ -83,6 +83,8 @@ class Billing:
 
     async def settle(self, settlement: Settlement) -> None:
         """Write a cost down; a caller that is cancelled does not stop it."""
+        # Not cancelled with its asker: an answer that was left is charged by the provider all the
+        # same, and what it holds would stay held until the next start, then be charged whole.
         writing = self._tasks.create_task(self._write(settlement))
         try:
             async with asyncio.timeout(_SETTLE_S):

@@ -106,6 +106,7 @@ class ProviderCall:
 
     def settlement(self, error: BaseException | None) -> Settlement:
         """What the call cost, with the error that ended it."""
+        # An end mark is an answer, whatever went wrong after it: it is charged.
         if self.end is None and self._was_free(error):
             return Settlement(self.number, "nothing")
         told = None if self.end is None else self.end.usage
@@ -125,6 +126,8 @@ class ProviderCall:
         """Did the provider never get it, or answer with an error instead of a stream?"""
         if self._is_open or self._sent_at is None:
             return not self._is_open
+        # Left before the first word, a provider may have read the prompt all the same: what is not
+        # known to be free is counted, so that the ledger never says less than the provider.
         if isinstance(error, Unavailable):
             return error.kind not in _MAY_BE_BILLED
         return isinstance(error, BotError)

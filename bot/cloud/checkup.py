@@ -39,6 +39,7 @@ class Checked:
 
 async def check_provider(providers: Providers, name: ProviderName) -> Checked:
     """Ask a provider to say one word; it costs some micro-dollars and stands in the ledger."""
+    # Words of ours and nobody else's: a check needs no consent of people.
     messages, consent = probe_consent()
     ask = CloudAsk(CHECK, messages, consent, _ANSWER_TOKENS, thinking="off")
     try:

@@ -33,6 +33,7 @@ def look_up(config: ProviderConfig, at: datetime) -> tuple[Price, int | None]:
         config: Who is asked for which model.
         at: Aware; prices begin and end on dates.
     """
+    # By the address first: third parties sell the same model under other prices and windows.
     snapshot, day = get_snapshot(), at.date().isoformat()
     try:
         provider = snapshot.find_provider(None, None, config.base_url)

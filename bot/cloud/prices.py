@@ -21,6 +21,7 @@ class Prices:
 
     async def load(self) -> None:
         """Load the tables, off the event loop; at once when they are there."""
+        # One at a time: questions that come together must not each import the tables.
         async with self._loading:
             if self._look_up is None:
                 self._look_up = await asyncio.to_thread(_load)
@@ -38,6 +39,7 @@ class Prices:
     def _listed(self, config: ProviderConfig, at: datetime) -> tuple[Price, int | None] | None:
         if self._look_up is None:
             return None
+        # By day, since prices begin and end on dates: an offer that ends is not charged on.
         key = (config.name, config.model, at.date().isoformat())
         if key not in self._known:
             self._known[key] = self._look_up(config, at)

@@ -182,6 +182,7 @@ class Providers:
 
     def may_retry(self, name: ProviderName) -> bool:
         """Does the minute's budget of retries allow one, and would the provider be asked?"""
+        # A retry that would be refused here at once is none: the next candidate is asked instead.
         now = asyncio.get_running_loop().time()
         return self._retries.may_retry(now) and barred(self._provider(name).health, now) is None
 
@@ -215,6 +216,7 @@ class Providers:
         """By what turns answered at home are priced for a report; None without a known price."""
         await self.prepare()
         at = self._utcnow()
+        # A stand-in's price would tell of savings that nobody can check.
         known = [
             (likely_cost(price, *_TYPICAL), name, price)
             for name, provider in self._providers.items()

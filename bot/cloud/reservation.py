@@ -26,6 +26,7 @@ def reservation(
     thinking = ask.thinking or config.thinking
     room = ask.answer_tokens + thinking_room(config.model, thinking)
     prompt_tokens = sum(map(message_tokens, ask.messages))
+    # The ledger knows people by a hash too: its rows outlive words that were forgotten.
     booking = Booking(
         turn=ask.turn,
         provider=config.name,

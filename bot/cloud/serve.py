@@ -105,6 +105,7 @@ async def _answer(
         Refused: it declined before the first word.
     """
     whole_s = providers.config(name).whole_s
+    # A provider that always has one more word would never meet the limits on silence.
     scope = asyncio.timeout(whole_s)
     try:
         async with scope:
@@ -122,6 +123,7 @@ async def _answer(
         raise Unavailable(f"{name} broke off its answer.", FailureKind.CUT)
     if call.has_text:
         return call.end
+    # Nobody else is asked after a refusal: Lantern does not shop for a softer judge.
     if call.end.finish == "refused":
         raise Refused(f"{name} declined to answer this. Another question may fare better.")
     if call.has_reasoning or call.end.usage.reasoning_tokens:

@@ -297,7 +297,9 @@ async def test_a_free_turn_is_a_row_like_any_other(
     ledger: LedgerStore, database: Database, clock: WallClock, estimated: bool, basis: str
 ) -> None:
     usage = replace(USAGE, estimated=estimated)
-    await ledger.add_free(FreeTurn(TurnId("b"), "local", "studio", GLM, usage, "bob", None, 0.5, 2))
+    await ledger.add_free(
+        FreeTurn(TurnId("b"), "local", "studio", GLM, usage, "bob", None, 0.625, 2)
+    )
     (row,) = await database.fetch("SELECT * FROM ledger")
     now_ms = round(clock.now.timestamp() * 1000)
     assert dict(row) | {"number": 1} == {
@@ -325,7 +327,7 @@ async def test_a_free_turn_is_a_row_like_any_other(
         "price_known": 1,
         "reserved_micro_usd": 0,
         "cost_micro_usd": 0,
-        "first_token_ms": 500,
+        "first_token_ms": 625,
         "generation_ms": 2000,
     }
 
