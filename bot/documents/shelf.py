@@ -237,7 +237,9 @@ class PersonaShelf:
             UnknownName: nobody has that name; names the nearest.
         """
         names = [str(persona.name) for persona in self.all()]
-        return self._personas[_key(resolve("persona", name, names))]
+        found = self.get(resolve("persona", name, names))
+        assert found is not None, "it is one of the names"
+        return found
 
     def all(self) -> tuple[Persona, ...]:
         """All personas by name."""

@@ -56,7 +56,7 @@ class Layer:
         if path in self.origins:
             yield self.origins[path]
         for at, place in self.origins.items():
-            if len(at) > len(path) and at[: len(path)] == path:
+            if at != path and at[: len(path)] == path:
                 yield place
 
     def over(self, lower: "Layer") -> "Layer":
@@ -85,7 +85,7 @@ def merge_hosts(variables: Layer, file: Layer) -> tuple[Layer, str | None]:
     added: list[str] = []
     for index, host in enumerate(far):
         address = address_of(host)
-        at = places.get(address or "", len(hosts))
+        at = len(hosts) if address is None else places.get(address, len(hosts))
         more = _as_mapping(host)
         if at == len(hosts):
             hosts.append(host)

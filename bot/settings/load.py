@@ -187,7 +187,7 @@ def _likely(name: str) -> list[str]:
     ends = [known for known, path in settings.items() if str(path[-1]).upper() == bare]
     # One "_" for two is the commonest slip.
     flat = {known.replace("__", "_"): known for known in settings}
-    near = [flat[like] for like in get_close_matches(bare, flat, 3, _ALIKE)]
+    near = [flat[like] for like in get_close_matches(bare, flat, cutoff=_ALIKE)]
     if bare in flat:
         near = [flat[bare]]
     return [PREFIX + known for known in (ends or near)[:3]]

@@ -56,7 +56,8 @@ class Screen:
                 styled.append(found["code"], "cyan")
             end = found.end()
         styled.append(text[end:])
-        self.console.print(styled, soft_wrap=True)
+        # Broken between words where somebody reads; whole lines for whoever searches them.
+        self.console.print(styled, soft_wrap=not self.is_live)
 
     def piece(self, text: str) -> None:
         """A piece of a streamed answer, at once."""

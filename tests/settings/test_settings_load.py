@@ -265,6 +265,8 @@ def test_what_docker_and_kubernetes_put_into_the_environment_stops_no_start(
         ("LANTERN_STRATEGY", "LANTERN_ROUTING__STRATEGY"),
         ("LANTERN_HOST", "LANTERN_HOSTS"),
         ("LANTERN_LOG_LEVEL", "LANTERN_LOG__LEVEL"),
+        # Another setting is spelt nearly so, but this one is spelt so but for one "_".
+        ("LANTERN_BUDGET_PER_USER_USD", "LANTERN_BUDGET__PER_USER_USD"),
     ],
 )
 def test_a_variable_near_a_setting_is_not_read_and_told_of_once(

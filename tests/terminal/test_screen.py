@@ -86,6 +86,16 @@ def test_marks_of_our_own_words_are_taken_out_and_drawn() -> None:
     assert "2 ** 3 and a lone ` stay" in shown
 
 
+@pytest.mark.parametrize(("is_live", "lines"), [(True, 3), (False, 1)])
+def test_our_own_words_break_between_words_on_a_terminal_alone(is_live: bool, lines: int) -> None:
+    out = io.StringIO()
+    Screen(Console(file=out, force_terminal=is_live, color_system=None, width=24)).markdown(
+        "studio is up and has **qwen/qwen3-8b** in its memory"
+    )
+    assert len(out.getvalue().splitlines()) == lines
+    assert "studio is up and has qwen/qwen3-8b in its memory" in " ".join(out.getvalue().split())
+
+
 def test_without_a_terminal_a_table_is_as_wide_as_its_content() -> None:
     where, out = screen(is_live=False)
     where.table(("a", "b"), [("x" * 270, "y" * 270)])
