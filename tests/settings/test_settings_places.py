@@ -123,6 +123,16 @@ def test_a_named_config_file_brings_its_neighbours(tmp_path: Path) -> None:
         assert loaded.secrets == (DISCORD_TOKEN,)
 
 
+def test_a_dotenv_of_the_working_directory_beats_that_of_the_config_file(tmp_path: Path) -> None:
+    home = tmp_path / "etc"
+    home.mkdir()
+    (home / "lantern.yaml").write_text("")
+    (home / ".env").write_text("LANTERN_LOG__LEVEL=error\nLANTERN_LOG__FORMAT=json\n")
+    (tmp_path / ".env").write_text("LANTERN_LOG__LEVEL=debug\n")
+    log = load_settings(home / "lantern.yaml", {}, tmp_path).settings.log
+    assert (log.level, log.format) == ("debug", "auto")
+
+
 def test_without_a_config_file_everything_is_in_the_working_directory(tmp_path: Path) -> None:
     loaded = load(tmp_path)
     assert loaded.config_path is None
