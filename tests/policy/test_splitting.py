@@ -299,3 +299,14 @@ def test_a_copy_whose_closers_have_no_room_is_shown_without_them() -> None:
 @pytest.mark.parametrize("text", ["", "\n", "**", "```py\n"])
 def test_nothing_is_shown_while_only_a_marker_has_come(text: str) -> None:
     assert shown_parts(cut_reply(text)) == ()
+
+
+def test_a_line_that_ends_where_the_room_ends_is_cut_there() -> None:
+    text = f"{'word ' * 29}end. {'w' * 49}\nnext line"
+    assert text.index("\n") == SMALL - 1
+    assert split_reply(text, SMALL)[0] == text[: SMALL - 1]
+
+
+def test_a_line_that_ends_in_the_very_middle_is_cut_there() -> None:
+    text = f"{'w' * 99}\nword word end. {'more ' * 40}"
+    assert split_reply(text, SMALL)[0] == "w" * 99
