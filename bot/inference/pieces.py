@@ -67,7 +67,7 @@ class Pieces:
         A completion of 0 tokens after words came is no count (LM Studio's tracker, bug 1602).
         """
         deltas, chars = sum(self._deltas.values()), sum(self._chars.values())
-        is_missing = counted.completion_tokens == 0 and (deltas > 0 or counted.prompt_tokens == 0)
+        is_missing = counted.completion_tokens == 0 and deltas > 0
         completion = max(deltas, _tokens(chars)) if is_missing else counted.completion_tokens
         thought = max(self._deltas[ReasoningDelta], _tokens(self._chars[ReasoningDelta]))
         return Usage(

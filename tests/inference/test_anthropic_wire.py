@@ -179,7 +179,7 @@ def test_a_stop_reason_becomes_the_finish(reason: str, finish: str) -> None:
 
 
 def test_what_a_later_event_leaves_out_still_stands() -> None:
-    bare = {"type": "message_delta", "delta": {}, "usage": {}}
+    bare: dict[str, object] = {"type": "message_delta", "delta": {}, "usage": {}}
     end = read(reader(), START, ended("max_tokens", 7), bare, STOP)[-1]
     assert end == StreamEnd("length", Usage(17, 7, 5), "claude-haiku-5-5")
 

@@ -37,6 +37,28 @@ def test_a_short_prompt_is_taken_out_and_a_long_echo_ends_the_reason() -> None:
     assert echo == "invalid: …"
 
 
+@pytest.mark.parametrize(
+    ("prompt", "cleaned"),
+    [
+        ("1234567", "bad: 1234567 here"),
+        ("12345678", "bad: … here"),
+        ("x" * 23, "bad: … here"),
+        ("x" * 24, "bad: …"),
+    ],
+)
+def test_an_echo_is_told_by_its_length(prompt: str, cleaned: str) -> None:
+    assert clean_reason(f"bad: {prompt} here", prompt=[prompt]) == cleaned
+
+
+def test_a_short_part_of_a_key_is_a_word_like_others() -> None:
+    assert clean_reason("a crab in ABCDEFGH", "ab.ABCDEFGH") == "a crab in …"
+
+
+def test_a_reason_of_the_longest_length_is_whole() -> None:
+    assert clean_reason("x" * 200) == "x" * 200
+    assert clean_reason("x" * 201) == "x" * 199 + "…"
+
+
 def test_a_reason_is_one_bounded_line() -> None:
     cleaned = clean_reason("a\n\tb\x00 c\ud800 " + "long " * 1000)
     assert cleaned.startswith("a b c long")
