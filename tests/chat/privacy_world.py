@@ -141,16 +141,26 @@ class WatchedTurnStore(TurnStore):
 
     is_stuck = False
     """The end of a turn is never stored."""
+    is_full = False
+    """No text so far is stored."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self.read: list[int] = []
         """How many turns each branch had."""
+        self.kept: list[str] = []
+        """The texts so far that were stored."""
         self.on_begin: Callable[[TurnId], object] = lambda turn: None
 
     async def begin(self, turn: Turn) -> None:
         self.on_begin(turn.id)
         await super().begin(turn)
+
+    async def checkpoint(self, turn: TurnId, reply_text: str, reasoning_text: str) -> None:
+        if self.is_full:
+            raise StoreUnavailable("The disk is full.")
+        await super().checkpoint(turn, reply_text, reasoning_text)
+        self.kept.append(reply_text)
 
     async def newest_branch(
         self, conversation: PlaceId, persona: PersonaName, *, text_bytes: int = BRANCH_TEXT_BYTES

@@ -7,7 +7,7 @@ from privacy_world import World, world
 
 from bot.chat import turns as turns_module
 from bot.domain.chat import Place, Turn, TurnKind, TurnRequest, TurnStatus
-from bot.domain.events import Failed, Finished, Started, Stopped, TurnEvent
+from bot.domain.events import Failed, Finished, Started, Stopped, TextDelta, TurnEvent
 from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
 from bot.policy.context import most_bytes
 
@@ -44,10 +44,52 @@ async def test_a_drain_stops_a_turn_that_has_not_begun(tmp_path: Path) -> None:
             assert home.turns.asker(turn) == ADA
             home.turns._running[turn].stop("restart", by_asker=False)  # pyright: ignore[reportPrivateUsage]  # what a drain does when its time is over
 
+            # A second stop, by whomever, changes nothing of how it ends.
+            assert home.turns.stop_turn(turn)
+
         home.store.on_begin = restart
         (last,) = await played(home, asked())
     assert isinstance(last, Stopped)
     assert (last.by_asker, last.reason, last.receipt.finish) == (False, "restart", "error")
+
+
+async def test_once_the_first_word_was_said_there_is_nothing_to_choose(tmp_path: Path) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=True) as home:
+        home.ears.reply = "All is well."
+        ways: list[bool] = []
+        last: TurnEvent | None = None
+        async with home.turns.open(asked()) as events:
+            async for event in events:
+                match event:
+                    case Started(turn=turn):
+                        ways.append(home.turns.choose(turn, "cloud"))
+                    case TextDelta():
+                        (turn,) = home.turns.running(HALL.conversation)
+                        ways.append(home.turns.choose(turn, "cloud"))
+                    case _:
+                        last = event
+        assert isinstance(last, Finished)
+        assert ways == [False, False]
+        assert home.ears.sent_away == []
+
+
+@pytest.mark.parametrize(
+    ("every_s", "is_full", "kept"),
+    [(0.0, False, ["All is well."]), (3600.0, False, []), (0.0, True, [])],
+)
+async def test_the_text_so_far_is_stored_now_and_then_and_no_answer_is_cut_for_want_of_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    every_s: float,
+    is_full: bool,
+    kept: list[str],
+) -> None:
+    monkeypatch.setattr(turns_module, "CHECKPOINT_S", every_s)
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        home.ears.reply, home.store.is_full = "All is well.", is_full
+        last = (await played(home, asked()))[-1]
+    assert isinstance(last, Finished)
+    assert home.store.kept == kept
 
 
 async def test_an_answer_that_was_shown_stays_answered_however_slow_the_disk_is(
