@@ -96,6 +96,7 @@ class FleetActs:
                         stays.append(f"{what} is still in memory: {why}")
                     else:
                         done.append(what)
+        # `Unloaded .` was once said with the model still in memory.
         if not done and stays:
             raise Unavailable(" ".join(stays), FailureKind.SERVER)
         if not done and refused:

@@ -35,6 +35,7 @@ async def safe_channel(
             finally:
                 task.cancel()
                 handover.has_left = True
+    # Callers catch our errors by their class; wrapped in a group they would slip by.
     except BaseExceptionGroup as failed:
         if len(failed.exceptions) == 1:
             raise failed.exceptions[0] from failed.exceptions[0].__cause__

@@ -131,6 +131,7 @@ async def load_first(
         emit: Hears the progress.
     """
     loop = asyncio.get_running_loop()
+    # Progress is what tells a load from a model that was there: a grant alone says neither.
     began, has_waited = loop.time(), False
     failed: list[Rejection] = []
 

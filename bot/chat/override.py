@@ -60,6 +60,7 @@ class Override:
                     yield
                 finally:
                     self._scope = self._running = None
+        # Not ours: a deadline that came from inside stays an error.
         except TimeoutError:
             if not scope.expired() or self._wanted is None:
                 raise

@@ -261,6 +261,7 @@ class Turns:
         """Everything that is looked up; nothing of the turn is stored yet."""
         # Whoever presses Retry pays for it, though the words stay their author's.
         payer, is_retry = request.user, request.kind is TurnKind.RETRY
+        # Alone at first: how much of the branch can fit is known once it is known who answers.
         parent = None
         if request.parent is not None:
             parent = await self._store.get(request.parent)
@@ -332,6 +333,7 @@ class Turns:
         """Passes an event on; notes what is loading and keeps the stored text fresh."""
         if isinstance(event, TextDelta):
             running.override.offer = None
+        # What Cancel ends: the load under way now, not one of a candidate left behind.
         running.loading = (event.host, event.model) if isinstance(event, Loading) else None
         await emit(event)
         draft, now = running.draft, asyncio.get_running_loop().time()

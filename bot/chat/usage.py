@@ -85,6 +85,7 @@ class Tally:
         """
         today = self._ledger.today()
         span = month_before(today) if period == "last month" else period_of(period, today)
+        # The ledger knows people by a hash alone, so a report for one is asked for by it.
         name = self._name_of(user) if whose == "me" else None
         place = server if whose == "server" else None
         totals = await self._ledger.report(span, user=name, server=place)

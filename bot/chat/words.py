@@ -70,6 +70,8 @@ def progress_line(step: Progress) -> str:
 
 def readiness_text(ready: Readiness) -> str:
     """How a load ended, never called ready where the wanted model is not in memory."""
+    # `Ready` was once said of a model that nobody could load, because a walk that ended at a
+    # provider or at nobody looked like one that had nothing to load.
     by = ready.by
     if by is None:
         head = f"❌ No host can load `{ready.model}` now, and nobody answers instead."
