@@ -30,6 +30,7 @@ async def test_a_turn_stopped_before_it_began_asks_no_host(tmp_path: Path) -> No
         (last,) = await played(home, asked())
         assert isinstance(last, Stopped)
         assert last.by_asker
+        assert last.receipt.finish == "cancelled"
         assert home.ears.read_at_home == []
         stored = await home.turns.find(last.turn)
     assert stored is not None
