@@ -261,6 +261,17 @@ def test_the_verdict_keeps_the_code_and_the_reason_of_the_other_side() -> None:
     assert said({"error": "x"}, 200).code is None
 
 
+def test_a_status_that_speaks_for_itself_is_believed_before_any_words() -> None:
+    assert said({"error": {"message": "model x not found"}}, 401).kind is Failure.AUTH
+
+
+def test_a_code_is_no_status_beyond_those_of_http_and_never_a_truth() -> None:
+    assert said({"error": {"code": "999", "message": "…"}}, 429).kind is Failure.RATE_LIMIT
+    assert said({"error": {"code": True, "type": "overloaded_error"}}, 529).code == (
+        "overloaded_error"
+    )
+
+
 def test_the_most_telling_code_comes_first() -> None:
     body, status = anthropic("rate_limit_error", 429, "…", "enforced_spend_limit_reached")
     assert said(body, status).code == "enforced_spend_limit_reached"
