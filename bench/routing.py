@@ -15,8 +15,8 @@ from timeit import repeat
 from bench.table import Row, at_most, told
 from bot.chat.choices import Resolved
 from bot.chat.planning import Asking, ChatRules, Planner
-from bot.domain.chat import Place, Route, Turn, TurnRequest, TurnStatus
-from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, Instance, Model
+from bot.domain.chat import Place, Route, Turn, TurnRequest
+from bot.domain.hosts import FleetSnapshot, HostSnapshot, Instance, Model
 from bot.domain.ids import (
     AUTO,
     HostName,
@@ -95,7 +95,7 @@ def _host(n: int, models: dict[ModelKey, Model]) -> HostSnapshot:
     return HostSnapshot(
         HostName(f"studio-{n:03d}"),
         f"10.0.0.{n}:1234",
-        state=HostState.UP,
+        state="up",
         models=models,
         instances=(resident,),
         memory_bytes=96_000_000_000,
@@ -124,7 +124,7 @@ def _planning_us(fleet: FleetSnapshot, before: int) -> float:
             user_text="Go on.",
             reply_text="word " * 100,
             reasoning_text="",
-            status=TurnStatus.DONE,
+            status="done",
             created_at_ms=n,
         )
         for n in range(before)

@@ -17,7 +17,7 @@ from cogs._faults import AnyInteraction, error_words
 from cogs._places import user_id
 from cogs._transport import InteractionTransport
 from cogs._view import Act, MessageView, View
-from cogs._writer import Outcome, Writer
+from cogs._writer import Writer
 
 NOTE = "discord.open_loads"
 """Where the messages of loads under way are noted, for the start after a crash."""
@@ -117,7 +117,7 @@ class Loads:
             del self._live[ticket]
             if not self._live:
                 self._all_done.set()
-        if view.message is not None and outcome is not Outcome.GIVEN_UP:
+        if view.message is not None and outcome != "given up":
             await self.forget(view.message)
 
     async def leave(self, limit_s: float) -> bool:

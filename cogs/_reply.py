@@ -34,7 +34,7 @@ from bot.policy.splitting import LIMIT, Part, cut_reply, shown_parts
 from cogs._faults import SENDING_ERRORS
 from cogs._transport import Transport
 from cogs._view import Act, MessageView, View, ended, laid_out
-from cogs._writer import Outcome, Writer
+from cogs._writer import Writer
 
 PATIENCE_S = 1.2
 """A shorter silence shows no status: its message would only stand in the way of the first word."""
@@ -192,13 +192,13 @@ class _Reply:
             reading = group.create_task(self._read(request))
             beside = [group.create_task(self._tick()), group.create_task(self._show_typing())]
             outcome = await self._writer.run()
-            if outcome is not Outcome.SHOWN:
+            if outcome != "shown":
                 # Leaving the turn stops its generation: nobody can read it any more.
                 reading.cancel()
             for task in beside:
                 task.cancel()
         # What was given up stays open in the store: the next start finds it and tries again.
-        if outcome is Outcome.GIVEN_UP or self._view.turn is None:
+        if outcome == "given up" or self._view.turn is None:
             return
         try:
             await self._store.close(self._view.turn)

@@ -10,7 +10,7 @@ import discord
 from discord import ui
 
 from bot.chat import words
-from bot.domain.chat import Turn, TurnStatus
+from bot.domain.chat import Turn
 from bot.domain.events import Failed, Finished, Stopped
 from bot.domain.ids import TurnId
 from bot.policy.markup import harmless
@@ -107,7 +107,7 @@ def ended(
 def restored(turn: Turn, *, has_footer: bool) -> tuple[MessageView, ...]:
     """A stored turn whose messages were left open when Lantern ended without warning."""
     text, receipt, small = turn.reply_text, turn.receipt, list[str]()
-    is_cut = turn.status is not TurnStatus.DONE
+    is_cut = turn.status != "done"
     if is_cut and receipt is not None and receipt.finish == "cancelled":
         small.append("⏹ Stopped.")
     elif is_cut and text.strip():

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from enum import Enum
 from math import inf
+from typing import Literal
 
 import structlog
 
@@ -28,14 +28,12 @@ Keep = Callable[[int, int], Awaitable[bool]]
 _log = structlog.get_logger(__name__)
 
 
-class Outcome(Enum):
-    """How the writing ended."""
+Outcome = Literal["shown", "gone", "given up"]
+"""How the writing ended.
 
-    SHOWN = "shown"
-    GONE = "gone"
-    """There is no place to show it any more."""
-    GIVEN_UP = "given up"
-    """Discord did not take the last words, by many tries or until we left; it may yet."""
+``gone``: there is no place to show it any more;
+``given up``: discord did not take the last words, by many tries or until we left; it may yet.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +177,8 @@ class Writer:
                     outcome = await self._act()
             await self._keep_new()
         except SENDING_ERRORS as error:
-            outcome = Outcome.GIVEN_UP if fault_of(error) is Fault.LEAVING else Outcome.GONE
-            _warn("reply cannot be shown", error, outcome=outcome.value)
+            outcome = "given up" if fault_of(error) is Fault.LEAVING else "gone"
+            _warn("reply cannot be shown", error, outcome=outcome)
         finally:
             # One that left without a word would slow the others in its channel for ever.
             for pacer in self._joined:
@@ -242,9 +240,9 @@ class Writer:
         if self._has_more:
             return None
         if self._messages.most is not None and len(views) > self._messages.most:
-            return Outcome.GONE
+            return "gone"
         # Without asking for a place again: a reply that is shown needs none.
-        return Outcome.SHOWN if is_last else None
+        return "shown" if is_last else None
 
     async def _failed(self, step: Step, error: BaseException) -> Outcome | None:
         """Pauses, or finds another way; an outcome when there is none or were too many tries."""
@@ -263,8 +261,8 @@ class Writer:
             await asyncio.sleep(min(MAX_PAUSE_S, 2.0 ** (self._failures - 1)))
             return None
         # What was tried in vain, or cut off by our own leaving, the next start tries again.
-        outcome = Outcome.GIVEN_UP if tries or fault is Fault.LEAVING else Outcome.GONE
-        _warn("reply cannot be shown", error, outcome=outcome.value)
+        outcome = "given up" if tries or fault is Fault.LEAVING else "gone"
+        _warn("reply cannot be shown", error, outcome=outcome)
         return outcome
 
     async def _keep_new(self) -> None:

@@ -59,9 +59,9 @@ class Buttons(commands.Cog):
                         raise RequestRefused("That way is not open any more.")
                     await interaction.response.defer()
                 case Act.RETRY:
-                    await self._again(interaction, TurnKind.RETRY, turn)
+                    await self._again(interaction, "retry", turn)
                 case Act.CONTINUE:
-                    await self._again(interaction, TurnKind.CONTINUE, turn)
+                    await self._again(interaction, "continue", turn)
                 case Act.THOUGHTS:
                     await self._think_aloud(interaction, turn)
                 case _:

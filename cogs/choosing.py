@@ -53,11 +53,11 @@ class Choosing(commands.Cog):
         if name is None:
             await self._explain(interaction)
             return
-        place, user, for_ = place_of(interaction), user_id(interaction.user), Scope(scope)
-        transport = await self._begin(interaction, for_, self._catalog.model, name)
+        place, user = place_of(interaction), user_id(interaction.user)
+        transport = await self._begin(interaction, scope, self._catalog.model, name)
         is_admin = self._rules.is_admin(interaction)
-        chosen = await self._switch.set_model(place, user, for_, name, is_admin=is_admin)
-        head = f"🔀 `{chosen}` is chosen {for_whom(for_, place)}."
+        chosen = await self._switch.set_model(place, user, scope, name, is_admin=is_admin)
+        head = f"🔀 `{chosen}` is chosen {for_whom(scope, place)}."
         steps = self._switch.warm(place, user, model=chosen)
         await self._loads.show(interaction, transport, head, steps)
 
@@ -76,11 +76,11 @@ class Choosing(commands.Cog):
         if name is None:
             await self._explain(interaction)
             return
-        place, user, for_ = place_of(interaction), user_id(interaction.user), Scope(scope)
-        transport = await self._begin(interaction, for_, self._catalog.persona, name)
+        place, user = place_of(interaction), user_id(interaction.user)
+        transport = await self._begin(interaction, scope, self._catalog.persona, name)
         is_admin = self._rules.is_admin(interaction)
-        chosen = await self._switch.set_persona(place, user, for_, name, is_admin=is_admin)
-        head = f"🎭 **{chosen.name}** is chosen {for_whom(for_, place)}."
+        chosen = await self._switch.set_persona(place, user, scope, name, is_admin=is_admin)
+        head = f"🎭 **{chosen.name}** is chosen {for_whom(scope, place)}."
         if greeting := chosen.greeting.strip()[:_GREETING_CHARS].replace("\n", "\n> "):
             head += f"\n> {greeting}"
         steps = self._switch.warm(place, user, persona=chosen.name)
@@ -141,9 +141,9 @@ def explained(explanation: Explanation) -> str:
 def for_whom(scope: Scope, place: Place) -> str:
     """The scope of a choice in words: ``for you here``."""
     match scope:
-        case Scope.ME:
+        case "me":
             return "for you here"
-        case Scope.SERVER:
+        case "server":
             return "for this server"
-        case Scope.THREAD | Scope.CHANNEL:
+        case "thread" | "channel":
             return "for this thread" if place.thread is not None else "for this channel"

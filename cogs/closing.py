@@ -14,7 +14,7 @@ from bot.store.replies import ReplyMessage
 from cogs._loads import Loads, Message
 from cogs._transport import Transport
 from cogs._view import MessageView, View, restored
-from cogs._writer import Outcome, Writer
+from cogs._writer import Writer
 
 EACH_S = 180.0
 """Longest time given to one reply; what is not closed now is tried again at the next start."""
@@ -87,6 +87,6 @@ class Closing:
         writer = Writer(View(views), transport, denied_tries=1)
         try:
             async with asyncio.timeout(EACH_S):
-                return await writer.run(existing=ids) is not Outcome.GIVEN_UP
+                return await writer.run(existing=ids) != "given up"
         except TimeoutError:
             return False

@@ -7,7 +7,7 @@ from bot.chat.words import seconds_text
 from bot.documents.shelf import PersonaShelf
 from bot.domain.chat import Rejection
 from bot.domain.errors import NoCandidates, RequestRefused, UnknownName
-from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, Model
+from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model
 from bot.domain.ids import AUTO, HostName, ModelKey
 from bot.domain.personas import Persona
 from bot.policy.names import resolve
@@ -122,7 +122,7 @@ class Catalog:
     def outage(self) -> tuple[str, ...]:
         """Each host with why it is away, when not one of them is there; else nothing."""
         hosts = self.snapshot().hosts.values()
-        if any(host.state in (HostState.UP, HostState.DRAINING) for host in hosts):
+        if any(host.state in ("up", "draining") for host in hosts):
             return ()
         return tuple(f"{host.name}: {host.reason or 'not asked yet'}" for host in hosts)
 
@@ -185,7 +185,7 @@ def _mark(
         return f"cold · ~{seconds_text(seconds)} · {host.name}"
     # Only then: a model also held by a host that is up has that one's own reason instead.
     states = {host.state for host in holders}
-    if states and HostState.UP not in states:
+    if states and "up" not in states:
         return "host asleep or away"
     return refused[0] if refused else "no host has it"
 

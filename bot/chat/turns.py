@@ -24,7 +24,6 @@ from bot.domain.chat import (
     Place,
     Receipt,
     Turn,
-    TurnKind,
     TurnRequest,
     TurnStatus,
     Usage,
@@ -49,7 +48,6 @@ from bot.domain.events import (
     TurnEvent,
     Way,
 )
-from bot.domain.hosts import HostState
 from bot.domain.ids import HostName, ModelKey, PlaceId, ProviderName, TurnId, UserId
 from bot.fleet.fleet import Fleet
 from bot.policy.access import check_text
@@ -107,7 +105,7 @@ class _Running:
         """Ends the turn, once; before its work began it then ends at the beginning."""
         if self.stopped is not None:
             return
-        self.stopped = _Ending(TurnStatus.PARTIAL, reason, by_asker=by_asker)
+        self.stopped = _Ending("partial", reason, by_asker=by_asker)
         if self.scope is not None:
             # A deadline already past cancels exactly this block, and says that we did.
             self.scope.reschedule(0.0)
@@ -243,7 +241,7 @@ class Turns:
             with structlog.contextvars.bound_contextvars(turn_id=running.id):
                 async with self._door:
                     asking, turn = await self._begin(request, running.id)
-                is_retry = request.kind is TurnKind.RETRY
+                is_retry = request.kind == "retry"
                 last = await self._run(asking, turn, running, emit, is_retry=is_retry)
         except BotError as error:
             last = Failed(running.id if running.is_stored else None, error)
@@ -260,7 +258,7 @@ class Turns:
     async def _begin(self, request: TurnRequest, turn_id: TurnId) -> tuple[Asking, Turn]:
         """Everything that is looked up; nothing of the turn is stored yet."""
         # Whoever presses Retry pays for it, though the words stay their author's.
-        payer, is_retry = request.user, request.kind is TurnKind.RETRY
+        payer, is_retry = request.user, request.kind == "retry"
         # Alone at first: how much of the branch can fit is known once it is known who answers.
         parent = None
         if request.parent is not None:
@@ -291,7 +289,7 @@ class Turns:
             user_text=request.text,
             reply_text="",
             reasoning_text="",
-            status=TurnStatus.RUNNING,
+            status="running",
             created_at_ms=int(self._utcnow().timestamp() * 1000),
             attachments=request.attachments,
         )
@@ -360,12 +358,12 @@ class Turns:
                 raise
             return running.stopped
         except Interrupted as cut:
-            return _Ending(TurnStatus.PARTIAL, cut.user_message)
+            return _Ending("partial", cut.user_message)
         except BotError as error:
-            return _Ending(TurnStatus.FAILED, error.user_message, error=error)
+            return _Ending("failed", error.user_message, error=error)
         finally:
             running.scope = None
-        return _Ending(TurnStatus.DONE)
+        return _Ending("done")
 
     async def _answer(
         self, asking: Asking, draft: Draft, running: _Running, *, is_retry: bool
@@ -405,7 +403,7 @@ class Turns:
     async def _look_again(self) -> None:
         """Probes the hosts not known to serve, all at once."""
         hosts = self._fleet.snapshot().hosts.values()
-        out = [host.name for host in hosts if host.state in (HostState.UNKNOWN, HostState.DOWN)]
+        out = [host.name for host in hosts if host.state in ("unknown", "down")]
         async with asyncio.TaskGroup() as tasks:
             for name in out:
                 tasks.create_task(self._fleet.host(name).probe())
@@ -429,10 +427,10 @@ class Turns:
     async def _close(self, turn: Turn, draft: Draft, ending: _Ending | None) -> TurnEvent:
         """Stores how the turn ended, then says it; without an ending its reader has left."""
         if ending is None:
-            status = TurnStatus.PARTIAL if draft.has_text else TurnStatus.FAILED
+            status = "partial" if draft.has_text else "failed"
             ending = _Ending(status, "The reader left.", by_asker=True)
         finish = None
-        if ending.status is not TurnStatus.DONE:
+        if ending.status != "done":
             finish = "cancelled" if ending.by_asker else "error"
         receipt = draft.receipt(finish)
         try:
@@ -459,7 +457,7 @@ class Turns:
         )
         if ending.error is not None:
             return Failed(turn.id, ending.error, receipt)
-        if ending.status is TurnStatus.DONE:
+        if ending.status == "done":
             return Finished(turn.id, receipt)
         return Stopped(turn.id, receipt, ending.reason, ending.by_asker)
 
@@ -475,21 +473,21 @@ class Turns:
 def _completed(request: TurnRequest, parent: Turn | None) -> TurnRequest:
     """As a new message: a retry asks its parent's question again, a continuation to go on."""
     if parent is None:
-        if request.kind is TurnKind.NEW:
+        if request.kind == "new":
             return request
         raise NotPermitted("That reply is not stored any more, so it cannot be redone.")
     persona = request.persona or parent.persona
-    if request.kind is TurnKind.RETRY:
+    if request.kind == "retry":
         # The words stay their author's, whoever presses.
         return replace(
             request,
-            kind=TurnKind.NEW,
+            kind="new",
             user=parent.user,
             user_name=parent.user_name,
             text=parent.user_text,
             attachments=parent.attachments,
             persona=persona,
         )
-    if request.kind is TurnKind.CONTINUE:
-        return replace(request, kind=TurnKind.NEW, text=CONTINUE_TEXT, persona=persona)
+    if request.kind == "continue":
+        return replace(request, kind="new", text=CONTINUE_TEXT, persona=persona)
     return request

@@ -14,7 +14,7 @@ from bot.domain.events import (
     Reading,
     Stopped,
 )
-from bot.domain.hosts import HostSnapshot, HostState, Instance
+from bot.domain.hosts import HostSnapshot, Instance
 
 _BAR_CELLS = 16
 _REASONS = 3
@@ -245,17 +245,17 @@ def instance_line(instance: Instance, now: float) -> str:
 def host_lines(host: HostSnapshot, now: float) -> tuple[str, ...]:
     """One host for a status page: a head line, then what is in its memory."""
     mark = {
-        HostState.UP: "🟢",
-        HostState.DRAINING: "🟡",
-        HostState.UNKNOWN: "⚪",
-        HostState.DOWN: "🔴",
+        "up": "🟢",
+        "draining": "🟡",
+        "unknown": "⚪",
+        "down": "🔴",
     }[host.state]
     address = "" if host.name == host.address else f" {host.address}"
     head = f"{mark} **{host.name}**{address} · {host.state}"
-    if host.reason and host.state is not HostState.UP:
+    if host.reason and host.state != "up":
         head += f": {host.reason}"
     lines = [head]
-    if host.state in (HostState.UP, HostState.DRAINING):
+    if host.state in ("up", "draining"):
         on_disk = counted(len(host.models), "model")
         lines[0] += f" · {on_disk} on disk · {_memory_text(host)}"
         # Of a host that is away nobody knows what it still holds.

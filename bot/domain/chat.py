@@ -1,7 +1,6 @@
 """A conversation's nouns: places, requests, transcripts, endpoints, usage, routes and receipts."""
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Literal
 
 from bot.domain.errors import FailureKind
@@ -53,14 +52,12 @@ class Message:
     images: tuple[Attachment, ...] = ()
 
 
-class TurnKind(StrEnum):
-    """What a request asks for."""
+TurnKind = Literal["new", "retry", "continue"]
+"""What a request asks for.
 
-    NEW = "new"
-    RETRY = "retry"
-    """Answer the same user message again, as a new branch."""
-    CONTINUE = "continue"
-    """Go on with the parent turn's reply where it stopped."""
+``retry``: answer the same user message again, as a new branch;
+``continue``: go on with the parent turn's reply where it stopped.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +71,7 @@ class TurnRequest:
     attachments: tuple[Attachment, ...] = ()
     parent: TurnId | None = None
     """The turn replied to; None goes on from the conversation's latest turn."""
-    kind: TurnKind = TurnKind.NEW
+    kind: TurnKind = "new"
     persona: PersonaName | None = None
     """Said for this turn alone."""
     model: ModelKey | None = None
@@ -83,14 +80,11 @@ class TurnRequest:
     """Said for this turn alone; else the persona's."""
 
 
-class TurnStatus(StrEnum):
-    """How a stored turn stands."""
+TurnStatus = Literal["running", "done", "partial", "failed"]
+"""How a stored turn stands.
 
-    RUNNING = "running"
-    DONE = "done"
-    PARTIAL = "partial"
-    """The reply was cut or stopped; its text so far is kept."""
-    FAILED = "failed"
+``partial``: the reply was cut or stopped; its text so far is kept.
+"""
 
 
 @dataclass(frozen=True, slots=True)

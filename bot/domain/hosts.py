@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Literal
 
 from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey
@@ -11,24 +10,16 @@ from bot.domain.personas import LoadSettings
 ModelKind = Literal["llm", "vlm", "embedding"]
 
 
-class Interface(StrEnum):
-    """The richest interface a host answered on, best first."""
-
-    SDK = "SDK socket"
-    REST_V1 = "/api/v1"
-    REST_V0 = "/api/v0"
-    OPENAI = "/v1"
+Interface = Literal["SDK socket", "/api/v1", "/api/v0", "/v1"]
+"""The richest interface a host answered on, best first."""
 
 
-class HostState(StrEnum):
-    """Whether a host may serve."""
+HostState = Literal["unknown", "up", "down", "draining"]
+"""Whether a host may serve.
 
-    UNKNOWN = "unknown"
-    """Not probed yet."""
-    UP = "up"
-    DOWN = "down"
-    DRAINING = "draining"
-    """Up, but told by an admin to take no new turns."""
+``unknown``: not probed yet;
+``draining``: up, but told by an admin to take no new turns.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +126,7 @@ class HostSnapshot:
     name: HostName
     address: str
     """``address:port``."""
-    state: HostState = HostState.UNKNOWN
+    state: HostState = "unknown"
     reason: str = ""
     """Why it is in this state, in words for people."""
     interface: Interface | None = None
@@ -170,7 +161,7 @@ class HostSnapshot:
     @property
     def is_serving(self) -> bool:
         """May new turns go here?"""
-        return self.state is HostState.UP
+        return self.state == "up"
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ def not_applied(order: LoadOrder, interface: Interface) -> tuple[str, ...]:
     for predictions alone, and Lantern's tokens come by REST, which does not take it.
     """
     says = set(_EMBEDDING_SAYS if order.kind == "embedding" else _SETTINGS) - {"cpu_threads"}
-    if interface is not Interface.SDK:
+    if interface != "SDK socket":
         says &= set(REST_SAYS)
     wished = (name for name in _SETTINGS if getattr(order.settings, name) is not None)
     return tuple(name for name in wished if name not in says)

@@ -11,7 +11,7 @@ import httpx
 import structlog
 
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
-from bot.domain.hosts import HostConfig, Interface
+from bot.domain.hosts import HostConfig
 from bot.fleet.client import HostClient
 from bot.fleet.rest import RestApi, richest_rest
 
@@ -117,7 +117,7 @@ class Connection:
 
     async def seek_better(self) -> None:
         """Gives up a client poorer than the SDK's: there may be a better interface by now."""
-        if self._client is not None and self._client.interface is not Interface.SDK:
+        if self._client is not None and self._client.interface != "SDK socket":
             await self.drop()
 
     @contextmanager

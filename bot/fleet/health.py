@@ -5,7 +5,7 @@ from bot.domain.events import FleetEvent
 from bot.domain.hosts import HostState, Report
 from bot.domain.ids import HostName
 from bot.policy import breaker
-from bot.policy.breaker import Breaker, BreakerRules, BreakerState
+from bot.policy.breaker import Breaker, BreakerRules
 
 PROBE_RULES = BreakerRules(threshold=2, base_s=1.0, longest_s=60.0)
 """After a failed probe: again at once, then after 1, 2, 4 ... seconds."""
@@ -22,7 +22,7 @@ class HostHealth:
 
     def __init__(self, host: HostName) -> None:
         self._host = host
-        self.state = HostState.UNKNOWN
+        self.state: HostState = "unknown"
         """Unknown, up or down; of draining it knows nothing."""
         self.reason = ""
         """Why it is in this state, in words for people."""
@@ -40,7 +40,7 @@ class HostHealth:
 
     def next_probe_at(self, now: float) -> float | None:
         """When to probe again without being asked; None when all is well."""
-        if self.state is HostState.UP:
+        if self.state == "up":
             return None
         if self._is_doubted:
             return now
@@ -53,12 +53,12 @@ class HostHealth:
         self.report = report
         self._probes = Breaker()
         self._is_doubted = self.needs_token = False
-        if breaker.state(self._requests, now) is BreakerState.OPEN:
+        if breaker.state(self._requests, now) == "open":
             return self._go_down(self.reason)
         self.reason = ""
-        if self.state is HostState.UP:
+        if self.state == "up":
             return ()
-        self.state, interface = HostState.UP, str(report.interface)
+        self.state, interface = "up", str(report.interface)
         found = FleetEvent("host found", self._host, interface=interface, version=report.version)
         return (found,)
 
@@ -72,7 +72,7 @@ class HostHealth:
 
     def doubted(self, now: float, reason: str) -> tuple[FleetEvent, ...]:
         """A request failed there: out at once, the next probe decides."""
-        if self.state is HostState.DOWN:
+        if self.state == "down":
             # One loss breaks every request under way there: it counts once.
             return ()
         self._requests = breaker.on_failure(self._requests, now, REQUEST_RULES)
@@ -84,6 +84,6 @@ class HostHealth:
         self._requests = Breaker()
 
     def _go_down(self, reason: str) -> tuple[FleetEvent, ...]:
-        is_news = self.state is not HostState.DOWN
-        self.state, self.reason = HostState.DOWN, reason
+        is_news = self.state != "down"
+        self.state, self.reason = "down", reason
         return (FleetEvent("host lost", self._host, reason=reason),) if is_news else ()

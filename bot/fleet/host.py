@@ -19,9 +19,7 @@ from bot.domain.events import FleetEvent
 from bot.domain.hosts import (
     HostConfig,
     HostSnapshot,
-    HostState,
     Instance,
-    Interface,
     LoadOrder,
     LoadRecord,
     Model,
@@ -216,7 +214,7 @@ class Host:
                 self._break(error)
         if self._snapshot is None:
             name, address = self._config.name, self._config.address
-            self._snapshot = HostSnapshot(name, address, HostState.DOWN, BROKEN)
+            self._snapshot = HostSnapshot(name, address, "down", BROKEN)
         return self._snapshot
 
     @asynccontextmanager
@@ -402,7 +400,7 @@ class Host:
             name, key = self._config.name, order.model_key
             _log.warning("load settings not applied", host=name, model=key, settings=names)
         rules = self._rules
-        tells = client.interface is Interface.SDK
+        tells = client.interface == "SDK socket"
         async with self._link.within(rules.load_answer_s if tells else rules.load_stall_s) as limit:
 
             def heard(fraction: float) -> None:

@@ -134,7 +134,7 @@ class SocketClient:
     """A ``HostClient`` over the SDK's WebSockets, with REST beside it for what they do not tell."""
 
     def __init__(self, api: lms.AsyncClient, rest: RestApi, version: str) -> None:
-        self.interface = Interface.SDK
+        self.interface: Interface = "SDK socket"
         self._api = api
         self._rest = rest
         self._version = version
@@ -151,7 +151,7 @@ class SocketClient:
         with self._rest.reading():
             models, residents = await self._listing(inventory.socket_models(disk))
             only_loaded = inventory.lists_only_loaded(plain, models, residents)
-        return Report(Interface.SDK, self._version, models, residents, only_loaded)
+        return Report("SDK socket", self._version, models, residents, only_loaded)
 
     async def resident(self) -> tuple[Instance, ...]:
         """What is in memory now."""

@@ -22,16 +22,16 @@ MOST_BYTES = 32 * 1024 * 1024
 """More than any listing takes: what a host that never ends may put into memory."""
 
 _PATHS = {
-    Interface.REST_V1: "/api/v1/models",
-    Interface.REST_V0: "/api/v0/models",
-    Interface.OPENAI: "/v1/models",
+    "/api/v1": "/api/v1/models",
+    "/api/v0": "/api/v0/models",
+    "/v1": "/v1/models",
 }
 _LISTINGS = {
-    Interface.REST_V1: inventory.v1_listing,
-    Interface.REST_V0: inventory.v0_listing,
-    Interface.OPENAI: inventory.plain_listing,
+    "/api/v1": inventory.v1_listing,
+    "/api/v0": inventory.v0_listing,
+    "/v1": inventory.plain_listing,
 }
-_GENERATIONS = {Interface.REST_V1: "0.4 or newer", Interface.REST_V0: "0.3", Interface.OPENAI: ""}
+_GENERATIONS = {"/api/v1": "0.4 or newer", "/api/v0": "0.3", "/v1": ""}
 """The generation an interface proves: ``/api/v1`` came with 0.4, ``/api/v0`` alone is 0.3.6 on."""
 _CANNOT_LOAD = (
     "This host offers no interface for loading models: its WebSocket is closed to Lantern and it is"
@@ -154,17 +154,17 @@ class RestClient:
 
     def __init__(self, api: RestApi, interface: Interface) -> None:
         self._api = api
-        self.interface = interface
+        self.interface: Interface = interface
 
     async def inventory(self) -> Report:
         """Everything one probe tells."""
         payload = plain = await self._api.get(_PATHS[self.interface])
-        if self.interface is not Interface.OPENAI:
-            plain = await self._api.get(_PATHS[Interface.OPENAI])
+        if self.interface != "/v1":
+            plain = await self._api.get(_PATHS["/v1"])
         with self._api.reading():
             models, residents = _LISTINGS[self.interface](payload)
             only_loaded = None
-            if self.interface is not Interface.OPENAI:
+            if self.interface != "/v1":
                 only_loaded = inventory.lists_only_loaded(plain, models, residents)
         version = _GENERATIONS[self.interface]
         return Report(self.interface, version, models, residents, only_loaded)
@@ -187,7 +187,7 @@ class RestClient:
         It has no cancel either: a load to be stopped is unloaded the moment it is there. It takes
         no TTL.
         """
-        if self.interface is not Interface.REST_V1:
+        if self.interface != "/api/v1":
             raise Unavailable(_CANNOT_LOAD, FailureKind.LOAD_FAILED)
         # No word comes before the end, so the long deadline counts from here.
         on_progress(0.0)
@@ -208,7 +208,7 @@ class RestClient:
 
     async def unload(self, instance: Instance) -> None:
         """Unloads by ``/api/v1``."""
-        if self.interface is not Interface.REST_V1:
+        if self.interface != "/api/v1":
             raise Unavailable(_CANNOT_LOAD, FailureKind.BAD_REQUEST)
         body = {"instance_id": instance.identifier}
         status, answer = await self._api.post("/api/v1/models/unload", body)
@@ -233,12 +233,12 @@ async def richest_rest(api: RestApi) -> RestClient:
     # By what each answers, never by its status: an unknown path answers 200 with an error (LM
     # Studio's tracker, bugs 618 and 1323).
     with api.reading():
-        if inventory.has_list(await api.get(_PATHS[Interface.REST_V1]), "models"):
-            return RestClient(api, Interface.REST_V1)
-        if inventory.has_v0_shape(await api.get(_PATHS[Interface.REST_V0])):
-            return RestClient(api, Interface.REST_V0)
-        if inventory.has_list(await api.get(_PATHS[Interface.OPENAI]), "data"):
-            return RestClient(api, Interface.OPENAI)
+        if inventory.has_list(await api.get(_PATHS["/api/v1"]), "models"):
+            return RestClient(api, "/api/v1")
+        if inventory.has_v0_shape(await api.get(_PATHS["/api/v0"])):
+            return RestClient(api, "/api/v0")
+        if inventory.has_list(await api.get(_PATHS["/v1"]), "data"):
+            return RestClient(api, "/v1")
         raise Garbled("no model list on any known path")
 
 

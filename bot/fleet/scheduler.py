@@ -110,9 +110,10 @@ class Scheduler:
     def snapshot(self) -> HostSnapshot:
         """Everything known, frozen."""
         config, history, report = self.config, self._history, self.health.report
-        load, state = self.load, self.health.state
-        if state is HostState.UP and self.is_draining:
-            state = HostState.DRAINING
+        load = self.load
+        state: HostState = self.health.state
+        if state == "up" and self.is_draining:
+            state = "draining"
         return HostSnapshot(
             name=config.name,
             address=config.address,
@@ -154,13 +155,13 @@ class Scheduler:
         """Somebody wishes for an instance."""
         key, name, state = wish.model_key, self.config.name, self.health.state
         # 1. Before the first probe nothing is known of the host, so that they wait for it.
-        if state is HostState.DOWN:
+        if state == "down":
             return (Refuse(ticket, HostUnreachable(self._away())),)
-        if state is HostState.UP and self.is_draining:
+        if state == "up" and self.is_draining:
             text = f"{name} is draining and takes no new turns."
             return (Refuse(ticket, HostUnreachable(text, FailureKind.BUSY)),)
         is_here = key in self._models or any(r.instance.model_key == key for r in self.residents)
-        if state is HostState.UP and not is_here:
+        if state == "up" and not is_here:
             text = f"{name} does not have `{key}`."
             return (Refuse(ticket, Unavailable(text, FailureKind.NOT_THERE)),)
         waiter = Waiter(ticket, wish, now)
@@ -174,7 +175,7 @@ class Scheduler:
 
     def _decide(self, now: float) -> Effects:
         """Everything that has become possible, or has become too late."""
-        is_up = self.health.state is HostState.UP
+        is_up = self.health.state == "up"
         # 3.
         if is_up:
             self._grant_slots(now)
@@ -359,13 +360,13 @@ class Scheduler:
             self._models = report.models
         self._out.extend(self.health.probed(now, report))
         self._see(report.residents, now)
-        if self.health.state is HostState.DOWN:
+        if self.health.state == "down":
             self._refuse(self._queue, self._away(), FailureKind.CONNECT)
         return self._decide(now)
 
     def on_probe_failed(self, now: float, reason: str, kind: FailureKind) -> Effects:
         """The host did not answer a probe, or not sensibly."""
-        is_up = self.health.state is HostState.UP
+        is_up = self.health.state == "up"
         if kind is FailureKind.TIMEOUT and is_up and self.is_at_work():
             # A machine reading a long prompt or a big file may miss a probe. What is under way
             # there has its own deadlines, and their failure is reported.

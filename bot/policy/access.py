@@ -42,10 +42,10 @@ def check_may_switch(scope: Scope, *, is_admin: bool, is_private: bool = False) 
     Raises:
         NotPermitted: a choice for a channel or server by somebody who is no admin there.
     """
-    if is_admin or is_private or scope in (Scope.ME, Scope.THREAD):
+    if is_admin or is_private or scope in ("me", "thread"):
         return
     raise NotPermitted(
-        f"Only admins may choose for the whole {scope.value}; choose for yourself with scope `me`."
+        f"Only admins may choose for the whole {scope}; choose for yourself with scope `me`."
     )
 
 

@@ -4,16 +4,13 @@ Which failures count is the caller's decision; the record is a frozen value the 
 """
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from typing import Literal
 
+BreakerState = Literal["closed", "open", "half-open"]
+"""Whether requests may pass.
 
-class BreakerState(StrEnum):
-    """Whether requests may pass."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half-open"
-    """The pause is over: one trial may pass, and decides."""
+``half-open``: the pause is over: one trial may pass, and decides.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +46,13 @@ TRIAL_S = 120.0
 def state(breaker: Breaker, now: float) -> BreakerState:
     """Closed, open or half-open at this moment."""
     if breaker.open_until is None:
-        return BreakerState.CLOSED
-    return BreakerState.OPEN if now < breaker.open_until else BreakerState.HALF_OPEN
+        return "closed"
+    return "open" if now < breaker.open_until else "half-open"
 
 
 def may_try(breaker: Breaker, now: float) -> bool:
     """May a request go out now? Half-open admits one at a time (see ``on_try``)."""
-    if state(breaker, now) is BreakerState.OPEN:
+    if state(breaker, now) == "open":
         return False
     # The trial may be lost with its asker; nobody would ever come back in if it barred for good.
     return breaker.trial_until is None or now >= breaker.trial_until
@@ -63,7 +60,7 @@ def may_try(breaker: Breaker, now: float) -> bool:
 
 def on_try(breaker: Breaker, now: float) -> Breaker:
     """The record after a request was let out: in half-open it is the one trial."""
-    if state(breaker, now) is BreakerState.HALF_OPEN:
+    if state(breaker, now) == "half-open":
         return replace(breaker, trial_until=now + TRIAL_S)
     return breaker
 
@@ -91,7 +88,7 @@ def on_failure(
         weight: How much of a failure it is.
     """
     failed = replace(breaker, failures=breaker.failures + weight, trial_until=None)
-    if state(breaker, now) is BreakerState.OPEN:
+    if state(breaker, now) == "open":
         # Of a request sent before it opened: late news, and no reason for a longer pause.
         return failed
     if breaker.open_until is None and failed.failures < rules.threshold:

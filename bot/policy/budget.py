@@ -6,27 +6,22 @@ call has changed meanwhile. All amounts are integers of micro-dollars.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import Literal
 
 from bot.domain.cloud import Basis, DayTotals
 
-
-class Payer(StrEnum):
-    """Whose limit an account counts against."""
-
-    ALL = "all"
-    SERVER = "server"
-    USER = "user"
+Payer = Literal["all", "server", "user"]
+"""Whose limit an account counts against."""
 
 
 Account = tuple[Payer, str]
 """Whose spending is added up: everybody's, a server's by its id, a person's by their hash."""
 
-EVERYBODY: Account = (Payer.ALL, "")
+EVERYBODY: Account = ("all", "")
 _WHOSE = {
-    Payer.ALL: "the daily budget",
-    Payer.SERVER: "this server's daily budget",
-    Payer.USER: "your own daily budget",
+    "all": "the daily budget",
+    "server": "this server's daily budget",
+    "user": "your own daily budget",
 }
 
 
@@ -43,18 +38,18 @@ class BudgetRules:
     def cap(self, payer: Payer) -> int | None:
         """The limit of one account."""
         match payer:
-            case Payer.ALL:
+            case "all":
                 return self.daily_micro_usd
-            case Payer.SERVER:
+            case "server":
                 return self.per_server_micro_usd
-            case Payer.USER:
+            case "user":
                 return self.per_user_micro_usd
 
 
 def accounts_of(server: str, user: str) -> tuple[Account, ...]:
     """Every account a call is charged to; an empty name is nobody's."""
-    servers = ((Payer.SERVER, server),) if server else ()
-    return (EVERYBODY, *servers, *(((Payer.USER, user),) if user else ()))
+    named: tuple[Account, ...] = (("server", server), ("user", user))
+    return (EVERYBODY, *(account for account in named if account[1]))
 
 
 def refusal(accounts: Mapping[Account, DayTotals], worst_micro_usd: int) -> str:

@@ -2,21 +2,25 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import Literal
 
 from bot.domain.chat import Place
 from bot.domain.errors import NotPermitted
 from bot.domain.ids import PlaceId, UserId
 
+Scope = Literal["me", "thread", "channel", "server"]
+"""For whom a choice of model or persona holds.
 
-class Scope(StrEnum):
-    """For whom a choice of model or persona holds."""
+``me``: this person, in this channel or thread.
+"""
 
-    ME = "me"
-    """This person, in this channel or thread."""
-    THREAD = "thread"
-    CHANNEL = "channel"
-    SERVER = "server"
+SCOPES: Mapping[str, Scope] = {
+    "me": "me",
+    "thread": "thread",
+    "channel": "channel",
+    "server": "server",
+}
+"""By what people write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,7 @@ class ScopeKey:
     scope: Scope
     place: PlaceId
     user: UserId | None = None
-    """Set for ``Scope.ME`` alone."""
+    """Set for ``me`` alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +42,20 @@ class Choice:
 
 
 _REASONS = {
-    Scope.ME: "chosen by you here",
-    Scope.THREAD: "chosen for this thread",
-    Scope.CHANNEL: "chosen for this channel",
-    Scope.SERVER: "chosen for this server",
+    "me": "chosen by you here",
+    "thread": "chosen for this thread",
+    "channel": "chosen for this channel",
+    "server": "chosen for this server",
 }
 
 
 def scope_keys(place: Place, user: UserId) -> tuple[ScopeKey, ...]:
     """Every slot that may hold a choice for this person in this place, nearest first."""
-    keys = [ScopeKey(Scope.ME, place.conversation, user), ScopeKey(Scope.CHANNEL, place.channel)]
+    keys = [ScopeKey("me", place.conversation, user), ScopeKey("channel", place.channel)]
     if place.thread is not None:
-        keys.insert(0, ScopeKey(Scope.THREAD, place.thread))
+        keys.insert(0, ScopeKey("thread", place.thread))
     if place.server is not None:
-        keys.append(ScopeKey(Scope.SERVER, place.server))
+        keys.append(ScopeKey("server", place.server))
     return tuple(keys)
 
 
@@ -62,16 +66,16 @@ def key_for(scope: Scope, place: Place, user: UserId) -> ScopeKey:
         NotPermitted: the place has no thread or no server to choose for.
     """
     match scope:
-        case Scope.ME:
-            return ScopeKey(Scope.ME, place.conversation, user)
-        case Scope.SERVER:
+        case "me":
+            return ScopeKey("me", place.conversation, user)
+        case "server":
             return _server_key(place)
-        case Scope.THREAD if place.thread is None:
+        case "thread" if place.thread is None:
             raise NotPermitted("This is not a thread, so nothing can be chosen for one here.")
-        case Scope.THREAD | Scope.CHANNEL if place.thread is not None:
-            return ScopeKey(Scope.THREAD, place.thread)
+        case "thread" | "channel" if place.thread is not None:
+            return ScopeKey("thread", place.thread)
         case _:
-            return ScopeKey(Scope.CHANNEL, place.channel)
+            return ScopeKey("channel", place.channel)
 
 
 def choose(
@@ -89,4 +93,4 @@ def choose(
 def _server_key(place: Place) -> ScopeKey:
     if place.server is None:
         raise NotPermitted("There is no server here; choose for yourself or for this channel.")
-    return ScopeKey(Scope.SERVER, place.server)
+    return ScopeKey("server", place.server)

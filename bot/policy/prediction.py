@@ -7,7 +7,7 @@ from typing import Literal
 
 from bot.domain.chat import Rejection
 from bot.domain.errors import FailureKind
-from bot.domain.hosts import HostSnapshot, HostState, Instance, LoadInFlight, Model, Speed, Wish
+from bot.domain.hosts import HostSnapshot, Instance, LoadInFlight, Model, Speed, Wish
 from bot.domain.ids import HostName, InstanceId, ModelKey, ProviderName
 from bot.domain.personas import LoadSettings
 from bot.policy.placement import Hopeless, context_needed, place
@@ -32,9 +32,9 @@ PROGRESS_TO_TRUST = 0.1
 """From here on a load's own progress predicts its end better than history does."""
 
 _STATE_WORDS = {
-    HostState.UNKNOWN: "not probed yet",
-    HostState.DOWN: "away",
-    HostState.DRAINING: "draining: takes no new turns",
+    "unknown": "not probed yet",
+    "down": "away",
+    "draining": "draining: takes no new turns",
 }
 _NOTHING_MEASURED = Speed()
 

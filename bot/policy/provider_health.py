@@ -11,7 +11,6 @@ from bot.domain.cloud import ProviderChange
 from bot.domain.errors import FailureKind, Unavailable
 from bot.policy.breaker import (
     Breaker,
-    BreakerState,
     hold,
     may_try,
     on_abandoned,
@@ -70,7 +69,7 @@ def barred(health: ProviderHealth, now: float) -> Outage | None:
         return outage
     if may_try(breaker, now):
         return None
-    if state(breaker, now) is BreakerState.OPEN:
+    if state(breaker, now) == "open":
         return Outage(health.last_kind, health.last_reason, breaker.open_until)
     reason = f"{health.last_reason} It is being tried again just now."
     return Outage(health.last_kind, reason)

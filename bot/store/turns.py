@@ -203,7 +203,7 @@ class TurnStore:
             closed: list[Turn] = []
             for row in connection.execute(_RUNNING).fetchall():
                 (turn,) = _branch(connection, row["id"], 1)
-                status = TurnStatus.PARTIAL if turn.reply_text else TurnStatus.FAILED
+                status = "partial" if turn.reply_text else "failed"
                 receipt = Receipt(persona=turn.persona, finish="error", notices=(STOPPED,))
                 texts = (turn.reply_text, turn.reasoning_text)
                 values = (status, receipt_json(receipt), *texts, now_ms, turn.id)
@@ -263,7 +263,7 @@ def _branch(
             user_text=row["user_text"],
             reply_text=row["reply_text"],
             reasoning_text=row["reasoning_text"],
-            status=TurnStatus(row["status"]),
+            status=row["status"],
             created_at_ms=row["created_at_ms"],
             receipt=None if row["receipt"] is None else receipt_of(row["receipt"]),
             attachments=tuple(attachments.get(row["id"], ())),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bot.chat.words import bytes_text, counted, host_title
-from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, Interface
+from bot.domain.hosts import FleetSnapshot, HostSnapshot
 from bot.domain.ids import AUTO, ModelKey, PersonaName
 from bot.domain.personas import Persona
 from bot.policy.names import nearest
@@ -25,9 +25,9 @@ class Line:
 def host_findings(host: HostSnapshot) -> tuple[Line, ...]:
     """What was found on one host, and which LM Studio settings to change."""
     subject = host_title(host)
-    if host.state in (HostState.DOWN, HostState.UNKNOWN):
+    if host.state in ("down", "unknown"):
         return (Line("warning", subject, _down_text(host)),)
-    interface = host.interface.value if host.interface is not None else "?"
+    interface = host.interface if host.interface is not None else "?"
     loaded = ", ".join(str(i.identifier) for i in host.instances) or "nothing"
     listing = {
         True: "/v1/models lists only what is loaded (JIT off)",
@@ -59,9 +59,9 @@ def _down_text(host: HostSnapshot) -> str:
 
 def _advice(host: HostSnapshot) -> list[str]:
     advice: list[str] = []
-    if host.interface is Interface.OPENAI:
+    if host.interface == "/v1":
         advice.append("only /v1 answers: Lantern cannot load or tell what is loaded; update it")
-    elif host.interface is not Interface.SDK:
+    elif host.interface != "SDK socket":
         advice.append("the SDK socket is closed: loads work, but show no progress")
     # A request by another program loads its model just in time and puts out what was so loaded.
     if host.lists_only_loaded is False:

@@ -12,7 +12,7 @@ from bot.chat.catalog import Catalog, ModelOption
 from bot.chat.usage import ReportPeriod
 from bot.chat.words import bytes_text
 from bot.domain.errors import ForeignInstance, RequestRefused
-from bot.domain.hosts import HostSnapshot, HostState
+from bot.domain.hosts import HostSnapshot
 from bot.domain.personas import Persona
 
 Value: TypeAlias = (
@@ -32,9 +32,9 @@ def host_record(host: HostSnapshot) -> Record:
     return {
         "name": host.name,
         "address": host.address,
-        "state": host.state.value,
+        "state": host.state,
         "reason": host.reason,
-        "interface": host.interface.value if host.interface is not None else None,
+        "interface": host.interface if host.interface is not None else None,
         "version": host.version,
         "models_on_disk": len(host.models),
         "memory_bytes": host.memory_bytes,
@@ -63,14 +63,14 @@ def host_row(host: HostSnapshot) -> Sequence[str]:
     residents = (f"{i.identifier} ({'own' if i.own else 'foreign'})" for i in host.instances)
     loaded = ", ".join(residents) or "nothing"
     # What was in memory when a host was lost may be gone: no table calls it loaded.
-    if host.state in (HostState.DOWN, HostState.UNKNOWN):
+    if host.state in ("down", "unknown"):
         loaded = "unknown"
-    seen = host.interface.value if host.interface is not None else ""
+    seen = host.interface if host.interface is not None else ""
     return (
         host.name,
         # A host without a name is called by its address, which need not stand twice.
         "" if host.address == host.name else host.address,
-        f"{host.state.value}: {host.reason}" if host.reason else host.state.value,
+        f"{host.state}: {host.reason}" if host.reason else host.state,
         seen + (f" ({host.version})" if host.version else ""),
         str(len(host.models)),
         loaded,

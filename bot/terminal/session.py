@@ -38,7 +38,7 @@ from bot.domain.events import (
     TurnEvent,
 )
 from bot.domain.ids import AUTO, ModelKey, PersonaName, PlaceId, UserId
-from bot.policy.choice import Scope
+from bot.policy.choice import SCOPES
 from bot.policy.names import nearest
 from bot.terminal import facts
 from bot.terminal.commands import COMMANDS, FLEET_VERBS, Command, parse
@@ -171,13 +171,14 @@ class Session:
 
     async def _chat(self, command: Command) -> None:
         turns = self._lantern.turns
-        kind = TurnKind.NEW if command.name == "chat" else TurnKind(command.name)
+        kinds: Mapping[str, TurnKind] = {"retry": "retry", "continue": "continue"}
+        kind: TurnKind = kinds.get(command.name, "new")
         parent = None
-        if kind is not TurnKind.NEW:
+        if kind != "new":
             turn = await turns.current(PLACE.conversation)
             # After /reset there is a last turn, but none of this conversation.
             if turn is None and await turns.last(PLACE.conversation) is not None:
-                words = f"This is a fresh conversation: there is nothing to {kind.value} yet."
+                words = f"This is a fresh conversation: there is nothing to {kind} yet."
                 raise RequestRefused(words)
             if turn is None:
                 raise RequestRefused("Nothing was asked here yet.")
@@ -244,12 +245,10 @@ class Session:
             for rejection in said.route.rejected:
                 screen.markdown(f"✗ {rejection_line(rejection)}")
             return
-        wanted = command.option("scope") or command.word(1) or Scope.ME.value
-        try:
-            scope = Scope(wanted)
-        except ValueError as error:
-            words = f"A scope is `me`, `channel` or `server`, not `{wanted}`."
-            raise RequestRefused(words) from error
+        wanted = command.option("scope") or command.word(1) or "me"
+        scope = SCOPES.get(wanted)
+        if scope is None:
+            raise RequestRefused(f"A scope is `me`, `channel` or `server`, not `{wanted}`.")
         # Whoever sits at this terminal runs Lantern: nobody here is asked for rights.
         if command.name == "model":
             model = await switch.set_model(PLACE, USER, scope, name, is_admin=True)

@@ -37,7 +37,7 @@ from bot.domain.chat import (
 from bot.domain.cloud import ProviderConfig
 from bot.domain.errors import FailureKind, StoreUnavailable, Unavailable
 from bot.domain.events import Delta, StreamEnd, TextDelta
-from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, Model
+from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, TurnId
 from bot.fleet.fleet import Fleet
 from bot.inference.streams import Inference, inference_session
@@ -74,7 +74,7 @@ class Ears:
     """What a host answers with."""
 
     def snapshot(self) -> FleetSnapshot:
-        state = HostState.DOWN if self.at_home == "down" else HostState.UP
+        state = "down" if self.at_home == "down" else "up"
         models = {MODEL: Model(MODEL, max_context_length=32_768, size_bytes=5_000_000_000)}
         now = asyncio.get_running_loop().time()
         return FleetSnapshot({HOST: HostSnapshot(HOST, "studio:1", state, models=models)}, now)

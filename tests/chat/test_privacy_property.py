@@ -58,7 +58,7 @@ ASKS = st.builds(
     st.sampled_from(PEOPLE),
     st.sampled_from((PLACES[0], PLACES[0], *PLACES)),
     st.sampled_from((None, *PERSONAS)),
-    st.sampled_from(TurnKind),
+    st.sampled_from(get_args(TurnKind)),
     st.sampled_from((0, 0, 0, 1, 2, None)),
     st.sampled_from(get_args(Way)),
 )
@@ -156,13 +156,13 @@ class Witness:
             text=word,
             parent=parent,
             # Without a turn there is nothing to redo: that is refused at once, and proves nothing.
-            kind=ask.kind if is_known else TurnKind.NEW,
+            kind=ask.kind if is_known else "new",
             persona=PersonaName(ask.persona) if ask.persona else None,
         )
 
     def _author(self, request: TurnRequest) -> UserId:
         """Whose words they are: those of a retry stay their author's, whoever presses."""
-        if request.kind is TurnKind.RETRY and request.parent is not None:
+        if request.kind == "retry" and request.parent is not None:
             return self.authors[request.parent]
         return request.user
 
@@ -196,6 +196,6 @@ async def test_where_nothing_is_private_words_do_leave(tmp_path: Path) -> None:
         for name in PERSONAS:
             await home.write_persona(name, local_only=False)
         witness = Witness(home)
-        ask = Ask(PEOPLE[0], PLACES[0], None, TurnKind.NEW, None, "wait")
+        ask = Ask(PEOPLE[0], PLACES[0], None, "new", None, "wait")
         await witness.play(Scene(frozenset(), None, "fine", "fine", False, False, ask))
         assert "word-0-" in home.ears.sent_away[0]

@@ -6,7 +6,7 @@ import pytest
 from privacy_world import World, world
 
 from bot.chat import turns as turns_module
-from bot.domain.chat import Place, Turn, TurnKind, TurnRequest, TurnStatus
+from bot.domain.chat import Place, Turn, TurnRequest
 from bot.domain.events import Failed, Finished, Started, Stopped, TextDelta, TurnEvent
 from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
 from bot.policy.context import most_bytes
@@ -34,7 +34,7 @@ async def test_a_turn_stopped_before_it_began_asks_no_host(tmp_path: Path) -> No
         assert home.ears.read_at_home == []
         stored = await home.turns.find(last.turn)
     assert stored is not None
-    assert (stored.status, stored.reply_text) == (TurnStatus.PARTIAL, "")
+    assert (stored.status, stored.reply_text) == ("partial", "")
 
 
 async def test_a_drain_stops_a_turn_that_has_not_begun(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ async def test_what_was_made_private_while_it_waited_is_not_sent(tmp_path: Path)
         # What was nearly sent never leaves later, either.
         await home.privacy.set_place(HALL.channel, local_only=False)
         assert last.turn is not None
-        again = TurnRequest(ADA, "Ada", HALL, "", parent=last.turn, kind=TurnKind.RETRY)
+        again = TurnRequest(ADA, "Ada", HALL, "", parent=last.turn, kind="retry")
         await played(home, again)
     assert home.ears.sent_away == []
 
@@ -142,7 +142,7 @@ async def grown(home: World, count: int, text: str) -> None:
                 user_text=f"{number} {text}",
                 reply_text=text,
                 reasoning_text="",
-                status=TurnStatus.DONE,
+                status="done",
                 created_at_ms=number,
             )
         )

@@ -30,12 +30,11 @@ from bot.domain.chat import (
     Route,
     Timing,
     Turn,
-    TurnStatus,
     Usage,
 )
 from bot.domain.errors import FailureKind, NoCandidates
 from bot.domain.events import Evicting, Loading, Queued, Reading, Stopped
-from bot.domain.hosts import HostSnapshot, HostState, Instance, LoadInFlight, Model
+from bot.domain.hosts import HostSnapshot, Instance, LoadInFlight, Model
 from bot.domain.ids import (
     AUTO,
     HostName,
@@ -200,7 +199,7 @@ def _turn(receipt: Receipt | None) -> Turn:
         user_text="hi",
         reply_text="ho",
         reasoning_text="",
-        status=TurnStatus.DONE,
+        status="done",
         created_at_ms=0,
         receipt=receipt,
     )
@@ -243,7 +242,7 @@ def test_a_host_shows_memory_residents_load_and_queue() -> None:
     host = HostSnapshot(
         STUDIO,
         "10.0.0.2:1234",
-        state=HostState.UP,
+        state="up",
         models={QWEN: Model(QWEN)},
         instances=(
             Instance(InstanceId(QWEN), QWEN, size_bytes=5 * 10**9, own=True, idle_since=90.0),
@@ -265,21 +264,21 @@ def test_a_host_shows_memory_residents_load_and_queue() -> None:
 
 
 def test_a_lost_host_says_why() -> None:
-    host = HostSnapshot(LAPTOP, "10.0.0.3:1234", state=HostState.DOWN, reason="refused")
+    host = HostSnapshot(LAPTOP, "10.0.0.3:1234", state="down", reason="refused")
     assert host_lines(host, 0.0) == ("🔴 **laptop** 10.0.0.3:1234 · down: refused",)
 
 
 def test_of_a_lost_host_nothing_is_said_to_be_in_memory() -> None:
     instance = Instance(InstanceId(QWEN), QWEN, own=True, idle_since=1.0)
     host = HostSnapshot(
-        LAPTOP, "10.0.0.3:1234", state=HostState.DOWN, reason="refused", instances=(instance,)
+        LAPTOP, "10.0.0.3:1234", state="down", reason="refused", instances=(instance,)
     )
     assert len(host_lines(host, 0.0)) == 1
 
 
 def test_an_address_that_is_the_name_stands_once() -> None:
     host = HostSnapshot(HostName("10.0.0.3:1234"), "10.0.0.3:1234", models={QWEN: Model(QWEN)})
-    up = replace(host, state=HostState.UP)
+    up = replace(host, state="up")
     assert host_title(host) == "10.0.0.3:1234"
     assert host_title(replace(host, name=LAPTOP)) == "laptop (10.0.0.3:1234)"
     assert host_lines(up, 0.0)[0].count("10.0.0.3") == 1

@@ -33,7 +33,6 @@ from bot.domain.events import Finished, Reading, Started, TextDelta, TurnEvent, 
 from bot.domain.hosts import (
     FleetSnapshot,
     HostSnapshot,
-    HostState,
     Instance,
     Model,
 )
@@ -79,7 +78,7 @@ REQUEST = TurnRequest(
 
 
 def stored_turn(
-    reply: str, status: TurnStatus = TurnStatus.DONE, receipt: Receipt | None = None, **more: Any
+    reply: str, status: TurnStatus = "done", receipt: Receipt | None = None, **more: Any
 ) -> Turn:
     turn = Turn(
         id=TURN,
@@ -243,11 +242,11 @@ def fleet_of(*keys: str) -> Callable[[], FleetSnapshot]:
     up = HostSnapshot(
         HOST,
         "10.0.0.1:1234",
-        HostState.UP,
+        "up",
         models=models,
         instances=(Instance(InstanceId(first), first, own=True),),
     )
-    away = HostSnapshot(HostName("studio-2"), "10.0.0.2:1234", HostState.DOWN, "does not answer")
+    away = HostSnapshot(HostName("studio-2"), "10.0.0.2:1234", "down", "does not answer")
     return lambda: FleetSnapshot({up.name: up, away.name: away}, taken_at=0.0)
 
 

@@ -23,7 +23,7 @@ from cogs_doubles import (
 )
 from virtual_time import play
 
-from bot.domain.chat import TurnKind, TurnStatus
+from bot.domain.chat import TurnKind
 from bot.domain.events import TextDelta
 from bot.domain.ids import PlaceId
 from bot.policy.pacing import Pacers
@@ -95,7 +95,7 @@ def test_nobody_else_may_unless_they_are_an_admin(act: Act) -> None:
 
 def test_a_stop_left_over_from_a_crash_brings_its_message_in_line() -> None:
     turns = ScriptedTurns()
-    turns.stored[TURN] = stored_turn("Half", TurnStatus.PARTIAL)
+    turns.stored[TURN] = stored_turn("Half", "partial")
     interaction = pressed(turns, Act.STOP)
     shown = interaction.response.edit_message.await_args.kwargs
     assert shown["content"].startswith("Half\n-# ⚠ Lantern was restarted")
@@ -104,7 +104,7 @@ def test_a_stop_left_over_from_a_crash_brings_its_message_in_line() -> None:
 
 def test_a_stop_of_an_answer_over_several_messages_says_that_it_has_ended() -> None:
     turns = ScriptedTurns()
-    turns.stored[TURN] = stored_turn("word " * 900, TurnStatus.DONE, RECEIPT)
+    turns.stored[TURN] = stored_turn("word " * 900, "done", RECEIPT)
     assert "already ended" in said_to(pressed(turns, Act.STOP))[0]
     assert "already ended" in said_to(pressed(ScriptedTurns(), Act.STOP))[0]
 
@@ -112,7 +112,7 @@ def test_a_stop_of_an_answer_over_several_messages_says_that_it_has_ended() -> N
 @pytest.mark.parametrize("act", [Act.STOP, Act.CANCEL])
 def test_a_press_while_the_last_edit_is_on_its_way_leaves_the_answer_whole(act: Act) -> None:
     turns = ScriptedTurns((STARTED, TextDelta("hi"), FINISHED))
-    turns.stored[TURN] = stored_turn("hi", TurnStatus.PARTIAL)
+    turns.stored[TURN] = stored_turn("hi", "partial")
     lantern, interaction = lantern_of(turns), interaction_of(user=2)
 
     async def story() -> None:
@@ -140,9 +140,7 @@ def test_a_way_that_is_not_open_any_more_is_said() -> None:
     assert "not open any more" in said_to(pressed(ScriptedTurns(), Act.WARM))[0]
 
 
-@pytest.mark.parametrize(
-    ("act", "kind"), [(Act.RETRY, TurnKind.RETRY), (Act.CONTINUE, TurnKind.CONTINUE)]
-)
+@pytest.mark.parametrize(("act", "kind"), [(Act.RETRY, "retry"), (Act.CONTINUE, "continue")])
 def test_retry_and_continue_are_new_turns_of_whoever_presses(act: Act, kind: TurnKind) -> None:
     turns = ScriptedTurns()
     interaction = pressed(turns, act, user=2)

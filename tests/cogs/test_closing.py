@@ -19,7 +19,7 @@ from cogs_doubles import (
 from virtual_time import play
 
 from bot.chat.lantern import Lantern
-from bot.domain.chat import Turn, TurnStatus
+from bot.domain.chat import Turn
 from bot.domain.errors import StoreUnavailable
 from bot.domain.ids import TurnId
 from bot.policy.pacing import Pacers
@@ -66,7 +66,7 @@ class Crashed:
 
 
 def test_half_an_answer_is_kept_and_can_be_continued() -> None:
-    crashed = Crashed(stored_turn("Half an answer", TurnStatus.PARTIAL))
+    crashed = Crashed(stored_turn("Half an answer", "partial"))
     crashed.close()
     (shown,) = crashed.shown
     assert shown["content"].startswith("Half an answer\n-# ⚠ Lantern was restarted in the middle")
@@ -75,20 +75,20 @@ def test_half_an_answer_is_kept_and_can_be_continued() -> None:
 
 
 def test_an_answer_that_was_whole_already_is_shown_whole() -> None:
-    crashed = Crashed(stored_turn("Whole.", TurnStatus.DONE, RECEIPT))
+    crashed = Crashed(stored_turn("Whole.", "done", RECEIPT))
     crashed.close()
     assert crashed.shown[0]["content"].startswith("Whole.\n-# qwen/")
 
 
 def test_more_text_than_messages_makes_new_messages() -> None:
-    crashed = Crashed(stored_turn("A sentence here. " * 300, TurnStatus.PARTIAL))
+    crashed = Crashed(stored_turn("A sentence here. " * 300, "partial"))
     crashed.close()
     assert crashed.channel.send.await_count == 2
     assert crashed.open == 0
 
 
 def test_more_messages_than_text_takes_the_surplus_away() -> None:
-    crashed = Crashed(stored_turn("Short.", TurnStatus.PARTIAL), messages=3)
+    crashed = Crashed(stored_turn("Short.", "partial"), messages=3)
     crashed.close()
     assert crashed.message.delete.await_count == 2
     assert crashed.open == 0

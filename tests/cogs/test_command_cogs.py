@@ -97,7 +97,7 @@ async def test_a_name_switches_and_loads_at_once() -> None:
     house, interaction = Commands(), interaction_of()
     await give(house.choosing.model, house.choosing, interaction, "gemma", "me")
     place, user, scope, name = house.switch.set_model.await_args.args
-    assert (place.channel, user, scope, name) == ("discord:7", ALICE, Scope.ME, "gemma")
+    assert (place.channel, user, scope, name) == ("discord:7", ALICE, "me", "gemma")
     assert house.switch.warm.call_args.kwargs == {"model": "google/gemma-3-12b"}
     assert filled(interaction).startswith("🔀 `google/gemma-3-12b` is chosen for you here.\n✅")
 
@@ -133,10 +133,10 @@ async def test_an_unknown_name_is_refused_before_anything_public_is_shown() -> N
 @pytest.mark.parametrize(
     ("scope", "thread", "words"),
     [
-        (Scope.ME, None, "for you here"),
-        (Scope.CHANNEL, None, "for this channel"),
-        (Scope.CHANNEL, PlaceId("discord:71"), "for this thread"),
-        (Scope.SERVER, None, "for this server"),
+        ("me", None, "for you here"),
+        ("channel", None, "for this channel"),
+        ("channel", PlaceId("discord:71"), "for this thread"),
+        ("server", None, "for this server"),
     ],
 )
 def test_scopes_are_said_in_words(scope: Scope, thread: PlaceId | None, words: str) -> None:

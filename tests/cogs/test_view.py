@@ -8,7 +8,7 @@ from cogs_doubles import MODEL, RECEIPT, TURN, stored_turn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.domain.chat import Attempt, Turn, TurnStatus
+from bot.domain.chat import Attempt, Turn
 from bot.domain.errors import FailureKind, NoCandidates, RequestRefused
 from bot.domain.events import Failed, Finished, Stopped
 from bot.policy.splitting import LIMIT, cut_reply, shown_parts, split_reply
@@ -144,23 +144,23 @@ def test_a_status_has_its_buttons_only_once_the_turn_is_known() -> None:
     ("turn", "line", "acts"),
     [
         (
-            stored_turn("Half an", TurnStatus.PARTIAL),
+            stored_turn("Half an", "partial"),
             "⚠ Lantern was restarted in the middle of this answer. The text so far is kept.",
             (Act.CONTINUE, Act.RETRY),
         ),
         (
-            stored_turn("", TurnStatus.FAILED),
+            stored_turn("", "failed"),
             "⚠ Lantern was restarted before this answer began.",
             (Act.RETRY,),
         ),
         (
-            stored_turn("Half", TurnStatus.PARTIAL, replace(RECEIPT, finish="cancelled")),
+            stored_turn("Half", "partial", replace(RECEIPT, finish="cancelled")),
             "⏹ Stopped.",
             (Act.CONTINUE, Act.RETRY),
         ),
-        (stored_turn("Whole.", TurnStatus.DONE, RECEIPT), FOOTER, (Act.RETRY,)),
+        (stored_turn("Whole.", "done", RECEIPT), FOOTER, (Act.RETRY,)),
         (
-            stored_turn("Whole.", TurnStatus.DONE, RECEIPT, reasoning_text="hm"),
+            stored_turn("Whole.", "done", RECEIPT, reasoning_text="hm"),
             FOOTER,
             (Act.RETRY, Act.THOUGHTS),
         ),
@@ -174,5 +174,5 @@ def test_what_a_crash_left_is_closed_honestly(turn: Turn, line: str, acts: tuple
 
 def test_what_was_tried_before_a_crash_is_said() -> None:
     tried = (Attempt("studio-2", MODEL, FailureKind.CONNECT, "does not answer"),)
-    turn = stored_turn("", TurnStatus.FAILED, replace(RECEIPT, attempts=tried))
+    turn = stored_turn("", "failed", replace(RECEIPT, attempts=tried))
     assert "studio-2" in restored(turn, has_footer=False)[0].content

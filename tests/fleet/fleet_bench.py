@@ -10,7 +10,6 @@ from bot.domain.hosts import (
     FleetMemory,
     HostConfig,
     HostSnapshot,
-    HostState,
     Instance,
     LoadRecord,
     OwnInstance,
@@ -99,10 +98,10 @@ class Bench:
                 await self.fleet.host(name).changed()
 
     async def until_down(self, name: HostName = H) -> None:
-        await self.until(lambda host: host.state is HostState.DOWN, name)
+        await self.until(lambda host: host.state == "down", name)
 
     async def until_up(self, name: HostName = H) -> None:
-        await self.until(lambda host: host.state is HostState.UP, name)
+        await self.until(lambda host: host.state == "up", name)
 
     async def use(
         self, key: ModelKey = ONE, name: HostName = H, **wish: object

@@ -8,7 +8,6 @@ from bot.domain.events import FleetEvent, Progress
 from bot.domain.hosts import (
     HostConfig,
     Instance,
-    Interface,
     LoadOrder,
     LoadRecord,
     Model,
@@ -180,7 +179,7 @@ class Playbook:
     # --- what there is --------------------------------------------------------------------
 
     def report(self) -> Report:
-        return Report(Interface.SDK, "0.4.16", self.disk, self.listed())
+        return Report("SDK socket", "0.4.16", self.disk, self.listed())
 
     def listed(self) -> tuple[Instance, ...]:
         return tuple(self.memory.values())

@@ -9,7 +9,7 @@ from scheduler_playbook import Playbook, model
 
 from bot.domain.chat import Rejection
 from bot.domain.errors import FailureKind
-from bot.domain.hosts import Interface, Report
+from bot.domain.hosts import Report
 from bot.domain.ids import ModelKey
 from bot.policy.prediction import Prediction, RouteAsk, Standing, predict_seconds
 
@@ -166,7 +166,7 @@ def test_a_host_that_gave_less_context_is_taken_at_its_word_by_both() -> None:
 def test_a_model_known_only_from_memory_is_loaded_by_neither() -> None:
     play = Playbook()
     play.appears("one")
-    play.read(play.scheduler.on_probed(play.now, Report(Interface.SDK, residents=play.listed())))
+    play.read(play.scheduler.on_probed(play.now, Report("SDK socket", residents=play.listed())))
     assert predicted(play, "one", 9000) == ("refuse",) == done(play, "one", 9000)
     assert play.refused["asker"].args == ("studio does not have `one`.",)
     assert getattr(play.refused["asker"], "kind", None) is FailureKind.NOT_THERE

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from lmstudio import EmbeddingLoadModelConfig, LlmLoadModelConfig
 
-from bot.domain.hosts import Interface, LoadOrder, ModelKind
+from bot.domain.hosts import LoadOrder, ModelKind
 from bot.domain.ids import ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet.client import Stop, not_applied
@@ -38,7 +38,7 @@ async def said_by_rest(settings: LoadSettings) -> object:
         return httpx.Response(200, json={"instance_id": "one"})
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
-        client = RestClient(RestApi(http, "studio:1234", None), Interface.REST_V1)
+        client = RestClient(RestApi(http, "studio:1234", None), "/api/v1")
         await client.load(an_order(settings), lambda _: None, Stop())
     (body,) = bodies
     return body
@@ -78,15 +78,15 @@ async def test_rest_says_what_it_can() -> None:
 
 
 def test_what_cannot_be_said_is_named() -> None:
-    assert not_applied(an_order(LoadSettings(gpu="max")), Interface.SDK) == ()
-    assert not_applied(an_order(EVERYTHING), Interface.SDK) == ("cpu_threads",)
-    assert not_applied(an_order(EVERYTHING, "embedding"), Interface.SDK) == (
+    assert not_applied(an_order(LoadSettings(gpu="max")), "SDK socket") == ()
+    assert not_applied(an_order(EVERYTHING), "SDK socket") == ("cpu_threads",)
+    assert not_applied(an_order(EVERYTHING, "embedding"), "SDK socket") == (
         "flash_attention",
         "cpu_threads",
         "num_experts",
         "kv_cache_quant",
     )
-    assert not_applied(an_order(EVERYTHING), Interface.REST_V1) == (
+    assert not_applied(an_order(EVERYTHING), "/api/v1") == (
         "gpu",
         "cpu_threads",
         "rope_frequency_base",

@@ -9,8 +9,6 @@ from bot.domain.errors import FailureKind
 from bot.domain.events import Evicting, FleetEvent, Loading, Queued
 from bot.domain.hosts import (
     HostConfig,
-    HostState,
-    Interface,
     LoadRecord,
     OwnInstance,
     Report,
@@ -43,12 +41,12 @@ def test_a_snapshot_holds_everything_known(token: str | None) -> None:
     scheduler = Scheduler(config, history=History(speeds, 5.0), own=(), evict_foreign=True)
     empty = scheduler.snapshot()
     assert (empty.interface, empty.version, empty.lists_only_loaded) == (None, "", None)
-    report = Report(Interface.REST_V1, "0.4", {ONE: model("one")}, (), lists_only_loaded=True)
+    report = Report("/api/v1", "0.4", {ONE: model("one")}, (), lists_only_loaded=True)
     scheduler.on_probed(0.0, report)
     found = scheduler.snapshot()
-    assert (found.name, found.address, found.state) == (HOST, "studio:1", HostState.UP)
+    assert (found.name, found.address, found.state) == (HOST, "studio:1", "up")
     assert (found.interface, found.version, found.lists_only_loaded) == (
-        Interface.REST_V1,
+        "/api/v1",
         "0.4",
         True,
     )
@@ -278,7 +276,7 @@ def test_the_end_of_a_load_nobody_knows_of_is_no_fault() -> None:
     assert play.instance("one").own
     end = play.scheduler.on_load_failed
     assert play.read(end(play.now, "cut", FailureKind.CUT, None, None)) == []
-    assert play.scheduler.snapshot().state is HostState.UP
+    assert play.scheduler.snapshot().state == "up"
 
 
 def test_what_a_broken_load_made_all_the_same_is_ours() -> None:
@@ -316,7 +314,7 @@ def test_a_cancelled_load_lost_with_its_host_is_no_doubt_of_it() -> None:
     play.ask("ada", "one")
     play.cancel("one")
     assert play.load_breaks("cut", FailureKind.CUT) == []
-    assert play.scheduler.snapshot().state is HostState.UP
+    assert play.scheduler.snapshot().state == "up"
 
 
 def test_a_failure_of_any_other_kind_is_a_failed_load() -> None:

@@ -104,7 +104,7 @@ class House:
         persona: str | None = None,
         model: str | None = None,
         parent: TurnId | None = None,
-        kind: TurnKind = TurnKind.NEW,
+        kind: TurnKind = "new",
         attachments: Sequence[Attachment] = (),
     ) -> TurnRequest:
         return TurnRequest(

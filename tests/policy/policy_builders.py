@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from random import Random  # noqa: TID251
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from hypothesis import strategies as st
 
@@ -76,7 +76,7 @@ def host(
     models: Iterable[Model] = (),
     instances: Iterable[Instance] = (),
     *,
-    state: HostState = HostState.UP,
+    state: HostState = "up",
     reason: str = "",
     load: LoadInFlight | None = None,
     waiting: Mapping[ModelKey, int] | None = None,
@@ -115,7 +115,7 @@ def turn(
     *,
     user: str = "discord:1",
     name: str = "Ada",
-    status: TurnStatus = TurnStatus.DONE,
+    status: TurnStatus = "done",
     attachments: tuple[Attachment, ...] = (),
 ) -> Turn:
     return Turn(
@@ -184,7 +184,7 @@ def _any_host(rng: Random) -> HostSnapshot:
     return host(
         models=_any_models(rng),
         instances=_distinct(_any_instance(rng) for _ in range(rng.randint(0, 4))),
-        state=rng.choice([HostState.UP, HostState.UP, HostState.UP, *HostState]),
+        state=rng.choice(["up", "up", "up", *get_args(HostState)]),
         load=rng.choice([None, load]),
         waiting={key: rng.randint(0, 9) for key in rng.sample(_KEYS, rng.randint(0, 3))},
         memory_gb=rng.choice([None, 1.0, 16.0, 100.0]),

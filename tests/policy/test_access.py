@@ -24,7 +24,7 @@ from bot.policy.choice import Scope
 HOME, AWAY = PlaceId("discord:1"), PlaceId("discord:2")
 
 
-@pytest.mark.parametrize("scope", [Scope.CHANNEL, Scope.SERVER])
+@pytest.mark.parametrize("scope", ["channel", "server"])
 def test_only_admins_choose_for_everybody(scope: Scope) -> None:
     check_may_switch(scope, is_admin=True)
     check_may_switch(scope, is_admin=False, is_private=True)
@@ -32,7 +32,7 @@ def test_only_admins_choose_for_everybody(scope: Scope) -> None:
         check_may_switch(scope, is_admin=False)
 
 
-@pytest.mark.parametrize("scope", [Scope.ME, Scope.THREAD])
+@pytest.mark.parametrize("scope", ["me", "thread"])
 def test_anybody_chooses_for_themselves_and_their_thread(scope: Scope) -> None:
     check_may_switch(scope, is_admin=False)
 

@@ -6,7 +6,6 @@ from bot.policy.breaker import (
     TRIAL_S,
     Breaker,
     BreakerRules,
-    BreakerState,
     hold,
     may_try,
     on_abandoned,
@@ -20,22 +19,22 @@ ONCE = BreakerRules(threshold=1)
 
 
 def test_a_new_breaker_is_closed() -> None:
-    assert state(Breaker(), 0.0) is BreakerState.CLOSED
+    assert state(Breaker(), 0.0) == "closed"
     assert may_try(Breaker(), 0.0)
     assert on_try(Breaker(), 0.0) == Breaker()
 
 
 def test_it_opens_at_the_threshold_and_not_before() -> None:
     breaker = Breaker()
-    for expected in (BreakerState.CLOSED, BreakerState.CLOSED, BreakerState.OPEN):
+    for expected in ("closed", "closed", "open"):
         breaker = on_failure(breaker, 10.0)
-        assert state(breaker, 10.0) is expected
+        assert state(breaker, 10.0) == expected
     assert not may_try(breaker, 14.9)
 
 
 def test_after_the_pause_one_trial_may_pass() -> None:
     breaker = on_failure(Breaker(), 0.0, ONCE)
-    assert state(breaker, 5.0) is BreakerState.HALF_OPEN
+    assert state(breaker, 5.0) == "half-open"
     assert may_try(breaker, 5.0)
     tried = on_try(breaker, 5.0)
     assert not may_try(tried, 6.0)

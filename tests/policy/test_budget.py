@@ -30,10 +30,10 @@ def day(
 @pytest.mark.parametrize(
     ("server", "user", "payers"),
     [
-        ("", "", [Payer.ALL]),
-        ("discord:9", "", [Payer.ALL, Payer.SERVER]),
-        ("", "ada", [Payer.ALL, Payer.USER]),
-        ("discord:9", "ada", [Payer.ALL, Payer.SERVER, Payer.USER]),
+        ("", "", ["all"]),
+        ("discord:9", "", ["all", "server"]),
+        ("", "ada", ["all", "user"]),
+        ("discord:9", "ada", ["all", "server", "user"]),
     ],
 )
 def test_a_call_is_charged_to_everybody_concerned(

@@ -1,3 +1,5 @@
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,11 +15,11 @@ IN_CHANNEL = Place(CHANNEL, server=SERVER)
 IN_THREAD = Place(CHANNEL, THREAD, SERVER)
 IN_DM = Place(CHANNEL, is_private=True)
 
-MINE = ScopeKey(Scope.ME, CHANNEL, ADA)
-MINE_IN_THREAD = ScopeKey(Scope.ME, THREAD, ADA)
-OF_THREAD = ScopeKey(Scope.THREAD, THREAD)
-OF_CHANNEL = ScopeKey(Scope.CHANNEL, CHANNEL)
-OF_SERVER = ScopeKey(Scope.SERVER, SERVER)
+MINE = ScopeKey("me", CHANNEL, ADA)
+MINE_IN_THREAD = ScopeKey("me", THREAD, ADA)
+OF_THREAD = ScopeKey("thread", THREAD)
+OF_CHANNEL = ScopeKey("channel", CHANNEL)
+OF_SERVER = ScopeKey("server", SERVER)
 
 
 @pytest.mark.parametrize(
@@ -35,19 +37,19 @@ def test_the_slots_of_a_place_come_nearest_first(place: Place, keys: tuple[Scope
 @pytest.mark.parametrize(
     ("scope", "place", "key"),
     [
-        (Scope.ME, IN_THREAD, MINE_IN_THREAD),
-        (Scope.ME, IN_CHANNEL, MINE),
-        (Scope.THREAD, IN_THREAD, OF_THREAD),
-        (Scope.CHANNEL, IN_THREAD, OF_THREAD),
-        (Scope.CHANNEL, IN_CHANNEL, OF_CHANNEL),
-        (Scope.SERVER, IN_CHANNEL, OF_SERVER),
+        ("me", IN_THREAD, MINE_IN_THREAD),
+        ("me", IN_CHANNEL, MINE),
+        ("thread", IN_THREAD, OF_THREAD),
+        ("channel", IN_THREAD, OF_THREAD),
+        ("channel", IN_CHANNEL, OF_CHANNEL),
+        ("server", IN_CHANNEL, OF_SERVER),
     ],
 )
 def test_a_new_choice_goes_to_the_slot_meant(scope: Scope, place: Place, key: ScopeKey) -> None:
     assert key_for(scope, place, ADA) == key
 
 
-@pytest.mark.parametrize(("scope", "word"), [(Scope.SERVER, "server"), (Scope.THREAD, "thread")])
+@pytest.mark.parametrize(("scope", "word"), [("server", "server"), ("thread", "thread")])
 def test_choosing_for_a_place_that_is_not_there_is_refused(scope: Scope, word: str) -> None:
     with pytest.raises(NotPermitted, match=word):
         key_for(scope, IN_DM, ADA)
@@ -71,14 +73,14 @@ def test_the_nearest_choice_wins(
     assert choose(option, stored, scope_keys(IN_THREAD, ADA), "d") == choice
 
 
-@given(st.sampled_from(list(Scope)), st.sampled_from([IN_THREAD, IN_CHANNEL]))
+@given(st.sampled_from(get_args(Scope)), st.sampled_from([IN_THREAD, IN_CHANNEL]))
 def test_what_was_just_chosen_is_found_again(scope: Scope, place: Place) -> None:
-    if scope is Scope.THREAD and place.thread is None:
+    if scope == "thread" and place.thread is None:
         return
     stored = {key_for(scope, place, ADA): "mine"}
     assert choose(None, stored, scope_keys(place, ADA), "default").value == "mine"
 
 
 def test_another_persons_own_choice_is_not_mine() -> None:
-    stored = {ScopeKey(Scope.ME, CHANNEL, UserId("discord:2")): "theirs"}
+    stored = {ScopeKey("me", CHANNEL, UserId("discord:2")): "theirs"}
     assert choose(None, stored, scope_keys(IN_CHANNEL, ADA), "default").value == "default"

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from policy_builders import turn
 
-from bot.domain.chat import Attachment, Message, Place, Turn, TurnRequest, TurnStatus
+from bot.domain.chat import Attachment, Message, Place, Turn, TurnRequest
 from bot.domain.errors import PromptTooLong
 from bot.domain.ids import PersonaName, PlaceId, UserId
 from bot.domain.personas import Persona
@@ -128,7 +128,7 @@ def test_a_blank_system_prompt_is_omitted() -> None:
 
 
 def test_turns_become_pairs_and_partial_replies_are_kept() -> None:
-    turns = [turn("one", "eins"), turn("two", "zw", status=TurnStatus.PARTIAL)]
+    turns = [turn("one", "eins"), turn("two", "zw", status="partial")]
     assert _said(turns, _ask("three")) == [
         ("user", "one"),
         ("assistant", "eins"),
@@ -139,7 +139,7 @@ def test_turns_become_pairs_and_partial_replies_are_kept() -> None:
 
 
 def test_a_turn_without_a_reply_is_left_out_so_that_roles_alternate() -> None:
-    turns = [turn("one", "eins"), turn("lost", " ", status=TurnStatus.FAILED)]
+    turns = [turn("one", "eins"), turn("lost", " ", status="failed")]
     assert _said(turns, _ask("two"))[-2:] == [("assistant", "eins"), ("user", "two")]
 
 

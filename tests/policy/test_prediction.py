@@ -255,10 +255,10 @@ def test_the_rest_of_a_load_is_told_by_its_progress_or_else_by_history(
 @pytest.mark.parametrize(
     ("state", "reason", "words"),
     [
-        (HostState.DOWN, "connection refused", "away: connection refused"),
-        (HostState.DOWN, "", "away"),
-        (HostState.UNKNOWN, "", "not probed yet"),
-        (HostState.DRAINING, "", "draining: takes no new turns"),
+        ("down", "connection refused", "away: connection refused"),
+        ("down", "", "away"),
+        ("unknown", "", "not probed yet"),
+        ("draining", "", "draining: takes no new turns"),
     ],
 )
 def test_a_host_that_may_not_serve_says_why(state: HostState, reason: str, words: str) -> None:

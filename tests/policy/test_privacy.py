@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.domain.chat import Message, Place, Turn, TurnRequest, TurnStatus
+from bot.domain.chat import Message, Place, Turn, TurnRequest
 from bot.domain.errors import Bug
 from bot.domain.ids import PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.domain.personas import Persona
@@ -39,7 +39,7 @@ def turn(name: str, *, place: Place = HERE, user: UserId = ADA, persona: str = "
         user_text="words",
         reply_text="more words",
         reasoning_text="",
-        status=TurnStatus.DONE,
+        status="done",
         created_at_ms=0,
     )
 

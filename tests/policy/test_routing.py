@@ -8,7 +8,7 @@ from policy_builders import EMBED, GEMMA, NOW, QWEN, fleet, fleets, host, instan
 
 from bot.domain.chat import Route
 from bot.domain.cloud import ProviderSnapshot
-from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, LoadInFlight, Speed
+from bot.domain.hosts import FleetSnapshot, HostSnapshot, LoadInFlight, Speed
 from bot.domain.ids import AUTO, HostName, ModelKey, ProviderName
 from bot.policy.prediction import Prediction, RouteAsk, Strategy, predict_seconds
 from bot.policy.routing import plan_route
@@ -110,7 +110,7 @@ def test_weight_never_makes_a_slower_state_win() -> None:
 def test_every_host_that_cannot_serve_has_one_line() -> None:
     route = plan_route(
         fleet(
-            host("asleep", ON_DISK, state=HostState.DOWN, reason="no answer"),
+            host("asleep", ON_DISK, state="down", reason="no answer"),
             host("without"),
             host("small", ON_DISK, memory_gb=2),
             host("fine", ON_DISK),
@@ -172,7 +172,7 @@ def test_auto_takes_what_is_in_memory_and_one_model_of_each_host() -> None:
         host("warm", ON_DISK, [instance(GEMMA)]),
         host("vectors", [model(EMBED, 1, kind="embedding")]),
         host("empty"),
-        host("asleep", ON_DISK, state=HostState.DOWN),
+        host("asleep", ON_DISK, state="down"),
     )
     route = plan_route(hosts, ANY)
     assert _models(route) == [("warm", GEMMA), ("cold", "tiny/1b")]

@@ -1,6 +1,6 @@
 """Turns and clocks the store's tests are told in."""
 
-from bot.domain.chat import Attachment, Place, Turn, TurnStatus
+from bot.domain.chat import Attachment, Place, Turn
 from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
 
 CHANNEL = PlaceId("discord:9")
@@ -26,7 +26,7 @@ def new_turn(
         user_text=text,
         reply_text="",
         reasoning_text="",
-        status=TurnStatus.RUNNING,
+        status="running",
         created_at_ms=1_700_000_000_000,
         attachments=attachments,
     )

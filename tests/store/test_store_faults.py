@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from store_values import SAGE, new_turn
 
-from bot.domain.chat import Attachment, Receipt, Turn, TurnStatus
+from bot.domain.chat import Attachment, Receipt, Turn
 from bot.domain.errors import StoreUnavailable
 from bot.domain.ids import TurnId
 from bot.store.database import Database
@@ -88,7 +88,7 @@ async def test_a_turn_ends_whole_or_not_at_all_whichever_step_fails(database: Da
             await finish(turns, turn.id)
         ended = await turns.get(turn.id)
         assert ended is not None
-        assert (ended.status, ended.reply_text) == (TurnStatus.DONE, REPLY)
+        assert (ended.status, ended.reply_text) == ("done", REPLY)
         fault.countdown = 0
     assert undone > 10
     await check_whole(database)
@@ -159,7 +159,7 @@ async def begin_until_refused(turns: TurnStore, stored: list[Turn]) -> None:
 
 
 async def finish(turns: TurnStore, turn: TurnId) -> None:
-    await turns.finish(turn, TurnStatus.DONE, REPLY, "", Receipt(SAGE))
+    await turns.finish(turn, "done", REPLY, "", Receipt(SAGE))
 
 
 async def page_count(database: Database) -> int:

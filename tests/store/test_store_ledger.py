@@ -125,9 +125,9 @@ async def test_limits_are_kept_apart_by_server_and_person(database: Database) ->
     assert (await ledger.book(replace(other, server=PlaceId("s1")))).refusal
     assert (await ledger.book(replace(other, user="ada"))).refusal
     assert not (await ledger.book(other)).refusal
-    assert await account(database, Payer.SERVER, "s2") == (0, 500)
-    assert await account(database, Payer.USER, "bob") == (0, 500)
-    assert await account(database, Payer.ALL) == (0, 1000)
+    assert await account(database, "server", "s2") == (0, 500)
+    assert await account(database, "user", "bob") == (0, 500)
+    assert await account(database, "all") == (0, 1000)
 
 
 async def test_only_the_first_refusal_of_a_day_is_news(

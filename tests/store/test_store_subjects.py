@@ -8,7 +8,7 @@ from store_values import CHANNEL, new_turn
 from bot.domain.chat import Place
 from bot.domain.hosts import FleetMemory, LoadRecord, OwnInstance, Speed, SpeedRecord
 from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey, PlaceId, TurnId, UserId
-from bot.policy.choice import Scope, ScopeKey, scope_keys
+from bot.policy.choice import ScopeKey, scope_keys
 from bot.store.choices import ChoiceStore
 from bot.store.database import Database
 from bot.store.fleet_memory import KEPT_RECORDS, FleetStore
@@ -26,7 +26,7 @@ class TestChoices:
     async def test_only_what_was_asked_for_is_found(self, database: Database) -> None:
         choices = ChoiceStore(database)
         server = PlaceId("discord:5")
-        mine, channel = ScopeKey(Scope.ME, CHANNEL, ADA), ScopeKey(Scope.CHANNEL, CHANNEL)
+        mine, channel = ScopeKey("me", CHANNEL, ADA), ScopeKey("channel", CHANNEL)
         await choices.put(mine, "model", "qwen/qwen3-8b")
         await choices.put(channel, "model", "google/gemma-3-12b")
         await choices.put(channel, "persona", "pirate")
@@ -44,7 +44,7 @@ class TestChoices:
         self, database: Database
     ) -> None:
         choices = ChoiceStore(database)
-        key = ScopeKey(Scope.CHANNEL, CHANNEL)
+        key = ScopeKey("channel", CHANNEL)
         await choices.put(key, "model", "a")
         await choices.put(key, "model", "b")
         assert (await choices.get([key]))["model"] == {key: "b"}

@@ -26,7 +26,7 @@ async def chain(turns: TurnStore, *names: str) -> None:
         parent = name
 
 
-async def finish(turns: TurnStore, name: str, status: TurnStatus = TurnStatus.DONE) -> None:
+async def finish(turns: TurnStore, name: str, status: TurnStatus = "done") -> None:
     await turns.finish(TurnId(name), status, f"reply of {name}", f"thoughts of {name}", RECEIPT)
 
 
@@ -62,7 +62,7 @@ async def test_a_finished_turn_has_its_reply_and_receipt(turns: TurnStore) -> No
 
     assert await turns.get(turn.id) == replace(
         turn,
-        status=TurnStatus.DONE,
+        status="done",
         reply_text="reply of a",
         reasoning_text="thoughts of a",
         receipt=RECEIPT,
@@ -102,18 +102,18 @@ async def test_the_text_so_far_is_kept_while_a_turn_runs(turns: TurnStore) -> No
     turn = await turns.get(TurnId("a"))
     assert turn is not None
     assert (turn.reply_text, turn.reasoning_text) == ("half an ans", "hmm")
-    assert turn.status is TurnStatus.RUNNING
+    assert turn.status == "running"
 
 
 async def test_a_turn_ends_once(turns: TurnStore) -> None:
     await turns.begin(new_turn("a"))
     await finish(turns, "a")
     await turns.checkpoint(TurnId("a"), "late words", "")
-    await turns.finish(TurnId("a"), TurnStatus.FAILED, "", "", Receipt(SAGE, finish="error"))
+    await turns.finish(TurnId("a"), "failed", "", "", Receipt(SAGE, finish="error"))
 
     turn = await turns.get(TurnId("a"))
     assert turn is not None
-    assert (turn.status, turn.reply_text) == (TurnStatus.DONE, "reply of a")
+    assert (turn.status, turn.reply_text) == ("done", "reply of a")
 
 
 async def test_a_branch_runs_from_the_root_to_its_turn(turns: TurnStore) -> None:
@@ -175,8 +175,8 @@ async def test_of_a_branch_as_many_of_the_newest_turns_are_read_as_hold_so_many_
 async def test_the_newest_turn_that_did_not_fail_is_gone_on_from(turns: TurnStore) -> None:
     await chain(turns, "a", "b", "c")
     await finish(turns, "a")
-    await finish(turns, "b", TurnStatus.PARTIAL)
-    await finish(turns, "c", TurnStatus.FAILED)
+    await finish(turns, "b", "partial")
+    await finish(turns, "c", "failed")
 
     assert ids(await turns.newest_branch(CHANNEL, SAGE)) == ["a", "b"]
 
@@ -234,7 +234,7 @@ async def test_a_reset_outlives_the_deletion_of_the_turns_before_it(
 async def test_the_last_turn_of_a_place_is_found_however_it_ended(turns: TurnStore) -> None:
     await chain(turns, "a")
     await turns.begin(new_turn("b", persona="pirate"))
-    await finish(turns, "b", TurnStatus.FAILED)
+    await finish(turns, "b", "failed")
 
     last = await turns.last_in(CHANNEL)
 
@@ -250,8 +250,8 @@ async def test_turns_a_killed_lantern_left_are_closed_honestly(turns: TurnStore)
     closed = await turns.close_running()
 
     assert [(turn.id, turn.status) for turn in closed] == [
-        ("cut", TurnStatus.PARTIAL),
-        ("mute", TurnStatus.FAILED),
+        ("cut", "partial"),
+        ("mute", "failed"),
     ]
     assert [await turns.get(turn.id) for turn in closed] == list(closed)
     assert all(turn.receipt and turn.receipt.finish == "error" for turn in closed)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from store_values import SAGE, new_turn
 
-from bot.domain.chat import Attachment, Receipt, TurnStatus
+from bot.domain.chat import Attachment, Receipt
 from bot.domain.ids import TurnId
 from bot.store.database import Database
 from bot.store.turns import TurnStore
@@ -29,7 +29,7 @@ async def converse(turns: TurnStore, speaker: str) -> None:
         await turns.begin(new_turn(name, parent=parent, attachments=(notes,)))
         say(f"begun {name}")
         await turns.checkpoint(TurnId(name), "half", "hmm")
-        await turns.finish(TurnId(name), TurnStatus.DONE, f"reply to {name}", "", Receipt(SAGE))
+        await turns.finish(TurnId(name), "done", f"reply to {name}", "", Receipt(SAGE))
         say(f"done {name}")
         parent = name
 

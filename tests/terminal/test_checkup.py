@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, Interface, Model
+from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model
 from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName
 from bot.domain.personas import Persona
 from bot.terminal.checkup import Line, host_findings, persona_findings
@@ -15,8 +15,8 @@ DEFAULT = PersonaName("default")
 UP = HostSnapshot(
     HostName("studio"),
     "10.0.0.2:1234",
-    state=HostState.UP,
-    interface=Interface.SDK,
+    state="up",
+    interface="SDK socket",
     version="0.4.1",
     models={QWEN: Model(QWEN, size_bytes=5 * 10**9)},
     memory_bytes=10**10,
@@ -44,8 +44,8 @@ def test_a_good_host_has_one_line() -> None:
 @pytest.mark.parametrize(
     ("host", "advice"),
     [
-        (replace(UP, interface=Interface.OPENAI), "only /v1 answers"),
-        (replace(UP, interface=Interface.REST_V1), "SDK socket is closed"),
+        (replace(UP, interface="/v1"), "only /v1 answers"),
+        (replace(UP, interface="/api/v1"), "SDK socket is closed"),
         (replace(UP, lists_only_loaded=False), "just-in-time loading is on"),
         (replace(UP, has_token=False), "anyone on the LAN"),
         (replace(UP, memory_bytes=None), "no memory_gb set (largest model: 5.0 GB)"),
@@ -57,7 +57,7 @@ def test_each_setting_to_change_is_advised(host: HostSnapshot, advice: str) -> N
 
 
 def test_a_dead_host_says_where_to_look() -> None:
-    host = HostSnapshot(HostName("x"), "x:1", state=HostState.DOWN, reason="refused")
+    host = HostSnapshot(HostName("x"), "x:1", state="down", reason="refused")
     (line,) = host_findings(host)
     assert line.mark == "warning"
     assert "refused" in line.text
@@ -102,7 +102,7 @@ def test_a_host_that_wants_a_token_is_not_called_switched_off(has_token: bool, p
     host = HostSnapshot(
         HostName("x"),
         "x:1",
-        state=HostState.DOWN,
+        state="down",
         reason="x:1 wants an API token (HTTP 401).",
         needs_token=True,
         has_token=has_token,

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from bot.domain.events import Evicting, Loading, Queued
-from bot.domain.hosts import HostSnapshot, HostState
+from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import HostName, ModelKey
 from bot.domain.personas import Persona
 from bot.terminal import facts
@@ -66,7 +66,7 @@ def test_a_load_names_host_and_model_as_they_are(words: str, is_live: bool) -> N
 
 @pytest.mark.parametrize("words", HOSTILE)
 def test_rows_of_facts_are_shown_as_they_are(words: str) -> None:
-    host = HostSnapshot(HostName(words), "10.0.0.2:1234", state=HostState.DOWN, reason=words)
+    host = HostSnapshot(HostName(words), "10.0.0.2:1234", state="down", reason=words)
     persona = Persona("sage", description=words, source=words)  # pyright: ignore[reportArgumentType]  # a plain text will do
     where, out = screen(is_live=True)
     where.table(facts.HOST_COLUMNS, [facts.host_row(host)])
