@@ -10,10 +10,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 NPM := $(shell command -v npm 2>/dev/null)
 PM2_STAMP := node_modules/.installed
 
-.PHONY: demo run test ops check bench counts mutants format lock clean
+.PHONY: demo init run test ops check bench counts mutants format lock clean
 
 demo: $(RUN_STAMP)
 	@$(BIN)/lantern demo
+
+init: $(RUN_STAMP)
+	@$(BIN)/lantern init
 
 run: $(RUN_STAMP)
 	@$(BIN)/lantern run

@@ -13,8 +13,7 @@ import typer
 from rich.console import Console
 
 from bot.commands import once
-from bot.commands.check import findings
-from bot.domain.errors import BotError, ConfigError, RequestRefused
+from bot.domain.errors import BotError, ConfigError, RequestRefused, StoreUnusable
 from bot.process.lock import AlreadyRunning, instance_lock
 from bot.process.logs import configure_logging
 from bot.settings import Loaded, load_settings, masked, missing_for_run, schema
@@ -66,6 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(EXIT_CONFIG)
     except AlreadyRunning as held:
         error.line(held.user_message, "bold red")
+        sys.exit(EXIT_CONFIG)
+    except StoreUnusable as broken:
+        error.line(broken.user_message, "bold red")
         sys.exit(EXIT_CONFIG)
     except BotError as failed:
         error.line(failed.user_message, "red")
@@ -127,6 +129,15 @@ def root(
 
 
 @cli.command()
+def init(config: ConfigOption = None) -> None:
+    """Asks for token, hosts and keys, tries each, writes .env. Reads answers from a pipe too."""
+    from bot.commands.init import set_up
+
+    configure_logging("error", "console", ())
+    set_up(config, os.environ, Path.cwd())
+
+
+@cli.command()
 def run(config: ConfigOption = None) -> None:
     """The Discord bot."""
     loaded = _loaded(config)
@@ -168,15 +179,11 @@ def chat(config: ConfigOption = None) -> None:
 @cli.command()
 def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Reads the set-up, reaches Discord and every host, says what is wrong and what to change."""
-    lines = run_async(findings(_loaded(config)))
-    if as_json:
-        once.print_json([{"mark": x.mark, "subject": x.subject, "text": x.text} for x in lines])
-    else:
-        looks = {"ok": "✔ green", "advice": "• ", "warning": "! yellow", "fault": "✘ red"}
-        for line in lines:
-            sign, style = looks[line.mark].split(" ")
-            Screen(Console()).line(f"{sign} {line.subject}: {line.text}", style)
-    raise typer.Exit(EXIT_FAILED if any(line.mark == "fault" for line in lines) else 0)
+    # With discord.py, which takes longer to load than most commands to run.
+    from bot.commands.check import check_up
+
+    is_fine = run_async(check_up(_loaded(config), as_json=as_json))
+    raise typer.Exit(0 if is_fine else EXIT_FAILED)
 
 
 @cli.command()

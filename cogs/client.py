@@ -10,7 +10,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.chat.lantern import Lantern
-from bot.domain.errors import ConfigError, HostUnreachable
+from bot.domain.errors import ConfigError
 from bot.policy.pacing import Pacers
 from cogs._faults import SENDING_ERRORS
 from cogs._loads import Loads
@@ -24,20 +24,11 @@ from cogs.choosing import Choosing
 from cogs.closing import Closing
 from cogs.control import Control
 from cogs.fleet import FleetCog
+from cogs.identity import NO_CONTENT, REFUSED_LOGIN
 from cogs.settings import SettingsCog
 
-__all__ = ["DiscordFace", "DiscordRules", "LanternBot", "identify"]
+__all__ = ["DiscordFace", "DiscordRules", "LanternBot"]
 
-NO_CONTENT = (
-    "Discord does not let this bot read message content: mentions, direct messages and commands "
-    "work, replies without a ping do not. To switch it on: "
-    "https://discord.com/developers/applications, your application, Bot, "
-    "Privileged Gateway Intents, Message Content Intent."
-)
-REFUSED_LOGIN = (
-    "DISCORD_TOKEN: Discord refuses this bot token. Copy a new one from "
-    "https://discord.com/developers/applications, your application, Bot, Reset Token."
-)
 _REFUSED_TOKEN = 4004
 _MAX_PAUSE_S = 60.0
 
@@ -174,22 +165,3 @@ class LanternBot(commands.Bot):
         _log.info("discord connected", user=str(self.user), servers=len(self.guilds))
         self._face.rules.on_ready()
         await self._closing.run()
-
-
-async def identify(token: str) -> str:
-    """Logs in without connecting; the bot's name, and what its owner has yet to switch on.
-
-    Raises:
-        ConfigError: Discord refuses the token.
-        HostUnreachable: Discord cannot be reached.
-    """
-    try:
-        async with discord.Client(intents=discord.Intents(guilds=True)) as client:
-            await client.login(token)
-            flags = client.application_flags
-            may_read = flags.gateway_message_content or flags.gateway_message_content_limited
-            return f"{client.user}" if may_read else f"{client.user}. {NO_CONTENT}"
-    except discord.LoginFailure as error:
-        raise ConfigError([REFUSED_LOGIN]) from error
-    except SENDING_ERRORS as error:
-        raise HostUnreachable(f"Discord cannot be reached: {error}") from error

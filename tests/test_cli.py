@@ -1,5 +1,6 @@
 """The command line: what it prints and how it exits."""
 
+import asyncio
 import json
 import logging
 import os
@@ -13,11 +14,13 @@ import pytest
 from hosting import hosts_beside
 from house import GEMMA, QWEN, sim
 
+from bot.app import utcnow
 from bot.cli import main
 from bot.process.lock import instance_lock
 from bot.sim.host import SimHost
 from bot.sim.journal import LoadStarted, Unloaded
 from bot.sim.models import SimModel
+from bot.store.database import Database
 
 
 @pytest.fixture(autouse=True)
@@ -302,7 +305,21 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("lantern 0.")
 
 
-def test_usage_of_an_empty_ledger(capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_without_a_database_says_where_it_looked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("usage") == 1
+    assert f"There is no database at {tmp_path / 'lantern.db'}" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+async def _made(path: Path) -> None:
+    async with Database(path, utcnow=utcnow):
+        pass
+
+
+def test_usage_of_an_empty_ledger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(_made(tmp_path / "lantern.db"))
     assert run("usage") == 0
     assert "0 local answers" in capsys.readouterr().out
     assert run("usage", "month", "--json") == 0

@@ -1,49 +1,169 @@
-"""``lantern check``: looks at everything ``run`` will need and says what it found."""
+"""``lantern check``: looks at everything ``run`` will need and says what it finds, as it comes."""
 
+import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from rich.console import Console
+
+from bot.chat.lantern import Lantern
+from bot.chat.words import counted
 from bot.cloud.checkup import check_provider
-from bot.commands.once import built_from
+from bot.commands.once import SETTLE_S, built_from, print_json
 from bot.domain.errors import BotError
-from bot.domain.ids import PersonaName
+from bot.domain.hosts import HostSnapshot
+from bot.domain.ids import HostName, PersonaName, ProviderName
 from bot.settings import Loaded, missing_for_run
-from bot.terminal.checkup import Line, host_findings, persona_findings
+from bot.store.database import look_at
+from bot.terminal.checkup import Line, Mark, host_findings, persona_findings
+from bot.terminal.screen import Screen
+from cogs.identity import NO_CONTENT, Identity, identify
+
+DISCORD_S = 10.0
+"""Discord answers a login within this many seconds, or counts as away."""
+
+PROVIDER_S = 45.0
+"""A provider says its one word within this many seconds: a cold one takes a good while."""
+
+_SERVERS_SHOWN = 5
+
+_LOOKS: Mapping[Mark, tuple[str, str]] = {
+    "ok": ("✔", "green"),
+    "advice": ("•", ""),
+    "warning": ("!", "yellow"),
+    "fault": ("✘", "red"),
+}
 
 
-async def findings(loaded: Loaded) -> list[Line]:
-    """The configuration, Discord, every host, every provider, every persona."""
+class Findings:
+    """What was found so far, drawn line by line unless ``screen`` is None."""
+
+    def __init__(self, screen: Screen | None) -> None:
+        self._screen = screen
+        self.lines: list[Line] = []
+
+    def tell(self, *lines: Line) -> None:
+        """Adds lines and draws each at once."""
+        for line in lines:
+            self.lines.append(line)
+            if self._screen is not None:
+                sign, style = _LOOKS[line.mark]
+                self._screen.line(f"{sign} {line.subject}: {line.text}", style)
+
+
+async def check_up(loaded: Loaded, *, as_json: bool) -> bool:
+    """Looks at the configuration, Discord, every host, provider and persona; would ``run`` work?
+
+    Everything that is far away is asked at once, and each has a time of its own to answer in.
+    """
+    # Nothing stood on the screen until all had answered: a hanging Discord was 100 s of silence.
+    findings = Findings(None if as_json else Screen(Console()))
     settings = loaded.settings
-    lines = [Line("ok", "configuration", str(loaded.config_path or "environment and .env"))]
-    lines.extend(Line("advice", "configuration", text) for text in loaded.warnings)
-    lines.extend(Line("fault", "configuration", text) for text in missing_for_run(loaded))
-    if settings.discord.token is not None:
-        # Imported on first use: of the commands that look, only this one needs discord.py.
-        from cogs.client import identify
-
-        try:
-            name = await identify(settings.discord.token.get_secret_value())
-            lines.append(Line("ok", "Discord", f"logged in as {name}"))
-        except BotError as error:
-            lines.append(Line("fault", "Discord", error.user_message))
-    async with built_from(loaded, leaves_nothing=True) as built:
-        snapshot, shelf = built.catalog.snapshot(), built.shelf
-        for host in snapshot.hosts.values():
-            lines.extend(host_findings(host))
-        checked = [await check_provider(built.providers, name) for name in built.providers.names]
-        lines.extend(
-            Line("ok" if found.is_fine else "warning", f"☁ {found.name}", found.words)
-            for found in checked
-        )
+    place = str(loaded.config_path or "environment and .env")
+    findings.tell(
+        Line("ok", "configuration", place),
+        *(Line("advice", "configuration", text) for text in loaded.warnings),
+        *(Line("fault", "configuration", text) for text in missing_for_run(loaded)),
+    )
+    is_usable = await _try_database(loaded, findings)
+    build = built_from(loaded, settle_s=0.0, leaves_nothing=True, is_apart=not is_usable)
+    async with build as built:
+        async with asyncio.TaskGroup() as tasks:
+            if settings.discord.token is not None:
+                token = settings.discord.token.get_secret_value()
+                tasks.create_task(try_discord(token, findings))
+            hosts = [
+                tasks.create_task(try_host(built, name, findings))
+                for name in built.catalog.snapshot().hosts
+            ]
+            providers = [
+                tasks.create_task(try_provider(built, name, findings))
+                for name in built.providers.names
+            ]
         # A host that is away is only a warning: one that answers is enough for `run`.
-        serving = any(host.is_serving for host in snapshot.hosts.values())
-        if not serving and not any(found.is_fine for found in checked):
-            lines.append(Line("fault", "hosts and providers", "none of them can answer now"))
-        lines.extend(
-            persona_findings(
-                snapshot,
-                shelf.all(),
-                shelf.problems(),
+        if not any(task.result() for task in (*hosts, *providers)):
+            findings.tell(Line("fault", "hosts and providers", "none of them can answer now"))
+        findings.tell(
+            *persona_findings(
+                built.catalog.snapshot(),
+                built.shelf.all(),
+                built.shelf.problems(),
                 PersonaName(settings.discord.default_persona),
                 providers=tuple(settings.providers),
                 request_types=tuple(settings.routing.request_types),
             )
         )
-    return lines
+    if as_json:
+        print_json([asdict(line) for line in findings.lines])
+    return all(line.mark != "fault" for line in findings.lines)
+
+
+async def _try_database(loaded: Loaded, findings: Findings) -> bool:
+    # The check-up took an empty one of its own where there was none, and never saw the folder.
+    try:
+        await asyncio.to_thread(look_at, loaded.database_path)
+    except BotError as error:
+        findings.tell(Line("fault", "database", error.user_message))
+        return False
+    is_new = not loaded.database_path.exists()
+    words = f"{loaded.database_path}{' (made at the first start)' if is_new else ''}"
+    findings.tell(Line("ok", "database", words))
+    return True
+
+
+async def try_discord(token: str, findings: Findings) -> Identity | None:
+    """Logs in for a moment; tells of the bot, its servers and intents, or why there is none."""
+    try:
+        async with asyncio.timeout(DISCORD_S):
+            identity = await identify(token)
+    except TimeoutError:
+        words = f"no answer within {DISCORD_S:g} s; https://discordstatus.com says more"
+        findings.tell(Line("fault", "Discord", words))
+    except BotError as error:
+        findings.tell(Line("fault", "Discord", error.user_message))
+    else:
+        findings.tell(*identity_findings(identity))
+        return identity
+    return None
+
+
+def identity_findings(bot: Identity) -> tuple[Line, ...]:
+    """What Discord says of the bot, and what its owner has yet to do there."""
+    shown = ", ".join(bot.servers[:_SERVERS_SHOWN])
+    shown += ", …" if len(bot.servers) > _SERVERS_SHOWN else ""
+    where = f"; in {counted(len(bot.servers), 'server')}: {shown}" if bot.servers else ""
+    lines = [Line("ok", "Discord", f"logged in as {bot.name}{where}")]
+    if not bot.servers:
+        text = f"it is in no server yet; to add it to one, open {bot.invite}"
+        lines.append(Line("warning", "Discord", text))
+    if not bot.reads_content:
+        lines.append(Line("advice", "Discord", NO_CONTENT))
+    return tuple(lines)
+
+
+async def try_host(built: Lantern, name: HostName, findings: Findings) -> bool:
+    """Looks at a host once; tells of it, and gives whether it serves."""
+    try:
+        async with asyncio.timeout(SETTLE_S):
+            await built.fleet.host(name).settled()
+    except TimeoutError:
+        words = f"no answer within {SETTLE_S:g} s"
+        findings.tell(Line("warning", str(name), words))
+        return False
+    host: HostSnapshot = built.catalog.snapshot().hosts[name]
+    findings.tell(*host_findings(host))
+    return host.is_serving
+
+
+async def try_provider(built: Lantern, name: ProviderName, findings: Findings) -> bool:
+    """Lets a provider say one word; tells of it, and gives whether it did."""
+    try:
+        async with asyncio.timeout(PROVIDER_S):
+            found = await check_provider(built.providers, name)
+    except TimeoutError:
+        words = f"no answer within {PROVIDER_S:g} s"
+        findings.tell(Line("warning", f"☁ {name}", words))
+        return False
+    mark: Mark = "ok" if found.is_fine else "warning"
+    findings.tell(Line(mark, f"☁ {found.name}", found.words))
+    return found.is_fine

@@ -43,6 +43,7 @@ async def built_from(
     beside: str = LOOKS_BESIDE,
     *,
     leaves_nothing: bool = False,
+    is_apart: bool = False,
 ) -> AsyncGenerator[Lantern]:
     """Everything, with the hosts looked at once.
 
@@ -53,13 +54,14 @@ async def built_from(
         settle_s: how many seconds to wait for the hosts.
         beside: what is said beside a running Lantern.
         leaves_nothing: no database is made where there is none.
+        is_apart: the database is left alone, whether or not there is one.
 
     Raises:
         StoreUnavailable: the database cannot be opened.
     """
     with ExitStack() as stack:
         database, is_owner = loaded.database_path, True
-        if leaves_nothing and not database.exists():
+        if is_apart or (leaves_nothing and not database.exists()):
             # A look from the wrong folder left a database there, which the next look took for the
             # real one.
             folder = TemporaryDirectory(prefix="lantern-", ignore_cleanup_errors=True)
@@ -124,7 +126,15 @@ async def show_personas(loaded: Loaded, *, as_json: bool) -> None:
 
 
 async def show_usage(loaded: Loaded, period: ReportPeriod, *, as_json: bool) -> None:
-    """What a period used, cost and saved, in words or as JSON; no host is waited for."""
+    """What a period used, cost and saved, in words or as JSON; no host is waited for.
+
+    Raises:
+        BotError: there is no database.
+    """
+    # Beside a service whose database stands elsewhere, it told of zero dollars, and exited with 0.
+    if not loaded.database_path.exists():
+        words = "Give --config or LANTERN_CONFIG of the Lantern you mean, or set storage.url."
+        raise BotError(f"There is no database at {loaded.database_path.absolute()}. {words}")
     async with built_from(loaded, settle_s=0.0, leaves_nothing=True) as built:
         report = await built.tally.report(period, "all", UserId(""), None)
     if as_json:

@@ -168,5 +168,11 @@ class StoreUnavailable(BotError):
     http_status = 503
 
 
+# As a plain StoreUnavailable a damaged database ended `run` with 1: PM2 and systemd started it
+# again and again, and no start mends a file.
+class StoreUnusable(StoreUnavailable):
+    """The database stays so until its owner acts: it is damaged, or may not be opened."""
+
+
 class Bug(BotError):
     """A broken promise of our own."""

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import stat
+import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from dotenv.parser import parse_stream
 
 from bot.documents.yaml import Document, Plain, dotted, read_text, read_yaml
 from bot.documents.yaml import Path as KeyPath
-from bot.domain.errors import ConfigError
+from bot.domain.errors import BotError, ConfigError
 from bot.settings.layers import DEFAULT_ORIGIN, PREFIX, Layer, Variable, Variables
 
 CONFIG_NAME = "config.yaml"
@@ -114,6 +115,50 @@ def read_dotenv(path: Path) -> Found:
         words = "can be read by other users of this machine; run: chmod 600"
         warnings = (f"{path} {words} {path}",)
     return Found(variables, tuple(faults), warnings)
+
+
+def write_dotenv(path: Path, values: Mapping[str, str]) -> None:
+    """Says these values in a ``.env`` file that only its owner may read; the rest of it stays.
+
+    Raises:
+        BotError: the file cannot be written; the old one is unharmed.
+    """
+    left = {name: f"{name}={_quoted(value)}\n" for name, value in values.items()}
+    said = set(values)
+    try:
+        # A link stays one: what it leads to is written.
+        target = path.resolve()
+        pieces = list[str]()
+        if target.exists():
+            for binding in parse_stream(io.StringIO(read_text(target, MAX_FILE_BYTES))):
+                # In its old place, under the words that tell of it; a second line of it would win.
+                is_ours = binding.key in said
+                pieces.append(
+                    left.pop(binding.key or "", "") if is_ours else binding.original.string
+                )
+        if pieces and not "".join(pieces).endswith("\n"):
+            pieces.append("\n")
+        text = "".join([*pieces, *left.values()])
+        # Beside it and then in its place: a full disk leaves the old file whole. Made 0600.
+        with tempfile.NamedTemporaryFile(
+            "w", dir=target.parent, prefix=f"{ENV_NAME}.", delete=False, encoding="utf-8"
+        ) as file:
+            try:
+                file.write(text)
+                file.close()
+                os.replace(file.name, target)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except OSError as error:
+        raise BotError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _quoted(value: str) -> str:
+    """A value as the parser reads it back."""
+    if re.fullmatch(r"[^\s'\"#\\]+", value):
+        return value
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def read_secrets(directories: Sequence[Path]) -> Found:

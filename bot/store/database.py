@@ -1,9 +1,10 @@
 """The database: one writing connection, one reading connection, each a thread of its own."""
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -12,10 +13,10 @@ from typing import Self, TypeVar
 
 import aiosqlite
 
-from bot.domain.errors import ConfigError, StoreUnavailable
+from bot.domain.errors import ConfigError, StoreUnavailable, StoreUnusable
 from bot.store.backups import back_up
 from bot.store.faults import translated
-from bot.store.migrate import migrate, migrations
+from bot.store.migrate import checked_version, migrate, migrations
 from bot.store.rows import Value
 
 T = TypeVar("T")
@@ -79,7 +80,8 @@ class Database:
         Raises:
             ConfigError: only the owner can cure it: the folder cannot be written, the file is
                 another program's or a newer Lantern's, SQLite is too old.
-            StoreUnavailable: the database is damaged, locked, or its disk is full.
+            StoreUnusable: the database is damaged, or may not be opened.
+            StoreUnavailable: it is locked, or its disk is full.
         """
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise ConfigError([f"SQLite {sqlite3.sqlite_version} is too old; 3.37 is needed."])
@@ -182,6 +184,41 @@ class Database:
             StoreUnavailable: the copy could not be made.
         """
         return await asyncio.to_thread(back_up, self.path, label="daily", now=self._utcnow())
+
+
+def look_at(path: Path) -> None:
+    """Reads a database through, changing nothing; where there is none, looks whether one can be.
+
+    Blocking; a gigabyte takes seconds.
+
+    Raises:
+        ConfigError: its folder cannot be written, or it is newer or another program's.
+        StoreUnusable: it is damaged, or may not be opened.
+        StoreUnavailable: it cannot be read now.
+    """
+    path = path.absolute()
+    # The nearest that is there: a start makes the folders below it. Path.exists would raise where
+    # a folder may not be looked into.
+    there = next(place for place in (path, *path.parents) if os.path.exists(place))
+    folder = path.parent if there == path else there
+    for place in (there, folder):
+        if not os.access(place, os.W_OK):
+            words = f"The database {path} cannot be made: {place} may not be written."
+            raise ConfigError([f"{words} Check storage.url."])
+    if not folder.is_dir():
+        raise ConfigError(
+            [f"The database {path} cannot be made: {folder} is no folder. Check storage.url."]
+        )
+    if there != path:
+        return
+    with (
+        translated(str(path)),
+        closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection,
+    ):
+        checked_version(connection, len(migrations()), str(path))
+        verdict: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise StoreUnusable(f"The database {path} is damaged: {verdict}. Put back the backup.")
 
 
 def _transact(

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from bot.domain.errors import StoreUnavailable
+from bot.domain.errors import StoreUnavailable, StoreUnusable
 
 _BACKUP = "Stop Lantern, move the file away and put the newest backup in its place."
 _LOCKED = "another program keeps it locked. Close that program and try again."
@@ -21,6 +21,15 @@ _WORDS = {
     sqlite3.SQLITE_INTERRUPT: "the question was interrupted. Try again.",
 }
 
+_FOR_ITS_OWNER = (
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+)
+"""Nothing but a person's act ends these."""
+
 
 @contextmanager
 def translated(where: str) -> Generator[None]:
@@ -29,12 +38,15 @@ def translated(where: str) -> Generator[None]:
     Raises:
         StoreUnavailable: SQLite raised an error; says what happened to the database called
             ``where`` and what its owner can do.
+        StoreUnusable: the same, where nothing else ends it.
     """
     try:
         yield
     except sqlite3.Error as error:
         code: int | None = getattr(error, "sqlite_errorcode", None)
         # The low byte is the kind, the rest says where inside SQLite it happened.
-        words = None if code is None else _WORDS.get(code & 0xFF)
+        kind = None if code is None else code & 0xFF
+        words = None if kind is None else _WORDS.get(kind)
         said = f"The database {where} cannot be used: {words or f'{error}.'}"
-        raise StoreUnavailable(said) from error
+        failure = StoreUnusable if kind in _FOR_ITS_OWNER else StoreUnavailable
+        raise failure(said) from error

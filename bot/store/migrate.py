@@ -37,7 +37,7 @@ def migrate(
         ConfigError: the database is newer than this Lantern, or another program's.
         sqlite3.Error: a step failed; the database stays at the version before it.
     """
-    version = _checked_version(connection, len(steps), where)
+    version = checked_version(connection, len(steps), where)
     # A new database (version 0) has nothing that a backup could bring back.
     if 0 < version < len(steps):
         back_up(version)
@@ -53,7 +53,12 @@ def migrate(
             connection.execute(f"PRAGMA user_version = {number:d}")
 
 
-def _checked_version(connection: sqlite3.Connection, known: int, where: str) -> int:
+def checked_version(connection: sqlite3.Connection, known: int, where: str) -> int:
+    """The schema version of a database that this Lantern may use; 0 of a new one.
+
+    Raises:
+        ConfigError: the database is newer than this Lantern, or another program's.
+    """
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > known:
         raise ConfigError(

@@ -1,16 +1,21 @@
 """Logging in and staying: what ends the program, what is tried again, what is only said."""
 
 import asyncio
+from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import discord
 import pytest
 from cogs_doubles import REQUEST, STARTED, PaperTransport, ScriptedTurns, http_error, lantern_of
+from discord.http import Route
+from discord_double import DiscordDouble
+from discord_shapes import BOT, TOKEN
 from virtual_time import play
 
 from bot.domain.errors import BotError, ConfigError, HostUnreachable
 from bot.domain.events import TextDelta
-from cogs.client import NO_CONTENT, DiscordFace, DiscordRules, LanternBot, identify
+from cogs.client import DiscordFace, DiscordRules, LanternBot
+from cogs.identity import identify
 
 Ends = list[BaseException | None]
 
@@ -69,23 +74,26 @@ def test_an_unreachable_discord_is_tried_again_with_growing_pauses(
     assert [at for at, _ in made] == [0.0, 1.0, 3.0, 7.0]
 
 
-@pytest.mark.parametrize(
-    ("flags", "said"),
-    [
-        (discord.ApplicationFlags(gateway_message_content=True), "lantern#0001"),
-        (discord.ApplicationFlags(gateway_message_content_limited=True), "lantern#0001"),
-        (discord.ApplicationFlags(), f"lantern#0001. {NO_CONTENT}"),
-    ],
-)
-async def test_a_check_names_the_bot_and_what_is_yet_to_be_switched_on(
-    monkeypatch: pytest.MonkeyPatch, flags: discord.ApplicationFlags, said: str
+@pytest.mark.parametrize("grants_content", [True, False])
+async def test_a_token_names_its_bot_its_servers_and_the_link_that_adds_it_to_one(
+    monkeypatch: pytest.MonkeyPatch, grants_content: bool
 ) -> None:
-    async def login(self: discord.Client, token: str) -> None: ...
-
-    monkeypatch.setattr(discord.Client, "login", login)
-    monkeypatch.setattr(discord.Client, "application_flags", flags)
-    monkeypatch.setattr(discord.Client, "user", "lantern#0001")
-    assert await identify("token") == said
+    async with DiscordDouble() as double:
+        double.gateway.grants_content = grants_content
+        monkeypatch.setattr(Route, "BASE", f"{double.url}/api/v10")
+        found = await identify(TOKEN)
+        double.servers = ()
+        assert (await identify(TOKEN)).servers == ()
+    assert (found.name, found.servers) == ("lantern", ("Home",))
+    assert found.reads_content is grants_content
+    link = urlsplit(found.invite)
+    asked = parse_qs(link.query)
+    assert (link.netloc, asked["client_id"]) == ("discord.com", [BOT])
+    assert asked["scope"] == ["bot applications.commands"]
+    wanted = {"read_messages", "send_messages", "send_messages_in_threads"}
+    wanted |= {"read_message_history", "attach_files", "embed_links"}
+    given = discord.Permissions(int(asked["permissions"][0]))
+    assert {name for name, is_on in given if is_on} == wanted
 
 
 @pytest.mark.parametrize(

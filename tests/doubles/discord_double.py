@@ -25,6 +25,7 @@ from discord_shapes import (
     application,
     interaction,
     said,
+    server,
 )
 
 BODY = web.RequestKey("body", dict[str, object])
@@ -50,6 +51,8 @@ class DiscordDouble:
         self.gateway = Gateway(self.changes)
         self.commands: list[Json] = []
         """As last announced."""
+        self.servers: tuple[str, ...] = ("Home",)
+        """Names of the servers that REST says the bot is in."""
         self._answering = asyncio.Event()
         self._answering.set()
         self._deferred: dict[str, Post] = {}
@@ -133,6 +136,7 @@ class DiscordDouble:
         api, hook = "/api/v10", "/api/v10/webhooks/{application}/{token}"
         router.add_get("/gateway", self.gateway.handle)
         router.add_get(f"{api}/users/@me", self._me)
+        router.add_get(f"{api}/users/@me/guilds", self._guilds)
         router.add_get(f"{api}/oauth2/applications/@me", self._application)
         router.add_put(f"{api}/applications/{{application}}/commands", self._announce)
         router.add_post(f"{api}/channels/{{channel}}/messages", self._create)
@@ -158,6 +162,10 @@ class DiscordDouble:
 
     async def _me(self, request: web.Request) -> web.Response:
         return _answer(ME)
+
+    async def _guilds(self, request: web.Request) -> web.Response:
+        own: Json = {"icon": None, "owner": False, "permissions": "0", "features": []}
+        return _answer([{**server(), **own, "name": name} for name in self.servers])
 
     async def _application(self, request: web.Request) -> web.Response:
         return _answer(application(grants_content=self.gateway.grants_content))

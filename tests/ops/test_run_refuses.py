@@ -84,3 +84,14 @@ async def test_without_the_message_content_intent_it_serves_and_says_what_is_mis
         answer = await discord.changes.until(lambda: discord.answer(question))
         await discord.changes.until(lambda: answer.has_button("retry"))
         assert "12 tokens" in answer.content
+
+
+async def test_a_damaged_database_is_told_in_words_and_not_started_again(
+    discord: DiscordDouble, folder: Path
+) -> None:
+    (folder / "lantern.db").write_bytes(b"no database " * 100)
+    environment = child_environment(discord.url, NO_HOST)
+    async with asyncio.timeout(GUARD_S), lantern_child(folder, environment) as child:
+        assert await child.ended() == 78
+        assert child.mentions("the file is not a database")
+        assert not child.mentions("Traceback")

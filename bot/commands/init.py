@@ -1,0 +1,186 @@
+"""``lantern init``: asks for token, hosts and keys, tries each at once, writes ``.env``."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from getpass import getpass
+from pathlib import Path
+
+from rich.console import Console
+
+from bot.commands.check import Findings, try_discord, try_host, try_provider
+from bot.commands.once import built_from
+from bot.domain.errors import BotError, ConfigError
+from bot.domain.ids import ProviderName
+from bot.settings import Loaded, load_settings, missing_for_run
+from bot.settings.sources import (
+    DISCORD_VARIABLE,
+    ENV_NAME,
+    PRESETS,
+    read_dotenv,
+    write_dotenv,
+)
+from bot.terminal.screen import Screen
+from cogs.identity import REFUSED_LOGIN, Identity
+
+HOSTS_VARIABLE = "LANTERN_HOSTS"
+MOST_TRIES = 5
+"""A question is asked so often; then something else is wrong."""
+
+_BOT = (
+    "Discord bot token, from https://discord.com/developers/applications "
+    "(your application, Bot, Reset Token)"
+)
+_HOSTS = "LM Studio hosts, such as 10.0.0.2:1234,10.0.0.3:1234"
+
+
+def set_up(config: Path | None, environ: Mapping[str, str], cwd: Path) -> None:
+    """Asks at the keyboard, or takes a piped line as each answer; writes once all were asked.
+
+    Args:
+        config: the file given by ``--config``, if any.
+        environ: the process's environment.
+        cwd: the working directory.
+
+    Raises:
+        ConfigError: what is set up already is wrong.
+        BotError: an answer that is needed does not come, or ``.env`` cannot be written.
+    """
+    loaded = load_settings(config, environ, cwd)
+    # Where the start reads it.
+    path = cwd / ENV_NAME
+    if not path.exists():
+        path = loaded.base_dir / ENV_NAME
+    held = {name: said.value for name, said in read_dotenv(path).variables.items()}
+    screen = Screen(Console(highlight=False))
+    screen.line(f"Lantern's set-up. The answers go into {path}, for your eyes alone.", "bold")
+    asking = _Asking(screen, config, environ, cwd, held)
+    try:
+        asking.ask(DISCORD_VARIABLE, _BOT, asking.tries_token)
+        asking.ask(HOSTS_VARIABLE, _HOSTS, asking.tries_hosts)
+        for name, preset in PRESETS.items():
+            words = f"API key of {name}, for when no host can answer"
+            tries = partial(asking.tries_key, ProviderName(name))
+            asking.ask(str(preset["api_key_env"]), words, tries)
+    except KeyboardInterrupt:
+        screen.line("\nNothing was written.", "yellow")
+        raise
+    _write(screen, path, asking.answers, held)
+    for name, said in asking.answers.items():
+        if environ.get(name, said) != said:
+            words = f"! The environment variable {name} says something else, and beats {path.name}."
+            screen.line(words, "yellow")
+    if asking.identity is not None:
+        screen.line(f"To add {asking.identity.name} to a server, open {asking.identity.invite}")
+    missing = missing_for_run(load_settings(config, environ, cwd))
+    for words in missing:
+        screen.line(f"! {words}", "yellow")
+    if missing:
+        screen.line("Next: lantern init, once more, when you have it.", "bold")
+    else:
+        screen.line("Next: lantern run (or make run). Then write to the bot.", "bold")
+
+
+def _write(screen: Screen, path: Path, answers: Mapping[str, str], held: Mapping[str, str]) -> None:
+    """Writes the answers and says what became of each line."""
+    write_dotenv(path, answers)
+    changed = [name for name in answers if held.get(name) not in (None, answers[name])]
+    kept = [name for name in held if name not in changed]
+    told = [f"{name} (new)" for name in answers if name not in held]
+    told += [f"{name} (replaced)" for name in changed] + [f"{name} (as it was)" for name in kept]
+    screen.line(f"\n✔ {path}: {', '.join(told) or 'nothing'}", "green")
+
+
+class _Asking:
+    """The questions of one set-up and what was answered so far."""
+
+    def __init__(
+        self,
+        screen: Screen,
+        config: Path | None,
+        environ: Mapping[str, str],
+        cwd: Path,
+        held: Mapping[str, str],
+    ) -> None:
+        self.answers: dict[str, str] = {}
+        self.held = held
+        """What ``.env`` said before."""
+        self.identity: Identity | None = None
+        self._screen = screen
+        self._findings = Findings(screen)
+        self._config = config
+        self._environ = environ
+        self._cwd = cwd
+        # A script is read by line; only who types is asked in the way terminals hide secrets.
+        self._is_typed = sys.stdin.isatty()
+
+    def ask(self, name: str, words: str, tries: Callable[[str], bool]) -> None:
+        """Asks until an answer is good, which is then kept, or nothing is to be said.
+
+        Raises:
+            BotError: no answer was good.
+        """
+        is_secret, known = name != HOSTS_VARIABLE, self.held.get(name, "")
+        shown = "it is set" if is_secret else known
+        choice = f"Enter keeps {shown}" if known else "Enter leaves it out"
+        for _ in range(MOST_TRIES):
+            said = self._read(f"\n{words}\n  [{choice}] ", hides=is_secret)
+            chosen = said or known
+            if not chosen:
+                return
+            if tries(chosen):
+                self.answers[name] = chosen
+                return
+            if chosen == known:
+                known, choice = "", "Enter leaves it as it is"
+        raise BotError(f"No good answer for {name} came. Nothing was written.")
+
+    def _read(self, question: str, *, hides: bool) -> str | None:
+        """What was answered, without spaces around it; None where nobody answers any more."""
+        try:
+            if self._is_typed:
+                return (getpass if hides else input)(question).strip()
+        except EOFError:
+            return None
+        self._screen.line(question.rstrip())
+        line = sys.stdin.readline()
+        return line.strip() if line else None
+
+    def tries_token(self, token: str) -> bool:
+        """Does Discord know it? One that could not be tried is kept."""
+        self.identity = asyncio.run(try_discord(token, self._findings))
+        return all(line.text != REFUSED_LOGIN for line in self._findings.lines[-1:])
+
+    def tries_hosts(self, said: str) -> bool:
+        """Are they addresses? A host that is off now is kept: it will be found when it is on."""
+        loaded = self._with(HOSTS_VARIABLE, said)
+        if loaded is None:
+            return False
+        asyncio.run(self._look(loaded, None))
+        return True
+
+    def tries_key(self, provider: ProviderName, said: str) -> bool:
+        """Does the provider answer to it?"""
+        loaded = self._with(str(PRESETS[provider]["api_key_env"]), said)
+        return loaded is not None and asyncio.run(self._look(loaded, provider))
+
+    def _with(self, name: str, said: str) -> Loaded | None:
+        """The settings with an answer in them; None, and told, where it is no good."""
+        try:
+            said_so_far = {**self._environ, **self.answers, name: said}
+            return load_settings(self._config, said_so_far, self._cwd)
+        except ConfigError as error:
+            for fault in error.faults:
+                self._screen.line(f"✘ {fault}", "red")
+            return None
+
+    async def _look(self, loaded: Loaded, provider: ProviderName | None) -> bool:
+        """Tries a provider, or without one every host."""
+        async with built_from(loaded, settle_s=0.0, is_apart=True) as built:
+            if provider is not None:
+                return await try_provider(built, provider, self._findings)
+            async with asyncio.TaskGroup() as tasks:
+                for name in built.catalog.snapshot().hosts:
+                    tasks.create_task(try_host(built, name, self._findings))
+        return True

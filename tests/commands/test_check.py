@@ -1,0 +1,172 @@
+"""The check-up: what it finds, when it says so, and what it leaves alone."""
+
+import asyncio
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Generator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from discord.http import Route
+from discord_double import DiscordDouble
+from discord_shapes import TOKEN
+from hosting import beside, hosts_beside
+from house import QWEN, sim
+
+from bot.app import utcnow
+from bot.cli import main
+from bot.commands import check
+from bot.sim.host import SimHost
+from bot.store.database import Database
+
+pytestmark = pytest.mark.slow
+
+Lines = dict[str, list[tuple[str, str]]]
+
+
+@pytest.fixture(autouse=True)
+def _clean_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("DISCORD_TOKEN", "LANTERN_HOSTS", "LANTERN_CONFIG", "Z_AI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def studio(monkeypatch: pytest.MonkeyPatch) -> Generator[SimHost]:
+    with hosts_beside(sim("studio", QWEN)) as (host,):
+        monkeypatch.setenv("LANTERN_HOSTS", host.address)
+        yield host
+
+
+@pytest.fixture
+def discord(monkeypatch: pytest.MonkeyPatch) -> Generator[DiscordDouble]:
+    with beside(DiscordDouble()) as (double,):
+        monkeypatch.setattr(Route, "BASE", f"{double.url}/api/v10")
+        monkeypatch.setenv("DISCORD_TOKEN", TOKEN)
+        yield double
+
+
+def exit_code(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    return ended.value.code if isinstance(ended.value.code, int) else 0
+
+
+def checked(capsys: pytest.CaptureFixture[str]) -> tuple[int, Lines]:
+    """The exit code, and the findings' marks and texts by subject."""
+    code = exit_code("check", "--json")
+    lines: Lines = {}
+    for line in json.loads(capsys.readouterr().out):
+        lines.setdefault(line["subject"], []).append((line["mark"], line["text"]))
+    return code, lines
+
+
+async def _made(path: Path) -> None:
+    async with Database(path, utcnow=utcnow):
+        pass
+
+
+def damaged(path: Path) -> None:
+    path.write_bytes(b"not a database " * 100)
+
+
+def newer(path: Path) -> None:
+    asyncio.run(_made(path))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 999")
+
+
+def foreign(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE songs (name TEXT)")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (damaged, "not a database"),
+        (newer, "used by a newer Lantern"),
+        (foreign, "another program"),
+    ],
+)
+def test_a_database_that_run_refuses_is_a_fault_and_is_left_as_it_is(
+    studio: SimHost,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    spoil: Callable[[Path], None],
+    words: str,
+) -> None:
+    path = tmp_path / "lantern.db"
+    spoil(path)
+    before = path.read_bytes()
+    code, lines = checked(capsys)
+    assert code == 1
+    ((mark, text),) = lines["database"]
+    assert mark == "fault"
+    assert words in text
+    assert path.read_bytes() == before
+    assert lines[studio.address][0][0] == "ok", "the rest is looked at all the same"
+    # What uses it refuses it with the code that no supervisor answers by a new start.
+    assert exit_code("usage") == 78
+    assert words in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_a_fault(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "blocked").touch()
+    monkeypatch.setenv("LANTERN_STORAGE__URL", "sqlite:///blocked/lantern.db")
+    ((mark, text),) = checked(capsys)[1]["database"]
+    assert (mark, "is no folder" in text) == ("fault", True)
+
+
+def test_a_folder_that_may_not_be_written_is_a_fault(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Root may write everywhere, and so may the tests in a container.
+    def may(place: Path, mode: int) -> bool:
+        return place != tmp_path
+
+    monkeypatch.setattr(os, "access", may)
+    ((mark, text),) = checked(capsys)[1]["database"]
+    assert (mark, f"{tmp_path} may not be written" in text) == ("fault", True)
+
+
+def test_a_sound_database_and_one_that_is_yet_to_be_made_are_fine(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    made = str(tmp_path / "lantern.db")
+    assert checked(capsys)[1]["database"] == [("ok", f"{made} (made at the first start)")]
+    assert list(tmp_path.iterdir()) == []
+    asyncio.run(_made(Path(made)))
+    assert checked(capsys)[1]["database"] == [("ok", made)]
+
+
+def test_a_bot_in_no_server_is_told_the_link_that_adds_it(
+    studio: SimHost, discord: DiscordDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, lines = checked(capsys)
+    assert code == 0
+    assert lines["Discord"] == [("ok", "logged in as lantern; in 1 server: Home")]
+    discord.servers = ()
+    discord.gateway.grants_content = False
+    code, lines = checked(capsys)
+    (_, (mark, link), (other, intent)) = lines["Discord"]
+    assert (code, mark, other) == (0, "warning", "advice")
+    assert "https://discord.com/oauth2/authorize?client_id=" in link
+    assert "Message Content Intent" in intent
+
+
+def test_a_hanging_discord_holds_up_no_line_and_is_given_up(
+    studio: SimHost,
+    discord: DiscordDouble,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(check, "DISCORD_S", 1.0)
+    discord.hang()
+    assert exit_code("check") == 1
+    shown = capsys.readouterr().out
+    assert shown.index("1 model on disk") < shown.index("no answer within 1 s")

@@ -1,0 +1,159 @@
+"""The set-up: what it asks, tries at once, writes and leaves alone; over real sockets."""
+
+import io
+import os
+import stat
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from discord.http import Route
+from discord_double import DiscordDouble
+from discord_shapes import TOKEN
+from hosting import beside, hosts_beside
+from house import GEMMA, QWEN, sim
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.app import utcnow
+from bot.cli import main
+from bot.settings.sources import read_dotenv, write_dotenv
+from bot.sim.host import SimHost
+from bot.sim.providers.config import SimProviderConfig
+from bot.sim.providers.provider import SimProvider
+
+
+@pytest.fixture
+def discord(monkeypatch: pytest.MonkeyPatch) -> Generator[DiscordDouble]:
+    with beside(DiscordDouble()) as (double,):
+        monkeypatch.setattr(Route, "BASE", f"{double.url}/api/v10")
+        yield double
+
+
+@pytest.fixture
+def studio() -> Generator[SimHost]:
+    with hosts_beside(sim("studio", QWEN, GEMMA)) as (host,):
+        yield host
+
+
+@pytest.fixture(autouse=True)
+def _clean_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("DISCORD_TOKEN", "LANTERN_HOSTS", "LANTERN_CONFIG", "Z_AI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def answered(monkeypatch: pytest.MonkeyPatch, *lines: str) -> int:
+    """The exit code of a set-up with these lines piped in."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
+    with pytest.raises(SystemExit) as ended:
+        main(["init"])
+    return ended.value.code if isinstance(ended.value.code, int) else 0
+
+
+@pytest.mark.slow
+def test_a_first_set_up_tries_everything_and_writes_a_file_of_ones_own(
+    discord: DiscordDouble,
+    studio: SimHost,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert answered(monkeypatch, TOKEN, studio.address, "", "", "") == 0
+    shown = capsys.readouterr().out
+    for words in (
+        "logged in as lantern; in 1 server: Home",
+        "2 models on disk",
+        "https://discord.com/oauth2/authorize?client_id=",
+        "Next: lantern run",
+    ):
+        assert words in shown
+    assert TOKEN not in shown
+    path = tmp_path / ".env"
+    assert path.read_text() == f"DISCORD_TOKEN={TOKEN}\nLANTERN_HOSTS={studio.address}\n"
+    if os.name == "posix":
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.slow
+def test_a_refused_token_is_asked_for_again_and_never_written(
+    discord: DiscordDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert answered(monkeypatch, "wrong", TOKEN) == 0
+    assert (tmp_path / ".env").read_text() == f"DISCORD_TOKEN={TOKEN}\n"
+
+
+@pytest.mark.slow
+def test_where_no_good_answer_comes_nothing_is_written(
+    discord: DiscordDouble,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert answered(monkeypatch, *["wrong"] * 9) == 1
+    assert "Nothing was written" in capsys.readouterr().err
+    assert not (tmp_path / ".env").exists()
+
+
+@pytest.mark.slow
+def test_what_is_there_is_kept_in_its_place(
+    discord: DiscordDouble,
+    studio: SimHost,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / ".env"
+    path.write_text(f"# mine\nDISCORD_TOKEN={TOKEN}\nLANTERN_HOSTS=10.9.9.9:1\nOTHER='a b'\n")
+    assert answered(monkeypatch, "", studio.address) == 0
+    shown = capsys.readouterr().out
+    assert "Enter keeps 10.9.9.9:1" in shown
+    assert "LANTERN_HOSTS (replaced), DISCORD_TOKEN (as it was), OTHER (as it was)" in shown
+    lines = ["# mine", f"DISCORD_TOKEN={TOKEN}", f"LANTERN_HOSTS={studio.address}", "OTHER='a b'"]
+    assert path.read_text().splitlines() == lines
+
+
+@pytest.mark.slow
+def test_a_host_that_is_off_is_kept_and_one_that_is_no_address_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert answered(monkeypatch, "", "no address!", "127.0.0.1:9") == 0
+    shown = capsys.readouterr().out
+    assert "address:port" in shown
+    assert "Serve on Local Network" in shown
+    assert "DISCORD_TOKEN is not set" in shown
+    assert (tmp_path / ".env").read_text() == "LANTERN_HOSTS=127.0.0.1:9\n"
+
+
+@pytest.mark.slow
+def test_a_key_is_tried_and_one_that_is_refused_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = SimProviderConfig(wire="zai", time_scale=0.0)
+    with beside(SimProvider(config, utcnow=utcnow)) as (double,):
+        (tmp_path / "config.yaml").write_text(
+            f"providers: {{zai: {{base_url: '{double.base_url}'}}}}"
+        )
+        assert answered(monkeypatch, "", "", "wrong", double.key) == 0
+    shown = capsys.readouterr().out
+    assert "the key is wrong" in shown
+    assert "glm-4.6 answers" in shown
+    assert (tmp_path / ".env").read_text() == f"Z_AI_API_KEY={double.key}\n"
+
+
+@given(
+    old=st.sampled_from(["", "# c\n", "A=1\nB=2", "export A='x'\n\nA=3\n", "A=\n"]),
+    value=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20),
+)
+def test_what_was_written_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, old: str, value: str
+) -> None:
+    path = tmp_path_factory.mktemp("dotenv") / ".env"
+    path.write_text(old)
+    kept = {name: said.value for name, said in read_dotenv(path).variables.items()}
+    write_dotenv(path, {"A": value})
+    found = read_dotenv(path)
+    assert found.faults == ()
+    assert {name: said.value for name, said in found.variables.items()} == {**kept, "A": value}
+    assert list(path.parent.iterdir()) == [path]
