@@ -8,11 +8,11 @@ from bot.cloud.call import CloudAsk
 from bot.cloud.providers import Providers
 from bot.cloud.serve import Listener, Question, serve
 from bot.domain.chat import Candidate
-from bot.domain.errors import Bug, FailureKind, Unavailable
+from bot.domain.errors import Bug, Unavailable
 from bot.domain.events import Notice, Reading
 from bot.domain.ids import ProviderName
 from bot.policy.context import blind
-from bot.policy.privacy import CloudConsent, LocalOnly
+from bot.policy.privacy import CloudConsent
 
 
 class CloudServing:
@@ -20,6 +20,10 @@ class CloudServing:
 
     def __init__(self, providers: Providers) -> None:
         self._providers = providers
+
+    def may_repeat(self, name: ProviderName, question: Question) -> bool:
+        """Is a provider asked once more for this question? It is then counted."""
+        return question.may_repeat(name, self._providers)
 
     async def serve(
         self,
@@ -39,7 +43,7 @@ class CloudServing:
             job: What is asked.
             draft: Takes the answer in and tells it.
             question: What was done for it before, at any provider; it is counted further.
-            is_last: Nobody is left to move on to.
+            is_last: Nobody is left who was not asked yet.
 
         Raises:
             Unavailable: this provider could not; the draft tells whether text was shown.
@@ -53,11 +57,6 @@ class CloudServing:
         is_blinded = any(m.images for m in messages) and not self._providers.config(name).vision
         if is_blinded:
             messages = blind(messages)
-        # Judged on exactly what is sent, at the moment of sending: a place may have been made
-        # local only while the turn waited for a host.
-        consent = await asking.judge(messages)
-        if isinstance(consent, LocalOnly):
-            raise Unavailable(f"{name} was not asked: {consent.reason}.", FailureKind.CANCELLED)
         if is_blinded:
             await draft.notice(f"{name} was not configured to see; images were left out.")
 
@@ -73,7 +72,9 @@ class CloudServing:
         ask = CloudAsk(
             turn=asking.turn,
             messages=messages,
-            consent=consent,
+            # Not judged here: a place may be made local only while the turn waits for its place,
+            # for a told pause or before a second try. Each sending asks anew.
+            judge=asking.judge,
             answer_tokens=job.answer_tokens,
             sampling=asking.resolved.persona.sampling,
             user=asking.payer,

@@ -8,7 +8,7 @@ from bot.domain.chat import Message, Turn, TurnRequest
 from bot.domain.errors import StoreUnavailable
 from bot.domain.ids import TurnId
 from bot.policy.privacy import (
-    CloudConsent,
+    Consent,
     LocalOnly,
     consent_to_cloud,
     origins_of,
@@ -31,7 +31,7 @@ class Consents:
         earlier: Sequence[Turn],
         messages: Sequence[Message],
         turn: TurnId | None = None,
-    ) -> CloudConsent | LocalOnly:
+    ) -> Consent:
         """The consent for these messages, or why they stay here; what is unknown stays here.
 
         Args:
@@ -57,7 +57,7 @@ class Consents:
         request: TurnRequest,
         earlier: Sequence[Turn],
         messages: Sequence[Message],
-    ) -> CloudConsent | LocalOnly:
+    ) -> Consent:
         # Words meant for a persona that is gone could reach a provider: whoever stands in may have
         # been allowed what it was not.
         if resolved.is_substitute:

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
 
 from bot.chat.override import Override
@@ -61,6 +61,7 @@ async def walk(
     *,
     override: Override | None = None,
     max_wait_s: float | None = None,
+    comes_again: Callable[[Candidate], bool] | None = None,
 ) -> Candidate | None:
     """Lets candidates serve, in order, until one has.
 
@@ -69,6 +70,7 @@ async def walk(
     3. Nobody waits in a queue longer than ``max_wait_s`` while others are left; a host that was
        too busy comes once more after them, then without a limit.
     4. A candidate left for the asker's choice comes again as the last resort.
+    5. Everybody is asked once; only then is a provider that failed asked again, where that helps.
 
     Args:
         candidates: Best first.
@@ -77,21 +79,26 @@ async def walk(
         on_failure: Is told of each such failure; what it raises ends the walk.
         override: The asker's own choice; None where there is none to make.
         max_wait_s: Longest wait for one candidate while others are left.
+        comes_again: Is asked of each provider that failed once nobody fresh is left.
 
     Returns:
         Who served; None when nobody could.
     """
     override = override or Override()
     waiting = deque(candidates)
+    later: deque[Candidate] = deque()
     patient: set[Candidate] = set()
     broken: set[HostName] = set()
-    while waiting:
+    while waiting or later:
         # Also chosen between two attempts, or before the first.
         if (wanted := override.take()) is not None:
-            if wanted in waiting:
+            with suppress(ValueError):
                 waiting.remove(wanted)
             waiting.appendleft(wanted)
-        candidate = waiting.popleft()
+        is_repeat = not waiting
+        candidate = (waiting or later).popleft()
+        if is_repeat and not (comes_again and comes_again(candidate)):
+            continue
         # Its other models are behind the same dead line, and each would cost a timeout.
         if candidate.host in broken:
             continue
@@ -102,14 +109,15 @@ async def walk(
                 return candidate
         except Unavailable as failed:
             await on_failure(candidate, failed)
-            if candidate.host is None:
-                continue
+            host = candidate.host
+            if host is None:
+                later.extend([] if is_repeat else [candidate])
+            elif failed.kind in HOST_AT_FAULT:
+                broken.add(host)
             # Nobody else may be able to, so whoever was only late is kept as the last resort.
-            if failed.kind is FailureKind.BUSY and candidate not in patient:
+            elif failed.kind is FailureKind.BUSY and candidate not in patient:
                 patient.add(candidate)
                 waiting.append(candidate)
-            if failed.kind in HOST_AT_FAULT:
-                broken.add(candidate.host)
         else:
             # Its load goes on meanwhile, so it may be the one that can when the choice cannot.
             waiting.append(candidate)

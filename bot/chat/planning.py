@@ -12,7 +12,7 @@ from bot.domain.hosts import FleetSnapshot, Wish
 from bot.domain.ids import AUTO, HostName, PersonaName, ProviderName, TurnId, UserId
 from bot.policy.context import fit_transcript, transcript
 from bot.policy.index import RoutingIndex
-from bot.policy.privacy import CloudConsent, LocalOnly
+from bot.policy.privacy import Consent, Judge, LocalOnly
 from bot.policy.routing import RouteAsk, Strategy
 from bot.policy.waiting import SlowRules, Ways, plan_ways
 
@@ -20,7 +20,7 @@ SMALLEST_WINDOW_BITS = 11
 """A transcript is not shortened below 2,048 tokens for want of memory."""
 
 FIRST_LOOK_S = 6.0
-"""Right after the start, names wait so long for the hosts' first answers."""
+"""Right after the start, names and money wait so long for the hosts' first answers."""
 
 ANSWER_TOKENS = 1024
 """Room kept for the answer when the persona sets no ``max_tokens``."""
@@ -31,8 +31,6 @@ WINDOW_TOKENS = 32_768
 
 NO_TURN = TurnId("")
 """Of a job that only explains or warms."""
-
-Consent = CloudConsent | LocalOnly
 
 SnapshotProviders = Callable[[int, int, float], Sequence[ProviderSnapshot]]
 """Providers as they stand for prompt tokens, answer tokens, at a time; ``Providers.snapshots``."""
@@ -63,7 +61,7 @@ class Asking:
     request: TurnRequest
     consent: Consent
     """Whether any of these words may leave the LAN; it covers no message yet."""
-    judge: Callable[[Sequence[Message]], Awaitable[Consent]]
+    judge: Judge
     """The consent for messages made of these words, as it stands at the moment of sending."""
     payer: UserId
     """Whose limits a provider's answer counts against: whoever asked or pressed."""
@@ -201,6 +199,17 @@ class Planner:
             wish=wish,
             max_wait_s=rules.max_local_wait_s,
         )
+
+    def pays_unseen(self, job: Job) -> bool:
+        """Would a provider answer first only because a host was never looked at?"""
+        candidates = job.route.candidates
+        if not candidates or candidates[0].provider is None:
+            return False
+        # Where the cloud goes first anyway, nothing is learnt by waiting.
+        if self._rules.strategy == "prefer_cloud":
+            return False
+        hosts = self._snapshot().hosts.values()
+        return any(host.state == "unknown" for host in hosts)
 
     def ways(self, job: Job) -> Ways | None:
         """What may be done instead of waiting for a slow load; None when waiting is all right."""

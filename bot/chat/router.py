@@ -32,7 +32,7 @@ class Router:
             RequestRefused: the asker's doing, or the model declined.
             EmptyAnswer: the model spent its answer on reasoning.
         """
-        # One for the whole turn: a few paid requests are enough for a question, at all providers.
+        # One for the whole turn: repeats are counted together, at all providers.
         question = Question()
 
         async def serve(candidate: Candidate, max_wait_s: float | None, is_last: bool) -> None:
@@ -69,8 +69,17 @@ class Router:
             draft.failed(candidate, failed)
             await draft.emit(FellBack(candidate, failed.user_message))
 
+        def comes_again(candidate: Candidate) -> bool:
+            name = candidate.provider
+            return name is not None and self._cloud.may_repeat(name, question)
+
         served = await walk(
-            job.route.candidates, serve, fall_back, override=override, max_wait_s=job.max_wait_s
+            job.route.candidates,
+            serve,
+            fall_back,
+            override=override,
+            max_wait_s=job.max_wait_s,
+            comes_again=comes_again,
         )
         if served is None:
             raise NoCandidates(_no_candidates_text(job, draft))

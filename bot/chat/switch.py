@@ -8,7 +8,7 @@ from bot.chat.channel import safe_channel
 from bot.chat.choices import Choices, Resolved
 from bot.chat.consents import Consents
 from bot.chat.loading import LoadSteps, Readiness, load_first
-from bot.chat.planning import FIRST_LOOK_S, Asking, Consent, Job, Planner
+from bot.chat.planning import FIRST_LOOK_S, Asking, Job, Planner
 from bot.domain.chat import Message, Place, Route, TurnRequest
 from bot.domain.events import Progress
 from bot.domain.ids import ModelKey, PersonaName, UserId
@@ -16,6 +16,7 @@ from bot.domain.personas import Persona
 from bot.fleet.fleet import Fleet
 from bot.policy.access import check_may_switch
 from bot.policy.choice import Scope, key_for
+from bot.policy.privacy import Consent
 from bot.store.choices import ChoiceStore
 
 

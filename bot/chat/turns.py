@@ -15,7 +15,7 @@ from bot.chat.choices import Choices, Resolved
 from bot.chat.consents import Consents
 from bot.chat.draft import Draft
 from bot.chat.override import Override
-from bot.chat.planning import Asking, Consent, Job, Planner
+from bot.chat.planning import FIRST_LOOK_S, Asking, Job, Planner
 from bot.chat.router import Router
 from bot.chat.usage import Tally
 from bot.chat.words import cloud_words
@@ -52,6 +52,7 @@ from bot.domain.ids import HostName, ModelKey, PlaceId, ProviderName, TurnId, Us
 from bot.fleet.fleet import Fleet
 from bot.policy.access import check_text
 from bot.policy.context import CONTINUE_TEXT, most_bytes
+from bot.policy.privacy import Consent
 from bot.store.turns import TurnStore
 
 CHECKPOINT_S = 1.0
@@ -375,6 +376,10 @@ class Turns:
         if resolved.is_substitute:
             await draft.notice(f"The persona {resolved.persona_reason}.")
         job = self._planner.job(asking)
+        if self._planner.pays_unseen(job):
+            # Every start paid the cloud although hosts were up: no probe had come back yet.
+            await self._fleet.settled(FIRST_LOOK_S)
+            job = self._planner.job(asking)
         if not job.route.candidates:
             # A host that is out may just have started, or only have stumbled: one more look.
             await self._look_again()

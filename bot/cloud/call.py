@@ -3,17 +3,17 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from bot.domain.chat import Endpoint, InferenceRequest, Message
 from bot.domain.cloud import Price, Settlement
-from bot.domain.errors import BotError, FailureKind, Unavailable
+from bot.domain.errors import BotError, Bug, FailureKind, Unavailable
 from bot.domain.events import Delta, ReasoningDelta, StreamEnd, TextDelta
-from bot.domain.ids import PlaceId, TurnId, UserId
+from bot.domain.ids import PlaceId, ProviderName, TurnId, UserId
 from bot.domain.personas import Sampling
 from bot.policy.pricing import charged_usage, cost_of
-from bot.policy.privacy import CloudConsent
+from bot.policy.privacy import CloudConsent, Judge, LocalOnly
 
 OpenStream = Callable[
     [Endpoint, InferenceRequest], AbstractAsyncContextManager[AsyncIterator[Delta]]
@@ -26,11 +26,12 @@ _MAY_BE_BILLED = frozenset({FailureKind.TIMEOUT, FailureKind.CUT})
 
 @dataclass(frozen=True, slots=True)
 class CloudAsk:
-    """One question to any provider; without a consent that covers it, none is asked."""
+    """One question to any provider; without a consent that covers it, none is sent it."""
 
     turn: TurnId
     messages: tuple[Message, ...]
-    consent: CloudConsent
+    judge: Judge
+    """Asked right before each sending: what it said before a wait may hold no more after it."""
     answer_tokens: int
     """Room for the answer itself; thinking gets its own."""
     sampling: Sampling = field(default_factory=Sampling)
@@ -44,8 +45,10 @@ class CloudAsk:
 class ProviderCall:
     """The right to send one request, once its money is held; counts what comes back."""
 
+    provider: ProviderName
     endpoint: Endpoint
     request: InferenceRequest
+    judge: Judge
     price: Price
     """By what it is charged."""
     prompt_tokens: int
@@ -76,14 +79,32 @@ class ProviderCall:
         return any(isinstance(delta, ReasoningDelta) for delta in self._deltas)
 
     @asynccontextmanager
-    async def open(self) -> AsyncGenerator[AsyncIterator[Delta]]:
-        """Send the request; iterate the deltas inside the block.
+    async def open(self, due: float | None = None) -> AsyncGenerator[AsyncIterator[Delta]]:
+        """Judge the words, then send them; iterate the deltas inside the block.
+
+        Args:
+            due: The loop's time by which the answer must have begun; None leaves it to the
+                endpoint's own limit.
 
         Raises:
+            Unavailable: the words stay here, ``CANCELLED``; else as ``Inference.open`` does.
             BotError: as ``Inference.open`` does.
+            Bug: the consent does not cover these words, or is none.
         """
-        self._sent_at = asyncio.get_running_loop().time()
-        async with self.open_stream(self.endpoint, self.request) as deltas:
+        consent = await self.judge(self.request.messages)
+        if isinstance(consent, LocalOnly):
+            words = f"{self.provider} was not asked: {consent.reason}."
+            raise Unavailable(words, FailureKind.CANCELLED)
+        # The type itself: whatever merely looks like a consent was not made by policy.privacy.
+        is_covered = type(consent) is CloudConsent
+        if not is_covered or not consent.covers(self.request.messages, self.provider):
+            raise Bug(f"words without consent were about to be sent to {self.provider}")
+        now = self._sent_at = asyncio.get_running_loop().time()
+        endpoint = self.endpoint
+        if due is not None:
+            left_s = max(0.0, due - now)
+            endpoint = replace(endpoint, first_token_s=min(endpoint.first_token_s, left_s))
+        async with self.open_stream(endpoint, self.request) as deltas:
             self._is_open = True
             async with aclosing(self._counted(deltas, self._sent_at)) as counted:
                 yield counted

@@ -7,7 +7,7 @@ from bot.cloud.call import CloudAsk
 from bot.cloud.providers import Providers
 from bot.domain.errors import BotError, FailureKind, Refused, Unavailable
 from bot.domain.ids import ProviderName, TurnId
-from bot.policy.privacy import probe_consent
+from bot.policy.privacy import PROBE, judge_probe
 
 CHECK = TurnId("check")
 """What the ledger calls such a call."""
@@ -40,8 +40,7 @@ class Checked:
 async def check_provider(providers: Providers, name: ProviderName) -> Checked:
     """Ask a provider to say one word; it costs some micro-dollars and stands in the ledger."""
     # Words of ours and nobody else's: a check needs no consent of people.
-    messages, consent = probe_consent()
-    ask = CloudAsk(CHECK, messages, consent, _ANSWER_TOKENS, thinking="off")
+    ask = CloudAsk(CHECK, PROBE, judge_probe, _ANSWER_TOKENS, thinking="off")
     try:
         async with providers.call(name, ask) as call, call.open() as deltas:
             async for _ in deltas:

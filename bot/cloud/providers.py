@@ -17,7 +17,7 @@ from bot.domain.errors import Bug, FailureKind, StoreUnavailable, Unavailable
 from bot.domain.ids import ProviderName, UserId
 from bot.policy.periods import month_left_s
 from bot.policy.pricing import likely_cost, worst_cost
-from bot.policy.privacy import LEDGER, CloudConsent, user_hash
+from bot.policy.privacy import LEDGER, user_hash
 from bot.policy.provider_health import barred
 from bot.policy.retry import RetryBudget
 from bot.policy.wires import thinking_room
@@ -105,35 +105,42 @@ class Providers:
             for provider in self._providers.values()
         )
 
-    def call(self, name: ProviderName, ask: CloudAsk) -> AbstractAsyncContextManager[ProviderCall]:
+    def call(
+        self, name: ProviderName, ask: CloudAsk, due: float | None = None
+    ) -> AbstractAsyncContextManager[ProviderCall]:
         """The right to ask a provider once: ``async with providers.call(...) as call:``.
 
         Entering waits a bounded time for a place, then holds the money. Leaving settles the cost
         and remembers how the provider did, whatever the block ended with.
 
+        Args:
+            name: Whom.
+            ask: What.
+            due: The loop's time after which nobody waits for a place any more; None leaves it to
+                the provider's own limit.
+
         Raises:
-            Bug: the consent does not cover these words, or is none.
             Unavailable: nobody is configured by that name; on entering also: it is out, busy,
                 resting, or its worst case would pass a limit.
         """
-        # The type itself: whatever merely looks like a consent was not made by policy.privacy.
-        if type(ask.consent) is not CloudConsent or not ask.consent.covers(ask.messages, name):
-            raise Bug(f"words without consent were about to be sent to {name}")
-        return self._call(self._provider(name), ask)
+        provider = self._provider(name)
+        deadline = asyncio.get_running_loop().time() + provider.config.max_wait_s
+        return self._call(provider, ask, deadline if due is None else min(due, deadline))
 
     @asynccontextmanager
-    async def _call(self, provider: Provider, ask: CloudAsk) -> AsyncGenerator[ProviderCall]:
+    async def _call(
+        self, provider: Provider, ask: CloudAsk, deadline: float
+    ) -> AsyncGenerator[ProviderCall]:
         """One call, from its place to its cost.
 
         1. A place: room among the calls under way, its rate, its health (``provider``).
         2. The price, and the worst case of what would be sent (``prices``, ``reservation``).
         3. The money is held (``billing``), or the provider is left as it was found.
-        4. The block sends the request and reads the answer (``call``).
+        4. The block sends the request, judged once more, and reads the answer (``call``).
         5. How it went is remembered, and the place left.
         6. What it cost is settled.
         """
         call, error = None, None
-        deadline = asyncio.get_running_loop().time() + provider.config.max_wait_s
         try:
             async with provider.place(deadline):
                 try:
@@ -180,16 +187,21 @@ class Providers:
 
     # --- retries -------------------------------------------------------------------------
 
-    def may_retry(self, name: ProviderName) -> bool:
-        """Does the minute's budget of retries allow one, and would the provider be asked?"""
-        # A retry that would be refused here at once is none: the next candidate is asked instead.
+    def take_repeat(self, name: ProviderName) -> bool:
+        """Take one repeat out of the minute's budget; False when none is left or it is out."""
+        # A repeat that would be refused here at once is none: the next candidate is asked instead.
         now = asyncio.get_running_loop().time()
-        return self._retries.may_retry(now) and barred(self._provider(name).health, now) is None
+        is_free = self._retries.may_retry(now) and barred(self._provider(name).health, now) is None
+        # Taken where it is allowed: counted only at their sending, many questions that fail in one
+        # moment would each find the same last place.
+        if is_free:
+            self._retries = self._retries.sent(now, is_retry=True)
+        return is_free
 
-    def count_request(self, *, is_retry: bool) -> None:
-        """A request of a question was sent."""
+    def count_first(self) -> None:
+        """A question's first request to a provider was sent."""
         now = asyncio.get_running_loop().time()
-        self._retries = self._retries.sent(now, is_retry=is_retry)
+        self._retries = self._retries.sent(now, is_retry=False)
 
     # --- admins and reports ---------------------------------------------------------------
 

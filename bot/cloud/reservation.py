@@ -53,4 +53,7 @@ def reservation(
         thinking=thinking,
     )
     request = InferenceRequest(ask.messages, sampling, name)
-    return booking, ProviderCall(endpoint, request, price, prompt_tokens, open_stream)
+    call = ProviderCall(
+        config.name, endpoint, request, ask.judge, price, prompt_tokens, open_stream
+    )
+    return booking, call

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bot.cloud.call import CloudAsk, ProviderCall
 from bot.cloud.providers import Providers
@@ -10,7 +10,7 @@ from bot.domain.errors import FailureKind, PromptTooLong, Refused, RequestRefuse
 from bot.domain.events import Delta, StreamEnd
 from bot.domain.ids import ProviderName
 from bot.policy.context import fit_transcript, message_tokens
-from bot.policy.retry import MOST_REQUESTS, ROWS, Tries, counts, retry_wait_s
+from bot.policy.retry import FIRST_WORD_S, MOST_REPEATS, ROWS, Tries, retry_wait_s
 from bot.policy.wires import RETRY_ROOM
 
 _TRIM_TO = 0.6
@@ -21,10 +21,25 @@ _TRIM_TO = 0.6
 class Question:
     """What was done for one question so far, at all providers; one per turn."""
 
-    counted: int = 0
-    """Requests that count towards the few a question may make."""
+    asked: dict[ProviderName, int] = field(default_factory=dict[ProviderName, int])
+    """Requests made to each."""
+    repeats: int = 0
+    """Of them, those to a provider that had been asked before."""
+    again_at: dict[ProviderName, float] = field(default_factory=dict[ProviderName, float])
+    """Who may be asked once more after everybody else, and not before when (the loop's time)."""
+    due: float | None = None
+    """The loop's time by which its first word must come; None while nobody was asked."""
     cost_micro_usd: int = 0
     """Of all its calls, those that failed included."""
+
+    def may_repeat(self, name: ProviderName, providers: Providers) -> bool:
+        """Is a provider asked once more now that nobody fresh is left? It is then counted."""
+        if name not in self.again_at or self.repeats >= MOST_REPEATS:
+            return False
+        if not providers.take_repeat(name):
+            return False
+        self.repeats += 1
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,37 +71,43 @@ async def serve(
         ask: What to ask.
         question: What was done for this question before; it is counted further.
         listener: Hears the answer.
-        is_last: Nobody is left to move on to.
+        is_last: Nobody is left who was not asked yet.
 
     Raises:
-        Unavailable: it could not; the next candidate may, unless text was heard already.
+        Unavailable: it could not; the next candidate may, unless text was heard already. The
+            question knows whether this one may be asked once more after them.
         Refused: it declined to answer; nobody else is to be asked.
         Bug: the consent does not cover these words.
     """
-    if question.counted >= MOST_REQUESTS:
-        words = f"{name} was not asked: {MOST_REQUESTS} requests are enough for one question."
-        raise Unavailable(words, FailureKind.BUSY)
+    loop = asyncio.get_running_loop()
+    if (again_at := question.again_at.pop(name, None)) is not None:
+        await providers.sleep(max(0.0, again_at - loop.time()))
     ask = await _fitted(providers, name, ask, listener)
-    requests = 0
     while True:
+        if question.due is not None and loop.time() >= question.due:
+            words = f"{name} was not asked: no word had come within {FIRST_WORD_S:.0f} s."
+            raise Unavailable(words, FailureKind.TIMEOUT)
         call = None
         try:
-            async with providers.call(name, ask) as call:
-                providers.count_request(is_retry=requests > 0)
-                requests += 1
-                return await _answer(providers, name, call, listener)
+            async with providers.call(name, ask, question.due) as call:
+                before = question.asked.get(name, 0)
+                if before == 0:
+                    providers.count_first()
+                question.asked[name] = before + 1
+                question.due = question.due or loop.time() + FIRST_WORD_S
+                return await _answer(providers, name, call, listener, question.due)
         except Unavailable as err:
             if call is None:
                 raise  # Nothing was sent: it is out, busy, resting or too dear.
-            question.counted += counts(err.kind)
             tries = Tries(
-                here=requests,
-                counted=question.counted,
-                is_last=is_last,
+                here=question.asked.get(name, 0),
+                repeats=question.repeats,
                 has_shown=call.has_shown,
                 retries=providers.config(name).retries,
             )
-            fixed = await _again(providers, name, ask, err, tries, listener)
+            fixed = await _again(
+                providers, name, ask, err, tries, question, listener, is_last=is_last
+            )
             if fixed is None:
                 raise
             ask = fixed
@@ -96,7 +117,7 @@ async def serve(
 
 
 async def _answer(
-    providers: Providers, name: ProviderName, call: ProviderCall, listener: Listener
+    providers: Providers, name: ProviderName, call: ProviderCall, listener: Listener, due: float
 ) -> StreamEnd:
     """One request, from its sending to its last word.
 
@@ -110,7 +131,7 @@ async def _answer(
     try:
         async with scope:
             await listener.sent()
-            async with call.open() as deltas:
+            async with call.open(due) as deltas:
                 async for delta in deltas:
                     await listener.hear(delta)
     except TimeoutError as err:
@@ -151,17 +172,17 @@ async def _again(
     ask: CloudAsk,
     error: Unavailable,
     tries: Tries,
+    question: Question,
     listener: Listener,
+    *,
+    is_last: bool,
 ) -> CloudAsk | None:
-    """What to ask next of the same provider, after the pause it needs; None is nothing."""
-    wait_s = retry_wait_s(
-        error.kind,
-        tries,
-        told_s=error.retry_after_s,
-        may_retry=providers.may_retry(name),
-        jitter=providers.draw(),
-    )
+    """What to ask next of the same provider, after the pause it needs; None is nothing now."""
+    wait_s = retry_wait_s(error.kind, tries, told_s=error.retry_after_s, jitter=providers.draw())
     if wait_s is None:
+        return None
+    if ROWS[error.kind].is_fresh_first and not is_last:
+        question.again_at[name] = asyncio.get_running_loop().time() + wait_s
         return None
     words = ""
     match ROWS[error.kind].fix:
@@ -178,6 +199,9 @@ async def _again(
                 return None  # The same words again would be too long again.
         case "":
             pass
+    if not providers.take_repeat(name):
+        return None
+    question.repeats += 1
     await listener.again(error, words or f"Asking {name} again.")
     await providers.sleep(wait_s)
     return ask

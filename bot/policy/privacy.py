@@ -8,7 +8,7 @@ their turn is marked, and so is every turn that was answered after reading them.
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import InitVar, dataclass, field
 from typing import final
@@ -58,6 +58,12 @@ class LocalOnly:
     """The words stay here, and why, for people."""
 
     reason: str
+
+
+Consent = CloudConsent | LocalOnly
+
+Judge = Callable[[Sequence[Message]], Awaitable[Consent]]
+"""The consent for messages, as it stands when it is called: asked for right before each sending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +168,13 @@ def consent_to_cloud(
     return CloudConsent(frozenset(messages), allowed, seal=_SEAL)
 
 
-def probe_consent() -> tuple[tuple[Message, ...], CloudConsent]:
-    """A question of our own, to try a provider with, and the consent to send it."""
-    messages = (Message("user", PROBE_TEXT),)
-    return messages, CloudConsent(frozenset(messages), None, seal=_SEAL)
+PROBE = (Message("user", PROBE_TEXT),)
+"""A question of our own, to try a provider with."""
+
+
+async def judge_probe(messages: Sequence[Message]) -> CloudConsent:
+    """The consent to send ``PROBE``, and nothing else."""
+    return CloudConsent(frozenset(PROBE), None, seal=_SEAL)
 
 
 def user_hash(salt: str, purpose: str, user: UserId) -> str:

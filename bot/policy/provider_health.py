@@ -106,7 +106,8 @@ def failed(
             breaker = hold(breaker, now, until - now)
     elif row.weight:
         breaker = on_failure(breaker, now, jitter=0.2 * jitter - 0.1, weight=row.weight)
-        if error.kind is FailureKind.RATE_LIMIT and error.retry_after_s is not None:
+        # Overload tells its wait as a rate limit does, and who asks earlier makes it worse.
+        if row.again == "told" and error.retry_after_s is not None:
             wait_until = max(wait_until, now + error.retry_after_s)
     after = replace(health, breaker=on_abandoned(breaker), outage=outage, wait_until=wait_until)
     if row.is_out or row.weight:

@@ -1,8 +1,8 @@
 """After a failed call: whether the same provider is asked again, when, and with what changed.
 
-One row for each row of the error table. Whoever retries is counted three times over: one retry
-for a provider and question, three requests for a question in all, and a fifth of all requests of
-a minute, so that retries never multiply an outage.
+One row for each row of the error table. Every candidate is asked once, whatever failed before it;
+repeats alone are counted, three times over: one for a provider and question, two for a question in
+all, and a fifth of all requests of a minute, so that they never multiply an outage.
 """
 
 from collections.abc import Mapping
@@ -11,10 +11,12 @@ from typing import Literal
 
 from bot.domain.errors import FailureKind
 
-MOST_REQUESTS = 3
-"""Requests for one question in all; those answered "you are out" are not counted."""
 MOST_RETRIES = 1
 """Of one provider for one question."""
+MOST_REPEATS = 2
+"""Of all providers for one question."""
+FIRST_WORD_S = 120.0
+"""From the first request of a question to its first word, however many are asked meanwhile."""
 LONGEST_TOLD_S = 5.0
 """A provider that asks for a longer wait is left for the next candidate."""
 PAUSE_S = 1.0
@@ -29,13 +31,15 @@ WINDOW_S = 60.0
 class Row:
     """One row of the error table."""
 
-    again: Literal["never", "at once", "paused", "told"] = "never"
-    """When the same provider may be asked again: ``paused`` after a short pause, its length drawn;
-    ``told`` after the wait it asked for, when that is short."""
+    again: Literal["never", "at once", "told"] = "never"
+    """When the same provider may be asked again: ``told`` after the wait it asked for, when that is
+    short; where it asked for none, after a short pause, its length drawn."""
     fix: Literal["", "trim", "room"] = ""
     """What is changed first: a shorter transcript; no thinking and more room for the answer."""
     weight: float = 0.0
     """What it counts against the breaker: 1 is a failure."""
+    is_fresh_first: bool = False
+    """Whoever was not asked yet goes before this one is asked again."""
     is_out: bool = False
     """The provider stays out until a reset, a new key or an admin."""
     is_trouble: bool = False
@@ -53,9 +57,10 @@ ROWS: Mapping[FailureKind, Row] = {
     FailureKind.PLAN_LIMIT: Row(is_out=True),
     # Half a failure: the provider is well, it only has too much of us.
     FailureKind.RATE_LIMIT: Row("told", weight=0.5),
-    FailureKind.OVERLOAD: Row("paused", weight=1.0),
-    FailureKind.SERVER: Row("paused", weight=1.0),
-    FailureKind.GARBAGE: Row("paused", weight=1.0),
+    # A second try at an overloaded provider once used up the place of one that was never asked.
+    FailureKind.OVERLOAD: Row("told", weight=1.0, is_fresh_first=True),
+    FailureKind.SERVER: Row("told", weight=1.0, is_fresh_first=True),
+    FailureKind.GARBAGE: Row("told", weight=1.0, is_fresh_first=True),
     FailureKind.CONNECT: Row("at once", weight=1.0),
     # Whoever waited once for a first word in vain is not made to wait as long again.
     FailureKind.TIMEOUT: Row(weight=1.0),
@@ -74,25 +79,16 @@ class Tries:
 
     here: int = 0
     """Requests to this provider, the failed one included."""
-    counted: int = 0
-    """Requests to all of them that count, the failed one included."""
-    is_last: bool = True
-    """Nobody is left to move on to."""
+    repeats: int = 0
+    """Requests to any provider that had been asked before."""
     has_shown: bool = False
     """Text of the answer was shown: from then on nothing may be repeated."""
     retries: int = MOST_RETRIES
     """As configured for this provider."""
 
 
-def counts(kind: FailureKind) -> bool:
-    """Is a request that failed so one of the few a question may make?"""
-    # A provider that is out answers once and is not asked again, so a row of dead keys must not
-    # keep a question from the one that works; and what we refused ourselves was never sent.
-    return not ROWS[kind].is_out and kind not in (FailureKind.BUDGET, FailureKind.BUSY)
-
-
 def retry_wait_s(
-    kind: FailureKind, tries: Tries, *, told_s: float | None, may_retry: bool, jitter: float
+    kind: FailureKind, tries: Tries, *, told_s: float | None, jitter: float
 ) -> float | None:
     """Seconds to wait before the same provider is asked again; None when it is not.
 
@@ -100,22 +96,21 @@ def retry_wait_s(
         kind: How the last request failed.
         tries: What was done for this question.
         told_s: Seconds the provider asked us to wait, when it said so.
-        may_retry: Does the minute's budget of retries allow one more?
         jitter: Drawn evenly from 0 to 1.
     """
-    # The last request of a question is kept for the next candidate, when there is one: a fresh
-    # one is likelier to answer than the one that just failed.
-    kept = 0 if tries.is_last else 1
-    has_room = tries.here <= min(tries.retries, MOST_RETRIES)
-    if not (may_retry and has_room and tries.counted + kept < MOST_REQUESTS) or tries.has_shown:
+    has_room = tries.here <= min(tries.retries, MOST_RETRIES) and tries.repeats < MOST_REPEATS
+    if tries.has_shown or not has_room:
         return None
-    again = ROWS[kind].again
-    if again == "told" and told_s is not None:
-        # A little later than told, never earlier: clocks differ.
-        return told_s * (1.0 + 0.05 * jitter) if told_s <= LONGEST_TOLD_S else None
-    if again in ("paused", "told"):
-        return PAUSE_S * (0.5 + jitter)
-    return 0.0 if again == "at once" else None
+    match ROWS[kind].again:
+        case "never":
+            return None
+        case "at once":
+            return 0.0
+        case "told":
+            if told_s is None:
+                return PAUSE_S * (0.5 + jitter)
+            # A little later than told, never earlier: clocks differ.
+            return told_s * (1.0 + 0.05 * jitter) if told_s <= LONGEST_TOLD_S else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Turns beyond the LAN, over real sockets: served when no host can, paid for, told, not leaked."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -10,7 +11,17 @@ from house import ADA, BOB, GEMMA, PLACE, QWEN, House, Said, cloud, house, sim
 from bot.chat.planning import ChatRules
 from bot.domain.chat import Place, TurnKind
 from bot.domain.errors import NoCandidates, Refused
-from bot.domain.events import Failed, Finished, Offered, Started, Stopped, TurnEvent, Way
+from bot.domain.events import (
+    Failed,
+    Finished,
+    Offered,
+    Reading,
+    Routed,
+    Started,
+    Stopped,
+    TurnEvent,
+    Way,
+)
 from bot.domain.ids import HostName, PersonaName, PlaceId
 from bot.policy.budget import BudgetRules
 from bot.policy.waiting import SlowRules
@@ -576,3 +587,62 @@ async def test_a_retry_is_paid_by_whoever_presses(tmp_path: Path) -> None:
             lambda c: c.execute("SELECT user FROM ledger WHERE source = 'cloud'").fetchall()
         )
         assert [row[0] for row in rows] == [name(ADA), name(BOB)]
+
+
+# --- before anybody is paid, and in which order ----------------------------------------------
+
+
+async def test_at_the_start_hosts_are_looked_at_before_a_provider_is_paid(tmp_path: Path) -> None:
+    async with house(
+        tmp_path, sim("studio", QWEN), providers=cloud(zai="zai"), is_settled=False
+    ) as home:
+        async with asyncio.TaskGroup() as tasks:
+            asked = [tasks.create_task(home.ask(f"question {number}")) for number in range(8)]
+        assert {turn.result().receipt.host for turn in asked} == {"studio"}
+        assert heard(home) == ""
+
+
+async def test_where_the_cloud_goes_first_no_host_is_waited_for(tmp_path: Path) -> None:
+    rules = ChatRules(DEFAULT, strategy="prefer_cloud")
+    async with house(
+        tmp_path, sim("studio", QWEN), providers=cloud(zai="zai"), rules=rules, is_settled=False
+    ) as home:
+        home.hosts["studio"].faults.hang()
+        assert (await home.ask("hello")).receipt.provider == "zai"
+
+
+async def test_a_provider_nobody_asked_goes_before_a_second_try(tmp_path: Path) -> None:
+    providers = cloud(zai="zai", openai="openai", claude="anthropic", other="generic")
+    async with house(tmp_path, sim("studio", QWEN), providers=providers) as home:
+        await power_off(home)
+        for name in ("zai", "openai", "claude"):
+            home.doubles[name].faults.set("overload")
+        said = await home.ask("hello")
+        assert said.receipt.provider == "other"
+        assert [chats(home, name) for name in providers] == [1, 1, 1, 1]
+
+
+async def test_when_everybody_was_asked_a_struggling_provider_gets_its_second_try(
+    tmp_path: Path,
+) -> None:
+    providers = cloud(zai="zai", openai="openai")
+    async with house(tmp_path, sim("studio", QWEN), providers=providers) as home:
+        await power_off(home)
+        home.doubles["zai"].faults.set("overload", times=1)
+        home.doubles["openai"].faults.set("auth")
+        said = await home.ask("hello")
+        assert said.receipt.provider == "zai"
+        assert [chats(home, name) for name in providers] == [2, 1]
+
+
+@pytest.mark.parametrize("moment", ["routed", "reading"])
+async def test_a_channel_closed_while_its_question_is_on_its_way_sends_nothing(
+    tmp_path: Path, moment: str
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        await power_off(home)
+        async with home.lantern.turns.open(home.request("a secret")) as events:
+            async for event in events:
+                if isinstance(event, Routed if moment == "routed" else Reading):
+                    await home.lantern.privacy.set_place(PLACE.channel, local_only=True)
+        assert heard(home) == ""

@@ -18,7 +18,8 @@ from bot.sim.models import GB, SimModel
 A, B = Candidate(ModelKey("m"), HostName("a")), Candidate(ModelKey("m"), HostName("b"))
 A_OTHER = Candidate(ModelKey("other"), HostName("a"))
 ZAI = Candidate(ModelKey("glm"), provider=ProviderName("zai"))
-BUSY, CUT = FailureKind.BUSY, FailureKind.CUT
+OPENAI = Candidate(ModelKey("gpt"), provider=ProviderName("openai"))
+BUSY, CUT, SERVER = FailureKind.BUSY, FailureKind.CUT, FailureKind.SERVER
 
 
 class Walk:
@@ -40,9 +41,14 @@ class Walk:
     async def on_failure(self, candidate: Candidate, error: Unavailable) -> None:
         self.told.append((candidate.where, error.kind))
 
-    async def play(self) -> Candidate | None:
+    async def play(self, *repeated: Candidate) -> Candidate | None:
         return await walk(
-            self.candidates, self.serve, self.on_failure, override=self.override, max_wait_s=9.0
+            self.candidates,
+            self.serve,
+            self.on_failure,
+            override=self.override,
+            max_wait_s=9.0,
+            comes_again=repeated.__contains__,
         )
 
     @property
@@ -61,6 +67,23 @@ async def test_the_last_one_is_waited_for_without_a_limit_and_knows_it() -> None
     play = Walk(A, ZAI, a=[CUT], zai=[FailureKind.SERVER])
     assert await play.play() is None
     assert play.asked == [("a", 9.0, False), ("zai", None, True)]
+
+
+async def test_everybody_is_asked_once_before_a_provider_is_asked_again() -> None:
+    play = Walk(ZAI, OPENAI, A, zai=[SERVER, SERVER], openai=[SERVER, SERVER], a=[CUT])
+    assert await play.play(OPENAI) is None
+    assert play.asked == [
+        ("zai", 9.0, False),
+        ("openai", 9.0, False),
+        ("a", None, True),
+        ("openai", None, True),
+    ]
+
+
+async def test_a_provider_asked_again_may_serve_and_is_not_asked_a_third_time() -> None:
+    play = Walk(ZAI, OPENAI, zai=[SERVER, SERVER], openai=[SERVER])
+    assert await play.play(ZAI, OPENAI) is OPENAI
+    assert play.order == ["zai", "openai", "zai", "openai"]
 
 
 async def test_a_busy_host_comes_once_more_after_the_others_and_then_waits() -> None:

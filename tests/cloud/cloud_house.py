@@ -23,7 +23,15 @@ from bot.domain.personas import Persona
 from bot.inference.streams import Inference, inference_session
 from bot.policy.budget import BudgetRules
 from bot.policy.pricing import flat_price
-from bot.policy.privacy import CloudConsent, Marks, consent_to_cloud, origins_of, to_look_up
+from bot.policy.privacy import (
+    CloudConsent,
+    Consent,
+    Judge,
+    Marks,
+    consent_to_cloud,
+    origins_of,
+    to_look_up,
+)
 from bot.sim.providers.catalogue import models_of
 from bot.sim.providers.config import SimProviderConfig, WireKind
 from bot.sim.providers.provider import SimProvider
@@ -130,7 +138,7 @@ def asking(turn: TurnId, *texts: str, answer_tokens: int = 200) -> CloudAsk:
     return CloudAsk(
         turn=turn,
         messages=messages,
-        consent=consent(messages),
+        judge=judge_with(consent(messages)),
         answer_tokens=answer_tokens,
         user=ADA,
         server=SERVER,
@@ -150,6 +158,15 @@ def consent(messages: Sequence[Message], persona: Persona = SAGE) -> CloudConsen
     )
     assert isinstance(given, CloudConsent), given
     return given
+
+
+def judge_with(given: Consent) -> Judge:
+    """Always the same verdict."""
+
+    async def judge(messages: Sequence[Message]) -> Consent:
+        return given
+
+    return judge
 
 
 def price_of(model: str) -> Price:

@@ -11,6 +11,8 @@ from cloud_house import Cloud, asking, cloud_house, config_for
 from bot.cloud.call import CloudAsk
 from bot.cloud.serve import Question
 from bot.domain.errors import FailureKind, Refused
+from bot.domain.ids import ProviderName
+from bot.policy.retry import FIRST_WORD_S
 from bot.sim.providers.config import WireKind
 from bot.sim.providers.faults import FaultName
 
@@ -374,19 +376,100 @@ async def test_a_message_longer_than_the_window_is_for_somebody_else(tmp_path: P
         assert heard.requests == 0
 
 
-async def test_after_three_requests_a_question_is_asked_nowhere_else(tmp_path: Path) -> None:
-    async with cloud_house(tmp_path, "zai", "openai", "anthropic") as cloud:
-        for double in cloud.doubles.values():
-            double.faults.set("server")
+async def test_a_provider_is_asked_whatever_failed_before_it(tmp_path: Path) -> None:
+    wires: tuple[WireKind, ...] = ("zai", "openai", "anthropic", "generic")
+    async with cloud_house(tmp_path, *wires) as cloud:
+        for name in ("zai", "openai", "anthropic"):
+            cloud.double(name).faults.set("cut")
         question = Question()
 
-        heard = [
-            await cloud.serve(name, question=question, is_last=name == "anthropic")
-            for name in ("zai", "openai", "anthropic")
-        ]
+        heard = [await cloud.serve(name, question=question, is_last=False) for name in wires]
 
-        assert [h.requests for h in heard] == [2, 1, 0]
-        assert heard[-1].kind is K.BUSY
+        assert [h.requests for h in heard] == [2, 2, 1, 1]
+        assert heard[-1].served is not None
+        assert question.repeats == 2
+
+
+@pytest.mark.parametrize("fault", ["overload", "server", "garbage"])
+async def test_a_struggling_provider_is_left_for_a_fresh_one_before_it_is_asked_again(
+    tmp_path: Path, fault: FaultName
+) -> None:
+    async with cloud_house(tmp_path, "openai") as cloud:
+        cloud.double("openai").faults.set(fault, times=1)
+        question, name = Question(), ProviderName("openai")
+
+        first = await cloud.serve("openai", question=question, is_last=False)
+        assert (first.requests, first.retries, first.served) == (1, [], None)
+
+        assert question.may_repeat(name, cloud.providers)
+        again = await cloud.serve("openai", question=question)
+        assert (again.requests, question.repeats) == (1, 1)
+        assert again.served is not None
+        assert cloud.slept == [pytest.approx(1.0, abs=0.3)]
+        assert not question.may_repeat(name, cloud.providers)
+
+
+async def test_nobody_is_repeated_whose_failure_would_only_come_again(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "openai") as cloud:
+        cloud.double("openai").faults.set("auth", times=1)
+        question = Question()
+        await cloud.serve("openai", question=question, is_last=False)
+        assert not question.may_repeat(ProviderName("openai"), cloud.providers)
+
+
+async def test_repeats_end_with_the_questions_and_with_the_minutes_share(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "openai") as cloud:
+        name, double = ProviderName("openai"), cloud.double("openai")
+        double.faults.set("cut")
+        # Three a minute are always allowed; the breaker is forgiven, so it is the share that ends.
+        requests: list[int] = []
+        for _ in range(5):
+            requests.append((await cloud.serve("openai")).requests)
+            cloud.providers.renew(cloud.providers.config(name))
+        assert requests == [2, 2, 2, 1, 1]
+        used_up = Question(repeats=2)
+        double.faults.set("server")
+        assert (await cloud.serve("openai", question=used_up, is_last=False)).requests == 1
+        assert not used_up.may_repeat(name, cloud.providers)
+
+
+async def test_one_deadline_to_the_first_word_holds_for_all(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "zai", "openai", timeout_s=5.0) as cloud:
+        question = Question(due=loop_time() + 0.1)
+        cloud.double("zai").faults.set("no_headers")
+        heard = [await cloud.serve(name, question=question) for name in ("zai", "openai")]
+        assert [h.kind for h in heard] == [K.TIMEOUT, K.TIMEOUT]
+        assert [h.requests for h in heard] == [1, 0]
+        assert "no word had come" in str(heard[1].error)
+
+
+async def test_the_deadline_is_not_for_words_that_have_begun(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "zai") as cloud:
+        question = Question()
+        began = loop_time()
+        assert (await cloud.serve("zai", question=question)).served is not None
+        assert question.due == pytest.approx(began + FIRST_WORD_S, abs=5.0)
+
+
+async def test_a_wait_told_with_an_overload_is_kept_to(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "anthropic") as cloud:
+        double = cloud.double("anthropic")
+        double.faults.set("overload", wait_s=0.05, times=1)
+        heard = await cloud.serve("anthropic")
+        assert heard.served is not None
+        first, second = double.journal.chats()
+        assert second.arrival.at - first.ended_at >= 0.05
+
+
+async def test_a_long_wait_told_with_an_overload_is_left_to_others_and_kept_to(
+    tmp_path: Path,
+) -> None:
+    async with cloud_house(tmp_path, "anthropic") as cloud:
+        double = cloud.double("anthropic")
+        double.faults.set("overload", wait_s=60.0, times=1)
+        heard = [await cloud.serve("anthropic") for _ in range(2)]
+        assert [h.kind for h in heard] == [K.OVERLOAD, K.RATE_LIMIT]
+        assert len(double.journal.chats()) == 1
 
 
 async def test_dead_keys_do_not_use_a_question_up(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from bot.domain.ids import ModelKey, ProviderName
 from bot.policy.breaker import Breaker, hold
 from bot.policy.concurrency import CROWDED_CODE
 from bot.policy.pricing import FREE
+from bot.policy.privacy import judge_probe
 from bot.policy.provider_health import Outage, ProviderHealth
 
 K = FailureKind
@@ -37,8 +38,10 @@ def call_of(end: StreamEnd | None = None, first_token_s: float | None = None) ->
         raise AssertionError("nothing is to be sent")
 
     return ProviderCall(
+        CONFIG.name,
         endpoint,
         request,
+        judge_probe,
         FREE,
         0,
         open_stream,  # pyright: ignore[reportArgumentType]  # never called

@@ -154,8 +154,11 @@ async def house(
     provider_changes: Mapping[str, object] | None = None,
     budget: BudgetRules | None = None,
     cache_ttl_s: float | None = None,
+    is_settled: bool = True,
 ) -> AsyncGenerator[House]:
-    """Runs simulated hosts and providers and a Lantern over them, every host probed once.
+    """Runs simulated hosts and providers and a Lantern over them.
+
+    Every host is probed once before, if ``is_settled``.
 
     Providers are allowed in the order given, unless ``rules`` says otherwise.
     """
@@ -196,7 +199,8 @@ async def house(
         built = await stack.enter_async_context(
             lantern(plan, observe=news.append, observe_cloud=cloud_news.append)
         )
-        await built.fleet.settled(10)
+        if is_settled:
+            await built.fleet.settled(10)
         yield House(built, hosts, news, doubles, cloud_news)
 
 

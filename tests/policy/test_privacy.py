@@ -9,13 +9,14 @@ from bot.domain.errors import Bug
 from bot.domain.ids import PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.domain.personas import Persona
 from bot.policy.privacy import (
+    PROBE,
     CloudConsent,
     LocalOnly,
     Marks,
     Origin,
     consent_to_cloud,
+    judge_probe,
     origins_of,
-    probe_consent,
     to_look_up,
     user_hash,
 )
@@ -247,9 +248,9 @@ def test_a_place_without_a_name_is_unknown() -> None:
     assert "nobody knows whether" in reason(given)
 
 
-def test_a_check_sends_our_own_words_alone() -> None:
-    messages, given = probe_consent()
-    assert given.covers(messages, ZAI)
+async def test_a_check_sends_our_own_words_alone() -> None:
+    given = await judge_probe(HELLO)
+    assert given.covers(PROBE, ZAI)
     assert not given.covers(HELLO, ZAI)
 
 

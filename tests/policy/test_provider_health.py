@@ -125,8 +125,13 @@ def test_a_wait_that_was_told_holds_for_everybody_and_the_longest_counts() -> No
     assert after(failure(K.RATE_LIMIT, told_s=2.0), now=10.0).wait_until == 12.0
 
 
-@pytest.mark.parametrize("kind", [K.OVERLOAD, K.SERVER, K.AUTH, K.EMPTY])
-def test_only_a_rate_limits_wait_is_kept_to(kind: FailureKind) -> None:
+@pytest.mark.parametrize("kind", [K.RATE_LIMIT, K.OVERLOAD, K.SERVER])
+def test_a_wait_told_with_a_limit_or_an_overload_is_kept_to(kind: FailureKind) -> None:
+    assert after(failure(kind, told_s=3.0)).wait_until == 3.0
+
+
+@pytest.mark.parametrize("kind", [K.AUTH, K.EMPTY, K.CUT])
+def test_no_other_failures_wait_is_kept_to(kind: FailureKind) -> None:
     assert after(failure(kind, told_s=3.0)).wait_until == 0.0
 
 

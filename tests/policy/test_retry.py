@@ -5,17 +5,16 @@ from hypothesis import strategies as st
 from bot.domain.errors import FailureKind
 from bot.policy.retry import (
     EXTRA_AT_LEAST,
-    MOST_REQUESTS,
+    MOST_REPEATS,
     PAUSE_S,
     ROWS,
     RetryBudget,
     Tries,
-    counts,
     retry_wait_s,
 )
 
 K = FailureKind
-FIRST = Tries(here=1, counted=1)
+FIRST = Tries(here=1)
 
 TABLE: list[tuple[FailureKind, float | None, float | None]] = [
     (K.AUTH, None, None),
@@ -29,8 +28,11 @@ TABLE: list[tuple[FailureKind, float | None, float | None]] = [
     (K.RATE_LIMIT, 5.1, None),
     (K.RATE_LIMIT, 3600.0, None),
     (K.OVERLOAD, None, PAUSE_S),
-    (K.OVERLOAD, 4.0, PAUSE_S),
+    (K.OVERLOAD, 4.0, 4.1),
+    (K.OVERLOAD, 5.1, None),
     (K.SERVER, None, PAUSE_S),
+    (K.SERVER, 2.0, 2.05),
+    (K.SERVER, 60.0, None),
     (K.GARBAGE, None, PAUSE_S),
     (K.CONNECT, None, 0.0),
     (K.TIMEOUT, None, None),
@@ -50,10 +52,9 @@ def planned(
     tries: Tries = FIRST,
     *,
     told_s: float | None = None,
-    may_retry: bool = True,
     jitter: float = 0.5,
 ) -> float | None:
-    return retry_wait_s(kind, tries, told_s=told_s, may_retry=may_retry, jitter=jitter)
+    return retry_wait_s(kind, tries, told_s=told_s, jitter=jitter)
 
 
 @pytest.mark.parametrize(("kind", "told_s", "wait_s"), TABLE)
@@ -77,36 +78,29 @@ def test_a_pause_is_half_to_one_and_a_half_of_itself(jitter: float, wait_s: floa
 
 @pytest.mark.parametrize("kind", FailureKind)
 def test_nothing_is_repeated_once_text_was_shown(kind: FailureKind) -> None:
-    assert planned(kind, Tries(1, 1, has_shown=True)) is None
+    assert planned(kind, Tries(1, has_shown=True)) is None
 
 
 @pytest.mark.parametrize("kind", FailureKind)
 def test_a_provider_is_never_asked_a_third_time(kind: FailureKind) -> None:
-    assert planned(kind, Tries(here=2, counted=2, retries=5)) is None
+    assert planned(kind, Tries(here=2, repeats=1, retries=5)) is None
 
 
 def test_a_provider_set_to_no_retries_gets_none() -> None:
-    assert planned(K.OVERLOAD, Tries(1, 1, retries=0)) is None
+    assert planned(K.OVERLOAD, Tries(1, retries=0)) is None
 
 
-def test_the_minutes_budget_of_retries_may_be_used_up() -> None:
-    assert planned(K.OVERLOAD, may_retry=False) is None
+@pytest.mark.parametrize(("repeats", "is_asked_again"), [(0, True), (1, True), (2, False)])
+def test_a_question_is_repeated_twice_in_all(repeats: int, is_asked_again: bool) -> None:
+    assert (planned(K.CUT, Tries(here=1, repeats=repeats)) is not None) == is_asked_again
 
 
-@pytest.mark.parametrize(
-    ("counted", "is_last", "retries"),
-    [(1, True, True), (1, False, True), (2, True, True), (2, False, False), (3, True, False)],
-)
-def test_the_last_request_of_a_question_is_kept_for_the_next_candidate(
-    counted: int, is_last: bool, retries: bool
-) -> None:
-    wait_s = planned(K.OVERLOAD, Tries(here=1, counted=counted, is_last=is_last))
-    assert (wait_s is not None) == retries
-
-
-def test_only_requests_that_may_have_burdened_somebody_count() -> None:
-    uncounted = {kind for kind in FailureKind if not counts(kind)}
-    assert uncounted == {K.AUTH, K.NO_MONEY, K.PLAN_LIMIT, K.BUDGET, K.BUSY}
+def test_after_overload_and_server_errors_somebody_fresh_goes_first() -> None:
+    assert {kind for kind, row in ROWS.items() if row.is_fresh_first} == {
+        K.OVERLOAD,
+        K.SERVER,
+        K.GARBAGE,
+    }
 
 
 @given(st.floats(0, 5), st.floats(0, 1))
@@ -119,21 +113,22 @@ def test_a_told_wait_is_never_cut_short_nor_stretched_by_a_tenth(
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(list(FailureKind)), st.booleans()), max_size=12),
+    st.lists(st.lists(st.sampled_from(list(FailureKind)), min_size=9, max_size=9), max_size=9),
     st.integers(0, 10),
 )
-def test_no_question_makes_more_than_three_counted_requests(
-    failures: list[tuple[FailureKind, bool]], retries: int
+def test_every_candidate_is_asked_once_and_no_question_repeats_more_than_twice(
+    plays: list[list[FailureKind]], retries: int
 ) -> None:
-    counted = here = 0
-    for kind, is_last in failures:
-        if counted >= MOST_REQUESTS:
-            break
-        here += 1
-        counted += counts(kind)
-        if planned(kind, Tries(here, counted, is_last=is_last, retries=retries)) is None:
-            here = 0
-    assert counted <= MOST_REQUESTS
+    repeats, asked = 0, list[int]()
+    for failures in plays:
+        here = 1
+        for kind in failures:
+            if planned(kind, Tries(here, repeats, retries=retries)) is None:
+                break
+            here, repeats = here + 1, repeats + 1
+        asked.append(here)
+    assert all(1 <= here <= 2 for here in asked)
+    assert repeats <= MOST_REPEATS
 
 
 # --- the budget of a minute -------------------------------------------------------------------
