@@ -43,6 +43,7 @@ from bot.store.fleet_memory import FleetStore
 from bot.store.ledger import LedgerStore
 from bot.store.notes import NoteStore
 from bot.store.privacy import PrivacyStore
+from bot.store.questions import QuestionStore
 from bot.store.replies import ReplyStore
 from bot.store.turns import TurnStore
 
@@ -289,6 +290,7 @@ def _assembled(
         tally=tally,
         privacy=privacy,
         replies=ReplyStore(database),
+        questions=QuestionStore(database),
         notes=NoteStore(database),
         fleet=fleet,
         shelf=shelf,

@@ -32,6 +32,7 @@ from bot.domain.ids import TurnId
 from bot.policy.markup import harmless
 from bot.policy.splitting import LIMIT, Part, cut_reply, shown_parts
 from cogs._faults import SENDING_ERRORS
+from cogs._questions import Questions
 from cogs._transport import Transport
 from cogs._view import Act, MessageView, View, ended, laid_out
 from cogs._writer import Writer
@@ -145,6 +146,7 @@ class Replies:
     """Every reply being written; one per process."""
 
     def __init__(self, lantern: Lantern, *, has_footer: bool) -> None:
+        self.questions = Questions(lantern.questions)
         self._lantern = lantern
         self._has_footer = has_footer
         self._live: set[ReplyView] = set()
@@ -157,7 +159,7 @@ class Replies:
         self._live.add(view)
         self._all_done.clear()
         try:
-            await _Reply(self._lantern, view, transport).play(request)
+            await _Reply(self._lantern, self.questions, view, transport).play(request)
         finally:
             self._live.discard(view)
             if not self._live:
@@ -180,7 +182,10 @@ class Replies:
 class _Reply:
     """One turn on its way to its readers."""
 
-    def __init__(self, lantern: Lantern, view: ReplyView, transport: Transport) -> None:
+    def __init__(
+        self, lantern: Lantern, questions: Questions, view: ReplyView, transport: Transport
+    ) -> None:
+        self._questions = questions
         self._turns = lantern.turns
         self._store = lantern.replies
         self._view = view
@@ -198,6 +203,9 @@ class _Reply:
             for task in beside:
                 task.cancel()
         # What was given up stays open in the store: the next start finds it and tries again.
+        question = self._transport.question
+        if outcome == "given up" and question is not None:
+            self._questions.leave_open(question)
         if outcome == "given up" or self._view.turn is None:
             return
         try:
@@ -212,6 +220,11 @@ class _Reply:
         try:
             async with self._turns.open(request) as events:
                 async for event in events:
+                    question = self._transport.question
+                    if isinstance(event, Started) and question is not None:
+                        # Only then may anything be shown: a message that appears as we are killed
+                        # is found again by its question, and closed with what its turn has.
+                        await self._questions.answer(question, event.turn)
                     self._view.on_event(event, loop.time())
                     self._writer.poke()
         except Exception as error:

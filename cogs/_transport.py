@@ -10,6 +10,8 @@ from bot.policy.pacing import INTERACTION, Pacer, Pacers, Writing
 from cogs._faults import Fault, fault_of
 from cogs._view import MessageView, buttons_of
 
+_MAY_NOT_REPLY = 160002  # without Read Message History no message may refer to another
+
 CALL_S = 60.0
 """Longest one plain call may hang; the library's own retries of a 5xx take 25 seconds."""
 
@@ -30,7 +32,9 @@ class Transport:
         """Where the messages stand."""
         self._channel = channel
         self._pacers = pacers
-        self._question = question
+        self.question = question
+        """The message or interaction that is answered."""
+        self._may_refer = question is not None
         self._sent: set[int] = set()
 
     def pacers(self, *, is_new: bool) -> tuple[Pacer, ...]:
@@ -61,17 +65,24 @@ class Transport:
         options: dict[str, Any] = {}
         if (buttons := buttons_of(message)) is not None:
             options["view"] = buttons
-        if self._question is not None and part not in self._sent:
+        if self.question is not None and part not in self._sent:
             # Sent again after a lost answer it still comes once. A replacement is another message.
-            options["nonce"] = f"{self._question}.{part}"
-            if part == 0:
+            options["nonce"] = f"{self.question}.{part}"
+            if part == 0 and self._may_refer:
                 # The question may be deleted meanwhile; the answer then stands alone.
                 options["reference"] = discord.MessageReference(
-                    message_id=self._question, channel_id=self.channel_id, fail_if_not_exists=False
+                    message_id=self.question, channel_id=self.channel_id, fail_if_not_exists=False
                 )
-        async with asyncio.timeout(CALL_S):
-            # No previews: each edit with a new address would unfold one, and the text would jump.
-            sent = await self._channel.send(message.content, suppress_embeds=True, **options)
+        try:
+            async with asyncio.timeout(CALL_S):
+                # No previews: each edit with a new address would unfold one, and the text jump.
+                sent = await self._channel.send(message.content, suppress_embeds=True, **options)
+        except discord.HTTPException as error:
+            if error.code != _MAY_NOT_REPLY or not self._may_refer:
+                raise
+            # Here people read neither answer nor refusal: every message was refused with this.
+            self._may_refer = False
+            return await self.send(part, message)
         self._sent.add(part)
         return sent.id
 
@@ -97,6 +108,7 @@ class InteractionTransport(Transport):
         super().__init__(
             interaction.client.get_partial_messageable(channel_id, guild_id=guild_id), pacers
         )
+        self.question = interaction.id
         self._interaction = interaction
         # Five calls in two seconds, where a channel's messages together have five in five.
         self._token = Pacer(INTERACTION)

@@ -15,6 +15,7 @@ from bot.policy.access import check_server
 from bot.store.notes import NoteStore
 from cogs._faults import SENDING_ERRORS, say_error
 from cogs._places import place_of
+from cogs._questions import Questions
 
 _log = structlog.get_logger(__name__)
 
@@ -23,24 +24,31 @@ class LanternTree(app_commands.CommandTree[Any]):
     """Commands for servers and direct messages; never in servers the owner did not allow."""
 
     allowed_servers: Collection[PlaceId] = ()
+    questions: Questions | None = None
+    """Where commands are noted; they are heard once."""
 
     async def interaction_check(self, interaction: discord.Interaction[Any], /) -> bool:
-        """May commands be given here?"""
+        """May commands be given here? False, without a word, for one delivered before."""
+        is_command = interaction.type is discord.InteractionType.application_command
+        if is_command and self.questions is not None:
+            channel, token = interaction.channel_id or 0, interaction.token
+            if not await self.questions.hear(interaction.id, channel, token):
+                return False
         try:
             check_server(place_of(interaction).server, self.allowed_servers)
         except BotError as error:
             # An option field shows choices alone; without any it reads "Loading options failed".
             if interaction.type is discord.InteractionType.autocomplete:
                 await interaction.response.autocomplete([])
-            await say_error(interaction, error)
+            await self.on_error(interaction, error)
             return False
         return True
 
-    async def on_error(
-        self, interaction: discord.Interaction[Any], error: app_commands.AppCommandError, /
-    ) -> None:
+    async def on_error(self, interaction: discord.Interaction[Any], error: Exception, /) -> None:
         """Every failure of a command is a visible message."""
         await say_error(interaction, error)
+        if self.questions is not None:
+            await self.questions.close(interaction.id)
 
 
 def command_hash(tree: app_commands.CommandTree[Any]) -> str:

@@ -167,10 +167,20 @@ _FACES: dict[Act, tuple[str, str, discord.ButtonStyle]] = {
 }
 
 
+_BUTTON_ID = r"lantern:(?P<act>[a-z]+):(?P<subject>[\w-]{1,64})"
+
+
+def subjects_in(rows: Iterable[Any]) -> list[tuple[str, str]]:
+    """What our buttons do and act upon, in a message's components as Discord's API gives them."""
+    ids = [part.get("custom_id") or "" for row in rows for part in row.get("components", ())]
+    found = [re.fullmatch(_BUTTON_ID, custom_id) for custom_id in ids]
+    return [(match["act"], match["subject"]) for match in found if match is not None]
+
+
 class TurnButton(
     ui.DynamicItem[ui.Button[ui.View]],
     # What a button acts upon is in its id: the views of a process die with it.
-    template=r"lantern:(?P<act>[a-z]+):(?P<subject>[\w-]{1,64})",
+    template=_BUTTON_ID,
 ):
     """A button of a reply. A press becomes the event ``reply_button``, which a cog answers."""
 

@@ -53,15 +53,15 @@ class Messages:
     Parts are brought up to date in order, so they stand in order.
     """
 
-    def __init__(self, ids: Sequence[int] = ()) -> None:
+    def __init__(self, ids: Sequence[int] = (), *, is_unsure: bool = False) -> None:
         self.made: list[int | None] = [*ids]
         """Their ids in order, those that were there already first; None stands for a lost one."""
         self.most: int | None = None
         """So many messages there may be at most; None while more may be made."""
         self._shown: dict[int | None, MessageView] = {}
         self._stand_ins: dict[MessageView, MessageView] = {}
-        self._unsure: set[int] = set()
-        """Parts whose creation failed: it may have happened all the same."""
+        self._unsure: set[int] = {len(self.made)} if is_unsure else set()
+        """Parts that may be there all the same: their creation failed, or a crash hid it."""
         self._orphans: list[int] = []
         """Messages that could not be edited any more, to be taken away when possible."""
 
@@ -160,12 +160,15 @@ class Writer:
         if self._view.length >= self._wakes_at_length or self._view.is_over:
             self._news.set()
 
-    async def run(self, existing: tuple[int, ...] = ()) -> Outcome:
-        """Writes until the end is shown, over ``existing`` messages first; early when it cannot."""
+    async def run(self, existing: tuple[int, ...] = (), *, is_unsure: bool = False) -> Outcome:
+        """Writes until the end is shown, over ``existing`` messages first; early when it cannot.
+
+        With ``is_unsure`` the message behind those may be there, too, and is written over.
+        """
         try:
             deferred = await self._transport.begin()
             ids = existing if deferred is None else (*existing, deferred)
-            self._messages = Messages(ids)
+            self._messages = Messages(ids, is_unsure=is_unsure)
             outcome = None
             while outcome is None:
                 # Before any call: a crash leaves even a message that only says "thinking" noted.

@@ -43,6 +43,8 @@ class Buttons(commands.Cog):
         self, interaction: discord.Interaction[Any], act: Act, subject: str
     ) -> None:
         """Does what the button says, or says why not."""
+        if not self._replies.questions.is_new(interaction.id):
+            return
         turn = TurnId(subject)
         try:
             # A button outlives the day on which its server was allowed.
@@ -68,6 +70,7 @@ class Buttons(commands.Cog):
                     assert_never(act)
         except Exception as error:
             await say_error(interaction, error)
+            await self._replies.questions.close(interaction.id)
 
     def _check_asker(self, interaction: discord.Interaction[Any], turn: TurnId) -> bool:
         """Is the turn running? Then only its asker or an admin may go on."""
@@ -107,12 +110,17 @@ class Buttons(commands.Cog):
             await interaction.response.defer()
             return
         self._under_way.add(press)
+        # These presses alone make a message of their own, which a crash could leave without an end.
+        questions, channel = self._replies.questions, interaction.channel_id or 0
+        is_new = await questions.note(interaction.id, channel, interaction.token)
         name, place = interaction.user.display_name, place_of(interaction)
         request = TurnRequest(user, name, place, text="", parent=turn, kind=kind)
         try:
-            await self._replies.play(request, InteractionTransport(interaction, self._pacers))
+            if is_new:
+                await self._replies.play(request, InteractionTransport(interaction, self._pacers))
         finally:
             self._under_way.discard(press)
+        await questions.close(interaction.id)
 
     async def _think_aloud(self, interaction: discord.Interaction[Any], turn: TurnId) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)

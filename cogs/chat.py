@@ -13,11 +13,12 @@ from bot.domain.ids import ModelKey, PersonaName, TurnId
 from bot.policy.access import check_server, check_text
 from bot.policy.pacing import Pacers
 from cogs._choices import StringChoices, model_choices, persona_choices
-from cogs._faults import SENDING_ERRORS, error_words
+from cogs._faults import SENDING_ERRORS, Fault, error_words, fault_of
 from cogs._mentions import is_mentioned, is_prompt, read_files, said
 from cogs._places import DiscordRules, place_of, user_id
 from cogs._reply import Replies
 from cogs._transport import InteractionTransport, Transport
+from cogs._view import MessageView
 
 _log = structlog.get_logger(__name__)
 
@@ -46,16 +47,27 @@ class Chat(commands.Cog):
         me = self._client.user
         if me is None or not is_prompt(message):
             return
+        # By its id: a thread that was made a moment ago is not in the library's cache yet.
+        channel = self._client.get_partial_messageable(
+            message.channel.id, guild_id=message.guild.id if message.guild else None
+        )
+        transport = Transport(channel, self._pacers, question=message.id)
+        questions = self._replies.questions
         try:
             parent = await self._replied_to(message)
             # A reply needs no ping: people switch it off, and mean us all the same.
-            if message.guild is None or parent is not None or is_mentioned(message, me.id):
-                await self._answer(message, me.id, parent)
+            is_ours = message.guild is None or parent is not None or is_mentioned(message, me.id)
+            if is_ours and await questions.hear(message.id, channel.id):
+                await self._answer(message, me.id, parent, transport)
+                await questions.close(message.id)
         except Exception as error:
             try:
-                await message.reply(error_words(error), mention_author=False, suppress_embeds=True)
+                await transport.send(0, MessageView(error_words(error)))
             except SENDING_ERRORS as unsaid:
                 _log.warning("error could not be shown", error=str(unsaid)[:300])
+                if fault_of(unsaid) in (Fault.PASSING, Fault.LEAVING):
+                    questions.leave_open(message.id)
+            await questions.close(message.id)
 
     @app_commands.command(description="Ask the persona of this channel")
     @app_commands.describe(
@@ -107,7 +119,9 @@ class Chat(commands.Cog):
             return None
         return await self._stored.turn_of(str(reference.message_id))
 
-    async def _answer(self, message: discord.Message, me: int, parent: TurnId | None) -> None:
+    async def _answer(
+        self, message: discord.Message, me: int, parent: TurnId | None, transport: Transport
+    ) -> None:
         place = place_of(message)
         check_server(place.server, self._rules.allowed_servers)
         text = said(message, me)
@@ -120,9 +134,4 @@ class Chat(commands.Cog):
             attachments=await read_files(message.attachments),
             parent=parent,
         )
-        # By its id: a thread that was made a moment ago is not in the library's cache yet.
-        channel = self._client.get_partial_messageable(
-            message.channel.id, guild_id=message.guild.id if message.guild else None
-        )
-        transport = Transport(channel, self._pacers, question=message.id)
         await self._replies.play(request, transport)

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 
 import aiohttp
 import discord
@@ -152,16 +153,26 @@ class LanternBot(commands.Bot):
         self.add_dynamic_items(TurnButton)
         if isinstance(self.tree, LanternTree):
             self.tree.allowed_servers = rules.allowed_servers
+            self.tree.questions = face.replies.questions
         await sync_when_changed(self.tree, lantern.notes, self.application_id or 0)
 
     async def on_message(self, message: discord.Message, /) -> None:
         """There are no prefix commands; the chat cog listens by itself."""
 
+    async def on_app_command_completion(
+        self, interaction: discord.Interaction[Any], _: object, /
+    ) -> None:
+        """A command was answered; one that failed is closed by its tree."""
+        await self._face.replies.questions.close(interaction.id)
+
     async def on_ready(self) -> None:
         """Comes again after every new session; the first time counts."""
+        # Every new session: what Discord delivered into a line that was cut is not sent again.
         if self._was_ready:
+            await self._closing.hear_missed()
             return
         self._was_ready = True
         _log.info("discord connected", user=str(self.user), servers=len(self.guilds))
         self._face.rules.on_ready()
         await self._closing.run()
+        await self._closing.hear_missed()

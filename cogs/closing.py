@@ -1,25 +1,40 @@
-"""After a crash: closes honestly every message that still promises more words."""
+"""After a crash: tells everybody who was left without an end how their question stands."""
 
 import asyncio
+from datetime import timedelta
 from itertools import groupby
+from typing import cast
 
 import discord
 import structlog
 
 from bot.chat.lantern import Lantern
+from bot.domain.chat import Turn
 from bot.domain.errors import BotError
 from bot.domain.ids import TurnId
 from bot.policy.pacing import Pacers
+from bot.store.questions import Question
 from bot.store.replies import ReplyMessage
+from cogs._faults import SENDING_ERRORS
+from cogs._finding import answers_to, response_of, tell_by_token
 from cogs._loads import Loads, Message
-from cogs._transport import Transport
+from cogs._transport import CALL_S, Transport
 from cogs._view import MessageView, View, restored
 from cogs._writer import Writer
 
 EACH_S = 180.0
 """Longest time given to one reply; what is not closed now is tried again at the next start."""
 
+MISSED_S = 300
+"""A question delivered into a line that was cut is answered late, or, older than this, not at all:
+its asker has gone on to something else."""
+
+MISSED_CHANNELS = 20
+"""Looked at for missed questions, those where people asked last."""
+
 LOAD_LINE = "⚠ Lantern was restarted during this load. Give the command again to see how it stands."
+UNTOLD_LINE = "⚠ Lantern was restarted before it took this question up. Please ask again."
+COMMAND_LINE = "⚠ Lantern was restarted before this was done. Give the command again."
 
 _log = structlog.get_logger(__name__)
 
@@ -41,6 +56,7 @@ class Closing:
         self._loads = loads
         self._pacers = pacers
         self._has_footer = has_footer
+        self._questions: tuple[Question, ...] = ()
         self._replies: tuple[ReplyMessage, ...] = ()
         self._left_loads: tuple[Message, ...] = ()
 
@@ -49,44 +65,118 @@ class Closing:
         try:
             self._replies = await self._lantern.replies.left_open()
             self._left_loads = await self._loads.left_open()
+            self._questions = await self._lantern.questions.left_open()
         except BotError as error:
             _log.warning("open replies not read", error=error.user_message)
 
     async def run(self) -> None:
         """Closes everything collected, one message after the other, within the channels' limits."""
         # Taken once: a new session must not close what this process is writing.
+        questions, self._questions = self._questions, ()
         replies, self._replies = self._replies, ()
         loads, self._left_loads = self._left_loads, ()
         for channel, message in loads:
             if await self._show((MessageView(LOAD_LINE),), channel, (message,)):
                 await self._loads.forget((channel, message))
-        for turn, messages in groupby(replies, key=lambda reply: reply.turn):
-            await self._close(turn, tuple(messages))
-        if replies:
-            _log.info("open replies closed", messages=len(replies))
+        known = {turn: tuple(group) for turn, group in groupby(replies, key=lambda r: r.turn)}
+        for question in questions:
+            kept = known.pop(question.turn, ()) if question.turn is not None else ()
+            await self._close(question.turn, kept, question)
+        for turn, messages in known.items():
+            await self._close(turn, messages, None)
+        if questions or replies:
+            _log.info("open replies closed", questions=len(questions), messages=len(replies))
 
-    async def _close(self, turn: TurnId, messages: tuple[ReplyMessage, ...]) -> None:
+    async def hear_missed(self) -> None:
+        """Hears what Discord delivered while nobody could: into a line cut by our end or its own.
+
+        Each is answered once, whoever finds it: the store knows what was heard.
+        """
+        since = discord.utils.time_snowflake(discord.utils.utcnow() - timedelta(seconds=MISSED_S))
         try:
-            stored = await self._lantern.turns.find(turn)
-            if stored is not None:
-                views = restored(stored, has_footer=self._has_footer)
-                # These are filled first; more text than they hold makes new messages.
-                ids = tuple(int(message.message_id) for message in messages)
-                if not await self._show(views, int(messages[0].channel_id), ids):
-                    return
-            await self._lantern.replies.close(turn)
+            channels = await self._lantern.questions.channels(MISSED_CHANNELS)
+        except BotError as error:
+            _log.warning("missed questions not looked for", error=error.user_message)
+            return
+        for channel_id, oldest in channels.items():
+            try:
+                async with asyncio.timeout(CALL_S):
+                    # As Discord knows it: a server's channel taken for a private one would be
+                    # answered by the rules of private ones.
+                    channel = self._client.get_channel(int(channel_id))
+                    channel = channel or await self._client.fetch_channel(int(channel_id))
+                    # What is older than all we know may be another database's, and answered.
+                    history = cast("discord.TextChannel", channel).history(
+                        after=discord.Object(max(since, oldest)), oldest_first=True
+                    )
+                    async for message in history:
+                        self._client.dispatch("message", message)
+            except SENDING_ERRORS as error:
+                # Where no history may be read, nothing is found.
+                _log.info("missed questions not looked for", error=str(error)[:200])
+
+    async def _close(
+        self, turn: TurnId | None, kept: tuple[ReplyMessage, ...], question: Question | None
+    ) -> None:
+        """Brings a reply's messages in line with what is stored; where there is none, makes one."""
+        try:
+            stored = await self._lantern.turns.find(turn) if turn is not None else None
+            ids = {int(message.message_id) for message in kept}
+            if question is None:
+                is_done = stored is None or await self._show(
+                    restored(stored, has_footer=self._has_footer),
+                    int(kept[0].channel_id),
+                    tuple(sorted(ids)),
+                )
+            else:
+                is_done = await self._answer(question, stored, ids)
+                if is_done:
+                    await self._lantern.questions.close(question.id)
+            if is_done and turn is not None:
+                await self._lantern.replies.close(turn)
         except BotError as error:
             _log.warning("reply not closed", turn_id=turn, error=error.user_message)
 
+    async def _answer(self, question: Question, stored: Turn | None, ids: set[int]) -> bool:
+        """Tells who asked how their question stands; whether that needs no further try."""
+        # Also when some are known: the last may have appeared in the moment we were killed.
+        found = await answers_to(self._client, question)
+        response = await response_of(self._client, question)
+        found = found if response is None else {**found, response.id: response}
+        ids |= found.keys()
+        channel, shown = int(question.channel_id), tuple(sorted(ids))
+        if stored is not None:
+            return await self._show(
+                restored(stored, has_footer=self._has_footer), channel, shown, question
+            )
+        if found and not any(message.is_waiting for message in found.values()):
+            return True  # A refusal, or a command's whole answer: only noting its end was missed.
+        if question.token is None:
+            return await self._show((MessageView(UNTOLD_LINE),), channel, shown, question)
+        if response is not None:
+            # By the token, the one way to an answer that its asker alone sees.
+            return await tell_by_token(self._client, question, COMMAND_LINE)
+        # Without a response Discord itself told that the application did not respond.
+        return not shown or await self._show((MessageView(COMMAND_LINE),), channel, shown)
+
     async def _show(
-        self, views: tuple[MessageView, ...], channel: int, ids: tuple[int, ...]
+        self,
+        views: tuple[MessageView, ...],
+        channel: int,
+        ids: tuple[int, ...],
+        question: Question | None = None,
     ) -> bool:
         """Whether the messages need no further try."""
-        transport = Transport(self._client.get_partial_messageable(channel), self._pacers)
+        # The nonces of the first time: where no history may be read, Discord gives the message
+        # that is there already instead of a second one.
+        answers = int(question.id) if question is not None and question.token is None else None
+        partial = self._client.get_partial_messageable(channel)
         # Where we may not write the others are not kept waiting; the next start tries again.
-        writer = Writer(View(views), transport, denied_tries=1)
+        writer = Writer(
+            View(views), Transport(partial, self._pacers, question=answers), denied_tries=1
+        )
         try:
             async with asyncio.timeout(EACH_S):
-                return await writer.run(existing=ids) != "given up"
+                return await writer.run(existing=ids, is_unsure=True) != "given up"
         except TimeoutError:
             return False

@@ -13,6 +13,7 @@ from bot.fleet.fleet import Fleet
 from bot.store.database import Database
 from bot.store.notes import NoteStore
 from bot.store.privacy import PrivacyStore
+from bot.store.questions import QuestionStore
 from bot.store.replies import ReplyStore
 
 
@@ -28,6 +29,7 @@ class Lantern:
     tally: Tally
     privacy: PrivacyStore
     replies: ReplyStore
+    questions: QuestionStore
     notes: NoteStore
     fleet: Fleet
     shelf: PersonaShelf

@@ -1,6 +1,7 @@
 """Stand-ins for what the cogs talk to: Lantern by scripts, Discord by its own classes."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -52,6 +53,7 @@ from bot.policy.pacing import Pacer, Pacers
 from bot.store.database import Database
 from bot.store.notes import NoteStore
 from bot.store.privacy import PrivacyStore
+from bot.store.questions import Question, QuestionStore
 from bot.store.replies import ReplyMessage, ReplyStore
 from cogs._transport import Transport
 from cogs._view import MessageView
@@ -205,6 +207,34 @@ class MemoryReplies(ReplyStore):
         return tuple(row for row in self.rows.values() if row.is_open)
 
 
+class MemoryQuestions(QuestionStore):
+    """The question table in a dictionary."""
+
+    def __init__(self) -> None:
+        self.open: dict[str, Question] = {}
+        self.known: dict[str, str] = {}
+
+    async def hear(self, question: str, channel_id: str, token: str | None) -> bool:
+        if question in self.known:
+            return False
+        self.known[question] = channel_id
+        self.open[question] = Question(question, channel_id, token, None)
+        return True
+
+    async def answer(self, question: str, turn: TurnId) -> None:
+        if question in self.open:
+            self.open[question] = replace(self.open[question], turn=turn)
+
+    async def close(self, question: str) -> None:
+        self.open.pop(question, None)
+
+    async def left_open(self) -> tuple[Question, ...]:
+        return tuple(self.open.values())
+
+    async def channels(self, limit: int) -> dict[str, int]:
+        return {channel: int(question) for question, channel in self.known.items()}
+
+
 class MemoryNotes(NoteStore):
     """The note table in a dictionary."""
 
@@ -260,6 +290,7 @@ def lantern_of(
         catalog=Catalog(fleet_of(*models), TwoPersonas()),
         acts=create_autospec(FleetActs, instance=True),
         replies=MemoryReplies(),
+        questions=MemoryQuestions(),
         notes=MemoryNotes(),
         tally=create_autospec(Tally, instance=True),
         privacy=create_autospec(PrivacyStore, instance=True),
@@ -268,6 +299,9 @@ def lantern_of(
         providers=double(Providers),
         database=double(Database),
     )
+
+
+_IDS = itertools.count(900)
 
 
 # --- Discord --------------------------------------------------------------------------------
@@ -289,6 +323,7 @@ class PaperTransport(Transport):
 
     pacers_: Pacers = field(default_factory=Pacers)
     channel_id: int = 7
+    question: int | None = None
     call_s: float = 0.08
     deferred: int | None = None
     faults: list[BaseException | None] = field(default_factory=list[BaseException | None])
@@ -364,7 +399,8 @@ def interaction_of(
 ) -> Any:
     """An interaction as discord.py hands it over; an attribute Discord has not fails."""
     interaction = double(discord.Interaction)
-    interaction.id = 900
+    interaction.id = next(_IDS)
+    interaction.token = f"token-{interaction.id}"
     interaction.type = discord.InteractionType.application_command
     interaction.guild_id, interaction.channel_id = guild, channel
     interaction.channel = double(discord.TextChannel)

@@ -1,12 +1,15 @@
 """Messages and ``/chat`` become turns; what cannot be answered is said."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import discord
 import pytest
 from cogs_doubles import (
     TURN,
+    MemoryQuestions,
     MemoryReplies,
     ScriptedTurns,
     double,
@@ -44,6 +47,8 @@ class House:
         client.get_partial_messageable.return_value = self.channel
         self.client = client
         replies = Replies(self.lantern, has_footer=True)
+        assert isinstance(self.lantern.questions, MemoryQuestions)
+        self.questions = self.lantern.questions
         self.cog = Chat(client, self.lantern, rules or DiscordRules(), replies, Pacers())
 
     def message(self, content: str, *, is_mention: bool = False, **more: Any) -> Any:
@@ -120,8 +125,9 @@ async def test_an_empty_mention_is_told_what_to_do() -> None:
     house = House()
     message = house.message("<@9>", is_mention=True)
     await house.cog.on_message(message)
-    assert "write something" in message.reply.await_args.args[0]
-    assert message.reply.await_args.kwargs["mention_author"] is False
+    assert "write something" in house.sent[0]
+    assert house.channel.send.await_args.kwargs["reference"].message_id == 41
+    assert "allowed_mentions" not in house.channel.send.await_args.kwargs  # the client's own: none
     assert house.turns.requests == []
 
 
@@ -129,7 +135,7 @@ async def test_a_server_that_is_not_allowed_is_told_so() -> None:
     house = House(rules=DiscordRules(allowed_servers=frozenset({PlaceId("discord:99")})))
     message = house.message("<@9> hello", is_mention=True)
     await house.cog.on_message(message)
-    assert "does not answer in this server" in message.reply.await_args.args[0]
+    assert "does not answer in this server" in house.sent[0]
 
 
 async def test_a_store_that_cannot_be_read_is_said_where_the_question_was() -> None:
@@ -140,14 +146,62 @@ async def test_a_store_that_cannot_be_read_is_said_where_the_question_was() -> N
     house = House(store=NoStore())
     message = house.message("go on", reference=reply_to(300))
     await house.cog.on_message(message)
-    assert message.reply.await_args.args[0] == "❌ The database cannot be read."
+    assert house.sent[0] == "❌ The database cannot be read."
 
 
 async def test_where_not_even_the_refusal_can_be_said_nothing_breaks() -> None:
     house = House()
     message = house.message("<@9>", is_mention=True)
-    message.reply.side_effect = http_error(403, 50013)
+    house.channel.send.side_effect = http_error(403, 50013)
     await house.cog.on_message(message)
+    assert house.questions.open == {}
+
+
+async def test_a_refusal_that_discord_did_not_take_is_left_to_the_next_start() -> None:
+    house = House()
+    house.channel.send.side_effect = http_error(503)
+    await house.cog.on_message(house.message("<@9>", is_mention=True))
+    assert list(house.questions.open) == ["41"]
+
+
+async def test_a_message_delivered_twice_is_answered_once() -> None:
+    house = House()
+    message = house.message("<@9> hello", is_mention=True)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(2):
+            group.create_task(house.cog.on_message(message))
+    await house.cog.on_message(message)
+    assert len(house.turns.requests) == len(house.sent) == 1
+
+
+async def test_a_message_that_a_lantern_before_this_one_heard_is_not_answered_again() -> None:
+    house = House()
+    await house.questions.hear("41", "7", None)
+    await house.cog.on_message(house.message("<@9> hello", is_mention=True))
+    assert house.sent == []
+
+
+async def test_a_question_is_noted_before_anything_is_shown_and_closed_after_the_end() -> None:
+    house = House()
+    seen: list[object] = []
+
+    async def send(*_: object, **__: object) -> object:
+        seen.extend((question.id, question.turn) for question in house.questions.open.values())
+        return double(discord.Message)
+
+    house.channel.send.side_effect = send
+    await house.cog.on_message(house.message("<@9> hello", is_mention=True))
+    assert seen == [("41", TURN)]
+    assert house.questions.open == {}
+
+
+async def test_a_disk_that_takes_no_note_silences_nobody() -> None:
+    house = House()
+    house.questions.hear = AsyncMock(side_effect=StoreUnavailable("The disk is full."))
+    house.questions.answer = AsyncMock(side_effect=StoreUnavailable("The disk is full."))
+    house.questions.close = AsyncMock(side_effect=StoreUnavailable("The disk is full."))
+    await house.cog.on_message(house.message("<@9> hello", is_mention=True))
+    assert house.sent[0].startswith("hi")
 
 
 async def test_the_command_is_a_turn_with_its_options() -> None:

@@ -1,13 +1,17 @@
 """After a crash every message that still promises words is closed honestly."""
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import AsyncMock
 
 import discord
+import pytest
 from cogs_doubles import (
     RECEIPT,
     TURN,
     MemoryNotes,
+    MemoryQuestions,
     MemoryReplies,
     ScriptedTurns,
     double,
@@ -16,6 +20,7 @@ from cogs_doubles import (
     partial_channel,
     stored_turn,
 )
+from discord.http import HTTPClient
 from virtual_time import play
 
 from bot.chat.lantern import Lantern
@@ -23,9 +28,10 @@ from bot.domain.chat import Turn
 from bot.domain.errors import StoreUnavailable
 from bot.domain.ids import TurnId
 from bot.policy.pacing import Pacers
+from bot.store.questions import Question
 from bot.store.replies import ReplyMessage
 from cogs._loads import NOTE, Loads
-from cogs.closing import LOAD_LINE, Closing
+from cogs.closing import COMMAND_LINE, LOAD_LINE, MISSED_S, UNTOLD_LINE, Closing
 
 
 class Crashed:
@@ -156,6 +162,189 @@ def test_replies_begun_after_the_start_are_left_alone() -> None:
 
     play(story())
     assert crashed.open == 1
+
+
+class Untold:
+    """A start after a crash that left a question open, with what Discord has of it."""
+
+    def __init__(
+        self,
+        question: Question,
+        turn: Turn | None = None,
+        *,
+        history: Any = (),
+        response: Any = None,
+    ) -> None:
+        turns = ScriptedTurns()
+        if turn is not None:
+            turns.stored[TURN] = turn
+        self.lantern = lantern_of(turns)
+        assert isinstance(self.lantern.questions, MemoryQuestions)
+        self.questions = self.lantern.questions
+        self.questions.open[question.id] = question
+        self.questions.known[question.id] = question.channel_id
+        self.channel = partial_channel()
+        self.channel.id = 7
+        self.client = client = double(discord.Client)
+        client.user.id, client.application_id = 9, 9
+        client.get_partial_messageable.return_value = self.channel
+        client.http = double(HTTPClient)
+        client.http.logs_from = AsyncMock(side_effect=[history])
+        client.http.request = AsyncMock(side_effect=[response, {}])
+        self.closing = Closing(client, self.lantern, Loads(self.lantern), Pacers(), has_footer=True)
+
+        async def story() -> None:
+            await self.closing.collect()
+            await self.closing.run()
+
+        play(story())
+
+    @property
+    def sent(self) -> list[str]:
+        return [call.args[0] for call in self.channel.send.await_args_list]
+
+    @property
+    def edited(self) -> list[tuple[int, str]]:
+        ids = [call.args[0] for call in self.channel.get_partial_message.call_args_list]
+        edits = self.channel.get_partial_message.return_value.edit.await_args_list
+        return [(key, call.kwargs["content"]) for key, call in zip(ids, edits, strict=True)]
+
+
+ASKED = Question("41", "7", None, None)
+TAKEN_UP = Question("41", "7", None, TURN)
+COMMAND = Question("41", "7", "secret", None)
+
+
+def shown(message_id: int, act: str = "", *, author: int = 9, flags: int = 0, **more: Any) -> Any:
+    """A message as Discord's history has it."""
+    rows = [{"components": [{"custom_id": f"lantern:{act}:{TURN}"}]}] if act else []
+    author_ = {"id": str(author)}
+    return {"id": str(message_id), "author": author_, "components": rows, "flags": flags, **more}
+
+
+def test_a_question_that_was_heard_and_not_taken_up_is_told_so() -> None:
+    untold = Untold(ASKED)
+    assert untold.sent == [UNTOLD_LINE]
+    assert untold.channel.send.await_args.kwargs["nonce"] == "41.0"
+    assert untold.questions.open == {}
+
+
+def test_a_turn_without_a_message_gets_one() -> None:
+    untold = Untold(TAKEN_UP, stored_turn("Half an answer", "partial"))
+    assert untold.sent[0].startswith("Half an answer\n-# ⚠ Lantern was restarted")
+    assert untold.questions.open == {}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        shown(300, message_reference={"message_id": "41"}),
+        shown(300, "stop"),
+        shown(300, interaction_metadata={"id": "41"}),
+    ],
+)
+def test_a_message_that_appeared_as_we_were_killed_is_found_again(message: Any) -> None:
+    others = [shown(290), shown(291, message_reference={"message_id": "40"})]
+    somebody = shown(295, author=8, message_reference={"message_id": "41"})
+    history = [*others, somebody, message]
+    untold = Untold(TAKEN_UP, stored_turn("Half", "partial"), history=history)
+    assert untold.sent == []
+    assert [key for key, _ in untold.edited] == [300]
+
+
+def test_where_no_history_is_read_what_the_nonce_finds_is_written_over() -> None:
+    error = [http_error(403, 50001)]
+    untold = Untold(TAKEN_UP, stored_turn("Half", "partial"), history=error[0])
+    # Discord gives the message of that nonce, with the words of the first time.
+    assert len(untold.sent) == len(untold.edited) == 1
+
+
+def test_a_refusal_whose_end_was_not_noted_stays_as_it_is() -> None:
+    untold = Untold(ASKED, history=[shown(300, message_reference={"message_id": "41"})])
+    assert untold.sent == []
+    assert untold.edited == []
+    assert untold.questions.open == {}
+
+
+def test_a_command_that_still_thinks_is_told_by_its_token() -> None:
+    untold = Untold(COMMAND, response=shown(300, flags=1 << 7))
+    look, tell = untold.client.http.request.await_args_list
+    assert look.args[0].url.endswith("/webhooks/9/secret/messages/@original")
+    assert (tell.args[0].method, tell.kwargs["json"]["content"]) == ("PATCH", COMMAND_LINE)
+    assert untold.sent == []
+    assert untold.questions.open == {}
+
+
+@pytest.mark.parametrize("response", [shown(300), http_error(404, 10015)])
+def test_a_command_that_was_answered_or_never_was_is_left_alone(response: Any) -> None:
+    untold = Untold(COMMAND, response=response)
+    assert untold.client.http.request.await_count == 1
+    assert untold.sent == untold.edited == []
+    assert untold.questions.open == {}
+
+
+def test_a_command_whose_token_ended_is_found_in_the_history() -> None:
+    message = shown(300, flags=1 << 7, interaction_metadata={"id": "41"})
+    untold = Untold(COMMAND, history=[message], response=http_error(401, 50027))
+    assert untold.edited == [(300, COMMAND_LINE)]
+    assert untold.questions.open == {}
+
+
+def test_a_turn_asked_by_a_command_is_written_over_its_response() -> None:
+    asked = Question("41", "7", "secret", TURN)
+    turn = stored_turn("Half", "partial")
+    untold = Untold(asked, turn, response=shown(300, flags=1 << 7))
+    assert [key for key, _ in untold.edited] == [300]
+    assert untold.sent == []
+
+
+class History:
+    """A channel with a message that nobody heard."""
+
+    def __init__(self, *, message: Any = None, error: Exception | None = None) -> None:
+        self.message, self.error = message, error
+        self.after: list[int] = []
+
+    async def history(self, *, after: discord.Object, oldest_first: bool) -> AsyncIterator[Any]:
+        assert oldest_first
+        self.after.append(after.id)
+        if self.error is not None:
+            raise self.error
+        yield self.message
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_was_delivered_into_a_cut_line_is_heard_late(is_known: bool) -> None:
+    async def story() -> Any:
+        lantern, client = lantern_of(), double(discord.Client)
+        await lantern.questions.hear(str(1 << 61), "8", None)
+        await lantern.questions.hear("41", "7", None)
+        refusing, channel = History(error=http_error(403, 50001)), History(message="missed")
+        found = {8: refusing, 7: channel}
+        known: dict[int, History] = found if is_known else {}
+        client.get_channel.side_effect = known.get
+        client.fetch_channel = AsyncMock(side_effect=found.get)
+        closing = Closing(client, lantern, Loads(lantern), Pacers(), has_footer=True)
+        before = discord.utils.time_snowflake(discord.utils.utcnow())
+        await closing.hear_missed()
+        # Nothing older than what is known there, nor than some minutes.
+        assert refusing.after == [1 << 61]
+        assert before - (MISSED_S << 22) * 1000 <= channel.after[0] < before
+        return client.dispatch.call_args_list
+
+    (call,) = play(story())
+    assert call.args == ("message", "missed")
+
+
+def test_nothing_is_missed_where_nobody_is_known_to_have_asked() -> None:
+    async def story() -> None:
+        client = double(discord.Client)
+        lantern = lantern_of()
+        closing = Closing(client, lantern, Loads(lantern), Pacers(), has_footer=True)
+        await closing.hear_missed()
+        client.get_channel.assert_not_called()
+
+    play(story())
 
 
 def test_a_store_that_cannot_be_read_does_not_stop_the_start() -> None:

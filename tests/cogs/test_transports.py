@@ -63,6 +63,30 @@ def test_later_messages_stand_alone() -> None:
     assert "view" not in call.kwargs
 
 
+def test_where_history_may_not_be_read_a_message_stands_without_its_reference() -> None:
+    async def story() -> list[Any]:
+        channel = partial_channel()
+        channel.send.side_effect = [http_error(400, 160002), double(discord.Message)]
+        await Transport(channel, Pacers(), question=41).send(0, PLAIN)
+        return channel.send.await_args_list
+
+    refused, taken = play(story())
+    assert "reference" in refused.kwargs
+    assert "reference" not in taken.kwargs
+    assert taken.kwargs["nonce"] == "41.0"
+
+
+def test_what_discord_refuses_without_a_reference_too_is_a_fault() -> None:
+    async def story() -> int:
+        channel = partial_channel()
+        channel.send.side_effect = http_error(400, 160002)
+        with pytest.raises(discord.HTTPException):
+            await Transport(channel, Pacers(), question=41).send(0, PLAIN)
+        return channel.send.await_count
+
+    assert play(story()) == 2
+
+
 def test_an_edit_takes_away_buttons_that_are_no_longer_meant() -> None:
     async def story() -> Any:
         channel = partial_channel()

@@ -6,9 +6,17 @@ from unittest.mock import AsyncMock
 
 import discord
 import pytest
-from cogs_doubles import MemoryNotes, http_error, interaction_of, lantern_of, said_to
+from cogs_doubles import (
+    MemoryNotes,
+    MemoryQuestions,
+    http_error,
+    interaction_of,
+    lantern_of,
+    said_to,
+)
 from discord import app_commands
 
+from bot.chat.lantern import Lantern
 from bot.domain.errors import NotPermitted, StoreUnavailable
 from bot.domain.ids import PlaceId
 from cogs._faults import BROKEN, OUTDATED, error_words, say
@@ -30,9 +38,14 @@ OPTIONS = {
 
 
 @pytest.fixture
-async def bot() -> AsyncGenerator[LanternBot]:
+def lantern() -> Lantern:
+    return lantern_of()
+
+
+@pytest.fixture
+async def bot(lantern: Lantern) -> AsyncGenerator[LanternBot]:
     rules = DiscordRules(allowed_servers=frozenset({PlaceId("discord:5")}))
-    bot = LanternBot(DiscordFace(lantern_of(), rules), reads_content=True)
+    bot = LanternBot(DiscordFace(lantern, rules), reads_content=True)
     bot.tree.sync = AsyncMock(return_value=[])
     await bot.setup_hook()
     yield bot
@@ -62,6 +75,30 @@ async def test_commands_and_options_have_the_names_people_were_promised(bot: Lan
     assert [o["name"] for o in chat["options"] if o.get("required")] == ["message"]
     scope = next(d for d in dicts(bot) if d["name"] == "model")["options"][1]
     assert [choice["value"] for choice in scope["choices"]] == ["me", "channel", "server"]
+
+
+async def test_a_command_delivered_twice_is_heard_once_and_closed_by_its_end(
+    bot: LanternBot, lantern: Lantern
+) -> None:
+    interaction = interaction_of()
+    tree, questions = bot.tree, lantern.questions
+    assert isinstance(tree, LanternTree)
+    assert isinstance(questions, MemoryQuestions)
+    assert await tree.interaction_check(interaction)
+    assert list(questions.open) == [str(interaction.id)]
+    assert not await tree.interaction_check(interaction)
+    await bot.on_app_command_completion(interaction, None)
+    assert questions.open == {}
+
+
+async def test_a_command_that_failed_is_closed_too(bot: LanternBot, lantern: Lantern) -> None:
+    interaction = interaction_of()
+    tree, questions = bot.tree, lantern.questions
+    assert isinstance(tree, LanternTree)
+    assert isinstance(questions, MemoryQuestions)
+    await tree.interaction_check(interaction)
+    await tree.on_error(interaction, app_commands.AppCommandError("no"))
+    assert questions.open == {}
 
 
 async def test_every_command_is_within_discords_limits(bot: LanternBot) -> None:

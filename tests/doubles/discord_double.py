@@ -19,6 +19,7 @@ from discord_shapes import (
     CHANNEL,
     ME,
     OWNER,
+    PEOPLE,
     PERSON,
     TOKEN,
     Json,
@@ -55,6 +56,9 @@ class DiscordDouble:
         """Names of the servers that REST says the bot is in."""
         self._answering = asyncio.Event()
         self._answering.set()
+        self.may_read_history = True
+        self._said: list[Json] = []
+        """What people wrote, as history has it."""
         self._deferred: dict[str, Post] = {}
         """The first message of an interaction, by its token."""
         self._stack = AsyncExitStack()
@@ -87,10 +91,14 @@ class DiscordDouble:
         """A person mentions the bot in the server, or writes to it directly; the message's id."""
         message_id = self.posts.new_id()
         payload = reply_to.payload() if reply_to is not None else None
-        await self.gateway.dispatch(
-            "MESSAGE_CREATE", said(message_id, channel, text, reply_to=payload)
-        )
+        event = said(message_id, channel, text, reply_to=payload)
+        self._said.append(event)
+        await self.gateway.dispatch("MESSAGE_CREATE", event)
         return message_id
+
+    async def repeat(self) -> None:
+        """The gateway delivers the last message once more, as after a resume."""
+        await self.gateway.dispatch("MESSAGE_CREATE", self._said[-1])
 
     async def command(self, name: str, options: Mapping[str, object]) -> str:
         """The owner gives a command in the server; the interaction's token."""
@@ -140,12 +148,15 @@ class DiscordDouble:
         router.add_get(f"{api}/oauth2/applications/@me", self._application)
         router.add_put(f"{api}/applications/{{application}}/commands", self._announce)
         router.add_post(f"{api}/channels/{{channel}}/messages", self._create)
+        router.add_get(f"{api}/channels/{{channel}}/messages", self._history)
+        router.add_get(f"{api}/channels/{{channel}}", self._channel)
         router.add_patch(f"{api}/channels/{{channel}}/messages/{{message}}", self._edit)
         router.add_delete(f"{api}/channels/{{channel}}/messages/{{message}}", self._delete)
         router.add_post(f"{api}/channels/{{channel}}/typing", self._nothing)
         router.add_post(f"{api}/interactions/{{interaction}}/{{token}}/callback", self._respond)
         router.add_post(hook, self._follow_up)
         router.add_patch(f"{hook}/messages/{{message}}", self._edit)
+        router.add_get(f"{hook}/messages/{{message}}", self._show)
 
     @web.middleware
     async def _meet(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -181,7 +192,35 @@ class DiscordDouble:
         return _answer(self.commands)
 
     async def _create(self, request: web.Request) -> web.Response:
-        return _answer(self.posts.create(request.match_info["channel"], request[BODY]).payload())
+        body = request[BODY]
+        if "message_reference" in body and not self.may_read_history:
+            return _answer({"message": "Cannot reply", "code": 160002}, 400)
+        return _answer(self.posts.create(request.match_info["channel"], body).payload())
+
+    async def _history(self, request: web.Request) -> web.Response:
+        if not self.may_read_history:
+            return _answer({"message": "Missing Access", "code": 50001}, 403)
+        channel, after = request.match_info["channel"], int(request.query.get("after", 0))
+        ours = [post.payload() for post in self.posts if post.channel == channel]
+        people = [message for message in self._said if message["channel_id"] == channel]
+        found = [message for message in (*ours, *people) if int(str(message["id"])) > after]
+        # Newest first, and without what only the gateway adds.
+        found.sort(key=lambda message: int(str(message["id"])), reverse=True)
+        bare = [
+            {key: part for key, part in message.items() if key not in ("guild_id", "member")}
+            for message in found
+        ]
+        return _answer(bare[-int(request.query.get("limit", 50)) :])
+
+    async def _channel(self, request: web.Request) -> web.Response:
+        person = PEOPLE[PERSON]
+        return _answer({"id": request.match_info["channel"], "type": 1, "recipients": [person]})
+
+    async def _show(self, request: web.Request) -> web.Response:
+        post = self._deferred.get(request.match_info["token"])
+        if post is None:
+            return _answer({"message": "Unknown Webhook", "code": 10015}, 404)
+        return _answer(post.payload())
 
     async def _edit(self, request: web.Request) -> web.Response:
         name = request.match_info["message"]
@@ -206,6 +245,8 @@ class DiscordDouble:
         resource: Json = {"type": body["type"]}
         if body["type"] in (4, 5):
             post = self.posts.create(CHANNEL, cast(Json, body.get("data") or {}))
+            post.interaction = request.match_info["interaction"]
+            post.is_loading = body["type"] == 5
             self._deferred[request.match_info["token"]] = post
             told["response_message_id"] = post.id
             resource["message"] = post.payload()

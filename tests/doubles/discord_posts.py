@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
-from discord_shapes import ME, Json, button_ids, message
+from discord_shapes import ME, PEOPLE, PERSON, Json, button_ids, message
 
 from bot.app import utcnow
 
@@ -49,12 +49,17 @@ class Post:
     buttons: tuple[str, ...] = ()
     answers: str | None = None
     """The message it replies to."""
+    interaction: str | None = None
+    """The interaction it responds to."""
+    is_loading: bool = False
+    nonce: str | None = None
     history: list[str] = field(default_factory=list[str])
     components: list[object] = field(default_factory=list[object])
 
     def show(self, body: Json) -> None:
         """Takes the fields a call names; the others stay."""
         if "content" in body:
+            self.is_loading = False
             self.content = str(body["content"] or "")
             self.history.append(self.content)
         if "components" in body:
@@ -65,7 +70,15 @@ class Post:
         return any(button.startswith(f"lantern:{act}:") for button in self.buttons)
 
     def payload(self) -> Json:
-        return message(self.id, self.channel, ME, self.content, self.components)
+        payload = message(self.id, self.channel, ME, self.content, self.components)
+        payload["flags"] = 1 << 7 if self.is_loading else 0
+        if self.answers is not None:
+            reference = {"message_id": self.answers, "channel_id": self.channel, "type": 0}
+            payload |= {"type": 19, "message_reference": reference}
+        if self.interaction is not None:
+            cause = {"id": self.interaction, "type": 2, "user": PEOPLE[PERSON]}
+            payload["interaction_metadata"] = {**cause, "authorizing_integration_owners": {}}
+        return payload
 
 
 class Posts:
@@ -90,7 +103,12 @@ class Posts:
     def create(self, channel: str, body: Json) -> Post:
         reference = body.get("message_reference")
         answers = str(cast(Json, reference)["message_id"]) if reference else None
-        post = Post(self.new_id(), channel, answers=answers)
+        nonce = cast("str | None", body.get("nonce"))
+        # A create that is sent again gives the message it made the first time.
+        for made in self if nonce is not None else ():
+            if made.nonce == nonce:
+                return made
+        post = Post(self.new_id(), channel, answers=answers, nonce=nonce)
         self._posts[post.id] = post
         return self.change(post, body)
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from clocks import WallClock
 from store_values import CHANNEL, new_turn
 
 from bot.domain.chat import Place
@@ -13,6 +14,7 @@ from bot.store.choices import ChoiceStore
 from bot.store.database import Database
 from bot.store.fleet_memory import KEPT_RECORDS, FleetStore
 from bot.store.notes import NoteStore
+from bot.store.questions import KEPT_MS, Question, QuestionStore
 from bot.store.replies import ReplyMessage, ReplyStore
 from bot.store.turns import TurnStore
 
@@ -174,6 +176,57 @@ class TestReplies:
         await replies.put("100", "9", TurnId("deleted"), 0)
 
         assert await replies.left_open() == ()
+
+
+class TestQuestions:
+    async def test_a_question_is_open_until_it_is_closed(self, database: Database) -> None:
+        questions = QuestionStore(database)
+        assert await questions.hear("41", "7", "token")
+        assert await questions.hear("42", "8", None)
+        await questions.answer("41", TURN)
+        assert await questions.left_open() == (
+            Question("41", "7", "token", TURN),
+            Question("42", "8", None, None),
+        )
+        await questions.close("41")
+        assert [question.id for question in await questions.left_open()] == ["42"]
+
+    async def test_a_question_is_new_once_even_after_its_end(self, database: Database) -> None:
+        questions = QuestionStore(database)
+        assert await questions.hear("41", "7", "token")
+        assert not await questions.hear("41", "7", "token")
+        await questions.close("41")
+        assert not await questions.hear("41", "7", "token")
+        assert await questions.left_open() == ()
+
+    async def test_a_closed_question_keeps_no_token(self, database: Database) -> None:
+        questions = QuestionStore(database)
+        await questions.hear("41", "7", "token")
+        await questions.close("41")
+        rows = await database.fetch("SELECT token FROM question")
+        assert [row["token"] for row in rows] == [None]
+
+    async def test_it_is_known_where_people_ask_and_since_when(self, database: Database) -> None:
+        questions = QuestionStore(database)
+        # As text "100" comes before "41".
+        for question, channel in (("100", "7"), ("41", "7"), ("50", "8")):
+            await questions.hear(question, channel, None)
+        assert await questions.channels(9) == {"7": 41, "8": 50}
+        assert len(await questions.channels(1)) == 1
+
+    async def test_what_ended_a_day_ago_is_forgotten_and_what_did_not_is_kept(
+        self, database: Database, clock: WallClock
+    ) -> None:
+        questions = QuestionStore(database)
+        for question in ("41", "42"):
+            await questions.hear(question, "7", None)
+        await questions.close("41")
+        clock.advance(KEPT_MS / 1000)
+        await questions.hear("43", "7", None)
+        assert await questions.channels(9) == {"7": 41}
+        clock.advance(0.001)
+        await questions.hear("44", "7", None)
+        assert await questions.channels(9) == {"7": 42}
 
 
 class TestNotes:
