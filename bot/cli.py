@@ -30,11 +30,13 @@ cli = typer.Typer(
     name="lantern",
     help="Chat with the LM Studio hosts of your LAN: in Discord, or here.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    # The boxed help calls every switch `<bool>`, and folds into nothing in a narrow terminal.
+    rich_markup_mode=None,
     # Typer's own tracebacks print local variables, tokens among them.
     pretty_exceptions_enable=False,
 )
-config_cli = typer.Typer(help="The settings in force.", no_args_is_help=True)
+config_cli = typer.Typer(help="The settings in force.", no_args_is_help=True, rich_markup_mode=None)
 cli.add_typer(config_cli, name="config")
 
 ConfigOption = Annotated[
@@ -57,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         stdin.reconfigure(encoding="utf-8-sig", errors="replace")
     error = Screen(Console(stderr=True))
     try:
-        cli(args=None if arguments is None else list(arguments))
+        # `python -m bot` is the same program: its help and its completion name the command.
+        cli(args=None if arguments is None else list(arguments), prog_name="lantern")
     except ConfigError as wrong:
         error.line("Lantern cannot start with this configuration:", "bold red")
         for fault in wrong.faults:

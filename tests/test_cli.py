@@ -182,6 +182,39 @@ def test_help_is_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
         assert "Usage" in capsys.readouterr().out
 
 
+def test_help_is_asked_for_in_short_and_calls_no_switch_a_bool(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("unload", "-h") == 0
+    shown = capsys.readouterr().out
+    assert "Usage: lantern unload" in shown
+    assert "bool" not in shown
+
+
+def test_the_shell_completes_commands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--show-completion", "bash") == 0
+    assert "_LANTERN_COMPLETE=complete_bash" in capsys.readouterr().out
+    for name, value in (("_LANTERN_COMPLETE", "complete_bash"), ("COMP_WORDS", "lantern un")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert run() == 0
+    assert capsys.readouterr().out.split() == ["unload"]
+
+
+@pytest.mark.slow
+def test_an_unload_is_told_to_programs_without_prose(
+    studio: SimHost, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("load", "gemma", "--json") == 0
+    assert json_of(capsys)["model"] == GEMMA.key
+    assert run("hosts", "--json") == 0
+    assert json_of(capsys)[0]["memory_used_bytes"] == GEMMA.size_bytes
+    assert run("unload", "gemma", "--json") == 0
+    assert json_of(capsys)["unloaded"] == [{"host": studio.address, "identifier": GEMMA.key}]
+
+
 def test_config_show_masks_secrets_and_names_origins(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

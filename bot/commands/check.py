@@ -152,7 +152,7 @@ async def try_host(built: Lantern, name: HostName, findings: Findings) -> bool:
         return False
     host: HostSnapshot = built.catalog.snapshot().hosts[name]
     findings.tell(*host_findings(host))
-    return host.is_serving
+    return host.is_serving and host.interface != "/v1"
 
 
 async def try_provider(built: Lantern, name: ProviderName, findings: Findings) -> bool:

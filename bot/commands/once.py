@@ -173,13 +173,23 @@ async def unload(
         BotError: nothing of that name is loaded, or it may not be unloaded.
     """
     async with built_from(loaded) as built:
+        before = _in_memory(built)
         said = await facts.unload(
             built.acts, host, model, even_foreign=even_foreign, option="--foreign"
         )
+        gone = sorted(before - _in_memory(built))
     if as_json:
-        print_json({"done": said})
+        print_json(
+            {"unloaded": [{"host": at, "identifier": what} for at, what in gone], "said": said}
+        )
     else:
         Screen(Console()).markdown(said)
+
+
+def _in_memory(built: Lantern) -> set[tuple[str, str]]:
+    """Host and identifier of everything loaded anywhere."""
+    hosts = built.catalog.hosts()
+    return {(host.name, instance.identifier) for host in hosts for instance in host.instances}
 
 
 def health(loaded: Loaded) -> str:

@@ -162,6 +162,17 @@ def parse_persona(text: str, source: str) -> Persona:
     raise ConfigError(tuple(faults))
 
 
+def without_effect(persona: Persona) -> tuple[str, ...]:
+    """Words for each key of a persona's file that is read and changes nothing."""
+    # Not refused as in the config file: cards and examples carry them, and their persona speaks.
+    told: list[str] = []
+    if persona.avatar:
+        told.append("avatar is shown nowhere yet: in Discord every persona has the bot's picture")
+    if persona.load.cpu_threads is not None:
+        told.append("load.cpu_threads cannot be applied: LM Studio's SDK 1.5.0 has no word for it")
+    return tuple(told)
+
+
 def _persona(file: PersonaFile, source: str) -> Persona:
     return Persona(
         name=PersonaName(file.name),
@@ -279,6 +290,8 @@ class PersonaShelf:
                 if (said := new or old) and old != new:
                     event = "persona read" if new else "persona removed"
                     _log.info(event, persona=said.name, file=file)
+                    for words in without_effect(new) if new else ():
+                        _log.warning("persona key without effect", file=file, key=words)
 
 
 def _key(name: str) -> str:

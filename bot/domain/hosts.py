@@ -177,7 +177,6 @@ class HostConfig:
     """LM Studio API token, ``sk-lm-xxxxxxxx:xxxxxxxxxxxxxxxxxxxx``."""
     slots: int = 5
     weight: float = 1.0
-    wake_mac: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

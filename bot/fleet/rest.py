@@ -152,8 +152,9 @@ class RestApi:
 class RestClient:
     """A ``HostClient`` over the richest REST interface a host has."""
 
-    def __init__(self, api: RestApi, interface: Interface) -> None:
+    def __init__(self, api: RestApi, interface: Interface, version: str = "") -> None:
         self._api = api
+        self._version = version or _GENERATIONS[interface]
         self.interface: Interface = interface
 
     async def inventory(self) -> Report:
@@ -166,8 +167,7 @@ class RestClient:
             only_loaded = None
             if self.interface != "/v1":
                 only_loaded = inventory.lists_only_loaded(plain, models, residents)
-        version = _GENERATIONS[self.interface]
-        return Report(self.interface, version, models, residents, only_loaded)
+        return Report(self.interface, self._version, models, residents, only_loaded)
 
     async def resident(self) -> tuple[Instance, ...]:
         """What is in memory now; nothing is known of it on a bare ``/v1`` host."""
@@ -238,7 +238,9 @@ async def richest_rest(api: RestApi) -> RestClient:
         if inventory.has_v0_shape(await api.get(_PATHS["/api/v0"])):
             return RestClient(api, "/api/v0")
         if inventory.has_list(await api.get(_PATHS["/v1"]), "data"):
-            return RestClient(api, "/v1")
+            # Ollama's own; LM Studio answers an error there.
+            version = inventory.text(inventory.members(await api.get("/api/version")), "version")
+            return RestClient(api, "/v1", f"Ollama {version}" if version else "")
         raise Garbled("no model list on any known path")
 
 

@@ -10,7 +10,9 @@ SIMILAR_ENOUGH = 0.5
 
 
 def resolve(kind: str, name: str, known: Iterable[str]) -> str:
-    """The known name meant: exact, else but for case, else its only last part, ending or beginning.
+    """The known name meant: exact, else but for case, else by the only one with this last part.
+
+    Else by the only one that ends so, begins so, or holds it.
 
     Raises:
         UnknownName: nothing known, or more than one thing, is meant; names the nearest ones.
@@ -40,6 +42,8 @@ def _meant(typed: str, names: tuple[str, ...]) -> tuple[str, ...]:
         lambda known: known.rpartition("/")[2] == typed,
         lambda known: known.endswith(typed),
         lambda known: known.startswith(typed) or known.rpartition("/")[2].startswith(typed),
+        # The command line promised that a unique part will do, and took none from the middle.
+        lambda known: typed in known,
     )
     for rule in rules:
         if found := tuple(sorted(known for known in names if rule(known.casefold()))):

@@ -46,6 +46,8 @@ SECRETS_VARIABLE = "LANTERN_SECRETS_DIR"
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 """systemd's own variable for ``LoadCredential=``."""
 
+_MISNAMED = ("config.yml", "lantern.yaml", "lantern.yml", "settings.yaml")
+
 _TELLING = re.compile("token|key|secret|pass", re.IGNORECASE)
 """Names of variables that hold secrets."""
 
@@ -111,6 +113,7 @@ def load_settings(config: Path | None, environ: Mapping[str, str], cwd: Path) ->
         cwd=cwd,
         warnings=(
             *dotenv.warnings,
+            *_misnamed_config(path, cwd),
             *(words for words in strangers.values() if words),
             *_small_letters(said),
             *([hosts_merged] if hosts_merged else []),
@@ -254,6 +257,16 @@ def _strangers(environ: Variables) -> dict[str, str]:
         words = f"{environ[name].origin}: {name} is no setting and is not read; nearest: "
         found[name] = words + ", ".join(likely) if (likely := _likely(name)) else ""
     return found
+
+
+def _misnamed_config(path: Path | None, cwd: Path) -> list[str]:
+    """Words for a file that its writer takes for the config file."""
+    found = [] if path is not None else [cwd / name for name in _MISNAMED]
+    return [
+        f"{other.name} is not read; rename it to {CONFIG_NAME}, or name it by --config"
+        for other in found
+        if other.exists()
+    ]
 
 
 def _small_letters(said: Variables) -> list[str]:

@@ -30,7 +30,8 @@ MICRO_PER_USD = 1_000_000
 BYTES_PER_GB = 1_000_000_000
 """As sizes are shown, by Lantern and by LM Studio."""
 
-_SECRET_FIELDS = ("token", "api_key")
+_UNTOLD_FIELDS = ("token", "api_key", "wake_mac")
+"""Secrets, and what is refused: an editor should offer neither."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,6 @@ class Loaded:
                 token=host.token.get_secret_value() if host.token else None,
                 slots=self.settings.routing.max_concurrent,
                 weight=host.weight,
-                wake_mac=host.wake_mac,
             )
             for host in self.settings.hosts
         )
@@ -168,7 +168,7 @@ def schema() -> dict[str, Any]:
     # Secrets stand in variables; an editor that offered `token:` would lead people to write one.
     found = Settings.model_json_schema()
     for model in (found, *cast(dict[str, dict[str, Any]], found["$defs"]).values()):
-        for name in _SECRET_FIELDS:
+        for name in _UNTOLD_FIELDS:
             model.get("properties", {}).pop(name, None)
         # Presets, or the address for a host's name, fill in what the file leaves out.
         model.pop("required", None)

@@ -1,9 +1,11 @@
 """The settings tree: every key, its default, and what it may be."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     SecretStr,
@@ -27,7 +29,6 @@ from bot.settings.values import (
     DatabaseUrl,
     HostAddress,
     ListenAddress,
-    MacAddress,
     Network,
     ProviderKey,
     Rate,
@@ -35,6 +36,7 @@ from bot.settings.values import (
     ServerId,
     TimeZone,
     VariableName,
+    not_yet,
     parse_address,
     split_hosts,
 )
@@ -61,8 +63,8 @@ class HostSettings(Section):
         default=None, description="Variable that holds its LM Studio API token"
     )
     token: SecretStr | None = None
-    wake_mac: MacAddress | None = Field(
-        default=None, description="Network card to wake when it sleeps"
+    wake_mac: Annotated[None, BeforeValidator(partial(not_yet, "waking a host"))] = Field(
+        default=None, exclude=True, description="Refused: Lantern cannot wake a host yet"
     )
     weight: Annotated[float, Field(gt=0)] = Field(
         default=1.0, description="Above 1 is preferred, below 1 is spared"
@@ -218,7 +220,7 @@ class DiscordSettings(Section):
         default=(), description="Ids or names of roles that may manage Lantern"
     )
     edit_style: Annotated[Literal["adaptive"], BeforeValidator(lower)] = Field(
-        default="adaptive", description="How streamed text is paced"
+        default="adaptive", description="Streamed text is paced by Discord's limits; the only style"
     )
     footer: bool = Field(default=True, description="Show model, host and speed under a reply")
 
@@ -226,7 +228,9 @@ class DiscordSettings(Section):
 class GatewaySettings(Section):
     """The OpenAI-compatible HTTP face."""
 
-    enabled: bool = Field(default=False, description="Listen for HTTP clients")
+    enabled: Annotated[bool, AfterValidator(partial(not_yet, "the gateway"))] = Field(
+        default=False, description="Listen for HTTP clients; not built yet, so true is refused"
+    )
     listen: ListenAddress = Field(default="127.0.0.1:8400", description="address:port to listen on")
     allow: Networks = Field(
         default=("127.0.0.0/8",), description="Networks that may connect; empty is nobody"

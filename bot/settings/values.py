@@ -4,7 +4,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
+from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -12,6 +12,8 @@ from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonS
 
 from bot.documents.values import split_list
 from bot.documents.yaml import Plain
+
+T = TypeVar("T")
 
 LM_STUDIO_PORT = 1234
 """LM Studio's own default port."""
@@ -27,6 +29,7 @@ DATABASE_PREFIX = "sqlite:///"
 _PERIODS = {"s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "hour": 3600.0, "d": 86400.0}
 _RATE = re.compile(r"([1-9][0-9]{0,8})\s*(?:/\s*(sec|s|min|m|hour|h|d))?")
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,252}[a-z0-9])?\.?")
+_PASTED = re.compile(r"(?:http://)?([^/@?#]+)(?:/|/v1/?|/api/v[01]/?)?")
 _IPV6 = re.compile(r"\[([0-9a-f:.]+(?:%[a-z0-9]+)?)\]")
 
 
@@ -67,6 +70,9 @@ def parse_address(
         ValueError: the value is no address; the message says what is expected.
     """
     text = value.strip().lower() if isinstance(value, str) else ""
+    # What people paste out of LM Studio or a browser: http://10.0.0.2:1234/v1.
+    if least_port and (pasted := _PASTED.fullmatch(text)):
+        text = pasted[1]
     # No more of it than the scheme is repeated: a URL may hold a name and a password.
     if "://" in text:
         raise ValueError(f"{ADDRESS_WORDS}, without {text.split('://', 1)[0][:8]}://")
@@ -110,16 +116,16 @@ def parse_base_url(value: object) -> str:
     return parts.geturl().rstrip("/")
 
 
-def parse_mac(value: object) -> str:
-    """A network card's address as ``aa:bb:cc:dd:ee:ff``.
+def not_yet(what: str, value: T) -> T:
+    """The value, where it switches nothing on.
 
     Raises:
-        ValueError: the value is none.
+        ValueError: it asks for what is not built: a setting that does nothing is refused, for its
+            owner would wait for what never comes.
     """
-    digits = re.sub(r"[:.-]", "", value.strip().lower()) if isinstance(value, str) else ""
-    if not re.fullmatch(r"[0-9a-f]{12}", digits):
-        raise ValueError("a network card's address such as 00:1a:2b:3c:4d:5e")
-    return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
+    if value:
+        raise ValueError(f"nothing here: {what} is not built yet, so take this key out")
+    return value
 
 
 def matching(value: object, *, pattern: str, expected: str) -> str:
@@ -203,7 +209,6 @@ ListenAddress = Annotated[
 ]
 Network = Annotated[str, BeforeValidator(parse_network), _TEXT]
 BaseUrl = Annotated[str, BeforeValidator(parse_base_url), _TEXT]
-MacAddress = Annotated[str, BeforeValidator(parse_mac), _TEXT]
 VariableName = Annotated[
     str,
     BeforeValidator(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bot.chat.words import bytes_text, counted, host_title
+from bot.documents.shelf import without_effect
 from bot.domain.hosts import FleetSnapshot, HostSnapshot
 from bot.domain.ids import AUTO, ModelKey, PersonaName
 from bot.domain.personas import Persona
@@ -27,6 +28,14 @@ def host_findings(host: HostSnapshot) -> tuple[Line, ...]:
     subject = host_title(host)
     if host.state in ("down", "unknown"):
         return (Line("warning", subject, _down_text(host)),)
+    if host.interface == "/v1":
+        # Ollama answers /v1/models too, and was called an old LM Studio that needs an update.
+        brand = host.version or "a server that speaks /v1 and none of LM Studio's own interfaces"
+        found = (
+            f"{brand}: not LM Studio 0.3 or newer; {counted(len(host.models), 'model')} listed. "
+            "Lantern cannot load models there, nor see what is loaded, so it sends nothing there"
+        )
+        return (Line("warning", subject, found),)
     interface = host.interface if host.interface is not None else "?"
     loaded = ", ".join(str(i.identifier) for i in host.instances) or "nothing"
     listing = {
@@ -59,9 +68,7 @@ def _down_text(host: HostSnapshot) -> str:
 
 def _advice(host: HostSnapshot) -> list[str]:
     advice: list[str] = []
-    if host.interface == "/v1":
-        advice.append("only /v1 answers: Lantern cannot load or tell what is loaded; update it")
-    elif host.interface != "SDK socket":
+    if host.interface != "SDK socket":
         advice.append("the SDK socket is closed: loads work, but show no progress")
     # A request by another program loads its model just in time and puts out what was so loaded.
     if host.lists_only_loaded is False:
@@ -112,6 +119,7 @@ def persona_findings(
     for persona in personas:
         lines.append(_persona_line(persona, known))
         subject = f"persona {persona.name}"
+        lines += [Line("advice", subject, words) for words in without_effect(persona)]
         for name in persona.cloud or ():
             if name not in providers:
                 text = f"cloud names {name}, which is no provider{_near(name, providers)}"

@@ -22,7 +22,7 @@ Record = Mapping[str, Value]
 
 PERIODS: tuple[ReportPeriod, ...] = ("today", "week", "month", "last month")
 
-HOST_COLUMNS = ("host", "address", "state", "seen by", "on disk", "loaded", "memory budget")
+HOST_COLUMNS = ("host", "address", "state", "seen by", "on disk", "loaded", "memory")
 MODEL_COLUMNS = ("model", "size", "now", "on disk of")
 PERSONA_COLUMNS = ("persona", "model", "description", "from")
 
@@ -38,6 +38,7 @@ def host_record(host: HostSnapshot) -> Record:
         "version": host.version,
         "models_on_disk": len(host.models),
         "memory_bytes": host.memory_bytes,
+        "memory_used_bytes": _used_bytes(host),
         "max_loaded": host.max_loaded,
         "v1_lists_only_loaded": host.lists_only_loaded,
         "needs_token": host.needs_token,
@@ -74,8 +75,18 @@ def host_row(host: HostSnapshot) -> Sequence[str]:
         seen + (f" ({host.version})" if host.version else ""),
         str(len(host.models)),
         loaded,
-        bytes_text(host.memory_bytes) if host.memory_bytes is not None else "not set",
+        _memory(host),
     )
+
+
+def _memory(host: HostSnapshot) -> str:
+    """What its models take, of what they may."""
+    used = bytes_text(_used_bytes(host)) if host.state in ("up", "draining") else "?"
+    return used + (f" of {bytes_text(host.memory_bytes)}" if host.memory_bytes is not None else "")
+
+
+def _used_bytes(host: HostSnapshot) -> int:
+    return sum(instance.size_bytes or 0 for instance in host.instances)
 
 
 def model_records(catalog: Catalog) -> list[Record]:

@@ -5,9 +5,12 @@
 # `[fd00::5]:1234` lost its address.
 
 import re
+import textwrap
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 from rich.table import Table
@@ -21,6 +24,9 @@ from bot.domain.events import Progress as Step
 
 # Without a terminal, a load is told at every quarter: a log of hundreds of bars reads like nothing.
 _STEP = 0.25
+
+_NARROW = 100
+"""Columns below which a table that does not fit is no table any more."""
 
 _PIPE_WIDTH = 10_000
 """Columns of what no terminal bounds."""
@@ -42,7 +48,14 @@ class Screen:
 
     def line(self, text: str = "", style: str = "") -> None:
         """One line as it is, in one of rich's styles, such as ``red``."""
-        self.console.print(Text(text, style=style), soft_wrap=True)
+        lines = [text]
+        if self.is_live:
+            # Between words, and not by rich, which cuts an address at the edge: whoever copied it
+            # off two lines got half of it.
+            width = max(20, self.console.width - 1)
+            wrap = partial(textwrap.wrap, break_long_words=False, break_on_hyphens=False)
+            lines = [part for line in text.split("\n") for part in wrap(line, width) or [""]]
+        self.console.print(Text("\n".join(lines), style=style), soft_wrap=True)
 
     def markdown(self, text: str) -> None:
         """Words of ours, with ``**bold**`` and code between backticks."""
@@ -64,7 +77,16 @@ class Screen:
         self.console.print(Text(text), end="", soft_wrap=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Rows under their columns' names; what is too long for a column is folded."""
+        """Rows under their columns' names; too wide for a narrow terminal, one below the other."""
+        widest = [max(map(cell_len, cells)) for cells in zip(columns, *rows, strict=True)]
+        if self.console.width < _NARROW and sum(widest) + 2 * len(widest) > self.console.width:
+            # Seven columns in sixty were a tower of single letters.
+            for row in rows:
+                self.line(row[0], "bold")
+                for column, cell in zip(columns[1:], row[1:], strict=True):
+                    if cell:
+                        self.console.print(Text(f"  {column}: {cell}"))
+            return
         table = Table(box=None, pad_edge=False)
         for column in columns:
             table.add_column(column, overflow="fold")

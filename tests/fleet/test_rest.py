@@ -48,6 +48,24 @@ async def test_the_richest_interface_is_found_by_its_keys(
     assert (await richest_rest(api(by_path(**answers)))).interface == interface
 
 
+async def test_an_ollama_is_called_by_its_name() -> None:
+    def ollama(request: httpx.Request) -> httpx.Response:
+        bodies = {
+            "/v1/models": {"object": "list", "data": [{"id": "llama3", "owned_by": "library"}]},
+            "/api/version": {"version": "0.12.6"},
+        }
+        body = bodies.get(request.url.path)
+        return httpx.Response(200, json=body) if body else httpx.Response(404, text="404 not found")
+
+    client = await richest_rest(api(ollama))
+    report = await client.inventory()
+    assert (client.interface, report.version, list(report.models)) == (
+        "/v1",
+        "Ollama 0.12.6",
+        ["llama3"],
+    )
+
+
 async def test_a_host_without_any_list_of_models_is_garbage() -> None:
     with pytest.raises(HostUnreachable) as caught:
         await richest_rest(api(by_path()))

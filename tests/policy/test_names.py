@@ -29,6 +29,8 @@ MODELS = (
         ("openai/", "openai/gpt-oss-20b"),
         ("tiny", "lab/small/tiny"),
         ("tin", "lab/small/tiny"),
+        ("a3b", "qwen/qwen3-30b-a3b-2507"),
+        ("12b-it", "google/gemma-3-12b-it-qat"),
     ],
 )
 def test_a_name_is_understood_when_it_means_one_thing(typed: str, meant: str) -> None:

@@ -40,7 +40,9 @@ FILE_FAULTS = [
     ('hosts: 5', 1, 'hosts is 5; expected a list'),
     ('hosts: {a: b}', 1, 'hosts is a mapping; expected a list'),
     ('hosts: [7]', 1, 'hosts.0 is 7; expected a mapping of keys'),
-    ("hosts: ['http://10.0.0.1:1234']", 1, 'hosts.0.address is "http://10.0.0.1:1234"; expected'),
+    ("hosts: ['https://10.0.0.1:1234']", 1, 'expected address:port such as 10.0.0.2:1234, without'),
+    ("hosts: ['http://10.0.0.1/chat']", 1, 'hosts.0.address is "http://10.0.0.1/chat"; expected'),
+    ("hosts: ['http://a:b@10.0.0.1']", 1, 'expected address:port such as 10.0.0.2:1234, without'),
     ("hosts: ['10.0.0.1:70000']", 1, 'hosts.0.address is "10.0.0.1:70000"; expected address:port'),
     ("hosts: ['10.0.0.300']", 1, 'hosts.0.address is "10.0.0.300"; expected address:port'),
     ("hosts: ['10.0.0.1:0']", 1, 'hosts.0.address is "10.0.0.1:0"; expected address:port'),
@@ -52,7 +54,8 @@ FILE_FAULTS = [
     ('hosts: [{address: a, memory_gb: 0}]', 1, 'hosts.0.memory_gb is 0; expected a size in GB'),
     ('hosts: [{address: a, weight: 0}]', 1, 'hosts.0.weight is 0; expected more than 0'),
     ('hosts: [{address: a, weight: .inf}]', 1, 'hosts.0.weight is ".inf"; expected a number'),
-    ("hosts: [{address: a, wake_mac: '…'}]", 1, 'hosts.0.wake_mac is "…"; expected a network'),
+    ('hosts: [{address: a, wake_mac: 00:1a:2b:3c:4d:5e}]', 1, 'waking a host is not built yet'),
+    ('gateway: {enabled: true}', 1, 'gateway.enabled is true; expected nothing here: the'),
     ("hosts: [{address: a, name: ' a'}]", 1, 'hosts.0.name is " a"; expected one line of text,'),
     ('hosts: [{address: a, token_env: STUDIO_TOKEN}]', 1, 'hosts.0.token_env names STUDIO_TOKEN,'),
     ('hosts: [{address: a, token_env: MYTOKEN}]', 1, 'hosts.0.token_env names MYTOKEN,'),
@@ -94,7 +97,7 @@ VARIABLE_FAULTS = [
     ("LANTERN_ROUTNG__STRATEGY", "x", "LANTERN_ROUTNG is not known; nearest: LANTERN_ROUTING"),
     ("LANTERN_ROUTING__STRATGY", "x", "LANTERN_ROUTING__STRATGY is not known; nearest: LANTERN_R"),
     ("LANTERN_LOGS__LEVEL", "info", "LANTERN_LOGS is not known; nearest: LANTERN_LOG"),
-    ("LANTERN_HOSTS", "http://a:1", 'hosts.0.address is "http://a:1"; expected address:port'),
+    ("LANTERN_HOSTS", "https://a:1", 'hosts.0.address is "https://a:1"; expected address:port'),
     ("LANTERN_HOSTS", '[{"address": "a"', "hosts is "),
     ("LANTERN_HOSTS__0__ADDRESS", "a", "hosts is a mapping; expected a list"),
     ("LANTERN_ROUTING", "fast", 'routing is "fast"; expected a mapping of keys'),
@@ -149,7 +152,7 @@ def test_every_fault_is_listed_at_once(tmp_path: Path) -> None:
     config = """
 routing: {strategy: x, cloud: [nobody]}
 routing: {}
-hosts: [a, a, "http://b"]
+hosts: [a, a, "https://b"]
 log: {level: loud}
 token: abc
 """

@@ -15,7 +15,7 @@ from bot.settings.values import Rate
 PRODUCT_CONFIG = """
 hosts:
   - {name: studio-1, address: "10.0.0.102:1234", memory_gb: 96, max_loaded: 3,
-     token_env: STUDIO1_TOKEN, wake_mac: 00:1a:2b:3c:4d:5e, weight: 1.0}
+     token_env: STUDIO1_TOKEN, weight: 1.0}
 providers:
   zai: {kind: openai, base_url: "https://api.z.ai/api/paas/v4", api_key_env: Z_AI_API_KEY,
         model: glm-4.6, timeout: 30s, retries: 3, rate_limit: 60/min, max_concurrent: 5, quality: 8}
@@ -76,7 +76,6 @@ def test_a_host_of_the_file_reaches_the_fleet_whole(tmp_path: Path) -> None:
     assert host.memory_bytes == 96 * 10**9
     assert host.max_loaded == 3
     assert host.token == LM_TOKEN
-    assert host.wake_mac == "00:1a:2b:3c:4d:5e"
     assert host.slots == 5
 
 
@@ -202,11 +201,10 @@ def test_every_key_can_be_said_by_a_variable(
 
 def test_yaml_reads_ids_cards_and_words_as_people_mean_them(tmp_path: Path) -> None:
     config = """
-    hosts: [{address: 10.0.0.1, wake_mac: 10:23:45:54:32:10, name: no}]
+    hosts: [{address: 10.0.0.1, name: no}]
     discord: {allowed_guilds: [123456789012345678], footer: off, default_persona: 007}
     """
     settings = load(tmp_path, config).settings
-    assert settings.hosts[0].wake_mac == "10:23:45:54:32:10"
     assert settings.hosts[0].name == "no"
     assert settings.discord.allowed_guilds == ("123456789012345678",)
     assert settings.discord.footer is False
@@ -354,3 +352,28 @@ def test_a_fault_among_merged_hosts_keeps_its_place(
 ) -> None:
     (found,) = faults(tmp_path, config, {"LANTERN_HOSTS": variable})
     assert found.startswith(fault)
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    ["http://10.0.0.2:1234", "http://10.0.0.2:1234/", "HTTP://10.0.0.2/v1", "10.0.0.2:1234/v1/",
+     "http://10.0.0.2:1234/api/v1", "10.0.0.2/"],
+)  # fmt: skip
+def test_an_address_is_taken_as_people_paste_it(tmp_path: Path, pasted: str) -> None:
+    (host,) = load(tmp_path, environ={"LANTERN_HOSTS": pasted}).settings.hosts
+    assert (host.address, host.name) == ("10.0.0.2:1234", "10.0.0.2:1234")
+
+
+def test_an_ipv6_address_is_taken_as_people_paste_it(tmp_path: Path) -> None:
+    (host,) = load(tmp_path, environ={"LANTERN_HOSTS": "http://[fd00::5]:1234/v1"}).settings.hosts
+    assert host.address == "[fd00::5]:1234"
+
+
+def test_a_config_file_of_another_name_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "config.yml").write_text("log: {level: debug}")
+    loaded = load(tmp_path)
+    assert loaded.settings.log.level == "info"
+    assert loaded.warnings == (
+        "config.yml is not read; rename it to config.yaml, or name it by --config",
+    )
+    assert load(tmp_path, "").warnings == ()

@@ -7,7 +7,7 @@ import pytest
 
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model
 from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName
-from bot.domain.personas import Persona
+from bot.domain.personas import LoadSettings, Persona
 from bot.terminal.checkup import Line, host_findings, persona_findings
 
 QWEN = ModelKey("qwen/qwen3-8b")
@@ -44,7 +44,6 @@ def test_a_good_host_has_one_line() -> None:
 @pytest.mark.parametrize(
     ("host", "advice"),
     [
-        (replace(UP, interface="/v1"), "only /v1 answers"),
         (replace(UP, interface="/api/v1"), "SDK socket is closed"),
         (replace(UP, lists_only_loaded=False), "just-in-time loading is on"),
         (replace(UP, has_token=False), "anyone on the LAN"),
@@ -54,6 +53,27 @@ def test_a_good_host_has_one_line() -> None:
 def test_each_setting_to_change_is_advised(host: HostSnapshot, advice: str) -> None:
     lines = host_findings(host)
     assert any(line.mark == "advice" and advice in line.text for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("version", "named"), [("Ollama 0.12.6", "Ollama 0.12.6: not LM Studio"), ("", "speaks /v1")]
+)
+def test_what_is_no_lm_studio_is_called_by_its_name(version: str, named: str) -> None:
+    (line,) = host_findings(replace(UP, interface="/v1", version=version))
+    assert line.mark == "warning"
+    assert named in line.text
+    assert "LM Studio Ollama" not in line.text
+
+
+def test_keys_of_a_persona_that_change_nothing_are_told() -> None:
+    persona = Persona(
+        PersonaName("sage"),
+        model=QWEN,
+        avatar="https://x/y.png",
+        load=LoadSettings(cpu_threads=8),
+    )
+    advice = [line.text for line in findings([persona], [], DEFAULT) if line.mark == "advice"]
+    assert [text.split()[0] for text in advice] == ["avatar", "load.cpu_threads"]
 
 
 def test_a_dead_host_says_where_to_look() -> None:

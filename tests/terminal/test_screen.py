@@ -127,3 +127,27 @@ def test_a_bar_is_ended_before_a_line_is_printed() -> None:
     assert out.getvalue().rstrip().endswith("place 1 in the queue")
     where.line("after")
     assert out.getvalue().endswith("after\n")
+
+
+def narrow(width: int) -> tuple[Screen, io.StringIO]:
+    out = io.StringIO()
+    return Screen(Console(file=out, width=width, force_terminal=True, color_system=None)), out
+
+
+def test_a_table_stays_readable_in_a_narrow_terminal() -> None:
+    where, out = narrow(60)
+    row = facts.host_row(HostSnapshot(HostName("studio-with-a-name"), "10.0.0.2:1234", state="up"))
+    where.table(facts.HOST_COLUMNS, [row])
+    lines = out.getvalue().splitlines()
+    assert lines[:3] == ["studio-with-a-name", "  address: 10.0.0.2:1234", "  state: up"]
+    assert max(map(len, lines)) <= 60
+    where.table(("a", "b"), [("1", "2")])
+    assert out.getvalue().splitlines()[-2:] == ["a  b", "1  2"]
+
+
+def test_lines_break_between_words_and_an_address_stays_whole() -> None:
+    where, out = narrow(30)
+    url = "https://discord.com/oauth2/authorize?client_id=100000000000000001"
+    where.line(f"To add the bot to a server, open {url} now")
+    assert url in out.getvalue().splitlines()
+    assert "To add the bot to a server," in out.getvalue().splitlines()
