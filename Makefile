@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 NPM := $(shell command -v npm 2>/dev/null)
 PM2_STAMP := node_modules/.installed
 
-.PHONY: demo init run test ops check bench counts mutants format lock clean
+.PHONY: demo init run test ops check bench counts faults mutants format lock clean
 
 demo: $(RUN_STAMP)
 	@$(BIN)/lantern demo
@@ -38,6 +38,10 @@ check: $(DEV_STAMP)
 
 bench: $(DEV_STAMP)
 	$(BIN)/python -m bench
+
+# Every row of docs/reliability.md, played several times: TRIES=10 for more.
+faults: $(DEV_STAMP)
+	$(BIN)/python -m bench.faults $(TRIES)
 
 # The size of the house beside what it may be: rooms, floors, classes, functions, comments.
 counts: $(DEV_STAMP)

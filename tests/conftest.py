@@ -36,6 +36,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--lan-model", metavar="KEY", help="the model to load on it; the smallest by default"
     )
+    group.addoption("--tries", type=int, default=1, metavar="N", help="run every test N times")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test as often as ``--tries`` says: what fails once in ten times is found by ten."""
+    tries = int(metafunc.config.getoption("tries") or 1)
+    if tries > 1:
+        metafunc.fixturenames.append("number_of_try")
+        metafunc.parametrize("number_of_try", range(tries))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -74,6 +74,9 @@ async def test_after_a_kill_by_the_system_pm2_starts_it_again_and_a_stop_keeps_i
         await discord.changes.until(lambda: not discord.gateway.is_connected)
         await discord.changes.until(lambda: discord.gateway.is_connected)
         again = await pm2.app()
+        while again is not None and again.status == "launching":
+            # It is logged in, and about to say that it is ready.
+            again = await pm2.app()
         assert again is not None
         assert (again.status, again.restarts) == ("online", 1)
         assert again.pid not in (0, first.pid)

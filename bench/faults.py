@@ -1,0 +1,69 @@
+"""Plays every row of the fault matrix again and again and prints how many tries held.
+
+    python -m bench.faults [TRIES]
+
+The rows stand in ``tests/fault_matrix.toml``. A try is one run of one test with one of its
+parameters; Hypothesis makes its own hundred stories inside each. Exit 1 when any try failed or a
+row names a test there is not.
+"""
+
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections import Counter
+from pathlib import Path
+from xml.etree import ElementTree
+
+HOUSE = Path(__file__).parent.parent
+MATRIX = HOUSE / "tests" / "fault_matrix.toml"
+TRIES = 3
+
+
+def played(tests: list[str], tries: int) -> tuple[dict[str, Counter[str]], str]:
+    """How each test ended, by its name without parameters, and what pytest said at its end."""
+    with tempfile.TemporaryDirectory(prefix="lantern-faults-") as folder:
+        report = Path(folder, "report.xml")
+        options = ["-o", "junit_family=xunit1", f"--junit-xml={report}", f"--tries={tries}"]
+        run = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", *options, *tests],
+            cwd=HOUSE,
+            check=False,
+            text=True,
+            stdout=subprocess.PIPE,
+        )
+        if not report.exists():
+            return {}, run.stdout
+        cases = ElementTree.parse(report).getroot().iter("testcase")
+        found: dict[str, Counter[str]] = {}
+        for case in cases:
+            name = f"{case.get('file')}::{case.get('name', '').partition('[')[0]}"
+            bad = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
+            found.setdefault(name, Counter())[bad[0] if bad else "held"] += 1
+    return found, run.stdout
+
+
+def main(arguments: list[str]) -> int:
+    """Prints a line a row; gives the exit code."""
+    tries = int(arguments[0]) if arguments else TRIES
+    rows = tomllib.loads(MATRIX.read_text(encoding="utf-8"))["row"]
+    found, said = played(sorted({test for row in rows for test in row["tests"]}), tries)
+    print("| fault | what holds | tries | held |\n|---|---|---|---|")
+    is_fine = True
+    for row in rows:
+        ends: Counter[str] = Counter()
+        for test in row["tests"]:
+            hits = [n for name, n in found.items() if name == test or name.startswith(f"{test}::")]
+            is_fine = is_fine and bool(hits)
+            ends.update(sum(hits, Counter[str]()))
+        count = ends.total() - ends["skipped"]
+        is_fine = is_fine and count == ends["held"] and count > 0
+        print(f"| {row['fault']} | {row['holds']} | {count} | {ends['held']} |")
+    if not is_fine:
+        print(said)
+    print(said.strip().splitlines()[-1])
+    return 0 if is_fine else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
