@@ -88,6 +88,7 @@ class HostServing:
             draft.granted(candidate, lease.granted.queue_s, lease.granted.load_s)
             messages = await self._fit(job, lease, draft)
             try:
+                await self._fleet.host(host).confirm(lease)
                 await self._stream(candidate, lease.endpoint, messages, job, draft)
             except Unavailable as failed:
                 # Out at once: the next turn must not wait for the same dead host.

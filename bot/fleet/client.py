@@ -4,7 +4,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Protocol
 
-from bot.domain.hosts import Instance, Interface, LoadOrder, Report
+from bot.domain.hosts import Instance, Interface, LoadOrder, ModelKind, Report
+from bot.domain.ids import ModelKey
 
 REST_SAYS = ("context_length", "flash_attention", "num_experts")
 """The load settings ``POST /api/v1/models/load`` takes; it refuses others."""
@@ -65,7 +66,7 @@ class HostClient(Protocol):
         """What is in memory now."""
         ...
 
-    async def copies(self, order: LoadOrder) -> tuple[Instance, ...]:
+    async def copies(self, key: ModelKey, kind: ModelKind) -> tuple[Instance, ...]:
         """What is in memory of one model now, asked as cheaply as the interface can."""
         ...
 

@@ -6,6 +6,7 @@ asked for it first.
 
 import asyncio
 import itertools
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from bot.domain.hosts import (
     LoadOrder,
     LoadRecord,
     Model,
+    ModelKind,
     OwnInstance,
     Report,
     SpeedRecord,
@@ -45,6 +47,10 @@ P = ParamSpec("P")
 
 PULSE_S = 1.0
 """How often the scheduler looks again on its own while anybody waits."""
+LOOK_S = 2.0
+"""How long a turn about to be sent waits to hear whether its instance is still there."""
+JUST_IN_TIME_S = 0.5
+"""A first token that took longer may have come after a load of LM Studio's own."""
 REBUILD_RULES = BreakerRules(threshold=1, base_s=1.0, longest_s=60.0)
 """After a fault of our own: built anew after 1 s, then 2, 4 ... until a probe is understood."""
 BROKEN = "Lantern itself stumbled over this host, and begins with it anew."
@@ -122,6 +128,8 @@ class Host:
         self._snapshot: HostSnapshot | None = None
         self._acts = 0
         """Loads and unloads ended; a list read before the newest of them is out of date."""
+        self._looks: dict[ModelKey, tuple[asyncio.Lock, float]] = {}
+        """Who looks for copies of a model now, and when the newest look began."""
         self._kick = asyncio.Event()
         self._changed = asyncio.Event()
         self._probes_begun = 0
@@ -259,6 +267,38 @@ class Host:
     def record_speed(self, record: SpeedRecord) -> None:
         """A request was answered there."""
         self._feed(self._scheduler.on_answered, record)
+        if record.first_token_s >= JUST_IN_TIME_S:
+            self._start(self._look_back(record.model_key))
+
+    async def confirm(self, lease: Lease) -> None:
+        """Looks, right before a request is sent, whether what was granted is still in memory.
+
+        With JIT on LM Studio loads whatever it is asked for and has not: a host that restarted, or
+        whose model somebody else unloaded, did so for each of many turns at once, with none of our
+        settings. Those who come while one looks share the next look.
+
+        Raises:
+            Unavailable: it left memory (``NOT_THERE``).
+            HostUnreachable: the host is lost.
+        """
+        granted = lease.instance
+        key, name = granted.model_key, self._config.name
+        try:
+            await self._look(key, granted.kind)
+        except HostUnreachable as error:
+            # A machine that reads a long prompt may have no time to answer, and is there.
+            if error.kind is not FailureKind.TIMEOUT:
+                raise
+        there = self.snapshot().instances
+        # One interface tells references and another none: then the name has to do.
+        is_there = any(
+            copy.identifier == granted.identifier
+            and (None in (copy.reference, granted.reference) or copy.reference == granted.reference)
+            for copy in there
+        )
+        if not is_there:
+            text = f"`{key}` is not in memory on {name} any more."
+            raise Unavailable(text, FailureKind.NOT_THERE)
 
     def cancel_load(self, key: ModelKey) -> bool:
         """Cancels the load unless somebody else waits for it; False when it may not be."""
@@ -388,10 +428,38 @@ class Host:
             self._feed(self._scheduler.on_load_failed, text, kind, listed, own)
             self._kick.set()
 
+    async def _look(self, key: ModelKey, kind: ModelKind) -> None:
+        """Reads the host's whole list when its copies of a model are not those we know."""
+        asked_at = self._now()
+        lock, _ = self._looks.setdefault(key, (asyncio.Lock(), -math.inf))
+        async with lock, self._link.within(LOOK_S):
+            began = self._now()
+            # One who waited meanwhile has been answered by whoever looked after it had come.
+            if self._looks[key][1] < asked_at:
+                await self._compare(key, kind)
+                self._looks[key] = (lock, began)
+
+    async def _compare(self, key: ModelKey, kind: ModelKind) -> None:
+        with self._link.understood():
+            copies = await self._link.ask(lambda client: client.copies(key, kind))
+            known = {reference_of(i) for i in self.snapshot().instances if i.model_key == key}
+            while {reference_of(copy) for copy in copies} != known:
+                acts = self._acts
+                residents = await self._link.ask(self._residents)
+                # What was read before a load or an unload ended says nothing after it.
+                if acts == self._acts:
+                    self._feed(self._scheduler.on_listed, residents)
+                    return
+
+    async def _look_back(self, key: ModelKey) -> None:
+        # Whoever answered was a chat model. A host that is gone is for the next probe to tell.
+        with suppress(Unavailable):
+            await self._look(key, "llm")
+
     async def _is_new_here(self, client: HostClient, order: LoadOrder) -> bool:
         """Have others loaded this model since the host was last looked at?"""
         async with self._link.within(self._rules.probe_timeout_s):
-            copies = await client.copies(order)
+            copies = await client.copies(order.model_key, order.kind)
         known = {reference_of(instance) for instance in self.snapshot().instances}
         return any(reference_of(copy) not in known for copy in copies)
 

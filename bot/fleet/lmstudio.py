@@ -158,12 +158,12 @@ class SocketClient:
         with self._rest.reading():
             return (await self._listing({}))[1]
 
-    async def copies(self, order: LoadOrder) -> tuple[Instance, ...]:
+    async def copies(self, key: ModelKey, kind: ModelKind) -> tuple[Instance, ...]:
         """What is in memory of one model now."""
-        listing = await self._call(_space(order.kind), "listLoaded")
+        listing = await self._call(_space(kind), "listLoaded")
         with self._rest.reading():
             seen = inventory.socket_instances(listing)
-        return tuple(instance for instance in seen if instance.model_key == order.model_key)
+        return tuple(instance for instance in seen if instance.model_key == key)
 
     async def load(
         self, order: LoadOrder, on_progress: Callable[[float], None], stop: Stop

@@ -14,6 +14,8 @@ SPARED_S = 10.0
 """An instance that would not leave, or works for others, is left in peace for this long."""
 LOST_S = 900.0
 """How long a load lost from sight may still end."""
+STRAY_S = 5.0
+"""After the last answer of an instance that vanished, how long a copy may still be its work."""
 NAMED = "name:"
 """Begins the reference Lantern makes up for an own instance whose host tells none."""
 
@@ -39,8 +41,12 @@ class Resident:
     leaving: str = ""
     """Why it is being unloaded right now, or empty."""
     spared_until: float = 0.0
-    was_ours: bool = False
-    """Did we use it since it was last seen? Then its changed time of use says nothing of others."""
+    uses: int = 0
+    """Of ours since it was last seen: then its changed time of use says nothing of others."""
+    seen_at: float = 0.0
+    """When the host last listed it."""
+    is_stray: bool = False
+    """Loaded by LM Studio of its own accord for a turn of ours whose instance was gone."""
 
     @property
     def reference(self) -> InstanceRef:
@@ -73,6 +79,8 @@ class Residents:
         """By whom; also what left memory under its holder."""
         self._lost: list[tuple[LoadOrder, float]] = []
         """Loads of ours whose connection broke, and since when: the host may go on with them."""
+        self._vanished: list[Resident] = []
+        """What left memory by itself while turns of ours may have been on their way to it."""
 
     def __iter__(self) -> Iterator[Resident]:
         """What is in memory and not on its way out; safe against changes meanwhile."""
@@ -117,7 +125,7 @@ class Residents:
         """Gives a lease."""
         # Our own use moves the host's "last used" too, and is seen only at the next probe.
         resident.users[ticket] = user
-        resident.was_ours = True
+        resident.uses += 1
         self.held[ticket] = resident
 
     def resume(self, ticket: Ticket, user: str, instance: Instance) -> None:
@@ -158,9 +166,14 @@ class Residents:
         self._lost.append((order, since))
 
     def see(
-        self, listed: Iterable[Instance], now: float
+        self, listed: Iterable[Instance], now: float, loading: ModelKey | None
     ) -> tuple[list[OwnInstance], list[Resident], list[InstanceRef]]:
         """Takes over the host's list; what is not in it is gone.
+
+        Args:
+            listed: What the host says it has.
+            now: Monotonic seconds.
+            loading: What is being loaded for us: such a copy is listed before we know it as ours.
 
         Returns:
             What is found to be ours, what left, and the own references that no restart need know.
@@ -171,6 +184,8 @@ class Residents:
             self.adopt(own)
         gone = [resident for ref, resident in self._all.items() if ref not in there]
         self._all = {ref: self._seen(ref, instance, now) for ref, instance in there.items()}
+        self._vanished += [resident for resident in gone if resident.uses and not resident.leaving]
+        claimed += self._strays(now, loading)
         known = {own.reference for own in map(self._record_for, there.values()) if own is not None}
         missing = [reference for reference in self._own if reference not in known]
         if any(instance.reference is None for instance in there.values()):
@@ -202,14 +217,42 @@ class Residents:
                 claimed.append(replace(own, reference=reference, identifier=identifier))
         return claimed
 
+    def _strays(self, now: float, loading: ModelKey | None) -> list[OwnInstance]:
+        """What LM Studio loaded just in time for turns of ours, now known as ours.
+
+        With JIT on a request to an instance that is gone loads the model once more, without our
+        settings or timer, and several at once several copies (LM Studio's tracker, bug 1751): three
+        of one model stayed in memory with nobody owning them. Others have such copies too, so there
+        are never more of ours than turns that were on their way, and only those with a timer, which
+        every such load has and few by hand.
+        """
+        self._vanished = [r for r in self._vanished if r.users or now - r.idle_since < STRAY_S]
+        strays: list[OwnInstance] = []
+        for lost in self._vanished:
+            key = lost.instance.model_key
+            for reference, found in self._all.items():
+                seen, is_known = found.instance, found.own is not None
+                if not lost.uses or is_known or seen.model_key != key or key == loading:
+                    continue
+                if seen.net_ttl_s is None or found.since < lost.seen_at:
+                    continue
+                lost.uses -= 1
+                own = OwnInstance(self._host, reference, seen.identifier, key, 0.0)
+                # One dictionary for both: whoever gives back the one that is gone frees this too.
+                found.is_stray, found.users = True, lost.users
+                self.adopt(own)
+                strays.append(own)
+        return strays
+
     def _seen(self, reference: InstanceRef, instance: Instance, now: float) -> Resident:
         resident, own = self._all.get(reference), self._record_for(instance)
         if resident is None:
-            return Resident(instance, now, now, own, own is not None and own.pinned)
-        if instance.last_used != resident.instance.last_used and not resident.was_ours:
+            is_pinned = own is not None and own.pinned
+            return Resident(instance, now, now, own, is_pinned, seen_at=now)
+        if instance.last_used != resident.instance.last_used and not resident.uses:
             # Another program on the LAN used it: its rest begins anew.
             resident.idle_since = now
-        resident.was_ours = bool(resident.users)
+        resident.uses, resident.seen_at = len(resident.users), now
         resident.instance, resident.own = instance, own
         return resident
 

@@ -11,8 +11,8 @@ from typing import cast
 import httpx
 
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
-from bot.domain.hosts import Instance, Interface, LoadOrder, Report
-from bot.domain.ids import InstanceId
+from bot.domain.hosts import Instance, Interface, LoadOrder, ModelKind, Report
+from bot.domain.ids import InstanceId, ModelKey
 from bot.fleet import inventory
 from bot.fleet.client import REST_SAYS, Stop
 from bot.fleet.inventory import Garbled
@@ -175,9 +175,10 @@ class RestClient:
         with self._api.reading():
             return _LISTINGS[self.interface](payload)[1]
 
-    async def copies(self, order: LoadOrder) -> tuple[Instance, ...]:
+    async def copies(self, key: ModelKey, kind: ModelKind) -> tuple[Instance, ...]:
         """What is in memory of one model now."""
-        return tuple(s for s in await self.resident() if s.model_key == order.model_key)
+        del kind  # every kind stands in one list
+        return tuple(s for s in await self.resident() if s.model_key == key)
 
     async def load(
         self, order: LoadOrder, on_progress: Callable[[float], None], stop: Stop

@@ -19,9 +19,10 @@ The tree; each number stands again where its step is taken.
    d. it fits once others have left: they are evicted, and 6 comes round when they are gone.
 7. Everybody waiting hears of their place.
 
-Out of memory leads one way, ``_unload``, and nothing leased goes it. Four may: an eviction for a
-load (6d), the sweep of what rested too long (``on_swept``), an admin (``on_unload_asked``), and a
-load that was cancelled and finished all the same (``on_loaded``).
+Out of memory leads one way, ``_unload``, and nothing leased goes it. Five may: an eviction for a
+load (6d), the sweep of what rested too long (``on_swept``), an admin (``on_unload_asked``), a load
+that was cancelled and finished all the same (``on_loaded``), and what LM Studio loaded by itself
+for a turn of ours (``_clear_strays``).
 """
 
 from collections import Counter
@@ -327,6 +328,7 @@ class Scheduler:
         """An asker went away, whether waiting or holding."""
         waiter = self._queue.remove(ticket)
         self.residents.release(ticket, now)
+        self._clear_strays(now)
         # A leaver cancels nothing: whoever comes back finds the load further on.
         return self._effects() if waiter and waiter.is_joined else self._decide(now)
 
@@ -467,6 +469,11 @@ class Scheduler:
             self._refuse(joined, reason, kind if is_memory else FailureKind.LOAD_FAILED)
         return self._decide(now)
 
+    def on_listed(self, now: float, listed: Iterable[Instance]) -> Effects:
+        """The host's list was read for another reason, such as a turn about to be sent."""
+        self._see(listed, now)
+        return self._decide(now)
+
     def on_load_spared(self, now: float, listed: Iterable[Instance]) -> Effects:
         """The load was not begun: others have loaded that model since the host was looked at."""
         self._end_load(now)
@@ -550,6 +557,8 @@ class Scheduler:
             for r in self.residents
             if r.instance.model_key == key
             and r.since < until
+            # It has neither our settings nor our timer: one turn ends on it, and no other begins.
+            and not r.is_stray
             # Untold counts as enough: a host that cannot hold the transcript says so itself.
             and (r.instance.context_length is None or r.instance.context_length >= need)
         ]
@@ -601,12 +610,19 @@ class Scheduler:
         self._out.append(StartUnload(resident.instance, even_busy))
 
     def _see(self, listed: Iterable[Instance], now: float) -> None:
-        claimed, gone, forgotten = self.residents.see(listed, now)
+        loading = self.load.order.model_key if self.load is not None else None
+        claimed, gone, forgotten = self.residents.see(listed, now, loading)
         self._out.extend(claimed)
         for resident in gone:
             key, why = resident.instance.model_key, resident.leaving or "it left memory on the host"
             self._out.append(FleetEvent("model unloaded", self.config.name, key, why))
         self._out.extend(Forget(reference) for reference in forgotten)
+        self._clear_strays(now)
+
+    def _clear_strays(self, now: float) -> None:
+        for resident in self.residents:
+            if resident.is_stray and not resident.users and now >= resident.spared_until:
+                self._unload(resident, "LM Studio loaded it by itself for one turn")
 
     def _refuse(self, waiters: Iterable[Waiter], text: str, kind: FailureKind) -> None:
         refusal = HostUnreachable if kind in LOST else Unavailable
