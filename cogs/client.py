@@ -13,6 +13,7 @@ from discord.ext import commands
 from bot.chat.lantern import Lantern
 from bot.domain.errors import ConfigError
 from bot.policy.pacing import Pacers
+from cogs._ban import Ban
 from cogs._faults import SENDING_ERRORS
 from cogs._loads import Loads
 from cogs._places import DiscordRules, owners_of
@@ -48,6 +49,7 @@ class DiscordFace:
         self.replies = Replies(lantern, has_footer=rules.has_footer)
         self.loads = Loads(lantern)
         self.pacers = Pacers()
+        self.ban = Ban()
         self._bot: LanternBot | None = None
         self._is_closing = asyncio.Event()
 
@@ -121,6 +123,7 @@ class LanternBot(commands.Bot):
             help_command=None,
             tree_cls=LanternTree,
             intents=intents,
+            http_trace=face.ban.trace(),
             allowed_mentions=discord.AllowedMentions.none(),
             allowed_contexts=app_commands.AppCommandContext(guild=True, dm_channel=True),
             allowed_installs=app_commands.AppInstallationType(guild=True),
