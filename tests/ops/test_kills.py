@@ -92,7 +92,7 @@ class Kills:
         """Three questions by three ways; short, long and over several messages."""
         asked: list[str] = []
         for _ in range(3):
-            text = f"What do cats eat? [[tokens {self.random.choice((3, 60, 1500))}]]"
+            text = f"What do cats eat? [[tokens {self.random.choice((3, 60, 600))}]]"
             match self.random.randrange(3):
                 case 0:
                     asked.append(await self.discord.say(text, CHANNEL))
