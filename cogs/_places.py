@@ -8,14 +8,18 @@ import discord
 
 from bot.domain.chat import Place
 from bot.domain.ids import PlaceId, UserId
+from bot.policy.access import Doors
+from bot.policy.ratelimit import RateRule
 
 
 @dataclass(frozen=True, slots=True)
 class DiscordRules:
     """The settings of the Discord face, as plain values."""
 
-    allowed_servers: frozenset[PlaceId] = field(default_factory=frozenset[PlaceId])
-    """The servers that are answered; empty answers all."""
+    doors: Doors = field(default_factory=Doors)
+    """Who is answered, and where."""
+    rate: RateRule | None = None
+    """How many questions of one person are taken; None: any number."""
     admin_roles: frozenset[str] = field(default_factory=frozenset[str])
     """Ids or names of roles whose members may do what server managers may."""
     has_footer: bool = True
@@ -35,10 +39,13 @@ class DiscordRules:
             return False
         if interaction.permissions.manage_guild:
             return True
-        if not isinstance(interaction.user, discord.Member):
-            return False
-        names = {name for role in interaction.user.roles for name in (str(role.id), role.name)}
-        return not names.isdisjoint(self.admin_roles)
+        return not roles_of(interaction.user).isdisjoint(self.admin_roles)
+
+
+def roles_of(person: discord.abc.User) -> frozenset[str]:
+    """Ids and names of somebody's roles; none of somebody who is not met in a server."""
+    roles = person.roles if isinstance(person, discord.Member) else ()
+    return frozenset(name for role in roles for name in (str(role.id), role.name))
 
 
 def owners_of(application: discord.AppInfo | None) -> frozenset[int]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Collection
 from typing import Any
 
 import discord
@@ -10,11 +9,9 @@ import structlog
 from discord import app_commands
 
 from bot.domain.errors import BotError
-from bot.domain.ids import PlaceId
-from bot.policy.access import check_server
 from bot.store.notes import NoteStore
+from cogs._access import Access
 from cogs._faults import SENDING_ERRORS, say_error
-from cogs._places import place_of
 from cogs._questions import Questions
 
 _log = structlog.get_logger(__name__)
@@ -23,7 +20,7 @@ _log = structlog.get_logger(__name__)
 class LanternTree(app_commands.CommandTree[Any]):
     """Commands for servers and direct messages; never in servers the owner did not allow."""
 
-    allowed_servers: Collection[PlaceId] = ()
+    access: Access | None = None
     questions: Questions | None = None
     """Where commands are noted; they are heard once."""
 
@@ -35,7 +32,8 @@ class LanternTree(app_commands.CommandTree[Any]):
             if not await self.questions.hear(interaction.id, channel, token):
                 return False
         try:
-            check_server(place_of(interaction).server, self.allowed_servers)
+            if self.access is not None:
+                await self.access.check(interaction.client, interaction)
         except BotError as error:
             # An option field shows choices alone; without any it reads "Loading options failed".
             if interaction.type is discord.InteractionType.autocomplete:

@@ -10,12 +10,12 @@ from bot.chat.lantern import Lantern
 from bot.domain.chat import TurnKind, TurnRequest
 from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.ids import TurnId, UserId
-from bot.policy.access import check_server
 from bot.policy.pacing import Pacers
 from bot.policy.splitting import LIMIT, split_reply
+from cogs._access import Access
 from cogs._faults import say, say_error
 from cogs._loads import Loads
-from cogs._places import DiscordRules, place_of, user_id
+from cogs._places import place_of, user_id
 from cogs._reply import Replies
 from cogs._transport import InteractionTransport
 from cogs._view import Act, buttons_of, restored
@@ -28,10 +28,11 @@ class Buttons(commands.Cog):
     """Answers the event ``reply_button``."""
 
     def __init__(
-        self, lantern: Lantern, rules: DiscordRules, replies: Replies, loads: Loads, pacers: Pacers
+        self, lantern: Lantern, access: Access, replies: Replies, loads: Loads, pacers: Pacers
     ) -> None:
         self._turns = lantern.turns
-        self._rules = rules
+        self._access = access
+        self._rules = access.rules
         self._replies = replies
         self._loads = loads
         self._pacers = pacers
@@ -47,8 +48,8 @@ class Buttons(commands.Cog):
             return
         turn = TurnId(subject)
         try:
-            # A button outlives the day on which its server was allowed.
-            check_server(place_of(interaction).server, self._rules.allowed_servers)
+            # A button outlives the day on which its place and its person were allowed.
+            await self._access.check(interaction.client, interaction)
             match act:
                 case Act.HALT:
                     is_admin = self._rules.is_admin(interaction)
@@ -109,6 +110,7 @@ class Buttons(commands.Cog):
             # Pressed twice by a nervous finger: one answer is enough.
             await interaction.response.defer()
             return
+        self._access.take(user)
         self._under_way.add(press)
         # These presses alone make a message of their own, which a crash could leave without an end.
         questions, channel = self._replies.questions, interaction.channel_id or 0

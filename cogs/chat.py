@@ -10,12 +10,13 @@ from discord.ext import commands
 from bot.chat.lantern import Lantern
 from bot.domain.chat import TurnRequest
 from bot.domain.ids import ModelKey, PersonaName, TurnId
-from bot.policy.access import check_server, check_text
+from bot.policy.access import check_text
 from bot.policy.pacing import Pacers
+from cogs._access import Access
 from cogs._choices import StringChoices, model_choices, persona_choices
 from cogs._faults import SENDING_ERRORS, Fault, error_words, fault_of
 from cogs._mentions import is_mentioned, is_prompt, read_files, said
-from cogs._places import DiscordRules, place_of, user_id
+from cogs._places import place_of, user_id
 from cogs._reply import Replies
 from cogs._transport import InteractionTransport, Transport
 from cogs._view import MessageView
@@ -30,14 +31,14 @@ class Chat(commands.Cog):
         self,
         client: discord.Client,
         lantern: Lantern,
-        rules: DiscordRules,
+        access: Access,
         replies: Replies,
         pacers: Pacers,
     ) -> None:
         self._client = client
         self._catalog = lantern.catalog
         self._stored = lantern.replies
-        self._rules = rules
+        self._access = access
         self._replies = replies
         self._pacers = pacers
 
@@ -85,6 +86,7 @@ class Chat(commands.Cog):
         attachment: discord.Attachment | None = None,
     ) -> None:
         """A turn in this channel."""
+        self._access.take(user_id(interaction.user))
         transport = InteractionTransport(interaction, self._pacers)
         # Fetching and reading a file may take longer than the three seconds Discord waits.
         if attachment is not None:
@@ -123,11 +125,15 @@ class Chat(commands.Cog):
         self, message: discord.Message, me: int, parent: TurnId | None, transport: Transport
     ) -> None:
         place = place_of(message)
-        check_server(place.server, self._rules.allowed_servers)
+        user = user_id(message.author)
+        if self._access.is_held(user):
+            return  # They were told once; a word for each message would be a flood of our own.
+        self._access.take(user)
+        await self._access.check(self._client, message)
         text = said(message, me)
         check_text(text, has_attachments=bool(message.attachments))
         request = TurnRequest(
-            user=user_id(message.author),
+            user=user,
             user_name=message.author.display_name,
             place=place,
             text=text,

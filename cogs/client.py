@@ -13,6 +13,7 @@ from discord.ext import commands
 from bot.chat.lantern import Lantern
 from bot.domain.errors import ConfigError
 from bot.policy.pacing import Pacers
+from cogs._access import Access
 from cogs._ban import Ban
 from cogs._faults import SENDING_ERRORS
 from cogs._loads import Loads
@@ -48,6 +49,7 @@ class DiscordFace:
         self.rules = rules
         self.replies = Replies(lantern, has_footer=rules.has_footer)
         self.loads = Loads(lantern)
+        self.access = Access(rules)
         self.pacers = Pacers()
         self.ban = Ban()
         self._bot: LanternBot | None = None
@@ -145,17 +147,17 @@ class LanternBot(commands.Bot):
         # Before the first new turn, whose messages are open too and are not left over.
         await self._closing.collect()
         for cog in (
-            Chat(self, lantern, rules, face.replies, face.pacers),
+            Chat(self, lantern, face.access, face.replies, face.pacers),
             Choosing(lantern, rules, face.loads, face.pacers),
             FleetCog(lantern, rules, face.loads, face.pacers),
             Control(lantern, rules),
             SettingsCog(lantern, rules),
-            Buttons(lantern, rules, face.replies, face.loads, face.pacers),
+            Buttons(lantern, face.access, face.replies, face.loads, face.pacers),
         ):
             await self.add_cog(cog)
         self.add_dynamic_items(TurnButton)
         if isinstance(self.tree, LanternTree):
-            self.tree.allowed_servers = rules.allowed_servers
+            self.tree.access = face.access
             self.tree.questions = face.replies.questions
         await sync_when_changed(self.tree, lantern.notes, self.application_id or 0)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 import structlog
@@ -11,7 +11,9 @@ from bot.app import lantern, log_cloud, plan_from
 from bot.chat.lantern import Lantern
 from bot.chat.words import cloud_notice
 from bot.domain.cloud import CloudEvent
-from bot.domain.ids import PlaceId
+from bot.domain.ids import PlaceId, UserId
+from bot.policy.access import Doors
+from bot.policy.ratelimit import RateRule
 from bot.process.lock import lock_file_of
 from bot.process.stopping import Patience, on_stop
 from bot.process.supervisor import Supervisor, keep_alive
@@ -107,7 +109,14 @@ async def _serve(
 
     settings = loaded.settings.discord
     rules = DiscordRules(
-        allowed_servers=frozenset(PlaceId(f"discord:{guild}") for guild in settings.allowed_guilds),
+        doors=Doors(
+            servers=_places(settings.allowed_guilds),
+            channels=_places(settings.allowed_channels),
+            people=frozenset(UserId(f"discord:{user}") for user in settings.allowed_users),
+            roles=frozenset(settings.allowed_roles),
+            dms=settings.dms,
+        ),
+        rate=RateRule(rate.count, rate.per_s) if (rate := settings.rate_limit) else None,
         admin_roles=frozenset(settings.admin_roles),
         has_footer=settings.footer,
         on_ready=ready,
@@ -135,6 +144,10 @@ async def _serve(
         if len(failed.exceptions) == 1:
             raise failed.exceptions[0] from None
         raise
+
+
+def _places(ids: Iterable[str]) -> frozenset[PlaceId]:
+    return frozenset(PlaceId(f"discord:{number}") for number in ids)
 
 
 def _status(built: Lantern) -> str:

@@ -1,11 +1,13 @@
 """Who may do what, and how much may be sent: a function passes quietly or raises in plain words."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Literal
 
+from bot.domain.chat import Place
 from bot.domain.errors import NotPermitted, RequestRefused
-from bot.domain.ids import PlaceId
+from bot.domain.ids import PlaceId, UserId
 from bot.policy.choice import Scope
 
 MAX_TEXT_CHARS = 32_000
@@ -36,6 +38,40 @@ class Upload:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Somebody who asks, as far as it decides whether they are answered."""
+
+    user: UserId
+    is_owner: bool = False
+    """The bot belongs to them."""
+    roles: AbstractSet[str] = frozenset()
+    """Ids and names of their roles, in the server they ask in or, in private, in any allowed."""
+    is_member: bool = True
+    """Of a server that is answered; in question in direct messages alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Who is answered, and where; what is empty keeps nobody out."""
+
+    servers: AbstractSet[PlaceId] = frozenset()
+    channels: AbstractSet[PlaceId] = frozenset()
+    """With their threads; direct messages have a rule of their own."""
+    people: AbstractSet[UserId] = frozenset()
+    roles: AbstractSet[str] = frozenset()
+    """Ids or names. Who is among the people or has one of the roles is answered."""
+    dms: Literal["off", "members", "owners", "everyone"] = "members"
+
+    def needs_member(self, asker: Asker, place: Place) -> bool:
+        """Whether it hangs on the servers this person is in, or on their roles there."""
+        if asker.is_owner or asker.user in self.people:
+            return False
+        # Only who shares a server with a bot can write to it: with all servers allowed it is one.
+        is_open = not self.servers or self.dms != "members"
+        return bool(self.roles) or (place.is_private and not is_open)
+
+
 def check_may_switch(scope: Scope, *, is_admin: bool, is_private: bool = False) -> None:
     """Pass when this person may choose the model or persona for that scope.
 
@@ -59,14 +95,36 @@ def check_may_manage(act: str, *, is_admin: bool) -> None:
         raise NotPermitted(f"Only admins may {act}.")
 
 
-def check_server(server: PlaceId | None, allowed: Collection[PlaceId]) -> None:
-    """Pass in the allowed servers, everywhere when none is listed, and in private messages.
+def check_may_ask(doors: Doors, asker: Asker, place: Place) -> None:
+    """Pass when this person is answered in this place.
 
     Raises:
-        NotPermitted: another server than the listed ones.
+        NotPermitted: the place or the person is not allowed.
     """
-    if server is not None and allowed and server not in allowed:
+    if place.is_private:
+        _check_private(doors, asker)
+    elif doors.servers and place.server not in doors.servers:
         raise NotPermitted("Lantern does not answer in this server; its owner has not allowed it.")
+    elif doors.channels and doors.channels.isdisjoint({place.channel, place.thread}):
+        raise NotPermitted("Lantern does not answer in this channel; its owner has not allowed it.")
+    is_listed = asker.user in doors.people or not doors.roles.isdisjoint(asker.roles)
+    if (doors.people or doors.roles) and not is_listed and not asker.is_owner:
+        raise NotPermitted("Lantern answers certain people only; its owner has not allowed you.")
+
+
+def _check_private(doors: Doors, asker: Asker) -> None:
+    """Pass when this person may write directly."""
+    if doors.dms == "off":
+        raise NotPermitted("Lantern takes no direct messages; ask it in a server.")
+    if asker.is_owner or doors.dms == "everyone" or asker.user in doors.people:
+        return
+    if doors.dms == "owners":
+        raise NotPermitted("Only its owner may write to Lantern directly; ask it in a server.")
+    if not asker.is_member:
+        raise NotPermitted(
+            "Lantern takes direct messages of the members of its own servers only; "
+            "you are in none of them."
+        )
 
 
 def check_text(text: str, limit: int = MAX_TEXT_CHARS, *, has_attachments: bool = False) -> None:

@@ -27,13 +27,13 @@ from bot.documents.yaml import Plain
 from bot.settings.values import (
     BaseUrl,
     DatabaseUrl,
+    DiscordId,
     HostAddress,
     ListenAddress,
     Network,
     ProviderKey,
     Rate,
     RateLimit,
-    ServerId,
     TimeZone,
     VariableName,
     not_yet,
@@ -42,6 +42,7 @@ from bot.settings.values import (
 )
 
 Networks = Annotated[tuple[Network, ...], BeforeValidator(split_list)]
+DiscordIds = Annotated[tuple[DiscordId, ...], BeforeValidator(split_list)]
 Count = Annotated[int, Field(ge=1)]
 Usd = Annotated[float, Field(ge=0)]
 
@@ -213,8 +214,24 @@ class DiscordSettings(Section):
 
     token: SecretStr | None = None
     default_persona: Name = Field(default="default", description="Who answers where nobody chose")
-    allowed_guilds: Annotated[tuple[ServerId, ...], BeforeValidator(split_list)] = Field(
+    dms: Annotated[Literal["off", "members", "owners", "everyone"], BeforeValidator(lower)] = Field(
+        default="members",
+        description="Who may write directly: nobody, members of a served server, owners, everyone",
+    )
+    allowed_guilds: DiscordIds = Field(
         default=(), description="Ids of the servers that are served; empty serves all"
+    )
+    allowed_channels: DiscordIds = Field(
+        default=(), description="Ids of the channels that are served, with their threads"
+    )
+    allowed_users: DiscordIds = Field(
+        default=(), description="Ids of the people who are answered, beside `allowed_roles`"
+    )
+    allowed_roles: Words = Field(
+        default=(), description="Ids or names of roles whose members are answered"
+    )
+    rate_limit: RateLimit | None = Field(
+        default=Rate(30, 60.0), description="Questions taken of one person; null is unlimited"
     )
     admin_roles: Words = Field(
         default=(), description="Ids or names of roles that may manage Lantern"

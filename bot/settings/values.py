@@ -223,13 +223,13 @@ VariableName = Annotated[
 ]
 TimeZone = Annotated[str, BeforeValidator(parse_time_zone), _TEXT]
 DatabaseUrl = Annotated[str, BeforeValidator(parse_database_url), _TEXT]
-ServerId = Annotated[
+DiscordId = Annotated[
     str,
     BeforeValidator(
         partial(
             matching,
             pattern=r"[0-9]{15,20}",
-            expected="the id of a Discord server, 17 to 20 digits",
+            expected="an id of Discord's, 17 to 20 digits",
         )
     ),
     _TEXT,

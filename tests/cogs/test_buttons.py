@@ -26,7 +26,9 @@ from virtual_time import play
 from bot.domain.chat import TurnKind
 from bot.domain.events import TextDelta
 from bot.domain.ids import PlaceId
+from bot.policy.access import Doors
 from bot.policy.pacing import Pacers
+from cogs._access import Access
 from cogs._loads import Loads
 from cogs._places import DiscordRules
 from cogs._reply import Replies
@@ -52,7 +54,7 @@ def pressed(
 
     async def story() -> None:
         replies, loads = Replies(lantern, has_footer=True), Loads(lantern)
-        cog = Buttons(lantern, rules or DiscordRules(), replies, loads, Pacers())
+        cog = Buttons(lantern, Access(rules or DiscordRules()), replies, loads, Pacers())
         await cog.on_reply_button(interaction, act, subject)
 
     play(story())
@@ -117,7 +119,7 @@ def test_a_press_while_the_last_edit_is_on_its_way_leaves_the_answer_whole(act: 
 
     async def story() -> None:
         replies, loads = Replies(lantern, has_footer=True), Loads(lantern)
-        cog = Buttons(lantern, DiscordRules(), replies, loads, Pacers())
+        cog = Buttons(lantern, Access(DiscordRules()), replies, loads, Pacers())
         async with asyncio.TaskGroup() as group:
             group.create_task(replies.play(REQUEST, PaperTransport(call_s=5.0)))
             await asyncio.sleep(1)
@@ -131,7 +133,7 @@ def test_a_press_while_the_last_edit_is_on_its_way_leaves_the_answer_whole(act: 
 
 def test_buttons_do_nothing_in_servers_that_are_not_allowed_any_more() -> None:
     turns = ScriptedTurns()
-    rules = DiscordRules(allowed_servers=frozenset({PlaceId("discord:99")}))
+    rules = DiscordRules(doors=Doors(servers={PlaceId("discord:99")}))
     assert "does not answer in this server" in said_to(pressed(turns, Act.RETRY, rules=rules))[0]
     assert turns.requests == []
 
@@ -158,7 +160,7 @@ def test_a_second_press_while_the_first_is_being_answered_starts_nothing(act: Ac
 
     async def story() -> None:
         replies, loads = Replies(lantern, has_footer=True), Loads(lantern)
-        cog = Buttons(lantern, DiscordRules(), replies, loads, Pacers())
+        cog = Buttons(lantern, Access(DiscordRules()), replies, loads, Pacers())
         async with asyncio.TaskGroup() as group:
             for interaction in (first, again, of_bob):
                 group.create_task(cog.on_reply_button(interaction, act, TURN))

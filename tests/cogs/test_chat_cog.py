@@ -21,9 +21,12 @@ from cogs_doubles import (
 )
 from test_mentions import ME, message_of, person
 
-from bot.domain.errors import StoreUnavailable
+from bot.domain.errors import RequestRefused, StoreUnavailable
 from bot.domain.ids import PlaceId, TurnId
+from bot.policy.access import Doors
 from bot.policy.pacing import Pacers
+from bot.policy.ratelimit import RateRule
+from cogs._access import Access
 from cogs._places import DiscordRules
 from cogs._reply import Replies
 from cogs.chat import Chat
@@ -43,13 +46,14 @@ class House:
         self.lantern = replace(lantern_of(self.turns), replies=store or MemoryReplies())
         self.channel = partial_channel()
         client = double(discord.Client)
+        client.application = None
         client.user = person(ME, "Lantern")
         client.get_partial_messageable.return_value = self.channel
         self.client = client
         replies = Replies(self.lantern, has_footer=True)
         assert isinstance(self.lantern.questions, MemoryQuestions)
         self.questions = self.lantern.questions
-        self.cog = Chat(client, self.lantern, rules or DiscordRules(), replies, Pacers())
+        self.cog = Chat(client, self.lantern, Access(rules or DiscordRules()), replies, Pacers())
 
     def message(self, content: str, *, is_mention: bool = False, **more: Any) -> Any:
         mentions = (self.client.user,) if is_mention else ()
@@ -132,10 +136,34 @@ async def test_an_empty_mention_is_told_what_to_do() -> None:
 
 
 async def test_a_server_that_is_not_allowed_is_told_so() -> None:
-    house = House(rules=DiscordRules(allowed_servers=frozenset({PlaceId("discord:99")})))
+    house = House(rules=DiscordRules(doors=Doors(servers={PlaceId("discord:99")})))
     message = house.message("<@9> hello", is_mention=True)
     await house.cog.on_message(message)
     assert "does not answer in this server" in house.sent[0]
+
+
+async def test_who_asks_too_fast_is_told_once_how_long_to_wait() -> None:
+    house = House(rules=DiscordRules(rate=RateRule(2, 60.0)))
+    for number in range(6):
+        message = house.message("<@9> hello", is_mention=True)
+        message.id = 41 + number
+        await house.cog.on_message(message)
+    assert len(house.turns.requests) == 2
+    (told,) = house.sent[2:]
+    assert told == (
+        "❌ Slow down: 2 questions in 60 s are taken of one person. "
+        "Wait 30 s; what you ask until then is not answered."
+    )
+    assert house.questions.open == {}
+
+
+async def test_a_command_given_too_fast_is_told_each_time() -> None:
+    house = House(rules=DiscordRules(rate=RateRule(1, 60.0)))
+    await give(house.cog.chat, house.cog, interaction_of(), "hello", None, None, None)
+    for _ in range(2):
+        with pytest.raises(RequestRefused, match="Slow down"):
+            await give(house.cog.chat, house.cog, interaction_of(), "hello", None, None, None)
+    assert len(house.turns.requests) == 1
 
 
 async def test_a_store_that_cannot_be_read_is_said_where_the_question_was() -> None:

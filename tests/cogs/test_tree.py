@@ -19,6 +19,7 @@ from discord import app_commands
 from bot.chat.lantern import Lantern
 from bot.domain.errors import NotPermitted, StoreUnavailable
 from bot.domain.ids import PlaceId
+from bot.policy.access import Doors
 from cogs._faults import BROKEN, OUTDATED, error_words, say
 from cogs._tree import LanternTree, command_hash, sync_when_changed
 from cogs.client import DiscordFace, DiscordRules, LanternBot
@@ -44,7 +45,7 @@ def lantern() -> Lantern:
 
 @pytest.fixture
 async def bot(lantern: Lantern) -> AsyncGenerator[LanternBot]:
-    rules = DiscordRules(allowed_servers=frozenset({PlaceId("discord:5")}))
+    rules = DiscordRules(doors=Doors(servers={PlaceId("discord:5")}))
     bot = LanternBot(DiscordFace(lantern, rules), reads_content=True)
     bot.tree.sync = AsyncMock(return_value=[])
     await bot.setup_hook()
@@ -160,7 +161,10 @@ async def test_the_hash_does_not_depend_on_the_order_of_commands(bot: LanternBot
 async def test_commands_are_refused_in_servers_that_are_not_allowed(bot: LanternBot) -> None:
     assert isinstance(bot.tree, LanternTree)
     assert await bot.tree.interaction_check(interaction_of(guild=5))
-    assert await bot.tree.interaction_check(interaction_of(guild=None))
+    stranger = interaction_of(guild=None)
+    stranger.client.guilds = []
+    assert not await bot.tree.interaction_check(stranger)
+    assert "you are in none of them" in said_to(stranger)[0]
     elsewhere = interaction_of(guild=6)
     assert not await bot.tree.interaction_check(elsewhere)
     assert "does not answer in this server" in said_to(elsewhere)[0]

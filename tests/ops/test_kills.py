@@ -129,7 +129,11 @@ class Kills:
                 while rows(self.folder, OPEN) != {"0"}:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            sys.stderr.write(child.text)
+            posts = [(q, self.told(q)) for q in asked]
+            left = rows(
+                self.folder, "SELECT id || ' ' || ifnull(turn, '') FROM question WHERE is_open"
+            )
+            sys.stderr.write(f"{child.text}\n{posts}\n{left}\n")
 
     def look(self, asked: list[str], kept: set[str]) -> None:
         tally = self.tally

@@ -1,27 +1,36 @@
+from typing import Literal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.domain.chat import Place
 from bot.domain.errors import NotPermitted, RequestRefused
-from bot.domain.ids import PlaceId
+from bot.domain.ids import PlaceId, UserId
 from bot.policy.access import (
     MAX_ATTACHMENTS,
     MAX_FILE_CHARS,
     MAX_IMAGE_BYTES,
     MAX_TEXT_CHARS,
     MAX_TEXT_FILE_BYTES,
+    Asker,
+    Doors,
     Upload,
     check_attachments,
     check_file_text,
+    check_may_ask,
     check_may_manage,
     check_may_switch,
-    check_server,
     check_text,
     decode_text,
 )
 from bot.policy.choice import Scope
 
 HOME, AWAY = PlaceId("discord:1"), PlaceId("discord:2")
+ROOM, OTHER = PlaceId("discord:3"), PlaceId("discord:4")
+PRIVATE = Place(ROOM, is_private=True)
+ADA, BOB = UserId("discord:8"), UserId("discord:9")
+Dms = Literal["off", "members", "owners", "everyone"]
 
 
 @pytest.mark.parametrize("scope", ["channel", "server"])
@@ -43,18 +52,98 @@ def test_only_admins_act_on_the_fleet() -> None:
         check_may_manage("load models", is_admin=False)
 
 
-@pytest.mark.parametrize(
-    ("server", "allowed"), [(HOME, {HOME}), (HOME, set[PlaceId]()), (None, {HOME})]
-)
-def test_allowed_servers_and_private_messages_are_answered(
-    server: PlaceId | None, allowed: set[PlaceId]
-) -> None:
-    check_server(server, allowed)
+def may_ask(place: Place, doors: Doors, asker: Asker | None = None) -> str:
+    """Empty, or the refusal."""
+    try:
+        check_may_ask(doors, asker or Asker(ADA), place)
+    except NotPermitted as refusal:
+        return refusal.user_message
+    return ""
+
+
+@pytest.mark.parametrize("doors", [Doors(servers={HOME}), Doors()])
+def test_allowed_servers_and_private_messages_are_answered(doors: Doors) -> None:
+    assert may_ask(Place(ROOM, server=HOME), doors) == ""
+    assert may_ask(PRIVATE, doors) == ""
 
 
 def test_other_servers_are_not_answered() -> None:
-    with pytest.raises(NotPermitted, match="not allowed"):
-        check_server(AWAY, {HOME})
+    assert "this server" in may_ask(Place(ROOM, server=AWAY), Doors(servers={HOME}))
+
+
+def test_other_channels_are_not_answered_and_a_threads_channel_counts() -> None:
+    doors = Doors(channels={ROOM})
+    assert may_ask(Place(ROOM, server=HOME), doors) == ""
+    assert may_ask(Place(ROOM, thread=OTHER, server=HOME), doors) == ""
+    assert may_ask(Place(OTHER, thread=ROOM, server=HOME), doors) == ""
+    assert "this channel" in may_ask(Place(OTHER, server=HOME), doors)
+    assert may_ask(PRIVATE, doors) == ""
+
+
+@pytest.mark.parametrize("place", [Place(ROOM, server=HOME), Place(ROOM, is_private=True)])
+@pytest.mark.parametrize(
+    ("doors", "asker", "is_answered"),
+    [
+        (Doors(people={ADA}), Asker(ADA), True),
+        (Doors(people={ADA}), Asker(BOB), False),
+        (Doors(people={ADA}), Asker(BOB, is_owner=True), True),
+        (Doors(roles={"friends"}), Asker(BOB, roles={"9", "friends"}), True),
+        (Doors(roles={"friends"}), Asker(BOB, roles={"9"}), False),
+        (Doors(people={ADA}, roles={"friends"}), Asker(ADA), True),
+        (Doors(people={ADA}, roles={"friends"}), Asker(BOB, roles={"friends"}), True),
+        (Doors(people={ADA}, roles={"friends"}), Asker(BOB), False),
+    ],
+)
+def test_where_people_or_roles_are_listed_one_of_them_must_be_met(
+    place: Place, doors: Doors, asker: Asker, is_answered: bool
+) -> None:
+    assert ("certain people" in may_ask(place, doors, asker)) is not is_answered
+
+
+OWNER, MEMBER, STRANGER = Asker(ADA, is_owner=True), Asker(BOB), Asker(BOB, is_member=False)
+
+
+@pytest.mark.parametrize(
+    ("dms", "answered"),
+    [
+        ("off", []),
+        ("owners", [OWNER]),
+        ("members", [OWNER, MEMBER]),
+        ("everyone", [OWNER, MEMBER, STRANGER]),
+    ],
+)
+def test_who_may_write_directly(dms: Dms, answered: list[Asker]) -> None:
+    doors = Doors(dms=dms)
+    people = (OWNER, MEMBER, STRANGER)
+    assert [asker for asker in people if not may_ask(PRIVATE, doors, asker)] == answered
+    # It says nothing about servers.
+    assert not any(may_ask(Place(ROOM, server=HOME), doors, asker) for asker in people)
+
+
+@pytest.mark.parametrize("dms", ["members", "owners", "everyone"])
+def test_a_listed_person_may_write_directly_whatever_their_servers(dms: Dms) -> None:
+    assert may_ask(PRIVATE, Doors(people={BOB}, dms=dms), STRANGER) == ""
+    assert may_ask(PRIVATE, Doors(people={BOB}, dms="off"), STRANGER) != ""
+
+
+@pytest.mark.parametrize(
+    ("doors", "asker", "place", "is_needed"),
+    [
+        (Doors(), MEMBER, PRIVATE, False),
+        (Doors(servers={HOME}), MEMBER, PRIVATE, True),
+        (Doors(servers={HOME}), MEMBER, Place(ROOM, server=HOME), False),
+        (Doors(servers={HOME}), OWNER, PRIVATE, False),
+        (Doors(servers={HOME}, people={BOB}), MEMBER, PRIVATE, False),
+        (Doors(servers={HOME}, dms="everyone"), MEMBER, PRIVATE, False),
+        (Doors(servers={HOME}, dms="owners"), MEMBER, PRIVATE, False),
+        (Doors(roles={"friends"}), MEMBER, PRIVATE, True),
+        (Doors(roles={"friends"}), MEMBER, Place(ROOM, server=HOME), True),
+    ],
+)
+def test_membership_is_looked_up_only_where_it_decides(
+    doors: Doors, asker: Asker, place: Place, is_needed: bool
+) -> None:
+    assert doors.needs_member(asker, place) is is_needed
 
 
 @pytest.mark.parametrize(

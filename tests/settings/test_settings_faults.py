@@ -33,6 +33,8 @@ FILE_FAULTS = [
     ('gateway: {listen: localhost}', 1, 'gateway.listen is "localhost"; expected address:port'),
     ('gateway:\n  allow:\n    - 10.0.0.0/8\n    - home', 4, 'gateway.allow.1 is "home"; expected'),
     ('discord: {allowed_guilds: [my server]}', 1, 'discord.allowed_guilds.0 is "my server";'),
+    ('discord: {dms: friends}', 1, 'discord.dms is "friends"; expected'),
+    ('discord: {allowed_users: [alice]}', 1, 'discord.allowed_users.0 is "alice";'),
     ('discord: {edit_style: wild}', 1, 'discord.edit_style is "wild"; expected adaptive'),
     ("discord: {default_persona: ''}", 1, 'discord.default_persona is ""; expected at least 1'),
     ('storage: {url: postgresql://db/x}', 1, 'storage.url is "postgresql://db/x"; expected'),

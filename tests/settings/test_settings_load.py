@@ -182,6 +182,10 @@ def test_hosts_may_be_a_json_list_in_a_variable(tmp_path: Path) -> None:
             "discord.allowed_guilds",
             '["123456789012345678"]',
         ),
+        ("LANTERN_DISCORD__DMS", "Owners", "discord.dms", "owners"),
+        ("LANTERN_DISCORD__RATE_LIMIT", "10/min", "discord.rate_limit", "10/min"),
+        ("LANTERN_DISCORD__RATE_LIMIT", "null", "discord.rate_limit", "null"),
+        ("LANTERN_DISCORD__ALLOWED_ROLES", "friends", "discord.allowed_roles", '["friends"]'),
         (
             "LANTERN_GATEWAY__ALLOW",
             "10.0.0.5, 10.1.2.3/8",

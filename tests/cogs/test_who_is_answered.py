@@ -1,0 +1,142 @@
+"""Who belongs to a server is looked up in Discord, rarely and within an interaction's time."""
+
+import asyncio
+from functools import partial
+from itertools import pairwise
+from typing import Any
+from unittest.mock import AsyncMock
+
+import discord
+import pytest
+from cogs_doubles import OWNER, double, http_error, interaction_of
+from virtual_time import play
+
+from bot.domain.errors import NotPermitted, RequestRefused
+from bot.domain.ids import PlaceId, UserId
+from bot.policy.access import Doors
+from bot.policy.ratelimit import RateRule
+from cogs._access import HOLD_S, KNOWN_S, LOOK_UP_S, Access
+from cogs._places import DiscordRules
+
+ONLY_HOME = DiscordRules(doors=Doors(servers={PlaceId("discord:5")}))
+UNKNOWN = http_error(404, 10007)
+ADA = UserId("discord:1")
+
+
+def server(key: int, *found: Any) -> Any:
+    guild = double(discord.Guild)
+    guild.id = key
+    guild.fetch_member = AsyncMock(side_effect=[*found] * 9)
+    return guild
+
+
+def member(*roles: str) -> Any:
+    person = double(discord.Member)
+    person.roles = [double(discord.Role) for _ in roles]
+    for role, name in zip(person.roles, roles, strict=True):
+        role.id, role.name = 77, name
+    return person
+
+
+def private(*servers: Any) -> Any:
+    interaction = interaction_of(guild=None)
+    interaction.client.guilds = list(servers)
+    return interaction
+
+
+def judged(access: Access, *interactions: Any, apart_s: float = 0.0) -> None:
+    async def story() -> None:
+        for interaction in interactions:
+            await access.check(interaction.client, interaction)
+            await asyncio.sleep(apart_s)
+
+    play(story())
+
+
+def test_a_member_of_an_allowed_server_may_write_directly_and_is_looked_up_once() -> None:
+    home, other = server(5, member()), server(6, member())
+    judged(Access(ONLY_HOME), private(home, other), private(home, other))
+    assert home.fetch_member.await_count == 1
+    assert other.fetch_member.await_count == 0
+
+
+def test_a_member_is_looked_up_again_after_a_while() -> None:
+    home = server(5, member())
+    judged(Access(ONLY_HOME), private(home), private(home), apart_s=KNOWN_S)
+    assert home.fetch_member.await_count == 2
+
+
+def test_a_stranger_may_not_and_is_looked_up_again_as_they_may_have_joined() -> None:
+    home, access = server(5, UNKNOWN), Access(ONLY_HOME)
+    for _ in range(2):
+        with pytest.raises(NotPermitted, match="members of its own servers"):
+            judged(access, private(home))
+    assert home.fetch_member.await_count == 2
+
+
+def test_where_every_server_is_allowed_nobody_is_looked_up() -> None:
+    home = server(5, UNKNOWN)
+    judged(Access(DiscordRules()), private(home))
+    assert home.fetch_member.await_count == 0
+
+
+def test_roles_count_in_direct_messages_too() -> None:
+    access = Access(DiscordRules(doors=Doors(roles={"friends"})))
+    judged(access, private(server(5, UNKNOWN), server(6, member("friends"))))
+    with pytest.raises(NotPermitted, match="certain people"):
+        judged(Access(access.rules), private(server(5, member("others"))))
+
+
+def test_in_a_server_the_event_says_the_roles() -> None:
+    access = Access(DiscordRules(doors=Doors(roles={"friends"})))
+    judged(access, interaction_of(roles=[(3, "friends")]))
+    with pytest.raises(NotPermitted, match="certain people"):
+        judged(access, interaction_of(roles=[(3, "others")]))
+
+
+def test_the_owner_is_answered_whatever_their_roles() -> None:
+    owner = private()
+    owner.user.id = OWNER
+    judged(Access(DiscordRules(doors=Doors(roles={"friends"}, dms="owners"))), owner)
+
+
+def test_a_look_up_that_takes_too_long_says_so_in_time() -> None:
+    async def story() -> float:
+        home = server(5)
+        home.fetch_member = AsyncMock(side_effect=partial(asyncio.sleep, 100))
+        with pytest.raises(RequestRefused, match="in time"):
+            await Access(ONLY_HOME).check((one := private(home)).client, one)
+        return asyncio.get_running_loop().time()
+
+    assert play(story()) == LOOK_UP_S
+
+
+def test_who_was_told_to_wait_waits_so_long_and_is_then_taken_again() -> None:
+    async def story() -> list[float]:
+        access, loop = Access(DiscordRules(rate=RateRule(60, 60.0))), asyncio.get_running_loop()
+        taken: list[float] = []
+        for tick in range(200):
+            await asyncio.sleep(0.1 * (tick > 0))
+            if not access.is_held(ADA):
+                try:
+                    access.take(ADA)
+                except RequestRefused:
+                    continue
+                taken.append(loop.time())
+        return taken
+
+    taken = play(story())
+    pause = max(later - sooner for sooner, later in pairwise(taken))
+    assert HOLD_S <= pause < HOLD_S + 0.3
+    assert len(taken) > 60
+
+
+def test_one_persons_haste_is_nobody_elses() -> None:
+    async def story() -> None:
+        access = Access(DiscordRules(rate=RateRule(1, 60.0)))
+        access.take(ADA)
+        with pytest.raises(RequestRefused, match="Wait 60 s"):
+            access.take(ADA)
+        access.take(UserId("discord:2"))
+
+    play(story())
