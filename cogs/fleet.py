@@ -1,4 +1,4 @@
-"""``/fleet``: the hosts and what is in their memory; loading and unloading by hand for admins."""
+"""``/fleet``: the hosts, their models and their memory; acts by hand for admins."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ from discord.ext import commands
 from bot.chat import words
 from bot.chat.lantern import Lantern
 from bot.domain.errors import ForeignInstance
+from bot.domain.ids import AUTO
 from bot.policy.access import check_may_manage
 from bot.policy.pacing import Pacers
 from cogs._choices import StringChoices, host_choices, loaded_choices, model_choices
@@ -38,6 +39,15 @@ class FleetCog(
         hosts = snapshot.hosts.values()
         lines = [line for host in hosts for line in words.host_lines(host, snapshot.taken_at)]
         await say(interaction, "\n".join(lines) or "No hosts are configured.")
+
+    @app_commands.command(description="Every model, and how soon it could answer")
+    @app_commands.describe(model="A part of the name")
+    async def models(self, interaction: discord.Interaction[Any], model: str = "") -> None:
+        """From memory too, and over several messages where there are many."""
+        options = self._catalog.models(model, limit=1000)
+        lines = [f"`{option.key}` {option.mark}" for option in options if option.key != AUTO]
+        lines += [f"✗ {reason}" for reason in self._catalog.outage()]
+        await say(interaction, "\n".join(lines) or "No host has a model of that name.")
 
     @app_commands.command(description="Load a model now (admins)")
     @app_commands.describe(model="The model", host="Where; the best host when left out")
@@ -76,15 +86,54 @@ class FleetCog(
             raise ForeignInstance(f"{error.user_message} {hint}") from error
         await say(interaction, done)
 
+    @app_commands.command(description="Keep a loaded model in memory (admins)")
+    @app_commands.describe(model="The model, or the identifier of one loaded copy", host="Where")
+    async def pin(
+        self, interaction: discord.Interaction[Any], model: str, host: str | None = None
+    ) -> None:
+        """No eviction takes it; an unload by hand does."""
+        check_may_manage("pin models", is_admin=self._rules.is_admin(interaction))
+        await say(interaction, await self._acts.pin(host, model, is_pinned=True), ephemeral=False)
+
+    @app_commands.command(description="Let a pinned model be evicted again (admins)")
+    @app_commands.describe(model="The model, or the identifier of one loaded copy", host="Where")
+    async def unpin(
+        self, interaction: discord.Interaction[Any], model: str, host: str | None = None
+    ) -> None:
+        """Its rest counts from the end of its last answer."""
+        check_may_manage("unpin models", is_admin=self._rules.is_admin(interaction))
+        await say(interaction, await self._acts.pin(host, model, is_pinned=False), ephemeral=False)
+
+    @app_commands.command(description="Give a machine back to its owner: no new answers (admins)")
+    @app_commands.describe(host="Which machine")
+    async def drain(self, interaction: discord.Interaction[Any], host: str) -> None:
+        """Running answers end; nothing is cut."""
+        check_may_manage("drain hosts", is_admin=self._rules.is_admin(interaction))
+        await say(interaction, await self._acts.drain(host, is_draining=True), ephemeral=False)
+
+    @app_commands.command(description="Take a drained machine into use again (admins)")
+    @app_commands.describe(host="Which machine")
+    async def resume(self, interaction: discord.Interaction[Any], host: str) -> None:
+        """New turns may go there at once."""
+        check_may_manage("resume hosts", is_admin=self._rules.is_admin(interaction))
+        await say(interaction, await self._acts.drain(host, is_draining=False), ephemeral=False)
+
     @load.autocomplete("model")
+    @models.autocomplete("model")
     async def _models(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
         return model_choices(self._catalog, typed)
 
     @unload.autocomplete("model")
+    @pin.autocomplete("model")
+    @unpin.autocomplete("model")
     async def _loaded(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
         return loaded_choices(self._catalog, typed)
 
     @load.autocomplete("host")
     @unload.autocomplete("host")
+    @pin.autocomplete("host")
+    @unpin.autocomplete("host")
+    @drain.autocomplete("host")
+    @resume.autocomplete("host")
     async def _hosts(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
         return host_choices(self._catalog, typed)

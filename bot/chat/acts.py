@@ -1,4 +1,4 @@
-"""What people do to the fleet by hand: load, unload, pin, drain."""
+"""What people do to the fleet by hand: load, unload, pin and unpin, drain and resume."""
 
 from collections.abc import Awaitable, Callable
 
@@ -103,6 +103,35 @@ class FleetActs:
             raise refused[0]
         said = f"Unloaded {', '.join(done)}."
         return " ".join([said, *stays, *(error.user_message for error in refused)])
+
+    async def pin(self, host: str | None, model: str, *, is_pinned: bool) -> str:
+        """Keeps what is loaded of a model in memory, or lets it be evicted again; says which.
+
+        Raises:
+            UnknownName: no host has it loaded.
+        """
+        model, names = self._loaded(model, self._catalog.host(host) if host else None)
+        for name in names:
+            self._fleet.host(name).pin(model, is_pinned)
+        where = ", ".join(names)
+        if is_pinned:
+            return f"`{model}` stays in memory on {where} until it is unpinned or unloaded."
+        return f"`{model}` on {where} may leave memory again."
+
+    async def drain(self, host: str, *, is_draining: bool) -> str:
+        """Gives a machine back to its owner, or takes it into use again; says what that means.
+
+        Raises:
+            UnknownName: no such host.
+        """
+        name = self._catalog.host(host)
+        self._fleet.host(name).drain(is_draining)
+        if not is_draining:
+            return f"{name} takes new turns again."
+        return (
+            f"{name} drains: running answers end, idle models leave by their timer, "
+            f"and nothing new comes until `/fleet resume {name}` or a restart."
+        )
 
     def _loaded(self, name: str, only: HostName | None) -> tuple[str, tuple[HostName, ...]]:
         """The identifier or model key meant, and the hosts that have it in memory."""

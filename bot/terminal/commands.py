@@ -42,7 +42,7 @@ class CommandForm:
 
 
 _SCOPE = ("scope",)
-FLEET_VERBS = ("status", "models", "load", "unload")
+FLEET_VERBS = ("status", "models", "load", "unload", "pin", "unpin", "drain", "resume")
 
 COMMANDS: tuple[CommandForm, ...] = (
     CommandForm(
@@ -61,7 +61,7 @@ COMMANDS: tuple[CommandForm, ...] = (
     CommandForm("personas", "/personas", "list the personas"),
     CommandForm(
         "fleet",
-        "/fleet status|models|load MODEL|unload MODEL [host:H]",
+        "/fleet status|models|[un]load|[un]pin MODEL [host:H]|drain|resume HOST",
         "hosts; foreign:yes unloads what others loaded",
         ("host", "foreign"),
         2,

@@ -288,8 +288,16 @@ class Session:
                 self._hosts(host or model or "")
             case ("models", _):
                 self._models(model or "")
-            case ("load" | "unload", None):
+            case ("load" | "unload" | "pin" | "unpin", None):
                 raise RequestRefused(f"Say which model: `/fleet {verb} MODEL [host:HOST]`.")
+            case ("drain" | "resume", None):
+                raise RequestRefused(f"Say which host: `/fleet {verb} HOST`.")
+            case ("pin" | "unpin", str()):
+                said = await self._lantern.acts.pin(host, model, is_pinned=verb == "pin")
+                self._screen.markdown(said)
+            case ("drain" | "resume", str()):
+                said = await self._lantern.acts.drain(model, is_draining=verb == "drain")
+                self._screen.markdown(said)
             case ("load", str()):
                 ready = await self._screen.waited(self._lantern.acts.load(host, model))
                 self._screen.line(readiness_text(ready).replace("`", ""), "dim")
@@ -306,7 +314,7 @@ class Session:
             case _:
                 near = nearest(verb, FLEET_VERBS, 1)
                 hint = f" Nearest: `/fleet {near[0]}`." if near else ""
-                known = "status, models, load and unload"
+                known = ", ".join(FLEET_VERBS)
                 raise RequestRefused(f"`/fleet` knows {known}, not `{verb}`.{hint}")
 
     def _hosts(self, typed: str) -> None:

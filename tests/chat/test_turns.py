@@ -326,6 +326,43 @@ async def test_an_unload_the_host_refuses_is_not_called_done(
         assert said == f"Unloaded `{QWEN.key}` on studio."
 
 
+async def test_a_pinned_model_is_not_evicted_for_another_until_it_is_unpinned(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN, GEMMA), memory_gb=7) as home:
+        acts, studio = home.lantern.acts, home.hosts["studio"]
+        await home.ask("hello", model=QWEN.key)
+        said = await acts.pin(None, QWEN.key, is_pinned=True)
+        assert said == f"`{QWEN.key}` stays in memory on studio until it is unpinned or unloaded."
+        assert isinstance((await home.ask("hello", model=GEMMA.key)).last, Failed)
+        assert [one.identifier for one in studio.resident] == [QWEN.key]
+        await acts.pin("studio", QWEN.key, is_pinned=False)
+        assert isinstance((await home.ask("hello", model=GEMMA.key)).last, Finished)
+        with pytest.raises(UnknownName, match="loaded model"):
+            await acts.pin("studio", QWEN.key, is_pinned=True)
+
+
+async def test_a_drained_host_ends_its_answers_and_takes_no_new_ones(tmp_path: Path) -> None:
+    slow = sim("studio", QWEN, time_scale=1.0, tokens_per_s=40)
+    async with house(tmp_path, slow, sim("attic", QWEN)) as home:
+        acts = home.lantern.acts
+        await home.hosts["studio"].preload(QWEN.key)
+        await home.lantern.fleet.host(HostName("studio")).probe()
+        request = home.request("[[tokens 12]]", model=QWEN.key)
+        async with home.lantern.turns.open(request) as events:
+            async for event in events:
+                if isinstance(event, TextDelta):
+                    assert "studio drains" in await acts.drain("studio", is_draining=True)
+                    break
+            said = [event async for event in events]
+        assert isinstance(said[-1], Finished)
+        assert said[-1].receipt.host == "studio"
+        assert (await home.ask("hello", model=QWEN.key)).receipt.host == "attic"
+        assert await acts.drain("studio", is_draining=False) == "studio takes new turns again."
+        with pytest.raises(UnknownName, match="host"):
+            await acts.drain("cellar", is_draining=True)
+
+
 # --- stopping ------------------------------------------------------------------------------
 
 

@@ -159,8 +159,39 @@ async def test_only_admins_load_and_unload(guild: int | None) -> None:
         await give(house.fleet.load, house.fleet, interaction_of(guild=guild), MODEL, None)
     with pytest.raises(NotPermitted):
         await give(house.fleet.unload, house.fleet, interaction_of(guild=guild), MODEL, None, False)
+    for command in (house.fleet.pin, house.fleet.unpin):
+        with pytest.raises(NotPermitted):
+            await give(command, house.fleet, interaction_of(guild=guild), MODEL, None)
+    for command in (house.fleet.drain, house.fleet.resume):
+        with pytest.raises(NotPermitted):
+            await give(command, house.fleet, interaction_of(guild=guild), HOST)
     house.acts.load.assert_not_called()
     house.acts.unload.assert_not_awaited()
+    house.acts.pin.assert_not_awaited()
+    house.acts.drain.assert_not_awaited()
+
+
+async def test_an_admin_pins_and_drains_before_everybodys_eyes() -> None:
+    house = Commands()
+    house.acts.pin.return_value, house.acts.drain.return_value = "pinned", "drained"
+    for command, is_on in ((house.fleet.pin, True), (house.fleet.unpin, False)):
+        interaction = interaction_of(42)
+        await give(command, house.fleet, interaction, MODEL, None)
+        house.acts.pin.assert_awaited_with(None, MODEL, is_pinned=is_on)
+        assert said_to(interaction) == ["pinned"]
+    for command, is_on in ((house.fleet.drain, True), (house.fleet.resume, False)):
+        interaction = interaction_of(42)
+        await give(command, house.fleet, interaction, HOST)
+        house.acts.drain.assert_awaited_with(HOST, is_draining=is_on)
+        assert said_to(interaction) == ["drained"]
+        assert interaction.response.send_message.await_args.kwargs["ephemeral"] is False
+
+
+async def test_models_are_listed_with_how_soon_they_could_answer() -> None:
+    house, interaction = Commands(), interaction_of()
+    await give(house.fleet.models, house.fleet, interaction, "")
+    assert f"`{MODEL}`" in "".join(said_to(interaction))
+    assert "`auto`" not in "".join(said_to(interaction))
 
 
 async def test_an_admin_loads_with_a_bar_and_unloads_with_words() -> None:
