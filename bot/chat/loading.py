@@ -31,7 +31,10 @@ HOST_AT_FAULT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """How a wish for a model in memory ended; the last item after the progress of its loads."""
+    """Whether a wanted model is in memory now, and who answers where it is not.
+
+    The last item of a load being watched, after its progress.
+    """
 
     model: ModelKey
     """What was wanted."""

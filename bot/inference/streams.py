@@ -1,4 +1,4 @@
-"""The door of this room: one request to one endpoint becomes deltas."""
+"""``Inference.open``: one request to one endpoint becomes a stream of deltas."""
 
 import asyncio
 import errno

@@ -24,9 +24,9 @@ FRESH_S = 1.0
 MOST_ROUTES = 4096
 """Kept at once; beyond it all are forgotten, which costs one planning each."""
 MOST_VERDICTS = 20_000
+"""Kept at once, some 8 MB; beyond it all are forgotten likewise."""
 MOST_POOLED = 20_000
 """Models whose records hosts share."""
-"""Kept at once, some 8 MB; beyond it all are forgotten likewise."""
 
 _Verdict = Ranked | Rejection
 

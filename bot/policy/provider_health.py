@@ -48,7 +48,7 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class ProviderHealth:
-    """One provider's record; as made, well. Times are monotonic seconds."""
+    """What bars one provider; a new one bars nothing. Times are monotonic seconds."""
 
     breaker: Breaker = field(default_factory=Breaker)
     outage: Outage | None = None

@@ -29,7 +29,7 @@ WINDOW_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the error table."""
+    """What follows one kind of failure; ``ROWS`` has one for each."""
 
     again: Literal["never", "at once", "told"] = "never"
     """When the same provider may be asked again: ``told`` after the wait it asked for, when that is

@@ -1,1 +1,1 @@
-"""Chat in a terminal with the same slash commands as Discord."""
+"""Chat in a terminal, with Discord's slash commands and a few of its own (``commands.COMMANDS``)."""
