@@ -208,7 +208,7 @@ async def _fleet(plan: Plan, database: Database, observe: Observe) -> Fleet:
     """The hosts, with what the store remembers of them."""
     store = FleetStore(database)
     memory = await store.remembered()
-    # What is not known as own is foreign, and foreign instances leave only where the owner allows it (ADR 7).
+    # What is not known as own is foreign, and leaves only where the owner allows it (ADR 7).
     return Fleet(
         plan.hosts,
         memory=memory if plan.is_owner else replace(memory, own=()),

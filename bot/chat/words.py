@@ -18,7 +18,7 @@ from bot.domain.hosts import HostSnapshot, Instance
 
 _BAR_CELLS = 16
 _REASONS = 3
-"""Shown where they stand within a sentence."""
+"""Reasons given within one sentence."""
 
 
 def seconds_text(seconds: float) -> str:

@@ -1,1 +1,1 @@
-"""Chat in a terminal, with Discord's slash commands and a few of its own (``commands.COMMANDS``)."""
+"""Chat in a terminal, with Discord's slash commands and its own (``commands.COMMANDS``)."""
