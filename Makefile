@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.run-installed
 DEV_STAMP := $(VENV)/.dev-installed
 MUTANTS_STAMP := $(VENV)/.mutants-installed
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP_TOLD := $(BIN)/python -m pip --disable-pip-version-check
+PIP := $(PIP_TOLD) --quiet
 
 NPM := $(shell command -v npm 2>/dev/null)
 PM2_STAMP := node_modules/.installed
@@ -69,8 +70,10 @@ $(VENV)/bin/python:
 	@echo "Setting up $(VENV) (once) ..."
 	@$(PYTHON) -m venv $(VENV)
 
+# Told as it goes: pip with --quiet was forty seconds of nothing, right after "make demo".
 $(RUN_STAMP): $(VENV)/bin/python requirements.lock pyproject.toml
-	@$(PIP) install --require-hashes -r requirements.lock
+	@echo "Installing Lantern's packages (a minute or so, once) ..."
+	@$(PIP_TOLD) install --progress-bar off --require-hashes -r requirements.lock
 	@$(PIP) install --no-deps --editable .
 	@touch $@
 

@@ -4,6 +4,7 @@ import asyncio
 import io
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 from rich.console import Console
 
@@ -17,6 +18,7 @@ from bot.terminal.screen import Screen
 from bot.terminal.script import Script
 from bot.terminal.session import Extra, Session
 
+PROMPT = "you> "
 HINT = "Type a message, or /help. Ctrl-C stops a reply, Ctrl-D leaves."
 
 # As shells name the end by SIGINT and by SIGTERM.
@@ -29,8 +31,9 @@ async def play_chat(loaded: Loaded) -> int:
     Raises:
         StoreUnavailable: the database cannot be opened.
     """
+    screen = Screen(Console(highlight=False))
     async with built_from(loaded, beside=CHATS_BESIDE) as built:
-        return await _play(built, Screen(Console(highlight=False)), _piped(), {})
+        return await _play(built, screen, _piped(screen), {})
 
 
 async def play_demo(*, tour: bool) -> int:
@@ -38,31 +41,40 @@ async def play_demo(*, tour: bool) -> int:
     screen = Screen(Console(highlight=False))
     screen.line(BANNER, "bold yellow")
     async with demo(lambda words: screen.line(words, "dim")) as (built, extras):
-        script = _piped()
+        script = _piped(screen)
         # A demo that is started by a program, without a word, still shows what it can.
-        if tour or (script is not None and not await script.has_lines()):
+        is_silent = script is not None and not sys.stdin.isatty() and not await script.has_lines()
+        if tour or is_silent:
             script = Script(io.StringIO(TOUR))
         return await _play(built, screen, script, extras)
 
 
-def _piped() -> Script | None:
-    """Standard input as a script; None where somebody types and reads."""
-    return None if sys.stdin.isatty() and sys.stdout.isatty() else Script(sys.stdin)
+def _piped(screen: Screen) -> Script | None:
+    """Standard input as lines; None where somebody types and reads in one terminal."""
+    if not sys.stdin.isatty():
+        return Script(sys.stdin)
+    if sys.stdout.isatty():
+        return None
+    # `lantern chat | tee log`: somebody types all the same, and waited for a prompt in vain.
+    screen.line(HINT)
+    return Script(sys.stdin, lambda: screen.piece(PROMPT))
 
 
 async def _play(
     built: Lantern, screen: Screen, script: Script | None, extras: Mapping[str, Extra]
 ) -> int:
     """Plays a script, or without one what is typed; gives the exit code."""
+    is_typed = script is None or script.is_typed
+    quiet: AbstractContextManager[None] = nullcontext()
     if script is not None:
         lines = script.lines()
     else:
         # Imported on first use: a script or a server never pays for it.
-        from bot.terminal.keyboard import Keyboard
+        from bot.terminal.keyboard import Keyboard, unechoed
 
         names = tuple(extras)
-        keyboard = Keyboard("you> ", lambda typed: complete(built.catalog, names, typed))
-        lines = keyboard.lines()
+        keyboard = Keyboard(PROMPT, lambda typed: complete(built.catalog, names, typed))
+        lines, quiet = keyboard.lines(), unechoed()
         screen.line(HINT, "dim")
     session = Session(built, screen, extras)
     leaving = asyncio.timeout(None)
@@ -82,11 +94,11 @@ async def _play(
     try:
         async with leaving:
             # Each Ctrl-C stops what runs then, however many came before.
-            with on_stop(interrupt, interrupt, terminate):
-                failures = await session.run(lines, echoes=script is not None)
+            with on_stop(interrupt, interrupt, terminate), quiet:
+                failures = await session.run(lines, echoes=not is_typed)
     except TimeoutError:
         if not leaving.expired():
             raise
         return code
     # A script that failed says so to whoever ran it; at a keyboard the failure was read.
-    return 1 if failures and script is not None else 0
+    return 1 if failures and not is_typed else 0

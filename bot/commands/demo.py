@@ -92,9 +92,9 @@ And who answers now?
 """Typed by the demo itself when nobody types anything."""
 
 BANNER = (
-    "This is Lantern's demo. The LM Studio hosts and the cloud providers are\n"
-    "SIMULATED: they speak the real wire protocols on this machine, but no model\n"
-    "runs, every answer is made up, and no money is spent, whatever a cost says. The\n"
+    "This is Lantern's demo. The LM Studio hosts and the cloud providers are "
+    "SIMULATED: they speak the real wire protocols on this machine, but no model "
+    "runs, every answer is made up, and no money is spent, whatever a cost says. The "
     "router, the clients, the scheduler, the ledger and the database are the real ones."
 )
 

@@ -111,22 +111,25 @@ def parse(line: str, extra: tuple[str, ...] = ()) -> Command | None:
     return command
 
 
-def complete(catalog: Catalog, extra: tuple[str, ...], typed: str) -> Iterable[str]:
-    """Whole lines that could follow ``typed``, a slash command so far."""
+def complete(catalog: Catalog, extra: tuple[str, ...], typed: str) -> Iterable[tuple[str, str]]:
+    """Whole lines that could follow ``typed``, a slash command so far, each with a mark.
+
+    A model's mark is how it stands now: warm, cold with seconds, away.
+    """
     name, space, rest = typed[1:].partition(" ")
     if not space:
-        names = [form.name for form in COMMANDS] + list(extra)
-        return [f"/{known}" for known in names if known.startswith(name)]
+        names = {form.name: form.does for form in COMMANDS} | dict.fromkeys(extra, "")
+        return [(f"/{known}", does) for known, does in names.items() if known.startswith(name)]
     if name == "model":
-        return [f"/model {option.key}" for option in catalog.models(rest)]
+        return [(f"/model {option.key}", option.mark) for option in catalog.models(rest)]
     if name == "persona":
-        return [f"/persona {persona.name}" for persona in catalog.personas(rest)]
+        return [(f"/persona {p.name}", p.description) for p in catalog.personas(rest)]
     if name == "fleet" and " " in rest:
         verb, _, model = rest.partition(" ")
-        known = [option.key for option in catalog.models(model) if option.key != AUTO]
-        return [f"/fleet {verb} {key}" for key in known]
+        known = [option for option in catalog.models(model) if option.key != AUTO]
+        return [(f"/fleet {verb} {option.key}", option.mark) for option in known]
     if name == "fleet":
-        return [f"/fleet {verb}" for verb in FLEET_VERBS]
+        return [(f"/fleet {verb}", "") for verb in FLEET_VERBS]
     return []
 
 

@@ -1,6 +1,8 @@
 """The prompt where somebody types; imported only there, since a script never pays for it."""
 
-from collections.abc import AsyncIterator, Callable, Iterable
+import sys
+from collections.abc import AsyncIterator, Callable, Generator, Iterable
+from contextlib import contextmanager
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
@@ -8,11 +10,34 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.patch_stdout import patch_stdout
 
+try:
+    import termios
+except ImportError:  # Windows shows no key that nobody waits for
+    termios = None
+
+
+@contextmanager
+def unechoed() -> Generator[None]:
+    """What is typed between two prompts is not shown until the next one, where it then stands."""
+    # Keys pressed while an answer streamed in stood in the middle of its words.
+    if termios is None:
+        yield
+        return
+    keyboard = sys.stdin.fileno()
+    before = termios.tcgetattr(keyboard)
+    quiet = before.copy()
+    quiet[3] &= ~termios.ECHO
+    termios.tcsetattr(keyboard, termios.TCSANOW, quiet)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(keyboard, termios.TCSANOW, before)
+
 
 class Keyboard(Completer):
     """A prompt with history and completion; Ctrl-D ends, Ctrl-C clears the line."""
 
-    def __init__(self, prompt: str, complete: Callable[[str], Iterable[str]]) -> None:
+    def __init__(self, prompt: str, complete: Callable[[str], Iterable[tuple[str, str]]]) -> None:
         self._prompt = prompt
         self._complete = complete
 
@@ -39,5 +64,5 @@ class Keyboard(Completer):
         """Whole lines that could follow what stands before the cursor; asked by the prompt."""
         typed = document.text_before_cursor
         if typed.startswith("/"):
-            for line in self._complete(typed):
-                yield Completion(line, start_position=-len(typed))
+            for line, mark in self._complete(typed):
+                yield Completion(line, start_position=-len(typed), display_meta=mark)

@@ -31,6 +31,10 @@ _NARROW = 100
 _PIPE_WIDTH = 10_000
 """Columns of what no terminal bounds."""
 
+# Languages that put no spaces between words may be broken at each of their characters.
+_WORD = re.compile(r"\n|[^\S\n]+|[\u2e80-\ud7ff\uf900-\uffef]|[^\s\u2e80-\ud7ff\uf900-\uffef]+")
+_HALF = re.compile(r"[^\s\u2e80-\ud7ff\uf900-\uffef]+")
+
 _MARKED = re.compile(r"\*\*(?P<bold>[^*]+)\*\*|`(?P<code>[^`]+)`")
 """The two marks that our own words use; Discord draws them."""
 
@@ -40,16 +44,19 @@ class Screen:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.is_live = console.is_terminal
+        # On TERM=dumb a bar stood still until it was full: nothing there can be drawn twice.
+        self.is_live = console.is_terminal and not console.is_dumb_terminal
         """Lines can be redrawn."""
-        if not self.is_live:
+        self._flow = _Flow()
+        if not console.is_terminal:
             # A table is then as wide as its content: whoever reads a pipe cannot make it wider.
             console.width = _PIPE_WIDTH
 
     def line(self, text: str = "", style: str = "") -> None:
         """One line as it is, in one of rich's styles, such as ``red``."""
+        self._end_stream()
         lines = [text]
-        if self.is_live:
+        if self.console.is_terminal:
             # Between words, and not by rich, which cuts an address at the edge: whoever copied it
             # off two lines got half of it.
             width = max(20, self.console.width - 1)
@@ -59,6 +66,7 @@ class Screen:
 
     def markdown(self, text: str) -> None:
         """Words of ours, with ``**bold**`` and code between backticks."""
+        self._end_stream()
         # Not rich's Markdown: it takes "[fd00::5]:1234" for the target of a link and drops it.
         styled, end = Text(), 0
         for found in _MARKED.finditer(text):
@@ -70,14 +78,22 @@ class Screen:
             end = found.end()
         styled.append(text[end:])
         # Broken between words where somebody reads; whole lines for whoever searches them.
-        self.console.print(styled, soft_wrap=not self.is_live)
+        self.console.print(styled, soft_wrap=not self.console.is_terminal)
 
     def piece(self, text: str) -> None:
-        """A piece of a streamed answer, at once."""
+        """A piece of a streamed answer, at once; on a terminal broken between words."""
+        if self.console.is_terminal:
+            text = self._flow.feed(text, self.console.width)
         self.console.print(Text(text), end="", soft_wrap=True)
+
+    def _end_stream(self) -> None:
+        rest, self._flow = self._flow.held, _Flow()
+        if rest:
+            self.console.print(Text(rest), end="", soft_wrap=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Rows under their columns' names; too wide for a narrow terminal, one below the other."""
+        self._end_stream()
         widest = [max(map(cell_len, cells)) for cells in zip(columns, *rows, strict=True)]
         if self.console.width < _NARROW and sum(widest) + 2 * len(widest) > self.console.width:
             # Seven columns in sixty were a tower of single letters.
@@ -103,6 +119,42 @@ class Screen:
                         return step
                     drawn.show(step)
         raise Bug("a load ended without saying how")
+
+
+class _Flow:
+    """Streamed text broken between words; what may be half a word is held until more comes."""
+
+    def __init__(self) -> None:
+        self.held = ""
+        self._column = 0
+        self._is_code = False
+        self._is_inside = False
+        """A word longer than a line has begun and goes on."""
+
+    def feed(self, text: str, width: int) -> str:
+        """What can be shown now, with line ends put in where a word would cross the edge."""
+        words = _WORD.findall(self.held + text)
+        # The terminal breaks anywhere, and a word already shown cannot be taken to the next line.
+        # One longer than a line is broken anyhow, so it does not wait.
+        self.held = words.pop() if words and _HALF.fullmatch(words[-1]) else ""
+        is_long = cell_len(self.held) >= width
+        if is_long:
+            words.append(self.held)
+            self.held = ""
+        shown: list[str] = []
+        for word in words:
+            is_over = self._column + cell_len(word) > width
+            if word.startswith("```") and not self._column:
+                self._is_code = not self._is_code
+            # Code is copied: its lines stay as they are.
+            elif is_over and word != "\n" and not (self._is_code or self._is_inside):
+                shown.append("\n" if self._column else "")
+                self._column, word = 0, word.lstrip(" ")
+            shown.append(word)
+            self._column = 0 if word == "\n" else self._column + cell_len(word)
+            self._is_inside = False
+        self._is_inside = is_long
+        return "".join(shown)
 
 
 class Steps:

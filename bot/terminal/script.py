@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import TextIO
 
@@ -13,10 +13,18 @@ BYTE_ORDER_MARK = "\ufeff"
 
 
 class Script:
-    """Lines of a stream that nobody types into."""
+    """Lines of a stream.
 
-    def __init__(self, stream: TextIO) -> None:
+    Args:
+        stream: a pipe or a file, or a terminal whose output is read elsewhere.
+        asks: shows somebody who types a prompt; called before each line is waited for.
+    """
+
+    def __init__(self, stream: TextIO, asks: Callable[[], None] | None = None) -> None:
         self._stream = stream
+        self._asks = asks
+        self.is_typed = asks is not None
+        """Somebody types its lines, and sees them."""
         self._first: str | None = None
 
     async def has_lines(self) -> bool:
@@ -42,6 +50,8 @@ class Script:
                 yield line.rstrip("\r\n")
 
     async def _readline(self) -> str:
+        if self._asks is not None:
+            self._asks()
         loop = asyncio.get_running_loop()
         found: asyncio.Queue[str | Exception] = asyncio.Queue()
 

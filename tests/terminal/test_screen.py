@@ -1,8 +1,11 @@
 """What stands on the screen: other people's words exactly as they are."""
 
 import io
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from bot.domain.events import Evicting, Loading, Queued
@@ -151,3 +154,44 @@ def test_lines_break_between_words_and_an_address_stays_whole() -> None:
     where.line(f"To add the bot to a server, open {url} now")
     assert url in out.getvalue().splitlines()
     assert "To add the bot to a server," in out.getvalue().splitlines()
+
+
+def streamed(width: int, *pieces: str) -> str:
+    where, out = narrow(width)
+    for piece in pieces:
+        where.piece(piece)
+    where.line()
+    return out.getvalue()
+
+
+@given(st.text("ab cd\n漢字-`", max_size=80), st.lists(st.integers(0, 80), max_size=8))
+def test_streamed_text_is_the_same_however_it_was_torn(text: str, cuts: list[int]) -> None:
+    edges = [0, *sorted(cuts), len(text)]
+    pieces = [text[a:b] for a, b in pairwise(edges)]
+    assert streamed(20, *pieces) == streamed(20, text)
+    # Nothing is lost, and only line ends and the spaces before them are put in or left out.
+    assert "".join(streamed(20, *pieces).split()) == "".join(text.split())
+
+
+def test_streamed_text_breaks_between_words() -> None:
+    words = "one two three fo", "ur five sixsixsix seven"
+    assert streamed(15, *words).splitlines() == ["one two three ", "four five ", "sixsixsix seven"]
+    long = "x" * 40
+    assert streamed(15, "a ", long[:20], long[20:], " b").split() == ["a", long, "b"]
+
+
+def test_code_keeps_its_lines() -> None:
+    code = "```py\nreturn some_name + another_name\n```\n"
+    assert streamed(15, *code) == code + "\n"
+
+
+def test_a_terminal_that_cannot_draw_twice_is_told_of_a_load_in_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    where, out = screen(is_live=True)
+    steps = Steps(where)
+    for fraction in (0.0, 0.3, 0.6, 1.0):
+        steps.show(Loading(HostName("h"), ModelKey("m"), fraction, seconds_left=None))
+    steps.close()
+    assert len(out.getvalue().splitlines()) == 4

@@ -30,3 +30,10 @@ async def test_a_pipe_that_cannot_be_read_says_why() -> None:
 async def test_a_byte_order_mark_is_no_part_of_the_first_command() -> None:
     lines = await read_all(Script(io.StringIO("\ufeff/help\nhello\n")))
     assert lines == ["/help", "hello"]
+
+
+async def test_somebody_who_types_is_asked_for_each_line() -> None:
+    asked: list[str] = []
+    script = Script(io.StringIO("a\nb\n"), lambda: asked.append("you> "))
+    assert await read_all(script) == ["a", "b"]
+    assert (len(asked), script.is_typed) == (3, True)

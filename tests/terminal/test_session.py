@@ -240,11 +240,11 @@ async def test_an_extra_command_runs_and_is_in_the_help(tmp_path: Path) -> None:
 async def test_completion_offers_commands_models_and_personas(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN, GEMMA)) as home:
         catalog = home.lantern.catalog
-        assert list(complete(catalog, ("wait",), "/wa")) == ["/wait"]
-        assert "/model google/gemma-3-4b" in list(complete(catalog, (), "/model gem"))
-        assert "/persona default" in list(complete(catalog, (), "/persona d"))
-        assert "/fleet load qwen/qwen3-8b" in list(complete(catalog, (), "/fleet load qw"))
-        assert list(complete(catalog, (), "/fleet ")) == [
+        assert list(dict(complete(catalog, ("wait",), "/wa"))) == ["/wait"]
+        assert "/model google/gemma-3-4b" in list(dict(complete(catalog, (), "/model gem")))
+        assert "/persona default" in list(dict(complete(catalog, (), "/persona d")))
+        assert "/fleet load qwen/qwen3-8b" in list(dict(complete(catalog, (), "/fleet load qw")))
+        assert list(dict(complete(catalog, (), "/fleet "))) == [
             "/fleet status",
             "/fleet models",
             "/fleet load",
@@ -254,7 +254,7 @@ async def test_completion_offers_commands_models_and_personas(tmp_path: Path) ->
             "/fleet drain",
             "/fleet resume",
         ]
-        assert list(complete(catalog, (), "/why ")) == []
+        assert list(dict(complete(catalog, (), "/why "))) == []
 
 
 async def test_ctrl_c_stops_waiting_for_a_load_and_not_the_chat(tmp_path: Path) -> None:
