@@ -162,8 +162,8 @@ class Session:
                 report = await self._lantern.tally.report(period, "all", USER, None)
                 screen.markdown(usage_text(report))
             case "help":
-                for form in (*COMMANDS, *self._extras.values()):
-                    screen.line(f"{form.form:<56} {form.does}")
+                forms = [(form.form, form.does) for form in (*COMMANDS, *self._extras.values())]
+                screen.table(("command", "does"), forms)
             case extra:
                 screen.line(await self._extras[extra].run(command.words))
 
