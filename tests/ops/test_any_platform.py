@@ -90,11 +90,11 @@ def stripped(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_only_the_event_loop_is_chosen_by_platform() -> None:
+def test_only_the_event_loop_and_the_echo_of_keys_are_chosen_by_platform() -> None:
+    chosen = {"cli.py": {"uvloop"}, "keyboard.py": {"termios"}}
     for path in sources():
         found = POSIX_MODULES.intersection(imported(ast.parse(path.read_text(encoding="utf-8"))))
-        allowed = {"uvloop"} if path.name == "cli.py" else set[str]()
-        assert found <= allowed, path
+        assert found <= chosen.get(path.name, set()), path
 
 
 def test_nothing_is_asked_of_the_event_loop_that_windows_refuses() -> None:
