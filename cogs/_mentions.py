@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 import discord
 
 from bot.documents.pdf import pdf_text
-from bot.domain.chat import Attachment
+from bot.domain.chat import Attachment, Quote
 from bot.domain.errors import RequestRefused
 from bot.policy.access import Upload, check_attachments, decode_text
 from cogs._faults import SENDING_ERRORS
+from cogs._places import place_of, user_id
 
 _QUOTE_CHARS = 4000
 
@@ -30,18 +31,25 @@ def is_mentioned(message: discord.Message, me: int) -> bool:
 
 
 def said(message: discord.Message, me: int) -> str:
-    """The words without the bot's mention, other people by name.
-
-    A mention under one's own earlier message quotes it. Other people's words are never taken
-    along: whether those may leave the LAN is theirs to say, and a turn knows its asker alone.
-    """
+    """The words without the bot's mention, other people by name."""
     names = {user.id: user.display_name for user in message.mentions if user.id != me}
-    text = without_mentions(message.content, {me, *_own_roles(message, me)}, names)
-    quoted = message.reference.resolved if message.reference is not None else None
-    if not isinstance(quoted, discord.Message) or quoted.author.id != message.author.id:
-        return text
-    quote = quoted.content[:_QUOTE_CHARS].replace("\n", "\n> ")
-    return f"> {quote}\n\n{text}" if quote else text
+    return without_mentions(message.content, {me, *_own_roles(message, me)}, names)
+
+
+def quoted(message: discord.Message, me: int) -> tuple[Quote, ...]:
+    """The earlier message of one's own that a mention under it is about.
+
+    Apart from the words, with its origin: it may have been said where nothing leaves the LAN.
+    """
+    earlier = message.reference.resolved if message.reference is not None else None
+    if not isinstance(earlier, discord.Message) or earlier.author.id != message.author.id:
+        return ()
+    text = said(earlier, me)[:_QUOTE_CHARS]
+    if not text:
+        return ()
+    at_ms = int(earlier.created_at.timestamp() * 1000)
+    author = earlier.author
+    return (Quote(text, user_id(author), author.display_name, place_of(earlier), at_ms),)
 
 
 def without_mentions(text: str, own: set[int], names: Mapping[int, str]) -> str:

@@ -15,7 +15,7 @@ from bot.policy.pacing import Pacers
 from cogs._access import Access
 from cogs._choices import StringChoices, model_choices, persona_choices
 from cogs._faults import SENDING_ERRORS, Fault, error_words, fault_of
-from cogs._mentions import is_mentioned, is_prompt, read_files, said
+from cogs._mentions import is_mentioned, is_prompt, quoted, read_files, said
 from cogs._places import place_of, user_id
 from cogs._reply import Replies
 from cogs._transport import InteractionTransport, Transport
@@ -130,14 +130,15 @@ class Chat(commands.Cog):
             return  # They were told once; a word for each message would be a flood of our own.
         self._access.take(user)
         await self._access.check(self._client, message)
-        text = said(message, me)
-        check_text(text, has_attachments=bool(message.attachments))
+        text, quotes = said(message, me), quoted(message, me)
+        check_text(text, has_attachments=bool(message.attachments or quotes))
         request = TurnRequest(
             user=user,
             user_name=message.author.display_name,
             place=place,
             text=text,
             attachments=await read_files(message.attachments),
+            quotes=quotes,
             parent=parent,
         )
         await self._replies.play(request, transport)

@@ -11,7 +11,8 @@ from bot.policy.privacy import (
     Consent,
     LocalOnly,
     consent_to_cloud,
-    origins_of,
+    origins_of_request,
+    origins_of_turn,
     to_look_up,
 )
 from bot.store.privacy import PrivacyStore
@@ -63,9 +64,13 @@ class Consents:
         if resolved.is_substitute:
             return LocalOnly(f"{resolved.persona_reason}, and nobody knows where its words may go")
         persona = resolved.persona
-        origins = origins_of(persona, request, earlier)
+        origins = (
+            *origins_of_request(persona.name, request),
+            *(origin for turn in earlier for origin in origins_of_turn(turn)),
+        )
+        inside = (origin for message in messages for origin in message.origins)
         try:
-            marks = await self._store.look_up(to_look_up(origins))
+            marks = await self._store.look_up(to_look_up((*origins, *inside)))
         # What cannot be looked up counts as private.
         except StoreUnavailable:
             marks = None

@@ -12,7 +12,7 @@ from bot.domain.hosts import FleetSnapshot, Wish
 from bot.domain.ids import AUTO, HostName, PersonaName, ProviderName, TurnId, UserId
 from bot.policy.context import fit_transcript, transcript
 from bot.policy.index import RoutingIndex
-from bot.policy.privacy import Consent, Judge, LocalOnly
+from bot.policy.privacy import Consent, Judge, LocalOnly, without_names
 from bot.policy.routing import RouteAsk, Strategy
 from bot.policy.waiting import SlowRules, Ways, plan_ways
 
@@ -233,11 +233,29 @@ def _messages_abroad(asking: Asking) -> tuple[Message, ...]:
     branch, request = asking.branch, asking.request
     # Names of people are theirs; a number tells who speaks as well.
     numbers: dict[UserId, str] = {}
-    for user in (*(turn.user for turn in branch), request.user):
-        numbers.setdefault(user, f"Person {len(numbers) + 1}")
-    turns = [replace(turn, user_name=numbers[turn.user]) for turn in branch]
-    request = replace(request, user_name=numbers[request.user])
-    return transcript(asking.resolved.persona, turns, request)
+    names: dict[str, str] = {}
+    for said in (*branch, request):
+        for who in (*said.quotes, said):
+            number = numbers.setdefault(who.user, f"Person {len(numbers) + 1}")
+            names.setdefault(who.user_name, number)
+    turns = [
+        replace(
+            turn,
+            user_name=numbers[turn.user],
+            quotes=tuple(replace(q, user_name=numbers[q.user]) for q in turn.quotes),
+        )
+        for turn in branch
+    ]
+    request = replace(
+        request,
+        user_name=numbers[request.user],
+        quotes=tuple(replace(q, user_name=numbers[q.user]) for q in request.quotes),
+    )
+    # Of the whole: a name or an id says who it is, whatever way it came into the text.
+    return tuple(
+        replace(message, text=without_names(message.text, names))
+        for message in transcript(asking.resolved.persona, turns, request)
+    )
 
 
 def _smaller(window: int, job: Job) -> Iterable[int]:

@@ -268,7 +268,7 @@ class Turns:
         if parent is not None and parent.place.conversation != request.place.conversation:
             raise NotPermitted("That reply belongs to another conversation.")
         request = _completed(request, parent)
-        check_text(request.text, has_attachments=bool(request.attachments))
+        check_text(request.text, has_attachments=bool(request.attachments or request.quotes))
         resolved = await self._choices.resolve(
             request.place, request.user, request.persona, request.model
         )
@@ -293,6 +293,7 @@ class Turns:
             status="running",
             created_at_ms=int(self._utcnow().timestamp() * 1000),
             attachments=request.attachments,
+            quotes=request.quotes,
         )
         return Asking(resolved, branch, request, await judge(()), judge, payer, turn_id), turn
 
@@ -491,6 +492,7 @@ def _completed(request: TurnRequest, parent: Turn | None) -> TurnRequest:
             user_name=parent.user_name,
             text=parent.user_text,
             attachments=parent.attachments,
+            quotes=parent.quotes,
             persona=persona,
         )
     if request.kind == "continue":

@@ -44,12 +44,44 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
+class Quote:
+    """Words said earlier that a question takes along."""
+
+    text: str
+    user: UserId
+    user_name: str
+    place: Place
+    """Where they were said."""
+    said_at_ms: int
+    """UTC milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where some words of a transcript were said."""
+
+    what: str
+    """For people: ``this message``, ``an earlier message``."""
+    places: tuple[PlaceId | None, ...]
+    """None is a place nobody knows, such as that of a forwarded message."""
+    user: UserId | None
+    """None where they are nobody's but the persona's."""
+    persona: PersonaName
+    turn: TurnId | None = None
+    said_at_ms: int | None = None
+    """When, where that is not the turn's own time; UTC milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One message as sent to a model."""
 
     role: Role
     text: str
     images: tuple[Attachment, ...] = ()
+    # Beside the words, so that none can be put into a prompt and forgotten when it is judged.
+    origins: tuple[Origin, ...] = field(default=(), compare=False, repr=False)
+    """Where its words were said; of unknown origin, it never leaves the LAN."""
 
 
 TurnKind = Literal["new", "retry", "continue"]
@@ -69,6 +101,7 @@ class TurnRequest:
     place: Place
     text: str
     attachments: tuple[Attachment, ...] = ()
+    quotes: tuple[Quote, ...] = ()
     parent: TurnId | None = None
     """The turn replied to; None goes on from the conversation's latest turn."""
     kind: TurnKind = "new"
@@ -105,6 +138,7 @@ class Turn:
     """UTC milliseconds."""
     receipt: "Receipt | None" = None
     attachments: tuple[Attachment, ...] = ()
+    quotes: tuple[Quote, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

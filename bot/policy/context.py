@@ -5,9 +5,11 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from bot.domain.chat import Attachment, Message, Turn, TurnRequest
+from bot.domain.chat import Attachment, Message, Origin, Quote, Turn, TurnRequest
 from bot.domain.errors import PromptTooLong
+from bot.domain.ids import UserId
 from bot.domain.personas import Persona
+from bot.policy.privacy import origins_of_request, origins_of_turn
 
 BYTES_PER_TOKEN = 3.2
 """Below the 3.5 to 4.5 of common tokenizers on prose, so that an estimate errs to the long side."""
@@ -82,13 +84,20 @@ def transcript(
     """
     past = [turn for turn in turns if turn.reply_text.strip()]
     is_named = len({*(turn.user for turn in past), request.user}) > 1
-    messages = [Message("system", persona.system_prompt)] if persona.system_prompt.strip() else []
+    messages: list[Message] = []
+    if persona.system_prompt.strip():
+        ours = Origin("the persona's prompt", (), None, persona.name)
+        messages.append(Message("system", persona.system_prompt, origins=(ours,)))
     for turn in past:
-        name = turn.user_name if is_named else None
-        messages.append(_user_message(turn.user_text, turn.attachments, name))
-        messages.append(Message("assistant", turn.reply_text))
+        name, origins = turn.user_name if is_named else None, origins_of_turn(turn)
+        text = _with_quotes(turn.user_text, turn.quotes, turn.user)
+        messages.append(_user_message(text, turn.attachments, name, origins))
+        # A reply may repeat whatever it was made from.
+        messages.append(Message("assistant", turn.reply_text, origins=origins))
     name = request.user_name if is_named else None
-    messages.append(_user_message(request.text, request.attachments, name))
+    text = _with_quotes(request.text, request.quotes, request.user)
+    origins = origins_of_request(persona.name, request)
+    messages.append(_user_message(text, request.attachments, name, origins))
     return tuple(messages)
 
 
@@ -140,19 +149,33 @@ def _blind(message: Message) -> Message:
     return replace(message, text=text, images=())
 
 
-def _user_message(text: str, attachments: Iterable[Attachment], name: str | None) -> Message:
+def _with_quotes(text: str, quotes: Iterable[Quote], user: UserId) -> str:
+    """The words under those they are about; only other people's are said to be theirs."""
+    parts: list[str] = []
+    for quote in quotes:
+        name = "" if quote.user == user else f"{' '.join(quote.user_name.split())}: "
+        parts.append("> " + f"{name}{quote.text}".replace("\n", "\n> "))
+    return "\n\n".join([*parts, text] if text.strip() else parts) if parts else text
+
+
+def _user_message(
+    text: str,
+    attachments: Iterable[Attachment],
+    name: str | None,
+    origins: tuple[Origin, ...],
+) -> Message:
     """A person's message with its files; ``name`` says whose it is, None does not."""
     files = tuple(attachments)
     if text.strip() in ("", CONTINUE_TEXT) and not files:
         # Without content, or our own asking to go on: nobody's words, so nobody is named.
-        return Message("user", CONTINUE_TEXT)
+        return Message("user", CONTINUE_TEXT, origins=origins)
     text = defuse(text)
     if name is not None:
         text = f"{' '.join(defuse(name).split())}: {text}"
     parts = [text] if text.strip() else []
     parts += [_file_block(file.name, file.text) for file in files if file.text]
     images = tuple(file for file in files if file.image is not None)
-    return Message("user", "\n\n".join(parts), images)
+    return Message("user", "\n\n".join(parts), images, origins)
 
 
 def _file_block(name: str, text: str) -> str:

@@ -8,12 +8,13 @@ their turn is marked, and so is every turn that was answered after reading them.
 
 import hashlib
 import hmac
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import InitVar, dataclass, field
 from typing import final
 
-from bot.domain.chat import Message, Place, Turn, TurnRequest
+from bot.domain.chat import Message, Origin, Place, Quote, Turn, TurnRequest
 from bot.domain.errors import Bug
 from bot.domain.ids import PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.domain.personas import Persona
@@ -23,6 +24,13 @@ PROBE_TEXT = "Say ok."
 
 LEDGER = "ledger"
 """The purpose of the hash people go by in the ledger."""
+
+CLOCKS_MS = 60_000
+"""Others' clocks and ours may differ by this: words said so shortly after a place was opened count
+as said before it."""
+
+_IDS = re.compile(r"<(@|#)[!&]?\d+>")
+"""How Discord writes a person, a role or a channel into a text."""
 
 _SEAL = object()
 
@@ -66,6 +74,10 @@ Judge = Callable[[Sequence[Message]], Awaitable[Consent]]
 """The consent for messages, as it stands when it is called: asked for right before each sending."""
 
 
+Moment = tuple[UserId, int]
+"""Who said something, and when: UTC milliseconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Everything whose privacy must be looked up before a transcript may leave."""
@@ -73,6 +85,7 @@ class Sources:
     places: AbstractSet[PlaceId]
     people: AbstractSet[UserId]
     turns: AbstractSet[TurnId]
+    moments: AbstractSet[Moment] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,46 +97,28 @@ class Marks:
     places: AbstractSet[PlaceId] = frozenset()
     people: AbstractSet[UserId] = frozenset()
     turns: AbstractSet[TurnId] = frozenset()
+    opened_at_ms: Mapping[str, int] = field(default_factory=dict[str, int])
+    """When the mark of a place or a person was last taken away; only of those that had one."""
+    moments: AbstractSet[Moment] = frozenset()
+    """At which a turn was asked that is marked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where some words of a transcript were said."""
-
-    what: str
-    """For people: ``this message``, ``an earlier message``."""
-    places: tuple[PlaceId | None, ...]
-    """None is a place nobody knows, such as that of a forwarded message."""
-    user: UserId
-    persona: PersonaName
-    turn: TurnId | None = None
+def origins_of_turn(turn: Turn) -> tuple[Origin, ...]:
+    """Where the words of a stored turn were said, those it quotes included."""
+    what = "an earlier message"
+    own = Origin(what, _places(turn.place), turn.user, turn.persona, turn.id)
+    return (own, *(_quoted(quote, turn.persona) for quote in turn.quotes))
 
 
-def origins_of(
-    persona: Persona,
-    request: TurnRequest,
-    branch: Sequence[Turn],
-    quoted: Sequence[Place | None] = (),
-) -> tuple[Origin, ...]:
-    """Where every word of a turn's transcript comes from.
+def origins_of_request(persona: PersonaName, request: TurnRequest) -> tuple[Origin, ...]:
+    """Where the words of a question were said, those it quotes included."""
+    own = Origin("this message", _places(request.place), request.user, persona)
+    return (own, *(_quoted(quote, persona) for quote in request.quotes))
 
-    Args:
-        persona: Who answers.
-        request: What is asked.
-        branch: The turns before it.
-        quoted: Where forwarded or quoted messages were said; None where that is unknown.
-    """
-    places = _places(request.place)
-    now = Origin("this message", places, request.user, persona.name)
-    forwarded = [
-        Origin("a forwarded message", _places(place), request.user, persona.name)
-        for place in quoted
-    ]
-    earlier = [
-        Origin("an earlier message", _places(turn.place), turn.user, turn.persona, turn.id)
-        for turn in branch
-    ]
-    return (now, *forwarded, *earlier)
+
+def _quoted(quote: Quote, persona: PersonaName) -> Origin:
+    places = _places(quote.place)
+    return Origin("a quoted message", places, quote.user, persona, said_at_ms=quote.said_at_ms)
 
 
 def to_look_up(origins: Iterable[Origin]) -> Sources:
@@ -131,13 +126,18 @@ def to_look_up(origins: Iterable[Origin]) -> Sources:
     listed = tuple(origins)
     return Sources(
         places=frozenset(place for o in listed for place in o.places if place is not None),
-        people=frozenset(origin.user for origin in listed),
+        people=frozenset(origin.user for origin in listed if origin.user is not None),
         turns=frozenset(origin.turn for origin in listed if origin.turn is not None),
+        moments=frozenset(
+            (origin.user, origin.said_at_ms)
+            for origin in listed
+            if origin.user is not None and origin.said_at_ms is not None
+        ),
     )
 
 
 def consent_to_cloud(
-    messages: Iterable[Message],
+    messages: Sequence[Message],
     origins: Sequence[Origin],
     *,
     persona: Persona,
@@ -147,8 +147,8 @@ def consent_to_cloud(
     """Whether a transcript may leave the LAN. Anything unknown keeps it here.
 
     Args:
-        messages: The transcript, system prompt included.
-        origins: Where all of it was said, from ``origins_of``.
+        messages: The transcript, system prompt included; each is judged by its own origins.
+        origins: Where else words were said that count, such as those of a branch.
         persona: Who answers; its own providers limit the consent.
         personas: Which personas are local only, by name; one that is missing counts as such.
         marks: What was looked up; None when it could not be.
@@ -159,9 +159,10 @@ def consent_to_cloud(
         return LocalOnly(f"persona {persona.name} is local only")
     if marks is None:
         return LocalOnly("what is private could not be looked up")
-    if not origins:
+    # Words without an origin came in by a way nobody thought of: quotes once did.
+    if not origins or not all(message.origins for message in messages):
         return LocalOnly("nobody knows where these words were said")
-    for origin in origins:
+    for origin in (*origins, *(origin for message in messages for origin in message.origins)):
         if reason := _why_private(origin, personas, marks):
             return LocalOnly(reason)
     allowed = None if persona.cloud is None else frozenset(persona.cloud)
@@ -186,6 +187,19 @@ def user_hash(salt: str, purpose: str, user: UserId) -> str:
     return hmac.new(salt.encode(), words, hashlib.sha256).hexdigest()[:32]
 
 
+def without_names(text: str, names: Mapping[str, str]) -> str:
+    """A text as a provider may see it: no ids of people or places, nobody named by a mention.
+
+    Args:
+        text: As it was said.
+        names: What each known person is called instead.
+    """
+    text = _IDS.sub(lambda found: "@someone" if found[1] == "@" else "#channel", text)
+    for name in sorted(filter(str.strip, names), key=len, reverse=True):
+        text = text.replace(f"@{name}", f"@{names[name]}")
+    return text
+
+
 def _places(place: Place | None) -> tuple[PlaceId | None, ...]:
     if place is None or not place.is_certain:
         return (None,)
@@ -197,15 +211,27 @@ def _why_private(origin: Origin, personas: Mapping[PersonaName, bool], marks: Ma
     what = origin.what
     if personas.get(origin.persona, True):
         return f"{what}: persona {origin.persona} is local only or unknown"
-    if not marks.asked.people >= {origin.user} or origin.user in marks.people:
+    user = origin.user
+    if user is not None and (user not in marks.asked.people or user in marks.people):
         return f"{what}: its author keeps their words here"
     for place in origin.places:
         if place is None or place not in marks.asked.places:
             return f"{what}: nobody knows whether its place is local only"
         if place in marks.places:
             return f"{what}: its place is local only"
-    if origin.turn is None:
-        return ""
-    if origin.turn in marks.turns or origin.turn not in marks.asked.turns:
+    if origin.turn is not None and (
+        origin.turn in marks.turns or origin.turn not in marks.asked.turns
+    ):
+        return f"{what}: it was said in private"
+    if origin.said_at_ms is not None and _was_private(origin, origin.said_at_ms, marks):
         return f"{what}: it was said in private"
     return ""
+
+
+def _was_private(origin: Origin, said_at_ms: int, marks: Marks) -> bool:
+    """Were words private when they were said? They then stay so, whatever was opened since."""
+    if origin.user is None or (origin.user, said_at_ms) not in marks.asked.moments:
+        return True
+    opened = [marks.opened_at_ms.get(name) for name in (*origin.places, origin.user) if name]
+    is_older = any(at is not None and said_at_ms < at + CLOCKS_MS for at in opened)
+    return is_older or (origin.user, said_at_ms) in marks.moments

@@ -1,14 +1,24 @@
 """What must stay on the LAN: places, people, and turns that were said in private."""
 
+import asyncio
 import json
 import sqlite3
 
 from bot.domain.ids import PlaceId, TurnId, UserId
-from bot.policy.privacy import Marks, Sources
+from bot.policy.privacy import CLOCKS_MS, Marks, Moment, Sources
 from bot.store.database import Database
 
 _MARK = "INSERT OR IGNORE INTO local_only (kind, name, changed_at_ms) VALUES (?, ?, ?)"
 _UNMARK = "DELETE FROM local_only WHERE kind = ? AND name = ?"
+_OPENED = "INSERT OR REPLACE INTO opened (kind, name, at_ms) VALUES (?, ?, ?)"
+_OPENED_AT = """
+SELECT name, at_ms FROM opened WHERE kind = ? AND name IN (SELECT value FROM json_each(?))
+"""
+# A message and its turn have each a time of their own, by two clocks; the turn's is the later.
+_ASKED_IN_PRIVATE = """
+SELECT 1 FROM turn JOIN local_only ON local_only.kind = 'turn' AND local_only.name = turn.id
+WHERE turn.user = ? AND turn.created_at_ms BETWEEN ? AND ? LIMIT 1
+"""
 _MARKED = """
 SELECT name FROM local_only WHERE kind = ? AND name IN (SELECT value FROM json_each(?))
 """
@@ -19,14 +29,19 @@ class PrivacyStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._changes = 0
+        """Marks of places and people that were begun to be set or taken away."""
+        self._under_way = 0
+        self._is_quiet = asyncio.Event()
+        self._is_quiet.set()
 
     async def set_place(self, place: PlaceId, *, local_only: bool) -> None:
         """Say whether the words of a channel, thread or server stay here."""
-        await self._set("place", place, is_on=local_only)
+        await self._change("place", place, is_on=local_only)
 
     async def set_user(self, user: UserId, *, local_only: bool) -> None:
         """Say whether a person's words stay here."""
-        await self._set("user", user, is_on=local_only)
+        await self._change("user", user, is_on=local_only)
 
     async def mark_turn(self, turn: TurnId) -> None:
         """Keep a turn here for good. To be called before the turn itself is stored."""
@@ -42,17 +57,53 @@ class PrivacyStore:
                 # A JSON list, so that one statement serves any number of names.
                 rows = connection.execute(_MARKED, (kind, json.dumps(sorted(names))))
                 marked[kind] = frozenset(row["name"] for row in rows)
+            opened: dict[str, int] = {}
+            moments: set[Moment] = set()
+            # Only words that are quoted have a time of their own, and few questions quote any.
+            if asked.moments:
+                for kind in ("place", "user"):
+                    rows = connection.execute(_OPENED_AT, (kind, json.dumps(sorted(sets[kind]))))
+                    opened |= {row["name"]: row["at_ms"] for row in rows}
+                for user, at_ms in asked.moments:
+                    within = (user, at_ms - CLOCKS_MS, at_ms + CLOCKS_MS)
+                    if connection.execute(_ASKED_IN_PRIVATE, within).fetchone() is not None:
+                        moments.add((user, at_ms))
             return Marks(
                 asked,
+                opened_at_ms=opened,
+                moments=frozenset(moments),
                 places=frozenset(map(PlaceId, marked["place"])),
                 people=frozenset(map(UserId, marked["user"])),
                 turns=frozenset(map(TurnId, marked["turn"])),
             )
 
-        return await self._database.read(find)
+        # What was read while somebody said otherwise is read again: words that leave on an old look
+        # would leave after "never sent" was answered.
+        while True:
+            await self._is_quiet.wait()
+            seen = self._changes
+            marks = await self._database.read(find)
+            if seen == self._changes:
+                return marks
+
+    async def _change(self, kind: str, name: str, *, is_on: bool) -> None:
+        self._changes += 1
+        self._under_way += 1
+        self._is_quiet.clear()
+        try:
+            await self._set(kind, name, is_on=is_on)
+        finally:
+            self._under_way -= 1
+            if self._under_way == 0:
+                self._is_quiet.set()
 
     async def _set(self, kind: str, name: str, *, is_on: bool) -> None:
-        if is_on:
-            await self._database.execute(_MARK, (kind, name, self._database.now_ms()))
-        else:
-            await self._database.execute(_UNMARK, (kind, name))
+        now_ms = self._database.now_ms()
+
+        def change(connection: sqlite3.Connection) -> None:
+            if is_on:
+                connection.execute(_MARK, (kind, name, now_ms))
+            elif connection.execute(_UNMARK, (kind, name)).rowcount:
+                connection.execute(_OPENED, (kind, name, now_ms))
+
+        await self._database.write(change)

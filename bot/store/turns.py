@@ -4,7 +4,7 @@ import sqlite3
 from collections import defaultdict
 from dataclasses import asdict, replace
 
-from bot.domain.chat import Attachment, Place, Receipt, Turn, TurnStatus
+from bot.domain.chat import Attachment, Place, Quote, Receipt, Turn, TurnStatus
 from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
 from bot.store.database import Database
 from bot.store.rows import Value, insert, receipt_json, receipt_of, storable, value_of
@@ -59,6 +59,7 @@ SELECT turn, name, media_type, text, iif(image_bytes <= :image_bytes, image, NUL
 FROM sized JOIN attachment ON attachment.rowid = place
 ORDER BY turn, position
 """
+_LINE_QUOTES = "SELECT quote.* FROM line JOIN quote ON quote.turn = line.id ORDER BY turn, position"
 # A turn that failed has no reply to go on from, and one still being answered none yet. A turn's
 # own number, not its time, says which is newest: a clock may be set back.
 _LATEST = """
@@ -102,6 +103,10 @@ class TurnStore:
                 if attachment.image is not None and len(attachment.image) > IMAGE_BYTES:
                     columns["image"] = None
                 insert(connection, "attachment", columns)
+            for position, quote in enumerate(turn.quotes):
+                said = {"user": quote.user, "user_name": quote.user_name, "text": quote.text}
+                said |= {"turn": turn.id, "said_at_ms": quote.said_at_ms, "position": position}
+                insert(connection, "quote", {**said, **asdict(quote.place)})
 
         await self._database.write(change)
 
@@ -252,6 +257,12 @@ def _branch(
     attachments = defaultdict[str, list[Attachment]](list)
     for row in connection.execute(_LINE + _LINE_ATTACHMENTS, limits):
         attachments[row["turn"]].append(value_of(Attachment, row))
+    quotes = defaultdict[str, list[Quote]](list)
+    for row in connection.execute(_LINE + _LINE_QUOTES, limits):
+        place = value_of(Place, row)
+        quotes[row["turn"]].append(
+            Quote(row["text"], UserId(row["user"]), row["user_name"], place, row["said_at_ms"])
+        )
     return tuple(
         Turn(
             id=TurnId(row["id"]),
@@ -267,6 +278,7 @@ def _branch(
             created_at_ms=row["created_at_ms"],
             receipt=None if row["receipt"] is None else receipt_of(row["receipt"]),
             attachments=tuple(attachments.get(row["id"], ())),
+            quotes=tuple(quotes.get(row["id"], ())),
         )
         for row in connection.execute(_LINE + _LINE_TURNS, limits)
     )

@@ -8,8 +8,9 @@ from typing import get_args
 import pytest
 from house import ADA, BOB, GEMMA, PLACE, QWEN, House, Said, cloud, house, sim
 
+from bot.app import utcnow
 from bot.chat.planning import ChatRules
-from bot.domain.chat import Place, TurnKind
+from bot.domain.chat import Place, Quote, TurnKind, TurnRequest
 from bot.domain.errors import NoCandidates, Refused
 from bot.domain.events import (
     Failed,
@@ -22,7 +23,7 @@ from bot.domain.events import (
     TurnEvent,
     Way,
 )
-from bot.domain.ids import HostName, PersonaName, PlaceId
+from bot.domain.ids import HostName, PersonaName, PlaceId, UserId
 from bot.policy.budget import BudgetRules
 from bot.policy.waiting import SlowRules
 from bot.sim.journal import PredictionStarted
@@ -646,3 +647,80 @@ async def test_a_channel_closed_while_its_question_is_on_its_way_sends_nothing(
                 if isinstance(event, Routed if moment == "routed" else Reading):
                     await home.lantern.privacy.set_place(PLACE.channel, local_only=True)
         assert heard(home) == ""
+
+
+# --- quotes ------------------------------------------------------------------------------------
+
+
+def quoting(home: House, quote: Quote, text: str = "and this?") -> TurnRequest:
+    return replace(home.request(text), quotes=(quote,))
+
+
+def quote_of(text: str, *, ago_s: float = 0.0, user: UserId = ADA, place: Place = PLACE) -> Quote:
+    said_at_ms = int((utcnow().timestamp() - ago_s) * 1000)
+    return Quote(text, user, str(user).split(":")[-1], place, said_at_ms)
+
+
+async def test_words_said_while_a_channel_was_closed_stay_here_when_quoted_later(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        await home.lantern.privacy.set_place(PLACE.channel, local_only=True)
+        await home.lantern.privacy.set_place(PLACE.channel, local_only=False)
+        await power_off(home)
+        said = await home.play(quoting(home, quote_of("a secret", ago_s=300)))
+        assert isinstance(said.last, Failed)
+        assert heard(home) == ""
+        await power_on(home)
+        answered = await home.play(quoting(home, quote_of("a secret", ago_s=300)))
+        await power_off(home)
+        # Its own turn is private for good, and so is whatever goes on from it.
+        await home.ask("go on", parent=answered.turn)
+        assert heard(home) == ""
+
+
+async def test_a_quote_said_in_the_open_goes_along_without_names_and_ids(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        await power_off(home)
+        quote = quote_of("<@123> and @ada in <#45>", user=BOB)
+        said = await home.play(quoting(home, quote, "what did he mean?"))
+        assert said.receipt.provider == "zai"
+        sent = heard(home)
+        assert "@someone and @Person 2 in #channel" in sent
+        assert "what did he mean?" in sent
+        assert not [name for name in ("123", "45", "ada", "bob") if name in sent.lower()]
+        # The next turn sends it again, as it was.
+        await home.ask("more")
+        last = home.doubles["zai"].journal.chats()[-1].arrival
+        assert "@someone and @Person 2 in #channel" in str(last.payload)
+
+
+@pytest.mark.parametrize("mark", ["author", "place"])
+async def test_a_quote_is_judged_by_its_own_author_and_place(tmp_path: Path, mark: str) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        if mark == "author":
+            await home.lantern.privacy.set_user(BOB, local_only=True)
+        else:
+            await home.lantern.privacy.set_place(ELSEWHERE.channel, local_only=True)
+        await power_off(home)
+        await home.play(quoting(home, quote_of("a secret", user=BOB, place=ELSEWHERE)))
+        assert heard(home) == ""
+
+
+async def test_a_quote_of_a_private_turn_stays_here_under_another_persona(tmp_path: Path) -> None:
+    personas = {"diary": "local_only: true"}
+    async with house(
+        tmp_path, sim("studio", QWEN), providers=cloud(zai="zai"), personas=personas
+    ) as home:
+        await home.ask("a secret", persona="diary")
+        await power_off(home)
+        await home.play(quoting(home, quote_of("a secret")))
+        assert heard(home) == ""
+
+
+async def test_a_retry_says_its_quotes_again(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        await power_off(home)
+        first = await home.play(quoting(home, quote_of("the sky is green"), ""))
+        await home.play(home.request("", parent=first.turn, kind="retry"))
+        assert heard(home).count("> the sky is green") == 2

@@ -8,9 +8,9 @@ from typing import get_args
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from privacy_world import Luck, World, world
+from privacy_world import Luck, World, utcnow, world
 
-from bot.domain.chat import Place, TurnKind, TurnRequest
+from bot.domain.chat import Place, Quote, TurnKind, TurnRequest
 from bot.domain.events import Offered, Started, Way
 from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
 from bot.policy.prediction import Strategy
@@ -31,6 +31,8 @@ class Ask:
     parent: int | None
     """Counts from the newest turn back."""
     way: Way
+    quote: int | None
+    """An earlier question of this person's own that is quoted, counted like a parent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ ASKS = st.builds(
     st.sampled_from(get_args(TurnKind)),
     st.sampled_from((0, 0, 0, 1, 2, None)),
     st.sampled_from(get_args(Way)),
+    st.sampled_from((None, None, 0, 1, 2)),
 )
 MARKS = st.frozensets(st.sampled_from((HALL, THREAD, SERVER, *PEOPLE)), min_size=1, max_size=2)
 NOTHING = st.just(frozenset[str]())
@@ -88,6 +91,7 @@ class Witness:
     turns: list[TurnId] = field(default_factory=list[TurnId])
     authors: dict[TurnId, UserId] = field(default_factory=dict[TurnId, UserId])
     asked: int = 0
+    said: dict[UserId, list[Quote]] = field(default_factory=dict[UserId, list[Quote]])
     secrets: set[str] = field(default_factory=set[str])
 
     async def play(self, scene: Scene) -> None:
@@ -120,6 +124,9 @@ class Witness:
         ears.read_at_home.clear()
         self.home.pardon()
         request = self._request(ask, word)
+        at_ms = int(utcnow().timestamp() * 1000)
+        said = Quote(word, ask.user, str(ask.user), ask.place, at_ms)
+        self.said.setdefault(ask.user, []).append(said)
         persona = await self._played(request, ask.way)
         if self._is_private_now(request, persona):
             assert not ears.sent_away
@@ -157,8 +164,15 @@ class Witness:
             parent=parent,
             # Without a turn there is nothing to redo: that is refused at once, and proves nothing.
             kind=ask.kind if is_known else "new",
+            quotes=self._quotes(ask),
             persona=PersonaName(ask.persona) if ask.persona else None,
         )
+
+    def _quotes(self, ask: Ask) -> tuple[Quote, ...]:
+        said = self.said.get(ask.user, [])
+        if ask.quote is None or ask.quote >= len(said):
+            return ()
+        return (said[-1 - ask.quote],)
 
     def _author(self, request: TurnRequest) -> UserId:
         """Whose words they are: those of a retry stay their author's, whoever presses."""
@@ -196,6 +210,6 @@ async def test_where_nothing_is_private_words_do_leave(tmp_path: Path) -> None:
         for name in PERSONAS:
             await home.write_persona(name, local_only=False)
         witness = Witness(home)
-        ask = Ask(PEOPLE[0], PLACES[0], None, "new", None, "wait")
+        ask = Ask(PEOPLE[0], PLACES[0], None, "new", None, "wait", None)
         await witness.play(Scene(frozenset(), None, "fine", "fine", False, False, ask))
         assert "word-0-" in home.ears.sent_away[0]

@@ -29,7 +29,7 @@ from bot.policy.privacy import (
     Judge,
     Marks,
     consent_to_cloud,
-    origins_of,
+    origins_of_request,
     to_look_up,
 )
 from bot.sim.providers.catalogue import models_of
@@ -43,6 +43,7 @@ CHANNEL = PlaceId("discord:9")
 SERVER = PlaceId("discord:7")
 ADA = UserId("discord:1")
 SALT = "0123456789abcdef"
+REQUEST = TurnRequest(ADA, "Ada", Place(CHANNEL, server=SERVER), "…")
 
 SPEECH: dict[WireKind, tuple[Wire, DialectName]] = {
     "zai": ("openai", "zai"),
@@ -132,8 +133,10 @@ class Cloud:
 
 def asking(turn: TurnId, *texts: str, answer_tokens: int = 200) -> CloudAsk:
     """A question of Ada's whose words may leave."""
+    origins = origins_of_request(SAGE.name, REQUEST)
     messages = tuple(
-        Message("user" if at % 2 == 0 else "assistant", text) for at, text in enumerate(texts)
+        Message("user" if at % 2 == 0 else "assistant", text, origins=origins)
+        for at, text in enumerate(texts)
     )
     return CloudAsk(
         turn=turn,
@@ -147,8 +150,7 @@ def asking(turn: TurnId, *texts: str, answer_tokens: int = 200) -> CloudAsk:
 
 def consent(messages: Sequence[Message], persona: Persona = SAGE) -> CloudConsent:
     """A consent to send these words, asked for in the proper way."""
-    request = TurnRequest(ADA, "Ada", Place(CHANNEL, server=SERVER), "…")
-    origins = origins_of(persona, request, ())
+    origins = origins_of_request(persona.name, REQUEST)
     given = consent_to_cloud(
         messages,
         origins,

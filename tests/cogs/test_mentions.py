@@ -1,5 +1,6 @@
 """Which messages are meant for the bot, what they say, where, and with which rights."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import discord
@@ -8,8 +9,8 @@ from cogs_doubles import double, interaction_of
 
 from bot.domain.chat import Place
 from bot.domain.ids import PlaceId
-from cogs._mentions import is_mentioned, is_prompt, said, without_mentions
-from cogs._places import DiscordRules, owners_of, place_of
+from cogs._mentions import is_mentioned, is_prompt, quoted, said, without_mentions
+from cogs._places import DiscordRules, owners_of, place_of, user_id
 
 ME, ALICE, BOB = 9, 1, 2
 
@@ -25,6 +26,9 @@ def message_of(content: str, *, mentions: tuple[Any, ...] = (), **more: Any) -> 
     message.content, message.mentions, message.role_mentions = content, list(mentions), []
     message.author, message.webhook_id = person(ALICE, "Alice"), None
     message.type, message.reference = discord.MessageType.default, None
+    message.created_at, message.guild = datetime(2026, 11, 20, 10, 15, tzinfo=UTC), None
+    message.channel = double(discord.DMChannel)
+    message.channel.id = 7
     for name, value in more.items():
         setattr(message, name, value)
     return message
@@ -77,17 +81,28 @@ def under(quoted: Any, content: str) -> Any:
     return message_of(content, mentions=(person(ME, "Lantern"),), reference=reference)
 
 
-def test_a_mention_under_ones_own_words_takes_them_along() -> None:
-    quoted = message_of("The sky\nis green.")
-    assert said(under(quoted, "<@9> really?"), ME) == "> The sky\n> is green.\n\nreally?"
+def test_a_mention_under_ones_own_words_takes_them_along_beside_its_own() -> None:
+    earlier = message_of("The sky\nis green.")
+    asked = under(earlier, "<@9> really?")
+    (quote,) = quoted(asked, ME)
+    assert said(asked, ME) == "really?"
+    assert (quote.text, quote.user) == ("The sky\nis green.", user_id(earlier.author))
+    assert quote.place == place_of(earlier)
+    assert quote.said_at_ms == int(earlier.created_at.timestamp() * 1000)
+
+
+def test_a_quote_names_people_instead_of_showing_their_ids() -> None:
+    earlier = message_of("ask <@9> or <@!6>", mentions=(person(ME, "Lantern"), person(6, "Bob")))
+    assert [quote.text for quote in quoted(under(earlier, "<@9>?"), ME)] == ["ask  or @Bob"]
 
 
 @pytest.mark.parametrize(("key", "name"), [(BOB, "Bob"), (ME, "Lantern")])
 def test_nobody_elses_words_are_taken_along(key: int, name: str) -> None:
-    quoted = message_of("A secret")
-    quoted.author = person(key, name)
-    assert said(under(quoted, "<@9> really?"), ME) == "really?"
-    assert said(under(None, "<@9> really?"), ME) == "really?"
+    earlier = message_of("A secret")
+    earlier.author = person(key, name)
+    assert quoted(under(earlier, "<@9> really?"), ME) == ()
+    assert quoted(under(None, "<@9> really?"), ME) == ()
+    assert quoted(under(message_of("<@9>"), "<@9> really?"), ME) == ()
 
 
 def test_places_are_told_apart() -> None:

@@ -1,10 +1,11 @@
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.domain.chat import Message, Place, Turn, TurnRequest
+from bot.domain.chat import Message, Origin, Place, Quote, Turn, TurnRequest
 from bot.domain.errors import Bug
 from bot.domain.ids import PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.domain.personas import Persona
@@ -13,20 +14,22 @@ from bot.policy.privacy import (
     CloudConsent,
     LocalOnly,
     Marks,
-    Origin,
     consent_to_cloud,
     judge_probe,
-    origins_of,
+    origins_of_request,
+    origins_of_turn,
     to_look_up,
     user_hash,
+    without_names,
 )
 
 ZAI, OPENAI = ProviderName("zai"), ProviderName("openai")
 SAGE = Persona(PersonaName("sage"))
 HERE = Place(PlaceId("c1"), PlaceId("t1"), PlaceId("s1"))
 ADA = UserId("u1")
-HELLO = (Message("user", "Hello"),)
+SAID_AT_MS = 1_000_000
 REQUEST = TurnRequest(ADA, "Ada", HERE, "Hello")
+HELLO = (Message("user", "Hello", origins=origins_of_request(SAGE.name, REQUEST)),)
 
 
 def turn(name: str, *, place: Place = HERE, user: UserId = ADA, persona: str = "sage") -> Turn:
@@ -45,6 +48,21 @@ def turn(name: str, *, place: Place = HERE, user: UserId = ADA, persona: str = "
     )
 
 
+def quotes_of(places: Sequence[Place | None]) -> tuple[Quote, ...]:
+    """Words of Ada's said in these places; None is one nobody knows."""
+    nowhere = replace(HERE, is_certain=False)
+    return tuple(Quote("earlier", ADA, "Ada", place or nowhere, SAID_AT_MS) for place in places)
+
+
+def told(
+    persona: PersonaName, request: TurnRequest, branch: Sequence[Turn]
+) -> tuple[tuple[Message, ...], tuple[Origin, ...]]:
+    """A question as it would be sent, and where all of it was said."""
+    own = origins_of_request(persona, request)
+    earlier = tuple(origin for turn in branch for origin in origins_of_turn(turn))
+    return (Message("user", "Hello", origins=own),), (*own, *earlier)
+
+
 def judged(
     *branch: Turn,
     persona: Persona = SAGE,
@@ -53,9 +71,9 @@ def judged(
     people: frozenset[UserId] = frozenset(),
     turns: frozenset[TurnId] = frozenset(),
 ) -> CloudConsent | LocalOnly:
-    origins = origins_of(persona, REQUEST, branch, quoted)
+    messages, origins = told(persona.name, replace(REQUEST, quotes=quotes_of(quoted)), branch)
     return consent_to_cloud(
-        HELLO,
+        messages,
         origins,
         persona=persona,
         personas={PersonaName("sage"): False, PersonaName("hermit"): True},
@@ -106,14 +124,14 @@ def test_a_turn_said_in_private_taints_the_whole_branch_for_good() -> None:
     assert reason(given) == "an earlier message: it was said in private"
 
 
-def test_a_forwarded_message_brings_its_place_with_it() -> None:
+def test_a_quoted_message_brings_its_place_with_it() -> None:
     elsewhere = Place(PlaceId("c2"))
     assert isinstance(judged(quoted=(elsewhere,)), CloudConsent)
     given = judged(quoted=(elsewhere,), places=frozenset({PlaceId("c2")}))
-    assert reason(given) == "a forwarded message: its place is local only"
+    assert reason(given) == "a quoted message: its place is local only"
 
 
-def test_a_forwarded_message_from_nobody_knows_where_stays_here() -> None:
+def test_a_quoted_message_from_nobody_knows_where_stays_here() -> None:
     assert "nobody knows" in reason(judged(quoted=(None,)))
 
 
@@ -132,6 +150,80 @@ def test_a_consent_covers_no_other_words() -> None:
     assert given.covers((), ZAI)
 
 
+def judged_quote(**marks: object) -> CloudConsent | LocalOnly:
+    messages, origins = told(SAGE.name, replace(REQUEST, quotes=quotes_of((HERE,))), ())
+    return consent_to_cloud(
+        messages,
+        origins,
+        persona=SAGE,
+        personas={SAGE.name: False},
+        marks=replace(Marks(to_look_up(origins)), **marks),
+    )
+
+
+@pytest.mark.parametrize("name", ["c1", "t1", "s1", "u1"])
+@pytest.mark.parametrize(("after_ms", "stays"), [(0, True), (59_999, True), (60_000, False)])
+def test_words_said_before_a_place_or_person_was_opened_stay_here(
+    name: str, after_ms: int, stays: bool
+) -> None:
+    given = judged_quote(opened_at_ms={name: SAID_AT_MS - after_ms})
+    assert isinstance(given, LocalOnly) == stays
+    if stays:
+        assert reason(given) == "a quoted message: it was said in private"
+
+
+def test_words_of_a_private_turn_stay_here_when_they_are_quoted() -> None:
+    assert isinstance(judged_quote(moments=frozenset({(ADA, SAID_AT_MS + 1)})), CloudConsent)
+    given = judged_quote(moments=frozenset({(ADA, SAID_AT_MS)}))
+    assert reason(given) == "a quoted message: it was said in private"
+
+
+def test_a_quote_of_a_stored_turn_is_judged_like_one_of_the_question() -> None:
+    elsewhere = Place(PlaceId("c2"))
+    earlier = replace(turn("a"), quotes=quotes_of((elsewhere,)))
+    given = judged(earlier, places=frozenset({PlaceId("c2")}))
+    assert reason(given) == "a quoted message: its place is local only"
+
+
+def test_words_that_came_in_without_an_origin_stay_here() -> None:
+    messages, origins = told(SAGE.name, REQUEST, ())
+    given = consent_to_cloud(
+        (*messages, Message("user", "slipped in")),
+        origins,
+        persona=SAGE,
+        personas={SAGE.name: False},
+        marks=Marks(to_look_up(origins)),
+    )
+    assert "nobody knows where" in reason(given)
+
+
+def test_a_message_is_judged_by_its_own_origins_whatever_else_is_said() -> None:
+    messages, origins = told(SAGE.name, REQUEST, ())
+    (secret,), far = told(SAGE.name, replace(REQUEST, place=Place(PlaceId("c2"))), ())
+    given = consent_to_cloud(
+        (*messages, secret),
+        origins,
+        persona=SAGE,
+        personas={SAGE.name: False},
+        marks=Marks(to_look_up((*origins, *far)), places=frozenset({PlaceId("c2")})),
+    )
+    assert "its place is local only" in reason(given)
+
+
+@pytest.mark.parametrize(
+    ("said", "sent"),
+    [
+        ("ask <@12> or <@!12> or <@&12>", "ask @someone or @someone or @someone"),
+        ("see <#12>", "see #channel"),
+        ("@Ada and @Ada Lovelace met @Eve", "@Person 1 and @Person 2 met @Eve"),
+        ("a < b, <@x>, <12> and @ alone", "a < b, <@x>, <12> and @ alone"),
+    ],
+)
+def test_ids_and_mentioned_names_are_taken_out(said: str, sent: str) -> None:
+    names = {"Ada": "Person 1", "Ada Lovelace": "Person 2", " ": "Person 3"}
+    assert without_names(said, names) == sent
+
+
 def test_nobody_else_can_make_a_consent() -> None:
     with pytest.raises(Bug, match=r"only policy\.privacy"):
         CloudConsent(frozenset(HELLO), None)
@@ -146,7 +238,7 @@ def test_a_consent_keeps_its_words_out_of_logs() -> None:
 
 
 def test_without_a_look_at_the_marks_everything_stays_here() -> None:
-    origins = origins_of(SAGE, REQUEST, ())
+    origins = origins_of_request(SAGE.name, REQUEST)
     given = consent_to_cloud(HELLO, origins, persona=SAGE, personas={SAGE.name: False}, marks=None)
     assert reason(given) == "what is private could not be looked up"
 
@@ -200,12 +292,13 @@ def test_a_consent_means_that_nothing_in_the_story_is_private(
     private_turns: frozenset[TurnId],
     forgotten: frozenset[PlaceId],
 ) -> None:
-    request = TurnRequest(asker, "?", request_place, "words")
+    quotes = tuple(replace(quote, user=asker) for quote in quotes_of(quoted))
+    request = TurnRequest(asker, "?", request_place, "words", quotes=quotes)
     who = Persona(PersonaName(persona))
-    origins = origins_of(who, request, branch, quoted)
+    messages, origins = told(who.name, request, branch)
     asked = to_look_up(origins)
     given = consent_to_cloud(
-        HELLO,
+        messages,
         origins,
         persona=who,
         personas={PersonaName("sage"): False, PersonaName("hermit"): True},
@@ -228,14 +321,14 @@ def test_a_consent_means_that_nothing_in_the_story_is_private(
     assert isinstance(given, LocalOnly) == is_private
 
 
-@given(st.lists(st.sampled_from(["people", "turns", "places"]), min_size=1))
+@given(st.lists(st.sampled_from(["people", "turns", "places", "moments"]), min_size=1))
 def test_what_was_not_looked_up_is_private(missing: list[str]) -> None:
-    origins = origins_of(SAGE, REQUEST, (turn("a"),))
+    messages, origins = told(SAGE.name, replace(REQUEST, quotes=quotes_of((HERE,))), (turn("a"),))
     asked = to_look_up(origins)
     for what in missing:
         asked = replace(asked, **{what: frozenset()})
     given = consent_to_cloud(
-        HELLO, origins, persona=SAGE, personas={SAGE.name: False}, marks=Marks(asked)
+        messages, origins, persona=SAGE, personas={SAGE.name: False}, marks=Marks(asked)
     )
     assert isinstance(given, LocalOnly)
 

@@ -1,10 +1,16 @@
-import pytest
+import asyncio
+from dataclasses import replace
 
+import pytest
+from store_values import new_turn
+
+from bot.domain.errors import StoreUnavailable
 from bot.domain.ids import PlaceId, TurnId, UserId
-from bot.policy.privacy import Marks, Sources
+from bot.policy.privacy import CLOCKS_MS, Marks, Sources
 from bot.store.database import Database
 from bot.store.notes import NoteStore
 from bot.store.privacy import PrivacyStore
+from bot.store.turns import TurnStore
 
 ASKED = Sources(
     places=frozenset({PlaceId("c1"), PlaceId("s1")}),
@@ -44,6 +50,38 @@ async def test_a_mark_can_be_taken_away_but_not_a_turns(privacy: PrivacyStore) -
     assert await privacy.look_up(ASKED) == Marks(ASKED)
 
 
+async def test_when_a_mark_was_taken_away_is_told_of_words_that_are_quoted(
+    privacy: PrivacyStore, database: Database
+) -> None:
+    asked = replace(ASKED, moments=frozenset({(UserId("u1"), 5)}))
+    assert (await privacy.look_up(asked)).opened_at_ms == {}
+    await privacy.set_place(PlaceId("c1"), local_only=True)
+    assert (await privacy.look_up(asked)).opened_at_ms == {}
+    await privacy.set_place(PlaceId("c1"), local_only=False)
+    await privacy.set_user(UserId("u1"), local_only=True)
+    await privacy.set_user(UserId("u1"), local_only=False)
+    # What was never closed was not opened either.
+    await privacy.set_place(PlaceId("s1"), local_only=False)
+    now_ms = database.now_ms()
+    assert (await privacy.look_up(asked)).opened_at_ms == {"c1": now_ms, "u1": now_ms}
+
+
+@pytest.mark.parametrize(
+    ("apart_ms", "is_found"),
+    [(0, True), (CLOCKS_MS, True), (-CLOCKS_MS, True), (CLOCKS_MS + 1, False)],
+)
+async def test_words_of_a_marked_turn_are_known_by_who_said_them_when(
+    privacy: PrivacyStore, database: Database, apart_ms: int, *, is_found: bool
+) -> None:
+    await privacy.mark_turn(TurnId("t1"))
+    turn = replace(new_turn("t1"), user=UserId("u1"), created_at_ms=10_000_000)
+    await TurnStore(database).begin(turn)
+    await TurnStore(database).begin(replace(turn, id=TurnId("t9"), user=UserId("u2")))
+    moment = (UserId("u1"), 10_000_000 + apart_ms)
+    asked = replace(ASKED, moments=frozenset({moment, (UserId("u2"), 10_000_000)}))
+    assert (await privacy.look_up(asked)).moments == ({moment} if is_found else set())
+
+
 async def test_a_place_and_a_person_of_one_name_are_two(privacy: PrivacyStore) -> None:
     await privacy.set_place(PlaceId("u1"), local_only=True)
     assert await privacy.look_up(ASKED) == Marks(ASKED)
@@ -54,3 +92,27 @@ async def test_the_salt_is_made_once(database: Database) -> None:
     assert await notes.keep("user salt", "first") == "first"
     assert await notes.keep("user salt", "second") == "first"
     assert await notes.get("user salt") == "first"
+
+
+async def test_a_look_that_a_change_overtakes_is_taken_again(privacy: PrivacyStore) -> None:
+    for _ in range(20):
+        async with asyncio.TaskGroup() as tasks:
+            looked = tasks.create_task(privacy.look_up(ASKED))
+            await asyncio.sleep(0)
+            changed = tasks.create_task(privacy.set_place(PlaceId("c1"), local_only=True))
+        assert changed.done()
+        assert looked.result().places == {"c1"}
+        await privacy.set_place(PlaceId("c1"), local_only=False)
+
+
+async def test_a_change_that_fails_holds_no_look_back(
+    privacy: PrivacyStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(change: object) -> None:
+        raise StoreUnavailable("The disk is full.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(database, "write", fail)
+        with pytest.raises(StoreUnavailable):
+            await privacy.set_place(PlaceId("c1"), local_only=True)
+    assert await privacy.look_up(ASKED) == Marks(ASKED)

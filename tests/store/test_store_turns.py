@@ -4,9 +4,9 @@ import pytest
 from clocks import WallClock
 from store_values import CHANNEL, SAGE, new_turn
 
-from bot.domain.chat import Attachment, Place, Receipt, Turn, TurnStatus, Usage
+from bot.domain.chat import Attachment, Place, Quote, Receipt, Turn, TurnStatus, Usage
 from bot.domain.errors import StoreUnavailable
-from bot.domain.ids import ModelKey, PersonaName, PlaceId, TurnId
+from bot.domain.ids import ModelKey, PersonaName, PlaceId, TurnId, UserId
 from bot.store.database import Database
 from bot.store.turns import BRANCH_IMAGE_BYTES, BRANCH_TURNS, IMAGE_BYTES, TurnStore
 
@@ -257,6 +257,20 @@ async def test_turns_a_killed_lantern_left_are_closed_honestly(turns: TurnStore)
     assert all(turn.receipt and turn.receipt.finish == "error" for turn in closed)
     assert closed[0].reply_text == "half an ans"
     assert await turns.close_running() == ()
+
+
+async def test_quotes_come_back_in_order_with_their_origin(turns: TurnStore) -> None:
+    thread = Place(PlaceId("discord:9"), PlaceId("discord:91"), PlaceId("discord:7"))
+    nowhere = Place(PlaceId("discord:8"), is_private=True, is_certain=False)
+    quotes = (
+        Quote("né\0é", UserId("discord:2"), "Bob", thread, 1_600_000_000_000),
+        Quote("It is green.", UserId("discord:1"), "Ada", nowhere, 1_700_000_000_000),
+    )
+    await turns.begin(replace(new_turn("a"), quotes=quotes))
+    await turns.begin(new_turn("b", parent="a"))
+
+    first, last = await turns.branch(TurnId("b"))
+    assert (first.quotes, last.quotes) == (quotes, ())
 
 
 async def test_attachments_come_back_in_order_for_a_retry(turns: TurnStore) -> None:
