@@ -23,6 +23,7 @@ from bot.domain.events import (
     Reading,
     ReasoningDelta,
     Routed,
+    Silence,
     Started,
     Stopped,
     TextDelta,
@@ -58,7 +59,7 @@ class ReplyView(View):
         self._has_footer = has_footer
         self._text: list[str] = []
         self._parts: tuple[Part, ...] = ()
-        self._status: Progress | Reading | ReasoningDelta | None = None
+        self._status: Progress | Reading | ReasoningDelta | Silence | None = None
         self._status_since = 0.0
         self._offer: Offered | None = None
         self._notices: list[str] = []
@@ -77,9 +78,10 @@ class ReplyView(View):
             case TextDelta(text=text):
                 # Discord refuses a message of blanks alone: an answer begins with words.
                 if self._text or text.strip():
+                    self._status = None
                     self._text.append(text)
                     self.length += len(text)
-            case Queued() | Evicting() | Loading() | Reading() | ReasoningDelta():
+            case Queued() | Evicting() | Loading() | Reading() | ReasoningDelta() | Silence():
                 self._has_thoughts = self._has_thoughts or isinstance(event, ReasoningDelta)
                 is_same = type(event) is type(self._status)
                 self._status_since = self._status_since if is_same else now
@@ -111,7 +113,14 @@ class ReplyView(View):
             )
         if text:
             self._parts = cut_reply(harmless(text), LIMIT, self._parts)
-            views = laid_out(shown_parts(self._parts, LIMIT), [Act.STOP], self.turn)
+            shown = shown_parts(self._parts, LIMIT)
+            small = ""
+            if isinstance(self._status, Silence):
+                small = f"\n-# {words.silence_line(self._status)}"
+            # Where no room is left for it the answer itself goes first.
+            if shown and len(shown[-1]) + len(small) <= LIMIT:
+                shown = (*shown[:-1], shown[-1] + small)
+            views = laid_out(shown, [Act.STOP], self.turn)
         elif status := self._status_text(now):
             acts = [Act.STOP]
             if isinstance(self._status, Queued | Evicting | Loading):
@@ -136,6 +145,8 @@ class ReplyView(View):
             # Where a message stands already it had better say what goes on.
             case Reading() | ReasoningDelta() if lasted < PATIENCE_S and not self._was_visible:
                 return ""
+            case Silence():
+                return words.silence_line(self._status)
             case Reading():
                 return words.reading_line(self._status, lasted)
             case ReasoningDelta():

@@ -6,7 +6,15 @@ from dataclasses import replace
 
 from bot.domain.chat import Attempt, Candidate, FinishReason, Receipt, Usage
 from bot.domain.errors import Unavailable
-from bot.domain.events import Delta, Notice, ReasoningDelta, StreamEnd, TextDelta, TurnEvent
+from bot.domain.events import (
+    Delta,
+    Notice,
+    ReasoningDelta,
+    Silence,
+    StreamEnd,
+    TextDelta,
+    TurnEvent,
+)
 from bot.domain.ids import PersonaName
 
 
@@ -74,6 +82,9 @@ class Draft:
 
     async def hear(self, delta: Delta) -> None:
         """Takes one delta in and passes it on; the end mark of a stream is for the receipt only."""
+        if isinstance(delta, Silence):
+            await self.emit(delta)
+            return
         if isinstance(delta, StreamEnd):
             # Servers invent other words; people are told of these two alone.
             finish: FinishReason = "stop"

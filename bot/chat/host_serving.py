@@ -9,22 +9,26 @@ from bot.domain.chat import Candidate, Endpoint, InferenceRequest, Message
 from bot.domain.errors import (
     EmptyAnswer,
     FailureKind,
+    HostUnreachable,
     PromptTooLong,
     Refused,
     RequestRefused,
     Unavailable,
 )
-from bot.domain.events import Notice, Reading
-from bot.domain.hosts import SpeedRecord
+from bot.domain.events import Loading, Notice, Reading
+from bot.domain.hosts import Speed, SpeedRecord
 from bot.domain.ids import HostName
 from bot.fleet.fleet import Fleet
 from bot.fleet.lease import Lease
 from bot.inference.streams import Inference
 from bot.policy.context import blind, fit_transcript, message_tokens
+from bot.policy.deadlines import first_word_s, gap_s, load_pause_s
 
 _STALE = frozenset({FailureKind.WRONG_MODEL, FailureKind.NOT_THERE})
 """What was in memory is not any more: look again and load it properly, once."""
 
+QUIET_S = 10.0
+"""A silence in the middle of an answer is told after so long."""
 _TRIM_TO = 0.7
 """A transcript the host calls too long is cut to this share: it counts tokens otherwise than us."""
 
@@ -44,6 +48,7 @@ class HostServing:
         draft: Draft,
         *,
         max_wait_s: float | None,
+        is_last: bool,
     ) -> None:
         """Streams the answer into ``draft``; returns when it is whole.
 
@@ -53,6 +58,7 @@ class HostServing:
             job: What is asked.
             draft: Takes the answer in and tells it.
             max_wait_s: Longest wait in the queue; None waits as long as it takes.
+            is_last: Nobody else is left to ask, so that a load that stands still is waited for.
 
         Raises:
             Unavailable: this host could not; the draft tells whether text was shown.
@@ -62,7 +68,7 @@ class HostServing:
         wish = replace(job.wish, model_key=candidate.model, max_wait_s=max_wait_s)
         job = replace(job, wish=wish)
         try:
-            await self._once(host, candidate, job, draft)
+            await self._once(host, candidate, job, draft, is_last)
         except Unavailable as failed:
             # What was shown is not taken back: the router closes the turn and keeps it.
             if draft.has_text:
@@ -79,23 +85,48 @@ class HostServing:
             if again is None:
                 raise
             draft.failed(candidate, failed)
-            await self._once(host, candidate, again, draft)
+            await self._once(host, candidate, again, draft, is_last)
 
-    async def _once(self, host: HostName, candidate: Candidate, job: Job, draft: Draft) -> None:
+    async def _once(
+        self, host: HostName, candidate: Candidate, job: Job, draft: Draft, is_last: bool
+    ) -> None:
         async with self._fleet.host(host).lease(job.wish) as lease:
+            fraction, since_s = -1.0, 0.0
             async for step in lease:
                 await draft.emit(step)
+                if isinstance(step, Loading):
+                    if step.fraction != fraction:
+                        fraction, since_s = step.fraction, step.elapsed_s
+                    stood_s = step.elapsed_s - since_s
+                    if not is_last and self._may_leave(host, candidate, job, fraction, stood_s):
+                        text = f"{host} stands still at {fraction:.0%} of its load."
+                        raise Unavailable(text, FailureKind.BUSY)
             draft.granted(candidate, lease.granted.queue_s, lease.granted.load_s)
             messages = await self._fit(job, lease, draft)
             try:
                 await self._fleet.host(host).confirm(lease)
-                await self._stream(candidate, lease.endpoint, messages, job, draft)
+                await self._stream(host, candidate, lease.endpoint, messages, job, draft)
             except Unavailable as failed:
                 # Out at once: the next turn must not wait for the same dead host.
                 if failed.kind in HOST_AT_FAULT:
                     self._fleet.host(host).report_failure(failed.user_message)
                 raise
         self._remember_speed(host, candidate, draft)
+
+    def _may_leave(
+        self, host: HostName, candidate: Candidate, job: Job, fraction: float, stood_s: float
+    ) -> bool:
+        """Has a load stood still for too long while another host could serve?
+
+        A host whose loader hangs kept the question for ten minutes beside an idle twin. The load is
+        not given up: whoever comes back finds it further on.
+        """
+        hosts = self._fleet.snapshot().hosts
+        speed = hosts[host].speeds.get(candidate.model, Speed())
+        if stood_s < load_pause_s(fraction, speed.load_s):
+            return False
+        others = {c.host for c in job.route.candidates} - {host, None}
+        return any(hosts[other].is_serving for other in others if other is not None)
 
     async def _fit(self, job: Job, lease: Lease, draft: Draft) -> tuple[Message, ...]:
         """The messages fitted to what was really loaded, saying what was left out."""
@@ -122,23 +153,41 @@ class HostServing:
 
     async def _stream(
         self,
+        host: HostName,
         candidate: Candidate,
         endpoint: Endpoint,
         messages: tuple[Message, ...],
         job: Job,
         draft: Draft,
     ) -> None:
-        host = self._fleet.snapshot().hosts.get(candidate.host or HostName(""))
-        speed = host.speeds.get(candidate.model) if host is not None else None
+        hosts = self._fleet.snapshot().hosts
+        copies = {
+            name: [i.leases for i in host.instances if i.model_key == candidate.model]
+            for name, host in hosts.items()
+            if host.is_serving
+        }
+        beside = max(0, sum(copies.pop(host, ())) - 1)
+        speed = hosts[host].speeds.get(candidate.model, Speed())
+        is_twin_free = any(0 in leases for leases in copies.values())
+        limit_s = first_word_s(job.prompt_tokens, speed, beside, is_twin_free=is_twin_free)
+        endpoint = replace(endpoint, quiet_s=QUIET_S, idle_s=gap_s(speed, beside))
         expected_s = None
-        if speed is not None and speed.prefill_tokens_per_s:
+        if speed.prefill_tokens_per_s:
             expected_s = job.prompt_tokens / speed.prefill_tokens_per_s
         await draft.emit(Reading(candidate, job.prompt_tokens, expected_s))
         request = InferenceRequest(messages, job.asking.resolved.persona.sampling)
         draft.sent()
-        async with self._inference.open(endpoint, request) as deltas:
-            async for delta in deltas:
-                await draft.hear(delta)
+        try:
+            async with (
+                self._fleet.host(host).first_word_within(limit_s) as heard,
+                self._inference.open(endpoint, request) as deltas,
+            ):
+                async for delta in deltas:
+                    heard()
+                    await draft.hear(delta)
+        except TimeoutError as error:
+            text = f"{host} said nothing for {limit_s:.0f} s: it hangs."
+            raise HostUnreachable(text, FailureKind.TIMEOUT) from error
         if draft.text.strip():
             return
         if draft.so_far.finish == "refused":

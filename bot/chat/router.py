@@ -42,7 +42,7 @@ class Router:
                 raise Interrupted(words, FailureKind.CANCELLED)
             if candidate.host is not None:
                 await self._hosts.serve(
-                    candidate.host, candidate, job, draft, max_wait_s=max_wait_s
+                    candidate.host, candidate, job, draft, max_wait_s=max_wait_s, is_last=is_last
                 )
             elif candidate.provider is not None:
                 await self._cloud.serve(

@@ -12,6 +12,7 @@ from bot.domain.events import (
     Progress,
     Queued,
     Reading,
+    Silence,
     Stopped,
 )
 from bot.domain.hosts import HostSnapshot, Instance
@@ -94,6 +95,11 @@ def unready_lines(ready: Readiness) -> str:
         f"• {r.where}: {r.reason}" if r.model == ready.model else f"• {rejection_line(r)}"
         for r in ready.failed
     )
+
+
+def silence_line(step: Silence) -> str:
+    """One line under an answer that stands still."""
+    return f"⏳ no word for {step.seconds:.0f} s; it may still go on"
 
 
 def reading_line(step: Reading, elapsed_s: float) -> str:

@@ -9,7 +9,7 @@ from typing import Literal
 from bot.domain.chat import Endpoint, InferenceRequest, Message
 from bot.domain.cloud import Price, Settlement
 from bot.domain.errors import BotError, Bug, FailureKind, Unavailable
-from bot.domain.events import Delta, ReasoningDelta, StreamEnd, TextDelta
+from bot.domain.events import Delta, ReasoningDelta, Silence, StreamEnd, TextDelta
 from bot.domain.ids import PlaceId, ProviderName, TurnId, UserId
 from bot.domain.personas import Sampling
 from bot.policy.pricing import charged_usage, cost_of
@@ -114,7 +114,7 @@ class ProviderCall:
         async for delta in deltas:
             if isinstance(delta, StreamEnd):
                 self.end = delta
-            else:
+            elif not isinstance(delta, Silence):
                 self._deltas.append(delta)
                 since_s = asyncio.get_running_loop().time() - sent_at
                 if self.first_token_s is None:

@@ -160,6 +160,8 @@ class Endpoint:
     connect_s: float = 5.0
     first_token_s: float = 900.0
     """Longest silence before the first delta; long, because prefill of a long prompt is silent."""
+    quiet_s: float = 10.0
+    """After so much silence between deltas it is told, once."""
     idle_s: float = 60.0
     """Longest silence between deltas."""
     dialect: DialectName = "lmstudio"

@@ -39,7 +39,14 @@ class StreamEnd:
     """The model named by the reply."""
 
 
-Delta = TextDelta | ReasoningDelta | StreamEnd
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """In the middle of an answer nothing came for a while; it may still go on."""
+
+    seconds: float
+
+
+Delta = TextDelta | ReasoningDelta | Silence | StreamEnd
 
 # --- progress: what a host says before a lease is granted -----------------------------------
 
@@ -186,6 +193,7 @@ TurnEvent = (
     | Notice
     | TextDelta
     | ReasoningDelta
+    | Silence
     | Finished
     | Stopped
     | Failed

@@ -128,6 +128,8 @@ class Host:
         self._snapshot: HostSnapshot | None = None
         self._acts = 0
         """Loads and unloads ended; a list read before the newest of them is out of date."""
+        self._heard_at = -math.inf
+        """When it last said anything in an answer or of a load."""
         self._looks: dict[ModelKey, tuple[asyncio.Lock, float]] = {}
         """Who looks for copies of a model now, and when the newest look began."""
         self._kick = asyncio.Event()
@@ -269,6 +271,39 @@ class Host:
         self._feed(self._scheduler.on_answered, record)
         if record.first_token_s >= JUST_IN_TIME_S:
             self._start(self._look_back(record.model_key))
+
+    @asynccontextmanager
+    async def first_word_within(self, seconds: float) -> AsyncGenerator[Callable[[], None]]:
+        """Around one request; whoever sends it calls what this gives at each delta.
+
+        Until its first delta the host may say nothing for so long. Words of other answers there
+        and the progress of a load are signs of life: the time counts from the newest of them.
+
+        Raises:
+            TimeoutError: it said nothing at all.
+        """
+        loop = asyncio.get_running_loop()
+        sent_at, is_answering = loop.time(), False
+
+        def heard() -> None:
+            nonlocal is_answering
+            is_answering, self._heard_at = True, loop.time()
+
+        def look() -> None:
+            due = max(sent_at, self._heard_at) + seconds
+            if is_answering:
+                return
+            if due > loop.time():
+                handles.append(loop.call_at(due, look))
+            else:
+                limit.reschedule(loop.time())
+
+        async with asyncio.timeout(None) as limit:
+            handles = [loop.call_later(seconds, look)]
+            try:
+                yield heard
+            finally:
+                handles[-1].cancel()
 
     async def confirm(self, lease: Lease) -> None:
         """Looks, right before a request is sent, whether what was granted is still in memory.
@@ -472,7 +507,8 @@ class Host:
         async with self._link.within(rules.load_answer_s if tells else rules.load_stall_s) as limit:
 
             def heard(fraction: float) -> None:
-                limit.reschedule(self._now() + rules.load_stall_s)
+                self._heard_at = self._now()
+                limit.reschedule(self._heard_at + rules.load_stall_s)
                 self._feed(self._scheduler.on_progress, fraction)
 
             # Checked here, where no await lies between the answer and the command.

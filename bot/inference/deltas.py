@@ -8,7 +8,7 @@ import aiohttp
 
 from bot.domain.chat import Endpoint
 from bot.domain.errors import BotError, FailureKind
-from bot.domain.events import Delta
+from bot.domain.events import Delta, Silence
 from bot.inference.anthropic import AnthropicReader
 from bot.inference.openai import OpenAiReader
 from bot.inference.sse import SseReader
@@ -73,7 +73,7 @@ class DeltaStream(AsyncIterator[Delta]):
 
     Life is a delta: comments, pings and empty chunks keep no stream alive. The first delta is due
     when the endpoint's ``first_token_s`` is over, each further one ``idle_s`` after the caller
-    began to wait for it.
+    began to wait for it. Before that, after ``quiet_s``, there is one ``Silence``.
     """
 
     def __init__(
@@ -96,6 +96,8 @@ class DeltaStream(AsyncIterator[Delta]):
         self._watch = Watch(self._loop, self._give_up)
         self._failure: BotError | None = None
         self._has_spoken = False
+        self._silent_since: float | None = None
+        """Since when a silence lasts that was told already."""
         self._is_over = False
 
     async def __anext__(self) -> Delta:
@@ -127,14 +129,30 @@ class DeltaStream(AsyncIterator[Delta]):
         self._has_spoken = True
 
     def _due(self) -> float:
+        now, endpoint = self._loop.time(), self._endpoint
         if self._reader.is_whole:
-            return self._loop.time() + _LINGER_S
-        return self._loop.time() + self._endpoint.idle_s if self._has_spoken else self._first_due
+            return now + _LINGER_S
+        if not self._has_spoken:
+            return self._first_due
+        if self._silent_since is not None:
+            return self._silent_since + endpoint.idle_s
+        return now + min(endpoint.quiet_s, endpoint.idle_s)
+
+    def _is_quiet_only(self) -> bool:
+        """Is a silence that has lasted too long to be told first, and not the end yet?"""
+        is_told = self._silent_since is not None or self._reader.is_whole
+        return self._has_spoken and not is_told and self._endpoint.quiet_s < self._endpoint.idle_s
 
     async def _read(self) -> None:
         try:
             data = await self._content.readany()
         except TimeoutError:
+            if self._is_quiet_only():
+                self._content.set_exception(None)  # pyright: ignore[reportArgumentType]  # the only way back
+                quiet_s = self._endpoint.quiet_s
+                self._silent_since = self._loop.time() - quiet_s
+                self._ready.append(Silence(quiet_s))
+                return
             verdict = Verdict(FailureKind.STALL, f"silent for {self._endpoint.idle_s:g} s")
             if not self._has_spoken:
                 reason = f"silent for {self._endpoint.first_token_s:g} s"
@@ -156,6 +174,8 @@ class DeltaStream(AsyncIterator[Delta]):
         try:
             for payload in self._sse.feed(data):
                 self._ready.extend(self._reader.read(payload))
+            if self._ready:
+                self._silent_since = None
             if not data:
                 self._sse.finish()
         except WireFault as fault:
@@ -188,4 +208,5 @@ class DeltaStream(AsyncIterator[Delta]):
         # A fresh error wakes the waiting read; close() alone would raise the one exception object
         # that aiohttp shares among all responses, and its traceback would grow for ever.
         self._content.set_exception(TimeoutError())
-        self._response.close()
+        if not self._is_quiet_only():
+            self._response.close()

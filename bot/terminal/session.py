@@ -14,6 +14,7 @@ from bot.chat.words import (
     offer_text,
     readiness_text,
     rejection_line,
+    silence_line,
     stopped_text,
     usage_text,
     why_text,
@@ -32,6 +33,7 @@ from bot.domain.events import (
     Reading,
     ReasoningDelta,
     Routed,
+    Silence,
     Started,
     Stopped,
     TextDelta,
@@ -215,8 +217,9 @@ class Session:
                 screen.piece(text)
             case FellBack(failed=failed, reason=reason):
                 screen.line(f"↪ {failed.where} could not answer: {reason}", "dim")
-            case Offered():
-                screen.line(offer_text(event).replace("`", ""), "dim")
+            case Offered() | Silence():
+                said = offer_text(event) if isinstance(event, Offered) else silence_line(event)
+                screen.line(said.replace("`", ""), "dim")
             case Notice(text=text):
                 screen.line(f"ℹ {text}", "dim")
             case Finished(receipt=receipt):

@@ -17,6 +17,7 @@ from bot.domain.events import (
     Queued,
     ReasoningDelta,
     Routed,
+    Silence,
     Stopped,
     TextDelta,
     TurnEvent,
@@ -73,6 +74,23 @@ def test_reading_shows_at_once_where_a_bar_stood_before() -> None:
     only(view)
     view.on_event(READING, 5.0)
     assert "reading" in only(view, 5.0).content
+
+
+def test_a_silence_is_said_under_the_answer_until_it_goes_on() -> None:
+    view = view_after(STARTED, TextDelta("Half an"), Silence(10.0))
+    assert only(view, 12.0).content == "Half an\n-# ⏳ no word for 10 s; it may still go on"
+    view.on_event(TextDelta(" answer"), 13.0)
+    assert only(view, 13.0).content == "Half an answer"
+
+
+def test_a_silence_in_the_middle_of_thinking_is_said_too() -> None:
+    view = view_after(STARTED, READING, ReasoningDelta("secret plan"), Silence(10.0))
+    assert "no word for 10 s" in only(view, 12.0).content
+
+
+def test_where_no_room_is_left_for_a_silence_the_answer_goes_first() -> None:
+    view = view_after(STARTED, TextDelta("x" * 1990), Silence(10.0))
+    assert only(view, 12.0).content == "x" * 1990
 
 
 def test_thinking_is_shown_as_such_and_never_its_words() -> None:

@@ -21,7 +21,7 @@ from bot.domain.errors import (
     Refused,
     Unavailable,
 )
-from bot.domain.events import StreamEnd, TextDelta
+from bot.domain.events import Silence, StreamEnd, TextDelta
 from bot.inference.streams import Inference, inference_session
 
 WORDS = ("Hel", "lo ", "wörld ", "😀\n", "`x`", " \u2028.")
@@ -294,6 +294,15 @@ async def test_silence_between_deltas_is_a_stall_and_closes_the_connection(
         async with asyncio.timeout(5):
             await double.was_left.wait()
     assert (got.text, got.kind) == ("ab", FailureKind.STALL)
+
+
+async def test_a_silence_is_told_once_before_it_is_a_stall(inference: Inference) -> None:
+    reply = Reply([sse(chunk(content="a"))], ending="hold")
+    async with wire_double(reply) as double:
+        endpoint = at(double, quiet_s=0.02, idle_s=0.1)
+        got = await collect(inference, endpoint)
+    assert got.deltas == [TextDelta("a"), Silence(0.02)]
+    assert got.kind is FailureKind.STALL
 
 
 async def test_reasoning_is_life(inference: Inference) -> None:

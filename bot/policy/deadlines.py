@@ -1,0 +1,63 @@
+"""How long a host may say nothing before it counts as hung: loading, reading, answering. Pure.
+
+One limit of a quarter of an hour for all let a host that had hung hold a question of 30 tokens that
+another could have answered at once. Too short a limit is worse: it breaks off honest work, since
+reading a long prompt on a small machine is silent for minutes.
+"""
+
+from bot.domain.hosts import Speed
+
+LEAST_ALONE_S = 90.0
+"""For the first word, whatever the prompt, where nobody else is free to take the turn."""
+LEAST_BESIDE_S = 20.0
+"""The same where another host has the model in memory and nothing to do."""
+MOST_FIRST_S = 900.0
+READ_FACTOR = 5.0
+"""Times the measured time: what lies in memory may have to be read from the disk again first."""
+SLOWEST_TOKENS_PER_S = 25.0
+"""Reading, assumed until measured: a large model without a GPU."""
+FASTEST_TOKENS_PER_S = 250.0
+"""A host seldom tells what it knew of a prompt: faster measurements may have read nothing."""
+LEAST_GAP_S, MOST_GAP_S = 20.0, 300.0
+SHARED_GAP_S = 60.0
+"""In the middle of an answer where others run beside: reading their prompts stops it for long."""
+GAPS = 40.0
+"""So many usual gaps between two tokens in a row are a stall."""
+LEAST_PAUSE_S = 30.0
+"""Of a load that was getting on."""
+WORDLESS_S = 180.0
+"""Of a load without any word: some tell nothing before they are done."""
+LOAD_FACTOR = 2.0
+
+
+def first_word_s(prompt_tokens: int, speed: Speed, beside: int, *, is_twin_free: bool) -> float:
+    """Longest silence between a request and its first word.
+
+    Args:
+        prompt_tokens: What is to be read.
+        speed: Measured with this model on this host.
+        beside: Other turns running there, which may be read first.
+        is_twin_free: Another host has the model in memory and answers nobody.
+    """
+    measured = speed.prefill_tokens_per_s
+    if measured is None:
+        read_s = prompt_tokens / SLOWEST_TOKENS_PER_S
+    else:
+        read_s = READ_FACTOR * prompt_tokens / min(measured, FASTEST_TOKENS_PER_S)
+    least_s = LEAST_BESIDE_S if is_twin_free else LEAST_ALONE_S
+    return min(MOST_FIRST_S, least_s + read_s * (1 + beside))
+
+
+def gap_s(speed: Speed, beside: int) -> float:
+    """Longest silence in the middle of an answer, from the host's own usual gaps."""
+    if speed.tokens_per_s is None:
+        return SHARED_GAP_S
+    least_s = SHARED_GAP_S if beside else LEAST_GAP_S
+    return min(MOST_GAP_S, max(least_s, GAPS / speed.tokens_per_s))
+
+
+def load_pause_s(fraction: float, expected_s: float | None) -> float:
+    """Longest a load may stand still before whoever may go elsewhere does; it goes on meanwhile."""
+    if fraction <= 0.0:
+        return max(WORDLESS_S, LOAD_FACTOR * (expected_s or 0.0))
+    return max(LEAST_PAUSE_S, expected_s or 0.0)

@@ -1,0 +1,123 @@
+"""Hosts that hang with a question, or in a load, while another could serve."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from house import QWEN, House, house, sim
+
+from bot.chat import host_serving
+from bot.domain.events import Finished, Loading, Silence, TurnEvent
+from bot.domain.hosts import SpeedRecord
+from bot.domain.ids import HostName, ModelKey
+from bot.fleet import host as host_module
+from bot.policy import deadlines
+from bot.sim import journal
+
+ONE, TWO = HostName("one"), HostName("two")
+KEY = ModelKey(QWEN.key)
+
+
+def is_slower(home: House, name: HostName) -> None:
+    """Makes the other host the first in every route."""
+    for _ in range(20):
+        home.lantern.fleet.host(name).record_speed(SpeedRecord(name, KEY, 1000, 50, 5.0, 20.0))
+
+
+async def warm(home: House) -> None:
+    for name in (ONE, TWO):
+        await home.hosts[name].preload(KEY)
+        await home.lantern.fleet.host(name).probe()
+
+
+async def test_a_question_moves_from_a_host_that_hangs_to_an_idle_twin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadlines, "LEAST_BESIDE_S", 0.05)
+    monkeypatch.setattr(deadlines, "READ_FACTOR", 0.0)
+    monkeypatch.setattr(deadlines, "SLOWEST_TOKENS_PER_S", 1e9)
+    async with house(tmp_path, sim("one", QWEN), sim("two", QWEN)) as home:
+        await warm(home)
+        is_slower(home, TWO)
+        home.hosts["one"].faults.hang(path="/v1/chat/completions")
+        said = await home.ask("[[say here]]")
+        assert said.text == "here"
+        assert said.receipt.host == TWO
+        (fallback,) = said.fallbacks
+        assert "hangs" in fallback.reason
+
+
+async def test_alone_a_host_is_given_its_time_and_other_answers_are_signs_of_life(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, sim("one", QWEN)) as home:
+        host = home.lantern.fleet.host(ONE)
+        loop = asyncio.get_running_loop()
+        with pytest.raises(TimeoutError):
+            async with host.first_word_within(0.01):
+                await asyncio.Event().wait()
+        # Words of another answer put the end off; a word of its own ends the watch.
+        began = loop.time()
+        async with host.first_word_within(1.0) as elsewhere:
+            loop.call_later(0.1, elsewhere)
+            with pytest.raises(TimeoutError):
+                async with host.first_word_within(0.2):
+                    await asyncio.Event().wait()
+        assert loop.time() - began >= 0.3
+        async with host.first_word_within(0.01) as heard:
+            heard()
+            later = asyncio.Event()
+            loop.call_later(0.05, later.set)
+            await later.wait()
+
+
+async def test_a_load_that_stands_still_is_left_for_a_host_that_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_module, "PULSE_S", 0.01)
+    monkeypatch.setattr(deadlines, "LEAST_PAUSE_S", 0.05)
+    async with house(tmp_path, sim("one", QWEN), sim("two", QWEN)) as home:
+        home.hosts["one"].faults.stall_load(0.58)
+        said = await home.ask("[[say here]]")
+        assert isinstance(said.last, Finished)
+        assert said.receipt.host == TWO
+        (fallback,) = said.fallbacks
+        assert "58%" in fallback.reason
+        home.hosts["one"].faults.clear()
+        # It was not given up: whoever asks there next finds it done.
+        await home.hosts["one"].journal.wait_for(journal.LoadFinished)
+
+
+async def test_alone_a_load_that_stands_still_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_module, "PULSE_S", 0.01)
+    monkeypatch.setattr(deadlines, "LEAST_PAUSE_S", 0.0)
+    async with house(tmp_path, sim("one", QWEN)) as home:
+        home.hosts["one"].faults.stall_load(0.58)
+        told: list[TurnEvent] = []
+        async with home.lantern.turns.open(home.request("[[say here]]")) as events:
+            async for event in events:
+                told.append(event)
+                stood = [e for e in told if isinstance(e, Loading) and e.fraction >= 0.5]
+                if len(stood) == 5:
+                    home.hosts["one"].faults.clear()
+        assert isinstance(told[-1], Finished)
+
+
+async def test_a_silence_in_the_middle_of_an_answer_is_told_and_the_answer_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_serving, "QUIET_S", 0.05)
+    async with house(tmp_path, sim("one", QWEN)) as home:
+        home.hosts["one"].faults.stall_after_tokens(2)
+        told: list[TurnEvent] = []
+        async with home.lantern.turns.open(home.request("[[tokens 5]]")) as events:
+            async for event in events:
+                told.append(event)
+                if isinstance(event, Silence):
+                    home.hosts["one"].faults.clear()
+        assert [event for event in told if isinstance(event, Silence)] == [Silence(0.05)]
+        last = told[-1]
+        assert isinstance(last, Finished)
+        assert last.receipt.usage.completion_tokens == 5
