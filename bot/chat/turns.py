@@ -1,6 +1,7 @@
 """One turn, from question to receipt, as a stream of events every face consumes alike."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from bot.chat.override import Override
 from bot.chat.planning import FIRST_LOOK_S, Asking, Job, Planner
 from bot.chat.router import Router
 from bot.chat.usage import Tally
-from bot.chat.words import cloud_words
+from bot.chat.words import candidate_line, cloud_words, rejection_line
 from bot.domain.chat import (
     Message,
     Place,
@@ -68,6 +69,8 @@ BEGIN_AT_ONCE = 4
 its model while the others wait, instead of all waiting for all."""
 
 _log = structlog.get_logger(__name__)
+_stdlib = logging.getLogger(__name__)
+"""Says whether a line would be written, before its words are made."""
 
 Emit = Callable[[TurnEvent], Awaitable[None]]
 
@@ -386,6 +389,15 @@ class Turns:
             await self._look_again()
             job = self._planner.job(asking)
         draft.so_far = replace(draft.so_far, route=job.route)
+        if _stdlib.isEnabledFor(logging.DEBUG):
+            # Names and numbers of ours alone: no word of whoever asks.
+            _log.debug(
+                "route chosen",
+                turn_id=asking.turn,
+                why=reason,
+                candidates=[candidate_line(found) for found in job.route.candidates],
+                rejected=[rejection_line(found) for found in job.route.rejected],
+            )
         await draft.emit(Routed(job.route))
         # Who asks again wants another answer.
         known = None if is_retry else await self._cache.find(job)

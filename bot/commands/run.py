@@ -20,6 +20,9 @@ from bot.process.supervisor import Supervisor, keep_alive
 from bot.settings import Loaded
 from cogs.client import DiscordFace, DiscordRules
 
+FIRST_LOOK_S = 5.0
+"""Ready waits so long for hosts that do not answer."""
+
 DRAIN_S = 10.0
 """Running answers get this long after SIGTERM."""
 
@@ -55,7 +58,7 @@ async def run_bot(loaded: Loaded, environ: Mapping[str, str]) -> int:
     supervisor = Supervisor(environ, life_sign=lock_file_of(loaded.database_path))
     async with Patience(STOP_S) as patience:
         with on_stop(patience.stop, patience.stop_at_once):
-            news = _News()
+            news = News()
             plan = plan_from(loaded, is_owner=True)
             async with lantern(plan, observe_cloud=news.hear) as built:
                 await _serve(loaded, built, supervisor, patience.asked, news)
@@ -66,7 +69,7 @@ async def run_bot(loaded: Loaded, environ: Mapping[str, str]) -> int:
     return 0
 
 
-class _News:
+class News:
     """What the owners are to be told; bounded, the oldest gives way."""
 
     def __init__(self) -> None:
@@ -85,10 +88,13 @@ class _News:
             await self._some.wait()
             while self._texts:
                 # Taken off once it is told: Discord may be away just when a provider goes out.
-                if await discord.tell_owners(self._texts[0]):
-                    self._texts.popleft()
-                else:
+                text = self._texts[0]
+                if not await discord.tell_owners(text):
                     await asyncio.sleep(NEWS_AGAIN_S)
+                # With every place taken, news that came meanwhile have pushed it out themselves:
+                # the next one was then dropped untold in its stead.
+                elif self._texts[0] is text:
+                    self._texts.popleft()
             self._some.clear()
 
 
@@ -97,16 +103,12 @@ async def _serve(
     built: Lantern,
     supervisor: Supervisor,
     stop: asyncio.Event,
-    news: _News,
+    news: News,
 ) -> None:
     token = loaded.settings.discord.token
     assert token is not None, "missing_for_run was asked before"
 
-    def ready() -> None:
-        hosts = built.catalog.hosts()
-        _log.info("ready", hosts=len(hosts), hosts_up=sum(host.is_serving for host in hosts))
-        supervisor.ready(_status(built))
-
+    connected = asyncio.Event()
     settings = loaded.settings.discord
     rules = DiscordRules(
         doors=Doors(
@@ -119,7 +121,7 @@ async def _serve(
         rate=RateRule(rate.count, rate.per_s) if (rate := settings.rate_limit) else None,
         admin_roles=frozenset(settings.admin_roles),
         has_footer=settings.footer,
-        on_ready=ready,
+        on_ready=connected.set,
     )
     discord = DiscordFace(built, rules)
     try:
@@ -130,12 +132,14 @@ async def _serve(
                 supervisor, lambda: built.database.write(lambda _: None), lambda: _status(built)
             )
             watching = tasks.create_task(alive, name="watchdog")
+            announcing = tasks.create_task(_announce(built, supervisor, connected), name="ready")
             telling = tasks.create_task(news.tell(discord), name="owners' news")
             await stop.wait()
             _log.info("stopping", drain_s=DRAIN_S)
             supervisor.stopping(STOP_S)
             # Watched to the last: systemd would kill a Lantern that is silent while it drains.
             await _drain(built, discord)
+            announcing.cancel()
             watching.cancel()
             telling.cancel()
             serving.cancel()
@@ -148,6 +152,16 @@ async def _serve(
 
 def _places(ids: Iterable[str]) -> frozenset[PlaceId]:
     return frozenset(PlaceId(f"discord:{number}") for number in ids)
+
+
+async def _announce(built: Lantern, supervisor: Supervisor, connected: asyncio.Event) -> None:
+    """Says that Lantern is ready: connected, and every host looked at once."""
+    await connected.wait()
+    # Said at once it was "0 of 2 hosts up" at every start, and its readers looked for a fault.
+    await built.fleet.settled(FIRST_LOOK_S)
+    hosts = built.catalog.hosts()
+    _log.info("ready", hosts=len(hosts), hosts_up=sum(host.is_serving for host in hosts))
+    supervisor.ready(_status(built))
 
 
 def _status(built: Lantern) -> str:
