@@ -10,7 +10,7 @@ import discord
 from discord import ui
 
 from bot.chat import words
-from bot.domain.chat import Turn
+from bot.domain.chat import Receipt, Turn
 from bot.domain.events import Failed, Finished, Stopped
 from bot.domain.ids import TurnId
 from bot.policy.markup import harmless
@@ -91,17 +91,31 @@ def ended(
 ) -> tuple[MessageView, ...]:
     """A reply that will not change any more: answer, small print, buttons."""
     small = [f"ℹ {notice}" for notice in notices]
+    mark, print_ = _receipt_lines(end.receipt, has_footer=has_footer)
     if isinstance(end, Failed):
         message = words.error_text(end.error)
-        return _closed(text or message, [message, *small] if text else small, end.turn, [Act.RETRY])
+        small = [*mark, message, *small] if text else [*mark, *small]
+        return _closed(text or message, small, end.turn, [Act.RETRY])
     is_cut = isinstance(end, Stopped) or end.receipt.finish == "length"
     if isinstance(end, Stopped):
         small.insert(0, words.stopped_text(end))
     elif is_cut:
         small.insert(0, "✂ The answer reached its length limit; Continue goes on.")
-    if has_footer:
-        small.append(words.footer(end.receipt))
+    small = [*mark, *small, *print_]
     return _closed(text, small, end.turn, _acts(text, is_cut=is_cut, has_thoughts=has_thoughts))
+
+
+def _receipt_lines(receipt: Receipt | None, *, has_footer: bool) -> tuple[list[str], list[str]]:
+    """What stands before all other small print, and what after it.
+
+    Long notices once pushed provider and cost off the end, and a setting took them away: that an
+    answer left the LAN, and its price, come first and cannot be switched off.
+    """
+    mark = "" if receipt is None else words.cloud_mark(receipt)
+    if receipt is None or not has_footer:
+        return [mark] if mark else [], []
+    line = words.footer(receipt)
+    return ([line], []) if mark else ([], [line])
 
 
 def restored(turn: Turn, *, has_footer: bool) -> tuple[MessageView, ...]:
@@ -117,8 +131,8 @@ def restored(turn: Turn, *, has_footer: bool) -> tuple[MessageView, ...]:
     elif is_cut:
         tried = words.attempts_text(receipt.attempts) if receipt is not None else ""
         small.append(f"⚠ Lantern was restarted before this answer began.\n{tried}".rstrip())
-    if receipt is not None and has_footer:
-        small.append(words.footer(receipt))
+    mark, print_ = _receipt_lines(receipt, has_footer=has_footer)
+    small = [*mark, *small, *print_]
     is_cut = is_cut or (receipt is not None and receipt.finish == "length")
     acts = _acts(text, is_cut=is_cut, has_thoughts=bool(turn.reasoning_text))
     return _closed(text, small, turn.id, acts)

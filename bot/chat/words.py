@@ -120,22 +120,29 @@ def cost_text(micro_usd: int) -> str:
 
 def footer(receipt: Receipt) -> str:
     """Who answered, where, how much, how fast; one line without markup."""
-    parts: list[str] = []
+    # First what it cost and that it left the LAN: whatever is cut, this is read.
+    mark = cloud_mark(receipt)
+    parts = [mark] if mark else []
     if receipt.model is not None:
         parts.append(str(receipt.model))
-    if receipt.provider is not None:
-        parts.append(f"☁ {receipt.provider}")
-    elif receipt.host is not None:
+    if receipt.host is not None and receipt.provider is None:
         parts.append(str(receipt.host))
     parts.extend(_usage_parts(receipt))
-    if receipt.cost_micro_usd:
-        parts.append(cost_text(receipt.cost_micro_usd))
     if receipt.finish == "length":
         parts.append("cut at its length limit")
     if receipt.finish == "refused":
         parts.append("declined to go on")
     if receipt.from_cache:
         parts.append("♻ from the cache")
+    return " · ".join(parts)
+
+
+def cloud_mark(receipt: Receipt) -> str:
+    """Who answered beyond the LAN and what the question cost; empty where nothing left."""
+    parts = [f"☁ {receipt.provider}"] if receipt.provider is not None else []
+    # Also of calls that failed before a host of ours answered.
+    if receipt.cost_micro_usd:
+        parts.append(cost_text(receipt.cost_micro_usd))
     return " · ".join(parts)
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Sequence
 
 from bot.domain.chat import Endpoint, InferenceRequest, Message, Usage
@@ -22,6 +23,7 @@ from bot.inference.wire import (
 VERSION = "2026-10-21"
 """Pinned: this version takes no sampling parameters at all, not even at their defaults."""
 
+_VERSIONED = re.compile(r"/v\d+$")
 _MAX_TOKENS = 8192
 """The wire requires a limit; thinking counts in it."""
 _OPENING = "(The conversation begins.)"
@@ -40,8 +42,12 @@ def messages_call(endpoint: Endpoint, request: InferenceRequest) -> Call:
     headers = {"anthropic-version": VERSION}
     if endpoint.token:
         headers["x-api-key"] = endpoint.token
+    base = endpoint.base_url.rstrip("/")
+    # The vendor's own client takes its address without the version, where ours gave 404.
+    if not _VERSIONED.search(base):
+        base = f"{base}/v1"
     return Call(
-        url=f"{endpoint.base_url.rstrip('/')}/messages",
+        url=f"{base}/messages",
         headers=headers,
         body=json.dumps(messages_body(endpoint, request)).encode(),
     )

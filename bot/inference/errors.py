@@ -29,7 +29,8 @@ _CODES: dict[Kind, str] = {
     Failure.OVERLOAD: "server_is_overloaded overloaded_error unavailable_error 1305",
     Failure.SERVER: "server_error api_error timeout_error 1120 1200 1230 1234",
     Failure.TOO_LONG: "context_length_exceeded request_too_large exceed_context_size_error 1261",
-    "refused": "invalid_prompt content_filter content_policy_violation 1300 1301",
+    "refused": "invalid_prompt content_filter content_policy_violation moderation_blocked"
+    " responsibleaipolicyviolation 1300 1301",
     Failure.NOT_THERE: "model_not_found not_found_error 1211",
     Failure.BAD_REQUEST: "unsupported_parameter unsupported_value unknown_parameter"
     " 1210 1212 1213 1214 1215 1221 1222",
@@ -52,6 +53,16 @@ _STATUSES: dict[int, Kind] = {
 }
 
 _PHRASES: tuple[tuple[Kind, re.Pattern[str]], ...] = (
+    (
+        # Anthropic says so with the code of any bad request: taken for one, the question went to
+        # the next provider, and the owner was sent to look at his settings.
+        "refused",
+        re.compile(
+            r"content filtering policy|content management policy|rejected .{0,40}safety system"
+            r"|flagged .{0,40}(?:moderation|violat)|violat.{0,40}(?:usage|content) polic",
+            re.I,
+        ),
+    ),
     (
         Failure.LOAD_FAILED,
         re.compile(r"failed to load|error loading model|model loading was stopped", re.I),

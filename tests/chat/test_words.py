@@ -161,7 +161,7 @@ def test_a_cloud_footer_is_marked_and_priced() -> None:
     receipt = Receipt(
         SAGE, model=ModelKey("glm-4.6"), provider=ProviderName("zai"), cost_micro_usd=4000
     )
-    assert footer(receipt) == "glm-4.6 · ☁ zai · 0.4 ¢"
+    assert footer(receipt) == "☁ zai · 0.4 ¢ · glm-4.6"
 
 
 @pytest.mark.parametrize(

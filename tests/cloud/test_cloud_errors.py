@@ -111,6 +111,7 @@ REFUSALS: list[Case] = [
     Case("openai", "refused"),
     Case("anthropic", "refused"),
     Case("generic", "refused"),
+    Case("anthropic", "bad_request", "content_policy"),
     Case("zai", "refused_midway"),
     Case("openai", "refused_midway"),
     Case("anthropic", "refused_midway"),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bot.domain.chat import Attempt, Turn
 from bot.domain.errors import FailureKind, NoCandidates, RequestRefused
 from bot.domain.events import Failed, Finished, Stopped
+from bot.domain.ids import ProviderName
 from bot.policy.splitting import LIMIT, cut_reply, shown_parts, split_reply
 from cogs._view import Act, MessageView, ended, laid_out, restored
 
@@ -81,6 +82,31 @@ def test_a_very_long_failure_is_shown_whole() -> None:
 def test_notices_stand_in_small_print() -> None:
     (view,) = the_end("Hi.", Finished(TURN, RECEIPT), notices=("Two messages were left out.",))
     assert view.content.splitlines() == ["Hi.", "-# ℹ Two messages were left out.", FOOTER]
+
+
+@pytest.mark.parametrize("has_footer", [True, False])
+@pytest.mark.parametrize("end", ["finished", "stopped", "failed", "cached"])
+def test_an_answer_of_the_cloud_is_marked_and_priced_before_all_other_small_print(
+    end: str, *, has_footer: bool
+) -> None:
+    receipt = replace(RECEIPT, host=None, provider=ProviderName("zai"), cost_micro_usd=4000)
+    events: dict[str, Finished | Stopped | Failed] = {
+        "finished": Finished(TURN, receipt),
+        "stopped": Stopped(TURN, receipt, "zai broke off.", False),
+        "failed": Failed(TURN, NoCandidates("zai broke."), receipt),
+        "cached": Finished(TURN, replace(receipt, from_cache=True)),
+    }
+    views = the_end("Hi.", events[end], notices=("long " * 500,), has_footer=has_footer)
+    first = views[-1].content.splitlines()[1]
+    assert first.startswith("-# ☁ zai · 0.4 ¢")
+    assert (first == "-# ☁ zai · 0.4 ¢") != has_footer
+
+
+@pytest.mark.parametrize("has_footer", [True, False])
+def test_a_restored_answer_of_the_cloud_is_marked_too(*, has_footer: bool) -> None:
+    receipt = replace(RECEIPT, host=None, provider=ProviderName("zai"), cost_micro_usd=4000)
+    (view,) = restored(stored_turn("Whole.", "done", receipt), has_footer=has_footer)
+    assert view.content.splitlines()[1].startswith("-# ☁ zai · 0.4 ¢")
 
 
 def test_an_answer_of_no_words_is_no_empty_message() -> None:

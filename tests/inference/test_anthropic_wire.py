@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -52,6 +53,21 @@ def test_the_version_is_pinned_and_the_key_goes_in_the_header_alone() -> None:
     assert call.url == "https://api.anthropic.example/v1/messages"
     assert call.headers == {"anthropic-version": "2026-10-21", "x-api-key": "sk-ant-secret"}
     assert b"sk-ant-secret" not in call.body
+
+
+@pytest.mark.parametrize(
+    ("base", "url"),
+    [
+        ("https://a.example", "https://a.example/v1/messages"),
+        ("https://a.example/", "https://a.example/v1/messages"),
+        ("https://a.example/api/anthropic", "https://a.example/api/anthropic/v1/messages"),
+        ("https://a.example/v1/", "https://a.example/v1/messages"),
+        ("https://a.example/v12", "https://a.example/v12/messages"),
+    ],
+)
+def test_the_address_is_taken_as_the_vendors_own_client_takes_it(base: str, url: str) -> None:
+    call = messages_call(replace(ENDPOINT, base_url=base), InferenceRequest(()))
+    assert call.url == url
 
 
 def test_neighbours_of_one_role_are_joined_and_blank_ones_left_out() -> None:

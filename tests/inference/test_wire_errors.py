@@ -148,6 +148,15 @@ CLOUD: list[tuple[object, int, object]] = [
     (*openai("invalid_prompt", 400), "refused"),
     (*openai("content_filter", 400), "refused"),
     (
+        *anthropic("invalid_request_error", 400, "Output blocked by content filtering policy"),
+        "refused",
+    ),
+    (
+        {"error": {"message": "Your request was rejected as a result of our safety system."}},
+        400,
+        "refused",
+    ),
+    (
         {"error": {"code": 403, "message": "flagged", "metadata": {"reasons": ["x"]}}},
         403,
         "refused",

@@ -64,6 +64,12 @@ _CODES: Mapping[str, tuple[int, str, str, str | None]] = {
     "invalid_request_error": (400, "invalid_request_error", _TOO_LONG, None),
     "request_too_large": (413, "request_too_large", "Request exceeds the maximum size", None),
     "bad_request": (400, "invalid_request_error", "A field of the request is not valid.", None),
+    "content_policy": (
+        400,
+        "invalid_request_error",
+        "Output blocked by content filtering policy",
+        None,
+    ),
     "not_found_error": (404, "not_found_error", "model: {model}", None),
 }
 """By dial code: status, error type, words, and `details.error_code`."""
