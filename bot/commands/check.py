@@ -99,16 +99,21 @@ async def check_up(loaded: Loaded, *, as_json: bool) -> bool:
 
 
 async def _try_database(loaded: Loaded, findings: Findings) -> bool:
+    """Tells of the database; may the check-up open it?"""
     # The check-up took an empty one of its own where there was none, and never saw the folder.
     try:
-        await asyncio.to_thread(look_at, loaded.database_path)
+        pending = await asyncio.to_thread(look_at, loaded.database_path)
     except BotError as error:
         findings.tell(Line("fault", "database", error.user_message))
         return False
     is_new = not loaded.database_path.exists()
     words = f"{loaded.database_path}{' (made at the first start)' if is_new else ''}"
     findings.tell(Line("ok", "database", words))
-    return True
+    if pending:
+        text = "the next start brings it to the newest schema, after a backup beside it"
+        findings.tell(Line("advice", "database", text))
+    # Checked between an update and the new start, it would be migrated under the old Lantern.
+    return not pending
 
 
 async def try_discord(token: str, findings: Findings) -> Identity | None:

@@ -1,6 +1,7 @@
 """``lantern init``: asks for token, hosts and keys, tries each at once, writes ``.env``."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -55,6 +56,9 @@ def set_up(config: Path | None, environ: Mapping[str, str], cwd: Path) -> None:
     held = {name: said.value for name, said in read_dotenv(path).variables.items()}
     screen = Screen(Console(highlight=False))
     screen.line(f"Lantern's set-up. The answers go into {path}, for your eyes alone.", "bold")
+    # Not after ten questions.
+    if not os.access(path.parent, os.W_OK):
+        raise BotError(f"{path} cannot be written: {path.parent} is not yours to write.")
     asking = _Asking(screen, config, environ, cwd, held)
     try:
         asking.ask(DISCORD_VARIABLE, _BOT, asking.tries_token)
@@ -122,8 +126,10 @@ class _Asking:
             BotError: no answer was good.
         """
         is_secret, known = name != HOSTS_VARIABLE, self.held.get(name, "")
-        shown = "it is set" if is_secret else known
-        choice = f"Enter keeps {shown}" if known else "Enter leaves it out"
+        choice = "it is set, Enter keeps it" if is_secret else f"Enter keeps {known}"
+        choice = choice if known else "Enter leaves it out"
+        if is_secret and self._is_typed:
+            choice += "; what you type stays hidden"
         for _ in range(MOST_TRIES):
             said = self._read(f"\n{words}\n  [{choice}] ", hides=is_secret)
             chosen = said or known

@@ -186,10 +186,13 @@ class Database:
         return await asyncio.to_thread(back_up, self.path, label="daily", now=self._utcnow())
 
 
-def look_at(path: Path) -> None:
+def look_at(path: Path) -> int:
     """Reads a database through, changing nothing; where there is none, looks whether one can be.
 
     Blocking; a gigabyte takes seconds.
+
+    Returns:
+        How many migrations the next start will make; 0 where there is no database yet.
 
     Raises:
         ConfigError: its folder cannot be written, or it is newer or another program's.
@@ -210,15 +213,17 @@ def look_at(path: Path) -> None:
             [f"The database {path} cannot be made: {folder} is no folder. Check storage.url."]
         )
     if there != path:
-        return
+        return 0
     with (
         translated(str(path)),
         closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection,
     ):
-        checked_version(connection, len(migrations()), str(path))
+        newest = len(migrations())
+        version = checked_version(connection, newest, str(path))
         verdict: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
         raise StoreUnusable(f"The database {path} is damaged: {verdict}. Put back the backup.")
+    return newest - version if version else 0
 
 
 def _transact(

@@ -19,7 +19,9 @@ from bot.app import utcnow
 from bot.cli import main
 from bot.commands import check
 from bot.sim.host import SimHost
+from bot.store import database
 from bot.store.database import Database
+from bot.store.migrate import migrations
 
 pytestmark = pytest.mark.slow
 
@@ -111,6 +113,21 @@ def test_a_database_that_run_refuses_is_a_fault_and_is_left_as_it_is(
     # What uses it refuses it with the code that no supervisor answers by a new start.
     assert exit_code("usage") == 78
     assert words in capsys.readouterr().err
+
+
+def test_an_older_database_is_not_migrated_under_the_lantern_that_uses_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lantern.db"
+    older = migrations()[:-1]
+    with monkeypatch.context() as before:
+        before.setattr(database, "migrations", lambda: older)
+        asyncio.run(_made(path))
+    found = checked(capsys)[1]["database"]
+    assert [mark for mark, _ in found] == ["ok", "advice"]
+    assert "after a backup" in found[1][1]
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(older),)
 
 
 def test_a_folder_that_cannot_be_made_is_a_fault(

@@ -157,3 +157,16 @@ def test_what_was_written_is_read_back(
     assert found.faults == ()
     assert {name: said.value for name, said in found.variables.items()} == {**kept, "A": value}
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_that_may_not_be_written_is_told_before_the_first_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def may(place: Path, mode: int) -> bool:
+        return place != tmp_path
+
+    monkeypatch.setattr(os, "access", may)
+    assert answered(monkeypatch, TOKEN) == 1
+    shown = capsys.readouterr()
+    assert "is not yours to write" in shown.err
+    assert "Discord bot token" not in shown.out
