@@ -21,7 +21,7 @@ from bot.domain.ids import HostName
 from bot.fleet.fleet import Fleet
 from bot.fleet.lease import Lease
 from bot.inference.streams import Inference
-from bot.policy.context import blind, fit_transcript, message_tokens
+from bot.policy.context import alternating, blind, fit_transcript, message_tokens
 from bot.policy.deadlines import first_word_s, gap_s, load_pause_s
 
 _STALE = frozenset({FailureKind.WRONG_MODEL, FailureKind.NOT_THERE})
@@ -175,7 +175,7 @@ class HostServing:
         if speed.prefill_tokens_per_s:
             expected_s = job.prompt_tokens / speed.prefill_tokens_per_s
         await draft.emit(Reading(candidate, job.prompt_tokens, expected_s))
-        request = InferenceRequest(messages, job.asking.resolved.persona.sampling)
+        request = InferenceRequest(alternating(messages), job.asking.resolved.persona.sampling)
         draft.sent()
         try:
             async with (

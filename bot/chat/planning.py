@@ -10,7 +10,7 @@ from bot.domain.cloud import ProviderSnapshot
 from bot.domain.errors import PromptTooLong
 from bot.domain.hosts import FleetSnapshot, Wish
 from bot.domain.ids import AUTO, HostName, PersonaName, ProviderName, TurnId, UserId
-from bot.policy.context import fit_transcript, transcript
+from bot.policy.context import alternating, fit_transcript, transcript
 from bot.policy.index import RoutingIndex
 from bot.policy.privacy import Consent, Judge, LocalOnly, without_names
 from bot.policy.routing import RouteAsk, Strategy
@@ -66,6 +66,8 @@ class Asking:
     payer: UserId
     """Whose limits a provider's answer counts against: whoever asked or pressed."""
     turn: TurnId = NO_TURN
+    redone: Turn | None = None
+    """Of a retry, the turn whose words it says once more."""
 
     @property
     def has_earlier(self) -> bool:
@@ -186,7 +188,8 @@ class Planner:
 
         # Most turns are served at home: made for each turn, this doubled the cost of planning.
         def abroad() -> tuple[Message, ...]:
-            return fit_transcript(_messages_abroad(asking), window, answer_tokens).messages
+            fitted = fit_transcript(_messages_abroad(asking), window, answer_tokens)
+            return alternating(fitted.messages)
 
         return Job(
             asking=asking,

@@ -3,10 +3,11 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -25,6 +26,7 @@ from bot.domain.chat import (
     Place,
     Receipt,
     Turn,
+    TurnKind,
     TurnRequest,
     TurnStatus,
     Usage,
@@ -35,6 +37,7 @@ from bot.domain.errors import (
     Draining,
     Interrupted,
     NotPermitted,
+    RequestRefused,
     StoreUnavailable,
 )
 from bot.domain.events import (
@@ -104,6 +107,8 @@ class _Running:
     """Set once there is something to answer."""
     kept_at: float = 0.0
     """When its text so far was last stored, on the event loop's clock."""
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when its end is stored."""
 
     def stop(self, reason: str = "Stopped.", *, by_asker: bool = True) -> None:
         """Ends the turn, once; before its work began it then ends at the beginning."""
@@ -147,6 +152,9 @@ class Turns:
         self._all_done = asyncio.Event()
         self._all_done.set()
         self._door = asyncio.Semaphore(BEGIN_AT_ONCE)
+        # Where two of one place look up the newest turn before either is stored, both go on from
+        # it and the words of one are in no later transcript.
+        self._lines = WeakValueDictionary[PlaceId, asyncio.Lock]()
 
     def open(self, request: TurnRequest) -> AbstractAsyncContextManager[AsyncIterator[TurnEvent]]:
         """The turn as events, ending with exactly one ``Finished``, ``Stopped`` or ``Failed``.
@@ -242,11 +250,15 @@ class Turns:
         self._running[running.id] = running
         self._all_done.clear()
         try:
+            line = self._lines.setdefault(request.place.conversation, asyncio.Lock())
             with structlog.contextvars.bound_contextvars(turn_id=running.id):
-                async with self._door:
-                    asking, turn = await self._begin(request, running.id)
-                is_retry = request.kind == "retry"
-                last = await self._run(asking, turn, running, emit, is_retry=is_retry)
+                async with AsyncExitStack() as until_stored:
+                    await until_stored.enter_async_context(line)
+                    async with self._door:
+                        asking, turn = await self._begin(request, running.id)
+                    last = await self._run(
+                        asking, turn, running, emit, request.kind, until_stored.aclose
+                    )
         except BotError as error:
             last = Failed(running.id if running.is_stored else None, error)
         except Exception:
@@ -255,6 +267,7 @@ class Turns:
             last = Failed(running.id if running.is_stored else None, error)
         finally:
             del self._running[running.id]
+            running.ended.set()
             if not self._running:
                 self._all_done.set()
         await emit(last)
@@ -275,14 +288,24 @@ class Turns:
         resolved = await self._choices.resolve(
             request.place, request.user, request.persona, request.model
         )
-        branch = await self._branch(request, parent, resolved, is_retry=is_retry)
+        text_bytes = most_bytes(self._planner.window(resolved))
+        # A retry is a branch of its own, so both answers stay.
+        leaf = parent and (parent.parent if is_retry else parent.id)
+        branch: tuple[Turn, ...] = ()
+        if leaf is not None:
+            branch = await self._store.branch(leaf, text_bytes=text_bytes)
+        elif parent is None:
+            branch = await self._store.newest_branch(
+                request.place.conversation,
+                resolved.persona.name,
+                request.user,
+                text_bytes=text_bytes,
+            )
         await self._planner.prepare()
-        # A retry says the words of the turn it redoes once more: where that was said counts too.
-        said = (*branch, parent) if is_retry and parent is not None else branch
-
-        async def judge(messages: Sequence[Message]) -> Consent:
-            return await self._consents.judge(resolved, request, said, messages, turn_id)
-
+        redone = parent if is_retry else None
+        asking = await self._asking(
+            resolved, self._as_shown(branch), request, payer, turn_id, redone
+        )
         turn = Turn(
             id=turn_id,
             parent=branch[-1].id if branch else None,
@@ -298,23 +321,72 @@ class Turns:
             attachments=request.attachments,
             quotes=request.quotes,
         )
-        return Asking(resolved, branch, request, await judge(()), judge, payer, turn_id), turn
+        return asking, turn
 
-    async def _branch(
-        self, request: TurnRequest, parent: Turn | None, resolved: Resolved, *, is_retry: bool
-    ) -> tuple[Turn, ...]:
-        """The turns before this one, as many of the newest as may fit; a retry stands beside."""
-        text_bytes = most_bytes(self._planner.window(resolved))
-        if parent is None:
-            return await self._store.newest_branch(
-                request.place.conversation, resolved.persona.name, text_bytes=text_bytes
-            )
-        # A retry is a branch of its own, so both answers stay.
-        leaf = parent.parent if is_retry else parent.id
-        return await self._store.branch(leaf, text_bytes=text_bytes) if leaf is not None else ()
+    async def _asking(
+        self,
+        resolved: Resolved,
+        branch: tuple[Turn, ...],
+        request: TurnRequest,
+        payer: UserId,
+        turn_id: TurnId,
+        redone: Turn | None,
+    ) -> Asking:
+        """The question with its branch; marks the turn as private where any of it is."""
+        # A retry says the words of the turn it redoes once more: where that was said counts too.
+        said = branch if redone is None else (*branch, redone)
+
+        async def judge(messages: Sequence[Message]) -> Consent:
+            return await self._consents.judge(resolved, request, said, messages, turn_id)
+
+        return Asking(resolved, branch, request, await judge(()), judge, payer, turn_id, redone)
+
+    def _as_shown(self, branch: tuple[Turn, ...]) -> tuple[Turn, ...]:
+        """The branch with the answers under way as far as people have read them."""
+        drafts = {
+            turn.id: self._running[turn.id].draft for turn in branch if turn.id in self._running
+        }
+        texts = {turn: draft.text for turn, draft in drafts.items() if draft is not None}
+        return tuple(
+            replace(turn, reply_text=texts.get(turn.id, turn.reply_text)) for turn in branch
+        )
+
+    async def _caught_up(self, asking: Asking) -> Asking:
+        """With the whole answers to what this person asked before, or replied to.
+
+        Somebody else's answer is not waited for: one who asks for a long text would hold up a
+        whole channel.
+        """
+        request = asking.request
+        waited_for = [
+            self._running[turn.id].ended
+            for turn in asking.branch
+            if turn.id in self._running and (turn.user == request.user or turn.id == request.parent)
+        ]
+        if not waited_for:
+            return asking
+        for ended in waited_for:
+            await ended.wait()
+        text_bytes = most_bytes(self._planner.window(asking.resolved))
+        # Read by its own id: a retry may have taken a place among those before it meanwhile.
+        line = await self._store.branch(asking.turn, text_bytes=text_bytes)
+        return await self._asking(
+            asking.resolved,
+            self._as_shown(line[:-1]),
+            request,
+            asking.payer,
+            asking.turn,
+            asking.redone,
+        )
 
     async def _run(
-        self, asking: Asking, turn: Turn, running: _Running, emit: Emit, *, is_retry: bool
+        self,
+        asking: Asking,
+        turn: Turn,
+        running: _Running,
+        emit: Emit,
+        kind: TurnKind,
+        on_stored: Callable[[], Awaitable[None]],
     ) -> TurnEvent:
         """Stores the question, answers it, and closes the turn whatever happens meanwhile."""
         resolved = asking.resolved
@@ -323,9 +395,11 @@ class Turns:
         running.draft, running.kept_at = draft, asyncio.get_running_loop().time()
         ending: _Ending | None = None
         try:
-            await self._store.begin(turn)
+            redoes = None if asking.redone is None else asking.redone.id
+            await self._store.begin(turn, kind, redoes)
             running.is_stored = True
-            ending = await self._ending(asking, draft, running, is_retry=is_retry)
+            await on_stored()
+            ending = await self._ending(asking, draft, running, is_retry=redoes is not None)
         finally:
             # Also when the face left or the process stops, even in the middle of the first write:
             # what was said is kept.
@@ -379,6 +453,7 @@ class Turns:
         await draft.emit(Started(asking.turn, resolved.persona.name, resolved.model, reason))
         if resolved.is_substitute:
             await draft.notice(f"The persona {resolved.persona_reason}.")
+        asking = await self._caught_up(asking)
         job = self._planner.job(asking)
         if self._planner.pays_unseen(job):
             # Every start paid the cloud although hosts were up: no probe had come back yet.
@@ -448,7 +523,10 @@ class Turns:
             status = "partial" if draft.has_text else "failed"
             ending = _Ending(status, "The reader left.", by_asker=True)
         finish = None
-        if ending.status != "done":
+        if isinstance(ending.error, RequestRefused):
+            # Declined or too long: left out of what comes later, which it would end as well.
+            finish = "refused"
+        elif ending.status != "done":
             finish = "cancelled" if ending.by_asker else "error"
         receipt = draft.receipt(finish)
         try:

@@ -24,6 +24,9 @@ CONTINUE_TEXT = (
 )
 """Asks for the rest of a reply; the portable way, since prefilled answers are often refused."""
 
+UNDER_WAY = "[Somebody is answering this already.]"
+"""Under a question of somebody else that has no answer yet: it is not for this turn to answer."""
+
 _MARKERS = re.compile(
     r"(?P<first>[<\[])"
     r"(?=\|\w{1,40}\|?>|\w{1,40}\|>"  # <|im_start|>, <|turn>, <turn|>
@@ -41,7 +44,7 @@ class Fitted:
 
     messages: tuple[Message, ...]
     dropped: int
-    """Oldest messages left out, always whole turns."""
+    """Messages left out, always whole turns: the oldest, and what is too long by itself."""
     prompt_tokens: int
     """Estimated."""
 
@@ -73,16 +76,17 @@ def transcript(
 ) -> tuple[Message, ...]:
     """Every message of a turn: system prompt, the branch so far, and the message to answer.
 
-    A turn that got no reply is left out whole: roles must alternate for many chat templates, and
-    a message that was refused or too long must not spoil the turns after it. Where more than one
-    person speaks, each message says who.
+    Nothing that was said is missing: a question that got no answer, or has none yet, stands alone
+    (``alternating`` joins it with the next). Left out are words a model declined or could not
+    take, since they would end the turns after them as well, and a continuation that brought
+    nothing. Where more than one person speaks, each message says who.
 
     Args:
         persona: Gives the system prompt; a blank one is omitted.
         turns: The branch, root first; its last turn is the one replied to.
         request: The message to answer; its kind is not looked at.
     """
-    past = [turn for turn in turns if turn.reply_text.strip()]
+    past = [turn for turn in turns if turn.reply_text.strip() or _is_open_question(turn)]
     is_named = len({*(turn.user for turn in past), request.user}) > 1
     messages: list[Message] = []
     if persona.system_prompt.strip():
@@ -91,14 +95,42 @@ def transcript(
     for turn in past:
         name, origins = turn.user_name if is_named else None, origins_of_turn(turn)
         text = _with_quotes(turn.user_text, turn.quotes, turn.user)
-        messages.append(_user_message(text, turn.attachments, name, origins))
-        # A reply may repeat whatever it was made from.
-        messages.append(Message("assistant", turn.reply_text, origins=origins))
+        message = _user_message(text, turn.attachments, name, origins)
+        if turn.reply_text.strip():
+            # A reply may repeat whatever it was made from.
+            messages += [message, Message("assistant", turn.reply_text, origins=origins)]
+        elif turn.status == "running":
+            messages.append(replace(message, text=f"{message.text}\n\n{UNDER_WAY}"))
+        else:
+            messages.append(message)
     name = request.user_name if is_named else None
     text = _with_quotes(request.text, request.quotes, request.user)
     origins = origins_of_request(persona.name, request)
     messages.append(_user_message(text, request.attachments, name, origins))
     return tuple(messages)
+
+
+def _is_open_question(turn: Turn) -> bool:
+    """Somebody's words without an answer, that a model may still be shown."""
+    is_refused = turn.receipt is not None and turn.receipt.finish == "refused"
+    is_words = bool(turn.attachments or turn.quotes) or turn.user_text.strip() not in (
+        "",
+        CONTINUE_TEXT,
+    )
+    return is_words and not is_refused
+
+
+def alternating(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """The messages as they are sent: many chat templates refuse two of a person in a row."""
+    joined: list[Message] = []
+    for message in messages:
+        last = joined[-1] if joined else None
+        if last is not None and message.role == last.role == "user":
+            text, images = f"{last.text}\n\n{message.text}", last.images + message.images
+            joined[-1] = Message("user", text, images, last.origins + message.origins)
+        else:
+            joined.append(message)
+    return tuple(joined)
 
 
 def fit_transcript(messages: Sequence[Message], window: int | None, reserve: int) -> Fitted:
@@ -117,23 +149,27 @@ def fit_transcript(messages: Sequence[Message], window: int | None, reserve: int
     head, turns = _by_turn(messages)
     is_continuation = bool(turns) and turns[-1][-1].text == CONTINUE_TEXT
     must_stay = min(len(turns), 2 if is_continuation else 1)
-    total = sum(map(message_tokens, head))
-    kept = 0
+    least = total = sum(map(message_tokens, head))
+    kept: list[list[Message]] = []
     # From the newest end: measuring a long branch from its root took 62 ms of the event loop at
     # 400 turns, most of them for words that were left out.
     for turn in reversed(turns):
         size = sum(map(message_tokens, turn))
-        is_too_long = window is not None and total + size + reserve > window
-        if is_too_long and kept >= must_stay:
+        if len(kept) < must_stay:
+            least += size
+        elif window is not None and total + size + reserve > window:
+            # A question too long for any answer must not hide what was said before it.
+            if len(turn) == 1 and least + size + reserve > window:
+                continue
             break
         total += size
-        kept += 1
+        kept.append(turn)
     if window is not None and total + reserve > window:
         raise PromptTooLong(
             f"The message needs about {total:,} tokens and {reserve:,} for the answer, but this "
             f"model reads at most {window:,}. Shorten it, or choose a model with a larger context."
         )
-    rest = [message for turn in turns[len(turns) - kept :] for message in turn]
+    rest = [message for turn in reversed(kept) for message in turn]
     return Fitted((*head, *rest), len(messages) - len(head) - len(rest), total)
 
 

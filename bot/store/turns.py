@@ -4,9 +4,9 @@ import sqlite3
 from collections import defaultdict
 from dataclasses import asdict, replace
 
-from bot.domain.chat import Attachment, Place, Quote, Receipt, Turn, TurnStatus
+from bot.domain.chat import Attachment, Place, Quote, Receipt, Turn, TurnKind, TurnStatus
 from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
-from bot.store.database import Database
+from bot.store.database import Database, Values
 from bot.store.rows import Value, insert, receipt_json, receipt_of, storable, value_of
 
 BRANCH_TURNS = 400
@@ -30,14 +30,16 @@ _FINISH = """
 UPDATE turn SET status = ?, receipt = ?, reply_text = ?, reasoning_text = ?, changed_at_ms = ?
 WHERE id = ? AND status = 'running'
 """
-# Bytes of a blob: length() of a text would stop at its first NUL.
+# Bytes of a blob: length() of a text would stop at its first NUL. What failed counts nothing: a
+# question too long for any model would hide all that was said before it.
 _LINE = """
 WITH RECURSIVE line (id, parent, depth, bytes) AS (
-    SELECT id, parent, 1, length(CAST(user_text || reply_text AS BLOB))
+    SELECT id, parent, 1,
+        iif(status = 'failed', 0, length(CAST(user_text || reply_text AS BLOB)))
     FROM turn WHERE id = :leaf
     UNION ALL
     SELECT turn.id, turn.parent, depth + 1,
-        bytes + length(CAST(user_text || reply_text AS BLOB))
+        bytes + iif(status = 'failed', 0, length(CAST(user_text || reply_text AS BLOB)))
     FROM line JOIN turn ON turn.id = line.parent
     WHERE depth < :turns AND bytes < :text_bytes
 )
@@ -45,7 +47,7 @@ WITH RECURSIVE line (id, parent, depth, bytes) AS (
 _LINE_TURNS = """
 SELECT turn.id, turn.parent, user, user_name, channel, thread, server, is_private, persona,
     user_text, reply_text, iif(depth = 1, reasoning_text, '') AS reasoning_text, status,
-    created_at_ms, iif(depth = 1, receipt, NULL) AS receipt
+    created_at_ms, iif(depth = 1 OR status = 'failed', receipt, NULL) AS receipt
 FROM line JOIN turn USING (id) ORDER BY depth DESC
 """
 # Newest images first: a branch with a picture in each turn would else fill the memory.
@@ -60,14 +62,31 @@ FROM sized JOIN attachment ON attachment.rowid = place
 ORDER BY turn, position
 """
 _LINE_QUOTES = "SELECT quote.* FROM line JOIN quote ON quote.turn = line.id ORDER BY turn, position"
-# A turn that failed has no reply to go on from, and one still being answered none yet. A turn's
-# own number, not its time, says which is newest: a clock may be set back.
+# Running and failed ones too: a question asked while another is answered once took the same parent,
+# and what was said beside it was in no later transcript. A turn's own number, not its time, says
+# which is newest: a clock may be set back. Of the branches aside, those in which this person spoke.
 _LATEST = """
 SELECT id FROM turn
-WHERE conversation = ? AND persona = ? AND status NOT IN ('failed', 'running')
+WHERE conversation = :conversation AND persona = :persona
     AND number > ifnull((SELECT after FROM reset WHERE reset.conversation = turn.conversation), 0)
+    AND NOT EXISTS (
+        SELECT 1 FROM aside WHERE aside.turn = turn.id AND NOT EXISTS (
+            SELECT 1 FROM aside AS here JOIN turn AS said ON said.id = here.turn
+            WHERE here.branch = aside.branch AND here.is_said AND said.user = :user
+        )
+    )
 ORDER BY number DESC LIMIT 1
 """
+_BRANCH_OF = "SELECT branch FROM aside WHERE turn = ?"
+_TIP_OF = """
+SELECT turn.id FROM aside JOIN turn ON turn.id = aside.turn
+WHERE aside.branch = ? ORDER BY number DESC LIMIT 1
+"""
+_PUT_ASIDE = "INSERT OR REPLACE INTO aside (turn, branch, is_said) VALUES (?, ?, ?)"
+_REDOES = "SELECT redoes FROM redone WHERE turn = ?"
+_STANDS = "SELECT reply_text, status FROM turn WHERE id = ?"
+_ADOPT = "UPDATE turn SET parent = :by WHERE parent = :of AND id <> :by"
+_IS_CONTINUED = "SELECT 1 FROM turn WHERE parent = ? AND user_text = ?"
 _LAST_IN = "SELECT id FROM turn WHERE conversation = ? ORDER BY number DESC LIMIT 1"
 _SINCE_RESET = """
 SELECT id FROM turn
@@ -89,15 +108,29 @@ class TurnStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def begin(self, turn: Turn) -> None:
-        """Store a new turn; a parent that was deleted meanwhile makes it a root."""
+    async def begin(self, turn: Turn, kind: TurnKind = "new", redoes: TurnId | None = None) -> None:
+        """Store a new turn and its place in the tree (ADR 15).
+
+        Args:
+            turn: Begun after its parent; one that was deleted meanwhile makes it a root.
+            kind: A button's turn leads nobody away from the line: ``RETRY`` stands beside what it
+                redoes, or in its place when that has no answer; ``CONTINUE`` goes in between its
+                parent and whatever was said after it.
+            redoes: Of a retry, the turn it redoes.
+        """
         now_ms = self._database.now_ms()
 
         def change(connection: sqlite3.Connection) -> None:
             parent = connection.execute(_KNOWN, (turn.parent,)).fetchone()
+            about = redoes if kind == "retry" else turn.parent
+            branch = _branch_for(connection, turn, kind, about)
             insert(
                 connection, "turn", _columns(turn, None if parent is None else turn.parent, now_ms)
             )
+            if branch:
+                connection.execute(_PUT_ASIDE, (turn.id, branch, kind == "new"))
+            if about is not None:
+                _take_place(connection, turn, kind, about)
             for position, attachment in enumerate(turn.attachments):
                 columns = {"turn": turn.id, "position": position, **asdict(attachment)}
                 if attachment.image is not None and len(attachment.image) > IMAGE_BYTES:
@@ -130,7 +163,8 @@ class TurnStore:
         def change(connection: sqlite3.Connection) -> None:
             # The receipt is made on the writer's thread: the first one costs 4 ms.
             values = (status, receipt_json(receipt), *texts, now_ms, turn)
-            connection.execute(_FINISH, values)
+            if connection.execute(_FINISH, values).rowcount and not reply_text.strip():
+                _give_back(connection, turn)
 
         await self._database.write(change)
 
@@ -144,8 +178,8 @@ class TurnStore:
     ) -> tuple[Turn, ...]:
         """The turns from the root to this one, root first; of a very long branch the newest.
 
-        Only the last comes with its reasoning and receipt: the others are there for their words,
-        and receipts are nine tenths of the cost of reading a branch.
+        Only the last comes with its reasoning and, beside failed ones, its receipt: the others are
+        there for their words, and receipts are nine tenths of the cost of reading a branch.
 
         Args:
             turn: The last turn of the branch.
@@ -158,14 +192,17 @@ class TurnStore:
         self,
         conversation: PlaceId,
         persona: PersonaName,
+        user: UserId,
         *,
         text_bytes: int = BRANCH_TEXT_BYTES,
     ) -> tuple[Turn, ...]:
-        """The branch a new message goes on from, read as ``branch`` does.
+        """The branch a person's new message goes on from, read as ``branch`` does.
 
-        It ends in the newest turn since the reset that did not fail; empty where there is none.
+        It ends in the newest turn since the reset, however that stands, that is on the line or on
+        a branch in which this person spoke; empty where there is none.
         """
-        return await self._newest(_LATEST, (conversation, persona), BRANCH_TURNS, text_bytes)
+        values = {"conversation": conversation, "persona": persona, "user": user}
+        return await self._newest(_LATEST, values, BRANCH_TURNS, text_bytes)
 
     async def last_in(self, conversation: PlaceId) -> Turn | None:
         """The newest turn here, whoever answered and however it stands."""
@@ -180,7 +217,7 @@ class TurnStore:
     async def _newest(
         self,
         query: str,
-        values: tuple[str, ...],
+        values: Values,
         turns: int,
         text_bytes: int = BRANCH_TEXT_BYTES,
     ) -> tuple[Turn, ...]:
@@ -213,10 +250,58 @@ class TurnStore:
                 texts = (turn.reply_text, turn.reasoning_text)
                 values = (status, receipt_json(receipt), *texts, now_ms, turn.id)
                 connection.execute(_FINISH, values)
+                if not turn.reply_text.strip():
+                    _give_back(connection, turn.id)
                 closed.append(replace(turn, status=status, receipt=receipt))
             return tuple(closed)
 
         return await self._database.write(change)
+
+
+def _branch_for(
+    connection: sqlite3.Connection, turn: Turn, kind: TurnKind, about: TurnId | None
+) -> str:
+    """The branch aside that a new turn belongs to; nothing on the line everybody goes on from.
+
+    What goes on from the newest turn of the line or of a branch belongs to the same. Else words
+    open a branch, for those who speak in it; a button opens one that nobody is led into.
+    """
+    if about is None:
+        return ""
+    aside = connection.execute(_BRANCH_OF, (about,)).fetchone()
+    if aside is not None:
+        tip = connection.execute(_TIP_OF, (aside["branch"],)).fetchone()
+        return aside["branch"] if tip["id"] == about else turn.id
+    values = {"conversation": turn.place.conversation, "persona": turn.persona, "user": None}
+    head = connection.execute(_LATEST, values).fetchone()
+    if head is None:
+        # After /reset whoever replies to an old answer goes on from it; a button begins nothing.
+        return "" if kind == "new" else turn.id
+    return "" if head["id"] == about else turn.id
+
+
+def _take_place(connection: sqlite3.Connection, turn: Turn, kind: TurnKind, about: TurnId) -> None:
+    """Puts a button's turn where its words belong between others."""
+    if kind == "retry":
+        stands = connection.execute(_STANDS, (about,)).fetchone()
+        if stands is None:
+            return
+        insert(connection, "redone", {"turn": turn.id, "redoes": about})
+        if stands["status"] != "running" and not stands["reply_text"].strip():
+            # What was said after a question without an answer is said after the answer it gets.
+            connection.execute(_ADOPT, {"by": turn.id, "of": about})
+    elif kind == "continue":
+        others = connection.execute(_IS_CONTINUED, (about, turn.user_text)).fetchall()
+        if len(others) == 1:  # itself alone: a second one would stand before the first
+            connection.execute(_ADOPT, {"by": turn.id, "of": about})
+
+
+def _give_back(connection: sqlite3.Connection, turn: TurnId) -> None:
+    """A retry that brought no word steps aside: what it redid is gone on from again."""
+    redone = connection.execute(_REDOES, (turn,)).fetchone()
+    if redone is not None:
+        connection.execute(_ADOPT, {"by": redone["redoes"], "of": turn})
+        connection.execute(_PUT_ASIDE, (turn, turn, False))
 
 
 def _columns(turn: Turn, parent: TurnId | None, changed_at_ms: int) -> dict[str, Value]:

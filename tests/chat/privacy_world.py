@@ -31,6 +31,7 @@ from bot.domain.chat import (
     Message,
     Receipt,
     Turn,
+    TurnKind,
     TurnStatus,
     Usage,
 )
@@ -38,7 +39,7 @@ from bot.domain.cloud import ProviderConfig
 from bot.domain.errors import FailureKind, StoreUnavailable, Unavailable
 from bot.domain.events import Delta, StreamEnd, TextDelta
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model
-from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, TurnId
+from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.fleet.fleet import Fleet
 from bot.inference.streams import Inference, inference_session
 from bot.policy.budget import BudgetRules
@@ -143,6 +144,8 @@ class WatchedTurnStore(TurnStore):
     """The end of a turn is never stored."""
     is_full = False
     """No text so far is stored."""
+    is_killed = False
+    """Nothing is stored of how turns end: what kill -9 leaves behind."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
@@ -151,10 +154,12 @@ class WatchedTurnStore(TurnStore):
         self.kept: list[str] = []
         """The texts so far that were stored."""
         self.on_begin: Callable[[TurnId], object] = lambda turn: None
+        self.on_stored: Callable[[TurnId], object] = lambda turn: None
 
-    async def begin(self, turn: Turn) -> None:
+    async def begin(self, turn: Turn, kind: TurnKind = "new", redoes: TurnId | None = None) -> None:
         self.on_begin(turn.id)
-        await super().begin(turn)
+        await super().begin(turn, kind, redoes)
+        self.on_stored(turn.id)
 
     async def checkpoint(self, turn: TurnId, reply_text: str, reasoning_text: str) -> None:
         if self.is_full:
@@ -163,9 +168,14 @@ class WatchedTurnStore(TurnStore):
         self.kept.append(reply_text)
 
     async def newest_branch(
-        self, conversation: PlaceId, persona: PersonaName, *, text_bytes: int = BRANCH_TEXT_BYTES
+        self,
+        conversation: PlaceId,
+        persona: PersonaName,
+        user: UserId,
+        *,
+        text_bytes: int = BRANCH_TEXT_BYTES,
     ) -> tuple[Turn, ...]:
-        branch = await super().newest_branch(conversation, persona, text_bytes=text_bytes)
+        branch = await super().newest_branch(conversation, persona, user, text_bytes=text_bytes)
         self.read.append(len(branch))
         return branch
 
@@ -177,6 +187,8 @@ class WatchedTurnStore(TurnStore):
         reasoning_text: str,
         receipt: Receipt,
     ) -> None:
+        if self.is_killed:
+            return
         if self.is_stuck:
             await asyncio.Event().wait()
         await super().finish(turn, status, reply_text, reasoning_text, receipt)
@@ -193,6 +205,7 @@ class World:
     providers: Providers
     ears: Ears
     personas: Path
+    home: "HomeEar"
 
     async def write_persona(self, name: str, *, local_only: bool) -> None:
         """Writes a persona's file and reads it."""
@@ -212,7 +225,9 @@ def said_in(messages: tuple[Message, ...]) -> str:
 
 
 @asynccontextmanager
-async def world(folder: Path, strategy: Strategy, *, is_slow: bool) -> AsyncGenerator[World]:
+async def world(
+    folder: Path, strategy: Strategy, *, is_slow: bool, home_ear: type[HomeEar] = HomeEar
+) -> AsyncGenerator[World]:
     """Builds it; every load counts as slow when asked for."""
     ears, ids, personas = Ears(), iter(range(10_000)), folder / "personas"
     personas.mkdir()
@@ -230,7 +245,7 @@ async def world(folder: Path, strategy: Strategy, *, is_slow: bool) -> AsyncGene
         providers = await stack.enter_async_context(_providers(_configs(), ledger, ears))
         shelf, privacy = PersonaShelf(personas), ShakyPrivacyStore(database)
         store = WatchedTurnStore(database)
-        home = HomeEar(fleet, Inference(session, utcnow=utcnow), ears)
+        home = home_ear(fleet, Inference(session, utcnow=utcnow), ears)
         turns = Turns(
             store=store,
             choices=Choices(ChoiceStore(database), shelf, ModelKey, rules.default_persona),
@@ -243,7 +258,7 @@ async def world(folder: Path, strategy: Strategy, *, is_slow: bool) -> AsyncGene
             new_id=lambda: TurnId(f"turn{next(ids)}"),
             utcnow=utcnow,
         )
-        yield World(turns, store, privacy, shelf, providers, ears, personas)
+        yield World(turns, store, privacy, shelf, providers, ears, personas, home)
 
 
 def utcnow() -> datetime:

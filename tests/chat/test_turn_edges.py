@@ -1,5 +1,6 @@
 """A turn at its edges: stopped before it began, slow to be stored, long, private at last."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,54 @@ async def test_what_was_made_private_while_it_waited_is_not_sent(tmp_path: Path)
         again = TurnRequest(ADA, "Ada", HALL, "", parent=last.turn, kind="retry")
         await played(home, again)
     assert home.ears.sent_away == []
+
+
+async def test_of_two_questions_in_one_moment_neither_is_lost(tmp_path: Path) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(6):
+                user = UserId(f"person{number}")
+                request = TurnRequest(user, str(user), HALL, f"question {number}.")
+                tasks.create_task(played(home, request))
+        await played(home, asked("and now?"))
+    transcript = home.ears.read_at_home[-1]
+    places = [transcript.index(f"question {number}.") for number in range(6)]
+    assert places == sorted(places)
+
+
+async def test_a_second_question_waits_for_the_answer_to_the_first(tmp_path: Path) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        home.ears.reply = "First answer."
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(played(home, asked("one")))
+            tasks.create_task(played(home, asked("two")))
+    assert "First answer." in home.ears.read_at_home[1]
+
+
+async def test_what_waits_for_an_earlier_answer_can_be_stopped(tmp_path: Path) -> None:
+    async with (
+        world(tmp_path, "prefer_local", is_slow=False) as home,
+        home.turns.open(asked("one")) as first,
+    ):
+        await anext(first)
+        async with home.turns.open(asked("two")) as second:
+            await anext(second)
+            assert home.turns.stop(HALL.conversation, ADA) == 2
+            events = [event async for event in second]
+        assert isinstance(events[-1], Stopped)
+    assert home.ears.read_at_home == []
+
+
+async def test_what_a_model_declined_is_left_out_of_what_comes_next(tmp_path: Path) -> None:
+    async with world(tmp_path, "prefer_cloud", is_slow=False) as home:
+        home.ears.away = "refuses"
+        last = (await played(home, asked("something awful")))[-1]
+        assert isinstance(last, Failed)
+        assert last.receipt is not None
+        assert last.receipt.finish == "refused"
+        home.ears.away = "fine"
+        await played(home, asked("something nice"))
+    assert "awful" not in home.ears.sent_away[-1]
 
 
 async def grown(home: World, count: int, text: str) -> None:

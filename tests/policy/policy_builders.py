@@ -7,7 +7,7 @@ from typing import TypeVar, get_args
 
 from hypothesis import strategies as st
 
-from bot.domain.chat import Attachment, Place, Turn, TurnStatus
+from bot.domain.chat import Attachment, Place, Receipt, Turn, TurnStatus
 from bot.domain.hosts import (
     FleetSnapshot,
     HostSnapshot,
@@ -117,6 +117,7 @@ def turn(
     name: str = "Ada",
     status: TurnStatus = "done",
     attachments: tuple[Attachment, ...] = (),
+    receipt: Receipt | None = None,
 ) -> Turn:
     return Turn(
         id=TurnId(f"turn of {said}"),
@@ -130,6 +131,7 @@ def turn(
         reasoning_text="",
         status=status,
         created_at_ms=0,
+        receipt=receipt,
         attachments=attachments,
     )
 

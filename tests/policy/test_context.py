@@ -5,13 +5,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from policy_builders import turn
 
-from bot.domain.chat import Attachment, Message, Place, Turn, TurnRequest
+from bot.domain.chat import (
+    Attachment,
+    Message,
+    Place,
+    Receipt,
+    Turn,
+    TurnRequest,
+)
 from bot.domain.errors import PromptTooLong
 from bot.domain.ids import PersonaName, PlaceId, UserId
 from bot.domain.personas import Persona
 from bot.policy.context import (
     CONTINUE_TEXT,
     IMAGE_TOKENS,
+    UNDER_WAY,
+    alternating,
     blind,
     defuse,
     estimate_tokens,
@@ -138,9 +147,35 @@ def test_turns_become_pairs_and_partial_replies_are_kept() -> None:
     ]
 
 
-def test_a_turn_without_a_reply_is_left_out_so_that_roles_alternate() -> None:
-    turns = [turn("one", "eins"), turn("lost", " ", status="failed")]
-    assert _said(turns, _ask("two"))[-2:] == [("assistant", "eins"), ("user", "two")]
+REFUSED = Receipt(SAGE.name, finish="refused")
+FAILED = Receipt(SAGE.name, finish="error")
+
+
+def test_a_question_without_an_answer_stays_and_is_joined_with_the_next() -> None:
+    cat = Attachment("cat.png", "image/png", image=b"png")
+    failed = turn("lost", " ", status="failed", receipt=FAILED, attachments=(cat,))
+    turns = [turn("one", "eins"), failed]
+    assert _said(turns, _ask("two"))[-2:] == [("user", "lost"), ("user", "two")]
+    *_, reply, last = alternating(transcript(BLANK, turns, _ask("two")))
+    assert (reply.role, last) == ("assistant", Message("user", "lost\n\ntwo", (cat,)))
+    # Joined words are judged by where each of them was said.
+    assert [origin.turn for origin in last.origins] == ["turn of lost", None]
+
+
+def test_somebody_elses_question_under_way_is_shown_as_such() -> None:
+    turns = [turn("one", "", user="discord:2", name="Bob", status="running")]
+    assert _said(turns, _ask("two")) == [("user", f"Bob: one\n\n{UNDER_WAY}"), ("user", "Ada: two")]
+    turns = [turn("one", "eins zw", user="discord:2", name="Bob", status="running")]
+    assert _said(turns, _ask("two"))[1] == ("assistant", "eins zw")
+
+
+def test_what_was_declined_and_a_continuation_of_nothing_are_left_out() -> None:
+    turns = [
+        turn("awful", "", status="failed", receipt=REFUSED),
+        turn(CONTINUE_TEXT, "", status="failed", receipt=FAILED),
+        turn("odd", "half", status="failed", receipt=REFUSED),
+    ]
+    assert _said(turns, _ask("two")) == [("user", "odd"), ("assistant", "half"), ("user", "two")]
 
 
 @pytest.mark.parametrize("stored", ["", CONTINUE_TEXT])
@@ -238,6 +273,33 @@ def test_a_window_is_filled_to_its_last_token(room: int) -> None:
     assert fit_transcript(alone, message_tokens(alone[0]) + 100, 100).messages == tuple(alone)
 
 
+@pytest.mark.parametrize(("window", "kept"), [(463, [1, 2, 4]), (464, [3, 4]), (580, [1, 2, 3, 4])])
+def test_a_question_too_long_for_any_answer_hides_nothing_before_it(
+    window: int, kept: list[int]
+) -> None:
+    messages = [
+        SYSTEM,
+        Message("user", "a" * 160),
+        Message("assistant", "b" * 160),
+        Message("user", "c" * 1024),
+        Message("user", "d" * 32),
+    ]
+    fitted = fit_transcript(messages, window, 100)
+    assert fitted.messages == (SYSTEM, *(messages[n] for n in kept))
+    assert fitted.dropped == 4 - len(kept)
+
+
+def test_a_question_that_would_fit_alone_ends_what_is_kept() -> None:
+    messages = [
+        Message("user", "a"),
+        Message("user", "c" * 640),
+        Message("user", "d" * 320),
+        Message("assistant", "e" * 320),
+        Message("user", "f"),
+    ]
+    assert fit_transcript(messages, 400, 100).messages == tuple(messages[2:])
+
+
 # --- blind --------------------
 
 
@@ -288,7 +350,10 @@ def test_of_more_bytes_than_a_window_can_hold_none_fits() -> None:
     assert estimate_tokens(text[:-1]) <= 500
 
 
-_REPLIES = st.lists(st.tuples(st.text(max_size=300), st.text(min_size=1, max_size=300)), max_size=8)
+_REPLIES = st.lists(
+    st.tuples(st.text(max_size=300), st.text(min_size=1, max_size=300).filter(str.strip)),
+    max_size=8,
+)
 
 
 @pytest.mark.slow

@@ -1,0 +1,286 @@
+"""However turns overlap, end and begin again, nothing said is missing from what follows."""
+
+import asyncio
+import re
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from privacy_world import HomeEar, World, world
+
+from bot.chat.draft import Draft
+from bot.chat.planning import Job
+from bot.domain.chat import Candidate, Place, TurnKind, TurnRequest, Usage
+from bot.domain.errors import FailureKind, Unavailable
+from bot.domain.events import StreamEnd, TextDelta
+from bot.domain.ids import HostName, PlaceId, TurnId, UserId
+from bot.policy.context import alternating
+
+HALL = Place(PlaceId("hall"))
+SPEAKERS = ("ada", "bob", "cy")
+BRANCHER = "dee"
+"""Only replies to older answers; nobody else does."""
+
+End = Literal["whole", "cut", "fails", "stopped"]
+
+
+@dataclass(slots=True)
+class Asked:
+    """One question as the test knows it."""
+
+    user: str
+    """Whose words they are."""
+    word: str
+    """Nothing for a continuation."""
+    kind: TurnKind
+    answer: str
+    about: "Asked | None"
+    """What it redoes, continues or replies to."""
+    due: frozenset[str]
+    """Answers that were whole when it was asked."""
+    task: asyncio.Task[None]
+    id: TurnId = field(default=TurnId(""))
+    served: asyncio.Event = field(default_factory=asyncio.Event)
+    end: "asyncio.Future[End] | None" = None
+    sent: list[str] = field(default_factory=list[str])
+    """The words of its transcript, in order."""
+    is_shown: bool = False
+    """Did any word of its answer come?"""
+
+
+class GatedEar(HomeEar):
+    """A host that answers when, and as, it is told."""
+
+    asked: dict[TurnId, "asyncio.Future[Asked]"]
+
+    def known(self, turn: TurnId) -> "asyncio.Future[Asked]":
+        """A turn as the play knows it: it may be served before the play heard of its id."""
+        return self.asked.setdefault(turn, asyncio.get_running_loop().create_future())
+
+    async def serve(
+        self,
+        host: HostName,
+        candidate: Candidate,
+        job: Job,
+        draft: Draft,
+        *,
+        max_wait_s: float | None,
+    ) -> None:
+        asked = await self.known(job.asking.turn)
+        messages = alternating(job.messages)
+        roles = [message.role for message in messages if message.role != "system"]
+        assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]
+        asked.sent = re.findall(r"[qa]\d+x", "\n".join(message.text for message in messages))
+        asked.end = asyncio.get_running_loop().create_future()
+        asked.served.set()
+        draft.granted(candidate)
+        end = await asked.end
+        if end == "fails":
+            raise Unavailable(f"{host} is away.", FailureKind.CUT)
+        await draft.hear(TextDelta(asked.answer))
+        if end == "cut":
+            raise Unavailable(f"{host} broke off.", FailureKind.CUT)
+        await draft.hear(StreamEnd("stop", Usage(10, 5), candidate.model))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    what: Literal["say", "say", "say", "branch", "retry", "continue", "end", "end", "restart"]
+    who: str
+    which: int
+    """Of the turns it may be about, counted from the newest."""
+    end: End
+
+
+STEPS = st.lists(
+    st.builds(
+        Step,
+        st.sampled_from(
+            (
+                "say",
+                "say",
+                "say",
+                "say",
+                "branch",
+                "retry",
+                "continue",
+                "end",
+                "end",
+                "end",
+                "restart",
+            )
+        ),
+        st.sampled_from(SPEAKERS),
+        st.integers(0, 3),
+        st.sampled_from(("whole", "whole", "whole", "cut", "fails", "stopped")),
+    ),
+    min_size=3,
+    max_size=14,
+)
+
+
+class Play:
+    """Plays steps and knows by itself what each transcript must hold."""
+
+    def __init__(self, home: World, ear: GatedEar, tasks: asyncio.TaskGroup) -> None:
+        self._home, self._ear, self._tasks = home, ear, tasks
+        ear.asked = {}
+        self._all: list[Asked] = []
+        self._count = 0
+        self._stored: asyncio.Queue[TurnId] = asyncio.Queue()
+        home.store.on_stored = self._stored.put_nowait
+
+    async def step(self, step: Step) -> None:
+        ended = [a for a in self._all if a.task.done()]
+        shown = [a for a in ended if a.is_shown]
+        match step.what:
+            case "say":
+                await self._ask(step.who, "new", None)
+            case "branch" if older := [a for a in ended if self._is_older(a)]:
+                await self._ask(BRANCHER, "new", _pick(older, step.which))
+            case "retry" if ended:
+                about = _pick(ended, step.which)
+                if about.word:
+                    await self._ask(step.who, "retry", about)
+            case "continue" if shown:
+                await self._ask(step.who, "continue", _pick(shown, step.which))
+            case "end":
+                await self._end(step)
+            case "restart":
+                await self._restart()
+            case _:
+                pass
+
+    def _is_older(self, asked: Asked) -> bool:
+        """Was something said plainly after it? A reply to the newest is no branch."""
+        later = self._all[self._all.index(asked) + 1 :]
+        return any(a.kind == "new" and a.user != BRANCHER for a in later)
+
+    async def finish(self) -> None:
+        """Ends all, then one more person asks."""
+        while not all(asked.task.done() for asked in self._all):
+            await self._end(Step("end", "", 0, "whole"))
+        await self._ask("ada", "new", None)
+        await self._end(Step("end", "", 0, "whole"))
+
+    async def _ask(self, user: str, kind: TurnKind, about: Asked | None) -> None:
+        number, self._count = self._count, self._count + 1
+        word = {"new": f"q{number}x", "continue": ""}.get(kind)
+        if word is None:
+            assert about is not None
+            word, author = about.word, about.user
+        else:
+            author = user
+        # One's own answers are waited for, so that they are due as well.
+        due = {a.answer for a in self._all if a.is_shown}
+        text = word if kind == "new" else ""
+        parent = None if about is None else about.id
+        request = TurnRequest(UserId(user), user, HALL, text, parent=parent, kind=kind)
+        task = self._tasks.create_task(self._played(request))
+        asked = Asked(author, word, kind, f"a{number}x", about, frozenset(due), task)
+        self._all.append(asked)
+        asked.id = await self._stored.get()
+        self._ear.known(asked.id).set_result(asked)
+
+    async def _played(self, request: TurnRequest) -> None:
+        async with self._home.turns.open(request) as events:
+            async for _ in events:
+                pass
+
+    async def _end(self, step: Step) -> None:
+        running = [asked for asked in self._all if not asked.task.done()]
+        if not running:
+            return
+        asked = _pick(running, step.which)
+        if step.end == "stopped" and not asked.served.is_set():
+            # Also while it waits for what its asker said before.
+            self._home.turns.stop_turn(asked.id)
+            await asked.task
+            return
+        older = [a for a in running if a.user == asked.user or a is asked.about]
+        if not asked.served.is_set():
+            asked = older[0]
+        async with asyncio.timeout(20):
+            await asked.served.wait()
+        self._check(asked)
+        assert asked.end is not None
+        if step.end == "stopped":
+            self._home.turns.stop_turn(asked.id)
+        else:
+            asked.end.set_result(step.end)
+            asked.is_shown = step.end != "fails"
+        await asked.task
+
+    async def _restart(self) -> None:
+        self._home.store.is_killed = True
+        for asked in self._all:
+            asked.task.cancel()
+        await asyncio.gather(*(a.task for a in self._all), return_exceptions=True)  # noqa: TID251  # theirs are only cancellations
+        self._home.store.is_killed = False
+        await self._home.store.close_running()
+
+    def _check(self, asked: Asked) -> None:
+        *before, last = [*asked.sent, ""] if not asked.word else asked.sent
+        assert last == asked.word
+        questions = [word for word in before if word.startswith("q")]
+        answers = [word for word in before if word.startswith("a")]
+        assert len(set(questions)) == len(questions)
+        assert len(set(answers)) == len(answers)
+        self._check_answers(asked, before)
+        if asked.kind != "new":
+            return
+        earlier = self._all[: self._all.index(asked)]
+        if asked.about is None:
+            said = [a for a in earlier if a.kind == "new" and a.user != BRANCHER]
+            assert questions == [a.word for a in said]
+        else:
+            heard = [word for word in asked.about.sent if word.startswith("q")]
+            assert set(heard) <= set(questions)
+            if asked.about.is_shown:
+                assert asked.about.answer in before
+
+    def _check_answers(self, asked: Asked, before: list[str]) -> None:
+        by_answer = {a.answer: a for a in self._all}
+        own = {a.answer for a in self._all if a.is_shown and a.user == asked.user}
+        earlier = self._all[: self._all.index(asked)]
+        for place, word in enumerate(before):
+            if word.startswith("a"):
+                answer = by_answer[word]
+                if answer.word:
+                    assert before[place - 1] == answer.word
+                continue
+            # Of what was asked again, one of the answers stands; else the only one.
+            of_it = [a for a in earlier if a.word == word]
+            due = [a.answer for a in of_it if a.answer in asked.due or a.answer in own]
+            under_way = any(a.answer not in asked.due and a.kind == "retry" for a in of_it)
+            if due and not under_way:
+                assert sum(answer in before for answer in due) == 1
+
+
+def _pick(turns: list[Asked], which: int) -> Asked:
+    return turns[-1 - which % len(turns)]
+
+
+async def played(folder: Path, steps: list[Step]) -> None:
+    async with world(folder, "prefer_local", is_slow=False, home_ear=GatedEar) as home:
+        home.ears.away = "fails"
+        async with asyncio.TaskGroup() as tasks:
+            assert isinstance(home.home, GatedEar)
+            play = Play(home, home.home, tasks)
+            for step in steps:
+                await play.step(step)
+            await play.finish()
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
+@given(STEPS)
+async def test_no_word_is_lost_however_turns_overlap(steps: list[Step]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        await played(Path(folder), steps)
