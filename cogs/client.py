@@ -27,7 +27,7 @@ from cogs.choosing import Choosing
 from cogs.closing import Closing
 from cogs.control import Control
 from cogs.fleet import FleetCog
-from cogs.identity import NO_CONTENT, REFUSED_LOGIN
+from cogs.identity import NO_CONTENT, REFUSED_LOGIN, invite_link
 from cogs.settings import SettingsCog
 
 __all__ = ["DiscordFace", "DiscordRules", "LanternBot"]
@@ -178,6 +178,9 @@ class LanternBot(commands.Bot):
             return
         self._was_ready = True
         _log.info("discord connected", user=str(self.user), servers=len(self.guilds))
+        if not self.guilds and self.application_id is not None:
+            # Everything looked well, and nobody anywhere could write to it.
+            _log.warning("in no server", to_add_it=invite_link(self.application_id))
         self._face.rules.on_ready()
         await self._closing.run()
         await self._closing.hear_missed()

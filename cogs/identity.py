@@ -41,6 +41,12 @@ class Identity:
     """The address at which its owner adds it to a server, with ``PERMISSIONS``."""
 
 
+def invite_link(application: int) -> str:
+    """The address at which a bot is added to a server, with ``PERMISSIONS``."""
+    scopes = ("bot", "applications.commands")
+    return discord.utils.oauth_url(application, permissions=PERMISSIONS, scopes=scopes)
+
+
 async def identify(token: str) -> Identity:
     """Logs in without connecting.
 
@@ -59,9 +65,7 @@ async def identify(token: str) -> Identity:
                 servers=tuple(servers),
                 reads_content=flags.gateway_message_content
                 or flags.gateway_message_content_limited,
-                invite=discord.utils.oauth_url(
-                    number, permissions=PERMISSIONS, scopes=("bot", "applications.commands")
-                ),
+                invite=invite_link(number),
             )
     except discord.LoginFailure as error:
         raise ConfigError([REFUSED_LOGIN]) from error

@@ -20,6 +20,8 @@ class Gateway:
         self.url = ""
         self.grants_content = True
         self.knows_token = True
+        self.is_invited = True
+        """The bot is in its one server."""
         self.identified = 0
         """How many sessions were begun, let in or not yet."""
         self.close_codes: list[int | None] = []
@@ -94,8 +96,12 @@ class Gateway:
         elif not self.grants_content and cast(int, identity["intents"]) & _MESSAGE_CONTENT:
             await session.close(code=_REFUSED_INTENTS, message=b"Disallowed intent(s).")
         else:
-            await self._send(session, 0, ready(self.url), "READY")
-            await self._send(session, 0, server(), "GUILD_CREATE")
+            first = ready(self.url)
+            await self._send(
+                session, 0, first if self.is_invited else {**first, "guilds": []}, "READY"
+            )
+            if self.is_invited:
+                await self._send(session, 0, server(), "GUILD_CREATE")
             self._sessions.add(session)
             self._changes.tell()
 

@@ -39,3 +39,15 @@ async def test_a_host_that_hangs_holds_up_ready_for_a_bounded_time(
         async with asyncio.timeout(GUARD_S), lantern_child(folder, environment) as child:
             assert (await child.until_logged("ready"))["hosts_up"] == 0
             assert child.logged("host lost") is None
+
+
+async def test_a_bot_in_no_server_logs_the_link_that_adds_it(
+    discord: DiscordDouble, folder: Path
+) -> None:
+    discord.gateway.is_invited = False
+    async with (
+        asyncio.timeout(GUARD_S),
+        lantern_child(folder, child_environment(discord.url, ["127.0.0.1:9"])) as child,
+    ):
+        link = (await child.until_logged("in no server"))["to_add_it"]
+        assert str(link).startswith("https://discord.com/oauth2/authorize?client_id=")
