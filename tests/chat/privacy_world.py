@@ -113,6 +113,7 @@ class HomeEar(HostServing):
         draft: Draft,
         *,
         max_wait_s: float | None,
+        is_last: bool,
     ) -> None:
         ears = self._ears
         ears.read_at_home.append(said_in(job.messages))

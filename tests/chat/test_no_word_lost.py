@@ -69,6 +69,7 @@ class GatedEar(HomeEar):
         draft: Draft,
         *,
         max_wait_s: float | None,
+        is_last: bool,
     ) -> None:
         asked = await self.known(job.asking.turn)
         messages = alternating(job.messages)
