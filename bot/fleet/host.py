@@ -49,6 +49,8 @@ PULSE_S = 1.0
 """How often the scheduler looks again on its own while anybody waits."""
 LOOK_S = 2.0
 """How long a turn about to be sent waits to hear whether its instance is still there."""
+LOOK_AGAIN_S, LOOK_AGAIN_SHARE = 15.0, 0.75
+"""Before this, or this share of the pause after a failed probe, no turn has a host probed anew."""
 JUST_IN_TIME_S = 0.5
 """A first token that took longer may have come after a load of LM Studio's own."""
 REBUILD_RULES = BreakerRules(threshold=1, base_s=1.0, longest_s=60.0)
@@ -136,6 +138,8 @@ class Host:
         self._changed = asyncio.Event()
         self._probes_begun = 0
         self._probes_done = 0
+        self._probed_at = -math.inf
+        """When the newest probe ended."""
         self._is_left = False
         self._stop = Stop()
         """Of the newest load."""
@@ -246,6 +250,20 @@ class Host:
         self._kick.set()
         await self._until(lambda: self._probes_done >= target)
 
+    async def look_again(self) -> None:
+        """A probe for whoever found nobody to answer; one serves all who ask meanwhile.
+
+        Each of many such turns once waited for a probe of its own: 1,168 requests to dead hosts in
+        36 s. So soon after a probe its word stands.
+        """
+        begun, due = self._probes_begun, self._scheduler.health.next_probe_at(self._now())
+        if self._probes_done < begun:
+            await self._until(lambda: self._probes_done >= begun)
+            return
+        pause_s = min(LOOK_AGAIN_S, LOOK_AGAIN_SHARE * ((due or 0.0) - self._probed_at))
+        if self._now() - self._probed_at >= pause_s:
+            await self.probe()
+
     async def probe_when_due(self) -> None:
         """A probe, unless the pause after a failure is still going on."""
         # The timer comes round for all hosts alike; one that is away has pauses of its own.
@@ -263,8 +281,11 @@ class Host:
 
     def report_failure(self, reason: str) -> None:
         """A request failed there: out at once, probed at once."""
+        # One loss breaks every request under way: one probe tells of them all.
+        was_down = self._scheduler.health.state == "down"
         self._feed(self._scheduler.on_doubted, reason)
-        self._kick.set()
+        if not was_down:
+            self._kick.set()
 
     def record_speed(self, record: SpeedRecord) -> None:
         """A request was answered there."""
@@ -468,7 +489,10 @@ class Host:
         asked_at = self._now()
         lock, _ = self._looks.setdefault(key, (asyncio.Lock(), -math.inf))
         async with lock, self._link.within(LOOK_S):
-            began = self._now()
+            health, began = self._scheduler.health, self._now()
+            if health.state == "down":
+                # Whoever looked first has told: nobody else need knock at a dead host.
+                raise HostUnreachable(f"{self._config.name} is away: {health.reason}")
             # One who waited meanwhile has been answered by whoever looked after it had come.
             if self._looks[key][1] < asked_at:
                 await self._compare(key, kind)
@@ -564,7 +588,7 @@ class Host:
             self._kick.clear()
             self._probes_begun += 1
             await self._probe_once()
-            self._probes_done = self._probes_begun
+            self._probes_done, self._probed_at = self._probes_begun, self._now()
             self._wake()
             # Until the next probe is asked for, or due after a failure.
             due = self._scheduler.health.next_probe_at(self._now())
