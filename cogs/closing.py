@@ -105,11 +105,13 @@ class Closing:
                     # answered by the rules of private ones.
                     channel = self._client.get_channel(int(channel_id))
                     channel = channel or await self._client.fetch_channel(int(channel_id))
+                    # The newest page of it: in a busy channel the oldest of the last minutes would
+                    # fill one, and what was missed came last.
+                    history = cast("discord.TextChannel", channel).history()
+                    newest = [message async for message in history]
+                for message in reversed(newest):
                     # What is older than all we know may be another database's, and answered.
-                    history = cast("discord.TextChannel", channel).history(
-                        after=discord.Object(max(since, oldest)), oldest_first=True
-                    )
-                    async for message in history:
+                    if message.id > max(since, oldest):
                         self._client.dispatch("message", message)
             except SENDING_ERRORS as error:
                 # Where no history may be read, nothing is found.

@@ -299,41 +299,40 @@ def test_a_turn_asked_by_a_command_is_written_over_its_response() -> None:
 
 
 class History:
-    """A channel with a message that nobody heard."""
+    """A channel with these messages, newest first."""
 
-    def __init__(self, *, message: Any = None, error: Exception | None = None) -> None:
-        self.message, self.error = message, error
-        self.after: list[int] = []
+    def __init__(self, *ids: int, error: Exception | None = None) -> None:
+        self.ids, self.error = ids, error
 
-    async def history(self, *, after: discord.Object, oldest_first: bool) -> AsyncIterator[Any]:
-        assert oldest_first
-        self.after.append(after.id)
+    async def history(self) -> AsyncIterator[Any]:
         if self.error is not None:
             raise self.error
-        yield self.message
+        for key in self.ids:
+            yield discord.Object(key)
 
 
 @pytest.mark.parametrize("is_known", [True, False])
 def test_what_was_delivered_into_a_cut_line_is_heard_late(is_known: bool) -> None:
-    async def story() -> Any:
+    async def story() -> list[int]:
         lantern, client = lantern_of(), double(discord.Client)
-        await lantern.questions.hear(str(1 << 61), "8", None)
-        await lantern.questions.hear("41", "7", None)
-        refusing, channel = History(error=http_error(403, 50001)), History(message="missed")
-        found = {8: refusing, 7: channel}
+        now = discord.utils.time_snowflake(discord.utils.utcnow())
+        long_ago = now - (MISSED_S << 22) * 1000
+        for question, channel in ((41, 7), (now - 50, 8), (41, 9)):
+            await lantern.questions.hear(str(question), str(channel), None)
+        found = {
+            9: History(error=http_error(403, 50001)),
+            # Nothing older than some minutes, nor than what is known there.
+            7: History(now - 1, now - 2, long_ago - 1),
+            8: History(now - 3, now - 50, now - 51),
+        }
         known: dict[int, History] = found if is_known else {}
         client.get_channel.side_effect = known.get
         client.fetch_channel = AsyncMock(side_effect=found.get)
         closing = Closing(client, lantern, Loads(lantern), Pacers(), has_footer=True)
-        before = discord.utils.time_snowflake(discord.utils.utcnow())
         await closing.hear_missed()
-        # Nothing older than what is known there, nor than some minutes.
-        assert refusing.after == [1 << 61]
-        assert before - (MISSED_S << 22) * 1000 <= channel.after[0] < before
-        return client.dispatch.call_args_list
+        return [call.args[1].id - now for call in client.dispatch.call_args_list]
 
-    (call,) = play(story())
-    assert call.args == ("message", "missed")
+    assert play(story()) == [-2, -1, -3]
 
 
 def test_nothing_is_missed_where_nobody_is_known_to_have_asked() -> None:
