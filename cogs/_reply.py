@@ -112,7 +112,7 @@ class ReplyView(View):
                 has_footer=self._has_footer,
             )
         if text:
-            self._parts = cut_reply(harmless(text), LIMIT, self._parts)
+            self._parts = cut_reply(harmless(text, is_whole=False), LIMIT, self._parts)
             shown = shown_parts(self._parts, LIMIT)
             small = ""
             if isinstance(self._status, Silence):

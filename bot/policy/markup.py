@@ -158,38 +158,113 @@ def _inline_closers(text: str) -> str:
 
 # ---------------------------------------------------------------- hostile text
 
-_INVISIBLE = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
-"""Zero-width and direction marks; not the joiners that emoji and some scripts need."""
+_UNSEEN = (
+    "\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b"
+    "\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb"
+)
+_INVISIBLE = re.compile(
+    # Joiners, selectors and tags make emoji and scripts; behind a letter or sign of ASCII they
+    # only hide what stands there. A digit's is a keycap.
+    rf"(?<=[\s!\"$-)+-/:-~])[{_UNSEEN}\u200c\u200d\ufe00-\ufe0f\U000e0000-\U000e0fff]+|[{_UNSEEN}]"
+)
+"""What is not seen, and what Discord may drop: without it the text could read otherwise."""
 
-_MASKED = re.compile(
-    r"\[([^\[\]\n]+)\]\(<?(https?://(?:[^()<>\s]|\([^()<>\s]*\))+)>?(?: +\"[^\"\n]*\")?\)",
+_LINK = re.compile(
+    r"\]\((?=[\s<\\]*(?:h\\?t\\?t\\?p|[a-z]{2,9}\\?:(?!:)|[a-z\\]{0,12}\Z))", re.IGNORECASE
+)
+"""Where a masked link's address may begin. What no client opens, such as C++'s ``[](int x)``, or
+begins like ``std::``, is none."""
+
+_ADDRESS = re.compile(
+    r'<?(https?://(?:[^()<>\[\]\s\\]|\([^()<>\[\]\s\\]*\))+)>?(?: +"[^"\n]*")?\)',
     re.IGNORECASE,
 )
+_LONGEST_ADDRESS = 1000
+_LINK_TEXT = re.compile(r"\[([^\[\]\n]{1,300})\Z")
+_SPAN = re.compile(r"(`+)([^\n]*?[^`\n])\1(?!`)")
 
 
-def harmless(text: str) -> str:
-    """The text with nothing hidden: no direction tricks, and each masked link says its host.
+def harmless(text: str, *, is_whole: bool = True) -> str:
+    """The text with nothing hidden: no invisible signs, and each masked link says its host.
 
-    Code blocks stay as they are. The result for a beginning of a text is a beginning of the result
-    for the whole, so a growing reply can be made harmless before it is split.
+    A link whose address cannot be read plainly becomes the text it is made of. Blocks of code stay
+    as they are, where Discord too is sure to see one; inline code may be cut in two, so it is no
+    exception. Of a text that grows (``is_whole`` is False)
+    what may become a link is left out until it is known: the result is a beginning of every later
+    one, so that it may be split before the rest has come.
     """
     lines: list[str] = []
+    is_sure, has_content = True, False
     for line in lines_of(text):
-        shown = line.text
-        if line.before is None:
-            shown = _INVISIBLE.sub("", shown)
-            if "](" in shown and not _OPENER.match(shown):
-                shown = _MASKED.sub(_say_host, shown)
-        lines.append(shown)
+        is_code = line.before is not None or line.after is not None
+        if is_sure:
+            # Discord knows backticks alone, takes them in the middle of a line too, and pairs them
+            # from the top: once it may see other blocks than we do, nothing counts as code.
+            is_sure = _is_read_alike(line, has_content=has_content)
+        has_content = line.before is not None and (has_content or bool(line.text.strip()))
+        is_open = not is_whole and line.end == len(text) and not line.text.endswith("\n")
+        shown = _INVISIBLE.sub("", line.text)
+        if "](" in shown or (is_open and shown.endswith("]")):
+            shown, is_held = _unmasked(shown, is_block=is_code and is_sure, is_open=is_open)
+            lines.append(shown)
+            if is_held:
+                break
+        else:
+            lines.append(shown)
     return "".join(lines)
 
 
-def _say_host(found: re.Match[str]) -> str:
-    if found.string.count("`", 0, found.start()) % 2:
-        return found[0]
+def _is_read_alike(line: Line, *, has_content: bool) -> bool:
+    """Whether Discord sees the same code blocks after this line as we do."""
+    if line.before is None and line.after is None:
+        is_plain = "```" not in line.text and "\\`" not in line.text
+        return is_plain and "`" not in _SPAN.sub("", line.text)
+    if line.before is None:
+        rest = line.text.strip().removeprefix("```")
+        return line.after is not None and line.after.mark == "```" and "](" not in rest
+    if line.after is None:
+        # An empty block is none to Discord: the next one's opening would close it.
+        return line.text.strip() == "```" and has_content
+    return "```" not in line.text
+
+
+def _unmasked(line: str, *, is_block: bool, is_open: bool) -> tuple[str, bool]:
+    """A line with its links unmasked, and whether its end is held back until more is known."""
+    done, shown = 0, list[str]()
+    for found in _LINK.finditer(line):
+        start, address_at = found.span()
+        if start < done or (is_block and not is_open):
+            continue
+        address = _ADDRESS.match(line, address_at, address_at + _LONGEST_ADDRESS)
+        text = _LINK_TEXT.search(line, 0, start)
+        is_short = len(line) - address_at < _LONGEST_ADDRESS
+        # A block may turn out to end in this line.
+        if is_open and (is_block or (address is None and is_short)):
+            return "".join((*shown, line[done:start])), True
+        if address is None or text is None:
+            shown += (line[done : address_at - 1], "\\(")
+            done = address_at
+        else:
+            # Within the link: what stood behind it could be cut off into the next message.
+            shown += (
+                line[done:start],
+                _said_host(text[1], address[1]),
+                line[start : address.end()],
+            )
+            done = address.end()
+    if is_open and line.endswith("]"):
+        return "".join((*shown, line[done:-1])), True
+    return "".join((*shown, line[done:])), False
+
+
+def _said_host(text: str, address: str) -> str:
+    """What is added to a link's text: nothing where it is the address, else where it leads."""
     try:
-        host = urlsplit(found[2]).hostname or "?"
+        host = urlsplit(address).hostname or "?"
     except ValueError:
         host = "?"
-    said = re.split(r"[^\w.-]+", found[1].lower())
-    return found[0] if host in said else f"{found[0]} ({host})"
+    said, address = text.strip().lower(), address.lower()
+    bare = address.partition("://")[2]
+    if said in (host, address, bare, bare.rstrip("/")) and "@" not in said:
+        return ""
+    return f" ({host})"

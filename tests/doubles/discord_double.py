@@ -210,7 +210,9 @@ class DiscordDouble:
             {key: part for key, part in message.items() if key not in ("guild_id", "member")}
             for message in found
         ]
-        return _answer(bare[-int(request.query.get("limit", 50)) :])
+        limit = int(request.query.get("limit", 50))
+        # With `after` those next to it, else the newest.
+        return _answer(bare[-limit:] if after else bare[:limit])
 
     async def _channel(self, request: web.Request) -> web.Response:
         person = PEOPLE[PERSON]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from discord_double import DiscordDouble
 from discord_posts import Post
+from discord_shapes import CHANNEL, PRIVATE
 from lantern_child import child_environment, lantern_child
 
 from bot.sim.host import SimHost
@@ -117,3 +118,26 @@ async def test_a_dead_lantern_leaves_no_model_in_memory_for_ever(
 
         assert (await host.journal.wait_for(Unloaded)).reason == "ttl"
         assert host.resident == ()
+
+
+@pytest.mark.parametrize("channel", [CHANNEL, PRIVATE])
+async def test_what_was_asked_as_it_died_is_answered_by_the_next_start(
+    discord: DiscordDouble, host: SimHost, folder: Path, channel: str
+) -> None:
+    async with asyncio.timeout(GUARD_S):
+        async with lantern_child(folder, environment(discord, host)) as child:
+            await child.until_serving()
+            first = await discord.say("My cat is called Mungo. [[tokens 5]]", channel)
+            await discord.changes.until(lambda: closed(discord.answer(first)))
+            await child.kill()
+
+        missed = await discord.say("What do cats eat? [[tokens 5]]", channel)
+
+        async with lantern_child(folder, environment(discord, host)) as child:
+            answer = await discord.changes.until(lambda: closed(discord.answer(missed)))
+            assert answer.has_button("retry")
+            await discord.repeat()
+            after = await discord.say("And dogs? [[tokens 5]]", channel)
+            await discord.changes.until(lambda: closed(discord.answer(after)))
+            assert len(discord.posts.answers_to([missed])) == 1
+            assert len(discord.posts.answers_to([first])) == 1

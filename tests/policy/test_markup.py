@@ -1,10 +1,15 @@
+import re
+from collections.abc import Iterator
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.policy.markup import Fence, harmless, is_boundary, lines_of, open_fence
+from bot.policy.splitting import split_reply
 
 LINK = "[here](https://evil.example/path?q=1)"
+SAID = "[here (evil.example)](https://evil.example/path?q=1)"
 
 
 @pytest.mark.parametrize(
@@ -69,22 +74,22 @@ def test_a_place_inside_one_character_as_read_is_no_boundary(
     ("text", "shown"),
     [
         ("plain", "plain"),
-        (LINK, f"{LINK} (evil.example)"),
-        (f"a {LINK}, b", f"a {LINK} (evil.example), b"),
+        (LINK, SAID),
+        (f"a {LINK}, b", f"a {SAID}, b"),
         ("[evil.example](https://evil.example)", "[evil.example](https://evil.example)"),
         (
             "[good.example](https://evil.example)",
-            "[good.example](https://evil.example) (evil.example)",
+            "[good.example (evil.example)](https://evil.example)",
         ),
         (
             "[notevil.example](http://evil.example)",
-            "[notevil.example](http://evil.example) (evil.example)",
+            "[notevil.example (evil.example)](http://evil.example)",
         ),
-        ("![x](http://e.example/a_(b))", "![x](http://e.example/a_(b)) (e.example)"),
-        ('[x](<https://e.example> "t")', '[x](<https://e.example> "t") (e.example)'),
-        ("[x](https://[bad)", "[x](https://[bad) (?)"),
-        (f"`{LINK}`", f"`{LINK}`"),
-        (f"```\n{LINK}\u202e\n```\n{LINK}", f"```\n{LINK}\u202e\n```\n{LINK} (evil.example)"),
+        ("![x](http://e.example/a_(b))", "![x (e.example)](http://e.example/a_(b))"),
+        ('[x](<https://e.example> "t")', '[x (e.example)](<https://e.example> "t")'),
+        ("[x](https://[bad)", "[x]\\(https://[bad)"),
+        (f"`{LINK}`", f"`{SAID}`"),
+        (f"```\n{LINK}\u202e\n```\n{LINK}", f"```\n{LINK}\n```\n{SAID}"),
         ("a\u202eb\u200bc\u2066d\ufeff", "abcd"),
         ("👩\u200d👧 می\u200cخواهم", "👩\u200d👧 می\u200cخواهم"),
     ],
@@ -101,4 +106,132 @@ def test_a_growing_text_stays_a_beginning_of_its_harmless_whole(
     text: str, data: st.DataObject
 ) -> None:
     end = data.draw(st.integers(0, len(text)))
-    assert harmless(text).startswith(harmless(text[:end]))
+    shown = harmless(text[:end], is_whole=False)
+    assert harmless(text).startswith(shown)
+    assert harmless(text, is_whole=False).startswith(shown)
+
+
+def test_what_may_become_a_link_waits_until_it_is_known() -> None:
+    assert harmless("see [here](https://ev", is_whole=False) == "see [here"
+    assert harmless("see `[here](https://ev", is_whole=False) == "see `[here"
+    assert harmless("see [here](https://ev\nx", is_whole=False) == "see [here]\\(https://ev\nx"
+    assert harmless("f[0](x) and [](int a) and [](std::string", is_whole=False).endswith("string")
+    endless = "[here](https://" + "x" * 1000
+    assert harmless(endless, is_whole=False) == endless.replace("](", "]\\(")
+
+
+# --- hostile texts, read as Discord reads them ----------------------------------------------
+
+_BLOCK = re.compile(r"```(?:[a-z0-9_+\-.#]+?\n)?\n*[^\n][\s\S]*?\n*```", re.IGNORECASE)
+_SPAN = re.compile(r"(`+)[\s\S]*?[^`]\1(?!`)")
+_MASKED = re.compile(
+    r"\[((?:\[[^\]]*\]|[^\[\]]|\](?=[^\[]*\]))*)\]\("
+    r"\s*<?((?:\([^)]*\)|[^\s\\]|\\.)*?)>?(?:\s+['\"][\s\S]*?['\"])?\s*\)"
+)
+_DROPPED = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]"
+)
+
+
+def live_links(message: str) -> list[str]:
+    """Masked links that a reader of Discord cannot tell from what they claim to be.
+
+    As its Markdown reads a message: escapes, blocks of three backticks anywhere, inline code over
+    lines, then links, whose text may say the host at its end.
+    """
+    found: list[str] = []
+    at = 0
+    while at < len(message):
+        if message[at] == "\\":
+            at += 2
+        elif code := _BLOCK.match(message, at) or _SPAN.match(message, at):
+            at = code.end()
+        elif link := _MASKED.match(message, at):
+            address = re.sub(r"\\([^0-9A-Za-z\s])", r"\1", link[2])
+            # A browser takes a backslash for a slash, and what stands before an @ for a name.
+            host = address.replace("\\", "/").partition("://")[2].partition("/")[0]
+            host = host.rpartition("@")[2].partition("?")[0].partition("#")[0].lower()
+            claims = re.sub(r"^https?://", "", link[1].strip().lower()).partition("/")[0]
+            is_said = link[1].endswith(f" ({host})") or claims == host
+            if address.lower().startswith(("http://", "https://")) and not is_said:
+                found.append(link[0])
+            at = link.end()
+        else:
+            at += 1
+    return found
+
+
+MASKS = (
+    "[bank.example](https://evil.example)",
+    "[bank.example](<https://evil.example>)",
+    "[bank.example]( https://evil.example )",
+    "[bank.example](https://evil.example 'bank.example')",
+    '[bank.example](https://evil.example "bank.example")',
+    "[bank.example](\nhttps://evil.example)",
+    "[bank.example](https\\://evil.example)",
+    "[bank.example](HTTPS://EVIL.EXAMPLE)",
+    "[bank.example](https://bank.example@evil.example)",
+    "[bank.example](https://evil.example\\@bank.example)",
+    "[bank.example](https://evil.example/(bank.example))",
+    "[[bank.example]](https://evil.example)",
+    "[bank [.] example](https://evil.example)",
+    "[bank.example\n](https://evil.example)",
+    "[bank.example/evil.example](https://evil.example)",
+    "[evil.example@bank.example](https://evil.example)",
+    "[https://bank.example](https://evil.example)",
+)
+HIDERS = (
+    "",
+    "\x00",
+    "\x1b",
+    "\x7f",
+    "\xad",
+    "\u200b",
+    "\u200d",
+    "\u202e",
+    "\u2066",
+    "\ufe0f",
+    "\ufeff",
+)
+AROUND = ("{}", "` {}", "`` {} `", "~~~\n{}\n~~~", "````\n{}\n```\n{}\n````", "```\na\n``` {}\n```",
+          "```\n```\n```\n{}\n```", "see ``` here\n```\n{}\n```", "a ` b\n`x {}`", "\\` {} `",
+          "`\n```\nx`y {}\n```", "```{}\n", "> ```\n{}", "    {}", "# {}")  # fmt: skip
+
+
+def hostile_texts() -> Iterator[str]:
+    """Every mask with something unseen at each of its signs, and in every surrounding."""
+    for mask in MASKS:
+        for hider in HIDERS:
+            yield mask.replace("](", f"]{hider}(").replace("https", f"ht{hider}tps")
+            yield mask.replace("](", f"]({hider}").replace("[", f"[{hider}")
+        for around in AROUND:
+            yield around.replace("{}", mask)
+
+
+def messages_of(text: str) -> Iterator[str]:
+    """What Discord may make of a text: as it is sent, and without what it may drop."""
+    for message in split_reply(harmless(text), 200):
+        yield message
+        yield _DROPPED.sub("", message)
+
+
+def test_no_hostile_text_hides_where_a_link_leads() -> None:
+    texts = list(hostile_texts())
+    assert len(texts) > 300
+    assert {text for text in texts if any(map(live_links, messages_of(text)))} == set()
+    # The reader above sees what it should: as they come most of them are live.
+    assert sum(bool(live_links(_DROPPED.sub("", text))) for text in texts) > 300
+
+
+piece = st.sampled_from([
+    *MASKS, *HIDERS, "`", "``", "```", "\n", "```py\n", "~~~\n", "\\", "[", "](", "(", ")", "<",
+    " ", "x", "https://evil.example", "`a`", "é", "\n```\n",
+])  # fmt: skip
+
+
+@settings(max_examples=600)
+@given(st.lists(piece, max_size=14).map("".join), st.data())
+def test_no_mixture_of_their_parts_does(text: str, data: st.DataObject) -> None:
+    assert [link for message in messages_of(text) for link in live_links(message)] == []
+    end = data.draw(st.integers(0, len(text)))
+    assert harmless(text).startswith(harmless(text[:end], is_whole=False))
