@@ -1,7 +1,8 @@
 """The composition root: builds every object from plain values and closes it in reverse order."""
 
+import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
@@ -27,6 +28,7 @@ from bot.cloud.billing import Ledger
 from bot.cloud.providers import Providers
 from bot.documents.shelf import DEFAULT_PERSONA, PersonaShelf
 from bot.domain.cloud import BudgetNews, CloudEvent, ProviderConfig, ProviderNews
+from bot.domain.errors import ConfigError
 from bot.domain.events import FleetEvent
 from bot.domain.hosts import HostConfig
 from bot.domain.ids import PersonaName, ProviderName, TurnId
@@ -52,6 +54,9 @@ PERSONAS_EVERY_S = 2.0
 
 LATE_COSTS_EVERY_S = 60.0
 """How often costs that could not be written are tried again."""
+
+KEYS_EVERY_S = 60.0
+"""How soon a key that was changed in a file counts, while its provider is left out."""
 
 SALT_NOTE = "salt of people's hashes"
 
@@ -82,6 +87,8 @@ class Plan:
     cache_ttl_s: float | None = None
     """How long a whole answer is kept to be given again; None switches the cache off."""
     cache_entries: int = 1000
+    reread: Callable[[], Sequence[ProviderConfig]] | None = None
+    """Reads the providers' settings again, for keys that were changed; None never does."""
     is_owner: bool = True
     """This process holds the lock on the database: only then does it unload or close anything
     that a Lantern before it left behind. Without it, every instance counts as foreign."""
@@ -189,6 +196,7 @@ async def lantern(
         timer = await stack.enter_async_context(Timer(utcnow))
         timer.every(plan.fleet_rules.probe_every_s, "probe", fleet.probe_all)
         timer.every(PERSONAS_EVERY_S, "personas", shelf.refresh)
+        timer.every(KEYS_EVERY_S, "keys", lambda: _take_keys(plan.reread, providers))
         # Of two on one database only the owner unloads, settles and backs up.
         if plan.is_owner:
             timer.every(plan.fleet_rules.sweep_every_s, "evict", fleet.evict_idle)
@@ -197,6 +205,19 @@ async def lantern(
         if interrupted:
             _log.warning("unfinished turns closed", turns=len(interrupted))
         yield built
+
+
+async def _take_keys(
+    reread: Callable[[], Sequence[ProviderConfig]] | None, providers: Providers
+) -> None:
+    """Takes changed keys while a provider is left out: "wrong key" once lasted until a restart."""
+    if reread is None or not providers.has_outage:
+        return
+    try:
+        providers.take_keys(await asyncio.to_thread(reread))
+    except ConfigError as error:
+        # Half-written, perhaps: what holds goes on, and it is read again in a minute.
+        _log.warning("keys not read again", faults=len(error.faults))
 
 
 async def _back_up(database: Database) -> None:
@@ -286,7 +307,7 @@ def _assembled(
             fleet=fleet,
         ),
         catalog=catalog,
-        acts=FleetActs(fleet, catalog, plan.rules),
+        acts=FleetActs(fleet, catalog, plan.rules, providers),
         tally=tally,
         privacy=privacy,
         replies=ReplyStore(database),

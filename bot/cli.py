@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TextIO, TypeVar
 
@@ -152,8 +153,9 @@ def run(config: ConfigOption = None) -> None:
 
     log = loaded.settings.log
     configure_logging(log.level, log.format, loaded.secrets)
+    reread = partial(load_settings, config, os.environ, Path.cwd())
     with instance_lock(loaded.database_path):
-        raise typer.Exit(run_async(run_bot(loaded, os.environ)))
+        raise typer.Exit(run_async(run_bot(loaded, os.environ, reread)))
 
 
 @cli.command()

@@ -27,6 +27,7 @@ class FleetCog(
     def __init__(self, lantern: Lantern, rules: DiscordRules, loads: Loads, pacers: Pacers) -> None:
         self._catalog = lantern.catalog
         self._acts = lantern.acts
+        self._providers = lantern.providers
         self._rules = rules
         self._loads = loads
         self._pacers = pacers
@@ -111,12 +112,12 @@ class FleetCog(
         check_may_manage("drain hosts", is_admin=self._rules.is_admin(interaction))
         await say(interaction, await self._acts.drain(host, is_draining=True), ephemeral=False)
 
-    @app_commands.command(description="Take a drained machine into use again (admins)")
-    @app_commands.describe(host="Which machine")
+    @app_commands.command(description="Use a drained machine or a paused provider again (admins)")
+    @app_commands.describe(host="Which machine or cloud provider")
     async def resume(self, interaction: discord.Interaction[Any], host: str) -> None:
         """New turns may go there at once."""
         check_may_manage("resume hosts", is_admin=self._rules.is_admin(interaction))
-        await say(interaction, await self._acts.drain(host, is_draining=False), ephemeral=False)
+        await say(interaction, await self._acts.resume(host), ephemeral=False)
 
     @load.autocomplete("model")
     @models.autocomplete("model")
@@ -134,6 +135,12 @@ class FleetCog(
     @pin.autocomplete("host")
     @unpin.autocomplete("host")
     @drain.autocomplete("host")
-    @resume.autocomplete("host")
     async def _hosts(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
         return host_choices(self._catalog, typed)
+
+    @resume.autocomplete("host")
+    async def _resumable(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
+        wanted = typed.strip().lower()
+        clouds = [name for name in self._providers.names if wanted in name.lower()]
+        paused = [app_commands.Choice(name=f"☁ {name}", value=str(name)) for name in clouds]
+        return [*paused, *host_choices(self._catalog, typed)][:25]

@@ -7,11 +7,12 @@ from bot.chat.channel import safe_channel
 from bot.chat.loading import LoadSteps, Readiness, load_first
 from bot.chat.planning import FIRST_LOOK_S, ChatRules
 from bot.chat.words import unready_lines
+from bot.cloud.providers import Providers
 from bot.domain.chat import Candidate, Route
 from bot.domain.errors import FailureKind, NoCandidates, NotPermitted, Unavailable
 from bot.domain.events import Progress
 from bot.domain.hosts import Wish
-from bot.domain.ids import HostName, ModelKey
+from bot.domain.ids import HostName, ModelKey, ProviderName
 from bot.domain.personas import LoadSettings
 from bot.fleet.fleet import Fleet
 from bot.policy.names import resolve
@@ -19,10 +20,13 @@ from bot.policy.routing import RouteAsk, plan_route
 
 
 class FleetActs:
-    """Acts on the fleet; who may do so is the face's to check with ``policy.access``."""
+    """Acts on hosts and providers; who may do so is the face's to check with ``policy.access``."""
 
-    def __init__(self, fleet: Fleet, catalog: Catalog, rules: ChatRules) -> None:
+    def __init__(
+        self, fleet: Fleet, catalog: Catalog, rules: ChatRules, providers: Providers
+    ) -> None:
         self._fleet = fleet
+        self._providers = providers
         self._catalog = catalog
         self._rules = rules
 
@@ -132,6 +136,18 @@ class FleetActs:
             f"{name} drains: running answers end, idle models leave by their timer, "
             f"and nothing new comes until `/fleet resume {name}` or a restart."
         )
+
+    async def resume(self, name: str) -> str:
+        """Takes a drained machine into use again, or a provider that was left out; says which.
+
+        Raises:
+            UnknownName: no such host or provider.
+        """
+        provider = ProviderName(name.strip().lower())
+        if provider not in self._providers.names:
+            return await self.drain(name, is_draining=False)
+        self._providers.renew(self._providers.config(provider))
+        return f"☁ {provider} is asked again, from the next question on."
 
     def _loaded(self, name: str, only: HostName | None) -> tuple[str, tuple[HostName, ...]]:
         """The identifier or model key meant, and the hosts that have it in memory."""

@@ -29,6 +29,7 @@ class Provider:
         """Measured: a running average."""
         self._observe = observe
         self._bucket: Bucket | None = None
+        self.health = ProviderHealth()
         self.renew(config)
 
     def renew(self, config: ProviderConfig) -> None:
@@ -37,7 +38,8 @@ class Provider:
         For a key that was mended and money that was paid in, which nothing else tells.
         """
         self.config = config
-        self.health = ProviderHealth()
+        # But for what was told: who heard that it is out hears that it is back.
+        self.health = ProviderHealth(told=self.health.told)
         self._rate = RateRule(config.rate_count, config.rate_period_s)
 
     def why_out(self, now: float) -> str:
@@ -84,7 +86,6 @@ class Provider:
         call: ProviderCall,
         error: BaseException | None,
         *,
-        month_left_s: float,
         jitter: float,
     ) -> None:
         """A request ended, with the error that ended it."""
@@ -93,9 +94,7 @@ class Provider:
             now = asyncio.get_running_loop().time()
             if error.code == CROWDED_CODE:
                 self.gate.crowded()
-            self.health, what = failed(
-                self.health, error, now, month_left_s=month_left_s, jitter=jitter
-            )
+            self.health, what = failed(self.health, error, now, jitter=jitter)
             if what is not None:
                 self._observe(ProviderNews(what, name, error.kind, error.user_message))
         elif call.end is not None or isinstance(error, Refused):

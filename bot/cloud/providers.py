@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import Self
@@ -15,7 +16,6 @@ from bot.cloud.reservation import reservation
 from bot.domain.cloud import CloudEvent, Price, ProviderConfig, ProviderSnapshot
 from bot.domain.errors import Bug, FailureKind, StoreUnavailable, Unavailable
 from bot.domain.ids import ProviderName, UserId
-from bot.policy.periods import month_left_s
 from bot.policy.pricing import likely_cost, worst_cost
 from bot.policy.privacy import LEDGER, user_hash
 from bot.policy.provider_health import barred
@@ -154,8 +154,7 @@ class Providers:
                     error = raised
                     raise
                 finally:
-                    left_s = month_left_s(self._utcnow())
-                    provider.ended(call, error, month_left_s=left_s, jitter=self.draw())
+                    provider.ended(call, error, jitter=self.draw())
         finally:
             # After the place is left: a slow disk must not keep the next question waiting.
             if call is not None:
@@ -212,6 +211,18 @@ class Providers:
             Unavailable: nobody is configured by that name.
         """
         self._provider(config.name).renew(config)
+
+    @property
+    def has_outage(self) -> bool:
+        """Is one left out for its key, its money or its plan?"""
+        return any(provider.health.outage is not None for provider in self._providers.values())
+
+    def take_keys(self, configs: Sequence[ProviderConfig]) -> None:
+        """Take keys that were changed meanwhile; whoever has a new one may be asked at once."""
+        for config in configs:
+            provider = self._providers.get(config.name)
+            if provider is not None and provider.config.api_key != config.api_key:
+                provider.renew(replace(provider.config, api_key=config.api_key))
 
     async def catch_up(self) -> None:
         """Write costs that could not be written when they came; for a timer."""

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 
@@ -45,8 +46,13 @@ STOP_S = 18.0
 _log = structlog.get_logger(__name__)
 
 
-async def run_bot(loaded: Loaded, environ: Mapping[str, str]) -> int:
+async def run_bot(loaded: Loaded, environ: Mapping[str, str], reread: Callable[[], Loaded]) -> int:
     """Serves until a stop signal, then drains; gives the exit code.
+
+    Args:
+        loaded: The settings.
+        environ: The process's environment.
+        reread: Reads the settings again, for a key that was changed meanwhile.
 
     Raises:
         ConfigError: Discord refuses the token.
@@ -59,7 +65,9 @@ async def run_bot(loaded: Loaded, environ: Mapping[str, str]) -> int:
     async with Patience(STOP_S) as patience:
         with on_stop(patience.stop, patience.stop_at_once):
             news = News()
-            plan = plan_from(loaded, is_owner=True)
+            plan = replace(
+                plan_from(loaded, is_owner=True), reread=lambda: reread().provider_configs
+            )
             async with lantern(plan, observe_cloud=news.hear) as built:
                 await _serve(loaded, built, supervisor, patience.asked, news)
     if patience.is_over:

@@ -1,7 +1,7 @@
 """Days of a report, as texts such as ``2026-11-20``."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Literal
 
 PeriodName = Literal["today", "week", "month"]
@@ -28,11 +28,3 @@ def month_before(today: str) -> Period:
     """The whole month before this one: what a monthly summary tells."""
     last = date.fromisoformat(today).replace(day=1) - timedelta(days=1)
     return Period(last.replace(day=1).isoformat(), last.isoformat())
-
-
-def month_left_s(utcnow: datetime) -> float:
-    """Seconds until the next month begins in UTC, when providers reset their monthly limits."""
-    now = utcnow.astimezone(UTC)
-    month = now.year * 12 + now.month  # counted from 0, so this is the next one
-    begins = datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC)
-    return (begins - now).total_seconds()

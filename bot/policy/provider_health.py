@@ -20,20 +20,11 @@ from bot.policy.breaker import (
 from bot.policy.retry import ROWS
 
 UNTOLD_RESET_S = 3600.0
-"""How long a plan's limit is taken to last when its reset was not told."""
+"""How long a plan's limit or an empty balance is taken to last when its end was not told."""
 LEAST_RESET_S = 60.0
 """A shorter time told with "no money" is a rate limit's header beside it, not a reset."""
 DISABLED_CODE = "1313"
 """Z.AI: fair use was violated; asking again can cost the account."""
-_MONTHLY_CODES = frozenset(
-    {
-        "organization_spend_limit_exceeded",
-        "project_spend_limit_exceeded",
-        "organization_usage_limit_exceeded",
-        "enforced_spend_limit_reached",
-    }
-)
-"""Limits that are reset with the month."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +75,7 @@ def answered(health: ProviderHealth) -> tuple[ProviderHealth, ProviderChange | N
 
 
 def failed(
-    health: ProviderHealth, error: Unavailable, now: float, *, month_left_s: float, jitter: float
+    health: ProviderHealth, error: Unavailable, now: float, *, jitter: float
 ) -> tuple[ProviderHealth, ProviderChange | None]:
     """The record after a failure, and what the admins are to be told.
 
@@ -92,14 +83,13 @@ def failed(
         health: The record before.
         error: What happened.
         now: Monotonic seconds.
-        month_left_s: Seconds until the next month begins, when monthly limits are reset.
         jitter: Drawn evenly from 0 to 1.
     """
     row = ROWS[error.kind]
     reason = f"{error.user_message.rstrip('.')}." if error.user_message else "It failed."
     breaker, outage, wait_until = health.breaker, health.outage, health.wait_until
     if row.is_out:
-        until = _until(error, now, month_left_s)
+        until = _until(error, now)
         outage = Outage(error.kind, reason, until)
         if until is not None:
             # Held too: when the time is over, one request finds out for all whether it was true.
@@ -120,13 +110,12 @@ def failed(
     return replace(after, told=health.told | {what}), what
 
 
-def _until(error: Unavailable, now: float, month_left_s: float) -> float | None:
+def _until(error: Unavailable, now: float) -> float | None:
     """When an outage ends by itself; None when only a new key or an admin ends it."""
     told_s = error.retry_after_s
     if error.kind is FailureKind.AUTH or error.code == DISABLED_CODE:
         return None
-    if error.kind is FailureKind.PLAN_LIMIT:
-        return now + (UNTOLD_RESET_S if told_s is None else told_s)
-    if told_s is not None and told_s >= LEAST_RESET_S:
-        return now + told_s
-    return now + month_left_s if error.code in _MONTHLY_CODES else None
+    # Money that was paid in tells nobody, and a limit may be raised before its month is over:
+    # after an hour one question tries for all. It costs nothing while it fails.
+    least_s = LEAST_RESET_S if error.kind is FailureKind.NO_MONEY else 0.0
+    return now + (told_s if told_s is not None and told_s >= least_s else UNTOLD_RESET_S)

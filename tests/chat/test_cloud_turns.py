@@ -724,3 +724,18 @@ async def test_a_retry_says_its_quotes_again(tmp_path: Path) -> None:
         first = await home.play(quoting(home, quote_of("the sky is green"), ""))
         await home.play(home.request("", parent=first.turn, kind="retry"))
         assert heard(home).count("> the sky is green") == 2
+
+
+# --- back again --------------------------------------------------------------------------------
+
+
+async def test_an_admin_takes_a_paused_provider_into_use_again(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        await power_off(home)
+        home.doubles["zai"].faults.set("no_money", times=1)
+        assert isinstance((await home.ask("one")).last, Failed)
+        assert isinstance((await home.ask("two")).last, Failed)
+        assert "zai is asked again" in await home.lantern.acts.resume(" Zai ")
+        assert (await home.ask("three")).receipt.provider == "zai"
+        assert [event.what for event in home.cloud_news] == ["out", "back"]
+        assert await home.lantern.acts.resume("studio") == "studio takes new turns again."

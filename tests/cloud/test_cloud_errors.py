@@ -1,7 +1,7 @@
 """Every row of the error table, against providers on real sockets."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -512,7 +512,38 @@ async def test_a_plan_limit_ends_at_its_reset_and_the_admins_hear_of_both(tmp_pa
         cloud.providers.renew(cloud.providers.config(cloud.providers.names[0]))
         assert (await cloud.serve("zai")).served is not None
 
-        assert told(cloud) == ["out"]
+        assert told(cloud) == ["out", "back"]
+
+
+async def test_an_empty_balance_is_tried_by_one_question_an_hour(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "zai") as cloud:
+        double = cloud.double("zai")
+        double.faults.set("no_money", times=1)
+        assert (await cloud.serve("zai")).kind is K.NO_MONEY
+        now = loop_time()
+        assert not cloud.providers.snapshots(10, 10, now + 3500)[0].is_serving
+        assert cloud.providers.snapshots(10, 10, now + 3601)[0].is_serving
+
+
+async def test_a_changed_key_is_taken_and_its_owner_hears_of_it(tmp_path: Path) -> None:
+    async with cloud_house(tmp_path, "zai", "openai") as cloud:
+        double, providers = cloud.double("zai"), cloud.providers
+        assert not providers.has_outage
+        old = [providers.config(name) for name in providers.names]
+        double.key = "another"
+        assert (await cloud.serve("zai")).kind is K.AUTH
+        assert providers.has_outage
+
+        providers.take_keys(old)
+        assert (await cloud.serve("zai")).kind is K.AUTH
+        assert len(double.journal.chats()) == 1
+
+        stranger = replace(old[0], name=ProviderName("stranger"))
+        changed = replace(old[0], api_key="another", max_concurrent=99)
+        providers.take_keys([stranger, changed, old[1]])
+        assert (await cloud.serve("zai")).served is not None
+        assert providers.config(ProviderName("zai")).max_concurrent != 99
+        assert told(cloud) == ["out", "back"]
 
 
 async def test_repeated_failures_open_the_breaker_and_one_answer_closes_it(

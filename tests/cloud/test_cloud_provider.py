@@ -204,7 +204,7 @@ def ended(
     provider: Provider, error: BaseException | None, call: ProviderCall | None = None
 ) -> None:
     async def end() -> None:
-        provider.ended(call or call_of(), error, month_left_s=1.0, jitter=0.5)
+        provider.ended(call or call_of(), error, jitter=0.5)
 
     play(end())
 

@@ -169,6 +169,7 @@ async def test_only_admins_load_and_unload(guild: int | None) -> None:
     house.acts.unload.assert_not_awaited()
     house.acts.pin.assert_not_awaited()
     house.acts.drain.assert_not_awaited()
+    house.acts.resume.assert_not_awaited()
 
 
 async def test_an_admin_pins_and_drains_before_everybodys_eyes() -> None:
@@ -179,12 +180,14 @@ async def test_an_admin_pins_and_drains_before_everybodys_eyes() -> None:
         await give(command, house.fleet, interaction, MODEL, None)
         house.acts.pin.assert_awaited_with(None, MODEL, is_pinned=is_on)
         assert said_to(interaction) == ["pinned"]
-    for command, is_on in ((house.fleet.drain, True), (house.fleet.resume, False)):
+    house.acts.resume.return_value = "resumed"
+    for command, said in ((house.fleet.drain, "drained"), (house.fleet.resume, "resumed")):
         interaction = interaction_of(42)
         await give(command, house.fleet, interaction, HOST)
-        house.acts.drain.assert_awaited_with(HOST, is_draining=is_on)
-        assert said_to(interaction) == ["drained"]
+        assert said_to(interaction) == [said]
         assert interaction.response.send_message.await_args.kwargs["ephemeral"] is False
+    house.acts.drain.assert_awaited_once_with(HOST, is_draining=True)
+    house.acts.resume.assert_awaited_once_with(HOST)
 
 
 async def test_models_are_listed_with_how_soon_they_could_answer() -> None:

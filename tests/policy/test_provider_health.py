@@ -15,7 +15,6 @@ from bot.policy.provider_health import (
 )
 
 K = FailureKind
-MONTH_S = 800_000.0
 WELL = ProviderHealth()
 
 
@@ -32,12 +31,12 @@ def after(
     *errors: Unavailable, health: ProviderHealth = WELL, now: float = 0.0, jitter: float = 0.5
 ) -> ProviderHealth:
     for error in errors:
-        health, _ = failed(health, error, now, month_left_s=MONTH_S, jitter=jitter)
+        health, _ = failed(health, error, now, jitter=jitter)
     return health
 
 
 def news(error: Unavailable, health: ProviderHealth = WELL) -> str | None:
-    return failed(health, error, 0.0, month_left_s=MONTH_S, jitter=0.5)[1]
+    return failed(health, error, 0.0, jitter=0.5)[1]
 
 
 def test_a_new_provider_may_be_asked() -> None:
@@ -51,16 +50,13 @@ def test_a_new_provider_may_be_asked() -> None:
         (failure(K.AUTH), None),
         (failure(K.AUTH, told_s=5.0), None),
         (failure(K.AUTH, told_s=5000.0), None),
-        (failure(K.NO_MONEY, code="1113"), None),
-        (failure(K.NO_MONEY, code="credit_balance_exhausted"), None),
-        (failure(K.NO_MONEY, code="organization_spend_limit_exceeded"), MONTH_S),
-        (failure(K.NO_MONEY, code="project_spend_limit_exceeded"), MONTH_S),
-        (failure(K.NO_MONEY, code="organization_usage_limit_exceeded"), MONTH_S),
-        (failure(K.NO_MONEY, code="enforced_spend_limit_reached"), MONTH_S),
+        (failure(K.NO_MONEY, code="1113"), UNTOLD_RESET_S),
+        (failure(K.NO_MONEY, code="credit_balance_exhausted"), UNTOLD_RESET_S),
+        (failure(K.NO_MONEY, code="organization_spend_limit_exceeded"), UNTOLD_RESET_S),
         (failure(K.NO_MONEY, code="invalid_request_error", told_s=7000.0), 7000.0),
         (failure(K.NO_MONEY, code="invalid_request_error", told_s=LEAST_RESET_S), LEAST_RESET_S),
-        (failure(K.NO_MONEY, code="credit_balance_exhausted", told_s=1.0), None),
-        (failure(K.NO_MONEY, code="enforced_spend_limit_reached", told_s=0.0), MONTH_S),
+        (failure(K.NO_MONEY, code="credit_balance_exhausted", told_s=1.0), UNTOLD_RESET_S),
+        (failure(K.NO_MONEY, code="enforced_spend_limit_reached", told_s=0.0), UNTOLD_RESET_S),
         (failure(K.PLAN_LIMIT, code="1308", told_s=90.0), 90.0),
         (failure(K.PLAN_LIMIT, code="1308", told_s=5.0), 5.0),
         (failure(K.PLAN_LIMIT, code="1310"), UNTOLD_RESET_S),
