@@ -144,6 +144,8 @@ class HostSnapshot:
     """Turns waiting for a slot or a load, by model."""
     memory_bytes: int | None = None
     """The memory budget for models, when configured."""
+    ceiling_bytes: int | None = None
+    """What it refused to hold together, learnt from a refused load; others may have had a part."""
     max_loaded: int | None = None
     evict_foreign: bool = False
     """Instances loaded by others may be evicted too."""

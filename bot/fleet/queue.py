@@ -29,7 +29,7 @@ class Waiter:
     load_s: float = 0.0
     """Spent on its loads so far."""
     loads: int = 0
-    """Loads begun for it."""
+    """Loads in a row that left it without an instance."""
     told: Progress | None = None
 
     def begin_load(self, now: float) -> None:

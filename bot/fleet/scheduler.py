@@ -62,6 +62,8 @@ from bot.policy.placement import (
     Hopeless,
     Placement,
     context_needed,
+    instance_bytes,
+    load_bytes,
     place,
     plan_idle_eviction,
 )
@@ -104,6 +106,8 @@ class Scheduler:
         self._evict_foreign = evict_foreign
         self._models: Mapping[ModelKey, Model] = {}
         self._limits: Mapping[ModelKey, LoadLimits] = {}
+        self._ceiling_bytes: int | None = None
+        """What the host refused to hold together, as reckoned; None while it never did."""
         self._making_room: Evicting | None = None
         self.is_draining = False
         self._out: list[Effect] = []
@@ -130,6 +134,7 @@ class Scheduler:
             load=load.picture(self._joined()) if load else None,
             waiting=Counter(waiter.wish.model_key for waiter in self._queue),
             memory_bytes=config.memory_bytes,
+            ceiling_bytes=self._ceiling_bytes,
             max_loaded=config.max_loaded,
             evict_foreign=self._evict_foreign,
             limits=self._limits,
@@ -403,12 +408,19 @@ class Scheduler:
         key, name, asked = own.model_key, self.config.name, load.order.settings.context_length
         made = next((r for r in self.residents if r.instance.identifier == own.identifier), None)
         context = made.instance.context_length if made else None
+        for waiter in self._queue.of(key):
+            # Only what brought them nothing counts: of eight long conversations, each outgrowing
+            # the others' copy, four were refused for having joined three good loads.
+            waiter.loads = 0 if self._usable(waiter.wish) else waiter.loads + 1
         limits = replace(self._limits.get(key, LoadLimits()), is_retried=False)
         if context is not None and asked is None:
             limits = replace(limits, usual_context=context)
         elif context is not None and asked is not None and context < asked:
             limits = replace(limits, most_context=context)
         self._learn(key, limits)
+        if self._held_bytes() > (self._ceiling_bytes or 0):
+            # It holds more than it once refused: something of somebody else's has left.
+            self._ceiling_bytes = None
         model, seconds = self._models.get(key), now - load.started_at
         size = model.size_bytes if model else None
         record = LoadRecord(name, key, seconds, size)
@@ -454,7 +466,12 @@ class Scheduler:
         if load.is_stopping:
             return self._decide(now)
         # Where nothing of ours is in memory, one more cannot leave, and the refusal is final.
-        limits = self._limits.get(key, LoadLimits())
+        limits, model = self._limits.get(key, LoadLimits()), self._models.get(key)
+        if kind is FailureKind.DOES_NOT_FIT and model is not None:
+            needed = load_bytes(model, load.order)
+            if needed is not None:
+                refused = self._held_bytes() + needed - 1
+                self._ceiling_bytes = min(refused, self._ceiling_bytes or refused)
         may_evict = any(r.own is not None or self._evict_foreign for r in self.residents)
         if is_lost:
             self._out.extend(self.health.doubted(now, reason))
@@ -572,6 +589,9 @@ class Scheduler:
         slots = resident.instance.parallel or self.config.slots
         return max(1, slots) - len(resident.users)
 
+    def _held_bytes(self) -> int:
+        return sum(map(instance_bytes, self.residents.views(self._models)))
+
     def _turns(self) -> list[Waiter]:
         return self._queue.turns(self.residents.leases_of())
 
@@ -594,7 +614,6 @@ class Scheduler:
         if limit is not None and need > limit:
             return False
         waiter.is_joined = True
-        waiter.loads += 1
         waiter.begin_load(now)
         return True
 

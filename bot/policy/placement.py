@@ -7,8 +7,10 @@ host's snapshot and what is in memory, so that a host is never refused for what 
 2. The load fits beside the rest: it may start.
 3. It fits once the least recently used idle instances have left: those, and no more than needed.
 4. It would fit if those in use were at rest: it waits for them.
-5. Neither: it never fits, and says what is in the way.
-6. Where the host itself refused what should have fitted, one more leaves than reckoned.
+5. Neither: it never fits, and says what is in the way. What is refused by a tenth of the memory at
+   most is tried all the same: the estimate is no better than that.
+6. Where the host itself refused what should have fitted, so much more leaves as the model takes.
+   What it refused to hold together is remembered and not tried again while anything can leave.
 
 ``plan_idle_eviction`` names what rested longer than its TTL. In both, leased, pinned and spared
 instances stay, and foreign ones unless the host may evict them.
@@ -25,6 +27,9 @@ from bot.domain.errors import FailureKind
 from bot.domain.hosts import HostSnapshot, Instance, LoadLimits, LoadOrder, Model, ModelKind, Wish
 from bot.domain.ids import ModelKey
 
+GRACE = 1.1
+"""A model so much over the memory is for the host to decide: refused by a formula, one that would
+have fitted was never loaded at all."""
 WEIGHTS_OVERHEAD = 1.05
 """Compute buffers beside the weights themselves."""
 DEFAULT_CONTEXT = 4096
@@ -82,28 +87,39 @@ def place(
     # 1. Never foreign ones, even where those may be evicted: they are in nobody's way here.
     outgrown = tuple(i for i in instances if i.model_key == key and _may_leave(i, now, False))
     staying = [with_size(i, host.models) for i in instances if i not in outgrown]
-    # 2. and 3.
-    evict = _fewest(host, needed, staying, now)
-    if evict is None:
+    limits = host.limits.get(key)
+    refusal = limits.refusal if limits is not None else ""
+    # Right after a refusal rule 6 makes the room; the ceiling is for those who come later.
+    memory, ceiling = host.memory_bytes, None if refusal else host.ceiling_bytes
+    surest = memory if ceiling is None else min(ceiling, memory or ceiling)
+    for memory_bytes in dict.fromkeys((surest, memory, memory and round(memory * GRACE))):
+        # 2. and 3.
+        evict = _fewest(host, memory_bytes, needed, staying, now)
+        if evict is not None:
+            break
         # 4. The same question with everybody at rest: is it only a matter of waiting?
         rested = [replace(i, leases=0, spared_until=0.0) for i in staying]
-        later = {i.identifier for i in _fewest(host, needed, rested, now) or ()}
+        later = {i.identifier for i in _fewest(host, memory_bytes, needed, rested, now) or ()}
         busy = tuple(i for i in staying if i.identifier in later and _is_busy(i, now))
         if busy:
             return Placement(order, outgrown, busy, f"waits for {names(busy)} to finish")
+    else:
         # 5.
         return Hopeless(FailureKind.DOES_NOT_FIT, _what_stays(host, needed, staying))
-    limits = host.limits.get(key)
-    if limits is not None and limits.refusal:
+    if refusal:
         # 6. Our estimate was wrong; by how much only the host knows.
         rest = [i for i in staying if i not in evict]
-        more = _longest_idle_first(rest, now, host.evict_foreign)[:1]
+        more, freed = tuple[Instance, ...](), 0
+        for instance in _longest_idle_first(rest, now, host.evict_foreign):
+            # One at the least, also where no size is known.
+            if not more or freed < (needed or 0):
+                more, freed = (*more, instance), freed + instance_bytes(instance)
         # A foreign one in use is not waited for: its work has no end that we would hear of.
         busy = tuple(i for i in rest if i.own and not i.pinned and _is_busy(i, now))
         if not more and busy:
             return Placement(order, outgrown + evict, busy, f"waits for {names(busy)} to finish")
         if not more:
-            return Hopeless(FailureKind.DOES_NOT_FIT, limits.refusal)
+            return Hopeless(FailureKind.DOES_NOT_FIT, refusal)
         evict += more
     reason = f"after evicting {names(evict)}" if evict else ""
     return Placement(order, outgrown + evict, (), reason)
@@ -175,14 +191,17 @@ def instance_bytes(instance: Instance) -> int:
 
 
 def fits_beside(
-    host: HostSnapshot, needed_bytes: int | None, instances: Sequence[Instance]
+    host: HostSnapshot,
+    memory_bytes: int | None,
+    needed_bytes: int | None,
+    instances: Sequence[Instance],
 ) -> bool:
     """Does a load fit while these stay? What is not known (a size, a limit) is no obstacle."""
     if host.max_loaded is not None and len(instances) >= host.max_loaded:
         return False
-    if needed_bytes is None or host.memory_bytes is None:
+    if needed_bytes is None or memory_bytes is None:
         return True
-    return sum(map(instance_bytes, instances)) + needed_bytes <= host.memory_bytes
+    return sum(map(instance_bytes, instances)) + needed_bytes <= memory_bytes
 
 
 def names(instances: Iterable[Instance]) -> str:
@@ -191,20 +210,24 @@ def names(instances: Iterable[Instance]) -> str:
 
 
 def _fewest(
-    host: HostSnapshot, needed_bytes: int | None, instances: Sequence[Instance], now: float
+    host: HostSnapshot,
+    memory_bytes: int | None,
+    needed_bytes: int | None,
+    instances: Sequence[Instance],
+    now: float,
 ) -> tuple[Instance, ...] | None:
     """Least recently used until the load fits, without those that turn out not to be needed."""
     staying, leaving = list(instances), list[Instance]()
     for instance in _longest_idle_first(instances, now, host.evict_foreign):
-        if fits_beside(host, needed_bytes, staying):
+        if fits_beside(host, memory_bytes, needed_bytes, staying):
             break
         staying.remove(instance)
         leaving.append(instance)
-    if not fits_beside(host, needed_bytes, staying):
+    if not fits_beside(host, memory_bytes, needed_bytes, staying):
         return None
     # A small one may have gone before a large one that was enough: the newest are kept first.
     for instance in tuple(reversed(leaving)):
-        if fits_beside(host, needed_bytes, [*staying, instance]):
+        if fits_beside(host, memory_bytes, needed_bytes, [*staying, instance]):
             staying.append(instance)
             leaving.remove(instance)
     return tuple(leaving)

@@ -32,6 +32,11 @@ def model(name: str, *, gb: float = 10, window: int | None = 32768) -> Model:
     return Model(ModelKey(name), size_bytes=round(gb * GB), max_context_length=window)
 
 
+def unsized(*names: str) -> list[Model]:
+    """Models whose size the host does not tell: nothing is reckoned with them."""
+    return [replace(model(name), size_bytes=None) for name in names]
+
+
 class Playbook:
     """A scheduler with a pretended host behind it; time passes only when told."""
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from scheduler_playbook import GB, HOST, Playbook, model, up_with
+from scheduler_playbook import GB, HOST, Playbook, model, unsized, up_with
 
 from bot.domain.errors import FailureKind, NotPermitted, UnknownName
 from bot.domain.events import Evicting, FleetEvent, Loading, Queued
@@ -400,6 +400,63 @@ def test_a_refused_load_evicts_one_more_and_is_tried_once_more() -> None:
     assert str(play.refused["bob"]) == "insufficient system resources"
 
 
+def test_a_refused_load_evicts_as_much_as_it_takes() -> None:
+    play = up_with(model("small", gb=4), model("little", gb=4), "spare", "large")
+    for name in ("small", "little", "spare"):
+        play.after(1).ask(name, name)
+        play.loaded()
+        play.leave(name)
+    play.ask("bob", "large")
+    assert play.load_refused() == ["unload small", "unload little", "unload spare"]
+
+
+def test_what_a_host_refused_to_hold_together_is_not_tried_while_something_can_leave() -> None:
+    play = up_with("one", "two")
+    play.ask("ada", "one")
+    play.loaded()
+    play.ask("bob", "two")
+    play.load_refused()
+    play.leave("bob")
+    play.leave("ada")
+    assert play.ask("eve", "two") == ["unload one"]
+    assert play.unloaded() == ["forget ref-1", "load two"]
+    assert play.loaded() == ["grant eve two"]
+
+
+def test_a_ceiling_refuses_nobody_and_is_forgotten_when_more_is_held() -> None:
+    play = up_with("one", "two")
+    play.appears("one")
+    play.up()
+    play.ask("bob", "two")
+    assert play.load_refused() == ["refuse bob does not fit"]
+    # Another program may have had a part in it: with nothing to evict it is simply tried.
+    assert play.ask("eve", "two") == ["load two"]
+    assert play.loaded() == ["grant eve two"]
+    play.leave("eve")
+    play.vanishes("one")
+    play.up()
+    assert play.ask("ada", "one") == ["load one"]
+
+
+def test_a_load_joined_and_used_is_no_failed_try() -> None:
+    play = up_with("one", slots=1)
+    play.ask("first", "one", context=9000)
+    for number in range(5):
+        play.ask(f"long {number}", "one", context=9000 << number)
+        play.ask(f"short {number}", "one", context=1000)
+    seen: set[str] = set()
+    for _ in range(40):
+        if play.loading is not None:
+            play.loaded()
+        elif play.leaving:
+            play.unloaded()
+        for who in set(play.granted) - seen:
+            seen.add(who)
+            play.leave(who)
+    assert not play.refused
+    assert len(seen) == 11
+
+
 def test_a_refused_load_with_nothing_of_ours_to_evict_fails_at_once() -> None:
     play = up_with("one", "two")
     play.appears("one")
@@ -420,7 +477,7 @@ def test_a_refused_load_waits_for_our_own_busy_instance() -> None:
 
 
 def test_a_refusal_is_forgotten_with_the_last_who_cared() -> None:
-    play = up_with("one", "two")
+    play = up_with(*unsized("one", "two"))
     play.ask("ada", "one")
     play.loaded()
     play.ask("bob", "two")
@@ -431,7 +488,7 @@ def test_a_refusal_is_forgotten_with_the_last_who_cared() -> None:
 
 
 def test_who_waits_for_another_load_of_a_refused_model_has_both_tries_still() -> None:
-    play = up_with("one", "two", "three")
+    play = up_with(*unsized("one", "two", "three"))
     for name in ("one", "two"):
         play.ask(name, name)
         play.loaded()

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from scheduler_playbook import GB, HOST, Playbook, model, up_with
+from scheduler_playbook import GB, HOST, Playbook, model, unsized, up_with
 
 from bot.domain.errors import FailureKind
 from bot.domain.events import Evicting, FleetEvent, Loading, Queued
@@ -345,7 +345,7 @@ def test_a_try_given_up_while_room_was_made_leaves_both_to_the_next() -> None:
 
 
 def test_a_load_that_ended_well_leaves_both_tries_to_the_next() -> None:
-    play = up_with("one", "two", "three")
+    play = up_with(*unsized("one", "two", "three"))
     rests(play, "one", "two")
     play.ask("bob", "three", load=LoadSettings(context_length=4096))
     play.load_refused()
@@ -356,7 +356,7 @@ def test_a_load_that_ended_well_leaves_both_tries_to_the_next() -> None:
 
 
 def test_a_refusal_forgotten_leaves_both_tries_to_the_next() -> None:
-    play = up_with("one", "two", "three")
+    play = up_with(*unsized("one", "two", "three"))
     play.ask("ada", "one")
     play.loaded()
     play.ask("bob", "two")

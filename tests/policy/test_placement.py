@@ -14,6 +14,7 @@ from bot.domain.ids import ModelKey
 from bot.domain.personas import LoadSettings
 from bot.policy.placement import (
     DEFAULT_CONTEXT,
+    GRACE,
     Hopeless,
     Placement,
     context_needed,
@@ -104,8 +105,33 @@ def test_the_last_byte_of_memory_may_be_used(spare_bytes: int, fits: bool) -> No
     needed = load_bytes(on.models[NEW], order_for(on, on.models[NEW], [Wish(NEW)]))
     assert needed is not None
     tight = replace(on, memory_bytes=needed + instance_bytes(held) + spare_bytes)
-    assert isinstance(_place(tight, held), Placement) is fits
-    assert fits_beside(tight, needed, [held]) is fits
+    assert fits_beside(tight, tight.memory_bytes, needed, [held]) is fits
+
+
+@pytest.mark.parametrize(("spare_bytes", "is_tried"), [(0, True), (-1, False)])
+def test_within_a_tenth_of_the_memory_the_host_decides(spare_bytes: int, is_tried: bool) -> None:
+    on = _host()
+    needed = load_bytes(on.models[NEW], order_for(on, on.models[NEW], [Wish(NEW)]))
+    assert needed is not None
+    memory = next(m for m in range(round(needed / GRACE) - 2, needed) if round(m * GRACE) >= needed)
+    idle = instance("a/idle", idle_s=10)
+    placed = _place(replace(on, memory_bytes=memory + spare_bytes), idle)
+    assert isinstance(placed, Placement) is is_tried
+    # Not before everything that may leave has left.
+    if is_tried:
+        assert _evicted(placed) == ["a/idle"]
+
+
+def test_what_the_host_refused_to_hold_together_is_no_reason_to_refuse() -> None:
+    pinned, idle = instance("a/pin", pinned=True), instance("b/b", idle_s=10)
+    low = replace(_host(), ceiling_bytes=1)
+    assert _evicted(_place(low, pinned)) == []
+    high = replace(_host(), ceiling_bytes=10**15)
+    assert _evicted(_place(high, pinned, idle)) == []
+    needed = load_bytes(high.models[NEW], order_for(high, high.models[NEW], [Wish(NEW)]))
+    assert needed is not None
+    both = replace(high, ceiling_bytes=needed + instance_bytes(pinned))
+    assert _evicted(_place(both, pinned, idle)) == ["b/b"]
 
 
 def test_the_least_recently_used_goes_first() -> None:
@@ -409,18 +435,26 @@ def test_what_must_stay_stays_and_what_is_planned_suffices(
     placed = _place(on, *held)
     if isinstance(placed, Hopeless) or placed.waits_for:
         if not refused:
-            assert not fits_beside(on, needed, [one for one in held if one not in may_leave])
+            rest = [one for one in held if one not in may_leave]
+            assert not fits_beside(on, on.memory_bytes, needed, rest)
         if isinstance(placed, Placement):
             assert all(one in held and one.leases and not one.pinned for one in placed.waits_for)
         return
     assert set(placed.evict) <= set(may_leave)
-    assert fits_beside(on, needed, [one for one in held if one not in placed.evict])
+    staying = [one for one in held if one not in placed.evict]
+    most = on.memory_bytes
+    if most is not None and not fits_beside(on, most, needed, staying):
+        # Within a tenth of the memory the host decides, once all that may leave has left.
+        most = round(most * GRACE)
+        assert not fits_beside(on, on.memory_bytes, needed, [o for o in held if o not in may_leave])
+    assert fits_beside(on, most, needed, staying)
     if refused:
         assert placed.evict
         return
     for fewer in combinations(placed.evict, max(0, len(placed.evict) - 1)):
         if placed.evict:
-            assert not fits_beside(on, needed, [one for one in held if one not in fewer])
+            kept = [one for one in held if one not in fewer]
+            assert not fits_beside(on, most, needed, kept)
 
 
 @given(instances(), st.floats(0.0, 1e5))
