@@ -34,8 +34,11 @@ class AnswerCache:
         """Keeps a whole answer; one that was cut, stopped or is too long is not kept."""
         if self._store is None or receipt.model is None:
             return
-        if job.asking.resolved.model not in (AUTO, receipt.model):
-            return  # an alternative stood in; next time the wanted model may answer
+        # An alternative stood in, and next time the wanted model may answer at no cost. A provider
+        # always answers with another model than was asked for, and is what a cache saves.
+        is_stand_in = job.asking.resolved.model not in (AUTO, receipt.model)
+        if is_stand_in and receipt.provider is None:
+            return
         if not is_worth_keeping(text, receipt.finish):
             return
         answer = KeptAnswer(

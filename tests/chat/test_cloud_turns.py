@@ -23,7 +23,7 @@ from bot.domain.events import (
     TurnEvent,
     Way,
 )
-from bot.domain.ids import HostName, PersonaName, PlaceId, UserId
+from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, UserId
 from bot.policy.budget import BudgetRules
 from bot.policy.waiting import SlowRules
 from bot.sim.journal import PredictionStarted
@@ -724,6 +724,20 @@ async def test_a_retry_says_its_quotes_again(tmp_path: Path) -> None:
         first = await home.play(quoting(home, quote_of("the sky is green"), ""))
         await home.play(home.request("", parent=first.turn, kind="retry"))
         assert heard(home).count("> the sky is green") == 2
+
+
+async def test_a_providers_answer_is_kept_by_the_model_asked_for(tmp_path: Path) -> None:
+    async with house(
+        tmp_path, sim("studio", QWEN), providers=cloud(zai="zai"), cache_ttl_s=CACHE_S
+    ) as home:
+        await power_off(home)
+        asked = replace(home.request("hello"), model=ModelKey(QWEN.key))
+        first = await home.play(asked)
+        second = await home.play(replace(asked, place=ELSEWHERE))
+        assert (first.receipt.from_cache, second.receipt.from_cache) == (False, True)
+        assert second.receipt.provider == "zai"
+        assert second.receipt.cost_micro_usd == 0
+        assert chats(home, "zai") == 1
 
 
 # --- back again --------------------------------------------------------------------------------
