@@ -201,6 +201,7 @@ async def lantern(
         if plan.is_owner:
             timer.every(plan.fleet_rules.sweep_every_s, "evict", fleet.evict_idle)
             timer.every(LATE_COSTS_EVERY_S, "late costs", providers.catch_up)
+            timer.every(LATE_COSTS_EVERY_S, "late ends", built.turns.catch_up)
             timer.daily(4, 20, "backup", lambda: _back_up(database))
         if interrupted:
             _log.warning("unfinished turns closed", turns=len(interrupted))

@@ -2,8 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+    Sequence,
+)
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -39,6 +46,7 @@ from bot.domain.errors import (
     NotPermitted,
     RequestRefused,
     StoreUnavailable,
+    Unavailable,
 )
 from bot.domain.events import (
     Failed,
@@ -66,6 +74,9 @@ RESTARTING = "Lantern is restarting."
 
 CLOSE_S = 5.0
 """Longest a turn waits for its end to be stored before it says how it ended."""
+
+SLOW_STORE_S = 3.0
+"""A question that waits longer to be stored is told why."""
 
 BEGIN_AT_ONCE = 4
 """Turns looking things up beside each other: of a hundred asked in one moment the first asks for
@@ -151,6 +162,8 @@ class Turns:
         self._is_draining = False
         self._all_done = asyncio.Event()
         self._all_done.set()
+        self._unstored: dict[TurnId, tuple[TurnStatus, str, str, Receipt]] = {}
+        """How turns ended whose end could not be stored."""
         self._door = asyncio.Semaphore(BEGIN_AT_ONCE)
         # Where two of one place look up the newest turn before either is stored, both go on from
         # it and the words of one are in no later transcript.
@@ -221,6 +234,16 @@ class Turns:
         """A fresh conversation: the next turn sees none of the earlier ones."""
         await self._store.reset(conversation)
 
+    async def catch_up(self) -> None:
+        """Stores the ends that could not be stored when they came."""
+        for turn, end in tuple(self._unstored.items()):
+            try:
+                await self._store.finish(turn, *end)
+            except StoreUnavailable:
+                return  # the disk is no better: the others would fail alike
+            del self._unstored[turn]
+            _log.info("turn's end stored late", turn_id=turn)
+
     async def drain(self, limit_s: float) -> None:
         """Refuses new turns, lets the running ones finish within ``limit_s``, then stops them."""
         self._is_draining = True
@@ -250,6 +273,8 @@ class Turns:
         self._running[running.id] = running
         self._all_done.clear()
         try:
+            if self._unstored:
+                await self.catch_up()
             line = self._lines.setdefault(request.place.conversation, asyncio.Lock())
             with structlog.contextvars.bound_contextvars(turn_id=running.id):
                 async with AsyncExitStack() as until_stored:
@@ -260,6 +285,7 @@ class Turns:
                         asking, turn, running, emit, request.kind, until_stored.aclose
                     )
         except BotError as error:
+            _log_end(error, {"turn_id": running.id, "status": "failed"})
             last = Failed(running.id if running.is_stored else None, error)
         except Exception:
             _log.exception("turn broke", turn_id=running.id)
@@ -270,6 +296,8 @@ class Turns:
             running.ended.set()
             if not self._running:
                 self._all_done.set()
+        if isinstance(last, Failed) and not running.is_stored:
+            last = replace(last, turn=None)
         await emit(last)
 
     async def _begin(self, request: TurnRequest, turn_id: TurnId) -> tuple[Asking, Turn]:
@@ -396,10 +424,13 @@ class Turns:
         ending: _Ending | None = None
         try:
             redoes = None if asking.redone is None else asking.redone.id
-            await self._store.begin(turn, kind, redoes)
+            async with _said_when_slow(draft):
+                await self._store.begin(turn, kind, redoes)
             running.is_stored = True
             await on_stored()
             ending = await self._ending(asking, draft, running, is_retry=redoes is not None)
+        except StoreUnavailable as error:
+            ending = _Ending("failed", error.user_message, error=error)
         finally:
             # Also when the face left or the process stops, even in the middle of the first write:
             # what was said is kept.
@@ -539,18 +570,23 @@ class Turns:
             # An answer that was shown stays answered however slow the disk is: a write once begun
             # goes on without us, and a crash before its end is told at the next start.
             _log.warning("turn's end not stored in time", turn_id=turn.id, limit_s=CLOSE_S)
-        _log.info(
-            "turn finished",
-            turn_id=turn.id,
-            status=str(ending.status),
-            persona=turn.persona,
-            model=receipt.model,
-            where=receipt.host or receipt.provider,
-            tokens=receipt.usage.completion_tokens,
-            first_token_s=receipt.timing.first_token_s,
-            total_s=round(receipt.timing.total_s, 3),
-            attempts=len(receipt.attempts),
-        )
+        except StoreUnavailable as error:
+            # A disk that was full for a minute once left the turn "running" until the next start.
+            self._unstored[turn.id] = (ending.status, draft.text, draft.reasoning, receipt)
+            if ending.error is None:
+                ending = replace(ending, status="failed", error=error)
+        fields = {
+            "turn_id": turn.id,
+            "status": str(ending.status),
+            "persona": turn.persona,
+            "model": receipt.model,
+            "where": receipt.host or receipt.provider,
+            "tokens": receipt.usage.completion_tokens,
+            "first_token_s": receipt.timing.first_token_s,
+            "total_s": round(receipt.timing.total_s, 3),
+            "attempts": len(receipt.attempts),
+        }
+        _log_end(ending.error, fields, "" if ending.by_asker else ending.reason)
         if ending.error is not None:
             return Failed(turn.id, ending.error, receipt)
         if ending.status == "done":
@@ -564,6 +600,46 @@ class Turns:
             await self._tally.note_free(turn, receipt, "cache", where)
         elif receipt.host is not None and has_text:
             await self._tally.note_free(turn, receipt, "local", receipt.host)
+
+
+@asynccontextmanager
+async def _said_when_slow(draft: Draft) -> AsyncGenerator[None]:
+    """Tells the asker of a database that lets a question wait."""
+
+    async def say() -> None:
+        await asyncio.sleep(SLOW_STORE_S)
+        await draft.notice("The database is busy; this waits for it.")
+
+    async with asyncio.TaskGroup() as group:
+        saying = group.create_task(say())
+        try:
+            yield
+        except StoreUnavailable as error:
+            # Not in a group: callers tell errors by their class.
+            failed = error
+        else:
+            failed = None
+        saying.cancel()
+    if failed is not None:
+        raise failed
+
+
+def _log_end(error: BotError | None, fields: Mapping[str, object], cut: str = "") -> None:
+    """One line by whose fault it was, with kind and reason; ``cut`` is why an answer broke off."""
+    if isinstance(error, Unavailable | Interrupted):
+        fields = {**fields, "kind": str(error.kind)}
+    elif error is not None:
+        fields = {**fields, "kind": type(error).__name__}
+    match error:
+        case None if cut:
+            _log.warning("turn finished", **fields, reason=cut)
+        # The asker's doing, and its message may repeat what they wrote.
+        case None | RequestRefused():
+            _log.info("turn finished", **fields)
+        case StoreUnavailable() | Bug():
+            _log.error("turn finished", **fields, reason=error.user_message)
+        case _:
+            _log.warning("turn finished", **fields, reason=error.user_message)
 
 
 def _completed(request: TurnRequest, parent: Turn | None) -> TurnRequest:

@@ -26,9 +26,10 @@ _OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
 # Whoever comes after so many waits outside: a disk that hangs must not gather in memory every text
 # of every running answer.
 _WAITING_WRITES = 256
+_PATIENCE_MS = 30_000
 _CLOSE_WITHIN_S = 20.0
 _BOTH_SIDES = (
-    # A backup or a command beside the bot holds the lock for a moment at most.
+    # At the start: a backup or a command beside the bot holds the lock for a moment at most.
     "PRAGMA busy_timeout = 5000",
     # Off by default in SQLite: without it a deleted turn would leave its attachments behind.
     "PRAGMA foreign_keys = ON",
@@ -107,9 +108,13 @@ class Database:
     def _prepare(self, connection: sqlite3.Connection) -> None:
         for pragma in _BOTH_SIDES:
             connection.execute(pragma)
-        connection.execute("PRAGMA journal_mode = WAL")
         where = str(self.path)
+        # Looked at before anything is written: WAL once changed another program's file for good.
+        checked_version(connection, len(migrations()), where)
+        connection.execute("PRAGMA journal_mode = WAL")
         migrate(connection, migrations(), where=where, back_up=self._back_up_schema)
+        # From here on people wait: better late than refused for another program's long write.
+        connection.execute(f"PRAGMA busy_timeout = {_PATIENCE_MS}")
 
     def _back_up_schema(self, version: int) -> Path:
         return back_up(self.path, label=f"schema{version}", now=self._utcnow())

@@ -60,15 +60,8 @@ def checked_version(connection: sqlite3.Connection, known: int, where: str) -> i
         ConfigError: the database is newer than this Lantern, or another program's.
     """
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > known:
-        raise ConfigError(
-            [
-                f"The database {where} has schema {version}, but this Lantern knows only up to "
-                f"{known}: it was used by a newer Lantern. Install that one again, or put the "
-                f"backup made before schema {known + 1} in its place."
-            ]
-        )
-    # Version 0 is a new file, or another program's that has tables of its own already.
+    # Version 0 is a new file, or another program's that has tables of its own already. Asked
+    # first: another program counts its versions too, and is no newer Lantern.
     if version:
         is_ours = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
     else:
@@ -78,6 +71,14 @@ def checked_version(connection: sqlite3.Connection, known: int, where: str) -> i
             [
                 f"The database {where} belongs to another program. "
                 "Give Lantern a file of its own (storage.url)."
+            ]
+        )
+    if version > known:
+        raise ConfigError(
+            [
+                f"The database {where} has schema {version}, but this Lantern knows only up to "
+                f"{known}: it was used by a newer Lantern. Install that one again, or put the "
+                f"backup made before schema {known + 1} in its place."
             ]
         )
     return version

@@ -145,6 +145,10 @@ class WatchedTurnStore(TurnStore):
     """The end of a turn is never stored."""
     is_full = False
     """No text so far is stored."""
+    is_disk_full = False
+    """Neither a question nor an end is stored."""
+    is_locked: asyncio.Event | None = None
+    """Until it is set no question is stored."""
     is_killed = False
     """Nothing is stored of how turns end: what kill -9 leaves behind."""
 
@@ -159,6 +163,10 @@ class WatchedTurnStore(TurnStore):
 
     async def begin(self, turn: Turn, kind: TurnKind = "new", redoes: TurnId | None = None) -> None:
         self.on_begin(turn.id)
+        if self.is_locked is not None:
+            await self.is_locked.wait()
+        if self.is_disk_full:
+            raise StoreUnavailable("The disk is full.")
         await super().begin(turn, kind, redoes)
         self.on_stored(turn.id)
 
@@ -190,6 +198,8 @@ class WatchedTurnStore(TurnStore):
     ) -> None:
         if self.is_killed:
             return
+        if self.is_disk_full:
+            raise StoreUnavailable("The disk is full.")
         if self.is_stuck:
             await asyncio.Event().wait()
         await super().finish(turn, status, reply_text, reasoning_text, receipt)

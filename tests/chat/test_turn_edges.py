@@ -4,11 +4,12 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from privacy_world import World, world
+from privacy_world import Luck, World, world
+from structlog.testing import capture_logs
 
 from bot.chat import turns as turns_module
 from bot.domain.chat import Place, Turn, TurnRequest
-from bot.domain.events import Failed, Finished, Started, Stopped, TextDelta, TurnEvent
+from bot.domain.events import Failed, Finished, Notice, Started, Stopped, TextDelta, TurnEvent
 from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
 from bot.policy.context import most_bytes
 
@@ -173,6 +174,83 @@ async def test_what_a_model_declined_is_left_out_of_what_comes_next(tmp_path: Pa
         home.ears.away = "fine"
         await played(home, asked("something nice"))
     assert "awful" not in home.ears.sent_away[-1]
+
+
+async def test_a_question_that_cannot_be_stored_leaves_its_reason_in_the_log(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        home.store.is_disk_full = True
+        with capture_logs() as lines:
+            (last,) = await played(home, asked("my secret"))
+    assert isinstance(last, Failed)
+    assert last.turn is None
+    (line,) = [line for line in lines if line["event"] == "turn finished"]
+    assert (line["log_level"], line["kind"]) == ("error", "StoreUnavailable")
+    assert line["reason"] == "The disk is full."
+    assert "secret" not in str(lines)
+
+
+async def test_an_end_that_could_not_be_stored_is_stored_as_soon_as_there_is_room(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        home.ears.reply = "All is well."
+        told: list[TurnEvent] = []
+        async with home.turns.open(asked()) as events:
+            async for event in events:
+                home.store.is_disk_full = True
+                told.append(event)
+        last = told[-1]
+        assert isinstance(last, Failed)
+        assert last.turn is not None
+        await home.turns.catch_up()
+        stored = await home.turns.find(last.turn)
+        assert stored is not None
+        assert stored.status == "running"
+        home.store.is_disk_full = False
+        await home.turns.catch_up()
+        stored = await home.turns.find(last.turn)
+        assert stored is not None
+        assert (stored.status, stored.reply_text) == ("done", "All is well.")
+        await played(home, asked("and now?"))
+    assert "All is well." in home.ears.read_at_home[-1]
+
+
+async def test_who_waits_for_a_locked_database_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns_module, "SLOW_STORE_S", 0.0)
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        home.store.is_locked = asyncio.Event()
+        told: list[TurnEvent] = []
+        async with home.turns.open(asked()) as events:
+            async for event in events:
+                home.store.is_locked.set()
+                told.append(event)
+    assert told[0] == Notice("The database is busy; this waits for it.")
+    assert isinstance(told[-1], Finished)
+
+
+@pytest.mark.parametrize(
+    ("at_home", "away", "level", "kind"),
+    [
+        ("down", "fails", "warning", "NoCandidates"),
+        ("breaks", "fails", "warning", None),
+        ("down", "refuses", "info", "Refused"),
+    ],
+)
+async def test_the_log_says_why_a_turn_failed_by_whose_fault(
+    tmp_path: Path, at_home: Luck, away: Luck, level: str, kind: str | None
+) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        home.ears.at_home, home.ears.away, home.ears.reply = at_home, away, "Half"
+        with capture_logs() as lines:
+            await played(home, asked("my secret"))
+    (line,) = [line for line in lines if line["event"] == "turn finished"]
+    assert (line["log_level"], line.get("kind")) == (level, kind)
+    assert ("reason" in line) is (level != "info")
+    assert "secret" not in str(lines)
 
 
 async def grown(home: World, count: int, text: str) -> None:

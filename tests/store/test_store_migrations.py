@@ -149,3 +149,20 @@ async def test_a_database_of_a_newer_lantern_stops_the_start_unharmed(
         await Database(database.path, utcnow=clock).__aenter__()
 
     assert backups_of(database.path) == ()
+
+
+@pytest.mark.parametrize("version", [0, 1, 99])
+async def test_another_programs_file_stays_as_it_was_to_the_last_byte(
+    tmp_path: Path, clock: WallClock, version: int
+) -> None:
+    path = tmp_path / "theirs.db"
+    with closing(sqlite3.connect(path)) as theirs:
+        theirs.execute("CREATE TABLE precious (x TEXT)")
+        theirs.execute(f"PRAGMA user_version = {version:d}")
+    before = path.read_bytes()
+
+    with pytest.raises(ConfigError, match="belongs to another program"):
+        async with Database(path, utcnow=clock):
+            pass
+
+    assert path.read_bytes() == before
