@@ -4,11 +4,13 @@ import asyncio
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from discord.http import Route
 from discord_double import DiscordDouble
 from discord_shapes import TOKEN
@@ -80,6 +82,14 @@ def newer(path: Path) -> None:
         connection.execute("PRAGMA user_version = 999")
 
 
+def torn(path: Path) -> None:
+    asyncio.run(_made(path))
+    # A page in the middle: the head still says a sound database of ours.
+    content = bytearray(path.read_bytes())
+    content[8192:12288] = b"x" * 4096
+    path.write_bytes(content)
+
+
 def foreign(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE songs (name TEXT)")
@@ -128,6 +138,14 @@ def test_an_older_database_is_not_migrated_under_the_lantern_that_uses_it(
     assert "after a backup" in found[1][1]
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (len(older),)
+
+
+def test_a_damaged_page_is_found_before_it_is_needed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torn(tmp_path / "lantern.db")
+    ((mark, text),) = checked(capsys)[1]["database"]
+    assert (mark, "damaged" in text) == ("fault", True)
 
 
 def test_a_folder_that_cannot_be_made_is_a_fault(
@@ -187,3 +205,31 @@ def test_a_hanging_discord_holds_up_no_line_and_is_given_up(
     assert exit_code("check") == 1
     shown = capsys.readouterr().out
     assert shown.index("1 model on disk") < shown.index("no answer within 1 s")
+
+
+@asynccontextmanager
+async def ollama() -> AsyncGenerator[str]:
+    """The address of a server that answers as Ollama does."""
+
+    async def models(request: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": [{"id": "llama3"}]})
+
+    async def version(request: web.Request) -> web.Response:
+        return web.json_response({"version": "0.12.6"})
+
+    app = web.Application()
+    app.router.add_get("/v1/models", models)
+    app.router.add_get("/api/version", version)
+    async with TestServer(app) as server:
+        yield f"127.0.0.1:{server.port}"
+
+
+def test_an_ollama_alone_is_no_host_that_can_answer(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with beside(ollama()) as (address,):
+        monkeypatch.setenv("LANTERN_HOSTS", address)
+        lines = checked(capsys)[1]
+    ((mark, text),) = lines[address]
+    assert (mark, text.split(":")[0]) == ("warning", "Ollama 0.12.6")
+    assert lines["hosts and providers"] == [("fault", "none of them can answer now")]

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from bot.app import utcnow
 from bot.cli import main
+from bot.domain.errors import BotError
 from bot.settings.sources import read_dotenv, write_dotenv
 from bot.sim.host import SimHost
 from bot.sim.providers.config import SimProviderConfig
@@ -170,3 +171,37 @@ def test_a_folder_that_may_not_be_written_is_told_before_the_first_question(
     shown = capsys.readouterr()
     assert "is not yours to write" in shown.err
     assert "Discord bot token" not in shown.out
+
+
+def test_a_variable_that_beats_the_file_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LANTERN_HOSTS", "127.0.0.1:8")
+    assert answered(monkeypatch, "", "127.0.0.1:9") == 0
+    assert "variable LANTERN_HOSTS says something else, and beats .env" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links are for admins there")
+def test_a_link_stays_one_and_a_last_line_without_an_end_is_ended(tmp_path: Path) -> None:
+    real, link = tmp_path / "real", tmp_path / ".env"
+    real.write_text("B=2")
+    link.symlink_to(real)
+    write_dotenv(link, {"A": "1"})
+    assert link.is_symlink()
+    assert real.read_text() == "B=2\nA=1\n"
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / ".env"
+    path.write_text("A=1\n")
+
+    def full(source: str, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(BotError, match="No space left"):
+        write_dotenv(path, {"A": "2"})
+    assert path.read_text() == "A=1\n"
+    assert list(tmp_path.iterdir()) == [path]

@@ -30,6 +30,7 @@ FILE_FAULTS = [
     ('budget: {daily_usd: -1}', 1, 'budget.daily_usd is -1; expected at least 0'),
     ('budget: {timezone: Mars/Base}', 1, 'budget.timezone is "Mars/Base"; expected a time zone'),
     ('gateway: {listen: 8400}', 1, 'gateway.listen is 8400; expected address:port'),
+    ('gateway: {listen: "http://127.0.0.1:84/v1"}', 1, 'expected address:port such as'),
     ('gateway: {listen: localhost}', 1, 'gateway.listen is "localhost"; expected address:port'),
     ('gateway:\n  allow:\n    - 10.0.0.0/8\n    - home', 4, 'gateway.allow.1 is "home"; expected'),
     ('discord: {allowed_guilds: [my server]}', 1, 'discord.allowed_guilds.0 is "my server";'),
