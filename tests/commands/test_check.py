@@ -221,7 +221,7 @@ async def ollama() -> AsyncGenerator[str]:
     app.router.add_get("/v1/models", models)
     app.router.add_get("/api/version", version)
     async with TestServer(app) as server:
-        yield f"127.0.0.1:{server.port}"
+        yield server.make_url("/").authority
 
 
 def test_an_ollama_alone_is_no_host_that_can_answer(
