@@ -9,7 +9,7 @@ import discord
 from bot.documents.pdf import pdf_text
 from bot.domain.chat import Attachment, Quote
 from bot.domain.errors import RequestRefused
-from bot.policy.access import Upload, check_attachments, decode_text
+from bot.policy.access import MAX_ATTACHMENTS, Upload, check_attachments, decode_text
 from cogs._faults import SENDING_ERRORS
 from cogs._places import place_of, user_id
 
@@ -37,12 +37,12 @@ def said(message: discord.Message, me: int) -> str:
 
 
 def quoted(message: discord.Message, me: int) -> tuple[Quote, ...]:
-    """The earlier message of one's own that a mention under it is about.
+    """The earlier message that a mention under it is about: one's own, or somebody else's.
 
     Apart from the words, with its origin: it may have been said where nothing leaves the LAN.
     """
     earlier = message.reference.resolved if message.reference is not None else None
-    if not isinstance(earlier, discord.Message) or earlier.author.id != message.author.id:
+    if not isinstance(earlier, discord.Message) or earlier.author.id == me:
         return ()
     text = said(earlier, me)[:_QUOTE_CHARS]
     if not text:
@@ -71,30 +71,49 @@ def _own_roles(message: discord.Message, me: int) -> set[int]:
     }
 
 
-async def read_files(files: Sequence[discord.Attachment]) -> tuple[Attachment, ...]:
-    """The attached files as part of a turn: all of them or none.
+async def read_files(
+    files: Sequence[discord.Attachment],
+) -> tuple[tuple[Attachment, ...], tuple[str, ...]]:
+    """The attached files as part of a turn, and why others among them are left out.
 
     Raises:
-        RequestRefused: too many, too large, of a kind that is not read, or gone.
+        RequestRefused: too many; or none is left: too large, of a kind that is not read, or gone.
     """
-    # Judged by what Discord says of them, before a byte is fetched.
-    kinds = check_attachments([Upload(f.filename, f.content_type or "", f.size) for f in files])
+    if len(files) > MAX_ATTACHMENTS:
+        check_attachments([Upload(f.filename, f.content_type or "", f.size) for f in files])
     read: list[Attachment] = []
-    for file, kind in zip(files, kinds, strict=True):
+    refused: list[RequestRefused] = []
+    for file in files:
         try:
-            content = await file.read()
-        except SENDING_ERRORS as error:
-            raise RequestRefused(
-                f"`{file.filename}` could not be fetched from Discord; attach it again."
-            ) from error
-        media_type = (file.content_type or "").split(";", 1)[0]
-        if kind == "image":
-            read.append(Attachment(file.filename, media_type, image=content))
-        elif kind == "pdf":
-            # Parsing takes seconds, and the loop writes everybody's answers.
-            text = await asyncio.to_thread(pdf_text, file.filename, content)
-            read.append(Attachment(file.filename, media_type, text=text))
-        else:
-            text = decode_text(file.filename, content)
-            read.append(Attachment(file.filename, media_type, text=text))
-    return tuple(read)
+            read.append(await _read(file))
+        except RequestRefused as refusal:
+            refused.append(refusal)
+    # Without any of them the question is another than the one that was asked.
+    if refused and not read:
+        raise refused[0]
+    return tuple(read), tuple(f"Left out: {refusal.user_message}" for refusal in refused)
+
+
+async def _read(file: discord.Attachment) -> Attachment:
+    """One attached file.
+
+    Raises:
+        RequestRefused: too large, of a kind that is not read, or gone.
+    """
+    # Judged by what Discord says of it, before a byte is fetched.
+    (kind,) = check_attachments([Upload(file.filename, file.content_type or "", file.size)])
+    try:
+        content = await file.read()
+    except SENDING_ERRORS as error:
+        raise RequestRefused(
+            f"`{file.filename}` could not be fetched from Discord; attach it again."
+        ) from error
+    media_type = (file.content_type or "").split(";", 1)[0]
+    if kind == "image":
+        return Attachment(file.filename, media_type, image=content)
+    if kind == "pdf":
+        # Parsing takes seconds, and the loop writes everybody's answers.
+        text = await asyncio.to_thread(pdf_text, file.filename, content)
+    else:
+        text = decode_text(file.filename, content)
+    return Attachment(file.filename, media_type, text=text)

@@ -1,6 +1,7 @@
 """Plays turns into messages: folds a turn's events into its view, lets a writer show it."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import assert_never
 
@@ -54,7 +55,7 @@ _log = structlog.get_logger(__name__)
 class ReplyView(View):
     """One reply as it grows. Times are the loop's seconds."""
 
-    def __init__(self, *, has_footer: bool) -> None:
+    def __init__(self, *, has_footer: bool, notices: Sequence[str] = ()) -> None:
         super().__init__()
         self._has_footer = has_footer
         self._text: list[str] = []
@@ -62,9 +63,10 @@ class ReplyView(View):
         self._status: Progress | Reading | ReasoningDelta | Silence | None = None
         self._status_since = 0.0
         self._offer: Offered | None = None
-        self._notices: list[str] = []
+        self._notices = [*notices]
         self._has_thoughts = False
-        self._was_visible = False
+        self._before: tuple[MessageView, ...] = ()
+        """As they read when they were last asked for."""
         self._end: Finished | Stopped | Failed | None = None
         self.turn: TurnId | None = None
         """Known from the first event on, unless the request was refused."""
@@ -121,6 +123,8 @@ class ReplyView(View):
             if shown and len(shown[-1]) + len(small) <= LIMIT:
                 shown = (*shown[:-1], shown[-1] + small)
             views = laid_out(shown, [Act.STOP], self.turn)
+        elif self._is_brief(now):
+            return self._before
         elif status := self._status_text(now):
             acts = [Act.STOP]
             if isinstance(self._status, Queued | Evicting | Loading):
@@ -131,8 +135,14 @@ class ReplyView(View):
             views = laid_out((status,), acts, self.turn)
         else:
             return ()
-        self._was_visible = self._was_visible or bool(views)
+        self._before = views
         return views
+
+    def _is_brief(self, now: float) -> bool:
+        """Whether the status may be over in a blink: then what stood there goes on standing."""
+        # "reading 33 tokens" between a load and its first word told nobody anything.
+        is_quick = isinstance(self._status, Reading | ReasoningDelta)
+        return is_quick and now - self._status_since < PATIENCE_S
 
     def _status_text(self, now: float) -> str:
         lasted = now - self._status_since
@@ -142,9 +152,6 @@ class ReplyView(View):
             case Queued() | Evicting() | Loading():
                 line = words.progress_line(self._status)
                 return line if self._offer is None else f"{line}\n{words.offer_text(self._offer)}"
-            # Where a message stands already it had better say what goes on.
-            case Reading() | ReasoningDelta() if lasted < PATIENCE_S and not self._was_visible:
-                return ""
             case Silence():
                 return words.silence_line(self._status)
             case Reading():
@@ -164,9 +171,11 @@ class Replies:
         self._all_done = asyncio.Event()
         self._all_done.set()
 
-    async def play(self, request: TurnRequest, transport: Transport) -> None:
+    async def play(
+        self, request: TurnRequest, transport: Transport, notices: Sequence[str] = ()
+    ) -> None:
         """Answers one request, to the last edit. Leaving early stops the work everywhere."""
-        view = ReplyView(has_footer=self._has_footer)
+        view = ReplyView(has_footer=self._has_footer, notices=notices)
         self._live.add(view)
         self._all_done.clear()
         try:

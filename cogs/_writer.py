@@ -73,6 +73,11 @@ class Messages:
             view = self._stand_ins.get(wanted, wanted)
             if part >= len(self.made):
                 return Step(part, view, None)
+            # An end that spills over is begun before the message above it is finished: messages
+            # are made by a limit of their own, and its edit would first wait for the channel's.
+            if part == len(self.made) - 1 and part + 1 < len(views):
+                spilt = views[part + 1]
+                return Step(part + 1, self._stand_ins.get(spilt, spilt), None)
             if self._shown.get(self.made[part]) != view:
                 return Step(part, view, self.made[part])
         # Nothing to show yet, such as an opened fence, takes no load bar away.
@@ -203,7 +208,11 @@ class Writer:
             is_changed=self._has_more or changes != self._given_changes,
             is_urgent=self._view.length > 0 and self._given.shown == 0,
         )
-        pacers = self._transport.pacers(is_new=not self._messages.made)
+        is_new = not self._messages.made
+        if self._view.is_over and not is_new:
+            step = self._messages.next_step(self._view.messages(now))
+            is_new = step is not None and step.message_id is None
+        pacers = self._transport.pacers(is_new=is_new)
         self._joined.update(pacers)
         return ask_all(pacers, now, self._key, writing)
 

@@ -8,10 +8,12 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.chat.lantern import Lantern
-from bot.domain.chat import TurnRequest
-from bot.domain.ids import ModelKey, PersonaName, TurnId
+from bot.domain.chat import Place, TurnRequest
+from bot.domain.ids import ModelKey, PersonaName, TurnId, UserId
 from bot.policy.access import check_text
+from bot.policy.markup import harmless
 from bot.policy.pacing import Pacers
+from bot.policy.splitting import LIMIT
 from cogs._access import Access
 from cogs._choices import StringChoices, model_choices, persona_choices
 from cogs._faults import SENDING_ERRORS, Fault, error_words, fault_of
@@ -20,6 +22,9 @@ from cogs._places import place_of, user_id
 from cogs._reply import Replies
 from cogs._transport import InteractionTransport, Transport
 from cogs._view import MessageView
+
+UNREADABLE = "🙈 I can't read that unless you ping me."
+HOW_TO_ASK = "Write something with my name, or attach a file."
 
 _log = structlog.get_logger(__name__)
 
@@ -38,6 +43,7 @@ class Chat(commands.Cog):
         self._client = client
         self._catalog = lantern.catalog
         self._stored = lantern.replies
+        self._switch = lantern.switch
         self._access = access
         self._replies = replies
         self._pacers = pacers
@@ -91,16 +97,17 @@ class Chat(commands.Cog):
         # Fetching and reading a file may take longer than the three seconds Discord waits.
         if attachment is not None:
             await transport.begin()
+        files, left_out = await read_files([attachment] if attachment else [])
         request = TurnRequest(
             user=user_id(interaction.user),
             user_name=interaction.user.display_name,
             place=place_of(interaction),
             text=message,
-            attachments=await read_files([attachment] if attachment else []),
+            attachments=files,
             persona=PersonaName(persona) if persona else None,
             model=ModelKey(model) if model else None,
         )
-        await self._replies.play(request, transport)
+        await self._replies.play(request, transport, left_out)
 
     @chat.autocomplete("persona")
     async def _personas(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
@@ -131,14 +138,28 @@ class Chat(commands.Cog):
         self._access.take(user)
         await self._access.check(self._client, message)
         text, quotes = said(message, me), quoted(message, me)
+        if not (text or quotes or message.attachments or message.message_snapshots):
+            await transport.send(0, MessageView(await self._greeting(message, place, user)))
+            return
         check_text(text, has_attachments=bool(message.attachments or quotes))
+        files, left_out = await read_files(message.attachments)
         request = TurnRequest(
             user=user,
             user_name=message.author.display_name,
             place=place,
             text=text,
-            attachments=await read_files(message.attachments),
+            attachments=files,
             quotes=quotes,
             parent=parent,
         )
-        await self._replies.play(request, transport)
+        await self._replies.play(request, transport, left_out)
+
+    async def _greeting(self, message: discord.Message, place: Place, user: UserId) -> str:
+        """What a message without words is answered with."""
+        # Discord then hides what is neither a mention nor private, attachments too.
+        me = self._client.user.id if self._client.user is not None else 0
+        is_hidden = not self._client.intents.message_content and message.guild is not None
+        if is_hidden and not is_mentioned(message, me):
+            return UNREADABLE
+        persona = (await self._switch.explain(place, user)).persona
+        return harmless(persona.greeting)[:LIMIT] or f"👋 I'm **{persona.name}**. {HOW_TO_ASK}"

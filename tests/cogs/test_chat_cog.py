@@ -21,15 +21,17 @@ from cogs_doubles import (
 )
 from test_mentions import ME, message_of, person
 
+from bot.chat.switch import Explanation
 from bot.domain.errors import RequestRefused, StoreUnavailable
-from bot.domain.ids import PlaceId, TurnId
+from bot.domain.ids import PersonaName, PlaceId, TurnId
+from bot.domain.personas import Persona
 from bot.policy.access import Doors
 from bot.policy.pacing import Pacers
 from bot.policy.ratelimit import RateRule
 from cogs._access import Access
 from cogs._places import DiscordRules
 from cogs._reply import Replies
-from cogs.chat import Chat
+from cogs.chat import HOW_TO_ASK, UNREADABLE, Chat
 
 
 class House:
@@ -63,7 +65,7 @@ class House:
             message.guild = double(discord.Guild)
             message.guild.id = 5
         message.channel = double(discord.TextChannel)
-        message.channel.id = 7
+        message.channel.id, message.message_snapshots = 7, []
         return message
 
     @property
@@ -125,13 +127,37 @@ async def test_bots_and_the_bot_itself_are_not_heard() -> None:
     assert house.turns.requests == []
 
 
-async def test_an_empty_mention_is_told_what_to_do() -> None:
+def greeted_by(house: House, persona: Persona) -> None:
+    explanation = double(Explanation)
+    explanation.persona = persona
+    switch: Any = house.lantern.switch
+    switch.explain.return_value = explanation
+
+
+@pytest.mark.parametrize(
+    ("persona", "words"),
+    [
+        (Persona(PersonaName("sage"), greeting="Ask me anything."), "Ask me anything."),
+        (Persona(PersonaName("sage")), f"👋 I'm **sage**. {HOW_TO_ASK}"),
+    ],
+)
+async def test_a_bare_mention_is_greeted_by_who_answers_here(persona: Persona, words: str) -> None:
     house = House()
-    message = house.message("<@9>", is_mention=True)
-    await house.cog.on_message(message)
-    assert "write something" in house.sent[0]
+    greeted_by(house, persona)
+    await house.cog.on_message(house.message("<@9>", is_mention=True))
+    assert house.sent == [words]
     assert house.channel.send.await_args.kwargs["reference"].message_id == 41
     assert "allowed_mentions" not in house.channel.send.await_args.kwargs  # the client's own: none
+    assert house.turns.requests == []
+    assert house.questions.open == {}
+
+
+async def test_a_reply_whose_words_discord_hides_is_told_to_ping() -> None:
+    house = House()
+    house.client.intents.message_content = False
+    await house.lantern.replies.put("300", "7", TURN, 0)
+    await house.cog.on_message(house.message("", reference=reply_to(300)))
+    assert house.sent == [UNREADABLE]
     assert house.turns.requests == []
 
 
@@ -181,6 +207,7 @@ async def test_where_not_even_the_refusal_can_be_said_nothing_breaks() -> None:
     house = House()
     message = house.message("<@9>", is_mention=True)
     house.channel.send.side_effect = http_error(403, 50013)
+    greeted_by(house, Persona(PersonaName("sage")))
     await house.cog.on_message(message)
     assert house.questions.open == {}
 
@@ -188,6 +215,7 @@ async def test_where_not_even_the_refusal_can_be_said_nothing_breaks() -> None:
 async def test_a_refusal_that_discord_did_not_take_is_left_to_the_next_start() -> None:
     house = House()
     house.channel.send.side_effect = http_error(503)
+    greeted_by(house, Persona(PersonaName("sage")))
     await house.cog.on_message(house.message("<@9>", is_mention=True))
     assert list(house.questions.open) == ["41"]
 

@@ -22,7 +22,7 @@ def attachment(name: str, content: bytes, media_type: str | None, size: int | No
 
 
 async def test_text_and_images_are_read() -> None:
-    text, image = await read_files(
+    (text, image), left_out = await read_files(
         [
             attachment("notes.txt", "grüß".encode(), "text/plain; charset=utf-8"),
             attachment("cat.png", b"\x89PNG", "image/png"),
@@ -30,6 +30,22 @@ async def test_text_and_images_are_read() -> None:
     )
     assert (text.text, text.image, text.media_type) == ("grüß", None, "text/plain")
     assert (image.text, image.image) == (None, b"\x89PNG")
+    assert left_out == ()
+
+
+async def test_one_bad_file_among_good_is_left_out_with_a_word() -> None:
+    good = attachment("notes.txt", b"hello", "text/plain")
+    bad = attachment("x.zip", b"PK", "application/zip")
+    (read,), (word,) = await read_files([bad, good])
+    assert read.name == "notes.txt"
+    assert word.startswith("Left out: `x.zip` (application/zip) cannot be read")
+
+
+async def test_too_many_files_are_refused_before_any_is_fetched() -> None:
+    files = [attachment("notes.txt", b"hello", "text/plain") for _ in range(9)]
+    with pytest.raises(RequestRefused, match="at most 8"):
+        await read_files(files)
+    files[0].read.assert_not_awaited()
 
 
 @pytest.mark.parametrize(

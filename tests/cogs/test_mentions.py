@@ -96,10 +96,17 @@ def test_a_quote_names_people_instead_of_showing_their_ids() -> None:
     assert [quote.text for quote in quoted(under(earlier, "<@9>?"), ME)] == ["ask  or @Bob"]
 
 
-@pytest.mark.parametrize(("key", "name"), [(BOB, "Bob"), (ME, "Lantern")])
-def test_nobody_elses_words_are_taken_along(key: int, name: str) -> None:
+def test_a_friends_words_are_taken_along_as_theirs() -> None:
     earlier = message_of("A secret")
-    earlier.author = person(key, name)
+    earlier.author = person(BOB, "Bob")
+    (quote,) = quoted(under(earlier, "<@9> really?"), ME)
+    # By whose they are it is judged whether they may leave the LAN.
+    assert (quote.text, quote.user, quote.user_name) == ("A secret", "discord:2", "Bob")
+
+
+def test_the_bots_own_words_are_not_taken_along() -> None:
+    earlier = message_of("A secret")
+    earlier.author = person(ME, "Lantern")
     assert quoted(under(earlier, "<@9> really?"), ME) == ()
     assert quoted(under(None, "<@9> really?"), ME) == ()
     assert quoted(under(message_of("<@9>"), "<@9> really?"), ME) == ()

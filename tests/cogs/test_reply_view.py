@@ -69,11 +69,12 @@ def test_a_short_reading_shows_nothing_so_that_the_first_word_is_not_held_up() -
     assert view.acts == (Act.STOP,)
 
 
-def test_reading_shows_at_once_where_a_bar_stood_before() -> None:
+def test_reading_takes_the_place_of_a_bar_only_when_it_lasts() -> None:
     view = view_after(STARTED, LOADING)
-    only(view)
+    bar = only(view)
     view.on_event(READING, 5.0)
-    assert "reading" in only(view, 5.0).content
+    assert only(view, 5.0 + PATIENCE_S - 0.01) == bar
+    assert "reading" in only(view, 5.0 + PATIENCE_S).content
 
 
 def test_a_silence_is_said_under_the_answer_until_it_goes_on() -> None:

@@ -182,7 +182,29 @@ def test_a_permission_that_stays_away_is_given_up_and_the_message_left_open() ->
         return outcome
 
     assert play(story()) == "given up"
-    assert len(paper.calls) == MAX_TRIES + 1
+    # The first message, each try of its edit, and one of the message that would follow.
+    assert len(paper.calls) == MAX_TRIES + 2
+
+
+def test_an_end_that_spills_over_is_begun_before_the_message_above_it_is_finished() -> None:
+    paper = PaperTransport()
+
+    async def story() -> float:
+        view, writer = writer_of(paper)
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(writer.run())
+            await stream(view, writer, 250, 20.0)
+            ended_at = loop.time()
+            view.on_event(TextDelta("w" * 900), ended_at)
+            view.on_event(FINISHED, ended_at)
+            writer.poke()
+        sent = [call for call in paper.calls if call.verb == "send"]
+        assert len(sent) == 2
+        return sent[1].at - ended_at
+
+    assert play(story()) < 0.2
+    assert "w" * 500 in paper.texts[1]
 
 
 @pytest.mark.parametrize("words", [400, 10_000])
