@@ -28,7 +28,7 @@ OPTIONS = {
     "chat": ["message", "persona", "model", "attachment"],
     "model": ["name", "scope"],
     "persona": ["name", "scope"],
-    "fleet": ["status", "load", "unload"],
+    "fleet": ["status", "models", "load", "unload", "pin", "unpin", "drain", "resume"],
     "stop": [],
     "reset": [],
     "why": [],
