@@ -59,7 +59,9 @@ def progress_line(step: Progress) -> str:
     """One line for a turn or a load that waits."""
     match step:
         case Queued(host=host, model=model, position=position, seconds=seconds):
-            eta = f" · about {seconds_text(seconds)}" if seconds is not None else ""
+            eta = f" · about {seconds_text(seconds)}" if seconds else ""
+            if position == 1 and step.finishing is not None:
+                return f"⏳ You're next: {host} is finishing an answer with `{step.finishing}`{eta}"
             return f"⏳ Waiting for `{model}` on {host}: place {position} in the queue{eta}"
         case Evicting(host=host, model=model, evicted=evicted):
             names = ", ".join(f"`{key}`" for key in evicted)

@@ -60,6 +60,9 @@ class Queued:
     position: int
     """1 is next."""
     seconds: float | None = None
+    """Until its turn, from who is ahead and how long answers take here; None when unknown."""
+    finishing: ModelKey | None = None
+    """Whose answer is being finished first; None where nothing is running there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """The load under way at a host, and what a waiting asker is told."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bot.domain.events import Loading, Queued
+from bot.domain.events import Loading
 from bot.domain.hosts import LoadInFlight, LoadOrder
-from bot.domain.ids import HostName, ModelKey
-from bot.policy.prediction import remaining_s
+from bot.domain.ids import HostName
+from bot.policy.prediction import PROGRESS_TO_TRUST, remaining_s
 
 
 @dataclass(slots=True)
@@ -29,28 +30,34 @@ class Load:
 def loading_news(host: HostName, load: Load, waiters: int, now: float) -> Loading:
     """How far the load is, and how long it will take."""
     left_s = None
-    if load.expected_s is not None:
-        left_s = remaining_s(load.picture(waiters), load.expected_s, now)
+    # Once it is under way its own progress tells the end also of a load that nobody ever measured.
+    if load.expected_s is not None or load.fraction >= PROGRESS_TO_TRUST:
+        left_s = remaining_s(load.picture(waiters), load.expected_s or 0.0, now)
     elapsed_s = now - load.started_at
     # Whoever asked may have left; the load is not said to be for nobody.
     waiters = max(1, waiters)
     return Loading(host, load.order.model_key, load.fraction, left_s, elapsed_s, waiters)
 
 
-def queued_news(
-    host: HostName, key: ModelKey, position: int, slots: Sequence[int], turn_s: float | None
-) -> Queued:
-    """The place in the queue, with seconds where turns were measured.
+def seconds_in_line(
+    position: int, running_s: Sequence[float], slots: int, turn_s: float | None
+) -> float | None:
+    """Seconds until the slot of a place in the line, from who is really ahead; None when unknown.
 
     Args:
-        host: Where.
-        key: For which model.
-        position: Among those who wait for the same.
-        slots: Of each instance that could serve; none when it must be loaded first.
-        turn_s: How long one answer holds its slot, when measured.
+        position: 1 is next.
+        running_s: How long each answer there has been running.
+        slots: Answers at once.
+        turn_s: How long one answer holds its slot here, when measured.
     """
-    if not slots or turn_s is None:
-        return Queued(host, key, position)
-    # As many as there are slots go at once.
-    rounds = -(-position // sum(slots))
-    return Queued(host, key, position, rounds * turn_s)
+    if turn_s is None or slots <= 0:
+        return None
+    # An answer that has outlasted the usual goes on for half as long again: "0.2 s left" was said
+    # for 7.9 s because nobody looked at who was answering.
+    free_at = sorted(max(turn_s - ran_s, ran_s / 2) for ran_s in running_s)
+    free_at = [0.0] * (slots - len(free_at)) + free_at[-slots:]
+    for _ in range(position - 1):
+        free_at.append(free_at.pop(0) + turn_s)
+        free_at.sort()
+    # In whole seconds: the pulse tells each change, and no face shows more.
+    return float(math.ceil(free_at[0]))

@@ -36,7 +36,7 @@ from bot.domain.errors import (
     NotPermitted,
     Unavailable,
 )
-from bot.domain.events import Evicting, FleetEvent, Progress
+from bot.domain.events import Evicting, FleetEvent, Progress, Queued
 from bot.domain.hosts import (
     HostConfig,
     HostSnapshot,
@@ -54,7 +54,7 @@ from bot.domain.hosts import (
 from bot.domain.ids import InstanceRef, ModelKey
 from bot.fleet.effects import Effect, Effects, Forget, Grant, Refuse, StartUnload, StopLoad, Tell
 from bot.fleet.health import HostHealth
-from bot.fleet.progress import Load, loading_news, queued_news
+from bot.fleet.progress import Load, loading_news, seconds_in_line
 from bot.fleet.queue import Queue, Ticket, Waiter
 from bot.fleet.residents import Resident, Residents, reference_of
 from bot.fleet.speeds import History
@@ -110,6 +110,8 @@ class Scheduler:
         """What the host refused to hold together, as reckoned; None while it never did."""
         self._making_room: Evicting | None = None
         self.is_draining = False
+        self._granted_at: dict[Ticket, float] = {}
+        """Since when each lease runs."""
         self._out: list[Effect] = []
 
     def snapshot(self) -> HostSnapshot:
@@ -207,7 +209,7 @@ class Scheduler:
         for number, waiter in enumerate(self._turns(), start=1):
             among[waiter.wish.model_key] += 1
             if not waiter.is_joined:
-                self._tell(waiter, self._queued(waiter.wish, number, among))
+                self._tell(waiter, self._queued(waiter.wish, number, among, now))
         return self._effects()
 
     def _grant_slots(self, now: float) -> None:
@@ -245,6 +247,7 @@ class Scheduler:
 
     def _grant(self, waiter: Waiter, resident: Resident, now: float) -> None:
         self._queue.served(waiter)
+        self._granted_at[waiter.ticket] = now
         self.residents.take(waiter.ticket, waiter.wish.user, resident)
         own, ttl_s = resident.own, waiter.wish.idle_ttl_s
         if own and own.idle_ttl_s is not None and (ttl_s is None or ttl_s > own.idle_ttl_s):
@@ -332,6 +335,7 @@ class Scheduler:
     def on_left(self, now: float, ticket: Ticket) -> Effects:
         """An asker went away, whether waiting or holding."""
         waiter = self._queue.remove(ticket)
+        self._granted_at.pop(ticket, None)
         self.residents.release(ticket, now)
         self._clear_strays(now)
         # A leaver cancels nothing: whoever comes back finds the load further on.
@@ -660,16 +664,24 @@ class Scheduler:
 
     # --- words for those who wait ---------------------------------------------------------
 
-    def _queued(self, wish: Wish, number: int, among: Mapping[ModelKey, int]) -> Progress:
+    def _queued(
+        self, wish: Wish, number: int, among: Mapping[ModelKey, int], now: float
+    ) -> Progress:
         """The place in the queue: of all, or among those of one model where it is in memory."""
         key, name, room = wish.model_key, self.config.name, self._making_room
         if room is not None and room.model == key:
             return room
         usable = self._usable(wish)
-        slots = [self._free_slots(resident) + len(resident.users) for resident in usable]
-        position = among[key] if usable else number
+        # Who waits for a load waits for all who are at work there.
+        ahead = [r for r in usable or self.residents if r.users]
+        finishing = ahead[0].instance.model_key if ahead else None
+        if not usable:
+            return Queued(name, key, number, None, finishing)
+        slots = sum(self._free_slots(resident) + len(resident.users) for resident in usable)
+        running_s = [now - self._granted_at.get(t, now) for r in usable for t in r.users]
         speed = self._history.speeds.get(key)
-        return queued_news(name, key, position, slots, speed and speed.turn_s)
+        seconds = seconds_in_line(among[key], running_s, slots, speed and speed.turn_s)
+        return Queued(name, key, among[key], seconds, finishing)
 
     def _tell_joined(self, now: float) -> None:
         """How far the load is, to everybody it will serve."""

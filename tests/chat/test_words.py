@@ -119,6 +119,10 @@ def test_a_bar_is_always_as_wide_as_asked(fraction: float) -> None:
     [
         (Queued(STUDIO, QWEN, 2, 7.0), ["place 2", "studio", "7.0 s"]),
         (Queued(STUDIO, QWEN, 1), ["place 1"]),
+        (
+            Queued(STUDIO, QWEN, 1, 4.0, QWEN),
+            ["You're next", "studio is finishing an answer", "4.0 s"],
+        ),
         (Evicting(STUDIO, QWEN, (GEMMA,)), ["unloading `google/gemma-3-4b`"]),
         (Loading(STUDIO, QWEN, 0.5, 6.0), ["50%", "6.0 s left", "████████░░░░░░░░"]),
         (Loading(STUDIO, QWEN, 0.5, None), ["50%"]),

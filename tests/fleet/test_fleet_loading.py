@@ -321,7 +321,7 @@ async def test_slots_come_from_the_host() -> None:
         async for _ in first:
             pass
         async with bench.fleet.host(H).lease(a_wish(user="bob")) as second:
-            assert await anext(second) == Queued(H, ONE, 1)
+            assert await anext(second) == Queued(H, ONE, 1, None, ONE)
         with fails(FailureKind.BUSY):
             await bench.use(user="eve", max_wait_s=0.01)
 

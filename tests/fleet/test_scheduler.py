@@ -56,7 +56,7 @@ def test_progress_goes_to_every_waiter_and_never_back() -> None:
     play.after(2).progress(0.4)
     play.after(1).progress(0.3)
     for who in ("ada", "bob"):
-        assert play.told(who) == Loading(HOST, ONE, 0.4, None, 2.0 + 1.0, 2)
+        assert play.told(who) == Loading(HOST, ONE, 0.4, 3.0 * (1 - 0.4) / 0.4, 2.0 + 1.0, 2)
 
 
 def test_seconds_left_come_from_the_models_own_history() -> None:
@@ -212,10 +212,10 @@ def test_beyond_the_slots_askers_queue_with_their_position() -> None:
     play.loaded()
     assert play.ask("bob", "one") == []
     assert play.ask("eve", "one") == []
-    assert play.told("bob") == Queued(HOST, ONE, 1)
-    assert play.told("eve") == Queued(HOST, ONE, 2)
+    assert play.told("bob") == Queued(HOST, ONE, 1, None, ONE)
+    assert play.told("eve") == Queued(HOST, ONE, 2, None, ONE)
     assert play.leave("ada") == ["grant bob one"]
-    assert play.told("eve") == Queued(HOST, ONE, 1)
+    assert play.told("eve") == Queued(HOST, ONE, 1, None, ONE)
 
 
 def test_the_hosts_own_word_on_slots_beats_the_configured() -> None:
@@ -232,7 +232,16 @@ def test_a_queue_position_carries_seconds_once_turns_were_measured() -> None:
     play.loaded()
     play.scheduler.on_answered(play.now, SpeedRecord(HOST, ONE, 100, 50, 2.0, 8.0))
     play.ask("bob", "one")
-    assert play.told("bob") == Queued(HOST, ONE, 1, 10.0)
+    assert play.told("bob") == Queued(HOST, ONE, 1, 10.0, ONE)
+    play.ask("eve", "one")
+    assert play.told("eve") == Queued(HOST, ONE, 2, 20.0, ONE)
+    # The pulse keeps it fresh; an answer that outlasts the usual goes on for a while.
+    play.after(7.5).tick()
+    assert play.told("bob") == Queued(HOST, ONE, 1, 4.0, ONE)
+    play.after(12.5).tick()
+    assert play.told("bob") == Queued(HOST, ONE, 1, 10.0, ONE)
+    play.leave("ada")
+    assert play.told("eve") == Queued(HOST, ONE, 1, 10.0, ONE)
 
 
 def test_users_take_turns() -> None:
@@ -307,7 +316,7 @@ def test_a_leased_instance_is_never_unloaded_but_waited_for() -> None:
     play.ask("ada", "one")
     play.loaded()
     assert play.ask("bob", "two") == []
-    assert play.told("bob") == Queued(HOST, TWO, 1)
+    assert play.told("bob") == Queued(HOST, TWO, 1, None, ONE)
     assert play.leave("ada") == ["unload one"]
     assert play.unloaded() == ["forget ref-1", "load two"]
     assert play.loaded() == ["grant bob two"]

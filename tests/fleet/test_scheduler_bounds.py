@@ -178,7 +178,7 @@ def test_a_place_is_told_among_those_who_wait_for_the_same() -> None:
         play.loaded()
     play.ask("bob", "one")
     play.ask("eve", "two")
-    assert play.told("eve") == Queued(HOST, TWO, 1)
+    assert play.told("eve") == Queued(HOST, TWO, 1, None, TWO)
 
 
 def test_news_is_told_once() -> None:
