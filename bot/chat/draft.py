@@ -40,6 +40,8 @@ class Draft:
         self._opened_at = self._loop.time()
         self._sent_at: float | None = None
         self._first_at: float | None = None
+        self._spoke_at: float | None = None
+        """When the first word of the answer came, after any reasoning."""
         self._last_at: float | None = None
         self._deltas = 0
 
@@ -99,6 +101,8 @@ class Draft:
         self._deltas += 1
         match delta:
             case TextDelta(text=text):
+                if self._spoke_at is None:
+                    self._spoke_at = now
                 self._text.append(text)
             case ReasoningDelta(text=text):
                 self._reasoning.append(text)
@@ -130,13 +134,16 @@ class Draft:
             usage = Usage(
                 prompt_tokens=usage.prompt_tokens, completion_tokens=self._deltas, estimated=True
             )
-        first_token_s, generation_s = None, 0.0
+        first_token_s, thinking_s, generation_s = None, 0.0, 0.0
         if self._first_at is not None and self._last_at is not None:
             generation_s = self._last_at - self._first_at
+            # An answer that was thought away was thinking to its end.
+            thinking_s = (self._spoke_at or self._last_at) - self._first_at
             first_token_s = None if self._sent_at is None else self._first_at - self._sent_at
         timing = replace(
             timing,
             first_token_s=first_token_s,
+            thinking_s=thinking_s,
             generation_s=generation_s,
             total_s=self._loop.time() - self._opened_at,
         )
@@ -144,5 +151,5 @@ class Draft:
 
     def _begin_anew(self) -> None:
         self._reasoning.clear()
-        self._sent_at = self._first_at = self._last_at = None
+        self._sent_at = self._first_at = self._spoke_at = self._last_at = None
         self._deltas = 0

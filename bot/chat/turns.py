@@ -180,10 +180,14 @@ class Turns:
     # --- what else faces ask ---------------------------------------------------------------
 
     def stop(self, conversation: PlaceId, user: UserId | None = None) -> int:
-        """Stops the running turns of a conversation (of one user); says how many."""
+        """Stops the running turns of a conversation (of one user); says how many.
+
+        A load that nobody else waits for is ended too.
+        """
         running = [self._running[turn] for turn in self.running(conversation)]
         mine = [turn for turn in running if user in (None, turn.user)]
         for turn in mine:
+            self._cancel_load(turn)
             turn.stop()
         return len(mine)
 
@@ -198,10 +202,16 @@ class Turns:
     async def cancel_load(self, turn: TurnId) -> bool:
         """Stops the turn, and its load too when nobody else waits for it."""
         running = self._running.get(turn)
-        if running is not None and running.loading is not None:
+        if running is not None:
+            self._cancel_load(running)
+        return self.stop_turn(turn)
+
+    def _cancel_load(self, running: _Running) -> None:
+        # The host knows who else waits; a load under way outlives its asker otherwise, and takes
+        # two minutes and the memory for nobody.
+        if running.loading is not None:
             host, model = running.loading
             self._fleet.host(host).cancel_load(model)
-        return self.stop_turn(turn)
 
     def choose(self, turn: TurnId, way: Way) -> bool:
         """Takes a way that was ``Offered``; False when it is not open any more."""

@@ -159,6 +159,9 @@ def _usage_parts(receipt: Receipt) -> list[str]:
             parts.append(f"{usage.completion_tokens / timing.generation_s:.0f} tok/s")
     if timing.first_token_s is not None:
         parts.append(f"{seconds_text(timing.wait_s)} to first token")
+    # "0.1 s to first token" was no comfort to who had watched half a minute of thinking.
+    if timing.thinking_s >= 1:
+        parts.append(f"thought for {seconds_text(timing.thinking_s)}")
     return parts
 
 
@@ -237,7 +240,9 @@ def why_text(turn: Turn) -> str:
     parts = [f"queue {seconds_text(timing.queue_s)}", f"load {seconds_text(timing.load_s)}"]
     if timing.first_token_s is not None:
         parts.append(f"prefill {seconds_text(timing.first_token_s)}")
-    parts.append(f"generation {seconds_text(timing.generation_s)}")
+    if timing.thinking_s:
+        parts.append(f"thinking {seconds_text(timing.thinking_s)}")
+    parts.append(f"generation {seconds_text(timing.generation_s - timing.thinking_s)}")
     lines.append(f"Time: {' · '.join(parts)}")
     lines.extend(f"Note: {notice}" for notice in receipt.notices)
     return "\n".join(lines)

@@ -201,6 +201,8 @@ class Timing:
     """From sending the request to the first delta: prefill."""
     generation_s: float = 0.0
     total_s: float = 0.0
+    thinking_s: float = 0.0
+    """From the first delta to the first word of the answer; part of ``generation_s``."""
 
     @property
     def wait_s(self) -> float:

@@ -57,6 +57,23 @@ async def test_an_unknown_finish_reason_is_a_plain_stop() -> None:
     assert draft.receipt().finish == "stop"
 
 
+def test_thinking_lasts_until_the_first_word_of_the_answer() -> None:
+    async def thoughtful() -> Timing:
+        draft, _ = drafted()
+        draft.sent()
+        await asyncio.sleep(1)
+        await draft.hear(ReasoningDelta("Hm."))
+        await asyncio.sleep(20)
+        assert draft.receipt().timing.thinking_s == 0.0
+        await draft.hear(TextDelta("Yes"))
+        await asyncio.sleep(2)
+        await draft.hear(TextDelta("."))
+        return draft.receipt().timing
+
+    timing = play(thoughtful())
+    assert (timing.first_token_s, timing.thinking_s, timing.generation_s) == (1.0, 20.0, 22.0)
+
+
 def test_the_first_delta_and_the_last_bound_the_generation() -> None:
     async def story() -> Timing:
         draft, _ = drafted()

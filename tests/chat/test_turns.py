@@ -31,7 +31,13 @@ from bot.domain.events import (
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, TurnId
 from bot.fleet.fleet import FleetRules
 from bot.fleet.lmstudio import SocketClient
-from bot.sim.journal import LoadStarted, PredictionCancelled, PredictionStarted, Unloaded
+from bot.sim.journal import (
+    LoadCancelled,
+    LoadStarted,
+    PredictionCancelled,
+    PredictionStarted,
+    Unloaded,
+)
 from bot.sim.models import GB, SimModel
 
 
@@ -418,6 +424,20 @@ async def test_cancelling_a_load_that_nobody_else_wants_cancels_it_at_the_host(
                     assert await home.lantern.turns.cancel_load(turn)
         assert isinstance(said.last, Stopped | Failed)
         assert not home.hosts["studio"].resident
+
+
+async def test_stop_ends_a_load_that_nobody_else_waits_for(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
+        said = Said()
+        async with home.lantern.turns.open(home.request("hello")) as events:
+            async for event in events:
+                said.events.append(event)
+                if isinstance(event, Loading):
+                    assert home.lantern.turns.stop(PLACE.conversation, ADA) == 1
+                    studio = home.lantern.fleet.snapshot().hosts[HostName("studio")]
+                    # Cancelled at once, while the turn itself is only just leaving.
+                    assert studio.load is None or studio.load.waiters == 0
+        assert isinstance(said.last, Stopped | Failed)
 
 
 async def test_draining_refuses_new_turns_and_lets_running_ones_finish(tmp_path: Path) -> None:

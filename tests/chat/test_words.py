@@ -161,6 +161,15 @@ def test_a_footer_names_model_host_tokens_speed_and_wait() -> None:
     )
 
 
+def test_thinking_is_told_as_such() -> None:
+    timing = Timing(first_token_s=0.1, thinking_s=30.0, generation_s=32.0)
+    receipt = Receipt(SAGE, model=QWEN, host=STUDIO, timing=timing)
+    assert footer(receipt).endswith("0.1 s to first token · thought for 30 s")
+    assert "thinking 30 s · generation 2.0 s" in why_text(_turn(receipt))
+    shorter = replace(receipt, timing=replace(timing, thinking_s=0.9))
+    assert "thought" not in footer(shorter)
+
+
 def test_a_cloud_footer_is_marked_and_priced() -> None:
     receipt = Receipt(
         SAGE, model=ModelKey("glm-4.6"), provider=ProviderName("zai"), cost_micro_usd=4000
