@@ -32,7 +32,6 @@ from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, TurnId
 from bot.fleet.fleet import FleetRules
 from bot.fleet.lmstudio import SocketClient
 from bot.sim.journal import (
-    LoadCancelled,
     LoadStarted,
     PredictionCancelled,
     PredictionStarted,
