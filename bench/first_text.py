@@ -168,6 +168,7 @@ def _by_command(double: _Discord) -> Transport:
         return double
 
     interaction = SimpleNamespace(
+        id=7,
         client=SimpleNamespace(get_partial_messageable=get_partial_messageable),
         channel_id=double.id,
         guild_id=None,
