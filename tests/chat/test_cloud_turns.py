@@ -682,13 +682,17 @@ async def test_words_said_while_a_channel_was_closed_stay_here_when_quoted_later
 async def test_a_quote_said_in_the_open_goes_along_without_names_and_ids(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
         await power_off(home)
-        quote = quote_of("<@123> and @ada in <#45>", user=BOB)
+        quote = quote_of("<@123456789012345678> and @ada in <#234567890123456789>", user=BOB)
         said = await home.play(quoting(home, quote, "what did he mean?"))
         assert said.receipt.provider == "zai"
         sent = heard(home)
         assert "@someone and @Person 2 in #channel" in sent
         assert "what did he mean?" in sent
-        assert not [name for name in ("123", "45", "ada", "bob") if name in sent.lower()]
+        assert not [
+            name
+            for name in ("123456789012345678", "234567890123456789", "ada", "bob")
+            if name in sent.lower()
+        ]
         # The next turn sends it again, as it was.
         await home.ask("more")
         last = home.doubles["zai"].journal.chats()[-1].arrival
