@@ -48,13 +48,15 @@ class Screen:
         self.is_live = console.is_terminal and not console.is_dumb_terminal
         """Lines can be redrawn."""
         self._flow = _Flow()
+        self._is_mid_line = False
         if not console.is_terminal:
             # A table is then as wide as its content: whoever reads a pipe cannot make it wider.
             console.width = _PIPE_WIDTH
 
     def line(self, text: str = "", style: str = "") -> None:
         """One line as it is, in one of rich's styles, such as ``red``."""
-        self._end_stream()
+        if self._end_stream() and not text:
+            return
         lines = [text]
         if self.console.is_terminal:
             # Between words, and not by rich, which cuts an address at the edge: whoever copied it
@@ -84,12 +86,24 @@ class Screen:
         """A piece of a streamed answer, at once; on a terminal broken between words."""
         if self.console.is_terminal:
             text = self._flow.feed(text, self.console.width)
-        self.console.print(Text(text), end="", soft_wrap=True)
+        self._print_piece(text)
 
-    def _end_stream(self) -> None:
+    def _print_piece(self, text: str) -> None:
+        if text:
+            self.console.print(Text(text), end="", soft_wrap=True)
+            self._is_mid_line = not text.endswith("\n")
+
+    def _end_stream(self) -> bool:
+        """Was an answer's line left open? Then it is ended.
+
+        News of a host came in the middle of an answer, and stood in the middle of its sentence.
+        """
         rest, self._flow = self._flow.held, _Flow()
-        if rest:
-            self.console.print(Text(rest), end="", soft_wrap=True)
+        self._print_piece(rest)
+        was_mid_line, self._is_mid_line = self._is_mid_line, False
+        if was_mid_line:
+            self.console.print()
+        return was_mid_line
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Rows under their columns' names; too wide for a narrow terminal, one below the other."""

@@ -195,3 +195,22 @@ def test_a_terminal_that_cannot_draw_twice_is_told_of_a_load_in_lines(
         steps.show(Loading(HostName("h"), ModelKey("m"), fraction, seconds_left=None))
     steps.close()
     assert len(out.getvalue().splitlines()) == 4
+
+
+@pytest.mark.parametrize("is_live", [True, False])
+def test_news_in_the_middle_of_an_answer_stand_on_a_line_of_their_own(is_live: bool) -> None:
+    where, out = screen(is_live=is_live)
+    where.piece("Small pieces tell ")
+    where.line("🔴 studio is gone", "dim")
+    where.piece("more.")
+    where.line()
+    where.line("footer")
+    assert out.getvalue() == "Small pieces tell \n🔴 studio is gone\nmore.\nfooter\n"
+
+
+def test_an_answer_that_ends_its_line_itself_is_followed_by_the_blank_line_asked_for() -> None:
+    where, out = screen(is_live=False)
+    where.piece("done\n")
+    where.line()
+    where.line("footer")
+    assert out.getvalue() == "done\n\nfooter\n"
