@@ -28,7 +28,9 @@ SAID = "[here (evil.example)](https://evil.example/path?q=1)"
         ("```\n``` py", Fence("```")),
         ("```\n    ```", Fence("```")),
         ("```\ncode\n```  \n", None),
+        ("`" * 32, Fence("`" * 32)),
         ("`" * 33, None),
+        ("```" + "i" * 40, Fence("```", "i" * 40)),
         ("```" + "i" * 41, Fence("```")),
     ],
 )
@@ -61,7 +63,32 @@ def test_the_lines_of_a_text_make_up_the_text(text: str) -> None:
         ("🏴\U000e0067", 1, False),
         ("\ud83d\ude00", 1, False),
         ("\r\n", 1, False),
+        ("a\r\nb", 2, False),
         ("\u1112\u1161", 1, False),
+        ("\u1112\u115f", 1, True),
+        ("\u1112\u1160", 1, False),
+        ("\u1112\u11ff", 1, False),
+        ("\u1112\u1200", 1, True),
+        ("a\udbff", 1, True),
+        ("a\udc00", 1, False),
+        ("b\udfff", 1, False),
+        ("a\ue000", 1, True),
+        ("\ud7ffa", 1, True),
+        ("\ud800a", 1, False),
+        ("\udbffb", 1, False),
+        ("\udc00a", 1, True),
+        ("👍\U0001f3fa", 1, True),
+        ("👍\U0001f3fb", 1, False),
+        ("👍\U0001f3ff", 1, False),
+        ("👍\U0001f400", 1, True),
+        ("🏴\U000e001f", 1, True),
+        ("🏴\U000e0020", 1, False),
+        ("🏴\U000e007f", 1, False),
+        ("🏴\U000e0080", 1, True),
+        ("🇦🇩", 1, False),
+        ("🇿🇩", 1, False),
+        ("🇩🇦", 1, False),
+        ("🇩🇿", 1, False),
     ],
 )
 def test_a_place_inside_one_character_as_read_is_no_boundary(
@@ -96,6 +123,71 @@ def test_a_place_inside_one_character_as_read_is_no_boundary(
 )
 def test_hidden_hosts_are_said_and_hidden_characters_dropped(text: str, shown: str) -> None:
     assert harmless(text) == shown
+
+
+E = "https://evil.example"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        # What is said already: the address, with or without its scheme and last slash.
+        (f"[{E}/p]({E}/p)", f"[{E}/p]({E}/p)"),
+        (f"[evil.example/p]({E}/p)", f"[evil.example/p]({E}/p)"),
+        (f"[Evil.example/p]({E}/p/)", f"[Evil.example/p]({E}/p/)"),
+        # What an address carries is not where it leads.
+        (
+            f"[bank.example]({E}?to=http://bank.example)",
+            f"[bank.example (evil.example)]({E}?to=http://bank.example)",
+        ),
+        # Several in a line: each is said, or taken apart; what stands in a title is no link.
+        (f"{LINK} {LINK}", f"{SAID} {SAID}"),
+        ("[x](https://[bad) [y](https://[bad)", "[x]\\(https://[bad) [y]\\(https://[bad)"),
+        (
+            f'[x]({E} "](https://y") [z]({E})',
+            f'[x (evil.example)]({E} "](https://y") [z (evil.example)]({E})',
+        ),
+    ],
+)
+def test_each_link_of_a_line_says_where_it_leads_once(text: str, shown: str) -> None:
+    assert harmless(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("before", "is_code"),
+    [
+        ("", True),
+        ("text\n", True),
+        ("a `b` c\n", True),
+        ("```\ncode\n```\n", True),
+        ("```py\ncode\n\n```\ntext\n", True),
+        # Discord may take these for the beginning or end of a block or of inline code.
+        ("a ` b\n", False),
+        ("\\`a`\n", False),
+        ("see ```x``` here\n", False),
+        ("```\n```\n", False),
+        ("```\ncode\n````\n", False),
+    ],
+)
+def test_code_stays_as_it_is_where_discord_is_sure_to_see_it(before: str, is_code: bool) -> None:
+    block = "```\n{}\n```"
+    said = block.format(LINK if is_code else SAID)
+    assert harmless(before + block.format(LINK)) == before + said
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("see [here]", "see [here"),
+        ("see [here]\n", "see [here]\n"),
+        (f"{'x' * 600}[here]({E}", f"{'x' * 600}[here"),
+        # No address is longer than 1,000 characters.
+        ("[here](" + "https://".ljust(999, "x"), "[here"),
+        ("[here](" + "https://".ljust(1000, "x"), "[here]\\(" + "https://".ljust(1000, "x")),
+    ],
+)
+def test_the_end_of_a_growing_text_waits_while_it_may_become_a_link(text: str, shown: str) -> None:
+    assert harmless(text, is_whole=False) == shown
 
 
 fragment = st.sampled_from([LINK, "`", "```", "\n", "```\n", "\u202e", " ", "[a]", "(b)", "~~~"])

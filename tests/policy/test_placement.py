@@ -147,6 +147,11 @@ def test_of_two_as_long_idle_the_name_decides() -> None:
     assert _evicted(_place(_host(max_loaded=2), *held)) == ["a/a"]
 
 
+def test_a_host_that_lists_one_identifier_twice_breaks_nothing() -> None:
+    held = (instance("a/a", gb=2.0, idle_s=9), instance("a/a", gb=1.0, idle_s=9))
+    assert _evicted(_place(_host(max_loaded=1), *held)) == ["a/a", "a/a"]
+
+
 def test_an_instance_whose_idle_time_is_unknown_counts_as_just_used() -> None:
     held = (instance("a/unknown", idle_s=None), instance("b/known", idle_s=5))
     assert _evicted(_place(_host(max_loaded=2), *held)) == ["b/known"]
@@ -155,6 +160,15 @@ def test_an_instance_whose_idle_time_is_unknown_counts_as_just_used() -> None:
 def test_no_more_is_evicted_than_the_load_needs() -> None:
     held = (instance("a/small", gb=1, idle_s=900), instance("b/large", gb=20, idle_s=10))
     assert _evicted(_place(_host(15, memory_gb=24), *held)) == ["b/large"]
+
+
+def test_of_two_that_fit_one_by_one_only_the_newer_stays() -> None:
+    held = (
+        instance("a/old", gb=5, idle_s=900),
+        instance("b/newer", gb=5, idle_s=100),
+        instance("c/large", gb=20, idle_s=10),
+    )
+    assert _evicted(_place(_host(15, memory_gb=24), *held)) == ["a/old", "c/large"]
 
 
 def test_both_limits_hold_at_once() -> None:
@@ -192,6 +206,13 @@ def test_what_is_in_use_or_spared_is_waited_for_and_never_evicted(busy: Instance
     assert placed.reason == "waits for a/busy to finish"
 
 
+def test_what_is_in_use_is_waited_for_in_the_clocks_first_second_too() -> None:
+    busy = instance("a/busy", leases=1)
+    placed = place(_host(max_loaded=1), [Wish(NEW)], [busy], 0.5)
+    assert isinstance(placed, Placement)
+    assert placed.waits_for == (busy,)
+
+
 def test_what_was_spared_goes_when_its_time_is_over() -> None:
     held = replace(instance("a/a"), spared_until=NOW)
     assert _evicted(_place(_host(max_loaded=1), held)) == ["a/a"]
@@ -214,6 +235,21 @@ def test_who_is_idle_is_not_among_those_waited_for() -> None:
 def test_a_model_larger_than_the_memory_says_so() -> None:
     placed = _place(_host(30, memory_gb=24))
     words = "needs about 32.6 GB, the host has 24.0 GB"
+    assert placed == Hopeless(FailureKind.DOES_NOT_FIT, words)
+
+
+def test_gigabytes_are_said_to_the_tenth() -> None:
+    vectors = replace(model(NEW), kind="embedding", size_bytes=28_619_047_619)
+    tight = replace(_host(memory_gb=24.05), models={NEW: vectors})
+    words = "needs about 30.1 GB, the host has 24.1 GB"
+    assert _place(tight) == Hopeless(FailureKind.DOES_NOT_FIT, words)
+
+
+def test_a_model_that_takes_just_the_memory_is_in_the_way_of_others_not_too_large() -> None:
+    on = _host()
+    needed = load_bytes(on.models[NEW], order_for(on, on.models[NEW], [Wish(NEW)]))
+    placed = _place(replace(on, memory_bytes=needed), instance("a/pin", pinned=True))
+    words = "what is in memory must stay (pinned: a/pin)"
     assert placed == Hopeless(FailureKind.DOES_NOT_FIT, words)
 
 
@@ -280,6 +316,40 @@ def test_a_refusal_with_nothing_idle_of_ours_left_is_final() -> None:
     assert _evicted(_place(_host(limits=REFUSED, evict_foreign=True), *held)) == ["b/b"]
 
 
+@pytest.mark.parametrize(("spare_bytes", "goes"), [(0, ["b/b"]), (-1, ["b/b", "a/a"])])
+def test_after_a_refusal_so_much_leaves_as_the_model_takes(
+    spare_bytes: int, goes: list[str]
+) -> None:
+    # Embedding models: without a context they take their size and a twentieth.
+    wanted = replace(model(NEW, 5.0), kind="embedding")
+    on = replace(_host(limits=REFUSED), models={NEW: wanted})
+    held = [
+        replace(one, kind="embedding", size_bytes=5 * GB + spare_bytes)
+        for one in (instance("a/a", idle_s=10), instance("b/b", idle_s=90))
+    ]
+    assert _evicted(_place(on, *held)) == goes
+
+
+def test_after_a_refusal_one_leaves_where_no_size_is_known() -> None:
+    held = (instance("a/a", gb=None, idle_s=10), instance("b/b", gb=None, idle_s=90))
+    assert _evicted(_place(_host(None, limits=REFUSED), *held)) == ["b/b"]
+
+
+def test_what_was_refused_together_does_not_count_right_after_the_refusal() -> None:
+    on = _host(limits=REFUSED)
+    needed = load_bytes(on.models[NEW], order_for(on, on.models[NEW], [Wish(NEW)]))
+    held = (instance("a/a", gb=10, idle_s=10), instance("b/b", gb=10, idle_s=90))
+    assert _evicted(_place(replace(on, ceiling_bytes=needed), *held)) == ["b/b"]
+
+
+def test_of_the_memory_and_what_was_refused_the_smaller_counts() -> None:
+    on, idle = _host(memory_gb=100), instance("a/idle")
+    needed = load_bytes(on.models[NEW], order_for(on, on.models[NEW], [Wish(NEW)]))
+    assert _evicted(_place(replace(on, ceiling_bytes=needed), idle)) == ["a/idle"]
+    tight = replace(on, memory_bytes=needed, ceiling_bytes=100 * GB)
+    assert _evicted(_place(tight, idle)) == ["a/idle"]
+
+
 # --- what a model takes --------------------
 
 
@@ -293,6 +363,11 @@ def _estimate(gb: float, context: int | None = None, quant: str | None = None) -
 
 def test_an_8b_model_takes_its_weights_and_half_a_gigabyte_of_context() -> None:
     assert 5.2 * GB < _estimate(4.9) < 6.0 * GB
+
+
+def test_the_estimate_is_weights_and_keys_and_values_to_the_byte() -> None:
+    # Of 4 GB: the root of the size is 2, so 96 KiB a token.
+    assert _estimate(4, 32_768) == 4_200_000_000 + 96 * 1024 * 32_768
 
 
 def test_a_longer_context_takes_more() -> None:

@@ -83,6 +83,17 @@ def test_every_turn_waiting_before_counts() -> None:
     assert found.reason == "busy: 3 waiting"
 
 
+def test_an_instance_with_one_slot_has_one_even_where_the_host_has_four() -> None:
+    found = _predict(host(instances=[instance(leases=1, parallel=1)]))
+    assert found.queue_s == TURN_S
+    assert found.reason == "busy: all 1 slots taken"
+
+
+def test_as_many_waiting_as_at_work_are_no_idle_model() -> None:
+    found = _predict(host(instances=[instance(leases=1)], waiting={QWEN: 1}))
+    assert found.standing is Standing.BUSY
+
+
 def test_two_copies_share_their_slots() -> None:
     copies = [instance(leases=1, parallel=1), instance(identifier="q:2", parallel=1)]
     assert _predict(host(instances=copies)).queue_s == 0
@@ -113,6 +124,8 @@ def test_a_context_the_host_does_not_tell_is_taken_to_be_enough() -> None:
         (host(models=ON_DISK), 5 * GB / LOAD_BYTES_PER_S, "cold: load ~4 s (a guess by size)"),
         (host(models=[model(QWEN, None)]), LOAD_S, "cold: load ~20 s (a guess)"),
         (host(models=[model(QWEN, 0.1)], rate=1e9), 0.1, "cold: load ~1 s (by size)"),
+        (host(models=[model(QWEN, 1.0)], rate=1e9), 1.0, "cold: load ~1 s (by size)"),
+        (host(models=[model(QWEN, 1.6)], rate=1e9), 1.6, "cold: load ~2 s (by size)"),
     ],
 )
 def test_a_load_is_predicted_from_the_best_that_is_known(
@@ -139,6 +152,13 @@ def test_a_model_in_use_is_waited_for_not_evicted() -> None:
     found = _predict(full)
     assert found.queue_s == 30.0
     assert f"waits for {GEMMA} to finish" in found.reason
+
+
+def test_of_several_in_use_the_slowest_decides() -> None:
+    speeds = {GEMMA: Speed(turn_s=10.0), EMBED: Speed(turn_s=30.0)}
+    held = [instance(GEMMA, leases=1), instance(EMBED, leases=1)]
+    full = host(models=ON_DISK, instances=held, max_loaded=1, speeds=speeds)
+    assert _predict(full).queue_s == 30.0
 
 
 @pytest.mark.parametrize(
@@ -179,6 +199,24 @@ def test_an_instance_with_too_small_a_context_is_loaded_again() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("contexts", "words"),
+    [((2048, 4096), "(4,096 tokens)"), ((4096, 0), "(4,096"), ((0,), "(0 tok")],
+)
+def test_of_copies_with_too_small_a_context_the_largest_is_said(
+    contexts: tuple[int, ...], words: str
+) -> None:
+    held = [instance(context=tokens, identifier=f"q:{tokens}") for tokens in contexts]
+    found = _predict(host(models=ON_DISK, instances=held), replace(ASK, min_context=6000))
+    assert words in found.reason
+
+
+def test_a_model_only_in_memory_cannot_be_loaded_again_and_nobody_says_it_does_not_fit() -> None:
+    small = host(instances=[instance(context=4096)])
+    words = "in memory with too small a context, and not on the disk to be loaded again"
+    assert _refusal(small, replace(ASK, min_context=6000)) == words
+
+
 def test_somebody_elses_instance_with_too_small_a_context_stays_beside_the_new_one() -> None:
     held = [instance(GEMMA, idle_s=99), instance(own=False, context=4096)]
     small = host(models=ON_DISK, instances=held, max_loaded=2)
@@ -199,6 +237,13 @@ def test_turns_waiting_for_the_same_load_share_its_slots() -> None:
     assert found.queue_s == TURN_S / 4
 
 
+@pytest.mark.parametrize(("waiting", "queue_s"), [({}, 0.0), ({QWEN: 1}, TURN_S)])
+def test_a_single_slot_is_waited_for_behind_one_turn(
+    waiting: dict[ModelKey, int], queue_s: float
+) -> None:
+    assert _predict(host(models=ON_DISK, waiting=waiting, slots=1)).queue_s == queue_s
+
+
 # --- loads under way --------------------
 
 
@@ -208,6 +253,31 @@ def test_a_load_under_way_of_this_model_is_joined() -> None:
     assert found.load_s == pytest.approx(3.0)
     assert found.queue_s == 0
     assert found.reason == "loading now: ~3 s left"
+
+
+@pytest.mark.parametrize(
+    ("waiters", "waiting", "slots", "queue_s"),
+    [
+        (9, 0, 4, 6 * TURN_S / 4),
+        (1, 9, 4, 6 * TURN_S / 4),
+        (1, 0, 1, TURN_S),
+        # Loaded by hand: nobody waits for it.
+        (0, 0, 1, 0.0),
+    ],
+)
+def test_who_waits_for_the_load_is_served_first(
+    waiters: int, waiting: int, slots: int, queue_s: float
+) -> None:
+    load = LoadInFlight(QWEN, 0.75, NOW - 9.0, None, waiters)
+    queue = {QWEN: waiting} if waiting else {}
+    assert _predict(host(models=ON_DISK, load=load, waiting=queue, slots=slots)).queue_s == queue_s
+
+
+def test_a_joined_load_without_progress_is_guessed_by_the_size_of_what_is_in_memory() -> None:
+    held = instance(gb=6.0, context=4096)
+    again = host(instances=[held], load=LoadInFlight(QWEN, 0.0, NOW, None))
+    found = _predict(again, replace(ASK, min_context=6000))
+    assert found.load_s == pytest.approx(6 * GB / LOAD_BYTES_PER_S)
 
 
 def test_a_load_under_way_of_another_model_comes_first() -> None:
@@ -225,8 +295,9 @@ def test_loads_others_wait_for_come_first_too() -> None:
     assert "after the load of google/gemma-3-12b, new" in found.reason
 
 
-def test_a_load_under_way_takes_its_place_in_memory() -> None:
-    load = LoadInFlight(GEMMA, 0.5, NOW - 10.0, None)
+@pytest.mark.parametrize("waiters", [0, 1])
+def test_a_load_under_way_takes_its_place_in_memory(waiters: int) -> None:
+    load = LoadInFlight(GEMMA, 0.5, NOW - 10.0, None, waiters)
     found = _predict(host(models=ON_DISK, load=load, max_loaded=1))
     assert found.queue_s == pytest.approx(10.0 + TURN_S)
     assert [one.model_key for one in found.evicts] == [GEMMA]
@@ -236,6 +307,7 @@ def test_a_load_under_way_takes_its_place_in_memory() -> None:
     ("load", "left"),
     [
         (LoadInFlight(QWEN, 0.5, NOW - 6.0, 99.0), 6.0),
+        (LoadInFlight(QWEN, 0.1, NOW - 6.0, 99.0), 54.0),
         (LoadInFlight(QWEN, 0.01, NOW - 6.0, 10.0), 4.0),
         (LoadInFlight(QWEN, 0.0, NOW - 6.0, None), 14.0),
         (LoadInFlight(QWEN, 0.0, NOW - 60.0, 10.0), 1.0),

@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from policy_builders import EMBED, GEMMA, NOW, QWEN, fleet, fleets, host, instance, model
 
-from bot.domain.chat import Route
+from bot.domain.chat import Rejection, Route
 from bot.domain.cloud import ProviderSnapshot
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, LoadInFlight, Speed
 from bot.domain.ids import AUTO, HostName, ModelKey, ProviderName
+from bot.policy import routing
 from bot.policy.prediction import Prediction, RouteAsk, Strategy, predict_seconds
 from bot.policy.routing import plan_route
 
@@ -154,6 +155,36 @@ def test_a_wait_over_the_limit_is_the_last_resort_where_a_provider_may_step_in()
     assert _where(route) == ["zai", "openai", "anthropic", "slow"]
 
 
+@pytest.mark.parametrize(
+    ("tokens", "limit_s", "where"),
+    [
+        (1000, 2.0, ["home", "zai"]),
+        (1000, 1.9, ["zai", "home"]),
+        (0, 0.0, ["home", "zai"]),
+    ],
+)
+def test_a_wait_of_just_the_limit_is_not_over_it(
+    tokens: int, limit_s: float, where: list[str]
+) -> None:
+    warm = fleet(host("home", instances=[instance()]))
+    ask = replace(ASK, cloud=(ZAI,), prompt_tokens=tokens, max_wait_s=limit_s)
+    assert _where(plan_route(warm, ask, PROVIDERS)) == where
+
+
+@pytest.mark.parametrize(
+    ("tokens_per_s", "where"), [(450.0, ["heavy", "light"]), (400.0, ["light", "heavy"])]
+)
+def test_weight_decides_within_a_quarter_of_a_second_only(
+    tokens_per_s: float, where: list[str]
+) -> None:
+    slower = {QWEN: Speed(prefill_tokens_per_s=tokens_per_s)}
+    hosts = fleet(
+        host("light", instances=[instance()]),
+        host("heavy", instances=[instance()], weight=9.0, speeds=slower),
+    )
+    assert _where(plan_route(hosts, ASK)) == where
+
+
 def test_time_counts_from_the_given_moment() -> None:
     load = LoadInFlight(QWEN, 0.0, NOW, 20.0)
     hosts = fleet(host("a", ON_DISK, load=load))
@@ -200,6 +231,58 @@ def test_auto_may_stand_behind_a_wanted_model() -> None:
     assert _models(route) == [("b", QWEN), ("a", QWEN), ("a", GEMMA)]
 
 
+def test_auto_waits_for_a_load_about_to_end_rather_than_for_a_quick_one_after_it() -> None:
+    load = LoadInFlight(GEMMA, 0.99, NOW - 9.9, None)
+    one = host("a", ON_DISK, load=load, speeds={QWEN: Speed(load_s=0.5)})
+    assert _models(plan_route(fleet(one), replace(ANY, prompt_tokens=0))) == [("a", GEMMA)]
+
+
+def test_auto_takes_the_soonest_of_those_in_memory() -> None:
+    speeds = {QWEN: Speed(prefill_tokens_per_s=200.0), GEMMA: Speed(prefill_tokens_per_s=1e4)}
+    one = host("a", ON_DISK, [instance(QWEN), instance(GEMMA)], speeds=speeds)
+    assert _models(plan_route(fleet(one), replace(ANY, prompt_tokens=100))) == [("a", GEMMA)]
+
+
+def test_auto_says_the_same_of_a_model_in_memory_and_on_the_disk_once() -> None:
+    vectors = [model(EMBED, 1, kind="embedding")]
+    one = host("a", vectors, [instance(EMBED, kind="embedding")])
+    words = f"no model can serve: {EMBED} an embedding model cannot chat"
+    assert _reasons(plan_route(fleet(one), ANY)) == {"a": words}
+
+
+@pytest.mark.parametrize(
+    ("loads_sooner", "loads_later"),
+    [
+        # Reading decides: 0.2 s of it make the first the later one, within the same quarter.
+        (
+            Speed(load_s=1.0, prefill_tokens_per_s=500.0),
+            Speed(load_s=1.05, prefill_tokens_per_s=1e9),
+        ),
+        (Speed(load_s=1.0, prefill_tokens_per_s=10.0), Speed(load_s=2.0, prefill_tokens_per_s=1e9)),
+    ],
+)
+def test_auto_takes_the_cold_model_that_answers_first_not_the_one_that_loads_first(
+    loads_sooner: Speed, loads_later: Speed
+) -> None:
+    one = host("a", ON_DISK, speeds={QWEN: loads_sooner, GEMMA: loads_later})
+    assert _models(plan_route(fleet(one), replace(ANY, prompt_tokens=100))) == [("a", GEMMA)]
+
+
+def test_auto_judges_no_cold_model_that_cannot_be_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[str] = []
+
+    def predict(of: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> object:
+        judged.append(key)
+        return predict_seconds(of, key, ask, now)
+
+    monkeypatch.setattr(routing, "predict_seconds", predict)
+    many = [model(f"m/{gb}", gb) for gb in range(1, 100)]
+    assert _models(plan_route(fleet(host("a", many)), replace(ANY, prompt_tokens=0))) == [
+        ("a", "m/1")
+    ]
+    assert judged == ["m/1"]
+
+
 # --- providers --------------------
 
 HOME = fleet(host("home", ON_DISK))
@@ -228,6 +311,21 @@ def test_equal_costs_are_ordered_by_seconds_and_an_unmeasured_provider_is_no_dea
     providers = (_provider(ZAI), _provider(OPENAI, first_token_s=9.0), PROVIDERS[2])
     ask = replace(EVERYWHERE, strategy="cost_optimized")
     assert _where(plan_route(HOME, ask, providers)) == ["home", "zai", "openai", "anthropic"]
+
+
+def test_at_equal_costs_one_measured_slow_comes_after_one_never_measured() -> None:
+    providers = (_provider(ZAI, first_token_s=9.0), _provider(OPENAI))
+    ask = replace(EVERYWHERE, strategy="cost_optimized", cloud=(ZAI, OPENAI))
+    assert _where(plan_route(HOME, ask, providers)) == ["home", "openai", "zai"]
+
+
+def test_of_the_better_providers_the_best_comes_first_whatever_it_costs() -> None:
+    providers = (
+        _provider(ZAI, quality=6, cost_micro_usd=1),
+        _provider(OPENAI, quality=9, cost_micro_usd=9),
+    )
+    ask = replace(EVERYWHERE, strategy="quality_optimized", cloud=(ZAI, OPENAI))
+    assert _where(plan_route(HOME, ask, providers)) == ["openai", "zai", "home"]
 
 
 def test_a_provider_not_named_by_the_request_type_is_left_out() -> None:
@@ -268,7 +366,13 @@ def test_a_provider_the_persona_does_not_allow_is_never_asked() -> None:
 def test_a_provider_that_cannot_serve_says_why(
     provider: ProviderSnapshot, ask: RouteAsk, reason: str
 ) -> None:
-    assert _reasons(plan_route(HOME, replace(ask, cloud=(ZAI,)), [provider]))["zai"] == reason
+    route = plan_route(HOME, replace(ask, cloud=(ZAI,)), [provider])
+    assert route.rejected[-1] == Rejection("zai", provider.model, reason)
+
+
+def test_a_window_of_just_the_needed_size_will_do() -> None:
+    ask = replace(EVERYWHERE, min_context=4096, cloud=(ZAI,))
+    assert "zai" in _where(plan_route(HOME, ask, [_provider(ZAI, context_length=4096)]))
 
 
 def test_a_provider_nobody_configured_is_said() -> None:
@@ -278,12 +382,20 @@ def test_a_provider_nobody_configured_is_said() -> None:
 
 @pytest.mark.parametrize(
     ("cost", "reason"),
-    [(4000, "cloud, at most $0.0040"), (0, "cloud, free"), (None, "cloud, price unknown")],
+    [
+        (4000, "cloud, at most $0.0040"),
+        (100_000_000, "cloud, at most $100.0000"),
+        (0, "cloud, free"),
+        (None, "cloud, price unknown"),
+    ],
 )
 def test_a_provider_says_what_it_may_cost(cost: int | None, reason: str) -> None:
-    route = plan_route(fleet(), EVERYWHERE, [_provider(ZAI, cost_micro_usd=cost)])
+    asked = _provider(ZAI, cost_micro_usd=cost, first_token_s=0.7)
+    route = plan_route(fleet(), EVERYWHERE, [replace(asked, likely_micro_usd=7)])
     (candidate,) = route.candidates
     assert candidate.reason == reason
+    assert candidate.seconds == 0.7
+    assert candidate.likely_micro_usd == 7
     assert candidate.cost_micro_usd == cost
     assert candidate.model == "zai-model"
 

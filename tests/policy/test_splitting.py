@@ -190,6 +190,85 @@ def test_the_cut_is_at_the_best_place_there_is(text: str, parts: tuple[str, ...]
     assert split_reply(text, SMALL) == parts
 
 
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        # Half a part is 100: what is nearer its start is no place to cut.
+        (f"{'p' * 100} {'q' * 200}", ("p" * 100, "q" * 200)),
+        (f"{'p' * 99} {'q' * 150}", (f"{'p' * 99} {'q' * 100}", "q" * 50)),
+        # The last place of all, and the last but one where a sign would be cut in two.
+        (f"{'p' * 150} {'q' * 49} {Q}", (f"{'p' * 150} {'q' * 49}", Q)),
+        ("p" * 199 + "👍🏽", ("p" * 199, "👍🏽")),
+        # Behind what stays whole, and before what may become a link with the next character.
+        (f"{'p' * 150} <@123456> {Q}", (f"{'p' * 150} <@123456>", Q)),
+        (f"{'p' * 188} [some words]{'x' * 20}", ("p" * 188, f"[some words]{'x' * 20}")),
+        # Whole is what takes half a part at most, as far as it can be seen.
+        (f"{'p' * 101}https://{'x' * 100}", ("p" * 101, f"https://{'x' * 100}")),
+        (f"{'p' * 100}https://{'x' * 100}", (f"{'p' * 100}https://{'x' * 92}", "x" * 8)),
+        # In code: behind white space and behind whole lines; a comment's sign is no heading there.
+        (
+            f"```\n{'x' * 150} {'y' * 100}",
+            (f"```\n{'x' * 150} \n```", f"```\n{'y' * 100}\n```"),
+        ),
+        (
+            f"```\n{'x' * 150}\n{'y' * 100}",
+            (f"```\n{'x' * 150}\n```", f"```\n{'y' * 100}\n```"),
+        ),
+        (
+            f"```\n{'x' * 172} [some words]{'y' * 20}",
+            (f"```\n{'x' * 172} \n```", f"```\n[some words]{'y' * 20}\n```"),
+        ),
+        (
+            f"```\n{'x' * 182} # comment",
+            (f"```\n{'x' * 182} \n```", "```\n# comment\n```"),
+        ),
+    ],
+)
+def test_the_places_at_the_bounds(text: str, parts: tuple[str, ...]) -> None:
+    assert split_reply(text, SMALL) == parts
+
+
+def test_every_part_of_a_block_is_full_with_its_own_fences() -> None:
+    parts = split_reply("~" * 20 + "\n" + "x" * 500, SMALL)
+    assert [len(part) for part in parts] == [200, 200, 200, 68]
+    parts = split_reply("```\n" + "x" * 500, SMALL)
+    # The reserve for a fence is 12 characters at least, of which these take four.
+    assert [len(part) for part in parts] == [192, 192, 140]
+
+
+@pytest.mark.parametrize(
+    ("before", "mark", "cut"),
+    [
+        # With its 12 characters of reserve a fence still fits, and no longer.
+        ("p" * 184, "```", None),
+        ("p" * 185, "```", 186),
+        ("p" * 189, "```", 190),
+        ("p" * 198, "```", 199),
+        # A longer one reserves its own length and a line end.
+        ("p" * 174, "~" * 12, None),
+        ("p" * 175, "~" * 12, 176),
+        # A block before has its reserve already: the line's end is out of reach.
+        ("```\ncode\n```\n" + "p" * 176, "~~~", 188),
+        # Half of what is in reach: 192, and 193.
+        ("p" * 94 + "\n\n" + "q" * 93, "```", 190),
+        ("p" * 95 + "\n\n" + "q" * 93, "```", 96),
+    ],
+)
+def test_a_fence_near_the_end_of_a_part_needs_room_to_be_closed(
+    before: str, mark: str, cut: int | None
+) -> None:
+    text = f"{before}\n{mark}"
+    first = split_reply(text, SMALL)[0]
+    assert first == (text[:cut].rstrip() if cut else f"{text}\n{mark}")
+
+
+def test_known_parts_are_kept_and_only_the_last_is_cut_anew() -> None:
+    known = cut_reply("word " * 150, SMALL)
+    longer = cut_reply("word " * 200, SMALL, known)
+    assert len(known) > 2
+    assert all(new is old for new, old in zip(longer, known[:-1], strict=False))
+
+
 def test_a_cut_does_not_make_a_dash_inside_a_sentence_a_list() -> None:
     assert split_reply(f"{'p' * 150} - {'q' * 190}", SMALL) == ("p" * 150 + " -", "q" * 190)
 
@@ -261,7 +340,13 @@ def test_combining_marks_without_end_are_cut_all_the_same() -> None:
         ("a || b", "a || b"),
         ("2 ** 3 is 8", "2 ** 3 is 8"),
         ("x||y", "x||y"),
+        ("a b**c", "a b**c"),
         ("**old\n\nnew", "**old\n\nnew"),
+        ("**old\n\n**older\n\nnew", "**old\n\n**older\n\nnew"),
+        ("**old\n\n", "**old**"),
+        ("  indented", "  indented"),
+        ("```py\nx = 1\n```\n", "```py\nx = 1\n```"),
+        ("```py\nx = 1\n```\n  **more", "```py\nx = 1\n```\n  **more**"),
         ("ask <@1234", "ask"),
         ("ask <", "ask"),
         ("see [here](https://exam", "see"),
@@ -293,6 +378,7 @@ def test_the_display_copy_of_a_display_copy_is_as_closed(text: str) -> None:
 def test_a_copy_whose_closers_have_no_room_is_shown_without_them() -> None:
     text = "**" + "b" * 197
     assert shown_parts(cut_reply(text, SMALL), SMALL) == (text,)
+    assert shown_parts(cut_reply(text[:-1], SMALL), SMALL) == (f"{text[:-1]}**",)
     assert shown_parts(cut_reply("**bold"), SMALL) == ("**bold**",)
 
 
