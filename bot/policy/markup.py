@@ -193,6 +193,8 @@ def harmless(text: str, *, is_whole: bool = True) -> str:
     what may become a link is left out until it is known: the result is a beginning of every later
     one, so that it may be split before the rest has come.
     """
+    # First of all: an unseen sign made an empty block look full, or the beginning of a block none.
+    text = _INVISIBLE.sub("", text)
     lines: list[str] = []
     is_sure, has_content = True, False
     for line in lines_of(text):
@@ -203,7 +205,7 @@ def harmless(text: str, *, is_whole: bool = True) -> str:
             is_sure = _is_read_alike(line, has_content=has_content)
         has_content = line.before is not None and (has_content or bool(line.text.strip()))
         is_open = not is_whole and line.end == len(text) and not line.text.endswith("\n")
-        shown = _INVISIBLE.sub("", line.text)
+        shown = line.text
         if "](" in shown or (is_open and shown.endswith("]")):
             shown, is_held = _unmasked(shown, is_block=is_code and is_sure, is_open=is_open)
             lines.append(shown)
@@ -217,7 +219,8 @@ def harmless(text: str, *, is_whole: bool = True) -> str:
 def _is_read_alike(line: Line, *, has_content: bool) -> bool:
     """Whether Discord sees the same code blocks after this line as we do."""
     if line.before is None and line.after is None:
-        is_plain = "```" not in line.text and "\\`" not in line.text
+        # A link may begin here and end in a block further down, which is then its text.
+        is_plain = not any(sign in line.text for sign in ("```", "\\`", "["))
         return is_plain and "`" not in _SPAN.sub("", line.text)
     if line.before is None:
         rest = line.text.strip().removeprefix("```")

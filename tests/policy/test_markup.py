@@ -165,6 +165,7 @@ def test_each_link_of_a_line_says_where_it_leads_once(text: str, shown: str) -> 
         ("a ` b\n", False),
         ("\\`a`\n", False),
         ("see ```x``` here\n", False),
+        ("a [ b\n", False),
         ("```\n```\n", False),
         ("```\ncode\n````\n", False),
     ],
@@ -173,6 +174,16 @@ def test_code_stays_as_it_is_where_discord_is_sure_to_see_it(before: str, is_cod
     block = "```\n{}\n```"
     said = block.format(LINK if is_code else SAID)
     assert harmless(before + block.format(LINK)) == before + said
+
+
+@pytest.mark.parametrize("unseen", ["\x00", "\u200d", "\u200b"])
+def test_a_block_that_only_looks_full_is_none(unseen: str) -> None:
+    text = f"\n```\n{unseen}\n```\n\n```\n{LINK}"
+    assert harmless(text) == f"\n```\n\n```\n\n```\n{SAID}"
+
+
+def test_an_unseen_sign_keeps_no_fence_from_being_one() -> None:
+    assert SAID in harmless(f"\x00~~~\n\n```\n{LINK}")
 
 
 @pytest.mark.parametrize(
