@@ -144,9 +144,13 @@ async def test_of_two_questions_in_one_moment_neither_is_lost(tmp_path: Path) ->
 async def test_a_second_question_waits_for_the_answer_to_the_first(tmp_path: Path) -> None:
     async with world(tmp_path, "prefer_local", is_slow=False) as home:
         home.ears.reply = "First answer."
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(played(home, asked("one")))
-            tasks.create_task(played(home, asked("two")))
+        async with home.turns.open(asked("one")) as first:
+            await anext(first)
+            async with home.turns.open(asked("two")) as second:
+                # The second is stored, and waits, before the first may go on.
+                await anext(second)
+                assert [event async for event in first]
+                assert [event async for event in second]
     assert "First answer." in home.ears.read_at_home[1]
 
 
