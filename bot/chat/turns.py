@@ -396,15 +396,18 @@ class Turns:
         whole channel.
         """
         request = asking.request
+        # Also one that has ended since the branch was read: there it still has no answer.
         waited_for = [
-            self._running[turn.id].ended
+            turn.id
             for turn in asking.branch
-            if turn.id in self._running and (turn.user == request.user or turn.id == request.parent)
+            if (turn.id in self._running or turn.status == "running")
+            and (turn.user == request.user or turn.id == request.parent)
         ]
         if not waited_for:
             return asking
-        for ended in waited_for:
-            await ended.wait()
+        for turn in waited_for:
+            if turn in self._running:
+                await self._running[turn].ended.wait()
         text_bytes = most_bytes(self._planner.window(asking.resolved))
         # Read by its own id: a retry may have taken a place among those before it meanwhile.
         line = await self._store.branch(asking.turn, text_bytes=text_bytes)

@@ -154,6 +154,18 @@ async def test_a_second_question_waits_for_the_answer_to_the_first(tmp_path: Pat
     assert "First answer." in home.ears.read_at_home[1]
 
 
+async def test_of_two_questions_asked_at_once_the_second_reads_the_first_ones_answer(
+    tmp_path: Path,
+) -> None:
+    """The first may end between the second's look at the branch and its look at what runs."""
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        home.ears.reply = "First answer."
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(played(home, asked("one")))
+            tasks.create_task(played(home, asked("two")))
+    assert "First answer." in home.ears.read_at_home[1]
+
+
 async def test_what_waits_for_an_earlier_answer_can_be_stopped(tmp_path: Path) -> None:
     async with (
         world(tmp_path, "prefer_local", is_slow=False) as home,
