@@ -35,7 +35,7 @@ from bot.domain.ids import PersonaName, ProviderName, TurnId
 from bot.fleet.fleet import Fleet, FleetRules, Recorder
 from bot.inference.streams import Inference, inference_session
 from bot.policy.budget import BudgetRules
-from bot.policy.waiting import SlowRules
+from bot.policy.offers import SlowRules
 from bot.process.timer import Timer
 from bot.settings import Loaded
 from bot.store.answers import AnswerStore

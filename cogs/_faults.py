@@ -44,7 +44,7 @@ _log = structlog.get_logger(__name__)
 AnyInteraction = discord.Interaction[Any]
 
 
-class Fault(Enum):
+class DiscordFault(Enum):
     """Why a message was not taken."""
 
     GONE = "gone"
@@ -63,25 +63,25 @@ class Fault(Enum):
     """Try again in a moment."""
 
 
-def fault_of(error: BaseException) -> Fault:
+def fault_of(error: BaseException) -> DiscordFault:
     """The kind of trouble an error of ``SENDING_ERRORS`` stands for."""
     if isinstance(error, RuntimeError):
-        return Fault.LEAVING
+        return DiscordFault.LEAVING
     if not isinstance(error, discord.HTTPException):
-        return Fault.PASSING
+        return DiscordFault.PASSING
     if error.code == _ARCHIVED:
-        return Fault.ARCHIVED
+        return DiscordFault.ARCHIVED
     # An interaction's ended token comes as a bare HTTPException with 401, never as NotFound.
     if error.code in _EXPIRED or error.status == 401:
-        return Fault.EXPIRED
+        return DiscordFault.EXPIRED
     if error.code in _GONE or error.status == 404:
-        return Fault.GONE
+        return DiscordFault.GONE
     if error.status == 403:
-        return Fault.DENIED
+        return DiscordFault.DENIED
     # A 429 that reaches us is Cloudflare's, or the library has waited five times in vain.
     if error.status >= 500 or error.status == 429:
-        return Fault.PASSING
-    return Fault.REFUSED
+        return DiscordFault.PASSING
+    return DiscordFault.REFUSED
 
 
 async def say(interaction: AnyInteraction, text: str, *, ephemeral: bool = True) -> None:

@@ -9,7 +9,7 @@ import structlog
 from discord.http import Route
 
 from bot.store.questions import Question
-from cogs._faults import SENDING_ERRORS, Fault, fault_of
+from cogs._faults import SENDING_ERRORS, DiscordFault, fault_of
 from cogs._transport import CALL_S
 from cogs._view import Act, subjects_in
 
@@ -83,7 +83,7 @@ async def tell_by_token(client: discord.Client, question: Question, text: str) -
         async with asyncio.timeout(CALL_S):
             await client.http.request(_original(client, "PATCH", question), json=body)
     except SENDING_ERRORS as error:
-        return fault_of(error) not in (Fault.PASSING, Fault.LEAVING)
+        return fault_of(error) not in (DiscordFault.PASSING, DiscordFault.LEAVING)
     return True
 
 

@@ -9,7 +9,7 @@ import structlog
 
 from bot.chat import words
 from bot.chat.lantern import Lantern
-from bot.chat.loading import LoadSteps, Readiness
+from bot.chat.walk import LoadSteps, Readiness
 from bot.domain.errors import BotError, NotPermitted
 from bot.domain.events import Loading, Progress
 from bot.domain.ids import UserId

@@ -7,7 +7,7 @@ from typing import Any
 import discord
 
 from bot.policy.pacing import INTERACTION, Pacer, Pacers, Writing
-from cogs._faults import Fault, fault_of
+from cogs._faults import DiscordFault, fault_of
 from cogs._view import MessageView, buttons_of
 
 _MAY_NOT_REPLY = 160002  # without Read Message History no message may refer to another
@@ -177,6 +177,6 @@ class InteractionTransport(Transport):
 
     def _end_by(self, error: discord.HTTPException) -> None:
         """Goes over to plain edits when the token is the trouble; raises any other error again."""
-        if fault_of(error) is not Fault.EXPIRED:
+        if fault_of(error) is not DiscordFault.EXPIRED:
             raise error
         self._ends_at = -inf

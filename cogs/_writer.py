@@ -10,7 +10,7 @@ from typing import Literal
 import structlog
 
 from bot.policy.pacing import Pacer, Writing, ask_all
-from cogs._faults import SENDING_ERRORS, Fault, fault_of
+from cogs._faults import SENDING_ERRORS, DiscordFault, fault_of
 from cogs._transport import Transport
 from cogs._view import MessageView, View, cut_short
 
@@ -95,7 +95,7 @@ class Messages:
                     await transport.delete(step.message_id)
             except SENDING_ERRORS as error:
                 # What is gone already, or not ours to remove, is no trouble.
-                if fault_of(error) in (Fault.PASSING, Fault.LEAVING):
+                if fault_of(error) in (DiscordFault.PASSING, DiscordFault.LEAVING):
                     raise
             if step.part < len(self.made):
                 self.made.pop(step.part)
@@ -114,17 +114,17 @@ class Messages:
             if not is_unsure:
                 self._shown[message_id] = step.view
 
-    def adapt(self, step: Step, fault: Fault, reason: str) -> bool:
+    def adapt(self, step: Step, fault: DiscordFault, reason: str) -> bool:
         """After a fault, goes on by another way; False where there is none."""
         match fault:
-            case Fault.ARCHIVED if step.message_id is not None:
+            case DiscordFault.ARCHIVED if step.message_id is not None:
                 # The thread takes new messages alone: one takes this one's place.
                 self._orphans.append(step.message_id)
                 self.made[step.part] = None
-            case Fault.REFUSED if step.view and step.view not in self._stand_ins.values():
+            case DiscordFault.REFUSED if step.view and step.view not in self._stand_ins.values():
                 content = f"⚠ Discord refused to show this part of the answer.\n-# {reason[:200]}"
                 self._stand_ins[step.view] = replace(step.view, content=content)
-            case Fault.DENIED if step.message_id is None and step.part:
+            case DiscordFault.DENIED if step.message_id is None and step.part:
                 # The last message there is says that no other may follow.
                 self.most = step.part
             case _:
@@ -185,7 +185,7 @@ class Writer:
                     outcome = await self._act()
             await self._keep_new()
         except SENDING_ERRORS as error:
-            outcome = "given up" if fault_of(error) is Fault.LEAVING else "gone"
+            outcome = "given up" if fault_of(error) is DiscordFault.LEAVING else "gone"
             _warn("reply cannot be shown", error, outcome=outcome)
         finally:
             # One that left without a word would slow the others in its channel for ever.
@@ -264,16 +264,16 @@ class Writer:
             return None
         # While text still comes a later call shows it anyway; only the last words are given up on.
         tries: float = 0
-        if fault is Fault.PASSING:
+        if fault is DiscordFault.PASSING:
             tries = MAX_TRIES if self._view.is_over else inf
-        elif fault is Fault.DENIED and step.message_id is not None:
+        elif fault is DiscordFault.DENIED and step.message_id is not None:
             tries = self._denied_tries
         self._failures += 1
         if self._failures < tries:
             await asyncio.sleep(min(MAX_PAUSE_S, 2.0 ** (self._failures - 1)))
             return None
         # What was tried in vain, or cut off by our own leaving, the next start tries again.
-        outcome = "given up" if tries or fault is Fault.LEAVING else "gone"
+        outcome = "given up" if tries or fault is DiscordFault.LEAVING else "gone"
         _warn("reply cannot be shown", error, outcome=outcome)
         return outcome
 

@@ -15,8 +15,8 @@ from bot.policy.markup import harmless
 from bot.policy.pacing import Pacers
 from bot.policy.splitting import LIMIT
 from cogs._access import Access
-from cogs._choices import StringChoices, model_choices, persona_choices
-from cogs._faults import SENDING_ERRORS, Fault, error_words, fault_of
+from cogs._autocomplete import StringChoices, model_choices, persona_choices
+from cogs._faults import SENDING_ERRORS, DiscordFault, error_words, fault_of
 from cogs._mentions import is_mentioned, is_prompt, quoted, read_files, said
 from cogs._places import place_of, user_id
 from cogs._reply import Replies
@@ -72,7 +72,7 @@ class Chat(commands.Cog):
                 await transport.send(0, MessageView(error_words(error)))
             except SENDING_ERRORS as unsaid:
                 _log.warning("error could not be shown", error=str(unsaid)[:300])
-                if fault_of(unsaid) in (Fault.PASSING, Fault.LEAVING):
+                if fault_of(unsaid) in (DiscordFault.PASSING, DiscordFault.LEAVING):
                     questions.leave_open(message.id)
             await questions.close(message.id)
 

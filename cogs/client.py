@@ -23,12 +23,12 @@ from cogs._tree import LanternTree, sync_when_changed
 from cogs._view import TurnButton
 from cogs.buttons import Buttons
 from cogs.chat import Chat
-from cogs.choosing import Choosing
 from cogs.closing import Closing
-from cogs.control import Control
 from cogs.fleet import FleetCog
+from cogs.general import General
 from cogs.identity import NO_CONTENT, REFUSED_LOGIN, invite_link
 from cogs.settings import SettingsCog
+from cogs.switching import Choosing
 
 __all__ = ["DiscordFace", "DiscordRules", "LanternBot"]
 
@@ -150,7 +150,7 @@ class LanternBot(commands.Bot):
             Chat(self, lantern, face.access, face.replies, face.pacers),
             Choosing(lantern, rules, face.loads, face.pacers),
             FleetCog(lantern, rules, face.loads, face.pacers),
-            Control(lantern, rules),
+            General(lantern, rules),
             SettingsCog(lantern, rules),
             Buttons(lantern, face.access, face.replies, face.loads, face.pacers),
         ):

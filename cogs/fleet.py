@@ -12,7 +12,7 @@ from bot.domain.errors import ForeignInstance
 from bot.domain.ids import AUTO
 from bot.policy.access import check_may_manage
 from bot.policy.pacing import Pacers
-from cogs._choices import StringChoices, host_choices, loaded_choices, model_choices
+from cogs._autocomplete import StringChoices, host_choices, loaded_choices, model_choices
 from cogs._faults import say
 from cogs._loads import Loads
 from cogs._places import DiscordRules

@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable
 
 from bot.chat.catalog import Catalog
-from bot.chat.channel import safe_channel
-from bot.chat.loading import LoadSteps, Readiness, load_first
 from bot.chat.planning import FIRST_LOOK_S, ChatRules
+from bot.chat.safe_channel import safe_channel
+from bot.chat.walk import LoadSteps, Readiness, load_first
 from bot.chat.words import unready_lines
 from bot.cloud.providers import Providers
 from bot.domain.chat import Candidate, Route

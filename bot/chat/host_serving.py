@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from bot.chat.draft import Draft
-from bot.chat.loading import HOST_AT_FAULT
 from bot.chat.planning import Job
+from bot.chat.walk import HOST_AT_FAULT
 from bot.domain.chat import Candidate, Endpoint, InferenceRequest, Message
 from bot.domain.errors import (
     EmptyAnswer,

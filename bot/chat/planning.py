@@ -12,9 +12,9 @@ from bot.domain.hosts import FleetSnapshot, Wish
 from bot.domain.ids import AUTO, HostName, PersonaName, ProviderName, TurnId, UserId
 from bot.policy.context import alternating, fit_transcript, transcript
 from bot.policy.index import RoutingIndex
+from bot.policy.offers import SlowRules, Ways, plan_ways
 from bot.policy.privacy import Consent, Judge, LocalOnly, without_names
 from bot.policy.routing import RouteAsk, Strategy
-from bot.policy.waiting import SlowRules, Ways, plan_ways
 
 SMALLEST_WINDOW_BITS = 11
 """A transcript is not shortened below 2,048 tokens for want of memory."""

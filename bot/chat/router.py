@@ -5,9 +5,9 @@ import structlog
 from bot.chat.cloud_serving import CloudServing
 from bot.chat.draft import Draft
 from bot.chat.host_serving import HostServing
-from bot.chat.loading import walk
 from bot.chat.override import Override
 from bot.chat.planning import Job
+from bot.chat.walk import walk
 from bot.cloud.serve import Question
 from bot.domain.chat import Candidate
 from bot.domain.errors import Bug, FailureKind, Interrupted, NoCandidates, Unavailable

@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from bot.chat.catalog import Catalog
-from bot.chat.channel import safe_channel
 from bot.chat.choices import Choices, Resolved
 from bot.chat.consents import Consents
-from bot.chat.loading import LoadSteps, Readiness, load_first
 from bot.chat.planning import FIRST_LOOK_S, Asking, Job, Planner
+from bot.chat.safe_channel import safe_channel
+from bot.chat.walk import LoadSteps, Readiness, load_first
 from bot.domain.chat import Message, Place, Route, TurnRequest
 from bot.domain.events import Progress
 from bot.domain.ids import ModelKey, PersonaName, UserId

@@ -19,13 +19,13 @@ from weakref import WeakValueDictionary
 import structlog
 
 from bot.chat.cache import AnswerCache
-from bot.chat.channel import safe_channel
 from bot.chat.choices import Choices, Resolved
 from bot.chat.consents import Consents
 from bot.chat.draft import Draft
 from bot.chat.override import Override
 from bot.chat.planning import FIRST_LOOK_S, Asking, Job, Planner
 from bot.chat.router import Router
+from bot.chat.safe_channel import safe_channel
 from bot.chat.usage import Tally
 from bot.chat.words import candidate_line, cloud_words, rejection_line
 from bot.domain.chat import (

@@ -1,7 +1,7 @@
 """What people read, made once for every face: progress, footers, receipts, failures, tables."""
 
-from bot.chat.loading import Readiness
 from bot.chat.usage import UsageReport
+from bot.chat.walk import Readiness
 from bot.domain.chat import Attempt, Candidate, Receipt, Rejection, Route, Turn
 from bot.domain.cloud import BudgetNews, CloudEvent, ProviderNews, UsageLine
 from bot.domain.errors import BotError

@@ -16,11 +16,11 @@ from bot.cloud.reservation import reservation
 from bot.domain.cloud import CloudEvent, Price, ProviderConfig, ProviderSnapshot
 from bot.domain.errors import Bug, FailureKind, StoreUnavailable, Unavailable
 from bot.domain.ids import ProviderName, UserId
+from bot.policy.dialects import thinking_room
 from bot.policy.pricing import likely_cost, worst_cost
 from bot.policy.privacy import LEDGER, user_hash
 from bot.policy.provider_health import barred
 from bot.policy.retry import RetryBudget
-from bot.policy.wires import thinking_room
 
 _CLOSE_S = 10.0
 """Longest the last costs may take to be written when Lantern stops."""

@@ -6,9 +6,9 @@ from bot.cloud.call import CloudAsk, OpenStream, ProviderCall
 from bot.domain.chat import Endpoint, InferenceRequest
 from bot.domain.cloud import Booking, Price, ProviderConfig
 from bot.policy.context import message_tokens
+from bot.policy.dialects import first_token_s, thinking_room
 from bot.policy.pricing import worst_cost
 from bot.policy.privacy import LEDGER, user_hash
-from bot.policy.wires import first_token_s, thinking_room
 
 
 def reservation(

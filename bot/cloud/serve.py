@@ -10,8 +10,8 @@ from bot.domain.errors import FailureKind, PromptTooLong, Refused, RequestRefuse
 from bot.domain.events import Delta, StreamEnd
 from bot.domain.ids import ProviderName
 from bot.policy.context import fit_transcript, message_tokens
+from bot.policy.dialects import RETRY_ROOM
 from bot.policy.retry import FIRST_WORD_S, MOST_REPEATS, ROWS, Tries, retry_wait_s
-from bot.policy.wires import RETRY_ROOM
 
 _TRIM_TO = 0.6
 """A transcript that was too long is cut to this share, since nobody counts tokens as they do."""

@@ -15,7 +15,7 @@ from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import HostName, PersonaName, ProviderName
 from bot.settings import Loaded, missing_for_run
 from bot.store.database import look_at
-from bot.terminal.checkup import Line, Mark, host_findings, persona_findings
+from bot.terminal.checkup import Finding, Mark, host_findings, persona_findings
 from bot.terminal.screen import Screen
 from cogs.identity import NO_CONTENT, Identity, identify
 
@@ -40,9 +40,9 @@ class Findings:
 
     def __init__(self, screen: Screen | None) -> None:
         self._screen = screen
-        self.lines: list[Line] = []
+        self.lines: list[Finding] = []
 
-    def tell(self, *lines: Line) -> None:
+    def tell(self, *lines: Finding) -> None:
         """Adds lines and draws each at once."""
         for line in lines:
             self.lines.append(line)
@@ -61,9 +61,9 @@ async def check_up(loaded: Loaded, *, as_json: bool) -> bool:
     settings = loaded.settings
     place = str(loaded.config_path or "environment and .env")
     findings.tell(
-        Line("ok", "configuration", place),
-        *(Line("advice", "configuration", text) for text in loaded.warnings),
-        *(Line("fault", "configuration", text) for text in missing_for_run(loaded)),
+        Finding("ok", "configuration", place),
+        *(Finding("advice", "configuration", text) for text in loaded.warnings),
+        *(Finding("fault", "configuration", text) for text in missing_for_run(loaded)),
     )
     is_usable = await _try_database(loaded, findings)
     build = built_from(loaded, settle_s=0.0, leaves_nothing=True, is_apart=not is_usable)
@@ -82,7 +82,7 @@ async def check_up(loaded: Loaded, *, as_json: bool) -> bool:
             ]
         # A host that is away is only a warning: one that answers is enough for `run`.
         if not any(task.result() for task in (*hosts, *providers)):
-            findings.tell(Line("fault", "hosts and providers", "none of them can answer now"))
+            findings.tell(Finding("fault", "hosts and providers", "none of them can answer now"))
         findings.tell(
             *persona_findings(
                 built.catalog.snapshot(),
@@ -104,14 +104,14 @@ async def _try_database(loaded: Loaded, findings: Findings) -> bool:
     try:
         pending = await asyncio.to_thread(look_at, loaded.database_path)
     except BotError as error:
-        findings.tell(Line("fault", "database", error.user_message))
+        findings.tell(Finding("fault", "database", error.user_message))
         return False
     is_new = not loaded.database_path.exists()
     words = f"{loaded.database_path}{' (made at the first start)' if is_new else ''}"
-    findings.tell(Line("ok", "database", words))
+    findings.tell(Finding("ok", "database", words))
     if pending:
         text = "the next start brings it to the newest schema, after a backup beside it"
-        findings.tell(Line("advice", "database", text))
+        findings.tell(Finding("advice", "database", text))
     # Checked between an update and the new start, it would be migrated under the old Lantern.
     return not pending
 
@@ -123,26 +123,26 @@ async def try_discord(token: str, findings: Findings) -> Identity | None:
             identity = await identify(token)
     except TimeoutError:
         words = f"no answer within {DISCORD_S:g} s; https://discordstatus.com says more"
-        findings.tell(Line("fault", "Discord", words))
+        findings.tell(Finding("fault", "Discord", words))
     except BotError as error:
-        findings.tell(Line("fault", "Discord", error.user_message))
+        findings.tell(Finding("fault", "Discord", error.user_message))
     else:
         findings.tell(*identity_findings(identity))
         return identity
     return None
 
 
-def identity_findings(bot: Identity) -> tuple[Line, ...]:
+def identity_findings(bot: Identity) -> tuple[Finding, ...]:
     """What Discord says of the bot, and what its owner has yet to do there."""
     shown = ", ".join(bot.servers[:_SERVERS_SHOWN])
     shown += ", …" if len(bot.servers) > _SERVERS_SHOWN else ""
     where = f"; in {counted(len(bot.servers), 'server')}: {shown}" if bot.servers else ""
-    lines = [Line("ok", "Discord", f"logged in as {bot.name}{where}")]
+    lines = [Finding("ok", "Discord", f"logged in as {bot.name}{where}")]
     if not bot.servers:
         text = f"it is in no server yet; to add it to one, open {bot.invite}"
-        lines.append(Line("warning", "Discord", text))
+        lines.append(Finding("warning", "Discord", text))
     if not bot.reads_content:
-        lines.append(Line("advice", "Discord", NO_CONTENT))
+        lines.append(Finding("advice", "Discord", NO_CONTENT))
     return tuple(lines)
 
 
@@ -153,7 +153,7 @@ async def try_host(built: Lantern, name: HostName, findings: Findings) -> bool:
             await built.fleet.host(name).settled()
     except TimeoutError:
         words = f"no answer within {SETTLE_S:g} s"
-        findings.tell(Line("warning", str(name), words))
+        findings.tell(Finding("warning", str(name), words))
         return False
     host: HostSnapshot = built.catalog.snapshot().hosts[name]
     findings.tell(*host_findings(host))
@@ -167,8 +167,8 @@ async def try_provider(built: Lantern, name: ProviderName, findings: Findings) -
             found = await check_provider(built.providers, name)
     except TimeoutError:
         words = f"no answer within {PROVIDER_S:g} s"
-        findings.tell(Line("warning", f"☁ {name}", words))
+        findings.tell(Finding("warning", f"☁ {name}", words))
         return False
     mark: Mark = "ok" if found.is_fine else "warning"
-    findings.tell(Line(mark, f"☁ {found.name}", found.words))
+    findings.tell(Finding(mark, f"☁ {found.name}", found.words))
     return found.is_fine

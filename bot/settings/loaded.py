@@ -17,8 +17,8 @@ from bot.domain.cloud import ProviderConfig
 from bot.domain.hosts import HostConfig
 from bot.domain.ids import HostName, ModelKey, ProviderName
 from bot.policy.budget import BudgetRules
+from bot.policy.dialects import dialect_for
 from bot.policy.pricing import flat_price
-from bot.policy.wires import dialect_for
 from bot.process.redaction import Redactor
 from bot.settings.tree import Settings
 from bot.settings.values import DATABASE_PREFIX

@@ -15,7 +15,7 @@ Mark = Literal["ok", "advice", "warning", "fault"]
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Finding:
     """One finding: well, could be better, something will not work, or ``run`` will not work."""
 
     mark: Mark
@@ -23,11 +23,11 @@ class Line:
     text: str
 
 
-def host_findings(host: HostSnapshot) -> tuple[Line, ...]:
+def host_findings(host: HostSnapshot) -> tuple[Finding, ...]:
     """What was found on one host, and which LM Studio settings to change."""
     subject = host_title(host)
     if host.state in ("down", "unknown"):
-        return (Line("warning", subject, _down_text(host)),)
+        return (Finding("warning", subject, _down_text(host)),)
     if host.interface == "/v1":
         # Ollama answers /v1/models too, and was called an old LM Studio that needs an update.
         brand = host.version or "a server that speaks /v1 and none of LM Studio's own interfaces"
@@ -35,7 +35,7 @@ def host_findings(host: HostSnapshot) -> tuple[Line, ...]:
             f"{brand}: not LM Studio 0.3 or newer; {counted(len(host.models), 'model')} listed. "
             "Lantern cannot load models there, nor see what is loaded, so it sends nothing there"
         )
-        return (Line("warning", subject, found),)
+        return (Finding("warning", subject, found),)
     interface = host.interface if host.interface is not None else "?"
     loaded = ", ".join(str(i.identifier) for i in host.instances) or "nothing"
     listing = {
@@ -48,8 +48,8 @@ def host_findings(host: HostSnapshot) -> tuple[Line, ...]:
         f"{counted(len(host.models), 'model')} on disk; loaded: {loaded}; {listing}; "
         f"token {'given and accepted' if host.has_token else 'not needed'}"
     )
-    lines = [Line("ok", subject, found)]
-    lines.extend(Line("advice", subject, text) for text in _advice(host))
+    lines = [Finding("ok", subject, found)]
+    lines.extend(Finding("advice", subject, text) for text in _advice(host))
     return tuple(lines)
 
 
@@ -95,7 +95,7 @@ def persona_findings(
     *,
     providers: Sequence[str],
     request_types: Sequence[str],
-) -> tuple[Line, ...]:
+) -> tuple[Finding, ...]:
     """Personas whose file is broken, that name what is not there, or that nobody wrote.
 
     Args:
@@ -106,12 +106,12 @@ def persona_findings(
         providers: names of the providers that the settings define.
         request_types: names of the orders that the settings define.
     """
-    lines = [Line("warning", "persona file", problem) for problem in problems]
+    lines = [Finding("warning", "persona file", problem) for problem in problems]
     # A name without a file is served by a plain stand-in, so nothing else would ever tell.
     for persona in personas:
         if persona.name == default_persona != "default" and persona.source == "built in":
             text = "discord.default_persona names it, but no file defines it; a plain one stands in"
-            lines.append(Line("warning", f"persona {persona.name}", text))
+            lines.append(Finding("warning", f"persona {persona.name}", text))
     known = {
         *(key for host in snapshot.hosts.values() for key in host.models),
         *(i.model_key for host in snapshot.hosts.values() for i in host.instances),
@@ -119,15 +119,15 @@ def persona_findings(
     for persona in personas:
         lines.append(_persona_line(persona, known))
         subject = f"persona {persona.name}"
-        lines += [Line("advice", subject, words) for words in without_effect(persona)]
+        lines += [Finding("advice", subject, words) for words in without_effect(persona)]
         for name in persona.cloud or ():
             if name not in providers:
                 text = f"cloud names {name}, which is no provider{_near(name, providers)}"
-                lines.append(Line("warning", subject, text))
+                lines.append(Finding("warning", subject, text))
         kind = persona.request_type
         if kind is not None and kind not in request_types:
             text = f"request_type is {kind}, which routing.request_types does not have"
-            lines.append(Line("warning", subject, text + _near(kind, request_types)))
+            lines.append(Finding("warning", subject, text + _near(kind, request_types)))
     return tuple(lines)
 
 
@@ -136,20 +136,20 @@ def _near(name: str, known: Sequence[str]) -> str:
     return f"; nearest: {', '.join(near)}" if near else ""
 
 
-def _persona_line(persona: Persona, known: set[ModelKey]) -> Line:
+def _persona_line(persona: Persona, known: set[ModelKey]) -> Finding:
     subject = f"persona {persona.name}"
     wanted = (persona.model, *persona.alternatives)
     # With no host in sight `auto` is as little served as any other model.
     if AUTO in wanted and known:
-        return Line("ok", subject, "takes whatever model can answer soonest")
+        return Finding("ok", subject, "takes whatever model can answer soonest")
     there = [key for key in wanted if key in known]
     missing = [key for key in wanted if key not in known and key != AUTO]
     near = dict.fromkeys(name for key in missing for name in nearest(key, sorted(known), 1))
     hint = f"; nearest: {', '.join(near)}" if near else ""
     if not there:
         lacking = " or ".join(missing) or "any model"
-        return Line("warning", subject, f"no host that answers has {lacking}{hint}")
+        return Finding("warning", subject, f"no host that answers has {lacking}{hint}")
     if missing:
         lacking = ", ".join(missing)
-        return Line("warning", subject, f"uses {there[0]}; no host has {lacking}{hint}")
-    return Line("ok", subject, f"uses {there[0]}")
+        return Finding("warning", subject, f"uses {there[0]}; no host has {lacking}{hint}")
+    return Finding("ok", subject, f"uses {there[0]}")

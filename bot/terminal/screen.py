@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from rich.table import Table
 from rich.text import Text
 
-from bot.chat.loading import LoadSteps, Readiness
+from bot.chat.walk import LoadSteps, Readiness
 from bot.chat.words import progress_line, seconds_text
 from bot.domain.errors import Bug
 from bot.domain.events import Loading

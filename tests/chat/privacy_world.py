@@ -43,10 +43,10 @@ from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderNam
 from bot.fleet.fleet import Fleet
 from bot.inference.streams import Inference, inference_session
 from bot.policy.budget import BudgetRules
+from bot.policy.offers import SlowRules
 from bot.policy.prediction import Strategy
 from bot.policy.pricing import flat_price
 from bot.policy.privacy import Marks, Sources
-from bot.policy.waiting import SlowRules
 from bot.store.answers import AnswerStore
 from bot.store.choices import ChoiceStore
 from bot.store.database import Database

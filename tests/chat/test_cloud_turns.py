@@ -25,7 +25,7 @@ from bot.domain.events import (
 )
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, UserId
 from bot.policy.budget import BudgetRules
-from bot.policy.waiting import SlowRules
+from bot.policy.offers import SlowRules
 from bot.sim.journal import PredictionStarted
 
 ELSEWHERE = Place(PlaceId("discord:2"), server=PLACE.server)

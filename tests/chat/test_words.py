@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.chat.loading import Readiness
+from bot.chat.walk import Readiness
 from bot.chat.words import (
     bar,
     cost_text,

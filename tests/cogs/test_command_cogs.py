@@ -32,9 +32,9 @@ from bot.policy.choice import Scope
 from bot.policy.pacing import Pacers
 from cogs._loads import Loads
 from cogs._places import DiscordRules
-from cogs.choosing import Choosing, explained, for_whom
-from cogs.control import FRESH, HELP, Control
 from cogs.fleet import FleetCog
+from cogs.general import FRESH, HELP, General
+from cogs.switching import Choosing, explained, for_whom
 
 RULES = DiscordRules()
 EXPLANATION = Explanation(
@@ -63,7 +63,7 @@ class Commands:
         loads, pacers = Loads(self.lantern), Pacers()
         self.choosing = Choosing(self.lantern, RULES, loads, pacers)
         self.fleet = FleetCog(self.lantern, RULES, loads, pacers)
-        self.control = Control(self.lantern, RULES)
+        self.control = General(self.lantern, RULES)
 
     def _steps(self, *_: object, **__: object) -> AbstractAsyncContextManager[Any]:
         return steps_of(BAR[:0])

@@ -9,7 +9,7 @@ from cogs_doubles import TwoPersonas, double, fleet_of, http_error
 
 from bot.chat.catalog import Catalog
 from bot.domain.errors import RequestRefused
-from cogs._choices import host_choices, loaded_choices, model_choices, persona_choices
+from cogs._autocomplete import host_choices, loaded_choices, model_choices, persona_choices
 from cogs._mentions import read_files
 
 

@@ -13,7 +13,7 @@ from cogs_doubles import HOST, MODEL, MemoryNotes, interaction_of, lantern_of, s
 from virtual_time import play
 
 from bot.chat.acts import FleetActs
-from bot.chat.loading import Readiness
+from bot.chat.walk import Readiness
 from bot.domain.chat import Candidate, Rejection
 from bot.domain.errors import FailureKind, NotPermitted, Unavailable
 from bot.domain.events import Loading, Progress, Queued

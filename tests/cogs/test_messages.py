@@ -4,7 +4,7 @@ import pytest
 from cogs_doubles import PaperTransport, http_error
 from virtual_time import play
 
-from cogs._faults import Fault
+from cogs._faults import DiscordFault
 from cogs._view import MessageView
 from cogs._writer import Messages, Step
 
@@ -66,7 +66,7 @@ def test_an_archived_threads_message_is_replaced_and_then_removed() -> None:
         messages, paper = Messages(), PaperTransport()
         await messages.take(Step(0, A, None), paper)
         (old,) = paper.shown
-        assert messages.adapt(Step(0, B, old), Fault.ARCHIVED, "")
+        assert messages.adapt(Step(0, B, old), DiscordFault.ARCHIVED, "")
         assert messages.next_step((B,)) == Step(0, B, None)
         await messages.take(Step(0, B, None), paper)
         step = messages.next_step((B,))
@@ -89,10 +89,10 @@ def test_removing_what_is_gone_already_is_no_trouble() -> None:
 
 def test_refused_words_are_replaced_by_an_honest_line_once() -> None:
     messages = Messages()
-    assert messages.adapt(Step(0, A, 11), Fault.REFUSED, "blocked" * 90)
+    assert messages.adapt(Step(0, A, 11), DiscordFault.REFUSED, "blocked" * 90)
     step = messages.next_step((A,))
     assert step is not None
     assert step.view is not None
     assert "Discord refused" in step.view.content
     assert step.view.content.endswith("\n-# " + "blocked" * 28 + "bloc")
-    assert not messages.adapt(step, Fault.REFUSED, "blocked")
+    assert not messages.adapt(step, DiscordFault.REFUSED, "blocked")

@@ -9,7 +9,7 @@ from cogs_doubles import double, http_error, interaction_of, partial_channel
 from virtual_time import play
 
 from bot.policy.pacing import EVERYWHERE, Pacers
-from cogs._faults import Fault, fault_of
+from cogs._faults import DiscordFault, fault_of
 from cogs._transport import TOKEN_LIFE_S, InteractionTransport, Transport
 from cogs._view import Act, MessageView
 
@@ -98,7 +98,7 @@ def test_an_edit_takes_away_buttons_that_are_no_longer_meant() -> None:
 
 
 def test_a_call_that_hangs_ends_as_a_passing_fault() -> None:
-    async def story() -> Fault:
+    async def story() -> DiscordFault:
         async def hang(*_: object, **__: object) -> None:
             await asyncio.sleep(10_000)
 
@@ -108,7 +108,7 @@ def test_a_call_that_hangs_ends_as_a_passing_fault() -> None:
             await Transport(channel, Pacers()).send(0, PLAIN)
         return fault_of(caught.value)
 
-    assert play(story()) is Fault.PASSING
+    assert play(story()) is DiscordFault.PASSING
 
 
 def test_typing_is_left_out_when_many_calls_are_being_made() -> None:
@@ -204,24 +204,24 @@ def test_any_other_trouble_of_an_interaction_is_the_writers_to_judge() -> None:
 @pytest.mark.parametrize(
     ("error", "fault"),
     [
-        (http_error(404, 10008), Fault.GONE),
-        (http_error(403, 50013), Fault.DENIED),
-        (http_error(403, 50001), Fault.DENIED),
-        (http_error(403, 50007), Fault.GONE),
-        (http_error(404, 10062), Fault.GONE),
-        (http_error(400, 40060), Fault.GONE),
-        (http_error(400, 50083), Fault.ARCHIVED),
-        (http_error(401, 50027), Fault.EXPIRED),
-        (http_error(400, 50035), Fault.REFUSED),
-        (http_error(400, 50006), Fault.REFUSED),
-        (http_error(429, 0), Fault.PASSING),
-        (http_error(503, 0), Fault.PASSING),
-        (OSError(), Fault.PASSING),
-        (discord.RateLimited(5.0), Fault.PASSING),
-        (RuntimeError("Session is closed"), Fault.LEAVING),
+        (http_error(404, 10008), DiscordFault.GONE),
+        (http_error(403, 50013), DiscordFault.DENIED),
+        (http_error(403, 50001), DiscordFault.DENIED),
+        (http_error(403, 50007), DiscordFault.GONE),
+        (http_error(404, 10062), DiscordFault.GONE),
+        (http_error(400, 40060), DiscordFault.GONE),
+        (http_error(400, 50083), DiscordFault.ARCHIVED),
+        (http_error(401, 50027), DiscordFault.EXPIRED),
+        (http_error(400, 50035), DiscordFault.REFUSED),
+        (http_error(400, 50006), DiscordFault.REFUSED),
+        (http_error(429, 0), DiscordFault.PASSING),
+        (http_error(503, 0), DiscordFault.PASSING),
+        (OSError(), DiscordFault.PASSING),
+        (discord.RateLimited(5.0), DiscordFault.PASSING),
+        (RuntimeError("Session is closed"), DiscordFault.LEAVING),
     ],
 )
-def test_troubles_are_told_apart_by_what_to_do_next(error: Exception, fault: Fault) -> None:
+def test_troubles_are_told_apart_by_what_to_do_next(error: Exception, fault: DiscordFault) -> None:
     assert fault_of(error) is fault
 
 

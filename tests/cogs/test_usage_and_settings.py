@@ -20,7 +20,7 @@ from bot.domain.ids import PlaceId, ProviderName, UserId
 from bot.policy.periods import Period
 from bot.policy.privacy import Marks, Sources
 from cogs._places import DiscordRules
-from cogs.control import Control
+from cogs.general import General
 from cogs.settings import SettingsCog
 
 NOBODY = DiscordRules()
@@ -51,7 +51,7 @@ async def test_usage_tells_mine_and_the_servers(guild: int | None, reports: int)
     report = AsyncMock(return_value=USED)
     lantern.tally.report = report
     interaction = interaction_of(guild=guild)
-    await give(Control.usage, Control(lantern, NOBODY), interaction, "today")
+    await give(General.usage, General(lantern, NOBODY), interaction, "today")
     assert report.await_count == reports
     assert "3 local answers" in said_to(interaction)[-1]
 

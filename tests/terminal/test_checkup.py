@@ -8,7 +8,7 @@ import pytest
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model
 from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName
 from bot.domain.personas import LoadSettings, Persona
-from bot.terminal.checkup import Line, host_findings, persona_findings
+from bot.terminal.checkup import Finding, host_findings, persona_findings
 
 QWEN = ModelKey("qwen/qwen3-8b")
 DEFAULT = PersonaName("default")
@@ -28,7 +28,7 @@ FLEET = FleetSnapshot({UP.name: UP}, 0.0)
 
 def findings(
     personas: Sequence[Persona], problems: Sequence[str], default: PersonaName
-) -> tuple[Line, ...]:
+) -> tuple[Finding, ...]:
     return persona_findings(
         FLEET, personas, problems, default, providers=("zai", "openai"), request_types=("code",)
     )

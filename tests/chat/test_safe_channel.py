@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from bot.chat.channel import safe_channel
+from bot.chat.safe_channel import safe_channel
 
 Emit = Callable[[int], Awaitable[None]]
 

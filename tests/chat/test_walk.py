@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from house import ADA, GEMMA, PLACE, QWEN, House, cloud, house, sim
 
-from bot.chat.loading import HOST_AT_FAULT, LoadSteps, Readiness, walk
 from bot.chat.override import Override
+from bot.chat.walk import HOST_AT_FAULT, LoadSteps, Readiness, walk
 from bot.domain.chat import Candidate
 from bot.domain.errors import FailureKind, NoCandidates, Unavailable
 from bot.domain.events import Offered

@@ -16,7 +16,7 @@ HELP = """\
 to me in a direct message, or use `/chat`. Text files and images can be attached.
 **Choose:** `/model` and `/persona` show what answers here and why; with a name they switch. \
 `scope` says for whom: `me`, `channel`, `server`.
-**Control:** `/stop` stops your answer, `/reset` starts a fresh conversation, `/why` tells how the \
+**General:** `/stop` stops your answer, `/reset` starts a fresh conversation, `/why` tells how the \
 last answer was routed and where the time went.
 **Hosts:** `/fleet status` shows every LM Studio host; `/fleet load` and `/fleet unload` are \
 for admins.
@@ -29,7 +29,7 @@ messages and commands."""
 FRESH = "🧹 A fresh conversation starts here. Replying to an older answer goes on from that one."
 
 
-class Control(commands.Cog):
+class General(commands.Cog):
     """The small commands."""
 
     def __init__(self, lantern: Lantern, rules: DiscordRules) -> None:

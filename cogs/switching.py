@@ -16,7 +16,7 @@ from bot.domain.errors import NoCandidates
 from bot.policy.access import check_may_switch
 from bot.policy.choice import Scope
 from bot.policy.pacing import Pacers
-from cogs._choices import StringChoices, model_choices, persona_choices
+from cogs._autocomplete import StringChoices, model_choices, persona_choices
 from cogs._faults import say
 from cogs._loads import Loads
 from cogs._places import DiscordRules, place_of, user_id

@@ -4,7 +4,7 @@ import pytest
 
 from bot.domain.chat import Candidate, Route
 from bot.domain.ids import HostName, ModelKey, ProviderName
-from bot.policy.waiting import SlowRules, Ways, WhenSlow, plan_ways
+from bot.policy.offers import SlowRules, Ways, WhenSlow, plan_ways
 
 COLD = Candidate(ModelKey("big"), HostName("studio"), seconds=40.0)
 OTHER = Candidate(ModelKey("big"), HostName("attic"), seconds=60.0)

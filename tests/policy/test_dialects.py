@@ -1,7 +1,7 @@
 import pytest
 
 from bot.domain.chat import DialectName
-from bot.policy.wires import (
+from bot.policy.dialects import (
     ALWAYS_ROOM,
     THINKING_ROOM,
     always_thinks,
