@@ -154,37 +154,22 @@ class Planner:
         return job
 
     def _job_within(self, window: int, asking: Asking, messages: Sequence[Message]) -> Job:
-        snapshot, resolved, request = self._snapshot(), asking.resolved, asking.request
-        persona, rules = resolved.persona, self._rules
-        answer_tokens = persona.sampling.max_tokens or ANSWER_TOKENS
+        resolved, request = asking.resolved, asking.request
+        answer_tokens = resolved.persona.sampling.max_tokens or ANSWER_TOKENS
         fitted = fit_transcript(messages, window, answer_tokens)
-        idle_ttl_s = None if persona.keep_loaded else persona.idle_ttl_s or rules.idle_ttl_s
-        wish = Wish(
-            model_key=resolved.model,
-            load=persona.load,
-            min_context=fitted.prompt_tokens + answer_tokens,
-            idle_ttl_s=idle_ttl_s,
-            user=str(request.user),
-        )
         # It may still hold the conversation's prefix, and then reads only what is new.
         served = (turn.receipt.host for turn in reversed(asking.branch) if turn.receipt is not None)
-        cloud = rules.cloud if persona.cloud is None else persona.cloud
-        ask = RouteAsk(
-            models=resolved.models,
-            min_context=wish.min_context,
+        route, wish = self.routed(
+            resolved,
+            str(request.user),
             prompt_tokens=fitted.prompt_tokens,
+            answer_tokens=answer_tokens,
             # Older images are left out for a model that cannot see; the newest ones decide.
             needs_vision=bool(fitted.messages[-1].images),
             sticky_host=next(filter(None, served), None),
-            max_wait_s=rules.max_local_wait_s,
             local_only=isinstance(asking.consent, LocalOnly),
-            # Where no provider is configured at all, a persona's own order is no news to anybody.
-            cloud=cloud if self._has_cloud else (),
-            strategy=rules.strategy,
-            order=rules.request_types.get(request.request_type or persona.request_type or ""),
-            load=persona.load,
+            request_type=request.request_type,
         )
-        providers = self._providers(ask.prompt_tokens, answer_tokens, snapshot.taken_at)
 
         # Most turns are served at home: made for each turn, this doubled the cost of planning.
         def abroad() -> tuple[Message, ...]:
@@ -198,10 +183,64 @@ class Planner:
             prompt_tokens=fitted.prompt_tokens,
             answer_tokens=answer_tokens,
             dropped=fitted.dropped,
-            route=self._index.route(snapshot, ask, providers),
+            route=route,
             wish=wish,
-            max_wait_s=rules.max_local_wait_s,
+            max_wait_s=self._rules.max_local_wait_s,
         )
+
+    def routed(
+        self,
+        resolved: Resolved,
+        user: str,
+        *,
+        prompt_tokens: int,
+        answer_tokens: int,
+        needs_vision: bool = False,
+        sticky_host: HostName | None = None,
+        local_only: bool = False,
+        request_type: str | None = None,
+        is_chat: bool = True,
+    ) -> tuple[Route, Wish]:
+        """Whom to ask, best first, and what is wished of a host; for turns and relayed requests.
+
+        Args:
+            resolved: Who answers.
+            user: Takes turns with other users in a host's queue.
+            prompt_tokens: Of what is sent.
+            answer_tokens: Room for the answer.
+            needs_vision: Only a model that can see will do.
+            sticky_host: May still hold the prompt's beginning.
+            local_only: The words stay on the LAN.
+            request_type: Said for this request alone; else the persona's.
+            is_chat: An embedding model answers no chat.
+        """
+        snapshot, persona, rules = self._snapshot(), resolved.persona, self._rules
+        idle_ttl_s = None if persona.keep_loaded else persona.idle_ttl_s or rules.idle_ttl_s
+        wish = Wish(
+            model_key=resolved.model,
+            load=persona.load,
+            min_context=prompt_tokens + answer_tokens,
+            idle_ttl_s=idle_ttl_s,
+            user=user,
+        )
+        cloud = rules.cloud if persona.cloud is None else persona.cloud
+        ask = RouteAsk(
+            models=resolved.models,
+            min_context=wish.min_context,
+            prompt_tokens=prompt_tokens,
+            needs_vision=needs_vision,
+            sticky_host=sticky_host,
+            max_wait_s=rules.max_local_wait_s,
+            local_only=local_only,
+            # Where no provider is configured at all, a persona's own order is no news to anybody.
+            cloud=cloud if self._has_cloud else (),
+            strategy=rules.strategy,
+            order=rules.request_types.get(request_type or persona.request_type or ""),
+            load=persona.load,
+            is_chat=is_chat,
+        )
+        providers = self._providers(prompt_tokens, answer_tokens, snapshot.taken_at)
+        return self._index.route(snapshot, ask, providers), wish
 
     def pays_unseen(self, job: Job) -> bool:
         """Would a provider answer first only because a host was never looked at?"""
