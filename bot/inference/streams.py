@@ -5,22 +5,23 @@ import errno
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 
 import aiohttp
 
-from bot.domain.chat import Endpoint, InferenceRequest
-from bot.domain.errors import FailureKind
+from bot.domain.chat import Endpoint, InferenceRequest, Usage
+from bot.domain.errors import BotError, FailureKind
 from bot.domain.events import Delta
 from bot.inference.anthropic import AnthropicReader, messages_call
 from bot.inference.deltas import DeltaStream
 from bot.inference.errors import Answered, classify
 from bot.inference.openai import OpenAiReader, completions_call
+from bot.inference.passing import Passing, whole_model
 from bot.inference.pieces import estimate_prompt_tokens
-from bot.inference.wire import Call, Verdict, to_error
+from bot.inference.wire import Call, Verdict, WireFault, to_error
 
 _KEEP_ALIVE_S = 4.0
 """LM Studio's server (Node) closes idle connections after 5 s; a request sent just then is lost."""
@@ -84,11 +85,106 @@ class Inference:
             call = await asyncio.to_thread(build, endpoint, request)
         else:
             call = build(endpoint, request)
-        # One deadline for headers and first delta together: a host that loads the model just in
-        # time sends no byte at all, not even headers, until it is there.
         due = asyncio.get_running_loop().time() + endpoint.first_token_s
         prompt = [message.text for message in request.messages]
         error = partial(to_error, endpoint=endpoint, prompt=prompt)
+        async with self._answered(endpoint, call, due, error) as response:
+            reading = reader(endpoint, estimate_prompt_tokens(request.messages))
+            stream = DeltaStream(response, reading, endpoint, due, error)
+            try:
+                yield stream
+            finally:
+                stream.close()
+
+    @asynccontextmanager
+    async def relay(
+        self, endpoint: Endpoint, path: str, body: bytes, passing: Passing
+    ) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """Send a client's own request; iterate its answer's bytes as they may be passed on.
+
+        Leaving the block stops the generation. Errors are raised as by ``open``, those of the
+        stream after the bytes that came before them.
+
+        Args:
+            endpoint: Whom to ask; its model is named in the body already.
+            path: Below the endpoint's base, such as ``/chat/completions``.
+            body: The request's JSON, asking for a stream.
+            passing: Looks at what comes; the caller reads model, usage and end from it.
+        """
+        loop = asyncio.get_running_loop()
+        due = loop.time() + endpoint.first_token_s
+        error = partial(to_error, endpoint=endpoint)
+        call = _relayed(endpoint, path, body)
+        async with self._answered(endpoint, call, due, error) as response:
+
+            async def passed() -> AsyncGenerator[bytes]:
+                is_open = True
+                while is_open and not passing.fault:
+                    limit = loop.time() + endpoint.idle_s if passing.has_begun else due
+                    try:
+                        async with asyncio.timeout_at(limit):
+                            data = await response.content.readany()
+                    except TimeoutError as err:
+                        kind = FailureKind.STALL if passing.has_begun else FailureKind.TIMEOUT
+                        raise error(Verdict(kind, "it fell silent")) from err
+                    except (aiohttp.ClientError, OSError) as err:
+                        if passing.is_whole:
+                            return
+                        raise error(Verdict(FailureKind.CUT, "the connection broke")) from err
+                    is_open = bool(data)
+                    if passable := passing.feed(data) if data else passing.close():
+                        yield passable
+                if passing.fault:
+                    raise error(passing.fault)
+
+            async with aclosing(passed()) as chunks:
+                yield chunks
+
+    async def relay_whole(
+        self, endpoint: Endpoint, path: str, body: bytes, most_bytes: int
+    ) -> tuple[bytes, str, Usage]:
+        """Send a client's own request that asks for no stream; gives body, model and usage.
+
+        Raises:
+            BotError: as ``open`` does; ``GARBAGE`` where the answer is larger than ``most_bytes``.
+        """
+        due = asyncio.get_running_loop().time() + endpoint.first_token_s
+        error = partial(to_error, endpoint=endpoint)
+        call = _relayed(endpoint, path, body)
+        async with self._answered(endpoint, call, due, error, is_stream=False) as response:
+            answer = bytearray()
+            try:
+                async with asyncio.timeout_at(due):
+                    while data := await response.content.readany():
+                        answer += data
+                        if len(answer) > most_bytes:
+                            raise error(Verdict(FailureKind.GARBAGE, "its answer is too large"))
+                model, usage = whole_model(bytes(answer))
+            except TimeoutError as err:
+                raise error(Verdict(FailureKind.TIMEOUT, "it fell silent")) from err
+            except (aiohttp.ClientError, OSError) as err:
+                raise error(Verdict(FailureKind.CUT, "the connection broke")) from err
+            except WireFault as fault:
+                raise error(fault.verdict) from fault
+            if endpoint.accepted_models and model not in endpoint.accepted_models:
+                raise error(Verdict(FailureKind.WRONG_MODEL, model))
+            return bytes(answer), model, usage
+
+    @asynccontextmanager
+    async def _answered(
+        self,
+        endpoint: Endpoint,
+        call: Call,
+        due: float,
+        error: Callable[[Verdict], BotError],
+        *,
+        is_stream: bool = True,
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """The answer to a request once it has begun well, or its error; closed at the end.
+
+        ``due`` is one deadline for headers and first delta together: a host that loads the model
+        just in time sends no byte at all, not even headers, until it is there.
+        """
         try:
             response = await self._send(endpoint, call, due)
         except (aiohttp.ClientError, OSError) as err:
@@ -96,18 +192,14 @@ class Inference:
         try:
             # JSON under status 200 is no stream: so LM Studio answers a path that it does not know,
             # and a page of HTML is what stands in front of a broken server.
-            is_told = any(word in response.content_type for word in ("json", "html"))
+            wrong = ("json", "html") if is_stream else ("html",)
+            is_told = any(word in response.content_type for word in wrong)
             if response.status != HTTPStatus.OK or is_told:
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 answered = Answered(response.status, await _body(response, due), headers)
                 now = self._utcnow() if self._utcnow else None
                 raise error(classify(answered, is_local=endpoint.is_local, now=now))
-            reading = reader(endpoint, estimate_prompt_tokens(request.messages))
-            stream = DeltaStream(response, reading, endpoint, due, error)
-            try:
-                yield stream
-            finally:
-                stream.close()
+            yield response
         finally:
             response.close()
 
@@ -136,6 +228,11 @@ def inference_session() -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
     )
+
+
+def _relayed(endpoint: Endpoint, path: str, body: bytes) -> Call:
+    headers = {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {}
+    return Call(f"{endpoint.base_url.rstrip('/')}{path}", headers, body)
 
 
 def _unsent(err: Exception, endpoint: Endpoint) -> Verdict:

@@ -1,0 +1,227 @@
+"""What is looked at while the bytes of a streamed answer pass through: model, usage, error, end.
+
+The shapes are the host's own and stay so: a chunk rebuilt is a chunk that can be broken (LiteLLM
+cut a stream of equal chunks). Only the first events and the few that matter are parsed.
+"""
+
+import json
+from typing import Literal
+
+from bot.domain.chat import Usage
+from bot.domain.errors import FailureKind
+from bot.inference.errors import classify_event
+from bot.inference.wire import (
+    Verdict,
+    WireFault,
+    count_of,
+    first_of,
+    garbage,
+    is_object,
+    object_of,
+    text_of,
+)
+
+Form = Literal["chat", "text", "responses", "messages"]
+"""``/chat/completions``, ``/completions``, ``/responses``, Anthropic's ``/messages``."""
+
+MAX_BLOCK_BYTES = 8 << 20
+"""One event may hold a whole answer (``response.completed``), but not more than a host's memory."""
+
+DONE = b"data: [DONE]\n\n"
+
+_ENDS = (b'"type":"response.completed"', b'"type":"response.incomplete"', b'"type":"message_stop"')
+
+
+class Passing:
+    """Fed the bytes of one event stream, torn anywhere; gives what may be passed on of them.
+
+    Nothing is given before the model named by the first event was found to be the one asked for:
+    with one model in memory LM Studio answers any name with it (its tracker, bug 619).
+    """
+
+    def __init__(
+        self,
+        form: Form,
+        accepted: frozenset[str],
+        *,
+        wants_usage: bool = True,
+        reply_id: str = "",
+    ) -> None:
+        """Begin a stream.
+
+        Args:
+            form: Whose events these are.
+            accepted: Names the answer may give as its model; empty accepts any.
+            wants_usage: The client asked for the usage chunk of a chat; else it is kept back.
+            reply_id: Put in place of the host's own id, where chunks with it were sent before;
+                one stream has one id.
+        """
+        self._form: Form = form
+        self._accepted = accepted
+        self._wants_usage = wants_usage or form in ("responses", "messages")
+        self._reply_id = reply_id
+        self._swap: tuple[bytes, bytes] | None = None
+        self._rest = b""
+        self._gap = b""
+        self.model = ""
+        """As the first event named it."""
+        self.usage = Usage()
+        """As the host told it; of a chat it does so at the end."""
+        self.finish = ""
+        """Its reason to stop, once it gave one."""
+        self.has_begun = False
+        """Has any text, reasoning or tool call come?"""
+        self.deltas = 0
+        """Events since then: about a token each, where the host did not count."""
+        self.is_whole = False
+        """Did the end mark come?"""
+        self.fault: Verdict | None = None
+        """Why nothing more is passed on: an error, another model, no event stream, a cut."""
+
+    def feed(self, data: bytes) -> bytes:
+        """What may be passed on now; where a fault was found, only what came before it."""
+        data, self._rest = self._rest + data, b""
+        if not self._gap:
+            # The first empty line tells what parts the events of the whole stream.
+            ends = [(at, gap) for gap in (b"\n\n", b"\r\n\r\n") if (at := data.find(gap)) >= 0]
+            self._gap = min(ends)[1] if ends else b""
+        gap = self._gap
+        complete, parted, self._rest = data.rpartition(gap) if gap else (b"", b"", data)
+        passed: list[bytes] = []
+        try:
+            for block in complete.split(gap) if parted else ():
+                if kept := self._look(block):
+                    passed += (kept, gap)
+            if len(self._rest) > MAX_BLOCK_BYTES:
+                raise garbage("one event is larger than any answer")
+        except WireFault as found:
+            self.fault = found.verdict
+        return b"".join(passed)
+
+    def close(self) -> bytes:
+        """What is still to be passed on at the end of the stream; it may be found to be cut."""
+        if not self.is_whole and not self.finish:
+            # A stream that just ends is a success to openai-python, openai-node and LangChain.
+            self.fault = Verdict(FailureKind.CUT, "it ended without its end mark")
+            return b""
+        was_marked, self.is_whole = self.is_whole, True
+        return b"" if was_marked or self._form in ("responses", "messages") else DONE
+
+    def _look(self, block: bytes) -> bytes:
+        """The block as it is passed on; empty keeps it back."""
+        # Quotes inside a JSON string are escaped, so none of these can be part of an answer's text.
+        if not self.model or b'"error"' in block or block.startswith(b"event: error"):
+            self._look_into_first(block)
+            if not self.model:
+                return b""
+        elif self.has_begun:
+            self.deltas += 1
+        else:
+            self._look_for_words(_payload(block))
+        if self._form in ("responses", "messages"):
+            self._look_for_end(block)
+            return block
+        if b'"finish_reason":"' in block or b'"finish_reason": "' in block:
+            choice = object_of(first_of(_payload(block).get("choices")))
+            self.finish = text_of(choice.get("finish_reason")) or self.finish
+        if b"data: [DONE]" in block:
+            self.is_whole = True
+        elif b'"usage"' in block and is_object(usage := _payload(block).get("usage")):
+            self.usage = _usage(usage)
+            if not self._wants_usage and not _payload(block).get("choices"):
+                return b""
+        if self._swap is not None:
+            block = block.replace(*self._swap, 1)
+        return block
+
+    def _look_into_first(self, block: bytes) -> None:
+        """The first event's model and id; an error's own words, wherever it comes."""
+        payload = _payload(block)
+        # LM Studio ends a broken answer by `event: error`; in a body of status 200 it is the same.
+        is_error = payload.get("type") == "error" or payload.get("error")
+        if is_error or block.startswith(b"event: error"):
+            verdict = classify_event(payload, is_local=True)
+            raise WireFault(verdict or Verdict(FailureKind.CUT, "it reported an error"))
+        if self.model or not payload:
+            return
+        head = object_of(payload.get("response") or payload.get("message") or payload)
+        self.model = text_of(head.get("model"))
+        if not self.model:
+            raise garbage("its first event names no model")
+        if self._accepted and self.model not in self._accepted:
+            raise WireFault(Verdict(FailureKind.WRONG_MODEL, self.model))
+        if self._reply_id and (theirs := text_of(head.get("id"))):
+            self._swap = (json.dumps(theirs).encode(), json.dumps(self._reply_id).encode())
+        self._look_for_words(payload)
+
+    def _look_for_words(self, payload: dict[str, object]) -> None:
+        match self._form:
+            case "responses":
+                self.has_begun = text_of(payload.get("type")).endswith(".delta")
+            case "messages":
+                self.has_begun = payload.get("type") == "content_block_delta"
+            case "text":
+                self.has_begun = bool(object_of(first_of(payload.get("choices"))).get("text"))
+            case "chat":
+                delta = object_of(object_of(first_of(payload.get("choices"))).get("delta"))
+                self.has_begun = any(value for name, value in delta.items() if name != "role")
+        self.deltas += self.has_begun
+
+    def _look_for_end(self, block: bytes) -> None:
+        if b'"usage":{' in block or b'"usage": {' in block:
+            payload = _payload(block)
+            whole = object_of(payload.get("response")) or payload
+            told = _usage(object_of(whole.get("usage")))
+            # Anthropic's wire tells what was read at the start and what was written at the end.
+            read = told.prompt_tokens or self.usage.prompt_tokens
+            self.usage = Usage(
+                prompt_tokens=read,
+                completion_tokens=told.completion_tokens,
+                cached_tokens=told.cached_tokens or self.usage.cached_tokens,
+                reasoning_tokens=told.reasoning_tokens,
+            )
+        tight = block.replace(b'"type": "', b'"type":"')
+        if b'"type":"response.failed"' in tight:
+            raise WireFault(Verdict(FailureKind.CUT, "it reported a failed answer"))
+        if any(end in tight for end in _ENDS):
+            self.is_whole = True
+            self.finish = "length" if _ENDS[1] in tight else self.finish or "stop"
+
+
+def whole_model(body: bytes) -> tuple[str, Usage]:
+    """The model and the usage that a whole answer names.
+
+    Raises:
+        WireFault: it is no JSON object.
+    """
+    try:
+        value: object = json.loads(body)
+    except (ValueError, RecursionError) as err:
+        raise garbage("its answer is no JSON") from err
+    if not is_object(value):
+        raise garbage("its answer is no JSON object")
+    if verdict := classify_event(value, is_local=True):
+        raise WireFault(verdict)
+    return text_of(value.get("model")), _usage(object_of(value.get("usage")))
+
+
+def _payload(block: bytes) -> dict[str, object]:
+    """The JSON of an event's data lines; empty where there is none."""
+    lines = [line[5:].strip() for line in block.splitlines() if line.startswith(b"data:")]
+    try:
+        value: object = json.loads(b"\n".join(lines)) if lines else {}
+    except (ValueError, RecursionError):
+        return {}
+    return object_of(value)
+
+
+def _usage(told: dict[str, object]) -> Usage:
+    """Both names of either wire: ``prompt_tokens`` and ``input_tokens``."""
+    read = object_of(told.get("prompt_tokens_details") or told.get("input_tokens_details"))
+    wrote = object_of(told.get("completion_tokens_details") or told.get("output_tokens_details"))
+    return Usage(
+        prompt_tokens=count_of(told.get("prompt_tokens") or told.get("input_tokens")),
+        completion_tokens=count_of(told.get("completion_tokens") or told.get("output_tokens")),
+        cached_tokens=count_of(read.get("cached_tokens") or told.get("cache_read_input_tokens")),
+        reasoning_tokens=count_of(wrote.get("reasoning_tokens")),
+    )
