@@ -1,11 +1,13 @@
 """A turn served by a LAN host: a lease, a transcript that fits what was loaded, its stream."""
 
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from bot.chat.draft import Draft
 from bot.chat.planning import Job
 from bot.chat.walk import HOST_AT_FAULT
-from bot.domain.chat import Candidate, Endpoint, InferenceRequest, Message
+from bot.domain.chat import Candidate, Endpoint, InferenceRequest, Message, Receipt, Route
 from bot.domain.errors import (
     EmptyAnswer,
     FailureKind,
@@ -15,8 +17,8 @@ from bot.domain.errors import (
     RequestRefused,
     Unavailable,
 )
-from bot.domain.events import Loading, Notice, Reading
-from bot.domain.hosts import Speed, SpeedRecord
+from bot.domain.events import Loading, Notice, Progress, Reading
+from bot.domain.hosts import Speed, SpeedRecord, Wish
 from bot.domain.ids import HostName
 from bot.fleet.fleet import Fleet
 from bot.fleet.lease import Lease
@@ -87,34 +89,79 @@ class HostServing:
             draft.failed(candidate, failed)
             await self._once(host, candidate, again, draft, is_last)
 
-    async def _once(
-        self, host: HostName, candidate: Candidate, job: Job, draft: Draft, is_last: bool
-    ) -> None:
-        async with self._fleet.host(host).lease(job.wish) as lease:
+    @asynccontextmanager
+    async def lease(
+        self,
+        host: HostName,
+        candidate: Candidate,
+        wish: Wish,
+        route: Route,
+        tell: Callable[[Progress], Awaitable[None]],
+        *,
+        is_last: bool,
+    ) -> AsyncGenerator[Lease]:
+        """A granted lease; what fails inside the block by the host's fault takes the host out.
+
+        Args:
+            host: Whose.
+            candidate: The model wanted of it.
+            wish: The same in the host's terms.
+            route: With the other candidates, for whom a load that stands still is left.
+            tell: Hears the progress.
+            is_last: Nobody else is left to ask, so that such a load is waited for.
+
+        Raises:
+            Unavailable: not granted.
+        """
+        async with self._fleet.host(host).lease(wish) as lease:
             fraction, since_s = -1.0, 0.0
             async for step in lease:
-                await draft.emit(step)
+                await tell(step)
                 if isinstance(step, Loading):
                     if step.fraction != fraction:
                         fraction, since_s = step.fraction, step.elapsed_s
                     stood_s = step.elapsed_s - since_s
-                    if not is_last and self._may_leave(host, candidate, job, fraction, stood_s):
+                    if not is_last and self._may_leave(host, candidate, route, fraction, stood_s):
                         text = f"{host} stands still at {fraction:.0%} of its load."
                         raise Unavailable(text, FailureKind.BUSY)
-            draft.granted(candidate, lease.granted.queue_s, lease.granted.load_s)
-            messages = await self._fit(job, lease, draft)
             try:
-                await self._fleet.host(host).confirm(lease)
-                await self._stream(host, candidate, lease.endpoint, messages, job, draft)
+                yield lease
             except Unavailable as failed:
                 # Out at once: the next turn must not wait for the same dead host.
                 if failed.kind in HOST_AT_FAULT:
                     self._fleet.host(host).report_failure(failed.user_message)
                 raise
-        self._remember_speed(host, candidate, draft)
+
+    def limits(
+        self, host: HostName, candidate: Candidate, prompt_tokens: int
+    ) -> tuple[float, float]:
+        """The longest silences plausible at a host now: before the first word, and after it."""
+        hosts = self._fleet.snapshot().hosts
+        copies = {
+            name: [i.leases for i in host.instances if i.model_key == candidate.model]
+            for name, host in hosts.items()
+            if host.is_serving
+        }
+        beside = max(0, sum(copies.pop(host, ())) - 1)
+        speed = hosts[host].speeds.get(candidate.model, Speed())
+        is_twin_free = any(0 in leases for leases in copies.values())
+        limit_s = first_word_s(prompt_tokens, speed, beside, is_twin_free=is_twin_free)
+        return limit_s, gap_s(speed, beside)
+
+    async def _once(
+        self, host: HostName, candidate: Candidate, job: Job, draft: Draft, is_last: bool
+    ) -> None:
+        async with self.lease(
+            host, candidate, job.wish, job.route, draft.emit, is_last=is_last
+        ) as lease:
+            draft.granted(candidate, lease.granted.queue_s, lease.granted.load_s)
+            messages = await self._fit(job, lease, draft)
+            await self._fleet.host(host).confirm(lease)
+            await self._stream(host, candidate, lease.endpoint, messages, job, draft)
+        self.remember(host, candidate, draft.receipt())
 
     def _may_leave(
-        self, host: HostName, candidate: Candidate, job: Job, fraction: float, stood_s: float
+        self, host: HostName, candidate: Candidate, route: Route, fraction: float, stood_s: float
     ) -> bool:
         """Has a load stood still for too long while another host could serve?
 
@@ -125,7 +172,7 @@ class HostServing:
         speed = hosts[host].speeds.get(candidate.model, Speed())
         if stood_s < load_pause_s(fraction, speed.load_s):
             return False
-        others = {c.host for c in job.route.candidates} - {host, None}
+        others = {c.host for c in route.candidates} - {host, None}
         return any(hosts[other].is_serving for other in others if other is not None)
 
     async def _fit(self, job: Job, lease: Lease, draft: Draft) -> tuple[Message, ...]:
@@ -160,17 +207,9 @@ class HostServing:
         job: Job,
         draft: Draft,
     ) -> None:
-        hosts = self._fleet.snapshot().hosts
-        copies = {
-            name: [i.leases for i in host.instances if i.model_key == candidate.model]
-            for name, host in hosts.items()
-            if host.is_serving
-        }
-        beside = max(0, sum(copies.pop(host, ())) - 1)
-        speed = hosts[host].speeds.get(candidate.model, Speed())
-        is_twin_free = any(0 in leases for leases in copies.values())
-        limit_s = first_word_s(job.prompt_tokens, speed, beside, is_twin_free=is_twin_free)
-        endpoint = replace(endpoint, quiet_s=QUIET_S, idle_s=gap_s(speed, beside))
+        limit_s, idle_s = self.limits(host, candidate, job.prompt_tokens)
+        endpoint = replace(endpoint, quiet_s=QUIET_S, idle_s=idle_s)
+        speed = self._fleet.snapshot().hosts[host].speeds.get(candidate.model, Speed())
         expected_s = None
         if speed.prefill_tokens_per_s:
             expected_s = job.prompt_tokens / speed.prefill_tokens_per_s
@@ -201,8 +240,8 @@ class HostServing:
         words = f"{candidate.where} ended its answer without a word."
         raise Unavailable(words, FailureKind.EMPTY)
 
-    def _remember_speed(self, host: HostName, candidate: Candidate, draft: Draft) -> None:
-        receipt = draft.receipt()
+    def remember(self, host: HostName, candidate: Candidate, receipt: Receipt) -> None:
+        """Notes how fast a host answered, by what a whole answer's receipt says."""
         usage, timing = receipt.usage, receipt.timing
         if timing.first_token_s is None:
             return
