@@ -237,8 +237,8 @@ async def _fleet(plan: Plan, database: Database, observe: Observe) -> Fleet:
         recorder=Recorder(
             own_added=store.add_own,
             own_gone=store.remove_own,
-            loaded=store.add_load,
-            spoke=store.add_speed,
+            loaded=store.add,
+            spoke=store.add,
         ),
         observe=observe,
         rules=plan.fleet_rules,

@@ -38,14 +38,14 @@ class SettingsCog(commands.Cog):
         place, user, privacy = place_of(interaction), user_id(interaction.user), self._privacy
         is_on = local_only == "on"
         if local_only is not None and scope == "me":
-            await privacy.set_user(user, local_only=is_on)
+            await privacy.mark("user", user, local_only=is_on)
         elif local_only is not None:
             # A private conversation is its one person's own to mark.
             if not place.is_private:
                 is_admin = self._rules.is_admin(interaction)
                 check_may_manage(f"change privacy for a {scope}", is_admin=is_admin)
             where = place.server if scope == "server" else None
-            await privacy.set_place(where or place.conversation, local_only=is_on)
+            await privacy.mark("place", where or place.conversation, local_only=is_on)
         here = [place.conversation, place.channel, *([place.server] if place.server else [])]
         asked = Sources(frozenset[PlaceId](here), frozenset({user}), frozenset())
         marks = await privacy.look_up(asked)

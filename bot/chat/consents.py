@@ -49,7 +49,7 @@ class Consents:
         consent = await self._judged(resolved, request, earlier, messages)
         if isinstance(consent, LocalOnly) and turn is not None:
             # What reads private words may repeat them: its own turn never leaves later either.
-            await self._store.mark_turn(turn)
+            await self._store.mark("turn", turn)
         return consent
 
     async def _judged(

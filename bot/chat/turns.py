@@ -238,7 +238,7 @@ class Turns:
 
     async def current(self, conversation: PlaceId) -> Turn | None:
         """Like ``last``, but nothing from before the conversation was begun afresh."""
-        return await self._store.last_since_reset(conversation)
+        return await self._store.last_in(conversation, since_reset=True)
 
     async def reset(self, conversation: PlaceId) -> None:
         """A fresh conversation: the next turn sees none of the earlier ones."""

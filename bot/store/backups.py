@@ -27,12 +27,18 @@ def back_up(database: Path, *, label: str, now: datetime) -> Path:
         # Made before SQLite opens it, which would let everybody read what was said.
         partial.touch(mode=0o600)
         with translated(f"{copy} (a backup)"):
-            _copy(database, partial)
+            # A plain copy of the file would miss what is still in the write-ahead log.
+            with closing(sqlite3.connect(database, isolation_level=None)) as source:
+                source.execute("VACUUM INTO ?", (str(partial),))
+            with closing(sqlite3.connect(partial)) as copied:
+                verdict = copied.execute("PRAGMA integrity_check").fetchone()[0]
+        if verdict != "ok":
+            raise StoreUnavailable(f"The backup {partial} did not read back whole: {verdict}")
         with partial.open("r+b") as file:
             os.fsync(file.fileno())
         partial.replace(copy)
         # Unfinished ones too: a kill in the middle of a copy left them, each as large as all.
-        for old in (*backups_of(database)[:-KEPT], *_beside(database, ".partial")):
+        for old in (*backups_of(database)[:-KEPT], *backups_of(database, ".partial")):
             old.unlink(missing_ok=True)
     except OSError as error:
         raise StoreUnavailable(f"The backup {copy} could not be written: {error}.") from error
@@ -41,22 +47,8 @@ def back_up(database: Path, *, label: str, now: datetime) -> Path:
     return copy
 
 
-def backups_of(database: Path) -> tuple[Path, ...]:
-    """The backups beside a database, oldest first."""
-    return _beside(database, ".backup")
-
-
-def _beside(database: Path, ending: str) -> tuple[Path, ...]:
+def backups_of(database: Path, ending: str = ".backup") -> tuple[Path, ...]:
+    """The backups beside a database, oldest first; by ``.partial``, those never finished."""
     start = f"{database.name}."
     names = (p for p in database.parent.iterdir() if p.name.startswith(start))
     return tuple(sorted(p for p in names if p.name.endswith(ending)))
-
-
-def _copy(database: Path, target: Path) -> None:
-    # A plain copy of the file would miss what is still in the write-ahead log.
-    with closing(sqlite3.connect(database, isolation_level=None)) as source:
-        source.execute("VACUUM INTO ?", (str(target),))
-    with closing(sqlite3.connect(target)) as copied:
-        verdict = copied.execute("PRAGMA integrity_check").fetchone()[0]
-    if verdict != "ok":
-        raise StoreUnavailable(f"The backup {target} did not read back whole: {verdict}")

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from bot.policy.choice import ScopeKey
@@ -17,11 +18,11 @@ VALUES (?, ?, ?, ?, ?, ?)
 """
 
 
+@dataclass(eq=False, slots=True)
 class ChoiceStore:
     """Keeps choices. Each method is one transaction and raises ``StoreUnavailable`` alone."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    database: Database
 
     async def get(self, keys: Sequence[ScopeKey]) -> Mapping[Subject, Mapping[ScopeKey, str]]:
         """The choices stored under these keys, by subject; keys without one are missing."""
@@ -34,12 +35,12 @@ class ChoiceStore:
             return found
 
         # In one read, so that nobody's persona comes from before a switch and the model from after.
-        return await self._database.read(find)
+        return await self.database.read(find)
 
     async def put(self, key: ScopeKey, subject: Subject, value: str | None) -> None:
         """Store a choice in place of the one before; None takes it back."""
         columns = (key.scope, key.place, key.user or "", subject)
         if value is None:
-            await self._database.execute(_DROP, columns)
+            await self.database.execute(_DROP, columns)
         else:
-            await self._database.execute(_PUT, (*columns, value, self._database.now_ms()))
+            await self.database.execute(_PUT, (*columns, value, self.database.now_ms()))

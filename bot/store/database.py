@@ -92,7 +92,7 @@ class Database:
             try:
                 await self._writer.run(self._prepare)
                 await self._reader
-                await self._reader.run(_only_read)
+                await self._reader.execute("PRAGMA query_only = ON")
             except BaseException:
                 await self._reader.close()
                 await self._writer.close()
@@ -103,21 +103,21 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None)
         connection.row_factory = sqlite3.Row
+        for pragma in _BOTH_SIDES:
+            connection.execute(pragma)
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        for pragma in _BOTH_SIDES:
-            connection.execute(pragma)
-        where = str(self.path)
+        steps = migrations()
         # Looked at before anything is written: WAL once changed another program's file for good.
-        checked_version(connection, len(migrations()), where)
+        version = checked_version(connection, len(steps), str(self.path))
         connection.execute("PRAGMA journal_mode = WAL")
-        migrate(connection, migrations(), where=where, back_up=self._back_up_schema)
+        # A new database (version 0) has nothing that a backup could bring back.
+        if 0 < version < len(steps):
+            back_up(self.path, label=f"schema{version}", now=self._utcnow())
+        migrate(connection, steps, version)
         # From here on people wait: better late than refused for another program's long write.
         connection.execute(f"PRAGMA busy_timeout = {_PATIENCE_MS}")
-
-    def _back_up_schema(self, version: int) -> Path:
-        return back_up(self.path, label=f"schema{version}", now=self._utcnow())
 
     async def __aexit__(
         self,
@@ -238,12 +238,6 @@ def _transact(
         # IMMEDIATE for writes: a read upgraded to a write fails at once, whatever busy_timeout.
         connection.execute(begin)
         return function(connection)
-
-
-def _only_read(connection: sqlite3.Connection) -> None:
-    for pragma in _BOTH_SIDES:
-        connection.execute(pragma)
-    connection.execute("PRAGMA query_only = ON")
 
 
 def _tidy(connection: sqlite3.Connection) -> None:

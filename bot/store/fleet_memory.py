@@ -1,7 +1,7 @@
 """What must outlive a restart of the fleet: own instances, and how fast hosts load and answer."""
 
 import sqlite3
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from bot.domain.hosts import FleetMemory, LoadRecord, OwnInstance, Speed, SpeedRecord
 from bot.domain.ids import HostName, InstanceRef, ModelKey
@@ -22,21 +22,19 @@ ON CONFLICT (host, reference) DO UPDATE SET identifier = excluded.identifier,
 """
 _REMOVE_OWN = "DELETE FROM own_instance WHERE host = ? AND reference = ?"
 # By number, so that no answer has to count the two thousand before it.
-_TRIM_LOADS = "DELETE FROM load_record WHERE number <= (SELECT max(number) FROM load_record) - ?"
-_TRIM_ANSWERS = (
-    "DELETE FROM speed_record WHERE number <= (SELECT max(number) FROM speed_record) - ?"
-)
-_SPEED = "SELECT * FROM speed WHERE host = ? AND model_key = ?"
+_TRIM = "DELETE FROM {0} WHERE number <= (SELECT max(number) FROM {0}) - ?"
+_SPEED = "SELECT * FROM speed WHERE host = :host AND model_key = :model_key"
 _SPEEDS = "SELECT * FROM speed ORDER BY host, model_key"
-_RATE = "SELECT load_bytes_per_s FROM host_rate WHERE host = ?"
+_RATE = "SELECT load_bytes_per_s FROM host_rate WHERE host = :host"
+_REPLACE = "INSERT OR REPLACE"
 _RATES = "SELECT host, load_bytes_per_s FROM host_rate ORDER BY host"
 
 
+@dataclass(eq=False, slots=True)
 class FleetStore:
     """Keeps the fleet's memory; each method is a transaction, raises ``StoreUnavailable`` alone."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    database: Database
 
     async def remembered(self) -> FleetMemory:
         """Own instances, oldest load first, and what was measured of hosts and models."""
@@ -54,51 +52,38 @@ class FleetStore:
                 },
             )
 
-        return await self._database.read(find)
+        return await self.database.read(find)
 
     async def add_own(self, own: OwnInstance) -> None:
         """Remember an instance Lantern loaded, or what changed about it."""
         # Not replaced whole: the moment it was added stays, and with it the order of loads.
-        row = {**asdict(own), "added_at_ms": self._database.now_ms()}
-        await self._database.execute(_ADD_OWN, row)
+        row = {**asdict(own), "added_at_ms": self.database.now_ms()}
+        await self.database.execute(_ADD_OWN, row)
 
     async def remove_own(self, host: HostName, reference: InstanceRef) -> None:
         """Forget an instance that left memory."""
-        await self._database.execute(_REMOVE_OWN, (host, reference))
+        await self.database.execute(_REMOVE_OWN, (host, reference))
 
-    async def add_load(self, record: LoadRecord) -> None:
-        """Count one finished load into the averages of its model and its host."""
-        at_ms = self._database.now_ms()
+    async def add(self, record: LoadRecord | SpeedRecord) -> None:
+        """Count a finished load or answer into the averages of its model and its host."""
+        at_ms = self.database.now_ms()
+        is_load = isinstance(record, LoadRecord)
+        table = "load_record" if is_load else "speed_record"
+        measured = Speed(load_s=record.seconds) if is_load else speed_of_answer(record)
+        where = {"host": record.host, "model_key": record.model_key}
 
-        def add(connection: sqlite3.Connection) -> None:
-            insert(connection, "load_record", {**asdict(record), "at_ms": at_ms})
-            connection.execute(_TRIM_LOADS, (KEPT_RECORDS,))
-            _average(connection, record.host, record.model_key, Speed(load_s=record.seconds))
-            row = connection.execute(_RATE, (record.host,)).fetchone()
-            before = None if row is None else row["load_bytes_per_s"]
-            # A load of unknown size says nothing of the host's rate.
-            if (rate := blend(before, load_rate(record))) is not None:
-                columns = {"host": record.host, "load_bytes_per_s": rate}
-                insert(connection, "host_rate", columns, verb="INSERT OR REPLACE")
+        def change(connection: sqlite3.Connection) -> None:
+            insert(connection, table, {**asdict(record), "at_ms": at_ms})
+            connection.execute(_TRIM.format(table), (KEPT_RECORDS,))
+            row = connection.execute(_SPEED, where).fetchone()
+            speed = blend_speed(Speed() if row is None else value_of(Speed, row), measured)
+            insert(connection, "speed", {**where, **asdict(speed)}, verb=_REPLACE)
+            if isinstance(record, LoadRecord):
+                row = connection.execute(_RATE, where).fetchone()
+                before = None if row is None else row["load_bytes_per_s"]
+                # A load of unknown size says nothing of the host's rate.
+                if (rate := blend(before, load_rate(record))) is not None:
+                    columns = {"host": record.host, "load_bytes_per_s": rate}
+                    insert(connection, "host_rate", columns, verb=_REPLACE)
 
-        await self._database.write(add)
-
-    async def add_speed(self, record: SpeedRecord) -> None:
-        """Count one finished answer into the averages of its model on its host."""
-        at_ms = self._database.now_ms()
-
-        def add(connection: sqlite3.Connection) -> None:
-            insert(connection, "speed_record", {**asdict(record), "at_ms": at_ms})
-            connection.execute(_TRIM_ANSWERS, (KEPT_RECORDS,))
-            _average(connection, record.host, record.model_key, speed_of_answer(record))
-
-        await self._database.write(add)
-
-
-def _average(
-    connection: sqlite3.Connection, host: HostName, model: ModelKey, measured: Speed
-) -> None:
-    row = connection.execute(_SPEED, (host, model)).fetchone()
-    speed = blend_speed(Speed() if row is None else value_of(Speed, row), measured)
-    columns = {"host": host, "model_key": model, **asdict(speed)}
-    insert(connection, "speed", columns, verb="INSERT OR REPLACE")
+        await self.database.write(change)

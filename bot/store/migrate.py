@@ -1,7 +1,7 @@
 """Brings a database to the newest schema, one numbered file and one transaction at a time."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import resources
 
 from bot.domain.errors import Bug, ConfigError
@@ -24,23 +24,12 @@ def migrations() -> tuple[str, ...]:
     return tuple(f.read_text(encoding="utf-8") for f in files)
 
 
-def migrate(
-    connection: sqlite3.Connection,
-    steps: tuple[str, ...],
-    *,
-    where: str,
-    back_up: Callable[[int], object],
-) -> None:
-    """Applies the steps the database does not have yet; ``back_up`` runs once before the first.
+def migrate(connection: sqlite3.Connection, steps: tuple[str, ...], version: int) -> None:
+    """Applies the steps that a database of a version does not have yet.
 
     Raises:
-        ConfigError: the database is newer than this Lantern, or another program's.
         sqlite3.Error: a step failed; the database stays at the version before it.
     """
-    version = checked_version(connection, len(steps), where)
-    # A new database (version 0) has nothing that a backup could bring back.
-    if 0 < version < len(steps):
-        back_up(version)
     for number, step in enumerate(steps[version:], start=version + 1):
         with connection:
             connection.execute("BEGIN IMMEDIATE")

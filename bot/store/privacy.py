@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+from typing import Literal
 
 from bot.domain.ids import PlaceId, TurnId, UserId
 from bot.policy.privacy import CLOCKS_MS, Marks, Moment, Sources
@@ -35,17 +36,38 @@ class PrivacyStore:
         self._is_quiet = asyncio.Event()
         self._is_quiet.set()
 
-    async def set_place(self, place: PlaceId, *, local_only: bool) -> None:
-        """Say whether the words of a channel, thread or server stay here."""
-        await self._change("place", place, is_on=local_only)
+    async def mark(
+        self, kind: Literal["place", "user", "turn"], name: str, *, local_only: bool = True
+    ) -> None:
+        """Say whether the words of a place, of a person or of a turn stay here.
 
-    async def set_user(self, user: UserId, *, local_only: bool) -> None:
-        """Say whether a person's words stay here."""
-        await self._change("user", user, is_on=local_only)
+        Args:
+            kind: A channel, thread or server is a place. A turn is marked before it is stored, for
+                good.
+            name: Which one.
+            local_only: False takes the mark back.
+        """
+        now_ms = self._database.now_ms()
 
-    async def mark_turn(self, turn: TurnId) -> None:
-        """Keep a turn here for good. To be called before the turn itself is stored."""
-        await self._set("turn", turn, is_on=True)
+        def change(connection: sqlite3.Connection) -> None:
+            if local_only:
+                connection.execute(_MARK, (kind, name, now_ms))
+            elif connection.execute(_UNMARK, (kind, name)).rowcount:
+                connection.execute(_OPENED, (kind, name, now_ms))
+
+        if kind == "turn":
+            # Nobody reads a turn before it is stored, so no look-up has to wait for its mark.
+            await self._database.write(change)
+            return
+        self._changes += 1
+        self._under_way += 1
+        self._is_quiet.clear()
+        try:
+            await self._database.write(change)
+        finally:
+            self._under_way -= 1
+            if self._under_way == 0:
+                self._is_quiet.set()
 
     async def look_up(self, asked: Sources) -> Marks:
         """What of this is marked."""
@@ -85,25 +107,3 @@ class PrivacyStore:
             marks = await self._database.read(find)
             if seen == self._changes:
                 return marks
-
-    async def _change(self, kind: str, name: str, *, is_on: bool) -> None:
-        self._changes += 1
-        self._under_way += 1
-        self._is_quiet.clear()
-        try:
-            await self._set(kind, name, is_on=is_on)
-        finally:
-            self._under_way -= 1
-            if self._under_way == 0:
-                self._is_quiet.set()
-
-    async def _set(self, kind: str, name: str, *, is_on: bool) -> None:
-        now_ms = self._database.now_ms()
-
-        def change(connection: sqlite3.Connection) -> None:
-            if is_on:
-                connection.execute(_MARK, (kind, name, now_ms))
-            elif connection.execute(_UNMARK, (kind, name)).rowcount:
-                connection.execute(_OPENED, (kind, name, now_ms))
-
-        await self._database.write(change)

@@ -38,35 +38,35 @@ GROUP BY channel_id ORDER BY newest_ms DESC LIMIT ?
 """
 
 
+@dataclass(eq=False, slots=True)
 class QuestionStore:
     """Keeps questions. Each method is one transaction and raises ``StoreUnavailable`` alone."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    database: Database
 
     async def hear(self, question: str, channel_id: str, token: str | None) -> bool:
         """Remember a question as open; False when it is known already."""
-        now_ms = self._database.now_ms()
+        now_ms = self.database.now_ms()
 
         def change(connection: sqlite3.Connection) -> bool:
             connection.execute(_PRUNE, (now_ms - KEPT_MS,))
             return connection.execute(_HEAR, (question, channel_id, token, now_ms)).rowcount > 0
 
-        return await self._database.write(change)
+        return await self.database.write(change)
 
     async def answer(self, question: str, turn: TurnId) -> None:
         """This turn answers it."""
-        await self._database.execute(_ANSWER, (turn, question))
+        await self.database.execute(_ANSWER, (turn, question))
 
     async def close(self, question: str) -> None:
         """Its asker was told the end."""
-        await self._database.execute(_CLOSE, (question,))
+        await self.database.execute(_CLOSE, (question,))
 
     async def left_open(self) -> tuple[Question, ...]:
         """Open questions, oldest first; at the start, those a killed Lantern left behind."""
-        return tuple(value_of(Question, row) for row in await self._database.fetch(_LEFT_OPEN))
+        return tuple(value_of(Question, row) for row in await self.database.fetch(_LEFT_OPEN))
 
     async def channels(self, limit: int) -> dict[str, int]:
         """The channels people asked in last, newest first, with the oldest question's id."""
-        rows = await self._database.fetch(_CHANNELS, (limit,))
+        rows = await self.database.fetch(_CHANNELS, (limit,))
         return {row["channel_id"]: row["oldest"] for row in rows}

@@ -30,25 +30,25 @@ _LEFT_OPEN = "SELECT * FROM reply WHERE is_open = 1 ORDER BY turn, part"
 _CLOSE = "UPDATE reply SET is_open = 0 WHERE turn = ? AND is_open = 1"
 
 
+@dataclass(eq=False, slots=True)
 class ReplyStore:
     """Keeps messages. Each method is one transaction and raises ``StoreUnavailable`` alone."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    database: Database
 
     async def put(self, message_id: str, channel_id: str, turn: TurnId, part: int) -> None:
         """Remember an open message; one known already now shows this turn."""
-        await self._database.execute(_PUT, (message_id, channel_id, part, turn))
+        await self.database.execute(_PUT, (message_id, channel_id, part, turn))
 
     async def turn_of(self, message_id: str) -> TurnId | None:
         """The turn a message shows."""
-        rows = await self._database.fetch(_TURN_OF, (message_id,))
+        rows = await self.database.fetch(_TURN_OF, (message_id,))
         return TurnId(rows[0]["turn"]) if rows else None
 
     async def close(self, turn: TurnId) -> None:
         """The reply is whole, or honestly cut: its messages promise nothing more."""
-        await self._database.execute(_CLOSE, (turn,))
+        await self.database.execute(_CLOSE, (turn,))
 
     async def left_open(self) -> tuple[ReplyMessage, ...]:
         """Open messages; at the start, those a killed Lantern left behind."""
-        return tuple(value_of(ReplyMessage, row) for row in await self._database.fetch(_LEFT_OPEN))
+        return tuple(value_of(ReplyMessage, row) for row in await self.database.fetch(_LEFT_OPEN))

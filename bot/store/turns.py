@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import defaultdict
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 from bot.domain.chat import Attachment, Place, Quote, Receipt, Turn, TurnKind, TurnStatus
 from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
@@ -102,11 +102,11 @@ ON CONFLICT (conversation) DO UPDATE SET after = excluded.after
 """
 
 
+@dataclass(eq=False, slots=True)
 class TurnStore:
     """Keeps turns. Each method is one transaction and raises ``StoreUnavailable`` alone."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    database: Database
 
     async def begin(self, turn: Turn, kind: TurnKind = "new", redoes: TurnId | None = None) -> None:
         """Store a new turn and its place in the tree (ADR 15).
@@ -118,7 +118,7 @@ class TurnStore:
                 parent and whatever was said after it.
             redoes: Of a retry, the turn it redoes.
         """
-        now_ms = self._database.now_ms()
+        now_ms = self.database.now_ms()
 
         def change(connection: sqlite3.Connection) -> None:
             parent = connection.execute(_KNOWN, (turn.parent,)).fetchone()
@@ -141,12 +141,12 @@ class TurnStore:
                 said |= {"turn": turn.id, "said_at_ms": quote.said_at_ms, "position": position}
                 insert(connection, "quote", {**said, **asdict(quote.place)})
 
-        await self._database.write(change)
+        await self.database.write(change)
 
     async def checkpoint(self, turn: TurnId, reply_text: str, reasoning_text: str) -> None:
         """Keep the text so far; changes nothing when the turn no longer runs."""
         texts = (storable(reply_text), storable(reasoning_text))
-        await self._database.execute(_CHECKPOINT, (*texts, self._database.now_ms(), turn))
+        await self.database.execute(_CHECKPOINT, (*texts, self.database.now_ms(), turn))
 
     async def finish(
         self,
@@ -157,7 +157,7 @@ class TurnStore:
         receipt: Receipt,
     ) -> None:
         """Store how a running turn ended; a second ending changes nothing."""
-        now_ms = self._database.now_ms()
+        now_ms = self.database.now_ms()
         texts = (storable(reply_text), storable(reasoning_text))
 
         def change(connection: sqlite3.Connection) -> None:
@@ -166,11 +166,11 @@ class TurnStore:
             if connection.execute(_FINISH, values).rowcount and not reply_text.strip():
                 _give_back(connection, turn)
 
-        await self._database.write(change)
+        await self.database.write(change)
 
     async def get(self, turn: TurnId) -> Turn | None:
         """One turn."""
-        line = await self._database.read(lambda c: _branch(c, turn, 1))
+        line = await self.database.read(lambda c: _branch(c, _KNOWN, (turn,), 1))
         return line[0] if line else None
 
     async def branch(
@@ -186,7 +186,9 @@ class TurnStore:
             text_bytes: Older turns are left out once questions and replies (in UTF-8) reach this;
                 the turn that reaches it is still read.
         """
-        return await self._database.read(lambda c: _branch(c, turn, BRANCH_TURNS, text_bytes))
+        return await self.database.read(
+            lambda c: _branch(c, _KNOWN, (turn,), BRANCH_TURNS, text_bytes)
+        )
 
     async def newest_branch(
         self,
@@ -202,36 +204,24 @@ class TurnStore:
         a branch in which this person spoke; empty where there is none.
         """
         values = {"conversation": conversation, "persona": persona, "user": user}
-        return await self._newest(_LATEST, values, BRANCH_TURNS, text_bytes)
+        return await self.database.read(
+            lambda c: _branch(c, _LATEST, values, BRANCH_TURNS, text_bytes)
+        )
 
-    async def last_in(self, conversation: PlaceId) -> Turn | None:
-        """The newest turn here, whoever answered and however it stands."""
-        line = await self._newest(_LAST_IN, (conversation,), 1)
+    async def last_in(self, conversation: PlaceId, *, since_reset: bool = False) -> Turn | None:
+        """The newest turn here, whoever answered and however it stands.
+
+        Args:
+            conversation: Where.
+            since_reset: Only of the conversation as it was last begun.
+        """
+        leaf = _SINCE_RESET if since_reset else _LAST_IN
+        line = await self.database.read(lambda c: _branch(c, leaf, (conversation,), 1))
         return line[0] if line else None
-
-    async def last_since_reset(self, conversation: PlaceId) -> Turn | None:
-        """The newest turn of the conversation as it was last begun."""
-        line = await self._newest(_SINCE_RESET, (conversation,), 1)
-        return line[0] if line else None
-
-    async def _newest(
-        self,
-        query: str,
-        values: Values,
-        turns: int,
-        text_bytes: int = BRANCH_TEXT_BYTES,
-    ) -> tuple[Turn, ...]:
-        """The end of the branch that ends in the turn a query finds."""
-
-        def find(connection: sqlite3.Connection) -> tuple[Turn, ...]:
-            leaf = connection.execute(query, values).fetchone()
-            return () if leaf is None else _branch(connection, leaf["id"], turns, text_bytes)
-
-        return await self._database.read(find)
 
     async def reset(self, conversation: PlaceId) -> None:
         """Make the next message to any persona here a fresh beginning; nothing is deleted."""
-        await self._database.execute(_RESET, (conversation,))
+        await self.database.execute(_RESET, (conversation,))
 
     async def close_running(self) -> tuple[Turn, ...]:
         """End the turns a killed Lantern left running; returns them as they now stand.
@@ -239,12 +229,12 @@ class TurnStore:
         With some text a turn becomes partial, without any failed. Only for the start, before the
         first turn of this run.
         """
-        now_ms = self._database.now_ms()
+        now_ms = self.database.now_ms()
 
         def change(connection: sqlite3.Connection) -> tuple[Turn, ...]:
             closed: list[Turn] = []
             for row in connection.execute(_RUNNING).fetchall():
-                (turn,) = _branch(connection, row["id"], 1)
+                (turn,) = _branch(connection, _KNOWN, (row["id"],), 1)
                 status = "partial" if turn.reply_text else "failed"
                 receipt = Receipt(persona=turn.persona, finish="error", notices=(STOPPED,))
                 texts = (turn.reply_text, turn.reasoning_text)
@@ -255,7 +245,7 @@ class TurnStore:
                 closed.append(replace(turn, status=status, receipt=receipt))
             return tuple(closed)
 
-        return await self._database.write(change)
+        return await self.database.write(change)
 
 
 def _branch_for(
@@ -328,13 +318,17 @@ def _columns(turn: Turn, parent: TurnId | None, changed_at_ms: int) -> dict[str,
 
 def _branch(
     connection: sqlite3.Connection,
-    leaf: TurnId,
+    leaf: str,
+    values: Values,
     turns: int,
     text_bytes: int = BRANCH_TEXT_BYTES,
 ) -> tuple[Turn, ...]:
-    """The end of the branch that ends in a turn, oldest first; empty when nobody knows it."""
+    """The end of the branch whose last turn a query finds, oldest first; empty without one."""
+    found = connection.execute(leaf, values).fetchone()
+    if found is None:
+        return ()
     limits = {
-        "leaf": leaf,
+        "leaf": found["id"],
         "turns": turns,
         "text_bytes": text_bytes,
         "image_bytes": BRANCH_IMAGE_BYTES,

@@ -269,28 +269,28 @@ async def test_a_local_only_place_or_person_fails_closed(tmp_path: Path, kind: s
         privacy = home.lantern.privacy
         match kind:
             case "channel":
-                await privacy.set_place(PLACE.channel, local_only=True)
+                await privacy.mark("place", PLACE.channel, local_only=True)
             case "server":
-                await privacy.set_place(PlaceId("discord:9"), local_only=True)
+                await privacy.mark("place", PlaceId("discord:9"), local_only=True)
             case _:
-                await privacy.set_user(ADA, local_only=True)
+                await privacy.mark("user", ADA, local_only=True)
         assert_kept_here(home, await home.ask("secret", user=ADA))
 
 
 async def test_a_thread_of_a_local_only_channel_is_local_only(tmp_path: Path) -> None:
     thread = Place(PLACE.channel, thread=PlaceId("discord:77"), server=PLACE.server)
     async with house(tmp_path, providers=cloud(zai="zai")) as home:
-        await home.lantern.privacy.set_place(PLACE.channel, local_only=True)
+        await home.lantern.privacy.mark("place", PLACE.channel, local_only=True)
         assert_kept_here(home, await home.ask("secret", place=thread))
 
 
 @pytest.mark.parametrize("kind", get_args(TurnKind))
 async def test_a_turn_said_in_private_never_leaves_later(tmp_path: Path, kind: TurnKind) -> None:
     async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
-        await home.lantern.privacy.set_place(PLACE.channel, local_only=True)
+        await home.lantern.privacy.mark("place", PLACE.channel, local_only=True)
         private = await home.ask("my secret is 7")
         assert isinstance(private.last, Finished)
-        await home.lantern.privacy.set_place(PLACE.channel, local_only=False)
+        await home.lantern.privacy.mark("place", PLACE.channel, local_only=False)
         await power_off(home)
         said = await home.play(home.request("and?", parent=private.turn, kind=kind))
         assert_kept_here(home, said)
@@ -308,10 +308,10 @@ async def test_a_private_turn_retried_by_another_persona_stays_here(tmp_path: Pa
 
 async def test_what_was_answered_after_private_words_stays_here_as_well(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
-        await home.lantern.privacy.set_user(ADA, local_only=True)
+        await home.lantern.privacy.mark("user", ADA, local_only=True)
         first = await home.ask("my secret is 7", user=ADA)
         second = await home.ask("and?", user=BOB, parent=first.turn)
-        await home.lantern.privacy.set_user(ADA, local_only=False)
+        await home.lantern.privacy.mark("user", ADA, local_only=False)
         await power_off(home)
         third = await home.ask("once more?", user=BOB, parent=second.turn)
         assert_kept_here(home, third)
@@ -319,9 +319,9 @@ async def test_what_was_answered_after_private_words_stays_here_as_well(tmp_path
 
 async def test_a_conversation_begun_afresh_may_leave_again(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
-        await home.lantern.privacy.set_place(PLACE.channel, local_only=True)
+        await home.lantern.privacy.mark("place", PLACE.channel, local_only=True)
         await home.ask("my secret is 7")
-        await home.lantern.privacy.set_place(PLACE.channel, local_only=False)
+        await home.lantern.privacy.mark("place", PLACE.channel, local_only=False)
         await home.lantern.turns.reset(PLACE.conversation)
         await power_off(home)
         said = await home.ask("hello")
@@ -375,7 +375,7 @@ async def test_a_retry_goes_past_the_cache(tmp_path: Path) -> None:
 
 async def test_private_and_open_questions_share_no_answers(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN), cache_ttl_s=CACHE_S) as home:
-        await home.lantern.privacy.set_place(PLACE.channel, local_only=True)
+        await home.lantern.privacy.mark("place", PLACE.channel, local_only=True)
         await home.ask("hello")
         open_one = await home.ask("hello", place=ELSEWHERE)
         await home.lantern.turns.reset(PLACE.conversation)
@@ -518,10 +518,10 @@ async def test_a_place_made_private_while_a_turn_waits_is_heeded(tmp_path: Path)
             async for event in events:
                 said.events.append(event)
                 if isinstance(event, Started):
-                    await home.lantern.privacy.set_place(PLACE.channel, local_only=True)
+                    await home.lantern.privacy.mark("place", PLACE.channel, local_only=True)
         assert isinstance(said.last, Failed)
         assert "secret" not in heard(home)
-        await home.lantern.privacy.set_place(PLACE.channel, local_only=False)
+        await home.lantern.privacy.mark("place", PLACE.channel, local_only=False)
         await home.ask("and now?", parent=said.turn)
         assert "secret" not in heard(home)
 
@@ -645,7 +645,7 @@ async def test_a_channel_closed_while_its_question_is_on_its_way_sends_nothing(
         async with home.lantern.turns.open(home.request("a secret")) as events:
             async for event in events:
                 if isinstance(event, Routed if moment == "routed" else Reading):
-                    await home.lantern.privacy.set_place(PLACE.channel, local_only=True)
+                    await home.lantern.privacy.mark("place", PLACE.channel, local_only=True)
         assert heard(home) == ""
 
 
@@ -665,8 +665,8 @@ async def test_words_said_while_a_channel_was_closed_stay_here_when_quoted_later
     tmp_path: Path,
 ) -> None:
     async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
-        await home.lantern.privacy.set_place(PLACE.channel, local_only=True)
-        await home.lantern.privacy.set_place(PLACE.channel, local_only=False)
+        await home.lantern.privacy.mark("place", PLACE.channel, local_only=True)
+        await home.lantern.privacy.mark("place", PLACE.channel, local_only=False)
         await power_off(home)
         said = await home.play(quoting(home, quote_of("a secret", ago_s=300)))
         assert isinstance(said.last, Failed)
@@ -703,9 +703,9 @@ async def test_a_quote_said_in_the_open_goes_along_without_names_and_ids(tmp_pat
 async def test_a_quote_is_judged_by_its_own_author_and_place(tmp_path: Path, mark: str) -> None:
     async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
         if mark == "author":
-            await home.lantern.privacy.set_user(BOB, local_only=True)
+            await home.lantern.privacy.mark("user", BOB, local_only=True)
         else:
-            await home.lantern.privacy.set_place(ELSEWHERE.channel, local_only=True)
+            await home.lantern.privacy.mark("place", ELSEWHERE.channel, local_only=True)
         await power_off(home)
         await home.play(quoting(home, quote_of("a secret", user=BOB, place=ELSEWHERE)))
         assert heard(home) == ""

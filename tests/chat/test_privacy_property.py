@@ -111,9 +111,9 @@ class Witness:
         for name in marked ^ self.marked:
             is_on = name in marked
             if name in PEOPLE:
-                await self.home.privacy.set_user(UserId(name), local_only=is_on)
+                await self.home.privacy.mark("user", UserId(name), local_only=is_on)
             else:
-                await self.home.privacy.set_place(PlaceId(name), local_only=is_on)
+                await self.home.privacy.mark("place", PlaceId(name), local_only=is_on)
         self.marked = marked
 
     async def _ask(self, ask: Ask) -> None:

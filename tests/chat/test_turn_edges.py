@@ -115,13 +115,13 @@ async def test_what_was_made_private_while_it_waited_is_not_sent(tmp_path: Path)
         async with home.turns.open(asked()) as events:
             async for event in events:
                 if isinstance(event, Started):
-                    await home.privacy.set_place(HALL.channel, local_only=True)
+                    await home.privacy.mark("place", HALL.channel, local_only=True)
                 told.append(event)
         last = told[-1]
         assert isinstance(last, Failed)
         assert home.ears.sent_away == []
         # What was nearly sent never leaves later, either.
-        await home.privacy.set_place(HALL.channel, local_only=False)
+        await home.privacy.mark("place", HALL.channel, local_only=False)
         assert last.turn is not None
         again = TurnRequest(ADA, "Ada", HALL, "", parent=last.turn, kind="retry")
         await played(home, again)

@@ -58,23 +58,21 @@ async def test_usage_tells_mine_and_the_servers(guild: int | None, reports: int)
 
 async def test_my_words_can_be_kept_here_by_myself() -> None:
     lantern = private_face(people=frozenset({"discord:1"}))
-    set_user = AsyncMock()
-    lantern.privacy.set_user = set_user
+    lantern.privacy.mark = mark = AsyncMock()
     interaction = interaction_of()
     await give(SettingsCog.settings, SettingsCog(lantern, NOBODY), interaction, "on", "me")
-    set_user.assert_awaited_once_with(UserId("discord:1"), local_only=True)
+    mark.assert_awaited_once_with("user", UserId("discord:1"), local_only=True)
     assert "🔒 Your words" in said_to(interaction)[-1]
 
 
 async def test_a_channel_is_for_admins_to_set() -> None:
     lantern = private_face()
-    set_place = AsyncMock()
-    lantern.privacy.set_place = set_place
+    lantern.privacy.mark = mark = AsyncMock()
     cog = SettingsCog(lantern, NOBODY)
     with pytest.raises(NotPermitted):
         await give(SettingsCog.settings, cog, interaction_of(), "on", "channel")
     await give(SettingsCog.settings, cog, interaction_of(manages=True), "on", "server")
-    set_place.assert_awaited_once_with(PlaceId("discord:5"), local_only=True)
+    mark.assert_awaited_once_with("place", PlaceId("discord:5"), local_only=True)
 
 
 async def test_without_a_word_it_shows_how_things_stand() -> None:

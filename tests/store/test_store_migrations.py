@@ -9,7 +9,7 @@ from clocks import WallClock
 from bot.domain.errors import ConfigError, StoreUnavailable
 from bot.store.backups import backups_of
 from bot.store.database import Database
-from bot.store.migrate import APPLICATION_ID, migrate, migrations, statements
+from bot.store.migrate import APPLICATION_ID, checked_version, migrate, migrations, statements
 from bot.store.notes import NoteStore
 
 FIRST = f"PRAGMA application_id = {APPLICATION_ID};\nCREATE TABLE a (x TEXT) STRICT;\n"
@@ -26,32 +26,29 @@ def version(connection: sqlite3.Connection) -> int:
     return connection.execute("PRAGMA user_version").fetchone()[0]
 
 
-def apply(connection: sqlite3.Connection, *steps: str) -> list[int]:
-    backed_up: list[int] = []
-    migrate(connection, steps, where="here.db", back_up=backed_up.append)
-    return backed_up
+def apply(connection: sqlite3.Connection, *steps: str) -> None:
+    migrate(connection, steps, checked_version(connection, len(steps), "here.db"))
 
 
-def test_a_new_database_gets_every_step_and_needs_no_backup(connection: sqlite3.Connection) -> None:
-    assert apply(connection, FIRST, SECOND) == []
+def test_a_new_database_gets_every_step(connection: sqlite3.Connection) -> None:
+    apply(connection, FIRST, SECOND)
 
     assert version(connection) == 2
     assert connection.execute("SELECT * FROM a").fetchall() == [("p", "q")]
 
 
-def test_an_older_database_is_backed_up_once_before_its_missing_steps(
-    connection: sqlite3.Connection,
-) -> None:
+def test_an_older_database_gets_its_missing_steps(connection: sqlite3.Connection) -> None:
     apply(connection, FIRST)
+    apply(connection, FIRST, SECOND, "CREATE TABLE b (x TEXT) STRICT;")
 
-    assert apply(connection, FIRST, SECOND, "CREATE TABLE b (x TEXT) STRICT;") == [1]
     assert version(connection) == 3
 
 
 def test_a_current_database_is_left_as_it_is(connection: sqlite3.Connection) -> None:
     apply(connection, FIRST, SECOND)
+    apply(connection, FIRST, SECOND)
 
-    assert apply(connection, FIRST, SECOND) == []
+    assert version(connection) == 2
 
 
 def test_a_step_that_fails_leaves_nothing_of_itself(connection: sqlite3.Connection) -> None:
@@ -69,11 +66,10 @@ def test_a_step_another_program_took_meanwhile_is_not_taken_twice(
     connection: sqlite3.Connection,
 ) -> None:
     apply(connection, FIRST)
+    seen = checked_version(connection, 2, "here.db")
+    apply(connection, FIRST, SECOND)
 
-    def other_program(_version: int) -> None:
-        apply(connection, FIRST, SECOND)
-
-    migrate(connection, (FIRST, SECOND), where="here.db", back_up=other_program)
+    migrate(connection, (FIRST, SECOND), seen)
 
     assert connection.execute("SELECT count(*) FROM a").fetchone() == (1,)
 
@@ -133,7 +129,7 @@ async def test_an_upgrade_leaves_a_backup_of_the_database_as_it_was(
         with pytest.raises(StoreUnavailable, match="no such table"):
             await NoteStore(database).get("salt")
 
-    (copy,) = backups_of(path)
+    (copy,) = backups_of(path)  # the new database that came first needed none
     assert copy.name == f"lantern.db.20261120T101500.000Z.schema{len(migrations())}.backup"
     with closing(sqlite3.connect(copy)) as before:
         assert before.execute("SELECT value FROM note").fetchall() == [("pepper",)]

@@ -29,11 +29,11 @@ async def test_nothing_is_marked_at_first(privacy: PrivacyStore) -> None:
 
 
 async def test_marks_are_found_among_what_is_asked(privacy: PrivacyStore) -> None:
-    await privacy.set_place(PlaceId("s1"), local_only=True)
-    await privacy.set_place(PlaceId("elsewhere"), local_only=True)
-    await privacy.set_user(UserId("u1"), local_only=True)
-    await privacy.mark_turn(TurnId("t2"))
-    await privacy.mark_turn(TurnId("t2"))
+    await privacy.mark("place", PlaceId("s1"), local_only=True)
+    await privacy.mark("place", PlaceId("elsewhere"), local_only=True)
+    await privacy.mark("user", UserId("u1"), local_only=True)
+    await privacy.mark("turn", TurnId("t2"))
+    await privacy.mark("turn", TurnId("t2"))
 
     assert await privacy.look_up(ASKED) == Marks(
         ASKED, frozenset({PlaceId("s1")}), frozenset({UserId("u1")}), frozenset({TurnId("t2")})
@@ -41,11 +41,11 @@ async def test_marks_are_found_among_what_is_asked(privacy: PrivacyStore) -> Non
 
 
 async def test_a_mark_can_be_taken_away_but_not_a_turns(privacy: PrivacyStore) -> None:
-    await privacy.set_place(PlaceId("c1"), local_only=True)
-    await privacy.set_user(UserId("u1"), local_only=True)
-    await privacy.set_place(PlaceId("c1"), local_only=False)
-    await privacy.set_user(UserId("u1"), local_only=False)
-    await privacy.set_user(UserId("nobody"), local_only=False)
+    await privacy.mark("place", PlaceId("c1"), local_only=True)
+    await privacy.mark("user", UserId("u1"), local_only=True)
+    await privacy.mark("place", PlaceId("c1"), local_only=False)
+    await privacy.mark("user", UserId("u1"), local_only=False)
+    await privacy.mark("user", UserId("nobody"), local_only=False)
 
     assert await privacy.look_up(ASKED) == Marks(ASKED)
 
@@ -55,13 +55,13 @@ async def test_when_a_mark_was_taken_away_is_told_of_words_that_are_quoted(
 ) -> None:
     asked = replace(ASKED, moments=frozenset({(UserId("u1"), 5)}))
     assert (await privacy.look_up(asked)).opened_at_ms == {}
-    await privacy.set_place(PlaceId("c1"), local_only=True)
+    await privacy.mark("place", PlaceId("c1"), local_only=True)
     assert (await privacy.look_up(asked)).opened_at_ms == {}
-    await privacy.set_place(PlaceId("c1"), local_only=False)
-    await privacy.set_user(UserId("u1"), local_only=True)
-    await privacy.set_user(UserId("u1"), local_only=False)
+    await privacy.mark("place", PlaceId("c1"), local_only=False)
+    await privacy.mark("user", UserId("u1"), local_only=True)
+    await privacy.mark("user", UserId("u1"), local_only=False)
     # What was never closed was not opened either.
-    await privacy.set_place(PlaceId("s1"), local_only=False)
+    await privacy.mark("place", PlaceId("s1"), local_only=False)
     now_ms = database.now_ms()
     assert (await privacy.look_up(asked)).opened_at_ms == {"c1": now_ms, "u1": now_ms}
 
@@ -73,7 +73,7 @@ async def test_when_a_mark_was_taken_away_is_told_of_words_that_are_quoted(
 async def test_words_of_a_marked_turn_are_known_by_who_said_them_when(
     privacy: PrivacyStore, database: Database, apart_ms: int, *, is_found: bool
 ) -> None:
-    await privacy.mark_turn(TurnId("t1"))
+    await privacy.mark("turn", TurnId("t1"))
     turn = replace(new_turn("t1"), user=UserId("u1"), created_at_ms=10_000_000)
     await TurnStore(database).begin(turn)
     await TurnStore(database).begin(replace(turn, id=TurnId("t9"), user=UserId("u2")))
@@ -83,7 +83,7 @@ async def test_words_of_a_marked_turn_are_known_by_who_said_them_when(
 
 
 async def test_a_place_and_a_person_of_one_name_are_two(privacy: PrivacyStore) -> None:
-    await privacy.set_place(PlaceId("u1"), local_only=True)
+    await privacy.mark("place", PlaceId("u1"), local_only=True)
     assert await privacy.look_up(ASKED) == Marks(ASKED)
 
 
@@ -99,10 +99,10 @@ async def test_a_look_that_a_change_overtakes_is_taken_again(privacy: PrivacySto
         async with asyncio.TaskGroup() as tasks:
             looked = tasks.create_task(privacy.look_up(ASKED))
             await asyncio.sleep(0)
-            changed = tasks.create_task(privacy.set_place(PlaceId("c1"), local_only=True))
+            changed = tasks.create_task(privacy.mark("place", PlaceId("c1"), local_only=True))
         assert changed.done()
         assert looked.result().places == {"c1"}
-        await privacy.set_place(PlaceId("c1"), local_only=False)
+        await privacy.mark("place", PlaceId("c1"), local_only=False)
 
 
 async def test_a_change_that_fails_holds_no_look_back(
@@ -114,5 +114,5 @@ async def test_a_change_that_fails_holds_no_look_back(
     with monkeypatch.context() as broken:
         broken.setattr(database, "write", fail)
         with pytest.raises(StoreUnavailable):
-            await privacy.set_place(PlaceId("c1"), local_only=True)
+            await privacy.mark("place", PlaceId("c1"), local_only=True)
     assert await privacy.look_up(ASKED) == Marks(ASKED)

@@ -92,8 +92,8 @@ class TestSpeeds:
 
     async def test_loads_and_answers_meet_in_one_average(self, database: Database) -> None:
         fleet = FleetStore(database)
-        await fleet.add_load(self.LOAD)
-        await fleet.add_speed(self.ANSWER)
+        await fleet.add(self.LOAD)
+        await fleet.add(self.ANSWER)
 
         assert await fleet.remembered() == FleetMemory(
             speeds={(STUDIO, QWEN): Speed(10.0, 500.0, 10.0, 12.0)},
@@ -102,8 +102,8 @@ class TestSpeeds:
 
     async def test_the_newest_counts_for_three_tenths(self, database: Database) -> None:
         fleet = FleetStore(database)
-        await fleet.add_load(self.LOAD)
-        await fleet.add_load(replace(self.LOAD, seconds=20.0))
+        await fleet.add(self.LOAD)
+        await fleet.add(replace(self.LOAD, seconds=20.0))
 
         memory = await fleet.remembered()
 
@@ -114,21 +114,21 @@ class TestSpeeds:
         self, database: Database
     ) -> None:
         fleet = FleetStore(database)
-        await fleet.add_load(replace(self.LOAD, size_bytes=None))
+        await fleet.add(replace(self.LOAD, size_bytes=None))
 
         assert await fleet.remembered() == FleetMemory(speeds={(STUDIO, QWEN): Speed(load_s=10.0)})
 
     async def test_single_records_are_bounded(self, database: Database) -> None:
         fleet = FleetStore(database)
-        await fleet.add_load(self.LOAD)
-        await fleet.add_speed(self.ANSWER)
+        await fleet.add(self.LOAD)
+        await fleet.add(self.ANSWER)
         for table in ("load_record", "speed_record"):
             grow = f"UPDATE {table} SET number = {KEPT_RECORDS}"
             await database.write(lambda c, grow=grow: c.execute(grow).rowcount)
-        await fleet.add_load(replace(self.LOAD, seconds=1.0))
-        await fleet.add_load(replace(self.LOAD, seconds=2.0))
-        await fleet.add_speed(self.ANSWER)
-        await fleet.add_speed(self.ANSWER)
+        await fleet.add(replace(self.LOAD, seconds=1.0))
+        await fleet.add(replace(self.LOAD, seconds=2.0))
+        await fleet.add(self.ANSWER)
+        await fleet.add(self.ANSWER)
 
         numbers = "SELECT number FROM load_record UNION ALL SELECT number FROM speed_record"
         rows = await database.read(lambda c: c.execute(numbers).fetchall())
