@@ -255,7 +255,7 @@ class Planner:
 
     def ways(self, job: Job) -> Ways | None:
         """What may be done instead of waiting for a slow load; None when waiting is all right."""
-        return plan_ways(job.route, self._warm(job), self._rules.slow)
+        return plan_ways(job.route, lambda: self._warm(job), self._rules.slow)
 
     def _warm(self, job: Job) -> Candidate | None:
         """The soonest model in memory, whatever it is."""

@@ -381,12 +381,11 @@ class Turns:
 
     def _as_shown(self, branch: tuple[Turn, ...]) -> tuple[Turn, ...]:
         """The branch with the answers under way as far as people have read them."""
-        drafts = {
-            turn.id: self._running[turn.id].draft for turn in branch if turn.id in self._running
-        }
-        texts = {turn: draft.text for turn, draft in drafts.items() if draft is not None}
+        # Copied where one is under way alone: a branch is hundreds of turns, nearly all at rest.
+        drafts = {turn: running.draft for turn, running in self._running.items() if running.draft}
         return tuple(
-            replace(turn, reply_text=texts.get(turn.id, turn.reply_text)) for turn in branch
+            turn if turn.id not in drafts else replace(turn, reply_text=drafts[turn.id].text)
+            for turn in branch
         )
 
     async def _caught_up(self, asking: Asking) -> Asking:

@@ -35,7 +35,7 @@ _MARKERS = re.compile(
     r"|</?SYS>>"
     r"|/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|gMASK)\])"
 )
-_DIGITS = re.compile(r"[0-9]")
+_DIGITS = b"0123456789"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,9 @@ class Fitted:
 def estimate_tokens(text: str) -> int:
     """Tokens of a text in a common tokenizer, erring to the long side; 0 for no text."""
     # Several tokenizers (Qwen, Gemma, Llama) spend one token on every digit.
-    digits = len(_DIGITS.findall(text))
-    return math.ceil((len(text.encode("utf-8", "replace")) - digits) / BYTES_PER_TOKEN) + digits
+    data = text.encode("utf-8", "replace")
+    others = len(data.translate(None, _DIGITS))
+    return math.ceil(others / BYTES_PER_TOKEN) + len(data) - others
 
 
 def message_tokens(message: Message) -> int:
@@ -63,7 +64,8 @@ def message_tokens(message: Message) -> int:
 
 def defuse(text: str) -> str:
     """The text with chat-template markers broken by a visible space, so that they stay words."""
-    return _MARKERS.sub(r"\g<first> ", text)
+    # Nearly every text has none, and looking for two characters costs a tenth of the pattern.
+    return _MARKERS.sub(r"\g<first> ", text) if "<" in text or "[" in text else text
 
 
 def most_bytes(window: int) -> int:

@@ -1,5 +1,6 @@
 """Wait or switch: what to offer when the wanted model is cold and slow here. Pure."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,12 +32,15 @@ class Ways:
     """What the settings take without asking; None asks, and waits meanwhile."""
 
 
-def plan_ways(route: Route, warm: Candidate | None, rules: SlowRules) -> Ways | None:
+def plan_ways(
+    route: Route, soonest_warm: Callable[[], Candidate | None], rules: SlowRules
+) -> Ways | None:
     """The ways open beside a slow first candidate; None when waiting is all right.
 
     Args:
         route: Its first candidate is what would be waited for.
-        warm: The soonest model in memory, whatever it is; None without one.
+        soonest_warm: Gives the soonest model in memory, whatever it is; None without one. Asked
+            only where a wait is slow: every model of every host is weighed for it.
         rules: What counts as slow.
     """
     here = route.candidates[0] if route.candidates else None
@@ -45,6 +49,7 @@ def plan_ways(route: Route, warm: Candidate | None, rules: SlowRules) -> Ways | 
     if rules.when_slow == "wait":
         return None
     cloud = next((c for c in route.candidates if c.provider is not None), None)
+    warm = soonest_warm()
     if warm is not None and (warm.seconds is None or warm.seconds > here.seconds * QUICK_SHARE):
         warm = None
     if warm is None and cloud is None:

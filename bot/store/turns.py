@@ -1,5 +1,6 @@
 """Turns: a tree of questions and replies, kept while the replies are still being written."""
 
+import json
 import sqlite3
 from collections import defaultdict
 from dataclasses import asdict, dataclass, replace
@@ -45,23 +46,28 @@ WITH RECURSIVE line (id, parent, depth, bytes) AS (
 )
 """
 _LINE_TURNS = """
-SELECT turn.id, turn.parent, user, user_name, channel, thread, server, is_private, persona,
-    user_text, reply_text, iif(depth = 1, reasoning_text, '') AS reasoning_text, status,
-    created_at_ms, iif(depth = 1 OR status = 'failed', receipt, NULL) AS receipt
+SELECT channel, thread, server, is_private,
+    iif(depth = 1 OR status = 'failed', receipt, NULL), turn.id, turn.parent, user, user_name,
+    persona, user_text, reply_text, iif(depth = 1, reasoning_text, ''), status, created_at_ms
 FROM line JOIN turn USING (id) ORDER BY depth DESC
 """
-# Newest images first: a branch with a picture in each turn would else fill the memory.
+"""Its columns are read by their places."""
+# Newest images first: a branch with a picture in each turn would else fill the memory. By the ids
+# of a line that was walked once: most lines have neither files nor quotes.
 _LINE_ATTACHMENTS = """
-, sized AS (
+WITH sized AS (
     SELECT attachment.rowid AS place,
-        sum(ifnull(length(image), 0)) OVER (ORDER BY depth, position) AS image_bytes
-    FROM line JOIN attachment ON attachment.turn = line.id
+        sum(ifnull(length(image), 0)) OVER (ORDER BY line.key DESC, position) AS image_bytes
+    FROM json_each(:line) AS line JOIN attachment ON attachment.turn = line.value
 )
 SELECT turn, name, media_type, text, iif(image_bytes <= :image_bytes, image, NULL) AS image
 FROM sized JOIN attachment ON attachment.rowid = place
 ORDER BY turn, position
 """
-_LINE_QUOTES = "SELECT quote.* FROM line JOIN quote ON quote.turn = line.id ORDER BY turn, position"
+_LINE_QUOTES = """
+SELECT quote.* FROM json_each(:line) AS line JOIN quote ON quote.turn = line.value
+ORDER BY turn, position
+"""
 # Running and failed ones too: a question asked while another is answered once took the same parent,
 # and what was said beside it was in no later transcript. A turn's own number, not its time, says
 # which is newest: a clock may be set back. Of the branches aside, those in which this person spoke.
@@ -327,37 +333,32 @@ def _branch(
     found = connection.execute(leaf, values).fetchone()
     if found is None:
         return ()
-    limits = {
-        "leaf": found["id"],
-        "turns": turns,
-        "text_bytes": text_bytes,
-        "image_bytes": BRANCH_IMAGE_BYTES,
-    }
+    limits = {"leaf": found["id"], "turns": turns, "text_bytes": text_bytes}
+    rows = connection.execute(_LINE + _LINE_TURNS, limits).fetchall()
+    wanted = {"line": json.dumps([row["id"] for row in rows]), "image_bytes": BRANCH_IMAGE_BYTES}
     attachments = defaultdict[str, list[Attachment]](list)
-    for row in connection.execute(_LINE + _LINE_ATTACHMENTS, limits):
+    for row in connection.execute(_LINE_ATTACHMENTS, wanted):
         attachments[row["turn"]].append(value_of(Attachment, row))
     quotes = defaultdict[str, list[Quote]](list)
-    for row in connection.execute(_LINE + _LINE_QUOTES, limits):
+    for row in connection.execute(_LINE_QUOTES, wanted):
         place = value_of(Place, row)
         quotes[row["turn"]].append(
             Quote(row["text"], UserId(row["user"]), row["user_name"], place, row["said_at_ms"])
         )
+    # By place, not by name: looking fifteen names up in each row cost as much as the query.
     return tuple(
         Turn(
-            id=TurnId(row["id"]),
-            parent=row["parent"],
-            user=UserId(row["user"]),
-            user_name=row["user_name"],
-            place=value_of(Place, row),
-            persona=PersonaName(row["persona"]),
-            user_text=row["user_text"],
-            reply_text=row["reply_text"],
-            reasoning_text=row["reasoning_text"],
-            status=row["status"],
-            created_at_ms=row["created_at_ms"],
-            receipt=None if row["receipt"] is None else receipt_of(row["receipt"]),
-            attachments=tuple(attachments.get(row["id"], ())),
-            quotes=tuple(quotes.get(row["id"], ())),
+            *row[5:9],
+            place=Place(*row[:3], is_private=bool(row[3])),
+            persona=row[9],
+            user_text=row[10],
+            reply_text=row[11],
+            reasoning_text=row[12],
+            status=row[13],
+            created_at_ms=row[14],
+            receipt=None if row[4] is None else receipt_of(row[4]),
+            attachments=tuple(attachments.get(row[5], ())),
+            quotes=tuple(quotes.get(row[5], ())),
         )
-        for row in connection.execute(_LINE + _LINE_TURNS, limits)
+        for row in rows
     )
