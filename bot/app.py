@@ -148,9 +148,11 @@ def log_cloud(event: CloudEvent) -> None:
         case ProviderNews(what=what, name=name, kind=kind, reason=reason):
             said = "provider out" if what == "out" else "provider refuses"
             _log.warning(said, provider=name, kind=str(kind), reason=reason)
-        case BudgetNews(what=what, day=day, spent_micro_usd=spent, cap_micro_usd=cap):
+        case BudgetNews(what=what, account=account):
             said = "budget nearly spent" if what == "alert" else "budget spent"
-            _log.warning(said, day=day, spent_micro_usd=spent, cap_micro_usd=cap)
+            spent, cap = account.spent_micro_usd, account.cap_micro_usd
+            fields = {"period": account.period, "spent_micro_usd": spent, "cap_micro_usd": cap}
+            _log.warning(said, of=account.name or "all", **fields)
 
 
 @asynccontextmanager
@@ -256,7 +258,10 @@ async def _providers(
     return Providers(
         plan.providers,
         ledger=Ledger(
-            book=ledger.book, settle=ledger.settle, totals=ledger.totals, today=ledger.today
+            book=ledger.book,
+            settle=ledger.settle,
+            accounts=lambda names: ledger.accounts(providers=names),
+            today=ledger.today,
         ),
         open_stream=inference.open,
         observe=observe,

@@ -7,7 +7,7 @@ from typing import Literal
 import structlog
 
 from bot.domain.chat import Receipt, Turn
-from bot.domain.cloud import DayTotals, FreeTurn, Price, UsageLine
+from bot.domain.cloud import Account, FreeTurn, Price, UsageLine
 from bot.domain.errors import StoreUnavailable
 from bot.domain.ids import PlaceId, ProviderName, UserId
 from bot.policy.periods import Period, PeriodName, month_before, period_of
@@ -29,7 +29,10 @@ class UsageReport:
     period: Period
     total: UsageLine
     models: tuple[UsageLine, ...]
-    today: DayTotals
+    providers: tuple[UsageLine, ...]
+    """What each provider answered and was paid."""
+    limits: tuple[Account, ...]
+    """Everybody's account of today and of this month, then the limits of whomever it is for."""
     avoided_micro_usd: int | None
     """What the cheapest configured provider would have charged for the free turns."""
     avoided_by: ProviderName | None
@@ -89,6 +92,8 @@ class Tally:
         name = self._name_of(user) if whose == "me" else None
         place = server if whose == "server" else None
         totals = await self._ledger.report(span, user=name, server=place)
+        clouds = await self._ledger.report(span, "answered_by", user=name, server=place)
+        accounts = await self._ledger.accounts(server=place, user=name or "")
         models = await self._ledger.report(span, "model", user=name, server=place)
         total = totals[0] if totals else UsageLine("")
         cheapest = await self._cheapest()
@@ -96,7 +101,8 @@ class Tally:
             period=span,
             total=total,
             models=models,
-            today=await self._ledger.totals(),
+            providers=tuple(line for line in clouds if line.cloud_calls),
+            limits=accounts,
             avoided_micro_usd=None if cheapest is None else avoided_micro_usd(total, cheapest[1]),
             avoided_by=None if cheapest is None else cheapest[0],
         )

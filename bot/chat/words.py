@@ -16,6 +16,7 @@ from bot.domain.events import (
     Stopped,
 )
 from bot.domain.hosts import HostSnapshot, Instance
+from bot.policy.budget import span_of, whose
 
 _BAR_CELLS = 16
 _REASONS = 3
@@ -298,7 +299,7 @@ def _memory_text(host: HostSnapshot) -> str:
 
 def usage_text(report: UsageReport) -> str:
     """A period's tokens, speed and money, with what answering at home has saved."""
-    total, today = report.total, report.today
+    total = report.total
     first, last = report.period.first, report.period.last
     lines = [
         f"**{first if first == last else f'{first} to {last}'}**: {_turns_words(total)}, "
@@ -312,11 +313,13 @@ def usage_text(report: UsageReport) -> str:
             f"Saved by answering here: {_money(report.avoided_micro_usd)} "
             f"(at {report.avoided_by}'s price)"
         )
-    if today.left_micro_usd is None:
-        lines.append(f"Budget today: {_money(today.spent_micro_usd)} spent, no limit")
-    else:
-        cap = _money(today.cap_micro_usd or 0)
-        lines.append(f"Budget today: {_money(today.left_micro_usd)} of {cap} left")
+    for account in report.limits:
+        left, cap = account.left_micro_usd, account.cap_micro_usd
+        head = whose(account).capitalize()
+        if left is not None and cap is not None:
+            lines.append(f"{head}: {_money(left)} of {_money(cap)} left")
+        elif account.payer == "all" and span_of(account) == "daily":
+            lines.append(f"{head}: {_money(account.spent_micro_usd)} spent, no limit")
     lines.extend(
         f"• `{line.name}`: {_turns_words(line)}, {counted(line.completion_tokens, 'token')} written"
         + (f", {_money(line.cost_micro_usd)}" if line.cost_micro_usd else "")
@@ -327,11 +330,11 @@ def usage_text(report: UsageReport) -> str:
 
 def _turns_words(line: UsageLine) -> str:
     parts = [f"{line.local_turns} local"]
-    if line.cloud_calls:
-        parts.append(f"{line.cloud_calls} cloud")
+    if line.cloud_answers:
+        parts.append(f"{line.cloud_answers} cloud")
     if line.cached_turns:
         parts.append(f"{line.cached_turns} from the cache")
-    is_one = line.local_turns + line.cloud_calls + line.cached_turns == 1
+    is_one = line.local_turns + line.cloud_answers + line.cached_turns == 1
     return " + ".join(parts) + (" answer" if is_one else " answers")
 
 
@@ -341,6 +344,8 @@ def _cost_notes(line: UsageLine) -> str:
         notes.append(f"{_money(line.reserved_micro_usd)} held for calls under way")
     if line.assumed_micro_usd:
         notes.append(f"{_money(line.assumed_micro_usd)} of it counted by us, not told")
+    if unanswered := line.cloud_calls - line.cloud_answers:
+        notes.append(f"with {counted(unanswered, 'request')} that brought no answer")
     if line.unknown_price_calls:
         notes.append(f"{line.unknown_price_calls} calls at an unknown price")
     return f" ({'; '.join(notes)})" if notes else ""
@@ -361,11 +366,14 @@ def cloud_notice(event: CloudEvent) -> str:
             return f"☁ **{name}** answers again."
         case ProviderNews(name=name, reason=reason):
             return f"☁ **{name}** does not take our requests: {reason} Look at its settings."
-        case BudgetNews(what="alert", day=day, spent_micro_usd=spent, cap_micro_usd=cap):
-            share = spent / cap if cap else 1.0
-            return f"💰 {share:.0%} of the cloud budget of {day} is spent (${spent / 1e6:.2f})."
-        case BudgetNews(day=day, cap_micro_usd=cap):
+        case BudgetNews(what=what, account=account):
+            spent, cap = account.spent_micro_usd, account.cap_micro_usd or 0
+            head = f"💰 {whose(account).capitalize()} of {_money(cap)} ({account.period})"
+            if what == "alert":
+                return f"{head}: {spent / cap if cap else 1.0:.0%} is spent ({_money(spent)})."
+            goes_on = "Other providers and your own hosts" if account.name else "Your own hosts"
+            place = f"providers.{account.name}" if account.name else "budget"
             return (
-                f"💰 The cloud budget of {day} (${cap / 1e6:.2f}) does not suffice for another "
-                "answer. Your own hosts go on; `budget.daily_usd` raises the limit."
+                f"{head} does not suffice for another answer. {goes_on} go on; "
+                f"`{place}.{span_of(account)}_usd` raises the limit."
             )

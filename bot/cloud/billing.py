@@ -5,13 +5,14 @@ is booked before it was written.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
-from bot.domain.cloud import Booking, CloudEvent, DayTotals, LedgerAnswer, Settlement
+from bot.domain.cloud import Account, Booking, CloudEvent, LedgerAnswer, Settlement
 from bot.domain.errors import FailureKind, StoreUnavailable, Unavailable
+from bot.domain.ids import ProviderName
 
 _SETTLE_S = 5.0
 """Longest a leaving caller waits for its cost to be written; the writing itself goes on."""
@@ -25,13 +26,14 @@ class Ledger:
 
     book: Callable[[Booking], Awaitable[LedgerAnswer]]
     settle: Callable[[Settlement], Awaitable[LedgerAnswer]]
-    totals: Callable[[], Awaitable[DayTotals]]
+    accounts: Callable[[Sequence[ProviderName]], Awaitable[tuple[Account, ...]]]
+    """Everybody's and these providers', of today and this month."""
     today: Callable[[], str]
     """The day it is now, as the ledger counts days."""
 
 
 class Billing:
-    """Books and settles calls; remembers the day's totals for advice."""
+    """Books and settles calls; remembers the accounts of its day and month for advice."""
 
     def __init__(
         self, ledger: Ledger, observe: Callable[[CloudEvent], None], tasks: asyncio.TaskGroup
@@ -40,21 +42,33 @@ class Billing:
         self._observe = observe
         self._tasks = tasks
         self._late: dict[int, Settlement] = {}
-        self._totals: DayTotals | None = None
+        self.today = ledger.today
+        """The day it is now, as the ledger counts days."""
+        self._known: dict[tuple[str, str], Account] = {}
+        """By provider (empty for everybody) and period."""
 
-    @property
-    def totals(self) -> DayTotals | None:
-        """Today's spending as last heard; None when nothing is known of today."""
-        if self._totals is None or self._totals.day != self._ledger.today():
-            return None
-        return self._totals
+    def accounts(self, provider: str = "") -> tuple[Account, ...]:
+        """Everybody's accounts and a provider's as last heard; none of a day that is over."""
+        # A month's key begins every day's in it.
+        today = self._ledger.today()
+        return tuple(
+            account
+            for (name, period), account in self._known.items()
+            if name in ("", provider) and today.startswith(period)
+        )
 
-    async def refresh(self) -> None:
-        """Read the day's totals; without them routing just knows less."""
+    async def refresh(self, providers: Sequence[ProviderName]) -> None:
+        """Read what is spent today and this month; without it routing just knows less."""
         try:
-            self._totals = await self._ledger.totals()
+            self._remember(await self._ledger.accounts(providers))
         except StoreUnavailable as err:
             _log.warning("budget not read", reason=err.user_message)
+
+    def _remember(self, accounts: Sequence[Account]) -> None:
+        today = self._ledger.today()
+        # A call over midnight is settled on the day before, which is nobody's advice.
+        known = self._known | {(account.name, account.period): account for account in accounts}
+        self._known = {key: known[key] for key in known if today.startswith(key[1])}
 
     async def book(self, booking: Booking) -> int:
         """Hold the worst case of a call; the ledger's row number.
@@ -73,9 +87,9 @@ class Billing:
             raise
         if isinstance(answer, StoreUnavailable):
             raise _unwritable(answer) from answer
-        self._totals = answer.today
-        if answer.news is not None:
-            self._observe(answer.news)
+        self._remember(answer.accounts)
+        for news in answer.news:
+            self._observe(news)
         if answer.refusal:
             words = f"{booking.provider} may cost up to ${booking.worst_micro_usd / 1e6:.4f}"
             raise Unavailable(f"{words}, but {answer.refusal}.", FailureKind.BUDGET)
@@ -126,11 +140,9 @@ class Billing:
     async def _put(self, settlement: Settlement) -> None:
         settled = await self._ledger.settle(settlement)
         self._late.pop(settlement.number, None)
-        # A call over midnight is settled on the day before, whose totals are nobody's advice.
-        if settled.today.day == self._ledger.today():
-            self._totals = settled.today
-        if settled.news is not None:
-            self._observe(settled.news)
+        self._remember(settled.accounts)
+        for news in settled.news:
+            self._observe(news)
 
 
 def _unwritable(err: StoreUnavailable) -> Unavailable:

@@ -141,6 +141,7 @@ class ProviderCall:
             step=step,
             first_token_s=self.first_token_s,
             generation_s=self._generation_s,
+            is_answer=self.has_text,
         )
 
     def _was_free(self, error: BaseException | None) -> bool:

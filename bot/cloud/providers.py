@@ -16,6 +16,7 @@ from bot.cloud.reservation import reservation
 from bot.domain.cloud import CloudEvent, Price, ProviderConfig, ProviderSnapshot
 from bot.domain.errors import Bug, FailureKind, StoreUnavailable, Unavailable
 from bot.domain.ids import ProviderName, UserId
+from bot.policy.budget import refusal
 from bot.policy.dialects import thinking_room
 from bot.policy.pricing import likely_cost, worst_cost
 from bot.policy.privacy import LEDGER, user_hash
@@ -84,11 +85,12 @@ class Providers:
             await self._tasks.__aexit__(None, None, None)
 
     async def prepare(self) -> None:
-        """Load prices and the day's totals, so that the next snapshot knows them."""
+        """Load prices and what is spent, so that the next snapshot knows them."""
         if any(provider.config.price is None for provider in self._providers.values()):
             await self._prices.load()
-        if self._providers and self._billing.totals is None:
-            await self._billing.refresh()
+        today = self._billing.today()
+        if self._providers and not any(a.period == today for a in self._billing.accounts()):
+            await self._billing.refresh(self.names)
 
     def snapshots(
         self, prompt_tokens: int, answer_tokens: int, now: float
@@ -266,11 +268,9 @@ class Providers:
         if (price := self._prices.price(config, at)) is not None:
             room = answer_tokens + thinking_room(config.model, config.thinking)
             worst = worst_cost(price, prompt_tokens, room)
-            totals = self._billing.totals
-            left = None if totals is None else totals.left_micro_usd
-            if not reason and left is not None and worst > left:
-                cost, rest = f"${worst / 1e6:.4f}", f"${left / 1e6:.4f}"
-                reason = f"it may cost up to {cost}; today's budget has {rest} left"
+            short = refusal(self._billing.accounts(config.name), worst)
+            if not reason and short:
+                reason = f"it may cost up to ${worst / 1e6:.4f}; {short}"
             # A stand-in's price is held and charged, but no route is compared by it.
             worst = worst if price.is_known else None
             likely = likely_cost(price, prompt_tokens, answer_tokens) if price.is_known else None

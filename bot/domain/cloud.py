@@ -115,16 +115,23 @@ class Booking:
     server: PlaceId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DayTotals:
-    """One day's spending against its limit."""
+Payer = Literal["all", "provider", "server", "user"]
+"""Whose spending is added up: everybody's, at one provider, in one server, by one person."""
 
-    day: str
-    """``2026-11-20``, in the budget's time zone."""
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a payer has spent and holds in a day or a month, against its limit."""
+
+    period: str
+    """A day, ``2026-11-20``, or a month, ``2026-11``, in the budget's time zone."""
     spent_micro_usd: int = 0
     reserved_micro_usd: int = 0
     cap_micro_usd: int | None = None
     """None is no limit."""
+    payer: Payer = "all"
+    name: str = ""
+    """Of the provider or server, or the person's hash; everybody has none."""
 
     @property
     def left_micro_usd(self) -> int | None:
@@ -144,19 +151,20 @@ class Settlement:
     usage: Usage = field(default_factory=Usage)
     step: PriceStep = field(default_factory=PriceStep)
     """The unit prices charged."""
+    is_answer: bool = False
+    """Did it bring words of an answer? Of a question's calls one at most does."""
     first_token_s: float | None = None
     generation_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetNews:
-    """What the admins are told of a day's budget; each thing once a day."""
+    """What the admins are told of a budget; each thing once in its day or month."""
 
     what: Literal["alert", "spent"]
     """``alert``: the share they are warned at is spent; ``spent``: no further call fits."""
-    day: str
-    spent_micro_usd: int
-    cap_micro_usd: int
+    account: Account
+    """Everybody's or a provider's, with its limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +173,11 @@ class LedgerAnswer:
 
     number: int
     """Names the call's row; 0 when no money was held for it."""
-    today: DayTotals
-    """Everybody's spending on the day the call was booked on."""
+    accounts: tuple[Account, ...]
+    """Everybody's and the provider's in the day and month of the booking; everybody's day first."""
     refusal: str = ""
     """The limit that would be passed, for people; empty when the money is held or settled."""
-    news: BudgetNews | None = None
+    news: tuple[BudgetNews, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +203,8 @@ class UsageLine:
     name: str
     """Of the server, user hash, model, place or day they were added up by; empty for all."""
     cloud_calls: int = 0
+    """Paid requests, those that failed included."""
+    cloud_answers: int = 0
     local_turns: int = 0
     cached_turns: int = 0
     prompt_tokens: int = 0

@@ -4,80 +4,121 @@ The ledger asks inside the one transaction that also writes, so that no answer r
 call has changed meanwhile. All amounts are integers of micro-dollars.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
-from bot.domain.cloud import Basis, DayTotals
+from bot.domain.cloud import Account, Basis, BudgetNews
+from bot.domain.ids import ProviderName
 
-Payer = Literal["all", "server", "user"]
-"""Whose limit an account counts against."""
-
-
-Account = tuple[Payer, str]
-"""Whose spending is added up: everybody's, a server's by its id, a person's by their hash."""
-
-EVERYBODY: Account = ("all", "")
-_WHOSE = {
-    "all": "the daily budget",
-    "server": "this server's daily budget",
-    "user": "your own daily budget",
-}
+_MONTH = len("2026-11")
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetRules:
-    """The limits of one day; None is no limit."""
+    """The limits of one day and one month; None is no limit."""
 
     daily_micro_usd: int | None = None
     per_server_micro_usd: int | None = None
     per_user_micro_usd: int | None = None
     alert_at: float = 0.8
-    """Share of the daily limit from which the admins are warned, once a day."""
-
-    def cap(self, payer: Payer) -> int | None:
-        """The limit of one account."""
-        match payer:
-            case "all":
-                return self.daily_micro_usd
-            case "server":
-                return self.per_server_micro_usd
-            case "user":
-                return self.per_user_micro_usd
+    """Share of a limit from which the admins are warned, once in its day or month."""
+    monthly_micro_usd: int | None = None
+    by_provider: Mapping[ProviderName, tuple[int | None, int | None]] = field(
+        default_factory=dict[ProviderName, tuple[int | None, int | None]]
+    )
+    """Of a day and of a month, for what one provider is paid."""
 
 
-def accounts_of(server: str, user: str) -> tuple[Account, ...]:
-    """Every account a call is charged to; an empty name is nobody's."""
-    named: tuple[Account, ...] = (("server", server), ("user", user))
-    return (EVERYBODY, *(account for account in named if account[1]))
+def accounts_of(
+    rules: BudgetRules,
+    day: str,
+    *,
+    server: str = "",
+    user: str = "",
+    providers: Iterable[ProviderName] = (),
+) -> tuple[Account, ...]:
+    """Every account a call is charged to, with its limit and nothing spent; everybody's day first.
+
+    Args:
+        rules: The limits.
+        day: In the budget's time zone; its month is the one it lies in.
+        server: Empty for nobody's.
+        user: The person's hash; empty for nobody's.
+        providers: Who is paid; several to read their accounts together.
+    """
+    month = day[:_MONTH]
+    daily, monthly = rules.daily_micro_usd, rules.monthly_micro_usd
+    found = [Account(day, cap_micro_usd=daily), Account(month, cap_micro_usd=monthly)]
+    for name in providers:
+        daily, monthly = rules.by_provider.get(name, (None, None))
+        found += [Account(day, 0, 0, daily, "provider", name)]
+        found += [Account(month, 0, 0, monthly, "provider", name)]
+    if server:
+        found += [Account(day, 0, 0, rules.per_server_micro_usd, "server", server)]
+    if user:
+        found += [Account(day, 0, 0, rules.per_user_micro_usd, "user", user)]
+    return tuple(found)
 
 
-def refusal(accounts: Mapping[Account, DayTotals], worst_micro_usd: int) -> str:
+def refusal(accounts: Iterable[Account], worst_micro_usd: int) -> str:
     """Why a call may not be made, by the tightest limit; empty when each account can pay.
 
     What is under way counts at its worst case. Counted at the likely cost, calls at once would
     each find room and pass the limit together.
 
     Args:
-        accounts: Every account the call is charged to, as it stands today.
+        accounts: Every account the call is charged to, as it stands now.
         worst_micro_usd: The most it can cost.
     """
-    limits = [
-        (left, cap, payer)
-        for (payer, _), today in accounts.items()
-        if (left := today.left_micro_usd) is not None and (cap := today.cap_micro_usd) is not None
-    ]
-    if not limits or worst_micro_usd <= min(limits)[0]:
+    tightest: tuple[int, int, Account] | None = None
+    for account in accounts:
+        left, cap = account.left_micro_usd, account.cap_micro_usd
+        if left is not None and cap is not None:
+            limit = (left, cap, account)
+            tightest = limit if tightest is None else min(tightest, limit, key=lambda at: at[:2])
+    if tightest is None or worst_micro_usd <= tightest[0]:
         return ""
-    left, cap, payer = min(limits)
-    return f"{_WHOSE[payer]} of ${cap / 1e6:.2f} has only ${left / 1e6:.4f} left"
+    left, cap, account = tightest
+    return f"{whose(account)} of ${cap / 1e6:.2f} has only ${left / 1e6:.4f} left"
 
 
-def is_alert_due(today: DayTotals, alert_at: float) -> bool:
-    """Has a day's spending reached the share the admins are warned at?"""
-    # What is only held does not count: most of it is given back when the call ends.
-    cap = today.cap_micro_usd
-    return cap is not None and today.spent_micro_usd >= cap * alert_at
+def whose(account: Account) -> str:
+    """Whose budget an account is, for people: ``zai's monthly budget``."""
+    owner = {
+        "all": "the",
+        "provider": f"{account.name}'s",
+        "server": "this server's",
+        "user": "your own",
+    }[account.payer]
+    return f"{owner} {span_of(account)} budget"
+
+
+def span_of(account: Account) -> Literal["daily", "monthly"]:
+    """What an account's limit is for."""
+    return "monthly" if len(account.period) == _MONTH else "daily"
+
+
+def news_of(
+    what: Literal["alert", "spent"], accounts: Iterable[Account], measure: float
+) -> tuple[BudgetNews, ...]:
+    """What the admins are to hear of the accounts that are theirs to care for.
+
+    Args:
+        what: Whether calls no longer fit, or a share is spent.
+        accounts: As they stand now.
+        measure: The worst case that was refused, or the share they are warned from.
+    """
+    found: list[BudgetNews] = []
+    for account in accounts:
+        cap, left = account.cap_micro_usd, account.left_micro_usd
+        # One person's or server's limit is theirs to know.
+        if cap is None or left is None or account.payer in ("server", "user"):
+            continue
+        # What is only held is not spent: most of it is given back when the call ends.
+        if measure > left if what == "spent" else account.spent_micro_usd >= cap * measure:
+            found.append(BudgetNews(what, account))
+    return tuple(found)
 
 
 def moves(

@@ -106,13 +106,18 @@ class Loaded:
 
     @property
     def budget_rules(self) -> BudgetRules:
-        """The limits of a day, in micro-dollars."""
+        """The limits of days and months, in micro-dollars."""
         budget = self.settings.budget
         return BudgetRules(
             daily_micro_usd=_micro(budget.daily_usd),
             per_server_micro_usd=_micro(budget.per_guild_usd),
             per_user_micro_usd=_micro(budget.per_user_usd),
             alert_at=budget.alert_at,
+            monthly_micro_usd=_micro(budget.monthly_usd),
+            by_provider={
+                ProviderName(name): (_micro(provider.daily_usd), _micro(provider.monthly_usd))
+                for name, provider in self.settings.providers.items()
+            },
         )
 
     @property

@@ -126,6 +126,12 @@ class ProviderSettings(Section):
     price: PriceSettings | None = Field(
         default=None, description="What it charges; looked up in a maintained table when left out"
     )
+    daily_usd: Usd | None = Field(
+        default=None, description="USD a day for this provider; null is unlimited"
+    )
+    monthly_usd: Usd | None = Field(
+        default=None, description="USD a calendar month for this provider; null is unlimited"
+    )
     context_length: Count | None = Field(
         default=None, description="Its context window in tokens, where no table lists it"
     )
@@ -174,12 +180,15 @@ class BudgetSettings(Section):
     daily_usd: Usd | None = Field(
         default=10.0, description="USD a day for everybody; null is unlimited"
     )
+    monthly_usd: Usd | None = Field(
+        default=None, description="USD a calendar month for everybody; null is unlimited"
+    )
     alert_at: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.8, description="Share of it that warns the admins"
+        default=0.8, description="Share of any of these that warns the admins"
     )
     per_guild_usd: Usd | None = Field(default=None, description="USD a day for one server")
     per_user_usd: Usd | None = Field(default=None, description="USD a day for one person")
-    timezone: TimeZone = Field(default="UTC", description="Where the day begins")
+    timezone: TimeZone = Field(default="UTC", description="Where days and months begin")
 
 
 class CacheSettings(Section):

@@ -1,50 +1,44 @@
 """The ledger: money held before a call and settled after it, and what every turn used.
 
-Booking is one transaction that reads the day's accounts, asks ``policy.budget`` and holds the
-worst case, so that calls at once cannot overspend together. A row found still reserved at the
-start belongs to a call a killed Lantern never settled; it is charged whole, so that the ledger
+Booking is one transaction that reads the accounts of its day and month, asks ``policy.budget`` and
+holds the worst case, so that calls at once cannot overspend together. A row found still reserved at
+the start belongs to a call a killed Lantern never settled; it is charged whole, so that the ledger
 never says less than the provider, and at most one reservation per such call more.
 """
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, tzinfo
 from typing import Literal
 
 from bot.domain.chat import Usage
 from bot.domain.cloud import (
+    Account,
     Booking,
     BudgetNews,
-    DayTotals,
     FreeTurn,
     LedgerAnswer,
     PriceStep,
     Settlement,
     UsageLine,
 )
-from bot.domain.ids import PlaceId
-from bot.policy.budget import (
-    EVERYBODY,
-    Account,
-    BudgetRules,
-    accounts_of,
-    is_alert_due,
-    moves,
-    refusal,
-)
+from bot.domain.ids import PlaceId, ProviderName
+from bot.policy.budget import BudgetRules, accounts_of, moves, news_of, refusal
 from bot.policy.periods import Period
 from bot.policy.pricing import dearest
 from bot.store.database import Database
 from bot.store.rows import Value, insert, value_of
 
-By = Literal["all", "server", "user", "model", "answered_by", "day"]
+By = Literal["all", "server", "user", "model", "answered_by", "day", "month"]
 
 _SETTLE = """
 UPDATE ledger SET state = :state, basis = :basis, cost_micro_usd = :cost_micro_usd,
     prompt_tokens = :prompt_tokens, cached_tokens = :cached_tokens,
     completion_tokens = :completion_tokens, reasoning_tokens = :reasoning_tokens,
     input_price = :input_price, cached_price = :cached_price, output_price = :output_price,
-    first_token_ms = :first_token_ms, generation_ms = :generation_ms, ended_at_ms = :ended_at_ms
+    first_token_ms = :first_token_ms, generation_ms = :generation_ms, ended_at_ms = :ended_at_ms,
+    is_answer = :is_answer
 WHERE number = :number
 """
 _CHARGE_WHOLE = """
@@ -54,17 +48,17 @@ WHERE number = ?
 """
 _ROW = "SELECT * FROM ledger WHERE number = ?"
 _OPEN = "SELECT * FROM ledger WHERE state = 'reserved' ORDER BY number"
-_ACCOUNT = "SELECT spent, reserved FROM account WHERE day = ? AND payer = ? AND name = ?"
+_ACCOUNT = "SELECT spent, reserved FROM account WHERE period = ? AND payer = ? AND name = ?"
 # Sums are kept, not added up from the day's rows: on a busy day that held the writer for tens of
 # milliseconds a booking (migration 0002).
 _OPEN_ACCOUNT = """
-INSERT OR IGNORE INTO account (day, payer, name, spent, reserved) VALUES (?, ?, ?, 0, 0)
+INSERT OR IGNORE INTO account (period, payer, name, spent, reserved) VALUES (?, ?, ?, 0, 0)
 """
 _MOVE = """
 UPDATE account SET spent = spent + ?, reserved = reserved + ?
-WHERE day = ? AND payer = ? AND name = ?
+WHERE period = ? AND payer = ? AND name = ?
 """
-_TELL = "INSERT OR IGNORE INTO budget_notice (day, what) VALUES (?, ?)"
+_TELL = "INSERT OR IGNORE INTO budget_notice (period, what, provider) VALUES (?, ?, ?)"
 _COLUMNS: Mapping[By, str] = {
     "all": "''",
     "server": "server",
@@ -72,10 +66,12 @@ _COLUMNS: Mapping[By, str] = {
     "model": "model",
     "answered_by": "answered_by",
     "day": "day",
+    "month": "substr(day, 1, 7)",
 }
 _SUMS = """
 SELECT {column} AS name,
     total(source = 'cloud' AND state = 'settled') AS cloud_calls,
+    total(source = 'cloud' AND is_answer) AS cloud_answers,
     total(source = 'local') AS local_turns,
     total(source = 'cache') AS cached_turns,
     sum(iif(source <> 'cache', prompt_tokens, 0)) AS prompt_tokens,
@@ -101,7 +97,7 @@ class LedgerStore:
     """Keeps the ledger. Each method is one transaction and raises ``StoreUnavailable`` alone."""
 
     def __init__(self, database: Database, rules: BudgetRules, zone: tzinfo) -> None:
-        """Keep it by the limits of one day, which begins where the time zone says."""
+        """Keep it by the limits of days and months, which begin where the time zone says."""
         self._database = database
         self._rules = rules
         self._zone = zone
@@ -119,7 +115,7 @@ class LedgerStore:
         """Turn a reservation into what the call cost; a second settling changes nothing.
 
         A charge that was only assumed after a crash gives way to the truth, should it still come.
-        The answer's totals are those of the day the call was booked on.
+        The answer's accounts are those of the day and month the call was booked in.
         """
         now_ms = self._database.now_ms()
         return await self._database.write(lambda c: self._settle(c, settlement, now_ms))
@@ -139,6 +135,7 @@ class LedgerStore:
             "day": day,
             "at_ms": now_ms,
             "ended_at_ms": now_ms,
+            "is_answer": True,
             **_used(turn.usage, turn.first_token_s, turn.generation_s),
         }
         await self._database.write(lambda c: insert(c, "ledger", row).rowcount)
@@ -155,15 +152,30 @@ class LedgerStore:
             for row in rows:
                 held: int = row["reserved_micro_usd"]
                 connection.execute(_CHARGE_WHOLE, (now_ms, row["number"]))
-                _move(connection, row["day"], row["server"], row["user"], held, -held)
+                _move(connection, self._payers(row), held, -held)
             return len(rows)
 
         return await self._database.write(change)
 
-    async def totals(self) -> DayTotals:
-        """Today's spending against everybody's limit."""
+    async def accounts(
+        self,
+        *,
+        server: PlaceId | None = None,
+        user: str = "",
+        providers: Iterable[ProviderName] = (),
+    ) -> tuple[Account, ...]:
+        """Everybody's account of today and of this month, then those asked for, with their limits.
+
+        Args:
+            server: This server's too.
+            user: This person's too, by hash.
+            providers: These providers' too.
+        """
         day = self.today()
-        return await self._database.read(lambda c: self._totals(c, day, EVERYBODY))
+        asked = accounts_of(
+            self._rules, day, server=server or "", user=user, providers=tuple(providers)
+        )
+        return await self._database.read(lambda c: _filled(c, asked))
 
     async def report(
         self,
@@ -181,7 +193,7 @@ class LedgerStore:
             user: Of this person alone, by hash.
             server: Of this server alone.
         """
-        order = "name" if by == "day" else _DEAREST_FIRST
+        order = "name" if by in ("day", "month") else _DEAREST_FIRST
         values = {"first": period.first, "last": period.last, "user": user, "server": server}
         rows = await self._database.fetch(_SUMS.format(column=_COLUMNS[by], order=order), values)
         return tuple(value_of(UsageLine, row) for row in rows)
@@ -198,16 +210,13 @@ class LedgerStore:
         self, connection: sqlite3.Connection, booking: Booking, day: str, now_ms: int
     ) -> LedgerAnswer:
         server, worst, price = booking.server or "", booking.worst_micro_usd, booking.price
-        accounts = {
-            account: self._totals(connection, day, account)
-            for account in accounts_of(server, booking.user)
-        }
-        everybodys = accounts[EVERYBODY]
+        payers = accounts_of(
+            self._rules, day, server=server, user=booking.user, providers=(booking.provider,)
+        )
+        accounts = _filled(connection, payers)
         if reason := refusal(accounts, worst):
-            # One person's or server's limit is theirs to know; everybody's concerns the admins.
-            is_news = bool(refusal({EVERYBODY: everybodys}, worst))
-            news = _news(connection, "spent", everybodys) if is_news else None
-            return LedgerAnswer(0, everybodys, reason, news)
+            news = _untold(connection, news_of("spent", accounts, worst))
+            return LedgerAnswer(0, _shared(accounts), reason, news)
         step = dearest((price,)) or PriceStep()
         row = {
             "turn": booking.turn,
@@ -229,8 +238,8 @@ class LedgerStore:
             "reserved_micro_usd": worst,
         }
         number = insert(connection, "ledger", row).lastrowid or 0
-        _move(connection, day, server, booking.user, 0, worst)
-        return LedgerAnswer(number, self._totals(connection, day, EVERYBODY))
+        _move(connection, payers, 0, worst)
+        return LedgerAnswer(number, _shared(_filled(connection, payers)))
 
     def _settle(
         self, connection: sqlite3.Connection, settlement: Settlement, now_ms: int
@@ -243,6 +252,7 @@ class LedgerStore:
             charged=row["cost_micro_usd"],
             cost=settlement.cost_micro_usd,
         )
+        payers = self._payers(row)
         if moved is not None:
             values = {
                 "number": settlement.number,
@@ -253,19 +263,37 @@ class LedgerStore:
                 "cached_price": settlement.step.cached,
                 "output_price": settlement.step.output,
                 "ended_at_ms": now_ms,
+                "is_answer": settlement.is_answer,
                 **_used(settlement.usage, settlement.first_token_s, settlement.generation_s),
             }
             connection.execute(_SETTLE, values)
-            _move(connection, row["day"], row["server"], row["user"], *moved)
-        today = self._totals(connection, row["day"], EVERYBODY)
-        is_due = is_alert_due(today, self._rules.alert_at)
-        news = _news(connection, "alert", today) if is_due else None
-        return LedgerAnswer(settlement.number, today, news=news)
+            _move(connection, payers, *moved)
+        accounts = _filled(connection, payers)
+        news = _untold(connection, news_of("alert", accounts, self._rules.alert_at))
+        return LedgerAnswer(settlement.number, _shared(accounts), news=news)
 
-    def _totals(self, connection: sqlite3.Connection, day: str, account: Account) -> DayTotals:
-        row = connection.execute(_ACCOUNT, (day, *account)).fetchone()
+    def _payers(self, row: sqlite3.Row) -> tuple[Account, ...]:
+        """Who pays for a call, by its row: in the day and month it was booked in."""
+        providers = (ProviderName(row["answered_by"]),)
+        return accounts_of(
+            self._rules, row["day"], server=row["server"], user=row["user"], providers=providers
+        )
+
+
+def _filled(connection: sqlite3.Connection, payers: Iterable[Account]) -> tuple[Account, ...]:
+    """The accounts with what is spent and held of them."""
+    found: list[Account] = []
+    for account in payers:
+        key = (account.period, account.payer, account.name)
+        row = connection.execute(_ACCOUNT, key).fetchone()
         spent, reserved = (0, 0) if row is None else row
-        return DayTotals(day, spent, reserved, self._rules.cap(account[0]))
+        found.append(replace(account, spent_micro_usd=spent, reserved_micro_usd=reserved))
+    return tuple(found)
+
+
+def _shared(accounts: Iterable[Account]) -> tuple[Account, ...]:
+    """Those that any asker's next call is charged to as well."""
+    return tuple(account for account in accounts if account.payer in ("all", "provider"))
 
 
 def _used(usage: Usage, first_token_s: float | None, generation_s: float) -> dict[str, Value]:
@@ -280,19 +308,19 @@ def _used(usage: Usage, first_token_s: float | None, generation_s: float) -> dic
 
 
 def _move(
-    connection: sqlite3.Connection, day: str, server: str, user: str, spent: int, reserved: int
+    connection: sqlite3.Connection, payers: Iterable[Account], spent: int, reserved: int
 ) -> None:
-    names = [(day, *account) for account in accounts_of(server, user)]
+    names = [(account.period, account.payer, account.name) for account in payers]
     # Not one upsert: the table's CHECK would refuse the negative sums of a settlement as a new row.
     connection.executemany(_OPEN_ACCOUNT, names)
     connection.executemany(_MOVE, [(spent, reserved, *name) for name in names])
 
 
-def _news(
-    connection: sqlite3.Connection, what: Literal["alert", "spent"], today: DayTotals
-) -> BudgetNews | None:
-    """What the admins are to hear, the first time on its day; None afterwards."""
+def _untold(connection: sqlite3.Connection, news: Iterable[BudgetNews]) -> tuple[BudgetNews, ...]:
+    """Of these news what the admins have not heard in its day or month; now they have."""
     # Kept in the ledger: a Lantern started again on the same day does not warn again.
-    is_first = connection.execute(_TELL, (today.day, what)).rowcount == 1
-    cap = today.cap_micro_usd or 0
-    return BudgetNews(what, today.day, today.spent_micro_usd, cap) if is_first else None
+    return tuple(
+        one
+        for one in news
+        if connection.execute(_TELL, (one.account.period, one.what, one.account.name)).rowcount == 1
+    )

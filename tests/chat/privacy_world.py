@@ -291,7 +291,12 @@ async def _at_once(seconds: float) -> None:
 def _providers(configs: Sequence[ProviderConfig], ledger: LedgerStore, ears: Ears) -> Providers:
     return Providers(
         configs,
-        ledger=Ledger(ledger.book, ledger.settle, ledger.totals, ledger.today),
+        ledger=Ledger(
+            ledger.book,
+            ledger.settle,
+            lambda names: ledger.accounts(providers=names),
+            ledger.today,
+        ),
         open_stream=ears.open_stream,
         observe=lambda _: None,
         utcnow=utcnow,

@@ -23,7 +23,7 @@ from bot.domain.events import (
     TurnEvent,
     Way,
 )
-from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, UserId
+from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, UserId
 from bot.policy.budget import BudgetRules
 from bot.policy.offers import SlowRules
 from bot.sim.journal import PredictionStarted
@@ -227,7 +227,22 @@ async def test_what_the_budget_does_not_reach_is_left_for_the_next(tmp_path: Pat
         said = await home.ask("hello")
         assert said.receipt.provider == "openai"
         out = {rejection.where: rejection.reason for rejection in said.receipt.route.rejected}
-        assert "today's budget" in out["zai"]
+        assert "the daily budget" in out["zai"]
+
+
+@pytest.mark.parametrize("limits", [(10, None), (None, 10)])
+async def test_over_one_providers_own_budget_the_next_one_answers(
+    tmp_path: Path, limits: tuple[int | None, int | None]
+) -> None:
+    vendors = cloud(zai="zai", openai="openai")
+    budget = BudgetRules(by_provider={ProviderName("zai"): limits})
+    async with house(tmp_path, providers=vendors, budget=budget) as home:
+        said = await home.ask("hello")
+        assert said.receipt.provider == "openai"
+        out = {rejection.where: rejection.reason for rejection in said.receipt.route.rejected}
+        span = "daily" if limits[0] is not None else "monthly"
+        assert f"zai's {span} budget" in out["zai"]
+        assert chats(home, "zai") == 0
 
 
 async def test_a_spent_budget_is_told_and_stops_no_host(tmp_path: Path) -> None:

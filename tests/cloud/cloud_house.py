@@ -197,7 +197,12 @@ def config_for(double: SimProvider, name: str, **changes: object) -> ProviderCon
 
 def ledger_of(ledger: LedgerStore) -> Ledger:
     """The ledger as the cloud is handed it."""
-    return Ledger(ledger.book, ledger.settle, ledger.totals, ledger.today)
+    return Ledger(
+        ledger.book,
+        ledger.settle,
+        lambda names: ledger.accounts(providers=names),
+        ledger.today,
+    )
 
 
 @asynccontextmanager

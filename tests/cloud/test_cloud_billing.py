@@ -9,10 +9,10 @@ import pytest
 
 from bot.cloud.billing import Billing, Ledger
 from bot.domain.cloud import (
+    Account,
     Booking,
     BudgetNews,
     CloudEvent,
-    DayTotals,
     LedgerAnswer,
     Settlement,
 )
@@ -22,8 +22,8 @@ from bot.policy.pricing import FREE
 
 BOOKING = Booking(TurnId("t"), ProviderName("zai"), ModelKey("m"), 2_500_000_000, FREE)
 COST = Settlement(1, "usage", 7)
-TODAY = DayTotals("2026-11-20", 10, 20, 100)
-NEWS = BudgetNews("alert", "2026-11-20", 10, 100)
+TODAY = Account("2026-11-20", 10, 20, 100)
+NEWS = BudgetNews("alert", TODAY)
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ class Desk:
 
 @dataclass(slots=True)
 class State:
-    answer: LedgerAnswer = field(default_factory=lambda: LedgerAnswer(1, TODAY))
+    answer: LedgerAnswer = field(default_factory=lambda: LedgerAnswer(1, (TODAY,)))
     day: str = "2026-11-20"
     error: StoreUnavailable | None = None
     begun: asyncio.Event = field(default_factory=asyncio.Event)
@@ -58,12 +58,12 @@ async def desk() -> AsyncGenerator[Desk]:
         written.append(what)
         return state.answer
 
-    async def totals() -> DayTotals:
+    async def accounts(_: object) -> tuple[Account, ...]:
         if state.error is not None:
             raise state.error
-        return state.answer.today
+        return state.answer.accounts
 
-    ledger = Ledger(book=write, settle=write, totals=totals, today=lambda: state.day)
+    ledger = Ledger(book=write, settle=write, accounts=accounts, today=lambda: state.day)
     async with asyncio.TaskGroup() as tasks:
         yield Desk(Billing(ledger, news.append, tasks), news, written, state)
 
@@ -79,23 +79,23 @@ async def turns(holds: Callable[[], bool]) -> None:
 
 async def test_a_booking_gives_its_number_and_the_days_totals() -> None:
     async with desk() as at:
-        assert at.billing.totals is None
+        assert at.billing.accounts() == ()
         assert await at.billing.book(BOOKING) == 1
-        assert at.billing.totals == TODAY
+        assert at.billing.accounts() == (TODAY,)
         assert at.written == [BOOKING]
         at.state.day = "2026-11-21"
-        assert at.billing.totals is None
+        assert at.billing.accounts() == ()
 
 
 async def test_a_refusal_says_what_the_call_may_cost_and_is_news_when_it_is() -> None:
     async with desk() as at:
-        at.state.answer = LedgerAnswer(0, TODAY, "the daily budget is spent", NEWS)
+        at.state.answer = LedgerAnswer(0, (TODAY,), "the daily budget is spent", (NEWS,))
         words = r"^zai may cost up to \$2500\.0000, but the daily budget is spent\.$"
         with pytest.raises(Unavailable, match=words) as raised:
             await at.billing.book(BOOKING)
         assert raised.value.kind is FailureKind.BUDGET
         assert at.news == [NEWS]
-        assert at.billing.totals == TODAY
+        assert at.billing.accounts() == (TODAY,)
 
 
 async def test_who_leaves_while_the_money_is_being_held_gets_it_given_back() -> None:
@@ -117,7 +117,7 @@ async def test_who_leaves_when_nothing_was_held_has_nothing_to_give_back(is_refu
     async with desk() as at:
         at.state.may_go_on.clear()
         if is_refused:
-            at.state.answer = LedgerAnswer(0, TODAY, "too dear")
+            at.state.answer = LedgerAnswer(0, (TODAY,), "too dear")
         else:
             at.state.error = StoreUnavailable("its disk is full")
         async with asyncio.TaskGroup() as group:
@@ -138,21 +138,21 @@ async def test_a_cost_is_written_though_its_asker_leaves_meanwhile() -> None:
         assert asker.cancelled()
         at.state.may_go_on.set()
     assert at.written == [COST]
-    assert at.billing.totals == TODAY
+    assert at.billing.accounts() == (TODAY,)
 
 
 async def test_a_settlement_tells_news_and_only_todays_totals() -> None:
     async with desk() as at:
-        at.state.answer = LedgerAnswer(1, replace(TODAY, day="2026-11-19"), news=NEWS)
+        at.state.answer = LedgerAnswer(1, (replace(TODAY, period="2026-11-19"),), news=(NEWS,))
         await at.billing.settle(COST)
         assert at.news == [NEWS]
-        assert at.billing.totals is None
-        at.state.answer = LedgerAnswer(1, TODAY)
+        assert at.billing.accounts() == ()
+        at.state.answer = LedgerAnswer(1, (TODAY,))
         await at.billing.settle(COST)
-        assert at.billing.totals == TODAY
-        at.state.answer = LedgerAnswer(1, replace(TODAY, day="2026-11-19"))
+        assert at.billing.accounts() == (TODAY,)
+        at.state.answer = LedgerAnswer(1, (replace(TODAY, period="2026-11-19"),))
         await at.billing.settle(COST)
-        assert at.billing.totals == TODAY
+        assert at.billing.accounts() == (TODAY,)
         assert at.news == [NEWS]
 
 
@@ -183,8 +183,8 @@ async def test_a_ledger_that_cannot_be_written_ends_no_other_write() -> None:
 async def test_without_the_days_totals_advice_just_knows_less() -> None:
     async with desk() as at:
         at.state.error = StoreUnavailable("its disk is full")
-        await at.billing.refresh()
-        assert at.billing.totals is None
+        await at.billing.refresh(())
+        assert at.billing.accounts() == ()
         at.state.error = None
-        await at.billing.refresh()
-        assert at.billing.totals == TODAY
+        await at.billing.refresh(())
+        assert at.billing.accounts() == (TODAY,)

@@ -86,7 +86,7 @@ async def check(
             assert cost <= row["cost_micro_usd"] == row["reserved_micro_usd"]
             whole += row["cost_micro_usd"] - cost
     assert charged == {}, "the provider was asked for something nobody wrote down"
-    totals = await ledger.totals()
+    totals = (await ledger.accounts())[0]
     assert totals.reserved_micro_usd == 0
     assert totals.spent_micro_usd == sum(row["cost_micro_usd"] for row in found)
     assert totals.spent_micro_usd - double.journal.cost_micro_usd == whole

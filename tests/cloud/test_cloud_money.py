@@ -22,11 +22,11 @@ from bot.sim.providers.faults import FaultName
 
 
 async def spent(cloud: Cloud) -> int:
-    return (await cloud.ledger.totals()).spent_micro_usd
+    return (await cloud.ledger.accounts())[0].spent_micro_usd
 
 
 async def reserved(cloud: Cloud) -> int:
-    return (await cloud.ledger.totals()).reserved_micro_usd
+    return (await cloud.ledger.accounts())[0].reserved_micro_usd
 
 
 @pytest.mark.parametrize("wire", ["zai", "openai", "anthropic", "generic"])
@@ -150,7 +150,7 @@ async def test_two_hundred_at_once_at_the_edge_of_the_budget_overspend_nothing(
 
         async def watch() -> None:
             while True:
-                totals = await cloud.ledger.totals()
+                totals = (await cloud.ledger.accounts())[0]
                 seen.append(totals.spent_micro_usd + totals.reserved_micro_usd)
                 await asyncio.sleep(0)
 
@@ -166,7 +166,7 @@ async def test_two_hundred_at_once_at_the_edge_of_the_budget_overspend_nothing(
         assert {h.kind for h in heard if h.served is None} == {FailureKind.BUDGET}
         assert len(cloud.double("openai").journal.chats()) == len(served)
         assert max(seen) <= cap
-        totals = await cloud.ledger.totals()
+        totals = (await cloud.ledger.accounts())[0]
         assert totals.reserved_micro_usd == 0
         charged = cloud.double("openai").journal.cost_micro_usd
         assert totals.spent_micro_usd == int(cap * 0.99) + charged <= cap
@@ -175,7 +175,7 @@ async def test_two_hundred_at_once_at_the_edge_of_the_budget_overspend_nothing(
 
 async def fill_up(cloud: Cloud, micro_usd: int) -> None:
     """Spend nearly all of the day before the test begins."""
-    query = "INSERT INTO account (day, payer, name, spent, reserved) VALUES (?, 'all', '', ?, 0)"
+    query = "INSERT INTO account (period, payer, name, spent, reserved) VALUES (?, 'all', '', ?, 0)"
     row = ("2026-11-20", micro_usd)
     await cloud.database.write(lambda c: c.execute(query, row).rowcount)
 
@@ -191,7 +191,7 @@ async def test_the_admins_are_warned_once_a_day(tmp_path: Path) -> None:
         for _ in range(15):
             await cloud.serve(ask=cloud.ask(answer_tokens=100))
 
-        days = [event.day for event in cloud.news if isinstance(event, BudgetNews)]
+        days = [event.account.period for event in cloud.news if isinstance(event, BudgetNews)]
         assert sorted(days) == ["2026-11-20", "2026-11-20", "2026-11-21", "2026-11-21"]
 
 
@@ -221,7 +221,7 @@ async def test_routing_is_told_when_the_day_cannot_pay(tmp_path: Path) -> None:
         assert cheap.is_serving
         assert cheap.likely_micro_usd == 170
         assert cheap.cost_micro_usd == 412
-        assert "today's budget has $0.0010 left" in dear.reason
+        assert "the daily budget of $0.00 has only $0.0010 left" in dear.reason
 
         cloud.clock.advance(86_400)
         assert cloud.providers.snapshots(100, 1000, 0.0)[0].is_serving
@@ -370,7 +370,7 @@ async def test_a_cost_settled_after_midnight_hides_nothing_of_the_new_days_budge
 
         assert call.cost_micro_usd > 0
         (snapshot,) = cloud.providers.snapshots(100, 1000, 0.0)
-        assert "today's budget has $0.0010 left" in snapshot.reason
+        assert "the daily budget of $0.00 has only $0.0010 left" in snapshot.reason
 
 
 @pytest.mark.parametrize("failing", range(1, 9))

@@ -160,7 +160,7 @@ def test_a_whole_answer_costs_what_the_provider_counted_and_is_timed() -> None:
     call = call_of(*WORDS, END)
     assert play(run(call)) is None
     assert call.settlement(None) == Settlement(
-        5, "usage", 18, TOLD, PRICE.steps[0], first_token_s=1.0, generation_s=2.0
+        5, "usage", 18, TOLD, PRICE.steps[0], is_answer=True, first_token_s=1.0, generation_s=2.0
     )
     assert (call.cost_micro_usd, call.first_token_s, call.end) == (18, 1.0, END)
     assert (call.has_shown, call.has_text, call.has_reasoning) == (True, True, True)

@@ -9,9 +9,9 @@ from bot.chat.lantern import Lantern
 from bot.chat.usage import UsageReport
 from bot.chat.words import cloud_notice
 from bot.domain.cloud import (
+    Account,
     BudgetNews,
     CloudEvent,
-    DayTotals,
     ProviderNews,
     UsageLine,
 )
@@ -29,7 +29,8 @@ USED = UsageReport(
     Period("2026-11-21", "2026-11-21"),
     UsageLine("", local_turns=3, completion_tokens=120),
     (),
-    DayTotals("2026-11-21"),
+    (),
+    (Account("2026-11-21"),),
     None,
     None,
 )
@@ -88,8 +89,8 @@ async def test_without_a_word_it_shows_how_things_stand() -> None:
         (ProviderNews("out", ZAI, FailureKind.AUTH, "wrong key."), "is out: wrong key."),
         (ProviderNews("back", ZAI), "answers again"),
         (ProviderNews("trouble", ZAI, FailureKind.BAD_REQUEST, "unknown model."), "unknown model."),
-        (BudgetNews("alert", "2026-11-21", 8_000_000, 10_000_000), "80%"),
-        (BudgetNews("spent", "2026-11-21", 9_900_000, 10_000_000), "budget.daily_usd"),
+        (BudgetNews("alert", Account("2026-11-21", 8_000_000, 0, 10_000_000)), "80%"),
+        (BudgetNews("spent", Account("2026-11-21", 9_900_000, 0, 10_000_000)), "budget.daily_usd"),
     ],
 )
 def test_owners_are_told_in_words(event: CloudEvent, part: str) -> None:

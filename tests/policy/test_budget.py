@@ -2,89 +2,98 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.domain.cloud import DayTotals
-from bot.policy.budget import (
-    EVERYBODY,
-    Account,
-    BudgetRules,
-    Payer,
-    accounts_of,
-    is_alert_due,
-    moves,
-    refusal,
+from bot.domain.cloud import Account, BudgetNews
+from bot.domain.ids import ProviderName
+from bot.policy.budget import BudgetRules, accounts_of, moves, news_of, refusal, whose
+
+ZAI, OPENAI = ProviderName("zai"), ProviderName("openai")
+DAY, MONTH = "2026-11-20", "2026-11"
+RULES = BudgetRules(
+    1000,
+    per_server_micro_usd=500,
+    per_user_micro_usd=200,
+    monthly_micro_usd=9000,
+    by_provider={ZAI: (400, 3000)},
 )
 
-RULES = BudgetRules(1000, per_server_micro_usd=500, per_user_micro_usd=200)
-ALL = accounts_of("discord:9", "ada")
+
+def everybody(spent: int = 0, held: int = 0, cap: int | None = 1000) -> Account:
+    return Account(DAY, spent, held, cap)
 
 
-def day(
-    *accounts: Account, rules: BudgetRules = RULES, spent: int = 0, held: int = 0
-) -> dict[Account, DayTotals]:
-    """The accounts with so much spent and so much held of each."""
-    return {
-        account: DayTotals("2026-11-20", spent, held, rules.cap(account[0])) for account in accounts
-    }
+def test_a_call_is_charged_to_everybody_concerned_in_its_day_and_month() -> None:
+    assert accounts_of(RULES, DAY, server="s1", user="ada", providers=(ZAI, OPENAI)) == (
+        Account(DAY, 0, 0, 1000),
+        Account(MONTH, 0, 0, 9000),
+        Account(DAY, 0, 0, 400, "provider", "zai"),
+        Account(MONTH, 0, 0, 3000, "provider", "zai"),
+        Account(DAY, 0, 0, None, "provider", "openai"),
+        Account(MONTH, 0, 0, None, "provider", "openai"),
+        Account(DAY, 0, 0, 500, "server", "s1"),
+        Account(DAY, 0, 0, 200, "user", "ada"),
+    )
+
+
+def test_an_empty_name_is_nobodys() -> None:
+    assert accounts_of(RULES, DAY) == (everybody(), Account(MONTH, 0, 0, 9000))
 
 
 @pytest.mark.parametrize(
-    ("server", "user", "payers"),
+    ("account", "words"),
     [
-        ("", "", ["all"]),
-        ("discord:9", "", ["all", "server"]),
-        ("", "ada", ["all", "user"]),
-        ("discord:9", "ada", ["all", "server", "user"]),
+        (Account(DAY), "the daily budget"),
+        (Account(MONTH), "the monthly budget"),
+        (Account(DAY, payer="provider", name="zai"), "zai's daily budget"),
+        (Account(MONTH, payer="provider", name="zai"), "zai's monthly budget"),
+        (Account(DAY, payer="server", name="s1"), "this server's daily budget"),
+        (Account(DAY, payer="user", name="ada"), "your own daily budget"),
     ],
 )
-def test_a_call_is_charged_to_everybody_concerned(
-    server: str, user: str, payers: list[Payer]
-) -> None:
-    accounts = accounts_of(server, user)
-    assert [payer for payer, _ in accounts] == payers
-    assert [name for _, name in accounts if name] == [name for name in (server, user) if name]
+def test_each_budget_has_its_name(account: Account, words: str) -> None:
+    assert whose(account) == words
 
 
 @pytest.mark.parametrize(
-    ("accounts", "amount", "words"),
+    ("count", "amount", "words"),
     [
-        ((EVERYBODY,), 1000, ""),
-        ((EVERYBODY,), 1001, "the daily budget of $0.00 has only $0.0010 left"),
-        (ALL[:2], 500, ""),
-        (ALL[:2], 501, "this server's daily budget of $0.00 has only $0.0005 left"),
-        (ALL, 200, ""),
-        (ALL, 201, "your own daily budget of $0.00 has only $0.0002 left"),
+        (1, 1000, ""),
+        (1, 1001, "the daily budget of $0.00 has only $0.0010 left"),
+        (3, 400, ""),
+        (3, 401, "zai's daily budget of $0.00 has only $0.0004 left"),
+        (6, 200, ""),
+        (6, 201, "your own daily budget of $0.00 has only $0.0002 left"),
     ],
 )
-def test_the_tightest_limit_decides(accounts: tuple[Account, ...], amount: int, words: str) -> None:
-    assert refusal(day(*accounts), amount) == words
+def test_the_tightest_limit_decides(count: int, amount: int, words: str) -> None:
+    accounts = accounts_of(RULES, DAY, server="s1", user="ada", providers=(ZAI,))
+    assert refusal(accounts[:count], amount) == words
 
 
 @pytest.mark.parametrize(("spent", "held", "left"), [(150, 0, 50), (0, 150, 50), (100, 60, 40)])
 def test_what_is_held_counts_like_what_is_spent(spent: int, held: int, left: int) -> None:
-    accounts = day(*ALL, spent=spent, held=held)
+    accounts = [everybody(spent, held), Account(DAY, spent, held, 200, "user", "ada")]
     assert refusal(accounts, left) == ""
     assert refusal(accounts, left + 1).startswith("your own daily budget")
 
 
 def test_a_limit_that_was_passed_leaves_nothing_and_still_allows_what_is_free() -> None:
-    over = day(EVERYBODY, spent=1200)
+    over = [everybody(1200)]
     assert refusal(over, 0) == ""
     assert refusal(over, 1) == "the daily budget of $0.00 has only $0.0000 left"
 
 
 def test_without_limits_anything_may_be_spent() -> None:
-    assert refusal(day(*ALL, rules=BudgetRules(), spent=10**12), 10**12) == ""
+    assert refusal(accounts_of(BudgetRules(), DAY, server="s", user="a"), 10**12) == ""
 
 
 def test_dollars_are_told_to_the_cent_and_what_is_left_to_a_hundredth_of_it() -> None:
-    totals = {EVERYBODY: DayTotals("d", 1_734_567_890, 0, 9_876_544_990)}
     words = "the daily budget of $9876.54 has only $8141.9771 left"
-    assert refusal(totals, 9_000_000_000) == words
+    assert refusal([everybody(1_734_567_890, 0, 9_876_544_990)], 9_000_000_000) == words
 
 
 def test_an_account_without_a_limit_hides_no_other() -> None:
-    rules = BudgetRules(per_user_micro_usd=200)
-    assert refusal(day(*ALL, rules=rules), 201).startswith("your own daily budget")
+    accounts = [everybody(cap=None), Account(DAY, 0, 0, 200, "user", "ada")]
+    assert refusal(accounts, 201).startswith("your own daily budget")
 
 
 @pytest.mark.parametrize(
@@ -93,11 +102,24 @@ def test_an_account_without_a_limit_hides_no_other() -> None:
 def test_the_admins_are_warned_from_the_alert_share_of_what_is_spent(
     spent: int, held: int, is_due: bool
 ) -> None:
-    assert is_alert_due(DayTotals("d", spent, held, 1000), 0.8) is is_due
+    assert bool(news_of("alert", [everybody(spent, held)], 0.8)) is is_due
+
+
+@pytest.mark.parametrize(("worst", "is_due"), [(50, False), (51, True)])
+def test_the_admins_hear_of_a_call_that_no_longer_fits(worst: int, is_due: bool) -> None:
+    assert bool(news_of("spent", [everybody(900, 50)], worst)) is is_due
+
+
+def test_one_persons_and_one_servers_limit_is_no_news_and_a_providers_is() -> None:
+    spent = [Account(DAY, 9, 0, 9, payer, "it") for payer in ("all", "provider", "server", "user")]
+    for news in (news_of("alert", spent, 0.8), news_of("spent", spent, 1)):
+        assert [one.account.payer for one in news] == ["all", "provider"]
+    assert news_of("alert", spent[:1], 0.8) == (BudgetNews("alert", spent[0]),)
 
 
 def test_without_a_limit_there_is_nothing_to_warn_of() -> None:
-    assert not is_alert_due(DayTotals("d", 10**12, 0, None), 0.8)
+    free = [everybody(10**12, cap=None)]
+    assert news_of("alert", free, 0.8) == news_of("spent", free, 10**12) == ()
 
 
 @pytest.mark.parametrize(

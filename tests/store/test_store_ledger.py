@@ -14,15 +14,17 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from bot.domain.chat import Usage
 from bot.domain.cloud import (
+    Account,
     Booking,
     BudgetNews,
     FreeTurn,
+    Payer,
     PriceStep,
     Settlement,
     UsageLine,
 )
 from bot.domain.ids import ModelKey, PlaceId, ProviderName, TurnId
-from bot.policy.budget import BudgetRules, Payer, accounts_of
+from bot.policy.budget import BudgetRules
 from bot.policy.periods import Period
 from bot.policy.pricing import flat_price
 from bot.store.database import Database
@@ -55,7 +57,10 @@ async def booked(ledger: LedgerStore, booking: Booking = BOOKING) -> int:
 
 async def account(database: Database, payer: Payer, name: str = "") -> tuple[int, int]:
     """What an account has spent and holds, of all days."""
-    query = "SELECT total(spent), total(reserved) FROM account WHERE payer = ? AND name = ?"
+    query = (
+        "SELECT total(spent), total(reserved) FROM account "
+        "WHERE payer = ? AND name = ? AND length(period) = 10"
+    )
     (row,) = await database.fetch(query, (payer, name))
     return int(row[0]), int(row[1])
 
@@ -66,23 +71,32 @@ async def line(ledger: LedgerStore, period: Period = TODAY, **who: str) -> Usage
 
 
 def settled(number: int, cost: int = 300) -> Settlement:
-    return Settlement(number, "usage", cost, USAGE, PRICE.steps[0], 0.5, 2.0)
+    return Settlement(
+        number,
+        "usage",
+        cost,
+        USAGE,
+        PRICE.steps[0],
+        is_answer=True,
+        first_token_s=0.5,
+        generation_s=2.0,
+    )
 
 
 async def test_a_booking_holds_money_until_it_is_settled(ledger: LedgerStore) -> None:
     number = await booked(ledger)
-    assert (await ledger.totals()).reserved_micro_usd == 500
+    assert (await ledger.accounts())[0].reserved_micro_usd == 500
 
-    today = (await ledger.settle(settled(number))).today
+    today = (await ledger.settle(settled(number))).accounts[0]
 
     assert (today.spent_micro_usd, today.reserved_micro_usd) == (300, 0)
-    assert today == await ledger.totals()
+    assert today == (await ledger.accounts())[0]
 
 
 async def test_a_released_booking_costs_nothing(ledger: LedgerStore) -> None:
     await ledger.settle(Settlement(await booked(ledger), "nothing"))
 
-    totals = await ledger.totals()
+    totals = (await ledger.accounts())[0]
     assert (totals.spent_micro_usd, totals.reserved_micro_usd) == (0, 0)
     assert (await line(ledger)).cloud_calls == 0
 
@@ -93,7 +107,7 @@ async def test_settling_twice_changes_nothing(ledger: LedgerStore) -> None:
     await ledger.settle(settled(number, 9_999))
     await ledger.settle(Settlement(number, "nothing"))
 
-    assert (await ledger.totals()).spent_micro_usd == 300
+    assert (await ledger.accounts())[0].spent_micro_usd == 300
 
 
 @pytest.mark.parametrize(
@@ -114,7 +128,7 @@ async def test_what_would_pass_a_limit_is_declined(
 
     assert answer.number == 0
     assert words in answer.refusal
-    assert (await ledger.totals()).reserved_micro_usd == 500
+    assert (await ledger.accounts())[0].reserved_micro_usd == 500
 
 
 async def test_limits_are_kept_apart_by_server_and_person(database: Database) -> None:
@@ -140,9 +154,9 @@ async def test_only_the_first_refusal_of_a_day_is_news(
 
     assert all(answer.refusal for answer in (first, second, third))
     assert [answer.news for answer in (first, second, third)] == [
-        BudgetNews("spent", "2026-11-20", 0, 400),
-        None,
-        BudgetNews("spent", "2026-11-21", 0, 400),
+        (BudgetNews("spent", Account("2026-11-20", 0, 0, 400)),),
+        (),
+        (BudgetNews("spent", Account("2026-11-21", 0, 0, 400)),),
     ]
 
 
@@ -150,7 +164,7 @@ async def test_a_persons_own_limit_is_no_news(database: Database) -> None:
     ledger = ledger_of(database, BudgetRules(per_user_micro_usd=400))
     answer = await ledger.book(BOOKING)
     assert answer.refusal
-    assert answer.news is None
+    assert answer.news == ()
 
 
 async def test_the_alert_is_due_once_a_day(database: Database, clock: WallClock) -> None:
@@ -159,14 +173,21 @@ async def test_the_alert_is_due_once_a_day(database: Database, clock: WallClock)
         (await ledger.settle(settled(await booked(ledger, replace(BOOKING, worst_micro_usd=300)))))
         for _ in range(3)
     ]
-    assert [s.news for s in due] == [None, BudgetNews("alert", "2026-11-20", 600, 1000), None]
+    assert [s.news for s in due] == [
+        (),
+        (BudgetNews("alert", Account("2026-11-20", 600, 0, 1000)),),
+        (),
+    ]
 
     clock.advance(86_400)
     more = [
         (await ledger.settle(settled(await booked(ledger, replace(BOOKING, worst_micro_usd=300)))))
         for _ in range(2)
     ]
-    assert [s.news for s in more] == [None, BudgetNews("alert", "2026-11-21", 600, 1000)]
+    assert [s.news for s in more] == [
+        (),
+        (BudgetNews("alert", Account("2026-11-21", 600, 0, 1000)),),
+    ]
 
 
 async def test_what_a_killed_lantern_left_open_is_charged_whole(ledger: LedgerStore) -> None:
@@ -176,7 +197,7 @@ async def test_what_a_killed_lantern_left_open_is_charged_whole(ledger: LedgerSt
     assert await ledger.charge_open() == 1
     assert await ledger.charge_open() == 0
 
-    totals = await ledger.totals()
+    totals = (await ledger.accounts())[0]
     assert (totals.spent_micro_usd, totals.reserved_micro_usd) == (800, 0)
     assert (await line(ledger)).assumed_micro_usd == 500
     assert cut > done
@@ -187,7 +208,7 @@ async def test_an_assumed_charge_gives_way_to_the_truth(ledger: LedgerStore) -> 
     await ledger.charge_open()
     await ledger.settle(settled(number))
 
-    totals = await ledger.totals()
+    totals = (await ledger.accounts())[0]
     assert (totals.spent_micro_usd, totals.reserved_micro_usd) == (300, 0)
 
 
@@ -200,8 +221,8 @@ async def test_the_day_begins_where_the_owner_lives(
     clock.now = datetime(2026, 11, 20, 12, tzinfo=UTC)
     ledger = ledger_of(database, zone=ZoneInfo(zone))
     await booked(ledger)
-    assert ledger.today() == (await ledger.totals()).day == day
-    assert (await ledger.totals()).reserved_micro_usd == 500
+    assert ledger.today() == (await ledger.accounts())[0].period == day
+    assert (await ledger.accounts())[0].reserved_micro_usd == 500
 
 
 async def test_a_call_over_midnight_belongs_to_the_day_it_was_booked_on(
@@ -210,14 +231,14 @@ async def test_a_call_over_midnight_belongs_to_the_day_it_was_booked_on(
     clock.now = datetime(2026, 11, 20, 23, 59, 59, tzinfo=UTC)
     number = await booked(ledger)
     clock.advance(2)
-    assert (await ledger.totals()).spent_micro_usd == 0
+    assert (await ledger.accounts())[0].spent_micro_usd == 0
 
     settled_ = await ledger.settle(settled(number))
 
-    assert settled_.today.day == "2026-11-20"
-    assert settled_.today.spent_micro_usd == 300
-    assert (await ledger.totals()).day == "2026-11-21"
-    assert (await ledger.totals()).spent_micro_usd == 0
+    assert settled_.accounts[0].period == "2026-11-20"
+    assert settled_.accounts[0].spent_micro_usd == 300
+    assert (await ledger.accounts())[0].period == "2026-11-21"
+    assert (await ledger.accounts())[0].spent_micro_usd == 0
 
 
 async def test_a_clock_set_back_over_midnight_resets_no_day_twice(
@@ -268,6 +289,7 @@ async def test_a_report_adds_turns_up_by_any_of_their_sides(ledger: LedgerStore)
     assert replace(found, tokens_per_s=None) == UsageLine(
         "",
         cloud_calls=1,
+        cloud_answers=1,
         local_turns=1,
         cached_turns=1,
         prompt_tokens=140,
@@ -308,6 +330,7 @@ async def test_a_free_turn_is_a_row_like_any_other(
         "source": "local",
         "state": "settled",
         "basis": basis,
+        "is_answer": 1,
         "answered_by": "studio",
         "model": "glm-4.6",
         "server": "",
@@ -344,7 +367,7 @@ async def test_until_it_is_settled_a_row_tells_the_dearest_prices(
 
 async def test_a_budget_of_nothing_is_spent_from_the_start(database: Database) -> None:
     answer = await ledger_of(database, BudgetRules(daily_micro_usd=0)).book(BOOKING)
-    assert answer.news == BudgetNews("spent", "2026-11-20", 0, 0)
+    assert answer.news == (BudgetNews("spent", Account("2026-11-20", 0, 0, 0)),)
 
 
 async def test_a_price_nobody_knows_is_marked(ledger: LedgerStore) -> None:
@@ -378,14 +401,15 @@ async def test_bookings_at_once_never_pass_the_limit_together(
 
         async def spend(worst: int, share: int) -> None:
             answer = await ledger.book(replace(BOOKING, worst_micro_usd=worst))
-            assert answer.today.spent_micro_usd + answer.today.reserved_micro_usd <= cap
+            today = answer.accounts[0]
+            assert today.spent_micro_usd + today.reserved_micro_usd <= cap
             if not answer.refusal:
                 await ledger.settle(settled(answer.number, min(worst, share)))
 
         async with asyncio.TaskGroup() as group:
             for worst, share in costs:
                 group.create_task(spend(worst, share))
-        totals = await ledger.totals()
+        totals = (await ledger.accounts())[0]
         assert totals.spent_micro_usd <= cap
         assert totals.reserved_micro_usd == 0
 
@@ -393,37 +417,134 @@ async def test_bookings_at_once_never_pass_the_limit_together(
 _MOVES = st.lists(
     st.tuples(st.sampled_from("abcd"), st.integers(0, 400), st.integers(0, 400)), max_size=40
 )
+_CAPS = st.lists(st.none() | st.integers(200, 1200), min_size=6, max_size=6)
 
 
-@given(_MOVES)
+@given(_MOVES, _CAPS)
 @settings(max_examples=25, deadline=None)
 async def test_in_no_order_of_calls_is_any_limit_passed(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]]
+    tmp_path_factory: pytest.TempPathFactory,
+    steps: list[tuple[str, int, int]],
+    caps: list[int | None],
 ) -> None:
-    """Four calls at once, begun and ended in any order, against everybody's and two more limits."""
-    limits = dict(zip(accounts_of("s1", "ada"), (1000, 500, 200), strict=True))
+    """Four calls at once, begun and ended in any order, against the limits of all who pay."""
+    day, month, server, user, providers_day, providers_month = caps
+    rules = BudgetRules(
+        day,
+        server,
+        user,
+        monthly_micro_usd=month,
+        by_provider={ZAI: (providers_day, providers_month)},
+    )
+    limit = min([cap for cap in caps if cap is not None], default=10**9)
     path = tmp_path_factory.mktemp("ledger") / "lantern.db"
     async with Database(path, utcnow=WallClock()) as database:
-        ledger = ledger_of(database, BudgetRules(1000, 500, 200))
+        ledger = ledger_of(database, rules)
         open_calls: dict[str, tuple[int, int]] = {}
+        spent = 0
         for call, worst, actual in steps:
             if call in open_calls:
                 number, held = open_calls.pop(call)
                 await ledger.settle(settled(number, min(actual, held)))
+                spent += min(actual, held)
             else:
-                before = [await account(database, *name) for name in limits]
                 answer = await ledger.book(replace(BOOKING, worst_micro_usd=worst))
-                fits = all(
-                    spent + held + worst <= limit
-                    for (spent, held), limit in zip(before, limits.values(), strict=True)
-                )
+                fits = spent + sum(held for _, held in open_calls.values()) + worst <= limit
                 assert (not answer.refusal) == fits
                 if fits:
                     open_calls[call] = (answer.number, worst)
-            for name, limit in limits.items():
-                spent, held = await account(database, *name)
-                assert spent + held <= limit
-                assert held == sum(amount for _, amount in open_calls.values())
+            held = sum(amount for _, amount in open_calls.values())
+            found = await ledger.accounts(server=PlaceId("s1"), user="ada", providers=(ZAI,))
+            assert len(found) == 6
+            assert {(a.spent_micro_usd, a.reserved_micro_usd) for a in found} == {(spent, held)}
+
+
+@pytest.mark.parametrize(
+    ("moment", "zone", "day", "month"),
+    [
+        (datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC), "UTC", "2026-01-31", "2026-01"),
+        (datetime(2026, 2, 1, tzinfo=UTC), "UTC", "2026-02-01", "2026-02"),
+        (datetime(2026, 1, 31, 23, tzinfo=UTC), "Europe/Berlin", "2026-02-01", "2026-02"),
+        (datetime(2026, 2, 1, 4, 59, tzinfo=UTC), "America/New_York", "2026-01-31", "2026-01"),
+        (datetime(2028, 2, 29, 23, 30, tzinfo=UTC), "UTC", "2028-02-29", "2028-02"),
+        (datetime(2028, 2, 29, 23, 30, tzinfo=UTC), "Asia/Tokyo", "2028-03-01", "2028-03"),
+        # March begins in Berlin's winter time and ends in its summer time.
+        (datetime(2026, 3, 31, 21, 59, tzinfo=UTC), "Europe/Berlin", "2026-03-31", "2026-03"),
+        (datetime(2026, 3, 31, 22, tzinfo=UTC), "Europe/Berlin", "2026-04-01", "2026-04"),
+        (datetime(2026, 10, 31, 22, 59, tzinfo=UTC), "Europe/Berlin", "2026-10-31", "2026-10"),
+        (datetime(2026, 10, 31, 23, tzinfo=UTC), "Europe/Berlin", "2026-11-01", "2026-11"),
+        (datetime(2026, 12, 31, 23, 59, tzinfo=UTC), "UTC", "2026-12-31", "2026-12"),
+        (datetime(2027, 1, 1, tzinfo=UTC), "UTC", "2027-01-01", "2027-01"),
+    ],
+)
+async def test_a_month_is_the_one_of_its_day_where_the_owner_lives(
+    database: Database, clock: WallClock, moment: datetime, zone: str, day: str, month: str
+) -> None:
+    clock.now = moment
+    ledger = ledger_of(database, zone=ZoneInfo(zone))
+    await booked(ledger)
+    found = await ledger.accounts(providers=(ZAI,))
+    assert [(a.period, a.reserved_micro_usd) for a in found] == [
+        (day, 500),
+        (month, 500),
+        (day, 500),
+        (month, 500),
+    ]
+
+
+async def test_a_months_budget_outlasts_its_days_and_ends_with_it(
+    database: Database, clock: WallClock
+) -> None:
+    ledger = ledger_of(database, BudgetRules(monthly_micro_usd=1000))
+    clock.now = datetime(2026, 11, 29, 12, tzinfo=UTC)
+    await ledger.settle(settled(await booked(ledger), 500))
+    clock.advance(86_400)
+    await ledger.settle(settled(await booked(ledger), 400))
+
+    refused = await ledger.book(BOOKING)
+    assert refused.refusal == "the monthly budget of $0.00 has only $0.0001 left"
+    assert refused.news == (BudgetNews("spent", Account("2026-11", 900, 0, 1000)),)
+
+    clock.advance(86_400)
+    assert (await ledger.accounts())[1] == Account("2026-12", cap_micro_usd=1000)
+    assert not (await ledger.book(BOOKING)).refusal
+
+
+async def test_a_providers_own_budget_stops_it_alone_and_is_told_once(database: Database) -> None:
+    rules = BudgetRules(by_provider={ZAI: (None, 900)}, alert_at=0.5)
+    ledger = ledger_of(database, rules)
+    first = await ledger.settle(settled(await booked(ledger), 450))
+    again = await ledger.settle(settled(await booked(ledger, replace(BOOKING, worst_micro_usd=1))))
+    refused = [await ledger.book(BOOKING) for _ in range(2)]
+
+    (alert,) = first.news
+    assert alert == BudgetNews("alert", Account("2026-11", 450, 0, 900, "provider", ZAI))
+    assert again.news == ()
+    assert refused[0].refusal.startswith("zai's monthly budget of")
+    assert [len(answer.news) for answer in refused] == [1, 0]
+    other = replace(BOOKING, provider=ProviderName("openai"))
+    assert not (await ledger.book(other)).refusal
+
+
+async def test_a_crash_and_a_release_give_every_account_its_own_back(ledger: LedgerStore) -> None:
+    released, cut = await booked(ledger), await booked(ledger)
+    await ledger.settle(Settlement(released, "nothing"))
+    await ledger.charge_open()
+    everyone = await ledger.accounts(server=PlaceId("s1"), user="ada", providers=(ZAI,))
+    assert {(a.spent_micro_usd, a.reserved_micro_usd) for a in everyone} == {(500, 0)}
+
+    await ledger.settle(settled(cut, 30))
+    everyone = await ledger.accounts(server=PlaceId("s1"), user="ada", providers=(ZAI,))
+    assert {(a.spent_micro_usd, a.reserved_micro_usd) for a in everyone} == {(30, 0)}
+    assert len(everyone) == 6
+
+
+async def test_answers_are_counted_and_not_the_tries_for_them(ledger: LedgerStore) -> None:
+    for is_answer in (False, True, True):
+        number = await booked(ledger)
+        await ledger.settle(replace(settled(number), is_answer=is_answer))
+    found = await line(ledger)
+    assert (found.cloud_calls, found.cloud_answers) == (3, 2)
 
 
 @pytest.mark.parametrize(
@@ -465,9 +586,9 @@ async def test_a_new_day_owes_nothing_and_what_is_under_way_stays_the_old_ones(
     clock.advance(86_400)
 
     assert await booked(ledger, replace(BOOKING, worst_micro_usd=1000)) > under_way
-    assert (await ledger.settle(settled(under_way, 70))).today.spent_micro_usd == 120
-    assert (await ledger.totals()).spent_micro_usd == 0
-    assert (await ledger.totals()).reserved_micro_usd == 1000
+    assert (await ledger.settle(settled(under_way, 70))).accounts[0].spent_micro_usd == 120
+    assert (await ledger.accounts())[0].spent_micro_usd == 0
+    assert (await ledger.accounts())[0].reserved_micro_usd == 1000
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -532,10 +653,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_sums_are_right(self) -> None:
-        totals = self._runner.run(self._ledger.totals())
-        held = sum(amount for on, amount in self._open.values() if on == totals.day)
-        assert totals.spent_micro_usd == self._spent.get(totals.day, 0)
-        assert totals.reserved_micro_usd == held
+        accounts = self._runner.run(self._ledger.accounts(providers=(ZAI,)))
+        assert len(accounts) == 4
+        for account in accounts:
+            held = [a for day, a in self._open.values() if day.startswith(account.period)]
+            spent = [a for day, a in self._spent.items() if day.startswith(account.period)]
+            assert account.spent_micro_usd == sum(spent)
+            assert account.reserved_micro_usd == sum(held)
         rows = self._runner.run(self._ledger.report(Period("2000-01-01", "2100-01-01"), "day"))
         assert {row.name: row.cost_micro_usd for row in rows if row.cost_micro_usd} == {
             day: cost for day, cost in self._spent.items() if cost

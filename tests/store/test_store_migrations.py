@@ -117,6 +117,53 @@ def test_the_shipped_migrations_say_whose_database_it_is(connection: sqlite3.Con
     assert version(connection) == len(migrations())
 
 
+def test_money_spent_before_months_and_providers_were_counted_counts_there_too(
+    connection: sqlite3.Connection,
+) -> None:
+    steps = migrations()
+    apply(connection, *steps[:5])
+    row = (
+        "INSERT INTO ledger (turn, source, state, basis, answered_by, model, server, user, day,"
+        " at_ms, completion_tokens, cost_micro_usd, reserved_micro_usd)"
+        " VALUES (?, ?, ?, '', ?, 'm', '', '', ?, 0, ?, ?, 90)"
+    )
+    connection.executemany(
+        row,
+        [
+            ("a", "cloud", "settled", "zai", "2026-10-31", 0, 10),
+            ("a", "cloud", "settled", "zai", "2026-11-01", 7, 20),
+            ("b", "cloud", "settled", "openai", "2026-11-02", 7, 40),
+            ("c", "cloud", "reserved", "zai", "2026-11-02", 0, 0),
+            ("d", "local", "settled", "studio", "2026-11-02", 7, 0),
+        ],
+    )
+    connection.execute("INSERT INTO account VALUES ('2026-11-02', 'all', '', 40, 90)")
+    connection.execute("INSERT INTO account VALUES ('2026-11-02', 'user', 'ada', 40, 90)")
+    connection.execute("INSERT INTO budget_notice VALUES ('2026-11-02', 'alert')")
+
+    apply(connection, *steps)
+
+    found = connection.execute("SELECT * FROM account ORDER BY payer, name, period").fetchall()
+    assert found == [
+        ("2026-10", "all", "", 10, 0),
+        ("2026-11", "all", "", 60, 90),
+        ("2026-11-02", "all", "", 40, 90),
+        ("2026-11", "provider", "openai", 40, 0),
+        ("2026-11-02", "provider", "openai", 40, 0),
+        ("2026-10", "provider", "zai", 10, 0),
+        ("2026-10-31", "provider", "zai", 10, 0),
+        ("2026-11", "provider", "zai", 20, 90),
+        ("2026-11-01", "provider", "zai", 20, 0),
+        ("2026-11-02", "provider", "zai", 0, 90),
+        ("2026-11-02", "user", "ada", 40, 90),
+    ]
+    assert connection.execute("SELECT * FROM budget_notice").fetchall() == [
+        ("2026-11-02", "alert", "")
+    ]
+    answers = connection.execute("SELECT is_answer FROM ledger ORDER BY number").fetchall()
+    assert answers == [(0,), (1,), (1,), (0,), (1,)]
+
+
 async def test_an_upgrade_leaves_a_backup_of_the_database_as_it_was(
     path: Path, clock: WallClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

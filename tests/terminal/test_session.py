@@ -77,7 +77,7 @@ async def test_a_persona_can_be_said_for_one_turn(tmp_path: Path) -> None:
         ("/stop\n", "Nothing is running."),
         ("/help\n", "/model [NAME|auto]"),
         ("[[say x]]\n/usage\n", "1 local answer,"),
-        ("/usage last month\n", "Budget today"),
+        ("/usage last month\n", "The daily budget"),
         ("/private on\n", "stay on the LAN"),
         ("/private off\n", "may go to a provider"),
         ("/quit\n/nonsense\n", "> /quit"),
