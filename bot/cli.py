@@ -67,11 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for fault in wrong.faults:
             error.line(f"  • {fault}")
         sys.exit(EXIT_CONFIG)
-    except AlreadyRunning as held:
-        error.line(held.user_message, "bold red")
-        sys.exit(EXIT_CONFIG)
-    except StoreUnusable as broken:
-        error.line(broken.user_message, "bold red")
+    except (AlreadyRunning, StoreUnusable) as lasting:
+        error.line(lasting.user_message, "bold red")
         sys.exit(EXIT_CONFIG)
     except BotError as failed:
         error.line(failed.user_message, "red")
@@ -268,12 +265,12 @@ def config_show(config: ConfigOption = None, as_json: JsonOption = False) -> Non
     """Every setting in force, with secrets masked and where each value comes from."""
     shown = masked(_loaded(config))
     if as_json:
-        once.print_json([{"key": s.key, "value": s.value, "origin": s.origin} for s in shown])
+        once.print_json(shown)
         return
     screen = Screen(Console())
-    width = max(len(item.key) for item in shown)
-    for item in shown:
-        screen.line(f"{item.key:<{width}}  {item.value}  ({item.origin})")
+    width = max(len(line["key"]) for line in shown)
+    for line in shown:
+        screen.line(f"{line['key']:<{width}}  {line['value']}  ({line['origin']})")
 
 
 @config_cli.command("schema")

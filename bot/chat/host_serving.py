@@ -9,7 +9,7 @@ from bot.chat.planning import Job
 from bot.chat.walk import HOST_AT_FAULT
 from bot.domain.chat import Candidate, Endpoint, InferenceRequest, Message, Receipt, Route
 from bot.domain.errors import (
-    EmptyAnswer,
+    BotError,
     FailureKind,
     HostUnreachable,
     PromptTooLong,
@@ -65,7 +65,7 @@ class HostServing:
         Raises:
             Unavailable: this host could not; the draft tells whether text was shown.
             Refused: the model declined.
-            EmptyAnswer: the model spent its answer on reasoning.
+            BotError: the model spent its answer on reasoning.
         """
         wish = replace(job.wish, model_key=candidate.model, max_wait_s=max_wait_s)
         job = replace(job, wish=wish)
@@ -233,7 +233,7 @@ class HostServing:
             raise Refused(f"{candidate.where} declined to answer this.")
         if draft.reasoning or draft.so_far.finish == "length":
             # It would be thought away elsewhere as well, and take as long again.
-            raise EmptyAnswer(
+            raise BotError(
                 f"`{candidate.model}` on {candidate.where} spent the whole answer on reasoning and "
                 "said nothing. A larger `max_tokens` in the persona's sampling leaves it more room."
             )

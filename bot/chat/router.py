@@ -30,7 +30,7 @@ class Router:
             Interrupted: it broke after its first word; the draft keeps the text.
             NoCandidates: every candidate failed before its first word, or there was none.
             RequestRefused: the asker's doing, or the model declined.
-            EmptyAnswer: the model spent its answer on reasoning.
+            BotError: the model spent its answer on reasoning.
         """
         # One for the whole turn: repeats are counted together, at all providers.
         question = Question()

@@ -41,7 +41,6 @@ from bot.domain.chat import (
 from bot.domain.errors import (
     BotError,
     Bug,
-    Draining,
     Interrupted,
     NotPermitted,
     RequestRefused,
@@ -276,7 +275,7 @@ class Turns:
         """A turn from its first look-up to its last event; every error becomes that event."""
         if self._is_draining:
             words = "Lantern is restarting and takes no new questions just now."
-            await emit(Failed(None, Draining(words)))
+            await emit(Failed(None, RequestRefused(words)))
             return
         # Known from here on, so that a drain waits for it and nothing of it is left behind.
         running = _Running(self._new_id(), request.place, request.user)

@@ -13,10 +13,10 @@ from bot.commands.demo import BANNER, TOUR, demo
 from bot.commands.once import CHATS_BESIDE, built_from
 from bot.process.stopping import on_stop
 from bot.settings import Loaded
-from bot.terminal.commands import complete
+from bot.terminal.commands import CommandForm, complete
 from bot.terminal.screen import Screen
 from bot.terminal.script import Script
-from bot.terminal.session import Extra, Session
+from bot.terminal.session import Session
 
 PROMPT = "you> "
 HINT = "Type a message, or /help. Ctrl-C stops a reply, Ctrl-D leaves."
@@ -61,7 +61,7 @@ def _piped(screen: Screen) -> Script | None:
 
 
 async def _play(
-    built: Lantern, screen: Screen, script: Script | None, extras: Mapping[str, Extra]
+    built: Lantern, screen: Screen, script: Script | None, extras: Mapping[str, CommandForm]
 ) -> int:
     """Plays a script, or without one what is typed; gives the exit code."""
     is_typed = script is None or script.is_typed

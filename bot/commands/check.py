@@ -87,7 +87,7 @@ async def check_up(loaded: Loaded, *, as_json: bool) -> bool:
             *persona_findings(
                 built.catalog.snapshot(),
                 built.shelf.all(),
-                built.shelf.problems(),
+                built.shelf.problems,
                 PersonaName(settings.discord.default_persona),
                 providers=tuple(settings.providers),
                 request_types=tuple(settings.routing.request_types),

@@ -30,7 +30,7 @@ from bot.sim.providers.catalogue import models_of
 from bot.sim.providers.config import WireKind
 from bot.sim.providers.demo import DEMO_PROVIDERS, demo_providers
 from bot.sim.providers.provider import SimProvider
-from bot.terminal.session import Extra
+from bot.terminal.commands import CommandForm
 
 # Short, so that an eviction can be watched.
 IDLE_TTL_S = 8.0
@@ -102,7 +102,7 @@ BANNER = (
 @asynccontextmanager
 async def demo(
     say: Callable[[str], None], time_scale: float = 1.0
-) -> AsyncGenerator[tuple[Lantern, Mapping[str, Extra]]]:
+) -> AsyncGenerator[tuple[Lantern, Mapping[str, CommandForm]]]:
     """Runs simulated hosts and providers and everything real above them.
 
     Args:
@@ -192,7 +192,7 @@ def _tell_cloud(event: CloudEvent, say: Callable[[str], None]) -> None:
             say("💰 Today's simulated budget is spent: from now on only hosts answer")
 
 
-def _extras(hosts: tuple[SimHost, ...]) -> Mapping[str, Extra]:
+def _extras(hosts: tuple[SimHost, ...]) -> Mapping[str, CommandForm]:
     by_name = {host.config.name: host for host in hosts}
 
     async def power(words: tuple[str, ...]) -> str:
@@ -216,6 +216,6 @@ def _extras(hosts: tuple[SimHost, ...]) -> Mapping[str, Extra]:
     does = "pull a simulated host's plug, or put it back"
     passes = "let time pass, for instance to watch an eviction"
     return {
-        "power": Extra("/power HOST|all off|on", does, power),
-        "wait": Extra("/wait SECONDS", passes, wait),
+        "power": CommandForm("power", "/power HOST|all off|on", does, run=power),
+        "wait": CommandForm("wait", "/wait SECONDS", passes, run=wait),
     }

@@ -13,7 +13,7 @@ from rich.console import Console
 from bot.app import lantern, plan_from, utcnow
 from bot.chat.lantern import Lantern
 from bot.chat.usage import ReportPeriod
-from bot.chat.words import usage_text
+from bot.chat.words import bytes_text, usage_text
 from bot.documents.shelf import PersonaShelf
 from bot.domain.errors import BotError, NoCandidates
 from bot.domain.ids import UserId
@@ -100,7 +100,10 @@ async def show_models(loaded: Loaded, *, as_json: bool) -> None:
         if as_json:
             print_json(facts.model_records(catalog))
         elif keys := catalog.all_model_keys():
-            rows = [facts.model_row(catalog.option(key)) for key in keys]
+            rows = [
+                (option.key, bytes_text(option.size_bytes), option.mark, ", ".join(option.hosts))
+                for option in map(catalog.option, keys)
+            ]
             Screen(Console()).table(facts.MODEL_COLUMNS, rows)
         # An empty table said nothing of hosts that are away, and nor did the exit code.
         if reasons := catalog.outage():
@@ -121,8 +124,8 @@ async def show_personas(loaded: Loaded, *, as_json: bool) -> None:
     else:
         rows = [facts.persona_row(persona) for persona in shelf.all()]
         Screen(Console()).table(facts.PERSONA_COLUMNS, rows)
-    if shelf.problems():
-        raise BotError("\n".join(shelf.problems()))
+    if shelf.problems:
+        raise BotError("\n".join(shelf.problems))
 
 
 async def show_usage(loaded: Loaded, period: ReportPeriod, *, as_json: bool) -> None:

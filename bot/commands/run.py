@@ -14,7 +14,6 @@ from bot.chat.words import cloud_notice
 from bot.domain.cloud import CloudEvent
 from bot.domain.ids import PlaceId, UserId
 from bot.policy.access import Doors
-from bot.policy.ratelimit import RateRule
 from bot.process.lock import lock_file_of
 from bot.process.stopping import Patience, on_stop
 from bot.process.supervisor import Supervisor, keep_alive
@@ -126,7 +125,7 @@ async def _serve(
             roles=frozenset(settings.allowed_roles),
             dms=settings.dms,
         ),
-        rate=RateRule(rate.count, rate.per_s) if (rate := settings.rate_limit) else None,
+        rate=settings.rate_limit,
         admin_roles=frozenset(settings.admin_roles),
         has_footer=settings.footer,
         on_ready=connected.set,

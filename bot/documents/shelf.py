@@ -233,7 +233,8 @@ class PersonaShelf:
         self._builtin = builtin
         self._entries: Mapping[str, _Entry] = {}
         self._personas = {_key(builtin.name): builtin}
-        self._problems: tuple[str, ...] = ()
+        self.problems: tuple[str, ...] = ()
+        """What is wrong with the files now, one line each."""
         # The timer's round and the first one may meet; the later would bring back older files.
         self._refreshing = asyncio.Lock()
 
@@ -256,10 +257,6 @@ class PersonaShelf:
         """All personas by name."""
         return tuple(self._personas[key] for key in sorted(self._personas))
 
-    def problems(self) -> tuple[str, ...]:
-        """What is wrong with the files now, one line each."""
-        return self._problems
-
     async def refresh(self) -> None:
         """Reads files that came or changed, forgets those that went; logs what is new."""
         async with self._refreshing:
@@ -281,9 +278,9 @@ class PersonaShelf:
             self._personas = {_key(self._builtin.name): self._builtin} | personas
             # Said once, when it comes: this runs every other second.
             for problem in problems:
-                if problem not in self._problems:
+                if problem not in self.problems:
                     _log.warning("persona file faulty", problem=problem)
-            self._problems = tuple(problems)
+            self.problems = tuple(problems)
             for file in sorted(before.keys() | entries.keys()):
                 old = before[file].persona if file in before else None
                 new = entries[file].persona if file in entries else None

@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import partial
 from typing import Annotated
 
 from pydantic import (
@@ -67,7 +68,7 @@ def lower(value: Plain) -> Plain:
     return value.strip().lower() if isinstance(value, str) else value
 
 
-def parse_seconds(value: object) -> float:
+def parse_seconds(value: object, *, may_be_zero: bool = True) -> float:
     """Seconds from ``90``, ``"90"``, ``"90s"``, ``"1.5m"``, ``"1h30m"``.
 
     Raises:
@@ -86,6 +87,8 @@ def parse_seconds(value: object) -> float:
         seconds = round(sum(float(number) * _SECONDS[unit] for number, unit in parts), 6)
     if not 0 <= seconds <= LONGEST_S:
         raise ValueError(DURATION_WORDS)
+    if not (seconds or may_be_zero):
+        raise ValueError(f"{DURATION_WORDS}, above zero")
     return seconds
 
 
@@ -119,12 +122,6 @@ def parse_gigabytes(value: object) -> float:
     return size
 
 
-def _above_zero(seconds: float) -> float:
-    if seconds <= 0:
-        raise ValueError(f"{DURATION_WORDS}, above zero")
-    return seconds
-
-
 _DURATION_SCHEMA = WithJsonSchema(
     {
         "anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}],
@@ -142,8 +139,7 @@ Seconds = Annotated[
 
 PositiveSeconds = Annotated[
     float,
-    BeforeValidator(parse_seconds),
-    AfterValidator(_above_zero),
+    BeforeValidator(partial(parse_seconds, may_be_zero=False)),
     PlainSerializer(format_seconds, when_used="json"),
     _DURATION_SCHEMA,
 ]

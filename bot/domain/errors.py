@@ -102,12 +102,6 @@ class Refused(RequestRefused):
     http_status = 422
 
 
-class Draining(RequestRefused):
-    """Lantern is stopping and takes no new turns."""
-
-    http_status = 503
-
-
 class Unavailable(BotError):
     """This candidate cannot serve now; the next one may."""
 
@@ -153,13 +147,6 @@ class Interrupted(BotError):
     def __init__(self, user_message: str, kind: FailureKind) -> None:
         super().__init__(user_message)
         self.kind = kind
-
-
-# Not `Unavailable`: another host would only think the same answer away, and as long.
-class EmptyAnswer(BotError):
-    """The model thought its answer away; asking elsewhere would only do it again."""
-
-    http_status = 502
 
 
 class StoreUnavailable(BotError):

@@ -1,10 +1,6 @@
 """A token bucket: so many requests in a period, unused ones saved up to a full bucket."""
 
-import re
 from dataclasses import dataclass
-
-_PERIODS_S = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
-_RATE = re.compile(r"(?P<count>[0-9]{1,9})\s*/\s*(?P<period>s|min|h|d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +18,6 @@ class Bucket:
     left: float
     at: float
     """Monotonic seconds."""
-
-
-def parse_rate(text: str) -> RateRule:
-    """Read ``60/min``; periods are ``s``, ``min``, ``h`` and ``d``.
-
-    Raises:
-        ValueError: it has another form or allows nothing.
-    """
-    match = _RATE.fullmatch(text.strip())
-    if match is None or int(match["count"]) == 0:
-        raise ValueError(f"{text!r} is no rate; write a count and a period such as 60/min")
-    return RateRule(int(match["count"]), _PERIODS_S[match["period"]])
 
 
 def take(bucket: Bucket | None, rule: RateRule, now: float) -> tuple[Bucket, float]:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from pydantic import BaseModel
 
@@ -86,7 +86,7 @@ class Loaded:
                 timeout_s=provider.timeout,
                 retries=provider.retries,
                 rate_count=provider.rate_limit.count,
-                rate_period_s=provider.rate_limit.per_s,
+                rate_period_s=provider.rate_limit.period_s,
                 max_concurrent=provider.max_concurrent,
                 quality=provider.quality,
                 # USD become micro-dollars; both are for a million tokens.
@@ -137,14 +137,6 @@ class Loaded:
         )
 
 
-class Shown(NamedTuple):
-    """One line of ``config show``."""
-
-    key: str
-    value: str
-    origin: str
-
-
 def missing_for_run(loaded: Loaded) -> tuple[str, ...]:
     """What ``run`` needs and nobody has set, in words."""
     settings = loaded.settings
@@ -158,12 +150,12 @@ def missing_for_run(loaded: Loaded) -> tuple[str, ...]:
     return tuple(missing)
 
 
-def masked(loaded: Loaded) -> list[Shown]:
-    """Every value with its dotted key and origin; secrets are masked."""
+def masked(loaded: Loaded) -> list[dict[str, str]]:
+    """Every ``value`` with its dotted ``key`` and ``origin``; secrets are masked."""
     # Masked fields are not enough: the same secret may stand in a base_url or a model's name.
     redactor = Redactor(loaded.secrets)
     return [
-        Shown(key := dotted(path), redactor.text(text), loaded.origins[key])
+        {"key": (key := dotted(path)), "value": redactor.text(text), "origin": loaded.origins[key]}
         for path, text, _ in leaves(loaded.settings)
     ]
 

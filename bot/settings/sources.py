@@ -248,7 +248,7 @@ def preset_layer(variables: Variables) -> Layer:
         for name, preset in PRESETS.items()
         for key in preset
     }
-    if token := _find(variables, DISCORD_VARIABLE):
+    if token := variables.get(DISCORD_VARIABLE):
         values["discord"] = {"token": token.value}
         origins["discord", "token"] = token.origin
     return Layer(values, origins)
@@ -258,6 +258,7 @@ def follow_pointers(layer: Layer, variables: Variables) -> tuple[Layer, list[str
     """The layer with the secrets its ``*_env`` keys name; a fault for each that names nothing."""
     origins = dict(layer.origins)
     faults: list[str] = []
+    switches = {("providers", at): preset["api_key_env"] for at, preset in PRESETS.items()}
 
     def followed(value: Plain, path: KeyPath) -> Plain:
         if isinstance(value, list):
@@ -270,10 +271,12 @@ def follow_pointers(layer: Layer, variables: Variables) -> tuple[Layer, list[str
             # An explicit secret beats a named one.
             if target == key or target in found or not isinstance(name, str):
                 continue
-            if variable := _find(variables, name):
+            # Files in a secrets directory are named in either case.
+            if variable := variables.get(name) or variables.get(name.upper()):
                 found[target] = variable.value
                 origins[*path, target] = variable.origin
-            elif _must_exist(path, name):
+            # A known provider's own variable is its switch; what is no name has its own fault.
+            elif _VARIABLE.fullmatch(name) and name != switches.get(path):
                 here = (*path, key)
                 # Somebody may have put the secret itself here; only a likely name is repeated.
                 shown = name if _READS_AS_NAME.fullmatch(name) else "a variable"
@@ -283,11 +286,6 @@ def follow_pointers(layer: Layer, variables: Variables) -> tuple[Layer, list[str
 
     values = {key: followed(value, (key,)) for key, value in layer.values.items()}
     return replace(layer, values=values, origins=origins), faults
-
-
-def _find(variables: Variables, name: str) -> Variable | None:
-    """The variable of that name; files in a secrets directory are named in either case."""
-    return variables.get(name) or variables.get(name.upper())
 
 
 def _plain_of(text: str) -> Plain:
@@ -318,11 +316,3 @@ def _without_secrets(value: Plain, path: KeyPath, secrets: list[KeyPath]) -> Pla
         else:
             kept[key] = _without_secrets(item, here, secrets)
     return kept
-
-
-def _must_exist(path: KeyPath, name: str) -> bool:
-    """Not a known provider's own variable, which is its switch, nor what is no name at all."""
-    preset = PRESETS.get(str(path[-1])) if path[:1] == ("providers",) else None
-    if preset is not None and preset["api_key_env"] == name:
-        return False
-    return _VARIABLE.fullmatch(name) is not None

@@ -24,6 +24,7 @@ from bot.documents.values import (
     split_list,
 )
 from bot.documents.yaml import Plain
+from bot.policy.ratelimit import RateRule
 from bot.settings.values import (
     BaseUrl,
     DatabaseUrl,
@@ -32,7 +33,6 @@ from bot.settings.values import (
     ListenAddress,
     Network,
     ProviderKey,
-    Rate,
     RateLimit,
     TimeZone,
     VariableName,
@@ -117,7 +117,7 @@ class ProviderSettings(Section):
         default=3, description="Further attempts on overload"
     )
     rate_limit: RateLimit = Field(
-        default=Rate(60, 60.0), description="Requests in a period, at most"
+        default=RateRule(60, 60.0), description="Requests in a period, at most"
     )
     max_concurrent: Count = Field(default=5, description="Requests at once, at most")
     quality: Annotated[int, Field(ge=0, le=10)] = Field(
@@ -240,7 +240,7 @@ class DiscordSettings(Section):
         default=(), description="Ids or names of roles whose members are answered"
     )
     rate_limit: RateLimit | None = Field(
-        default=Rate(30, 60.0), description="Questions taken of one person; null is unlimited"
+        default=RateRule(30, 60.0), description="Questions taken of one person; null is unlimited"
     )
     admin_roles: Words = Field(
         default=(), description="Ids or names of roles that may manage Lantern"

@@ -2,7 +2,6 @@
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonS
 
 from bot.documents.values import split_list
 from bot.documents.yaml import Plain
+from bot.policy.ratelimit import RateRule
 
 T = TypeVar("T")
 
@@ -33,32 +33,25 @@ _PASTED = re.compile(r"(?:http://)?([^/@?#]+)(?:/|/v1/?|/api/v[01]/?)?")
 _IPV6 = re.compile(r"\[([0-9a-f:.]+(?:%[a-z0-9]+)?)\]")
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """So many in a period."""
-
-    count: int
-    per_s: float
-
-    def __str__(self) -> str:
-        """As people write it: ``60/min``."""
-        period = next(name for name, seconds in _PERIODS.items() if seconds == self.per_s)
-        return f"{self.count}/{period}"
+def rate_text(rate: RateRule) -> str:
+    """As people write it: ``60/min``."""
+    period = next(name for name, seconds in _PERIODS.items() if seconds == rate.period_s)
+    return f"{rate.count}/{period}"
 
 
-def parse_rate(value: object) -> Rate:
+def parse_rate(value: object) -> RateRule:
     """A rate from ``60/min``, ``1/s``, or a bare number a minute.
 
     Raises:
         ValueError: the value is no rate; the message says what is expected.
     """
-    if isinstance(value, Rate):
+    if isinstance(value, RateRule):
         return value
     text = "" if isinstance(value, bool) else str(value).strip().lower()
     found = _RATE.fullmatch(text)
     if found is None:
         raise ValueError(RATE_WORDS)
-    return Rate(int(found[1]), _PERIODS[found[2] or "min"])
+    return RateRule(int(found[1]), _PERIODS[found[2] or "min"])
 
 
 def parse_address(
@@ -245,8 +238,8 @@ ProviderKey = Annotated[
     ),
 ]
 RateLimit = Annotated[
-    Rate,
+    RateRule,
     BeforeValidator(parse_rate),
-    PlainSerializer(str, when_used="json"),
+    PlainSerializer(rate_text, when_used="json"),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}], "examples": ["60/min"]}),
 ]

@@ -1,7 +1,7 @@
 """What was typed, as a value: a message or one of the slash commands Discord has too."""
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from bot.chat.catalog import Catalog
@@ -39,6 +39,8 @@ class CommandForm:
     options: tuple[str, ...] = ()
     words: int = 0
     """How many words may stand beside the options; more are refused, not passed over."""
+    run: Callable[[tuple[str, ...]], Awaitable[str]] | None = None
+    """Of a command that only one chat has, such as the demo's own: does it, says what was done."""
 
 
 _SCOPE = ("scope",)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from bot.chat.acts import FleetActs
-from bot.chat.catalog import Catalog, ModelOption
+from bot.chat.catalog import Catalog
 from bot.chat.usage import ReportPeriod
 from bot.chat.words import bytes_text
 from bot.domain.errors import ForeignInstance, RequestRefused
@@ -34,7 +34,7 @@ def host_record(host: HostSnapshot) -> Record:
         "address": host.address,
         "state": host.state,
         "reason": host.reason,
-        "interface": host.interface if host.interface is not None else None,
+        "interface": host.interface,
         "version": host.version,
         "models_on_disk": len(host.models),
         "memory_bytes": host.memory_bytes,
@@ -66,7 +66,10 @@ def host_row(host: HostSnapshot) -> Sequence[str]:
     # What was in memory when a host was lost may be gone: no table calls it loaded.
     if host.state in ("down", "unknown"):
         loaded = "unknown"
-    seen = host.interface if host.interface is not None else ""
+    seen = host.interface or ""
+    memory = bytes_text(_used_bytes(host)) if host.state in ("up", "draining") else "?"
+    if host.memory_bytes is not None:
+        memory += f" of {bytes_text(host.memory_bytes)}"
     return (
         host.name,
         # A host without a name is called by its address, which need not stand twice.
@@ -75,14 +78,8 @@ def host_row(host: HostSnapshot) -> Sequence[str]:
         seen + (f" ({host.version})" if host.version else ""),
         str(len(host.models)),
         loaded,
-        _memory(host),
+        memory,
     )
-
-
-def _memory(host: HostSnapshot) -> str:
-    """What its models take, of what they may."""
-    used = bytes_text(_used_bytes(host)) if host.state in ("up", "draining") else "?"
-    return used + (f" of {bytes_text(host.memory_bytes)}" if host.memory_bytes is not None else "")
 
 
 def _used_bytes(host: HostSnapshot) -> int:
@@ -110,11 +107,6 @@ def model_records(catalog: Catalog) -> list[Record]:
             }
             records.append(record)
     return records
-
-
-def model_row(option: ModelOption) -> Sequence[str]:
-    """One model for people, by ``MODEL_COLUMNS``."""
-    return (option.key, bytes_text(option.size_bytes), option.mark, ", ".join(option.hosts))
 
 
 def persona_record(persona: Persona) -> Record:

@@ -1,9 +1,8 @@
 """The terminal chat: reads a line, does one thing, shows the result."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 
 from bot.chat.lantern import Lantern
 from bot.chat.words import (
@@ -43,20 +42,11 @@ from bot.domain.ids import AUTO, ModelKey, PersonaName, PlaceId, UserId
 from bot.policy.choice import SCOPES
 from bot.policy.names import nearest
 from bot.terminal import facts
-from bot.terminal.commands import COMMANDS, FLEET_VERBS, Command, parse
+from bot.terminal.commands import COMMANDS, FLEET_VERBS, Command, CommandForm, parse
 from bot.terminal.screen import Screen, Steps
 
 USER = UserId("terminal:you")
 PLACE = Place(channel=PlaceId("terminal"), is_private=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Extra:
-    """A command only this chat has, such as the demo's own."""
-
-    form: str
-    does: str
-    run: Callable[[tuple[str, ...]], Awaitable[str]]
 
 
 class Session:
@@ -69,7 +59,7 @@ class Session:
     """
 
     def __init__(
-        self, lantern: Lantern, screen: Screen, extras: Mapping[str, Extra] | None = None
+        self, lantern: Lantern, screen: Screen, extras: Mapping[str, CommandForm] | None = None
     ) -> None:
         self._lantern = lantern
         self._screen = screen
@@ -107,7 +97,7 @@ class Session:
 
     def _tell_problems(self) -> None:
         # Said here, once each: a terminal chat's log goes nowhere that anybody reads.
-        problems = self._lantern.shelf.problems()
+        problems = self._lantern.shelf.problems
         for problem in problems:
             if problem not in self._problems:
                 self._screen.line(f"⚠ Persona file {problem}", "yellow")
@@ -166,8 +156,10 @@ class Session:
             case "help":
                 forms = [(form.form, form.does) for form in (*COMMANDS, *self._extras.values())]
                 screen.table(("command", "does"), forms)
-            case extra:
-                screen.line(await self._extras[extra].run(command.words))
+            case name:
+                run = self._extras[name].run
+                assert run is not None, "only this chat's own commands are left"
+                screen.line(await run(command.words))
 
     # --- turns -----------------------------------------------------------------------------
 
@@ -278,7 +270,7 @@ class Session:
     async def _personas(self, command: Command) -> None:
         rows = [facts.persona_row(persona) for persona in self._lantern.shelf.all()]
         self._screen.table(facts.PERSONA_COLUMNS, rows)
-        for problem in self._lantern.shelf.problems():
+        for problem in self._lantern.shelf.problems:
             self._screen.line(f"⚠ {problem}", "yellow")
 
     # --- fleet -----------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from house import ADA, BOB, GEMMA, PLACE, QWEN, Said, house, sim
 from bot.chat.planning import ChatRules
 from bot.domain.chat import Attachment, Place
 from bot.domain.errors import (
-    Draining,
     FailureKind,
     NoCandidates,
     NotPermitted,
@@ -448,7 +447,7 @@ async def test_draining_refuses_new_turns_and_lets_running_ones_finish(tmp_path:
         assert isinstance(running.result().last, Finished)
         late = await home.ask("late")
         assert isinstance(late.last, Failed)
-        assert isinstance(late.last.error, Draining)
+        assert isinstance(late.last.error, RequestRefused)
 
 
 async def test_a_drain_that_is_over_closes_running_turns_honestly(tmp_path: Path) -> None:

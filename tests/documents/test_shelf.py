@@ -187,7 +187,7 @@ async def test_without_files_there_is_the_built_in_persona(tmp_path: Path) -> No
         shelf = await shelf_of(directory)
         assert shelf.all() == (DEFAULT_PERSONA,)
         assert shelf.get("Default") is DEFAULT_PERSONA
-        assert shelf.problems() == ()
+        assert shelf.problems == ()
 
 
 async def test_a_file_may_replace_the_built_in_persona(tmp_path: Path) -> None:
@@ -259,17 +259,17 @@ async def test_a_broken_edit_keeps_the_last_good_version_and_says_so_once(tmp_pa
     kept = shelf.get("x")
     assert kept is not None
     assert kept.model == "a"
-    assert [line["problem"] for line in logged] == list(shelf.problems())
-    assert len(shelf.problems()) == 2
+    assert [line["problem"] for line in logged] == list(shelf.problems)
+    assert len(shelf.problems) == 2
     assert all(
-        problem.endswith("; the last good version stays in use") for problem in shelf.problems()
+        problem.endswith("; the last good version stays in use") for problem in shelf.problems
     )
     write(tmp_path, "x.yaml", "name: x\nmodel: c")
     await shelf.refresh()
     mended = shelf.get("x")
     assert mended is not None
     assert mended.model == "c"
-    assert shelf.problems() == ()
+    assert shelf.problems == ()
 
 
 async def test_a_new_file_that_is_broken_is_only_a_problem(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ async def test_a_new_file_that_is_broken_is_only_a_problem(tmp_path: Path) -> No
     (tmp_path / "c.yaml").write_text("")
     shelf = await shelf_of(tmp_path)
     assert shelf.all() == (DEFAULT_PERSONA,)
-    first, second, third = shelf.problems()
+    first, second, third = shelf.problems
     assert "a.yaml: not a text file in UTF-8" in first
     assert "b.yaml: larger than 256 KiB" in second
     assert third == "c.yaml: name is missing"
@@ -291,13 +291,13 @@ async def test_the_second_file_of_a_name_is_left_out_until_it_is_free(tmp_path: 
     kept = shelf.get("sage")
     assert kept is not None
     assert kept.model == "a"
-    assert shelf.problems() == ("b.yaml: the name 'Sage' is taken by a.yaml; left out",)
+    assert shelf.problems == ("b.yaml: the name 'Sage' is taken by a.yaml; left out",)
     first.unlink()
     await shelf.refresh()
     freed = shelf.get("sage")
     assert freed is not None
     assert freed.model == "b"
-    assert shelf.problems() == ()
+    assert shelf.problems == ()
 
 
 @pytest.mark.skipif(
@@ -307,7 +307,7 @@ async def test_a_file_whose_rights_come_back_is_read_again(tmp_path: Path) -> No
     path = write(tmp_path, "x.yaml", "name: x")
     path.chmod(0)
     shelf = await shelf_of(tmp_path)
-    assert len(shelf.problems()) == 1
+    assert len(shelf.problems) == 1
     path.chmod(0o600)
     await shelf.refresh()
     assert shelf.get("x") is not None
@@ -319,7 +319,7 @@ async def test_what_is_no_file_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "link.yaml").symlink_to(tmp_path / "nowhere")
     shelf = await shelf_of(tmp_path)
     assert shelf.all() == (DEFAULT_PERSONA,)
-    assert shelf.problems() == ()
+    assert shelf.problems == ()
 
 
 EDITS = st.lists(

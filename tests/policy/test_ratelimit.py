@@ -2,28 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.policy.ratelimit import Bucket, RateRule, parse_rate, take
+from bot.policy.ratelimit import Bucket, RateRule, take
 
 PER_MINUTE = RateRule(3, 60.0)
-
-
-@pytest.mark.parametrize(
-    ("text", "rule"),
-    [
-        ("60/min", RateRule(60, 60.0)),
-        (" 5 / s ", RateRule(5, 1.0)),
-        ("100/h", RateRule(100, 3600.0)),
-        ("2/d", RateRule(2, 86_400.0)),
-    ],
-)
-def test_a_rate_is_read_as_written(text: str, rule: RateRule) -> None:
-    assert parse_rate(text) == rule
-
-
-@pytest.mark.parametrize("text", ["", "60", "0/min", "-1/s", "60/week", "1.5/min"])
-def test_what_is_no_rate_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(ValueError, match="such as 60/min"):
-        parse_rate(text)
 
 
 def test_a_full_bucket_allows_a_burst_and_then_tells_the_wait() -> None:

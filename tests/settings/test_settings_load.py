@@ -9,8 +9,8 @@ from settings_files import DISCORD_TOKEN, LM_TOKEN, ROOT, faults, load, plain
 
 from bot.domain.hosts import HostConfig
 from bot.domain.ids import HostName
+from bot.policy.ratelimit import RateRule
 from bot.settings import masked, missing_for_run
-from bot.settings.values import Rate
 
 PRODUCT_CONFIG = """
 hosts:
@@ -124,7 +124,7 @@ def test_a_provider_of_ones_own_needs_no_key(tmp_path: Path) -> None:
     provider = load(tmp_path, config).settings.providers["vllm"]
     assert provider.is_on
     assert provider.base_url == "http://10.0.0.9:8000/v1"
-    assert provider.rate_limit == Rate(60, 60.0)
+    assert provider.rate_limit == RateRule(60, 60.0)
 
 
 def test_a_configured_provider_without_its_key_is_told(tmp_path: Path) -> None:
@@ -198,9 +198,9 @@ def test_hosts_may_be_a_json_list_in_a_variable(tmp_path: Path) -> None:
 def test_every_key_can_be_said_by_a_variable(
     tmp_path: Path, variable: str, value: str, key: str, expected: str
 ) -> None:
-    shown = {line.key: line for line in masked(load(tmp_path, environ={variable: value}))}
-    assert shown[key].value == expected
-    assert shown[key].origin == f"environment variable {variable}"
+    shown = {line["key"]: line for line in masked(load(tmp_path, environ={variable: value}))}
+    assert shown[key]["value"] == expected
+    assert shown[key]["origin"] == f"environment variable {variable}"
 
 
 def test_yaml_reads_ids_cards_and_words_as_people_mean_them(tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_hosts_of_a_variable_and_of_the_file_are_merged_by_address(
         " more is known from the file of 10.0.0.2:1234 (name, memory_gb, token_env);"
         " only the file names 10.0.0.3:1234",
     )
-    shown = {line.key: line.origin for line in masked(loaded)}
+    shown = {line["key"]: line["origin"] for line in masked(loaded)}
     assert shown["hosts.0.address"] == origin
     assert shown["hosts.1.address"] == origin
     assert shown["hosts.1.memory_gb"] == "config.yaml line 2"

@@ -76,7 +76,7 @@ def test_no_secret_is_ever_shown(tmp_path_factory: pytest.TempPathFactory, secre
     environ = {name: secret for name in ("DISCORD_TOKEN", "Z_AI_API_KEY", "STUDIO_TOKEN")}
     loaded = load(here, "hosts: [{address: a, token_env: STUDIO_TOKEN}]", environ)
     assert loaded.secrets == (secret, secret, secret)
-    shown = "\n".join(" ".join(line) for line in masked(loaded))
+    shown = "\n".join(" ".join(line.values()) for line in masked(loaded))
     assert secret not in shown
     assert secret not in repr(loaded)
     assert secret not in repr(loaded.host_configs)

@@ -14,14 +14,15 @@ from bot.settings import masked, schema
 
 def test_show_lists_every_value_with_its_origin(tmp_path: Path) -> None:
     environ = {"DISCORD_TOKEN": DISCORD_TOKEN, "LANTERN_HOSTS": "a,b"}
-    shown = {line.key: line for line in masked(load(tmp_path, "\nlog:\n  level: debug", environ))}
-    assert shown["log.level"][1:] == ("debug", "config.yaml line 3")
-    assert shown["log.format"][1:] == ("auto", "default")
-    assert shown["hosts.1.address"][1:] == ("b:1234", "environment variable LANTERN_HOSTS")
-    assert shown["hosts.1.weight"][1:] == ("1.0", "default")
-    assert shown["discord.token"][1:] == ("**********", "environment variable DISCORD_TOKEN")
-    assert shown["providers.zai.model"][1:] == ("glm-4.6", "default")
-    assert shown["routing.max_local_wait"].value == "2m"
+    lines = masked(load(tmp_path, "\nlog:\n  level: debug", environ))
+    shown = {line["key"]: (line["value"], line["origin"]) for line in lines}
+    assert shown["log.level"] == ("debug", "config.yaml line 3")
+    assert shown["log.format"] == ("auto", "default")
+    assert shown["hosts.1.address"] == ("b:1234", "environment variable LANTERN_HOSTS")
+    assert shown["hosts.1.weight"] == ("1.0", "default")
+    assert shown["discord.token"] == ("**********", "environment variable DISCORD_TOKEN")
+    assert shown["providers.zai.model"] == ("glm-4.6", "default")
+    assert shown["routing.max_local_wait"][0] == "2m"
 
 
 def test_the_schema_describes_the_file_and_no_secret() -> None:

@@ -16,14 +16,14 @@ from bot.domain.ids import HostName, PersonaName
 from bot.fleet.fleet import FleetRules
 from bot.sim.journal import LoadStarted, PredictionStarted
 from bot.sim.models import SimModel
-from bot.terminal.commands import complete
+from bot.terminal.commands import CommandForm, complete
 from bot.terminal.screen import Screen
 from bot.terminal.script import Script
-from bot.terminal.session import Extra, Session
+from bot.terminal.session import Session
 
 
 async def type_in(
-    home: House, script: str, extras: Mapping[str, Extra] | None = None
+    home: House, script: str, extras: Mapping[str, CommandForm] | None = None
 ) -> tuple[str, int]:
     """What the screen shows, and how many commands failed."""
     out = io.StringIO()
@@ -230,7 +230,7 @@ async def test_an_extra_command_runs_and_is_in_the_help(tmp_path: Path) -> None:
     async def run(words: tuple[str, ...]) -> str:
         return f"did {words[0]}"
 
-    extras = {"demo": Extra("/demo THING", "a thing", run)}
+    extras = {"demo": CommandForm("demo", "/demo THING", "a thing", run=run)}
     async with house(tmp_path, sim("studio", QWEN)) as home:
         shown, _ = await type_in(home, "/demo it\n/help\n", extras)
     assert "did it" in shown

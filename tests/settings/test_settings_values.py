@@ -1,0 +1,28 @@
+import pytest
+
+from bot.policy.ratelimit import RateRule
+from bot.settings.values import parse_rate, rate_text
+
+
+@pytest.mark.parametrize(
+    ("said", "rate", "text"),
+    [
+        ("60/min", RateRule(60, 60.0), "60/min"),
+        (" 5 / S ", RateRule(5, 1.0), "5/s"),
+        ("100/hour", RateRule(100, 3600.0), "100/h"),
+        ("2/d", RateRule(2, 86_400.0), "2/d"),
+        (7, RateRule(7, 60.0), "7/min"),
+        (RateRule(3, 1.0), RateRule(3, 1.0), "3/s"),
+    ],
+)
+def test_a_rate_is_read_as_written_and_written_as_read(
+    said: object, rate: RateRule, text: str
+) -> None:
+    assert parse_rate(said) == rate
+    assert rate_text(rate) == text
+
+
+@pytest.mark.parametrize("said", ["", "0/min", "-1/s", "60/week", "1.5/min", True, None])
+def test_what_is_no_rate_is_refused_with_an_example(said: object) -> None:
+    with pytest.raises(ValueError, match="such as 60/min"):
+        parse_rate(said)
