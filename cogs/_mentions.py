@@ -36,20 +36,17 @@ def said(message: discord.Message, me: int) -> str:
     return without_mentions(message.content, {me, *_own_roles(message, me)}, names)
 
 
-def quoted(message: discord.Message, me: int) -> tuple[Quote, ...]:
-    """The earlier message that a mention under it is about: one's own, or somebody else's.
+def quote_of(earlier: discord.Message, me: int) -> Quote | None:
+    """An earlier message that a question is about: one's own, or somebody else's; never ours.
 
     Apart from the words, with its origin: it may have been said where nothing leaves the LAN.
     """
-    earlier = message.reference.resolved if message.reference is not None else None
-    if not isinstance(earlier, discord.Message) or earlier.author.id == me:
-        return ()
     text = said(earlier, me)[:_QUOTE_CHARS]
-    if not text:
-        return ()
+    if earlier.author.id == me or not text:
+        return None
     at_ms = int(earlier.created_at.timestamp() * 1000)
     author = earlier.author
-    return (Quote(text, user_id(author), author.display_name, place_of(earlier), at_ms),)
+    return Quote(text, user_id(author), author.display_name, place_of(earlier), at_ms)
 
 
 def without_mentions(text: str, own: set[int], names: Mapping[int, str]) -> str:

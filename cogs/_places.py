@@ -9,6 +9,7 @@ import discord
 from bot.domain.chat import Place
 from bot.domain.ids import PlaceId, UserId
 from bot.policy.access import Doors
+from bot.policy.conversation import ConversationMode
 from bot.policy.ratelimit import RateRule
 
 
@@ -22,6 +23,12 @@ class DiscordRules:
     """How many questions of one person are taken; None: any number."""
     admin_roles: frozenset[str] = field(default_factory=frozenset[str])
     """Ids or names of roles whose members may do what server managers may."""
+    conversation: ConversationMode = "channel"
+    """What a message without an answer under it goes on from."""
+    fresh_after_s: float | None = None
+    """Idle seconds after which a conversation rests; None: never."""
+    answer_missed_s: float | None = None
+    """Questions sent while Lantern was away, and no older, are answered late; None: none are."""
     has_footer: bool = True
     on_ready: Callable[[], None] = lambda: None
     """Called once, when Discord has taken us in for the first time."""

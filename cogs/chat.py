@@ -11,19 +11,23 @@ from bot.chat.lantern import Lantern
 from bot.domain.chat import Place, TurnRequest
 from bot.domain.ids import ModelKey, PersonaName, TurnId, UserId
 from bot.policy.access import check_text
+from bot.policy.conversation import fresh_after_s
 from bot.policy.markup import harmless
 from bot.policy.pacing import Pacers
 from bot.policy.splitting import LIMIT
 from cogs._access import Access
 from cogs._autocomplete import StringChoices, model_choices, persona_choices
+from cogs._chains import Chains
 from cogs._faults import SENDING_ERRORS, DiscordFault, error_words, fault_of
-from cogs._mentions import is_mentioned, is_prompt, quoted, read_files, said
+from cogs._mentions import is_mentioned, is_prompt, read_files, said
 from cogs._places import place_of, user_id
 from cogs._reply import Replies
 from cogs._transport import InteractionTransport, Transport
 from cogs._view import MessageView
 
 UNREADABLE = "🙈 I can't read that unless you ping me."
+HIDDEN = "🙈 I can't read the message this is about: Discord shows me only those that ping me."
+MISSED = "⚠ I was away when you asked this. Please ask again."
 HOW_TO_ASK = "Write something with my name, or attach a file."
 
 _log = structlog.get_logger(__name__)
@@ -42,7 +46,7 @@ class Chat(commands.Cog):
     ) -> None:
         self._client = client
         self._catalog = lantern.catalog
-        self._stored = lantern.replies
+        self._chains = Chains(client, lantern, access.rules.conversation)
         self._switch = lantern.switch
         self._access = access
         self._replies = replies
@@ -51,6 +55,14 @@ class Chat(commands.Cog):
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:
         """Answers messages meant for the bot."""
+        await self._hear(message, is_missed=False)
+
+    @commands.Cog.listener()
+    async def on_missed_message(self, message: discord.Message) -> None:
+        """Tells who wrote to the bot while it was away."""
+        await self._hear(message, is_missed=True)
+
+    async def _hear(self, message: discord.Message, *, is_missed: bool) -> None:
         me = self._client.user
         if me is None or not is_prompt(message):
             return
@@ -61,11 +73,15 @@ class Chat(commands.Cog):
         transport = Transport(channel, self._pacers, question=message.id)
         questions = self._replies.questions
         try:
-            parent = await self._replied_to(message)
+            parent = await self._chains.replied_to(message)
             # A reply needs no ping: people switch it off, and mean us all the same.
             is_ours = message.guild is None or parent is not None or is_mentioned(message, me.id)
             if is_ours and await questions.hear(message.id, channel.id):
-                await self._answer(message, me.id, parent, transport)
+                if is_missed:
+                    await self._access.check(self._client, message)
+                    await transport.send(0, MessageView(MISSED))
+                else:
+                    await self._answer(message, me.id, parent, transport)
                 await questions.close(message.id)
         except Exception as error:
             try:
@@ -94,16 +110,21 @@ class Chat(commands.Cog):
         """A turn in this channel."""
         self._access.take(user_id(interaction.user))
         transport = InteractionTransport(interaction, self._pacers)
-        # Fetching and reading a file may take longer than the three seconds Discord waits.
-        if attachment is not None:
+        # Fetching a file or a message may take longer than the three seconds Discord waits.
+        if attachment is not None or isinstance(interaction.channel, discord.Thread):
             await transport.begin()
         files, left_out = await read_files([attachment] if attachment else [])
+        start = await self._chains.thread_start(interaction.channel)
+        place = place_of(interaction)
         request = TurnRequest(
             user=user_id(interaction.user),
             user_name=interaction.user.display_name,
-            place=place_of(interaction),
+            place=place,
             text=message,
             attachments=files,
+            quotes=start.quotes,
+            opened_on=start.opened_on,
+            fresh_after_s=self._fresh_after_s(place, is_pinged=False),
             persona=PersonaName(persona) if persona else None,
             model=ModelKey(model) if model else None,
         )
@@ -117,17 +138,6 @@ class Chat(commands.Cog):
     async def _models(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
         return model_choices(self._catalog, typed)
 
-    async def _replied_to(self, message: discord.Message) -> TurnId | None:
-        reference = message.reference
-        if reference is None or reference.message_id is None:
-            return None
-        # A forwarded message refers to its original too, and one of another place is not ours.
-        if reference.type is not discord.MessageReferenceType.default:
-            return None
-        if reference.channel_id != message.channel.id:
-            return None
-        return await self._stored.turn_of(str(reference.message_id))
-
     async def _answer(
         self, message: discord.Message, me: int, parent: TurnId | None, transport: Transport
     ) -> None:
@@ -137,22 +147,33 @@ class Chat(commands.Cog):
             return  # They were told once; a word for each message would be a flood of our own.
         self._access.take(user)
         await self._access.check(self._client, message)
-        text, quotes = said(message, me), quoted(message, me)
-        if not (text or quotes or message.attachments or message.message_snapshots):
-            await transport.send(0, MessageView(await self._greeting(message, place, user)))
+        text, before = said(message, me), await self._chains.before(message, parent)
+        if not (text or before.quotes or message.attachments or message.message_snapshots):
+            words = HIDDEN if before.is_hidden else await self._greeting(message, place, user)
+            await transport.send(0, MessageView(words))
             return
-        check_text(text, has_attachments=bool(message.attachments or quotes))
+        check_text(text, has_attachments=bool(message.attachments or before.quotes))
         files, left_out = await read_files(message.attachments)
+        if before.is_hidden:
+            left_out = (*left_out, HIDDEN)
         request = TurnRequest(
             user=user,
             user_name=message.author.display_name,
             place=place,
             text=text,
             attachments=files,
-            quotes=quotes,
-            parent=parent,
+            quotes=before.quotes,
+            parent=before.parent,
+            opened_on=before.opened_on,
+            fresh_after_s=self._fresh_after_s(place, is_pinged=is_mentioned(message, me)),
         )
         await self._replies.play(request, transport, left_out)
+
+    def _fresh_after_s(self, place: Place, *, is_pinged: bool) -> float | None:
+        rules = self._access.rules
+        return fresh_after_s(
+            rules.conversation, place, is_pinged=is_pinged, rest_s=rules.fresh_after_s
+        )
 
     async def _greeting(self, message: discord.Message, place: Place, user: UserId) -> str:
         """What a message without words is answered with."""

@@ -137,8 +137,14 @@ class LanternBot(commands.Bot):
             guild_ready_timeout=0.25,
         )
         self._face = face
-        has_footer = face.rules.has_footer
-        self._closing = Closing(self, face.lantern, face.loads, face.pacers, has_footer=has_footer)
+        self._closing = Closing(
+            self,
+            face.lantern,
+            face.loads,
+            face.pacers,
+            has_footer=face.rules.has_footer,
+            answer_missed_s=face.rules.answer_missed_s,
+        )
         self._was_ready = False
 
     async def setup_hook(self) -> None:

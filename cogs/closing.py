@@ -26,8 +26,7 @@ EACH_S = 180.0
 """Longest time given to one reply; what is not closed now is tried again at the next start."""
 
 MISSED_S = 300
-"""A question delivered into a line that was cut is answered late, or, older than this, not at all:
-its asker has gone on to something else."""
+"""Who asked into a line that was cut, longer ago, has gone on to something else."""
 
 MISSED_CHANNELS = 20
 """Looked at for missed questions, those where people asked last."""
@@ -50,12 +49,14 @@ class Closing:
         pacers: Pacers,
         *,
         has_footer: bool,
+        answer_missed_s: float | None = None,
     ) -> None:
         self._client = client
         self._lantern = lantern
         self._loads = loads
         self._pacers = pacers
         self._has_footer = has_footer
+        self._answer_missed_s = answer_missed_s
         self._questions: tuple[Question, ...] = ()
         self._replies: tuple[ReplyMessage, ...] = ()
         self._left_loads: tuple[Message, ...] = ()
@@ -88,11 +89,15 @@ class Closing:
             _log.info("open replies closed", questions=len(questions), messages=len(replies))
 
     async def hear_missed(self) -> None:
-        """Hears what Discord delivered while nobody could: into a line cut by our end or its own.
+        """Hears what was sent while nobody could: into a line cut by our end or by Discord's.
 
-        Each is answered once, whoever finds it: the store knows what was heard.
+        As the event ``message`` where it is to be answered late, else as ``missed_message``: its
+        asker is told. Each once, whoever finds it: the store knows what was heard.
         """
-        since = discord.utils.time_snowflake(discord.utils.utcnow() - timedelta(seconds=MISSED_S))
+        now, late_s = discord.utils.utcnow(), self._answer_missed_s or 0.0
+        looked_s = max(MISSED_S, late_s)
+        since = discord.utils.time_snowflake(now - timedelta(seconds=looked_s))
+        answered_since = discord.utils.time_snowflake(now - timedelta(seconds=late_s))
         try:
             channels = await self._lantern.questions.channels(MISSED_CHANNELS)
         except BotError as error:
@@ -112,7 +117,8 @@ class Closing:
                 for message in reversed(newest):
                     # What is older than all we know may be another database's, and answered.
                     if message.id > max(since, oldest):
-                        self._client.dispatch("message", message)
+                        is_late = message.id > answered_since
+                        self._client.dispatch("message" if is_late else "missed_message", message)
             except SENDING_ERRORS as error:
                 # Where no history may be read, nothing is found.
                 _log.info("missed questions not looked for", error=str(error)[:200])

@@ -63,6 +63,7 @@ from bot.domain.ids import HostName, ModelKey, PlaceId, ProviderName, TurnId, Us
 from bot.fleet.fleet import Fleet
 from bot.policy.access import check_text
 from bot.policy.context import CONTINUE_TEXT, most_bytes
+from bot.policy.conversation import goes_on
 from bot.policy.privacy import Consent
 from bot.store.turns import TurnStore
 
@@ -331,13 +332,16 @@ class Turns:
         branch: tuple[Turn, ...] = ()
         if leaf is not None:
             branch = await self._store.branch(leaf, text_bytes=text_bytes)
-        elif parent is None:
+        elif parent is None and request.fresh_after_s != 0:
             branch = await self._store.newest_branch(
                 request.place.conversation,
                 resolved.persona.name,
                 request.user,
+                opened_on=request.opened_on,
                 text_bytes=text_bytes,
             )
+            if branch and not goes_on(branch[-1], request, self._now_ms()):
+                branch = ()
         await self._planner.prepare()
         redone = parent if is_retry else None
         asking = await self._asking(
@@ -354,11 +358,14 @@ class Turns:
             reply_text="",
             reasoning_text="",
             status="running",
-            created_at_ms=int(self._utcnow().timestamp() * 1000),
+            created_at_ms=self._now_ms(),
             attachments=request.attachments,
             quotes=request.quotes,
         )
         return asking, turn
+
+    def _now_ms(self) -> int:
+        return int(self._utcnow().timestamp() * 1000)
 
     async def _asking(
         self,

@@ -127,6 +127,9 @@ async def _serve(
         ),
         rate=settings.rate_limit,
         admin_roles=frozenset(settings.admin_roles),
+        conversation=settings.conversation,
+        fresh_after_s=settings.fresh_after,
+        answer_missed_s=settings.answer_missed,
         has_footer=settings.footer,
         on_ready=connected.set,
     )

@@ -104,6 +104,11 @@ class TurnRequest:
     quotes: tuple[Quote, ...] = ()
     parent: TurnId | None = None
     """The turn replied to; None goes on from the conversation's latest turn."""
+    opened_on: TurnId | None = None
+    """Of a thread, the turn it was opened on: its first words go on from there."""
+    fresh_after_s: float | None = None
+    """Without a parent it begins afresh where nothing was said for so long; 0 always, None never.
+    """
     kind: TurnKind = "new"
     persona: PersonaName | None = None
     """Said for this turn alone."""

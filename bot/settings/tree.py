@@ -245,6 +245,18 @@ class DiscordSettings(Section):
     admin_roles: Words = Field(
         default=(), description="Ids or names of roles that may manage Lantern"
     )
+    conversation: Annotated[Literal["channel", "reply_chain"], BeforeValidator(lower)] = Field(
+        default="channel",
+        description="What a message goes on from: the channel's talk, or only what it replies to",
+    )
+    fresh_after: PositiveSeconds | None = Field(
+        default=None, description="Rest after which a conversation begins afresh; null is never"
+    )
+    answer_missed: PositiveSeconds | None = Field(
+        default=None,
+        description="Questions sent while Lantern was away are answered when no older than this; "
+        "null only tells who asked within five minutes",
+    )
     edit_style: Annotated[Literal["adaptive"], BeforeValidator(lower)] = Field(
         default="adaptive", description="Streamed text is paced by Discord's limits; the only style"
     )

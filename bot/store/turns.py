@@ -91,7 +91,13 @@ WHERE aside.branch = ? ORDER BY number DESC LIMIT 1
 _PUT_ASIDE = "INSERT OR REPLACE INTO aside (turn, branch, is_said) VALUES (?, ?, ?)"
 _REDOES = "SELECT redoes FROM redone WHERE turn = ?"
 _STANDS = "SELECT reply_text, status FROM turn WHERE id = ?"
-_ADOPT = "UPDATE turn SET parent = :by WHERE parent = :of AND id <> :by"
+_CONVERSATION_OF = "SELECT conversation FROM turn WHERE id = ?"
+# What a thread was opened on stays as it was then, whatever is pressed in its channel.
+_ADOPT = """
+UPDATE turn SET parent = :by
+WHERE parent = :of AND id <> :by
+    AND conversation = (SELECT conversation FROM turn WHERE id = :by)
+"""
 _IS_CONTINUED = "SELECT 1 FROM turn WHERE parent = ? AND user_text = ?"
 _LAST_IN = "SELECT id FROM turn WHERE conversation = ? ORDER BY number DESC LIMIT 1"
 _SINCE_RESET = """
@@ -102,6 +108,10 @@ ORDER BY number DESC LIMIT 1
 """
 _RUNNING = "SELECT id FROM turn WHERE status = 'running' ORDER BY number"
 # The reset remembers a number and deletes nothing, so that /retry and /why still find old turns.
+_OPENED = """
+SELECT id FROM turn WHERE id = :opened_on
+    AND NOT EXISTS (SELECT 1 FROM reset WHERE reset.conversation = :conversation)
+"""
 _RESET = """
 INSERT INTO reset (conversation, after) VALUES (?, (SELECT ifnull(max(number), 0) FROM turn))
 ON CONFLICT (conversation) DO UPDATE SET after = excluded.after
@@ -202,17 +212,27 @@ class TurnStore:
         persona: PersonaName,
         user: UserId,
         *,
+        opened_on: TurnId | None = None,
         text_bytes: int = BRANCH_TEXT_BYTES,
     ) -> tuple[Turn, ...]:
         """The branch a person's new message goes on from, read as ``branch`` does.
 
         It ends in the newest turn since the reset, however that stands, that is on the line or on
-        a branch in which this person spoke; empty where there is none.
+        a branch in which this person spoke. Where there is none, and never was a reset, it is that
+        of ``opened_on``, else empty.
         """
-        values = {"conversation": conversation, "persona": persona, "user": user}
-        return await self.database.read(
-            lambda c: _branch(c, _LATEST, values, BRANCH_TURNS, text_bytes)
-        )
+        values = {
+            "conversation": conversation,
+            "persona": persona,
+            "user": user,
+            "opened_on": opened_on,
+        }
+
+        def find(connection: sqlite3.Connection) -> tuple[Turn, ...]:
+            newest = _branch(connection, _LATEST, values, BRANCH_TURNS, text_bytes)
+            return newest or _branch(connection, _OPENED, values, BRANCH_TURNS, text_bytes)
+
+        return await self.database.read(find)
 
     async def last_in(self, conversation: PlaceId, *, since_reset: bool = False) -> Turn | None:
         """The newest turn here, whoever answered and however it stands.
@@ -264,6 +284,9 @@ def _branch_for(
     """
     if about is None:
         return ""
+    said_in = connection.execute(_CONVERSATION_OF, (about,)).fetchone()
+    if said_in is not None and said_in["conversation"] != turn.place.conversation:
+        return ""  # a thread's own line begins at the answer it was opened on
     aside = connection.execute(_BRANCH_OF, (about,)).fetchone()
     if aside is not None:
         tip = connection.execute(_TIP_OF, (aside["branch"],)).fetchone()

@@ -182,9 +182,12 @@ class WatchedTurnStore(TurnStore):
         persona: PersonaName,
         user: UserId,
         *,
+        opened_on: TurnId | None = None,
         text_bytes: int = BRANCH_TEXT_BYTES,
     ) -> tuple[Turn, ...]:
-        branch = await super().newest_branch(conversation, persona, user, text_bytes=text_bytes)
+        branch = await super().newest_branch(
+            conversation, persona, user, opened_on=opened_on, text_bytes=text_bytes
+        )
         self.read.append(len(branch))
         return branch
 

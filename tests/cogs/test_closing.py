@@ -312,8 +312,19 @@ class History:
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-def test_what_was_delivered_into_a_cut_line_is_heard_late(is_known: bool) -> None:
-    async def story() -> list[int]:
+@pytest.mark.parametrize(
+    ("late_s", "heard"),
+    [
+        (None, ["missed_message", "missed_message", "missed_message"]),
+        (60.0, ["message", "message", "message"]),
+        # Longer than anybody is told for: still answered.
+        (2.0 * MISSED_S, ["message", "message", "message", "message"]),
+    ],
+)
+def test_what_was_sent_into_a_cut_line_is_told_or_answered_late(
+    is_known: bool, late_s: float | None, heard: list[str]
+) -> None:
+    async def story() -> list[tuple[str, int]]:
         lantern, client = lantern_of(), double(discord.Client)
         now = discord.utils.time_snowflake(discord.utils.utcnow())
         long_ago = now - (MISSED_S << 22) * 1000
@@ -328,11 +339,15 @@ def test_what_was_delivered_into_a_cut_line_is_heard_late(is_known: bool) -> Non
         known: dict[int, History] = found if is_known else {}
         client.get_channel.side_effect = known.get
         client.fetch_channel = AsyncMock(side_effect=found.get)
-        closing = Closing(client, lantern, Loads(lantern), Pacers(), has_footer=True)
+        closing = Closing(
+            client, lantern, Loads(lantern), Pacers(), has_footer=True, answer_missed_s=late_s
+        )
         await closing.hear_missed()
-        return [call.args[1].id - now for call in client.dispatch.call_args_list]
+        calls = client.dispatch.call_args_list
+        return [(call.args[0], call.args[1].id - now) for call in calls]
 
-    assert play(story()) == [-2, -1, -3]
+    older = [-(MISSED_S << 22) * 1000 - 1][: len(heard) - 3]
+    assert play(story()) == list(zip(heard, [*older, -2, -1, -3], strict=True))
 
 
 def test_nothing_is_missed_where_nobody_is_known_to_have_asked() -> None:

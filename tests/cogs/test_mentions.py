@@ -9,7 +9,7 @@ from cogs_doubles import double, interaction_of
 
 from bot.domain.chat import Place
 from bot.domain.ids import PlaceId
-from cogs._mentions import is_mentioned, is_prompt, quoted, said, without_mentions
+from cogs._mentions import is_mentioned, is_prompt, quote_of, without_mentions
 from cogs._places import DiscordRules, owners_of, place_of, user_id
 
 ME, ALICE, BOB = 9, 1, 2
@@ -75,17 +75,10 @@ def test_the_role_discord_made_for_the_bot_means_the_bot() -> None:
     assert not is_mentioned(message_of("@everyone"), ME)
 
 
-def under(quoted: Any, content: str) -> Any:
-    reference = double(discord.MessageReference)
-    reference.resolved = quoted
-    return message_of(content, mentions=(person(ME, "Lantern"),), reference=reference)
-
-
-def test_a_mention_under_ones_own_words_takes_them_along_beside_its_own() -> None:
+def test_a_quote_is_the_words_with_whose_they_are_and_where_and_when() -> None:
     earlier = message_of("The sky\nis green.")
-    asked = under(earlier, "<@9> really?")
-    (quote,) = quoted(asked, ME)
-    assert said(asked, ME) == "really?"
+    quote = quote_of(earlier, ME)
+    assert quote is not None
     assert (quote.text, quote.user) == ("The sky\nis green.", user_id(earlier.author))
     assert quote.place == place_of(earlier)
     assert quote.said_at_ms == int(earlier.created_at.timestamp() * 1000)
@@ -93,13 +86,16 @@ def test_a_mention_under_ones_own_words_takes_them_along_beside_its_own() -> Non
 
 def test_a_quote_names_people_instead_of_showing_their_ids() -> None:
     earlier = message_of("ask <@9> or <@!6>", mentions=(person(ME, "Lantern"), person(6, "Bob")))
-    assert [quote.text for quote in quoted(under(earlier, "<@9>?"), ME)] == ["ask  or @Bob"]
+    quote = quote_of(earlier, ME)
+    assert quote is not None
+    assert quote.text == "ask  or @Bob"
 
 
 def test_a_friends_words_are_taken_along_as_theirs() -> None:
     earlier = message_of("A secret")
     earlier.author = person(BOB, "Bob")
-    (quote,) = quoted(under(earlier, "<@9> really?"), ME)
+    quote = quote_of(earlier, ME)
+    assert quote is not None
     # By whose they are it is judged whether they may leave the LAN.
     assert (quote.text, quote.user, quote.user_name) == ("A secret", "discord:2", "Bob")
 
@@ -107,9 +103,8 @@ def test_a_friends_words_are_taken_along_as_theirs() -> None:
 def test_the_bots_own_words_are_not_taken_along() -> None:
     earlier = message_of("A secret")
     earlier.author = person(ME, "Lantern")
-    assert quoted(under(earlier, "<@9> really?"), ME) == ()
-    assert quoted(under(None, "<@9> really?"), ME) == ()
-    assert quoted(under(message_of("<@9>"), "<@9> really?"), ME) == ()
+    assert quote_of(earlier, ME) is None
+    assert quote_of(message_of("<@9>"), ME) is None
 
 
 def test_places_are_told_apart() -> None:

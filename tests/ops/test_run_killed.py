@@ -121,9 +121,11 @@ async def test_a_dead_lantern_leaves_no_model_in_memory_for_ever(
 
 
 @pytest.mark.parametrize("channel", [CHANNEL, PRIVATE])
-async def test_what_was_asked_as_it_died_is_answered_by_the_next_start(
-    discord: DiscordDouble, host: SimHost, folder: Path, channel: str
+@pytest.mark.parametrize("is_answered", [True, False])
+async def test_what_was_asked_as_it_died_is_told_or_answered_by_the_next_start(
+    discord: DiscordDouble, host: SimHost, folder: Path, channel: str, is_answered: bool
 ) -> None:
+    late = {"LANTERN_DISCORD__ANSWER_MISSED": "5m"} if is_answered else {}
     async with asyncio.timeout(GUARD_S):
         async with lantern_child(folder, environment(discord, host)) as child:
             await child.until_serving()
@@ -133,9 +135,10 @@ async def test_what_was_asked_as_it_died_is_answered_by_the_next_start(
 
         missed = await discord.say("What do cats eat? [[tokens 5]]", channel)
 
-        async with lantern_child(folder, environment(discord, host)) as child:
+        async with lantern_child(folder, {**environment(discord, host), **late}) as child:
             answer = await discord.changes.until(lambda: closed(discord.answer(missed)))
-            assert answer.has_button("retry")
+            assert answer.has_button("retry") is is_answered
+            assert ("Please ask again" in answer.content) is not is_answered
             await discord.repeat()
             after = await discord.say("And dogs? [[tokens 5]]", channel)
             await discord.changes.until(lambda: closed(discord.answer(after)))

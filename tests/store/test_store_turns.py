@@ -356,3 +356,71 @@ async def test_when_a_turn_last_changed_is_kept(
     query = "SELECT changed_at_ms FROM turn"
     changed: int = await database.read(lambda c: c.execute(query).fetchone()[0])
     assert changed == clock.now.timestamp() * 1000
+
+
+# --- threads -------------------------------------------------------------------------------
+
+
+CHILD = PlaceId("discord:77")
+
+
+async def opened(turns: TurnStore, on: str, thread: PlaceId = CHILD) -> tuple[Turn, ...]:
+    """What the first words of a thread go on from."""
+    return await turns.newest_branch(thread, SAGE, ADA, opened_on=TurnId(on))
+
+
+async def test_a_thread_begins_at_the_answer_it_was_opened_on(turns: TurnStore) -> None:
+    await chain(turns, "a", "b", "c")
+
+    assert ids(await opened(turns, "b")) == ["a", "b"]
+    await turns.begin(new_turn("t", parent="b", place=THREAD))
+    assert ids(await opened(turns, "b")) == ["a", "b", "t"]
+
+
+async def test_a_thread_that_was_begun_afresh_is_not_led_back(turns: TurnStore) -> None:
+    await chain(turns, "a")
+    await turns.begin(new_turn("t", parent="a", place=THREAD))
+    await turns.reset(PlaceId("discord:77"))
+
+    assert await opened(turns, "a") == ()
+
+
+async def test_threads_and_their_channel_do_not_see_each_other(turns: TurnStore) -> None:
+    await chain(turns, "a", "b")
+    other = replace(THREAD, thread=PlaceId("discord:78"))
+    await turns.begin(new_turn("t", parent="b", place=THREAD))
+    await turns.begin(new_turn("o", parent="b", place=other))
+    await turns.begin(new_turn("c", parent="b"))
+
+    assert ids(await opened(turns, "b")) == ["a", "b", "t"]
+    assert ids(await opened(turns, "b", PlaceId("discord:78"))) == ["a", "b", "o"]
+    assert await latest(turns, CHANNEL, SAGE) == "c"
+
+
+async def test_a_thread_opened_on_a_branch_aside_is_one_talk_for_everybody(
+    turns: TurnStore,
+) -> None:
+    await chain(turns, "a", "b")
+    await turns.begin(new_turn("aside", parent="a"))
+    await turns.begin(new_turn("t", parent="aside", place=THREAD))
+    await turns.begin(new_turn("more", parent="aside"))
+
+    bob = UserId("discord:2")
+    line = await turns.newest_branch(PlaceId("discord:77"), SAGE, bob)
+    assert ids(line) == ["a", "aside", "t"]
+    # And the branch aside goes on in its channel as if there were no thread.
+    assert ids(await turns.newest_branch(CHANNEL, SAGE, ADA)) == ["a", "aside", "more"]
+    assert ids(await turns.newest_branch(CHANNEL, SAGE, bob)) == ["a", "b"]
+
+
+async def test_a_thread_keeps_what_it_was_opened_on_whatever_is_pressed_there(
+    turns: TurnStore,
+) -> None:
+    await chain(turns, "a")
+    await finish(turns, "a", "partial")
+    await turns.begin(new_turn("t", parent="a", place=THREAD))
+    await turns.begin(new_turn("b", parent="a"))
+    await turns.begin(new_turn("more", parent="a", text="Go on."), "continue")
+
+    assert ids(await turns.branch(TurnId("t"))) == ["a", "t"]
+    assert ids(await turns.branch(TurnId("b"))) == ["a", "more", "b"]

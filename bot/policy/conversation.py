@@ -1,0 +1,44 @@
+"""What a message without an answer under it goes on from: its conversation, or nothing. Pure."""
+
+from typing import Literal
+
+from bot.domain.chat import Place, Turn, TurnRequest
+
+ConversationMode = Literal["channel", "reply_chain"]
+"""``channel``: the channel's talk goes on; ``reply_chain``: only replies go on."""
+
+
+def fresh_after_s(
+    mode: ConversationMode, place: Place, *, is_pinged: bool, rest_s: float | None
+) -> float | None:
+    """How long nothing must have been said for a plain message to begin afresh; 0 is always.
+
+    Args:
+        mode: What the owner configured.
+        place: Where it was said. A thread is one conversation in either mode: it was opened to
+            have one. So are direct messages, until a ping begins another.
+        is_pinged: It names the bot.
+        rest_s: After so many idle seconds any conversation rests; None is never.
+    """
+    is_one_talk = place.thread is not None or (place.is_private and not is_pinged)
+    return rest_s if mode == "channel" or is_one_talk else 0.0
+
+
+def goes_on(newest: Turn, request: TurnRequest, now_ms: int) -> bool:
+    """Does a message without an answer under it go on from the turn found for it?
+
+    Args:
+        newest: The newest turn of its conversation, or what its thread was opened on.
+        request: The message.
+        now_ms: UTC milliseconds.
+    """
+    place, rest_s = request.place, request.fresh_after_s
+    if newest.place.conversation != place.conversation:
+        # However old it is: it was chosen by opening a thread on it. Of another channel it would
+        # bring words to where nobody said them.
+        return place.thread is not None and newest.place.conversation == place.channel
+    if rest_s is None or newest.status == "running":
+        return True
+    # A long answer is no rest.
+    answering_s = 0.0 if newest.receipt is None else newest.receipt.timing.total_s
+    return now_ms - newest.created_at_ms < (rest_s + answering_s) * 1000

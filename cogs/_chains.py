@@ -1,0 +1,135 @@
+"""What a message goes on from: the answer or words it replies to, and what its thread is about."""
+
+import asyncio
+from dataclasses import dataclass
+
+import discord
+import structlog
+
+from bot.chat.lantern import Lantern
+from bot.domain.chat import Quote
+from bot.domain.ids import PlaceId, TurnId
+from bot.policy.conversation import ConversationMode
+from cogs._faults import SENDING_ERRORS
+from cogs._mentions import is_mentioned, quote_of
+
+MOST_QUOTED = 8
+"""Messages of other people that a chain of replies brings along, newest first."""
+
+LOOK_S = 2.0
+"""Longest time to look up earlier messages; what was found by then is taken along."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What stands before a question."""
+
+    parent: TurnId | None = None
+    opened_on: TurnId | None = None
+    """The turn its thread was opened on."""
+    quotes: tuple[Quote, ...] = ()
+    """Other people's words, oldest first."""
+    is_hidden: bool = False
+    """Discord does not show us the words it is about."""
+
+
+class Chains:
+    """Looks up what stands before questions; holds no state."""
+
+    def __init__(self, client: discord.Client, lantern: Lantern, mode: ConversationMode) -> None:
+        self._client = client
+        self._replies = lantern.replies
+        self._questions = lantern.questions
+        self._turns = lantern.turns
+        self._mode = mode
+
+    async def replied_to(self, message: discord.Message) -> TurnId | None:
+        """The turn whose answer a message replies to."""
+        about = _about(message)
+        return None if about is None else await self._replies.turn_of(str(about))
+
+    async def before(self, message: discord.Message, parent: TurnId | None = None) -> Before:
+        """Everything that stands before a message; ``parent`` where it is known already."""
+        if parent is not None:
+            return Before(parent)
+        # From the newest up; whatever was found before an error or the time's end counts.
+        found: list[discord.Message] = []
+        try:
+            async with asyncio.timeout(LOOK_S):
+                parent = await self._climbed(message, found)
+        except SENDING_ERRORS as error:
+            _log.info("earlier messages not looked up", error=str(error)[:200])
+        start = Before()
+        # The first message of a forum post has the post's own id: it is no words before itself.
+        if parent is None and message.id != message.channel.id:
+            start = await self.thread_start(message.channel)
+        said = [self._quoted(earlier) for earlier in reversed(found)]
+        return Before(
+            parent,
+            start.opened_on,
+            tuple(quote for before in (start, *said) for quote in before.quotes),
+            any(before.is_hidden for before in (start, *said)),
+        )
+
+    async def thread_start(self, channel: object) -> Before:
+        """What a thread was opened on: a turn, or somebody's words while nothing followed them."""
+        if not isinstance(channel, discord.Thread):
+            return Before()
+        # Discord gives a thread the id of the message it was opened on.
+        if turn := await self._turn_of(channel.id):
+            return Before(opened_on=turn)
+        if await self._turns.last(PlaceId(f"discord:{channel.id}")) is not None:
+            return Before()  # a turn of it has them
+        parent = channel.parent
+        holder = channel if parent is None or isinstance(parent, discord.ForumChannel) else parent
+        try:
+            async with asyncio.timeout(LOOK_S):
+                starter = await holder.fetch_message(channel.id)
+        except SENDING_ERRORS as error:
+            # A thread without a message to begin with, or one we may not read.
+            _log.info("thread's first message not found", error=str(error)[:200])
+            return Before()
+        return self._quoted(starter)
+
+    async def _climbed(
+        self, message: discord.Message, found: list[discord.Message]
+    ) -> TurnId | None:
+        """The turn at the upper end of a chain of replies; adds the messages on the way to it."""
+        most = 1 if self._mode == "channel" else MOST_QUOTED
+        while len(found) < most and (about := _about(message)) is not None:
+            # In a channel that goes on by itself a friend's question stands in the transcript.
+            if self._mode == "reply_chain" and (turn := await self._turn_of(about)):
+                return turn
+            earlier = None if message.reference is None else message.reference.resolved
+            if earlier is None and self._mode == "reply_chain":
+                # Of a chain the library knows the next message alone.
+                earlier = await message.channel.fetch_message(about)
+            if not isinstance(earlier, discord.Message):
+                break  # deleted
+            found.append(earlier)
+            message = earlier
+        return None
+
+    async def _turn_of(self, message: int) -> TurnId | None:
+        """The turn a message shows, or asked."""
+        shown = await self._replies.turn_of(str(message))
+        return shown or await self._questions.turn_of(str(message))
+
+    def _quoted(self, earlier: discord.Message) -> Before:
+        me = 0 if self._client.user is None else self._client.user.id
+        # Without the intent contents come empty, but for messages that ping us and our own.
+        is_shown = self._client.intents.message_content or earlier.guild is None
+        is_hidden = not is_shown and earlier.author.id != me and not is_mentioned(earlier, me)
+        quote = quote_of(earlier, me)
+        return Before(quotes=() if quote is None else (quote,), is_hidden=is_hidden)
+
+
+def _about(message: discord.Message) -> int | None:
+    """The message that is replied to, when it stands in the same channel."""
+    reference = message.reference
+    # A forwarded message refers to its original too, and one of another place is not ours.
+    if reference is None or reference.type is not discord.MessageReferenceType.default:
+        return None
+    return reference.message_id if reference.channel_id == message.channel.id else None

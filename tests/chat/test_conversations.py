@@ -1,0 +1,134 @@
+"""What reaches a model in a channel, a chain of replies and a thread, however turns overlap."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from privacy_world import World, world
+
+from bot.domain.chat import Place, TurnRequest
+from bot.domain.events import Failed, Started, TurnEvent
+from bot.domain.ids import PlaceId, TurnId, UserId
+
+HALL = Place(PlaceId("hall"), server=PlaceId("house"))
+THREAD = replace(HALL, thread=PlaceId("thread"))
+OTHER = replace(HALL, thread=PlaceId("other"))
+ADA, BOB = UserId("ada"), UserId("bob")
+
+
+class Talk:
+    """Asks, and reads what the model was sent for it."""
+
+    def __init__(self, home: World) -> None:
+        self.home = home
+
+    async def ask(
+        self, text: str, user: UserId = ADA, place: Place = HALL, **more: object
+    ) -> tuple[TurnId, str]:
+        request = replace(TurnRequest(user, str(user), place, text), **more)
+        self.home.ears.reply = f"re:{text}"
+        return await self.play(request)
+
+    async def play(self, request: TurnRequest) -> tuple[TurnId, str]:
+        events: list[TurnEvent] = []
+        async with self.home.turns.open(request) as stream:
+            async for event in stream:
+                events.append(event)
+        assert not isinstance(events[-1], Failed), events[-1]
+        (turn,) = [event.turn for event in events if isinstance(event, Started)]
+        return turn, self.home.ears.read_at_home[-1]
+
+
+async def test_fresh_questions_share_no_words_and_a_reply_goes_on_from_its_chain(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        talk = Talk(home)
+        ada, _ = await talk.ask("one", fresh_after_s=0.0)
+        bob, sent = await talk.ask("two", BOB, fresh_after_s=0.0)
+        assert "one" not in sent
+        more, sent = await talk.ask("three", parent=ada, fresh_after_s=0.0)
+        assert ("one" in sent, "re:one" in sent, "two" in sent) == (True, True, False)
+        _, sent = await talk.ask("four", BOB, parent=bob, fresh_after_s=0.0)
+        assert ("two" in sent, "one" in sent) == (True, False)
+        # Somebody else takes up the chain, and goes on from all of it.
+        _, sent = await talk.ask("five", BOB, parent=more, fresh_after_s=0.0)
+        assert ("one" in sent, "three" in sent, "four" in sent) == (True, True, False)
+
+
+@pytest.mark.parametrize("fresh_after_s", [None, 0.0])
+async def test_three_questions_of_one_person_in_one_moment_lose_no_word(
+    tmp_path: Path, fresh_after_s: float | None
+) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        talk, words = Talk(home), ("one", "two", "three")
+        async with asyncio.TaskGroup() as tasks:
+            asked = [
+                tasks.create_task(talk.ask(word, fresh_after_s=fresh_after_s)) for word in words
+            ]
+        for number, (turn, _) in enumerate(task.result() for task in asked):
+            branch = await home.store.branch(turn)
+            expected = words[: number + 1] if fresh_after_s is None else (words[number],)
+            assert tuple(said.user_text for said in branch) == expected
+        _, sent = await talk.ask("four")
+        assert all(word in sent for word in words) is (fresh_after_s is None)
+
+
+async def test_a_thread_begins_with_the_answer_it_was_opened_on_and_keeps_its_words(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        talk = Talk(home)
+        start, _ = await talk.ask("one")
+        await talk.ask("later in the hall")
+        # Two at once: the second goes on from the first, not from the answer once more.
+        async with asyncio.TaskGroup() as tasks:
+            for word in ("two", "three"):
+                tasks.create_task(talk.ask(word, place=THREAD, opened_on=start))
+        _, sent = await talk.ask("four", BOB, THREAD, opened_on=start)
+        assert all(word in sent for word in ("re:one", "two", "three"))
+        assert "later" not in sent
+        _, sent = await talk.ask("five", place=OTHER, opened_on=start)
+        assert ("re:one" in sent, "two" in sent) == (True, False)
+        _, sent = await talk.ask("six")
+        assert ("later" in sent, "two" in sent, "five" in sent) == (True, False, False)
+
+
+async def test_a_thread_is_not_led_to_another_channels_words(tmp_path: Path) -> None:
+    elsewhere = replace(THREAD, channel=PlaceId("elsewhere"))
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        talk = Talk(home)
+        start, _ = await talk.ask("one")
+        _, sent = await talk.ask("two", place=elsewhere, opened_on=start)
+        assert "one" not in sent
+        _, sent = await talk.ask("three", place=Place(PlaceId("cellar")), opened_on=start)
+        assert "one" not in sent
+
+
+async def test_a_thread_of_private_words_stays_here(tmp_path: Path) -> None:
+    async with world(tmp_path, "prefer_cloud", is_slow=False) as home:
+        talk = Talk(home)
+        await home.privacy.mark("user", ADA, local_only=True)
+        start, _ = await talk.ask("secret")
+        await home.privacy.mark("user", ADA, local_only=False)
+        await talk.ask("two", BOB, THREAD, opened_on=start)
+        assert home.ears.sent_away == []
+
+
+async def test_a_conversation_that_rested_begins_afresh_and_a_reply_wakes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        talk = Talk(home)
+        old, _ = await talk.ask("one", fresh_after_s=60.0)
+        _, sent = await talk.ask("two", fresh_after_s=60.0)
+        assert "one" in sent
+        now_ms = home.turns._now_ms() + 61_000  # pyright: ignore[reportPrivateUsage]  # a minute later
+        monkeypatch.setattr(home.turns, "_now_ms", lambda: now_ms)
+        _, sent = await talk.ask("three", fresh_after_s=60.0)
+        assert "two" not in sent
+        _, sent = await talk.ask("four", fresh_after_s=60.0)
+        assert ("two" in sent, "three" in sent) == (False, True)
+        _, sent = await talk.ask("five", parent=old, fresh_after_s=60.0)
+        assert "one" in sent
