@@ -105,6 +105,12 @@ class HomeEar(HostServing):
         super().__init__(fleet, inference)
         self._ears = ears
 
+    async def answer(self, job: Job) -> tuple[Luck, str]:
+        """How it does this time, and what it says."""
+        self._ears.read_at_home.append(said_in(job.messages))
+        await asyncio.sleep(0)
+        return self._ears.at_home, self._ears.reply
+
     async def serve(
         self,
         host: HostName,
@@ -115,14 +121,12 @@ class HomeEar(HostServing):
         max_wait_s: float | None,
         is_last: bool,
     ) -> None:
-        ears = self._ears
-        ears.read_at_home.append(said_in(job.messages))
         draft.granted(candidate)
-        await asyncio.sleep(0)
-        if ears.at_home == "fails":
+        luck, reply = await self.answer(job)
+        if luck == "fails":
             raise Unavailable(f"{host} is away.", FailureKind.CUT)
-        await draft.hear(TextDelta(ears.reply))
-        if ears.at_home == "breaks":
+        await draft.hear(TextDelta(reply))
+        if luck == "breaks":
             raise Unavailable(f"{host} broke off.", FailureKind.CUT)
         await draft.hear(StreamEnd("stop", Usage(10, 5), candidate.model))
 

@@ -1,0 +1,82 @@
+"""What a newcomer reads first names only what is there."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).parent.parent
+SOURCES = [path for top in ("bot", "cogs") for path in sorted((HOUSE / top).rglob("*.py"))]
+OF_OTHERS = {"TaskGroup", "create_task", "gather", "wait_for", "config.yaml"}
+"""Python's own names, and the file that its owner writes."""
+NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?")
+
+
+@cache
+def names_in(path: Path) -> frozenset[str]:
+    """Whatever a file defines or sets, its own name included."""
+    found = {path.stem}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                found.add(name)
+            case ast.ClassDef(name=name):
+                found.add(name)
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+                found.add(name)
+            case _:
+                pass
+    return frozenset(found)
+
+
+def claims() -> list[tuple[str, str]]:
+    """Each word that the two documents set in code, beside the file it is said to stand in."""
+    found: dict[tuple[str, str], None] = {}
+    for document in ("docs/design.md", "CONTRIBUTING.md"):
+        text = (HOUSE / document).read_text(encoding="utf-8")
+        found |= dict.fromkeys((word, "") for word in re.findall(r"^    (make \w+)", text, re.M))
+        prose = re.sub(r"^    .*$", "", text, flags=re.M)
+        words = re.findall(r"`([^`\n]+)`", prose) + re.findall(r"\]\(([^)]+)\)", prose)
+        found |= dict.fromkeys((word, "") for word in words)
+        found |= dict.fromkeys(
+            (name, file) for file, name in re.findall(r"`([\w/]+\.py)` `([\w.]+)`", prose)
+        )
+        found |= dict.fromkeys(re.findall(r"`([\w.]+)` in `([\w/]+\.py)`", prose))
+    return sorted(found)
+
+
+def is_there(word: str, file: str) -> bool:
+    if word.startswith("make "):
+        makefile = (HOUSE / "Makefile").read_text(encoding="utf-8")
+        return re.search(rf"^{word.removeprefix('make ')}\b.*:", makefile, re.M) is not None
+    if "/" in word and not word.startswith("/"):
+        return any(next(top.glob(word.rstrip("/")), None) for top in (HOUSE, HOUSE / "bot"))
+    if word in OF_OTHERS or (HOUSE / word).exists() or not NAME.fullmatch(word):
+        return True
+    if word.endswith(".py"):
+        return any(path.name == word for path in SOURCES)
+    parts = set(word.split("."))
+    within = [path for path in SOURCES if not file or f"/{path}".endswith(f"/{file}")]
+    return any(parts <= names_in(path) for path in within)
+
+
+@pytest.mark.parametrize(("word", "file"), claims())
+def test_every_file_and_name_a_newcomer_is_led_to_is_there(word: str, file: str) -> None:
+    assert is_there(word, file)
+
+
+@pytest.mark.parametrize(
+    ("word", "file"),
+    [
+        ("bot/fleet/planner.py", ""),
+        ("planner.py", ""),
+        ("walk", "bot/chat/words.py"),
+        ("Scheduler._put_away", ""),
+        ("bot/cloudy", ""),
+        ("make coffee", ""),
+    ],
+)
+def test_what_is_not_there_is_noticed(word: str, file: str) -> None:
+    assert not is_there(word, file)
