@@ -20,6 +20,7 @@ from bot.chat.consents import Consents
 from bot.chat.host_serving import HostServing
 from bot.chat.lantern import Lantern
 from bot.chat.planning import ChatRules, Planner
+from bot.chat.relaying import Relaying
 from bot.chat.router import Router
 from bot.chat.switch import Switch
 from bot.chat.turns import Turns
@@ -288,6 +289,7 @@ def _assembled(
     consents = Consents(privacy, shelf)
     planner = Planner(fleet.snapshot, plan.rules, providers.snapshots, providers.prepare)
     tally = Tally(ledger, providers.ledger_name, providers.cheapest)
+    hosts = HostServing(fleet, inference)
     answers = None
     if plan.cache_ttl_s is not None:
         answers = AnswerStore(database, ttl_s=plan.cache_ttl_s, max_entries=plan.cache_entries)
@@ -297,7 +299,7 @@ def _assembled(
             choices=choices,
             consents=consents,
             planner=planner,
-            router=Router(HostServing(fleet, inference), CloudServing(providers)),
+            router=Router(hosts, CloudServing(providers)),
             cache=AnswerCache(answers),
             tally=tally,
             fleet=fleet,
@@ -315,6 +317,16 @@ def _assembled(
         catalog=catalog,
         acts=FleetActs(fleet, catalog, plan.rules, providers),
         tally=tally,
+        relaying=Relaying(
+            planner=planner,
+            consents=consents,
+            fleet=fleet,
+            hosts=hosts,
+            inference=inference,
+            providers=providers,
+            tally=tally,
+            max_wait_s=plan.rules.max_local_wait_s,
+        ),
         privacy=privacy,
         replies=ReplyStore(database),
         questions=QuestionStore(database),

@@ -10,6 +10,9 @@ from bot.domain.personas import Persona
 from bot.policy.choice import choose, scope_keys
 from bot.store.choices import ChoiceStore
 
+PLAIN = Persona(name=PersonaName(""), description="a model without a persona")
+"""Answers a request that names a model alone; no persona's file can have this name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Resolved:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bot.chat.choices import Resolved
+from bot.chat.choices import PLAIN, Resolved
 from bot.documents.shelf import PersonaShelf
 from bot.domain.chat import Message, Turn, TurnRequest
 from bot.domain.errors import StoreUnavailable
@@ -78,6 +78,7 @@ class Consents:
             messages,
             origins,
             persona=persona,
-            personas={known.name: known.local_only for known in self._shelf.all()},
+            personas={PLAIN.name: False}
+            | {known.name: known.local_only for known in self._shelf.all()},
             marks=marks,
         )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from bot.chat.acts import FleetActs
 from bot.chat.catalog import Catalog
+from bot.chat.relaying import Relaying
 from bot.chat.switch import Switch
 from bot.chat.turns import Turns
 from bot.chat.usage import Tally
@@ -27,6 +28,7 @@ class Lantern:
     catalog: Catalog
     acts: FleetActs
     tally: Tally
+    relaying: Relaying
     privacy: PrivacyStore
     replies: ReplyStore
     questions: QuestionStore

@@ -613,11 +613,11 @@ class Turns:
 
     async def _note_free(self, turn: Turn, receipt: Receipt, *, has_text: bool) -> None:
         """Notes an answer that cost nothing; a provider's is in the ledger already."""
-        if receipt.from_cache:
-            where = str(receipt.host or receipt.provider)
-            await self._tally.note_free(turn, receipt, "cache", where)
-        elif receipt.host is not None and has_text:
-            await self._tally.note_free(turn, receipt, "local", receipt.host)
+        where = str(receipt.host or receipt.provider)
+        if receipt.from_cache or (receipt.host is not None and has_text):
+            source = "cache" if receipt.from_cache else "local"
+            server = turn.place.server
+            await self._tally.note_free(turn.id, turn.user, server, receipt, source, where)
 
 
 @asynccontextmanager

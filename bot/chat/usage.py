@@ -6,10 +6,10 @@ from typing import Literal
 
 import structlog
 
-from bot.domain.chat import Receipt, Turn
+from bot.domain.chat import Receipt
 from bot.domain.cloud import Account, FreeTurn, Price, UsageLine
 from bot.domain.errors import StoreUnavailable
-from bot.domain.ids import PlaceId, ProviderName, UserId
+from bot.domain.ids import PlaceId, ProviderName, TurnId, UserId
 from bot.policy.periods import Period, PeriodName, month_before, period_of
 from bot.policy.pricing import avoided_micro_usd
 from bot.store.ledger import LedgerStore
@@ -52,19 +52,25 @@ class Tally:
         self._cheapest = cheapest
 
     async def note_free(
-        self, turn: Turn, receipt: Receipt, source: Literal["local", "cache"], where: str
+        self,
+        turn: TurnId,
+        user: UserId,
+        server: PlaceId | None,
+        receipt: Receipt,
+        source: Literal["local", "cache"],
+        where: str,
     ) -> None:
         """Notes a turn that cost nothing; a ledger that cannot be written stops no answer."""
         if receipt.model is None:
             return
         free = FreeTurn(
-            turn=turn.id,
+            turn=turn,
             source=source,
             where=where,
             model=receipt.model,
             usage=receipt.usage,
-            user=self._name_of(turn.user),
-            server=turn.place.server,
+            user=self._name_of(user),
+            server=server,
             first_token_s=receipt.timing.first_token_s,
             generation_s=receipt.timing.generation_s,
         )

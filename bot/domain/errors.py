@@ -137,6 +137,11 @@ class NoCandidates(BotError):
 
     http_status = 503
 
+    def __init__(self, user_message: str, kinds: Sequence[FailureKind] = ()) -> None:
+        super().__init__(user_message)
+        self.kinds = tuple(kinds)
+        """Why those that were tried failed."""
+
 
 # Not `Unavailable` either: whoever went on would repeat or contradict what was shown.
 class Interrupted(BotError):

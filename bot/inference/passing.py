@@ -5,6 +5,7 @@ cut a stream of equal chunks). Only the first events and the few that matter are
 """
 
 import json
+from collections.abc import Callable
 from typing import Literal
 
 from bot.domain.chat import Usage
@@ -45,7 +46,7 @@ class Passing:
         accepted: frozenset[str],
         *,
         wants_usage: bool = True,
-        reply_id: str = "",
+        reply_id: Callable[[], str] = str,
     ) -> None:
         """Begin a stream.
 
@@ -53,8 +54,8 @@ class Passing:
             form: Whose events these are.
             accepted: Names the answer may give as its model; empty accepts any.
             wants_usage: The client asked for the usage chunk of a chat; else it is kept back.
-            reply_id: Put in place of the host's own id, where chunks with it were sent before;
-                one stream has one id.
+            reply_id: Asked at the first event: what it gives stands in place of the host's own id,
+                where chunks were sent before, since one stream has one id.
         """
         self._form: Form = form
         self._accepted = accepted
@@ -80,6 +81,8 @@ class Passing:
 
     def feed(self, data: bytes) -> bytes:
         """What may be passed on now; where a fault was found, only what came before it."""
+        if self.fault is not None:
+            return b""
         data, self._rest = self._rest + data, b""
         if not self._gap:
             # The first empty line tells what parts the events of the whole stream.
@@ -124,7 +127,8 @@ class Passing:
         if b'"finish_reason":"' in block or b'"finish_reason": "' in block:
             choice = object_of(first_of(_payload(block).get("choices")))
             self.finish = text_of(choice.get("finish_reason")) or self.finish
-        if b"data: [DONE]" in block:
+        # An answer may speak of the mark: only a line that is nothing else is one.
+        if b"[DONE]" in block and block.removeprefix(b"data:").strip() == b"[DONE]":
             self.is_whole = True
         elif b'"usage"' in block and is_object(usage := _payload(block).get("usage")):
             self.usage = _usage(usage)
@@ -150,8 +154,8 @@ class Passing:
             raise garbage("its first event names no model")
         if self._accepted and self.model not in self._accepted:
             raise WireFault(Verdict(FailureKind.WRONG_MODEL, self.model))
-        if self._reply_id and (theirs := text_of(head.get("id"))):
-            self._swap = (json.dumps(theirs).encode(), json.dumps(self._reply_id).encode())
+        if (ours := self._reply_id()) and (theirs := text_of(head.get("id"))):
+            self._swap = (json.dumps(theirs).encode(), json.dumps(ours).encode())
         self._look_for_words(payload)
 
     def _look_for_words(self, payload: dict[str, object]) -> None:
@@ -170,7 +174,7 @@ class Passing:
     def _look_for_end(self, block: bytes) -> None:
         if b'"usage":{' in block or b'"usage": {' in block:
             payload = _payload(block)
-            whole = object_of(payload.get("response")) or payload
+            whole = object_of(payload.get("response") or payload.get("message") or payload)
             told = _usage(object_of(whole.get("usage")))
             # Anthropic's wire tells what was read at the start and what was written at the end.
             read = told.prompt_tokens or self.usage.prompt_tokens

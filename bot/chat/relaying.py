@@ -1,0 +1,405 @@
+"""A client's own request, relayed: by the same routes, leases and ledger as a turn, its bytes kept.
+
+Nothing of its words is stored or logged; what it used is.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import structlog
+
+from bot.chat.choices import Resolved
+from bot.chat.consents import Consents
+from bot.chat.host_serving import HostServing
+from bot.chat.planning import Planner
+from bot.chat.usage import Tally
+from bot.chat.walk import walk
+from bot.cloud.call import CloudAsk
+from bot.cloud.providers import Providers
+from bot.cloud.serve import Listener, Question, serve
+from bot.domain.chat import (
+    Attempt,
+    Candidate,
+    Endpoint,
+    Message,
+    Place,
+    Receipt,
+    Route,
+    Timing,
+    TurnRequest,
+    Usage,
+)
+from bot.domain.errors import (
+    FailureKind,
+    HostUnreachable,
+    Interrupted,
+    NoCandidates,
+    Unavailable,
+)
+from bot.domain.events import Delta, Progress
+from bot.domain.hosts import Wish
+from bot.domain.ids import HostName, ProviderName, TurnId, UserId
+from bot.fleet.fleet import Fleet
+from bot.inference.passing import Form, Passing
+from bot.inference.streams import Inference
+from bot.policy.privacy import CloudConsent, Consent, LocalOnly, origins_of_request
+
+MOST_BYTES = 64 << 20
+"""The largest whole answer that is held in memory."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RelayRequest:
+    """One request of a client, validated and filled in."""
+
+    id: TurnId
+    form: Form | Literal["embeddings"]
+    path: str
+    """Below a host's ``/v1``."""
+    fields: Mapping[str, object]
+    """Its JSON, but for the model and whether usage is told."""
+    resolved: Resolved
+    user: UserId
+    """Whose limits count, and who takes turns in a queue: a key."""
+    place: Place
+    prompt_tokens: int
+    """Estimated."""
+    answer_tokens: int
+    is_stream: bool = False
+    wants_usage: bool = True
+    needs_vision: bool = False
+    messages: tuple[Message, ...] = ()
+    """The same words for a provider, without origins; none where only a host can be asked."""
+    why_local: str = ""
+    """Why only a host can be asked, where that is so."""
+    sticky_host: HostName | None = None
+
+
+class Sink(Protocol):
+    """Where an answer goes; leaving the request cancels what runs."""
+
+    async def routed(self, route: Route) -> None:
+        """Who will be asked; before anything is waited for."""
+        ...
+
+    async def waits(self, step: Progress) -> None:
+        """It waits for a host: in its queue, for an eviction or a load."""
+        ...
+
+    async def begins(self, candidate: Candidate) -> None:
+        """This one is asked now."""
+        ...
+
+    def reply_id(self) -> str:
+        """The id of chunks sent before the host's first; empty where none were."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Bytes of the answer, in its own form."""
+        ...
+
+    async def say(self, delta: Delta, candidate: Candidate) -> None:
+        """A piece of a provider's answer, which comes in no form of the client's."""
+        ...
+
+
+@dataclass(slots=True)
+class _Meter:
+    """What came of a request so far; times on the event loop's clock."""
+
+    receipt: Receipt
+    began_at: float
+    sent_at: float | None = None
+    first_at: float | None = None
+    last_at: float | None = None
+    deltas: int = 0
+    has_written: bool = False
+
+    def heard(self, now: float) -> None:
+        self.first_at = self.first_at or now
+        self.last_at = now
+
+    async def failed(self, candidate: Candidate, error: Unavailable) -> None:
+        """Notes a failure; after the first byte it ends the answer: no byte can be unsent."""
+        _log.info(
+            "candidate failed",
+            where=candidate.where,
+            model=candidate.model,
+            kind=str(error.kind),
+            reason=error.user_message,
+        )
+        if self.has_written:
+            raise Interrupted(error.user_message, error.kind) from error
+        attempt = Attempt(candidate.where, candidate.model, error.kind, error.user_message)
+        attempts = (*self.receipt.attempts, attempt)
+        self.receipt = replace(self.receipt, attempts=attempts, usage=Usage())
+
+
+class Relaying:
+    """Answers clients' requests; knows which ones run."""
+
+    def __init__(
+        self,
+        *,
+        planner: Planner,
+        consents: Consents,
+        fleet: Fleet,
+        hosts: HostServing,
+        inference: Inference,
+        providers: Providers,
+        tally: Tally,
+        max_wait_s: float,
+    ) -> None:
+        self._planner = planner
+        self._consents = consents
+        self._fleet = fleet
+        self._hosts = hosts
+        self._inference = inference
+        self._providers = providers
+        self._tally = tally
+        self._max_wait_s = max_wait_s
+        self._is_draining = False
+
+    def drain(self) -> None:
+        """Refuses new requests from now on."""
+        self._is_draining = True
+
+    async def answer(self, request: RelayRequest, sink: Sink) -> Receipt:
+        """Streams the answer into ``sink``; returns when it is whole.
+
+        Raises:
+            Interrupted: it broke after its first byte.
+            NoCandidates: everybody failed before it, or nobody was there to ask.
+            RequestRefused: the client's doing, or the model declined.
+        """
+        if self._is_draining:
+            words = "Lantern is restarting and takes no new requests just now."
+            raise NoCandidates(words, (FailureKind.BUSY,))
+        loop = asyncio.get_running_loop()
+        asked = TurnRequest(request.user, str(request.user), request.place, "")
+        origins = origins_of_request(request.resolved.persona.name, asked)
+        messages = tuple(replace(message, origins=origins) for message in request.messages)
+
+        async def judge(words: Sequence[Message]) -> Consent:
+            if request.why_local:
+                return LocalOnly(request.why_local)
+            return await self._consents.judge(request.resolved, asked, (), words)
+
+        consent = await judge(())
+        await self._planner.prepare()
+        route, wish = self._planner.routed(
+            request.resolved,
+            str(request.user),
+            prompt_tokens=request.prompt_tokens,
+            answer_tokens=request.answer_tokens,
+            needs_vision=request.needs_vision,
+            sticky_host=request.sticky_host,
+            local_only=not isinstance(consent, CloudConsent),
+            is_chat=request.form != "embeddings",
+        )
+        receipt = Receipt(
+            persona=request.resolved.persona.name,
+            choice_reason=request.resolved.model_reason,
+            route=route,
+        )
+        meter = _Meter(receipt, loop.time())
+        question = Question()
+        await sink.routed(route)
+
+        async def ask(candidate: Candidate, max_wait_s: float | None, is_last: bool) -> None:
+            if candidate.host is not None:
+                # A client's own time-out is shorter than any queue without an end.
+                limited = replace(
+                    wish,
+                    model_key=candidate.model,
+                    max_wait_s=self._max_wait_s if max_wait_s is None else max_wait_s,
+                )
+                await self._by_host(
+                    candidate.host, candidate, request, limited, meter, sink, is_last=is_last
+                )
+            elif candidate.provider is not None:
+                ask = CloudAsk(
+                    turn=request.id,
+                    messages=messages,
+                    judge=judge,
+                    answer_tokens=request.answer_tokens,
+                    sampling=request.resolved.persona.sampling,
+                    user=request.user,
+                )
+                await self._by_provider(
+                    candidate.provider, candidate, ask, question, meter, sink, is_last=is_last
+                )
+
+        def comes_again(candidate: Candidate) -> bool:
+            name = candidate.provider
+            return name is not None and question.may_repeat(name, self._providers)
+
+        served = await walk(
+            route.candidates,
+            ask,
+            meter.failed,
+            max_wait_s=self._max_wait_s,
+            comes_again=comes_again,
+        )
+        if served is None:
+            raise nobody(request.resolved, route, meter.receipt.attempts)
+        whole = _settled(meter, served, question.cost_micro_usd, loop.time())
+        if served.host is not None:
+            self._hosts.remember(served.host, served, whole)
+            await self._tally.note_free(request.id, request.user, None, whole, "local", served.host)
+        return whole
+
+    async def _by_host(
+        self,
+        host: HostName,
+        candidate: Candidate,
+        request: RelayRequest,
+        wish: Wish,
+        meter: _Meter,
+        sink: Sink,
+        *,
+        is_last: bool,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        for is_again in (False, True):
+            try:
+                async with self._hosts.lease(
+                    host, candidate, wish, meter.receipt.route, sink.waits, is_last=is_last
+                ) as lease:
+                    timing = meter.receipt.timing
+                    timing = replace(
+                        timing,
+                        queue_s=timing.queue_s + lease.granted.queue_s,
+                        load_s=timing.load_s + lease.granted.load_s,
+                    )
+                    meter.receipt = replace(meter.receipt, timing=timing)
+                    await self._fleet.host(host).confirm(lease)
+                    limit_s, idle_s = self._hosts.limits(host, candidate, request.prompt_tokens)
+                    endpoint = replace(lease.endpoint, idle_s=idle_s)
+                    await sink.begins(candidate)
+                    meter.sent_at, meter.first_at, meter.deltas = loop.time(), None, 0
+                    try:
+                        async with self._fleet.host(host).first_word_within(limit_s) as heard:
+                            await self._relayed(endpoint, request, meter, sink, heard)
+                    except TimeoutError as error:
+                        text = f"{host} said nothing for {limit_s:.0f} s: it hangs."
+                        raise HostUnreachable(text, FailureKind.TIMEOUT) from error
+                return
+            except Unavailable as failed:
+                # Others unload and swap models behind our back: look again, load it properly, once.
+                stale = failed.kind in (FailureKind.WRONG_MODEL, FailureKind.NOT_THERE)
+                if is_again or meter.has_written or not stale:
+                    raise
+                await self._fleet.host(host).probe()
+
+    async def _relayed(
+        self,
+        endpoint: Endpoint,
+        request: RelayRequest,
+        meter: _Meter,
+        sink: Sink,
+        heard: Callable[[], None],
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        fields = {**request.fields, "model": endpoint.model}
+        if request.form == "embeddings" or not request.is_stream:
+            body = json.dumps(fields).encode()
+            answer, _, usage = await self._inference.relay_whole(
+                endpoint, request.path, body, MOST_BYTES
+            )
+            heard()
+            meter.heard(loop.time())
+            meter.receipt = replace(meter.receipt, usage=usage)
+            meter.has_written = True
+            await sink.write(answer)
+            return
+        if request.form in ("chat", "text"):
+            fields["stream_options"] = {"include_usage": True}
+        body = json.dumps(fields).encode()
+        passing = Passing(
+            request.form,
+            endpoint.accepted_models,
+            wants_usage=request.wants_usage,
+            reply_id=sink.reply_id,
+        )
+        try:
+            async with self._inference.relay(endpoint, request.path, body, passing) as chunks:
+                async for data in chunks:
+                    heard()
+                    if passing.has_begun:
+                        meter.heard(loop.time())
+                    meter.has_written = True
+                    await sink.write(data)
+        finally:
+            meter.deltas = passing.deltas
+            meter.receipt = replace(meter.receipt, usage=passing.usage)
+            if passing.finish == "length":
+                meter.receipt = replace(meter.receipt, finish="length")
+
+    async def _by_provider(
+        self,
+        name: ProviderName,
+        candidate: Candidate,
+        ask: CloudAsk,
+        question: Question,
+        meter: _Meter,
+        sink: Sink,
+        *,
+        is_last: bool,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+
+        async def sent() -> None:
+            await sink.begins(candidate)
+            meter.sent_at, meter.first_at, meter.deltas = loop.time(), None, 0
+
+        async def hear(delta: Delta) -> None:
+            meter.heard(loop.time())
+            meter.has_written = True
+            meter.deltas += 1
+            await sink.say(delta, candidate)
+
+        async def again(error: Unavailable, words: str) -> None:
+            _log.info("asked again", request=ask.turn, where=name, reason=error.user_message)
+
+        async def notice(words: str) -> None:
+            _log.info("shortened", request=ask.turn, where=name, words=words)
+
+        listener = Listener(sent, hear, again, notice)
+        end = await serve(self._providers, name, ask, question, listener, is_last=is_last)
+        meter.receipt = replace(meter.receipt, usage=end.usage)
+
+
+def nobody(resolved: Resolved, route: Route, attempts: Sequence[Attempt]) -> NoCandidates:
+    """Nobody could answer: what was tried and what was not, in words for people."""
+    words = [f"Nobody can answer with `{resolved.model}` now."]
+    words += [f"{a.where}: {a.reason}" for a in attempts]
+    words += [f"{r.where}: {r.reason}" for r in route.rejected]
+    return NoCandidates(" ".join(words), [attempt.kind for attempt in attempts])
+
+
+def _settled(meter: _Meter, served: Candidate, cost_micro_usd: int, now: float) -> Receipt:
+    receipt, first, last = meter.receipt, meter.first_at, meter.last_at
+    usage = receipt.usage
+    if usage.completion_tokens == 0 and meter.deltas:
+        usage = replace(usage, completion_tokens=meter.deltas, estimated=True)
+    timing: Timing = replace(
+        receipt.timing,
+        first_token_s=first - meter.sent_at if first and meter.sent_at else None,
+        generation_s=last - first if first and last else 0.0,
+        total_s=now - meter.began_at,
+    )
+    return replace(
+        receipt,
+        model=served.model,
+        host=served.host,
+        provider=served.provider,
+        usage=usage,
+        timing=timing,
+        cost_micro_usd=cost_micro_usd,
+    )

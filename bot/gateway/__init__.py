@@ -1,0 +1,1 @@
+"""The OpenAI-compatible HTTP face: one address for the whole fleet."""

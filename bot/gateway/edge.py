@@ -1,0 +1,257 @@
+"""From a client's JSON to a relayed request: checked, filled in, otherwise left as it came."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from bot.domain.chat import Message
+from bot.domain.personas import Persona, Sampling
+from bot.gateway.errors import Problem
+from bot.policy.context import estimate_tokens
+
+Endpoint = Literal["chat", "text", "embeddings", "responses", "messages"]
+
+ANSWER_TOKENS = 1024
+"""Room kept for an answer whose request sets no limit."""
+
+IMAGE_TOKENS = 1500
+"""About what a picture takes of the window; models differ by a factor of ten."""
+
+Object = dict[str, object]
+
+
+class _Body(BaseModel):
+    """What every request may hold; anything else passes to the host as it came."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    model: Annotated[str, Field(max_length=500)] | None = None
+    stream: bool | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class _Completion(_Body):
+    n: int | None = None
+    max_tokens: Annotated[int, Field(ge=-1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=-1)] | None = None
+    stop: str | list[str] | None = None
+    stream_options: dict[str, Any] | None = None
+
+
+class _Chat(_Completion):
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    tools: list[dict[str, Any]] | None = None
+
+
+class _Text(_Completion):
+    prompt: str | list[str]
+
+
+class _Embeddings(_Body):
+    input: Annotated[str, Field(min_length=1)] | Annotated[list[Any], Field(min_length=1)]
+
+
+class _Responses(_Body):
+    input: str | list[Any]
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    tools: list[dict[str, Any]] | None = None
+    previous_response_id: str | None = None
+
+
+class _Messages(_Body):
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    max_tokens: Annotated[int, Field(ge=1)]
+
+
+_SHAPES: Mapping[Endpoint, TypeAdapter[Any]] = {
+    "chat": TypeAdapter(_Chat),
+    "text": TypeAdapter(_Text),
+    "embeddings": TypeAdapter(_Embeddings),
+    "responses": TypeAdapter(_Responses),
+    "messages": TypeAdapter(_Messages),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A request as its client sent it, known to be well formed."""
+
+    endpoint: Endpoint
+    fields: Object
+    model: str | None
+    is_stream: bool
+    wants_usage: bool
+
+
+def parse(endpoint: Endpoint, body: bytes) -> Parsed:
+    """A checked request.
+
+    Raises:
+        Problem: it is no JSON object, or a field is of a wrong type or out of its range.
+    """
+    try:
+        value: object = json.loads(body, parse_constant=_no_constant)
+        # A lone surrogate passes the reader, and no host could be sent it.
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeError as err:
+        raise Problem(400, "The body is not valid UTF-8.") from err
+    except (ValueError, RecursionError) as err:
+        raise Problem(400, f"The body is not JSON: {err}.") from err
+    if not isinstance(value, dict):
+        raise Problem(400, "The body must be a JSON object.", "invalid_type")
+    fields = cast(Object, value)
+    try:
+        _SHAPES[endpoint].validate_python(fields)
+    except ValidationError as err:
+        raise _unfit(err) from err
+    # LM Studio's list of parameters has no `n`; every peer gives one choice in silence.
+    if fields.get("n") not in (None, 1):
+        words = "`n` must be 1: hosts give one choice each."
+        raise Problem(400, words, "unsupported_value", param="n")
+    options = fields.get("stream_options")
+    wants_usage = isinstance(options, dict) and cast(Object, options).get("include_usage") is True
+    model = fields.get("model")
+    return Parsed(
+        endpoint=endpoint,
+        fields=fields,
+        model=str(model) if model else None,
+        is_stream=fields.get("stream") is True and endpoint != "embeddings",
+        wants_usage=wants_usage,
+    )
+
+
+def filled(parsed: Parsed, persona: Persona, defaults: Mapping[str, object]) -> Object:
+    """The request as a host is sent it: gaps filled, names that LM Studio does not know mended.
+
+    Args:
+        parsed: As it came; what it gives itself stays.
+        persona: Its prompt goes before the client's own messages.
+        defaults: Of the active model, by the names of the wire.
+    """
+    fields = dict(parsed.fields)
+    if parsed.endpoint == "embeddings":
+        return fields
+    # LM Studio documents `max_tokens` alone; the newer name says the same and wins.
+    newer = fields.pop("max_completion_tokens", None)
+    if newer is not None:
+        fields["max_tokens"] = newer
+    limit = "max_output_tokens" if parsed.endpoint == "responses" else "max_tokens"
+    for name, value in {**defaults, **_wire_names(persona.sampling)}.items():
+        field = limit if name == "max_tokens" else name
+        if fields.get(field) is None and not (name == "stream" and "stream" in fields):
+            fields[field] = value
+    if parsed.endpoint == "chat":
+        messages = cast(list[Object], fields["messages"])
+        fields["messages"] = [_mended(message) for message in messages]
+        # LM Studio refuses `json_object`, and takes a schema that says the same.
+        wanted = fields.get("response_format")
+        if isinstance(wanted, dict) and cast(Object, wanted).get("type") == "json_object":
+            schema = {"name": "object", "schema": {"type": "object"}}
+            fields["response_format"] = {"type": "json_schema", "json_schema": schema}
+    tools = fields.get("tools")
+    if parsed.endpoint == "responses" and isinstance(tools, list):
+        # Codex sends tools of kinds that only OpenAI runs: refusing them broke it elsewhere.
+        known = cast(list[Object], tools)
+        fields["tools"] = [tool for tool in known if tool.get("type") == "function"]
+    if persona.system_prompt:
+        _put_first(parsed.endpoint, fields, persona.system_prompt)
+    return fields
+
+
+def _put_first(endpoint: Endpoint, fields: Object, prompt: str) -> None:
+    """A persona's prompt before the client's own; a plain text completion has no place for it."""
+    match endpoint:
+        case "chat":
+            said = cast(list[Object], fields["messages"])
+            fields["messages"] = [{"role": "system", "content": prompt}, *said]
+        case "responses":
+            own = fields.get("instructions")
+            fields["instructions"] = f"{prompt}\n\n{own}" if isinstance(own, str) else prompt
+        case "messages":
+            own = fields.get("system")
+            parts: list[object] = [{"type": "text", "text": prompt}]
+            if isinstance(own, list):
+                parts += cast(list[object], own)
+            elif own:
+                parts.append({"type": "text", "text": own})
+            fields["system"] = parts
+        case "text" | "embeddings":
+            return
+
+
+def measure(fields: Mapping[str, object]) -> tuple[int, int, bool]:
+    """Estimated prompt tokens, room for the answer, and whether a picture is among it."""
+    text_tokens = images = 0
+    stack: list[object] = [
+        value for name, value in fields.items() if name not in ("model", "stream", "stop")
+    ]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            part = cast(Object, value)
+            if part.get("type") in ("image_url", "input_image", "image"):
+                images += 1
+            else:
+                stack.extend(part.values())
+        elif isinstance(value, list):
+            stack.extend(cast(list[object], value))
+        elif isinstance(value, str):
+            text_tokens += estimate_tokens(value)
+    limit = next(
+        (n for key in ("max_tokens", "max_output_tokens") if isinstance(n := fields.get(key), int)),
+        0,
+    )
+    return text_tokens + IMAGE_TOKENS * images, limit if limit > 0 else ANSWER_TOKENS, images > 0
+
+
+def as_messages(fields: Mapping[str, object]) -> tuple[tuple[Message, ...], str]:
+    """A chat's words for a provider, and why they cannot go there; one of both is empty."""
+    if fields.get("tools") or fields.get("response_format"):
+        return (), "tools and answer formats are only passed to hosts"
+    said: list[Message] = []
+    for message in cast(list[Object], fields.get("messages") or ()):
+        role, content = message.get("role"), message.get("content")
+        if isinstance(content, list):
+            parts = cast(list[Object], content)
+            if any(part.get("type") != "text" for part in parts):
+                return (), "pictures of a client are only passed to hosts"
+            content = "\n".join(str(part.get("text") or "") for part in parts)
+        if role not in ("system", "user", "assistant") or not isinstance(content, str):
+            return (), f"messages of the role {role} are only passed to hosts"
+        said.append(Message(role, content))
+    return tuple(said), "" if said else "only chats are passed to providers"
+
+
+def _wire_names(sampling: Sampling) -> Object:
+    given: Object = {
+        "temperature": sampling.temperature,
+        "max_tokens": sampling.max_tokens,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "min_p": sampling.min_p,
+        "repeat_penalty": sampling.repeat_penalty,
+        "stop": list(sampling.stop) or None,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _mended(message: Object) -> Object:
+    # OpenAI's newer name; templates of local models know only `system`.
+    return {**message, "role": "system"} if message.get("role") == "developer" else message
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _unfit(error: ValidationError) -> Problem:
+    first = error.errors(include_url=False, include_input=False)[0]
+    names = [str(part) for part in first["loc"] if isinstance(part, str) and part.islower()]
+    param = names[0] if names else None
+    is_type = first["type"] not in ("missing", "too_short") and "than" not in first["type"]
+    words = f"`{param}`: {first['msg']}." if param else f"{first['msg']}."
+    return Problem(400, words, "invalid_type" if is_type else None, param=param)

@@ -1,0 +1,125 @@
+"""What goes wrong, in OpenAI's error object; all four keys, always, whatever the status."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from bot.domain.errors import (
+    BotError,
+    FailureKind,
+    Interrupted,
+    NoCandidates,
+    NotPermitted,
+    PromptTooLong,
+    Refused,
+    RequestRefused,
+    StoreUnavailable,
+    Unavailable,
+    UnknownName,
+)
+
+RETRY_S = 5
+"""Told where nobody knows better; every official client comes again by itself after it."""
+
+_BAD, _SERVER = "invalid_request_error", "server_error"
+# Official clients repeat 408, 409, 429 and all from 500 on: a repeated load is a second load.
+_NEVER_AGAIN = {"x-should-retry": "false"}
+
+
+# Not frozen: contextlib writes an exception's traceback.
+@dataclass(eq=False)
+class Problem(Exception):
+    """One refusal or failure, as a client is told it."""
+
+    status: int
+    message: str
+    code: str | None = None
+    type: str = _BAD
+    param: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def body(self) -> dict[str, object]:
+        """OpenAI's object."""
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.type,
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+    def answer(self, *, is_anthropic: bool = False) -> web.Response:
+        """The whole HTTP answer."""
+        body = self.anthropic() if is_anthropic else self.body()
+        return web.Response(
+            status=self.status,
+            body=json.dumps(body).encode(),
+            content_type="application/json",
+            headers=self.headers,
+        )
+
+    def anthropic(self) -> dict[str, object]:
+        """Anthropic's object, for its own path."""
+        kinds = {
+            400: "invalid_request_error",
+            401: "authentication_error",
+            403: "permission_error",
+            404: "not_found_error",
+            413: "request_too_large",
+            429: "rate_limit_error",
+            503: "overloaded_error",
+        }
+        kind = kinds.get(self.status, "api_error" if self.status >= 500 else kinds[400])
+        return {"type": "error", "error": {"type": kind, "message": self.message}}
+
+
+_ROWS: tuple[tuple[type[BotError], int, str | None, str | None], ...] = (
+    (UnknownName, 404, "model_not_found", "model"),
+    (PromptTooLong, 400, "context_length_exceeded", "messages"),
+    (Refused, 400, "content_filter", "messages"),
+    (NotPermitted, 403, "insufficient_permissions", None),
+    (RequestRefused, 400, None, None),
+    (Interrupted, 502, "upstream_error", None),
+    (Unavailable, 502, "upstream_error", None),
+    (StoreUnavailable, 503, "overloaded", None),
+    (BotError, 500, "internal_error", None),
+)
+"""Status, code and parameter; the first class that fits counts."""
+
+
+def problem_of(error: BaseException) -> Problem:
+    """What a client is told of an error."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, NoCandidates):
+        return _nobody(error)
+    for kind, status, code, param in _ROWS:
+        if isinstance(error, kind):
+            is_ours = status >= 500
+            headers = {"Retry-After": str(RETRY_S)} if status == 503 else {}
+            type_ = _SERVER if is_ours else _BAD
+            return Problem(status, error.user_message, code, type_, param, headers)
+    words = "Something went wrong inside Lantern; it is logged."
+    return Problem(500, words, "internal_error", _SERVER)
+
+
+def _nobody(error: NoCandidates) -> Problem:
+    kinds, words = set(error.kinds), error.user_message
+    if kinds & {FailureKind.BUSY}:
+        return _later(words, "overloaded")
+    if kinds == {FailureKind.TOO_LONG}:
+        return Problem(400, words, "context_length_exceeded", param="messages")
+    if kinds & {FailureKind.LOAD_FAILED, FailureKind.DOES_NOT_FIT}:
+        return Problem(503, words, "model_load_failed", _SERVER, headers=_NEVER_AGAIN)
+    if kinds and kinds <= {FailureKind.BAD_REQUEST}:
+        return Problem(400, words)
+    if kinds:
+        return Problem(502, words, "upstream_error", _SERVER)
+    return _later(words, "no_host")
+
+
+def _later(words: str, code: str) -> Problem:
+    return Problem(503, words, code, _SERVER, headers={"Retry-After": str(RETRY_S)})

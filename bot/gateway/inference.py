@@ -1,0 +1,128 @@
+"""The paths that models answer: one way for all, from the client's JSON to the last byte."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+import structlog
+from aiohttp import web
+
+from bot.chat.choices import PLAIN, Resolved
+from bot.chat.lantern import Lantern
+from bot.chat.relaying import RelayRequest
+from bot.domain.chat import Place
+from bot.domain.errors import UnknownName
+from bot.domain.ids import AUTO, ModelKey, PlaceId, TurnId, UserId
+from bot.gateway.edge import Endpoint, as_messages, filled, measure, parse
+from bot.gateway.errors import Problem, problem_of
+from bot.gateway.sinks import StreamSink, WholeSink
+from bot.policy.names import nearest
+
+BODY_S = 30.0
+"""Longest a body may take to arrive."""
+
+REQUEST_ID = web.RequestKey("lantern_request_id", str)
+
+_log = structlog.get_logger(__name__)
+
+
+class Inferring:
+    """Answers the inference paths; holds no state between requests."""
+
+    def __init__(self, built: Lantern, utcnow: Callable[[], datetime]) -> None:
+        self._built = built
+        self._utcnow = utcnow
+
+    def handler(
+        self, endpoint: Endpoint, path: str
+    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """The handler of one path."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            return await self._handle(request, endpoint, path)
+
+        return handle
+
+    async def _handle(
+        self, request: web.Request, endpoint: Endpoint, path: str
+    ) -> web.StreamResponse:
+        parsed = parse(endpoint, await _body(request))
+        resolved = self._resolved(parsed.model)
+        fields = filled(parsed, resolved.persona, {})
+        prompt_tokens, answer_tokens, has_images = measure(fields)
+        messages, why_local = as_messages(fields) if endpoint == "chat" else ((), "")
+        number = request[REQUEST_ID]
+        user = UserId("gateway:loopback")
+        asked = RelayRequest(
+            id=TurnId(number),
+            form=endpoint,
+            path=path,
+            fields=fields,
+            resolved=resolved,
+            user=user,
+            place=Place(PlaceId(str(user)), is_private=True),
+            prompt_tokens=prompt_tokens,
+            answer_tokens=0 if endpoint == "embeddings" else answer_tokens,
+            is_stream=parsed.is_stream,
+            wants_usage=parsed.wants_usage,
+            needs_vision=has_images,
+            messages=messages,
+            why_local=why_local or ("" if messages else "only chats are passed to providers"),
+        )
+        created = int(self._utcnow().timestamp())
+        relaying = self._built.relaying
+        if not parsed.is_stream:
+            sink = WholeSink(endpoint, f"chatcmpl-{number}", created)
+            receipt = await relaying.answer(asked, sink)
+            return sink.answer(receipt)
+        prefix = "cmpl" if endpoint == "text" else "chatcmpl"
+        stream = StreamSink(request, endpoint, f"{prefix}-{number}", str(resolved.model), created)
+        try:
+            async with stream.alive():
+                receipt = await relaying.answer(asked, stream)
+            return await stream.end(receipt, wants_usage=parsed.wants_usage)
+        except Exception as error:
+            if not stream.has_begun:
+                raise
+            problem = problem_of(error)
+            if problem.code == "internal_error":
+                _log.exception("request broke", request=number)
+            return await stream.fail(problem)
+
+    def _resolved(self, name: str | None) -> Resolved:
+        """Who answers a name: a model key, a persona, or what answers soonest.
+
+        Raises:
+            UnknownName: nobody has it; names the nearest.
+            NoCandidates: no host answers, so nothing is known of models.
+        """
+        keys = {str(key) for key in self._built.catalog.all_model_keys()}
+        if name is None or name == AUTO:
+            return Resolved(PLAIN, "", AUTO, "none was named", False)
+        if name in keys:
+            return Resolved(PLAIN, "", ModelKey(name), "asked for", True)
+        persona = self._built.shelf.get(name)
+        if persona is not None:
+            return Resolved(persona, "asked for", persona.model, f"{name}'s own model", False)
+        personas = [str(known.name) for known in self._built.shelf.all()]
+        if not keys:
+            self._built.catalog.any_model(name)
+        raise UnknownName("model", name, nearest(name, sorted([*keys, *personas])))
+
+
+async def _body(request: web.Request) -> bytes:
+    """The whole body.
+
+    Raises:
+        Problem: it is not JSON by its own word, is packed, or does not come.
+    """
+    if request.content_type != "application/json":
+        words = "The body must be sent as `Content-Type: application/json`."
+        raise Problem(415, words)
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise Problem(415, "A packed body is not taken.")
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await request.read()
+    except TimeoutError as err:
+        raise Problem(408, "The body did not arrive in time.") from err

@@ -1,0 +1,92 @@
+"""The fleet's models and personas, as the lists of OpenAI show them; from memory alone."""
+
+import json
+
+from aiohttp import web
+
+from bot.chat.lantern import Lantern
+from bot.domain.errors import UnknownName
+from bot.domain.hosts import FleetSnapshot, HostSnapshot
+from bot.domain.ids import ModelKey
+from bot.policy.names import nearest
+
+
+def list_models(built: Lantern) -> web.Response:
+    """Every model that any host has, each once, and every persona."""
+    data = [*_models(built).values(), *_personas(built).values()]
+    return _answer({"object": "list", "data": data})
+
+
+def one_model(built: Lantern, name: str) -> web.Response:
+    """One of them.
+
+    Raises:
+        UnknownName: nobody has it.
+    """
+    known = _personas(built) | _models(built)
+    if name not in known:
+        raise UnknownName("model", name, nearest(name, sorted(known)))
+    return _answer(known[name])
+
+
+def _models(built: Lantern) -> dict[str, dict[str, object]]:
+    snapshot = built.catalog.snapshot()
+    return {str(key): _model(snapshot, key) for key in built.catalog.all_model_keys()}
+
+
+def _model(snapshot: FleetSnapshot, key: ModelKey) -> dict[str, object]:
+    hosts = [host for host in snapshot.hosts.values() if key in host.models or _loaded(host, key)]
+    model = next((host.models[key] for host in hosts if key in host.models), None)
+    windows = [size for host in hosts if (size := _loaded(host, key))]
+    most = model.max_context_length if model is not None else None
+    # What is loaded counts; clients without any figure assume 8 to 16 thousand.
+    window = max(windows, default=None) or most
+    is_loaded = any(i.model_key == key for host in hosts for i in host.instances)
+    return {
+        "id": str(key),
+        "object": "model",
+        "created": 0,
+        "owned_by": "lantern",
+        "name": (model.display_name if model else "") or str(key),
+        "type": model.kind if model is not None else "llm",
+        "state": "loaded" if is_loaded else "not-loaded",
+        "status": {"value": "loaded" if is_loaded else "unloaded"},
+        "context_length": window,
+        "max_model_len": window,
+        "max_context_length": most,
+        "arch": model.architecture if model is not None else "",
+        "quantization": model.quantization if model is not None else "",
+        "capabilities": [
+            name
+            for name, has in (
+                ("tool_use", model is not None and model.tool_use),
+                ("vision", model is not None and model.vision),
+            )
+            if has
+        ],
+        "hosts": [host.name for host in hosts],
+    }
+
+
+def _loaded(host: HostSnapshot, key: ModelKey) -> int | None:
+    """The largest window it is loaded with there."""
+    windows = [i.context_length or 0 for i in host.instances if i.model_key == key]
+    return max(windows, default=0) or None
+
+
+def _personas(built: Lantern) -> dict[str, dict[str, object]]:
+    return {
+        str(persona.name): {
+            "id": str(persona.name),
+            "object": "model",
+            "created": 0,
+            "owned_by": "lantern-persona",
+            "name": str(persona.name),
+            "description": persona.description,
+        }
+        for persona in built.shelf.all()
+    }
+
+
+def _answer(body: dict[str, object]) -> web.Response:
+    return web.Response(body=json.dumps(body).encode(), content_type="application/json")

@@ -1,0 +1,296 @@
+"""Where a relayed answer goes: an event stream that shows life while it waits, or a whole body."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Literal
+
+from aiohttp import web
+
+from bot.domain.chat import Candidate, Receipt, Route, Usage
+from bot.domain.events import (
+    Delta,
+    Evicting,
+    Loading,
+    Progress,
+    Queued,
+    ReasoningDelta,
+    StreamEnd,
+    TextDelta,
+)
+from bot.gateway.errors import Problem
+
+HEADERS_S = 1.0
+"""A stream's headers are sent after so long at the latest."""
+
+LIFE_S = 10.0
+"""A sign of life comes so often while an answer waits; nginx gives up after a minute."""
+
+SSE_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache",
+    # nginx would collect the events, otherwise.
+    "X-Accel-Buffering": "no",
+}
+
+Form = Literal["chat", "text", "responses", "messages", "embeddings"]
+
+
+class StreamSink:
+    """An event stream to one client.
+
+    While its answer waits, headers go out within a second and a sign of life every ten: a chunk
+    with an empty delta, which every client takes and which resets every idle timer, or a comment
+    where the form has no such chunk.
+    """
+
+    def __init__(
+        self, request: web.Request, form: Form, reply_id: str, model: str, created: int
+    ) -> None:
+        self._request = request
+        self._form = form
+        self._id = reply_id
+        self._model = model
+        self._created = created
+        self._response = web.StreamResponse(headers=SSE_HEADERS)
+        self._has_shown_life = False
+        self._is_answering = False
+        self._life: asyncio.Task[None] | None = None
+        self._state: dict[str, object] = {"state": "waiting"}
+        self.route = Route()
+        self.candidate: Candidate | None = None
+        self._is_own = False
+        """Is this a provider's answer, whose chunks are made here?"""
+
+    @asynccontextmanager
+    async def alive(self) -> AsyncGenerator[None]:
+        """Signs of life while the block runs, until the first byte of the answer."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._life = tasks.create_task(self._show_life(), name="life signs")
+                yield
+                self._life.cancel()
+        # A group of one would hide what went wrong.
+        except BaseExceptionGroup as failed:
+            if len(failed.exceptions) == 1:
+                raise failed.exceptions[0] from None
+            raise
+
+    @property
+    def has_begun(self) -> bool:
+        """Were headers sent? Errors are events from then on."""
+        return self._response.prepared
+
+    async def routed(self, route: Route) -> None:
+        """The route goes into the headers."""
+        self.route = route
+
+    async def waits(self, step: Progress) -> None:
+        """Kept for the next sign of life."""
+        self._state = state_of(step)
+
+    async def begins(self, candidate: Candidate) -> None:
+        """Named in the headers, where they are still to be sent."""
+        self.candidate = candidate
+        self._state = {"state": "reading", "host": candidate.where}
+
+    def reply_id(self) -> str:
+        """One stream has one id: ours, where a chunk of ours came first."""
+        return self._id if self._has_shown_life and self._form in ("chat", "text") else ""
+
+    async def write(self, data: bytes) -> None:
+        """Bytes of the answer; headers go out before the first."""
+        if not self._is_answering:
+            await self._answer_begins()
+        await self._response.write(data)
+
+    async def say(self, delta: Delta, candidate: Candidate) -> None:
+        """A piece of a provider's answer, as a chunk."""
+        self._model, self._is_own = str(candidate.model), True
+        match delta:
+            case TextDelta(text=text):
+                await self.write(self._chunk({"content": text}, text))
+            case ReasoningDelta(text=text):
+                await self.write(self._chunk({"reasoning_content": text}, ""))
+            case StreamEnd(finish=finish):
+                reason = {"length": "length", "refused": "content_filter"}.get(finish, "stop")
+                await self.write(self._chunk({}, "", reason))
+            case _:
+                return
+
+    async def end(self, receipt: Receipt, *, wants_usage: bool) -> web.StreamResponse:
+        """The end of a whole answer."""
+        if self._is_own:
+            if wants_usage:
+                chunk = self._frame([]) | {"usage": usage_object(receipt.usage)}
+                await self._response.write(b"data: %s\n\n" % json.dumps(chunk).encode())
+            await self._response.write(b"data: [DONE]\n\n")
+        await self._response.write_eof()
+        return self._response
+
+    async def fail(self, problem: Problem) -> web.StreamResponse:
+        """An error after the headers: an event, and never a silent end."""
+        match self._form:
+            case "messages":
+                text = f"event: error\ndata: {json.dumps(problem.anthropic())}\n\n"
+            case "responses":
+                body = {"type": "error", "code": problem.code, "message": problem.message}
+                text = f"event: error\ndata: {json.dumps(body | {'param': problem.param})}\n\n"
+            case _:
+                text = f"data: {json.dumps(problem.body())}\n\ndata: [DONE]\n\n"
+        # The client may be gone; then nobody is left to be told.
+        with suppress(ConnectionError):
+            await self._response.write(text.encode())
+            await self._response.write_eof()
+        return self._response
+
+    async def _answer_begins(self) -> None:
+        # Waited for: a sign of life that is just being written must not run into the answer.
+        if self._life is not None:
+            self._life.cancel()
+            await asyncio.wait([self._life])
+        self._is_answering = True
+        await self._prepare()
+
+    async def _prepare(self) -> None:
+        if not self._response.prepared:
+            self._response.headers.update(route_headers(self.route, self.candidate))
+            await self._response.prepare(self._request)
+
+    async def _show_life(self) -> None:
+        await asyncio.sleep(HEADERS_S)
+        await self._prepare()
+        while True:
+            self._has_shown_life = True
+            if self._form in ("chat", "text"):
+                role = {"role": "assistant", "content": ""}
+                sign = self._chunk(role, "", more={"lantern": self._state})
+            else:
+                sign = f": {json.dumps(self._state)}\n\n".encode()
+            await self._response.write(sign)
+            await asyncio.sleep(LIFE_S)
+
+    def _chunk(
+        self,
+        delta: Mapping[str, object],
+        text: str,
+        finish: str | None = None,
+        more: Mapping[str, object] | None = None,
+    ) -> bytes:
+        piece: dict[str, object] = {"index": 0, "finish_reason": finish}
+        piece |= {"text": text} if self._form == "text" else {"delta": delta}
+        return b"data: %s\n\n" % json.dumps(self._frame([piece]) | dict(more or {})).encode()
+
+    def _frame(self, choices: list[dict[str, object]]) -> dict[str, object]:
+        kind = "text_completion" if self._form == "text" else "chat.completion.chunk"
+        return {
+            "id": self._id,
+            "object": kind,
+            "created": self._created,
+            "model": self._model,
+            "choices": choices,
+        }
+
+
+class WholeSink:
+    """One body, kept until it is whole: before that the status is not known."""
+
+    def __init__(self, form: Form, reply_id: str, created: int) -> None:
+        self._form = form
+        self._id = reply_id
+        self._created = created
+        self._text: list[str] = []
+        self._finish = "stop"
+        self.body = b""
+        self.route = Route()
+        self.candidate: Candidate | None = None
+
+    async def routed(self, route: Route) -> None:
+        """Kept for the headers."""
+        self.route = route
+
+    async def waits(self, step: Progress) -> None:
+        """A whole answer waits in silence."""
+
+    async def begins(self, candidate: Candidate) -> None:
+        """Kept for the headers."""
+        self.candidate = candidate
+
+    def reply_id(self) -> str:
+        """Nothing is sent before the answer."""
+        return ""
+
+    async def write(self, data: bytes) -> None:
+        """The host's own body."""
+        self.body = data
+
+    async def say(self, delta: Delta, candidate: Candidate) -> None:
+        """A provider's answer is put together here."""
+        match delta:
+            case TextDelta(text=text):
+                self._text.append(text)
+            case StreamEnd(finish=finish):
+                self._finish = {"length": "length", "refused": "content_filter"}.get(finish, "stop")
+            case _:
+                return
+
+    def answer(self, receipt: Receipt) -> web.Response:
+        """The HTTP answer, with LM Studio's own statistics beside OpenAI's fields."""
+        body = self.body
+        if receipt.provider is not None:
+            text, kind = "".join(self._text), "chat.completion"
+            choice: dict[str, object] = {"index": 0, "finish_reason": self._finish}
+            choice["message"] = {"role": "assistant", "content": text}
+            whole: dict[str, object] = {
+                "id": self._id,
+                "object": kind,
+                "created": self._created,
+                "model": str(receipt.model),
+                "choices": [choice],
+                "usage": usage_object(receipt.usage),
+            }
+            body = json.dumps(whole).encode()
+        return web.Response(
+            body=body,
+            content_type="application/json",
+            headers=route_headers(self.route, self.candidate),
+        )
+
+
+def state_of(step: Progress) -> dict[str, object]:
+    """What a waiting client may be told: progress, host and seconds left."""
+    match step:
+        case Queued(host=host, position=position, seconds=seconds):
+            return {"state": "queued", "host": host, "place": position, "seconds_left": seconds}
+        case Evicting(host=host):
+            return {"state": "evicting", "host": host}
+        case Loading(host=host, fraction=fraction, seconds_left=left):
+            progress = round(fraction, 3)
+            return {"state": "loading", "host": host, "progress": progress, "seconds_left": left}
+
+
+def route_headers(route: Route, candidate: Candidate | None) -> dict[str, str]:
+    """``X-Lantern-Route`` of whoever answers, or of whoever will as far as is known."""
+    by = candidate or next(iter(route.candidates), None)
+    if by is None:
+        return {}
+    kind = "host" if by.host is not None else "provider"
+    wait = f"{by.seconds:.2f}" if by.seconds is not None else "?"
+    words = f"{kind}={by.where}; model={by.model}; reason={by.reason}; wait={wait}"
+    # Header values are latin-1 and hold no line ends, whatever a host calls its models.
+    plain = words.encode("ascii", "replace").decode().replace("\r", " ").replace("\n", " ")
+    return {
+        "X-Lantern-Route": plain,
+        "X-Lantern-Model": str(by.model).encode("ascii", "replace").decode(),
+    }
+
+
+def usage_object(usage: Usage) -> dict[str, object]:
+    """OpenAI's usage."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }

@@ -1,0 +1,165 @@
+"""What passes through of a streamed answer, however its bytes are torn."""
+
+import json
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.domain.chat import Usage
+from bot.domain.errors import FailureKind
+from bot.inference.passing import DONE, MAX_BLOCK_BYTES, Form, Passing, whole_model
+from bot.inference.wire import WireFault
+
+KEY = frozenset({"key"})
+
+
+def event(body: object, gap: str = "\n\n", name: str = "") -> bytes:
+    head = f"event: {name}\n" if name else ""
+    return f"{head}data: {json.dumps(body, ensure_ascii=False)}{gap}".encode()
+
+
+def chunk(delta: dict[str, object], finish: str | None = None, **more: object) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    head = {"id": "chatcmpl-theirs", "object": "chat.completion.chunk", "model": "key"}
+    return event(head | {"choices": [choice]} | more)
+
+
+USAGE = event(
+    {
+        "id": "chatcmpl-theirs",
+        "model": "key",
+        "choices": [],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9},
+    }
+)
+CHAT = (
+    chunk({"role": "assistant", "content": ""}),
+    chunk({"content": 'a "usage": {} \n\n data: [DONE] é🏮'}),
+    chunk({"content": '"error": "finish_reason":"stop"'}),
+    chunk({}, "stop"),
+    USAGE,
+    DONE,
+)
+
+
+def passed(passing: Passing, pieces: list[bytes]) -> bytes:
+    out = b"".join(passing.feed(piece) for piece in pieces)
+    return out if passing.fault else out + passing.close()
+
+
+def torn(data: bytes, cuts: list[int]) -> list[bytes]:
+    places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
+    return [data[a:b] for a, b in pairwise(places)]
+
+
+@given(cuts=st.lists(st.integers(0, 5000), max_size=30), wants_usage=st.booleans())
+def test_every_byte_passes_however_it_is_torn(cuts: list[int], wants_usage: bool) -> None:
+    passing = Passing("chat", KEY, wants_usage=wants_usage)
+    out = passed(passing, torn(b"".join(CHAT), cuts))
+    assert out == b"".join(part for part in CHAT if wants_usage or part is not USAGE)
+    assert passing.usage == Usage(prompt_tokens=7, completion_tokens=2)
+    assert (passing.model, passing.finish, passing.is_whole) == ("key", "stop", True)
+    assert passing.deltas == len(CHAT) - 1
+    assert passing.fault is None
+
+
+@given(cuts=st.lists(st.integers(0, 5000), max_size=30))
+def test_line_ends_of_the_other_kind_pass_as_they_came(cuts: list[int]) -> None:
+    data = b"".join(CHAT).replace(b"\n", b"\r\n")
+    assert passed(Passing("chat", KEY), torn(data, cuts)) == data
+
+
+@given(cuts=st.lists(st.integers(0, 5000), max_size=30))
+def test_nothing_passes_of_another_model(cuts: list[int]) -> None:
+    passing = Passing("chat", frozenset({"wanted"}))
+    assert passed(passing, torn(b"".join(CHAT), cuts)) == b""
+    assert passing.fault is not None
+    assert passing.fault.kind is FailureKind.WRONG_MODEL
+
+
+def test_one_stream_has_one_id() -> None:
+    passing = Passing("chat", KEY, reply_id=lambda: "chatcmpl-ours")
+    out = passed(passing, list(CHAT))
+    assert b"chatcmpl-theirs" not in out
+    assert out.count(b'"id": "chatcmpl-ours"') == len(CHAT) - 1
+
+
+def test_what_came_before_an_error_passes_and_the_error_does_not() -> None:
+    passing = Passing("chat", KEY)
+    broken = event({"error": {"message": "engine died"}}, name="error")
+    assert passing.feed(b"".join((*CHAT[:2], broken, CHAT[2]))) == b"".join(CHAT[:2])
+    assert passing.fault is not None
+    assert "engine died" in passing.fault.reason
+
+
+@pytest.mark.parametrize("parts", [CHAT[:1], CHAT[:3]])
+def test_an_end_without_its_mark_is_a_cut(parts: tuple[bytes, ...]) -> None:
+    passing = Passing("chat", KEY)
+    assert passed(passing, list(parts)) == b"".join(parts)
+    assert passing.fault is not None
+    assert passing.fault.kind is FailureKind.CUT
+
+
+def test_done_comes_last_where_the_host_forgot_it() -> None:
+    assert passed(Passing("chat", KEY), list(CHAT[:4])) == b"".join((*CHAT[:4], DONE))
+
+
+RESPONSE = (
+    event({"type": "response.created", "response": {"id": "r", "model": "key"}}, name="x"),
+    event({"type": "response.output_text.delta", "delta": "a"}, name="x"),
+    event(
+        {
+            "type": "response.completed",
+            "response": {"model": "key", "usage": {"input_tokens": 3, "output_tokens": 1}},
+        },
+        name="x",
+    ),
+)
+MESSAGE = (
+    event(
+        {"type": "message_start", "message": {"model": "key", "usage": {"input_tokens": 3}}},
+        name="message_start",
+    ),
+    event({"type": "content_block_delta", "delta": {"text": "a"}}, name="content_block_delta"),
+    event({"type": "message_delta", "usage": {"output_tokens": 1}}, name="message_delta"),
+    event({"type": "message_stop"}, name="message_stop"),
+)
+
+
+@pytest.mark.parametrize(("form", "parts"), [("responses", RESPONSE), ("messages", MESSAGE)])
+def test_the_other_wires_pass_whole_and_are_counted(form: Form, parts: tuple[bytes, ...]) -> None:
+    passing = Passing(form, KEY, wants_usage=False)
+    assert passed(passing, list(parts)) == b"".join(parts)
+    assert passing.usage == Usage(prompt_tokens=3, completion_tokens=1)
+    assert passing.fault is None
+    cut = Passing(form, KEY)
+    passed(cut, list(parts[:-1]))
+    assert cut.fault is not None
+
+
+def test_a_failed_response_is_a_failure() -> None:
+    passing = Passing("responses", KEY)
+    passing.feed(RESPONSE[0] + event({"type": "response.failed", "response": {}}))
+    assert passing.fault is not None
+
+
+def test_one_event_without_an_end_is_not_held_for_ever() -> None:
+    passing = Passing("chat", KEY)
+    passing.feed(CHAT[0])
+    assert passing.feed(b"x" * MAX_BLOCK_BYTES) == b""
+    assert passing.fault is None
+    passing.feed(b"x")
+    assert passing.fault is not None
+
+
+def test_a_whole_answer_tells_its_model_and_usage() -> None:
+    body = {"model": "key", "usage": {"prompt_tokens": 1, "completion_tokens": 2}}
+    assert whole_model(json.dumps(body).encode()) == (
+        "key",
+        Usage(prompt_tokens=1, completion_tokens=2),
+    )
+    for wrong in (b"[]", b"<html>", b'{"error": {"message": "no"}}'):
+        with pytest.raises(WireFault):
+            whole_model(wrong)
