@@ -3,7 +3,7 @@
 import base64
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bot.domain.chat import Endpoint, InferenceRequest, Message, Usage
 from bot.domain.errors import FailureKind
@@ -26,8 +26,8 @@ VERSION = "2026-10-21"
 _VERSIONED = re.compile(r"/v\d+$")
 _MAX_TOKENS = 8192
 """The wire requires a limit; thinking counts in it."""
-_OPENING = "(The conversation begins.)"
-_GO_ON = "Go on exactly where you stopped."
+_OPENING: Mapping[str, object] = {"type": "text", "text": "(The conversation begins.)"}
+_GO_ON: Mapping[str, object] = {"type": "text", "text": "Go on exactly where you stopped."}
 
 _FINISHES = {
     "max_tokens": "length",
@@ -46,15 +46,6 @@ def messages_call(endpoint: Endpoint, request: InferenceRequest) -> Call:
     # The vendor's own client takes its address without the version, where ours gave 404.
     if not _VERSIONED.search(base):
         base = f"{base}/v1"
-    return Call(
-        url=f"{base}/messages",
-        headers=headers,
-        body=json.dumps(messages_body(endpoint, request)).encode(),
-    )
-
-
-def messages_body(endpoint: Endpoint, request: InferenceRequest) -> dict[str, object]:
-    """The fields of a messages request."""
     sampling = request.sampling
     body: dict[str, object] = {
         "model": endpoint.model,
@@ -72,7 +63,7 @@ def messages_body(endpoint: Endpoint, request: InferenceRequest) -> dict[str, ob
     if request.user_hash:
         # Opaque by the provider's terms and by ours: a salted hash, never a name.
         body["metadata"] = {"user_id": request.user_hash}
-    return body
+    return Call(f"{base}/messages", headers, json.dumps(body).encode())
 
 
 def _turns(messages: Sequence[Message]) -> list[dict[str, object]]:
@@ -86,7 +77,7 @@ def _turns(messages: Sequence[Message]) -> list[dict[str, object]]:
                 source = {"type": "base64", "media_type": image.media_type, "data": data}
                 blocks.append({"type": "image", "source": source})
         if message.text.strip():
-            blocks.append(_text(message.text))
+            blocks.append({"type": "text", "text": message.text})
         if message.role == "system" or not blocks:
             continue
         if turns and turns[-1][0] == message.role:
@@ -94,15 +85,11 @@ def _turns(messages: Sequence[Message]) -> list[dict[str, object]]:
         else:
             turns.append((message.role, blocks))
     if not turns or turns[0][0] != "user":
-        turns.insert(0, ("user", [_text(_OPENING)]))
+        turns.insert(0, ("user", [dict[str, object](_OPENING)]))
     if turns[-1][0] != "user":
         # A last turn of the assistant's own (prefill) is refused by the models in service.
-        turns.append(("user", [_text(_GO_ON)]))
+        turns.append(("user", [dict[str, object](_GO_ON)]))
     return [{"role": role, "content": blocks} for role, blocks in turns]
-
-
-def _text(text: str) -> dict[str, object]:
-    return {"type": "text", "text": text}
 
 
 class AnthropicReader:
@@ -116,16 +103,13 @@ class AnthropicReader:
         self.pieces = Pieces(inline_think=False)
         self.is_done = False
         """Is nothing further worth waiting for?"""
+        self.is_whole = False
+        """Did the end mark come? From then on nothing can break the answer."""
         self._endpoint = endpoint
         self._prompt_estimate = prompt_estimate
         self._model = ""
         self._stop_reason = ""
         self._usage = Usage()
-
-    @property
-    def is_whole(self) -> bool:
-        """Did the end mark come? From then on nothing can break the answer."""
-        return self.is_done
 
     def read(self, payload: str) -> Sequence[Delta]:
         """The deltas of one event.
@@ -154,7 +138,7 @@ class AnthropicReader:
                 is_full = self._stop_reason == "model_context_window_exceeded"
                 if is_full and not self.pieces.has_answer:
                     raise WireFault(Verdict(FailureKind.TOO_LONG, code=self._stop_reason))
-                self.is_done = True
+                self.is_done = self.is_whole = True
             case "ping" | "content_block_stop":
                 pass
             case _:

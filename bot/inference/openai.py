@@ -101,17 +101,7 @@ DIALECTS: Mapping[DialectName, Dialect] = {
 
 
 def completions_call(endpoint: Endpoint, request: InferenceRequest) -> Call:
-    """The HTTP request that asks an endpoint for a streamed chat completion."""
-    headers = {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {}
-    return Call(
-        url=f"{endpoint.base_url.rstrip('/')}/chat/completions",
-        headers=headers,
-        body=json.dumps(completions_body(endpoint, request)).encode(),
-    )
-
-
-def completions_body(endpoint: Endpoint, request: InferenceRequest) -> dict[str, object]:
-    """The fields of a chat-completions request in the endpoint's dialect."""
+    """The HTTP request that asks an endpoint for a streamed chat completion, in its dialect."""
     dialect, model = DIALECTS[endpoint.dialect], endpoint.model
     body: dict[str, object] = {
         "model": model,
@@ -126,7 +116,11 @@ def completions_body(endpoint: Endpoint, request: InferenceRequest) -> dict[str,
         body |= next(fits, dict[str, object]())
     if dialect.user_field and request.user_hash:
         body[dialect.user_field] = request.user_hash
-    return body
+    return Call(
+        url=f"{endpoint.base_url.rstrip('/')}/chat/completions",
+        headers={"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {},
+        body=json.dumps(body).encode(),
+    )
 
 
 def _sampling(dialect: Dialect, model: str, sampling: Sampling) -> dict[str, object]:
@@ -177,17 +171,14 @@ class OpenAiReader:
         self.pieces = Pieces(inline_think=DIALECTS[endpoint.dialect].inline_think)
         self.is_done = False
         """Is nothing further worth waiting for?"""
+        self.is_whole = False
+        """Did the end mark come? From then on nothing can break the answer."""
         self._endpoint = endpoint
         self._prompt_estimate = prompt_estimate
         self._model = ""
-        self._finish: str | None = None
+        self._finish = "stop"
         self._usage = Usage()
         self._was_refused = False
-
-    @property
-    def is_whole(self) -> bool:
-        """Did the end mark come? From then on nothing can break the answer."""
-        return self._finish is not None or self.is_done
 
     def read(self, payload: str) -> Sequence[Delta]:
         """The deltas of one chunk.
@@ -196,7 +187,7 @@ class OpenAiReader:
             WireFault: the chunk is broken, is an error, or names another model.
         """
         if payload == _DONE:
-            self.is_done = True
+            self.is_done = self.is_whole = True
             return ()
         chunk = parse_object(payload)
         choices = chunk.get("choices")
@@ -227,7 +218,7 @@ class OpenAiReader:
 
     def end(self) -> StreamEnd:
         """The end of the whole stream."""
-        finish = "refused" if self._was_refused else self._finish or "stop"
+        finish = "refused" if self._was_refused else self._finish
         usage = self.pieces.usage(self._usage, self._prompt_estimate)
         return StreamEnd(finish, usage, self._model)
 
@@ -247,5 +238,5 @@ class OpenAiReader:
         if finish := text_of(choice.get("finish_reason")):
             if finish in _BROKEN:
                 raise WireFault(Verdict(FailureKind.CUT, "its own inference broke", code=finish))
-            self._finish = _FINISHES.get(finish, "stop")
+            self._finish, self.is_whole = _FINISHES.get(finish, "stop"), True
         return pieces

@@ -60,7 +60,15 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = {form for secret in secrets for form in _forms(secret)}
+        known: set[str] = set()
+        for secret in secrets:
+            halves = secret.split(":", 1)[1:] if secret.startswith("sk-lm-") else []
+            for value in (secret.strip(), *halves):
+                if len(value) >= MIN_SECRET_LENGTH:
+                    # In plain text, in a repr, in JSON and in a URL. Half a character, which the
+                    # environment may well hold, cannot be quoted.
+                    known |= {value, repr(value)[1:-1], json.dumps(value)[1:-1]}
+                    known |= {quote(value, safe=safe, errors="replace") for safe in ("", "/")}
         longest_first = sorted(known, key=len, reverse=True)
         pattern = "|".join(re.escape(secret) for secret in longest_first)
         self._known = re.compile(pattern) if pattern else None
@@ -94,13 +102,3 @@ class Redactor:
                 return [self.value(item, depth + 1) for item in cast(Iterable[object], value)]
             case _:
                 return self.text(repr(value))
-
-
-def _forms(secret: str) -> Iterable[str]:
-    """A secret as it stands in plain text, in a repr, in JSON and in a URL."""
-    halves = secret.split(":", 1)[1:] if secret.startswith("sk-lm-") else []
-    for value in (secret.strip(), *halves):
-        if len(value) >= MIN_SECRET_LENGTH:
-            yield from (value, repr(value)[1:-1], json.dumps(value)[1:-1])
-            # Whatever bytes the environment held; half a character cannot be quoted.
-            yield from (quote(value, safe=safe, errors="replace") for safe in ("", "/"))

@@ -113,11 +113,10 @@ def load_settings(config: Path | None, environ: Mapping[str, str], cwd: Path) ->
         cwd=cwd,
         warnings=(
             *dotenv.warnings,
-            *_misnamed_config(path, cwd),
+            *([] if path else _misnamed(cwd)),
             *(words for words in strangers.values() if words),
-            *_small_letters(said),
             *([hosts_merged] if hosts_merged else []),
-            *_silent_providers(settings, layers[:-1]),
+            *_silent(said, settings, layers[:-1]),
         ),
     )
 
@@ -259,37 +258,23 @@ def _strangers(environ: Variables) -> dict[str, str]:
     return found
 
 
-def _misnamed_config(path: Path | None, cwd: Path) -> list[str]:
+def _misnamed(cwd: Path) -> list[str]:
     """Words for a file that its writer takes for the config file."""
-    found = [] if path is not None else [cwd / name for name in _MISNAMED]
     return [
-        f"{other.name} is not read; rename it to {CONFIG_NAME}, or name it by --config"
-        for other in found
-        if other.exists()
+        f"{name} is not read; rename it to {CONFIG_NAME}, or name it by --config"
+        for name in _MISNAMED
+        if (cwd / name).exists()
     ]
 
 
-def _small_letters(said: Variables) -> list[str]:
-    """Words for each variable that would be a setting, were it written in capitals."""
-    # On Windows variables have no small letters; elsewhere `lantern_hosts` was silently nothing.
-    return [
-        f"{variable.origin}: {name} is not read; write {name.upper()}"
-        for name, variable in sorted(said.items())
-        if name != name.upper() and name.upper().startswith((PREFIX, DISCORD_VARIABLE))
-    ]
-
-
-def _silent_providers(settings: Settings, layers: Sequence[Layer]) -> list[str]:
-    """Words for each provider that somebody configured and that stays off."""
-    # The presets are always there: of a provider nobody spoke of there is nothing to tell.
-    asked = {
-        name
-        for name in settings.providers
-        for layer in layers
-        if layer.decides(("providers", name))
-    }
-    return [
-        f"provider {name} stays off: {provider.api_key_env} is set nowhere"
-        for name, provider in settings.providers.items()
-        if name in asked and not provider.is_on
-    ]
+def _silent(said: Variables, settings: Settings, layers: Sequence[Layer]) -> Iterator[str]:
+    """Words for each variable in small letters, and each configured provider that stays off."""
+    for name, variable in sorted(said.items()):
+        # Windows knows no small letters there; elsewhere `lantern_hosts` was silently nothing.
+        if name != name.upper() and name.upper().startswith((PREFIX, DISCORD_VARIABLE)):
+            yield f"{variable.origin}: {name} is not read; write {name.upper()}"
+    for name, provider in settings.providers.items():
+        # The presets are always there: of a provider nobody spoke of there is nothing to tell.
+        is_asked = any(layer.decides(("providers", name)) for layer in layers)
+        if is_asked and not provider.is_on:
+            yield f"provider {name} stays off: {provider.api_key_env} is set nowhere"

@@ -258,7 +258,9 @@ def follow_pointers(layer: Layer, variables: Variables) -> tuple[Layer, list[str
     """The layer with the secrets its ``*_env`` keys name; a fault for each that names nothing."""
     origins = dict(layer.origins)
     faults: list[str] = []
-    switches = {("providers", at): preset["api_key_env"] for at, preset in PRESETS.items()}
+    switches: dict[KeyPath, Plain] = {
+        ("providers", name): preset["api_key_env"] for name, preset in PRESETS.items()
+    }
 
     def followed(value: Plain, path: KeyPath) -> Plain:
         if isinstance(value, list):

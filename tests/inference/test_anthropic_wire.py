@@ -7,7 +7,7 @@ from bot.domain.chat import Attachment, Endpoint, InferenceRequest, Message, Usa
 from bot.domain.errors import FailureKind
 from bot.domain.events import Delta, ReasoningDelta, StreamEnd, TextDelta
 from bot.domain.personas import Sampling
-from bot.inference.anthropic import AnthropicReader, messages_body, messages_call
+from bot.inference.anthropic import AnthropicReader, messages_call
 from bot.inference.wire import WireFault
 
 ENDPOINT = Endpoint(
@@ -20,7 +20,7 @@ ENDPOINT = Endpoint(
 
 
 def turns(*messages: Message) -> list[dict[str, object]]:
-    body = messages_body(ENDPOINT, InferenceRequest(messages))
+    body = json.loads(messages_call(ENDPOINT, InferenceRequest(messages)).body)
     return json.loads(json.dumps(body["messages"]))
 
 
@@ -31,7 +31,9 @@ def said(role: str, *texts: str) -> dict[str, object]:
 def test_a_request_has_a_limit_a_system_prompt_and_no_sampling() -> None:
     sampling = Sampling(temperature=0.7, top_p=0.9, top_k=40, max_tokens=99, stop=("END", " "))
     messages = Message("system", "Be brief."), Message("user", "Hi")
-    assert messages_body(ENDPOINT, InferenceRequest(messages, sampling, "a1b2")) == {
+    assert json.loads(
+        messages_call(ENDPOINT, InferenceRequest(messages, sampling, "a1b2")).body
+    ) == {
         "model": "claude-haiku-5-5",
         "max_tokens": 99,
         "messages": [said("user", "Hi")],
@@ -43,7 +45,7 @@ def test_a_request_has_a_limit_a_system_prompt_and_no_sampling() -> None:
 
 
 def test_what_is_open_is_left_out_but_for_the_required_limit() -> None:
-    body = messages_body(ENDPOINT, InferenceRequest((Message("user", "Hi"),)))
+    body = json.loads(messages_call(ENDPOINT, InferenceRequest((Message("user", "Hi"),))).body)
     assert body.keys() == {"model", "max_tokens", "messages", "stream"}
     assert isinstance(body["max_tokens"], int)
 

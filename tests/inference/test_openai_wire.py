@@ -8,7 +8,7 @@ from bot.domain.chat import Attachment, Endpoint, InferenceRequest, Message, Usa
 from bot.domain.errors import FailureKind
 from bot.domain.events import Delta, ReasoningDelta, StreamEnd, TextDelta
 from bot.domain.personas import Sampling
-from bot.inference.openai import OpenAiReader, completions_body, completions_call
+from bot.inference.openai import OpenAiReader, completions_call
 from bot.inference.wire import WireFault
 
 FULL = Sampling(
@@ -38,7 +38,7 @@ def body(
     endpoint: Endpoint, sampling: Sampling = FULL, user_hash: str | None = "a1b2c3"
 ) -> dict[str, object]:
     request = InferenceRequest((Message("user", "Hi"),), sampling, user_hash)
-    return completions_body(endpoint, request)
+    return json.loads(completions_call(endpoint, request).body)
 
 
 COMMON = {"messages": [{"role": "user", "content": "Hi"}], "stream": True}
@@ -135,7 +135,7 @@ def test_images_go_as_data_urls_beside_the_text() -> None:
     cat = Attachment("cat.png", "image/png", image=b"\x89PNG")
     note = Attachment("note.txt", "text/plain", text="read into the turn already")
     request = InferenceRequest((Message("user", "What is it?", (cat, note)),))
-    assert completions_body(LOCAL, request)["messages"] == [
+    assert json.loads(completions_call(LOCAL, request).body)["messages"] == [
         {
             "role": "user",
             "content": [
@@ -149,7 +149,7 @@ def test_images_go_as_data_urls_beside_the_text() -> None:
 def test_an_image_without_words_has_no_empty_text_part() -> None:
     cat = Attachment("cat.png", "image/png", image=b"\x89PNG")
     request = InferenceRequest((Message("user", "", (cat,)),))
-    messages = json.dumps(completions_body(LOCAL, request)["messages"])
+    messages = json.dumps(json.loads(completions_call(LOCAL, request).body)["messages"])
     assert '"text"' not in messages
 
 
