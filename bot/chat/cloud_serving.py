@@ -1,5 +1,6 @@
 """A turn served by a provider: the same draft and events as a host's, and what it cost."""
 
+import asyncio
 from dataclasses import replace
 
 from bot.chat.draft import Draft
@@ -9,7 +10,7 @@ from bot.cloud.providers import Providers
 from bot.cloud.serve import Listener, Question, serve
 from bot.domain.chat import Candidate
 from bot.domain.errors import Bug, Unavailable
-from bot.domain.events import Notice, Reading
+from bot.domain.events import Notice, Queued, Reading
 from bot.domain.ids import ProviderName
 from bot.policy.context import blind
 from bot.policy.privacy import CloudConsent
@@ -34,6 +35,7 @@ class CloudServing:
         *,
         question: Question,
         is_last: bool,
+        is_hurried: bool,
     ) -> None:
         """Streams the answer into ``draft``; returns when it is whole.
 
@@ -44,6 +46,7 @@ class CloudServing:
             draft: Takes the answer in and tells it.
             question: What was done for it before, at any provider; it is counted further.
             is_last: Nobody is left who was not asked yet.
+            is_hurried: Somebody else could answer: a place is waited for only briefly.
 
         Raises:
             Unavailable: this provider could not; the draft tells whether text was shown.
@@ -60,12 +63,20 @@ class CloudServing:
         if is_blinded:
             await draft.notice(f"{name} was not configured to see; images were left out.")
 
+        loop = asyncio.get_running_loop()
+        asked_at = loop.time()
+
+        async def queued(place: int, seconds: float) -> None:
+            await draft.emit(Queued(name, candidate.model, place, seconds))
+
         async def sent() -> None:
-            draft.granted(candidate)
+            draft.granted(candidate, loop.time() - asked_at)
             await draft.emit(Reading(candidate, job.prompt_tokens, candidate.seconds))
             draft.sent()
 
         async def again(error: Unavailable, words: str) -> None:
+            nonlocal asked_at
+            asked_at = loop.time()
             draft.failed(candidate, error)
             await draft.emit(Notice(f"{error.user_message} {words}"))
 
@@ -80,9 +91,17 @@ class CloudServing:
             user=asking.payer,
             server=asking.request.place.server,
         )
-        listener = Listener(sent, draft.hear, again, draft.notice)
+        listener = Listener(sent, draft.hear, again, draft.notice, queued)
         try:
-            await serve(self._providers, name, ask, question, listener, is_last=is_last)
+            await serve(
+                self._providers,
+                name,
+                ask,
+                question,
+                listener,
+                is_last=is_last,
+                is_hurried=is_hurried,
+            )
         finally:
             # What failed calls cost is paid all the same.
             draft.so_far = replace(draft.so_far, cost_micro_usd=question.cost_micro_usd)

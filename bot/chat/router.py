@@ -52,6 +52,7 @@ class Router:
                     draft,
                     question=question,
                     is_last=is_last,
+                    is_hurried=max_wait_s is not None,
                 )
             else:
                 raise Bug(f"nobody can serve by {candidate.where}")

@@ -1,6 +1,7 @@
 """The one walk over a route's candidates: to answer, to warm a choice, to load by hand."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
@@ -70,8 +71,10 @@ async def walk(
 
     1. What the asker chose meanwhile goes first.
     2. A host that broke is not asked again, for another model either.
-    3. Nobody waits in a queue longer than ``max_wait_s`` while others are left; a host that was
-       too busy comes once more after them, then without a limit.
+    3. Nobody waits in a queue longer than ``max_wait_s`` while others are left; who was too busy
+       comes once more after them, then without a limit. A provider's line is left only for those
+       who could be sooner: not for hosts that take longer than ``max_wait_s``, behind whom it
+       would wait twice.
     4. A candidate left for the asker's choice comes again as the last resort.
     5. Everybody is asked once; only then is a provider that failed asked again, where that helps.
 
@@ -105,7 +108,9 @@ async def walk(
         # Its other models are behind the same dead line, and each would cost a timeout.
         if candidate.host in broken:
             continue
-        limit_s = max_wait_s if waiting and candidate not in patient else None
+        late = [other for other in waiting if _is_late(other, max_wait_s)]
+        is_hurried = len(waiting) > (0 if candidate.host is not None else len(late))
+        limit_s = max_wait_s if is_hurried and candidate not in patient else None
         try:
             async with override.attempt(candidate):
                 await serve(candidate, limit_s, not waiting)
@@ -113,18 +118,27 @@ async def walk(
         except Unavailable as failed:
             await on_failure(candidate, failed)
             host = candidate.host
-            if host is None:
+            # Nobody else may be able to, so whoever was only late is kept as the last resort; a
+            # line that was waited in to its end is not waited in again.
+            is_late = failed.kind is FailureKind.BUSY and candidate not in patient
+            if is_late and (host is not None or limit_s is not None):
+                patient.add(candidate)
+                at = len(waiting) if host is not None else len(waiting) - len(late)
+                waiting.insert(at, candidate)
+            elif host is None:
                 later.extend([] if is_repeat else [candidate])
             elif failed.kind in HOST_AT_FAULT:
                 broken.add(host)
-            # Nobody else may be able to, so whoever was only late is kept as the last resort.
-            elif failed.kind is FailureKind.BUSY and candidate not in patient:
-                patient.add(candidate)
-                waiting.append(candidate)
         else:
             # Its load goes on meanwhile, so it may be the one that can when the choice cannot.
             waiting.append(candidate)
     return None
+
+
+def _is_late(candidate: Candidate, max_wait_s: float | None) -> bool:
+    """Is this a host predicted to take longer than anybody waits while others are left?"""
+    limit_s = math.inf if max_wait_s is None else max_wait_s
+    return candidate.host is not None and (candidate.seconds or 0.0) > limit_s
 
 
 async def load_first(

@@ -59,11 +59,13 @@ def bar(fraction: float, cells: int = _BAR_CELLS) -> str:
 def progress_line(step: Progress) -> str:
     """One line for a turn or a load that waits."""
     match step:
-        case Queued(host=host, model=model, position=position, seconds=seconds):
+        case Queued(where=where, model=model, position=position, seconds=seconds):
             eta = f" · about {seconds_text(seconds)}" if seconds else ""
             if position == 1 and step.finishing is not None:
-                return f"⏳ You're next: {host} is finishing an answer with `{step.finishing}`{eta}"
-            return f"⏳ Waiting for `{model}` on {host}: place {position} in the queue{eta}"
+                return (
+                    f"⏳ You're next: {where} is finishing an answer with `{step.finishing}`{eta}"
+                )
+            return f"⏳ Waiting for `{model}` on {where}: place {position} in the queue{eta}"
         case Evicting(host=host, model=model, evicted=evicted):
             names = ", ".join(f"`{key}`" for key in evicted)
             return f"📤 Making room for `{model}` on {host}: unloading {names}"

@@ -58,6 +58,8 @@ class ProviderCall:
     """The ledger's row."""
     end: StreamEnd | None = None
     """The end mark, once it came."""
+    sent_at: float | None = None
+    """The loop's time; None while it was not sent."""
     first_token_s: float | None = None
     """From sending to the first delta."""
     has_shown: bool = False
@@ -69,7 +71,6 @@ class ProviderCall:
     _deltas: list[TextDelta | ReasoningDelta] = field(
         default_factory=list[TextDelta | ReasoningDelta]
     )
-    _sent_at: float | None = None
     _generation_s: float = 0.0
     _is_open: bool = False
 
@@ -99,14 +100,14 @@ class ProviderCall:
         is_covered = type(consent) is CloudConsent
         if not is_covered or not consent.covers(self.request.messages, self.provider):
             raise Bug(f"words without consent were about to be sent to {self.provider}")
-        now = self._sent_at = asyncio.get_running_loop().time()
+        now = self.sent_at = asyncio.get_running_loop().time()
         endpoint = self.endpoint
         if due is not None:
             left_s = max(0.0, due - now)
             endpoint = replace(endpoint, first_token_s=min(endpoint.first_token_s, left_s))
         async with self.open_stream(endpoint, self.request) as deltas:
             self._is_open = True
-            async with aclosing(self._counted(deltas, self._sent_at)) as counted:
+            async with aclosing(self._counted(deltas, self.sent_at)) as counted:
                 yield counted
 
     async def _counted(self, deltas: AsyncIterator[Delta], sent_at: float) -> AsyncGenerator[Delta]:
@@ -146,7 +147,7 @@ class ProviderCall:
 
     def _was_free(self, error: BaseException | None) -> bool:
         """Did the provider never get it, or answer with an error instead of a stream?"""
-        if self._is_open or self._sent_at is None:
+        if self._is_open or self.sent_at is None:
             return not self._is_open
         # Left before the first word, a provider may have read the prompt all the same: what is not
         # known to be free is counted, so that the ledger never says less than the provider.

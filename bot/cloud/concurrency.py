@@ -1,64 +1,115 @@
-"""A gate that lets so many in at once, first come first served, and learns how many."""
+"""A gate that lets so many in at once, people in turns, and learns how many."""
 
 import asyncio
-from collections import deque
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 from bot.policy.concurrency import Concurrency
+from bot.policy.fairness import in_turn
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """One asker outside; only the gate writes it."""
+
+    user: str
+    place: int = 0
+    """In the line, 1 being next; 0 once it is in."""
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Gate:
-    """Counts the requests under way at one provider."""
+    """Counts the requests under way at one provider, and who waits for a place among them."""
 
     def __init__(self, concurrency: Concurrency) -> None:
         self.concurrency = concurrency
         """The limit, as learnt so far."""
-        self.busy = 0
-        """Requests under way."""
-        self.waiting: deque[asyncio.Future[None]] = deque()
-        """Askers outside, first come first."""
+        self.holding = Counter[str]()
+        """Requests under way, by who asked."""
+        self.waiting: list[_Waiter] = []
+        """Askers outside, as they came."""
+        self._served: dict[str, int] = {}
+        self._grants = 0
 
-    async def enter(self, deadline: float) -> None:
+    @property
+    def is_open(self) -> bool:
+        """Would somebody who comes now be let in at once?"""
+        # Who comes later does not pass those who wait, though there be room for one.
+        return self.holding.total() < self.concurrency.limit and not self.waiting
+
+    async def enter(
+        self, user: str, deadline: float, tell: Callable[[int], Awaitable[None]]
+    ) -> None:
         """Wait until there is room; every entering needs one ``leave``.
 
+        Args:
+            user: Who asks; people take turns.
+            deadline: The loop's time after which nobody waits any more.
+            tell: Hears the place in the line, at first and whenever it changes.
+
         Raises:
-            TimeoutError: the loop's clock reached the deadline first.
+            TimeoutError: the deadline came first.
         """
-        # Who comes later does not pass those who wait, though there be room for one.
-        if self.busy < self.concurrency.limit and not self.waiting:
-            self.busy += 1
+        if self.is_open:
+            self._let_in(user)
             return
-        ticket: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.waiting.append(ticket)
+        waiter = _Waiter(user)
+        self.waiting.append(waiter)
+        self._move_up()
         is_in = False
         try:
             async with asyncio.timeout_at(deadline):
-                await ticket
+                while waiter.place:
+                    waiter.moved.clear()
+                    await tell(waiter.place)
+                    await waiter.moved.wait()
             is_in = True
         finally:
-            if not is_in and ticket.done() and not ticket.cancelled():
+            if not is_in and not waiter.place:
                 # Let in and cancelled in the same turn of the loop: the place is the next one's.
-                self.leave()
-            elif ticket in self.waiting:
-                self.waiting.remove(ticket)
+                self.leave(user)
+            elif not is_in:
+                self.waiting.remove(waiter)
+                self._move_up()
 
-    def leave(self) -> None:
+    def leave(self, user: str) -> None:
         """Make room for the next."""
-        self.busy -= 1
-        self._let_in()
+        self.holding[user] -= 1
+        self.holding += Counter()
+        self._move_up()
 
     def answered(self) -> None:
         """The provider answered: it may come to take more at once."""
-        self.concurrency = self.concurrency.after_answer()
-        self._let_in()
+        is_full = self.holding.total() >= self.concurrency.limit
+        self.concurrency = self.concurrency.after_answer(is_full=is_full)
+        self._move_up()
 
-    def crowded(self) -> None:
+    def crowded(self, sent_at: float) -> None:
         """The provider said that these were too many at once."""
-        self.concurrency = self.concurrency.after_refusal()
+        now = asyncio.get_running_loop().time()
+        self.concurrency = self.concurrency.after_refusal(sent_at, now)
 
-    def _let_in(self) -> None:
-        while self.waiting and self.busy < self.concurrency.limit:
-            ticket = self.waiting.popleft()
-            # Cancelled, and not yet out of the line: it would take the place with it.
-            if not ticket.done():
-                self.busy += 1
-                ticket.set_result(None)
+    def _let_in(self, user: str) -> None:
+        self.holding[user] += 1
+        self._grants += 1
+        self._served[user] = self._grants
+
+    def _move_up(self) -> None:
+        """Lets in whoever there is room for, and gives the others their places."""
+        while self.waiting and self.holding.total() < self.concurrency.limit:
+            first = self.waiting.pop(self._turns()[0])
+            self._let_in(first.user)
+            first.place = 0
+            first.moved.set()
+        for place, number in enumerate(self._turns(), start=1):
+            waiter = self.waiting[number]
+            if waiter.place != place:
+                waiter.place = place
+                waiter.moved.set()
+        # Else the record would grow with everybody who ever asked.
+        here = {waiter.user for waiter in self.waiting}.union(self.holding)
+        self._served = {user: number for user, number in self._served.items() if user in here}
+
+    def _turns(self) -> list[int]:
+        return in_turn([waiter.user for waiter in self.waiting], self.holding, self._served)

@@ -1,7 +1,7 @@
 """One provider: its health, its gate and its rate, all in one owner."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -10,11 +10,13 @@ from bot.cloud.concurrency import Gate
 from bot.domain.cloud import CloudEvent, ProviderConfig, ProviderNews
 from bot.domain.errors import FailureKind, Refused, Unavailable
 from bot.policy.breaker import on_abandoned, on_try
-from bot.policy.concurrency import CAREFUL_START, CROWDED_CODE, Concurrency
+from bot.policy.concurrency import TOO_MUCH, first_concurrency, wait_s
 from bot.policy.provider_health import ProviderHealth, answered, barred, failed
 from bot.policy.ratelimit import Bucket, RateRule, take
-from bot.policy.retry import LONGEST_TOLD_S
 from bot.policy.speeds import blend
+
+Tell = Callable[[int, float], Awaitable[None]]
+"""Hears the place in the line, 1 being next, and the seconds until its turn."""
 
 
 class Provider:
@@ -22,11 +24,12 @@ class Provider:
 
     def __init__(self, config: ProviderConfig, observe: Callable[[CloudEvent], None]) -> None:
         # Z.AI limits requests at once and tells the limit only by refusing: begun with few.
-        most = config.max_concurrent
-        first = min(CAREFUL_START, most) if config.dialect == "zai" else most
-        self.gate = Gate(Concurrency(first, most))
+        is_careful = config.dialect == "zai"
+        self.gate = Gate(first_concurrency(config.max_concurrent, is_careful=is_careful))
         self.first_token_s: float | None = None
         """Measured: a running average."""
+        self._answer_s: float | None = None
+        """How long an answer holds its place: a running average."""
         self._observe = observe
         self._bucket: Bucket | None = None
         self.health = ProviderHealth()
@@ -46,36 +49,48 @@ class Provider:
         """Why it cannot be asked now, for people; nothing when it can."""
         if (outage := barred(self.health, now)) is not None:
             return _again_in(outage.reason, outage.until, now)
-        if self.health.wait_until - now > LONGEST_TOLD_S:
+        if self.health.wait_until - now > self.config.max_wait_s:
             return _again_in("It asked us to slow down.", self.health.wait_until, now)
         return ""
 
+    def wait_s(self, place: int, now: float) -> float:
+        """Seconds until the turn of who waits at a place of the line, 1 being next."""
+        told_s = max(0.0, self.health.wait_until - now)
+        return told_s + wait_s(place, self.gate.concurrency.limit, self._answer_s)
+
     @asynccontextmanager
-    async def place(self, deadline: float) -> AsyncGenerator[None]:
+    async def place(self, user: str, deadline: float, tell: Tell) -> AsyncGenerator[None]:
         """A place among the calls under way, for as long as the block lasts.
 
         Args:
+            user: Who asks; people take turns.
             deadline: The loop's time after which nobody waits any more.
+            tell: Hears of the wait, where there is one.
 
         Raises:
-            Unavailable: it is out, there is no place in time, or its rate limit and its own word
-                ask for a longer wait.
+            Unavailable: it is out; ``BUSY``: there is no place in time, or its rate limit and its
+                own word ask for a longer wait.
         """
         loop = asyncio.get_running_loop()
         self._check(loop.time())
+
+        async def moved(place: int) -> None:
+            await tell(place, self.wait_s(place, loop.time()))
+
         try:
-            await self.gate.enter(deadline)
+            await self.gate.enter(user, deadline, moved)
         except TimeoutError as err:
-            words = f"{self.config.name} is busy with {self.gate.busy} other questions of ours."
+            busy = self.gate.holding.total()
+            words = f"{self.config.name} is busy with {busy} other questions of ours."
             raise Unavailable(words, FailureKind.BUSY) from err
         try:
-            await self._slow_down(deadline)
+            await self._slow_down(deadline, tell)
             # Looked at again: while this one waited another may have failed, or be the one trial.
             self._check(loop.time())
             self.health = replace(self.health, breaker=on_try(self.health.breaker, loop.time()))
             yield
         finally:
-            self.gate.leave()
+            self.gate.leave(user)
 
     def abandon(self) -> None:
         """The request proved nothing: half-open, the next one may try."""
@@ -92,8 +107,8 @@ class Provider:
         name = self.config.name
         if isinstance(error, Unavailable):
             now = asyncio.get_running_loop().time()
-            if error.code == CROWDED_CODE:
-                self.gate.crowded()
+            if error.kind in TOO_MUCH and call.sent_at is not None:
+                self.gate.crowded(call.sent_at)
             self.health, what = failed(self.health, error, now, jitter=jitter)
             if what is not None:
                 self._observe(ProviderNews(what, name, error.kind, error.user_message))
@@ -101,25 +116,34 @@ class Provider:
             # A refusal is no failure: the provider is well, it does not want this question.
             self.gate.answered()
             self.first_token_s = blend(self.first_token_s, call.first_token_s)
+            if call.sent_at is not None:
+                held_s = asyncio.get_running_loop().time() - call.sent_at
+                self._answer_s = blend(self._answer_s, held_s)
             self.health, what = answered(self.health)
             if what is not None:
                 self._observe(ProviderNews(what, name))
         else:
             self.abandon()
 
-    async def _slow_down(self, deadline: float) -> None:
+    async def _slow_down(self, deadline: float, tell: Tell) -> None:
+        """Waits as long as it asked for, and for its rate.
+
+        Raises:
+            Unavailable: ``BUSY``: that would take until after the deadline.
+        """
         loop = asyncio.get_running_loop()
         while True:
             now = loop.time()
-            told_s = wait_s = max(0.0, self.health.wait_until - now)
-            if told_s == 0.0:
-                self._bucket, wait_s = take(self._bucket, self._rate, now)
-            if wait_s == 0.0:
+            pause_s = max(0.0, self.health.wait_until - now)
+            if pause_s == 0.0:
+                self._bucket, pause_s = take(self._bucket, self._rate, now)
+            if pause_s == 0.0:
                 return
-            if told_s > LONGEST_TOLD_S or now + wait_s > deadline:
-                words = f"{self.config.name} takes no more questions for {wait_s:.0f} s."
-                raise Unavailable(words, FailureKind.RATE_LIMIT, retry_after_s=wait_s)
-            await asyncio.sleep(wait_s)
+            if now + pause_s > deadline:
+                words = f"{self.config.name} takes no more questions for {pause_s:.0f} s."
+                raise Unavailable(words, FailureKind.BUSY, retry_after_s=pause_s)
+            await tell(1, pause_s)
+            await asyncio.sleep(pause_s)
 
     def _check(self, now: float) -> None:
         if (outage := barred(self.health, now)) is not None:

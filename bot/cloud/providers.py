@@ -11,7 +11,7 @@ from typing import Self
 from bot.cloud.billing import Billing, Ledger
 from bot.cloud.call import CloudAsk, OpenStream, ProviderCall
 from bot.cloud.prices import Prices
-from bot.cloud.provider import Provider
+from bot.cloud.provider import Provider, Tell
 from bot.cloud.reservation import reservation
 from bot.domain.cloud import CloudEvent, Price, ProviderConfig, ProviderSnapshot
 from bot.domain.errors import Bug, FailureKind, StoreUnavailable, Unavailable
@@ -27,6 +27,10 @@ _CLOSE_S = 10.0
 """Longest the last costs may take to be written when Lantern stops."""
 _TYPICAL = (1000, 500)
 """Prompt and answer tokens by which the cheapest provider is found."""
+
+
+async def _unheard(place: int, seconds: float) -> None:
+    """Of a wait nobody watches."""
 
 
 class Providers:
@@ -108,7 +112,7 @@ class Providers:
         )
 
     def call(
-        self, name: ProviderName, ask: CloudAsk, due: float | None = None
+        self, name: ProviderName, ask: CloudAsk, until: float | None = None, tell: Tell = _unheard
     ) -> AbstractAsyncContextManager[ProviderCall]:
         """The right to ask a provider once: ``async with providers.call(...) as call:``.
 
@@ -118,20 +122,22 @@ class Providers:
         Args:
             name: Whom.
             ask: What.
-            due: The loop's time after which nobody waits for a place any more; None leaves it to
+            until: The loop's time after which nobody waits for a place any more; None leaves it to
                 the provider's own limit.
+            tell: Hears of the wait, where there is one.
 
         Raises:
             Unavailable: nobody is configured by that name; on entering also: it is out, busy,
                 resting, or its worst case would pass a limit.
         """
         provider = self._provider(name)
-        deadline = asyncio.get_running_loop().time() + provider.config.max_wait_s
-        return self._call(provider, ask, deadline if due is None else min(due, deadline))
+        if until is None:
+            until = asyncio.get_running_loop().time() + provider.config.max_wait_s
+        return self._call(provider, ask, until, tell)
 
     @asynccontextmanager
     async def _call(
-        self, provider: Provider, ask: CloudAsk, deadline: float
+        self, provider: Provider, ask: CloudAsk, until: float, tell: Tell
     ) -> AsyncGenerator[ProviderCall]:
         """One call, from its place to its cost.
 
@@ -144,7 +150,7 @@ class Providers:
         """
         call, error = None, None
         try:
-            async with provider.place(deadline):
+            async with provider.place(str(ask.user or ""), until, tell):
                 try:
                     call = await self._reserved(provider, ask)
                 except BaseException:

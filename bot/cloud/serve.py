@@ -9,12 +9,23 @@ from bot.cloud.providers import Providers
 from bot.domain.errors import FailureKind, PromptTooLong, Refused, RequestRefused, Unavailable
 from bot.domain.events import Delta, StreamEnd
 from bot.domain.ids import ProviderName
+from bot.policy.concurrency import BRIEF_WAIT_S
 from bot.policy.context import fit_transcript, message_tokens
 from bot.policy.dialects import RETRY_ROOM
-from bot.policy.retry import FIRST_WORD_S, MOST_REPEATS, ROWS, Tries, retry_wait_s
+from bot.policy.retry import (
+    FIRST_WORD_S,
+    LONGEST_TOLD_S,
+    MOST_REPEATS,
+    ROWS,
+    Tries,
+    retry_wait_s,
+)
 
 _TRIM_TO = 0.6
 """A transcript that was too long is cut to this share, since nobody counts tokens as they do."""
+
+_SHOWN_S = 2.0
+"""A shorter pause is over before anybody has read of it."""
 
 
 @dataclass(slots=True)
@@ -29,8 +40,18 @@ class Question:
     """Who may be asked once more after everybody else, and not before when (the loop's time)."""
     due: float | None = None
     """The loop's time by which its first word must come; None while nobody was asked."""
+    patient_until: float | None = None
+    """The loop's time after which it waits in no line; None while it waited in none."""
     cost_micro_usd: int = 0
     """Of all its calls, those that failed included."""
+
+    def patience(self, now: float, max_wait_s: float, *, is_hurried: bool) -> float:
+        """The loop's time until which a place is waited for."""
+        if is_hurried:
+            return now + min(BRIEF_WAIT_S, max_wait_s)
+        # One limit for the whole question: nobody waits it out once at each provider.
+        self.patient_until = self.patient_until or now + max_wait_s
+        return min(self.patient_until, self.due or self.patient_until)
 
     def may_repeat(self, name: ProviderName, providers: Providers) -> bool:
         """Is a provider asked once more now that nobody fresh is left? It is then counted."""
@@ -52,6 +73,8 @@ class Listener:
     again: Callable[[Unavailable, str], Awaitable[None]]
     """This request failed and the same provider is asked again; the text says how."""
     notice: Callable[[str], Awaitable[None]]
+    queued: Callable[[int, float], Awaitable[None]]
+    """It waits: its place in the line, 1 being next, and the seconds until its turn."""
 
 
 async def serve(
@@ -62,6 +85,7 @@ async def serve(
     listener: Listener,
     *,
     is_last: bool,
+    is_hurried: bool = False,
 ) -> StreamEnd:
     """Ask a provider, again where that helps, and pass on every delta.
 
@@ -72,6 +96,7 @@ async def serve(
         question: What was done for this question before; it is counted further.
         listener: Hears the answer.
         is_last: Nobody is left who was not asked yet.
+        is_hurried: Somebody else could answer, so that a place here is waited for only briefly.
 
     Raises:
         Unavailable: it could not; the next candidate may, unless text was heard already. The
@@ -81,15 +106,17 @@ async def serve(
     """
     loop = asyncio.get_running_loop()
     if (again_at := question.again_at.pop(name, None)) is not None:
-        await providers.sleep(max(0.0, again_at - loop.time()))
+        await _rest(providers, max(0.0, again_at - loop.time()), listener)
     ask = await _fitted(providers, name, ask, listener)
     while True:
-        if question.due is not None and loop.time() >= question.due:
+        now = loop.time()
+        if question.due is not None and now >= question.due:
             words = f"{name} was not asked: no word had come within {FIRST_WORD_S:.0f} s."
             raise Unavailable(words, FailureKind.TIMEOUT)
+        until = question.patience(now, providers.config(name).max_wait_s, is_hurried=is_hurried)
         call = None
         try:
-            async with providers.call(name, ask, question.due) as call:
+            async with providers.call(name, ask, until, listener.queued) as call:
                 before = question.asked.get(name, 0)
                 if before == 0:
                     providers.count_first()
@@ -178,11 +205,18 @@ async def _again(
     is_last: bool,
 ) -> CloudAsk | None:
     """What to ask next of the same provider, after the pause it needs; None is nothing now."""
-    wait_s = retry_wait_s(error.kind, tries, told_s=error.retry_after_s, jitter=providers.draw())
+    now = asyncio.get_running_loop().time()
+    wait_s = retry_wait_s(
+        error.kind,
+        tries,
+        told_s=error.retry_after_s,
+        left_s=(question.due or now) - now,
+        jitter=providers.draw(),
+    )
     if wait_s is None:
         return None
-    if ROWS[error.kind].is_fresh_first and not is_last:
-        question.again_at[name] = asyncio.get_running_loop().time() + wait_s
+    if not is_last and (ROWS[error.kind].is_fresh_first or wait_s > LONGEST_TOLD_S):
+        question.again_at[name] = now + wait_s
         return None
     words = ""
     match ROWS[error.kind].fix:
@@ -203,8 +237,15 @@ async def _again(
         return None
     question.repeats += 1
     await listener.again(error, words or f"Asking {name} again.")
-    await providers.sleep(wait_s)
+    await _rest(providers, wait_s, listener)
     return ask
+
+
+async def _rest(providers: Providers, wait_s: float, listener: Listener) -> None:
+    """A pause before a second try, shown where it is long enough to be read."""
+    if wait_s >= _SHOWN_S:
+        await listener.queued(1, wait_s)
+    await providers.sleep(wait_s)
 
 
 def _trimmed(ask: CloudAsk, window: int | None, reserve: int) -> tuple[CloudAsk, str]:

@@ -59,13 +59,14 @@ class ProviderConfig:
     """Longest silence in the middle of an answer."""
     whole_s: float = 300.0
     """Longest an answer may take in all."""
-    max_wait_s: float = 10.0
-    """Longest a request waits here for its turn before the next candidate is tried."""
+    max_wait_s: float = 120.0
+    """Longest a question waits for its turn here; while others can answer, only briefly."""
     retries: int = 1
     """Further attempts for one question; never more than one is made, 0 makes none."""
     rate_count: int = 60
     rate_period_s: float = 60.0
-    max_concurrent: int = 5
+    max_concurrent: int | None = None
+    """A bound, never passed; None widens as the provider allows."""
     quality: int = 5
     thinking: Literal["auto", "off"] = "off"
     price: Price | None = None

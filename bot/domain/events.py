@@ -5,7 +5,7 @@ from typing import Literal
 
 from bot.domain.chat import Candidate, Receipt, Route, Usage
 from bot.domain.errors import BotError
-from bot.domain.ids import HostName, ModelKey, PersonaName, TurnId
+from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName, TurnId
 
 # --- deltas: what one endpoint sends -------------------------------------------------------
 
@@ -53,14 +53,14 @@ Delta = TextDelta | ReasoningDelta | Silence | StreamEnd
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """Waiting on a host for a slot or for the load of something else."""
+    """Waiting for a place: at a host, for the load of something else too; or at a provider."""
 
-    host: HostName
+    where: HostName | ProviderName
     model: ModelKey
     position: int
     """1 is next."""
     seconds: float | None = None
-    """Until its turn, from who is ahead and how long answers take here; None when unknown."""
+    """Until its turn, from who is ahead and how long answers take there; None when unknown."""
     finishing: ModelKey | None = None
     """Whose answer is being finished first; None where nothing is running there."""
 

@@ -7,6 +7,7 @@ from typing import NewType
 from bot.domain.events import Progress
 from bot.domain.hosts import Wish
 from bot.domain.ids import ModelKey
+from bot.policy.fairness import in_turn
 
 Ticket = NewType("Ticket", int)
 """One asker's place at a scheduler: first waiting, then holding an instance."""
@@ -61,11 +62,7 @@ class Waiter:
 
 
 class Queue:
-    """Everybody waiting at one host. Each user's first wish comes before anybody's second.
-
-    A lease held counts as a wish served, and among equals whoever was served longest ago is next,
-    so that one person with many wishes cannot starve the rest.
-    """
+    """Everybody waiting at one host, in turns by ``policy.fairness``; a lease is a wish served."""
 
     def __init__(self) -> None:
         self._waiters: dict[Ticket, Waiter] = {}
@@ -96,16 +93,9 @@ class Queue:
 
     def turns(self, leases: Mapping[str, int]) -> list[Waiter]:
         """Everybody in the order of their turns; ``leases`` by user."""
-        # A lease counts as a wish: three answers running put the fourth behind everybody's first.
-        wishes = dict(leases)
-        ranked: list[tuple[int, int, int, Waiter]] = []
-        for number, waiter in enumerate(self._waiters.values()):
-            user = waiter.wish.user
-            rank = wishes.get(user, 0)
-            wishes[user] = rank + 1
-            ranked.append((rank, self._served.get(user, 0), number, waiter))
-        ranked.sort(key=lambda entry: entry[:3])
-        return [waiter for *_, waiter in ranked]
+        waiters = tuple(self._waiters.values())
+        users = [waiter.wish.user for waiter in waiters]
+        return [waiters[number] for number in in_turn(users, leases, self._served)]
 
     def forget_strangers(self, leases: Mapping[str, int]) -> None:
         """Turns are remembered only of users who still wait or hold something."""

@@ -95,7 +95,10 @@ def failed(
             # Held too: when the time is over, one request finds out for all whether it was true.
             breaker = hold(breaker, now, until - now)
     elif row.weight:
-        breaker = on_failure(breaker, now, jitter=0.2 * jitter - 0.1, weight=row.weight)
+        # Seven refused in one moment once opened the breaker on a provider that had only asked for
+        # two seconds: who was under way when it did so tells nothing new.
+        if now >= health.wait_until:
+            breaker = on_failure(breaker, now, jitter=0.2 * jitter - 0.1, weight=row.weight)
         # Overload tells its wait as a rate limit does, and who asks earlier makes it worse.
         if row.again == "told" and error.retry_after_s is not None:
             wait_until = max(wait_until, now + error.retry_after_s)

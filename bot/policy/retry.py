@@ -18,7 +18,7 @@ MOST_REPEATS = 2
 FIRST_WORD_S = 120.0
 """From the first request of a question to its first word, however many are asked meanwhile."""
 LONGEST_TOLD_S = 5.0
-"""A provider that asks for a longer wait is left for the next candidate."""
+"""A provider that asks for a longer wait is left until everybody else was asked."""
 PAUSE_S = 1.0
 """Before a retry nobody gave a time for; half to one and a half of it."""
 EXTRA_SHARE = 0.2
@@ -32,8 +32,8 @@ class Row:
     """What follows one kind of failure; ``ROWS`` has one for each."""
 
     again: Literal["never", "at once", "told"] = "never"
-    """When the same provider may be asked again: ``told`` after the wait it asked for, when that is
-    short; where it asked for none, after a short pause, its length drawn."""
+    """When the same provider may be asked again: ``told`` after the wait it asked for, when that
+    ends in time; where it asked for none, after a short pause, its length drawn."""
     fix: Literal["", "trim", "room"] = ""
     """What is changed first: a shorter transcript; no thinking and more room for the answer."""
     weight: float = 0.0
@@ -88,7 +88,7 @@ class Tries:
 
 
 def retry_wait_s(
-    kind: FailureKind, tries: Tries, *, told_s: float | None, jitter: float
+    kind: FailureKind, tries: Tries, *, told_s: float | None, left_s: float, jitter: float
 ) -> float | None:
     """Seconds to wait before the same provider is asked again; None when it is not.
 
@@ -96,6 +96,7 @@ def retry_wait_s(
         kind: How the last request failed.
         tries: What was done for this question.
         told_s: Seconds the provider asked us to wait, when it said so.
+        left_s: Until the question's first word is due.
         jitter: Drawn evenly from 0 to 1.
     """
     has_room = tries.here <= min(tries.retries, MOST_RETRIES) and tries.repeats < MOST_REPEATS
@@ -110,7 +111,8 @@ def retry_wait_s(
             if told_s is None:
                 return PAUSE_S * (0.5 + jitter)
             # A little later than told, never earlier: clocks differ.
-            return told_s * (1.0 + 0.05 * jitter) if told_s <= LONGEST_TOLD_S else None
+            wait_s = told_s * (1.0 + 0.05 * jitter)
+            return wait_s if wait_s < left_s else None
 
 
 @dataclass(frozen=True, slots=True)

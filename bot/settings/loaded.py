@@ -85,6 +85,7 @@ class Loaded:
                 api_key=provider.api_key.get_secret_value() if provider.api_key else None,
                 timeout_s=provider.timeout,
                 retries=provider.retries,
+                max_wait_s=self.settings.routing.max_cloud_wait,
                 rate_count=provider.rate_limit.count,
                 rate_period_s=provider.rate_limit.period_s,
                 max_concurrent=provider.max_concurrent,

@@ -38,6 +38,8 @@ PRESETS: Mapping[str, dict[str, Plain]] = {
         "base_url": "https://api.z.ai/api/paas/v4",
         "api_key_env": "Z_AI_API_KEY",
         "model": "glm-4.6",
+        # Of its concurrency, told only by refusing, most accounts have no more.
+        "max_concurrent": 5,
         "quality": 8,
     },
     "openai": {

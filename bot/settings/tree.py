@@ -114,12 +114,15 @@ class ProviderSettings(Section):
         default=30.0, description="Longest wait for an answer to begin"
     )
     retries: Annotated[int, Field(ge=0, le=10)] = Field(
-        default=3, description="Further attempts on overload"
+        default=3,
+        description="Repeats of a failed request, at most; one here and two for a question is all",
     )
     rate_limit: RateLimit = Field(
         default=RateRule(60, 60.0), description="Requests in a period, at most"
     )
-    max_concurrent: Count = Field(default=5, description="Requests at once, at most")
+    max_concurrent: Count | None = Field(
+        default=None, description="Requests at once, at most; null finds out what it takes"
+    )
     quality: Annotated[int, Field(ge=0, le=10)] = Field(
         default=5, description="For quality_optimized; more is better"
     )
@@ -162,6 +165,9 @@ class RoutingSettings(Section):
     )
     max_local_wait: Seconds = Field(
         default=120.0, description="A longer wait counts as cannot serve"
+    )
+    max_cloud_wait: Seconds = Field(
+        default=120.0, description="Longest wait in the line of a provider"
     )
     max_concurrent: Count = Field(
         default=5, description="Replies at once per host that does not say itself"

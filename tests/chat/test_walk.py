@@ -98,10 +98,32 @@ async def test_a_host_found_busy_is_waited_for_though_others_are_left() -> None:
     assert play.asked == [("a", 9.0, False), ("b", 9.0, False), ("a", None, False)]
 
 
-async def test_a_busy_provider_does_not_come_again() -> None:
-    play = Walk(ZAI, A, zai=[BUSY], a=[FailureKind.LOAD_FAILED])
+async def test_whoever_is_free_goes_before_a_providers_line_is_waited_in() -> None:
+    play = Walk(ZAI, OPENAI, A, zai=[BUSY, BUSY], openai=[BUSY, BUSY], a=[FailureKind.LOAD_FAILED])
     assert await play.play() is None
-    assert play.order == ["zai", "a"]
+    assert play.asked == [
+        ("zai", 9.0, False),
+        ("openai", 9.0, False),
+        ("a", 9.0, False),
+        ("zai", None, False),
+        ("openai", None, True),
+    ]
+
+
+async def test_a_providers_line_is_not_left_for_a_host_that_takes_longer_than_anybody_waits() -> (
+    None
+):
+    late = Candidate(ModelKey("m"), HostName("b"), seconds=9.1)
+    soon = Candidate(ModelKey("m"), HostName("b"), seconds=9.0)
+    play = Walk(ZAI, late, zai=[BUSY])
+    assert await play.play() is late
+    assert play.asked == [("zai", None, False), ("b", None, True)]
+    play = Walk(ZAI, soon, zai=[BUSY])
+    assert await play.play() is soon
+    assert play.asked[0] == ("zai", 9.0, False)
+    play = Walk(ZAI, OPENAI, late, zai=[BUSY], openai=[SERVER])
+    assert await play.play() is ZAI
+    assert play.order == ["zai", "openai", "zai"]
 
 
 @pytest.mark.parametrize("kind", FailureKind)

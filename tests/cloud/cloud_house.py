@@ -60,6 +60,8 @@ class Heard(Collected):
     retries: list[str] = field(default_factory=list[str])
     notices: list[str] = field(default_factory=list[str])
     requests: int = 0
+    places: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
+    """In the line, and the seconds told until its turn."""
     served: StreamEnd | None = None
 
     def listener(self) -> Listener:
@@ -75,7 +77,10 @@ class Heard(Collected):
         async def notice(text: str) -> None:
             self.notices.append(text)
 
-        return Listener(sent, hear, again, notice)
+        async def queued(place: int, seconds: float) -> None:
+            self.places.append((place, seconds))
+
+        return Listener(sent, hear, again, notice, queued)
 
 
 @dataclass(slots=True)
@@ -108,6 +113,7 @@ class Cloud:
         question: Question | None = None,
         *,
         is_last: bool = True,
+        is_hurried: bool = False,
     ) -> Heard:
         """Serve one question and keep whatever came of it."""
         heard = Heard()
@@ -119,6 +125,7 @@ class Cloud:
                 question or Question(),
                 heard.listener(),
                 is_last=is_last,
+                is_hurried=is_hurried,
             )
         except BotError as error:
             heard.error = error

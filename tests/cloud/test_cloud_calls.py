@@ -273,7 +273,7 @@ async def test_the_configured_rate_is_kept_and_the_next_candidate_asked(tmp_path
     ) as cloud:
         heard = [await cloud.serve("openai") for _ in range(4)]
 
-        assert [h.kind for h in heard] == [None, None, K.RATE_LIMIT, K.RATE_LIMIT]
+        assert [h.kind for h in heard] == [None, None, K.BUSY, K.BUSY]
         assert len(cloud.double("openai").journal.chats()) == 2
         assert cloud.news == []
 
@@ -284,7 +284,7 @@ async def test_who_is_turned_away_for_the_rate_takes_no_place_with_them(tmp_path
     ) as cloud:
         heard = [await cloud.serve("openai") for _ in range(3)]
         assert heard[0].served is not None
-        assert {h.kind for h in heard[1:]} <= {K.RATE_LIMIT, None}
+        assert {h.kind for h in heard[1:]} <= {K.BUSY, None}
         cloud.providers.renew(config_for(cloud.double("openai"), "openai", max_wait_s=1.0))
         assert (await cloud.serve("openai")).served is not None
 

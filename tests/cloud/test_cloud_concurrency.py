@@ -1,97 +1,171 @@
+"""The gate: who waits outside, who is next, who leaves."""
+
 import asyncio
+from collections import Counter
 
 import pytest
+from virtual_time import play
 
 from bot.cloud.concurrency import Gate
-from bot.cloud.provider import Provider
-from bot.domain.chat import DialectName
-from bot.domain.cloud import ProviderConfig
-from bot.domain.ids import ModelKey, ProviderName
-from bot.policy.concurrency import ANSWERS_TO_WIDEN, CAREFUL_START, Concurrency
+from bot.policy.concurrency import Concurrency
+
+ONE = Concurrency(1, 1)
 
 
-def soon() -> float:
-    return asyncio.get_running_loop().time() + 60.0
+async def unheard(place: int) -> None:
+    """Of a place nobody looks at."""
 
 
-async def test_the_first_to_wait_is_the_first_to_enter() -> None:
-    gate, order = Gate(Concurrency(1, 1)), list[int]()
+class Door:
+    """A gate and who went through it, when."""
 
-    async def visit(number: int) -> None:
-        await gate.enter(soon())
-        order.append(number)
-        await asyncio.sleep(0)
-        gate.leave()
+    def __init__(self, concurrency: Concurrency = ONE) -> None:
+        self.gate = Gate(concurrency)
+        self.entered: list[str] = []
+        self.places: dict[str, list[int]] = {}
 
-    async with asyncio.TaskGroup() as group:
-        for number in range(5):
-            group.create_task(visit(number))
+    async def visit(self, user: str, *, for_s: float = 1.0, within_s: float = 60.0) -> None:
+        async def tell(place: int) -> None:
+            self.places.setdefault(user, []).append(place)
 
-    assert order == [0, 1, 2, 3, 4]
-    assert (gate.busy, len(gate.waiting)) == (0, 0)
+        deadline = asyncio.get_running_loop().time() + within_s
+        await self.gate.enter(user, deadline, tell)
+        self.entered.append(user)
+        try:
+            await asyncio.sleep(for_s)
+        finally:
+            self.gate.leave(user)
+
+    async def crowd(self, *users: str) -> None:
+        async with asyncio.TaskGroup() as group:
+            for user in users:
+                group.create_task(self.visit(user))
+                await asyncio.sleep(0)
+
+    def is_empty(self) -> bool:
+        return not self.gate.waiting and not self.gate.holding and self.gate.is_open
 
 
-async def test_who_waits_too_long_is_turned_away_and_takes_no_place() -> None:
-    gate = Gate(Concurrency(1, 1))
-    await gate.enter(soon())
-    with pytest.raises(TimeoutError):
-        await gate.enter(asyncio.get_running_loop().time())
+def test_people_take_turns_and_are_told_each_place_they_come_to() -> None:
+    door = Door()
+    play(door.crowd("ada", "ada", "ada", "bob", "eve"))
+    assert door.entered == ["ada", "bob", "eve", "ada", "ada"]
+    # Whoever has something already goes behind everybody's first.
+    assert door.places["bob"] == [1]
+    assert door.places["eve"] == [2, 1]
+    assert door.is_empty()
+
+
+def test_one_persons_many_wishes_do_not_hold_up_the_rest() -> None:
+    door = Door(Concurrency(2, 2))
+    play(door.crowd(*["ada"] * 9, "bob", "eve"))
+    assert door.entered[:4] == ["ada", "ada", "bob", "eve"]
+    assert Counter(door.entered) == {"ada": 9, "bob": 1, "eve": 1}
+
+
+def test_who_waits_too_long_is_turned_away_and_takes_no_place() -> None:
+    door = Door()
+
+    async def late() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(door.visit("ada", for_s=5.0))
+            await asyncio.sleep(0)
+            with pytest.raises(TimeoutError):
+                await door.visit("bob", within_s=4.9)
+
+    play(late())
+    assert door.is_empty()
+
+
+def test_who_leaves_the_line_moves_those_behind_up() -> None:
+    door = Door()
+
+    async def left() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(door.visit("ada"))
+            await asyncio.sleep(0)
+            leaver = group.create_task(door.visit("bob"))
+            group.create_task(door.visit("eve"))
+            await asyncio.sleep(0.5)
+            assert door.places == {"bob": [1], "eve": [2]}
+            leaver.cancel()
+            await asyncio.sleep(0.1)
+            assert door.places["eve"] == [2, 1]
+
+    play(left())
+    assert door.entered == ["ada", "eve"]
+    assert door.is_empty()
+
+
+def test_a_place_given_to_somebody_who_just_left_goes_to_the_next() -> None:
+    gate = Gate(ONE)
+
+    async def leaves() -> None:
+        await gate.enter("ada", 60.0, unheard)
+        async with asyncio.TaskGroup() as group:
+            leaver = group.create_task(gate.enter("bob", 60.0, unheard))
+            stayer = group.create_task(gate.enter("eve", 60.0, unheard))
+            await asyncio.sleep(0)
+            gate.leave("ada")
+            leaver.cancel()
+        assert stayer.done()
+        assert not leaver.cancelling() or leaver.cancelled()
+
+    play(leaves())
+    assert gate.holding == {"eve": 1}
     assert not gate.waiting
-    gate.leave()
-    assert gate.busy == 0
 
 
-async def test_a_place_given_to_somebody_who_just_left_goes_to_the_next() -> None:
-    gate = Gate(Concurrency(1, 1))
-    await gate.enter(soon())
-    async with asyncio.TaskGroup() as group:
-        leaver = group.create_task(gate.enter(soon()))
-        stayer = group.create_task(gate.enter(soon()))
-        await asyncio.sleep(0)
-        gate.leave()
-        leaver.cancel()
-    assert stayer.done()
-    assert (gate.busy, len(gate.waiting)) == (1, 0)
+def test_who_is_let_in_while_told_its_place_waits_for_no_further_news() -> None:
+    gate = Gate(ONE)
+    told: list[int] = []
+
+    async def tell(place: int) -> None:
+        told.append(place)
+        if len(told) == 1:
+            gate.leave("ada")
+
+    async def enters() -> None:
+        await gate.enter("ada", 60.0, unheard)
+        await gate.enter("bob", 60.0, tell)
+
+    play(enters())
+    assert (told, gate.holding) == ([1], {"bob": 1})
 
 
-async def test_a_cancelled_waiter_is_forgotten() -> None:
-    gate = Gate(Concurrency(1, 1))
-    await gate.enter(soon())
-    async with asyncio.TaskGroup() as group:
-        waiter = group.create_task(gate.enter(soon()))
-        await asyncio.sleep(0)
-        waiter.cancel()
-    assert not gate.waiting
-    gate.leave()
-    await gate.enter(soon())
-    assert gate.busy == 1
+def test_who_comes_later_does_not_pass_those_who_wait_though_there_be_room() -> None:
+    door = Door(Concurrency(2, 2))
+    play(door.crowd("ada", "bob"))
+    door.gate.concurrency = Concurrency(1, 2)
+
+    async def narrow() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(door.visit("ada"))
+            await asyncio.sleep(0)
+            group.create_task(door.visit("bob"))
+            await asyncio.sleep(0)
+            door.gate.concurrency = Concurrency(2, 2)
+            assert not door.gate.is_open
+
+    play(narrow())
 
 
-async def test_fewer_are_let_in_after_too_many_and_more_again_after_answers() -> None:
+def test_fewer_are_let_in_after_too_many_and_more_again_after_answers() -> None:
     gate = Gate(Concurrency(2, 3))
-    await gate.enter(soon())
-    await gate.enter(soon())
-    gate.crowded()
-    assert gate.concurrency.limit == 1
-    async with asyncio.TaskGroup() as group:
-        waiter = group.create_task(gate.enter(soon()))
-        await asyncio.sleep(0)
-        gate.leave()
-        await asyncio.sleep(0)
-        assert not waiter.done()
-        for _ in range(ANSWERS_TO_WIDEN):
-            gate.answered()
-    assert (gate.concurrency.limit, gate.busy) == (2, 2)
 
+    async def learns() -> None:
+        for user in ("ada", "bob"):
+            await gate.enter(user, 60.0, unheard)
+        gate.crowded(0.0)
+        assert gate.concurrency.limit == 1
+        async with asyncio.TaskGroup() as group:
+            waiter = group.create_task(gate.enter("eve", 60.0, unheard))
+            await asyncio.sleep(0)
+            gate.leave("ada")
+            await asyncio.sleep(0)
+            assert not waiter.done()
+            for _ in range(10):
+                gate.answered()
+        assert (gate.concurrency.limit, gate.holding) == (2, {"bob": 1, "eve": 1})
 
-@pytest.mark.parametrize(
-    ("dialect", "most", "first"),
-    [("zai", 5, CAREFUL_START), ("zai", 1, 1), ("generic", 5, 5)],
-)
-def test_a_provider_that_tells_no_limit_starts_with_few_and_the_others_with_all(
-    dialect: DialectName, most: int, first: int
-) -> None:
-    config = ProviderConfig(
-        ProviderName("zai"), "http://x", ModelKey("m"), dialect=dialect, max_concurrent=most
-    )
-    assert Provider(config, lambda _: None).gate.concurrency == Concurrency(first, most)
+    play(learns())

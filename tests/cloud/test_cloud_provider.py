@@ -7,14 +7,14 @@ import pytest
 from virtual_time import play
 
 from bot.cloud.call import ProviderCall
-from bot.cloud.provider import Provider
+from bot.cloud.provider import Provider, Tell
 from bot.domain.chat import Endpoint, InferenceRequest, Usage
 from bot.domain.cloud import CloudEvent, ProviderConfig, ProviderNews
 from bot.domain.errors import FailureKind, Refused, Unavailable
 from bot.domain.events import StreamEnd
 from bot.domain.ids import ModelKey, ProviderName
 from bot.policy.breaker import Breaker, hold
-from bot.policy.concurrency import CROWDED_CODE
+from bot.policy.concurrency import ANSWER_S
 from bot.policy.pricing import FREE
 from bot.policy.privacy import judge_probe
 from bot.policy.provider_health import Outage, ProviderHealth
@@ -50,10 +50,16 @@ def call_of(end: StreamEnd | None = None, first_token_s: float | None = None) ->
     )
 
 
-async def enter(provider: Provider, *, within_s: float = 0.0, for_s: float = 0.0) -> float:
+async def unheard(place: int, seconds: float) -> None:
+    """Of a wait that nobody looks at."""
+
+
+async def enter(
+    provider: Provider, *, within_s: float = 0.0, for_s: float = 0.0, tell: Tell = unheard
+) -> float:
     """Take a place and hold it a while; the time it was taken at."""
     loop = asyncio.get_running_loop()
-    async with provider.place(loop.time() + within_s):
+    async with provider.place("ada", loop.time() + within_s, tell):
         at = loop.time()
         await asyncio.sleep(for_s)
     return at
@@ -84,10 +90,12 @@ def test_an_outage_without_an_end_tells_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told_s", "words"), [(5.0, ""), (5.1, "It asked us to slow down. Again in 5 s.")]
+    ("told_s", "words"), [(20.0, ""), (20.1, "It asked us to slow down. Again in 20 s.")]
 )
-def test_a_short_wait_that_was_asked_for_takes_nobody_out(told_s: float, words: str) -> None:
-    provider = provider_of()
+def test_a_wait_that_was_asked_for_takes_it_out_where_nobody_waits_so_long(
+    told_s: float, words: str
+) -> None:
+    provider = provider_of(max_wait_s=20.0)
     provider.health = ProviderHealth(wait_until=100.0 + told_s)
     assert provider.why_out(100.0) == words
 
@@ -99,7 +107,7 @@ def test_who_is_out_is_not_asked_and_says_for_how_long() -> None:
     with pytest.raises(Unavailable, match=words) as raised:
         play(enter(provider))
     assert (raised.value.kind, raised.value.retry_after_s) == (K.PLAN_LIMIT, 30.0)
-    assert provider.gate.busy == 0
+    assert not provider.gate.holding
 
 
 def test_who_finds_no_place_in_time_is_told_how_many_are_in() -> None:
@@ -116,25 +124,31 @@ def test_who_finds_no_place_in_time_is_told_how_many_are_in() -> None:
             assert await enter(provider, within_s=6.0) == 10.0
 
     play(crowd())
-    assert provider.gate.busy == 0
+    assert not provider.gate.holding
 
 
 @pytest.mark.parametrize(
     ("wait_s", "within_s", "is_taken"),
-    [(3.0, 3.0, True), (3.0, 2.9, False), (5.0, 60.0, True), (5.1, 60.0, False)],
+    [(3.0, 3.0, True), (3.0, 2.9, False), (50.0, 60.0, True)],
 )
-def test_a_wait_that_was_asked_for_is_kept_to_when_it_is_short(
+def test_a_wait_that_was_asked_for_is_kept_to_and_shown_when_it_ends_in_time(
     wait_s: float, within_s: float, is_taken: bool
 ) -> None:
     provider = provider_of()
     provider.health = ProviderHealth(wait_until=wait_s)
+    told: list[tuple[int, float]] = []
+
+    async def tell(place: int, seconds: float) -> None:
+        told.append((place, seconds))
+
     if is_taken:
-        assert play(enter(provider, within_s=within_s)) == pytest.approx(wait_s)
+        assert play(enter(provider, within_s=within_s, tell=tell)) == pytest.approx(wait_s)
+        assert told == [(1, wait_s)]
     else:
         with pytest.raises(Unavailable, match="takes no more questions for") as raised:
             play(enter(provider, within_s=within_s))
-        assert (raised.value.kind, raised.value.retry_after_s) == (K.RATE_LIMIT, wait_s)
-    assert provider.gate.busy == 0
+        assert (raised.value.kind, raised.value.retry_after_s) == (K.BUSY, wait_s)
+    assert not provider.gate.holding
 
 
 @pytest.mark.parametrize(("within_s", "is_taken"), [(30.0, True), (29.0, False)])
@@ -154,7 +168,7 @@ def test_the_configured_rate_is_waited_for_when_it_is_in_time(
         with pytest.raises(Unavailable, match="takes no more questions for 30 s") as raised:
             play(thrice())
         assert raised.value.retry_after_s == pytest.approx(30.0)
-    assert provider.gate.busy == 0
+    assert not provider.gate.holding
 
 
 def test_who_waited_while_another_failed_is_not_sent() -> None:
@@ -174,7 +188,7 @@ def test_who_waited_while_another_failed_is_not_sent() -> None:
         assert waiting.result() is K.PLAN_LIMIT
 
     play(meanwhile())
-    assert provider.gate.busy == 0
+    assert not provider.gate.holding
 
 
 async def refused(provider: Provider) -> FailureKind | None:
@@ -191,7 +205,7 @@ def test_half_open_lets_one_in_and_the_next_when_it_was_abandoned() -> None:
     provider.health = ProviderHealth(trial, last_kind=K.SERVER, last_reason="It failed.")
 
     async def try_it() -> None:
-        async with provider.place(0.0):
+        async with provider.place("ada", 0.0, unheard):
             assert "being tried again just now" in provider.why_out(0.0)
             assert await refused(provider) is K.SERVER
             provider.abandon()
@@ -240,15 +254,32 @@ def test_a_call_that_was_left_proves_nothing() -> None:
     assert provider.first_token_s is None
 
 
-def test_too_many_at_once_lets_fewer_in_and_answers_let_in_more() -> None:
+@pytest.mark.parametrize(
+    ("kind", "left"), [(K.RATE_LIMIT, 1), (K.OVERLOAD, 1), (K.SERVER, 2), (K.BUSY, 2)]
+)
+def test_who_says_too_much_is_asked_less_at_once(kind: FailureKind, left: int) -> None:
     provider = provider_of()
-    ended(provider, Unavailable("too many", K.RATE_LIMIT, code=CROWDED_CODE))
-    assert provider.gate.concurrency.limit == 1
-    ended(provider, Unavailable("slower", K.RATE_LIMIT, code="1303"))
-    assert provider.gate.concurrency.limit == 1
-    for _ in range(10):
-        ended(provider, None, call_of(END))
+    ended(provider, Unavailable("too many", kind), replace(call_of(), sent_at=0.0))
+    assert provider.gate.concurrency.limit == left
+
+
+def test_a_refusal_of_what_was_never_sent_changes_nothing() -> None:
+    provider = provider_of()
+    ended(provider, Unavailable("too many", K.RATE_LIMIT), call_of())
     assert provider.gate.concurrency.limit == 2
+
+
+def test_the_wait_is_told_from_how_long_answers_took_and_what_it_asked_for() -> None:
+    provider = provider_of()
+    assert provider.wait_s(1, 100.0) == ANSWER_S / 2
+
+    async def answered() -> None:
+        await asyncio.sleep(8.0)
+        provider.ended(replace(call_of(END), sent_at=0.0), None, jitter=0.5)
+
+    play(answered())
+    provider.health = ProviderHealth(wait_until=103.0)
+    assert provider.wait_s(3, 100.0) == 3.0 + 3 * 8.0 / 2
 
 
 @pytest.mark.parametrize(("dialect", "limit"), [("zai", 2), ("generic", 5)])

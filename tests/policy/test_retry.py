@@ -15,6 +15,8 @@ from bot.policy.retry import (
 
 K = FailureKind
 FIRST = Tries(here=1)
+LEFT_S = 60.0
+"""Until the first word is due."""
 
 TABLE: list[tuple[FailureKind, float | None, float | None]] = [
     (K.AUTH, None, None),
@@ -25,11 +27,12 @@ TABLE: list[tuple[FailureKind, float | None, float | None]] = [
     (K.RATE_LIMIT, 0.0, 0.0),
     (K.RATE_LIMIT, 4.0, 4.1),
     (K.RATE_LIMIT, 5.0, 5.125),
-    (K.RATE_LIMIT, 5.1, None),
+    (K.RATE_LIMIT, 40.0, 41.0),
     (K.RATE_LIMIT, 3600.0, None),
     (K.OVERLOAD, None, PAUSE_S),
     (K.OVERLOAD, 4.0, 4.1),
-    (K.OVERLOAD, 5.1, None),
+    (K.OVERLOAD, 40.0, 41.0),
+    (K.OVERLOAD, 60.0, None),
     (K.SERVER, None, PAUSE_S),
     (K.SERVER, 2.0, 2.05),
     (K.SERVER, 60.0, None),
@@ -54,7 +57,7 @@ def planned(
     told_s: float | None = None,
     jitter: float = 0.5,
 ) -> float | None:
-    return retry_wait_s(kind, tries, told_s=told_s, jitter=jitter)
+    return retry_wait_s(kind, tries, told_s=told_s, left_s=LEFT_S, jitter=jitter)
 
 
 @pytest.mark.parametrize(("kind", "told_s", "wait_s"), TABLE)
@@ -62,6 +65,13 @@ def test_each_row_of_the_error_table(
     kind: FailureKind, told_s: float | None, wait_s: float | None
 ) -> None:
     assert planned(kind, told_s=told_s) == wait_s
+
+
+@pytest.mark.parametrize(("told_s", "wait_s"), [(LEFT_S - 0.5, LEFT_S - 0.5), (LEFT_S, None)])
+def test_a_told_wait_is_kept_to_when_it_ends_before_the_first_word_is_due(
+    told_s: float, wait_s: float | None
+) -> None:
+    assert planned(K.OVERLOAD, told_s=told_s, jitter=0.0) == wait_s
 
 
 def test_only_what_was_too_long_or_empty_is_changed_before_it_is_asked_again() -> None:
