@@ -5,7 +5,7 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, time, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -205,7 +205,7 @@ async def lantern(
             timer.every(plan.fleet_rules.sweep_every_s, "evict", fleet.evict_idle)
             timer.every(LATE_COSTS_EVERY_S, "late costs", providers.catch_up)
             timer.every(LATE_COSTS_EVERY_S, "late ends", built.turns.catch_up)
-            timer.daily(4, 20, "backup", lambda: _back_up(database))
+            timer.every(time(4, 20), "backup", lambda: _back_up(database))
         if interrupted:
             _log.warning("unfinished turns closed", turns=len(interrupted))
         yield built

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from bot.domain.chat import Attempt, Candidate, FinishReason, Receipt, Usage
+from bot.domain.chat import Candidate, FinishReason, Receipt, Rejection, Usage
 from bot.domain.errors import Unavailable
 from bot.domain.events import (
     Delta,
@@ -110,7 +110,7 @@ class Draft:
 
     def failed(self, candidate: Candidate, error: Unavailable) -> None:
         """A candidate could not serve; its reasoning, if any, is dropped with it."""
-        attempt = Attempt(candidate.where, candidate.model, error.kind, error.user_message)
+        attempt = Rejection(candidate.where, candidate.model, error.user_message, error.kind)
         self.so_far = replace(
             self.so_far,
             attempts=(*self.so_far.attempts, attempt),

@@ -21,12 +21,12 @@ from bot.cloud.call import CloudAsk
 from bot.cloud.providers import Providers
 from bot.cloud.serve import Listener, Question, serve
 from bot.domain.chat import (
-    Attempt,
     Candidate,
     Endpoint,
     Message,
     Place,
     Receipt,
+    Rejection,
     Route,
     Timing,
     TurnRequest,
@@ -135,7 +135,7 @@ class _Meter:
         )
         if self.has_written:
             raise Interrupted(error.user_message, error.kind) from error
-        attempt = Attempt(candidate.where, candidate.model, error.kind, error.user_message)
+        attempt = Rejection(candidate.where, candidate.model, error.user_message, error.kind)
         attempts = (*self.receipt.attempts, attempt)
         self.receipt = replace(self.receipt, attempts=attempts, usage=Usage())
 
@@ -375,12 +375,12 @@ class Relaying:
         meter.receipt = replace(meter.receipt, usage=end.usage)
 
 
-def nobody(resolved: Resolved, route: Route, attempts: Sequence[Attempt]) -> NoCandidates:
+def nobody(resolved: Resolved, route: Route, attempts: Sequence[Rejection]) -> NoCandidates:
     """Nobody could answer: what was tried and what was not, in words for people."""
     words = [f"Nobody can answer with `{resolved.model}` now."]
     words += [f"{a.where}: {a.reason}" for a in attempts]
     words += [f"{r.where}: {r.reason}" for r in route.rejected]
-    return NoCandidates(" ".join(words), [attempt.kind for attempt in attempts])
+    return NoCandidates(" ".join(words), [a.kind for a in attempts if a.kind])
 
 
 def _settled(meter: _Meter, served: Candidate, cost_micro_usd: int, now: float) -> Receipt:

@@ -2,7 +2,7 @@
 
 from bot.chat.usage import UsageReport
 from bot.chat.walk import Readiness
-from bot.domain.chat import Attempt, Candidate, Receipt, Rejection, Route, Turn
+from bot.domain.chat import Candidate, Receipt, Rejection, Route, Turn
 from bot.domain.cloud import BudgetNews, CloudEvent, ProviderNews, UsageLine
 from bot.domain.errors import BotError
 from bot.domain.events import (
@@ -198,7 +198,7 @@ def stopped_text(event: Stopped) -> str:
     return f"⚠ The answer was cut: {event.reason} The text so far is kept."
 
 
-def attempts_text(attempts: tuple[Attempt, ...]) -> str:
+def attempts_text(attempts: tuple[Rejection, ...]) -> str:
     """What was tried, a line each."""
     return "\n".join(f"• {a.where} (`{a.model}`): {a.reason}" for a in attempts)
 

@@ -238,11 +238,13 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A host or provider that cannot serve, and why."""
+    """A host or provider that cannot serve, or could not, and why."""
 
     where: str
     model: ModelKey
     reason: str
+    kind: FailureKind | None = None
+    """Of its failure; None where it was not asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,16 +254,6 @@ class Route:
     candidates: tuple[Candidate, ...] = ()
     rejected: tuple[Rejection, ...] = ()
     reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One candidate that was tried and failed."""
-
-    where: str
-    model: ModelKey
-    kind: FailureKind
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +269,8 @@ class Receipt:
     finish: FinishReason = "stop"
     cost_micro_usd: int = 0
     route: Route = field(default_factory=Route)
-    attempts: tuple[Attempt, ...] = ()
+    attempts: tuple[Rejection, ...] = ()
+    """Who was asked and failed, in order."""
     choice_reason: str = ""
     """Why this persona and model: ``chosen for this channel``."""
     notices: tuple[str, ...] = ()

@@ -153,7 +153,17 @@ def check_attachments(offered: Sequence[Upload]) -> tuple[AttachmentKind, ...]:
         raise RequestRefused(
             f"There are {len(offered)} attachments; at most {MAX_ATTACHMENTS} are taken."
         )
-    return tuple(_kind_in_bounds(item) for item in offered)
+    kinds: list[AttachmentKind] = []
+    for item in offered:
+        kind = _kind(item)
+        limit = _MAX_BYTES[kind]
+        if item.size_bytes > limit:
+            raise RequestRefused(
+                f"`{item.name}` is {_size(item.size_bytes)}; "
+                f"{kind} files up to {_size(limit)} are taken."
+            )
+        kinds.append(kind)
+    return tuple(kinds)
 
 
 def decode_text(name: str, content: bytes) -> str:
@@ -162,12 +172,13 @@ def decode_text(name: str, content: bytes) -> str:
     Raises:
         RequestRefused: the file is empty, too long or not UTF-8 text.
     """
+    is_binary = RequestRefused(f"`{name}` is a binary file; only UTF-8 text files are read.")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as err:
-        raise _binary(name) from err
+        raise is_binary from err
     if _looks_binary(text):
-        raise _binary(name)
+        raise is_binary
     return check_file_text(name, text)
 
 
@@ -184,17 +195,6 @@ def check_file_text(name: str, text: str) -> str:
             f"`{name}` has {len(text):,} characters; at most {MAX_FILE_CHARS:,} are taken."
         )
     return text
-
-
-def _kind_in_bounds(offered: Upload) -> AttachmentKind:
-    kind = _kind(offered)
-    limit = _MAX_BYTES[kind]
-    if offered.size_bytes > limit:
-        raise RequestRefused(
-            f"`{offered.name}` is {_size(offered.size_bytes)}; "
-            f"{kind} files up to {_size(limit)} are taken."
-        )
-    return kind
 
 
 def _kind(offered: Upload) -> AttachmentKind:
@@ -216,10 +216,6 @@ def _looks_binary(text: str) -> bool:
     """NUL never stands in text; a few stray control characters may."""
     control = sum(1 for char in text if char < " " and char not in "\t\n\r\f\v\x1b")
     return "\0" in text or control * 20 > len(text)
-
-
-def _binary(name: str) -> RequestRefused:
-    return RequestRefused(f"`{name}` is a binary file; only UTF-8 text files are read.")
 
 
 def _size(size_bytes: int) -> str:

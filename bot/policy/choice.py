@@ -68,8 +68,10 @@ def key_for(scope: Scope, place: Place, user: UserId) -> ScopeKey:
     match scope:
         case "me":
             return ScopeKey("me", place.conversation, user)
+        case "server" if place.server is not None:
+            return ScopeKey("server", place.server)
         case "server":
-            return _server_key(place)
+            raise NotPermitted("There is no server here; choose for yourself or for this channel.")
         case "thread" if place.thread is None:
             raise NotPermitted("This is not a thread, so nothing can be chosen for one here.")
         case "thread" | "channel" if place.thread is not None:
@@ -88,9 +90,3 @@ def choose(
         if value := stored.get(key):
             return Choice(value, _REASONS[key.scope])
     return Choice(configured, "the configured default")
-
-
-def _server_key(place: Place) -> ScopeKey:
-    if place.server is None:
-        raise NotPermitted("There is no server here; choose for yourself or for this channel.")
-    return ScopeKey("server", place.server)

@@ -177,14 +177,16 @@ def fit_transcript(messages: Sequence[Message], window: int | None, reserve: int
 
 def blind(messages: Sequence[Message]) -> tuple[Message, ...]:
     """The messages as a model that cannot see is sent them: each image is only named."""
-    return tuple(_blind(message) if message.images else message for message in messages)
-
-
-def _blind(message: Message) -> Message:
-    names = ", ".join(defuse(image.name) for image in message.images)
-    note = f"[not shown to this model: {names}]"
-    text = f"{message.text}\n\n{note}" if message.text.strip() else note
-    return replace(message, text=text, images=())
+    shown: list[Message] = []
+    for message in messages:
+        if not message.images:
+            shown.append(message)
+            continue
+        names = ", ".join(defuse(image.name) for image in message.images)
+        note = f"[not shown to this model: {names}]"
+        text = f"{message.text}\n\n{note}" if message.text.strip() else note
+        shown.append(replace(message, text=text, images=()))
+    return tuple(shown)
 
 
 def _with_quotes(text: str, quotes: Iterable[Quote], user: UserId) -> str:
@@ -211,14 +213,13 @@ def _user_message(
     if name is not None:
         text = f"{' '.join(defuse(name).split())}: {text}"
     parts = [text] if text.strip() else []
-    parts += [_file_block(file.name, file.text) for file in files if file.text]
+    for file in files:
+        if file.text:
+            title = " ".join(defuse(file.name).split())
+            end = f"----- end of file: {title} -----"
+            parts.append(f"----- file: {title} -----\n{defuse(file.text)}\n{end}")
     images = tuple(file for file in files if file.image is not None)
     return Message("user", "\n\n".join(parts), images, origins)
-
-
-def _file_block(name: str, text: str) -> str:
-    title = " ".join(defuse(name).split())
-    return f"----- file: {title} -----\n{defuse(text)}\n----- end of file: {title} -----"
 
 
 def _by_turn(messages: Sequence[Message]) -> tuple[list[Message], list[list[Message]]]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -87,14 +87,29 @@ class Timer:
         finally:
             self._scheduler.shutdown(wait=False)
 
-    def every(self, seconds: float, name: str, job: Job) -> None:
-        """Runs a job again and again, first after one interval."""
-        self._add(_Every(seconds), seconds, name, job)
+    def every(self, when: float | time, name: str, job: Job) -> None:
+        """Runs a job again and again.
 
-    def daily(self, hour: int, minute: int, name: str, job: Job) -> None:
-        """Runs a job once a day, at a time of day in UTC."""
-        trigger = CronTrigger(hour=hour, minute=minute, timezone=UTC)
-        self._add(trigger, 3600.0, name, job)
+        Args:
+            when: So many seconds apart, first after one interval; or daily at a time in UTC.
+            name: For the log.
+            job: What is run.
+        """
+        if isinstance(when, time):
+            trigger = CronTrigger(hour=when.hour, minute=when.minute, timezone=UTC)
+            grace_s = 3600.0
+        else:
+            trigger, grace_s = _Every(when), when
+        self._scheduler.add_job(
+            self._run,
+            trigger,
+            args=(job,),
+            id=name,
+            name=name,
+            coalesce=True,
+            max_instances=1,
+            misfire_grace_time=max(1, round(grace_s)),
+        )
 
     def _began(self) -> datetime:
         """The wall time at which the loop's clock stood at zero."""
@@ -118,18 +133,6 @@ class Timer:
             began = now
         loop = asyncio.get_running_loop()
         self._look = loop.call_later(self._look_every_s, self._look_at_clock, began)
-
-    def _add(self, trigger: BaseTrigger, grace_s: float, name: str, job: Job) -> None:
-        self._scheduler.add_job(
-            self._run,
-            trigger,
-            args=(job,),
-            id=name,
-            name=name,
-            coalesce=True,
-            max_instances=1,
-            misfire_grace_time=max(1, round(grace_s)),
-        )
 
     async def _run(self, job: Job) -> None:
         task = cast("asyncio.Task[None]", asyncio.current_task())

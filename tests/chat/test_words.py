@@ -22,7 +22,6 @@ from bot.chat.words import (
     why_text,
 )
 from bot.domain.chat import (
-    Attempt,
     Candidate,
     Place,
     Receipt,
@@ -230,7 +229,7 @@ def test_why_shows_route_rejections_attempts_and_the_split_of_the_wait() -> None
         host=STUDIO,
         timing=Timing(queue_s=1, load_s=2, first_token_s=3, generation_s=4),
         route=route,
-        attempts=(Attempt("attic", QWEN, FailureKind.CONNECT, "refused"),),
+        attempts=(Rejection("attic", QWEN, "refused", FailureKind.CONNECT),),
         choice_reason="chosen for this channel",
         notices=("trimmed",),
     )

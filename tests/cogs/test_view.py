@@ -8,7 +8,7 @@ from cogs_doubles import MODEL, RECEIPT, TURN, stored_turn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.domain.chat import Attempt, Turn
+from bot.domain.chat import Rejection, Turn
 from bot.domain.errors import FailureKind, NoCandidates, RequestRefused
 from bot.domain.events import Failed, Finished, Stopped
 from bot.domain.ids import ProviderName
@@ -199,6 +199,6 @@ def test_what_a_crash_left_is_closed_honestly(turn: Turn, line: str, acts: tuple
 
 
 def test_what_was_tried_before_a_crash_is_said() -> None:
-    tried = (Attempt("studio-2", MODEL, FailureKind.CONNECT, "does not answer"),)
+    tried = (Rejection("studio-2", MODEL, "does not answer", FailureKind.CONNECT),)
     turn = stored_turn("", "failed", replace(RECEIPT, attempts=tried))
     assert "studio-2" in restored(turn, has_footer=False)[0].content

@@ -1,7 +1,7 @@
 """Jobs that come round."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 
 import pytest
 from apscheduler.executors import base as executors
@@ -121,7 +121,7 @@ async def test_a_daily_job_is_taken() -> None:
         pytest.fail("not now")
 
     async with Timer(utcnow, look_every_s=SOON) as timer:
-        timer.daily(4, 30, "backup", job)
+        timer.every(time(4, 30), "backup", job)
 
 
 @pytest.mark.parametrize("jump", [-400 * DAY, -DAY, -timedelta(seconds=10), DAY, 400 * DAY])
@@ -140,7 +140,7 @@ async def test_a_clock_that_is_set_holds_no_job_up(clock: type[SetClock], jump: 
     with capture_logs() as logs:
         async with Timer(seen, look_every_s=SOON) as timer:
             timer.every(SOON, "job", job)
-            timer.daily(4, 30, "backup", lambda: asyncio.sleep(0))
+            timer.every(time(4, 30), "backup", lambda: asyncio.sleep(0))
             await until(before)
             clock.off_by = jump
             await until(after)

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.domain.chat import (
-    Attempt,
     Candidate,
     FinishReason,
     Receipt,
@@ -43,7 +42,7 @@ routes = st.builds(
     st.lists(st.builds(Rejection, words, words, words), max_size=3).map(tuple),
     words,
 )
-attempts = st.builds(Attempt, words, words, st.sampled_from(FailureKind), words)
+attempts = st.builds(Rejection, words, words, words, st.sampled_from(FailureKind))
 receipts = st.builds(
     Receipt,
     persona=words,
@@ -116,7 +115,7 @@ OLD_RECEIPT = Receipt(
         rejected=(Rejection("studio-2", QWEN, "drained"),),
         reason="prefer_local",
     ),
-    attempts=(Attempt("studio-2", QWEN, FailureKind.CUT, "It broke off \ud83d."),),
+    attempts=(Rejection("studio-2", QWEN, "It broke off \ud83d.", FailureKind.CUT),),
     choice_reason="persona chosen here",
     notices=("An image was left out.",),
     from_cache=True,
@@ -169,7 +168,7 @@ def test_words_of_a_newer_lantern_get_the_nearest_known_meaning() -> None:
     receipt = receipt_of(stored)
 
     assert receipt.finish == "error"
-    assert receipt.attempts == (Attempt("studio-1", ModelKey(""), FailureKind.SERVER, ""),)
+    assert receipt.attempts == (Rejection("studio-1", ModelKey(""), "", FailureKind.SERVER),)
 
 
 def test_what_is_not_of_the_type_wanted_is_left_out_and_the_rest_kept() -> None:
@@ -183,7 +182,7 @@ def test_what_is_not_of_the_type_wanted_is_left_out_and_the_rest_kept() -> None:
         host=STUDIO,
         timing=Timing(load_s=2.5),
         route=Route((Candidate(ModelKey("")), Candidate(ModelKey("m")))),
-        attempts=(Attempt("studio-2", ModelKey(""), FailureKind.CUT, ""),),
+        attempts=(Rejection("studio-2", ModelKey(""), "", FailureKind.CUT),),
         notices=("kept", "too"),
     )
 
