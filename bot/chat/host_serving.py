@@ -7,7 +7,7 @@ from dataclasses import replace
 from bot.chat.draft import Draft
 from bot.chat.planning import Job
 from bot.chat.walk import HOST_AT_FAULT
-from bot.domain.chat import Candidate, Endpoint, InferenceRequest, Message, Receipt, Route
+from bot.domain.chat import Candidate, InferenceRequest, Message, Receipt, Route
 from bot.domain.errors import (
     BotError,
     FailureKind,
@@ -157,7 +157,7 @@ class HostServing:
             draft.granted(candidate, lease.granted.queue_s, lease.granted.load_s)
             messages = await self._fit(job, lease, draft)
             await self._fleet.host(host).confirm(lease)
-            await self._stream(host, candidate, lease.endpoint, messages, job, draft)
+            await self._stream(host, candidate, lease, messages, job, draft)
         self.remember(host, candidate, draft.receipt())
 
     def _may_leave(
@@ -202,13 +202,13 @@ class HostServing:
         self,
         host: HostName,
         candidate: Candidate,
-        endpoint: Endpoint,
+        lease: Lease,
         messages: tuple[Message, ...],
         job: Job,
         draft: Draft,
     ) -> None:
         limit_s, idle_s = self.limits(host, candidate, job.prompt_tokens)
-        endpoint = replace(endpoint, quiet_s=QUIET_S, idle_s=idle_s)
+        endpoint = replace(lease.endpoint, quiet_s=QUIET_S, idle_s=idle_s)
         speed = self._fleet.snapshot().hosts[host].speeds.get(candidate.model, Speed())
         expected_s = None
         if speed.prefill_tokens_per_s:
@@ -218,7 +218,7 @@ class HostServing:
         draft.sent()
         try:
             async with (
-                self._fleet.host(host).first_word_within(limit_s) as heard,
+                self._fleet.host(host).first_word_within(limit_s, lease) as heard,
                 self._inference.open(endpoint, request) as deltas,
             ):
                 async for delta in deltas:

@@ -284,7 +284,9 @@ class Relaying:
                     await sink.begins(candidate)
                     meter.sent_at, meter.first_at, meter.deltas = loop.time(), None, 0
                     try:
-                        async with self._fleet.host(host).first_word_within(limit_s) as heard:
+                        async with self._fleet.host(host).first_word_within(
+                            limit_s, lease
+                        ) as heard:
                             await self._relayed(endpoint, request, meter, sink, heard)
                     except TimeoutError as error:
                         text = f"{host} said nothing for {limit_s:.0f} s: it hangs."

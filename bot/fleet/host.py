@@ -7,6 +7,7 @@ asked for it first.
 import asyncio
 import itertools
 import math
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -53,6 +54,12 @@ LOOK_AGAIN_S, LOOK_AGAIN_SHARE = 15.0, 0.75
 """Before this, or this share of the pause after a failed probe, no turn has a host probed anew."""
 JUST_IN_TIME_S = 0.5
 """A first token that took longer may have come after a load of LM Studio's own."""
+VOUCHED_S = 1.0
+"""A list, or a word of an answer under way, tells for so long that an instance is in memory."""
+SETTING_OUT = 4
+"""Granted turns that may prepare their requests at once."""
+SET_OUT_S = 0.1
+"""After so long without a request sent, a granted turn holds up no other."""
 REBUILD_RULES = BreakerRules(threshold=1, base_s=1.0, longest_s=60.0)
 """After a fault of our own: built anew after 1 s, then 2, 4 ... until a probe is understood."""
 BROKEN = "Lantern itself stumbled over this host, and begins with it anew."
@@ -130,8 +137,19 @@ class Host:
         self._snapshot: HostSnapshot | None = None
         self._acts = 0
         """Loads and unloads ended; a list read before the newest of them is out of date."""
+        self._tells: deque[Tell] = deque()
+        """Those not passed on yet."""
+        self._telling: asyncio.Handle | None = None
+        self._granted: deque[Grant] = deque()
+        """Those not told yet, in turn."""
+        self._setting_out: set[Ticket] = set()
+        """Told of their grant, and no request sent so far."""
         self._heard_at = -math.inf
         """When it last said anything in an answer or of a load."""
+        self._spoke: dict[Ticket, tuple[InstanceRef, float]] = {}
+        """Each answer under way: by which instance, and when its newest word came."""
+        self._listed_at = -math.inf
+        """When the newest list that the scheduler was told was asked for."""
         self._looks: dict[ModelKey, tuple[asyncio.Lock, float]] = {}
         """Who looks for copies of a model now, and when the newest look began."""
         self._kick = asyncio.Event()
@@ -214,6 +232,8 @@ class Host:
         return scheduler
 
     def _refuse_waiting(self, error: HostUnreachable) -> None:
+        # Granted by a scheduler that is no more, and not told: no other knows that they hold it.
+        self._granted.clear()
         for lease in self._leases.values():
             lease.heard(Refuse(lease.ticket, error))
 
@@ -233,7 +253,10 @@ class Host:
 
     @asynccontextmanager
     async def lease(self, wish: Wish) -> AsyncGenerator[Lease]:
-        """The way to an instance; nothing of leaving it awaits, so no cancellation stops it."""
+        """Asks for an instance, and gives it back when the block is left.
+
+        Leaving awaits nothing, so that a turn cancelled while it leaves holds nothing either.
+        """
         ticket = Ticket(next(self._tickets))
         lease = Lease(ticket, self._config, wish, lambda: self._feed(self._scheduler.on_tick))
         self._leases[ticket] = lease
@@ -243,6 +266,7 @@ class Host:
         finally:
             del self._leases[ticket]
             self._feed(self._scheduler.on_left, ticket)
+            self._set_out(ticket)
 
     async def probe(self) -> None:
         """Returns when a probe that began after this call is over."""
@@ -294,8 +318,10 @@ class Host:
             self._start(self._look_back(record.model_key))
 
     @asynccontextmanager
-    async def first_word_within(self, seconds: float) -> AsyncGenerator[Callable[[], None]]:
-        """Around one request; whoever sends it calls what this gives at each delta.
+    async def first_word_within(
+        self, seconds: float, lease: Lease
+    ) -> AsyncGenerator[Callable[[], None]]:
+        """Around one request by a lease; whoever sends it calls what this gives at each delta.
 
         Until its first delta the host may say nothing for so long. Words of other answers there
         and the progress of a load are signs of life: the time counts from the newest of them.
@@ -304,15 +330,15 @@ class Host:
             TimeoutError: it said nothing at all.
         """
         loop = asyncio.get_running_loop()
-        sent_at, is_answering = loop.time(), False
+        sent_at, ticket, reference = loop.time(), lease.ticket, reference_of(lease.instance)
 
         def heard() -> None:
-            nonlocal is_answering
-            is_answering, self._heard_at = True, loop.time()
+            self._heard_at = loop.time()
+            self._spoke[ticket] = (reference, self._heard_at)
 
         def look() -> None:
             due = max(sent_at, self._heard_at) + seconds
-            if is_answering:
+            if ticket in self._spoke:
                 return
             if due > loop.time():
                 handles.append(loop.call_at(due, look))
@@ -325,35 +351,39 @@ class Host:
                 yield heard
             finally:
                 handles[-1].cancel()
+                self._spoke.pop(ticket, None)
 
     async def confirm(self, lease: Lease) -> None:
-        """Looks, right before a request is sent, whether what was granted is still in memory.
+        """Makes sure, right before a request is sent, that what was granted is still in memory.
 
         With JIT on LM Studio loads whatever it is asked for and has not: a host that restarted, or
         whose model somebody else unloaded, did so for each of many turns at once, with none of our
-        settings. Those who come while one looks share the next look.
+        settings. Looking costs a question at the host, so that it is left out where a list read
+        since the asker came, or another answer that the instance is giving now, vouches for it.
 
         Raises:
             Unavailable: it left memory (``NOT_THERE``).
             HostUnreachable: the host is lost.
         """
-        granted = lease.instance
-        key, name = granted.model_key, self._config.name
+        granted, now = lease.instance, self._now()
+        key, reference = granted.model_key, reference_of(granted)
         try:
-            await self._look(key, granted.kind)
+            if not any(r == reference and now - at < VOUCHED_S for r, at in self._spoke.values()):
+                await self._look(key, granted.kind, max(lease.asked_at, now - VOUCHED_S))
         except HostUnreachable as error:
             # A machine that reads a long prompt may have no time to answer, and is there.
             if error.kind is not FailureKind.TIMEOUT:
                 raise
-        there = self.snapshot().instances
+        finally:
+            self._set_out(lease.ticket)
         # One interface tells references and another none: then the name has to do.
         is_there = any(
             copy.identifier == granted.identifier
             and (None in (copy.reference, granted.reference) or copy.reference == granted.reference)
-            for copy in there
+            for copy in self.snapshot().instances
         )
         if not is_there:
-            text = f"`{key}` is not in memory on {name} any more."
+            text = f"`{key}` is not in memory on {self._config.name} any more."
             raise Unavailable(text, FailureKind.NOT_THERE)
 
     def cancel_load(self, key: ModelKey) -> bool:
@@ -416,14 +446,21 @@ class Host:
             raise
         except Exception as error:
             self._break(error)
+        if self._tells and self._telling is None:
+            self._telling = asyncio.get_running_loop().call_soon(self._pass_on)
         self._snapshot = None
         self._wake()
         return effects
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case Grant() | Refuse() | Tell():
+            case Refuse():
                 self._leases[effect.ticket].heard(effect)
+            case Tell():
+                self._tells.append(effect)
+            case Grant():
+                self._granted.append(effect)
+                self._let_through()
             case LoadOrder():
                 self._stop = Stop()
                 self._start(self._load(effect, self._stop))
@@ -439,6 +476,41 @@ class Host:
                 self._start(self._record(effect))
             case _:
                 assert_never(effect)
+
+    def _let_through(self) -> None:
+        """Tells granted turns of it, a few at a time.
+
+        A load's end grants to all who waited. They prepared their requests side by side, so that
+        the first of a hundred was sent when the last was ready.
+        """
+        while self._granted and len(self._setting_out) < SETTING_OUT:
+            grant = self._granted.popleft()
+            lease = self._leases.get(grant.ticket)
+            # One that left before it was told has given its instance back.
+            if lease is not None:
+                self._setting_out.add(grant.ticket)
+                # Whoever never sends a request must not hold up those who would.
+                asyncio.get_running_loop().call_later(SET_OUT_S, self._set_out, grant.ticket)
+                lease.heard(grant)
+
+    def _pass_on(self) -> None:
+        """Passes news on to one of those who wait, and to the next in the loop's next step.
+
+        All at once they kept the loop busy right when the load was done, so that neither the host's
+        list nor the first grant got through.
+        """
+        tell = self._tells.popleft()
+        loop = asyncio.get_running_loop()
+        self._telling = loop.call_soon(self._pass_on) if self._tells else None
+        lease = self._leases.get(tell.ticket)
+        # News of the way are none for whoever has left or arrived.
+        if lease is not None and lease.grant is None:
+            lease.heard(tell)
+
+    def _set_out(self, ticket: Ticket) -> None:
+        """A granted turn sends its request now, or never will."""
+        self._setting_out.discard(ticket)
+        self._let_through()
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         if self._tasks is None:
@@ -456,7 +528,9 @@ class Host:
                 # Between the last probe and now somebody at the machine may have loaded it: a
                 # second copy would take the memory of the first again.
                 if await self._link.ask(lambda client: self._is_new_here(client, order)):
+                    began = self._now()
                     residents = await self._link.ask(self._residents)
+                    self._listed_at = began
                     self._feed(self._scheduler.on_load_spared, residents)
                     return
                 async with self._link.act() as client:
@@ -466,8 +540,10 @@ class Host:
                         own = OwnInstance(self._config.name, ref, made.identifier, key, ttl_s)
                         # Before the grant: a crash in between would make it foreign for good.
                         await self._record(own)
+                    began = self._now()
                     residents = await self._residents(client)
                 self._acts += 1
+                self._listed_at = began
                 if own is not None:
                     self._feed(self._scheduler.on_loaded, own, residents)
                 else:
@@ -484,17 +560,21 @@ class Host:
             self._feed(self._scheduler.on_load_failed, text, kind, listed, own)
             self._kick.set()
 
-    async def _look(self, key: ModelKey, kind: ModelKind) -> None:
-        """Reads the host's whole list when its copies of a model are not those we know."""
-        asked_at = self._now()
-        lock, _ = self._looks.setdefault(key, (asyncio.Lock(), -math.inf))
+    async def _look(self, key: ModelKey, kind: ModelKind, since: float) -> None:
+        """Reads the host's whole list when its copies of a model are not those we know.
+
+        Not where that was done at a time after ``since``: those who come while one looks share the
+        next look.
+        """
+        lock, looked_at = self._looks.setdefault(key, (asyncio.Lock(), -math.inf))
+        if max(looked_at, self._listed_at) >= since:
+            return
         async with lock, self._link.within(LOOK_S):
             health, began = self._scheduler.health, self._now()
             if health.state == "down":
                 # Whoever looked first has told: nobody else need knock at a dead host.
                 raise HostUnreachable(f"{self._config.name} is away: {health.reason}")
-            # One who waited meanwhile has been answered by whoever looked after it had come.
-            if self._looks[key][1] < asked_at:
+            if max(self._looks[key][1], self._listed_at) < since:
                 await self._compare(key, kind)
                 self._looks[key] = (lock, began)
 
@@ -503,17 +583,18 @@ class Host:
             copies = await self._link.ask(lambda client: client.copies(key, kind))
             known = {reference_of(i) for i in self.snapshot().instances if i.model_key == key}
             while {reference_of(copy) for copy in copies} != known:
-                acts = self._acts
+                acts, began = self._acts, self._now()
                 residents = await self._link.ask(self._residents)
                 # What was read before a load or an unload ended says nothing after it.
                 if acts == self._acts:
+                    self._listed_at = began
                     self._feed(self._scheduler.on_listed, residents)
                     return
 
     async def _look_back(self, key: ModelKey) -> None:
         # Whoever answered was a chat model. A host that is gone is for the next probe to tell.
         with suppress(Unavailable):
-            await self._look(key, "llm")
+            await self._look(key, "llm", self._now())
 
     async def _is_new_here(self, client: HostClient, order: LoadOrder) -> bool:
         """Have others loaded this model since the host was last looked at?"""

@@ -32,8 +32,9 @@ class Lease:
         self._steps: deque[Progress] = deque()
         self._refusal: BotError | None = None
         self._news = asyncio.Event()
+        self.asked_at = asyncio.get_running_loop().time()
         wait_s = wish.max_wait_s
-        self._deadline = None if wait_s is None else asyncio.get_running_loop().time() + wait_s
+        self._deadline = None if wait_s is None else self.asked_at + wait_s
 
     @property
     def granted(self) -> Grant:

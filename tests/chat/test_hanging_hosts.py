@@ -8,7 +8,7 @@ from house import QWEN, House, house, sim
 
 from bot.chat import host_serving
 from bot.domain.events import Finished, Loading, Silence, TurnEvent
-from bot.domain.hosts import SpeedRecord
+from bot.domain.hosts import SpeedRecord, Wish
 from bot.domain.ids import HostName, ModelKey
 from bot.fleet import host as host_module
 from bot.policy import deadlines
@@ -53,22 +53,26 @@ async def test_alone_a_host_is_given_its_time_and_other_answers_are_signs_of_lif
     async with house(tmp_path, sim("one", QWEN)) as home:
         host = home.lantern.fleet.host(ONE)
         loop = asyncio.get_running_loop()
-        with pytest.raises(TimeoutError):
-            async with host.first_word_within(0.01):
-                await asyncio.Event().wait()
-        # Words of another answer put the end off; a word of its own ends the watch.
-        began = loop.time()
-        async with host.first_word_within(1.0) as elsewhere:
-            loop.call_later(0.1, elsewhere)
+        async with host.lease(Wish(KEY)) as mine, host.lease(Wish(KEY)) as other:
+            for lease in (mine, other):
+                async for _ in lease:
+                    pass
             with pytest.raises(TimeoutError):
-                async with host.first_word_within(0.2):
+                async with host.first_word_within(0.01, mine):
                     await asyncio.Event().wait()
-        assert loop.time() - began >= 0.3
-        async with host.first_word_within(0.01) as heard:
-            heard()
-            later = asyncio.Event()
-            loop.call_later(0.05, later.set)
-            await later.wait()
+            # Words of another answer put the end off; a word of its own ends the watch.
+            began = loop.time()
+            async with host.first_word_within(1.0, other) as elsewhere:
+                loop.call_later(0.1, elsewhere)
+                with pytest.raises(TimeoutError):
+                    async with host.first_word_within(0.2, mine):
+                        await asyncio.Event().wait()
+            assert loop.time() - began >= 0.3
+            async with host.first_word_within(0.01, mine) as heard:
+                heard()
+                later = asyncio.Event()
+                loop.call_later(0.05, later.set)
+                await later.wait()
 
 
 async def test_a_load_that_stands_still_is_left_for_a_host_that_can(

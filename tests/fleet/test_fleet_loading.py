@@ -1,7 +1,7 @@
 """Loading through the real SDK over real sockets: single flight, progress, cancel, failures."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import httpx
@@ -21,12 +21,13 @@ from fleet_bench import (
 
 from bot.domain.errors import FailureKind, HostUnreachable
 from bot.domain.events import Evicting, Loading, Queued
-from bot.domain.hosts import HostConfig, LoadOrder
+from bot.domain.hosts import HostConfig, Instance, LoadOrder
 from bot.domain.ids import ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet.client import Stop
 from bot.fleet.connection import Connection
 from bot.fleet.fleet import FleetRules
+from bot.fleet.lmstudio import SocketClient
 from bot.fleet.rest import lan_http
 from bot.sim import journal
 from bot.sim.host import SimHost
@@ -384,15 +385,26 @@ async def test_leaving_the_fleet_in_the_middle_of_a_load_stops_it_at_the_host() 
 
 
 @pytest.mark.slow
-async def test_a_host_that_says_nothing_to_a_load_is_given_up() -> None:
-    rules = FleetRules(probe_timeout_s=0.4, load_answer_s=0.4)
+async def test_a_host_that_says_nothing_to_a_load_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    load = SocketClient.load
+
+    # It hangs with the very command: a moment earlier and what is asked before would meet it.
+    async def unheard(
+        client: SocketClient, order: LoadOrder, on_progress: Callable[[float], None], stop: Stop
+    ) -> Instance | None:
+        sim.faults.hang(path="/llm")
+        return await load(client, order, on_progress, stop)
+
+    monkeypatch.setattr(SocketClient, "load", unheard)
+    rules = FleetRules(probe_timeout_s=2.0, load_answer_s=0.1)
     async with SimHost(sim_config()) as sim, fleet_over(sim, rules=rules) as bench:
         async with bench.fleet.host(H).lease(a_wish()) as lease:
-            await anext(lease)
-            sim.faults.hang(path="/llm")
             with pytest.raises(HostUnreachable, match="did not answer"):
                 async for _ in lease:
                     pass
+        monkeypatch.undo()
         sim.faults.clear()
         await bench.until_up()
         assert (await bench.use())[0].identifier == ONE

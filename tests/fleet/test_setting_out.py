@@ -1,0 +1,213 @@
+"""From the grant to the request: a few turns at a time, and a look at the host only in doubt."""
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+from failures import fails
+from fleet_bench import ONE, SLOW_LOAD, TWO, Bench, H, a_wish, fleet_over, sim_config
+
+from bot.domain.errors import FailureKind, HostUnreachable
+from bot.fleet import host as host_module
+from bot.fleet.lease import Lease
+from bot.fleet.scheduler import Scheduler
+from bot.policy.breaker import BreakerRules
+from bot.sim import journal
+from bot.sim.host import SimHost
+
+MANY = 12
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_module, "SET_OUT_S", math.inf)
+
+
+class Crowd:
+    """Turns that wait for one model; each sends, or leaves, when it is told to."""
+
+    def __init__(self, bench: Bench, tasks: asyncio.TaskGroup) -> None:
+        self.bench = bench
+        self.through: list[int] = []
+        self.refused: list[int] = []
+        self.leases: list[Lease] = []
+        self._heard = asyncio.Event()
+        self._leave = [asyncio.Event() for _ in range(MANY)]
+        self.tasks = [tasks.create_task(self._turn(number)) for number in range(MANY)]
+
+    async def _turn(self, number: int) -> None:
+        async with self.bench.fleet.host(H).lease(a_wish(user=f"u{number}")) as lease:
+            self.leases.append(lease)
+            try:
+                async for _ in lease:
+                    pass
+                self.through.append(number)
+            except HostUnreachable:
+                self.refused.append(number)
+            self._heard.set()
+            await self._leave[number].wait()
+
+    async def until(self, count: int) -> None:
+        async with asyncio.timeout(5):
+            while len(self.through) + len(self.refused) < count:
+                self._heard.clear()
+                await self._heard.wait()
+
+    async def sends(self, number: int) -> None:
+        await self.bench.fleet.host(H).confirm(self.leases[number])
+
+    def leaves(self, *numbers: int) -> None:
+        for number in numbers:
+            self._leave[number].set()
+
+
+@asynccontextmanager
+async def loaded() -> AsyncGenerator[tuple[Crowd, SimHost]]:
+    """A load has ended for which many waited, and those let through know of it."""
+    config = sim_config(parallel=MANY, time_scale=SLOW_LOAD)
+    async with SimHost(config) as sim, fleet_over(sim) as bench, asyncio.TaskGroup() as tasks:
+        crowd = Crowd(bench, tasks)
+        await crowd.until(host_module.SETTING_OUT)
+        yield crowd, sim
+        crowd.leaves(*range(MANY))
+
+
+async def test_they_are_let_through_a_few_at_a_time_as_others_send_or_leave() -> None:
+    async with loaded() as (crowd, sim):
+        assert crowd.bench.host().instances[0].leases == MANY
+        assert crowd.through == [0, 1, 2, 3]
+        await crowd.sends(2)
+        await crowd.until(5)
+        crowd.leaves(0)
+        await crowd.until(6)
+        crowd.tasks[1].cancel()
+        await crowd.until(7)
+        # Whoever has sent holds up nobody, and gives nobody's place away when it leaves.
+        crowd.leaves(2)
+        await crowd.tasks[2]
+        assert crowd.through == list(range(7))
+        for number in range(3, MANY):
+            await crowd.sends(number)
+        await crowd.until(MANY)
+        # The list that was read at the load's end vouches for all who had asked by then.
+        asked = [call.endpoint for call in sim.journal.of(journal.Called)]
+        assert asked[asked.index("loadModel") :].count("listLoaded") == 2
+
+
+async def test_whoever_leaves_before_it_is_told_holds_up_nobody() -> None:
+    async with loaded() as (crowd, _):
+        for number in range(4, MANY - 1):
+            crowd.tasks[number].cancel()
+        await crowd.bench.until(lambda host: host.instances[0].leases == 5)
+        await crowd.sends(0)
+        await crowd.until(5)
+        assert crowd.through[-1] == MANY - 1
+
+
+async def test_turns_that_send_nothing_hold_the_others_up_for_a_moment_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(host_module, "SET_OUT_S", 0.001)
+    async with loaded() as (crowd, _):
+        await crowd.until(MANY)
+        assert crowd.through == list(range(MANY))
+
+
+async def test_when_the_host_breaks_those_not_told_are_refused_and_the_others_keep_theirs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(host_module, "REBUILD_RULES", BreakerRules(threshold=1, base_s=0.01))
+
+    def broken(*_: object) -> None:
+        monkeypatch.undo()
+        raise ZeroDivisionError("a fault of our own")
+
+    async with loaded() as (crowd, _):
+        monkeypatch.setattr(Scheduler, "on_swept", broken)
+        await crowd.bench.fleet.evict_idle()
+        await crowd.until(MANY)
+        assert crowd.through == [0, 1, 2, 3]
+        assert crowd.refused == list(range(4, MANY))
+        await crowd.bench.until_up()
+        assert crowd.bench.host().instances[0].leases == 4
+        await crowd.sends(0)
+
+
+async def test_those_not_told_yet_hold_their_instance_through_a_drain_and_the_next_load() -> None:
+    async with loaded() as (crowd, _):
+        crowd.bench.fleet.host(H).drain(True)
+        await crowd.sends(0)
+        await crowd.until(5)
+        crowd.bench.fleet.host(H).drain(False)
+        async with asyncio.TaskGroup() as tasks:
+            other = tasks.create_task(crowd.bench.use(TWO))
+            await crowd.bench.until(lambda host: len(host.instances) == 2)
+            for number in range(1, MANY):
+                await crowd.until(min(MANY, number + 4))
+                await crowd.sends(number)
+        assert crowd.through == list(range(MANY))
+        assert other.result()[0].identifier == TWO
+
+
+@asynccontextmanager
+async def granted(bench: Bench) -> AsyncGenerator[Lease]:
+    async with bench.fleet.host(H).lease(a_wish()) as lease:
+        async for _ in lease:
+            pass
+        yield lease
+
+
+async def looks(bench: Bench, sim: SimHost) -> int:
+    """How often the host was looked at for one more question."""
+    sim.journal.clear()
+    async with granted(bench) as asking:
+        await bench.fleet.host(H).confirm(asking)
+    return sum(call.endpoint == "listLoaded" for call in sim.journal.of(journal.Called))
+
+
+async def test_words_of_an_answer_under_way_vouch_for_its_instance_until_they_are_old(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        await bench.use()
+        assert await looks(bench, sim) == 1
+        async with (
+            granted(bench) as speaking,
+            bench.fleet.host(H).first_word_within(math.inf, speaking) as heard,
+        ):
+            # Nothing was said yet.
+            assert await looks(bench, sim) == 1
+            heard()
+            assert await looks(bench, sim) == 0
+            monkeypatch.setattr(host_module, "VOUCHED_S", 0.0)
+            assert await looks(bench, sim) == 1
+        monkeypatch.undo()
+        # An answer that has ended says nothing of what came after it.
+        assert await looks(bench, sim) == 1
+
+
+async def test_words_of_one_model_do_not_vouch_for_another() -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        await bench.use()
+        await bench.use(TWO)
+        host = bench.fleet.host(H)
+        async with host.lease(a_wish(TWO)) as speaking, granted(bench) as asking:
+            async for _ in speaking:
+                pass
+            async with host.first_word_within(math.inf, speaking) as heard:
+                heard()
+                sim.unload(ONE)
+                with fails(FailureKind.NOT_THERE):
+                    await host.confirm(asking)
+
+
+async def test_a_list_that_told_of_the_loss_vouches_for_nobody() -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        await bench.use()
+        async with granted(bench) as lease:
+            sim.unload(ONE)
+            await bench.fleet.host(H).probe()
+            with fails(FailureKind.NOT_THERE):
+                await bench.fleet.host(H).confirm(lease)
