@@ -24,6 +24,8 @@ from bot.sim.tasks import Spawn, first_of
 _STEP_S = 0.05
 _MIN_STEPS = 20
 _MAX_STEPS = 400
+# Nobody watches a load that takes no time grow; each step is a message on the wire all the same.
+_STILL_STEPS = 20
 
 
 class Load:
@@ -161,9 +163,11 @@ class Loader:
         key, name = reserved.order.model.key, reserved.identifier
         broken = self._faults.take("fail_next_load")
         stall = self._faults.take("stall_load")
-        steps, step_s = _steps(reserved.order.model.size_bytes / self._config.load_bytes_per_s)
+        seconds = reserved.order.model.size_bytes / self._config.load_bytes_per_s
+        steps = min(_MAX_STEPS, max(_MIN_STEPS, round(seconds / _STEP_S)))
+        steps = _STILL_STEPS if self._clock.stands_still else steps
         for step in range(1, steps + 1):
-            if await self._clock.sleep_unless(step_s, load.cancelled):
+            if await self._clock.sleep_unless(seconds / steps, load.cancelled):
                 return self._give_up(reserved)
             if broken is not None and step >= broken.number * steps:
                 self._memory.give_up(reserved)
@@ -189,11 +193,6 @@ def _started(reserved: Reservation) -> LoadStarted:
     return LoadStarted(
         _real_now(), order.model.key, reserved.identifier, config, order.ttl_s, order.via
     )
-
-
-def _steps(seconds: float) -> tuple[int, float]:
-    steps = min(_MAX_STEPS, max(_MIN_STEPS, round(seconds / _STEP_S)))
-    return steps, seconds / steps
 
 
 def _due(instance: Instance) -> float | None:

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from databases import new_database
+
 from bot.chat.cache import AnswerCache
 from bot.chat.choices import Choices
 from bot.chat.cloud_serving import CloudServing
@@ -256,7 +258,9 @@ async def world(
         slow=SlowRules(after_s=0.0) if is_slow else SlowRules(),
     )
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(Database(folder / "l.db", utcnow=utcnow))
+        database = await stack.enter_async_context(
+            Database(new_database(folder / "l.db"), utcnow=utcnow)
+        )
         fleet = await stack.enter_async_context(Fleet(()))
         session = await stack.enter_async_context(inference_session())
         ledger = LedgerStore(database, BudgetRules(), UTC)

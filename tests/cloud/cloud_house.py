@@ -9,6 +9,7 @@ from pathlib import Path
 
 from clocks import WallClock
 from collected import Collected
+from databases import new_database
 
 from bot.cloud.billing import Ledger
 from bot.cloud.call import CloudAsk
@@ -235,7 +236,9 @@ async def cloud_house(
             told = replace(sim or SimProviderConfig(time_scale=0.0), wire=wire)
             double = SimProvider(told, utcnow=clock)
             doubles[wire] = await stack.enter_async_context(double)
-        database = await stack.enter_async_context(Database(folder / "lantern.db", utcnow=clock))
+        database = await stack.enter_async_context(
+            Database(new_database(folder / "lantern.db"), utcnow=clock)
+        )
         ledger = LedgerStore(database, rules or BudgetRules(), UTC)
         session = await stack.enter_async_context(inference_session())
         providers = Providers(

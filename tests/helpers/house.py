@@ -5,6 +5,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from databases import new_database
+
 from bot.app import Plan, lantern, utcnow
 from bot.chat.lantern import Lantern
 from bot.chat.planning import ChatRules
@@ -188,7 +190,7 @@ async def house(
             rules=rules,
             fleet_rules=fleet_rules or FleetRules(probe_every_s=3600, sweep_every_s=3600),
             personas=shelf,
-            database=folder / "lantern.db",
+            database=new_database(folder / "lantern.db"),
             providers=_configs(doubles, provider_changes or {}),
             budget=budget or BudgetRules(),
             cache_ttl_s=cache_ttl_s,

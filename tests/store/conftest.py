@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from clocks import WallClock
+from databases import new_database
 
 from bot.store.database import Database
 
@@ -21,5 +22,5 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def database(path: Path, clock: WallClock) -> AsyncIterator[Database]:
-    async with Database(path, utcnow=clock) as opened:
+    async with Database(new_database(path), utcnow=clock) as opened:
         yield opened

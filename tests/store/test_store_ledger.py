@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from clocks import WallClock
+from databases import new_database
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
@@ -601,7 +602,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self._runner = asyncio.Runner()
         self._clock = WallClock()
         self._folder = Path(tempfile.mkdtemp())
-        self._database = Database(self._folder / "lantern.db", utcnow=self._clock)
+        self._database = Database(new_database(self._folder / "lantern.db"), utcnow=self._clock)
         self._runner.run(self._database.__aenter__())
         self._ledger = ledger_of(self._database, BudgetRules(daily_micro_usd=1000))
         self._open: dict[int, tuple[str, int]] = {}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from databases import new_database
 from house import GEMMA, QWEN, House, cloud, house, sim
 from rich.console import Console
 
@@ -175,7 +176,7 @@ async def test_where_no_host_answers_no_name_is_called_wrong(tmp_path: Path) -> 
         rules=ChatRules(default_persona=PersonaName("default")),
         fleet_rules=FleetRules(probe_every_s=3600, sweep_every_s=3600),
         personas=tmp_path / "personas",
-        database=tmp_path / "lantern.db",
+        database=new_database(tmp_path / "lantern.db"),
     )
     async with lantern(plan) as built:
         await built.fleet.settled(10)
