@@ -144,6 +144,8 @@ def log_fleet(event: FleetEvent) -> None:
 def log_cloud(event: CloudEvent) -> None:
     """One line per change of a provider or of the budget."""
     match event:
+        case ProviderNews(what="passed"):
+            pass  # Its turn has a line of its own.
         case ProviderNews(what="back", name=name):
             _log.info("provider back", provider=name)
         case ProviderNews(what=what, name=name, kind=kind, reason=reason):
@@ -193,7 +195,9 @@ async def lantern(
             await _providers(plan, database, ledger, inference, observe_cloud)
         )
 
-        built = _assembled(plan, database, shelf, fleet, inference, ledger, providers)
+        built = _assembled(
+            plan, database, shelf, fleet, inference, ledger, providers, observe_cloud
+        )
 
         # The timer last: none of its jobs may meet what is half built or already closed.
         timer = await stack.enter_async_context(Timer(utcnow))
@@ -281,6 +285,7 @@ def _assembled(
     inference: Inference,
     ledger: LedgerStore,
     providers: Providers,
+    observe: ObserveCloud,
 ) -> Lantern:
     """What needs no opening or closing, put together."""
     catalog = Catalog(fleet.snapshot, shelf)
@@ -288,7 +293,7 @@ def _assembled(
     choices = Choices(choice_store, shelf, catalog.model, plan.rules.default_persona)
     consents = Consents(privacy, shelf)
     planner = Planner(fleet.snapshot, plan.rules, providers.snapshots, providers.prepare)
-    tally = Tally(ledger, providers.ledger_name, providers.cheapest)
+    tally = Tally(ledger, providers, observe)
     hosts = HostServing(fleet, inference)
     answers = None
     if plan.cache_ttl_s is not None:

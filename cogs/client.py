@@ -15,9 +15,9 @@ from bot.domain.errors import ConfigError
 from bot.policy.pacing import Pacers
 from cogs._access import Access
 from cogs._ban import Ban
-from cogs._faults import SENDING_ERRORS
 from cogs._loads import Loads
-from cogs._places import DiscordRules, owners_of
+from cogs._owners import tell_owners
+from cogs._places import DiscordRules
 from cogs._reply import Replies
 from cogs._tree import LanternTree, sync_when_changed
 from cogs._view import TurnButton
@@ -87,17 +87,10 @@ class DiscordFace:
             pause_s = min(_MAX_PAUSE_S, pause_s * 2)
 
     async def tell_owners(self, text: str) -> bool:
-        """Writes to the people the bot belongs to; False while not connected."""
+        """Writes to the people the bot belongs to; False when none of them could be told."""
         if self._bot is None or not self._bot.is_ready():
             return False
-        for owner in owners_of(self._bot.application):
-            try:
-                person = await self._bot.fetch_user(owner)
-                await person.send(text, suppress_embeds=True)
-            except SENDING_ERRORS as error:
-                # One who takes no messages is left out.
-                _log.warning("owner not told", error=str(error)[:300])
-        return True
+        return await tell_owners(self._bot, text, self.rules.owner_channel)
 
     async def close(self, limit_s: float) -> None:
         """Lets replies and loads show their end within ``limit_s``, then disconnects."""

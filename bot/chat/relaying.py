@@ -251,7 +251,7 @@ class Relaying:
         whole = _settled(meter, served, question.cost_micro_usd, loop.time())
         if served.host is not None:
             self._hosts.remember(served.host, served, whole)
-            await self._tally.note_free(request.id, request.user, None, whole, "local", served.host)
+        await self._tally.note(request.id, request.user, None, whole, has_text=True)
         return whole
 
     async def _by_host(

@@ -583,7 +583,9 @@ class Turns:
                 await self._store.finish(
                     turn.id, ending.status, draft.text, draft.reasoning, receipt
                 )
-                await self._note_free(turn, receipt, has_text=draft.has_text)
+                await self._tally.note(
+                    turn.id, turn.user, turn.place.server, receipt, has_text=draft.has_text
+                )
         except TimeoutError:
             # An answer that was shown stays answered however slow the disk is: a write once begun
             # goes on without us, and a crash before its end is told at the next start.
@@ -610,14 +612,6 @@ class Turns:
         if ending.status == "done":
             return Finished(turn.id, receipt)
         return Stopped(turn.id, receipt, ending.reason, ending.by_asker)
-
-    async def _note_free(self, turn: Turn, receipt: Receipt, *, has_text: bool) -> None:
-        """Notes an answer that cost nothing; a provider's is in the ledger already."""
-        where = str(receipt.host or receipt.provider)
-        if receipt.from_cache or (receipt.host is not None and has_text):
-            source = "cache" if receipt.from_cache else "local"
-            server = turn.place.server
-            await self._tally.note_free(turn.id, turn.user, server, receipt, source, where)
 
 
 @asynccontextmanager

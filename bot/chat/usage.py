@@ -1,15 +1,17 @@
 """What turns cost and saved: free turns into the ledger, reports out of it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import structlog
 
+from bot.cloud.providers import Providers
 from bot.domain.chat import Receipt
-from bot.domain.cloud import Account, FreeTurn, Price, UsageLine
+from bot.domain.cloud import Account, CloudEvent, FreeTurn, ProviderNews, UsageLine
 from bot.domain.errors import StoreUnavailable
 from bot.domain.ids import PlaceId, ProviderName, TurnId, UserId
+from bot.policy.outages import passed_over
 from bot.policy.periods import Period, PeriodName, month_before, period_of
 from bot.policy.pricing import avoided_micro_usd
 from bot.store.ledger import LedgerStore
@@ -42,34 +44,38 @@ class Tally:
     """Notes what was free and reports what was used."""
 
     def __init__(
-        self,
-        ledger: LedgerStore,
-        name_of: Callable[[UserId], str],
-        cheapest: Callable[[], Awaitable[tuple[ProviderName, Price] | None]],
+        self, ledger: LedgerStore, providers: Providers, observe: Callable[[CloudEvent], None]
     ) -> None:
         self._ledger = ledger
-        self._name_of = name_of
-        self._cheapest = cheapest
+        self._providers = providers
+        self._observe = observe
 
-    async def note_free(
+    async def note(
         self,
         turn: TurnId,
         user: UserId,
         server: PlaceId | None,
         receipt: Receipt,
-        source: Literal["local", "cache"],
-        where: str,
+        *,
+        has_text: bool,
     ) -> None:
-        """Notes a turn that cost nothing; a ledger that cannot be written stops no answer."""
-        if receipt.model is None:
+        """Notes how a turn ended; a ledger that cannot be written stops no answer.
+
+        An answer that cost nothing goes into the ledger, where a provider's is already; and of
+        providers that somebody else had to stand in for, the admins' news are told.
+        """
+        for name in sorted(passed_over(receipt).intersection(self._providers.names)):
+            self._observe(ProviderNews("passed", name))
+        is_free = receipt.from_cache or (receipt.host is not None and has_text)
+        if receipt.model is None or not is_free:
             return
         free = FreeTurn(
             turn=turn,
-            source=source,
-            where=where,
+            source="cache" if receipt.from_cache else "local",
+            where=str(receipt.host or receipt.provider),
             model=receipt.model,
             usage=receipt.usage,
-            user=self._name_of(user),
+            user=self._providers.ledger_name(user),
             server=server,
             first_token_s=receipt.timing.first_token_s,
             generation_s=receipt.timing.generation_s,
@@ -95,14 +101,14 @@ class Tally:
         today = self._ledger.today()
         span = month_before(today) if period == "last month" else period_of(period, today)
         # The ledger knows people by a hash alone, so a report for one is asked for by it.
-        name = self._name_of(user) if whose == "me" else None
+        name = self._providers.ledger_name(user) if whose == "me" else None
         place = server if whose == "server" else None
         totals = await self._ledger.report(span, user=name, server=place)
         clouds = await self._ledger.report(span, "answered_by", user=name, server=place)
         accounts = await self._ledger.accounts(server=place, user=name or "")
         models = await self._ledger.report(span, "model", user=name, server=place)
         total = totals[0] if totals else UsageLine("")
-        cheapest = await self._cheapest()
+        cheapest = await self._providers.cheapest()
         return UsageReport(
             period=span,
             total=total,

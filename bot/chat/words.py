@@ -17,6 +17,8 @@ from bot.domain.events import (
 )
 from bot.domain.hosts import HostSnapshot, Instance
 from bot.policy.budget import span_of, whose
+from bot.policy.outages import OutageRecord
+from bot.policy.retry import ROWS
 
 _BAR_CELLS = 16
 _REASONS = 3
@@ -30,6 +32,8 @@ def seconds_text(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 120:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{minutes} min {rest:02d} s"
 
 
@@ -359,13 +363,24 @@ def _money(micro_usd: int) -> str:
     return f"${dollars:.2f}" if dollars >= 1 or micro_usd == 0 else f"${dollars:.4f}"
 
 
+def outage_notice(outage: OutageRecord, now: float) -> str:
+    """One message for the owners: a provider is out, is back, or was out for a while."""
+    name, back_at = f"☁ **{outage.name}**", outage.back_at
+    lasted = seconds_text((now if back_at is None else back_at) - outage.began)
+    missed = f" {counted(outage.elsewhere, 'question')} went elsewhere." if outage.elsewhere else ""
+    if back_at is None and ROWS[outage.kind].is_out:
+        return f"{name} is out: {outage.reason}{missed} Other candidates answer meanwhile."
+    if back_at is None:
+        return f"{name} has not answered for {lasted}: {outage.reason}{missed}"
+    if outage.is_told:
+        return f"{name} answers again, for the first time in {lasted}.{missed}"
+    often = f" ({outage.times} times)" if outage.times > 1 else ""
+    return f"{name} answers again. It was out for {lasted}{often}: {outage.reason}{missed}"
+
+
 def cloud_notice(event: CloudEvent) -> str:
-    """One message for the owners."""
+    """One message for the owners, of what ``outage_notice`` does not tell."""
     match event:
-        case ProviderNews(what="out", name=name, reason=reason):
-            return f"☁ **{name}** is out: {reason} Other candidates answer meanwhile."
-        case ProviderNews(what="back", name=name):
-            return f"☁ **{name}** answers again."
         case ProviderNews(name=name, reason=reason):
             return f"☁ **{name}** does not take our requests: {reason} Look at its settings."
         case BudgetNews(what=what, account=account):

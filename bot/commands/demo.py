@@ -182,6 +182,8 @@ def _tell(event: FleetEvent, say: Callable[[str], None]) -> None:
 
 def _tell_cloud(event: CloudEvent, say: Callable[[str], None]) -> None:
     match event:
+        case ProviderNews(what="passed"):
+            pass
         case ProviderNews(what="back", name=name):
             say(f"🟢 ☁ {name} answers again")
         case ProviderNews(name=name, reason=reason):

@@ -1,17 +1,15 @@
 """``lantern run``: the bot from start to drained end, told to whatever supervises it."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
 import structlog
 
-from bot.app import lantern, log_cloud, plan_from
+from bot.app import lantern, plan_from
 from bot.chat.lantern import Lantern
-from bot.chat.words import cloud_notice
-from bot.domain.cloud import CloudEvent
+from bot.commands.news import News
 from bot.domain.ids import PlaceId, UserId
 from bot.policy.access import Doors
 from bot.process.lock import lock_file_of
@@ -28,12 +26,6 @@ DRAIN_S = 10.0
 
 CLOSE_S = 4.0
 """The last edits get this long after the drain."""
-
-MOST_NEWS = 50
-"""Untold news kept for the owners while Discord is away."""
-
-NEWS_AGAIN_S = 5.0
-"""Untold news are tried again so often."""
 
 # Discord gets this long to close the connection; a dead line would take half a minute.
 GOODBYE_S = 2.0
@@ -76,35 +68,6 @@ async def run_bot(loaded: Loaded, environ: Mapping[str, str], reread: Callable[[
     return 0
 
 
-class News:
-    """What the owners are to be told; bounded, the oldest gives way."""
-
-    def __init__(self) -> None:
-        self._texts: deque[str] = deque(maxlen=MOST_NEWS)
-        self._some = asyncio.Event()
-
-    def hear(self, event: CloudEvent) -> None:
-        """Logs an event and keeps it for the owners."""
-        log_cloud(event)
-        self._texts.append(cloud_notice(event))
-        self._some.set()
-
-    async def tell(self, discord: DiscordFace) -> None:
-        """Tells the owners, one text after the other, for ever."""
-        while True:
-            await self._some.wait()
-            while self._texts:
-                # Taken off once it is told: Discord may be away just when a provider goes out.
-                text = self._texts[0]
-                if not await discord.tell_owners(text):
-                    await asyncio.sleep(NEWS_AGAIN_S)
-                # With every place taken, news that came meanwhile have pushed it out themselves:
-                # the next one was then dropped untold in its stead.
-                elif self._texts[0] is text:
-                    self._texts.popleft()
-            self._some.clear()
-
-
 async def _serve(
     loaded: Loaded,
     built: Lantern,
@@ -131,6 +94,7 @@ async def _serve(
         fresh_after_s=settings.fresh_after,
         answer_missed_s=settings.answer_missed,
         has_footer=settings.footer,
+        owner_channel=int(settings.owner_channel) if settings.owner_channel else None,
         on_ready=connected.set,
     )
     discord = DiscordFace(built, rules)
@@ -143,7 +107,7 @@ async def _serve(
             )
             watching = tasks.create_task(alive, name="watchdog")
             announcing = tasks.create_task(_announce(built, supervisor, connected), name="ready")
-            telling = tasks.create_task(news.tell(discord), name="owners' news")
+            telling = tasks.create_task(news.tell(discord.tell_owners), name="owners' news")
             await stop.wait()
             _log.info("stopping", drain_s=DRAIN_S)
             supervisor.stopping(STOP_S)

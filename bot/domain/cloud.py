@@ -224,13 +224,17 @@ class UsageLine:
 
 # --- news ----------------------------------------------------------------------------------
 
-ProviderChange = Literal["out", "back", "trouble"]
-"""It is out; it answers again; it does not take our requests, by our settings' fault or ours."""
+ProviderChange = Literal["out", "back", "trouble", "passed"]
+"""It is out; it answers again; it does not take our requests, by our settings' fault or ours; a
+question that would have been its own went elsewhere or was not answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderNews:
-    """What the admins are told of a provider; each thing once until it answers again."""
+    """What happened to a provider, for the admins.
+
+    Each thing comes once until it answers again; ``passed`` comes with each question.
+    """
 
     what: ProviderChange
     name: ProviderName

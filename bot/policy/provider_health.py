@@ -107,8 +107,10 @@ def failed(
         after = replace(after, last_kind=error.kind, last_reason=reason)
     is_out = outage is not None or after.breaker.open_until is not None
     what = "out" if is_out else "trouble" if row.is_trouble else None
-    # Each thing once until it is over: an outage of an hour is one message, not one a question.
-    if what is None or what in health.told:
+    # Each thing once until it is over: an outage of an hour is one message, not one a question. But
+    # a key refused within an outage of another kind is the owner's to mend, and was never told.
+    is_worse = row.is_out and health.outage is None
+    if what is None or (what in health.told and not is_worse):
         return after, None
     return replace(after, told=health.told | {what}), what
 

@@ -33,6 +33,8 @@ __all__ = [
 
 LOCAL = "local"
 """Stands for all hosts in a request type's order."""
+NOT_MEANT = ("local only", "not in the order of this request type")
+"""Why a provider is not asked that would not have been asked either, were it well."""
 TIE_S = 0.25
 """Predictions closer than this are equal; then idle beats busy beats cold, and weight decides."""
 LONGEST_S = 86_400.0
@@ -218,11 +220,11 @@ def _cloud(
 def _provider_refusal(ask: RouteAsk, name: ProviderName, provider: ProviderSnapshot | None) -> str:
     """Why this provider is out; nothing when it may serve."""
     if ask.local_only:
-        return "local only"
+        return NOT_MEANT[0]
     if provider is None:
         return "no such provider is configured"
     if ask.order is not None and name not in ask.order:
-        return "not in the order of this request type"
+        return NOT_MEANT[1]
     if not provider.is_serving:
         return provider.reason or "out of service"
     if ask.needs_vision and not provider.vision:

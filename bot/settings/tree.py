@@ -263,6 +263,10 @@ class DiscordSettings(Section):
         description="Questions sent while Lantern was away are answered when no older than this; "
         "null only tells who asked within five minutes",
     )
+    owner_channel: DiscordId | None = Field(
+        default=None,
+        description="Id of the channel for news to the owners; in private when left out",
+    )
     edit_style: Annotated[Literal["adaptive"], BeforeValidator(lower)] = Field(
         default="adaptive", description="Streamed text is paced by Discord's limits; the only style"
     )

@@ -275,7 +275,7 @@ async def world(
             planner=Planner(ears.snapshot, rules, providers.snapshots, providers.prepare),
             router=Router(home, CloudServing(providers)),
             cache=AnswerCache(AnswerStore(database, ttl_s=3600.0, max_entries=100)),
-            tally=Tally(ledger, providers.ledger_name, providers.cheapest),
+            tally=Tally(ledger, providers, lambda _: None),
             fleet=fleet,
             new_id=lambda: TurnId(f"turn{next(ids)}"),
             utcnow=utcnow,

@@ -11,6 +11,7 @@ from house import ADA, BOB, GEMMA, PLACE, QWEN, House, Said, cloud, house, sim
 from bot.app import utcnow
 from bot.chat.planning import ChatRules
 from bot.domain.chat import Place, Quote, TurnKind, TurnRequest
+from bot.domain.cloud import ProviderNews
 from bot.domain.errors import NoCandidates, Refused
 from bot.domain.events import (
     Failed,
@@ -175,6 +176,16 @@ async def test_a_provider_that_fails_before_its_first_word_gives_way(tmp_path: P
         assert said.fallbacks[0].failed.provider == "zai"
         assert chats(home, "zai") == 1
         assert said.receipt.cost_micro_usd == await billed(home) == await booked(home)
+
+
+async def test_each_question_that_goes_elsewhere_in_an_outage_is_counted(tmp_path: Path) -> None:
+    async with house(tmp_path, providers=cloud(zai="zai", openai="openai")) as home:
+        home.doubles["zai"].faults.set("no_money")
+        for text in ("one", "two", "three"):
+            await home.ask(text)
+        told = [event.what for event in home.cloud_news if isinstance(event, ProviderNews)]
+        assert told == ["out", "passed", "passed", "passed"]
+        assert chats(home, "zai") == 1
 
 
 async def test_a_second_try_at_the_same_provider_is_told(tmp_path: Path) -> None:
@@ -770,5 +781,5 @@ async def test_an_admin_takes_a_paused_provider_into_use_again(tmp_path: Path) -
         assert isinstance((await home.ask("two")).last, Failed)
         assert "zai is asked again" in await home.lantern.acts.resume(" Zai ")
         assert (await home.ask("three")).receipt.provider == "zai"
-        assert [event.what for event in home.cloud_news] == ["out", "back"]
+        assert [event.what for event in home.cloud_news] == ["out", "passed", "passed", "back"]
         assert await home.lantern.acts.resume("studio") == "studio takes new turns again."

@@ -15,6 +15,7 @@ import discord
 from bot.chat.acts import FleetActs
 from bot.chat.catalog import Catalog
 from bot.chat.lantern import Lantern
+from bot.chat.relaying import Relaying
 from bot.chat.switch import Switch
 from bot.chat.turns import Turns
 from bot.chat.usage import Tally
@@ -296,6 +297,7 @@ def lantern_of(
         questions=MemoryQuestions(),
         notes=MemoryNotes(),
         tally=create_autospec(Tally, instance=True),
+        relaying=double(Relaying),
         privacy=create_autospec(PrivacyStore, instance=True),
         fleet=double(Fleet),
         shelf=TwoPersonas(),

@@ -86,8 +86,6 @@ async def test_without_a_word_it_shows_how_things_stand() -> None:
 @pytest.mark.parametrize(
     ("event", "part"),
     [
-        (ProviderNews("out", ZAI, FailureKind.AUTH, "wrong key."), "is out: wrong key."),
-        (ProviderNews("back", ZAI), "answers again"),
         (ProviderNews("trouble", ZAI, FailureKind.BAD_REQUEST, "unknown model."), "unknown model."),
         (BudgetNews("alert", Account("2026-11-21", 8_000_000, 0, 10_000_000)), "80%"),
         (BudgetNews("spent", Account("2026-11-21", 9_900_000, 0, 10_000_000)), "budget.daily_usd"),

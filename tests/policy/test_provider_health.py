@@ -163,6 +163,14 @@ def test_a_breaker_that_opens_is_an_outage_too() -> None:
     assert news(error, after(error, error)) == "out"
 
 
+def test_a_key_refused_within_another_outage_is_told_once_too() -> None:
+    paused = after(*[failure(K.SERVER)] * 3)
+    assert news(failure(K.AUTH), paused) == "out"
+    refused, _ = failed(paused, failure(K.AUTH), 0.0, jitter=0.5)
+    assert news(failure(K.AUTH), refused) is None
+    assert news(failure(K.SERVER), refused) is None
+
+
 def test_a_request_that_is_not_taken_is_trouble_and_no_outage() -> None:
     error = failure(K.BAD_REQUEST)
     assert news(error) == "trouble"
