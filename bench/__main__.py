@@ -17,6 +17,7 @@ BENCHMARKS = (
     "routing",
     "client_cost",
     "turns",
+    "process",
 )
 """Modules of this folder with a docstring, its first line the title, and ``run() -> list[Row]``."""
 

@@ -84,14 +84,14 @@ async def _measure(host: Studio, reach: Reach) -> list[_First]:
         await ask(built, question(TEXT))
         inference = Inference(session)
         replies = Replies(built, has_footer=True)
-        await _bare_s(inference, host)
+        await bare_s(inference, host)
         return [
-            await _played(replies, reach, number, await _bare_s(inference, host))
+            await _played(replies, reach, number, await bare_s(inference, host))
             for number in range(ROUNDS)
         ]
 
 
-async def _bare_s(inference: Inference, host: Studio) -> float:
+async def bare_s(inference: Inference, host: Studio) -> float:
     """Time to first token of the same words without Lantern."""
     endpoint = Endpoint(
         f"http://{host.address}/v1", MODEL, accepted_models=frozenset({str(MODEL)}), source="bench"

@@ -22,7 +22,7 @@ HOSTS = 10
 MODELS_EACH = 12
 STARTS = 5
 LOGIN_S = 0.9
-MB = 2**20
+MB = 10**6
 MEMORY_MB = 95.0
 CPU_PERCENT = 0.5
 SETTLE_S = 5.0
@@ -96,19 +96,19 @@ class _Idle:
 
 async def _idle(pid: int) -> _Idle:
     loop = asyncio.get_running_loop()
-    begun, spent = loop.time(), _cpu_s(pid)
+    begun, spent = loop.time(), cpu_s(pid)
     await asyncio.sleep(IDLE_S)
-    cpu = (_cpu_s(pid) - spent) / (loop.time() - begun)
-    return _Idle(memory_mb=_memory_mb(pid), cpu_percent=100 * cpu)
+    cpu = (cpu_s(pid) - spent) / (loop.time() - begun)
+    return _Idle(memory_mb=memory_mb(pid), cpu_percent=100 * cpu)
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
     """User and system seconds so far; fields 14 and 15 of proc(5) stat."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _memory_mb(pid: int) -> float:
+def memory_mb(pid: int) -> float:
     """Resident memory; field 2 of proc(5) statm."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / MB

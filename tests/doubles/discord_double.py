@@ -6,7 +6,7 @@ no limits and no permissions.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -40,6 +40,8 @@ class Call:
     method: str
     path: str
     body: Json
+    at: float
+    """When it was read, on the event loop's clock."""
 
 
 class DiscordDouble:
@@ -127,6 +129,10 @@ class DiscordDouble:
         """The first message of the response to an interaction."""
         return self._deferred.get(token)
 
+    def calls_to(self, last: str) -> Callable[[], Sequence[Call]]:
+        """Gives the calls so far whose path ends so."""
+        return lambda: [call for call in self.calls if call.path.endswith(f"/{last}")]
+
     async def until_ready(self) -> None:
         """Waits for the bot to be let in."""
         await self.changes.until(lambda: self.gateway.is_connected)
@@ -164,7 +170,7 @@ class DiscordDouble:
             body: object = await request.json() if request.can_read_body else {}
             held = cast(Json, body) if isinstance(body, dict) else {"list": body}
             request[BODY] = held
-            self.calls.append(Call(request.method, request.path, held))
+            self.calls.append(Call(request.method, request.path, held, asyncio.get_running_loop().time()))
             self.changes.tell()
             await self._answering.wait()
             if not _may_enter(request):

@@ -22,6 +22,8 @@ class Gateway:
         self.knows_token = True
         self.is_invited = True
         """The bot is in its one server."""
+        self.channels = 1
+        """So many that server has."""
         self.identified = 0
         """How many sessions were begun, let in or not yet."""
         self.close_codes: list[int | None] = []
@@ -101,7 +103,7 @@ class Gateway:
                 session, 0, first if self.is_invited else {**first, "guilds": []}, "READY"
             )
             if self.is_invited:
-                await self._send(session, 0, server(), "GUILD_CREATE")
+                await self._send(session, 0, server(self.channels), "GUILD_CREATE")
             self._sessions.add(session)
             self._changes.tell()
 

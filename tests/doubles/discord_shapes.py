@@ -52,7 +52,12 @@ def application(*, grants_content: bool) -> Json:
     }
 
 
-def server() -> Json:
+def channel_ids(count: int) -> tuple[str, ...]:
+    """The server's channels when it has so many, ``CHANNEL`` first."""
+    return (CHANNEL, *(str(int(CHANNEL) + 1000 + number) for number in range(1, count)))
+
+
+def server(channels: int = 1) -> Json:
     everyone: Json = {
         "id": SERVER,
         "name": "@everyone",
@@ -65,8 +70,7 @@ def server() -> Json:
         "mentionable": False,
         "flags": 0,
     }
-    general: Json = {
-        "id": CHANNEL,
+    plain: Json = {
         "type": 0,
         "name": "general",
         "position": 0,
@@ -85,7 +89,7 @@ def server() -> Json:
         "features": [],
         "member_count": 3,
         "members": [{**_MEMBER, "user": ME}],
-        "channels": [general],
+        "channels": [{**plain, "id": channel} for channel in channel_ids(channels)],
         "threads": [],
         "presences": [],
         "voice_states": [],
