@@ -153,7 +153,7 @@ class _Discord:
         """The acknowledgement."""
         return await self.call("defer")
 
-    async def edit_original_response(self, *, content: str, view: object) -> Any:
+    async def edit_original_response(self, *, content: str, view: object = None) -> Any:
         """A change to the message."""
         return await self.call("edit", content)
 

@@ -168,7 +168,9 @@ async def _crowd(running: _Running) -> list[Row]:
     crowd = f"{AT_ONCE} answers of {TOKENS_PER_S} tokens/s"
     edits = mean(calls[::2]) - mean(calls[1::2])
     return [
-        at_most(f"CPU per token with its edits, {crowd}", mean(slopes) / tokens * 1e6, "us", TOKEN_US),
+        at_most(
+            f"CPU per token with its edits, {crowd}", mean(slopes) / tokens * 1e6, "us", TOKEN_US
+        ),
         told("calls to Discord for a thousand of those tokens", edits / tokens * 1e3, ""),
     ]
 

@@ -19,8 +19,9 @@ MAX_TRIES = 26
 
 MAX_PAUSE_S = 5.0
 
-_WAKE_CHARS = 32
-"""A waiting writer is asked again when so much text came: cheaper than at every token."""
+_WAKE_CHARS = 256
+"""A waiting writer asks anew when so much text came, for others may have left its line meanwhile:
+asking after every few words was a tenth of what a token costs."""
 
 Keep = Callable[[int, int], Awaitable[bool]]
 """``keep(part, message_id)`` remembers a message; False when it is too early to."""
@@ -102,7 +103,9 @@ class Messages:
             else:
                 self._orphans.pop(0)
         elif step.message_id is not None:
-            await transport.edit(step.message_id, step.view)
+            # Of a call that fails nobody knows what it changed.
+            before = self._shown.pop(step.message_id, None)
+            await transport.edit(step.message_id, step.view, before)
             self._shown[step.message_id] = step.view
         else:
             is_unsure = step.part in self._unsure
@@ -178,8 +181,9 @@ class Writer:
             while outcome is None:
                 # Before any call: a crash leaves even a message that only says "thinking" noted.
                 await self._keep_new()
-                at = self._next_call_at()
+                at, wakes_at = self._next_call_at()
                 if at > asyncio.get_running_loop().time():
+                    self._wakes_at_length = wakes_at
                     await self._rest(at)
                 else:
                     outcome = await self._act()
@@ -193,8 +197,11 @@ class Writer:
                 pacer.left(self._key)
         return outcome
 
-    def _next_call_at(self) -> float:
-        """When the next call may begin; inf: there is nothing new to show."""
+    def _next_call_at(self) -> tuple[float, float]:
+        """When the next call may begin, and at how much text to ask again before.
+
+        Inf: there is nothing new to show, and whatever comes is worth a look.
+        """
         now, changes = asyncio.get_running_loop().time(), self._view.changes
         # A status that reads as before must ask for no place: a waiting reply that was touched
         # every second and had nothing to show kept its place before every stream of the bot.
@@ -214,12 +221,15 @@ class Writer:
             is_new = step is not None and step.message_id is None
         pacers = self._transport.pacers(is_new=is_new)
         self._joined.update(pacers)
-        return ask_all(pacers, now, self._key, writing)
+        at = ask_all(pacers, now, self._key, writing)
+        if at == inf:
+            return at, 0
+        if not writing.ready:
+            return at, 1  # the first word is worth an earlier look
+        early, later = pacers[0].due_early_at(writing), writing.ready + _WAKE_CHARS
+        return at, early if writing.ready < early < later else later
 
     async def _rest(self, until: float) -> None:
-        length = self._view.length
-        # With a time to wait for, the first word alone is worth an earlier look.
-        self._wakes_at_length = 0 if until == inf else length + _WAKE_CHARS if length else 1
         with suppress(TimeoutError):
             async with asyncio.timeout_at(None if until == inf else until):
                 await self._news.wait()

@@ -123,6 +123,12 @@ class Pacer:
             self.step_aside(reply)
         return at
 
+    def due_early_at(self, writing: Writing) -> float:
+        """How many characters make a young reply due before its time; inf: none do any more."""
+        if writing.edits >= len(_YOUNG):
+            return inf
+        return writing.shown + _YOUNG[writing.edits][1] * self._limit.rhythm_s
+
     def step_aside(self, reply: str) -> None:
         """This reply waits for no place here now; it still shares the limit."""
         self._line.pop(reply, None)
@@ -155,9 +161,8 @@ class Pacer:
                 shared = last_status + STATUS_EVERY_S * rhythm_s
                 last_status = dues[reply] = max(writing.last_start + STATUS_EVERY_S, shared)
             else:
-                young = writing.edits < len(_YOUNG)
-                rhythms, characters = _YOUNG[writing.edits] if young else (1.0, inf)
-                if writing.ready - writing.shown >= characters * rhythm_s:
+                rhythms = _YOUNG[writing.edits][0] if writing.edits < len(_YOUNG) else 1.0
+                if writing.ready >= self.due_early_at(writing):
                     rhythms = _SHORTEST
                 dues[reply] = writing.last_start + rhythms * rhythm_s
         return dues

@@ -335,6 +335,8 @@ class PaperTransport(Transport):
     """For the next calls, one each; None lets one through."""
     calls: list[Sent] = field(default_factory=list[Sent])
     shown: dict[int, MessageView | None] = field(default_factory=dict[int, MessageView | None])
+    befores: list[MessageView | None] = field(default_factory=list[MessageView | None])
+    """What edits were said to find."""
     is_busy: bool = False
     typed: int = 0
 
@@ -356,7 +358,12 @@ class PaperTransport(Transport):
         await self._call("send", number, message)
         return number
 
-    async def edit(self, message_id: int, message: MessageView) -> None:
+    async def edit(
+        self, message_id: int, message: MessageView, before: MessageView | None = None
+    ) -> None:
+        # What is told to stand there does; None is always true.
+        assert before in (None, self.shown.get(message_id))
+        self.befores.append(before)
         await self._call("edit", message_id, message)
 
     async def delete(self, message_id: int) -> None:

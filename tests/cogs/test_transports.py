@@ -1,6 +1,7 @@
 """What reaches discord.py, by the two ways a reply is shown."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import discord
@@ -95,6 +96,25 @@ def test_an_edit_takes_away_buttons_that_are_no_longer_meant() -> None:
         return channel.get_partial_message.return_value.edit.await_args
 
     assert play(story()).kwargs == {"content": "Hello", "view": None}
+
+
+def test_an_edit_leaves_buttons_where_they_stand() -> None:
+    async def story() -> tuple[Any, Any, Any]:
+        channel, interaction = partial_channel(), interaction_of()
+        edit = channel.get_partial_message.return_value.edit
+        by_channel = Transport(channel, Pacers())
+        by_token = InteractionTransport(interaction, Pacers())
+        await by_channel.edit(77, WITH_STOP, replace(WITH_STOP, content="Hel"))
+        await by_token.begin()
+        await by_token.edit(200, WITH_STOP, replace(WITH_STOP, content="Hel"))
+        kept = edit.await_args, interaction.edit_original_response.await_args
+        # Another turn's button reads the same.
+        await by_channel.edit(77, replace(WITH_STOP, subject="cd34"), WITH_STOP)
+        return *kept, edit.await_args
+
+    plain, token, other = play(story())
+    assert plain.kwargs == token.kwargs == {"content": "Hello"}
+    assert buttons(other) == ["lantern:stop:cd34"]
 
 
 def test_a_call_that_hangs_ends_as_a_passing_fault() -> None:

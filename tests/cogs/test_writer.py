@@ -486,8 +486,19 @@ def test_a_waiting_writer_is_not_woken_by_every_token() -> None:
 
     paper = Counting()
     written(3000, 1000.0, paper)
-    # Some 26,000 characters: a look at every 32, and a few at each call.
-    assert paper.asked < 900
+    # Some 26,000 characters: a look at every 256, and a few at each call.
+    assert paper.asked < 160
+
+
+def test_an_edit_knows_what_stands_there_but_not_after_one_that_failed() -> None:
+    paper = PaperTransport(faults=[None, None, http_error(503)])
+    written(30, 10.0, paper)
+    edits = [number for number, call in enumerate(paper.calls) if call.verb == "edit"]
+    # The second failed: nobody knows whether its words and buttons came to stand there.
+    assert paper.befores[0] == paper.calls[0].view
+    assert paper.befores[1] == paper.calls[edits[0]].view
+    assert paper.befores[2] is None
+    assert paper.befores[3] == paper.calls[edits[2]].view
 
 
 def test_a_writer_with_nothing_to_show_sets_no_timer() -> None:

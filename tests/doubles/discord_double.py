@@ -170,7 +170,9 @@ class DiscordDouble:
             body: object = await request.json() if request.can_read_body else {}
             held = cast(Json, body) if isinstance(body, dict) else {"list": body}
             request[BODY] = held
-            self.calls.append(Call(request.method, request.path, held, asyncio.get_running_loop().time()))
+            self.calls.append(
+                Call(request.method, request.path, held, asyncio.get_running_loop().time())
+            )
             self.changes.tell()
             await self._answering.wait()
             if not _may_enter(request):

@@ -1,6 +1,6 @@
 import pickle
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heappush
 from math import inf
 
@@ -234,6 +234,21 @@ def test_all_channels_together_keep_their_own_limit() -> None:
 def test_an_interaction_takes_fewer_characters_for_much_text(waiting: int, after: float) -> None:
     at = pacer_of(INTERACTION).ask(NOW, "reply", Writing(9 + waiting, 9, NOW))
     assert at == pytest.approx(NOW + after)
+
+
+@pytest.mark.parametrize(
+    ("limit", "edits", "characters"),
+    [(CHANNEL, 0, 149), (CHANNEL, 3, 329), (CHANNEL, 4, inf), (INTERACTION, 0, 65)],
+)
+def test_with_so_many_characters_a_young_reply_is_due_early(
+    limit: Limit, edits: int, characters: float
+) -> None:
+    pacer, writing = pacer_of(limit), Writing(9, 9, NOW, edits)
+    assert pacer.due_early_at(writing) == characters
+    if characters < inf:
+        early = replace(writing, ready=int(characters))
+        late = replace(writing, ready=int(characters) - 1)
+        assert pacer.ask(NOW, "reply", early) < pacer.ask(NOW, "reply", late)
 
 
 def test_a_pacer_keeps_no_more_calls_than_its_limit_looks_at() -> None:
