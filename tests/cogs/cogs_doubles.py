@@ -302,6 +302,7 @@ def lantern_of(
         fleet=double(Fleet),
         shelf=TwoPersonas(),
         providers=double(Providers),
+        relaying=double(Relaying),
         database=double(Database),
     )
 
