@@ -302,7 +302,6 @@ def lantern_of(
         fleet=double(Fleet),
         shelf=TwoPersonas(),
         providers=double(Providers),
-        relaying=double(Relaying),
         database=double(Database),
     )
 
