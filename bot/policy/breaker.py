@@ -87,7 +87,7 @@ def on_failure(
         jitter: Fraction added to the pause, such as -0.1 to 0.1: not all return at once.
         weight: How much of a failure it is.
     """
-    failed = replace(breaker, failures=breaker.failures + weight, trial_until=None)
+    failed = replace(breaker, failures=breaker.failures + weight)
     if state(breaker, now) == "open":
         # Of a request sent before it opened: late news, and no reason for a longer pause.
         return failed

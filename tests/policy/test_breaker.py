@@ -65,7 +65,9 @@ def test_pauses_double_up_to_the_longest() -> None:
 
 def test_a_failed_trial_opens_again_at_once() -> None:
     breaker = on_failure(on_failure(on_failure(Breaker(), 0.0), 0.0), 0.0)
-    assert not may_try(on_failure(on_try(breaker, 5.0), 5.0), 5.0)
+    again = on_failure(on_try(breaker, 5.0), 6.0)
+    assert not may_try(again, 15.9)
+    assert may_try(again, 16.0)
 
 
 def test_a_late_failure_of_an_earlier_request_does_not_lengthen_the_pause() -> None:

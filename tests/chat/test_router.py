@@ -1,0 +1,247 @@
+"""Whom the router asks with what, and what is said when nobody could."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+from structlog.testing import capture_logs
+
+from bot.chat.choices import Resolved
+from bot.chat.cloud_serving import CloudServing
+from bot.chat.draft import Draft
+from bot.chat.host_serving import HostServing
+from bot.chat.override import Override
+from bot.chat.planning import Asking, Job
+from bot.chat.router import Router
+from bot.cloud.serve import Question
+from bot.domain.chat import Candidate, Message, Place, Rejection, Route, TurnRequest
+from bot.domain.errors import Bug, FailureKind, Interrupted, NoCandidates, Unavailable
+from bot.domain.events import FellBack, Offered, TextDelta, TurnEvent
+from bot.domain.hosts import Wish
+from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
+from bot.domain.personas import Persona
+from bot.policy.privacy import Consent, LocalOnly
+
+QWEN, GLM, GPT = ModelKey("qwen"), ModelKey("glm"), ModelKey("gpt")
+STUDIO, LAPTOP = Candidate(QWEN, HostName("studio")), Candidate(QWEN, HostName("laptop"))
+ZAI = Candidate(GLM, provider=ProviderName("zai"))
+OPENAI = Candidate(GPT, provider=ProviderName("openai"))
+ADA = UserId("discord:ada")
+MAX_WAIT_S = 9.0
+
+
+async def stays(_: Sequence[Message]) -> Consent:
+    return LocalOnly("nobody asks here")
+
+
+def job_of(*candidates: Candidate, rejected: tuple[Rejection, ...] = ()) -> Job:
+    asking = Asking(
+        resolved=Resolved(Persona(PersonaName("sage")), "by default", QWEN, "by default", False),
+        branch=(),
+        request=TurnRequest(ADA, "Ada", Place(PlaceId("discord:1")), "Why?"),
+        consent=LocalOnly("nobody asks here"),
+        judge=stays,
+        payer=ADA,
+    )
+    return Job(
+        asking=asking,
+        messages=(),
+        abroad=tuple[Message, ...],
+        prompt_tokens=10,
+        answer_tokens=10,
+        dropped=0,
+        route=Route(candidates, rejected),
+        wish=Wish(QWEN),
+        max_wait_s=MAX_WAIT_S,
+    )
+
+
+Act = Callable[[Draft, Override], Awaitable[None]]
+
+
+async def answers(draft: Draft, _: Override) -> None:
+    await draft.hear(TextDelta("Because."))
+
+
+def failing(kind: FailureKind, first: str = "") -> Act:
+    async def act(draft: Draft, _: Override) -> None:
+        if first:
+            await draft.hear(TextDelta(first))
+        raise Unavailable(f"It was {kind}.", kind)
+
+    return act
+
+
+class Scene:
+    """One question walked over candidates that do as told; who is not told to answers."""
+
+    def __init__(self, **acts: Act) -> None:
+        self.acts = acts
+        self.asked: list[tuple[object, ...]] = []
+        self.told: list[TurnEvent] = []
+        self.questions: list[Question] = []
+        self.repeats: list[ProviderName] = []
+        self.override = Override()
+        self.draft = Draft(PersonaName("sage"), "", self.tell)
+
+    async def tell(self, event: TurnEvent) -> None:
+        self.told.append(event)
+
+    async def act(self, candidate: Candidate) -> None:
+        await self.acts.get(candidate.where, answers)(self.draft, self.override)
+
+    async def play(self, job: Job) -> None:
+        await Router(Hosts(self), Cloud(self)).answer(job, self.draft, self.override)
+
+
+class Hosts(HostServing):
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+
+    async def serve(
+        self,
+        host: HostName,
+        candidate: Candidate,
+        job: Job,
+        draft: Draft,
+        *,
+        max_wait_s: float | None,
+        is_last: bool,
+    ) -> None:
+        self._scene.asked.append((host, max_wait_s, is_last))
+        await self._scene.act(candidate)
+
+
+class Cloud(CloudServing):
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+
+    def may_repeat(self, name: ProviderName, question: Question) -> bool:
+        self._scene.questions.append(question)
+        return name in self._scene.repeats
+
+    async def serve(
+        self,
+        name: ProviderName,
+        candidate: Candidate,
+        job: Job,
+        draft: Draft,
+        *,
+        question: Question,
+        is_last: bool,
+        is_hurried: bool,
+    ) -> None:
+        self._scene.questions.append(question)
+        self._scene.asked.append((name, is_hurried, is_last))
+        await self._scene.act(candidate)
+
+
+async def test_each_is_asked_with_what_it_needs_to_know_and_one_question_counts_for_all() -> None:
+    failed = failing(FailureKind.SERVER)
+    scene = Scene(studio=failed, laptop=failed, zai=failed, openai=failed)
+    scene.repeats.append(ProviderName("zai"))
+    with pytest.raises(NoCandidates):
+        await scene.play(job_of(STUDIO, ZAI, LAPTOP, OPENAI))
+    assert scene.asked == [
+        ("studio", MAX_WAIT_S, False),
+        ("zai", True, False),
+        ("laptop", MAX_WAIT_S, False),
+        ("openai", False, True),
+        ("zai", False, True),
+    ]
+    assert len(set(map(id, scene.questions))) == 1
+
+
+async def test_each_failure_is_told_logged_and_written_down() -> None:
+    scene = Scene(studio=failing(FailureKind.LOAD_FAILED))
+    with capture_logs() as logs:
+        await scene.play(job_of(STUDIO, ZAI))
+    assert scene.told == [FellBack(STUDIO, "It was load failed."), TextDelta("Because.")]
+    (attempt,) = scene.draft.so_far.attempts
+    assert attempt == Rejection("studio", QWEN, "It was load failed.", FailureKind.LOAD_FAILED)
+    assert logs == [
+        {
+            "event": "candidate failed",
+            "log_level": "info",
+            "where": "studio",
+            "model": QWEN,
+            "kind": "load failed",
+            "reason": "It was load failed.",
+        }
+    ]
+
+
+async def test_after_its_first_word_nobody_else_goes_on_with_an_answer() -> None:
+    scene = Scene(studio=failing(FailureKind.CUT, first="Bec"))
+    with pytest.raises(Interrupted) as caught:
+        await scene.play(job_of(STUDIO, ZAI))
+    assert (caught.value.user_message, caught.value.kind) == ("It was cut.", FailureKind.CUT)
+    assert (scene.draft.text, len(scene.asked)) == ("Bec", 1)
+    assert scene.draft.so_far.attempts == ()
+
+
+async def test_a_first_word_in_the_moment_of_choosing_another_way_stands() -> None:
+    async def begins_as_another_is_chosen(draft: Draft, override: Override) -> None:
+        await draft.hear(TextDelta("Bec"))
+        assert override.choose("cloud")
+        await asyncio.Event().wait()
+
+    scene = Scene(studio=begins_as_another_is_chosen)
+    scene.override.offer = Offered(TurnId("t"), here=STUDIO, warm=None, cloud=ZAI)
+    with pytest.raises(Interrupted, match="just as the answer began") as caught:
+        await scene.play(job_of(STUDIO, ZAI))
+    assert caught.value.kind is FailureKind.CANCELLED
+    assert [where for where, *_ in scene.asked] == ["studio"]
+    assert scene.draft.text == "Bec"
+
+
+async def test_to_choose_whoever_is_being_asked_changes_nothing() -> None:
+    async def is_chosen(draft: Draft, override: Override) -> None:
+        assert override.choose("warm")
+        assert not override.choose("warm")
+        await asyncio.sleep(0)
+        await answers(draft, override)
+
+    scene = Scene(studio=is_chosen)
+    scene.override.offer = Offered(TurnId("t"), here=STUDIO, warm=STUDIO, cloud=ZAI)
+    await scene.play(job_of(STUDIO, LAPTOP))
+    assert scene.asked == [("studio", MAX_WAIT_S, False)]
+    assert scene.override.take() is None
+
+
+async def test_a_candidate_that_is_nobody_is_a_fault_of_ours() -> None:
+    with pytest.raises(Bug):
+        await Scene().play(job_of(Candidate(QWEN)))
+
+
+async def test_nobody_could_says_who_was_tried_who_was_not_and_what_to_do() -> None:
+    rejected = (Rejection("laptop", QWEN, "It has no room."),)
+    scene = Scene(studio=failing(FailureKind.BUSY))
+    with pytest.raises(NoCandidates) as caught:
+        await scene.play(job_of(STUDIO, rejected=rejected))
+    assert caught.value.user_message.splitlines() == [
+        "Nobody could answer with `qwen`.",
+        "Tried:",
+        "• studio (`qwen`): It was busy.",
+        "• studio (`qwen`): It was busy.",
+        "Not tried:",
+        "• laptop (`qwen`): It has no room.",
+        "Pick another model with `/model`, or look at the hosts with `/fleet status`.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("candidates", "rejected", "heads"),
+    [
+        ((), (), ["No host is configured that has it on disk."]),
+        ((), (Rejection("laptop", QWEN, "Off."),), ["Not tried:", "• laptop (`qwen`): Off."]),
+        ((STUDIO,), (), ["Tried:", "• studio (`qwen`): It was cut."]),
+    ],
+)
+async def test_what_nobody_tried_has_no_heading(
+    candidates: tuple[Candidate, ...], rejected: tuple[Rejection, ...], heads: list[str]
+) -> None:
+    scene = Scene(studio=failing(FailureKind.CUT))
+    with pytest.raises(NoCandidates) as caught:
+        await scene.play(job_of(*candidates, rejected=rejected))
+    assert caught.value.user_message.splitlines()[1:-1] == heads
