@@ -84,7 +84,7 @@ class Plan:
     providers: tuple[ProviderConfig, ...] = ()
     budget: BudgetRules = field(default_factory=BudgetRules)
     zone: tzinfo = UTC
-    """Where a day of the budget begins."""
+    """Where a day of the budget begins, and whose date and time stand in prompts."""
     cache_ttl_s: float | None = None
     """How long a whole answer is kept to be given again; None switches the cache off."""
     cache_entries: int = 1000
@@ -290,7 +290,13 @@ def _assembled(
     """What needs no opening or closing, put together."""
     catalog = Catalog(fleet.snapshot, shelf)
     choice_store, privacy = ChoiceStore(database), PrivacyStore(database)
-    choices = Choices(choice_store, shelf, catalog.model, plan.rules.default_persona)
+    choices = Choices(
+        choice_store,
+        shelf,
+        catalog.model,
+        plan.rules.default_persona,
+        now=lambda: utcnow().astimezone(plan.zone),
+    )
     consents = Consents(privacy, shelf)
     planner = Planner(fleet.snapshot, plan.rules, providers.snapshots, providers.prepare)
     tally = Tally(ledger, providers, observe)

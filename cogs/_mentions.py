@@ -9,7 +9,7 @@ import discord
 from bot.documents.pdf import pdf_text
 from bot.domain.chat import Attachment, Quote
 from bot.domain.errors import RequestRefused
-from bot.policy.access import MAX_ATTACHMENTS, Upload, check_attachments, decode_text
+from bot.policy.access import MAX_ATTACHMENTS, Upload, check_attachments, check_image, decode_text
 from cogs._faults import SENDING_ERRORS
 from cogs._places import place_of, user_id
 
@@ -74,14 +74,14 @@ async def read_files(
     """The attached files as part of a turn, and why others among them are left out.
 
     Raises:
-        RequestRefused: too many; or none is left: too large, of a kind that is not read, or gone.
+        RequestRefused: none is left: too large, of a kind that is not read, broken, or gone.
     """
-    if len(files) > MAX_ATTACHMENTS:
-        check_attachments([Upload(f.filename, f.content_type or "", f.size) for f in files])
     read: list[Attachment] = []
     refused: list[RequestRefused] = []
-    for file in files:
+    for number, file in enumerate(files, 1):
         try:
+            if number > MAX_ATTACHMENTS:
+                raise RequestRefused(f"`{file.filename}`, beyond the {MAX_ATTACHMENTS} taken.")
             read.append(await _read(file))
         except RequestRefused as refusal:
             refused.append(refusal)
@@ -107,6 +107,7 @@ async def _read(file: discord.Attachment) -> Attachment:
         ) from error
     media_type = (file.content_type or "").split(";", 1)[0]
     if kind == "image":
+        check_image(file.filename, content)
         return Attachment(file.filename, media_type, image=content)
     if kind == "pdf":
         # Parsing takes seconds, and the loop writes everybody's answers.

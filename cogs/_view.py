@@ -28,6 +28,8 @@ class Act(StrEnum):
     STOP = "stop"
     CANCEL = "cancel"
     RETRY = "retry"
+    SEE = "see"
+    """Answer again by a model that sees the pictures."""
     CONTINUE = "continue"
     THOUGHTS = "thoughts"
     WARM = "warm"
@@ -102,7 +104,8 @@ def ended(
     elif is_cut:
         small.insert(0, "✂ The answer reached its length limit; Continue goes on.")
     small = [*mark, *small, *print_]
-    return _closed(text, small, end.turn, _acts(text, is_cut=is_cut, has_thoughts=has_thoughts))
+    acts = _acts(text, end.receipt, is_cut=is_cut, has_thoughts=has_thoughts)
+    return _closed(text, small, end.turn, acts)
 
 
 def _receipt_lines(receipt: Receipt | None, *, has_footer: bool) -> tuple[list[str], list[str]]:
@@ -134,7 +137,7 @@ def restored(turn: Turn, *, has_footer: bool) -> tuple[MessageView, ...]:
     mark, print_ = _receipt_lines(receipt, has_footer=has_footer)
     small = [*mark, *small, *print_]
     is_cut = is_cut or (receipt is not None and receipt.finish == "length")
-    acts = _acts(text, is_cut=is_cut, has_thoughts=bool(turn.reasoning_text))
+    acts = _acts(text, receipt, is_cut=is_cut, has_thoughts=bool(turn.reasoning_text))
     return _closed(text, small, turn.id, acts)
 
 
@@ -145,8 +148,9 @@ def cut_short(message: MessageView) -> MessageView:
     return MessageView(f"{first}\n{_CUT_LINE}", acts, message.subject)
 
 
-def _acts(text: str, *, is_cut: bool, has_thoughts: bool) -> list[Act]:
-    acts = [Act.CONTINUE] if is_cut and text.strip() else []
+def _acts(text: str, receipt: Receipt | None, *, is_cut: bool, has_thoughts: bool) -> list[Act]:
+    acts = [Act.SEE] if receipt is not None and receipt.seer is not None else []
+    acts += [Act.CONTINUE] if is_cut and text.strip() else []
     return [*acts, Act.RETRY, *([Act.THOUGHTS] if has_thoughts else [])]
 
 
@@ -176,6 +180,7 @@ _FACES: dict[Act, tuple[str, str, discord.ButtonStyle]] = {
     Act.WARM: ("Answer now", "⚡", discord.ButtonStyle.primary),
     Act.CLOUD: ("Use the cloud", "☁", discord.ButtonStyle.primary),
     Act.RETRY: ("Retry", "🔁", discord.ButtonStyle.secondary),
+    Act.SEE: ("With the picture", "👁", discord.ButtonStyle.primary),
     Act.CONTINUE: ("Continue", "▶", discord.ButtonStyle.primary),
     Act.THOUGHTS: ("Thoughts", "💭", discord.ButtonStyle.secondary),
 }

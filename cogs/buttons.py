@@ -36,7 +36,7 @@ class Buttons(commands.Cog):
         self._replies = replies
         self._loads = loads
         self._pacers = pacers
-        self._under_way: set[tuple[TurnId, TurnKind, UserId]] = set()
+        self._under_way: set[tuple[TurnId, Act, UserId]] = set()
         """Buttons whose answer is still being written."""
 
     @commands.Cog.listener()
@@ -61,10 +61,8 @@ class Buttons(commands.Cog):
                     if not self._turns.choose(turn, "warm" if act is Act.WARM else "cloud"):
                         raise RequestRefused("That way is not open any more.")
                     await interaction.response.defer()
-                case Act.RETRY:
-                    await self._again(interaction, "retry", turn)
-                case Act.CONTINUE:
-                    await self._again(interaction, "continue", turn)
+                case Act.RETRY | Act.SEE | Act.CONTINUE:
+                    await self._again(interaction, act, turn)
                 case Act.THOUGHTS:
                     await self._think_aloud(interaction, turn)
                 case _:
@@ -101,11 +99,9 @@ class Buttons(commands.Cog):
             content, buttons = views[0].content, buttons_of(views[0])
             await interaction.response.edit_message(content=content, view=buttons)
 
-    async def _again(
-        self, interaction: discord.Interaction[Any], kind: TurnKind, turn: TurnId
-    ) -> None:
+    async def _again(self, interaction: discord.Interaction[Any], act: Act, turn: TurnId) -> None:
         user = user_id(interaction.user)
-        press = (turn, kind, user)
+        press = (turn, act, user)
         if press in self._under_way:
             # Pressed twice by a nervous finger: one answer is enough.
             await interaction.response.defer()
@@ -116,7 +112,10 @@ class Buttons(commands.Cog):
         questions, channel = self._replies.questions, interaction.channel_id or 0
         is_new = await questions.note(interaction.id, channel, interaction.token)
         name, place = interaction.user.display_name, place_of(interaction)
-        request = TurnRequest(user, name, place, text="", parent=turn, kind=kind)
+        kind: TurnKind = "continue" if act is Act.CONTINUE else "retry"
+        request = TurnRequest(
+            user, name, place, text="", parent=turn, kind=kind, must_see=act is Act.SEE
+        )
         try:
             if is_new:
                 await self._replies.play(request, InteractionTransport(interaction, self._pacers))

@@ -1,13 +1,15 @@
 """Which persona and model answer here: stored choices by scope, resolved to nouns."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from bot.documents.shelf import PersonaShelf
 from bot.domain.chat import Place
 from bot.domain.ids import AUTO, ModelKey, PersonaName, UserId
 from bot.domain.personas import Persona
 from bot.policy.choice import choose, scope_keys
+from bot.policy.context import dated
 from bot.store.choices import ChoiceStore
 
 PLAIN = Persona(name=PersonaName(""), description="a model without a persona")
@@ -44,11 +46,14 @@ class Choices:
         shelf: PersonaShelf,
         find_model: Callable[[str], ModelKey],
         default_persona: PersonaName,
+        now: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._shelf = shelf
         self._find_model = find_model
         self._default_persona = default_persona
+        self._now = now
+        """The time in prompts, in the zone people live in."""
 
     async def resolve(
         self,
@@ -77,6 +82,8 @@ class Choices:
         if who is None:
             who = self._shelf.get(str(self._default_persona)) or self._shelf.all()[0]
             why_who = f"{wanted.value} is gone, so {who.name} answers"
+        # Once for a turn: its transcript is made anew for each candidate, and stays the same.
+        who = replace(who, system_prompt=dated(who.system_prompt, self._now()))
         picked = choose(option, stored["model"], keys, "")
         if not picked.value or picked.value == AUTO:
             reason = f"{who.name}'s own model"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from bot.chat.draft import Draft
 from bot.chat.planning import Job
 from bot.chat.walk import HOST_AT_FAULT
+from bot.chat.words import blind_text
 from bot.domain.chat import Candidate, InferenceRequest, Message, Receipt, Route
 from bot.domain.errors import (
     BotError,
@@ -24,6 +25,7 @@ from bot.fleet.fleet import Fleet
 from bot.fleet.lease import Lease
 from bot.inference.streams import Inference
 from bot.policy.context import alternating, blind, fit_transcript, message_tokens
+from bot.policy.conversation import is_trim_news
 from bot.policy.deadlines import first_word_s, gap_s, load_pause_s
 
 _STALE = frozenset({FailureKind.WRONG_MODEL, FailureKind.NOT_THERE})
@@ -65,7 +67,7 @@ class HostServing:
         Raises:
             Unavailable: this host could not; the draft tells whether text was shown.
             Refused: the model declined.
-            BotError: the model spent its answer on reasoning.
+            BotError: the model spent its answer on reasoning, or twice gave none.
         """
         wish = replace(job.wish, model_key=candidate.model, max_wait_s=max_wait_s)
         job = replace(job, wish=wish)
@@ -84,10 +86,21 @@ class HostServing:
                 again = job
             elif failed.kind is FailureKind.TOO_LONG:
                 again = _trimmed(job)
+            # Once more here, where it is in memory: a second host was loaded for as little.
+            elif failed.kind is FailureKind.EMPTY:
+                again = job
             if again is None:
                 raise
             draft.failed(candidate, failed)
-            await self._once(host, candidate, again, draft, is_last)
+            try:
+                await self._once(host, candidate, again, draft, is_last)
+            except Unavailable as twice:
+                if twice.kind is not FailureKind.EMPTY:
+                    raise
+                raise BotError(
+                    f"{twice.user_message} It was asked twice: say it in other words, or choose "
+                    "another model with `/model`."
+                ) from twice
 
     @asynccontextmanager
     async def lease(
@@ -185,18 +198,32 @@ class HostServing:
                 # Another candidate's window may be larger: this is no refusal of the request.
                 raise Unavailable(error.user_message, FailureKind.TOO_LONG) from error
             messages, dropped = fitted.messages, dropped + fitted.dropped
-        if dropped:
+        told = draft.so_far.told
+        kept = sum(message.role != "system" for message in messages)
+        if dropped and is_trim_news(told, kept):
             # Of a long conversation not even all that was left out was read from the store.
-            more = "More than " if job.asking.has_earlier else ""
-            await draft.notice(f"{more}{dropped} oldest messages were left out: too long.")
+            more = "more than " if job.asking.has_earlier else ""
+            await draft.notice(f"Kept the newest {kept} of {more}{kept + dropped} messages.")
+            draft.so_far = replace(draft.so_far, told=replace(told, kept=kept))
+        return await self._seen(messages, job, lease, draft)
+
+    async def _seen(
+        self, messages: tuple[Message, ...], job: Job, lease: Lease, draft: Draft
+    ) -> tuple[Message, ...]:
+        """The messages without the pictures that the model cannot see, saying so."""
+        key, told = job.wish.model_key, draft.so_far.told
+        host = self._fleet.snapshot().hosts.get(HostName(lease.endpoint.source))
+        model = host.models.get(key) if host is not None else None
+        is_blind = model is not None and not model.vision and model.kind != "vlm"
+        has_new = is_blind and bool(messages[-1].images)
+        draft.so_far = replace(draft.so_far, seer=job.seer if has_new else None)
+        if has_new:
+            await draft.notice(blind_text(key, job.seer))
         # An image of long ago must not end a conversation that has moved on to another model.
-        if any(message.images for message in messages):
-            host = self._fleet.snapshot().hosts.get(HostName(lease.endpoint.source))
-            model = host.models.get(job.wish.model_key) if host is not None else None
-            if model is not None and not model.vision and model.kind != "vlm":
-                await draft.notice(f"`{job.wish.model_key}` cannot see; images were left out.")
-                messages = blind(messages)
-        return messages
+        elif is_blind and told.blind != key and any(message.images for message in messages):
+            await draft.notice(f"`{key}` cannot see; earlier pictures were left out.")
+            draft.so_far = replace(draft.so_far, told=replace(told, blind=key))
+        return blind(messages) if is_blind else messages
 
     async def _stream(
         self,

@@ -3,11 +3,12 @@
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from bot.chat.choices import Resolved
 from bot.domain.chat import Candidate, Message, Route, Turn, TurnRequest
 from bot.domain.cloud import ProviderSnapshot
-from bot.domain.errors import PromptTooLong
+from bot.domain.errors import PromptTooLong, RequestRefused
 from bot.domain.hosts import FleetSnapshot, Wish
 from bot.domain.ids import AUTO, HostName, PersonaName, ProviderName, TurnId, UserId
 from bot.policy.context import alternating, fit_transcript, transcript
@@ -93,6 +94,8 @@ class Job:
     """With the wanted model; the candidate's own model replaces it."""
     max_wait_s: float
     """Longest wait for one candidate while others are left."""
+    seer: Candidate | None = None
+    """Who could see the pictures that those who answer here cannot; None: nobody, or they can."""
 
 
 class Planner:
@@ -109,13 +112,14 @@ class Planner:
         self._rules = rules
         self._providers = providers
         self._prepare = prepare
-        self._has_cloud = bool(rules.cloud or rules.providers)
+        self.has_cloud = bool(rules.cloud or rules.providers)
+        """Is any provider configured at all?"""
         self._index = RoutingIndex()
 
     async def prepare(self) -> None:
         """Lets the providers learn prices and today's spending; at once when they know them."""
         # Prices come with a package that takes a while to load: not where nobody can be paid.
-        if self._has_cloud:
+        if self.has_cloud:
             await self._prepare()
 
     def window(self, resolved: Resolved) -> int:
@@ -155,21 +159,34 @@ class Planner:
 
     def _job_within(self, window: int, asking: Asking, messages: Sequence[Message]) -> Job:
         resolved, request = asking.resolved, asking.request
+        if request.must_see:
+            resolved = _whoever(resolved)
         answer_tokens = resolved.persona.sampling.max_tokens or ANSWER_TOKENS
         fitted = fit_transcript(messages, window, answer_tokens)
         # It may still hold the conversation's prefix, and then reads only what is new.
         served = (turn.receipt.host for turn in reversed(asking.branch) if turn.receipt is not None)
-        route, wish = self.routed(
-            resolved,
-            str(request.user),
+        # Older images are left out for a model that cannot see; the newest ones decide.
+        has_pictures = bool(fitted.messages[-1].images)
+        if request.must_see and not has_pictures:
+            raise RequestRefused("That picture was too large to be kept; attach it again.")
+        routed = partial(
+            self.routed,
+            user=str(request.user),
             prompt_tokens=fitted.prompt_tokens,
             answer_tokens=answer_tokens,
-            # Older images are left out for a model that cannot see; the newest ones decide.
-            needs_vision=bool(fitted.messages[-1].images),
             sticky_host=next(filter(None, served), None),
             local_only=isinstance(asking.consent, LocalOnly),
             request_type=request.request_type,
         )
+        route, wish = routed(resolved, needs_vision=has_pictures)
+        seer = None
+        if has_pictures and not request.must_see and not _is_at_home(route):
+            blind, _ = routed(resolved)
+            # A picture alone takes nobody to the cloud, who did not ask for it, and costs no
+            # answer: the words are answered here, and whoever can see is offered.
+            if _is_at_home(blind):
+                able, _ = routed(_whoever(resolved), needs_vision=True)
+                route, seer = blind, min(able.candidates, key=_is_away, default=None)
 
         # Most turns are served at home: made for each turn, this doubled the cost of planning.
         def abroad() -> tuple[Message, ...]:
@@ -186,6 +203,7 @@ class Planner:
             route=route,
             wish=wish,
             max_wait_s=self._rules.max_local_wait_s,
+            seer=seer,
         )
 
     def routed(
@@ -233,7 +251,7 @@ class Planner:
             max_wait_s=rules.max_local_wait_s,
             local_only=local_only,
             # Where no provider is configured at all, a persona's own order is no news to anybody.
-            cloud=cloud if self._has_cloud else (),
+            cloud=cloud if self.has_cloud else (),
             strategy=rules.strategy,
             order=rules.request_types.get(request_type or persona.request_type or ""),
             load=persona.load,
@@ -268,6 +286,19 @@ class Planner:
             if host is not None and any(i.model_key == candidate.model for i in host.instances):
                 return candidate
         return None
+
+
+def _whoever(resolved: Resolved) -> Resolved:
+    """The same persona by whatever model is soonest."""
+    return replace(resolved, model=AUTO)
+
+
+def _is_away(candidate: Candidate) -> bool:
+    return candidate.host is None
+
+
+def _is_at_home(route: Route) -> bool:
+    return bool(route.candidates) and not _is_away(route.candidates[0])
 
 
 def _messages_abroad(asking: Asking) -> tuple[Message, ...]:

@@ -32,6 +32,7 @@ from bot.domain.chat import (
     Message,
     Place,
     Receipt,
+    Told,
     Turn,
     TurnKind,
     TurnRequest,
@@ -64,11 +65,13 @@ from bot.fleet.fleet import Fleet
 from bot.policy.access import check_text
 from bot.policy.context import CONTINUE_TEXT, most_bytes
 from bot.policy.conversation import goes_on
-from bot.policy.privacy import Consent
+from bot.policy.privacy import Consent, LocalOnly
 from bot.store.turns import TurnStore
 
 CHECKPOINT_S = 1.0
 """A crash loses at most this much of an unfinished answer's stored text."""
+
+PRIVATE_WORDS = "🔒 Stays on the LAN: earlier words here are marked private (`/settings`)."
 
 RESTARTING = "Lantern is restarting."
 
@@ -503,6 +506,7 @@ class Turns:
         if resolved.is_substitute:
             await draft.notice(f"The persona {resolved.persona_reason}.")
         asking = await self._caught_up(asking)
+        await self._remind(asking, draft)
         job = self._planner.job(asking)
         if self._planner.pays_unseen(job):
             # Every start paid the cloud although hosts were up: no probe had come back yet.
@@ -541,6 +545,22 @@ class Turns:
         job = await self._offered(job, draft, running)
         await self._router.answer(job, draft, running.override)
         await self._cache.keep(job, draft.text, draft.receipt())
+
+    async def _remind(self, asking: Asking, draft: Draft) -> None:
+        """Goes on from what the conversation was told, and says what it was not told yet."""
+        newest = asking.branch[-1] if asking.branch else None
+        running = None if newest is None else self._running.get(newest.id)
+        last = None if newest is None else newest.receipt
+        if running is not None and running.draft is not None:
+            last = running.draft.so_far
+        told = Told() if last is None else last.told
+        consent = asking.consent
+        # In a channel one person's mark kept everybody's next question here, and nothing said so.
+        is_private = isinstance(consent, LocalOnly) and consent.is_by_earlier
+        if is_private and self._planner.has_cloud and not told.is_private:
+            await draft.notice(PRIVATE_WORDS)
+            told = replace(told, is_private=True)
+        draft.so_far = replace(draft.so_far, told=told)
 
     async def _look_again(self) -> None:
         """Probes the hosts not known to serve, all at once."""

@@ -16,6 +16,7 @@ from bot.domain.events import (
     Stopped,
 )
 from bot.domain.hosts import HostSnapshot, Instance
+from bot.domain.ids import ModelKey
 from bot.policy.budget import span_of, whose
 from bot.policy.outages import OutageRecord
 from bot.policy.retry import ROWS
@@ -125,6 +126,18 @@ def cost_text(micro_usd: int) -> str:
     if micro_usd >= 1_000_000:
         return f"${micro_usd / 1_000_000:.2f}"
     return f"{micro_usd / 10_000:.2g} ¢"
+
+
+def blind_text(model: ModelKey, seer: Candidate | None) -> str:
+    """Said where pictures were left out for a model that cannot see, and who could have."""
+    words = f"`{model}` cannot see pictures, so your words alone were answered"
+    if seer is None:
+        return f"{words}; no model here can see them."
+    if seer.provider is None:
+        return f"{words}; `{seer.model}` on {seer.where} can see them."
+    likely = seer.likely_micro_usd
+    price = "price unknown" if likely is None else f"about {cost_text(likely)}"
+    return f"{words}; ☁ {seer.where} can see them, {price}."
 
 
 def footer(receipt: Receipt) -> str:

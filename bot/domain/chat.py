@@ -116,6 +116,8 @@ class TurnRequest:
     """Said for this turn alone."""
     request_type: str | None = None
     """Said for this turn alone; else the persona's."""
+    must_see: bool = False
+    """Whatever model sees the pictures, the soonest, instead of the one that is chosen here."""
 
 
 TurnStatus = Literal["running", "done", "partial", "failed"]
@@ -257,6 +259,18 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What the readers of a conversation were told already; each turn's goes on from the last."""
+
+    kept: int | None = None
+    """Messages that were kept when it was last said how many were; None: not said."""
+    is_private: bool = False
+    """Said that earlier words keep it on the LAN."""
+    blind: ModelKey | None = None
+    """Said of this model that it is not shown earlier pictures."""
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """What a person sees at the end of a turn: who answered, where, how fast, what it cost."""
 
@@ -275,5 +289,9 @@ class Receipt:
     """Why this persona and model: ``chosen for this channel``."""
     notices: tuple[str, ...] = ()
     """Said along the way: a trimmed transcript, a skipped image."""
+    seer: Candidate | None = None
+    """Who could have seen the pictures that were left out of this question."""
+    told: Told = Told()
+    """Said up to this turn, to be said only once."""
     from_cache: bool = False
     """Given before to the very same question; nobody was asked."""

@@ -166,6 +166,17 @@ def check_attachments(offered: Sequence[Upload]) -> tuple[AttachmentKind, ...]:
     return tuple(kinds)
 
 
+def check_image(name: str, content: bytes) -> None:
+    """Pass an image that begins as its kind does.
+
+    Raises:
+        RequestRefused: it is none; a host would refuse the whole question for it.
+    """
+    is_webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"
+    if not (is_webp or content.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF8"))):
+        raise RequestRefused(f"`{name}` is no PNG, JPEG, WebP or GIF image, whatever it is called.")
+
+
 def decode_text(name: str, content: bytes) -> str:
     """An attached text file's text, all of it or nothing.
 

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from bot.domain.chat import Attachment, Message, Origin, Quote, Turn, TurnRequest
 from bot.domain.errors import PromptTooLong
@@ -35,6 +36,7 @@ _MARKERS = re.compile(
     r"|</?SYS>>"
     r"|/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|gMASK)\])"
 )
+_MOMENTS = re.compile(r"(?<!\{)\{(date|time)\}(?!\})")
 _DIGITS = b"0123456789"
 
 
@@ -66,6 +68,19 @@ def defuse(text: str) -> str:
     """The text with chat-template markers broken by a visible space, so that they stay words."""
     # Nearly every text has none, and looking for two characters costs a tenth of the pattern.
     return _MARKERS.sub(r"\g<first> ", text) if "<" in text or "[" in text else text
+
+
+def dated(prompt: str, now: datetime) -> str:
+    """A system prompt with ``{date}`` and ``{time}`` filled in; every other brace stays as it is.
+
+    Args:
+        prompt: As its author wrote it.
+        now: In the zone whose date and time are meant.
+    """
+    # Not ``str.format``: prompts hold JSON, and a card's ``{{date}}`` is not ours to read.
+    # To the minute: seconds would make every prompt new to a host that has read it already.
+    words = {"date": f"{now:%A}, {now.day} {now:%B %Y}", "time": f"{now:%H:%M %Z}".strip()}
+    return _MOMENTS.sub(lambda found: words[found[1]], prompt)
 
 
 def most_bytes(window: int) -> int:

@@ -1,8 +1,8 @@
-"""What a message without an answer under it goes on from: its conversation, or nothing. Pure."""
+"""What a message goes on from, and what its conversation is told only once. Pure."""
 
 from typing import Literal
 
-from bot.domain.chat import Place, Turn, TurnRequest
+from bot.domain.chat import Place, Told, Turn, TurnRequest
 
 ConversationMode = Literal["channel", "reply_chain"]
 """``channel``: the channel's talk goes on; ``reply_chain``: only replies go on."""
@@ -42,3 +42,15 @@ def goes_on(newest: Turn, request: TurnRequest, now_ms: int) -> bool:
     # A long answer is no rest.
     answering_s = 0.0 if newest.receipt is None else newest.receipt.timing.total_s
     return now_ms - newest.created_at_ms < (rest_s + answering_s) * 1000
+
+
+NEWS_SHARE = 2 / 3
+"""How many were kept is said again once it is at most this share of what was said."""
+
+
+def is_trim_news(told: Told, kept: int) -> bool:
+    """Is it worth saying that only the newest ``kept`` messages were sent?
+
+    Said under every answer of a long talk, nobody read it any more.
+    """
+    return told.kept is None or kept <= told.kept * NEWS_SHARE

@@ -66,6 +66,8 @@ class LocalOnly:
     """The words stay here, and why, for people."""
 
     reason: str
+    is_by_earlier: bool = False
+    """It is for words said before, such as somebody else's; nothing in the question tells why."""
 
 
 Consent = CloudConsent | LocalOnly
@@ -164,7 +166,8 @@ def consent_to_cloud(
         return LocalOnly("nobody knows where these words were said")
     for origin in (*origins, *(origin for message in messages for origin in message.origins)):
         if reason := _why_private(origin, personas, marks):
-            return LocalOnly(reason)
+            is_earlier = origin.turn is not None or origin.said_at_ms is not None
+            return LocalOnly(reason, is_earlier)
     allowed = None if persona.cloud is None else frozenset(persona.cloud)
     return CloudConsent(frozenset(messages), allowed, seal=_SEAL)
 

@@ -194,7 +194,10 @@ class BudgetSettings(Section):
     )
     per_guild_usd: Usd | None = Field(default=None, description="USD a day for one server")
     per_user_usd: Usd | None = Field(default=None, description="USD a day for one person")
-    timezone: TimeZone = Field(default="UTC", description="Where days and months begin")
+    timezone: TimeZone = Field(
+        default="UTC",
+        description="Where days and months begin; also of {date} and {time} in prompts",
+    )
 
 
 class CacheSettings(Section):

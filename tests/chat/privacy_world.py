@@ -270,7 +270,7 @@ async def world(
         home = home_ear(fleet, Inference(session, utcnow=utcnow), ears)
         turns = Turns(
             store=store,
-            choices=Choices(ChoiceStore(database), shelf, ModelKey, rules.default_persona),
+            choices=Choices(ChoiceStore(database), shelf, ModelKey, rules.default_persona, utcnow),
             consents=Consents(privacy, shelf),
             planner=Planner(ears.snapshot, rules, providers.snapshots, providers.prepare),
             router=Router(home, CloudServing(providers)),

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from privacy_world import World, world
+from privacy_world import MODEL, World, world
 
 from bot.domain.chat import Place, TurnRequest
 from bot.domain.events import Failed, Started, TurnEvent
@@ -132,3 +132,12 @@ async def test_a_conversation_that_rested_begins_afresh_and_a_reply_wakes_it(
         assert ("two" in sent, "three" in sent) == (False, True)
         _, sent = await talk.ask("five", parent=old, fresh_after_s=60.0)
         assert "one" in sent
+
+
+async def test_a_prompt_tells_the_date_of_the_turn(tmp_path: Path) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        text = f"name: default\nmodel: {MODEL}\nsystem_prompt: 'It is {{date}}. {{x}}'\n"
+        (home.personas / "default.yaml").write_text(text, encoding="utf-8")
+        await home.shelf.refresh()
+        _, sent = await Talk(home).ask("hello")
+        assert sent == "It is Friday, 20 November 2026. {x}\nhello"

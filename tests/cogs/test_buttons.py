@@ -142,12 +142,15 @@ def test_a_way_that_is_not_open_any_more_is_said() -> None:
     assert "not open any more" in said_to(pressed(ScriptedTurns(), Act.WARM))[0]
 
 
-@pytest.mark.parametrize(("act", "kind"), [(Act.RETRY, "retry"), (Act.CONTINUE, "continue")])
+@pytest.mark.parametrize(
+    ("act", "kind"), [(Act.RETRY, "retry"), (Act.CONTINUE, "continue"), (Act.SEE, "retry")]
+)
 def test_retry_and_continue_are_new_turns_of_whoever_presses(act: Act, kind: TurnKind) -> None:
     turns = ScriptedTurns()
     interaction = pressed(turns, act, user=2)
     (request,) = turns.requests
     assert (request.kind, request.parent, request.user) == (kind, TURN, "discord:2")
+    assert request.must_see is (act is Act.SEE)
     interaction.response.defer.assert_awaited_once_with(thinking=True)
     assert interaction.edit_original_response.await_args.kwargs["content"].startswith("hi")
 

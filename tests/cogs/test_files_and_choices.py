@@ -41,26 +41,46 @@ async def test_one_bad_file_among_good_is_left_out_with_a_word() -> None:
     assert word.startswith("Left out: `x.zip` (application/zip) cannot be read")
 
 
-async def test_too_many_files_are_refused_before_any_is_fetched() -> None:
-    files = [attachment("notes.txt", b"hello", "text/plain") for _ in range(9)]
-    with pytest.raises(RequestRefused, match="at most 8"):
-        await read_files(files)
-    files[0].read.assert_not_awaited()
+async def test_of_too_many_files_the_first_are_read() -> None:
+    files = [attachment(f"{n}.txt", b"hello", "text/plain") for n in range(1, 10)]
+    read, left_out = await read_files(files)
+    assert [file.name for file in read] == [f"{n}.txt" for n in range(1, 9)]
+    assert left_out == ("Left out: `9.txt`, beyond the 8 taken.",)
+    files[8].read.assert_not_awaited()
+
+
+BAD = [
+    (attachment("x.bin", b"\0\1\2", None), "binary"),
+    (attachment("x.txt", b"\xff\xfe\xfa", "text/plain"), "binary"),
+    (attachment("x.txt", b" \n", "text/plain"), "no text in it"),
+    (attachment("x.txt", b"a" * 200_001, "text/plain"), "at most 200,000"),
+    (attachment("x.zip", b"PK", "application/zip"), "cannot be read"),
+    (attachment("x.pdf", b"%PDF", "application/pdf"), "no PDF that can be read"),
+    (attachment("x.png", b"<svg>", "image/png"), "no PNG, JPEG, WebP or GIF"),
+    (attachment("x.webp", b"RIFF\0\0\0\0WAVE", "image/webp"), "no PNG, JPEG, WebP or GIF"),
+    (attachment("x.txt", b"", "text/plain", size=10**9), "up to"),
+]
+
+
+@pytest.mark.parametrize(("file", "words"), BAD)
+async def test_what_cannot_be_read_is_refused_alone_and_left_out_among_good(
+    file: Any, words: str
+) -> None:
+    with pytest.raises(RequestRefused, match=words):
+        await read_files([file])
+    good = attachment("notes.txt", b"hello", "text/plain")
+    for files in ([file, good], [good, file]):
+        (read,), (word,) = await read_files(files)
+        assert read.name == "notes.txt"
+        assert words in word
 
 
 @pytest.mark.parametrize(
-    ("file", "words"),
-    [
-        (attachment("x.bin", b"\0\1\2", None), "binary"),
-        (attachment("x.txt", b"\xff\xfe\xfa", "text/plain"), "binary"),
-        (attachment("x.zip", b"PK", "application/zip"), "cannot be read"),
-        (attachment("x.pdf", b"%PDF", "application/pdf"), "no PDF that can be read"),
-        (attachment("x.txt", b"", "text/plain", size=10**9), "up to"),
-    ],
+    "content", [b"\x89PNG\r\n", b"\xff\xd8\xff\xe0", b"GIF89a", b"RIFF\0\0\0\0WEBP"]
 )
-async def test_what_cannot_be_read_is_refused_in_words(file: Any, words: str) -> None:
-    with pytest.raises(RequestRefused, match=words):
-        await read_files([file])
+async def test_an_image_is_known_by_how_it_begins(content: bytes) -> None:
+    (image,), left_out = await read_files([attachment("x", content, "image/png")])
+    assert (image.image, left_out) == (content, ())
 
 
 async def test_a_file_too_large_is_not_even_fetched() -> None:
@@ -75,6 +95,9 @@ async def test_a_file_that_cannot_be_fetched_is_said() -> None:
     file.read.side_effect = http_error(404)
     with pytest.raises(RequestRefused, match="could not be fetched"):
         await read_files([file])
+    good = attachment("notes.txt", b"hello", "text/plain")
+    _, (word,) = await read_files([file, good])
+    assert "could not be fetched" in word
 
 
 def catalog_of(*keys: str) -> Catalog:

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from cogs_doubles import MODEL, RECEIPT, TURN, stored_turn
+from cogs_doubles import CANDIDATE, MODEL, RECEIPT, TURN, stored_turn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -196,6 +196,14 @@ def test_what_a_crash_left_is_closed_honestly(turn: Turn, line: str, acts: tuple
     (view,) = restored(turn, has_footer=True)
     assert line in view.content
     assert view.acts == acts
+
+
+def test_whoever_could_have_seen_a_picture_is_offered_after_a_crash_too() -> None:
+    receipt = replace(RECEIPT, seer=CANDIDATE)
+    (view,) = the_end("Words.", Finished(TURN, receipt))
+    assert view.acts == (Act.SEE, Act.RETRY)
+    (view,) = restored(stored_turn("Words.", "done", receipt), has_footer=True)
+    assert view.acts == (Act.SEE, Act.RETRY)
 
 
 def test_what_was_tried_before_a_crash_is_said() -> None:

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,7 @@ from bot.policy.context import (
     UNDER_WAY,
     alternating,
     blind,
+    dated,
     defuse,
     estimate_tokens,
     fit_transcript,
@@ -377,3 +379,25 @@ def test_what_is_sent_fits_and_keeps_the_system_prompt_and_the_newest(
     assert fitted.dropped % 2 == 0
     roles = [message.role for message in fitted.messages[1:]]
     assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]
+
+
+BERLIN = timezone(timedelta(hours=1), "CET")
+NOW = datetime(2026, 3, 5, 9, 7, 59, tzinfo=BERLIN)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "filled"),
+    [
+        ("It is {date}.", "It is Thursday, 5 March 2026."),
+        ("{time} on {date}, {time}", "09:07 CET on Thursday, 5 March 2026, 09:07 CET"),
+        ('Answer as {"date": "{date}"}.', 'Answer as {"date": "Thursday, 5 March 2026"}.'),
+        (
+            "{{date}} {{time}} {user} {0} {} {Date} {date",
+            "{{date}} {{time}} {user} {0} {} {Date} {date",
+        ),
+        ("{date}}", "{date}}"),
+        ("", ""),
+    ],
+)
+def test_date_and_time_are_filled_in_and_every_other_brace_stays(prompt: str, filled: str) -> None:
+    assert dated(prompt, NOW) == filled

@@ -1,0 +1,156 @@
+"""A picture for a model that cannot see: the words are answered, and who can see is offered."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from house import BOB, GEMMA, PLACE, QWEN, House, Said, cloud, house, sim
+
+from bot.chat.planning import ChatRules
+from bot.domain.chat import Attachment
+from bot.domain.errors import RequestRefused
+from bot.domain.events import Failed, Finished
+from bot.domain.ids import PersonaName
+from bot.sim.journal import LoadStarted, PredictionStarted
+from bot.sim.models import GB, SimModel
+from bot.store.turns import IMAGE_BYTES
+
+EYE = SimModel("see/er", 3 * GB, kind="vlm", vision=True)
+PICTURE = Attachment("cat.png", "image/png", image=b"\x89PNG")
+SEES = {"vision": True}
+
+
+async def shown(home: House, **more: object) -> Said:
+    request = home.request("what is this?", model=QWEN.key, attachments=[PICTURE])
+    return await home.play(replace(request, **more))
+
+
+async def see(home: House, said: Said) -> Said:
+    """Presses the button."""
+    again = home.request("", parent=said.turn, kind="retry")
+    return await home.play(replace(again, must_see=True))
+
+
+async def test_a_host_that_can_see_is_offered_before_any_provider_and_answers_when_taken(
+    tmp_path: Path,
+) -> None:
+    providers, hosts = cloud(openai="openai"), [sim("studio", QWEN), sim("laptop", EYE)]
+    async with house(tmp_path, *hosts, providers=providers, provider_changes=SEES) as home:
+        said = await shown(home)
+        assert isinstance(said.last, Finished)
+        assert said.receipt.model == QWEN.key
+        assert said.notices == (
+            "`qwen/qwen3-8b` cannot see pictures, so your words alone were answered; "
+            "`see/er` on laptop can see them."
+        )
+        assert said.receipt.seer is not None
+        assert not home.hosts["laptop"].journal.of(LoadStarted)
+        again = await see(home, said)
+        assert (again.receipt.model, again.receipt.seer) == (EYE.key, None)
+        (sent,) = home.hosts["laptop"].journal.of(PredictionStarted)
+        assert "image" in str(sent.messages[-1])
+        stored = await home.lantern.turns.find(said.turn)
+        assert stored is not None
+        assert stored.receipt == said.receipt
+
+
+async def test_a_provider_is_offered_with_its_price_and_asked_only_when_taken(
+    tmp_path: Path,
+) -> None:
+    providers = cloud(openai="openai")
+    async with house(
+        tmp_path, sim("studio", QWEN), providers=providers, provider_changes=SEES
+    ) as home:
+        said = await shown(home)
+        assert said.receipt.host == "studio"
+        assert "☁ openai can see them, about " in said.notices
+        again = await see(home, said)
+        assert again.receipt.provider == "openai"
+
+
+async def test_private_pictures_are_offered_to_nobody_abroad(tmp_path: Path) -> None:
+    providers = cloud(openai="openai")
+    async with house(
+        tmp_path, sim("studio", QWEN), providers=providers, provider_changes=SEES
+    ) as home:
+        await home.lantern.privacy.mark("place", PLACE.channel, local_only=True)
+        said = await shown(home)
+        assert "no model here can see them" in said.notices
+        assert said.receipt.seer is None
+        assert isinstance((await see(home, said)).last, Failed)
+
+
+async def test_where_nobody_can_see_the_words_are_answered(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN, GEMMA)) as home:
+        said = await shown(home)
+        assert isinstance(said.last, Finished)
+        assert "no model here can see them" in said.notices
+
+
+async def test_a_picture_goes_to_whom_the_owner_put_first(tmp_path: Path) -> None:
+    rules = ChatRules(PersonaName("default"), strategy="prefer_cloud")
+    async with house(
+        tmp_path,
+        sim("studio", QWEN),
+        rules=rules,
+        providers=cloud(openai="openai"),
+        provider_changes=SEES,
+    ) as home:
+        assert (await shown(home)).receipt.provider == "openai"
+
+
+async def test_an_alternative_that_sees_answers_by_itself(tmp_path: Path) -> None:
+    personas = {"wide": f"model: {QWEN.key}\nalternatives: [{EYE.key}]\n"}
+    async with house(tmp_path, sim("studio", QWEN, EYE), personas=personas) as home:
+        request = home.request("what is this?", persona="wide", attachments=[PICTURE])
+        said = await home.play(request)
+        assert (said.receipt.model, said.receipt.seer, said.notices) == (EYE.key, None, "")
+
+
+async def test_a_picture_too_large_to_keep_is_asked_for_again(tmp_path: Path) -> None:
+    large = replace(PICTURE, image=b"\x89PNG" + bytes(IMAGE_BYTES))
+    async with house(tmp_path, sim("studio", QWEN, EYE)) as home:
+        said = await shown(home, attachments=(large,))
+        last = (await see(home, said)).last
+        assert isinstance(last, Failed)
+        assert isinstance(last.error, RequestRefused)
+        assert "attach it again" in last.error.user_message
+
+
+async def test_earlier_pictures_are_left_out_with_one_word(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN, EYE)) as home:
+        await shown(home, model=EYE.key)
+        notices = [(await home.ask("and now?", model=QWEN.key)).notices for _ in range(3)]
+        assert notices == ["`qwen/qwen3-8b` cannot see; earlier pictures were left out.", "", ""]
+
+
+# --- other words that are said once ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("has_cloud", [True, False])
+async def test_that_earlier_words_keep_a_turn_here_is_said_once(
+    tmp_path: Path, has_cloud: bool
+) -> None:
+    providers = cloud(openai="openai") if has_cloud else {}
+    async with house(tmp_path, sim("studio", QWEN), providers=providers) as home:
+        await home.lantern.privacy.mark("user", BOB, local_only=True)
+        # Who marked the words knows it.
+        assert (await home.ask("mine", user=BOB)).notices == ""
+        said = [await home.ask("and?") for _ in range(3)]
+        words = "🔒 Stays on the LAN: earlier words here are marked private (`/settings`)."
+        assert [turn.notices for turn in said] == [words if has_cloud else "", "", ""]
+        await home.lantern.turns.reset(PLACE.conversation)
+        assert (await home.ask("and?")).notices == ""
+
+
+async def test_an_answer_without_a_word_is_asked_for_once_more_and_loads_nobody_else(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN), sim("laptop", QWEN)) as home:
+        said = await home.ask("[[tokens 0]]")
+        assert isinstance(said.last, Failed)
+        assert "without a word. It was asked twice" in said.last.error.user_message
+        loads = [home.hosts[name].journal.of(LoadStarted) for name in ("studio", "laptop")]
+        asked = [home.hosts[name].journal.of(PredictionStarted) for name in ("studio", "laptop")]
+        assert sorted(map(len, loads)) == [0, 1]
+        assert sorted(map(len, asked)) == [0, 2]
