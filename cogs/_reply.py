@@ -40,7 +40,7 @@ from cogs._view import Act, MessageView, View, ended, laid_out
 from cogs._writer import Writer
 
 PATIENCE_S = 1.2
-"""A shorter silence shows no status: its message would only stand in the way of the first word."""
+"""Seconds of silence before a status is shown: its message would delay the first word's."""
 
 TICK_S = 1.5
 """How often a status that changes by itself is looked at: reading percent, thinking seconds."""
@@ -139,7 +139,7 @@ class ReplyView(View):
         return views
 
     def _is_brief(self, now: float) -> bool:
-        """Whether the status may be over in a blink: then what stood there goes on standing."""
+        """Is the status one that often ends at once, and still new? The one before then stays."""
         # "reading 33 tokens" between a load and its first word told nobody anything.
         is_quick = isinstance(self._status, Reading | ReasoningDelta)
         return is_quick and now - self._status_since < PATIENCE_S
@@ -174,7 +174,7 @@ class Replies:
     async def play(
         self, request: TurnRequest, transport: Transport, notices: Sequence[str] = ()
     ) -> None:
-        """Answers one request, to the last edit. Leaving early stops the work everywhere."""
+        """Plays a request until its reply's last edit; cancelled, it stops the generation too."""
         view = ReplyView(has_footer=self._has_footer, notices=notices)
         self._live.add(view)
         self._all_done.clear()
@@ -200,7 +200,7 @@ class Replies:
 
 
 class _Reply:
-    """One turn on its way to its readers."""
+    """One turn being played: its events taken in, its view kept on the screen by a writer."""
 
     def __init__(
         self, lantern: Lantern, questions: Questions, view: ReplyView, transport: Transport

@@ -1,4 +1,4 @@
-"""How a reply reaches its readers: by plain messages, or as an interaction's response."""
+"""The calls that make, edit and delete a reply's messages: plain, or by an interaction's token."""
 
 import asyncio
 from math import inf
@@ -46,11 +46,14 @@ class Transport:
         return (self._pacers.of_channel(self.channel_id, now), self._pacers.everywhere)
 
     async def begin(self) -> int | None:
-        """Answers whoever waits; gives the message that is there already, to be filled."""
+        """Tells Discord that an answer comes, where it waits for one; gives a message made by that.
+
+        Here it waits for none, and there is no message yet.
+        """
         return None
 
     async def show_typing(self) -> None:
-        """Shows for about ten seconds that an answer is coming."""
+        """Shows "is typing" for about ten seconds, when a request is free for it."""
         everywhere, key = self._pacers.everywhere, f"typing in {self.channel_id}"
         now = asyncio.get_running_loop().time()
         # It could as well be left out: it takes a place that is free and waits for none.
@@ -61,7 +64,7 @@ class Transport:
             await self._channel.typing()
 
     async def send(self, part: int, message: MessageView) -> int:
-        """A new message, the reply's so-manieth part from 0; gives its id."""
+        """Makes the message of a part, counted from 0; gives its id."""
         options: dict[str, Any] = {}
         if (buttons := buttons_of(message)) is not None:
             options["view"] = buttons
@@ -123,7 +126,7 @@ class InteractionTransport(Transport):
         return (self._token,) if self._lives() else super().pacers(is_new=is_new)
 
     async def begin(self) -> int | None:
-        """Defers, once: the person sees that somebody thinks."""
+        """Defers the response, once; gives the id of the "is thinking" message that makes."""
         # Within three seconds, whatever the model does: later the token is void, and the person
         # reads that the application did not respond.
         if not self._interaction.response.is_done():
@@ -132,13 +135,13 @@ class InteractionTransport(Transport):
         return self._original
 
     async def show_typing(self) -> None:
-        """The deferred message says it already."""
+        """Does nothing: the deferred message says "is thinking"."""
 
     # Calls by the token are never cancelled: the library sleeps inside a lock that a cancelled
     # call would leave locked for the rest of the token's life.
 
     async def send(self, part: int, message: MessageView) -> int:
-        """A followup; the very first message fills the deferred one."""
+        """Sends a followup; the first message fills the deferred one instead."""
         if not self._lives():
             return await super().send(part, message)
         try:
@@ -180,7 +183,7 @@ class InteractionTransport(Transport):
         return asyncio.get_running_loop().time() < self._ends_at
 
     def _end_by(self, error: discord.HTTPException) -> None:
-        """Goes over to plain edits when the token is the trouble; raises any other error again."""
+        """Marks the token as ended when that is the error; raises any other error again."""
         if fault_of(error) is not DiscordFault.EXPIRED:
             raise error
         self._ends_at = -inf

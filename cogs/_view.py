@@ -52,7 +52,7 @@ class MessageView:
 
 
 class View:
-    """What a writer writes: the same for ever here; what grows overrides ``messages``."""
+    """What a writer shows. This one never changes; one that grows overrides ``messages``."""
 
     def __init__(self, messages: tuple[MessageView, ...] = ()) -> None:
         self._messages = messages
@@ -109,7 +109,7 @@ def ended(
 
 
 def _receipt_lines(receipt: Receipt | None, *, has_footer: bool) -> tuple[list[str], list[str]]:
-    """What stands before all other small print, and what after it.
+    """Lines from the receipt: those before all other small print, and those after it.
 
     Long notices once pushed provider and cost off the end, and a setting took them away: that an
     answer left the LAN, and its price, come first and cannot be switched off.
@@ -142,7 +142,7 @@ def restored(turn: Turn, *, has_footer: bool) -> tuple[MessageView, ...]:
 
 
 def cut_short(message: MessageView) -> MessageView:
-    """A part of a growing reply that has become its last, since no message may follow."""
+    """A message of a growing reply, cut so that it says it is the last: none may follow it."""
     first, *_ = split_reply(message.content, LIMIT - len(_CUT_LINE) - 1)
     acts = (Act.RETRY,) if message.subject else ()
     return MessageView(f"{first}\n{_CUT_LINE}", acts, message.subject)
@@ -222,7 +222,7 @@ class TurnButton(
         return cls(Act(match["act"]), match["subject"])
 
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
-        """Hands the press over."""
+        """Dispatches the press as the event ``reply_button``."""
         interaction.client.dispatch("reply_button", interaction, self._act, self._subject)
 
 

@@ -1,4 +1,4 @@
-"""Writes one reply: only its latest text, one call at a time, paced, and its end without fail."""
+"""Writes one reply: its latest text alone, one call at a time, paced; its end is tried longest."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -118,7 +118,7 @@ class Messages:
                 self._shown[message_id] = step.view
 
     def adapt(self, step: Step, fault: DiscordFault, reason: str) -> bool:
-        """After a fault, goes on by another way; False where there is none."""
+        """Changes what is still to be shown so that the fault cannot recur; False if it cannot."""
         match fault:
             case DiscordFault.ARCHIVED if step.message_id is not None:
                 # The thread takes new messages alone: one takes this one's place.
@@ -164,7 +164,7 @@ class Writer:
         self._joined: set[Pacer] = set()
 
     def poke(self) -> None:
-        """Something is new."""
+        """Wakes the writer: its view has changed."""
         if self._view.length >= self._wakes_at_length or self._view.is_over:
             self._news.set()
 
@@ -236,7 +236,7 @@ class Writer:
         self._news.clear()
 
     async def _act(self) -> Outcome | None:
-        """One call towards what the view reads now; an outcome when it was the last."""
+        """Makes the next call, if any is due; an outcome when it was the last."""
         now, changes = asyncio.get_running_loop().time(), self._view.changes
         views, is_last = self._view.messages(now), self._view.is_over
         step = self._messages.next_step(views)
@@ -267,7 +267,7 @@ class Writer:
         return "shown" if is_last else None
 
     async def _failed(self, step: Step, error: BaseException) -> Outcome | None:
-        """Pauses, or finds another way; an outcome when there is none or were too many tries."""
+        """Pauses before the next try, or adapts; an outcome when there is nothing left to try."""
         fault = fault_of(error)
         if self._messages.adapt(step, fault, str(error)):
             _warn("message not taken as it was", error, fault=fault.value)

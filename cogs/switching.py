@@ -1,6 +1,5 @@
 """``/model`` and ``/persona``: what answers here and why, or switch and load at once."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -49,17 +48,8 @@ class Choosing(commands.Cog):
         name: str | None = None,
         scope: ScopeOption = "me",
     ) -> None:
-        """Explains, or switches and warms."""
-        if name is None:
-            await self._explain(interaction)
-            return
-        place, user = place_of(interaction), user_id(interaction.user)
-        transport = await self._begin(interaction, scope, self._catalog.model, name)
-        is_admin = self._rules.is_admin(interaction)
-        chosen = await self._switch.set_model(place, user, scope, name, is_admin=is_admin)
-        head = f"🔀 `{chosen}` is chosen {for_whom(scope, place)}."
-        steps = self._switch.warm(place, user, model=chosen)
-        await self._loads.show(interaction, transport, head, steps)
+        """Explains, or switches and loads."""
+        await self._choose(interaction, "model", name, scope)
 
     @app_commands.command(description="See or choose the persona that answers here")
     @app_commands.describe(
@@ -72,19 +62,8 @@ class Choosing(commands.Cog):
         name: str | None = None,
         scope: ScopeOption = "me",
     ) -> None:
-        """Explains, or switches, greets and warms."""
-        if name is None:
-            await self._explain(interaction)
-            return
-        place, user = place_of(interaction), user_id(interaction.user)
-        transport = await self._begin(interaction, scope, self._catalog.persona, name)
-        is_admin = self._rules.is_admin(interaction)
-        chosen = await self._switch.set_persona(place, user, scope, name, is_admin=is_admin)
-        head = f"🎭 **{chosen.name}** is chosen {for_whom(scope, place)}."
-        if greeting := chosen.greeting.strip()[:_GREETING_CHARS].replace("\n", "\n> "):
-            head += f"\n> {greeting}"
-        steps = self._switch.warm(place, user, persona=chosen.name)
-        await self._loads.show(interaction, transport, head, steps)
+        """Explains, or switches, greets and loads."""
+        await self._choose(interaction, "persona", name, scope)
 
     @model.autocomplete("name")
     async def _models(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
@@ -94,30 +73,38 @@ class Choosing(commands.Cog):
     async def _personas(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
         return persona_choices(self._catalog, typed)
 
-    async def _explain(self, interaction: discord.Interaction[Any]) -> None:
-        """What answers here and why, for the asker alone."""
-        # What answers here may depend on one's own choice: nobody else need read it.
-        await interaction.response.defer(ephemeral=True, thinking=True)
-        place, user = place_of(interaction), user_id(interaction.user)
-        await say(interaction, explained(await self._switch.explain(place, user)))
-
-    async def _begin(
+    async def _choose(
         self,
         interaction: discord.Interaction[Any],
+        what: Literal["model", "persona"],
+        name: str | None,
         scope: Scope,
-        check: Callable[[str], object],
-        name: str,
-    ) -> InteractionTransport:
-        """Begins the public reply, once nothing is known that speaks against the choice."""
+    ) -> None:
+        place, user = place_of(interaction), user_id(interaction.user)
+        if name is None:
+            # What answers here may depend on one's own choice: nobody else need read it.
+            await interaction.response.defer(ephemeral=True, thinking=True)
+            await say(interaction, explained(await self._switch.explain(place, user)))
+            return
         # Checked before anything public is shown; the switch checks again as it acts.
-        is_admin, is_private = self._rules.is_admin(interaction), place_of(interaction).is_private
-        check_may_switch(scope, is_admin=is_admin, is_private=is_private)
+        is_admin = self._rules.is_admin(interaction)
+        check_may_switch(scope, is_admin=is_admin, is_private=place.is_private)
         # Right after the start nothing is known yet; choosing waits for the hosts.
         with suppress(NoCandidates):
-            check(name)
+            (self._catalog.model if what == "model" else self._catalog.persona)(name)
         transport = InteractionTransport(interaction, self._pacers)
         await transport.begin()
-        return transport
+        if what == "model":
+            model = await self._switch.set_model(place, user, scope, name, is_admin=is_admin)
+            head = f"🔀 `{model}` is chosen {for_whom(scope, place)}."
+            steps = self._switch.warm(place, user, model=model)
+        else:
+            persona = await self._switch.set_persona(place, user, scope, name, is_admin=is_admin)
+            head = f"🎭 **{persona.name}** is chosen {for_whom(scope, place)}."
+            if greeting := persona.greeting.strip()[:_GREETING_CHARS].replace("\n", "\n> "):
+                head += f"\n> {greeting}"
+            steps = self._switch.warm(place, user, persona=persona.name)
+        await self._loads.show(interaction, transport, head, steps)
 
 
 def explained(explanation: Explanation) -> str:

@@ -1,4 +1,4 @@
-"""Answers a job by its route: a host or a provider, or the next one with the reason told."""
+"""Answers a job by its route: asks the candidates in order until one has answered."""
 
 import structlog
 

@@ -62,7 +62,7 @@ def bar(fraction: float, cells: int = _BAR_CELLS) -> str:
 
 
 def progress_line(step: Progress) -> str:
-    """One line for a turn or a load that waits."""
+    """One line: place in the queue, what is evicted, or how far a load is."""
     match step:
         case Queued(where=where, model=model, position=position, seconds=seconds):
             eta = f" · about {seconds_text(seconds)}" if seconds else ""
@@ -100,7 +100,7 @@ def readiness_text(ready: Readiness) -> str:
 
 
 def unready_lines(ready: Readiness) -> str:
-    """Everybody's reason, a line each; another model than the wanted one is named."""
+    """Why each host or provider could not, a line each; models other than the wanted are named."""
     return "\n".join(
         f"• {r.where}: {r.reason}" if r.model == ready.model else f"• {rejection_line(r)}"
         for r in ready.failed
@@ -108,7 +108,7 @@ def unready_lines(ready: Readiness) -> str:
 
 
 def silence_line(step: Silence) -> str:
-    """One line under an answer that stands still."""
+    """One line under an answer whose text has paused."""
     return f"⏳ no word for {step.seconds:.0f} s; it may still go on"
 
 
@@ -197,7 +197,7 @@ def cloud_words(route: Route) -> str:
 
 
 def offer_text(offer: Offered) -> str:
-    """The wait-or-switch card in one line."""
+    """One line: the wait expected for a load, and the ways offered instead of it."""
     parts = [f"here in ~{seconds_text(offer.here.seconds or 0.0)}"]
     if offer.warm is not None:
         parts.append(f"`{offer.warm.model}` now")

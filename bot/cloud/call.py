@@ -76,7 +76,7 @@ class ProviderCall:
 
     @property
     def has_reasoning(self) -> bool:
-        """Did it think aloud?"""
+        """Did any reasoning come?"""
         return any(isinstance(delta, ReasoningDelta) for delta in self._deltas)
 
     @asynccontextmanager
