@@ -22,7 +22,7 @@ from bot.domain.chat import Endpoint, InferenceRequest, Message
 from bot.domain.events import TextDelta
 from bot.inference.streams import Inference, inference_session
 from bot.policy.pacing import Pacers
-from cogs._reply import Replies
+from cogs._reply import TYPING_AFTER_S, Replies
 from cogs._transport import InteractionTransport, Transport
 
 CALL_S = 0.080
@@ -54,11 +54,13 @@ class _First:
 
 
 def run() -> list[Row]:
-    """Prompt answers by message and by command, and a host that thinks for a second."""
+    """Prompt answers by message and by command, and hosts that think for a while."""
     rows: list[Row] = []
     for name, reach, first_token_s in (
         ("a message", _by_message, 0.25),
         ("a command", _by_command, 0.25),
+        # Just as the typing indicator is being sent: the first words do not wait for that call.
+        ("a message", _by_message, TYPING_AFTER_S + CALL_S / 2),
         ("a message", _by_message, 1.0),
     ):
         # Of a simulated host the first token takes as long as any other.
@@ -76,6 +78,11 @@ def _calls(scene: str, before: list[tuple[str, ...]]) -> Row:
     if "defer" in most:
         # Discord wants every command acknowledged within three seconds.
         return told(f"{what}, the acknowledgement", len(most), "")
+    if set(most) == {"typing"}:
+        # People take a silent bot for a dead one. It is sent beside the work, by a limit of its
+        # own and only where a place is free, so that no first word waits for it: the row above
+        # would show it.
+        return told(f"{what}, typing beside the work", len(most), "")
     return exactly(f"{what} ({', '.join(most)})" if most else what, len(most), "", 0)
 
 
