@@ -9,7 +9,7 @@ from bot.domain.errors import FailureKind
 from bot.domain.events import Delta, ReasoningDelta, StreamEnd, TextDelta
 from bot.domain.personas import Sampling
 from bot.inference.openai import OpenAiReader, completions_call
-from bot.inference.wire import WireFault
+from bot.inference.wire import WireFault, parse_object
 
 FULL = Sampling(
     temperature=1.4,
@@ -350,3 +350,15 @@ def test_halves_of_a_character_in_two_chunks_are_joined() -> None:
     first = json.dumps(chunk(content="a?")).replace("a?", "a\\ud83d")
     second = json.dumps(chunk(content="?b")).replace("?b", "\\ude00b")
     assert read(reader(), first, second) == [TextDelta("a"), TextDelta("😀b")]
+
+
+@pytest.mark.parametrize("payload", ['  {"model": "m"}', '\t{"model": "m"} \r', '{"model": "m"}'])
+def test_blanks_around_a_chunk_are_nothing(payload: str) -> None:
+    assert parse_object(payload) == {"model": "m"}
+
+
+@pytest.mark.parametrize("payload", ["", " ", "{", '{"a": 1} {}', '{"a": 1}x', "\xa0{}", "[]"])
+def test_what_is_not_one_object_is_garbage(payload: str) -> None:
+    with pytest.raises(WireFault) as caught:
+        parse_object(payload)
+    assert caught.value.verdict.kind is FailureKind.GARBAGE
