@@ -64,7 +64,7 @@ from bot.domain.ids import HostName, ModelKey, PlaceId, ProviderName, TurnId, Us
 from bot.fleet.fleet import Fleet
 from bot.policy.access import check_text
 from bot.policy.context import CONTINUE_TEXT, most_bytes
-from bot.policy.conversation import goes_on
+from bot.policy.conversation import adds_to_own, goes_on
 from bot.policy.privacy import Consent, LocalOnly
 from bot.store.turns import TurnStore
 
@@ -316,7 +316,7 @@ class Turns:
     async def _begin(self, request: TurnRequest, turn_id: TurnId) -> tuple[Asking, Turn]:
         """Everything that is looked up; nothing of the turn is stored yet."""
         # Whoever presses Retry pays for it, though the words stay their author's.
-        payer, is_retry = request.user, request.kind == "retry"
+        payer, kind = request.user, request.kind
         # Alone at first: how much of the branch can fit is known once it is known who answers.
         parent = None
         if request.parent is not None:
@@ -330,23 +330,9 @@ class Turns:
             request.place, request.user, request.persona, request.model
         )
         text_bytes = most_bytes(self._planner.window(resolved))
-        # A retry is a branch of its own, so both answers stay.
-        leaf = parent and (parent.parent if is_retry else parent.id)
-        branch: tuple[Turn, ...] = ()
-        if leaf is not None:
-            branch = await self._store.branch(leaf, text_bytes=text_bytes)
-        elif parent is None and request.fresh_after_s != 0:
-            branch = await self._store.newest_branch(
-                request.place.conversation,
-                resolved.persona.name,
-                request.user,
-                opened_on=request.opened_on,
-                text_bytes=text_bytes,
-            )
-            if branch and not goes_on(branch[-1], request, self._now_ms()):
-                branch = ()
+        branch = await self._gone_on_from(request, kind, parent, resolved, text_bytes)
         await self._planner.prepare()
-        redone = parent if is_retry else None
+        redone = parent if kind == "retry" else None
         asking = await self._asking(
             resolved, self._as_shown(branch), request, payer, turn_id, redone
         )
@@ -366,6 +352,32 @@ class Turns:
             quotes=request.quotes,
         )
         return asking, turn
+
+    async def _gone_on_from(
+        self,
+        request: TurnRequest,
+        kind: TurnKind,
+        parent: Turn | None,
+        resolved: Resolved,
+        text_bytes: int,
+    ) -> tuple[Turn, ...]:
+        """The branch that a message or a press goes on from, root first."""
+        newest: tuple[Turn, ...] = ()
+        if kind == "new" and request.fresh_after_s != 0:
+            newest = await self._store.newest_branch(
+                request.place.conversation,
+                resolved.persona.name,
+                request.user,
+                opened_on=request.opened_on,
+                text_bytes=text_bytes,
+            )
+        if parent is None:
+            return newest if newest and goes_on(newest[-1], request, self._now_ms()) else ()
+        if adds_to_own(newest, parent.id, request.user):
+            return newest
+        # A retry is a branch of its own, so both answers stay.
+        leaf = parent.parent if kind == "retry" else parent.id
+        return () if leaf is None else await self._store.branch(leaf, text_bytes=text_bytes)
 
     def _now_ms(self) -> int:
         return int(self._utcnow().timestamp() * 1000)

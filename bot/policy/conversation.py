@@ -1,8 +1,10 @@
 """What a message goes on from, and what its conversation is told only once. Pure."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from bot.domain.chat import Place, Told, Turn, TurnRequest
+from bot.domain.ids import TurnId, UserId
 
 ConversationMode = Literal["channel", "reply_chain"]
 """``channel``: the channel's talk goes on; ``reply_chain``: only replies go on."""
@@ -42,6 +44,21 @@ def goes_on(newest: Turn, request: TurnRequest, now_ms: int) -> bool:
     # A long answer is no rest.
     answering_s = 0.0 if newest.receipt is None else newest.receipt.timing.total_s
     return now_ms - newest.created_at_ms < (rest_s + answering_s) * 1000
+
+
+def adds_to_own(newest: Sequence[Turn], parent: TurnId, user: UserId) -> bool:
+    """Does a reply only add to what the same person asked under the very answer it replies to?
+
+    Two replies in one moment were two branches, and what the first said was in no later transcript.
+
+    Args:
+        newest: The branch a plain message of theirs would go on from.
+        parent: The turn replied to.
+        user: Who replies.
+    """
+    ids = [turn.id for turn in newest]
+    since = newest[ids.index(parent) + 1 :] if parent in ids else ()
+    return bool(since) and all(t.status == "running" and t.user == user for t in since)
 
 
 NEWS_SHARE = 2 / 3

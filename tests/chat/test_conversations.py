@@ -5,11 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from privacy_world import MODEL, World, world
+from privacy_world import MODEL, HomeEar, World, world
 
-from bot.domain.chat import Place, TurnRequest
+from bot.chat.draft import Draft
+from bot.chat.planning import Job
+from bot.domain.chat import Candidate, Place, TurnRequest
 from bot.domain.events import Failed, Started, TurnEvent
-from bot.domain.ids import PlaceId, TurnId, UserId
+from bot.domain.ids import HostName, PlaceId, TurnId, UserId
 
 HALL = Place(PlaceId("hall"), server=PlaceId("house"))
 THREAD = replace(HALL, thread=PlaceId("thread"))
@@ -73,6 +75,55 @@ async def test_three_questions_of_one_person_in_one_moment_lose_no_word(
             assert tuple(said.user_text for said in branch) == expected
         _, sent = await talk.ask("four")
         assert all(word in sent for word in words) is (fresh_after_s is None)
+
+
+class HeldEar(HomeEar):
+    """A host that answers only when it is let."""
+
+    may_answer = asyncio.Event()
+
+    async def serve(
+        self,
+        host: HostName,
+        candidate: Candidate,
+        job: Job,
+        draft: Draft,
+        *,
+        max_wait_s: float | None,
+        is_last: bool,
+    ) -> None:
+        await self.may_answer.wait()
+        await super().serve(host, candidate, job, draft, max_wait_s=max_wait_s, is_last=is_last)
+
+
+@pytest.mark.parametrize("fresh_after_s", [None, 0.0])
+async def test_three_replies_of_one_person_to_one_answer_in_one_moment_lose_no_word(
+    tmp_path: Path, fresh_after_s: float | None
+) -> None:
+    HeldEar.may_answer = asyncio.Event()
+    async with world(tmp_path, "prefer_local", is_slow=False, home_ear=HeldEar) as home:
+        talk, words, stored = Talk(home), ["one", "two", "three"], asyncio.Queue[TurnId]()
+        HeldEar.may_answer.set()
+        start, _ = await talk.ask("start")
+        HeldEar.may_answer.clear()
+        home.store.on_stored = stored.put_nowait
+        asked: list[TurnId] = []
+        async with asyncio.TaskGroup() as tasks:
+            for word in words:
+                tasks.create_task(talk.ask(word, parent=start, fresh_after_s=fresh_after_s))
+                asked.append(await stored.get())
+            # Somebody else's reply is a branch of their own.
+            tasks.create_task(talk.ask("four", BOB, parent=start))
+            asked.append(await stored.get())
+            HeldEar.may_answer.set()
+        said = [[turn.user_text for turn in await home.store.branch(turn)][1:] for turn in asked]
+        assert said[3] == ["four"]
+        if fresh_after_s is None:
+            assert said[:3] == [words[:1], words[:2], words]
+            _, sent = await talk.ask("five")
+            assert all(word in sent for word in words)
+        else:
+            assert said[:3] == [["one"], ["two"], ["three"]]
 
 
 async def test_a_thread_begins_with_the_answer_it_was_opened_on_and_keeps_its_words(

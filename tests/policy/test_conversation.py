@@ -5,9 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from bot.domain.chat import Place, Receipt, Timing, Turn, TurnRequest, TurnStatus
+from bot.domain.chat import Place, Receipt, Timing, Told, Turn, TurnRequest, TurnStatus
 from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
-from bot.policy.conversation import ConversationMode, fresh_after_s, goes_on
+from bot.policy.conversation import (
+    ConversationMode,
+    adds_to_own,
+    fresh_after_s,
+    goes_on,
+    is_trim_news,
+)
 
 HALL = Place(PlaceId("hall"), server=PlaceId("house"))
 THREAD = replace(HALL, thread=PlaceId("thread"))
@@ -86,3 +92,44 @@ def test_what_a_thread_was_opened_on_does_not_rest_and_comes_from_its_own_channe
     assert not goes_on(newest(THREAD), asked(HALL), 1_000_000)
     other = replace(THREAD, thread=PlaceId("another"))
     assert not goes_on(newest(other), asked(THREAD), 1_000_000)
+
+
+def under_way(name: str, user: UserId = ADA, status: TurnStatus = "running") -> Turn:
+    return replace(newest(status=status), id=TurnId(name), user=user)
+
+
+@pytest.mark.parametrize(
+    ("since", "adds"),
+    [
+        ((), False),
+        ((under_way("a"),), True),
+        ((under_way("a"), under_way("b")), True),
+        # One of them has its answer: whoever replies to an older one means that one.
+        ((under_way("a", status="done"), under_way("b")), False),
+        ((under_way("a", UserId("bob")),), False),
+        ((under_way("a"), under_way("b", UserId("bob"))), False),
+    ],
+)
+def test_a_second_reply_in_one_moment_adds_to_the_first(
+    since: tuple[Turn, ...], adds: bool
+) -> None:
+    branch = (under_way("root", status="done"), newest(), *since)
+    assert adds_to_own(branch, TurnId("t"), ADA) is adds
+    assert not adds_to_own(since, TurnId("t"), ADA)
+
+
+@pytest.mark.parametrize(
+    ("told", "kept", "is_news"),
+    [
+        (None, 30, True),
+        (30, 30, False),
+        (30, 21, False),
+        (30, 20, True),
+        (30, 40, False),
+        (3, 2, True),
+    ],
+)
+def test_how_many_were_kept_is_news_once_and_when_it_is_notably_less(
+    told: int | None, kept: int, is_news: bool
+) -> None:
+    assert is_trim_news(Told(told), kept) is is_news
