@@ -1,7 +1,9 @@
 """Routing: one decision over 100 hosts with 1000 models each.
 
 The index answers an unchanged fleet by one look-up; what that leaves out is told beside it: the
-decision after one host changed, the plain function, and both for ``auto``. A turn is planned from
+decision after one host changed, the plain function, and both for ``auto``. A turn of an ordinary
+fleet never meets an unchanged one: the turn before it changed the host that served it, and no two
+transcripts are of one length. A turn is planned from
 its conversation to its route; what lies further back than the window must not cost.
 """
 
@@ -10,6 +12,7 @@ import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
+from time import process_time
 from timeit import repeat
 
 from bench.table import Row, at_most, told
@@ -34,6 +37,10 @@ from bot.policy.routing import RouteAsk, plan_route
 
 HOSTS = 100
 MODELS = 1000
+ORDINARY = (3, 12)
+"""Hosts of an ordinary fleet, with ``ORDINARY_MODELS`` each."""
+ORDINARY_MODELS = 40
+REPEATS = 5
 BEFORE = (20, 400)
 """Turns of a conversation, of a hundred words each: a short one, one beyond any window."""
 
@@ -56,6 +63,10 @@ def run() -> list[Row]:
         told("decision by the plain function", plain, "µs"),
         told("auto, by the plain function", _micros(lambda: plan_route(fleet, anything), 1), "µs"),
         told("plain function / index, fleet unchanged", plain / hit, "x"),
+        *(
+            at_most(f"decision of a real turn, {hosts} hosts of 40 models", real, "µs", 20.0)
+            for hosts, real in ((hosts, _micros(_real_turns(hosts), 200)) for hosts in ORDINARY)
+        ),
         *(
             told(f"planning a turn, {before} turns before it", _planning_us(fleet, before), "µs")
             for before in BEFORE
@@ -80,8 +91,8 @@ def _fleet() -> FleetSnapshot:
     return FleetSnapshot({host.name: host for host in hosts}, taken_at=100.0)
 
 
-def _inventory() -> dict[ModelKey, Model]:
-    sizes = enumerate(KEYS)
+def _inventory(models: int = MODELS) -> dict[ModelKey, Model]:
+    sizes = enumerate(KEYS[:models])
     return {
         key: Model(key, display_name=key, size_bytes=4_000_000_000 + n * 10_000_000)
         for n, key in sizes
@@ -89,8 +100,14 @@ def _inventory() -> dict[ModelKey, Model]:
 
 
 def _host(n: int, models: dict[ModelKey, Model]) -> HostSnapshot:
+    size = models[KEYS[n]].size_bytes
     resident = Instance(
-        InstanceId(KEYS[n]), KEYS[n], context_length=8192, own=True, idle_since=float(n)
+        InstanceId(KEYS[n]),
+        KEYS[n],
+        size_bytes=size,
+        context_length=8192,
+        own=True,
+        idle_since=float(n),
     )
     return HostSnapshot(
         HostName(f"studio-{n:03d}"),
@@ -165,6 +182,26 @@ def _with_one_host_changed(
     return decide
 
 
+def _real_turns(hosts: int) -> Callable[[], Route]:
+    """Turns as they come: each changed the host that served it, and each is longer than the last.
+
+    In every second one the host that changed has the model in memory.
+    """
+    now = {
+        host.name: host for host in (_host(n, _inventory(ORDINARY_MODELS)) for n in range(hosts))
+    }
+    turns: list[tuple[FleetSnapshot, RouteAsk]] = []
+    for turn in range(200 * REPEATS):
+        name = list(now)[1 if turn % 2 else turn % hosts]
+        now = {**now, name: replace(now[name], failures=turn)}
+        words = 1000 + 37 * (turn % 150)
+        ask = RouteAsk((KEYS[1],), min_context=words + 1024, prompt_tokens=words)
+        turns.append((FleetSnapshot(now, 100.0 + turn), ask))
+    index, numbers = RoutingIndex(), count()
+    # None comes twice: the index would know it.
+    return lambda: index.route(*turns[next(numbers)])
+
+
 def _micros(decide: Callable[[], object], number: int) -> float:
-    """The best of five, in microseconds each."""
-    return min(repeat(decide, number=number, repeat=5)) / number * 1e6
+    """The best of some repeats, in microseconds of CPU each: no decision waits for anything."""
+    return min(repeat(decide, timer=process_time, number=number, repeat=REPEATS)) / number * 1e6

@@ -48,7 +48,9 @@ class RoutingIndex:
         self._made_at = 0.0
         self._has_loads = False
         self._routes: dict[Hashable, Route] = {}
-        self._judged: dict[Hashable, dict[tuple[HostName, ModelKey], _Judged]] = {}
+        self._judged: dict[Hashable, tuple[RouteAsk, dict[tuple[HostName, ModelKey], _Judged]]]
+        self._judged = {}
+        """By what a verdict depends on, with that as a request."""
         self._verdicts = 0
 
     def route(
@@ -62,14 +64,16 @@ class RoutingIndex:
         at = snapshot.taken_at if now is None else now
         if snapshot.hosts is not self._hosts or self._has_loads:
             self._follow(snapshot, at)
-        key = (*_needs(ask), ask.max_wait_s, ask.local_only, ask.cloud, ask.strategy, ask.order,
+        needs = (-ask.prompt_tokens // BUCKET_TOKENS, ask.min_context // BUCKET_TOKENS,
+                 ask.sticky_host, ask.needs_vision, ask.is_chat, ask.load)  # fmt: skip
+        key = (needs, ask.max_wait_s, ask.local_only, ask.cloud, ask.strategy, ask.order,
                ask.models, tuple(providers))  # fmt: skip
         route = self._routes.get(key)
         if route is None:
             # All at once: to keep count of each one's use would cost what the look-up saves.
             if len(self._routes) >= MOST_ROUTES:
                 self._routes.clear()
-            route = plan_with(self._judge(rounded(ask), at), snapshot, ask, providers)
+            route = plan_with(self._judge(needs, ask, at), snapshot, ask, providers)
             self._routes[key] = route
         return route
 
@@ -87,13 +91,14 @@ class RoutingIndex:
         self._made_at = now
         self._has_loads = any(host.load is not None for host in snapshot.hosts.values())
 
-    def _judge(self, ask: RouteAsk, now: float) -> Judge:
+    def _judge(self, needs: Hashable, ask: RouteAsk, now: float) -> Judge:
         """A judge that remembers its verdict on a host until that host changes."""
-        needs = _needs(ask)
         if self._verdicts >= MOST_VERDICTS:
             self._judged.clear()
             self._verdicts = 0
-        judged = self._judged.setdefault(needs, {})
+        if needs not in self._judged:
+            self._judged[needs] = rounded(ask), {}
+        same, judged = self._judged[needs]
 
         def judge(host: HostSnapshot, key: ModelKey) -> _Verdict:
             known = judged.get((host.name, key))
@@ -101,7 +106,7 @@ class RoutingIndex:
             is_fresh = host.load is None or (known and 0.0 <= now - known.at < FRESH_S)
             if known is not None and known.host is host and is_fresh:
                 return known.verdict
-            verdict = judge_host(host, key, ask, now)
+            verdict = judge_host(host, key, same, now)
             judged[host.name, key] = _Judged(host, now, verdict)
             # One judged anew takes the place of the old: it is counted once.
             self._verdicts += known is None
@@ -134,9 +139,3 @@ def shared_models(
         pool.clear()
     shared = (pool.setdefault(model, model) for model in models.values())
     return {model.key: model for model in shared}
-
-
-def _needs(ask: RouteAsk) -> tuple[Hashable, ...]:
-    """What a verdict on a host depends on, apart from the model."""
-    return (-ask.prompt_tokens // BUCKET_TOKENS, ask.min_context // BUCKET_TOKENS, ask.sticky_host,
-            ask.needs_vision, ask.is_chat, ask.load)  # fmt: skip

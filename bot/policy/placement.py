@@ -158,7 +158,8 @@ def order_for(host: HostSnapshot, model: Model, wishes: Sequence[Wish]) -> LoadO
     # One wish to keep it loaded is longer than any rest.
     idle_ttl_s = max(rests) if len(rests) == len(wishes) else None
     net_s = None if idle_ttl_s is None else max(1, math.ceil(2 * idle_ttl_s))
-    settings = replace(settings, context_length=context)
+    if context != settings.context_length:
+        settings = replace(settings, context_length=context)
     return LoadOrder(model.key, model.kind, settings, net_s, idle_ttl_s)
 
 
@@ -168,8 +169,11 @@ def context_needed(model: Model | None, limits: LoadLimits | None, min_context: 
     A host may give less than was asked for. Its answer is taken: asking again for what it will not
     give would load the model at every turn.
     """
-    known = (model and model.max_context_length, limits and limits.most_context)
-    return min([min_context, *(most for most in known if most is not None)])
+    if model is not None and model.max_context_length is not None:
+        min_context = min(min_context, model.max_context_length)
+    if limits is not None and limits.most_context is not None:
+        min_context = min(min_context, limits.most_context)
+    return min_context
 
 
 def load_bytes(model: Model, order: LoadOrder) -> int | None:
@@ -217,13 +221,15 @@ def _fewest(
     now: float,
 ) -> tuple[Instance, ...] | None:
     """Least recently used until the load fits, without those that turn out not to be needed."""
+    if fits_beside(host, memory_bytes, needed_bytes, instances):
+        return ()
     staying, leaving = list(instances), list[Instance]()
     for instance in _longest_idle_first(instances, now, host.evict_foreign):
-        if fits_beside(host, memory_bytes, needed_bytes, staying):
-            break
         staying.remove(instance)
         leaving.append(instance)
-    if not fits_beside(host, memory_bytes, needed_bytes, staying):
+        if fits_beside(host, memory_bytes, needed_bytes, staying):
+            break
+    else:
         return None
     # A small one may have gone before a large one that was enough: the newest are kept first.
     for instance in tuple(reversed(leaving)):
