@@ -237,14 +237,10 @@ def v0_listing(payload: object) -> Listing:
     return models, tuple(instances)
 
 
-def listed_ids(payload: object) -> tuple[str, ...]:
-    """The ids ``/v1/models`` lists; whether they are loaded it does not say."""
-    return tuple(_required(entry, "id") for entry in _data(payload))
-
-
 def plain_listing(payload: object) -> Listing:
     """What a host with nothing but ``/v1/models`` has: names, and no state."""
-    return {ModelKey(name): Model(ModelKey(name)) for name in listed_ids(payload)}, ()
+    names = [ModelKey(_required(entry, "id")) for entry in _data(payload)]
+    return {name: Model(name) for name in names}, ()
 
 
 def lists_only_loaded(
@@ -257,7 +253,7 @@ def lists_only_loaded(
     """
     if not has_list(plain, "data"):
         return None
-    listed = {_COPY.sub("", name) for name in listed_ids(plain)}
+    listed = {_COPY.sub("", name) for name in plain_listing(plain)[0]}
     loaded = {_COPY.sub("", str(instance.identifier)) for instance in residents}
     loaded |= {str(instance.model_key) for instance in residents}
     cold = {str(key) for key in models} - loaded

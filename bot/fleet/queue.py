@@ -95,10 +95,7 @@ class Queue:
         """Everybody in the order of their turns; ``leases`` by user."""
         waiters = tuple(self._waiters.values())
         users = [waiter.wish.user for waiter in waiters]
+        # Of those who neither wait nor hold anything: the record would grow with all who ever ask.
+        for stranger in self._served.keys() - {*users, *leases}:
+            del self._served[stranger]
         return [waiters[number] for number in in_turn(users, leases, self._served)]
-
-    def forget_strangers(self, leases: Mapping[str, int]) -> None:
-        """Turns are remembered only of users who still wait or hold something."""
-        # Else the record would grow with everybody who ever asked.
-        here = {w.wish.user for w in self._waiters.values()}.union(leases)
-        self._served = {user: n for user, n in self._served.items() if user in here}

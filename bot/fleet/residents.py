@@ -77,8 +77,9 @@ class Residents:
         self._all: dict[InstanceRef, Resident] = {}
         self.held: dict[Ticket, Resident] = {}
         """By whom; also what left memory under its holder."""
-        self._lost: list[tuple[LoadOrder, float]] = []
-        """Loads of ours whose connection broke, and since when: the host may go on with them."""
+        self.lost: list[tuple[LoadOrder, float]] = []
+        """Loads of ours whose connection broke, and when they began: what one of them makes is ours
+        when it appears, for the host may go on with it."""
         self._vanished: list[Resident] = []
         """What left memory by itself while turns of ours may have been on their way to it."""
 
@@ -161,10 +162,6 @@ class Residents:
         for resident in self._all.values():
             resident.own = self._record_for(resident.instance)
 
-    def expect(self, order: LoadOrder, since: float) -> None:
-        """A load was lost from sight; when what it made appears, it is ours."""
-        self._lost.append((order, since))
-
     def see(
         self, listed: Iterable[Instance], now: float, loading: ModelKey | None
     ) -> tuple[list[OwnInstance], list[Resident], list[InstanceRef]]:
@@ -201,17 +198,17 @@ class Residents:
         A lost load is claimed only on proof: an instance not listed before, of that model, with the
         very TTL it was ordered with. Others on the LAN load the same models under the same names.
         """
-        self._lost = [lost for lost in self._lost if now - lost[1] < LOST_S]
+        self.lost = [lost for lost in self.lost if now - lost[1] < LOST_S]
         claimed: list[OwnInstance] = []
         for reference, instance in there.items():
             if instance.reference is None or reference in self._own:
                 continue
             own, key, identifier = self._named(instance), instance.model_key, instance.identifier
-            for lost in self._lost if own is None and reference not in self._all else ():
+            for lost in self.lost if own is None and reference not in self._all else ():
                 order = lost[0]
                 if (order.model_key, order.ttl_s) == (key, instance.net_ttl_s):
                     own = OwnInstance(self._host, reference, identifier, key, order.idle_ttl_s)
-                    self._lost.remove(lost)
+                    self.lost.remove(lost)
                     break
             if own is not None:
                 claimed.append(replace(own, reference=reference, identifier=identifier))

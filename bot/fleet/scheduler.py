@@ -7,17 +7,19 @@ host's own list of what is in memory always wins.
 The tree; each number stands again where its step is taken.
 
 1. Somebody asks. The host is away, drains, or has no such model: refused at once.
-2. The load under way will serve them: they join it, and nothing else can follow.
-3. After any other event everything is decided anew from here. Free slots are granted, user by user.
+2. The load under way will serve them: they join it, hear of it, and nothing else is decided.
+3. Every event decides everything anew from here, but for three: an asker who joins a load or leaves
+   one, a load's progress, and a measured answer free nothing. Free slots are granted, user by user.
    A turn passed over for too long has what it needs kept free from all who come after it.
 4. Whoever waited as long as they may is refused, and slots are granted again.
-5. While a load or an unload is under way nothing further begins.
+5. While a load or an unload is under way, and while the host is not up, step 6 is left out: no
+   load and no eviction begins. Admins, the sweep and strays may unload beside a load all the same.
 6. The first in turn whom nothing in memory serves is next; ``policy.placement`` decides the load:
    a. it never fits: all who wait for it are refused, and the next in turn is looked at;
    b. it fits once those in use are at rest: the next in turn may go first, but not for ever;
    c. it fits now: it is loaded;
    d. it fits once others have left: they are evicted, and 6 comes round when they are gone.
-7. Everybody waiting hears of their place.
+7. Everybody waiting for anything but the load under way hears of their place.
 
 Out of memory leads one way, ``_unload``, and nothing leased goes it. Five may: an eviction for a
 load (6d), the sweep of what rested too long (``on_swept``), an admin (``on_unload_asked``), a load
@@ -198,7 +200,6 @@ class Scheduler:
         # still takes its memory.
         if is_up and self.load is None and not self.residents.is_unloading():
             self._begin_next(now)
-        self._queue.forget_strangers(self.residents.leases_of())
         for key, limits in self._limits.items():
             is_refused = limits.refusal or limits.is_retried
             if is_refused and not self._without_instance(key):
@@ -466,7 +467,7 @@ class Scheduler:
         if is_lost and own is None and load.order.ttl_s is not None:
             # The host may finish it all the same, with nobody there. Without a TTL of ours nothing
             # would tell it from a load by hand.
-            self.residents.expect(load.order, load.started_at)
+            self.residents.lost.append((load.order, load.started_at))
         if load.is_stopping:
             return self._decide(now)
         # Where nothing of ours is in memory, one more cannot leave, and the refusal is final.

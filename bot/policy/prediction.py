@@ -245,8 +245,6 @@ def _loads_before(host: HostSnapshot, key: ModelKey, now: float) -> tuple[float,
     if host.load is not None:
         before.append(host.load.model_key)
         seconds += remaining_s(host.load, _guess_s(host, host.load.model_key), now)
-    if not host.waiting:
-        return seconds, [f"after the load of {before[0]}"] if before else []
     # Who waits for a model in memory needs no load, and who waits for this one shares it.
     here = {instance.model_key for instance in host.instances} | {key, *before}
     for other, waiting in host.waiting.items():

@@ -224,7 +224,6 @@ READERS: list[Any] = [
     inventory.v1_listing,
     inventory.v0_listing,
     inventory.plain_listing,
-    inventory.listed_ids,
     inventory.has_v0_shape,
     partial(inventory.has_list, name="models"),
     partial(inventory.has_list, name="data"),

@@ -58,7 +58,7 @@ def test_turns_are_forgotten_of_those_who_neither_wait_nor_hold(
 ) -> None:
     queue = queue_of(["ada", "eve"])
     queue.served(next(iter(queue)))
-    queue.forget_strangers(leases)
+    queue.turns(leases)
     for number, user in enumerate(("ada", "bob"), start=7):
         queue.add(Waiter(Ticket(number), Wish(ModelKey("one"), user=user), float(number)))
     assert next(w.wish.user for w in queue.turns({}) if w.wish.user != "eve") == first
