@@ -288,7 +288,7 @@ def _assembled(
     observe: ObserveCloud,
 ) -> Lantern:
     """What needs no opening or closing, put together."""
-    catalog = Catalog(fleet.snapshot, shelf)
+    catalog = Catalog(fleet.snapshot, shelf, plan.rules.request_types)
     choice_store, privacy = ChoiceStore(database), PrivacyStore(database)
     choices = Choices(
         choice_store,

@@ -18,6 +18,7 @@ from bot.domain.errors import BotError, ConfigError, RequestRefused, StoreUnusab
 from bot.process.lock import AlreadyRunning, instance_lock
 from bot.process.logs import configure_logging
 from bot.settings import Loaded, load_settings, masked, missing_for_run, schema
+from bot.store.ledger import By
 from bot.terminal.facts import PERIODS, report_period
 from bot.terminal.screen import Screen
 
@@ -215,8 +216,14 @@ def personas(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 @cli.command()
 def usage(
     period: Annotated[
-        str, typer.Argument(help="today, week, month, or `last month` for the summary of a month.")
+        str,
+        typer.Argument(
+            help="today, week, month, year, or `last month` for the summary of a month."
+        ),
     ] = "today",
+    by: Annotated[
+        By, typer.Option(help="A line for each model, answered_by, day, month, server or user.")
+    ] = "model",
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -225,7 +232,7 @@ def usage(
         chosen = report_period(period)
     except RequestRefused as refused:
         raise typer.BadParameter(f"{period!r} is none of {', '.join(PERIODS)}") from refused
-    run_async(once.show_usage(_loaded(config), chosen, as_json=as_json))
+    run_async(once.show_usage(_loaded(config), chosen, by, as_json=as_json))
 
 
 # --- acts ----------------------------------------------------------------------------------

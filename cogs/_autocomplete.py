@@ -26,6 +26,12 @@ def persona_choices(catalog: Catalog, typed: str) -> StringChoices:
     return _choices((str(persona.name), persona.description) for persona in found)
 
 
+def type_choices(catalog: Catalog, typed: str) -> StringChoices:
+    """The request types that the settings define."""
+    wanted = typed.strip().lower()
+    return _choices((name, "") for name in catalog.request_types if wanted in name.lower())
+
+
 def host_choices(catalog: Catalog, typed: str) -> StringChoices:
     """Hosts with how they stand."""
     found = catalog.hosts(typed)

@@ -16,7 +16,7 @@ from bot.policy.markup import harmless
 from bot.policy.pacing import Pacers
 from bot.policy.splitting import LIMIT
 from cogs._access import Access
-from cogs._autocomplete import StringChoices, model_choices, persona_choices
+from cogs._autocomplete import StringChoices, model_choices, persona_choices, type_choices
 from cogs._chains import Chains
 from cogs._faults import SENDING_ERRORS, DiscordFault, error_words, fault_of
 from cogs._mentions import is_mentioned, is_prompt, read_files, said
@@ -98,6 +98,8 @@ class Chat(commands.Cog):
         persona="Who answers this time",
         model="Which model answers this time; auto takes the soonest",
         attachment="A text file or image to read along",
+        type="What kind of question it is: another order of who answers",
+        no_cache="A new answer, though this very question was answered before",
     )
     async def chat(
         self,
@@ -106,8 +108,11 @@ class Chat(commands.Cog):
         persona: str | None = None,
         model: str | None = None,
         attachment: discord.Attachment | None = None,
+        type: str | None = None,
+        no_cache: bool = False,
     ) -> None:
         """A turn in this channel."""
+        request_type = self._catalog.request_type(type) if type else None
         self._access.take(user_id(interaction.user))
         transport = InteractionTransport(interaction, self._pacers)
         # Fetching a file or a message may take longer than the three seconds Discord waits.
@@ -127,8 +132,14 @@ class Chat(commands.Cog):
             fresh_after_s=self._fresh_after_s(place, is_pinged=False),
             persona=PersonaName(persona) if persona else None,
             model=ModelKey(model) if model else None,
+            request_type=request_type,
+            no_cache=no_cache,
         )
         await self._replies.play(request, transport, left_out)
+
+    @chat.autocomplete("type")
+    async def _types(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
+        return type_choices(self._catalog, typed)
 
     @chat.autocomplete("persona")
     async def _personas(self, _: discord.Interaction[Any], typed: str) -> StringChoices:

@@ -32,13 +32,15 @@ class FleetCog(
         self._loads = loads
         self._pacers = pacers
 
-    @app_commands.command(description="Every host, what is in its memory and what it is doing")
+    @app_commands.command(description="Every host and cloud provider, and what it is doing")
     async def status(self, interaction: discord.Interaction[Any]) -> None:
-        """A page from memory; nothing is asked of the hosts for it."""
-        # A host that hangs must not make the command late: Discord waits three seconds.
+        """A page from memory and the ledger; nothing is asked of hosts or providers for it."""
+        # A disk that hangs must not make the command late: Discord waits three seconds.
+        await interaction.response.defer(ephemeral=True, thinking=True)
         snapshot = self._catalog.snapshot()
         hosts = snapshot.hosts.values()
         lines = [line for host in hosts for line in words.host_lines(host, snapshot.taken_at)]
+        lines += map(words.provider_line, await self._providers.standings())
         await say(interaction, "\n".join(lines) or "No hosts are configured.")
 
     @app_commands.command(description="Every model, and how soon it could answer")

@@ -74,7 +74,7 @@ class General(commands.Cog):
     async def usage(
         self,
         interaction: discord.Interaction[Any],
-        period: Literal["today", "week", "month", "last month"] = "today",
+        period: Literal["today", "week", "month", "last month", "year"] = "today",
     ) -> None:
         """For the asker, and for the server it is asked in."""
         await interaction.response.defer(ephemeral=True, thinking=True)

@@ -359,7 +359,9 @@ def test_usage_of_an_empty_ledger(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "0 local answers" in capsys.readouterr().out
     assert run("usage", "month", "--json") == 0
     assert json_of(capsys)["total"]["local_turns"] == 0
+    assert run("usage", "year", "--by", "month") == 0
     assert run("usage", "ever") == 2
+    assert run("usage", "--by", "moon") == 2
 
 
 def test_health_tells_a_lantern_that_lives_from_one_that_hangs(

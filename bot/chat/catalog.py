@@ -32,9 +32,16 @@ class ModelOption:
 class Catalog:
     """Answers questions about the fleet and the shelf; reads snapshots, changes nothing."""
 
-    def __init__(self, snapshot: Callable[[], FleetSnapshot], shelf: PersonaShelf) -> None:
+    def __init__(
+        self,
+        snapshot: Callable[[], FleetSnapshot],
+        shelf: PersonaShelf,
+        request_types: Iterable[str] = (),
+    ) -> None:
         self.snapshot = snapshot
         """The fleet as it is known now."""
+        self.request_types = tuple(request_types)
+        """Names of the orders that the settings define."""
         self._shelf = shelf
 
     def all_model_keys(self) -> tuple[ModelKey, ...]:
@@ -105,6 +112,15 @@ class Catalog:
             if found in chat_models:
                 raise
         raise RequestRefused(f"`{found}` is an embedding model: it cannot chat.")
+
+    def request_type(self, name: str) -> str:
+        """The request type meant.
+
+        Raises:
+            UnknownName: the settings define none of that name; names the nearest.
+        """
+        # A name that was not understood changed nothing, and its asker never knew.
+        return resolve("request type", name, self.request_types)
 
     def any_model(self, name: str) -> ModelKey:
         """Like ``model`` but embedding models too: for loading and unloading by hand."""

@@ -540,7 +540,9 @@ class Turns:
             )
         await draft.emit(Routed(job.route))
         # Who asks again wants another answer.
-        known = None if is_retry else await self._cache.find(job)
+        known = None
+        if not is_retry and not asking.request.no_cache:
+            known = await self._cache.find(job)
         if known is not None:
             draft.so_far = replace(
                 draft.so_far,

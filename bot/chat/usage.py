@@ -14,7 +14,7 @@ from bot.domain.ids import PlaceId, ProviderName, TurnId, UserId
 from bot.policy.outages import passed_over
 from bot.policy.periods import Period, PeriodName, month_before, period_of
 from bot.policy.pricing import avoided_micro_usd
-from bot.store.ledger import LedgerStore
+from bot.store.ledger import By, LedgerStore
 
 ReportPeriod = PeriodName | Literal["last month"]
 """``last month`` is the monthly summary: a whole month."""
@@ -30,7 +30,8 @@ class UsageReport:
 
     period: Period
     total: UsageLine
-    models: tuple[UsageLine, ...]
+    lines: tuple[UsageLine, ...]
+    """By model, or by what was asked for."""
     providers: tuple[UsageLine, ...]
     """What each provider answered and was paid."""
     limits: tuple[Account, ...]
@@ -92,8 +93,9 @@ class Tally:
         whose: Whose,
         user: UserId,
         server: PlaceId | None,
+        by: By = "model",
     ) -> UsageReport:
-        """A report.
+        """What was used in a period, by whom it is for and then by ``by``.
 
         Raises:
             StoreUnavailable: the ledger cannot be read.
@@ -106,13 +108,13 @@ class Tally:
         totals = await self._ledger.report(span, user=name, server=place)
         clouds = await self._ledger.report(span, "answered_by", user=name, server=place)
         accounts = await self._ledger.accounts(server=place, user=name or "")
-        models = await self._ledger.report(span, "model", user=name, server=place)
+        lines = await self._ledger.report(span, by, user=name, server=place)
         total = totals[0] if totals else UsageLine("")
         cheapest = await self._providers.cheapest()
         return UsageReport(
             period=span,
             total=total,
-            models=models,
+            lines=lines,
             providers=tuple(line for line in clouds if line.cloud_calls),
             limits=accounts,
             avoided_micro_usd=None if cheapest is None else avoided_micro_usd(total, cheapest[1]),

@@ -3,7 +3,7 @@
 from bot.chat.usage import UsageReport
 from bot.chat.walk import Readiness
 from bot.domain.chat import Candidate, Receipt, Rejection, Route, Turn
-from bot.domain.cloud import BudgetNews, CloudEvent, ProviderNews, UsageLine
+from bot.domain.cloud import BudgetNews, CloudEvent, ProviderNews, ProviderStanding, UsageLine
 from bot.domain.errors import BotError
 from bot.domain.events import (
     Evicting,
@@ -316,6 +316,26 @@ def _memory_text(host: HostSnapshot) -> str:
     return f"{used} of {bytes_text(host.memory_bytes)}"
 
 
+def provider_line(standing: ProviderStanding) -> str:
+    """One provider for a status page: whether it may be asked, who waits for it, what it cost."""
+    parts = [f"☁ **{standing.name}**", f"`{standing.model}`"]
+    mark = "🔴" if standing.reason else "🟡" if standing.limited_s else "🟢"
+    if standing.reason:
+        parts.append(f"out: {standing.reason.rstrip('.')}")
+    elif standing.limited_s:
+        parts.append(f"limited for {seconds_text(standing.limited_s)}")
+    else:
+        parts.append("available")
+    parts += [f"{standing.running} answering"] if standing.running else []
+    parts += [f"{standing.waiting} waiting"] if standing.waiting else []
+    for account in standing.accounts:
+        spent, cap = account.spent_micro_usd, account.cap_micro_usd
+        when = "today" if span_of(account) == "daily" else "this month"
+        limit = "" if cap is None else f" of {_money(cap)}"
+        parts.append(f"{_money(spent)}{limit} {when}")
+    return f"{mark} {' · '.join(parts)}"
+
+
 def usage_text(report: UsageReport) -> str:
     """A period's tokens, speed and money, with what answering at home has saved."""
     total = report.total
@@ -340,9 +360,13 @@ def usage_text(report: UsageReport) -> str:
         elif account.payer == "all" and span_of(account) == "daily":
             lines.append(f"{head}: {_money(account.spent_micro_usd)} spent, no limit")
     lines.extend(
+        f"• ☁ {line.name}: {counted(line.cloud_answers, 'answer')}, {_money(line.cost_micro_usd)}"
+        for line in report.providers
+    )
+    lines.extend(
         f"• `{line.name}`: {_turns_words(line)}, {counted(line.completion_tokens, 'token')} written"
         + (f", {_money(line.cost_micro_usd)}" if line.cost_micro_usd else "")
-        for line in report.models
+        for line in report.lines
     )
     return "\n".join(lines)
 

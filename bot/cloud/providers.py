@@ -13,7 +13,7 @@ from bot.cloud.call import CloudAsk, OpenStream, ProviderCall
 from bot.cloud.prices import Prices
 from bot.cloud.provider import Provider, Tell
 from bot.cloud.reservation import reservation
-from bot.domain.cloud import CloudEvent, Price, ProviderConfig, ProviderSnapshot
+from bot.domain.cloud import CloudEvent, Price, ProviderConfig, ProviderSnapshot, ProviderStanding
 from bot.domain.errors import Bug, FailureKind, StoreUnavailable, Unavailable
 from bot.domain.ids import ProviderName, UserId
 from bot.policy.budget import refusal
@@ -179,6 +179,23 @@ class Providers:
         booking, call = reservation(config, ask, price, self._salt, self._open_stream)
         call.number = await self._billing.book(booking)
         return call
+
+    async def standings(self) -> tuple[ProviderStanding, ...]:
+        """Every provider as it stands now, with what was spent on it."""
+        await self._billing.refresh(self.names)
+        now = asyncio.get_running_loop().time()
+        return tuple(
+            ProviderStanding(
+                name=name,
+                model=provider.config.model,
+                reason=provider.why_out(now),
+                limited_s=max(0.0, provider.health.wait_until - now),
+                running=provider.gate.holding.total(),
+                waiting=len(provider.gate.waiting),
+                accounts=tuple(a for a in self._billing.accounts(name) if a.payer == "provider"),
+            )
+            for name, provider in self._providers.items()
+        )
 
     def config(self, name: ProviderName) -> ProviderConfig:
         """The settings of one provider.

@@ -20,6 +20,7 @@ from bot.domain.ids import UserId
 from bot.process.lock import AlreadyRunning, instance_lock, lock_file_of
 from bot.process.supervisor import LATE_S, last_sign_s
 from bot.settings import Loaded
+from bot.store.ledger import By
 from bot.terminal import facts
 from bot.terminal.screen import Screen
 
@@ -128,7 +129,7 @@ async def show_personas(loaded: Loaded, *, as_json: bool) -> None:
         raise BotError("\n".join(shelf.problems))
 
 
-async def show_usage(loaded: Loaded, period: ReportPeriod, *, as_json: bool) -> None:
+async def show_usage(loaded: Loaded, period: ReportPeriod, by: By, *, as_json: bool) -> None:
     """What a period used, cost and saved, in words or as JSON; no host is waited for.
 
     Raises:
@@ -139,7 +140,7 @@ async def show_usage(loaded: Loaded, period: ReportPeriod, *, as_json: bool) -> 
         words = "Give --config or LANTERN_CONFIG of the Lantern you mean, or set storage.url."
         raise BotError(f"There is no database at {loaded.database_path.absolute()}. {words}")
     async with built_from(loaded, settle_s=0.0, leaves_nothing=True) as built:
-        report = await built.tally.report(period, "all", UserId(""), None)
+        report = await built.tally.report(period, "all", UserId(""), None, by)
     if as_json:
         print_json(asdict(report))
     else:

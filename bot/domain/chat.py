@@ -118,6 +118,8 @@ class TurnRequest:
     """Said for this turn alone; else the persona's."""
     must_see: bool = False
     """Whatever model sees the pictures, the soonest, instead of the one that is chosen here."""
+    no_cache: bool = False
+    """The answer is made anew though the very same question was answered before."""
 
 
 TurnStatus = Literal["running", "done", "partial", "failed"]

@@ -222,6 +222,22 @@ class UsageLine:
     tokens_per_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ProviderStanding:
+    """How one provider stands now, for people."""
+
+    name: ProviderName
+    model: ModelKey
+    reason: str
+    """Why it is out and until when; empty where it may be asked."""
+    limited_s: float
+    """Seconds it asked us to wait, and we do; 0 where it did not."""
+    running: int
+    waiting: int
+    accounts: tuple[Account, ...]
+    """Its own, of today and of this month; none where the ledger cannot be read."""
+
+
 # --- news ----------------------------------------------------------------------------------
 
 ProviderChange = Literal["out", "back", "trouble", "passed"]

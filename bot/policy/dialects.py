@@ -22,6 +22,16 @@ _DOMAINS: tuple[tuple[str, DialectName], ...] = (
 )
 _NAMES: dict[str, DialectName] = {"zai": "zai", "openai": "openai"}
 _ALWAYS_THINKS = re.compile(r"(?:.*/)?(?:glm-5\.3|claude-opus-5-5|claude-fable|o\d)")
+# No price table tells it, nor do most providers' lists: by family, for models that take pictures
+# in a chat. What is missing here is said by `vision`.
+_SEES = re.compile(
+    r"(?:.*/)?(?:"
+    r"gpt-(?:4o|4\.1|4-turbo|4-vision|4\.5|5|6)(?!.*(?:audio|realtime|transcribe|tts|codex-mini))"
+    r"|chatgpt-4o|o1(?!-mini|-preview)|o3(?!-mini)|o4"
+    r"|claude-(?!2|v1|instant)"
+    r"|gemini|glm-\d(?:\.\d+)?v|gemma-3(?!.*-1b)|llama-4|pixtral|mistral-(?:small-3\.[1-9]|medium-3)"
+    r"|.*(?:-vl\b|-vl-|vision|llava))"
+)
 
 
 def dialect_for(name: str, base_url: str) -> DialectName:
@@ -36,6 +46,11 @@ def dialect_for(name: str, base_url: str) -> DialectName:
 def always_thinks(model: str) -> bool:
     """Does this model think whatever it is told?"""
     return _ALWAYS_THINKS.match(model) is not None
+
+
+def sees(model: str) -> bool:
+    """Is this a model that takes pictures, as far as its name tells?"""
+    return _SEES.match(model.lower()) is not None
 
 
 def thinking_room(model: str, thinking: Literal["auto", "off"]) -> int:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal
 
-PeriodName = Literal["today", "week", "month"]
+PeriodName = Literal["today", "week", "month", "year"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +16,11 @@ class Period:
 
 
 def period_of(name: PeriodName, today: str) -> Period:
-    """Today, the last seven days, or this month so far."""
+    """Today, the last seven days, this month or this year so far."""
     if name == "today":
         return Period(today, today)
+    if name == "year":
+        return Period(f"{today[:4]}-01-01", today)
     if name == "month":
         return Period(f"{today[:7]}-01", today)
     return Period((date.fromisoformat(today) - timedelta(days=6)).isoformat(), today)

@@ -17,7 +17,7 @@ from bot.domain.cloud import ProviderConfig
 from bot.domain.hosts import HostConfig
 from bot.domain.ids import HostName, ModelKey, ProviderName
 from bot.policy.budget import BudgetRules
-from bot.policy.dialects import dialect_for
+from bot.policy.dialects import dialect_for, sees
 from bot.policy.pricing import flat_price
 from bot.process.redaction import Redactor
 from bot.settings.tree import Settings
@@ -99,7 +99,7 @@ class Loaded:
                     _micro(price.cached),
                 ),
                 context_length=provider.context_length,
-                vision=provider.vision,
+                vision=sees(provider.model) if provider.vision is None else provider.vision,
             )
             # A known provider whose key is set nowhere is no provider.
             configs += [config] if provider.is_on else []

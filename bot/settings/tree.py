@@ -138,7 +138,9 @@ class ProviderSettings(Section):
     context_length: Count | None = Field(
         default=None, description="Its context window in tokens, where no table lists it"
     )
-    vision: bool = Field(default=False, description="It can see images")
+    vision: bool | None = Field(
+        default=None, description="It can see images; known by its model's name when left out"
+    )
 
     @property
     def is_on(self) -> bool:

@@ -49,9 +49,9 @@ FLEET_VERBS = ("status", "models", "load", "unload", "pin", "unpin", "drain", "r
 COMMANDS: tuple[CommandForm, ...] = (
     CommandForm(
         "chat",
-        "/chat MESSAGE [persona:P] [model:M] [type:T]",
-        "a turn",
-        ("persona", "model", "type"),
+        "/chat MESSAGE [persona:P] [model:M] [type:T] [cache:off]",
+        "a turn; type takes an order of routing.request_types, cache:off a new answer",
+        ("persona", "model", "type", "cache"),
         1,
     ),
     CommandForm(

@@ -20,7 +20,7 @@ Value: TypeAlias = (
 )
 Record = Mapping[str, Value]
 
-PERIODS: tuple[ReportPeriod, ...] = ("today", "week", "month", "last month")
+PERIODS: tuple[ReportPeriod, ...] = ("today", "week", "month", "last month", "year")
 
 HOST_COLUMNS = ("host", "address", "state", "seen by", "on disk", "loaded", "memory")
 MODEL_COLUMNS = ("model", "size", "now", "on disk of")
@@ -137,7 +137,7 @@ def report_period(said: str) -> ReportPeriod:
     for known in PERIODS:
         if said == known:
             return known
-    raise RequestRefused(f"A period is today, week, month or last month, not `{said}`.")
+    raise RequestRefused(f"A period is today, week, month, last month or year, not `{said}`.")
 
 
 async def unload(

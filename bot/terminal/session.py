@@ -11,6 +11,7 @@ from bot.chat.words import (
     footer,
     host_lines,
     offer_text,
+    provider_line,
     readiness_text,
     rejection_line,
     silence_line,
@@ -178,6 +179,9 @@ class Session:
                 raise RequestRefused("Nothing was asked here yet.")
             parent = turn.id
         persona, model = command.option("persona"), command.option("model")
+        sort, cache = command.option("type"), command.option("cache") or "on"
+        if cache not in ("on", "off"):
+            raise RequestRefused(f"`cache:` takes on or off, not `{cache}`.")
         request = TurnRequest(
             user=USER,
             user_name="you",
@@ -187,7 +191,8 @@ class Session:
             kind=kind,
             persona=PersonaName(persona) if persona else None,
             model=ModelKey(model) if model else None,
-            request_type=command.option("type"),
+            request_type=self._lantern.catalog.request_type(sort) if sort else None,
+            no_cache=cache == "off",
         )
         async with turns.open(request) as events:
             with closing(Steps(self._screen)) as steps:
@@ -280,7 +285,7 @@ class Session:
         host = command.option("host")
         match (verb, model):
             case ("status", _):
-                self._hosts(host or model or "")
+                await self._hosts(host or model or "")
             case ("models", _):
                 self._models(model or "")
             case ("load" | "unload" | "pin" | "unpin", None):
@@ -312,7 +317,7 @@ class Session:
                 known = ", ".join(FLEET_VERBS)
                 raise RequestRefused(f"`/fleet` knows {known}, not `{verb}`.{hint}")
 
-    def _hosts(self, typed: str) -> None:
+    async def _hosts(self, typed: str) -> None:
         catalog = self._lantern.catalog
         found = catalog.hosts(typed)
         if not found:
@@ -320,6 +325,8 @@ class Session:
         now = asyncio.get_running_loop().time()
         for snapshot in found:
             self._screen.markdown("\n".join(host_lines(snapshot, now)))
+        for standing in () if typed else await self._lantern.providers.standings():
+            self._screen.markdown(provider_line(standing))
 
     def _models(self, typed: str) -> None:
         catalog = self._lantern.catalog

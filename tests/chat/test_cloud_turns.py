@@ -256,6 +256,20 @@ async def test_over_one_providers_own_budget_the_next_one_answers(
         assert chats(home, "zai") == 0
 
 
+async def test_how_providers_stand_is_told_with_what_they_cost_today(tmp_path: Path) -> None:
+    budget = BudgetRules(by_provider={ProviderName("openai"): (None, 5_000_000)})
+    async with house(tmp_path, providers=cloud(zai="zai", openai="openai"), budget=budget) as home:
+        home.doubles["zai"].faults.set("no_money")
+        said = await home.ask("hello")
+        zai, openai = await home.lantern.providers.standings()
+        assert "no money" in zai.reason
+        assert [a.spent_micro_usd for a in zai.accounts] == [0, 0]
+        assert (openai.reason, openai.running, openai.waiting) == ("", 0, 0)
+        assert {a.spent_micro_usd for a in openai.accounts} == {said.receipt.cost_micro_usd}
+        assert [a.cap_micro_usd for a in openai.accounts] == [None, 5_000_000]
+        assert said.receipt.cost_micro_usd > 0
+
+
 async def test_a_spent_budget_is_told_and_stops_no_host(tmp_path: Path) -> None:
     vendors, budget = cloud(zai="zai"), BudgetRules(daily_micro_usd=10)
     async with house(tmp_path, sim("studio", QWEN), providers=vendors, budget=budget) as home:
@@ -389,6 +403,18 @@ async def test_without_the_cache_every_question_is_asked(tmp_path: Path) -> None
         await home.ask("hello")
         await home.ask("hello", place=ELSEWHERE)
         assert chats(home, "zai") == 2
+
+
+async def test_who_wants_a_new_answer_gets_one_and_it_is_kept_for_the_next(tmp_path: Path) -> None:
+    async with house(tmp_path, providers=cloud(zai="zai"), cache_ttl_s=CACHE_S) as home:
+        await home.ask("hello")
+        anew = await home.play(replace(home.request("hello", place=ELSEWHERE), no_cache=True))
+        assert not anew.receipt.from_cache
+        assert chats(home, "zai") == 2
+        third = PlaceId("third")
+        again = await home.ask("hello", place=Place(third))
+        assert again.receipt.from_cache
+        assert again.text == anew.text
 
 
 async def test_a_retry_goes_past_the_cache(tmp_path: Path) -> None:

@@ -288,10 +288,12 @@ def lantern_of(
     turns: Turns | None = None, *, models: Sequence[str] = (MODEL, "google/gemma-3-12b")
 ) -> Lantern:
     """Lantern over scripts; what is not scripted is specified by its class alone."""
+    providers = double(Providers)
+    providers.standings.return_value = ()
     return Lantern(
         turns=turns or ScriptedTurns(),
         switch=create_autospec(Switch, instance=True),
-        catalog=Catalog(fleet_of(*models), TwoPersonas()),
+        catalog=Catalog(fleet_of(*models), TwoPersonas(), ("quick", "teaching")),
         acts=create_autospec(FleetActs, instance=True),
         replies=MemoryReplies(),
         questions=MemoryQuestions(),
@@ -301,7 +303,7 @@ def lantern_of(
         privacy=create_autospec(PrivacyStore, instance=True),
         fleet=double(Fleet),
         shelf=TwoPersonas(),
-        providers=double(Providers),
+        providers=providers,
         database=double(Database),
     )
 

@@ -22,7 +22,7 @@ from cogs_doubles import (
 from test_mentions import ME, message_of, person
 
 from bot.chat.switch import Explanation
-from bot.domain.errors import RequestRefused, StoreUnavailable
+from bot.domain.errors import RequestRefused, StoreUnavailable, UnknownName
 from bot.domain.ids import PersonaName, PlaceId, TurnId
 from bot.domain.personas import Persona
 from bot.policy.access import Doors
@@ -294,3 +294,16 @@ async def test_persona_and_model_are_offered_while_typing(
     assert cog.chat.get_parameter(option).autocomplete
     offer = cog._personas if option == "persona" else cog._models
     assert [choice.value for choice in await offer(interaction_of(), typed)] == [value]
+
+
+async def test_a_question_may_say_its_kind_and_want_a_new_answer() -> None:
+    house = House()
+    kind = "teach"
+    await give(house.cog.chat, house.cog, interaction_of(), "hello", None, None, None, kind, True)
+    (request,) = house.turns.requests
+    assert (request.request_type, request.no_cache) == ("teaching", True)
+    with pytest.raises(UnknownName, match="quick"):
+        await give(
+            house.cog.chat, house.cog, interaction_of(), "hello", None, None, None, "quik", False
+        )
+    assert len(house.turns.requests) == 1

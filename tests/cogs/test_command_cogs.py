@@ -26,8 +26,9 @@ from test_loads import BAR, steps_of
 from bot.chat.lantern import Lantern
 from bot.chat.switch import Explanation
 from bot.domain.chat import Place, Rejection, Route
+from bot.domain.cloud import Account, ProviderStanding
 from bot.domain.errors import NotPermitted, UnknownName
-from bot.domain.ids import ModelKey, PlaceId, UserId
+from bot.domain.ids import ModelKey, PlaceId, ProviderName, UserId
 from bot.policy.choice import Scope
 from bot.policy.pacing import Pacers
 from cogs._loads import Loads
@@ -145,11 +146,17 @@ def test_scopes_are_said_in_words(scope: Scope, thread: PlaceId | None, words: s
 
 async def test_the_fleet_is_shown_to_anybody_from_memory() -> None:
     house, interaction = Commands(), interaction_of()
+    standing = ProviderStanding(
+        ProviderName("zai"), ModelKey("glm-4.6"), "", 0.0, 1, 0, (Account("2026-11-21", 12_000),)
+    )
+    providers: Any = house.lantern.providers
+    providers.standings.return_value = (standing,)
     await give(house.fleet.status, house.fleet, interaction)
     (text,) = said_to(interaction)
     assert "🟢 **studio-1**" in text
     assert "🔴 **studio-2**" in text
-    assert interaction.response.send_message.await_args.kwargs["ephemeral"] is True
+    assert "🟢 ☁ **zai** · `glm-4.6` · available · 1 answering · $0.0120 today" in text
+    assert interaction.response.defer.await_args.kwargs["ephemeral"] is True
 
 
 @pytest.mark.parametrize("guild", [5, None])

@@ -29,7 +29,7 @@ async def told(refusals: Refusals, channel: int | None) -> tuple[bool, dict[int 
     team = MagicMock(members=[MagicMock(id=1), MagicMock(id=2)])
     client.application = MagicMock(team=team)
     client.fetch_user = AsyncMock(side_effect=post_of)
-    client.get_partial_messageable.side_effect = lambda _: post_of(None)
+    client.get_partial_messageable.return_value = post_of(None)
     return await tell_owners(client, "zai is out", channel), read
 
 

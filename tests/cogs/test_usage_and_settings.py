@@ -1,5 +1,6 @@
 """What was used, and what stays on the LAN."""
 
+from dataclasses import replace
 from unittest.mock import AsyncMock
 
 import pytest
@@ -7,16 +8,18 @@ from cogs_doubles import give, interaction_of, lantern_of, said_to
 
 from bot.chat.lantern import Lantern
 from bot.chat.usage import UsageReport
-from bot.chat.words import cloud_notice
+from bot.chat.words import cloud_notice, provider_line, usage_text
 from bot.domain.cloud import (
     Account,
     BudgetNews,
     CloudEvent,
+    Payer,
     ProviderNews,
+    ProviderStanding,
     UsageLine,
 )
 from bot.domain.errors import FailureKind, NotPermitted
-from bot.domain.ids import PlaceId, ProviderName, UserId
+from bot.domain.ids import ModelKey, PlaceId, ProviderName, UserId
 from bot.policy.periods import Period
 from bot.policy.privacy import Marks, Sources
 from cogs._places import DiscordRules
@@ -93,3 +96,57 @@ async def test_without_a_word_it_shows_how_things_stand() -> None:
 )
 def test_owners_are_told_in_words(event: CloudEvent, part: str) -> None:
     assert part in cloud_notice(event)
+
+
+def account(payer: Payer = "all", *, period: str = "2026-11-21", cap: int | None = None) -> Account:
+    return Account(period, 400_000, 0, cap, payer, "" if payer == "all" else "it")
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        (account(), "The daily budget: $0.4000 spent, no limit"),
+        (account(cap=10_000_000), "The daily budget: $9.60 of $10.00 left"),
+        (account(period="2026-11", cap=20_000_000), "The monthly budget: $19.60 of $20.00 left"),
+        (account("user", cap=500_000), "Your own daily budget: $0.1000 of $0.5000 left"),
+        (account("server", cap=400_000), "This server's daily budget: $0.00 of $0.4000 left"),
+        # Without a limit there is nothing of a month's or of one's own to tell.
+        (account(period="2026-11"), ""),
+        (account("user"), ""),
+        (account("server"), ""),
+    ],
+)
+def test_usage_tells_each_limit_and_what_is_left_of_it(limit: Account, words: str) -> None:
+    told = usage_text(replace(USED, limits=(limit,)))
+    assert words in told
+    assert ("budget" in told) is bool(words)
+
+
+def test_usage_counts_answers_and_says_what_the_tries_for_them_cost() -> None:
+    total = UsageLine("", cloud_calls=3, cloud_answers=1, cost_micro_usd=30_000)
+    zai = replace(total, name="zai")
+    told = usage_text(replace(USED, total=total, providers=(zai,)))
+    assert "0 local + 1 cloud answer," in told
+    assert "Cost: $0.0300 (with 2 requests that brought no answer)" in told
+    assert "• ☁ zai: 1 answer, $0.0300" in told
+
+
+STANDING = ProviderStanding(ZAI, ModelKey("glm-4.6"), "", 0.0, 0, 0, ())
+
+
+@pytest.mark.parametrize(
+    ("standing", "words"),
+    [
+        (STANDING, "🟢 ☁ **zai** · `glm-4.6` · available"),
+        (replace(STANDING, reason="Wrong key."), "🔴 ☁ **zai** · `glm-4.6` · out: Wrong key"),
+        (replace(STANDING, limited_s=4.2), "🟡 ☁ **zai** · `glm-4.6` · limited for 4.2 s"),
+        (replace(STANDING, running=2, waiting=3), "· available · 2 answering · 3 waiting"),
+        (replace(STANDING, accounts=(account("provider"),)), "available · $0.4000 today"),
+        (
+            replace(STANDING, accounts=(account("provider", period="2026-11", cap=9_000_000),)),
+            "available · $0.4000 of $9.00 this month",
+        ),
+    ],
+)
+def test_a_provider_stands_in_one_line(standing: ProviderStanding, words: str) -> None:
+    assert provider_line(standing).endswith(words)

@@ -7,8 +7,69 @@ from bot.policy.dialects import (
     always_thinks,
     dialect_for,
     first_token_s,
+    sees,
     thinking_room,
 )
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "gpt-6-luna",
+        "gpt-6.1-terra",
+        "gpt-5.4-mini",
+        "gpt-4o",
+        "gpt-4o-mini",
+        "gpt-4.1-nano",
+        "o1",
+        "o3",
+        "o4-mini",
+        "claude-haiku-5-5",
+        "claude-haiku-4-5",
+        "claude-3-haiku",
+        "claude-opus-5-5",
+        "anthropic/claude-sonnet-5-5",
+        "glm-4.5v",
+        "glm-4.6v",
+        "GLM-4.6V-FlashX",
+        "z-ai/glm-4.6v",
+        "google/gemini-3-flash",
+        "google/gemma-3-27b-it",
+        "meta-llama/llama-4-scout",
+        "qwen/qwen3-vl-30b",
+        "qwen2.5-vl-7b",
+        "llama-3.2-90b-vision-instruct",
+    ],
+)
+def test_models_that_take_pictures_are_known_by_name(model: str) -> None:
+    assert sees(model)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "glm-4.6",
+        "glm-4.7",
+        "glm-5.3-flash",
+        "z-ai/glm-4.6",
+        "gpt-4",
+        "gpt-3.5-turbo",
+        "gpt-oss-120b",
+        "o1-mini",
+        "o3-mini",
+        "gpt-4o-mini-transcribe",
+        "gpt-4o-audio-preview",
+        "claude-2",
+        "claude-v1",
+        "gemma-3-1b-it",
+        "qwen/qwen3-30b",
+        "llama-3.3-70b",
+        "deepseek-chat",
+        "kvl-1",
+    ],
+)
+def test_what_its_name_does_not_promise_is_not_sent_pictures(model: str) -> None:
+    assert not sees(model)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,12 @@ from bot.policy.periods import Period, PeriodName, month_before, period_of
 
 @pytest.mark.parametrize(
     ("name", "first"),
-    [("today", "2026-03-02"), ("week", "2026-02-24"), ("month", "2026-03-01")],
+    [
+        ("today", "2026-03-02"),
+        ("week", "2026-02-24"),
+        ("month", "2026-03-01"),
+        ("year", "2026-01-01"),
+    ],
 )
 def test_a_period_ends_today(name: PeriodName, first: str) -> None:
     assert period_of(name, "2026-03-02") == Period(first, "2026-03-02")

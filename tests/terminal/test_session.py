@@ -120,6 +120,8 @@ async def test_every_command_shows_something_of_use(tmp_path: Path, script: str,
         ("/retry\n", "Nothing was asked here yet."),
         ("/chat\n", "empty"),
         ("/usage ever\n", "not `ever`"),
+        ("/chat hello type:quik\n", "no request type `quik`"),
+        ("/chat hello cache:never\n", "not `never`"),
         ("/private maybe\n", "not `maybe`"),
     ],
 )
