@@ -372,7 +372,11 @@ class Relaying:
         async def notice(words: str) -> None:
             _log.info("shortened", request=ask.turn, where=name, words=words)
 
-        listener = Listener(sent, hear, again, notice)
+        async def queued(place: int, seconds: float) -> None:
+            # Nobody reads a client's request while it waits: its protocol has no word for it.
+            _log.debug("waits", request=ask.turn, where=name, place=place, seconds=seconds)
+
+        listener = Listener(sent, hear, again, notice, queued)
         end = await serve(self._providers, name, ask, question, listener, is_last=is_last)
         meter.receipt = replace(meter.receipt, usage=end.usage)
 
