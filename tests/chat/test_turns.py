@@ -1,10 +1,11 @@
 """One turn over real sockets: the right model, never cut, never silent."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from house import ADA, BOB, GEMMA, PLACE, QWEN, Said, house, sim
+from house import ADA, BOB, GEMMA, PATIENT, PLACE, QWEN, Said, house, sim
 
 from bot.chat.planning import ChatRules
 from bot.domain.chat import Attachment, Place
@@ -28,7 +29,6 @@ from bot.domain.events import (
     TextDelta,
 )
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, TurnId
-from bot.fleet.fleet import FleetRules
 from bot.fleet.lmstudio import SocketClient
 from bot.sim.journal import (
     LoadStarted,
@@ -301,7 +301,7 @@ async def test_a_foreign_instance_makes_room_for_a_chat_where_its_owner_allows_i
     tmp_path: Path, evict_foreign: bool
 ) -> None:
     config = sim("studio", QWEN, GEMMA, memory_bytes=7 * 10**9)
-    rules = FleetRules(probe_every_s=3600, sweep_every_s=3600, evict_foreign=evict_foreign)
+    rules = replace(PATIENT, evict_foreign=evict_foreign)
     async with house(tmp_path, config, memory_gb=7, fleet_rules=rules) as home:
         studio = home.hosts["studio"]
         await studio.preload(GEMMA.key)

@@ -42,6 +42,10 @@ def sim_config(**changes: object) -> SimHostConfig:
     return SimHostConfig(**{"models": MODELS, "time_scale": QUICK, **changes})  # pyright: ignore[reportArgumentType]  # passed through
 
 
+GUARD_S = 60.0
+"""Only against hanging: on a busy machine five seconds were over before a greeting."""
+
+
 @dataclass
 class Kept:
     """What the recorder was told."""
@@ -61,7 +65,7 @@ class Kept:
 
     async def until(self, holds: Callable[[list[OwnInstance]], bool]) -> None:
         """Waits until the own instances known are such: no host need change for that."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(GUARD_S):
             while not holds(list(self.own.values())):
                 self._told.clear()
                 await self._told.wait()
@@ -93,7 +97,7 @@ class Bench:
 
     async def until(self, holds: Callable[[HostSnapshot], bool], name: HostName = H) -> None:
         """Waits until a host's snapshot shows something."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(GUARD_S):
             while not holds(self.host(name)):
                 await self.fleet.host(name).changed()
 
@@ -136,8 +140,8 @@ async def fleet_over(
         memory=memory,
         recorder=kept.recorder(),
         observe=news.append,
-        rules=rules or FleetRules(probe_timeout_s=2.0),
+        rules=rules or FleetRules(probe_timeout_s=GUARD_S),
     )
     async with fleet:
-        await fleet.settled(5)
+        await fleet.settled(GUARD_S)
         yield Bench(fleet, news, kept)

@@ -165,7 +165,7 @@ async def test_the_others_are_probed_though_one_hangs() -> None:
     async with SimHost(sim_config()) as hung, SimHost(sim_config()) as well:
         hung.faults.hang()
         async with fleet_over(hung, well, rules=BRIEF) as bench:
-            assert bench.host(HostName("studio-2")).state == "up"
+            await bench.until_up(HostName("studio-2"))
             assert (await bench.use(name=HostName("studio-2")))[0].identifier == ONE
             hung.faults.clear()
 

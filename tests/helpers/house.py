@@ -36,6 +36,12 @@ QWEN = SimModel("qwen/qwen3-8b", 5 * GB)
 GEMMA = SimModel("google/gemma-3-4b", 3 * GB)
 FAST = 0.0
 """A simulator that loses no time."""
+GUARD_S = 60.0
+"""Only against hanging: a busy machine took over five seconds for a greeting on loopback."""
+PATIENT = FleetRules(
+    probe_every_s=3600, probe_timeout_s=GUARD_S, call_timeout_s=GUARD_S, sweep_every_s=3600
+)
+"""Nothing happens by the clock, and no host that answers is too late."""
 
 PLACE = Place(PlaceId("discord:1"), server=PlaceId("discord:9"))
 ADA, BOB = UserId("discord:ada"), UserId("discord:bob")
@@ -188,7 +194,7 @@ async def house(
                 for name, host in hosts.items()
             ),
             rules=rules,
-            fleet_rules=fleet_rules or FleetRules(probe_every_s=3600, sweep_every_s=3600),
+            fleet_rules=fleet_rules or PATIENT,
             personas=shelf,
             database=new_database(folder / "lantern.db"),
             providers=_configs(doubles, provider_changes or {}),
@@ -202,7 +208,7 @@ async def house(
             lantern(plan, observe=news.append, observe_cloud=cloud_news.append)
         )
         if is_settled:
-            await built.fleet.settled(10)
+            await built.fleet.settled(GUARD_S)
         yield House(built, hosts, news, doubles, cloud_news)
 
 

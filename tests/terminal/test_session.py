@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 from databases import new_database
-from house import GEMMA, QWEN, House, cloud, house, sim
+from house import GEMMA, PATIENT, QWEN, House, cloud, house, sim
 from rich.console import Console
 
 from bot.app import Plan, lantern
 from bot.chat.planning import ChatRules
 from bot.domain.hosts import HostConfig
 from bot.domain.ids import HostName, PersonaName
-from bot.fleet.fleet import FleetRules
 from bot.sim.journal import LoadStarted, PredictionStarted
 from bot.sim.models import SimModel
 from bot.terminal.commands import CommandForm, complete
@@ -176,7 +175,7 @@ async def test_where_no_host_answers_no_name_is_called_wrong(tmp_path: Path) -> 
     plan = Plan(
         hosts=plan_hosts,
         rules=ChatRules(default_persona=PersonaName("default")),
-        fleet_rules=FleetRules(probe_every_s=3600, sweep_every_s=3600),
+        fleet_rules=PATIENT,
         personas=tmp_path / "personas",
         database=new_database(tmp_path / "lantern.db"),
     )
