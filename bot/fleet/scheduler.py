@@ -264,15 +264,14 @@ class Scheduler:
         self._making_room = None
         for waiter in self._queue:
             waiter.end_load(now)
-        ahead: set[InstanceRef] = set()
         seen: set[ModelKey] = set()
         for waiter in self._turns():
-            key, usable = waiter.wish.model_key, self._usable(waiter.wish)
-            ahead.update(resident.reference for resident in usable)
-            if usable or key in seen:
+            key = waiter.wish.model_key
+            # Whoever waits for an instance all the same waits for its users, which keep it here.
+            if key in seen or self._usable(waiter.wish):
                 continue
             seen.add(key)
-            match self._placed(waiter.wish, ahead, now):
+            match self._placed(waiter.wish, (), now):
                 case Hopeless(kind=kind, reason=reason):
                     # 6a.
                     self._refuse(self._without_instance(key), reason, kind)
