@@ -165,7 +165,7 @@ async def load_first(
         # A provider has nothing to load; asking it would cost money.
         if candidate.host is None:
             return
-        wanted = replace(wish, model_key=candidate.model, max_wait_s=max_wait_s)
+        wanted = replace(wish, model_key=candidate.model)
         async with fleet.host(candidate.host).lease(wanted) as lease:
             async for step in lease:
                 has_waited = True

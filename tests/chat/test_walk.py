@@ -25,7 +25,10 @@ BUSY, CUT, SERVER = FailureKind.BUSY, FailureKind.CUT, FailureKind.SERVER
 class Walk:
     """One walk over candidates of which each answers as told, then serves."""
 
-    def __init__(self, *candidates: Candidate, **fails: Sequence[FailureKind]) -> None:
+    def __init__(
+        self, *candidates: Candidate, max_wait_s: float = 9.0, **fails: Sequence[FailureKind]
+    ) -> None:
+        self.max_wait_s = max_wait_s
         self.candidates = candidates
         self.fails = {where: list(kinds) for where, kinds in fails.items()}
         self.asked: list[tuple[str, float | None, bool]] = []
@@ -47,7 +50,7 @@ class Walk:
             self.serve,
             self.on_failure,
             override=self.override,
-            max_wait_s=9.0,
+            max_wait_s=self.max_wait_s,
             comes_again=repeated.__contains__,
         )
 
@@ -92,6 +95,19 @@ async def test_a_busy_host_comes_once_more_after_the_others_and_then_waits() -> 
     assert play.asked == [("a", 9.0, False), ("b", 9.0, False), ("a", None, True)]
 
 
+async def test_a_busy_host_comes_again_after_those_who_take_longer_too() -> None:
+    late = Candidate(ModelKey("m"), HostName("b"), seconds=9.1)
+    play = Walk(A, late, a=[BUSY], b=[FailureKind.DOES_NOT_FIT])
+    assert await play.play() is A
+    assert play.asked == [("a", 9.0, False), ("b", 9.0, False), ("a", None, True)]
+
+
+async def test_a_host_nothing_is_predicted_of_is_not_taken_for_a_late_one() -> None:
+    play = Walk(ZAI, B, zai=[BUSY], max_wait_s=0.5)
+    assert await play.play() is B
+    assert play.asked == [("zai", 0.5, False), ("b", 0.5, False)]
+
+
 async def test_a_host_found_busy_is_waited_for_though_others_are_left() -> None:
     play = Walk(A, B, a=[BUSY], b=[BUSY])
     assert await play.play() is A
@@ -133,6 +149,12 @@ async def test_a_broken_host_is_not_asked_for_another_model(kind: FailureKind) -
     is_skipped = kind in HOST_AT_FAULT
     assert served == (None if is_skipped else A_OTHER)
     assert len(play.asked) == (1 if is_skipped else 2)
+
+
+async def test_behind_a_broken_hosts_other_model_the_next_host_is_asked() -> None:
+    play = Walk(A, A_OTHER, B, a=[CUT])
+    assert await play.play() is B
+    assert play.order == ["a", "b"]
 
 
 async def test_what_the_asker_chose_goes_first_and_only_once() -> None:
@@ -182,10 +204,13 @@ async def off(home: House, name: str = "studio") -> None:
 
 async def test_a_warm_model_needs_no_wait_and_a_cold_one_tells_it(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN)) as home:
+        began = asyncio.get_running_loop().time()
         cold = await chosen(home, QWEN.key)
+        took_s = asyncio.get_running_loop().time() - began
         warm = await chosen(home, QWEN.key)
     assert cold.is_as_wished
     assert cold.waited_s is not None
+    assert 0 < cold.waited_s <= took_s
     assert (warm.is_as_wished, warm.waited_s, warm.failed) == (True, None, ())
 
 
