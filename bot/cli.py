@@ -40,6 +40,8 @@ cli = typer.Typer(
 )
 config_cli = typer.Typer(help="The settings in force.", no_args_is_help=True, rich_markup_mode=None)
 cli.add_typer(config_cli, name="config")
+keys_cli = typer.Typer(help="Keys of the gateway.", no_args_is_help=True, rich_markup_mode=None)
+cli.add_typer(keys_cli, name="keys")
 
 ConfigOption = Annotated[
     Path | None,
@@ -157,6 +159,19 @@ def run(config: ConfigOption = None) -> None:
 
 
 @cli.command()
+def serve(config: ConfigOption = None) -> None:
+    """The OpenAI-compatible gateway alone, without Discord."""
+    # aiohttp's server is loaded only where it listens.
+    from bot.commands.serve import serve as serve_until_stopped
+
+    loaded = _loaded(config, for_hosts=True)
+    log = loaded.settings.log
+    configure_logging(log.level, log.format, loaded.secrets)
+    with instance_lock(loaded.database_path):
+        raise typer.Exit(run_async(serve_until_stopped(loaded, os.environ)))
+
+
+@cli.command()
 def demo(
     tour: Annotated[bool, typer.Option("--tour", help="Type nothing; watch the main job.")] = False,
 ) -> None:
@@ -262,6 +277,60 @@ def unload(
     """Unloads a model from one host, or from every host that has it in memory."""
     loaded = _loaded(config, for_hosts=True)
     run_async(once.unload(loaded, model, host, even_foreign=foreign, as_json=as_json))
+
+
+# --- keys ----------------------------------------------------------------------------------
+
+
+@keys_cli.command("add")
+def keys_add(
+    name: Annotated[str, typer.Argument(help="Whose it is: `editor`, `ada's laptop`.")],
+    scope: Annotated[
+        list[str] | None, typer.Option(help="inference, admin or metrics; may be repeated.")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Pattern of models it is for; may be repeated.")
+    ] = None,
+    daily_usd: Annotated[
+        float | None, typer.Option(min=0.0, help="What it may cost a day.")
+    ] = None,
+    rate: Annotated[str | None, typer.Option(help="Requests it may make: 60/min.")] = None,
+    expires: Annotated[str | None, typer.Option(help="How long it is good for: 90d.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Makes a key and shows it, once."""
+    from bot.commands.keys import add_key
+
+    making = add_key(
+        _loaded(config),
+        name,
+        scopes=scope or ["inference"],
+        models=model or (),
+        daily_usd=daily_usd,
+        rate=rate,
+        expires=expires,
+        as_json=as_json,
+    )
+    run_async(making)
+
+
+@keys_cli.command("list")
+def keys_list(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Every key: what it may do, when it was last used."""
+    from bot.commands.keys import list_keys
+
+    run_async(list_keys(_loaded(config), as_json=as_json))
+
+
+@keys_cli.command("revoke")
+def keys_revoke(
+    name: Annotated[str, typer.Argument(help="The key's name.")], config: ConfigOption = None
+) -> None:
+    """Takes a key's power away, at once and for good."""
+    from bot.commands.keys import revoke_key
+
+    run_async(revoke_key(_loaded(config), name))
 
 
 # --- configuration -------------------------------------------------------------------------

@@ -39,7 +39,7 @@ from bot.domain.errors import (
     NoCandidates,
     Unavailable,
 )
-from bot.domain.events import Delta, Progress
+from bot.domain.events import Delta, Progress, Queued
 from bot.domain.hosts import Wish
 from bot.domain.ids import HostName, ProviderName, TurnId, UserId
 from bot.fleet.fleet import Fleet
@@ -164,10 +164,19 @@ class Relaying:
         self._tally = tally
         self._max_wait_s = max_wait_s
         self._is_draining = False
+        self._running = 0
+        self._all_done = asyncio.Event()
+        self._all_done.set()
 
-    def drain(self) -> None:
-        """Refuses new requests from now on."""
+    async def drain(self, limit_s: float) -> None:
+        """Refuses new requests and waits for the running ones.
+
+        Raises:
+            TimeoutError: some still run.
+        """
         self._is_draining = True
+        async with asyncio.timeout(limit_s):
+            await self._all_done.wait()
 
     async def answer(self, request: RelayRequest, sink: Sink) -> Receipt:
         """Streams the answer into ``sink``; returns when it is whole.
@@ -180,6 +189,16 @@ class Relaying:
         if self._is_draining:
             words = "Lantern is restarting and takes no new requests just now."
             raise NoCandidates(words, (FailureKind.BUSY,))
+        self._running += 1
+        self._all_done.clear()
+        try:
+            return await self._answer(request, sink)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._all_done.set()
+
+    async def _answer(self, request: RelayRequest, sink: Sink) -> Receipt:
         loop = asyncio.get_running_loop()
         asked = TurnRequest(request.user, str(request.user), request.place, "")
         origins = origins_of_request(request.resolved.persona.name, asked)
@@ -373,8 +392,7 @@ class Relaying:
             _log.info("shortened", request=ask.turn, where=name, words=words)
 
         async def queued(place: int, seconds: float) -> None:
-            # Nobody reads a client's request while it waits: its protocol has no word for it.
-            _log.debug("waits", request=ask.turn, where=name, place=place, seconds=seconds)
+            await sink.waits(Queued(name, candidate.model, place, seconds))
 
         listener = Listener(sent, hear, again, notice, queued)
         end = await serve(self._providers, name, ask, question, listener, is_last=is_last)

@@ -1,5 +1,7 @@
 """What people read, made once for every face: progress, footers, receipts, failures, tables."""
 
+from collections.abc import Sequence
+
 from bot.chat.usage import UsageReport
 from bot.chat.walk import Readiness
 from bot.domain.chat import Candidate, Receipt, Rejection, Route, Turn
@@ -48,6 +50,11 @@ def counted(number: int, noun: str) -> str:
     """A number with its noun: ``1 model``, ``2 models``."""
     # `1 models` reads like a fault.
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def serving_text(hosts: Sequence[HostSnapshot]) -> str:
+    """How it stands, as systemd's status line says it."""
+    return f"serving; {sum(host.is_serving for host in hosts)} of {len(hosts)} hosts up"
 
 
 def host_title(host: HostSnapshot) -> str:

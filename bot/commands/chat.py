@@ -11,6 +11,7 @@ from rich.console import Console
 from bot.chat.lantern import Lantern
 from bot.commands.demo import BANNER, TOUR, demo
 from bot.commands.once import CHATS_BESIDE, built_from
+from bot.commands.serve import listening_for_demo
 from bot.process.stopping import on_stop
 from bot.settings import Loaded
 from bot.terminal.commands import CommandForm, complete
@@ -40,7 +41,11 @@ async def play_demo(*, tour: bool) -> int:
     """The chat over simulated hosts; where nobody types and no script comes, it plays a tour."""
     screen = Screen(Console(highlight=False))
     screen.line(BANNER, "bold yellow")
-    async with demo(lambda words: screen.line(words, "dim")) as (built, extras):
+    async with (
+        demo(lambda words: screen.line(words, "dim")) as (built, extras),
+        listening_for_demo(built) as base,
+    ):
+        screen.line(f"OpenAI-compatible for any client meanwhile: {base}/v1", "dim")
         script = _piped(screen)
         # A demo that is started by a program, without a word, still shows what it can.
         is_silent = script is not None and not sys.stdin.isatty() and not await script.has_lines()

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 
 import structlog
 
 from bot.app import lantern, plan_from
 from bot.chat.lantern import Lantern
+from bot.chat.words import serving_text
 from bot.commands.news import News
 from bot.domain.ids import PlaceId, UserId
 from bot.policy.access import Doors
@@ -59,7 +60,14 @@ async def run_bot(loaded: Loaded, environ: Mapping[str, str], reread: Callable[[
             plan = replace(
                 plan_from(loaded, is_owner=True), reread=lambda: reread().provider_configs
             )
-            async with lantern(plan, observe_cloud=news.hear) as built:
+            async with AsyncExitStack() as stack:
+                built = await stack.enter_async_context(lantern(plan, observe_cloud=news.hear))
+                if loaded.settings.gateway.enabled:
+                    # The HTTP server is loaded only where it listens.
+                    from bot.commands.serve import gateway_rules, listening
+
+                    rules = gateway_rules(loaded)
+                    await stack.enter_async_context(listening(built, rules))
                 await _serve(loaded, built, supervisor, patience.asked, news)
     if patience.is_over:
         _log.warning("stopped before everything was closed", code=patience.exit_code)
@@ -103,7 +111,9 @@ async def _serve(
             serving = tasks.create_task(discord.serve(token.get_secret_value()), name="discord")
             # The write changes nothing: its answer says that the writer's thread lives.
             alive = keep_alive(
-                supervisor, lambda: built.database.write(lambda _: None), lambda: _status(built)
+                supervisor,
+                lambda: built.database.write(lambda _: None),
+                lambda: serving_text(built.catalog.hosts()),
             )
             watching = tasks.create_task(alive, name="watchdog")
             announcing = tasks.create_task(_announce(built, supervisor, connected), name="ready")
@@ -135,13 +145,7 @@ async def _announce(built: Lantern, supervisor: Supervisor, connected: asyncio.E
     await built.fleet.settled(FIRST_LOOK_S)
     hosts = built.catalog.hosts()
     _log.info("ready", hosts=len(hosts), hosts_up=sum(host.is_serving for host in hosts))
-    supervisor.ready(_status(built))
-
-
-def _status(built: Lantern) -> str:
-    """How it stands, as systemd's status line says it."""
-    hosts = built.catalog.hosts()
-    return f"serving; {sum(host.is_serving for host in hosts)} of {len(hosts)} hosts up"
+    supervisor.ready(serving_text(built.catalog.hosts()))
 
 
 async def _drain(built: Lantern, discord: DiscordFace) -> None:

@@ -12,7 +12,8 @@ from bot.chat.lantern import Lantern
 from bot.chat.relaying import RelayRequest
 from bot.domain.chat import Place
 from bot.domain.errors import UnknownName
-from bot.domain.ids import AUTO, ModelKey, PlaceId, TurnId, UserId
+from bot.domain.ids import AUTO, ModelKey, PlaceId, TurnId
+from bot.gateway.doors import Caller
 from bot.gateway.edge import Endpoint, as_messages, filled, measure, parse
 from bot.gateway.errors import Problem, problem_of
 from bot.gateway.sinks import StreamSink, WholeSink
@@ -22,6 +23,7 @@ BODY_S = 30.0
 """Longest a body may take to arrive."""
 
 REQUEST_ID = web.RequestKey("lantern_request_id", str)
+CALLER = web.RequestKey("lantern_caller", Caller)
 
 _log = structlog.get_logger(__name__)
 
@@ -47,20 +49,24 @@ class Inferring:
         self, request: web.Request, endpoint: Endpoint, path: str
     ) -> web.StreamResponse:
         parsed = parse(endpoint, await _body(request))
+        caller = request[CALLER]
         resolved = self._resolved(parsed.model)
+        asked_for = parsed.model or str(resolved.model)
+        if not caller.may_ask_for(asked_for):
+            words = f"The key `{caller.name}` is not for `{asked_for}`."
+            raise Problem(403, words, "model_not_allowed", param="model")
         fields = filled(parsed, resolved.persona, {})
         prompt_tokens, answer_tokens, has_images = measure(fields)
         messages, why_local = as_messages(fields) if endpoint == "chat" else ((), "")
         number = request[REQUEST_ID]
-        user = UserId("gateway:loopback")
         asked = RelayRequest(
             id=TurnId(number),
             form=endpoint,
             path=path,
             fields=fields,
             resolved=resolved,
-            user=user,
-            place=Place(PlaceId(str(user)), is_private=True),
+            user=caller.user,
+            place=Place(PlaceId(str(caller.user)), is_private=True),
             prompt_tokens=prompt_tokens,
             answer_tokens=0 if endpoint == "embeddings" else answer_tokens,
             is_stream=parsed.is_stream,
@@ -75,8 +81,7 @@ class Inferring:
             sink = WholeSink(endpoint, f"chatcmpl-{number}", created)
             receipt = await relaying.answer(asked, sink)
             return sink.answer(receipt)
-        prefix = "cmpl" if endpoint == "text" else "chatcmpl"
-        stream = StreamSink(request, endpoint, f"{prefix}-{number}", str(resolved.model), created)
+        stream = StreamSink(request, endpoint, number, str(resolved.model), created)
         try:
             async with stream.alive():
                 receipt = await relaying.answer(asked, stream)

@@ -8,30 +8,33 @@ from bot.chat.lantern import Lantern
 from bot.domain.errors import UnknownName
 from bot.domain.hosts import FleetSnapshot, HostSnapshot
 from bot.domain.ids import ModelKey
+from bot.gateway.doors import Caller
 from bot.policy.names import nearest
 
 
-def list_models(built: Lantern) -> web.Response:
+def list_models(built: Lantern, caller: Caller) -> web.Response:
     """Every model that any host has, each once, and every persona."""
-    data = [*_models(built).values(), *_personas(built).values()]
-    return _answer({"object": "list", "data": data})
+    return _answer({"object": "list", "data": list(_known(built, caller).values())})
 
 
-def one_model(built: Lantern, name: str) -> web.Response:
+def one_model(built: Lantern, caller: Caller, name: str) -> web.Response:
     """One of them.
 
     Raises:
         UnknownName: nobody has it.
     """
-    known = _personas(built) | _models(built)
+    known = _known(built, caller)
     if name not in known:
         raise UnknownName("model", name, nearest(name, sorted(known)))
     return _answer(known[name])
 
 
-def _models(built: Lantern) -> dict[str, dict[str, object]]:
+def _known(built: Lantern, caller: Caller) -> dict[str, dict[str, object]]:
+    """What this caller may ask for, models first; a model key wins over a persona of its name."""
     snapshot = built.catalog.snapshot()
-    return {str(key): _model(snapshot, key) for key in built.catalog.all_model_keys()}
+    models = {str(key): _model(snapshot, key) for key in built.catalog.all_model_keys()}
+    both = models | {n: persona for n, persona in _personas(built).items() if n not in models}
+    return {name: told for name, told in both.items() if caller.may_ask_for(name)}
 
 
 def _model(snapshot: FleetSnapshot, key: ModelKey) -> dict[str, object]:

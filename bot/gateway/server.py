@@ -11,15 +11,16 @@ import structlog
 from aiohttp import web
 
 from bot.chat.lantern import Lantern
+from bot.domain.errors import ConfigError
+from bot.gateway.doors import DoorRules, Doors
 from bot.gateway.errors import Problem, problem_of
-from bot.gateway.inference import REQUEST_ID, Inferring
+from bot.gateway.inference import CALLER, REQUEST_ID, Inferring
 from bot.gateway.models import list_models, one_model
+from bot.policy.http_doors import is_loopback
+from bot.policy.keys import Scope
+from bot.store.keys import KeyStore
 
-HEADER_S = 10.0
-"""A connection whose first request is not there after so long is closed."""
-
-BODY_S = 30.0
-"""Longest a body may take to arrive."""
+_OPEN = frozenset({"/healthz", "/readyz"})
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -30,6 +31,7 @@ _log = structlog.get_logger(__name__)
 class GatewayRules:
     """The settings of the gateway, as plain values."""
 
+    doors: DoorRules
     host: str = "127.0.0.1"
     port: int = 8400
     max_body: int = 32 << 20
@@ -39,34 +41,57 @@ class GatewayRules:
 async def gateway(
     built: Lantern, rules: GatewayRules, utcnow: Callable[[], datetime]
 ) -> AsyncGenerator[str]:
-    """Serves while the block runs; gives the base address, such as ``http://127.0.0.1:8400``."""
-    app = application(built, rules, utcnow)
+    """Serves while the block runs; gives the base address, such as ``http://127.0.0.1:8400``.
+
+    Raises:
+        ConfigError: the address cannot be listened on, or is open to others without any key.
+    """
+    keys = KeyStore(built.database)
+    if not is_loopback(rules.host) and not await keys.all():
+        words = (
+            f"gateway.listen: {rules.host} is open to the network, and no key was made. "
+            "Make one: lantern keys add NAME --scope inference"
+        )
+        raise ConfigError((words,))
+    doors = Doors(rules.doors, keys, utcnow)
+    app = application(built, doors, rules.max_body, utcnow)
     # Without it a client that leaves would cancel nothing.
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
     await runner.setup()
     try:
         site = web.TCPSite(runner, rules.host, rules.port)
-        await site.start()
+        try:
+            await site.start()
+        except OSError as error:
+            words = (
+                f"gateway.listen: {rules.host}:{rules.port} cannot be listened on: {error.strerror}"
+            )
+            raise ConfigError((words,)) from error
         host, port = runner.addresses[0][:2]
-        shown = f"[{host}]" if ":" in host else host
-        yield f"http://{shown}:{port}"
+        yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
     finally:
         await runner.cleanup()
 
 
 def application(
-    built: Lantern, rules: GatewayRules, utcnow: Callable[[], datetime]
+    built: Lantern, doors: Doors, max_body: int, utcnow: Callable[[], datetime]
 ) -> web.Application:
-    """Every path of the gateway."""
-    app = web.Application(middlewares=[_said_alike], client_max_size=rules.max_body)
+    """Every path of the gateway, each behind its door."""
+
+    @web.middleware
+    async def behind_doors(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request[CALLER] = await doors.admit(request, scope_of(request.path))
+        return await handler(request)
+
+    app = web.Application(middlewares=[_said_alike, behind_doors], client_max_size=max_body)
     inferring = Inferring(built, utcnow)
     router = app.router
 
     async def models(request: web.Request) -> web.StreamResponse:
-        return list_models(built)
+        return list_models(built, request[CALLER])
 
     async def model(request: web.Request) -> web.StreamResponse:
-        return one_model(built, request.match_info["id"])
+        return one_model(built, request[CALLER], request.match_info["id"])
 
     router.add_get("/v1/models", models)
     router.add_get("/v1/models/{id:.+}", model)
@@ -76,6 +101,15 @@ def application(
     router.add_post("/v1/responses", inferring.handler("responses", "/responses"))
     router.add_post("/v1/messages", inferring.handler("messages", "/messages"))
     return app
+
+
+def scope_of(path: str) -> Scope | None:
+    """What a path is for; an unknown one is behind a door as well."""
+    if path in _OPEN:
+        return None
+    if path == "/metrics":
+        return "metrics"
+    return "admin" if path.startswith("/admin/") else "inference"
 
 
 @web.middleware

@@ -46,14 +46,14 @@ class StreamSink:
     """
 
     def __init__(
-        self, request: web.Request, form: Form, reply_id: str, model: str, created: int
+        self, request: web.Request, form: Form, number: str, model: str, created: int
     ) -> None:
         self._request = request
         self._form = form
-        self._id = reply_id
+        self._id = f"{'cmpl' if form == 'text' else 'chatcmpl'}-{number}"
         self._model = model
         self._created = created
-        self._response = web.StreamResponse(headers=SSE_HEADERS)
+        self._response = web.StreamResponse(headers={**SSE_HEADERS, "x-request-id": number})
         self._has_shown_life = False
         self._is_answering = False
         self._life: asyncio.Task[None] | None = None
@@ -261,7 +261,7 @@ class WholeSink:
 def state_of(step: Progress) -> dict[str, object]:
     """What a waiting client may be told: progress, host and seconds left."""
     match step:
-        case Queued(host=host, position=position, seconds=seconds):
+        case Queued(where=host, position=position, seconds=seconds):
             return {"state": "queued", "host": host, "place": position, "seconds_left": seconds}
         case Evicting(host=host):
             return {"state": "evicting", "host": host}

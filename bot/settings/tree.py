@@ -5,8 +5,8 @@ from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
+    ByteSize,
     Field,
     SecretStr,
     model_validator,
@@ -281,15 +281,25 @@ class DiscordSettings(Section):
 class GatewaySettings(Section):
     """The OpenAI-compatible HTTP face."""
 
-    enabled: Annotated[bool, AfterValidator(partial(not_yet, "the gateway"))] = Field(
-        default=False, description="Listen for HTTP clients; not built yet, so true is refused"
-    )
+    enabled: bool = Field(default=False, description="Listen for HTTP clients")
     listen: ListenAddress = Field(default="127.0.0.1:8400", description="address:port to listen on")
     allow: Networks = Field(
         default=("127.0.0.0/8",), description="Networks that may connect; empty is nobody"
     )
     trusted_proxies: Networks = Field(
         default=(), description="Proxies whose forwarded addresses count"
+    )
+    host_names: Words = Field(
+        default=(), description="Names clients may call it by, beside addresses and localhost"
+    )
+    cors_origins: Words = Field(
+        default=(), description="Web pages that may ask /v1 from a browser, such as https://a.lan"
+    )
+    max_body: ByteSize = Field(
+        default=ByteSize(32 << 20),
+        ge=1024,
+        le=1 << 30,
+        description="Largest request, such as 32MiB",
     )
 
 

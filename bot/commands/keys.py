@@ -1,0 +1,135 @@
+"""``lantern keys``: makes, lists and revokes the gateway's keys."""
+
+import secrets
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+from rich.console import Console
+
+from bot.app import utcnow
+from bot.commands.once import print_json
+from bot.documents.values import parse_seconds
+from bot.domain.errors import RequestRefused, UnknownName
+from bot.policy.keys import ALPHABET, LENGTH, SCOPES, ApiKey, Scope, make_key
+from bot.policy.names import nearest
+from bot.settings import Loaded
+from bot.settings.values import parse_rate, rate_text
+from bot.store.database import Database
+from bot.store.keys import KeyStore
+from bot.terminal.screen import Screen
+
+COLUMNS = ("name", "key", "scopes", "models", "a day", "rate", "last used", "expires")
+
+
+async def add_key(
+    loaded: Loaded,
+    name: str,
+    *,
+    scopes: Sequence[str],
+    models: Sequence[str],
+    daily_usd: float | None,
+    rate: str | None,
+    expires: str | None,
+    as_json: bool,
+) -> None:
+    """Makes a key and shows it, once.
+
+    Raises:
+        RequestRefused: there is one of this name already, or a scope is none.
+    """
+    known: tuple[Scope, ...] = tuple(scope for scope in SCOPES if scope in scopes)
+    for scope in set(scopes) - set(known):
+        raise RequestRefused(f"There is no scope `{scope}`; there are {', '.join(SCOPES)}.")
+    try:
+        rule = None if rate is None else parse_rate(rate)
+        lasts_s = None if expires is None else parse_seconds(expires)
+    except ValueError as wrong:
+        raise RequestRefused(f"Expected {wrong}.") from wrong
+    if not name.strip() or not name.isprintable() or len(name) > 64:
+        raise RequestRefused("A key's name has 1 to 64 printable characters.")
+    drawn = "".join(secrets.choice(ALPHABET) for _ in range(LENGTH - len("lantern_")))
+    shown, public, digest = make_key(drawn)
+    until = None if lasts_s is None else utcnow() + timedelta(seconds=lasts_s)
+    async with _keys(loaded) as keys:
+        key = await keys.add(
+            ApiKey(
+                id=public,
+                name=name,
+                digest=digest,
+                scopes=known,
+                models=tuple(models),
+                daily_micro_usd=None if daily_usd is None else round(daily_usd * 1_000_000),
+                rate=rule,
+                expires_at_ms=None if until is None else int(until.timestamp() * 1000),
+            )
+        )
+    if as_json:
+        print_json({"key": shown, **_record(key)})
+        return
+    screen = Screen(Console())
+    screen.line(shown, "bold")
+    screen.line("This is the only time it is shown; what is stored cannot be turned back into it.")
+
+
+async def list_keys(loaded: Loaded, *, as_json: bool) -> None:
+    """Every key, without what opens a door."""
+    async with _keys(loaded) as keys:
+        known = await keys.all()
+    if as_json:
+        print_json([_record(key) for key in known])
+        return
+    rows = [
+        (
+            key.name,
+            f"lantern_{key.id}…",
+            ", ".join(key.scopes),
+            ", ".join(key.models) or "all",
+            "" if key.daily_micro_usd is None else f"${key.daily_micro_usd / 1_000_000:g}",
+            "" if key.rate is None else rate_text(key.rate),
+            _moment(key.last_used_ms) or "never",
+            _moment(key.expires_at_ms) or "never",
+        )
+        for key in known
+    ]
+    Screen(Console()).table(COLUMNS, rows)
+
+
+async def revoke_key(loaded: Loaded, name: str) -> None:
+    """Deletes a key; a running gateway knows it a second later.
+
+    Raises:
+        UnknownName: there is none.
+    """
+    async with _keys(loaded) as keys:
+        if not await keys.revoke(name):
+            names = [key.name for key in await keys.all()]
+            raise UnknownName("key", name, nearest(name, names), names)
+    Screen(Console()).line(f"{name} opens no door any more.")
+
+
+@asynccontextmanager
+async def _keys(loaded: Loaded) -> AsyncGenerator[KeyStore]:
+    # Beside a running Lantern too: a key is made while the gateway runs.
+    async with Database(loaded.database_path, utcnow=utcnow) as database:
+        yield KeyStore(database)
+
+
+def _record(key: ApiKey) -> dict[str, object]:
+    return {
+        "name": key.name,
+        "prefix": f"lantern_{key.id}…",
+        "scopes": list(key.scopes),
+        "models": list(key.models),
+        "daily_usd": None if key.daily_micro_usd is None else key.daily_micro_usd / 1_000_000,
+        "rate": None if key.rate is None else rate_text(key.rate),
+        "created": _moment(key.created_at_ms),
+        "last_used": _moment(key.last_used_ms),
+        "expires": _moment(key.expires_at_ms),
+    }
+
+
+def _moment(at_ms: int | None) -> str | None:
+    if at_ms is None:
+        return None
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")

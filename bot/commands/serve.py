@@ -1,0 +1,113 @@
+"""The gateway: alone by ``lantern serve``, beside Discord by ``lantern run``."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
+from ipaddress import ip_network
+
+import structlog
+
+from bot.app import lantern, plan_from, utcnow
+from bot.chat.lantern import Lantern
+from bot.chat.words import serving_text
+from bot.domain.errors import ConfigError
+from bot.gateway.doors import DoorRules
+from bot.gateway.server import GatewayRules, gateway
+from bot.process.lock import lock_file_of
+from bot.process.stopping import Patience, on_stop
+from bot.process.supervisor import Supervisor, keep_alive
+from bot.settings import Loaded
+
+FIRST_LOOK_S = 5.0
+"""Ready waits so long for hosts that do not answer."""
+
+DRAIN_S = 10.0
+"""Running answers get this long after SIGTERM."""
+
+STOP_S = 18.0
+
+_log = structlog.get_logger(__name__)
+
+
+def gateway_rules(loaded: Loaded) -> GatewayRules:
+    """The settings of the gateway as plain values."""
+    settings = loaded.settings.gateway
+    host, _, port = settings.listen.rpartition(":")
+    return GatewayRules(
+        doors=DoorRules(
+            allow=tuple(map(ip_network, settings.allow)),
+            trusted_proxies=tuple(map(ip_network, settings.trusted_proxies)),
+            host_names=settings.host_names,
+        ),
+        host=host.strip("[]"),
+        port=int(port),
+        max_body=settings.max_body,
+    )
+
+
+@asynccontextmanager
+async def listening(built: Lantern, rules: GatewayRules) -> AsyncGenerator[str]:
+    """The gateway while the block runs; drained when it is left. Gives its base address.
+
+    Raises:
+        ConfigError: it cannot listen there, or nobody made a key for others than this machine.
+    """
+    async with gateway(built, rules, utcnow) as base:
+        _log.info("gateway listens", address=base)
+        try:
+            yield base
+        finally:
+            with suppress(TimeoutError):
+                await built.relaying.drain(DRAIN_S)
+
+
+@asynccontextmanager
+async def listening_for_demo(built: Lantern) -> AsyncGenerator[str]:
+    """The gateway for this machine alone, at its usual port, or at a free one where that is taken.
+
+    Gives its base address.
+    """
+    async with AsyncExitStack() as stack:
+        rules = GatewayRules(doors=DoorRules(allow=(ip_network("127.0.0.0/8"),)))
+        try:
+            base = await stack.enter_async_context(gateway(built, rules, utcnow))
+        except ConfigError:
+            base = await stack.enter_async_context(gateway(built, replace(rules, port=0), utcnow))
+        yield base
+
+
+async def serve(loaded: Loaded, environ: Mapping[str, str]) -> int:
+    """Serves HTTP clients until a stop signal, then drains; gives the exit code.
+
+    Raises:
+        ConfigError: the gateway cannot listen.
+        StoreUnavailable: the database cannot be opened.
+    """
+    for warning in loaded.warnings:
+        _log.warning("set-up doubtful", warning=warning)
+    supervisor = Supervisor(environ, life_sign=lock_file_of(loaded.database_path))
+    async with Patience(STOP_S) as patience:
+        with on_stop(patience.stop, patience.stop_at_once):
+            async with (
+                lantern(plan_from(loaded, is_owner=True)) as built,
+                asyncio.TaskGroup() as tasks,
+            ):
+                alive = keep_alive(
+                    supervisor,
+                    lambda: built.database.write(lambda _: None),
+                    lambda: serving_text(built.catalog.hosts()),
+                )
+                watching = tasks.create_task(alive, name="watchdog")
+                async with listening(built, gateway_rules(loaded)):
+                    await built.fleet.settled(FIRST_LOOK_S)
+                    _log.info("ready")
+                    supervisor.ready(serving_text(built.catalog.hosts()))
+                    await patience.asked.wait()
+                    supervisor.stopping(STOP_S)
+                watching.cancel()
+    if patience.is_over:
+        _log.warning("stopped before everything was closed", code=patience.exit_code)
+        return patience.exit_code
+    _log.info("stopped")
+    return 0

@@ -1,0 +1,176 @@
+"""Who may come in: peer address, Host, key, scope, in this order, before a body is read."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network
+
+import structlog
+from aiohttp import web
+
+from bot.domain.errors import StoreUnavailable
+from bot.domain.ids import UserId
+from bot.gateway.errors import Problem
+from bot.policy.http_doors import Address, client_address, is_known_host, is_within
+from bot.policy.keys import ApiKey, Scope, is_right, may_ask_for, public_part
+from bot.policy.ratelimit import Bucket, take
+from bot.store.keys import KeyStore
+
+KEYS_S = 1.0
+"""A key that was added or revoked counts after so long."""
+
+NOTED_S = 60.0
+"""A key's last use is written this often."""
+
+_CROSS_SITE = frozenset({"cross-site", "same-site"})
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DoorRules:
+    """The settings of the doors, as plain values."""
+
+    allow: tuple[IPv4Network | IPv6Network, ...]
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    host_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who was let in."""
+
+    name: str
+    """The key's, or ``loopback`` where none is configured."""
+    key: ApiKey | None = field(default=None, repr=False)
+
+    @property
+    def user(self) -> UserId:
+        """Whose limits count, and who takes turns in a queue."""
+        return UserId(f"gateway:{self.name}")
+
+    def may_ask_for(self, model: str) -> bool:
+        """Is this model among those the key is for?"""
+        return self.key is None or may_ask_for(self.key.models, model)
+
+
+class Doors:
+    """Lets requests in, or says which door was closed and how it is opened."""
+
+    def __init__(self, rules: DoorRules, keys: KeyStore, utcnow: Callable[[], datetime]) -> None:
+        self._rules = rules
+        self._keys = keys
+        self._utcnow = utcnow
+        self._known: dict[str, ApiKey] = {}
+        self._read_at: float | None = None
+        self._reading = asyncio.Lock()
+        self._buckets: dict[str, Bucket] = {}
+        self._noted_at: dict[str, float] = {}
+
+    async def admit(self, request: web.Request, scope: Scope | None) -> Caller:
+        """Who asks.
+
+        Args:
+            request: As it came; its body is not touched.
+            scope: What its path is for; None is open to every peer that is let in.
+
+        Raises:
+            Problem: it may not come in.
+        """
+        address = self._check_where_from(request, scope)
+        if scope is None:
+            return Caller("nobody")
+        known = await self._all()
+        if not known:
+            return _without_key(address)
+        given = _given(request)
+        now_ms = int(self._utcnow().timestamp() * 1000)
+        key = known.get(public_part(given) or "")
+        if not is_right(given, key, now_ms) or key is None:
+            words = (
+                "A key is needed: send `Authorization: Bearer lantern_…`. "
+                "`lantern keys add NAME` makes one."
+                if not given
+                else "This key is not known, was revoked, or is over."
+            )
+            challenge = {"WWW-Authenticate": 'Bearer realm="lantern"'}
+            raise Problem(401, words, "invalid_api_key", headers=challenge)
+        if scope not in key.scopes:
+            words = f"The key `{key.name}` has not the scope `{scope}`."
+            raise Problem(403, words, "insufficient_permissions")
+        self._take_turn(key)
+        await self._note(key, now_ms)
+        return Caller(key.name, key)
+
+    def _check_where_from(self, request: web.Request, scope: Scope | None) -> Address:
+        forwarded = request.headers.getall("X-Forwarded-For", [])
+        trusted = self._rules.trusted_proxies
+        address = client_address(request.remote or "", forwarded, trusted)
+        if address is None or not is_within(address, self._rules.allow):
+            words = (
+                f"{address or 'This address'} may not come in. "
+                "Its network is missing from `gateway.allow`."
+            )
+            raise Problem(403, words, "ip_not_allowed")
+        # A name that a foreign page had rebound to this machine would bring that page in.
+        host = request.headers.get("Host", "")
+        if not is_known_host(host, self._rules.host_names):
+            name = host.partition(":")[0][:100]
+            words = f"The Host `{name}` is not known here. Add it to `gateway.host_names`."
+            raise Problem(421, words, "ip_not_allowed")
+        if scope == "admin" and request.headers.get("Sec-Fetch-Site", "").lower() in _CROSS_SITE:
+            raise Problem(403, "Other sites may not act here.", "insufficient_permissions")
+        return address
+
+    async def _all(self) -> dict[str, ApiKey]:
+        """The keys by public part, a second old at most."""
+        now = asyncio.get_running_loop().time()
+        if self._read_at is not None and now - self._read_at < KEYS_S:
+            return self._known
+        # One read for everybody who comes meanwhile.
+        async with self._reading:
+            if self._read_at is None or now - self._read_at >= KEYS_S:
+                self._known = {key.id: key for key in await self._keys.all()}
+                self._read_at = asyncio.get_running_loop().time()
+        return self._known
+
+    def _take_turn(self, key: ApiKey) -> None:
+        if key.rate is None:
+            return
+        now = asyncio.get_running_loop().time()
+        self._buckets[key.id], wait_s = take(self._buckets.get(key.id), key.rate, now)
+        if wait_s:
+            words = f"The key `{key.name}` may ask again in {wait_s:.0f} s."
+            headers = {"Retry-After": str(max(1, round(wait_s)))}
+            raise Problem(429, words, "rate_limit_exceeded", "rate_limit_exceeded", None, headers)
+
+    async def _note(self, key: ApiKey, now_ms: int) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._noted_at.get(key.id, -NOTED_S) < NOTED_S:
+            return
+        self._noted_at[key.id] = now
+        # Statistics: no request fails for them.
+        try:
+            await self._keys.used(key.id, now_ms)
+        except StoreUnavailable as error:
+            _log.warning("key's last use not noted", key=key.name, reason=error.user_message)
+
+
+def _without_key(address: Address) -> Caller:
+    """Where no key was made: this machine alone."""
+    if not address.is_loopback:
+        words = (
+            "Without a key only this machine may ask. "
+            "`lantern keys add NAME --scope inference` makes one."
+        )
+        raise Problem(401, words, "invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+    return Caller("loopback")
+
+
+def _given(request: web.Request) -> str:
+    """The key a request shows: in a header, never in an address that ends up in logs."""
+    kind, _, token = request.headers.get("Authorization", "").partition(" ")
+    if kind.lower() == "bearer" and token.strip():
+        return token.strip()
+    return request.headers.get("x-api-key", "").strip()

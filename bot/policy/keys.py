@@ -1,0 +1,82 @@
+"""API keys: how one looks, what is stored of it, and what it may be used for. Pure."""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from bot.policy.ratelimit import RateRule
+
+Scope = Literal["inference", "admin", "metrics"]
+
+SCOPES: tuple[Scope, ...] = ("inference", "admin", "metrics")
+
+_PREFIX = "lantern_"
+_PUBLIC = 8
+"""Characters that name a key: it is found by them, and shown by them in lists."""
+_SECRET = 32
+LENGTH = len(_PREFIX) + _PUBLIC + _SECRET
+
+ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+"""Base 62: marked as one word by a double click, and needs no quoting in any shell."""
+
+_NOBODY = "0" * 64
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """What is stored of a key; the key itself is shown once and kept nowhere."""
+
+    id: str
+    """Its public part."""
+    name: str
+    digest: str
+    """SHA-256 of the whole key, as hexadecimal; a key of 190 random bits needs no slow hash."""
+    scopes: tuple[Scope, ...] = ("inference",)
+    models: tuple[str, ...] = ()
+    """Patterns of the models it may ask for; empty is all."""
+    daily_micro_usd: int | None = None
+    """What its providers' answers may cost a day; None leaves the limits of everybody."""
+    rate: RateRule | None = None
+    created_at_ms: int = 0
+    last_used_ms: int | None = None
+    expires_at_ms: int | None = None
+    """None never does."""
+
+
+def make_key(drawn: str) -> tuple[str, str, str]:
+    """A new key from random characters: the key, its public part, and what is stored of it.
+
+    Args:
+        drawn: 40 characters of ``ALPHABET``, drawn at random.
+    """
+    assert len(drawn) == _PUBLIC + _SECRET, "a shorter key could be guessed"
+    key = f"{_PREFIX}{drawn}"
+    return key, drawn[:_PUBLIC], digest_of(key)
+
+
+def public_part(key: str) -> str | None:
+    """What a key is found by; None of what is none of ours."""
+    is_ours = len(key) == LENGTH and key.startswith(_PREFIX) and key.isascii() and key[8:].isalnum()
+    return key[len(_PREFIX) : len(_PREFIX) + _PUBLIC] if is_ours else None
+
+
+def digest_of(key: str) -> str:
+    """What is stored of a key."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def is_right(key: str, known: ApiKey | None, now_ms: int) -> bool:
+    """Is it this stored key, and still in force? Takes as long where there is none."""
+    stored = _NOBODY if known is None else known.digest
+    matches = hmac.compare_digest(digest_of(key), stored)
+    if known is None or not matches:
+        return False
+    return known.expires_at_ms is None or now_ms < known.expires_at_ms
+
+
+def may_ask_for(patterns: Sequence[str], model: str) -> bool:
+    """Is a model among those a key is for? By shell patterns; none at all is every model."""
+    return not patterns or any(fnmatchcase(model, pattern) for pattern in patterns)

@@ -1,0 +1,116 @@
+"""A gateway over a whole Lantern with simulated hosts, and a client of it, for tests."""
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, cast
+
+import aiohttp
+
+from bot.app import utcnow
+from bot.gateway.doors import DoorRules
+from bot.gateway.server import GatewayRules, gateway
+from bot.policy.keys import ApiKey, Scope, make_key
+from bot.sim.models import SimHostConfig
+from bot.store.keys import KeyStore
+from tests.helpers.house import House, house
+
+LOOPBACK = DoorRules(allow=(ip_network("127.0.0.0/8"),))
+
+
+@dataclass(slots=True)
+class Answer:
+    """A whole HTTP answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> dict[str, object]:
+        return cast(dict[str, object], json.loads(self.body))
+
+    @property
+    def error(self) -> dict[str, object]:
+        error = cast(dict[str, object], self.json["error"])
+        assert set(error) == {"message", "type", "param", "code"}
+        return error
+
+    @property
+    def events(self) -> list[dict[str, object]]:
+        """The JSON of every data line, without the end mark, which must be the last."""
+        lines = [x for x in self.body.decode().splitlines() if x.startswith("data:")]
+        assert lines[-1] == "data: [DONE]"
+        return [json.loads(line[5:]) for line in lines[:-1]]
+
+    @property
+    def said(self) -> str:
+        """The words of a whole chat answer."""
+        whole: dict[str, list[dict[str, dict[str, str]]]] = json.loads(self.body)
+        return whole["choices"][0]["message"]["content"]
+
+    @property
+    def text(self) -> str:
+        """The words of a streamed one."""
+        parts: list[str] = []
+        for event in self.events:
+            choices = cast(list[dict[str, dict[str, str]]], event["choices"])
+            parts += [choice["delta"].get("content") or "" for choice in choices]
+        return "".join(parts)
+
+
+@dataclass(slots=True)
+class Gate:
+    """A running gateway."""
+
+    house: House
+    base: str
+    session: aiohttp.ClientSession
+
+    async def ask(
+        self, path: str, body: object = None, *, method: str = "POST", **headers: str
+    ) -> Answer:
+        """One request, and its whole answer. ``_`` in a header's name stands for ``-``."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        if method == "GET":
+            data = b""
+        named.setdefault("Content-Type", "application/json")
+        async with self.session.request(method, self.base + path, data=data, headers=named) as got:
+            return Answer(
+                got.status, {k.lower(): v for k, v in got.headers.items()}, await got.read()
+            )
+
+    async def key(self, name: str, *scopes: Scope, models: tuple[str, ...] = ()) -> str:
+        """Makes a key and gives what its owner would send."""
+        shown, public, digest = make_key(f"{name:0<40}"[:40])
+        key = ApiKey(public, name, digest, scopes or ("inference",), models)
+        await KeyStore(self.house.lantern.database).add(key)
+        return f"Bearer {shown}"
+
+
+@asynccontextmanager
+async def gate(
+    folder: Path,
+    *configs: SimHostConfig,
+    doors: DoorRules = LOOPBACK,
+    max_body: int = 32 << 20,
+    **more: Any,
+) -> AsyncGenerator[Gate]:
+    """Runs a house and a gateway over it."""
+    async with house(folder, *configs, **more) as built:
+        rules = GatewayRules(doors=doors, port=0, max_body=max_body)
+        async with (
+            gateway(built.lantern, rules, utcnow) as base,
+            aiohttp.ClientSession() as session,
+        ):
+            yield Gate(built, base, session)
+
+
+def chat(model: str | None, text: str = "hi", **more: object) -> dict[str, object]:
+    """A chat request's body."""
+    body: dict[str, object] = {"messages": [{"role": "user", "content": text}], **more}
+    return body if model is None else {"model": model, **body}

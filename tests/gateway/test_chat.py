@@ -1,0 +1,69 @@
+"""Chats through the gateway, over sockets to simulated hosts."""
+
+import asyncio
+from pathlib import Path
+
+from bot.sim.journal import LoadStarted, PredictionStarted
+from tests.gateway.gate import chat, gate
+from tests.helpers.house import GEMMA, QWEN, sim
+
+
+async def test_a_cold_model_is_loaded_once_for_everybody_who_asks(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN), sim("two", GEMMA)) as it:
+        body = chat(QWEN.key, "why", max_tokens=4)
+        async with asyncio.TaskGroup() as tasks:
+            asking = [
+                tasks.create_task(it.ask("/v1/chat/completions", body | {"stream": n % 2 == 0}))
+                for n in range(16)
+            ]
+        answers = [task.result() for task in asking]
+        assert [answer.status for answer in answers] == [200] * 16
+        texts = {a.text if n % 2 == 0 else a.said for n, a in enumerate(answers)}
+        assert len(texts) == 1
+        assert texts != {""}
+        assert len(it.house.hosts["one"].journal.of(LoadStarted)) == 1
+
+
+async def test_who_answers_stands_in_the_headers(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        for is_stream in (False, True):
+            answer = await it.ask(
+                "/v1/chat/completions", chat(QWEN.key, max_tokens=2, stream=is_stream)
+            )
+            assert "host=one" in answer.headers["x-lantern-route"]
+            assert answer.headers["x-lantern-model"] == QWEN.key
+            assert len(answer.headers["x-request-id"]) == 16
+
+
+async def test_usage_is_told_only_to_whoever_asks_for_it(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        body = chat(QWEN.key, max_tokens=2, stream=True)
+        plain = await it.ask("/v1/chat/completions", body)
+        asked = body | {"stream_options": {"include_usage": True}}
+        told = await it.ask("/v1/chat/completions", asked)
+        assert not any("usage" in event for event in plain.events)
+        assert [e for e in told.events if e.get("usage")] == [told.events[-1]]
+        assert plain.text == told.text
+
+
+async def test_a_persona_answers_with_its_prompt_first(tmp_path: Path) -> None:
+    persona = f"model: {QWEN.key}\nsystem_prompt: You are calm.\nsampling: {{temperature: 0.1}}"
+    async with gate(tmp_path, sim("one", QWEN), personas={"sage": persona}) as it:
+        answer = await it.ask("/v1/chat/completions", chat("sage", max_tokens=2))
+        assert answer.json["model"] == QWEN.key
+        asked = it.house.hosts["one"].journal.of(PredictionStarted)[-1]
+        assert next((m.role, m.text) for m in asked.messages) == ("system", "You are calm.")
+        assert asked.sampling["temperature"] == 0.1
+
+
+async def test_unknown_models_paths_and_methods_are_said_alike(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        unknown = await it.ask("/v1/chat/completions", chat("qwen/qwen3-8c"))
+        assert (unknown.status, unknown.error["code"]) == (404, "model_not_found")
+        assert QWEN.key in str(unknown.error["message"])
+        nowhere = await it.ask("/v1/nothing", method="GET")
+        assert (nowhere.status, nowhere.error["code"]) == (404, "unknown_url")
+        wrong = await it.ask("/v1/chat/completions", method="GET")
+        assert (wrong.status, wrong.headers["allow"]) == (405, "POST")
+        for answer in (unknown, nowhere, wrong):
+            assert len(answer.headers["x-request-id"]) == 16
