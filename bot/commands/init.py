@@ -3,8 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from getpass import getpass
 from pathlib import Path
 
@@ -61,12 +60,11 @@ def set_up(config: Path | None, environ: Mapping[str, str], cwd: Path) -> None:
         raise BotError(f"{path} cannot be written: {path.parent} is not yours to write.")
     asking = _Asking(screen, config, environ, cwd, held)
     try:
-        asking.ask(DISCORD_VARIABLE, _BOT, asking.tries_token)
-        asking.ask(HOSTS_VARIABLE, _HOSTS, asking.tries_hosts)
+        asking.ask(DISCORD_VARIABLE, _BOT)
+        asking.ask(HOSTS_VARIABLE, _HOSTS)
         for name, preset in PRESETS.items():
             words = f"API key of {name}, for when no host can answer"
-            tries = partial(asking.tries_key, ProviderName(name))
-            asking.ask(str(preset["api_key_env"]), words, tries)
+            asking.ask(str(preset["api_key_env"]), words, ProviderName(name))
     except KeyboardInterrupt:
         screen.line("\nNothing was written.", "yellow")
         raise
@@ -119,7 +117,7 @@ class _Asking:
         # A script is read by line; only who types is asked in the way terminals hide secrets.
         self._is_typed = sys.stdin.isatty()
 
-    def ask(self, name: str, words: str, tries: Callable[[str], bool]) -> None:
+    def ask(self, name: str, words: str, provider: ProviderName | None = None) -> None:
         """Asks until an answer is good, which is then kept, or nothing is to be said.
 
         Raises:
@@ -135,7 +133,7 @@ class _Asking:
             chosen = said or known
             if not chosen:
                 return
-            if tries(chosen):
+            if self._is_good(name, chosen, provider):
                 self.answers[name] = chosen
                 return
             if chosen == known:
@@ -153,33 +151,19 @@ class _Asking:
         line = sys.stdin.readline()
         return line.strip() if line else None
 
-    def tries_token(self, token: str) -> bool:
-        """Does Discord know it? One that could not be tried is kept."""
-        self.identity = asyncio.run(try_discord(token, self._findings))
-        return all(line.text != REFUSED_LOGIN for line in self._findings.lines[-1:])
-
-    def tries_hosts(self, said: str) -> bool:
-        """Are they addresses? A host that is off now is kept: it will be found when it is on."""
-        loaded = self._with(HOSTS_VARIABLE, said)
-        if loaded is None:
-            return False
-        asyncio.run(self._look(loaded, None))
-        return True
-
-    def tries_key(self, provider: ProviderName, said: str) -> bool:
-        """Does the provider answer to it?"""
-        loaded = self._with(str(PRESETS[provider]["api_key_env"]), said)
-        return loaded is not None and asyncio.run(self._look(loaded, provider))
-
-    def _with(self, name: str, said: str) -> Loaded | None:
-        """The settings with an answer in them; None, and told, where it is no good."""
+    def _is_good(self, name: str, said: str, provider: ProviderName | None) -> bool:
+        """Tries an answer; a token that cannot be tried is kept, as is a host that is off now."""
+        if name == DISCORD_VARIABLE:
+            self.identity = asyncio.run(try_discord(said, self._findings))
+            return all(line.text != REFUSED_LOGIN for line in self._findings.lines[-1:])
         try:
             said_so_far = {**self._environ, **self.answers, name: said}
-            return load_settings(self._config, said_so_far, self._cwd)
+            loaded = load_settings(self._config, said_so_far, self._cwd)
         except ConfigError as error:
             for fault in error.faults:
                 self._screen.line(f"✘ {fault}", "red")
-            return None
+            return False
+        return asyncio.run(self._look(loaded, provider))
 
     async def _look(self, loaded: Loaded, provider: ProviderName | None) -> bool:
         """Tries a provider, or without one every host."""

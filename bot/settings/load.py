@@ -113,10 +113,9 @@ def load_settings(config: Path | None, environ: Mapping[str, str], cwd: Path) ->
         cwd=cwd,
         warnings=(
             *dotenv.warnings,
-            *([] if path else _misnamed(cwd)),
             *(words for words in strangers.values() if words),
             *([hosts_merged] if hosts_merged else []),
-            *_silent(said, settings, layers[:-1]),
+            *_silent(None if path else cwd, said, settings, layers[:-1]),
         ),
     )
 
@@ -258,17 +257,17 @@ def _strangers(environ: Variables) -> dict[str, str]:
     return found
 
 
-def _misnamed(cwd: Path) -> list[str]:
-    """Words for a file that its writer takes for the config file."""
-    return [
-        f"{name} is not read; rename it to {CONFIG_NAME}, or name it by --config"
-        for name in _MISNAMED
-        if (cwd / name).exists()
-    ]
+def _silent(
+    folder: Path | None, said: Variables, settings: Settings, layers: Sequence[Layer]
+) -> Iterator[str]:
+    """Words for what was meant to be said and is not heard.
 
-
-def _silent(said: Variables, settings: Settings, layers: Sequence[Layer]) -> Iterator[str]:
-    """Words for each variable in small letters, and each configured provider that stays off."""
+    A file of the folder taken for the config file, where there is none; a variable in small
+    letters; a configured provider that stays off.
+    """
+    for name in _MISNAMED:
+        if folder is not None and (folder / name).exists():
+            yield f"{name} is not read; rename it to {CONFIG_NAME}, or name it by --config"
     for name, variable in sorted(said.items()):
         # Windows knows no small letters there; elsewhere `lantern_hosts` was silently nothing.
         if name != name.upper() and name.upper().startswith((PREFIX, DISCORD_VARIABLE)):
