@@ -119,11 +119,12 @@ class Chains:
 
     def _quoted(self, earlier: discord.Message) -> Before:
         me = 0 if self._client.user is None else self._client.user.id
+        if quote := quote_of(earlier, me):
+            return Before(quotes=(quote,))
         # Without the intent contents come empty, but for messages that ping us and our own.
         is_shown = self._client.intents.message_content or earlier.guild is None
         is_hidden = not is_shown and earlier.author.id != me and not is_mentioned(earlier, me)
-        quote = quote_of(earlier, me)
-        return Before(quotes=() if quote is None else (quote,), is_hidden=is_hidden)
+        return Before(is_hidden=is_hidden)
 
 
 def _about(message: discord.Message) -> int | None:

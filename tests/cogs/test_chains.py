@@ -197,14 +197,17 @@ async def test_words_that_discord_hides_are_said_to_be_missing() -> None:
     assert len(house.turns.requests) == 1
 
 
-@pytest.mark.parametrize(("reads_content", "is_pinged"), [(True, False), (False, True)])
-async def test_with_the_intent_or_a_ping_an_empty_message_hides_nothing(
-    reads_content: bool, is_pinged: bool
+@pytest.mark.parametrize(
+    ("reads_content", "is_pinged", "text"),
+    [(True, False, ""), (False, True, ""), (False, False, "Shown all the same.")],
+)
+async def test_with_the_intent_or_a_ping_or_words_nothing_is_hidden(
+    reads_content: bool, is_pinged: bool, text: str
 ) -> None:
     house = House()
     house.client.intents.message_content = reads_content
     channel = Channel(house)
-    channel.say(30, "", is_mention=is_pinged)
+    channel.say(30, text, is_mention=is_pinged)
     await channel.ask(41, "<@9> really?", about=30)
     assert HIDDEN not in house.sent[-1]
 
