@@ -92,6 +92,27 @@ class ProviderCall:
             BotError: as ``Inference.open`` does.
             Bug: the consent does not cover these words, or is none.
         """
+        await self._judged()
+        now = self.sent_at = asyncio.get_running_loop().time()
+        endpoint = self.endpoint
+        if due is not None:
+            left_s = max(0.0, due - now)
+            endpoint = replace(endpoint, first_token_s=min(endpoint.first_token_s, left_s))
+        # Once more when the connection stands: making it takes a while, and a mark set meanwhile
+        # holds for these words too.
+        request = replace(self.request, before_words=self._judged)
+        async with self.open_stream(endpoint, request) as deltas:
+            self._is_open = True
+            async with aclosing(self._counted(deltas, self.sent_at)) as counted:
+                yield counted
+
+    async def _judged(self) -> None:
+        """Asks whether the words may go, as things stand now.
+
+        Raises:
+            Unavailable: they stay here, ``CANCELLED``.
+            Bug: the consent does not cover them, or is none.
+        """
         consent = await self.judge(self.request.messages)
         if isinstance(consent, LocalOnly):
             words = f"{self.provider} was not asked: {consent.reason}."
@@ -100,15 +121,6 @@ class ProviderCall:
         is_covered = type(consent) is CloudConsent
         if not is_covered or not consent.covers(self.request.messages, self.provider):
             raise Bug(f"words without consent were about to be sent to {self.provider}")
-        now = self.sent_at = asyncio.get_running_loop().time()
-        endpoint = self.endpoint
-        if due is not None:
-            left_s = max(0.0, due - now)
-            endpoint = replace(endpoint, first_token_s=min(endpoint.first_token_s, left_s))
-        async with self.open_stream(endpoint, self.request) as deltas:
-            self._is_open = True
-            async with aclosing(self._counted(deltas, self.sent_at)) as counted:
-                yield counted
 
     async def _counted(self, deltas: AsyncIterator[Delta], sent_at: float) -> AsyncGenerator[Delta]:
         """The deltas, each counted before anybody sees it: a cancelled reader pays for it too."""

@@ -1,5 +1,6 @@
 """A conversation's nouns: places, requests, transcripts, endpoints, usage, routes and receipts."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -187,6 +188,9 @@ class InferenceRequest:
     sampling: Sampling = field(default_factory=Sampling)
     user_hash: str | None = None
     """Opaque salted hash of the asker, for providers that want one."""
+    before_words: Callable[[], Awaitable[None]] | None = field(default=None, compare=False)
+    """Awaited once the connection stands, right before the first word leaves; what it raises keeps
+    them all here."""
 
 
 @dataclass(frozen=True, slots=True)

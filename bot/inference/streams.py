@@ -6,11 +6,14 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import BytesPayload
 
 from bot.domain.chat import Endpoint, InferenceRequest, Usage
 from bot.domain.errors import BotError, FailureKind
@@ -88,6 +91,7 @@ class Inference:
         due = asyncio.get_running_loop().time() + endpoint.first_token_s
         prompt = [message.text for message in request.messages]
         error = partial(to_error, endpoint=endpoint, prompt=prompt)
+        call = replace(call, before_words=request.before_words)
         async with self._answered(endpoint, call, due, error) as response:
             reading = reader(endpoint, estimate_prompt_tokens(request.messages))
             stream = DeltaStream(response, reading, endpoint, due, error)
@@ -188,6 +192,9 @@ class Inference:
         try:
             response = await self._send(endpoint, call, due)
         except (aiohttp.ClientError, OSError) as err:
+            # Ours, raised before the first word: aiohttp tells it as a connection that broke.
+            if isinstance(err.__cause__, BotError):
+                raise err.__cause__ from err
             raise error(_unsent(err, endpoint)) from err
         try:
             # JSON under status 200 is no stream: so LM Studio answers a path that it does not know,
@@ -207,7 +214,7 @@ class Inference:
         async with asyncio.timeout_at(due):
             return await self._session.post(
                 call.url,
-                data=call.body,
+                data=_Body(call),
                 headers={**_HEADERS, **call.headers},
                 timeout=aiohttp.ClientTimeout(
                     total=None, connect=endpoint.connect_s, sock_connect=endpoint.connect_s
@@ -217,6 +224,23 @@ class Inference:
                 allow_redirects=False,
                 raise_for_status=False,
             )
+
+
+class _Body(BytesPayload):
+    """A request's body that asks once more before its first byte leaves."""
+
+    # Asked only before connecting, a mark set while names were looked up or TLS was made came too
+    # late: the words of that one request left all the same.
+    def __init__(self, call: Call) -> None:
+        super().__init__(call.body, content_type="application/json")
+        self._before_words = call.before_words
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        if self._before_words is not None:
+            await self._before_words()
+        await super().write_with_length(writer, content_length)
 
 
 def inference_session() -> aiohttp.ClientSession:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeGuard, cast
 from urllib.parse import urlsplit
@@ -60,6 +60,8 @@ class Call:
     url: str
     headers: Mapping[str, str]
     body: bytes
+    before_words: Callable[[], Awaitable[None]] | None = None
+    """Awaited before the first byte of the body leaves; what it raises keeps it here."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,35 @@
 """Who may ask, how many at once, how often; and what is never sent."""
 
 import asyncio
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import aiohttp
 import pytest
-from cloud_house import SAGE, Heard, asking, cloud_house, config_for, consent, judge_with
+from aiohttp.abc import ResolveResult
+from aiohttp.resolver import ThreadedResolver
+from cloud_house import (
+    SAGE,
+    Heard,
+    asking,
+    cloud_house,
+    config_for,
+    consent,
+    judge_with,
+    ledger_of,
+)
 
 from bot.cloud.call import CloudAsk
+from bot.cloud.providers import Providers
 from bot.cloud.serve import Question, serve
 from bot.domain.chat import Message
 from bot.domain.errors import Bug, FailureKind, Unavailable
 from bot.domain.events import TextDelta
 from bot.domain.ids import ProviderName, TurnId
 from bot.domain.personas import Sampling
+from bot.inference.streams import Inference
 from bot.policy.budget import BudgetRules
 from bot.policy.privacy import (
     PROBE,
@@ -23,7 +38,7 @@ from bot.policy.privacy import (
     LocalOnly,
     judge_probe,
 )
-from bot.sim.providers.config import SimProviderConfig, SimProviderModel
+from bot.sim.providers.config import SimProviderConfig, SimProviderModel, WireKind
 
 K = FailureKind
 ZAI = ProviderName("zai")
@@ -135,7 +150,8 @@ async def test_a_mark_set_during_a_told_pause_sends_nothing(tmp_path: Path) -> N
 
         cloud.providers.sleep = sleep
         heard = await cloud.serve("openai", ask)
-        assert (heard.kind, mark.read) == (K.CANCELLED, 2)
+        # Before the connection and before its first word; then before the second try.
+        assert (heard.kind, mark.read) == (K.CANCELLED, 3)
         assert len(cloud.double("openai").journal.chats()) == 1
 
 
@@ -195,6 +211,56 @@ async def test_a_mark_set_while_money_is_held_or_the_face_is_told_sends_nothing(
             )
         assert cloud.double().journal.calls == ()
         assert cloud.providers.snapshots(10, 10, now())[0].is_serving
+
+
+class SlowNames(ThreadedResolver):
+    """Finds a name only when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        self.asked.set()
+        await self.may_answer.wait()
+        return await super().resolve("127.0.0.1", port, family)
+
+
+@pytest.mark.parametrize("wire", ["zai", "openai", "anthropic"])
+@pytest.mark.parametrize("is_marked", [True, False])
+async def test_a_mark_set_while_the_connection_is_made_sends_nothing(
+    tmp_path: Path, wire: WireKind, is_marked: bool
+) -> None:
+    names = SlowNames()
+    async with (
+        cloud_house(tmp_path, wire) as cloud,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=names)) as session,
+    ):
+        double = cloud.double(wire)
+        config = config_for(double, wire)
+        base_url = config.base_url.replace("127.0.0.1", "provider.test")
+        async with Providers(
+            [replace(config, base_url=base_url)],
+            ledger=ledger_of(cloud.ledger),
+            open_stream=Inference(session).open,
+            observe=cloud.news.append,
+            utcnow=cloud.clock,
+            draw=lambda: 0.5,
+            salt="salt",
+        ) as cloud.providers:
+            ask, mark = marked(cloud.ask())
+            async with asyncio.TaskGroup() as tasks:
+                asking_it = tasks.create_task(cloud.serve(wire, ask))
+                await names.asked.wait()
+                mark.is_set = is_marked
+                names.may_answer.set()
+            heard = asking_it.result()
+        assert (heard.kind, mark.read) == (K.CANCELLED if is_marked else None, 2)
+        assert len(double.journal.chats()) == (0 if is_marked else 1)
+        row = (await cloud.rows())[-1]
+        assert (row["basis"] == "nothing") == is_marked
 
 
 # --- what is sent -----------------------------------------------------------------------------
