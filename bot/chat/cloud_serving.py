@@ -12,7 +12,7 @@ from bot.domain.chat import Candidate
 from bot.domain.errors import Bug, Unavailable
 from bot.domain.events import Notice, Queued, Reading
 from bot.domain.ids import ProviderName
-from bot.policy.context import blind
+from bot.policy.context import alternating, blind
 from bot.policy.privacy import CloudConsent
 
 
@@ -56,11 +56,13 @@ class CloudServing:
         asking = job.asking
         if not isinstance(asking.consent, CloudConsent):
             raise Bug(f"words without consent were about to be sent to {name}")
-        messages = job.abroad()
+        fitted = job.abroad()
+        messages = alternating(fitted.messages)
+        if fitted.dropped:
+            await draft.trimmed(messages, fitted.dropped, has_earlier=asking.has_earlier)
         is_blinded = any(m.images for m in messages) and not self._providers.config(name).vision
         if is_blinded:
             messages = blind(messages)
-        if is_blinded:
             await draft.notice(f"{name} was not configured to see; images were left out.")
 
         loop = asyncio.get_running_loop()

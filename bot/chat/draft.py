@@ -1,10 +1,10 @@
 """The answer being made: the one mutable thing of a turn, turned into a receipt at its end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
-from bot.domain.chat import Candidate, FinishReason, Receipt, Rejection, Usage
+from bot.domain.chat import Candidate, FinishReason, Message, Receipt, Rejection, Usage
 from bot.domain.errors import Unavailable
 from bot.domain.events import (
     Delta,
@@ -16,6 +16,7 @@ from bot.domain.events import (
     TurnEvent,
 )
 from bot.domain.ids import PersonaName
+from bot.policy.conversation import is_trim_news
 
 
 class Draft:
@@ -61,9 +62,28 @@ class Draft:
         return bool(self._text)
 
     async def notice(self, text: str) -> None:
-        """Tells something that stops nothing; the receipt keeps it."""
+        """Tells something that stops nothing, once; the receipt keeps it."""
+        if text in self.so_far.notices:
+            return
         self.so_far = replace(self.so_far, notices=(*self.so_far.notices, text))
         await self.emit(Notice(text))
+
+    async def trimmed(
+        self, messages: Sequence[Message], dropped: int, *, has_earlier: bool
+    ) -> None:
+        """Tells that the oldest messages are not sent, where that is news.
+
+        Args:
+            messages: What is sent.
+            dropped: How many are not, of those that were read from the store.
+            has_earlier: There are more that were not even read.
+        """
+        told = self.so_far.told
+        kept = sum(message.role != "system" for message in messages)
+        if is_trim_news(told, kept):
+            more = "more than " if has_earlier else ""
+            await self.notice(f"Kept the newest {kept} of {more}{kept + dropped} messages.")
+            self.so_far = replace(self.so_far, told=replace(told, kept=kept))
 
     def granted(self, candidate: Candidate, queue_s: float = 0.0, load_s: float = 0.0) -> None:
         """The right to ask a candidate was given, after so many seconds of waiting and loading."""

@@ -25,7 +25,6 @@ from bot.fleet.fleet import Fleet
 from bot.fleet.lease import Lease
 from bot.inference.streams import Inference
 from bot.policy.context import alternating, blind, fit_transcript, message_tokens
-from bot.policy.conversation import is_trim_news
 from bot.policy.deadlines import first_word_s, gap_s, load_pause_s
 
 _STALE = frozenset({FailureKind.WRONG_MODEL, FailureKind.NOT_THERE})
@@ -198,13 +197,8 @@ class HostServing:
                 # Another candidate's window may be larger: this is no refusal of the request.
                 raise Unavailable(error.user_message, FailureKind.TOO_LONG) from error
             messages, dropped = fitted.messages, dropped + fitted.dropped
-        told = draft.so_far.told
-        kept = sum(message.role != "system" for message in messages)
-        if dropped and is_trim_news(told, kept):
-            # Of a long conversation not even all that was left out was read from the store.
-            more = "more than " if job.asking.has_earlier else ""
-            await draft.notice(f"Kept the newest {kept} of {more}{kept + dropped} messages.")
-            draft.so_far = replace(draft.so_far, told=replace(told, kept=kept))
+        if dropped:
+            await draft.trimmed(messages, dropped, has_earlier=job.asking.has_earlier)
         return await self._seen(messages, job, lease, draft)
 
     async def _seen(

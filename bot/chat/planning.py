@@ -1,17 +1,16 @@
 """From a request and its branch to a job: the messages, the wish and the route."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from bot.chat.choices import Resolved
-from bot.domain.chat import Candidate, Message, Route, Turn, TurnRequest
+from bot.domain.chat import Candidate, Message, Rejection, Route, Turn, TurnRequest
 from bot.domain.cloud import ProviderSnapshot
 from bot.domain.errors import PromptTooLong, RequestRefused
 from bot.domain.hosts import FleetSnapshot, Wish
 from bot.domain.ids import AUTO, HostName, PersonaName, ProviderName, TurnId, UserId
-from bot.policy.context import alternating, fit_transcript, transcript
+from bot.policy.context import Fitted, fit_or_least, transcript
 from bot.policy.index import RoutingIndex
 from bot.policy.offers import SlowRules, Ways, plan_ways
 from bot.policy.privacy import Consent, Judge, LocalOnly, without_names
@@ -29,6 +28,9 @@ ANSWER_TOKENS = 1024
 WINDOW_TOKENS = 32_768
 """Longest transcript sent when neither persona nor model says; more would fill memory unasked."""
 
+
+_NEVER = ("context window", "local only", "not on this host", "not in the order")
+"""Words of reasons that hold however long one waits."""
 
 NO_TURN = TurnId("")
 """Of a job that only explains or warms."""
@@ -83,7 +85,7 @@ class Job:
     asking: Asking
     messages: tuple[Message, ...]
     """What fits the window."""
-    abroad: Callable[[], tuple[Message, ...]]
+    abroad: Callable[[], Fitted]
     """The same for providers, made when one is asked: people are numbered, not named."""
     prompt_tokens: int
     answer_tokens: int
@@ -130,6 +132,10 @@ class Planner:
         """
         if resolved.persona.load.context_length:
             return resolved.persona.load.context_length
+        return min(WINDOW_TOKENS, self._widest(resolved) or WINDOW_TOKENS)
+
+    def _widest(self, resolved: Resolved) -> int | None:
+        """The widest window that any wanted model offers anywhere; None when nobody says."""
         wanted = None if AUTO in resolved.models else set(resolved.models)
         offered = [
             model.max_context_length
@@ -137,32 +143,65 @@ class Planner:
             for model in host.models.values()
             if model.max_context_length and (wanted is None or model.key in wanted)
         ]
-        return min(WINDOW_TOKENS, max(offered, default=WINDOW_TOKENS))
+        return max(offered, default=None)
 
     def job(self, asking: Asking) -> Job:
         """The job for one turn.
 
         Raises:
-            PromptTooLong: not even the last message fits.
+            PromptTooLong: not even the last message fits anybody who may be asked.
         """
         messages = transcript(asking.resolved.persona, asking.branch, asking.request)
         # Every text is cleaned once here, whatever windows are tried below.
         window = self.window(asking.resolved)
         job = self._job_within(window, asking, messages)
+        if job.wish.min_context > window:
+            return self._for_long(job)
         for smaller in _smaller(window, job):
             if job.route.candidates:
                 break
             # A transcript that no host has the memory for is shortened, not refused.
-            with suppress(PromptTooLong):
-                job = self._job_within(smaller, asking, messages)
+            job = self._job_within(smaller, asking, messages)
         return job
+
+    def _for_long(self, job: Job) -> Job:
+        """A job whose last message alone passes the window, for those who read so much.
+
+        Raises:
+            PromptTooLong: nobody does.
+        """
+        asking, needed = job.asking, job.wish.min_context
+        resolved, consent, route = asking.resolved, asking.consent, job.route
+        limit = resolved.persona.load.context_length
+        if limit is not None:
+            # The persona's own limit is what its hosts' memory was planned by.
+            words = f"its context window of {limit:,} tokens, set by the persona, is too small"
+            home = [c for c in route.candidates if c.host is not None]
+            away = tuple(c for c in route.candidates if c.host is None)
+            why = (*(Rejection(c.where, c.model, words) for c in home), *route.rejected)
+            route = replace(route, candidates=away, rejected=why)
+            job = replace(job, route=route)
+        # Whoever is only out for a while may be asked again later: that is no fault of the message.
+        if route.candidates or not all(
+            any(word in r.reason for word in _NEVER) for r in route.rejected
+        ):
+            return job
+        most = limit or self._widest(resolved)
+        reads = f"your hosts read at most {most:,}" if most else "nobody here reads so much"
+        kept = f", and it stays here: {consent.reason}" if isinstance(consent, LocalOnly) else ""
+        raise PromptTooLong(
+            f"The message and its answer need about {needed:,} tokens, but {reads}{kept}. "
+            "Shorten it, or choose a model with a larger context.",
+            needed,
+        )
 
     def _job_within(self, window: int, asking: Asking, messages: Sequence[Message]) -> Job:
         resolved, request = asking.resolved, asking.request
         if request.must_see:
             resolved = _whoever(resolved)
         answer_tokens = resolved.persona.sampling.max_tokens or ANSWER_TOKENS
-        fitted = fit_transcript(messages, window, answer_tokens)
+        # What must stay may be more than the hosts' window: who reads more may answer it still.
+        fitted = fit_or_least(messages, window, answer_tokens)
         # It may still hold the conversation's prefix, and then reads only what is new.
         served = (turn.receipt.host for turn in reversed(asking.branch) if turn.receipt is not None)
         # Older images are left out for a model that cannot see; the newest ones decide.
@@ -189,9 +228,8 @@ class Planner:
                 route, seer = blind, min(able.candidates, key=_is_away, default=None)
 
         # Most turns are served at home: made for each turn, this doubled the cost of planning.
-        def abroad() -> tuple[Message, ...]:
-            fitted = fit_transcript(_messages_abroad(asking), window, answer_tokens)
-            return alternating(fitted.messages)
+        def abroad() -> Fitted:
+            return fit_or_least(_messages_abroad(asking), window, answer_tokens)
 
         return Job(
             asking=asking,

@@ -251,7 +251,14 @@ class Relaying:
                     user=request.user,
                 )
                 await self._by_provider(
-                    candidate.provider, candidate, ask, question, meter, sink, is_last=is_last
+                    candidate.provider,
+                    candidate,
+                    ask,
+                    question,
+                    meter,
+                    sink,
+                    is_last=is_last,
+                    is_hurried=max_wait_s is not None,
                 )
 
         def comes_again(candidate: Candidate) -> bool:
@@ -372,6 +379,7 @@ class Relaying:
         sink: Sink,
         *,
         is_last: bool,
+        is_hurried: bool,
     ) -> None:
         loop = asyncio.get_running_loop()
 
@@ -395,7 +403,15 @@ class Relaying:
             await sink.waits(Queued(name, candidate.model, place, seconds))
 
         listener = Listener(sent, hear, again, notice, queued)
-        end = await serve(self._providers, name, ask, question, listener, is_last=is_last)
+        end = await serve(
+            self._providers,
+            name,
+            ask,
+            question,
+            listener,
+            is_last=is_last,
+            is_hurried=is_hurried,
+        )
         meter.receipt = replace(meter.receipt, usage=end.usage)
 
 

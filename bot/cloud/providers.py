@@ -29,7 +29,7 @@ _TYPICAL = (1000, 500)
 """Prompt and answer tokens by which the cheapest provider is found."""
 
 
-async def _unheard(place: int, seconds: float) -> None:
+async def unheard(place: int, seconds: float) -> None:
     """Of a wait nobody watches."""
 
 
@@ -112,7 +112,7 @@ class Providers:
         )
 
     def call(
-        self, name: ProviderName, ask: CloudAsk, until: float | None = None, tell: Tell = _unheard
+        self, name: ProviderName, ask: CloudAsk, until: float | None = None, tell: Tell = unheard
     ) -> AbstractAsyncContextManager[ProviderCall]:
         """The right to ask a provider once: ``async with providers.call(...) as call:``.
 

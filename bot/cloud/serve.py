@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 from bot.cloud.call import CloudAsk, ProviderCall
-from bot.cloud.providers import Providers
+from bot.cloud.provider import Tell
+from bot.cloud.providers import Providers, unheard
 from bot.domain.errors import FailureKind, PromptTooLong, Refused, RequestRefused, Unavailable
 from bot.domain.events import Delta, StreamEnd
 from bot.domain.ids import ProviderName
@@ -73,7 +74,7 @@ class Listener:
     again: Callable[[Unavailable, str], Awaitable[None]]
     """This request failed and the same provider is asked again; the text says how."""
     notice: Callable[[str], Awaitable[None]]
-    queued: Callable[[int, float], Awaitable[None]]
+    queued: Tell = unheard
     """It waits: its place in the line, 1 being next, and the seconds until its turn."""
 
 

@@ -95,6 +95,11 @@ class PromptTooLong(RequestRefused):
 
     http_status = 413
 
+    def __init__(self, user_message: str, needed: int = 0) -> None:
+        """``needed`` are the tokens of what must stay and of the answer."""
+        super().__init__(user_message)
+        self.needed = needed
+
 
 class Refused(RequestRefused):
     """The model or its provider declined to answer; never shopped around."""

@@ -184,10 +184,19 @@ def fit_transcript(messages: Sequence[Message], window: int | None, reserve: int
     if window is not None and total + reserve > window:
         raise PromptTooLong(
             f"The message needs about {total:,} tokens and {reserve:,} for the answer, but this "
-            f"model reads at most {window:,}. Shorten it, or choose a model with a larger context."
+            f"model reads at most {window:,}. Shorten it, or choose a model with a larger context.",
+            needed=total + reserve,
         )
     rest = [message for turn in reversed(kept) for message in turn]
     return Fitted((*head, *rest), len(messages) - len(head) - len(rest), total)
+
+
+def fit_or_least(messages: Sequence[Message], window: int, reserve: int) -> Fitted:
+    """As ``fit_transcript``; where what must stay is more than the window, just that."""
+    try:
+        return fit_transcript(messages, window, reserve)
+    except PromptTooLong as error:
+        return fit_transcript(messages, error.needed, reserve)
 
 
 def blind(messages: Sequence[Message]) -> tuple[Message, ...]:

@@ -10,9 +10,9 @@ from house import ADA, BOB, GEMMA, PLACE, QWEN, House, Said, cloud, house, sim
 
 from bot.app import utcnow
 from bot.chat.planning import ChatRules
-from bot.domain.chat import Place, Quote, TurnKind, TurnRequest
+from bot.domain.chat import Attachment, Place, Quote, TurnKind, TurnRequest
 from bot.domain.cloud import ProviderNews
-from bot.domain.errors import NoCandidates, Refused
+from bot.domain.errors import NoCandidates, PromptTooLong, Refused
 from bot.domain.events import (
     Failed,
     Finished,
@@ -809,3 +809,102 @@ async def test_an_admin_takes_a_paused_provider_into_use_again(tmp_path: Path) -
         assert (await home.ask("three")).receipt.provider == "zai"
         assert [event.what for event in home.cloud_news] == ["out", "passed", "passed", "back"]
         assert await home.lantern.acts.resume("studio") == "studio takes new turns again."
+
+
+# --- long messages ---------------------------------------------------------------------------
+
+LONG = "word " * 33_000
+"""More than a host's 32,768 tokens, less than a provider's 200,000."""
+
+
+async def with_file(home: House) -> Said:
+    file = Attachment("book.txt", "text/plain", text=LONG)
+    return await home.play(home.request("What is it about?", attachments=[file]))
+
+
+async def test_a_message_too_long_for_the_hosts_goes_to_who_reads_it_and_says_why(
+    tmp_path: Path,
+) -> None:
+    wide = {"context_length": 200_000}
+    async with house(
+        tmp_path, sim("studio", QWEN), providers=cloud(zai="zai"), provider_changes=wide
+    ) as home:
+        said = await with_file(home)
+        assert said.receipt.provider == "zai"
+        assert "its context window of 32,768 tokens is too small" in said.notices
+        assert LONG.strip() in heard(home)
+        # What fits the hosts is answered by them as before, without what is too long for them.
+        short = await home.ask("And?")
+        assert short.receipt.host == "studio"
+        assert "Kept the newest 1 of" in short.notices
+
+
+@pytest.mark.parametrize("is_marked", [True, False])
+async def test_a_message_too_long_for_everybody_it_may_go_to_is_refused_with_the_limit(
+    tmp_path: Path, is_marked: bool
+) -> None:
+    changes = {"context_length": 200_000 if is_marked else 50_000}
+    async with house(
+        tmp_path, sim("studio", QWEN), providers=cloud(zai="zai"), provider_changes=changes
+    ) as home:
+        if is_marked:
+            await home.lantern.privacy.mark("place", PLACE.channel)
+        said = await with_file(home)
+        assert isinstance(said.last, Failed)
+        assert isinstance(said.last.error, PromptTooLong)
+        words = said.last.error.user_message
+        assert "your hosts read at most 32,768" in words
+        assert ("and it stays here: this message: its place is local only" in words) == is_marked
+        assert heard(home) == ""
+
+
+async def test_a_personas_own_window_bounds_its_hosts_and_not_providers(tmp_path: Path) -> None:
+    personas = {"brief": "load: {context_length: 2048}\n"}
+    async with house(
+        tmp_path, sim("studio", QWEN), providers=cloud(zai="zai"), personas=personas
+    ) as home:
+        said = await home.ask("word " * 3000, persona="brief")
+        assert said.receipt.provider == "zai"
+        assert "context window of 2,048 tokens, set by the persona" in said.notices
+
+
+async def test_a_larger_host_takes_what_is_too_long_for_the_usual_window(tmp_path: Path) -> None:
+    wide = replace(QWEN, max_context_length=131_072)
+    async with house(
+        tmp_path, sim("large", wide), sim("small", QWEN), providers=cloud(zai="zai")
+    ) as home:
+        assert (await with_file(home)).receipt.host == "large"
+
+
+async def test_while_who_could_read_it_is_out_a_long_message_is_not_at_fault(
+    tmp_path: Path,
+) -> None:
+    wide = {"context_length": 200_000}
+    async with house(
+        tmp_path, sim("studio", QWEN), providers=cloud(zai="zai"), provider_changes=wide
+    ) as home:
+        home.doubles["zai"].faults.set("no_money")
+        await power_off(home)
+        await home.ask("one")
+        await power_on(home)
+        said = await with_file(home)
+        assert isinstance(said.last, Failed)
+        assert isinstance(said.last.error, NoCandidates)
+
+
+async def test_a_provider_with_a_larger_window_goes_before_shortening_for_a_smaller_one(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, providers=cloud(zai="zai", openai="openai")) as home:
+        small = home.lantern.providers.config(ProviderName("zai"))
+        home.lantern.providers.renew(replace(small, context_length=4096))
+        for at in range(3):
+            await home.ask(f"{at} " + "word " * 2000)
+        last = await home.ask("And?")
+        assert last.receipt.provider == "openai"
+        assert "Kept the newest" not in last.notices
+        large = home.lantern.providers.config(ProviderName("openai"))
+        home.lantern.providers.renew(replace(large, context_length=4096))
+        shortened = await home.ask("And now?")
+        assert shortened.receipt.provider == "zai"
+        assert "Kept the newest" in shortened.notices

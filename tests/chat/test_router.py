@@ -20,6 +20,7 @@ from bot.domain.events import FellBack, Offered, TextDelta, TurnEvent
 from bot.domain.hosts import Wish
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.domain.personas import Persona
+from bot.policy.context import Fitted
 from bot.policy.privacy import Consent, LocalOnly
 
 QWEN, GLM, GPT = ModelKey("qwen"), ModelKey("glm"), ModelKey("gpt")
@@ -46,7 +47,7 @@ def job_of(*candidates: Candidate, rejected: tuple[Rejection, ...] = ()) -> Job:
     return Job(
         asking=asking,
         messages=(),
-        abroad=tuple[Message, ...],
+        abroad=lambda: Fitted((), 0, 0),
         prompt_tokens=10,
         answer_tokens=10,
         dropped=0,

@@ -26,6 +26,7 @@ from bot.policy.context import (
     dated,
     defuse,
     estimate_tokens,
+    fit_or_least,
     fit_transcript,
     message_tokens,
     most_bytes,
@@ -401,3 +402,13 @@ NOW = datetime(2026, 3, 5, 9, 7, 59, tzinfo=BERLIN)
 )
 def test_date_and_time_are_filled_in_and_every_other_brace_stays(prompt: str, filled: str) -> None:
     assert dated(prompt, NOW) == filled
+
+
+def test_what_must_stay_is_kept_where_it_alone_is_more_than_the_window() -> None:
+    messages = (Message("user", "old"), Message("assistant", "yes"), Message("user", "long " * 99))
+    fitted = fit_or_least(messages, 50, 10)
+    assert (fitted.messages, fitted.dropped) == (messages[2:], 2)
+    with pytest.raises(PromptTooLong) as raised:
+        fit_transcript(messages, 50, 10)
+    assert raised.value.needed == fitted.prompt_tokens + 10
+    assert fit_or_least(messages, 5000, 10) == fit_transcript(messages, 5000, 10)
