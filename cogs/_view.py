@@ -10,6 +10,7 @@ import discord
 from discord import ui
 
 from bot.chat import words
+from bot.chat.standing import instead_words
 from bot.domain.chat import Receipt, Turn
 from bot.domain.events import Failed, Finished, Stopped
 from bot.domain.ids import TurnId
@@ -115,10 +116,11 @@ def _receipt_lines(receipt: Receipt | None, *, has_footer: bool) -> tuple[list[s
     answer left the LAN, and its price, come first and cannot be switched off.
     """
     mark = "" if receipt is None else words.cloud_mark(receipt)
-    if receipt is None or not has_footer:
-        return [mark] if mark else [], []
-    line = words.footer(receipt)
-    return ([line], []) if mark else ([], [line])
+    if receipt is None:
+        return [], []
+    line = words.footer(receipt) if has_footer else mark
+    why = instead_words(receipt)
+    return ([line, why], []) if mark else ([why], [line])
 
 
 def restored(turn: Turn, *, has_footer: bool) -> tuple[MessageView, ...]:
@@ -132,8 +134,7 @@ def restored(turn: Turn, *, has_footer: bool) -> tuple[MessageView, ...]:
             "⚠ Lantern was restarted in the middle of this answer. The text so far is kept."
         )
     elif is_cut:
-        tried = words.attempts_text(receipt.attempts) if receipt is not None else ""
-        small.append(f"⚠ Lantern was restarted before this answer began.\n{tried}".rstrip())
+        small.append("⚠ Lantern was restarted before this answer began.")
     mark, print_ = _receipt_lines(receipt, has_footer=has_footer)
     small = [*mark, *small, *print_]
     is_cut = is_cut or (receipt is not None and receipt.finish == "length")

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from bot.documents.shelf import PersonaShelf
 from bot.domain.chat import Place
-from bot.domain.ids import AUTO, ModelKey, PersonaName, UserId
+from bot.domain.ids import AUTO, ModelKey, PersonaName, ProviderName, UserId
 from bot.domain.personas import Persona
-from bot.policy.choice import choose, scope_keys
+from bot.policy.choice import choose, provider_in, scope_keys
 from bot.policy.context import dated
 from bot.store.choices import ChoiceStore
 
@@ -26,6 +26,8 @@ class Resolved:
     model_reason: str
     is_named: bool
     """A model was asked for by name, so the persona's alternatives do not apply."""
+    provider: ProviderName | None = None
+    """A provider was asked for by name: it goes first, the persona's models stand in."""
     is_substitute: bool = False
     """The persona chosen here is gone, so this one answers in its place."""
 
@@ -85,9 +87,12 @@ class Choices:
         # Once for a turn: its transcript is made anew for each candidate, and stays the same.
         who = replace(who, system_prompt=dated(who.system_prompt, self._now()))
         picked = choose(option, stored["model"], keys, "")
+        if (provider := provider_in(picked.value)) is not None:
+            words = f"☁ {provider} {picked.reason}"
+            return Resolved(who, why_who, who.model, words, False, provider, is_gone)
         if not picked.value or picked.value == AUTO:
             reason = f"{who.name}'s own model"
             if picked.value == AUTO:
                 reason = f"auto ({picked.reason}): {reason}"
-            return Resolved(who, why_who, who.model, reason, False, is_gone)
-        return Resolved(who, why_who, ModelKey(picked.value), picked.reason, True, is_gone)
+            return Resolved(who, why_who, who.model, reason, False, None, is_gone)
+        return Resolved(who, why_who, ModelKey(picked.value), picked.reason, True, None, is_gone)

@@ -80,7 +80,7 @@ class CloudServing:
             nonlocal asked_at
             asked_at = loop.time()
             draft.failed(candidate, error)
-            await draft.emit(Notice(f"{error.user_message} {words}"))
+            await draft.emit(Notice(words))
 
         ask = CloudAsk(
             turn=asking.turn,

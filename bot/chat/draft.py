@@ -85,6 +85,11 @@ class Draft:
             await self.notice(f"Kept the newest {kept} of {more}{kept + dropped} messages.")
             self.so_far = replace(self.so_far, told=replace(told, kept=kept))
 
+    def pressed(self, what: str) -> None:
+        """Its asker did something meanwhile; the receipt keeps what and when."""
+        told = f"{what} after {self._loop.time() - self._opened_at:.0f} s"
+        self.so_far = replace(self.so_far, presses=(*self.so_far.presses, told))
+
     def granted(self, candidate: Candidate, queue_s: float = 0.0, load_s: float = 0.0) -> None:
         """The right to ask a candidate was given, after so many seconds of waiting and loading."""
         # The one before may have been left by choice, in the middle of its reasoning.
@@ -130,7 +135,13 @@ class Draft:
 
     def failed(self, candidate: Candidate, error: Unavailable) -> None:
         """A candidate could not serve; its reasoning, if any, is dropped with it."""
-        attempt = Rejection(candidate.where, candidate.model, error.user_message, error.kind)
+        attempt = Rejection(
+            candidate.where,
+            candidate.model,
+            error.user_message,
+            error.kind,
+            is_cloud=candidate.provider is not None,
+        )
         self.so_far = replace(
             self.so_far,
             attempts=(*self.so_far.attempts, attempt),

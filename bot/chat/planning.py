@@ -280,6 +280,9 @@ class Planner:
             user=user,
         )
         cloud = rules.cloud if persona.cloud is None else persona.cloud
+        # Out of the order of fallbacks, and yet configured: it answers where it was chosen.
+        if resolved.provider is not None and persona.cloud is None:
+            cloud = tuple(dict.fromkeys((*cloud, resolved.provider)))
         ask = RouteAsk(
             models=resolved.models,
             min_context=wish.min_context,
@@ -290,6 +293,7 @@ class Planner:
             local_only=local_only,
             # Where no provider is configured at all, a persona's own order is no news to anybody.
             cloud=cloud if self.has_cloud else (),
+            first=resolved.provider,
             strategy=rules.strategy,
             order=rules.request_types.get(request_type or persona.request_type or ""),
             load=persona.load,
@@ -304,7 +308,7 @@ class Planner:
         if not candidates or candidates[0].provider is None:
             return False
         # Where the cloud goes first anyway, nothing is learnt by waiting.
-        if self._rules.strategy == "prefer_cloud":
+        if job.route.prefers_cloud:
             return False
         hosts = self._snapshot().hosts.values()
         return any(host.state == "unknown" for host in hosts)

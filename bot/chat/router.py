@@ -1,5 +1,7 @@
 """Answers a job by its route: asks the candidates in order until one has answered."""
 
+from dataclasses import replace
+
 import structlog
 
 from bot.chat.cloud_serving import CloudServing
@@ -7,12 +9,19 @@ from bot.chat.draft import Draft
 from bot.chat.host_serving import HostServing
 from bot.chat.override import Override
 from bot.chat.planning import Job
+from bot.chat.standing import nobody_words
 from bot.chat.walk import walk
 from bot.cloud.serve import Question
 from bot.domain.chat import Candidate
 from bot.domain.errors import Bug, FailureKind, Interrupted, NoCandidates, Unavailable
 from bot.domain.events import FellBack
+from bot.policy.privacy import LocalOnly
 
+_BROKE = {
+    FailureKind.STALL: "fell silent",
+    FailureKind.TIMEOUT: "fell silent",
+    FailureKind.CONNECT: "went away",
+}
 _log = structlog.get_logger(__name__)
 
 
@@ -66,7 +75,10 @@ class Router:
                 reason=failed.user_message,
             )
             if draft.has_text:
-                raise Interrupted(failed.user_message, failed.kind) from failed
+                # Readers are told who, whoever asks for more gets the other side's own words.
+                draft.so_far = replace(draft.so_far, ending=failed.user_message)
+                words = f"{candidate.where} {_BROKE.get(failed.kind, 'broke off')}."
+                raise Interrupted(words, failed.kind) from failed
             draft.failed(candidate, failed)
             await draft.emit(FellBack(candidate, failed.user_message))
 
@@ -83,20 +95,17 @@ class Router:
             comes_again=comes_again,
         )
         if served is None:
-            raise NoCandidates(_no_candidates_text(job, draft))
+            raise _nobody(job, draft)
 
 
-def _no_candidates_text(job: Job, draft: Draft) -> str:
-    """What happened, what was tried, what was rejected, what to do."""
-    lines = [f"Nobody could answer with `{job.asking.resolved.model}`."]
-    attempts, rejected = draft.so_far.attempts, job.route.rejected
-    if attempts:
-        lines.append("Tried:")
-        lines.extend(f"• {a.where} (`{a.model}`): {a.reason}" for a in attempts)
-    if rejected:
-        lines.append("Not tried:")
-        lines.extend(f"• {r.where} (`{r.model}`): {r.reason}" for r in rejected)
-    if not attempts and not rejected:
-        lines.append("No host is configured that has it on disk.")
-    lines.append("Pick another model with `/model`, or look at the hosts with `/fleet status`.")
-    return "\n".join(lines)
+def _nobody(job: Job, draft: Draft) -> NoCandidates:
+    """Briefly for readers, in full for the log; ``/why`` has it all from the receipt."""
+    attempts, asking, route = draft.so_far.attempts, job.asking, job.route
+    kept_home = ""
+    # Where no provider is configured, nobody need hear that none may be asked.
+    if isinstance(asking.consent, LocalOnly) and any(r.is_cloud for r in route.rejected):
+        kept_home = asking.consent.reason
+    words = nobody_words(route, attempts, model=asking.resolved.model, kept_home=kept_home)
+    details = [f"{r.where} ({r.model}): {r.reason}" for r in (*attempts, *route.rejected)]
+    kinds = [a.kind for a in attempts if a.kind is not None]
+    return NoCandidates(words, kinds, "; ".join(details))

@@ -1,7 +1,7 @@
 """Switching: what answers here and why, and choosing another persona or model."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bot.chat.catalog import Catalog
 from bot.chat.choices import Choices, Resolved
@@ -110,7 +110,8 @@ class Switch:
         async def produce(emit: Callable[[Progress | Readiness], Awaitable[None]]) -> None:
             resolved = await self._choices.resolve(place, user, persona, model)
             job = await self._job(resolved, place, user)
-            await emit(await load_first(self._fleet, job.wish, job.route, emit))
+            ready = await load_first(self._fleet, job.wish, job.route, emit)
+            await emit(replace(ready, provider=resolved.provider))
 
         return safe_channel(produce)
 

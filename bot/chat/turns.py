@@ -27,7 +27,7 @@ from bot.chat.planning import FIRST_LOOK_S, Asking, Job, Planner
 from bot.chat.router import Router
 from bot.chat.safe_channel import safe_channel
 from bot.chat.usage import Tally
-from bot.chat.words import candidate_line, cloud_words, rejection_line
+from bot.chat.words import candidate_line, rejection_line
 from bot.domain.chat import (
     Message,
     Place,
@@ -43,6 +43,7 @@ from bot.domain.errors import (
     BotError,
     Bug,
     Interrupted,
+    NoCandidates,
     NotPermitted,
     RequestRefused,
     StoreUnavailable,
@@ -91,6 +92,12 @@ _stdlib = logging.getLogger(__name__)
 
 Emit = Callable[[TurnEvent], Awaitable[None]]
 
+_PRESSES: Mapping[Way, str] = {
+    "wait": "Wait",
+    "warm": "Answer now",
+    "cloud": "Use the cloud",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class _Ending:
@@ -124,10 +131,12 @@ class _Running:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when its end is stored."""
 
-    def stop(self, reason: str = "Stopped.", *, by_asker: bool = True) -> None:
+    def stop(self, reason: str = "Stopped.", *, by_asker: bool = True, press: str = "") -> None:
         """Ends the turn, once; before its work began it then ends at the beginning."""
         if self.stopped is not None:
             return
+        if press and self.draft is not None:
+            self.draft.pressed(press)
         self.stopped = _Ending("partial", reason, by_asker=by_asker)
         if self.scope is not None:
             # A deadline already past cancels exactly this block, and says that we did.
@@ -191,7 +200,7 @@ class Turns:
         mine = [turn for turn in running if user in (None, turn.user)]
         for turn in mine:
             self._cancel_load(turn)
-            turn.stop()
+            turn.stop(press="/stop")
         return len(mine)
 
     def stop_turn(self, turn: TurnId) -> bool:
@@ -199,15 +208,17 @@ class Turns:
         running = self._running.get(turn)
         if running is None:
             return False
-        running.stop()
+        running.stop(press="Stop")
         return True
 
     async def cancel_load(self, turn: TurnId) -> bool:
         """Stops the turn, and its load too when nobody else waits for it."""
         running = self._running.get(turn)
-        if running is not None:
-            self._cancel_load(running)
-        return self.stop_turn(turn)
+        if running is None:
+            return False
+        self._cancel_load(running)
+        running.stop(press="Cancel")
+        return True
 
     def _cancel_load(self, running: _Running) -> None:
         # The host knows who else waits; a load under way outlives its asker otherwise, and takes
@@ -219,7 +230,11 @@ class Turns:
     def choose(self, turn: TurnId, way: Way) -> bool:
         """Takes a way that was ``Offered``; False when it is not open any more."""
         running = self._running.get(turn)
-        return running is not None and running.override.choose(way)
+        if running is None or not running.override.choose(way):
+            return False
+        if running.draft is not None:
+            running.draft.pressed(_PRESSES[way])
+        return True
 
     def asker(self, turn: TurnId) -> UserId | None:
         """Who asked a running turn, or pressed for it."""
@@ -554,8 +569,6 @@ class Turns:
             )
             await draft.hear(TextDelta(known.text))
             return
-        if words := cloud_words(job.route):
-            await draft.notice(words)
         job = await self._offered(job, draft, running)
         await self._router.answer(job, draft, running.override)
         await self._cache.keep(job, draft.text, draft.receipt())
@@ -595,7 +608,10 @@ class Turns:
             await draft.emit(offer)
             return job
         chosen = ways.chosen
-        await draft.notice(f"{ways.here.where} would take long, so {chosen.where} answers.")
+        # Of a provider the receipt tells, once it has answered.
+        if chosen.host is not None:
+            words = f"{ways.here.where} would take long, so `{chosen.model}` is asked instead."
+            await draft.notice(words)
         # The rest stay: what is quick may still fail.
         others = tuple(c for c in job.route.candidates if c != chosen)
         return replace(job, route=replace(job.route, candidates=(chosen, *others)))
@@ -640,7 +656,7 @@ class Turns:
             "total_s": round(receipt.timing.total_s, 3),
             "attempts": len(receipt.attempts),
         }
-        _log_end(ending.error, fields, "" if ending.by_asker else ending.reason)
+        _log_end(ending.error, fields, "" if ending.by_asker else receipt.ending or ending.reason)
         if ending.error is not None:
             return Failed(turn.id, ending.error, receipt)
         if ending.status == "done":
@@ -685,7 +701,8 @@ def _log_end(error: BotError | None, fields: Mapping[str, object], cut: str = ""
         case StoreUnavailable() | Bug():
             _log.error("turn finished", **fields, reason=error.user_message)
         case _:
-            _log.warning("turn finished", **fields, reason=error.user_message)
+            details = error.details if isinstance(error, NoCandidates) else ""
+            _log.warning("turn finished", **fields, reason=details or error.user_message)
 
 
 def _completed(request: TurnRequest, parent: Turn | None) -> TurnRequest:

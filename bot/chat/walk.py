@@ -12,7 +12,7 @@ from bot.domain.chat import Candidate, Rejection, Route
 from bot.domain.errors import FailureKind, Unavailable
 from bot.domain.events import Progress
 from bot.domain.hosts import Wish
-from bot.domain.ids import AUTO, HostName, ModelKey
+from bot.domain.ids import AUTO, HostName, ModelKey, ProviderName
 from bot.fleet.fleet import Fleet
 
 HOST_AT_FAULT = frozenset(
@@ -46,6 +46,8 @@ class Readiness:
     """From the wish to the end of the load; None when nothing had to be loaded."""
     failed: tuple[Rejection, ...] = ()
     """Who could not, and why, whether tried or not."""
+    provider: ProviderName | None = None
+    """Was wanted instead of a model."""
 
     @property
     def is_as_wished(self) -> bool:
@@ -172,7 +174,15 @@ async def load_first(
                 await emit(step)
 
     async def note(candidate: Candidate, error: Unavailable) -> None:
-        failed.append(Rejection(candidate.where, candidate.model, error.user_message))
+        failed.append(
+            Rejection(
+                candidate.where,
+                candidate.model,
+                error.user_message,
+                error.kind,
+                is_cloud=candidate.provider is not None,
+            )
+        )
 
     by = await walk(route.candidates, serve, note)
     return Readiness(

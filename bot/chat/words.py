@@ -1,10 +1,11 @@
 """What people read, made once for every face: progress, footers, receipts, failures, tables."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from bot.chat.standing import instead_words, standing_words
 from bot.chat.usage import UsageReport
 from bot.chat.walk import Readiness
-from bot.domain.chat import Candidate, Receipt, Rejection, Route, Turn
+from bot.domain.chat import Candidate, Receipt, Rejection, Timing, Turn
 from bot.domain.cloud import BudgetNews, CloudEvent, ProviderNews, ProviderStanding, UsageLine
 from bot.domain.errors import BotError
 from bot.domain.events import (
@@ -24,8 +25,6 @@ from bot.policy.outages import OutageRecord
 from bot.policy.retry import ROWS
 
 _BAR_CELLS = 16
-_REASONS = 3
-"""Reasons given within one sentence."""
 
 
 def seconds_text(seconds: float) -> str:
@@ -90,20 +89,18 @@ def readiness_text(ready: Readiness) -> str:
     """How a load ended, never called ready where the wanted model is not in memory."""
     # `Ready` was once said of a model that nobody could load, because a walk that ended at a
     # provider or at nobody looked like one that had nothing to load.
-    by = ready.by
+    by, why = ready.by, standing_words(ready.failed)
+    wanted = f"`{ready.model}`" if ready.provider is None else f"☁ {ready.provider}"
     if by is None:
-        head = f"❌ No host can load `{ready.model}` now, and nobody answers instead."
-        return f"{head}\n{unready_lines(ready)}".rstrip()
-    if ready.is_as_wished:
-        if ready.waited_s is None:
-            return "✅ Ready: nothing had to be loaded."
-        return f"✅ `{by.model}` is in memory on {by.where} after {seconds_text(ready.waited_s)}."
-    who = f"☁ {by.where}" if by.provider is not None else f"`{by.model}` on {by.where}"
-    reasons = [f"{r.where}: {r.reason}" for r in ready.failed if r.model == ready.model]
-    if not reasons:
-        return f"⚠ {who} goes before `{ready.model}` here and answers first; it was not loaded."
-    why = "; ".join(reason.rstrip(".") for reason in reasons[:_REASONS])
-    return f"⚠ No host can load `{ready.model}` now ({why}). {who} answers instead."
+        return f"❌ Nobody can answer with {wanted} right now{f': {why}' if why else '.'}"
+    if ready.provider is not None and by.provider == ready.provider:
+        return f"✅ {candidate_title(by)} answers from now on."
+    if ready.provider is None and ready.is_as_wished:
+        after = "" if ready.waited_s is None else f" after {seconds_text(ready.waited_s)}"
+        return f"✅ Ready: `{by.model}` is in memory on {by.where}{after}."
+    if ready.provider is None and not any(r.model == ready.model for r in ready.failed):
+        return f"⚠ {candidate_title(by)} goes before {wanted} here and answers first."
+    return f"⚠ {candidate_title(by)} answers instead{f': {why}' if why else '.'}"
 
 
 def unready_lines(ready: Readiness) -> str:
@@ -192,15 +189,11 @@ def _usage_parts(receipt: Receipt) -> list[str]:
     return parts
 
 
-def cloud_words(route: Route) -> str:
-    """Why a provider answers first, where no host can; nothing when that is not so."""
-    if not route.candidates or route.candidates[0].provider is None:
-        return ""
-    if any(candidate.host is not None for candidate in route.candidates):
-        return ""
-    reasons = "; ".join(f"{r.where}: {r.reason}" for r in route.rejected[:3])
-    why = f" ({reasons})" if reasons else ""
-    return f"☁ No host can answer now{why}, so {route.candidates[0].where} does."
+def candidate_title(candidate: Candidate) -> str:
+    """Who answers, in short: a model on a host, or a provider."""
+    if candidate.provider is not None:
+        return f"☁ {candidate.provider}"
+    return f"`{candidate.model}` on {candidate.where}"
 
 
 def offer_text(offer: Offered) -> str:
@@ -222,11 +215,6 @@ def stopped_text(event: Stopped) -> str:
     return f"⚠ The answer was cut: {event.reason} The text so far is kept."
 
 
-def attempts_text(attempts: tuple[Rejection, ...]) -> str:
-    """What was tried, a line each."""
-    return "\n".join(f"• {a.where} (`{a.model}`): {a.reason}" for a in attempts)
-
-
 def error_text(error: BotError) -> str:
     """What happened, what was tried, what to do."""
     return f"❌ {error.user_message}"
@@ -245,34 +233,46 @@ def rejection_line(rejection: Rejection) -> str:
 
 
 def why_text(turn: Turn) -> str:
-    """For one reply: who answered and why, who was rejected, where the time went."""
+    """For one reply: who answered and why, who was rejected, what ended it, where the time went."""
     receipt = turn.receipt
     if receipt is None:
         return "That reply is still being made."
-    lines = [f"**{receipt.persona}** · {receipt.choice_reason}"]
-    if receipt.route.reason:
-        lines.append(receipt.route.reason)
     answered = footer(receipt)
-    lines.append(f"Answered by: {answered}" if answered else "Nobody answered.")
-    if receipt.route.candidates:
-        lines.append("Candidates, best first:")
-        lines.extend(f"• {candidate_line(c)}" for c in receipt.route.candidates)
-    if receipt.attempts:
-        lines.append("Tried and failed:")
-        lines.append(attempts_text(receipt.attempts))
-    if receipt.route.rejected:
-        lines.append("Rejected:")
-        lines.extend(f"• {rejection_line(r)}" for r in receipt.route.rejected)
-    timing = receipt.timing
-    parts = [f"queue {seconds_text(timing.queue_s)}", f"load {seconds_text(timing.load_s)}"]
-    if timing.first_token_s is not None:
-        parts.append(f"prefill {seconds_text(timing.first_token_s)}")
-    if timing.thinking_s:
-        parts.append(f"thinking {seconds_text(timing.thinking_s)}")
-    parts.append(f"generation {seconds_text(timing.generation_s - timing.thinking_s)}")
-    lines.append(f"Time: {' · '.join(parts)}")
+    lines = [
+        f"**{receipt.persona}** · {receipt.choice_reason}",
+        receipt.route.reason,
+        instead_words(receipt),
+        f"Answered by: {answered}" if answered else "Nobody answered.",
+        *_listed("Candidates, best first:", map(candidate_line, receipt.route.candidates)),
+        *_listed("Tried and failed:", map(rejection_line, receipt.attempts)),
+        *_listed("Left out:", map(rejection_line, receipt.route.rejected)),
+        *(f"Pressed: {press}" for press in receipt.presses),
+    ]
+    if receipt.finish == "length":
+        lines.append("Ended at its length limit (finish reason `length`); Continue goes on.")
+    if receipt.ending:
+        lines.append(f"Broke off: {receipt.ending}")
+    lines.append(_time_line(receipt.timing))
     lines.extend(f"Note: {notice}" for notice in receipt.notices)
-    return "\n".join(lines)
+    return "\n".join(filter(None, lines))
+
+
+def _listed(head: str, lines: Iterable[str]) -> list[str]:
+    told = [f"• {line}" for line in lines]
+    return [head, *told] if told else []
+
+
+def _time_line(timing: Timing) -> str:
+    # A zero tells nothing: three of five parts were `0.0 s` under most answers.
+    spent = {
+        "queue": timing.queue_s,
+        "load": timing.load_s,
+        "prefill": timing.first_token_s or 0.0,
+        "thinking": timing.thinking_s,
+        "generation": timing.generation_s - timing.thinking_s,
+    }
+    parts = [f"{what} {seconds_text(s)}" for what, s in spent.items() if s >= 0.05]
+    return f"Time: {' · '.join(parts)}" if parts else ""
 
 
 def instance_line(instance: Instance, now: float) -> str:

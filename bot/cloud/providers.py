@@ -14,7 +14,7 @@ from bot.cloud.prices import Prices
 from bot.cloud.provider import Provider, Tell
 from bot.cloud.reservation import reservation
 from bot.domain.cloud import CloudEvent, Price, ProviderConfig, ProviderSnapshot, ProviderStanding
-from bot.domain.errors import Bug, FailureKind, StoreUnavailable, Unavailable
+from bot.domain.errors import BRIEFLY, Bug, FailureKind, StoreUnavailable, Unavailable
 from bot.domain.ids import ProviderName, UserId
 from bot.policy.budget import refusal
 from bot.policy.dialects import thinking_room
@@ -287,13 +287,14 @@ class Providers:
     ) -> ProviderSnapshot:
         config, at = provider.config, self._utcnow()
         reason = provider.why_out(now)
-        worst = likely = None
+        brief, worst, likely = "not available", None, None
         if (price := self._prices.price(config, at)) is not None:
             room = answer_tokens + thinking_room(config.model, config.thinking)
             worst = worst_cost(price, prompt_tokens, room)
             short = refusal(self._billing.accounts(config.name), worst)
             if not reason and short:
                 reason = f"it may cost up to ${worst / 1e6:.4f}; {short}"
+                brief = BRIEFLY[FailureKind.BUDGET]
             # A stand-in's price is held and charged, but no route is compared by it.
             worst = worst if price.is_known else None
             likely = likely_cost(price, prompt_tokens, answer_tokens) if price.is_known else None
@@ -302,6 +303,7 @@ class Providers:
             model=config.model,
             is_serving=not reason,
             reason=reason,
+            brief=brief,
             quality=config.quality,
             first_token_s=provider.first_token_s,
             cost_micro_usd=worst,

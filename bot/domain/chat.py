@@ -253,6 +253,9 @@ class Rejection:
     reason: str
     kind: FailureKind | None = None
     """Of its failure; None where it was not asked."""
+    brief: str = ""
+    """The same for readers, as after "is", without an address; empty: no news to anybody."""
+    is_cloud: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +265,10 @@ class Route:
     candidates: tuple[Candidate, ...] = ()
     rejected: tuple[Rejection, ...] = ()
     reason: str = ""
+    prefers_cloud: bool = False
+    """A provider goes before hosts that could serve: chosen, or so the settings want it."""
+    chosen: ProviderName | None = None
+    """Who was asked for by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,3 +308,7 @@ class Receipt:
     """Said up to this turn, to be said only once."""
     from_cache: bool = False
     """Given before to the very same question; nobody was asked."""
+    presses: tuple[str, ...] = ()
+    """What its asker did meanwhile, in words: ``Use the cloud after 12 s``."""
+    ending: str = ""
+    """Why it broke off, as the other side put it."""

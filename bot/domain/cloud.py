@@ -93,6 +93,8 @@ class ProviderSnapshot:
     vision: bool = False
     likely_micro_usd: int | None = None
     """What such a request usually costs, for people; None when the price is unknown."""
+    brief: str = "not available"
+    """Why it is out, for readers, as after "is": a bill is its owner's business."""
 
 
 # --- spending ------------------------------------------------------------------------------

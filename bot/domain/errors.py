@@ -4,7 +4,7 @@
 the text, offer Retry. ``ConfigError``: stop the start. ``Bug``: a broken promise of our own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 
@@ -34,6 +34,34 @@ class FailureKind(StrEnum):
     BUSY = "busy"
     BUDGET = "budget spent"
     CANCELLED = "cancelled"
+
+
+# What a host or provider says of itself names addresses, ports and bills, which are nobody's
+# business in a public channel: readers get these words, whoever asks gets the others by /why.
+BRIEFLY: Mapping[FailureKind, str] = {
+    FailureKind.AUTH: "not available",
+    FailureKind.NO_MONEY: "not available",
+    FailureKind.PLAN_LIMIT: "not available",
+    FailureKind.RATE_LIMIT: "busy",
+    FailureKind.OVERLOAD: "busy",
+    FailureKind.SERVER: "in trouble",
+    FailureKind.CONNECT: "off",
+    FailureKind.TIMEOUT: "not answering",
+    FailureKind.CUT: "in trouble",
+    FailureKind.STALL: "not answering",
+    FailureKind.TOO_LONG: "too small for so long a text",
+    FailureKind.BAD_REQUEST: "in trouble",
+    FailureKind.EMPTY: "in trouble",
+    FailureKind.WRONG_MODEL: "in trouble",
+    FailureKind.GARBAGE: "in trouble",
+    FailureKind.NOT_THERE: "without this model",
+    FailureKind.DOES_NOT_FIT: "too full for it",
+    FailureKind.LOAD_FAILED: "unable to load it",
+    FailureKind.BUSY: "busy",
+    FailureKind.BUDGET: "over the budget",
+    FailureKind.CANCELLED: "not asked",
+}
+"""How a host or provider stands, as readers are told: what follows "is" or "are"."""
 
 
 class BotError(Exception):
@@ -138,14 +166,18 @@ class HostUnreachable(Unavailable):
 
 
 class NoCandidates(BotError):
-    """Every candidate was tried or rejected; the message lists each with its reason."""
+    """Every candidate was tried or rejected; the message says briefly who stands how."""
 
     http_status = 503
 
-    def __init__(self, user_message: str, kinds: Sequence[FailureKind] = ()) -> None:
+    def __init__(
+        self, user_message: str, kinds: Sequence[FailureKind] = (), details: str = ""
+    ) -> None:
         super().__init__(user_message)
         self.kinds = tuple(kinds)
         """Why those that were tried failed."""
+        self.details = details
+        """Each one's own reason, for the log."""
 
 
 # Not `Unavailable` either: whoever went on would repeat or contradict what was shown.

@@ -6,7 +6,7 @@ from typing import Literal
 
 from bot.domain.chat import Place
 from bot.domain.errors import NotPermitted
-from bot.domain.ids import PlaceId, UserId
+from bot.domain.ids import PlaceId, ProviderName, UserId
 
 Scope = Literal["me", "thread", "channel", "server"]
 """For whom a choice of model or persona holds.
@@ -21,6 +21,16 @@ SCOPES: Mapping[str, Scope] = {
     "server": "server",
 }
 """By what people write."""
+
+
+CLOUD = "cloud:"
+"""Before a provider's name, where a provider was chosen instead of a model."""
+
+
+def provider_in(value: str) -> ProviderName | None:
+    """The provider that a stored choice names; None: it names a model."""
+    # Marked, for a model's key may begin with a provider's name: `openai/gpt-oss-20b` runs here.
+    return ProviderName(value.removeprefix(CLOUD)) if value.startswith(CLOUD) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,8 +66,8 @@ class RoutingIndex:
             self._follow(snapshot, at)
         needs = (-ask.prompt_tokens // BUCKET_TOKENS, ask.min_context // BUCKET_TOKENS,
                  ask.sticky_host, ask.needs_vision, ask.is_chat, ask.load)  # fmt: skip
-        key = (needs, ask.max_wait_s, ask.local_only, ask.cloud, ask.strategy, ask.order,
-               ask.models, tuple(providers))  # fmt: skip
+        key = (needs, ask.max_wait_s, ask.local_only, ask.cloud, ask.strategy, ask.first,
+               ask.order, ask.models, tuple(providers))  # fmt: skip
         route = self._routes.get(key)
         if route is None:
             # All at once: to keep count of each one's use would cost what the look-up saves.

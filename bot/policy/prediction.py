@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import Literal
 
 from bot.domain.chat import Rejection
-from bot.domain.errors import FailureKind
+from bot.domain.errors import BRIEFLY, FailureKind
 from bot.domain.hosts import HostSnapshot, Instance, LoadInFlight, Model, Speed, Wish
 from bot.domain.ids import HostName, InstanceId, ModelKey, ProviderName
 from bot.domain.personas import LoadSettings
@@ -14,6 +14,8 @@ from bot.policy.placement import Hopeless, context_needed, place
 
 Strategy = Literal["prefer_local", "prefer_cloud", "cost_optimized", "quality_optimized"]
 
+BLIND = "unable to see images"
+"""For readers, as after "is"."""
 LOAD_BYTES_PER_S = 1.2e9
 """Assumed until a host was measured; LM Studio's own example loads 12 GB in 9.1 s."""
 LOAD_S = 20.0
@@ -32,10 +34,11 @@ PROGRESS_TO_TRUST = 0.1
 """From here on a load's own progress predicts its end better than history does."""
 
 _STATE_WORDS = {
-    "unknown": "not probed yet",
-    "down": "away",
-    "draining": "draining: takes no new turns",
+    "unknown": ("not probed yet", "not heard from yet"),
+    "down": ("away", "off"),
+    "draining": ("draining: takes no new turns", "resting"),
 }
+"""In full, and for readers."""
 _NOTHING_MEASURED = Speed()
 
 
@@ -57,6 +60,8 @@ class RouteAsk:
     cloud: tuple[ProviderName, ...] = ()
     """Providers that may be used, in order."""
     strategy: Strategy = "prefer_local"
+    first: ProviderName | None = None
+    """Was chosen by name: goes before everybody else, whatever the strategy."""
     order: tuple[str, ...] | None = None
     """A request type's own order of provider names and ``local``; overrides the strategy."""
     load: LoadSettings = field(default_factory=LoadSettings)
@@ -100,21 +105,23 @@ def predict_seconds(
     made, and the load itself.
     """
     if not host.is_serving:
-        words = _STATE_WORDS[host.state]
-        return Rejection(host.name, key, f"{words}: {host.reason}" if host.reason else words)
+        words, brief = _STATE_WORDS[host.state]
+        reason = f"{words}: {host.reason}" if host.reason else words
+        return Rejection(host.name, key, reason, brief=brief)
     model = known_model(host, key)
     if model is None:
-        return Rejection(host.name, key, "not on this host")
+        return Rejection(host.name, key, "not on this host", brief=BRIEFLY[FailureKind.NOT_THERE])
     if ask.is_chat and model.kind == "embedding":
         return Rejection(host.name, key, "an embedding model cannot chat")
     if ask.needs_vision and not (model.vision or model.kind == "vlm"):
-        return Rejection(host.name, key, "cannot see images")
+        return Rejection(host.name, key, "cannot see images", brief=BLIND)
     copies = [instance for instance in host.instances if instance.model_key == key]
     most = model.max_context_length
     is_too_long = most is not None and most < ask.min_context
     if is_too_long and not any(_holds(copy, ask.min_context) for copy in copies):
         window = f"its context window of {most:,} tokens is too small"
-        return Rejection(host.name, key, f"{window}; {ask.min_context:,} are needed")
+        words = f"{window}; {ask.min_context:,} are needed"
+        return Rejection(host.name, key, words, brief=BRIEFLY[FailureKind.TOO_LONG])
     # As the scheduler has it: a host that gave less than was asked for is taken at its word.
     needed = context_needed(host.models.get(key), host.limits.get(key), ask.min_context)
     usable = [copy for copy in copies if _holds(copy, needed)]
@@ -213,7 +220,7 @@ def _cold(
     if isinstance(placed, Hopeless):
         is_size = placed.kind is FailureKind.DOES_NOT_FIT
         why = f"does not fit: {placed.reason}" if is_size else placed.reason
-        return Rejection(host.name, model.key, why)
+        return Rejection(host.name, model.key, why, brief=BRIEFLY[placed.kind])
     own_s, basis = predict_load_s(host, model)
     before_s, before = _loads_before(host, model.key, now)
     speed = _speed(host, model.key)

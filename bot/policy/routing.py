@@ -10,6 +10,7 @@ from bot.domain.cloud import ProviderSnapshot
 from bot.domain.hosts import FleetSnapshot, HostSnapshot
 from bot.domain.ids import AUTO, ModelKey, ProviderName
 from bot.policy.prediction import (
+    BLIND,
     Prediction,
     RouteAsk,
     Standing,
@@ -31,9 +32,22 @@ __all__ = [
     "predict_seconds",
 ]
 
+_LOCAL_ONLY = "local only"
+_NOT_ITS_TYPE = "not in the order of this request type"
+_NOT_CONFIGURED = "no such provider is configured"
+_NOT_ITS_PERSONA = "chosen, but this persona does not ask it"
+_SIGHTLESS = "cannot see images"
+_BRIEFLY = {
+    _LOCAL_ONLY: "",
+    _NOT_ITS_TYPE: "",
+    _NOT_CONFIGURED: "",
+    _NOT_ITS_PERSONA: "not for this persona",
+    _SIGHTLESS: BLIND,
+}
+"""Of a provider: that it was never meant to answer is no news to readers."""
 LOCAL = "local"
 """Stands for all hosts in a request type's order."""
-NOT_MEANT = ("local only", "not in the order of this request type")
+NOT_MEANT = (_LOCAL_ONLY, _NOT_ITS_TYPE)
 """Why a provider is not asked that would not have been asked either, were it well."""
 TIE_S = 0.25
 """Predictions closer than this are equal; then idle beats busy beats cold, and weight decides."""
@@ -90,12 +104,27 @@ def plan_with(
     soon = [candidate for candidate in home if (candidate.seconds or 0.0) <= limit_s]
     # Hosts that take too long come after the providers: should none of those serve, they still do.
     late = [candidate for candidate in home if (candidate.seconds or 0.0) > limit_s]
-    candidates = (*_placed(ask, soon, cloud, quality), *late)
+    placed = [*_placed(ask, soon, cloud, quality), *late]
+    # Sorting keeps the order of the others: whoever chose a provider wanted no other instead.
+    candidates = tuple(sorted(placed, key=lambda c: c.provider is None or c.provider != ask.first))
     if candidates:
         words = f"{candidates[0].where}: {candidates[0].reason}"
     else:
         words = "nobody can serve this now" if snapshot.hosts else "no hosts are configured"
-    return Route(candidates, (*away, *refused), words)
+    return Route(
+        candidates, (*away, *refused), words, _prefers_cloud(ask, providers), chosen=ask.first
+    )
+
+
+def _prefers_cloud(ask: RouteAsk, providers: Sequence[ProviderSnapshot]) -> bool:
+    """Would a provider go first though hosts could serve as soon as anybody?"""
+    if ask.first in ask.cloud:
+        return True
+    if ask.order is not None:
+        return bool(ask.order) and ask.order[0] != LOCAL
+    if ask.strategy == "quality_optimized":
+        return any(p.quality > LOCAL_QUALITY for p in providers if p.name in ask.cloud)
+    return ask.strategy == "prefer_cloud"
 
 
 def judge_host(host: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> Ranked | Rejection:
@@ -133,14 +162,17 @@ def _soonest(host: HostSnapshot, ask: RouteAsk, now: float) -> Ranked | Rejectio
         if model.key not in resident
     )
     # Kept for the rejection: "no model can serve" alone helps nobody.
-    reasons: list[str] = []
+    reasons: list[Rejection] = []
     in_memory = _best(host, [(0.0, key) for key in resident], ask, now, reasons)
     best = in_memory or _best(host, cold, ask, now, reasons)
     if best is not None:
         return best
     more = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
-    words = f"no model can serve: {reasons[0]}{more}" if reasons else "no models on this host"
-    return Rejection(host.name, AUTO, words)
+    if not reasons:
+        return Rejection(host.name, AUTO, "no models on this host", brief="without a model")
+    first = reasons[0]
+    words = f"no model can serve: {first.model} {first.reason}{more}"
+    return Rejection(host.name, AUTO, words, brief=first.brief)
 
 
 def _best(
@@ -148,7 +180,7 @@ def _best(
     models: Iterable[tuple[float, ModelKey]],
     ask: RouteAsk,
     now: float,
-    reasons: list[str],
+    reasons: list[Rejection],
 ) -> Ranked | None:
     """The soonest of these models, by rising least seconds; adds why the others are out."""
     best: Ranked | None = None
@@ -158,7 +190,7 @@ def _best(
             break
         verdict = judge_host(host, key, ask, now)
         if isinstance(verdict, Rejection):
-            reasons.append(f"{key} {verdict.reason}")
+            reasons.append(verdict)
         else:
             best = verdict if best is None else min(best, verdict, key=attrgetter("rank"))
     return best
@@ -195,12 +227,14 @@ def _cloud(
     able: list[Candidate] = []
     rejected: list[Rejection] = []
     # In the persona's own order; a provider named twice counts once.
-    for name in dict.fromkeys(ask.cloud):
+    chosen = () if ask.first is None else (ask.first,)
+    for name in dict.fromkeys((*chosen, *ask.cloud)):
         provider = known.get(name)
         refusal = _provider_refusal(ask, name, provider)
         if provider is None or refusal:
             model = ask.models[0] if provider is None else provider.model
-            rejected.append(Rejection(name, model, refusal))
+            brief = _BRIEFLY.get(refusal, "" if provider is None else provider.brief)
+            rejected.append(Rejection(name, model, refusal, brief=brief, is_cloud=True))
         else:
             cost = provider.cost_micro_usd
             words = "price unknown" if cost is None else "free"
@@ -220,15 +254,17 @@ def _cloud(
 def _provider_refusal(ask: RouteAsk, name: ProviderName, provider: ProviderSnapshot | None) -> str:
     """Why this provider is out; nothing when it may serve."""
     if ask.local_only:
-        return NOT_MEANT[0]
+        return _LOCAL_ONLY
     if provider is None:
-        return "no such provider is configured"
-    if ask.order is not None and name not in ask.order:
-        return NOT_MEANT[1]
+        return _NOT_CONFIGURED
+    if name not in ask.cloud:
+        return _NOT_ITS_PERSONA
+    if ask.order is not None and name not in (*ask.order, ask.first):
+        return _NOT_ITS_TYPE
     if not provider.is_serving:
         return provider.reason or "out of service"
     if ask.needs_vision and not provider.vision:
-        return "cannot see images"
+        return _SIGHTLESS
     if provider.context_length is not None and provider.context_length < ask.min_context:
         return f"its context window of {provider.context_length:,} tokens is too small"
     return ""

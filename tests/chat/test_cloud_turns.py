@@ -10,6 +10,7 @@ from house import ADA, BOB, GEMMA, PLACE, QWEN, House, Said, cloud, house, sim
 
 from bot.app import utcnow
 from bot.chat.planning import ChatRules
+from bot.chat.standing import instead_words
 from bot.domain.chat import Attachment, Place, Quote, TurnKind, TurnRequest
 from bot.domain.cloud import ProviderNews
 from bot.domain.errors import NoCandidates, PromptTooLong, Refused
@@ -93,8 +94,7 @@ async def test_with_every_host_down_a_provider_answers_and_says_why(tmp_path: Pa
         await power_off(home)
         said = await home.ask("[[say From afar.]]")
         assert said.text == "From afar."
-        assert "☁ No host can answer now (studio:" in said.notices
-        assert said.receipt.notices
+        assert instead_words(said.receipt) == "☁ studio is off; zai answered."
         assert (said.receipt.host, said.receipt.provider) == (None, "zai")
         cost = await billed(home)
         assert 0 < cost == said.receipt.cost_micro_usd == await booked(home)
@@ -556,7 +556,7 @@ async def test_the_settings_may_choose_for_the_asker(tmp_path: Path, when: str, 
         said = await home.ask("hello")
         assert not offers(said.events)
         assert (said.receipt.provider or said.receipt.host) == where
-        assert ("would take long" in said.notices) == (when == "cloud")
+        assert ("s away; zai answered." in instead_words(said.receipt)) == (when == "cloud")
 
 
 # --- found by reading -----------------------------------------------------------------------

@@ -176,7 +176,8 @@ async def test_after_its_first_word_nobody_else_goes_on_with_an_answer() -> None
     scene = Scene(studio=failing(FailureKind.CUT, first="Bec"))
     with pytest.raises(Interrupted) as caught:
         await scene.play(job_of(STUDIO, ZAI))
-    assert (caught.value.user_message, caught.value.kind) == ("It was cut.", FailureKind.CUT)
+    assert (caught.value.user_message, caught.value.kind) == ("studio broke off.", FailureKind.CUT)
+    assert scene.draft.so_far.ending == "It was cut."
     assert (scene.draft.text, len(scene.asked)) == ("Bec", 1)
     assert scene.draft.so_far.attempts == ()
 
@@ -215,34 +216,16 @@ async def test_a_candidate_that_is_nobody_is_a_fault_of_ours() -> None:
         await Scene().play(job_of(Candidate(QWEN)))
 
 
-async def test_nobody_could_says_who_was_tried_who_was_not_and_what_to_do() -> None:
-    rejected = (Rejection("laptop", QWEN, "It has no room."),)
+async def test_nobody_could_is_one_calm_line_and_the_log_has_each_ones_words() -> None:
+    rejected = (Rejection("laptop", QWEN, "10.0.0.2:1234 is away.", brief="off"),)
     scene = Scene(studio=failing(FailureKind.BUSY))
     with pytest.raises(NoCandidates) as caught:
         await scene.play(job_of(STUDIO, rejected=rejected))
-    assert caught.value.user_message.splitlines() == [
-        "Nobody could answer with `qwen`.",
-        "Tried:",
-        "• studio (`qwen`): It was busy.",
-        "• studio (`qwen`): It was busy.",
-        "Not tried:",
-        "• laptop (`qwen`): It has no room.",
-        "Pick another model with `/model`, or look at the hosts with `/fleet status`.",
+    assert caught.value.user_message == (
+        "No machine can answer right now: laptop is off, studio is busy. (`/why`)"
+    )
+    assert caught.value.details.split("; ") == [
+        "studio (qwen): It was busy.",
+        "studio (qwen): It was busy.",
+        "laptop (qwen): 10.0.0.2:1234 is away.",
     ]
-
-
-@pytest.mark.parametrize(
-    ("candidates", "rejected", "heads"),
-    [
-        ((), (), ["No host is configured that has it on disk."]),
-        ((), (Rejection("laptop", QWEN, "Off."),), ["Not tried:", "• laptop (`qwen`): Off."]),
-        ((STUDIO,), (), ["Tried:", "• studio (`qwen`): It was cut."]),
-    ],
-)
-async def test_what_nobody_tried_has_no_heading(
-    candidates: tuple[Candidate, ...], rejected: tuple[Rejection, ...], heads: list[str]
-) -> None:
-    scene = Scene(studio=failing(FailureKind.CUT))
-    with pytest.raises(NoCandidates) as caught:
-        await scene.play(job_of(*candidates, rejected=rejected))
-    assert caught.value.user_message.splitlines()[1:-1] == heads

@@ -102,12 +102,13 @@ def test_a_load_shows_its_bar_then_where_the_model_is() -> None:
     shown = Shown(BAR)
     assert "0%" in shown.texts[0]
     assert shown.texts[0].startswith("🔀 Switched.\n")
-    assert shown.texts[-1] == f"🔀 Switched.\n✅ `{MODEL}` is in memory on {HOST} after 10 s."
+    ready = f"✅ Ready: `{MODEL}` is in memory on {HOST} after 10 s."
+    assert shown.texts[-1] == f"🔀 Switched.\n{ready}"
     assert shown.last_view is None
 
 
 def test_nothing_to_load_is_said_at_once() -> None:
-    assert Shown(()).texts == ["🔀 Switched.\n✅ Ready: nothing had to be loaded."]
+    assert Shown(()).texts == [f"🔀 Switched.\n✅ Ready: `{MODEL}` is in memory on {HOST}."]
 
 
 def test_a_failed_load_gives_the_hosts_own_reason() -> None:
@@ -116,10 +117,9 @@ def test_a_failed_load_gives_the_hosts_own_reason() -> None:
 
 
 def test_a_choice_that_nobody_can_load_is_never_called_ready() -> None:
-    (text,) = Shown((), Readiness(MODEL, None, failed=(Rejection(HOST, MODEL, "away"),))).texts
-    assert "Ready" not in text
-    assert "nobody answers instead" in text
-    assert f"• {HOST}: away" in text
+    away = Rejection(HOST, MODEL, "away: 10.0.0.2:1234 refuses connections", brief="off")
+    (text,) = Shown((), Readiness(MODEL, None, failed=(away,))).texts
+    assert text.endswith(f"❌ Nobody can answer with `{MODEL}` right now: {HOST} is off.")
 
 
 def test_cancel_ends_the_load_and_says_so() -> None:

@@ -206,7 +206,8 @@ def test_whoever_could_have_seen_a_picture_is_offered_after_a_crash_too() -> Non
     assert view.acts == (Act.SEE, Act.RETRY)
 
 
-def test_what_was_tried_before_a_crash_is_said() -> None:
+def test_what_was_tried_before_a_crash_is_left_to_why() -> None:
     tried = (Rejection("studio-2", MODEL, "does not answer", FailureKind.CONNECT),)
     turn = stored_turn("", "failed", replace(RECEIPT, attempts=tried))
-    assert "studio-2" in restored(turn, has_footer=False)[0].content
+    content = restored(turn, has_footer=False)[0].content
+    assert content == "⚠ Lantern was restarted before this answer began."

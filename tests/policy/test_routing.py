@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from policy_builders import EMBED, GEMMA, NOW, QWEN, fleet, fleets, host, instance, model
 
-from bot.domain.chat import Rejection, Route
+from bot.domain.chat import Route
 from bot.domain.cloud import ProviderSnapshot
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, LoadInFlight, Speed
 from bot.domain.ids import AUTO, HostName, ModelKey, ProviderName
 from bot.policy import routing
-from bot.policy.prediction import Prediction, RouteAsk, Strategy, predict_seconds
+from bot.policy.prediction import BLIND, Prediction, RouteAsk, Strategy, predict_seconds
 from bot.policy.routing import plan_route
 
 ZAI, OPENAI, ANTHROPIC = (ProviderName(name) for name in ("zai", "openai", "anthropic"))
@@ -367,7 +367,9 @@ def test_a_provider_that_cannot_serve_says_why(
     provider: ProviderSnapshot, ask: RouteAsk, reason: str
 ) -> None:
     route = plan_route(HOME, replace(ask, cloud=(ZAI,)), [provider])
-    assert route.rejected[-1] == Rejection("zai", provider.model, reason)
+    out = route.rejected[-1]
+    assert (out.where, out.model, out.reason, out.is_cloud) == ("zai", provider.model, reason, True)
+    assert out.brief == (BLIND if "images" in reason else "not available")
 
 
 def test_a_window_of_just_the_needed_size_will_do() -> None:

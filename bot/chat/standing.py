@@ -1,0 +1,135 @@
+"""One calm line for readers: who could not answer, and who did instead.
+
+What hosts and providers say of themselves stands in ``/why`` and in the log.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from bot.domain.chat import Receipt, Rejection, Route
+from bot.domain.errors import BRIEFLY, FailureKind
+from bot.domain.ids import AUTO, ModelKey
+
+_NAMED = 3
+"""So many of one standing are named; more are counted."""
+
+_ABOUT_MEMORY = (BRIEFLY[FailureKind.DOES_NOT_FIT], BRIEFLY[FailureKind.LOAD_FAILED])
+_ABSENT = BRIEFLY[FailureKind.NOT_THERE]
+
+_ADDRESS = re.compile(r"\S*:\d+|[\d.]+|[\[\]\da-fA-F:]*:[\[\]\da-fA-F:]*")
+"""What a host without a name of its own goes by."""
+
+_ADDRESS_IN = re.compile(
+    r"https?://\S+|\d+(?:\.\d+){3}(?::\d+)?|\[[\da-fA-F:.]+\](?::\d+)?|[\w.-]+:\d{2,5}\b"
+)
+
+
+def instead_words(receipt: Receipt) -> str:
+    """Why somebody else answered than was to be expected; empty where nobody did, or all is well.
+
+    ``☁ alpha and beta are off; zai answered.``
+    """
+    by, route = receipt.provider or receipt.host, receipt.route
+    if by is None or receipt.from_cache:
+        return ""
+    standing = _standing_of((*route.rejected, *receipt.attempts))
+    if receipt.provider is None:
+        # Among hosts a fallback goes unseen; that the chosen provider was left does not.
+        told = {w: b for (w, is_cloud), b in standing.items() if is_cloud and w == route.chosen}
+    elif route.prefers_cloud or receipt.presses:
+        return ""
+    else:
+        told = {where: b for (where, is_cloud), b in standing.items() if not is_cloud}
+        told = {**_slow(route), **told}
+    why = _grouped(told)
+    return f"☁ {why}; {_who([str(by)])} answered." if why else ""
+
+
+def nobody_words(
+    route: Route, attempts: Iterable[Rejection], *, model: ModelKey, kept_home: str = ""
+) -> str:
+    """That nobody could answer, who stands how, and where to read more.
+
+    Args:
+        route: With those who were rejected.
+        attempts: Who was tried.
+        model: What was wanted.
+        kept_home: Why no provider may be asked; empty where any may.
+    """
+    failed = (*route.rejected, *attempts)
+    standing = _standing_of(failed)
+    home = f" These words are local only ({kept_home})." if kept_home else ""
+    if not standing:
+        none = "is set up" if model == AUTO else f"has `{model}`; `/model` shows what there is"
+        return f"No machine here {none}.{home} (`/why`)"
+    who = "Nobody" if any(is_cloud for _, is_cloud in standing) else "No machine"
+    return f"{who} can answer right now: {standing_words(failed)}{home} (`/why`)"
+
+
+def standing_words(failed: Iterable[Rejection]) -> str:
+    """How these stand, a sentence or two; empty where there is no news.
+
+    ``alpha and beta are off, gamma is busy.``
+    """
+    out = tuple(failed)
+    why = _grouped({where: brief for (where, _), brief in _standing_of(out).items()})
+    # A host that is there and cannot load it says best what would help; each reason once.
+    own = dict.fromkeys(_public(r.reason) for r in out if _brief(r) in _ABOUT_MEMORY)
+    return " ".join(f"{words.rstrip('.')}." for words in (why, *own) if words)
+
+
+def _public(reason: str) -> str:
+    """Somebody else's words without an address in them."""
+    return _ADDRESS_IN.sub("…", reason)
+
+
+def _brief(out: Rejection) -> str:
+    return out.brief if out.kind is None else BRIEFLY[out.kind]
+
+
+def _standing_of(failed: Iterable[Rejection]) -> dict[tuple[str, bool], str]:
+    """How each host and provider stands, once; the last word on each, where it says more."""
+    found: dict[tuple[str, bool], str] = {}
+    for out in failed:
+        # A host is judged for each model: that it lacks one is the least of its reasons.
+        key = (out.where, out.is_cloud)
+        brief = _brief(out)
+        if brief and (brief != _ABSENT or key not in found):
+            found[key] = brief
+    # Of a model that some host has, the others' lack of it is no news.
+    if any(brief != _ABSENT for (_, is_cloud), brief in found.items() if not is_cloud):
+        found = {key: brief for key, brief in found.items() if brief != _ABSENT}
+    return found
+
+
+def _slow(route: Route) -> dict[str, str]:
+    """Hosts that could serve and were not waited for."""
+    hosts = (candidate for candidate in route.candidates if candidate.host is not None)
+    return {c.where: f"~{_span(c.seconds)} away" for c in hosts if c.seconds is not None}
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def _grouped(briefs: Mapping[str, str]) -> str:
+    groups: dict[str, list[str]] = {}
+    for where, brief in briefs.items():
+        groups.setdefault(brief, []).append(where)
+    return ", ".join(
+        f"{_who(names)} {'is' if len(names) == 1 else 'are'} {brief}"
+        for brief, names in groups.items()
+    )
+
+
+def _who(names: list[str]) -> str:
+    """Names as one reads them: ``alpha, beta and 2 more machines``; addresses are counted."""
+    named = [name for name in names if not _ADDRESS.fullmatch(name)][:_NAMED]
+    rest = len(names) - len(named)
+    if rest:
+        more = "more " if named else ""
+        named.append(
+            f"{rest} {more}machine{'s' if rest > 1 else ''}" if rest > 1 or named else "a machine"
+        )
+    *first, last = named
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,0 +1,197 @@
+"""One calm line: who could not answer, and who did."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.chat.standing import instead_words, nobody_words, standing_words
+from bot.domain.chat import Candidate, Receipt, Rejection, Route
+from bot.domain.errors import FailureKind
+from bot.domain.ids import AUTO, HostName, ModelKey, PersonaName, ProviderName
+
+QWEN, GLM = ModelKey("qwen"), ModelKey("glm")
+ZAI = ProviderName("zai")
+AT_ZAI = Candidate(GLM, provider=ZAI)
+REFUSED = "away: 10.0.0.2:1234 refuses connections"
+
+
+def off(*names: str) -> tuple[Rejection, ...]:
+    return tuple(Rejection(name, QWEN, REFUSED, brief="off") for name in names)
+
+
+def at_home(name: str, seconds: float) -> Candidate:
+    return Candidate(QWEN, HostName(name), seconds=seconds)
+
+
+def tried(where: str, kind: FailureKind, reason: str = REFUSED) -> Rejection:
+    return Rejection(where, QWEN, reason, kind, is_cloud=where == ZAI)
+
+
+BY_ZAI = Receipt(PersonaName("sage"), model=GLM, provider=ZAI)
+
+
+@pytest.mark.parametrize(
+    ("receipt", "line"),
+    [
+        (
+            replace(BY_ZAI, route=Route((AT_ZAI,), off("alpha", "beta"))),
+            "☁ alpha and beta are off; zai answered.",
+        ),
+        # A host is judged for each model wanted, and named once.
+        (
+            replace(BY_ZAI, route=Route((AT_ZAI,), off("alpha", "alpha"))),
+            "☁ alpha is off; zai answered.",
+        ),
+        # Failed within the turn: the attempt says more than the plan.
+        (
+            replace(
+                BY_ZAI,
+                route=Route((at_home("alpha", 1.0), AT_ZAI), off("beta")),
+                attempts=(tried("alpha", FailureKind.CUT),),
+            ),
+            "☁ alpha is in trouble, beta is off; zai answered.",
+        ),
+        # Slower than people are let wait.
+        (
+            replace(BY_ZAI, route=Route((AT_ZAI, at_home("alpha", 180.0)))),
+            "☁ alpha is ~3 min away; zai answered.",
+        ),
+        # Waited for longer than planned: the attempt again.
+        (
+            replace(
+                BY_ZAI,
+                route=Route((at_home("alpha", 1.0), AT_ZAI)),
+                attempts=(tried("alpha", FailureKind.BUSY),),
+            ),
+            "☁ alpha is busy; zai answered.",
+        ),
+        # That one host lacks the model is no news while another has it.
+        (
+            replace(
+                BY_ZAI,
+                route=Route(
+                    (AT_ZAI,),
+                    (*off("alpha"), Rejection("b", QWEN, "no", brief="without this model")),
+                ),
+            ),
+            "☁ alpha is off; zai answered.",
+        ),
+        # A provider that stumbled before is no reason why the LAN was left.
+        (
+            replace(
+                BY_ZAI,
+                route=Route((AT_ZAI,), off("alpha")),
+                attempts=(tried("zai", FailureKind.OVERLOAD, "529: pay more"),),
+            ),
+            "☁ alpha is off; zai answered.",
+        ),
+        # An address is nobody's business.
+        (
+            replace(BY_ZAI, route=Route((AT_ZAI,), off("10.0.0.2:1234"))),
+            "☁ a machine is off; zai answered.",
+        ),
+        (
+            replace(BY_ZAI, route=Route((AT_ZAI,), off("alpha", "[fd00::5]:1234"))),
+            "☁ alpha and 1 more machine are off; zai answered.",
+        ),
+        (
+            replace(BY_ZAI, route=Route((AT_ZAI,), off(*"abcde"))),
+            "☁ a, b, c and 2 more machines are off; zai answered.",
+        ),
+        # Wanted so, by a choice, a setting or a press: no reason is owed.
+        (replace(BY_ZAI, route=Route((AT_ZAI,), off("alpha"), prefers_cloud=True)), ""),
+        (
+            replace(BY_ZAI, route=Route((at_home("alpha", 40), AT_ZAI)), presses=("Use",)),
+            "",
+        ),
+        (replace(BY_ZAI, route=Route((AT_ZAI,), off("alpha")), from_cache=True), ""),
+        (replace(BY_ZAI, provider=None, route=Route((AT_ZAI,), off("alpha"))), ""),
+        # A host for a host goes unseen; a host for the provider that was chosen does not.
+        (
+            replace(BY_ZAI, provider=None, host=HostName("beta"), route=Route((), off("alpha"))),
+            "",
+        ),
+        (
+            replace(
+                BY_ZAI,
+                provider=None,
+                host=HostName("beta"),
+                route=Route((), off("alpha"), prefers_cloud=True, chosen=ZAI),
+                attempts=(tried("zai", FailureKind.NO_MONEY, "HTTP 402: top up"),),
+            ),
+            "☁ zai is not available; beta answered.",
+        ),
+    ],
+)
+def test_why_somebody_else_answered(receipt: Receipt, line: str) -> None:
+    assert instead_words(receipt) == line
+
+
+@pytest.mark.parametrize(
+    ("route", "attempts", "line"),
+    [
+        (
+            Route((), off("alpha", "beta")),
+            (),
+            "No machine can answer right now: alpha and beta are off. (`/why`)",
+        ),
+        (
+            Route((AT_ZAI,), off("alpha")),
+            (tried("zai", FailureKind.NO_MONEY, "HTTP 402: top up"),) * 2,
+            "Nobody can answer right now: alpha is off, zai is not available. (`/why`)",
+        ),
+        (
+            Route(),
+            (tried("alpha", FailureKind.LOAD_FAILED, "Exit code 42."),),
+            "No machine can answer right now: alpha is unable to load it. Exit code 42. (`/why`)",
+        ),
+        (
+            Route((), (Rejection("alpha", QWEN, "not on this host", brief="without this model"),)),
+            (),
+            "No machine can answer right now: alpha is without this model. (`/why`)",
+        ),
+        (Route(), (), "No machine here has `qwen`; `/model` shows what there is. (`/why`)"),
+    ],
+)
+def test_nobody_is_said_calmly(route: Route, attempts: tuple[Rejection, ...], line: str) -> None:
+    assert nobody_words(route, attempts, model=QWEN) == line
+
+
+def test_words_that_stay_home_say_why() -> None:
+    words = nobody_words(Route((), off("alpha")), (), model=AUTO, kept_home="sage is local only")
+    assert words == (
+        "No machine can answer right now: alpha is off. "
+        "These words are local only (sage is local only). (`/why`)"
+    )
+    assert nobody_words(Route(), (), model=AUTO) == "No machine here is set up. (`/why`)"
+
+
+NAMES = ["alpha", "10.0.0.2:1234", "[fd00::5]:1234", "studio.lan:1234"]
+REASONS = [
+    "10.0.0.2:1234 refuses",
+    "see http://10.0.0.2:1234/v1",
+    "[fd00::5]:1234 is away",
+    "studio.lan:1234 hangs",
+    "10.0.0.2 does not answer",
+]
+
+
+@given(
+    st.lists(
+        st.builds(
+            Rejection,
+            where=st.sampled_from(NAMES),
+            model=st.just(QWEN),
+            reason=st.sampled_from(REASONS),
+            kind=st.none(),
+            brief=st.sampled_from(["off", "too full for it", "unable to load it", ""]),
+        ),
+        max_size=5,
+    )
+)
+def test_no_reader_ever_meets_an_address(failed: list[Rejection]) -> None:
+    told = standing_words(failed) + nobody_words(Route((), tuple(failed)), (), model=QWEN)
+    assert not re.search(r"10\.0\.0|fd00|1234|http", told)
