@@ -378,7 +378,14 @@ class Turns:
     ) -> tuple[Turn, ...]:
         """The branch that a message or a press goes on from, root first."""
         newest: tuple[Turn, ...] = ()
-        if kind == "new" and request.fresh_after_s != 0:
+        # A reply with nothing of its asker's under way is on its own branch: read alone, that is
+        # half of what the store does for a turn.
+        place, user = request.place.conversation, request.user
+        mine = [
+            r for r in self._running.values() if (r.place.conversation, r.user) == (place, user)
+        ]
+        may_add = parent is None or len(mine) > 1
+        if kind == "new" and request.fresh_after_s != 0 and may_add:
             newest = await self._store.newest_branch(
                 request.place.conversation,
                 resolved.persona.name,
