@@ -367,7 +367,8 @@ def usage_text(report: UsageReport) -> str:
         elif account.payer == "all" and span_of(account) == "daily":
             lines.append(f"{head}: {_money(account.spent_micro_usd)} spent, no limit")
     lines.extend(
-        f"• ☁ {line.name}: {counted(line.cloud_answers, 'answer')}, {_money(line.cost_micro_usd)}"
+        f"• ☁ {line.name}: {counted(line.cloud_answers, 'answer')}, "
+        + ("plan" if line.plan_calls == line.cloud_calls else _money(line.cost_micro_usd))
         for line in report.providers
     )
     lines.extend(
@@ -396,6 +397,8 @@ def _cost_notes(line: UsageLine) -> str:
         notes.append(f"{_money(line.assumed_micro_usd)} of it counted by us, not told")
     if unanswered := line.cloud_calls - line.cloud_answers:
         notes.append(f"with {counted(unanswered, 'request')} that brought no answer")
+    if line.plan_calls:
+        notes.append(f"{counted(line.plan_calls, 'request')} on a plan")
     if line.unknown_price_calls:
         notes.append(f"{line.unknown_price_calls} calls at an unknown price")
     return f" ({'; '.join(notes)})" if notes else ""

@@ -12,7 +12,8 @@ from genai_prices.data_snapshot import find_provider_by_id, get_snapshot
 from genai_prices.types import ModelPrice, Provider, TieredPrices
 
 from bot.domain.cloud import Price, PriceStep, ProviderConfig
-from bot.policy.pricing import dearest
+from bot.policy.dialects import is_flat
+from bot.policy.pricing import PLAN, dearest
 
 SOURCE = f"genai-prices {genai_prices.__version__}"
 
@@ -43,6 +44,8 @@ def look_up(config: ProviderConfig, at: datetime) -> tuple[Price, int | None]:
     if provider is None:
         return _stand_in(find_provider_by_id(snapshot.providers, _STAND_IN), at), None
     model = provider.find_model(config.model, all_providers=snapshot.providers)
+    if is_flat(config.base_url):
+        return Price(source=PLAN, as_of=day), None if model is None else model.context_window
     if model is None:
         return _stand_in(provider, at), None
     steps = _steps(model.get_prices(at))

@@ -18,7 +18,7 @@ from bot.domain.errors import BRIEFLY, Bug, FailureKind, StoreUnavailable, Unava
 from bot.domain.ids import ProviderName, UserId
 from bot.policy.budget import refusal
 from bot.policy.dialects import thinking_room
-from bot.policy.pricing import likely_cost, worst_cost
+from bot.policy.pricing import PLAN, likely_cost, worst_cost
 from bot.policy.privacy import LEDGER, user_hash
 from bot.policy.provider_health import barred
 from bot.policy.retry import RetryBudget
@@ -264,11 +264,13 @@ class Providers:
         """By what turns answered at home are priced for a report; None without a known price."""
         await self.prepare()
         at = self._utcnow()
-        # A stand-in's price would tell of savings that nobody can check.
+        # A stand-in's price would tell of savings that nobody can check, a plan's of none.
         known = [
             (likely_cost(price, *_TYPICAL), name, price)
             for name, provider in self._providers.items()
-            if (price := self._prices.price(provider.config, at)) is not None and price.is_known
+            if (price := self._prices.price(provider.config, at)) is not None
+            and price.is_known
+            and price.source != PLAN
         ]
         if not known:
             return None

@@ -218,6 +218,8 @@ class UsageLine:
     assumed_micro_usd: int = 0
     """Part of the cost that was counted or assumed by us, not told by the provider."""
     unknown_price_calls: int = 0
+    plan_calls: int = 0
+    """Paid by the month, with nothing further to pay."""
     free_prompt_tokens: int = 0
     """Tokens answered at home or from the cache: what the cloud would have charged for."""
     free_completion_tokens: int = 0

@@ -43,6 +43,15 @@ def dialect_for(name: str, base_url: str) -> DialectName:
     return _NAMES.get(name, "generic")
 
 
+def is_flat(base_url: str) -> bool:
+    """Is this the address of a plan that is paid by the month, whatever is asked?"""
+    # Tables of prices know it by its host alone, and told of dollars that nobody pays.
+    parts = urlsplit(base_url)
+    host = (parts.hostname or "").lower()
+    is_zai = any(host == d or host.endswith(f".{d}") for d in ("z.ai", "bigmodel.cn"))
+    return is_zai and "/coding/" in f"{parts.path}/"
+
+
 def always_thinks(model: str) -> bool:
     """Does this model think whatever it is told?"""
     return _ALWAYS_THINKS.match(model) is not None

@@ -11,6 +11,8 @@ from bot.policy.context import BYTES_PER_TOKEN, estimate_tokens
 
 TOKENS_PER_PRICE = 1_000_000
 
+PLAN = "plan"
+"""Source of the price of what a plan has paid for."""
 FREE = Price((PriceStep(),), source="config")
 
 

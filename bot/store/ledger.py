@@ -80,6 +80,7 @@ SELECT {column} AS name,
     sum(iif(state = 'reserved', reserved_micro_usd, 0)) AS reserved_micro_usd,
     sum(iif(basis IN ('counted', 'worst'), cost_micro_usd, 0)) AS assumed_micro_usd,
     total(price_known = 0 AND state = 'settled') AS unknown_price_calls,
+    total(price_source = 'plan' AND state = 'settled') AS plan_calls,
     sum(iif(source <> 'cloud', prompt_tokens, 0)) AS free_prompt_tokens,
     sum(iif(source <> 'cloud', completion_tokens, 0)) AS free_completion_tokens,
     1000.0 * sum(iif(generation_ms > 0, completion_tokens, 0)) / nullif(sum(generation_ms), 0)

@@ -12,7 +12,7 @@ from cloud_house import cloud_house
 from bot.cloud.prices import Prices
 from bot.domain.cloud import Price, PriceStep, ProviderConfig
 from bot.domain.ids import ModelKey, ProviderName
-from bot.policy.pricing import FREE
+from bot.policy.pricing import FREE, PLAN
 
 NOVEMBER = datetime(2026, 11, 20, tzinfo=UTC)
 URLS = {
@@ -137,3 +137,13 @@ def test_the_tables_are_imported_by_nobody_who_does_not_need_them() -> None:
     lines = "import sys, bot.cloud.providers, bot.cloud.serve; print('genai_prices' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("model", ["glm-4.6", "glm-5.3", "glm-9"])
+def test_a_coding_plan_costs_nothing_further_whatever_it_is_asked(
+    prices: Prices, model: str
+) -> None:
+    coding = config("zai", model, "https://api.z.ai/api/coding/paas/v4")
+    assert price_at(prices, coding) == Price((PriceStep(),), PLAN, "2026-11-20")
+    window = prices.context_length(config("zai", model), NOVEMBER)
+    assert prices.context_length(coding, NOVEMBER) == window

@@ -131,6 +131,13 @@ def test_usage_counts_answers_and_says_what_the_tries_for_them_cost() -> None:
     assert "• ☁ zai: 1 answer, $0.0300" in told
 
 
+def test_what_a_plan_has_paid_for_is_told_as_such() -> None:
+    total = UsageLine("", cloud_calls=2, cloud_answers=2, plan_calls=2)
+    told = usage_text(replace(USED, total=total, providers=(replace(total, name="zai"),)))
+    assert "Cost: $0.00 (2 requests on a plan)" in told
+    assert "• ☁ zai: 2 answers, plan" in told
+
+
 STANDING = ProviderStanding(ZAI, ModelKey("glm-4.6"), "", 0.0, 0, 0, ())
 
 

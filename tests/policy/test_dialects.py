@@ -7,6 +7,7 @@ from bot.policy.dialects import (
     always_thinks,
     dialect_for,
     first_token_s,
+    is_flat,
     sees,
     thinking_room,
 )
@@ -114,3 +115,17 @@ def test_some_models_think_whatever_they_are_told(model: str, always: bool) -> N
     assert first_token_s(30.0, model, "off") == (90.0 if always else 30.0)
     assert first_token_s(30.0, model, "auto") == 90.0
     assert first_token_s(120.0, model, "auto") == 120.0
+
+
+@pytest.mark.parametrize(
+    ("url", "is_plan"),
+    [
+        ("https://api.z.ai/api/coding/paas/v4", True),
+        ("https://open.bigmodel.cn/api/coding/paas/v4", True),
+        ("https://api.z.ai/api/paas/v4", False),
+        ("https://openrouter.ai/api/coding/v1", False),
+        ("https://notz.ai/api/coding/paas/v4", False),
+    ],
+)
+def test_a_plan_is_known_by_its_address(url: str, is_plan: bool) -> None:
+    assert is_flat(url) is is_plan

@@ -27,7 +27,7 @@ from bot.domain.cloud import (
 from bot.domain.ids import ModelKey, PlaceId, ProviderName, TurnId
 from bot.policy.budget import BudgetRules
 from bot.policy.periods import Period
-from bot.policy.pricing import flat_price
+from bot.policy.pricing import PLAN, flat_price
 from bot.store.database import Database
 from bot.store.ledger import LedgerStore
 
@@ -375,6 +375,15 @@ async def test_a_price_nobody_knows_is_marked(ledger: LedgerStore) -> None:
     stand_in = replace(PRICE, is_known=False, source="dearest of zai", as_of="2026-11-20")
     await ledger.settle(settled(await booked(ledger, replace(BOOKING, price=stand_in))))
     assert (await line(ledger)).unknown_price_calls == 1
+
+
+async def test_a_plans_calls_are_told_apart(ledger: LedgerStore) -> None:
+    plan = flat_price(0, 0, source=PLAN)
+    number = await booked(ledger, replace(BOOKING, worst_micro_usd=0, price=plan))
+    await ledger.settle(settled(number, 0))
+    await ledger.settle(settled(await booked(ledger)))
+    found = await line(ledger)
+    assert (found.plan_calls, found.cloud_calls) == (1, 2)
 
 
 async def test_a_row_keeps_the_prices_it_was_charged_by(
