@@ -73,9 +73,8 @@ def refusal(accounts: Iterable[Account], worst_micro_usd: int) -> str:
     """
     tightest: tuple[int, int, Account] | None = None
     for account in accounts:
-        left, cap = account.left_micro_usd, account.cap_micro_usd
-        if left is not None and cap is not None:
-            limit = (left, cap, account)
+        if (cap := account.cap_micro_usd) is not None:
+            limit = (account.left_micro_usd or 0, cap, account)
             tightest = limit if tightest is None else min(tightest, limit, key=lambda at: at[:2])
     if tightest is None or worst_micro_usd <= tightest[0]:
         return ""
@@ -111,12 +110,15 @@ def news_of(
     """
     found: list[BudgetNews] = []
     for account in accounts:
-        cap, left = account.cap_micro_usd, account.left_micro_usd
         # One person's or server's limit is theirs to know.
-        if cap is None or left is None or account.payer in ("server", "user"):
+        if (cap := account.cap_micro_usd) is None or account.payer in ("server", "user"):
             continue
         # What is only held is not spent: most of it is given back when the call ends.
-        if measure > left if what == "spent" else account.spent_micro_usd >= cap * measure:
+        if (
+            measure > (account.left_micro_usd or 0)
+            if what == "spent"
+            else account.spent_micro_usd >= cap * measure
+        ):
             found.append(BudgetNews(what, account))
     return tuple(found)
 
