@@ -74,8 +74,9 @@ def refusal(accounts: Iterable[Account], worst_micro_usd: int) -> str:
     tightest: tuple[int, int, Account] | None = None
     for account in accounts:
         if (cap := account.cap_micro_usd) is not None:
-            limit = (account.left_micro_usd or 0, cap, account)
-            tightest = limit if tightest is None else min(tightest, limit, key=lambda at: at[:2])
+            left = account.left_micro_usd or 0
+            if tightest is None or left < tightest[0]:
+                tightest = (left, cap, account)
     if tightest is None or worst_micro_usd <= tightest[0]:
         return ""
     left, cap, account = tightest

@@ -91,6 +91,16 @@ def test_dollars_are_told_to_the_cent_and_what_is_left_to_a_hundredth_of_it() ->
     assert refusal([everybody(1_734_567_890, 0, 9_876_545_100)], 9_000_000_000) == words
 
 
+def test_what_is_left_makes_a_limit_tight_and_not_its_size() -> None:
+    accounts = [everybody(950), Account(DAY, 0, 0, 50, "user", "ada")]
+    for order in (accounts, accounts[::-1]):
+        # Of two that leave the same, the one that comes first is named.
+        assert refusal(order, 51).startswith(whose(order[0]))
+    accounts = [Account(DAY, 0, 0, 200, "user", "ada"), everybody(950)]
+    for order in (accounts, accounts[::-1]):
+        assert refusal(order, 51).startswith("the daily budget")
+
+
 def test_an_account_without_a_limit_hides_no_other() -> None:
     accounts = [everybody(cap=None), Account(DAY, 0, 0, 200, "user", "ada")]
     assert refusal(accounts, 201).startswith("your own daily budget")

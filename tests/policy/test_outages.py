@@ -43,6 +43,7 @@ def receipt(
         # Nobody missed it: a host answers before any provider.
         (receipt(rejected=(OUT,), by="studio"), set[str]()),
         (receipt(attempts=(FAILED,), by="studio"), {"zai"}),
+        (receipt(rejected=(replace(OUT, where="openai"),), attempts=(FAILED,)), {"zai", "openai"}),
         # Asked twice, and the second time it did answer.
         (receipt(attempts=(FAILED,), by="zai"), set[str]()),
         *((receipt(rejected=(Rejection("zai", M, why),)), set[str]()) for why in NOT_MEANT),
@@ -114,7 +115,7 @@ def test_once_it_is_told_only_its_end_or_a_worse_reason_is() -> None:
     assert again is not None
     assert worse is not None
     assert due_at(again) == math.inf
-    assert due_at(worse) == 0.0
+    assert (due_at(worse), worse.reason) == (0.0, f"It said {AUTH}.")
     refused = after_telling(worse, worse)
     assert refused is not None
     assert heard(refused, out(AUTH), 80.0) == refused
@@ -129,7 +130,7 @@ def test_what_happens_while_it_is_told_is_not_taken_for_told() -> None:
     assert left is not None
     assert not left.is_told
     # Over, and out again meanwhile: another outage, from its own beginning.
-    over = after((0.0, out()), (3.0, PASSED), (5.0, BACK))
+    over = replace(after((0.0, out()), (3.0, PASSED), (5.0, BACK)), is_told=True)
     assert after_telling(over, over) is None
     flapped = heard(heard(over, out(), 66.0), PASSED, 67.0)
     assert flapped is not None
