@@ -57,6 +57,10 @@ def _choices(pairs: Iterable[tuple[str, str]]) -> StringChoices:
     found: StringChoices = []
     for value, mark in pairs:
         name = f"{value} · {mark}" if mark else value
+        if len(name) > _LONGEST and len(mark) < _LONGEST // 2:
+            # The middle goes: how it stands decides more than a publisher's name.
+            room = _LONGEST - len(mark) - 4
+            name = f"{value[: room // 3]}…{value[-(room - room // 3) :]} · {mark}"
         if len(name) > _LONGEST:
             name = f"{name[: _LONGEST - 1]}…"
         # Of a long key the end tells more: the name lookup finds what ends so.

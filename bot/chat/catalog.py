@@ -10,7 +10,7 @@ from bot.domain.errors import NoCandidates, RequestRefused, UnknownName
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model
 from bot.domain.ids import AUTO, HostName, ModelKey
 from bot.domain.personas import Persona
-from bot.policy.names import resolve
+from bot.policy.names import nearest, resolve
 from bot.policy.routing import RouteAsk, predict_seconds
 
 
@@ -55,11 +55,15 @@ class Catalog:
         """Models matching what was typed, soonest first; ``auto`` leads when it matches."""
         snapshot = self.snapshot()
         wanted = typed.strip().lower()
-        options = [
-            self._option(snapshot, key)
-            for key, model in _chat_models(snapshot).items()
+        known = _chat_models(snapshot)
+        found = [
+            key
+            for key, model in known.items()
             if wanted in key.lower() or wanted in model.display_name.lower()
         ]
+        if not found and wanted not in AUTO:
+            found = [ModelKey(key) for key in nearest(wanted, map(str, known), limit)]
+        options = [self._option(snapshot, key) for key in found]
         # What can answer soonest leads; Discord shows 25 and asks again at every key typed.
         options.sort(key=lambda option: (option.seconds is None, option.seconds or 0.0, option.key))
         if wanted in AUTO:

@@ -1,9 +1,13 @@
 """Which known name a person meant by what they typed."""
 
+import re
 from collections.abc import Callable, Iterable
 from difflib import SequenceMatcher
 
 from bot.domain.errors import UnknownName
+
+_WORD = re.compile(r"[^\W\d_]{4,}")
+"""Words of a name that say something; sizes and versions are alike everywhere."""
 
 SIMILAR_ENOUGH = 0.5
 """Share of matching characters from which a name is worth naming as the nearest."""
@@ -30,7 +34,10 @@ def resolve(kind: str, name: str, known: Iterable[str]) -> str:
 def nearest(name: str, known: Iterable[str], limit: int = 3) -> tuple[str, ...]:
     """Known names most like the typed one, best first; those containing it come before others."""
     typed = name.strip().casefold()
-    scored = ((_likeness(typed, other.casefold()), other) for other in dict.fromkeys(known))
+    # Each word once: a thousand models are made of a few hundred words, and autocomplete must
+    # answer while somebody types.
+    like: dict[str, float] = {}
+    scored = ((_likeness(typed, other.casefold(), like), other) for other in dict.fromkeys(known))
     alike = sorted((-score, other) for score, other in scored if score >= SIMILAR_ENOUGH)
     return tuple(other for _, other in alike[:limit])
 
@@ -51,13 +58,23 @@ def _meant(typed: str, names: tuple[str, ...]) -> tuple[str, ...]:
     return ()
 
 
-def _likeness(typed: str, known: str) -> float:
-    """0.0 to 2.0; a name containing what was typed scores above 1."""
+def _likeness(typed: str, known: str, like: dict[str, float]) -> float:
+    """0.0 to 2.0; a name containing what was typed scores above 1.
+
+    ``like`` remembers how like what was typed each text is.
+    """
     if not typed:
         return 0.0
-    matcher = SequenceMatcher(None, typed, known, autojunk=False)
-    whole = matcher.ratio()
     if typed in known:
-        return 1.0 + whole
-    last = SequenceMatcher(None, typed, known.rpartition("/")[2], autojunk=False).ratio()
-    return max(whole, last)
+        return 1.0 + SequenceMatcher(None, typed, known, autojunk=False).ratio()
+    # By its words too: `visoin` is hardly like the whole of `lab/small-vision-7b`.
+    parts = (known, known.rpartition("/")[2], *_WORD.findall(known))
+    for part in parts:
+        if part not in like:
+            # By their lengths alone most cannot be alike: no matcher is built for those.
+            both = len(typed) + len(part)
+            may_be = 2 * min(len(typed), len(part)) >= SIMILAR_ENOUGH * both
+            like[part] = 0.0
+            if may_be:
+                like[part] = SequenceMatcher(None, typed, part, autojunk=False).ratio()
+    return max(like[part] for part in parts)

@@ -126,6 +126,22 @@ def test_overlong_keys_stay_within_discords_limits_and_can_still_be_chosen() -> 
     assert catalog.model(choice.value) == key
 
 
+@pytest.mark.parametrize("length", [40, 85, 86, 87, 150])
+def test_a_long_key_loses_its_middle_and_never_its_mark(length: int) -> None:
+    key = "publisher/".ljust(length - 2, "x") + "q4"
+    (choice,) = model_choices(catalog_of(key), "publisher")
+    assert choice.name.startswith("publisher/")
+    assert choice.name.endswith("q4 · warm · studio-1")
+    assert len(choice.name) == min(100, length + len(" · warm · studio-1"))
+    assert ("…" in choice.name) == (length > 100 - len(" · warm · studio-1"))
+
+
+def test_a_typo_finds_what_was_meant() -> None:
+    catalog = catalog_of("lab/small-vision-7b", "google/gemma")
+    assert [choice.value for choice in model_choices(catalog, "visoin")] == ["lab/small-vision-7b"]
+    assert model_choices(catalog, "zzzzzz") == []
+
+
 def test_personas_hosts_and_loaded_models_are_offered() -> None:
     catalog = catalog_of("qwen/qwen3", "google/gemma")
     assert [c.name for c in persona_choices(catalog, "SAG")] == ["sage · calm teacher"]
