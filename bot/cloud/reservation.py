@@ -37,7 +37,10 @@ def reservation(
         server=ask.server,
     )
     # The limit is always sent: without it the worst case would have no bound.
-    sampling = replace(ask.sampling, max_tokens=room)
+    temperature = ask.sampling.temperature
+    if temperature is None:
+        temperature = config.temperature
+    sampling = replace(ask.sampling, max_tokens=room, temperature=temperature)
     # Another hash at each provider, so that two of them cannot tell that they know one person.
     name = None if ask.user is None else user_hash(salt, config.name, ask.user)
     endpoint = Endpoint(

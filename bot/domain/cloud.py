@@ -69,6 +69,10 @@ class ProviderConfig:
     """A bound, never passed; None widens as the provider allows."""
     quality: int = 5
     thinking: Literal["auto", "off"] = "off"
+    max_tokens: int | None = None
+    """Room for an answer where the persona says none; None is as for hosts."""
+    temperature: float | None = None
+    """Where the persona says none; None is the model's own."""
     price: Price | None = None
     """Said in the settings; None looks it up."""
     context_length: int | None = None

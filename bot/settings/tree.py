@@ -113,6 +113,19 @@ class ProviderSettings(Section):
     timeout: PositiveSeconds = Field(
         default=30.0, description="Longest wait for an answer to begin"
     )
+    idle: PositiveSeconds = Field(
+        default=30.0, description="Longest silence in the middle of an answer"
+    )
+    whole: PositiveSeconds = Field(default=300.0, description="Longest an answer may take in all")
+    thinking: Annotated[Literal["auto", "off"], BeforeValidator(lower)] = Field(
+        default="off", description="auto: it thinks as it likes; off: as little as it can"
+    )
+    max_tokens: Count | None = Field(
+        default=None, description="Room for an answer where the persona sets none"
+    )
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(
+        default=None, description="Where the persona sets none; only of models that take one"
+    )
     retries: Annotated[int, Field(ge=0, le=10)] = Field(
         default=3,
         description="Repeats of a failed request, at most; one here and two for a question is all",
@@ -141,6 +154,13 @@ class ProviderSettings(Section):
     vision: bool | None = Field(
         default=None, description="It can see images; known by its model's name when left out"
     )
+
+    @model_validator(mode="after")
+    def _takes_its_temperature(self) -> "ProviderSettings":
+        # The pinned version of that wire refuses the field, so ours leaves it out.
+        if self.kind == "anthropic" and self.temperature is not None:
+            raise ValueError("temperature is not taken by kind: anthropic; leave it out")
+        return self
 
     @property
     def is_on(self) -> bool:

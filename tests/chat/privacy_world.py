@@ -86,6 +86,8 @@ class Ears:
     async def open_stream(
         self, endpoint: Endpoint, request: InferenceRequest
     ) -> AsyncGenerator[AsyncIterator[Delta]]:
+        if request.before_words is not None:
+            await request.before_words()
         self.sent_away.append(said_in(request.messages))
         if self.away in ("fails", "down"):
             raise Unavailable(f"{endpoint.source} is away.", FailureKind.SERVER)

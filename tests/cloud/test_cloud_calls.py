@@ -276,6 +276,20 @@ async def test_the_answer_always_has_a_limit_and_the_personas_sampling(tmp_path:
         assert payload["thinking"] == {"type": "disabled"}
 
 
+@pytest.mark.parametrize(
+    ("said", "sent"), [(Sampling(), (77, 0.5)), (Sampling(temperature=0.0, max_tokens=9), (9, 0.0))]
+)
+async def test_a_providers_room_and_temperature_hold_where_the_persona_says_none(
+    tmp_path: Path, said: Sampling, sent: tuple[int, float]
+) -> None:
+    async with cloud_house(tmp_path, "zai", max_tokens=77, temperature=0.5) as cloud:
+        ask = replace(cloud.ask(), sampling=said, answer_tokens=said.max_tokens or 1024)
+        await cloud.serve(ask=ask)
+
+        payload = cloud.double().journal.chats()[0].arrival.payload
+        assert (payload["max_tokens"], payload["temperature"]) == sent
+
+
 async def test_a_model_that_must_think_gets_room_for_it(tmp_path: Path) -> None:
     models = (SimProviderModel("glm-5.3-flash", thinking="always", efforts=("low", "high")),)
     sim = SimProviderConfig(time_scale=0.0, models=models)

@@ -210,3 +210,8 @@ def test_a_secrets_directory_that_is_not_there_is_a_fault(tmp_path: Path) -> Non
 def test_a_hostile_file_is_a_fault_and_no_more(tmp_path: Path, config: str) -> None:
     (fault,) = faults(tmp_path, config)
     assert len(fault) < 200
+
+
+def test_a_temperature_is_refused_where_its_wire_takes_none(tmp_path: Path) -> None:
+    found = faults(tmp_path, "providers: {anthropic: {temperature: 0.5}}\n")
+    assert any("not taken by kind: anthropic" in fault for fault in found)
