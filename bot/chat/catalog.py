@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from bot.chat.standing import standing_words
 from bot.chat.words import seconds_text
 from bot.documents.shelf import PersonaShelf
 from bot.domain.chat import Rejection
@@ -132,12 +133,18 @@ class Catalog:
             return ModelKey(resolve("model", name, map(str, self.all_model_keys())))
         except UnknownName:
             # With every host away nobody knows what they have: `There is no model` was a lie then.
-            reasons = self.outage()
-            if not reasons:
+            if not (reasons := self.outage()):
                 raise
-            told = "\n".join(f"• {reason}" for reason in reasons)
-            words = f"No host answers now, so nothing is known of a model `{name}`.\n{told}"
-            raise NoCandidates(words) from None
+            # Read by a whole channel where somebody switched: no host's own words in it.
+            key = ModelKey(name)
+            hosts = self.snapshot().hosts
+            out = [
+                Rejection(h, key, "", brief="off" if at.state == "down" else "not heard from yet")
+                for h, at in hosts.items()
+            ]
+            words = f"No host answers now, so nothing is known of a model `{name}`: "
+            words += standing_words(out)
+            raise NoCandidates(words, details="; ".join(reasons)) from None
 
     def outage(self) -> tuple[str, ...]:
         """Each host with why it is away, when not one of them is there; else nothing."""
