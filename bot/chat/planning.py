@@ -7,7 +7,7 @@ from functools import partial
 from bot.chat.choices import Resolved
 from bot.domain.chat import Candidate, Message, Rejection, Route, Turn, TurnRequest
 from bot.domain.cloud import ProviderSnapshot
-from bot.domain.errors import PromptTooLong, RequestRefused
+from bot.domain.errors import BRIEFLY, FailureKind, PromptTooLong, RequestRefused
 from bot.domain.hosts import FleetSnapshot, Wish
 from bot.domain.ids import AUTO, HostName, PersonaName, ProviderName, TurnId, UserId
 from bot.policy.context import Fitted, fit_or_least, transcript
@@ -178,7 +178,11 @@ class Planner:
             words = f"its context window of {limit:,} tokens, set by the persona, is too small"
             home = [c for c in route.candidates if c.host is not None]
             away = tuple(c for c in route.candidates if c.host is None)
-            why = (*(Rejection(c.where, c.model, words) for c in home), *route.rejected)
+            brief = BRIEFLY[FailureKind.TOO_LONG]
+            why = (
+                *(Rejection(c.where, c.model, words, brief=brief) for c in home),
+                *route.rejected,
+            )
             route = replace(route, candidates=away, rejected=why)
             job = replace(job, route=route)
         # Whoever is only out for a while may be asked again later: that is no fault of the message.

@@ -11,6 +11,7 @@ from house import ADA, BOB, GEMMA, PLACE, QWEN, House, Said, cloud, house, sim
 from bot.app import utcnow
 from bot.chat.planning import ChatRules
 from bot.chat.standing import instead_words
+from bot.chat.words import why_text
 from bot.domain.chat import Attachment, Place, Quote, TurnKind, TurnRequest
 from bot.domain.cloud import ProviderNews
 from bot.domain.errors import NoCandidates, PromptTooLong, Refused
@@ -817,6 +818,12 @@ LONG = "word " * 33_000
 """More than a host's 32,768 tokens, less than a provider's 200,000."""
 
 
+async def why(home: House, said: Said) -> str:
+    turn = await home.lantern.turns.find(said.turn)
+    assert turn is not None
+    return why_text(turn)
+
+
 async def with_file(home: House) -> Said:
     file = Attachment("book.txt", "text/plain", text=LONG)
     return await home.play(home.request("What is it about?", attachments=[file]))
@@ -831,7 +838,11 @@ async def test_a_message_too_long_for_the_hosts_goes_to_who_reads_it_and_says_wh
     ) as home:
         said = await with_file(home)
         assert said.receipt.provider == "zai"
-        assert "its context window of 32,768 tokens is too small" in said.notices
+        told = instead_words(said.receipt)
+        assert told == "☁ studio is too small for so long a text; zai answered."
+        # Once and calmly for readers; whoever wants the numbers asks for them.
+        assert said.notices == ""
+        assert "32,768 tokens" in await why(home, said)
         assert LONG.strip() in heard(home)
         # What fits the hosts is answered by them as before, without what is too long for them.
         short = await home.ask("And?")
@@ -865,7 +876,9 @@ async def test_a_personas_own_window_bounds_its_hosts_and_not_providers(tmp_path
     ) as home:
         said = await home.ask("word " * 3000, persona="brief")
         assert said.receipt.provider == "zai"
-        assert "context window of 2,048 tokens, set by the persona" in said.notices
+        told = instead_words(said.receipt)
+        assert told == "☁ studio is too small for so long a text; zai answered."
+        assert "context window of 2,048 tokens, set by the persona" in await why(home, said)
 
 
 async def test_a_larger_host_takes_what_is_too_long_for_the_usual_window(tmp_path: Path) -> None:
