@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 _TOKEN = re.compile(r"\s*```|\s*\w{1,10}|\s*[^\w\s]|\s+")
 _DIRECTIVE = re.compile(
-    r"\[\[(tokens|code|think|say|stop-without-end)(?:[ \t]+(.*?))?\]\]", re.DOTALL
+    r"\[\[(tokens|code|think|say|call|stop-without-end)(?:[ \t]+(.*?))?\]\]", re.DOTALL
 )
 _GIST_CHARS = 80
 
@@ -51,6 +51,8 @@ class Answer:
 
     content: tuple[str, ...]
     reasoning: tuple[str, ...] = ()
+    call: tuple[str, ...] = ()
+    """The arguments of a tool's call, where one is made."""
     ends: bool = True
     """False: the stream stops without any end mark."""
 

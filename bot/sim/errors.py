@@ -9,6 +9,7 @@ class SimError(Exception):
     title = "Unknown error"
     http_status = 500
     rest_code: str | None = None
+    rest_param = "model"
 
     def __init__(self, cause: str, suggestion: str | None = None) -> None:
         super().__init__(cause)
@@ -151,6 +152,18 @@ class BadRequest(SimError):
 
     title = "Bad request"
     http_status = 400
+
+
+class NoSuchResponse(SimError):
+    """A request goes on from an answer that is not kept on this host."""
+
+    title = "Response not found"
+    http_status = 404
+    rest_code = "previous_response_not_found"
+    rest_param = "previous_response_id"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Previous response with id '{name}' not found.")
 
 
 class ConnectionCut(Exception):

@@ -77,7 +77,7 @@ class SimHost:
             return
         app = web.Application(middlewares=[self._meet], client_max_size=64 * 1024 * 1024)
         app[ENGINE] = self._engine
-        add_routes(app, self.config.generation)
+        add_routes(app, self.config)
         runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1
         )

@@ -55,6 +55,8 @@ class SimHostConfig:
     parallel: int = 4
     """Slots per instance on 0.4; a 0.3 host always has one."""
     generation: Generation = "0.4"
+    responses: bool = True
+    """Has `/v1/responses`: LM Studio since 0.3.29."""
     jit: bool = True
     """Load on demand over REST; also makes `/v1/models` list the whole disk."""
     auto_evict: bool = True

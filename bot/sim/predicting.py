@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from bot.sim.answers import Message
+from bot.sim.demands import NOTHING, Demand
 from bot.sim.errors import ConnectionCut, ModelGone, SilentEnd
 from bot.sim.faults import FaultName
 from bot.sim.journal import (
@@ -38,6 +39,7 @@ class PredictionOrder:
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     sampling: Mapping[str, object] = field(default_factory=dict[str, object])
+    demand: Demand = NOTHING
 
 
 class Prediction:
@@ -61,6 +63,7 @@ class Prediction:
         self.prompt_tokens = prompt_tokens
         self.stop_reason: str = plan.stop_reason
         self.sent = 0
+        self.thought = 0
         self.reply_model = pace.reply_model(order.instance)
         self.first_token_s = 0.0
         self.seconds = 0.0
@@ -150,6 +153,7 @@ class Prediction:
             if self.is_cancelled:
                 break
             self.sent += 1
+            self.thought += token.kind == "reasoning"
             yield token
         await self._break_if_told()
         self.seconds = clock.now() - self._began_s

@@ -38,7 +38,7 @@ class Predictor:
             raise PromptTooLong(prompt_tokens, context_length)
         asked = Asked(order.instance.model.key, self._config.name, order.messages)
         plan = script(
-            self._config.answer(asked),
+            order.demand.met(self._config.answer(asked)),
             max_tokens=order.max_tokens,
             stop=order.stop,
             room=context_length - prompt_tokens,

@@ -6,9 +6,13 @@ from typing import Literal
 
 from bot.sim.answers import Answer, Message, tokenise
 
-TokenKind = Literal["reasoningStartTag", "reasoning", "reasoningEndTag", "none"]
+TokenKind = Literal["reasoningStartTag", "reasoning", "reasoningEndTag", "none", "tool"]
 StopReason = Literal[
-    "eosFound", "stopStringFound", "maxPredictedTokensReached", "contextLengthReached"
+    "eosFound",
+    "stopStringFound",
+    "maxPredictedTokensReached",
+    "contextLengthReached",
+    "toolCalls",
 ]
 
 _IMAGE_TOKENS = 256
@@ -47,12 +51,15 @@ def script(answer: Answer, *, max_tokens: int | None, stop: Sequence[str], room:
     """Return what of an answer is generated under its limits; `room` is left in the context."""
     content, stopped = _until_stop(answer.content, stop)
     tokens = _typed(answer.reasoning, content)
+    tokens += tuple(Token(text, "tool") for text in answer.call)
     limit = room if max_tokens is None else min(max_tokens, room)
+    reason: StopReason
     if len(tokens) > limit:
         hit_context = max_tokens is None or room < max_tokens
-        reason: StopReason = "contextLengthReached" if hit_context else "maxPredictedTokensReached"
+        reason = "contextLengthReached" if hit_context else "maxPredictedTokensReached"
         return Script(tokens[:limit], reason, answer.ends)
-    return Script(tokens, "stopStringFound" if stopped else "eosFound", answer.ends)
+    reason = "stopStringFound" if stopped else "toolCalls" if answer.call else "eosFound"
+    return Script(tokens, reason, answer.ends)
 
 
 def _typed(reasoning: Sequence[str], content: Sequence[str]) -> tuple[Token, ...]:

@@ -49,18 +49,6 @@ def words_of(value: object) -> tuple[str, ...]:
     return tuple(item for item in as_list(value) if isinstance(item, str))
 
 
-def openai_message(raw: object) -> Message:
-    """Read a message of the OpenAI shape; its content is a string or parts."""
-    source = as_object(raw)
-    role = text_of(source, "role") or "user"
-    content = source.get("content")
-    if isinstance(content, str):
-        return Message(role, content)
-    parts = [as_object(part) for part in as_list(content)]
-    text = "".join(text_of(part, "text") or "" for part in parts)
-    return Message(role, text, sum(part.get("type") == "image_url" for part in parts))
-
-
 def socket_message(raw: object) -> Message:
     """Read a message of the SDK's history shape."""
     source = as_object(raw)

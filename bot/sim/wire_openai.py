@@ -1,4 +1,4 @@
-"""OpenAI-shaped bodies of completions: plain dictionaries, no I/O."""
+"""OpenAI-shaped bodies of completions, whole and streamed; no I/O."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Literal
 from bot.sim.models import ReasoningStyle
 from bot.sim.predicting import Prediction
 from bot.sim.prompts import Token
+from bot.sim.wire_frames import sse, words
 from bot.sim.wire_json import JsonObject
 
 Form = Literal["chat", "text"]
@@ -16,87 +17,118 @@ _FINISH = {
     "stopStringFound": "stop",
     "maxPredictedTokensReached": "length",
     "contextLengthReached": "length",
+    "toolCalls": "tool_calls",
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """What every body of one reply repeats."""
+@dataclass(slots=True)
+class Completion:
+    """One answer of `/chat/completions` or `/completions`."""
 
-    reply_id: str
-    created: int
-    model: str
+    prediction: Prediction
     form: Form
+    created: int
     style: ReasoningStyle
+    includes_usage: bool = False
+    native: bool = False
+    """With LM Studio's own statistics, as `/api/v0` gives them."""
+    has_called: bool = False
 
-    def _head(self, kind: str) -> JsonObject:
-        return {
-            "id": self.reply_id,
-            "object": kind,
-            "created": self.created,
-            "model": self.model,
-            "system_fingerprint": self.model,
-        }
+    def begin(self) -> list[bytes]:
+        """Nothing goes before the first token."""
+        return []
 
-    def chunk(self, token: Token) -> JsonObject | None:
-        """Return the stream chunk of a token, or None when this style does not show it."""
+    def token(self, token: Token) -> list[bytes]:
+        """Return the chunks of a token; none when this style does not show it."""
         if self.form == "text":
-            return self._text_chunk(token.text, None) if token.kind == "none" else None
-        delta = self._delta(token)
-        return None if delta is None else self._chat_chunk(delta, None)
+            return [self._chunk({"text": token.text})] if token.kind == "none" else []
+        if token.kind == "tool":
+            return [*self._call_begins(), self._piece({"arguments": token.text})]
+        if token.kind == "none" or self.style == "inline":
+            return [self._delta({"role": "assistant", "content": token.text})]
+        if token.kind == "reasoning":
+            return [self._delta({"role": "assistant", self.style: token.text})]
+        return []
 
-    def last_chunk(self, prediction: Prediction) -> JsonObject:
-        """Return the chunk that carries the finish reason."""
-        reason = finish_reason(prediction)
-        return self._text_chunk("", reason) if self.form == "text" else self._chat_chunk({}, reason)
+    def end(self) -> list[bytes]:
+        """Return the finish reason, the usage where it was asked for, and the mark."""
+        last: JsonObject = {"text": ""} if self.form == "text" else {"delta": {}}
+        extras = v0_extras(self.prediction) if self.native else {}
+        events = [self._chunk(last, finish_reason(self.prediction), extras)]
+        if self.includes_usage:
+            usage_chunk: JsonObject = {"choices": [], "usage": usage(self.prediction)}
+            events.append(sse(self._head(streamed=True) | usage_chunk))
+        return [*events, b"data: [DONE]\n\n"]
 
-    def usage_chunk(self, prediction: Prediction) -> JsonObject:
-        """Return the chunk that `include_usage` asks for."""
-        kind = "text_completion" if self.form == "text" else "chat.completion.chunk"
-        body: JsonObject = {"choices": [], "usage": usage(prediction)}
-        return self._head(kind) | body
-
-    def whole(self, prediction: Prediction, tokens: Sequence[Token]) -> JsonObject:
-        """Return the body of a reply that is not streamed."""
-        kind = "text_completion" if self.form == "text" else "chat.completion"
+    def whole(self, tokens: Sequence[Token]) -> JsonObject:
+        """Return the body of an answer that is not streamed."""
         choice: JsonObject = {
             "index": 0,
             "logprobs": None,
-            "finish_reason": finish_reason(prediction),
+            "finish_reason": finish_reason(self.prediction),
         }
-        choice |= self._whole_choice(tokens)
-        return self._head(kind) | {
+        if self.form == "text":
+            choice["text"] = words(tokens, "none")
+        else:
+            choice["message"] = self._message(tokens)
+        body = self._head(streamed=False) | {
             "choices": [choice],
-            "usage": usage(prediction),
+            "usage": usage(self.prediction),
             "stats": {},
         }
+        return body | (v0_extras(self.prediction) if self.native else {})
 
-    def _whole_choice(self, tokens: Sequence[Token]) -> JsonObject:
-        answer = "".join(token.text for token in tokens if token.kind == "none")
-        if self.form == "text":
-            return {"text": answer}
-        message: JsonObject = {"role": "assistant", "content": answer, "tool_calls": []}
-        thought = "".join(token.text for token in tokens if token.kind == "reasoning")
+    def _message(self, tokens: Sequence[Token]) -> JsonObject:
+        message: JsonObject = {
+            "role": "assistant",
+            "content": words(tokens, "none"),
+            "tool_calls": [],
+        }
         if self.style == "inline":
-            message["content"] = "".join(token.text for token in tokens)
-        elif thought:
+            message["content"] = "".join(token.text for token in tokens if token.kind != "tool")
+        elif thought := words(tokens, "reasoning"):
             message[self.style] = thought
-        return {"message": message}
+        if call := self.prediction.order.demand.call:
+            function = {"name": call.name, "arguments": words(tokens, "tool")}
+            message["tool_calls"] = [
+                {"id": self._call_id(), "type": "function", "function": function}
+            ]
+        return message
 
-    def _delta(self, token: Token) -> JsonObject | None:
-        if token.kind == "none" or self.style == "inline":
-            return {"role": "assistant", "content": token.text}
-        if token.kind == "reasoning":
-            return {"role": "assistant", self.style: token.text}
-        return None
+    def _call_begins(self) -> list[bytes]:
+        call = self.prediction.order.demand.call
+        if self.has_called or call is None:
+            return []
+        self.has_called = True
+        first: JsonObject = {"id": self._call_id(), "type": "function"}
+        return [self._piece({"name": call.name, "arguments": ""}, first)]
 
-    def _chat_chunk(self, delta: JsonObject, finish: str | None) -> JsonObject:
-        choice: JsonObject = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-        return self._head("chat.completion.chunk") | {"choices": [choice]}
+    def _piece(self, function: JsonObject, more: JsonObject | None = None) -> bytes:
+        call: JsonObject = {"index": 0, **(more or {}), "function": function}
+        return self._delta({"role": "assistant", "tool_calls": [call]})
 
-    def _text_chunk(self, text: str, finish: str | None) -> JsonObject:
-        choice: JsonObject = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish}
-        return self._head("text_completion") | {"choices": [choice]}
+    def _call_id(self) -> str:
+        return f"{365_000_000 + self.prediction.number}"
+
+    def _delta(self, delta: JsonObject) -> bytes:
+        return self._chunk({"delta": delta})
+
+    def _chunk(
+        self, part: JsonObject, finish: str | None = None, extras: JsonObject | None = None
+    ) -> bytes:
+        choice: JsonObject = {"index": 0, **part, "logprobs": None, "finish_reason": finish}
+        return sse(self._head(streamed=True) | {"choices": [choice]} | (extras or {}))
+
+    def _head(self, *, streamed: bool) -> JsonObject:
+        is_chat, model = self.form == "chat", self.prediction.reply_model
+        kind = "text_completion" if not is_chat else "chat.completion"
+        return {
+            "id": f"{'chatcmpl' if is_chat else 'cmpl'}-{self.prediction.number:016x}",
+            "object": f"{kind}.chunk" if streamed and is_chat else kind,
+            "created": self.created,
+            "model": model,
+            "system_fingerprint": model,
+        }
 
 
 def finish_reason(prediction: Prediction) -> str:

@@ -1,10 +1,10 @@
 """What all REST paths of a simulated host share: bodies in, bodies and errors out, streams."""
 
-import json
 from collections.abc import Mapping
 
 from aiohttp import web
 
+from bot.sim.answers import Message
 from bot.sim.engine import Engine
 from bot.sim.errors import (
     BadRequest,
@@ -18,6 +18,8 @@ from bot.sim.errors import (
 from bot.sim.wire_json import JsonObject, parse_object
 
 ENGINE = web.AppKey("engine", Engine)
+KEPT = web.AppKey("kept", dict[str, tuple[Message, ...]])
+"""Conversations of `/v1/responses` by the id of their last answer; they stay on this host."""
 
 SSE_HEADERS = {
     "Content-Type": "text/event-stream",
@@ -49,10 +51,19 @@ def openai_refusal(error: SimError, engine: Engine, model: str) -> web.Response:
     refusal: JsonObject = {
         "message": message,
         "type": "invalid_request_error",
-        "param": "model",
+        "param": error.rest_param,
         "code": error.rest_code,
     }
     return answer({"error": refusal}, status)
+
+
+def anthropic_refusal(error: SimError) -> web.Response:
+    """Return the answer of `/v1/messages` to a request that cannot be served."""
+    # LM Studio says a prompt that is too long as 500 there: its clients retry for minutes.
+    status = 500 if isinstance(error, PromptTooLong) else error.http_status
+    kinds = {400: "invalid_request_error", 404: "not_found_error"}
+    told = {"type": kinds.get(status, "api_error"), "message": error.cause}
+    return answer({"type": "error", "error": told}, status)
 
 
 def native_error(error: SimError) -> JsonObject:
@@ -69,12 +80,6 @@ def native_error(error: SimError) -> JsonObject:
 def answer(body: Mapping[str, object], status: int = 200) -> web.Response:
     """Return a JSON response."""
     return web.json_response(body, status=status)
-
-
-def sse(body: Mapping[str, object], event: str | None = None) -> bytes:
-    """Return one server-sent event."""
-    head = "" if event is None else f"event: {event}\n"
-    return f"{head}data: {json.dumps(body)}\n\n".encode()
 
 
 def cut(request: web.Request) -> None:
