@@ -36,7 +36,7 @@ from bot.policy.splitting import LIMIT, Part, cut_reply, shown_parts
 from cogs._faults import SENDING_ERRORS
 from cogs._questions import Questions
 from cogs._transport import Transport
-from cogs._view import Act, MessageView, View, ended, laid_out
+from cogs._view import Act, MessageView, View, ended, laid_out, small_line
 from cogs._writer import Writer
 
 PATIENCE_S = 1.2
@@ -65,6 +65,8 @@ class ReplyView(View):
         self._offer: Offered | None = None
         self._notices = [*notices]
         self._has_thoughts = False
+        self._mark = ""
+        """Of the provider whose words come next; empty for a host's."""
         self._before: tuple[MessageView, ...] = ()
         """As they read when they were last asked for."""
         self._end: Finished | Stopped | Failed | None = None
@@ -88,6 +90,10 @@ class ReplyView(View):
                 is_same = type(event) is type(self._status)
                 self._status_since = self._status_since if is_same else now
                 self._status = event
+                is_asked = isinstance(event, Reading)
+                self._mark = (
+                    words.provider_mark(event.candidate.provider) if is_asked else self._mark
+                )
             case Started(turn=turn):
                 self.turn = turn
             case Offered():
@@ -112,17 +118,20 @@ class ReplyView(View):
                 notices=self._notices,
                 has_thoughts=self._has_thoughts,
                 has_footer=self._has_footer,
+                said_by=self._mark,
             )
         if text:
-            self._parts = cut_reply(harmless(text, is_whole=False), LIMIT, self._parts)
-            shown = shown_parts(self._parts, LIMIT)
+            under = small_line(self._mark)
+            room = LIMIT - len(under)
+            self._parts = cut_reply(harmless(text, is_whole=False), room, self._parts)
+            shown = tuple(f"{part}{under}" for part in shown_parts(self._parts, room))
             small = ""
             if isinstance(self._status, Silence):
-                small = f"\n-# {words.silence_line(self._status)}"
+                small = small_line(words.silence_line(self._status))
             # Where no room is left for it the answer itself goes first.
             if shown and len(shown[-1]) + len(small) <= LIMIT:
                 shown = (*shown[:-1], shown[-1] + small)
-            views = laid_out(shown, [Act.STOP], self.turn)
+            views = laid_out(shown, [Act.STOP], self.turn, self._mark)
         elif self._is_brief(now):
             return self._before
         elif status := self._status_text(now):

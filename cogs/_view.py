@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -50,6 +50,8 @@ class MessageView:
     """Its buttons."""
     subject: str = ""
     """What the buttons act upon: a turn's id, or a load's ticket."""
+    mark: str = ""
+    """The provider's, where its words stand here: kept under them whatever is cut."""
 
 
 class View:
@@ -73,15 +75,27 @@ class View:
 
 
 def laid_out(
-    parts: Sequence[str], acts: Iterable[Act], turn: TurnId | None
+    parts: Sequence[str], acts: Iterable[Act], turn: TurnId | None, mark: str = ""
 ) -> tuple[MessageView, ...]:
-    """One message per part; the last one alone has buttons, and only for a stored turn."""
+    """One message per part; the last one alone has buttons, and only for a stored turn.
+
+    Args:
+        parts: With the mark under each.
+        acts: The buttons.
+        turn: What they act upon.
+        mark: The provider's, where these are its words.
+    """
     subject = str(turn or "")
-    views = [MessageView(part, (), subject) for part in parts]
+    views = [MessageView(part, (), subject, mark) for part in parts]
     if views and turn is not None:
         # Under an earlier part they would stand in the middle of the answer.
-        views[-1] = MessageView(parts[-1], tuple(acts), subject)
+        views[-1] = replace(views[-1], acts=tuple(acts))
     return tuple(views)
+
+
+def small_line(line: str) -> str:
+    """A line of small print as it follows a text; none for none."""
+    return f"\n-# {line}" if line else ""
 
 
 def ended(
@@ -91,14 +105,22 @@ def ended(
     notices: Sequence[str],
     has_thoughts: bool,
     has_footer: bool,
+    said_by: str = "",
 ) -> tuple[MessageView, ...]:
-    """A reply that will not change any more: answer, small print, buttons."""
+    """A reply that will not change any more: answer, small print, buttons.
+
+    ``said_by`` is the mark of whose words came, should there be no receipt to tell.
+    """
     small = [f"ℹ {notice}" for notice in notices]
     mark, print_ = _receipt_lines(end.receipt, has_footer=has_footer)
+    if end.receipt is None:
+        mark = [said_by]
+    else:
+        said_by = words.provider_mark(end.receipt.provider)
     if isinstance(end, Failed):
         message = words.error_text(end.error)
         small = [*mark, message, *small] if text else [*mark, *small]
-        return _closed(text or message, small, end.turn, [Act.RETRY])
+        return _closed(text or message, small, end.turn, [Act.RETRY], said_by if text else "")
     is_cut = isinstance(end, Stopped) or end.receipt.finish == "length"
     if isinstance(end, Stopped):
         small.insert(0, words.stopped_text(end))
@@ -106,7 +128,7 @@ def ended(
         small.insert(0, "✂ The answer reached its length limit; Continue goes on.")
     small = [*mark, *small, *print_]
     acts = _acts(text, end.receipt, is_cut=is_cut, has_thoughts=has_thoughts)
-    return _closed(text, small, end.turn, acts)
+    return _closed(text, small, end.turn, acts, said_by)
 
 
 def _receipt_lines(receipt: Receipt | None, *, has_footer: bool) -> tuple[list[str], list[str]]:
@@ -139,14 +161,17 @@ def restored(turn: Turn, *, has_footer: bool) -> tuple[MessageView, ...]:
     small = [*mark, *small, *print_]
     is_cut = is_cut or (receipt is not None and receipt.finish == "length")
     acts = _acts(text, receipt, is_cut=is_cut, has_thoughts=bool(turn.reasoning_text))
-    return _closed(text, small, turn.id, acts)
+    said_by = "" if receipt is None else words.provider_mark(receipt.provider)
+    return _closed(text, small, turn.id, acts, said_by)
 
 
 def cut_short(message: MessageView) -> MessageView:
     """A message of a growing reply, cut so that it says it is the last: none may follow it."""
-    first, *_ = split_reply(message.content, LIMIT - len(_CUT_LINE) - 1)
+    mark = small_line(message.mark)
+    content = message.content.removesuffix(mark)
+    first, *_ = split_reply(content, LIMIT - len(mark) - len(_CUT_LINE) - 1)
     acts = (Act.RETRY,) if message.subject else ()
-    return MessageView(f"{first}\n{_CUT_LINE}", acts, message.subject)
+    return replace(message, content=f"{first}{mark}\n{_CUT_LINE}", acts=acts)
 
 
 def _acts(text: str, receipt: Receipt | None, *, is_cut: bool, has_thoughts: bool) -> list[Act]:
@@ -156,20 +181,25 @@ def _acts(text: str, receipt: Receipt | None, *, is_cut: bool, has_thoughts: boo
 
 
 def _closed(
-    text: str, small: Iterable[str], turn: TurnId | None, acts: list[Act]
+    text: str, small: Iterable[str], turn: TurnId | None, acts: list[Act], mark: str
 ) -> tuple[MessageView, ...]:
-    """The text over as many messages as it needs, small print under the last; nothing is lost."""
+    """The text over as many messages as it needs, small print under the last; nothing is lost.
+
+    A mark stands under each: it is among the small print already, and so under the last.
+    """
     lines = [line for lines in small for line in lines.splitlines() if line.strip()]
     if not text.strip():
         body = "\n".join(lines)[: LIMIT - 10]
         return laid_out((body or "The model answered with no words.",), acts, turn)
     print_ = "\n".join(f"-# {line}" for line in lines)[:_SMALL_LIMIT]
-    *parts, last = split_reply(harmless(text), LIMIT)
+    under = small_line(mark)
+    *parts, last = split_reply(harmless(text), LIMIT - len(under))
     # Cut once more rather than give the small print a message of its own.
     if print_ and len(last) + 1 + len(print_) > LIMIT:
         *more, last = split_reply(last, LIMIT - len(print_) - 1)
         parts.extend(more)
-    return laid_out((*parts, f"{last}\n{print_}" if print_ else last), acts, turn)
+    parts = [f"{part}{under}" for part in parts]
+    return laid_out((*parts, f"{last}\n{print_}" if print_ else last), acts, turn, mark)
 
 
 # --- buttons --------------------------------------------------------------------------------

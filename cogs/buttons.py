@@ -6,6 +6,7 @@ from typing import Any, assert_never
 import discord
 from discord.ext import commands
 
+from bot.chat import words
 from bot.chat.lantern import Lantern
 from bot.domain.chat import TurnKind, TurnRequest
 from bot.domain.errors import NotPermitted, RequestRefused
@@ -18,7 +19,7 @@ from cogs._loads import Loads
 from cogs._places import place_of, user_id
 from cogs._reply import Replies
 from cogs._transport import InteractionTransport
-from cogs._view import Act, buttons_of, restored
+from cogs._view import Act, buttons_of, restored, small_line
 
 MAX_SHOWN_PARTS = 2
 """Longer thoughts come as a file: one upload instead of a wall of messages."""
@@ -129,8 +130,15 @@ class Buttons(commands.Cog):
         thoughts = stored.reasoning_text.strip() if stored is not None else ""
         if not thoughts:
             raise RequestRefused("There are no stored thoughts for that answer.")
-        if len(split_reply(thoughts, LIMIT)) <= MAX_SHOWN_PARTS:
-            await say(interaction, thoughts)
+        receipt = None if stored is None else stored.receipt
+        # A provider's thoughts are its words too.
+        mark = words.provider_mark(None if receipt is None else receipt.provider)
+        under = small_line(mark)
+        parts = split_reply(thoughts, LIMIT - len(under))
+        if len(parts) <= MAX_SHOWN_PARTS:
+            for part in parts:
+                await say(interaction, f"{part}{under}")
             return
         file = discord.File(io.BytesIO(thoughts.encode()), "thoughts.md")
-        await interaction.followup.send("💭 The thoughts are long:", file=file, ephemeral=True)
+        head = f"💭 The thoughts are long:{under}"
+        await interaction.followup.send(head, file=file, ephemeral=True)

@@ -29,6 +29,7 @@ from bot.chat.safe_channel import safe_channel
 from bot.chat.usage import Tally
 from bot.chat.words import candidate_line, rejection_line
 from bot.domain.chat import (
+    Candidate,
     Message,
     Place,
     Receipt,
@@ -54,6 +55,7 @@ from bot.domain.events import (
     Finished,
     Loading,
     Offered,
+    Reading,
     Routed,
     Started,
     Stopped,
@@ -502,8 +504,10 @@ class Turns:
         draft, now = running.draft, asyncio.get_running_loop().time()
         if draft is not None and draft.has_text and now - running.kept_at >= CHECKPOINT_S:
             running.kept_at = now
+            by = draft.so_far
+            who = Receipt(by.persona, by.model, by.host, by.provider)
             try:
-                await self._store.checkpoint(running.id, draft.text, draft.reasoning)
+                await self._store.checkpoint(running.id, draft.text, draft.reasoning, who)
             except StoreUnavailable as error:
                 # Only the end must be stored; an answer is not cut for want of a copy.
                 _log.warning("answer not stored yet", reason=error.user_message)
@@ -574,6 +578,10 @@ class Turns:
                 usage=Usage(known.prompt_tokens, known.completion_tokens),
                 from_cache=True,
             )
+            # Nobody reads anything now, but whose words come is told before they do.
+            by = draft.so_far
+            said_by = Candidate(known.model, by.host, by.provider)
+            await draft.emit(Reading(said_by, known.prompt_tokens, None))
             await draft.hear(TextDelta(known.text))
             return
         job = await self._offered(job, draft, running)

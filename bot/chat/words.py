@@ -19,7 +19,7 @@ from bot.domain.events import (
     Stopped,
 )
 from bot.domain.hosts import HostSnapshot, Instance
-from bot.domain.ids import ModelKey
+from bot.domain.ids import ModelKey, ProviderName
 from bot.policy.budget import span_of, whose
 from bot.policy.outages import OutageRecord
 from bot.policy.retry import ROWS
@@ -165,11 +165,16 @@ def footer(receipt: Receipt) -> str:
 
 def cloud_mark(receipt: Receipt) -> str:
     """Who answered beyond the LAN and what the question cost; empty where nothing left."""
-    parts = [f"☁ {receipt.provider}"] if receipt.provider is not None else []
+    parts = [provider_mark(receipt.provider)] if receipt.provider is not None else []
     # Also of calls that failed before a host of ours answered.
     if receipt.cost_micro_usd:
         parts.append(cost_text(receipt.cost_micro_usd))
     return " · ".join(parts)
+
+
+def provider_mark(provider: ProviderName | None) -> str:
+    """What stands with a provider's words, everywhere; empty for a host's."""
+    return "" if provider is None else f"☁ {provider}"
 
 
 def _usage_parts(receipt: Receipt) -> list[str]:
@@ -235,7 +240,7 @@ def rejection_line(rejection: Rejection) -> str:
 def why_text(turn: Turn) -> str:
     """For one reply: who answered and why, who was rejected, what ended it, where the time went."""
     receipt = turn.receipt
-    if receipt is None:
+    if receipt is None or turn.status == "running":
         return "That reply is still being made."
     answered = footer(receipt)
     lines = [

@@ -131,7 +131,7 @@ class Offered:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The request was sent; the model reads the prompt."""
+    """The request was sent; the model reads the prompt. The words that follow are its own."""
 
     candidate: Candidate
     prompt_tokens: int

@@ -24,7 +24,7 @@ IMAGE_BYTES = 4 * 1024 * 1024
 _KNOWN = "SELECT id FROM turn WHERE id = ?"
 # Only a running turn changes: its first ending is the only one.
 _CHECKPOINT = """
-UPDATE turn SET reply_text = ?, reasoning_text = ?, changed_at_ms = ?
+UPDATE turn SET receipt = ?, reply_text = ?, reasoning_text = ?, changed_at_ms = ?
 WHERE id = ? AND status = 'running'
 """
 _FINISH = """
@@ -159,10 +159,24 @@ class TurnStore:
 
         await self.database.write(change)
 
-    async def checkpoint(self, turn: TurnId, reply_text: str, reasoning_text: str) -> None:
-        """Keep the text so far; changes nothing when the turn no longer runs."""
+    async def checkpoint(
+        self, turn: TurnId, reply_text: str, reasoning_text: str, who: Receipt
+    ) -> None:
+        """Keep the text so far; changes nothing when the turn no longer runs.
+
+        Args:
+            turn: Which.
+            reply_text: So far.
+            reasoning_text: So far.
+            who: Whose words these are: after a crash nothing else tells that they left the LAN.
+        """
+        now_ms = self.database.now_ms()
         texts = (storable(reply_text), storable(reasoning_text))
-        await self.database.execute(_CHECKPOINT, (*texts, self.database.now_ms(), turn))
+
+        def change(connection: sqlite3.Connection) -> None:
+            connection.execute(_CHECKPOINT, (receipt_json(who), *texts, now_ms, turn))
+
+        await self.database.write(change)
 
     async def finish(
         self,
@@ -262,7 +276,8 @@ class TurnStore:
             for row in connection.execute(_RUNNING).fetchall():
                 (turn,) = _branch(connection, _KNOWN, (row["id"],), 1)
                 status = "partial" if turn.reply_text else "failed"
-                receipt = Receipt(persona=turn.persona, finish="error", notices=(STOPPED,))
+                who = turn.receipt or Receipt(turn.persona)
+                receipt = replace(who, finish="error", notices=(STOPPED,))
                 texts = (turn.reply_text, turn.reasoning_text)
                 values = (status, receipt_json(receipt), *texts, now_ms, turn.id)
                 connection.execute(_FINISH, values)

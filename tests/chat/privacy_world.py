@@ -178,10 +178,12 @@ class WatchedTurnStore(TurnStore):
         await super().begin(turn, kind, redoes)
         self.on_stored(turn.id)
 
-    async def checkpoint(self, turn: TurnId, reply_text: str, reasoning_text: str) -> None:
+    async def checkpoint(
+        self, turn: TurnId, reply_text: str, reasoning_text: str, who: Receipt
+    ) -> None:
         if self.is_full:
             raise StoreUnavailable("The disk is full.")
-        await super().checkpoint(turn, reply_text, reasoning_text)
+        await super().checkpoint(turn, reply_text, reasoning_text, who)
         self.kept.append(reply_text)
 
     async def newest_branch(

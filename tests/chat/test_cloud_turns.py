@@ -23,6 +23,7 @@ from bot.domain.events import (
     Routed,
     Started,
     Stopped,
+    TextDelta,
     TurnEvent,
     Way,
 )
@@ -793,6 +794,12 @@ async def test_a_providers_answer_is_kept_by_the_model_asked_for(tmp_path: Path)
         second = await home.play(replace(asked, place=ELSEWHERE))
         assert (first.receipt.from_cache, second.receipt.from_cache) == (False, True)
         assert second.receipt.provider == "zai"
+        # Before any word of it: what is shown meanwhile is marked.
+        at = [type(event) for event in second.events].index(Reading)
+        reading = second.events[at]
+        assert isinstance(reading, Reading)
+        assert reading.candidate.provider == "zai"
+        assert TextDelta not in [type(event) for event in second.events[:at]]
         assert second.receipt.cost_micro_usd == 0
         assert chats(home, "zai") == 1
 

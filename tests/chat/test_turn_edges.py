@@ -95,6 +95,19 @@ async def test_the_text_so_far_is_stored_now_and_then_and_no_answer_is_cut_for_w
     assert home.store.kept == kept
 
 
+async def test_after_a_kill_an_answer_from_afar_is_still_known_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns_module, "CHECKPOINT_S", 0.0)
+    async with world(tmp_path, "prefer_cloud", is_slow=False) as home:
+        home.store.is_killed = True
+        await played(home, asked())
+        (closed,) = await home.store.close_running()
+    assert closed.reply_text == "An answer from afar."
+    assert closed.receipt is not None
+    assert closed.receipt.provider == "zai"
+
+
 async def test_an_answer_that_was_shown_stays_answered_however_slow_the_disk_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,11 +23,12 @@ from cogs_doubles import (
 )
 from virtual_time import play
 
-from bot.domain.chat import TurnKind
+from bot.domain.chat import Receipt, TurnKind
 from bot.domain.events import TextDelta
-from bot.domain.ids import PlaceId
+from bot.domain.ids import PersonaName, PlaceId, ProviderName
 from bot.policy.access import Doors
 from bot.policy.pacing import Pacers
+from bot.policy.splitting import LIMIT
 from cogs._access import Access
 from cogs._loads import Loads
 from cogs._places import DiscordRules
@@ -188,6 +189,16 @@ def test_thoughts_that_fill_two_messages_are_shown_as_words() -> None:
     turns = ScriptedTurns()
     turns.stored[TURN] = stored_turn("Hi", reasoning_text="thinking on\n" * 300)
     assert len(said_to(pressed(turns, Act.THOUGHTS))) == MAX_SHOWN_PARTS
+
+
+@pytest.mark.parametrize("lines", [1, 300, 900])
+def test_a_providers_thoughts_are_marked_in_every_message(lines: int) -> None:
+    turns = ScriptedTurns()
+    by = Receipt(PersonaName("sage"), provider=ProviderName("zai"))
+    turns.stored[TURN] = stored_turn("Hi", receipt=by, reasoning_text="thinking on\n" * lines)
+    said = said_to(pressed(turns, Act.THOUGHTS))
+    assert said
+    assert all(part.endswith("\n-# ☁ zai") and len(part) <= LIMIT for part in said)
 
 
 def test_long_thoughts_come_as_one_file() -> None:

@@ -1,20 +1,34 @@
 """A reply as it grows, event by event, in seconds the test says."""
 
+from dataclasses import replace
+
 import pytest
-from cogs_doubles import CANDIDATE, FINISHED, HOST, MODEL, READING, RECEIPT, STARTED, TURN
+from cogs_doubles import (
+    CANDIDATE,
+    FINISHED,
+    HOST,
+    MODEL,
+    READING,
+    RECEIPT,
+    STARTED,
+    TURN,
+    stored_turn,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.domain.chat import Candidate, Rejection, Route
-from bot.domain.errors import RequestRefused
+from bot.domain.errors import Bug, NoCandidates, RequestRefused
 from bot.domain.events import (
     Evicting,
     Failed,
     FellBack,
+    Finished,
     Loading,
     Notice,
     Offered,
     Queued,
+    Reading,
     ReasoningDelta,
     Routed,
     Silence,
@@ -23,8 +37,9 @@ from bot.domain.events import (
     TurnEvent,
 )
 from bot.domain.ids import ModelKey, ProviderName
+from bot.policy.splitting import LIMIT
 from cogs._reply import PATIENCE_S, ReplyView
-from cogs._view import Act, MessageView
+from cogs._view import Act, MessageView, cut_short, restored
 
 LOADING = Loading(HOST, MODEL, 0.25, 9.0)
 
@@ -172,3 +187,62 @@ def test_messages_once_followed_by_another_never_change(pieces: list[str]) -> No
         views = view.messages(0.0)
         assert views[: len(before) - 1] == before[:-1]
         before = views
+
+
+ZAI = ProviderName("zai")
+AFAR = Reading(Candidate(ModelKey("glm-4.6"), provider=ZAI), 33, None)
+CLOUD_RECEIPT = replace(RECEIPT, host=None, provider=ZAI, cost_micro_usd=4000)
+ENDS: tuple[Finished | Stopped | Failed | None, ...] = (
+    None,
+    Finished(TURN, CLOUD_RECEIPT),
+    Stopped(TURN, CLOUD_RECEIPT, "zai broke off.", False),
+    Failed(TURN, NoCandidates("zai broke."), CLOUD_RECEIPT),
+    Failed(TURN, Bug("The answer ended without a word of why; it is logged.")),
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.sampled_from(["word ", "end.\n\n", "```py\nx = 1\n", "```\n", "z" * 31]), max_size=9
+    ),
+    st.sampled_from(ENDS),
+    st.booleans(),
+    st.sampled_from([(), ("long " * 500,)]),
+)
+def test_every_message_with_a_providers_words_shows_its_mark(
+    pieces: list[str],
+    end: Finished | Stopped | Failed | None,
+    has_footer: bool,
+    notices: tuple[str, ...],
+) -> None:
+    view = ReplyView(has_footer=has_footer, notices=notices)
+    view.on_event(STARTED, 0.0)
+    view.on_event(AFAR, 0.0)
+    view.on_event(ReasoningDelta("hm"), 0.0)
+    for piece in ["Words.", *pieces]:
+        view.on_event(TextDelta(piece * 60), 0.0)
+    view.on_event(Silence(10.0), 0.0)
+    if end is not None:
+        view.on_event(end, 0.0)
+    views = view.messages(0.0)
+    stored = stored_turn("".join(pieces), "partial", CLOUD_RECEIPT)
+    for shown in (*views, *map(cut_short, views), *restored(stored, has_footer=has_footer)):
+        assert "\n-# ☁ zai" in shown.content or shown.content.startswith("☁ zai")
+        assert len(shown.content) <= LIMIT
+    for shown in views[:-1]:
+        assert cut_short(shown).content.count("☁ zai") == 1
+
+
+def test_the_mark_goes_when_a_host_answers_after_all() -> None:
+    view = view_after(STARTED, AFAR, FellBack(AFAR.candidate, "busy"), READING, TextDelta("Hi"))
+    assert only(view).content == "Hi"
+
+
+def test_what_was_sent_of_a_providers_growing_answer_is_the_same_at_its_end() -> None:
+    view = view_after(STARTED, AFAR, TextDelta("word " * 900))
+    growing = view.messages(0.0)
+    view.on_event(Finished(TURN, CLOUD_RECEIPT), 0.0)
+    assert [shown.content for shown in view.messages(0.0)[:-1]] == [
+        shown.content for shown in growing[:-1]
+    ]

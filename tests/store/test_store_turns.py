@@ -6,7 +6,7 @@ from store_values import CHANNEL, SAGE, new_turn
 
 from bot.domain.chat import Attachment, Place, Quote, Receipt, Turn, TurnStatus, Usage
 from bot.domain.errors import StoreUnavailable
-from bot.domain.ids import ModelKey, PersonaName, PlaceId, TurnId, UserId
+from bot.domain.ids import ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.store.database import Database
 from bot.store.turns import BRANCH_IMAGE_BYTES, BRANCH_TURNS, IMAGE_BYTES, TurnStore
 
@@ -98,7 +98,7 @@ async def test_a_parent_nobody_knows_makes_a_root(turns: TurnStore) -> None:
 
 async def test_the_text_so_far_is_kept_while_a_turn_runs(turns: TurnStore) -> None:
     await turns.begin(new_turn("a"))
-    await turns.checkpoint(TurnId("a"), "half an ans", "hmm")
+    await turns.checkpoint(TurnId("a"), "half an ans", "hmm", Receipt(SAGE))
 
     turn = await turns.get(TurnId("a"))
     assert turn is not None
@@ -109,7 +109,7 @@ async def test_the_text_so_far_is_kept_while_a_turn_runs(turns: TurnStore) -> No
 async def test_a_turn_ends_once(turns: TurnStore) -> None:
     await turns.begin(new_turn("a"))
     await finish(turns, "a")
-    await turns.checkpoint(TurnId("a"), "late words", "")
+    await turns.checkpoint(TurnId("a"), "late words", "", Receipt(SAGE))
     await turns.finish(TurnId("a"), "failed", "", "", Receipt(SAGE, finish="error"))
 
     turn = await turns.get(TurnId("a"))
@@ -244,7 +244,8 @@ async def test_the_last_turn_of_a_place_is_found_however_it_ended(turns: TurnSto
 async def test_turns_a_killed_lantern_left_are_closed_honestly(turns: TurnStore) -> None:
     await chain(turns, "whole", "cut", "mute")
     await finish(turns, "whole")
-    await turns.checkpoint(TurnId("cut"), "half an ans", "")
+    by = Receipt(SAGE, provider=ProviderName("zai"))
+    await turns.checkpoint(TurnId("cut"), "half an ans", "", by)
 
     closed = await turns.close_running()
 
@@ -255,6 +256,8 @@ async def test_turns_a_killed_lantern_left_are_closed_honestly(turns: TurnStore)
     assert [await turns.get(turn.id) for turn in closed] == list(closed)
     assert all(turn.receipt and turn.receipt.finish == "error" for turn in closed)
     assert closed[0].reply_text == "half an ans"
+    assert closed[0].receipt
+    assert closed[0].receipt.provider == "zai"
     assert await turns.close_running() == ()
 
 
@@ -323,7 +326,7 @@ async def test_a_branch_brings_the_newest_images_that_fit_the_bound(turns: TurnS
 
 async def test_halves_of_a_character_from_a_torn_stream_are_stored(turns: TurnStore) -> None:
     await turns.begin(new_turn("a"))
-    await turns.checkpoint(TurnId("a"), "joined \ud83d\ude42 lone \ud83d.", "\udc00")
+    await turns.checkpoint(TurnId("a"), "joined \ud83d\ude42 lone \ud83d.", "\udc00", Receipt(SAGE))
 
     turn = await turns.get(TurnId("a"))
 
