@@ -43,6 +43,7 @@ def gateway_rules(loaded: Loaded) -> GatewayRules:
         host=host.strip("[]"),
         port=int(port),
         max_body=settings.max_body,
+        cors_origins=frozenset(settings.cors_origins),
     )
 
 

@@ -1,7 +1,8 @@
 """Who may come in: peer address, Host, key, scope, in this order, before a body is read."""
 
 import asyncio
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
@@ -10,11 +11,17 @@ import structlog
 from aiohttp import web
 
 from bot.domain.errors import StoreUnavailable
-from bot.domain.ids import UserId
+from bot.domain.ids import AUTO, UserId
 from bot.gateway.errors import Problem
-from bot.policy.http_doors import Address, client_address, is_known_host, is_within
+from bot.policy.http_doors import (
+    Address,
+    client_address,
+    is_known_host,
+    is_of_other_site,
+    is_within,
+)
 from bot.policy.keys import ApiKey, Scope, is_right, may_ask_for, public_part
-from bot.policy.ratelimit import Bucket, take
+from bot.policy.ratelimit import Bucket, RateRule, full_after_s, take
 from bot.store.keys import KeyStore
 
 KEYS_S = 1.0
@@ -23,7 +30,7 @@ KEYS_S = 1.0
 NOTED_S = 60.0
 """A key's last use is written this often."""
 
-_CROSS_SITE = frozenset({"cross-site", "same-site"})
+_OF_PROXIES = ("X-Forwarded-For", "X-Real-IP", "Forwarded", "Via")
 
 _log = structlog.get_logger(__name__)
 
@@ -44,15 +51,21 @@ class Caller:
     name: str
     """The key's, or ``loopback`` where none is configured."""
     key: ApiKey | None = field(default=None, repr=False)
+    limits: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Headers that tell what its key has left; none where it has no limit."""
 
     @property
     def user(self) -> UserId:
         """Whose limits count, and who takes turns in a queue."""
         return UserId(f"gateway:{self.name}")
 
-    def may_ask_for(self, model: str) -> bool:
-        """Is this model among those the key is for?"""
-        return self.key is None or may_ask_for(self.key.models, model)
+    def may_ask_for(self, name: str, models: Sequence[str] = ()) -> bool:
+        """Is a model, or a persona with these models, among those the key is for?"""
+        if self.key is None:
+            return True
+        # Where anything may answer, only a key for everything will do.
+        asked, *behind = ["" if model == AUTO else model for model in (name, *models)]
+        return may_ask_for(self.key.models, asked, behind)
 
 
 class Doors:
@@ -78,12 +91,15 @@ class Doors:
         Raises:
             Problem: it may not come in.
         """
-        address = self._check_where_from(request, scope)
+        address = self.check_where_from(request)
+        host, fetch_site = request.headers.get("Host", ""), request.headers.get("Sec-Fetch-Site")
+        if scope == "admin" and is_of_other_site(request.headers.get("Origin"), fetch_site, host):
+            raise Problem(403, "Other sites may not act here.", "insufficient_permissions")
         if scope is None:
             return Caller("nobody")
         known = await self._all()
         if not known:
-            return _without_key(address)
+            return _without_key(address, request)
         given = _given(request)
         now_ms = int(self._utcnow().timestamp() * 1000)
         key = known.get(public_part(given) or "")
@@ -99,18 +115,23 @@ class Doors:
         if scope not in key.scopes:
             words = f"The key `{key.name}` has not the scope `{scope}`."
             raise Problem(403, words, "insufficient_permissions")
-        self._take_turn(key)
+        limits = {} if key.rate is None else self._take_turn(key, key.rate)
         await self._note(key, now_ms)
-        return Caller(key.name, key)
+        return Caller(key.name, key, limits)
 
-    def _check_where_from(self, request: web.Request, scope: Scope | None) -> Address:
+    def check_where_from(self, request: web.Request) -> Address:
+        """The address a request really comes from.
+
+        Raises:
+            Problem: nothing may come from there, or it asks for a Host that this is not.
+        """
         forwarded = request.headers.getall("X-Forwarded-For", [])
         trusted = self._rules.trusted_proxies
         address = client_address(request.remote or "", forwarded, trusted)
         if address is None or not is_within(address, self._rules.allow):
             words = (
-                f"{address or 'This address'} may not come in. "
-                "Its network is missing from `gateway.allow`."
+                f"{address or 'An address that cannot be told'} may not come in. "
+                "`gateway.allow` lists the networks that may."
             )
             raise Problem(403, words, "ip_not_allowed")
         # A name that a foreign page had rebound to this machine would bring that page in.
@@ -119,8 +140,6 @@ class Doors:
             name = host.partition(":")[0][:100]
             words = f"The Host `{name}` is not known here. Add it to `gateway.host_names`."
             raise Problem(421, words, "ip_not_allowed")
-        if scope == "admin" and request.headers.get("Sec-Fetch-Site", "").lower() in _CROSS_SITE:
-            raise Problem(403, "Other sites may not act here.", "insufficient_permissions")
         return address
 
     async def _all(self) -> dict[str, ApiKey]:
@@ -135,15 +154,22 @@ class Doors:
                 self._read_at = asyncio.get_running_loop().time()
         return self._known
 
-    def _take_turn(self, key: ApiKey) -> None:
-        if key.rate is None:
-            return
+    def _take_turn(self, key: ApiKey, rate: RateRule) -> dict[str, str]:
         now = asyncio.get_running_loop().time()
-        self._buckets[key.id], wait_s = take(self._buckets.get(key.id), key.rate, now)
+        bucket, wait_s = take(self._buckets.get(key.id), rate, now)
+        self._buckets[key.id] = bucket
+        limits = {
+            "x-ratelimit-limit-requests": str(rate.count),
+            "x-ratelimit-remaining-requests": str(int(bucket.left)),
+            "x-ratelimit-reset-requests": f"{math.ceil(full_after_s(bucket, rate))}s",
+        }
         if wait_s:
-            words = f"The key `{key.name}` may ask again in {wait_s:.0f} s."
-            headers = {"Retry-After": str(max(1, round(wait_s)))}
+            # Rounded up: whoever comes again a moment too soon is refused again.
+            after_s = math.ceil(wait_s)
+            words = f"The key `{key.name}` may ask again in {after_s} s."
+            headers = {**limits, "Retry-After": str(after_s)}
             raise Problem(429, words, "rate_limit_exceeded", "rate_limit_exceeded", None, headers)
+        return limits
 
     async def _note(self, key: ApiKey, now_ms: int) -> None:
         now = asyncio.get_running_loop().time()
@@ -157,14 +183,17 @@ class Doors:
             _log.warning("key's last use not noted", key=key.name, reason=error.user_message)
 
 
-def _without_key(address: Address) -> Caller:
+def _without_key(address: Address, request: web.Request) -> Caller:
     """Where no key was made: this machine alone."""
+    challenge = {"WWW-Authenticate": 'Bearer realm="lantern"'}
+    make = "`lantern keys add NAME --scope inference` makes one."
     if not address.is_loopback:
-        words = (
-            "Without a key only this machine may ask. "
-            "`lantern keys add NAME --scope inference` makes one."
-        )
-        raise Problem(401, words, "invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+        words = f"Without a key only this machine may ask. {make}"
+        raise Problem(401, words, "invalid_api_key", headers=challenge)
+    # A proxy beside Lantern makes the whole world look like this machine.
+    if any(name in request.headers for name in _OF_PROXIES):
+        words = f"Without a key nobody may ask by way of a proxy. {make}"
+        raise Problem(401, words, "invalid_api_key", headers=challenge)
     return Caller("loopback")
 
 

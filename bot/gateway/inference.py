@@ -1,6 +1,5 @@
 """The paths that models answer: one way for all, from the client's JSON to the last byte."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
@@ -13,14 +12,12 @@ from bot.chat.relaying import RelayRequest
 from bot.domain.chat import Place
 from bot.domain.errors import UnknownName
 from bot.domain.ids import AUTO, ModelKey, PlaceId, TurnId
+from bot.gateway.bodies import read_body
 from bot.gateway.doors import Caller
 from bot.gateway.edge import Endpoint, as_messages, filled, measure, parse
 from bot.gateway.errors import Problem, problem_of
 from bot.gateway.sinks import StreamSink, WholeSink
 from bot.policy.names import nearest
-
-BODY_S = 30.0
-"""Longest a body may take to arrive."""
 
 REQUEST_ID = web.RequestKey("lantern_request_id", str)
 CALLER = web.RequestKey("lantern_caller", Caller)
@@ -48,13 +45,9 @@ class Inferring:
     async def _handle(
         self, request: web.Request, endpoint: Endpoint, path: str
     ) -> web.StreamResponse:
-        parsed = parse(endpoint, await _body(request))
+        parsed = parse(endpoint, await read_body(request))
         caller = request[CALLER]
-        resolved = self._resolved(parsed.model)
-        asked_for = parsed.model or str(resolved.model)
-        if not caller.may_ask_for(asked_for):
-            words = f"The key `{caller.name}` is not for `{asked_for}`."
-            raise Problem(403, words, "model_not_allowed", param="model")
+        resolved = self._resolved(parsed.model, caller)
         fields = filled(parsed, resolved.persona, {})
         prompt_tokens, answer_tokens, has_images = measure(fields)
         messages, why_local = as_messages(fields) if endpoint == "chat" else ((), "")
@@ -94,40 +87,31 @@ class Inferring:
                 _log.exception("request broke", request=number)
             return await stream.fail(problem)
 
-    def _resolved(self, name: str | None) -> Resolved:
+    def _resolved(self, name: str | None, caller: Caller) -> Resolved:
         """Who answers a name: a model key, a persona, or what answers soonest.
 
         Raises:
             UnknownName: nobody has it; names the nearest.
             NoCandidates: no host answers, so nothing is known of models.
+            Problem: the caller's key is not for it.
         """
         keys = {str(key) for key in self._built.catalog.all_model_keys()}
+        persona = None if name is None else self._built.shelf.get(name)
         if name is None or name == AUTO:
-            return Resolved(PLAIN, "", AUTO, "none was named", False)
-        if name in keys:
-            return Resolved(PLAIN, "", ModelKey(name), "asked for", True)
-        persona = self._built.shelf.get(name)
-        if persona is not None:
-            return Resolved(persona, "asked for", persona.model, f"{name}'s own model", False)
-        personas = [str(known.name) for known in self._built.shelf.all()]
-        if not keys:
-            self._built.catalog.any_model(name)
-        raise UnknownName("model", name, nearest(name, sorted([*keys, *personas])))
-
-
-async def _body(request: web.Request) -> bytes:
-    """The whole body.
-
-    Raises:
-        Problem: it is not JSON by its own word, is packed, or does not come.
-    """
-    if request.content_type != "application/json":
-        words = "The body must be sent as `Content-Type: application/json`."
-        raise Problem(415, words)
-    if request.headers.get("Content-Encoding", "identity") != "identity":
-        raise Problem(415, "A packed body is not taken.")
-    try:
-        async with asyncio.timeout(BODY_S):
-            return await request.read()
-    except TimeoutError as err:
-        raise Problem(408, "The body did not arrive in time.") from err
+            resolved = Resolved(PLAIN, "", AUTO, "none was named", False)
+        elif name in keys:
+            resolved = Resolved(PLAIN, "", ModelKey(name), "asked for", True)
+        elif persona is not None:
+            resolved = Resolved(persona, "asked for", persona.model, f"{name}'s own model", False)
+        else:
+            if not keys:
+                self._built.catalog.any_model(name)
+            known = keys | {str(known.name) for known in self._built.shelf.all()}
+            raise UnknownName(
+                "model", name, nearest(name, sorted(filter(caller.may_ask_for, known)))
+            )
+        asked_for = name or str(resolved.model)
+        if not caller.may_ask_for(asked_for, resolved.models):
+            words = f"The key `{caller.name}` is not for `{asked_for}`."
+            raise Problem(403, words, "model_not_allowed", param="model")
+        return resolved

@@ -34,7 +34,14 @@ def _known(built: Lantern, caller: Caller) -> dict[str, dict[str, object]]:
     snapshot = built.catalog.snapshot()
     models = {str(key): _model(snapshot, key) for key in built.catalog.all_model_keys()}
     both = models | {n: persona for n, persona in _personas(built).items() if n not in models}
-    return {name: told for name, told in both.items() if caller.may_ask_for(name)}
+    may_answer = {
+        str(persona.name): (persona.model, *persona.alternatives) for persona in built.shelf.all()
+    }
+    return {
+        name: told
+        for name, told in both.items()
+        if caller.may_ask_for(name, () if name in models else may_answer[name])
+    }
 
 
 def _model(snapshot: FleetSnapshot, key: ModelKey) -> dict[str, object]:

@@ -12,6 +12,8 @@ from aiohttp import web
 
 from bot.chat.lantern import Lantern
 from bot.domain.errors import ConfigError
+from bot.gateway.connections import BODY_S, EXPECTS, USUAL, ConnectionLimits, connections
+from bot.gateway.cors import cors_headers, is_preflight, preflight
 from bot.gateway.doors import DoorRules, Doors
 from bot.gateway.errors import Problem, problem_of
 from bot.gateway.inference import CALLER, REQUEST_ID, Inferring
@@ -19,6 +21,12 @@ from bot.gateway.models import list_models, one_model
 from bot.policy.http_doors import is_loopback
 from bot.policy.keys import Scope
 from bot.store.keys import KeyStore
+
+CLOSE_S = 0.5
+"""A request still running when the gateway closes gets so long to end."""
+
+BACKLOG = 1024
+"""Connections that come at once wait in the system's own line; asyncio's holds 100."""
 
 _OPEN = frozenset({"/healthz", "/readyz"})
 
@@ -35,6 +43,8 @@ class GatewayRules:
     host: str = "127.0.0.1"
     port: int = 8400
     max_body: int = 32 << 20
+    cors_origins: frozenset[str] = frozenset()
+    limits: ConnectionLimits = USUAL
 
 
 @asynccontextmanager
@@ -54,36 +64,57 @@ async def gateway(
         )
         raise ConfigError((words,))
     doors = Doors(rules.doors, keys, utcnow)
-    app = application(built, doors, rules.max_body, utcnow)
-    # Without it a client that leaves would cancel nothing.
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
+    app = application(built, doors, rules, utcnow)
+    # Without cancellation a client that leaves would stop nothing. Whoever still runs when this
+    # block is left was waited for before.
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=CLOSE_S)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, rules.host, rules.port)
+        assert runner.server is not None, "it was set up"
+        loop = asyncio.get_running_loop()
+        make = connections(runner.server, rules.limits)
         try:
-            await site.start()
+            listener = await loop.create_server(make, rules.host, rules.port, backlog=BACKLOG)
         except OSError as error:
             words = (
                 f"gateway.listen: {rules.host}:{rules.port} cannot be listened on: {error.strerror}"
             )
             raise ConfigError((words,)) from error
-        host, port = runner.addresses[0][:2]
-        yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        try:
+            host, port = listener.sockets[0].getsockname()[:2]
+            yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        finally:
+            listener.close()
     finally:
         await runner.cleanup()
 
 
 def application(
-    built: Lantern, doors: Doors, max_body: int, utcnow: Callable[[], datetime]
+    built: Lantern, doors: Doors, rules: GatewayRules, utcnow: Callable[[], datetime]
 ) -> web.Application:
     """Every path of the gateway, each behind its door."""
 
     @web.middleware
     async def behind_doors(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not request.raw_path.startswith("/"):
+            # What proxies are asked for. Its own host would count, and nobody has looked at that.
+            raise Problem(400, "This is no proxy: ask for a path.", "unknown_url")
+        if is_preflight(request, rules.cors_origins):
+            doors.check_where_from(request)
+            return preflight(request)
         request[CALLER] = await doors.admit(request, scope_of(request.path))
+        if request.get(EXPECTS, "100-continue").lower() != "100-continue":
+            raise Problem(417, "The only expectation that can be met is `100-continue`.")
         return await handler(request)
 
-    app = web.Application(middlewares=[_said_alike, behind_doors], client_max_size=max_body)
+    async def tell(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(cors_headers(request, rules.cors_origins))
+        if CALLER in request:
+            response.headers.update(request[CALLER].limits)
+
+    app = web.Application(middlewares=[_said_alike, behind_doors], client_max_size=rules.max_body)
+    app[BODY_S] = rules.limits.body_s
+    app.on_response_prepare.append(tell)
     inferring = Inferring(built, utcnow)
     router = app.router
 

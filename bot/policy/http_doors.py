@@ -10,7 +10,7 @@ Network = IPv4Network | IPv6Network
 def address_of(text: str) -> Address | None:
     """An address as a peer or a header writes it; an IPv4 one in IPv6's clothes is unwrapped."""
     try:
-        address = ip_address(text.strip().partition("%")[0])
+        address = ip_address(text.strip())
     except ValueError:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
@@ -62,7 +62,24 @@ def is_known_host(header: str, names: Iterable[str]) -> bool:
     if colon and not _is_port(f":{port}"):
         return False
     name = name.removesuffix(".")
-    return name in {"localhost", *(n.lower() for n in names)} or address_of(name) is not None
+    known = {"localhost", *(n.lower().removesuffix(".") for n in names)}
+    return name in known or address_of(name) is not None
+
+
+def is_of_other_site(origin: str | None, fetch_site: str | None, host: str) -> bool:
+    """Was a request made by a web page that did not come from here?
+
+    Args:
+        origin: The ``Origin`` header; None is no page's, or a mere look from one.
+        fetch_site: ``Sec-Fetch-Site``, which browsers send to https and to this machine alone;
+            where it is sent it is surer, for a proxy may have changed the Host.
+        host: The ``Host`` header.
+    """
+    if fetch_site is not None:
+        return fetch_site.strip().lower() not in ("same-origin", "none")
+    if origin is None:
+        return False
+    return origin.partition("://")[2].strip().lower() != host.strip().lower()
 
 
 def is_loopback(host: str) -> bool:

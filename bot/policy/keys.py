@@ -77,6 +77,17 @@ def is_right(key: str, known: ApiKey | None, now_ms: int) -> bool:
     return known.expires_at_ms is None or now_ms < known.expires_at_ms
 
 
-def may_ask_for(patterns: Sequence[str], model: str) -> bool:
-    """Is a model among those a key is for? By shell patterns; none at all is every model."""
-    return not patterns or any(fnmatchcase(model, pattern) for pattern in patterns)
+def may_ask_for(patterns: Sequence[str], name: str, models: Sequence[str] = ()) -> bool:
+    """Is a name among those a key is for? By shell patterns; none at all is every name.
+
+    Args:
+        patterns: The key's.
+        name: Of a model, or of a persona.
+        models: Of a persona, every model that may answer for it: whose key is for all of these may
+            ask by its name as well.
+    """
+
+    def fits(asked: str) -> bool:
+        return any(fnmatchcase(asked, pattern) for pattern in patterns)
+
+    return not patterns or fits(name) or (bool(models) and all(map(fits, models)))

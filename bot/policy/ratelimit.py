@@ -40,3 +40,8 @@ def take(bucket: Bucket | None, rule: RateRule, now: float) -> tuple[Bucket, flo
     if left >= 1.0:
         return Bucket(left - 1.0, now), 0.0
     return Bucket(left, now), (1.0 - left) / per_s
+
+
+def full_after_s(bucket: Bucket, rule: RateRule) -> float:
+    """Seconds after which all of it could be asked for at once."""
+    return max(0.0, rule.count - bucket.left) * rule.period_s / rule.count

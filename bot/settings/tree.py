@@ -32,6 +32,8 @@ from bot.settings.values import (
     HostAddress,
     ListenAddress,
     Network,
+    Origin,
+    OwnName,
     ProviderKey,
     RateLimit,
     TimeZone,
@@ -41,6 +43,8 @@ from bot.settings.values import (
     split_hosts,
 )
 
+Origins = Annotated[tuple[Origin, ...], BeforeValidator(split_list)]
+HostNames = Annotated[tuple[OwnName, ...], BeforeValidator(split_list)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(split_list)]
 DiscordIds = Annotated[tuple[DiscordId, ...], BeforeValidator(split_list)]
 Count = Annotated[int, Field(ge=1)]
@@ -309,10 +313,10 @@ class GatewaySettings(Section):
     trusted_proxies: Networks = Field(
         default=(), description="Proxies whose forwarded addresses count"
     )
-    host_names: Words = Field(
+    host_names: HostNames = Field(
         default=(), description="Names clients may call it by, beside addresses and localhost"
     )
-    cors_origins: Words = Field(
+    cors_origins: Origins = Field(
         default=(), description="Web pages that may ask /v1 from a browser, such as https://a.lan"
     )
     max_body: ByteSize = Field(

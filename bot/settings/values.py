@@ -89,6 +89,37 @@ def parse_network(value: object) -> str:
         raise ValueError("a network such as 10.0.0.0/8, or one address") from error
 
 
+def parse_origin(value: object) -> str:
+    """A web page's origin, as browsers send it: ``https://chat.lan``, ``http://10.0.0.5:3000``.
+
+    Raises:
+        ValueError: the value is none; browsers compare it letter by letter, so a path or a star
+            would never match.
+    """
+    text = value.strip().lower().removesuffix("/") if isinstance(value, str) else ""
+    scheme, there, address = text.partition("://")
+    try:
+        fits = bool(there) and scheme in ("http", "https") and bool(parse_address(address))
+    except ValueError:
+        fits = False
+    if not fits or "/" in address:
+        raise ValueError("the origin of a page, such as https://chat.lan or http://10.0.0.5:3000")
+    # Browsers leave these ports out.
+    return text.removesuffix(":443" if scheme == "https" else ":80")
+
+
+def parse_host_name(value: object) -> str:
+    """A name as clients write it in an address, without scheme and port.
+
+    Raises:
+        ValueError: the value is none.
+    """
+    text = value.strip().lower().removesuffix(".") if isinstance(value, str) else ""
+    if not _HOST.fullmatch(text):
+        raise ValueError("a name such as lantern.lan, without http:// and port")
+    return text
+
+
 def parse_base_url(value: object) -> str:
     """An ``http(s)://`` address without its last slash.
 
@@ -201,6 +232,8 @@ ListenAddress = Annotated[
     str, BeforeValidator(partial(parse_address, default_port=None, least_port=0)), _TEXT
 ]
 Network = Annotated[str, BeforeValidator(parse_network), _TEXT]
+Origin = Annotated[str, BeforeValidator(parse_origin), _TEXT]
+OwnName = Annotated[str, BeforeValidator(parse_host_name), _TEXT]
 BaseUrl = Annotated[str, BeforeValidator(parse_base_url), _TEXT]
 VariableName = Annotated[
     str,

@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, cast
@@ -97,14 +97,14 @@ async def gate(
     folder: Path,
     *configs: SimHostConfig,
     doors: DoorRules = LOOPBACK,
-    max_body: int = 32 << 20,
+    rules: GatewayRules | None = None,
     **more: Any,
 ) -> AsyncGenerator[Gate]:
     """Runs a house and a gateway over it."""
     async with house(folder, *configs, **more) as built:
-        rules = GatewayRules(doors=doors, port=0, max_body=max_body)
+        chosen = replace(rules or GatewayRules(doors=doors), port=0)
         async with (
-            gateway(built.lantern, rules, utcnow) as base,
+            gateway(built.lantern, chosen, utcnow) as base,
             aiohttp.ClientSession() as session,
         ):
             yield Gate(built, base, session)

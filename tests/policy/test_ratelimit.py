@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.policy.ratelimit import Bucket, RateRule, take
+from bot.policy.ratelimit import Bucket, RateRule, full_after_s, take
 
 PER_MINUTE = RateRule(3, 60.0)
 
@@ -52,3 +52,9 @@ def test_never_more_pass_than_a_burst_and_the_rate(
 def test_waiting_as_told_is_enough(left: float, at: float) -> None:
     bucket, wait_s = take(Bucket(left, at), PER_MINUTE, at)
     assert wait_s == 0.0 or take(bucket, PER_MINUTE, at + wait_s + 1e-6)[1] == 0.0
+
+
+def test_it_is_told_when_a_bucket_is_full_again() -> None:
+    assert full_after_s(Bucket(3.0, 0.0), PER_MINUTE) == 0.0
+    assert full_after_s(Bucket(2.0, 0.0), PER_MINUTE) == pytest.approx(20.0)
+    assert full_after_s(Bucket(0.0, 0.0), PER_MINUTE) == pytest.approx(60.0)

@@ -1,7 +1,7 @@
 import pytest
 
 from bot.policy.ratelimit import RateRule
-from bot.settings.values import parse_rate, rate_text
+from bot.settings.values import parse_host_name, parse_origin, parse_rate, rate_text
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,23 @@ def test_a_rate_is_read_as_written_and_written_as_read(
 def test_what_is_no_rate_is_refused_with_an_example(said: object) -> None:
     with pytest.raises(ValueError, match="such as 60/min"):
         parse_rate(said)
+
+
+@pytest.mark.parametrize(
+    ("given", "origin"),
+    [
+        ("https://chat.lan", "https://chat.lan"),
+        ("HTTPS://Chat.LAN/", "https://chat.lan"),
+        ("https://chat.lan:443", "https://chat.lan"),
+        ("http://chat.lan:80", "http://chat.lan"),
+        ("http://chat.lan:443", "http://chat.lan:443"),
+        ("http://10.0.0.5:3000", "http://10.0.0.5:3000"),
+        ("http://[fd00::1]:3000", "http://[fd00::1]:3000"),
+    ],
+)
+def test_an_origin_is_kept_as_browsers_send_it(given: str, origin: str) -> None:
+    assert parse_origin(given) == origin
+
+
+def test_a_name_of_ours_is_kept_without_its_last_dot() -> None:
+    assert parse_host_name(" Lantern.LAN. ") == "lantern.lan"
