@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import assert_never
 
 import structlog
@@ -135,13 +136,18 @@ class ReplyView(View):
         elif self._is_brief(now):
             return self._before
         elif status := self._status_text(now):
-            acts = [Act.STOP]
+            acts, labels = [Act.STOP], tuple[tuple[Act, str], ...]()
             if isinstance(self._status, Queued | Evicting | Loading):
-                offer = self._offer
                 acts = [Act.CANCEL]
-                acts += [Act.WARM] if offer and offer.warm is not None else []
-                acts += [Act.CLOUD] if offer and offer.cloud is not None else []
+                if (offer := self._offer) is not None:
+                    said = {
+                        Act.WARM: words.warm_label(offer),
+                        Act.CLOUD: words.cloud_label(offer),
+                    }
+                    labels = tuple((act, label) for act, label in said.items() if label)
+                    acts += [act for act, _ in labels]
             views = laid_out((status,), acts, self.turn)
+            views = tuple(replace(view, labels=labels) for view in views)
         else:
             return ()
         self._before = views

@@ -52,6 +52,8 @@ class MessageView:
     """What the buttons act upon: a turn's id, or a load's ticket."""
     mark: str = ""
     """The provider's, where its words stand here: kept under them whatever is cut."""
+    labels: tuple[tuple[Act, str], ...] = ()
+    """Of buttons that say more than their act: whom they take, and the price."""
 
 
 class View:
@@ -234,8 +236,9 @@ class TurnButton(
 ):
     """A button of a reply. A press becomes the event ``reply_button``, which a cog answers."""
 
-    def __init__(self, act: Act, subject: str) -> None:
-        label, emoji, style = _FACES[act]
+    def __init__(self, act: Act, subject: str, label: str = "") -> None:
+        usual, emoji, style = _FACES[act]
+        label = label or usual
         custom_id = f"lantern:{act}:{subject}"
         super().__init__(ui.Button(label=label, emoji=emoji, style=style, custom_id=custom_id))
         self._act = act
@@ -264,5 +267,5 @@ def buttons_of(message: MessageView) -> ui.View | None:
     # The library would forget a view after three minutes.
     view = ui.View(timeout=None)
     for act in message.acts:
-        view.add_item(TurnButton(act, message.subject))
+        view.add_item(TurnButton(act, message.subject, dict(message.labels).get(act, "")))
     return view

@@ -55,6 +55,7 @@ from bot.domain.events import (
     Finished,
     Loading,
     Offered,
+    Queued,
     Reading,
     Routed,
     Started,
@@ -433,7 +434,7 @@ class Turns:
             for turn in branch
         )
 
-    async def _caught_up(self, asking: Asking) -> Asking:
+    async def _caught_up(self, asking: Asking, draft: Draft) -> Asking:
         """With the whole answers to what this person asked before, or replied to.
 
         Somebody else's answer is not waited for: one who asks for a long text would hold up a
@@ -449,9 +450,11 @@ class Turns:
         ]
         if not waited_for:
             return asking
-        for turn in waited_for:
-            if turn in self._running:
-                await self._running[turn].ended.wait()
+        for left, turn in zip(range(len(waited_for), 0, -1), waited_for, strict=True):
+            if (running := self._running.get(turn)) is not None:
+                # With a typing mark alone it looked as if the question had been overlooked.
+                await draft.emit(Queued(None, asking.resolved.model, left))
+                await running.ended.wait()
         text_bytes = most_bytes(self._planner.window(asking.resolved))
         # Read by its own id: a retry may have taken a place among those before it meanwhile.
         line = await self._store.branch(asking.turn, text_bytes=text_bytes)
@@ -543,7 +546,7 @@ class Turns:
         await draft.emit(Started(asking.turn, resolved.persona.name, resolved.model, reason))
         if resolved.is_substitute:
             await draft.notice(f"The persona {resolved.persona_reason}.")
-        asking = await self._caught_up(asking)
+        asking = await self._caught_up(asking, draft)
         await self._remind(asking, draft)
         job = self._planner.job(asking)
         if self._planner.pays_unseen(job):

@@ -72,16 +72,23 @@ def progress_line(step: Progress) -> str:
     match step:
         case Queued(where=where, model=model, position=position, seconds=seconds):
             eta = f" · about {seconds_text(seconds)}" if seconds else ""
+            if where is None:
+                asked = "question" if position == 1 else f"{position} questions"
+                return f"⏳ Waiting for the answer to your earlier {asked} here"
             if position == 1 and step.finishing is not None:
                 return (
                     f"⏳ You're next: {where} is finishing an answer with `{step.finishing}`{eta}"
                 )
             return f"⏳ Waiting for `{model}` on {where}: place {position} in the queue{eta}"
         case Evicting(host=host, model=model, evicted=evicted):
+            # Its own smaller copy leaves: called "making room", it read as if it were given up.
+            if set(evicted) == {model}:
+                return f"🔁 Reloading `{model}` on {host} with room for a longer text"
             names = ", ".join(f"`{key}`" for key in evicted)
             return f"📤 Making room for `{model}` on {host}: unloading {names}"
         case Loading(host=host, model=model, fraction=fraction, seconds_left=left):
-            eta = f" · {seconds_text(left)} left" if left is not None else ""
+            # `100% · 0.0 s left` says nothing twice.
+            eta = f" · {seconds_text(left)} left" if left and left >= 0.1 else ""
             return f"📦 Loading `{model}` on {host}\n`{bar(fraction)}` {fraction:.0%}{eta}"
 
 
@@ -211,6 +218,19 @@ def offer_text(offer: Offered) -> str:
         price = "price unknown" if likely is None else f"about {cost_text(likely)}"
         parts.append(f"☁ {offer.cloud.where}, {price}")
     return "🕰 " + " · ".join(parts)
+
+
+def warm_label(offer: Offered) -> str:
+    """The button that takes the model in memory: ``small-8b now``; empty where there is none."""
+    return "" if offer.warm is None else f"{str(offer.warm.model).rpartition('/')[2][:60]} now"
+
+
+def cloud_label(offer: Offered) -> str:
+    """The button that takes the cloud: ``zai ≈ 0.2 ¢``; empty where it may not be taken."""
+    if offer.cloud is None:
+        return ""
+    likely = offer.cloud.likely_micro_usd
+    return offer.cloud.where if not likely else f"{offer.cloud.where} ≈ {cost_text(likely)}"
 
 
 def stopped_text(event: Stopped) -> str:

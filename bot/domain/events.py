@@ -55,7 +55,8 @@ Delta = TextDelta | ReasoningDelta | Silence | StreamEnd
 class Queued:
     """Waiting for a place: at a host, for the load of something else too; or at a provider."""
 
-    where: HostName | ProviderName
+    where: HostName | ProviderName | None
+    """None is behind what the same person asked here before."""
     model: ModelKey
     position: int
     """1 is next."""

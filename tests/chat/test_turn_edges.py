@@ -8,8 +8,18 @@ from privacy_world import Luck, World, world
 from structlog.testing import capture_logs
 
 from bot.chat import turns as turns_module
+from bot.chat.words import progress_line
 from bot.domain.chat import Place, Turn, TurnRequest
-from bot.domain.events import Failed, Finished, Notice, Started, Stopped, TextDelta, TurnEvent
+from bot.domain.events import (
+    Failed,
+    Finished,
+    Notice,
+    Queued,
+    Started,
+    Stopped,
+    TextDelta,
+    TurnEvent,
+)
 from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
 from bot.policy.context import most_bytes
 
@@ -315,3 +325,19 @@ async def test_of_a_long_conversation_no_more_is_read_than_can_fit(tmp_path: Pat
     (sent,) = home.ears.read_at_home
     assert "59 word" in sent
     assert f"{60 - read} word" not in sent
+
+
+async def test_who_waits_for_an_own_earlier_answer_is_told_so(tmp_path: Path) -> None:
+    async with (
+        world(tmp_path, "prefer_local", is_slow=False) as home,
+        home.turns.open(asked("one")) as first,
+    ):
+        await anext(first)
+        async with home.turns.open(asked("two")) as second:
+            assert isinstance(await anext(second), Started)
+            step = await anext(second)
+            assert isinstance(step, Queued)
+            assert (step.where, step.position) == (None, 1)
+            assert progress_line(step) == "⏳ Waiting for the answer to your earlier question here"
+            assert [event async for event in first]
+            assert isinstance([event async for event in second][-1], Finished)

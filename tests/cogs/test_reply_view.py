@@ -36,10 +36,10 @@ from bot.domain.events import (
     TextDelta,
     TurnEvent,
 )
-from bot.domain.ids import ModelKey, ProviderName
+from bot.domain.ids import HostName, ModelKey, ProviderName
 from bot.policy.splitting import LIMIT
 from cogs._reply import PATIENCE_S, ReplyView
-from cogs._view import Act, MessageView, cut_short, restored
+from cogs._view import Act, MessageView, TurnButton, buttons_of, cut_short, restored
 
 LOADING = Loading(HOST, MODEL, 0.25, 9.0)
 
@@ -166,6 +166,17 @@ def test_a_slow_load_offers_the_ways_that_are_open() -> None:
     view = only(view)
     assert view.acts == (Act.CANCEL, Act.CLOUD)
     assert "☁ zai" in view.content
+    assert view.labels == ((Act.CLOUD, "zai ≈ 0.4 ¢"),)
+    shown = buttons_of(view)
+    assert shown is not None
+    labels = [child.item.label for child in shown.children if isinstance(child, TurnButton)]
+    assert labels == ["Cancel", "zai ≈ 0.4 ¢"]
+
+
+def test_a_button_names_the_model_it_takes() -> None:
+    small = Candidate(ModelKey("qwen/small-8b"), host=HostName("alpha"))
+    view = only(view_after(STARTED, LOADING, Offered(TURN, CANDIDATE, small, None)))
+    assert view.labels == ((Act.WARM, "small-8b now"),)
 
 
 def test_every_event_but_words_counts_as_a_change() -> None:
