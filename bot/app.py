@@ -17,6 +17,7 @@ from bot.chat.catalog import Catalog
 from bot.chat.choices import Choices
 from bot.chat.cloud_serving import CloudServing
 from bot.chat.consents import Consents
+from bot.chat.flights import Newsroom
 from bot.chat.host_serving import HostServing
 from bot.chat.lantern import Lantern
 from bot.chat.planning import ChatRules, Planner
@@ -178,11 +179,17 @@ async def lantern(
         # Beside a running Lantern its turns are not interrupted, and its calls still settle.
         interrupted = await TurnStore(database).close_running() if plan.is_owner else ()
 
+        newsroom = Newsroom()
+
+        def seen_cloud(event: CloudEvent) -> None:
+            observe_cloud(event)
+            newsroom.tell(event)
+
         builtin = replace(DEFAULT_PERSONA, name=plan.rules.default_persona)
         shelf = PersonaShelf(plan.personas, builtin)
         # Read before anything asks: a first turn without its persona would get the plain one.
         await shelf.refresh()
-        fleet = await stack.enter_async_context(await _fleet(plan, database, observe))
+        fleet = await stack.enter_async_context(await _fleet(plan, database, observe, newsroom))
 
         session = await stack.enter_async_context(inference_session())
         inference = Inference(session, utcnow=utcnow)
@@ -192,11 +199,11 @@ async def lantern(
         if plan.is_owner:
             await ledger.charge_open()
         providers = await stack.enter_async_context(
-            await _providers(plan, database, ledger, inference, observe_cloud)
+            await _providers(plan, database, ledger, inference, seen_cloud)
         )
 
         built = _assembled(
-            plan, database, shelf, fleet, inference, ledger, providers, observe_cloud
+            plan, database, shelf, fleet, inference, ledger, providers, seen_cloud, newsroom
         )
 
         # The timer last: none of its jobs may meet what is half built or already closed.
@@ -233,8 +240,13 @@ async def _back_up(database: Database) -> None:
     _log.info("database backed up", file=copy.name)
 
 
-async def _fleet(plan: Plan, database: Database, observe: Observe) -> Fleet:
+async def _fleet(plan: Plan, database: Database, observe: Observe, newsroom: Newsroom) -> Fleet:
     """The hosts, with what the store remembers of them."""
+
+    def seen(event: FleetEvent) -> None:
+        observe(event)
+        newsroom.tell(event)
+
     store = FleetStore(database)
     memory = await store.remembered()
     # What is not known as own is foreign, and leaves only where the owner allows it (ADR 7).
@@ -247,7 +259,8 @@ async def _fleet(plan: Plan, database: Database, observe: Observe) -> Fleet:
             loaded=store.add,
             spoke=store.add,
         ),
-        observe=observe,
+        observe=seen,
+        observe_load=newsroom.tell,
         rules=plan.fleet_rules,
     )
 
@@ -286,6 +299,7 @@ def _assembled(
     ledger: LedgerStore,
     providers: Providers,
     observe: ObserveCloud,
+    newsroom: Newsroom,
 ) -> Lantern:
     """What needs no opening or closing, put together."""
     catalog = Catalog(fleet.snapshot, shelf, plan.rules.request_types)
@@ -336,8 +350,10 @@ def _assembled(
             inference=inference,
             providers=providers,
             tally=tally,
+            tell=newsroom.tell,
             max_wait_s=plan.rules.max_local_wait_s,
         ),
+        newsroom=newsroom,
         privacy=privacy,
         replies=ReplyStore(database),
         questions=QuestionStore(database),

@@ -50,6 +50,8 @@ class FleetActs:
             wish = Wish(
                 model_key=key,
                 load=load or LoadSettings(),
+                # A copy with a smaller window is not what was asked for.
+                min_context=(load and load.context_length) or 0,
                 idle_ttl_s=idle_ttl_s or self._rules.idle_ttl_s,
                 user="by hand",
             )
@@ -63,7 +65,8 @@ class FleetActs:
             ready = await load_first(self._fleet, wish, route, emit)
             if ready.by is None:
                 head = f"No host can load `{key}` now."
-                raise NoCandidates(f"{head}\n{unready_lines(ready)}".rstrip())
+                kinds = [failed.kind for failed in ready.failed if failed.kind is not None]
+                raise NoCandidates(f"{head}\n{unready_lines(ready)}".rstrip(), kinds)
             await emit(ready)
 
         return safe_channel(produce)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from bot.chat.acts import FleetActs
 from bot.chat.catalog import Catalog
+from bot.chat.flights import Newsroom
 from bot.chat.relaying import Relaying
 from bot.chat.switch import Switch
 from bot.chat.turns import Turns
@@ -29,6 +30,7 @@ class Lantern:
     acts: FleetActs
     tally: Tally
     relaying: Relaying
+    newsroom: Newsroom
     privacy: PrivacyStore
     replies: ReplyStore
     questions: QuestionStore

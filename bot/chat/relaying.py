@@ -13,6 +13,7 @@ import structlog
 
 from bot.chat.choices import Resolved
 from bot.chat.consents import Consents
+from bot.chat.flights import Flight, Flights, News
 from bot.chat.host_serving import HostServing
 from bot.chat.planning import Planner
 from bot.chat.usage import Tally
@@ -114,6 +115,7 @@ class _Meter:
 
     receipt: Receipt
     began_at: float
+    flight: Flight
     sent_at: float | None = None
     first_at: float | None = None
     last_at: float | None = None
@@ -121,8 +123,16 @@ class _Meter:
     has_written: bool = False
 
     def heard(self, now: float) -> None:
-        self.first_at = self.first_at or now
+        if self.first_at is None:
+            self.first_at = now
+            self.flight.heard(now)
         self.last_at = now
+
+    async def begins(self, candidate: Candidate, now: float, sink: Sink) -> None:
+        """The request is sent; what an earlier candidate began does not count."""
+        self.sent_at, self.first_at, self.deltas = now, None, 0
+        self.flight.begins(candidate, now)
+        await sink.begins(candidate)
 
     async def failed(self, candidate: Candidate, error: Unavailable) -> None:
         """Notes a failure; after the first byte it ends the answer: no byte can be unsent."""
@@ -153,6 +163,7 @@ class Relaying:
         inference: Inference,
         providers: Providers,
         tally: Tally,
+        tell: Callable[[News], None],
         max_wait_s: float,
     ) -> None:
         self._planner = planner
@@ -164,9 +175,8 @@ class Relaying:
         self._tally = tally
         self._max_wait_s = max_wait_s
         self._is_draining = False
-        self._running = 0
-        self._all_done = asyncio.Event()
-        self._all_done.set()
+        self.flights = Flights(tell)
+        """The requests under way."""
 
     async def drain(self, limit_s: float) -> None:
         """Refuses new requests and waits for the running ones.
@@ -176,7 +186,7 @@ class Relaying:
         """
         self._is_draining = True
         async with asyncio.timeout(limit_s):
-            await self._all_done.wait()
+            await self.flights.until_none()
 
     async def answer(self, request: RelayRequest, sink: Sink) -> Receipt:
         """Streams the answer into ``sink``; returns when it is whole.
@@ -184,21 +194,19 @@ class Relaying:
         Raises:
             Interrupted: it broke after its first byte.
             NoCandidates: everybody failed before it, or nobody was there to ask.
-            RequestRefused: the client's doing, or the model declined.
+            RequestRefused: the client's doing, or the model declined, or an admin ended it.
         """
         if self._is_draining:
             words = "Lantern is restarting and takes no new requests just now."
             raise NoCandidates(words, (FailureKind.BUSY,))
-        self._running += 1
-        self._all_done.clear()
-        try:
-            return await self._answer(request, sink)
-        finally:
-            self._running -= 1
-            if not self._running:
-                self._all_done.set()
+        model = request.resolved.model
+        async with self.flights.open(
+            request.id, request.user, request.form, model, is_stream=request.is_stream
+        ) as flight:
+            flight.receipt = await self._answer(request, sink, flight)
+            return flight.receipt
 
-    async def _answer(self, request: RelayRequest, sink: Sink) -> Receipt:
+    async def _answer(self, request: RelayRequest, sink: Sink, flight: Flight) -> Receipt:
         loop = asyncio.get_running_loop()
         asked = TurnRequest(request.user, str(request.user), request.place, "")
         origins = origins_of_request(request.resolved.persona.name, asked)
@@ -226,8 +234,9 @@ class Relaying:
             choice_reason=request.resolved.model_reason,
             route=route,
         )
-        meter = _Meter(receipt, loop.time())
+        meter = _Meter(receipt, loop.time(), flight)
         question = Question()
+        flight.routed(route)
         await sink.routed(route)
 
         async def ask(candidate: Candidate, max_wait_s: float | None, is_last: bool) -> None:
@@ -292,10 +301,15 @@ class Relaying:
         is_last: bool,
     ) -> None:
         loop = asyncio.get_running_loop()
+
+        async def waits(step: Progress) -> None:
+            meter.flight.waits(step)
+            await sink.waits(step)
+
         for is_again in (False, True):
             try:
                 async with self._hosts.lease(
-                    host, candidate, wish, meter.receipt.route, sink.waits, is_last=is_last
+                    host, candidate, wish, meter.receipt.route, waits, is_last=is_last
                 ) as lease:
                     timing = meter.receipt.timing
                     timing = replace(
@@ -307,8 +321,7 @@ class Relaying:
                     await self._fleet.host(host).confirm(lease)
                     limit_s, idle_s = self._hosts.limits(host, candidate, request.prompt_tokens)
                     endpoint = replace(lease.endpoint, idle_s=idle_s)
-                    await sink.begins(candidate)
-                    meter.sent_at, meter.first_at, meter.deltas = loop.time(), None, 0
+                    await meter.begins(candidate, loop.time(), sink)
                     try:
                         async with self._fleet.host(host).first_word_within(
                             limit_s, lease
@@ -355,6 +368,7 @@ class Relaying:
             wants_usage=request.wants_usage,
             reply_id=sink.reply_id,
         )
+        meter.flight.count = lambda: passing.deltas
         try:
             async with self._inference.relay(endpoint, request.path, body, passing) as chunks:
                 async for data in chunks:
@@ -384,8 +398,8 @@ class Relaying:
         loop = asyncio.get_running_loop()
 
         async def sent() -> None:
-            await sink.begins(candidate)
-            meter.sent_at, meter.first_at, meter.deltas = loop.time(), None, 0
+            await meter.begins(candidate, loop.time(), sink)
+            meter.flight.count = lambda: meter.deltas
 
         async def hear(delta: Delta) -> None:
             meter.heard(loop.time())
@@ -400,7 +414,9 @@ class Relaying:
             _log.info("shortened", request=ask.turn, where=name, words=words)
 
         async def queued(place: int, seconds: float) -> None:
-            await sink.waits(Queued(name, candidate.model, place, seconds))
+            step = Queued(name, candidate.model, place, seconds)
+            meter.flight.waits(step)
+            await sink.waits(step)
 
         listener = Listener(sent, hear, again, notice, queued)
         end = await serve(

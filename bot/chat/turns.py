@@ -244,10 +244,14 @@ class Turns:
         running = self._running.get(turn)
         return running.user if running is not None else None
 
-    def running(self, conversation: PlaceId) -> tuple[TurnId, ...]:
-        """The turns running in a conversation."""
+    def running(self, conversation: PlaceId | None = None) -> tuple[TurnId, ...]:
+        """The turns running in a conversation, or anywhere."""
         turns = self._running.values()
-        return tuple(turn.id for turn in turns if turn.place.conversation == conversation)
+        return tuple(
+            turn.id
+            for turn in turns
+            if conversation is None or turn.place.conversation == conversation
+        )
 
     async def find(self, turn: TurnId) -> Turn | None:
         """A stored turn."""

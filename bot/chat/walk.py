@@ -11,7 +11,7 @@ from bot.chat.override import Override
 from bot.domain.chat import Candidate, Rejection, Route
 from bot.domain.errors import FailureKind, Unavailable
 from bot.domain.events import Progress
-from bot.domain.hosts import Wish
+from bot.domain.hosts import Instance, Wish
 from bot.domain.ids import AUTO, HostName, ModelKey, ProviderName
 from bot.fleet.fleet import Fleet
 
@@ -48,6 +48,8 @@ class Readiness:
     """Who could not, and why, whether tried or not."""
     provider: ProviderName | None = None
     """Was wanted instead of a model."""
+    instance: Instance | None = None
+    """The loaded copy; None of a provider."""
 
     @property
     def is_as_wished(self) -> bool:
@@ -160,10 +162,11 @@ async def load_first(
     loop = asyncio.get_running_loop()
     # Progress is what tells a load from a model that was there: a grant alone says neither.
     began, has_waited = loop.time(), False
+    instance: Instance | None = None
     failed: list[Rejection] = []
 
     async def serve(candidate: Candidate, max_wait_s: float | None, is_last: bool) -> None:
-        nonlocal has_waited
+        nonlocal has_waited, instance
         # A provider has nothing to load; asking it would cost money.
         if candidate.host is None:
             return
@@ -172,6 +175,7 @@ async def load_first(
             async for step in lease:
                 has_waited = True
                 await emit(step)
+            instance = lease.instance
 
     async def note(candidate: Candidate, error: Unavailable) -> None:
         failed.append(
@@ -190,4 +194,5 @@ async def load_first(
         by=by,
         waited_s=loop.time() - began if has_waited else None,
         failed=(*failed, *route.rejected),
+        instance=instance,
     )

@@ -129,6 +129,12 @@ class PromptTooLong(RequestRefused):
         self.needed = needed
 
 
+class RequestCancelled(RequestRefused):
+    """An admin ended a client's request."""
+
+    http_status = 499
+
+
 class Refused(RequestRefused):
     """The model or its provider declined to answer; never shopped around."""
 

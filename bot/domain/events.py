@@ -5,7 +5,7 @@ from typing import Literal
 
 from bot.domain.chat import Candidate, Receipt, Route, Usage
 from bot.domain.errors import BotError
-from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName, TurnId
+from bot.domain.ids import HostName, InstanceId, ModelKey, PersonaName, ProviderName, TurnId
 
 # --- deltas: what one endpoint sends -------------------------------------------------------
 
@@ -203,7 +203,10 @@ TurnEvent = (
     | Failed
 )
 
-# --- fleet news: for logs, the demo, and later the dashboard ---------------------------------
+# --- fleet news: for logs, the gateway's events and metrics -----------------------------------
+
+UnloadCause = Literal["evicted", "idle", "admin", "cancelled", "stray", "elsewhere"]
+"""Why an instance left memory; ``elsewhere`` is by somebody else's hand or timer."""
 
 
 # One class where five differed by name: whoever listens writes them all down alike.
@@ -216,6 +219,10 @@ class FleetEvent:
     host: HostName
     model: ModelKey | None = None
     reason: str = ""
+    instance: InstanceId | None = None
+    """Which was loaded or has left."""
+    cause: UnloadCause | None = None
+    """Of an unload, what ``reason`` says in words."""
     seconds: float | None = None
     """How long the load took."""
     size_bytes: int | None = None

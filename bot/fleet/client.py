@@ -6,6 +6,7 @@ from typing import Protocol
 
 from bot.domain.hosts import Instance, Interface, LoadOrder, ModelKind, Report
 from bot.domain.ids import ModelKey
+from bot.domain.personas import LoadSettings
 
 REST_SAYS = ("context_length", "flash_attention", "num_experts")
 """The load settings ``POST /api/v1/models/load`` takes; it refuses others."""
@@ -22,17 +23,17 @@ _SETTINGS = (
 )
 
 
-def not_applied(order: LoadOrder, interface: Interface) -> tuple[str, ...]:
+def not_applied(settings: LoadSettings, kind: ModelKind, interface: Interface) -> tuple[str, ...]:
     """The load settings that were wished for and that an interface has no words for.
 
     Known here by name, because the SDK drops unknown keys silently: the model would be loaded with
     defaults and nobody told. ``cpu_threads`` cannot be said anywhere: ``lmstudio`` 1.5.0 knows it
     for predictions alone, and Lantern's tokens come by REST, which does not take it.
     """
-    says = set(_EMBEDDING_SAYS if order.kind == "embedding" else _SETTINGS) - {"cpu_threads"}
+    says = set(_EMBEDDING_SAYS if kind == "embedding" else _SETTINGS) - {"cpu_threads"}
     if interface != "SDK socket":
         says &= set(REST_SAYS)
-    wished = (name for name in _SETTINGS if getattr(order.settings, name) is not None)
+    wished = (name for name in _SETTINGS if getattr(settings, name) is not None)
     return tuple(name for name in wished if name not in says)
 
 

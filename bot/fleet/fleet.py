@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from bot.domain.errors import UnknownName
-from bot.domain.events import FleetEvent
+from bot.domain.events import FleetEvent, Loading
 from bot.domain.hosts import (
     FleetMemory,
     FleetSnapshot,
@@ -39,6 +39,7 @@ class Fleet:
         memory: FleetMemory | None = None,
         recorder: Recorder | None = None,
         observe: Callable[[FleetEvent], None] = lambda _: None,
+        observe_load: Callable[[Loading], None] = lambda _: None,
         rules: FleetRules | None = None,
     ) -> None:
         memory, rules = memory or FleetMemory(), rules or FleetRules()
@@ -56,6 +57,7 @@ class Fleet:
                 own=[own for own in memory.own if own.host == name],
                 recorder=recorder or Recorder(),
                 observe=observe,
+                observe_load=observe_load,
                 rules=rules,
                 http=self._http,
                 pool=pool,

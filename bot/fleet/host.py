@@ -17,7 +17,7 @@ import httpx
 import structlog
 
 from bot.domain.errors import BotError, FailureKind, HostUnreachable, Unavailable
-from bot.domain.events import FleetEvent
+from bot.domain.events import FleetEvent, Loading
 from bot.domain.hosts import (
     HostConfig,
     HostSnapshot,
@@ -36,6 +36,7 @@ from bot.fleet.client import HostClient, Stop, not_applied
 from bot.fleet.connection import Connection
 from bot.fleet.effects import Effect, Effects, Forget, Grant, Refuse, StartUnload, StopLoad, Tell
 from bot.fleet.lease import Lease
+from bot.fleet.progress import loading_news
 from bot.fleet.queue import Ticket
 from bot.fleet.residents import reference_of
 from bot.fleet.scheduler import Scheduler
@@ -114,6 +115,7 @@ class Host:
         own: Iterable[OwnInstance],
         recorder: Recorder,
         observe: Callable[[FleetEvent], None],
+        observe_load: Callable[[Loading], None],
         rules: FleetRules,
         http: httpx.AsyncClient,
         pool: dict[Model, Model],
@@ -121,6 +123,7 @@ class Host:
         self._config = config
         self._recorder = recorder
         self._observe = observe
+        self._observe_load = observe_load
         self._rules = rules
         self._pool = pool
         self._history = history
@@ -604,7 +607,7 @@ class Host:
         return any(reference_of(copy) not in known for copy in copies)
 
     async def _loaded(self, client: HostClient, order: LoadOrder, stop: Stop) -> Instance | None:
-        if names := not_applied(order, client.interface):
+        if names := not_applied(order.settings, order.kind, client.interface):
             name, key = self._config.name, order.model_key
             _log.warning("load settings not applied", host=name, model=key, settings=names)
         rules = self._rules
@@ -615,9 +618,20 @@ class Host:
                 self._heard_at = self._now()
                 limit.reschedule(self._heard_at + rules.load_stall_s)
                 self._feed(self._scheduler.on_progress, fraction)
+                self._tell_of_load()
 
             # Checked here, where no await lies between the answer and the command.
-            return None if stop.is_asked else await client.load(order, heard, stop)
+            if stop.is_asked:
+                return None
+            self._tell_of_load()
+            return await client.load(order, heard, stop)
+
+    def _tell_of_load(self) -> None:
+        """Whoever looks on hears of a load from its command on, whether anybody waits or not."""
+        load, waiting = self._scheduler.load, self.snapshot().load
+        if load is not None and waiting is not None:
+            name, now = self._config.name, self._now()
+            self._observe_load(loading_news(name, load, waiting.waiters, now))
 
     async def _unload(self, effect: StartUnload) -> None:
         reference = reference_of(effect.instance)

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from bot.domain.errors import UnknownName
+from bot.domain.events import UnloadCause
 from bot.domain.hosts import Instance, LoadOrder, Model, OwnInstance
 from bot.domain.ids import HostName, InstanceRef, ModelKey
 from bot.fleet.queue import Ticket
@@ -40,6 +41,8 @@ class Resident:
     """Who holds it."""
     leaving: str = ""
     """Why it is being unloaded right now, or empty."""
+    cause: UnloadCause = "elsewhere"
+    """The same in one word; means something while it is leaving."""
     spared_until: float = 0.0
     uses: int = 0
     """Of ours since it was last seen: then its changed time of use says nothing of others."""

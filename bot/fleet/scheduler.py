@@ -38,7 +38,7 @@ from bot.domain.errors import (
     NotPermitted,
     Unavailable,
 )
-from bot.domain.events import Evicting, FleetEvent, Progress, Queued
+from bot.domain.events import Evicting, FleetEvent, Progress, Queued, UnloadCause
 from bot.domain.hosts import (
     HostConfig,
     HostSnapshot,
@@ -326,7 +326,8 @@ class Scheduler:
         for waiter in self._without_instance(key):
             waiter.begin_load(now)
         for instance in evict:
-            self._unload(self.residents.of(instance), f"evicted to make room for {key}")
+            words = f"evicted to make room for {key}"
+            self._unload(self.residents.of(instance), "evicted", words)
         keys = tuple(instance.model_key for instance in evict)
         self._making_room = Evicting(self.config.name, key, keys)
 
@@ -430,10 +431,14 @@ class Scheduler:
         record = LoadRecord(name, key, seconds, size)
         self._history.loaded(record)
         self._out.append(record)
-        self._out.append(FleetEvent("model loaded", name, key, seconds=seconds, size_bytes=size))
+        self._out.append(
+            FleetEvent(
+                "model loaded", name, key, "", own.identifier, seconds=seconds, size_bytes=size
+            )
+        )
         # The cancel came too late. Whoever asked for the model meanwhile keeps it there.
         if load.is_stopping and made is not None and not self._queue.of(key):
-            self._unload(made, "its load was cancelled")
+            self._unload(made, "cancelled", "its load was cancelled")
         return self._decide(now)
 
     def on_load_failed(
@@ -519,7 +524,7 @@ class Scheduler:
             if resident.own is None and not even_foreign:
                 raise ForeignInstance(f"{what} was loaded by somebody else.")
         for resident in found:
-            self._unload(resident, "asked by an admin", even_busy=True)
+            self._unload(resident, "admin", "asked by an admin", even_busy=True)
         return self._decide(now)
 
     def on_unload_ended(
@@ -544,7 +549,7 @@ class Scheduler:
             self.residents.views(self._models, wanted), now, evict_foreign=self._evict_foreign
         ):
             rested_s = now - (instance.idle_since or now)
-            self._unload(self.residents.of(instance), f"at rest for {rested_s:.0f} s")
+            self._unload(self.residents.of(instance), "idle", f"at rest for {rested_s:.0f} s")
         return self._decide(now)
 
     def on_pinned(self, now: float, name: str, is_pinned: bool) -> Effects:
@@ -628,8 +633,10 @@ class Scheduler:
             waiter.end_load(now)
         return load
 
-    def _unload(self, resident: Resident, reason: str, *, even_busy: bool = False) -> None:
-        resident.leaving = reason
+    def _unload(
+        self, resident: Resident, cause: UnloadCause, reason: str, *, even_busy: bool = False
+    ) -> None:
+        resident.cause, resident.leaving = cause, reason
         self._out.append(StartUnload(resident.instance, even_busy))
 
     def _see(self, listed: Iterable[Instance], now: float) -> None:
@@ -637,15 +644,18 @@ class Scheduler:
         claimed, gone, forgotten = self.residents.see(listed, now, loading)
         self._out.extend(claimed)
         for resident in gone:
-            key, why = resident.instance.model_key, resident.leaving or "it left memory on the host"
-            self._out.append(FleetEvent("model unloaded", self.config.name, key, why))
+            key, name = resident.instance.model_key, resident.instance.identifier
+            why = resident.leaving or "it left memory on the host"
+            # One that stayed when it was told to leave may go later by another hand.
+            cause = resident.cause if resident.leaving else "elsewhere"
+            self._out.append(FleetEvent("model unloaded", self.config.name, key, why, name, cause))
         self._out.extend(Forget(reference) for reference in forgotten)
         self._clear_strays(now)
 
     def _clear_strays(self, now: float) -> None:
         for resident in self.residents:
             if resident.is_stray and not resident.users and now >= resident.spared_until:
-                self._unload(resident, "LM Studio loaded it by itself for one turn")
+                self._unload(resident, "stray", "LM Studio loaded it by itself for one turn")
 
     def _refuse(self, waiters: Iterable[Waiter], text: str, kind: FailureKind) -> None:
         refusal = HostUnreachable if kind in LOST else Unavailable

@@ -93,17 +93,7 @@ def parse(endpoint: Endpoint, body: bytes) -> Parsed:
     Raises:
         Problem: it is no JSON object, or a field is of a wrong type or out of its range.
     """
-    try:
-        value: object = json.loads(body, parse_constant=_no_constant)
-        # A lone surrogate passes the reader, and no host could be sent it.
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeError as err:
-        raise Problem(400, "The body is not valid UTF-8.") from err
-    except (ValueError, RecursionError) as err:
-        raise Problem(400, f"The body is not JSON: {err}.") from err
-    if not isinstance(value, dict):
-        raise Problem(400, "The body must be a JSON object.", "invalid_type")
-    fields = cast(Object, value)
+    fields = read_object(body)
     try:
         _SHAPES[endpoint].validate_python(fields)
     except ValidationError as err:
@@ -122,6 +112,25 @@ def parse(endpoint: Endpoint, body: bytes) -> Parsed:
         is_stream=fields.get("stream") is True and endpoint != "embeddings",
         wants_usage=wants_usage,
     )
+
+
+def read_object(body: bytes) -> Object:
+    """The JSON object that a body holds.
+
+    Raises:
+        Problem: it holds none.
+    """
+    try:
+        value: object = json.loads(body, parse_constant=_no_constant)
+        # A lone surrogate passes the reader, and no host could be sent it.
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeError as err:
+        raise Problem(400, "The body is not valid UTF-8.") from err
+    except (ValueError, RecursionError) as err:
+        raise Problem(400, f"The body is not JSON: {err}.") from err
+    if not isinstance(value, dict):
+        raise Problem(400, "The body must be a JSON object.", "invalid_type")
+    return cast(Object, value)
 
 
 def filled(parsed: Parsed, persona: Persona, defaults: Mapping[str, object]) -> Object:

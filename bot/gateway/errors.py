@@ -14,6 +14,7 @@ from bot.domain.errors import (
     NotPermitted,
     PromptTooLong,
     Refused,
+    RequestCancelled,
     RequestRefused,
     StoreUnavailable,
     Unavailable,
@@ -80,6 +81,8 @@ _ROWS: tuple[tuple[type[BotError], int, str | None, str | None], ...] = (
     (UnknownName, 404, "model_not_found", "model"),
     (PromptTooLong, 400, "context_length_exceeded", "messages"),
     (Refused, 400, "content_filter", "messages"),
+    # What official clients repeat by themselves would come again as soon as it was ended.
+    (RequestCancelled, 499, "cancelled", None),
     (NotPermitted, 403, "insufficient_permissions", None),
     (RequestRefused, 400, None, None),
     (Interrupted, 502, "upstream_error", None),

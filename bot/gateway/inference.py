@@ -12,6 +12,7 @@ from bot.chat.relaying import RelayRequest
 from bot.domain.chat import Place
 from bot.domain.errors import UnknownName
 from bot.domain.ids import AUTO, ModelKey, PlaceId, TurnId
+from bot.gateway.active import ActiveModel
 from bot.gateway.bodies import read_body
 from bot.gateway.doors import Caller
 from bot.gateway.edge import Endpoint, as_messages, filled, measure, parse
@@ -28,8 +29,9 @@ _log = structlog.get_logger(__name__)
 class Inferring:
     """Answers the inference paths; holds no state between requests."""
 
-    def __init__(self, built: Lantern, utcnow: Callable[[], datetime]) -> None:
+    def __init__(self, built: Lantern, active: ActiveModel, utcnow: Callable[[], datetime]) -> None:
         self._built = built
+        self._active = active
         self._utcnow = utcnow
 
     def handler(
@@ -48,7 +50,11 @@ class Inferring:
         parsed = parse(endpoint, await read_body(request))
         caller = request[CALLER]
         resolved = self._resolved(parsed.model, caller)
-        fields = filled(parsed, resolved.persona, {})
+        # Of a persona its own parameters count, whatever its model.
+        is_plain = resolved.persona is PLAIN
+        defaults = self._active.defaults_of(resolved.model) if is_plain else {}
+        fields = filled(parsed, resolved.persona, defaults)
+        is_stream = fields.get("stream") is True and endpoint != "embeddings"
         prompt_tokens, answer_tokens, has_images = measure(fields)
         messages, why_local = as_messages(fields) if endpoint == "chat" else ((), "")
         number = request[REQUEST_ID]
@@ -62,7 +68,7 @@ class Inferring:
             place=Place(PlaceId(str(caller.user)), is_private=True),
             prompt_tokens=prompt_tokens,
             answer_tokens=0 if endpoint == "embeddings" else answer_tokens,
-            is_stream=parsed.is_stream,
+            is_stream=is_stream,
             wants_usage=parsed.wants_usage,
             needs_vision=has_images,
             messages=messages,
@@ -70,7 +76,7 @@ class Inferring:
         )
         created = int(self._utcnow().timestamp())
         relaying = self._built.relaying
-        if not parsed.is_stream:
+        if not is_stream:
             sink = WholeSink(endpoint, f"chatcmpl-{number}", created)
             receipt = await relaying.answer(asked, sink)
             return sink.answer(receipt)
@@ -97,7 +103,9 @@ class Inferring:
         """
         keys = {str(key) for key in self._built.catalog.all_model_keys()}
         persona = None if name is None else self._built.shelf.get(name)
-        if name is None or name == AUTO:
+        if name is None and self._active.key is not None:
+            resolved = Resolved(PLAIN, "", self._active.key, "the active model", True)
+        elif name is None or name == AUTO:
             resolved = Resolved(PLAIN, "", AUTO, "none was named", False)
         elif name in keys:
             resolved = Resolved(PLAIN, "", ModelKey(name), "asked for", True)

@@ -12,12 +12,15 @@ from aiohttp import web
 
 from bot.chat.lantern import Lantern
 from bot.domain.errors import ConfigError
+from bot.gateway.active import ActiveModel
+from bot.gateway.admin import Admin
 from bot.gateway.connections import BODY_S, EXPECTS, USUAL, ConnectionLimits, connections
 from bot.gateway.cors import cors_headers, is_preflight, preflight
 from bot.gateway.doors import DoorRules, Doors
 from bot.gateway.errors import Problem, problem_of
 from bot.gateway.inference import CALLER, REQUEST_ID, Inferring
 from bot.gateway.models import list_models, one_model
+from bot.gateway.watching import Watching
 from bot.policy.http_doors import is_loopback
 from bot.policy.keys import Scope
 from bot.store.keys import KeyStore
@@ -64,7 +67,10 @@ async def gateway(
         )
         raise ConfigError((words,))
     doors = Doors(rules.doors, keys, utcnow)
-    app = application(built, doors, rules, utcnow)
+    active = ActiveModel(built.notes, built.catalog)
+    await active.restore()
+    watching = Watching(built, active, utcnow)
+    app = application(built, doors, active, watching, rules, utcnow)
     # Without cancellation a client that leaves would stop nothing. Whoever still runs when this
     # block is left was waited for before.
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=CLOSE_S)
@@ -82,7 +88,8 @@ async def gateway(
             raise ConfigError((words,)) from error
         try:
             host, port = listener.sockets[0].getsockname()[:2]
-            yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            with watching.running():
+                yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
         finally:
             listener.close()
     finally:
@@ -90,7 +97,12 @@ async def gateway(
 
 
 def application(
-    built: Lantern, doors: Doors, rules: GatewayRules, utcnow: Callable[[], datetime]
+    built: Lantern,
+    doors: Doors,
+    active: ActiveModel,
+    watching: Watching,
+    rules: GatewayRules,
+    utcnow: Callable[[], datetime],
 ) -> web.Application:
     """Every path of the gateway, each behind its door."""
 
@@ -115,7 +127,7 @@ def application(
     app = web.Application(middlewares=[_said_alike, behind_doors], client_max_size=rules.max_body)
     app[BODY_S] = rules.limits.body_s
     app.on_response_prepare.append(tell)
-    inferring = Inferring(built, utcnow)
+    inferring = Inferring(built, active, utcnow)
     router = app.router
 
     async def models(request: web.Request) -> web.StreamResponse:
@@ -131,6 +143,9 @@ def application(
     router.add_post("/v1/embeddings", inferring.handler("embeddings", "/embeddings"))
     router.add_post("/v1/responses", inferring.handler("responses", "/responses"))
     router.add_post("/v1/messages", inferring.handler("messages", "/messages"))
+    Admin(built, active, watching).add_to(router)
+    # What a viewer reads has no end of its own, and would be waited for.
+    app.on_shutdown.append(watching.feed.close)
     return app
 
 

@@ -14,6 +14,7 @@ import discord
 
 from bot.chat.acts import FleetActs
 from bot.chat.catalog import Catalog
+from bot.chat.flights import Newsroom
 from bot.chat.lantern import Lantern
 from bot.chat.relaying import Relaying
 from bot.chat.switch import Switch
@@ -173,7 +174,7 @@ class ScriptedTurns(Turns):
     def asker(self, turn: TurnId) -> UserId | None:
         return self.askers.get(turn)
 
-    def running(self, conversation: PlaceId) -> tuple[TurnId, ...]:
+    def running(self, conversation: PlaceId | None = None) -> tuple[TurnId, ...]:
         return tuple(self.askers)
 
     async def find(self, turn: TurnId) -> Turn | None:
@@ -300,6 +301,7 @@ def lantern_of(
         notes=MemoryNotes(),
         tally=create_autospec(Tally, instance=True),
         relaying=double(Relaying),
+        newsroom=Newsroom(),
         privacy=create_autospec(PrivacyStore, instance=True),
         fleet=double(Fleet),
         shelf=TwoPersonas(),

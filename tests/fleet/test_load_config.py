@@ -78,15 +78,15 @@ async def test_rest_says_what_it_can() -> None:
 
 
 def test_what_cannot_be_said_is_named() -> None:
-    assert not_applied(an_order(LoadSettings(gpu="max")), "SDK socket") == ()
-    assert not_applied(an_order(EVERYTHING), "SDK socket") == ("cpu_threads",)
-    assert not_applied(an_order(EVERYTHING, "embedding"), "SDK socket") == (
+    assert not_applied(LoadSettings(gpu="max"), "llm", "SDK socket") == ()
+    assert not_applied(EVERYTHING, "llm", "SDK socket") == ("cpu_threads",)
+    assert not_applied(EVERYTHING, "embedding", "SDK socket") == (
         "flash_attention",
         "cpu_threads",
         "num_experts",
         "kv_cache_quant",
     )
-    assert not_applied(an_order(EVERYTHING), "/api/v1") == (
+    assert not_applied(EVERYTHING, "llm", "/api/v1") == (
         "gpu",
         "cpu_threads",
         "rope_frequency_base",

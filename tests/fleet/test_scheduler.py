@@ -24,7 +24,8 @@ def test_a_cold_model_is_loaded_at_once_and_granted_when_it_is_there() -> None:
     assert play.told("ada") == Loading(HOST, ONE, 0.0, None, 0.0, 1)
     assert play.loaded(seconds=8) == ["grant ada one"]
     assert play.granted["ada"].own
-    assert FleetEvent("model loaded", HOST, ONE, seconds=8.0, size_bytes=10 * GB) in play.news
+    news = FleetEvent("model loaded", HOST, ONE, "", InstanceId("one"), None, 8.0, 10 * GB)
+    assert news in play.news
 
 
 def test_a_resident_model_is_granted_without_a_word() -> None:
@@ -297,7 +298,10 @@ def test_own_idle_instances_make_room_least_recently_used_first() -> None:
     assert play.told("ada") == Evicting(HOST, ModelKey("big"), (ONE,))
     assert play.unloaded() == ["forget ref-1", "load big"]
     assert play.loaded() == ["grant ada big"]
-    assert FleetEvent("model unloaded", HOST, ONE, "evicted to make room for big") in play.news
+    news = FleetEvent(
+        "model unloaded", HOST, ONE, "evicted to make room for big", InstanceId("one"), "evicted"
+    )
+    assert news in play.news
 
 
 def test_memory_decides_how_many_must_leave() -> None:

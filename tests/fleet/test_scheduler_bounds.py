@@ -393,9 +393,11 @@ def test_an_admin_unloads_what_works_for_others_and_nobody_else_does() -> None:
     unloads = {e.instance.model_key: e.even_busy for e in play.log if isinstance(e, StartUnload)}
     assert unloads == {ONE: True, TWO: False}
     play.unloaded()
-    assert FleetEvent("model unloaded", HOST, ONE, "asked by an admin") in play.news
+    news = FleetEvent("model unloaded", HOST, ONE, "asked by an admin", InstanceId("one"), "admin")
+    assert news in play.news
     play.unloaded()
-    assert FleetEvent("model unloaded", HOST, TWO, "at rest for 60 s") in play.news
+    news = FleetEvent("model unloaded", HOST, TWO, "at rest for 60 s", InstanceId("two"), "idle")
+    assert news in play.news
 
 
 def test_a_pin_of_ours_is_kept_for_the_next_start() -> None:

@@ -1,9 +1,10 @@
 """A gateway over a whole Lantern with simulated hosts, and a client of it, for tests."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +17,7 @@ from bot.gateway.server import GatewayRules, gateway
 from bot.policy.keys import ApiKey, Scope, make_key
 from bot.sim.models import SimHostConfig
 from bot.store.keys import KeyStore
-from tests.helpers.house import House, house
+from tests.helpers.house import GUARD_S, House, house
 
 LOOPBACK = DoorRules(allow=(ip_network("127.0.0.0/8"),))
 
@@ -90,6 +91,51 @@ class Gate:
         key = ApiKey(public, name, digest, scopes or ("inference",), models)
         await KeyStore(self.house.lantern.database).add(key)
         return f"Bearer {shown}"
+
+
+@dataclass(slots=True)
+class Viewer:
+    """Somebody who looks on at the events, with all that it has read."""
+
+    content: aiohttp.StreamReader
+    seen: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    last_id: int = 0
+
+    async def next(self) -> dict[str, Any]:
+        """The next event, whatever it is."""
+        async with asyncio.timeout(GUARD_S):
+            while line := await self.content.readline():
+                name, _, value = line.decode().strip().partition(": ")
+                if name == "id":
+                    self.last_id = int(value)
+                elif name == "data":
+                    self.seen.append(json.loads(value))
+                    return self.seen[-1]
+        raise EOFError
+
+    async def until(self, kind: str, **fields: object) -> dict[str, Any]:
+        """The next event of this kind with these fields; states shown each second are skipped."""
+        while True:
+            event = await self.next()
+            if event["type"] == kind and fields.items() <= event.items():
+                return event
+
+    @property
+    def kinds(self) -> list[str]:
+        return [event["type"] for event in self.seen if event["type"] != "state"]
+
+
+@asynccontextmanager
+async def viewer(it: Gate, last_id: int | None = None, **headers: str) -> AsyncGenerator[Viewer]:
+    """Looks on from its first snapshot, or from the event after ``last_id``."""
+    if last_id is not None:
+        headers["Last-Event-ID"] = str(last_id)
+    async with it.session.get(f"{it.base}/admin/events", headers=headers) as got:
+        assert got.status == 200
+        seen = Viewer(got.content)
+        if last_id is None:
+            assert (await seen.next())["type"] == "snapshot"
+        yield seen
 
 
 @asynccontextmanager

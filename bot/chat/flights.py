@@ -1,0 +1,196 @@
+"""Clients' requests under way: what each is doing now, who looks on, and how one is ended."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bot.domain.chat import Candidate, Receipt, Route
+from bot.domain.cloud import CloudEvent
+from bot.domain.errors import Interrupted, RequestCancelled, RequestRefused
+from bot.domain.events import FleetEvent, Loading, Progress
+from bot.domain.ids import ModelKey, TurnId, UserId
+
+State = Literal["routing", "queued", "loading", "reading", "streaming"]
+
+Outcome = Literal["done", "refused", "failed", "cut", "cancelled", "left"]
+"""How it ended; ``cut`` after its first byte, ``cancelled`` by an admin, ``left`` by its client."""
+
+
+@dataclass(eq=False, slots=True)
+class Flight:
+    """One request under way; written by whoever relays it."""
+
+    id: TurnId
+    user: UserId
+    form: str
+    """Of its endpoint: ``chat``, ``embeddings``."""
+    model: ModelKey
+    """As asked for; ``auto`` where none was named."""
+    is_stream: bool
+    began_at: float
+    """On the event loop's clock, as all times here."""
+    tell: Callable[["FlightNews"], None]
+    state: State = "routing"
+    route: Route = field(default_factory=Route)
+    by: Candidate | None = None
+    """Who is asked now."""
+    step: Progress | None = None
+    """What it waits for; None while it waits for nothing."""
+    sent_at: float | None = None
+    first_at: float | None = None
+    ended_at: float | None = None
+    count: Callable[[], int] = int
+    """Pieces of the answer so far, about a token each."""
+    receipt: Receipt | None = None
+    """Once it is whole."""
+    outcome: Outcome | None = None
+    error: BaseException | None = None
+    """Why it is not whole."""
+    scope: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(None))
+    """Entered around the work."""
+
+    def routed(self, route: Route) -> None:
+        """Who will be asked is known."""
+        self.route = route
+        self.tell(FlightNews("routed", self))
+
+    def waits(self, step: Progress) -> None:
+        """It waits in a line or for a load."""
+        self.step = step
+        self.state = "loading" if isinstance(step, Loading) else "queued"
+
+    def begins(self, by: Candidate, now: float) -> None:
+        """This one is sent the request; after a failure it is not the first."""
+        self.by, self.step, self.state = by, None, "reading"
+        self.sent_at, self.first_at, self.count = now, None, int
+
+    def heard(self, now: float) -> None:
+        """The first word of an answer came."""
+        self.first_at, self.state = now, "streaming"
+        self.tell(FlightNews("first word", self))
+
+    def cancel(self) -> None:
+        """Ends it: its client is told, its host stops."""
+        if self.outcome is None:
+            # A deadline already past cancels exactly this request, and says that we did.
+            self.scope.reschedule(0.0)
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncGenerator[None]:
+        """Around the work: lets it be ended, notes how it ended and tells of it.
+
+        Raises:
+            RequestCancelled: an admin ended it.
+        """
+        self.tell(FlightNews("began", self))
+        try:
+            try:
+                async with self.scope:
+                    yield
+            except TimeoutError as error:
+                if not self.scope.expired():
+                    raise
+                raise RequestCancelled("An admin ended this request.") from error
+            self.outcome = "done"
+        except BaseException as error:
+            self.error, self.outcome = error, outcome_of(error)
+            raise
+        finally:
+            self.step, self.ended_at = None, asyncio.get_running_loop().time()
+            self.tell(FlightNews("ended", self))
+
+
+@dataclass(frozen=True, slots=True)
+class FlightNews:
+    """What became of a request, each thing said once."""
+
+    what: Literal["began", "routed", "first word", "ended"]
+    flight: Flight
+
+
+def outcome_of(error: BaseException) -> Outcome:
+    """How a request ended that is not whole."""
+    match error:
+        case asyncio.CancelledError():
+            return "left"
+        case RequestCancelled():
+            return "cancelled"
+        case Interrupted():
+            return "cut"
+        case RequestRefused():
+            return "refused"
+        case _:
+            return "failed"
+
+
+News = FleetEvent | Loading | CloudEvent | FlightNews
+
+
+class Newsroom:
+    """Passes on what happens anywhere in Lantern to whoever listens just now; keeps nothing."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Callable[[News], None]] = []
+
+    def tell(self, news: News) -> None:
+        """Tells everybody. A listener writes it down and returns: it may neither wait nor raise."""
+        for listener in tuple(self._listeners):
+            listener(news)
+
+    @contextmanager
+    def heard_by(self, listener: Callable[[News], None]) -> Generator[None]:
+        """It hears of everything while the block runs."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+
+
+class Flights:
+    """The requests under way; their only list."""
+
+    def __init__(self, tell: Callable[[News], None]) -> None:
+        self._tell = tell
+        self._all: dict[TurnId, Flight] = {}
+        self._none_left = asyncio.Event()
+        self._none_left.set()
+
+    def __iter__(self) -> Iterator[Flight]:
+        """Oldest first; safe against changes meanwhile."""
+        return iter(tuple(self._all.values()))
+
+    @asynccontextmanager
+    async def open(
+        self, id: TurnId, user: UserId, form: str, model: ModelKey, *, is_stream: bool
+    ) -> AsyncGenerator[Flight]:
+        """One more, while the block runs.
+
+        Raises:
+            RequestCancelled: an admin ended it.
+        """
+        now = asyncio.get_running_loop().time()
+        flight = Flight(id, user, form, model, is_stream, now, self._tell)
+        self._all[id] = flight
+        self._none_left.clear()
+        try:
+            async with flight.watched():
+                yield flight
+        finally:
+            del self._all[id]
+            if not self._all:
+                self._none_left.set()
+
+    def cancel(self, id: TurnId) -> bool:
+        """Ends a request; False where none of this id is under way."""
+        flight = self._all.get(id)
+        if flight is None:
+            return False
+        flight.cancel()
+        return True
+
+    async def until_none(self) -> None:
+        """Returns when none is under way."""
+        await self._none_left.wait()

@@ -1,0 +1,317 @@
+"""``/admin``: what an admin may see and do over HTTP; who may come in, the doors have said."""
+
+import asyncio
+import json
+from typing import Annotated, Literal, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from bot.chat.lantern import Lantern
+from bot.chat.walk import Readiness
+from bot.domain.errors import (
+    FailureKind,
+    ForeignInstance,
+    NoCandidates,
+    NotPermitted,
+    RequestRefused,
+    UnknownName,
+)
+from bot.domain.events import Evicting
+from bot.domain.hosts import HostSnapshot, Instance
+from bot.domain.ids import HostName, ModelKey, TurnId
+from bot.domain.personas import LoadSettings
+from bot.fleet.client import not_applied
+from bot.gateway.active import ActiveModel, DefaultInference
+from bot.gateway.bodies import read_body
+from bot.gateway.edge import Object, read_object
+from bot.gateway.errors import Problem
+from bot.gateway.picture import fleet_objects, model_objects
+from bot.gateway.watching import Watching
+from bot.policy.names import nearest
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, alias_generator=to_camel)
+
+
+class _Gpu(_Strict):
+    ratio: Annotated[float, Field(ge=0, le=1)] | Literal["max", "off"] | None = None
+    layers: Annotated[int, Field(ge=0)] | None = None
+
+
+class _LoadConfig(_Strict):
+    context_length: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    gpu: _Gpu = _Gpu()
+    flash_attention: bool | None = None
+    cpu_threads: Annotated[int, Field(ge=1)] | None = None
+    rope_frequency_base: Annotated[float, Field(gt=0)] | None = None
+    rope_frequency_scale: Annotated[float, Field(gt=0)] | None = None
+    num_experts: Annotated[int, Field(ge=1)] | None = None
+
+    def settings(self) -> LoadSettings:
+        """What is given on to the host; of ``gpu.layers`` it knows nothing."""
+        return LoadSettings(**self.model_dump(exclude={"gpu"}), gpu=self.gpu.ratio)
+
+
+class _Activate(_Strict):
+    model_key: Annotated[str, Field(min_length=1, max_length=500)]
+    default_inference: DefaultInference = DefaultInference()
+
+
+class _Load(_Activate):
+    host: str | None = None
+    activate: bool = False
+    load_config: _LoadConfig = _LoadConfig()
+
+
+class _Unload(_Strict):
+    model_key: Annotated[str, Field(min_length=1, max_length=500)]
+    host: str | None = None
+    foreign: bool = False
+    """Also what others loaded."""
+
+
+_Body = TypeVar("_Body", bound=_Strict)
+
+
+class Admin:
+    """Carries out what admins ask; every act is the same as by Discord or the command line."""
+
+    def __init__(self, built: Lantern, active: ActiveModel, watching: Watching) -> None:
+        self._built = built
+        self._active = active
+        self._watching = watching
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        """Its paths."""
+        router.add_get("/admin/events", self._watching.feed.serve)
+        router.add_get("/admin/status", self._status)
+        router.add_get("/admin/hosts", self._hosts)
+        router.add_get("/admin/models", self._models)
+        router.add_get("/admin/requests", self._requests)
+        router.add_post("/admin/requests/{id}/cancel", self._cancel)
+        router.add_post("/admin/models/activate", self._activate)
+        router.add_post("/admin/models/load", self._load)
+        router.add_post("/admin/models/unload", self._unload)
+        router.add_post("/admin/hosts/{name}/drain", self._drain)
+        router.add_post("/admin/hosts/{name}/resume", self._drain)
+
+    async def _status(self, request: web.Request) -> web.Response:
+        return answer(await self._watching.status())
+
+    async def _hosts(self, request: web.Request) -> web.Response:
+        return answer({"hosts": fleet_objects(self._built.fleet.snapshot())})
+
+    async def _models(self, request: web.Request) -> web.Response:
+        return answer({"models": model_objects(self._built.catalog, self._active.key)})
+
+    async def _requests(self, request: web.Request) -> web.Response:
+        return answer({"requests": self._watching.flights()})
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        await read_body(request)
+        id = TurnId(request.match_info["id"])
+        # Turns of Discord are known by ids of the same kind; their askers keep the text so far.
+        if self._built.relaying.flights.cancel(id) or self._built.turns.stop_turn(id):
+            return answer({"status": "cancelled", "message": f"Ended {id}.", "id": id})
+        words = "No request of this id is under way; it may have ended meanwhile."
+        raise Problem(404, words, "request_not_found")
+
+    async def _drain(self, request: web.Request) -> web.Response:
+        await read_body(request)
+        name = self._host(request.match_info["name"])
+        is_draining = request.path.endswith("/drain")
+        self._built.fleet.host(name).drain(is_draining)
+        words = f"{name} takes new requests again."
+        if is_draining:
+            words = f"{name} takes no new requests; those running end, until it is resumed."
+        status = "draining" if is_draining else "resumed"
+        return answer({"status": status, "message": words, "host": name})
+
+    async def _activate(self, request: web.Request) -> web.Response:
+        asked = await _parsed(request, _Activate)
+        key = self._chat_model(asked.model_key)
+        await self._active.choose(key, asked.default_inference)
+        is_loaded = self._active.is_loaded(key)
+        words = f"{key} answers requests that name no model"
+        words += "." if is_loaded else "; it is loaded with the first of them."
+        return answer(
+            {
+                "status": "activated",
+                "message": words,
+                "modelKey": key,
+                "loaded": is_loaded,
+                "defaultInference": asked.default_inference.told(),
+            }
+        )
+
+    async def _load(self, request: web.Request) -> web.Response:
+        asked = await _parsed(request, _Load)
+        if "default_inference" in asked.model_fields_set and not asked.activate:
+            words = "`defaultInference` belongs to the active model: send `activate` true with it."
+            raise Problem(422, words, param="defaultInference")
+        key = self._chat_model(asked.model_key) if asked.activate else self._model(asked.model_key)
+        only = None if asked.host is None else self._holder(asked.host, key)
+        settings = asked.load_config.settings()
+        began = asyncio.get_running_loop().time()
+        evicted: list[str] = []
+        ready: Readiness | None = None
+        try:
+            async with self._built.acts.load(only, key, settings) as steps:
+                async for step in steps:
+                    if isinstance(step, Evicting):
+                        evicted = [*dict.fromkeys([*evicted, *map(str, step.evicted)])]
+                    elif isinstance(step, Readiness):
+                        ready = step
+        except NoCandidates as failed:
+            raise _not_loaded(failed) from failed
+        assert ready is not None, "a load that ends says how"
+        if asked.activate:
+            await self._active.choose(key, asked.default_inference)
+        is_new = ready.waited_s is not None
+        assert ready.by is not None
+        assert ready.by.host is not None
+        assert ready.instance is not None
+        host = self._built.fleet.snapshot().hosts[ready.by.host]
+        applied, ignored = _applied(host, ready.instance, asked.load_config, is_new=is_new)
+        seconds = asyncio.get_running_loop().time() - began
+        words = f"{key} is in memory on {host.name}" + ("." if is_new else " already.")
+        if ignored:
+            words += f" Not applied: {', '.join(ignored)}."
+        return answer(
+            {
+                "status": "loaded" if is_new else "already_loaded",
+                "message": words,
+                "modelKey": key,
+                "host": host.name,
+                "instanceId": ready.instance.identifier,
+                "seconds": round(seconds, 3),
+                "evicted": evicted,
+                "loadConfig": applied,
+                "ignored": ignored,
+                "active": self._active.key == key,
+            }
+        )
+
+    async def _unload(self, request: web.Request) -> web.Response:
+        asked = await _parsed(request, _Unload)
+        key = self._model(asked.model_key)
+        only = None if asked.host is None else self._host(asked.host)
+        before = self._holding(key, only)
+        was_active = only is None and self._active.key == key
+        if not before and not was_active:
+            words = f"`{key}` is not in memory" + (f" on {only}." if only else " anywhere.")
+            raise Problem(404, words, "model_not_loaded", param="modelKey")
+        words = f"{key} was in memory nowhere."
+        if before:
+            try:
+                words = await self._built.acts.unload(only, key, even_foreign=asked.foreign)
+            except ForeignInstance as kept:
+                words = f"{kept.user_message} Send `foreign` true to unload it all the same."
+                raise Problem(409, words, "foreign_instance") from kept
+            except NotPermitted as busy:
+                raise Problem(409, busy.user_message, "model_busy") from busy
+        if was_active:
+            await self._active.choose(None, DefaultInference())
+            words += " It is not the active model any more."
+        hosts = [name for name in before if name not in self._holding(key, only)]
+        told: Object = {"status": "unloaded", "message": words, "modelKey": key, "hosts": hosts}
+        return answer(told)
+
+    # --- whom a name means ------------------------------------------------------------------
+
+    def _model(self, name: str) -> ModelKey:
+        """A model of this very name; a program that nearly says one is told so.
+
+        Raises:
+            Problem: no host has it.
+        """
+        known = self._built.catalog.all_model_keys()
+        if name in known:
+            return ModelKey(name)
+        # With every host away nobody knows what they have.
+        if not known:
+            self._built.catalog.any_model(name)
+        raise UnknownName("model", name, nearest(name, known))
+
+    def _chat_model(self, name: str) -> ModelKey:
+        key = self._model(name)
+        try:
+            return self._built.catalog.model(key)
+        except RequestRefused as wrong:
+            raise Problem(422, wrong.user_message, param="modelKey") from wrong
+
+    def _host(self, name: str) -> HostName:
+        names = list(self._built.fleet.snapshot().hosts)
+        if name not in names:
+            told = UnknownName("host", name, nearest(name, names), names).user_message
+            raise Problem(404, told, "host_not_found", param="host")
+        return HostName(name)
+
+    def _holder(self, name: str, key: ModelKey) -> HostName:
+        """A host that has a model on its disk, or may have."""
+        host = self._host(name)
+        snapshot = self._built.fleet.snapshot()
+        if snapshot.hosts[host].models and snapshot.hosts[host] not in snapshot.holders(key):
+            others = ", ".join(holder.name for holder in snapshot.holders(key))
+            words = f"{host} does not have `{key}`; it is on {others}."
+            raise Problem(404, words, "model_not_found", param="host")
+        return host
+
+    def _holding(self, key: ModelKey, only: HostName | None) -> list[HostName]:
+        """The hosts with a model in memory."""
+        return [
+            host.name
+            for host in self._built.fleet.snapshot().hosts.values()
+            if only in (None, host.name) and any(i.model_key == key for i in host.instances)
+        ]
+
+
+def answer(body: Object) -> web.Response:
+    """A JSON answer."""
+    return web.Response(body=json.dumps(body).encode(), content_type="application/json")
+
+
+def _applied(
+    host: HostSnapshot, made: Instance, config: _LoadConfig, *, is_new: bool
+) -> tuple[Object, list[str]]:
+    """What of a load's wishes holds, and the names of those that do not."""
+    wished: Object = config.model_dump(exclude={"gpu"}, exclude_none=True, by_alias=True)
+    gpu = config.gpu.model_dump(exclude_none=True)
+    wished |= {f"gpu.{name}": value for name, value in gpu.items()}
+    missed = not_applied(config.settings(), made.kind, host.interface or "SDK socket")
+    ignored = {"gpu.ratio" if name == "gpu" else to_camel(name) for name in missed} | {"gpu.layers"}
+    if not is_new:
+        # Nobody can say how somebody loaded it; only of its context the host tells.
+        ignored |= set(wished) - {"contextLength"}
+    applied: Object = {name: wished[name] for name in wished if name not in ignored}
+    if made.context_length is not None:
+        applied["contextLength"] = made.context_length
+    return applied, [name for name in wished if name in ignored]
+
+
+def _not_loaded(failed: NoCandidates) -> Problem:
+    kinds = set(failed.kinds)
+    if kinds & {FailureKind.BUSY}:
+        return Problem(503, failed.user_message, "overloaded", "server_error")
+    # Official clients repeat a 503 by themselves: it would be one more load that fails.
+    headers = {"x-should-retry": "false"}
+    return Problem(503, failed.user_message, "model_load_failed", "server_error", None, headers)
+
+
+async def _parsed(request: web.Request, shape: type[_Body]) -> _Body:
+    """The body of an act.
+
+    Raises:
+        Problem: it is no JSON object (400); a field is unknown, missing or out of its range (422).
+    """
+    body = await read_body(request)
+    fields = read_object(body)
+    try:
+        return shape.model_validate(fields)
+    except ValidationError as wrong:
+        first = wrong.errors(include_url=False, include_input=False)[0]
+        path = ".".join(str(part) for part in first["loc"])
+        raise Problem(422, f"`{path}`: {first['msg']}.", "invalid_value", param=path) from wrong

@@ -1,0 +1,150 @@
+"""``GET /admin/events``: what happens, as server-sent events, to whoever looks on.
+
+A viewer is first sent a snapshot of everything, then each event. Events are numbered and the newest
+of them kept, so that one whose line broke goes on where it stopped. One that reads too slowly loses
+events and is sent a new snapshot: nobody's memory grows for it, and no request waits for it.
+"""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from aiohttp import web
+
+from bot.gateway.edge import Object
+from bot.gateway.sinks import SSE_HEADERS
+
+RING = 1000
+"""Events kept for those whose line broke."""
+
+BACKLOG = 500
+"""Events a viewer may be behind before it loses them."""
+
+COMMENT_S = 15.0
+"""After so long without an event a line shows that the connection lives."""
+
+
+@dataclass(eq=False, slots=True)
+class _Viewer:
+    frames: deque[bytes] = field(default_factory=deque[bytes])
+    is_behind: bool = True
+    """It is to be sent a snapshot next: it is new, or lost events."""
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def take(self, frame: bytes) -> None:
+        if self.is_behind:
+            return
+        if len(self.frames) >= BACKLOG:
+            self.frames.clear()
+            self.is_behind = True
+        else:
+            self.frames.append(frame)
+        self.news.set()
+
+
+class Feed:
+    """The events, their ring, and those who look on."""
+
+    def __init__(
+        self, prepare: Callable[[], Awaitable[Callable[[], Object]]], utcnow: Callable[[], datetime]
+    ) -> None:
+        """Begin without any event.
+
+        Args:
+            prepare: Reads what takes a while; what it gives makes a snapshot at once, so that no
+                event falls between the snapshot and its number.
+            utcnow: Wall time.
+        """
+        self._prepare = prepare
+        self._utcnow = utcnow
+        # A number that a former process gave is smaller than all of this one: whoever comes back
+        # with it gets a snapshot, and not what happens to have the next number.
+        self._number = int(utcnow().timestamp() * 1000)
+        self._ring: deque[tuple[int, bytes]] = deque(maxlen=RING)
+        self._viewers: set[_Viewer] = set()
+        self._is_closed = False
+
+    @property
+    def has_viewers(self) -> bool:
+        """Does anybody look on?"""
+        return bool(self._viewers)
+
+    def publish(self, kind: str, **fields: object) -> None:
+        """One event to everybody, now and to those who come back."""
+        self._number += 1
+        frame = self._frame(kind, fields, self._number)
+        self._ring.append((self._number, frame))
+        for viewer in self._viewers:
+            viewer.take(frame)
+
+    def show(self, kind: str, **fields: object) -> None:
+        """How things stand at this moment, to those who look on; the next one outdates it."""
+        frame = self._frame(kind, fields, None)
+        for viewer in self._viewers:
+            viewer.take(frame)
+
+    async def close(self, _: object = None) -> None:
+        """Ends every viewer's stream: a server that stops would wait for them."""
+        self._is_closed = True
+        for viewer in self._viewers:
+            viewer.news.set()
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """One viewer's stream, until it leaves or the server stops."""
+        response = web.StreamResponse(headers=SSE_HEADERS)
+        await response.prepare(request)
+        viewer = _Viewer()
+        missed = self._missed(request.headers.get("Last-Event-ID", ""))
+        viewer.is_behind = missed is None
+        self._viewers.add(viewer)
+        # A viewer that is gone is no fault.
+        with suppress(ConnectionError):
+            try:
+                if missed:
+                    await response.write(b"".join(missed))
+                while not self._is_closed:
+                    await response.write(await self._next(viewer))
+                await response.write_eof()
+            finally:
+                self._viewers.discard(viewer)
+        return response
+
+    async def _next(self, viewer: _Viewer) -> bytes:
+        """What a viewer is sent next; waits for it."""
+        if viewer.is_behind:
+            whole = await self._prepare()
+            # No await from here on: the events after this number are those the viewer takes.
+            viewer.is_behind = False
+            return self._frame("snapshot", whole(), self._number)
+        viewer.news.clear()
+        if not viewer.frames:
+            try:
+                async with asyncio.timeout(COMMENT_S):
+                    await viewer.news.wait()
+            except TimeoutError:
+                return b": still here\n\n"
+        if viewer.is_behind or not viewer.frames:
+            return b""
+        waiting = b"".join(viewer.frames)
+        viewer.frames.clear()
+        return waiting
+
+    def _missed(self, last: str) -> list[bytes] | None:
+        """What came after the event of this number; None when that cannot be told any more."""
+        if not (last.isascii() and last.isdigit()) or len(last) > 20:
+            return None
+        since = int(last)
+        oldest = self._ring[0][0] if self._ring else self._number + 1
+        if not oldest - 1 <= since <= self._number:
+            return None
+        return [frame for number, frame in self._ring if number > since]
+
+    def _frame(self, kind: str, fields: Object, number: int | None) -> bytes:
+        at = self._utcnow().isoformat(timespec="milliseconds")
+        head = b"" if number is None else b"id: %d\n" % number
+        body = json.dumps({"type": kind, "at": at, **fields}, ensure_ascii=False)
+        return b"%sdata: %s\n\n" % (head, body.encode("utf-8", "replace"))

@@ -1,0 +1,223 @@
+"""What is told of all that happens: the news of every room as events, and what is going on now."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from importlib.metadata import version
+
+from bot.chat.flights import Flight, FlightNews, News
+from bot.chat.lantern import Lantern
+from bot.domain.cloud import Account, BudgetNews, ProviderNews
+from bot.domain.errors import StoreUnavailable
+from bot.domain.events import FleetEvent, Loading
+from bot.domain.hosts import HostSnapshot
+from bot.domain.ids import HostName, UserId
+from bot.gateway.active import ActiveModel
+from bot.gateway.edge import Object
+from bot.gateway.errors import problem_of
+from bot.gateway.events import Feed
+from bot.gateway.picture import (
+    ended_object,
+    fleet_objects,
+    flight_object,
+    host_object,
+    model_objects,
+    route_object,
+)
+
+PROGRESS_S = 0.2
+"""Of one load, progress is told this often at most."""
+
+STATE_S = 1.0
+"""How requests under way and changed hosts stand is shown this often to those who look on."""
+
+RECENT = 50
+"""Ended requests in a snapshot."""
+
+
+class Watching:
+    """Hears everything, keeps the newest ended requests, and feeds the viewers."""
+
+    def __init__(self, built: Lantern, active: ActiveModel, utcnow: Callable[[], datetime]) -> None:
+        self._built = built
+        self._active = active
+        self._utcnow = utcnow
+        self._began = utcnow()
+        self._recent: deque[Object] = deque(maxlen=RECENT)
+        self._loads: dict[HostName, float] = {}
+        """Loads under way, and when their progress was last told."""
+        self._shown: Mapping[HostName, HostSnapshot] = {}
+        """The hosts as those who look on were shown them last."""
+        self._had_flights = False
+        self.feed = Feed(self._snapshot, utcnow)
+
+    @contextmanager
+    def running(self) -> Generator[None]:
+        """Listens while the block runs."""
+        self._ticking = asyncio.get_running_loop().call_later(STATE_S, self._show_state)
+        try:
+            with self._built.newsroom.heard_by(self._hear):
+                yield
+        finally:
+            self._ticking.cancel()
+
+    async def status(self) -> Object:
+        """How Lantern does as a whole."""
+        return self._status(await self._accounts())
+
+    def flights(self) -> list[Object]:
+        """The requests under way."""
+        now = asyncio.get_running_loop().time()
+        flights = self._built.relaying.flights
+        return [flight_object(flight, self._moment(flight, now), now) for flight in flights]
+
+    async def _snapshot(self) -> Callable[[], Object]:
+        accounts = await self._accounts()
+
+        def whole() -> Object:
+            return {
+                "status": self._status(accounts),
+                "hosts": fleet_objects(self._built.fleet.snapshot()),
+                "models": model_objects(self._built.catalog, self._active.key),
+                "requests": self.flights(),
+                "recent": list(self._recent),
+            }
+
+        return whole
+
+    def _status(self, accounts: tuple[Account, ...]) -> Object:
+        hosts = self._built.fleet.snapshot().hosts.values()
+        flights = tuple(self._built.relaying.flights)
+        waiting = sum(flight.state in ("queued", "loading") for flight in flights)
+        active = self._active.told()
+        return {
+            "version": version("lantern-bot"),
+            "uptimeSeconds": round((self._utcnow() - self._began).total_seconds()),
+            "active": active,
+            "requests": {
+                "running": len(flights) - waiting,
+                "waiting": waiting,
+                # Of Discord and terminals: counted, for they are nobody's but their askers'.
+                "turns": len(self._built.turns.running()),
+            },
+            "hosts": {
+                state: sum(host.state == state for host in hosts)
+                for state in ("up", "draining", "down", "unknown")
+            },
+            "providers": list(self._built.providers.names),
+            "budget": [account_object(account) for account in accounts if account.payer == "all"],
+        }
+
+    async def _accounts(self) -> tuple[Account, ...]:
+        try:
+            report = await self._built.tally.report("today", "all", UserId(""), None)
+        # A disk in trouble must not blind whoever looks for the trouble.
+        except StoreUnavailable:
+            return ()
+        return report.limits
+
+    def _show_state(self) -> None:
+        """Shows what no event tells: tokens so far, queues, leases; and comes round."""
+        self._ticking = asyncio.get_running_loop().call_later(STATE_S, self._show_state)
+        if not self.feed.has_viewers:
+            return
+        snapshot, shown = self._built.fleet.snapshot(), self._shown
+        changed = [host for name, host in snapshot.hosts.items() if shown.get(name) is not host]
+        flights = self.flights()
+        if changed or flights or self._had_flights:
+            hosts = [host_object(host, snapshot.taken_at) for host in changed]
+            self.feed.show("state", requests=flights, hosts=hosts)
+        self._shown, self._had_flights = snapshot.hosts, bool(flights)
+
+    def _moment(self, flight: Flight, now: float) -> str:
+        began = self._utcnow() - timedelta(seconds=now - flight.began_at)
+        return began.isoformat(timespec="milliseconds")
+
+    # --- news into events -------------------------------------------------------------------
+
+    def _hear(self, news: News) -> None:
+        match news:
+            case FlightNews():
+                self._hear_of_flight(news)
+            case Loading():
+                self._hear_of_load(news)
+            case FleetEvent():
+                self._hear_of_host(news)
+            case ProviderNews(what=what, name=name, kind=kind):
+                if what != "passed":
+                    self.feed.publish("provider", provider=name, what=what, failure=kind)
+            case BudgetNews(what=what, account=account):
+                self.feed.publish("budget", what=what, **account_object(account))
+
+    def _hear_of_flight(self, news: FlightNews) -> None:
+        flight, publish = news.flight, self.feed.publish
+        now = asyncio.get_running_loop().time()
+        moment = self._moment(flight, now)
+        match news.what:
+            case "began":
+                publish("request.start", **flight_object(flight, moment, now))
+            case "routed":
+                publish("route", request=flight.id, **route_object(flight.route))
+            case "first word":
+                publish("request.first_token", **flight_object(flight, moment, now))
+            case "ended":
+                problem = None if flight.error is None else problem_of(flight.error)
+                status = 200 if problem is None else problem.status
+                status = 499 if flight.outcome == "left" else status
+                ended = ended_object(flight, moment, status)
+                self._recent.append(ended)
+                publish("request.end", **ended)
+                if problem is not None and flight.outcome in ("failed", "cut"):
+                    publish("error", request=flight.id, status=status, code=problem.code)
+
+    def _hear_of_load(self, news: Loading) -> None:
+        now = asyncio.get_running_loop().time()
+        told_at = self._loads.get(news.host)
+        # A host tells its progress as often as it likes.
+        if told_at is not None and now - told_at < PROGRESS_S:
+            return
+        self._loads[news.host] = now
+        left_s = news.seconds_left
+        self.feed.publish(
+            "model_load.start" if told_at is None else "model_load.progress",
+            host=news.host,
+            modelKey=news.model,
+            progress=round(news.fraction, 3),
+            secondsLeft=None if left_s is None else round(left_s, 1),
+            waiters=news.waiters,
+        )
+
+    def _hear_of_host(self, event: FleetEvent) -> None:
+        common: Object = {"host": event.host, "modelKey": event.model}
+        publish = self.feed.publish
+        match event.what:
+            case "host found":
+                publish("host.up", host=event.host, version=event.version)
+            case "host lost":
+                publish("host.down", host=event.host, reason=event.reason)
+            case "model loaded":
+                self._loads.pop(event.host, None)
+                publish(
+                    "model_load.end", **common, instanceId=event.instance, seconds=event.seconds
+                )
+            case "load failed":
+                self._loads.pop(event.host, None)
+                publish("model_load.failed", **common, reason=event.reason)
+            case "model unloaded":
+                words = {"cause": event.cause, "reason": event.reason}
+                publish("model_unload", **common, instanceId=event.instance, **words)
+
+
+def account_object(account: Account) -> Object:
+    """A day's or a month's account against its limit."""
+    cap, left = account.cap_micro_usd, account.left_micro_usd
+    return {
+        "period": account.period,
+        "of": account.name or "all",
+        "spentUsd": account.spent_micro_usd / 1e6,
+        "reservedUsd": account.reserved_micro_usd / 1e6,
+        "capUsd": None if cap is None else cap / 1e6,
+        "leftUsd": None if left is None else left / 1e6,
+    }

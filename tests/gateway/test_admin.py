@@ -1,0 +1,322 @@
+"""What admins see and do over HTTP, over sockets to simulated hosts."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.gateway import watching
+from bot.sim.journal import LoadStarted, PredictionCancelled, PredictionStarted, Unloaded
+from tests.gateway.gate import Gate, chat, gate, viewer
+from tests.helpers.house import GEMMA, QWEN, sim
+
+CHAT = "/v1/chat/completions"
+LOAD, UNLOAD, ACTIVATE = (f"/admin/models/{act}" for act in ("load", "unload", "activate"))
+
+UNFIT: tuple[tuple[str, object, int, str | None], ...] = (
+    (LOAD, {}, 422, "modelKey"),
+    (LOAD, {"modelKey": 7}, 422, "modelKey"),
+    (LOAD, {"modelKey": QWEN.key, "size": 1}, 422, "size"),
+    (LOAD, {"modelKey": QWEN.key, "loadConfig": {"contextLength": 0}}, 422, None),
+    (LOAD, {"modelKey": QWEN.key, "loadConfig": {"contextLength": "8k"}}, 422, None),
+    (LOAD, {"modelKey": QWEN.key, "loadConfig": {"gpu": {"ratio": 1.5}}}, 422, None),
+    (LOAD, {"modelKey": QWEN.key, "defaultInference": {}}, 422, "defaultInference"),
+    (LOAD, {"modelKey": "qwen/qwen3-8c"}, 404, "model"),
+    (LOAD, {"modelKey": QWEN.key, "host": "oen"}, 404, "host"),
+    (LOAD, {"modelKey": QWEN.key, "host": "two"}, 404, "host"),
+    (UNLOAD, {"modelKey": QWEN.key}, 404, "modelKey"),
+    (UNLOAD, {"modelKey": "qwen/qwen3-8c"}, 404, "model"),
+    (ACTIVATE, {"modelKey": QWEN.key, "defaultInference": {"temperature": 2.1}}, 422, None),
+    (ACTIVATE, {"modelKey": QWEN.key, "defaultInference": {"topP": -0.1}}, 422, None),
+    (ACTIVATE, {"modelKey": QWEN.key, "defaultInference": {"top_p": 0.1}}, 422, None),
+    (ACTIVATE, {"modelKey": QWEN.key, "defaultInference": {"stream": 1}}, 422, None),
+    (ACTIVATE, {"modelKey": "qwen"}, 404, "model"),
+    (ACTIVATE, [], 400, None),
+    ("/admin/hosts/three/drain", {}, 404, "host"),
+    ("/admin/requests/none/cancel", {}, 404, None),
+)
+
+
+async def got(it: Gate, path: str) -> Any:
+    answer = await it.ask(f"/admin/{path}", method="GET")
+    assert answer.status == 200
+    return answer.json
+
+
+async def test_hosts_models_and_status_tell_what_is_there(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN), sim("two", GEMMA)) as it:
+        await it.ask(CHAT, chat(QWEN.key, max_tokens=2))
+        one, two = (await got(it, "hosts"))["hosts"]
+        assert (one["name"], one["state"], two["instances"]) == ("one", "up", [])
+        copy = one["instances"][0]
+        assert (copy["instanceId"], copy["owner"], copy["leases"]) == (QWEN.key, "lantern", 0)
+        assert one["memory"]["usedBytes"] >= QWEN.size_bytes
+        models = {model["modelKey"]: model for model in (await got(it, "models"))["models"]}
+        assert models[QWEN.key]["loaded"][0]["host"] == "one"
+        assert models[QWEN.key]["secondsUntilWarm"] == 0
+        assert models[GEMMA.key]["loaded"] == []
+        assert models[GEMMA.key]["secondsUntilWarm"] > 0
+        status = await got(it, "status")
+        assert status["active"] is None
+        assert status["hosts"]["up"] == 2
+        assert status["requests"] == {"running": 0, "waiting": 0, "turns": 0}
+        assert status["budget"][0]["spentUsd"] == 0
+
+
+async def test_a_load_is_really_made_with_its_settings(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        config = {
+            "contextLength": 16384,
+            "gpu": {"ratio": 0.5, "layers": 20},
+            "cpuThreads": 8,
+            "ropeFrequencyBase": 10000.0,
+            "ropeFrequencyScale": 0.5,
+        }
+        asked = {"modelKey": QWEN.key, "loadConfig": config}
+        answer = await it.ask(LOAD, asked)
+        assert answer.status == 200
+        told: dict[str, Any] = answer.json
+        assert (told["status"], told["modelKey"], told["host"]) == ("loaded", QWEN.key, "one")
+        assert told["instanceId"] == QWEN.key
+        assert told["loadConfig"] == {
+            "contextLength": 16384,
+            "gpu.ratio": 0.5,
+            "ropeFrequencyBase": 10000.0,
+            "ropeFrequencyScale": 0.5,
+        }
+        assert sorted(told["ignored"]) == ["cpuThreads", "gpu.layers"]
+        assert (told["active"], told["evicted"]) == (False, [])
+        # The host's own word on it.
+        address = it.house.hosts["one"].address
+        async with it.session.get(f"http://{address}/api/v1/models") as listed:
+            model = (await listed.json())["models"][0]
+        assert model["loaded_instances"][0]["config"]["context_length"] == 16384
+        made = it.house.hosts["one"].journal.of(LoadStarted)[0].config
+        assert made["llm.load.contextLength"] == 16384
+        again: dict[str, Any] = (await it.ask(LOAD, asked)).json
+        assert again["status"] == "already_loaded"
+        assert again["loadConfig"] == {"contextLength": 16384}
+        assert "ropeFrequencyBase" in again["ignored"]
+        larger = asked | {"loadConfig": {"contextLength": 20000}}
+        assert (await it.ask(LOAD, larger)).json["status"] == "loaded"
+
+
+async def test_what_leaves_for_a_load_is_named(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN, GEMMA), memory_gb=6) as it:
+        await it.ask(LOAD, {"modelKey": GEMMA.key})
+        told = (await it.ask(LOAD, {"modelKey": QWEN.key})).json
+        assert told["evicted"] == [GEMMA.key]
+
+
+async def test_what_cannot_be_meant_is_refused(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN), sim("two", GEMMA)) as it:
+        for path, body, status, param in UNFIT:
+            answer = await it.ask(path, body)
+            assert (answer.status, body) == (status, body)
+            assert param in (None, answer.error["param"])
+        assert it.house.hosts["one"].journal.of(LoadStarted) == []
+
+
+async def test_an_admin_and_a_chat_that_want_one_model_share_its_load(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        it.house.hosts["one"].faults.stall_load(0.5)
+        async with asyncio.TaskGroup() as tasks:
+            loads = [tasks.create_task(it.ask(LOAD, {"modelKey": QWEN.key})) for _ in range(2)]
+            asking = tasks.create_task(it.ask(CHAT, chat(QWEN.key, max_tokens=2)))
+            await it.house.hosts["one"].journal.wait_for(LoadStarted)
+            it.house.hosts["one"].faults.clear()
+        assert [load.result().json["status"] for load in loads] == ["loaded", "loaded"]
+        assert asking.result().status == 200
+        assert len(it.house.hosts["one"].journal.of(LoadStarted)) == 1
+
+
+async def test_a_model_that_answers_is_not_unloaded(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        host = it.house.hosts["one"]
+        host.faults.stall_after_tokens(2)
+        async with asyncio.TaskGroup() as tasks:
+            asking = tasks.create_task(it.ask(CHAT, chat(QWEN.key, stream=True, max_tokens=5)))
+            await host.journal.wait_for(PredictionStarted)
+            busy = await it.ask(UNLOAD, {"modelKey": QWEN.key})
+            assert (busy.status, busy.error["code"]) == (409, "model_busy")
+            host.faults.clear()
+        assert asking.result().text
+        assert host.journal.of(Unloaded) == []
+        done: dict[str, Any] = (await it.ask(UNLOAD, {"modelKey": QWEN.key})).json
+        assert (done["status"], done["hosts"]) == ("unloaded", ["one"])
+        assert len(host.journal.of(Unloaded)) == 1
+
+
+async def test_what_others_loaded_stays_until_it_is_said_so(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        host = it.house.hosts["one"]
+        await host.preload(QWEN.key)
+        await it.house.lantern.fleet.host(it.house.lantern.catalog.host("one")).probe()
+        kept = await it.ask(UNLOAD, {"modelKey": QWEN.key})
+        assert (kept.status, kept.error["code"]) == (409, "foreign_instance")
+        gone = await it.ask(UNLOAD, {"modelKey": QWEN.key, "foreign": True})
+        assert gone.json["hosts"] == ["one"]
+
+
+async def test_a_load_that_fails_is_told_once_and_not_asked_for_again(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        it.house.hosts["one"].faults.fail_next_load("no graphics card", times=None)
+        failed = await it.ask(LOAD, {"modelKey": QWEN.key})
+        assert (failed.status, failed.error["code"]) == (503, "model_load_failed")
+        assert failed.headers["x-should-retry"] == "false"
+        assert "no graphics card" in str(failed.error["message"])
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+async def test_an_admin_ends_a_request_that_answers(tmp_path: Path, is_stream: bool) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it, viewer(it) as seen:
+        host = it.house.hosts["one"]
+        host.faults.stall_after_tokens(2)
+        async with asyncio.TaskGroup() as tasks:
+            asking = tasks.create_task(it.ask(CHAT, chat(QWEN.key, stream=is_stream)))
+            number = (await seen.until("request.start"))["id"]
+            await host.journal.wait_for(PredictionStarted)
+            if is_stream:
+                await seen.until("request.first_token")
+            done = await it.ask(f"/admin/requests/{number}/cancel", {})
+            assert done.json["status"] == "cancelled"
+        end = await seen.until("request.end", id=number)
+        assert (end["outcome"], end["status"]) == ("cancelled", 499)
+        await host.journal.wait_for(PredictionCancelled)
+        answer = asking.result()
+        if is_stream:
+            error: dict[str, Any] = answer.events[-1]
+            assert error["error"]["code"] == "cancelled"
+        else:
+            assert (answer.status, answer.error["code"]) == (499, "cancelled")
+        assert (await it.ask(f"/admin/requests/{number}/cancel", {})).status == 404
+
+
+async def test_an_admin_ends_a_request_that_waits_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "STATE_S", 0.05)
+    async with gate(tmp_path, sim("one", QWEN)) as it, viewer(it) as seen:
+        host = it.house.hosts["one"]
+        host.faults.stall_load(0.5)
+        async with asyncio.TaskGroup() as tasks:
+            first = tasks.create_task(it.ask(CHAT, chat(QWEN.key, "one", max_tokens=1)))
+            number = (await seen.until("request.start"))["id"]
+            other = tasks.create_task(it.ask(CHAT, chat(QWEN.key, "two", max_tokens=1)))
+            await seen.until("request.start")
+            await host.journal.wait_for(LoadStarted)
+            state: list[dict[str, Any]] = []
+            while [r["state"] for r in state] != ["loading", "loading"]:
+                state = (await seen.until("state"))["requests"]
+            assert state[0]["wait"]["progress"] >= 0
+            assert (await got(it, "status"))["requests"]["waiting"] == 2
+            await it.ask(f"/admin/requests/{number}/cancel", {})
+            await seen.until("request.end", id=number)
+            host.faults.clear()
+        assert (first.result().status, other.result().status) == (499, 200)
+        assert len(host.journal.of(PredictionStarted)) == 1
+
+
+async def test_an_admin_ends_a_request_in_a_queue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "STATE_S", 0.05)
+    async with gate(tmp_path, sim("one", QWEN, parallel=1)) as it, viewer(it) as seen:
+        host = it.house.hosts["one"]
+        host.faults.stall_after_tokens(2)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(it.ask(CHAT, chat(QWEN.key, stream=True)))
+            await seen.until("request.first_token")
+            waits = tasks.create_task(it.ask(CHAT, chat(QWEN.key)))
+            number = (await seen.until("request.start"))["id"]
+            state: list[dict[str, Any]] = []
+            while [r["state"] for r in state] != ["streaming", "queued"]:
+                state = (await seen.until("state"))["requests"]
+            assert state[1]["wait"]["place"] == 1
+            await it.ask(f"/admin/requests/{number}/cancel", {})
+            await seen.until("request.end", id=number, outcome="cancelled")
+            host.faults.clear()
+        assert waits.result().status == 499
+
+
+async def test_a_drained_host_is_asked_nothing_until_it_is_resumed(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        drained = await it.ask("/admin/hosts/one/drain", {})
+        assert drained.json["status"] == "draining"
+        assert (await got(it, "hosts"))["hosts"][0]["state"] == "draining"
+        assert (await it.ask(CHAT, chat(QWEN.key))).status == 503
+        assert (await it.ask("/admin/hosts/one/resume", {})).json["status"] == "resumed"
+        assert (await it.ask(CHAT, chat(QWEN.key, max_tokens=1))).status == 200
+
+
+async def test_the_active_model_answers_whoever_names_none_by_its_defaults(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN, GEMMA)) as it:
+        defaults = {
+            "temperature": 0.3,
+            "maxTokens": 3,
+            "topP": 0.9,
+            "topK": 40,
+            "repeatPenalty": 1.1,
+            "stopStrings": ["END"],
+            "stream": True,
+        }
+        answer = await it.ask(ACTIVATE, {"modelKey": QWEN.key, "defaultInference": defaults})
+        told = answer.json
+        assert (told["status"], told["loaded"]) == ("activated", False)
+        assert told["defaultInference"] == defaults
+        streamed = await it.ask(CHAT, chat(None))
+        assert streamed.headers["x-lantern-model"] == QWEN.key
+        assert streamed.text
+        asked = it.house.hosts["one"].journal.of(PredictionStarted)[-1].sampling
+        assert asked["temperature"] == 0.3
+        assert asked["max_tokens"] == 3
+        assert (asked["top_p"], asked["top_k"], asked["repeat_penalty"]) == (0.9, 40, 1.1)
+        assert asked["stop"] == ["END"]
+        own = await it.ask(CHAT, chat(QWEN.key, temperature=1.0, stream=False))
+        assert own.said
+        asked = it.house.hosts["one"].journal.of(PredictionStarted)[-1].sampling
+        assert (asked["temperature"], asked["max_tokens"]) == (1.0, 3)
+        # Another model's answers are its own.
+        other = await it.ask(CHAT, chat(GEMMA.key, max_tokens=1))
+        assert other.said
+        asked = it.house.hosts["one"].journal.of(PredictionStarted)[-1].sampling
+        assert "temperature" not in asked
+
+
+async def test_the_active_model_survives_a_restart_until_it_is_unloaded(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        body = {"modelKey": QWEN.key, "activate": True, "defaultInference": {"maxTokens": 2}}
+        assert (await it.ask(LOAD, body)).json["active"] is True
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        active = (await got(it, "status"))["active"]
+        assert active["modelKey"] == QWEN.key
+        assert active["defaultInference"] == {"maxTokens": 2}
+        assert (await it.ask(CHAT, chat(None))).json["model"] == QWEN.key
+        await it.ask(UNLOAD, {"modelKey": QWEN.key})
+        assert (await got(it, "status"))["active"] is None
+        await it.ask(ACTIVATE, {"modelKey": QWEN.key})
+        # In memory nowhere, and yet active: it is not any more.
+        assert (await it.ask(UNLOAD, {"modelKey": QWEN.key})).json["hosts"] == []
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        assert (await got(it, "status"))["active"] is None
+
+
+async def test_a_model_activated_meanwhile_changes_no_request_under_way(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN, GEMMA)) as it:
+        await it.ask(ACTIVATE, {"modelKey": QWEN.key})
+        host = it.house.hosts["one"]
+        host.faults.stall_load(0.5)
+        async with asyncio.TaskGroup() as tasks:
+            asking = tasks.create_task(it.ask(CHAT, chat(None, max_tokens=1)))
+            await host.journal.wait_for(LoadStarted)
+            changes = [
+                tasks.create_task(it.ask(ACTIVATE, {"modelKey": key}))
+                for key in (QWEN.key, GEMMA.key)
+            ]
+            for change in changes:
+                await change
+            host.faults.clear()
+        assert asking.result().json["model"] == QWEN.key
+        active = (await got(it, "status"))["active"]["modelKey"]
+        assert (await it.ask(CHAT, chat(None, max_tokens=1))).json["model"] == active

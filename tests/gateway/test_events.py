@@ -1,0 +1,129 @@
+"""What those who look on are told, over sockets to simulated hosts."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.gateway import watching
+from tests.gateway.gate import chat, gate, viewer
+from tests.helpers.house import GEMMA, QWEN, sim
+
+CHAT = "/v1/chat/completions"
+
+
+async def test_a_viewer_gets_everything_at_once_and_then_what_happens(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN), sim("two", GEMMA)) as it, viewer(it) as seen:
+        first = seen.seen[0]
+        assert [host["name"] for host in first["hosts"]] == ["one", "two"]
+        assert {model["modelKey"] for model in first["models"]} == {QWEN.key, GEMMA.key}
+        assert (first["requests"], first["recent"], first["status"]["active"]) == ([], [], None)
+        await it.ask(CHAT, chat(QWEN.key, "a secret", max_tokens=3, stream=True))
+        end = await seen.until("request.end")
+        loads = ("model_load.start", "model_load.end")
+        told = [kind for kind in seen.kinds if kind != "model_load.progress"]
+        assert told == [
+            "snapshot",
+            "request.start",
+            "route",
+            *loads,
+            "request.first_token",
+            "request.end",
+        ]
+        assert (end["outcome"], end["status"], end["host"]) == ("done", 200, "one")
+        assert (end["key"], end["endpoint"], end["model"]) == ("loopback", "chat", QWEN.key)
+        assert end["inputTokens"] > 0
+        assert end["outputTokens"] == 3
+        assert end["loadSeconds"] is not None
+        assert all(datetime.fromisoformat(e["at"]).tzinfo == UTC for e in seen.seen)
+        assert "secret" not in json.dumps(seen.seen)
+        loaded = next(e for e in seen.seen if e["type"] == "model_load.end")
+        assert (loaded["host"], loaded["instanceId"]) == ("one", QWEN.key)
+        assert loaded["seconds"] is not None
+
+
+async def test_a_broken_line_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        async with viewer(it) as seen:
+            await it.ask(CHAT, chat(QWEN.key, max_tokens=1))
+            await seen.until("request.start")
+        all_of_it: list[str] = []
+        async with viewer(it, seen.last_id) as again:
+            await again.until("request.end")
+            all_of_it = seen.kinds + again.kinds
+        assert all_of_it.count("snapshot") == 1
+        assert all_of_it[1] == "request.start"
+        assert all_of_it[-1] == "request.end"
+        async with viewer(it, again.last_id) as once_more:
+            await it.ask("/admin/hosts/one/drain", {})
+            await it.ask(CHAT, chat(QWEN.key, max_tokens=1))
+            assert (await once_more.next())["type"] == "request.start"
+
+
+@pytest.mark.parametrize("last", ["1", "99999999999999", "x", "-5", "1" * 5000])
+async def test_a_number_of_another_process_brings_a_snapshot(tmp_path: Path, last: str) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        headers = {"Last-Event-ID": last}
+        async with it.session.get(f"{it.base}/admin/events", headers=headers) as got:
+            assert (await got.content.readline()).startswith(b"id: ")
+            line = await got.content.readline()
+            assert json.loads(line.removeprefix(b"data: "))["type"] == "snapshot"
+
+
+async def test_a_load_moves_at_most_five_times_a_second(tmp_path: Path) -> None:
+    # A load of 0.5 s: its host tells some fifty steps.
+    async with gate(tmp_path, sim("one", QWEN, time_scale=0.2)) as it, viewer(it) as seen:
+        await it.ask("/admin/models/load", {"modelKey": QWEN.key})
+        await seen.until("model_load.end")
+        steps = [e for e in seen.seen if e["type"] == "model_load.progress"]
+        assert 1 <= len(steps) <= 4
+        assert [e["progress"] for e in steps] == sorted(e["progress"] for e in steps)
+
+
+async def test_unloads_and_lost_hosts_are_told_with_their_cause(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it, viewer(it) as seen:
+        await it.ask("/admin/models/load", {"modelKey": QWEN.key})
+        await it.ask("/admin/models/unload", {"modelKey": QWEN.key})
+        unload = await seen.until("model_unload")
+        assert (unload["cause"], unload["host"], unload["modelKey"]) == ("admin", "one", QWEN.key)
+        it.house.hosts["one"].faults.refuse()
+        it.house.lantern.fleet.host(it.house.lantern.catalog.host("one")).report_failure("gone")
+        assert (await seen.until("host.down", host="one"))["reason"] == "gone"
+        it.house.hosts["one"].faults.clear()
+        await seen.until("host.up", host="one")
+
+
+async def test_a_failed_request_is_an_error_without_its_words(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it, viewer(it) as seen:
+        it.house.hosts["one"].faults.fail_next_load("no graphics card", times=None)
+        answer = await it.ask(CHAT, chat(QWEN.key, "a secret"))
+        assert answer.status == 503
+        failed = await seen.until("model_load.failed", host="one")
+        assert "no graphics card" in failed["reason"]
+        error = await seen.until("error")
+        assert (error["status"], error["code"]) == (503, "model_load_failed")
+        assert "secret" not in json.dumps(seen.seen)
+
+
+async def test_requests_under_way_are_shown_with_their_speed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "STATE_S", 0.05)
+    async with gate(tmp_path, sim("one", QWEN)) as it, viewer(it) as seen:
+        it.house.hosts["one"].faults.stall_after_tokens(5)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(it.ask(CHAT, chat(QWEN.key, stream=True)))
+            first = await seen.until("request.first_token")
+            flight: dict[str, Any] = {"outputTokens": 0}
+            while flight["outputTokens"] < 5:
+                flight = (await seen.until("state"))["requests"][0]
+            assert (flight["id"], flight["state"]) == (first["id"], "streaming")
+            assert (flight["host"], flight["outputTokens"]) == ("one", 5)
+            assert flight["tokensPerSecond"] > 0
+            it.house.hosts["one"].faults.clear()
+        await seen.until("request.end")
+        while (await seen.until("state"))["requests"]:
+            pass

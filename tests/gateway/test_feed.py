@@ -1,0 +1,103 @@
+"""The ring of events and those who read it too slowly, over sockets."""
+
+import json
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import aiohttp
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from bot.gateway.events import RING, Feed
+from tests.gateway.gate import Viewer
+
+
+@dataclass(slots=True)
+class Stand:
+    """A feed on a server of its own."""
+
+    feed: Feed
+    address: str
+    session: aiohttp.ClientSession
+
+    @asynccontextmanager
+    async def viewer(self, last_id: int | None = None) -> AsyncGenerator[Viewer]:
+        headers = {} if last_id is None else {"Last-Event-ID": str(last_id)}
+        async with self.session.get(self.address, headers=headers) as got:
+            seen = Viewer(got.content)
+            if last_id is None:
+                assert (await seen.next())["type"] == "snapshot"
+            yield seen
+
+
+@asynccontextmanager
+async def stand() -> AsyncGenerator[Stand]:
+    async def prepare() -> Callable[[], dict[str, object]]:
+        return lambda: {"whole": True}
+
+    feed = Feed(prepare, lambda: datetime(2026, 11, 21, tzinfo=UTC))
+    app = web.Application()
+    app.router.add_get("/", feed.serve)
+    app.on_shutdown.append(feed.close)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        yield Stand(feed, str(server.make_url("/")), session)
+
+
+async def test_a_slow_viewer_loses_events_and_is_sent_a_new_snapshot() -> None:
+    async with stand() as it, it.viewer() as slow, it.viewer() as quick:
+        # More than the buffers of both sockets and of both libraries hold.
+        for number in range(1500):
+            it.feed.publish("test", number=number, filling="x" * 20_000)
+            if number % 50 == 49:
+                # The quick one reads on meanwhile: nobody waits for the slow one.
+                await quick.until("test", number=number)
+        while slow.kinds.count("snapshot") < 2:
+            await slow.next()
+        numbers = [event["number"] for event in slow.seen if event["type"] == "test"]
+        assert 0 < len(numbers) < 1500
+        assert numbers == sorted(numbers)
+        it.feed.publish("test", number=-1)
+        await slow.until("test", number=-1)
+        assert quick.kinds.count("snapshot") == 1
+
+
+async def test_whoever_was_away_for_more_than_is_kept_gets_a_snapshot() -> None:
+    async with stand() as it:
+        async with it.viewer() as seen:
+            pass
+        for number in range(RING + 1):
+            it.feed.publish("test", number=number)
+        async with it.viewer(seen.last_id + 1) as just:
+            assert (await just.next())["number"] == 1
+            await just.until("test", number=RING)
+            it.feed.publish("test", number=-1)
+            assert (await just.next())["number"] == -1
+        async with it.viewer(seen.last_id) as late:
+            assert (await late.next())["type"] == "snapshot"
+        async with it.viewer(just.last_id + 1) as ahead:
+            assert (await ahead.next())["type"] == "snapshot"
+
+
+async def test_what_is_only_shown_has_no_number_and_is_not_told_again() -> None:
+    async with stand() as it:
+        async with it.viewer() as seen:
+            it.feed.show("state", hosts=[])
+            await seen.until("state")
+            it.feed.publish("test")
+            await seen.until("test")
+        async with it.viewer(seen.last_id - 1) as again:
+            assert (await again.next())["type"] == "test"
+
+
+async def test_a_server_that_stops_ends_its_viewers() -> None:
+    async with stand() as it, it.viewer() as seen:
+        await it.feed.close()
+        assert (await seen.content.read()).strip() == b""
+
+
+async def test_words_that_no_utf8_holds_stop_no_event() -> None:
+    async with stand() as it, it.viewer() as seen:
+        it.feed.publish("test", words="\ud800 and \U0001f3ee")
+        assert json.dumps((await seen.until("test"))["words"])
