@@ -40,7 +40,9 @@ class FleetCog(
         snapshot = self._catalog.snapshot()
         hosts = snapshot.hosts.values()
         lines = [line for host in hosts for line in words.host_lines(host, snapshot.taken_at)]
-        lines += map(words.provider_line, await self._providers.standings())
+        is_admin = self._rules.is_admin(interaction)
+        for standing in await self._providers.standings():
+            lines += words.provider_lines(standing, is_admin=is_admin)
         await say(interaction, "\n".join(lines) or "No hosts are configured.")
 
     @app_commands.command(description="Every model, and how soon it could answer")

@@ -149,7 +149,8 @@ class FleetActs:
         provider = ProviderName(name.strip().lower())
         if provider not in self._providers.names:
             return await self.drain(name, is_draining=False)
-        self._providers.renew(self._providers.config(provider))
+        for deployment in self._providers.deployments(provider):
+            self._providers.renew(deployment.config)
         return f"☁ {provider} is asked again, from the next question on."
 
     def _loaded(self, name: str, only: HostName | None) -> tuple[str, tuple[HostName, ...]]:

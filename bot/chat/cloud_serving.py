@@ -80,7 +80,8 @@ class CloudServing:
             nonlocal asked_at
             asked_at = loop.time()
             draft.failed(candidate, error)
-            await draft.emit(Notice(words))
+            if words:
+                await draft.emit(Notice(words))
 
         ask = CloudAsk(
             turn=asking.turn,

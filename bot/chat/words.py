@@ -1,6 +1,6 @@
 """What people read, made once for every face: progress, footers, receipts, failures, tables."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from bot.chat.standing import instead_words, standing_words
 from bot.chat.usage import UsageReport
@@ -348,24 +348,34 @@ def _memory_text(host: HostSnapshot) -> str:
     return f"{used} of {bytes_text(host.memory_bytes)}"
 
 
-def provider_line(standing: ProviderStanding) -> str:
-    """One provider for a status page: whether it may be asked, who waits for it, what it cost."""
-    parts = [f"☁ **{standing.name}**", f"`{standing.model}`"]
+def provider_lines(standing: ProviderStanding, *, is_admin: bool) -> Iterator[str]:
+    """One provider for a status page: may it be asked, who waits for it, what it cost.
+
+    Why it is out, each of its keys and what was spent are its owner's business: others read
+    whether it is available.
+    """
     mark = "🔴" if standing.reason else "🟡" if standing.limited_s else "🟢"
-    if standing.reason:
-        parts.append(f"out: {standing.reason.rstrip('.')}")
-    elif standing.limited_s:
-        parts.append(f"limited for {seconds_text(standing.limited_s)}")
-    else:
-        parts.append("available")
+    text = _standing_text(standing, is_admin=is_admin)
+    yield f"{mark} ☁ **{standing.name}** · `{standing.model}` · {text}"
+    for each in standing.deployments if is_admin else ():
+        yield f"└ {each.name} · {_standing_text(each, is_admin=True)}"
+
+
+def _standing_text(standing: ProviderStanding, *, is_admin: bool) -> str:
+    is_out, is_limited = bool(standing.reason), standing.limited_s > 0
+    parts = ["resting" if is_out or is_limited else "available"]
+    if is_admin and is_out:
+        parts = [f"out: {standing.reason.rstrip('.')}"]
+    elif is_admin and is_limited:
+        parts = [f"limited for {seconds_text(standing.limited_s)}"]
     parts += [f"{standing.running} answering"] if standing.running else []
     parts += [f"{standing.waiting} waiting"] if standing.waiting else []
-    for account in standing.accounts:
+    for account in standing.accounts if is_admin else ():
         spent, cap = account.spent_micro_usd, account.cap_micro_usd
         when = "today" if span_of(account) == "daily" else "this month"
         limit = "" if cap is None else f" of {_money(cap)}"
         parts.append(f"{_money(spent)}{limit} {when}")
-    return f"{mark} {' · '.join(parts)}"
+    return " · ".join(parts)
 
 
 def usage_text(report: UsageReport) -> str:

@@ -1,9 +1,11 @@
 """Tries a provider with the smallest call it has, and says what is wrong."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bot.cloud.call import CloudAsk
+from bot.cloud.deployment import Deployment
 from bot.cloud.providers import Providers
 from bot.domain.errors import BotError, FailureKind, Refused, Unavailable
 from bot.domain.ids import ProviderName, TurnId
@@ -37,12 +39,24 @@ class Checked:
     kind: FailureKind | None = None
 
 
-async def check_provider(providers: Providers, name: ProviderName) -> Checked:
-    """Ask a provider to say one word; it costs some micro-dollars and stands in the ledger."""
+async def check_provider(providers: Providers, name: ProviderName) -> tuple[Checked, ...]:
+    """Ask each key and address of a provider to say one word.
+
+    It costs some micro-dollars and stands in the ledger.
+    """
+    async with asyncio.TaskGroup() as tasks:
+        tries = [
+            tasks.create_task(_checked(providers, each)) for each in providers.deployments(name)
+        ]
+    return tuple(tried.result() for tried in tries)
+
+
+async def _checked(providers: Providers, deployment: Deployment) -> Checked:
+    name = deployment.config.label
     # Words of ours and nobody else's: a check needs no consent of people.
     ask = CloudAsk(CHECK, PROBE, judge_probe, _ANSWER_TOKENS, thinking="off")
     try:
-        async with providers.call(name, ask) as call, call.open() as deltas:
+        async with providers.call(deployment, ask) as call, call.open() as deltas:
             async for _ in deltas:
                 pass
     except Refused:

@@ -15,8 +15,8 @@ class Prices:
 
     def __init__(self) -> None:
         self._look_up: LookUp | None = None
-        self._known: dict[tuple[str, str, str], tuple[Price, int | None]] = {}
-        """By provider, model and day: looking through the tables takes up to 15 ms."""
+        self._known: dict[tuple[str, str, str, str], tuple[Price, int | None]] = {}
+        """By provider, address, model and day: looking through the tables takes up to 15 ms."""
         self._loading = asyncio.Lock()
 
     async def load(self) -> None:
@@ -40,7 +40,7 @@ class Prices:
         if self._look_up is None:
             return None
         # By day, since prices begin and end on dates: an offer that ends is not charged on.
-        key = (config.name, config.model, at.date().isoformat())
+        key = (config.name, config.base_url, config.model, at.date().isoformat())
         if key not in self._known:
             self._known[key] = self._look_up(config, at)
         return self._known[key]

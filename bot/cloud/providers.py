@@ -1,17 +1,18 @@
 """All providers: what routing may know of them, and the only way to ask one."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
+from itertools import chain
 from types import TracebackType
 from typing import Self
 
 from bot.cloud.billing import Billing, Ledger
 from bot.cloud.call import CloudAsk, OpenStream, ProviderCall
+from bot.cloud.deployment import Deployment, Tell
 from bot.cloud.prices import Prices
-from bot.cloud.provider import Provider, Tell
 from bot.cloud.reservation import reservation
 from bot.domain.cloud import CloudEvent, Price, ProviderConfig, ProviderSnapshot, ProviderStanding
 from bot.domain.errors import BRIEFLY, Bug, FailureKind, StoreUnavailable, Unavailable
@@ -20,7 +21,7 @@ from bot.policy.budget import refusal
 from bot.policy.dialects import thinking_room
 from bot.policy.pricing import PLAN, likely_cost, worst_cost
 from bot.policy.privacy import LEDGER, user_hash
-from bot.policy.provider_health import barred
+from bot.policy.provider_health import barred, choose_deployment
 from bot.policy.retry import RetryBudget
 
 _CLOSE_S = 10.0
@@ -51,7 +52,7 @@ class Providers:
         """Ask nobody yet.
 
         Args:
-            configs: Who may be asked.
+            configs: Who may be asked; several of one name are its deployments, in their order.
             ledger: Where money is written down.
             open_stream: ``Inference.open``.
             observe: Hears what the admins are to be told.
@@ -62,13 +63,18 @@ class Providers:
         """
         self.draw = draw
         self.sleep = sleep
-        self.names = tuple(config.name for config in configs)
+        self.names = tuple(dict.fromkeys(config.name for config in configs))
         """Every provider, as configured."""
         self._open_stream = open_stream
         self._utcnow = utcnow
         self._salt = salt
         self._prices = Prices()
-        self._providers = {config.name: Provider(config, observe) for config in configs}
+        # One account of money and one consent for all deployments of a provider; what one key or
+        # address takes, refuses or breaks says nothing of the others.
+        self._providers = {
+            name: tuple(Deployment(config, observe) for config in configs if config.name == name)
+            for name in self.names
+        }
         self._tasks = asyncio.TaskGroup()
         self._billing = Billing(ledger, observe, self._tasks)
         self._retries = RetryBudget()
@@ -90,7 +96,7 @@ class Providers:
 
     async def prepare(self) -> None:
         """Load prices and what is spent, so that the next snapshot knows them."""
-        if any(provider.config.price is None for provider in self._providers.values()):
+        if any(d.config.price is None for d in self._deployments()):
             await self._prices.load()
         today = self._billing.today()
         if self._providers and not any(a.period == today for a in self._billing.accounts()):
@@ -111,50 +117,70 @@ class Providers:
             for provider in self._providers.values()
         )
 
+    def next_deployment(self, name: ProviderName, asked: Mapping[int, int]) -> Deployment:
+        """Which of a provider's deployments a question goes to now.
+
+        Args:
+            name: The provider.
+            asked: How often this question asked each, by its number.
+
+        Raises:
+            Unavailable: nobody is configured by that name.
+        """
+        all_, now = self.deployments(name), asyncio.get_running_loop().time()
+        if len(all_) == 1:
+            return all_[0]
+        standings = [d.standing(asked.get(d.config.deployment, 0), now) for d in all_]
+        weights = [d.config.weight for d in all_]
+        return all_[choose_deployment(standings, weights, self.draw())]
+
     def call(
-        self, name: ProviderName, ask: CloudAsk, until: float | None = None, tell: Tell = unheard
+        self,
+        deployment: Deployment,
+        ask: CloudAsk,
+        until: float | None = None,
+        tell: Tell = unheard,
     ) -> AbstractAsyncContextManager[ProviderCall]:
-        """The right to ask a provider once: ``async with providers.call(...) as call:``.
+        """The right to ask a deployment once: ``async with providers.call(...) as call:``.
 
         Entering waits a bounded time for a place, then holds the money. Leaving settles the cost
         and remembers how the provider did, whatever the block ended with.
 
         Args:
-            name: Whom.
+            deployment: Whom.
             ask: What.
             until: The loop's time after which nobody waits for a place any more; None leaves it to
                 the provider's own limit.
             tell: Hears of the wait, where there is one.
 
         Raises:
-            Unavailable: nobody is configured by that name; on entering also: it is out, busy,
-                resting, or its worst case would pass a limit.
+            Unavailable: on entering: it is out, busy, resting, or its worst case would pass a
+                limit.
         """
-        provider = self._provider(name)
         if until is None:
-            until = asyncio.get_running_loop().time() + provider.config.max_wait_s
-        return self._call(provider, ask, until, tell)
+            until = asyncio.get_running_loop().time() + deployment.config.max_wait_s
+        return self._call(deployment, ask, until, tell)
 
     @asynccontextmanager
     async def _call(
-        self, provider: Provider, ask: CloudAsk, until: float, tell: Tell
+        self, deployment: Deployment, ask: CloudAsk, until: float, tell: Tell
     ) -> AsyncGenerator[ProviderCall]:
         """One call, from its place to its cost.
 
-        1. A place: room among the calls under way, its rate, its health (``provider``).
+        1. A place: room among the calls under way, its rate, its health (``deployment``).
         2. The price, and the worst case of what would be sent (``prices``, ``reservation``).
-        3. The money is held (``billing``), or the provider is left as it was found.
+        3. The money is held (``billing``), or the deployment is left as it was found.
         4. The block sends the request, judged once more, and reads the answer (``call``).
         5. How it went is remembered, and the place left.
         6. What it cost is settled.
         """
         call, error = None, None
         try:
-            async with provider.place(str(ask.user or ""), until, tell):
+            async with deployment.place(str(ask.user or ""), until, tell):
                 try:
-                    call = await self._reserved(provider, ask)
+                    call = await self._reserved(deployment.config, ask)
                 except BaseException:
-                    provider.abandon()
+                    deployment.abandon()
                     raise
                 try:
                     yield call
@@ -162,15 +188,15 @@ class Providers:
                     error = raised
                     raise
                 finally:
-                    provider.ended(call, error, jitter=self.draw())
+                    deployment.ended(call, error, jitter=self.draw())
         finally:
             # After the place is left: a slow disk must not keep the next question waiting.
             if call is not None:
                 await self._billing.settle(call.settlement(error))
 
-    async def _reserved(self, provider: Provider, ask: CloudAsk) -> ProviderCall:
+    async def _reserved(self, config: ProviderConfig, ask: CloudAsk) -> ProviderCall:
         """A call whose worst case is held in the ledger."""
-        config, at = provider.config, self._utcnow()
+        at = self._utcnow()
         if self._prices.price(config, at) is None:
             await self._prices.load()
         price = self._prices.price(config, at)
@@ -184,26 +210,30 @@ class Providers:
         """Every provider as it stands now, with what was spent on it."""
         await self._billing.refresh(self.names)
         now = asyncio.get_running_loop().time()
-        return tuple(
-            ProviderStanding(
+        found: list[ProviderStanding] = []
+        for name, provider in self._providers.items():
+            each = tuple(d.told(now) for d in provider)
+            accounts = tuple(a for a in self._billing.accounts(name) if a.payer == "provider")
+            whole = replace(
+                each[0],
                 name=name,
-                model=provider.config.model,
-                reason=provider.why_out(now),
-                limited_s=max(0.0, provider.health.wait_until - now),
-                running=provider.gate.holding.total(),
-                waiting=len(provider.gate.waiting),
-                accounts=tuple(a for a in self._billing.accounts(name) if a.payer == "provider"),
+                reason=_why_out(provider, now),
+                limited_s=min(one.limited_s for one in each),
+                running=sum(one.running for one in each),
+                waiting=sum(one.waiting for one in each),
+                accounts=accounts,
+                deployments=each if len(each) > 1 else (),
             )
-            for name, provider in self._providers.items()
-        )
+            found.append(whole)
+        return tuple(found)
 
     def config(self, name: ProviderName) -> ProviderConfig:
-        """The settings of one provider.
+        """The settings of one provider, but for its further keys and addresses.
 
         Raises:
             Unavailable: nobody is configured by that name.
         """
-        return self._provider(name).config
+        return self.deployments(name)[0].config
 
     def context_length(self, name: ProviderName) -> int | None:
         """The window of its model; None when nobody knows it."""
@@ -215,7 +245,8 @@ class Providers:
         """Take one repeat out of the minute's budget; False when none is left or it is out."""
         # A repeat that would be refused here at once is none: the next candidate is asked instead.
         now = asyncio.get_running_loop().time()
-        is_free = self._retries.may_retry(now) and barred(self._provider(name).health, now) is None
+        is_there = any(barred(d.health, now) is None for d in self.deployments(name))
+        is_free = is_there and self._retries.may_retry(now)
         # Taken where it is allowed: counted only at their sending, many questions that fail in one
         # moment would each find the same last place.
         if is_free:
@@ -230,24 +261,28 @@ class Providers:
     # --- admins and reports ---------------------------------------------------------------
 
     def renew(self, config: ProviderConfig) -> None:
-        """Take a provider's settings, new ones or the same; it may be asked again at once.
+        """Take a deployment's settings, new ones or the same; it may be asked again at once.
 
         Raises:
-            Unavailable: nobody is configured by that name.
+            Unavailable: there is no such provider or deployment.
         """
-        self._provider(config.name).renew(config)
+        for deployment in self.deployments(config.name):
+            if deployment.config.deployment == config.deployment:
+                return deployment.renew(config)
+        raise _unknown(config.label)
 
     @property
     def has_outage(self) -> bool:
         """Is one left out for its key, its money or its plan?"""
-        return any(provider.health.outage is not None for provider in self._providers.values())
+        return any(deployment.health.outage is not None for deployment in self._deployments())
 
     def take_keys(self, configs: Sequence[ProviderConfig]) -> None:
         """Take keys that were changed meanwhile; whoever has a new one may be asked at once."""
-        for config in configs:
-            provider = self._providers.get(config.name)
-            if provider is not None and provider.config.api_key != config.api_key:
-                provider.renew(replace(provider.config, api_key=config.api_key))
+        keys = {config.label: config.api_key for config in configs}
+        for deployment in self._deployments():
+            old = deployment.config
+            if old.label in keys and old.api_key != keys[old.label]:
+                deployment.renew(replace(old, api_key=keys[old.label]))
 
     async def catch_up(self) -> None:
         """Write costs that could not be written when they came; for a timer."""
@@ -268,7 +303,7 @@ class Providers:
         known = [
             (likely_cost(price, *_TYPICAL), name, price)
             for name, provider in self._providers.items()
-            if (price := self._prices.price(provider.config, at)) is not None
+            if (price := self._prices.price(provider[0].config, at)) is not None
             and price.is_known
             and price.source != PLAN
         ]
@@ -277,18 +312,27 @@ class Providers:
         _, name, price = min(known, key=lambda found: found[:2])
         return name, price
 
-    def _provider(self, name: ProviderName) -> Provider:
-        provider = self._providers.get(name)
-        if provider is None:
-            words = f"No provider is configured by the name {name}."
-            raise Unavailable(words, FailureKind.NOT_THERE)
-        return provider
+    def deployments(self, name: ProviderName) -> tuple[Deployment, ...]:
+        """A provider's deployments, one at least.
+
+        Raises:
+            Unavailable: nobody is configured by that name.
+        """
+        if name not in self._providers:
+            raise _unknown(name)
+        return self._providers[name]
+
+    def _deployments(self) -> Iterator[Deployment]:
+        return chain.from_iterable(self._providers.values())
 
     def _snapshot(
-        self, provider: Provider, prompt_tokens: int, answer_tokens: int, now: float
+        self, provider: Sequence[Deployment], prompt_tokens: int, answer_tokens: int, now: float
     ) -> ProviderSnapshot:
-        config, at = provider.config, self._utcnow()
-        reason = provider.why_out(now)
+        at, reason = self._utcnow(), _why_out(provider, now)
+        # Those that may be asked speak for the provider; where none may, all do.
+        able = [d for d in provider if not d.why_out(now)] or provider
+        config = able[0].config
+        seen = [d.first_token_s for d in able if d.first_token_s is not None]
         brief, worst, likely = "not available", None, None
         if (price := self._prices.price(config, at)) is not None:
             room = answer_tokens + thinking_room(config.model, config.thinking)
@@ -307,9 +351,23 @@ class Providers:
             reason=reason,
             brief=brief,
             quality=config.quality,
-            first_token_s=provider.first_token_s,
+            first_token_s=min(seen, default=None),
             cost_micro_usd=worst,
             context_length=self._prices.context_length(config, at),
             vision=config.vision,
             likely_micro_usd=likely,
         )
+
+
+def _why_out(provider: Sequence[Deployment], now: float) -> str:
+    """Why none of its deployments can be asked now, for people; nothing when one can."""
+    reasons = [deployment.why_out(now) for deployment in provider]
+    if not all(reasons):
+        return ""
+    if len(reasons) == 1:
+        return reasons[0]
+    return " ".join(f"{d.config.label}: {why}" for d, why in zip(provider, reasons, strict=True))
+
+
+def _unknown(name: ProviderName) -> Unavailable:
+    return Unavailable(f"No provider is configured by the name {name}.", FailureKind.NOT_THERE)

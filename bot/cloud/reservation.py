@@ -48,7 +48,7 @@ def reservation(
         model=config.model,
         wire=config.wire,
         token=config.api_key,
-        source=config.name,
+        source=config.label,
         is_local=False,
         first_token_s=first_token_s(config.timeout_s, config.model, thinking),
         idle_s=config.idle_s,

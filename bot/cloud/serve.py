@@ -1,11 +1,12 @@
 """Serves one question from one provider, with the few retries it is worth."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 from bot.cloud.call import CloudAsk, ProviderCall
-from bot.cloud.provider import Tell
+from bot.cloud.deployment import Tell
 from bot.cloud.providers import Providers, unheard
 from bot.domain.errors import FailureKind, PromptTooLong, Refused, RequestRefused, Unavailable
 from bot.domain.events import Delta, StreamEnd
@@ -13,6 +14,7 @@ from bot.domain.ids import ProviderName
 from bot.policy.concurrency import BRIEF_WAIT_S
 from bot.policy.context import fit_transcript, message_tokens
 from bot.policy.dialects import RETRY_ROOM
+from bot.policy.provider_health import barred
 from bot.policy.retry import (
     FIRST_WORD_S,
     LONGEST_TOLD_S,
@@ -33,10 +35,12 @@ _SHOWN_S = 2.0
 class Question:
     """What was done for one question so far, at all providers; one per turn."""
 
-    asked: dict[ProviderName, int] = field(default_factory=dict[ProviderName, int])
-    """Requests made to each."""
+    asked: dict[ProviderName, Counter[int]] = field(
+        default_factory=dict[ProviderName, Counter[int]]
+    )
+    """Requests made to each, by its deployment's number."""
     repeats: int = 0
-    """Of them, those to a provider that had been asked before."""
+    """Of them, those made when each deployment in service there had been asked before."""
     again_at: dict[ProviderName, float] = field(default_factory=dict[ProviderName, float])
     """Who may be asked once more after everybody else, and not before when (the loop's time)."""
     due: float | None = None
@@ -72,7 +76,8 @@ class Listener:
     """A request is about to go out."""
     hear: Callable[[Delta], Awaitable[None]]
     again: Callable[[Unavailable, str], Awaitable[None]]
-    """This request failed and the same provider is asked again; the text says how."""
+    """This request failed and the same provider is asked again; the text says how, if anything is
+    to be said."""
     notice: Callable[[str], Awaitable[None]]
     queued: Tell = unheard
     """It waits: its place in the line, 1 being next, and the seconds until its turn."""
@@ -119,25 +124,19 @@ async def serve(
             raise Unavailable(words, FailureKind.TIMEOUT)
         until = question.patience(now, providers.config(name).max_wait_s, is_hurried=is_hurried)
         call = None
+        asked = question.asked.setdefault(name, Counter())
+        deployment = providers.next_deployment(name, asked)
+        number = deployment.config.deployment
         try:
-            async with providers.call(name, ask, until, listener.queued) as call:
-                before = question.asked.get(name, 0)
-                if before == 0:
+            async with providers.call(deployment, ask, until, listener.queued) as call:
+                if not asked[number]:
                     providers.count_first()
-                question.asked[name] = before + 1
+                asked[number] += 1
                 question.due = question.due or loop.time() + FIRST_WORD_S
                 return await _answer(providers, name, call, listener, question.due)
         except Unavailable as err:
-            if call is None:
-                raise  # Nothing was sent: it is out, busy, resting or too dear.
-            tries = Tries(
-                here=question.asked.get(name, 0),
-                repeats=question.repeats,
-                has_shown=call.has_shown,
-                retries=providers.config(name).retries,
-            )
-            fixed = await _again(
-                providers, name, ask, err, tries, question, listener, is_last=is_last
+            fixed = await _after(
+                providers, name, ask, err, call, question, listener, is_last=is_last
             )
             if fixed is None:
                 raise
@@ -195,6 +194,41 @@ async def _fitted(
     if words:
         await listener.notice(words)
     return fitted
+
+
+async def _after(
+    providers: Providers,
+    name: ProviderName,
+    ask: CloudAsk,
+    error: Unavailable,
+    call: ProviderCall | None,
+    question: Question,
+    listener: Listener,
+    *,
+    is_last: bool,
+) -> CloudAsk | None:
+    """What to ask next at the same provider; None is nothing now."""
+    asked, now = question.asked[name], asyncio.get_running_loop().time()
+    has_shown = call is not None and call.has_shown
+    # What one key or address refuses another may take: it is as fresh as another provider, and
+    # nearer, for it is the same model.
+    is_fresh_left = ROWS[error.kind].is_elsewhere_fine and any(
+        not asked[deployment.config.deployment] and barred(deployment.health, now) is None
+        for deployment in providers.deployments(name)
+    )
+    if is_fresh_left and not has_shown:
+        if call is not None:
+            await listener.again(error, "")
+        return ask
+    if call is None:
+        return None  # Nothing was sent: it is out, busy, resting or too dear.
+    tries = Tries(
+        here=asked.total() - len(+asked) + 1,
+        repeats=question.repeats,
+        has_shown=has_shown,
+        retries=providers.config(name).retries,
+    )
+    return await _again(providers, name, ask, error, tries, question, listener, is_last=is_last)
 
 
 async def _again(

@@ -169,6 +169,7 @@ async def try_provider(built: Lantern, name: ProviderName, findings: Findings) -
         words = f"no answer within {PROVIDER_S:g} s"
         findings.tell(Finding("warning", f"☁ {name}", words))
         return False
-    mark: Mark = "ok" if found.is_fine else "warning"
-    findings.tell(Finding(mark, f"☁ {found.name}", found.words))
-    return found.is_fine
+    for each in found:
+        mark: Mark = "ok" if each.is_fine else "warning"
+        findings.tell(Finding(mark, f"☁ {each.name}", each.words))
+    return any(each.is_fine for each in found)

@@ -15,6 +15,9 @@ from bot.policy.outages import OutageRecord, after_telling, due_at, heard
 MOST_NEWS = 50
 """Untold news kept for the owners while Discord is away."""
 
+MOST_EARLY = 100
+"""Questions remembered that went elsewhere before an outage began."""
+
 AGAIN_S = 5.0
 """Untold news are tried again after so long, then after twice as long each time."""
 
@@ -27,6 +30,8 @@ class News:
     def __init__(self) -> None:
         self._texts: deque[str] = deque(maxlen=MOST_NEWS)
         self._outages: dict[ProviderName, OutageRecord] = {}
+        self._passed: dict[str, deque[float]] = {}
+        """When questions last went elsewhere, by provider."""
         self._changed = asyncio.Event()
 
     def hear(self, event: CloudEvent) -> None:
@@ -35,9 +40,17 @@ class News:
         match event:
             case ProviderNews(what="out" | "back" | "passed", name=name):
                 now = asyncio.get_running_loop().time()
-                record = heard(self._outages.get(name), event, now)
-                if record is not None:
-                    self._outages[name] = record
+                # A question is its provider's; what is out may be one key of several.
+                whose = name.partition("/")[0]
+                passed = self._passed.setdefault(whose, deque(maxlen=MOST_EARLY))
+                is_passed = event.what == "passed"
+                of_it = [known for known in self._outages if known.partition("/")[0] == whose]
+                for each in of_it if is_passed else [name]:
+                    record = heard(self._outages.get(each), event, now, passed)
+                    if record is not None:
+                        self._outages[each] = record
+                if is_passed and not of_it:
+                    passed.append(now)
             case _:
                 self._texts.append(cloud_notice(event))
         self._changed.set()

@@ -62,7 +62,7 @@ class ProviderConfig:
     max_wait_s: float = 120.0
     """Longest a question waits for its turn here; while others can answer, only briefly."""
     retries: int = 1
-    """Further attempts for one question; never more than one is made, 0 makes none."""
+    """Repeats here of a failed request, at most; of a question there are two in all."""
     rate_count: int = 60
     rate_period_s: float = 60.0
     max_concurrent: int | None = None
@@ -77,6 +77,15 @@ class ProviderConfig:
     """Said in the settings; None looks it up."""
     context_length: int | None = None
     vision: bool = False
+    deployment: int = 0
+    """Which of several keys or addresses of one provider this is, from 1; 0 is its only one."""
+    weight: float = 1.0
+    """Its share of the questions, among deployments that are free."""
+
+    @property
+    def label(self) -> ProviderName:
+        """What people call this deployment: the provider where it is the only one."""
+        return ProviderName(f"{self.name}/{self.deployment}") if self.deployment else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +253,8 @@ class ProviderStanding:
     waiting: int
     accounts: tuple[Account, ...]
     """Its own, of today and of this month; none where the ledger cannot be read."""
+    deployments: tuple["ProviderStanding", ...] = ()
+    """Each of several, by its label."""
 
 
 # --- news ----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ seconds.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from bot.domain.chat import Receipt
@@ -16,6 +17,8 @@ from bot.policy.routing import NOT_MEANT
 
 PASSING_S = 60.0
 """An outage that may pass by itself is told once it lasts so long, else when it is over."""
+EARLY_S = 60.0
+"""What went elsewhere so long before it went out is of the failures that put it out."""
 SETTLED_S = 60.0
 """It is over once the provider has been well for so long."""
 
@@ -40,12 +43,22 @@ class OutageRecord:
     """The owners know that it is out, and for this reason."""
 
 
-def heard(record: OutageRecord | None, news: ProviderNews, now: float) -> OutageRecord | None:
-    """The record after news of its provider; None where there is nothing to tell."""
+def heard(
+    record: OutageRecord | None, news: ProviderNews, now: float, passed: Iterable[float] = ()
+) -> OutageRecord | None:
+    """The record after news of its provider; None where there is nothing to tell.
+
+    Args:
+        record: As it was; None while it is not out.
+        news: What happened.
+        now: When.
+        passed: When questions went elsewhere while it was not out yet.
+    """
     if news.what == "out":
         kind = news.kind or FailureKind.SERVER
         if record is None:
-            return OutageRecord(news.name, kind, news.reason, now, now)
+            early = sum(now - at <= EARLY_S for at in passed)
+            return OutageRecord(news.name, kind, news.reason, now, now, elsewhere=early)
         # A breaker that opens for five seconds at a time was six messages in half a minute.
         if record.back_at is not None:
             record = replace(record, times=record.times + 1, out_at=now, back_at=None)

@@ -4,6 +4,7 @@ A frozen value its owner keeps. Failures change it by the rows of the error tabl
 (``policy.retry``); half-open lets one request through at a time.
 """
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
@@ -113,6 +114,29 @@ def failed(
     if what is None or (what in health.told and not is_worse):
         return after, None
     return replace(after, told=health.told | {what}), what
+
+
+def choose_deployment(
+    standings: Sequence[tuple[bool, int, float]], weights: Sequence[float], draw: float
+) -> int:
+    """Which of a provider's deployments is asked, by its place.
+
+    One in service before one that is out, then whoever this question asked least, then the
+    soonest; those alike share the questions by weight.
+
+    Args:
+        standings: Of each: is it out, how often did this question ask it, seconds until its turn.
+        weights: Of each, above 0.
+        draw: Drawn evenly from 0 to 1.
+    """
+    best = min(standings)
+    alike = [at for at, standing in enumerate(standings) if standing == best]
+    mark = draw * sum(weights[at] for at in alike)
+    for at in alike:
+        mark -= weights[at]
+        if mark < 0:
+            return at
+    return alike[-1]
 
 
 def _until(error: Unavailable, now: float) -> float | None:

@@ -1,8 +1,9 @@
 """After a failed call: whether the same provider is asked again, when, and with what changed.
 
 One row for each row of the error table. Every candidate is asked once, whatever failed before it;
-repeats alone are counted, three times over: one for a provider and question, two for a question in
-all, and a fifth of all requests of a minute, so that they never multiply an outage.
+repeats alone are counted, three times over: for a provider and question one or what its owner said,
+two for a question in all, and a fifth of all requests of a minute, so that they never multiply an
+outage.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Literal
 from bot.domain.errors import FailureKind
 
 MOST_RETRIES = 1
-"""Of one provider for one question."""
+"""Of one provider for one question, where its settings do not say."""
 MOST_REPEATS = 2
 """Of all providers for one question."""
 FIRST_WORD_S = 120.0
@@ -44,6 +45,11 @@ class Row:
     """The provider stays out until a reset, a new key or an admin."""
     is_trouble: bool = False
     """The admins are told, but the provider is not out."""
+
+    @property
+    def is_elsewhere_fine(self) -> bool:
+        """May another key or address of the same model do better with the very same request?"""
+        return self.is_out or self.weight > 0
 
 
 ROWS: Mapping[FailureKind, Row] = {
@@ -99,7 +105,7 @@ def retry_wait_s(
         left_s: Until the question's first word is due.
         jitter: Drawn evenly from 0 to 1.
     """
-    has_room = tries.here <= min(tries.retries, MOST_RETRIES) and tries.repeats < MOST_REPEATS
+    has_room = tries.here <= tries.retries and tries.repeats < MOST_REPEATS
     if tries.has_shown or not has_room:
         return None
     match ROWS[kind].again:

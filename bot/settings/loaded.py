@@ -5,7 +5,7 @@ Nobody but the root and the commands is given a ``Loaded``.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -67,22 +67,21 @@ class Loaded:
             settings.discord.token,
             *(host.token for host in settings.hosts),
             *(provider.api_key for provider in settings.providers.values()),
+            *(each.api_key for p in settings.providers.values() for each in p.deployments),
         )
         return tuple(secret.get_secret_value() for secret in held if secret is not None)
 
     @property
     def provider_configs(self) -> tuple[ProviderConfig, ...]:
-        """The providers that are on, as the cloud room takes them."""
+        """The providers that are on, as the cloud room takes them; each deployment is one."""
         configs: list[ProviderConfig] = []
         for name, provider in self.settings.providers.items():
             price = provider.price
-            config = ProviderConfig(
+            shared = ProviderConfig(
                 name=ProviderName(name),
                 base_url=provider.base_url,
                 model=ModelKey(provider.model),
                 wire=provider.kind,
-                dialect=dialect_for(name, provider.base_url),
-                api_key=provider.api_key.get_secret_value() if provider.api_key else None,
                 timeout_s=provider.timeout,
                 idle_s=provider.idle,
                 whole_s=provider.whole,
@@ -107,7 +106,18 @@ class Loaded:
                 vision=sees(provider.model) if provider.vision is None else provider.vision,
             )
             # A known provider whose key is set nowhere is no provider.
-            configs += [config] if provider.is_on else []
+            configs += (
+                replace(
+                    shared,
+                    base_url=base_url,
+                    api_key=None if key is None else key.get_secret_value(),
+                    # An address may be of another maker's server for the same model.
+                    dialect=dialect_for(name, base_url),
+                    deployment=number,
+                    weight=weight,
+                )
+                for number, key, base_url, weight in provider.asked()
+            )
         return tuple(configs)
 
     @property

@@ -1,6 +1,6 @@
 """The settings tree: every key, its default, and what it may be."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Annotated, Literal
 
@@ -100,6 +100,21 @@ class PriceSettings(Section):
     )
 
 
+class DeploymentSettings(Section):
+    """One key or address of a provider."""
+
+    api_key_env: VariableName | None = Field(
+        default=None, description="Variable that holds its API key; the provider's when left out"
+    )
+    api_key: SecretStr | None = None
+    base_url: BaseUrl | None = Field(
+        default=None, description="Its address; the provider's when left out"
+    )
+    weight: Annotated[float, Field(gt=0)] = Field(
+        default=1.0, description="Its share of the questions among those that are free"
+    )
+
+
 class ProviderSettings(Section):
     """One cloud provider."""
 
@@ -131,8 +146,8 @@ class ProviderSettings(Section):
         default=None, description="Where the persona sets none; only of models that take one"
     )
     retries: Annotated[int, Field(ge=0, le=10)] = Field(
-        default=3,
-        description="Repeats of a failed request, at most; one here and two for a question is all",
+        default=1,
+        description="Repeats here of a failed request, at most; a question has two in all",
     )
     rate_limit: RateLimit = Field(
         default=RateRule(60, 60.0), description="Requests in a period, at most"
@@ -159,6 +174,10 @@ class ProviderSettings(Section):
         default=None, description="It can see images; known by its model's name when left out"
     )
 
+    deployments: tuple[DeploymentSettings, ...] = Field(
+        default=(), description="Several keys or addresses of it side by side; these are then all"
+    )
+
     @model_validator(mode="after")
     def _takes_its_temperature(self) -> "ProviderSettings":
         # The pinned version of that wire refuses the field, so ours leaves it out.
@@ -168,8 +187,21 @@ class ProviderSettings(Section):
 
     @property
     def is_on(self) -> bool:
-        """May it be asked? One that names a key needs it; one that names none needs none."""
-        return self.api_key is not None or self.api_key_env is None
+        """May it be asked?"""
+        return any(self.asked())
+
+    def asked(self) -> Iterator[tuple[int, SecretStr | None, str, float]]:
+        """What may be asked: each deployment's number, key, address and weight.
+
+        One that names a key needs it, one that names none has the provider's; without any listed
+        there is one, of number 0.
+        """
+        listed = list(enumerate(self.deployments, 1)) or [(0, DeploymentSettings())]
+        for number, each in listed:
+            is_own = each.api_key is not None or each.api_key_env is not None
+            key = each.api_key if is_own else self.api_key
+            if key is not None or (each if is_own else self).api_key_env is None:
+                yield number, key, each.base_url or self.base_url, each.weight
 
 
 class RoutingSettings(Section):

@@ -11,7 +11,7 @@ from bot.chat.words import (
     footer,
     host_lines,
     offer_text,
-    provider_line,
+    provider_lines,
     readiness_text,
     rejection_line,
     silence_line,
@@ -326,7 +326,9 @@ class Session:
         for snapshot in found:
             self._screen.markdown("\n".join(host_lines(snapshot, now)))
         for standing in () if typed else await self._lantern.providers.standings():
-            self._screen.markdown(provider_line(standing))
+            # Whoever sits at the machine is its owner.
+            for line in provider_lines(standing, is_admin=True):
+                self._screen.markdown(line)
 
     def _models(self, typed: str) -> None:
         catalog = self._lantern.catalog

@@ -13,6 +13,7 @@ from databases import new_database
 
 from bot.cloud.billing import Ledger
 from bot.cloud.call import CloudAsk
+from bot.cloud.deployment import Deployment
 from bot.cloud.providers import Providers
 from bot.cloud.serve import Listener, Question, serve
 from bot.domain.chat import DialectName, Message, Place, TurnRequest, Wire
@@ -102,6 +103,10 @@ class Cloud:
 
     def ask(self, text: str = "Why is the sky blue?", *, answer_tokens: int = 200) -> CloudAsk:
         return asking(self.next_turn(), text, answer_tokens=answer_tokens)
+
+    def only(self, name: ProviderName) -> Deployment:
+        (deployment,) = self.providers.deployments(name)
+        return deployment
 
     def next_turn(self) -> TurnId:
         self.turns += 1
@@ -219,9 +224,13 @@ async def cloud_house(
     *wires: WireKind,
     rules: BudgetRules | None = None,
     sim: SimProviderConfig | None = None,
+    weights: Sequence[float] = (),
     **changes: object,
 ) -> AsyncGenerator[Cloud]:
-    """Run a cloud of these wires, each under its own name; ``changes`` hold for every provider."""
+    """Run a cloud of these wires, each under its own name; ``changes`` hold for every provider.
+
+    With ``weights`` each has so many deployments, whose doubles go by their labels.
+    """
     clock = WallClock()
     news: list[CloudEvent] = []
     slept: list[float] = []
@@ -232,17 +241,21 @@ async def cloud_house(
 
     async with AsyncExitStack() as stack:
         doubles: dict[str, SimProvider] = {}
+        configs: list[ProviderConfig] = []
         for wire in wires or ("zai",):
-            told = replace(sim or SimProviderConfig(time_scale=0.0), wire=wire)
-            double = SimProvider(told, utcnow=clock)
-            doubles[wire] = await stack.enter_async_context(double)
+            for number, weight in enumerate(weights, 1) if weights else [(0, 1.0)]:
+                told = replace(sim or SimProviderConfig(time_scale=0.0), wire=wire)
+                double = await stack.enter_async_context(SimProvider(told, utcnow=clock))
+                own: dict[str, object] = {"deployment": number, "weight": weight}
+                configs.append(config_for(double, wire, **changes, **own))
+                doubles[configs[-1].label] = double
         database = await stack.enter_async_context(
             Database(new_database(folder / "lantern.db"), utcnow=clock)
         )
         ledger = LedgerStore(database, rules or BudgetRules(), UTC)
         session = await stack.enter_async_context(inference_session())
         providers = Providers(
-            [config_for(double, name, **changes) for name, double in doubles.items()],
+            configs,
             ledger=ledger_of(ledger),
             open_stream=Inference(session, utcnow=clock).open,
             observe=news.append,

@@ -128,7 +128,7 @@ def marked(ask: CloudAsk) -> tuple[CloudAsk, Mark]:
 async def test_a_mark_set_while_a_question_waits_at_the_gate_sends_nothing(tmp_path: Path) -> None:
     async with cloud_house(tmp_path, "zai", max_concurrent=1) as cloud:
         ask, mark = marked(cloud.ask())
-        async with asyncio.TaskGroup() as tasks, cloud.providers.call(ZAI, cloud.ask()):
+        async with asyncio.TaskGroup() as tasks, cloud.providers.call(cloud.only(ZAI), cloud.ask()):
             waiting = tasks.create_task(cloud.serve(ask=ask))
             await asyncio.sleep(0)
             mark.set()
@@ -396,7 +396,10 @@ async def test_half_open_lets_one_request_try_and_its_answer_closes_it(tmp_path:
         dear = cloud.ask(answer_tokens=100_000)
         assert (await cloud.serve(ask=dear)).kind is K.BUDGET
 
-        async with cloud.providers.call(ZAI, cloud.ask()) as trial, trial.open() as deltas:
+        async with (
+            cloud.providers.call(cloud.only(ZAI), cloud.ask()) as trial,
+            trial.open() as deltas,
+        ):
             others = [await cloud.serve() for _ in range(3)]
             async for _ in deltas:
                 pass
@@ -425,7 +428,7 @@ async def test_a_trial_that_is_left_lets_the_next_one_try(tmp_path: Path) -> Non
         cloud.double("openai").faults.set("server", times=1)
         await cloud.serve("openai")
         ask = cloud.ask()
-        async with cloud.providers.call(OPENAI, ask) as call, call.open() as deltas:
+        async with cloud.providers.call(cloud.only(OPENAI), ask) as call, call.open() as deltas:
             async for delta in deltas:
                 if isinstance(delta, TextDelta):
                     break
@@ -435,7 +438,7 @@ async def test_a_trial_that_is_left_lets_the_next_one_try(tmp_path: Path) -> Non
 
 async def test_a_call_that_is_never_sent_costs_nothing(tmp_path: Path) -> None:
     async with cloud_house(tmp_path, "openai") as cloud:
-        async with cloud.providers.call(OPENAI, cloud.ask()) as call:
+        async with cloud.providers.call(cloud.only(OPENAI), cloud.ask()) as call:
             assert call.endpoint.source == "openai"
         assert [row["basis"] for row in await cloud.rows()] == ["nothing"]
 
@@ -480,5 +483,5 @@ async def test_a_question_over_several_providers_is_counted_once(tmp_path: Path)
 
         assert (first.requests, second.requests) == (1, 1)
         assert second.served is not None
-        assert question.asked == {"zai": 1, "openai": 1}
+        assert question.asked == {"zai": {0: 1}, "openai": {0: 1}}
         assert question.cost_micro_usd == cloud.double("openai").journal.cost_micro_usd

@@ -17,7 +17,7 @@ K = FailureKind
 @pytest.mark.parametrize("wire", ["zai", "openai", "anthropic", "generic"])
 async def test_a_provider_that_answers_is_fine(tmp_path: Path, wire: WireKind) -> None:
     async with cloud_house(tmp_path, wire) as cloud:
-        checked = await check_provider(cloud.providers, ProviderName(wire))
+        (checked,) = await check_provider(cloud.providers, ProviderName(wire))
 
         assert checked.is_fine
         assert "answers, first word after" in checked.words
@@ -46,7 +46,7 @@ async def test_what_is_wrong_is_named(
     timeout_s = 0.05 if fault == "no_headers" else 30.0
     async with cloud_house(tmp_path, wire, timeout_s=timeout_s) as cloud:
         cloud.double(wire).faults.set(fault)
-        checked = await check_provider(cloud.providers, ProviderName(wire))
+        (checked,) = await check_provider(cloud.providers, ProviderName(wire))
 
         assert not checked.is_fine
         assert words in checked.words
@@ -56,7 +56,7 @@ async def test_what_is_wrong_is_named(
 async def test_an_endpoint_nobody_listens_at_is_named(tmp_path: Path) -> None:
     async with cloud_house(tmp_path, "zai") as cloud:
         await cloud.double().stop()
-        checked = await check_provider(cloud.providers, ProviderName("zai"))
+        (checked,) = await check_provider(cloud.providers, ProviderName("zai"))
         assert checked.kind is K.CONNECT
         assert "cannot be reached" in checked.words
 
@@ -64,12 +64,12 @@ async def test_an_endpoint_nobody_listens_at_is_named(tmp_path: Path) -> None:
 async def test_a_refusal_is_an_answer_too(tmp_path: Path) -> None:
     async with cloud_house(tmp_path, "zai") as cloud:
         cloud.double().faults.set("refused")
-        assert (await check_provider(cloud.providers, ProviderName("zai"))).is_fine
+        assert (await check_provider(cloud.providers, ProviderName("zai")))[0].is_fine
 
 
 async def test_a_budget_that_is_spent_is_our_own_doing(tmp_path: Path) -> None:
     async with cloud_house(tmp_path, "zai", rules=BudgetRules(daily_micro_usd=0)) as cloud:
-        checked = await check_provider(cloud.providers, ProviderName("zai"))
+        (checked,) = await check_provider(cloud.providers, ProviderName("zai"))
         assert "our own budget" in checked.words
         assert cloud.double().journal.calls == ()
 

@@ -361,7 +361,7 @@ async def test_a_cost_settled_after_midnight_hides_nothing_of_the_new_days_budge
     rules = BudgetRules(daily_micro_usd=1_000)
     async with cloud_house(tmp_path, "zai", rules=rules) as cloud:
         await cloud.providers.prepare()
-        async with cloud.providers.call(ProviderName("zai"), cloud.ask()) as call:
+        async with cloud.providers.call(cloud.only(ProviderName("zai")), cloud.ask()) as call:
             cloud.clock.advance(86_400)
             await cloud.providers.prepare()
             async with call.open() as deltas:

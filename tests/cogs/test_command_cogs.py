@@ -144,8 +144,11 @@ def test_scopes_are_said_in_words(scope: Scope, thread: PlaceId | None, words: s
     assert for_whom(scope, Place(PlaceId("discord:7"), thread)) == words
 
 
-async def test_the_fleet_is_shown_to_anybody_from_memory() -> None:
-    house, interaction = Commands(), interaction_of()
+@pytest.mark.parametrize(("user", "money"), [(42, " · $0.0120 today"), (1, "")])
+async def test_the_fleet_is_shown_to_anybody_from_memory_and_money_to_admins(
+    user: int, money: str
+) -> None:
+    house, interaction = Commands(), interaction_of(user)
     standing = ProviderStanding(
         ProviderName("zai"), ModelKey("glm-4.6"), "", 0.0, 1, 0, (Account("2026-11-21", 12_000),)
     )
@@ -155,7 +158,7 @@ async def test_the_fleet_is_shown_to_anybody_from_memory() -> None:
     (text,) = said_to(interaction)
     assert "🟢 **studio-1**" in text
     assert "🔴 **studio-2**" in text
-    assert "🟢 ☁ **zai** · `glm-4.6` · available · 1 answering · $0.0120 today" in text
+    assert text.endswith(f"🟢 ☁ **zai** · `glm-4.6` · available · 1 answering{money}")
     assert interaction.response.defer.await_args.kwargs["ephemeral"] is True
 
 

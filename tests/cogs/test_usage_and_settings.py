@@ -8,7 +8,7 @@ from cogs_doubles import give, interaction_of, lantern_of, said_to
 
 from bot.chat.lantern import Lantern
 from bot.chat.usage import UsageReport
-from bot.chat.words import cloud_notice, provider_line, usage_text
+from bot.chat.words import cloud_notice, provider_lines, usage_text
 from bot.domain.cloud import (
     Account,
     BudgetNews,
@@ -156,4 +156,30 @@ STANDING = ProviderStanding(ZAI, ModelKey("glm-4.6"), "", 0.0, 0, 0, ())
     ],
 )
 def test_a_provider_stands_in_one_line(standing: ProviderStanding, words: str) -> None:
-    assert provider_line(standing).endswith(words)
+    (line,) = provider_lines(standing, is_admin=True)
+    assert line.endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("standing", "words"),
+    [
+        (replace(STANDING, accounts=(account("provider"),), running=2), "available · 2 answering"),
+        (replace(STANDING, reason="No money is left."), "resting"),
+        (replace(STANDING, limited_s=4.2), "resting"),
+    ],
+)
+def test_bills_and_spending_are_for_admins_alone(standing: ProviderStanding, words: str) -> None:
+    standing = replace(standing, deployments=(replace(standing, name=ProviderName("zai/1")),))
+    (line,) = provider_lines(standing, is_admin=False)
+    assert line[2:] == f"☁ **zai** · `glm-4.6` · {words}"
+
+
+def test_an_admin_sees_how_each_key_stands() -> None:
+    one = replace(STANDING, name=ProviderName("zai/1"), reason="Wrong key.")
+    two = replace(STANDING, name=ProviderName("zai/2"), running=1)
+    whole = replace(STANDING, running=1, deployments=(one, two), accounts=(account("provider"),))
+    assert list(provider_lines(whole, is_admin=True)) == [
+        "🟢 ☁ **zai** · `glm-4.6` · available · 1 answering · $0.4000 today",
+        "└ zai/1 · out: Wrong key",
+        "└ zai/2 · available · 1 answering",
+    ]

@@ -160,6 +160,16 @@ SERVER, AUTH = FailureKind.SERVER, FailureKind.AUTH
             id="out again while it is told",
         ),
         pytest.param([(0, "passed"), (1, "back")], [], id="of who was never out"),
+        pytest.param(
+            [
+                *((at, "passed") for at in (0, 100, 102)),
+                (103, SERVER),
+                (104, "passed"),
+                (110, "back"),
+            ],
+            [(110 + SETTLED_S, "out for 7.0 s: It said server error. 3 questions went elsewhere.")],
+            id="the failures that opened its breaker count",
+        ),
     ],
 )
 def test_an_outage_is_told_once(script: Script, expected: list[tuple[float, str]]) -> None:
@@ -167,6 +177,23 @@ def test_an_outage_is_told_once(script: Script, expected: list[tuple[float, str]
     assert [at for at, _ in heard] == [at for at, _ in expected]
     for (_, text), (_, part) in zip(heard, expected, strict=True):
         assert part in text
+
+
+def test_a_question_that_went_elsewhere_counts_for_each_key_that_is_out() -> None:
+    async def story() -> list[str]:
+        news, owners = News(), Owners()
+        for name in ("zai/1", "zai/2", "openai"):
+            news.hear(ProviderNews("out", ProviderName(name), AUTH, "Wrong key."))
+        news.hear(ProviderNews("passed", ZAI))
+        async with asyncio.TaskGroup() as tasks:
+            telling = tasks.create_task(news.tell(owners.tell))
+            await asyncio.sleep(60.0)
+            telling.cancel()
+        return sorted(text for _, text in owners.heard)
+
+    told = play(story())
+    assert ["went elsewhere" in text for text in told] == [False, True, True]
+    assert "☁ **zai/1** is out" in told[1]
 
 
 def test_an_outage_that_ended_while_discord_was_away_is_told_as_over() -> None:

@@ -8,6 +8,7 @@ from bot.domain.cloud import ProviderNews
 from bot.domain.errors import FailureKind
 from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName
 from bot.policy.outages import (
+    EARLY_S,
     PASSING_S,
     SETTLED_S,
     OutageRecord,
@@ -137,3 +138,13 @@ def test_what_happens_while_it_is_told_is_not_taken_for_told() -> None:
     assert after_telling(flapped, over) == replace(
         flapped, began=66.0, elsewhere=1, times=1, is_told=False
     )
+
+
+def test_the_failures_that_put_it_out_are_counted_with_it_and_older_ones_are_not() -> None:
+    passed = (99.9, 100.0, 130.0, 159.0)
+    record = heard(None, out(), 100.0 + EARLY_S, passed)
+    assert record is not None
+    assert record.elsewhere == 3
+    again = heard(record, out(), 161.0, passed)
+    assert again is not None
+    assert again.elsewhere == 3

@@ -1,6 +1,8 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bot.domain.errors import FailureKind, Unavailable
 from bot.policy.breaker import on_abandoned, on_try
@@ -11,6 +13,7 @@ from bot.policy.provider_health import (
     ProviderHealth,
     answered,
     barred,
+    choose_deployment,
     failed,
 )
 
@@ -184,3 +187,29 @@ def test_a_request_that_is_not_taken_is_trouble_and_no_outage() -> None:
 )
 def test_a_reason_is_a_sentence_whatever_was_said(words: str, reason: str) -> None:
     assert barred(after(failure(K.AUTH, words)), 0.0) == Outage(K.AUTH, reason)
+
+
+def test_of_deployments_one_in_service_goes_first_then_the_unasked_then_the_soonest() -> None:
+    out, asked, busy, free = (True, 0, 0.0), (False, 1, 0.0), (False, 0, 0.1), (False, 0, 0.0)
+    order = [out, asked, busy, free]
+    while len(order) > 1:
+        at = choose_deployment(order, [1.0] * len(order), 0.0)
+        assert at == len(order) - 1
+        order.pop()
+
+
+@pytest.mark.parametrize(("draw", "at"), [(0.0, 0), (0.74, 0), (0.76, 2), (1.0, 2)])
+def test_deployments_alike_share_the_questions_by_weight(draw: float, at: int) -> None:
+    standings = [(False, 0, 0.0), (True, 0, 0.0), (False, 0, 0.0)]
+    assert choose_deployment(standings, [3.0, 9.0, 1.0], draw) == at
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 2), st.floats(0, 9)), min_size=1, max_size=5),
+    st.floats(0, 1),
+)
+def test_who_is_chosen_is_never_worse_than_another(
+    standings: list[tuple[bool, int, float]], draw: float
+) -> None:
+    at = choose_deployment(standings, [0.5] * len(standings), draw)
+    assert standings[at] == min(standings)

@@ -91,9 +91,18 @@ def test_nothing_is_repeated_once_text_was_shown(kind: FailureKind) -> None:
     assert planned(kind, Tries(1, has_shown=True)) is None
 
 
-@pytest.mark.parametrize("kind", FailureKind)
-def test_a_provider_is_never_asked_a_third_time(kind: FailureKind) -> None:
-    assert planned(kind, Tries(here=2, repeats=1, retries=5)) is None
+@pytest.mark.parametrize(("retries", "repeats"), [(0, 0), (1, 1), (2, 2), (3, 2), (10, 2)])
+def test_a_provider_is_asked_again_as_often_as_its_settings_say_within_the_questions_two(
+    retries: int, repeats: int
+) -> None:
+    made = 0
+    while planned(K.OVERLOAD, Tries(here=1 + made, repeats=made, retries=retries)) is not None:
+        made += 1
+    assert made == repeats
+
+
+def test_nobody_said_how_often_is_once() -> None:
+    assert planned(K.OVERLOAD, Tries(here=2, repeats=1)) is None
 
 
 def test_a_provider_set_to_no_retries_gets_none() -> None:
@@ -137,7 +146,7 @@ def test_every_candidate_is_asked_once_and_no_question_repeats_more_than_twice(
                 break
             here, repeats = here + 1, repeats + 1
         asked.append(here)
-    assert all(1 <= here <= 2 for here in asked)
+    assert all(1 <= here <= 1 + min(retries, MOST_REPEATS) for here in asked)
     assert repeats <= MOST_REPEATS
 
 

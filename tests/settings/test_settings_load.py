@@ -65,7 +65,10 @@ def test_a_provider_without_hosts_is_enough_to_run(tmp_path: Path) -> None:
 
 def test_the_documented_file_says_the_defaults(tmp_path: Path) -> None:
     written = load(tmp_path, PRODUCT_CONFIG, {"STUDIO1_TOKEN": LM_TOKEN}).settings
-    bare = load(tmp_path, "").settings
+    # But for the repeats: who says nothing gets one at a provider, so that the question's other is
+    # left for the next.
+    assert written.providers["zai"].retries == 3
+    bare = load(tmp_path, "providers: {zai: {retries: 3}}").settings
     assert plain(written.model_copy(update={"hosts": ()})) == plain(bare)
 
 
@@ -381,3 +384,48 @@ def test_a_config_file_of_another_name_is_told_of(tmp_path: Path) -> None:
         "config.yml is not read; rename it to config.yaml, or name it by --config",
     )
     assert load(tmp_path, "").warnings == ()
+
+
+SEVERAL = """
+providers:
+  zai:
+    deployments:
+      - {api_key_env: KEY_A, weight: 3}
+      - {base_url: "https://api.z.ai/api/coding/paas/v4"}
+      - {api_key_env: KEY_B, base_url: "https://glm.example/v1"}
+"""
+KEYS = {"KEY_A": "sk-aaaaaaaaaaaaaaaa", "KEY_B": "sk-bbbbbbbbbbbbbbbb"}
+
+
+def test_several_keys_and_addresses_of_one_provider_stand_side_by_side(tmp_path: Path) -> None:
+    own = "sk-own-aaaaaaaaaaaaa"
+    loaded = load(tmp_path, SEVERAL, {**KEYS, "Z_AI_API_KEY": own})
+    configs = loaded.provider_configs
+    assert [(c.label, c.api_key, c.weight) for c in configs] == [
+        ("zai/1", KEYS["KEY_A"], 3.0),
+        ("zai/2", own, 1.0),
+        ("zai/3", KEYS["KEY_B"], 1.0),
+    ]
+    assert [c.base_url for c in configs] == [
+        "https://api.z.ai/api/paas/v4",
+        "https://api.z.ai/api/coding/paas/v4",
+        "https://glm.example/v1",
+    ]
+    assert {c.model for c in configs} == {"glm-4.6"}
+    # Each key is masked wherever it might be printed.
+    assert {own, *KEYS.values()} <= set(loaded.secrets)
+
+
+def test_a_deployment_whose_key_is_set_nowhere_is_none_and_another_keeps_its_provider_on(
+    tmp_path: Path,
+) -> None:
+    loaded = load(tmp_path, SEVERAL, KEYS)
+    assert [config.label for config in loaded.provider_configs] == ["zai/1", "zai/3"]
+    assert loaded.warnings == ()
+    (fault,) = faults(tmp_path, SEVERAL, {"KEY_A": KEYS["KEY_A"]})
+    assert "providers.zai.deployments.2.api_key_env names KEY_B, which is set nowhere" in fault
+
+
+def test_a_deployment_has_a_weight_above_nothing(tmp_path: Path) -> None:
+    (fault,) = faults(tmp_path, "providers: {zai: {deployments: [{weight: 0}]}}")
+    assert "deployments.0.weight" in fault

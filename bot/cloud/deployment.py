@@ -1,4 +1,4 @@
-"""One provider: its health, its gate and its rate, all in one owner."""
+"""One key and address of a provider: its health, its gate and its rate, all in one owner."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from bot.cloud.call import ProviderCall
 from bot.cloud.concurrency import Gate
-from bot.domain.cloud import CloudEvent, ProviderConfig, ProviderNews
+from bot.domain.cloud import CloudEvent, ProviderConfig, ProviderNews, ProviderStanding
 from bot.domain.errors import FailureKind, Refused, Unavailable
 from bot.policy.breaker import on_abandoned, on_try
 from bot.policy.concurrency import TOO_MUCH, first_concurrency, wait_s
@@ -19,8 +19,8 @@ Tell = Callable[[int, float], Awaitable[None]]
 """Hears the place in the line, 1 being next, and the seconds until its turn."""
 
 
-class Provider:
-    """What is known of one provider and who may ask it now."""
+class Deployment:
+    """What is known of one deployment and who may ask it now; most providers have just one."""
 
     def __init__(self, config: ProviderConfig, observe: Callable[[CloudEvent], None]) -> None:
         # Z.AI limits requests at once and tells the limit only by refusing: begun with few.
@@ -54,9 +54,29 @@ class Provider:
         return ""
 
     def wait_s(self, place: int, now: float) -> float:
-        """Seconds until the turn of who waits at a place of the line, 1 being next."""
+        """Seconds until the turn of who waits at a place of the line, 1 being next; 0 is in."""
         told_s = max(0.0, self.health.wait_until - now)
         return told_s + wait_s(place, self.gate.concurrency.limit, self._answer_s)
+
+    def standing(self, asked: int, now: float) -> tuple[bool, int, float]:
+        """How well it suits a question that asked it so often; the least suits best."""
+        place = 0 if self.gate.is_open else len(self.gate.waiting) + 1
+        # Its rate is looked at, not taken from: it may be another's turn.
+        rate_s = take(self._bucket, self._rate, now)[1]
+        return barred(self.health, now) is not None, asked, max(rate_s, self.wait_s(place, now))
+
+    def told(self, now: float) -> ProviderStanding:
+        """How it stands, for people; what was spent is its provider's."""
+        config = self.config
+        return ProviderStanding(
+            name=config.label,
+            model=config.model,
+            reason=self.why_out(now),
+            limited_s=max(0.0, self.health.wait_until - now),
+            running=self.gate.holding.total(),
+            waiting=len(self.gate.waiting),
+            accounts=(),
+        )
 
     @asynccontextmanager
     async def place(self, user: str, deadline: float, tell: Tell) -> AsyncGenerator[None]:
@@ -81,7 +101,7 @@ class Provider:
             await self.gate.enter(user, deadline, moved)
         except TimeoutError as err:
             busy = self.gate.holding.total()
-            words = f"{self.config.name} is busy with {busy} other questions of ours."
+            words = f"{self.config.label} is busy with {busy} other questions of ours."
             raise Unavailable(words, FailureKind.BUSY) from err
         try:
             await self._slow_down(deadline, tell)
@@ -104,7 +124,7 @@ class Provider:
         jitter: float,
     ) -> None:
         """A request ended, with the error that ended it."""
-        name = self.config.name
+        name = self.config.label
         if isinstance(error, Unavailable):
             now = asyncio.get_running_loop().time()
             if error.kind in TOO_MUCH and call.sent_at is not None:
@@ -140,7 +160,7 @@ class Provider:
             if pause_s == 0.0:
                 return
             if now + pause_s > deadline:
-                words = f"{self.config.name} takes no more questions for {pause_s:.0f} s."
+                words = f"{self.config.label} takes no more questions for {pause_s:.0f} s."
                 raise Unavailable(words, FailureKind.BUSY, retry_after_s=pause_s)
             await tell(1, pause_s)
             await asyncio.sleep(pause_s)
@@ -149,7 +169,7 @@ class Provider:
         if (outage := barred(self.health, now)) is not None:
             why = _again_in(outage.reason, outage.until, now)
             seconds = None if outage.until is None else outage.until - now
-            words = f"{self.config.name} is not asked now: {why}"
+            words = f"{self.config.label} is not asked now: {why}"
             raise Unavailable(words, outage.kind, retry_after_s=seconds)
 
 

@@ -7,7 +7,7 @@ import pytest
 from virtual_time import play
 
 from bot.cloud.call import ProviderCall
-from bot.cloud.provider import Provider, Tell
+from bot.cloud.deployment import Deployment, Tell
 from bot.domain.chat import Endpoint, InferenceRequest, Usage
 from bot.domain.cloud import CloudEvent, ProviderConfig, ProviderNews
 from bot.domain.errors import FailureKind, Refused, Unavailable
@@ -27,8 +27,8 @@ END = StreamEnd("stop", Usage(1, 1), CONFIG.model)
 LIMIT = Outage(K.PLAN_LIMIT, "Limit reached.", 0.0)
 
 
-def provider_of(news: list[CloudEvent] | None = None, **changes: object) -> Provider:
-    return Provider(replace(CONFIG, **changes), (news if news is not None else []).append)
+def provider_of(news: list[CloudEvent] | None = None, **changes: object) -> Deployment:
+    return Deployment(replace(CONFIG, **changes), (news if news is not None else []).append)
 
 
 def call_of(end: StreamEnd | None = None, first_token_s: float | None = None) -> ProviderCall:
@@ -55,7 +55,7 @@ async def unheard(place: int, seconds: float) -> None:
 
 
 async def enter(
-    provider: Provider, *, within_s: float = 0.0, for_s: float = 0.0, tell: Tell = unheard
+    provider: Deployment, *, within_s: float = 0.0, for_s: float = 0.0, tell: Tell = unheard
 ) -> float:
     """Take a place and hold it a while; the time it was taken at."""
     loop = asyncio.get_running_loop()
@@ -191,7 +191,7 @@ def test_who_waited_while_another_failed_is_not_sent() -> None:
     assert not provider.gate.holding
 
 
-async def refused(provider: Provider) -> FailureKind | None:
+async def refused(provider: Deployment) -> FailureKind | None:
     try:
         await enter(provider, within_s=60.0)
     except Unavailable as error:
@@ -215,7 +215,7 @@ def test_half_open_lets_one_in_and_the_next_when_it_was_abandoned() -> None:
 
 
 def ended(
-    provider: Provider, error: BaseException | None, call: ProviderCall | None = None
+    provider: Deployment, error: BaseException | None, call: ProviderCall | None = None
 ) -> None:
     async def end() -> None:
         provider.ended(call or call_of(), error, jitter=0.5)
