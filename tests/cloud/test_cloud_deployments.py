@@ -46,7 +46,7 @@ async def test_what_one_key_refuses_the_next_takes_and_that_is_no_repeat(
     tmp_path: Path, fault: FaultName, *, is_out: bool
 ) -> None:
     async with cloud_house(tmp_path, "zai", weights=(1e9, 1.0), retries=0) as cloud:
-        cloud.double("zai/1").faults.set(fault, after_tokens=0 if fault == "cut" else None)
+        cloud.double("zai/1").faults.set(fault, after_tokens=0)
         question = Question(repeats=2)
 
         heard = await cloud.serve("zai", question=question)
