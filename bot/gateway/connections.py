@@ -92,7 +92,7 @@ class Connection(web.RequestHandler):
             problem = Problem(431, words, "request_too_large")
         else:
             # aiohttp's own words show the bytes it tripped over, and so whoever else's they are.
-            problem = Problem(400, "The request is not valid HTTP.")
+            problem = Problem(400, "The request is not valid HTTP, or has over 128 headers.")
         answer = problem.answer()
         answer.headers["x-request-id"] = number
         answer.force_close()

@@ -137,7 +137,7 @@ class Doors:
         # A name that a foreign page had rebound to this machine would bring that page in.
         host = request.headers.get("Host", "")
         if not is_known_host(host, self._rules.host_names):
-            name = host.partition(":")[0][:100]
+            name = host[:100].encode("ascii", "replace").decode()
             words = f"The Host `{name}` is not known here. Add it to `gateway.host_names`."
             raise Problem(421, words, "ip_not_allowed")
         return address

@@ -121,7 +121,8 @@ def read_object(body: bytes) -> Object:
         Problem: it holds none.
     """
     try:
-        value: object = json.loads(body, parse_constant=_no_constant)
+        # By itself the reader takes UTF-16 too. PowerShell puts a mark before UTF-8.
+        value: object = json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant)
         # A lone surrogate passes the reader, and no host could be sent it.
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeError as err:

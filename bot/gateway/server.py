@@ -111,6 +111,10 @@ def application(
         if not request.raw_path.startswith("/"):
             # What proxies are asked for. Its own host would count, and nobody has looked at that.
             raise Problem(400, "This is no proxy: ask for a path.", "unknown_url")
+        coding = request.headers.get("Transfer-Encoding", "chunked").strip().lower()
+        if coding != "chunked":
+            # The parser takes `gzip, chunked`, and would hand on what is still packed.
+            raise Problem(400, "The only `Transfer-Encoding` that is read is `chunked`.")
         if is_preflight(request, rules.cors_origins):
             doors.check_where_from(request)
             return preflight(request)
