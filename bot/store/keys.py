@@ -15,7 +15,6 @@ INSERT INTO api_key VALUES (
 )
 """
 _ALL = "SELECT * FROM api_key ORDER BY name"
-_ONE = "SELECT * FROM api_key WHERE id = ?"
 # The clock may be set back, and two requests may end out of order.
 _USED = "UPDATE api_key SET last_used_ms = max(coalesce(last_used_ms, 0), ?) WHERE id = ?"
 
@@ -61,11 +60,6 @@ class KeyStore:
     async def all(self) -> tuple[ApiKey, ...]:
         """Every key, by name."""
         return tuple(_key(row) for row in await self._database.fetch(_ALL))
-
-    async def find(self, public_part: str) -> ApiKey | None:
-        """The key of this public part; whether it is the right one is for the policy to say."""
-        rows = await self._database.fetch(_ONE, (public_part,))
-        return _key(rows[0]) if rows else None
 
     async def revoke(self, name: str) -> bool:
         """Deletes a key for good; False where there is none of this name."""
