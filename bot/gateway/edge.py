@@ -3,16 +3,13 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast
-
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from typing import cast
 
 from bot.domain.chat import Message
 from bot.domain.personas import Persona, Sampling
 from bot.gateway.errors import Problem
+from bot.gateway.shapes import Endpoint, check_shape, is_deeper
 from bot.policy.context import estimate_tokens
-
-Endpoint = Literal["chat", "text", "embeddings", "responses", "messages"]
 
 ANSWER_TOKENS = 1024
 """Room kept for an answer whose request sets no limit."""
@@ -20,60 +17,11 @@ ANSWER_TOKENS = 1024
 IMAGE_TOKENS = 1500
 """About what a picture takes of the window; models differ by a factor of ten."""
 
+DEEPEST = 100
+"""Levels of a body: no schema of a tool comes near, and readers further on give up at a thousand.
+"""
+
 Object = dict[str, object]
-
-
-class _Body(BaseModel):
-    """What every request may hold; anything else passes to the host as it came."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-
-    model: Annotated[str, Field(max_length=500)] | None = None
-    stream: bool | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-
-
-class _Completion(_Body):
-    n: int | None = None
-    max_tokens: Annotated[int, Field(ge=-1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=-1)] | None = None
-    stop: str | list[str] | None = None
-    stream_options: dict[str, Any] | None = None
-
-
-class _Chat(_Completion):
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
-    tools: list[dict[str, Any]] | None = None
-
-
-class _Text(_Completion):
-    prompt: str | list[str]
-
-
-class _Embeddings(_Body):
-    input: Annotated[str, Field(min_length=1)] | Annotated[list[Any], Field(min_length=1)]
-
-
-class _Responses(_Body):
-    input: str | list[Any]
-    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
-    tools: list[dict[str, Any]] | None = None
-    previous_response_id: str | None = None
-
-
-class _Messages(_Body):
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
-    max_tokens: Annotated[int, Field(ge=1)]
-
-
-_SHAPES: Mapping[Endpoint, TypeAdapter[Any]] = {
-    "chat": TypeAdapter(_Chat),
-    "text": TypeAdapter(_Text),
-    "embeddings": TypeAdapter(_Embeddings),
-    "responses": TypeAdapter(_Responses),
-    "messages": TypeAdapter(_Messages),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +42,7 @@ def parse(endpoint: Endpoint, body: bytes) -> Parsed:
         Problem: it is no JSON object, or a field is of a wrong type or out of its range.
     """
     fields = read_object(body)
-    try:
-        _SHAPES[endpoint].validate_python(fields)
-    except ValidationError as err:
-        raise _unfit(err) from err
+    check_shape(endpoint, fields)
     # LM Studio's list of parameters has no `n`; every peer gives one choice in silence.
     if fields.get("n") not in (None, 1):
         words = "`n` must be 1: hosts give one choice each."
@@ -118,19 +63,21 @@ def read_object(body: bytes) -> Object:
     """The JSON object that a body holds.
 
     Raises:
-        Problem: it holds none.
+        Problem: it holds none, or one that could not be sent on.
     """
     try:
         # By itself the reader takes UTF-16 too. PowerShell puts a mark before UTF-8.
         value: object = json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant)
-        # A lone surrogate passes the reader, and no host could be sent it.
-        json.dumps(value, ensure_ascii=False).encode()
+        # What passes the reader and no host could be sent: a lone surrogate, a number like 1e999.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeError as err:
         raise Problem(400, "The body is not valid UTF-8.") from err
     except (ValueError, RecursionError) as err:
         raise Problem(400, f"The body is not JSON: {err}.") from err
     if not isinstance(value, dict):
         raise Problem(400, "The body must be a JSON object.", "invalid_type")
+    if is_deeper(cast(Object, value), DEEPEST):
+        raise Problem(400, f"The body is nested deeper than {DEEPEST} levels.")
     return cast(Object, value)
 
 
@@ -256,12 +203,3 @@ def _mended(message: Object) -> Object:
 
 def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is no JSON")
-
-
-def _unfit(error: ValidationError) -> Problem:
-    first = error.errors(include_url=False, include_input=False)[0]
-    names = [str(part) for part in first["loc"] if isinstance(part, str) and part.islower()]
-    param = names[0] if names else None
-    is_type = first["type"] not in ("missing", "too_short") and "than" not in first["type"]
-    words = f"`{param}`: {first['msg']}." if param else f"{first['msg']}."
-    return Problem(400, words, "invalid_type" if is_type else None, param=param)

@@ -15,8 +15,9 @@ from bot.domain.ids import AUTO, ModelKey, PlaceId, TurnId
 from bot.gateway.active import ActiveModel
 from bot.gateway.bodies import read_body
 from bot.gateway.doors import Caller
-from bot.gateway.edge import Endpoint, as_messages, filled, measure, parse
+from bot.gateway.edge import as_messages, filled, measure, parse
 from bot.gateway.errors import Problem, problem_of
+from bot.gateway.shapes import Endpoint
 from bot.gateway.sinks import StreamSink, WholeSink
 from bot.policy.names import nearest
 

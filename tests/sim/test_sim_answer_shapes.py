@@ -55,18 +55,21 @@ async def anthropic(host: SimHost) -> AsyncGenerator["AsyncAnthropic"]:
 async def test_a_tool_is_called_where_it_is_demanded_or_asked_for(openai: Any) -> None:
     ask: Any = {"model": "small", "tools": [TOOL]}
     said: Any = [{"role": "user", "content": f"Tell me {CALL}"}]
-    whole = await openai.chat.completions.create(messages=said, **ask)
+    whole: Any = await openai.chat.completions.create(messages=said, **ask)
     assert whole.choices[0].finish_reason == "tool_calls"
-    call: Any = (whole.choices[0].message.tool_calls or [])[0]
+    call: Any = None
+    (call,) = whole.choices[0].message.tool_calls or [None]
     assert json.loads(call.function.arguments) == {"city": "Ulm", "days": 3}
     said += [whole.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": "dry"}]
     after = await openai.chat.completions.create(messages=said, **ask)
     assert after.choices[0].finish_reason == "stop"
     plain: Any = [{"role": "user", "content": "hi"}]
-    forced = await openai.chat.completions.create(messages=plain, tool_choice="required", **ask)
-    call = (forced.choices[0].message.tool_calls or [])[0]
+    forced: Any = await openai.chat.completions.create(
+        messages=plain, tool_choice="required", **ask
+    )
+    (call,) = forced.choices[0].message.tool_calls or [None]
     assert json.loads(call.function.arguments) == {"city": "lantern", "days": 2}
-    free = await openai.chat.completions.create(messages=plain, **ask)
+    free: Any = await openai.chat.completions.create(messages=plain, **ask)
     assert free.choices[0].message.content
 
 
@@ -86,7 +89,7 @@ async def test_the_arguments_of_a_call_come_in_pieces(openai: Any) -> None:
 
 async def test_an_answer_fits_the_schema_it_is_given(openai: Any) -> None:
     form: Any = {"type": "json_schema", "json_schema": {"name": "trip", "schema": PARAMETERS}}
-    whole = await openai.chat.completions.create(
+    whole: Any = await openai.chat.completions.create(
         model="small", messages=[{"role": "user", "content": "hi"}], response_format=form
     )
     assert json.loads(whole.choices[0].message.content or "") == {"city": "lantern", "days": 2}
@@ -143,7 +146,7 @@ async def test_a_response_calls_tools_and_goes_on_from_an_earlier_one(
     from openai import NotFoundError
 
     tool: Any = {"type": "function", "name": "weather", "parameters": PARAMETERS, "strict": False}
-    first = await openai.responses.create(model="small", input=CALL, tools=[tool])
+    first: Any = await openai.responses.create(model="small", input=CALL, tools=[tool])
     call: Any = first.output[0]
     assert json.loads(call.arguments) == {"city": "Ulm", "days": 3}
     second = await openai.responses.create(

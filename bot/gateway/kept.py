@@ -1,0 +1,39 @@
+"""Which host keeps the answer that a client goes on from: LM Studio stores it there alone."""
+
+import asyncio
+from collections import OrderedDict
+
+from bot.domain.ids import HostName, UserId
+
+KEPT_S = 3600.0
+"""So long an answer may be gone on from."""
+
+MOST_KEPT = 10_000
+"""Answers that are remembered, the newest."""
+
+
+class KeptAnswers:
+    """Remembers the host of each answer of ``/v1/responses``, for the key that asked for it."""
+
+    def __init__(self) -> None:
+        self._hosts: OrderedDict[tuple[UserId, str], tuple[HostName, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._hosts)
+
+    def note(self, user: UserId, reply_id: str, host: HostName) -> None:
+        """An answer was given."""
+        now = asyncio.get_running_loop().time()
+        self._hosts[user, reply_id] = (host, now)
+        while len(self._hosts) > MOST_KEPT or self._is_over(next(iter(self._hosts)), now):
+            self._hosts.popitem(last=False)
+
+    def host_of(self, user: UserId, reply_id: str) -> HostName | None:
+        """Where it is kept; None where nobody knows, or it is another key's."""
+        key, now = (user, reply_id), asyncio.get_running_loop().time()
+        if key not in self._hosts or self._is_over(key, now):
+            return None
+        return self._hosts[key][0]
+
+    def _is_over(self, key: tuple[UserId, str], now: float) -> bool:
+        return now - self._hosts[key][1] >= KEPT_S

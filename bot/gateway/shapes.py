@@ -1,0 +1,144 @@
+"""The shapes of the requests: what each may hold, and which field is to blame where it does not."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from bot.gateway.errors import Problem
+
+Endpoint = Literal["chat", "text", "embeddings", "responses", "messages", "count_tokens"]
+
+_Parts = list[dict[str, Any]]
+
+
+class _Open(BaseModel):
+    """Anything not named here passes to the host as it came."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class _Body(_Open):
+    model: Annotated[str, Field(max_length=500)] | None = None
+    stream: bool | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class _Completion(_Body):
+    n: int | None = None
+    max_tokens: Annotated[int, Field(ge=-1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=-1)] | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    stream_options: dict[str, Any] | None = None
+
+
+class _Said(_Open):
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | _Parts | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+
+
+class _Function(_Open):
+    name: Annotated[str, Field(min_length=1)]
+    parameters: dict[str, Any] | None = None
+
+
+class _Tool(_Open):
+    type: str = "function"
+    function: _Function | None = None
+
+
+class _Chat(_Completion):
+    messages: Annotated[list[_Said], Field(min_length=1)]
+    tools: list[_Tool] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+
+
+class _Text(_Completion):
+    prompt: Annotated[str, Field()] | Annotated[list[str], Field(min_length=1)]
+
+
+class _Embeddings(_Body):
+    input: (
+        Annotated[str, Field(min_length=1)]
+        | Annotated[list[str], Field(min_length=1)]
+        | Annotated[list[int], Field(min_length=1)]
+        | Annotated[list[list[int]], Field(min_length=1)]
+    )
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+
+
+class _Responses(_Body):
+    input: str | list[dict[str, Any]] | None = None
+    instructions: str | None = None
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    text: dict[str, Any] | None = None
+    previous_response_id: str | None = None
+
+
+class _Turn(_Open):
+    role: Literal["user", "assistant", "system"]
+    content: str | _Parts
+
+
+class _CountTokens(_Body):
+    messages: Annotated[list[_Turn], Field(min_length=1)]
+    system: str | _Parts | None = None
+    tools: list[dict[str, Any]] | None = None
+
+
+class _Messages(_CountTokens):
+    max_tokens: Annotated[int, Field(ge=1)]
+    stop_sequences: list[str] | None = None
+
+
+_SHAPES: Mapping[Endpoint, TypeAdapter[Any]] = {
+    "chat": TypeAdapter(_Chat),
+    "text": TypeAdapter(_Text),
+    "embeddings": TypeAdapter(_Embeddings),
+    "responses": TypeAdapter(_Responses),
+    "messages": TypeAdapter(_Messages),
+    "count_tokens": TypeAdapter(_CountTokens),
+}
+
+
+def check_shape(endpoint: Endpoint, fields: Mapping[str, object]) -> None:
+    """Nothing, where a request is well formed.
+
+    Raises:
+        Problem: a field is missing, of a wrong type or out of its range; it is named.
+    """
+    try:
+        _SHAPES[endpoint].validate_python(fields)
+    except ValidationError as err:
+        first = err.errors(include_url=False, include_input=False)[0]
+        param = str(first["loc"][0]) if first["loc"] else None
+        words = f"`{param}`: {first['msg']}." if param else f"{first['msg']}."
+        if first["type"] == "missing":
+            raise Problem(400, words, "missing_required_parameter", param=param) from err
+        is_range = any(word in first["type"] for word in ("than", "too_short", "too_long"))
+        raise Problem(400, words, None if is_range else "invalid_type", param=param) from err
+
+
+def is_deeper(value: object, limit: int) -> bool:
+    """Are lists and objects nested in each other more than so many times?"""
+    level: list[object] = [value]
+    for _ in range(limit):
+        below: list[object] = []
+        for part in level:
+            if isinstance(part, dict):
+                below.extend(cast(dict[str, object], part).values())
+            elif isinstance(part, list):
+                below.extend(cast(list[object], part))
+        level = [part for part in below if isinstance(part, (dict, list))]
+        if not level:
+            return False
+    return True

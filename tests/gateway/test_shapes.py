@@ -1,0 +1,155 @@
+"""What may come in at the edge, and which field is named where it may not."""
+
+import json
+from typing import Any
+
+import pytest
+
+from bot.gateway.edge import DEEPEST, parse
+from bot.gateway.errors import Problem
+from bot.gateway.shapes import Endpoint, is_deeper
+
+HI = [{"role": "user", "content": "hi"}]
+TOOL = {"type": "function", "function": {"name": "f"}}
+WRONG = "invalid_type"
+GONE = "missing_required_parameter"
+
+
+def refused(endpoint: Endpoint, body: bytes) -> Problem:
+    with pytest.raises(Problem) as raised:
+        parse(endpoint, body)
+    assert raised.value.status == 400
+    return raised.value
+
+
+REFUSED: list[tuple[Endpoint, dict[str, Any], str, str | None]] = [
+    ("chat", {}, "messages", GONE),
+    ("chat", {"messages": "hi"}, "messages", WRONG),
+    ("chat", {"messages": []}, "messages", None),
+    ("chat", {"messages": ["hi"]}, "messages", WRONG),
+    ("chat", {"messages": [{"content": "hi"}]}, "messages", GONE),
+    ("chat", {"messages": [{"role": "robot", "content": "hi"}]}, "messages", WRONG),
+    ("chat", {"messages": [{"role": "user", "content": 5}]}, "messages", WRONG),
+    ("chat", {"messages": HI, "model": 5}, "model", WRONG),
+    ("chat", {"messages": HI, "model": "x" * 501}, "model", None),
+    ("chat", {"messages": HI, "stream": "yes"}, "stream", WRONG),
+    ("chat", {"messages": HI, "stream": 1}, "stream", WRONG),
+    ("chat", {"messages": HI, "temperature": "hot"}, "temperature", WRONG),
+    ("chat", {"messages": HI, "temperature": 2.01}, "temperature", None),
+    ("chat", {"messages": HI, "temperature": -0.01}, "temperature", None),
+    ("chat", {"messages": HI, "temperature": True}, "temperature", WRONG),
+    ("chat", {"messages": HI, "top_p": 1.01}, "top_p", None),
+    ("chat", {"messages": HI, "max_tokens": "5"}, "max_tokens", WRONG),
+    ("chat", {"messages": HI, "max_tokens": -2}, "max_tokens", None),
+    ("chat", {"messages": HI, "max_completion_tokens": 1.5}, "max_completion_tokens", WRONG),
+    ("chat", {"messages": HI, "stop": 5}, "stop", WRONG),
+    ("chat", {"messages": HI, "stop": ["a", 5]}, "stop", WRONG),
+    ("chat", {"messages": HI, "seed": "5"}, "seed", WRONG),
+    ("chat", {"messages": HI, "presence_penalty": 3}, "presence_penalty", None),
+    ("chat", {"messages": HI, "tools": {}}, "tools", WRONG),
+    ("chat", {"messages": HI, "tools": [{"type": "function", "function": {}}]}, "tools", GONE),
+    ("chat", {"messages": HI, "tool_choice": 5}, "tool_choice", WRONG),
+    ("chat", {"messages": HI, "response_format": "json"}, "response_format", WRONG),
+    ("chat", {"messages": HI, "stream_options": True}, "stream_options", WRONG),
+    ("chat", {"messages": HI, "n": 2}, "n", "unsupported_value"),
+    ("chat", {"messages": HI, "n": 0}, "n", "unsupported_value"),
+    ("chat", {"messages": HI, "n": "1"}, "n", WRONG),
+    ("text", {}, "prompt", GONE),
+    ("text", {"prompt": 5}, "prompt", WRONG),
+    ("text", {"prompt": [5]}, "prompt", WRONG),
+    ("text", {"prompt": "a", "n": 3}, "n", "unsupported_value"),
+    ("embeddings", {}, "input", GONE),
+    ("embeddings", {"input": ""}, "input", None),
+    ("embeddings", {"input": {}}, "input", WRONG),
+    ("embeddings", {"input": "a", "encoding_format": "hex"}, "encoding_format", WRONG),
+    ("embeddings", {"input": "a", "dimensions": 0}, "dimensions", None),
+    ("responses", {"input": 5}, "input", WRONG),
+    ("responses", {"input": ["hi"]}, "input", WRONG),
+    ("responses", {"input": "a", "max_output_tokens": 0}, "max_output_tokens", None),
+    ("responses", {"input": "a", "previous_response_id": 5}, "previous_response_id", WRONG),
+    ("responses", {"input": "a", "tools": "all"}, "tools", WRONG),
+    ("messages", {"messages": HI}, "max_tokens", GONE),
+    ("messages", {"messages": HI, "max_tokens": 0}, "max_tokens", None),
+    ("messages", {"messages": HI, "max_tokens": 9, "system": 5}, "system", WRONG),
+    ("messages", {"messages": [{"role": "user"}], "max_tokens": 9}, "messages", GONE),
+    ("count_tokens", {}, "messages", GONE),
+]
+
+
+@pytest.mark.parametrize(("endpoint", "fields", "param", "code"), REFUSED)
+def test_a_wrong_field_is_named(
+    endpoint: Endpoint, fields: dict[str, Any], param: str, code: str | None
+) -> None:
+    problem = refused(endpoint, json.dumps(fields).encode())
+    assert (problem.param, problem.code) == (param, code)
+    assert problem.type == "invalid_request_error"
+
+
+TAKEN: list[tuple[Endpoint, dict[str, Any]]] = [
+    ("chat", {"messages": HI, "temperature": 2, "top_p": 0, "max_tokens": -1, "n": 1}),
+    ("chat", {"messages": HI, "n": None, "stop": None, "tools": [TOOL], "ttl": 60, "x": {}}),
+    ("chat", {"messages": [{"role": "assistant", "tool_calls": [{}]}], "logprobs": True}),
+    ("chat", {"messages": HI, "tools": [{"type": "web_search"}], "model": "x" * 500}),
+    ("text", {"prompt": ["a", "b"]}),
+    ("text", {"prompt": ""}),
+    ("embeddings", {"input": [[1, 2], [3]], "encoding_format": None, "dimensions": 1}),
+    ("embeddings", {"input": [1, 2]}),
+    ("responses", {"previous_response_id": "resp_1"}),
+    ("messages", {"messages": HI, "max_tokens": 1, "system": [{"type": "text"}]}),
+]
+
+
+@pytest.mark.parametrize(("endpoint", "fields"), TAKEN)
+def test_what_is_well_formed_comes_in_as_it_is(endpoint: Endpoint, fields: dict[str, Any]) -> None:
+    assert parse(endpoint, json.dumps(fields).encode()).fields == fields
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"hi",
+        b"[]",
+        b"null",
+        b'"hi"',
+        b"5",
+        b"\xff\xfe",
+        b'{"messages": [], }',
+        b"{'messages': []}",
+        b'{"messages": [], "temperature": NaN}',
+        b'{"messages": [], "x": Infinity}',
+        b'{"messages": [], "x": -Infinity}',
+        b'{"messages": [], "x": 1e999}',
+        b'{"messages": [], "x": ' + b"9" * 5000 + b"}",
+        b'{"messages": [{"role": "user", "content": "\\ud800"}]}',
+        b'{"messages": [{"role": "user", "content": "\xed\xa0\x80"}]}',
+        b'{"messages": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"x": ' + b"[" * 900 + b"]" * 900 + b"}",
+        b'{"a":' * 200_000,
+    ],
+)
+def test_what_is_no_json_object_is_refused_in_words(body: bytes) -> None:
+    problem = refused("chat", body)
+    assert problem.param is None
+    assert problem.message.startswith("The body ")
+
+
+def test_nesting_is_measured_to_its_bound() -> None:
+    def nested(levels: int) -> object:
+        value: object = 1
+        for n in range(levels):
+            value = [value] if n % 2 else {"a": value}
+        return value
+
+    assert not is_deeper(nested(DEEPEST), DEEPEST)
+    assert is_deeper(nested(DEEPEST + 1), DEEPEST)
+    body = {"messages": HI, "x": nested(DEEPEST - 1)}
+    assert parse("chat", json.dumps(body).encode()).fields == body
+    body["x"] = nested(DEEPEST)
+    refused("chat", json.dumps(body).encode())
+
+
+def test_the_last_of_two_equal_names_counts() -> None:
+    body = b'{"prompt": "a", "stream": false, "stream": true}'
+    assert parse("text", body).is_stream
