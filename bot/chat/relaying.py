@@ -34,6 +34,7 @@ from bot.domain.chat import (
     Usage,
 )
 from bot.domain.errors import (
+    BRIEFLY,
     FailureKind,
     HostUnreachable,
     Interrupted,
@@ -46,6 +47,7 @@ from bot.domain.ids import HostName, ProviderName, TurnId, UserId
 from bot.fleet.fleet import Fleet
 from bot.inference.passing import Form, Passing
 from bot.inference.streams import Inference
+from bot.policy.fitness import is_too_old
 from bot.policy.privacy import CloudConsent, Consent, LocalOnly, origins_of_request
 
 MOST_BYTES = 64 << 20
@@ -79,6 +81,8 @@ class RelayRequest:
     why_local: str = ""
     """Why only a host can be asked, where that is so."""
     sticky_host: HostName | None = None
+    only_host: HostName | None = None
+    """Keeps the answer it goes on from; nobody else has it."""
 
 
 class Sink(Protocol):
@@ -229,6 +233,7 @@ class Relaying:
             local_only=not isinstance(consent, CloudConsent),
             is_chat=request.form != "embeddings",
         )
+        route = self._narrowed(route, request)
         receipt = Receipt(
             persona=request.resolved.persona.name,
             choice_reason=request.resolved.model_reason,
@@ -288,6 +293,23 @@ class Relaying:
             self._hosts.remember(served.host, served, whole)
         await self._tally.note(request.id, request.user, None, whole, has_text=True)
         return whole
+
+    def _narrowed(self, route: Route, request: RelayRequest) -> Route:
+        """Without hosts that cannot take this request, whatever they have in memory."""
+        hosts = self._fleet.snapshot().hosts
+        kept: list[Candidate] = []
+        rejected = list(route.rejected)
+        for candidate in route.candidates:
+            host = hosts.get(candidate.host) if candidate.host is not None else None
+            # Asked before anything is loaded: an old host would load a model only to refuse.
+            if host is not None and is_too_old(host, request.path):
+                words = f"its LM Studio {host.version} has no {request.path}"
+                no_path = FailureKind.NO_PATH
+                brief = BRIEFLY[no_path]
+                rejected.append(Rejection(candidate.where, candidate.model, words, no_path, brief))
+            elif request.only_host in (None, candidate.host):
+                kept.append(candidate)
+        return replace(route, candidates=tuple(kept), rejected=tuple(rejected))
 
     async def _by_host(
         self,
@@ -436,7 +458,8 @@ def nobody(resolved: Resolved, route: Route, attempts: Sequence[Rejection]) -> N
     words = [f"Nobody can answer with `{resolved.model}` now."]
     words += [f"{a.where}: {a.reason}" for a in attempts]
     words += [f"{r.where}: {r.reason}" for r in route.rejected]
-    return NoCandidates(" ".join(words), [a.kind for a in attempts if a.kind])
+    kinds = [a.kind for a in (*attempts, *route.rejected) if a.kind]
+    return NoCandidates(" ".join(words), kinds)
 
 
 def _settled(meter: _Meter, served: Candidate, cost_micro_usd: int, now: float) -> Receipt:

@@ -29,6 +29,7 @@ class FailureKind(StrEnum):
     WRONG_MODEL = "wrong model"
     GARBAGE = "garbage"
     NOT_THERE = "not there"
+    NO_PATH = "no such path"
     DOES_NOT_FIT = "does not fit"
     LOAD_FAILED = "load failed"
     BUSY = "busy"
@@ -55,6 +56,7 @@ BRIEFLY: Mapping[FailureKind, str] = {
     FailureKind.WRONG_MODEL: "in trouble",
     FailureKind.GARBAGE: "in trouble",
     FailureKind.NOT_THERE: "without this model",
+    FailureKind.NO_PATH: "too old for it",
     FailureKind.DOES_NOT_FIT: "too full for it",
     FailureKind.LOAD_FAILED: "unable to load it",
     FailureKind.BUSY: "busy",

@@ -11,10 +11,7 @@ from bot.gateway.errors import Problem
 from bot.gateway.shapes import Endpoint, check_shape, is_deeper
 from bot.policy.context import estimate_tokens
 
-ANSWER_TOKENS = 1024
-"""Room kept for an answer whose request sets no limit."""
-
-IMAGE_TOKENS = 1500
+PICTURE_TOKENS = 1500
 """About what a picture takes of the window; models differ by a factor of ten."""
 
 DEEPEST = 100
@@ -22,6 +19,12 @@ DEEPEST = 100
 """
 
 Object = dict[str, object]
+
+_NAMES: Mapping[Endpoint, Mapping[str, str]] = {
+    "responses": {"max_tokens": "max_output_tokens", "stop": ""},
+    "messages": {"stop": "stop_sequences"},
+}
+"""What parameters are called elsewhere than in chats; empty where there is no such thing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,27 +99,54 @@ def filled(parsed: Parsed, persona: Persona, defaults: Mapping[str, object]) -> 
     newer = fields.pop("max_completion_tokens", None)
     if newer is not None:
         fields["max_tokens"] = newer
-    limit = "max_output_tokens" if parsed.endpoint == "responses" else "max_tokens"
+    named = _NAMES.get(parsed.endpoint, {})
     for name, value in {**defaults, **_wire_names(persona.sampling)}.items():
-        field = limit if name == "max_tokens" else name
-        if fields.get(field) is None and not (name == "stream" and "stream" in fields):
+        field = named.get(name, name)
+        if field and fields.get(field) is None and not (name == "stream" and "stream" in fields):
             fields[field] = value
-    if parsed.endpoint == "chat":
-        messages = cast(list[Object], fields["messages"])
-        fields["messages"] = [_mended(message) for message in messages]
-        # LM Studio refuses `json_object`, and takes a schema that says the same.
-        wanted = fields.get("response_format")
-        if isinstance(wanted, dict) and cast(Object, wanted).get("type") == "json_object":
-            schema = {"name": "object", "schema": {"type": "object"}}
-            fields["response_format"] = {"type": "json_schema", "json_schema": schema}
-    tools = fields.get("tools")
-    if parsed.endpoint == "responses" and isinstance(tools, list):
-        # Codex sends tools of kinds that only OpenAI runs: refusing them broke it elsewhere.
-        known = cast(list[Object], tools)
-        fields["tools"] = [tool for tool in known if tool.get("type") == "function"]
+    _mend(parsed.endpoint, fields)
     if persona.system_prompt:
         _put_first(parsed.endpoint, fields, persona.system_prompt)
     return fields
+
+
+def _mend(endpoint: Endpoint, fields: Object) -> None:
+    """What LM Studio knows by another name, or not at all."""
+    match endpoint:
+        case "chat":
+            fields["messages"] = _mended(fields["messages"])
+            # LM Studio refuses `json_object`, and takes a schema that says the same.
+            wanted = fields.get("response_format")
+            if isinstance(wanted, dict) and cast(Object, wanted).get("type") == "json_object":
+                schema = {"name": "object", "schema": {"type": "object"}}
+                fields["response_format"] = {"type": "json_schema", "json_schema": schema}
+        case "responses":
+            fields["input"] = _mended(fields.get("input"))
+            _drop_foreign_tools(fields)
+        case "text":
+            prompts = fields["prompt"]
+            if isinstance(prompts, list):
+                fields["prompt"] = _only(cast(list[str], prompts))
+        case "messages" | "embeddings":
+            return
+
+
+def _drop_foreign_tools(fields: Object) -> None:
+    # Codex sends tools of kinds that only OpenAI runs: refusing them broke it elsewhere.
+    tools = cast(list[Object], fields.get("tools") or [])
+    kept = [tool for tool in tools if tool.get("type") == "function"]
+    if kept:
+        fields["tools"] = kept
+    else:
+        for name in ("tools", "tool_choice"):
+            fields.pop(name, None)
+
+
+def _only(prompts: list[str]) -> str:
+    if len(prompts) > 1:
+        words = "`prompt` must be one text: hosts give one choice each."
+        raise Problem(400, words, "unsupported_value", param="prompt")
+    return prompts[0]
 
 
 def _put_first(endpoint: Endpoint, fields: Object, prompt: str) -> None:
@@ -140,29 +170,51 @@ def _put_first(endpoint: Endpoint, fields: Object, prompt: str) -> None:
             return
 
 
-def measure(fields: Mapping[str, object]) -> tuple[int, int, bool]:
-    """Estimated prompt tokens, room for the answer, and whether a picture is among it."""
-    text_tokens = images = 0
-    stack: list[object] = [
-        value for name, value in fields.items() if name not in ("model", "stream", "stop")
-    ]
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """About how large a request is."""
+
+    prompt_tokens: int
+    """Of an embedding, those of its longest input: each is read by itself."""
+    limit: int | None
+    """Of the answer, where it sets one."""
+    has_pictures: bool
+
+
+def measure(endpoint: Endpoint, fields: Mapping[str, object]) -> Measured:
+    """The size of a request, about."""
+    if endpoint == "embeddings":
+        given = fields.get("input")
+        # A list of numbers is one text, in tokens already.
+        listed = cast(list[object], given) if isinstance(given, list) else []
+        each: list[object] = [given] if not listed or isinstance(listed[0], int) else listed
+        return Measured(max(_size(text)[0] for text in each), None, has_pictures=False)
+    parts = [value for name, value in fields.items() if name not in ("model", "stream", "stop")]
+    tokens, pictures = _size(parts)
+    limits = (fields.get(name) for name in ("max_tokens", "max_output_tokens"))
+    limit = next((n for n in limits if isinstance(n, int) and n > 0), None)
+    return Measured(tokens + PICTURE_TOKENS * pictures, limit, has_pictures=pictures > 0)
+
+
+def _size(whole: object) -> tuple[int, int]:
+    """Estimated tokens of all texts and numbers, and how many pictures are among them."""
+    tokens = pictures = 0
+    stack = [whole]
     while stack:
         value = stack.pop()
         if isinstance(value, dict):
             part = cast(Object, value)
             if part.get("type") in ("image_url", "input_image", "image"):
-                images += 1
+                pictures += 1
             else:
                 stack.extend(part.values())
         elif isinstance(value, list):
             stack.extend(cast(list[object], value))
         elif isinstance(value, str):
-            text_tokens += estimate_tokens(value)
-    limit = next(
-        (n for key in ("max_tokens", "max_output_tokens") if isinstance(n := fields.get(key), int)),
-        0,
-    )
-    return text_tokens + IMAGE_TOKENS * images, limit if limit > 0 else ANSWER_TOKENS, images > 0
+            tokens += estimate_tokens(value)
+        else:
+            tokens += value is not None
+    return tokens, pictures
 
 
 def as_messages(fields: Mapping[str, object]) -> tuple[tuple[Message, ...], str]:
@@ -196,9 +248,14 @@ def _wire_names(sampling: Sampling) -> Object:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _mended(message: Object) -> Object:
+def _mended(said: object) -> object:
     # OpenAI's newer name; templates of local models know only `system`.
-    return {**message, "role": "system"} if message.get("role") == "developer" else message
+    if not isinstance(said, list):
+        return said
+    return [
+        {**message, "role": "system"} if message.get("role") == "developer" else message
+        for message in cast(list[Object], said)
+    ]
 
 
 def _no_constant(name: str) -> object:

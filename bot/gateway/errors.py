@@ -117,6 +117,8 @@ def _nobody(error: NoCandidates) -> Problem:
         return Problem(400, words, "context_length_exceeded", param="messages")
     if kinds & {FailureKind.LOAD_FAILED, FailureKind.DOES_NOT_FIT}:
         return Problem(503, words, "model_load_failed", _SERVER, headers=_NEVER_AGAIN)
+    if kinds == {FailureKind.NO_PATH}:
+        return Problem(400, words, "unsupported_endpoint")
     if kinds and kinds <= {FailureKind.BAD_REQUEST}:
         return Problem(400, words)
     if kinds:

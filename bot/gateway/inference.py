@@ -1,5 +1,6 @@
 """The paths that models answer: one way for all, from the client's JSON to the last byte."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
@@ -9,16 +10,18 @@ from aiohttp import web
 from bot.chat.choices import PLAIN, Resolved
 from bot.chat.lantern import Lantern
 from bot.chat.relaying import RelayRequest
-from bot.domain.chat import Place
-from bot.domain.errors import UnknownName
+from bot.domain.chat import Place, Receipt
+from bot.domain.errors import FailureKind, NoCandidates, UnknownName
 from bot.domain.ids import AUTO, ModelKey, PlaceId, TurnId
 from bot.gateway.active import ActiveModel
 from bot.gateway.bodies import read_body
 from bot.gateway.doors import Caller
-from bot.gateway.edge import as_messages, filled, measure, parse
+from bot.gateway.edge import Parsed, as_messages, filled, measure, parse, read_object
 from bot.gateway.errors import Problem, problem_of
-from bot.gateway.shapes import Endpoint
+from bot.gateway.kept import KeptAnswers
+from bot.gateway.shapes import Endpoint, check_shape
 from bot.gateway.sinks import StreamSink, WholeSink
+from bot.policy.fitness import Need, Unfit, unfit, widest, window_room
 from bot.policy.names import nearest
 
 REQUEST_ID = web.RequestKey("lantern_request_id", str)
@@ -28,12 +31,13 @@ _log = structlog.get_logger(__name__)
 
 
 class Inferring:
-    """Answers the inference paths; holds no state between requests."""
+    """Answers the inference paths; between requests it knows who keeps which answer."""
 
     def __init__(self, built: Lantern, active: ActiveModel, utcnow: Callable[[], datetime]) -> None:
         self._built = built
         self._active = active
         self._utcnow = utcnow
+        self._kept = KeptAnswers()
 
     def handler(
         self, endpoint: Endpoint, path: str
@@ -49,18 +53,77 @@ class Inferring:
         self, request: web.Request, endpoint: Endpoint, path: str
     ) -> web.StreamResponse:
         parsed = parse(endpoint, await read_body(request))
-        caller = request[CALLER]
-        resolved = self._resolved(parsed.model, caller)
+        is_embedding = endpoint == "embeddings"
+        resolved = self._resolved(parsed.model, request[CALLER], is_embedding=is_embedding)
+        asked = self._asked(request, parsed, resolved, path)
+        created = int(self._utcnow().timestamp())
+        relaying, number = self._built.relaying, request[REQUEST_ID]
+        if not asked.is_stream:
+            sink = WholeSink(endpoint, f"chatcmpl-{number}", created)
+            try:
+                receipt = await relaying.answer(asked, sink)
+            except Exception as error:
+                raise self._problem(asked, error) from error
+            self._keep(asked, sink.reply, receipt)
+            return sink.answer(receipt, self._built.catalog.snapshot())
+        stream = StreamSink(request, endpoint, number, str(resolved.model), created)
+        try:
+            async with stream.alive():
+                receipt = await relaying.answer(asked, stream)
+            self._keep(asked, stream.reply, receipt)
+            return await stream.end(receipt, wants_usage=parsed.wants_usage)
+        except Exception as error:
+            problem = self._problem(asked, error)
+            if not stream.has_begun:
+                raise problem from error
+            if problem.code == "internal_error":
+                _log.exception("request broke", request=number)
+            return await stream.fail(problem)
+
+    async def count_tokens(self, request: web.Request) -> web.StreamResponse:
+        """About how many tokens a message would have: LM Studio counts none (its bug 2055)."""
+        fields = read_object(await read_body(request))
+        check_shape("count_tokens", fields)
+        named = fields.get("model")
+        self._resolved(str(named) if named else None, request[CALLER])
+        return web.json_response({"input_tokens": measure("messages", fields).prompt_tokens})
+
+    def _asked(
+        self, request: web.Request, parsed: Parsed, resolved: Resolved, path: str
+    ) -> RelayRequest:
+        """The request as it is relayed.
+
+        Raises:
+            Problem: no model it may go to could ever serve it.
+        """
+        endpoint, caller = parsed.endpoint, request[CALLER]
         # Of a persona its own parameters count, whatever its model.
         is_plain = resolved.persona is PLAIN
         defaults = self._active.defaults_of(resolved.model) if is_plain else {}
         fields = filled(parsed, resolved.persona, defaults)
-        is_stream = fields.get("stream") is True and endpoint != "embeddings"
-        prompt_tokens, answer_tokens, has_images = measure(fields)
+        size = measure(endpoint, fields)
         messages, why_local = as_messages(fields) if endpoint == "chat" else ((), "")
-        number = request[REQUEST_ID]
-        asked = RelayRequest(
-            id=TurnId(number),
+        why_local = why_local or ("" if messages else "only chats are passed to providers")
+        need = Need(
+            models=resolved.models,
+            prompt_tokens=size.prompt_tokens,
+            window=resolved.persona.load.context_length,
+            is_embedding=endpoint == "embeddings",
+            has_pictures=size.has_pictures,
+            # A provider may read more, or see.
+            is_local=bool(why_local) or not self._built.providers.names,
+        )
+        snapshot = self._built.catalog.snapshot()
+        if found := unfit(snapshot, need):
+            raise _unfit(endpoint, found)
+        prompt_tokens, answer_tokens = window_room(need, widest(snapshot, need), size.limit)
+        only_host = None
+        if earlier := fields.get("previous_response_id"):
+            only_host = self._kept.host_of(caller.user, str(earlier), _now())
+            if only_host is None:
+                raise _gone(str(earlier))
+        return RelayRequest(
+            id=TurnId(request[REQUEST_ID]),
             form=endpoint,
             path=path,
             fields=fields,
@@ -68,33 +131,37 @@ class Inferring:
             user=caller.user,
             place=Place(PlaceId(str(caller.user)), is_private=True),
             prompt_tokens=prompt_tokens,
-            answer_tokens=0 if endpoint == "embeddings" else answer_tokens,
-            is_stream=is_stream,
+            answer_tokens=answer_tokens,
+            is_stream=fields.get("stream") is True and endpoint != "embeddings",
             wants_usage=parsed.wants_usage,
-            needs_vision=has_images,
+            needs_vision=size.has_pictures,
             messages=messages,
-            why_local=why_local or ("" if messages else "only chats are passed to providers"),
+            why_local=why_local,
+            only_host=only_host,
         )
-        created = int(self._utcnow().timestamp())
-        relaying = self._built.relaying
-        if not is_stream:
-            sink = WholeSink(endpoint, f"chatcmpl-{number}", created)
-            receipt = await relaying.answer(asked, sink)
-            return sink.answer(receipt)
-        stream = StreamSink(request, endpoint, number, str(resolved.model), created)
-        try:
-            async with stream.alive():
-                receipt = await relaying.answer(asked, stream)
-            return await stream.end(receipt, wants_usage=parsed.wants_usage)
-        except Exception as error:
-            if not stream.has_begun:
-                raise
-            problem = problem_of(error)
-            if problem.code == "internal_error":
-                _log.exception("request broke", request=number)
-            return await stream.fail(problem)
 
-    def _resolved(self, name: str | None, caller: Caller) -> Resolved:
+    def _keep(self, asked: RelayRequest, reply: str, receipt: Receipt) -> None:
+        if reply and receipt.host is not None:
+            self._kept.note(asked.user, reply, receipt.host, _now())
+
+    def _problem(self, asked: RelayRequest, error: Exception) -> Problem:
+        """What its client is told; of a host that is gone, that its answers are."""
+        is_gone = isinstance(error, NoCandidates) and FailureKind.BUSY not in error.kinds
+        if asked.only_host is not None and is_gone:
+            return _gone(str(asked.fields["previous_response_id"]))
+        return problem_of(error)
+
+    def _any_embedding(self, caller: Caller) -> ModelKey:
+        """Of those this key is for, one in memory, else the first."""
+        hosts = [host for host in self._built.catalog.snapshot().hosts.values() if host.is_serving]
+        loaded = [i.model_key for h in hosts for i in h.instances if i.kind == "embedding"]
+        known = [key for h in hosts for key, model in h.models.items() if model.kind == "embedding"]
+        able = [key for keys in (loaded, known) for key in sorted(keys)]
+        return next(filter(caller.may_ask_for, able), AUTO)
+
+    def _resolved(
+        self, name: str | None, caller: Caller, *, is_embedding: bool = False
+    ) -> Resolved:
         """Who answers a name: a model key, a persona, or what answers soonest.
 
         Raises:
@@ -104,10 +171,12 @@ class Inferring:
         """
         keys = {str(key) for key in self._built.catalog.all_model_keys()}
         persona = None if name is None else self._built.shelf.get(name)
-        if name is None and self._active.key is not None:
+        if name is None and self._active.key is not None and not is_embedding:
             resolved = Resolved(PLAIN, "", self._active.key, "the active model", True)
         elif name is None or name == AUTO:
-            resolved = Resolved(PLAIN, "", AUTO, "none was named", False)
+            # Chats go wherever it is soonest; a vector is of use beside others of one model alone.
+            model = self._any_embedding(caller) if is_embedding else AUTO
+            resolved = Resolved(PLAIN, "", model, "none was named", False)
         elif name in keys:
             resolved = Resolved(PLAIN, "", ModelKey(name), "asked for", True)
         elif persona is not None:
@@ -124,3 +193,19 @@ class Inferring:
             words = f"The key `{caller.name}` is not for `{asked_for}`."
             raise Problem(403, words, "model_not_allowed", param="model")
         return resolved
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _unfit(endpoint: Endpoint, found: Unfit) -> Problem:
+    where = {"responses": "input", "text": "prompt", "embeddings": "input"}
+    param = "model" if found.about == "kind" else where.get(endpoint, "messages")
+    code = "context_length_exceeded" if found.about == "size" else None
+    return Problem(400, found.words, code, param=param)
+
+
+def _gone(reply: str) -> Problem:
+    words = f"The answer `{reply}` is not kept any more: send the whole conversation."
+    return Problem(404, words, "previous_response_not_found", param="previous_response_id")

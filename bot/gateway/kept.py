@@ -1,6 +1,5 @@
 """Which host keeps the answer that a client goes on from: LM Studio stores it there alone."""
 
-import asyncio
 from collections import OrderedDict
 
 from bot.domain.ids import HostName, UserId
@@ -21,16 +20,15 @@ class KeptAnswers:
     def __len__(self) -> int:
         return len(self._hosts)
 
-    def note(self, user: UserId, reply_id: str, host: HostName) -> None:
-        """An answer was given."""
-        now = asyncio.get_running_loop().time()
+    def note(self, user: UserId, reply_id: str, host: HostName, now: float) -> None:
+        """An answer was given; ``now`` is monotonic seconds."""
         self._hosts[user, reply_id] = (host, now)
         while len(self._hosts) > MOST_KEPT or self._is_over(next(iter(self._hosts)), now):
             self._hosts.popitem(last=False)
 
-    def host_of(self, user: UserId, reply_id: str) -> HostName | None:
+    def host_of(self, user: UserId, reply_id: str, now: float) -> HostName | None:
         """Where it is kept; None where nobody knows, or it is another key's."""
-        key, now = (user, reply_id), asyncio.get_running_loop().time()
+        key = (user, reply_id)
         if key not in self._hosts or self._is_over(key, now):
             return None
         return self._hosts[key][0]

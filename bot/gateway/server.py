@@ -147,6 +147,7 @@ def application(
     router.add_post("/v1/embeddings", inferring.handler("embeddings", "/embeddings"))
     router.add_post("/v1/responses", inferring.handler("responses", "/responses"))
     router.add_post("/v1/messages", inferring.handler("messages", "/messages"))
+    router.add_post("/v1/messages/count_tokens", inferring.count_tokens)
     Admin(built, active, watching).add_to(router)
     # What a viewer reads has no end of its own, and would be waited for.
     app.on_shutdown.append(watching.feed.close)

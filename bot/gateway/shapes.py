@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from bot.gateway.errors import Problem
 
-Endpoint = Literal["chat", "text", "embeddings", "responses", "messages", "count_tokens"]
+Endpoint = Literal["chat", "text", "embeddings", "responses", "messages"]
+Shape = Endpoint | Literal["count_tokens"]
 
 _Parts = list[dict[str, Any]]
 
@@ -100,7 +101,7 @@ class _Messages(_CountTokens):
     stop_sequences: list[str] | None = None
 
 
-_SHAPES: Mapping[Endpoint, TypeAdapter[Any]] = {
+_SHAPES: Mapping[Shape, TypeAdapter[Any]] = {
     "chat": TypeAdapter(_Chat),
     "text": TypeAdapter(_Text),
     "embeddings": TypeAdapter(_Embeddings),
@@ -110,14 +111,14 @@ _SHAPES: Mapping[Endpoint, TypeAdapter[Any]] = {
 }
 
 
-def check_shape(endpoint: Endpoint, fields: Mapping[str, object]) -> None:
+def check_shape(shape: Shape, fields: Mapping[str, object]) -> None:
     """Nothing, where a request is well formed.
 
     Raises:
         Problem: a field is missing, of a wrong type or out of its range; it is named.
     """
     try:
-        _SHAPES[endpoint].validate_python(fields)
+        _SHAPES[shape].validate_python(fields)
     except ValidationError as err:
         first = err.errors(include_url=False, include_input=False)[0]
         param = str(first["loc"][0]) if first["loc"] else None

@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Literal
+from typing import Literal, cast
 
 from aiohttp import web
 
@@ -19,6 +20,7 @@ from bot.domain.events import (
     StreamEnd,
     TextDelta,
 )
+from bot.domain.hosts import FleetSnapshot, Model
 from bot.gateway.errors import Problem
 
 HEADERS_S = 1.0
@@ -33,6 +35,9 @@ SSE_HEADERS = {
     # nginx would collect the events, otherwise.
     "X-Accel-Buffering": "no",
 }
+
+_REPLY_ID = re.compile(rb'"id": ?"([^"]+)"')
+"""In a response's first event: before any word of an answer, and quotes in texts are escaped."""
 
 Form = Literal["chat", "text", "responses", "messages", "embeddings"]
 
@@ -60,6 +65,8 @@ class StreamSink:
         self._state: dict[str, object] = {"state": "waiting"}
         self.route = Route()
         self.candidate: Candidate | None = None
+        self.reply = ""
+        """Of a response, the id that its client may go on from."""
         self._is_own = False
         """Is this a provider's answer, whose chunks are made here?"""
 
@@ -103,6 +110,8 @@ class StreamSink:
         """Bytes of the answer; headers go out before the first."""
         if not self._is_answering:
             await self._answer_begins()
+            if self._form == "responses" and (found := _REPLY_ID.search(data)):
+                self.reply = found.group(1).decode()
         await self._response.write(data)
 
     async def say(self, delta: Delta, candidate: Candidate) -> None:
@@ -203,6 +212,8 @@ class WholeSink:
         self._text: list[str] = []
         self._finish = "stop"
         self.body = b""
+        self.reply = ""
+        """Of a response, the id that its client may go on from."""
         self.route = Route()
         self.candidate: Candidate | None = None
 
@@ -224,6 +235,8 @@ class WholeSink:
     async def write(self, data: bytes) -> None:
         """The host's own body."""
         self.body = data
+        if self._form == "responses":
+            self.reply = str(json.loads(data).get("id") or "")
 
     async def say(self, delta: Delta, candidate: Candidate) -> None:
         """A provider's answer is put together here."""
@@ -235,9 +248,12 @@ class WholeSink:
             case _:
                 return
 
-    def answer(self, receipt: Receipt) -> web.Response:
+    def answer(self, receipt: Receipt, snapshot: FleetSnapshot) -> web.Response:
         """The HTTP answer, with LM Studio's own statistics beside OpenAI's fields."""
         body = self.body
+        if receipt.host is not None and self._form in ("chat", "text"):
+            told: dict[str, object] = json.loads(body)
+            body = json.dumps(told | statistics(receipt, snapshot, told)).encode()
         if receipt.provider is not None:
             text, kind = "".join(self._text), "chat.completion"
             choice: dict[str, object] = {"index": 0, "finish_reason": self._finish}
@@ -294,3 +310,36 @@ def usage_object(usage: Usage) -> dict[str, object]:
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
+
+
+def statistics(
+    receipt: Receipt, snapshot: FleetSnapshot, told: Mapping[str, object]
+) -> dict[str, object]:
+    """``stats`` and ``model_info`` as LM Studio's ``/api/v0`` gives them; the host's own win."""
+    timing, usage = receipt.timing, receipt.usage
+    seconds = (timing.first_token_s or 0.0) + timing.generation_s
+    stats: dict[str, object] = {
+        "tokens_per_second": round(usage.completion_tokens / seconds, 2) if seconds else None,
+        "time_to_first_token": timing.first_token_s,
+        "generation_time": seconds,
+    }
+    host = snapshot.hosts.get(receipt.host) if receipt.host else None
+    key = receipt.model
+    if host is None or key is None:
+        return {"stats": stats}
+    model = host.models.get(key, Model(key))
+    loaded = [i.context_length for i in host.instances if i.model_key == key]
+    info: dict[str, object] = {
+        "arch": model.architecture,
+        "quant": model.quantization,
+        "context_length": next(iter(loaded), None),
+    }
+    return {
+        "stats": stats | _own(told, "stats"),
+        "model_info": info | _own(told, "model_info"),
+    }
+
+
+def _own(told: Mapping[str, object], name: str) -> dict[str, object]:
+    own = told.get(name)
+    return cast(dict[str, object], own) if isinstance(own, dict) else {}

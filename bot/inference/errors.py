@@ -63,6 +63,11 @@ _PHRASES: tuple[tuple[Kind, re.Pattern[str]], ...] = (
             re.I,
         ),
     ),
+    # Only of the paths that older versions lack: of any other one it is a server that is starting.
+    (
+        Failure.NO_PATH,
+        re.compile(r"^unexpected endpoint or method.{0,9}/v1/(?:responses|messages)", re.I),
+    ),
     (
         Failure.LOAD_FAILED,
         re.compile(r"failed to load|error loading model|model loading was stopped", re.I),
@@ -213,6 +218,9 @@ def _verdict(
         is_ours = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
         default = _STATUSES.get(status, Failure.BAD_REQUEST if is_ours else Failure.SERVER)
     kind = _kind(status, complaint, default)
+    if is_local and kind is Failure.SERVER:
+        # LM Studio says with Anthropic's code for any fault of a server that a prompt is too long.
+        kind = _phrased(complaint) or kind
     if kind is Failure.NOT_THERE and not is_local:
         kind = Failure.BAD_REQUEST  # a provider lacks a model because the settings name a wrong one
     wait_s = retry_after_s(answer.headers, now)
@@ -236,10 +244,12 @@ def _kind(status: int, complaint: _Complaint, default: Kind) -> Kind:
             return _KINDS[code]
     if status in _STATUS_SPEAKS_FIRST:
         return default
-    for kind, phrase in _PHRASES:
-        if phrase.search(complaint.message):
-            return kind
-    return default
+    return _phrased(complaint) or default
+
+
+def _phrased(complaint: _Complaint) -> Kind | None:
+    """What the words alone tell."""
+    return next((kind for kind, words in _PHRASES if words.search(complaint.message)), None)
 
 
 def _status(status: int, complaint: _Complaint) -> int:

@@ -40,6 +40,7 @@ _WORDS: dict[Kind, str] = {
     FailureKind.WRONG_MODEL: "{source} answered with another model than {model}",
     FailureKind.GARBAGE: "{source} sent something that is not an answer",
     FailureKind.NOT_THERE: "{source} does not have {model} ready",
+    FailureKind.NO_PATH: "{source} does not offer this path: its LM Studio is too old",
     FailureKind.LOAD_FAILED: "{source} could not load {model}",
 }
 

@@ -1,8 +1,10 @@
-"""Whether any model a request may go to could ever serve it; what no waiting mends is said at once.
+"""Whether any model could ever serve a request: what no waiting mends is said at once.
+
+Only of what is known; a route that finds nobody has its own reasons.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +25,10 @@ ROOM = 1024
 _SINCE: Mapping[str, tuple[int, ...]] = {"/responses": (0, 3, 29), "/messages": (0, 4, 1)}
 """LM Studio's versions; all other paths are older than any that is about."""
 
+_VECTORS = ("makes no embeddings", "No model here makes embeddings.", "Models that do")
+_CHAT = ("is an embedding model", "No model here can chat.", "Models that chat")
+_SIGHT = ("cannot see pictures", "No model here can see pictures.", "Models that can")
+
 _NAMED = 5
 """Models named as able to do what was asked, at most."""
 
@@ -39,6 +45,8 @@ class Need:
     """The persona's own limit."""
     is_embedding: bool = False
     has_pictures: bool = False
+    is_local: bool = True
+    """No provider may be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +59,21 @@ class Unfit:
 
 def unfit(snapshot: FleetSnapshot, need: Need) -> Unfit | None:
     """What stands in the way of every model; None where one could, or nothing is known of them."""
-    every = _known(snapshot, (AUTO,))
     known = _known(snapshot, need.models)
     able = [model for model in known if (model.kind == "embedding") == need.is_embedding]
-    name = "No model here" if AUTO in need.models else f"`{need.models[0]}`"
     if known and not able:
+        every = _known(snapshot, (AUTO,))
         others = [model for model in every if (model.kind == "embedding") == need.is_embedding]
-        what = "makes no embeddings" if need.is_embedding else "is an embedding model"
-        return Unfit("kind", f"{name} {what}.{_named('Models that do', others, need)}")
+        words = _VECTORS if need.is_embedding else _CHAT
+        return Unfit("kind", _said(words, need, others))
     if need.has_pictures and able and not any(map(sees, able)):
-        seers = [model for model in every if sees(model)]
-        others = _named("Models that can", seers, need)
-        return Unfit("sight", f"{name} {'can' if AUTO in need.models else 'cannot'} see pictures."
-                     f"{others}")
+        return Unfit("sight", _said(_SIGHT, need, filter(sees, _known(snapshot, (AUTO,)))))
     most = widest(snapshot, need)
-    if most is not None and need.prompt_tokens > OVERESTIMATE * most:
-        words = f"The prompt has about {need.prompt_tokens:,} tokens, and {name}"
-        return Unfit("size", f"{words} reads at most {most:,}.")
+    # Providers read more than most hosts: the route tells whether one may.
+    if need.is_local and most is not None and need.prompt_tokens > OVERESTIMATE * most:
+        who = "models here read" if AUTO in need.models else f"`{need.models[0]}` reads"
+        words = f"The prompt has about {need.prompt_tokens:,} tokens, and"
+        return Unfit("size", f"{words} {who} at most {most:,}.")
     return None
 
 
@@ -102,8 +108,9 @@ def window_room(need: Need, most: int | None, limit: int | None) -> tuple[int, i
         answer = 0
     if most is None:
         return prompt, answer
-    prompt = min(prompt, most)
-    return prompt, min(answer, most - prompt)
+    if prompt <= OVERESTIMATE * most:
+        prompt = min(prompt, most)
+    return prompt, max(0, min(answer, most - prompt))
 
 
 def is_too_old(host: HostSnapshot, path: str) -> bool:
@@ -114,15 +121,16 @@ def is_too_old(host: HostSnapshot, path: str) -> bool:
 
 
 def _known(snapshot: FleetSnapshot, keys: Sequence[ModelKey]) -> list[Model]:
-    return [
-        model
-        for host in snapshot.hosts.values()
-        for key, model in host.models.items()
-        if AUTO in keys or key in keys
-    ]
+    hosts = snapshot.hosts.values()
+    if AUTO in keys:
+        return [model for host in hosts for model in host.models.values()]
+    return [host.models[key] for host in hosts for key in keys if key in host.models]
 
 
-def _named(head: str, models: Sequence[Model], need: Need) -> str:
-    names = sorted({str(model.key) for model in models} - set(map(str, need.models)))
-    shown = ", ".join(f"`{name}`" for name in names[:_NAMED])
-    return f" {head}: {shown}." if shown else ""
+def _said(words: tuple[str, str, str], need: Need, able: Iterable[Model]) -> str:
+    """That it cannot, and which models can; of no model in particular, that none can."""
+    of_one, of_any, head = words
+    if AUTO in need.models:
+        return of_any
+    shown = ", ".join(f"`{name}`" for name in sorted({str(model.key) for model in able})[:_NAMED])
+    return f"`{need.models[0]}` {of_one}." + (f" {head}: {shown}." if shown else "")

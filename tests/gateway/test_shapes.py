@@ -72,7 +72,6 @@ REFUSED: list[tuple[Endpoint, dict[str, Any], str, str | None]] = [
     ("messages", {"messages": HI, "max_tokens": 0}, "max_tokens", None),
     ("messages", {"messages": HI, "max_tokens": 9, "system": 5}, "system", WRONG),
     ("messages", {"messages": [{"role": "user"}], "max_tokens": 9}, "messages", GONE),
-    ("count_tokens", {}, "messages", GONE),
 ]
 
 

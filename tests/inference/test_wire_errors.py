@@ -217,6 +217,12 @@ LOCAL = [
         Failure.LOAD_FAILED,
     ),
     ({"error": "Unexpected endpoint or method. (POST /v1/chat/completions)"}, 200, Failure.SERVER),
+    ({"error": "Unexpected endpoint or method. (POST /v1/responses)"}, 200, Failure.NO_PATH),
+    (
+        {"error": {"type": "api_error", "message": "greater than the context length (n_keep: 9)"}},
+        500,
+        Failure.TOO_LONG,
+    ),
     ({"error": "Internal server error"}, 500, Failure.SERVER),
     ({"error": {"message": "Loading model", "type": "unavailable_error"}}, 503, Failure.OVERLOAD),
     ({"error": "'messages' field is required"}, 400, Failure.BAD_REQUEST),
