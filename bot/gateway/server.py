@@ -20,6 +20,7 @@ from bot.gateway.doors import DoorRules, Doors
 from bot.gateway.errors import Problem, problem_of
 from bot.gateway.inference import CALLER, REQUEST_ID, Inferring
 from bot.gateway.models import list_models, one_model
+from bot.gateway.native import list_v0, list_v1, one_v0
 from bot.gateway.watching import Watching
 from bot.policy.http_doors import is_loopback
 from bot.policy.keys import Scope
@@ -140,8 +141,20 @@ def application(
     async def model(request: web.Request) -> web.StreamResponse:
         return one_model(built, request[CALLER], request.match_info["id"])
 
+    async def models_v0(request: web.Request) -> web.StreamResponse:
+        return list_v0(built, request[CALLER])
+
+    async def model_v0(request: web.Request) -> web.StreamResponse:
+        return one_v0(built, request[CALLER], request.match_info["id"])
+
+    async def models_v1(request: web.Request) -> web.StreamResponse:
+        return list_v1(built, request[CALLER])
+
     router.add_get("/v1/models", models)
     router.add_get("/v1/models/{id:.+}", model)
+    router.add_get("/api/v0/models", models_v0)
+    router.add_get("/api/v0/models/{id:.+}", model_v0)
+    router.add_get("/api/v1/models", models_v1)
     router.add_post("/v1/chat/completions", inferring.handler("chat", "/chat/completions"))
     router.add_post("/v1/completions", inferring.handler("text", "/completions"))
     router.add_post("/v1/embeddings", inferring.handler("embeddings", "/embeddings"))
