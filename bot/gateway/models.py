@@ -12,7 +12,7 @@ from bot.gateway.doors import Caller
 from bot.policy.names import nearest
 
 
-def list_models(built: Lantern, caller: Caller) -> web.Response:
+def list_models(built: Lantern, caller: Caller, _name: str = "") -> web.Response:
     """Every model that any host has, each once, and every persona."""
     return _answer({"object": "list", "data": list(_known(built, caller).values())})
 

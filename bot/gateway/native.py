@@ -15,7 +15,7 @@ from bot.policy.names import nearest
 Row = tuple[Model, list[Instance]]
 
 
-def list_v0(built: Lantern, caller: Caller) -> web.Response:
+def list_v0(built: Lantern, caller: Caller, _name: str = "") -> web.Response:
     """Every model as LM Studio 0.3 lists them: a row for each, with its state."""
     data = [_v0(model, instances) for model, instances in _rows(built, caller).values()]
     return _answer({"object": "list", "data": data})
@@ -33,7 +33,7 @@ def one_v0(built: Lantern, caller: Caller, name: str) -> web.Response:
     return _answer(_v0(*rows[ModelKey(name)]))
 
 
-def list_v1(built: Lantern, caller: Caller) -> web.Response:
+def list_v1(built: Lantern, caller: Caller, _name: str = "") -> web.Response:
     """Every model as LM Studio 0.4 lists them: with all its instances, wherever they are."""
     rows = _rows(built, caller).values()
     return _answer({"models": [_v1(model, instances) for model, instances in rows]})

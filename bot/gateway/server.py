@@ -16,7 +16,7 @@ from bot.gateway.active import ActiveModel
 from bot.gateway.admin import Admin
 from bot.gateway.connections import BODY_S, EXPECTS, USUAL, ConnectionLimits, connections
 from bot.gateway.cors import cors_headers, is_preflight, preflight
-from bot.gateway.doors import DoorRules, Doors
+from bot.gateway.doors import Caller, DoorRules, Doors
 from bot.gateway.errors import Problem, problem_of
 from bot.gateway.inference import CALLER, REQUEST_ID, Inferring
 from bot.gateway.models import list_models, one_model
@@ -35,6 +35,15 @@ BACKLOG = 1024
 _OPEN = frozenset({"/healthz", "/readyz"})
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Listed = Callable[[Lantern, Caller, str], web.Response]
+
+_LISTS: tuple[tuple[str, Listed], ...] = (
+    ("/v1/models", list_models),
+    ("/v1/models/{id:.+}", one_model),
+    ("/api/v0/models", list_v0),
+    ("/api/v0/models/{id:.+}", one_v0),
+    ("/api/v1/models", list_v1),
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -135,26 +144,8 @@ def application(
     inferring = Inferring(built, active, utcnow)
     router = app.router
 
-    async def models(request: web.Request) -> web.StreamResponse:
-        return list_models(built, request[CALLER])
-
-    async def model(request: web.Request) -> web.StreamResponse:
-        return one_model(built, request[CALLER], request.match_info["id"])
-
-    async def models_v0(request: web.Request) -> web.StreamResponse:
-        return list_v0(built, request[CALLER])
-
-    async def model_v0(request: web.Request) -> web.StreamResponse:
-        return one_v0(built, request[CALLER], request.match_info["id"])
-
-    async def models_v1(request: web.Request) -> web.StreamResponse:
-        return list_v1(built, request[CALLER])
-
-    router.add_get("/v1/models", models)
-    router.add_get("/v1/models/{id:.+}", model)
-    router.add_get("/api/v0/models", models_v0)
-    router.add_get("/api/v0/models/{id:.+}", model_v0)
-    router.add_get("/api/v1/models", models_v1)
+    for where, listed in _LISTS:
+        router.add_get(where, _told(built, listed))
     router.add_post("/v1/chat/completions", inferring.handler("chat", "/chat/completions"))
     router.add_post("/v1/completions", inferring.handler("text", "/completions"))
     router.add_post("/v1/embeddings", inferring.handler("embeddings", "/embeddings"))
@@ -165,6 +156,13 @@ def application(
     # What a viewer reads has no end of its own, and would be waited for.
     app.on_shutdown.append(watching.feed.close)
     return app
+
+
+def _told(built: Lantern, listed: Listed) -> Handler:
+    async def tell(request: web.Request) -> web.StreamResponse:
+        return listed(built, request[CALLER], request.match_info.get("id", ""))
+
+    return tell
 
 
 def scope_of(path: str) -> Scope | None:
