@@ -56,7 +56,7 @@ BAD = {
     "a list": (b"[]", "invalid_type"),
     "a text": (b'"hi"', "invalid_type"),
     "null": (b"null", "invalid_type"),
-    "no messages": (b"{}", None),
+    "no messages": (b"{}", "missing_required_parameter"),
     "empty messages": (b'{"messages": []}', None),
     "a message that is none": (b'{"messages": ["hi"]}', "invalid_type"),
     "a model that is a number": (b'{"model": 7, "messages": [{}]}', "invalid_type"),
