@@ -239,7 +239,7 @@ class HostServing:
         draft.sent()
         try:
             async with (
-                self._fleet.host(host).first_word_within(limit_s, lease) as heard,
+                self._fleet.host(host).reader.first_word_within(limit_s, lease) as heard,
                 self._inference.open(endpoint, request) as deltas,
             ):
                 async for delta in deltas:

@@ -345,7 +345,7 @@ class Relaying:
                     endpoint = replace(lease.endpoint, idle_s=idle_s)
                     await meter.begins(candidate, loop.time(), sink)
                     try:
-                        async with self._fleet.host(host).first_word_within(
+                        async with self._fleet.host(host).reader.first_word_within(
                             limit_s, lease
                         ) as heard:
                             await self._relayed(endpoint, request, meter, sink, heard)

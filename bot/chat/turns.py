@@ -617,7 +617,7 @@ class Turns:
         out = [host.name for host in hosts if host.state in ("unknown", "down")]
         async with asyncio.TaskGroup() as tasks:
             for name in out:
-                tasks.create_task(self._fleet.host(name).look_again())
+                tasks.create_task(self._fleet.host(name).probing.again())
 
     async def _offered(self, job: Job, draft: Draft, running: _Running) -> Job:
         """The job, with another first candidate where the settings prefer one to a slow load."""

@@ -148,10 +148,7 @@ def identity_findings(bot: Identity) -> tuple[Finding, ...]:
 
 async def try_host(built: Lantern, name: HostName, findings: Findings) -> bool:
     """Looks at a host once; tells of it, and gives whether it serves."""
-    try:
-        async with asyncio.timeout(SETTLE_S):
-            await built.fleet.host(name).settled()
-    except TimeoutError:
+    if not await built.fleet.settled(SETTLE_S, name):
         words = f"no answer within {SETTLE_S:g} s"
         findings.tell(Finding("warning", str(name), words))
         return False

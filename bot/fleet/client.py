@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bot.domain.hosts import Instance, Interface, LoadOrder, ModelKind, Report
-from bot.domain.ids import ModelKey
 from bot.domain.personas import LoadSettings
 
 REST_SAYS = ("context_length", "flash_attention", "num_experts")
@@ -63,12 +62,12 @@ class HostClient(Protocol):
         """Everything one probe tells: the disk, the memory, the version."""
         ...
 
-    async def resident(self) -> tuple[Instance, ...]:
-        """What is in memory now."""
-        ...
+    async def resident(self, kind: ModelKind | None = None) -> tuple[Instance, ...]:
+        """What is in memory now.
 
-    async def copies(self, key: ModelKey, kind: ModelKind) -> tuple[Instance, ...]:
-        """What is in memory of one model now, asked as cheaply as the interface can."""
+        With a kind at least all of that kind, asked as cheaply as the interface can, and told of
+        each no more than what it is known by.
+        """
         ...
 
     async def load(
@@ -83,16 +82,14 @@ class HostClient(Protocol):
         """
         ...
 
-    async def unload(self, instance: Instance) -> None:
+    async def unload(self, instance: Instance, *, even_busy: bool = True) -> None:
         """Takes an instance out of memory; one that is gone already is no error.
+
+        Unless ``even_busy``, one that serves anybody right now, as far as the host tells, stays.
 
         Raises:
             Unavailable: the host refused.
         """
-        ...
-
-    async def is_working(self, instance: Instance) -> bool:
-        """Is the instance serving anybody right now, as far as the host tells?"""
         ...
 
     async def close(self) -> None:

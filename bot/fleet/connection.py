@@ -32,7 +32,8 @@ class Connection:
         self._config = config
         self._http = http
         self._timeout_s = timeout_s
-        self._client: HostClient | None = None
+        self.client: HostClient | None = None
+        """The one in use."""
         self._connecting = asyncio.Lock()
         self._acts: Counter[HostClient] = Counter()
         """Loads and unloads under way on each client."""
@@ -43,27 +44,25 @@ class Connection:
         Raises:
             HostUnreachable: neither its sockets nor its REST serve us.
         """
+        config, timeout_s = self._config, self._timeout_s
         # Two who come at once would open two sets of sockets, one of them owned by nobody.
         async with self._connecting:
-            if self._client is None:
-                async with self.within(self._timeout_s):
-                    self._client = await self._connect()
-            return self._client
+            if self.client is not None:
+                return self.client
+            async with self.within(timeout_s):
+                # In a thread: the SDK takes long to import and the bot must not stand still.
+                await asyncio.to_thread(importlib.import_module, "bot.fleet.lmstudio")
+                from bot.fleet.lmstudio import connect_socket
 
-    async def _connect(self) -> HostClient:
-        config, connect_s = self._config, self._timeout_s * CONNECT_SHARE
-        rest = RestApi(self._http, config.address, config.token, connect_s)
-        # In a thread: the SDK takes long to import and the bot must not stand still meanwhile.
-        await asyncio.to_thread(importlib.import_module, "bot.fleet.lmstudio")
-        from bot.fleet.lmstudio import connect_socket
-
-        try:
-            async with asyncio.timeout(self._timeout_s * SOCKET_SHARE):
-                return await connect_socket(config.address, config.token, rest)
-        except (TimeoutError, HostUnreachable):
-            # Whatever closed the sockets, REST may be open, and says in plainer words what is
-            # wrong.
-            return await richest_rest(rest)
+                rest = RestApi(self._http, config.address, config.token, timeout_s * CONNECT_SHARE)
+                try:
+                    async with asyncio.timeout(timeout_s * SOCKET_SHARE):
+                        self.client = await connect_socket(config.address, config.token, rest)
+                except (TimeoutError, HostUnreachable):
+                    # Whatever closed the sockets, REST may be open, and says in plainer words what
+                    # is wrong.
+                    self.client = await richest_rest(rest)
+            return self.client
 
     async def ask(self, question: Callable[[HostClient], Awaitable[T]]) -> T:
         """Asks something harmless; a connection gone stale (the host slept) is rebuilt once.
@@ -98,7 +97,7 @@ class Connection:
             self._acts[client] -= 1
             if not self._acts[client]:
                 del self._acts[client]
-                if client is not self._client:
+                if client is not self.client:
                     await client.close()
 
     async def drop(self, client: HostClient | None = None) -> None:
@@ -107,18 +106,13 @@ class Connection:
         A probe asks by REST too, and one bad answer there closed the sockets on which a load was
         running: the load was lost, its model came into memory with nobody owning it.
         """
-        client = client or self._client
+        client = client or self.client
         if client is None:
             return
-        if self._client is client:
-            self._client = None
+        if self.client is client:
+            self.client = None
         if client not in self._acts:
             await client.close()
-
-    async def seek_better(self) -> None:
-        """Gives up a client poorer than the SDK's: there may be a better interface by now."""
-        if self._client is not None and self._client.interface != "SDK socket":
-            await self.drop()
 
     @contextmanager
     def understood(self) -> Generator[None]:

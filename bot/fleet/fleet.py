@@ -17,8 +17,10 @@ from bot.domain.hosts import (
     Model,
 )
 from bot.domain.ids import HostName
-from bot.fleet.host import FleetRules, Host, Recorder
+from bot.fleet.host import Host
 from bot.fleet.rest import lan_http
+from bot.fleet.rules import FleetRules, Recorder
+from bot.fleet.scheduler import Scheduler
 from bot.fleet.speeds import History
 from bot.policy.names import nearest
 
@@ -37,7 +39,7 @@ class Fleet:
         hosts: Sequence[HostConfig],
         *,
         memory: FleetMemory | None = None,
-        recorder: Recorder | None = None,
+        recorder: Recorder,
         observe: Callable[[FleetEvent], None] = lambda _: None,
         observe_load: Callable[[Loading], None] = lambda _: None,
         rules: FleetRules | None = None,
@@ -55,7 +57,7 @@ class Fleet:
                 config,
                 history=History(speeds, memory.rates.get(name)),
                 own=[own for own in memory.own if own.host == name],
-                recorder=recorder or Recorder(),
+                recorder=recorder,
                 observe=observe,
                 observe_load=observe_load,
                 rules=rules,
@@ -107,16 +109,17 @@ class Fleet:
         """Probes every host; one in its pause after a failure waits for its own time."""
         async with asyncio.TaskGroup() as tasks:
             for host in self._hosts.values():
-                tasks.create_task(host.probe_when_due())
+                tasks.create_task(host.probing.now(only_when_due=True))
 
-    async def settled(self, timeout_s: float) -> None:
-        """Returns when every host was probed once, or the time is over."""
+    async def settled(self, timeout_s: float, *names: HostName) -> bool:
+        """Returns when every host, or those named, was probed once: True; False after the time."""
         try:
-            async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as tasks:
-                for host in self._hosts.values():
-                    tasks.create_task(host.settled())
+            async with asyncio.timeout(timeout_s):
+                for name in names or self._hosts:
+                    await self._hosts[name].until(lambda seen: seen.state != "unknown")
         except TimeoutError:
-            return
+            return False
+        return True
 
     async def evict_idle(self) -> None:
         """Begins to unload own instances that rested longer than their TTL.
@@ -125,4 +128,4 @@ class Fleet:
         all, because the timer runs no job beside itself.
         """
         for host in self._hosts.values():
-            host.evict_idle()
+            host.feed(Scheduler.on_swept)

@@ -29,31 +29,32 @@ class HostHealth:
         self.report: Report | None = None
         """What the last good probe found."""
         self.needs_token = False
-        self._is_doubted = False
-        self._probes = Breaker()
-        self._requests = Breaker()
+        self.is_doubted = False
+        """Is it down for a failed request alone, with the next probe to decide?"""
+        self.probes = Breaker()
+        self.requests = Breaker()
+        """A served request closes it."""
 
-    @property
-    def failures(self) -> int:
-        """Consecutive failures of probes and requests."""
-        return round(self._probes.failures + self._requests.failures)
+    def away(self) -> str:
+        """That nobody can be served here, and why, for whoever asked."""
+        return f"{self._host} is away: {self.reason}"
 
     def next_probe_at(self, now: float) -> float | None:
         """When to probe again without being asked; None when all is well."""
         if self.state == "up":
             return None
-        if self._is_doubted:
+        if self.is_doubted:
             return now
         # A good probe brings no host back whose requests go on failing: their pause counts then.
-        pause = self._probes if self._probes.failures else self._requests
+        pause = self.probes if self.probes.failures else self.requests
         return now if pause.open_until is None else pause.open_until
 
     def probed(self, now: float, report: Report) -> tuple[FleetEvent, ...]:
         """The host answered; returns what is news of it."""
         self.report = report
-        self._probes = Breaker()
-        self._is_doubted = self.needs_token = False
-        if breaker.state(self._requests, now) == "open":
+        self.probes = Breaker()
+        self.is_doubted = self.needs_token = False
+        if breaker.state(self.requests, now) == "open":
             return self._go_down(self.reason)
         self.reason = ""
         if self.state == "up":
@@ -64,9 +65,9 @@ class HostHealth:
 
     def failed(self, now: float, reason: str, kind: FailureKind) -> tuple[FleetEvent, ...]:
         """The host did not answer a probe."""
-        self._probes = breaker.on_failure(self._probes, now, PROBE_RULES)
+        self.probes = breaker.on_failure(self.probes, now, PROBE_RULES)
         # The probe has said what the doubt asked for.
-        self._is_doubted = False
+        self.is_doubted = False
         self.needs_token = kind is FailureKind.AUTH
         return self._go_down(reason)
 
@@ -75,13 +76,9 @@ class HostHealth:
         if self.state == "down":
             # One loss breaks every request under way there: it counts once.
             return ()
-        self._requests = breaker.on_failure(self._requests, now, REQUEST_RULES)
-        self._is_doubted = True
+        self.requests = breaker.on_failure(self.requests, now, REQUEST_RULES)
+        self.is_doubted = True
         return self._go_down(reason)
-
-    def served(self) -> None:
-        """A request was answered: everything is forgiven."""
-        self._requests = Breaker()
 
     def _go_down(self, reason: str) -> tuple[FleetEvent, ...]:
         is_news = self.state != "down"

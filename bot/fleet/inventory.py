@@ -35,12 +35,13 @@ def wire_object(value: object) -> Wire:
     return cast(Wire, value)
 
 
-def wire_objects(value: object) -> list[Wire]:
-    """The value as a JSON array of objects.
+def wire_objects(value: object, name: str = "") -> list[Wire]:
+    """The value, or the member of that name, as a JSON array of objects.
 
     Raises:
         Garbled: it is none.
     """
+    value = wire_object(value).get(name) if name else value
     if not isinstance(value, list | tuple):
         raise Garbled(f"expected a list, got {type(value).__name__}")
     return [wire_object(entry) for entry in cast(Sequence[object], value)]
@@ -76,11 +77,7 @@ def has_list(payload: object, name: str) -> bool:
 
 def has_v0_shape(payload: object) -> bool:
     """Does every entry say whether it is loaded? Only ``/api/v0/models`` does."""
-    return has_list(payload, "data") and all("state" in entry for entry in _data(payload))
-
-
-def _data(payload: object) -> list[Wire]:
-    return wire_objects(wire_object(payload).get("data"))
+    return has_list(payload, "data") and all("state" in e for e in wire_objects(payload, "data"))
 
 
 def _required(wire: Wire, name: str) -> str:
@@ -171,7 +168,7 @@ def v1_listing(payload: object) -> Listing:
     """``/api/v1/models`` (LM Studio 0.4); it tells no instance references."""
     models: dict[ModelKey, Model] = {}
     instances: list[Instance] = []
-    for entry in wire_objects(wire_object(payload).get("models")):
+    for entry in wire_objects(payload, "models"):
         key = ModelKey(_required(entry, "key"))
         capabilities = members(entry.get("capabilities"))
         models[key] = model = Model(
@@ -206,7 +203,7 @@ def v0_listing(payload: object) -> Listing:
 
     The model key behind it is a guess: a numbered copy belongs to the listed key it copies.
     """
-    entries = {_required(entry, "id"): entry for entry in _data(payload)}
+    entries = {_required(entry, "id"): entry for entry in wire_objects(payload, "data")}
     models: dict[ModelKey, Model] = {}
     instances: list[Instance] = []
     for name, entry in entries.items():
@@ -239,7 +236,7 @@ def v0_listing(payload: object) -> Listing:
 
 def plain_listing(payload: object) -> Listing:
     """What a host with nothing but ``/v1/models`` has: names, and no state."""
-    names = [ModelKey(_required(entry, "id")) for entry in _data(payload)]
+    names = [ModelKey(_required(entry, "id")) for entry in wire_objects(payload, "data")]
     return {name: Model(name) for name in names}, ()
 
 

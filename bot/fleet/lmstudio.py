@@ -8,7 +8,7 @@ its reason beside it: handing over the API token, cancelling a load, and connect
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, cast
@@ -133,11 +133,12 @@ class _Parameter:
 class SocketClient:
     """A ``HostClient`` over the SDK's WebSockets, with REST beside it for what they do not tell."""
 
-    def __init__(self, api: lms.AsyncClient, rest: RestApi, version: str) -> None:
+    def __init__(self, api: lms.AsyncClient, rest: RestApi) -> None:
         self.interface: Interface = "SDK socket"
+        self.version = ""
+        """Of LM Studio; empty where it does not tell."""
         self._api = api
         self._rest = rest
-        self._version = version
         self._tells_work = True
 
     async def inventory(self) -> Report:
@@ -151,19 +152,14 @@ class SocketClient:
         with self._rest.reading():
             models, residents = await self._listing(inventory.socket_models(disk))
             only_loaded = inventory.lists_only_loaded(plain, models, residents)
-        return Report("SDK socket", self._version, models, residents, only_loaded)
+        return Report("SDK socket", self.version, models, residents, only_loaded)
 
-    async def resident(self) -> tuple[Instance, ...]:
-        """What is in memory now."""
+    async def resident(self, kind: ModelKind | None = None) -> tuple[Instance, ...]:
+        """What is in memory now; of one kind without its slots."""
         with self._rest.reading():
-            return (await self._listing({}))[1]
-
-    async def copies(self, key: ModelKey, kind: ModelKind) -> tuple[Instance, ...]:
-        """What is in memory of one model now."""
-        listing = await self._call(_space(kind), "listLoaded")
-        with self._rest.reading():
-            seen = inventory.socket_instances(listing)
-        return tuple(instance for instance in seen if instance.model_key == key)
+            if kind is None:
+                return (await self._listing({}))[1]
+            return inventory.socket_instances(await self._call(_space(kind), "listLoaded"))
 
     async def load(
         self, order: LoadOrder, on_progress: Callable[[float], None], stop: Stop
@@ -200,8 +196,10 @@ class SocketClient:
             return None
         return instance
 
-    async def unload(self, instance: Instance) -> None:
+    async def unload(self, instance: Instance, *, even_busy: bool = True) -> None:
         """Takes an instance out of memory."""
+        if not even_busy and await self._is_working(instance):
+            return
         parameter = {"identifier": instance.identifier}
         try:
             await self._call(_space(instance.kind), "unloadModel", parameter)
@@ -209,7 +207,7 @@ class SocketClient:
             if error.kind is not FailureKind.NOT_THERE:
                 raise
 
-    async def is_working(self, instance: Instance) -> bool:
+    async def _is_working(self, instance: Instance) -> bool:
         """Is the instance serving anybody, whichever program asked? Told since 0.3.27."""
         if not self._tells_work:
             return False
@@ -229,7 +227,9 @@ class SocketClient:
 
     async def close(self) -> None:
         """Closes the sockets."""
-        await _close(self._api)
+        with suppress(TimeoutError, *_NONSENSE):
+            async with asyncio.timeout(CLOSE_S):
+                await self._api.aclose()
 
     async def _listing(self, models: Mapping[ModelKey, Model]) -> Listing:
         native = await self._rest.get("/api/v1/models")
@@ -267,16 +267,21 @@ async def connect_socket(address: str, token: str | None, rest: RestApi) -> Sock
         # Private: 1.5.0 has no api_token argument yet.
         message = lms.AsyncClient._format_auth_message(name, key)  # pyright: ignore[reportPrivateUsage]  # see above
         api._auth_details = message  # pyright: ignore[reportPrivateUsage]  # see above
+    client = SocketClient(api, rest)
     try:
         await api.__aenter__()
-        version = await _version(api)
+        # An RPC the host is too old for is never answered: it only warns.
+        with suppress(TimeoutError, Garbled, lms.LMStudioServerError):
+            async with asyncio.timeout(ASK_S):
+                answer = inventory.wire_object(await api.system.remote_call("version"))
+                client.version = inventory.text(answer, "version")
     except _NONSENSE as error:
-        await _close(api)
+        await client.close()
         raise _unreachable(address, error) from error
     except BaseException:
-        await _close(api)
+        await client.close()
         raise
-    return SocketClient(api, rest, version)
+    return client
 
 
 def sdk_config(settings: LoadSettings, *, is_embedding: bool) -> dict[str, object]:
@@ -351,31 +356,11 @@ def _space(kind: ModelKind) -> Space:
     return "embedding" if kind == "embedding" else "llm"
 
 
-async def _version(api: lms.AsyncClient) -> str:
-    # An RPC the host is too old for is never answered: it only warns.
-    try:
-        async with asyncio.timeout(ASK_S):
-            answer = inventory.wire_object(await api.system.remote_call("version"))
-    except (TimeoutError, Garbled, lms.LMStudioServerError):
-        return ""
-    return inventory.text(answer, "version")
-
-
-async def _close(api: lms.AsyncClient) -> None:
-    try:
-        async with asyncio.timeout(CLOSE_S):
-            await api.aclose()
-    except (TimeoutError, *_NONSENSE):
-        return
-
-
 async def _cancel(channel: AsyncChannel[ModelLoadResult]) -> None:
     """Tells the host to give a load up; a host that is lost breaks the load by itself."""
-    try:
+    with suppress(TimeoutError, *_NONSENSE):
         async with asyncio.timeout(CANCEL_S):
             await channel.cancel()
-    except (TimeoutError, *_NONSENSE):
-        return
 
 
 def _unreachable(address: str, error: Exception) -> HostUnreachable:

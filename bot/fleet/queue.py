@@ -1,6 +1,6 @@
 """Who waits at a host, and whose turn is next: users take turns, then first come, first served."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NewType
 
@@ -65,35 +65,24 @@ class Queue:
     """Everybody waiting at one host, in turns by ``policy.fairness``; a lease is a wish served."""
 
     def __init__(self) -> None:
-        self._waiters: dict[Ticket, Waiter] = {}
+        self.waiters: dict[Ticket, Waiter] = {}
+        """As they arrived."""
         self._served: dict[str, int] = {}
         self._grants = 0
 
-    def __iter__(self) -> Iterator[Waiter]:
-        """As they arrived; safe against changes meanwhile."""
-        return iter(tuple(self._waiters.values()))
-
-    def add(self, waiter: Waiter) -> None:
-        """Somebody waits."""
-        self._waiters[waiter.ticket] = waiter
-
-    def remove(self, ticket: Ticket) -> Waiter | None:
-        """Somebody does not wait any more; returns them, if they did."""
-        return self._waiters.pop(ticket, None)
-
     def served(self, waiter: Waiter) -> None:
         """Somebody got an instance."""
-        del self._waiters[waiter.ticket]
+        del self.waiters[waiter.ticket]
         self._grants += 1
         self._served[waiter.wish.user] = self._grants
 
     def of(self, key: ModelKey) -> list[Waiter]:
         """Those who wish for one model, as they arrived."""
-        return [w for w in self._waiters.values() if w.wish.model_key == key]
+        return [w for w in self.waiters.values() if w.wish.model_key == key]
 
     def turns(self, leases: Mapping[str, int]) -> list[Waiter]:
         """Everybody in the order of their turns; ``leases`` by user."""
-        waiters = tuple(self._waiters.values())
+        waiters = tuple(self.waiters.values())
         users = [waiter.wish.user for waiter in waiters]
         # Of those who neither wait nor hold anything: the record would grow with all who ever ask.
         for stranger in self._served.keys() - {*users, *leases}:

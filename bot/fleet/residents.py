@@ -30,6 +30,8 @@ def reference_of(instance: Instance) -> InstanceRef:
 class Resident:
     """One instance and what is known of its use; written by its host's scheduler alone."""
 
+    reference: InstanceRef
+    """What it is known by."""
     instance: Instance
     """As the host listed it last."""
     since: float
@@ -50,11 +52,6 @@ class Resident:
     """When the host last listed it."""
     is_stray: bool = False
     """Loaded by LM Studio of its own accord for a turn of ours whose instance was gone."""
-
-    @property
-    def reference(self) -> InstanceRef:
-        """What it is known by."""
-        return reference_of(self.instance)
 
     def view(self, is_wanted: bool) -> Instance:
         """The frozen picture; ``is_wanted`` by somebody waiting counts as one more lease."""
@@ -77,7 +74,8 @@ class Residents:
     def __init__(self, host: HostName, own: Iterable[OwnInstance]) -> None:
         self._host = host
         self._own = {record.reference: record for record in own}
-        self._all: dict[InstanceRef, Resident] = {}
+        self.all: dict[InstanceRef, Resident] = {}
+        """What is on its way out included."""
         self.held: dict[Ticket, Resident] = {}
         """By whom; also what left memory under its holder."""
         self.lost: list[tuple[LoadOrder, float]] = []
@@ -88,11 +86,7 @@ class Residents:
 
     def __iter__(self) -> Iterator[Resident]:
         """What is in memory and not on its way out; safe against changes meanwhile."""
-        return iter([resident for resident in self._all.values() if not resident.leaving])
-
-    def of(self, instance: Instance) -> Resident:
-        """The resident of a picture made of it."""
-        return self._all[reference_of(instance)]
+        return iter([resident for resident in self.all.values() if not resident.leaving])
 
     def find(self, name: str) -> list[Resident]:
         """By identifier, else all of a model key.
@@ -115,15 +109,7 @@ class Residents:
 
     def is_unloading(self) -> bool:
         """Is anything on its way out?"""
-        return any(resident.leaving for resident in self._all.values())
-
-    def leases_of(self) -> dict[str, int]:
-        """How many leases each user holds."""
-        counts: dict[str, int] = {}
-        for resident in self._all.values():
-            for user in resident.users.values():
-                counts[user] = counts.get(user, 0) + 1
-        return counts
+        return any(resident.leaving for resident in self.all.values())
 
     def take(self, ticket: Ticket, user: str, resident: Resident) -> None:
         """Gives a lease."""
@@ -136,33 +122,15 @@ class Residents:
         """Goes on with a lease that was granted before this record was begun."""
         # As old as can be, so that it is not taken for what a load under way is making.
         own = self._record_for(instance)
-        new = Resident(instance, 0.0, 0.0, own, own is not None and own.pinned)
-        self.take(ticket, user, self._all.setdefault(reference_of(instance), new))
-
-    def release(self, ticket: Ticket, now: float) -> None:
-        """Ends a lease, if the ticket holds one; its rest counts from now."""
-        # It may have left memory meanwhile: giving it back changes nothing then.
-        resident = self.held.pop(ticket, None)
-        if resident is not None:
-            del resident.users[ticket]
-            resident.idle_since = now
-
-    def spare(self, reference: InstanceRef, now: float) -> None:
-        """An instance that was to leave and did not is left in peace for a while.
-
-        Without a pause the next look would ask the same host the same again, several times a second
-        while anybody waits for the room.
-        """
-        resident = self._all.get(reference)
-        if resident is not None and resident.leaving:
-            resident.leaving = ""
-            resident.idle_since, resident.spared_until = now, now + SPARED_S
+        reference = reference_of(instance)
+        new = Resident(reference, instance, 0.0, 0.0, own, own is not None and own.pinned)
+        self.take(ticket, user, self.all.setdefault(reference, new))
 
     def adopt(self, own: OwnInstance) -> None:
         """An instance Lantern loaded, or what is now to be known of it."""
         # Another record may be the truth of a resident seen before its load had ended.
         self._own[own.reference] = own
-        for resident in self._all.values():
+        for resident in self.all.values():
             resident.own = self._record_for(resident.instance)
 
     def see(
@@ -182,8 +150,8 @@ class Residents:
         claimed = self._claimed(there, now)
         for own in claimed:
             self.adopt(own)
-        gone = [resident for ref, resident in self._all.items() if ref not in there]
-        self._all = {ref: self._seen(ref, instance, now) for ref, instance in there.items()}
+        gone = [resident for ref, resident in self.all.items() if ref not in there]
+        self.all = {ref: self._seen(ref, instance, now) for ref, instance in there.items()}
         self._vanished += [resident for resident in gone if resident.uses and not resident.leaving]
         claimed += self._strays(now, loading)
         known = {own.reference for own in map(self._record_for, there.values()) if own is not None}
@@ -206,9 +174,9 @@ class Residents:
         for reference, instance in there.items():
             if instance.reference is None or reference in self._own:
                 continue
-            own, key, identifier = self._named(instance), instance.model_key, instance.identifier
-            for lost in self.lost if own is None and reference not in self._all else ():
-                order = lost[0]
+            own, identifier = self._record_for(instance), instance.identifier
+            for lost in self.lost if own is None and reference not in self.all else ():
+                order, key = lost[0], instance.model_key
                 if (order.model_key, order.ttl_s) == (key, instance.net_ttl_s):
                     own = OwnInstance(self._host, reference, identifier, key, order.idle_ttl_s)
                     self.lost.remove(lost)
@@ -230,7 +198,7 @@ class Residents:
         strays: list[OwnInstance] = []
         for lost in self._vanished:
             key = lost.instance.model_key
-            for reference, found in self._all.items():
+            for reference, found in self.all.items():
                 seen, is_known = found.instance, found.own is not None
                 if not lost.uses or is_known or seen.model_key != key or key == loading:
                     continue
@@ -245,10 +213,10 @@ class Residents:
         return strays
 
     def _seen(self, reference: InstanceRef, instance: Instance, now: float) -> Resident:
-        resident, own = self._all.get(reference), self._record_for(instance)
+        resident, own = self.all.get(reference), self._record_for(instance)
         if resident is None:
             is_pinned = own is not None and own.pinned
-            return Resident(instance, now, now, own, is_pinned, seen_at=now)
+            return Resident(reference, instance, now, now, own, is_pinned, seen_at=now)
         if instance.last_used != resident.instance.last_used and not resident.uses:
             # Another program on the LAN used it: its rest begins anew.
             resident.idle_since = now
@@ -257,11 +225,8 @@ class Residents:
         return resident
 
     def _record_for(self, instance: Instance) -> OwnInstance | None:
-        if instance.reference is not None:
-            return self._own.get(instance.reference)
-        return self._named(instance)
-
-    def _named(self, instance: Instance) -> OwnInstance | None:
-        """The record of an instance that was loaded while the host told no references."""
+        if instance.reference is not None and instance.reference in self._own:
+            return self._own[instance.reference]
+        # Loaded while the host told no references.
         own = self._own.get(InstanceRef(f"{NAMED}{instance.identifier}"))
         return own if own is not None and own.model_key == instance.model_key else None

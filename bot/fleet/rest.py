@@ -12,7 +12,7 @@ import httpx
 
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
 from bot.domain.hosts import Instance, Interface, LoadOrder, ModelKind, Report
-from bot.domain.ids import InstanceId, ModelKey
+from bot.domain.ids import InstanceId
 from bot.fleet import inventory
 from bot.fleet.client import REST_SAYS, Stop
 from bot.fleet.inventory import Garbled
@@ -86,8 +86,6 @@ class RestApi:
         status, body = await self._send("GET", path, None)
         if status == 404:
             return None
-        if status == 403:
-            raise self._needs_token(status)
         if status >= 400:
             text = f"{self._address} answered HTTP {status}."
             raise HostUnreachable(text, FailureKind.SERVER)
@@ -133,13 +131,12 @@ class RestApi:
                             raise Garbled(f"more than {MOST_BYTES >> 20} MB")
         except (httpx.HTTPError, OSError) as error:
             raise unreached(self._address, error) from error
-        if response.status_code == 401:
-            raise self._needs_token(401)
-        return response.status_code, bytes(answer)
-
-    def _needs_token(self, status: int) -> HostUnreachable:
-        text = f"{self._address} wants an API token, or another one (HTTP {status})."
-        return HostUnreachable(text, FailureKind.AUTH)
+        status = response.status_code
+        # Of a command 403 may mean much else, which its answer tells.
+        if status == 401 or (status == 403 and method == "GET"):
+            text = f"{self._address} wants an API token, or another one (HTTP {status})."
+            raise HostUnreachable(text, FailureKind.AUTH)
+        return status, bytes(answer)
 
     def _json(self, body: bytes) -> object:
         try:
@@ -169,16 +166,12 @@ class RestClient:
                 only_loaded = inventory.lists_only_loaded(plain, models, residents)
         return Report(self.interface, self._version, models, residents, only_loaded)
 
-    async def resident(self) -> tuple[Instance, ...]:
+    async def resident(self, kind: ModelKind | None = None) -> tuple[Instance, ...]:
         """What is in memory now; nothing is known of it on a bare ``/v1`` host."""
+        del kind  # every kind stands in one list
         payload = await self._api.get(_PATHS[self.interface])
         with self._api.reading():
             return _LISTINGS[self.interface](payload)[1]
-
-    async def copies(self, key: ModelKey, kind: ModelKind) -> tuple[Instance, ...]:
-        """What is in memory of one model now."""
-        del kind  # every kind stands in one list
-        return tuple(s for s in await self.resident() if s.model_key == key)
 
     async def load(
         self, order: LoadOrder, on_progress: Callable[[float], None], stop: Stop
@@ -207,19 +200,15 @@ class RestClient:
             return None
         return instance
 
-    async def unload(self, instance: Instance) -> None:
-        """Unloads by ``/api/v1``."""
+    async def unload(self, instance: Instance, *, even_busy: bool = True) -> None:
+        """Unloads by ``/api/v1``, also what is busy: REST does not tell."""
+        del even_busy
         if self.interface != "/api/v1":
             raise Unavailable(_CANNOT_LOAD, FailureKind.BAD_REQUEST)
         body = {"instance_id": instance.identifier}
         status, answer = await self._api.post("/api/v1/models/unload", body)
         if status >= 400 and status != 404:
             raise Unavailable(reason_of(answer, status), FailureKind.SERVER)
-
-    async def is_working(self, instance: Instance) -> bool:
-        """REST does not tell."""
-        del instance
-        return False
 
     async def close(self) -> None:
         """Nothing of its own to close."""

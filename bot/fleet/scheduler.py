@@ -6,7 +6,8 @@ host's own list of what is in memory always wins.
 
 The tree; each number stands again where its step is taken.
 
-1. Somebody asks. The host is away, drains, or has no such model: refused at once.
+1. Somebody asks. The host is away, drains, or has no such model: refused at once. So is whoever
+   waits, once a probe has found it away.
 2. The load under way will serve them: they join it, hear of it, and nothing else is decided.
 3. Every event decides everything anew from here, but for three: an asker who joins a load or leaves
    one, a load's progress, and a measured answer free nothing. Free slots are granted, user by user.
@@ -58,8 +59,9 @@ from bot.fleet.effects import Effect, Effects, Forget, Grant, Refuse, StartUnloa
 from bot.fleet.health import HostHealth
 from bot.fleet.progress import Load, loading_news, seconds_in_line
 from bot.fleet.queue import Queue, Ticket, Waiter
-from bot.fleet.residents import Resident, Residents, reference_of
+from bot.fleet.residents import SPARED_S, Resident, Residents, reference_of
 from bot.fleet.speeds import History
+from bot.policy.breaker import Breaker
 from bot.policy.placement import (
     Hopeless,
     Placement,
@@ -136,7 +138,7 @@ class Scheduler:
             models=self._models,
             instances=self.residents.views(self._models),
             load=load.picture(self._joined()) if load else None,
-            waiting=Counter(waiter.wish.model_key for waiter in self._queue),
+            waiting=Counter(waiter.wish.model_key for waiter in self._queue.waiters.values()),
             memory_bytes=config.memory_bytes,
             ceiling_bytes=self._ceiling_bytes,
             max_loaded=config.max_loaded,
@@ -146,18 +148,12 @@ class Scheduler:
             weight=config.weight,
             load_bytes_per_s=history.load_bytes_per_s,
             speeds=history.speeds,
-            failures=self.health.failures,
+            failures=round(self.health.probes.failures + self.health.requests.failures),
         )
 
     def is_at_work(self) -> bool:
         """Is a load under way or an instance in use?"""
         return self.load is not None or bool(self.residents.held)
-
-    def may_cancel(self, key: ModelKey) -> bool:
-        """Is there a load to cancel that at most one asker waits for?"""
-        waiters = len(self._without_instance(key))
-        is_loading = self.load is not None and self.load.order.model_key == key
-        return waiters <= 1 and (is_loading or waiters == 1)
 
     # --- the tree -------------------------------------------------------------------------
 
@@ -166,7 +162,7 @@ class Scheduler:
         key, name, state = wish.model_key, self.config.name, self.health.state
         # 1. Before the first probe nothing is known of the host, so that they wait for it.
         if state == "down":
-            return (Refuse(ticket, HostUnreachable(self._away())),)
+            return (Refuse(ticket, HostUnreachable(self.health.away())),)
         if state == "up" and self.is_draining:
             text = f"{name} is draining and takes no new turns."
             return (Refuse(ticket, HostUnreachable(text, FailureKind.BUSY)),)
@@ -174,8 +170,7 @@ class Scheduler:
         if state == "up" and not is_here:
             text = f"{name} does not have `{key}`."
             return (Refuse(ticket, Unavailable(text, FailureKind.NOT_THERE)),)
-        waiter = Waiter(ticket, wish, now)
-        self._queue.add(waiter)
+        waiter = self._queue.waiters[ticket] = Waiter(ticket, wish, now)
         # 2. The common case of a hundred at once for one cold model: the others, who hear the
         # number of waiters with the next progress, need not be looked at for each of them.
         if self.load is not None and self._joins(waiter, self.load, now):
@@ -186,11 +181,15 @@ class Scheduler:
     def _decide(self, now: float) -> Effects:
         """Everything that has become possible, or has become too late."""
         is_up = self.health.state == "up"
+        # 1. A mere doubt is for the next probe to settle, which may find the host as it was.
+        if self.health.state == "down" and not self.health.is_doubted:
+            waiting = self._queue.waiters.values()
+            self._refuse(waiting, self.health.away(), FailureKind.CONNECT)
         # 3.
         if is_up:
             self._grant_slots(now)
         # 4. They may have been the ones that slots were kept free for.
-        overdue = [waiter for waiter in self._queue if waiter.is_overdue(now)]
+        overdue = [waiter for waiter in self._queue.waiters.values() if waiter.is_overdue(now)]
         for waiter in overdue:
             text = f"{self.config.name} stayed busy for {waiter.wish.max_wait_s:.0f} s."
             self._refuse([waiter], text, FailureKind.BUSY)
@@ -253,7 +252,9 @@ class Scheduler:
         own, ttl_s = resident.own, waiter.wish.idle_ttl_s
         if own and own.idle_ttl_s is not None and (ttl_s is None or ttl_s > own.idle_ttl_s):
             # It rests as long as its most patient user wished.
-            self._keep(replace(own, idle_ttl_s=ttl_s))
+            own = replace(own, idle_ttl_s=ttl_s)
+            self.residents.adopt(own)
+            self._out.append(own)
         total_s = now - waiter.asked_at
         load_s = min(waiter.load_s, total_s)
         grant = Grant(waiter.ticket, resident.view(is_wanted=False), total_s - load_s, load_s)
@@ -262,7 +263,7 @@ class Scheduler:
     def _begin_next(self, now: float) -> None:
         """Step 6: the next load, or room for it."""
         self._making_room = None
-        for waiter in self._queue:
+        for waiter in self._queue.waiters.values():
             waiter.end_load(now)
         seen: set[ModelKey] = set()
         for waiter in self._turns():
@@ -326,8 +327,8 @@ class Scheduler:
         for waiter in self._without_instance(key):
             waiter.begin_load(now)
         for instance in evict:
-            words = f"evicted to make room for {key}"
-            self._unload(self.residents.of(instance), "evicted", words)
+            leaving = self.residents.all[reference_of(instance)]
+            self._unload(leaving, "evicted", f"evicted to make room for {key}")
         keys = tuple(instance.model_key for instance in evict)
         self._making_room = Evicting(self.config.name, key, keys)
 
@@ -335,18 +336,30 @@ class Scheduler:
 
     def on_left(self, now: float, ticket: Ticket) -> Effects:
         """An asker went away, whether waiting or holding."""
-        waiter = self._queue.remove(ticket)
+        waiter = self._queue.waiters.pop(ticket, None)
         self._granted_at.pop(ticket, None)
-        self.residents.release(ticket, now)
+        resident = self.residents.held.pop(ticket, None)
+        if resident is not None:
+            # It may have left memory meanwhile: giving it back changes nothing then.
+            del resident.users[ticket]
+            resident.idle_since = now
         self._clear_strays(now)
         # A leaver cancels nothing: whoever comes back finds the load further on.
         return self._effects() if waiter and waiter.is_joined else self._decide(now)
 
     def on_cancelled(self, now: float, key: ModelKey) -> Effects:
-        """Somebody pressed Cancel, and ``may_cancel`` allowed it."""
+        """Somebody pressed Cancel.
+
+        Raises:
+            NotPermitted: there is no load to cancel, or more than one asker waits for it.
+        """
         waiters = self._without_instance(key)
-        if self.load and self.load.order.model_key == key and not self.load.is_stopping:
-            self.load.is_stopping = True
+        load = self.load if self.load and self.load.order.model_key == key else None
+        if len(waiters) > 1 or not (waiters or load):
+            text = f"Loading `{key}` on {self.config.name} is not for one person to cancel."
+            raise NotPermitted(text)
+        if load and not load.is_stopping:
+            load.is_stopping = True
             self._out.append(StopLoad())
         text = f"Loading `{key}` on {self.config.name} was cancelled."
         self._refuse(waiters, text, FailureKind.CANCELLED)
@@ -359,8 +372,8 @@ class Scheduler:
 
     def on_answered(self, _now: float, record: SpeedRecord) -> Effects:
         """A request was answered here."""
-        self._history.answered(record)
-        self.health.served()
+        self._history.learn(record)
+        self.health.requests = Breaker()
         return (record,)
 
     # --- the host -------------------------------------------------------------------------
@@ -372,8 +385,6 @@ class Scheduler:
             self._models = report.models
         self._out.extend(self.health.probed(now, report))
         self._see(report.residents, now)
-        if self.health.state == "down":
-            self._refuse(self._queue, self._away(), FailureKind.CONNECT)
         return self._decide(now)
 
     def on_probe_failed(self, now: float, reason: str, kind: FailureKind) -> Effects:
@@ -385,7 +396,6 @@ class Scheduler:
             self.health.reason = reason
             return self._decide(now)
         self._out.extend(self.health.failed(now, reason, kind))
-        self._refuse(self._queue, self._away(), FailureKind.CONNECT)
         return self._decide(now)
 
     def on_doubted(self, now: float, reason: str) -> Effects:
@@ -429,7 +439,7 @@ class Scheduler:
         model, seconds = self._models.get(key), now - load.started_at
         size = model.size_bytes if model else None
         record = LoadRecord(name, key, seconds, size)
-        self._history.loaded(record)
+        self._history.learn(record)
         self._out.append(record)
         self._out.append(
             FleetEvent(
@@ -458,7 +468,7 @@ class Scheduler:
             listed: None when the list could not be read again.
             own: What the load made all the same, before the host was lost.
         """
-        joined = [waiter for waiter in self._queue if waiter.is_joined]
+        joined = [waiter for waiter in self._queue.waiters.values() if waiter.is_joined]
         load = self._end_load(now)
         if own is not None:
             self.residents.adopt(own)
@@ -495,14 +505,15 @@ class Scheduler:
             self._refuse(joined, reason, kind if is_memory else FailureKind.LOAD_FAILED)
         return self._decide(now)
 
-    def on_listed(self, now: float, listed: Iterable[Instance]) -> Effects:
-        """The host's list was read for another reason, such as a turn about to be sent."""
-        self._see(listed, now)
-        return self._decide(now)
+    def on_listed(
+        self, now: float, listed: Iterable[Instance], *, is_load_spared: bool = False
+    ) -> Effects:
+        """The host's list was read for another reason, such as a turn about to be sent.
 
-    def on_load_spared(self, now: float, listed: Iterable[Instance]) -> Effects:
-        """The load was not begun: others have loaded that model since the host was looked at."""
-        self._end_load(now)
+        A load is spared when others have loaded its model since the host was last looked at.
+        """
+        if is_load_spared:
+            self._end_load(now)
         self._see(listed, now)
         return self._decide(now)
 
@@ -538,18 +549,25 @@ class Scheduler:
         # The list first: one that is gone needs no sparing.
         if listed is not None:
             self._see(listed, now)
-        self.residents.spare(reference, now)
+        resident = self.residents.all.get(reference)
+        if resident is not None and resident.leaving:
+            # Without a pause the same host would be asked the same again, several times a second
+            # while anybody waits for the room.
+            resident.leaving = ""
+            resident.idle_since, resident.spared_until = now, now + SPARED_S
         return self._decide(now)
 
     def on_swept(self, now: float) -> Effects:
         """The eviction job came round."""
         # What somebody waits for is as good as in use.
-        wanted = {r.reference for waiter in self._queue for r in self._usable(waiter.wish)}
+        waiters = self._queue.waiters.values()
+        wanted = {r.reference for waiter in waiters for r in self._usable(waiter.wish)}
         for instance in plan_idle_eviction(
             self.residents.views(self._models, wanted), now, evict_foreign=self._evict_foreign
         ):
             rested_s = now - (instance.idle_since or now)
-            self._unload(self.residents.of(instance), "idle", f"at rest for {rested_s:.0f} s")
+            resident = self.residents.all[reference_of(instance)]
+            self._unload(resident, "idle", f"at rest for {rested_s:.0f} s")
         return self._decide(now)
 
     def on_pinned(self, now: float, name: str, is_pinned: bool) -> Effects:
@@ -561,7 +579,9 @@ class Scheduler:
         for resident in self.residents.find(name):
             resident.is_pinned = is_pinned
             if resident.own is not None:
-                self._keep(replace(resident.own, pinned=is_pinned))
+                own = replace(resident.own, pinned=is_pinned)
+                self.residents.adopt(own)
+                self._out.append(own)
         return self._decide(now)
 
     def on_drained(self, now: float, is_draining: bool) -> Effects:
@@ -602,13 +622,11 @@ class Scheduler:
         return sum(map(instance_bytes, self.residents.views(self._models)))
 
     def _turns(self) -> list[Waiter]:
-        return self._queue.turns(self.residents.leases_of())
+        residents = self.residents.all.values()
+        return self._queue.turns(Counter(user for r in residents for user in r.users.values()))
 
     def _joined(self) -> int:
-        return sum(waiter.is_joined for waiter in self._queue)
-
-    def _away(self) -> str:
-        return f"{self.config.name} is away: {self.health.reason}"
+        return sum(waiter.is_joined for waiter in self._queue.waiters.values())
 
     # --- what changes ---------------------------------------------------------------------
 
@@ -659,18 +677,14 @@ class Scheduler:
 
     def _refuse(self, waiters: Iterable[Waiter], text: str, kind: FailureKind) -> None:
         refusal = HostUnreachable if kind in LOST else Unavailable
-        for waiter in waiters:
-            self._queue.remove(waiter.ticket)
+        for waiter in tuple(waiters):
+            del self._queue.waiters[waiter.ticket]
             # An error of their own for each: raising it writes the way it took into it.
             self._out.append(Refuse(waiter.ticket, refusal(text, kind)))
 
     def _learn(self, key: ModelKey, limits: LoadLimits) -> None:
         # A new mapping each time: snapshots handed out keep theirs.
         self._limits = {**self._limits, key: limits}
-
-    def _keep(self, own: OwnInstance) -> None:
-        self.residents.adopt(own)
-        self._out.append(own)
 
     # --- words for those who wait ---------------------------------------------------------
 
@@ -698,7 +712,7 @@ class Scheduler:
         if self.load is None:
             return
         news = loading_news(self.config.name, self.load, self._joined(), now)
-        for waiter in self._queue:
+        for waiter in self._queue.waiters.values():
             if waiter.is_joined:
                 self._tell(waiter, news)
 

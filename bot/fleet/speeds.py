@@ -16,14 +16,15 @@ class History:
         self.load_bytes_per_s = load_bytes_per_s
         """Over all loads."""
 
-    def loaded(self, record: LoadRecord) -> None:
-        """One load finished."""
-        self.load_bytes_per_s = blend(self.load_bytes_per_s, load_rate(record))
-        self._learn(record.model_key, Speed(load_s=record.seconds))
-
-    def answered(self, record: SpeedRecord) -> None:
-        """One answer finished."""
-        self._learn(record.model_key, speed_of_answer(record))
+    def learn(self, record: LoadRecord | SpeedRecord) -> None:
+        """One load or one answer finished."""
+        if isinstance(record, LoadRecord):
+            self.load_bytes_per_s = blend(self.load_bytes_per_s, load_rate(record))
+            measured = Speed(load_s=record.seconds)
+        else:
+            measured = speed_of_answer(record)
+        known = self.speeds.get(record.model_key, Speed())
+        self.speeds = {**self.speeds, record.model_key: blend_speed(known, measured)}
 
     def expected_load_s(self, key: ModelKey, model: Model | None) -> float | None:
         """Seconds a load takes here, from its own history, else by size; None when unknown."""
@@ -33,7 +34,3 @@ class History:
         if model is None or model.size_bytes is None or not self.load_bytes_per_s:
             return None
         return model.size_bytes / self.load_bytes_per_s
-
-    def _learn(self, key: ModelKey, measured: Speed) -> None:
-        known = self.speeds.get(key, Speed())
-        self.speeds = {**self.speeds, key: blend_speed(known, measured)}

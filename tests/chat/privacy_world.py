@@ -42,7 +42,7 @@ from bot.domain.errors import FailureKind, StoreUnavailable, Unavailable
 from bot.domain.events import Delta, StreamEnd, TextDelta
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
-from bot.fleet.fleet import Fleet
+from bot.fleet.fleet import Fleet, Recorder
 from bot.inference.streams import Inference, inference_session
 from bot.policy.budget import BudgetRules
 from bot.policy.offers import SlowRules
@@ -52,6 +52,7 @@ from bot.policy.privacy import Marks, Sources
 from bot.store.answers import AnswerStore
 from bot.store.choices import ChoiceStore
 from bot.store.database import Database
+from bot.store.fleet_memory import FleetStore
 from bot.store.ledger import LedgerStore
 from bot.store.privacy import PrivacyStore
 from bot.store.turns import BRANCH_TEXT_BYTES, TurnStore
@@ -265,7 +266,9 @@ async def world(
         database = await stack.enter_async_context(
             Database(new_database(folder / "l.db"), utcnow=utcnow)
         )
-        fleet = await stack.enter_async_context(Fleet(()))
+        kept = FleetStore(database)
+        recorder = Recorder(kept.add_own, kept.remove_own, kept.add, kept.add)
+        fleet = await stack.enter_async_context(Fleet((), recorder=recorder))
         session = await stack.enter_async_context(inference_session())
         ledger = LedgerStore(database, BudgetRules(), UTC)
         providers = await stack.enter_async_context(_providers(_configs(), ledger, ears))

@@ -58,17 +58,17 @@ async def test_alone_a_host_is_given_its_time_and_other_answers_are_signs_of_lif
                 async for _ in lease:
                     pass
             with pytest.raises(TimeoutError):
-                async with host.first_word_within(0.01, mine):
+                async with host.reader.first_word_within(0.01, mine):
                     await asyncio.Event().wait()
             # Words of another answer put the end off; a word of its own ends the watch.
             began = loop.time()
-            async with host.first_word_within(1.0, other) as elsewhere:
+            async with host.reader.first_word_within(1.0, other) as elsewhere:
                 loop.call_later(0.1, elsewhere)
                 with pytest.raises(TimeoutError):
-                    async with host.first_word_within(0.2, mine):
+                    async with host.reader.first_word_within(0.2, mine):
                         await asyncio.Event().wait()
             assert loop.time() - began >= 0.3
-            async with host.first_word_within(0.01, mine) as heard:
+            async with host.reader.first_word_within(0.01, mine) as heard:
                 heard()
                 later = asyncio.Event()
                 loop.call_later(0.05, later.set)

@@ -316,7 +316,7 @@ async def test_a_foreign_instance_makes_room_for_a_chat_where_its_owner_allows_i
 async def test_an_unload_the_host_refuses_is_not_called_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def refuse(*_: object) -> None:
+    async def refuse(*_: object, **__: object) -> None:
         raise Unavailable("the model is in use", FailureKind.SERVER)
 
     async with house(tmp_path, sim("studio", QWEN)) as home:

@@ -98,8 +98,7 @@ class Bench:
     async def until(self, holds: Callable[[HostSnapshot], bool], name: HostName = H) -> None:
         """Waits until a host's snapshot shows something."""
         async with asyncio.timeout(GUARD_S):
-            while not holds(self.host(name)):
-                await self.fleet.host(name).changed()
+            await self.fleet.host(name).until(holds)
 
     async def until_down(self, name: HostName = H) -> None:
         await self.until(lambda host: host.state == "down", name)
@@ -127,8 +126,9 @@ async def fleet_over(
     memory: FleetMemory | None = None,
     kept: Kept | None = None,
     rules: FleetRules | None = None,
+    settled: Sequence[HostName] = (),
 ) -> AsyncGenerator[Bench]:
-    """A fleet over these hosts, probed once; the first is called ``studio``."""
+    """A fleet over these hosts, all or some probed once; the first is called ``studio``."""
     names = [H, *(HostName(f"studio-{n}") for n in range(2, 10))]
     configured = configs or [
         HostConfig(name, sim.address) for name, sim in zip(names, sims, strict=False)
@@ -143,5 +143,5 @@ async def fleet_over(
         rules=rules or FleetRules(probe_timeout_s=GUARD_S),
     )
     async with fleet:
-        await fleet.settled(GUARD_S)
+        await fleet.settled(GUARD_S, *settled)
         yield Bench(fleet, news, kept)

@@ -159,7 +159,7 @@ async def test_a_busy_instance_is_not_unloaded_by_hand() -> None:
 async def test_a_refused_unload_says_what_stays_and_the_hosts_own_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def refuse(*_: object) -> None:
+    async def refuse(*_: object, **__: object) -> None:
         raise Unavailable("the model is pinned in the window", FailureKind.SERVER)
 
     async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
@@ -175,7 +175,7 @@ async def test_a_refused_unload_says_what_stays_and_the_hosts_own_reason(
 async def test_an_unload_the_host_confirms_and_does_not_do_is_not_called_done(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def nod(*_: object) -> None:
+    async def nod(*_: object, **__: object) -> None:
         return None
 
     async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
@@ -201,9 +201,9 @@ async def test_a_hung_host_holds_up_no_eviction_and_piles_up_none(
     begun: list[str] = []
     unload = SocketClient.unload
 
-    async def noted(client: SocketClient, instance: Instance) -> None:
+    async def noted(client: SocketClient, instance: Instance, **how: bool) -> None:
         begun.append(instance.model_key)
-        await unload(client, instance)
+        await unload(client, instance, **how)
 
     monkeypatch.setattr(SocketClient, "unload", noted)
     async with (

@@ -11,10 +11,15 @@ from bot.fleet.queue import Queue, Ticket, Waiter
 users = st.lists(st.sampled_from("abcd"), min_size=1, max_size=12)
 
 
+def add(queue: Queue, number: int, user: str) -> None:
+    ticket = Ticket(number)
+    queue.waiters[ticket] = Waiter(ticket, Wish(ModelKey("one"), user=user), float(number))
+
+
 def queue_of(names: list[str]) -> Queue:
     queue = Queue()
     for number, user in enumerate(names):
-        queue.add(Waiter(Ticket(number), Wish(ModelKey("one"), user=user), float(number)))
+        add(queue, number, user)
     return queue
 
 
@@ -45,7 +50,7 @@ def test_whoever_was_served_longest_ago_is_next() -> None:
     queue = queue_of(["ada", "bob", "ada", "eve"])
     for who in ("ada", "bob"):
         queue.served(next(w for w in queue.turns({}) if w.wish.user == who))
-    queue.add(Waiter(Ticket(9), Wish(ModelKey("one"), user="bob"), 9.0))
+    add(queue, 9, "bob")
     assert [w.wish.user for w in queue.turns({})] == ["eve", "ada", "bob"]
     assert [w.ticket for w in queue.of(ModelKey("one"))] == [2, 3, 9]
 
@@ -57,10 +62,10 @@ def test_turns_are_forgotten_of_those_who_neither_wait_nor_hold(
     leases: dict[str, int], first: str
 ) -> None:
     queue = queue_of(["ada", "eve"])
-    queue.served(next(iter(queue)))
+    queue.served(queue.waiters[Ticket(0)])
     queue.turns(leases)
     for number, user in enumerate(("ada", "bob"), start=7):
-        queue.add(Waiter(Ticket(number), Wish(ModelKey("one"), user=user), float(number)))
+        add(queue, number, user)
     assert next(w.wish.user for w in queue.turns({}) if w.wish.user != "eve") == first
 
 

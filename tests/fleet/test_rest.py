@@ -157,7 +157,6 @@ async def test_a_refused_unload_gives_the_hosts_reason() -> None:
     client = RestClient(api(lambda _: answer), "/api/v1")
     with pytest.raises(Unavailable, match="engine busy"):
         await client.unload(Instance(InstanceId("one"), ONE))
-    assert not await client.is_working(Instance(InstanceId("one"), ONE))
 
 
 async def test_where_loading_is_impossible_unloading_is_too() -> None:

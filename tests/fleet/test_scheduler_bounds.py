@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from scheduler_playbook import GB, HOST, Playbook, model, unsized, up_with
 
-from bot.domain.errors import FailureKind
+from bot.domain.errors import FailureKind, NotPermitted
 from bot.domain.events import Evicting, FleetEvent, Loading, Queued
 from bot.domain.hosts import (
     HostConfig,
@@ -204,7 +204,8 @@ def test_whoever_waits_for_a_slot_has_no_load_to_cancel() -> None:
     play.ask("ada", "one")
     play.loaded()
     play.ask("bob", "one")
-    assert not play.scheduler.may_cancel(ONE)
+    with pytest.raises(NotPermitted):
+        play.cancel("one")
 
 
 def test_a_load_large_enough_to_the_token_is_joined() -> None:

@@ -10,6 +10,7 @@ from failures import fails
 from fleet_bench import ONE, SLOW_LOAD, TWO, Bench, H, a_wish, fleet_over, sim_config
 
 from bot.domain.errors import FailureKind, HostUnreachable
+from bot.fleet import delivery, reading
 from bot.fleet import host as host_module
 from bot.fleet.lease import Lease
 from bot.fleet.scheduler import Scheduler
@@ -22,7 +23,7 @@ MANY = 12
 
 @pytest.fixture(autouse=True)
 def nobody_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_module, "SET_OUT_S", math.inf)
+    monkeypatch.setattr(delivery, "SET_OUT_S", math.inf)
 
 
 class Crowd:
@@ -69,7 +70,7 @@ async def loaded() -> AsyncGenerator[tuple[Crowd, SimHost]]:
     config = sim_config(parallel=MANY, time_scale=SLOW_LOAD)
     async with SimHost(config) as sim, fleet_over(sim) as bench, asyncio.TaskGroup() as tasks:
         crowd = Crowd(bench, tasks)
-        await crowd.until(host_module.SETTING_OUT)
+        await crowd.until(delivery.SETTING_OUT)
         yield crowd, sim
         crowd.leaves(*range(MANY))
 
@@ -109,7 +110,7 @@ async def test_whoever_leaves_before_it_is_told_holds_up_nobody() -> None:
 async def test_turns_that_send_nothing_hold_the_others_up_for_a_moment_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(host_module, "SET_OUT_S", 0.001)
+    monkeypatch.setattr(delivery, "SET_OUT_S", 0.001)
     async with loaded() as (crowd, _):
         await crowd.until(MANY)
         assert crowd.through == list(range(MANY))
@@ -175,13 +176,13 @@ async def test_words_of_an_answer_under_way_vouch_for_its_instance_until_they_ar
         assert await looks(bench, sim) == 1
         async with (
             granted(bench) as speaking,
-            bench.fleet.host(H).first_word_within(math.inf, speaking) as heard,
+            bench.fleet.host(H).reader.first_word_within(math.inf, speaking) as heard,
         ):
             # Nothing was said yet.
             assert await looks(bench, sim) == 1
             heard()
             assert await looks(bench, sim) == 0
-            monkeypatch.setattr(host_module, "VOUCHED_S", 0.0)
+            monkeypatch.setattr(reading, "VOUCHED_S", 0.0)
             assert await looks(bench, sim) == 1
         monkeypatch.undo()
         # An answer that has ended says nothing of what came after it.
@@ -196,7 +197,7 @@ async def test_words_of_one_model_do_not_vouch_for_another() -> None:
         async with host.lease(a_wish(TWO)) as speaking, granted(bench) as asking:
             async for _ in speaking:
                 pass
-            async with host.first_word_within(math.inf, speaking) as heard:
+            async with host.reader.first_word_within(math.inf, speaking) as heard:
                 heard()
                 sim.unload(ONE)
                 with fails(FailureKind.NOT_THERE):

@@ -1,0 +1,183 @@
+"""What is read of one host: never older than the last load or unload there."""
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
+from bot.domain.hosts import HostSnapshot, Instance, ModelKind, Report
+from bot.domain.ids import InstanceRef, ModelKey
+from bot.fleet.client import HostClient
+from bot.fleet.connection import Connection
+from bot.fleet.lease import Lease
+from bot.fleet.queue import Ticket
+from bot.fleet.residents import reference_of
+from bot.fleet.rules import FleetRules
+
+VOUCHED_S = 1.0
+"""A list, or a word of an answer under way, tells for so long that an instance is in memory."""
+LOOK_S = 2.0
+"""How long a turn about to be sent waits to hear whether its instance is still there."""
+
+
+class HostReader:
+    """Reads one host's lists, and takes words of its answers for signs of life.
+
+    What asks the host raises ``HostUnreachable`` when it is lost or does not answer in time.
+    """
+
+    def __init__(
+        self,
+        link: Connection,
+        rules: FleetRules,
+        snapshot: Callable[[], HostSnapshot],
+        on_listed: Callable[[tuple[Instance, ...]], object],
+    ) -> None:
+        self.acts = 0
+        """Loads and unloads ended; a list read before the newest of them is out of date."""
+        self.listed_at = -math.inf
+        """When the newest list that the scheduler was told was asked for."""
+        self._link = link
+        self._rules = rules
+        self._snapshot = snapshot
+        self._on_listed = on_listed
+        self.heard_at = -math.inf
+        """When it last said anything in an answer or of a load."""
+        self._spoke: dict[Ticket, tuple[InstanceRef, float]] = {}
+        """Each answer under way: by which instance, and when its newest word came."""
+        self._looks: dict[ModelKey, tuple[asyncio.Lock, float]] = {}
+        """Who looks for copies of a model now, and when the newest look began."""
+
+    async def report(self, is_at_work: Callable[[], bool]) -> Report:
+        """Everything a probe tells, no older than the newest act."""
+        async with self._link.within(self._rules.probe_timeout_s):
+            while True:
+                acts, client = self.acts, self._link.client
+                # There may be a richer interface by now.
+                if client is not None and client.interface != "SDK socket" and not is_at_work():
+                    await self._link.drop()
+                report = await self._link.ask(lambda client: client.inventory())
+                if acts == self.acts:
+                    return report
+
+    async def residents(self, client: HostClient) -> tuple[Instance, ...]:
+        """What is in memory now."""
+        async with self._link.within(self._rules.call_timeout_s):
+            return await client.resident()
+
+    async def residents_if_there(self) -> tuple[Instance, ...] | None:
+        """What is in memory now; None when the host does not tell."""
+        try:
+            with self._link.understood():
+                return await self._link.ask(self.residents)
+        except Unavailable:
+            return None
+
+    async def copies(self, key: ModelKey, kind: ModelKind) -> set[InstanceRef]:
+        """Which instances of one model are in memory now."""
+
+        async def listed(client: HostClient) -> tuple[Instance, ...]:
+            async with self._link.within(self._rules.probe_timeout_s):
+                return await client.resident(kind)
+
+        there = await self._link.ask(listed)
+        return {reference_of(instance) for instance in there if instance.model_key == key}
+
+    async def confirm(self, lease: Lease) -> None:
+        """Makes sure, right before a request is sent, that what was granted is still in memory.
+
+        With JIT on LM Studio loads whatever it is asked for and has not: a host that restarted, or
+        whose model somebody else unloaded, did so for each of many turns at once, with none of our
+        settings. Looking costs a question at the host, so that it is left out where a list read
+        since the asker came, or another answer that the instance is giving now, vouches for it.
+
+        Raises:
+            Unavailable: it left memory (``NOT_THERE``).
+            HostUnreachable: the host is lost.
+        """
+        granted, now = lease.instance, asyncio.get_running_loop().time()
+        key, reference = granted.model_key, reference_of(granted)
+        try:
+            if not any(r == reference and now - at < VOUCHED_S for r, at in self._spoke.values()):
+                await self.look(key, granted.kind, max(lease.asked_at, now - VOUCHED_S))
+        except HostUnreachable as error:
+            # A machine that reads a long prompt may have no time to answer, and is there.
+            if error.kind is not FailureKind.TIMEOUT:
+                raise
+        host = self._snapshot()
+        # One interface tells references and another none: then the name has to do.
+        is_there = any(
+            copy.identifier == granted.identifier
+            and (None in (copy.reference, granted.reference) or copy.reference == granted.reference)
+            for copy in host.instances
+        )
+        if not is_there:
+            text = f"`{key}` is not in memory on {host.name} any more."
+            raise Unavailable(text, FailureKind.NOT_THERE)
+
+    @asynccontextmanager
+    async def first_word_within(
+        self, seconds: float, lease: Lease
+    ) -> AsyncGenerator[Callable[[], None]]:
+        """Around one request by a lease; whoever sends it calls what this gives at each delta.
+
+        Until its first delta the host may say nothing for so long. Words of other answers there
+        and the progress of a load are signs of life: the time counts from the newest of them.
+
+        Raises:
+            TimeoutError: it said nothing at all.
+        """
+        loop = asyncio.get_running_loop()
+        sent_at, ticket, reference = loop.time(), lease.ticket, reference_of(lease.instance)
+
+        def heard() -> None:
+            self.heard_at = loop.time()
+            self._spoke[ticket] = (reference, self.heard_at)
+
+        def look() -> None:
+            due = max(sent_at, self.heard_at) + seconds
+            if ticket in self._spoke:
+                return
+            if due > loop.time():
+                handles.append(loop.call_at(due, look))
+            else:
+                limit.reschedule(loop.time())
+
+        async with asyncio.timeout(None) as limit:
+            handles = [loop.call_later(seconds, look)]
+            try:
+                yield heard
+            finally:
+                handles[-1].cancel()
+                self._spoke.pop(ticket, None)
+
+    async def look(self, key: ModelKey, kind: ModelKind, since: float) -> None:
+        """Reads the host's whole list when its copies of a model are not those we know.
+
+        Not where that was done at a time after ``since``: those who come while one looks share the
+        next look.
+        """
+        lock, looked_at = self._looks.setdefault(key, (asyncio.Lock(), -math.inf))
+        if max(looked_at, self.listed_at) >= since:
+            return
+        async with lock, self._link.within(LOOK_S):
+            host, began = self._snapshot(), asyncio.get_running_loop().time()
+            if host.state == "down":
+                # Whoever looked first has told: nobody else need knock at a dead host.
+                raise HostUnreachable(f"{host.name} is away: {host.reason}")
+            if max(self._looks[key][1], self.listed_at) < since:
+                with self._link.understood():
+                    await self._compare(key, kind)
+                self._looks[key] = (lock, began)
+
+    async def _compare(self, key: ModelKey, kind: ModelKind) -> None:
+        copies = await self.copies(key, kind)
+        known = {reference_of(i) for i in self._snapshot().instances if i.model_key == key}
+        while copies != known:
+            acts, began = self.acts, asyncio.get_running_loop().time()
+            residents = await self._link.ask(self.residents)
+            if acts == self.acts:
+                self.listed_at = began
+                self._on_listed(residents)
+                return

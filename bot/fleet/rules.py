@@ -1,0 +1,39 @@
+"""How the fleet goes about its work, and where it keeps facts: given to it by ``app.py``."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from bot.domain.hosts import LoadRecord, OwnInstance, SpeedRecord
+from bot.domain.ids import HostName, InstanceRef
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRules:
+    """How the fleet goes about its work; plain values from the settings, times in seconds."""
+
+    probe_every_s: float = 30.0
+    probe_timeout_s: float = 5.0
+    sweep_every_s: float = 30.0
+    evict_foreign: bool = False
+    call_timeout_s: float = 10.0
+    """Longest a host that is at work may take to list what it has loaded."""
+    unload_timeout_s: float = 60.0
+    """Longest an unload may take."""
+    load_answer_s: float = 180.0
+    """Longest a host may leave a load command without any word, where it gives words (sockets).
+
+    Well above a cold load of two minutes: a loader may have no word to say before it is done.
+    """
+    load_stall_s: float = 600.0
+    """Longest a load may go without progress; REST reports none, so this bounds it whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """Where facts go that must outlive the process; each may raise ``StoreUnavailable``."""
+
+    own_added: Callable[[OwnInstance], Awaitable[None]]
+    """Awaited before the first grant; also when a known one changes."""
+    own_gone: Callable[[HostName, InstanceRef], Awaitable[None]]
+    loaded: Callable[[LoadRecord], Awaitable[None]]
+    spoke: Callable[[SpeedRecord], Awaitable[None]]
