@@ -8,7 +8,7 @@ from typing import Literal
 
 from bot.domain.chat import Candidate, Receipt, Route
 from bot.domain.cloud import CloudEvent
-from bot.domain.errors import Interrupted, RequestCancelled, RequestRefused
+from bot.domain.errors import BotError, Interrupted, RequestCancelled, RequestRefused
 from bot.domain.events import FleetEvent, Loading, Progress
 from bot.domain.ids import ModelKey, TurnId, UserId
 
@@ -71,9 +71,10 @@ class Flight:
         self.first_at, self.state = now, "streaming"
         self.tell(FlightNews("first word", self))
 
-    def cancel(self) -> None:
-        """Ends it: its client is told, its host stops."""
+    def cancel(self, error: BotError | None = None) -> None:
+        """Ends it: its client is told this error, else that an admin did; its host stops."""
         if self.outcome is None:
+            self.error = error
             # A deadline already past cancels exactly this request, and says that we did.
             self.scope.reschedule(0.0)
 
@@ -82,7 +83,7 @@ class Flight:
         """Around the work: lets it be ended, notes how it ended and tells of it.
 
         Raises:
-            RequestCancelled: an admin ended it.
+            BotError: it was ended by this; ``RequestCancelled`` by an admin.
         """
         self.tell(FlightNews("began", self))
         try:
@@ -92,6 +93,8 @@ class Flight:
             except TimeoutError as error:
                 if not self.scope.expired():
                     raise
+                if self.error is not None:
+                    raise self.error from error
                 raise RequestCancelled("An admin ended this request.") from error
             self.outcome = "done"
         except BaseException as error:

@@ -25,7 +25,7 @@ from bot.fleet.fleet import Fleet
 from bot.fleet.lease import Lease
 from bot.inference.streams import Inference
 from bot.policy.context import alternating, blind, fit_transcript, message_tokens
-from bot.policy.deadlines import first_word_s, gap_s, load_pause_s
+from bot.policy.deadlines import first_word_s, gap_s, load_pause_s, unsaid_s
 
 _STALE = frozenset({FailureKind.WRONG_MODEL, FailureKind.NOT_THERE})
 """What was in memory is not any more: look again and load it properly, once."""
@@ -145,9 +145,16 @@ class HostServing:
                 raise
 
     def limits(
-        self, host: HostName, candidate: Candidate, prompt_tokens: int
+        self, host: HostName, candidate: Candidate, prompt_tokens: int, unsaid_tokens: int = 0
     ) -> tuple[float, float]:
-        """The longest silences plausible at a host now: before the first word, and after it."""
+        """The longest silences plausible at a host now: before the first word, and after it.
+
+        Args:
+            host: Which.
+            candidate: With what.
+            prompt_tokens: To be read.
+            unsaid_tokens: Generated before the first word is sent: of an answer sent as a whole.
+        """
         hosts = self._fleet.snapshot().hosts
         copies = {
             name: [i.leases for i in host.instances if i.model_key == candidate.model]
@@ -158,6 +165,7 @@ class HostServing:
         speed = hosts[host].speeds.get(candidate.model, Speed())
         is_twin_free = any(0 in leases for leases in copies.values())
         limit_s = first_word_s(prompt_tokens, speed, beside, is_twin_free=is_twin_free)
+        limit_s += unsaid_s(unsaid_tokens, speed, beside)
         return limit_s, gap_s(speed, beside)
 
     async def _once(

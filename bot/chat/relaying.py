@@ -6,6 +6,7 @@ Nothing of its words is stored or logged; what it used is.
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -42,7 +43,7 @@ from bot.domain.errors import (
     Unavailable,
 )
 from bot.domain.events import Delta, Progress, Queued
-from bot.domain.hosts import Wish
+from bot.domain.hosts import Instance, Wish
 from bot.domain.ids import HostName, ProviderName, TurnId, UserId
 from bot.fleet.fleet import Fleet
 from bot.inference.passing import Form, Passing
@@ -52,6 +53,23 @@ from bot.policy.privacy import CloudConsent, Consent, LocalOnly, origins_of_requ
 
 MOST_BYTES = 64 << 20
 """The largest whole answer that is held in memory."""
+CLOSE_S = 3.0
+"""Answers that are broken off, and what they used, get so long to be told and noted."""
+
+WINDOW_TOKENS = 32_768
+"""Assumed of a model whose window nobody tells."""
+
+# Whom the route left out was not asked, and has no kind of failure; but a client must know that
+# asking again is of no use.
+_TOLD = {
+    BRIEFLY[kind]: kind
+    for kind in (
+        FailureKind.TOO_LONG,
+        FailureKind.DOES_NOT_FIT,
+        FailureKind.LOAD_FAILED,
+        FailureKind.BUDGET,
+    )
+}
 
 _log = structlog.get_logger(__name__)
 
@@ -120,6 +138,10 @@ class _Meter:
     receipt: Receipt
     began_at: float
     flight: Flight
+    patient_until: float
+    """So long it may wait for a place, and a whole answer, which shows no life, for a load."""
+    is_loading: bool = False
+    """Was the wait given up while a load was under way?"""
     sent_at: float | None = None
     first_at: float | None = None
     last_at: float | None = None
@@ -139,7 +161,7 @@ class _Meter:
         await sink.begins(candidate)
 
     async def failed(self, candidate: Candidate, error: Unavailable) -> None:
-        """Notes a failure; after the first byte it ends the answer: no byte can be unsent."""
+        """Notes a failure; after the first words it ends the answer: none can be unsent."""
         _log.info(
             "candidate failed",
             where=candidate.where,
@@ -183,14 +205,18 @@ class Relaying:
         """The requests under way."""
 
     async def drain(self, limit_s: float) -> None:
-        """Refuses new requests and waits for the running ones.
-
-        Raises:
-            TimeoutError: some still run.
-        """
+        """Refuses new requests, lets the running ones finish within ``limit_s``, then ends them."""
         self._is_draining = True
-        async with asyncio.timeout(limit_s):
-            await self.flights.until_none()
+        try:
+            async with asyncio.timeout(limit_s):
+                await self.flights.until_none()
+        # Each hears why: a connection that merely closes is a whole answer to most clients.
+        except TimeoutError:
+            words = "Lantern is restarting and broke this answer off; ask again."
+            for flight in self.flights:
+                flight.cancel(NoCandidates(words, (FailureKind.BUSY,)))
+            async with asyncio.timeout(CLOSE_S):
+                await self.flights.until_none()
 
     async def answer(self, request: RelayRequest, sink: Sink) -> Receipt:
         """Streams the answer into ``sink``; returns when it is whole.
@@ -223,35 +249,37 @@ class Relaying:
 
         consent = await judge(())
         await self._planner.prepare()
-        route, wish = self._planner.routed(
-            request.resolved,
-            str(request.user),
-            prompt_tokens=request.prompt_tokens,
-            answer_tokens=request.answer_tokens,
-            needs_vision=request.needs_vision,
-            sticky_host=request.sticky_host,
-            local_only=not isinstance(consent, CloudConsent),
-            is_chat=request.form != "embeddings",
-        )
-        route = self._narrowed(route, request)
+
+        def routed() -> tuple[Route, Wish]:
+            route, wish = self._planner.routed(
+                request.resolved,
+                str(request.user),
+                prompt_tokens=request.prompt_tokens,
+                answer_tokens=request.answer_tokens,
+                needs_vision=request.needs_vision,
+                sticky_host=request.sticky_host,
+                local_only=not isinstance(consent, CloudConsent),
+                is_chat=request.form != "embeddings",
+            )
+            return self._narrowed(route, request), wish
+
+        route, wish = routed()
         receipt = Receipt(
             persona=request.resolved.persona.name,
             choice_reason=request.resolved.model_reason,
             route=route,
         )
-        meter = _Meter(receipt, loop.time(), flight)
+        meter = _Meter(receipt, loop.time(), flight, loop.time() + self._max_wait_s)
         question = Question()
         flight.routed(route)
         await sink.routed(route)
 
         async def ask(candidate: Candidate, max_wait_s: float | None, is_last: bool) -> None:
             if candidate.host is not None:
-                # A client's own time-out is shorter than any queue without an end.
-                limited = replace(
-                    wish,
-                    model_key=candidate.model,
-                    max_wait_s=self._max_wait_s if max_wait_s is None else max_wait_s,
-                )
+                # A client's own time-out is shorter than any queue without an end, and than one
+                # queue after the other.
+                left_s = max(0.0, meter.patient_until - loop.time())
+                limited = replace(wish, model_key=candidate.model, max_wait_s=left_s)
                 await self._by_host(
                     candidate.host, candidate, request, limited, meter, sink, is_last=is_last
                 )
@@ -271,6 +299,7 @@ class Relaying:
                     question,
                     meter,
                     sink,
+                    is_stream=request.is_stream,
                     is_last=is_last,
                     is_hurried=max_wait_s is not None,
                 )
@@ -279,20 +308,53 @@ class Relaying:
             name = candidate.provider
             return name is not None and question.may_repeat(name, self._providers)
 
-        served = await walk(
-            route.candidates,
-            ask,
-            meter.failed,
-            max_wait_s=self._max_wait_s,
-            comes_again=comes_again,
-        )
-        if served is None:
-            raise nobody(request.resolved, route, meter.receipt.attempts)
-        whole = _settled(meter, served, question.cost_micro_usd, loop.time())
+        served: Candidate | None = None
+        try:
+            served = await walk(
+                route.candidates,
+                ask,
+                meter.failed,
+                max_wait_s=self._max_wait_s,
+                comes_again=comes_again,
+            )
+            if served is None:
+                soonest = next(iter(routed()[0].candidates), None)
+                raise nobody(request.resolved, route, meter, soonest)
+        finally:
+            whole = await self._settled(request, meter, question.cost_micro_usd)
         if served.host is not None:
             self._hosts.remember(served.host, served, whole)
-        await self._tally.note(request.id, request.user, None, whole, has_text=True)
         return whole
+
+    async def _settled(self, request: RelayRequest, meter: _Meter, cost_micro_usd: int) -> Receipt:
+        """The receipt of what was answered so far; noted, also where its client left or it broke.
+
+        What was generated was used, whoever read it to its end.
+        """
+        receipt, first, last, by = meter.receipt, meter.first_at, meter.last_at, meter.flight.by
+        usage = receipt.usage
+        if usage.completion_tokens == 0 and meter.deltas:
+            usage = replace(usage, completion_tokens=meter.deltas, estimated=True)
+        timing: Timing = replace(
+            receipt.timing,
+            first_token_s=first - meter.sent_at if first and meter.sent_at else None,
+            generation_s=last - first if first and last else 0.0,
+            total_s=asyncio.get_running_loop().time() - meter.began_at,
+        )
+        receipt = replace(
+            receipt,
+            model=by.model if by else None,
+            host=by.host if by else None,
+            provider=by.provider if by else None,
+            usage=usage,
+            timing=timing,
+            cost_micro_usd=cost_micro_usd,
+        )
+        if meter.has_written:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    await self._tally.note(request.id, request.user, None, receipt, has_text=True)
+        return receipt
 
     def _narrowed(self, route: Route, request: RelayRequest) -> Route:
         """Without hosts that cannot take this request, whatever they have in memory."""
@@ -323,16 +385,25 @@ class Relaying:
         is_last: bool,
     ) -> None:
         loop = asyncio.get_running_loop()
+        is_whole = request.form == "embeddings" or not request.is_stream
 
         async def waits(step: Progress) -> None:
             meter.flight.waits(step)
+            meter.is_loading = not isinstance(step, Queued)
             await sink.waits(step)
 
         for is_again in (False, True):
+            # A load is never cut, and a stream shows it; a whole answer can only wait so long.
+            patience = asyncio.timeout_at(meter.patient_until if is_whole else None)
             try:
-                async with self._hosts.lease(
-                    host, candidate, wish, meter.receipt.route, waits, is_last=is_last
-                ) as lease:
+                async with (
+                    patience,
+                    self._hosts.lease(
+                        host, candidate, wish, meter.receipt.route, waits, is_last=is_last
+                    ) as lease,
+                ):
+                    patience.reschedule(None)
+                    meter.is_loading = False
                     timing = meter.receipt.timing
                     timing = replace(
                         timing,
@@ -341,8 +412,14 @@ class Relaying:
                     )
                     meter.receipt = replace(meter.receipt, timing=timing)
                     await self._fleet.host(host).confirm(lease)
-                    limit_s, idle_s = self._hosts.limits(host, candidate, request.prompt_tokens)
+                    # What comes as a whole comes without a word before its end.
+                    unsaid = _limit(request.fields, lease.instance) if is_whole else 0
+                    limit_s, idle_s = self._hosts.limits(
+                        host, candidate, request.prompt_tokens, unsaid
+                    )
                     endpoint = replace(lease.endpoint, idle_s=idle_s)
+                    if is_whole:
+                        endpoint = replace(endpoint, first_token_s=limit_s)
                     await meter.begins(candidate, loop.time(), sink)
                     try:
                         async with self._fleet.host(host).reader.first_word_within(
@@ -359,6 +436,12 @@ class Relaying:
                 if is_again or meter.has_written or not stale:
                     raise
                 await self._fleet.host(host).probe()
+            except TimeoutError as error:
+                if not patience.expired():
+                    raise
+                text = f"`{candidate.model}` was not ready on {host} after {self._max_wait_s:.0f} s"
+                words = f"{text}; its load goes on." if meter.is_loading else f"{text}: it is busy."
+                raise Unavailable(words, FailureKind.BUSY) from error
 
     async def _relayed(
         self,
@@ -414,6 +497,7 @@ class Relaying:
         meter: _Meter,
         sink: Sink,
         *,
+        is_stream: bool,
         is_last: bool,
         is_hurried: bool,
     ) -> None:
@@ -425,7 +509,8 @@ class Relaying:
 
         async def hear(delta: Delta) -> None:
             meter.heard(loop.time())
-            meter.has_written = True
+            # A whole answer is still here: another may begin anew.
+            meter.has_written = is_stream
             meter.deltas += 1
             await sink.say(delta, candidate)
 
@@ -450,35 +535,30 @@ class Relaying:
             is_last=is_last,
             is_hurried=is_hurried,
         )
+        meter.has_written = True
         meter.receipt = replace(meter.receipt, usage=end.usage)
 
 
-def nobody(resolved: Resolved, route: Route, attempts: Sequence[Rejection]) -> NoCandidates:
-    """Nobody could answer: what was tried and what was not, in words for people."""
+def nobody(
+    resolved: Resolved, route: Route, meter: _Meter, soonest: Candidate | None
+) -> NoCandidates:
+    """Nobody could answer: what was tried and what was not, in words for people; when to return."""
+    attempts = meter.receipt.attempts
     words = [f"Nobody can answer with `{resolved.model}` now."]
     words += [f"{a.where}: {a.reason}" for a in attempts]
     words += [f"{r.where}: {r.reason}" for r in route.rejected]
     kinds = [a.kind for a in (*attempts, *route.rejected) if a.kind]
-    return NoCandidates(" ".join(words), kinds)
+    kinds += [_TOLD[r.brief] for r in route.rejected if r.brief in _TOLD]
+    return NoCandidates(
+        " ".join(words),
+        kinds,
+        retry_after_s=soonest.seconds if soonest is not None else None,
+        is_loading=meter.is_loading,
+    )
 
 
-def _settled(meter: _Meter, served: Candidate, cost_micro_usd: int, now: float) -> Receipt:
-    receipt, first, last = meter.receipt, meter.first_at, meter.last_at
-    usage = receipt.usage
-    if usage.completion_tokens == 0 and meter.deltas:
-        usage = replace(usage, completion_tokens=meter.deltas, estimated=True)
-    timing: Timing = replace(
-        receipt.timing,
-        first_token_s=first - meter.sent_at if first and meter.sent_at else None,
-        generation_s=last - first if first and last else 0.0,
-        total_s=now - meter.began_at,
-    )
-    return replace(
-        receipt,
-        model=served.model,
-        host=served.host,
-        provider=served.provider,
-        usage=usage,
-        timing=timing,
-        cost_micro_usd=cost_micro_usd,
-    )
+def _limit(fields: Mapping[str, object], instance: Instance) -> int:
+    """The most tokens an answer may have: by its request, or by the window."""
+    given = (fields.get(name) for name in ("max_tokens", "max_output_tokens"))
+    asked = next((n for n in given if isinstance(n, int) and n > 0), None)
+    return asked or instance.context_length or WINDOW_TOKENS

@@ -179,13 +179,23 @@ class NoCandidates(BotError):
     http_status = 503
 
     def __init__(
-        self, user_message: str, kinds: Sequence[FailureKind] = (), details: str = ""
+        self,
+        user_message: str,
+        kinds: Sequence[FailureKind] = (),
+        details: str = "",
+        *,
+        retry_after_s: float | None = None,
+        is_loading: bool = False,
     ) -> None:
         super().__init__(user_message)
         self.kinds = tuple(kinds)
         """Why those that were tried failed."""
         self.details = details
         """Each one's own reason, for the log."""
+        self.retry_after_s = retry_after_s
+        """Seconds after which somebody is predicted to answer."""
+        self.is_loading = is_loading
+        """The wait was given up while the model was being loaded; the load goes on."""
 
 
 # Not `Unavailable` either: whoever went on would repeat or contradict what was shown.

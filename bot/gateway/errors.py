@@ -1,6 +1,7 @@
 """What goes wrong, in OpenAI's error object; all four keys, always, whatever the status."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -23,6 +24,10 @@ from bot.domain.errors import (
 
 RETRY_S = 5
 """Told where nobody knows better; every official client comes again by itself after it."""
+MOST_RETRY_S = 120
+"""openai-python obeys no longer wait: it would give up."""
+QUOTA_S = 3600
+"""A spent budget is whole again at midnight; nobody knows whose."""
 
 _BAD, _SERVER = "invalid_request_error", "server_error"
 # Official clients repeat 408, 409, 429 and all from 500 on: a repeated load is a second load.
@@ -102,7 +107,7 @@ def problem_of(error: BaseException) -> Problem:
     for kind, status, code, param in _ROWS:
         if isinstance(error, kind):
             is_ours = status >= 500
-            headers = {"Retry-After": str(RETRY_S)} if status == 503 else {}
+            headers = _after(None) if status == 503 else {}
             type_ = _SERVER if is_ours else _BAD
             return Problem(status, error.user_message, code, type_, param, headers)
     words = "Something went wrong inside Lantern; it is logged."
@@ -110,21 +115,26 @@ def problem_of(error: BaseException) -> Problem:
 
 
 def _nobody(error: NoCandidates) -> Problem:
-    kinds, words = set(error.kinds), error.user_message
+    kinds, words, after = set(error.kinds), error.user_message, _after(error.retry_after_s)
     if kinds & {FailureKind.BUSY}:
-        return _later(words, "overloaded")
+        code = "model_loading" if error.is_loading else "overloaded"
+        return Problem(503, words, code, _SERVER, headers=after)
     if kinds == {FailureKind.TOO_LONG}:
         return Problem(400, words, "context_length_exceeded", param="messages")
     if kinds & {FailureKind.LOAD_FAILED, FailureKind.DOES_NOT_FIT}:
         return Problem(503, words, "model_load_failed", _SERVER, headers=_NEVER_AGAIN)
     if kinds == {FailureKind.NO_PATH}:
         return Problem(400, words, "unsupported_endpoint")
+    if kinds & {FailureKind.BUDGET}:
+        quota = "insufficient_quota"
+        return Problem(429, words, quota, quota, headers={"Retry-After": str(QUOTA_S)})
     if kinds and kinds <= {FailureKind.BAD_REQUEST}:
         return Problem(400, words)
     if kinds:
         return Problem(502, words, "upstream_error", _SERVER)
-    return _later(words, "no_host")
+    return Problem(503, words, "no_host", _SERVER, headers=after)
 
 
-def _later(words: str, code: str) -> Problem:
-    return Problem(503, words, code, _SERVER, headers={"Retry-After": str(RETRY_S)})
+def _after(seconds: float | None) -> dict[str, str]:
+    wait_s = RETRY_S if seconds is None else min(MOST_RETRY_S, max(1, math.ceil(seconds)))
+    return {"Retry-After": str(wait_s)}

@@ -20,7 +20,7 @@ from bot.gateway.edge import Parsed, as_messages, filled, measure, parse, read_o
 from bot.gateway.errors import Problem, problem_of
 from bot.gateway.kept import KeptAnswers
 from bot.gateway.shapes import Endpoint, check_shape
-from bot.gateway.sinks import StreamSink, WholeSink
+from bot.gateway.sinks import LifePace, StreamSink, WholeSink
 from bot.policy.fitness import Need, Unfit, unfit, widest, window_room
 from bot.policy.names import nearest
 
@@ -33,11 +33,18 @@ _log = structlog.get_logger(__name__)
 class Inferring:
     """Answers the inference paths; between requests it knows who keeps which answer."""
 
-    def __init__(self, built: Lantern, active: ActiveModel, utcnow: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        built: Lantern,
+        active: ActiveModel,
+        utcnow: Callable[[], datetime],
+        pace: LifePace,
+    ) -> None:
         self._built = built
         self._active = active
         self._utcnow = utcnow
         self._kept = KeptAnswers()
+        self._pace = pace
 
     def handler(
         self, endpoint: Endpoint, path: str
@@ -66,12 +73,16 @@ class Inferring:
                 raise self._problem(asked, error) from error
             self._keep(asked, sink.reply, receipt)
             return sink.answer(receipt, self._built.catalog.snapshot())
-        stream = StreamSink(request, endpoint, number, str(resolved.model), created)
+        model = str(resolved.model)
+        stream = StreamSink(request, endpoint, number, model, created, self._pace)
         try:
             async with stream.alive():
                 receipt = await relaying.answer(asked, stream)
             self._keep(asked, stream.reply, receipt)
             return await stream.end(receipt, wants_usage=parsed.wants_usage)
+        # Found while a byte was written: hosts' broken connections never come up to here.
+        except ConnectionError as left:
+            raise asyncio.CancelledError("the client left") from left
         except Exception as error:
             problem = self._problem(asked, error)
             if not stream.has_begun:

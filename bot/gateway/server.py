@@ -21,6 +21,7 @@ from bot.gateway.errors import Problem, problem_of
 from bot.gateway.inference import CALLER, REQUEST_ID, Inferring
 from bot.gateway.models import list_models, one_model
 from bot.gateway.native import list_v0, list_v1, one_v0
+from bot.gateway.sinks import LIFE, LifePace
 from bot.gateway.watching import Watching
 from bot.policy.http_doors import is_loopback
 from bot.policy.keys import Scope
@@ -58,6 +59,7 @@ class GatewayRules:
     max_body: int = 32 << 20
     cors_origins: frozenset[str] = frozenset()
     limits: ConnectionLimits = USUAL
+    pace: LifePace = LIFE
 
 
 @asynccontextmanager
@@ -141,7 +143,7 @@ def application(
     app = web.Application(middlewares=[_said_alike, behind_doors], client_max_size=rules.max_body)
     app[BODY_S] = rules.limits.body_s
     app.on_response_prepare.append(tell)
-    inferring = Inferring(built, active, utcnow)
+    inferring = Inferring(built, active, utcnow, rules.pace)
     router = app.router
 
     for where, listed in _LISTS:

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Literal, cast
 
 from aiohttp import web
@@ -23,11 +24,21 @@ from bot.domain.events import (
 from bot.domain.hosts import FleetSnapshot, Model
 from bot.gateway.errors import Problem
 
-HEADERS_S = 1.0
-"""A stream's headers are sent after so long at the latest."""
 
-LIFE_S = 10.0
-"""A sign of life comes so often while an answer waits; nginx gives up after a minute."""
+@dataclass(frozen=True, slots=True)
+class LifePace:
+    """When a stream that waits shows life, in seconds."""
+
+    headers_s: float = 1.0
+    """Its headers are sent after so long at the latest."""
+    every_s: float = 10.0
+    """A sign comes so often; nginx gives up after a minute."""
+
+
+LIFE = LifePace()
+
+FAREWELL_S = 2.0
+"""The client of an answer that broke gets so long to take in why."""
 
 SSE_HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -51,15 +62,22 @@ class StreamSink:
     """
 
     def __init__(
-        self, request: web.Request, form: Form, number: str, model: str, created: int
+        self,
+        request: web.Request,
+        form: Form,
+        number: str,
+        model: str,
+        created: int,
+        pace: LifePace = LIFE,
     ) -> None:
         self._request = request
+        self._pace = pace
         self._form = form
         self._id = f"{'cmpl' if form == 'text' else 'chatcmpl'}-{number}"
         self._model = model
         self._created = created
         self._response = web.StreamResponse(headers={**SSE_HEADERS, "x-request-id": number})
-        self._has_shown_life = False
+        self._has_shown_life = self._has_role = False
         self._is_answering = False
         self._life: asyncio.Task[None] | None = None
         self._state: dict[str, object] = {"state": "waiting"}
@@ -90,8 +108,10 @@ class StreamSink:
         return self._response.prepared
 
     async def routed(self, route: Route) -> None:
-        """The route goes into the headers."""
+        """The route goes into the headers, and its first model into chunks made here."""
         self.route = route
+        if route.candidates:
+            self._model = str(route.candidates[0].model)
 
     async def waits(self, step: Progress) -> None:
         """Kept for the next sign of life."""
@@ -100,6 +120,7 @@ class StreamSink:
     async def begins(self, candidate: Candidate) -> None:
         """Named in the headers, where they are still to be sent."""
         self.candidate = candidate
+        self._model = str(candidate.model)
         self._state = {"state": "reading", "host": candidate.where}
 
     def reply_id(self) -> str:
@@ -116,12 +137,12 @@ class StreamSink:
 
     async def say(self, delta: Delta, candidate: Candidate) -> None:
         """A piece of a provider's answer, as a chunk."""
-        self._model, self._is_own = str(candidate.model), True
+        self._is_own = True
         match delta:
             case TextDelta(text=text):
-                await self.write(self._chunk({"content": text}, text))
+                await self.write(self._chunk(self._with_role({"content": text}), text))
             case ReasoningDelta(text=text):
-                await self.write(self._chunk({"reasoning_content": text}, ""))
+                await self.write(self._chunk(self._with_role({"reasoning_content": text}), ""))
             case StreamEnd(finish=finish):
                 reason = {"length": "length", "refused": "content_filter"}.get(finish, "stop")
                 await self.write(self._chunk({}, "", reason))
@@ -148,10 +169,11 @@ class StreamSink:
                 text = f"event: error\ndata: {json.dumps(body | {'param': problem.param})}\n\n"
             case _:
                 text = f"data: {json.dumps(problem.body())}\n\ndata: [DONE]\n\n"
-        # The client may be gone; then nobody is left to be told.
-        with suppress(ConnectionError):
-            await self._response.write(text.encode())
-            await self._response.write_eof()
+        # One that reads nothing must not hold up a Lantern that stops; one that left hears nothing.
+        with suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(FAREWELL_S):
+                await self._response.write(text.encode())
+                await self._response.write_eof()
         return self._response
 
     async def _answer_begins(self) -> None:
@@ -168,17 +190,22 @@ class StreamSink:
             await self._response.prepare(self._request)
 
     async def _show_life(self) -> None:
-        await asyncio.sleep(HEADERS_S)
+        await asyncio.sleep(self._pace.headers_s)
         await self._prepare()
         while True:
-            self._has_shown_life = True
             if self._form in ("chat", "text"):
-                role = {"role": "assistant", "content": ""}
-                sign = self._chunk(role, "", more={"lantern": self._state})
+                delta = self._with_role({"content": ""})
+                sign = self._chunk(delta, "", more={"lantern": self._state})
             else:
                 sign = f": {json.dumps(self._state)}\n\n".encode()
+            self._has_shown_life = True
             await self._response.write(sign)
-            await asyncio.sleep(LIFE_S)
+            await asyncio.sleep(self._pace.every_s)
+
+    def _with_role(self, delta: Mapping[str, object]) -> Mapping[str, object]:
+        # Once: openai-python joins what comes of one name, the role as well.
+        has_role, self._has_role = self._has_role, True
+        return delta if has_role else {"role": "assistant", **delta}
 
     def _chunk(
         self,
@@ -225,8 +252,9 @@ class WholeSink:
         """A whole answer waits in silence."""
 
     async def begins(self, candidate: Candidate) -> None:
-        """Kept for the headers."""
+        """Kept for the headers; what another said before it broke is dropped."""
         self.candidate = candidate
+        self._text.clear()
 
     def reply_id(self) -> str:
         """Nothing is sent before the answer."""

@@ -28,6 +28,9 @@ Form = Literal["chat", "text", "responses", "messages"]
 MAX_BLOCK_BYTES = 8 << 20
 """One event may hold a whole answer (``response.completed``), but not more than a host's memory."""
 
+MOST_HELD = 1000
+"""So many events before the first word are no answer."""
+
 DONE = b"data: [DONE]\n\n"
 
 _ENDS = (b'"type":"response.completed"', b'"type":"response.incomplete"', b'"type":"message_stop"')
@@ -37,7 +40,9 @@ class Passing:
     """Fed the bytes of one event stream, torn anywhere; gives what may be passed on of them.
 
     Nothing is given before the model named by the first event was found to be the one asked for:
-    with one model in memory LM Studio answers any name with it (its tracker, bug 619).
+    with one model in memory LM Studio answers any name with it (its tracker, bug 619). Nor before
+    the first words: servers that name the role at once and read the prompt after it could not be
+    replaced by another, once that event was passed on, though they had answered nothing.
     """
 
     def __init__(
@@ -54,14 +59,17 @@ class Passing:
             form: Whose events these are.
             accepted: Names the answer may give as its model; empty accepts any.
             wants_usage: The client asked for the usage chunk of a chat; else it is kept back.
-            reply_id: Asked at the first event: what it gives stands in place of the host's own id,
-                where chunks were sent before, since one stream has one id.
+            reply_id: Asked when the first words pass: what it gives stands in place of the host's
+                own id, where chunks were sent before, since one stream has one id.
         """
         self._form: Form = form
         self._accepted = accepted
         self._wants_usage = wants_usage or form in ("responses", "messages")
         self._reply_id = reply_id
+        self._id = ""
         self._swap: tuple[bytes, bytes] | None = None
+        self._held: list[bytes] | None = []
+        """What came before the first words; None once it was passed on."""
         self._rest = b""
         self._gap = b""
         self.model = ""
@@ -94,12 +102,14 @@ class Passing:
         try:
             for block in complete.split(gap) if parted else ():
                 if kept := self._look(block):
-                    passed += (kept, gap)
+                    passed += (kept,)
             if len(self._rest) > MAX_BLOCK_BYTES:
                 raise garbage("one event is larger than any answer")
+            if self._held is not None and len(self._held) + len(passed) > MOST_HELD:
+                raise garbage("it speaks without saying a word")
         except WireFault as found:
             self.fault = found.verdict
-        return b"".join(passed)
+        return self._released(passed, gap)
 
     def close(self) -> bytes:
         """What is still to be passed on at the end of the stream; it may be found to be cut."""
@@ -109,6 +119,19 @@ class Passing:
             return b""
         was_marked, self.is_whole = self.is_whole, True
         return b"" if was_marked or self._form in ("responses", "messages") else DONE
+
+    def _released(self, passed: list[bytes], gap: bytes) -> bytes:
+        """What goes out: nothing before the first words or the end, and under one id."""
+        if self._held is not None:
+            self._held += passed
+            if not (self.has_begun or self.finish or self.is_whole):
+                return b""
+            if self._id and (ours := self._reply_id()):
+                self._swap = (json.dumps(self._id).encode(), json.dumps(ours).encode())
+            passed, self._held = self._held, None
+        if self._swap is not None:
+            passed = [block.replace(*self._swap, 1) for block in passed]
+        return b"".join([part for block in passed for part in (block, gap)])
 
     def _look(self, block: bytes) -> bytes:
         """The block as it is passed on; empty keeps it back."""
@@ -134,8 +157,6 @@ class Passing:
             self.usage = _usage(usage)
             if not self._wants_usage and not _payload(block).get("choices"):
                 return b""
-        if self._swap is not None:
-            block = block.replace(*self._swap, 1)
         return block
 
     def _look_into_first(self, block: bytes) -> None:
@@ -154,8 +175,7 @@ class Passing:
             raise garbage("its first event names no model")
         if self._accepted and self.model not in self._accepted:
             raise WireFault(Verdict(FailureKind.WRONG_MODEL, self.model))
-        if (ours := self._reply_id()) and (theirs := text_of(head.get("id"))):
-            self._swap = (json.dumps(theirs).encode(), json.dumps(ours).encode())
+        self._id = text_of(head.get("id"))
         self._look_for_words(payload)
 
     def _look_for_words(self, payload: dict[str, object]) -> None:

@@ -23,6 +23,11 @@ SHARED_GAP_S = 60.0
 """In the middle of an answer where others run beside: reading their prompts stops it for long."""
 GAPS = 40.0
 """So many usual gaps between two tokens in a row are a stall."""
+SLOWEST_ANSWER_PER_S = 4.0
+"""Generating, assumed until measured."""
+UNSAID_FACTOR = 3.0
+"""Times the measured time for an answer that is sent as a whole."""
+MOST_UNSAID_S = 3600.0
 LEAST_PAUSE_S = 30.0
 """Of a load that was getting on."""
 WORDLESS_S = 180.0
@@ -54,6 +59,18 @@ def gap_s(speed: Speed, beside: int) -> float:
         return SHARED_GAP_S
     least_s = SHARED_GAP_S if beside else LEAST_GAP_S
     return min(MOST_GAP_S, max(least_s, GAPS / speed.tokens_per_s))
+
+
+def unsaid_s(tokens: int, speed: Speed, beside: int) -> float:
+    """Longest an answer that is sent as a whole may take, beyond its first word.
+
+    Args:
+        tokens: The most it may have.
+        speed: Measured with this model on this host.
+        beside: Other turns running there, each of which slows it.
+    """
+    per_s = speed.tokens_per_s or SLOWEST_ANSWER_PER_S
+    return min(MOST_UNSAID_S, UNSAID_FACTOR * tokens * (1 + beside) / per_s)
 
 
 def load_pause_s(fraction: float, expected_s: float | None) -> float:

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from bot.domain.chat import Usage
 from bot.domain.errors import FailureKind
-from bot.inference.passing import DONE, MAX_BLOCK_BYTES, Form, Passing, whole_model
+from bot.inference.passing import (
+    DONE,
+    MAX_BLOCK_BYTES,
+    MOST_HELD,
+    Form,
+    Passing,
+    whole_model,
+)
 from bot.inference.wire import WireFault
 
 KEY = frozenset({"key"})
@@ -86,6 +93,41 @@ def test_one_stream_has_one_id() -> None:
     assert out.count(b'"id": "chatcmpl-ours"') == len(CHAT) - 1
 
 
+def test_nothing_passes_before_the_first_words_so_that_another_may_still_answer() -> None:
+    passing = Passing("chat", KEY)
+    role = chunk({"role": "assistant", "content": "", "tool_calls": []})
+    assert passing.feed(role) == b""
+    assert not passing.has_begun
+    assert passing.feed(CHAT[1]) == role + CHAT[1]
+    assert passing.feed(CHAT[2]) == CHAT[2]
+
+
+def test_an_answer_without_a_word_passes_at_its_end() -> None:
+    end = chunk({}, "stop")
+    assert Passing("chat", KEY).feed(CHAT[0] + end) == CHAT[0] + end
+    silent = Passing("messages", KEY)
+    assert silent.feed(MESSAGE[0]) == b""
+    assert silent.feed(MESSAGE[3]) == MESSAGE[0] + MESSAGE[3]
+
+
+def test_an_id_is_ours_where_a_chunk_of_ours_came_while_the_first_words_were_waited_for() -> None:
+    ours = [""]
+    passing = Passing("chat", KEY, reply_id=lambda: ours[0])
+    assert passing.feed(CHAT[0]) == b""
+    ours[0] = "chatcmpl-ours"
+    assert passing.feed(CHAT[1]).count(b'"id": "chatcmpl-ours"') == 2
+
+
+def test_roles_without_words_are_not_held_for_ever() -> None:
+    passing = Passing("chat", KEY)
+    for _ in range(MOST_HELD):
+        passing.feed(CHAT[0])
+    assert passing.fault is None
+    passing.feed(CHAT[0])
+    assert passing.fault is not None
+    assert passing.fault.kind is FailureKind.GARBAGE
+
+
 def test_what_came_before_an_error_passes_and_the_error_does_not() -> None:
     passing = Passing("chat", KEY)
     broken = event({"error": {"message": "engine died"}}, name="error")
@@ -94,10 +136,12 @@ def test_what_came_before_an_error_passes_and_the_error_does_not() -> None:
     assert "engine died" in passing.fault.reason
 
 
-@pytest.mark.parametrize("parts", [CHAT[:1], CHAT[:3]])
-def test_an_end_without_its_mark_is_a_cut(parts: tuple[bytes, ...]) -> None:
+@pytest.mark.parametrize(("parts", "seen"), [(CHAT[:1], ()), (CHAT[:3], CHAT[:3])])
+def test_an_end_without_its_mark_is_a_cut(
+    parts: tuple[bytes, ...], seen: tuple[bytes, ...]
+) -> None:
     passing = Passing("chat", KEY)
-    assert passed(passing, list(parts)) == b"".join(parts)
+    assert passed(passing, list(parts)) == b"".join(seen)
     assert passing.fault is not None
     assert passing.fault.kind is FailureKind.CUT
 
