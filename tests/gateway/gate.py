@@ -12,14 +12,18 @@ from typing import Any, cast
 import aiohttp
 
 from bot.app import utcnow
+from bot.chat.planning import ChatRules
 from bot.gateway.doors import DoorRules
 from bot.gateway.server import GatewayRules, gateway
+from bot.gateway.sinks import LIFE, LifePace
 from bot.policy.keys import ApiKey, Scope, make_key
 from bot.sim.models import SimHostConfig
 from bot.store.keys import KeyStore
-from tests.helpers.house import GUARD_S, House, house
+from tests.helpers.house import GUARD_S, QWEN, House, house
 
 LOOPBACK = DoorRules(allow=(ip_network("127.0.0.0/8"),))
+CHATS = "/v1/chat/completions"
+PATHS = (CHATS, "/v1/completions", "/v1/responses", "/v1/messages")
 
 
 @dataclass(slots=True)
@@ -144,11 +148,13 @@ async def gate(
     *configs: SimHostConfig,
     doors: DoorRules = LOOPBACK,
     rules: GatewayRules | None = None,
+    chat_rules: ChatRules | None = None,
+    pace: LifePace = LIFE,
     **more: Any,
 ) -> AsyncGenerator[Gate]:
     """Runs a house and a gateway over it."""
-    async with house(folder, *configs, **more) as built:
-        chosen = replace(rules or GatewayRules(doors=doors), port=0)
+    async with house(folder, *configs, rules=chat_rules, **more) as built:
+        chosen = replace(rules or GatewayRules(doors=doors), port=0, pace=pace)
         async with (
             gateway(built.lantern, chosen, utcnow) as base,
             aiohttp.ClientSession() as session,
@@ -160,3 +166,8 @@ def chat(model: str | None, text: str = "hi", **more: object) -> dict[str, objec
     """A chat request's body."""
     body: dict[str, object] = {"messages": [{"role": "user", "content": text}], **more}
     return body if model is None else {"model": model, **body}
+
+
+def any_form(text: str = "hi", **more: object) -> dict[str, object]:
+    """A body that each of the four forms takes for its own."""
+    return chat(QWEN.key, text, prompt=text, input=text, **more)

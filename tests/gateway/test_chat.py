@@ -1,27 +1,10 @@
 """Chats through the gateway, over sockets to simulated hosts."""
 
-import asyncio
 from pathlib import Path
 
-from bot.sim.journal import LoadStarted, PredictionStarted
+from bot.sim.journal import PredictionStarted
 from tests.gateway.gate import chat, gate
-from tests.helpers.house import GEMMA, QWEN, sim
-
-
-async def test_a_cold_model_is_loaded_once_for_everybody_who_asks(tmp_path: Path) -> None:
-    async with gate(tmp_path, sim("one", QWEN), sim("two", GEMMA)) as it:
-        body = chat(QWEN.key, "why", max_tokens=4)
-        async with asyncio.TaskGroup() as tasks:
-            asking = [
-                tasks.create_task(it.ask("/v1/chat/completions", body | {"stream": n % 2 == 0}))
-                for n in range(16)
-            ]
-        answers = [task.result() for task in asking]
-        assert [answer.status for answer in answers] == [200] * 16
-        texts = {a.text if n % 2 == 0 else a.said for n, a in enumerate(answers)}
-        assert len(texts) == 1
-        assert texts != {""}
-        assert len(it.house.hosts["one"].journal.of(LoadStarted)) == 1
+from tests.helpers.house import QWEN, sim
 
 
 async def test_who_answers_stands_in_the_headers(tmp_path: Path) -> None:

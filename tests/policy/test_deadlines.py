@@ -3,7 +3,7 @@
 import pytest
 
 from bot.domain.hosts import Speed
-from bot.policy.deadlines import first_word_s, gap_s, load_pause_s
+from bot.policy.deadlines import first_word_s, gap_s, load_pause_s, unsaid_s
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,20 @@ def test_a_load_stands_still_by_what_it_said_and_usually_takes(
     fraction: float, expected_s: float | None, seconds: float
 ) -> None:
     assert load_pause_s(fraction, expected_s) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "tokens_per_s", "beside", "seconds"),
+    [
+        (0, 10.0, 0, 0.0),
+        (400, 40.0, 0, 30.0),
+        (400, 40.0, 1, 60.0),
+        (400, None, 0, 300.0),
+        (10**9, 40.0, 0, 3600.0),
+    ],
+)
+def test_an_answer_sent_as_a_whole_may_take_as_long_as_its_tokens(
+    tokens: int, tokens_per_s: float | None, beside: int, seconds: float
+) -> None:
+    speed = Speed(tokens_per_s=tokens_per_s)
+    assert unsaid_s(tokens, speed, beside) == pytest.approx(seconds)

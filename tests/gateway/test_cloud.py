@@ -1,0 +1,77 @@
+"""Requests that no host can answer: a provider does, by the rules of Discord."""
+
+from pathlib import Path
+
+import pytest
+
+from bot.domain.ids import HostName, UserId
+from bot.policy.budget import BudgetRules
+from tests.gateway.gate import CHATS, Gate, chat, gate
+from tests.helpers.house import QWEN, cloud, sim
+
+HOME = "model: qwen/qwen3-8b\nsystem_prompt: You are calm."
+
+
+async def power_off(it: Gate) -> None:
+    await it.house.hosts["one"].stop()
+    await it.house.lantern.fleet.host(HostName("one")).probe()
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_provider_answers_when_every_host_is_down(tmp_path: Path, stream: bool) -> None:
+    async with gate(tmp_path, sim("one", QWEN), providers=cloud(zai="zai")) as it:
+        await power_off(it)
+        body = chat(QWEN.key, "[[say seven]]", stream=stream)
+        options = {"stream_options": {"include_usage": True}} if stream else {}
+        answer = await it.ask(CHATS, body | options)
+        assert answer.status == 200
+        assert "provider=zai" in answer.headers["x-lantern-route"]
+        if not stream:
+            assert answer.said == "seven"
+            return
+        assert answer.text == "seven"
+        *chunks, last = answer.events
+        assert last["usage"]
+        assert not any(chunk.get("usage") for chunk in chunks)
+        assert len({chunk["id"] for chunk in answer.events}) == 1
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_local_words_never_reach_a_provider(tmp_path: Path, stream: bool) -> None:
+    personas = {"home": f"{HOME}\nlocal_only: true"}
+    async with gate(
+        tmp_path, sim("one", QWEN), personas=personas, providers=cloud(zai="zai")
+    ) as it:
+        await power_off(it)
+        answer = await it.ask(CHATS, chat("home", stream=stream))
+        assert (answer.status, answer.error["code"]) == (503, "no_host")
+        assert not it.house.doubles["zai"].journal.chats()
+
+
+async def test_a_spent_budget_is_a_quota_and_tells_when_to_ask_again(tmp_path: Path) -> None:
+    async with gate(
+        tmp_path,
+        sim("one", QWEN),
+        providers=cloud(openai="openai"),
+        budget=BudgetRules(daily_micro_usd=1),
+    ) as it:
+        await power_off(it)
+        answer = await it.ask(CHATS, chat(QWEN.key))
+        assert (answer.status, answer.error["code"]) == (429, "insufficient_quota")
+        assert answer.error["type"] == "insufficient_quota"
+        assert int(answer.headers["retry-after"]) > 120
+
+
+async def test_what_a_leaver_had_a_provider_write_is_paid_and_nothing_stays_reserved(
+    tmp_path: Path,
+) -> None:
+    async with gate(tmp_path, sim("one", QWEN), providers=cloud(openai="openai")) as it:
+        await power_off(it)
+        body = chat(QWEN.key, "[[tokens 400]] go on", stream=True)
+        it.house.doubles["openai"].faults.set("stall", after_tokens=1, times=1)
+        async with it.session.post(it.base + CHATS, json=body) as got:
+            await got.content.readany()
+        await it.house.lantern.relaying.drain(5.0)
+        report = await it.house.lantern.tally.report("today", "all", UserId("me"), None)
+        assert report.total.reserved_micro_usd == 0
+        assert report.total.cloud_calls == 1

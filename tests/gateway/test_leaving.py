@@ -1,0 +1,153 @@
+"""A client that leaves is a cancelled turn, whatever its answer was waiting for."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from bot.domain.hosts import HostSnapshot
+from bot.domain.ids import HostName, ModelKey, UserId
+from bot.sim.journal import (
+    LoadFinished,
+    LoadStarted,
+    PredictionCancelled,
+    PredictionEnded,
+    PredictionStarted,
+)
+from tests.gateway.gate import CHATS, PATHS, Gate, any_form, chat, gate
+from tests.helpers.house import QWEN, sim
+
+ONE = HostName("one")
+
+
+@asynccontextmanager
+async def asking(it: Gate, text: str, **more: object) -> AsyncGenerator[None]:
+    """Somebody asks while the block runs, and leaves at its end without having been answered."""
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(it.ask(CHATS, chat(QWEN.key, text, **more)))
+        yield
+        assert not task.done()
+        task.cancel()
+
+
+async def until(it: Gate, holds: Callable[[HostSnapshot], bool]) -> None:
+    """Returns when it holds of the host; generous, since the machine may be busy."""
+    fleet = it.house.lantern.fleet
+    async with asyncio.timeout(5.0):
+        while not holds(fleet.snapshot().hosts[ONE]):
+            await fleet.host(ONE).changed()
+
+
+def is_at_rest(host: HostSnapshot) -> bool:
+    return not host.waiting and not any(instance.leases for instance in host.instances)
+
+
+def prompts(it: Gate) -> list[str]:
+    started = it.house.hosts["one"].journal.of(PredictionStarted)
+    return [record.messages[-1].text for record in started]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_in_the_queue(tmp_path: Path, stream: bool) -> None:
+    async with gate(tmp_path, sim("one", QWEN, parallel=1)) as it:
+        one = it.house.hosts["one"]
+        await one.preload(QWEN.key)
+        await it.house.lantern.fleet.host(ONE).probe()
+        one.faults.stall_after_tokens(2)
+        async with asking(it, "first"):
+            await one.journal.wait_for(PredictionStarted)
+            async with asking(it, "leaver", stream=stream):
+                await until(it, lambda host: bool(host.waiting))
+            await until(it, lambda host: not host.waiting)
+        await one.journal.wait_for(PredictionCancelled)
+        await until(it, is_at_rest)
+        assert prompts(it) == ["first"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_during_the_load_which_goes_on_for_the_others(tmp_path: Path, stream: bool) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        one = it.house.hosts["one"]
+        one.faults.stall_load()
+        async with asyncio.TaskGroup() as tasks:
+            async with asking(it, "leaver", stream=stream):
+                await one.journal.wait_for(LoadStarted)
+                body = chat(QWEN.key, "stays", stream=not stream, max_tokens=3)
+                staying = tasks.create_task(it.ask(CHATS, body))
+                await until(it, lambda host: host.waiting.get(ModelKey(QWEN.key), 0) == 2)
+            await until(it, lambda host: host.waiting.get(ModelKey(QWEN.key), 0) == 1)
+            one.faults.clear("stall_load")
+        assert staying.result().status == 200
+        assert len(one.journal.of(LoadStarted)) == 1
+        assert prompts(it) == ["stays"]
+
+
+async def test_a_load_whose_only_asker_left_is_found_done_by_the_next(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        one = it.house.hosts["one"]
+        one.faults.stall_load()
+        async with asking(it, "leaver"):
+            await one.journal.wait_for(LoadStarted)
+        await until(it, is_at_rest)
+        one.faults.clear("stall_load")
+        await one.journal.wait_for(LoadFinished)
+        answer = await it.ask(CHATS, chat(QWEN.key, "next", max_tokens=2))
+        assert answer.status == 200
+        assert (len(one.journal.of(LoadStarted)), prompts(it)) == (1, ["next"])
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_while_the_prompt_is_read(tmp_path: Path, stream: bool) -> None:
+    async with gate(tmp_path, sim("one", QWEN, time_scale=0.01)) as it:
+        one = it.house.hosts["one"]
+        await one.preload(QWEN.key)
+        await it.house.lantern.fleet.host(ONE).probe()
+        one.faults.slow_first_token(30.0)
+        async with asking(it, "leaver", stream=stream):
+            await one.journal.wait_for(PredictionStarted)
+            await until(it, lambda host: not is_at_rest(host))
+        await until(it, is_at_rest)
+        # LM Studio reads a prompt to its end, whoever left; it generates nothing after it.
+        ended = await one.journal.wait_for(PredictionCancelled)
+        assert ended.tokens == 0
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_while_it_streams(tmp_path: Path, path: str) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        one = it.house.hosts["one"]
+        one.faults.stall_after_tokens(3)
+        body = any_form(stream=True, max_tokens=20)
+        async with it.session.post(it.base + path, json=body) as got:
+            await got.content.readany()
+        await one.journal.wait_for(PredictionCancelled)
+        await until(it, is_at_rest)
+
+
+async def test_while_a_whole_answer_is_generated(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        one = it.house.hosts["one"]
+        one.faults.stall_after_tokens(3)
+        async with asking(it, "leaver"):
+            await one.journal.wait_for(PredictionStarted)
+            await until(it, lambda host: not is_at_rest(host))
+        ended = await one.journal.wait_for(PredictionEnded)
+        assert isinstance(ended, PredictionCancelled)
+        await until(it, is_at_rest)
+
+
+async def test_what_a_leaver_was_told_is_in_the_ledger(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        one = it.house.hosts["one"]
+        one.faults.stall_after_tokens(3)
+        body = chat(QWEN.key, stream=True, max_tokens=20)
+        async with it.session.post(it.base + CHATS, json=body) as got:
+            heard = b""
+            while heard.count(b"data: ") < 3 and (more := await got.content.readany()):
+                heard += more
+        await one.journal.wait_for(PredictionCancelled)
+        await it.house.lantern.relaying.drain(5.0)
+        report = await it.house.lantern.tally.report("today", "all", UserId("me"), None)
+        assert (report.total.local_turns, report.total.completion_tokens) == (1, 3)
