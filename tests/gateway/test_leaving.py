@@ -34,10 +34,8 @@ async def asking(it: Gate, text: str, **more: object) -> AsyncGenerator[None]:
 
 async def until(it: Gate, holds: Callable[[HostSnapshot], bool]) -> None:
     """Returns when it holds of the host; generous, since the machine may be busy."""
-    fleet = it.house.lantern.fleet
     async with asyncio.timeout(5.0):
-        while not holds(fleet.snapshot().hosts[ONE]):
-            await fleet.host(ONE).changed()
+        await it.house.lantern.fleet.host(ONE).until(holds)
 
 
 def is_at_rest(host: HostSnapshot) -> bool:

@@ -31,12 +31,10 @@ async def test_sixteen_mixed_askers_of_a_cold_model_and_one_who_leaves(tmp_path:
                 for n in range(17)
             ]
             await one.journal.wait_for(LoadStarted)
-            fleet = it.house.lantern.fleet
-            while fleet.snapshot().hosts[ONE].waiting.get(ModelKey(QWEN.key), 0) < 17:
-                await fleet.host(ONE).changed()
+            host = it.house.lantern.fleet.host(ONE)
+            await host.until(lambda seen: seen.waiting.get(ModelKey(QWEN.key)) == 17)
             asking[8].cancel()
-            while fleet.snapshot().hosts[ONE].waiting[ModelKey(QWEN.key)] > 16:
-                await fleet.host(ONE).changed()
+            await host.until(lambda seen: seen.waiting.get(ModelKey(QWEN.key)) == 16)
             one.faults.clear("stall_load")
         answers = [task.result() for task in asking if not task.cancelled()]
         assert [answer.status for answer in answers] == [200] * 16
