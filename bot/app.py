@@ -113,6 +113,9 @@ def plan_from(loaded: Loaded, *, is_owner: bool) -> Plan:
             cloud=tuple(ProviderName(n) for n in settings.routing.cloud if ProviderName(n) in on),
             request_types=settings.routing.request_types,
             slow=SlowRules(settings.routing.slow_after, settings.routing.when_slow),
+            # A first probe is over by then, one way or the other; who would not wait so long for a
+            # host that is known does not for one that is not.
+            first_look_s=min(settings.health.timeout + 1.0, settings.routing.max_local_wait),
         ),
         fleet_rules=FleetRules(
             probe_every_s=settings.health.interval,

@@ -52,6 +52,8 @@ class ChatRules:
     """Every provider that may be asked; a persona's own order may name those ``cloud`` does not."""
     request_types: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     slow: SlowRules = field(default_factory=SlowRules)
+    first_look_s: float = FIRST_LOOK_S
+    """Before a provider is paid a host that was never probed is waited for so long, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,7 @@ class Planner:
         self._rules = rules
         self._providers = providers
         self._prepare = prepare
+        self.first_look_s = rules.first_look_s
         self.has_cloud = bool(rules.cloud or rules.providers)
         """Is any provider configured at all?"""
         self._index = RoutingIndex()
@@ -306,16 +309,22 @@ class Planner:
         providers = self._providers(prompt_tokens, answer_tokens, snapshot.taken_at)
         return self._index.route(snapshot, ask, providers), wish
 
-    def pays_unseen(self, job: Job) -> bool:
-        """Would a provider answer first only because a host was never looked at?"""
-        candidates = job.route.candidates
-        if not candidates or candidates[0].provider is None:
-            return False
+    def pays_unseen(self, route: Route, job: Job | None = None) -> bool:
+        """Would a provider answer first only because a host was never looked at?
+
+        Args:
+            route: Whom would be asked.
+            job: Of a turn, for which the settings may take the cloud instead of a slow load.
+        """
         # Where the cloud goes first anyway, nothing is learnt by waiting.
-        if job.route.prefers_cloud:
+        if route.prefers_cloud:
             return False
-        hosts = self._snapshot().hosts.values()
-        return any(host.state == "unknown" for host in hosts)
+        if all(host.state != "unknown" for host in self._snapshot().hosts.values()):
+            return False
+        ways = None if job is None else self.ways(job)
+        chosen = None if ways is None else ways.chosen
+        first = chosen or next(iter(route.candidates), None)
+        return first is not None and _is_away(first)
 
     def ways(self, job: Job) -> Ways | None:
         """What may be done instead of waiting for a slow load; None when waiting is all right."""

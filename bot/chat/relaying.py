@@ -263,7 +263,7 @@ class Relaying:
             )
             return self._narrowed(route, request), wish
 
-        route, wish = routed()
+        route, wish = await self._seen(routed)
         receipt = Receipt(
             persona=request.resolved.persona.name,
             choice_reason=request.resolved.model_reason,
@@ -325,6 +325,14 @@ class Relaying:
         if served.host is not None:
             self._hosts.remember(served.host, served, whole)
         return whole
+
+    async def _seen(self, routed: Callable[[], tuple[Route, Wish]]) -> tuple[Route, Wish]:
+        """The route, where none is paid only because a host was never looked at."""
+        pays_unseen = self._planner.pays_unseen
+        if pays_unseen(routed()[0]):
+            looks_s = self._planner.first_look_s
+            await self._fleet.settled(looks_s, is_enough=lambda: not pays_unseen(routed()[0]))
+        return routed()
 
     async def _settled(self, request: RelayRequest, meter: _Meter, cost_micro_usd: int) -> Receipt:
         """The receipt of what was answered so far; noted, also where its client left or it broke.

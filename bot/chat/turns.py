@@ -23,7 +23,7 @@ from bot.chat.choices import Choices, Resolved
 from bot.chat.consents import Consents
 from bot.chat.draft import Draft
 from bot.chat.override import Override
-from bot.chat.planning import FIRST_LOOK_S, Asking, Job, Planner
+from bot.chat.planning import Asking, Job, Planner
 from bot.chat.router import Router
 from bot.chat.safe_channel import safe_channel
 from bot.chat.usage import Tally
@@ -553,10 +553,16 @@ class Turns:
         asking = await self._caught_up(asking, draft)
         await self._remind(asking, draft)
         job = self._planner.job(asking)
-        if self._planner.pays_unseen(job):
-            # Every start paid the cloud although hosts were up: no probe had come back yet.
-            await self._fleet.settled(FIRST_LOOK_S)
+
+        def is_seen() -> bool:
+            nonlocal job
             job = self._planner.job(asking)
+            return not self._planner.pays_unseen(job.route, job)
+
+        if self._planner.pays_unseen(job.route, job):
+            # Every start paid the cloud although hosts were up: no probe had come back yet.
+            await self._fleet.settled(self._planner.first_look_s, is_enough=is_seen)
+            is_seen()
         if not job.route.candidates:
             # A host that is out may just have started, or only have stumbled: one more look.
             await self._look_again()

@@ -111,12 +111,30 @@ class Fleet:
             for host in self._hosts.values():
                 tasks.create_task(host.probing.now(only_when_due=True))
 
-    async def settled(self, timeout_s: float, *names: HostName) -> bool:
-        """Returns when every host, or those named, was probed once: True; False after the time."""
+    async def settled(
+        self,
+        timeout_s: float,
+        *names: HostName,
+        is_enough: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Returns when every host, or those named, was probed once: True; False after the time.
+
+        Args:
+            timeout_s: Longest wait.
+            names: Whom to wait for; none is everybody.
+            is_enough: Asked after each first probe: nobody waits for a dead host beside a live
+                one. True ends the wait.
+        """
+
+        async def look(host: Host) -> None:
+            await host.until(lambda seen: seen.state != "unknown")
+            if is_enough():
+                scope.reschedule(0.0)
+
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s) as scope, asyncio.TaskGroup() as tasks:
                 for name in names or self._hosts:
-                    await self._hosts[name].until(lambda seen: seen.state != "unknown")
+                    tasks.create_task(look(self._hosts[name]))
         except TimeoutError:
             return False
         return True

@@ -7,6 +7,7 @@ from typing import get_args
 
 import pytest
 from house import ADA, BOB, GEMMA, PLACE, QWEN, House, Said, cloud, house, sim
+from relayed import relay
 
 from bot.app import utcnow
 from bot.chat.planning import ChatRules
@@ -655,6 +656,68 @@ async def test_at_the_start_hosts_are_looked_at_before_a_provider_is_paid(tmp_pa
             asked = [tasks.create_task(home.ask(f"question {number}")) for number in range(8)]
         assert {turn.result().receipt.host for turn in asked} == {"studio"}
         assert heard(home) == ""
+
+
+async def test_a_host_that_takes_long_to_be_seen_is_waited_for_and_a_dead_one_beside_it_is_not(
+    tmp_path: Path,
+) -> None:
+    # Longer than the test may take: whoever waits for the dead one does not end.
+    rules = ChatRules(DEFAULT, first_look_s=3600.0)
+    async with house(
+        tmp_path,
+        sim("dead", GEMMA),
+        sim("slow", QWEN),
+        providers=cloud(zai="zai"),
+        rules=rules,
+        is_settled=False,
+    ) as home:
+        for name in ("dead", "slow"):
+            home.hosts[name].faults.hang()
+        async with asyncio.TaskGroup() as tasks:
+            asked = [tasks.create_task(home.ask(f"question {n}")) for n in range(3)]
+            relayed = tasks.create_task(relay(home.lantern.relaying, "hello"))
+            await asyncio.sleep(0)
+            home.hosts["slow"].faults.clear("hang")
+        assert {turn.result().receipt.host for turn in asked} == {"slow"}
+        assert relayed.result().host == "slow"
+        assert heard(home) == ""
+        assert home.lantern.fleet.snapshot().hosts[HostName("dead")].state == "unknown"
+
+
+async def test_no_slow_load_sends_to_the_cloud_while_a_host_is_unseen_that_may_have_it(
+    tmp_path: Path,
+) -> None:
+    rules = ChatRules(DEFAULT, first_look_s=3600.0, slow=SlowRules(2.0, "cloud"))
+    async with house(
+        tmp_path,
+        sim("cold", QWEN),
+        sim("warm", QWEN),
+        providers=cloud(zai="zai"),
+        rules=rules,
+        is_settled=False,
+    ) as home:
+        await home.hosts["warm"].preload(QWEN.key)
+        home.hosts["warm"].faults.hang()
+        assert await home.lantern.fleet.settled(60.0, HostName("cold"))
+        async with asyncio.TaskGroup() as tasks:
+            asked = tasks.create_task(home.ask("hello", model=QWEN.key))
+            await asyncio.sleep(0)
+            home.hosts["warm"].faults.clear("hang")
+        assert asked.result().receipt.host == "warm"
+        assert heard(home) == ""
+
+
+async def test_a_host_that_is_never_seen_is_waited_for_no_longer_than_its_bound(
+    tmp_path: Path,
+) -> None:
+    rules = ChatRules(DEFAULT, first_look_s=0.05)
+    async with house(
+        tmp_path, sim("dead", QWEN), providers=cloud(zai="zai"), rules=rules, is_settled=False
+    ) as home:
+        home.hosts["dead"].faults.hang()
+        said = await home.ask("hello")
+        assert said.receipt.provider == "zai"
+        assert "dead" in instead_words(said.receipt)
 
 
 async def test_where_the_cloud_goes_first_no_host_is_waited_for(tmp_path: Path) -> None:

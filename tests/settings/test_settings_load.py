@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from settings_files import DISCORD_TOKEN, LM_TOKEN, ROOT, faults, load, plain
 
+from bot.app import plan_from
 from bot.domain.hosts import HostConfig
 from bot.domain.ids import HostName
 from bot.policy.ratelimit import RateRule
@@ -429,3 +430,17 @@ def test_a_deployment_whose_key_is_set_nowhere_is_none_and_another_keeps_its_pro
 def test_a_deployment_has_a_weight_above_nothing(tmp_path: Path) -> None:
     (fault,) = faults(tmp_path, "providers: {zai: {deployments: [{weight: 0}]}}")
     assert "deployments.0.weight" in fault
+
+
+@pytest.mark.parametrize(
+    ("config", "looks_s"),
+    [
+        ("", 6.0),
+        ("health: {timeout: 20s}", 21.0),
+        ("{health: {timeout: 20s}, routing: {max_local_wait: 3s}}", 3.0),
+    ],
+)
+def test_an_unseen_host_is_waited_for_as_long_as_a_look_may_take(
+    tmp_path: Path, config: str, looks_s: float
+) -> None:
+    assert plan_from(load(tmp_path, config), is_owner=True).rules.first_look_s == looks_s

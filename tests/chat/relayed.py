@@ -1,0 +1,51 @@
+"""What a client of the gateway asks, and who takes its answer in."""
+
+from bot.chat.choices import PLAIN, Resolved
+from bot.chat.relaying import Relaying, RelayRequest
+from bot.domain.chat import Candidate, Message, Place, Receipt, Route
+from bot.domain.events import Delta, Progress
+from bot.domain.ids import AUTO, ModelKey, PlaceId, TurnId, UserId
+from bot.domain.personas import Persona
+
+
+class DeafSink:
+    """Takes any answer."""
+
+    async def routed(self, route: Route) -> None: ...
+
+    async def waits(self, step: Progress) -> None: ...
+
+    async def begins(self, candidate: Candidate) -> None: ...
+
+    def reply_id(self) -> str:
+        return ""
+
+    async def write(self, data: bytes) -> None: ...
+
+    async def say(self, delta: Delta, candidate: Candidate) -> None: ...
+
+
+async def relay(
+    relaying: Relaying,
+    text: str,
+    *,
+    user: str = "key:1",
+    persona: Persona = PLAIN,
+    model: ModelKey = AUTO,
+) -> Receipt:
+    """One chat of a client's, to its end."""
+    fields = {"messages": [{"role": "user", "content": text}], "stream": True}
+    request = RelayRequest(
+        id=TurnId(f"relayed {text}"[:60]),
+        form="chat",
+        path="/chat/completions",
+        fields=fields,
+        resolved=Resolved(persona, "asked for", model, "asked for", False),
+        user=UserId(user),
+        place=Place(PlaceId(user), is_private=True),
+        prompt_tokens=20,
+        answer_tokens=100,
+        is_stream=True,
+        messages=(Message("user", text),),
+    )
+    return await relaying.answer(request, DeafSink())
