@@ -85,6 +85,6 @@ $(MUTANTS_STAMP): $(DEV_STAMP) requirements-mutants.lock
 	@$(PIP) install --require-hashes -r requirements-mutants.lock
 	@touch $@
 
-# The real PM2, for the test of ecosystem.config.js alone; without it that test says it was skipped.
+# The real PM2 and the gateway's clients of Node, for their tests alone, which else are skipped.
 $(PM2_STAMP): package-lock.json
-	@if $(NPM) ci --ignore-scripts --no-audit --no-fund --fetch-retries=1 --silent; then touch $@; else echo "npm could not install PM2; its test will be skipped"; fi
+	@if $(NPM) ci --ignore-scripts --no-audit --no-fund --fetch-retries=1 --silent; then touch $@; else echo "npm could not install PM2 and clients; their tests will be skipped"; fi

@@ -1,5 +1,6 @@
 """The shape of `/v1/responses` (LM Studio 0.3.29): a row of items, each told as it grows."""
 
+import hashlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ class Response:
     """One answer of `/v1/responses`; holds the items as they grow."""
 
     prediction: Prediction
+    host: str
     created: int
     asked: JsonObject
     """The request, parts of which the answer repeats."""
@@ -33,7 +35,9 @@ class Response:
     @property
     def reply_id(self) -> str:
         """By this it may be referred to."""
-        return f"resp_{self.prediction.number:048x}"
+        # Two hosts never give one id to two answers.
+        whose = f"{self.host}/{self.prediction.number}".encode()
+        return f"resp_{hashlib.sha256(whose).hexdigest()[:48]}"
 
     def begin(self) -> list[bytes]:
         """Return the two events that open a response."""

@@ -174,7 +174,7 @@ def _frames(
     created = engine.wall_ms() // 1000
     match shape:
         case "responses":
-            return Response(prediction, created, body)
+            return Response(prediction, engine.config.name, created, body)
         case "messages":
             return AnthropicMessage(prediction)
         case _:
