@@ -43,7 +43,7 @@ async def add_key(
         raise RequestRefused(f"There is no scope `{scope}`; there are {', '.join(SCOPES)}.")
     try:
         rule = None if rate is None else parse_rate(rate)
-        lasts_s = None if expires is None else parse_seconds(expires)
+        lasts_s = None if expires is None else parse_seconds(expires, may_be_zero=False)
     except ValueError as wrong:
         raise RequestRefused(f"Expected {wrong}.") from wrong
     if not name.strip() or not name.isprintable() or len(name) > 64:

@@ -150,10 +150,20 @@ async def _announce(built: Lantern, supervisor: Supervisor, connected: asyncio.E
 
 async def _drain(built: Lantern, discord: DiscordFace) -> None:
     """Lets what runs come to its end; what does not in time is closed at the next start."""
+    # Side by side: one behind the other they would take longer than whoever stops us waits.
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_drain_gateway(built), name="gateway's drain")
+        try:
+            await built.turns.drain(DRAIN_S)
+        except TimeoutError:
+            _log.warning("turns left unfinished")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S + GOODBYE_S):
+                await discord.close(CLOSE_S)
+
+
+async def _drain_gateway(built: Lantern) -> None:
     try:
-        await built.turns.drain(DRAIN_S)
+        await built.relaying.drain(DRAIN_S)
     except TimeoutError:
-        _log.warning("turns left unfinished")
-    with suppress(TimeoutError):
-        async with asyncio.timeout(CLOSE_S + GOODBYE_S):
-            await discord.close(CLOSE_S)
+        _log.warning("requests left unfinished")

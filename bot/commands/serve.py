@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from ipaddress import ip_network
 
@@ -49,18 +49,14 @@ def gateway_rules(loaded: Loaded) -> GatewayRules:
 
 @asynccontextmanager
 async def listening(built: Lantern, rules: GatewayRules) -> AsyncGenerator[str]:
-    """The gateway while the block runs; drained when it is left. Gives its base address.
+    """The gateway while the block runs; whoever leaves it has drained. Gives its base address.
 
     Raises:
         ConfigError: it cannot listen there, or nobody made a key for others than this machine.
     """
     async with gateway(built, rules, utcnow) as base:
         _log.info("gateway listens", address=base)
-        try:
-            yield base
-        finally:
-            with suppress(TimeoutError):
-                await built.relaying.drain(DRAIN_S)
+        yield base
 
 
 @asynccontextmanager
@@ -90,8 +86,10 @@ async def serve(loaded: Loaded, environ: Mapping[str, str]) -> int:
     supervisor = Supervisor(environ, life_sign=lock_file_of(loaded.database_path))
     async with Patience(STOP_S) as patience:
         with on_stop(patience.stop, patience.stop_at_once):
+            # Not within the tasks: the command line words a ConfigError, and no group of one.
             async with (
                 lantern(plan_from(loaded, is_owner=True)) as built,
+                listening(built, gateway_rules(loaded)),
                 asyncio.TaskGroup() as tasks,
             ):
                 alive = keep_alive(
@@ -100,12 +98,16 @@ async def serve(loaded: Loaded, environ: Mapping[str, str]) -> int:
                     lambda: serving_text(built.catalog.hosts()),
                 )
                 watching = tasks.create_task(alive, name="watchdog")
-                async with listening(built, gateway_rules(loaded)):
-                    await built.fleet.settled(FIRST_LOOK_S)
-                    _log.info("ready")
-                    supervisor.ready(serving_text(built.catalog.hosts()))
-                    await patience.asked.wait()
-                    supervisor.stopping(STOP_S)
+                await built.fleet.settled(FIRST_LOOK_S)
+                _log.info("ready")
+                supervisor.ready(serving_text(built.catalog.hosts()))
+                await patience.asked.wait()
+                _log.info("stopping", drain_s=DRAIN_S)
+                supervisor.stopping(STOP_S)
+                try:
+                    await built.relaying.drain(DRAIN_S)
+                except TimeoutError:
+                    _log.warning("requests left unfinished")
                 watching.cancel()
     if patience.is_over:
         _log.warning("stopped before everything was closed", code=patience.exit_code)

@@ -1,0 +1,106 @@
+"""``lantern keys``: made, listed, revoked."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bot.commands.keys import add_key, list_keys, revoke_key
+from bot.domain.errors import RequestRefused, UnknownName
+from bot.policy.keys import LENGTH
+from bot.settings import Loaded, load_settings
+
+
+def loaded(folder: Path) -> Loaded:
+    return load_settings(None, {}, folder)
+
+
+async def made(
+    folder: Path,
+    name: str = "editor",
+    *,
+    scopes: tuple[str, ...] = ("inference",),
+    rate: str | None = None,
+    expires: str | None = None,
+    as_json: bool = True,
+) -> None:
+    await add_key(
+        loaded(folder),
+        name,
+        scopes=scopes,
+        models=("qwen/*",),
+        daily_usd=1.5,
+        rate=rate,
+        expires=expires,
+        as_json=as_json,
+    )
+
+
+async def test_a_key_is_shown_once_and_listed_without_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await made(tmp_path, scopes=("metrics", "inference"), rate="60/min", expires="90d")
+    shown = json.loads(capsys.readouterr().out)
+    key = shown.pop("key")
+    assert len(key) == LENGTH
+    await list_keys(loaded(tmp_path), as_json=True)
+    said = capsys.readouterr().out
+    assert key[16:] not in said
+    [listed] = json.loads(said)
+    assert listed == shown
+    assert listed["scopes"] == ["inference", "metrics"]
+    assert (listed["models"], listed["daily_usd"], listed["rate"]) == (["qwen/*"], 1.5, "60/min")
+    assert listed["prefix"] == f"{key[:16]}…"
+    assert listed["expires"] > listed["created"]
+    await list_keys(loaded(tmp_path), as_json=False)
+    assert key[16:] not in capsys.readouterr().out
+
+
+async def test_a_key_is_copied_from_its_own_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await made(tmp_path, as_json=False)
+    first, *words = capsys.readouterr().out.splitlines()
+    assert len(first) == LENGTH
+    assert "only time" in " ".join(words)
+
+
+async def test_a_revoked_name_is_free_again_and_an_unknown_one_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await made(tmp_path)
+    with pytest.raises(RequestRefused, match="already"):
+        await made(tmp_path)
+    with pytest.raises(UnknownName, match="editor"):
+        await revoke_key(loaded(tmp_path), "edtor")
+    await revoke_key(loaded(tmp_path), "editor")
+    await made(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"scopes": ("inference", "root")}, "root"),
+        ({"rate": "fast"}, "60/min"),
+        ({"expires": "soon"}, "duration"),
+        ({"expires": "0"}, "duration"),
+        ({"name": " "}, "printable"),
+        ({"name": "a\nb"}, "printable"),
+        ({"name": "a" * 65}, "printable"),
+    ],
+)
+async def test_a_slip_makes_no_key(
+    tmp_path: Path, wrong: dict[str, object], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(RequestRefused, match=words):
+        await made(tmp_path, **wrong)  # pyright: ignore[reportArgumentType]  # one at a time
+    await list_keys(loaded(tmp_path), as_json=True)
+    assert json.loads(capsys.readouterr().out) == []
+
+
+async def test_names_are_as_long_as_they_may_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b" * 64, "ada's laptop é"):
+        await made(tmp_path, name)
+        assert json.loads(capsys.readouterr().out)["name"] == name
