@@ -80,7 +80,7 @@ class Chains:
         # Discord gives a thread the id of the message it was opened on.
         if turn := await self._turn_of(channel.id):
             return Before(opened_on=turn)
-        if await self._turns.last(PlaceId(f"discord:{channel.id}")) is not None:
+        if await self._turns.store.last_in(PlaceId(f"discord:{channel.id}")) is not None:
             return Before()  # a turn of it has them
         parent = channel.parent
         holder = channel if parent is None or isinstance(parent, discord.ForumChannel) else parent

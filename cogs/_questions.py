@@ -6,7 +6,6 @@ from collections import OrderedDict
 import structlog
 
 from bot.domain.errors import BotError
-from bot.domain.ids import TurnId
 from bot.store.questions import QuestionStore
 
 MOST_KNOWN = 1000
@@ -51,13 +50,6 @@ class Questions:
         if len(self._known) > MOST_KNOWN:
             self._known.popitem(last=False)
         return True
-
-    async def answer(self, question: int, turn: TurnId) -> None:
-        """A stored turn answers it; noted before the first call that shows it."""
-        try:
-            await self._store.answer(str(question), turn)
-        except BotError as error:
-            _log.warning("question's turn not noted", error=error.user_message)
 
     def leave_open(self, question: int) -> None:
         """Its end could not be shown, so ``close`` leaves it to the next start."""

@@ -252,14 +252,13 @@ class _Reply:
         """Takes in events as they come; showing them never holds the turn up."""
         loop = asyncio.get_running_loop()
         failure: BotError = Bug("The answer ended without a word of why; it is logged.")
+        if self._transport.question is not None:
+            # Stored with the turn, before anything is shown: a message that appears as we are
+            # killed is found again by its question, and closed with what its turn has.
+            request = replace(request, question=str(self._transport.question))
         try:
             async with self._turns.open(request) as events:
                 async for event in events:
-                    question = self._transport.question
-                    if isinstance(event, Started) and question is not None:
-                        # Only then may anything be shown: a message that appears as we are killed
-                        # is found again by its question, and closed with what its turn has.
-                        await self._questions.answer(question, event.turn)
                     self._view.on_event(event, loop.time())
                     self._writer.poke()
         except Exception as error:

@@ -92,7 +92,7 @@ class Buttons(commands.Cog):
             await interaction.response.defer()
         else:
             # A button that a crash left over: its message is brought in line.
-            stored = await self._turns.find(turn)
+            stored = await self._turns.store.get(turn)
             views = restored(stored, has_footer=self._rules.has_footer) if stored else ()
             # A press changes its own message alone: one that holds only a part stays as it is.
             if len(views) != 1:
@@ -126,7 +126,7 @@ class Buttons(commands.Cog):
 
     async def _think_aloud(self, interaction: discord.Interaction[Any], turn: TurnId) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
-        stored = await self._turns.find(turn)
+        stored = await self._turns.store.get(turn)
         thoughts = stored.reasoning_text.strip() if stored is not None else ""
         if not thoughts:
             raise RequestRefused("There are no stored thoughts for that answer.")

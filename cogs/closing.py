@@ -128,7 +128,7 @@ class Closing:
     ) -> None:
         """Brings a reply's messages in line with what is stored; where there is none, makes one."""
         try:
-            stored = await self._lantern.turns.find(turn) if turn is not None else None
+            stored = await self._lantern.turns.store.get(turn) if turn is not None else None
             ids = {int(message.message_id) for message in kept}
             if question is None:
                 is_done = stored is None or await self._show(

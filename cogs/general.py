@@ -57,14 +57,14 @@ class General(commands.Cog):
         """The next message sees none of the earlier ones."""
         # Said to all: everybody's next message here sees none of the earlier ones.
         await interaction.response.defer(thinking=True)
-        await self._turns.reset(place_of(interaction).conversation)
+        await self._turns.store.reset(place_of(interaction).conversation)
         await say(interaction, FRESH)
 
     @app_commands.command(description="How the last answer here was routed, and where time went")
     async def why(self, interaction: discord.Interaction[Any]) -> None:
         """The route, what was tried, the wait split into its parts."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        turn = await self._turns.last(place_of(interaction).conversation)
+        turn = await self._turns.store.last_in(place_of(interaction).conversation)
         await say(interaction, words.why_text(turn) if turn else "Nothing was answered here yet.")
 
     @app_commands.command(

@@ -70,6 +70,7 @@ from bot.policy.access import check_text
 from bot.policy.context import CONTINUE_TEXT, most_bytes
 from bot.policy.conversation import adds_to_own, goes_on
 from bot.policy.privacy import Consent, LocalOnly
+from bot.store.ledger import FreeLine
 from bot.store.turns import TurnStore
 
 CHECKPOINT_S = 1.0
@@ -84,6 +85,8 @@ CLOSE_S = 5.0
 
 SLOW_STORE_S = 3.0
 """A question that waits longer to be stored is told why."""
+
+BUSY = "The database is busy; this waits for it."
 
 BEGIN_AT_ONCE = 4
 """Turns looking things up beside each other: of a hundred asked in one moment the first asks for
@@ -163,7 +166,8 @@ class Turns:
         new_id: Callable[[], TurnId],
         utcnow: Callable[[], datetime],
     ) -> None:
-        self._store = store
+        self.store = store
+        """For what faces ask of stored turns; the running ones are written here alone."""
         self._choices = choices
         self._consents = consents
         self._planner = planner
@@ -177,7 +181,7 @@ class Turns:
         self._is_draining = False
         self._all_done = asyncio.Event()
         self._all_done.set()
-        self._unstored: dict[TurnId, tuple[TurnStatus, str, str, Receipt]] = {}
+        self._unstored: dict[TurnId, tuple[TurnStatus, str, str, Receipt, FreeLine | None]] = {}
         """How turns ended whose end could not be stored."""
         self._door = asyncio.Semaphore(BEGIN_AT_ONCE)
         # Where two of one place look up the newest turn before either is stored, both go on from
@@ -253,27 +257,11 @@ class Turns:
             if conversation is None or turn.place.conversation == conversation
         )
 
-    async def find(self, turn: TurnId) -> Turn | None:
-        """A stored turn."""
-        return await self._store.get(turn)
-
-    async def last(self, conversation: PlaceId) -> Turn | None:
-        """The newest turn of a conversation, whatever became of it."""
-        return await self._store.last_in(conversation)
-
-    async def current(self, conversation: PlaceId) -> Turn | None:
-        """Like ``last``, but nothing from before the conversation was begun afresh."""
-        return await self._store.last_in(conversation, since_reset=True)
-
-    async def reset(self, conversation: PlaceId) -> None:
-        """A fresh conversation: the next turn sees none of the earlier ones."""
-        await self._store.reset(conversation)
-
     async def catch_up(self) -> None:
         """Stores the ends that could not be stored when they came."""
         for turn, end in tuple(self._unstored.items()):
             try:
-                await self._store.finish(turn, *end)
+                await self.store.finish(turn, *end)
             except StoreUnavailable:
                 return  # the disk is no better: the others would fail alike
             del self._unstored[turn]
@@ -339,22 +327,19 @@ class Turns:
         """Everything that is looked up; nothing of the turn is stored yet."""
         # Whoever presses Retry pays for it, though the words stay their author's.
         payer, kind = request.user, request.kind
-        # Alone at first: how much of the branch can fit is known once it is known who answers.
-        parent = None
-        if request.parent is not None:
-            parent = await self._store.get(request.parent)
-        # A thread's words would reach its parent channel by a reply from there.
-        if parent is not None and parent.place.conversation != request.place.conversation:
-            raise NotPermitted("That reply belongs to another conversation.")
-        request = _completed(request, parent)
+        pressed = None
+        if kind != "new":
+            # Alone at first: how much of the branch can fit is known once it is known who answers.
+            pressed = None if request.parent is None else await self.store.get(request.parent)
+            request = _completed(request, pressed)
         check_text(request.text, has_attachments=bool(request.attachments or request.quotes))
         resolved = await self._choices.resolve(
             request.place, request.user, request.persona, request.model
         )
         text_bytes = most_bytes(self._planner.window(resolved))
-        branch = await self._gone_on_from(request, kind, parent, resolved, text_bytes)
+        branch = await self._gone_on_from(request, kind, pressed, resolved, text_bytes)
         await self._planner.prepare()
-        redone = parent if kind == "retry" else None
+        redone = pressed if kind == "retry" else None
         asking = await self._asking(
             resolved, self._as_shown(branch), request, payer, turn_id, redone
         )
@@ -379,12 +364,23 @@ class Turns:
         self,
         request: TurnRequest,
         kind: TurnKind,
-        parent: Turn | None,
+        pressed: Turn | None,
         resolved: Resolved,
         text_bytes: int,
     ) -> tuple[Turn, ...]:
-        """The branch that a message or a press goes on from, root first."""
+        """The branch that a message or a press goes on from, root first.
+
+        Raises:
+            NotPermitted: what it replies to was said in another conversation.
+        """
         newest: tuple[Turn, ...] = ()
+        replied: tuple[Turn, ...] = ()
+        if kind == "new" and request.parent is not None:
+            replied = await self.store.branch(request.parent, text_bytes=text_bytes)
+        parent = replied[-1] if replied else pressed
+        # A thread's words would reach its parent channel by a reply from there.
+        if parent is not None and parent.place.conversation != request.place.conversation:
+            raise NotPermitted("That reply belongs to another conversation.")
         # A reply with nothing of its asker's under way is on its own branch: read alone, that is
         # half of what the store does for a turn.
         place, user = request.place.conversation, request.user
@@ -393,7 +389,7 @@ class Turns:
         ]
         may_add = parent is None or len(mine) > 1
         if kind == "new" and request.fresh_after_s != 0 and may_add:
-            newest = await self._store.newest_branch(
+            newest = await self.store.newest_branch(
                 request.place.conversation,
                 resolved.persona.name,
                 request.user,
@@ -404,9 +400,11 @@ class Turns:
             return newest if newest and goes_on(newest[-1], request, self._now_ms()) else ()
         if adds_to_own(newest, parent.id, request.user):
             return newest
+        if replied:
+            return replied
         # A retry is a branch of its own, so both answers stay.
         leaf = parent.parent if kind == "retry" else parent.id
-        return () if leaf is None else await self._store.branch(leaf, text_bytes=text_bytes)
+        return () if leaf is None else await self.store.branch(leaf, text_bytes=text_bytes)
 
     def _now_ms(self) -> int:
         return int(self._utcnow().timestamp() * 1000)
@@ -461,7 +459,7 @@ class Turns:
                 await running.ended.wait()
         text_bytes = most_bytes(self._planner.window(asking.resolved))
         # Read by its own id: a retry may have taken a place among those before it meanwhile.
-        line = await self._store.branch(asking.turn, text_bytes=text_bytes)
+        line = await self.store.branch(asking.turn, text_bytes=text_bytes)
         return await self._asking(
             asking.resolved,
             self._as_shown(line[:-1]),
@@ -489,7 +487,7 @@ class Turns:
         try:
             redoes = None if asking.redone is None else asking.redone.id
             async with _said_when_slow(draft):
-                await self._store.begin(turn, kind, redoes)
+                await self.store.begin(turn, kind, redoes, asking.request.question)
             running.is_stored = True
             await on_stored()
             ending = await self._ending(asking, draft, running, is_retry=redoes is not None)
@@ -514,7 +512,7 @@ class Turns:
             by = draft.so_far
             who = Receipt(by.persona, by.model, by.host, by.provider)
             try:
-                await self._store.checkpoint(running.id, draft.text, draft.reasoning, who)
+                await self.store.checkpoint(running.id, draft.text, draft.reasoning, who)
             except StoreUnavailable as error:
                 # Only the end must be stored; an answer is not cut for want of a copy.
                 _log.warning("answer not stored yet", reason=error.user_message)
@@ -656,21 +654,20 @@ class Turns:
         elif ending.status != "done":
             finish = "cancelled" if ending.by_asker else "error"
         receipt = draft.receipt(finish)
+        line = self._tally.line(
+            turn.id, turn.user, turn.place.server, receipt, has_text=draft.has_text
+        )
+        end = (ending.status, draft.text, draft.reasoning, receipt, line)
         try:
             async with asyncio.timeout(CLOSE_S):
-                await self._store.finish(
-                    turn.id, ending.status, draft.text, draft.reasoning, receipt
-                )
-                await self._tally.note(
-                    turn.id, turn.user, turn.place.server, receipt, has_text=draft.has_text
-                )
+                await self.store.finish(turn.id, *end)
         except TimeoutError:
             # An answer that was shown stays answered however slow the disk is: a write once begun
             # goes on without us, and a crash before its end is told at the next start.
             _log.warning("turn's end not stored in time", turn_id=turn.id, limit_s=CLOSE_S)
         except StoreUnavailable as error:
             # A disk that was full for a minute once left the turn "running" until the next start.
-            self._unstored[turn.id] = (ending.status, draft.text, draft.reasoning, receipt)
+            self._unstored[turn.id] = end
             if ending.error is None:
                 ending = replace(ending, status="failed", error=error)
         fields = {
@@ -695,21 +692,19 @@ class Turns:
 @asynccontextmanager
 async def _said_when_slow(draft: Draft) -> AsyncGenerator[None]:
     """Tells the asker of a database that lets a question wait."""
-
-    async def say() -> None:
-        await asyncio.sleep(SLOW_STORE_S)
-        await draft.notice("The database is busy; this waits for it.")
-
     async with asyncio.TaskGroup() as group:
-        saying = group.create_task(say())
+        # A timer, not a task: nearly every question is stored in a millisecond.
+        timer = asyncio.get_running_loop().call_later(
+            SLOW_STORE_S, lambda: group.create_task(draft.notice(BUSY))
+        )
+        failed = None
         try:
             yield
         except StoreUnavailable as error:
             # Not in a group: callers tell errors by their class.
             failed = error
-        else:
-            failed = None
-        saying.cancel()
+        finally:
+            timer.cancel()
     if failed is not None:
         raise failed
 
@@ -734,10 +729,8 @@ def _log_end(error: BotError | None, fields: Mapping[str, object], cut: str = ""
 
 
 def _completed(request: TurnRequest, parent: Turn | None) -> TurnRequest:
-    """As a new message: a retry asks its parent's question again, a continuation to go on."""
+    """A press as a new message: a retry asks its parent's question again, else it is to go on."""
     if parent is None:
-        if request.kind == "new":
-            return request
         raise NotPermitted("That reply is not stored any more, so it cannot be redone.")
     persona = request.persona or parent.persona
     if request.kind == "retry":
@@ -752,6 +745,4 @@ def _completed(request: TurnRequest, parent: Turn | None) -> TurnRequest:
             quotes=parent.quotes,
             persona=persona,
         )
-    if request.kind == "continue":
-        return replace(request, kind="new", text=CONTINUE_TEXT, persona=persona)
-    return request
+    return replace(request, kind="new", text=CONTINUE_TEXT, persona=persona)

@@ -14,7 +14,7 @@ from bot.domain.ids import PlaceId, ProviderName, TurnId, UserId
 from bot.policy.outages import passed_over
 from bot.policy.periods import Period, PeriodName, month_before, period_of
 from bot.policy.pricing import avoided_micro_usd
-from bot.store.ledger import By, LedgerStore
+from bot.store.ledger import By, FreeLine, LedgerStore
 
 ReportPeriod = PeriodName | Literal["last month"]
 """``last month`` is the monthly summary: a whole month."""
@@ -51,7 +51,7 @@ class Tally:
         self._providers = providers
         self._observe = observe
 
-    async def note(
+    def line(
         self,
         turn: TurnId,
         user: UserId,
@@ -59,17 +59,17 @@ class Tally:
         receipt: Receipt,
         *,
         has_text: bool,
-    ) -> None:
-        """Notes how a turn ended; a ledger that cannot be written stops no answer.
+    ) -> FreeLine | None:
+        """The ledger's line of a turn that ended; None where it cost something or said nothing.
 
-        An answer that cost nothing goes into the ledger, where a provider's is already; and of
-        providers that somebody else had to stand in for, the admins' news are told.
+        A provider's answer is in the ledger already. Of providers that somebody else had to stand
+        in for, the admins' news are told.
         """
         for name in sorted(passed_over(receipt).intersection(self._providers.names)):
             self._observe(ProviderNews("passed", name))
         is_free = receipt.from_cache or (receipt.host is not None and has_text)
         if receipt.model is None or not is_free:
-            return
+            return None
         free = FreeTurn(
             turn=turn,
             source="cache" if receipt.from_cache else "local",
@@ -81,9 +81,24 @@ class Tally:
             first_token_s=receipt.timing.first_token_s,
             generation_s=receipt.timing.generation_s,
         )
+        return self._ledger.free_line(free)
+
+    async def note(
+        self,
+        turn: TurnId,
+        user: UserId,
+        server: PlaceId | None,
+        receipt: Receipt,
+        *,
+        has_text: bool,
+    ) -> None:
+        """Notes how a request ended that is stored nowhere else, as ``line`` has it."""
+        line = self.line(turn, user, server, receipt, has_text=has_text)
+        if line is None:
+            return
         # Only statistics: no answer is lost for want of a line in them.
         try:
-            await self._ledger.add_free(free)
+            await self._ledger.add_free(line)
         except StoreUnavailable as error:
             _log.warning("free turn not noted", reason=error.user_message)
 

@@ -121,6 +121,8 @@ class TurnRequest:
     """Whatever model sees the pictures, the soonest, instead of the one that is chosen here."""
     no_cache: bool = False
     """The answer is made anew though the very same question was answered before."""
+    question: str | None = None
+    """Of Discord's, the message or interaction that is answered."""
 
 
 TurnStatus = Literal["running", "done", "partial", "failed"]

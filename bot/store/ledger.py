@@ -30,8 +30,13 @@ from bot.policy.pricing import dearest
 from bot.store.database import Database
 from bot.store.rows import Value, insert, value_of
 
+FreeLine = Mapping[str, Value]
+"""A line of the ledger, by column."""
+
 By = Literal["all", "server", "user", "model", "answered_by", "day", "month"]
 
+_MOST = 2**40
+"""Tokens of one call; sums of many still fit an integer of SQLite."""
 _SETTLE = """
 UPDATE ledger SET state = :state, basis = :basis, cost_micro_usd = :cost_micro_usd,
     prompt_tokens = :prompt_tokens, cached_tokens = :cached_tokens,
@@ -121,10 +126,10 @@ class LedgerStore:
         now_ms = self._database.now_ms()
         return await self._database.write(lambda c: self._settle(c, settlement, now_ms))
 
-    async def add_free(self, turn: FreeTurn) -> None:
-        """Note a turn that cost nothing."""
+    def free_line(self, turn: FreeTurn) -> FreeLine:
+        """The line of a turn that cost nothing, as of now."""
         day, now_ms = self._now()
-        row = {
+        return {
             "turn": turn.turn,
             "source": turn.source,
             "state": "settled",
@@ -139,7 +144,10 @@ class LedgerStore:
             "is_answer": True,
             **_used(turn.usage, turn.first_token_s, turn.generation_s),
         }
-        await self._database.write(lambda c: insert(c, "ledger", row).rowcount)
+
+    async def add_free(self, line: FreeLine) -> None:
+        """Add a line on its own; a stored turn's goes with its end (``TurnStore.finish``)."""
+        await self._database.write(lambda c: insert(c, "ledger", line).rowcount)
 
     async def charge_open(self) -> int:
         """Charge what a killed Lantern left reserved, whole; says how many calls that were.
@@ -297,12 +305,15 @@ def _shared(accounts: Iterable[Account]) -> tuple[Account, ...]:
     return tuple(account for account in accounts if account.payer in ("all", "provider"))
 
 
-def _used(usage: Usage, first_token_s: float | None, generation_s: float) -> dict[str, Value]:
-    return {
+def _used(usage: Usage, first_token_s: float | None, generation_s: float) -> FreeLine:
+    # Counted by the other side: one beyond SQLite's integers would take the turn's end with it.
+    counts = {
         "prompt_tokens": usage.prompt_tokens,
         "cached_tokens": usage.cached_tokens,
         "completion_tokens": usage.completion_tokens,
         "reasoning_tokens": usage.reasoning_tokens,
+    }
+    return {name: min(count, _MOST) for name, count in counts.items()} | {
         "first_token_ms": None if first_token_s is None else round(first_token_s * 1000),
         "generation_ms": round(generation_s * 1000),
     }

@@ -20,7 +20,7 @@ class Question:
     token: str | None
     """An interaction's; good for fifteen minutes."""
     turn: TurnId | None
-    """None: it was heard and no turn was stored yet."""
+    """Which answers it (``TurnStore.begin``); None: it was heard and no turn was stored yet."""
 
 
 _HEAR = """
@@ -28,7 +28,6 @@ INSERT OR IGNORE INTO question (id, channel_id, token, is_open, at_ms) VALUES (?
 """
 _TURN_OF = "SELECT turn FROM question WHERE id = ?"
 _PRUNE = "DELETE FROM question WHERE at_ms < ? AND is_open = 0"
-_ANSWER = "UPDATE question SET turn = ? WHERE id = ?"
 # Of no use any more, and it would let its reader write into the conversation.
 _CLOSE = "UPDATE question SET is_open = 0, token = NULL WHERE id = ?"
 _LEFT_OPEN = "SELECT id, channel_id, token, turn FROM question WHERE is_open = 1 ORDER BY at_ms"
@@ -54,10 +53,6 @@ class QuestionStore:
             return connection.execute(_HEAR, (question, channel_id, token, now_ms)).rowcount > 0
 
         return await self.database.write(change)
-
-    async def answer(self, question: str, turn: TurnId) -> None:
-        """This turn answers it."""
-        await self.database.execute(_ANSWER, (turn, question))
 
     async def turn_of(self, question: str) -> TurnId | None:
         """The turn that answers a question; None when it is not known, or not any more."""

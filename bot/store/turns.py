@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from bot.domain.chat import Attachment, Place, Quote, Receipt, Turn, TurnKind, TurnStatus
 from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
 from bot.store.database import Database, Values
+from bot.store.ledger import FreeLine
 from bot.store.rows import Value, insert, receipt_json, receipt_of, storable, value_of
 
 BRANCH_TURNS = 400
@@ -22,6 +23,7 @@ IMAGE_BYTES = 4 * 1024 * 1024
 """A larger image is not kept; its name is."""
 
 _KNOWN = "SELECT id FROM turn WHERE id = ?"
+_ANSWERS = "UPDATE question SET turn = ? WHERE id = ?"
 # Only a running turn changes: its first ending is the only one.
 _CHECKPOINT = """
 UPDATE turn SET receipt = ?, reply_text = ?, reasoning_text = ?, changed_at_ms = ?
@@ -124,7 +126,13 @@ class TurnStore:
 
     database: Database
 
-    async def begin(self, turn: Turn, kind: TurnKind = "new", redoes: TurnId | None = None) -> None:
+    async def begin(
+        self,
+        turn: Turn,
+        kind: TurnKind = "new",
+        redoes: TurnId | None = None,
+        question: str | None = None,
+    ) -> None:
         """Store a new turn and its place in the tree (ADR 15).
 
         Args:
@@ -133,6 +141,8 @@ class TurnStore:
                 redoes, or in its place when that has no answer; ``CONTINUE`` goes in between its
                 parent and whatever was said after it.
             redoes: Of a retry, the turn it redoes.
+            question: Of Discord's, which this turn answers: noted in the same transaction, so that
+                a message which appears as we are killed is found again by it.
         """
         now_ms = self.database.now_ms()
 
@@ -147,6 +157,8 @@ class TurnStore:
                 connection.execute(_PUT_ASIDE, (turn.id, branch, kind == "new"))
             if about is not None:
                 _take_place(connection, turn, kind, about)
+            if question is not None:
+                connection.execute(_ANSWERS, (turn.id, question))
             for position, attachment in enumerate(turn.attachments):
                 columns = {"turn": turn.id, "position": position, **asdict(attachment)}
                 if attachment.image is not None and len(attachment.image) > IMAGE_BYTES:
@@ -185,16 +197,30 @@ class TurnStore:
         reply_text: str,
         reasoning_text: str,
         receipt: Receipt,
+        free_line: FreeLine | None = None,
     ) -> None:
-        """Store how a running turn ended; a second ending changes nothing."""
+        """Store how a running turn ended; a second ending changes nothing.
+
+        Args:
+            turn: Which.
+            status: How.
+            reply_text: All that was said.
+            reasoning_text: All that was thought.
+            receipt: What it took.
+            free_line: Goes into the ledger with it; None where a provider's call is there already.
+        """
         now_ms = self.database.now_ms()
         texts = (storable(reply_text), storable(reasoning_text))
 
         def change(connection: sqlite3.Connection) -> None:
             # The receipt is made on the writer's thread: the first one costs 4 ms.
             values = (status, receipt_json(receipt), *texts, now_ms, turn)
-            if connection.execute(_FINISH, values).rowcount and not reply_text.strip():
+            if not connection.execute(_FINISH, values).rowcount:
+                return
+            if not reply_text.strip():
                 _give_back(connection, turn)
+            if free_line is not None:
+                insert(connection, "ledger", free_line)
 
         await self.database.write(change)
 

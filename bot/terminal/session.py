@@ -142,13 +142,13 @@ class Session:
             case name if name in acts:
                 await acts[name](command)
             case "reset":
-                await turns.reset(PLACE.conversation)
+                await turns.store.reset(PLACE.conversation)
                 screen.line("A fresh conversation.", "dim")
             case "stop":
                 stopped = turns.stop(PLACE.conversation)
                 screen.line("Stopped." if stopped else "Nothing is running.", "dim")
             case "why":
-                turn = await turns.last(PLACE.conversation)
+                turn = await turns.store.last_in(PLACE.conversation)
                 screen.markdown(why_text(turn) if turn else "Nothing was asked here yet.")
             case "usage":
                 period = facts.report_period(" ".join(command.words) or "today")
@@ -170,9 +170,9 @@ class Session:
         kind: TurnKind = kinds.get(command.name, "new")
         parent = None
         if kind != "new":
-            turn = await turns.current(PLACE.conversation)
+            turn = await turns.store.last_in(PLACE.conversation, since_reset=True)
             # After /reset there is a last turn, but none of this conversation.
-            if turn is None and await turns.last(PLACE.conversation) is not None:
+            if turn is None and await turns.store.last_in(PLACE.conversation) is not None:
                 words = f"This is a fresh conversation: there is nothing to {kind} yet."
                 raise RequestRefused(words)
             if turn is None:

@@ -53,7 +53,7 @@ from bot.store.answers import AnswerStore
 from bot.store.choices import ChoiceStore
 from bot.store.database import Database
 from bot.store.fleet_memory import FleetStore
-from bot.store.ledger import LedgerStore
+from bot.store.ledger import FreeLine, LedgerStore
 from bot.store.privacy import PrivacyStore
 from bot.store.turns import BRANCH_TEXT_BYTES, TurnStore
 
@@ -170,13 +170,19 @@ class WatchedTurnStore(TurnStore):
         self.on_begin: Callable[[TurnId], object] = lambda turn: None
         self.on_stored: Callable[[TurnId], object] = lambda turn: None
 
-    async def begin(self, turn: Turn, kind: TurnKind = "new", redoes: TurnId | None = None) -> None:
+    async def begin(
+        self,
+        turn: Turn,
+        kind: TurnKind = "new",
+        redoes: TurnId | None = None,
+        question: str | None = None,
+    ) -> None:
         self.on_begin(turn.id)
         if self.is_locked is not None:
             await self.is_locked.wait()
         if self.is_disk_full:
             raise StoreUnavailable("The disk is full.")
-        await super().begin(turn, kind, redoes)
+        await super().begin(turn, kind, redoes, question)
         self.on_stored(turn.id)
 
     async def checkpoint(
@@ -209,6 +215,7 @@ class WatchedTurnStore(TurnStore):
         reply_text: str,
         reasoning_text: str,
         receipt: Receipt,
+        free_line: FreeLine | None = None,
     ) -> None:
         if self.is_killed:
             return
@@ -216,7 +223,7 @@ class WatchedTurnStore(TurnStore):
             raise StoreUnavailable("The disk is full.")
         if self.is_stuck:
             await asyncio.Event().wait()
-        await super().finish(turn, status, reply_text, reasoning_text, receipt)
+        await super().finish(turn, status, reply_text, reasoning_text, receipt, free_line)
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,7 +207,7 @@ async def test_an_answer_that_breaks_is_kept_and_nobody_else_goes_on(tmp_path: P
         assert isinstance(said.last, Stopped)
         assert said.text
         assert chats(home, "openai") == 0
-        stored = await home.lantern.turns.find(said.turn)
+        stored = await home.lantern.turns.store.get(said.turn)
         assert stored is not None
         assert (stored.reply_text, stored.status) == (said.text, "partial")
         assert 0 < said.receipt.cost_micro_usd == await booked(home)
@@ -365,7 +365,7 @@ async def test_a_conversation_begun_afresh_may_leave_again(tmp_path: Path) -> No
         await home.lantern.privacy.mark("place", PLACE.channel, local_only=True)
         await home.ask("my secret is 7")
         await home.lantern.privacy.mark("place", PLACE.channel, local_only=False)
-        await home.lantern.turns.reset(PLACE.conversation)
+        await home.lantern.turns.store.reset(PLACE.conversation)
         await power_off(home)
         said = await home.ask("hello")
         assert said.receipt.provider == "zai"
@@ -433,7 +433,7 @@ async def test_private_and_open_questions_share_no_answers(tmp_path: Path) -> No
         await home.lantern.privacy.mark("place", PLACE.channel, local_only=True)
         await home.ask("hello")
         open_one = await home.ask("hello", place=ELSEWHERE)
-        await home.lantern.turns.reset(PLACE.conversation)
+        await home.lantern.turns.store.reset(PLACE.conversation)
         private = await home.ask("hello")
         assert not open_one.receipt.from_cache
         assert private.receipt.from_cache
@@ -889,7 +889,7 @@ LONG = "word " * 33_000
 
 
 async def why(home: House, said: Said) -> str:
-    turn = await home.lantern.turns.find(said.turn)
+    turn = await home.lantern.turns.store.get(said.turn)
     assert turn is not None
     return why_text(turn)
 

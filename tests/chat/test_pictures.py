@@ -49,7 +49,7 @@ async def test_a_host_that_can_see_is_offered_before_any_provider_and_answers_wh
         assert (again.receipt.model, again.receipt.seer) == (EYE.key, None)
         (sent,) = home.hosts["laptop"].journal.of(PredictionStarted)
         assert "image" in str(sent.messages[-1])
-        stored = await home.lantern.turns.find(said.turn)
+        stored = await home.lantern.turns.store.get(said.turn)
         assert stored is not None
         assert stored.receipt == said.receipt
 
@@ -139,7 +139,7 @@ async def test_that_earlier_words_keep_a_turn_here_is_said_once(
         said = [await home.ask("and?") for _ in range(3)]
         words = "🔒 Stays on the LAN: earlier words here are marked private (`/settings`)."
         assert [turn.notices for turn in said] == [words if has_cloud else "", "", ""]
-        await home.lantern.turns.reset(PLACE.conversation)
+        await home.lantern.turns.store.reset(PLACE.conversation)
         assert (await home.ask("and?")).notices == ""
 
 

@@ -104,7 +104,7 @@ class Witness:
         home.ears.at_home, home.ears.away = scene.at_home, scene.away
         home.privacy.is_broken = self.is_store_broken = scene.is_store_broken
         if scene.is_fresh:
-            await home.turns.reset(scene.ask.place.conversation)
+            await home.turns.store.reset(scene.ask.place.conversation)
         await self._ask(scene.ask)
 
     async def _mark(self, marked: frozenset[str]) -> None:

@@ -1,6 +1,7 @@
 """A turn at its edges: stopped before it began, slow to be stored, long, private at last."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from bot.domain.events import (
 )
 from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
 from bot.policy.context import most_bytes
+from bot.store.questions import QuestionStore
 
 HALL = Place(PlaceId("hall"))
 ADA = UserId("ada")
@@ -44,7 +46,7 @@ async def test_a_turn_stopped_before_it_began_asks_no_host(tmp_path: Path) -> No
         assert last.by_asker
         assert last.receipt.finish == "cancelled"
         assert home.ears.read_at_home == []
-        stored = await home.turns.find(last.turn)
+        stored = await home.turns.store.get(last.turn)
     assert stored is not None
     assert (stored.status, stored.reply_text) == ("partial", "")
 
@@ -244,16 +246,33 @@ async def test_an_end_that_could_not_be_stored_is_stored_as_soon_as_there_is_roo
         assert isinstance(last, Failed)
         assert last.turn is not None
         await home.turns.catch_up()
-        stored = await home.turns.find(last.turn)
+        stored = await home.turns.store.get(last.turn)
         assert stored is not None
         assert stored.status == "running"
         home.store.is_disk_full = False
         await home.turns.catch_up()
-        stored = await home.turns.find(last.turn)
+        stored = await home.turns.store.get(last.turn)
         assert stored is not None
         assert (stored.status, stored.reply_text) == ("done", "All is well.")
+        # Its line was once lost for want of a disk, and a report said less than was answered.
+        rows = await home.store.database.fetch("SELECT turn FROM ledger")
+        assert [row["turn"] for row in rows] == [last.turn]
         await played(home, asked("and now?"))
     assert "All is well." in home.ears.read_at_home[-1]
+
+
+async def test_which_turn_answers_a_question_is_stored_before_anything_is_told(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        questions = QuestionStore(home.store.database)
+        await questions.hear("41", "7", None)
+        async with home.turns.open(replace(asked(), question="41")) as events:
+            async for event in events:
+                if isinstance(event, Started):
+                    assert await questions.turn_of("41") == event.turn
+                    return
+    pytest.fail("nothing was told")
 
 
 async def test_who_waits_for_a_locked_database_is_told_so(

@@ -48,7 +48,7 @@ async def test_a_cold_model_is_loaded_with_progress_and_answers(tmp_path: Path) 
         assert said.receipt.model == "qwen/qwen3-8b"
         assert said.receipt.host == "studio"
         assert said.receipt.usage.completion_tokens == 20
-        stored = await home.lantern.turns.find(said.turn)
+        stored = await home.lantern.turns.store.get(said.turn)
         assert stored is not None
         assert stored.reply_text == said.text
         assert stored.status == "done"
@@ -68,7 +68,7 @@ async def test_reasoning_is_kept_apart_from_the_answer(tmp_path: Path) -> None:
         thoughts = [e.text for e in said.events if isinstance(e, ReasoningDelta)]
         assert thoughts
         assert said.text == "Forty-two."
-        stored = await home.lantern.turns.find(said.turn)
+        stored = await home.lantern.turns.store.get(said.turn)
         assert stored is not None
         assert stored.reasoning_text == "".join(thoughts)
 
@@ -88,11 +88,11 @@ async def test_the_conversation_is_sent_and_a_reply_branches(tmp_path: Path) -> 
 async def test_reset_starts_afresh_and_forgets_nothing_stored(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN)) as home:
         first = await home.ask("alpha")
-        await home.lantern.turns.reset(PLACE.conversation)
+        await home.lantern.turns.store.reset(PLACE.conversation)
         await home.ask("beta")
         sent = home.hosts["studio"].journal.of(PredictionStarted)[-1].messages
         assert "alpha" not in " ".join(str(message) for message in sent)
-        assert await home.lantern.turns.find(first.turn) is not None
+        assert await home.lantern.turns.store.get(first.turn) is not None
 
 
 async def test_two_people_in_two_channels_share_no_words(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ async def test_retry_asks_the_same_question_on_a_new_branch(tmp_path: Path) -> N
         first = await home.ask("alpha")
         again = await home.play(home.request("", parent=first.turn, kind="retry"))
         assert isinstance(again.last, Finished)
-        one, two = [await home.lantern.turns.find(said.turn) for said in (first, again)]
+        one, two = [await home.lantern.turns.store.get(said.turn) for said in (first, again)]
         assert one is not None
         assert two is not None
         assert (two.user_text, two.parent) == (one.user_text, one.parent)
@@ -167,7 +167,7 @@ async def test_a_cut_after_the_first_word_keeps_the_text_and_says_so(tmp_path: P
         assert isinstance(said.last, Stopped)
         assert not said.last.by_asker
         assert said.text
-        stored = await home.lantern.turns.find(said.turn)
+        stored = await home.lantern.turns.store.get(said.turn)
         assert stored is not None
         assert (stored.status, stored.reply_text) == ("partial", said.text)
 
@@ -209,7 +209,7 @@ async def test_every_host_down_is_told_with_every_reason(tmp_path: Path) -> None
         assert isinstance(said.last.error, NoCandidates)
         for name in home.hosts:
             assert name in said.last.error.user_message
-        stored = await home.lantern.turns.find(said.turn)
+        stored = await home.lantern.turns.store.get(said.turn)
         assert stored is not None
         assert stored.status == "failed"
 
@@ -400,7 +400,7 @@ async def test_leaving_the_turn_stores_what_was_said_and_stops_the_host(tmp_path
                 if isinstance(event, TextDelta):
                     break
         assert turn is not None
-        stored = await home.lantern.turns.find(turn)
+        stored = await home.lantern.turns.store.get(turn)
         assert stored is not None
         assert stored.status == "partial"
         assert stored.reply_text
@@ -499,7 +499,7 @@ async def test_an_empty_message_is_refused_and_nothing_is_stored(tmp_path: Path)
         said = await home.ask("  \n ")
         assert isinstance(said.last, Failed)
         assert isinstance(said.last.error, RequestRefused)
-        assert await home.lantern.turns.last(PLACE.conversation) is None
+        assert await home.lantern.turns.store.last_in(PLACE.conversation) is None
 
 
 async def test_persona_settings_are_really_applied(tmp_path: Path) -> None:
@@ -650,7 +650,7 @@ async def test_a_retry_by_somebody_else_keeps_the_words_their_authors(tmp_path: 
     async with house(tmp_path, sim("studio", QWEN)) as home:
         first = await home.ask("my words", user=ADA)
         again = await home.play(home.request("", user=BOB, parent=first.turn, kind="retry"))
-        stored = await home.lantern.turns.find(again.turn)
+        stored = await home.lantern.turns.store.get(again.turn)
         assert stored is not None
         assert stored.user == ADA
 
@@ -664,7 +664,7 @@ async def test_thinking_the_answer_away_is_told_and_not_repeated_elsewhere(
         assert isinstance(said.last, Failed)
         assert "max_tokens" in said.last.error.user_message
         assert not said.fallbacks
-        stored = await home.lantern.turns.find(said.turn)
+        stored = await home.lantern.turns.store.get(said.turn)
         assert stored is not None
         assert stored.reasoning_text
 

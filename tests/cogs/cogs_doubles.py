@@ -57,6 +57,7 @@ from bot.store.notes import NoteStore
 from bot.store.privacy import PrivacyStore
 from bot.store.questions import Question, QuestionStore
 from bot.store.replies import ReplyMessage, ReplyStore
+from bot.store.turns import TurnStore
 from cogs._transport import Transport
 from cogs._view import MessageView
 
@@ -131,6 +132,9 @@ class ScriptedTurns(Turns):
         self.said: list[tuple[str, object]] = []
         self.askers: dict[TurnId, UserId] = {}
         self.stored: dict[TurnId, Turn] = {}
+        self.store = MemoryTurns(self.stored, self.said)
+        self.questions: MemoryQuestions | None = None
+        """Told which turn answers, as the store does when a turn begins."""
 
     def open(self, request: TurnRequest) -> AbstractAsyncContextManager[AsyncIterator[TurnEvent]]:
         return self._open(request)
@@ -138,6 +142,8 @@ class ScriptedTurns(Turns):
     @asynccontextmanager
     async def _open(self, request: TurnRequest) -> AsyncGenerator[AsyncIterator[TurnEvent]]:
         self.requests.append(request)
+        if self.questions is not None and request.question is not None:
+            self.questions.answer(request.question, TURN)
         is_whole = False
 
         async def events() -> AsyncIterator[TurnEvent]:
@@ -177,10 +183,18 @@ class ScriptedTurns(Turns):
     def running(self, conversation: PlaceId | None = None) -> tuple[TurnId, ...]:
         return tuple(self.askers)
 
-    async def find(self, turn: TurnId) -> Turn | None:
+
+class MemoryTurns(TurnStore):
+    """The turns of a script in a dictionary."""
+
+    def __init__(self, stored: dict[TurnId, Turn], said: list[tuple[str, object]]) -> None:
+        self.stored = stored
+        self.said = said
+
+    async def get(self, turn: TurnId) -> Turn | None:
         return self.stored.get(turn)
 
-    async def last(self, conversation: PlaceId) -> Turn | None:
+    async def last_in(self, conversation: PlaceId, *, since_reset: bool = False) -> Turn | None:
         return next(iter(self.stored.values()), None)
 
     async def reset(self, conversation: PlaceId) -> None:
@@ -223,7 +237,7 @@ class MemoryQuestions(QuestionStore):
         self.open[question] = Question(question, channel_id, token, None)
         return True
 
-    async def answer(self, question: str, turn: TurnId) -> None:
+    def answer(self, question: str, turn: TurnId) -> None:
         if question in self.open:
             self.open[question] = replace(self.open[question], turn=turn)
 

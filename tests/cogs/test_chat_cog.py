@@ -54,7 +54,7 @@ class House:
         self.client = client
         replies = Replies(self.lantern, has_footer=True)
         assert isinstance(self.lantern.questions, MemoryQuestions)
-        self.questions = self.lantern.questions
+        self.questions = self.turns.questions = self.lantern.questions
         self.cog = Chat(client, self.lantern, Access(rules or DiscordRules()), replies, Pacers())
 
     def message(self, content: str, *, is_mention: bool = False, **more: Any) -> Any:
@@ -254,7 +254,6 @@ async def test_a_question_is_noted_before_anything_is_shown_and_closed_after_the
 async def test_a_disk_that_takes_no_note_silences_nobody() -> None:
     house = House()
     house.questions.hear = AsyncMock(side_effect=StoreUnavailable("The disk is full."))
-    house.questions.answer = AsyncMock(side_effect=StoreUnavailable("The disk is full."))
     house.questions.close = AsyncMock(side_effect=StoreUnavailable("The disk is full."))
     await house.cog.on_message(house.message("<@9> hello", is_mention=True))
     assert house.sent[0].startswith("hi")

@@ -12,8 +12,9 @@ from databases import new_database
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from store_values import SAGE, new_turn
 
-from bot.domain.chat import Usage
+from bot.domain.chat import Receipt, Usage
 from bot.domain.cloud import (
     Account,
     Booking,
@@ -30,6 +31,7 @@ from bot.policy.periods import Period
 from bot.policy.pricing import PLAN, flat_price
 from bot.store.database import Database
 from bot.store.ledger import LedgerStore
+from bot.store.turns import TurnStore
 
 ZAI = ProviderName("zai")
 GLM = ModelKey("glm-4.6")
@@ -278,12 +280,33 @@ async def test_days_of_23_and_25_hours_are_one_day_each(
     ]
 
 
+async def test_a_turns_end_brings_its_line_once(ledger: LedgerStore, database: Database) -> None:
+    turns, free = TurnStore(database), FreeTurn(TurnId("b"), "local", "studio", GLM, Usage(40, 20))
+    await turns.begin(new_turn("b"))
+    for _ in range(2):
+        await turns.finish(TurnId("b"), "done", "Yes.", "", Receipt(SAGE), ledger.free_line(free))
+    assert (await line(ledger)).local_turns == 1
+
+
+async def test_a_count_beyond_any_integer_takes_no_end_with_it(
+    ledger: LedgerStore, database: Database
+) -> None:
+    turns, usage = TurnStore(database), Usage(10**30, 10**30)
+    free = FreeTurn(TurnId("b"), "local", "studio", GLM, usage)
+    await turns.begin(new_turn("b"))
+    await turns.finish(TurnId("b"), "done", "Yes.", "", Receipt(SAGE), ledger.free_line(free))
+    stored = await turns.get(TurnId("b"))
+    assert stored is not None
+    assert stored.reply_text == "Yes."
+    assert (await line(ledger)).prompt_tokens == 2**40
+
+
 async def test_a_report_adds_turns_up_by_any_of_their_sides(ledger: LedgerStore) -> None:
     await ledger.settle(settled(await booked(ledger)))
     await booked(ledger, replace(BOOKING, user="bob"))
     free = FreeTurn(TurnId("b"), "local", "studio", ModelKey("qwen"), Usage(40, 20), "bob")
-    await ledger.add_free(replace(free, generation_s=1.0))
-    await ledger.add_free(replace(free, source="cache", usage=Usage(7, 3)))
+    await ledger.add_free(ledger.free_line(replace(free, generation_s=1.0)))
+    await ledger.add_free(ledger.free_line(replace(free, source="cache", usage=Usage(7, 3))))
 
     found = await line(ledger)
     assert found.tokens_per_s == pytest.approx(70 / 3)
@@ -320,9 +343,8 @@ async def test_a_free_turn_is_a_row_like_any_other(
     ledger: LedgerStore, database: Database, clock: WallClock, estimated: bool, basis: str
 ) -> None:
     usage = replace(USAGE, estimated=estimated)
-    await ledger.add_free(
-        FreeTurn(TurnId("b"), "local", "studio", GLM, usage, "bob", None, 0.625, 2)
-    )
+    free = FreeTurn(TurnId("b"), "local", "studio", GLM, usage, "bob", None, 0.625, 2)
+    await ledger.add_free(ledger.free_line(free))
     (row,) = await database.fetch("SELECT * FROM ledger")
     now_ms = round(clock.now.timestamp() * 1000)
     assert dict(row) | {"number": 1} == {

@@ -7,6 +7,7 @@ from clocks import WallClock
 from store_values import CHANNEL, new_turn
 
 from bot.domain.chat import Place
+from bot.domain.errors import StoreUnavailable
 from bot.domain.hosts import FleetMemory, LoadRecord, OwnInstance, Speed, SpeedRecord
 from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey, PlaceId, TurnId, UserId
 from bot.policy.choice import ScopeKey, scope_keys
@@ -183,13 +184,21 @@ class TestQuestions:
         questions = QuestionStore(database)
         assert await questions.hear("41", "7", "token")
         assert await questions.hear("42", "8", None)
-        await questions.answer("41", TURN)
+        await TurnStore(database).begin(new_turn(TURN), question="41")
         assert await questions.left_open() == (
             Question("41", "7", "token", TURN),
             Question("42", "8", None, None),
         )
         await questions.close("41")
         assert [question.id for question in await questions.left_open()] == ["42"]
+
+    async def test_a_turn_that_is_not_stored_answers_no_question(self, database: Database) -> None:
+        questions, turns = QuestionStore(database), TurnStore(database)
+        await questions.hear("41", "7", None)
+        await turns.begin(new_turn(TURN))
+        with pytest.raises(StoreUnavailable):
+            await turns.begin(new_turn(TURN), question="41")
+        assert await questions.turn_of("41") is None
 
     async def test_a_question_is_new_once_even_after_its_end(self, database: Database) -> None:
         questions = QuestionStore(database)
