@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bot.domain.chat import Candidate, Receipt, Route
+from bot.domain.chat import Candidate, Receipt, Rejection, Route
 from bot.domain.cloud import CloudEvent
 from bot.domain.errors import BotError, Interrupted, RequestCancelled, RequestRefused
 from bot.domain.events import FleetEvent, Loading, Progress
-from bot.domain.ids import ModelKey, TurnId, UserId
+from bot.domain.ids import HostName, ModelKey, TurnId, UserId
 
 State = Literal["routing", "queued", "loading", "reading", "streaming"]
 
@@ -43,6 +43,10 @@ class Flight:
     ended_at: float | None = None
     count: Callable[[], int] = int
     """Pieces of the answer so far, about a token each."""
+    attempts: list[Rejection] = field(default_factory=list[Rejection])
+    """Who was asked and failed."""
+    mistaken: list[HostName] = field(default_factory=list[HostName])
+    """Hosts that answered with another model; nothing of it was passed on."""
     receipt: Receipt | None = None
     """Once it is whole."""
     outcome: Outcome | None = None

@@ -87,6 +87,8 @@ class RelayRequest:
     resolved: Resolved
     user: UserId
     """Whose limits count, and who takes turns in a queue: a key."""
+    daily_micro_usd: int | None
+    """What providers' answers to this user may cost a day; None leaves the limits of everybody."""
     place: Place
     prompt_tokens: int
     """Estimated."""
@@ -147,6 +149,8 @@ class _Meter:
     last_at: float | None = None
     deltas: int = 0
     has_written: bool = False
+    renews_in_s: float | None = None
+    """After how long a spent budget begins anew."""
 
     def heard(self, now: float) -> None:
         if self.first_at is None:
@@ -169,9 +173,12 @@ class _Meter:
             kind=str(error.kind),
             reason=error.user_message,
         )
+        attempt = Rejection(candidate.where, candidate.model, error.user_message, error.kind)
+        self.flight.attempts.append(attempt)
+        if error.retry_after_s is not None and error.kind is FailureKind.BUDGET:
+            self.renews_in_s = error.retry_after_s
         if self.has_written:
             raise Interrupted(error.user_message, error.kind) from error
-        attempt = Rejection(candidate.where, candidate.model, error.user_message, error.kind)
         attempts = (*self.receipt.attempts, attempt)
         self.receipt = replace(self.receipt, attempts=attempts, usage=Usage())
 
@@ -291,6 +298,7 @@ class Relaying:
                     answer_tokens=request.answer_tokens,
                     sampling=request.resolved.persona.sampling,
                     user=request.user,
+                    daily_micro_usd=request.daily_micro_usd,
                 )
                 await self._by_provider(
                     candidate.provider,
@@ -440,6 +448,8 @@ class Relaying:
                 return
             except Unavailable as failed:
                 # Others unload and swap models behind our back: look again, load it properly, once.
+                if failed.kind is FailureKind.WRONG_MODEL:
+                    meter.flight.mistaken.append(host)
                 stale = failed.kind in (FailureKind.WRONG_MODEL, FailureKind.NOT_THERE)
                 if is_again or meter.has_written or not stale:
                     raise
@@ -562,6 +572,7 @@ def nobody(
         kinds,
         retry_after_s=soonest.seconds if soonest is not None else None,
         is_loading=meter.is_loading,
+        renews_in_s=meter.renews_in_s,
     )
 
 

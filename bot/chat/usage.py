@@ -104,7 +104,7 @@ class Tally:
 
     async def report(
         self,
-        period: ReportPeriod,
+        period: ReportPeriod | Callable[[str], Period],
         whose: Whose,
         user: UserId,
         server: PlaceId | None,
@@ -112,11 +112,21 @@ class Tally:
     ) -> UsageReport:
         """What was used in a period, by whom it is for and then by ``by``.
 
+        Args:
+            period: Its name, or what gives it for today.
+            whose: Whose turns are counted.
+            user: Who ``me`` is.
+            server: Which server it is.
+            by: What a line is for.
+
         Raises:
             StoreUnavailable: the ledger cannot be read.
         """
         today = self._ledger.today()
-        span = month_before(today) if period == "last month" else period_of(period, today)
+        if callable(period):
+            span = period(today)
+        else:
+            span = month_before(today) if period == "last month" else period_of(period, today)
         # The ledger knows people by a hash alone, so a report for one is asked for by it.
         name = self._providers.ledger_name(user) if whose == "me" else None
         place = server if whose == "server" else None

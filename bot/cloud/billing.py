@@ -92,7 +92,8 @@ class Billing:
             self._observe(news)
         if answer.refusal:
             words = f"{booking.provider} may cost up to ${booking.worst_micro_usd / 1e6:.4f}"
-            raise Unavailable(f"{words}, but {answer.refusal}.", FailureKind.BUDGET)
+            words = f"{words}, but {answer.refusal}."
+            raise Unavailable(words, FailureKind.BUDGET, retry_after_s=answer.renews_in_s)
         return answer.number
 
     async def settle(self, settlement: Settlement) -> None:

@@ -36,6 +36,8 @@ class CloudAsk:
     """Room for the answer itself; thinking gets its own."""
     sampling: Sampling = field(default_factory=Sampling)
     user: UserId | None = None
+    daily_micro_usd: int | None = None
+    """The user's own limit of a day, beside that of every user."""
     server: PlaceId | None = None
     thinking: Literal["auto", "off"] | None = None
     """None is as configured for the provider."""

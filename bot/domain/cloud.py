@@ -129,6 +129,8 @@ class Booking:
     user: str = ""
     """Salted hash of the asker; empty for nobody's."""
     server: PlaceId | None = None
+    daily_micro_usd: int | None = None
+    """The asker's own limit of a day, beside that of every user; None is none."""
 
 
 Payer = Literal["all", "provider", "server", "user"]
@@ -194,6 +196,8 @@ class LedgerAnswer:
     refusal: str = ""
     """The limit that would be passed, for people; empty when the money is held or settled."""
     news: tuple[BudgetNews, ...] = ()
+    renews_in_s: float | None = None
+    """Of a refusal: seconds until the next day begins."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,6 +186,7 @@ class NoCandidates(BotError):
         *,
         retry_after_s: float | None = None,
         is_loading: bool = False,
+        renews_in_s: float | None = None,
     ) -> None:
         super().__init__(user_message)
         self.kinds = tuple(kinds)
@@ -196,6 +197,8 @@ class NoCandidates(BotError):
         """Seconds after which somebody is predicted to answer."""
         self.is_loading = is_loading
         """The wait was given up while the model was being loaded; the load goes on."""
+        self.renews_in_s = renews_in_s
+        """After how long a spent budget begins anew, where one was in the way."""
 
 
 # Not `Unavailable` either: whoever went on would repeat or contradict what was shown.

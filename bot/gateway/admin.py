@@ -28,6 +28,7 @@ from bot.gateway.bodies import read_body
 from bot.gateway.edge import Object, read_object
 from bot.gateway.errors import Problem
 from bot.gateway.picture import fleet_objects, model_objects
+from bot.gateway.usage import key_objects, usage_object
 from bot.gateway.watching import Watching
 from bot.policy.names import nearest
 
@@ -86,11 +87,13 @@ class Admin:
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Its paths."""
-        router.add_get("/admin/events", self._watching.feed.serve)
+        router.add_get("/admin/events", self._watching.feed.serve, allow_head=False)
         router.add_get("/admin/status", self._status)
         router.add_get("/admin/hosts", self._hosts)
         router.add_get("/admin/models", self._models)
         router.add_get("/admin/requests", self._requests)
+        router.add_get("/admin/usage", self._usage)
+        router.add_get("/admin/keys", self._keys)
         router.add_post("/admin/requests/{id}/cancel", self._cancel)
         router.add_post("/admin/models/activate", self._activate)
         router.add_post("/admin/models/load", self._load)
@@ -109,6 +112,12 @@ class Admin:
 
     async def _requests(self, request: web.Request) -> web.Response:
         return answer({"requests": self._watching.flights()})
+
+    async def _usage(self, request: web.Request) -> web.Response:
+        return answer(await usage_object(self._built, request))
+
+    async def _keys(self, request: web.Request) -> web.Response:
+        return answer({"keys": await key_objects(self._built)})
 
     async def _cancel(self, request: web.Request) -> web.Response:
         await read_body(request)

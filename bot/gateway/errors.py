@@ -127,7 +127,8 @@ def _nobody(error: NoCandidates) -> Problem:
         return Problem(400, words, "unsupported_endpoint")
     if kinds & {FailureKind.BUDGET}:
         quota = "insufficient_quota"
-        return Problem(429, words, quota, quota, headers={"Retry-After": str(QUOTA_S)})
+        wait_s = QUOTA_S if error.renews_in_s is None else math.ceil(error.renews_in_s)
+        return Problem(429, words, quota, quota, headers={"Retry-After": str(wait_s)})
     if kinds and kinds <= {FailureKind.BAD_REQUEST}:
         return Problem(400, words)
     if kinds:

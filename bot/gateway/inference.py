@@ -140,6 +140,7 @@ class Inferring:
             fields=fields,
             resolved=resolved,
             user=caller.user,
+            daily_micro_usd=caller.key.daily_micro_usd if caller.key is not None else None,
             place=Place(PlaceId(str(caller.user)), is_private=True),
             prompt_tokens=prompt_tokens,
             answer_tokens=answer_tokens,

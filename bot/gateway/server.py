@@ -130,7 +130,11 @@ def application(
         if is_preflight(request, rules.cors_origins):
             doors.check_where_from(request)
             return preflight(request)
-        request[CALLER] = await doors.admit(request, scope_of(request.path))
+        try:
+            request[CALLER] = await doors.admit(request, scope_of(request.path))
+        except Problem as refused:
+            watching.metrics.turned_away(refused.code or "unknown")
+            raise
         if request.get(EXPECTS, "100-continue").lower() != "100-continue":
             raise Problem(417, "The only expectation that can be met is `100-continue`.")
         return await handler(request)
@@ -154,6 +158,9 @@ def application(
     router.add_post("/v1/responses", inferring.handler("responses", "/responses"))
     router.add_post("/v1/messages", inferring.handler("messages", "/messages"))
     router.add_post("/v1/messages/count_tokens", inferring.count_tokens)
+    router.add_get("/metrics", watching.scrape)
+    router.add_get("/healthz", watching.alive)
+    router.add_get("/readyz", watching.ready)
     Admin(built, active, watching).add_to(router)
     # What a viewer reads has no end of its own, and would be waited for.
     app.on_shutdown.append(watching.feed.close)

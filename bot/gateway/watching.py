@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from importlib.metadata import version
 
+from aiohttp import web
+
 from bot.chat.flights import Flight, FlightNews, News
 from bot.chat.lantern import Lantern
 from bot.domain.cloud import Account, BudgetNews, ProviderNews
@@ -18,6 +20,7 @@ from bot.gateway.active import ActiveModel
 from bot.gateway.edge import Object
 from bot.gateway.errors import problem_of
 from bot.gateway.events import Feed
+from bot.gateway.metrics import CONTENT_TYPE, Metrics
 from bot.gateway.picture import (
     ended_object,
     fleet_objects,
@@ -48,6 +51,7 @@ class Watching:
         self._recent: deque[Object] = deque(maxlen=RECENT)
         self._loads: dict[HostName, float] = {}
         """Loads under way, and when their progress was last told."""
+        self.metrics = Metrics(built)
         self._shown: Mapping[HostName, HostSnapshot] = {}
         """The hosts as those who look on were shown them last."""
         self._had_flights = False
@@ -58,7 +62,8 @@ class Watching:
         """Listens while the block runs."""
         self._ticking = asyncio.get_running_loop().call_later(STATE_S, self._show_state)
         try:
-            with self._built.newsroom.heard_by(self._hear):
+            newsroom = self._built.newsroom
+            with newsroom.heard_by(self._hear), newsroom.heard_by(self.metrics.hear):
                 yield
         finally:
             self._ticking.cancel()
@@ -66,6 +71,22 @@ class Watching:
     async def status(self) -> Object:
         """How Lantern does as a whole."""
         return self._status(await self._accounts())
+
+    async def scrape(self, request: web.Request) -> web.Response:
+        """``GET /metrics``."""
+        page = self.metrics.page(await self._accounts())
+        return web.Response(body=page, headers={"Content-Type": CONTENT_TYPE})
+
+    async def alive(self, request: web.Request) -> web.Response:
+        """``GET /healthz``: the process answers."""
+        return web.json_response({"status": "alive"})
+
+    async def ready(self, request: web.Request) -> web.Response:
+        """``GET /readyz``: every host was looked at once, whatever was found."""
+        hosts = self._built.fleet.snapshot().hosts.values()
+        is_ready = all(host.state != "unknown" for host in hosts)
+        told = {"status": "ready" if is_ready else "starting"}
+        return web.json_response(told, status=200 if is_ready else 503)
 
     def flights(self) -> list[Object]:
         """The requests under way."""

@@ -36,6 +36,7 @@ def accounts_of(
     *,
     server: str = "",
     user: str = "",
+    own_daily_micro_usd: int | None = None,
     providers: Iterable[ProviderName] = (),
 ) -> tuple[Account, ...]:
     """Every account a call is charged to, with its limit and nothing spent; everybody's day first.
@@ -45,6 +46,7 @@ def accounts_of(
         day: In the budget's time zone; its month is the one it lies in.
         server: Empty for nobody's.
         user: The person's hash; empty for nobody's.
+        own_daily_micro_usd: This user's own limit, beside that of every user; None is none.
         providers: Who is paid; several to read their accounts together.
     """
     month = day[:_MONTH]
@@ -57,7 +59,9 @@ def accounts_of(
     if server:
         found += [Account(day, 0, 0, rules.per_server_micro_usd, "server", server)]
     if user:
-        found += [Account(day, 0, 0, rules.per_user_micro_usd, "user", user)]
+        limits = (rules.per_user_micro_usd, own_daily_micro_usd)
+        cap = min((limit for limit in limits if limit is not None), default=None)
+        found += [Account(day, 0, 0, cap, "user", user)]
     return tuple(found)
 
 

@@ -25,7 +25,7 @@ from bot.domain.cloud import (
 )
 from bot.domain.ids import PlaceId, ProviderName
 from bot.policy.budget import BudgetRules, accounts_of, moves, news_of, refusal
-from bot.policy.periods import Period
+from bot.policy.periods import Period, left_of_day_s
 from bot.policy.pricing import dearest
 from bot.store.database import Database
 from bot.store.rows import Value, insert, value_of
@@ -220,12 +220,18 @@ class LedgerStore:
     ) -> LedgerAnswer:
         server, worst, price = booking.server or "", booking.worst_micro_usd, booking.price
         payers = accounts_of(
-            self._rules, day, server=server, user=booking.user, providers=(booking.provider,)
+            self._rules,
+            day,
+            server=server,
+            user=booking.user,
+            own_daily_micro_usd=booking.daily_micro_usd,
+            providers=(booking.provider,),
         )
         accounts = _filled(connection, payers)
         if reason := refusal(accounts, worst):
             news = _untold(connection, news_of("spent", accounts, worst))
-            return LedgerAnswer(0, _shared(accounts), reason, news)
+            left_s = left_of_day_s(datetime.fromtimestamp(now_ms / 1000, self._zone))
+            return LedgerAnswer(0, _shared(accounts), reason, news, left_s)
         step = dearest((price,)) or PriceStep()
         row = {
             "turn": booking.turn,

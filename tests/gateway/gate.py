@@ -89,10 +89,10 @@ class Gate:
                 got.status, {k.lower(): v for k, v in got.headers.items()}, await got.read()
             )
 
-    async def key(self, name: str, *scopes: Scope, models: tuple[str, ...] = ()) -> str:
+    async def key(self, name: str, *scopes: Scope, **limits: Any) -> str:
         """Makes a key and gives what its owner would send."""
         shown, public, digest = make_key(f"{name:0<40}"[:40])
-        key = ApiKey(public, name, digest, scopes or ("inference",), models)
+        key = ApiKey(public, name, digest, scopes or ("inference",), **limits)
         await KeyStore(self.house.lantern.database).add(key)
         return f"Bearer {shown}"
 

@@ -39,6 +39,18 @@ def test_an_empty_name_is_nobodys() -> None:
 
 
 @pytest.mark.parametrize(
+    ("everybodys", "own", "cap"),
+    [(None, None, None), (5, None, 5), (None, 7, 7), (5, 7, 5), (5, 0, 0)],
+)
+def test_the_smaller_of_two_limits_of_one_user_counts(
+    everybodys: int | None, own: int | None, cap: int | None
+) -> None:
+    rules = BudgetRules(per_user_micro_usd=everybodys)
+    account = accounts_of(rules, DAY, user="key", own_daily_micro_usd=own)[-1]
+    assert account == Account(DAY, 0, 0, cap, "user", "key")
+
+
+@pytest.mark.parametrize(
     ("account", "words"),
     [
         (Account(DAY), "the daily budget"),

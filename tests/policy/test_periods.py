@@ -1,10 +1,11 @@
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.policy.periods import Period, PeriodName, month_before, period_of
+from bot.policy.periods import Period, PeriodName, left_of_day_s, month_before, period_of, since
 
 
 @pytest.mark.parametrize(
@@ -38,3 +39,39 @@ def test_the_month_before_ends_the_day_before_this_one_begins(today: date) -> No
     begins = date.fromisoformat(period_of("month", today.isoformat()).first)
     assert date.fromisoformat(period.last) + timedelta(days=1) == begins
     assert period.first[:7] == period.last[:7]
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("2026-11-20", "2026-11-20"),
+        ("1d", "2026-11-21"),
+        ("0d", "2026-11-21"),
+        ("7d", "2026-11-15"),
+        ("9999d", "1999-07-08"),
+    ],
+)
+def test_a_report_goes_back_to_a_day_or_by_days(text: str, first: str) -> None:
+    assert since(text, "2026-11-21") == Period(first, "2026-11-21")
+
+
+@pytest.mark.parametrize("text", ["", "d", "99999d", "-1d", "²d", "7", "2026-13-01", "20261120"])
+def test_what_names_no_day_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"expected|month"):
+        since(text, "2026-11-21")
+
+
+@pytest.mark.parametrize(
+    ("now", "zone", "hours"),
+    [
+        ("2026-11-21T00:00:00", "UTC", 24),
+        ("2026-11-21T23:00:00", "UTC", 1),
+        # The clocks of Berlin go forward, and back.
+        ("2026-03-29T00:00:00", "Europe/Berlin", 23),
+        ("2026-10-25T00:00:00", "Europe/Berlin", 25),
+        ("2026-10-25T03:00:00", "Europe/Berlin", 21),
+    ],
+)
+def test_what_is_left_of_a_day_knows_short_and_long_ones(now: str, zone: str, hours: int) -> None:
+    moment = datetime.fromisoformat(now).replace(tzinfo=ZoneInfo(zone))
+    assert left_of_day_s(moment) == hours * 3600
