@@ -24,6 +24,8 @@ ENV PATH=/opt/lantern/bin:$PATH \
 # config.yaml and personas/ are looked for here; both are optional.
 WORKDIR /config
 VOLUME /data
+# The gateway, where it is enabled.
+EXPOSE 8400
 USER 10001
 # Drains on SIGTERM, eighteen seconds at most.
 STOPSIGNAL SIGTERM
