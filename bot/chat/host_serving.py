@@ -197,7 +197,7 @@ class HostServing:
 
     async def _fit(self, job: Job, lease: Lease, draft: Draft) -> tuple[Message, ...]:
         """The messages fitted to what was really loaded, saying what was left out."""
-        window, messages, dropped = lease.instance.context_length, job.messages, job.dropped
+        window, messages, dropped = lease.granted.instance.context_length, job.messages, job.dropped
         if window is not None and window < job.prompt_tokens + job.answer_tokens:
             try:
                 fitted = fit_transcript(messages, window, job.answer_tokens)

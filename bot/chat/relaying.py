@@ -429,7 +429,7 @@ class Relaying:
                     meter.receipt = replace(meter.receipt, timing=timing)
                     await self._fleet.host(host).confirm(lease)
                     # What comes as a whole comes without a word before its end.
-                    unsaid = _limit(request.fields, lease.instance) if is_whole else 0
+                    unsaid = _limit(request.fields, lease.granted.instance) if is_whole else 0
                     limit_s, idle_s = self._hosts.limits(
                         host, candidate, request.prompt_tokens, unsaid
                     )

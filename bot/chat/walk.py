@@ -175,7 +175,7 @@ async def load_first(
             async for step in lease:
                 has_waited = True
                 await emit(step)
-            instance = lease.instance
+            instance = lease.granted.instance
 
     async def note(candidate: Candidate, error: Unavailable) -> None:
         failed.append(

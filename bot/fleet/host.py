@@ -393,10 +393,9 @@ class Host:
 
     def _tell_of_load(self) -> None:
         """Whoever looks on hears of a load from its command on, whether anybody waits or not."""
-        load, waiting = self._scheduler.load, self.snapshot().load
-        if load is not None and waiting is not None:
-            name, now = self._config.name, self._now()
-            self._observe_load(loading_news(name, load, waiting.waiters, now))
+        load = self.snapshot().load
+        if load is not None:
+            self._observe_load(loading_news(self._config.name, load, self._now()))
 
     async def _unload(self, effect: StartUnload) -> None:
         reference = reference_of(effect.instance)

@@ -8,7 +8,7 @@ from typing import Self
 from bot.domain.chat import Endpoint
 from bot.domain.errors import BotError, Bug
 from bot.domain.events import Progress
-from bot.domain.hosts import HostConfig, Instance, Wish
+from bot.domain.hosts import HostConfig, Wish
 from bot.fleet.effects import Grant, Refuse, Tell
 from bot.fleet.queue import Ticket
 
@@ -44,14 +44,9 @@ class Lease:
         return self.grant
 
     @property
-    def instance(self) -> Instance:
-        """What was granted."""
-        return self.granted.instance
-
-    @property
     def endpoint(self) -> Endpoint:
         """Where the request is sent."""
-        instance, config = self.instance, self._config
+        instance, config = self.granted.instance, self._config
         # A host with one model loaded answers any name with it: the reply must name one of these.
         names = frozenset({str(instance.identifier), str(instance.model_key)})
         return Endpoint(

@@ -21,22 +21,17 @@ class Load:
     fraction: float = 0.0
     is_stopping: bool = False
 
-    def picture(self, waiters: int) -> LoadInFlight:
-        """The frozen picture, with how many it will serve."""
-        key = self.order.model_key
-        return LoadInFlight(key, self.fraction, self.started_at, self.expected_s, waiters)
 
-
-def loading_news(host: HostName, load: Load, waiters: int, now: float) -> Loading:
+def loading_news(host: HostName, load: LoadInFlight, now: float) -> Loading:
     """How far the load is, and how long it will take."""
     left_s = None
     # Once it is under way its own progress tells the end also of a load that nobody ever measured.
     if load.expected_s is not None or load.fraction >= PROGRESS_TO_TRUST:
-        left_s = remaining_s(load.picture(waiters), load.expected_s or 0.0, now)
+        left_s = remaining_s(load, load.expected_s or 0.0, now)
     elapsed_s = now - load.started_at
     # Whoever asked may have left; the load is not said to be for nobody.
-    waiters = max(1, waiters)
-    return Loading(host, load.order.model_key, load.fraction, left_s, elapsed_s, waiters)
+    waiters = max(1, load.waiters)
+    return Loading(host, load.model_key, load.fraction, left_s, elapsed_s, waiters)
 
 
 def seconds_in_line(

@@ -61,10 +61,15 @@ class HostReader:
                 if acts == self.acts:
                     return report
 
-    async def residents(self, client: HostClient) -> tuple[Instance, ...]:
-        """What is in memory now."""
-        async with self._link.within(self._rules.call_timeout_s):
-            return await client.resident()
+    async def residents(
+        self, client: HostClient, kind: ModelKind | None = None
+    ) -> tuple[Instance, ...]:
+        """What is in memory now; of one kind at least, and sooner, where one is given."""
+        rules = self._rules
+        async with self._link.within(
+            rules.call_timeout_s if kind is None else rules.probe_timeout_s
+        ):
+            return await client.resident(kind)
 
     async def residents_if_there(self) -> tuple[Instance, ...] | None:
         """What is in memory now; None when the host does not tell."""
@@ -76,12 +81,7 @@ class HostReader:
 
     async def copies(self, key: ModelKey, kind: ModelKind) -> set[InstanceRef]:
         """Which instances of one model are in memory now."""
-
-        async def listed(client: HostClient) -> tuple[Instance, ...]:
-            async with self._link.within(self._rules.probe_timeout_s):
-                return await client.resident(kind)
-
-        there = await self._link.ask(listed)
+        there = await self._link.ask(lambda client: self.residents(client, kind))
         return {reference_of(instance) for instance in there if instance.model_key == key}
 
     async def confirm(self, lease: Lease) -> None:
@@ -96,7 +96,7 @@ class HostReader:
             Unavailable: it left memory (``NOT_THERE``).
             HostUnreachable: the host is lost.
         """
-        granted, now = lease.instance, asyncio.get_running_loop().time()
+        granted, now = lease.granted.instance, asyncio.get_running_loop().time()
         key, reference = granted.model_key, reference_of(granted)
         try:
             if not any(r == reference and now - at < VOUCHED_S for r, at in self._spoke.values()):
@@ -129,7 +129,7 @@ class HostReader:
             TimeoutError: it said nothing at all.
         """
         loop = asyncio.get_running_loop()
-        sent_at, ticket, reference = loop.time(), lease.ticket, reference_of(lease.instance)
+        sent_at, ticket, reference = loop.time(), lease.ticket, reference_of(lease.granted.instance)
 
         def heard() -> None:
             self.heard_at = loop.time()

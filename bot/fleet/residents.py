@@ -182,7 +182,7 @@ class Residents:
                     self.lost.remove(lost)
                     break
             if own is not None:
-                claimed.append(replace(own, reference=reference, identifier=identifier))
+                claimed.append(replace(own, reference=reference))
         return claimed
 
     def _strays(self, now: float, loading: ModelKey | None) -> list[OwnInstance]:

@@ -6,7 +6,7 @@ import re
 import socket
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import cast
+from typing import Literal, cast
 
 import httpx
 
@@ -83,22 +83,11 @@ class RestApi:
         Raises:
             HostUnreachable: no answer, an error status, or no JSON.
         """
-        status, body = await self._send("GET", path, None)
-        if status == 404:
-            return None
-        if status >= 400:
+        status, answer = await self.send("GET", path)
+        if status >= 400 and status != 404:
             text = f"{self._address} answered HTTP {status}."
             raise HostUnreachable(text, FailureKind.SERVER)
-        return self._json(body)
-
-    async def post(self, path: str, body: Mapping[str, object]) -> tuple[int, object]:
-        """Status and JSON of a command, whatever the status.
-
-        Raises:
-            HostUnreachable: no answer, no JSON, or it wants an API token.
-        """
-        status, answer = await self._send("POST", path, body)
-        return status, self._json(answer)
+        return answer
 
     @contextmanager
     def reading(self) -> Generator[None]:
@@ -113,9 +102,14 @@ class RestApi:
             text = f"{self._address} answered garbage ({error})."
             raise HostUnreachable(text, FailureKind.GARBAGE) from error
 
-    async def _send(
-        self, method: str, path: str, body: Mapping[str, object] | None
-    ) -> tuple[int, bytes]:
+    async def send(
+        self, method: Literal["GET", "POST"], path: str, body: Mapping[str, object] | None = None
+    ) -> tuple[int, object]:
+        """Status and JSON of a call, whatever the status; of a GET that failed no JSON.
+
+        Raises:
+            HostUnreachable: no answer, no JSON, or it wants an API token.
+        """
         # A load answers when it is done, which may take minutes: the caller's deadline rules.
         read_s = None if method == "POST" else CALL_S
         timeout = httpx.Timeout(CALL_S, connect=self._connect_s, read=read_s)
@@ -136,11 +130,10 @@ class RestApi:
         if status == 401 or (status == 403 and method == "GET"):
             text = f"{self._address} wants an API token, or another one (HTTP {status})."
             raise HostUnreachable(text, FailureKind.AUTH)
-        return status, bytes(answer)
-
-    def _json(self, body: bytes) -> object:
+        if status >= 400 and method == "GET":
+            return status, None
         try:
-            return cast(object, json.loads(body))
+            return status, cast(object, json.loads(answer))
         except (ValueError, RecursionError) as error:
             text = f"{self._address} answered garbage instead of JSON."
             raise HostUnreachable(text, FailureKind.GARBAGE) from error
@@ -190,7 +183,7 @@ class RestClient:
             if (value := getattr(order.settings, name)) is not None:
                 body[name] = value
         # A path the host does not know answers 200 too: only an instance proves a load.
-        status, answer = await self._api.post("/api/v1/models/load", body)
+        status, answer = await self._api.send("POST", "/api/v1/models/load", body)
         made = inventory.text(inventory.members(answer), "instance_id")
         if status >= 400 or not made:
             raise load_failure(reason_of(answer, status))
@@ -206,7 +199,7 @@ class RestClient:
         if self.interface != "/api/v1":
             raise Unavailable(_CANNOT_LOAD, FailureKind.BAD_REQUEST)
         body = {"instance_id": instance.identifier}
-        status, answer = await self._api.post("/api/v1/models/unload", body)
+        status, answer = await self._api.send("POST", "/api/v1/models/unload", body)
         if status >= 400 and status != 404:
             raise Unavailable(reason_of(answer, status), FailureKind.SERVER)
 

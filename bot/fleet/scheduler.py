@@ -45,6 +45,7 @@ from bot.domain.hosts import (
     HostSnapshot,
     HostState,
     Instance,
+    LoadInFlight,
     LoadLimits,
     LoadOrder,
     LoadRecord,
@@ -137,7 +138,7 @@ class Scheduler:
             has_token=config.token is not None,
             models=self._models,
             instances=self.residents.views(self._models),
-            load=load.picture(self._joined()) if load else None,
+            load=self._in_flight(load) if load else None,
             waiting=Counter(waiter.wish.model_key for waiter in self._queue.waiters.values()),
             memory_bytes=config.memory_bytes,
             ceiling_bytes=self._ceiling_bytes,
@@ -174,7 +175,7 @@ class Scheduler:
         # 2. The common case of a hundred at once for one cold model: the others, who hear the
         # number of waiters with the next progress, need not be looked at for each of them.
         if self.load is not None and self._joins(waiter, self.load, now):
-            self._tell(waiter, loading_news(name, self.load, self._joined(), now))
+            self._tell(waiter, loading_news(name, self._in_flight(self.load), now))
             return self._effects()
         return self._decide(now)
 
@@ -625,8 +626,12 @@ class Scheduler:
         residents = self.residents.all.values()
         return self._queue.turns(Counter(user for r in residents for user in r.users.values()))
 
-    def _joined(self) -> int:
-        return sum(waiter.is_joined for waiter in self._queue.waiters.values())
+    def _in_flight(self, load: Load) -> LoadInFlight:
+        """The frozen picture of a load, with how many it will serve."""
+        joined = sum(waiter.is_joined for waiter in self._queue.waiters.values())
+        return LoadInFlight(
+            load.order.model_key, load.fraction, load.started_at, load.expected_s, joined
+        )
 
     # --- what changes ---------------------------------------------------------------------
 
@@ -711,7 +716,7 @@ class Scheduler:
         """How far the load is, to everybody it will serve."""
         if self.load is None:
             return
-        news = loading_news(self.config.name, self.load, self._joined(), now)
+        news = loading_news(self.config.name, self._in_flight(self.load), now)
         for waiter in self._queue.waiters.values():
             if waiter.is_joined:
                 self._tell(waiter, news)

@@ -112,7 +112,7 @@ class Bench:
         """Takes a lease, gives it back; the instance and the way there."""
         async with self.fleet.host(name).lease(a_wish(key, **wish)) as lease:
             steps = [step async for step in lease]
-            return lease.instance, steps
+            return lease.granted.instance, steps
 
 
 def a_wish(key: ModelKey = ONE, **changes: object) -> Wish:

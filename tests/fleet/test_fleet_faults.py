@@ -148,7 +148,7 @@ async def test_an_answer_under_way_goes_on_and_its_instance_stays_in_use(trap: T
             trap.set("on_probed")
             await bench.fleet.host(H).probe()
             await rebuilt(bench)
-            assert lease.instance.identifier == ONE
+            assert lease.granted.instance.identifier == ONE
             assert bench.host().instances[0].leases == 1
             await bench.fleet.evict_idle()
             assert len(bench.host().instances) == 1

@@ -126,7 +126,7 @@ async def test_own_instances_are_recorded_before_the_grant() -> None:
         async with bench.fleet.host(H).lease(a_wish()) as lease:
             async for _ in lease:
                 pass
-            assert list(bench.kept.own) == [lease.instance.reference]
+            assert list(bench.kept.own) == [lease.granted.instance.reference]
         assert [record.model_key for record in bench.kept.loads] == [ONE]
 
 

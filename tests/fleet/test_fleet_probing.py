@@ -254,7 +254,7 @@ async def test_probes_run_side_by_side_with_a_load() -> None:
         await bench.fleet.probe_all()
         async for _ in lease:
             pass
-        assert lease.instance.leases == 1
+        assert lease.granted.instance.leases == 1
 
 
 @pytest.mark.parametrize("fault", ["status_500", "garbage", "refuse"])

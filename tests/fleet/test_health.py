@@ -19,7 +19,7 @@ def up() -> HostHealth:
 
 def test_a_host_is_found_once_with_what_it_told() -> None:
     health = HostHealth(H)
-    assert not health.is_doubted
+    assert (health.is_doubted, health.needs_token) == (False, False)
     news = health.probed(0.0, REPORT)
     assert news == (FleetEvent("host found", H, interface="/api/v1", version="0.4.16"),)
     assert (health.state, health.reason, health.report) == ("up", "", REPORT)
@@ -42,6 +42,7 @@ def test_a_good_probe_ends_the_pauses_of_failed_ones() -> None:
         health.failed(1.0, "refused", FailureKind.CONNECT)
     assert health.next_probe_at(1.0) == 2.0
     assert [event.what for event in health.probed(2.0, REPORT)] == ["host found"]
+    assert health.reason == ""
     health.failed(3.0, "refused", FailureKind.CONNECT)
     assert health.next_probe_at(3.0) == 3.0
 
@@ -87,6 +88,7 @@ def test_a_host_that_answers_probes_and_fails_requests_stays_out_to_the_second()
         health.doubted(10.0, "HTTP 503")
         health.probed(10.0, REPORT)
     health.doubted(10.0, "HTTP 503")
+    assert health.next_probe_at(10.0) == 10.0, "the doubt is looked into first"
     assert health.probed(10.0, REPORT) == ()
     assert (health.state, health.reason) == ("down", "HTTP 503")
     assert health.next_probe_at(10.0) == 15.0

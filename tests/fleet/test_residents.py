@@ -220,3 +220,21 @@ def test_a_record_told_later_is_the_truth_of_what_was_seen_before() -> None:
     residents.see([instance(), instance("two", "r2")], 11.0, None)
     residents.adopt(own("r2", "two"))
     assert [seen.own for seen in residents.views({})] == [False, True]
+
+
+def test_a_copy_seen_before_ours_was_is_no_work_of_a_turn() -> None:
+    residents = Residents(H, ())
+    theirs, ours = instance(net=3600), instance("two", "r2")
+    residents.see([theirs], 10.0, None)
+    residents.see([theirs, ours], 20.0, None)
+    residents.take(ADA, "ada", residents.all[InstanceRef("r2")])
+    assert residents.see([theirs], 30.0, None)[0] == []
+    assert not view(residents).own
+
+
+def test_a_copy_made_for_a_turn_is_found_behind_others_and_has_no_rest() -> None:
+    residents = holding()
+    residents.take(ADA, "ada", next(iter(residents)))
+    others = [instance("two", "r2", key=TWO, net=9), instance("hand", "r3")]
+    claimed, _, _ = residents.see([*others, instance("made", "r4", net=9)], 20.0, None)
+    assert claimed == [OwnInstance(H, InstanceRef("r4"), InstanceId("made"), ONE, 0.0)]

@@ -131,7 +131,7 @@ async def test_the_token_goes_with_every_call() -> None:
         return httpx.Response(200, json={})
 
     await api(answer, "sk-lm-a:b").get("/v1/models")
-    await api(answer, "sk-lm-a:b").post("/api/v1/models/load", {})
+    await api(answer, "sk-lm-a:b").send("POST", "/api/v1/models/load", {})
 
 
 async def test_a_load_answered_without_an_instance_has_failed() -> None:

@@ -9,6 +9,7 @@ from bot.domain.errors import FailureKind, NotPermitted
 from bot.domain.events import Evicting, FleetEvent, Loading, Queued
 from bot.domain.hosts import (
     HostConfig,
+    LoadOrder,
     LoadRecord,
     OwnInstance,
     Report,
@@ -20,6 +21,7 @@ from bot.domain.personas import LoadSettings
 from bot.fleet.effects import Grant, StartUnload, Tell
 from bot.fleet.scheduler import Scheduler
 from bot.fleet.speeds import History
+from bot.policy.placement import instance_bytes, load_bytes
 
 ONE, TWO = ModelKey("one"), ModelKey("two")
 
@@ -381,6 +383,107 @@ def test_a_model_that_does_not_fit_names_model_host_and_reason() -> None:
     play.ask("ada", "huge")
     words = "huge does not fit on studio: needs about 212.8 GB, the host has 64.0 GB."
     assert str(play.refused["ada"]) == words
+
+
+def needs(gb: float) -> int:
+    """Bytes that a load of such a model is reckoned to take."""
+    needed = load_bytes(model("any", gb=gb), LoadOrder(ONE, "llm", LoadSettings(), 60, 30.0))
+    assert needed is not None
+    return needed
+
+
+def test_a_ceiling_is_one_byte_less_than_was_refused_and_the_least_of_all() -> None:
+    play = up_with(model("big", gb=20), model("less", gb=15), model("more", gb=30))
+    for who, key, ceiling in (("a", "big", 20), ("b", "less", 15), ("c", "more", 15)):
+        play.ask(who, key)
+        assert play.load_refused() == [f"refuse {who} does not fit"]
+        assert play.scheduler.snapshot().ceiling_bytes == needs(ceiling) - 1
+
+
+def test_only_a_lack_of_memory_makes_a_ceiling() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.load_breaks()
+    assert play.scheduler.snapshot().ceiling_bytes is None
+    play.ask("bob", "one")
+    play.disk = {}
+    play.up()
+    play.load_refused()
+    assert play.scheduler.snapshot().ceiling_bytes is None
+
+
+@pytest.mark.parametrize(("beyond", "stands"), [(0, True), (1, False)])
+def test_a_ceiling_stands_until_more_than_it_is_held(beyond: int, stands: bool) -> None:
+    play = up_with(model("big", gb=20), *unsized("other"))
+    play.ask("ada", "big")
+    play.load_refused()
+    play.appears("theirs")
+    play.ask("bob", "other")
+    ceiling = play.scheduler.snapshot().ceiling_bytes
+    assert ceiling is not None
+    # Bytes grow by less than one a step: some size holds exactly as much.
+    theirs = play.memory[InstanceId("theirs")]
+    low, high = 0, 2 * ceiling
+    while low < high:
+        middle = (low + high) // 2
+        is_less = instance_bytes(replace(theirs, size_bytes=middle)) < ceiling + beyond
+        low, high = (middle + 1, high) if is_less else (low, middle)
+    play.memory[theirs.identifier] = replace(theirs, size_bytes=low)
+    play.loaded()
+    assert instance_bytes(play.instance("theirs")) == ceiling + beyond
+    assert (play.scheduler.snapshot().ceiling_bytes == ceiling) is stands
+
+
+def test_only_a_load_that_brought_nothing_counts_as_a_try() -> None:
+    play = up_with("one", slots=1)
+    play.ask("ada", "one")
+    play.ask("bob", "one", user="ada")
+    assert play.loaded() == ["grant ada one"]
+    for number, context in enumerate((9000, 20_000)):
+        play.ask(f"long {number}", "one", context=context)
+        assert play.loaded() == [f"grant long {number} {play.listed()[-1].identifier}"]
+    play.memory.clear()
+    assert play.up()[-1] == "load one"
+    for _ in range(2):
+        play.loading = None
+        own = OwnInstance(HOST, InstanceRef("ghost"), InstanceId("one"), ONE, 60)
+        assert play.read(play.scheduler.on_loaded(play.now, own, ()))[-1] == "load one"
+
+
+def test_where_one_has_tried_three_times_whoever_joined_later_is_refused_too() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    decided: list[str] = []
+    for number in range(3):
+        if number == 2:
+            play.ask("bob", "one")
+        play.loading = None
+        own = OwnInstance(HOST, InstanceRef("ghost"), InstanceId("one"), ONE, 60)
+        decided = play.read(play.scheduler.on_loaded(play.now, own, ()))
+    assert decided == ["forget ghost", "refuse ada load failed", "refuse bob load failed"]
+
+
+def test_of_those_who_wait_for_one_load_the_first_in_turn_says_how_patient_they_are() -> None:
+    play = up_with("one", model("big", gb=30), model("small", gb=3), memory_gb=36)
+    play.ask("ada", "one")
+    play.loaded()
+    # She holds something: her wish comes behind bob's, though it is the older.
+    play.ask("ada again", "big", user="ada")
+    assert play.after(15).ask("bob", "big") == []
+    assert play.ask("ada once more", "small", user="ada") == ["load small"]
+
+
+def test_whoever_leaves_a_load_under_way_decides_nothing_for_those_behind() -> None:
+    play = up_with("one", "two")
+    play.ask("ada", "one")
+    play.ask("bob", "two")
+    assert isinstance(before := play.told("bob"), Queued)
+    assert before.position == 2
+    assert play.leave("ada") == []
+    assert play.told("bob") is before
+    play.tick()
+    assert isinstance(after := play.told("bob"), Queued)
+    assert after.position == 1
 
 
 # --- unloads --------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import pytest
 from scheduler_playbook import Playbook, up_with
 
 from bot.domain.hosts import Instance
+from bot.fleet.residents import SPARED_S
 
 JIT_TTL_S = 3600
 
@@ -128,3 +129,13 @@ def test_what_is_being_loaded_for_us_is_not_taken_for_a_stray() -> None:
     del play.memory[made.identifier]
     assert "grant eve one" in play.loaded()
     assert play.leave("turn 0") == []
+
+
+def test_one_that_would_not_leave_is_asked_again_to_the_second() -> None:
+    play = used_and_gone()
+    appears(play)
+    play.up()
+    assert play.leave("turn 0") == ["unload one"]
+    play.unloaded(stays=True)
+    assert play.after(SPARED_S - 0.1).up() == []
+    assert play.after(0.1).up() == ["unload one"]
