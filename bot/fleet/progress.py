@@ -27,7 +27,7 @@ def loading_news(host: HostName, load: LoadInFlight, now: float) -> Loading:
     left_s = None
     # Once it is under way its own progress tells the end also of a load that nobody ever measured.
     if load.expected_s is not None or load.fraction >= PROGRESS_TO_TRUST:
-        left_s = remaining_s(load, load.expected_s or 0.0, now)
+        left_s = remaining_s(load, 0.0, now)
     elapsed_s = now - load.started_at
     # Whoever asked may have left; the load is not said to be for nobody.
     waiters = max(1, load.waiters)

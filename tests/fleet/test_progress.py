@@ -1,0 +1,57 @@
+"""What a waiting asker is told: how far a load is, and how long a line will take."""
+
+import pytest
+
+from bot.domain.events import Loading
+from bot.domain.hosts import LoadInFlight
+from bot.domain.ids import HostName, ModelKey
+from bot.fleet.progress import loading_news, seconds_in_line
+from bot.policy.prediction import PROGRESS_TO_TRUST
+
+H, ONE = HostName("studio"), ModelKey("one")
+
+
+@pytest.mark.parametrize(
+    ("fraction", "expected_s", "left_s"),
+    [
+        (0.0, None, None),
+        (PROGRESS_TO_TRUST - 0.001, None, None),
+        (PROGRESS_TO_TRUST, None, 90.0),
+        (0.5, 100.0, 10.0),
+        (0.0, 40.0, 30.0),
+        (0.0, 5.0, 1.0),
+    ],
+)
+def test_seconds_left_are_told_by_progress_else_by_history_else_not(
+    fraction: float, expected_s: float | None, left_s: float | None
+) -> None:
+    load = LoadInFlight(ONE, fraction, 100.0, expected_s, 3)
+    told = loading_news(H, load, 110.0)
+    assert told == Loading(H, ONE, fraction, told.seconds_left, 10.0, 3)
+    assert told.seconds_left == (None if left_s is None else pytest.approx(left_s))
+
+
+def test_a_load_is_never_said_to_be_for_nobody() -> None:
+    assert loading_news(H, LoadInFlight(ONE, 0.0, 0.0, None, 0), 1.0).waiters == 1
+
+
+@pytest.mark.parametrize(
+    ("position", "running_s", "slots", "turn_s", "expected"),
+    [
+        (1, [], 1, None, None),
+        (1, [], 0, 8.0, None),
+        (1, [3.0], 1, 8.0, 5.0),
+        (1, [3.0], 2, 8.0, 0.0),
+        (2, [3.0], 2, 8.0, 5.0),
+        (3, [3.0], 2, 8.0, 8.0),
+        (1, [20.0], 1, 8.0, 10.0),
+        (2, [3.0, 6.0], 2, 8.0, 5.0),
+        (3, [0.0, 6.0], 2, 8.0, 11.0),
+        (1, [1.0, 2.0, 3.0], 2, 8.0, 6.0),
+        (1, [2.5], 1, 8.0, 6.0),
+    ],
+)
+def test_a_place_in_line_takes_as_long_as_those_ahead(
+    position: int, running_s: list[float], slots: int, turn_s: float | None, expected: float | None
+) -> None:
+    assert seconds_in_line(position, running_s, slots, turn_s) == expected
