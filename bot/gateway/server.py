@@ -21,6 +21,7 @@ from bot.gateway.errors import Problem, problem_of
 from bot.gateway.inference import CALLER, REQUEST_ID, Inferring
 from bot.gateway.models import list_models, one_model
 from bot.gateway.native import list_v0, list_v1, one_v0
+from bot.gateway.pages import PREFIX, Pages
 from bot.gateway.sinks import LIFE, LifePace
 from bot.gateway.watching import Watching
 from bot.policy.http_doors import is_loopback
@@ -33,7 +34,7 @@ CLOSE_S = 0.5
 BACKLOG = 1024
 """Connections that come at once wait in the system's own line; asyncio's holds 100."""
 
-_OPEN = frozenset({"/healthz", "/readyz"})
+_OPEN = frozenset({"/", "/favicon.ico", "/healthz", "/readyz"})
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Listed = Callable[[Lantern, Caller, str], web.Response]
@@ -162,6 +163,7 @@ def application(
     router.add_get("/healthz", watching.alive)
     router.add_get("/readyz", watching.ready)
     Admin(built, active, watching).add_to(router)
+    Pages().add_to(router)
     # What a viewer reads has no end of its own, and would be waited for.
     app.on_shutdown.append(watching.feed.close)
     return app
@@ -176,7 +178,8 @@ def _told(built: Lantern, listed: Listed) -> Handler:
 
 def scope_of(path: str) -> Scope | None:
     """What a path is for; an unknown one is behind a door as well."""
-    if path in _OPEN:
+    # The page holds nothing by itself: it asks for a key, and with that for the rest.
+    if path in _OPEN or path.startswith(PREFIX):
         return None
     if path == "/metrics":
         return "metrics"
