@@ -5,13 +5,15 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.run-installed
 DEV_STAMP := $(VENV)/.dev-installed
 MUTANTS_STAMP := $(VENV)/.mutants-installed
+BROWSER_STAMP := $(VENV)/.browser-installed
 PIP_TOLD := $(BIN)/python -m pip --disable-pip-version-check
 PIP := $(PIP_TOLD) --quiet
 
 NPM := $(shell command -v npm 2>/dev/null)
+BROWSER := $(shell for b in chromium chromium-browser google-chrome google-chrome-stable microsoft-edge; do command -v $$b; done 2>/dev/null | head -n 1)
 PM2_STAMP := node_modules/.installed
 
-.PHONY: demo init run test ops check bench counts faults mutants format lock clean
+.PHONY: demo init run test browser ops check bench counts faults mutants format lock clean
 
 demo: $(RUN_STAMP)
 	@$(BIN)/lantern demo
@@ -23,7 +25,16 @@ run: $(RUN_STAMP)
 	@$(BIN)/lantern run
 
 test: $(DEV_STAMP)
-	$(BIN)/python -m pytest -m "not ops" -n 2 --dist worksteal
+	$(BIN)/python -m pytest -m "not ops and not browser" -n 2 --dist worksteal
+	$(MAKE) browser
+
+# The dashboard in a real browser; without one it says so and goes on.
+browser: $(DEV_STAMP) $(if $(BROWSER),$(BROWSER_STAMP))
+ifeq ($(BROWSER),)
+	@echo "No Chromium, Chrome or Edge is installed here: the tests of the dashboard's page are left out."
+else
+	$(BIN)/python -m pytest -m browser
+endif
 
 # Tests that start whole processes: they wait for the machine, so none runs beside them.
 ops: $(DEV_STAMP) $(if $(NPM),$(PM2_STAMP))
@@ -61,6 +72,7 @@ lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade --output-file requirements.lock
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade --output-file requirements-dev.lock
 	uv pip compile --group pyproject.toml:mutants --constraint requirements-dev.lock --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade --output-file requirements-mutants.lock
+	uv pip compile --group pyproject.toml:browser --constraint requirements-dev.lock --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade --output-file requirements-browser.lock
 
 clean:
 	rm -rf $(VENV) node_modules .pytest_cache .ruff_cache .hypothesis .mutants
@@ -83,6 +95,10 @@ $(DEV_STAMP): $(RUN_STAMP) requirements-dev.lock
 
 $(MUTANTS_STAMP): $(DEV_STAMP) requirements-mutants.lock
 	@$(PIP) install --require-hashes -r requirements-mutants.lock
+	@touch $@
+
+$(BROWSER_STAMP): $(DEV_STAMP) requirements-browser.lock
+	@$(PIP) install --require-hashes -r requirements-browser.lock
 	@touch $@
 
 # The real PM2 and the gateway's clients of Node, for their tests alone, which else are skipped.

@@ -1,0 +1,223 @@
+"""The dashboard in a real browser: live, by keyboard, on a phone, and when Lantern goes away."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from bot.app import utcnow
+from bot.gateway.server import GatewayRules, gateway
+from bot.sim.models import GB, SimModel
+from tests.gateway.gate import LOOPBACK, Gate, chat, gate
+from tests.helpers.house import GEMMA, QWEN, sim
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
+BROWSER = os.environ.get("LANTERN_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
+playwright = pytest.importorskip(
+    "playwright.async_api", reason="the page's tests need the group `browser`"
+)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(BROWSER is None, reason=f"none of {', '.join(NAMES)} is installed here"),
+]
+
+TABS = ("overview", "models", "usage", "keys", "play", "connect")
+BIG = SimModel("qwen/qwen3-30b-a3b-2507", 18 * GB)
+
+
+@dataclass(slots=True)
+class Seen:
+    """A page, and what it complained of or asked elsewhere."""
+
+    page: "playwright.Page"
+    base: str
+    complaints: list[str] = field(default_factory=list[str])
+    foreign: list[str] = field(default_factory=list[str])
+
+    async def settled(self) -> None:
+        await self.page.get_by_text("live", exact=True).wait_for()
+
+    def is_clean(self) -> bool:
+        return not self.complaints and not self.foreign
+
+
+@asynccontextmanager
+async def browser_at(base: str, width: int = 1440, height: int = 900) -> AsyncGenerator[Seen]:
+    async with playwright.async_playwright() as driver:
+        # Without a sandbox: containers have no user namespaces to make one of.
+        browser = await driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        try:
+            page = await browser.new_page(viewport={"width": width, "height": height})
+            seen = Seen(page, base)
+            page.on("console", lambda m: m.type == "error" and seen.complaints.append(m.text))
+            page.on("pageerror", lambda error: seen.complaints.append(str(error)))
+            page.on(
+                "request",
+                lambda r: None if r.url.startswith((base, "data:")) else seen.foreign.append(r.url),
+            )
+            await page.goto(base)
+            yield seen
+        finally:
+            await browser.close()
+
+
+@asynccontextmanager
+async def asked(it: Gate, model: str, tokens: int) -> AsyncGenerator[asyncio.Task[object]]:
+    """A streamed request under way while the block runs."""
+    body = chat(model, "Tell me of lanterns.", max_tokens=tokens, stream=True)
+    async with asyncio.TaskGroup() as tasks:
+        asking = tasks.create_task(it.ask("/v1/chat/completions", body))
+        yield asking
+        asking.cancel()
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+async def test_every_part_stands_without_complaint_and_without_scrolling_sideways(
+    tmp_path: Path, width: int
+) -> None:
+    async with gate(tmp_path, sim("one", QWEN), sim("two", GEMMA, BIG)) as it:
+        await it.ask("/v1/chat/completions", chat(QWEN.key, max_tokens=4))
+        async with browser_at(it.base, width) as seen:
+            await seen.settled()
+            for tab in TABS:
+                await seen.page.evaluate(f"location.hash = '{tab}'")
+                await seen.page.locator(f"nav a[href='#{tab}'][aria-current]").wait_for()
+                await seen.page.wait_for_load_state("networkidle" if tab == "-" else "load")
+                wide = await seen.page.evaluate("document.documentElement.scrollWidth")
+                assert wide <= width, tab
+            unnamed = await seen.page.evaluate(
+                "[...document.querySelectorAll('button,input,select,textarea')].filter(e =>"
+                "!(e.textContent.trim() || e.ariaLabel || e.labels?.length)).length"
+            )
+            assert unnamed == 0
+            assert (seen.complaints, seen.foreign) == ([], [])
+
+
+async def test_a_load_moves_and_the_answer_streams_in_the_playground(tmp_path: Path) -> None:
+    slow = sim("one", BIG, time_scale=0.3)
+    async with gate(tmp_path, slow, max_body=1 << 20) as it, browser_at(it.base) as seen:
+        page = seen.page
+        await seen.settled()
+        await page.get_by_role("link", name="Playground").click()
+        await page.get_by_label("Model").select_option(BIG.key)
+        await page.get_by_label("Message").fill("Why does a lantern glow?")
+        await page.keyboard.press("Enter")
+        bar = page.get_by_role("progressbar", name="Loading the model")
+        await bar.wait_for()
+        first = int(await bar.get_attribute("aria-valuenow") or 0)
+        await page.wait_for_function(
+            "n => { const b = document.querySelector('[role=progressbar]');"
+            " return !b || Number(b.ariaValueNow) > n; }",
+            arg=first,
+        )
+        await page.get_by_text("to first token").wait_for()
+        assert "simulated answer" in await page.locator(".said.model").inner_text()
+        assert seen.is_clean()
+
+
+async def test_a_request_appears_and_is_cancelled(tmp_path: Path) -> None:
+    slow = sim("one", QWEN, time_scale=1.0, load_bytes_per_s=1e12, tokens_per_s=5.0)
+    async with gate(tmp_path, slow) as it, browser_at(it.base) as seen:
+        await seen.settled()
+        async with asked(it, QWEN.key, 5000):
+            cancel = seen.page.get_by_role("button", name="Cancel request")
+            await cancel.wait_for()
+            await cancel.click()
+            await seen.page.get_by_text("Nobody is asking just now.").wait_for()
+        recent = seen.page.get_by_role("region", name="Recent requests")
+        await recent.get_by_text("cancelled").wait_for()
+        await recent.get_by_role("button", name="Why request").click()
+        await recent.locator(".why").get_by_text("one", exact=True).wait_for()
+        assert seen.is_clean()
+
+
+async def test_a_key_is_asked_for_and_kept_for_the_tab(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        weak = await it.key("weak", "inference")
+        strong = await it.key("strong", "admin", "inference")
+        async with browser_at(it.base) as seen:
+            entry, door = (
+                seen.page.get_by_label("Key"),
+                seen.page.get_by_role("button", name="Open"),
+            )
+            await entry.fill(weak.removeprefix("Bearer "))
+            await door.click()
+            await seen.page.get_by_text("has no scope").wait_for()
+            await entry.fill(strong.removeprefix("Bearer "))
+            await door.click()
+            await seen.settled()
+            await seen.page.reload()
+            await seen.settled()
+            await seen.page.get_by_role("link", name="Keys").click()
+            await seen.page.get_by_role("cell", name="strong", exact=True).wait_for()
+            shown = await seen.page.content()
+            assert strong.removeprefix("Bearer ") not in shown
+            # A refused key is a 401 that the browser writes down by itself.
+            assert [x for x in seen.complaints if "401" not in x and "403" not in x] == []
+
+
+async def test_a_host_that_goes_away_shows(tmp_path: Path) -> None:
+    async with (
+        gate(tmp_path, sim("one", QWEN), sim("two", GEMMA)) as it,
+        browser_at(it.base) as seen,
+    ):
+        await seen.settled()
+        host = seen.page.get_by_role("article", name="Host two")
+        await host.get_by_text("up", exact=True).wait_for()
+        await it.house.hosts["two"].stop()
+        await it.house.lantern.fleet.probe_all()
+        await host.get_by_text("away", exact=True).wait_for()
+        assert seen.is_clean()
+
+
+async def test_the_page_goes_on_after_lantern_was_restarted(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        built = it.house.lantern
+        rules = GatewayRules(doors=LOOPBACK, port=0)
+        async with gateway(built, rules, utcnow) as base:
+            port = int(base.rpartition(":")[2])
+            again = GatewayRules(doors=LOOPBACK, port=port)
+            browsing = browser_at(base)
+            seen = await browsing.__aenter__()
+            await seen.settled()
+        try:
+            await seen.page.get_by_text("Lantern does not answer").wait_for()
+            async with gateway(built, again, utcnow):
+                await seen.settled()
+                await seen.page.get_by_role("article", name="Host one").wait_for()
+        finally:
+            await browsing.__aexit__(None, None, None)
+
+
+async def test_hostile_names_are_text(tmp_path: Path) -> None:
+    evil = SimModel("evil/<img src=x onerror=alert(1)>", 1 * GB)
+    async with gate(tmp_path, sim("one", evil)) as it, browser_at(it.base) as seen:
+        await seen.settled()
+        await seen.page.get_by_role("link", name="Models").click()
+        await seen.page.get_by_text("evil/<img src=x onerror=alert(1)>").wait_for()
+        assert await seen.page.locator("img[src=x]").count() == 0
+        assert seen.is_clean()
+
+
+def shown_headers(headers: dict[str, str]) -> Callable[[str], str]:
+    return lambda name: headers.get(name, "")
+
+
+async def test_the_files_come_with_a_strict_policy_and_nothing_else_is_served(
+    tmp_path: Path,
+) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        page = await it.ask("/", method="GET")
+        of = shown_headers(page.headers)
+        assert "default-src 'none'" in of("content-security-policy")
+        assert "unsafe" not in of("content-security-policy")
+        assert of("x-content-type-options") == "nosniff"
+        again = await it.ask("/", method="GET", If_None_Match=of("etag"))
+        assert (again.status, again.body) == (304, b"")
+        for wrong in ("/page/../server.py", "/page/%2e%2e/server.py", "/page/vendor/preact.js"):
+            assert (await it.ask(wrong, method="GET")).status == 404
