@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,8 @@ from tests.helpers.house import GEMMA, QWEN, sim
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
 BROWSER = os.environ.get("LANTERN_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
-playwright = pytest.importorskip(
+# Typed as anything: the package is there only where a browser is.
+playwright: Any = pytest.importorskip(
     "playwright.async_api", reason="the page's tests need the group `browser`"
 )
 pytestmark = [
@@ -26,18 +28,27 @@ pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason=f"none of {', '.join(NAMES)} is installed here"),
 ]
 
-TABS = ("overview", "models", "usage", "keys", "play", "connect")
+TABS = ("overview", "models", "keys", "play", "connect")
 BIG = SimModel("qwen/qwen3-30b-a3b-2507", 18 * GB)
 
 
-@dataclass(slots=True)
+# Without slots: the driver notes something on whoever listens.
+@dataclass
 class Seen:
     """A page, and what it complained of or asked elsewhere."""
 
-    page: "playwright.Page"
+    page: Any
     base: str
     complaints: list[str] = field(default_factory=list[str])
     foreign: list[str] = field(default_factory=list[str])
+
+    def hear(self, message: Any) -> None:
+        if message.type == "error":
+            self.complaints.append(message.text)
+
+    def look_at(self, request: Any) -> None:
+        if not request.url.startswith((self.base, "data:")):
+            self.foreign.append(request.url)
 
     async def settled(self) -> None:
         await self.page.get_by_text("live", exact=True).wait_for()
@@ -54,12 +65,9 @@ async def browser_at(base: str, width: int = 1440, height: int = 900) -> AsyncGe
         try:
             page = await browser.new_page(viewport={"width": width, "height": height})
             seen = Seen(page, base)
-            page.on("console", lambda m: m.type == "error" and seen.complaints.append(m.text))
-            page.on("pageerror", lambda error: seen.complaints.append(str(error)))
-            page.on(
-                "request",
-                lambda r: None if r.url.startswith((base, "data:")) else seen.foreign.append(r.url),
-            )
+            page.on("console", seen.hear)
+            page.on("pageerror", lambda error: seen.complaints.append(str(error)))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]  # as above
+            page.on("request", seen.look_at)
             await page.goto(base)
             yield seen
         finally:
@@ -87,7 +95,6 @@ async def test_every_part_stands_without_complaint_and_without_scrolling_sideway
             for tab in TABS:
                 await seen.page.evaluate(f"location.hash = '{tab}'")
                 await seen.page.locator(f"nav a[href='#{tab}'][aria-current]").wait_for()
-                await seen.page.wait_for_load_state("networkidle" if tab == "-" else "load")
                 wide = await seen.page.evaluate("document.documentElement.scrollWidth")
                 assert wide <= width, tab
             unnamed = await seen.page.evaluate(
@@ -100,7 +107,7 @@ async def test_every_part_stands_without_complaint_and_without_scrolling_sideway
 
 async def test_a_load_moves_and_the_answer_streams_in_the_playground(tmp_path: Path) -> None:
     slow = sim("one", BIG, time_scale=0.3)
-    async with gate(tmp_path, slow, max_body=1 << 20) as it, browser_at(it.base) as seen:
+    async with gate(tmp_path, slow) as it, browser_at(it.base) as seen:
         page = seen.page
         await seen.settled()
         await page.get_by_role("link", name="Playground").click()
