@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason=f"none of {', '.join(NAMES)} is installed here"),
 ]
 
-TABS = ("overview", "models", "keys", "play", "connect")
+TABS = ("overview", "models", "usage", "keys", "play", "connect")
 BIG = SimModel("qwen/qwen3-30b-a3b-2507", 18 * GB)
 
 

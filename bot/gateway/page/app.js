@@ -300,7 +300,7 @@ function Usage() {
     ask(`/admin/usage?by=${by}`).then((t) => here && (setTold(t), setWrong("")), (e) => here && setWrong(e.message));
     return () => { here = false; };
   }, [by]);
-  const lines = told?.lines || told?.usage || [];
+  const lines = told?.lines || [];
   const tokens = (l) => (l.inputTokens || 0) + (l.outputTokens || 0);
   const most = Math.max(1, ...lines.map(tokens));
   const budget = state.status?.budget || [];
@@ -308,10 +308,10 @@ function Usage() {
       <span class="aside">${budget.map((b) => (b.capUsd === null ? `${money(b.spentUsd)} spent ${b.period}` : `${money(b.leftUsd)} of ${money(b.capUsd)} left ${b.period}`)).join(" · ")}</span></header>
     <div class="pad"><div class="samples" role="group" aria-label="By">${["model", "host", "key", "day"].map((x) => html`<button key=${x} aria-pressed=${by === x} onClick=${() => setBy(x)}>By ${x}</button>`)}</div>
     ${wrong ? html`<p class="soft">${wrong}</p>` : null}
-    ${told?.savedUsd ? html`<p>Answering here saved about <b>${money(told.savedUsd)}</b>.</p>` : null}</div>
+    ${told?.savedUsd ? html`<p>Since ${told.since}, answering here saved about <b>${money(told.savedUsd)}</b> at ${told.savedBy}'s price.</p>` : null}</div>
     ${lines.length ? html`<div class="scroll"><table><thead><tr><th>${by}</th><th>Share</th><th class="num">Requests</th><th class="num">Read</th><th class="num">Written</th><th class="num">Cost</th></tr></thead><tbody>
       ${lines.map((l) => html`<tr key=${l.name}><td><span class="key">${l.name || "–"}</span></td><td style=${{ width: "26%" }}><div class="share" style=${{ width: `${(100 * tokens(l)) / most}%` }}></div></td>
-        <td class="num">${count(l.requests ?? l.answers ?? 0)}</td><td class="num">${count(l.inputTokens || 0)}</td><td class="num">${count(l.outputTokens || 0)}</td><td class="num">${l.costUsd ? money(l.costUsd) : "–"}</td></tr>`)}
+        <td class="num">${count(l.requests)}</td><td class="num">${count(l.inputTokens || 0)}</td><td class="num">${count(l.outputTokens || 0)}</td><td class="num">${l.costUsd ? money(l.costUsd) : "–"}</td></tr>`)}
     </tbody></table></div>` : told && !wrong ? html`<p class="empty">Nothing was used yet.</p>` : null}</section>`;
 }
 
@@ -321,9 +321,10 @@ function Keys() {
   const keys = told?.keys || [];
   return html`<section class="panel" aria-label="Keys"><header><h2>Keys</h2><span class="aside">made and revoked on the machine itself</span></header>
     ${wrong ? html`<p class="empty">${wrong}</p>` : null}
-    ${keys.length ? html`<div class="scroll"><table><thead><tr><th>Name</th><th>Key</th><th>May</th><th>Models</th><th class="num">A day</th><th>Rate</th><th>Last used</th><th>Ends</th></tr></thead><tbody>
+    ${keys.length ? html`<div class="scroll"><table><thead><tr><th>Name</th><th>Key</th><th>May</th><th>Models</th><th class="num">Today</th><th>Rate</th><th>Last used</th><th>Ends</th></tr></thead><tbody>
       ${keys.map((k) => html`<tr key=${k.name}><td>${k.name}</td><td class="mono">${k.prefix}</td><td>${k.scopes.join(", ")}</td><td>${k.models.join(", ") || "all"}</td>
-      <td class="num">${k.daily_usd === null ? "" : money(k.daily_usd)}</td><td>${k.rate || ""}</td><td>${k.last_used ? ago(k.last_used) : "never"}</td><td>${k.expires ? k.expires.slice(0, 10) : "never"}</td></tr>`)}
+      <td class="num">${k.today.costUsd || k.dailyUsd !== null ? money(k.today.costUsd) : ""}${k.dailyUsd === null ? "" : ` of ${money(k.dailyUsd)}`}</td><td>${k.rate ? `${k.rate.count} in ${k.rate.seconds} s` : ""}</td>
+      <td>${k.lastUsedMs ? ago(new Date(k.lastUsedMs).toISOString()) : "never"}</td><td>${k.expiresMs ? new Date(k.expiresMs).toISOString().slice(0, 10) : "never"}</td></tr>`)}
     </tbody></table></div>` : told ? html`<p class="empty">No key was made: only this machine may ask.</p>` : null}
     <div class="pad"><pre class="sample">lantern keys add editor --scope inference --rate 60/min
 lantern keys add me --scope admin --scope metrics
