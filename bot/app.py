@@ -305,12 +305,12 @@ def _assembled(
     newsroom: Newsroom,
 ) -> Lantern:
     """What needs no opening or closing, put together."""
-    catalog = Catalog(fleet.snapshot, shelf, plan.rules.request_types)
+    catalog = Catalog(fleet.snapshot, shelf, providers.snapshots, plan.rules.request_types)
     choice_store, privacy = ChoiceStore(database), PrivacyStore(database)
     choices = Choices(
         choice_store,
         shelf,
-        catalog.model,
+        catalog.choice,
         plan.rules.default_persona,
         now=lambda: utcnow().astimezone(plan.zone),
     )
@@ -338,6 +338,7 @@ def _assembled(
             choices=choices,
             consents=consents,
             store=choice_store,
+            privacy=privacy,
             planner=planner,
             catalog=catalog,
             fleet=fleet,

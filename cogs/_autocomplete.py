@@ -4,38 +4,40 @@ from collections.abc import Iterable
 
 from discord import app_commands
 
-from bot.chat.catalog import Catalog
+from bot.chat.catalog import Catalog, ModelOption
 
 CHOICES = 25
 """Discord refuses the whole answer when it has more."""
 
 _LONGEST = 100
+_LONGEST_MARK = 70
+"""Of a longer one the end is cut, so that the name can still be told from others."""
 
 StringChoices = list[app_commands.Choice[str]]
 
 
-def model_choices(catalog: Catalog, typed: str) -> StringChoices:
-    """Models and ``auto``, with how they stand; matched by any part, so all can be reached."""
-    options = catalog.models(typed, CHOICES)
-    return _choices((str(option.key), option.mark) for option in options)
+def model_choices(options: Iterable[ModelOption]) -> StringChoices:
+    """Models, ``auto`` and providers, with how they stand."""
+    return _choices((option.value, option.mark, option.name) for option in options)
 
 
 def persona_choices(catalog: Catalog, typed: str) -> StringChoices:
     """Personas with what they are for."""
     found = catalog.personas(typed, CHOICES)
-    return _choices((str(persona.name), persona.description) for persona in found)
+    names = ((str(persona.name), persona.description) for persona in found)
+    return _choices((name, mark, name) for name, mark in names)
 
 
 def type_choices(catalog: Catalog, typed: str) -> StringChoices:
     """The request types that the settings define."""
     wanted = typed.strip().lower()
-    return _choices((name, "") for name in catalog.request_types if wanted in name.lower())
+    return _choices((name, "", name) for name in catalog.request_types if wanted in name.lower())
 
 
 def host_choices(catalog: Catalog, typed: str) -> StringChoices:
     """Hosts with how they stand."""
     found = catalog.hosts(typed)
-    return _choices((str(host.name), f"{host.state} · {host.address}") for host in found)
+    return _choices((str(h.name), f"{h.state} · {h.address}", str(h.name)) for h in found)
 
 
 def loaded_choices(catalog: Catalog, typed: str) -> StringChoices:
@@ -46,21 +48,21 @@ def loaded_choices(catalog: Catalog, typed: str) -> StringChoices:
         for instance in host.instances:
             if wanted in instance.identifier.lower():
                 where.setdefault(instance.identifier, []).append(host.name)
-    return _choices((name, ", ".join(hosts)) for name, hosts in sorted(where.items()))
+    return _choices((name, ", ".join(hosts), name) for name, hosts in sorted(where.items()))
 
 
-def _choices(pairs: Iterable[tuple[str, str]]) -> StringChoices:
-    """Choices within Discord's limits.
+def _choices(options: Iterable[tuple[str, str, str]]) -> StringChoices:
+    """Choices within Discord's limits, of values, how they stand, and how they are written.
 
     A value over 100 characters is cut in front: the name lookup finds a unique ending.
     """
     found: StringChoices = []
-    for value, mark in pairs:
-        name = f"{value} · {mark}" if mark else value
-        if len(name) > _LONGEST and len(mark) < _LONGEST // 2:
+    for value, mark, written in options:
+        name = f"{written} · {mark}" if mark else written
+        if len(name) > _LONGEST and len(mark) <= _LONGEST_MARK:
             # The middle goes: how it stands decides more than a publisher's name.
             room = _LONGEST - len(mark) - 4
-            name = f"{value[: room // 3]}…{value[-(room - room // 3) :]} · {mark}"
+            name = f"{written[: room // 3]}…{written[-(room - room // 3) :]} · {mark}"
         if len(name) > _LONGEST:
             name = f"{name[: _LONGEST - 1]}…"
         # Of a long key the end tells more: the name lookup finds what ends so.

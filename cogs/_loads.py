@@ -3,7 +3,8 @@
 import asyncio
 import json
 from contextlib import suppress
-from typing import cast
+from dataclasses import astuple, dataclass
+from typing import Any
 
 import structlog
 
@@ -14,9 +15,9 @@ from bot.domain.errors import BotError, NotPermitted
 from bot.domain.events import Loading, Progress
 from bot.domain.ids import UserId
 from cogs._faults import AnyInteraction, error_words
-from cogs._places import user_id
+from cogs._places import place_of, user_id
 from cogs._transport import InteractionTransport
-from cogs._view import Act, MessageView, View
+from cogs._view import Act, MessageView, View, buttons_of
 from cogs._writer import Writer
 
 NOTE = "discord.open_loads"
@@ -27,31 +28,56 @@ LEAVING = "⚠ Lantern is restarting. Give the command again to see how the load
 MAX_LEFT = 50
 """Of what earlier starts could not close either, the newest are tried again."""
 
-Message = tuple[int, int]
-"""Channel and message."""
+CUT_LINE = "⚠ Lantern was restarted, which cut this load."
+AGAIN_LINE = "Give the command again to see how it stands."
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLoad:
+    """A message that shows a load, as it is noted for the start after a crash."""
+
+    channel: int
+    message: int
+    head: str = ""
+    """Its headline: what was chosen, or is loaded."""
+    stays: str = ""
+    """Of a choice, what is true of it however its load ends; else empty."""
+    ticket: str = ""
+    """Names the load and the choice."""
+
+    def cut(self) -> MessageView:
+        """The message once its load was cut by a crash."""
+        # The choice holds all the same: the headline once went with the bar, and nobody knew what
+        # had been chosen.
+        text = f"{self.head}\n{CUT_LINE} {self.stays or AGAIN_LINE}".strip()
+        return MessageView(text, (Act.UNDO,) if self.stays else (), self.ticket)
 
 
 class LoadView(View):
     """The reply to a load: a head line, then the bar or how it ended."""
 
-    def __init__(self, head: str, ticket: str, asker: UserId) -> None:
+    def __init__(self, head: str, stays: str, ticket: str, asker: UserId) -> None:
         super().__init__()
         self.asker = asker
+        self.stays = stays
+        """Of a choice, what is true of it however its load ends; else empty."""
         self.step: Progress | None = None
         """The newest progress."""
-        self.message: Message | None = None
+        self.open: OpenLoad | None = None
         """Where it stands, once that is known."""
         self.reading: asyncio.Task[None] | None = None
         self._head = head
         self._ticket = ticket
         self._end = ""
+        self._acts: tuple[Act, ...] = ()
 
-    def end(self, how: str) -> None:
-        """The load is over; the first word on how stays."""
+    def end(self, how: str, *, is_as_wished: bool = False) -> None:
+        """The load is over; the first word on how stays. A choice in vain can be undone."""
         if not self.is_over:
             self._end, self.is_over = how, True
+            self._acts = (Act.UNDO,) if self.stays and not is_as_wished else ()
             self.changes += 1
 
     def stop(self, how: str) -> None:
@@ -63,7 +89,8 @@ class LoadView(View):
     def messages(self, now: float) -> tuple[MessageView, ...]:
         """The one message as it should read now."""
         if self.is_over:
-            return (MessageView(f"{self._head}\n{self._end}".strip()),)
+            text = f"{self._head}\n{self._end}".strip()
+            return (MessageView(text, self._acts, self._ticket if self._acts else ""),)
         if self.step is None:
             return ()
         line = words.progress_line(self.step)
@@ -76,8 +103,9 @@ class Loads:
     def __init__(self, lantern: Lantern) -> None:
         self._notes = lantern.notes
         self._acts = lantern.acts
+        self._switch = lantern.switch
         self._live: dict[str, LoadView] = {}
-        self._open: dict[Message, None] = {}
+        self._open: dict[int, OpenLoad] = {}
         """Every message that promises more, of this process or one before, oldest first."""
         self._is_leaving = False
         self._all_done = asyncio.Event()
@@ -89,21 +117,31 @@ class Loads:
         transport: InteractionTransport,
         head: str,
         steps: LoadSteps,
+        stays: str = "",
     ) -> None:
         """Plays a load into the command's reply until it is in memory or has failed.
 
         Leaving before the last edit is shown leaves the message noted for the next start.
+
+        Args:
+            interaction: The command.
+            transport: Shows its reply.
+            head: Its first line, which stays.
+            steps: The load.
+            stays: Of a choice made under the interaction's id as its ticket, what is true of it
+                however the load ends; it can then be undone.
         """
         ticket = str(interaction.id)
-        view = self._live[ticket] = LoadView(head, ticket, user_id(interaction.user))
+        view = LoadView(head, stays, ticket, user_id(interaction.user))
+        self._live[ticket] = view
         self._all_done.clear()
         # A command may still come in while Lantern drains.
         if self._is_leaving:
             view.end(LEAVING)
 
         async def keep(part: int, message_id: int) -> bool:
-            view.message = (transport.channel_id, message_id)
-            self._open[view.message] = None
+            view.open = OpenLoad(transport.channel_id, message_id, head, stays, ticket)
+            self._open[message_id] = view.open
             await self._note()
             return True
 
@@ -117,8 +155,8 @@ class Loads:
             del self._live[ticket]
             if not self._live:
                 self._all_done.set()
-        if view.message is not None and outcome != "given up":
-            await self.forget(view.message)
+        if view.open is not None and outcome != "given up":
+            await self.forget(view.open.message)
 
     async def leave(self, limit_s: float) -> bool:
         """Ends every load's message within ``limit_s``; False when that took too long."""
@@ -132,21 +170,21 @@ class Loads:
         _log.warning("loads left unfinished", count=len(self._live))
         return False
 
-    async def left_open(self) -> tuple[Message, ...]:
+    async def left_open(self) -> tuple[OpenLoad, ...]:
         """Messages of loads that a Lantern before this one did not end; noted until forgotten.
 
         Raises:
             StoreUnavailable: the note cannot be read.
         """
-        noted = json.loads(await self._notes.get(NOTE) or "[]")
-        left = [(int(c), int(m)) for c, m in cast("list[Message]", noted)][-MAX_LEFT:]
+        noted: list[list[Any]] = json.loads(await self._notes.get(NOTE) or "[]")
+        left = [OpenLoad(*load) for load in noted][-MAX_LEFT:]
         # Those not closed this time stay noted: another start may be allowed what this one is not.
-        self._open = dict.fromkeys([*left, *self._open])
+        self._open = {load.message: load for load in left} | self._open
         # Loads begun since are noted too, and alive.
-        live = {view.message for view in self._live.values()}
-        return tuple(message for message in left if message not in live)
+        live = {view.open for view in self._live.values()}
+        return tuple(load for load in left if load not in live)
 
-    async def forget(self, message: Message) -> None:
+    async def forget(self, message: int) -> None:
         """That message promises nothing any more."""
         self._open.pop(message, None)
         await self._note()
@@ -159,11 +197,16 @@ class Loads:
         """
         view = self._live.get(ticket)
         if view is None:
-            # Its button outlived the process; the message itself tells what was being loaded.
-            shown = interaction.message.content if interaction.message is not None else ""
-            head = shown.split("\n", 1)[0]
-            text = f"{head}\n-# This load is not running any more."
-            await interaction.response.edit_message(content=text, view=None)
+            # Its button outlived the process, and is pressed before the message is closed.
+            shown = interaction.message
+            head = shown.content.split("\n", 1)[0] if shown is not None else ""
+            left = self._open.get(shown.id) if shown is not None else None
+            cut = (
+                left.cut()
+                if left
+                else MessageView(f"{head}\n-# This load is not running any more.")
+            )
+            await interaction.response.edit_message(content=cut.content, view=buttons_of(cut))
             return
         if view.asker != user_id(interaction.user) and not is_admin:
             raise NotPermitted("Only the person who asked, or an admin, may cancel this load.")
@@ -171,11 +214,28 @@ class Loads:
         how, step = "⏹ Cancelled.", view.step
         if isinstance(step, Loading) and not await self._acts.cancel_load(step.host, step.model):
             how += " Others wait for this load, so it goes on."
-        view.stop(how)
+        # A load that was cancelled read as if the choice were gone too.
+        view.stop(f"{how} {view.stays}".strip())
+
+    async def undo(self, interaction: AnyInteraction, ticket: str, *, is_admin: bool) -> None:
+        """Somebody pressed Undo: takes the choice back, unless somebody chose since.
+
+        Raises:
+            NotPermitted: neither who chose nor an admin.
+            RequestRefused: it is too long ago, was undone before, or somebody chose since.
+        """
+        # First, since a disk that hangs must not make the press fail.
+        await interaction.response.defer()
+        place, user = place_of(interaction), user_id(interaction.user)
+        said = await self._switch.undo(place, user, ticket, is_admin=is_admin)
+        shown = interaction.message.content if interaction.message is not None else ""
+        # How the load ended is of no account any more; what was chosen is.
+        text = f"{shown.rpartition(chr(10))[0]}\n{said}".strip()
+        await interaction.edit_original_response(content=text, view=None)
 
     async def _note(self) -> None:
         try:
-            await self._notes.put(NOTE, json.dumps(list(self._open)))
+            await self._notes.put(NOTE, json.dumps([astuple(o) for o in self._open.values()]))
         except BotError as error:
             _log.warning("load not noted", error=error.user_message)
 
@@ -185,7 +245,9 @@ async def _read(steps: LoadSteps, view: LoadView, writer: Writer) -> None:
         async with steps as progress:
             async for step in progress:
                 if isinstance(step, Readiness):
-                    view.end(words.readiness_text(step))
+                    by = step.by.provider if step.by is not None else None
+                    is_kept = by == step.provider if step.provider else step.is_as_wished
+                    view.end(words.readiness_text(step), is_as_wished=is_kept)
                 else:
                     view.step = step
                     view.changes += 1

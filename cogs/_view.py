@@ -39,6 +39,8 @@ class Act(StrEnum):
     """Take the cloud instead of waiting."""
     HALT = "halt"
     """Cancel a load that belongs to no turn."""
+    UNDO = "undo"
+    """Take a choice back whose load was shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class MessageView:
     acts: tuple[Act, ...] = ()
     """Its buttons."""
     subject: str = ""
-    """What the buttons act upon: a turn's id, or a load's ticket."""
+    """What the buttons act upon: a turn's id, or the ticket of a load or choice."""
     mark: str = ""
     """The provider's, where its words stand here: kept under them whatever is cut."""
     labels: tuple[tuple[Act, str], ...] = ()
@@ -210,6 +212,7 @@ _FACES: dict[Act, tuple[str, str, discord.ButtonStyle]] = {
     Act.STOP: ("Stop", "⏹", discord.ButtonStyle.secondary),
     Act.CANCEL: ("Cancel", "✖", discord.ButtonStyle.secondary),
     Act.HALT: ("Cancel", "✖", discord.ButtonStyle.secondary),
+    Act.UNDO: ("Undo", "↩", discord.ButtonStyle.secondary),
     Act.WARM: ("Answer now", "⚡", discord.ButtonStyle.primary),
     Act.CLOUD: ("Use the cloud", "☁", discord.ButtonStyle.primary),
     Act.RETRY: ("Retry", "🔁", discord.ButtonStyle.secondary),

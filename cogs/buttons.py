@@ -55,6 +55,9 @@ class Buttons(commands.Cog):
                 case Act.HALT:
                     is_admin = self._rules.is_admin(interaction)
                     await self._loads.halt(interaction, subject, is_admin=is_admin)
+                case Act.UNDO:
+                    is_admin = self._rules.is_admin(interaction)
+                    await self._loads.undo(interaction, subject, is_admin=is_admin)
                 case Act.STOP | Act.CANCEL:
                     await self._stop(interaction, act, turn)
                 case Act.WARM | Act.CLOUD:

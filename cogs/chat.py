@@ -1,5 +1,6 @@
 """Talking: mentions, replies, direct messages and ``/chat`` become turns."""
 
+from contextlib import suppress
 from typing import Any
 
 import discord
@@ -9,6 +10,7 @@ from discord.ext import commands
 
 from bot.chat.lantern import Lantern
 from bot.domain.chat import Place, TurnRequest
+from bot.domain.errors import NoCandidates, UnknownName
 from bot.domain.ids import ModelKey, PersonaName, TurnId, UserId
 from bot.policy.access import check_text
 from bot.policy.conversation import fresh_after_s
@@ -16,7 +18,13 @@ from bot.policy.markup import harmless
 from bot.policy.pacing import Pacers
 from bot.policy.splitting import LIMIT
 from cogs._access import Access
-from cogs._autocomplete import StringChoices, model_choices, persona_choices, type_choices
+from cogs._autocomplete import (
+    CHOICES,
+    StringChoices,
+    model_choices,
+    persona_choices,
+    type_choices,
+)
 from cogs._chains import Chains
 from cogs._faults import SENDING_ERRORS, DiscordFault, error_words, fault_of
 from cogs._mentions import is_mentioned, is_prompt, read_files, said
@@ -96,7 +104,7 @@ class Chat(commands.Cog):
     @app_commands.describe(
         message="What you want to say",
         persona="Who answers this time",
-        model="Which model answers this time; auto takes the soonest",
+        model="Which model or ☁ provider answers this time; auto takes the soonest",
         attachment="A text file or image to read along",
         type="What kind of question it is: another order of who answers",
         no_cache="A new answer, though this very question was answered before",
@@ -120,9 +128,14 @@ class Chat(commands.Cog):
             await transport.begin()
         files, left_out = await read_files([attachment] if attachment else [])
         start = await self._chains.thread_start(interaction.channel)
-        place = place_of(interaction)
+        place, user = place_of(interaction), user_id(interaction.user)
+        said = PersonaName(persona) if persona else None
+        if model is not None:
+            # Right after the start nothing is known yet; the turn waits for the hosts.
+            with suppress(NoCandidates, UnknownName):
+                await self._switch.check_model(place, user, model, persona=said)
         request = TurnRequest(
-            user=user_id(interaction.user),
+            user=user,
             user_name=interaction.user.display_name,
             place=place,
             text=message,
@@ -130,7 +143,7 @@ class Chat(commands.Cog):
             quotes=start.quotes,
             opened_on=start.opened_on,
             fresh_after_s=self._fresh_after_s(place, is_pinged=False),
-            persona=PersonaName(persona) if persona else None,
+            persona=said,
             model=ModelKey(model) if model else None,
             request_type=request_type,
             no_cache=no_cache,
@@ -146,8 +159,10 @@ class Chat(commands.Cog):
         return persona_choices(self._catalog, typed)
 
     @chat.autocomplete("model")
-    async def _models(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
-        return model_choices(self._catalog, typed)
+    async def _models(self, interaction: discord.Interaction[Any], typed: str) -> StringChoices:
+        place, user = place_of(interaction), user_id(interaction.user)
+        persona: str | None = getattr(interaction.namespace, "persona", None)
+        return model_choices(await self._switch.options(place, user, typed, CHOICES, persona))
 
     async def _answer(
         self, message: discord.Message, me: int, parent: TurnId | None, transport: Transport

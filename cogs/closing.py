@@ -17,7 +17,7 @@ from bot.store.questions import Question
 from bot.store.replies import ReplyMessage
 from cogs._faults import SENDING_ERRORS
 from cogs._finding import answers_to, response_of, tell_by_token
-from cogs._loads import Loads, Message
+from cogs._loads import Loads, OpenLoad
 from cogs._transport import CALL_S, Transport
 from cogs._view import MessageView, View, restored
 from cogs._writer import Writer
@@ -31,7 +31,6 @@ MISSED_S = 300
 MISSED_CHANNELS = 20
 """Looked at for missed questions, those where people asked last."""
 
-LOAD_LINE = "⚠ Lantern was restarted during this load. Give the command again to see how it stands."
 UNTOLD_LINE = "⚠ Lantern was restarted before it took this question up. Please ask again."
 COMMAND_LINE = "⚠ Lantern was restarted before this was done. Give the command again."
 
@@ -59,7 +58,7 @@ class Closing:
         self._answer_missed_s = answer_missed_s
         self._questions: tuple[Question, ...] = ()
         self._replies: tuple[ReplyMessage, ...] = ()
-        self._left_loads: tuple[Message, ...] = ()
+        self._left_loads: tuple[OpenLoad, ...] = ()
 
     async def collect(self) -> None:
         """Reads what a Lantern that ended without warning left open."""
@@ -76,9 +75,9 @@ class Closing:
         questions, self._questions = self._questions, ()
         replies, self._replies = self._replies, ()
         loads, self._left_loads = self._left_loads, ()
-        for channel, message in loads:
-            if await self._show((MessageView(LOAD_LINE),), channel, (message,)):
-                await self._loads.forget((channel, message))
+        for load in loads:
+            if await self._show((load.cut(),), load.channel, (load.message,)):
+                await self._loads.forget(load.message)
         known = {turn: tuple(group) for turn, group in groupby(replies, key=lambda r: r.turn)}
         for question in questions:
             kept = known.pop(question.turn, ()) if question.turn is not None else ()

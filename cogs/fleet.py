@@ -12,7 +12,13 @@ from bot.domain.errors import ForeignInstance
 from bot.domain.ids import AUTO
 from bot.policy.access import check_may_manage
 from bot.policy.pacing import Pacers
-from cogs._autocomplete import StringChoices, host_choices, loaded_choices, model_choices
+from cogs._autocomplete import (
+    CHOICES,
+    StringChoices,
+    host_choices,
+    loaded_choices,
+    model_choices,
+)
 from cogs._faults import say
 from cogs._loads import Loads
 from cogs._places import DiscordRules
@@ -126,7 +132,7 @@ class FleetCog(
     @load.autocomplete("model")
     @models.autocomplete("model")
     async def _models(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
-        return model_choices(self._catalog, typed)
+        return model_choices(self._catalog.models(typed, CHOICES))
 
     @unload.autocomplete("model")
     @pin.autocomplete("model")
@@ -147,4 +153,4 @@ class FleetCog(
         wanted = typed.strip().lower()
         clouds = [name for name in self._providers.names if wanted in name.lower()]
         paused = [app_commands.Choice(name=f"☁ {name}", value=str(name)) for name in clouds]
-        return [*paused, *host_choices(self._catalog, typed)][:25]
+        return [*paused, *host_choices(self._catalog, typed)][:CHOICES]

@@ -9,13 +9,13 @@ from discord.ext import commands
 
 from bot.chat import words
 from bot.chat.lantern import Lantern
-from bot.chat.switch import Explanation
+from bot.chat.switch import Explanation, beside_words, model_words
 from bot.domain.chat import Place
 from bot.domain.errors import NoCandidates
 from bot.policy.access import check_may_switch
-from bot.policy.choice import Scope
+from bot.policy.choice import Scope, title_of
 from bot.policy.pacing import Pacers
-from cogs._autocomplete import StringChoices, model_choices, persona_choices
+from cogs._autocomplete import CHOICES, StringChoices, model_choices, persona_choices
 from cogs._faults import say
 from cogs._loads import Loads
 from cogs._places import DiscordRules, place_of, user_id
@@ -37,9 +37,9 @@ class Choosing(commands.Cog):
         self._loads = loads
         self._pacers = pacers
 
-    @app_commands.command(description="See or choose the model that answers here")
+    @app_commands.command(description="See or choose the model or cloud provider that answers here")
     @app_commands.describe(
-        name="The model; auto takes the persona's own. Leave out to see what answers and why",
+        name="A model or ☁ provider; auto is the persona's own. Leave out to see what answers, why",
         scope="For whom; channels and servers are for admins to choose",
     )
     async def model(
@@ -66,8 +66,9 @@ class Choosing(commands.Cog):
         await self._choose(interaction, "persona", name, scope)
 
     @model.autocomplete("name")
-    async def _models(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
-        return model_choices(self._catalog, typed)
+    async def _models(self, interaction: discord.Interaction[Any], typed: str) -> StringChoices:
+        place, user = place_of(interaction), user_id(interaction.user)
+        return model_choices(await self._switch.options(place, user, typed, CHOICES))
 
     @persona.autocomplete("name")
     async def _personas(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
@@ -89,22 +90,34 @@ class Choosing(commands.Cog):
         # Checked before anything public is shown; the switch checks again as it acts.
         is_admin = self._rules.is_admin(interaction)
         check_may_switch(scope, is_admin=is_admin, is_private=place.is_private)
-        # Right after the start nothing is known yet; choosing waits for the hosts.
-        with suppress(NoCandidates):
-            (self._catalog.model if what == "model" else self._catalog.persona)(name)
+        switch, ticket = self._switch, str(interaction.id)
         transport = InteractionTransport(interaction, self._pacers)
-        await transport.begin()
         if what == "model":
-            model = await self._switch.set_model(place, user, scope, name, is_admin=is_admin)
-            head = f"🔀 `{model}` is chosen {for_whom(scope, place)}."
-            steps = self._switch.warm(place, user, model=model)
+            # Right after the start nothing is known yet; choosing waits for the hosts.
+            with suppress(NoCandidates):
+                await switch.check_model(place, user, name, scope=scope)
+            await transport.begin()
+            value = await switch.set_model(
+                place, user, scope, name, is_admin=is_admin, ticket=ticket
+            )
+            title = title_of(value)
+            head = f"🔀 {title} is chosen {for_whom(scope, place)}."
+            steps = switch.warm(place, user, model=value)
         else:
-            persona = await self._switch.set_persona(place, user, scope, name, is_admin=is_admin)
-            head = f"🎭 **{persona.name}** is chosen {for_whom(scope, place)}."
+            self._catalog.persona(name)
+            await transport.begin()
+            persona = await switch.set_persona(
+                place, user, scope, name, is_admin=is_admin, ticket=ticket
+            )
+            title = f"**{persona.name}**"
+            head = f"🎭 {title} is chosen {for_whom(scope, place)}."
             if greeting := persona.greeting.strip()[:_GREETING_CHARS].replace("\n", "\n> "):
                 head += f"\n> {greeting}"
-            steps = self._switch.warm(place, user, persona=persona.name)
-        await self._loads.show(interaction, transport, head, steps)
+            if beside := beside_words(await switch.explain(place, user), persona):
+                head += f"\n{beside}"
+            steps = switch.warm(place, user, persona=persona.name)
+        stays = f"{title} stays chosen {for_whom(scope, place)}; its next question loads it."
+        await self._loads.show(interaction, transport, head, steps, stays)
 
 
 def explained(explanation: Explanation) -> str:
@@ -112,8 +125,10 @@ def explained(explanation: Explanation) -> str:
     persona, route = explanation.persona, explanation.route
     lines = [
         f"Persona: **{persona.name}** ({explanation.persona_reason})",
-        f"Model: `{explanation.model}` ({explanation.model_reason})",
+        f"Model: {model_words(explanation)}",
     ]
+    if explanation.way_back:
+        lines.append(f"Back to the persona's own model: {explanation.way_back}")
     if route.candidates:
         lines.append("Next message goes to, best first:")
         lines.extend(f"• {words.candidate_line(c)}" for c in route.candidates[:_SHOWN])

@@ -1,33 +1,55 @@
 """What can answer, from memory alone: fast enough for autocomplete, plain enough for tables."""
 
-from collections.abc import Callable, Iterable
+from bisect import insort
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import inf
+from operator import attrgetter
 
 from bot.chat.standing import standing_words
-from bot.chat.words import seconds_text
+from bot.chat.words import cost_text, seconds_text
 from bot.documents.shelf import PersonaShelf
 from bot.domain.chat import Rejection
+from bot.domain.cloud import ProviderSnapshot
 from bot.domain.errors import NoCandidates, RequestRefused, UnknownName
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model
-from bot.domain.ids import AUTO, HostName, ModelKey
+from bot.domain.ids import AUTO, HostName, ModelKey, ProviderName
 from bot.domain.personas import Persona
+from bot.policy.choice import CLOUD, title_of
 from bot.policy.names import nearest, resolve
+from bot.policy.prediction import Prediction, predict_load_s
 from bot.policy.routing import RouteAsk, predict_seconds
+
+TYPICAL = (1000, 500)
+"""Prompt and answer tokens that a provider's price is told for."""
+
+_SERVING = attrgetter("is_serving")
+_SIGHT = "vision"
+"""Finds the models that can see, whatever they are called."""
+_LEAST_TYPED = 3
+"""Fewer letters of a word mean anything."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelOption:
-    """One model a person may choose, with how it stands on the fleet."""
+    """One model or provider a person may choose, with how it stands."""
 
     key: ModelKey
+    """Of a provider: its model."""
     mark: str
-    """``warm · studio-1``, ``cold · ~12 s · studio-2``, ``does not fit without evicting``..."""
+    """``warm · studio-1``, ``cold · ~12 s · studio-2``, ``glm-4.6 · about 0.2 ¢ an answer``..."""
+    value: str = ""
+    """What is stored when it is chosen."""
+    name: str = ""
+    """As a list shows it: ``qwen/qwen3-8b``, ``☁ zai``; ``● `` before what answers here now."""
     hosts: tuple[HostName, ...] = ()
     """Hosts that have it on disk."""
     is_warm: bool = False
     seconds: float | None = None
     """Predicted seconds to the first token; None when nobody can serve it now."""
     size_bytes: int | None = None
+    is_sighted: bool = False
+    """Of a provider: its model sees pictures."""
 
 
 class Catalog:
@@ -37,6 +59,7 @@ class Catalog:
         self,
         snapshot: Callable[[], FleetSnapshot],
         shelf: PersonaShelf,
+        providers: Callable[[int, int, float], Sequence[ProviderSnapshot]],
         request_types: Iterable[str] = (),
     ) -> None:
         self.snapshot = snapshot
@@ -44,6 +67,7 @@ class Catalog:
         self.request_types = tuple(request_types)
         """Names of the orders that the settings define."""
         self._shelf = shelf
+        self._providers = providers
 
     def all_model_keys(self) -> tuple[ModelKey, ...]:
         """Every model any host has, embedding models too, sorted."""
@@ -52,24 +76,58 @@ class Catalog:
             found |= {*host.models, *(instance.model_key for instance in host.instances)}
         return tuple(sorted(found))
 
-    def models(self, typed: str = "", limit: int = 25) -> tuple[ModelOption, ...]:
-        """Models matching what was typed, soonest first; ``auto`` leads when it matches."""
+    def models(
+        self,
+        typed: str = "",
+        limit: int = 25,
+        cloud: Iterable[ProviderName] = (),
+        current: str = "",
+    ) -> tuple[ModelOption, ...]:
+        """Models matching what was typed, soonest first, then providers.
+
+        ``auto`` leads when it matches, then what answers here now.
+
+        Args:
+            typed: Any part of a name, well typed or nearly; ``vision`` finds whatever can see.
+            limit: Most options.
+            cloud: Providers that may be asked here, in their order.
+            current: What answers here now, as a choice of it is stored.
+        """
         snapshot = self.snapshot()
         wanted = typed.strip().lower()
         known = _chat_models(snapshot)
-        found = [
-            key
-            for key, model in known.items()
-            if wanted in key.lower() or wanted in model.display_name.lower()
-        ]
+        away = self._away(snapshot, cloud)
+        texts = {
+            **{str(key): f"{key} {model.display_name}" for key, model in known.items()},
+            **{value: f"{value} {option.name} {option.key}" for value, option in away.items()},
+        }
+        sighted = {str(key) for key, m in known.items() if m.vision or m.kind == "vlm"}
+        sighted |= {value for value, option in away.items() if option.is_sighted}
+        is_sight = len(wanted) >= _LEAST_TYPED and _SIGHT.startswith(wanted)
+        found = {
+            value
+            for value, text in texts.items()
+            if wanted in text.lower() or (is_sight and value in sighted)
+        }
         if not found and wanted not in AUTO:
-            found = [ModelKey(key) for key in nearest(wanted, map(str, known), limit)]
-        options = [self._option(snapshot, key) for key in found]
-        # What can answer soonest leads; Discord shows 25 and asks again at every key typed.
-        options.sort(key=lambda option: (option.seconds is None, option.seconds or 0.0, option.key))
+            names = {value.removeprefix(CLOUD): value for value in texts}
+            found = {names[name] for name in nearest(wanted, names, limit)}
+            # `visoin` too, but not every word that is somewhat like it.
+            is_sight = abs(len(wanted) - len(_SIGHT)) <= 1 and bool(nearest(wanted, [_SIGHT]))
+            found |= sighted if is_sight else set()
+        clouds = [option for value, option in away.items() if value in found]
+        # Among many models those few would else be found by nobody who does not know them.
+        room = max(limit - len(clouds) - 1, limit // 2)
+        keys = [key for key in known if key in found]
+        options = [*self._soonest(snapshot, keys, room, current), *clouds]
+        options.sort(key=lambda option: option.value != current)
         if wanted in AUTO:
-            options.insert(0, ModelOption(AUTO, "the persona's own model, else the soonest"))
-        return tuple(options[:limit])
+            words = "the persona's own model, else the soonest"
+            options.insert(0, ModelOption(AUTO, words, AUTO, AUTO))
+        return tuple(
+            replace(option, name=f"● {option.name}") if option.value == current else option
+            for option in options[:limit]
+        )
 
     def personas(self, typed: str = "", limit: int = 25) -> tuple[Persona, ...]:
         """Personas whose name or description matches what was typed."""
@@ -97,6 +155,44 @@ class Catalog:
             UnknownName: nobody has that name; names the nearest.
         """
         return self._shelf.find(name)
+
+    def choice(self, name: str) -> str:
+        """What was meant, as it is stored: a model key, ``auto``, or a provider: ``cloud:zai``.
+
+        A model here goes before a provider's of the same name, which would cost; a provider's own
+        name goes before what a model's merely holds.
+
+        Raises:
+            UnknownName: neither a host has it nor is it a provider; names the nearest.
+            RequestRefused: it is an embedding model.
+            NoCandidates: no host answers, so nothing is known of models.
+        """
+        typed = name.strip()
+        if typed.lower() == AUTO:
+            return AUTO
+        snapshot = self.snapshot()
+        providers = self._providers(*TYPICAL, snapshot.taken_at)
+        known = [str(provider.name) for provider in providers]
+        marked = typed.removeprefix("☁").strip().removeprefix(CLOUD).strip()
+        if marked != typed:
+            return CLOUD + resolve("provider", marked, known)
+        chat_models = _chat_models(snapshot)
+        try:
+            found = resolve("model", typed, [*known, *sorted(map(str, chat_models))])
+        except UnknownName as error:
+            theirs = [p.name for p in providers if p.model.lower() == typed.lower()]
+            if len(theirs) == 1:
+                return CLOUD + theirs[0]
+            if theirs:
+                raise UnknownName(
+                    "one model", typed, [title_of(CLOUD + t) for t in theirs]
+                ) from None
+            try:
+                return str(self.model(typed))
+            except UnknownName:
+                raise error from None
+        is_cloud = found in known and ModelKey(found) not in chat_models
+        return CLOUD + found if is_cloud else found
 
     def model(self, name: str) -> ModelKey:
         """The model key meant, or ``auto``.
@@ -172,49 +268,115 @@ class Catalog:
             snapshot = replace(snapshot, hosts={only: snapshot.hosts[only]})
         return self._option(snapshot, key)
 
+    def providers(self) -> tuple[ProviderName, ...]:
+        """Every provider, as configured."""
+        known = self._providers(*TYPICAL, self.snapshot().taken_at)
+        return tuple(provider.name for provider in known)
+
+    def _away(
+        self, snapshot: FleetSnapshot, cloud: Iterable[ProviderName]
+    ) -> dict[str, ModelOption]:
+        """These providers by what a choice of them is stored as; who may not be asked now last."""
+        known = {p.name: p for p in self._providers(*TYPICAL, snapshot.taken_at)}
+        asked = [known[name] for name in dict.fromkeys(cloud) if name in known]
+        asked.sort(key=lambda provider: not provider.is_serving)
+        return {
+            f"{CLOUD}{p.name}": ModelOption(
+                p.model,
+                f"{p.model} · {_price(p) if p.is_serving else f'{p.brief} now'}",
+                f"{CLOUD}{p.name}",
+                title_of(f"{CLOUD}{p.name}"),
+                is_sighted=p.vision,
+            )
+            for p in asked
+        }
+
+    def _soonest(
+        self, snapshot: FleetSnapshot, keys: Iterable[ModelKey], room: int, current: str
+    ) -> list[ModelOption]:
+        """So many of these models: what answers here, then what could answer soonest."""
+        least: dict[ModelKey, float] = {}
+        for host in filter(_SERVING, snapshot.hosts.values()):
+            loading = host.load.model_key if host.load is not None else None
+            for model in host.models.values():
+                at_least_s = 0.0 if model.key == loading else predict_load_s(host, model)[0]
+                least[model.key] = min(at_least_s, least.get(model.key, at_least_s))
+            least |= {instance.model_key: 0.0 for instance in host.instances}
+
+        def place(key: ModelKey) -> tuple[bool, float, ModelKey]:
+            return key != current, least.get(key, inf), key
+
+        options: list[ModelOption] = []
+        seconds: list[float] = []
+        # By rising least seconds: of a thousand models most are never judged, at every key typed.
+        for key in sorted(keys, key=place):
+            if len(seconds) >= room and least.get(key, inf) > seconds[room - 1]:
+                break
+            options.append(option := self._option(snapshot, key))
+            if option.seconds is not None:
+                insort(seconds, option.seconds)
+        options.sort(key=lambda o: (o.value != current, o.seconds is None, o.seconds or 0.0, o.key))
+        return options[:room]
+
     def _option(self, snapshot: FleetSnapshot, key: ModelKey) -> ModelOption:
         holders = snapshot.holders(key)
         ask = RouteAsk(models=(key,))
-        best: tuple[float, HostSnapshot] | None = None
+        best: tuple[Prediction, HostSnapshot] | None = None
         refused: list[str] = []
         for host in holders:
             verdict = predict_seconds(host, key, ask, snapshot.taken_at)
             if isinstance(verdict, Rejection):
                 refused.append(verdict.reason)
-            elif best is None or verdict.seconds < best[0]:
-                best = (verdict.seconds, host)
+            elif best is None or verdict.seconds < best[0].seconds:
+                best = (verdict, host)
         is_warm = any(_is_resident(h, key) for h in holders if h.is_serving)
         models = (host.models.get(key) for host in holders)
         sizes = (model.size_bytes for model in models if model is not None)
         return ModelOption(
             key=key,
             mark=_mark(holders, best, refused, key),
+            value=str(key),
+            name=str(key),
             hosts=tuple(host.name for host in holders),
             is_warm=is_warm,
-            seconds=best[0] if best is not None else None,
+            seconds=best[0].seconds if best is not None else None,
             size_bytes=next((size for size in sizes if size is not None), None),
         )
 
 
 def _mark(
-    holders: Iterable[HostSnapshot],
-    best: tuple[float, HostSnapshot] | None,
+    holders: Collection[HostSnapshot],
+    best: tuple[Prediction, HostSnapshot] | None,
     refused: list[str],
     key: ModelKey,
 ) -> str:
     if best is not None:
-        seconds, host = best
+        soonest, host = best
+        seconds = soonest.seconds
         if _is_resident(host, key):
             busy = f" · ~{seconds_text(seconds)}" if seconds >= 5 else ""
             return f"warm · {host.name}{busy}"
         if host.load is not None and host.load.model_key == key:
             return f"loading {host.load.fraction:.0%} · {host.name}"
-        return f"cold · ~{seconds_text(seconds)} · {host.name}"
+        leaving = [instance.model_key.rpartition("/")[2] for instance in soonest.evicts]
+        more = f" and {len(leaving) - 1} more" if len(leaving) > 1 else ""
+        room = f" · must evict {leaving[0]}{more}" if leaving else ""
+        return f"cold · ~{seconds_text(seconds)} · {host.name}{room}"
     # Only then: a model also held by a host that is up has that one's own reason instead.
-    states = {host.state for host in holders}
-    if states and "up" not in states:
+    if holders and all(host.state == "down" for host in holders):
         return "host asleep or away"
-    return refused[0] if refused else "no host has it"
+    there = (why for host, why in zip(holders, refused, strict=True) if host.state != "down")
+    return next(there, "no host has it")
+
+
+def _price(provider: ProviderSnapshot) -> str:
+    """What a typical answer of a provider costs."""
+    likely = provider.likely_micro_usd
+    if provider.has_plan:
+        return "paid by its plan"
+    if likely is None:
+        return "price unknown"
+    return f"about {cost_text(likely)} an answer" if likely else "free"
 
 
 def _is_resident(host: HostSnapshot, key: ModelKey) -> bool:

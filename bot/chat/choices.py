@@ -8,7 +8,7 @@ from bot.documents.shelf import PersonaShelf
 from bot.domain.chat import Place
 from bot.domain.ids import AUTO, ModelKey, PersonaName, ProviderName, UserId
 from bot.domain.personas import Persona
-from bot.policy.choice import choose, provider_in, scope_keys
+from bot.policy.choice import CLOUD, Scope, choose, provider_in, scope_keys
 from bot.policy.context import dated
 from bot.store.choices import ChoiceStore
 
@@ -30,6 +30,8 @@ class Resolved:
     """A provider was asked for by name: it goes first, the persona's models stand in."""
     is_substitute: bool = False
     """The persona chosen here is gone, so this one answers in its place."""
+    scope: Scope | None = None
+    """For whom the model or provider was chosen; None where the persona's own answers."""
 
     @property
     def models(self) -> tuple[ModelKey, ...]:
@@ -37,6 +39,11 @@ class Resolved:
         if self.is_named or self.model == AUTO:
             return (self.model,)
         return (self.model, *self.persona.alternatives)
+
+    @property
+    def value(self) -> str:
+        """What answers here first, as a choice of it is stored."""
+        return f"{CLOUD}{self.provider}" if self.provider is not None else str(self.model)
 
 
 class Choices:
@@ -46,13 +53,13 @@ class Choices:
         self,
         store: ChoiceStore,
         shelf: PersonaShelf,
-        find_model: Callable[[str], ModelKey],
+        find_choice: Callable[[str], str],
         default_persona: PersonaName,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._shelf = shelf
-        self._find_model = find_model
+        self._find_choice = find_choice
         self._default_persona = default_persona
         self._now = now
         """The time in prompts, in the zone people live in."""
@@ -62,12 +69,12 @@ class Choices:
         place: Place,
         user: UserId,
         persona: PersonaName | None = None,
-        model: ModelKey | None = None,
+        model: str | None = None,
     ) -> Resolved:
         """Who answers here; ``persona`` and ``model`` are options said for this turn alone.
 
         Raises:
-            UnknownName: an option names nobody, or a model that no host has.
+            UnknownName: an option names nobody, or what neither a host nor a provider is.
             RequestRefused: the option is an embedding model.
             NoCandidates: no host answers, so nothing is known of the model.
             StoreUnavailable: the choices cannot be read.
@@ -75,7 +82,7 @@ class Choices:
         # One read for all scopes instead of one for each: every turn begins with it.
         keys = scope_keys(place, user)
         said = str(self._shelf.find(persona).name) if persona is not None else None
-        option = str(self._find_model(model)) if model is not None else None
+        option = self._find_choice(model) if model is not None else None
         stored = await self._store.get(keys)
         wanted = choose(said, stored["persona"], keys, str(self._default_persona))
         who, why_who = self._shelf.get(wanted.value), wanted.reason
@@ -89,10 +96,11 @@ class Choices:
         picked = choose(option, stored["model"], keys, "")
         if (provider := provider_in(picked.value)) is not None:
             words = f"☁ {provider} {picked.reason}"
-            return Resolved(who, why_who, who.model, words, False, provider, is_gone)
+            return Resolved(who, why_who, who.model, words, False, provider, is_gone, picked.scope)
         if not picked.value or picked.value == AUTO:
             reason = f"{who.name}'s own model"
             if picked.value == AUTO:
                 reason = f"auto ({picked.reason}): {reason}"
             return Resolved(who, why_who, who.model, reason, False, None, is_gone)
-        return Resolved(who, why_who, ModelKey(picked.value), picked.reason, True, None, is_gone)
+        named = ModelKey(picked.value)
+        return Resolved(who, why_who, named, picked.reason, True, None, is_gone, picked.scope)

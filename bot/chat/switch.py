@@ -3,21 +3,29 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from bot.chat.catalog import Catalog
+from bot.chat.catalog import Catalog, ModelOption
 from bot.chat.choices import Choices, Resolved
 from bot.chat.consents import Consents
 from bot.chat.planning import FIRST_LOOK_S, Asking, Job, Planner
 from bot.chat.safe_channel import safe_channel
 from bot.chat.walk import LoadSteps, Readiness, load_first
 from bot.domain.chat import Message, Place, Route, TurnRequest
+from bot.domain.errors import BotError, NotPermitted, RequestRefused
 from bot.domain.events import Progress
-from bot.domain.ids import ModelKey, PersonaName, UserId
+from bot.domain.ids import ModelKey, PersonaName, ProviderName, UserId
 from bot.domain.personas import Persona
 from bot.fleet.fleet import Fleet
 from bot.policy.access import check_may_switch
-from bot.policy.choice import Scope, key_for
-from bot.policy.privacy import Consent
-from bot.store.choices import ChoiceStore
+from bot.policy.choice import Scope, key_for, provider_in, title_of, way_back, why_at_home
+from bot.policy.privacy import Consent, LocalOnly, Sources
+from bot.store.choices import ChoiceStore, Subject
+from bot.store.privacy import PrivacyStore
+
+_NOBODY = UserId("")
+"""Of a choice for many: whatever one of them has chosen or marked for themselves is not meant."""
+
+TOO_LATE = "That choice is too long ago to be undone; `/model` and `/persona` choose anew."
+UNDONE = "That was undone already."
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +37,30 @@ class Explanation:
     model: ModelKey
     model_reason: str
     route: Route
+    provider: ProviderName | None = None
+    """Was chosen to go before the model."""
+    way_back: str = ""
+    """The command by which the persona's own model answers again; empty where it does."""
+
+
+def model_words(said: Explanation) -> str:
+    """Which model or provider answers, and why; one line."""
+    if said.provider is not None:
+        return f"{said.model_reason}; after it `{said.model}`, {said.persona.name}'s own model"
+    return f"`{said.model}` ({said.model_reason})"
+
+
+def beside_words(said: Explanation, persona: Persona) -> str:
+    """Why not simply this persona by its own model answers, just chosen; empty where it does."""
+    if said.persona.name != persona.name:
+        return f"For you here **{said.persona.name}** still answers: {said.persona_reason}."
+    if not said.way_back:
+        return ""
+    if said.provider is not None:
+        return f"{said.model_reason}, so it answers first; {said.way_back} goes back."
+    own = f"{persona.name}'s own `{persona.model}`"
+    words = f"It answers with `{said.model}`, {said.model_reason}"
+    return f"{words}; {said.way_back} goes back to {own}." if said.model != persona.model else ""
 
 
 class Switch:
@@ -40,6 +72,7 @@ class Switch:
         choices: Choices,
         consents: Consents,
         store: ChoiceStore,
+        privacy: PrivacyStore,
         planner: Planner,
         catalog: Catalog,
         fleet: Fleet,
@@ -47,6 +80,7 @@ class Switch:
         self._choices = choices
         self._consents = consents
         self._store = store
+        self._privacy = privacy
         self._planner = planner
         self._catalog = catalog
         self._fleet = fleet
@@ -61,26 +95,101 @@ class Switch:
             model=resolved.model,
             model_reason=resolved.model_reason,
             route=job.route,
+            provider=resolved.provider,
+            way_back=way_back(resolved.scope),
         )
 
-    async def set_model(
-        self, place: Place, user: UserId, scope: Scope, name: str, *, is_admin: bool
-    ) -> ModelKey:
-        """Chooses a model (or ``auto``) for a scope, kept across restarts.
+    async def options(
+        self,
+        place: Place,
+        user: UserId,
+        typed: str = "",
+        limit: int = 25,
+        persona: str | None = None,
+    ) -> tuple[ModelOption, ...]:
+        """What may be chosen here, as somebody types: models, and providers where words may leave.
+
+        What answers here now comes first and is marked.
+        """
+        try:
+            said = PersonaName(persona) if persona else None
+            resolved = await self._choices.resolve(place, user, said)
+            job = await self._job(resolved, place, user)
+        except BotError:
+            # Half a list is better than none to somebody who types.
+            return self._catalog.models(typed, limit)
+        consent, cloud = job.asking.consent, list[ProviderName]()
+        if not isinstance(consent, LocalOnly):
+            routed = [c.provider for c in job.route.candidates if c.provider is not None]
+            # Those that are out of the order of fallbacks answer where they are chosen.
+            every = dict.fromkeys((*routed, *self._catalog.providers()))
+            cloud = [name for name in every if consent.covers((), name)]
+        return self._catalog.models(typed, limit, cloud, resolved.value)
+
+    async def check_model(
+        self,
+        place: Place,
+        user: UserId,
+        name: str,
+        *,
+        scope: Scope = "me",
+        persona: PersonaName | None = None,
+    ) -> str:
+        """What is meant by a name, as it is stored, where it may be chosen; changes nothing.
 
         Raises:
-            UnknownName: no host has it.
-            NotPermitted: the scope is not the asker's to change.
+            UnknownName: neither a host has it nor is it a provider.
+            NoCandidates: no host answers, so nothing is known of models.
+            NotPermitted: no words may leave there; it says which setting keeps them, and what
+                opens it.
+        """
+        value = self._catalog.choice(name)
+        if provider_in(value) is None:
+            return value
+        who, at = (user, place) if scope == "me" else (_NOBODY, place)
+        if scope == "server" and place.server is not None:
+            # It holds in all its channels, whatever is marked in this one.
+            at = replace(place, channel=place.server, thread=None)
+        resolved = await self._choices.resolve(at, who, persona, value)
+        await self._check_leaves(resolved, at, who)
+        return value
+
+    async def set_model(
+        self,
+        place: Place,
+        user: UserId,
+        scope: Scope,
+        name: str,
+        *,
+        is_admin: bool,
+        ticket: str = "",
+    ) -> str:
+        """Chooses a model, ``auto`` or a provider for a scope, kept across restarts.
+
+        Returns:
+            The choice as it is stored; ``title_of`` writes it for people.
+
+        Raises:
+            UnknownName: neither a host has it nor is it a provider.
+            NotPermitted: the scope is not the asker's to change, or no words may leave there.
         """
         check_may_switch(scope, is_admin=is_admin, is_private=place.is_private)
         # Right after the start every name was called unknown, before any host had answered.
         await self._fleet.settled(FIRST_LOOK_S)
-        model = self._catalog.model(name)
-        await self._store.put(key_for(scope, place, user), "model", str(model))
-        return model
+        value = await self.check_model(place, user, name, scope=scope)
+        key = key_for(scope, place, user)
+        await self._store.put(key, "model", value, by=user, ticket=ticket)
+        return value
 
     async def set_persona(
-        self, place: Place, user: UserId, scope: Scope, name: str, *, is_admin: bool
+        self,
+        place: Place,
+        user: UserId,
+        scope: Scope,
+        name: str,
+        *,
+        is_admin: bool,
+        ticket: str = "",
     ) -> Persona:
         """Chooses a persona for a scope, kept across restarts.
 
@@ -89,9 +198,56 @@ class Switch:
             NotPermitted: the scope is not the asker's to change.
         """
         check_may_switch(scope, is_admin=is_admin, is_private=place.is_private)
-        persona = self._catalog.persona(name)
-        await self._store.put(key_for(scope, place, user), "persona", str(persona.name))
+        persona, key = self._catalog.persona(name), key_for(scope, place, user)
+        await self._store.put(key, "persona", str(persona.name), by=user, ticket=ticket)
         return persona
+
+    async def undo(self, place: Place, user: UserId, ticket: str, *, is_admin: bool) -> str:
+        """Takes back the choice made by that ticket; says what is chosen instead now.
+
+        Raises:
+            NotPermitted: it was somebody else's, or is not the asker's to change any more.
+            RequestRefused: it is too long ago, was undone before, or somebody chose since.
+        """
+        made = await self._store.change(ticket)
+        if made is None:
+            raise RequestRefused(TOO_LATE)
+        if made.by != user and not is_admin:
+            raise NotPermitted("Only the person who chose, or an admin, may undo that.")
+        scope, *_, subject = made.slot
+        check_may_switch(scope, is_admin=is_admin, is_private=place.is_private)
+        outcome, now = await self._store.restore(ticket)
+        match outcome:
+            case "restored":
+                return f"↩ Undone: {_chosen(subject, now)}."
+            case "again":
+                raise RequestRefused(UNDONE)
+            case "gone":
+                raise RequestRefused(TOO_LATE)
+            case "changed":
+                words = f"This was changed meanwhile: {_chosen(subject, now)}."
+                raise RequestRefused(f"{words} Nothing was undone.")
+
+    async def _check_leaves(self, resolved: Resolved, place: Place, user: UserId) -> None:
+        """Passes where words may leave for the provider that was asked for by name.
+
+        Raises:
+            NotPermitted: they may not; it says by which setting, and what opens it.
+        """
+        persona, provider = resolved.persona, resolved.provider
+        if provider is None:
+            return
+        consent = await self._consents.judge(resolved, _smallest(place, user), (), ())
+        if isinstance(consent, LocalOnly):
+            at = (place.channel, place.thread, place.server)
+            asked = Sources(frozenset(filter(None, at)), frozenset({user}), frozenset())
+            marks = await self._privacy.look_up(asked)
+            why = why_at_home(persona, place, user, marks) or consent.reason
+            raise NotPermitted(f"☁ {provider} cannot be asked here: {why}.")
+        if not consent.covers((), provider):
+            asks = ", ".join(persona.cloud or ())
+            words = f"persona {persona.name} asks only {asks}; choose another by `/persona`"
+            raise NotPermitted(f"☁ {provider} cannot be asked here: {words}.")
 
     def warm(
         self,
@@ -99,7 +255,7 @@ class Switch:
         user: UserId,
         *,
         persona: PersonaName | None = None,
-        model: ModelKey | None = None,
+        model: str | None = None,
     ) -> LoadSteps:
         """Loads what would answer here (or what was just chosen): progress, then how it ended.
 
@@ -116,11 +272,21 @@ class Switch:
         return safe_channel(produce)
 
     async def _job(self, resolved: Resolved, place: Place, user: UserId) -> Job:
-        # Nothing is asked yet, so the smallest question stands for whatever will be.
-        request = TurnRequest(user=user, user_name="", place=place, text="…")
+        request = _smallest(place, user)
         await self._planner.prepare()
 
         async def judge(messages: Sequence[Message]) -> Consent:
             return await self._consents.judge(resolved, request, (), messages)
 
         return self._planner.job(Asking(resolved, (), request, await judge(()), judge, user))
+
+
+def _smallest(place: Place, user: UserId) -> TurnRequest:
+    """Nothing is asked yet, so the smallest question stands for whatever will be."""
+    return TurnRequest(user=user, user_name="", place=place, text="…")
+
+
+def _chosen(subject: Subject, value: str | None) -> str:
+    if value is None:
+        return f"no {subject} is chosen"
+    return f"{title_of(value) if subject == 'model' else f'**{value}**'} is chosen"

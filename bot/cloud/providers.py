@@ -333,7 +333,7 @@ class Providers:
         able = [d for d in provider if not d.why_out(now)] or provider
         config = able[0].config
         seen = [d.first_token_s for d in able if d.first_token_s is not None]
-        brief, worst, likely = "not available", None, None
+        brief, worst, likely, has_plan = "not available", None, None, False
         if (price := self._prices.price(config, at)) is not None:
             room = answer_tokens + thinking_room(config.model, config.thinking)
             worst = worst_cost(price, prompt_tokens, room)
@@ -344,6 +344,7 @@ class Providers:
             # A stand-in's price is held and charged, but no route is compared by it.
             worst = worst if price.is_known else None
             likely = likely_cost(price, prompt_tokens, answer_tokens) if price.is_known else None
+            has_plan = price.source == PLAN
         return ProviderSnapshot(
             name=config.name,
             model=config.model,
@@ -356,6 +357,7 @@ class Providers:
             context_length=self._prices.context_length(config, at),
             vision=config.vision,
             likely_micro_usd=likely,
+            has_plan=has_plan,
         )
 
 

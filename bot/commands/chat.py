@@ -5,6 +5,7 @@ import io
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 from rich.console import Console
 
@@ -17,7 +18,7 @@ from bot.settings import Loaded
 from bot.terminal.commands import CommandForm, complete
 from bot.terminal.screen import Screen
 from bot.terminal.script import Script
-from bot.terminal.session import Session
+from bot.terminal.session import PLACE, USER, Session
 
 PROMPT = "you> "
 HINT = "Type a message, or /help. Ctrl-C stops a reply, Ctrl-D leaves."
@@ -78,7 +79,8 @@ async def _play(
         from bot.terminal.keyboard import Keyboard, unechoed
 
         names = tuple(extras)
-        keyboard = Keyboard(PROMPT, lambda typed: complete(built.catalog, names, typed))
+        options = partial(built.switch.options, PLACE, USER)
+        keyboard = Keyboard(PROMPT, partial(complete, built.catalog, options, names))
         lines, quiet = keyboard.lines(), unechoed()
         screen.line(HINT, "dim")
     session = Session(built, screen, extras)

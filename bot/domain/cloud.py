@@ -108,6 +108,8 @@ class ProviderSnapshot:
     """What such a request usually costs, for people; None when the price is unknown."""
     brief: str = "not available"
     """Why it is out, for readers, as after "is": a bill is its owner's business."""
+    has_plan: bool = False
+    """Paid by the month: an answer costs nothing further."""
 
 
 # --- spending ------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ from typing import Literal
 from bot.domain.chat import Place
 from bot.domain.errors import NotPermitted
 from bot.domain.ids import PlaceId, ProviderName, UserId
+from bot.domain.personas import Persona
+from bot.policy.privacy import Marks
 
 Scope = Literal["me", "thread", "channel", "server"]
 """For whom a choice of model or persona holds.
@@ -33,6 +35,12 @@ def provider_in(value: str) -> ProviderName | None:
     return ProviderName(value.removeprefix(CLOUD)) if value.startswith(CLOUD) else None
 
 
+def title_of(value: str) -> str:
+    """How a choice of model or provider is written for people: ``☁ zai``, `` `qwen/qwen3-8b` ``."""
+    provider = provider_in(value)
+    return f"`{value}`" if provider is None else f"☁ {provider}"
+
+
 @dataclass(frozen=True, slots=True)
 class ScopeKey:
     """The one slot a choice is stored in."""
@@ -49,6 +57,8 @@ class Choice:
 
     value: str
     reason: str
+    scope: Scope | None = None
+    """Whose choice it is; None where nobody chose for good."""
 
 
 _REASONS = {
@@ -98,5 +108,33 @@ def choose(
         return Choice(option, "asked for this turn")
     for key in keys:
         if value := stored.get(key):
-            return Choice(value, _REASONS[key.scope])
+            return Choice(value, _REASONS[key.scope], key.scope)
     return Choice(configured, "the configured default")
+
+
+def way_back(scope: Scope | None) -> str:
+    """The command that takes a choice of a model back; empty where there is none to take back."""
+    # Nothing nearer than a thread's choice can be made: one's own would change nothing there.
+    places = {None: "", "me": "`/model auto`", "thread": "`/model auto scope:channel`"}
+    return places.get(scope, f"`/model auto`, for all `/model auto scope:{scope}`")
+
+
+def why_at_home(persona: Persona, place: Place, user: UserId | None, marks: Marks) -> str:
+    """Which setting keeps words here on the LAN, and what opens them; empty where none does."""
+    if persona.cloud == ():
+        return f"persona {persona.name} never uses the cloud; choose another by `/persona`"
+    if persona.local_only:
+        return f"persona {persona.name} is local only; choose another by `/persona`"
+    if user in marks.people:
+        words = "you keep your own words local only"
+        return f"{words}; `/settings local_only:off` opens them (in a terminal `/private off`)"
+    # First the widest: a server's choice is judged for the server as a place of its own.
+    for what, at in (
+        ("server", place.server),
+        ("channel", place.channel),
+        ("thread", place.thread),
+    ):
+        if at in marks.places:
+            scope = "server" if what == "server" else "channel"
+            return f"this {what} is local only; `/settings local_only:off scope:{scope}` opens it"
+    return ""

@@ -37,7 +37,11 @@ def nearest(name: str, known: Iterable[str], limit: int = 3) -> tuple[str, ...]:
     # Each word once: a thousand models are made of a few hundred words, and autocomplete must
     # answer while somebody types.
     like: dict[str, float] = {}
-    scored = ((_likeness(typed, other.casefold(), like), other) for other in dict.fromkeys(known))
+    # It prepares its second text, which is the same throughout.
+    matcher = SequenceMatcher(None, "", typed, autojunk=False)
+    scored = (
+        (_likeness(typed, other.casefold(), matcher, like), other) for other in dict.fromkeys(known)
+    )
     alike = sorted((-score, other) for score, other in scored if score >= SIMILAR_ENOUGH)
     return tuple(other for _, other in alike[:limit])
 
@@ -58,23 +62,27 @@ def _meant(typed: str, names: tuple[str, ...]) -> tuple[str, ...]:
     return ()
 
 
-def _likeness(typed: str, known: str, like: dict[str, float]) -> float:
-    """0.0 to 2.0; a name containing what was typed scores above 1.
+def _likeness(
+    typed: str, known: str, matcher: SequenceMatcher[str], like: dict[str, float]
+) -> float:
+    """0.0 to 2.0; a name containing what was typed, the matcher's second text, scores above 1.
 
     ``like`` remembers how like what was typed each text is.
     """
     if not typed:
         return 0.0
     if typed in known:
-        return 1.0 + SequenceMatcher(None, typed, known, autojunk=False).ratio()
+        matcher.set_seq1(known)
+        return 1.0 + matcher.ratio()
     # By its words too: `visoin` is hardly like the whole of `lab/small-vision-7b`.
-    parts = (known, known.rpartition("/")[2], *_WORD.findall(known))
-    for part in parts:
+    best = 0.0
+    for part in (*_WORD.findall(known), known.rpartition("/")[2], known):
         if part not in like:
-            # By their lengths alone most cannot be alike: no matcher is built for those.
-            both = len(typed) + len(part)
-            may_be = 2 * min(len(typed), len(part)) >= SIMILAR_ENOUGH * both
-            like[part] = 0.0
-            if may_be:
-                like[part] = SequenceMatcher(None, typed, part, autojunk=False).ratio()
-    return max(like[part] for part in parts)
+            matcher.set_seq1(part)
+            # By their lengths, then by their letters alone, most cannot be alike; nor is the whole
+            # looked at closely where a part of it is more like already.
+            bounds = (matcher.real_quick_ratio, matcher.quick_ratio)
+            floor = max(SIMILAR_ENOUGH, best if part == known else 0.0)
+            like[part] = matcher.ratio() if all(bound() >= floor for bound in bounds) else 0.0
+        best = max(best, like[part])
+    return best

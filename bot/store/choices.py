@@ -1,21 +1,50 @@
 """What was chosen, for whom and where: models and personas by scope."""
 
+import json
 import sqlite3
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
-from bot.policy.choice import ScopeKey
+from bot.domain.ids import UserId
+from bot.policy.choice import Scope, ScopeKey
 from bot.store.database import Database
 
 Subject = Literal["model", "persona"]
 
 _GET = "SELECT subject, value FROM choice WHERE scope = ? AND place = ? AND user = ?"
+_LOOK = """
+SELECT value, changed_at_ms FROM choice WHERE scope = ? AND place = ? AND user = ? AND subject = ?
+"""
 _DROP = "DELETE FROM choice WHERE scope = ? AND place = ? AND user = ? AND subject = ?"
 _PUT = """
 INSERT OR REPLACE INTO choice (scope, place, user, subject, value, changed_at_ms)
 VALUES (?, ?, ?, ?, ?, ?)
 """
+_NOTED = "SELECT value FROM note WHERE name = 'choices made'"
+_NOTE = "INSERT OR REPLACE INTO note (name, value) VALUES ('choices made', ?)"
+
+MAX_CHANGES = 50
+"""So many of the newest choices can be taken back."""
+
+Restored = Literal["restored", "again", "changed", "gone"]
+"""``again``: it was taken back before; ``changed``: somebody chose since; ``gone``: is too old."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One choice that was made, and what it took the place of."""
+
+    ticket: str
+    """Names it."""
+    by: UserId
+    slot: tuple[Scope, str, str, Subject]
+    """Scope, place, user and subject."""
+    before: str | None
+    before_ms: int
+    after: str | None
+    after_ms: int
+    is_undone: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -37,10 +66,87 @@ class ChoiceStore:
         # In one read, so that nobody's persona comes from before a switch and the model from after.
         return await self.database.read(find)
 
-    async def put(self, key: ScopeKey, subject: Subject, value: str | None) -> None:
-        """Store a choice in place of the one before; None takes it back."""
-        columns = (key.scope, key.place, key.user or "", subject)
-        if value is None:
-            await self.database.execute(_DROP, columns)
-        else:
-            await self.database.execute(_PUT, (*columns, value, self.database.now_ms()))
+    async def put(
+        self,
+        key: ScopeKey,
+        subject: Subject,
+        value: str | None,
+        *,
+        by: UserId | None = None,
+        ticket: str = "",
+    ) -> None:
+        """Store a choice in place of the one before; None takes it away.
+
+        With a ticket it can be taken back by ``restore`` while it is among the newest.
+        """
+        slot = (key.scope, key.place, key.user or "", subject)
+        now_ms = self.database.now_ms()
+
+        def change(connection: sqlite3.Connection) -> None:
+            before, before_ms = _look(connection, slot)
+            # Later than the one before, whatever the clock says: by its time each is told apart.
+            at_ms = max(now_ms, before_ms + 1)
+            _write(connection, slot, value, at_ms)
+            if ticket:
+                made = Change(ticket, by or UserId(""), slot, before, before_ms, value, at_ms)
+                _note(connection, (*_noted(connection), made))
+
+        # The choice and how to take it back in one transaction: two who choose at once would else
+        # both note the same value as the one before.
+        await self.database.write(change)
+
+    async def change(self, ticket: str) -> Change | None:
+        """The choice of that ticket; None when it was made too long ago."""
+        changes = await self.database.read(_noted)
+        return next((made for made in changes if made.ticket == ticket), None)
+
+    async def restore(self, ticket: str) -> tuple[Restored, str | None]:
+        """Put back what a choice took the place of, unless somebody chose since.
+
+        Returns:
+            How that went, and what is stored there now.
+        """
+
+        def undo(connection: sqlite3.Connection) -> tuple[Restored, str | None]:
+            changes = {made.ticket: made for made in _noted(connection)}
+            made = changes.get(ticket)
+            if made is None:
+                return "gone", None
+            now = _look(connection, made.slot)
+            if made.is_undone:
+                return "again", now[0]
+            if now != (made.after, made.after_ms if made.after is not None else 0):
+                return "changed", now[0]
+            # With its own time, so that the choice before can be taken back in its turn.
+            _write(connection, made.slot, made.before, made.before_ms)
+            _note(connection, (changes | {ticket: replace(made, is_undone=True)}).values())
+            return "restored", made.before
+
+        return await self.database.write(undo)
+
+
+def _look(connection: sqlite3.Connection, slot: Sequence[str]) -> tuple[str | None, int]:
+    row = connection.execute(_LOOK, slot).fetchone()
+    return (None, 0) if row is None else (row["value"], row["changed_at_ms"])
+
+
+def _write(
+    connection: sqlite3.Connection, slot: Sequence[str], value: str | None, at_ms: int
+) -> None:
+    if value is None:
+        connection.execute(_DROP, slot)
+    else:
+        connection.execute(_PUT, (*slot, value, at_ms))
+
+
+def _noted(connection: sqlite3.Connection) -> tuple[Change, ...]:
+    row = connection.execute(_NOTED).fetchone()
+    rows: list[dict[str, Any]] = [] if row is None else json.loads(row["value"])
+    for made in rows:
+        made["slot"] = tuple(made["slot"])
+    return tuple(Change(**made) for made in rows)
+
+
+def _note(connection: sqlite3.Connection, changes: Iterable[Change]) -> None:
+    newest = [asdict(made) for made in changes][-MAX_CHANGES:]
+    connection.execute(_NOTE, (json.dumps(newest),))

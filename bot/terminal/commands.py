@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from bot.chat.catalog import Catalog
+from bot.chat.catalog import Catalog, ModelOption
 from bot.domain.errors import RequestRefused
 from bot.domain.ids import AUTO
 from bot.policy.names import nearest
@@ -55,7 +55,11 @@ COMMANDS: tuple[CommandForm, ...] = (
         1,
     ),
     CommandForm(
-        "model", "/model [NAME|auto] [me|channel|server]", "what answers, or switch", _SCOPE, 2
+        "model",
+        "/model [NAME|PROVIDER|auto] [me|channel|server]",
+        "what answers, or switch",
+        _SCOPE,
+        2,
     ),
     CommandForm(
         "persona", "/persona [NAME] [me|channel|server]", "who answers, or switch", _SCOPE, 2
@@ -98,6 +102,9 @@ def parse(line: str, extra: tuple[str, ...] = ()) -> Command | None:
     name, _, rest = text[1:].partition(" ")
     # What other chats in terminals call it.
     name = {"exit": "quit", "new": "reset", "clear": "reset"}.get(name.lower(), name.lower())
+    if name == "model":
+        # A provider is written `☁ zai` wherever one is told of, and may be typed so.
+        rest = rest.replace("☁ ", "☁")
     forms = {form.name: form for form in COMMANDS}
     if name not in forms and name not in extra:
         near = ", ".join(f"/{n}" for n in nearest(name, (*forms, *extra))) or "/help"
@@ -113,17 +120,26 @@ def parse(line: str, extra: tuple[str, ...] = ()) -> Command | None:
     return command
 
 
-def complete(catalog: Catalog, extra: tuple[str, ...], typed: str) -> Iterable[tuple[str, str]]:
+async def complete(
+    catalog: Catalog,
+    options: Callable[[str], Awaitable[Iterable[ModelOption]]],
+    extra: tuple[str, ...],
+    typed: str,
+) -> Iterable[tuple[str, str]]:
     """Whole lines that could follow ``typed``, a slash command so far, each with a mark.
 
-    A model's mark is how it stands now: warm, cold with seconds, away.
+    A model's mark is how it stands now: warm, cold with seconds, away. ``options`` gives what may
+    be chosen here.
     """
     name, space, rest = typed[1:].partition(" ")
     if not space:
         names = {form.name: form.does for form in COMMANDS} | dict.fromkeys(extra, "")
         return [(f"/{known}", does) for known, does in names.items() if known.startswith(name)]
     if name == "model":
-        return [(f"/model {option.key}", option.mark) for option in catalog.models(rest)]
+        return [
+            (f"/model {o.value}", o.mark if o.name == o.value else f"{o.name} · {o.mark}")
+            for o in await options(rest)
+        ]
     if name == "persona":
         return [(f"/persona {p.name}", p.description) for p in catalog.personas(rest)]
     if name == "fleet" and " " in rest:

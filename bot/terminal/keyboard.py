@@ -1,7 +1,7 @@
 """The prompt where somebody types; imported only there, since a script never pays for it."""
 
 import sys
-from collections.abc import AsyncIterator, Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
 
 from prompt_toolkit import PromptSession
@@ -37,7 +37,9 @@ def unechoed() -> Generator[None]:
 class Keyboard(Completer):
     """A prompt with history and completion; Ctrl-D ends, Ctrl-C clears the line."""
 
-    def __init__(self, prompt: str, complete: Callable[[str], Iterable[tuple[str, str]]]) -> None:
+    def __init__(
+        self, prompt: str, complete: Callable[[str], Awaitable[Iterable[tuple[str, str]]]]
+    ) -> None:
         self._prompt = prompt
         self._complete = complete
 
@@ -61,8 +63,14 @@ class Keyboard(Completer):
     def get_completions(
         self, document: Document, complete_event: CompleteEvent
     ) -> Iterable[Completion]:
+        """None at once: what may be chosen is looked up, by the way below."""
+        return ()
+
+    async def get_completions_async(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> AsyncGenerator[Completion]:
         """Whole lines that could follow what stands before the cursor; asked by the prompt."""
         typed = document.text_before_cursor
         if typed.startswith("/"):
-            for line, mark in self._complete(typed):
+            for line, mark in await self._complete(typed):
                 yield Completion(line, start_position=-len(typed), display_meta=mark)

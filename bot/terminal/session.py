@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 
 from bot.chat.lantern import Lantern
+from bot.chat.switch import beside_words, model_words
 from bot.chat.words import (
     candidate_line,
     error_text,
@@ -20,7 +21,7 @@ from bot.chat.words import (
     why_text,
 )
 from bot.domain.chat import Place, TurnKind, TurnRequest
-from bot.domain.errors import BotError, RequestRefused
+from bot.domain.errors import BotError, NoCandidates, RequestRefused, UnknownName
 from bot.domain.events import (
     Evicting,
     Failed,
@@ -40,7 +41,7 @@ from bot.domain.events import (
     TurnEvent,
 )
 from bot.domain.ids import AUTO, ModelKey, PersonaName, PlaceId, UserId
-from bot.policy.choice import SCOPES
+from bot.policy.choice import SCOPES, title_of
 from bot.policy.names import nearest
 from bot.terminal import facts
 from bot.terminal.commands import COMMANDS, FLEET_VERBS, Command, CommandForm, parse
@@ -182,6 +183,12 @@ class Session:
         sort, cache = command.option("type"), command.option("cache") or "on"
         if cache not in ("on", "off"):
             raise RequestRefused(f"`cache:` takes on or off, not `{cache}`.")
+        if model is not None:
+            # Right after the start nothing is known yet; the turn waits for the hosts.
+            with suppress(NoCandidates, UnknownName):
+                await self._lantern.switch.check_model(
+                    PLACE, USER, model, persona=PersonaName(persona) if persona else None
+                )
         request = TurnRequest(
             user=USER,
             user_name="you",
@@ -239,7 +246,9 @@ class Session:
         if name is None:
             said = await switch.explain(PLACE, USER)
             screen.markdown(f"Persona **{said.persona.name}**: {said.persona_reason}")
-            screen.markdown(f"Model `{said.model}`: {said.model_reason}")
+            screen.markdown(f"Model: {model_words(said)}")
+            if said.way_back:
+                screen.markdown(f"Back to the persona's own model: {said.way_back}")
             for candidate in said.route.candidates:
                 screen.markdown(f"• {candidate_line(candidate)}")
             for rejection in said.route.rejected:
@@ -251,12 +260,14 @@ class Session:
             raise RequestRefused(f"A scope is `me`, `channel` or `server`, not `{wanted}`.")
         # Whoever sits at this terminal runs Lantern: nobody here is asked for rights.
         if command.name == "model":
-            model = await switch.set_model(PLACE, USER, scope, name, is_admin=True)
-            screen.markdown(f"Model here: `{model}`")
-            load = switch.warm(PLACE, USER, model=model)
+            value = await switch.set_model(PLACE, USER, scope, name, is_admin=True)
+            screen.markdown(f"Model here: {title_of(value)}")
+            load = switch.warm(PLACE, USER, model=value)
         else:
             persona = await switch.set_persona(PLACE, USER, scope, name, is_admin=True)
             screen.line(f"{persona.name} is chosen here. {persona.greeting}")
+            if beside := beside_words(await switch.explain(PLACE, USER), persona):
+                screen.markdown(beside)
             load = switch.warm(PLACE, USER, persona=persona.name)
         ready = await screen.waited(load)
         self._failures += ready.by is None

@@ -13,7 +13,7 @@ import aiohttp
 import discord
 
 from bot.chat.acts import FleetActs
-from bot.chat.catalog import Catalog
+from bot.chat.catalog import Catalog, ModelOption
 from bot.chat.flights import Newsroom
 from bot.chat.lantern import Lantern
 from bot.chat.relaying import Relaying
@@ -32,6 +32,7 @@ from bot.domain.chat import (
     TurnStatus,
     Usage,
 )
+from bot.domain.cloud import ProviderSnapshot
 from bot.domain.events import Finished, Reading, Started, TextDelta, TurnEvent, Way
 from bot.domain.hosts import (
     FleetSnapshot,
@@ -299,16 +300,40 @@ def fleet_of(*keys: str) -> Callable[[], FleetSnapshot]:
     return lambda: FleetSnapshot({up.name: up, away.name: away}, taken_at=0.0)
 
 
+def clouds(*providers: ProviderSnapshot) -> Callable[[int, int, float], Sequence[ProviderSnapshot]]:
+    """These providers, whatever is to be asked of them."""
+
+    def snapshots(prompt_tokens: int, answer_tokens: int, now: float) -> Sequence[ProviderSnapshot]:
+        return providers
+
+    return snapshots
+
+
 def lantern_of(
-    turns: Turns | None = None, *, models: Sequence[str] = (MODEL, "google/gemma-3-12b")
+    turns: Turns | None = None,
+    *,
+    models: Sequence[str] = (MODEL, "google/gemma-3-12b"),
+    cloud: Sequence[ProviderSnapshot] = (),
 ) -> Lantern:
     """Lantern over scripts; what is not scripted is specified by its class alone."""
     providers = double(Providers)
     providers.standings.return_value = ()
+    catalog = Catalog(fleet_of(*models), TwoPersonas(), clouds(*cloud), ("quick", "teaching"))
+    switch = create_autospec(Switch, instance=True)
+
+    def options(
+        place: Place, user: UserId, typed: str = "", limit: int = 25, persona: str | None = None
+    ) -> tuple[ModelOption, ...]:
+        return catalog.models(typed, limit, [provider.name for provider in cloud])
+
+    def meant(place: Place, user: UserId, name: str, **_: object) -> str:
+        return catalog.choice(name)
+
+    switch.options.side_effect, switch.check_model.side_effect = options, meant
     return Lantern(
         turns=turns or ScriptedTurns(),
-        switch=create_autospec(Switch, instance=True),
-        catalog=Catalog(fleet_of(*models), TwoPersonas(), ("quick", "teaching")),
+        switch=switch,
+        catalog=catalog,
         acts=create_autospec(FleetActs, instance=True),
         replies=MemoryReplies(),
         questions=MemoryQuestions(),

@@ -30,8 +30,8 @@ from bot.domain.ids import TurnId
 from bot.policy.pacing import Pacers
 from bot.store.questions import Question
 from bot.store.replies import ReplyMessage
-from cogs._loads import NOTE, Loads
-from cogs.closing import COMMAND_LINE, LOAD_LINE, MISSED_S, UNTOLD_LINE, Closing
+from cogs._loads import AGAIN_LINE, CUT_LINE, NOTE, Loads
+from cogs.closing import COMMAND_LINE, MISSED_S, UNTOLD_LINE, Closing
 
 
 class Crashed:
@@ -131,8 +131,28 @@ def test_a_load_that_was_under_way_is_said_to_be_over() -> None:
     assert isinstance(crashed.lantern.notes, MemoryNotes)
     crashed.lantern.notes.notes[NOTE] = json.dumps([[7, 301]])
     crashed.close()
-    assert crashed.shown == [{"content": LOAD_LINE, "view": None}]
+    assert crashed.shown == [{"content": f"{CUT_LINE} {AGAIN_LINE}", "view": None}]
     assert crashed.lantern.notes.notes[NOTE] == "[]"
+
+
+def test_the_message_of_a_choice_keeps_its_headline_and_can_be_undone() -> None:
+    crashed = Crashed(None, messages=0)
+    assert isinstance(crashed.lantern.notes, MemoryNotes)
+    head, stays = "🔀 `gemma` is chosen for you here.\n> Hello.", "`gemma` stays chosen."
+    crashed.lantern.notes.notes[NOTE] = json.dumps([[7, 301, head, stays, "900"]])
+    crashed.close()
+    (shown,) = crashed.shown
+    assert shown["content"] == f"{head}\n{CUT_LINE} {stays}"
+    assert [child.item.custom_id for child in shown["view"].children] == ["lantern:undo:900"]
+
+
+def test_the_message_of_a_load_by_hand_keeps_its_headline_too() -> None:
+    crashed = Crashed(None, messages=0)
+    assert isinstance(crashed.lantern.notes, MemoryNotes)
+    crashed.lantern.notes.notes[NOTE] = json.dumps([[7, 301, "📥 Loading `gemma`.", "", "900"]])
+    crashed.close()
+    content = f"📥 Loading `gemma`.\n{CUT_LINE} {AGAIN_LINE}"
+    assert crashed.shown == [{"content": content, "view": None}]
 
 
 def test_a_load_stays_noted_until_its_message_is_closed() -> None:

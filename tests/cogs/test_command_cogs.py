@@ -1,6 +1,7 @@
 """``/model``, ``/persona``, ``/fleet`` and the small commands."""
 
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -24,7 +25,7 @@ from cogs_doubles import (
 from test_loads import BAR, steps_of
 
 from bot.chat.lantern import Lantern
-from bot.chat.switch import Explanation
+from bot.chat.switch import Explanation, beside_words
 from bot.domain.chat import Place, Rejection, Route
 from bot.domain.cloud import Account, ProviderStanding
 from bot.domain.errors import NotPermitted, UnknownName
@@ -103,13 +104,77 @@ async def test_a_name_switches_and_loads_at_once() -> None:
     assert filled(interaction).startswith("🔀 `google/gemma-3-12b` is chosen for you here.\n✅")
 
 
+async def test_a_provider_is_chosen_by_its_name_and_written_with_its_mark() -> None:
+    house, interaction = Commands(), interaction_of()
+    house.switch.check_model.side_effect = None
+    house.switch.set_model.return_value = "cloud:zai"
+    await give(house.choosing.model, house.choosing, interaction, "zai", "me")
+    assert house.switch.check_model.await_args.args[2] == "zai"
+    assert house.switch.warm.call_args.kwargs == {"model": "cloud:zai"}
+    assert filled(interaction).startswith("🔀 ☁ zai is chosen for you here.\n")
+
+
+async def test_a_provider_that_may_not_be_asked_is_refused_for_ones_own_eyes() -> None:
+    house, interaction = Commands(), interaction_of()
+    house.switch.check_model.side_effect = NotPermitted("this channel is local only")
+    with pytest.raises(NotPermitted):
+        await give(house.choosing.model, house.choosing, interaction, "zai", "me")
+    interaction.response.defer.assert_not_awaited()
+    house.switch.set_model.assert_not_awaited()
+
+
+async def test_a_persona_says_which_model_answers_where_one_was_chosen_before() -> None:
+    house, interaction = Commands(), interaction_of()
+    house.switch.explain.return_value = replace(
+        EXPLANATION, model_reason="chosen by you here", way_back="`/model auto`"
+    )
+    await give(house.choosing.persona, house.choosing, interaction, "sage", "me")
+    own = TwoPersonas().all()[0].model
+    assert (
+        f"\nIt answers with `{MODEL}`, chosen by you here; `/model auto` goes back to "
+        f"sage's own `{own}`.\n✅" in filled(interaction)
+    )
+
+
+EXPLAINED = replace(EXPLANATION, way_back="`/model auto`")
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        (EXPLANATION, ""),
+        # The very model of the persona was chosen: nothing differs.
+        (replace(EXPLAINED, model=TwoPersonas().all()[0].model), ""),
+        (
+            replace(EXPLAINED, provider=ProviderName("zai"), model_reason="☁ zai chosen by you"),
+            "☁ zai chosen by you, so it answers first; `/model auto` goes back.",
+        ),
+        (
+            replace(EXPLAINED, persona=TwoPersonas().all()[1], persona_reason="chosen by you here"),
+            "For you here **default** still answers: chosen by you here.",
+        ),
+    ],
+)
+def test_beside_a_persona_is_said_what_still_wins(said: Explanation, line: str) -> None:
+    assert beside_words(said, TwoPersonas().all()[0]) == line
+
+
+def test_an_explanation_names_a_provider_that_was_chosen_and_the_way_back() -> None:
+    text = explained(
+        replace(EXPLAINED, provider=ProviderName("zai"), model_reason="☁ zai chosen by you here")
+    )
+    assert f"Model: ☁ zai chosen by you here; after it `{MODEL}`, sage's own model" in text
+    assert "Back to the persona's own model: `/model auto`" in text
+
+
 async def test_a_persona_greets_when_it_takes_over() -> None:
     house, interaction = Commands(), interaction_of(42)
     await give(house.choosing.persona, house.choosing, interaction, "sage", "server")
     assert filled(interaction).startswith(
         "🎭 **sage** is chosen for this server.\n> Ask.\n> @everyone may.\n✅"
     )
-    assert house.switch.set_persona.await_args.kwargs == {"is_admin": True}
+    ticket = str(interaction.id)
+    assert house.switch.set_persona.await_args.kwargs == {"is_admin": True, "ticket": ticket}
     assert house.switch.warm.call_args.kwargs == {"persona": "sage"}
 
 

@@ -1,15 +1,28 @@
 """Attachments as they are read, and option fields as they are offered."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from unittest.mock import AsyncMock
 
 import discord
 import pytest
-from cogs_doubles import TwoPersonas, double, fleet_of, http_error
+from cogs_doubles import TwoPersonas, clouds, double, fleet_of, http_error
 
 from bot.chat.catalog import Catalog
-from bot.domain.errors import RequestRefused
-from cogs._autocomplete import host_choices, loaded_choices, model_choices, persona_choices
+from bot.domain.cloud import ProviderSnapshot
+from bot.domain.errors import NoCandidates, RequestRefused, UnknownName
+from bot.domain.hosts import FleetSnapshot, HostSnapshot, Instance, Model
+from bot.domain.ids import HostName, InstanceId, ModelKey, ProviderName
+from bot.policy.routing import predict_seconds
+from cogs._autocomplete import (
+    CHOICES,
+    StringChoices,
+    host_choices,
+    loaded_choices,
+    model_choices,
+    persona_choices,
+)
 from cogs._mentions import read_files
 
 
@@ -101,11 +114,15 @@ async def test_a_file_that_cannot_be_fetched_is_said() -> None:
 
 
 def catalog_of(*keys: str) -> Catalog:
-    return Catalog(fleet_of(*keys), TwoPersonas())
+    return Catalog(fleet_of(*keys), TwoPersonas(), clouds())
+
+
+def offered(catalog: Catalog, typed: str) -> StringChoices:
+    return model_choices(catalog.models(typed, CHOICES))
 
 
 def test_models_are_offered_with_how_they_stand_and_auto_first() -> None:
-    choices = model_choices(catalog_of("qwen/qwen3", "google/gemma"), "")
+    choices = offered(catalog_of("qwen/qwen3", "google/gemma"), "")
     assert [choice.value for choice in choices] == ["auto", "qwen/qwen3", "google/gemma"]
     assert choices[1].name == "qwen/qwen3 · warm · studio-1"
     assert choices[2].name.startswith("google/gemma · cold")
@@ -113,23 +130,23 @@ def test_models_are_offered_with_how_they_stand_and_auto_first() -> None:
 
 def test_more_than_twenty_five_models_are_reached_by_typing() -> None:
     catalog = catalog_of(*(f"lab/model-{number:03}" for number in range(80)))
-    assert len(model_choices(catalog, "")) == 25
-    assert [choice.value for choice in model_choices(catalog, "MODEL-079")] == ["lab/model-079"]
+    assert len(offered(catalog, "")) == 25
+    assert [choice.value for choice in offered(catalog, "MODEL-079")] == ["lab/model-079"]
 
 
 def test_overlong_keys_stay_within_discords_limits_and_can_still_be_chosen() -> None:
     key = "publisher/" + "very-long-" * 20 + "q4"
     catalog = catalog_of("qwen/qwen3", key)
-    (choice,) = model_choices(catalog, "very")
+    (choice,) = offered(catalog, "very")
     assert len(choice.name) <= 100
     assert len(choice.value) <= 100
-    assert catalog.model(choice.value) == key
+    assert catalog.choice(choice.value) == key
 
 
 @pytest.mark.parametrize("length", [40, 85, 86, 87, 150])
 def test_a_long_key_loses_its_middle_and_never_its_mark(length: int) -> None:
     key = "publisher/".ljust(length - 2, "x") + "q4"
-    (choice,) = model_choices(catalog_of(key), "publisher")
+    (choice,) = offered(catalog_of(key), "publisher")
     assert choice.name.startswith("publisher/")
     assert choice.name.endswith("q4 · warm · studio-1")
     assert len(choice.name) == min(100, length + len(" · warm · studio-1"))
@@ -138,8 +155,8 @@ def test_a_long_key_loses_its_middle_and_never_its_mark(length: int) -> None:
 
 def test_a_typo_finds_what_was_meant() -> None:
     catalog = catalog_of("lab/small-vision-7b", "google/gemma")
-    assert [choice.value for choice in model_choices(catalog, "visoin")] == ["lab/small-vision-7b"]
-    assert model_choices(catalog, "zzzzzz") == []
+    assert [choice.value for choice in offered(catalog, "visoin")] == ["lab/small-vision-7b"]
+    assert offered(catalog, "zzzzzz") == []
 
 
 def test_personas_hosts_and_loaded_models_are_offered() -> None:
@@ -147,3 +164,233 @@ def test_personas_hosts_and_loaded_models_are_offered() -> None:
     assert [c.name for c in persona_choices(catalog, "SAG")] == ["sage · calm teacher"]
     assert [c.value for c in host_choices(catalog, "studio-2")] == ["studio-2"]
     assert [c.name for c in loaded_choices(catalog, "")] == ["qwen/qwen3 · studio-1"]
+
+
+ZAI = ProviderSnapshot(ProviderName("zai"), ModelKey("glm-4.6"), True, likely_micro_usd=2000)
+SEER = replace(ZAI, name=ProviderName("openai"), model=ModelKey("gpt-6"), vision=True)
+
+
+def with_clouds(*providers: ProviderSnapshot, keys: Sequence[str] = ("qwen/qwen3",)) -> Catalog:
+    return Catalog(fleet_of(*keys), TwoPersonas(), clouds(*providers))
+
+
+def listed(
+    catalog: Catalog, typed: str = "", *, cloud: Sequence[str] = ("zai", "openai"), now: str = ""
+) -> list[str]:
+    options = catalog.models(typed, CHOICES, map(ProviderName, cloud), now)
+    return [choice.name for choice in model_choices(options)]
+
+
+@pytest.mark.parametrize(
+    ("provider", "name"),
+    [
+        (ZAI, "☁ zai · glm-4.6 · about 0.2 ¢ an answer"),
+        (replace(ZAI, likely_micro_usd=0), "☁ zai · glm-4.6 · free"),
+        (replace(ZAI, likely_micro_usd=0, has_plan=True), "☁ zai · glm-4.6 · paid by its plan"),
+        (replace(ZAI, likely_micro_usd=None), "☁ zai · glm-4.6 · price unknown"),
+        # Why it is out is its owner's business.
+        (
+            replace(ZAI, is_serving=False, reason="HTTP 402: top up"),
+            "☁ zai · glm-4.6 · not available now",
+        ),
+    ],
+)
+def test_a_provider_is_offered_after_the_models_with_its_price(
+    provider: ProviderSnapshot, name: str
+) -> None:
+    assert listed(with_clouds(provider))[-1] == name
+    assert listed(with_clouds(provider), cloud=()) == listed(with_clouds())
+
+
+def test_providers_come_in_their_order_and_those_that_are_out_last() -> None:
+    catalog = with_clouds(ZAI, SEER)
+    assert [n.split(" · ")[0] for n in listed(catalog, cloud=["openai", "zai"])[-2:]] == [
+        "☁ openai",
+        "☁ zai",
+    ]
+    catalog = with_clouds(replace(SEER, is_serving=False), ZAI)
+    assert "openai" in listed(catalog, cloud=["openai", "zai"])[-1]
+
+
+def test_a_few_providers_are_seen_among_many_models() -> None:
+    names = listed(with_clouds(ZAI, SEER, keys=[f"lab/m-{n:02}" for n in range(60)]))
+    assert len(names) == 25
+    assert names[0].startswith("auto")
+    assert [name.startswith("☁") for name in names] == [False] * 23 + [True] * 2
+
+
+def test_many_providers_leave_half_the_places_to_models() -> None:
+    many = [replace(ZAI, name=ProviderName(f"p{n:02}")) for n in range(30)]
+    catalog = with_clouds(*many, keys=[f"lab/m-{n:02}" for n in range(60)])
+    names = listed(catalog, cloud=[p.name for p in many])
+    assert sum(name.startswith("lab/") for name in names) == 12
+    assert len(names) == 25
+
+
+@pytest.mark.parametrize("typed", ["zai", "GLM", "cloud", "☁", "☁ zai", "cloud:z", "glm-4", "zia"])
+def test_a_provider_is_found_by_any_part_of_what_it_is_called(typed: str) -> None:
+    assert listed(with_clouds(ZAI), typed) == ["☁ zai · glm-4.6 · about 0.2 ¢ an answer"]
+
+
+@pytest.mark.parametrize(
+    ("now", "first"),
+    [
+        ("google/gemma", "● google/gemma · cold"),
+        ("cloud:zai", "● ☁ zai · glm-4.6"),
+    ],
+)
+def test_what_answers_here_now_is_marked_and_follows_auto(now: str, first: str) -> None:
+    names = listed(with_clouds(ZAI, keys=["qwen/qwen3", "google/gemma"]), now=now)
+    assert names[1].startswith(first)
+    assert [name.startswith("● ") for name in names] == [False, True, False, False]
+    assert listed(with_clouds(ZAI), "glm", now=now)[0].startswith("● ") == (now == "cloud:zai")
+
+
+def test_auto_is_marked_where_it_is_what_answers() -> None:
+    assert listed(with_clouds(ZAI), now="auto")[0].startswith("● auto")
+
+
+def test_the_marked_one_is_seen_among_many() -> None:
+    keys = [f"lab/m-{n:02}" for n in range(60)]
+    catalog = with_clouds(ZAI, keys=keys)
+    assert listed(catalog, now="cloud:zai")[1].startswith("● ☁ zai")
+    assert listed(catalog, now="lab/m-59")[1].startswith("● lab/m-59")
+
+
+@pytest.mark.parametrize("typed", ["vis", "vision", "visoin", "VISION"])
+def test_models_that_can_see_are_found_whatever_they_are_called(typed: str) -> None:
+    known = (
+        Model(ModelKey("google/gemma-3-12b"), vision=True),
+        Model(ModelKey("lab/eyes"), "vlm"),
+        Model(ModelKey("lab/blind-7b")),
+        Model(ModelKey("lab/television")),
+    )
+    models = {model.key: model for model in known}
+    up = HostSnapshot(HostName("studio-1"), "10.0.0.1:1234", "up", models=models)
+    catalog = Catalog(
+        lambda: FleetSnapshot({up.name: up}, taken_at=0.0), TwoPersonas(), clouds(ZAI, SEER)
+    )
+    found = [name.split(" · ")[0] for name in listed(catalog, typed)]
+    assert {*found} - {"lab/television"} == {"google/gemma-3-12b", "lab/eyes", "☁ openai"}
+
+
+@pytest.mark.parametrize("typed", ["vi", "is", "television"])
+def test_a_few_letters_or_another_word_are_no_wish_for_sight(typed: str) -> None:
+    assert not [name for name in listed(with_clouds(SEER), typed) if "openai" in name]
+
+
+def standing_of(*hosts: HostSnapshot) -> str:
+    snapshot = FleetSnapshot({host.name: host for host in hosts}, taken_at=0.0)
+    return Catalog(lambda: snapshot, TwoPersonas(), clouds()).option(BIG.key).mark
+
+
+BIG = Model(ModelKey("big"), size_bytes=8 * 10**9)
+TIGHT = HostSnapshot(
+    HostName("alpha"),
+    "10.0.0.1:1234",
+    "up",
+    models={BIG.key: BIG},
+    memory_bytes=10 * 10**9,
+    instances=(
+        Instance(
+            InstanceId("s"), ModelKey("lab/small"), own=True, idle_since=0.0, size_bytes=6 * 10**9
+        ),
+    ),
+)
+BIG_THERE = Instance(InstanceId("big"), BIG.key, own=True)
+
+
+def test_how_a_model_stands_is_said_in_a_few_words() -> None:
+    assert standing_of(TIGHT) == "cold · ~7.7 s · alpha · must evict small"
+    assert standing_of(replace(TIGHT, instances=())) == "cold · ~6.7 s · alpha"
+    assert standing_of(replace(TIGHT, instances=(BIG_THERE,))) == "warm · alpha"
+    away = replace(TIGHT, state="down", reason="10.0.0.1:1234 refuses")
+    assert standing_of(away) == "host asleep or away"
+    assert standing_of(replace(TIGHT, state="draining")) == "draining: takes no new turns"
+    assert standing_of(replace(away, name=HostName("beta")), replace(TIGHT, state="unknown")) == (
+        "not probed yet"
+    )
+    assert standing_of() == "no host has it"
+
+
+def test_two_that_must_leave_are_counted() -> None:
+    (small,) = TIGHT.instances
+    halves = tuple(
+        replace(small, identifier=InstanceId(name), model_key=ModelKey(name), size_bytes=4 * 10**9)
+        for name in ("lab/a", "lab/b")
+    )
+    assert standing_of(replace(TIGHT, instances=halves)).endswith("must evict a and 1 more")
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("auto", "auto"),
+        ("zai", "cloud:zai"),
+        (" ZAI ", "cloud:zai"),
+        ("☁ zai", "cloud:zai"),
+        ("☁zai", "cloud:zai"),
+        ("cloud:zai", "cloud:zai"),
+        ("☁ za", "cloud:zai"),
+        ("glm-4.6", "cloud:zai"),
+        ("GLM-4.6", "cloud:zai"),
+        # The provider's own name goes before what a model's merely holds.
+        ("openai", "cloud:openai"),
+        ("openai/gpt-oss-20b", "openai/gpt-oss-20b"),
+        # A model here goes before a provider's of the same name, which would cost.
+        ("gpt-6", "lab/gpt-6"),
+        ("☁ openai", "cloud:openai"),
+        ("qwen3", "qwen/qwen3"),
+    ],
+)
+def test_what_is_typed_means_a_model_here_or_a_provider(typed: str, value: str) -> None:
+    keys = ["qwen/qwen3", "openai/gpt-oss-20b", "lab/gpt-6"]
+    assert with_clouds(ZAI, SEER, keys=keys).choice(typed) == value
+
+
+def test_a_model_of_two_providers_is_asked_for_by_the_providers_name() -> None:
+    catalog = with_clouds(ZAI, replace(ZAI, name=ProviderName("zai-2")))
+    with pytest.raises(UnknownName, match=r"`☁ zai`, `☁ zai-2`"):
+        catalog.choice("glm-4.6")
+
+
+@pytest.mark.parametrize("typed", ["☁ zia", "cloud:zia", "zia"])
+def test_a_mistyped_provider_is_named(typed: str) -> None:
+    with pytest.raises(UnknownName, match="zai"):
+        with_clouds(ZAI).choice(typed)
+
+
+def test_with_every_host_away_a_provider_is_known_all_the_same() -> None:
+    away = HostSnapshot(HostName("studio-2"), "10.0.0.2:1234", "down", "does not answer")
+    snapshot = FleetSnapshot({away.name: away}, taken_at=0.0)
+    catalog = Catalog(lambda: snapshot, TwoPersonas(), clouds(ZAI))
+    assert [catalog.choice(name) for name in ("zai", "glm-4.6")] == ["cloud:zai"] * 2
+    with pytest.raises(NoCandidates):
+        catalog.choice("qwen3")
+
+
+def test_of_a_thousand_models_few_are_judged_at_every_key_typed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    judged = 0
+
+    def counted(*asked: Any) -> Any:
+        nonlocal judged
+        judged += 1
+        return predict_seconds(*asked)
+
+    monkeypatch.setattr("bot.chat.catalog.predict_seconds", counted)
+    models = {ModelKey(f"lab/m-{n:04}"): 10**9 + n * 10**7 for n in range(1000)}
+    sizes = {key: Model(key, size_bytes=size) for key, size in models.items()}
+    up = HostSnapshot(HostName("alpha"), "10.0.0.1:1234", "up", models=sizes)
+    away = HostSnapshot(HostName("beta"), "10.0.0.2:1234", "down", "off", models=sizes)
+    snapshot = FleetSnapshot({away.name: away, up.name: up}, taken_at=0.0)
+    catalog = Catalog(lambda: snapshot, TwoPersonas(), clouds())
+    for typed, most in (("", 60), ("m-0999", 2), ("mo-0999", 60)):
+        judged = 0
+        names = listed(catalog, typed)
+        assert judged <= most, typed
+        assert names
+    # The soonest, as if all had been judged.
+    assert [n.split()[0] for n in listed(catalog)[1:]] == [f"lab/m-{n:04}" for n in range(24)]
+    assert listed(catalog, now="lab/m-0777")[1].startswith("● lab/m-0777")

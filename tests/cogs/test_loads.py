@@ -17,9 +17,9 @@ from bot.chat.walk import Readiness
 from bot.domain.chat import Candidate, Rejection
 from bot.domain.errors import FailureKind, NotPermitted, Unavailable
 from bot.domain.events import Loading, Progress, Queued
-from bot.domain.ids import HostName, ModelKey
+from bot.domain.ids import HostName, ModelKey, ProviderName
 from bot.policy.pacing import Pacers
-from cogs._loads import LEAVING, NOTE, Loads
+from cogs._loads import CUT_LINE, LEAVING, NOTE, Loads
 from cogs._transport import InteractionTransport
 
 BAR = tuple(Loading(HOST, MODEL, step / 10, 10.0 - step) for step in range(10))
@@ -58,7 +58,9 @@ class Shown:
         presser: int = 1,
         is_cancelled: bool = True,
         is_admin: bool = False,
+        stays: str = "",
     ) -> None:
+        self.stays = stays
         self.interaction, self.press = interaction_of(), interaction_of(presser)
         self.notes = MemoryNotes()
         self.cancelled: list[tuple[HostName, ModelKey]] = []
@@ -81,7 +83,9 @@ class Shown:
         transport = InteractionTransport(self.interaction, Pacers())
         async with asyncio.TaskGroup() as group:
             group.create_task(
-                loads.show(self.interaction, transport, "🔀 Switched.", steps_of(steps, error))
+                loads.show(
+                    self.interaction, transport, "🔀 Switched.", steps_of(steps, error), self.stays
+                )
             )
             if press_at is not None:
                 await asyncio.sleep(press_at)
@@ -134,6 +138,97 @@ def test_a_load_others_wait_for_goes_on_without_us() -> None:
     assert shown.texts[-1].endswith("Others wait for this load, so it goes on.")
 
 
+STAYS = "`gemma` stays chosen."
+
+
+def buttons(view: Any) -> list[str]:
+    return [] if view is None else [child.item.custom_id for child in view.children]
+
+
+def test_a_cancelled_choice_says_that_it_stays_and_can_be_undone() -> None:
+    shown = Shown(BAR, press_at=3.5, stays=STAYS)
+    assert shown.texts[-1] == f"🔀 Switched.\n⏹ Cancelled. {STAYS}"
+    assert buttons(shown.last_view) == [f"lantern:undo:{shown.interaction.id}"]
+
+
+NOBODY = Readiness(MODEL, None)
+GEMMA_INSTEAD = Readiness(MODEL, Candidate(ModelKey("gemma"), HOST))
+ZAI_INSTEAD = Readiness(MODEL, Candidate(ModelKey("glm"), provider=ProviderName("zai")))
+AS_CHOSEN = replace(ZAI_INSTEAD, provider=ProviderName("zai"))
+HOST_FOR_ZAI = replace(NOBODY, by=Candidate(MODEL, HOST), provider=ProviderName("zai"))
+
+
+@pytest.mark.parametrize(
+    ("end", "can_undo"),
+    [
+        (None, False),
+        (AS_CHOSEN, False),
+        (NOBODY, True),
+        (replace(NOBODY, provider=ProviderName("zai")), True),
+        (GEMMA_INSTEAD, True),
+        (ZAI_INSTEAD, True),
+        (HOST_FOR_ZAI, True),
+        (Unavailable("studio-1: not enough memory", FailureKind.LOAD_FAILED), True),
+    ],
+)
+def test_a_choice_in_vain_can_be_undone_and_a_load_by_hand_has_nothing_to_undo(
+    end: Exception | Readiness | None, can_undo: bool
+) -> None:
+    chosen = Shown(BAR[:2], end, stays=STAYS)
+    assert buttons(chosen.last_view) == [f"lantern:undo:{chosen.interaction.id}"] * can_undo
+    assert buttons(Shown(BAR[:2], end).last_view) == []
+
+
+class Pressed:
+    """Undo, pressed on a message that reads so."""
+
+    def __init__(self, said: str | Exception, shown: str, *, is_admin: bool = False) -> None:
+        lantern = lantern_of()
+        self.switch: Any = lantern.switch
+        self.switch.undo.side_effect = [said]
+        self.press = interaction_of(2)
+        self.press.message.content = shown
+        play(Loads(lantern).undo(self.press, "900", is_admin=is_admin))
+
+
+def test_undo_takes_the_choice_back_and_its_message_says_what_is_chosen_now() -> None:
+    pressed = Pressed(
+        "↩ Undone: `qwen` is chosen.", "🔀 Chosen.\n> Hi.\n⏹ Cancelled.", is_admin=True
+    )
+    assert pressed.switch.undo.await_args.args[1:] == ("discord:2", "900")
+    assert pressed.switch.undo.await_args.kwargs == {"is_admin": True}
+    shown = pressed.press.edit_original_response.await_args.kwargs
+    assert shown == {
+        "content": "🔀 Chosen.\n> Hi.\n↩ Undone: `qwen` is chosen.",
+        "view": None,
+    }
+
+
+def test_what_cannot_be_undone_leaves_its_message_as_it_is() -> None:
+    with pytest.raises(NotPermitted):
+        Pressed(NotPermitted("no"), "🔀 Chosen.\n⏹ Cancelled.")
+
+
+def test_cancel_on_a_message_that_a_crash_left_shows_what_closing_would() -> None:
+    async def story() -> Any:
+        notes, press = MemoryNotes(), interaction_of()
+        notes.notes[NOTE] = json.dumps([[7, 301, "🔀 Chosen.", STAYS, "900"]])
+        loads = Loads(replace(lantern_of(), notes=notes))
+        await loads.left_open()
+        press.message.id, press.message.content = 301, "🔀 Chosen.\n📦 Loading"
+        await loads.halt(press, "900", is_admin=False)
+        known = press.response.edit_message.await_args.kwargs
+        press.message.id = 302
+        await loads.halt(press, "901", is_admin=False)
+        return known, press.response.edit_message.await_args.kwargs
+
+    known, unknown = play(story())
+    assert known["content"] == f"🔀 Chosen.\n{CUT_LINE} {STAYS}"
+    assert buttons(known["view"]) == ["lantern:undo:900"]
+    text = "🔀 Chosen.\n-# This load is not running any more."
+    assert unknown == {"content": text, "view": None}
+
+
 def test_leaving_a_queue_cancels_no_load() -> None:
     shown = Shown((Queued(HOST, MODEL, 2),) * 9, press_at=3.5)
     assert shown.cancelled == []
@@ -154,7 +249,7 @@ def test_an_admin_may_cancel_anybodys_load() -> None:
 
 def test_the_message_of_a_load_is_noted_while_it_runs_for_the_start_after_a_crash() -> None:
     shown = Shown(BAR, press_at=3.5)
-    assert shown.noted == [[7, 200]]
+    assert shown.noted == [[7, 200, "🔀 Switched.", "", str(shown.interaction.id)]]
     assert json.loads(shown.notes.notes[NOTE]) == []
 
 
@@ -201,7 +296,7 @@ def test_leaving_ends_the_message_of_a_load_honestly() -> None:
 def test_a_load_whose_end_was_not_shown_stays_noted_for_the_next_start() -> None:
     left = Left(answer_s=60.0)
     assert not left.has_ended
-    assert left.noted == [[7, 200]]
+    assert left.noted == [[7, 200, "🔀 Switched.", "", str(left.interaction.id)]]
 
 
 def test_a_load_begun_while_leaving_ends_at_once() -> None:

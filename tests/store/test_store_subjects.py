@@ -1,5 +1,6 @@
 """The small stores: choices, instances, speeds, messages and notes."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from bot.domain.errors import StoreUnavailable
 from bot.domain.hosts import FleetMemory, LoadRecord, OwnInstance, Speed, SpeedRecord
 from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey, PlaceId, TurnId, UserId
 from bot.policy.choice import ScopeKey, scope_keys
-from bot.store.choices import ChoiceStore
+from bot.store.choices import MAX_CHANGES, ChoiceStore
 from bot.store.database import Database
 from bot.store.fleet_memory import KEPT_RECORDS, FleetStore
 from bot.store.notes import NoteStore
@@ -54,6 +55,86 @@ class TestChoices:
 
         await choices.put(key, "model", None)
         assert (await choices.get([key]))["model"] == {}
+
+
+class TestUndoing:
+    KEY = ScopeKey("channel", CHANNEL)
+
+    async def stored(self, choices: ChoiceStore) -> str | None:
+        return (await choices.get([self.KEY]))["model"].get(self.KEY)
+
+    async def test_the_choice_before_is_back_and_each_can_be_undone_in_its_turn(
+        self, database: Database
+    ) -> None:
+        choices = ChoiceStore(database)
+        for value in ("a", "b", "c"):
+            await choices.put(self.KEY, "model", value, by=ADA, ticket=value)
+        assert await choices.restore("c") == ("restored", "b")
+        assert await choices.restore("b") == ("restored", "a")
+        assert await choices.restore("a") == ("restored", None)
+        assert await self.stored(choices) is None
+
+    async def test_undone_twice_it_is_undone_once(self, database: Database) -> None:
+        choices = ChoiceStore(database)
+        await choices.put(self.KEY, "model", "a")
+        await choices.put(self.KEY, "model", "b", by=ADA, ticket="1")
+        async with asyncio.TaskGroup() as group:
+            presses = [group.create_task(choices.restore("1")) for _ in range(2)]
+        assert sorted(press.result() for press in presses) == [("again", "a"), ("restored", "a")]
+        await choices.put(self.KEY, "model", "b")
+        assert await choices.restore("1") == ("again", "b")
+
+    async def test_a_later_choice_is_never_overwritten_be_it_the_same(
+        self, database: Database
+    ) -> None:
+        choices = ChoiceStore(database)
+        await choices.put(self.KEY, "model", "a", by=ADA, ticket="1")
+        # In the very millisecond, by the clock of these tests.
+        await choices.put(self.KEY, "model", "a", by=ADA, ticket="2")
+        assert await choices.restore("1") == ("changed", "a")
+        await choices.put(self.KEY, "model", None)
+        assert await choices.restore("2") == ("changed", None)
+
+    async def test_of_two_at_once_one_wins_and_nothing_is_lost(self, database: Database) -> None:
+        choices = ChoiceStore(database)
+        await choices.put(self.KEY, "model", "a", by=ADA, ticket="1")
+        async with asyncio.TaskGroup() as group:
+            press = group.create_task(choices.restore("1"))
+            group.create_task(choices.put(self.KEY, "model", "b", by=ADA, ticket="2"))
+        assert press.result()[0] in ("restored", "changed")
+        assert await self.stored(choices) == "b"
+        made = await choices.change("2")
+        assert made is not None
+        assert made.before == (None if press.result()[0] == "restored" else "a")
+
+    async def test_another_slot_and_subject_are_left_alone(self, database: Database) -> None:
+        choices, mine = ChoiceStore(database), ScopeKey("me", CHANNEL, ADA)
+        await choices.put(mine, "model", "mine")
+        await choices.put(self.KEY, "persona", "sage")
+        await choices.put(self.KEY, "model", "a", by=ADA, ticket="1")
+        await choices.restore("1")
+        assert await choices.get([mine, self.KEY]) == {
+            "model": {mine: "mine"},
+            "persona": {self.KEY: "sage"},
+        }
+
+    async def test_it_outlives_a_restart_and_the_newest_are_kept(self, database: Database) -> None:
+        choices = ChoiceStore(database)
+        for number in range(MAX_CHANGES + 1):
+            await choices.put(self.KEY, "model", f"m{number}", by=ADA, ticket=str(number))
+        # Another store over the same file is what a restart leaves.
+        after = ChoiceStore(database)
+        assert await after.change("0") is None
+        assert await after.restore("0") == ("gone", None)
+        oldest = await after.change("1")
+        assert oldest is not None
+        assert (oldest.by, oldest.slot) == (ADA, ("channel", CHANNEL, "", "model"))
+        assert await after.restore(str(MAX_CHANGES)) == ("restored", f"m{MAX_CHANGES - 1}")
+
+    async def test_without_a_ticket_nothing_is_noted(self, database: Database) -> None:
+        choices = ChoiceStore(database)
+        await choices.put(self.KEY, "model", "a")
+        assert await choices.change("") is None
 
 
 class TestInstances:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,21 +13,28 @@ if sys.platform == "win32":
 import pty
 import termios
 
-from house import GEMMA, QWEN, house, sim
+from house import GEMMA, QWEN, House, house, sim
 
 from bot.terminal.commands import complete
+from bot.terminal.session import PLACE, USER
 
 
 @pytest.mark.slow
+async def completed(home: House, typed: str) -> dict[str, str]:
+    options = partial(home.lantern.switch.options, PLACE, USER)
+    return dict(await complete(home.lantern.catalog, options, ("wait",), typed))
+
+
 async def test_completions_say_how_each_model_stands(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN, GEMMA)) as home:
         await home.ask("hello", model=QWEN.key)
-        marks = dict(complete(home.lantern.catalog, (), "/model "))
-        loads = dict(complete(home.lantern.catalog, (), "/fleet load "))
+        marks = await completed(home, "/model ")
+        loads = await completed(home, "/fleet load ")
+        says = (await completed(home, "/w"))["/why"]
     assert marks[f"/model {QWEN.key}"].startswith("warm")
     assert marks[f"/model {GEMMA.key}"].startswith("cold")
     assert loads[f"/fleet load {GEMMA.key}"] == marks[f"/model {GEMMA.key}"]
-    assert dict(complete(home.lantern.catalog, ("wait",), "/w"))["/why"]
+    assert says
 
 
 def test_keys_are_not_shown_while_nobody_waits_for_them(monkeypatch: pytest.MonkeyPatch) -> None:

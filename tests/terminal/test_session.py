@@ -3,6 +3,7 @@
 import asyncio
 import io
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from bot.sim.models import SimModel
 from bot.terminal.commands import CommandForm, complete
 from bot.terminal.screen import Screen
 from bot.terminal.script import Script
-from bot.terminal.session import Session
+from bot.terminal.session import PLACE, USER, Session
 
 
 async def type_in(
@@ -75,7 +76,7 @@ async def test_a_persona_can_be_said_for_one_turn(tmp_path: Path) -> None:
         ("[[say x]]\n/continue\n", "> /continue"),
         ("/reset\n", "A fresh conversation."),
         ("/stop\n", "Nothing is running."),
-        ("/help\n", "/model [NAME|auto]"),
+        ("/help\n", "/model [NAME|PROVIDER|auto]"),
         ("[[say x]]\n/usage\n", "1 local answer,"),
         ("/usage last month\n", "The daily budget"),
         ("/private on\n", "stay on the LAN"),
@@ -239,12 +240,17 @@ async def test_an_extra_command_runs_and_is_in_the_help(tmp_path: Path) -> None:
 
 async def test_completion_offers_commands_models_and_personas(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN, GEMMA)) as home:
-        catalog = home.lantern.catalog
-        assert list(dict(complete(catalog, ("wait",), "/wa"))) == ["/wait"]
-        assert "/model google/gemma-3-4b" in list(dict(complete(catalog, (), "/model gem")))
-        assert "/persona default" in list(dict(complete(catalog, (), "/persona d")))
-        assert "/fleet load qwen/qwen3-8b" in list(dict(complete(catalog, (), "/fleet load qw")))
-        assert list(dict(complete(catalog, (), "/fleet "))) == [
+        options = partial(home.lantern.switch.options, PLACE, USER)
+
+        async def completed(typed: str) -> list[str]:
+            found = await complete(home.lantern.catalog, options, ("wait",), typed)
+            return [line for line, _ in found]
+
+        assert await completed("/wa") == ["/wait"]
+        assert "/model google/gemma-3-4b" in await completed("/model gem")
+        assert "/persona default" in await completed("/persona d")
+        assert "/fleet load qwen/qwen3-8b" in await completed("/fleet load qw")
+        assert await completed("/fleet ") == [
             "/fleet status",
             "/fleet models",
             "/fleet load",
@@ -254,7 +260,7 @@ async def test_completion_offers_commands_models_and_personas(tmp_path: Path) ->
             "/fleet drain",
             "/fleet resume",
         ]
-        assert list(dict(complete(catalog, (), "/why "))) == []
+        assert await completed("/why ") == []
 
 
 async def test_ctrl_c_stops_waiting_for_a_load_and_not_the_chat(tmp_path: Path) -> None:
@@ -269,5 +275,5 @@ async def test_ctrl_c_stops_waiting_for_a_load_and_not_the_chat(tmp_path: Path) 
             assert session.interrupt()
         assert running.result() == 0
         assert "Not waited for" in out.getvalue()
-        assert "/model [NAME|auto]" in out.getvalue()
+        assert "/model [NAME|PROVIDER|auto]" in out.getvalue()
         assert not session.interrupt()

@@ -1,0 +1,351 @@
+"""Choosing a model, a provider or a persona: what is refused, who answers, and the way back."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from house import ADA, BOB, GEMMA, PLACE, QWEN, House, cloud, house, sim
+
+from bot.chat.planning import ChatRules
+from bot.chat.standing import instead_words
+from bot.chat.switch import TOO_LATE, UNDONE, beside_words, model_words
+from bot.chat.walk import Readiness
+from bot.chat.words import readiness_text, why_text
+from bot.domain.chat import Place
+from bot.domain.errors import NotPermitted, RequestRefused, StoreUnavailable
+from bot.domain.ids import HostName, PersonaName, PlaceId, ProviderName, UserId
+from bot.policy.choice import Scope
+
+ELSEWHERE = replace(PLACE, channel=PlaceId("discord:2"))
+THREAD = replace(PLACE, thread=PlaceId("discord:3"))
+MODELS = {"default": f"model: {QWEN.key}\n"}
+
+
+async def choose(
+    home: House, name: str, scope: Scope = "me", *, at: Place = PLACE, ticket: str = ""
+) -> str:
+    switch = home.lantern.switch
+    return await switch.set_model(at, ADA, scope, name, is_admin=True, ticket=ticket)
+
+
+async def warmed(home: House, name: str) -> Readiness:
+    async with home.lantern.switch.warm(PLACE, ADA, model=name) as steps:
+        return [step async for step in steps if isinstance(step, Readiness)][-1]
+
+
+async def offered(
+    home: House, *, at: Place = PLACE, user: UserId = ADA, persona: str | None = None
+) -> list[str]:
+    options = await home.lantern.switch.options(at, user, persona=persona)
+    return [option.name for option in options]
+
+
+def asked(home: House, name: str = "zai") -> int:
+    return len(home.doubles[name].journal.chats())
+
+
+# --- a provider that was chosen ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("typed", ["zai", "☁ zai", "cloud:zai", "glm-4.6"])
+async def test_a_chosen_provider_answers_though_a_host_could(tmp_path: Path, typed: str) -> None:
+    providers = cloud(zai="zai")
+    async with house(tmp_path, sim("studio", QWEN), providers=providers, personas=MODELS) as home:
+        value = await choose(home, typed)
+        assert value == "cloud:zai"
+        ready = await warmed(home, value)
+        assert readiness_text(ready) == "✅ ☁ zai answers from now on."
+        assert asked(home) == 0
+        said = await home.ask("[[say From afar.]]")
+        assert (said.text, said.receipt.provider) == ("From afar.", "zai")
+        # It was wanted so: no reason is owed, and `/why` says by whom.
+        assert instead_words(said.receipt) == ""
+        turn = await home.lantern.turns.find(said.turn)
+        assert turn is not None
+        assert "☁ zai chosen by you here" in why_text(turn)
+        other = await home.ask("mine", user=BOB)
+        assert other.receipt.host == "studio"
+
+
+async def test_what_answers_here_tells_the_provider_why_and_the_way_back(tmp_path: Path) -> None:
+    providers = cloud(zai="zai")
+    async with house(tmp_path, sim("studio", QWEN), providers=providers, personas=MODELS) as home:
+        await choose(home, "zai", "channel")
+        said = await home.lantern.switch.explain(PLACE, ADA)
+        assert model_words(said) == (
+            f"☁ zai chosen for this channel; after it `{QWEN.key}`, default's own model"
+        )
+        assert said.way_back == "`/model auto`, for all `/model auto scope:channel`"
+        assert [c.where for c in said.route.candidates] == ["zai", "studio"]
+        await choose(home, "auto", "channel")
+        back = await home.lantern.switch.explain(PLACE, ADA)
+        assert (back.provider, back.route.candidates[0].where) == (None, "studio")
+
+
+async def test_a_chosen_provider_that_is_out_is_followed_by_the_hosts_and_it_is_said(
+    tmp_path: Path,
+) -> None:
+    providers = cloud(zai="zai", openai="openai")
+    async with house(tmp_path, sim("studio", QWEN), providers=providers, personas=MODELS) as home:
+        await choose(home, "zai")
+        home.doubles["zai"].faults.set("no_money")
+        first = await home.ask("one")
+        assert instead_words(first.receipt) == "☁ zai is not available; studio answered."
+        # Out now, so not asked again; still said, for it is still what was chosen.
+        second = await home.ask("two")
+        assert instead_words(second.receipt) == "☁ zai is not available; studio answered."
+        assert (asked(home), asked(home, "openai")) == (1, 0)
+        ready = await warmed(home, "cloud:zai")
+        assert readiness_text(ready).startswith(f"⚠ `{QWEN.key}` on studio answers instead")
+
+
+async def test_a_provider_for_one_turn_alone(tmp_path: Path) -> None:
+    providers = cloud(zai="zai")
+    async with house(tmp_path, sim("studio", QWEN), providers=providers, personas=MODELS) as home:
+        once = await home.ask("one", model="☁ zai")
+        after = await home.ask("two")
+        assert (once.receipt.provider, after.receipt.host) == ("zai", "studio")
+        assert "asked for this turn" in once.receipt.choice_reason
+
+
+async def test_a_provider_out_of_the_order_of_fallbacks_can_be_chosen(tmp_path: Path) -> None:
+    providers = cloud(zai="zai", openai="openai")
+    rules = ChatRules(
+        PersonaName("default"),
+        cloud=(ProviderName("zai"),),
+        providers=frozenset(map(ProviderName, providers)),
+    )
+    async with house(
+        tmp_path, sim("studio", QWEN), providers=providers, rules=rules, personas=MODELS
+    ) as home:
+        assert (await offered(home))[-2:] == ["☁ zai", "☁ openai"]
+        await choose(home, "openai")
+        assert (await home.ask("one")).receipt.provider == "openai"
+
+
+# --- where no words may leave ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("personas", "marked", "words"),
+    [
+        ({"default": "local_only: true\n"}, None, "persona default is local only; choose another"),
+        ({"default": "cloud: []\n"}, None, "persona default never uses the cloud"),
+        ({"default": "cloud: [openai]\n"}, None, "persona default asks only openai"),
+        ({}, ("user", ADA), "you keep your own words local only; `/settings local_only:off`"),
+        ({}, ("place", PLACE.channel), "this channel is local only"),
+        ({}, ("place", PLACE.server), "this server is local only"),
+    ],
+)
+async def test_a_provider_is_refused_where_no_words_may_leave_and_says_what_opens_it(
+    tmp_path: Path, personas: dict[str, str], marked: Any, words: str
+) -> None:
+    providers = cloud(zai="zai", openai="openai")
+    async with house(tmp_path, sim("studio", QWEN), providers=providers, personas=personas) as home:
+        if marked is not None:
+            await home.lantern.privacy.mark(*marked)
+        with pytest.raises(NotPermitted, match="☁ zai cannot be asked here: " + words):
+            await choose(home, "zai")
+        with pytest.raises(NotPermitted, match=words):
+            await home.lantern.switch.check_model(PLACE, ADA, "glm-4.6")
+        assert "☁ zai" not in await offered(home)
+        assert (await home.ask("hello")).receipt.host == "studio"
+        assert await choose(home, QWEN.key) == QWEN.key
+
+
+async def test_for_many_counts_what_holds_for_all_of_them(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        # Her own wish to keep her words here is no reason against a channel's choice.
+        await home.lantern.privacy.mark("user", ADA)
+        assert await choose(home, "zai", "channel") == "cloud:zai"
+        assert (await home.ask("his", user=BOB)).receipt.provider == "zai"
+        assert (await home.ask("mine")).receipt.host == "studio"
+        # One channel's mark is none against the server's, and a server's counts in all.
+        await home.lantern.privacy.mark("place", str(PLACE.channel))
+        assert await choose(home, "zai", "server") == "cloud:zai"
+        await home.lantern.privacy.mark("place", str(PLACE.server))
+        with pytest.raises(NotPermitted, match="this server is local only"):
+            await choose(home, "zai", "server")
+
+
+async def test_a_threads_own_mark_and_its_channels_count_in_it(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        await home.lantern.privacy.mark("place", str(THREAD.thread))
+        with pytest.raises(NotPermitted, match="this thread is local only"):
+            await choose(home, "zai", "channel", at=THREAD)
+        assert await choose(home, "zai", "channel") == "cloud:zai"
+        await home.lantern.privacy.mark("place", str(THREAD.thread), local_only=False)
+        await home.lantern.privacy.mark("place", str(PLACE.channel))
+        with pytest.raises(NotPermitted, match="this channel is local only"):
+            await choose(home, "zai", "channel", at=THREAD)
+
+
+async def test_a_chosen_provider_hears_nothing_once_the_place_is_closed(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        await choose(home, "zai")
+        await home.lantern.privacy.mark("place", str(PLACE.channel))
+        said = await home.ask("secret")
+        assert (said.receipt.host, asked(home)) == ("studio", 0)
+        # It was never meant to leave: that is no news to the readers of the channel.
+        assert instead_words(said.receipt) == ""
+
+
+# --- what is offered while somebody types -------------------------------------------------------
+
+
+async def test_what_answers_here_is_marked_and_providers_stand_last(tmp_path: Path) -> None:
+    providers = cloud(zai="zai")
+    async with house(
+        tmp_path, sim("studio", QWEN, GEMMA), providers=providers, personas=MODELS
+    ) as home:
+        assert await offered(home) == ["auto", f"● {QWEN.key}", GEMMA.key, "☁ zai"]
+        await choose(home, GEMMA.key)
+        assert (await offered(home))[1] == f"● {GEMMA.key}"
+        assert (await offered(home, user=BOB))[1] == f"● {QWEN.key}"
+        await choose(home, "zai")
+        assert (await offered(home))[1] == "● ☁ zai"
+        await choose(home, "auto")
+        assert (await offered(home))[1] == f"● {QWEN.key}"
+        options = await home.lantern.switch.options(PLACE, ADA, "zai")
+        assert [option.mark for option in options] == ["glm-4.6 · about 0.12 ¢ an answer"]
+
+
+async def test_a_persona_said_for_one_turn_decides_what_is_offered_for_it(tmp_path: Path) -> None:
+    personas = {**MODELS, "diary": f"model: {GEMMA.key}\nlocal_only: true\n"}
+    async with house(
+        tmp_path, sim("studio", QWEN, GEMMA), providers=cloud(zai="zai"), personas=personas
+    ) as home:
+        found = await offered(home, persona="diary")
+        assert found == ["auto", f"● {GEMMA.key}", QWEN.key]
+        # Not typed to its end yet, or mistyped: models alone.
+        assert "☁ zai" not in await offered(home, persona="dia?")
+
+
+async def test_a_store_that_cannot_be_read_leaves_the_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+
+        async def broken(_: object) -> None:
+            raise StoreUnavailable("disk full")
+
+        monkeypatch.setattr(home.lantern.database, "read", broken)
+        assert await offered(home) == ["auto", QWEN.key]
+
+
+# --- a persona after a model --------------------------------------------------------------------
+
+
+async def test_a_persona_chosen_after_a_model_says_which_answers(tmp_path: Path) -> None:
+    personas = {**MODELS, "scout": f"model: {GEMMA.key}\n"}
+    async with house(
+        tmp_path, sim("studio", QWEN, GEMMA), providers=cloud(zai="zai"), personas=personas
+    ) as home:
+        switch = home.lantern.switch
+
+        async def beside(*, at: Place = PLACE, scope: Scope = "me") -> str:
+            scout = await switch.set_persona(at, ADA, scope, "scout", is_admin=True)
+            return beside_words(await switch.explain(at, ADA), scout)
+
+        assert await beside() == ""
+        await choose(home, QWEN.key)
+        assert await beside() == (
+            f"It answers with `{QWEN.key}`, chosen by you here; `/model auto` goes back to "
+            f"scout's own `{GEMMA.key}`."
+        )
+        assert (await home.ask("hello")).receipt.model == QWEN.key
+        await choose(home, "zai")
+        assert await beside() == (
+            "☁ zai chosen by you here, so it answers first; `/model auto` goes back."
+        )
+        await choose(home, "auto")
+        assert await beside() == ""
+        assert (await home.ask("hello")).receipt.model == GEMMA.key
+        # For all it is chosen, and for herself another still wins.
+        await switch.set_persona(PLACE, ADA, "me", "default", is_admin=True)
+        assert await beside(scope="channel") == (
+            "For you here **default** still answers: chosen by you here."
+        )
+        await choose(home, QWEN.key, "channel", at=THREAD)
+        assert "`/model auto scope:channel` goes back" in await beside(at=THREAD, scope="channel")
+
+
+# --- undo ---------------------------------------------------------------------------------------
+
+
+async def undo(
+    home: House, ticket: str, *, by: UserId = ADA, is_admin: bool = False, at: Place = PLACE
+) -> str:
+    return await home.lantern.switch.undo(at, by, ticket, is_admin=is_admin)
+
+
+async def model_here(home: House) -> str:
+    return (await home.lantern.switch.explain(PLACE, ADA)).model
+
+
+async def test_undo_brings_the_choice_before_back(tmp_path: Path) -> None:
+    providers = cloud(zai="zai")
+    async with house(
+        tmp_path, sim("studio", QWEN, GEMMA), providers=providers, personas=MODELS
+    ) as home:
+        await choose(home, "zai", ticket="1")
+        await choose(home, GEMMA.key, ticket="2")
+        assert await undo(home, "2") == "↩ Undone: ☁ zai is chosen."
+        assert (await home.lantern.switch.explain(PLACE, ADA)).provider == "zai"
+        with pytest.raises(RequestRefused, match=UNDONE):
+            await undo(home, "2")
+        assert await undo(home, "1") == "↩ Undone: no model is chosen."
+        assert await model_here(home) == QWEN.key
+
+
+async def test_undo_never_overwrites_a_later_choice(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN, GEMMA)) as home:
+        await choose(home, GEMMA.key, "channel", ticket="1")
+        await choose(home, QWEN.key, "channel", ticket="2")
+        with pytest.raises(RequestRefused, match=f"meanwhile: `{QWEN.key}` is chosen. Nothing"):
+            await undo(home, "1", is_admin=True)
+        assert await model_here(home) == QWEN.key
+
+
+@pytest.mark.parametrize(
+    ("scope", "by", "is_admin", "is_allowed"),
+    [
+        ("me", ADA, False, True),
+        ("me", BOB, False, False),
+        ("me", BOB, True, True),
+        # Who may not choose for the channel any more may not undo for it either.
+        ("channel", ADA, False, False),
+        ("channel", ADA, True, True),
+    ],
+)
+async def test_only_who_chose_or_an_admin_may_undo(
+    tmp_path: Path, scope: Scope, by: UserId, is_admin: bool, is_allowed: bool
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN, GEMMA), personas=MODELS) as home:
+        await choose(home, GEMMA.key, scope, ticket="1")
+        if is_allowed:
+            await undo(home, "1", by=by, is_admin=is_admin)
+        else:
+            with pytest.raises(NotPermitted):
+                await undo(home, "1", by=by, is_admin=is_admin)
+        assert await model_here(home) == (QWEN.key if is_allowed else GEMMA.key)
+
+
+async def test_undo_after_a_restart_and_when_it_is_too_late(tmp_path: Path) -> None:
+    sims: Sequence[Any] = (sim("studio", QWEN, GEMMA),)
+    async with house(tmp_path, *sims, personas={**MODELS, "scout": ""}) as home:
+        await home.lantern.switch.set_persona(PLACE, ADA, "me", "scout", is_admin=False, ticket="1")
+    async with house(tmp_path, *sims) as home:
+        assert await undo(home, "1") == "↩ Undone: no persona is chosen."
+        with pytest.raises(RequestRefused, match=TOO_LATE.split(";")[0]):
+            await undo(home, "0")
+
+
+async def test_a_choice_of_a_provider_does_not_wait_for_hosts_that_are_off(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        await home.hosts["studio"].stop()
+        await home.lantern.fleet.host(HostName("studio")).probe()
+        assert await choose(home, "glm-4.6") == "cloud:zai"
+        assert (await home.ask("hello")).receipt.provider == "zai"
