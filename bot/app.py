@@ -332,7 +332,6 @@ def _assembled(
             tally=tally,
             fleet=fleet,
             new_id=lambda: TurnId(secrets.token_hex(8)),
-            utcnow=utcnow,
         ),
         switch=Switch(
             choices=choices,

@@ -8,30 +8,27 @@ from collections.abc import (
     Awaitable,
     Callable,
     Mapping,
-    Sequence,
 )
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import replace
 from functools import partial
 from weakref import WeakValueDictionary
 
 import structlog
 
+from bot.chat.beginning import Beginnings
 from bot.chat.cache import AnswerCache
-from bot.chat.choices import Choices, Resolved
+from bot.chat.choices import Choices
 from bot.chat.consents import Consents
 from bot.chat.draft import Draft
-from bot.chat.override import Override
 from bot.chat.planning import Asking, Job, Planner
 from bot.chat.router import Router
+from bot.chat.running import Ending, Running
 from bot.chat.safe_channel import safe_channel
 from bot.chat.usage import Tally
 from bot.chat.words import candidate_line, rejection_line
 from bot.domain.chat import (
     Candidate,
-    Message,
-    Place,
     Receipt,
     Told,
     Turn,
@@ -45,7 +42,6 @@ from bot.domain.errors import (
     Bug,
     Interrupted,
     NoCandidates,
-    NotPermitted,
     RequestRefused,
     StoreUnavailable,
     Unavailable,
@@ -55,7 +51,6 @@ from bot.domain.events import (
     Finished,
     Loading,
     Offered,
-    Queued,
     Reading,
     Routed,
     Started,
@@ -64,12 +59,9 @@ from bot.domain.events import (
     TurnEvent,
     Way,
 )
-from bot.domain.ids import HostName, ModelKey, PlaceId, ProviderName, TurnId, UserId
+from bot.domain.ids import HostName, PlaceId, ProviderName, TurnId, UserId
 from bot.fleet.fleet import Fleet
-from bot.policy.access import check_text
-from bot.policy.context import CONTINUE_TEXT, most_bytes
-from bot.policy.conversation import adds_to_own, goes_on
-from bot.policy.privacy import Consent, LocalOnly
+from bot.policy.privacy import LocalOnly
 from bot.store.ledger import FreeLine
 from bot.store.turns import TurnStore
 
@@ -105,50 +97,6 @@ _PRESSES: Mapping[Way, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Ending:
-    """How a turn ended."""
-
-    status: TurnStatus
-    reason: str = ""
-    by_asker: bool = False
-    error: BotError | None = None
-
-
-@dataclass(slots=True)
-class _Running:
-    """A turn under way; ``stop`` ends it and its text so far is kept."""
-
-    id: TurnId
-    place: Place
-    user: UserId
-    """Who may stop it: whoever asked or pressed."""
-    override: Override = field(default_factory=Override)
-    loading: tuple[HostName, ModelKey] | None = None
-    is_stored: bool = False
-    stopped: _Ending | None = None
-    """How it was told to end."""
-    scope: asyncio.Timeout | None = None
-    """Entered while there is something to cut short."""
-    draft: Draft | None = None
-    """Set once there is something to answer."""
-    kept_at: float = 0.0
-    """When its text so far was last stored, on the event loop's clock."""
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when its end is stored."""
-
-    def stop(self, reason: str = "Stopped.", *, by_asker: bool = True, press: str = "") -> None:
-        """Ends the turn, once; before its work began it then ends at the beginning."""
-        if self.stopped is not None:
-            return
-        if press and self.draft is not None:
-            self.draft.pressed(press)
-        self.stopped = _Ending("partial", reason, by_asker=by_asker)
-        if self.scope is not None:
-            # A deadline already past cancels exactly this block, and says that we did.
-            self.scope.reschedule(0.0)
-
-
 class Turns:
     """Opens turns and knows which ones run. A turn is begun, run and closed, in that order."""
 
@@ -164,20 +112,17 @@ class Turns:
         tally: Tally,
         fleet: Fleet,
         new_id: Callable[[], TurnId],
-        utcnow: Callable[[], datetime],
     ) -> None:
         self.store = store
         """For what faces ask of stored turns; the running ones are written here alone."""
-        self._choices = choices
-        self._consents = consents
         self._planner = planner
         self._router = router
         self._cache = cache
         self._tally = tally
         self._fleet = fleet
         self._new_id = new_id
-        self._utcnow = utcnow
-        self._running: dict[TurnId, _Running] = {}
+        self._running: dict[TurnId, Running] = {}
+        self._beginnings = Beginnings(store, choices, consents, planner, self._running)
         self._is_draining = False
         self._all_done = asyncio.Event()
         self._all_done.set()
@@ -227,7 +172,7 @@ class Turns:
         running.stop(press="Cancel")
         return True
 
-    def _cancel_load(self, running: _Running) -> None:
+    def _cancel_load(self, running: Running) -> None:
         # The host knows who else waits; a load under way outlives its asker otherwise, and takes
         # two minutes and the memory for nobody.
         if running.loading is not None:
@@ -292,7 +237,7 @@ class Turns:
             await emit(Failed(None, RequestRefused(words)))
             return
         # Known from here on, so that a drain waits for it and nothing of it is left behind.
-        running = _Running(self._new_id(), request.place, request.user)
+        running = Running(self._new_id(), request.place, request.user)
         self._running[running.id] = running
         self._all_done.clear()
         try:
@@ -303,7 +248,7 @@ class Turns:
                 async with AsyncExitStack() as until_stored:
                     await until_stored.enter_async_context(line)
                     async with self._door:
-                        asking, turn = await self._begin(request, running.id)
+                        asking, turn = await self._beginnings.begin(request, running.id)
                     last = await self._run(
                         asking, turn, running, emit, request.kind, until_stored.aclose
                     )
@@ -323,157 +268,11 @@ class Turns:
             last = replace(last, turn=None)
         await emit(last)
 
-    async def _begin(self, request: TurnRequest, turn_id: TurnId) -> tuple[Asking, Turn]:
-        """Everything that is looked up; nothing of the turn is stored yet."""
-        # Whoever presses Retry pays for it, though the words stay their author's.
-        payer, kind = request.user, request.kind
-        pressed = None
-        if kind != "new":
-            # Alone at first: how much of the branch can fit is known once it is known who answers.
-            pressed = None if request.parent is None else await self.store.get(request.parent)
-            request = _completed(request, pressed)
-        check_text(request.text, has_attachments=bool(request.attachments or request.quotes))
-        resolved = await self._choices.resolve(
-            request.place, request.user, request.persona, request.model
-        )
-        text_bytes = most_bytes(self._planner.window(resolved))
-        branch = await self._gone_on_from(request, kind, pressed, resolved, text_bytes)
-        await self._planner.prepare()
-        redone = pressed if kind == "retry" else None
-        asking = await self._asking(
-            resolved, self._as_shown(branch), request, payer, turn_id, redone
-        )
-        turn = Turn(
-            id=turn_id,
-            parent=branch[-1].id if branch else None,
-            user=request.user,
-            user_name=request.user_name,
-            place=request.place,
-            persona=resolved.persona.name,
-            user_text=request.text,
-            reply_text="",
-            reasoning_text="",
-            status="running",
-            created_at_ms=self._now_ms(),
-            attachments=request.attachments,
-            quotes=request.quotes,
-        )
-        return asking, turn
-
-    async def _gone_on_from(
-        self,
-        request: TurnRequest,
-        kind: TurnKind,
-        pressed: Turn | None,
-        resolved: Resolved,
-        text_bytes: int,
-    ) -> tuple[Turn, ...]:
-        """The branch that a message or a press goes on from, root first.
-
-        Raises:
-            NotPermitted: what it replies to was said in another conversation.
-        """
-        newest: tuple[Turn, ...] = ()
-        replied: tuple[Turn, ...] = ()
-        if kind == "new" and request.parent is not None:
-            replied = await self.store.branch(request.parent, text_bytes=text_bytes)
-        parent = replied[-1] if replied else pressed
-        # A thread's words would reach its parent channel by a reply from there.
-        if parent is not None and parent.place.conversation != request.place.conversation:
-            raise NotPermitted("That reply belongs to another conversation.")
-        # A reply with nothing of its asker's under way is on its own branch: read alone, that is
-        # half of what the store does for a turn.
-        place, user = request.place.conversation, request.user
-        mine = [
-            r for r in self._running.values() if (r.place.conversation, r.user) == (place, user)
-        ]
-        may_add = parent is None or len(mine) > 1
-        if kind == "new" and request.fresh_after_s != 0 and may_add:
-            newest = await self.store.newest_branch(
-                request.place.conversation,
-                resolved.persona.name,
-                request.user,
-                opened_on=request.opened_on,
-                text_bytes=text_bytes,
-            )
-        if parent is None:
-            return newest if newest and goes_on(newest[-1], request, self._now_ms()) else ()
-        if adds_to_own(newest, parent.id, request.user):
-            return newest
-        if replied:
-            return replied
-        # A retry is a branch of its own, so both answers stay.
-        leaf = parent.parent if kind == "retry" else parent.id
-        return () if leaf is None else await self.store.branch(leaf, text_bytes=text_bytes)
-
-    def _now_ms(self) -> int:
-        return int(self._utcnow().timestamp() * 1000)
-
-    async def _asking(
-        self,
-        resolved: Resolved,
-        branch: tuple[Turn, ...],
-        request: TurnRequest,
-        payer: UserId,
-        turn_id: TurnId,
-        redone: Turn | None,
-    ) -> Asking:
-        """The question with its branch; marks the turn as private where any of it is."""
-        # A retry says the words of the turn it redoes once more: where that was said counts too.
-        said = branch if redone is None else (*branch, redone)
-
-        async def judge(messages: Sequence[Message]) -> Consent:
-            return await self._consents.judge(resolved, request, said, messages, turn_id)
-
-        return Asking(resolved, branch, request, await judge(()), judge, payer, turn_id, redone)
-
-    def _as_shown(self, branch: tuple[Turn, ...]) -> tuple[Turn, ...]:
-        """The branch with the answers under way as far as people have read them."""
-        # Copied where one is under way alone: a branch is hundreds of turns, nearly all at rest.
-        drafts = {turn: running.draft for turn, running in self._running.items() if running.draft}
-        return tuple(
-            turn if turn.id not in drafts else replace(turn, reply_text=drafts[turn.id].text)
-            for turn in branch
-        )
-
-    async def _caught_up(self, asking: Asking, draft: Draft) -> Asking:
-        """With the whole answers to what this person asked before, or replied to.
-
-        Somebody else's answer is not waited for: one who asks for a long text would hold up a
-        whole channel.
-        """
-        request = asking.request
-        # Also one that has ended since the branch was read: there it still has no answer.
-        waited_for = [
-            turn.id
-            for turn in asking.branch
-            if (turn.id in self._running or turn.status == "running")
-            and (turn.user == request.user or turn.id == request.parent)
-        ]
-        if not waited_for:
-            return asking
-        for left, turn in zip(range(len(waited_for), 0, -1), waited_for, strict=True):
-            if (running := self._running.get(turn)) is not None:
-                # With a typing mark alone it looked as if the question had been overlooked.
-                await draft.emit(Queued(None, asking.resolved.model, left))
-                await running.ended.wait()
-        text_bytes = most_bytes(self._planner.window(asking.resolved))
-        # Read by its own id: a retry may have taken a place among those before it meanwhile.
-        line = await self.store.branch(asking.turn, text_bytes=text_bytes)
-        return await self._asking(
-            asking.resolved,
-            self._as_shown(line[:-1]),
-            request,
-            asking.payer,
-            asking.turn,
-            asking.redone,
-        )
-
     async def _run(
         self,
         asking: Asking,
         turn: Turn,
-        running: _Running,
+        running: Running,
         emit: Emit,
         kind: TurnKind,
         on_stored: Callable[[], Awaitable[None]],
@@ -483,7 +282,7 @@ class Turns:
         reason = f"persona {resolved.persona_reason}; model {resolved.model_reason}"
         draft = Draft(turn.persona, reason, partial(self._tell, running, emit))
         running.draft, running.kept_at = draft, asyncio.get_running_loop().time()
-        ending: _Ending | None = None
+        ending: Ending | None = None
         try:
             redoes = None if asking.redone is None else asking.redone.id
             async with _said_when_slow(draft):
@@ -492,14 +291,14 @@ class Turns:
             await on_stored()
             ending = await self._ending(asking, draft, running, is_retry=redoes is not None)
         except StoreUnavailable as error:
-            ending = _Ending("failed", error.user_message, error=error)
+            ending = Ending("failed", error.user_message, error=error)
         finally:
             # Also when the face left or the process stops, even in the middle of the first write:
             # what was said is kept.
             last = await self._close(turn, draft, ending)
         return last
 
-    async def _tell(self, running: _Running, emit: Emit, event: TurnEvent) -> None:
+    async def _tell(self, running: Running, emit: Emit, event: TurnEvent) -> None:
         """Passes an event on; notes what is loading and keeps the stored text fresh."""
         if isinstance(event, TextDelta):
             running.override.offer = None
@@ -518,8 +317,8 @@ class Turns:
                 _log.warning("answer not stored yet", reason=error.user_message)
 
     async def _ending(
-        self, asking: Asking, draft: Draft, running: _Running, *, is_retry: bool
-    ) -> _Ending:
+        self, asking: Asking, draft: Draft, running: Running, *, is_retry: bool
+    ) -> Ending:
         """Answers, and says how that ended."""
         try:
             async with asyncio.timeout(None) as running.scope:
@@ -532,15 +331,15 @@ class Turns:
                 raise
             return running.stopped
         except Interrupted as cut:
-            return _Ending("partial", cut.user_message)
+            return Ending("partial", cut.user_message)
         except BotError as error:
-            return _Ending("failed", error.user_message, error=error)
+            return Ending("failed", error.user_message, error=error)
         finally:
             running.scope = None
-        return _Ending("done")
+        return Ending("done")
 
     async def _answer(
-        self, asking: Asking, draft: Draft, running: _Running, *, is_retry: bool
+        self, asking: Asking, draft: Draft, running: Running, *, is_retry: bool
     ) -> None:
         """The answer from the cache, else from the route or whatever its asker prefers to it."""
         resolved = asking.resolved
@@ -548,7 +347,7 @@ class Turns:
         await draft.emit(Started(asking.turn, resolved.persona.name, resolved.model, reason))
         if resolved.is_substitute:
             await draft.notice(f"The persona {resolved.persona_reason}.")
-        asking = await self._caught_up(asking, draft)
+        asking = await self._beginnings.caught_up(asking, draft)
         await self._remind(asking, draft)
         job = self._planner.job(asking)
 
@@ -623,7 +422,7 @@ class Turns:
             for name in out:
                 tasks.create_task(self._fleet.host(name).probing.again())
 
-    async def _offered(self, job: Job, draft: Draft, running: _Running) -> Job:
+    async def _offered(self, job: Job, draft: Draft, running: Running) -> Job:
         """The job, with another first candidate where the settings prefer one to a slow load."""
         ways = self._planner.ways(job)
         if ways is None:
@@ -642,11 +441,11 @@ class Turns:
         others = tuple(c for c in job.route.candidates if c != chosen)
         return replace(job, route=replace(job.route, candidates=(chosen, *others)))
 
-    async def _close(self, turn: Turn, draft: Draft, ending: _Ending | None) -> TurnEvent:
+    async def _close(self, turn: Turn, draft: Draft, ending: Ending | None) -> TurnEvent:
         """Stores how the turn ended, then says it; without an ending its reader has left."""
         if ending is None:
             status = "partial" if draft.has_text else "failed"
-            ending = _Ending(status, "The reader left.", by_asker=True)
+            ending = Ending(status, "The reader left.", by_asker=True)
         finish = None
         if isinstance(ending.error, RequestRefused):
             # Declined or too long: left out of what comes later, which it would end as well.
@@ -726,23 +525,3 @@ def _log_end(error: BotError | None, fields: Mapping[str, object], cut: str = ""
         case _:
             details = error.details if isinstance(error, NoCandidates) else ""
             _log.warning("turn finished", **fields, reason=details or error.user_message)
-
-
-def _completed(request: TurnRequest, parent: Turn | None) -> TurnRequest:
-    """A press as a new message: a retry asks its parent's question again, else it is to go on."""
-    if parent is None:
-        raise NotPermitted("That reply is not stored any more, so it cannot be redone.")
-    persona = request.persona or parent.persona
-    if request.kind == "retry":
-        # The words stay their author's, whoever presses.
-        return replace(
-            request,
-            kind="new",
-            user=parent.user,
-            user_name=parent.user_name,
-            text=parent.user_text,
-            attachments=parent.attachments,
-            quotes=parent.quotes,
-            persona=persona,
-        )
-    return replace(request, kind="new", text=CONTINUE_TEXT, persona=persona)

@@ -292,7 +292,6 @@ async def world(
             tally=Tally(ledger, providers, lambda _: None),
             fleet=fleet,
             new_id=lambda: TurnId(f"turn{next(ids)}"),
-            utcnow=utcnow,
         )
         yield World(turns, store, privacy, shelf, providers, ears, personas, home)
 

@@ -175,8 +175,9 @@ async def test_a_conversation_that_rested_begins_afresh_and_a_reply_wakes_it(
         old, _ = await talk.ask("one", fresh_after_s=60.0)
         _, sent = await talk.ask("two", fresh_after_s=60.0)
         assert "one" in sent
-        now_ms = home.turns._now_ms() + 61_000  # pyright: ignore[reportPrivateUsage]  # a minute later
-        monkeypatch.setattr(home.turns, "_now_ms", lambda: now_ms)
+        database = home.store.database
+        a_minute_later = database.now_ms() + 61_000
+        monkeypatch.setattr(database, "now_ms", lambda: a_minute_later)
         _, sent = await talk.ask("three", fresh_after_s=60.0)
         assert "two" not in sent
         _, sent = await talk.ask("four", fresh_after_s=60.0)

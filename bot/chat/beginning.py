@@ -1,0 +1,205 @@
+"""What a question stands on, looked up before it is stored: who answers, the branch, consent."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from bot.chat.choices import Choices, Resolved
+from bot.chat.consents import Consents
+from bot.chat.draft import Draft
+from bot.chat.planning import Asking, Planner
+from bot.chat.running import Running
+from bot.domain.chat import Message, Turn, TurnKind, TurnRequest
+from bot.domain.errors import NotPermitted
+from bot.domain.events import Queued
+from bot.domain.ids import TurnId, UserId
+from bot.policy.access import check_text
+from bot.policy.context import CONTINUE_TEXT, most_bytes
+from bot.policy.conversation import adds_to_own, goes_on
+from bot.policy.privacy import Consent
+from bot.store.turns import TurnStore
+
+
+class Beginnings:
+    """Looks up what turns begin with; stores nothing but the marks of private ones."""
+
+    def __init__(
+        self,
+        store: TurnStore,
+        choices: Choices,
+        consents: Consents,
+        planner: Planner,
+        running: Mapping[TurnId, Running],
+    ) -> None:
+        """``running`` are the turns under way, as their owner knows them."""
+        self._store = store
+        self._choices = choices
+        self._consents = consents
+        self._planner = planner
+        self._running = running
+
+    async def begin(self, request: TurnRequest, turn_id: TurnId) -> tuple[Asking, Turn]:
+        """Everything that is looked up; nothing of the turn is stored yet."""
+        # Whoever presses Retry pays for it, though the words stay their author's.
+        payer, kind = request.user, request.kind
+        pressed = None
+        if kind != "new":
+            # Alone at first: how much of the branch can fit is known once it is known who answers.
+            pressed = None if request.parent is None else await self._store.get(request.parent)
+            request = _completed(request, pressed)
+        check_text(request.text, has_attachments=bool(request.attachments or request.quotes))
+        resolved = await self._choices.resolve(
+            request.place, request.user, request.persona, request.model
+        )
+        text_bytes = most_bytes(self._planner.window(resolved))
+        branch = await self._gone_on_from(request, kind, pressed, resolved, text_bytes)
+        await self._planner.prepare()
+        redone = pressed if kind == "retry" else None
+        asking = await self._asking(
+            resolved, self._as_shown(branch), request, payer, turn_id, redone
+        )
+        turn = Turn(
+            id=turn_id,
+            parent=branch[-1].id if branch else None,
+            user=request.user,
+            user_name=request.user_name,
+            place=request.place,
+            persona=resolved.persona.name,
+            user_text=request.text,
+            reply_text="",
+            reasoning_text="",
+            status="running",
+            created_at_ms=self._store.database.now_ms(),
+            attachments=request.attachments,
+            quotes=request.quotes,
+        )
+        return asking, turn
+
+    async def _gone_on_from(
+        self,
+        request: TurnRequest,
+        kind: TurnKind,
+        pressed: Turn | None,
+        resolved: Resolved,
+        text_bytes: int,
+    ) -> tuple[Turn, ...]:
+        """The branch that a message or a press goes on from, root first.
+
+        Raises:
+            NotPermitted: what it replies to was said in another conversation.
+        """
+        newest: tuple[Turn, ...] = ()
+        replied: tuple[Turn, ...] = ()
+        if kind == "new" and request.parent is not None:
+            replied = await self._store.branch(request.parent, text_bytes=text_bytes)
+        parent = replied[-1] if replied else pressed
+        # A thread's words would reach its parent channel by a reply from there.
+        if parent is not None and parent.place.conversation != request.place.conversation:
+            raise NotPermitted("That reply belongs to another conversation.")
+        # A reply with nothing of its asker's under way is on its own branch: read alone, that is
+        # half of what the store does for a turn.
+        place, user = request.place.conversation, request.user
+        mine = [
+            r for r in self._running.values() if (r.place.conversation, r.user) == (place, user)
+        ]
+        may_add = parent is None or len(mine) > 1
+        if kind == "new" and request.fresh_after_s != 0 and may_add:
+            newest = await self._store.newest_branch(
+                request.place.conversation,
+                resolved.persona.name,
+                request.user,
+                opened_on=request.opened_on,
+                text_bytes=text_bytes,
+            )
+        if parent is None:
+            return (
+                newest
+                if newest and goes_on(newest[-1], request, self._store.database.now_ms())
+                else ()
+            )
+        if adds_to_own(newest, parent.id, request.user):
+            return newest
+        if replied:
+            return replied
+        # A retry is a branch of its own, so both answers stay.
+        leaf = parent.parent if kind == "retry" else parent.id
+        return () if leaf is None else await self._store.branch(leaf, text_bytes=text_bytes)
+
+    async def _asking(
+        self,
+        resolved: Resolved,
+        branch: tuple[Turn, ...],
+        request: TurnRequest,
+        payer: UserId,
+        turn_id: TurnId,
+        redone: Turn | None,
+    ) -> Asking:
+        """The question with its branch; marks the turn as private where any of it is."""
+        # A retry says the words of the turn it redoes once more: where that was said counts too.
+        said = branch if redone is None else (*branch, redone)
+
+        async def judge(messages: Sequence[Message]) -> Consent:
+            return await self._consents.judge(resolved, request, said, messages, turn_id)
+
+        return Asking(resolved, branch, request, await judge(()), judge, payer, turn_id, redone)
+
+    def _as_shown(self, branch: tuple[Turn, ...]) -> tuple[Turn, ...]:
+        """The branch with the answers under way as far as people have read them."""
+        # Copied where one is under way alone: a branch is hundreds of turns, nearly all at rest.
+        drafts = {turn: running.draft for turn, running in self._running.items() if running.draft}
+        return tuple(
+            turn if turn.id not in drafts else replace(turn, reply_text=drafts[turn.id].text)
+            for turn in branch
+        )
+
+    async def caught_up(self, asking: Asking, draft: Draft) -> Asking:
+        """With the whole answers to what this person asked before, or replied to.
+
+        Somebody else's answer is not waited for: one who asks for a long text would hold up a
+        whole channel.
+        """
+        request = asking.request
+        # Also one that has ended since the branch was read: there it still has no answer.
+        waited_for = [
+            turn.id
+            for turn in asking.branch
+            if (turn.id in self._running or turn.status == "running")
+            and (turn.user == request.user or turn.id == request.parent)
+        ]
+        if not waited_for:
+            return asking
+        for left, turn in zip(range(len(waited_for), 0, -1), waited_for, strict=True):
+            if (running := self._running.get(turn)) is not None:
+                # With a typing mark alone it looked as if the question had been overlooked.
+                await draft.emit(Queued(None, asking.resolved.model, left))
+                await running.ended.wait()
+        text_bytes = most_bytes(self._planner.window(asking.resolved))
+        # Read by its own id: a retry may have taken a place among those before it meanwhile.
+        line = await self._store.branch(asking.turn, text_bytes=text_bytes)
+        return await self._asking(
+            asking.resolved,
+            self._as_shown(line[:-1]),
+            request,
+            asking.payer,
+            asking.turn,
+            asking.redone,
+        )
+
+
+def _completed(request: TurnRequest, parent: Turn | None) -> TurnRequest:
+    """A press as a new message: a retry asks its parent's question again, else it is to go on."""
+    if parent is None:
+        raise NotPermitted("That reply is not stored any more, so it cannot be redone.")
+    persona = request.persona or parent.persona
+    if request.kind == "retry":
+        # The words stay their author's, whoever presses.
+        return replace(
+            request,
+            kind="new",
+            user=parent.user,
+            user_name=parent.user_name,
+            text=parent.user_text,
+            attachments=parent.attachments,
+            quotes=parent.quotes,
+            persona=persona,
+        )
+    return replace(request, kind="new", text=CONTINUE_TEXT, persona=persona)
