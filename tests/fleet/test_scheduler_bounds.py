@@ -62,6 +62,10 @@ def test_a_snapshot_holds_everything_known(token: str | None) -> None:
     scheduler.on_probe_failed(1.0, "no token", FailureKind.AUTH)
     lost = scheduler.snapshot()
     assert (lost.reason, lost.failures, lost.needs_token) == ("no token", 1, True)
+    scheduler.on_probed(2.0, report)
+    scheduler.on_doubted(3.0, "HTTP 500")
+    scheduler.on_probe_failed(4.0, "cut", FailureKind.CUT)
+    assert scheduler.snapshot().failures == 2
 
 
 # --- askers ---------------------------------------------------------------------------------
@@ -530,3 +534,24 @@ def test_what_an_earlier_turn_is_about_to_be_given_is_not_kept_free_for_a_later_
         play.appears(comes)
     # Of two as long at rest the first by name would leave: it is taken, and so the other goes.
     assert play.up() == ["grant first four", "unload three"]
+
+
+def test_a_pin_outlives_what_is_kept_of_the_instance_later() -> None:
+    play = up_with("one")
+    rests(play, "one")
+    play.pin("one")
+    assert play.ask("ada", "one", ttl=90.0) == ["keep one", "grant ada one"]
+    kept = [effect for effect in play.log if isinstance(effect, OwnInstance)][-1]
+    assert (kept.pinned, kept.idle_ttl_s) == (True, 90.0)
+
+
+def test_what_stayed_and_left_later_by_another_hand_was_unloaded_elsewhere() -> None:
+    play = up_with("one")
+    rests(play, "one")
+    play.unload("one")
+    play.unloaded(stays=True)
+    play.vanishes("one")
+    play.up()
+    words = "it left memory on the host"
+    news = FleetEvent("model unloaded", HOST, ONE, words, InstanceId("one"), "elsewhere")
+    assert news in play.news
