@@ -162,8 +162,9 @@ class Flights:
     def __init__(self, tell: Callable[[News], None]) -> None:
         self._tell = tell
         self._all: dict[TurnId, Flight] = {}
-        self._none_left = asyncio.Event()
-        self._none_left.set()
+        self.none_left = asyncio.Event()
+        """Set while none is under way."""
+        self.none_left.set()
 
     def __iter__(self) -> Iterator[Flight]:
         """Oldest first; safe against changes meanwhile."""
@@ -181,14 +182,14 @@ class Flights:
         now = asyncio.get_running_loop().time()
         flight = Flight(id, user, form, model, is_stream, now, self._tell)
         self._all[id] = flight
-        self._none_left.clear()
+        self.none_left.clear()
         try:
             async with flight.watched():
                 yield flight
         finally:
             del self._all[id]
             if not self._all:
-                self._none_left.set()
+                self.none_left.set()
 
     def cancel(self, id: TurnId) -> bool:
         """Ends a request; False where none of this id is under way."""
@@ -197,7 +198,3 @@ class Flights:
             return False
         flight.cancel()
         return True
-
-    async def until_none(self) -> None:
-        """Returns when none is under way."""
-        await self._none_left.wait()

@@ -216,14 +216,14 @@ class Relaying:
         self._is_draining = True
         try:
             async with asyncio.timeout(limit_s):
-                await self.flights.until_none()
+                await self.flights.none_left.wait()
         # Each hears why: a connection that merely closes is a whole answer to most clients.
         except TimeoutError:
             words = "Lantern is restarting and broke this answer off; ask again."
             for flight in self.flights:
                 flight.cancel(NoCandidates(words, (FailureKind.BUSY,)))
             async with asyncio.timeout(CLOSE_S):
-                await self.flights.until_none()
+                await self.flights.none_left.wait()
 
     async def answer(self, request: RelayRequest, sink: Sink) -> Receipt:
         """Streams the answer into ``sink``; returns when it is whole.

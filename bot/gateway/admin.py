@@ -26,7 +26,7 @@ from bot.fleet.client import not_applied
 from bot.gateway.active import ActiveModel, DefaultInference
 from bot.gateway.bodies import read_body
 from bot.gateway.edge import Object, read_object
-from bot.gateway.errors import Problem
+from bot.gateway.errors import Problem, problem_of
 from bot.gateway.picture import fleet_objects, model_objects
 from bot.gateway.usage import key_objects, usage_object
 from bot.gateway.watching import Watching
@@ -50,10 +50,6 @@ class _LoadConfig(_Strict):
     rope_frequency_base: Annotated[float, Field(gt=0)] | None = None
     rope_frequency_scale: Annotated[float, Field(gt=0)] | None = None
     num_experts: Annotated[int, Field(ge=1)] | None = None
-
-    def settings(self) -> LoadSettings:
-        """What is given on to the host; of ``gpu.layers`` it knows nothing."""
-        return LoadSettings(**self.model_dump(exclude={"gpu"}), gpu=self.gpu.ratio)
 
 
 class _Activate(_Strict):
@@ -88,12 +84,8 @@ class Admin:
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Its paths."""
         router.add_get("/admin/events", self._watching.feed.serve, allow_head=False)
-        router.add_get("/admin/status", self._status)
-        router.add_get("/admin/hosts", self._hosts)
-        router.add_get("/admin/models", self._models)
-        router.add_get("/admin/requests", self._requests)
-        router.add_get("/admin/usage", self._usage)
-        router.add_get("/admin/keys", self._keys)
+        for name in ("status", "hosts", "models", "requests", "usage", "keys"):
+            router.add_get(f"/admin/{name}", self._show)
         router.add_post("/admin/requests/{id}/cancel", self._cancel)
         router.add_post("/admin/models/activate", self._activate)
         router.add_post("/admin/models/load", self._load)
@@ -101,23 +93,23 @@ class Admin:
         router.add_post("/admin/hosts/{name}/drain", self._drain)
         router.add_post("/admin/hosts/{name}/resume", self._drain)
 
-    async def _status(self, request: web.Request) -> web.Response:
-        return answer(await self._watching.status())
-
-    async def _hosts(self, request: web.Request) -> web.Response:
-        return answer({"hosts": fleet_objects(self._built.fleet.snapshot())})
-
-    async def _models(self, request: web.Request) -> web.Response:
-        return answer({"models": model_objects(self._built.catalog, self._active.key)})
-
-    async def _requests(self, request: web.Request) -> web.Response:
-        return answer({"requests": self._watching.flights()})
-
-    async def _usage(self, request: web.Request) -> web.Response:
-        return answer(await usage_object(self._built, request))
-
-    async def _keys(self, request: web.Request) -> web.Response:
-        return answer({"keys": await key_objects(self._built)})
+    async def _show(self, request: web.Request) -> web.Response:
+        """What there is to see, each at a path of its name."""
+        built, told = self._built, dict[str, object]()
+        match request.path.rpartition("/")[2]:
+            case "status":
+                told = await self._watching.status()
+            case "hosts":
+                told["hosts"] = fleet_objects(built.fleet.snapshot())
+            case "models":
+                told["models"] = model_objects(built.catalog, self._active.key)
+            case "requests":
+                told["requests"] = self._watching.flights()
+            case "usage":
+                told = await usage_object(built, request)
+            case _:
+                told["keys"] = await key_objects(built)
+        return answer(told)
 
     async def _cancel(self, request: web.Request) -> web.Response:
         await read_body(request)
@@ -141,7 +133,7 @@ class Admin:
 
     async def _activate(self, request: web.Request) -> web.Response:
         asked = await _parsed(request, _Activate)
-        key = self._chat_model(asked.model_key)
+        key = self._model(asked.model_key, must_chat=True)
         await self._active.choose(key, asked.default_inference)
         is_loaded = self._active.is_loaded(key)
         words = f"{key} answers requests that name no model"
@@ -161,9 +153,11 @@ class Admin:
         if "default_inference" in asked.model_fields_set and not asked.activate:
             words = "`defaultInference` belongs to the active model: send `activate` true with it."
             raise Problem(422, words, param="defaultInference")
-        key = self._chat_model(asked.model_key) if asked.activate else self._model(asked.model_key)
+        key = self._model(asked.model_key, must_chat=asked.activate)
         only = None if asked.host is None else self._holder(asked.host, key)
-        settings = asked.load_config.settings()
+        config = asked.load_config
+        # Of `gpu.layers` no host knows anything.
+        settings = LoadSettings(**config.model_dump(exclude={"gpu"}), gpu=config.gpu.ratio)
         began = asyncio.get_running_loop().time()
         evicted: list[str] = []
         ready: Readiness | None = None
@@ -175,7 +169,13 @@ class Admin:
                     elif isinstance(step, Readiness):
                         ready = step
         except NoCandidates as failed:
-            raise _not_loaded(failed) from failed
+            problem = problem_of(failed)
+            if FailureKind.BUSY not in failed.kinds:
+                # Official clients repeat a 503: it would be one more load that fails.
+                never = {"x-should-retry": "false"}
+                code = "model_load_failed"
+                problem = Problem(503, problem.message, code, "server_error", None, never)
+            raise problem from failed
         assert ready is not None, "a load that ends says how"
         if asked.activate:
             await self._active.choose(key, asked.default_inference)
@@ -184,7 +184,7 @@ class Admin:
         assert ready.by.host is not None
         assert ready.instance is not None
         host = self._built.fleet.snapshot().hosts[ready.by.host]
-        applied, ignored = _applied(host, ready.instance, asked.load_config, is_new=is_new)
+        applied, ignored = _applied(host, ready.instance, config, settings, is_new=is_new)
         seconds = asyncio.get_running_loop().time() - began
         words = f"{key} is in memory on {host.name}" + ("." if is_new else " already.")
         if ignored:
@@ -231,24 +231,21 @@ class Admin:
 
     # --- whom a name means ------------------------------------------------------------------
 
-    def _model(self, name: str) -> ModelKey:
+    def _model(self, name: str, *, must_chat: bool = False) -> ModelKey:
         """A model of this very name; a program that nearly says one is told so.
 
         Raises:
-            Problem: no host has it.
+            UnknownName: no host has it.
+            NoCandidates: no host answers, so nothing is known of models.
+            Problem: it is to answer chats, and cannot.
         """
         known = self._built.catalog.all_model_keys()
-        if name in known:
-            return ModelKey(name)
-        # With every host away nobody knows what they have.
         if not known:
             self._built.catalog.any_model(name)
-        raise UnknownName("model", name, nearest(name, known))
-
-    def _chat_model(self, name: str) -> ModelKey:
-        key = self._model(name)
+        if name not in known:
+            raise UnknownName("model", name, nearest(name, known))
         try:
-            return self._built.catalog.model(key)
+            return self._built.catalog.model(name) if must_chat else ModelKey(name)
         except RequestRefused as wrong:
             raise Problem(422, wrong.user_message, param="modelKey") from wrong
 
@@ -284,13 +281,18 @@ def answer(body: Object) -> web.Response:
 
 
 def _applied(
-    host: HostSnapshot, made: Instance, config: _LoadConfig, *, is_new: bool
+    host: HostSnapshot,
+    made: Instance,
+    config: _LoadConfig,
+    settings: LoadSettings,
+    *,
+    is_new: bool,
 ) -> tuple[Object, list[str]]:
     """What of a load's wishes holds, and the names of those that do not."""
     wished: Object = config.model_dump(exclude={"gpu"}, exclude_none=True, by_alias=True)
     gpu = config.gpu.model_dump(exclude_none=True)
     wished |= {f"gpu.{name}": value for name, value in gpu.items()}
-    missed = not_applied(config.settings(), made.kind, host.interface or "SDK socket")
+    missed = not_applied(settings, made.kind, host.interface or "SDK socket")
     ignored = {"gpu.ratio" if name == "gpu" else to_camel(name) for name in missed} | {"gpu.layers"}
     if not is_new:
         # Nobody can say how somebody loaded it; only of its context the host tells.
@@ -299,15 +301,6 @@ def _applied(
     if made.context_length is not None:
         applied["contextLength"] = made.context_length
     return applied, [name for name in wished if name in ignored]
-
-
-def _not_loaded(failed: NoCandidates) -> Problem:
-    kinds = set(failed.kinds)
-    if kinds & {FailureKind.BUSY}:
-        return Problem(503, failed.user_message, "overloaded", "server_error")
-    # Official clients repeat a 503 by themselves: it would be one more load that fails.
-    headers = {"x-should-retry": "false"}
-    return Problem(503, failed.user_message, "model_load_failed", "server_error", None, headers)
 
 
 async def _parsed(request: web.Request, shape: type[_Body]) -> _Body:

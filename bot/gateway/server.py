@@ -160,8 +160,8 @@ def application(
     router.add_post("/v1/messages", inferring.handler("messages", "/messages"))
     router.add_post("/v1/messages/count_tokens", inferring.count_tokens)
     router.add_get("/metrics", watching.scrape)
-    router.add_get("/healthz", watching.alive)
-    router.add_get("/readyz", watching.ready)
+    router.add_get("/healthz", watching.health)
+    router.add_get("/readyz", watching.health)
     Admin(built, active, watching).add_to(router)
     Pages().add_to(router)
     # What a viewer reads has no end of its own, and would be waited for.

@@ -163,8 +163,8 @@ async def test_metrics_need_their_own_scope(tmp_path: Path) -> None:
 async def test_health_tells_nothing_of_the_fleet_and_needs_no_key(tmp_path: Path) -> None:
     async with gate(tmp_path, sim("one", QWEN)) as it:
         await it.key("ada", rate=RateRule(1, 60.0))
-        assert await got(it, "/healthz") == {"status": "alive"}
-        assert await got(it, "/readyz") == {"status": "ready"}
+        assert await got(it, "/healthz") == {"status": "ok"}
+        assert await got(it, "/readyz") == {"status": "ok"}
 
 
 async def test_it_is_not_ready_before_every_host_was_looked_at(

@@ -10,7 +10,7 @@ import aiohttp
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from bot.gateway.events import RING, Feed
+from bot.gateway.events import BACKLOG, RING, Feed
 from tests.gateway.gate import Viewer
 
 
@@ -61,6 +61,17 @@ async def test_a_slow_viewer_loses_events_and_is_sent_a_new_snapshot() -> None:
         it.feed.publish("test", number=-1)
         await slow.until("test", number=-1)
         assert quick.kinds.count("snapshot") == 1
+
+
+async def test_exactly_so_many_events_wait_for_a_viewer_and_one_more_is_too_many() -> None:
+    async with stand() as it, it.viewer() as seen:
+        for number in range(BACKLOG):
+            it.feed.publish("test", number=number)
+        await seen.until("test", number=BACKLOG - 1)
+        assert len(seen.seen) == 1 + BACKLOG
+        for _ in range(BACKLOG + 1):
+            it.feed.publish("test")
+        assert (await seen.next())["type"] == "snapshot"
 
 
 async def test_whoever_was_away_for_more_than_is_kept_gets_a_snapshot() -> None:
