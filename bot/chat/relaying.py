@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 import structlog
 
+from bot.chat.abroad import Abroad
 from bot.chat.choices import Resolved
 from bot.chat.consents import Consents
 from bot.chat.flights import Flight, Flights, News
@@ -33,6 +34,7 @@ from bot.domain.chat import (
     Timing,
     TurnRequest,
     Usage,
+    Wire,
 )
 from bot.domain.errors import (
     BRIEFLY,
@@ -96,10 +98,8 @@ class RelayRequest:
     is_stream: bool = False
     wants_usage: bool = True
     needs_vision: bool = False
-    messages: tuple[Message, ...] = ()
-    """The same words for a provider, without origins; none where only a host can be asked."""
-    why_local: str = ""
-    """Why only a host can be asked, where that is so."""
+    abroad: Abroad | None = None
+    """The same for a provider; None where only a host can be asked."""
     sticky_host: HostName | None = None
     only_host: HostName | None = None
     """Keeps the answer it goes on from; nobody else has it."""
@@ -130,6 +130,10 @@ class Sink(Protocol):
 
     async def say(self, delta: Delta, candidate: Candidate) -> None:
         """A piece of a provider's answer, which comes in no form of the client's."""
+        ...
+
+    async def pass_on(self, payloads: Sequence[str], *, wants_usage: bool) -> None:
+        """Chunks of a provider's answer in the client's own form, as they came."""
         ...
 
 
@@ -247,11 +251,10 @@ class Relaying:
         loop = asyncio.get_running_loop()
         asked = TurnRequest(request.user, str(request.user), request.place, "")
         origins = origins_of_request(request.resolved.persona.name, asked)
-        messages = tuple(replace(message, origins=origins) for message in request.messages)
 
         async def judge(words: Sequence[Message]) -> Consent:
-            if request.why_local:
-                return LocalOnly(request.why_local)
+            if request.abroad is None:
+                return LocalOnly("only chats are passed to providers")
             return await self._consents.judge(request.resolved, asked, (), words)
 
         consent = await judge(())
@@ -290,24 +293,23 @@ class Relaying:
                 await self._by_host(
                     candidate.host, candidate, request, limited, meter, sink, is_last=is_last
                 )
-            elif candidate.provider is not None:
-                ask = CloudAsk(
-                    turn=request.id,
-                    messages=messages,
-                    judge=judge,
-                    answer_tokens=request.answer_tokens,
-                    sampling=request.resolved.persona.sampling,
-                    user=request.user,
-                    daily_micro_usd=request.daily_micro_usd,
+            elif candidate.provider is not None and request.abroad is not None:
+                passed: list[str] = []
+                wire = self._wire(candidate.provider)
+                question_to = request.abroad.ask(
+                    request.id, wire, origins, judge, request.user, passed.append
                 )
+                question_to = replace(question_to, daily_micro_usd=request.daily_micro_usd)
                 await self._by_provider(
                     candidate.provider,
                     candidate,
-                    ask,
+                    question_to,
                     question,
                     meter,
                     sink,
+                    passed,
                     is_stream=request.is_stream,
+                    wants_usage=request.wants_usage,
                     is_last=is_last,
                     is_hurried=max_wait_s is not None,
                 )
@@ -373,7 +375,7 @@ class Relaying:
         return receipt
 
     def _narrowed(self, route: Route, request: RelayRequest) -> Route:
-        """Without hosts that cannot take this request, whatever they have in memory."""
+        """Without those who cannot take this request, whatever they have in memory."""
         hosts = self._fleet.snapshot().hosts
         kept: list[Candidate] = []
         rejected = list(route.rejected)
@@ -385,9 +387,18 @@ class Relaying:
                 no_path = FailureKind.NO_PATH
                 brief = BRIEFLY[no_path]
                 rejected.append(Rejection(candidate.where, candidate.model, words, no_path, brief))
+            elif (
+                candidate.provider is not None
+                and request.abroad is not None
+                and (why := request.abroad.why_not_by(self._wire(candidate.provider)))
+            ):
+                rejected.append(Rejection(candidate.where, candidate.model, why, is_cloud=True))
             elif request.only_host in (None, candidate.host):
                 kept.append(candidate)
         return replace(route, candidates=tuple(kept), rejected=tuple(rejected))
+
+    def _wire(self, name: ProviderName) -> Wire:
+        return self._providers.config(name).wire
 
     async def _by_host(
         self,
@@ -514,14 +525,17 @@ class Relaying:
         question: Question,
         meter: _Meter,
         sink: Sink,
+        passed: list[str],
         *,
         is_stream: bool,
+        wants_usage: bool,
         is_last: bool,
         is_hurried: bool,
     ) -> None:
         loop = asyncio.get_running_loop()
 
         async def sent() -> None:
+            passed.clear()
             await meter.begins(candidate, loop.time(), sink)
             meter.flight.count = lambda: meter.deltas
 
@@ -530,7 +544,13 @@ class Relaying:
             # A whole answer is still here: another may begin anew.
             meter.has_written = is_stream
             meter.deltas += 1
-            await sink.say(delta, candidate)
+            # Only what was translated must be said in other words.
+            if ask.verbatim is None:
+                await sink.say(delta, candidate)
+            elif passed:
+                payloads = passed.copy()
+                passed.clear()
+                await sink.pass_on(payloads, wants_usage=wants_usage)
 
         async def again(error: Unavailable, words: str) -> None:
             _log.info("asked again", request=ask.turn, where=name, reason=error.user_message)

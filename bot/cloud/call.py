@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from bot.domain.chat import Endpoint, InferenceRequest, Message
+from bot.domain.chat import Endpoint, InferenceRequest, Message, Verbatim
 from bot.domain.cloud import Price, Settlement
 from bot.domain.errors import BotError, Bug, FailureKind, Unavailable
 from bot.domain.events import Delta, ReasoningDelta, Silence, StreamEnd, TextDelta
@@ -41,6 +41,8 @@ class CloudAsk:
     server: PlaceId | None = None
     thinking: Literal["auto", "off"] | None = None
     """None is as configured for the provider."""
+    verbatim: Verbatim | None = None
+    """A client's own request, for OpenAI's wire; the messages tell all that is said in it."""
 
 
 @dataclass(slots=True)

@@ -56,7 +56,7 @@ def reservation(
         dialect=config.dialect,
         thinking=thinking,
     )
-    request = InferenceRequest(ask.messages, sampling, name)
+    request = InferenceRequest(ask.messages, sampling, name, verbatim=ask.verbatim)
     call = ProviderCall(
         config.name, endpoint, request, ask.judge, price, prompt_tokens, open_stream
     )

@@ -1,6 +1,6 @@
 """A conversation's nouns: places, requests, transcripts, endpoints, usage, routes and receipts."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -183,6 +183,16 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Verbatim:
+    """A client's own chat, to be sent as it is to whoever speaks its wire."""
+
+    fields: Mapping[str, object] = field(repr=False)
+    """Its JSON, by OpenAI's names."""
+    tap: Callable[[str], None] = field(repr=False)
+    """Hears the payload of each event of the answer, as it came."""
+
+
+@dataclass(frozen=True, slots=True)
 class InferenceRequest:
     """What is asked of an endpoint."""
 
@@ -193,6 +203,8 @@ class InferenceRequest:
     before_words: Callable[[], Awaitable[None]] | None = field(default=None, compare=False)
     """Awaited once the connection stands, right before the first word leaves; what it raises keeps
     them all here."""
+    verbatim: Verbatim | None = field(default=None, compare=False)
+    """Sent in place of the messages, which then only tell what is said in it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from bot.domain.chat import Message
 from bot.domain.personas import Persona, Sampling
 from bot.gateway.errors import Problem
 from bot.gateway.shapes import Endpoint, check_shape, is_deeper
@@ -204,7 +203,7 @@ def _size(whole: object) -> tuple[int, int]:
         value = stack.pop()
         if isinstance(value, dict):
             part = cast(Object, value)
-            if part.get("type") in ("image_url", "input_image", "image"):
+            if is_picture(part):
                 pictures += 1
             else:
                 stack.extend(part.values())
@@ -217,22 +216,9 @@ def _size(whole: object) -> tuple[int, int]:
     return tokens, pictures
 
 
-def as_messages(fields: Mapping[str, object]) -> tuple[tuple[Message, ...], str]:
-    """A chat's words for a provider, and why they cannot go there; one of both is empty."""
-    if fields.get("tools") or fields.get("response_format"):
-        return (), "tools and answer formats are only passed to hosts"
-    said: list[Message] = []
-    for message in cast(list[Object], fields.get("messages") or ()):
-        role, content = message.get("role"), message.get("content")
-        if isinstance(content, list):
-            parts = cast(list[Object], content)
-            if any(part.get("type") != "text" for part in parts):
-                return (), "pictures of a client are only passed to hosts"
-            content = "\n".join(str(part.get("text") or "") for part in parts)
-        if role not in ("system", "user", "assistant") or not isinstance(content, str):
-            return (), f"messages of the role {role} are only passed to hosts"
-        said.append(Message(role, content))
-    return tuple(said), "" if said else "only chats are passed to providers"
+def is_picture(part: Object) -> bool:
+    """Is a part of a message a picture?"""
+    return part.get("type") in ("image_url", "input_image", "image")
 
 
 def _wire_names(sampling: Sampling) -> Object:

@@ -13,10 +13,11 @@ from bot.chat.relaying import RelayRequest
 from bot.domain.chat import Place, Receipt
 from bot.domain.errors import FailureKind, NoCandidates, UnknownName
 from bot.domain.ids import AUTO, ModelKey, PlaceId, TurnId
+from bot.gateway.abroad import abroad
 from bot.gateway.active import ActiveModel
 from bot.gateway.bodies import read_body
 from bot.gateway.doors import Caller
-from bot.gateway.edge import Parsed, as_messages, filled, measure, parse, read_object
+from bot.gateway.edge import Parsed, filled, measure, parse, read_object
 from bot.gateway.errors import Problem, problem_of
 from bot.gateway.kept import KeptAnswers
 from bot.gateway.shapes import Endpoint, check_shape
@@ -113,8 +114,6 @@ class Inferring:
         defaults = self._active.defaults_of(resolved.model) if is_plain else {}
         fields = filled(parsed, resolved.persona, defaults)
         size = measure(endpoint, fields)
-        messages, why_local = as_messages(fields) if endpoint == "chat" else ((), "")
-        why_local = why_local or ("" if messages else "only chats are passed to providers")
         need = Need(
             models=resolved.models,
             prompt_tokens=size.prompt_tokens,
@@ -122,8 +121,9 @@ class Inferring:
             is_embedding=endpoint == "embeddings",
             has_pictures=size.has_pictures,
             # A provider may read more, or see.
-            is_local=bool(why_local) or not self._built.providers.names,
+            is_local=endpoint != "chat" or not self._built.providers.names,
         )
+        own_format = parsed.fields.get("response_format")
         snapshot = self._built.catalog.snapshot()
         if found := unfit(snapshot, need):
             raise _unfit(endpoint, found)
@@ -147,8 +147,7 @@ class Inferring:
             is_stream=fields.get("stream") is True and endpoint != "embeddings",
             wants_usage=parsed.wants_usage,
             needs_vision=size.has_pictures,
-            messages=messages,
-            why_local=why_local,
+            abroad=None if need.is_local else abroad(fields, size.limit, own_format),
             only_host=only_host,
         )
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -23,6 +23,7 @@ from bot.domain.events import (
 )
 from bot.domain.hosts import FleetSnapshot, Model
 from bot.gateway.errors import Problem
+from bot.gateway.whole import WholeChat
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,9 @@ class StreamSink:
         self.reply = ""
         """Of a response, the id that its client may go on from."""
         self._is_own = False
-        """Is this a provider's answer, whose chunks are made here?"""
+        """Is this a provider's answer, whose end is written here?"""
+        self._is_passed = False
+        """Are its chunks the provider's own?"""
 
     @asynccontextmanager
     async def alive(self) -> AsyncGenerator[None]:
@@ -149,10 +152,27 @@ class StreamSink:
             case _:
                 return
 
+    async def pass_on(self, payloads: Sequence[str], *, wants_usage: bool) -> None:
+        """A provider's own chunks; of one stream they all have one id."""
+        self._is_own = self._is_passed = True
+        lines: list[bytes] = []
+        for payload in payloads:
+            if payload == "[DONE]":
+                continue
+            told: dict[str, object] = json.loads(payload)
+            if not wants_usage and told.get("usage") and not told.get("choices"):
+                continue
+            # A payload of several lines would end early, written as one.
+            if self._has_shown_life or "\n" in payload:
+                payload = json.dumps(told | ({"id": self._id} if self._has_shown_life else {}))
+            lines.append(b"data: %s\n\n" % payload.encode())
+        if lines:
+            await self.write(b"".join(lines))
+
     async def end(self, receipt: Receipt, *, wants_usage: bool) -> web.StreamResponse:
         """The end of a whole answer."""
         if self._is_own:
-            if wants_usage:
+            if wants_usage and not self._is_passed:
                 chunk = self._frame([]) | {"usage": usage_object(receipt.usage)}
                 await self._response.write(b"data: %s\n\n" % json.dumps(chunk).encode())
             await self._response.write(b"data: [DONE]\n\n")
@@ -237,6 +257,7 @@ class WholeSink:
         self._id = reply_id
         self._created = created
         self._text: list[str] = []
+        self._passed = WholeChat()
         self._finish = "stop"
         self.body = b""
         self.reply = ""
@@ -255,6 +276,7 @@ class WholeSink:
         """Kept for the headers; what another said before it broke is dropped."""
         self.candidate = candidate
         self._text.clear()
+        self._passed = WholeChat()
 
     def reply_id(self) -> str:
         """Nothing is sent before the answer."""
@@ -276,13 +298,21 @@ class WholeSink:
             case _:
                 return
 
+    async def pass_on(self, payloads: Sequence[str], *, wants_usage: bool) -> None:
+        """A provider's own chunks are put together."""
+        for payload in payloads:
+            if payload != "[DONE]":
+                self._passed.take(payload)
+
     def answer(self, receipt: Receipt, snapshot: FleetSnapshot) -> web.Response:
         """The HTTP answer, with LM Studio's own statistics beside OpenAI's fields."""
         body = self.body
         if receipt.host is not None and self._form in ("chat", "text"):
             told: dict[str, object] = json.loads(body)
             body = json.dumps(told | statistics(receipt, snapshot, told)).encode()
-        if receipt.provider is not None:
+        if self._passed.has_begun:
+            body = self._passed.body()
+        elif receipt.provider is not None:
             text, kind = "".join(self._text), "chat.completion"
             choice: dict[str, object] = {"index": 0, "finish_reason": self._finish}
             choice["message"] = {"role": "assistant", "content": text}

@@ -83,6 +83,7 @@ class DeltaStream(AsyncIterator[Delta]):
         endpoint: Endpoint,
         first_due: float,
         error: Callable[[Verdict], BotError],
+        tap: Callable[[str], None] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._response = response
@@ -91,6 +92,8 @@ class DeltaStream(AsyncIterator[Delta]):
         self._endpoint = endpoint
         self._first_due = first_due
         self._error = error
+        self._tap = tap
+        """Hears each payload that was found to be part of the answer, as it came."""
         self._sse = SseReader()
         self._ready: deque[Delta] = deque()
         self._watch = Watch(self._loop, self._give_up)
@@ -174,6 +177,8 @@ class DeltaStream(AsyncIterator[Delta]):
         try:
             for payload in self._sse.feed(data):
                 self._ready.extend(self._reader.read(payload))
+                if self._tap is not None:
+                    self._tap(payload)
             if self._ready:
                 self._silent_since = None
             if not data:

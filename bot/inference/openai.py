@@ -26,6 +26,26 @@ from bot.inference.wire import (
 
 _COMMON = ("temperature", "top_p")
 
+_NOT_ABROAD = frozenset(
+    {
+        "max_completion_tokens",
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "stop",
+        "top_k",
+        "min_p",
+        "repeat_penalty",
+        "ttl",
+        "draft_model",
+        "stream_options",
+        "user",
+        "safety_identifier",
+    }
+)
+"""Of a client's own request: what each server takes otherwise, is LM Studio's alone, or would tell
+two servers that they know one person."""
+
 _DONE = "[DONE]"
 
 _FINISHES = {
@@ -103,11 +123,12 @@ DIALECTS: Mapping[DialectName, Dialect] = {
 def completions_call(endpoint: Endpoint, request: InferenceRequest) -> Call:
     """The HTTP request that asks an endpoint for a streamed chat completion, in its dialect."""
     dialect, model = DIALECTS[endpoint.dialect], endpoint.model
-    body: dict[str, object] = {
-        "model": model,
-        "messages": [_message(message) for message in request.messages],
-        "stream": True,
-    }
+    body: dict[str, object] = {}
+    if request.verbatim is not None:
+        body = {k: v for k, v in request.verbatim.fields.items() if k not in _NOT_ABROAD}
+    else:
+        body["messages"] = [_message(message) for message in request.messages]
+    body |= {"model": model, "stream": True}
     if dialect.include_usage:
         body["stream_options"] = {"include_usage": True}
     body |= _sampling(dialect, model, request.sampling)
@@ -232,6 +253,11 @@ class OpenAiReader:
         content = delta.get("content")
         if isinstance(content, str) and content:
             pieces += self.pieces.answer(content)
+        elif call := object_of(object_of(first_of(delta.get("tool_calls"))).get("function")):
+            # Only a client's own request brings tools: what it is told goes by the tap, and what is
+            # written here counts as words of the answer.
+            written = text_of(call.get("name")) + text_of(call.get("arguments"))
+            pieces += self.pieces.answer(written)
         elif refusal := text_of(delta.get("refusal")):
             self._was_refused = True
             pieces += self.pieces.answer(refusal)

@@ -83,7 +83,7 @@ class Inference:
             Refused: the other side declined to answer.
         """
         build, reader = _WIRES[endpoint.wire]
-        if any(message.images for message in request.messages):
+        if request.verbatim is not None or any(message.images for message in request.messages):
             # Megabytes as base64 and JSON: the loop must not stand still for them.
             call = await asyncio.to_thread(build, endpoint, request)
         else:
@@ -94,7 +94,8 @@ class Inference:
         call = replace(call, before_words=request.before_words)
         async with self._answered(endpoint, call, due, error) as response:
             reading = reader(endpoint, estimate_prompt_tokens(request.messages))
-            stream = DeltaStream(response, reading, endpoint, due, error)
+            tap = request.verbatim.tap if request.verbatim is not None else None
+            stream = DeltaStream(response, reading, endpoint, due, error, tap)
             try:
                 yield stream
             finally:

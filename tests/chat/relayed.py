@@ -1,5 +1,8 @@
 """What a client of the gateway asks, and who takes its answer in."""
 
+from collections.abc import Sequence
+
+from bot.chat.abroad import Abroad
 from bot.chat.choices import PLAIN, Resolved
 from bot.chat.relaying import Relaying, RelayRequest
 from bot.domain.chat import Candidate, Message, Place, Receipt, Route
@@ -24,6 +27,8 @@ class DeafSink:
 
     async def say(self, delta: Delta, candidate: Candidate) -> None: ...
 
+    async def pass_on(self, payloads: Sequence[str], *, wants_usage: bool) -> None: ...
+
 
 async def relay(
     relaying: Relaying,
@@ -34,7 +39,7 @@ async def relay(
     model: ModelKey = AUTO,
 ) -> Receipt:
     """One chat of a client's, to its end."""
-    fields = {"messages": [{"role": "user", "content": text}], "stream": True}
+    fields: dict[str, object] = {"messages": [{"role": "user", "content": text}], "stream": True}
     request = RelayRequest(
         id=TurnId(f"relayed {text}"[:60]),
         form="chat",
@@ -45,7 +50,8 @@ async def relay(
         place=Place(PlaceId(user), is_private=True),
         prompt_tokens=20,
         answer_tokens=100,
+        daily_micro_usd=None,
         is_stream=True,
-        messages=(Message("user", text),),
+        abroad=Abroad(fields, Message("user", text), 100),
     )
     return await relaying.answer(request, DeafSink())

@@ -52,7 +52,8 @@ def chat_frames(form: ChatForm, reply: Reply) -> Iterator[Frame]:
         yield Frame(None, "thought") if delta is None else _chunk(form, reply, delta, "thought")
     for number, text in enumerate(reply.content, 1):
         usage = reply.usage_at(number) if "every" in form.usage else None
-        yield _chunk(form, reply, _delta(form, text), "text", usage=usage)
+        delta = _call(reply, number, text) if reply.calls else _delta(form, text)
+        yield _chunk(form, reply, delta, "text", usage=usage)
     yield from _ending(form, reply)
 
 
@@ -103,7 +104,17 @@ def _ending(form: ChatForm, reply: Reply) -> Iterator[Frame]:
 
 
 def _finish(form: ChatForm, reply: Reply) -> str:
+    if reply.calls and reply.finish == "stop":
+        return "tool_calls"
     return form.finishes[reply.finish]
+
+
+def _call(reply: Reply, number: int, text: str) -> JsonObject:
+    call: JsonObject = {"index": 0, "function": {"arguments": text}}
+    if number == 1:
+        function = {"name": reply.calls, "arguments": text}
+        call |= {"id": f"call_{reply.reply_id}", "type": "function", "function": function}
+    return {"tool_calls": [call]}
 
 
 def _thoughts(form: ChatForm, reply: Reply) -> tuple[str, ...]:

@@ -46,6 +46,8 @@ class Reply:
     cached_tokens: int
     code: str = ""
     """Which form of a refusal or breakdown was asked for."""
+    calls: str = ""
+    """A tool's name: the content is then its arguments."""
 
     @property
     def usage(self) -> Usage:

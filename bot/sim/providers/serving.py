@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -10,6 +11,7 @@ from aiohttp import web
 
 from bot.sim.answers import Asked
 from bot.sim.clock import SimClock
+from bot.sim.demands import demand_of
 from bot.sim.providers.asking import Ask, Declined, HttpAnswer, find_model
 from bot.sim.providers.caching import PromptCache
 from bot.sim.providers.catalogue import models_of
@@ -175,15 +177,19 @@ class Serving:
             names.append(self._wire.elsewhere)
         cached = self._cache.read(ask.model.key, ask.messages) if ask.may_cache else 0
         asked = Asked(ask.model.key, self._config.display_name, ask.messages)
-        return compose(
+        demand = demand_of(visit.arrival.payload, ask.messages)
+        answer = demand.met(self._config.answer(asked))
+        called = replace(answer, content=answer.call) if demand.call else answer
+        reply = compose(
             ask,
-            self._config.answer(asked),
+            called,
             self._faults.take_all(names, visit.arrival.path),
             reply_id=f"sim-{visit.arrival.number:012d}",
             created=int(scene.now.timestamp()),
             prompt_tokens=scene.prompt_tokens,
             cached_tokens=cached,
         )
+        return replace(reply, calls=demand.call.name) if demand.call else reply
 
     def _whole(
         self, body: JsonObject, visit: Visit, reply: Reply | None = None

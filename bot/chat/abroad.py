@@ -1,0 +1,61 @@
+"""What a provider may be sent of a client's request: its own JSON, or its words alone."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from bot.cloud.call import CloudAsk
+from bot.domain.chat import Message, Origin, Verbatim, Wire
+from bot.domain.ids import TurnId, UserId
+from bot.domain.personas import Sampling
+from bot.policy.privacy import Judge
+
+
+@dataclass(frozen=True, slots=True)
+class Abroad:
+    """One chat as it may leave the LAN, where its origins allow that."""
+
+    fields: Mapping[str, object] = field(repr=False)
+    """By OpenAI's names."""
+    words: Message
+    """All that is said in it, tools and formats too: what is judged, and counted."""
+    answer_tokens: int
+    messages: tuple[Message, ...] = ()
+    """The same for a wire into which it must be translated; none where it cannot be."""
+    why_not: str = ""
+    """Why it cannot."""
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def why_not_by(self, wire: Wire) -> str:
+        """Why nobody who speaks this wire can be asked; empty where they can."""
+        return "" if wire == "openai" else self.why_not
+
+    def ask(
+        self,
+        turn: TurnId,
+        wire: Wire,
+        origins: tuple[Origin, ...],
+        judge: Judge,
+        user: UserId,
+        tap: Callable[[str], None],
+    ) -> CloudAsk:
+        """The question to a provider that speaks this wire.
+
+        Args:
+            turn: The request.
+            wire: The provider's.
+            origins: Where the words were said.
+            judge: Whether they may go.
+            user: Who asks.
+            tap: Hears the answer's events as they come, where they need no translation.
+        """
+        is_own = wire == "openai"
+        said = (self.words,) if is_own else self.messages
+        return CloudAsk(
+            turn=turn,
+            messages=tuple(replace(message, origins=origins) for message in said),
+            judge=judge,
+            answer_tokens=self.answer_tokens,
+            sampling=self.sampling,
+            user=user,
+            verbatim=Verbatim(self.fields, tap) if is_own else None,
+        )
