@@ -62,7 +62,7 @@ async def test_a_chosen_provider_answers_though_a_host_could(tmp_path: Path, typ
         assert (said.text, said.receipt.provider) == ("From afar.", "zai")
         # It was wanted so: no reason is owed, and `/why` says by whom.
         assert instead_words(said.receipt) == ""
-        turn = await home.lantern.turns.find(said.turn)
+        turn = await home.lantern.turns.store.last_in(PLACE.conversation)
         assert turn is not None
         assert "☁ zai chosen by you here" in why_text(turn)
         other = await home.ask("mine", user=BOB)
