@@ -16,6 +16,9 @@ EXPECTS = web.RequestKey("lantern_expects", str)
 
 BODY_S = web.AppKey("lantern_body_s", float)
 
+SERVER = "Lantern"
+"""Told instead of the versions of Python and aiohttp, which help nobody but an attacker."""
+
 Answering = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 _log = structlog.get_logger(__name__)
@@ -81,8 +84,8 @@ class Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """What the parser refused, or what broke outside every handler, as any other error."""
         self.heard()
-        if request.writer.output_size > 0:
-            raise ConnectionError("a part of the answer was sent already")
+        if request.writer.output_size > 0 or isinstance(exc, ConnectionError):
+            raise ConnectionError("nothing more can be said here") from exc
         number = secrets.token_hex(8)
         if status >= 500:
             _log.error("request broke", request=number, exc_info=exc)
@@ -94,7 +97,7 @@ class Connection(web.RequestHandler):
             # aiohttp's own words show the bytes it tripped over, and so whoever else's they are.
             problem = Problem(400, "The request is not valid HTTP, or has over 128 headers.")
         answer = problem.answer()
-        answer.headers["x-request-id"] = number
+        answer.headers.update({"x-request-id": number, "Server": SERVER})
         answer.force_close()
         return answer
 
@@ -108,13 +111,17 @@ def connections(server: web.Server, limits: ConnectionLimits) -> Callable[[], as
         assert isinstance(connection, Connection), "made below, and nowhere else"
         connection.heard()
         expects = request.headers.get(hdrs.EXPECT)
-        if expects is not None:
-            # aiohttp would call for the body before anybody looked at the key.
-            headers = request.headers.copy()
-            headers.popall(hdrs.EXPECT)
-            request = request.clone(headers=headers)
-            request[EXPECTS] = expects
-        return await answering(request)
+        if expects is None:
+            return await answering(request)
+        # aiohttp would call for the body before anybody looked at the key.
+        headers = request.headers.copy()
+        headers.popall(hdrs.EXPECT)
+        quiet = request.clone(headers=headers)
+        quiet[EXPECTS] = expects
+        response = await answering(quiet)
+        # aiohttp would do so by the request that no route was found for, and leave headers out.
+        await response.prepare(quiet)
+        return response
 
     server.request_handler = begin
     return lambda: Connection(server, limits)

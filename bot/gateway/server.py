@@ -14,7 +14,14 @@ from bot.chat.lantern import Lantern
 from bot.domain.errors import ConfigError
 from bot.gateway.active import ActiveModel
 from bot.gateway.admin import Admin
-from bot.gateway.connections import BODY_S, EXPECTS, USUAL, ConnectionLimits, connections
+from bot.gateway.connections import (
+    BODY_S,
+    EXPECTS,
+    SERVER,
+    USUAL,
+    ConnectionLimits,
+    connections,
+)
 from bot.gateway.cors import cors_headers, is_preflight, preflight
 from bot.gateway.doors import Caller, DoorRules, Doors
 from bot.gateway.errors import Problem, problem_of
@@ -141,6 +148,7 @@ def application(
         return await handler(request)
 
     async def tell(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers["Server"] = SERVER
         response.headers.update(cors_headers(request, rules.cors_origins))
         if CALLER in request:
             response.headers.update(request[CALLER].limits)
@@ -197,7 +205,10 @@ async def _said_alike(request: web.Request, handler: Handler) -> web.StreamRespo
     except web.HTTPException as refused:
         response = _of_router(refused).answer(is_anthropic=is_anthropic)
     except asyncio.CancelledError:
-        _log.info("request", request=number, path=request.path, status=499)
+        # Not the path itself: it may hold whatever a client wrote.
+        resource = request.match_info.route.resource
+        path = "unknown" if resource is None else resource.canonical
+        _log.info("request", request=number, path=path, status=499)
         raise
     except Exception as error:
         problem = problem_of(error)

@@ -26,6 +26,7 @@ class Reply:
         assert set(body["error"]) == {"message", "type", "param", "code"}
         assert self.headers["content-type"].startswith("application/json")
         assert len(self.headers["x-request-id"]) == 16
+        assert self.headers["server"] == "Lantern"
         return body["error"]
 
 

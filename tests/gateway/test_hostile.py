@@ -255,3 +255,18 @@ async def test_a_client_that_leaves_in_its_body_breaks_nothing(tmp_path: Path) -
             await writer.drain()
             writer.transport.abort()
         assert (await it.ask(CHAT, GOOD)).status == 200
+
+
+async def test_what_comes_behind_a_refusal_is_dropped_and_the_next_request_answered(
+    tmp_path: Path,
+) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it, asyncio.timeout(GUARD_S):
+        await it.key("editor")
+        reader, writer = await asyncio.open_connection(*at(it.base))
+        for _ in range(2):
+            writer.write(request(CHAT, JSON, "Content-Length: 20", body=b"x" * 10))
+            refused = await read_reply(reader)
+            assert refused is not None
+            assert refused.status == 401
+            writer.write(b"x" * 10)
+        writer.close()
