@@ -15,6 +15,7 @@ from bot.domain.errors import ConfigError
 from bot.gateway import doors
 from bot.gateway.connections import ConnectionLimits
 from bot.gateway.doors import DoorRules
+from bot.gateway.pages import PREFIX
 from bot.gateway.server import GatewayRules, gateway
 from bot.policy.keys import ApiKey
 from bot.policy.ratelimit import RateRule
@@ -342,8 +343,20 @@ async def test_each_scope_opens_its_own_paths(tmp_path: Path) -> None:
         inference, admin = await it.key("i"), await it.key("a", "admin")
         assert await refused_by(it, inference) == (403, "insufficient_permissions")
         assert await refused_by(it, admin) == (404, "unknown_url")
-        for path in ("/v1/models", "/", "/nothing", "/adminx"):
+        for path in ("/v1/models", "/nothing", "/adminx"):
             answer = await it.ask(path, method="GET", Authorization=admin)
             assert answer.error["code"] == "insufficient_permissions"
         answer = await it.ask("/metrics", method="GET", Authorization=admin)
         assert answer.error["code"] == "insufficient_permissions"
+
+
+@pytest.mark.parametrize("open_path", [PREFIX, "/healthz/", "/readyz/"])
+@pytest.mark.parametrize("way", ["../", "%2e%2e/", "..%2f", "..;/", "/../"])
+async def test_no_way_leads_from_an_open_path_behind_a_door(
+    tmp_path: Path, open_path: str, way: str
+) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        await it.key("editor")
+        for behind in ("admin/status", "v1/models", "metrics"):
+            data = request(f"{open_path}{way}{behind}", method="GET")
+            assert (await first_reply(it.base, data))[0] in (401, 404)
