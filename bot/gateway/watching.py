@@ -144,7 +144,7 @@ class Watching:
         if not self.feed.has_viewers:
             return
         snapshot, shown = self._built.fleet.snapshot(), self._shown
-        changed = [host for name, host in snapshot.hosts.items() if shown.get(name) is not host]
+        changed = [host for name, host in snapshot.hosts.items() if shown.get(name) != host]
         flights = self.flights()
         if changed or flights or self._had_flights:
             hosts = [host_object(host, snapshot.taken_at) for host in changed]
@@ -220,7 +220,10 @@ class Watching:
             case "model loaded":
                 self._loads.pop(event.host, None)
                 publish(
-                    "model_load.end", **common, instanceId=event.instance, seconds=event.seconds
+                    "model_load.end",
+                    **common,
+                    instanceId=event.instance,
+                    seconds=round(event.seconds or 0.0, 3),
                 )
             case "load failed":
                 self._loads.pop(event.host, None)

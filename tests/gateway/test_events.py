@@ -133,3 +133,16 @@ async def test_requests_under_way_are_shown_with_their_speed(
         await seen.until("request.end")
         while (await seen.until("state"))["requests"]:
             pass
+
+
+async def test_a_fleet_that_stands_still_is_shown_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "STATE_S", 0.01)
+    async with gate(tmp_path, sim("one", QWEN)) as it, viewer(it) as seen:
+        await seen.until("state")
+        # Looked at anew, and nothing new found.
+        await it.house.lantern.fleet.host(it.house.lantern.catalog.host("one")).probe()
+        await it.ask("/admin/hosts/one/drain", {})
+        shown = await seen.until("state")
+        assert [host["state"] for host in shown["hosts"]] == ["draining"]
