@@ -476,6 +476,42 @@ def test_a_word_after_blanks_is_not_held_up_by_the_call_they_did_not_make() -> N
     assert [call.at for call in paper.calls] == pytest.approx([0.0, 0.8])
 
 
+@pytest.mark.parametrize(
+    ("status", "text", "at"),
+    [
+        # Exactly as much as makes a young reply due early, and one character less.
+        (False, "x" * 139, 0.3),
+        (False, "x" * 138, 0.4),
+        # After a load bar as well: the first words count as young again.
+        (True, "x" * 139, 2.3),
+        (True, "x" * 138, 2.4),
+    ],
+)
+def test_a_first_edit_goes_out_early_where_there_is_enough_to_show(
+    status: bool, text: str, at: float
+) -> None:
+    paper = PaperTransport()
+
+    async def story() -> None:
+        view, writer = writer_of(paper)
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            writing = group.create_task(writer.run())
+            if status:
+                view.on_event(Loading(HOST, MODEL, 0.1, 10.0), loop.time())
+                writer.poke()
+                await asyncio.sleep(2.0)
+            for pause, part in ((0.0, "H"), (0.1, "i"), (0.2, text)):
+                await asyncio.sleep(pause)
+                view.on_event(TextDelta(part), loop.time())
+                writer.poke()
+            await asyncio.sleep(3)
+            writing.cancel()
+
+    play(story())
+    assert paper.calls[-1].at == pytest.approx(at)
+
+
 def test_a_waiting_writer_is_not_woken_by_every_token() -> None:
     class Counting(PaperTransport):
         asked = 0

@@ -57,6 +57,9 @@ def test_an_answer_measures_reading_writing_and_how_long_it_held_its_slot() -> N
     ("record", "reads", "writes"),
     [
         (replace(ANSWER, prompt_tokens=MEASURABLE_PROMPT - 1), False, True),
+        (replace(ANSWER, prompt_tokens=MEASURABLE_PROMPT), True, True),
+        (replace(ANSWER, completion_tokens=MEASURABLE_REPLY), True, True),
+        (replace(ANSWER, first_token_s=0.5, generation_s=0.5), True, True),
         (replace(ANSWER, completion_tokens=MEASURABLE_REPLY - 1), True, False),
         (replace(ANSWER, first_token_s=0.0), False, True),
         (replace(ANSWER, generation_s=0.0), True, False),
@@ -82,3 +85,12 @@ def test_too_little_to_time_measures_no_rate(
 )
 def test_a_load_of_known_size_measures_its_host(load: LoadRecord, rate: float | None) -> None:
     assert load_rate(load) == rate
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "seconds", "rate"), [(1, 0.5, 2.0), (0, 0.5, None), (1, 0.0, None)]
+)
+def test_the_smallest_load_that_took_any_time_has_a_rate(
+    size_bytes: int, seconds: float, rate: float | None
+) -> None:
+    assert load_rate(replace(LOAD, size_bytes=size_bytes, seconds=seconds)) == rate
