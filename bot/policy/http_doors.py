@@ -44,7 +44,7 @@ def client_address(
 
 def is_within(address: Address, networks: Iterable[Network]) -> bool:
     """Is an address in one of these networks?"""
-    return any(address in network for network in networks if network.version == address.version)
+    return any(address in network for network in networks)
 
 
 def is_known_host(header: str, names: Iterable[str]) -> bool:

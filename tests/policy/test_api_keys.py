@@ -48,6 +48,7 @@ def test_what_is_none_of_ours_is_found_by_nothing_and_opens_nothing(text: str) -
         f" {SHOWN[:-1]}",
         SHOWN.replace("lantern_", "lantern-"),
         SHOWN[:-1] + "-",
+        SHOWN[:8] + "-" + SHOWN[9:],
         SHOWN[:-1] + "é",
         SHOWN[:-1] + "٣",
         SHOWN[:-1] + "\udc80",

@@ -177,6 +177,8 @@ def test_these_hosts_are_ours(host: str) -> None:
         "localhost:80:80",
         "localhost:http",
         "localhost:٨٠",
+        "localhost:٨0",
+        "[::1]]:80",
         "localhost@evil.example",
         "evil.example@localhost",
         "localhost, evil.example",
