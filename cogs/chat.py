@@ -12,7 +12,8 @@ from bot.chat.lantern import Lantern
 from bot.domain.chat import Place, TurnRequest
 from bot.domain.errors import NoCandidates, UnknownName
 from bot.domain.ids import ModelKey, PersonaName, TurnId, UserId
-from bot.policy.access import check_text
+from bot.domain.personas import Priority
+from bot.policy.access import check_may_manage, check_text
 from bot.policy.conversation import fresh_after_s
 from bot.policy.markup import harmless
 from bot.policy.pacing import Pacers
@@ -108,6 +109,7 @@ class Chat(commands.Cog):
         attachment="A text file or image to read along",
         type="What kind of question it is: another order of who answers",
         no_cache="A new answer, though this very question was answered before",
+        priority="Where others wait too: low lets them go first, high (admins) goes first",
     )
     async def chat(
         self,
@@ -118,8 +120,13 @@ class Chat(commands.Cog):
         attachment: discord.Attachment | None = None,
         type: str | None = None,
         no_cache: bool = False,
+        priority: Priority | None = None,
     ) -> None:
         """A turn in this channel."""
+        # Anybody would say high.
+        if priority == "high":
+            is_admin = self._access.rules.is_admin(interaction)
+            check_may_manage("put a question before others'", is_admin=is_admin)
         request_type = self._catalog.request_type(type) if type else None
         self._access.take(user_id(interaction.user))
         transport = InteractionTransport(interaction, self._pacers)
@@ -147,6 +154,7 @@ class Chat(commands.Cog):
             model=ModelKey(model) if model else None,
             request_type=request_type,
             no_cache=no_cache,
+            priority=priority,
         )
         await self._replies.play(request, transport, left_out)
 

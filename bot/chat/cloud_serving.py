@@ -93,6 +93,7 @@ class CloudServing:
             sampling=asking.resolved.persona.sampling,
             user=asking.payer,
             server=asking.request.place.server,
+            priority=asking.request.priority or asking.resolved.persona.priority,
         )
         listener = Listener(sent, draft.hear, again, draft.notice, queued)
         try:

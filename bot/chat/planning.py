@@ -10,6 +10,7 @@ from bot.domain.cloud import ProviderSnapshot
 from bot.domain.errors import BRIEFLY, FailureKind, PromptTooLong, RequestRefused
 from bot.domain.hosts import FleetSnapshot, Wish
 from bot.domain.ids import AUTO, HostName, PersonaName, ProviderName, TurnId, UserId
+from bot.domain.personas import Priority
 from bot.policy.context import Fitted, fit_or_least, transcript
 from bot.policy.index import RoutingIndex
 from bot.policy.offers import SlowRules, Ways, plan_ways
@@ -223,6 +224,7 @@ class Planner:
             sticky_host=next(filter(None, served), None),
             local_only=isinstance(asking.consent, LocalOnly),
             request_type=request.request_type,
+            priority=request.priority,
         )
         route, wish = routed(resolved, needs_vision=has_pictures)
         seer = None
@@ -262,6 +264,7 @@ class Planner:
         sticky_host: HostName | None = None,
         local_only: bool = False,
         request_type: str | None = None,
+        priority: Priority | None = None,
         is_chat: bool = True,
     ) -> tuple[Route, Wish]:
         """Whom to ask, best first, and what is wished of a host; for turns and relayed requests.
@@ -275,6 +278,7 @@ class Planner:
             sticky_host: May still hold the prompt's beginning.
             local_only: The words stay on the LAN.
             request_type: Said for this request alone; else the persona's.
+            priority: Said for this request alone; else the persona's.
             is_chat: An embedding model answers no chat.
         """
         snapshot, persona, rules = self._snapshot(), resolved.persona, self._rules
@@ -285,6 +289,7 @@ class Planner:
             min_context=prompt_tokens + answer_tokens,
             idle_ttl_s=idle_ttl_s,
             user=user,
+            priority=priority or persona.priority,
         )
         cloud = rules.cloud if persona.cloud is None else persona.cloud
         # Out of the order of fallbacks, and yet configured: it answers where it was chosen.

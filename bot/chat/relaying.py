@@ -299,7 +299,11 @@ class Relaying:
                 question_to = request.abroad.ask(
                     request.id, wire, origins, judge, request.user, passed.append
                 )
-                question_to = replace(question_to, daily_micro_usd=request.daily_micro_usd)
+                question_to = replace(
+                    question_to,
+                    daily_micro_usd=request.daily_micro_usd,
+                    priority=request.resolved.persona.priority,
+                )
                 await self._by_provider(
                     candidate.provider,
                     candidate,

@@ -11,7 +11,7 @@ from bot.domain.cloud import Price, Settlement
 from bot.domain.errors import BotError, Bug, FailureKind, Unavailable
 from bot.domain.events import Delta, ReasoningDelta, Silence, StreamEnd, TextDelta
 from bot.domain.ids import PlaceId, ProviderName, TurnId, UserId
-from bot.domain.personas import Sampling
+from bot.domain.personas import Priority, Sampling
 from bot.policy.pricing import charged_usage, cost_of
 from bot.policy.privacy import CloudConsent, Judge, LocalOnly
 
@@ -43,6 +43,7 @@ class CloudAsk:
     """None is as configured for the provider."""
     verbatim: Verbatim | None = None
     """A client's own request, for OpenAI's wire; the messages tell all that is said in it."""
+    priority: Priority = "normal"
 
 
 @dataclass(slots=True)

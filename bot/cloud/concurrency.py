@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from bot.domain.personas import Priority
 from bot.policy.concurrency import Concurrency
 from bot.policy.fairness import in_turn
 
@@ -14,6 +15,7 @@ class _Waiter:
     """One asker outside; only the gate writes it."""
 
     user: str
+    priority: Priority
     place: int = 0
     """In the line, 1 being next; 0 once it is in."""
     moved: asyncio.Event = field(default_factory=asyncio.Event)
@@ -31,6 +33,7 @@ class Gate:
         """Askers outside, as they came."""
         self._served: dict[str, int] = {}
         self._grants = 0
+        self._passes = 0
 
     @property
     def is_open(self) -> bool:
@@ -39,7 +42,11 @@ class Gate:
         return self.holding.total() < self.concurrency.limit and not self.waiting
 
     async def enter(
-        self, user: str, deadline: float, tell: Callable[[int], Awaitable[None]]
+        self,
+        user: str,
+        deadline: float,
+        tell: Callable[[int], Awaitable[None]],
+        priority: Priority = "normal",
     ) -> None:
         """Wait until there is room; every entering needs one ``leave``.
 
@@ -47,6 +54,7 @@ class Gate:
             user: Who asks; people take turns.
             deadline: The loop's time after which nobody waits any more.
             tell: Hears the place in the line, at first and whenever it changes.
+            priority: How urgent it is.
 
         Raises:
             TimeoutError: the deadline came first.
@@ -54,7 +62,7 @@ class Gate:
         if self.is_open:
             self._let_in(user)
             return
-        waiter = _Waiter(user)
+        waiter = _Waiter(user, priority)
         self.waiting.append(waiter)
         self._move_up()
         is_in = False
@@ -98,11 +106,12 @@ class Gate:
     def _move_up(self) -> None:
         """Lets in whoever there is room for, and gives the others their places."""
         while self.waiting and self.holding.total() < self.concurrency.limit:
-            first = self.waiting.pop(self._turns()[0])
+            order, self._passes = self._turns()
+            first = self.waiting.pop(order[0])
             self._let_in(first.user)
             first.place = 0
             first.moved.set()
-        for place, number in enumerate(self._turns(), start=1):
+        for place, number in enumerate(self._turns()[0], start=1):
             waiter = self.waiting[number]
             if waiter.place != place:
                 waiter.place = place
@@ -111,5 +120,7 @@ class Gate:
         here = {waiter.user for waiter in self.waiting}.union(self.holding)
         self._served = {user: number for user, number in self._served.items() if user in here}
 
-    def _turns(self) -> list[int]:
-        return in_turn([waiter.user for waiter in self.waiting], self.holding, self._served)
+    def _turns(self) -> tuple[list[int], int]:
+        users = [waiter.user for waiter in self.waiting]
+        priorities: list[Priority] = [waiter.priority for waiter in self.waiting]
+        return in_turn(users, self.holding, self._served, priorities, self._passes)

@@ -9,6 +9,7 @@ from bot.cloud.call import ProviderCall
 from bot.cloud.concurrency import Gate
 from bot.domain.cloud import CloudEvent, ProviderConfig, ProviderNews, ProviderStanding
 from bot.domain.errors import FailureKind, Refused, Unavailable
+from bot.domain.personas import Priority
 from bot.policy.breaker import on_abandoned, on_try
 from bot.policy.concurrency import TOO_MUCH, first_concurrency, wait_s
 from bot.policy.provider_health import ProviderHealth, answered, barred, failed
@@ -79,13 +80,16 @@ class Deployment:
         )
 
     @asynccontextmanager
-    async def place(self, user: str, deadline: float, tell: Tell) -> AsyncGenerator[None]:
+    async def place(
+        self, user: str, deadline: float, tell: Tell, priority: Priority = "normal"
+    ) -> AsyncGenerator[None]:
         """A place among the calls under way, for as long as the block lasts.
 
         Args:
             user: Who asks; people take turns.
             deadline: The loop's time after which nobody waits any more.
             tell: Hears of the wait, where there is one.
+            priority: How urgent it is.
 
         Raises:
             Unavailable: it is out; ``BUSY``: there is no place in time, or its rate limit and its
@@ -98,7 +102,7 @@ class Deployment:
             await tell(place, self.wait_s(place, loop.time()))
 
         try:
-            await self.gate.enter(user, deadline, moved)
+            await self.gate.enter(user, deadline, moved, priority)
         except TimeoutError as err:
             busy = self.gate.holding.total()
             words = f"{self.config.label} is busy with {busy} other questions of ours."

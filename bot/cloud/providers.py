@@ -176,7 +176,7 @@ class Providers:
         """
         call, error = None, None
         try:
-            async with deployment.place(str(ask.user or ""), until, tell):
+            async with deployment.place(str(ask.user or ""), until, tell, ask.priority):
                 try:
                     call = await self._reserved(deployment.config, ask)
                 except BaseException:

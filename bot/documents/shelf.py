@@ -20,7 +20,7 @@ from bot.documents.yaml import Document, Plain, read_text, read_yaml
 from bot.documents.yaml import Path as KeyPath
 from bot.domain.errors import ConfigError
 from bot.domain.ids import AUTO, ModelKey, PersonaName, ProviderName
-from bot.domain.personas import LoadSettings, Persona, Sampling
+from bot.domain.personas import LoadSettings, Persona, Priority, Sampling
 from bot.policy.names import resolve
 from bot.process.redaction import Redactor
 
@@ -130,6 +130,7 @@ class PersonaFile(Section):
     greeting: Annotated[str, Field(max_length=MAX_GREETING_CHARACTERS)] = ""
     avatar: Annotated[str, AfterValidator(_check_avatar)] = ""
     request_type: Name | None = None
+    priority: Annotated[Priority, BeforeValidator(lower)] = "normal"
     sampling: SamplingFile = SamplingFile()
     load: LoadFile = LoadFile()
     keep_loaded: bool = False
@@ -185,6 +186,7 @@ def _persona(file: PersonaFile, source: str) -> Persona:
         greeting=file.greeting.strip(),
         avatar=file.avatar,
         request_type=file.request_type,
+        priority=file.priority,
         sampling=Sampling(**file.sampling.model_dump()),
         load=LoadSettings(**file.load.model_dump()),
         keep_loaded=file.keep_loaded,

@@ -6,7 +6,7 @@ from typing import Literal
 
 from bot.domain.errors import FailureKind
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
-from bot.domain.personas import Sampling
+from bot.domain.personas import Priority, Sampling
 
 Role = Literal["system", "user", "assistant"]
 Wire = Literal["openai", "anthropic"]
@@ -116,6 +116,8 @@ class TurnRequest:
     model: ModelKey | None = None
     """Said for this turn alone."""
     request_type: str | None = None
+    """Said for this turn alone; else the persona's."""
+    priority: Priority | None = None
     """Said for this turn alone; else the persona's."""
     must_see: bool = False
     """Whatever model sees the pictures, the soonest, instead of the one that is chosen here."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey
-from bot.domain.personas import LoadSettings
+from bot.domain.personas import LoadSettings, Priority
 
 ModelKind = Literal["llm", "vlm", "embedding"]
 
@@ -211,6 +211,7 @@ class Wish:
     """Who asks, so that users take turns; any opaque string."""
     max_wait_s: float | None = None
     """Longest the asker will wait for the grant; None waits for ever."""
+    priority: Priority = "normal"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,9 @@ from typing import Literal
 
 from bot.domain.ids import AUTO, ModelKey, PersonaName, ProviderName
 
+Priority = Literal["high", "normal", "low"]
+"""How urgent a question is, in the lines of hosts and providers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -52,6 +55,8 @@ class Persona:
     greeting: str = ""
     avatar: str = ""
     request_type: str | None = None
+    priority: Priority = "normal"
+    """Of questions to it, where they wait with others."""
     sampling: Sampling = field(default_factory=Sampling)
     load: LoadSettings = field(default_factory=LoadSettings)
     keep_loaded: bool = False

@@ -7,6 +7,7 @@ from typing import NewType
 from bot.domain.events import Progress
 from bot.domain.hosts import Wish
 from bot.domain.ids import ModelKey
+from bot.domain.personas import Priority
 from bot.policy.fairness import in_turn
 
 Ticket = NewType("Ticket", int)
@@ -69,12 +70,14 @@ class Queue:
         """As they arrived."""
         self._served: dict[str, int] = {}
         self._grants = 0
+        self._passes = self._next_passes = 0
 
     def served(self, waiter: Waiter) -> None:
         """Somebody got an instance."""
         del self.waiters[waiter.ticket]
         self._grants += 1
         self._served[waiter.wish.user] = self._grants
+        self._passes = self._next_passes
 
     def of(self, key: ModelKey) -> list[Waiter]:
         """Those who wish for one model, as they arrived."""
@@ -87,4 +90,6 @@ class Queue:
         # Of those who neither wait nor hold anything: the record would grow with all who ever ask.
         for stranger in self._served.keys() - {*users, *leases}:
             del self._served[stranger]
-        return [waiters[number] for number in in_turn(users, leases, self._served)]
+        priorities: list[Priority] = [waiter.wish.priority for waiter in waiters]
+        order, self._next_passes = in_turn(users, leases, self._served, priorities, self._passes)
+        return [waiters[number] for number in order]

@@ -1,27 +1,59 @@
-"""Whose turn is next in a line: people take turns, then first come, first served."""
+"""Whose turn is next in a line: people take turns, the more urgent first, then first come."""
 
 from collections.abc import Mapping, Sequence
 
+from bot.domain.personas import Priority
+
+MOST_PASSES = 5
+"""So often in a row somebody more urgent is let in before those who came earlier."""
+
+_LEVELS: Mapping[Priority, int] = {"high": 0, "normal": 1, "low": 2}
+
 
 def in_turn(
-    users: Sequence[str], holding: Mapping[str, int], served: Mapping[str, int]
-) -> list[int]:
-    """The places of a line in the order of their turns: indices into ``users``.
+    users: Sequence[str],
+    holding: Mapping[str, int],
+    served: Mapping[str, int],
+    priorities: Sequence[Priority] = (),
+    passes: int = 0,
+) -> tuple[list[int], int]:
+    """The order of the turns, and how many passes there are in a row once its first is let in.
 
-    Each person's first wish comes before anybody's second, and among equals whoever was served
-    longest ago is next, so that one person with many wishes cannot starve the rest.
+    Each person's first wish comes before anybody's second, so that one person with many wishes
+    cannot starve the rest, however urgent they are. Of those the most urgent is next, and among
+    equals whoever was served longest ago. After ``MOST_PASSES`` whoever came first is next, so
+    that nobody waits behind a stream of more urgent ones for ever.
 
     Args:
         users: Whose wish each is, as they arrived.
         holding: How many wishes are being served, by user.
         served: The number of the last grant, by user; who is missing was never served.
+        priorities: How urgent each is; none are all alike.
+        passes: Grants in a row, up to now, that passed somebody who came earlier.
+
+    Returns:
+        Indices into ``users``, and the passes to be kept.
     """
+    is_due = passes >= MOST_PASSES
+    levels = [_LEVELS[priority] for priority in priorities] or [0] * len(users)
     # What is being served counts as a wish: three answers running put the fourth behind
     # everybody's first.
     wishes = dict(holding)
-    ranked: list[tuple[int, int, int]] = []
-    for number, user in enumerate(users):
+    ranked: list[tuple[int, int, int, int]] = []
+    # One's own urgent question goes before one's other questions.
+    for number in sorted(range(len(users)), key=lambda at: (0 if is_due else levels[at], at)):
+        user = users[number]
         rank = wishes.get(user, 0)
         wishes[user] = rank + 1
-        ranked.append((rank, served.get(user, 0), number))
-    return [number for *_, number in sorted(ranked)]
+        level, turn = (0, 0) if is_due else (levels[number], served.get(user, 0))
+        ranked.append((rank, level, turn, number))
+    ranked.sort()
+    order = [number for *_, number in ranked]
+    if not order:
+        return [], passes
+    first, least = order[0], ranked[0][0]
+    is_pass = any(
+        rank == least and number < first and levels[number] > levels[first]
+        for rank, _, _, number in ranked
+    )
+    return order, passes + 1 if is_pass else 0

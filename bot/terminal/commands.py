@@ -49,9 +49,9 @@ FLEET_VERBS = ("status", "models", "load", "unload", "pin", "unpin", "drain", "r
 COMMANDS: tuple[CommandForm, ...] = (
     CommandForm(
         "chat",
-        "/chat MESSAGE [persona:P] [model:M] [type:T] [cache:off]",
+        "/chat MESSAGE [persona:P] [model:M] [type:T] [cache:off] [priority:low]",
         "a turn; type takes an order of routing.request_types, cache:off a new answer",
-        ("persona", "model", "type", "cache"),
+        ("persona", "model", "type", "cache", "priority"),
         1,
     ),
     CommandForm(

@@ -41,6 +41,7 @@ from bot.domain.events import (
     TurnEvent,
 )
 from bot.domain.ids import AUTO, ModelKey, PersonaName, PlaceId, UserId
+from bot.domain.personas import Priority
 from bot.policy.choice import SCOPES, title_of
 from bot.policy.names import nearest
 from bot.terminal import facts
@@ -189,6 +190,9 @@ class Session:
                 await self._lantern.switch.check_model(
                     PLACE, USER, model, persona=PersonaName(persona) if persona else None
                 )
+        priorities: dict[str, Priority] = {"high": "high", "normal": "normal", "low": "low"}
+        if (urgency := command.option("priority") or "normal") not in priorities:
+            raise RequestRefused(f"`priority:` takes {', '.join(priorities)}, not `{urgency}`.")
         request = TurnRequest(
             user=USER,
             user_name="you",
@@ -200,6 +204,7 @@ class Session:
             model=ModelKey(model) if model else None,
             request_type=self._lantern.catalog.request_type(sort) if sort else None,
             no_cache=cache == "off",
+            priority=priorities[urgency] if command.option("priority") else None,
         )
         async with turns.open(request) as events:
             with closing(Steps(self._screen)) as steps:

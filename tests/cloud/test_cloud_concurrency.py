@@ -7,7 +7,9 @@ import pytest
 from virtual_time import play
 
 from bot.cloud.concurrency import Gate
+from bot.domain.personas import Priority
 from bot.policy.concurrency import Concurrency
+from bot.policy.fairness import MOST_PASSES
 
 ONE = Concurrency(1, 1)
 
@@ -24,12 +26,19 @@ class Door:
         self.entered: list[str] = []
         self.places: dict[str, list[int]] = {}
 
-    async def visit(self, user: str, *, for_s: float = 1.0, within_s: float = 60.0) -> None:
+    async def visit(
+        self,
+        user: str,
+        *,
+        for_s: float = 1.0,
+        within_s: float = 60.0,
+        priority: Priority = "normal",
+    ) -> None:
         async def tell(place: int) -> None:
             self.places.setdefault(user, []).append(place)
 
         deadline = asyncio.get_running_loop().time() + within_s
-        await self.gate.enter(user, deadline, tell)
+        await self.gate.enter(user, deadline, tell, priority)
         self.entered.append(user)
         try:
             await asyncio.sleep(for_s)
@@ -169,3 +178,19 @@ def test_fewer_are_let_in_after_too_many_and_more_again_after_answers() -> None:
         assert (gate.concurrency.limit, gate.holding) == (2, {"bob": 1, "eve": 1})
 
     play(learns())
+
+
+def test_the_more_urgent_goes_first_and_who_lets_others_go_is_not_forgotten() -> None:
+    door = Door()
+
+    async def story() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(door.visit("first"))
+            group.create_task(door.visit("slow", priority="low"))
+            for number in range(3 * MOST_PASSES):
+                group.create_task(door.visit(f"urgent{number}", priority="high"))
+                await asyncio.sleep(0)
+
+    play(story())
+    assert door.entered[:2] == ["first", "urgent0"]
+    assert door.entered.index("slow") == 1 + MOST_PASSES

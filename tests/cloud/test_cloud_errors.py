@@ -568,3 +568,13 @@ def loop_time() -> float:
 def asking_long(cloud: Cloud) -> CloudAsk:
     texts = [f"{number} " + "word " * 150 for number in range(7)]
     return asking(cloud.next_turn(), *texts)
+
+
+@pytest.mark.parametrize(("retries", "requests"), [(0, 1), (1, 2), (2, 3), (3, 3)])
+async def test_a_provider_is_asked_again_as_often_as_its_settings_say(
+    tmp_path: Path, retries: int, requests: int
+) -> None:
+    async with cloud_house(tmp_path, "openai", retries=retries) as cloud:
+        cloud.double("openai").faults.set("rate_limit")
+        heard = await cloud.serve("openai")
+        assert (heard.requests, heard.kind) == (requests, K.RATE_LIMIT)

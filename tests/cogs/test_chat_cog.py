@@ -22,7 +22,7 @@ from cogs_doubles import (
 from test_mentions import ME, message_of, person
 
 from bot.chat.switch import Explanation
-from bot.domain.errors import RequestRefused, StoreUnavailable, UnknownName
+from bot.domain.errors import NotPermitted, RequestRefused, StoreUnavailable, UnknownName
 from bot.domain.ids import PersonaName, PlaceId, TurnId
 from bot.domain.personas import Persona
 from bot.policy.access import Doors
@@ -306,3 +306,20 @@ async def test_a_question_may_say_its_kind_and_want_a_new_answer() -> None:
             house.cog.chat, house.cog, interaction_of(), "hello", None, None, None, "quik", False
         )
     assert len(house.turns.requests) == 1
+
+
+@pytest.mark.parametrize(("user", "is_taken"), [(42, True), (1, False)])
+async def test_anybody_may_let_others_go_first_and_admins_alone_go_before_them(
+    user: int, *, is_taken: bool
+) -> None:
+    house = House()
+    rest = (None, None, None, None, False)
+    await give(house.cog.chat, house.cog, interaction_of(user), "hello", *rest, "low")
+    assert [request.priority for request in house.turns.requests] == ["low"]
+    urgent = give(house.cog.chat, house.cog, interaction_of(user), "hello", *rest, "high")
+    if is_taken:
+        await urgent
+        assert house.turns.requests[-1].priority == "high"
+    else:
+        with pytest.raises(NotPermitted, match="before others"):
+            await urgent

@@ -25,7 +25,7 @@ from cogs._tree import LanternTree, command_hash, sync_when_changed
 from cogs.client import DiscordFace, DiscordRules, LanternBot
 
 OPTIONS = {
-    "chat": ["message", "persona", "model", "attachment", "type", "no_cache"],
+    "chat": ["message", "persona", "model", "attachment", "type", "no_cache", "priority"],
     "model": ["name", "scope"],
     "persona": ["name", "scope"],
     "fleet": ["status", "models", "load", "unload", "pin", "unpin", "drain", "resume"],

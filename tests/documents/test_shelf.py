@@ -27,6 +27,7 @@ system_prompt: |
 greeting: Ask me anything.
 avatar: https://…/sage.png
 request_type: teaching
+priority: Low
 sampling: {temperature: 0.7, max_tokens: 1024, top_p: 0.9, top_k: 40, min_p: 0.05,
            repeat_penalty: 1.1, stop: []}
 load: {context_length: 16384, gpu: max, flash_attention: true, cpu_threads: 8,
@@ -54,6 +55,7 @@ def test_the_documented_file_makes_its_persona() -> None:
         greeting="Ask me anything.",
         avatar="https://…/sage.png",
         request_type="teaching",
+        priority="low",
         sampling=Sampling(0.7, 1024, 0.9, 40, 0.05, 1.1),
         load=LoadSettings(context_length=16384, gpu="max", flash_attention=True, cpu_threads=8),
         idle_ttl_s=2700.0,

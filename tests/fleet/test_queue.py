@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from bot.domain.hosts import Wish
 from bot.domain.ids import ModelKey
 from bot.fleet.queue import Queue, Ticket, Waiter
+from bot.policy.fairness import MOST_PASSES
 
 users = st.lists(st.sampled_from("abcd"), min_size=1, max_size=12)
 
@@ -80,3 +81,16 @@ def test_patience_is_a_quarter_of_the_longest_wait_at_most() -> None:
     assert not waiter.is_overdue(100.0)
     waiter.end_load(9.0)
     assert waiter.load_s == 4.0
+
+
+def test_at_a_host_the_more_urgent_goes_first_and_passes_others_so_often() -> None:
+    queue = queue_of(["slow"])
+    queue.waiters[Ticket(0)].wish = Wish(ModelKey("one"), user="slow", priority="low")
+    gone: list[str] = []
+    for number in range(1, 9):
+        wish = Wish(ModelKey("one"), user=f"urgent{number}", priority="high")
+        queue.waiters[Ticket(number)] = Waiter(Ticket(number), wish, float(number))
+        first = queue.turns({})[0]
+        queue.served(first)
+        gone.append(first.wish.user)
+    assert gone.index("slow") == MOST_PASSES

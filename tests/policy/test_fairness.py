@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.policy.fairness import in_turn
+from bot.domain.personas import Priority
+from bot.policy.fairness import MOST_PASSES, in_turn
 
 
 @pytest.mark.parametrize(
@@ -21,15 +22,70 @@ from bot.policy.fairness import in_turn
 def test_people_take_turns(
     users: str, holding: dict[str, int], served: dict[str, int], order: str
 ) -> None:
-    assert "".join(users[number] for number in in_turn(users, holding, served)) == order
+    turns, _ = in_turn(users, holding, served)
+    assert "".join(users[number] for number in turns) == order
 
 
 @given(st.text("abcd", max_size=12), st.dictionaries(st.sampled_from("abcd"), st.integers(0, 3)))
 def test_nobody_is_lost_and_ones_own_wishes_keep_their_order(
     users: str, holding: dict[str, int]
 ) -> None:
-    turns = in_turn(users, holding, {})
+    turns = in_turn(users, holding, {})[0]
     assert sorted(turns) == list(range(len(users)))
     for user in set(users):
         own = [number for number in turns if users[number] == user]
         assert own == sorted(own)
+
+
+LETTERS: dict[str, Priority] = {"h": "high", "n": "normal", "l": "low"}
+
+
+@pytest.mark.parametrize(
+    ("users", "urgency", "passes", "order", "then"),
+    [
+        ("abc", "lnh", 0, "cba", 1),
+        ("abc", "hnl", 3, "abc", 0),
+        # One's own urgent question goes first; another person's first goes before one's second.
+        ("aab", "lhl", 0, "aba", 0),
+        ("aaab", "hhhl", 0, "abaa", 0),
+        # Passed often enough, whoever came first is next.
+        ("abc", "lnh", MOST_PASSES - 1, "cba", MOST_PASSES),
+        ("abc", "lnh", MOST_PASSES, "abc", 0),
+        ("", "", 2, "", 2),
+    ],
+)
+def test_the_more_urgent_goes_first_and_passes_others_so_often(
+    users: str, urgency: str, passes: int, order: str, then: int
+) -> None:
+    turns, kept = in_turn(users, {}, {}, [LETTERS[letter] for letter in urgency], passes)
+    assert "".join(users[number] for number in turns) == order
+    assert kept == then
+
+
+def test_ones_own_urgent_question_goes_before_ones_others() -> None:
+    assert in_turn("aab", {}, {}, ["low", "high", "low"])[0] == [1, 2, 0]
+
+
+def test_waiting_behind_ones_own_answer_is_no_pass() -> None:
+    # Else priorities would be forgotten for as long as anybody's second wish waits.
+    assert in_turn("ab", {"a": 1}, {}, ["low", "high"], 4) == ([1, 0], 0)
+
+
+URGENT: list[Priority] = ["high", "normal"]
+
+
+@given(st.lists(st.sampled_from(URGENT), min_size=60, max_size=60))
+def test_a_low_wish_is_never_starved_by_a_stream_of_others(others: list[Priority]) -> None:
+    waiting: list[tuple[str, Priority]] = [("low", "low")]
+    passes, served = 0, 0
+    for number, priority in enumerate(others):
+        # Two come for each that is let in.
+        for n in range(2):
+            waiting.append((f"{number}-{n}", priority))
+        users = [user for user, _ in waiting]
+        priorities: list[Priority] = [urgency for _, urgency in waiting]
+        order, passes = in_turn(users, {}, {"low": 9}, priorities, passes)
+        if waiting.pop(order[0])[0] == "low":
+            break
+        served += 1
+    assert served == MOST_PASSES
