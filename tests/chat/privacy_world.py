@@ -6,7 +6,7 @@ Only what would leave the process is a double: the stream to a provider, and ser
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -20,6 +20,7 @@ from bot.chat.consents import Consents
 from bot.chat.draft import Draft
 from bot.chat.host_serving import HostServing
 from bot.chat.planning import ChatRules, Job, Planner
+from bot.chat.relaying import Relaying
 from bot.chat.router import Router
 from bot.chat.turns import Turns
 from bot.chat.usage import Tally
@@ -238,6 +239,8 @@ class World:
     ears: Ears
     personas: Path
     home: "HomeEar"
+    relaying: Relaying
+    """For clients; it has no host."""
 
     async def write_persona(self, name: str, *, local_only: bool) -> None:
         """Writes a persona's file and reads it."""
@@ -248,7 +251,8 @@ class World:
     def pardon(self) -> None:
         """No provider is left out for what it did before."""
         for name in VENDORS:
-            self.providers.renew(self.providers.config(name))
+            for deployment in self.providers.deployments(name):
+                self.providers.renew(deployment.config)
 
 
 def said_in(messages: tuple[Message, ...]) -> str:
@@ -281,19 +285,34 @@ async def world(
         providers = await stack.enter_async_context(_providers(_configs(), ledger, ears))
         shelf, privacy = PersonaShelf(personas), ShakyPrivacyStore(database)
         store = WatchedTurnStore(database)
-        home = home_ear(fleet, Inference(session, utcnow=utcnow), ears)
+        inference = Inference(session, utcnow=utcnow)
+        home = home_ear(fleet, inference, ears)
+        planner = Planner(ears.snapshot, rules, providers.snapshots, providers.prepare)
+        consents = Consents(privacy, shelf)
+        tally = Tally(ledger, providers, lambda _: None)
+        relaying = Relaying(
+            planner=planner,
+            consents=consents,
+            fleet=fleet,
+            hosts=home,
+            inference=inference,
+            providers=providers,
+            tally=tally,
+            tell=lambda _: None,
+            max_wait_s=60.0,
+        )
         turns = Turns(
             store=store,
             choices=Choices(ChoiceStore(database), shelf, ModelKey, rules.default_persona, utcnow),
-            consents=Consents(privacy, shelf),
-            planner=Planner(ears.snapshot, rules, providers.snapshots, providers.prepare),
+            consents=consents,
+            planner=planner,
             router=Router(home, CloudServing(providers)),
             cache=AnswerCache(AnswerStore(database, ttl_s=3600.0, max_entries=100)),
-            tally=Tally(ledger, providers, lambda _: None),
+            tally=tally,
             fleet=fleet,
             new_id=lambda: TurnId(f"turn{next(ids)}"),
         )
-        yield World(turns, store, privacy, shelf, providers, ears, personas, home)
+        yield World(turns, store, privacy, shelf, providers, ears, personas, home, relaying)
 
 
 def utcnow() -> datetime:
@@ -302,10 +321,12 @@ def utcnow() -> datetime:
 
 def _configs() -> tuple[ProviderConfig, ...]:
     price = flat_price(100_000, 500_000)
-    return tuple(
+    configs = tuple(
         ProviderConfig(name, "http://nowhere.invalid", ModelKey("glm"), price=price, retries=1)
         for name in VENDORS
     )
+    # Two keys of the first side by side: what fails at one is sent to the other at once.
+    return (*(replace(configs[0], deployment=n) for n in (1, 2)), *configs[1:])
 
 
 async def _at_once(seconds: float) -> None:

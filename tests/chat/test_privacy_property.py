@@ -1,6 +1,7 @@
 """No sequence of settings, branches, retries and failures sends a private word to a provider."""
 
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from privacy_world import Luck, World, utcnow, world
+from relayed import relay
 
 from bot.domain.chat import Place, Quote, TurnKind, TurnRequest
+from bot.domain.errors import BotError
 from bot.domain.events import Offered, Started, Way
 from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
 from bot.policy.prediction import Strategy
@@ -106,6 +109,24 @@ class Witness:
         if scene.is_fresh:
             await home.turns.store.reset(scene.ask.place.conversation)
         await self._ask(scene.ask)
+        await self._relay(scene.ask.persona or PERSONAS[0])
+
+    async def _relay(self, name: str) -> None:
+        """A client of the gateway asks the same persona, whom no host answers."""
+        home, word = self.home, f"word-{self.asked}-"
+        self.asked += 1
+        home.ears.at_home = "down"
+        home.ears.sent_away.clear()
+        home.pardon()
+        persona = home.shelf.get(name)
+        assert persona is not None
+        with suppress(BotError):
+            await relay(home.relaying, word, persona=persona)
+        if self.is_store_broken or name == self.local_only:
+            assert not home.ears.sent_away
+            self.secrets.add(word)
+        for sent in home.ears.sent_away:
+            assert not [secret for secret in self.secrets if secret in sent]
 
     async def _mark(self, marked: frozenset[str]) -> None:
         for name in marked ^ self.marked:
@@ -212,4 +233,7 @@ async def test_where_nothing_is_private_words_do_leave(tmp_path: Path) -> None:
         witness = Witness(home)
         ask = Ask(PEOPLE[0], PLACES[0], None, "new", None, "wait", None)
         await witness.play(Scene(frozenset(), None, "fine", "fine", False, False, ask))
-        assert "word-0-" in home.ears.sent_away[0]
+        # The client's, which came last.
+        assert "word-1-" in home.ears.sent_away[0]
+        await witness._ask(ask)  # pyright: ignore[reportPrivateUsage]  # without a client after it
+        assert "word-2-" in home.ears.sent_away[0]
