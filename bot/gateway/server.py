@@ -208,7 +208,7 @@ async def _said_alike(request: web.Request, handler: Handler) -> web.StreamRespo
         # Not the path itself: it may hold whatever a client wrote.
         resource = request.match_info.route.resource
         path = "unknown" if resource is None else resource.canonical
-        _log.info("request", request=number, path=path, status=499)
+        _log.info("client left", request=number, path=path)
         raise
     except Exception as error:
         problem = problem_of(error)

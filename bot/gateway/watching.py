@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from importlib.metadata import version
 
+import structlog
 from aiohttp import web
 
 from bot.chat.flights import Flight, FlightNews, News
@@ -38,6 +39,8 @@ STATE_S = 1.0
 
 RECENT = 50
 """Ended requests in a snapshot."""
+
+_log = structlog.get_logger(__name__)
 
 
 class Watching:
@@ -188,9 +191,32 @@ class Watching:
                 status = 499 if flight.outcome == "left" else status
                 ended = ended_object(flight, moment, status)
                 self._recent.append(ended)
+                self._log(flight, ended)
                 publish("request.end", **ended)
                 if problem is not None and flight.outcome in ("failed", "cut"):
                     publish("error", request=flight.id, status=status, code=problem.code)
+
+    def _log(self, flight: Flight, ended: Object) -> None:
+        """One line for each request, with LM Studio's own figures; never a word of it."""
+        key = flight.by.model if flight.by is not None else flight.model
+        hosts = self._built.fleet.snapshot().hosts.values()
+        known = (host.models.get(key) for host in hosts)
+        _log.info(
+            "request",
+            request=flight.id,
+            key=ended["key"],
+            endpoint=flight.form,
+            model=key,
+            arch=next((model.architecture for model in known if model is not None), ""),
+            where=flight.by.where if flight.by is not None else None,
+            status=ended["status"],
+            outcome=flight.outcome,
+            input_tokens=ended["inputTokens"],
+            output_tokens=ended["outputTokens"],
+            first_token_s=ended["firstTokenSeconds"],
+            tokens_per_s=ended["tokensPerSecond"],
+            seconds=ended["seconds"],
+        )
 
     def _hear_of_load(self, news: Loading) -> None:
         now = asyncio.get_running_loop().time()
