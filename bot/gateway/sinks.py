@@ -6,11 +6,11 @@ import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 from aiohttp import web
 
-from bot.domain.chat import Candidate, Receipt, Route, Usage
+from bot.domain.chat import Candidate, Receipt, Route
 from bot.domain.events import (
     Delta,
     Evicting,
@@ -21,8 +21,9 @@ from bot.domain.events import (
     StreamEnd,
     TextDelta,
 )
-from bot.domain.hosts import FleetSnapshot, Model
+from bot.domain.hosts import FleetSnapshot
 from bot.gateway.errors import Problem
+from bot.gateway.figures import statistics, usage_object
 from bot.gateway.whole import WholeChat
 
 
@@ -358,46 +359,3 @@ def route_headers(route: Route, candidate: Candidate | None) -> dict[str, str]:
         "X-Lantern-Route": plain,
         "X-Lantern-Model": str(by.model).encode("ascii", "replace").decode(),
     }
-
-
-def usage_object(usage: Usage) -> dict[str, object]:
-    """OpenAI's usage."""
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-    }
-
-
-def statistics(
-    receipt: Receipt, snapshot: FleetSnapshot, told: Mapping[str, object]
-) -> dict[str, object]:
-    """``stats`` and ``model_info`` as LM Studio's ``/api/v0`` gives them; the host's own win."""
-    timing, usage = receipt.timing, receipt.usage
-    seconds = (timing.first_token_s or 0.0) + timing.generation_s
-    stats: dict[str, object] = {
-        "tokens_per_second": round(usage.completion_tokens / seconds, 2) if seconds else None,
-        "time_to_first_token": timing.first_token_s,
-        "generation_time": seconds,
-    }
-    host = snapshot.hosts.get(receipt.host) if receipt.host else None
-    key = receipt.model
-    if host is None or key is None:
-        return {"stats": stats}
-    model = host.models.get(key, Model(key))
-    loaded = [i.context_length for i in host.instances if i.model_key == key]
-    info: dict[str, object] = {
-        "arch": model.architecture,
-        "quant": model.quantization,
-        "context_length": next(iter(loaded), None),
-    }
-    return {
-        "stats": stats | _own(told, "stats"),
-        "model_info": info | _own(told, "model_info"),
-    }
-
-
-def _own(told: Mapping[str, object], name: str) -> dict[str, object]:
-    own = told.get(name)
-    return cast(dict[str, object], own) if isinstance(own, dict) else {}
