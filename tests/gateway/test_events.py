@@ -140,9 +140,13 @@ async def test_a_fleet_that_stands_still_is_shown_once(
 ) -> None:
     monkeypatch.setattr(watching, "STATE_S", 0.01)
     async with gate(tmp_path, sim("one", QWEN)) as it, viewer(it) as seen:
-        await seen.until("state")
-        # Looked at anew, and nothing new found.
-        await it.house.lantern.fleet.host(it.house.lantern.catalog.host("one")).probe()
+        # Looked at anew for many ticks, and nothing new found.
+        for _ in range(10):
+            await it.house.lantern.fleet.host(it.house.lantern.catalog.host("one")).probe()
         await it.ask("/admin/hosts/one/drain", {})
-        shown = await seen.until("state")
-        assert [host["state"] for host in shown["hosts"]] == ["draining"]
+        shown: list[list[str]] = []
+        while ["draining"] not in shown:
+            hosts = (await seen.until("state"))["hosts"]
+            shown.append([host["state"] for host in hosts])
+        # Once as it was, where no snapshot had shown it yet, and once drained.
+        assert len(shown) <= 2
