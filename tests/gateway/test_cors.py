@@ -59,6 +59,7 @@ async def test_a_browser_asks_without_a_key_whether_its_page_may(tmp_path: Path)
             "x-stainless-os",
         ]
         assert "access-control-allow-credentials" not in answer.headers
+        assert (await it.ask(CHAT, method="OPTIONS", Origin=PAGE)).status == 401
         foreign = await it.ask(CHAT, method="OPTIONS", Origin=PAGE, Host="evil.lan", **PREFLIGHT)
         assert foreign.status == 421
 

@@ -280,6 +280,7 @@ async def test_without_a_key_only_this_machine_itself_may_ask(tmp_path: Path) ->
         assert (await it.ask("/v1/models", method="GET")).status == 200
         forwarded = await it.ask("/v1/models", method="GET", X_Forwarded_For="10.0.0.9")
         assert (forwarded.status, forwarded.error["code"]) == (401, "invalid_api_key")
+        assert "only this machine may ask" in str(forwarded.error["message"])
         assert "lantern keys add" in str(forwarded.error["message"])
         # Beside a proxy the whole world would look like this machine.
         for name in ("X-Forwarded-For", "X-Real-IP", "Forwarded", "Via"):

@@ -95,7 +95,7 @@ OTHERS = {
     "bytes in a Host": (request("/v1/models", method="GET", host="\xff\xfe"), 421),
     "packed": (post(WHOLE, "Content-Encoding: gzip", body=BODY), 415),
     "packed and cut in pieces": (
-        post("Transfer-Encoding: gzip, chunked", body=b"2\r\n{}\r\n" + END),
+        post("Transfer-Encoding: gzip, chunked", body=b"%x\r\n%b\r\n" % (len(BODY), BODY) + END),
         400,
     ),
     "another expectation": (post(WHOLE, "Expect: magic", body=BODY), 417),
