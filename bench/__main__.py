@@ -18,6 +18,7 @@ BENCHMARKS = (
     "client_cost",
     "turns",
     "process",
+    "gateway",
 )
 """Modules of this folder with a docstring, its first line the title, and ``run() -> list[Row]``."""
 

@@ -35,7 +35,7 @@ T = TypeVar("T")
 Command = Literal["journal", "unload"]
 
 
-class _Nowhere(io.StringIO):
+class Nowhere(io.StringIO):
     """Takes lines, keeps none."""
 
     def write(self, text: str, /) -> int:
@@ -115,7 +115,7 @@ async def _host(config: SimHostConfig, pipe: _Pipe) -> None:
 @asynccontextmanager
 async def house(studio: Studio) -> AsyncGenerator[Lantern]:
     """Builds Lantern as ``lantern run`` does, its store on disk, its log thrown away."""
-    configure_logging(format="json", stream=_Nowhere())
+    configure_logging(format="json", stream=Nowhere())
     with tempfile.TemporaryDirectory() as folder:
         plan = Plan(
             hosts=(HostConfig(HOST, studio.address),),

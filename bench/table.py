@@ -32,6 +32,11 @@ def at_most(what: str, measured: float, unit: str, limit: float) -> Row:
     return Row(what, measured, unit, f"<= {_amount(limit, unit)}", measured <= limit)
 
 
+def at_least(what: str, measured: float, unit: str, limit: float) -> Row:
+    """A figure that holds when it is not below the limit."""
+    return Row(what, measured, unit, f">= {_amount(limit, unit)}", measured >= limit)
+
+
 def exactly(what: str, measured: float, unit: str, wanted: float) -> Row:
     """A count that holds only when it is the wanted one."""
     return Row(what, measured, unit, _amount(wanted, unit), measured == wanted)

@@ -128,6 +128,10 @@ class Sink(Protocol):
         """Bytes of the answer, in its own form."""
         ...
 
+    def straight(self, chunks: bytes) -> bool:
+        """The same in HTTP's chunks, out at once; False where they must be written."""
+        ...
+
     async def say(self, delta: Delta, candidate: Candidate) -> None:
         """A piece of a provider's answer, which comes in no form of the client's."""
         ...
@@ -252,9 +256,12 @@ class Relaying:
         asked = TurnRequest(request.user, str(request.user), request.place, "")
         origins = origins_of_request(request.resolved.persona.name, asked)
 
+        no_provider = "" if self._providers.names else "no provider is set up"
+
         async def judge(words: Sequence[Message]) -> Consent:
-            if request.abroad is None:
-                return LocalOnly("only chats are passed to providers")
+            # With nobody to send to there is no question at the disk either.
+            if request.abroad is None or no_provider:
+                return LocalOnly(no_provider or "only chats are passed to providers")
             return await self._consents.judge(request.resolved, asked, (), words)
 
         consent = await judge(())
@@ -507,12 +514,17 @@ class Relaying:
             reply_id=sink.reply_id,
         )
         meter.flight.count = lambda: passing.deltas
+
+        def went() -> None:
+            heard()
+            meter.heard(loop.time())
+
         try:
-            async with self._inference.relay(endpoint, request.path, body, passing) as chunks:
+            async with self._inference.relay(
+                endpoint, request.path, body, passing, sink.straight, went
+            ) as chunks:
                 async for data in chunks:
-                    heard()
-                    if passing.has_begun:
-                        meter.heard(loop.time())
+                    went()
                     meter.has_written = True
                     await sink.write(data)
         finally:

@@ -39,6 +39,9 @@ class LifePace:
 
 LIFE = LifePace()
 
+MOST_UNSENT = 64 << 10
+"""A client with so many bytes still to take in is written to by the server, which waits for it."""
+
 FAREWELL_S = 2.0
 """The client of an answer that broke gets so long to take in why."""
 
@@ -82,6 +85,7 @@ class StreamSink:
         self._has_shown_life = self._has_role = False
         self._is_answering = False
         self._life: asyncio.Task[None] | None = None
+        self._straight: asyncio.Transport | None = None
         self._state: dict[str, object] = {"state": "waiting"}
         self.route = Route()
         self.candidate: Candidate | None = None
@@ -138,6 +142,14 @@ class StreamSink:
             if self._form == "responses" and (found := _REPLY_ID.search(data)):
                 self.reply = found.group(1).decode()
         await self._response.write(data)
+
+    def straight(self, chunks: bytes) -> bool:
+        """Out past the server's own writer, which would pack them again; not to a slow client."""
+        to = self._straight
+        if to is None or to.is_closing() or to.get_write_buffer_size() > MOST_UNSENT:
+            return False
+        to.write(chunks)
+        return True
 
     async def say(self, delta: Delta, candidate: Candidate) -> None:
         """A piece of a provider's answer, as a chunk."""
@@ -288,6 +300,10 @@ class WholeSink:
         self.body = data
         if self._form == "responses":
             self.reply = str(json.loads(data).get("id") or "")
+
+    def straight(self, chunks: bytes) -> bool:
+        """A whole answer comes in no chunks."""
+        return False
 
     async def say(self, delta: Delta, candidate: Candidate) -> None:
         """A provider's answer is put together here."""

@@ -5,7 +5,7 @@ import errno
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -21,6 +21,7 @@ from bot.domain.events import Delta
 from bot.inference.anthropic import AnthropicReader, messages_call
 from bot.inference.deltas import DeltaStream
 from bot.inference.errors import Answered, classify
+from bot.inference.exchange import Exchange, Straight, exchanged
 from bot.inference.openai import OpenAiReader, completions_call
 from bot.inference.passing import Passing, whole_model
 from bot.inference.pieces import estimate_prompt_tokens
@@ -103,7 +104,13 @@ class Inference:
 
     @asynccontextmanager
     async def relay(
-        self, endpoint: Endpoint, path: str, body: bytes, passing: Passing
+        self,
+        endpoint: Endpoint,
+        path: str,
+        body: bytes,
+        passing: Passing,
+        straight: Straight = lambda _: False,
+        heard: Callable[[], None] = lambda: None,
     ) -> AsyncGenerator[AsyncIterator[bytes]]:
         """Send a client's own request; iterate its answer's bytes as they may be passed on.
 
@@ -111,39 +118,46 @@ class Inference:
         stream after the bytes that came before them.
 
         Args:
-            endpoint: Whom to ask; its model is named in the body already.
+            endpoint: Whom to ask, without TLS; its model is named in the body already.
             path: Below the endpoint's base, such as ``/chat/completions``.
             body: The request's JSON, asking for a stream.
             passing: Looks at what comes; the caller reads model, usage and end from it.
+            straight: Is offered most reads as they came, in HTTP's chunks, while the iterating one
+                waits for more; what it takes is not iterated.
+            heard: Called for each read it took.
         """
-        loop = asyncio.get_running_loop()
-        due = loop.time() + endpoint.first_token_s
+        first_due = asyncio.get_running_loop().time() + endpoint.first_token_s
         error = partial(to_error, endpoint=endpoint)
         call = _relayed(endpoint, path, body)
-        async with self._answered(endpoint, call, due, error) as response:
-
-            async def passed() -> AsyncGenerator[bytes]:
-                is_open = True
-                while is_open and not passing.fault:
-                    limit = loop.time() + endpoint.idle_s if passing.has_begun else due
-                    try:
-                        async with asyncio.timeout_at(limit):
-                            data = await response.content.readany()
-                    except TimeoutError as err:
-                        kind = FailureKind.STALL if passing.has_begun else FailureKind.TIMEOUT
-                        raise error(Verdict(kind, "it fell silent")) from err
-                    except (aiohttp.ClientError, OSError) as err:
-                        if passing.is_whole:
-                            return
-                        raise error(Verdict(FailureKind.CUT, "the connection broke")) from err
-                    is_open = bool(data)
-                    if passable := passing.feed(data) if data else passing.close():
-                        yield passable
-                if passing.fault:
-                    raise error(passing.fault)
-
-            async with aclosing(passed()) as chunks:
+        exchange = Exchange(passing, straight, heard)
+        async with AsyncExitStack() as stack:
+            try:
+                headers = {**_HEADERS, **call.headers}
+                sent = exchanged(exchange, call.url, headers, body, endpoint.connect_s)
+                await stack.enter_async_context(sent)
+                async with asyncio.timeout_at(first_due):
+                    await exchange.head()
+            except (OSError, ValueError) as err:
+                raise error(_unsent(err, endpoint)) from err
+            except WireFault as fault:
+                raise error(fault.verdict) from fault
+            kind = exchange.headers.get("content-type", "")
+            if exchange.status != HTTPStatus.OK or "json" in kind or "html" in kind:
+                raise error(await self._told(exchange, endpoint))
+            passed = _passed(exchange, passing, endpoint, first_due, error)
+            async with aclosing(passed) as chunks:
                 yield chunks
+
+    async def _told(self, exchange: Exchange, endpoint: Endpoint) -> Verdict:
+        """What an answer says that is no stream."""
+        told, due = bytearray(), asyncio.get_running_loop().time() + _ERROR_BODY_S
+        # Without the body the status alone tells enough.
+        with suppress(OSError, ValueError, WireFault):
+            while len(told) < _MAX_ERROR_BYTES and (data := await exchange.read(lambda: due)):
+                told += data
+        answered = Answered(exchange.status, bytes(told[:_MAX_ERROR_BYTES]), exchange.headers)
+        now = self._utcnow() if self._utcnow else None
+        return classify(answered, is_local=endpoint.is_local, now=now)
 
     async def relay_whole(
         self, endpoint: Endpoint, path: str, body: bytes, most_bytes: int
@@ -260,6 +274,35 @@ def _relayed(endpoint: Endpoint, path: str, body: bytes) -> Call:
     return Call(f"{endpoint.base_url.rstrip('/')}{path}", headers, body)
 
 
+async def _passed(
+    exchange: Exchange,
+    passing: Passing,
+    endpoint: Endpoint,
+    first_due: float,
+    error: Callable[[Verdict], BotError],
+) -> AsyncGenerator[bytes]:
+    """What of an answer did not go straight on, as far as it may pass."""
+
+    def due() -> float:
+        return exchange.heard_at + endpoint.idle_s if passing.has_begun else first_due
+
+    data = b"-"
+    while data and not passing.is_whole and not passing.fault:
+        try:
+            data = await exchange.read(due)
+        except TimeoutError as err:
+            kind = FailureKind.STALL if passing.has_begun else FailureKind.TIMEOUT
+            raise error(Verdict(kind, "it fell silent")) from err
+        except (OSError, ValueError) as err:
+            raise error(Verdict(FailureKind.CUT, "the connection broke")) from err
+        except WireFault as fault:
+            raise error(fault.verdict) from fault
+        if passable := passing.feed(data) if data else passing.close():
+            yield passable
+    if passing.fault:
+        raise error(passing.fault)
+
+
 def _unsent(err: Exception, endpoint: Endpoint) -> Verdict:
     """Why no answer began; a cause of ours is named, another library's words are not repeated."""
     kind, reason = FailureKind.CONNECT, "no connection"
@@ -270,12 +313,19 @@ def _unsent(err: Exception, endpoint: Endpoint) -> Verdict:
             kind, reason = FailureKind.TIMEOUT, f"silent for {endpoint.first_token_s:g} s"
         case aiohttp.ClientConnectorCertificateError():
             reason = "its certificate is not valid"
-        case aiohttp.ClientConnectorError(
-            os_error=OSError(errno=errno.EHOSTUNREACH | errno.ENETUNREACH)
+        case (
+            aiohttp.ClientConnectorError(
+                os_error=OSError(errno=errno.EHOSTUNREACH | errno.ENETUNREACH)
+            )
+            | OSError(errno=errno.EHOSTUNREACH | errno.ENETUNREACH)
         ):
             reason = "no route to it"
         case aiohttp.ClientConnectorError(os_error=cause):
             reason = next((words for of, words in _WHY if isinstance(cause, of)), reason)
+        case ConnectionRefusedError():
+            reason = "connection refused"
+        case socket.gaierror():
+            reason = "no machine of that name"
         case aiohttp.ClientResponseError():
             kind, reason = FailureKind.GARBAGE, "it does not speak HTTP"
         case aiohttp.InvalidURL():

@@ -98,7 +98,9 @@ async def test_a_long_prompt_is_read_under_signs_of_life(tmp_path: Path) -> None
 async def test_a_queue_longer_than_the_longest_wait_says_when_to_ask_again(
     tmp_path: Path, stream: bool
 ) -> None:
-    async with gate(tmp_path, sim("one", QWEN, parallel=1), chat_rules=HASTY) as it:
+    # Refused after its headers were sent, a stream would hear of it in an event.
+    config, pace = sim("one", QWEN, parallel=1), LifePace(headers_s=60.0)
+    async with gate(tmp_path, config, chat_rules=HASTY, pace=pace) as it:
         one = it.house.hosts["one"]
         await one.preload(QWEN.key)
         await it.house.lantern.fleet.host(ONE).probe()

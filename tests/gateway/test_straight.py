@@ -1,0 +1,83 @@
+"""Bytes that pass the server's own writer: whole, in order, and only to clients that keep up."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from bot.gateway.sinks import MOST_UNSENT, StreamSink
+from tests.gateway.gate import CHATS, chat, gate
+from tests.helpers.house import QWEN, sim
+
+WORDS = "one two three four five six seven eight nine ten"
+
+
+@pytest.mark.parametrize("wants_usage", [True, False])
+async def test_most_of_an_answer_goes_straight_and_all_of_it_arrives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wants_usage: bool
+) -> None:
+    took: list[bool] = []
+    straight = StreamSink.straight
+
+    def counted(sink: StreamSink, chunks: bytes) -> bool:
+        took.append(straight(sink, chunks))
+        return took[-1]
+
+    monkeypatch.setattr(StreamSink, "straight", counted)
+    async with gate(tmp_path, sim("one", QWEN, time_scale=0.05)) as it:
+        await it.house.hosts["one"].preload(QWEN.key)
+        options = {"stream_options": {"include_usage": wants_usage}}
+        answer = await it.ask(CHATS, chat(QWEN.key, f"[[say {WORDS}]]", stream=True) | options)
+    assert answer.text == WORDS
+    assert bool(answer.events[-1].get("usage")) == wants_usage
+    assert sum(took) > len(WORDS.split()) / 2
+
+
+async def test_a_client_of_http_1_0_is_sent_no_chunks(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN, time_scale=0.05)) as it:
+        port = int(it.base.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        body = (
+            b'{"model": "%b", "stream": true, "messages": [{"role": "user", "content": "hi"}]}'
+            % QWEN.key.encode()
+        )
+        head = f"POST {CHATS} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        writer.write(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        got = await reader.read()
+        writer.close()
+    assert b"chunked" not in got
+    head_, _, events = got.partition(b"\r\n\r\n")
+    assert b" 200 " in head_
+    assert events.endswith(b"data: [DONE]\n\n")
+    assert all(block.startswith(b"data: ") for block in events.split(b"\n\n")[:-1])
+
+
+@pytest.mark.parametrize(
+    ("unsent", "is_closing", "takes"),
+    [
+        (0, False, True),
+        (MOST_UNSENT, False, True),
+        (MOST_UNSENT + 1, False, False),
+        (0, True, False),
+    ],
+)
+async def test_a_slow_client_or_one_that_left_is_written_to_by_the_server(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, unsent: int, is_closing: bool, takes: bool
+) -> None:
+    class Line(asyncio.Transport):
+        written = b""
+
+        def get_write_buffer_size(self) -> int:
+            return unsent
+
+        def is_closing(self) -> bool:
+            return is_closing
+
+        def write(self, data: bytes | bytearray | memoryview) -> None:
+            self.written += bytes(data)
+
+    line = Line()
+    sink = StreamSink.__new__(StreamSink)
+    monkeypatch.setattr(sink, "_straight", line, raising=False)
+    assert sink.straight(b"1\r\na\r\n") is takes
+    assert bool(line.written) is takes

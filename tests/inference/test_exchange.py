@@ -1,0 +1,262 @@
+"""Relayed streams over real sockets: every byte as it came, whichever way it went."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bot.domain.chat import Endpoint, Usage
+from bot.domain.errors import FailureKind, Unavailable
+from bot.inference.exchange import MOST_UNREAD_BYTES, Exchange, whole_chunks
+from bot.inference.passing import Passing
+from bot.inference.streams import Inference, inference_session
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+LAST = b"0\r\n\r\n"
+
+
+def event(text: str, finish: str | None = None, **more: object) -> bytes:
+    choice = {"index": 0, "delta": {"content": text} if text else {}, "finish_reason": finish}
+    head = {"id": "theirs", "object": "chat.completion.chunk", "model": "key"}
+    body = head | {"choices": [choice]} | more
+    return f"data: {json.dumps(body, ensure_ascii=False)}\n\n".encode()
+
+
+WORDS = ("Lan", "tern", " é", "🏮🏮", ' says "usage" and [DONE]', "\n\ndata: ", " 你好") * 3
+USAGE = event("", choices=[], usage={"prompt_tokens": 5, "completion_tokens": 9})
+EVENTS = (*map(event, WORDS), event("", "stop"), USAGE, b"data: [DONE]\n\n")
+
+
+def chunked(events: Sequence[bytes]) -> bytes:
+    return b"".join(b"%x\r\n%b\r\n" % (len(e), e) for e in events)
+
+
+@asynccontextmanager
+async def host(pieces: Sequence[bytes]) -> AsyncGenerator[Endpoint]:
+    """Answers one request by these pieces, each read by itself."""
+    idle = asyncio.Event()
+    idle.set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        idle.clear()
+        # Who asked has left once it heard enough.
+        with suppress(ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                for _ in range(4):
+                    await asyncio.sleep(0)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        idle.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        names = frozenset({"key"})
+        yield Endpoint(f"http://127.0.0.1:{port}/v1", "key", accepted_models=names, source="one")
+        await idle.wait()
+
+
+async def relayed(
+    pieces: Sequence[bytes], passing: Passing, *, takes: bool = True
+) -> tuple[bytes, int]:
+    """What the client is sent, out of its chunks, and how many reads went straight."""
+    out: list[bytes] = []
+    straights = 0
+
+    def straight(data: bytes) -> bool:
+        nonlocal straights
+        if takes:
+            straights += 1
+            out.extend(whole_chunks(data))
+        return takes
+
+    async with (
+        host(pieces) as endpoint,
+        inference_session() as session,
+        Inference(session).relay(endpoint, "/chat", b"{}", passing, straight) as chunks,
+    ):
+        async for data in chunks:
+            out.append(data)
+    return b"".join(out), straights
+
+
+@pytest.mark.parametrize("takes", [True, False])
+async def test_words_go_straight_and_all_else_is_looked_at(takes: bool) -> None:
+    passing = Passing("chat", frozenset({"key"}), wants_usage=False)
+    pieces = [HEAD, *(chunked([e]) for e in EVENTS), LAST]
+    out, straights = await relayed(pieces, passing, takes=takes)
+    assert out == b"".join(e for e in EVENTS if e is not USAGE)
+    assert passing.usage == Usage(prompt_tokens=5, completion_tokens=9)
+    assert (passing.finish, passing.is_whole) == ("stop", True)
+    assert passing.deltas == len(EVENTS)
+    assert (straights > 3) == takes
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uvloop is not made for it")
+def test_it_is_the_same_on_the_loop_that_lantern_runs_on() -> None:
+    import uvloop
+
+    pieces = [HEAD, *(chunked([e]) for e in EVENTS), LAST]
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        out, straights = runner.run(relayed(pieces, Passing("chat", frozenset({"key"}))))
+    assert out == b"".join(EVENTS)
+    assert straights
+
+
+async def test_one_id_also_on_what_goes_straight() -> None:
+    passing = Passing("chat", frozenset({"key"}), reply_id=lambda: "a-longer-id-of-ours")
+    pieces = [HEAD, *(chunked([e]) for e in EVENTS), LAST]
+    out, straights = await relayed(pieces, passing)
+    assert b"theirs" not in out
+    assert out == b"".join(EVENTS).replace(b'"theirs"', b'"a-longer-id-of-ours"')
+    assert straights
+
+
+@settings(max_examples=40)
+@given(
+    cuts=st.lists(st.integers(0, 20_000), max_size=12),
+    grouping=st.lists(st.integers(1, 4), min_size=1, max_size=30),
+)
+def test_every_byte_arrives_however_torn_and_chunked(cuts: list[int], grouping: list[int]) -> None:
+    chunks: list[bytes] = []
+    left = list(EVENTS)
+    for many in [*grouping, *[1] * len(EVENTS)]:
+        chunks.append(b"".join(left[:many]))
+        left = left[many:]
+    data = HEAD + chunked([c for c in chunks if c]) + LAST
+    places = sorted({0, len(data), *(cut % len(data) for cut in cuts)})
+    pieces = [data[a:b] for a, b in pairwise(places)]
+    passing = Passing("chat", frozenset({"key"}))
+    out, _ = asyncio.run(relayed(pieces, passing))
+    assert out == b"".join(EVENTS)
+
+
+@pytest.mark.parametrize(
+    ("data", "payloads"),
+    [
+        (b"4\r\na\n\n\n\r\n", [b"a\n\n\n"]),
+        (b"3\r\na\n\n\r\n3\r\nb\n\n\r\n", [b"a\n\n", b"b\n\n"]),
+        # Cut, torn, no whole event, the end mark, an odd size, an extension: all looked at.
+        (b"3\r\na\n\n\r", []),
+        (b"3\r\na\n\n", []),
+        (b"3\r\nabc\r\n", []),
+        (b"0\r\n\r\n", []),
+        (b"03\r\na\n\n\r\n", []),
+        (b"0x3\r\na\n\n\r\n", []),
+        (b"+3\r\na\n\n\r\n", []),
+        (b"-3\r\na\n\n\r\n", []),
+        (b"3;x\r\na\n\n\r\n", []),
+        (b"3\r\na\n\nXX", []),
+        (b"3\r\na\n\n\r\n0\r\n\r\n", []),
+        (b"", []),
+        (b"a\n\n", []),
+    ],
+)
+def test_only_whole_chunks_of_whole_events_go_straight(data: bytes, payloads: list[bytes]) -> None:
+    assert whole_chunks(data) == payloads
+
+
+@pytest.mark.parametrize(
+    ("pieces", "kind"),
+    [
+        ([], FailureKind.CUT),
+        ([b"SMTP ready\r\n\r\n"], FailureKind.GARBAGE),
+        ([HEAD[:30]], FailureKind.CUT),
+        ([b"x" * 70_000], FailureKind.GARBAGE),
+        ([HEAD, b"zz\r\nno size"], FailureKind.CUT),
+        ([HEAD, b"-5\r\nno size"], FailureKind.GARBAGE),
+        ([HEAD], FailureKind.CUT),
+        ([HEAD, LAST], FailureKind.CUT),
+        (
+            [b"HTTP/1.1 503 Busy\r\nContent-Length: 27\r\n\r\n", b'{"error": {"message": "no"}}'],
+            FailureKind.OVERLOAD,
+        ),
+        (
+            [b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n", b'{"error": "no"}'],
+            FailureKind.SERVER,
+        ),
+    ],
+)
+async def test_what_is_no_stream_is_a_failure_of_its_kind(
+    pieces: list[bytes], kind: FailureKind
+) -> None:
+    with pytest.raises(Unavailable) as failed:
+        await relayed(pieces, Passing("chat", frozenset({"key"})))
+    assert failed.value.kind is kind
+
+
+@pytest.mark.parametrize("length", ["", f"Content-Length: {len(b''.join(EVENTS))}\r\n"])
+async def test_an_answer_without_chunks_passes_as_well(length: str) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{length}\r\n".encode()
+    early = b"HTTP/1.1 100 Continue\r\n\r\n"
+    pieces = [early + head, *EVENTS]
+    out, _ = await relayed(pieces, Passing("chat", frozenset({"key"})))
+    assert out == b"".join(EVENTS)
+
+
+async def test_a_port_without_a_server_is_no_connection() -> None:
+    async with host([]) as endpoint:
+        pass
+    with pytest.raises(Unavailable, match="connection refused"):
+        async with (
+            inference_session() as session,
+            Inference(session).relay(endpoint, "/chat", b"{}", Passing("chat", frozenset())),
+        ):
+            pass
+
+
+class _Line(asyncio.Transport):
+    """A connection that remembers whether it is read."""
+
+    is_reading_now = True
+
+    def pause_reading(self) -> None:
+        self.is_reading_now = False
+
+    def resume_reading(self) -> None:
+        self.is_reading_now = True
+
+
+async def test_a_client_slower_than_its_host_holds_little_here() -> None:
+    line, heard = _Line(), list[int]()
+    passing = Passing("chat", frozenset({"key"}))
+    exchange = Exchange(passing, lambda _: False, lambda: heard.append(1))
+    exchange.connection_made(line)
+    exchange.data_received(HEAD)
+    piece = chunked([event("x" * 1000)])
+    sent = 0
+    while line.is_reading_now:
+        exchange.data_received(piece)
+        sent += 1
+    assert MOST_UNREAD_BYTES <= sent * len(piece) <= 2 * MOST_UNREAD_BYTES
+    read = await exchange.read(lambda: 0.0)
+    assert read.count(b"data: ") == sent
+    assert line.is_reading_now
+    assert not heard
+
+
+async def test_silence_counts_from_what_went_straight() -> None:
+    loop = asyncio.get_running_loop()
+    passing = Passing("chat", frozenset({"key"}))
+    exchange = Exchange(passing, lambda _: True, lambda: None)
+    exchange.connection_made(_Line())
+    exchange.data_received(HEAD + chunked([event("a")]))
+    passing.feed(await exchange.read(loop.time))
+    limits = iter([loop.time(), loop.time() + 60, loop.time() + 0.01])
+
+    def due() -> float:
+        return next(limits, 0.0)
+
+    with pytest.raises(TimeoutError):
+        await exchange.read(due)
+    assert next(limits, None) is None
