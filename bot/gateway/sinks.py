@@ -142,6 +142,9 @@ class StreamSink:
             if self._form == "responses" and (found := _REPLY_ID.search(data)):
                 self.reply = found.group(1).decode()
         await self._response.write(data)
+        # Known once the headers are out; a client of HTTP/1.0 is sent no chunks.
+        if self._response.headers.get("Transfer-Encoding") == "chunked":
+            self._straight = self._request.transport
 
     def straight(self, chunks: bytes) -> bool:
         """Out past the server's own writer, which would pack them again; not to a slow client."""
