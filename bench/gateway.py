@@ -27,6 +27,7 @@ FEW_S, MANY_S = 1, 5
 CROWDS = (64, 256)
 ASKERS, ASKED_S = 16, 3.0
 FIRSTS = 40
+LONGEST_S = 60.0
 
 NGINX = """
 daemon off; worker_processes 1; error_log /dev/null; pid {folder}/pid;
@@ -159,12 +160,14 @@ class _Reader(asyncio.Protocol):
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
-        self.events = 0
+        self.events, self.is_answered = 0, False
         self.first: asyncio.Future[float] = loop.create_future()
         self.over: asyncio.Future[None] = loop.create_future()
         self._loop = loop
 
     def data_received(self, data: bytes) -> None:
+        assert self.is_answered or b" 200 " in data[:20], data[:500]
+        self.is_answered = True
         self.events += data.count(b"data: ")
         if self.events and not self.first.done():
             self.first.set_result(self._loop.time())
@@ -194,8 +197,9 @@ async def _stream(port: int, streams: int, tokens: int) -> list[_Reader]:
         transport, reader = await loop.create_connection(_Reader, "127.0.0.1", port)
         transport.write(_request(tokens, is_stream=True))
         readers.append(reader)
-    for reader in readers:
-        await reader.over
+    async with asyncio.timeout(LONGEST_S):
+        for reader in readers:
+            await reader.over
     return readers
 
 
@@ -216,8 +220,9 @@ async def _first_ms(port: int) -> float:
     transport, reader = await loop.create_connection(_Reader, "127.0.0.1", port)
     began = loop.time()
     transport.write(_request(1, is_stream=True))
-    first = await reader.first
-    await reader.over
+    async with asyncio.timeout(LONGEST_S):
+        first = await reader.first
+        await reader.over
     transport.close()
     return (first - began) * 1e3
 

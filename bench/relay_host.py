@@ -34,7 +34,6 @@ class Host:
                 else:
                     del self.answers[to]
                     to.write(last)
-                    to.close()
             due += 1 / self.tokens_per_s
             await asyncio.sleep(due - loop.time())
 
