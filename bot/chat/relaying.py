@@ -51,6 +51,7 @@ from bot.fleet.fleet import Fleet
 from bot.inference.passing import Form, Passing
 from bot.inference.streams import Inference
 from bot.policy.fitness import is_too_old
+from bot.policy.keys import may_ask_for
 from bot.policy.privacy import CloudConsent, Consent, LocalOnly, origins_of_request
 
 MOST_BYTES = 64 << 20
@@ -100,7 +101,8 @@ class RelayRequest:
     needs_vision: bool = False
     abroad: Abroad | None = None
     """The same for a provider; None where only a host can be asked."""
-    sticky_host: HostName | None = None
+    models: tuple[str, ...] = ()
+    """Patterns of the models its key is for, where they bind providers too; empty is every one."""
     only_host: HostName | None = None
     """Keeps the answer it goes on from; nobody else has it."""
 
@@ -274,7 +276,6 @@ class Relaying:
                 prompt_tokens=request.prompt_tokens,
                 answer_tokens=request.answer_tokens,
                 needs_vision=request.needs_vision,
-                sticky_host=request.sticky_host,
                 local_only=not isinstance(consent, CloudConsent),
                 is_chat=request.form != "embeddings",
             )
@@ -404,6 +405,12 @@ class Relaying:
                 and (why := request.abroad.why_not_by(self._wire(candidate.provider)))
             ):
                 rejected.append(Rejection(candidate.where, candidate.model, why, is_cloud=True))
+            elif candidate.provider is not None and not may_ask_for(
+                request.models, str(candidate.model)
+            ):
+                # A key for one family of models was once answered, and billed, by a provider's.
+                words = f"the key is not for {candidate.model}"
+                rejected.append(Rejection(candidate.where, candidate.model, words, is_cloud=True))
             elif request.only_host in (None, candidate.host):
                 kept.append(candidate)
         return replace(route, candidates=tuple(kept), rejected=tuple(rejected))

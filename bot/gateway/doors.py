@@ -59,13 +59,16 @@ class Caller:
         """Whose limits count, and who takes turns in a queue."""
         return UserId(f"gateway:{self.name}")
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Patterns of the models it may ask for; empty is every one."""
+        return () if self.key is None else self.key.models
+
     def may_ask_for(self, name: str, models: Sequence[str] = ()) -> bool:
         """Is a model, or a persona with these models, among those the key is for?"""
-        if self.key is None:
-            return True
         # Where anything may answer, only a key for everything will do.
         asked, *behind = ["" if model == AUTO else model for model in (name, *models)]
-        return may_ask_for(self.key.models, asked, behind)
+        return may_ask_for(self.models, asked, behind)
 
 
 class Doors:

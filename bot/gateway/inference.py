@@ -23,6 +23,7 @@ from bot.gateway.kept import KeptAnswers
 from bot.gateway.shapes import Endpoint, check_shape
 from bot.gateway.sinks import LifePace, StreamSink, WholeSink
 from bot.policy.fitness import Need, Unfit, unfit, widest, window_room
+from bot.policy.keys import may_ask_for
 from bot.policy.names import nearest
 
 REQUEST_ID = web.RequestKey("lantern_request_id", str)
@@ -112,6 +113,7 @@ class Inferring:
         # Of a persona its own parameters count, whatever its model.
         is_plain = resolved.persona is PLAIN
         defaults = self._active.defaults_of(resolved.model) if is_plain else {}
+        is_granted = not is_plain and may_ask_for(caller.models, str(resolved.persona.name))
         fields = filled(parsed, resolved.persona, defaults)
         size = measure(endpoint, fields)
         need = Need(
@@ -148,6 +150,8 @@ class Inferring:
             wants_usage=parsed.wants_usage,
             needs_vision=size.has_pictures,
             abroad=None if need.is_local else abroad(fields, size.limit, own_format),
+            # Whoever may ask a persona by its name may be answered by whatever answers for it.
+            models=() if is_granted else caller.models,
             only_host=only_host,
         )
 

@@ -23,6 +23,9 @@ class DeafSink:
     def reply_id(self) -> str:
         return ""
 
+    def straight(self, chunks: bytes) -> bool:
+        return False
+
     async def write(self, data: bytes) -> None: ...
 
     async def say(self, delta: Delta, candidate: Candidate) -> None: ...

@@ -36,6 +36,29 @@ async def test_a_provider_answers_when_every_host_is_down(tmp_path: Path, stream
         assert len({chunk["id"] for chunk in answer.events}) == 1
 
 
+@pytest.mark.parametrize(
+    ("patterns", "asked", "status"),
+    [
+        (("qwen/*",), QWEN.key, 503),
+        (("qwen/*", "glm-*"), QWEN.key, 200),
+        ((), QWEN.key, 200),
+        (("sage",), "sage", 200),
+        (("qwen/*",), "sage", 503),
+    ],
+)
+async def test_a_key_for_some_models_is_answered_by_no_others(
+    tmp_path: Path, patterns: tuple[str, ...], asked: str, status: int
+) -> None:
+    sage = {"sage": HOME}
+    providers = cloud(zai="zai")
+    async with gate(tmp_path, sim("one", QWEN), personas=sage, providers=providers) as it:
+        await power_off(it)
+        key = await it.key("narrow", models=patterns)
+        answer = await it.ask(CHATS, chat(asked), Authorization=key)
+        assert answer.status == status
+        assert len(it.house.doubles["zai"].journal.chats()) == (status == 200)
+
+
 @pytest.mark.parametrize("stream", [True, False])
 async def test_local_words_never_reach_a_provider(tmp_path: Path, stream: bool) -> None:
     personas = {"home": f"{HOME}\nlocal_only: true"}
