@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
@@ -29,6 +30,9 @@ KEYS_S = 1.0
 
 NOTED_S = 60.0
 """A key's last use is written this often."""
+
+NOTE_WITHIN_S = 0.5
+"""Longer nobody waits for it: the disk may be busy, and the write goes on."""
 
 _OF_PROXIES = ("X-Forwarded-For", "X-Real-IP", "Forwarded", "Via")
 
@@ -181,7 +185,9 @@ class Doors:
         self._noted_at[key.id] = now
         # Statistics: no request fails for them.
         try:
-            await self._keys.used(key.id, now_ms)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(NOTE_WITHIN_S):
+                    await self._keys.used(key.id, now_ms)
         except StoreUnavailable as error:
             _log.warning("key's last use not noted", key=key.name, reason=error.user_message)
 

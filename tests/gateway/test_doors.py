@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_network
@@ -163,6 +165,25 @@ async def test_keys_are_read_once_a_second_by_however_many(tmp_path: Path) -> No
             ]
         assert {task.result().status for task in asked} == {200}
         [key] = await KeyStore(it.house.lantern.database).all()
+        assert key.last_used_ms is not None
+
+
+async def test_a_locked_database_holds_up_nobody_for_statistics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doors, "NOTE_WITHIN_S", 0.0)
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        bearer, database = await it.key("editor"), it.house.lantern.database
+        with closing(sqlite3.connect(database.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            # Below the half minute for which a write waits for a lock.
+            async with asyncio.timeout(15):
+                answer = await it.ask("/v1/models", method="GET", Authorization=bearer)
+            assert answer.status == 200
+            other.execute("ROLLBACK")
+        # Writes go one after the other: what was asked for before has come to its end.
+        await database.write(lambda connection: None)
+        [key] = await KeyStore(database).all()
         assert key.last_used_ms is not None
 
 
