@@ -372,9 +372,10 @@ def route_headers(route: Route, candidate: Candidate | None) -> dict[str, str]:
     kind = "host" if by.host is not None else "provider"
     wait = f"{by.seconds:.2f}" if by.seconds is not None else "?"
     words = f"{kind}={by.where}; model={by.model}; reason={by.reason}; wait={wait}"
-    # Header values are latin-1 and hold no line ends, whatever a host calls its models.
-    plain = words.encode("ascii", "replace").decode().replace("\r", " ").replace("\n", " ")
+    told = {"X-Lantern-Route": words, "X-Lantern-Model": str(by.model)}
+    # Whatever a host calls its models: a header with a control character is never sent, and its
+    # answer with it.
     return {
-        "X-Lantern-Route": plain,
-        "X-Lantern-Model": str(by.model).encode("ascii", "replace").decode(),
+        name: "".join(char if " " <= char <= "~" else "?" for char in value)
+        for name, value in told.items()
     }

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from bot.sim.journal import PredictionStarted
+from bot.sim.models import GB, SimModel
 from tests.gateway.gate import chat, gate
 from tests.helpers.house import QWEN, sim
 
@@ -16,6 +17,21 @@ async def test_who_answers_stands_in_the_headers(tmp_path: Path) -> None:
             assert "host=one" in answer.headers["x-lantern-route"]
             assert answer.headers["x-lantern-model"] == QWEN.key
             assert len(answer.headers["x-request-id"]) == 16
+
+
+async def test_no_name_of_a_model_breaks_the_headers(tmp_path: Path) -> None:
+    # A host calls its models what it likes; a header takes no control character of any kind.
+    model = SimModel("odd\r\nSet-Cookie: a=b\x00\x0b\x7f ☃", GB)
+    async with gate(tmp_path, sim("one", model)) as it:
+        for is_stream in (False, True):
+            answer = await it.ask(
+                "/v1/chat/completions", chat(model.key, max_tokens=2, stream=is_stream)
+            )
+            assert answer.status == 200
+            assert answer.text if is_stream else answer.said
+            assert answer.headers["x-lantern-model"] == "odd??Set-Cookie: a=b??? ?"
+            assert "model=odd??Set-Cookie: a=b??? ?;" in answer.headers["x-lantern-route"]
+            assert "set-cookie" not in answer.headers
 
 
 async def test_usage_is_told_only_to_whoever_asks_for_it(tmp_path: Path) -> None:
