@@ -3,7 +3,16 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from bot.gateway.errors import Problem
 
@@ -76,13 +85,21 @@ class _Embeddings(_Body):
 
 
 class _Responses(_Body):
-    input: str | list[dict[str, Any]] | None = None
+    previous_response_id: Annotated[str, Field(min_length=1)] | None = None
+    input: Annotated[str | list[dict[str, Any]] | None, Field(validate_default=True)] = None
     instructions: str | None = None
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     text: dict[str, Any] | None = None
-    previous_response_id: str | None = None
+
+    @field_validator("input")
+    @classmethod
+    def _has_something_to_answer(cls, value: object, info: ValidationInfo) -> object:
+        # Each host would load the model first, and only then refuse.
+        if value is None and info.data.get("previous_response_id") is None:
+            raise PydanticCustomError("missing", "Field required")
+        return value
 
 
 class _Turn(_Open):

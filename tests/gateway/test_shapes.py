@@ -63,7 +63,10 @@ REFUSED: list[tuple[Endpoint, dict[str, Any], str, str | None]] = [
     ("embeddings", {"input": {}}, "input", WRONG),
     ("embeddings", {"input": "a", "encoding_format": "hex"}, "encoding_format", WRONG),
     ("embeddings", {"input": "a", "dimensions": 0}, "dimensions", None),
+    ("responses", {}, "input", GONE),
+    ("responses", {"input": None, "previous_response_id": None}, "input", GONE),
     ("responses", {"input": 5}, "input", WRONG),
+    ("responses", {"input": "a", "previous_response_id": ""}, "previous_response_id", None),
     ("responses", {"input": ["hi"]}, "input", WRONG),
     ("responses", {"input": "a", "max_output_tokens": 0}, "max_output_tokens", None),
     ("responses", {"input": "a", "previous_response_id": 5}, "previous_response_id", WRONG),
@@ -94,6 +97,8 @@ TAKEN: list[tuple[Endpoint, dict[str, Any]]] = [
     ("embeddings", {"input": [[1, 2], [3]], "encoding_format": None, "dimensions": 1}),
     ("embeddings", {"input": [1, 2]}),
     ("responses", {"previous_response_id": "resp_1"}),
+    ("responses", {"input": ""}),
+    ("responses", {"input": []}),
     ("messages", {"messages": HI, "max_tokens": 1, "system": [{"type": "text"}]}),
 ]
 
