@@ -133,18 +133,20 @@ class ReplyView(View):
             if shown and len(shown[-1]) + len(small) <= LIMIT:
                 shown = (*shown[:-1], shown[-1] + small)
             views = laid_out(shown, [Act.STOP], self.turn, self._mark)
-        elif self._is_brief(now):
+        # "reading 33 tokens" between a load and its first word told nobody anything: what often
+        # ends at once leaves the one before standing while it is new.
+        elif (
+            isinstance(self._status, Reading | ReasoningDelta)
+            and now - self._status_since < PATIENCE_S
+        ):
             return self._before
         elif status := self._status_text(now):
             acts, labels = [Act.STOP], tuple[tuple[Act, str], ...]()
             if isinstance(self._status, Queued | Evicting | Loading):
                 acts = [Act.CANCEL]
                 if (offer := self._offer) is not None:
-                    said = {
-                        Act.WARM: words.warm_label(offer),
-                        Act.CLOUD: words.cloud_label(offer),
-                    }
-                    labels = tuple((act, label) for act, label in said.items() if label)
+                    said = zip((Act.WARM, Act.CLOUD), words.offer_labels(offer), strict=True)
+                    labels = tuple((act, label) for act, label in said if label)
                     acts += [act for act, _ in labels]
             views = laid_out((status,), acts, self.turn)
             views = tuple(replace(view, labels=labels) for view in views)
@@ -152,12 +154,6 @@ class ReplyView(View):
             return ()
         self._before = views
         return views
-
-    def _is_brief(self, now: float) -> bool:
-        """Is the status one that often ends at once, and still new? The one before then stays."""
-        # "reading 33 tokens" between a load and its first word told nobody anything.
-        is_quick = isinstance(self._status, Reading | ReasoningDelta)
-        return is_quick and now - self._status_since < PATIENCE_S
 
     def _status_text(self, now: float) -> str:
         lasted = now - self._status_since

@@ -84,12 +84,9 @@ class Buttons(commands.Cog):
 
     async def _stop(self, interaction: discord.Interaction[Any], act: Act, turn: TurnId) -> None:
         if self._check_asker(interaction, turn):
-            if act is Act.STOP:
-                self._turns.stop_turn(turn)
+            self._turns.stop_turn(turn, cancels_load=act is Act.CANCEL)
             # The press is answered without words: the writer shows the end in the reply itself.
             await interaction.response.defer()
-            if act is Act.CANCEL:
-                await self._turns.cancel_load(turn)
         elif self._replies.is_writing(turn):
             # Its last edit is on the way; one of ours now could cut the answer's end off.
             await interaction.response.defer()

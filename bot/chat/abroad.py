@@ -25,10 +25,6 @@ class Abroad:
     """Why it cannot."""
     sampling: Sampling = field(default_factory=Sampling)
 
-    def why_not_by(self, wire: Wire) -> str:
-        """Why nobody who speaks this wire can be asked; empty where they can."""
-        return "" if wire == "openai" else self.why_not
-
     def ask(
         self,
         turn: TurnId,

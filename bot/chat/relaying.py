@@ -34,7 +34,6 @@ from bot.domain.chat import (
     Timing,
     TurnRequest,
     Usage,
-    Wire,
 )
 from bot.domain.errors import (
     BRIEFLY,
@@ -303,7 +302,7 @@ class Relaying:
                 )
             elif candidate.provider is not None and request.abroad is not None:
                 passed: list[str] = []
-                wire = self._wire(candidate.provider)
+                wire = self._providers.config(candidate.provider).wire
                 question_to = request.abroad.ask(
                     request.id, wire, origins, judge, request.user, passed.append
                 )
@@ -402,7 +401,9 @@ class Relaying:
             elif (
                 candidate.provider is not None
                 and request.abroad is not None
-                and (why := request.abroad.why_not_by(self._wire(candidate.provider)))
+                and (why := request.abroad.why_not)
+                # In this wire a chat goes as it came; into others it would be translated.
+                and self._providers.config(candidate.provider).wire != "openai"
             ):
                 rejected.append(Rejection(candidate.where, candidate.model, why, is_cloud=True))
             elif candidate.provider is not None and not may_ask_for(
@@ -414,9 +415,6 @@ class Relaying:
             elif request.only_host in (None, candidate.host):
                 kept.append(candidate)
         return replace(route, candidates=tuple(kept), rejected=tuple(rejected))
-
-    def _wire(self, name: ProviderName) -> Wire:
-        return self._providers.config(name).wire
 
     async def _by_host(
         self,

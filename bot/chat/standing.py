@@ -73,14 +73,10 @@ def standing_words(failed: Iterable[Rejection]) -> str:
     """
     out = tuple(failed)
     why = _grouped({where: brief for (where, _), brief in _standing_of(out).items()})
-    # A host that is there and cannot load it says best what would help; each reason once.
-    own = dict.fromkeys(_public(r.reason) for r in out if _brief(r) in _ABOUT_MEMORY)
+    # A host that is there and cannot load it says best what would help; each reason once, and
+    # without an address: these are somebody else's words.
+    own = dict.fromkeys(_ADDRESS_IN.sub("…", r.reason) for r in out if _brief(r) in _ABOUT_MEMORY)
     return " ".join(f"{words.rstrip('.')}." for words in (why, *own) if words)
-
-
-def _public(reason: str) -> str:
-    """Somebody else's words without an address in them."""
-    return _ADDRESS_IN.sub("…", reason)
 
 
 def _brief(out: Rejection) -> str:
@@ -104,12 +100,12 @@ def _standing_of(failed: Iterable[Rejection]) -> dict[tuple[str, bool], str]:
 
 def _slow(route: Route) -> dict[str, str]:
     """Hosts that could serve and were not waited for."""
-    hosts = (candidate for candidate in route.candidates if candidate.host is not None)
-    return {c.where: f"~{_span(c.seconds)} away" for c in hosts if c.seconds is not None}
-
-
-def _span(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    found: dict[str, str] = {}
+    for candidate in route.candidates:
+        if candidate.host is not None and (seconds := candidate.seconds) is not None:
+            span = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+            found[candidate.where] = f"~{span} away"
+    return found
 
 
 def _grouped(briefs: Mapping[str, str]) -> str:

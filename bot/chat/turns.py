@@ -155,21 +155,19 @@ class Turns:
             turn.stop(press="/stop")
         return len(mine)
 
-    def stop_turn(self, turn: TurnId) -> bool:
-        """Stops one turn; False when it is not running."""
-        running = self._running.get(turn)
-        if running is None:
-            return False
-        running.stop(press="Stop")
-        return True
+    def stop_turn(self, turn: TurnId, *, cancels_load: bool = False) -> bool:
+        """Stops one turn; False when it is not running.
 
-    async def cancel_load(self, turn: TurnId) -> bool:
-        """Stops the turn, and its load too when nobody else waits for it."""
+        Args:
+            turn: Which.
+            cancels_load: Its load is ended too, where nobody else waits for that.
+        """
         running = self._running.get(turn)
         if running is None:
             return False
-        self._cancel_load(running)
-        running.stop(press="Cancel")
+        if cancels_load:
+            self._cancel_load(running)
+        running.stop(press="Cancel" if cancels_load else "Stop")
         return True
 
     def _cancel_load(self, running: Running) -> None:

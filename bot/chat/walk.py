@@ -95,6 +95,7 @@ async def walk(
         Who served; None when nobody could.
     """
     override = override or Override()
+    longest_s = math.inf if max_wait_s is None else max_wait_s
     waiting = deque(candidates)
     later: deque[Candidate] = deque()
     patient: set[Candidate] = set()
@@ -112,7 +113,8 @@ async def walk(
         # Its other models are behind the same dead line, and each would cost a timeout.
         if candidate.host in broken:
             continue
-        late = [other for other in waiting if _is_late(other, max_wait_s)]
+        # Predicted to take longer than anybody waits while others are left.
+        late = [o for o in waiting if o.host is not None and (o.seconds or 0.0) > longest_s]
         is_hurried = len(waiting) > (0 if candidate.host is not None else len(late))
         limit_s = max_wait_s if is_hurried and candidate not in patient else None
         try:
@@ -137,12 +139,6 @@ async def walk(
             # Its load goes on meanwhile, so it may be the one that can when the choice cannot.
             waiting.append(candidate)
     return None
-
-
-def _is_late(candidate: Candidate, max_wait_s: float | None) -> bool:
-    """Is this a host predicted to take longer than anybody waits while others are left?"""
-    limit_s = math.inf if max_wait_s is None else max_wait_s
-    return candidate.host is not None and (candidate.seconds or 0.0) > limit_s
 
 
 async def load_first(

@@ -220,17 +220,18 @@ def offer_text(offer: Offered) -> str:
     return "🕰 " + " · ".join(parts)
 
 
-def warm_label(offer: Offered) -> str:
-    """The button that takes the model in memory: ``small-8b now``; empty where there is none."""
-    return "" if offer.warm is None else f"{str(offer.warm.model).rpartition('/')[2][:60]} now"
+def offer_labels(offer: Offered) -> tuple[str, str]:
+    """Of the buttons that take what is in memory and the cloud: ``small-8b now``, ``zai ≈ 0.2 ¢``.
 
-
-def cloud_label(offer: Offered) -> str:
-    """The button that takes the cloud: ``zai ≈ 0.2 ¢``; empty where it may not be taken."""
-    if offer.cloud is None:
-        return ""
-    likely = offer.cloud.likely_micro_usd
-    return offer.cloud.where if not likely else f"{offer.cloud.where} ≈ {cost_text(likely)}"
+    Each is empty where that way is not offered.
+    """
+    warm = cloud = ""
+    if offer.warm is not None:
+        warm = f"{str(offer.warm.model).rpartition('/')[2][:60]} now"
+    if offer.cloud is not None:
+        likely = offer.cloud.likely_micro_usd
+        cloud = offer.cloud.where + (f" ≈ {cost_text(likely)}" if likely else "")
+    return warm, cloud
 
 
 def stopped_text(event: Stopped) -> str:
@@ -329,7 +330,10 @@ def host_lines(host: HostSnapshot, now: float) -> tuple[str, ...]:
     lines = [head]
     if host.state in ("up", "draining"):
         on_disk = counted(len(host.models), "model")
-        lines[0] += f" · {on_disk} on disk · {_memory_text(host)}"
+        sizes = [i.size_bytes for i in host.instances if i.size_bytes is not None]
+        used = f"{len(host.instances)} loaded, {bytes_text(sum(sizes))}"
+        whole = "" if host.memory_bytes is None else f" of {bytes_text(host.memory_bytes)}"
+        lines[0] += f" · {on_disk} on disk · {used}{whole}"
         # Of a host that is away nobody knows what it still holds.
         lines.extend(f"└ {instance_line(instance, now)}" for instance in host.instances)
     if host.load is not None:
@@ -338,14 +342,6 @@ def host_lines(host: HostSnapshot, now: float) -> tuple[str, ...]:
     if waiting:
         lines.append(f"└ ⏳ {waiting} waiting")
     return tuple(lines)
-
-
-def _memory_text(host: HostSnapshot) -> str:
-    sizes = [i.size_bytes for i in host.instances if i.size_bytes is not None]
-    used = f"{len(host.instances)} loaded, {bytes_text(sum(sizes))}"
-    if host.memory_bytes is None:
-        return used
-    return f"{used} of {bytes_text(host.memory_bytes)}"
 
 
 def provider_lines(standing: ProviderStanding, *, is_admin: bool) -> Iterator[str]:

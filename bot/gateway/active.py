@@ -32,10 +32,6 @@ class DefaultInference(BaseModel):
     stop: Annotated[list[str] | None, Field(alias="stopStrings")] = None
     stream: bool | None = None
 
-    def on_wire(self) -> Object:
-        """By the names a host knows."""
-        return self.model_dump(exclude_none=True)
-
     def told(self) -> Object:
         """As it was given."""
         return self.model_dump(exclude_none=True, by_alias=True)
@@ -82,7 +78,8 @@ class ActiveModel:
 
     def defaults_of(self, key: ModelKey) -> Object:
         """The parameters that fill a request's gaps, by the names of the wire."""
-        return self.defaults.on_wire() if key == self.key else {}
+        # Of it alone: they were measured for that model, and would bend another one's answers.
+        return self.defaults.model_dump(exclude_none=True) if key == self.key else {}
 
     def told(self) -> Object | None:
         """For admins; None where none is active."""

@@ -1,7 +1,6 @@
 """``/admin``: what an admin may see and do over HTTP; who may come in, the doors have said."""
 
 import asyncio
-import json
 from typing import Annotated, Literal, TypeVar
 
 from aiohttp import web
@@ -98,7 +97,7 @@ class Admin:
         built, told = self._built, dict[str, object]()
         match request.path.rpartition("/")[2]:
             case "status":
-                told = await self._watching.status()
+                told = self._watching.status(await self._watching.accounts())
             case "hosts":
                 told["hosts"] = fleet_objects(built.fleet.snapshot())
             case "models":
@@ -109,14 +108,14 @@ class Admin:
                 told = await usage_object(built, request)
             case _:
                 told["keys"] = await key_objects(built)
-        return answer(told)
+        return web.json_response(told)
 
     async def _cancel(self, request: web.Request) -> web.Response:
         await read_body(request)
         id = TurnId(request.match_info["id"])
         # Turns of Discord are known by ids of the same kind; their askers keep the text so far.
         if self._built.relaying.flights.cancel(id) or self._built.turns.stop_turn(id):
-            return answer({"status": "cancelled", "message": f"Ended {id}.", "id": id})
+            return web.json_response({"status": "cancelled", "message": f"Ended {id}.", "id": id})
         words = "No request of this id is under way; it may have ended meanwhile."
         raise Problem(404, words, "request_not_found")
 
@@ -129,7 +128,7 @@ class Admin:
         if is_draining:
             words = f"{name} takes no new requests; those running end, until it is resumed."
         status = "draining" if is_draining else "resumed"
-        return answer({"status": status, "message": words, "host": name})
+        return web.json_response({"status": status, "message": words, "host": name})
 
     async def _activate(self, request: web.Request) -> web.Response:
         asked = await _parsed(request, _Activate)
@@ -138,7 +137,7 @@ class Admin:
         is_loaded = self._active.is_loaded(key)
         words = f"{key} answers requests that name no model"
         words += "." if is_loaded else "; it is loaded with the first of them."
-        return answer(
+        return web.json_response(
             {
                 "status": "activated",
                 "message": words,
@@ -189,7 +188,7 @@ class Admin:
         words = f"{key} is in memory on {host.name}" + ("." if is_new else " already.")
         if ignored:
             words += f" Not applied: {', '.join(ignored)}."
-        return answer(
+        return web.json_response(
             {
                 "status": "loaded" if is_new else "already_loaded",
                 "message": words,
@@ -227,7 +226,7 @@ class Admin:
             words += " It is not the active model any more."
         hosts = [name for name in before if name not in self._holding(key, only)]
         told: Object = {"status": "unloaded", "message": words, "modelKey": key, "hosts": hosts}
-        return answer(told)
+        return web.json_response(told)
 
     # --- whom a name means ------------------------------------------------------------------
 
@@ -273,11 +272,6 @@ class Admin:
             for host in self._built.fleet.snapshot().hosts.values()
             if only in (None, host.name) and any(i.model_key == key for i in host.instances)
         ]
-
-
-def answer(body: Object) -> web.Response:
-    """A JSON answer."""
-    return web.Response(body=json.dumps(body).encode(), content_type="application/json")
 
 
 def _applied(

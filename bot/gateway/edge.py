@@ -125,7 +125,11 @@ def _mend(endpoint: Endpoint, fields: Object) -> None:
         case "text":
             prompts = fields["prompt"]
             if isinstance(prompts, list):
-                fields["prompt"] = _only(cast(list[str], prompts))
+                texts = cast(list[str], prompts)
+                if len(texts) > 1:
+                    words = "`prompt` must be one text: hosts give one choice each."
+                    raise Problem(400, words, "unsupported_value", param="prompt")
+                fields["prompt"] = texts[0]
         case "messages" | "embeddings":
             return
 
@@ -139,13 +143,6 @@ def _drop_foreign_tools(fields: Object) -> None:
     else:
         for name in ("tools", "tool_choice"):
             fields.pop(name, None)
-
-
-def _only(prompts: list[str]) -> str:
-    if len(prompts) > 1:
-        words = "`prompt` must be one text: hosts give one choice each."
-        raise Problem(400, words, "unsupported_value", param="prompt")
-    return prompts[0]
 
 
 def _put_first(endpoint: Endpoint, fields: Object, prompt: str) -> None:

@@ -65,32 +65,28 @@ class Feed:
         # with it gets a snapshot, and not what happens to have the next number.
         self._number = int(utcnow().timestamp() * 1000)
         self._ring: deque[tuple[int, bytes]] = deque(maxlen=RING)
-        self._viewers: set[_Viewer] = set()
+        self.viewers: set[_Viewer] = set()
+        """Who looks on; only the feed changes it."""
         self._is_closed = False
-
-    @property
-    def has_viewers(self) -> bool:
-        """Does anybody look on?"""
-        return bool(self._viewers)
 
     def publish(self, kind: str, **fields: object) -> None:
         """One event to everybody, now and to those who come back."""
         self._number += 1
         frame = self._frame(kind, fields, self._number)
         self._ring.append((self._number, frame))
-        for viewer in self._viewers:
+        for viewer in self.viewers:
             viewer.take(frame)
 
     def show(self, kind: str, **fields: object) -> None:
         """How things stand at this moment, to those who look on; the next one outdates it."""
         frame = self._frame(kind, fields, None)
-        for viewer in self._viewers:
+        for viewer in self.viewers:
             viewer.take(frame)
 
     async def close(self, _: object = None) -> None:
         """Ends every viewer's stream: a server that stops would wait for them."""
         self._is_closed = True
-        for viewer in self._viewers:
+        for viewer in self.viewers:
             viewer.news.set()
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
@@ -100,7 +96,7 @@ class Feed:
         viewer = _Viewer()
         missed = self._missed(request.headers.get("Last-Event-ID", ""))
         viewer.is_behind = missed is None
-        self._viewers.add(viewer)
+        self.viewers.add(viewer)
         # A viewer that is gone is no fault.
         with suppress(ConnectionError):
             try:
@@ -110,7 +106,7 @@ class Feed:
                     await response.write(await self._next(viewer))
                 await response.write_eof()
             finally:
-                self._viewers.discard(viewer)
+                self.viewers.discard(viewer)
         return response
 
     async def _next(self, viewer: _Viewer) -> bytes:

@@ -1,7 +1,7 @@
 """The paths that models answer: one way for all, from the client's JSON to the last byte."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime
 
 import structlog
@@ -22,7 +22,7 @@ from bot.gateway.errors import Problem, problem_of
 from bot.gateway.kept import KeptAnswers
 from bot.gateway.shapes import Endpoint, check_shape
 from bot.gateway.sinks import LifePace, StreamSink, WholeSink
-from bot.policy.fitness import Need, Unfit, unfit, widest, window_room
+from bot.policy.fitness import Need, unfit, widest, window_room
 from bot.policy.keys import may_ask_for
 from bot.policy.names import nearest
 
@@ -48,19 +48,10 @@ class Inferring:
         self._kept = KeptAnswers()
         self._pace = pace
 
-    def handler(
-        self, endpoint: Endpoint, path: str
-    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        """The handler of one path."""
-
-        async def handle(request: web.Request) -> web.StreamResponse:
-            return await self._handle(request, endpoint, path)
-
-        return handle
-
-    async def _handle(
-        self, request: web.Request, endpoint: Endpoint, path: str
+    async def answer(
+        self, endpoint: Endpoint, path: str, request: web.Request
     ) -> web.StreamResponse:
+        """The answer to a request of one form; ``path`` is where a host has it below ``/v1``."""
         parsed = parse(endpoint, await read_body(request))
         is_embedding = endpoint == "embeddings"
         resolved = self._resolved(parsed.model, request[CALLER], is_embedding=is_embedding)
@@ -128,7 +119,10 @@ class Inferring:
         own_format = parsed.fields.get("response_format")
         snapshot = self._built.catalog.snapshot()
         if found := unfit(snapshot, need):
-            raise _unfit(endpoint, found)
+            where = {"responses": "input", "text": "prompt", "embeddings": "input"}
+            param = "model" if found.about == "kind" else where.get(endpoint, "messages")
+            code = "context_length_exceeded" if found.about == "size" else None
+            raise Problem(400, found.words, code, param=param)
         prompt_tokens, answer_tokens = window_room(need, widest(snapshot, need), size.limit)
         only_host = None
         if earlier := fields.get("previous_response_id"):
@@ -212,13 +206,6 @@ class Inferring:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _unfit(endpoint: Endpoint, found: Unfit) -> Problem:
-    where = {"responses": "input", "text": "prompt", "embeddings": "input"}
-    param = "model" if found.about == "kind" else where.get(endpoint, "messages")
-    code = "context_length_exceeded" if found.about == "size" else None
-    return Problem(400, found.words, code, param=param)
 
 
 def _gone(reply: str) -> Problem:

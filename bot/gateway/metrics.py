@@ -82,7 +82,8 @@ class Metrics(Collector):
         self._loads = counter("model_loads_total", "Loads ended.", "host", "model", "outcome")
         self._load = seconds("model_load_seconds", "Loads that succeeded.", "host", "model")
         self._unloads = counter("model_unloads_total", "Instances that left memory.", "cause")
-        self._turned_away = counter("auth_failures_total", "Not let in.", "reason")
+        self.turned_away = counter("auth_failures_total", "Not let in.", "reason")
+        """By our own code of why: what was tried stays out of the labels."""
         build = Info("lantern_build", "What runs.", registry=registry)
         build.info({"version": version("lantern-bot")})
         registry.register(self)
@@ -91,10 +92,6 @@ class Metrics(Collector):
         """Everything, as a scrape reads it."""
         self._accounts = accounts
         return generate_latest(self._registry)
-
-    def turned_away(self, reason: str) -> None:
-        """Somebody was not let in; ``reason`` is one of our own codes."""
-        self._turned_away.labels(reason).inc()
 
     def hear(self, news: News) -> None:
         """One thing happened anywhere."""

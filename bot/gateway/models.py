@@ -1,7 +1,5 @@
 """The fleet's models and personas, as the lists of OpenAI show them; from memory alone."""
 
-import json
-
 from aiohttp import web
 
 from bot.chat.lantern import Lantern
@@ -14,7 +12,7 @@ from bot.policy.names import nearest
 
 def list_models(built: Lantern, caller: Caller, _name: str = "") -> web.Response:
     """Every model that any host has, each once, and every persona."""
-    return _answer({"object": "list", "data": list(_known(built, caller).values())})
+    return web.json_response({"object": "list", "data": list(_known(built, caller).values())})
 
 
 def one_model(built: Lantern, caller: Caller, name: str) -> web.Response:
@@ -26,7 +24,7 @@ def one_model(built: Lantern, caller: Caller, name: str) -> web.Response:
     known = _known(built, caller)
     if name not in known:
         raise UnknownName("model", name, nearest(name, sorted(known)))
-    return _answer(known[name])
+    return web.json_response(known[name])
 
 
 def _known(built: Lantern, caller: Caller) -> dict[str, dict[str, object]]:
@@ -96,7 +94,3 @@ def _personas(built: Lantern) -> dict[str, dict[str, object]]:
         }
         for persona in built.shelf.all()
     }
-
-
-def _answer(body: dict[str, object]) -> web.Response:
-    return web.Response(body=json.dumps(body).encode(), content_type="application/json")

@@ -1,7 +1,5 @@
 """LM Studio's own lists, ``/api/v0/models`` and ``/api/v1/models``, as the union of the fleet."""
 
-import json
-
 from aiohttp import web
 
 from bot.chat.lantern import Lantern
@@ -18,7 +16,7 @@ Row = tuple[Model, list[Instance]]
 def list_v0(built: Lantern, caller: Caller, _name: str = "") -> web.Response:
     """Every model as LM Studio 0.3 lists them: a row for each, with its state."""
     data = [_v0(model, instances) for model, instances in _rows(built, caller).values()]
-    return _answer({"object": "list", "data": data})
+    return web.json_response({"object": "list", "data": data})
 
 
 def one_v0(built: Lantern, caller: Caller, name: str) -> web.Response:
@@ -30,13 +28,13 @@ def one_v0(built: Lantern, caller: Caller, name: str) -> web.Response:
     rows = _rows(built, caller)
     if name not in rows:
         raise UnknownName("model", name, nearest(name, sorted(rows)))
-    return _answer(_v0(*rows[ModelKey(name)]))
+    return web.json_response(_v0(*rows[ModelKey(name)]))
 
 
 def list_v1(built: Lantern, caller: Caller, _name: str = "") -> web.Response:
     """Every model as LM Studio 0.4 lists them: with all its instances, wherever they are."""
     rows = _rows(built, caller).values()
-    return _answer({"models": [_v1(model, instances) for model, instances in rows]})
+    return web.json_response({"models": [_v1(model, instances) for model, instances in rows]})
 
 
 def _rows(built: Lantern, caller: Caller) -> dict[ModelKey, Row]:
@@ -79,7 +77,14 @@ def _v1(model: Model, instances: list[Instance]) -> dict[str, object]:
         "quantization": {"name": model.quantization},
         "size_bytes": model.size_bytes,
         "params_string": None,
-        "loaded_instances": [_instance(instance) for instance in instances],
+        "loaded_instances": [
+            {
+                "id": str(instance.identifier),
+                "config": {"context_length": instance.context_length}
+                | ({} if instance.parallel is None else {"parallel": instance.parallel}),
+            }
+            for instance in instances
+        ],
         "max_context_length": model.max_context_length,
         "format": None,
         "description": None,
@@ -92,17 +97,6 @@ def _v1(model: Model, instances: list[Instance]) -> dict[str, object]:
     return row | {"capabilities": able}
 
 
-def _instance(instance: Instance) -> dict[str, object]:
-    config: dict[str, object] = {"context_length": instance.context_length}
-    if instance.parallel is not None:
-        config["parallel"] = instance.parallel
-    return {"id": str(instance.identifier), "config": config}
-
-
 def _publisher(model: Model) -> str:
     head, slash, _ = str(model.key).partition("/")
     return head if slash else ""
-
-
-def _answer(body: dict[str, object]) -> web.Response:
-    return web.Response(body=json.dumps(body).encode(), content_type="application/json")

@@ -7,7 +7,7 @@ from bot.chat.catalog import Catalog
 from bot.chat.flights import Flight
 from bot.domain.chat import Candidate, Route
 from bot.domain.events import Evicting, Loading, Queued
-from bot.domain.hosts import FleetSnapshot, HostSnapshot, Instance
+from bot.domain.hosts import FleetSnapshot, HostSnapshot
 from bot.domain.ids import ModelKey
 from bot.gateway.edge import Object
 from bot.policy.placement import instance_bytes
@@ -43,24 +43,24 @@ def host_object(host: HostSnapshot, now: float) -> Object:
             "ceilingBytes": host.ceiling_bytes,
         },
         "models": len(host.models),
-        "instances": [_instance_object(host, instance) for instance in host.instances],
+        "instances": [
+            {
+                "instanceId": instance.identifier,
+                "modelKey": instance.model_key,
+                "owner": "lantern" if instance.own else "other",
+                "pinned": instance.pinned,
+                "leases": instance.leases,
+                # A host that does not tell its slots answers one request at a time at least.
+                "slots": max(1, instance.parallel or host.slots),
+                "contextLength": instance.context_length,
+                "sizeBytes": instance_bytes(instance) or None,
+                "idleTtlSeconds": instance.idle_ttl_s,
+            }
+            for instance in host.instances
+        ],
         "load": loading,
         "queue": sum(host.waiting.values()),
         "waiting": dict(host.waiting),
-    }
-
-
-def _instance_object(host: HostSnapshot, instance: Instance) -> Object:
-    return {
-        "instanceId": instance.identifier,
-        "modelKey": instance.model_key,
-        "owner": "lantern" if instance.own else "other",
-        "pinned": instance.pinned,
-        "leases": instance.leases,
-        "slots": max(1, instance.parallel or host.slots),
-        "contextLength": instance.context_length,
-        "sizeBytes": instance_bytes(instance) or None,
-        "idleTtlSeconds": instance.idle_ttl_s,
     }
 
 

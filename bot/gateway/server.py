@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import structlog
 from aiohttp import web
@@ -141,7 +142,7 @@ def application(
         try:
             request[CALLER] = await doors.admit(request, scope_of(request.path))
         except Problem as refused:
-            watching.metrics.turned_away(refused.code or "unknown")
+            watching.metrics.turned_away.labels(refused.code or "unknown").inc()
             raise
         if request.get(EXPECTS, "100-continue").lower() != "100-continue":
             raise Problem(417, "The only expectation that can be met is `100-continue`.")
@@ -160,12 +161,13 @@ def application(
     router = app.router
 
     for where, listed in _LISTS:
-        router.add_get(where, _told(built, listed))
-    router.add_post("/v1/chat/completions", inferring.handler("chat", "/chat/completions"))
-    router.add_post("/v1/completions", inferring.handler("text", "/completions"))
-    router.add_post("/v1/embeddings", inferring.handler("embeddings", "/embeddings"))
-    router.add_post("/v1/responses", inferring.handler("responses", "/responses"))
-    router.add_post("/v1/messages", inferring.handler("messages", "/messages"))
+        router.add_get(where, partial(_list, built, listed))
+    answer = inferring.answer
+    router.add_post("/v1/chat/completions", partial(answer, "chat", "/chat/completions"))
+    router.add_post("/v1/completions", partial(answer, "text", "/completions"))
+    router.add_post("/v1/embeddings", partial(answer, "embeddings", "/embeddings"))
+    router.add_post("/v1/responses", partial(answer, "responses", "/responses"))
+    router.add_post("/v1/messages", partial(answer, "messages", "/messages"))
     router.add_post("/v1/messages/count_tokens", inferring.count_tokens)
     router.add_get("/metrics", watching.scrape)
     router.add_get("/healthz", watching.health)
@@ -177,11 +179,8 @@ def application(
     return app
 
 
-def _told(built: Lantern, listed: Listed) -> Handler:
-    async def tell(request: web.Request) -> web.StreamResponse:
-        return listed(built, request[CALLER], request.match_info.get("id", ""))
-
-    return tell
+async def _list(built: Lantern, listed: Listed, request: web.Request) -> web.StreamResponse:
+    return listed(built, request[CALLER], request.match_info.get("id", ""))
 
 
 def scope_of(path: str) -> Scope | None:

@@ -138,7 +138,12 @@ class StreamSink:
     async def write(self, data: bytes) -> None:
         """Bytes of the answer; headers go out before the first."""
         if not self._is_answering:
-            await self._answer_begins()
+            # Waited for: a sign of life that is just being written must not run into the answer.
+            if self._life is not None:
+                self._life.cancel()
+                await asyncio.wait([self._life])
+            self._is_answering = True
+            await self._prepare()
             if self._form == "responses" and (found := _REPLY_ID.search(data)):
                 self.reply = found.group(1).decode()
         await self._response.write(data)
@@ -211,14 +216,6 @@ class StreamSink:
                 await self._response.write(text.encode())
                 await self._response.write_eof()
         return self._response
-
-    async def _answer_begins(self) -> None:
-        # Waited for: a sign of life that is just being written must not run into the answer.
-        if self._life is not None:
-            self._life.cancel()
-            await asyncio.wait([self._life])
-        self._is_answering = True
-        await self._prepare()
 
     async def _prepare(self) -> None:
         if not self._response.prepared:

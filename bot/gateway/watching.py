@@ -71,13 +71,9 @@ class Watching:
         finally:
             self._ticking.cancel()
 
-    async def status(self) -> Object:
-        """How Lantern does as a whole."""
-        return self._status(await self._accounts())
-
     async def scrape(self, request: web.Request) -> web.Response:
         """``GET /metrics``."""
-        page = self.metrics.page(await self._accounts())
+        page = self.metrics.page(await self.accounts())
         return web.Response(body=page, headers={"Content-Type": CONTENT_TYPE})
 
     async def health(self, request: web.Request) -> web.Response:
@@ -97,11 +93,11 @@ class Watching:
         return [flight_object(flight, self._moment(flight, now), now) for flight in flights]
 
     async def _snapshot(self) -> Callable[[], Object]:
-        accounts = await self._accounts()
+        accounts = await self.accounts()
 
         def whole() -> Object:
             return {
-                "status": self._status(accounts),
+                "status": self.status(accounts),
                 "hosts": fleet_objects(self._built.fleet.snapshot()),
                 "models": model_objects(self._built.catalog, self._active.key),
                 "requests": self.flights(),
@@ -110,7 +106,8 @@ class Watching:
 
         return whole
 
-    def _status(self, accounts: tuple[Account, ...]) -> Object:
+    def status(self, accounts: tuple[Account, ...]) -> Object:
+        """How Lantern does as a whole, with what was read of everybody's limits."""
         hosts = self._built.fleet.snapshot().hosts.values()
         flights = tuple(self._built.relaying.flights)
         waiting = sum(flight.state in ("queued", "loading") for flight in flights)
@@ -133,7 +130,8 @@ class Watching:
             "budget": [account_object(account) for account in accounts if account.payer == "all"],
         }
 
-    async def _accounts(self) -> tuple[Account, ...]:
+    async def accounts(self) -> tuple[Account, ...]:
+        """Everybody's limits and what is spent of them; none while the disk cannot tell."""
         try:
             report = await self._built.tally.report("today", "all", UserId(""), None)
         # A disk in trouble must not blind whoever looks for the trouble.
@@ -144,7 +142,7 @@ class Watching:
     def _show_state(self) -> None:
         """Shows what no event tells: tokens so far, queues, leases; and comes round."""
         self._ticking = asyncio.get_running_loop().call_later(STATE_S, self._show_state)
-        if not self.feed.has_viewers:
+        if not self.feed.viewers:
             return
         snapshot, shown = self._built.fleet.snapshot(), self._shown
         changed = [host for name, host in snapshot.hosts.items() if shown.get(name) != host]

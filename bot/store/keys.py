@@ -15,6 +15,7 @@ INSERT INTO api_key VALUES (
 )
 """
 _ALL = "SELECT * FROM api_key ORDER BY name"
+_REVOKE = "DELETE FROM api_key WHERE name = ?"
 # The clock may be set back, and two requests may end out of order.
 _USED = "UPDATE api_key SET last_used_ms = max(coalesce(last_used_ms, 0), ?) WHERE id = ?"
 
@@ -63,12 +64,7 @@ class KeyStore:
 
     async def revoke(self, name: str) -> bool:
         """Deletes a key for good; False where there is none of this name."""
-
-        def change(connection: sqlite3.Connection) -> bool:
-            done = connection.execute("DELETE FROM api_key WHERE name = ?", (name,))
-            return done.rowcount > 0
-
-        return await self._database.write(change)
+        return await self._database.execute(_REVOKE, (name,)) > 0
 
     async def used(self, public_part: str, at_ms: int) -> None:
         """Notes when a key was last used."""

@@ -419,7 +419,7 @@ async def test_cancelling_a_load_that_nobody_else_wants_cancels_it_at_the_host(
                 if isinstance(event, Started):
                     turn = event.turn
                 if isinstance(event, Loading) and turn is not None:
-                    assert await home.lantern.turns.cancel_load(turn)
+                    assert home.lantern.turns.stop_turn(turn, cancels_load=True)
         assert isinstance(said.last, Stopped | Failed)
         assert not home.hosts["studio"].resident
 

@@ -166,12 +166,8 @@ class ScriptedTurns(Turns):
         self.said.append(("stop", (conversation, user)))
         return sum(user in (None, asker) for asker in self.askers.values())
 
-    def stop_turn(self, turn: TurnId) -> bool:
-        self.said.append(("stop_turn", turn))
-        return turn in self.askers
-
-    async def cancel_load(self, turn: TurnId) -> bool:
-        self.said.append(("cancel_load", turn))
+    def stop_turn(self, turn: TurnId, *, cancels_load: bool = False) -> bool:
+        self.said.append(("cancel_load" if cancels_load else "stop_turn", turn))
         return turn in self.askers
 
     def choose(self, turn: TurnId, way: Way) -> bool:

@@ -1,5 +1,7 @@
 """The demo: simulated hosts and providers, the commands only it has, and its tour."""
 
+from collections.abc import Mapping
+
 import pytest
 from house import Said
 
@@ -9,7 +11,13 @@ from bot.domain.chat import Place, TurnRequest
 from bot.domain.errors import RequestRefused
 from bot.domain.events import Failed, Finished
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, UserId
-from bot.terminal.commands import parse
+from bot.terminal.commands import CommandForm, parse
+
+
+async def run(extras: Mapping[str, CommandForm], *words: str) -> str | None:
+    power = extras["power"].run
+    assert power is not None
+    return await power(words)
 
 
 async def ask(built: Lantern, text: str, *, persona: str = "sage") -> Said:
@@ -31,9 +39,9 @@ async def ask(built: Lantern, text: str, *, persona: str = "sage") -> Said:
 @pytest.mark.slow
 async def test_with_all_hosts_off_a_provider_answers_and_then_a_host_again() -> None:
     async with demo(lambda _: None, time_scale=0.0) as (built, extras):
-        assert await extras["power"].run(("all", "off")) == "All simulated hosts are off."
+        assert await run(extras, "all", "off") == "All simulated hosts are off."
         away = await ask(built, "Who answers?")
-        await extras["power"].run(("all", "on"))
+        await run(extras, "all", "on")
         await built.fleet.host(HostName("studio")).probe()
         back = await ask(built, "And now?")
     assert away.receipt.provider == "zai"
@@ -45,7 +53,7 @@ async def test_with_all_hosts_off_a_provider_answers_and_then_a_host_again() -> 
 @pytest.mark.slow
 async def test_the_diary_is_refused_rather_than_sent_away() -> None:
     async with demo(lambda _: None, time_scale=0.0) as (built, extras):
-        await extras["power"].run(("all", "off"))
+        await run(extras, "all", "off")
         said = await ask(built, "Dear diary", persona="diary")
         other = await ask(built, "Dear sage")
     assert isinstance(said.last, Failed)
@@ -56,11 +64,10 @@ async def test_the_diary_is_refused_rather_than_sent_away() -> None:
 @pytest.mark.slow
 async def test_one_host_may_lose_its_power_alone() -> None:
     async with demo(lambda _: None, time_scale=0.0) as (_, extras):
-        power = extras["power"].run
-        assert await power(("studio", "off")) == "Simulated host studio is off."
-        assert await power(("studio", "on")) == "Simulated host studio is on."
+        assert await run(extras, "studio", "off") == "Simulated host studio is off."
+        assert await run(extras, "studio", "on") == "Simulated host studio is on."
         with pytest.raises(RequestRefused, match=r"all\|studio\|laptop off"):
-            await power(("moon", "off"))
+            await run(extras, "moon", "off")
 
 
 def test_every_line_of_the_tour_is_a_command_or_a_message() -> None:
