@@ -17,6 +17,7 @@ from house import GEMMA, QWEN, sim
 from bot.app import utcnow
 from bot.cli import main
 from bot.process.lock import instance_lock
+from bot.process.supervisor import Supervisor, life_sign_of
 from bot.sim.host import SimHost
 from bot.sim.journal import LoadStarted, Unloaded
 from bot.sim.models import SimModel
@@ -368,11 +369,26 @@ def test_health_tells_a_lantern_that_lives_from_one_that_hangs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("health") == 1
-    assert "No Lantern has run" in capsys.readouterr().err
-    with instance_lock(tmp_path / "lantern.db") as sign:
-        os.utime(sign)
-        assert run("health") == 0
-        assert "Lantern lives" in capsys.readouterr().out
-        os.utime(sign, (1_000_000_000, 1_000_000_000))
+    assert "No Lantern runs" in capsys.readouterr().err
+    sign = life_sign_of(tmp_path / "lantern.db")
+    Supervisor({}, life_sign=sign).alive("serving")
+    assert run("health") == 0
+    assert "Lantern lives" in capsys.readouterr().out
+    os.utime(sign, (1_000_000_000, 1_000_000_000))
+    assert run("health") == 1
+    assert "no sign of life for" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_command_leaves_no_sign_of_life_for_the_lantern_that_runs_or_hangs(
+    studio: SimHost, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("load", "qwen3-8b") == 0
+    assert run("health") == 1  # nobody runs: the command has ended
+    sign = life_sign_of(tmp_path / "lantern.db")
+    sign.touch()
+    os.utime(sign, (1_000_000_000, 1_000_000_000))
+    with instance_lock(tmp_path / "lantern.db"):
+        assert run("hosts") == 0
         assert run("health") == 1
     assert "no sign of life for" in capsys.readouterr().err

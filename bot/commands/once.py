@@ -17,8 +17,8 @@ from bot.chat.words import bytes_text, usage_text
 from bot.documents.shelf import PersonaShelf
 from bot.domain.errors import BotError, NoCandidates
 from bot.domain.ids import UserId
-from bot.process.lock import AlreadyRunning, instance_lock, lock_file_of
-from bot.process.supervisor import LATE_S, last_sign_s
+from bot.process.lock import AlreadyRunning, instance_lock
+from bot.process.supervisor import LATE_S, last_sign_s, life_sign_of
 from bot.settings import Loaded
 from bot.store.ledger import By
 from bot.terminal import facts
@@ -203,9 +203,9 @@ def health(loaded: Loaded) -> str:
         BotError: it did not lately, or never.
     """
     database = loaded.database_path
-    since_s = last_sign_s(lock_file_of(database), utcnow())
+    since_s = last_sign_s(life_sign_of(database), utcnow())
     if since_s is None:
-        raise BotError(f"No Lantern has run on the database {database}.")
+        raise BotError(f"No Lantern runs on the database {database}.")
     if since_s > LATE_S:
         raise BotError(f"The Lantern on {database} has shown no sign of life for {since_s:.0f} s.")
     return f"Lantern lives: its last sign is {max(0.0, since_s):.0f} s old."

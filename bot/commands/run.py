@@ -13,9 +13,8 @@ from bot.chat.words import serving_text
 from bot.commands.news import News
 from bot.domain.ids import PlaceId, UserId
 from bot.policy.access import Doors
-from bot.process.lock import lock_file_of
 from bot.process.stopping import Patience, on_stop
-from bot.process.supervisor import Supervisor, keep_alive
+from bot.process.supervisor import Supervisor, keep_alive, life_sign_of
 from bot.settings import Loaded
 from cogs.client import DiscordFace, DiscordRules
 
@@ -53,7 +52,7 @@ async def run_bot(loaded: Loaded, environ: Mapping[str, str], reread: Callable[[
     # Only `check` told of these, and whoever runs a service reads its log.
     for warning in loaded.warnings:
         _log.warning("set-up doubtful", warning=warning)
-    supervisor = Supervisor(environ, life_sign=lock_file_of(loaded.database_path))
+    supervisor = Supervisor(environ, life_sign=life_sign_of(loaded.database_path))
     async with Patience(STOP_S) as patience:
         with on_stop(patience.stop, patience.stop_at_once):
             news = News()

@@ -14,9 +14,8 @@ from bot.chat.words import serving_text
 from bot.domain.errors import ConfigError
 from bot.gateway.doors import DoorRules
 from bot.gateway.server import GatewayRules, gateway
-from bot.process.lock import lock_file_of
 from bot.process.stopping import Patience, on_stop
-from bot.process.supervisor import Supervisor, keep_alive
+from bot.process.supervisor import Supervisor, keep_alive, life_sign_of
 from bot.settings import Loaded
 
 FIRST_LOOK_S = 5.0
@@ -83,7 +82,7 @@ async def serve(loaded: Loaded, environ: Mapping[str, str]) -> int:
     """
     for warning in loaded.warnings:
         _log.warning("set-up doubtful", warning=warning)
-    supervisor = Supervisor(environ, life_sign=lock_file_of(loaded.database_path))
+    supervisor = Supervisor(environ, life_sign=life_sign_of(loaded.database_path))
     async with Patience(STOP_S) as patience:
         with on_stop(patience.stop, patience.stop_at_once):
             # Not within the tasks: the command line words a ConfigError, and no group of one.

@@ -17,12 +17,6 @@ class AlreadyRunning(BotError):
     """Another Lantern holds the lock; starting a second one would answer everything twice."""
 
 
-def lock_file_of(database_path: Path) -> Path:
-    """The lock beside a database."""
-    database_path = database_path.resolve()
-    return database_path.with_name(f"{database_path.name}.lock")
-
-
 @contextmanager
 def instance_lock(database_path: Path) -> Generator[Path]:
     """Holds the lock beside the database while the block runs; gives the lock file's path.
@@ -34,7 +28,8 @@ def instance_lock(database_path: Path) -> Generator[Path]:
         AlreadyRunning: another process, or another block of this one, holds it.
         ConfigError: the lock file cannot be made there.
     """
-    lock_file = lock_file_of(database_path)
+    database_path = database_path.resolve()
+    lock_file = database_path.with_name(f"{database_path.name}.lock")
     # No soft lock where the file system knows none: a killed Lantern would leave that one behind.
     lock = FileLock(lock_file, blocking=False, fallback_to_soft=False)
     try:

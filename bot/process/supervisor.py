@@ -30,8 +30,9 @@ class Supervisor:
 
     Args:
         environ: the process's environment.
-        life_sign: a file whose time of change says when Lantern last lived; Docker and others
-            that know no other way ask ``lantern health``, which reads it.
+        life_sign: a file whose time of change says when Lantern last lived, gone where it stopped
+            by itself; Docker and others that know no other way ask ``lantern health``, which reads
+            it.
     """
 
     def __init__(self, environ: Mapping[str, str], life_sign: Path | None = None) -> None:
@@ -67,7 +68,7 @@ class Supervisor:
         """The event loop and what it depends on still turn."""
         if self._life_sign is not None:
             try:
-                os.utime(self._life_sign)
+                self._life_sign.touch()
             except OSError as error:
                 _log.warning("sign of life not left", error=str(error))
         if self._is_stopping:
@@ -84,6 +85,14 @@ class Supervisor:
         """Lantern drains; asks for the time it needs."""
         self._is_stopping = True
         self._notify(f"STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC={int(limit_s * 1e6)}")
+
+    def gone(self) -> None:
+        """Nobody lives here any more; without it ``lantern health`` told for a minute of one."""
+        if self._life_sign is not None:
+            try:
+                self._life_sign.unlink(missing_ok=True)
+            except OSError as error:
+                _log.warning("sign of life not taken along", error=str(error))
 
     def _notify(self, message: str) -> None:
         if not self._notify_address or not hasattr(socket, "AF_UNIX"):
@@ -108,17 +117,30 @@ async def keep_alive(
     a thread that hangs is.
     """
     every_s = supervisor.beat_every_s
-    while every_s is not None:
-        try:
-            async with asyncio.timeout(every_s):
-                await ask()
-            supervisor.alive(status())
-        except TimeoutError:
-            _log.error("database does not answer", waited_s=every_s)
-        except StoreUnavailable as error:
-            _log.warning("database in trouble", error=error.user_message)
-            supervisor.alive(status())
-        await asyncio.sleep(every_s)
+    try:
+        while every_s is not None:
+            try:
+                async with asyncio.timeout(every_s):
+                    await ask()
+                supervisor.alive(status())
+            except TimeoutError:
+                _log.error("database does not answer", waited_s=every_s)
+            except StoreUnavailable as error:
+                _log.warning("database in trouble", error=error.user_message)
+                supervisor.alive(status())
+            await asyncio.sleep(every_s)
+    finally:
+        supervisor.gone()
+
+
+def life_sign_of(database_path: Path) -> Path:
+    """The sign of life beside a database.
+
+    Not the lock: whoever only tries that one changes its time, so that any command that looked made
+    a Lantern that hung, or had stopped, seem alive.
+    """
+    database_path = database_path.resolve()
+    return database_path.with_name(f"{database_path.name}.alive")
 
 
 def last_sign_s(life_sign: Path, utcnow: datetime) -> float | None:

@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from bot.domain.errors import StoreUnavailable
-from bot.process.supervisor import BEAT_EVERY_S, Supervisor, keep_alive, last_sign_s
+from bot.process.supervisor import (
+    BEAT_EVERY_S,
+    Supervisor,
+    keep_alive,
+    last_sign_s,
+    life_sign_of,
+)
 from bot.store.database import Database
 
 needs_unix_sockets = pytest.mark.skipif(
@@ -55,7 +61,7 @@ def test_without_a_supervisor_nothing_is_said() -> None:
 
 
 def test_a_sign_of_life_is_left_where_no_watchdog_asks(tmp_path: Path) -> None:
-    sign = tmp_path / "lantern.db.lock"
+    sign = life_sign_of(tmp_path / "data" / "lantern.db")
     now = datetime.now(UTC)  # noqa: TID251  # beside the file system's own clock
     supervisor = Supervisor({}, life_sign=sign)
     assert supervisor.beat_every_s == BEAT_EVERY_S
@@ -63,13 +69,30 @@ def test_a_sign_of_life_is_left_where_no_watchdog_asks(tmp_path: Path) -> None:
 
     supervisor.alive("serving")  # its folder may be gone: no reason to die
     assert last_sign_s(sign, now) is None
-    sign.touch()
-    os.utime(sign, (1_000_000_000, 1_000_000_000))
-    old_s = last_sign_s(sign, now)
-    assert old_s == pytest.approx(now.timestamp() - 1_000_000_000)
+    sign.parent.mkdir()
     supervisor.alive("serving")
-
+    os.utime(sign, (1_000_000_000, 1_000_000_000))
+    assert last_sign_s(sign, now) == pytest.approx(now.timestamp() - 1_000_000_000)
+    supervisor.alive("serving")
     assert last_sign_s(sign, now) == pytest.approx(0, abs=60)
+
+
+async def test_who_stops_takes_its_sign_of_life_along(tmp_path: Path) -> None:
+    sign, asked = life_sign_of(tmp_path / "lantern.db"), asyncio.Event()
+
+    async def ask() -> None:
+        asked.set()
+
+    supervisor = Supervisor({}, life_sign=sign)
+    async with asyncio.TaskGroup() as tasks:
+        beating = tasks.create_task(keep_alive(supervisor, ask, lambda: "serving"))
+        await asked.wait()
+        assert sign.exists()
+        beating.cancel()
+    assert not sign.exists()
+    supervisor.gone()  # somebody took it before
+    sign.mkdir()
+    supervisor.gone()  # it cannot be taken: no reason to die
 
 
 @needs_unix_sockets
