@@ -119,13 +119,12 @@ def _grouped(briefs: Mapping[str, str]) -> str:
 
 
 def _who(names: list[str]) -> str:
-    """Names as one reads them: ``alpha, beta and 2 more machines``; addresses are counted."""
+    """Names as one reads them: ``alpha, beta and 2 more``; addresses, all of hosts, are counted."""
     named = [name for name in names if not _ADDRESS.fullmatch(name)][:_NAMED]
     rest = len(names) - len(named)
-    if rest:
-        more = "more " if named else ""
-        named.append(
-            f"{rest} {more}machine{'s' if rest > 1 else ''}" if rest > 1 or named else "a machine"
-        )
+    if rest and named:
+        named.append(f"{rest} more")
+    elif rest:
+        named.append(f"{rest} machines" if rest > 1 else "a machine")
     *first, last = named
     return f"{', '.join(first)} and {last}" if first else last

@@ -274,7 +274,8 @@ async def _again(
     if not providers.take_repeat(name):
         return None
     question.repeats += 1
-    await listener.again(error, words or f"Asking {name} again.")
+    # It stays under the answer, also of somebody else: "Asking zai again." stood there for ever.
+    await listener.again(error, words or f"{name} was asked again.")
     await _rest(providers, wait_s, listener)
     return ask
 

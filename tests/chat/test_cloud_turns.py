@@ -196,7 +196,7 @@ async def test_a_second_try_at_the_same_provider_is_told(tmp_path: Path) -> None
         home.doubles["zai"].faults.set("reset", times=1)
         said = await home.ask("[[say Again.]]")
         assert said.text == "Again."
-        assert "Asking zai again." in said.notices
+        assert "zai was asked again." in said.notices
         assert len(said.receipt.attempts) == 1
 
 

@@ -95,11 +95,11 @@ BY_ZAI = Receipt(PersonaName("sage"), model=GLM, provider=ZAI)
         ),
         (
             replace(BY_ZAI, route=Route((AT_ZAI,), off("alpha", "[fd00::5]:1234"))),
-            "☁ alpha and 1 more machine are off; zai answered.",
+            "☁ alpha and 1 more are off; zai answered.",
         ),
         (
             replace(BY_ZAI, route=Route((AT_ZAI,), off(*"abcde"))),
-            "☁ a, b, c and 2 more machines are off; zai answered.",
+            "☁ a, b, c and 2 more are off; zai answered.",
         ),
         # Wanted so, by a choice, a setting or a press: no reason is owed.
         (replace(BY_ZAI, route=Route((AT_ZAI,), off("alpha"), prefers_cloud=True)), ""),
@@ -142,6 +142,12 @@ def test_why_somebody_else_answered(receipt: Receipt, line: str) -> None:
             Route((AT_ZAI,), off("alpha")),
             (tried("zai", FailureKind.NO_MONEY, "HTTP 402: top up"),) * 2,
             "Nobody can answer right now: alpha is off, zai is not available. (`/why`)",
+        ),
+        # A provider is no machine, and one of several is counted as what all of them are.
+        (
+            Route((AT_ZAI,), off("alpha", "beta", "gamma")),
+            (tried("zai", FailureKind.CONNECT),),
+            "Nobody can answer right now: alpha, beta, gamma and 1 more are off. (`/why`)",
         ),
         (
             Route(),
