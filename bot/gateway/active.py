@@ -22,6 +22,7 @@ _log = structlog.get_logger(__name__)
 class DefaultInference(BaseModel):
     """Parameters for requests that do not give them; names as the admin's client writes them."""
 
+    # A misspelt parameter would be taken, kept across restarts, and do nothing.
     model_config = ConfigDict(extra="forbid", strict=True, alias_generator=to_camel)
 
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None

@@ -82,6 +82,7 @@ class Admin:
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Its paths."""
+        # A HEAD of what has no end would never be answered.
         router.add_get("/admin/events", self._watching.feed.serve, allow_head=False)
         for name in ("status", "hosts", "models", "requests", "usage", "keys"):
             router.add_get(f"/admin/{name}", self._show)

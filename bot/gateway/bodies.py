@@ -15,9 +15,11 @@ async def read_body(request: web.Request) -> bytes:
         Problem: it is none by its own word, is packed, is too large, or does not come.
     """
     if request.content_type != "application/json":
+        # Any page may post plain text without asking first; for JSON its browser asks.
         words = "The body must be sent as `Content-Type: application/json`."
         raise Problem(415, words)
     if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        # A few kilobytes unpack to gigabytes, and no client packs what it asks.
         raise Problem(415, "A packed body is not taken.")
     most = request.client_max_size
     if (request.content_length or 0) > most:

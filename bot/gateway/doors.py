@@ -100,6 +100,8 @@ class Doors:
         """
         address = self.check_where_from(request)
         host, fetch_site = request.headers.get("Host", ""), request.headers.get("Sec-Fetch-Site")
+        # Keys come in headers alone, which no page can forge; but without any key this machine's
+        # own browser is let in, whatever page it shows.
         if scope == "admin" and is_of_other_site(request.headers.get("Origin"), fetch_site, host):
             raise Problem(403, "Other sites may not act here.", "insufficient_permissions")
         if scope is None:
@@ -152,6 +154,7 @@ class Doors:
     async def _all(self) -> dict[str, ApiKey]:
         """The keys by public part, a second old at most."""
         now = asyncio.get_running_loop().time()
+        # Asked at every request: a flood of them would be a flood at the disk.
         if self._read_at is not None and now - self._read_at < KEYS_S:
             return self._known
         # One read for everybody who comes meanwhile.
@@ -211,4 +214,5 @@ def _given(request: web.Request) -> str:
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() == "bearer" and token.strip():
         return token.strip()
+    # Where Anthropic's clients put it.
     return request.headers.get("x-api-key", "").strip()

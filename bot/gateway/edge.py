@@ -153,6 +153,7 @@ def _put_first(endpoint: Endpoint, fields: Object, prompt: str) -> None:
             fields["messages"] = [{"role": "system", "content": prompt}, *said]
         case "responses":
             own = fields.get("instructions")
+            # Both: the client's own words stand, as its messages do in a chat.
             fields["instructions"] = f"{prompt}\n\n{own}" if isinstance(own, str) else prompt
         case "messages":
             own = fields.get("system")

@@ -117,6 +117,7 @@ def problem_of(error: BaseException) -> Problem:
 def _nobody(error: NoCandidates) -> Problem:
     kinds, words, after = set(error.kinds), error.user_message, _after(error.retry_after_s)
     if kinds & {FailureKind.BUSY}:
+        # One who was only busy may answer the next time, whatever the others failed of.
         code = "model_loading" if error.is_loading else "overloaded"
         return Problem(503, words, code, _SERVER, headers=after)
     if kinds == {FailureKind.TOO_LONG}:
@@ -124,6 +125,7 @@ def _nobody(error: NoCandidates) -> Problem:
     if kinds & {FailureKind.LOAD_FAILED, FailureKind.DOES_NOT_FIT}:
         return Problem(503, words, "model_load_failed", _SERVER, headers=_NEVER_AGAIN)
     if kinds == {FailureKind.NO_PATH}:
+        # Only where nobody has the path: with one newer host among them another error is truer.
         return Problem(400, words, "unsupported_endpoint")
     if kinds & {FailureKind.BUDGET}:
         quota = "insufficient_quota"

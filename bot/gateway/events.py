@@ -79,6 +79,7 @@ class Feed:
 
     def show(self, kind: str, **fields: object) -> None:
         """How things stand at this moment, to those who look on; the next one outdates it."""
+        # Without a number: nobody who comes back wants what was outdated a second later.
         frame = self._frame(kind, fields, None)
         for viewer in self.viewers:
             viewer.take(frame)
@@ -131,6 +132,7 @@ class Feed:
 
     def _missed(self, last: str) -> list[bytes] | None:
         """What came after the event of this number; None when that cannot be told any more."""
+        # Python refuses to read thousands of digits as a number, and that would be our fault then.
         if not (last.isascii() and last.isdigit()) or len(last) > 20:
             return None
         since = int(last)

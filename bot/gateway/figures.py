@@ -40,6 +40,7 @@ def statistics(
         "context_length": next(iter(loaded), None),
     }
     return {
+        # It measured where the work is done; ours holds the network too.
         "stats": stats | _own(told, "stats"),
         "model_info": info | _own(told, "model_info"),
     }

@@ -78,6 +78,7 @@ class Inferring:
             raise asyncio.CancelledError("the client left") from left
         except Exception as error:
             problem = self._problem(asked, error)
+            # Before its headers it still has a status of its own, by which clients come again.
             if not stream.has_begun:
                 raise problem from error
             if problem.code == "internal_error":
@@ -126,7 +127,9 @@ class Inferring:
         prompt_tokens, answer_tokens = window_room(need, widest(snapshot, need), size.limit)
         only_host = None
         if earlier := fields.get("previous_response_id"):
-            only_host = self._kept.host_of(caller.user, str(earlier), _now())
+            only_host = self._kept.host_of(
+                caller.user, str(earlier), asyncio.get_running_loop().time()
+            )
             if only_host is None:
                 raise _gone(str(earlier))
         return RelayRequest(
@@ -151,7 +154,7 @@ class Inferring:
 
     def _keep(self, asked: RelayRequest, reply: str, receipt: Receipt) -> None:
         if reply and receipt.host is not None:
-            self._kept.note(asked.user, reply, receipt.host, _now())
+            self._kept.note(asked.user, reply, receipt.host, asyncio.get_running_loop().time())
 
     def _problem(self, asked: RelayRequest, error: Exception) -> Problem:
         """What its client is told; of a host that is gone, that its answers are."""
@@ -181,6 +184,7 @@ class Inferring:
         keys = {str(key) for key in self._built.catalog.all_model_keys()}
         persona = None if name is None else self._built.shelf.get(name)
         if name is None and self._active.key is not None and not is_embedding:
+            # It was chosen to chat: asked for vectors it would only refuse.
             resolved = Resolved(PLAIN, "", self._active.key, "the active model", True)
         elif name is None or name == AUTO:
             # Chats go wherever it is soonest; a vector is of use beside others of one model alone.
@@ -202,10 +206,6 @@ class Inferring:
             words = f"The key `{caller.name}` is not for `{asked_for}`."
             raise Problem(403, words, "model_not_allowed", param="model")
         return resolved
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _gone(reply: str) -> Problem:

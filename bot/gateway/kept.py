@@ -22,6 +22,7 @@ class KeptAnswers:
 
     def note(self, user: UserId, reply_id: str, host: HostName, now: float) -> None:
         """An answer was given; ``now`` is monotonic seconds."""
+        # With the key: whoever learnt another's id could else read on in that conversation.
         self._hosts[user, reply_id] = (host, now)
         while len(self._hosts) > MOST_KEPT or self._is_over(next(iter(self._hosts)), now):
             self._hosts.popitem(last=False)

@@ -151,6 +151,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """What stands now."""
+        # Read at the scrape: counted up and down, one missed event would leave them wrong for good.
         hosts = self._built.fleet.snapshot().hosts.values()
         up = _gauge("host_up", "Whether a host may serve.", "host")
         loaded = _gauge("model_loaded", "Instances in memory.", "host", "model")

@@ -53,6 +53,7 @@ def _model(snapshot: FleetSnapshot, key: ModelKey) -> dict[str, object]:
     return {
         "id": str(key),
         "object": "model",
+        # OpenAI's types want a number, and LM Studio tells none.
         "created": 0,
         "owned_by": "lantern",
         "name": (model.display_name if model else "") or str(key),

@@ -149,11 +149,13 @@ def application(
         return await handler(request)
 
     async def tell(request: web.Request, response: web.StreamResponse) -> None:
+        # Here, for a stream sends its headers long before its handler ends.
         response.headers["Server"] = SERVER
         response.headers.update(cors_headers(request, rules.cors_origins))
         if CALLER in request:
             response.headers.update(request[CALLER].limits)
 
+    # Of aiohttp's own limit, 1 MiB, a picture makes a request that fails.
     app = web.Application(middlewares=[_said_alike, behind_doors], client_max_size=rules.max_body)
     app[BODY_S] = rules.limits.body_s
     app.on_response_prepare.append(tell)
@@ -215,6 +217,7 @@ async def _said_alike(request: web.Request, handler: Handler) -> web.StreamRespo
             _log.exception("request broke", request=number)
         response = problem.answer(is_anthropic=is_anthropic)
     if not response.prepared:
+        # openai-python shows it beside each error: so a line of our log is found.
         response.headers["x-request-id"] = number
     return response
 
@@ -227,5 +230,6 @@ def _of_router(refused: web.HTTPException) -> Problem:
     if isinstance(refused, web.HTTPRequestEntityTooLarge):
         return Problem(413, "The body is too large.", "request_too_large")
     if refused.status == 404:
+        # LM Studio answers 200 to any path, and clients take the error in it for an answer.
         return Problem(404, "There is nothing at this path.", "unknown_url")
     return Problem(refused.status, refused.reason or "The request cannot be read.")

@@ -80,6 +80,7 @@ class _Embeddings(_Body):
         | Annotated[list[int], Field(min_length=1)]
         | Annotated[list[list[int]], Field(min_length=1)]
     )
+    # openai-python asks for base64 unless it is told otherwise.
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None
 
@@ -148,6 +149,7 @@ def check_shape(shape: Shape, fields: Mapping[str, object]) -> None:
 
 def is_deeper(value: object, limit: int) -> bool:
     """Are lists and objects nested in each other more than so many times?"""
+    # Level by level: a check that recursed would itself break at what it is to refuse.
     level: list[object] = [value]
     for _ in range(limit):
         below: list[object] = []

@@ -166,6 +166,7 @@ class StreamSink:
             case TextDelta(text=text):
                 await self.write(self._chunk(self._with_role({"content": text}), text))
             case ReasoningDelta(text=text):
+                # The name LM Studio, vLLM and llama.cpp have for it, and that clients show.
                 await self.write(self._chunk(self._with_role({"reasoning_content": text}), ""))
             case StreamEnd(finish=finish):
                 reason = {"length": "length", "refused": "content_filter"}.get(finish, "stop")
@@ -209,6 +210,7 @@ class StreamSink:
                 body = {"type": "error", "code": problem.code, "message": problem.message}
                 text = f"event: error\ndata: {json.dumps(body | {'param': problem.param})}\n\n"
             case _:
+                # To openai-python, openai-node and LangChain a stream that just ends was a success.
                 text = f"data: {json.dumps(problem.body())}\n\ndata: [DONE]\n\n"
         # One that reads nothing must not hold up a Lantern that stops; one that left hears nothing.
         with suppress(ConnectionError, TimeoutError):
@@ -227,9 +229,12 @@ class StreamSink:
         await self._prepare()
         while True:
             if self._form in ("chat", "text"):
+                # An event without data breaks openai-python and openai-node, a comment some
+                # editors; a chunk that says nothing is read by all, and resets idle timers.
                 delta = self._with_role({"content": ""})
                 sign = self._chunk(delta, "", more={"lantern": self._state})
             else:
+                # Events of these forms have names, and none of them means "wait".
                 sign = f": {json.dumps(self._state)}\n\n".encode()
             self._has_shown_life = True
             await self._response.write(sign)

@@ -186,6 +186,7 @@ class Watching:
             case "ended":
                 problem = None if flight.error is None else problem_of(flight.error)
                 status = 200 if problem is None else problem.status
+                # nginx's number for a client that left: for the log, nobody is there to be told.
                 status = 499 if flight.outcome == "left" else status
                 ended = ended_object(flight, moment, status)
                 self._recent.append(ended)
