@@ -6,7 +6,7 @@ A broken edit keeps the last good version and says so. Others only read the shel
 import asyncio
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -220,6 +220,8 @@ class _Entry:
     persona: Persona | None
     """The last good version."""
     faults: tuple[str, ...] = ()
+    text: str | None = None
+    """Of a broken file; None where it could not even be read."""
 
 
 class PersonaShelf:
@@ -227,7 +229,8 @@ class PersonaShelf:
 
     Args:
         directory: where the files are; it need not exist.
-        builtin: stands in where no file defines a persona of its name.
+        builtin: stands in where no file defines a persona of its name. Where one did until now and
+            was private, or a broken one may, its words stay on the LAN.
     """
 
     def __init__(self, directory: Path, builtin: Persona = DEFAULT_PERSONA) -> None:
@@ -235,6 +238,8 @@ class PersonaShelf:
         self._builtin = builtin
         self._entries: Mapping[str, _Entry] = {}
         self._personas = {_key(builtin.name): builtin}
+        self._was_private = False
+        """Was the builtin's name last a persona's that is local only?"""
         self.problems: tuple[str, ...] = ()
         """What is wrong with the files now, one line each."""
         # The timer's round and the first one may meet; the later would bring back older files.
@@ -264,6 +269,7 @@ class PersonaShelf:
         async with self._refreshing:
             before = self._entries
             entries, problems = await asyncio.to_thread(_read, self._directory, before)
+            is_listed = not problems
             # Of two files with one name the first by file name holds, today as after a restart.
             personas: dict[str, Persona] = {}
             for file, entry in entries.items():
@@ -277,7 +283,13 @@ class PersonaShelf:
                         f"{file}: the name {name!r} is taken by {first.source}; left out"
                     )
             self._entries = entries
-            self._personas = {_key(self._builtin.name): self._builtin} | personas
+            if (own := personas.get(_key(self._builtin.name))) is not None:
+                self._was_private = own.local_only
+            else:
+                builtin, more = self._stand_in(entries, is_listed=is_listed)
+                personas[_key(builtin.name)] = builtin
+                problems += more
+            self._personas = personas
             # Said once, when it comes: this runs every other second.
             for problem in problems:
                 if problem not in self.problems:
@@ -291,6 +303,24 @@ class PersonaShelf:
                     _log.info(event, persona=said.name, file=file)
                     for words in without_effect(new) if new else ():
                         _log.warning("persona key without effect", file=file, key=words)
+
+    def _stand_in(
+        self, entries: Mapping[str, _Entry], *, is_listed: bool
+    ) -> tuple[Persona, tuple[str, ...]]:
+        """Who answers where no file defines the builtin's name, and what to know of it."""
+        name = _key(self._builtin.name)
+        # A broken file does not tell its name, but holds it somewhere.
+        is_hidden = not is_listed or any(
+            entry.persona is None
+            and (entry.text is None or name in f"{file}\n{entry.text}".casefold())
+            for file, entry in entries.items()
+        )
+        if not is_hidden and not self._was_private:
+            return self._builtin, ()
+        # Words meant for a private persona must not leave because its file broke or went.
+        words = f"what is said to {self._builtin.name} stays on the LAN"
+        told = (f"{words} until these files can be read",) if is_hidden else ()
+        return replace(self._builtin, local_only=True), told
 
 
 def _key(name: str) -> str:
@@ -324,9 +354,11 @@ def _read_file(path: Path, known: _Entry | None) -> _Entry | None:
     stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_size)
     if known is not None and known.stamp == stamp:
         return known
+    text: str | None = None
     # An editor may be caught half way through saving.
     try:
-        return _Entry(stamp, parse_persona(read_text(path, MAX_BYTES), path.name))
+        text = read_text(path, MAX_BYTES)
+        return _Entry(stamp, parse_persona(text, path.name))
     except ConfigError as error:
         end = "; the last good version stays in use" if kept else ""
-        return _Entry(stamp, kept, tuple(fault + end for fault in error.faults))
+        return _Entry(stamp, kept, tuple(fault + end for fault in error.faults), text)

@@ -1,6 +1,7 @@
 """Personas: what a file may say, every fault at once, and a shelf that follows its files."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -198,6 +199,62 @@ async def test_a_file_may_replace_the_built_in_persona(tmp_path: Path) -> None:
     assert [persona.system_prompt for persona in shelf.all()] == ["Mine."]
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "stays"),
+    [
+        ("mine.yaml", b"name: DEFAULT\nlocal_only: [", True),
+        ("Default.yaml", b"local_only: true", True),
+        ("mine.yaml", b"\xff\xfe\x00", True),
+        ("mine.yaml", b"name: elf\nlocal_only: [", False),
+        ("mine.yaml", b"name: elf\nlocal_only: true", False),
+    ],
+)
+async def test_what_stands_in_for_a_file_that_is_broken_keeps_words_here(
+    tmp_path: Path, file: str, content: bytes, stays: bool
+) -> None:
+    (tmp_path / file).write_bytes(content)
+    shelf = await shelf_of(tmp_path)
+    found = shelf.get("default")
+    assert found is not None
+    assert found.source == DEFAULT_PERSONA.source
+    assert found.local_only is stays
+    (tmp_path / file).unlink()
+    await shelf.refresh()
+    assert shelf.get("default") is DEFAULT_PERSONA
+
+
+@pytest.mark.parametrize("is_private", [True, False])
+async def test_what_stands_in_for_a_file_that_went_is_as_private(
+    tmp_path: Path, is_private: bool
+) -> None:
+    path = write(tmp_path, "mine.yaml", f"name: Default\nlocal_only: {is_private}")
+    shelf = await shelf_of(tmp_path)
+    path.unlink()
+    for _ in range(2):
+        await shelf.refresh()
+        found = shelf.get("default")
+        assert found is not None
+        assert (found.source, found.local_only) == (DEFAULT_PERSONA.source, is_private)
+    write(tmp_path, "mine.yaml", "name: default")
+    await shelf.refresh()
+    path.unlink()
+    await shelf.refresh()
+    assert shelf.get("default") is DEFAULT_PERSONA
+
+
+async def test_a_folder_that_cannot_be_read_keeps_words_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    shelf = await shelf_of(tmp_path)
+    found = shelf.get("default")
+    assert found is not None
+    assert found.local_only
+
+
 async def test_personas_are_found_in_capitals_or_not_and_listed_by_name(tmp_path: Path) -> None:
     write(tmp_path, "1.yaml", "name: Sage")
     write(tmp_path, "2.yml", "name: coder")
@@ -279,11 +336,12 @@ async def test_a_new_file_that_is_broken_is_only_a_problem(tmp_path: Path) -> No
     (tmp_path / "b.yaml").write_bytes(b"#" * (256 * 1024 + 1))
     (tmp_path / "c.yaml").write_text("")
     shelf = await shelf_of(tmp_path)
-    assert shelf.all() == (DEFAULT_PERSONA,)
-    first, second, third = shelf.problems
+    assert shelf.all() == (replace(DEFAULT_PERSONA, local_only=True),)
+    first, second, third, effect = shelf.problems
     assert "a.yaml: not a text file in UTF-8" in first
     assert "b.yaml: larger than 256 KiB" in second
     assert third == "c.yaml: name is missing"
+    assert effect == "what is said to default stays on the LAN until these files can be read"
 
 
 async def test_the_second_file_of_a_name_is_left_out_until_it_is_free(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.domain.ids import HostName, UserId
+from bot.chat.planning import ChatRules
+from bot.domain.events import Failed
+from bot.domain.ids import HostName, PersonaName, UserId
 from bot.policy.budget import BudgetRules
 from tests.gateway.gate import CHATS, Gate, chat, gate
 from tests.helpers.house import QWEN, cloud, sim
@@ -34,6 +36,25 @@ async def test_a_provider_answers_when_every_host_is_down(tmp_path: Path, stream
         assert last["usage"]
         assert not any(chunk.get("usage") for chunk in chunks)
         assert len({chunk["id"] for chunk in answer.events}) == 1
+
+
+async def test_words_for_a_private_persona_stay_here_when_its_file_is_broken(
+    tmp_path: Path,
+) -> None:
+    rules = ChatRules(default_persona=PersonaName("sage"))
+    broken = {"sage": f"model: {QWEN.key}\nlocal_only: tru"}
+    async with gate(
+        tmp_path,
+        sim("one", QWEN),
+        providers=cloud(zai="zai"),
+        personas=broken,
+        chat_rules=rules,
+    ) as it:
+        await power_off(it)
+        assert (await it.ask(CHATS, chat("sage", "Private."))).status == 503
+        for persona in ("sage", None):
+            assert isinstance((await it.house.ask("Private.", persona=persona)).last, Failed)
+        assert not it.house.doubles["zai"].journal.chats()
 
 
 @pytest.mark.parametrize(
