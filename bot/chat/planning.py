@@ -206,7 +206,7 @@ class Planner:
     def _job_within(self, window: int, asking: Asking, messages: Sequence[Message]) -> Job:
         resolved, request = asking.resolved, asking.request
         if request.must_see:
-            resolved = _whoever(resolved)
+            resolved = replace(resolved, model=AUTO)
         answer_tokens = resolved.persona.sampling.max_tokens or ANSWER_TOKENS
         # What must stay may be more than the hosts' window: who reads more may answer it still.
         fitted = fit_or_least(messages, window, answer_tokens)
@@ -233,7 +233,7 @@ class Planner:
             # A picture alone takes nobody to the cloud, who did not ask for it, and costs no
             # answer: the words are answered here, and whoever can see is offered.
             if _is_at_home(blind):
-                able, _ = routed(_whoever(resolved), needs_vision=True)
+                able, _ = routed(replace(resolved, model=AUTO), needs_vision=True)
                 route, seer = blind, min(able.candidates, key=_is_away, default=None)
 
         # Most turns are served at home: made for each turn, this doubled the cost of planning.
@@ -346,11 +346,6 @@ class Planner:
             if host is not None and any(i.model_key == candidate.model for i in host.instances):
                 return candidate
         return None
-
-
-def _whoever(resolved: Resolved) -> Resolved:
-    """The same persona by whatever model is soonest."""
-    return replace(resolved, model=AUTO)
 
 
 def _is_away(candidate: Candidate) -> bool:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, Protocol
 
 import structlog
@@ -325,10 +326,6 @@ class Relaying:
                     is_hurried=max_wait_s is not None,
                 )
 
-        def comes_again(candidate: Candidate) -> bool:
-            name = candidate.provider
-            return name is not None and question.may_repeat(name, self._providers)
-
         served: Candidate | None = None
         try:
             served = await walk(
@@ -336,7 +333,7 @@ class Relaying:
                 ask,
                 meter.failed,
                 max_wait_s=self._max_wait_s,
-                comes_again=comes_again,
+                comes_again=partial(question.may_repeat, providers=self._providers),
             )
             if served is None:
                 soonest = next(iter(routed()[0].candidates), None)

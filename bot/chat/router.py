@@ -1,6 +1,7 @@
 """Answers a job by its route: asks the candidates in order until one has answered."""
 
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
@@ -82,17 +83,13 @@ class Router:
             draft.failed(candidate, failed)
             await draft.emit(FellBack(candidate, failed.user_message))
 
-        def comes_again(candidate: Candidate) -> bool:
-            name = candidate.provider
-            return name is not None and self._cloud.may_repeat(name, question)
-
         served = await walk(
             job.route.candidates,
             serve,
             fall_back,
             override=override,
             max_wait_s=job.max_wait_s,
-            comes_again=comes_again,
+            comes_again=partial(self._cloud.may_repeat, question=question),
         )
         if served is None:
             raise _nobody(job, draft)

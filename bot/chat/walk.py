@@ -69,7 +69,7 @@ async def walk(
     *,
     override: Override | None = None,
     max_wait_s: float | None = None,
-    comes_again: Callable[[Candidate], bool] | None = None,
+    comes_again: Callable[[ProviderName], bool] | None = None,
 ) -> Candidate | None:
     """Lets candidates serve, in order, until one has.
 
@@ -108,7 +108,8 @@ async def walk(
             waiting.appendleft(wanted)
         is_repeat = not waiting
         candidate = (waiting or later).popleft()
-        if is_repeat and not (comes_again and comes_again(candidate)):
+        name = candidate.provider
+        if is_repeat and not (name is not None and comes_again and comes_again(name)):
             continue
         # Its other models are behind the same dead line, and each would cost a timeout.
         if candidate.host in broken:

@@ -51,7 +51,7 @@ class Walk:
             self.on_failure,
             override=self.override,
             max_wait_s=self.max_wait_s,
-            comes_again=repeated.__contains__,
+            comes_again={candidate.provider for candidate in repeated}.__contains__,
         )
 
     @property
