@@ -79,7 +79,8 @@ class HostServing:
             again = None
             # Others unload and swap models behind our back: what was granted may be gone by now.
             if failed.kind in _STALE:
-                text = f"`{candidate.model}` was not as we left it on {host}; loading it again."
+                model = candidate.model
+                text = f"`{model}` was not as we left it on {host}, so it was asked again."
                 await draft.emit(Notice(text))
                 await self._fleet.host(host).probe()
                 again = job

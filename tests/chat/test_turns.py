@@ -144,6 +144,10 @@ async def test_a_reply_naming_another_model_is_never_shown(tmp_path: Path) -> No
         said = await home.ask("[[say right]]")
         assert said.receipt.host == "laptop"
         assert said.text == "right"
+        # It stays under the answer, whoever gave it.
+        assert (
+            said.notices == f"`{QWEN.key}` was not as we left it on studio, so it was asked again."
+        )
 
 
 async def test_a_failure_before_the_first_word_moves_on_unseen(tmp_path: Path) -> None:
