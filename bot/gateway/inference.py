@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -191,7 +192,11 @@ class Inferring:
             model = self._any_embedding(caller) if is_embedding else AUTO
             resolved = Resolved(PLAIN, "", model, "none was named", False)
         elif name in keys:
-            resolved = Resolved(PLAIN, "", ModelKey(name), "asked for", True)
+            # The model answers, and not the persona of that name; but whoever meant the persona
+            # may count on its privacy.
+            is_private = persona is not None and persona.local_only
+            plain = replace(PLAIN, local_only=True) if is_private else PLAIN
+            resolved = Resolved(plain, "", ModelKey(name), "asked for", True)
         elif persona is not None:
             resolved = Resolved(persona, "asked for", persona.model, f"{name}'s own model", False)
         else:

@@ -1,5 +1,6 @@
 """Requests that no host can answer: a provider does, by the rules of Discord."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,23 @@ async def test_a_provider_answers_when_every_host_is_down(tmp_path: Path, stream
         assert last["usage"]
         assert not any(chunk.get("usage") for chunk in chunks)
         assert len({chunk["id"] for chunk in answer.events}) == 1
+
+
+@pytest.mark.parametrize("is_private", [True, False])
+async def test_a_model_of_a_personas_name_is_as_private_as_that_persona(
+    tmp_path: Path, is_private: bool
+) -> None:
+    personas = {"twin": f"model: {QWEN.key}\nlocal_only: {is_private}"}
+    model = replace(QWEN, key="twin")
+    async with gate(
+        tmp_path, sim("one", model), providers=cloud(zai="zai"), personas=personas
+    ) as it:
+        assert (await it.ask(CHATS, chat("twin", "Private."))).json["model"] == "twin"
+        await power_off(it)
+        assert (await it.ask(CHATS, chat("twin", "Private."))).status == (
+            503 if is_private else 200
+        )
+        assert len(it.house.doubles["zai"].journal.chats()) == (not is_private)
 
 
 async def test_words_for_a_private_persona_stay_here_when_its_file_is_broken(
