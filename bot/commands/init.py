@@ -155,7 +155,10 @@ class _Asking:
         """Tries an answer; a token that cannot be tried is kept, as is a host that is off now."""
         if name == DISCORD_VARIABLE:
             self.identity = asyncio.run(try_discord(said, self._findings))
-            return all(line.text != REFUSED_LOGIN for line in self._findings.lines[-1:])
+            is_refused = any(line.text == REFUSED_LOGIN for line in self._findings.lines[-1:])
+            if self.identity is None and not is_refused:
+                self._screen.line("! The token is kept untried; lantern check tries it.", "yellow")
+            return not is_refused
         try:
             said_so_far = {**self._environ, **self.answers, name: said}
             loaded = load_settings(self._config, said_so_far, self._cwd)

@@ -79,9 +79,26 @@ def test_a_first_set_up_tries_everything_and_writes_a_file_of_ones_own(
 
 @pytest.mark.slow
 def test_a_refused_token_is_asked_for_again_and_never_written(
-    discord: DiscordDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    discord: DiscordDouble,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert answered(monkeypatch, "wrong", TOKEN) == 0
+    assert "untried" not in capsys.readouterr().out
+    assert (tmp_path / ".env").read_text() == f"DISCORD_TOKEN={TOKEN}\n"
+
+
+@pytest.mark.slow
+def test_a_token_that_could_not_be_tried_is_kept_and_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Route, "BASE", "http://127.0.0.1:9/api/v10")
+    assert answered(monkeypatch, TOKEN) == 0
+    told = capsys.readouterr().out
+    assert "Discord cannot be reached" in told
+    assert "kept untried" in told
+    assert "lantern check" in told
     assert (tmp_path / ".env").read_text() == f"DISCORD_TOKEN={TOKEN}\n"
 
 
