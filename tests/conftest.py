@@ -54,6 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--lan-model", metavar="KEY", help="the model to load on it; the smallest by default"
     )
+    group.addoption("--rewrite", action="store_true", help="take what is told now into words.txt")
     group.addoption("--tries", type=int, default=1, metavar="N", help="run every test N times")
 
 

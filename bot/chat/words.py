@@ -445,9 +445,12 @@ def outage_notice(outage: OutageRecord, now: float) -> str:
     """One message for the owners: a provider is out, is back, or was out for a while."""
     name, back_at = f"☁ **{outage.name}**", outage.back_at
     lasted = seconds_text((now if back_at is None else back_at) - outage.began)
-    missed = f" {counted(outage.elsewhere, 'question')} went elsewhere." if outage.elsewhere else ""
+    # "Went elsewhere" was untrue of those that nobody answered.
+    missed = (
+        f" It left {counted(outage.elsewhere, 'question')} to others." if outage.elsewhere else ""
+    )
     if back_at is None and ROWS[outage.kind].is_out:
-        return f"{name} is out: {outage.reason}{missed} Other candidates answer meanwhile."
+        return f"{name} is out: {outage.reason}{missed}"
     if back_at is None:
         return f"{name} has not answered for {lasted}: {outage.reason}{missed}"
     if outage.is_told:

@@ -118,7 +118,10 @@ SERVER, AUTH = FailureKind.SERVER, FailureKind.AUTH
             [(0, SERVER), (300, "passed"), (400, "passed"), (600, "back")],
             [
                 (PASSING_S, "has not answered for 60 s: It said server error."),
-                (600 + SETTLED_S, "for the first time in 10 min 00 s. 2 questions went elsewhere."),
+                (
+                    600 + SETTLED_S,
+                    "in 10 min 00 s. It left 2 questions to others.",
+                ),
             ],
             id="one that lasts is told while it lasts",
         ),
@@ -167,7 +170,12 @@ SERVER, AUTH = FailureKind.SERVER, FailureKind.AUTH
                 (104, "passed"),
                 (110, "back"),
             ],
-            [(110 + SETTLED_S, "out for 7.0 s: It said server error. 3 questions went elsewhere.")],
+            [
+                (
+                    110 + SETTLED_S,
+                    "7.0 s: It said server error. It left 3 questions to others.",
+                )
+            ],
             id="the failures that opened its breaker count",
         ),
     ],
@@ -192,11 +200,11 @@ def test_a_question_that_went_elsewhere_counts_for_each_key_that_is_out() -> Non
         return sorted(text for _, text in owners.heard)
 
     told = play(story())
-    assert ["went elsewhere" in text for text in told] == [False, True, True]
+    assert ["to others" in text for text in told] == [False, True, True]
     assert "☁ **zai/1** is out" in told[1]
 
 
 def test_an_outage_that_ended_while_discord_was_away_is_told_as_over() -> None:
     ((at, text),) = played([(0, AUTH), (8, "passed"), (20, "back")], Owners(away=3))
     assert at > 20
-    assert "answers again. It was out for 20 s: It said auth. 1 question went elsewhere." in text
+    assert "answers again. It was out for 20 s: It said auth. It left 1 question to others." in text
