@@ -93,7 +93,9 @@ async def test_loads_broken_off_are_closed_too(
         host.faults.clear()
         async with lantern_child(folder, environment(discord, host)) as child:
             await discord.changes.until(lambda: closed(bar))
-            assert "Lantern was restarted during this load" in bar.content
+            assert "is chosen for you here" in bar.content
+            assert "Lantern was restarted, which cut this load" in bar.content
+            assert bar.has_button("undo")
             await discord.changes.until(lambda: closed(waiting))
             assert "Lantern was restarted before this answer began" in waiting.content
             assert waiting.has_button("retry")
