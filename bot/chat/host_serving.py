@@ -27,7 +27,7 @@ from bot.inference.streams import Inference
 from bot.policy.context import alternating, blind, fit_transcript, message_tokens
 from bot.policy.deadlines import first_word_s, gap_s, load_pause_s, unsaid_s
 
-_STALE = frozenset({FailureKind.WRONG_MODEL, FailureKind.NOT_THERE})
+STALE = frozenset({FailureKind.WRONG_MODEL, FailureKind.NOT_THERE})
 """What was in memory is not any more: look again and load it properly, once."""
 
 QUIET_S = 10.0
@@ -78,7 +78,7 @@ class HostServing:
                 raise
             again = None
             # Others unload and swap models behind our back: what was granted may be gone by now.
-            if failed.kind in _STALE:
+            if failed.kind in STALE:
                 model = candidate.model
                 text = f"`{model}` was not as we left it on {host}, so it was asked again."
                 await draft.emit(Notice(text))
@@ -169,6 +169,22 @@ class HostServing:
         limit_s += unsaid_s(unsaid_tokens, speed, beside)
         return limit_s, gap_s(speed, beside)
 
+    @asynccontextmanager
+    async def first_word(
+        self, host: HostName, limit_s: float, lease: Lease
+    ) -> AsyncGenerator[Callable[[], None]]:
+        """Around one request; whoever sends it calls what this gives at each word.
+
+        Raises:
+            HostUnreachable: the host hangs: it said nothing for so long.
+        """
+        try:
+            async with self._fleet.host(host).reader.first_word_within(limit_s, lease) as heard:
+                yield heard
+        except TimeoutError as error:
+            text = f"{host} said nothing for {limit_s:.0f} s: it hangs."
+            raise HostUnreachable(text, FailureKind.TIMEOUT) from error
+
     async def _once(
         self, host: HostName, candidate: Candidate, job: Job, draft: Draft, is_last: bool
     ) -> None:
@@ -246,17 +262,13 @@ class HostServing:
         await draft.emit(Reading(candidate, job.prompt_tokens, expected_s))
         request = InferenceRequest(alternating(messages), job.asking.resolved.persona.sampling)
         draft.sent()
-        try:
-            async with (
-                self._fleet.host(host).reader.first_word_within(limit_s, lease) as heard,
-                self._inference.open(endpoint, request) as deltas,
-            ):
-                async for delta in deltas:
-                    heard()
-                    await draft.hear(delta)
-        except TimeoutError as error:
-            text = f"{host} said nothing for {limit_s:.0f} s: it hangs."
-            raise HostUnreachable(text, FailureKind.TIMEOUT) from error
+        async with (
+            self.first_word(host, limit_s, lease) as heard,
+            self._inference.open(endpoint, request) as deltas,
+        ):
+            async for delta in deltas:
+                heard()
+                await draft.hear(delta)
         if draft.text.strip():
             return
         if draft.so_far.finish == "refused":

@@ -17,7 +17,7 @@ from bot.chat.abroad import Abroad
 from bot.chat.choices import Resolved
 from bot.chat.consents import Consents
 from bot.chat.flights import Flight, Flights, News
-from bot.chat.host_serving import HostServing
+from bot.chat.host_serving import STALE, HostServing
 from bot.chat.planning import Planner
 from bot.chat.usage import Tally
 from bot.chat.walk import walk
@@ -39,7 +39,6 @@ from bot.domain.chat import (
 from bot.domain.errors import (
     BRIEFLY,
     FailureKind,
-    HostUnreachable,
     Interrupted,
     NoCandidates,
     Unavailable,
@@ -461,21 +460,14 @@ class Relaying:
                     if is_whole:
                         endpoint = replace(endpoint, first_token_s=limit_s)
                     await meter.begins(candidate, loop.time(), sink)
-                    try:
-                        async with self._fleet.host(host).reader.first_word_within(
-                            limit_s, lease
-                        ) as heard:
-                            await self._relayed(endpoint, request, meter, sink, heard)
-                    except TimeoutError as error:
-                        text = f"{host} said nothing for {limit_s:.0f} s: it hangs."
-                        raise HostUnreachable(text, FailureKind.TIMEOUT) from error
+                    async with self._hosts.first_word(host, limit_s, lease) as heard:
+                        await self._relayed(endpoint, request, meter, sink, heard)
                 return
             except Unavailable as failed:
                 # Others unload and swap models behind our back: look again, load it properly, once.
                 if failed.kind is FailureKind.WRONG_MODEL:
                     meter.flight.mistaken.append(host)
-                stale = failed.kind in (FailureKind.WRONG_MODEL, FailureKind.NOT_THERE)
-                if is_again or meter.has_written or not stale:
+                if is_again or meter.has_written or failed.kind not in STALE:
                     raise
                 await self._fleet.host(host).probe()
             except TimeoutError as error:

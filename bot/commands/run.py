@@ -144,7 +144,7 @@ async def _announce(built: Lantern, supervisor: Supervisor, connected: asyncio.E
     await built.fleet.settled(FIRST_LOOK_S)
     hosts = built.catalog.hosts()
     _log.info("ready", hosts=len(hosts), hosts_up=sum(host.is_serving for host in hosts))
-    supervisor.ready(serving_text(built.catalog.hosts()))
+    supervisor.ready(serving_text(hosts))
 
 
 async def _drain(built: Lantern, discord: DiscordFace) -> None:

@@ -6,7 +6,6 @@ import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Literal
 
 from aiohttp import web
 
@@ -24,6 +23,7 @@ from bot.domain.events import (
 from bot.domain.hosts import FleetSnapshot
 from bot.gateway.errors import Problem
 from bot.gateway.figures import statistics, usage_object
+from bot.gateway.shapes import Endpoint
 from bot.gateway.whole import WholeChat
 
 
@@ -55,8 +55,6 @@ SSE_HEADERS = {
 _REPLY_ID = re.compile(rb'"id": ?"([^"]+)"')
 """In a response's first event: before any word of an answer, and quotes in texts are escaped."""
 
-Form = Literal["chat", "text", "responses", "messages", "embeddings"]
-
 
 class StreamSink:
     """An event stream to one client.
@@ -69,7 +67,7 @@ class StreamSink:
     def __init__(
         self,
         request: web.Request,
-        form: Form,
+        form: Endpoint,
         number: str,
         model: str,
         created: int,
@@ -270,7 +268,7 @@ class StreamSink:
 class WholeSink:
     """One body, kept until it is whole: before that the status is not known."""
 
-    def __init__(self, form: Form, reply_id: str, created: int) -> None:
+    def __init__(self, form: Endpoint, reply_id: str, created: int) -> None:
         self._form = form
         self._id = reply_id
         self._created = created
