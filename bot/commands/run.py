@@ -13,26 +13,16 @@ from bot.chat.words import serving_text
 from bot.commands.news import News
 from bot.domain.ids import PlaceId, UserId
 from bot.policy.access import Doors
-from bot.process.stopping import Patience, on_stop
-from bot.process.supervisor import Supervisor, keep_alive, life_sign_of
+from bot.process.stopping import DRAIN_S, STOP_S, Patience, on_stop
+from bot.process.supervisor import FIRST_LOOK_S, Supervisor, keep_alive, life_sign_of
 from bot.settings import Loaded
 from cogs.client import DiscordFace, DiscordRules
-
-FIRST_LOOK_S = 5.0
-"""Ready waits so long for hosts that do not answer."""
-
-DRAIN_S = 10.0
-"""Running answers get this long after SIGTERM."""
 
 CLOSE_S = 4.0
 """The last edits get this long after the drain."""
 
 # Discord gets this long to close the connection; a dead line would take half a minute.
 GOODBYE_S = 2.0
-
-# All of that and closing down; below PM2's kill_timeout and systemd's TimeoutStopSec, for what they
-# kill leaves spinners behind.
-STOP_S = 18.0
 
 _log = structlog.get_logger(__name__)
 

@@ -14,17 +14,9 @@ from bot.chat.words import serving_text
 from bot.domain.errors import ConfigError
 from bot.gateway.doors import DoorRules
 from bot.gateway.server import GatewayRules, gateway
-from bot.process.stopping import Patience, on_stop
-from bot.process.supervisor import Supervisor, keep_alive, life_sign_of
+from bot.process.stopping import DRAIN_S, STOP_S, Patience, on_stop
+from bot.process.supervisor import FIRST_LOOK_S, Supervisor, keep_alive, life_sign_of
 from bot.settings import Loaded
-
-FIRST_LOOK_S = 5.0
-"""Ready waits so long for hosts that do not answer."""
-
-DRAIN_S = 10.0
-"""Running answers get this long after SIGTERM."""
-
-STOP_S = 18.0
 
 _log = structlog.get_logger(__name__)
 

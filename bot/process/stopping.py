@@ -10,6 +10,13 @@ from typing import Self
 
 import structlog
 
+DRAIN_S = 10.0
+"""Running answers get this long after SIGTERM."""
+
+STOP_S = 18.0
+"""That, the last edits and closing down; below PM2's kill_timeout and systemd's TimeoutStopSec, for
+what they kill leaves spinners behind."""
+
 FORCE_S = 1.0
 """Closing in order gets this much longer once patience is over; then the process just ends.
 

@@ -16,6 +16,9 @@ import structlog
 
 from bot.domain.errors import StoreUnavailable
 
+FIRST_LOOK_S = 5.0
+"""Ready waits so long for hosts that do not answer."""
+
 BEAT_EVERY_S = 10.0
 """How often a sign of life is left where no watchdog asks for a shorter time."""
 
