@@ -23,7 +23,7 @@ from bot.domain.hosts import Speed, SpeedRecord, Wish
 from bot.domain.ids import HostName
 from bot.fleet.fleet import Fleet
 from bot.fleet.lease import Lease
-from bot.inference.streams import Inference
+from bot.inference.streams import Streams
 from bot.policy.context import alternating, blind, fit_transcript, message_tokens
 from bot.policy.deadlines import first_word_s, gap_s, load_pause_s, unsaid_s
 
@@ -39,7 +39,7 @@ _TRIM_TO = 0.7
 class HostServing:
     """Serves jobs by hosts; holds no state between them."""
 
-    def __init__(self, fleet: Fleet, inference: Inference) -> None:
+    def __init__(self, fleet: Fleet, inference: Streams) -> None:
         self._fleet = fleet
         self._inference = inference
 

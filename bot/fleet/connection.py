@@ -20,16 +20,46 @@ SOCKET_SHARE = 0.6
 CONNECT_SHARE = 0.25
 """Part of the deadline REST may wait to be let in: a machine asleep is told from one that hangs."""
 
+Connect = Callable[[HostConfig, httpx.AsyncClient, float], Awaitable[HostClient]]
+"""Makes a client of a host within so many seconds; raises ``HostUnreachable``, or may take longer.
+"""
+
 T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
 
+async def connect(config: HostConfig, http: httpx.AsyncClient, timeout_s: float) -> HostClient:
+    """A client for the richest interface a host has: the SDK's sockets, then REST.
+
+    Raises:
+        HostUnreachable: neither its sockets nor its REST serve us.
+    """
+    # In a thread: the SDK takes long to import and the bot must not stand still.
+    await asyncio.to_thread(importlib.import_module, "bot.fleet.lmstudio")
+    from bot.fleet.lmstudio import connect_socket
+
+    rest = RestApi(http, config.address, config.token, timeout_s * CONNECT_SHARE)
+    try:
+        async with asyncio.timeout(timeout_s * SOCKET_SHARE):
+            return await connect_socket(config.address, config.token, rest)
+    except (TimeoutError, HostUnreachable):
+        # Whatever closed the sockets, REST may be open, and says in plainer words what is wrong.
+        return await richest_rest(rest)
+
+
 class Connection:
     """Owns the clients of a host: the one in use, and those given up that still carry an act."""
 
-    def __init__(self, config: HostConfig, http: httpx.AsyncClient, timeout_s: float) -> None:
+    def __init__(
+        self,
+        config: HostConfig,
+        http: httpx.AsyncClient,
+        timeout_s: float,
+        connect: Connect = connect,
+    ) -> None:
         self._config = config
+        self._connect = connect
         self._http = http
         self._timeout_s = timeout_s
         self.client: HostClient | None = None
@@ -39,29 +69,16 @@ class Connection:
         """Loads and unloads under way on each client."""
 
     async def connected(self) -> HostClient:
-        """The client there is, else one for the richest interface: the SDK's sockets, then REST.
+        """The client there is, else a new one.
 
         Raises:
-            HostUnreachable: neither its sockets nor its REST serve us.
+            HostUnreachable: none could be made in time.
         """
-        config, timeout_s = self._config, self._timeout_s
         # Two who come at once would open two sets of sockets, one of them owned by nobody.
         async with self._connecting:
-            if self.client is not None:
-                return self.client
-            async with self.within(timeout_s):
-                # In a thread: the SDK takes long to import and the bot must not stand still.
-                await asyncio.to_thread(importlib.import_module, "bot.fleet.lmstudio")
-                from bot.fleet.lmstudio import connect_socket
-
-                rest = RestApi(self._http, config.address, config.token, timeout_s * CONNECT_SHARE)
-                try:
-                    async with asyncio.timeout(timeout_s * SOCKET_SHARE):
-                        self.client = await connect_socket(config.address, config.token, rest)
-                except (TimeoutError, HostUnreachable):
-                    # Whatever closed the sockets, REST may be open, and says in plainer words what
-                    # is wrong.
-                    self.client = await richest_rest(rest)
+            if self.client is None:
+                async with self.within(self._timeout_s):
+                    self.client = await self._connect(self._config, self._http, self._timeout_s)
             return self.client
 
     async def ask(self, question: Callable[[HostClient], Awaitable[T]]) -> T:

@@ -17,6 +17,7 @@ from bot.domain.hosts import (
     Model,
 )
 from bot.domain.ids import HostName
+from bot.fleet.connection import Connect, connect
 from bot.fleet.host import Host
 from bot.fleet.rest import lan_http
 from bot.fleet.rules import FleetRules, Recorder
@@ -32,6 +33,9 @@ class Fleet:
 
     Leaving it closes the connections. Models stay in memory: they are shared with others on the
     LAN, and the TTL given to LM Studio takes them out when nobody comes back.
+
+    Whoever runs it gives the clock: all times, deadlines and pauses are those of the running loop.
+    ``bench/fleet`` runs whole days of it in minutes on a loop whose clock jumps.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class Fleet:
         observe: Callable[[FleetEvent], None] = lambda _: None,
         observe_load: Callable[[Loading], None] = lambda _: None,
         rules: FleetRules | None = None,
+        connect: Connect = connect,
     ) -> None:
         memory, rules = memory or FleetMemory(), rules or FleetRules()
         self._http = lan_http()
@@ -62,6 +67,7 @@ class Fleet:
                 observe_load=observe_load,
                 rules=rules,
                 http=self._http,
+                connect=connect,
                 pool=pool,
             )
         self._tasks: asyncio.TaskGroup | None = None

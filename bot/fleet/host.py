@@ -29,7 +29,7 @@ from bot.domain.hosts import (
 )
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.fleet.client import HostClient, Stop, not_applied
-from bot.fleet.connection import Connection
+from bot.fleet.connection import Connect, Connection
 from bot.fleet.delivery import Delivery
 from bot.fleet.effects import Effect, Effects, Forget, Grant, Refuse, StartUnload, StopLoad, Tell
 from bot.fleet.lease import Lease
@@ -72,6 +72,7 @@ class Host:
         observe_load: Callable[[Loading], None],
         rules: FleetRules,
         http: httpx.AsyncClient,
+        connect: Connect,
         pool: dict[Model, Model],
     ) -> None:
         self._config = config
@@ -88,7 +89,7 @@ class Host:
         self._fault: Exception | None = None
         """What came out of the scheduler; None again when the host begins anew."""
         self._faults = Breaker()
-        self._link = Connection(config, http, rules.probe_timeout_s)
+        self._link = Connection(config, http, rules.probe_timeout_s, connect)
         self._tasks: asyncio.TaskGroup | None = None
         self._tickets = itertools.count(1)
         self._snapshot: HostSnapshot | None = None

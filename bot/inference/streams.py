@@ -5,11 +5,18 @@ import errno
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+    suppress,
+)
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
+from typing import Protocol
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -47,6 +54,16 @@ _WIRES = {
     "openai": (completions_call, OpenAiReader),
     "anthropic": (messages_call, AnthropicReader),
 }
+
+
+class Streams(Protocol):
+    """What a turn asks of ``Inference``: a machine that is only reckoned with gives it as well."""
+
+    def open(
+        self, endpoint: Endpoint, request: InferenceRequest
+    ) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
+        """See ``Inference.open``."""
+        ...
 
 
 class Inference:

@@ -1,16 +1,19 @@
 """The clients of one host: shared, given up, and closed when nobody is at work on them."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
-from fleet_bench import H, sim_config
+from fleet_bench import ONE, H, Kept, sim_config
+from virtual_time import play
 
 from bot.domain.errors import FailureKind, HostUnreachable
-from bot.domain.hosts import HostConfig
-from bot.fleet.client import HostClient
+from bot.domain.hosts import HostConfig, Instance, Interface, LoadOrder, Model, ModelKind, Report
+from bot.fleet.client import HostClient, Stop
 from bot.fleet.connection import Connection
+from bot.fleet.fleet import Fleet, FleetRules
 from bot.fleet.lmstudio import SocketClient
 from bot.fleet.rest import lan_http
 from bot.sim.host import SimHost
@@ -85,3 +88,56 @@ async def test_a_question_is_asked_again_unless_the_host_hung(
             await connection.ask(question)
         assert len(asked) == len(set(asked)) == times
         assert closed == asked[:-1]
+
+
+class Remote:
+    """A machine that only lists its disk; away until ``since``."""
+
+    interface: Interface = "SDK socket"
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self.tries: list[float] = []
+
+    async def connect(
+        self, config: HostConfig, _http: httpx.AsyncClient, timeout_s: float
+    ) -> HostClient:
+        now = asyncio.get_running_loop().time()
+        self.tries.append(now)
+        if now < self.since:
+            raise HostUnreachable(f"{config.name} is asleep", FailureKind.CONNECT)
+        assert timeout_s == FleetRules().probe_timeout_s
+        return self
+
+    async def inventory(self) -> Report:
+        return Report("SDK socket", "0.4.16", {ONE: Model(ONE)})
+
+    async def resident(self, kind: ModelKind | None = None) -> tuple[Instance, ...]:
+        return ()
+
+    async def load(
+        self, order: LoadOrder, on_progress: Callable[[float], None], stop: Stop
+    ) -> Instance | None:
+        raise AssertionError("nobody asked for a load")
+
+    async def unload(self, instance: Instance, *, even_busy: bool = True) -> None:
+        raise AssertionError("nothing is in memory")
+
+    async def close(self) -> None: ...
+
+
+def test_a_fleet_lives_by_the_connection_and_the_clock_it_is_given() -> None:
+    remote = Remote(since=3600.0)
+
+    async def an_hour() -> None:
+        config = HostConfig(H, "nowhere:1234")
+        async with Fleet([config], recorder=Kept().recorder(), connect=remote.connect) as fleet:
+            await fleet.settled(1.0)
+            assert fleet.snapshot().hosts[H].state == "down"
+            await fleet.host(H).until(lambda host: host.is_serving)
+            assert ONE in fleet.snapshot().hosts[H].models
+            assert 3600.0 <= fleet.snapshot().taken_at <= 3660.0
+
+    play(an_hour())
+    # The pauses of ``PROBE_RULES``: an hour of once a minute, and a few sooner ones at the start.
+    assert 60 <= len(remote.tries) <= 70
