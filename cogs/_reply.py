@@ -61,9 +61,10 @@ class ReplyView(View):
         self._has_footer = has_footer
         self._text: list[str] = []
         self._parts: tuple[Part, ...] = ()
-        self._status: Progress | Reading | ReasoningDelta | Silence | None = None
+        self._status: Progress | Reading | ReasoningDelta | Silence | Notice | None = None
         self._status_since = 0.0
         self._offer: Offered | None = None
+        self._offered_at = 0.0
         self._notices = [*notices]
         self._has_thoughts = False
         self._mark = ""
@@ -86,7 +87,16 @@ class ReplyView(View):
                     self._status = None
                     self._text.append(text)
                     self.length += len(text)
-            case Queued() | Evicting() | Loading() | Reading() | ReasoningDelta() | Silence():
+            case (
+                Queued()
+                | Evicting()
+                | Loading()
+                | Reading()
+                | ReasoningDelta()
+                | Silence()
+                # Under the answer it read as if the database still were busy.
+                | Notice(is_passing=True)
+            ):
                 self._has_thoughts = self._has_thoughts or isinstance(event, ReasoningDelta)
                 is_same = type(event) is type(self._status)
                 self._status_since = self._status_since if is_same else now
@@ -98,7 +108,7 @@ class ReplyView(View):
             case Started(turn=turn):
                 self.turn = turn
             case Offered():
-                self._offer = event
+                self._offer, self._offered_at = event, now
             case Notice(text=text):
                 self._notices.append(text)
             case Finished() | Stopped() | Failed():
@@ -162,7 +172,12 @@ class ReplyView(View):
                 return ""
             case Queued() | Evicting() | Loading():
                 line = words.progress_line(self._status)
-                return line if self._offer is None else f"{line}\n{words.offer_text(self._offer)}"
+                if self._offer is None:
+                    return line
+                offer = words.offer_text(self._offer, self._status, now - self._offered_at)
+                return f"{line}\n{offer}"
+            case Notice(text=text):
+                return f"⏳ {text}"
             case Silence():
                 return words.silence_line(self._status)
             case Reading():

@@ -282,6 +282,7 @@ class Planner:
             is_chat: An embedding model answers no chat.
         """
         snapshot, persona, rules = self._snapshot(), resolved.persona, self._rules
+        sort = request_type or persona.request_type or ""
         idle_ttl_s = None if persona.keep_loaded else persona.idle_ttl_s or rules.idle_ttl_s
         wish = Wish(
             model_key=resolved.model,
@@ -307,12 +308,17 @@ class Planner:
             cloud=cloud if self.has_cloud else (),
             first=resolved.provider,
             strategy=rules.strategy,
-            order=rules.request_types.get(request_type or persona.request_type or ""),
+            order=rules.request_types.get(sort),
             load=persona.load,
             is_chat=is_chat,
         )
         providers = self._providers(prompt_tokens, answer_tokens, snapshot.taken_at)
-        return self._index.route(snapshot, ask, providers), wish
+        route = self._index.route(snapshot, ask, providers)
+        if ask.order is not None:
+            # `/why` told who goes first, and never that this kind of question has its own order.
+            words = f"request type {sort} ({', '.join(ask.order)})"
+            route = replace(route, reason=f"{words}; {route.reason}")
+        return route, wish
 
     def pays_unseen(self, route: Route, job: Job | None = None) -> bool:
         """Would a provider answer first only because a host was never looked at?

@@ -101,7 +101,7 @@ def _nobody(job: Job, draft: Draft) -> NoCandidates:
     kept_home = ""
     # Where no provider is configured, nobody need hear that none may be asked.
     if isinstance(asking.consent, LocalOnly) and any(r.is_cloud for r in route.rejected):
-        kept_home = asking.consent.reason
+        kept_home = asking.consent.words
     words = nobody_words(route, attempts, model=asking.resolved.model, kept_home=kept_home)
     details = [f"{r.where} ({r.model}): {r.reason}" for r in (*attempts, *route.rejected)]
     kinds = [a.kind for a in attempts if a.kind is not None]

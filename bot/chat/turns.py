@@ -50,6 +50,7 @@ from bot.domain.events import (
     Failed,
     Finished,
     Loading,
+    Notice,
     Offered,
     Reading,
     Routed,
@@ -68,7 +69,7 @@ from bot.store.turns import TurnStore
 CHECKPOINT_S = 1.0
 """A crash loses at most this much of an unfinished answer's stored text."""
 
-PRIVATE_WORDS = "🔒 Stays on the LAN: earlier words here are marked private (`/settings`)."
+PRIVATE_WORDS = "🔒 Stays on the LAN: earlier words here are private. `/reset` begins afresh."
 
 RESTARTING = "Lantern is restarting."
 
@@ -404,12 +405,17 @@ class Turns:
         if running is not None and running.draft is not None:
             last = running.draft.so_far
         told = Told() if last is None else last.told
-        consent = asking.consent
+        consent, resolved = asking.consent, asking.resolved
+        is_earlier = isinstance(consent, LocalOnly) and consent.is_by_earlier
+        is_news = is_earlier and self._planner.has_cloud and not told.is_private
+        # A provider that was asked for by name was passed over without a word.
+        named = resolved.provider if resolved.scope is None or is_news else None
+        if isinstance(consent, LocalOnly) and named is not None:
+            await draft.notice(f"🔒 ☁ {named} was not asked ({consent.words}).")
         # In a channel one person's mark kept everybody's next question here, and nothing said so.
-        is_private = isinstance(consent, LocalOnly) and consent.is_by_earlier
-        if is_private and self._planner.has_cloud and not told.is_private:
+        elif is_news:
             await draft.notice(PRIVATE_WORDS)
-            told = replace(told, is_private=True)
+        told = replace(told, is_private=told.is_private or is_news)
         draft.so_far = replace(draft.so_far, told=told)
 
     async def _look_again(self) -> None:
@@ -490,9 +496,13 @@ class Turns:
 async def _said_when_slow(draft: Draft) -> AsyncGenerator[None]:
     """Tells the asker of a database that lets a question wait."""
     async with asyncio.TaskGroup() as group:
+
+        async def say() -> None:
+            await draft.emit(Notice(BUSY, is_passing=True))
+
         # A timer, not a task: nearly every question is stored in a millisecond.
         timer = asyncio.get_running_loop().call_later(
-            SLOW_STORE_S, lambda: group.create_task(draft.notice(BUSY))
+            SLOW_STORE_S, lambda: group.create_task(say())
         )
         failed = None
         try:

@@ -86,10 +86,17 @@ def progress_line(step: Progress) -> str:
                 return f"🔁 Reloading `{model}` on {host} with room for a longer text"
             names = ", ".join(f"`{key}`" for key in evicted)
             return f"📤 Making room for `{model}` on {host}: unloading {names}"
-        case Loading(host=host, model=model, fraction=fraction, seconds_left=left):
-            # `100% · 0.0 s left` says nothing twice.
-            eta = f" · {seconds_text(left)} left" if left and left >= 0.1 else ""
-            return f"📦 Loading `{model}` on {host}\n`{bar(fraction)}` {fraction:.0%}{eta}"
+        case Loading(host=host, model=model, fraction=fraction):
+            far = f"`{bar(fraction)}` {fraction:.0%}"
+            return " · ".join((f"📦 Loading `{model}` on {host}\n{far}", *left_words(step)))
+
+
+def left_words(step: Loading) -> list[str]:
+    """What is known of a load's end: how long it still takes, that it takes longer than usual."""
+    left, usual = step.seconds_left, step.usual_s
+    # `100% · 0.0 s left` says nothing twice.
+    words = [f"{seconds_text(left)} left"] if left and left >= 0.1 else []
+    return words + ([f"longer than usual (~{seconds_text(usual)})"] if usual else [])
 
 
 def readiness_text(ready: Readiness) -> str:
@@ -208,9 +215,19 @@ def candidate_title(candidate: Candidate) -> str:
     return f"`{candidate.model}` on {candidate.where}"
 
 
-def offer_text(offer: Offered) -> str:
-    """One line: the wait expected for a load, and the ways offered instead of it."""
-    parts = [f"here in ~{seconds_text(offer.here.seconds or 0.0)}"]
+def offer_text(offer: Offered, step: Progress | None = None, waited_s: float = 0.0) -> str:
+    """One line: the wait expected for a load, and the ways offered instead of it.
+
+    Args:
+        offer: As it was made.
+        step: How things stand now; its own estimate goes before the one of the offer.
+        waited_s: Since then.
+    """
+    # It stood at "here in ~15 s" for as long as the load took.
+    left_s = (offer.here.seconds or 0.0) - waited_s
+    if isinstance(step, Loading) and step.seconds_left is not None:
+        left_s = step.seconds_left
+    parts = [f"here in ~{seconds_text(left_s)}" if left_s >= 1 else "here later than expected"]
     if offer.warm is not None:
         parts.append(f"`{offer.warm.model}` now")
     if offer.cloud is not None:
@@ -361,7 +378,10 @@ def _standing_text(standing: ProviderStanding, *, is_admin: bool) -> str:
     is_out, is_limited = bool(standing.reason), standing.limited_s > 0
     parts = ["resting" if is_out or is_limited else "available"]
     if is_admin and is_out:
-        parts = [f"out: {standing.reason.rstrip('.')}"]
+        # Of several keys each has a line of its own, with these very words.
+        count = len(standing.deployments)
+        why = standing.reason.removeprefix(f"{standing.name} ").rstrip(".")
+        parts = [f"out: all {count} of them" if count else f"out: {why}"]
     elif is_admin and is_limited:
         parts = [f"limited for {seconds_text(standing.limited_s)}"]
     parts += [f"{standing.running} answering"] if standing.running else []

@@ -43,7 +43,7 @@ async def play_demo(*, tour: bool) -> int:
     screen = Screen(Console(highlight=False))
     screen.line(BANNER, "bold yellow")
     async with (
-        demo(lambda words: screen.line(words, "dim")) as (built, extras),
+        demo(lambda words: screen.news(words, "dim")) as (built, extras),
         listening_for_demo(built) as base,
     ):
         screen.line(f"OpenAI-compatible for any client meanwhile: {base}/v1", "dim")
@@ -63,7 +63,7 @@ def _piped(screen: Screen) -> Script | None:
         return None
     # `lantern chat | tee log`: somebody types all the same, and waited for a prompt in vain.
     screen.line(HINT)
-    return Script(sys.stdin, lambda: screen.piece(PROMPT))
+    return Script(sys.stdin, lambda: screen.piece(PROMPT, is_answer=False))
 
 
 async def _play(

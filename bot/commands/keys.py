@@ -79,6 +79,10 @@ async def list_keys(loaded: Loaded, *, as_json: bool) -> None:
     if as_json:
         print_json([_record(key) for key in known])
         return
+    if not known:
+        words = "No key yet, so only this machine may use the gateway."
+        Screen(Console()).line(f"{words} Add one: lantern keys add NAME")
+        return
     rows = [
         (
             key.name,

@@ -87,6 +87,8 @@ class Loading:
     """From this host and model's own history; None when unknown."""
     elapsed_s: float = 0.0
     waiters: int = 1
+    usual_s: float | None = None
+    """How long this load takes by its history, where this one takes notably longer; else None."""
 
 
 Progress = Queued | Evicting | Loading
@@ -154,6 +156,8 @@ class Notice:
     """Something the person should know that stops nothing."""
 
     text: str
+    is_passing: bool = False
+    """It is true of this moment alone, as how things stand; whatever comes next takes its place."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bot.domain.events import Loading
 from bot.domain.hosts import LoadInFlight, LoadOrder
 from bot.domain.ids import HostName
 from bot.policy.prediction import PROGRESS_TO_TRUST, remaining_s
+
+LATE = 1.5
+"""A load of this many times its usual length is told to be late."""
 
 
 @dataclass(slots=True)
@@ -24,14 +27,16 @@ class Load:
 
 def loading_news(host: HostName, load: LoadInFlight, now: float) -> Loading:
     """How far the load is, and how long it will take."""
-    left_s = None
-    # Once it is under way its own progress tells the end also of a load that nobody ever measured.
-    if load.expected_s is not None or load.fraction >= PROGRESS_TO_TRUST:
+    left_s, usual_s, elapsed_s = None, load.expected_s, now - load.started_at
+    # Once it is under way its own progress tells the end also of a load that nobody ever measured;
+    # one that shows none and is overdue was "1.0 s left" for as long as it stood.
+    if load.fraction >= PROGRESS_TO_TRUST or (usual_s is not None and elapsed_s < usual_s):
         left_s = remaining_s(load, 0.0, now)
-    elapsed_s = now - load.started_at
+    is_late = usual_s is not None and elapsed_s + (left_s or 0.0) > LATE * usual_s
     # Whoever asked may have left; the load is not said to be for nobody.
     waiters = max(1, load.waiters)
-    return Loading(host, load.model_key, load.fraction, left_s, elapsed_s, waiters)
+    told = Loading(host, load.model_key, load.fraction, left_s, elapsed_s, waiters)
+    return replace(told, usual_s=usual_s) if is_late else told
 
 
 def seconds_in_line(

@@ -8,7 +8,7 @@ from bot.domain.chat import Place
 from bot.domain.errors import NotPermitted
 from bot.domain.ids import PlaceId, ProviderName, UserId
 from bot.domain.personas import Persona
-from bot.policy.privacy import Marks
+from bot.policy.privacy import OPENS_OWN, Marks
 
 Scope = Literal["me", "thread", "channel", "server"]
 """For whom a choice of model or persona holds.
@@ -126,8 +126,7 @@ def why_at_home(persona: Persona, place: Place, user: UserId | None, marks: Mark
     if persona.local_only:
         return f"persona {persona.name} is local only; choose another by `/persona`"
     if user in marks.people:
-        words = "you keep your own words local only"
-        return f"{words}; `/settings local_only:off` opens them (in a terminal `/private off`)"
+        return f"you keep your own words local only; {OPENS_OWN}"
     # First the widest: a server's choice is judged for the server as a place of its own.
     for what, at in (
         ("server", place.server),

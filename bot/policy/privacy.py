@@ -32,6 +32,10 @@ as said before it."""
 _IDS = re.compile(r"<(@|#)[!&]?\d+>")
 """How Discord writes a person, a role or a channel into a text."""
 
+_ANOTHER = "choose another by `/persona`"
+OPENS_OWN = "`/settings local_only:off` opens them (in a terminal `/private off`)"
+"""Of a person's own words."""
+
 _SEAL = object()
 
 
@@ -68,6 +72,13 @@ class LocalOnly:
     reason: str
     is_by_earlier: bool = False
     """It is for words said before, such as somebody else's; nothing in the question tells why."""
+    way_out: str = ""
+    """What its asker can do, for people; empty where nothing is known to help."""
+
+    @property
+    def words(self) -> str:
+        """The reason and the way out."""
+        return "; ".join(filter(None, (self.reason, self.way_out)))
 
 
 Consent = CloudConsent | LocalOnly
@@ -156,9 +167,9 @@ def consent_to_cloud(
         marks: What was looked up; None when it could not be.
     """
     if persona.cloud == ():
-        return LocalOnly(f"persona {persona.name} never uses the cloud")
+        return LocalOnly(f"persona {persona.name} never uses the cloud", way_out=_ANOTHER)
     if persona.local_only:
-        return LocalOnly(f"persona {persona.name} is local only")
+        return LocalOnly(f"persona {persona.name} is local only", way_out=_ANOTHER)
     if marks is None:
         return LocalOnly("what is private could not be looked up")
     # Words without an origin came in by a way nobody thought of: quotes once did.
@@ -167,7 +178,7 @@ def consent_to_cloud(
     for origin in (*origins, *(origin for message in messages for origin in message.origins)):
         if reason := _why_private(origin, personas, marks):
             is_earlier = origin.turn is not None or origin.said_at_ms is not None
-            return LocalOnly(reason, is_earlier)
+            return LocalOnly(reason, is_earlier, _way_out(origin, marks))
     allowed = None if persona.cloud is None else frozenset(persona.cloud)
     return CloudConsent(frozenset(messages), allowed, seal=_SEAL)
 
@@ -228,6 +239,21 @@ def _why_private(origin: Origin, personas: Mapping[PersonaName, bool], marks: Ma
         return f"{what}: it was said in private"
     if origin.said_at_ms is not None and _was_private(origin, origin.said_at_ms, marks):
         return f"{what}: it was said in private"
+    return ""
+
+
+def _way_out(origin: Origin, marks: Marks) -> str:
+    """How words of this origin come to be none of a question, or may leave."""
+    # What was said in private stays so for good: no setting opens it, and who was led to one
+    # found that nothing changed.
+    if origin.turn is not None:
+        return "`/reset` begins afresh without it"
+    if origin.said_at_ms is not None:
+        return "ask again without quoting it"
+    if origin.user in marks.people:
+        return OPENS_OWN
+    if any(place in marks.places for place in origin.places):
+        return "an admin can open it by `/settings local_only:off`"
     return ""
 
 

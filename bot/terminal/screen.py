@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bot.chat.walk import LoadSteps, Readiness
-from bot.chat.words import progress_line, seconds_text
+from bot.chat.words import left_words, progress_line
 from bot.domain.errors import Bug
 from bot.domain.events import Loading
 from bot.domain.events import Progress as Step
@@ -49,6 +49,9 @@ class Screen:
         """Lines can be redrawn."""
         self._flow = _Flow()
         self._is_mid_line = False
+        self._is_answering = False
+        self._held: list[tuple[str, str]] = []
+        """News that came while an answer was shown."""
         if not console.is_terminal:
             # A table is then as wide as its content: whoever reads a pipe cannot make it wider.
             console.width = _PIPE_WIDTH
@@ -82,8 +85,16 @@ class Screen:
         # Broken between words where somebody reads; whole lines for whoever searches them.
         self.console.print(styled, soft_wrap=not self.console.is_terminal)
 
-    def piece(self, text: str) -> None:
-        """A piece of a streamed answer, at once; on a terminal broken between words."""
+    def news(self, text: str, style: str = "") -> None:
+        """A line of what happens by itself; in the middle of an answer it waits for its end."""
+        if self._is_answering:
+            self._held.append((text, style))
+        else:
+            self.line(text, style)
+
+    def piece(self, text: str, *, is_answer: bool = True) -> None:
+        """A piece of an answer, or a prompt, at once; on a terminal broken between words."""
+        self._is_answering = is_answer
         if self.console.is_terminal:
             text = self._flow.feed(text, self.console.width)
         self._print_piece(text)
@@ -94,15 +105,16 @@ class Screen:
             self._is_mid_line = not text.endswith("\n")
 
     def _end_stream(self) -> bool:
-        """Was an answer's line left open? Then it is ended.
-
-        News of a host came in the middle of an answer, and stood in the middle of its sentence.
-        """
+        """Was an answer's line left open? Then it is ended, and what waited for that is told."""
         rest, self._flow = self._flow.held, _Flow()
         self._print_piece(rest)
         was_mid_line, self._is_mid_line = self._is_mid_line, False
         if was_mid_line:
             self.console.print()
+        # News of a host once stood in the middle of an answer's sentence.
+        held, self._held, self._is_answering = self._held, [], False
+        for news in held:
+            self.line(*news)
         return was_mid_line
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -216,5 +228,5 @@ class Steps:
             )
             self._bar.start()
             self._task = self._bar.add_task(f"{step.model} on {step.host}", total=1.0, left="")
-        left = f"{seconds_text(step.seconds_left)} left" if step.seconds_left is not None else ""
+        left = " · ".join(left_words(step))
         self._bar.update(self._task, completed=step.fraction, left=left)

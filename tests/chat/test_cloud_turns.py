@@ -629,8 +629,15 @@ async def test_a_request_type_may_be_said_for_one_turn(tmp_path: Path) -> None:
         tmp_path, sim("studio", QWEN), providers=cloud(zai="zai"), rules=rules
     ) as home:
         request = replace(home.request("hello"), request_type="teaching")
-        assert (await home.play(request)).receipt.provider == "zai"
-        assert (await home.ask("hello")).receipt.host == "studio"
+        said = await home.play(request)
+        assert said.receipt.provider == "zai"
+        turn = await home.lantern.turns.store.get(said.turn)
+        assert turn is not None
+        assert "request type teaching (zai, local); zai: cloud" in why_text(turn)
+        other = await home.play(replace(home.request("hello"), request_type="poetry"))
+        assert other.receipt.host == (await home.ask("hello")).receipt.host == "studio"
+        # Where it has no order of its own it changed nothing.
+        assert "request type" not in other.receipt.route.reason
 
 
 async def test_a_retry_is_paid_by_whoever_presses(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from house import BOB, GEMMA, PLACE, QWEN, House, Said, cloud, house, sim
+from house import ADA, BOB, GEMMA, PLACE, QWEN, House, Said, cloud, house, sim
 
 from bot.chat.planning import ChatRules
 from bot.domain.chat import Attachment
@@ -137,10 +137,35 @@ async def test_that_earlier_words_keep_a_turn_here_is_said_once(
         # Who marked the words knows it.
         assert (await home.ask("mine", user=BOB)).notices == ""
         said = [await home.ask("and?") for _ in range(3)]
-        words = "🔒 Stays on the LAN: earlier words here are marked private (`/settings`)."
+        words = "🔒 Stays on the LAN: earlier words here are private. `/reset` begins afresh."
         assert [turn.notices for turn in said] == [words if has_cloud else "", "", ""]
         await home.lantern.turns.store.reset(PLACE.conversation)
         assert (await home.ask("and?")).notices == ""
+
+
+async def test_whoever_chose_a_provider_reads_why_it_was_not_asked_and_the_way_out(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(openai="openai")) as home:
+        await home.lantern.privacy.mark("user", BOB, local_only=True)
+        await home.ask("mine", user=BOB)
+        words = (
+            "🔒 ☁ openai was not asked (an earlier message: its author keeps their words here; "
+            "`/reset` begins afresh without it)."
+        )
+        said = [await home.ask("and?", model="cloud:openai") for _ in range(2)]
+        assert [turn.notices for turn in said] == [words, words]
+        # Chosen for longer it is said once, as the rest of it is.
+        await home.lantern.turns.store.reset(PLACE.conversation)
+        assert (await home.ask("and?", model="cloud:openai")).receipt.provider == "openai"
+        switch = home.lantern.switch
+        await switch.set_model(PLACE, ADA, "me", "openai", is_admin=False)
+        await home.ask("mine", user=BOB)
+        assert [bool((await home.ask("and?")).notices) for _ in range(2)] == [True, False]
+        await home.hosts["studio"].stop()
+        last = (await home.ask("and?")).last
+        assert isinstance(last, Failed)
+        assert "`/reset` begins afresh without it" in last.error.user_message
 
 
 async def test_an_answer_without_a_word_is_asked_for_once_more_and_loads_nobody_else(

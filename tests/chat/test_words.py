@@ -141,6 +141,11 @@ def test_a_bar_is_always_as_wide_as_asked(fraction: float) -> None:
         (Evicting(STUDIO, QWEN, (GEMMA,)), ["unloading `google/gemma-3-4b`"]),
         (Loading(STUDIO, QWEN, 0.5, 6.0), ["50%", "6.0 s left", "████████░░░░░░░░"]),
         (Loading(STUDIO, QWEN, 0.5, None), ["50%"]),
+        (
+            Loading(STUDIO, QWEN, 0.58, 54.0, 75.0, usual_s=15.0),
+            ["58% · 54 s left · longer than usual (~15 s)"],
+        ),
+        (Loading(STUDIO, QWEN, 0.0, None, 75.0, usual_s=15.0), ["0% · longer than usual (~15 s)"]),
     ],
 )
 def test_a_wait_says_host_model_and_what_is_left(

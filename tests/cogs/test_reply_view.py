@@ -173,6 +173,37 @@ def test_a_slow_load_offers_the_ways_that_are_open() -> None:
     assert labels == ["Cancel", "zai ≈ 0.4 ¢"]
 
 
+@pytest.mark.parametrize(
+    ("step", "now", "words"),
+    [
+        (replace(LOADING, seconds_left=None), 0.0, "here in ~15 s"),
+        (replace(LOADING, seconds_left=None), 6.0, "here in ~9.0 s"),
+        (replace(LOADING, seconds_left=None), 14.0, "here in ~1.0 s"),
+        (replace(LOADING, seconds_left=None), 14.1, "here later than expected"),
+        (replace(LOADING, seconds_left=54.0), 75.0, "here in ~54 s"),
+        (Queued(HOST, MODEL, 2), 75.0, "here later than expected"),
+    ],
+)
+def test_an_offer_tells_the_wait_as_it_is_now(
+    step: Loading | Queued, now: float, words: str
+) -> None:
+    offer = Offered(TURN, replace(CANDIDATE, seconds=15.0), replace(CANDIDATE), None)
+    view = view_after(STARTED, offer, step)
+    (shown,) = view.messages(now)
+    assert shown.content.splitlines()[-1].startswith(f"🕰 {words} · ")
+
+
+def test_that_the_database_is_busy_is_told_while_it_is_and_never_after() -> None:
+    view = view_after(Notice("The database is busy; this waits for it.", is_passing=True))
+    assert only(view) == MessageView("⏳ The database is busy; this waits for it.")
+    for event in (STARTED, LOADING):
+        view.on_event(event, 0.0)
+    assert "busy" not in only(view).content
+    for event in (TextDelta("Hi"), FINISHED):
+        view.on_event(event, 0.0)
+    assert only(view).content == "Hi"
+
+
 def test_a_button_names_the_model_it_takes() -> None:
     small = Candidate(ModelKey("qwen/small-8b"), host=HostName("alpha"))
     view = only(view_after(STARTED, LOADING, Offered(TURN, CANDIDATE, small, None)))

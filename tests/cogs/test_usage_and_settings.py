@@ -174,6 +174,23 @@ def test_bills_and_spending_are_for_admins_alone(standing: ProviderStanding, wor
     assert line[2:] == f"☁ **zai** · `glm-4.6` · {words}"
 
 
+def test_what_a_provider_says_of_refused_keys_is_said_once() -> None:
+    why = "zai does not accept our key: token expired."
+    (line,) = provider_lines(replace(STANDING, reason=why), is_admin=True)
+    assert line == "🔴 ☁ **zai** · `glm-4.6` · out: does not accept our key: token expired"
+    keys = [
+        replace(STANDING, name=ProviderName(f"zai/{n}"), reason=why.replace("zai", f"zai/{n}"))
+        for n in (1, 2)
+    ]
+    reason = " ".join(f"{key.name}: {key.reason}" for key in keys)
+    whole = replace(STANDING, reason=reason, deployments=tuple(keys))
+    assert list(provider_lines(whole, is_admin=True)) == [
+        "🔴 ☁ **zai** · `glm-4.6` · out: all 2 of them",
+        "└ zai/1 · out: does not accept our key: token expired",
+        "└ zai/2 · out: does not accept our key: token expired",
+    ]
+
+
 def test_an_admin_sees_how_each_key_stands() -> None:
     one = replace(STANDING, name=ProviderName("zai/1"), reason="Wrong key.")
     two = replace(STANDING, name=ProviderName("zai/2"), running=1)

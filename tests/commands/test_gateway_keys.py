@@ -56,6 +56,17 @@ async def test_a_key_is_shown_once_and_listed_without_it(
     assert key[16:] not in capsys.readouterr().out
 
 
+async def test_without_a_key_it_is_said_what_that_means_and_how_one_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await list_keys(loaded(tmp_path), as_json=False)
+    assert capsys.readouterr().out == (
+        "No key yet, so only this machine may use the gateway. Add one: lantern keys add NAME\n"
+    )
+    await list_keys(loaded(tmp_path), as_json=True)
+    assert json.loads(capsys.readouterr().out) == []
+
+
 async def test_a_key_is_copied_from_its_own_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

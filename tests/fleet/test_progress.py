@@ -19,7 +19,9 @@ H, ONE = HostName("studio"), ModelKey("one")
         (PROGRESS_TO_TRUST, None, 90.0),
         (0.5, 100.0, 10.0),
         (0.0, 40.0, 30.0),
-        (0.0, 5.0, 1.0),
+        (0.0, 10.1, 1.0),
+        (0.0, 10.0, None),
+        (PROGRESS_TO_TRUST, 10.0, 90.0),
     ],
 )
 def test_seconds_left_are_told_by_progress_else_by_history_else_not(
@@ -27,8 +29,26 @@ def test_seconds_left_are_told_by_progress_else_by_history_else_not(
 ) -> None:
     load = LoadInFlight(ONE, fraction, 100.0, expected_s, 3)
     told = loading_news(H, load, 110.0)
-    assert told == Loading(H, ONE, fraction, told.seconds_left, 10.0, 3)
+    assert told == Loading(H, ONE, fraction, told.seconds_left, 10.0, 3, told.usual_s)
     assert told.seconds_left == (None if left_s is None else pytest.approx(left_s))
+
+
+@pytest.mark.parametrize(
+    ("fraction", "usual_s", "elapsed_s", "is_late"),
+    [
+        (0.0, 10.0, 15.0, False),
+        (0.0, 10.0, 15.01, True),
+        (0.0, None, 99.0, False),
+        (0.5, 10.0, 7.5, False),
+        (0.5, 10.0, 7.6, True),
+        (0.58, 15.0, 75.0, True),
+    ],
+)
+def test_a_load_says_that_it_takes_longer_than_usual_as_soon_as_that_is_plain(
+    fraction: float, usual_s: float | None, elapsed_s: float, is_late: bool
+) -> None:
+    told = loading_news(H, LoadInFlight(ONE, fraction, 0.0, usual_s, 1), elapsed_s)
+    assert told.usual_s == (usual_s if is_late else None)
 
 
 def test_a_load_is_never_said_to_be_for_nobody() -> None:

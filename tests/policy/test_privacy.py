@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -84,6 +84,31 @@ def judged(
 def reason(given: CloudConsent | LocalOnly) -> str:
     assert isinstance(given, LocalOnly)
     return given.reason
+
+
+@pytest.mark.parametrize(
+    ("given", "way_out"),
+    [
+        (lambda: judged(turn("a"), turns=frozenset({TurnId("a")})), "`/reset` begins afresh"),
+        (lambda: judged(turn("a", persona="hermit")), "`/reset` begins afresh"),
+        (lambda: judged(quoted=(None,)), "ask again without quoting"),
+        (lambda: judged(people=frozenset({ADA})), "`/settings local_only:off` opens them"),
+        (lambda: judged(places=frozenset({PlaceId("c1")})), "an admin can open it"),
+        (lambda: judged(persona=replace(SAGE, local_only=True)), "choose another by `/persona`"),
+        (lambda: judged(persona=replace(SAGE, cloud=())), "choose another by `/persona`"),
+    ],
+)
+def test_whoever_reads_why_words_stay_here_reads_what_to_do(
+    given: Callable[[], CloudConsent | LocalOnly], way_out: str
+) -> None:
+    found = given()
+    assert isinstance(found, LocalOnly)
+    assert found.way_out.startswith(way_out)
+    assert found.words == f"{found.reason}; {found.way_out}"
+
+
+def test_without_a_way_out_the_reason_stands_alone() -> None:
+    assert LocalOnly("nobody asks here").words == "nobody asks here"
 
 
 def test_words_nobody_keeps_here_may_leave() -> None:

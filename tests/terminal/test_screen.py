@@ -198,14 +198,39 @@ def test_a_terminal_that_cannot_draw_twice_is_told_of_a_load_in_lines(
 
 
 @pytest.mark.parametrize("is_live", [True, False])
-def test_news_in_the_middle_of_an_answer_stand_on_a_line_of_their_own(is_live: bool) -> None:
+def test_news_in_the_middle_of_an_answer_wait_for_its_end(is_live: bool) -> None:
     where, out = screen(is_live=is_live)
+    where.news("🟢 studio is here", "dim")
     where.piece("Small pieces tell ")
-    where.line("🔴 studio is gone", "dim")
+    where.news("🔴 studio is gone", "dim")
+    where.news("🟢 laptop is here", "dim")
     where.piece("more.")
     where.line()
     where.line("footer")
-    assert out.getvalue() == "Small pieces tell \n🔴 studio is gone\nmore.\nfooter\n"
+    where.news("🟢 studio is here", "dim")
+    assert out.getvalue().splitlines() == [
+        "🟢 studio is here",
+        "Small pieces tell more.",
+        "🔴 studio is gone",
+        "🟢 laptop is here",
+        "footer",
+        "🟢 studio is here",
+    ]
+
+
+def test_whoever_is_asked_for_a_line_reads_news_at_once() -> None:
+    where, out = screen(is_live=False)
+    where.piece("you> ", is_answer=False)
+    where.news("🔴 studio is gone")
+    assert out.getvalue() == "you> \n🔴 studio is gone\n"
+
+
+def test_a_bar_says_that_a_load_takes_longer_than_usual() -> None:
+    where, out = screen(is_live=True)
+    steps = Steps(where)
+    steps.show(Loading(HostName("h"), ModelKey("m"), 0.58, 54.0, 75.0, usual_s=15.0))
+    steps.close()
+    assert "54 s left · longer than usual (~15 s)" in out.getvalue()
 
 
 def test_an_answer_that_ends_its_line_itself_is_followed_by_the_blank_line_asked_for() -> None:
