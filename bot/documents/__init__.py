@@ -1,4 +1,4 @@
-"""Reads what people write in YAML: values with their lines, units, and faults in plain words.
+"""Reads what people write and bring: YAML with its lines, personas, cards in PNG and JSON, PDF.
 
-Settings and personas share it. It opens no file but those it is told to, and changes none.
+Settings and personas share the YAML. It opens no file but those it is told to, and changes none.
 """

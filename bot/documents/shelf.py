@@ -1,4 +1,4 @@
-"""Personas: what their files may say, and the shelf that follows ``personas/*.yaml``.
+"""The shelf of personas that follows ``personas/*.yaml``.
 
 A broken edit keeps the last good version and says so. Others only read the shelf.
 """
@@ -8,21 +8,15 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 import structlog
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationError
 
-from bot.documents.faults import explain
-from bot.documents.values import Name, PositiveSeconds, Section, Words, lower
-from bot.documents.yaml import Document, Plain, read_text, read_yaml
-from bot.documents.yaml import Path as KeyPath
+from bot.documents.persona_files import MAX_BYTES, parse_persona, without_effect
+from bot.documents.yaml import read_text
 from bot.domain.errors import ConfigError
-from bot.domain.ids import AUTO, ModelKey, PersonaName, ProviderName
-from bot.domain.personas import LoadSettings, Persona, Priority, Sampling
+from bot.domain.ids import AUTO, PersonaName
+from bot.domain.personas import Persona
 from bot.policy.names import resolve
-from bot.process.redaction import Redactor
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -37,170 +31,7 @@ DEFAULT_PERSONA = Persona(
 )
 """Answers where no file defines a persona of this name."""
 
-MAX_BYTES = 256 * 1024
-MAX_PROMPT_CHARACTERS = 32_000
-MAX_GREETING_CHARACTERS = 2_000
-"""2,000 characters: Discord message limit."""
-
 _log = structlog.get_logger(__name__)
-
-
-# --- files ---------------------------------------------------------------------------------
-
-
-def _parse_gpu(value: Plain) -> float | Literal["max", "off"]:
-    # By hand: of a union pydantic tells the fault of each member, and takes `true` for 1.0.
-    match lower(value):
-        case "max":
-            return "max"
-        case "off":
-            return "off"
-        case bool():
-            pass
-        case int() | float() as share if 0 <= share <= 1:
-            return float(share)
-        case _:
-            pass
-    raise ValueError("max, off, or a share from 0 to 1")
-
-
-def _check_avatar(url: str) -> str:
-    expected = "an https:// address of a picture"
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise ValueError(expected) from error
-    # Others will fetch it: no password may stand in it, and nobody on the way may change it.
-    if url and (parts.scheme != "https" or not parts.netloc or "@" in parts.netloc):
-        raise ValueError(expected)
-    return url
-
-
-def _one_or_more(value: Plain) -> Plain:
-    return [value] if isinstance(value, str) else value
-
-
-Positive = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Model = Annotated[str, Field(min_length=1, max_length=200)]
-
-
-class SamplingFile(Section):
-    """Generation parameters; null leaves the host's own default."""
-
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    max_tokens: Positive | None = None
-    top_p: Share | None = None
-    top_k: Annotated[int, Field(ge=0)] | None = None
-    min_p: Share | None = None
-    repeat_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
-    stop: Annotated[tuple[str, ...], BeforeValidator(_one_or_more), Field(max_length=16)] = ()
-
-
-class LoadFile(Section):
-    """How the model is put in memory; null leaves the host's saved default."""
-
-    context_length: Positive | None = None
-    gpu: Annotated[float | Literal["max", "off"], PlainValidator(_parse_gpu)] | None = None
-    flash_attention: bool | None = None
-    cpu_threads: Positive | None = None
-    rope_frequency_base: Annotated[float, Field(gt=0)] | None = None
-    rope_frequency_scale: Annotated[float, Field(gt=0)] | None = None
-    num_experts: Positive | None = None
-    # The kinds that LM Studio's load configuration names.
-    kv_cache_quant: (
-        Annotated[
-            Literal["f32", "f16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"],
-            BeforeValidator(lower),
-        ]
-        | None
-    ) = None
-
-
-class PersonaFile(Section):
-    """A persona's file."""
-
-    name: Name
-    description: Annotated[str, Field(max_length=300)] = ""
-    model: Model = AUTO
-    alternatives: Words = ()
-    cloud: Words | None = None
-    local_only: bool = False
-    system_prompt: Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)] = ""
-    greeting: Annotated[str, Field(max_length=MAX_GREETING_CHARACTERS)] = ""
-    avatar: Annotated[str, AfterValidator(_check_avatar)] = ""
-    request_type: Name | None = None
-    priority: Annotated[Priority, BeforeValidator(lower)] = "normal"
-    sampling: SamplingFile = SamplingFile()
-    load: LoadFile = LoadFile()
-    keep_loaded: bool = False
-    idle_ttl: PositiveSeconds | None = None
-
-
-def parse_persona(text: str, source: str) -> Persona:
-    """The persona a YAML text describes; ``source`` is how faults and people name the text.
-
-    Raises:
-        ConfigError: something is wrong; lists every fault with its line.
-    """
-    if len(text.encode(errors="replace")) > MAX_BYTES:
-        raise ConfigError((f"{source}: larger than {MAX_BYTES // 1024} KiB",))
-    document = read_yaml(text, source)
-    faults = list(document.faults)
-    if faults and not document.values:
-        # Nothing was read, so nothing is known to be missing.
-        raise ConfigError(tuple(faults))
-    try:
-        file = PersonaFile.model_validate(document.values)
-    except ValidationError as error:
-        faults += [
-            f"{_place(document, fault.path, source)}: {fault.words}"
-            for fault in explain(error, PersonaFile, Redactor())
-        ]
-    else:
-        if not faults:
-            return _persona(file, source)
-    raise ConfigError(tuple(faults))
-
-
-def without_effect(persona: Persona) -> tuple[str, ...]:
-    """Words for each key of a persona's file that is read and changes nothing."""
-    # Not refused as in the config file: cards and examples carry them, and their persona speaks.
-    told: list[str] = []
-    if persona.avatar:
-        told.append("avatar is shown nowhere yet: in Discord every persona has the bot's picture")
-    if persona.load.cpu_threads is not None:
-        told.append("load.cpu_threads cannot be applied: LM Studio's SDK 1.5.0 has no word for it")
-    return tuple(told)
-
-
-def _persona(file: PersonaFile, source: str) -> Persona:
-    return Persona(
-        name=PersonaName(file.name),
-        description=file.description.strip(),
-        model=ModelKey(file.model),
-        alternatives=tuple(ModelKey(key) for key in file.alternatives),
-        cloud=None if file.cloud is None else tuple(ProviderName(name) for name in file.cloud),
-        local_only=file.local_only,
-        system_prompt=file.system_prompt.strip(),
-        greeting=file.greeting.strip(),
-        avatar=file.avatar,
-        request_type=file.request_type,
-        priority=file.priority,
-        sampling=Sampling(**file.sampling.model_dump()),
-        load=LoadSettings(**file.load.model_dump()),
-        keep_loaded=file.keep_loaded,
-        idle_ttl_s=file.idle_ttl,
-        source=source,
-    )
-
-
-def _place(document: Document, path: KeyPath, source: str) -> str:
-    """The line of the value or of what holds it."""
-    for end in range(len(path), 0, -1):
-        if path[:end] in document.lines:
-            return f"{source} line {document.lines[path[:end]]}"
-    return source
 
 
 # --- the shelf -----------------------------------------------------------------------------

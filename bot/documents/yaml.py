@@ -148,7 +148,7 @@ class _Reader:
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Plain]:
         values: dict[str, Plain] = {}
         for key_node, value_node in node.value:
-            key = _whole(str(key_node.value))
+            key = whole(str(key_node.value))
             here = (*path, key)
             if not isinstance(key_node, yaml.ScalarNode):
                 self.fault(key_node, "a key must be a plain word")
@@ -162,7 +162,7 @@ class _Reader:
         return values
 
     def _scalar(self, node: yaml.Node) -> Plain:
-        text = _whole(node.value)
+        text = whole(node.value)
         kind = node.tag.removeprefix(_TAG)
         if kind == "str":
             return text
@@ -186,7 +186,7 @@ def dotted(path: Path) -> str:
     return ".".join(str(part) for part in path)
 
 
-def _whole(text: str) -> str:
+def whole(text: str) -> str:
     """Text with halves of characters joined, as JSON writes emoji, and none left alone."""
     # A half cannot be written to the log or the database: it would fail far from here.
     if any("\ud800" <= character <= "\udfff" for character in text):

@@ -39,6 +39,62 @@ class LoadSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class BookEntry:
+    """Words that join the prompt while one of their keys is being said; names as cards have them.
+
+    With ``selective``, one of ``secondary_keys`` must be said as well.
+    """
+
+    keys: tuple[str, ...] = ()
+    content: str = ""
+    secondary_keys: tuple[str, ...] = ()
+    enabled: bool = True
+    constant: bool = False
+    """Joins whatever is said."""
+    selective: bool = False
+    case_sensitive: bool = False
+    whole_words: bool = True
+    """``cat`` is not said in ``concatenate``; for keys of writing systems that part words."""
+    use_regex: bool = False
+    """Its keys are patterns. Those are kept and never run: a stranger's can take for ever."""
+    insertion_order: int = 100
+    """Lower stands higher in the prompt."""
+    priority: int = 0
+    """Where the budget is too small, the lowest are left out first."""
+    position: Literal["before_char", "after_char"] = "before_char"
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """What a character knows, brought in by keywords; None leaves a number to Lantern."""
+
+    entries: tuple[BookEntry, ...] = ()
+    scan_depth: int | None = None
+    """So many of the newest messages are looked through for keys."""
+    token_budget: int | None = None
+    recursive_scanning: bool = False
+    """Keys are looked for in the entries that joined, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Character:
+    """Who a persona plays, as character cards tell it."""
+
+    name: str = ""
+    """What ``{{char}}`` stands for; empty: the persona's own name."""
+    description: str = ""
+    personality: str = ""
+    scenario: str = ""
+    examples: str = ""
+    """Sample talks, each after a line ``<START>``."""
+    post_history: str = ""
+    """Said behind the newest message."""
+    greetings: tuple[str, ...] = ()
+    """Others than the persona's first."""
+    book: Book = field(default_factory=Book)
+
+
+@dataclass(frozen=True, slots=True)
 class Persona:
     """Who answers, with which model, how, and where the words may go."""
 
@@ -52,6 +108,7 @@ class Persona:
     """This persona's own provider order; empty means never; None uses the configured order."""
     local_only: bool = False
     system_prompt: str = ""
+    character: Character = field(default_factory=Character)
     greeting: str = ""
     avatar: str = ""
     request_type: str | None = None

@@ -159,8 +159,8 @@ def check_attachments(offered: Sequence[Upload]) -> tuple[AttachmentKind, ...]:
         limit = _MAX_BYTES[kind]
         if item.size_bytes > limit:
             raise RequestRefused(
-                f"`{item.name}` is {_size(item.size_bytes)}; "
-                f"{kind} files up to {_size(limit)} are taken."
+                f"`{item.name}` is {size_words(item.size_bytes)}; "
+                f"{kind} files up to {size_words(limit)} are taken."
             )
         kinds.append(kind)
     return tuple(kinds)
@@ -229,7 +229,8 @@ def _looks_binary(text: str) -> bool:
     return "\0" in text or control * 20 > len(text)
 
 
-def _size(size_bytes: int) -> str:
+def size_words(size_bytes: int) -> str:
+    """A file's size for people: ``12 kB``, ``1.5 MB``."""
     if size_bytes >= 1024 * 1024:
         return f"{size_bytes / (1024 * 1024):.1f} MB"
     return f"{round(size_bytes / 1024)} kB"

@@ -46,6 +46,21 @@ def nearest(name: str, known: Iterable[str], limit: int = 3) -> tuple[str, ...]:
     return tuple(other for _, other in alike[:limit])
 
 
+_MADE = re.compile(r"#[0-9a-f]{8}\Z")
+
+
+def shown_name(name: str) -> str:
+    """A persona's name as people read it: one made in Discord is told from others by its end."""
+    # Its whole name is never given again: choices and privacy of one that was deleted must not
+    # become those of the next that is called so.
+    return _MADE.sub("", name)
+
+
+def one_line(text: str) -> str:
+    """A text as it fits a line: blanks made single, what cannot be seen left out."""
+    return "".join(c for c in " ".join(text.split()) if c.isprintable())
+
+
 def _meant(typed: str, names: tuple[str, ...]) -> tuple[str, ...]:
     """Names matching by the strictest rule that matches any."""
     rules: tuple[Callable[[str], bool], ...] = (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bot.chat.words import bytes_text, counted, host_title
-from bot.documents.shelf import without_effect
+from bot.documents.persona_files import without_effect
 from bot.domain.hosts import FleetSnapshot, HostSnapshot
 from bot.domain.ids import AUTO, ModelKey, PersonaName
 from bot.domain.personas import Persona

@@ -9,7 +9,8 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.documents.shelf import DEFAULT_PERSONA, PersonaShelf, parse_persona
+from bot.documents.persona_files import parse_persona
+from bot.documents.shelf import DEFAULT_PERSONA, PersonaShelf
 from bot.domain.errors import ConfigError
 from bot.domain.ids import AUTO
 from bot.domain.personas import LoadSettings, Persona, Sampling
@@ -118,13 +119,13 @@ FAULTS = [
     ("name: x\nidle_ttl: later", 'line 2: idle_ttl is "later"; expected a duration'),
     ("name: x\nlocal_only: maybe", 'line 2: local_only is "maybe"; expected true or false'),
     ("name: x\ncloud: 5", "line 2: cloud is 5; expected a list"),
-    ("name: x\ngreeting: " + "g" * 2001, "line 2: greeting is"),
+    ("name: x\ngreeting: " + "g" * 8001, "line 2: greeting is"),
     ("name: x\nsystem_prompt: " + "p" * 32_001, "line 2: system_prompt is"),
     ("name: x\nname: y", "line 2: name stands twice (first on line 1)"),
     ("model: [a, b\n", "expected ',' or ']', but got '<stream end>'"),
     ("name: x\n\tmodel: y", "line 2, column 1: broken YAML: a tab"),
     ("- name: x", "x.yaml line 1: expected lines of `key: value`, found a list"),
-    ("name: x\nsystem_prompt: |\n" + "  long\n" * 50_000, "x.yaml: larger than 256 KiB"),
+    ("name: x\nsystem_prompt: |\n" + "  long\n" * 150_000, "x.yaml: larger than 1024 KiB"),
 ]
 # fmt: on
 
@@ -333,13 +334,13 @@ async def test_a_broken_edit_keeps_the_last_good_version_and_says_so_once(tmp_pa
 
 async def test_a_new_file_that_is_broken_is_only_a_problem(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_bytes(b"name: \xff")
-    (tmp_path / "b.yaml").write_bytes(b"#" * (256 * 1024 + 1))
+    (tmp_path / "b.yaml").write_bytes(b"#" * (1024 * 1024 + 1))
     (tmp_path / "c.yaml").write_text("")
     shelf = await shelf_of(tmp_path)
     assert shelf.all() == (replace(DEFAULT_PERSONA, local_only=True),)
     first, second, third, effect = shelf.problems
     assert "a.yaml: not a text file in UTF-8" in first
-    assert "b.yaml: larger than 256 KiB" in second
+    assert "b.yaml: larger than 1024 KiB" in second
     assert third == "c.yaml: name is missing"
     assert effect == "what is said to default stays on the LAN until these files can be read"
 
