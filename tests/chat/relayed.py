@@ -1,6 +1,6 @@
 """What a client of the gateway asks, and who takes its answer in."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from bot.chat.abroad import Abroad
 from bot.chat.choices import PLAIN, Resolved
@@ -12,11 +12,16 @@ from bot.domain.personas import Persona
 
 
 class DeafSink:
-    """Takes any answer."""
+    """Takes any answer; hears of waits alone, where somebody wants to know of them."""
+
+    def __init__(self, heard: Callable[[Progress], Awaitable[None]] | None = None) -> None:
+        self._heard = heard
 
     async def routed(self, route: Route) -> None: ...
 
-    async def waits(self, step: Progress) -> None: ...
+    async def waits(self, step: Progress) -> None:
+        if self._heard is not None:
+            await self._heard(step)
 
     async def begins(self, candidate: Candidate) -> None: ...
 
@@ -40,6 +45,7 @@ async def relay(
     user: str = "key:1",
     persona: Persona = PLAIN,
     model: ModelKey = AUTO,
+    waits: Callable[[Progress], Awaitable[None]] | None = None,
 ) -> Receipt:
     """One chat of a client's, to its end."""
     fields: dict[str, object] = {"messages": [{"role": "user", "content": text}], "stream": True}
@@ -57,4 +63,4 @@ async def relay(
         is_stream=True,
         abroad=Abroad(fields, Message("user", text), 100),
     )
-    return await relaying.answer(request, DeafSink())
+    return await relaying.answer(request, DeafSink(waits))

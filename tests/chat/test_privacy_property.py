@@ -1,7 +1,9 @@
-"""No sequence of settings, branches, retries and failures sends a private word to a provider."""
+"""No sequence of settings, branches, threads, waits and failures sends a private word away."""
 
+import math
 import tempfile
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
@@ -9,12 +11,12 @@ from typing import get_args
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from privacy_world import Luck, World, utcnow, world
+from privacy_world import VENDORS, Luck, World, utcnow, world
 from relayed import relay
 
 from bot.domain.chat import Place, Quote, TurnKind, TurnRequest
 from bot.domain.errors import BotError
-from bot.domain.events import Offered, Started, Way
+from bot.domain.events import Offered, Progress, Queued, Started, Way
 from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
 from bot.policy.prediction import Strategy
 
@@ -34,8 +36,11 @@ class Ask:
     parent: int | None
     """Counts from the newest turn back."""
     way: Way
-    quote: int | None
-    """An earlier question of this person's own that is quoted, counted like a parent."""
+    quotes: tuple[int, ...]
+    """Earlier questions of anybody's that a chain of replies brings along, counted like a parent."""
+    opened_on: int | None = None
+    """The turn its thread was opened on, counted like a parent."""
+    fresh_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,9 @@ class Scene:
     is_fresh: bool
     """The conversation is begun afresh before."""
     ask: Ask
+    meanwhile: frozenset[str] | None = None
+    """The marks, a persona's among them, from the moment on when the question stands in a
+    provider's line; None lets nobody wait."""
 
 
 def seldom() -> st.SearchStrategy[bool]:
@@ -66,7 +74,9 @@ ASKS = st.builds(
     st.sampled_from(get_args(TurnKind)),
     st.sampled_from((0, 0, 0, 1, 2, None)),
     st.sampled_from(get_args(Way)),
-    st.sampled_from((None, None, 0, 1, 2)),
+    st.sampled_from(((), (), (0,), (1,), (2, 0), (3, 1, 0))),
+    st.sampled_from((None, 0, 1)),
+    st.sampled_from((None, None, 0.0)),
 )
 MARKS = st.frozensets(st.sampled_from((HALL, THREAD, SERVER, *PEOPLE)), min_size=1, max_size=2)
 NOTHING = st.just(frozenset[str]())
@@ -79,8 +89,25 @@ SCENES = st.builds(
     seldom(),
     seldom(),
     ASKS,
+    st.one_of(
+        st.none(),
+        NOTHING,
+        st.frozensets(st.sampled_from((HALL, THREAD, SERVER, *PEOPLE, *PERSONAS)), min_size=1),
+    ),
 )
 PLAYS = st.lists(SCENES, min_size=3, max_size=8)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A question as it was asked: a word of its own, and where it came from."""
+
+    quote: Quote
+
+    def is_anothers(self, marked: frozenset[str]) -> bool:
+        """Do its author or its place keep words here now?"""
+        place = self.quote.place
+        return bool({self.quote.user, place.channel, place.thread, place.server} & marked)
 
 
 @dataclass(slots=True)
@@ -89,27 +116,60 @@ class Witness:
 
     home: World
     marked: frozenset[str] = frozenset()
-    local_only: str | None = None
+    local_only: frozenset[str] = frozenset()
     is_store_broken: bool = False
     turns: list[TurnId] = field(default_factory=list[TurnId])
     authors: dict[TurnId, UserId] = field(default_factory=dict[TurnId, UserId])
     asked: int = 0
-    said: dict[UserId, list[Quote]] = field(default_factory=dict[UserId, list[Quote]])
+    said: list[Said] = field(default_factory=list[Said])
     secrets: set[str] = field(default_factory=set[str])
+    meanwhile: frozenset[str] | None = None
+    """What is marked as soon as somebody stands in a provider's line."""
+    waits: int = 0
+    """How often that came to pass."""
 
     async def play(self, scene: Scene) -> None:
         home = self.home
         await self._mark(scene.marked)
-        if scene.local_only != self.local_only:
-            for name in PERSONAS:
-                await home.write_persona(name, local_only=name == scene.local_only)
-            self.local_only = scene.local_only
+        await self._keep(frozenset([scene.local_only] if scene.local_only else []))
         home.ears.at_home, home.ears.away = scene.at_home, scene.away
         home.privacy.is_broken = self.is_store_broken = scene.is_store_broken
         if scene.is_fresh:
             await home.turns.store.reset(scene.ask.place.conversation)
-        await self._ask(scene.ask)
-        await self._relay(scene.ask.persona or PERSONAS[0])
+        async with self._full(scene.meanwhile):
+            await self._ask(scene.ask)
+        async with self._full(scene.meanwhile):
+            await self._relay(scene.ask.persona or PERSONAS[0])
+
+    @asynccontextmanager
+    async def _full(self, meanwhile: frozenset[str] | None) -> AsyncGenerator[None]:
+        """Around a question; providers have no place for it until somebody marks something."""
+        self.meanwhile = meanwhile
+        for name in VENDORS if meanwhile is not None else ():
+            for deployment in self.home.providers.deployments(name):
+                while deployment.gate.is_open:
+                    await deployment.gate.enter("others", math.inf, _unheard)
+        try:
+            yield
+        finally:
+            self.meanwhile = None
+            self._make_room()
+
+    def _make_room(self) -> None:
+        for name in VENDORS:
+            for deployment in self.home.providers.deployments(name):
+                while deployment.gate.holding["others"]:
+                    deployment.gate.leave("others")
+
+    async def _waits(self, step: Progress) -> None:
+        """Somebody waits; of a provider's line that is when the settings change."""
+        marked = self.meanwhile
+        if marked is None or not isinstance(step, Queued) or step.where not in VENDORS:
+            return
+        self.meanwhile, self.waits = None, self.waits + 1
+        await self._mark(marked.difference(PERSONAS))
+        await self._keep(marked.intersection(PERSONAS))
+        self._make_room()
 
     async def _relay(self, name: str) -> None:
         """A client of the gateway asks the same persona, whom no host answers."""
@@ -121,8 +181,8 @@ class Witness:
         persona = home.shelf.get(name)
         assert persona is not None
         with suppress(BotError):
-            await relay(home.relaying, word, persona=persona)
-        if self.is_store_broken or name == self.local_only:
+            await relay(home.relaying, word, persona=persona, waits=self._waits)
+        if self.is_store_broken or name in self.local_only:
             assert not home.ears.sent_away
             self.secrets.add(word)
         for sent in home.ears.sent_away:
@@ -137,6 +197,12 @@ class Witness:
                 await self.home.privacy.mark("place", PlaceId(name), local_only=is_on)
         self.marked = marked
 
+    async def _keep(self, local_only: frozenset[str]) -> None:
+        """Makes these personas local only, and no others."""
+        for name in local_only ^ self.local_only:
+            await self.home.write_persona(name, local_only=name in local_only)
+        self.local_only = local_only
+
     async def _ask(self, ask: Ask) -> None:
         ears = self.home.ears
         word, ears.reply = f"word-{self.asked}-", f"reply-{self.asked}-"
@@ -146,8 +212,7 @@ class Witness:
         self.home.pardon()
         request = self._request(ask, word)
         at_ms = int(utcnow().timestamp() * 1000)
-        said = Quote(word, ask.user, str(ask.user), ask.place, at_ms)
-        self.said.setdefault(ask.user, []).append(said)
+        self.said.append(Said(Quote(word, ask.user, str(ask.user), ask.place, at_ms)))
         persona = await self._played(request, ask.way)
         if self._is_private_now(request, persona):
             assert not ears.sent_away
@@ -155,8 +220,9 @@ class Witness:
         if any(secret in read for secret in self.secrets for read in ears.read_at_home):
             # Whoever read private words may repeat them.
             self.secrets.add(ears.reply)
+        kept = {said.quote.text for said in self.said if said.is_anothers(self.marked)}
         for sent in ears.sent_away:
-            assert not [secret for secret in self.secrets if secret in sent]
+            assert not [secret for secret in self.secrets | kept if secret in sent]
 
     async def _played(self, request: TurnRequest, way: Way) -> str | None:
         """The turn from first event to last; gives who answered."""
@@ -170,30 +236,30 @@ class Witness:
                         persona = who
                     case Offered(turn=turn):
                         self.home.turns.choose(turn, way)
+                    case Queued():
+                        await self._waits(event)
                     case _:
                         pass
         return persona
 
     def _request(self, ask: Ask, word: str) -> TurnRequest:
-        is_known = ask.parent is not None and ask.parent < len(self.turns)
-        parent = self.turns[-1 - (ask.parent or 0)] if is_known else None
+        parent = self._turn(ask.parent)
         return TurnRequest(
             user=ask.user,
             user_name=str(ask.user),
             place=ask.place,
             text=word,
             parent=parent,
+            opened_on=None if ask.place.thread is None else self._turn(ask.opened_on),
+            fresh_after_s=ask.fresh_after_s,
             # Without a turn there is nothing to redo: that is refused at once, and proves nothing.
-            kind=ask.kind if is_known else "new",
-            quotes=self._quotes(ask),
+            kind=ask.kind if parent is not None else "new",
+            quotes=tuple(self.said[-1 - at].quote for at in ask.quotes if at < len(self.said)),
             persona=PersonaName(ask.persona) if ask.persona else None,
         )
 
-    def _quotes(self, ask: Ask) -> tuple[Quote, ...]:
-        said = self.said.get(ask.user, [])
-        if ask.quote is None or ask.quote >= len(said):
-            return ()
-        return (said[-1 - ask.quote],)
+    def _turn(self, back: int | None) -> TurnId | None:
+        return None if back is None or back >= len(self.turns) else self.turns[-1 - back]
 
     def _author(self, request: TurnRequest) -> UserId:
         """Whose words they are: those of a retry stay their author's, whoever presses."""
@@ -204,8 +270,11 @@ class Witness:
     def _is_private_now(self, request: TurnRequest, persona: str | None) -> bool:
         place = request.place
         here = {place.channel, place.thread, place.server, self._author(request)}
-        is_persona = persona is not None and persona == self.local_only
-        return self.is_store_broken or is_persona or bool(here & self.marked)
+        return self.is_store_broken or persona in self.local_only or bool(here & self.marked)
+
+
+async def _unheard(place: int) -> None:
+    """Nobody hears of the place of those who were there before."""
 
 
 @pytest.mark.slow
@@ -231,9 +300,26 @@ async def test_where_nothing_is_private_words_do_leave(tmp_path: Path) -> None:
         for name in PERSONAS:
             await home.write_persona(name, local_only=False)
         witness = Witness(home)
-        ask = Ask(PEOPLE[0], PLACES[0], None, "new", None, "wait", None)
+        ask = Ask(PEOPLE[0], PLACES[0], None, "new", None, "wait", ())
         await witness.play(Scene(frozenset(), None, "fine", "fine", False, False, ask))
         # The client's, which came last.
         assert "word-1-" in home.ears.sent_away[0]
         await witness._ask(ask)  # pyright: ignore[reportPrivateUsage]  # without a client after it
         assert "word-2-" in home.ears.sent_away[0]
+
+
+@pytest.mark.parametrize("mark", [HALL, PEOPLE[0], PERSONAS[0]])
+async def test_a_mark_set_while_a_question_stands_in_a_line_keeps_it_here(
+    tmp_path: Path, mark: str
+) -> None:
+    async with world(tmp_path, "prefer_cloud", is_slow=False) as home:
+        for name in PERSONAS:
+            await home.write_persona(name, local_only=False)
+        witness = Witness(home)
+        ask = Ask(PEOPLE[0], PLACES[0], None, "new", None, "wait", ())
+        scene = Scene(frozenset(), None, "fine", "fine", False, False, ask, frozenset({mark}))
+        await witness.play(scene)
+        # The turn's, and where the mark is a client's as well, that of the request after it.
+        assert witness.waits >= 1
+        assert witness.secrets >= {"word-0-"}
+        assert home.ears.read_at_home[0].endswith("word-0-")
