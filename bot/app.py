@@ -189,9 +189,20 @@ async def lantern(
             newsroom.tell(event)
 
         builtin = replace(DEFAULT_PERSONA, name=plan.rules.default_persona)
-        shelf = PersonaShelf(plan.personas, builtin)
+        notes, private = NoteStore(database), f"private persona {builtin.name}"
+        was_private = await notes.get(private) == "yes"
+        shelf = PersonaShelf(plan.personas, builtin, was_private=was_private)
+
+        async def read_personas() -> None:
+            nonlocal was_private
+            await shelf.refresh()
+            # Its file may be deleted and Lantern started anew: what stands in stays private.
+            if shelf.was_private != was_private:
+                await notes.put(private, "yes" if shelf.was_private else "no")
+                was_private = shelf.was_private
+
         # Read before anything asks: a first turn without its persona would get the plain one.
-        await shelf.refresh()
+        await read_personas()
         fleet = await stack.enter_async_context(await _fleet(plan, database, observe, newsroom))
 
         session = await stack.enter_async_context(inference_session())
@@ -212,7 +223,7 @@ async def lantern(
         # The timer last: none of its jobs may meet what is half built or already closed.
         timer = await stack.enter_async_context(Timer(utcnow))
         timer.every(plan.fleet_rules.probe_every_s, "probe", fleet.probe_all)
-        timer.every(PERSONAS_EVERY_S, "personas", shelf.refresh)
+        timer.every(PERSONAS_EVERY_S, "personas", read_personas)
         timer.every(KEYS_EVERY_S, "keys", lambda: _take_keys(plan.reread, providers))
         # Of two on one database only the owner unloads, settles and backs up.
         if plan.is_owner:

@@ -20,7 +20,7 @@ from bot.chat.flights import Flight, Flights, News
 from bot.chat.host_serving import STALE, HostServing
 from bot.chat.planning import Planner
 from bot.chat.usage import Tally
-from bot.chat.walk import walk
+from bot.chat.walk import seen_since, walk
 from bot.cloud.call import CloudAsk
 from bot.cloud.providers import Providers
 from bot.cloud.serve import Listener, Question, serve
@@ -280,7 +280,8 @@ class Relaying:
             )
             return self._narrowed(route, request), wish
 
-        route, wish = await self._seen(routed)
+        has_waited = self._planner.pays_unseen(routed()[0])
+        route, wish = await self._seen(routed) if has_waited else routed()
         receipt = Receipt(
             persona=request.resolved.persona.name,
             choice_reason=request.resolved.model_reason,
@@ -325,6 +326,10 @@ class Relaying:
                     is_hurried=max_wait_s is not None,
                 )
 
+        async def late() -> tuple[Candidate, ...]:
+            look_s = self._planner.first_look_s
+            return await seen_since(self._fleet, route, lambda: routed()[0], look_s)
+
         served: Candidate | None = None
         try:
             served = await walk(
@@ -333,6 +338,7 @@ class Relaying:
                 meter.failed,
                 max_wait_s=self._max_wait_s,
                 comes_again=partial(question.may_repeat, providers=self._providers),
+                newcomers=None if has_waited else late,
             )
             if served is None:
                 soonest = next(iter(routed()[0].candidates), None)
@@ -344,11 +350,9 @@ class Relaying:
         return whole
 
     async def _seen(self, routed: Callable[[], tuple[Route, Wish]]) -> tuple[Route, Wish]:
-        """The route, where none is paid only because a host was never looked at."""
-        pays_unseen = self._planner.pays_unseen
-        if pays_unseen(routed()[0]):
-            looks_s = self._planner.first_look_s
-            await self._fleet.settled(looks_s, is_enough=lambda: not pays_unseen(routed()[0]))
+        """The route once hosts that were never looked at were waited for."""
+        pays_unseen, looks_s = self._planner.pays_unseen, self._planner.first_look_s
+        await self._fleet.settled(looks_s, is_enough=lambda: not pays_unseen(routed()[0]))
         return routed()
 
     async def _settled(self, request: RelayRequest, meter: _Meter, cost_micro_usd: int) -> Receipt:

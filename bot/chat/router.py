@@ -11,7 +11,7 @@ from bot.chat.host_serving import HostServing
 from bot.chat.override import Override
 from bot.chat.planning import Job
 from bot.chat.standing import nobody_words
-from bot.chat.walk import walk
+from bot.chat.walk import Newcomers, walk
 from bot.cloud.serve import Question
 from bot.domain.chat import Candidate
 from bot.domain.errors import Bug, FailureKind, Interrupted, NoCandidates, Unavailable
@@ -33,8 +33,12 @@ class Router:
         self._hosts = hosts
         self._cloud = cloud
 
-    async def answer(self, job: Job, draft: Draft, override: Override) -> None:
+    async def answer(
+        self, job: Job, draft: Draft, override: Override, newcomers: Newcomers | None = None
+    ) -> None:
         """Streams the answer into ``draft``; returns when it is whole.
+
+        ``newcomers`` are hosts that the job knows nothing of (`walk`).
 
         Raises:
             Interrupted: it broke after its first word; the draft keeps the text.
@@ -90,6 +94,7 @@ class Router:
             override=override,
             max_wait_s=job.max_wait_s,
             comes_again=partial(self._cloud.may_repeat, question=question),
+            newcomers=newcomers,
         )
         if served is None:
             raise _nobody(job, draft)

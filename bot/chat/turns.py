@@ -8,6 +8,7 @@ from collections.abc import (
     Awaitable,
     Callable,
     Mapping,
+    Sequence,
 )
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -26,6 +27,7 @@ from bot.chat.router import Router
 from bot.chat.running import Ending, Running
 from bot.chat.safe_channel import safe_channel
 from bot.chat.usage import Tally
+from bot.chat.walk import seen_since
 from bot.chat.words import candidate_line, rejection_line
 from bot.domain.chat import (
     Candidate,
@@ -355,7 +357,8 @@ class Turns:
             job = self._planner.job(asking)
             return not self._planner.pays_unseen(job.route, job)
 
-        if self._planner.pays_unseen(job.route, job):
+        has_waited = self._planner.pays_unseen(job.route, job)
+        if has_waited:
             # Every start paid the cloud although hosts were up: no probe had come back yet.
             await self._fleet.settled(self._planner.first_look_s, is_enough=is_seen)
             is_seen()
@@ -394,7 +397,13 @@ class Turns:
             await draft.hear(TextDelta(known.text))
             return
         job = await self._offered(job, draft, running)
-        await self._router.answer(job, draft, running.override)
+
+        async def late() -> Sequence[Candidate]:
+            look_s, again = self._planner.first_look_s, lambda: self._planner.job(asking).route
+            return await seen_since(self._fleet, job.route, again, look_s)
+
+        newcomers = None if has_waited else late
+        await self._router.answer(job, draft, running.override, newcomers)
         await self._cache.keep(job, draft.text, draft.receipt())
 
     async def _remind(self, asking: Asking, draft: Draft) -> None:

@@ -3,9 +3,9 @@
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bot.chat.override import Override
 from bot.domain.chat import Candidate, Rejection, Route
@@ -58,8 +58,56 @@ class Readiness:
         return by is not None and by.host is not None and self.model in (AUTO, by.model)
 
 
+Newcomers = Callable[[], Awaitable[Sequence[Candidate]]]
+
 LoadSteps = AbstractAsyncContextManager[AsyncIterator[Progress | Readiness]]
 """A load being watched: its progress, then one ``Readiness``."""
+
+
+@dataclass(slots=True)
+class _Line:
+    """Who is still to be asked in one walk, and what was learnt of them."""
+
+    waiting: deque[Candidate]
+    later: deque[Candidate] = field(default_factory=deque[Candidate])
+    """Providers that failed."""
+    patient: set[Candidate] = field(default_factory=set[Candidate])
+    """Whose queue is waited in without a limit the next time."""
+    broken: set[HostName] = field(default_factory=set[HostName])
+    has_lost: bool = False
+    """Has any host failed?"""
+
+    def failed(
+        self,
+        candidate: Candidate,
+        kind: FailureKind,
+        limit_s: float | None,
+        late: int,
+        *,
+        is_repeat: bool,
+    ) -> None:
+        """Where a candidate that failed comes again, if anywhere.
+
+        Args:
+            candidate: Who.
+            kind: Why.
+            limit_s: How long it was waited for at most.
+            late: How many of those left are hosts that take longer than anybody waits.
+            is_repeat: It was asked before.
+        """
+        host = candidate.host
+        self.has_lost = self.has_lost or host is not None
+        # Nobody else may be able to, so whoever was only late is kept as the last resort; a line
+        # that was waited in to its end is not waited in again.
+        is_late = kind is FailureKind.BUSY and candidate not in self.patient
+        if is_late and (host is not None or limit_s is not None):
+            self.patient.add(candidate)
+            at = len(self.waiting) if host is not None else len(self.waiting) - late
+            self.waiting.insert(at, candidate)
+        elif host is None:
+            self.later.extend([] if is_repeat else [candidate])
+        elif kind in HOST_AT_FAULT:
+            self.broken.add(host)
 
 
 async def walk(
@@ -70,6 +118,7 @@ async def walk(
     override: Override | None = None,
     max_wait_s: float | None = None,
     comes_again: Callable[[ProviderName], bool] | None = None,
+    newcomers: Newcomers | None = None,
 ) -> Candidate | None:
     """Lets candidates serve, in order, until one has.
 
@@ -81,6 +130,7 @@ async def walk(
        would wait twice.
     4. A candidate left for the asker's choice comes again as the last resort.
     5. Everybody is asked once; only then is a provider that failed asked again, where that helps.
+    6. Where a host broke, no provider is paid before hosts that were never looked at.
 
     Args:
         candidates: Best first.
@@ -90,56 +140,73 @@ async def walk(
         override: The asker's own choice; None where there is none to make.
         max_wait_s: Longest wait for one candidate while others are left.
         comes_again: Is asked of each provider that failed once nobody fresh is left.
+        newcomers: Waits for hosts that the candidates were made without; they go first.
 
     Returns:
         Who served; None when nobody could.
     """
     override = override or Override()
     longest_s = math.inf if max_wait_s is None else max_wait_s
-    waiting = deque(candidates)
-    later: deque[Candidate] = deque()
-    patient: set[Candidate] = set()
-    broken: set[HostName] = set()
+    line, chosen = _Line(deque(candidates)), None
+    waiting, later = line.waiting, line.later
     while waiting or later:
         # Also chosen between two attempts, or before the first.
         if (wanted := override.take()) is not None:
             with suppress(ValueError):
                 waiting.remove(wanted)
             waiting.appendleft(wanted)
+            chosen = wanted.provider
         is_repeat = not waiting
         candidate = (waiting or later).popleft()
         name = candidate.provider
         if is_repeat and not (name is not None and comes_again and comes_again(name)):
             continue
+        # Right after the start one dead host among the first sent its questions to be paid for,
+        # though its twin was about to be seen.
+        if name is not None and name != chosen and line.has_lost and newcomers is not None:
+            found, newcomers = await newcomers(), None
+            if found:
+                waiting.extendleft((candidate, *reversed(found)))
+                continue
         # Its other models are behind the same dead line, and each would cost a timeout.
-        if candidate.host in broken:
+        if candidate.host in line.broken:
             continue
         # Predicted to take longer than anybody waits while others are left.
         late = [o for o in waiting if o.host is not None and (o.seconds or 0.0) > longest_s]
         is_hurried = len(waiting) > (0 if candidate.host is not None else len(late))
-        limit_s = max_wait_s if is_hurried and candidate not in patient else None
+        limit_s = max_wait_s if is_hurried and candidate not in line.patient else None
         try:
             async with override.attempt(candidate):
                 await serve(candidate, limit_s, not waiting)
                 return candidate
         except Unavailable as failed:
             await on_failure(candidate, failed)
-            host = candidate.host
-            # Nobody else may be able to, so whoever was only late is kept as the last resort; a
-            # line that was waited in to its end is not waited in again.
-            is_late = failed.kind is FailureKind.BUSY and candidate not in patient
-            if is_late and (host is not None or limit_s is not None):
-                patient.add(candidate)
-                at = len(waiting) if host is not None else len(waiting) - len(late)
-                waiting.insert(at, candidate)
-            elif host is None:
-                later.extend([] if is_repeat else [candidate])
-            elif failed.kind in HOST_AT_FAULT:
-                broken.add(host)
+            line.failed(candidate, failed.kind, limit_s, len(late), is_repeat=is_repeat)
         else:
             # Its load goes on meanwhile, so it may be the one that can when the choice cannot.
             waiting.append(candidate)
     return None
+
+
+async def seen_since(
+    fleet: Fleet, route: Route, again: Callable[[], Route], look_s: float
+) -> tuple[Candidate, ...]:
+    """Hosts that can serve and that a route does not know of; waited for where any is unseen.
+
+    Args:
+        fleet: Where.
+        route: As it was made; where the cloud goes first anyway, nobody is waited for.
+        again: Makes it anew.
+        look_s: Longest wait.
+    """
+    known = {candidate.host for candidate in route.candidates}
+
+    def found() -> tuple[Candidate, ...]:
+        return tuple(c for c in again().candidates if c.host is not None and c.host not in known)
+
+    if not route.prefers_cloud and not found():
+        await fleet.settled(look_s, is_enough=lambda: bool(found()))
+    return () if route.prefers_cloud else found()
 
 
 async def load_first(

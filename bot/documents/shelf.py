@@ -62,14 +62,17 @@ class PersonaShelf:
         directory: where the files are; it need not exist.
         builtin: stands in where no file defines a persona of its name. Where one did until now and
             was private, or a broken one may, its words stay on the LAN.
+        was_private: what ``was_private`` said when Lantern last ran.
     """
 
-    def __init__(self, directory: Path, builtin: Persona = DEFAULT_PERSONA) -> None:
+    def __init__(
+        self, directory: Path, builtin: Persona = DEFAULT_PERSONA, *, was_private: bool = False
+    ) -> None:
         self._directory = directory
         self._builtin = builtin
         self._entries: Mapping[str, _Entry] = {}
         self._personas = {_key(builtin.name): builtin}
-        self._was_private = False
+        self.was_private = was_private
         """Was the builtin's name last a persona's that is local only?"""
         self.problems: tuple[str, ...] = ()
         """What is wrong with the files now, one line each."""
@@ -115,7 +118,7 @@ class PersonaShelf:
                     )
             self._entries = entries
             if (own := personas.get(_key(self._builtin.name))) is not None:
-                self._was_private = own.local_only
+                self.was_private = own.local_only
             else:
                 builtin, more = self._stand_in(entries, is_listed=is_listed)
                 personas[_key(builtin.name)] = builtin
@@ -146,7 +149,7 @@ class PersonaShelf:
             and (entry.text is None or name in f"{file}\n{entry.text}".casefold())
             for file, entry in entries.items()
         )
-        if not is_hidden and not self._was_private:
+        if not is_hidden and not self.was_private:
             return self._builtin, ()
         # Words meant for a private persona must not leave because its file broke or went.
         words = f"what is said to {self._builtin.name} stays on the LAN"

@@ -29,6 +29,20 @@ MOST_RETRY_S = 120
 QUOTA_S = 3600
 """A spent budget is whole again at midnight; nobody knows whose."""
 
+_SAYS_NOTHING = frozenset(
+    {
+        FailureKind.CONNECT,
+        FailureKind.TIMEOUT,
+        FailureKind.CUT,
+        FailureKind.STALL,
+        FailureKind.SERVER,
+        FailureKind.GARBAGE,
+        FailureKind.AUTH,
+        FailureKind.NO_PATH,
+    }
+)
+"""Of the request itself: a host that broke has not judged it."""
+
 _BAD, _SERVER = "invalid_request_error", "server_error"
 # Official clients repeat 408, 409, 429 and all from 500 on: a repeated load is a second load.
 _NEVER_AGAIN = {"x-should-retry": "false"}
@@ -131,7 +145,8 @@ def _nobody(error: NoCandidates) -> Problem:
         quota = "insufficient_quota"
         wait_s = QUOTA_S if error.renews_in_s is None else math.ceil(error.renews_in_s)
         return Problem(429, words, quota, quota, headers={"Retry-After": str(wait_s)})
-    if kinds and kinds <= {FailureKind.BAD_REQUEST}:
+    if FailureKind.BAD_REQUEST in kinds and kinds <= {FailureKind.BAD_REQUEST, *_SAYS_NOTHING}:
+        # Whoever read it refused it: repeated three times by each client, it was refused again.
         return Problem(400, words)
     if kinds:
         return Problem(502, words, "upstream_error", _SERVER)

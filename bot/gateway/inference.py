@@ -104,7 +104,7 @@ class Inferring:
         """
         endpoint, caller = parsed.endpoint, request[CALLER]
         # Of a persona its own parameters count, whatever its model.
-        is_plain = resolved.persona is PLAIN
+        is_plain = resolved.persona.name == PLAIN.name
         defaults = self._active.defaults_of(resolved.model) if is_plain else {}
         is_granted = not is_plain and may_ask_for(caller.models, str(resolved.persona.name))
         fields = filled(parsed, resolved.persona, defaults)
@@ -116,12 +116,18 @@ class Inferring:
             is_embedding=endpoint == "embeddings",
             has_pictures=size.has_pictures,
             # A provider may read more, or see.
-            is_local=endpoint != "chat" or not self._built.providers.names,
+            is_local=endpoint != "chat"
+            or not self._built.providers.names
+            or resolved.persona.local_only
+            or resolved.persona.cloud == (),
         )
         own_format = parsed.fields.get("response_format")
         snapshot = self._built.catalog.snapshot()
         if found := unfit(snapshot, need):
             where = {"responses": "input", "text": "prompt", "embeddings": "input"}
+            if found.about == "absence":
+                # As of an unknown model: 503 was repeated by clients, and for ever.
+                raise Problem(404, found.words, "model_not_found", param="model")
             param = "model" if found.about == "kind" else where.get(endpoint, "messages")
             code = "context_length_exceeded" if found.about == "size" else None
             raise Problem(400, found.words, code, param=param)
@@ -194,8 +200,9 @@ class Inferring:
         elif name in keys:
             # The model answers, and not the persona of that name; but whoever meant the persona
             # may count on its privacy.
-            is_private = persona is not None and persona.local_only
-            plain = replace(PLAIN, local_only=True) if is_private else PLAIN
+            plain = PLAIN
+            if persona is not None:
+                plain = replace(PLAIN, local_only=persona.local_only, cloud=persona.cloud)
             resolved = Resolved(plain, "", ModelKey(name), "asked for", True)
         elif persona is not None:
             resolved = Resolved(persona, "asked for", persona.model, f"{name}'s own model", False)

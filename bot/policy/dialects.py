@@ -20,7 +20,14 @@ _DOMAINS: tuple[tuple[str, DialectName], ...] = (
     ("bigmodel.cn", "zai"),
     ("api.openai.com", "openai"),
 )
-_NAMES: dict[str, DialectName] = {"zai": "zai", "openai": "openai"}
+# Sold by their maker alone, so that whatever stands before them passes on what it takes. The open
+# models (gpt-oss) and those that carry a vendor's name (openai/gpt-6-luna) are others' to serve.
+_OPENAI_OWN = re.compile(r"(?:ft:)?(?:gpt-\d|chatgpt-|o\d+(?:-|$))")
+# Behind an address that nobody knows: a name counts for the models it goes with.
+_NAMES: tuple[tuple[str, re.Pattern[str], DialectName], ...] = (
+    ("zai", re.compile(r"glm-"), "zai"),
+    ("", _OPENAI_OWN, "openai"),
+)
 _ALWAYS_THINKS = re.compile(r"(?:.*/)?(?:glm-5\.3|claude-opus-5-5|claude-fable|o\d)")
 # No price table tells it, nor do most providers' lists: by family, for models that take pictures
 # in a chat. What is missing here is said by `vision`.
@@ -34,13 +41,20 @@ _SEES = re.compile(
 )
 
 
-def dialect_for(name: str, base_url: str) -> DialectName:
-    """Which fields a server of the OpenAI wire takes: by its address, else by its name."""
+def dialect_for(name: str, base_url: str, model: str) -> DialectName:
+    """Which fields a server of the OpenAI wire takes: by its address, else by its model.
+
+    OpenAI's reasoning models refuse `max_tokens` under whatever name their provider goes; LM Studio
+    knows no other field, and answers without end where a provider is merely called `openai`.
+    """
     host = (urlsplit(base_url).hostname or "").lower()
     for domain, dialect in _DOMAINS:
         if host == domain or host.endswith(f".{domain}"):
             return dialect
-    return _NAMES.get(name, "generic")
+    for known, own, dialect in _NAMES:
+        if known in ("", name) and own.match(model):
+            return dialect
+    return "generic"
 
 
 def is_flat(base_url: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model
 from bot.domain.ids import AUTO, ModelKey
+from bot.policy.names import nearest
 
 OVERESTIMATE = 1.3
 """A prompt counted longer than the window may still fit by so much: the host counts for certain."""
@@ -53,13 +54,19 @@ class Need:
 class Unfit:
     """Why no host can ever serve it."""
 
-    about: Literal["kind", "sight", "size"]
+    about: Literal["kind", "sight", "size", "absence"]
     words: str
 
 
 def unfit(snapshot: FleetSnapshot, need: Need) -> Unfit | None:
     """What stands in the way of every model; None where one could, or nothing is known of them."""
     known = _known(snapshot, need.models)
+    if not known and need.is_local and _is_nowhere(snapshot, need.models):
+        every = [str(model.key) for model in _known(snapshot, (AUTO,))]
+        near = ", ".join(f"`{name}`" for name in nearest(str(need.models[0]), sorted({*every})))
+        wanted = " or ".join(f"`{key}`" for key in need.models)
+        words = f"No host has {wanted} on its disk: download it in LM Studio, or name another."
+        return Unfit("absence", words + (f" Nearest: {near}." if near else ""))
     able = [model for model in known if (model.kind == "embedding") == need.is_embedding]
     if known and not able:
         every = _known(snapshot, (AUTO,))
@@ -118,6 +125,21 @@ def is_too_old(host: HostSnapshot, path: str) -> bool:
     since = _SINCE.get(path)
     version = tuple(int(part) for part in re.findall(r"\d+", host.version)[:3])
     return since is not None and len(version) == 3 and version < since
+
+
+def _is_nowhere(snapshot: FleetSnapshot, keys: Sequence[ModelKey]) -> bool:
+    """Do all hosts tell what they have, and none has any of these?"""
+    # One that is away, and was never looked at, may have it; so may one with a plain list alone,
+    # which often is of what is in memory.
+    return (
+        bool(snapshot.hosts)
+        and AUTO not in keys
+        and all(
+            (host.is_serving or host.models) and host.interface != "/v1"
+            for host in snapshot.hosts.values()
+        )
+        and not any(i.model_key in keys for h in snapshot.hosts.values() for i in h.instances)
+    )
 
 
 def _known(snapshot: FleetSnapshot, keys: Sequence[ModelKey]) -> list[Model]:

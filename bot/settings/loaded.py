@@ -112,7 +112,7 @@ class Loaded:
                     base_url=base_url,
                     api_key=None if key is None else key.get_secret_value(),
                     # An address may be of another maker's server for the same model.
-                    dialect=dialect_for(name, base_url),
+                    dialect=dialect_for(name, base_url, provider.model),
                     deployment=number,
                     weight=weight,
                 )

@@ -13,7 +13,7 @@ from bot.app import utcnow
 from bot.chat.planning import ChatRules
 from bot.chat.standing import instead_words
 from bot.chat.words import why_text
-from bot.domain.chat import Attachment, Place, Quote, TurnKind, TurnRequest
+from bot.domain.chat import Attachment, Place, Quote, Receipt, TurnKind, TurnRequest
 from bot.domain.cloud import ProviderNews
 from bot.domain.errors import NoCandidates, PromptTooLong, Refused
 from bot.domain.events import (
@@ -42,6 +42,10 @@ async def power_off(home: House, name: str = "studio") -> None:
     """The host goes away, and the fleet knows it."""
     await home.hosts[name].stop()
     await home.lantern.fleet.host(HostName(name)).probe()
+
+
+async def receipt_of(home: House, text: str) -> Receipt:
+    return (await home.ask(text)).receipt
 
 
 async def power_on(home: House, name: str = "studio") -> None:
@@ -711,6 +715,37 @@ async def test_no_slow_load_sends_to_the_cloud_while_a_host_is_unseen_that_may_h
             await asyncio.sleep(0)
             home.hosts["warm"].faults.clear("hang")
         assert asked.result().receipt.host == "warm"
+        assert heard(home) == ""
+
+
+@pytest.mark.parametrize("is_relayed", [False, True])
+async def test_when_a_host_breaks_one_that_is_still_unseen_goes_before_a_provider(
+    tmp_path: Path, is_relayed: bool
+) -> None:
+    rules = ChatRules(DEFAULT, first_look_s=3600.0)
+    async with house(
+        tmp_path,
+        sim("first", QWEN),
+        sim("slow", QWEN),
+        sim("dead", GEMMA),
+        providers=cloud(zai="zai"),
+        rules=rules,
+        is_settled=False,
+    ) as home:
+        for name in ("slow", "dead"):
+            home.hosts[name].faults.hang()
+        assert await home.lantern.fleet.settled(60.0, HostName("first"))
+        first = home.hosts["first"].faults
+        first.drop_after_tokens(0, times=None)
+        async with asyncio.TaskGroup() as tasks:
+            if is_relayed:
+                asked = tasks.create_task(relay(home.lantern.relaying, "hello"))
+            else:
+                asked = tasks.create_task(receipt_of(home, "hello"))
+            # Nobody but the unseen one is left to ask when it is seen.
+            await home.lantern.fleet.host(HostName("first")).until(lambda seen: seen.state != "up")
+            home.hosts["slow"].faults.clear("hang")
+        assert asked.result().host == "slow"
         assert heard(home) == ""
 
 

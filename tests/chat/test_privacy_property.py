@@ -37,7 +37,7 @@ class Ask:
     """Counts from the newest turn back."""
     way: Way
     quotes: tuple[int, ...]
-    """Earlier questions of anybody's that a chain of replies brings along, counted like a parent."""
+    """Earlier questions of anybody's, as a chain of replies brings along; counted like a parent."""
     opened_on: int | None = None
     """The turn its thread was opened on, counted like a parent."""
     fresh_after_s: float | None = None

@@ -34,6 +34,11 @@ class Walk:
         self.asked: list[tuple[str, float | None, bool]] = []
         self.told: list[tuple[str, FailureKind]] = []
         self.override = Override()
+        self.latecomers: Sequence[Candidate] = ()
+        self.looked_after: list[int] = []
+        """How many were asked before hosts that nobody looked at were waited for."""
+        self.is_cloud_chosen = False
+        """By the asker, as soon as anybody failed."""
 
     async def serve(self, candidate: Candidate, max_wait_s: float | None, is_last: bool) -> None:
         self.asked.append((candidate.where, max_wait_s, is_last))
@@ -43,6 +48,12 @@ class Walk:
 
     async def on_failure(self, candidate: Candidate, error: Unavailable) -> None:
         self.told.append((candidate.where, error.kind))
+        if self.is_cloud_chosen:
+            self.override.choose("cloud")
+
+    async def late(self) -> Sequence[Candidate]:
+        self.looked_after.append(len(self.asked))
+        return self.latecomers
 
     async def play(self, *repeated: Candidate) -> Candidate | None:
         return await walk(
@@ -52,11 +63,40 @@ class Walk:
             override=self.override,
             max_wait_s=self.max_wait_s,
             comes_again={candidate.provider for candidate in repeated}.__contains__,
+            newcomers=self.late,
         )
 
     @property
     def order(self) -> list[str]:
         return [where for where, _, _ in self.asked]
+
+
+C = Candidate(ModelKey("m"), HostName("c"))
+
+
+@pytest.mark.parametrize("kind", [CUT, BUSY, FailureKind.LOAD_FAILED])
+async def test_after_a_host_no_provider_is_paid_before_hosts_that_were_never_looked_at(
+    kind: FailureKind,
+) -> None:
+    play = Walk(A, ZAI, a=[kind, kind], b=[CUT], c=[CUT])
+    play.latecomers = (B, C)
+    assert await play.play() is ZAI
+    assert play.order[:4] == ["a", "b", "c", "zai"]
+    # Once: what is not seen by then is not waited for at each provider.
+    play = Walk(A, ZAI, OPENAI, a=[CUT], zai=[SERVER])
+    assert await play.play() is OPENAI
+    assert (play.order, play.looked_after) == (["a", "zai", "openai"], [1])
+
+
+async def test_where_no_host_failed_or_the_asker_chose_nobody_is_waited_for() -> None:
+    play = Walk(ZAI, OPENAI, A, zai=[SERVER])
+    assert (await play.play(), play.looked_after) == (OPENAI, [])
+    play = Walk(A, B, ZAI, a=[CUT])
+    assert (await play.play(), play.looked_after) == (B, [])
+    play = Walk(A, ZAI, a=[CUT])
+    play.override.offer = Offered(TurnId("t"), here=A, warm=None, cloud=ZAI)
+    play.is_cloud_chosen = True
+    assert (await play.play(), play.looked_after) == (ZAI, [])
 
 
 async def test_the_first_that_serves_ends_the_walk() -> None:

@@ -39,11 +39,20 @@ async def test_a_provider_answers_when_every_host_is_down(tmp_path: Path, stream
         assert len({chunk["id"] for chunk in answer.events}) == 1
 
 
-@pytest.mark.parametrize("is_private", [True, False])
+@pytest.mark.parametrize(
+    ("rule", "is_private"),
+    [
+        ("local_only: true", True),
+        ("cloud: []", True),
+        ("cloud: [openai]", True),
+        ("cloud: [zai]", False),
+        ("local_only: false", False),
+    ],
+)
 async def test_a_model_of_a_personas_name_is_as_private_as_that_persona(
-    tmp_path: Path, is_private: bool
+    tmp_path: Path, rule: str, is_private: bool
 ) -> None:
-    personas = {"twin": f"model: {QWEN.key}\nlocal_only: {is_private}"}
+    personas = {"twin": f"model: {QWEN.key}\n{rule}"}
     model = replace(QWEN, key="twin")
     async with gate(
         tmp_path, sim("one", model), providers=cloud(zai="zai"), personas=personas
@@ -54,6 +63,44 @@ async def test_a_model_of_a_personas_name_is_as_private_as_that_persona(
             503 if is_private else 200
         )
         assert len(it.house.doubles["zai"].journal.chats()) == (not is_private)
+
+
+async def test_a_persona_whose_model_no_host_has_is_no_model_here(tmp_path: Path) -> None:
+    personas = {
+        "lost": "model: qwen/qwen3-9b\ncloud: []",
+        "stray": "model: qwen/qwen3-9b\nalternatives: [qwen/qwen3-9c]",
+    }
+    async with gate(
+        tmp_path, sim("one", QWEN), providers=cloud(zai="zai"), personas=personas
+    ) as it:
+        answer = await it.ask(CHATS, chat("lost"))
+        assert (answer.status, answer.error["code"]) == (404, "model_not_found")
+        assert "`qwen/qwen3-8b`" in str(answer.error["message"])
+        # Where a provider may answer, it does.
+        assert (await it.ask(CHATS, chat("stray"))).status == 200
+        # Of a host that is away nobody need say more than that it may have it.
+        await power_off(it)
+        assert (await it.ask(CHATS, chat("lost"))).status == 404
+
+
+@pytest.mark.parametrize("is_private", [True, False])
+async def test_what_stands_in_for_a_deleted_private_persona_stays_private_over_a_restart(
+    tmp_path: Path, is_private: bool
+) -> None:
+    personas = {"default": f"model: {QWEN.key}\nlocal_only: {is_private}"}
+    providers = cloud(zai="zai")
+    async with gate(tmp_path, sim("one", QWEN), providers=providers, personas=personas):
+        """Read once, as it was."""
+    for file in (tmp_path / "personas").glob("*"):
+        file.unlink()
+    async with gate(tmp_path, sim("one", QWEN), providers=providers) as it:
+        await power_off(it)
+        answer = await it.ask(CHATS, chat("default", "Private."))
+        assert (answer.status == 200) is not is_private
+        assert len(it.house.doubles["zai"].journal.chats()) == (not is_private)
+        (tmp_path / "personas" / "mine.yaml").write_text("name: default\n", encoding="utf-8")
+        await it.house.lantern.shelf.refresh()
+        assert (await it.ask(CHATS, chat("default", "Not any more."))).status == 200
 
 
 async def test_words_for_a_private_persona_stay_here_when_its_file_is_broken(

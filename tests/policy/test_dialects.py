@@ -74,25 +74,35 @@ def test_what_its_name_does_not_promise_is_not_sent_pictures(model: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "url", "dialect"),
+    ("name", "url", "model", "dialect"),
     [
-        ("zai", "https://api.z.ai/api/paas/v4", "zai"),
-        ("mine", "https://api.z.ai/api/paas/v4", "zai"),
-        ("mine", "https://open.bigmodel.cn/api/paas/v4", "zai"),
-        ("mine", "https://api.openai.com/v1", "openai"),
-        ("zai", "http://127.0.0.1:4000/v1", "zai"),
-        ("openai", "http://127.0.0.1:4000/v1", "openai"),
-        ("openrouter", "https://openrouter.ai/api/v1", "generic"),
-        ("mine", "https://z.ai.example.org/v1", "generic"),
-        ("mine", "https://notz.ai/v1", "generic"),
-        ("openai", "https://api.z.ai/api/paas/v4", "zai"),
-        ("mine", "nonsense", "generic"),
+        ("zai", "https://api.z.ai/api/paas/v4", "glm-4.6", "zai"),
+        ("mine", "https://api.z.ai/api/paas/v4", "", "zai"),
+        ("mine", "https://open.bigmodel.cn/api/paas/v4", "", "zai"),
+        ("mine", "https://api.openai.com/v1", "", "openai"),
+        ("zai", "http://127.0.0.1:4000/v1", "glm-4.6", "zai"),
+        ("mine", "http://127.0.0.1:4000/v1", "glm-4.6", "generic"),
+        ("zai", "http://127.0.0.1:4000/v1", "qwen3-8b", "generic"),
+        ("openai", "http://127.0.0.1:4000/v1", "qwen3-8b", "generic"),
+        *(
+            ("mine", "http://127.0.0.1:4000/v1", model, "openai")
+            for model in ("gpt-6-luna", "ft:gpt-4o:me", "o3", "o4-mini", "chatgpt-4o-latest")
+        ),
+        *(
+            ("openai", "http://127.0.0.1:4000/v1", model, "generic")
+            for model in ("gpt-oss-20b", "gpt-j-6b", "openai/gpt-6-luna", "o1x", "olmo-3", "my-o3")
+        ),
+        ("openrouter", "https://openrouter.ai/api/v1", "openai/gpt-6-luna", "generic"),
+        ("mine", "https://z.ai.example.org/v1", "glm-4.6", "generic"),
+        ("mine", "https://notz.ai/v1", "glm-4.6", "generic"),
+        ("openai", "https://api.z.ai/api/paas/v4", "gpt-6-luna", "zai"),
+        ("mine", "nonsense", "", "generic"),
     ],
 )
-def test_a_server_is_known_by_its_address_then_by_its_name(
-    name: str, url: str, dialect: DialectName
+def test_a_server_is_known_by_its_address_then_by_its_model(
+    name: str, url: str, model: str, dialect: DialectName
 ) -> None:
-    assert dialect_for(name, url) == dialect
+    assert dialect_for(name, url, model) == dialect
 
 
 @pytest.mark.parametrize(

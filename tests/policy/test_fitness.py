@@ -5,13 +5,22 @@ from typing import Any
 
 import pytest
 
-from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model, ModelKind
-from bot.domain.ids import AUTO, HostName, ModelKey
+from bot.domain.hosts import (
+    FleetSnapshot,
+    HostSnapshot,
+    HostState,
+    Instance,
+    Interface,
+    Model,
+    ModelKind,
+)
+from bot.domain.ids import AUTO, HostName, InstanceId, ModelKey
 from bot.policy.fitness import (
     MOST_ROOM,
     OVERESTIMATE,
     ROOM,
     Need,
+    Unfit,
     is_too_old,
     unfit,
     widest,
@@ -26,7 +35,7 @@ def model(
 
 
 def fleet(*models: Model) -> FleetSnapshot:
-    host = HostSnapshot(HostName("one"), "10.0.0.1:1", models={m.key: m for m in models})
+    host = HostSnapshot(HostName("one"), "10.0.0.1:1", "up", models={m.key: m for m in models})
     return FleetSnapshot({host.name: host}, 0.0)
 
 
@@ -43,12 +52,69 @@ FLEET = fleet(
 )
 
 
+def hosts(*found: HostSnapshot) -> FleetSnapshot:
+    return FleetSnapshot({host.name: host for host in found}, 0.0)
+
+
+def a_host(name: str, state: HostState, *models: str) -> HostSnapshot:
+    known = {ModelKey(key): model(key) for key in models}
+    return HostSnapshot(HostName(name), "10.0.0.1:1", state, models=known)
+
+
+@pytest.mark.parametrize(
+    ("fleet_of", "is_absent"),
+    [
+        ((a_host("one", "up", "plain"),), True),
+        ((a_host("one", "up", "plain"), a_host("two", "draining")), False),
+        ((a_host("one", "up"),), True),
+        ((a_host("one", "up", "other"),), False),
+        ((a_host("one", "up"), a_host("two", "down", "plain")), True),
+        ((a_host("one", "up"), a_host("two", "down", "wanted")), False),
+        # Nobody knows what they have.
+        ((a_host("one", "up"), a_host("two", "down")), False),
+        ((a_host("one", "up"), a_host("two", "unknown")), False),
+        ((), False),
+    ],
+)
+def test_what_no_host_has_is_absent_once_all_were_looked_at(
+    fleet_of: tuple[HostSnapshot, ...], is_absent: bool
+) -> None:
+    found = unfit(hosts(*fleet_of), need("wanted", "other"))
+    assert (found is not None and found.about == "absence") == is_absent
+    # A provider may, and whoever asks for any model asks for none that is absent.
+    assert unfit(hosts(*fleet_of), need("wanted", is_local=False)) is None
+    assert unfit(hosts(*fleet_of), need("wanted", AUTO)) is None
+
+
+def test_an_absent_model_is_told_with_the_nearest() -> None:
+    found = unfit(hosts(a_host("one", "up", "qwen-8b", "zephyr")), need("qwen-9b"))
+    assert found == Unfit(
+        "absence",
+        "No host has `qwen-9b` on its disk: download it in LM Studio, or name another. "
+        "Nearest: `qwen-8b`.",
+    )
+
+
+@pytest.mark.parametrize(("interface", "is_absent"), [("/v1", False), ("/api/v0", True)])
+def test_a_host_that_may_list_only_what_is_in_memory_may_have_more(
+    interface: Interface, is_absent: bool
+) -> None:
+    host = replace(a_host("one", "up", "plain"), interface=interface)
+    assert (unfit(hosts(host), need("wanted")) is not None) == is_absent
+
+
+def test_a_copy_in_memory_alone_is_there() -> None:
+    copy = Instance(InstanceId("wanted"), ModelKey("wanted"))
+    host = replace(a_host("one", "up", "plain"), instances=(copy,))
+    assert unfit(hosts(host), need("wanted")) is None
+
+
 @pytest.mark.parametrize(
     ("asked", "about", "words"),
     [
         (need("plain"), None, ""),
         (need("plain", "vectors"), None, ""),
-        (need("stranger"), None, ""),
+        (need("stranger"), "absence", "No host has `stranger`"),
         (
             need("vectors"),
             "kind",

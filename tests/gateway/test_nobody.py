@@ -1,0 +1,38 @@
+"""What a client is told where nobody could answer, by why each of those asked could not."""
+
+import pytest
+
+from bot.domain.errors import FailureKind, NoCandidates
+from bot.gateway.errors import problem_of
+
+K = FailureKind
+
+
+@pytest.mark.parametrize(
+    ("kinds", "status", "code"),
+    [
+        ((), 503, "no_host"),
+        ((K.BUSY,), 503, "overloaded"),
+        ((K.BUSY, K.BAD_REQUEST), 503, "overloaded"),
+        ((K.CONNECT,), 502, "upstream_error"),
+        # A host that broke has judged nothing; the one that read the request refused it.
+        ((K.BAD_REQUEST,), 400, None),
+        ((K.CONNECT, K.BAD_REQUEST), 400, None),
+        ((K.BAD_REQUEST, K.TIMEOUT, K.CUT, K.STALL, K.SERVER, K.GARBAGE, K.AUTH), 400, None),
+        ((K.BAD_REQUEST, K.NO_PATH), 400, None),
+        # These may well take it the next time.
+        ((K.BAD_REQUEST, K.WRONG_MODEL), 502, "upstream_error"),
+        ((K.BAD_REQUEST, K.OVERLOAD), 502, "upstream_error"),
+        ((K.TOO_LONG,), 400, "context_length_exceeded"),
+        # The other may read more, once it is back.
+        ((K.TOO_LONG, K.CONNECT), 502, "upstream_error"),
+        ((K.LOAD_FAILED, K.CONNECT), 503, "model_load_failed"),
+        ((K.NO_PATH,), 400, "unsupported_endpoint"),
+        ((K.BUDGET, K.CONNECT), 429, "insufficient_quota"),
+    ],
+)
+def test_the_status_says_whether_it_is_worth_asking_again(
+    kinds: tuple[FailureKind, ...], status: int, code: str | None
+) -> None:
+    found = problem_of(NoCandidates("Nobody.", kinds))
+    assert (found.status, found.code) == (status, code)
