@@ -32,7 +32,7 @@ from bot.documents.shelf import DEFAULT_PERSONA, PersonaShelf
 from bot.domain.cloud import BudgetNews, CloudEvent, ProviderConfig, ProviderNews
 from bot.domain.errors import ConfigError
 from bot.domain.events import FleetEvent
-from bot.domain.hosts import HostConfig
+from bot.domain.hosts import Drain, HostConfig
 from bot.domain.ids import PersonaName, ProviderName, TurnId
 from bot.fleet.fleet import Fleet, FleetRules, Recorder
 from bot.inference.streams import Inference, inference_session
@@ -272,11 +272,17 @@ async def _fleet(plan: Plan, database: Database, observe: Observe, newsroom: New
             own_gone=store.remove_own,
             loaded=store.add,
             spoke=store.add,
+            drained=store.drain if plan.is_owner else _unkept,
         ),
         observe=seen,
         observe_load=newsroom.tell,
         rules=plan.fleet_rules,
     )
+
+
+async def _unkept(drain: Drain) -> None:
+    """Beside a running Lantern a drain is this process's own: the other would not know of it."""
+    _log.info("drain not kept", host=drain.host)
 
 
 async def _providers(

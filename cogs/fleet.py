@@ -116,11 +116,14 @@ class FleetCog(
         await say(interaction, await self._acts.pin(host, model, is_pinned=False), ephemeral=False)
 
     @app_commands.command(description="Give a machine back to its owner: no new answers (admins)")
-    @app_commands.describe(host="Which machine")
-    async def drain(self, interaction: discord.Interaction[Any], host: str) -> None:
+    @app_commands.describe(host="Which machine", duration="30m, 2h, 1d; else until it is resumed")
+    async def drain(
+        self, interaction: discord.Interaction[Any], host: str, duration: str | None = None
+    ) -> None:
         """Running answers end; nothing is cut."""
         check_may_manage("drain hosts", is_admin=self._rules.is_admin(interaction))
-        await say(interaction, await self._acts.drain(host, is_draining=True), ephemeral=False)
+        done = await self._acts.drain(host, is_draining=True, lasting=duration)
+        await say(interaction, done, ephemeral=False)
 
     @app_commands.command(description="Use a drained machine or a paused provider again (admins)")
     @app_commands.describe(host="Which machine or cloud provider")

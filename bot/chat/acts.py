@@ -6,12 +6,19 @@ from bot.chat.catalog import Catalog
 from bot.chat.planning import FIRST_LOOK_S, ChatRules
 from bot.chat.safe_channel import safe_channel
 from bot.chat.walk import LoadSteps, Readiness, load_first
-from bot.chat.words import unready_lines
+from bot.chat.words import seconds_text, unready_lines
 from bot.cloud.providers import Providers
+from bot.documents.values import parse_seconds
 from bot.domain.chat import Candidate, Route
-from bot.domain.errors import FailureKind, NoCandidates, NotPermitted, Unavailable
+from bot.domain.errors import (
+    FailureKind,
+    NoCandidates,
+    NotPermitted,
+    RequestRefused,
+    Unavailable,
+)
 from bot.domain.events import Progress
-from bot.domain.hosts import Wish
+from bot.domain.hosts import Drain, Wish
 from bot.domain.ids import HostName, ModelKey, ProviderName
 from bot.domain.personas import LoadSettings
 from bot.fleet.fleet import Fleet
@@ -125,19 +132,30 @@ class FleetActs:
             return f"`{model}` stays in memory on {where} until it is unpinned or unloaded."
         return f"`{model}` on {where} may leave memory again."
 
-    async def drain(self, host: str, *, is_draining: bool) -> str:
+    async def drain(self, host: str, *, is_draining: bool, lasting: str | None = None) -> str:
         """Gives a machine back to its owner, or takes it into use again; says what that means.
+
+        Args:
+            host: Which.
+            is_draining: False takes it into use again.
+            lasting: After how long it ends by itself, as people write it; None until resumed.
 
         Raises:
             UnknownName: no such host.
+            RequestRefused: that is no time.
         """
         name = self._catalog.host(host)
-        self._fleet.host(name).drain(is_draining)
+        try:
+            left_s = None if lasting is None else parse_seconds(lasting, may_be_zero=False)
+        except ValueError as error:
+            raise RequestRefused(f"`{lasting[:40] if lasting else ''}` is not {error}.") from error
+        self._fleet.host(name).drain(Drain(name, is_draining, left_s))
         if not is_draining:
             return f"{name} takes new turns again."
+        end = "" if left_s is None else f", at the latest in {seconds_text(left_s)}"
         return (
-            f"{name} drains: running answers end, idle models leave by their timer, "
-            f"and nothing new comes until `/fleet resume {name}` or a restart."
+            f"{name} drains: running answers end, models that Lantern loaded leave when they are "
+            f"at rest, and nothing new comes until `/fleet resume {name}`{end}."
         )
 
     async def resume(self, name: str) -> str:

@@ -1,5 +1,6 @@
 """What people read, made once for every face: progress, footers, receipts, failures, tables."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from bot.chat.standing import instead_words, standing_words
@@ -332,6 +333,17 @@ def instance_line(instance: Instance, now: float) -> str:
     return f"`{instance.identifier}` ({', '.join(marks)})"
 
 
+def state_text(host: HostSnapshot, now: float) -> str:
+    """How a host stands, why, and how long it drains."""
+    why = f": {host.reason}" if host.reason and host.state != "up" else ""
+    drains = ""
+    if host.drained_until is not None:
+        left_s = max(0.0, host.drained_until - now)
+        until = "until it is resumed" if left_s == math.inf else f"{seconds_text(left_s)} more"
+        drains = f" {until}" if host.state == "draining" else f" (draining {until})"
+    return f"{host.state}{why}{drains}"
+
+
 def host_lines(host: HostSnapshot, now: float) -> tuple[str, ...]:
     """One host for a status page: a head line, then what is in its memory."""
     mark = {
@@ -341,10 +353,7 @@ def host_lines(host: HostSnapshot, now: float) -> tuple[str, ...]:
         "down": "🔴",
     }[host.state]
     address = "" if host.name == host.address else f" {host.address}"
-    head = f"{mark} **{host.name}**{address} · {host.state}"
-    if host.reason and host.state != "up":
-        head += f": {host.reason}"
-    lines = [head]
+    lines = [f"{mark} **{host.name}**{address} · {state_text(host, now)}"]
     if host.state in ("up", "draining"):
         on_disk = counted(len(host.models), "model")
         sizes = [i.size_bytes for i in host.instances if i.size_bytes is not None]

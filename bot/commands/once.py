@@ -83,11 +83,12 @@ async def built_from(
 async def show_hosts(loaded: Loaded, *, as_json: bool) -> None:
     """The hosts, as a table or as JSON."""
     async with built_from(loaded, leaves_nothing=True) as built:
-        found = built.catalog.hosts()
+        found, now = built.catalog.hosts(), built.catalog.snapshot().taken_at
     if as_json:
-        print_json([facts.host_record(host) for host in found])
+        print_json([facts.host_record(host, now) for host in found])
     else:
-        Screen(Console()).table(facts.HOST_COLUMNS, [facts.host_row(host) for host in found])
+        rows = [facts.host_row(host, now) for host in found]
+        Screen(Console()).table(facts.HOST_COLUMNS, rows)
 
 
 async def show_models(loaded: Loaded, *, as_json: bool) -> None:

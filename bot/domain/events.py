@@ -209,7 +209,7 @@ TurnEvent = (
 
 # --- fleet news: for logs, the gateway's events and metrics -----------------------------------
 
-UnloadCause = Literal["evicted", "idle", "admin", "cancelled", "stray", "elsewhere"]
+UnloadCause = Literal["evicted", "idle", "admin", "drained", "cancelled", "stray", "elsewhere"]
 """Why an instance left memory; ``elsewhere`` is by somebody else's hand or timer."""
 
 
@@ -218,7 +218,15 @@ UnloadCause = Literal["evicted", "idle", "admin", "cancelled", "stray", "elsewhe
 class FleetEvent:
     """One change on a host, said once; of the optional fields those that its kind has are set."""
 
-    what: Literal["host lost", "host found", "model loaded", "model unloaded", "load failed"]
+    what: Literal[
+        "host lost",
+        "host found",
+        "host drained",
+        "host resumed",
+        "model loaded",
+        "model unloaded",
+        "load failed",
+    ]
     """``load failed`` also of a load that was cancelled; ``model loaded`` only of an own load."""
     host: HostName
     model: ModelKey | None = None
@@ -228,7 +236,7 @@ class FleetEvent:
     cause: UnloadCause | None = None
     """Of an unload, what ``reason`` says in words."""
     seconds: float | None = None
-    """How long the load took."""
+    """How long the load took; of a drain, when it will end by itself."""
     size_bytes: int | None = None
     interface: str = ""
     version: str = ""

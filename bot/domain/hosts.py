@@ -154,6 +154,8 @@ class HostSnapshot:
     slots: int = 5
     """Replies generated at once per instance when the host does not say."""
     weight: float = 1.0
+    drained_until: float | None = None
+    """Monotonic seconds; infinite where only somebody's word ends the drain, None without one."""
     load_bytes_per_s: float | None = None
     """Measured over all loads of this host."""
     speeds: Mapping[ModelKey, Speed] = field(default_factory=dict[ModelKey, Speed])
@@ -240,6 +242,16 @@ class OwnInstance:
 
 
 @dataclass(frozen=True, slots=True)
+class Drain:
+    """An admin's word that a host is given back to its owner, or that it is over."""
+
+    host: HostName
+    is_on: bool = True
+    left_s: float | None = None
+    """After so long it ends by itself; None goes on until somebody ends it."""
+
+
+@dataclass(frozen=True, slots=True)
 class LoadRecord:
     """One finished load, for the history that predicts the next."""
 
@@ -273,3 +285,5 @@ class FleetMemory:
     )
     rates: Mapping[HostName, float] = field(default_factory=dict[HostName, float])
     """Measured load speed by host, bytes per second."""
+    drains: tuple[Drain, ...] = ()
+    """Those that are not over."""

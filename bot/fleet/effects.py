@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from bot.domain.errors import BotError
 from bot.domain.events import FleetEvent, Progress
-from bot.domain.hosts import Instance, LoadOrder, LoadRecord, OwnInstance, SpeedRecord
+from bot.domain.hosts import Drain, Instance, LoadOrder, LoadRecord, OwnInstance, SpeedRecord
 from bot.domain.ids import InstanceRef
 from bot.fleet.queue import Ticket
 
@@ -66,11 +66,12 @@ Effect = (
     | StopLoad
     | StartUnload
     | Forget
+    | Drain
     | OwnInstance
     | LoadRecord
     | SpeedRecord
     | FleetEvent
 )
-"""What must be done: a ``LoadOrder`` is loaded, an ``OwnInstance`` or a record is kept for the next
-start, a ``FleetEvent`` is announced."""
+"""What must be done: a ``LoadOrder`` is loaded, an ``OwnInstance``, a ``Drain`` or a record is kept
+for the next start, a ``FleetEvent`` is announced."""
 Effects = tuple[Effect, ...]

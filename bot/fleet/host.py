@@ -17,6 +17,7 @@ import structlog
 from bot.domain.errors import BotError, FailureKind, HostUnreachable, NotPermitted, Unavailable
 from bot.domain.events import FleetEvent, Loading
 from bot.domain.hosts import (
+    Drain,
     HostConfig,
     HostSnapshot,
     Instance,
@@ -67,6 +68,7 @@ class Host:
         *,
         history: History,
         own: Iterable[OwnInstance],
+        drain: Drain | None,
         recorder: Recorder,
         observe: Callable[[FleetEvent], None],
         observe_load: Callable[[Loading], None],
@@ -85,7 +87,9 @@ class Host:
         self._kept = {record.reference: record for record in own}
         """The own instances as the recorder was told: what a new scheduler begins with."""
         self._delivery = Delivery()
-        self._scheduler = self._new_scheduler(is_draining=False)
+        self._scheduler = self._new_scheduler(drained_until=None)
+        self._drain = drain
+        """As the last Lantern left it; None once it was taken up."""
         self._fault: Exception | None = None
         """What came out of the scheduler; None again when the host begins anew."""
         self._faults = Breaker()
@@ -114,6 +118,8 @@ class Host:
         the fleet, which ended the loads and leases of every host.
         """
         try:
+            if self._drain is not None:
+                self.drain(self._drain)
             while True:
                 try:
                     await self._act()
@@ -122,7 +128,7 @@ class Host:
                 # Nothing of what went before is trusted, the connection no more than the rest.
                 await self._link.drop()
                 await asyncio.sleep((self._faults.open_until or 0.0) - self._now())
-                self._scheduler = self._new_scheduler(self._scheduler.is_draining)
+                self._scheduler = self._new_scheduler(self._scheduler.drained_until)
                 self._fault = self._snapshot = None
         finally:
             self._is_left = True
@@ -154,11 +160,11 @@ class Host:
         self._fault = error
         self._faults = breaker.on_failure(self._faults, self._now(), REBUILD_RULES)
         _log.error("host broke", host=self._config.name, exc_info=error)
-        self._scheduler = self._new_scheduler(self._scheduler.is_draining)
+        self._scheduler = self._new_scheduler(self._scheduler.drained_until)
         self._delivery.refuse_all(HostUnreachable(BROKEN, FailureKind.GARBAGE))
         self.feed(Scheduler.on_probe_failed, BROKEN, FailureKind.GARBAGE)
 
-    def _new_scheduler(self, is_draining: bool) -> Scheduler:
+    def _new_scheduler(self, drained_until: float | None) -> Scheduler:
         """One that knows what must outlive another: own instances, speeds, what is in use."""
         scheduler = Scheduler(
             self._config,
@@ -166,7 +172,7 @@ class Host:
             own=self._kept.values(),
             evict_foreign=self._rules.evict_foreign,
         )
-        scheduler.is_draining = is_draining
+        scheduler.drained_until = drained_until
         for lease in self._delivery.leases.values():
             if lease.grant is not None:
                 scheduler.residents.resume(lease.ticket, lease.wish.user, lease.grant.instance)
@@ -270,9 +276,13 @@ class Host:
         """Pins or unpins by identifier or model key."""
         self.feed(Scheduler.on_pinned, name, is_pinned)
 
-    def drain(self, is_draining: bool) -> None:
-        """Takes no new turns, or takes them again."""
-        self.feed(Scheduler.on_drained, is_draining)
+    def drain(self, drain: Drain) -> None:
+        """Takes no new turns for a time, or until it is told to take them again."""
+        self.feed(Scheduler.on_drained, drain)
+        if drain.left_s is not None:
+            # To the second: a probe would tell the scheduler the time only when it comes round.
+            loop = asyncio.get_running_loop()
+            loop.call_later(drain.left_s, self.feed, Scheduler.on_tick)
 
     # --- events in, effects out -----------------------------------------------------------
 
@@ -312,7 +322,7 @@ class Host:
                 self._start(self._unload(effect))
             case FleetEvent():
                 self._observe(effect)
-            case OwnInstance() | Forget() | LoadRecord() | SpeedRecord():
+            case OwnInstance() | Forget() | Drain() | LoadRecord() | SpeedRecord():
                 self._start(self._record(effect))
             case _:
                 assert_never(effect)
@@ -456,7 +466,7 @@ class Host:
 
     # --- small things ---------------------------------------------------------------------
 
-    async def _record(self, fact: OwnInstance | Forget | LoadRecord | SpeedRecord) -> None:
+    async def _record(self, fact: OwnInstance | Forget | Drain | LoadRecord | SpeedRecord) -> None:
         """Tells the recorder; what it cannot keep costs a restart its memory, and nobody else."""
         try:
             match fact:
@@ -466,6 +476,8 @@ class Host:
                 case Forget(reference=reference):
                     self._kept.pop(reference, None)
                     await self._recorder.own_gone(self._config.name, reference)
+                case Drain():
+                    await self._recorder.drained(fact)
                 case LoadRecord():
                     await self._recorder.loaded(fact)
                 case SpeedRecord():

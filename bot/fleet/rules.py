@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from bot.domain.hosts import LoadRecord, OwnInstance, SpeedRecord
+from bot.domain.hosts import Drain, LoadRecord, OwnInstance, SpeedRecord
 from bot.domain.ids import HostName, InstanceRef
 
 
@@ -37,3 +37,4 @@ class Recorder:
     own_gone: Callable[[HostName, InstanceRef], Awaitable[None]]
     loaded: Callable[[LoadRecord], Awaitable[None]]
     spoke: Callable[[SpeedRecord], Awaitable[None]]
+    drained: Callable[[Drain], Awaitable[None]]

@@ -7,7 +7,8 @@ host's own list of what is in memory always wins.
 The tree; each number stands again where its step is taken.
 
 1. Somebody asks. The host is away, drains, or has no such model: refused at once. So is whoever
-   waits, once a probe has found it away.
+   waits, once a probe has found it away or an admin drains it; then its load is given up, and what
+   is ours leaves as soon as nobody uses it.
 2. The load under way will serve them: they join it, hear of it, and nothing else is decided.
 3. Every event decides everything anew from here, but for three: an asker who joins a load or leaves
    one, a load's progress, and a measured answer free nothing. Free slots are granted, user by user.
@@ -22,12 +23,13 @@ The tree; each number stands again where its step is taken.
    d. it fits once others have left: they are evicted, and 6 comes round when they are gone.
 7. Everybody waiting for anything but the load under way hears of their place.
 
-Out of memory leads one way, ``_unload``, and nothing leased goes it. Five may: an eviction for a
-load (6d), the sweep of what rested too long (``on_swept``), an admin (``on_unload_asked``), a load
-that was cancelled and finished all the same (``on_loaded``), and what LM Studio loaded by itself
-for a turn of ours (``_clear_strays``).
+Out of memory leads one way, ``_unload``, and nothing leased goes it. Six may: an eviction for a
+load (6d), the sweep of what rested too long (``on_swept``), an admin (``on_unload_asked``), a drain
+(``_give_back``), a load that was cancelled and finished all the same (``on_loaded``), and what LM
+Studio loaded by itself for a turn of ours (``_clear_strays``).
 """
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
@@ -41,6 +43,7 @@ from bot.domain.errors import (
 )
 from bot.domain.events import Evicting, FleetEvent, Progress, Queued, UnloadCause
 from bot.domain.hosts import (
+    Drain,
     HostConfig,
     HostSnapshot,
     HostState,
@@ -73,6 +76,7 @@ from bot.policy.placement import (
     plan_idle_eviction,
 )
 
+DRAINS = "{} is draining and takes no new turns."
 MOST_LOADS = 3
 """Loads begun for one wish: the first, one after an eviction, one with a larger context."""
 LOST = frozenset(
@@ -114,7 +118,8 @@ class Scheduler:
         self._ceiling_bytes: int | None = None
         """What the host refused to hold together, as reckoned; None while it never did."""
         self._making_room: Evicting | None = None
-        self.is_draining = False
+        self.drained_until: float | None = None
+        """As in ``HostSnapshot``."""
         self._granted_at: dict[Ticket, float] = {}
         """Since when each lease runs."""
         self._out: list[Effect] = []
@@ -124,7 +129,7 @@ class Scheduler:
         config, history, report = self.config, self._history, self.health.report
         load = self.load
         state: HostState = self.health.state
-        if state == "up" and self.is_draining:
+        if state == "up" and self.drained_until is not None:
             state = "draining"
         return HostSnapshot(
             name=config.name,
@@ -147,6 +152,7 @@ class Scheduler:
             limits=self._limits,
             slots=config.slots,
             weight=config.weight,
+            drained_until=self.drained_until,
             load_bytes_per_s=history.load_bytes_per_s,
             speeds=history.speeds,
             failures=round(self.health.probes.failures + self.health.requests.failures),
@@ -164,9 +170,8 @@ class Scheduler:
         # 1. Before the first probe nothing is known of the host, so that they wait for it.
         if state == "down":
             return (Refuse(ticket, HostUnreachable(self.health.away())),)
-        if state == "up" and self.is_draining:
-            text = f"{name} is draining and takes no new turns."
-            return (Refuse(ticket, HostUnreachable(text, FailureKind.BUSY)),)
+        if self.drained_until is not None and now < self.drained_until:
+            return (Refuse(ticket, Unavailable(DRAINS.format(name), FailureKind.BUSY)),)
         is_here = key in self._models or any(r.instance.model_key == key for r in self.residents)
         if state == "up" and not is_here:
             text = f"{name} does not have `{key}`."
@@ -186,6 +191,7 @@ class Scheduler:
         if self.health.state == "down" and not self.health.is_doubted:
             waiting = self._queue.waiters.values()
             self._refuse(waiting, self.health.away(), FailureKind.CONNECT)
+        self._give_back(now)
         # 3.
         if is_up:
             self._grant_slots(now)
@@ -212,6 +218,26 @@ class Scheduler:
             if not waiter.is_joined:
                 self._tell(waiter, self._queued(waiter.wish, number, among, now))
         return self._effects()
+
+    def _give_back(self, now: float) -> None:
+        """Step 1 of a host that drains: nobody waits here, and what is ours leaves with its use."""
+        name = self.config.name
+        if self.drained_until is None:
+            return
+        if now >= self.drained_until:
+            self.drained_until = None
+            ended = FleetEvent("host resumed", name, reason="its time was over")
+            self._out += [Drain(name, is_on=False), ended]
+            return
+        # A turn that waits can wait elsewhere, and would else be answered here after all.
+        self._refuse(self._queue.waiters.values(), DRAINS.format(name), FailureKind.BUSY)
+        if self.load is not None and not self.load.is_stopping:
+            self.load.is_stopping = True
+            self._out.append(StopLoad())
+        for resident in self.residents:
+            is_at_rest = not resident.users and now >= resident.spared_until
+            if resident.own is not None and is_at_rest and self.health.state == "up":
+                self._unload(resident, "drained", f"{name} drains")
 
     def _grant_slots(self, now: float) -> None:
         """Step 3: every free slot there is, in turn."""
@@ -585,9 +611,17 @@ class Scheduler:
                 self._out.append(own)
         return self._decide(now)
 
-    def on_drained(self, now: float, is_draining: bool) -> Effects:
+    def on_drained(self, now: float, drain: Drain) -> Effects:
         """An admin wants no new turns here, or wants them again."""
-        self.is_draining = is_draining
+        self._out.append(drain)
+        if drain.is_on:
+            left_s = math.inf if drain.left_s is None else drain.left_s
+            self.drained_until = now + left_s
+            news = FleetEvent("host drained", self.config.name, seconds=drain.left_s)
+            self._out.append(news)
+        elif self.drained_until is not None:
+            self.drained_until = None
+            self._out.append(FleetEvent("host resumed", self.config.name))
         return self._decide(now)
 
     # --- what is known --------------------------------------------------------------------

@@ -9,6 +9,8 @@ from pydantic.alias_generators import to_camel
 
 from bot.chat.lantern import Lantern
 from bot.chat.walk import Readiness
+from bot.chat.words import seconds_text
+from bot.documents.values import PositiveSeconds
 from bot.domain.errors import (
     FailureKind,
     ForeignInstance,
@@ -18,7 +20,7 @@ from bot.domain.errors import (
     UnknownName,
 )
 from bot.domain.events import Evicting
-from bot.domain.hosts import HostSnapshot, Instance
+from bot.domain.hosts import Drain, HostSnapshot, Instance
 from bot.domain.ids import HostName, ModelKey, TurnId
 from bot.domain.personas import LoadSettings
 from bot.fleet.client import not_applied
@@ -67,6 +69,11 @@ class _Unload(_Strict):
     host: str | None = None
     foreign: bool = False
     """Also what others loaded."""
+
+
+class _Drain(_Strict):
+    lasting: Annotated[PositiveSeconds | None, Field(alias="for")] = None
+    """After how long it ends by itself."""
 
 
 _Body = TypeVar("_Body", bound=_Strict)
@@ -121,15 +128,19 @@ class Admin:
         raise Problem(404, words, "request_not_found")
 
     async def _drain(self, request: web.Request) -> web.Response:
-        await read_body(request)
         name = self._host(request.match_info["name"])
         is_draining = request.path.endswith("/drain")
-        self._built.fleet.host(name).drain(is_draining)
-        words = f"{name} takes new requests again."
+        shape = _Drain if is_draining else _Strict
+        asked = await _parsed(request, shape)
+        left_s = asked.lasting if isinstance(asked, _Drain) else None
+        self._built.fleet.host(name).drain(Drain(name, is_draining, left_s))
+        status, words = "resumed", f"{name} takes new requests again."
         if is_draining:
-            words = f"{name} takes no new requests; those running end, until it is resumed."
-        status = "draining" if is_draining else "resumed"
-        return web.json_response({"status": status, "message": words, "host": name})
+            end = "" if left_s is None else f", at the latest in {seconds_text(left_s)}"
+            words = f"{name} takes no new requests; those running end, until it is resumed{end}."
+            status = "draining"
+        told: Object = {"status": status, "message": words, "host": name, "seconds": left_s}
+        return web.json_response(told)
 
     async def _activate(self, request: web.Request) -> web.Response:
         asked = await _parsed(request, _Activate)
@@ -305,7 +316,8 @@ async def _parsed(request: web.Request, shape: type[_Body]) -> _Body:
         Problem: it is no JSON object (400); a field is unknown, missing or out of its range (422).
     """
     body = await read_body(request)
-    fields = read_object(body)
+    # Nothing at all is nothing said: `curl -X POST` of an act that needs no word.
+    fields = read_object(body or b"{}")
     try:
         return shape.model_validate(fields)
     except ValidationError as wrong:

@@ -3,6 +3,8 @@
 Times are seconds, sizes bytes, money dollars. A key that says nothing here holds null.
 """
 
+import math
+
 from bot.chat.catalog import Catalog
 from bot.chat.flights import Flight
 from bot.domain.chat import Candidate, Route
@@ -17,6 +19,7 @@ from bot.policy.prediction import PROGRESS_TO_TRUST, remaining_s
 def host_object(host: HostSnapshot, now: float) -> Object:
     """One host: its state, memory, what is loaded, who waits."""
     load = host.load
+    drain_left_s = None if host.drained_until is None else host.drained_until - now
     loading: Object | None = None
     if load is not None:
         # Nothing is known of a load that was never measured and has not begun to move.
@@ -33,6 +36,8 @@ def host_object(host: HostSnapshot, now: float) -> Object:
         "address": host.address,
         "state": host.state,
         "reason": host.reason,
+        "drained": host.drained_until is not None,
+        "drainSecondsLeft": None if drain_left_s == math.inf else _rounded(drain_left_s),
         "interface": host.interface,
         "version": host.version,
         "needsToken": host.needs_token,

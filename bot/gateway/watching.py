@@ -242,6 +242,10 @@ class Watching:
                 publish("host.up", host=event.host, version=event.version)
             case "host lost":
                 publish("host.down", host=event.host, reason=event.reason)
+            case "host drained":
+                publish("host.drained", host=event.host, seconds=event.seconds)
+            case "host resumed":
+                publish("host.resumed", host=event.host, reason=event.reason)
             case "model loaded":
                 self._loads.pop(event.host, None)
                 publish(

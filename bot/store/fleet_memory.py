@@ -3,7 +3,7 @@
 import sqlite3
 from dataclasses import asdict, dataclass
 
-from bot.domain.hosts import FleetMemory, LoadRecord, OwnInstance, Speed, SpeedRecord
+from bot.domain.hosts import Drain, FleetMemory, LoadRecord, OwnInstance, Speed, SpeedRecord
 from bot.domain.ids import HostName, InstanceRef, ModelKey
 from bot.policy.speeds import blend, blend_speed, load_rate, speed_of_answer
 from bot.store.database import Database
@@ -20,6 +20,8 @@ VALUES (:host, :reference, :identifier, :model_key, :idle_ttl_s, :pinned, :added
 ON CONFLICT (host, reference) DO UPDATE SET identifier = excluded.identifier,
     model_key = excluded.model_key, idle_ttl_s = excluded.idle_ttl_s, pinned = excluded.pinned
 """
+_DRAINS = "SELECT * FROM drain WHERE until_ms IS NULL OR until_ms > ? ORDER BY host"
+_RESUME = "DELETE FROM drain WHERE host = ?"
 _REMOVE_OWN = "DELETE FROM own_instance WHERE host = ? AND reference = ?"
 # By number, so that no answer has to count the two thousand before it.
 _TRIM = "DELETE FROM {0} WHERE number <= (SELECT max(number) FROM {0}) - ?"
@@ -37,7 +39,8 @@ class FleetStore:
     database: Database
 
     async def remembered(self) -> FleetMemory:
-        """Own instances, oldest load first, and what was measured of hosts and models."""
+        """Own instances, oldest load first, what was measured of hosts and models, and drains."""
+        now_ms = self.database.now_ms()
 
         def find(connection: sqlite3.Connection) -> FleetMemory:
             return FleetMemory(
@@ -50,6 +53,13 @@ class FleetStore:
                     HostName(row["host"]): float(row["load_bytes_per_s"])
                     for row in connection.execute(_RATES)
                 },
+                drains=tuple(
+                    Drain(
+                        HostName(row["host"]),
+                        left_s=row["until_ms"] and (row["until_ms"] - now_ms) / 1000,
+                    )
+                    for row in connection.execute(_DRAINS, (now_ms,))
+                ),
             )
 
         return await self.database.read(find)
@@ -63,6 +73,17 @@ class FleetStore:
     async def remove_own(self, host: HostName, reference: InstanceRef) -> None:
         """Forget an instance that left memory."""
         await self.database.execute(_REMOVE_OWN, (host, reference))
+
+    async def drain(self, drain: Drain) -> None:
+        """Remember that a host drains, or that it does so no more."""
+        if not drain.is_on:
+            await self.database.execute(_RESUME, (drain.host,))
+            return
+        # By the wall clock: the time goes on while no Lantern runs.
+        left_ms = None if drain.left_s is None else round(1000 * drain.left_s)
+        until_ms = left_ms and self.database.now_ms() + left_ms
+        columns = {"host": drain.host, "until_ms": until_ms}
+        await self.database.write(lambda c: insert(c, "drain", columns, verb=_REPLACE))
 
     async def add(self, record: LoadRecord | SpeedRecord) -> None:
         """Count a finished load or answer into the averages of its model and its host."""

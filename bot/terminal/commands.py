@@ -67,10 +67,10 @@ COMMANDS: tuple[CommandForm, ...] = (
     CommandForm("personas", "/personas", "list the personas"),
     CommandForm(
         "fleet",
-        "/fleet status|models|[un]load|[un]pin MODEL [host:H]|drain|resume HOST",
+        "/fleet status|models|[un]load|[un]pin MODEL [host:H]|drain HOST [2h]|resume HOST",
         "hosts; foreign:yes unloads what others loaded",
         ("host", "foreign"),
-        2,
+        3,
     ),
     CommandForm("retry", "/retry", "answer the last message again"),
     CommandForm("continue", "/continue", "go on with the last reply"),

@@ -4,13 +4,14 @@ The command line and the chat's slash commands take them, and the two acts whose
 in how an option is written, from here alone.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from bot.chat.acts import FleetActs
 from bot.chat.catalog import Catalog
 from bot.chat.usage import ReportPeriod
-from bot.chat.words import bytes_text
+from bot.chat.words import bytes_text, state_text
 from bot.domain.errors import ForeignInstance, RequestRefused
 from bot.domain.hosts import HostSnapshot
 from bot.domain.personas import Persona
@@ -27,13 +28,17 @@ MODEL_COLUMNS = ("model", "size", "now", "on disk of")
 PERSONA_COLUMNS = ("persona", "model", "description", "from")
 
 
-def host_record(host: HostSnapshot) -> Record:
+def host_record(host: HostSnapshot, now: float) -> Record:
     """One host as plain values."""
+    drained_until = host.drained_until
+    is_timed = drained_until is not None and drained_until < math.inf
     return {
         "name": host.name,
         "address": host.address,
         "state": host.state,
         "reason": host.reason,
+        "is_drained": drained_until is not None,
+        "drain_left_s": round(drained_until - now, 1) if drained_until and is_timed else None,
         "interface": host.interface,
         "version": host.version,
         "models_on_disk": len(host.models),
@@ -59,7 +64,7 @@ def host_record(host: HostSnapshot) -> Record:
     }
 
 
-def host_row(host: HostSnapshot) -> Sequence[str]:
+def host_row(host: HostSnapshot, now: float) -> Sequence[str]:
     """One host for people, by ``HOST_COLUMNS``."""
     residents = (f"{i.identifier} ({'own' if i.own else 'foreign'})" for i in host.instances)
     loaded = ", ".join(residents) or "nothing"
@@ -74,7 +79,7 @@ def host_row(host: HostSnapshot) -> Sequence[str]:
         host.name,
         # A host without a name is called by its address, which need not stand twice.
         "" if host.address == host.name else host.address,
-        f"{host.state}: {host.reason}" if host.reason else host.state,
+        state_text(host, now),
         seen + (f" ({host.version})" if host.version else ""),
         str(len(host.models)),
         loaded,

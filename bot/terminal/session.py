@@ -297,22 +297,26 @@ class Session:
     # --- fleet -----------------------------------------------------------------------------
 
     async def _fleet(self, command: Command) -> None:
-        verb, model = command.word(0) or "status", command.word(1)
+        verb, model, surplus = command.word(0) or "status", command.word(1), command.word(2)
         host = command.option("host")
         match (verb, model):
             case ("status", _):
                 await self._hosts(host or model or "")
             case ("models", _):
                 self._models(model or "")
-            case ("load" | "unload" | "pin" | "unpin", None):
-                raise RequestRefused(f"Say which model: `/fleet {verb} MODEL [host:HOST]`.")
-            case ("drain" | "resume", None):
-                raise RequestRefused(f"Say which host: `/fleet {verb} HOST`.")
+            case ("load" | "unload" | "pin" | "unpin" | "drain" | "resume", None):
+                what = "host" if verb in ("drain", "resume") else "model"
+                form = "HOST" if what == "host" else "MODEL [host:HOST]"
+                raise RequestRefused(f"Say which {what}: `/fleet {verb} {form}`.")
+            case _ if surplus is not None and verb != "drain":
+                raise RequestRefused(f"`{surplus}` is too much after `/fleet {verb} {model}`.")
             case ("pin" | "unpin", str()):
                 said = await self._lantern.acts.pin(host, model, is_pinned=verb == "pin")
                 self._screen.markdown(said)
             case ("drain" | "resume", str()):
-                said = await self._lantern.acts.drain(model, is_draining=verb == "drain")
+                said = await self._lantern.acts.drain(
+                    model, is_draining=verb == "drain", lasting=surplus
+                )
                 self._screen.markdown(said)
             case ("load", str()):
                 ready = await self._screen.waited(self._lantern.acts.load(host, model))

@@ -278,7 +278,7 @@ async def world(
             Database(new_database(folder / "l.db"), utcnow=utcnow)
         )
         kept = FleetStore(database)
-        recorder = Recorder(kept.add_own, kept.remove_own, kept.add, kept.add)
+        recorder = Recorder(kept.add_own, kept.remove_own, kept.add, kept.add, kept.drain)
         fleet = await stack.enter_async_context(Fleet((), recorder=recorder))
         session = await stack.enter_async_context(inference_session())
         ledger = LedgerStore(database, BudgetRules(), UTC)

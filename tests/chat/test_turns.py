@@ -8,7 +8,8 @@ import pytest
 from house import ADA, BOB, GEMMA, PATIENT, PLACE, QWEN, Said, house, sim
 
 from bot.chat.planning import ChatRules
-from bot.domain.chat import Attachment, Place
+from bot.chat.walk import load_first
+from bot.domain.chat import Attachment, Candidate, Place, Route
 from bot.domain.errors import (
     FailureKind,
     NoCandidates,
@@ -22,12 +23,15 @@ from bot.domain.events import (
     Finished,
     Loading,
     Notice,
+    Progress,
+    Queued,
     Reading,
     ReasoningDelta,
     Started,
     Stopped,
     TextDelta,
 )
+from bot.domain.hosts import Wish
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, TurnId
 from bot.fleet.lmstudio import SocketClient
 from bot.sim.journal import (
@@ -367,8 +371,34 @@ async def test_a_drained_host_ends_its_answers_and_takes_no_new_ones(tmp_path: P
         assert said[-1].receipt.host == "studio"
         assert (await home.ask("hello", model=QWEN.key)).receipt.host == "attic"
         assert await acts.drain("studio", is_draining=False) == "studio takes new turns again."
+        said = await acts.drain("studio", is_draining=True, lasting="90m")
+        assert "until `/fleet resume studio`, at the latest in 90 min 00 s." in said
+        with pytest.raises(RequestRefused, match="`soon` is not a duration such as 30s"):
+            await acts.drain("studio", is_draining=True, lasting="soon")
         with pytest.raises(UnknownName, match="host"):
             await acts.drain("cellar", is_draining=True)
+
+
+async def test_who_waits_at_a_host_moves_on_when_it_drains(tmp_path: Path) -> None:
+    one_at_a_time = sim("studio", QWEN, parallel=1)
+    async with house(tmp_path, one_at_a_time, sim("attic", QWEN)) as home:
+        fleet, wish = home.lantern.fleet, Wish(ModelKey(QWEN.key))
+        there = Candidate(ModelKey(QWEN.key), HostName("studio"))
+        other = replace(there, host=HostName("attic"))
+        steps: list[Progress] = []
+
+        async def note(step: Progress) -> None:
+            steps.append(step)
+            if isinstance(step, Queued):
+                await home.lantern.acts.drain("studio", is_draining=True)
+
+        async with fleet.host(HostName("studio")).lease(wish) as held:
+            async for _ in held:
+                pass
+            ready = await load_first(fleet, wish, Route((there, other)), note)
+        assert isinstance(steps[0], Queued)
+        assert ready.by == other
+        assert "studio is draining" in ready.failed[0].reason
 
 
 # --- stopping ------------------------------------------------------------------------------

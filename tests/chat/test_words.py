@@ -1,5 +1,6 @@
 """What people read."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -33,7 +34,7 @@ from bot.domain.chat import (
 )
 from bot.domain.errors import FailureKind, NoCandidates
 from bot.domain.events import Evicting, Loading, Queued, Reading, Stopped
-from bot.domain.hosts import HostSnapshot, Instance, LoadInFlight, Model
+from bot.domain.hosts import HostSnapshot, HostState, Instance, LoadInFlight, Model
 from bot.domain.ids import (
     AUTO,
     HostName,
@@ -299,6 +300,21 @@ def test_a_host_shows_memory_residents_load_and_queue() -> None:
 def test_a_lost_host_says_why() -> None:
     host = HostSnapshot(LAPTOP, "10.0.0.3:1234", state="down", reason="refused")
     assert host_lines(host, 0.0) == ("🔴 **laptop** 10.0.0.3:1234 · down: refused",)
+
+
+@pytest.mark.parametrize(
+    ("state", "until", "said"),
+    [
+        ("draining", math.inf, "🟡 **laptop** · draining until it is resumed · "),
+        ("draining", 7260.0, "🟡 **laptop** · draining 2 h 01 min more · "),
+        ("down", 60.0, "🔴 **laptop** · down: refused (draining 60 s more)"),
+    ],
+)
+def test_a_drain_is_shown_with_its_end(state: HostState, until: float, said: str) -> None:
+    host = HostSnapshot(
+        LAPTOP, LAPTOP, state, "refused" if state == "down" else "", drained_until=until
+    )
+    assert host_lines(host, 0.0)[0].startswith(said)
 
 
 def test_of_a_lost_host_nothing_is_said_to_be_in_memory() -> None:

@@ -261,7 +261,7 @@ async def test_an_admin_pins_and_drains_before_everybodys_eyes() -> None:
         await give(command, house.fleet, interaction, HOST)
         assert said_to(interaction) == [said]
         assert interaction.response.send_message.await_args.kwargs["ephemeral"] is False
-    house.acts.drain.assert_awaited_once_with(HOST, is_draining=True)
+    house.acts.drain.assert_awaited_once_with(HOST, is_draining=True, lasting=None)
     house.acts.resume.assert_awaited_once_with(HOST)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from bot.domain.events import FleetEvent, Progress
 from bot.domain.hosts import (
+    Drain,
     FleetMemory,
     HostConfig,
     HostSnapshot,
@@ -53,6 +54,7 @@ class Kept:
     own: dict[InstanceRef, OwnInstance] = field(default_factory=dict[InstanceRef, OwnInstance])
     loads: list[LoadRecord] = field(default_factory=list[LoadRecord])
     speeds: list[SpeedRecord] = field(default_factory=list[SpeedRecord])
+    drains: dict[HostName, Drain] = field(default_factory=dict[HostName, Drain])
     _told: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def own_added(self, own: OwnInstance) -> None:
@@ -76,12 +78,17 @@ class Kept:
     async def spoke(self, record: SpeedRecord) -> None:
         self.speeds.append(record)
 
+    async def drained(self, drain: Drain) -> None:
+        self.drains[drain.host] = drain
+        self._told.set()
+
     def memory(self) -> FleetMemory:
         """What a restart finds."""
-        return FleetMemory(own=tuple(self.own.values()))
+        drains = tuple(drain for drain in self.drains.values() if drain.is_on)
+        return FleetMemory(own=tuple(self.own.values()), drains=drains)
 
     def recorder(self) -> Recorder:
-        return Recorder(self.own_added, self.own_gone, self.loaded, self.spoke)
+        return Recorder(self.own_added, self.own_gone, self.loaded, self.spoke, self.drained)
 
 
 @dataclass

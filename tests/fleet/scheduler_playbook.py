@@ -6,6 +6,7 @@ from dataclasses import replace
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
 from bot.domain.events import FleetEvent, Progress
 from bot.domain.hosts import (
+    Drain,
     HostConfig,
     Instance,
     LoadOrder,
@@ -170,8 +171,9 @@ class Playbook:
     def pin(self, name: str, is_pinned: bool = True) -> list[str]:
         return self.read(self.scheduler.on_pinned(self.now, name, is_pinned))
 
-    def drain(self, is_draining: bool = True) -> list[str]:
-        return self.read(self.scheduler.on_drained(self.now, is_draining))
+    def drain(self, is_draining: bool = True, for_s: float | None = None) -> list[str]:
+        drain = Drain(HOST, is_draining, for_s)
+        return self.read(self.scheduler.on_drained(self.now, drain))
 
     def unload(self, name: str, even_foreign: bool = False) -> list[str]:
         return self.read(self.scheduler.on_unload_asked(self.now, name, even_foreign))
@@ -224,6 +226,8 @@ class Playbook:
                 return f"forget {reference}"
             case OwnInstance():
                 return f"keep {effect.identifier}"
+            case Drain(is_on=is_on, left_s=left_s):
+                return f"drain {left_s}" if is_on else "resume"
             case FleetEvent():
                 self.news.append(effect)
                 return ""

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from bot.domain.errors import HostUnreachable
-from bot.domain.hosts import HostSnapshot, SpeedRecord
+from bot.domain.hosts import Drain, HostSnapshot, SpeedRecord
 from bot.domain.ids import HostName
 from bot.fleet import host
 from bot.fleet.effects import Effects
@@ -219,7 +219,7 @@ async def test_a_probe_that_is_understood_forgives_a_fault(
 
 async def test_a_draining_host_stays_so(trap: Trap) -> None:
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
-        bench.fleet.host(H).drain(True)
+        bench.fleet.host(H).drain(Drain(H))
         trap.set("on_probed")
         await bench.fleet.host(H).probe()
         await bench.until(lambda found: found.state == "draining")

@@ -5,8 +5,14 @@ import asyncio
 import pytest
 from fleet_bench import ONE, TWO, H, Kept, a_wish, fleet_over, sim_config
 
-from bot.domain.errors import FailureKind, NotPermitted, Unavailable, UnknownName
-from bot.domain.hosts import FleetMemory, Instance, Speed
+from bot.domain.errors import (
+    FailureKind,
+    NotPermitted,
+    Unavailable,
+    UnknownName,
+)
+from bot.domain.events import FleetEvent
+from bot.domain.hosts import Drain, FleetMemory, Instance, Speed
 from bot.domain.ids import HostName, InstanceId
 from bot.fleet.lmstudio import SocketClient
 from bot.sim import journal
@@ -248,12 +254,37 @@ async def test_pinned_instances_stay_until_unpinned() -> None:
         assert sim.resident == ()
 
 
-async def test_a_draining_host_is_shown_so_and_comes_back() -> None:
+async def test_a_draining_host_is_shown_so_lets_go_of_its_models_and_comes_back() -> None:
     async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
-        bench.fleet.host(H).drain(True)
+        await bench.use()
+        bench.fleet.host(H).drain(Drain(H))
         assert bench.host().state == "draining"
-        bench.fleet.host(H).drain(False)
+        await sim.journal.wait_for(journal.Unloaded)
+        await bench.until(lambda host: not host.instances)
+        bench.fleet.host(H).drain(Drain(H, is_on=False))
         assert bench.host().state == "up"
+        assert (await bench.use())[0].own
+
+
+async def test_a_drain_outlives_a_restart() -> None:
+    kept = Kept()
+    async with SimHost(sim_config(time_scale=0)) as sim:
+        async with fleet_over(sim, kept=kept) as bench:
+            bench.fleet.host(H).drain(Drain(H))
+            await kept.until(lambda _: H in kept.drains)
+        async with fleet_over(sim, kept=kept, memory=kept.memory()) as bench:
+            assert bench.host().state == "draining"
+            with pytest.raises(Unavailable, match="draining"):
+                await bench.use()
+
+
+async def test_a_drain_for_a_time_ends_by_itself_to_the_second() -> None:
+    async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
+        bench.fleet.host(H).drain(Drain(H, left_s=0.02))
+        assert bench.host().state == "draining"
+        await bench.until_up()
+        resumed = FleetEvent("host resumed", H, reason="its time was over")
+        assert bench.news[-1] == resumed
 
 
 async def test_leaving_the_fleet_leaves_the_models_and_others_alone() -> None:

@@ -664,7 +664,6 @@ def test_an_instance_somebody_waits_for_is_not_swept_away() -> None:
     play.ask("ada", "one", ttl=60)
     play.loaded()
     play.leave("ada")
-    play.drain()
     play.after(60)
     assert sweep(play) == ["unload one"]
 
@@ -942,12 +941,68 @@ def test_a_draining_host_finishes_and_takes_nothing_new() -> None:
     play.ask("ada", "one")
     play.loaded()
     play.ask("bob", "one")
-    play.drain()
+    assert play.drain() == ["drain None", "refuse bob busy"], "bob can wait elsewhere"
     assert play.scheduler.snapshot().state == "draining"
-    assert play.ask("eve", "one") == ["refuse eve HostUnreachable"]
-    assert play.leave("ada") == ["grant bob one"]
-    play.drain(is_draining=False)
+    assert play.ask("eve", "one") == ["refuse eve busy"]
+    assert play.leave("ada") == ["unload one"]
+    assert play.unloaded() == ["forget ref-1"]
+    assert play.drain(is_draining=False) == ["resume"]
     assert play.scheduler.snapshot().state == "up"
+    assert [news.what for news in play.news if news.what.startswith("host")] == [
+        "host found",
+        "host drained",
+        "host resumed",
+    ]
+    assert play.drain(is_draining=False) == ["resume"], "kept again, and no news"
+    assert play.news[-1].what == "host resumed"
+    assert play.ask("bob2", "one") == ["load one"]
+
+
+def test_a_drain_takes_what_is_ours_and_at_rest_alone() -> None:
+    play = up_with("one", "two", "three")
+    for who, key in (("ada", "one"), ("bob", "two")):
+        play.ask(who, key)
+        play.loaded()
+    play.appears("three")
+    play.up()
+    play.leave("ada")
+    assert play.drain() == ["drain None", "unload one"], "two answers, three is foreign"
+    assert play.unloaded(stays=True) == [], "it works for somebody else: left in peace"
+    assert play.after(9.9).up() == []
+    assert play.after(0.1).up() == ["unload one"]
+
+
+def test_a_drain_gives_up_the_load_under_way() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    assert play.drain() == ["drain None", "refuse ada busy", "stop the load"]
+    assert play.tick() == [], "said once"
+    assert play.loaded() == ["unload one"], "the cancel came too late"
+
+
+def test_a_drain_ends_at_its_time_and_not_before() -> None:
+    play = up_with("one")
+    assert play.drain(for_s=60.0) == ["drain 60.0"]
+    assert play.news[-1] == FleetEvent("host drained", HOST, seconds=60.0)
+    assert play.scheduler.snapshot().drained_until == play.now + 60.0
+    play.after(59.9)
+    assert play.ask("ada", "one") == ["refuse ada busy"]
+    play.after(0.1)
+    assert play.ask("bob", "one") == ["resume", "load one"]
+    assert play.news[-1] == FleetEvent("host resumed", HOST, reason="its time was over")
+    assert play.scheduler.snapshot().drained_until is None
+
+
+def test_a_drain_of_a_host_that_is_away_holds_when_it_comes_back() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.loaded()
+    play.leave("ada")
+    play.down()
+    assert play.drain() == ["drain None"], "nothing can be unloaded there now"
+    assert play.scheduler.snapshot().state == "down"
+    assert play.up() == ["unload one"]
+    assert play.scheduler.snapshot().state == "draining"
 
 
 def test_a_lease_on_an_instance_that_vanished_is_given_back_quietly() -> None:

@@ -10,6 +10,7 @@ from failures import fails
 from fleet_bench import ONE, SLOW_LOAD, TWO, Bench, H, a_wish, fleet_over, sim_config
 
 from bot.domain.errors import FailureKind, HostUnreachable
+from bot.domain.hosts import Drain
 from bot.fleet import delivery, reading
 from bot.fleet import host as host_module
 from bot.fleet.lease import Lease
@@ -138,10 +139,10 @@ async def test_when_the_host_breaks_those_not_told_are_refused_and_the_others_ke
 
 async def test_those_not_told_yet_hold_their_instance_through_a_drain_and_the_next_load() -> None:
     async with loaded() as (crowd, _):
-        crowd.bench.fleet.host(H).drain(True)
+        crowd.bench.fleet.host(H).drain(Drain(H))
         await crowd.sends(0)
         await crowd.until(5)
-        crowd.bench.fleet.host(H).drain(False)
+        crowd.bench.fleet.host(H).drain(Drain(H, is_on=False))
         async with asyncio.TaskGroup() as tasks:
             other = tasks.create_task(crowd.bench.use(TWO))
             await crowd.bench.until(lambda host: len(host.instances) == 2)

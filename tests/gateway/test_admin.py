@@ -248,6 +248,12 @@ async def test_a_drained_host_is_asked_nothing_until_it_is_resumed(tmp_path: Pat
         assert (await it.ask(CHAT, chat(QWEN.key))).status == 503
         assert (await it.ask("/admin/hosts/one/resume", {})).json["status"] == "resumed"
         assert (await it.ask(CHAT, chat(QWEN.key, max_tokens=1))).status == 200
+        timed = await it.ask("/admin/hosts/one/drain", {"for": "2h"})
+        assert timed.json["seconds"] == 7200.0
+        assert "at the latest in 2 h 00 min" in str(timed.json["message"])
+        told = (await got(it, "hosts"))["hosts"][0]
+        assert (told["drained"], 7100 < told["drainSecondsLeft"] <= 7200) == (True, True)
+        assert (await it.ask("/admin/hosts/one/drain", {"for": "soon"})).status == 422
 
 
 async def test_the_active_model_answers_whoever_names_none_by_its_defaults(tmp_path: Path) -> None:

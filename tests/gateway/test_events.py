@@ -62,6 +62,7 @@ async def test_a_broken_line_goes_on_where_it_stopped(tmp_path: Path) -> None:
         async with viewer(it, again.last_id) as once_more:
             await it.ask("/admin/hosts/one/drain", {})
             await it.ask(CHAT, chat(QWEN.key, max_tokens=1))
+            assert (await once_more.next())["type"] == "host.drained"
             assert (await once_more.next())["type"] == "request.start"
 
 

@@ -9,7 +9,7 @@ from store_values import CHANNEL, new_turn
 
 from bot.domain.chat import Place
 from bot.domain.errors import StoreUnavailable
-from bot.domain.hosts import FleetMemory, LoadRecord, OwnInstance, Speed, SpeedRecord
+from bot.domain.hosts import Drain, FleetMemory, LoadRecord, OwnInstance, Speed, SpeedRecord
 from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey, PlaceId, TurnId, UserId
 from bot.policy.choice import ScopeKey, scope_keys
 from bot.store.choices import MAX_CHANGES, ChoiceStore
@@ -168,6 +168,20 @@ class TestInstances:
 class TestSpeeds:
     LOAD = LoadRecord(STUDIO, QWEN, seconds=10.0, size_bytes=5_000)
     ANSWER = SpeedRecord(STUDIO, QWEN, 1000, 101, first_token_s=2.0, generation_s=10.0)
+
+    async def test_a_drain_is_remembered_until_it_is_over(
+        self, database: Database, clock: WallClock
+    ) -> None:
+        fleet, attic = FleetStore(database), HostName("attic")
+        await fleet.drain(Drain(STUDIO, left_s=60.0))
+        await fleet.drain(Drain(STUDIO))
+        await fleet.drain(Drain(attic, left_s=7200.0))
+        clock.advance(7199.5)
+        assert (await fleet.remembered()).drains == (Drain(attic, left_s=0.5), Drain(STUDIO))
+        clock.advance(0.5)
+        assert (await fleet.remembered()).drains == (Drain(STUDIO),)
+        await fleet.drain(Drain(STUDIO, is_on=False))
+        assert (await fleet.remembered()).drains == ()
 
     async def test_nothing_measured_is_nothing_remembered(self, database: Database) -> None:
         assert await FleetStore(database).remembered() == FleetMemory()

@@ -52,7 +52,7 @@ def test_an_open_quote_is_told() -> None:
     ("line", "part"),
     [
         ("/reset foo", "`foo` is too much. It is written `/reset`."),
-        ("/fleet load a b", "`b` is too much"),
+        ("/fleet drain a 2h b", "`b` is too much"),
         ("/model a me b c", "`b c` is too much"),
         ("/model a --scope", "`--scope` needs a value"),
     ],

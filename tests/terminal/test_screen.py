@@ -72,7 +72,7 @@ def test_rows_of_facts_are_shown_as_they_are(words: str) -> None:
     host = HostSnapshot(HostName(words), "10.0.0.2:1234", state="down", reason=words)
     persona = Persona("sage", description=words, source=words)  # pyright: ignore[reportArgumentType]  # a plain text will do
     where, out = screen(is_live=True)
-    where.table(facts.HOST_COLUMNS, [facts.host_row(host)])
+    where.table(facts.HOST_COLUMNS, [facts.host_row(host, 0.0)])
     where.table(facts.PERSONA_COLUMNS, [facts.persona_row(persona)])
     assert out.getvalue().count(words) == 4
 
@@ -139,7 +139,8 @@ def narrow(width: int) -> tuple[Screen, io.StringIO]:
 
 def test_a_table_stays_readable_in_a_narrow_terminal() -> None:
     where, out = narrow(60)
-    row = facts.host_row(HostSnapshot(HostName("studio-with-a-name"), "10.0.0.2:1234", state="up"))
+    up = HostSnapshot(HostName("studio-with-a-name"), "10.0.0.2:1234", state="up")
+    row = facts.host_row(up, 0.0)
     where.table(facts.HOST_COLUMNS, [row])
     lines = out.getvalue().splitlines()
     assert lines[:3] == ["studio-with-a-name", "  address: 10.0.0.2:1234", "  state: up"]
