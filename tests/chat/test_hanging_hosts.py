@@ -1,10 +1,11 @@
 """Hosts that hang with a question, or in a load, while another could serve."""
 
 import asyncio
+import math
 from pathlib import Path
 
 import pytest
-from house import QWEN, House, house, sim
+from house import GUARD_S, QWEN, House, house, sim
 
 from bot.chat import host_serving
 from bot.domain.events import Finished, Loading, Silence, TurnEvent
@@ -16,12 +17,13 @@ from bot.sim import journal
 
 ONE, TWO = HostName("one"), HostName("two")
 KEY = ModelKey(QWEN.key)
+STALLED = 0.55
 
 
-def is_slower(home: House, name: HostName) -> None:
+def is_slower(home: House, name: HostName, first_s: float = 5.0) -> None:
     """Makes the other host the first in every route."""
     for _ in range(20):
-        home.lantern.fleet.host(name).record_speed(SpeedRecord(name, KEY, 1000, 50, 5.0, 20.0))
+        home.lantern.fleet.host(name).record_speed(SpeedRecord(name, KEY, 1000, 50, first_s, 20.0))
 
 
 async def warm(home: House) -> None:
@@ -61,13 +63,18 @@ async def test_alone_a_host_is_given_its_time_and_other_answers_are_signs_of_lif
                 async with host.reader.first_word_within(0.01, mine):
                     await asyncio.Event().wait()
             # Words of another answer put the end off; a word of its own ends the watch.
-            began = loop.time()
-            async with host.reader.first_word_within(1.0, other) as elsewhere:
-                loop.call_later(0.1, elsewhere)
+            async with host.reader.first_word_within(GUARD_S, other) as elsewhere:
+                heard_at: list[float] = []
+
+                def speak() -> None:
+                    elsewhere()
+                    heard_at.append(loop.time())
+
+                loop.call_later(0.1, speak)
                 with pytest.raises(TimeoutError):
                     async with host.reader.first_word_within(0.2, mine):
                         await asyncio.Event().wait()
-            assert loop.time() - began >= 0.3
+            assert loop.time() - heard_at[0] >= 0.2
             async with host.reader.first_word_within(0.01, mine) as heard:
                 heard()
                 later = asyncio.Event()
@@ -79,9 +86,18 @@ async def test_a_load_that_stands_still_is_left_for_a_host_that_can(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host_module, "PULSE_S", 0.01)
-    monkeypatch.setattr(deadlines, "LEAST_PAUSE_S", 0.05)
+
+    # Of no other fraction: on a busy machine a load that gets on pauses longer than that, too.
+    def pause_s(fraction: float, expected_s: float | None) -> float:
+        return 0.01 if fraction == STALLED else math.inf
+
+    monkeypatch.setattr(host_serving, "load_pause_s", pause_s)
     async with house(tmp_path, sim("one", QWEN), sim("two", QWEN)) as home:
-        home.hosts["one"].faults.stall_load(0.55)
+        # Nothing to load there, where a busy machine would stand still at that fraction as well.
+        await home.hosts["two"].preload(KEY)
+        await home.lantern.fleet.host(TWO).probe()
+        is_slower(home, TWO, 100_000.0)
+        home.hosts["one"].faults.stall_load(STALLED)
         said = await home.ask("[[say here]]")
         assert isinstance(said.last, Finished)
         assert said.receipt.host == TWO
@@ -121,7 +137,8 @@ async def test_a_silence_in_the_middle_of_an_answer_is_told_and_the_answer_goes_
                 told.append(event)
                 if isinstance(event, Silence):
                     home.hosts["one"].faults.clear()
-        assert [event for event in told if isinstance(event, Silence)] == [Silence(0.05)]
+        # On a busy machine there may be another; that each is told once is played elsewhere.
+        assert {event for event in told if isinstance(event, Silence)} == {Silence(0.05)}
         last = told[-1]
         assert isinstance(last, Finished)
         assert last.receipt.usage.completion_tokens == 5

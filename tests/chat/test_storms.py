@@ -3,10 +3,13 @@
 import asyncio
 from pathlib import Path
 
-from house import QWEN, House, house, sim
+import pytest
+from house import GUARD_S, QWEN, House, house, sim
 
 from bot.domain.events import Failed, Finished
 from bot.domain.ids import HostName
+from bot.fleet import health, probing
+from bot.policy.breaker import BreakerRules
 from bot.sim import journal
 
 WAVES, TURNS = 10, 8
@@ -22,7 +25,12 @@ def requests(home: House) -> int:
     return sum(len(host.journal.of(journal.Request)) for host in home.hosts.values())
 
 
-async def test_a_storm_of_turns_costs_dead_hosts_hardly_more_than_one(tmp_path: Path) -> None:
+async def test_a_storm_of_turns_costs_dead_hosts_hardly_more_than_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A storm takes no time: how often a host that stays away is probed is played elsewhere.
+    monkeypatch.setattr(health, "PROBE_RULES", BreakerRules(threshold=1, base_s=3600.0))
+    monkeypatch.setattr(probing, "LOOK_AGAIN_S", 3600.0)
     async with house(tmp_path, sim("one", QWEN), sim("two", QWEN)) as home:
         await home.ask("hello")
         for host in home.hosts.values():
@@ -44,6 +52,6 @@ async def test_a_host_that_is_back_answers_a_question_asked_meanwhile(tmp_path: 
         await home.hosts["one"].stop()
         assert isinstance((await home.ask("hello")).last, Failed)
         await home.hosts["one"].start()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(GUARD_S):
             while not isinstance((await home.ask("hello")).last, Finished):
                 pass

@@ -14,6 +14,9 @@ T = TypeVar("T")
 
 _DISCORD_EPOCH_MS = 1_420_070_400_000
 
+HANGS_S = 60.0
+"""Only against hanging: beside other work a child took over fifteen seconds for its first line."""
+
 
 class Changes:
     """Something happened; look again whether it was what you wait for."""
@@ -25,7 +28,7 @@ class Changes:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    async def until(self, look: Callable[[], T | None], timeout_s: float = 15.0) -> T:
+    async def until(self, look: Callable[[], T | None], timeout_s: float = HANGS_S) -> T:
         """The first thing ``look`` finds.
 
         Raises:

@@ -22,7 +22,7 @@ from bot.sim.host import SimHost
 
 pytestmark = [pytest.mark.ops, pytest.mark.slow]
 
-EACH_S = 60.0
+EACH_S = 180.0
 KILLS = int(os.environ.get("LANTERN_KILLS", "4"))
 SEED = int(os.environ.get("LANTERN_SEED", "1"))
 
@@ -123,8 +123,8 @@ class Kills:
             return is_told and not any(map(promises, mine)) and child.logged("ready") is not None
 
         try:
-            await self.discord.changes.until(look, timeout_s=25.0)
-            async with asyncio.timeout(5.0):
+            await self.discord.changes.until(look, timeout_s=60.0)
+            async with asyncio.timeout(15.0):
                 # A database tells nobody that it changed.
                 while rows(self.folder, OPEN) != {"0"}:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
