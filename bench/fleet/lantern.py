@@ -9,6 +9,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from string import ascii_lowercase
 from typing import Any
 
@@ -267,7 +268,7 @@ async def lantern(evening: Evening) -> AsyncGenerator[Serve]:
         HostConfig(name, f"{name}:1234", memory_bytes=machine.spec.memory_bytes)
         for name, machine in machines.items()
     ]
-    recorder = Recorder(_kept, _kept, _kept, _kept)
+    recorder = Recorder(**dict.fromkeys((f.name for f in fields(Recorder)), _kept))
     async with (
         Fleet(configs, recorder=recorder, rules=rules, connect=connect) as fleet,
         _nobody_abroad() as providers,
