@@ -37,6 +37,10 @@ class Model:
     reasoning: bool = False
     architecture: str = ""
     quantization: str = ""
+    weights_bytes: int | None = None
+    """What it takes in memory before any context, as the host estimates it; None while untold."""
+    token_bytes: float | None = None
+    """What each token of its context takes beside, likewise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ async def connect(config: HostConfig, http: httpx.AsyncClient, timeout_s: float)
     rest = RestApi(http, config.address, config.token, timeout_s * CONNECT_SHARE)
     try:
         async with asyncio.timeout(timeout_s * SOCKET_SHARE):
-            return await connect_socket(config.address, config.token, rest)
+            return await connect_socket(config, rest)
     except (TimeoutError, HostUnreachable):
         # Whatever closed the sockets, REST may be open, and says in plainer words what is wrong.
         return await richest_rest(rest)

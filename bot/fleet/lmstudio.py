@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, cast
 
@@ -30,13 +30,14 @@ from lmstudio.json_api import (
 )
 
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
-from bot.domain.hosts import Instance, Interface, LoadOrder, Model, ModelKind, Report
+from bot.domain.hosts import HostConfig, Instance, Interface, LoadOrder, Model, ModelKind, Report
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet import inventory
 from bot.fleet.client import Stop
 from bot.fleet.inventory import Garbled, Listing
 from bot.fleet.rest import MOST_BYTES, RestApi, lan_http, load_failure, one_line
+from bot.policy.placement import is_in_doubt
 
 CLOSE_S = 2.0
 """Leaving is at once, also with a dead peer; this only bounds a surprise."""
@@ -44,6 +45,10 @@ CANCEL_S = 1.0
 """How long the cancel of a load may take to be sent."""
 GREETING_S = 2.0
 """The SDK's own 1 s is short for a machine that is busy loading."""
+ESTIMATES = 3
+"""Models whose memory is asked for in one probe, at most: each may take a while."""
+ESTIMATED_CONTEXT = 8192
+"""Tokens a model's memory is asked for with; what one of them takes follows from it."""
 ASK_S = 1.0
 """A call the host is too old for is never answered."""
 
@@ -133,13 +138,18 @@ class _Parameter:
 class SocketClient:
     """A ``HostClient`` over the SDK's WebSockets, with REST beside it for what they do not tell."""
 
-    def __init__(self, api: lms.AsyncClient, rest: RestApi) -> None:
+    def __init__(
+        self, api: lms.AsyncClient, rest: RestApi, memory_bytes: int | None = None
+    ) -> None:
         self.interface: Interface = "SDK socket"
         self.version = ""
         """Of LM Studio; empty where it does not tell."""
         self._api = api
         self._rest = rest
-        self._tells_work = True
+        self._tells_work = self._tells_memory = True
+        self._memory_bytes = memory_bytes
+        self._estimates: dict[Model, Model] = {}
+        """Models as the host lists them, and with what it estimates of them."""
 
     async def inventory(self) -> Report:
         """Everything one probe tells.
@@ -152,7 +162,18 @@ class SocketClient:
         with self._rest.reading():
             models, residents = await self._listing(inventory.socket_models(disk))
             only_loaded = inventory.lists_only_loaded(plain, models, residents)
+        models = await self._reckoned(models)
         return Report("SDK socket", self.version, models, residents, only_loaded)
+
+    async def _reckoned(self, models: Mapping[ModelKey, Model]) -> Mapping[ModelKey, Model]:
+        """The disk, with what the host itself reckons of models that our formula may refuse.
+
+        A mixture of experts is over-estimated by gigabytes: it was refused for ever where it fits.
+        """
+        doubted = [m for m in models.values() if is_in_doubt(m, self._memory_bytes)]
+        for model in [m for m in doubted if m not in self._estimates][:ESTIMATES]:
+            self._estimates[model] = await self._estimated(model)
+        return {**models, **{m.key: self._estimates.get(m, m) for m in doubted}}
 
     async def resident(self, kind: ModelKind | None = None) -> tuple[Instance, ...]:
         """What is in memory now; of one kind without its slots."""
@@ -225,6 +246,32 @@ class SocketClient:
             pass
         return False
 
+    async def _estimated(self, model: Model) -> Model:
+        """The model with the memory the host expects it to take: experimental, newer ones tell."""
+        if not self._tells_memory:
+            return model
+        context = min(ESTIMATED_CONTEXT, model.max_context_length or ESTIMATED_CONTEXT)
+        length = {"key": "llm.load.contextLength", "value": context}
+        layer = {"layerName": "apiOverride", "config": {"fields": [length]}}
+        parameter = {"modelKey": model.key, "loadConfigStack": {"layers": [layer]}}
+        try:
+            async with asyncio.timeout(ASK_S):
+                answer = await self._call(_space(model.kind), "estimateModelUsage", parameter)
+            memory = inventory.members(inventory.members(answer).get("memory"))
+        except TimeoutError:
+            # As with its work: one too old for the call never answers it.
+            self._tells_memory = False
+            return model
+        except Unavailable as error:
+            if isinstance(error, HostUnreachable):
+                raise
+            return model
+        weights = inventory.number(memory, "modelBytes")
+        beside = inventory.number(memory, "contextBytes") or 0
+        if weights is None:
+            return model
+        return replace(model, weights_bytes=weights, token_bytes=beside / context)
+
     async def close(self) -> None:
         """Closes the sockets."""
         with suppress(TimeoutError, *_NONSENSE):
@@ -254,12 +301,13 @@ class SocketClient:
             raise _unreachable(self._api.api_host, error) from error
 
 
-async def connect_socket(address: str, token: str | None, rest: RestApi) -> SocketClient:
+async def connect_socket(config: HostConfig, rest: RestApi) -> SocketClient:
     """Opens the SDK's sockets to a host.
 
     Raises:
         HostUnreachable: nobody there, not LM Studio, no sockets for us, or the token is refused.
     """
+    address, token = config.address, config.token
     api = _LanClient(address)
     if token is not None:
         # The token's halves, as LM Studio's JavaScript client gives them to the handshake.
@@ -267,7 +315,7 @@ async def connect_socket(address: str, token: str | None, rest: RestApi) -> Sock
         # Private: 1.5.0 has no api_token argument yet.
         message = lms.AsyncClient._format_auth_message(name, key)  # pyright: ignore[reportPrivateUsage]  # see above
         api._auth_details = message  # pyright: ignore[reportPrivateUsage]  # see above
-    client = SocketClient(api, rest)
+    client = SocketClient(api, rest, config.memory_bytes)
     try:
         await api.__aenter__()
         # An RPC the host is too old for is never answered: it only warns.

@@ -442,6 +442,7 @@ class Scheduler:
 
     def on_loaded(self, now: float, own: OwnInstance, listed: Iterable[Instance]) -> Effects:
         """The load under way is done; the host's list was read afterwards."""
+        joined = [waiter for waiter in self._queue.waiters.values() if waiter.is_joined]
         load = self._end_load(now)
         self.residents.adopt(own)
         self._see(listed, now)
@@ -450,9 +451,9 @@ class Scheduler:
         key, name, asked = own.model_key, self.config.name, load.order.settings.context_length
         made = next((r for r in self.residents if r.instance.identifier == own.identifier), None)
         context = made.instance.context_length if made else None
-        for waiter in self._queue.of(key):
-            # Only what brought them nothing counts: of eight long conversations, each outgrowing
-            # the others' copy, four were refused for having joined three good loads.
+        for waiter in joined:
+            # Only what was to serve them and did not counts: of eight long conversations, each
+            # outgrowing the others' copy, four were refused for three good loads of the others.
             waiter.loads = 0 if self._usable(waiter.wish) else waiter.loads + 1
         limits = replace(self._limits.get(key, LoadLimits()), is_retried=False)
         if context is not None and asked is None:

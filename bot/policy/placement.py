@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from bot.domain.errors import FailureKind
 from bot.domain.hosts import HostSnapshot, Instance, LoadLimits, LoadOrder, Model, ModelKind, Wish
 from bot.domain.ids import ModelKey
+from bot.domain.personas import LoadSettings
 
 GRACE = 1.1
 """A model so much over the memory is for the host to decide: refused by a formula, one that would
@@ -40,6 +41,8 @@ KV_BYTES_PER_TOKEN_AT_1_GB = 48 * 1024
 Against published shapes at 4-bit weights: 8B 128 KiB (estimated 106), 70B 320 KiB (311),
 30B-A3B 96 KiB (203: mixtures of experts are over-estimated, which is the safe side).
 """
+DOUBTED_CONTEXT = 32_768
+"""The longest that anybody is likely to load with: what fits with it needs no estimate."""
 _KV_SHARE = {"f32": 2.0, "f16": 1.0, "q8_0": 0.54, "q5_1": 0.38, "q5_0": 0.35, "q4_1": 0.32}
 _SMALLEST_KV_SHARE = 0.29
 """Four-bit keys and values with their scales."""
@@ -183,7 +186,20 @@ def load_bytes(model: Model, order: LoadOrder) -> int | None:
     context = order.settings.context_length or min(
         DEFAULT_CONTEXT, model.max_context_length or DEFAULT_CONTEXT
     )
+    # What the host says of this model beats what is so for most models of its size.
+    if model.weights_bytes is not None and order.settings.kv_cache_quant is None:
+        return round(model.weights_bytes + (model.token_bytes or 0.0) * context)
     return _bytes(model.size_bytes, model.kind, context, order.settings.kv_cache_quant)
+
+
+def is_in_doubt(model: Model, memory_bytes: int | None) -> bool:
+    """May it be refused by our formula alone, while the host has told nothing of it?"""
+    if model.weights_bytes is not None or memory_bytes is None:
+        return False
+    context = min(DOUBTED_CONTEXT, model.max_context_length or DOUBTED_CONTEXT)
+    settings = LoadSettings(context_length=context)
+    needed = load_bytes(model, LoadOrder(model.key, model.kind, settings, None, None))
+    return needed is not None and needed > memory_bytes
 
 
 def instance_bytes(instance: Instance) -> int:

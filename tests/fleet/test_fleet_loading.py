@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -29,9 +30,10 @@ from bot.fleet.connection import Connection
 from bot.fleet.fleet import FleetRules
 from bot.fleet.lmstudio import SocketClient
 from bot.fleet.rest import lan_http
+from bot.policy.placement import GRACE, load_bytes
 from bot.sim import journal
 from bot.sim.host import SimHost
-from bot.sim.models import GB
+from bot.sim.models import GB, SimModel
 
 
 @pytest.mark.slow
@@ -266,6 +268,26 @@ async def test_the_hosts_own_refusal_is_the_reason_given() -> None:
                 await bench.use(TWO)
             assert len(sim.journal.of(journal.LoadFailed)) == 1
             assert [i.identifier for i in sim.resident] == [ONE]
+
+
+async def test_a_model_the_formula_refuses_is_loaded_where_the_host_knows_better() -> None:
+    lean = sim_config(models=(SimModel(ONE, 20 * GB),), context_bytes_per_token=20_000)
+    async with SimHost(lean) as sim:
+        config = HostConfig(H, sim.address, memory_bytes=23 * GB)
+        async with fleet_over(sim, configs=[config]) as bench:
+            model = bench.host().models[ONE]
+            assert model.weights_bytes == 20 * GB
+            assert model.token_bytes == 20_000
+            wish = a_wish(load=LoadSettings(context_length=32768))
+            order = LoadOrder(ONE, "llm", wish.load, None, None)
+            formula = load_bytes(replace(model, weights_bytes=None), order)
+            assert (formula or 0) > GRACE * 23 * GB
+            made, _ = await bench.use(load=wish.load)
+            assert made.context_length == 32768
+            asked = [
+                c for c in sim.journal.of(journal.Called) if c.endpoint == "estimateModelUsage"
+            ]
+            assert len(asked) == 1, "once, and not with every probe"
 
 
 async def test_the_configured_budget_evicts_before_the_load() -> None:

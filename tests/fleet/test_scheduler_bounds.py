@@ -454,6 +454,18 @@ def test_only_a_load_that_brought_nothing_counts_as_a_try() -> None:
         assert play.read(play.scheduler.on_loaded(play.now, own, ()))[-1] == "load one"
 
 
+def test_a_load_too_small_for_somebody_is_no_try_of_theirs() -> None:
+    play = up_with("one")
+    play.ask("ada", "one", load=LoadSettings(context_length=4096))
+    play.ask("long", "one", context=20_000)
+    assert play.loaded() == ["grant ada one", "load one with 32768"]
+    own = OwnInstance(HOST, InstanceRef("ghost"), InstanceId("one:2"), ONE, 60)
+    for left in (2, 1, 0):
+        play.loading = None
+        decided = play.read(play.scheduler.on_loaded(play.now, own, play.listed()))
+        assert decided[-1] == ("load one with 32768" if left else "refuse long load failed")
+
+
 def test_where_one_has_tried_three_times_whoever_joined_later_is_refused_too() -> None:
     play = up_with("one")
     play.ask("ada", "one")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from policy_builders import EMBED, GB, GEMMA, NOW, QWEN, host, instance, instances, model
 
 from bot.domain.errors import FailureKind
-from bot.domain.hosts import HostSnapshot, Instance, LoadLimits, Wish
+from bot.domain.hosts import HostSnapshot, Instance, LoadLimits, LoadOrder, Model, Wish
 from bot.domain.ids import ModelKey
 from bot.domain.personas import LoadSettings
 from bot.policy.placement import (
@@ -20,6 +20,7 @@ from bot.policy.placement import (
     context_needed,
     fits_beside,
     instance_bytes,
+    is_in_doubt,
     load_bytes,
     order_for,
     place,
@@ -558,3 +559,33 @@ def test_the_context_given_always_holds_what_is_needed(asked: int | None, needed
     order = order_for(host(models=[of]), of, [wish])
     assert (order.settings.context_length or DEFAULT_CONTEXT) >= needed
     assert order.settings.gpu == "max"
+
+
+def test_the_hosts_own_estimate_beats_the_formula() -> None:
+    told = Model(NEW, size_bytes=10 * GB, weights_bytes=11 * GB, token_bytes=1000.0)
+    order = LoadOrder(NEW, "llm", LoadSettings(context_length=8192), None, None)
+    assert load_bytes(told, order) == 11 * GB + 8_192_000
+    # It was told for keys and values as they are: of smaller ones the formula knows.
+    small = replace(order, settings=LoadSettings(context_length=8192, kv_cache_quant="q8_0"))
+    assert load_bytes(told, small) == load_bytes(replace(told, weights_bytes=None), small)
+
+
+@pytest.mark.parametrize(
+    ("model", "spare", "doubted"),
+    [
+        (Model(ModelKey("m"), size_bytes=10 * GB), 0, False),
+        (Model(ModelKey("m"), size_bytes=10 * GB), -1, True),
+        (Model(ModelKey("m"), size_bytes=10 * GB, max_context_length=4096), -1, False),
+        (Model(ModelKey("m"), size_bytes=10 * GB, weights_bytes=1), -1, False),
+        (Model(ModelKey("m")), -1, False),
+        (Model(ModelKey("m"), size_bytes=10 * GB), None, False),
+    ],
+)
+def test_a_model_is_in_doubt_where_the_formula_alone_may_refuse_it(
+    model: Model, spare: int | None, doubted: bool
+) -> None:
+    longest = LoadSettings(context_length=32_768)
+    order = LoadOrder(ModelKey("m"), "llm", longest, None, None)
+    needed = load_bytes(Model(ModelKey("m"), size_bytes=10 * GB), order)
+    assert needed is not None
+    assert is_in_doubt(model, None if spare is None else needed + spare) is doubted
