@@ -15,7 +15,6 @@ BENCHMARKS = (
     "splitting",
     "loads",
     "routing",
-    "fleet.table",
     "client_cost",
     "turns",
     "process",

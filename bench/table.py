@@ -69,23 +69,10 @@ def markdown(sections: Iterable[Section]) -> str:
         "Written by `make bench`; ratios compare two things in the same run.",
         "",
     ]
-    return "\n".join(lines + [line for section in sections for line in _part(section)])
-
-
-def renewed(text: str, section: Section) -> str:
-    """A file of ``markdown`` with one section as it is now; at its end where it had none."""
-    before, mark, after = text.partition(f"## {section[0]}\n")
-    _, following, rest = after.partition("\n## ")
-    part = "\n".join(_part(section))
-    if not mark:
-        return f"{before.rstrip()}\n\n{part}"
-    return f"{before}{part}{following}{rest}"
-
-
-def _part(section: Section) -> list[str]:
-    title, rows = section
-    head = [f"## {title}", "", _line(_HEADINGS), _line(["---"] * len(_HEADINGS))]
-    return [*head, *(_line(row.cells) for row in rows), ""]
+    for title, rows in sections:
+        lines += [f"## {title}", "", _line(_HEADINGS), _line(["---"] * len(_HEADINGS))]
+        lines += [_line(row.cells) for row in rows] + [""]
+    return "\n".join(lines)
 
 
 def _line(cells: Sequence[str]) -> str:

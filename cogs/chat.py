@@ -14,10 +14,11 @@ from bot.domain.errors import NoCandidates, UnknownName
 from bot.domain.ids import ModelKey, PersonaName, TurnId, UserId
 from bot.domain.personas import Priority
 from bot.policy.access import check_may_manage, check_text
+from bot.policy.context import GREET_TEXT
 from bot.policy.conversation import fresh_after_s
-from bot.policy.markup import harmless
+from bot.policy.names import shown_name
 from bot.policy.pacing import Pacers
-from bot.policy.splitting import LIMIT
+from bot.policy.prompt import greetings
 from cogs._access import Access
 from cogs._autocomplete import (
     CHOICES,
@@ -183,9 +184,11 @@ class Chat(commands.Cog):
         await self._access.check(self._client, message)
         text, before = said(message, me), await self._chains.before(message, parent)
         if not (text or before.quotes or message.attachments or message.message_snapshots):
-            words = HIDDEN if before.is_hidden else await self._greeting(message, place, user)
-            await transport.send(0, MessageView(words))
-            return
+            words = HIDDEN if before.is_hidden else await self._hint(message, place, user)
+            if words:
+                await transport.send(0, MessageView(words))
+                return
+            text = GREET_TEXT
         check_text(text, has_attachments=bool(message.attachments or before.quotes))
         files, left_out = await read_files(message.attachments)
         if before.is_hidden:
@@ -209,12 +212,12 @@ class Chat(commands.Cog):
             rules.conversation, place, is_pinged=is_pinged, rest_s=rules.fresh_after_s
         )
 
-    async def _greeting(self, message: discord.Message, place: Place, user: UserId) -> str:
-        """What a message without words is answered with."""
+    async def _hint(self, message: discord.Message, place: Place, user: UserId) -> str:
+        """What a message without words is answered with; empty where the persona greets."""
         # Discord then hides what is neither a mention nor private, attachments too.
         me = self._client.user.id if self._client.user is not None else 0
         is_hidden = not self._client.intents.message_content and message.guild is not None
         if is_hidden and not is_mentioned(message, me):
             return UNREADABLE
         persona = (await self._switch.explain(place, user)).persona
-        return harmless(persona.greeting)[:LIMIT] or f"👋 I'm **{persona.name}**. {HOW_TO_ASK}"
+        return "" if greetings(persona) else f"👋 I'm **{shown_name(persona.name)}**. {HOW_TO_ASK}"

@@ -14,7 +14,9 @@ from bot.domain.chat import Place
 from bot.domain.errors import NoCandidates
 from bot.policy.access import check_may_switch
 from bot.policy.choice import Scope, title_of
+from bot.policy.names import shown_name
 from bot.policy.pacing import Pacers
+from bot.policy.prompt import Moment, filled_in, scene_of
 from cogs._autocomplete import CHOICES, StringChoices, model_choices, persona_choices
 from cogs._faults import say
 from cogs._loads import Loads
@@ -109,9 +111,11 @@ class Choosing(commands.Cog):
             persona = await switch.set_persona(
                 place, user, scope, name, is_admin=is_admin, ticket=ticket
             )
-            title = f"**{persona.name}**"
+            title = f"**{shown_name(persona.name)}**"
             head = f"🎭 {title} is chosen {for_whom(scope, place)}."
-            if greeting := persona.greeting.strip()[:_GREETING_CHARS].replace("\n", "\n> "):
+            scene = scene_of(persona, interaction.user.display_name, Moment())
+            said = filled_in(persona.greeting, scene).strip()[:_GREETING_CHARS]
+            if greeting := said.replace("\n", "\n> "):
                 head += f"\n> {greeting}"
             if beside := beside_words(await switch.explain(place, user), persona):
                 head += f"\n{beside}"
@@ -124,7 +128,7 @@ def explained(explanation: Explanation) -> str:
     """Persona, model and route for the next message here, in words."""
     persona, route = explanation.persona, explanation.route
     lines = [
-        f"Persona: **{persona.name}** ({explanation.persona_reason})",
+        f"Persona: **{shown_name(persona.name)}** ({explanation.persona_reason})",
         f"Model: {model_words(explanation)}",
     ]
     if explanation.way_back:

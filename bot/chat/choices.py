@@ -1,7 +1,7 @@
 """Which persona and model answer here: stored choices by scope, resolved to nouns."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from bot.documents.shelf import PersonaShelf
@@ -9,7 +9,7 @@ from bot.domain.chat import Place
 from bot.domain.ids import AUTO, ModelKey, PersonaName, ProviderName, UserId
 from bot.domain.personas import Persona
 from bot.policy.choice import CLOUD, Scope, choose, provider_in, scope_keys
-from bot.policy.context import dated
+from bot.policy.names import shown_name
 from bot.store.choices import ChoiceStore
 
 PLAIN = Persona(name=PersonaName(""), description="a model without a persona")
@@ -32,6 +32,9 @@ class Resolved:
     """The persona chosen here is gone, so this one answers in its place."""
     scope: Scope | None = None
     """For whom the model or provider was chosen; None where the persona's own answers."""
+    now: datetime | None = None
+    """When a prompt says it is, in the zone people live in. Once for a turn: its transcript is made
+    anew for each candidate, and stays the same."""
 
     @property
     def models(self) -> tuple[ModelKey, ...]:
@@ -90,17 +93,17 @@ class Choices:
         # The words were meant for another: who stands in is told, and nothing leaves the LAN.
         if who is None:
             who = self._shelf.get(str(self._default_persona)) or self._shelf.all()[0]
-            why_who = f"{wanted.value} is gone, so {who.name} answers"
-        # Once for a turn: its transcript is made anew for each candidate, and stays the same.
-        who = replace(who, system_prompt=dated(who.system_prompt, self._now()))
+            why_who = f"{shown_name(wanted.value)} is gone, so {shown_name(who.name)} answers"
+        now = self._now()
         picked = choose(option, stored["model"], keys, "")
         if (provider := provider_in(picked.value)) is not None:
             words = f"☁ {provider} {picked.reason}"
-            return Resolved(who, why_who, who.model, words, False, provider, is_gone, picked.scope)
+            scope = picked.scope
+            return Resolved(who, why_who, who.model, words, False, provider, is_gone, scope, now)
         if not picked.value or picked.value == AUTO:
-            reason = f"{who.name}'s own model"
+            reason = f"{shown_name(who.name)}'s own model"
             if picked.value == AUTO:
                 reason = f"auto ({picked.reason}): {reason}"
-            return Resolved(who, why_who, who.model, reason, False, None, is_gone)
+            return Resolved(who, why_who, who.model, reason, False, None, is_gone, None, now)
         named = ModelKey(picked.value)
-        return Resolved(who, why_who, named, picked.reason, True, None, is_gone, picked.scope)
+        return Resolved(who, why_who, named, picked.reason, True, None, is_gone, picked.scope, now)

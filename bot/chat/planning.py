@@ -15,6 +15,7 @@ from bot.policy.context import Fitted, fit_or_least, transcript
 from bot.policy.index import RoutingIndex
 from bot.policy.offers import SlowRules, Ways, plan_ways
 from bot.policy.privacy import Consent, Judge, LocalOnly, without_names
+from bot.policy.prompt import Moment
 from bot.policy.routing import RouteAsk, Strategy
 
 SMALLEST_WINDOW_BITS = 11
@@ -155,9 +156,10 @@ class Planner:
         Raises:
             PromptTooLong: not even the last message fits anybody who may be asked.
         """
-        messages = transcript(asking.resolved.persona, asking.branch, asking.request)
-        # Every text is cleaned once here, whatever windows are tried below.
         window = self.window(asking.resolved)
+        moment = Moment(asking.turn, asking.resolved.now, window)
+        # Every text is cleaned once here, whatever windows are tried below.
+        messages = transcript(asking.resolved.persona, asking.branch, asking.request, moment)
         job = self._job_within(window, asking, messages)
         if job.wish.min_context > window:
             return self._for_long(job)
@@ -238,7 +240,7 @@ class Planner:
 
         # Most turns are served at home: made for each turn, this doubled the cost of planning.
         def abroad() -> Fitted:
-            return fit_or_least(_messages_abroad(asking), window, answer_tokens)
+            return fit_or_least(_messages_abroad(asking, window), window, answer_tokens)
 
         return Job(
             asking=asking,
@@ -362,7 +364,7 @@ def _is_at_home(route: Route) -> bool:
     return bool(route.candidates) and not _is_away(route.candidates[0])
 
 
-def _messages_abroad(asking: Asking) -> tuple[Message, ...]:
+def _messages_abroad(asking: Asking, window: int) -> tuple[Message, ...]:
     """The whole transcript as a provider may see it: people are numbered, not named."""
     branch, request = asking.branch, asking.request
     # Names of people are theirs; a number tells who speaks as well.
@@ -385,10 +387,11 @@ def _messages_abroad(asking: Asking) -> tuple[Message, ...]:
         user_name=numbers[request.user],
         quotes=tuple(replace(q, user_name=numbers[q.user]) for q in request.quotes),
     )
+    moment = Moment(asking.turn, asking.resolved.now, window)
     # Of the whole: a name or an id says who it is, whatever way it came into the text.
     return tuple(
         replace(message, text=without_names(message.text, names))
-        for message in transcript(asking.resolved.persona, turns, request)
+        for message in transcript(asking.resolved.persona, turns, request, moment)
     )
 
 

@@ -17,6 +17,7 @@ from bot.domain.personas import Persona
 from bot.fleet.fleet import Fleet
 from bot.policy.access import check_may_switch
 from bot.policy.choice import Scope, key_for, provider_in, title_of, way_back, why_at_home
+from bot.policy.names import shown_name
 from bot.policy.privacy import Consent, LocalOnly, Sources
 from bot.store.choices import ChoiceStore, Subject
 from bot.store.privacy import PrivacyStore
@@ -46,19 +47,21 @@ class Explanation:
 def model_words(said: Explanation) -> str:
     """Which model or provider answers, and why; one line."""
     if said.provider is not None:
-        return f"{said.model_reason}; after it `{said.model}`, {said.persona.name}'s own model"
+        name = shown_name(said.persona.name)
+        return f"{said.model_reason}; after it `{said.model}`, {name}'s own model"
     return f"`{said.model}` ({said.model_reason})"
 
 
 def beside_words(said: Explanation, persona: Persona) -> str:
     """Why not simply this persona by its own model answers, just chosen; empty where it does."""
     if said.persona.name != persona.name:
-        return f"For you here **{said.persona.name}** still answers: {said.persona_reason}."
+        name = shown_name(said.persona.name)
+        return f"For you here **{name}** still answers: {said.persona_reason}."
     if not said.way_back:
         return ""
     if said.provider is not None:
         return f"{said.model_reason}, so it answers first; {said.way_back} goes back."
-    own = f"{persona.name}'s own `{persona.model}`"
+    own = f"{shown_name(persona.name)}'s own `{persona.model}`"
     words = f"It answers with `{said.model}`, {said.model_reason}"
     return f"{words}; {said.way_back} goes back to {own}." if said.model != persona.model else ""
 
@@ -246,7 +249,9 @@ class Switch:
             raise NotPermitted(f"☁ {provider} cannot be asked here: {why}.")
         if not consent.covers((), provider):
             asks = ", ".join(persona.cloud or ())
-            words = f"persona {persona.name} asks only {asks}; choose another by `/persona`"
+            words = (
+                f"persona {shown_name(persona.name)} asks only {asks}; choose another by `/persona`"
+            )
             raise NotPermitted(f"☁ {provider} cannot be asked here: {words}.")
 
     def warm(
@@ -289,4 +294,4 @@ def _smallest(place: Place, user: UserId) -> TurnRequest:
 def _chosen(subject: Subject, value: str | None) -> str:
     if value is None:
         return f"no {subject} is chosen"
-    return f"{title_of(value) if subject == 'model' else f'**{value}**'} is chosen"
+    return f"{title_of(value) if subject == 'model' else f'**{shown_name(value)}**'} is chosen"

@@ -64,7 +64,10 @@ from bot.domain.events import (
 )
 from bot.domain.ids import HostName, PlaceId, ProviderName, TurnId, UserId
 from bot.fleet.fleet import Fleet
+from bot.policy.context import GREET_TEXT
+from bot.policy.names import shown_name
 from bot.policy.privacy import LocalOnly
+from bot.policy.prompt import Moment, greeting, scene_of
 from bot.store.ledger import FreeLine
 from bot.store.turns import TurnStore
 
@@ -348,6 +351,9 @@ class Turns:
         await draft.emit(Started(asking.turn, resolved.persona.name, resolved.model, reason))
         if resolved.is_substitute:
             await draft.notice(f"The persona {resolved.persona_reason}.")
+        if asking.request.text == GREET_TEXT:
+            await draft.hear(TextDelta(_greeting(asking)))
+            return
         asking = await self._beginnings.caught_up(asking, draft)
         await self._remind(asking, draft)
         job = self._planner.job(asking)
@@ -499,6 +505,21 @@ class Turns:
         if ending.status == "done":
             return Finished(turn.id, receipt)
         return Stopped(turn.id, receipt, ending.reason, ending.by_asker)
+
+
+def _greeting(asking: Asking) -> str:
+    """How the persona greets; a retry brings the next of its greetings.
+
+    Raises:
+        RequestRefused: it has none.
+    """
+    persona, request = asking.resolved.persona, asking.request
+    scene = scene_of(persona, request.user_name, Moment(asking.turn, asking.resolved.now))
+    said = None if asking.redone is None else asking.redone.reply_text
+    if not (words := greeting(persona, scene, instead_of=said)):
+        words = f"{shown_name(persona.name)} has no greeting (any more); write something to it."
+        raise RequestRefused(words)
+    return words
 
 
 @asynccontextmanager

@@ -22,6 +22,7 @@ from bot.domain.events import (
 from bot.domain.hosts import HostSnapshot, Instance
 from bot.domain.ids import ModelKey, ProviderName
 from bot.policy.budget import span_of, whose
+from bot.policy.names import shown_name
 from bot.policy.outages import OutageRecord
 from bot.policy.retry import ROWS
 
@@ -168,7 +169,8 @@ def footer(receipt: Receipt) -> str:
         parts.append(str(receipt.model))
     if receipt.host is not None and receipt.provider is None:
         parts.append(str(receipt.host))
-    parts.extend(_usage_parts(receipt))
+    # A greeting is nobody's work.
+    parts.extend(_usage_parts(receipt) if receipt.model is not None else ())
     if receipt.finish == "length":
         parts.append("cut at its length limit")
     if receipt.finish == "refused":
@@ -283,7 +285,7 @@ def why_text(turn: Turn) -> str:
         return "That reply is still being made."
     answered = footer(receipt)
     lines = [
-        f"**{receipt.persona}** · {receipt.choice_reason}",
+        f"**{shown_name(receipt.persona)}** · {receipt.choice_reason}",
         receipt.route.reason,
         instead_words(receipt),
         f"Answered by: {answered}" if answered else "Nobody answered.",

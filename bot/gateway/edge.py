@@ -9,6 +9,7 @@ from bot.domain.personas import Persona, Sampling
 from bot.gateway.errors import Problem
 from bot.gateway.shapes import Endpoint, check_shape, is_deeper
 from bot.policy.context import estimate_tokens
+from bot.policy.prompt import Moment, persona_prompt, scene_of
 
 PICTURE_TOKENS = 1500
 """About what a picture takes of the window; models differ by a factor of ten."""
@@ -104,8 +105,14 @@ def filled(parsed: Parsed, persona: Persona, defaults: Mapping[str, object]) -> 
         if field and fields.get(field) is None and not (name == "stream" and "stream" in fields):
             fields[field] = value
     _mend(parsed.endpoint, fields)
-    if persona.system_prompt:
-        _put_first(parsed.endpoint, fields, persona.system_prompt)
+    # What the client says in its own words is looked through for the keys of a book.
+    listed = parsed.fields.get("messages")
+    messages = cast(list[object], listed) if isinstance(listed, list) else []
+    texts = [cast(Object, m).get("content") for m in reversed(messages) if isinstance(m, dict)]
+    said = [text for text in texts if isinstance(text, str)]
+    scene = scene_of(persona, "the user", Moment())
+    if prompt := persona_prompt(persona, scene, said, estimate_tokens):
+        _put_first(parsed.endpoint, fields, prompt)
     return fields
 
 

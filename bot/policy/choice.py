@@ -8,6 +8,7 @@ from bot.domain.chat import Place
 from bot.domain.errors import NotPermitted
 from bot.domain.ids import PlaceId, ProviderName, UserId
 from bot.domain.personas import Persona
+from bot.policy.names import shown_name
 from bot.policy.privacy import OPENS_OWN, Marks
 
 Scope = Literal["me", "thread", "channel", "server"]
@@ -122,9 +123,11 @@ def way_back(scope: Scope | None) -> str:
 def why_at_home(persona: Persona, place: Place, user: UserId | None, marks: Marks) -> str:
     """Which setting keeps words here on the LAN, and what opens them; empty where none does."""
     if persona.cloud == ():
-        return f"persona {persona.name} never uses the cloud; choose another by `/persona`"
+        return (
+            f"persona {shown_name(persona.name)} never uses the cloud; choose another by `/persona`"
+        )
     if persona.local_only:
-        return f"persona {persona.name} is local only; choose another by `/persona`"
+        return f"persona {shown_name(persona.name)} is local only; choose another by `/persona`"
     if user in marks.people:
         return f"you keep your own words local only; {OPENS_OWN}"
     # First the widest: a server's choice is judged for the server as a place of its own.

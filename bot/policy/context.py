@@ -4,13 +4,13 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from bot.domain.chat import Attachment, Message, Origin, Quote, Turn, TurnRequest
 from bot.domain.errors import PromptTooLong
 from bot.domain.ids import UserId
-from bot.domain.personas import Persona
+from bot.domain.personas import Character, Persona
 from bot.policy.privacy import origins_of_request, origins_of_turn
+from bot.policy.prompt import Moment, filled_in, persona_prompt, scene_of
 
 BYTES_PER_TOKEN = 3.2
 """Below the 3.5 to 4.5 of common tokenizers on prose, so that an estimate errs to the long side."""
@@ -25,6 +25,10 @@ CONTINUE_TEXT = (
 )
 """Asks for the rest of a reply; the portable way, since prefilled answers are often refused."""
 
+GREET_TEXT = "[Somebody turns to you without a word.]"
+"""Asks for a greeting. It stands before one in a prompt, too: many chat templates want a person to
+speak first."""
+
 UNDER_WAY = "[Somebody is answering this already.]"
 """Under a question of somebody else that has no answer yet: it is not for this turn to answer."""
 
@@ -36,7 +40,6 @@ _MARKERS = re.compile(
     r"|</?SYS>>"
     r"|/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|gMASK)\])"
 )
-_MOMENTS = re.compile(r"(?<!\{)\{(date|time)\}(?!\})")
 _DIGITS = b"0123456789"
 
 
@@ -70,26 +73,13 @@ def defuse(text: str) -> str:
     return _MARKERS.sub(r"\g<first> ", text) if "<" in text or "[" in text else text
 
 
-def dated(prompt: str, now: datetime) -> str:
-    """A system prompt with ``{date}`` and ``{time}`` filled in; every other brace stays as it is.
-
-    Args:
-        prompt: As its author wrote it.
-        now: In the zone whose date and time are meant.
-    """
-    # Not ``str.format``: prompts hold JSON, and a card's ``{{date}}`` is not ours to read.
-    # To the minute: seconds would make every prompt new to a host that has read it already.
-    words = {"date": f"{now:%A}, {now.day} {now:%B %Y}", "time": f"{now:%H:%M %Z}".strip()}
-    return _MOMENTS.sub(lambda found: words[found[1]], prompt)
-
-
 def most_bytes(window: int) -> int:
     """UTF-8 bytes of text; whatever is longer never fits a window of so many tokens."""
     return math.floor(window * BYTES_PER_TOKEN)
 
 
 def transcript(
-    persona: Persona, turns: Sequence[Turn], request: TurnRequest
+    persona: Persona, turns: Sequence[Turn], request: TurnRequest, moment: Moment
 ) -> tuple[Message, ...]:
     """Every message of a turn: system prompt, the branch so far, and the message to answer.
 
@@ -99,41 +89,65 @@ def transcript(
     nothing. Where more than one person speaks, each message says who.
 
     Args:
-        persona: Gives the system prompt; a blank one is omitted.
+        persona: Gives the system prompt; a blank one is omitted. One with a character opens a
+            conversation with its greeting, and its last instructions stand under the message.
         turns: The branch, root first; its last turn is the one replied to.
         request: The message to answer; its kind is not looked at.
+        moment: When, and how much fits.
     """
     past = [turn for turn in turns if turn.reply_text.strip() or _is_open_question(turn)]
     is_named = len({*(turn.user for turn in past), request.user}) > 1
+    # Who spoke first: a prompt that changed with each speaker would be read anew each time.
+    first: Turn | TurnRequest = turns[0] if turns else request
+    talk = turns[0].id if turns else moment.turn
+    scene = scene_of(persona, defuse(first.user_name), moment, talk)
+    ours = Origin("the persona's prompt", (), None, persona.name)
+    origins = origins_of_request(persona.name, request)
+    # The first speaker's name may stand in it, and it holds what this message asked for.
+    led = (ours, *(origins_of_turn(turns[0]) if turns else ()), *origins)
+    character = persona.character
     messages: list[Message] = []
-    if persona.system_prompt.strip():
-        ours = Origin("the persona's prompt", (), None, persona.name)
-        messages.append(Message("system", persona.system_prompt, origins=(ours,)))
+    if prompt := persona_prompt(persona, scene, _said(past, request), estimate_tokens):
+        messages.append(Message("system", prompt, origins=led))
+    is_beginning = not turns or turns[0].parent is None
+    is_greeted = bool(past) and past[0].user_text == GREET_TEXT
+    if character != Character() and is_beginning and persona.greeting and not is_greeted:
+        greeting = filled_in(persona.greeting, scene)
+        messages.append(Message("user", GREET_TEXT, origins=led))
+        messages.append(Message("assistant", greeting, origins=led))
     for turn in past:
-        name, origins = turn.user_name if is_named else None, origins_of_turn(turn)
+        name, said_at = turn.user_name if is_named else None, origins_of_turn(turn)
         text = _with_quotes(turn.user_text, turn.quotes, turn.user)
-        message = _user_message(text, turn.attachments, name, origins)
+        message = _user_message(text, turn.attachments, name, said_at)
         if turn.reply_text.strip():
             # A reply may repeat whatever it was made from.
-            messages += [message, Message("assistant", turn.reply_text, origins=origins)]
+            messages += [message, Message("assistant", turn.reply_text, origins=said_at)]
         elif turn.status == "running":
             messages.append(replace(message, text=f"{message.text}\n\n{UNDER_WAY}"))
         else:
             messages.append(message)
     name = request.user_name if is_named else None
     text = _with_quotes(request.text, request.quotes, request.user)
-    origins = origins_of_request(persona.name, request)
-    messages.append(_user_message(text, request.attachments, name, origins))
-    return tuple(messages)
+    newest = _user_message(text, request.attachments, name, origins)
+    last = filled_in(character.post_history, scene).strip()
+    if last and newest.text != CONTINUE_TEXT:
+        # No message of the system's own: many chat templates refuse one that is not the first.
+        text = f"{newest.text}\n\n[Instructions for the reply, not said by anybody: {last}]".strip()
+        newest = replace(newest, text=text, origins=(*origins, ours))
+    return (*messages, newest)
+
+
+def _said(past: Sequence[Turn], request: TurnRequest) -> list[str]:
+    """The texts of a conversation, the newest first."""
+    replies = ((turn.reply_text, turn.user_text) for turn in reversed(past))
+    return [request.text, *(text for both in replies for text in both if text.strip())]
 
 
 def _is_open_question(turn: Turn) -> bool:
     """Somebody's words without an answer, that a model may still be shown."""
     is_refused = turn.receipt is not None and turn.receipt.finish == "refused"
-    is_words = bool(turn.attachments or turn.quotes) or turn.user_text.strip() not in (
-        "",
-        CONTINUE_TEXT,
-    )
+    ours = ("", CONTINUE_TEXT, GREET_TEXT)
+    is_words = bool(turn.attachments or turn.quotes) or turn.user_text.strip() not in ours
     return is_words and not is_refused
 
 
@@ -230,9 +244,9 @@ def _user_message(
 ) -> Message:
     """A person's message with its files; ``name`` says whose it is, None does not."""
     files = tuple(attachments)
-    if text.strip() in ("", CONTINUE_TEXT) and not files:
+    if text.strip() in ("", CONTINUE_TEXT, GREET_TEXT) and not files:
         # Without content, or our own asking to go on: nobody's words, so nobody is named.
-        return Message("user", CONTINUE_TEXT, origins=origins)
+        return Message("user", text.strip() or CONTINUE_TEXT, origins=origins)
     text = defuse(text)
     if name is not None:
         text = f"{' '.join(defuse(name).split())}: {text}"

@@ -58,7 +58,7 @@ def shown_name(name: str) -> str:
 
 def one_line(text: str) -> str:
     """A text as it fits a line: blanks made single, what cannot be seen left out."""
-    return "".join(c for c in " ".join(text.split()) if c.isprintable())
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _meant(typed: str, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from bot.domain.chat import Message, Origin, Place, Quote, Turn, TurnRequest
 from bot.domain.errors import Bug
 from bot.domain.ids import PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.domain.personas import Persona
+from bot.policy.names import shown_name
 
 PROBE_TEXT = "Say ok."
 """What a provider is asked in a check: our own words, nobody else's."""
@@ -167,9 +168,11 @@ def consent_to_cloud(
         marks: What was looked up; None when it could not be.
     """
     if persona.cloud == ():
-        return LocalOnly(f"persona {persona.name} never uses the cloud", way_out=_ANOTHER)
+        return LocalOnly(
+            f"persona {shown_name(persona.name)} never uses the cloud", way_out=_ANOTHER
+        )
     if persona.local_only:
-        return LocalOnly(f"persona {persona.name} is local only", way_out=_ANOTHER)
+        return LocalOnly(f"persona {shown_name(persona.name)} is local only", way_out=_ANOTHER)
     if marks is None:
         return LocalOnly("what is private could not be looked up")
     # Words without an origin came in by a way nobody thought of: quotes once did.
@@ -224,7 +227,7 @@ def _places(place: Place | None) -> tuple[PlaceId | None, ...]:
 def _why_private(origin: Origin, personas: Mapping[PersonaName, bool], marks: Marks) -> str:
     what = origin.what
     if personas.get(origin.persona, True):
-        return f"{what}: persona {origin.persona} is local only or unknown"
+        return f"{what}: persona {shown_name(origin.persona)} is local only or unknown"
     user = origin.user
     if user is not None and (user not in marks.asked.people or user in marks.people):
         return f"{what}: its author keeps their words here"

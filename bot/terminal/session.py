@@ -43,7 +43,8 @@ from bot.domain.events import (
 from bot.domain.ids import AUTO, ModelKey, PersonaName, PlaceId, UserId
 from bot.domain.personas import Priority
 from bot.policy.choice import SCOPES, title_of
-from bot.policy.names import nearest
+from bot.policy.names import nearest, shown_name
+from bot.policy.prompt import Moment, filled_in, scene_of
 from bot.terminal import facts
 from bot.terminal.commands import COMMANDS, FLEET_VERBS, Command, CommandForm, parse
 from bot.terminal.screen import Screen, Steps
@@ -250,7 +251,7 @@ class Session:
         switch, screen, name = self._lantern.switch, self._screen, command.word(0)
         if name is None:
             said = await switch.explain(PLACE, USER)
-            screen.markdown(f"Persona **{said.persona.name}**: {said.persona_reason}")
+            screen.markdown(f"Persona **{shown_name(said.persona.name)}**: {said.persona_reason}")
             screen.markdown(f"Model: {model_words(said)}")
             if said.way_back:
                 screen.markdown(f"Back to the persona's own model: {said.way_back}")
@@ -270,7 +271,8 @@ class Session:
             load = switch.warm(PLACE, USER, model=value)
         else:
             persona = await switch.set_persona(PLACE, USER, scope, name, is_admin=True)
-            screen.line(f"{persona.name} is chosen here. {persona.greeting}")
+            greeting = filled_in(persona.greeting, scene_of(persona, "you", Moment()))
+            screen.line(f"{shown_name(persona.name)} is chosen here. {greeting}")
             if beside := beside_words(await switch.explain(PLACE, USER), persona):
                 screen.markdown(beside)
             load = switch.warm(PLACE, USER, persona=persona.name)

@@ -26,6 +26,7 @@ from bot.domain.errors import NotPermitted, RequestRefused, StoreUnavailable, Un
 from bot.domain.ids import PersonaName, PlaceId, TurnId
 from bot.domain.personas import Persona
 from bot.policy.access import Doors
+from bot.policy.context import GREET_TEXT
 from bot.policy.pacing import Pacers
 from bot.policy.ratelimit import RateRule
 from cogs._access import Access
@@ -134,18 +135,20 @@ def greeted_by(house: House, persona: Persona) -> None:
     switch.explain.return_value = explanation
 
 
-@pytest.mark.parametrize(
-    ("persona", "words"),
-    [
-        (Persona(PersonaName("sage"), greeting="Ask me anything."), "Ask me anything."),
-        (Persona(PersonaName("sage")), f"👋 I'm **sage**. {HOW_TO_ASK}"),
-    ],
-)
-async def test_a_bare_mention_is_greeted_by_who_answers_here(persona: Persona, words: str) -> None:
+async def test_a_bare_mention_asks_for_the_greeting_of_who_answers_here() -> None:
     house = House()
-    greeted_by(house, persona)
+    greeted_by(house, Persona(PersonaName("sage"), greeting="Ask me anything."))
     await house.cog.on_message(house.message("<@9>", is_mention=True))
-    assert house.sent == [words]
+    (request,) = house.turns.requests
+    assert request.text == GREET_TEXT
+
+
+async def test_who_has_no_greeting_tells_how_to_ask() -> None:
+    house = House()
+    greeted_by(house, Persona(PersonaName("sage#0123abcd")))
+    await house.cog.on_message(house.message("<@9>", is_mention=True))
+    assert house.turns.requests == []
+    assert house.sent == [f"👋 I'm **sage**. {HOW_TO_ASK}"]
     assert house.channel.send.await_args.kwargs["reference"].message_id == 41
     assert "allowed_mentions" not in house.channel.send.await_args.kwargs  # the client's own: none
     assert house.turns.requests == []

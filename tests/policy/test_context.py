@@ -1,5 +1,4 @@
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -23,7 +22,6 @@ from bot.policy.context import (
     UNDER_WAY,
     alternating,
     blind,
-    dated,
     defuse,
     estimate_tokens,
     fit_or_least,
@@ -32,9 +30,11 @@ from bot.policy.context import (
     most_bytes,
     transcript,
 )
+from bot.policy.prompt import Moment
 
 SAGE = Persona(PersonaName("sage"), system_prompt="You are calm.")
 BLANK = Persona(PersonaName("blank"), system_prompt=" \n ")
+NOWHEN = Moment()
 
 
 def _ask(
@@ -51,7 +51,7 @@ def _ask(
 def _said(
     turns: list[Turn], request: TurnRequest, persona: Persona = BLANK
 ) -> list[tuple[str, str]]:
-    messages = transcript(persona, turns, request)
+    messages = transcript(persona, turns, request, NOWHEN)
     return [(message.role, message.text) for message in messages]
 
 
@@ -159,7 +159,7 @@ def test_a_question_without_an_answer_stays_and_is_joined_with_the_next() -> Non
     failed = turn("lost", " ", status="failed", receipt=FAILED, attachments=(cat,))
     turns = [turn("one", "eins"), failed]
     assert _said(turns, _ask("two"))[-2:] == [("user", "lost"), ("user", "two")]
-    *_, reply, last = alternating(transcript(BLANK, turns, _ask("two")))
+    *_, reply, last = alternating(transcript(BLANK, turns, _ask("two"), NOWHEN))
     assert (reply.role, last) == ("assistant", Message("user", "lost\n\ntwo", (cat,)))
     # Joined words are judged by where each of them was said.
     assert [origin.turn for origin in last.origins] == ["turn of lost", None]
@@ -199,7 +199,7 @@ def test_people_are_named_once_there_is_more_than_one() -> None:
 
 def test_a_files_text_stands_in_a_named_block_of_its_own() -> None:
     file = Attachment("a\nb.txt", "text/plain", text="line\n[INST]")
-    (message,) = transcript(BLANK, [], _ask("read", attachments=(file,)))
+    (message,) = transcript(BLANK, [], _ask("read", attachments=(file,)), NOWHEN)
     assert message.text == (
         "read\n\n----- file: a b.txt -----\nline\n[ INST]\n----- end of file: a b.txt -----"
     )
@@ -208,14 +208,14 @@ def test_a_files_text_stands_in_a_named_block_of_its_own() -> None:
 
 def test_a_file_alone_is_a_message() -> None:
     file = Attachment("a.txt", "text/plain", text="x")
-    (message,) = transcript(BLANK, [], _ask(" ", attachments=(file,)))
+    (message,) = transcript(BLANK, [], _ask(" ", attachments=(file,)), NOWHEN)
     assert message.text.startswith("----- file: a.txt")
 
 
 def test_images_go_with_the_message_they_came_with() -> None:
     cat = Attachment("cat.png", "image/png", image=b"png")
     turns = [turn("look", "a cat", attachments=(cat,))]
-    first, _, last = transcript(BLANK, turns, _ask("sure?"))
+    first, _, last = transcript(BLANK, turns, _ask("sure?"), NOWHEN)
     assert first.images == (cat,)
     assert last.images == ()
     assert message_tokens(first) - message_tokens(replace(first, images=())) == IMAGE_TOKENS
@@ -321,7 +321,7 @@ def test_a_model_that_cannot_see_is_told_what_it_is_not_shown() -> None:
 
 def test_a_text_file_is_no_image() -> None:
     file = Attachment("a.txt", "text/plain", text="x")
-    (message,) = transcript(BLANK, [], _ask("read", attachments=(file,)))
+    (message,) = transcript(BLANK, [], _ask("read", attachments=(file,)), NOWHEN)
     assert message.images == ()
 
 
@@ -353,10 +353,8 @@ def test_of_more_bytes_than_a_window_can_hold_none_fits() -> None:
     assert estimate_tokens(text[:-1]) <= 500
 
 
-_REPLIES = st.lists(
-    st.tuples(st.text(max_size=300), st.text(min_size=1, max_size=300).filter(str.strip)),
-    max_size=8,
-)
+_WORDS = st.text(min_size=1, max_size=300).filter(str.strip)
+_REPLIES = st.lists(st.tuples(_WORDS, _WORDS), max_size=8)
 
 
 @pytest.mark.slow
@@ -365,7 +363,7 @@ def test_what_is_sent_fits_and_keeps_the_system_prompt_and_the_newest(
     pairs: list[tuple[str, str]], newest: str, window: int, reserve: int
 ) -> None:
     turns = [turn(said, reply) for said, reply in pairs]
-    full = transcript(SAGE, turns, _ask(newest))
+    full = transcript(SAGE, turns, _ask(newest), NOWHEN)
     try:
         fitted = fit_transcript(full, window, reserve)
     except PromptTooLong:
@@ -380,28 +378,6 @@ def test_what_is_sent_fits_and_keeps_the_system_prompt_and_the_newest(
     assert fitted.dropped % 2 == 0
     roles = [message.role for message in fitted.messages[1:]]
     assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]
-
-
-BERLIN = timezone(timedelta(hours=1), "CET")
-NOW = datetime(2026, 3, 5, 9, 7, 59, tzinfo=BERLIN)
-
-
-@pytest.mark.parametrize(
-    ("prompt", "filled"),
-    [
-        ("It is {date}.", "It is Thursday, 5 March 2026."),
-        ("{time} on {date}, {time}", "09:07 CET on Thursday, 5 March 2026, 09:07 CET"),
-        ('Answer as {"date": "{date}"}.', 'Answer as {"date": "Thursday, 5 March 2026"}.'),
-        (
-            "{{date}} {{time}} {user} {0} {} {Date} {date",
-            "{{date}} {{time}} {user} {0} {} {Date} {date",
-        ),
-        ("{date}}", "{date}}"),
-        ("", ""),
-    ],
-)
-def test_date_and_time_are_filled_in_and_every_other_brace_stays(prompt: str, filled: str) -> None:
-    assert dated(prompt, NOW) == filled
 
 
 def test_what_must_stay_is_kept_where_it_alone_is_more_than_the_window() -> None:
