@@ -17,6 +17,9 @@ from bot.fleet.rules import FleetRules
 
 VOUCHED_S = 1.0
 """A list, or a word of an answer under way, tells for so long that an instance is in memory."""
+ENDED_S = 0.02
+"""The last word of an answer that is over tells so about as long as a look takes: what rests may
+be evicted."""
 LOOK_S = 2.0
 """How long a turn about to be sent waits to hear whether its instance is still there."""
 
@@ -46,6 +49,8 @@ class HostReader:
         """When it last said anything in an answer or of a load."""
         self._spoke: dict[Ticket, tuple[InstanceRef, float]] = {}
         """Each answer under way: by which instance, and when its newest word came."""
+        self._ended: dict[InstanceRef, float] = {}
+        """When the newest word came of the newest answer that is over and was well."""
         self._looks: dict[ModelKey, tuple[asyncio.Lock, float]] = {}
         """Who looks for copies of a model now, and when the newest look began."""
 
@@ -90,7 +95,8 @@ class HostReader:
         With JIT on LM Studio loads whatever it is asked for and has not: a host that restarted, or
         whose model somebody else unloaded, did so for each of many turns at once, with none of our
         settings. Looking costs a question at the host, so that it is left out where a list read
-        since the asker came, or another answer that the instance is giving now, vouches for it.
+        since the asker came, or words of another answer by the instance, vouch for it. Whatever is
+        missed so is found out by the first event of the answer itself (docs/adr/0019).
 
         Raises:
             Unavailable: it left memory (``NOT_THERE``).
@@ -99,7 +105,11 @@ class HostReader:
         granted, now = lease.granted.instance, asyncio.get_running_loop().time()
         key, reference = granted.model_key, reference_of(granted)
         try:
-            if not any(r == reference and now - at < VOUCHED_S for r, at in self._spoke.values()):
+            ended_at = self._ended.get(reference, -math.inf)
+            is_spoken = any(
+                r == reference and now - at < VOUCHED_S for r, at in self._spoke.values()
+            )
+            if not is_spoken and now - ended_at >= ENDED_S:
                 await self.look(key, granted.kind, max(lease.asked_at, now - VOUCHED_S))
         except HostUnreachable as error:
             # A machine that reads a long prompt may have no time to answer, and is there.
@@ -148,6 +158,12 @@ class HostReader:
             handles = [loop.call_later(seconds, look)]
             try:
                 yield heard
+                if ticket in self._spoke:
+                    self._ended[reference] = self._spoke[ticket][1]
+            except BaseException:
+                # Whatever broke it may have taken the instance along.
+                self._ended.pop(reference, None)
+                raise
             finally:
                 handles[-1].cancel()
                 self._spoke.pop(ticket, None)

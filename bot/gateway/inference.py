@@ -10,7 +10,7 @@ from aiohttp import web
 
 from bot.chat.choices import PLAIN, Resolved
 from bot.chat.lantern import Lantern
-from bot.chat.relaying import RelayRequest
+from bot.chat.relayed import RelayRequest
 from bot.domain.chat import Place, Receipt
 from bot.domain.errors import FailureKind, NoCandidates, UnknownName
 from bot.domain.ids import AUTO, ModelKey, PlaceId, TurnId

@@ -5,6 +5,7 @@ cut a stream of equal chunks). Only the first events and the few that matter are
 """
 
 import json
+import re
 from collections.abc import Callable
 from typing import Literal
 
@@ -45,6 +46,8 @@ _MARKS = (
     b"message_",
     b"event: error",
 )
+_WORDS = re.compile(rb'"(?:content|reasoning_content|reasoning|text)": ?"([^"\\\n]*)"')
+"""The words of a chunk; those with an escape in them are searched each time."""
 _ENDS = (b'"type":"response.completed"', b'"type":"response.incomplete"', b'"type":"message_stop"')
 
 
@@ -84,6 +87,8 @@ class Passing:
         """What came before the first words; None once it was passed on."""
         self._rest = b""
         self._gap = b""
+        self._frame = (b"", b"")
+        """What stood before and behind the words of the newest chunk searched for marks."""
         self.model = ""
         """As the first event named it."""
         self.usage = Usage()
@@ -135,13 +140,21 @@ class Passing:
         """
         if self._held is not None or self._rest or self._gap != b"\n\n" or self.fault is not None:
             return None
+        before, behind = self._frame
         for chunk in chunks:
+            # Most differ from the one before in their words alone, which hold no bare quote.
+            if chunk.startswith(before) and chunk.endswith(behind):
+                words = chunk[len(before) : len(chunk) - len(behind)]
+                if b'"' not in words and b"\n" not in words:
+                    continue
             for mark in _MARKS:
                 if mark in chunk:
                     return None
             # Several, or one in another form, are told apart by those who look into them.
             if chunk.count(b"\n\n") != 1 or not chunk.startswith((b"data: ", b"event: ")):
                 return None
+            if found := _WORDS.search(chunk):
+                before, behind = self._frame = chunk[: found.start(1)], chunk[found.end(1) :]
         if self._swap is None:
             return b""
         ours = [chunk.replace(*self._swap, 1) for chunk in chunks]

@@ -107,4 +107,4 @@ class FleetStore:
                     columns = {"host": record.host, "load_bytes_per_s": rate}
                     insert(connection, "host_rate", columns, verb=_REPLACE)
 
-        await self.database.write(change)
+        await self.database.write_together(change)

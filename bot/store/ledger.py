@@ -147,7 +147,7 @@ class LedgerStore:
 
     async def add_free(self, line: FreeLine) -> None:
         """Add a line on its own; a stored turn's goes with its end (``TurnStore.finish``)."""
-        await self._database.write(lambda c: insert(c, "ledger", line).rowcount)
+        await self._database.write_together(lambda c: insert(c, "ledger", line))
 
     async def charge_open(self) -> int:
         """Charge what a killed Lantern left reserved, whole; says how many calls that were.

@@ -4,7 +4,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from bot.chat.abroad import Abroad
 from bot.chat.choices import PLAIN, Resolved
-from bot.chat.relaying import Relaying, RelayRequest
+from bot.chat.relayed import RelayRequest
+from bot.chat.relaying import Relaying
 from bot.domain.chat import Candidate, Message, Place, Receipt, Route
 from bot.domain.events import Delta, Progress
 from bot.domain.ids import AUTO, ModelKey, PlaceId, TurnId, UserId

@@ -10,6 +10,7 @@ from house import QWEN, House, house, sim
 from bot.domain.events import Finished
 from bot.domain.ids import HostName
 from bot.fleet import host as host_module
+from bot.fleet import reading
 from bot.fleet.host import Host
 from bot.fleet.lease import Lease
 from bot.sim import journal
@@ -43,8 +44,13 @@ def loads(host: SimHost) -> list[str]:
 @pytest.mark.parametrize("forgets", [unloaded, restarted])
 @pytest.mark.parametrize("sockets", [True, False])
 async def test_many_turns_for_a_forgotten_model_load_it_once_and_properly(
-    tmp_path: Path, forgets: Callable[[SimHost], Awaitable[None]], sockets: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    forgets: Callable[[SimHost], Awaitable[None]],
+    sockets: bool,
 ) -> None:
+    # As if it were forgotten later than 20 ms after the last word.
+    monkeypatch.setattr(reading, "ENDED_S", 0.0)
     async with house(tmp_path, sim("studio", QWEN, sockets=sockets)) as home:
         host = home.hosts["studio"]
         await home.ask("hello")

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from failures import fails
@@ -186,8 +186,44 @@ async def test_words_of_an_answer_under_way_vouch_for_its_instance_until_they_ar
             monkeypatch.setattr(reading, "VOUCHED_S", 0.0)
             assert await looks(bench, sim) == 1
         monkeypatch.undo()
-        # An answer that has ended says nothing of what came after it.
+
+
+async def test_the_last_word_of_an_answer_that_ended_well_vouches_for_a_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reading, "ENDED_S", math.inf)
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        await bench.use()
+        reader = bench.fleet.host(H).reader
+        async with granted(bench) as mute, reader.first_word_within(math.inf, mute):
+            """An answer without a word vouches for nothing."""
         assert await looks(bench, sim) == 1
+        async with granted(bench) as spoke:
+            async with reader.first_word_within(math.inf, spoke) as heard:
+                heard()
+            assert await looks(bench, sim) == 0
+            monkeypatch.setattr(reading, "ENDED_S", 0.0)
+            assert await looks(bench, sim) == 1
+            monkeypatch.setattr(reading, "ENDED_S", math.inf)
+            # Nor does one that broke; whatever broke it may have taken the model along.
+            with suppress(ConnectionError):
+                async with reader.first_word_within(math.inf, spoke) as heard:
+                    heard()
+                    raise ConnectionError
+            assert await looks(bench, sim) == 1
+
+
+async def test_a_model_that_left_within_that_moment_is_found_missing_by_any_list() -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        await bench.use()
+        host = bench.fleet.host(H)
+        async with granted(bench) as spoke:
+            async with host.reader.first_word_within(math.inf, spoke) as heard:
+                heard()
+            sim.unload(ONE)
+            await host.probe()
+            with fails(FailureKind.NOT_THERE):
+                await host.confirm(spoke)
 
 
 async def test_words_of_one_model_do_not_vouch_for_another() -> None:

@@ -1,6 +1,7 @@
 """What passes through of a streamed answer, however its bytes are torn."""
 
 import json
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -207,3 +208,64 @@ def test_a_whole_answer_tells_its_model_and_usage() -> None:
     for wrong in (b"[]", b"<html>", b'{"error": {"message": "no"}}'):
         with pytest.raises(WireFault):
             whole_model(wrong)
+
+
+SAID = st.text(st.sampled_from('usage"\\{}:[DONE]error \n\ré'), max_size=12)
+PIECES: tuple[Callable[[str], bytes], ...] = (
+    lambda text: chunk({"content": text}),
+    lambda text: chunk({"content": text}, "stop"),
+    lambda text: chunk({"content": text}, usage={"prompt_tokens": 1}),
+    lambda text: chunk({"content": text}, error={"message": text}),
+    lambda text: chunk({"content": "a", "tool_calls": [{"id": text}]}),
+    lambda text: chunk({"content": text}) + b"data: {}\n\n",
+    lambda text: chunk({"content": "a"}).replace(b'"a"', b'"%b"' % text.encode()),
+    lambda _: chunk({"content": "plain"}),
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from((*PIECES, *PIECES[-1:] * 8)), SAID), max_size=8))
+def test_what_goes_straight_says_nothing_that_would_have_been_looked_for(
+    made: list[tuple[Callable[[str], bytes], str]],
+) -> None:
+    straight, fed = Passing("chat", KEY), Passing("chat", KEY)
+    for passing in (straight, fed):
+        assert passing.feed(CHAT[0] + chunk({"content": "first"}))
+    for piece in (make(text) for make, text in made):
+        if straight.straight([piece]) is None:
+            straight.feed(piece)
+            fed.feed(piece)
+        else:
+            assert fed.feed(piece) == piece
+        assert straight.fault == fed.fault
+        assert (straight.finish, straight.usage, straight.is_whole) == (
+            (fed.finish, fed.usage, fed.is_whole)
+        )
+        if fed.fault or fed.is_whole:
+            return
+
+
+def test_words_that_only_sound_like_a_mark_go_straight_once_their_frame_is_known() -> None:
+    passing = Passing("chat", KEY)
+    passing.feed(CHAT[0] + chunk({"content": "first"}))
+    assert passing.straight([chunk({"content": "usage"})]) is None
+    assert passing.straight([chunk({"content": "plain"})]) == b""
+    for words in ("usage", "event: error", "[DONE]", ""):
+        assert passing.straight([chunk({"content": words})]) == b""
+    assert passing.straight([chunk({"content": "plain"}, "stop")]) is None
+    assert passing.straight([chunk({"content": "plain", "more": 1}, "stop")]) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b'a"}, "finish_reason": "stop"}], "x": [{"index": 0, "delta": {"content": "b',
+        b'a"}}], "usage": {"prompt_tokens": 1}, "x": [{"index": 0, "delta": {"content": "b',
+        b"a\n\nevent: error\n\nb",
+        b"a\n\ndata: [DONE]\n\nb",
+    ],
+)
+def test_what_stands_in_a_known_frame_and_is_no_words_is_looked_into(said: bytes) -> None:
+    passing = Passing("chat", KEY)
+    passing.feed(CHAT[0] + chunk({"content": "first"}))
+    assert passing.straight([chunk({"content": "plain"})]) == b""
+    assert passing.straight([chunk({"content": "HERE"}).replace(b"HERE", said)]) is None

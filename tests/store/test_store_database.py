@@ -245,3 +245,38 @@ async def expect_interruption(
 ) -> None:
     with pytest.raises(StoreUnavailable, match="interrupted"):
         await database.read(query)
+
+
+async def test_statistics_that_come_while_others_are_written_share_one_commit_and_one_fate(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[int] = []
+    write = database.write
+
+    async def counted(change: Callable[[sqlite3.Connection], object]) -> object:
+        batches.append(1)
+        return await write(change)
+
+    monkeypatch.setattr(database, "write", counted)
+
+    async def put(name: str) -> bool:
+        try:
+            # Of no table, nothing can be stored.
+            sql = PUT if name else "INSERT INTO nowhere VALUES (?, ?)"
+            await database.write_together(lambda c: c.execute(sql, (name, "1")))
+        except StoreUnavailable:
+            return False
+        return True
+
+    async def together(*named: str) -> list[bool]:
+        async with asyncio.TaskGroup() as tasks:
+            started = [tasks.create_task(put(name)) for name in named]
+        return [task.result() for task in started]
+
+    # The first alone, and all that came meanwhile with the second.
+    assert all(await together(*"abcdefgh"))
+    assert (await names(database), len(batches)) == (list("abcdefgh"), 2)
+    assert await together("i", "", "j", "k") == [True, False, True, True]
+    assert await names(database) == list("abcdefghi")
+    assert await together("l") == [True]
+    assert (await names(database), len(batches)) == (list("abcdefghil"), 5)

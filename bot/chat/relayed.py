@@ -1,0 +1,135 @@
+"""What a client asks to be relayed, where its answer goes, and what came of it so far."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import structlog
+
+from bot.chat.abroad import Abroad
+from bot.chat.choices import Resolved
+from bot.chat.flights import Flight
+from bot.domain.chat import Candidate, Place, Receipt, Rejection, Route, Usage
+from bot.domain.errors import FailureKind, Interrupted, Unavailable
+from bot.domain.events import Delta, Progress
+from bot.domain.ids import HostName, TurnId, UserId
+from bot.inference.passing import Form
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RelayRequest:
+    """One request of a client, validated and filled in."""
+
+    id: TurnId
+    form: Form | Literal["embeddings"]
+    path: str
+    """Below a host's ``/v1``."""
+    fields: Mapping[str, object]
+    """Its JSON, but for the model and whether usage is told."""
+    resolved: Resolved
+    user: UserId
+    """Whose limits count, and who takes turns in a queue: a key."""
+    daily_micro_usd: int | None
+    """What providers' answers to this user may cost a day; None leaves the limits of everybody."""
+    place: Place
+    prompt_tokens: int
+    """Estimated."""
+    answer_tokens: int
+    is_stream: bool = False
+    wants_usage: bool = True
+    needs_vision: bool = False
+    abroad: Abroad | None = None
+    """The same for a provider; None where only a host can be asked."""
+    models: tuple[str, ...] = ()
+    """Patterns of the models its key is for, where they bind providers too; empty is every one."""
+    only_host: HostName | None = None
+    """Keeps the answer it goes on from; nobody else has it."""
+
+
+class Sink(Protocol):
+    """Where an answer goes; leaving the request cancels what runs."""
+
+    async def routed(self, route: Route) -> None:
+        """Who will be asked; before anything is waited for."""
+        ...
+
+    async def waits(self, step: Progress) -> None:
+        """It waits for a host: in its queue, for an eviction or a load."""
+        ...
+
+    async def begins(self, candidate: Candidate) -> None:
+        """This one is asked now."""
+        ...
+
+    def reply_id(self) -> str:
+        """The id of chunks sent before the host's first; empty where none were."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Bytes of the answer, in its own form."""
+        ...
+
+    def straight(self, chunks: bytes) -> bool:
+        """The same in HTTP's chunks, out at once; False where they must be written."""
+        ...
+
+    async def say(self, delta: Delta, candidate: Candidate) -> None:
+        """A piece of a provider's answer, which comes in no form of the client's."""
+        ...
+
+    async def pass_on(self, payloads: Sequence[str], *, wants_usage: bool) -> None:
+        """Chunks of a provider's answer in the client's own form, as they came."""
+        ...
+
+
+@dataclass(slots=True)
+class Meter:
+    """What came of a request so far; times on the event loop's clock."""
+
+    receipt: Receipt
+    began_at: float
+    flight: Flight
+    patient_until: float
+    """So long it may wait for a place, and a whole answer, which shows no life, for a load."""
+    is_loading: bool = False
+    """Was the wait given up while a load was under way?"""
+    sent_at: float | None = None
+    first_at: float | None = None
+    last_at: float | None = None
+    deltas: int = 0
+    has_written: bool = False
+    renews_in_s: float | None = None
+    """After how long a spent budget begins anew."""
+
+    def heard(self, now: float) -> None:
+        """A piece of the answer came."""
+        if self.first_at is None:
+            self.first_at = now
+            self.flight.heard(now)
+        self.last_at = now
+
+    async def begins(self, candidate: Candidate, now: float, sink: Sink) -> None:
+        """The request is sent; what an earlier candidate began does not count."""
+        self.sent_at, self.first_at, self.deltas = now, None, 0
+        self.flight.begins(candidate, now)
+        await sink.begins(candidate)
+
+    async def failed(self, candidate: Candidate, error: Unavailable) -> None:
+        """Notes a failure; after the first words it ends the answer: none can be unsent."""
+        _log.info(
+            "candidate failed",
+            where=candidate.where,
+            model=candidate.model,
+            kind=str(error.kind),
+            reason=error.user_message,
+        )
+        attempt = Rejection(candidate.where, candidate.model, error.user_message, error.kind)
+        self.flight.attempts.append(attempt)
+        if error.retry_after_s is not None and error.kind is FailureKind.BUDGET:
+            self.renews_in_s = error.retry_after_s
+        if self.has_written:
+            raise Interrupted(error.user_message, error.kind) from error
+        attempts = (*self.receipt.attempts, attempt)
+        self.receipt = replace(self.receipt, attempts=attempts, usage=Usage())
