@@ -344,7 +344,7 @@ def _assembled(
             choices=choices,
             consents=consents,
             planner=planner,
-            router=Router(hosts, CloudServing(providers)),
+            router=Router(hosts, CloudServing(providers), planner.rest_of),
             cache=AnswerCache(answers),
             tally=tally,
             fleet=fleet,

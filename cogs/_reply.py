@@ -24,6 +24,7 @@ from bot.domain.events import (
     Queued,
     Reading,
     ReasoningDelta,
+    Resuming,
     Routed,
     Silence,
     Started,
@@ -63,8 +64,9 @@ class ReplyView(View):
         self._parts: tuple[Part, ...] = ()
         self._status: Progress | Reading | ReasoningDelta | Silence | Notice | None = None
         self._status_since = 0.0
-        self._offer: Offered | None = None
-        self._offered_at = 0.0
+        self._beside: Offered | Resuming | None = None
+        """What goes with a status: ways to take instead, or a host that was lost in the middle."""
+        self._beside_at = 0.0
         self._notices = [*notices]
         self._has_thoughts = False
         self._mark = ""
@@ -84,7 +86,7 @@ class ReplyView(View):
             case TextDelta(text=text):
                 # Discord refuses a message of blanks alone: an answer begins with words.
                 if self._text or text.strip():
-                    self._status = None
+                    self._status = self._beside = None
                     self._text.append(text)
                     self.length += len(text)
             case (
@@ -107,8 +109,9 @@ class ReplyView(View):
                 )
             case Started(turn=turn):
                 self.turn = turn
-            case Offered():
-                self._offer, self._offered_at = event, now
+            case Offered() | Resuming():
+                self._beside, self._beside_at = event, now
+                self._status = None if isinstance(event, Resuming) else self._status
             case Notice(text=text):
                 self._notices.append(text)
             case Finished() | Stopped() | Failed():
@@ -137,7 +140,9 @@ class ReplyView(View):
             self._parts = cut_reply(harmless(text, is_whole=False), room, self._parts)
             shown = tuple(f"{part}{under}" for part in shown_parts(self._parts, room))
             small = ""
-            if isinstance(self._status, Silence):
+            if isinstance(self._beside, Resuming):
+                small = small_line(words.resuming_line(self._beside, self._status))
+            elif isinstance(self._status, Silence):
                 small = small_line(words.silence_line(self._status))
             # Where no room is left for it the answer itself goes first.
             if shown and len(shown[-1]) + len(small) <= LIMIT:
@@ -154,7 +159,7 @@ class ReplyView(View):
             acts, labels = [Act.STOP], tuple[tuple[Act, str], ...]()
             if isinstance(self._status, Queued | Evicting | Loading):
                 acts = [Act.CANCEL]
-                if (offer := self._offer) is not None:
+                if isinstance(offer := self._beside, Offered):
                     said = zip((Act.WARM, Act.CLOUD), words.offer_labels(offer), strict=True)
                     labels = tuple((act, label) for act, label in said if label)
                     acts += [act for act, _ in labels]
@@ -171,11 +176,10 @@ class ReplyView(View):
             case None:
                 return ""
             case Queued() | Evicting() | Loading():
-                line = words.progress_line(self._status)
-                if self._offer is None:
+                line, offer = words.progress_line(self._status), self._beside
+                if not isinstance(offer, Offered):
                     return line
-                offer = words.offer_text(self._offer, self._status, now - self._offered_at)
-                return f"{line}\n{offer}"
+                return f"{line}\n{words.offer_text(offer, self._status, now - self._beside_at)}"
             case Notice(text=text):
                 return f"⏳ {text}"
             case Silence():

@@ -4,7 +4,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
-from bot.domain.chat import Candidate, FinishReason, Message, Receipt, Rejection, Usage
+from bot.domain.chat import (
+    Candidate,
+    FinishReason,
+    Message,
+    Receipt,
+    Rejection,
+    Seam,
+    Timing,
+    Usage,
+)
 from bot.domain.errors import Unavailable
 from bot.domain.events import (
     Delta,
@@ -15,8 +24,9 @@ from bot.domain.events import (
     TextDelta,
     TurnEvent,
 )
-from bot.domain.ids import PersonaName
+from bot.domain.ids import HostName, PersonaName
 from bot.policy.conversation import is_trim_news
+from bot.policy.seams import Joint
 
 
 class Draft:
@@ -44,7 +54,14 @@ class Draft:
         self._spoke_at: float | None = None
         """When the first word of the answer came, after any reasoning."""
         self._last_at: float | None = None
+        self._lost_at = 0.0
+        """When the last delta of a host that was lost came."""
         self._deltas = 0
+        self._kept: Receipt | None = None
+        """As it stood when a host was lost in the middle of the answer; None before any was."""
+        self._kept_pieces = (0, 0)
+        """Of text and of reasoning, by hosts that were lost."""
+        self._joint: Joint | None = None
 
     @property
     def text(self) -> str:
@@ -60,6 +77,16 @@ class Draft:
     def has_text(self) -> bool:
         """Has anything been shown?"""
         return bool(self._text)
+
+    @property
+    def has_spoken(self) -> bool:
+        """Has whoever is asked now said a word of the answer?"""
+        return len(self._text) > self._kept_pieces[0]
+
+    @property
+    def has_thought(self) -> bool:
+        """Has whoever is asked now said a word of reasoning?"""
+        return len(self._reasoning) > self._kept_pieces[1]
 
     async def notice(self, text: str) -> None:
         """Tells something that stops nothing, once; the receipt keeps it."""
@@ -118,20 +145,45 @@ class Draft:
             if delta.finish == "length" or delta.finish == "refused":
                 finish = delta.finish
             self.so_far = replace(self.so_far, usage=delta.usage, finish=finish)
+            if self._joint is not None and (held := self._joint.flush()):
+                await self._say(held)
             return
         now = self._loop.time()
         if self._first_at is None:
             self._first_at = now
         self._last_at = now
         self._deltas += 1
-        match delta:
-            case TextDelta(text=text):
-                if self._spoke_at is None:
-                    self._spoke_at = now
-                self._text.append(text)
-            case ReasoningDelta(text=text):
-                self._reasoning.append(text)
-        await self.emit(delta)
+        if isinstance(delta, ReasoningDelta):
+            self._reasoning.append(delta.text)
+            await self.emit(delta)
+            return
+        if self._spoke_at is None:
+            self._spoke_at = now
+        if text := delta.text if self._joint is None else self._joint.feed(delta.text):
+            await self._say(text)
+
+    async def _say(self, text: str) -> None:
+        """Shows words of the answer; the first after a lost host tell how long the pause was."""
+        seams = self.so_far.seams
+        if seams and not self.has_spoken:
+            joined = replace(seams[-1], pause_s=self._loop.time() - self._lost_at)
+            self.so_far = replace(self.so_far, seams=(*seams[:-1], joined), ending="")
+        self._text.append(text)
+        await self.emit(TextDelta(text))
+
+    def lost(self, host: HostName, error: Unavailable) -> None:
+        """The host was lost in the middle of the answer; what it said stays, the next goes on."""
+        seam, self._lost_at = Seam(host, error.user_message, self._deltas), self._last_at or 0.0
+        self._kept = self.receipt()
+        self._kept_pieces = len(self._text), len(self._reasoning)
+        self.so_far = replace(
+            self.so_far,
+            seams=(*self.so_far.seams, seam),
+            usage=Usage(),
+            timing=Timing(),
+            finish="stop",
+        )
+        self._begin_anew()
 
     def failed(self, candidate: Candidate, error: Unavailable) -> None:
         """A candidate could not serve; its reasoning, if any, is dropped with it."""
@@ -154,10 +206,38 @@ class Draft:
         self._begin_anew()
 
     def receipt(self, finish: FinishReason | None = None) -> Receipt:
-        """The receipt as things stand; counts deltas where the other side sent no usage.
+        """The receipt of the whole answer as things stand.
+
+        The wait is that for its first word; tokens and seconds of generation are of all its hosts.
 
         Args:
             finish: Why generation stopped; None takes what the stream said.
+        """
+        whole, kept = self.part(), self._kept
+        if kept is not None:
+            usage, timing, before = whole.usage, whole.timing, kept.usage
+            usage = Usage(
+                usage.prompt_tokens or before.prompt_tokens,
+                before.completion_tokens + usage.completion_tokens,
+                usage.cached_tokens,
+                before.reasoning_tokens + usage.reasoning_tokens,
+                estimated=before.estimated or usage.estimated,
+            )
+            timing = replace(
+                kept.timing,
+                generation_s=kept.timing.generation_s + timing.generation_s,
+                thinking_s=kept.timing.thinking_s + timing.thinking_s,
+                total_s=timing.total_s,
+            )
+            whole = replace(whole, usage=usage, timing=timing)
+            if not self.has_spoken:
+                whole = replace(whole, model=kept.model, host=kept.host)
+        return replace(whole, finish=finish or whole.finish)
+
+    def part(self) -> Receipt:
+        """The receipt of what was said since a host was last lost, of the whole where none was.
+
+        Deltas are counted where the other side sent no usage.
         """
         usage, timing = self.so_far.usage, self.so_far.timing
         # Not every server counts, and none counts what broke off: a delta is about a token.
@@ -178,9 +258,11 @@ class Draft:
             generation_s=generation_s,
             total_s=self._loop.time() - self._opened_at,
         )
-        return replace(self.so_far, usage=usage, timing=timing, finish=finish or self.so_far.finish)
+        return replace(self.so_far, usage=usage, timing=timing)
 
     def _begin_anew(self) -> None:
-        self._reasoning.clear()
+        del self._reasoning[self._kept_pieces[1] :]
         self._sent_at = self._first_at = self._spoke_at = self._last_at = None
         self._deltas = 0
+        # Also for the next that is asked to go on, where one failed with words held back.
+        self._joint = None if self._kept is None else Joint(self.text)

@@ -26,6 +26,7 @@ from bot.fleet.lease import Lease
 from bot.inference.streams import Streams
 from bot.policy.context import alternating, blind, fit_transcript, message_tokens
 from bot.policy.deadlines import first_word_s, gap_s, load_pause_s, unsaid_s
+from bot.policy.seams import resumed
 
 STALE = frozenset({FailureKind.WRONG_MODEL, FailureKind.NOT_THERE})
 """What was in memory is not any more: look again and load it properly, once."""
@@ -66,15 +67,16 @@ class HostServing:
         Raises:
             Unavailable: this host could not; the draft tells whether text was shown.
             Refused: the model declined.
-            BotError: the model spent its answer on reasoning, or twice gave none.
+            BotError: the model spent its answer on reasoning, or twice gave none; neither of the
+                rest of an answer, which somebody else may still give.
         """
         wish = replace(job.wish, model_key=candidate.model, max_wait_s=max_wait_s)
         job = replace(job, wish=wish)
         try:
             await self._once(host, candidate, job, draft, is_last)
         except Unavailable as failed:
-            # What was shown is not taken back: the router closes the turn and keeps it.
-            if draft.has_text:
+            # What was shown is not taken back: the router keeps it and asks another to go on.
+            if draft.has_spoken:
                 raise
             again = None
             # Others unload and swap models behind our back: what was granted may be gone by now.
@@ -86,6 +88,9 @@ class HostServing:
                 again = job
             elif failed.kind is FailureKind.TOO_LONG:
                 again = _trimmed(job)
+            # Templates of thinking models refuse a begun answer, or think about it and say nothing.
+            elif job.begun and failed.kind in (FailureKind.BAD_REQUEST, FailureKind.EMPTY):
+                again = _in_words(job)
             # Once more here, where it is in memory: a second host was loaded for as little.
             elif failed.kind is FailureKind.EMPTY:
                 again = job
@@ -95,7 +100,7 @@ class HostServing:
             try:
                 await self._once(host, candidate, again, draft, is_last)
             except Unavailable as twice:
-                if twice.kind is not FailureKind.EMPTY:
+                if twice.kind is not FailureKind.EMPTY or job.begun:
                     raise
                 raise BotError(
                     f"{twice.user_message} It was asked twice: say it in other words, or choose "
@@ -195,7 +200,7 @@ class HostServing:
             messages = await self._fit(job, lease, draft)
             await self._fleet.host(host).confirm(lease)
             await self._stream(host, candidate, lease, messages, job, draft)
-        self.remember(host, candidate, draft.receipt())
+        self.remember(host, candidate, draft.part())
 
     def _may_leave(
         self, host: HostName, candidate: Candidate, route: Route, fraction: float, stood_s: float
@@ -222,7 +227,8 @@ class HostServing:
                 # Another candidate's window may be larger: this is no refusal of the request.
                 raise Unavailable(error.user_message, FailureKind.TOO_LONG) from error
             messages, dropped = fitted.messages, dropped + fitted.dropped
-        if dropped:
+        # Of the rest of an answer it was told when that began.
+        if dropped and not job.begun:
             await draft.trimmed(messages, dropped, has_earlier=job.asking.has_earlier)
         return await self._seen(messages, job, lease, draft)
 
@@ -234,6 +240,8 @@ class HostServing:
         host = self._fleet.snapshot().hosts.get(HostName(lease.endpoint.source))
         model = host.models.get(key) if host is not None else None
         is_blind = model is not None and not model.vision and model.kind != "vlm"
+        if job.begun:
+            return blind(messages) if is_blind else messages
         has_new = is_blind and bool(messages[-1].images)
         draft.so_far = replace(draft.so_far, seer=job.seer if has_new else None)
         if has_new:
@@ -269,11 +277,14 @@ class HostServing:
             async for delta in deltas:
                 heard()
                 await draft.hear(delta)
-        if draft.text.strip():
+        finish = draft.so_far.finish
+        if draft.has_spoken and draft.text.strip():
             return
-        if draft.so_far.finish == "refused":
+        if job.begun and finish == "stop" and not draft.has_thought:
+            return  # nothing was left to say: the words so far lacked their end mark alone
+        if finish == "refused" and not job.begun:
             raise Refused(f"{candidate.where} declined to answer this.")
-        if draft.reasoning or draft.so_far.finish == "length":
+        if (draft.reasoning or finish == "length") and not job.begun:
             # It would be thought away elsewhere as well, and take as long again.
             raise BotError(
                 f"`{candidate.model}` on {candidate.where} spent the whole answer on reasoning and "
@@ -298,6 +309,14 @@ class HostServing:
                 generation_s=timing.generation_s,
             )
         )
+
+
+def _in_words(job: Job) -> Job | None:
+    """Asking for the rest of an answer in words; None where it was asked so already."""
+    *messages, last = job.messages
+    if last.role == "user":
+        return None
+    return replace(job, messages=resumed(messages, job.begun, in_words=True))
 
 
 def _trimmed(job: Job) -> Job | None:

@@ -1,6 +1,6 @@
 """From a request and its branch to a job: the messages, the wish and the route."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -9,14 +9,15 @@ from bot.domain.chat import Candidate, Message, Rejection, Route, Turn, TurnRequ
 from bot.domain.cloud import ProviderSnapshot
 from bot.domain.errors import BRIEFLY, FailureKind, PromptTooLong, RequestRefused
 from bot.domain.hosts import FleetSnapshot, Wish
-from bot.domain.ids import AUTO, HostName, PersonaName, ProviderName, TurnId, UserId
+from bot.domain.ids import AUTO, HostName, ModelKey, PersonaName, ProviderName, TurnId, UserId
 from bot.domain.personas import Priority
-from bot.policy.context import Fitted, fit_or_least, transcript
+from bot.policy.context import Fitted, fit_or_least, message_tokens, transcript
 from bot.policy.index import RoutingIndex
 from bot.policy.offers import SlowRules, Ways, plan_ways
 from bot.policy.privacy import Consent, Judge, LocalOnly, without_names
 from bot.policy.prompt import Moment
 from bot.policy.routing import RouteAsk, Strategy
+from bot.policy.seams import resumed
 
 SMALLEST_WINDOW_BITS = 11
 """A transcript is not shortened below 2,048 tokens for want of memory."""
@@ -26,6 +27,9 @@ FIRST_LOOK_S = 6.0
 
 ANSWER_TOKENS = 1024
 """Room kept for the answer when the persona sets no ``max_tokens``."""
+
+REST_TOKENS = 256
+"""Room kept for the rest of an answer that is as long already as was reckoned with."""
 
 WINDOW_TOKENS = 32_768
 """Longest transcript sent when neither persona nor model says; more would fill memory unasked."""
@@ -102,6 +106,8 @@ class Job:
     """Longest wait for one candidate while others are left."""
     seer: Candidate | None = None
     """Who could see the pictures that those who answer here cannot; None: nobody, or they can."""
+    begun: str = ""
+    """Of an answer whose host was lost, its words so far: this job is about the rest."""
 
 
 class Planner:
@@ -203,6 +209,50 @@ class Planner:
             f"The message and its answer need about {needed:,} tokens, but {reads}{kept}. "
             "Shorten it, or choose a model with a larger context.",
             needed,
+        )
+
+    def rest_of(
+        self, job: Job, model: ModelKey, begun: str, said_tokens: int, lost: Collection[HostName]
+    ) -> Job:
+        """The job of going on with an answer at hosts that have its model, if any is left.
+
+        Never at a provider: no model there is the one that has begun.
+
+        Args:
+            job: What was asked.
+            model: Who has begun.
+            begun: The answer so far.
+            said_tokens: How long that is.
+            lost: Hosts that were lost in it.
+        """
+        asking, request = job.asking, job.asking.request
+        resolved = replace(asking.resolved, model=model, is_named=True, provider=None)
+        persona, sampling = resolved.persona, resolved.persona.sampling
+        if sampling.max_tokens is not None:
+            sampling = replace(sampling, max_tokens=max(1, sampling.max_tokens - said_tokens))
+            resolved = replace(resolved, persona=replace(persona, sampling=sampling))
+        messages = resumed(job.messages, begun, in_words=False)
+        prompt_tokens = job.prompt_tokens + sum(map(message_tokens, messages[len(job.messages) :]))
+        answer_tokens = max(REST_TOKENS, job.answer_tokens - said_tokens)
+        route, wish = self.routed(
+            resolved,
+            str(request.user),
+            prompt_tokens=prompt_tokens,
+            answer_tokens=answer_tokens,
+            local_only=True,
+            request_type=request.request_type,
+            priority=request.priority,
+        )
+        able = tuple(c for c in route.candidates if c.host is not None and c.host not in lost)
+        return replace(
+            job,
+            asking=replace(asking, resolved=resolved),
+            messages=messages,
+            prompt_tokens=prompt_tokens,
+            answer_tokens=answer_tokens,
+            route=replace(route, candidates=able),
+            wish=wish,
+            begun=begun.rstrip(),
         )
 
     def _job_within(self, window: int, asking: Asking, messages: Sequence[Message]) -> Job:

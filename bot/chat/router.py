@@ -1,5 +1,9 @@
-"""Answers a job by its route: asks the candidates in order until one has answered."""
+"""Answers a job by its route: asks the candidates in order until one has answered.
 
+An answer whose host is lost in the middle of it is gone on with by another that has its model.
+"""
+
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 
@@ -15,7 +19,8 @@ from bot.chat.walk import Newcomers, walk
 from bot.cloud.serve import Question
 from bot.domain.chat import Candidate
 from bot.domain.errors import Bug, FailureKind, Interrupted, NoCandidates, Unavailable
-from bot.domain.events import FellBack
+from bot.domain.events import FellBack, Resuming
+from bot.domain.ids import HostName, ModelKey
 from bot.policy.privacy import LocalOnly
 
 _BROKE = {
@@ -25,13 +30,17 @@ _BROKE = {
 }
 _log = structlog.get_logger(__name__)
 
+RestOf = Callable[[Job, ModelKey, str, int, Collection[HostName]], Job]
+"""``Planner.rest_of``."""
+
 
 class Router:
     """Serves jobs; holds no state between them."""
 
-    def __init__(self, hosts: HostServing, cloud: CloudServing) -> None:
+    def __init__(self, hosts: HostServing, cloud: CloudServing, rest_of: RestOf) -> None:
         self._hosts = hosts
         self._cloud = cloud
+        self._rest_of = rest_of
 
     async def answer(
         self, job: Job, draft: Draft, override: Override, newcomers: Newcomers | None = None
@@ -41,20 +50,60 @@ class Router:
         ``newcomers`` are hosts that the job knows nothing of (`walk`).
 
         Raises:
-            Interrupted: it broke after its first word; the draft keeps the text.
+            Interrupted: it broke after its first word, and no other host could go on; the draft
+                keeps the text.
             NoCandidates: every candidate failed before its first word, or there was none.
             RequestRefused: the asker's doing, or the model declined.
             BotError: the model spent its answer on reasoning.
         """
-        # One for the whole turn: repeats are counted together, at all providers.
+        try:
+            await self._walked(job, draft, override, newcomers)
+            return
+        except Interrupted as broke:
+            cut = broke
+        # Only a host that is lost makes a seam: what a provider began, or what its asker chose to
+        # leave, nobody goes on with. Each time one host fewer is left.
+        while (lost := draft.so_far.seams) and (model := draft.receipt().model) is not None:
+            out = frozenset(seam.host for seam in lost)
+            said = draft.receipt().usage.completion_tokens
+            rest = self._rest_of(job, model, draft.text, said, out)
+            _log.info(
+                "host lost in an answer", host=lost[-1].host, others=len(rest.route.candidates)
+            )
+            if not rest.route.candidates:
+                break
+            try:
+                await self._walked(rest, draft, Override(), None)
+            except Interrupted as broke:
+                cut = broke
+            except NoCandidates:
+                words = f"{cut.user_message} No other machine could go on with it."
+                cut = Interrupted(words, cut.kind)
+                break
+            else:
+                draft.so_far = replace(draft.so_far, ending="")
+                return
+        raise cut
+
+    async def _walked(
+        self, job: Job, draft: Draft, override: Override, newcomers: Newcomers | None
+    ) -> None:
+        """Asks the candidates of one route, for an answer or for the rest of one.
+
+        Raises:
+            BotError: as ``answer`` says.
+        """
+        # One for the whole walk: repeats are counted together, at all providers.
         question = Question()
 
         async def serve(candidate: Candidate, max_wait_s: float | None, is_last: bool) -> None:
-            if draft.has_text:
+            if draft.has_spoken:
                 # The first word came in the very moment of choosing another way: it stands.
                 words = "Another way was chosen just as the answer began."
                 raise Interrupted(words, FailureKind.CANCELLED)
             if candidate.host is not None:
+                if seams := draft.so_far.seams:
+                    await draft.emit(Resuming(seams[-1].host, candidate))
                 await self._hosts.serve(
                     candidate.host, candidate, job, draft, max_wait_s=max_wait_s, is_last=is_last
                 )
@@ -79,8 +128,10 @@ class Router:
                 kind=str(failed.kind),
                 reason=failed.user_message,
             )
-            if draft.has_text:
+            if draft.has_spoken:
                 # Readers are told who, whoever asks for more gets the other side's own words.
+                if candidate.host is not None:
+                    draft.lost(candidate.host, failed)
                 draft.so_far = replace(draft.so_far, ending=failed.user_message)
                 words = f"{candidate.where} {_BROKE.get(failed.kind, 'broke off')}."
                 raise Interrupted(words, failed.kind) from failed

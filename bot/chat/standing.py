@@ -27,11 +27,15 @@ _ADDRESS_IN = re.compile(
 def instead_words(receipt: Receipt) -> str:
     """Why somebody else answered than was to be expected; empty where nobody did, or all is well.
 
-    ``☁ alpha and beta are off; zai answered.``
+    ``☁ alpha and beta are off; zai answered.`` ``↪ alpha was lost in the middle; beta went on.``
     """
     by, route = receipt.provider or receipt.host, receipt.route
     if by is None or receipt.from_cache:
         return ""
+    # The footer has both names, and can be switched off: that two have spoken is told all the same.
+    if lost := [str(seam.host) for seam in receipt.seams if seam.pause_s is not None]:
+        was = "was" if len(lost) == 1 else "were"
+        return f"↪ {_who(lost)} {was} lost in the middle; {_who([str(by)])} went on."
     standing = _standing_of((*route.rejected, *receipt.attempts))
     if receipt.provider is None:
         # Among hosts a fallback goes unseen; that the chosen provider was left does not.

@@ -312,8 +312,8 @@ class Turns:
         draft, now = running.draft, asyncio.get_running_loop().time()
         if draft is not None and draft.has_text and now - running.kept_at >= CHECKPOINT_S:
             running.kept_at = now
-            by = draft.so_far
-            who = Receipt(by.persona, by.model, by.host, by.provider)
+            by = draft.receipt()
+            who = Receipt(by.persona, by.model, by.host, by.provider, seams=by.seams)
             try:
                 await self.store.checkpoint(running.id, draft.text, draft.reasoning, who)
             except StoreUnavailable as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from bot.chat.standing import instead_words, standing_words
 from bot.chat.usage import UsageReport
 from bot.chat.walk import Readiness
-from bot.domain.chat import Candidate, Receipt, Rejection, Timing, Turn
+from bot.domain.chat import Candidate, Receipt, Rejection, Seam, Timing, Turn
 from bot.domain.cloud import BudgetNews, CloudEvent, ProviderNews, ProviderStanding, UsageLine
 from bot.domain.errors import BotError
 from bot.domain.events import (
@@ -16,6 +16,7 @@ from bot.domain.events import (
     Progress,
     Queued,
     Reading,
+    Resuming,
     Silence,
     Stopped,
 )
@@ -132,6 +133,35 @@ def silence_line(step: Silence) -> str:
     return f"⏳ no word for {step.seconds:.0f} s; it may still go on"
 
 
+def aside_line(event: Offered | Silence | Resuming) -> str:
+    """One line about an answer under way, for a face that shows each only once."""
+    match event:
+        case Offered():
+            return offer_text(event)
+        case Silence():
+            return silence_line(event)
+        case Resuming():
+            return resuming_line(event)
+
+
+def resuming_line(step: Resuming, status: object = None) -> str:
+    """One line under an answer whose host was lost, until another's first word.
+
+    Args:
+        step: Who was lost, and who is asked.
+        status: What was said last of whoever is asked.
+    """
+    match status:
+        case Queued(position=position):
+            how = f": place {position} in its queue"
+        case Loading(fraction=fraction, seconds_left=left):
+            eta = f" · {seconds_text(left)} left" if left and left >= 0.1 else ""
+            how = f": loading {fraction:.0%}{eta}"
+        case _:
+            how = " …"
+    return f"↪ {step.lost} was lost; going on at {step.candidate.where}{how}"
+
+
 def reading_line(step: Reading, elapsed_s: float) -> str:
     """One line while the model reads the prompt; the percent is from measured speed."""
     if step.expected_s is None or step.expected_s <= 0:
@@ -168,7 +198,8 @@ def footer(receipt: Receipt) -> str:
     if receipt.model is not None:
         parts.append(str(receipt.model))
     if receipt.host is not None and receipt.provider is None:
-        parts.append(str(receipt.host))
+        joined = [seam.host for seam in receipt.seams if seam.pause_s is not None]
+        parts.append(" → ".join([*joined, receipt.host]))
     # A greeting is nobody's work.
     parts.extend(_usage_parts(receipt) if receipt.model is not None else ())
     if receipt.finish == "length":
@@ -296,11 +327,18 @@ def why_text(turn: Turn) -> str:
     ]
     if receipt.finish == "length":
         lines.append("Ended at its length limit (finish reason `length`); Continue goes on.")
+    lines.extend(map(_seam_line, receipt.seams))
     if receipt.ending:
         lines.append(f"Broke off: {receipt.ending}")
     lines.append(_time_line(receipt.timing))
     lines.extend(f"Note: {notice}" for notice in receipt.notices)
     return "\n".join(filter(None, lines))
+
+
+def _seam_line(seam: Seam) -> str:
+    said = f"Lost in the middle: {seam.host}, after about {counted(seam.tokens, 'token')}"
+    went_on = "" if seam.pause_s is None else f" Gone on with after {seconds_text(seam.pause_s)}."
+    return f"{said}: {seam.reason}{went_on}"
 
 
 def _listed(head: str, lines: Iterable[str]) -> list[str]:

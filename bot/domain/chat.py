@@ -300,6 +300,20 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
+class Seam:
+    """Where the host of an answer was lost in the middle; the words after it are another's."""
+
+    host: HostName
+    """Who was lost."""
+    reason: str = ""
+    """How, as the other side put it."""
+    tokens: int = 0
+    """Said by it, counted by deltas."""
+    pause_s: float | None = None
+    """From its last delta to the first word of whoever went on; None: nobody has."""
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """What a person sees at the end of a turn: who answered, where, how fast, what it cost."""
 
@@ -328,3 +342,5 @@ class Receipt:
     """What its asker did meanwhile, in words: ``Use the cloud after 12 s``."""
     ending: str = ""
     """Why it broke off, as the other side put it."""
+    seams: tuple[Seam, ...] = ()
+    """Where its hosts were lost, in order; ``host`` is the one that answered last."""

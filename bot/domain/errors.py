@@ -201,9 +201,10 @@ class NoCandidates(BotError):
         """After how long a spent budget begins anew, where one was in the way."""
 
 
-# Not `Unavailable` either: whoever went on would repeat or contradict what was shown.
+# Not `Unavailable` either: whoever was asked the same again would repeat or contradict what was
+# shown. Only another host with the same model is asked, and to go on from the last word.
 class Interrupted(BotError):
-    """The answer broke after its first word; the text so far is kept, nothing is repeated."""
+    """The answer broke after its first word and nobody could go on; its text so far is kept."""
 
     http_status = 502
 

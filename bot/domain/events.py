@@ -152,6 +152,17 @@ class FellBack:
 
 
 @dataclass(frozen=True, slots=True)
+class Resuming:
+    """A host was lost in the middle of the answer: another is asked to go on from its last word.
+
+    What is said of queue, load and reading until the next word is of that one.
+    """
+
+    lost: HostName
+    candidate: Candidate
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """Something the person should know that stops nothing."""
 
@@ -198,6 +209,7 @@ TurnEvent = (
     | Offered
     | Reading
     | FellBack
+    | Resuming
     | Notice
     | TextDelta
     | ReasoningDelta

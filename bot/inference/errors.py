@@ -68,6 +68,12 @@ _PHRASES: tuple[tuple[Kind, re.Pattern[str]], ...] = (
         Failure.NO_PATH,
         re.compile(r"^unexpected endpoint or method.{0,9}/v1/(?:responses|messages)", re.I),
     ),
+    # Of the messages, not of the host: said with a 500, or in a stream, it took one host after the
+    # other out.
+    (
+        Failure.BAD_REQUEST,
+        re.compile(r"response prefill|prompt template|\bjinja\b|no user query found", re.I),
+    ),
     (
         Failure.LOAD_FAILED,
         re.compile(r"failed to load|error loading model|model loading was stopped", re.I),

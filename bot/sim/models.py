@@ -9,6 +9,7 @@ ModelKind = Literal["llm", "vlm", "embedding"]
 Generation = Literal["0.3", "0.4"]
 OverflowAnswer = Literal["status", "event"]
 ReasoningStyle = Literal["reasoning_content", "reasoning", "inline"]
+Prefill = Literal["continued", "refused", "echoed"]
 
 GB = 1_000_000_000
 
@@ -25,6 +26,10 @@ class SimModel:
     vision: bool = False
     tool_use: bool = False
     reasoning: bool = False
+    prefill: Prefill = "continued"
+    """What comes of a chat that ends with words of the assistant: they are gone on from; its
+    template refuses them; or they are said once more first (LM Studio's tracker, bugs 2041, 2058).
+    """
     architecture: str = "llama"
     quantization: str = "Q4_K_M"
     tokens_per_s: float | None = None

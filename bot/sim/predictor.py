@@ -5,12 +5,12 @@ import itertools
 from collections.abc import Callable
 
 from bot.sim.answers import Asked
-from bot.sim.errors import PromptTooLong
+from bot.sim.errors import BadRequest, PromptTooLong
 from bot.sim.journal import Journal, PredictionEnded, PredictionStarted
 from bot.sim.models import SimHostConfig
 from bot.sim.pace import Pace
 from bot.sim.predicting import Prediction, PredictionOrder
-from bot.sim.prompts import count_tokens, script
+from bot.sim.prompts import begun, count_tokens, rest_of, script
 from bot.sim.tasks import Spawn
 
 
@@ -31,14 +31,21 @@ class Predictor:
 
         Raises:
             PromptTooLong: the prompt does not fit the context.
+            BadRequest: the model's template takes no begun answer.
         """
+        said, prefill = begun(order.messages), order.instance.model.prefill
+        if said and prefill == "refused":
+            raise BadRequest("Assistant response prefill is incompatible with enable_thinking.")
         prompt_tokens = count_tokens(order.messages)
         context_length = order.instance.context_length
         if prompt_tokens >= context_length:
             raise PromptTooLong(prompt_tokens, context_length)
         asked = Asked(order.instance.model.key, self._config.name, order.messages)
+        answer = order.demand.met(self._config.answer(asked))
+        if said:
+            answer = rest_of(answer, said, is_echoed=prefill == "echoed")
         plan = script(
-            order.demand.met(self._config.answer(asked)),
+            answer,
             max_tokens=order.max_tokens,
             stop=order.stop,
             room=context_length - prompt_tokens,

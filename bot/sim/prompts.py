@@ -1,7 +1,7 @@
 """Prompts and limits of a prediction: pure arithmetic over messages and tokens."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from bot.sim.answers import Answer, Message, tokenise
@@ -36,9 +36,30 @@ class Script:
 
 
 def format_prompt(messages: Sequence[Message]) -> str:
-    """Return the conversation as the model reads it (ChatML)."""
+    """Return the conversation as the model reads it (ChatML).
+
+    Words of the assistant at its end are left open: the model goes on from them.
+    """
     parts = [f"<|im_start|>{message.role}\n{message.text}<|im_end|>\n" for message in messages]
+    if begun(messages):
+        return "".join(parts).removesuffix("<|im_end|>\n")
     return "".join(parts) + "<|im_start|>assistant\n"
+
+
+def begun(messages: Sequence[Message]) -> str:
+    """Return the assistant's words that a conversation ends with, as its template trims them."""
+    return messages[-1].text.strip() if messages and messages[-1].role == "assistant" else ""
+
+
+def rest_of(answer: Answer, said: str, *, is_echoed: bool) -> Answer:
+    """Return what of an answer is left after its first words, without thinking anew.
+
+    Of other words than its own, as another host has said them, so many tokens are taken for said.
+    """
+    text = "".join(answer.content)
+    skipped = tokenise(text[len(said) :]) if text.startswith(said) else None
+    left = answer.content[len(tokenise(said)) :] if skipped is None else skipped
+    return replace(answer, content=tokenise(said) + left if is_echoed else left, reasoning=())
 
 
 def count_tokens(messages: Sequence[Message]) -> int:

@@ -7,15 +7,14 @@ from contextlib import closing, suppress
 from bot.chat.lantern import Lantern
 from bot.chat.switch import beside_words, model_words
 from bot.chat.words import (
+    aside_line,
     candidate_line,
     error_text,
     footer,
     host_lines,
-    offer_text,
     provider_lines,
     readiness_text,
     rejection_line,
-    silence_line,
     stopped_text,
     usage_text,
     why_text,
@@ -33,6 +32,7 @@ from bot.domain.events import (
     Queued,
     Reading,
     ReasoningDelta,
+    Resuming,
     Routed,
     Silence,
     Started,
@@ -227,9 +227,8 @@ class Session:
                 screen.piece(text)
             case FellBack(failed=failed, reason=reason):
                 screen.line(f"↪ {failed.where} could not answer: {reason}", "dim")
-            case Offered() | Silence():
-                said = offer_text(event) if isinstance(event, Offered) else silence_line(event)
-                screen.line(said.replace("`", ""), "dim")
+            case Offered() | Silence() | Resuming():
+                screen.line(aside_line(event).replace("`", ""), "dim")
             case Notice(text=text):
                 screen.line(f"ℹ {text}", "dim")
             case Finished(receipt=receipt):

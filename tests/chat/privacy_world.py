@@ -306,7 +306,7 @@ async def world(
             choices=Choices(ChoiceStore(database), shelf, ModelKey, rules.default_persona, utcnow),
             consents=consents,
             planner=planner,
-            router=Router(home, CloudServing(providers)),
+            router=Router(home, CloudServing(providers), planner.rest_of),
             cache=AnswerCache(AnswerStore(database, ttl_s=3600.0, max_entries=100)),
             tally=tally,
             fleet=fleet,

@@ -5,7 +5,7 @@ import asyncio
 from virtual_time import play
 
 from bot.chat.draft import Draft
-from bot.domain.chat import Candidate, Timing, Usage
+from bot.domain.chat import Candidate, Seam, Timing, Usage
 from bot.domain.errors import FailureKind, Unavailable
 from bot.domain.events import Notice, ReasoningDelta, StreamEnd, TextDelta, TurnEvent
 from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName
@@ -111,3 +111,76 @@ async def test_a_notice_is_told_and_kept() -> None:
     await draft.notice("Images were left out.")
     assert told == [Notice("Images were left out.")]
     assert draft.receipt().notices == ("Images were left out.",)
+
+
+NEXT = Candidate(ModelKey("qwen"), host=HostName("laptop"))
+
+
+def test_of_an_answer_by_two_hosts_the_wait_is_the_firsts_and_the_rest_is_of_both() -> None:
+    async def story() -> None:
+        draft, told = drafted()
+        draft.granted(HERE, 1.0, 2.0)
+        draft.sent()
+        await asyncio.sleep(4.0)
+        await draft.hear(ReasoningDelta("Hm."))
+        await asyncio.sleep(1.0)
+        for text in ("It ", "burns. "):
+            await draft.hear(TextDelta(text))
+            await asyncio.sleep(2.0)
+        draft.lost(HostName("studio"), Unavailable("It was cut.", FailureKind.CUT))
+        assert (draft.has_text, draft.has_spoken, draft.has_thought) == (True, False, False)
+        # Of one that was asked to go on and failed nothing is left but the attempt.
+        draft.granted(AWAY, 5.0, 6.0)
+        await draft.hear(ReasoningDelta("Hm?"))
+        assert draft.has_thought
+        draft.failed(AWAY, Unavailable("It is full.", FailureKind.BUSY))
+        assert draft.receipt("cancelled").finish == "cancelled"
+        assert (draft.receipt().host, draft.receipt().model, draft.reasoning) == (
+            HERE.host,
+            HERE.model,
+            "Hm.",
+        )
+        draft.granted(NEXT, 7.0, 8.0)
+        draft.sent()
+        await asyncio.sleep(3.0)
+        await draft.hear(TextDelta(" "))
+        await draft.hear(ReasoningDelta("Hm!"))
+        await asyncio.sleep(1.0)
+        await draft.hear(TextDelta("Oil."))
+        assert draft.has_spoken
+        await draft.hear(StreamEnd("stop", Usage(90, 40, 30, 4), "qwen"))
+        receipt, part = draft.receipt(), draft.part()
+        assert draft.text == "It burns. Oil."
+        assert draft.reasoning == "Hm.Hm!"
+        assert told[-1] == TextDelta("Oil.")
+        assert receipt.seams == (Seam(HostName("studio"), "It was cut.", 3, 6.0),)
+        assert receipt.host == NEXT.host
+        assert receipt.usage == Usage(90, 43, 30, 4, estimated=True)
+        assert receipt.timing == Timing(1.0, 2.0, 4.0, 4.0, 13.0, 1.0)
+        assert part.usage == Usage(90, 40, 30, 4)
+        assert part.timing == Timing(12.0, 14.0, 3.0, 1.0, 13.0, 0.0)
+
+    play(story())
+
+
+def test_words_held_back_as_a_likely_echo_are_said_at_the_end() -> None:
+    async def story() -> None:
+        draft, told = drafted()
+        draft.granted(HERE)
+        await draft.hear(TextDelta("The lantern burns oil."))
+        draft.lost(HostName("studio"), Unavailable("It was cut.", FailureKind.CUT))
+        draft.granted(NEXT)
+        await draft.hear(TextDelta("The"))
+        assert not draft.has_spoken
+        await draft.hear(StreamEnd("stop", Usage(), "qwen"))
+        assert (draft.has_spoken, told[-1]) == (True, TextDelta("The"))
+        # Held back by one that failed, they are not the next one's.
+        draft.lost(HostName("laptop"), Unavailable("It was cut.", FailureKind.CUT))
+        draft.granted(HERE)
+        await draft.hear(TextDelta("The lantern"))
+        draft.failed(HERE, Unavailable("It was cut.", FailureKind.CUT))
+        draft.granted(NEXT)
+        await draft.hear(TextDelta(" wick."))
+        assert draft.text == "The lantern burns oil.The wick."
+
+    play(story())

@@ -1,7 +1,8 @@
 """Whom the router asks with what, and what is said when nobody could."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
@@ -15,8 +16,15 @@ from bot.chat.planning import Asking, Job
 from bot.chat.router import Router
 from bot.cloud.serve import Question
 from bot.domain.chat import Candidate, Message, Place, Rejection, Route, TurnRequest
-from bot.domain.errors import Bug, FailureKind, Interrupted, NoCandidates, Unavailable
-from bot.domain.events import FellBack, Offered, TextDelta, TurnEvent
+from bot.domain.errors import (
+    Bug,
+    FailureKind,
+    Interrupted,
+    NoCandidates,
+    RequestRefused,
+    Unavailable,
+)
+from bot.domain.events import FellBack, Offered, Resuming, TextDelta, TurnEvent
 from bot.domain.hosts import Wish
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.domain.personas import Persona
@@ -82,6 +90,9 @@ class Scene:
         self.told: list[TurnEvent] = []
         self.questions: list[Question] = []
         self.repeats: list[ProviderName] = []
+        self.others: tuple[Candidate, ...] = ()
+        """Who has the model of an answer whose host is lost."""
+        self.rests: list[tuple[ModelKey, str, int, Collection[HostName]]] = []
         self.override = Override()
         self.draft = Draft(PersonaName("sage"), "", self.tell)
 
@@ -89,10 +100,19 @@ class Scene:
         self.told.append(event)
 
     async def act(self, candidate: Candidate) -> None:
+        self.draft.granted(candidate)
         await self.acts.get(candidate.where, answers)(self.draft, self.override)
 
+    def rest_of(
+        self, job: Job, model: ModelKey, begun: str, said_tokens: int, lost: Collection[HostName]
+    ) -> Job:
+        self.rests.append((model, begun, said_tokens, lost))
+        left = tuple(other for other in self.others if other.host not in lost)
+        return replace(job, route=Route(left), begun=begun)
+
     async def play(self, job: Job) -> None:
-        await Router(Hosts(self), Cloud(self)).answer(job, self.draft, self.override)
+        router = Router(Hosts(self), Cloud(self), self.rest_of)
+        await router.answer(job, self.draft, self.override)
 
 
 class Hosts(HostServing):
@@ -172,7 +192,7 @@ async def test_each_failure_is_told_logged_and_written_down() -> None:
     ]
 
 
-async def test_after_its_first_word_nobody_else_goes_on_with_an_answer() -> None:
+async def test_without_another_host_an_answer_ends_where_its_host_was_lost() -> None:
     scene = Scene(studio=failing(FailureKind.CUT, first="Bec"))
     with pytest.raises(Interrupted) as caught:
         await scene.play(job_of(STUDIO, ZAI))
@@ -180,6 +200,100 @@ async def test_after_its_first_word_nobody_else_goes_on_with_an_answer() -> None
     assert scene.draft.so_far.ending == "It was cut."
     assert (scene.draft.text, len(scene.asked)) == ("Bec", 1)
     assert scene.draft.so_far.attempts == ()
+    assert scene.rests == [(QWEN, "Bec", 1, {"studio"})]
+
+
+CUT = FailureKind.CUT
+MINI = Candidate(QWEN, HostName("mini"))
+
+
+@pytest.mark.parametrize(
+    ("acts", "asked", "text", "cut"),
+    [
+        pytest.param({}, "studio laptop", "BecBecause.", "", id="the next one goes on"),
+        pytest.param(
+            {"laptop": failing(CUT)}, "studio laptop mini", "BecBecause.", "", id="the third"
+        ),
+        pytest.param(
+            {"laptop": failing(CUT, first="au")},
+            "studio laptop mini",
+            "BecauBecause.",
+            "",
+            id="lost twice",
+        ),
+        pytest.param(
+            {"laptop": failing(CUT, first="au"), "mini": failing(CUT, first="se")},
+            "studio laptop mini",
+            "Because",
+            "mini broke off.",
+            id="lost everywhere",
+        ),
+        pytest.param(
+            {"laptop": failing(CUT), "mini": failing(FailureKind.LOAD_FAILED)},
+            "studio laptop mini",
+            "Bec",
+            "studio broke off. No other machine could go on with it.",
+            id="nobody can",
+        ),
+        pytest.param(
+            {"studio": failing(FailureKind.STALL, first="Bec"), "laptop": failing(CUT, first="au"),
+             "mini": failing(FailureKind.BUSY)},
+            "studio laptop mini mini",
+            "Becau",
+            "laptop broke off. No other machine could go on with it.",
+            id="who was lost last is told",
+        ),
+    ],
+)  # fmt: skip
+async def test_an_answer_whose_host_is_lost_goes_on_at_another(
+    acts: dict[str, Act], asked: str, text: str, cut: str
+) -> None:
+    scene = Scene(**{"studio": failing(CUT, first="Bec"), **acts})
+    # As they stand now, the lost one among them, as if it had come back; ZAI is never asked.
+    scene.others = (STUDIO, LAPTOP, MINI)
+    said = ""
+    try:
+        await scene.play(job_of(STUDIO, ZAI))
+    except Interrupted as broke:
+        said = broke.user_message
+    assert " ".join(str(where) for where, *_ in scene.asked) == asked
+    assert (scene.draft.text, said) == (text, cut)
+    resumed = [event.candidate.where for event in scene.told if isinstance(event, Resuming)]
+    assert ["studio", *resumed] == asked.split()
+    assert bool(scene.draft.so_far.ending) == bool(cut)
+
+
+async def test_who_goes_on_is_told_before_and_a_failure_in_between_is_an_attempt() -> None:
+    scene = Scene(studio=failing(CUT, first="Bec"), laptop=failing(CUT))
+    scene.others = (LAPTOP, MINI)
+    await scene.play(job_of(STUDIO))
+    assert scene.told == [
+        TextDelta("Bec"),
+        Resuming(HostName("studio"), LAPTOP),
+        FellBack(LAPTOP, "It was cut."),
+        Resuming(HostName("studio"), MINI),
+        TextDelta("Because."),
+    ]
+    assert [attempt.where for attempt in scene.draft.so_far.attempts] == ["laptop"]
+    assert [seam.host for seam in scene.draft.so_far.seams] == ["studio"]
+
+
+async def test_what_a_provider_began_nobody_goes_on_with() -> None:
+    scene = Scene(zai=failing(CUT, first="Bec"))
+    scene.others = (LAPTOP,)
+    with pytest.raises(Interrupted, match="zai broke off"):
+        await scene.play(job_of(ZAI, STUDIO))
+    assert (scene.rests, scene.draft.so_far.ending) == ([], "It was cut.")
+
+
+async def test_a_rest_that_is_refused_ends_the_turn_as_any_refusal_does() -> None:
+    async def refuses(draft: Draft, override: Override) -> None:
+        raise RequestRefused("No.")
+
+    scene = Scene(studio=failing(CUT, first="Bec"), laptop=refuses)
+    scene.others = (LAPTOP,)
+    with pytest.raises(RequestRefused):
+        await scene.play(job_of(STUDIO))
 
 
 async def test_a_first_word_in_the_moment_of_choosing_another_way_stands() -> None:

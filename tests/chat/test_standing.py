@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.chat.standing import instead_words, nobody_words, standing_words
-from bot.domain.chat import Candidate, Receipt, Rejection, Route
+from bot.domain.chat import Candidate, Receipt, Rejection, Route, Seam
 from bot.domain.errors import FailureKind
 from bot.domain.ids import AUTO, HostName, ModelKey, PersonaName, ProviderName
 
@@ -30,6 +30,8 @@ def tried(where: str, kind: FailureKind, reason: str = REFUSED) -> Rejection:
     return Rejection(where, QWEN, reason, kind, is_cloud=where == ZAI)
 
 
+BETA = Receipt(PersonaName("sage"), model=QWEN, host=HostName("beta"))
+LOST = Seam(HostName("alpha"), REFUSED, 9, 1.0)
 BY_ZAI = Receipt(PersonaName("sage"), model=GLM, provider=ZAI)
 
 
@@ -40,6 +42,16 @@ BY_ZAI = Receipt(PersonaName("sage"), model=GLM, provider=ZAI)
             replace(BY_ZAI, route=Route((AT_ZAI,), off("alpha", "beta"))),
             "☁ alpha and beta are off; zai answered.",
         ),
+        (replace(BETA, seams=(LOST,)), "↪ alpha was lost in the middle; beta went on."),
+        (
+            replace(BETA, seams=(LOST, replace(LOST, host=HostName("gamma")))),
+            "↪ alpha and gamma were lost in the middle; beta went on.",
+        ),
+        (
+            replace(BETA, seams=(replace(LOST, host=HostName("10.0.0.2:1234")),)),
+            "↪ a machine was lost in the middle; beta went on.",
+        ),
+        (replace(BETA, seams=(replace(LOST, pause_s=None),)), ""),
         # A host is judged for each model wanted, and named once.
         (
             replace(BY_ZAI, route=Route((AT_ZAI,), off("alpha", "alpha"))),

@@ -167,7 +167,7 @@ async def test_a_failure_before_the_first_word_moves_on_unseen(tmp_path: Path) -
 
 
 async def test_a_cut_after_the_first_word_keeps_the_text_and_says_so(tmp_path: Path) -> None:
-    async with house(tmp_path, sim("studio", QWEN), sim("laptop", QWEN)) as home:
+    async with house(tmp_path, sim("studio", QWEN), sim("laptop", GEMMA)) as home:
         await home.hosts["studio"].preload(QWEN.key)
         await home.lantern.fleet.host(HostName("studio")).probe()
         home.hosts["studio"].faults.drop_after_tokens(7)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from bot.chat.walk import Readiness
 from bot.chat.words import (
+    aside_line,
     bar,
     cost_text,
     error_text,
@@ -18,6 +19,7 @@ from bot.chat.words import (
     progress_line,
     readiness_text,
     reading_line,
+    resuming_line,
     seconds_text,
     stopped_text,
     why_text,
@@ -28,12 +30,13 @@ from bot.domain.chat import (
     Receipt,
     Rejection,
     Route,
+    Seam,
     Timing,
     Turn,
     Usage,
 )
 from bot.domain.errors import FailureKind, NoCandidates
-from bot.domain.events import Evicting, Loading, Queued, Reading, Stopped
+from bot.domain.events import Evicting, Loading, Queued, Reading, Resuming, Silence, Stopped
 from bot.domain.hosts import HostSnapshot, HostState, Instance, LoadInFlight, Model
 from bot.domain.ids import (
     AUTO,
@@ -180,6 +183,30 @@ def test_a_footer_names_model_host_tokens_speed_and_wait() -> None:
     assert footer(receipt) == (
         "qwen/qwen3-8b · studio · 1,200 tokens · 60 tok/s · 3.5 s to first token"
     )
+
+
+def test_an_answer_by_two_hosts_names_both_and_why_tells_where_they_meet() -> None:
+    seam = Seam(STUDIO, "studio broke off its answer.", 1, 2.5)
+    receipt = Receipt(SAGE, model=QWEN, host=HostName("laptop"), seams=(seam,))
+    assert footer(receipt) == "qwen/qwen3-8b · studio → laptop"
+    lost = "Lost in the middle: studio, after about 1 token: studio broke off its answer."
+    assert f"{lost} Gone on with after 2.5 s." in why_text(_turn(receipt)).splitlines()
+    # Nobody went on: the first is the only one that spoke.
+    alone = replace(receipt, host=STUDIO, seams=(replace(seam, pause_s=None),))
+    assert footer(alone) == "qwen/qwen3-8b · studio"
+    assert lost in why_text(_turn(alone)).splitlines()
+
+
+def test_who_goes_on_and_how_far_that_is_is_one_line() -> None:
+    step = Resuming(STUDIO, Candidate(QWEN, host=HostName("laptop")))
+    begun = "↪ studio was lost; going on at laptop"
+    assert aside_line(step) == f"{begun} …"
+    waiting = Queued(HostName("laptop"), QWEN, 3)
+    assert resuming_line(step, waiting) == f"{begun}: place 3 in its queue"
+    loading = Loading(HostName("laptop"), QWEN, 1.0, 0.05)
+    assert resuming_line(step, loading) == f"{begun}: loading 100%"
+    assert resuming_line(step, replace(loading, seconds_left=0.1)).endswith("100% · 0.1 s left")
+    assert aside_line(Silence(10.0)) == "⏳ no word for 10 s; it may still go on"
 
 
 def test_thinking_is_told_as_such() -> None:

@@ -30,6 +30,7 @@ from bot.domain.events import (
     Queued,
     Reading,
     ReasoningDelta,
+    Resuming,
     Routed,
     Silence,
     Stopped,
@@ -107,6 +108,22 @@ def test_a_silence_in_the_middle_of_thinking_is_said_too() -> None:
 def test_where_no_room_is_left_for_a_silence_the_answer_goes_first() -> None:
     view = view_after(STARTED, TextDelta("x" * 1990), Silence(10.0))
     assert only(view, 12.0).content == "x" * 1990
+
+
+def test_who_goes_on_is_said_under_the_answer_until_its_first_word() -> None:
+    resuming = Resuming(HostName("studio-1"), replace(CANDIDATE, host=HostName("studio-2")))
+    view = view_after(STARTED, TextDelta("Half an"), Silence(10.0), resuming)
+    begun = "Half an\n-# ↪ studio-1 was lost; going on at studio-2"
+    assert only(view, 12.0) == MessageView(f"{begun} …", (Act.STOP,), TURN)
+    view.on_event(Queued(HOST, MODEL, 2, 9.0), 12.0)
+    assert only(view, 12.0).content == f"{begun}: place 2 in its queue"
+    view.on_event(LOADING, 12.0)
+    assert only(view, 12.0).content == f"{begun}: loading 25% · 9.0 s left"
+    view.on_event(READING, 13.0)
+    assert only(view, 13.0).content == f"{begun} …"
+    view.on_event(TextDelta(" answer"), 14.0)
+    assert only(view, 14.0).content == "Half an answer"
+    assert only(view, 14.0).acts == (Act.STOP,)
 
 
 def test_thinking_is_shown_as_such_and_never_its_words() -> None:

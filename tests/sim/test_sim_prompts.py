@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.sim.answers import Answer, Message
-from bot.sim.prompts import count_tokens, format_prompt, script
+from bot.sim.answers import Answer, Message, tokenise
+from bot.sim.prompts import begun, count_tokens, format_prompt, rest_of, script
 
 
 def text_of(answer: Answer, *, max_tokens: int | None = None, stop: tuple[str, ...] = ()) -> str:
@@ -15,6 +15,32 @@ def test_a_prompt_holds_every_message_and_asks_for_the_next() -> None:
     prompt = format_prompt([Message("system", "be kind"), Message("user", "hi")])
     assert prompt.index("be kind") < prompt.index("hi")
     assert prompt.endswith("assistant\n")
+
+
+def test_words_of_the_assistant_at_the_end_are_left_open() -> None:
+    messages = [Message("user", "hi"), Message("assistant", "Hello the")]
+    assert format_prompt(messages).endswith("assistant\nHello the")
+    assert begun([*messages[:1], Message("assistant", " Hello \n")]) == "Hello"
+    assert (begun([]), begun(messages[:1])) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("said", "echoed", "rest"),
+    [
+        ("one two", False, " three four"),
+        ("one tw", False, "o three four"),
+        ("one two three four", False, ""),
+        # Another host's words: as many tokens are taken for said.
+        ("uno due", False, " three four"),
+        ("uno due tre quattro cinque", False, ""),
+        ("one two", True, "one two three four"),
+    ],
+)
+def test_the_rest_of_an_answer_begins_where_the_words_so_far_end(
+    said: str, echoed: bool, rest: str
+) -> None:
+    answer = rest_of(Answer(tokenise("one two three four"), ("Hm",)), said, is_echoed=echoed)
+    assert ("".join(answer.content), answer.reasoning) == (rest, ())
 
 
 def test_pictures_weigh_in_the_prompt() -> None:

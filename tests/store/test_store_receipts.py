@@ -12,6 +12,7 @@ from bot.domain.chat import (
     Receipt,
     Rejection,
     Route,
+    Seam,
     Timing,
     Usage,
 )
@@ -43,6 +44,7 @@ routes = st.builds(
     words,
 )
 attempts = st.builds(Rejection, words, words, words, st.sampled_from(FailureKind))
+seams = st.builds(Seam, words, words, counts, st.none() | numbers)
 receipts = st.builds(
     Receipt,
     persona=words,
@@ -58,6 +60,7 @@ receipts = st.builds(
     choice_reason=words,
     notices=st.lists(words, max_size=3).map(tuple),
     from_cache=st.booleans(),
+    seams=st.lists(seams, max_size=2).map(tuple),
 )
 FIELDS = [*Receipt.__dataclass_fields__, *Candidate.__dataclass_fields__, "candidates", "rejected"]
 anything = st.recursive(

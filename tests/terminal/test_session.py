@@ -43,6 +43,22 @@ async def test_a_chat_shows_the_load_the_answer_and_the_footer(tmp_path: Path) -
     assert failures == 0
 
 
+async def test_a_host_lost_in_the_middle_is_told_between_the_words_of_two(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), sim("laptop", QWEN)) as home:
+        await home.hosts["studio"].preload(QWEN.key)
+        await home.lantern.fleet.host(HostName("studio")).probe()
+        home.hosts["studio"].faults.drop_after_tokens(3)
+        shown, failures = await type_in(home, "[[say one two three four five]]\n/why\n")
+    lines = shown.splitlines()
+    at = lines.index("one two three")
+    assert lines[at + 1] == "↪ studio was lost; going on at laptop …"
+    assert lines[at + 2].startswith("📦 Loading qwen/qwen3-8b on laptop")
+    assert " four five" in lines
+    assert any(line.startswith("qwen/qwen3-8b · studio → laptop · ~5 tokens") for line in lines)
+    assert "Lost in the middle: studio" in shown
+    assert failures == 0
+
+
 async def test_model_switches_and_loads_at_once(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN), sim("laptop", GEMMA)) as home:
         shown, _ = await type_in(home, "/model gemma-3-4b\n[[say Hi.]]\n/model\n")
