@@ -13,7 +13,7 @@ NPM := $(shell command -v npm 2>/dev/null)
 BROWSER := $(shell for b in chromium chromium-browser google-chrome google-chrome-stable microsoft-edge; do command -v $$b; done 2>/dev/null | head -n 1)
 PM2_STAMP := node_modules/.installed
 
-.PHONY: demo init run test browser ops check bench counts faults mutants format lock clean
+.PHONY: demo init run test browser ops check bench bench-fleet counts faults mutants format lock clean
 
 demo: $(RUN_STAMP)
 	@$(BIN)/lantern demo
@@ -50,6 +50,10 @@ check: $(DEV_STAMP)
 
 bench: $(DEV_STAMP)
 	$(BIN)/python -m bench
+
+# Routing, played in virtual time beside the ways of others: docs/routing.md. PLAY="small-busy-2 --each" for a part.
+bench-fleet: $(DEV_STAMP)
+	$(BIN)/python -m bench.fleet $(PLAY)
 
 # Every row of docs/reliability.md, played several times: TRIES=10 for more.
 faults: $(DEV_STAMP)

@@ -15,6 +15,7 @@ BENCHMARKS = (
     "splitting",
     "loads",
     "routing",
+    "fleet.table",
     "client_cost",
     "turns",
     "process",

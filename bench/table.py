@@ -69,10 +69,23 @@ def markdown(sections: Iterable[Section]) -> str:
         "Written by `make bench`; ratios compare two things in the same run.",
         "",
     ]
-    for title, rows in sections:
-        lines += [f"## {title}", "", _line(_HEADINGS), _line(["---"] * len(_HEADINGS))]
-        lines += [_line(row.cells) for row in rows] + [""]
-    return "\n".join(lines)
+    return "\n".join(lines + [line for section in sections for line in _part(section)])
+
+
+def renewed(text: str, section: Section) -> str:
+    """A file of ``markdown`` with one section as it is now; at its end where it had none."""
+    before, mark, after = text.partition(f"## {section[0]}\n")
+    _, following, rest = after.partition("\n## ")
+    part = "\n".join(_part(section))
+    if not mark:
+        return f"{before.rstrip()}\n\n{part}"
+    return f"{before}{part}{following}{rest}"
+
+
+def _part(section: Section) -> list[str]:
+    title, rows = section
+    head = [f"## {title}", "", _line(_HEADINGS), _line(["---"] * len(_HEADINGS))]
+    return [*head, *(_line(row.cells) for row in rows), ""]
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -1,34 +1,5 @@
-"""A loop whose clock jumps when nobody is ready: a minute of pauses takes a millisecond."""
+"""Virtual time for tests: the clock on which whole evenings are played."""
 
-import asyncio
-import selectors
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from bench.fleet.clock import VirtualLoop, play
 
-T = TypeVar("T")
-
-
-class _JumpingSelector(selectors.DefaultSelector):
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        found = super().select(0)
-        if not found:
-            assert timeout is not None, "everything waits for ever"
-            self.now += max(0.0, timeout)
-        return found
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
-        super().__init__(self._jumping)
-
-    def time(self) -> float:
-        return self._jumping.now
-
-
-def play(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Runs to the end in virtual time."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(coroutine)
+__all__ = ["VirtualLoop", "play"]
