@@ -279,7 +279,7 @@ async def lantern(evening: Evening) -> AsyncGenerator[Serve]:
             fleet.snapshot, ChatRules(PersonaName("default")), providers.snapshots,
             providers.prepare,
         )  # fmt: skip
-        router = Router(HostServing(fleet, streams), CloudServing(providers))
+        router = Router(HostServing(fleet, streams), CloudServing(providers), planner.rest_of)
         await fleet.settled(5.0)
         timers = [
             tasks.create_task(_every(rules.probe_every_s, fleet.probe_all)),
