@@ -19,6 +19,7 @@ from bot.chat.cloud_serving import CloudServing
 from bot.chat.consents import Consents
 from bot.chat.flights import Newsroom
 from bot.chat.host_serving import HostServing
+from bot.chat.keeping import Keeper
 from bot.chat.lantern import Lantern
 from bot.chat.planning import ChatRules, Planner
 from bot.chat.relaying import Relaying
@@ -32,7 +33,7 @@ from bot.documents.shelf import DEFAULT_PERSONA, PersonaShelf
 from bot.domain.cloud import BudgetNews, CloudEvent, ProviderConfig, ProviderNews
 from bot.domain.errors import ConfigError
 from bot.domain.events import FleetEvent
-from bot.domain.hosts import Drain, HostConfig
+from bot.domain.hosts import HostConfig
 from bot.domain.ids import PersonaName, ProviderName, TurnId
 from bot.fleet.fleet import Fleet, FleetRules, Recorder
 from bot.inference.streams import Inference, inference_session
@@ -53,6 +54,9 @@ from bot.store.turns import TurnStore
 
 PERSONAS_EVERY_S = 2.0
 """How soon an edited persona file counts."""
+
+KEEP_EVERY_S = 5.0
+"""How soon a model to be kept in memory is missed."""
 
 LATE_COSTS_EVERY_S = 60.0
 """How often costs that could not be written are tried again."""
@@ -227,6 +231,8 @@ async def lantern(
         timer.every(KEYS_EVERY_S, "keys", lambda: _take_keys(plan.reread, providers))
         # Of two on one database only the owner unloads, settles and backs up.
         if plan.is_owner:
+            stack.enter_context(newsroom.heard_by(built.keeper.hear))
+            timer.every(KEEP_EVERY_S, "keep loaded", built.keeper.keep)
             timer.every(plan.fleet_rules.sweep_every_s, "evict", fleet.evict_idle)
             timer.every(LATE_COSTS_EVERY_S, "late costs", providers.catch_up)
             timer.every(LATE_COSTS_EVERY_S, "late ends", built.turns.catch_up)
@@ -280,9 +286,9 @@ async def _fleet(plan: Plan, database: Database, observe: Observe, newsroom: New
     )
 
 
-async def _unkept(drain: Drain) -> None:
-    """Beside a running Lantern a drain is this process's own: the other would not know of it."""
-    _log.info("drain not kept", host=drain.host)
+async def _unkept(*fact: object) -> None:
+    """Beside a running Lantern drains and pins are its own: the other would not know of them."""
+    _log.info("not kept", fact=fact)
 
 
 async def _providers(
@@ -333,7 +339,9 @@ def _assembled(
     )
     consents = Consents(privacy, shelf)
     planner = Planner(fleet.snapshot, plan.rules, providers.snapshots, providers.prepare)
-    tally = Tally(ledger, providers, observe)
+    tally, memory = Tally(ledger, providers, observe), FleetStore(database)
+    record = memory.pin if plan.is_owner else _unkept
+    keeper = Keeper(fleet, shelf.all, memory.pins, record)
     hosts = HostServing(fleet, inference)
     answers = None
     if plan.cache_ttl_s is not None:
@@ -360,7 +368,7 @@ def _assembled(
             fleet=fleet,
         ),
         catalog=catalog,
-        acts=FleetActs(fleet, catalog, plan.rules, providers),
+        acts=FleetActs(fleet, catalog, plan.rules, providers, keeper),
         tally=tally,
         relaying=Relaying(
             planner=planner,
@@ -373,6 +381,7 @@ def _assembled(
             tell=newsroom.tell,
             max_wait_s=plan.rules.max_local_wait_s,
         ),
+        keeper=keeper,
         newsroom=newsroom,
         privacy=privacy,
         replies=ReplyStore(database),

@@ -1,8 +1,9 @@
 """What people do to the fleet by hand: load, unload, pin and unpin, drain and resume."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from bot.chat.catalog import Catalog
+from bot.chat.keeping import Keeper, Pin
 from bot.chat.planning import FIRST_LOOK_S, ChatRules
 from bot.chat.safe_channel import safe_channel
 from bot.chat.walk import LoadSteps, Readiness, load_first
@@ -30,9 +31,15 @@ class FleetActs:
     """Acts on hosts and providers; who may do so is the face's to check with ``policy.access``."""
 
     def __init__(
-        self, fleet: Fleet, catalog: Catalog, rules: ChatRules, providers: Providers
+        self,
+        fleet: Fleet,
+        catalog: Catalog,
+        rules: ChatRules,
+        providers: Providers,
+        keeper: Keeper,
     ) -> None:
         self._fleet = fleet
+        self._keeper = keeper
         self._providers = providers
         self._catalog = catalog
         self._rules = rules
@@ -124,12 +131,22 @@ class FleetActs:
         Raises:
             UnknownName: no host has it loaded.
         """
-        model, names = self._loaded(model, self._catalog.host(host) if host else None)
+        # What was pinned and is out of memory just now can be unpinned too.
+        pins = () if is_pinned else await self._keeper.pins()
+        model, names = self._loaded(model, self._catalog.host(host) if host else None, pins)
         for name in names:
-            self._fleet.host(name).pin(model, is_pinned)
+            copies = self._catalog.snapshot().hosts[name].instances
+            keys = {i.model_key for i in copies if model in (i.identifier, i.model_key)}
+            if keys:
+                self._fleet.host(name).pin(model, is_pinned)
+            for key in keys or {ModelKey(model)}:
+                await self._keeper.pin(name, key, is_pinned)
         where = ", ".join(names)
         if is_pinned:
-            return f"`{model}` stays in memory on {where} until it is unpinned or unloaded."
+            return (
+                f"`{model}` stays in memory on {where} until it is unpinned or unloaded; "
+                "should it get lost, it is loaded again."
+            )
         return f"`{model}` on {where} may leave memory again."
 
     async def drain(self, host: str, *, is_draining: bool, lasting: str | None = None) -> str:
@@ -171,11 +188,14 @@ class FleetActs:
             self._providers.renew(deployment.config)
         return f"☁ {provider} is asked again, from the next question on."
 
-    def _loaded(self, name: str, only: HostName | None) -> tuple[str, tuple[HostName, ...]]:
-        """The identifier or model key meant, and the hosts that have it in memory."""
+    def _loaded(
+        self, name: str, only: HostName | None, pins: Collection[Pin] = ()
+    ) -> tuple[str, tuple[HostName, ...]]:
+        """The identifier or model key meant, and the hosts that have it in memory or pinned."""
         hosts = self._catalog.snapshot().hosts.values()
         names = {
             host.name: {str(text) for i in host.instances for text in (i.identifier, i.model_key)}
+            | {str(key) for at, key in pins if at == host.name}
             for host in hosts
             if only in (None, host.name)
         }

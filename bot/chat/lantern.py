@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from bot.chat.acts import FleetActs
 from bot.chat.catalog import Catalog
 from bot.chat.flights import Newsroom
+from bot.chat.keeping import Keeper
 from bot.chat.relaying import Relaying
 from bot.chat.switch import Switch
 from bot.chat.turns import Turns
@@ -30,6 +31,7 @@ class Lantern:
     acts: FleetActs
     tally: Tally
     relaying: Relaying
+    keeper: Keeper
     newsroom: Newsroom
     privacy: PrivacyStore
     replies: ReplyStore

@@ -22,6 +22,9 @@ ON CONFLICT (host, reference) DO UPDATE SET identifier = excluded.identifier,
 """
 _DRAINS = "SELECT * FROM drain WHERE until_ms IS NULL OR until_ms > ? ORDER BY host"
 _RESUME = "DELETE FROM drain WHERE host = ?"
+_PINS = "SELECT * FROM pin ORDER BY host, model_key"
+_PIN = "INSERT OR IGNORE INTO pin (host, model_key) VALUES (?, ?)"
+_UNPIN = "DELETE FROM pin WHERE host = ? AND model_key = ?"
 _REMOVE_OWN = "DELETE FROM own_instance WHERE host = ? AND reference = ?"
 # By number, so that no answer has to count the two thousand before it.
 _TRIM = "DELETE FROM {0} WHERE number <= (SELECT max(number) FROM {0}) - ?"
@@ -84,6 +87,15 @@ class FleetStore:
         until_ms = left_ms and self.database.now_ms() + left_ms
         columns = {"host": drain.host, "until_ms": until_ms}
         await self.database.write(lambda c: insert(c, "drain", columns, verb=_REPLACE))
+
+    async def pins(self) -> tuple[tuple[HostName, ModelKey], ...]:
+        """Which models are pinned, and on which hosts."""
+        rows = await self.database.fetch(_PINS)
+        return tuple((HostName(row["host"]), ModelKey(row["model_key"])) for row in rows)
+
+    async def pin(self, host: HostName, key: ModelKey, is_pinned: bool) -> None:
+        """Remember that a model is pinned on a host, or that it is so no more."""
+        await self.database.execute(_PIN if is_pinned else _UNPIN, (host, key))
 
     async def add(self, record: LoadRecord | SpeedRecord) -> None:
         """Count a finished load or answer into the averages of its model and its host."""

@@ -345,7 +345,10 @@ async def test_a_pinned_model_is_not_evicted_for_another_until_it_is_unpinned(
         acts, studio = home.lantern.acts, home.hosts["studio"]
         await home.ask("hello", model=QWEN.key)
         said = await acts.pin(None, QWEN.key, is_pinned=True)
-        assert said == f"`{QWEN.key}` stays in memory on studio until it is unpinned or unloaded."
+        assert said == (
+            f"`{QWEN.key}` stays in memory on studio until it is unpinned or unloaded; "
+            "should it get lost, it is loaded again."
+        )
         assert isinstance((await home.ask("hello", model=GEMMA.key)).last, Failed)
         assert [one.identifier for one in studio.resident] == [QWEN.key]
         await acts.pin("studio", QWEN.key, is_pinned=False)

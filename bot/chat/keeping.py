@@ -1,0 +1,112 @@
+"""Keeps in memory what personas and pins want there: at the start, and again when it was lost."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+
+import structlog
+
+from bot.chat.flights import News
+from bot.domain.errors import UnknownName
+from bot.domain.events import FleetEvent
+from bot.domain.hosts import HostSnapshot, Wish
+from bot.domain.ids import HostName, ModelKey
+from bot.domain.personas import Persona
+from bot.fleet.fleet import Fleet
+from bot.policy.breaker import Breaker, on_failure, state
+from bot.policy.keeping import KEEP_RULES, KEEPER, Keep, kept_by, plan_keeping
+
+Pin = tuple[HostName, ModelKey]
+
+_log = structlog.get_logger(__name__)
+
+
+class Keeper:
+    """Owns the list of pins; loads by leases that it leaves at once, which cancel nothing."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        personas: Callable[[], Iterable[Persona]],
+        pins: Callable[[], Awaitable[Iterable[Pin]]],
+        record: Callable[[HostName, ModelKey, bool], Awaitable[None]],
+    ) -> None:
+        """``pins`` tells those of the last Lantern, ``record`` keeps one for the next."""
+        self._fleet = fleet
+        self._personas = personas
+        self._remembered = pins
+        self._record = record
+        self._pins: set[Pin] | None = None
+        """None until they were read."""
+        self._unloaded: set[Pin] = set()
+        """Taken out by hand, and not told to the store yet."""
+        self._let_go: set[ModelKey] = set()
+        """Taken out by hand: not loaded again before somebody has asked for it."""
+        self._tries: dict[tuple[HostName | None, ModelKey], Breaker] = {}
+
+    async def pin(self, host: HostName, key: ModelKey, is_pinned: bool) -> None:
+        """A model is pinned on a host from now on, or no more.
+
+        Raises:
+            StoreUnavailable: it counts all the same, until the next start.
+        """
+        pins = await self.pins()
+        if is_pinned:
+            pins.add((host, key))
+            self._let_go.discard(key)
+        else:
+            pins.discard((host, key))
+        await self._record(host, key, is_pinned)
+
+    def hear(self, news: News) -> None:
+        """What an admin unloads stays out; what anybody loads may be kept again."""
+        if not isinstance(news, FleetEvent) or news.model is None:
+            return
+        if news.what == "model loaded":
+            self._let_go.discard(news.model)
+        elif news.what == "model unloaded" and news.cause == "admin":
+            self._let_go.add(news.model)
+            self._unloaded.add((news.host, news.model))
+
+    async def keep(self) -> None:
+        """Asks for what is missing; returns before it is there."""
+        pins = await self.pins()
+        for gone in pins & self._unloaded:
+            pins.discard(gone)
+            await self._record(*gone, False)
+        self._unloaded.clear()
+        snapshot = self._fleet.snapshot()
+        hosts, now = snapshot.hosts, snapshot.taken_at
+        for name, key in pins:
+            if name in hosts:
+                self._pin_copies(hosts[name], key)
+        wishes = [(Wish(key, idle_ttl_s=None, user=KEEPER, priority="low"), n) for n, key in pins]
+        wanted = [*(Keep(wish, name) for wish, name in wishes), *kept_by(self._personas())]
+        due: list[Keep] = []
+        for keep in wanted:
+            key, at = keep.wish.model_key, (keep.host, keep.wish.model_key)
+            near = [h for h in hosts.values() if keep.host in (None, h.name) and h.is_serving]
+            if any(i.model_key == key for h in near for i in h.instances):
+                self._tries.pop(at, None)
+            if key not in self._let_go and state(self._tries.get(at, Breaker()), now) != "open":
+                due.append(keep)
+        for keep, name in plan_keeping(snapshot, due):
+            at = (keep.host, keep.wish.model_key)
+            # As if it had failed: what comes into memory forgives it.
+            self._tries[at] = on_failure(self._tries.get(at, Breaker()), now, KEEP_RULES)
+            _log.info("model kept loaded", host=name, model=keep.wish.model_key)
+            async with self._fleet.host(name).lease(keep.wish):
+                pass
+
+    async def pins(self) -> set[Pin]:
+        """What is pinned, in memory or not."""
+        if self._pins is None:
+            self._pins = set(await self._remembered())
+        return self._pins
+
+    def _pin_copies(self, host: HostSnapshot, key: ModelKey) -> None:
+        """A copy loaded anew, or by others, is pinned as the one before was."""
+        copies = [instance for instance in host.instances if instance.model_key == key]
+        if copies and not any(copy.pinned for copy in copies):
+            # It may have left since the snapshot.
+            with suppress(UnknownName):
+                self._fleet.host(host.name).pin(key, True)

@@ -1,0 +1,107 @@
+"""Models kept in memory: at the start, when they were lost, over restarts, and not for ever."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from house import GEMMA, QWEN, House, house, sim
+
+from bot.domain.errors import UnknownName
+from bot.domain.hosts import HostSnapshot
+from bot.domain.ids import HostName
+
+STUDIO = HostName("studio")
+KEEPS = f"name: sage\nmodel: {QWEN.key}\nkeep_loaded: true\n"
+
+
+def sage(tmp_path: Path) -> None:
+    folder = tmp_path / "personas"
+    folder.mkdir()
+    (folder / "sage.yaml").write_text(KEEPS)
+
+
+async def until(home: House, holds: Callable[[HostSnapshot], bool]) -> None:
+    await home.lantern.fleet.host(STUDIO).until(holds)
+
+
+def has(key: str) -> Callable[[HostSnapshot], bool]:
+    return lambda host: any(i.model_key == key and i.own for i in host.instances)
+
+
+async def test_a_kept_persona_is_loaded_unasked_and_again_when_it_was_lost(tmp_path: Path) -> None:
+    sage(tmp_path)
+    async with house(tmp_path, sim("studio", QWEN, GEMMA)) as home:
+        keeper, studio = home.lantern.keeper, home.hosts["studio"]
+        await keeper.keep()
+        await until(home, has(QWEN.key))
+        held = home.lantern.fleet.snapshot().hosts[STUDIO].instances[0]
+        assert (held.idle_ttl_s, held.net_ttl_s) == (None, None)
+        await keeper.keep()
+        studio.unload(QWEN.key)
+        await home.lantern.fleet.host(STUDIO).probe()
+        await keeper.keep()
+        await until(home, has(QWEN.key))
+
+
+async def test_a_load_that_fails_is_not_repeated_at_once(tmp_path: Path) -> None:
+    sage(tmp_path)
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        home.hosts["studio"].faults.fail_next_load("exit code 1", times=None)
+        for _ in range(3):
+            await home.lantern.keeper.keep()
+            await until(home, lambda host: host.load is None)
+        assert [news.what for news in home.news].count("load failed") == 1
+
+
+async def test_what_an_admin_unloads_stays_out_until_somebody_asks(tmp_path: Path) -> None:
+    sage(tmp_path)
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        keeper, acts = home.lantern.keeper, home.lantern.acts
+        with home.lantern.newsroom.heard_by(keeper.hear):
+            await keeper.keep()
+            await until(home, has(QWEN.key))
+            await keeper.keep()
+            await acts.unload(None, QWEN.key)
+            await keeper.keep()
+            assert home.lantern.fleet.snapshot().hosts[STUDIO].load is None
+            await home.ask("hello", model=QWEN.key)
+            await acts.unload(None, QWEN.key)
+            await home.ask("hello", model=QWEN.key)
+            home.hosts["studio"].unload(QWEN.key)
+            await home.lantern.fleet.host(STUDIO).probe()
+            await keeper.keep()
+            await until(home, has(QWEN.key))
+
+
+async def test_a_pin_outlives_its_instance_and_a_restart(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        await home.ask("hello", model=QWEN.key)
+        await home.lantern.acts.pin(None, QWEN.key, is_pinned=True)
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        keeper = home.lantern.keeper
+        await keeper.keep()
+        await until(home, has(QWEN.key))
+        await keeper.keep()
+        assert home.lantern.fleet.snapshot().hosts[STUDIO].instances[0].pinned
+        home.hosts["studio"].unload(QWEN.key)
+        await home.lantern.fleet.host(STUDIO).probe()
+        said = await home.lantern.acts.pin("studio", QWEN.key, is_pinned=False)
+        assert said == f"`{QWEN.key}` on studio may leave memory again."
+        await keeper.keep()
+        assert home.lantern.fleet.snapshot().hosts[STUDIO].load is None
+        with pytest.raises(UnknownName):
+            await home.lantern.acts.pin("studio", QWEN.key, is_pinned=False)
+
+
+async def test_an_unload_by_hand_ends_a_pin(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        keeper = home.lantern.keeper
+        with home.lantern.newsroom.heard_by(keeper.hear):
+            await home.ask("hello", model=QWEN.key)
+            await home.lantern.acts.pin(None, QWEN.key, is_pinned=True)
+            await keeper.keep()
+            await home.lantern.acts.unload(None, QWEN.key)
+            await keeper.keep()
+            assert await keeper.pins() == set()
+            await home.ask("hello", model=QWEN.key)
+            assert not home.lantern.fleet.snapshot().hosts[STUDIO].instances[0].pinned
