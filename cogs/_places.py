@@ -8,7 +8,7 @@ import discord
 
 from bot.domain.chat import Place
 from bot.domain.ids import PlaceId, UserId
-from bot.policy.access import Doors
+from bot.policy.access import AccessRules
 from bot.policy.conversation import ConversationMode
 from bot.policy.ratelimit import RateRule
 
@@ -17,7 +17,7 @@ from bot.policy.ratelimit import RateRule
 class DiscordRules:
     """The settings of the Discord face, as plain values."""
 
-    doors: Doors = field(default_factory=Doors)
+    doors: AccessRules = field(default_factory=AccessRules)
     """Who is answered, and where."""
     rate: RateRule | None = None
     """How many questions of one person are taken; None: any number."""

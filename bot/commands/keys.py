@@ -86,7 +86,7 @@ async def list_keys(loaded: Loaded, *, as_json: bool) -> None:
     rows = [
         (
             key.name,
-            f"lantern_{key.id}…",
+            key.prefix,
             ", ".join(key.scopes),
             ", ".join(key.models) or "all",
             "" if key.daily_micro_usd is None else f"${key.daily_micro_usd / 1_000_000:g}",
@@ -122,7 +122,7 @@ async def _keys(loaded: Loaded) -> AsyncGenerator[KeyStore]:
 def _record(key: ApiKey) -> dict[str, object]:
     return {
         "name": key.name,
-        "prefix": f"lantern_{key.id}…",
+        "prefix": key.prefix,
         "scopes": list(key.scopes),
         "models": list(key.models),
         "daily_usd": None if key.daily_micro_usd is None else key.daily_micro_usd / 1_000_000,

@@ -11,10 +11,11 @@ from bot.app import lantern, plan_from
 from bot.chat.lantern import Lantern
 from bot.chat.words import serving_text
 from bot.commands.news import News
+from bot.commands.service import signs_of_life, until_stopped
 from bot.domain.ids import PlaceId, UserId
-from bot.policy.access import Doors
-from bot.process.stopping import DRAIN_S, STOP_S, Patience, on_stop
-from bot.process.supervisor import FIRST_LOOK_S, Supervisor, keep_alive, life_sign_of
+from bot.policy.access import AccessRules
+from bot.process.stopping import DRAIN_S, STOP_S
+from bot.process.supervisor import FIRST_LOOK_S, Supervisor
 from bot.settings import Loaded
 from cogs.client import DiscordFace, DiscordRules
 
@@ -39,30 +40,20 @@ async def run_bot(loaded: Loaded, environ: Mapping[str, str], reread: Callable[[
         ConfigError: Discord refuses the token.
         StoreUnavailable: the database cannot be opened.
     """
-    # Only `check` told of these, and whoever runs a service reads its log.
-    for warning in loaded.warnings:
-        _log.warning("set-up doubtful", warning=warning)
-    supervisor = Supervisor(environ, life_sign=life_sign_of(loaded.database_path))
-    async with Patience(STOP_S) as patience:
-        with on_stop(patience.stop, patience.stop_at_once):
-            news = News()
-            plan = replace(
-                plan_from(loaded, is_owner=True), reread=lambda: reread().provider_configs
-            )
-            async with AsyncExitStack() as stack:
-                built = await stack.enter_async_context(lantern(plan, observe_cloud=news.hear))
-                if loaded.settings.gateway.enabled:
-                    # The HTTP server is loaded only where it listens.
-                    from bot.commands.serve import gateway_rules, listening
 
-                    rules = gateway_rules(loaded)
-                    await stack.enter_async_context(listening(built, rules))
-                await _serve(loaded, built, supervisor, patience.asked, news)
-    if patience.is_over:
-        _log.warning("stopped before everything was closed", code=patience.exit_code)
-        return patience.exit_code
-    _log.info("stopped")
-    return 0
+    async def play(supervisor: Supervisor, stop: asyncio.Event) -> None:
+        news = News()
+        plan = replace(plan_from(loaded, is_owner=True), reread=lambda: reread().provider_configs)
+        async with AsyncExitStack() as stack:
+            built = await stack.enter_async_context(lantern(plan, observe_cloud=news.hear))
+            if loaded.settings.gateway.enabled:
+                # The HTTP server is loaded only where it listens.
+                from bot.commands.serve import gateway_rules, listening
+
+                await stack.enter_async_context(listening(built, gateway_rules(loaded)))
+            await _serve(loaded, built, supervisor, stop, news)
+
+    return await until_stopped(loaded, environ, play)
 
 
 async def _serve(
@@ -78,7 +69,7 @@ async def _serve(
     connected = asyncio.Event()
     settings = loaded.settings.discord
     rules = DiscordRules(
-        doors=Doors(
+        doors=AccessRules(
             servers=_places(settings.allowed_guilds),
             channels=_places(settings.allowed_channels),
             people=frozenset(UserId(f"discord:{user}") for user in settings.allowed_users),
@@ -98,13 +89,7 @@ async def _serve(
     try:
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(discord.serve(token.get_secret_value()), name="discord")
-            # The write changes nothing: its answer says that the writer's thread lives.
-            alive = keep_alive(
-                supervisor,
-                lambda: built.database.write(lambda _: None),
-                lambda: serving_text(built.catalog.hosts()),
-            )
-            watching = tasks.create_task(alive, name="watchdog")
+            watching = tasks.create_task(signs_of_life(supervisor, built), name="watchdog")
             announcing = tasks.create_task(_announce(built, supervisor, connected), name="ready")
             telling = tasks.create_task(news.tell(discord.tell_owners), name="owners' news")
             await stop.wait()

@@ -11,11 +11,12 @@ import structlog
 from bot.app import lantern, plan_from, utcnow
 from bot.chat.lantern import Lantern
 from bot.chat.words import serving_text
+from bot.commands.service import signs_of_life, until_stopped
 from bot.domain.errors import ConfigError
 from bot.gateway.doors import DoorRules
 from bot.gateway.server import GatewayRules, gateway
-from bot.process.stopping import DRAIN_S, STOP_S, Patience, on_stop
-from bot.process.supervisor import FIRST_LOOK_S, Supervisor, keep_alive, life_sign_of
+from bot.process.stopping import DRAIN_S, STOP_S
+from bot.process.supervisor import FIRST_LOOK_S, Supervisor
 from bot.settings import Loaded
 
 _log = structlog.get_logger(__name__)
@@ -72,36 +73,25 @@ async def serve(loaded: Loaded, environ: Mapping[str, str]) -> int:
         ConfigError: the gateway cannot listen.
         StoreUnavailable: the database cannot be opened.
     """
-    for warning in loaded.warnings:
-        _log.warning("set-up doubtful", warning=warning)
-    supervisor = Supervisor(environ, life_sign=life_sign_of(loaded.database_path))
-    async with Patience(STOP_S) as patience:
-        with on_stop(patience.stop, patience.stop_at_once):
-            # Not within the tasks: the command line words a ConfigError, and no group of one.
-            async with (
-                lantern(plan_from(loaded, is_owner=True)) as built,
-                listening(built, gateway_rules(loaded)),
-                asyncio.TaskGroup() as tasks,
-            ):
-                alive = keep_alive(
-                    supervisor,
-                    lambda: built.database.write(lambda _: None),
-                    lambda: serving_text(built.catalog.hosts()),
-                )
-                watching = tasks.create_task(alive, name="watchdog")
-                await built.fleet.settled(FIRST_LOOK_S)
-                _log.info("ready")
-                supervisor.ready(serving_text(built.catalog.hosts()))
-                await patience.asked.wait()
-                _log.info("stopping", drain_s=DRAIN_S)
-                supervisor.stopping(STOP_S)
-                try:
-                    await built.relaying.drain(DRAIN_S)
-                except TimeoutError:
-                    _log.warning("requests left unfinished")
-                watching.cancel()
-    if patience.is_over:
-        _log.warning("stopped before everything was closed", code=patience.exit_code)
-        return patience.exit_code
-    _log.info("stopped")
-    return 0
+
+    async def play(supervisor: Supervisor, stop: asyncio.Event) -> None:
+        # Not within the tasks: the command line words a ConfigError, and no group of one.
+        async with (
+            lantern(plan_from(loaded, is_owner=True)) as built,
+            listening(built, gateway_rules(loaded)),
+            asyncio.TaskGroup() as tasks,
+        ):
+            watching = tasks.create_task(signs_of_life(supervisor, built), name="watchdog")
+            await built.fleet.settled(FIRST_LOOK_S)
+            _log.info("ready")
+            supervisor.ready(serving_text(built.catalog.hosts()))
+            await stop.wait()
+            _log.info("stopping", drain_s=DRAIN_S)
+            supervisor.stopping(STOP_S)
+            try:
+                await built.relaying.drain(DRAIN_S)
+            except TimeoutError:
+                _log.warning("requests left unfinished")
+            watching.cancel()
+
+    return await until_stopped(loaded, environ, play)

@@ -12,7 +12,7 @@ from typing import cast
 from bot.domain.hosts import Instance, Model, ModelKind
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 
-Wire = Mapping[str, object]
+JsonObject = Mapping[str, object]
 Listing = tuple[dict[ModelKey, Model], tuple[Instance, ...]]
 """Everything on disk, and everything in memory."""
 
@@ -24,7 +24,7 @@ class Garbled(Exception):
     """The host answered something that is no listing."""
 
 
-def wire_object(value: object) -> Wire:
+def wire_object(value: object) -> JsonObject:
     """The value as a JSON object.
 
     Raises:
@@ -32,10 +32,10 @@ def wire_object(value: object) -> Wire:
     """
     if not isinstance(value, Mapping):
         raise Garbled(f"expected an object, got {type(value).__name__}")
-    return cast(Wire, value)
+    return cast(JsonObject, value)
 
 
-def wire_objects(value: object, name: str = "") -> list[Wire]:
+def wire_objects(value: object, name: str = "") -> list[JsonObject]:
     """The value, or the member of that name, as a JSON array of objects.
 
     Raises:
@@ -47,18 +47,18 @@ def wire_objects(value: object, name: str = "") -> list[Wire]:
     return [wire_object(entry) for entry in cast(Sequence[object], value)]
 
 
-def members(value: object) -> Wire:
+def members(value: object) -> JsonObject:
     """The members of a JSON object; of anything else none."""
-    return cast(Wire, value) if isinstance(value, Mapping) else {}
+    return cast(JsonObject, value) if isinstance(value, Mapping) else {}
 
 
-def text(wire: Wire, name: str, otherwise: str = "") -> str:
+def text(wire: JsonObject, name: str, otherwise: str = "") -> str:
     """A member that is text, else ``otherwise``."""
     value = wire.get(name)
     return value if isinstance(value, str) else otherwise
 
 
-def number(wire: Wire, name: str) -> int | None:
+def number(wire: JsonObject, name: str) -> int | None:
     """A member that is a positive whole number, else None."""
     value = wire.get(name)
     if isinstance(value, float) and value.is_integer():
@@ -80,13 +80,13 @@ def has_v0_shape(payload: object) -> bool:
     return has_list(payload, "data") and all("state" in e for e in wire_objects(payload, "data"))
 
 
-def _required(wire: Wire, name: str) -> str:
+def _required(wire: JsonObject, name: str) -> str:
     if not (value := text(wire, name)):
         raise Garbled(f"no `{name}` in a listing")
     return value
 
 
-def _kind(wire: Wire, is_vision: bool) -> ModelKind:
+def _kind(wire: JsonObject, is_vision: bool) -> ModelKind:
     match text(wire, "type"):
         case "embedding" | "embeddings":
             return "embedding"
@@ -96,7 +96,7 @@ def _kind(wire: Wire, is_vision: bool) -> ModelKind:
             return "vlm" if is_vision else "llm"
 
 
-def _quantization(wire: Wire) -> str:
+def _quantization(wire: JsonObject) -> str:
     return text(members(wire.get("quantization")), "name") or text(wire, "quantization")
 
 

@@ -89,7 +89,11 @@ LOST = frozenset(
         FailureKind.AUTH,
     }
 )
-"""Failures that say something of the host, not of the model."""
+"""Failures of a load that say something of the host, not of the model: it may yet finish it.
+
+A stall or an overload takes a host out for a request (``HOST_AT_FAULT`` in ``bot/chat/walk.py``). A
+load has no stream that could stall, and who refuses one for being busy is there and began nothing.
+"""
 
 
 class Scheduler:

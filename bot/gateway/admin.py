@@ -29,7 +29,7 @@ from bot.gateway.bodies import read_body
 from bot.gateway.edge import Object, read_object
 from bot.gateway.errors import Problem, problem_of
 from bot.gateway.picture import fleet_objects, model_objects
-from bot.gateway.usage import key_objects, usage_object
+from bot.gateway.usage import key_objects, usage_report
 from bot.gateway.watching import Watching
 from bot.policy.names import nearest
 
@@ -113,7 +113,7 @@ class Admin:
             case "requests":
                 told["requests"] = self._watching.flights()
             case "usage":
-                told = await usage_object(built, request)
+                told = await usage_report(built, request)
             case _:
                 told["keys"] = await key_objects(built)
         return web.json_response(told)

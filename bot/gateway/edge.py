@@ -7,7 +7,7 @@ from typing import cast
 
 from bot.domain.personas import Persona, Sampling
 from bot.gateway.errors import Problem
-from bot.gateway.shapes import Endpoint, check_shape, is_deeper
+from bot.gateway.shapes import RequestForm, check_shape, is_deeper
 from bot.policy.context import estimate_tokens
 from bot.policy.prompt import Moment, persona_prompt, scene_of
 
@@ -20,7 +20,7 @@ DEEPEST = 100
 
 Object = dict[str, object]
 
-_NAMES: Mapping[Endpoint, Mapping[str, str]] = {
+_NAMES: Mapping[RequestForm, Mapping[str, str]] = {
     "responses": {"max_tokens": "max_output_tokens", "stop": ""},
     "messages": {"stop": "stop_sequences"},
 }
@@ -31,14 +31,14 @@ _NAMES: Mapping[Endpoint, Mapping[str, str]] = {
 class Parsed:
     """A request as its client sent it, known to be well formed."""
 
-    endpoint: Endpoint
+    endpoint: RequestForm
     fields: Object
     model: str | None
     is_stream: bool
     wants_usage: bool
 
 
-def parse(endpoint: Endpoint, body: bytes) -> Parsed:
+def parse(endpoint: RequestForm, body: bytes) -> Parsed:
     """A checked request.
 
     Raises:
@@ -116,7 +116,7 @@ def filled(parsed: Parsed, persona: Persona, defaults: Mapping[str, object]) -> 
     return fields
 
 
-def _mend(endpoint: Endpoint, fields: Object) -> None:
+def _mend(endpoint: RequestForm, fields: Object) -> None:
     """What LM Studio knows by another name, or not at all."""
     match endpoint:
         case "chat":
@@ -152,7 +152,7 @@ def _drop_foreign_tools(fields: Object) -> None:
             fields.pop(name, None)
 
 
-def _put_first(endpoint: Endpoint, fields: Object, prompt: str) -> None:
+def _put_first(endpoint: RequestForm, fields: Object, prompt: str) -> None:
     """A persona's prompt before the client's own; a plain text completion has no place for it."""
     match endpoint:
         case "chat":
@@ -185,7 +185,7 @@ class Measured:
     has_pictures: bool
 
 
-def measure(endpoint: Endpoint, fields: Mapping[str, object]) -> Measured:
+def measure(endpoint: RequestForm, fields: Mapping[str, object]) -> Measured:
     """The size of a request, about."""
     if endpoint == "embeddings":
         given = fields.get("input")

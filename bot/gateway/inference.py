@@ -14,14 +14,14 @@ from bot.chat.relayed import RelayRequest
 from bot.domain.chat import Place, Receipt
 from bot.domain.errors import FailureKind, NoCandidates, UnknownName
 from bot.domain.ids import AUTO, ModelKey, PlaceId, TurnId
-from bot.gateway.abroad import abroad
 from bot.gateway.active import ActiveModel
 from bot.gateway.bodies import read_body
 from bot.gateway.doors import Caller
 from bot.gateway.edge import Parsed, filled, measure, parse, read_object
 from bot.gateway.errors import Problem, problem_of
 from bot.gateway.kept import KeptAnswers
-from bot.gateway.shapes import Endpoint, check_shape
+from bot.gateway.outbound import outbound
+from bot.gateway.shapes import RequestForm, check_shape
 from bot.gateway.sinks import LifePace, StreamSink, WholeSink
 from bot.policy.fitness import Need, unfit, widest, window_room
 from bot.policy.keys import may_ask_for
@@ -50,7 +50,7 @@ class Inferring:
         self._pace = pace
 
     async def answer(
-        self, endpoint: Endpoint, path: str, request: web.Request
+        self, endpoint: RequestForm, path: str, request: web.Request
     ) -> web.StreamResponse:
         """The answer to a request of one form; ``path`` is where a host has it below ``/v1``."""
         parsed = parse(endpoint, await read_body(request))
@@ -153,7 +153,7 @@ class Inferring:
             is_stream=fields.get("stream") is True and endpoint != "embeddings",
             wants_usage=parsed.wants_usage,
             needs_vision=size.has_pictures,
-            abroad=None if need.is_local else abroad(fields, size.limit, own_format),
+            abroad=None if need.is_local else outbound(fields, size.limit, own_format),
             # Whoever may ask a persona by its name may be answered by whatever answers for it.
             models=() if is_granted else caller.models,
             only_host=only_host,

@@ -16,8 +16,8 @@ from pydantic_core import PydanticCustomError
 
 from bot.gateway.errors import Problem
 
-Endpoint = Literal["chat", "text", "embeddings", "responses", "messages"]
-Shape = Endpoint | Literal["count_tokens"]
+RequestForm = Literal["chat", "text", "embeddings", "responses", "messages"]
+Shape = RequestForm | Literal["count_tokens"]
 
 _Parts = list[dict[str, Any]]
 

@@ -23,7 +23,7 @@ from bot.domain.events import (
 from bot.domain.hosts import FleetSnapshot
 from bot.gateway.errors import Problem
 from bot.gateway.figures import statistics, usage_object
-from bot.gateway.shapes import Endpoint
+from bot.gateway.shapes import RequestForm
 from bot.gateway.whole import WholeChat
 
 
@@ -67,7 +67,7 @@ class StreamSink:
     def __init__(
         self,
         request: web.Request,
-        form: Endpoint,
+        form: RequestForm,
         number: str,
         model: str,
         created: int,
@@ -268,7 +268,7 @@ class StreamSink:
 class WholeSink:
     """One body, kept until it is whole: before that the status is not known."""
 
-    def __init__(self, form: Endpoint, reply_id: str, created: int) -> None:
+    def __init__(self, form: RequestForm, reply_id: str, created: int) -> None:
         self._form = form
         self._id = reply_id
         self._created = created

@@ -26,7 +26,7 @@ _ADDED = tuple(
 )
 
 
-async def usage_object(built: Lantern, request: web.Request) -> Object:
+async def usage_report(built: Lantern, request: web.Request) -> Object:
     """Tokens and money since a day, by model, host, key or day.
 
     Raises:
@@ -68,7 +68,7 @@ async def key_objects(built: Lantern) -> list[Object]:
         found.append(
             {
                 "name": key.name,
-                "prefix": f"lantern_{key.id}…",
+                "prefix": key.prefix,
                 "scopes": list(key.scopes),
                 "models": list(key.models),
                 "dailyUsd": None if limit is None else limit / 1e6,

@@ -52,7 +52,7 @@ class Asker:
 
 
 @dataclass(frozen=True, slots=True)
-class Doors:
+class AccessRules:
     """Who is answered, and where; what is empty keeps nobody out."""
 
     servers: AbstractSet[PlaceId] = frozenset()
@@ -95,7 +95,7 @@ def check_may_manage(act: str, *, is_admin: bool) -> None:
         raise NotPermitted(f"Only admins may {act}.")
 
 
-def check_may_ask(doors: Doors, asker: Asker, place: Place) -> None:
+def check_may_ask(doors: AccessRules, asker: Asker, place: Place) -> None:
     """Pass when this person is answered in this place.
 
     Raises:
@@ -112,7 +112,7 @@ def check_may_ask(doors: Doors, asker: Asker, place: Place) -> None:
         raise NotPermitted("Lantern answers certain people only; its owner has not allowed you.")
 
 
-def _check_private(doors: Doors, asker: Asker) -> None:
+def _check_private(doors: AccessRules, asker: Asker) -> None:
     """Pass when this person may write directly."""
     if doors.dms == "off":
         raise NotPermitted("Lantern takes no direct messages; ask it in a server.")

@@ -45,6 +45,11 @@ class ApiKey:
     expires_at_ms: int | None = None
     """None never does."""
 
+    @property
+    def prefix(self) -> str:
+        """What may be shown of it: enough to tell it from others, too little to open a door."""
+        return f"lantern_{self.id}…"
+
 
 def make_key(drawn: str) -> tuple[str, str, str]:
     """A new key from random characters: the key, its public part, and what is stored of it.

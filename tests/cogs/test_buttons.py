@@ -26,7 +26,7 @@ from virtual_time import play
 from bot.domain.chat import Receipt, TurnKind
 from bot.domain.events import TextDelta
 from bot.domain.ids import PersonaName, PlaceId, ProviderName
-from bot.policy.access import Doors
+from bot.policy.access import AccessRules
 from bot.policy.pacing import Pacers
 from bot.policy.splitting import LIMIT
 from cogs._access import Access
@@ -134,7 +134,7 @@ def test_a_press_while_the_last_edit_is_on_its_way_leaves_the_answer_whole(act: 
 
 def test_buttons_do_nothing_in_servers_that_are_not_allowed_any_more() -> None:
     turns = ScriptedTurns()
-    rules = DiscordRules(doors=Doors(servers={PlaceId("discord:99")}))
+    rules = DiscordRules(doors=AccessRules(servers={PlaceId("discord:99")}))
     assert "does not answer in this server" in said_to(pressed(turns, Act.RETRY, rules=rules))[0]
     assert turns.requests == []
 

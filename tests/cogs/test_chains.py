@@ -14,7 +14,7 @@ from virtual_time import play
 
 from bot.domain.ids import PersonaName, PlaceId
 from bot.domain.personas import Persona
-from bot.policy.access import Doors
+from bot.policy.access import AccessRules
 from cogs._chains import MOST_QUOTED
 from cogs._places import DiscordRules
 from cogs.chat import HIDDEN, MISSED
@@ -223,7 +223,7 @@ async def test_who_asked_while_we_were_away_is_told_once_and_not_answered() -> N
 
 
 async def test_talk_that_was_missed_among_people_stays_among_them() -> None:
-    house = House(rules=DiscordRules(doors=Doors(dms="off")))
+    house = House(rules=DiscordRules(doors=AccessRules(dms="off")))
     await house.cog.on_missed_message(house.message("hello everybody"))
     assert house.sent == []
     await house.cog.on_missed_message(house.message("hello", guild=None))

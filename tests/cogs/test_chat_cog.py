@@ -25,7 +25,7 @@ from bot.chat.switch import Explanation
 from bot.domain.errors import NotPermitted, RequestRefused, StoreUnavailable, UnknownName
 from bot.domain.ids import PersonaName, PlaceId, TurnId
 from bot.domain.personas import Persona
-from bot.policy.access import Doors
+from bot.policy.access import AccessRules
 from bot.policy.context import GREET_TEXT
 from bot.policy.pacing import Pacers
 from bot.policy.ratelimit import RateRule
@@ -165,7 +165,7 @@ async def test_a_reply_whose_words_discord_hides_is_told_to_ping() -> None:
 
 
 async def test_a_server_that_is_not_allowed_is_told_so() -> None:
-    house = House(rules=DiscordRules(doors=Doors(servers={PlaceId("discord:99")})))
+    house = House(rules=DiscordRules(doors=AccessRules(servers={PlaceId("discord:99")})))
     message = house.message("<@9> hello", is_mention=True)
     await house.cog.on_message(message)
     assert "does not answer in this server" in house.sent[0]

@@ -19,7 +19,7 @@ from discord import app_commands
 from bot.chat.lantern import Lantern
 from bot.domain.errors import NotPermitted, StoreUnavailable
 from bot.domain.ids import PlaceId
-from bot.policy.access import Doors
+from bot.policy.access import AccessRules
 from cogs._faults import BROKEN, OUTDATED, error_words, say
 from cogs._tree import LanternTree, command_hash, sync_when_changed
 from cogs.client import DiscordFace, DiscordRules, LanternBot
@@ -45,7 +45,7 @@ def lantern() -> Lantern:
 
 @pytest.fixture
 async def bot(lantern: Lantern) -> AsyncGenerator[LanternBot]:
-    rules = DiscordRules(doors=Doors(servers={PlaceId("discord:5")}))
+    rules = DiscordRules(doors=AccessRules(servers={PlaceId("discord:5")}))
     bot = LanternBot(DiscordFace(lantern, rules), reads_content=True)
     bot.tree.sync = AsyncMock(return_value=[])
     await bot.setup_hook()

@@ -13,12 +13,12 @@ from virtual_time import play
 
 from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.ids import PlaceId, UserId
-from bot.policy.access import Doors
+from bot.policy.access import AccessRules
 from bot.policy.ratelimit import RateRule
 from cogs._access import HOLD_S, KNOWN_S, LOOK_UP_S, Access
 from cogs._places import DiscordRules
 
-ONLY_HOME = DiscordRules(doors=Doors(servers={PlaceId("discord:5")}))
+ONLY_HOME = DiscordRules(doors=AccessRules(servers={PlaceId("discord:5")}))
 UNKNOWN = http_error(404, 10007)
 ADA = UserId("discord:1")
 
@@ -81,14 +81,14 @@ def test_where_every_server_is_allowed_nobody_is_looked_up() -> None:
 
 
 def test_roles_count_in_direct_messages_too() -> None:
-    access = Access(DiscordRules(doors=Doors(roles={"friends"})))
+    access = Access(DiscordRules(doors=AccessRules(roles={"friends"})))
     judged(access, private(server(5, UNKNOWN), server(6, member("friends"))))
     with pytest.raises(NotPermitted, match="certain people"):
         judged(Access(access.rules), private(server(5, member("others"))))
 
 
 def test_in_a_server_the_event_says_the_roles() -> None:
-    access = Access(DiscordRules(doors=Doors(roles={"friends"})))
+    access = Access(DiscordRules(doors=AccessRules(roles={"friends"})))
     judged(access, interaction_of(roles=[(3, "friends")]))
     with pytest.raises(NotPermitted, match="certain people"):
         judged(access, interaction_of(roles=[(3, "others")]))
@@ -97,7 +97,7 @@ def test_in_a_server_the_event_says_the_roles() -> None:
 def test_the_owner_is_answered_whatever_their_roles() -> None:
     owner = private()
     owner.user.id = OWNER
-    judged(Access(DiscordRules(doors=Doors(roles={"friends"}, dms="owners"))), owner)
+    judged(Access(DiscordRules(doors=AccessRules(roles={"friends"}, dms="owners"))), owner)
 
 
 def test_a_look_up_that_takes_too_long_says_so_in_time() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bot.gateway.abroad import abroad
+from bot.gateway.outbound import outbound
 from bot.gateway.whole import WholeChat
 from bot.sim.models import GB, SimModel
 from tests.gateway.gate import CHATS, Gate, chat, gate
@@ -191,7 +191,7 @@ def test_all_that_is_said_is_judged_and_counted() -> None:
         "tools": [{"type": "function", "function": {"name": "f", "description": "secret"}}],
         "metadata": {"who": "ada"},
     }
-    made = abroad(fields, None, None)
+    made = outbound(fields, None, None)
     for word in ("look", "secret", "ada", "who"):
         assert word in made.words.text.split("\n")
     assert len(made.words.images) == 1

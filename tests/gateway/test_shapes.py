@@ -7,7 +7,7 @@ import pytest
 
 from bot.gateway.edge import DEEPEST, parse
 from bot.gateway.errors import Problem
-from bot.gateway.shapes import Endpoint, is_deeper
+from bot.gateway.shapes import RequestForm, is_deeper
 
 HI = [{"role": "user", "content": "hi"}]
 TOOL = {"type": "function", "function": {"name": "f"}}
@@ -15,14 +15,14 @@ WRONG = "invalid_type"
 GONE = "missing_required_parameter"
 
 
-def refused(endpoint: Endpoint, body: bytes) -> Problem:
+def refused(endpoint: RequestForm, body: bytes) -> Problem:
     with pytest.raises(Problem) as raised:
         parse(endpoint, body)
     assert raised.value.status == 400
     return raised.value
 
 
-REFUSED: list[tuple[Endpoint, dict[str, Any], str, str | None]] = [
+REFUSED: list[tuple[RequestForm, dict[str, Any], str, str | None]] = [
     ("chat", {}, "messages", GONE),
     ("chat", {"messages": "hi"}, "messages", WRONG),
     ("chat", {"messages": []}, "messages", None),
@@ -80,14 +80,14 @@ REFUSED: list[tuple[Endpoint, dict[str, Any], str, str | None]] = [
 
 @pytest.mark.parametrize(("endpoint", "fields", "param", "code"), REFUSED)
 def test_a_wrong_field_is_named(
-    endpoint: Endpoint, fields: dict[str, Any], param: str, code: str | None
+    endpoint: RequestForm, fields: dict[str, Any], param: str, code: str | None
 ) -> None:
     problem = refused(endpoint, json.dumps(fields).encode())
     assert (problem.param, problem.code) == (param, code)
     assert problem.type == "invalid_request_error"
 
 
-TAKEN: list[tuple[Endpoint, dict[str, Any]]] = [
+TAKEN: list[tuple[RequestForm, dict[str, Any]]] = [
     ("chat", {"messages": HI, "temperature": 2, "top_p": 0, "max_tokens": -1, "n": 1}),
     ("chat", {"messages": HI, "n": None, "stop": None, "tools": [TOOL], "ttl": 60, "x": {}}),
     ("chat", {"messages": [{"role": "assistant", "tool_calls": [{}]}], "logprobs": True}),
@@ -104,7 +104,9 @@ TAKEN: list[tuple[Endpoint, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("endpoint", "fields"), TAKEN)
-def test_what_is_well_formed_comes_in_as_it_is(endpoint: Endpoint, fields: dict[str, Any]) -> None:
+def test_what_is_well_formed_comes_in_as_it_is(
+    endpoint: RequestForm, fields: dict[str, Any]
+) -> None:
     assert parse(endpoint, json.dumps(fields).encode()).fields == fields
 
 

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from lantern_child import ROOT
 
-from bot.commands.run import STOP_S
 from bot.documents.values import parse_seconds
+from bot.process.stopping import STOP_S
 from bot.settings import load_settings
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from lantern_child import ROOT
 
-from bot.commands.run import CLOSE_S, DRAIN_S, GOODBYE_S, STOP_S
-from bot.process.stopping import FORCE_S
+from bot.commands.run import CLOSE_S, GOODBYE_S
+from bot.process.stopping import DRAIN_S, FORCE_S, STOP_S
 from bot.settings import load_settings, missing_for_run
 
 UNIT = ROOT / "deploy" / "lantern.service"

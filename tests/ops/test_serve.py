@@ -185,7 +185,9 @@ async def test_a_gateway_that_cannot_listen_stops_the_bot_before_it_logs_in(
 async def test_neither_drain_makes_the_other_wait(
     discord: DiscordDouble, host: SimHost, folder: Path
 ) -> None:
-    shorter = json.dumps({"bot.commands.run": {"DRAIN_S": 1.0, "STOP_S": 4.0}})
+    shorter = json.dumps(
+        {"bot.commands.run": {"DRAIN_S": 1.0}, "bot.commands.service": {"STOP_S": 4.0}}
+    )
     more = {"LANTERN_GATEWAY__ENABLED": "true", "CHANGED_CONSTANTS": shorter, **LISTEN}
     env = child_environment(discord.url, [host.address], **more)
     async with asyncio.timeout(GUARD_S), lantern_child(folder, env) as child:

@@ -13,8 +13,8 @@ from bot.policy.access import (
     MAX_IMAGE_BYTES,
     MAX_TEXT_CHARS,
     MAX_TEXT_FILE_BYTES,
+    AccessRules,
     Asker,
-    Doors,
     Upload,
     check_attachments,
     check_file_text,
@@ -52,7 +52,7 @@ def test_only_admins_act_on_the_fleet() -> None:
         check_may_manage("load models", is_admin=False)
 
 
-def may_ask(place: Place, doors: Doors, asker: Asker | None = None) -> str:
+def may_ask(place: Place, doors: AccessRules, asker: Asker | None = None) -> str:
     """Empty, or the refusal."""
     try:
         check_may_ask(doors, asker or Asker(ADA), place)
@@ -61,18 +61,18 @@ def may_ask(place: Place, doors: Doors, asker: Asker | None = None) -> str:
     return ""
 
 
-@pytest.mark.parametrize("doors", [Doors(servers={HOME}), Doors()])
-def test_allowed_servers_and_private_messages_are_answered(doors: Doors) -> None:
+@pytest.mark.parametrize("doors", [AccessRules(servers={HOME}), AccessRules()])
+def test_allowed_servers_and_private_messages_are_answered(doors: AccessRules) -> None:
     assert may_ask(Place(ROOM, server=HOME), doors) == ""
     assert may_ask(PRIVATE, doors) == ""
 
 
 def test_other_servers_are_not_answered() -> None:
-    assert "this server" in may_ask(Place(ROOM, server=AWAY), Doors(servers={HOME}))
+    assert "this server" in may_ask(Place(ROOM, server=AWAY), AccessRules(servers={HOME}))
 
 
 def test_other_channels_are_not_answered_and_a_threads_channel_counts() -> None:
-    doors = Doors(channels={ROOM})
+    doors = AccessRules(channels={ROOM})
     assert may_ask(Place(ROOM, server=HOME), doors) == ""
     assert may_ask(Place(ROOM, thread=OTHER, server=HOME), doors) == ""
     assert may_ask(Place(OTHER, thread=ROOM, server=HOME), doors) == ""
@@ -84,18 +84,18 @@ def test_other_channels_are_not_answered_and_a_threads_channel_counts() -> None:
 @pytest.mark.parametrize(
     ("doors", "asker", "is_answered"),
     [
-        (Doors(people={ADA}), Asker(ADA), True),
-        (Doors(people={ADA}), Asker(BOB), False),
-        (Doors(people={ADA}), Asker(BOB, is_owner=True), True),
-        (Doors(roles={"friends"}), Asker(BOB, roles={"9", "friends"}), True),
-        (Doors(roles={"friends"}), Asker(BOB, roles={"9"}), False),
-        (Doors(people={ADA}, roles={"friends"}), Asker(ADA), True),
-        (Doors(people={ADA}, roles={"friends"}), Asker(BOB, roles={"friends"}), True),
-        (Doors(people={ADA}, roles={"friends"}), Asker(BOB), False),
+        (AccessRules(people={ADA}), Asker(ADA), True),
+        (AccessRules(people={ADA}), Asker(BOB), False),
+        (AccessRules(people={ADA}), Asker(BOB, is_owner=True), True),
+        (AccessRules(roles={"friends"}), Asker(BOB, roles={"9", "friends"}), True),
+        (AccessRules(roles={"friends"}), Asker(BOB, roles={"9"}), False),
+        (AccessRules(people={ADA}, roles={"friends"}), Asker(ADA), True),
+        (AccessRules(people={ADA}, roles={"friends"}), Asker(BOB, roles={"friends"}), True),
+        (AccessRules(people={ADA}, roles={"friends"}), Asker(BOB), False),
     ],
 )
 def test_where_people_or_roles_are_listed_one_of_them_must_be_met(
-    place: Place, doors: Doors, asker: Asker, is_answered: bool
+    place: Place, doors: AccessRules, asker: Asker, is_answered: bool
 ) -> None:
     assert ("certain people" in may_ask(place, doors, asker)) is not is_answered
 
@@ -113,7 +113,7 @@ OWNER, MEMBER, STRANGER = Asker(ADA, is_owner=True), Asker(BOB), Asker(BOB, is_m
     ],
 )
 def test_who_may_write_directly(dms: Dms, answered: list[Asker]) -> None:
-    doors = Doors(dms=dms)
+    doors = AccessRules(dms=dms)
     people = (OWNER, MEMBER, STRANGER)
     assert [asker for asker in people if not may_ask(PRIVATE, doors, asker)] == answered
     # It says nothing about servers.
@@ -122,26 +122,26 @@ def test_who_may_write_directly(dms: Dms, answered: list[Asker]) -> None:
 
 @pytest.mark.parametrize("dms", ["members", "owners", "everyone"])
 def test_a_listed_person_may_write_directly_whatever_their_servers(dms: Dms) -> None:
-    assert may_ask(PRIVATE, Doors(people={BOB}, dms=dms), STRANGER) == ""
-    assert may_ask(PRIVATE, Doors(people={BOB}, dms="off"), STRANGER) != ""
+    assert may_ask(PRIVATE, AccessRules(people={BOB}, dms=dms), STRANGER) == ""
+    assert may_ask(PRIVATE, AccessRules(people={BOB}, dms="off"), STRANGER) != ""
 
 
 @pytest.mark.parametrize(
     ("doors", "asker", "place", "is_needed"),
     [
-        (Doors(), MEMBER, PRIVATE, False),
-        (Doors(servers={HOME}), MEMBER, PRIVATE, True),
-        (Doors(servers={HOME}), MEMBER, Place(ROOM, server=HOME), False),
-        (Doors(servers={HOME}), OWNER, PRIVATE, False),
-        (Doors(servers={HOME}, people={BOB}), MEMBER, PRIVATE, False),
-        (Doors(servers={HOME}, dms="everyone"), MEMBER, PRIVATE, False),
-        (Doors(servers={HOME}, dms="owners"), MEMBER, PRIVATE, False),
-        (Doors(roles={"friends"}), MEMBER, PRIVATE, True),
-        (Doors(roles={"friends"}), MEMBER, Place(ROOM, server=HOME), True),
+        (AccessRules(), MEMBER, PRIVATE, False),
+        (AccessRules(servers={HOME}), MEMBER, PRIVATE, True),
+        (AccessRules(servers={HOME}), MEMBER, Place(ROOM, server=HOME), False),
+        (AccessRules(servers={HOME}), OWNER, PRIVATE, False),
+        (AccessRules(servers={HOME}, people={BOB}), MEMBER, PRIVATE, False),
+        (AccessRules(servers={HOME}, dms="everyone"), MEMBER, PRIVATE, False),
+        (AccessRules(servers={HOME}, dms="owners"), MEMBER, PRIVATE, False),
+        (AccessRules(roles={"friends"}), MEMBER, PRIVATE, True),
+        (AccessRules(roles={"friends"}), MEMBER, Place(ROOM, server=HOME), True),
     ],
 )
 def test_membership_is_looked_up_only_where_it_decides(
-    doors: Doors, asker: Asker, place: Place, is_needed: bool
+    doors: AccessRules, asker: Asker, place: Place, is_needed: bool
 ) -> None:
     assert doors.needs_member(asker, place) is is_needed
 

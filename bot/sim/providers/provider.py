@@ -15,7 +15,7 @@ from bot.sim.providers.generic import GenericWire
 from bot.sim.providers.journal import ProviderJournal
 from bot.sim.providers.openai import OpenAiWire
 from bot.sim.providers.serving import Serving
-from bot.sim.providers.wire import Wire
+from bot.sim.providers.wire import ProviderWire
 from bot.sim.providers.zai import CODING_PREFIX, ZaiWire
 
 _LOOPBACK = "127.0.0.1"
@@ -119,7 +119,7 @@ class SimProvider:
             _cut_all(self._runner)
 
 
-def _wire(config: SimProviderConfig) -> Wire:
+def _wire(config: SimProviderConfig) -> ProviderWire:
     match config.wire:
         case "zai":
             return ZaiWire()

@@ -27,7 +27,7 @@ from bot.sim.providers.journal import Arrival, Outcome, ProviderJournal, is_chat
 from bot.sim.providers.replying import Reply, compose
 from bot.sim.providers.streaming import Stream, cut, outcome_of
 from bot.sim.providers.visit import Visit
-from bot.sim.providers.wire import Scene, Wire, edge_answer
+from bot.sim.providers.wire import ProviderWire, Scene, edge_answer
 from bot.sim.providers.zai import CODING_PREFIX
 from bot.sim.wire_json import JsonObject, parse_object, text_of
 
@@ -41,7 +41,7 @@ class Serving:
     def __init__(
         self,
         config: SimProviderConfig,
-        wire: Wire,
+        wire: ProviderWire,
         faults: ProviderFaults,
         journal: ProviderJournal,
         utcnow: Callable[[], datetime] | None,

@@ -14,7 +14,7 @@ from bot.sim.providers.journal import Outcome
 from bot.sim.providers.line import Line
 from bot.sim.providers.replying import Reply
 from bot.sim.providers.visit import Visit
-from bot.sim.providers.wire import Scene, Wire
+from bot.sim.providers.wire import ProviderWire, Scene
 
 _HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
 
@@ -26,7 +26,7 @@ class Stream:
         self,
         request: web.Request,
         visit: Visit,
-        wire: Wire,
+        wire: ProviderWire,
         scene: Scene,
         dials: ProviderFaults,
         clock: SimClock,

@@ -27,7 +27,7 @@ class Scene:
     """The offered key as far as error texts repeat it; never the whole."""
 
 
-class Wire(Protocol):
+class ProviderWire(Protocol):
     """One provider's way of speaking HTTP."""
 
     prefix: str

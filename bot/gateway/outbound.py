@@ -12,7 +12,7 @@ from bot.policy.fitness import MOST_ROOM
 _PICTURE = Attachment("picture", "image/*")
 
 
-def abroad(fields: Object, limit: int | None, answer_format: object) -> Abroad:
+def outbound(fields: Object, limit: int | None, answer_format: object) -> Abroad:
     """A chat for providers.
 
     Args:

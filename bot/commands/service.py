@@ -1,0 +1,50 @@
+"""The frame of ``run`` and ``serve``: warnings, signals, signs of life, the exit code."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+
+import structlog
+
+from bot.chat.lantern import Lantern
+from bot.chat.words import serving_text
+from bot.process.stopping import STOP_S, Patience, on_stop
+from bot.process.supervisor import Supervisor, keep_alive, life_sign_of
+from bot.settings import Loaded
+
+_log = structlog.get_logger(__name__)
+
+
+async def until_stopped(
+    loaded: Loaded,
+    environ: Mapping[str, str],
+    play: Callable[[Supervisor, asyncio.Event], Awaitable[None]],
+) -> int:
+    """Plays a service until it has drained, or was not patient any more; gives the exit code.
+
+    Args:
+        loaded: The settings.
+        environ: The process's environment.
+        play: Serves, until the event tells that somebody asked to stop, and drains.
+    """
+    # Only `check` told of these, and whoever runs a service reads its log.
+    for warning in loaded.warnings:
+        _log.warning("set-up doubtful", warning=warning)
+    supervisor = Supervisor(environ, life_sign=life_sign_of(loaded.database_path))
+    async with Patience(STOP_S) as patience:
+        with on_stop(patience.stop, patience.stop_at_once):
+            await play(supervisor, patience.asked)
+    if patience.is_over:
+        _log.warning("stopped before everything was closed", code=patience.exit_code)
+        return patience.exit_code
+    _log.info("stopped")
+    return 0
+
+
+def signs_of_life(supervisor: Supervisor, built: Lantern) -> Coroutine[None, None, None]:
+    """Tells the supervisor, until cancelled, that Lantern lives."""
+    # The write changes nothing: its answer says that the writer's thread lives.
+    return keep_alive(
+        supervisor,
+        lambda: built.database.write(lambda _: None),
+        lambda: serving_text(built.catalog.hosts()),
+    )
