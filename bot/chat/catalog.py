@@ -1,7 +1,7 @@
 """What can answer, from memory alone: fast enough for autocomplete, plain enough for tables."""
 
 from bisect import insort
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from operator import attrgetter
@@ -20,6 +20,7 @@ from bot.policy.names import nearest, resolve
 from bot.policy.prediction import Prediction, predict_load_s
 from bot.policy.routing import RouteAsk, predict_seconds
 
+KEPT_S = 1.0
 TYPICAL = (1000, 500)
 """Prompt and answer tokens that a provider's price is told for."""
 
@@ -68,6 +69,8 @@ class Catalog:
         """Names of the orders that the settings define."""
         self._shelf = shelf
         self._providers = providers
+        self._made: tuple[Mapping[HostName, HostSnapshot], float, tuple[ModelOption, ...]]
+        self._made = {}, -inf, ()
 
     def all_model_keys(self) -> tuple[ModelKey, ...]:
         """Every model any host has, embedding models too, sorted."""
@@ -267,6 +270,18 @@ class Catalog:
         if only is not None:
             snapshot = replace(snapshot, hosts={only: snapshot.hosts[only]})
         return self._option(snapshot, key)
+
+    def options(self) -> tuple[ModelOption, ...]:
+        """How every model stands on the fleet; while no host changes, up to a second ago."""
+        snapshot, (hosts, at, made) = self.snapshot(), self._made
+        # Each viewer of the gateway asked for it anew: a prediction for each model on each host.
+        is_new = len(hosts) == len(snapshot.hosts) and all(
+            hosts.get(name) is host for name, host in snapshot.hosts.items()
+        )
+        if not is_new or snapshot.taken_at - at >= KEPT_S:
+            made = tuple(self._option(snapshot, key) for key in self.all_model_keys())
+            self._made = snapshot.hosts, snapshot.taken_at, made
+        return made
 
     def providers(self) -> tuple[ProviderName, ...]:
         """Every provider, as configured."""

@@ -46,7 +46,9 @@ async def play_demo(*, tour: bool) -> int:
         demo(lambda words: screen.news(words, "dim")) as (built, extras),
         listening_for_demo(built) as base,
     ):
-        screen.line(f"OpenAI-compatible for any client meanwhile: {base}/v1", "dim")
+        screen.line(
+            f"OpenAI-compatible for any client meanwhile: {base}/v1, its page: {base}/", "dim"
+        )
         script = _piped(screen)
         # A demo that is started by a program, without a word, still shows what it can.
         is_silent = script is not None and not sys.stdin.isatty() and not await script.has_lines()

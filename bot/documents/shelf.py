@@ -8,6 +8,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unicodedata import normalize
 
 import structlog
 
@@ -90,7 +91,7 @@ class PersonaShelf:
             UnknownName: nobody has that name; names the nearest.
         """
         names = [str(persona.name) for persona in self.all()]
-        found = self.get(resolve("persona", name, names))
+        found = self.get(name) or self.get(resolve("persona", name, names))
         assert found is not None, "it is one of the names"
         return found
 
@@ -158,7 +159,8 @@ class PersonaShelf:
 
 
 def _key(name: str) -> str:
-    return name.strip().casefold()
+    # Some keyboards and macOS's file names part a letter from its accent.
+    return normalize("NFC", name.strip().casefold())
 
 
 def _read(directory: Path, known: Mapping[str, _Entry]) -> tuple[dict[str, _Entry], list[str]]:

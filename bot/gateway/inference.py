@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from unicodedata import normalize
 
 import structlog
 from aiohttp import web
@@ -12,7 +13,7 @@ from bot.chat.choices import PLAIN, Resolved
 from bot.chat.lantern import Lantern
 from bot.chat.relayed import RelayRequest
 from bot.domain.chat import Place, Receipt
-from bot.domain.errors import FailureKind, NoCandidates, UnknownName
+from bot.domain.errors import BotError, FailureKind, NoCandidates, UnknownName
 from bot.domain.ids import AUTO, ModelKey, PlaceId, TurnId
 from bot.gateway.active import ActiveModel
 from bot.gateway.bodies import read_body
@@ -42,7 +43,9 @@ class Inferring:
         active: ActiveModel,
         utcnow: Callable[[], datetime],
         pace: LifePace,
+        publish: Callable[..., None],
     ) -> None:
+        self._publish = publish
         self._built = built
         self._active = active
         self._utcnow = utcnow
@@ -53,12 +56,20 @@ class Inferring:
         self, endpoint: RequestForm, path: str, request: web.Request
     ) -> web.StreamResponse:
         """The answer to a request of one form; ``path`` is where a host has it below ``/v1``."""
-        parsed = parse(endpoint, await read_body(request))
-        is_embedding = endpoint == "embeddings"
-        resolved = self._resolved(parsed.model, request[CALLER], is_embedding=is_embedding)
-        asked = self._asked(request, parsed, resolved, path)
-        created = int(self._utcnow().timestamp())
         relaying, number = self._built.relaying, request[REQUEST_ID]
+        try:
+            parsed = parse(endpoint, await read_body(request))
+            is_embedding = endpoint == "embeddings"
+            resolved = self._resolved(parsed.model, request[CALLER], is_embedding=is_embedding)
+            asked = self._asked(request, parsed, resolved, path)
+        except (Problem, BotError) as refused:
+            # Never flown, and so in no other event: a client that asked all day for a model that
+            # is called otherwise was seen by nobody. Its own words are not told.
+            problem, key = problem_of(refused), request[CALLER].name
+            told = {"status": problem.status, "code": problem.code, "param": problem.param}
+            self._publish("error", request=number, key=key, endpoint=endpoint, **told)
+            raise
+        created = int(self._utcnow().timestamp())
         if not asked.is_stream:
             sink = WholeSink(endpoint, f"chatcmpl-{number}", created)
             try:
@@ -189,6 +200,8 @@ class Inferring:
             Problem: the caller's key is not for it.
         """
         keys = {str(key) for key in self._built.catalog.all_model_keys()}
+        if name is not None and name not in keys:
+            name = normalize("NFC", name)
         persona = None if name is None else self._built.shelf.get(name)
         if name is None and self._active.key is not None and not is_embedding:
             # It was chosen to chat: asked for vectors it would only refuse.

@@ -73,10 +73,10 @@ def model_objects(catalog: Catalog, active: ModelKey | None) -> list[Object]:
     """Every model of the fleet: who has it, where it is loaded, how soon it could answer."""
     snapshot = catalog.snapshot()
     found: list[Object] = []
-    for key in catalog.all_model_keys():
+    for option in catalog.options():
+        key = option.key
         holders = snapshot.holders(key)
         known = next((host.models[key] for host in holders if key in host.models), None)
-        option = catalog.option(key)
         loaded = [
             {
                 "host": host.name,

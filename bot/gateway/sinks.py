@@ -35,6 +35,9 @@ class LifePace:
     """Its headers are sent after so long at the latest."""
     every_s: float = 10.0
     """A sign comes so often; nginx gives up after a minute."""
+    unread_s: float = 60.0
+    """A client that took in nothing of what waits for it is cut off after so long, as by nginx's
+    ``send_timeout``, twice that at the latest: its answer holds a place at a host."""
 
 
 LIFE = LifePace()
@@ -84,6 +87,9 @@ class StreamSink:
         self._is_answering = False
         self._life: asyncio.Task[None] | None = None
         self._straight: asyncio.Transport | None = None
+        self._went = 0
+        """Bytes that went straight."""
+        self._looking: asyncio.TimerHandle | None = None
         self._state: dict[str, object] = {"state": "waiting"}
         self.route = Route()
         self.candidate: Candidate | None = None
@@ -97,6 +103,7 @@ class StreamSink:
     @asynccontextmanager
     async def alive(self) -> AsyncGenerator[None]:
         """Signs of life while the block runs, until the first byte of the answer."""
+        self._look_for_reader(-1)
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._life = tasks.create_task(self._show_life(), name="life signs")
@@ -107,6 +114,22 @@ class StreamSink:
             if len(failed.exceptions) == 1:
                 raise failed.exceptions[0] from None
             raise
+        finally:
+            if self._looking is not None:
+                self._looking.cancel()
+
+    def _look_for_reader(self, taken_before: int) -> None:
+        to = self._request.transport
+        if to is None:
+            return
+        unsent = to.get_write_buffer_size()
+        taken = self._request.writer.output_size + self._went - unsent
+        if unsent and taken == taken_before:
+            # Its handler is cancelled by that, and with it the host's work.
+            to.abort()
+            return
+        later = asyncio.get_running_loop().call_later
+        self._looking = later(self._pace.unread_s, self._look_for_reader, taken)
 
     @property
     def has_begun(self) -> bool:
@@ -155,6 +178,7 @@ class StreamSink:
         if to is None or to.is_closing() or to.get_write_buffer_size() > MOST_UNSENT:
             return False
         to.write(chunks)
+        self._went += len(chunks)
         return True
 
     async def say(self, delta: Delta, candidate: Candidate) -> None:

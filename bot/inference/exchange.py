@@ -6,6 +6,7 @@ it, wherever nothing is to be changed in it (docs/adr/0018-relayed-bytes.md).
 """
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import cast
@@ -19,6 +20,9 @@ from bot.inference.wire import WireFault, garbage
 MOST_HEAD_BYTES = 64 << 10
 MOST_UNREAD_BYTES = 256 << 10
 """A client slower than its host holds so much here; then the host is not read any more."""
+
+_MAY_BE_SIZE = re.compile(rb"(?:[0-9a-fA-F]{1,16}[ \t]*(?:;[^\r\n]{0,200})?(?:\r(?:\n|$)|$)|-|$)")
+"""What a chunk begins with, as far as it came; less than nothing is told apart later."""
 
 Straight = Callable[[bytes], bool]
 """Sends bytes in HTTP's chunks to the client at once; False where they must go another way."""
@@ -182,7 +186,10 @@ class Exchange(asyncio.Protocol):
                 if self._left <= 0:
                     self._end(None)
             self._raw = b""
-            return
+        else:
+            self._read_chunks()
+
+    def _read_chunks(self) -> None:
         at = 0
         while not self.is_over and (end := self._raw.find(b"\r\n", at)) >= 0:
             size = int(self._raw[at:end].partition(b";")[0], 16)
@@ -191,12 +198,17 @@ class Exchange(asyncio.Protocol):
                 raise garbage("a chunk of no size")
             if not size:
                 self._end(None)
+            elif not b"\r\n".startswith(self._raw[after : after + 2]):
+                # Waited for, what it announced would have come after the longest silence, or never.
+                raise garbage("a chunk of another size than it says")
             elif len(self._raw) < after + 2:
                 break
             else:
                 self._body += self._raw[end + 2 : after]
                 at = after + 2
         self._raw = self._raw[at:]
+        if not self.is_over and not _MAY_BE_SIZE.match(self._raw):
+            raise garbage("it announces chunks and sends none")
         if len(self._raw) > MOST_UNREAD_BYTES + MOST_HEAD_BYTES:
             raise garbage("one chunk is larger than any answer")
 

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal, cast
+from unicodedata import normalize
 
 import pytest
 
@@ -9,7 +11,7 @@ from bot.chat.planning import ChatRules
 from bot.domain.events import Failed
 from bot.domain.ids import HostName, PersonaName, UserId
 from bot.policy.budget import BudgetRules
-from tests.gateway.gate import CHATS, Gate, chat, gate
+from tests.gateway.gate import CHATS, Gate, any_form, chat, gate
 from tests.helpers.house import QWEN, cloud, sim
 
 HOME = "model: qwen/qwen3-8b\nsystem_prompt: You are calm."
@@ -63,6 +65,33 @@ async def test_a_model_of_a_personas_name_is_as_private_as_that_persona(
             503 if is_private else 200
         )
         assert len(it.house.doubles["zai"].journal.chats()) == (not is_private)
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/responses", "/v1/messages"])
+async def test_what_no_provider_is_passed_says_so_when_no_host_can(
+    tmp_path: Path, path: str
+) -> None:
+    async with gate(tmp_path, sim("one", QWEN), providers=cloud(zai="zai")) as it:
+        await power_off(it)
+        answer = await it.ask(path, any_form(max_tokens=3))
+        error = cast(dict[str, str], answer.json["error"])
+        assert answer.status == 503
+        assert (
+            "No provider was asked: providers are passed `/v1/chat/completions` alone."
+            in (error["message"])
+        )
+        assert not it.house.doubles["zai"].journal.chats()
+
+
+@pytest.mark.parametrize(("written", "asked"), [("NFC", "NFD"), ("NFD", "NFC")])
+async def test_a_name_means_the_same_persona_however_its_letters_are_put_together(
+    tmp_path: Path, written: Literal["NFC", "NFD"], asked: Literal["NFC", "NFD"]
+) -> None:
+    personas = {normalize(written, "zoë"): f"model: {QWEN.key}"}
+    async with gate(tmp_path, sim("one", QWEN), personas=personas) as it:
+        name = normalize(asked, "zoë")
+        assert (await it.ask(CHATS, chat(name))).status == 200
+        assert it.house.lantern.shelf.find(name).name == normalize(written, "zoë")
 
 
 async def test_a_persona_whose_model_no_host_has_is_no_model_here(tmp_path: Path) -> None:

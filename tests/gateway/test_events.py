@@ -151,3 +151,21 @@ async def test_a_fleet_that_stands_still_is_shown_once(
             shown.append([host["state"] for host in hosts])
         # Once as it was, where no snapshot had shown it yet, and once drained.
         assert len(shown) <= 2
+
+
+async def test_what_is_refused_before_it_is_routed_is_an_event_without_its_words(
+    tmp_path: Path,
+) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it, viewer(it) as seen:
+        refused = {
+            "invalid_type": {"model": 7, "messages": "secret"},
+            "model_not_found": chat("secret/model"),
+            "unsupported_value": chat(QWEN.key, "secret", n=2),
+        }
+        for code, body in refused.items():
+            answer = await it.ask(CHAT, body)
+            event = await seen.until("error", code=code, status=answer.status)
+            assert event["request"] == answer.headers["x-request-id"]
+            assert event["endpoint"] == "chat"
+            assert "secret" not in str(event)
+        assert "request.start" not in seen.kinds

@@ -2,10 +2,12 @@
 
 import asyncio
 from pathlib import Path
+from typing import cast
 
 import pytest
+from aiohttp import web
 
-from bot.gateway.sinks import MOST_UNSENT, StreamSink
+from bot.gateway.sinks import MOST_UNSENT, LifePace, StreamSink
 from tests.gateway.gate import CHATS, chat, gate
 from tests.helpers.house import QWEN, sim
 
@@ -31,6 +33,46 @@ async def test_most_of_an_answer_goes_straight_and_all_of_it_arrives(
     assert answer.text == WORDS
     assert bool(answer.events[-1].get("usage")) == wants_usage
     assert any(took)
+
+
+class Slow:
+    """A client that has so much to take in still, each time somebody looks; as a request has it."""
+
+    def __init__(self, *unsent: int) -> None:
+        self.transport = self.writer = self
+        self.output_size = 100
+        self.unsent = iter(unsent)
+        self.looks = 0
+        self.was_cut_after = 0
+        self.is_enough = asyncio.Event()
+
+    def get_write_buffer_size(self) -> int:
+        self.looks += 1
+        if self.looks == 8:
+            self.is_enough.set()
+        return next(self.unsent, 0)
+
+    def abort(self) -> None:
+        self.was_cut_after = self.looks
+        self.is_enough.set()
+
+
+@pytest.mark.parametrize(
+    ("unsent", "cut_after"),
+    [((50, 50), 2), ((50, 40, 40), 3), ((50, 40, 30, 20, 10), 0), ((0, 0, 0), 0), ((50, 0, 50), 0)],
+)
+async def test_a_client_that_takes_nothing_in_is_cut_off(
+    unsent: tuple[int, ...], cut_after: int
+) -> None:
+    client = Slow(*unsent)
+    request = cast(web.Request, client)
+    sink = StreamSink(request, "chat", "1", QWEN.key, 0, LifePace(unread_s=0.0))
+    async with sink.alive():
+        await client.is_enough.wait()
+    assert client.was_cut_after == cut_after
+    looks = client.looks
+    await asyncio.sleep(0)
+    assert client.looks == looks
 
 
 async def test_a_client_of_http_1_0_is_sent_no_chunks(tmp_path: Path) -> None:
@@ -79,5 +121,6 @@ async def test_a_slow_client_or_one_that_left_is_written_to_by_the_server(
     line = Line()
     sink = StreamSink.__new__(StreamSink)
     monkeypatch.setattr(sink, "_straight", line, raising=False)
+    monkeypatch.setattr(sink, "_went", 0, raising=False)
     assert sink.straight(b"1\r\na\r\n") is takes
     assert bool(line.written) is takes

@@ -245,6 +245,35 @@ async def test_a_client_slower_than_its_host_holds_little_here() -> None:
     assert not heard
 
 
+@pytest.mark.parametrize(
+    ("data", "is_broken"),
+    [
+        (b"3\r\nabcXX", True),
+        (b"3\r\nabcX", True),
+        (b"3\r\nabc\rX", True),
+        (b"3\r\nabc\r", False),
+        (b"3\r\nabc", False),
+        (b"3\r\nabc\r\ndata: a", True),
+        (b"data: a", True),
+        (b"d", False),
+        (b"3", False),
+        (b"3;name=value", False),
+        (b"3 \r", False),
+        (b"3\rX", True),
+        (b"3;" + b"x" * 201, True),
+        (b"1" * 17, True),
+        (b"3\r\nabc\r\n0\r\n", False),
+        (b"", False),
+    ],
+)
+async def test_a_broken_chunk_is_told_at_once(data: bytes, is_broken: bool) -> None:
+    exchange = Exchange(Passing("chat", frozenset()), lambda _: False, lambda: None)
+    exchange.connection_made(_Line())
+    for byte in HEAD + data:
+        exchange.data_received(bytes([byte]))
+    assert (exchange.fault is not None) == is_broken
+
+
 async def test_silence_counts_from_what_went_straight() -> None:
     loop = asyncio.get_running_loop()
     passing = Passing("chat", frozenset({"key"}))
