@@ -1,11 +1,23 @@
 """What Lantern asks of one host, whichever interface it has: the SDK's socket, or REST."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from bot.domain.hosts import Instance, Interface, LoadOrder, ModelKind, Report
 from bot.domain.personas import LoadSettings
+
+LoadValue = bool | int | float | str
+
+CONFIG_NAMES = (
+    "contextLength",
+    "gpu.ratio",
+    "flashAttention",
+    "numExperts",
+    "ropeFrequencyBase",
+    "ropeFrequencyScale",
+)
+"""What hosts tell of a load."""
 
 REST_SAYS = ("context_length", "flash_attention", "num_experts")
 """The load settings ``POST /api/v1/models/load`` takes; it refuses others."""
@@ -90,6 +102,10 @@ class HostClient(Protocol):
         Raises:
             Unavailable: the host refused.
         """
+        ...
+
+    async def load_config(self, instance: Instance) -> Mapping[str, LoadValue]:
+        """How the host says that an instance was loaded, by ``CONFIG_NAMES``; what it tells."""
         ...
 
     async def close(self) -> None:

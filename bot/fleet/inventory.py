@@ -11,6 +11,7 @@ from typing import cast
 
 from bot.domain.hosts import Instance, Model, ModelKind
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
+from bot.fleet.client import CONFIG_NAMES, LoadValue
 
 JsonObject = Mapping[str, object]
 Listing = tuple[dict[ModelKey, Model], tuple[Instance, ...]]
@@ -162,6 +163,40 @@ def with_native(
         for i in residents
     )
     return dict(models), tuple(with_slots)
+
+
+def socket_config(told: object) -> dict[str, LoadValue]:
+    """A load configuration as the socket tells it: fields by name and value."""
+    found: dict[str, LoadValue] = {}
+    for field in wire_objects(told, "fields"):
+        name, value = text(field, "key").rpartition(".")[2], field.get("value")
+        # Of a check box: what stands in one that is not checked does not hold.
+        if box := members(value):
+            value = box.get("value") if box.get("checked") is True else None
+        name = "gpu.ratio" if name == "offloadRatio" else name
+        if name in CONFIG_NAMES and isinstance(value, LoadValue):
+            found[name] = value
+    return found
+
+
+def v1_config(payload: object, identifier: InstanceId) -> dict[str, LoadValue]:
+    """An instance's load configuration as ``/api/v1/models`` lists it."""
+    for entry in wire_objects(payload, "models"):
+        for loaded in wire_objects(entry, "loaded_instances"):
+            if text(loaded, "id") == identifier:
+                told = members(loaded.get("config"))
+                named = {_camel(name): value for name, value in told.items()}
+                return {
+                    name: value
+                    for name, value in named.items()
+                    if name in CONFIG_NAMES and isinstance(value, LoadValue)
+                }
+    return {}
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.title() for part in rest)
 
 
 def v1_listing(payload: object) -> Listing:

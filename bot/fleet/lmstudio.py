@@ -34,7 +34,7 @@ from bot.domain.hosts import HostConfig, Instance, Interface, LoadOrder, Model, 
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet import inventory
-from bot.fleet.client import Stop
+from bot.fleet.client import LoadValue, Stop
 from bot.fleet.inventory import Garbled, Listing
 from bot.fleet.rest import MOST_BYTES, RestApi, lan_http, load_failure, one_line
 from bot.policy.placement import is_in_doubt
@@ -271,6 +271,18 @@ class SocketClient:
         if weights is None:
             return model
         return replace(model, weights_bytes=weights, token_bytes=beside / context)
+
+    async def load_config(self, instance: Instance) -> Mapping[str, LoadValue]:
+        """How the host says that an instance was loaded."""
+        specifier: dict[str, object] = {
+            "type": "query",
+            "query": {"identifier": instance.identifier},
+        }
+        if instance.reference is not None:
+            specifier = {"type": "instanceReference", "instanceReference": instance.reference}
+        told = await self._call(_space(instance.kind), "getLoadConfig", {"specifier": specifier})
+        with self._rest.reading():
+            return inventory.socket_config(told)
 
     async def close(self) -> None:
         """Closes the sockets."""

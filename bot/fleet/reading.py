@@ -2,13 +2,13 @@
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
 from bot.domain.hosts import HostSnapshot, Instance, ModelKind, Report
 from bot.domain.ids import InstanceRef, ModelKey
-from bot.fleet.client import HostClient
+from bot.fleet.client import HostClient, LoadValue
 from bot.fleet.connection import Connection
 from bot.fleet.lease import Lease
 from bot.fleet.queue import Ticket
@@ -83,6 +83,15 @@ class HostReader:
                 return await self._link.ask(self.residents)
         except Unavailable:
             return None
+
+    async def load_config(self, instance: Instance) -> Mapping[str, LoadValue]:
+        """How the host says that an instance was loaded; empty where it does not tell."""
+        try:
+            with self._link.understood():
+                async with self._link.within(self._rules.probe_timeout_s):
+                    return await self._link.ask(lambda client: client.load_config(instance))
+        except Unavailable:
+            return {}
 
     async def copies(self, key: ModelKey, kind: ModelKind) -> set[InstanceRef]:
         """Which instances of one model are in memory now."""

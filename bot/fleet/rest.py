@@ -14,7 +14,7 @@ from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
 from bot.domain.hosts import Instance, Interface, LoadOrder, ModelKind, Report
 from bot.domain.ids import InstanceId
 from bot.fleet import inventory
-from bot.fleet.client import REST_SAYS, Stop
+from bot.fleet.client import REST_SAYS, LoadValue, Stop
 from bot.fleet.inventory import Garbled
 
 CALL_S = 10.0
@@ -202,6 +202,14 @@ class RestClient:
         status, answer = await self._api.send("POST", "/api/v1/models/unload", body)
         if status >= 400 and status != 404:
             raise Unavailable(reason_of(answer, status), FailureKind.SERVER)
+
+    async def load_config(self, instance: Instance) -> Mapping[str, LoadValue]:
+        """How ``/api/v1`` lists that an instance was loaded; older interfaces tell nothing."""
+        if self.interface != "/api/v1":
+            return {}
+        payload = await self._api.get(_PATHS[self.interface])
+        with self._api.reading():
+            return inventory.v1_config(payload, instance.identifier)
 
     async def close(self) -> None:
         """Nothing of its own to close."""

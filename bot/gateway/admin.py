@@ -1,6 +1,7 @@
 """``/admin``: what an admin may see and do over HTTP; who may come in, the doors have said."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Annotated, Literal, TypeVar
 
 from aiohttp import web
@@ -23,7 +24,7 @@ from bot.domain.events import Evicting
 from bot.domain.hosts import Drain, HostSnapshot, Instance
 from bot.domain.ids import HostName, ModelKey, TurnId
 from bot.domain.personas import LoadSettings
-from bot.fleet.client import not_applied
+from bot.fleet.client import LoadValue, not_applied
 from bot.gateway.active import ActiveModel, DefaultInference
 from bot.gateway.bodies import read_body
 from bot.gateway.edge import Object, read_object
@@ -195,7 +196,8 @@ class Admin:
         assert ready.by.host is not None
         assert ready.instance is not None
         host = self._built.fleet.snapshot().hosts[ready.by.host]
-        applied, ignored = _applied(host, ready.instance, config, settings, is_new=is_new)
+        told = await self._built.fleet.host(host.name).reader.load_config(ready.instance)
+        applied, ignored = _applied(host, ready.instance, config, settings, told, is_new=is_new)
         seconds = asyncio.get_running_loop().time() - began
         words = f"{key} is in memory on {host.name}" + ("." if is_new else " already.")
         if ignored:
@@ -291,19 +293,22 @@ def _applied(
     made: Instance,
     config: _LoadConfig,
     settings: LoadSettings,
+    told: Mapping[str, LoadValue],
     *,
     is_new: bool,
 ) -> tuple[Object, list[str]]:
-    """What of a load's wishes holds, and the names of those that do not."""
+    """What of a load's wishes holds, by the host's own word, and the names of those that do not."""
     wished: Object = config.model_dump(exclude={"gpu"}, exclude_none=True, by_alias=True)
     gpu = config.gpu.model_dump(exclude_none=True)
     wished |= {f"gpu.{name}": value for name, value in gpu.items()}
     missed = not_applied(settings, made.kind, host.interface or "SDK socket")
     ignored = {"gpu.ratio" if name == "gpu" else to_camel(name) for name in missed} | {"gpu.layers"}
     if not is_new:
-        # Nobody can say how somebody loaded it; only of its context the host tells.
-        ignored |= set(wished) - {"contextLength"}
+        # Somebody may have loaded it otherwise; of what the host does not tell nobody knows.
+        same = {name for name, value in wished.items() if told.get(name) == value}
+        ignored |= set(wished) - same - {"contextLength"}
     applied: Object = {name: wished[name] for name in wished if name not in ignored}
+    applied |= {name: value for name, value in told.items() if name in wished}
     if made.context_length is not None:
         applied["contextLength"] = made.context_length
     return applied, [name for name in wished if name in ignored]

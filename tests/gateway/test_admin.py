@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bot.fleet.inventory import socket_config
 from bot.gateway import watching
 from bot.sim.journal import LoadStarted, PredictionCancelled, PredictionStarted, Unloaded
 from tests.gateway.gate import Gate, chat, gate, viewer
@@ -96,10 +97,47 @@ async def test_a_load_is_really_made_with_its_settings(tmp_path: Path) -> None:
         assert made["llm.load.contextLength"] == 16384
         again: dict[str, Any] = (await it.ask(LOAD, asked)).json
         assert again["status"] == "already_loaded"
-        assert again["loadConfig"] == {"contextLength": 16384}
-        assert "ropeFrequencyBase" in again["ignored"]
+        # By the host's own word they hold, whoever loaded it.
+        assert (again["loadConfig"], again["ignored"]) == (told["loadConfig"], told["ignored"])
+        other = asked | {"loadConfig": {"ropeFrequencyBase": 20000.0, "flashAttention": True}}
+        otherwise: dict[str, Any] = (await it.ask(LOAD, other)).json
+        assert otherwise["loadConfig"] == {"contextLength": 16384, "ropeFrequencyBase": 10000.0}
+        assert sorted(otherwise["ignored"]) == ["flashAttention", "ropeFrequencyBase"]
         larger = asked | {"loadConfig": {"contextLength": 20000}}
         assert (await it.ask(LOAD, larger)).json["status"] == "loaded"
+
+
+async def test_over_rest_too_what_a_load_holds_is_the_hosts_own_word(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN, sockets=False)) as it:
+        config = {"contextLength": 8192, "flashAttention": True, "ropeFrequencyBase": 1.5}
+        asked = {"modelKey": QWEN.key, "loadConfig": config}
+        for status in ("loaded", "already_loaded"):
+            told: dict[str, Any] = (await it.ask(LOAD, asked)).json
+            assert told["status"] == status
+            assert told["loadConfig"] == {"contextLength": 8192, "flashAttention": True}
+            assert told["ignored"] == ["ropeFrequencyBase"]
+
+
+ROPE = {"ropeFrequencyBase": 2.5}
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ([("llm.load.contextLength", 8192)], {"contextLength": 8192}),
+        ([("llm.load.llama.acceleration.offloadRatio", "max")], {"gpu.ratio": "max"}),
+        ([("llm.load.numExperts", 2), ("llm.load.llama.unknown", 3)], {"numExperts": 2}),
+        ([("llm.load.llama.ropeFrequencyBase", {"checked": True, "value": 2.5})], ROPE),
+        ([("llm.load.llama.ropeFrequencyBase", {"checked": False, "value": 2.5})], {}),
+        ([("embedding.load.llama.ropeFrequencyBase", 2.5)], ROPE),
+        ([("llm.load.llama.flashAttention", None), ("load.gpuSplitConfig", {"a": 1})], {}),
+    ],
+)
+def test_the_sockets_word_on_a_load_is_read_by_its_last_names(
+    fields: list[tuple[str, object]], told: dict[str, object]
+) -> None:
+    wire = {"fields": [{"key": key, "value": value} for key, value in fields]}
+    assert socket_config(wire) == told
 
 
 async def test_what_leaves_for_a_load_is_named(tmp_path: Path) -> None:
