@@ -337,7 +337,9 @@ def why_text(turn: Turn) -> str:
 
 def _seam_line(seam: Seam) -> str:
     said = f"Lost in the middle: {seam.host}, after about {counted(seam.tokens, 'token')}"
-    went_on = "" if seam.pause_s is None else f" Gone on with after {seconds_text(seam.pause_s)}."
+    went_on = (
+        "" if seam.pause_s is None else f" The next went on {seconds_text(seam.pause_s)} later."
+    )
     return f"{said}: {seam.reason}{went_on}"
 
 

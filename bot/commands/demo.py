@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -150,7 +150,15 @@ async def demo(
             lantern(plan, lambda event: _tell(event, say), lambda event: _tell_cloud(event, say))
         )
         await built.fleet.settled(5.0)
-        yield built, _extras(hosts)
+        plugs = await stack.enter_async_context(asyncio.TaskGroup())
+        pulled: list[asyncio.Task[None]] = []
+        # What was to happen later happens no more once the demo ends.
+        stack.callback(lambda: [task.cancel() for task in pulled])
+
+        def later(what: Coroutine[None, None, None]) -> None:
+            pulled.append(plugs.create_task(what))
+
+        yield built, _extras(hosts, later)
 
 
 def provider_config(double: SimProvider, name: str) -> ProviderConfig:
@@ -194,30 +202,47 @@ def _tell_cloud(event: CloudEvent, say: Callable[[str], None]) -> None:
             say("💰 Today's simulated budget is spent: from now on only hosts answer")
 
 
-def _extras(hosts: tuple[SimHost, ...]) -> Mapping[str, CommandForm]:
+def _extras(
+    hosts: tuple[SimHost, ...], later: Callable[[Coroutine[None, None, None]], None]
+) -> Mapping[str, CommandForm]:
     by_name = {host.config.name: host for host in hosts}
+
+    async def switch(names: Iterable[str], state: str, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        for name in names:
+            await (by_name[name].stop() if state == "off" else by_name[name].start())
 
     async def power(words: tuple[str, ...]) -> str:
         match words:
-            case (name, "off" | "on" as state) if name in by_name or name == ALL:
-                for host in hosts if name == ALL else (by_name[name],):
-                    await (host.stop() if state == "off" else host.start())
-                who = "All simulated hosts are" if name == ALL else f"Simulated host {name} is"
-                return f"{who} {state}."
+            case (name, "off" | "on" as state, *rest) if name in (ALL, *by_name) and len(rest) < 2:
+                names = by_name if name == ALL else (name,)
+                who = "All simulated hosts" if name == ALL else f"Simulated host {name}"
+                if rest:
+                    # In the middle of the next answer nothing can be typed.
+                    seconds = _seconds(rest[0], "/power HOST off SECONDS")
+                    later(switch(names, state, seconds))
+                    return f"{who}: {state} in {seconds:g} s."
+                await switch(names, state, 0.0)
+                return f"{who} {'are' if name == ALL else 'is'} {state}."
             case _:
-                raise RequestRefused(f"Write `/power {'|'.join((ALL, *by_name))} off|on`.")
+                usage = f"/power {'|'.join((ALL, *by_name))} off|on [SECONDS]"
+                raise RequestRefused(f"Write `{usage}`.")
 
     async def wait(words: tuple[str, ...]) -> str:
-        try:
-            seconds = min(60.0, float(words[0]))
-        except (IndexError, ValueError):
-            raise RequestRefused("Write `/wait SECONDS`, at most 60.") from None
+        seconds = _seconds(words[0] if words else "", "/wait SECONDS")
         await asyncio.sleep(seconds)
         return f"Waited {seconds:g} s."
 
-    does = "pull a simulated host's plug, or put it back"
+    does = "pull a simulated host's plug, or put it back; in so many seconds, during an answer too"
     passes = "let time pass, for instance to watch an eviction"
     return {
-        "power": CommandForm("power", "/power HOST|all off|on", does, run=power),
+        "power": CommandForm("power", "/power HOST|all off|on [SECONDS]", does, run=power),
         "wait": CommandForm("wait", "/wait SECONDS", passes, run=wait),
     }
+
+
+def _seconds(said: str, usage: str) -> float:
+    try:
+        return max(0.0, min(60.0, float(said)))
+    except ValueError:
+        raise RequestRefused(f"Write `{usage}`, at most 60.") from None

@@ -190,7 +190,7 @@ def test_an_answer_by_two_hosts_names_both_and_why_tells_where_they_meet() -> No
     receipt = Receipt(SAGE, model=QWEN, host=HostName("laptop"), seams=(seam,))
     assert footer(receipt) == "qwen/qwen3-8b · studio → laptop"
     lost = "Lost in the middle: studio, after about 1 token: studio broke off its answer."
-    assert f"{lost} Gone on with after 2.5 s." in why_text(_turn(receipt)).splitlines()
+    assert f"{lost} The next went on 2.5 s later." in why_text(_turn(receipt)).splitlines()
     # Nobody went on: the first is the only one that spoke.
     alone = replace(receipt, host=STUDIO, seams=(replace(seam, pause_s=None),))
     assert footer(alone) == "qwen/qwen3-8b · studio"

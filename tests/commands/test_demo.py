@@ -70,6 +70,19 @@ async def test_one_host_may_lose_its_power_alone() -> None:
             await run(extras, "moon", "off")
 
 
+@pytest.mark.slow
+async def test_a_plug_may_be_pulled_in_the_middle_of_the_next_answer() -> None:
+    async with demo(lambda _: None, time_scale=0.05) as (built, extras):
+        assert await run(extras, "studio", "off", "0.1") == "Simulated host studio: off in 0.1 s."
+        studio = HostName("studio")
+        while built.fleet.snapshot().hosts[studio].state == "up":
+            await built.fleet.host(studio).probe()
+        with pytest.raises(RequestRefused, match="SECONDS"):
+            await run(extras, "studio", "on", "soon")
+        # Of a demo that ends, nothing is waited for.
+        await run(extras, "studio", "on", "60")
+
+
 def test_every_line_of_the_tour_is_a_command_or_a_message() -> None:
     parsed = [parse(line, ("power", "wait")) for line in TOUR.splitlines()]
     assert all(command is not None for command in parsed)
