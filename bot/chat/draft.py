@@ -176,13 +176,9 @@ class Draft:
         seam, self._lost_at = Seam(host, error.user_message, self._deltas), self._last_at or 0.0
         self._kept = self.receipt()
         self._kept_pieces = len(self._text), len(self._reasoning)
-        self.so_far = replace(
-            self.so_far,
-            seams=(*self.so_far.seams, seam),
-            usage=Usage(),
-            timing=Timing(),
-            finish="stop",
-        )
+        # No end mark came, so neither usage nor a finish reason is there to be taken back.
+        seams = (*self.so_far.seams, seam)
+        self.so_far = replace(self.so_far, seams=seams, timing=Timing())
         self._begin_anew()
 
     def failed(self, candidate: Candidate, error: Unavailable) -> None:
@@ -215,14 +211,10 @@ class Draft:
         """
         whole, kept = self.part(), self._kept
         if kept is not None:
-            usage, timing, before = whole.usage, whole.timing, kept.usage
-            usage = Usage(
-                usage.prompt_tokens or before.prompt_tokens,
-                before.completion_tokens + usage.completion_tokens,
-                usage.cached_tokens,
-                before.reasoning_tokens + usage.reasoning_tokens,
-                estimated=before.estimated or usage.estimated,
-            )
+            usage, timing = whole.usage, whole.timing
+            # A host that is lost sends no usage: its part is always counted by deltas.
+            said = kept.usage.completion_tokens + usage.completion_tokens
+            usage = replace(usage, completion_tokens=said, estimated=True)
             timing = replace(
                 kept.timing,
                 generation_s=kept.timing.generation_s + timing.generation_s,

@@ -1,6 +1,7 @@
 """The answer being made."""
 
 import asyncio
+from dataclasses import replace
 
 from virtual_time import play
 
@@ -128,6 +129,7 @@ def test_of_an_answer_by_two_hosts_the_wait_is_the_firsts_and_the_rest_is_of_bot
             await draft.hear(TextDelta(text))
             await asyncio.sleep(2.0)
         draft.lost(HostName("studio"), Unavailable("It was cut.", FailureKind.CUT))
+        draft.so_far = replace(draft.so_far, ending="It was cut.")
         assert (draft.has_text, draft.has_spoken, draft.has_thought) == (True, False, False)
         # Of one that was asked to go on and failed nothing is left but the attempt.
         draft.granted(AWAY, 5.0, 6.0)
@@ -148,17 +150,23 @@ def test_of_an_answer_by_two_hosts_the_wait_is_the_firsts_and_the_rest_is_of_bot
         await asyncio.sleep(1.0)
         await draft.hear(TextDelta("Oil."))
         assert draft.has_spoken
+        # What its host was lost by is no news any more; the pause is that before the first word.
+        assert draft.receipt().ending == ""
+        draft.so_far = replace(draft.so_far, ending="Not this one.")
+        await asyncio.sleep(1.0)
+        await draft.hear(TextDelta(" And a wick."))
+        assert draft.so_far.ending == "Not this one."
         await draft.hear(StreamEnd("stop", Usage(90, 40, 30, 4), "qwen"))
         receipt, part = draft.receipt(), draft.part()
-        assert draft.text == "It burns. Oil."
+        assert draft.text == "It burns. Oil. And a wick."
         assert draft.reasoning == "Hm.Hm!"
-        assert told[-1] == TextDelta("Oil.")
+        assert told[-2:] == [TextDelta("Oil."), TextDelta(" And a wick.")]
         assert receipt.seams == (Seam(HostName("studio"), "It was cut.", 3, 6.0),)
         assert receipt.host == NEXT.host
         assert receipt.usage == Usage(90, 43, 30, 4, estimated=True)
-        assert receipt.timing == Timing(1.0, 2.0, 4.0, 4.0, 13.0, 1.0)
+        assert receipt.timing == Timing(1.0, 2.0, 4.0, 5.0, 14.0, 1.0)
         assert part.usage == Usage(90, 40, 30, 4)
-        assert part.timing == Timing(12.0, 14.0, 3.0, 1.0, 13.0, 0.0)
+        assert part.timing == Timing(12.0, 14.0, 3.0, 2.0, 14.0, 0.0)
 
     play(story())
 
