@@ -280,11 +280,13 @@ class HostServing:
         finish = draft.so_far.finish
         if draft.has_spoken and draft.text.strip():
             return
-        if job.begun and finish == "stop" and not draft.has_thought:
-            return  # nothing was left to say: the words so far lacked their end mark alone
-        if finish == "refused" and not job.begun:
+        if job.begun:
+            # Nothing was left to say: the words so far lacked their end mark alone.
+            if finish == "stop" and not draft.has_thought:
+                return
+        elif finish == "refused":
             raise Refused(f"{candidate.where} declined to answer this.")
-        if (draft.reasoning or finish == "length") and not job.begun:
+        elif draft.reasoning or finish == "length":
             # It would be thought away elsewhere as well, and take as long again.
             raise BotError(
                 f"`{candidate.model}` on {candidate.where} spent the whole answer on reasoning and "

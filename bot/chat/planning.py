@@ -243,7 +243,7 @@ class Planner:
             request_type=request.request_type,
             priority=request.priority,
         )
-        able = tuple(c for c in route.candidates if c.host is not None and c.host not in lost)
+        able = tuple(c for c in route.candidates if c.host not in lost)
         return replace(
             job,
             asking=replace(asking, resolved=resolved),

@@ -9,7 +9,7 @@ ModelKind = Literal["llm", "vlm", "embedding"]
 Generation = Literal["0.3", "0.4"]
 OverflowAnswer = Literal["status", "event"]
 ReasoningStyle = Literal["reasoning_content", "reasoning", "inline"]
-Prefill = Literal["continued", "refused", "echoed"]
+Prefill = Literal["continued", "refused", "echoed", "thought"]
 
 GB = 1_000_000_000
 
@@ -28,7 +28,8 @@ class SimModel:
     reasoning: bool = False
     prefill: Prefill = "continued"
     """What comes of a chat that ends with words of the assistant: they are gone on from; its
-    template refuses them; or they are said once more first (LM Studio's tracker, bugs 2041, 2058).
+    template refuses them; they are said once more first (LM Studio's tracker, bugs 2041, 2058); or
+    there are thoughts about them and no word.
     """
     architecture: str = "llama"
     quantization: str = "Q4_K_M"

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 from bot.sim.answers import Asked
 from bot.sim.errors import BadRequest, PromptTooLong
@@ -44,6 +45,8 @@ class Predictor:
         answer = order.demand.met(self._config.answer(asked))
         if said:
             answer = rest_of(answer, said, is_echoed=prefill == "echoed")
+            if prefill == "thought":
+                answer = replace(answer, content=(), reasoning=answer.content)
         plan = script(
             answer,
             max_tokens=order.max_tokens,

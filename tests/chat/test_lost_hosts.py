@@ -10,6 +10,7 @@ from house import GEMMA, GUARD_S, PLACE, QWEN, House, Said, cloud, house, sim
 
 from bot.chat import host_serving
 from bot.chat.words import footer, why_text
+from bot.domain.chat import Attachment
 from bot.domain.events import Finished, Loading, Resuming, Stopped, TextDelta, TurnEvent
 from bot.domain.hosts import Speed, SpeedRecord
 from bot.domain.ids import HostName, ModelKey, PlaceId
@@ -237,7 +238,11 @@ async def test_whole_but_for_its_end_mark_it_is_called_whole(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("prefill", "text"),
-    [("echoed", COUNT), ("refused", "one two three four five")],
+    [
+        ("echoed", COUNT),
+        ("refused", "one two three four five"),
+        ("thought", "one two three four five"),
+    ],
 )
 async def test_models_that_take_a_begun_answer_otherwise(
     tmp_path: Path, prefill: Prefill, text: str
@@ -252,7 +257,7 @@ async def test_models_that_take_a_begun_answer_otherwise(
         assert said.text.count("one two") == 1
         assert said.receipt.host == TWO
         last = asked_of(home, TWO)[-1]
-        if prefill == "refused":
+        if prefill != "echoed":
             # Asked in words, on the same host, which is not blamed for its model's template.
             assert [(m.role, m.text) for m in last[-2:]] == [
                 ("assistant", "one two three four five"),
@@ -343,3 +348,35 @@ async def test_the_next_hosts_speed_is_measured_by_its_own_part(
         assert record.completion_tokens == 15
         assert record.generation_s < said.receipt.timing.generation_s - 0.05
         assert said.receipt.usage.completion_tokens == 30
+
+
+async def test_what_was_left_out_is_told_once_for_the_whole_answer(tmp_path: Path) -> None:
+    eye = SimModel("see/er", GEMMA.size_bytes, vision=True)
+    cat = Attachment("cat.png", "image/png", image=b"\x89PNG")
+    async with house(tmp_path, sim("one", QWEN, eye), sim("two", QWEN)) as home:
+        await ready(home, ONE, TWO)
+        drops(home)
+        request = home.request(SAY, model=QWEN.key, attachments=[cat])
+        said = await home.play(request)
+        assert said.text == COUNT
+        assert said.notices.count("cannot see") == 1
+        assert said.receipt.seer is not None
+        assert not any(message.images for message in asked_of(home, TWO)[0])
+
+
+async def test_a_smaller_window_elsewhere_is_kept_to_without_a_word(tmp_path: Path) -> None:
+    personas = {"long": f"model: {KEY}\nsampling: {{max_tokens: 40}}\n"}
+    async with house(tmp_path, sim("one", QWEN), sim("two", QWEN), personas=personas) as home:
+        await ready(home, ONE)
+        # As somebody else has loaded it, and told by nobody before it is in use.
+        await home.hosts["two"].preload(KEY, context_length=700)
+        await home.lantern.fleet.host(TWO).probe()
+        earlier = None
+        for _ in range(3):
+            words = f"[[say {'word ' * 120}]]"
+            earlier = (await home.ask(words, persona="long", parent=earlier)).turn
+        drops(home)
+        said = await home.ask(SAY, persona="long", parent=earlier)
+        assert isinstance(said.last, Finished)
+        assert said.text == COUNT
+        assert "Kept the newest" not in said.notices

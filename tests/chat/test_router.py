@@ -12,10 +12,11 @@ from bot.chat.cloud_serving import CloudServing
 from bot.chat.draft import Draft
 from bot.chat.host_serving import HostServing
 from bot.chat.override import Override
-from bot.chat.planning import Asking, Job
+from bot.chat.planning import REST_TOKENS, Asking, ChatRules, Job, Planner
 from bot.chat.router import Router
 from bot.cloud.serve import Question
 from bot.domain.chat import Candidate, Message, Place, Rejection, Route, TurnRequest
+from bot.domain.cloud import ProviderSnapshot
 from bot.domain.errors import (
     Bug,
     FailureKind,
@@ -25,9 +26,9 @@ from bot.domain.errors import (
     Unavailable,
 )
 from bot.domain.events import FellBack, Offered, Resuming, TextDelta, TurnEvent
-from bot.domain.hosts import Wish
+from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model, Wish
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
-from bot.domain.personas import Persona
+from bot.domain.personas import Persona, Sampling
 from bot.policy.context import Fitted
 from bot.policy.privacy import Consent, LocalOnly
 
@@ -343,3 +344,78 @@ async def test_nobody_could_is_one_calm_line_and_the_log_has_each_ones_words() -
         "studio (qwen): It was busy.",
         "laptop (qwen): 10.0.0.2:1234 is away.",
     ]
+
+
+async def nothing() -> None:
+    """Prices are not asked for."""
+
+
+def rest_of(job: Job, begun: str, said: int, *lost: HostName) -> Job:
+    """What a planner makes of it over a fleet where studio, laptop and mini are up."""
+    models = {key: Model(key, max_context_length=32_768) for key in (QWEN, GLM)}
+    hosts = {
+        name: HostSnapshot(name, f"{name}:1", "up", models=models)
+        for name in map(HostName, ("studio", "laptop", "mini"))
+    }
+    hosts[HostName("empty")] = HostSnapshot(HostName("empty"), "empty:1", "up")
+    zai = ProviderSnapshot(ProviderName("zai"), GLM, is_serving=True)
+    planner = Planner(
+        lambda: FleetSnapshot(hosts, 0.0),
+        ChatRules(PersonaName("sage"), cloud=(zai.name,), providers=frozenset({zai.name})),
+        lambda prompt, answer, now: [zai],
+        nothing,
+    )
+    return planner.rest_of(job, QWEN, begun, said, lost)
+
+
+def asked_for(max_tokens: int | None, *, is_zai_chosen: bool = False) -> Job:
+    job = replace(job_of(STUDIO), messages=(Message("user", "Why?"),), prompt_tokens=100)
+    persona = Persona(PersonaName("sage"), sampling=Sampling(max_tokens=max_tokens))
+    provider = ProviderName("zai") if is_zai_chosen else None
+    resolved = replace(job.asking.resolved, persona=persona, model=GLM, provider=provider)
+    return replace(job, asking=replace(job.asking, resolved=resolved), answer_tokens=1000)
+
+
+@pytest.mark.parametrize("is_zai_chosen", [False, True])
+def test_the_rest_is_asked_of_the_other_hosts_with_the_very_model_alone(
+    is_zai_chosen: bool,
+) -> None:
+    job = asked_for(None, is_zai_chosen=is_zai_chosen)
+    rest = rest_of(job, "It burns. ", 3, HostName("studio"))
+    assert {(c.where, c.model) for c in rest.route.candidates} == {("laptop", QWEN), ("mini", QWEN)}
+    assert not any(c.provider for c in rest.route.candidates)
+    assert (rest.wish.model_key, rest.begun) == (QWEN, "It burns.")
+    assert rest.route.chosen is None
+    assert (
+        rest_of(job, "It", 1, *map(HostName, ("studio", "laptop", "mini"))).route.candidates == ()
+    )
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "said", "left", "room"),
+    [
+        (None, 0, None, 1000),
+        (None, 400, None, 600),
+        (None, 1000 - REST_TOKENS, None, REST_TOKENS),
+        (None, 1000 - REST_TOKENS + 1, None, REST_TOKENS),
+        (None, 5000, None, REST_TOKENS),
+        (1000, 400, 600, 600),
+        (1000, 999, 1, REST_TOKENS),
+        # Lost with its last token, before the end mark: the next says that the limit is reached.
+        (1000, 1000, 1, REST_TOKENS),
+    ],
+)
+def test_the_rest_is_as_long_as_the_answer_had_left(
+    max_tokens: int | None, said: int, left: int | None, room: int
+) -> None:
+    rest = rest_of(asked_for(max_tokens), "It burns.", said)
+    assert rest.asking.resolved.persona.sampling.max_tokens == left
+    assert rest.answer_tokens == room
+    # Eight tokens of a message's marks and three of its words.
+    assert rest.prompt_tokens == 111
+    assert rest.wish.min_context == 111 + room
+
+
+def test_blanks_alone_are_no_beginning_to_go_on_from() -> None:
+    rest = rest_of(asked_for(None), " \n", 1, HostName("studio"))
+    assert (rest.begun, rest.messages, rest.prompt_tokens) == ("", (Message("user", "Why?"),), 100)
