@@ -282,7 +282,7 @@ class HostServing:
             return
         if job.begun:
             # Nothing was left to say: the words so far lacked their end mark alone.
-            if finish == "stop" and not draft.has_thought:
+            if not draft.has_thought:
                 return
         elif finish == "refused":
             raise Refused(f"{candidate.where} declined to answer this.")
