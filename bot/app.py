@@ -21,6 +21,7 @@ from bot.chat.flights import Newsroom
 from bot.chat.host_serving import HostServing
 from bot.chat.keeping import Keeper
 from bot.chat.lantern import Lantern
+from bot.chat.personas import Personas
 from bot.chat.planning import ChatRules, Planner
 from bot.chat.relaying import Relaying
 from bot.chat.router import Router
@@ -47,6 +48,7 @@ from bot.store.database import Database
 from bot.store.fleet_memory import FleetStore
 from bot.store.ledger import LedgerStore
 from bot.store.notes import NoteStore
+from bot.store.personas import PersonaStore
 from bot.store.privacy import PrivacyStore
 from bot.store.questions import QuestionStore
 from bot.store.replies import ReplyStore
@@ -224,10 +226,13 @@ async def lantern(
             plan, database, shelf, fleet, inference, ledger, providers, seen_cloud, newsroom
         )
 
+        await built.personas.refresh()
+
         # The timer last: none of its jobs may meet what is half built or already closed.
         timer = await stack.enter_async_context(Timer(utcnow))
         timer.every(plan.fleet_rules.probe_every_s, "probe", fleet.probe_all)
         timer.every(PERSONAS_EVERY_S, "personas", read_personas)
+        timer.every(PERSONAS_EVERY_S, "personas made in chats", built.personas.refresh)
         timer.every(KEYS_EVERY_S, "keys", lambda: _take_keys(plan.reread, providers))
         # Of two on one database only the owner unloads, settles and backs up.
         if plan.is_owner:
@@ -341,8 +346,9 @@ def _assembled(
     planner = Planner(fleet.snapshot, plan.rules, providers.snapshots, providers.prepare)
     tally, memory = Tally(ledger, providers, observe), FleetStore(database)
     record = memory.pin if plan.is_owner else _unkept
-    keeper = Keeper(fleet, shelf.all, memory.pins, record)
+    keeper = Keeper(fleet, shelf.every, memory.pins, record)
     hosts = HostServing(fleet, inference)
+    router = Router(hosts, CloudServing(providers), planner.rest_of)
     answers = None
     if plan.cache_ttl_s is not None:
         answers = AnswerStore(database, ttl_s=plan.cache_ttl_s, max_entries=plan.cache_entries)
@@ -352,7 +358,7 @@ def _assembled(
             choices=choices,
             consents=consents,
             planner=planner,
-            router=Router(hosts, CloudServing(providers), planner.rest_of),
+            router=router,
             cache=AnswerCache(answers),
             tally=tally,
             fleet=fleet,
@@ -389,6 +395,7 @@ def _assembled(
         notes=NoteStore(database),
         fleet=fleet,
         shelf=shelf,
+        personas=Personas(PersonaStore(database), shelf, planner, router),
         providers=providers,
         database=database,
     )

@@ -1,10 +1,14 @@
 """Autocompletion from memory: models, personas and hosts as a person types."""
 
 from collections.abc import Iterable
+from typing import Any
 
+import discord
 from discord import app_commands
 
 from bot.chat.catalog import Catalog, ModelOption
+from bot.policy.names import shown_name
+from cogs._places import place_of, user_id
 
 CHOICES = 25
 """Discord refuses the whole answer when it has more."""
@@ -21,11 +25,13 @@ def model_choices(options: Iterable[ModelOption]) -> StringChoices:
     return _choices((option.value, option.mark, option.name) for option in options)
 
 
-def persona_choices(catalog: Catalog, typed: str) -> StringChoices:
-    """Personas with what they are for."""
-    found = catalog.personas(typed, CHOICES)
-    names = ((str(persona.name), persona.description) for persona in found)
-    return _choices((name, mark, name) for name, mark in names)
+def persona_choices(
+    catalog: Catalog, typed: str, interaction: discord.Interaction[Any]
+) -> StringChoices:
+    """Personas that may be chosen here, with what they are for."""
+    place, user = place_of(interaction), user_id(interaction.user)
+    found = catalog.personas(typed, CHOICES, user, place.server)
+    return _choices((str(p.name), p.description, shown_name(p.name)) for p in found)
 
 
 def type_choices(catalog: Catalog, typed: str) -> StringChoices:

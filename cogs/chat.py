@@ -164,8 +164,8 @@ class Chat(commands.Cog):
         return type_choices(self._catalog, typed)
 
     @chat.autocomplete("persona")
-    async def _personas(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
-        return persona_choices(self._catalog, typed)
+    async def _personas(self, asked: discord.Interaction[Any], typed: str) -> StringChoices:
+        return persona_choices(self._catalog, typed, asked)
 
     @chat.autocomplete("model")
     async def _models(self, interaction: discord.Interaction[Any], typed: str) -> StringChoices:

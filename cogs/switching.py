@@ -73,8 +73,8 @@ class Choosing(commands.Cog):
         return model_choices(await self._switch.options(place, user, typed, CHOICES))
 
     @persona.autocomplete("name")
-    async def _personas(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
-        return persona_choices(self._catalog, typed)
+    async def _personas(self, asked: discord.Interaction[Any], typed: str) -> StringChoices:
+        return persona_choices(self._catalog, typed, asked)
 
     async def _choose(
         self,
@@ -106,7 +106,7 @@ class Choosing(commands.Cog):
             head = f"🔀 {title} is chosen {for_whom(scope, place)}."
             steps = switch.warm(place, user, model=value)
         else:
-            self._catalog.persona(name)
+            self._catalog.persona(name, user, place.server)
             await transport.begin()
             persona = await switch.set_persona(
                 place, user, scope, name, is_admin=is_admin, ticket=ticket

@@ -13,10 +13,10 @@ from bot.domain.chat import Rejection
 from bot.domain.cloud import ProviderSnapshot
 from bot.domain.errors import NoCandidates, RequestRefused, UnknownName
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model
-from bot.domain.ids import AUTO, HostName, ModelKey, ProviderName
+from bot.domain.ids import AUTO, HostName, ModelKey, PlaceId, ProviderName, UserId
 from bot.domain.personas import Persona
 from bot.policy.choice import CLOUD, title_of
-from bot.policy.names import nearest, resolve
+from bot.policy.names import nearest, resolve, shown_name
 from bot.policy.prediction import Prediction, predict_load_s
 from bot.policy.routing import RouteAsk, predict_seconds
 
@@ -132,14 +132,26 @@ class Catalog:
             for option in options[:limit]
         )
 
-    def personas(self, typed: str = "", limit: int = 25) -> tuple[Persona, ...]:
-        """Personas whose name or description matches what was typed."""
-        wanted = typed.strip().lower()
-        found = [
-            persona
-            for persona in self._shelf.all()
-            if wanted in persona.name.lower() or wanted in persona.description.lower()
-        ]
+    def personas(
+        self,
+        typed: str = "",
+        limit: int = 25,
+        user: UserId | None = None,
+        server: PlaceId | None = None,
+    ) -> tuple[Persona, ...]:
+        """Personas this person may choose here, by part of a name or description.
+
+        Those whose name begins so come first; where nothing fits, those called nearly so.
+        """
+        wanted = typed.strip().casefold()
+        seen = {persona.name: persona for persona in self._shelf.seen_by(user, server)}
+        names = {name: shown_name(name).casefold() for name in seen}
+        texts = {name: f"{names[name]} {p.description}".casefold() for name, p in seen.items()}
+        found = [persona for name, persona in seen.items() if wanted in texts[name]]
+        found.sort(key=lambda persona: not names[persona.name].startswith(wanted))
+        if not found:
+            near = nearest(wanted, names.values(), limit)
+            found = [seen[name] for word in near for name in names if names[name] == word]
         return tuple(found[:limit])
 
     def hosts(self, typed: str = "") -> tuple[HostSnapshot, ...]:
@@ -151,13 +163,15 @@ class Catalog:
             if wanted in host.name.lower() or wanted in host.address.lower()
         )
 
-    def persona(self, name: str) -> Persona:
-        """The persona meant.
+    def persona(
+        self, name: str, user: UserId | None = None, server: PlaceId | None = None
+    ) -> Persona:
+        """The persona this person means here.
 
         Raises:
             UnknownName: nobody has that name; names the nearest.
         """
-        return self._shelf.find(name)
+        return self._shelf.find(name, user, server)
 
     def choice(self, name: str) -> str:
         """What was meant, as it is stored: a model key, ``auto``, or a provider: ``cloud:zai``.

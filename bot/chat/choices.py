@@ -84,7 +84,9 @@ class Choices:
         """
         # One read for all scopes instead of one for each: every turn begins with it.
         keys = scope_keys(place, user)
-        said = str(self._shelf.find(persona).name) if persona is not None else None
+        said = None
+        if persona is not None:
+            said = str(self._shelf.find(persona, user, place.server).name)
         option = self._find_choice(model) if model is not None else None
         stored = await self._store.get(keys)
         wanted = choose(said, stored["persona"], keys, str(self._default_persona))

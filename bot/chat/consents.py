@@ -78,7 +78,6 @@ class Consents:
             messages,
             origins,
             persona=persona,
-            personas={PLAIN.name: False}
-            | {known.name: known.local_only for known in self._shelf.all()},
+            personas={PLAIN.name: False, **self._shelf.local_only},
             marks=marks,
         )

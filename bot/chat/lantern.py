@@ -6,6 +6,7 @@ from bot.chat.acts import FleetActs
 from bot.chat.catalog import Catalog
 from bot.chat.flights import Newsroom
 from bot.chat.keeping import Keeper
+from bot.chat.personas import Personas
 from bot.chat.relaying import Relaying
 from bot.chat.switch import Switch
 from bot.chat.turns import Turns
@@ -39,5 +40,6 @@ class Lantern:
     notes: NoteStore
     fleet: Fleet
     shelf: PersonaShelf
+    personas: Personas
     providers: Providers
     database: Database

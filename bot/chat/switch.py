@@ -201,7 +201,8 @@ class Switch:
             NotPermitted: the scope is not the asker's to change.
         """
         check_may_switch(scope, is_admin=is_admin, is_private=place.is_private)
-        persona, key = self._catalog.persona(name), key_for(scope, place, user)
+        persona = self._catalog.persona(name, user, place.server)
+        key = key_for(scope, place, user)
         await self._store.put(key, "persona", str(persona.name), by=user, ticket=ticket)
         return persona
 

@@ -82,7 +82,7 @@ async def _play(
 
         names = tuple(extras)
         options = partial(built.switch.options, PLACE, USER)
-        keyboard = Keyboard(PROMPT, partial(complete, built.catalog, options, names))
+        keyboard = Keyboard(PROMPT, partial(complete, built.catalog, options, names, USER))
         lines, quiet = keyboard.lines(), unechoed()
         screen.line(HINT, "dim")
     session = Session(built, screen, extras)

@@ -14,7 +14,6 @@ from bot.app import lantern, plan_from, utcnow
 from bot.chat.lantern import Lantern
 from bot.chat.usage import ReportPeriod
 from bot.chat.words import bytes_text, usage_text
-from bot.documents.shelf import PersonaShelf
 from bot.domain.errors import BotError, NoCandidates
 from bot.domain.ids import UserId
 from bot.process.lock import AlreadyRunning, instance_lock
@@ -114,20 +113,20 @@ async def show_models(loaded: Loaded, *, as_json: bool) -> None:
 
 
 async def show_personas(loaded: Loaded, *, as_json: bool) -> None:
-    """The personas, as a table or as JSON; no host is asked.
+    """The personas of files and those made in chats, as a table or as JSON; no host is waited for.
 
     Raises:
         BotError: files are broken; shown after those that are not.
     """
-    shelf = PersonaShelf(loaded.personas_dir)
-    await shelf.refresh()
+    async with built_from(loaded, settle_s=0.0, leaves_nothing=True) as built:
+        every, problems = built.shelf.every(), built.shelf.problems
     if as_json:
-        print_json([facts.persona_record(persona) for persona in shelf.all()])
+        print_json([facts.persona_record(persona) for persona in every])
     else:
-        rows = [facts.persona_row(persona) for persona in shelf.all()]
+        rows = [facts.persona_row(persona) for persona in every]
         Screen(Console()).table(facts.PERSONA_COLUMNS, rows)
-    if shelf.problems:
-        raise BotError("\n".join(shelf.problems))
+    if problems:
+        raise BotError("\n".join(problems))
 
 
 async def show_usage(loaded: Loaded, period: ReportPeriod, by: By, *, as_json: bool) -> None:

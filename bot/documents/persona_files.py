@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationError
 
-from bot.documents.faults import explain
+from bot.documents.faults import explain, unknown_key
 from bot.documents.values import (
     Name,
     PositiveSeconds,
@@ -19,7 +19,7 @@ from bot.documents.values import (
 )
 from bot.documents.yaml import Document, Plain, read_yaml
 from bot.documents.yaml import Path as KeyPath
-from bot.domain.errors import ConfigError
+from bot.domain.errors import ConfigError, RequestRefused
 from bot.domain.ids import AUTO, ModelKey, PersonaName, ProviderName
 from bot.domain.personas import (
     Book,
@@ -30,6 +30,7 @@ from bot.domain.personas import (
     Priority,
     Sampling,
 )
+from bot.policy.names import shown_name
 from bot.process.redaction import Redactor
 
 MAX_BYTES = 1024 * 1024
@@ -221,17 +222,74 @@ def parse_persona(text: str, source: str) -> Persona:
 
 def persona_values(persona: Persona, *, is_whole: bool = False) -> dict[str, Plain]:
     """A persona as its file would hold it; with ``is_whole`` also what is as by default."""
-    values = asdict(persona)
+    values = asdict(persona) | {"name": shown_name(persona.name)}
     del values["source"]
     values["idle_ttl"] = values.pop("idle_ttl_s")
     file = PersonaFile.model_validate(values)
     return file.model_dump(mode="json", exclude_defaults=not is_whole)
 
 
+SETTINGS = tuple(
+    key
+    for key in PersonaFile.model_fields
+    if key not in ("name", "description", "system_prompt", "character", "greeting")
+)
+"""Keys that a form shows together, as YAML."""
+
+
+def settings_text(persona: Persona) -> str:
+    """A persona's settings as a form shows them: model and privacy always, others where set."""
+    values = persona_values(persona)
+    shown = {"model": str(persona.model), "local_only": persona.local_only, **values}
+    return _dumped({key: shown[key] for key in SETTINGS if key in shown})
+
+
+def changed(persona: Persona, texts: Mapping[str, str], settings: str | None = None) -> Persona:
+    """The persona with other texts, and with these settings alone.
+
+    Args:
+        persona: As it was.
+        texts: By the names of its file; ``character.scenario`` for one of its character.
+        settings: As ``settings_text`` writes them; None leaves them as they are.
+
+    Raises:
+        RequestRefused: something cannot be taken; names each.
+    """
+    values = persona_values(persona)
+    faults: list[str] = []
+    if settings is not None:
+        document = read_yaml(settings, "Settings")
+        faults += document.faults
+        values = {key: part for key, part in values.items() if key not in SETTINGS}
+        for key, part in document.values.items():
+            if key in SETTINGS:
+                values[key] = part
+            else:
+                faults.append(f"Settings: {unknown_key((key,), PersonaFile)}")
+    character = values.setdefault("character", {})
+    assert isinstance(character, dict), "a file's character is a mapping"
+    for key, text in texts.items():
+        place, _, name = key.rpartition(".")
+        (character if place else values)[name] = text
+    try:
+        made = read_persona(values, persona.source)
+    except ValidationError as error:
+        faults += [fault.words for fault in explain(error, PersonaFile, Redactor())]
+    else:
+        if not faults:
+            return replace(made, name=persona.name)
+    lines = "\n".join(f"• {fault}" for fault in faults[:8])
+    raise RequestRefused(f"Nothing was changed:\n{lines}")
+
+
 def persona_text(persona: Persona) -> str:
     """A persona as YAML; ``parse_persona`` makes the same one of it."""
+    return _dumped(persona_values(persona))
+
+
+def _dumped(values: Mapping[str, Plain]) -> str:
     text: str = yaml.dump(
-        persona_values(persona), Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=100
+        dict(values), Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=100
     )
     return text
 

@@ -5,7 +5,7 @@ A broken edit keeps the last good version and says so. Others only read the shel
 
 import asyncio
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unicodedata import normalize
@@ -15,9 +15,10 @@ import structlog
 from bot.documents.persona_files import MAX_BYTES, parse_persona, without_effect
 from bot.documents.yaml import read_text
 from bot.domain.errors import ConfigError
-from bot.domain.ids import AUTO, PersonaName
-from bot.domain.personas import Persona
-from bot.policy.names import resolve
+from bot.domain.ids import AUTO, PersonaName, PlaceId, UserId
+from bot.domain.personas import Made, Persona
+from bot.policy.names import resolve, shown_name
+from bot.policy.personas import is_seen
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -34,6 +35,9 @@ DEFAULT_PERSONA = Persona(
 
 _log = structlog.get_logger(__name__)
 
+
+_SCOPES = ("me", "server", "all")
+"""The nearest first."""
 
 # --- the shelf -----------------------------------------------------------------------------
 
@@ -57,7 +61,7 @@ class _Entry:
 
 
 class PersonaShelf:
-    """All personas by name; ``refresh`` alone changes it.
+    """All personas by name; ``refresh`` alone changes those of files, ``hold`` those of chats.
 
     Args:
         directory: where the files are; it need not exist.
@@ -73,6 +77,11 @@ class PersonaShelf:
         self._builtin = builtin
         self._entries: Mapping[str, _Entry] = {}
         self._personas = {_key(builtin.name): builtin}
+        """Of the files, by name."""
+        self._made: Mapping[str, Made] = {}
+        """Those made in chats, by their whole name."""
+        self.local_only: Mapping[PersonaName, bool] = {builtin.name: builtin.local_only}
+        """Of every persona there is, whether its words stay on the LAN."""
         self.was_private = was_private
         """Was the builtin's name last a persona's that is local only?"""
         self.problems: tuple[str, ...] = ()
@@ -81,23 +90,62 @@ class PersonaShelf:
         self._refreshing = asyncio.Lock()
 
     def get(self, name: str) -> Persona | None:
-        """The persona of that name, in capitals or not."""
+        """The persona of that whole name, in capitals or not."""
+        if (made := self._made.get(_key(name))) is not None:
+            return made.persona
         return self._personas.get(_key(name))
 
-    def find(self, name: str) -> Persona:
-        """The persona meant, forgiving case and unique prefixes.
+    def made(self, name: PersonaName) -> Made | None:
+        """What there is to know of a persona made in a chat; None of a file's."""
+        return self._made.get(_key(name))
+
+    def find(self, name: str, user: UserId | None = None, server: PlaceId | None = None) -> Persona:
+        """The persona this person means in this server, forgiving case and unique prefixes.
+
+        Of two with one name a file's is meant, then one's own, the server's, everybody's.
 
         Raises:
-            UnknownName: nobody has that name; names the nearest.
+            UnknownName: none they may choose has that name; names the nearest.
         """
-        names = [str(persona.name) for persona in self.all()]
-        found = self.get(name) or self.get(resolve("persona", name, names))
-        assert found is not None, "it is one of the names"
-        return found
+        # A choice, a retry and a pick from a list name it whole.
+        if (whole := self.get(name)) is not None:
+            return whole
+        meant: dict[str, Persona] = {}
+        for persona in self.seen_by(user, server):
+            meant.setdefault(shown_name(persona.name), persona)
+        return meant[resolve("persona", name, meant)]
 
     def all(self) -> tuple[Persona, ...]:
-        """All personas by name."""
+        """All personas of files by name."""
         return tuple(self._personas[key] for key in sorted(self._personas))
+
+    def every(self) -> tuple[Persona, ...]:
+        """All personas of files, then all made in chats, whoever may choose them."""
+        made = (self._made[key].persona for key in sorted(self._made))
+        return (*self.all(), *made)
+
+    def seen_by(self, user: UserId | None, server: PlaceId | None) -> tuple[Persona, ...]:
+        """What this person may choose in this server: files, their own, the server's, everybody's.
+
+        Without either, what everybody may choose.
+        """
+        seen = [made for made in self._made.values() if is_seen(made, user, server)]
+        seen.sort(key=lambda made: (_SCOPES.index(made.scope), _key(made.persona.name)))
+        return (*self.all(), *(made.persona for made in seen))
+
+    def for_clients(self) -> Mapping[str, Persona]:
+        """What whoever is nobody in particular may ask, by the names they ask by."""
+        # The first of two with one name: a file's.
+        seen = reversed(self.seen_by(None, None))
+        return {shown_name(persona.name): persona for persona in seen}
+
+    def hold(self, made: Iterable[Made]) -> None:
+        """Takes what was made in chats, in place of what was held before."""
+        self._made = {_key(each.persona.name): each for each in made}
+        self._note_privacy()
+
+    def _note_privacy(self) -> None:
+        self.local_only = {persona.name: persona.local_only for persona in self.every()}
 
     async def refresh(self) -> None:
         """Reads files that came or changed, forgets those that went; logs what is new."""
@@ -125,6 +173,7 @@ class PersonaShelf:
                 personas[_key(builtin.name)] = builtin
                 problems += more
             self._personas = personas
+            self._note_privacy()
             # Said once, when it comes: this runs every other second.
             for problem in problems:
                 if problem not in self.problems:

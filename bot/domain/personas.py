@@ -3,7 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bot.domain.ids import AUTO, ModelKey, PersonaName, ProviderName
+from bot.domain.ids import AUTO, ModelKey, PersonaName, ProviderName, UserId
+
+PersonaScope = Literal["me", "server", "all"]
+"""For whom a persona made in a chat is: its maker, a server, or everybody this Lantern answers."""
 
 Priority = Literal["high", "normal", "low"]
 """How urgent a question is, in the lines of hosts and providers."""
@@ -121,3 +124,17 @@ class Persona:
     """Seconds the model may rest; None uses the configured eviction TTL."""
     source: str = "built in"
     """Where it was read from, for people: a file name, ``Discord``, ``built in``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A persona that somebody made in a chat."""
+
+    persona: Persona
+    """Its name ends in a mark that is never given again: ``sage#0123abcd``."""
+    scope: PersonaScope
+    owner: str
+    """The person or the server it belongs to; empty for everybody's."""
+    maker: UserId
+    version: int
+    """Rises with each change."""

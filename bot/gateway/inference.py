@@ -202,7 +202,9 @@ class Inferring:
         keys = {str(key) for key in self._built.catalog.all_model_keys()}
         if name is not None and name not in keys:
             name = normalize("NFC", name)
-        persona = None if name is None else self._built.shelf.get(name)
+        personas = self._built.shelf.for_clients()
+        by_name = {each.casefold(): persona for each, persona in personas.items()}
+        persona = None if name is None else by_name.get(name.strip().casefold())
         if name is None and self._active.key is not None and not is_embedding:
             # It was chosen to chat: asked for vectors it would only refuse.
             resolved = Resolved(PLAIN, "", self._active.key, "the active model", True)
@@ -222,7 +224,7 @@ class Inferring:
         else:
             if not keys:
                 self._built.catalog.any_model(name)
-            known = keys | {str(known.name) for known in self._built.shelf.all()}
+            known = keys | personas.keys()
             raise UnknownName(
                 "model", name, nearest(name, sorted(filter(caller.may_ask_for, known)))
             )

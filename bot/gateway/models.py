@@ -33,7 +33,8 @@ def _known(built: Lantern, caller: Caller) -> dict[str, dict[str, object]]:
     models = {str(key): _model(snapshot, key) for key in built.catalog.all_model_keys()}
     both = models | {n: persona for n, persona in _personas(built).items() if n not in models}
     may_answer = {
-        str(persona.name): (persona.model, *persona.alternatives) for persona in built.shelf.all()
+        name: (persona.model, *persona.alternatives)
+        for name, persona in built.shelf.for_clients().items()
     }
     return {
         name: told
@@ -85,13 +86,13 @@ def _loaded(host: HostSnapshot, key: ModelKey) -> int | None:
 
 def _personas(built: Lantern) -> dict[str, dict[str, object]]:
     return {
-        str(persona.name): {
-            "id": str(persona.name),
+        name: {
+            "id": name,
             "object": "model",
             "created": 0,
             "owned_by": "lantern-persona",
-            "name": str(persona.name),
+            "name": name,
             "description": persona.description,
         }
-        for persona in built.shelf.all()
+        for name, persona in built.shelf.for_clients().items()
     }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bot.chat.catalog import Catalog, ModelOption
 from bot.domain.errors import RequestRefused
-from bot.domain.ids import AUTO
+from bot.domain.ids import AUTO, UserId
 from bot.policy.names import nearest
 
 
@@ -64,7 +64,16 @@ COMMANDS: tuple[CommandForm, ...] = (
     CommandForm(
         "persona", "/persona [NAME] [me|channel|server]", "who answers, or switch", _SCOPE, 2
     ),
-    CommandForm("personas", "/personas", "list the personas"),
+    CommandForm(
+        "personas",
+        "/personas list|show|create|edit|delete|export|try NAME [FILE] · import FILE",
+        "create and edit take prompt:, description:, greeting:, who:, model:, local_only:, copy:",
+        (
+            *("prompt", "description", "greeting", "who", "scenario", "model", "local_only"),
+            *("scope", "copy", "name", "replace"),
+        ),
+        3,
+    ),
     CommandForm(
         "fleet",
         "/fleet status|models|[un]load|[un]pin MODEL [host:H]|drain HOST [2h]|resume HOST",
@@ -124,6 +133,7 @@ async def complete(
     catalog: Catalog,
     options: Callable[[str], Awaitable[Iterable[ModelOption]]],
     extra: tuple[str, ...],
+    user: UserId,
     typed: str,
 ) -> Iterable[tuple[str, str]]:
     """Whole lines that could follow ``typed``, a slash command so far, each with a mark.
@@ -141,7 +151,7 @@ async def complete(
             for o in await options(rest)
         ]
     if name == "persona":
-        return [(f"/persona {p.name}", p.description) for p in catalog.personas(rest)]
+        return [(f"/persona {p.name}", p.description) for p in catalog.personas(rest, user=user)]
     if name == "fleet" and " " in rest:
         verb, _, model = rest.partition(" ")
         known = [option for option in catalog.models(model) if option.key != AUTO]

@@ -15,6 +15,7 @@ from bot.chat.words import bytes_text, state_text
 from bot.domain.errors import ForeignInstance, RequestRefused
 from bot.domain.hosts import HostSnapshot
 from bot.domain.personas import Persona
+from bot.policy.names import shown_name
 
 Value: TypeAlias = (
     "str | int | float | bool | Sequence[Value] | Mapping[str, Value] | None"  # JSON's own types
@@ -117,7 +118,8 @@ def model_records(catalog: Catalog) -> list[Record]:
 def persona_record(persona: Persona) -> Record:
     """One persona as plain values."""
     return {
-        "name": persona.name,
+        "name": shown_name(persona.name),
+        "full_name": persona.name,
         "description": persona.description,
         "model": persona.model,
         "alternatives": list(persona.alternatives),
@@ -130,7 +132,7 @@ def persona_record(persona: Persona) -> Record:
 def persona_row(persona: Persona) -> Sequence[str]:
     """One persona for people, by ``PERSONA_COLUMNS``."""
     model = persona.model + (" (local only)" if persona.local_only else "")
-    return (persona.name, model, persona.description, persona.source)
+    return (shown_name(persona.name), model, persona.description, persona.source)
 
 
 def report_period(said: str) -> ReportPeriod:

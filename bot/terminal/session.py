@@ -47,6 +47,7 @@ from bot.policy.names import nearest, shown_name
 from bot.policy.prompt import Moment, filled_in, scene_of
 from bot.terminal import facts
 from bot.terminal.commands import COMMANDS, FLEET_VERBS, Command, CommandForm, parse
+from bot.terminal.personas import personas
 from bot.terminal.screen import Screen, Steps
 
 USER = UserId("terminal:you")
@@ -290,10 +291,12 @@ class Session:
         self._screen.line(f"Your words {words}.", "dim")
 
     async def _personas(self, command: Command) -> None:
-        rows = [facts.persona_row(persona) for persona in self._lantern.shelf.all()]
-        self._screen.table(facts.PERSONA_COLUMNS, rows)
-        for problem in self._lantern.shelf.problems:
-            self._screen.line(f"⚠ {problem}", "yellow")
+        with closing(Steps(self._screen)) as steps:
+
+            async def show(event: TurnEvent) -> None:
+                self._show(event, steps)
+
+            await personas(self._lantern, self._screen, command, USER, PLACE, show)
 
     # --- fleet -----------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import AsyncMock, MagicMock, create_autospec
@@ -15,7 +16,9 @@ import discord
 from bot.chat.acts import FleetActs
 from bot.chat.catalog import Catalog, ModelOption
 from bot.chat.flights import Newsroom
+from bot.chat.keeping import Keeper
 from bot.chat.lantern import Lantern
+from bot.chat.personas import Personas
 from bot.chat.relaying import Relaying
 from bot.chat.switch import Switch
 from bot.chat.turns import Turns
@@ -51,7 +54,6 @@ from bot.domain.ids import (
 )
 from bot.domain.personas import Persona
 from bot.fleet.fleet import Fleet
-from bot.policy.names import resolve
 from bot.policy.pacing import Pacer, Pacers
 from bot.store.database import Database
 from bot.store.notes import NoteStore
@@ -269,16 +271,11 @@ class TwoPersonas(PersonaShelf):
 
     def __init__(self) -> None:
         sage = Persona(PersonaName("sage"), "calm teacher", greeting="Ask.\n@everyone may.")
-        self._two = {persona.name: persona for persona in (sage, Persona(PersonaName("default")))}
-
-    def get(self, name: str) -> Persona | None:
-        return self._two.get(PersonaName(name))
-
-    def find(self, name: str) -> Persona:
-        return self._two[PersonaName(resolve("persona", name, [*self._two]))]
+        super().__init__(Path("nowhere"))
+        self._personas = {"sage": sage, "default": Persona(PersonaName("default"))}
 
     def all(self) -> tuple[Persona, ...]:
-        return tuple(self._two.values())
+        return tuple(self._personas.values())
 
 
 def fleet_of(*keys: str) -> Callable[[], FleetSnapshot]:
@@ -328,6 +325,8 @@ def lantern_of(
     switch.options.side_effect, switch.check_model.side_effect = options, meant
     return Lantern(
         turns=turns or ScriptedTurns(),
+        personas=double(Personas),
+        keeper=double(Keeper),
         switch=switch,
         catalog=catalog,
         acts=create_autospec(FleetActs, instance=True),

@@ -7,7 +7,7 @@ from unittest.mock import AsyncMock
 
 import discord
 import pytest
-from cogs_doubles import TwoPersonas, clouds, double, fleet_of, http_error
+from cogs_doubles import TwoPersonas, clouds, double, fleet_of, http_error, interaction_of
 
 from bot.chat.catalog import Catalog
 from bot.domain.cloud import ProviderSnapshot
@@ -161,7 +161,9 @@ def test_a_typo_finds_what_was_meant() -> None:
 
 def test_personas_hosts_and_loaded_models_are_offered() -> None:
     catalog = catalog_of("qwen/qwen3", "google/gemma")
-    assert [c.name for c in persona_choices(catalog, "SAG")] == ["sage · calm teacher"]
+    assert [c.name for c in persona_choices(catalog, "SAG", interaction_of())] == [
+        "sage · calm teacher"
+    ]
     assert [c.value for c in host_choices(catalog, "studio-2")] == ["studio-2"]
     assert [c.name for c in loaded_choices(catalog, "")] == ["qwen/qwen3 · studio-1"]
 

@@ -22,7 +22,7 @@ from bot.terminal.session import PLACE, USER
 @pytest.mark.slow
 async def completed(home: House, typed: str) -> dict[str, str]:
     options = partial(home.lantern.switch.options, PLACE, USER)
-    return dict(await complete(home.lantern.catalog, options, ("wait",), typed))
+    return dict(await complete(home.lantern.catalog, options, ("wait",), USER, typed))
 
 
 async def test_completions_say_how_each_model_stands(tmp_path: Path) -> None:

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 from databases import new_database
 from house import GEMMA, PATIENT, QWEN, House, cloud, house, sim
+from makers_cards import MAKERS
 from rich.console import Console
 
 from bot.app import Plan, lantern
 from bot.chat.planning import ChatRules
+from bot.documents.cards import read_file
+from bot.documents.persona_files import parse_persona
 from bot.domain.hosts import HostConfig
 from bot.domain.ids import HostName, PersonaName
 from bot.sim.journal import LoadStarted, PredictionStarted
@@ -262,7 +265,7 @@ async def test_completion_offers_commands_models_and_personas(tmp_path: Path) ->
         options = partial(home.lantern.switch.options, PLACE, USER)
 
         async def completed(typed: str) -> list[str]:
-            found = await complete(home.lantern.catalog, options, ("wait",), typed)
+            found = await complete(home.lantern.catalog, options, ("wait",), USER, typed)
             return [line for line, _ in found]
 
         assert await completed("/wa") == ["/wait"]
@@ -296,3 +299,53 @@ async def test_ctrl_c_stops_waiting_for_a_load_and_not_the_chat(tmp_path: Path) 
         assert "Not waited for" in out.getvalue()
         assert "/model [NAME|PROVIDER|auto]" in out.getvalue()
         assert not session.interrupt()
+
+
+async def test_personas_are_made_changed_tried_and_taken_away_in_a_terminal(
+    tmp_path: Path,
+) -> None:
+    card = tmp_path / "marla.json"
+    card.write_bytes(MAKERS["v1.json"])
+    script = (
+        '/personas create muse prompt:"Be brief." greeting:Hm? model:qwen/qwen3-8b\n'
+        "/personas edit muse local_only:true\n/personas show muse\n/personas\n"
+        "/persona mus\n/personas try muse\n"
+        f"/personas import {card}\n/personas export Marla {tmp_path / 'out.png'}\n"
+        f"/personas export muse {tmp_path / 'muse.yaml'}\n"
+        "/personas create twin copy:muse\n/personas delete muse\n/persona\n"
+    )
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        shown, failures = await type_in(home, script)
+    assert failures == 0, shown
+    for part in (
+        "muse is saved.", "muse is changed.", "Prompt: Be brief.", "🔒 Its words never leave",
+        "muse is chosen here. Hm?", "Marla is saved.", "muse is deleted;", "chosen in 1 place",
+        "muse is gone, so default answers",
+    ):  # fmt: skip
+        assert part in shown, shown
+    assert read_file((tmp_path / "out.png").read_bytes(), "x").persona.name == "Marla"
+    assert parse_persona((tmp_path / "muse.yaml").read_text(), "").local_only
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("/personas shwo x", "Nearest: /personas show"),
+        ("/personas show", "Say which: /personas show NAME"),
+        ("/personas import", "Say which: /personas import FILE"),
+        ("/personas import nowhere.png", "cannot be read"),
+        ("/personas export default /dev/null/x.png", "cannot be written"),
+        ("/personas export default x.txt", "ends in .png, .json or .yaml"),
+        ("/personas create x scope:server", "there is no server in a terminal"),
+        ("/personas edit default prompt:x", "only the machine's owner changes that"),
+        ("/personas edit nobody prompt:x", "There is no persona nobody"),
+        ("/personas create x model:y extra words here", "is too much"),
+    ],
+)
+async def test_what_cannot_be_done_with_personas_is_said(
+    tmp_path: Path, line: str, words: str
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        shown, failures = await type_in(home, f"{line}\n")
+    assert words in shown.replace("`", "")
+    assert failures == 1
