@@ -41,7 +41,9 @@ def quote_of(earlier: discord.Message, me: int) -> Quote | None:
 
     Apart from the words, with its origin: it may have been said where nothing leaves the LAN.
     """
-    text = said(earlier, me)[:_QUOTE_CHARS]
+    # A picture alone is somebody's as well, and where it was said counts.
+    named = " ".join(f"[{file.filename}]" for file in earlier.attachments)
+    text = said(earlier, me)[:_QUOTE_CHARS] or named
     if earlier.author.id == me or not text:
         return None
     at_ms = int(earlier.created_at.timestamp() * 1000)

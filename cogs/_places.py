@@ -72,6 +72,14 @@ def user_id(user: discord.abc.Snowflake) -> UserId:
     return UserId(f"discord:{user.id}")
 
 
+def is_at_home(interaction: discord.Interaction[Any]) -> bool:
+    """Is the bot itself where this was pressed or said, so that it may edit messages there?
+
+    Where only a person installed it, all it may touch is what their interaction made.
+    """
+    return interaction.is_guild_integration() or interaction.context.dm_channel is True
+
+
 def place_of(said: discord.Message | discord.Interaction[Any]) -> Place:
     """Where a message was written, a command given or a button pressed."""
     channel = said.channel

@@ -1,17 +1,17 @@
 """Plays turns into messages: folds a turn's events into its view, lets a writer show it."""
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 import structlog
 
 from bot.chat import words
 from bot.chat.lantern import Lantern
-from bot.domain.chat import TurnRequest
-from bot.domain.errors import BotError, Bug
+from bot.domain.chat import Turn, TurnRequest
+from bot.domain.errors import BotError, Bug, RequestRefused
 from bot.domain.events import (
     Evicting,
     Failed,
@@ -33,12 +33,14 @@ from bot.domain.events import (
     TurnEvent,
 )
 from bot.domain.ids import TurnId
+from bot.policy.conversation import gone_on
 from bot.policy.markup import harmless
 from bot.policy.splitting import LIMIT, Part, cut_reply, shown_parts
+from bot.store.beside import Answers
 from cogs._faults import SENDING_ERRORS
 from cogs._questions import Questions
 from cogs._transport import Transport
-from cogs._view import Act, MessageView, View, ended, laid_out, small_line
+from cogs._view import ONLY, Act, MessageView, View, ended, laid_out, restored, small_line
 from cogs._writer import Writer
 
 PATIENCE_S = 1.2
@@ -51,16 +53,45 @@ TYPING_AFTER_S = 0.4
 TYPING_EVERY_S = 8.0
 """Discord shows typing for about ten seconds."""
 
+_REST = "-# ⋯"
+"""Stands in messages of the answer before, until it is known whether they are needed."""
+
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An answer that stands in its messages: what a press is answered in."""
+
+    turn: Turn
+    messages: tuple[int, ...]
+    answers: Answers
+    """Those to its question, before the press."""
+    is_continued: bool = False
+    """It is gone on with; else another takes its place."""
+
+    def place(self, *, is_new: bool) -> tuple[int, int]:
+        """Which of how many answers is shown: a new one beside those with words, or this one."""
+        nth, of = self.answers.place(self.turn.id)
+        # A question without an answer is not looked back at.
+        after = of + (1 if self.turn.reply_text.strip() else 0)
+        return (after, after) if is_new else (nth, of)
 
 
 class ReplyView(View):
     """One reply as it grows. Times are the loop's seconds."""
 
-    def __init__(self, *, has_footer: bool, notices: Sequence[str] = ()) -> None:
+    def __init__(
+        self, *, has_footer: bool, notices: Sequence[str] = (), standing: Standing | None = None
+    ) -> None:
         super().__init__()
         self._has_footer = has_footer
+        self._standing = standing
         self._text: list[str] = []
+        self._continues = standing is not None and standing.is_continued
+        if standing is not None and standing.is_continued:
+            self._text.append(standing.turn.reply_text)
+            self.length = len(standing.turn.reply_text)
         self._parts: tuple[Part, ...] = ()
         self._status: Progress | Reading | ReasoningDelta | Silence | Notice | None = None
         self._status_since = 0.0
@@ -69,8 +100,8 @@ class ReplyView(View):
         self._beside_at = 0.0
         self._notices = [*notices]
         self._has_thoughts = False
-        self._mark = ""
-        """Of the provider whose words come next; empty for a host's."""
+        self._mark = words.receipt_mark(standing.turn.receipt) if self._text and standing else ""
+        """Of the providers whose words come next, or came before; empty for a host's."""
         self._before: tuple[MessageView, ...] = ()
         """As they read when they were last asked for."""
         self._end: Finished | Stopped | Failed | None = None
@@ -87,8 +118,10 @@ class ReplyView(View):
                 # Discord refuses a message of blanks alone: an answer begins with words.
                 if self._text or text.strip():
                     self._status = self._beside = None
-                    self._text.append(text)
-                    self.length += len(text)
+                    # The first words that go on with others may need a space before them.
+                    before = self._text[0] if self._continues and len(self._text) == 1 else ""
+                    self._text.append(gone_on(before, text)[len(before) :])
+                    self.length += len(self._text[-1])
             case (
                 Queued()
                 | Evicting()
@@ -104,9 +137,9 @@ class ReplyView(View):
                 self._status_since = self._status_since if is_same else now
                 self._status = event
                 is_asked = isinstance(event, Reading)
-                self._mark = (
-                    words.provider_mark(event.candidate.provider) if is_asked else self._mark
-                )
+                mark = words.provider_mark(event.candidate.provider) if is_asked else self._mark
+                # Words that are gone on with keep the mark of who said them.
+                self._mark = mark or (self._mark if self._continues else "")
             case Started(turn=turn):
                 self.turn = turn
             case Offered() | Resuming():
@@ -124,8 +157,21 @@ class ReplyView(View):
 
     def messages(self, now: float) -> tuple[MessageView, ...]:
         """The messages as they should read now; none while nothing is worth a message."""
-        text = "".join(self._text)
+        text, standing = "".join(self._text), self._standing
+        has_new = len(self._text) > self._continues
+        if self._end is not None and standing is not None and not has_new:
+            # Nothing came of the press: it reads as before, and says so.
+            news = f"ℹ {words.stopped_text(self._end)}" if isinstance(self._end, Stopped) else ""
+            if isinstance(self._end, Failed):
+                news = words.error_text(self._end.error)
+            place = standing.place(is_new=False)
+            return restored(
+                standing.turn, has_footer=self._has_footer, place=place, news=[news] if news else []
+            )
         if self._end is not None:
+            place = ONLY
+            if standing is not None:
+                place = standing.place(is_new=not standing.is_continued)
             return ended(
                 text,
                 self._end,
@@ -133,7 +179,17 @@ class ReplyView(View):
                 has_thoughts=self._has_thoughts,
                 has_footer=self._has_footer,
                 said_by=self._mark,
+                place=place,
             )
+        views = self._growing(text, now)
+        if not views or standing is None:
+            return views
+        # Taken away they would come again below what others said since.
+        rest = len(standing.messages) - len(views)
+        return (*views, *(MessageView(_REST) for _ in range(rest)))
+
+    def _growing(self, text: str, now: float) -> tuple[MessageView, ...]:
+        """The messages while the answer is being made."""
         if text:
             under = small_line(self._mark)
             room = LIMIT - len(under)
@@ -144,6 +200,8 @@ class ReplyView(View):
                 small = small_line(words.resuming_line(self._beside, self._status))
             elif isinstance(self._status, Silence):
                 small = small_line(words.silence_line(self._status))
+            elif status := self._status_text(now):
+                small = small_line(" ".join(status.split("\n")))
             # Where no room is left for it the answer itself goes first.
             if shown and len(shown[-1]) + len(small) <= LIMIT:
                 shown = (*shown[:-1], shown[-1] + small)
@@ -198,22 +256,50 @@ class Replies:
         self._lantern = lantern
         self._has_footer = has_footer
         self._live: set[ReplyView] = set()
+        self._held: set[TurnId] = set()
         self._all_done = asyncio.Event()
         self._all_done.set()
 
     async def play(
-        self, request: TurnRequest, transport: Transport, notices: Sequence[str] = ()
+        self,
+        request: TurnRequest,
+        transport: Transport,
+        notices: Sequence[str] = (),
+        standing: Standing | None = None,
     ) -> None:
-        """Plays a request until its reply's last edit; cancelled, it stops the generation too."""
-        view = ReplyView(has_footer=self._has_footer, notices=notices)
+        """Plays a request until its reply's last edit; cancelled, it stops the generation too.
+
+        Args:
+            request: What is asked.
+            transport: Makes and edits the messages.
+            notices: Said under the answer.
+            standing: Its messages are gone on in, instead of new ones.
+        """
+        view = ReplyView(has_footer=self._has_footer, notices=notices, standing=standing)
         self._live.add(view)
         self._all_done.clear()
         try:
-            await _Reply(self._lantern, self.questions, view, transport).play(request)
+            await _Reply(self._lantern, self.questions, view, transport).play(request, standing)
         finally:
             self._live.discard(view)
             if not self._live:
                 self._all_done.set()
+
+    @contextmanager
+    def held(self, answers: Answers) -> Generator[None]:
+        """Keeps the messages of one question's answers for one press at a time.
+
+        Raises:
+            RequestRefused: another press is being answered in them, or an answer written.
+        """
+        # Two writers of one message would overwrite each other's words.
+        if answers.first in self._held or any(map(self.is_writing, answers.ids)):
+            raise RequestRefused("An answer is being written there; Stop ends it.")
+        self._held.add(answers.first)
+        try:
+            yield
+        finally:
+            self._held.discard(answers.first)
 
     def is_writing(self, turn: TurnId) -> bool:
         """Are this turn's messages still being written?"""
@@ -242,11 +328,11 @@ class _Reply:
         self._transport = transport
         self._writer = Writer(view, transport, self._keep)
 
-    async def play(self, request: TurnRequest) -> None:
+    async def play(self, request: TurnRequest, standing: Standing | None) -> None:
         async with asyncio.TaskGroup() as group:
             reading = group.create_task(self._read(request))
             beside = [group.create_task(self._tick()), group.create_task(self._show_typing())]
-            outcome = await self._writer.run()
+            outcome = await self._writer.run(existing=() if standing is None else standing.messages)
             if outcome != "shown":
                 # Leaving the turn stops its generation: nobody can read it any more.
                 reading.cancel()
@@ -256,10 +342,18 @@ class _Reply:
         question = self._transport.question
         if outcome == "given up" and question is not None:
             self._questions.leave_open(question)
-        if outcome == "given up" or self._view.turn is None:
+        if outcome == "given up" or (self._view.turn is None and standing is None):
             return
         try:
-            await self._store.close(self._view.turn)
+            if standing is None and self._view.turn is not None:
+                await self._store.close(self._view.turn)
+            elif standing is not None:
+                # Which one that is the store knows: a retry without a word gave its place back.
+                now = await self._turns.store.answers(standing.turn.id)
+                shown = standing.turn.id if now is None else now.shown
+                beside_it = standing.answers.ids if now is None else now.ids
+                channel = str(self._transport.channel_id)
+                await self._store.bind(shown, channel, self._writer.ids(), beside_it)
         except BotError as error:
             _log.warning("reply not closed in the store", error=error.user_message)
 

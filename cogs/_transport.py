@@ -6,7 +6,7 @@ from typing import Any
 
 import discord
 
-from bot.policy.pacing import INTERACTION, Pacer, Pacers, Writing
+from bot.policy.pacing import INTERACTION, OLD, Pacer, Pacers, Writing
 from cogs._faults import DiscordFault, fault_of
 from cogs._view import MessageView, buttons_of
 
@@ -30,6 +30,8 @@ class Transport:
     ) -> None:
         self.channel_id = channel.id
         """Where the messages stand."""
+        self.edits_old = False
+        """Its messages were made over an hour ago: Discord takes few edits of such."""
         self._channel = channel
         self._pacers = pacers
         self.question = question
@@ -42,8 +44,9 @@ class Transport:
         if is_new:
             # New messages have a limit of their own, and the library waits for it by itself.
             return (self._pacers.everywhere,)
-        now = asyncio.get_running_loop().time()
-        return (self._pacers.of_channel(self.channel_id, now), self._pacers.everywhere)
+        now, channel = asyncio.get_running_loop().time(), self.channel_id
+        old = (self._pacers.of_channel(channel, now, OLD),) if self.edits_old else ()
+        return (*old, self._pacers.of_channel(channel, now), self._pacers.everywhere)
 
     async def begin(self) -> int | None:
         """Tells Discord that an answer comes, where it waits for one; gives a message made by that.

@@ -16,6 +16,7 @@ from bot.domain.events import Failed, Finished, Stopped
 from bot.domain.ids import TurnId
 from bot.policy.markup import harmless
 from bot.policy.splitting import LIMIT, split_reply
+from bot.store.turns import STOPPED
 
 _SMALL_LIMIT = 600
 """Small print is cut to this, so that it always leaves room for the answer above it."""
@@ -33,6 +34,11 @@ class Act(StrEnum):
     """Answer again by a model that sees the pictures."""
     CONTINUE = "continue"
     THOUGHTS = "thoughts"
+    OLDER = "older"
+    """Show the answer before this one to the same question."""
+    NTH = "nth"
+    """Says which of the answers this is; it cannot be pressed."""
+    NEWER = "newer"
     WARM = "warm"
     """Take the model that is in memory instead of waiting."""
     CLOUD = "cloud"
@@ -102,6 +108,10 @@ def small_line(line: str) -> str:
     return f"\n-# {line}" if line else ""
 
 
+ONLY = (1, 1)
+"""The place among its question's answers of one that has none beside it."""
+
+
 def ended(
     text: str,
     end: Finished | Stopped | Failed,
@@ -110,21 +120,30 @@ def ended(
     has_thoughts: bool,
     has_footer: bool,
     said_by: str = "",
+    place: tuple[int, int] = ONLY,
 ) -> tuple[MessageView, ...]:
     """A reply that will not change any more: answer, small print, buttons.
 
-    ``said_by`` is the mark of whose words came, should there be no receipt to tell.
+    Args:
+        text: The answer, as far as it came.
+        end: How it ended.
+        notices: What was said along the way.
+        has_thoughts: There are some to show.
+        has_footer: Its receipt stands under it.
+        said_by: The mark of whose words came, should there be no receipt to tell.
+        place: Which of how many answers to its question it is.
     """
     small = [f"ℹ {notice}" for notice in notices]
     mark, print_ = _receipt_lines(end.receipt, has_footer=has_footer)
     if end.receipt is None:
         mark = [said_by]
     else:
-        said_by = words.provider_mark(end.receipt.provider)
+        said_by = words.receipt_mark(end.receipt)
     if isinstance(end, Failed):
         message = words.error_text(end.error)
         small = [*mark, message, *small] if text else [*mark, *small]
-        return _closed(text or message, small, end.turn, [Act.RETRY], said_by if text else "")
+        by = said_by if text else ""
+        return _closed(text or message, small, end.turn, [Act.RETRY], by, place)
     is_cut = isinstance(end, Stopped) or end.receipt.finish == "length"
     if isinstance(end, Stopped):
         small.insert(0, words.stopped_text(end))
@@ -132,7 +151,7 @@ def ended(
         small.insert(0, "✂ The answer reached its length limit; Continue goes on.")
     small = [*mark, *small, *print_]
     acts = _acts(text, end.receipt, is_cut=is_cut, has_thoughts=has_thoughts)
-    return _closed(text, small, end.turn, acts, said_by)
+    return _closed(text, small, end.turn, acts, said_by, place)
 
 
 def _receipt_lines(receipt: Receipt | None, *, has_footer: bool) -> tuple[list[str], list[str]]:
@@ -149,12 +168,25 @@ def _receipt_lines(receipt: Receipt | None, *, has_footer: bool) -> tuple[list[s
     return ([line, why], []) if mark else ([why], [line])
 
 
-def restored(turn: Turn, *, has_footer: bool) -> tuple[MessageView, ...]:
-    """A stored turn whose messages were left open when Lantern ended without warning."""
-    text, receipt, small = turn.reply_text, turn.receipt, list[str]()
+def restored(
+    turn: Turn, *, has_footer: bool, place: tuple[int, int] = ONLY, news: Sequence[str] = ()
+) -> tuple[MessageView, ...]:
+    """A stored turn as its messages read, also when Lantern ended without warning meanwhile.
+
+    Args:
+        turn: As it is stored.
+        has_footer: Its receipt stands under it.
+        place: Which of how many answers to its question it is.
+        news: Said before the rest of the small print.
+    """
+    text, receipt, small = turn.reply_text, turn.receipt, [*news]
     is_cut = turn.status != "done"
+    if receipt is not None and receipt.notices != (STOPPED,):
+        small += [f"ℹ {notice}" for notice in receipt.notices]
     if is_cut and receipt is not None and receipt.finish == "cancelled":
         small.append("⏹ Stopped.")
+    elif is_cut and receipt is not None and receipt.ending:
+        small.append(f"⚠ {receipt.ending}")
     elif is_cut and text.strip():
         small.append(
             "⚠ Lantern was restarted in the middle of this answer. The text so far is kept."
@@ -165,8 +197,7 @@ def restored(turn: Turn, *, has_footer: bool) -> tuple[MessageView, ...]:
     small = [*mark, *small, *print_]
     is_cut = is_cut or (receipt is not None and receipt.finish == "length")
     acts = _acts(text, receipt, is_cut=is_cut, has_thoughts=bool(turn.reasoning_text))
-    said_by = "" if receipt is None else words.provider_mark(receipt.provider)
-    return _closed(text, small, turn.id, acts, said_by)
+    return _closed(text, small, turn.id, acts, words.receipt_mark(receipt), place)
 
 
 def cut_short(message: MessageView) -> MessageView:
@@ -185,16 +216,25 @@ def _acts(text: str, receipt: Receipt | None, *, is_cut: bool, has_thoughts: boo
 
 
 def _closed(
-    text: str, small: Iterable[str], turn: TurnId | None, acts: list[Act], mark: str
+    text: str,
+    small: Iterable[str],
+    turn: TurnId | None,
+    acts: list[Act],
+    mark: str,
+    place: tuple[int, int],
 ) -> tuple[MessageView, ...]:
     """The text over as many messages as it needs, small print under the last; nothing is lost.
 
     A mark stands under each: it is among the small print already, and so under the last.
     """
+    nth, of = place
+    labels = ((Act.NTH, f"{nth}/{of}"),) if of > 1 else ()
+    acts += [Act.OLDER, Act.NTH, Act.NEWER] if of > 1 else []
     lines = [line for lines in small for line in lines.splitlines() if line.strip()]
     if not text.strip():
         body = "\n".join(lines)[: LIMIT - 10]
-        return laid_out((body or "The model answered with no words.",), acts, turn)
+        (view,) = laid_out((body or "The model answered with no words.",), acts, turn)
+        return (replace(view, labels=labels),)
     print_ = "\n".join(f"-# {line}" for line in lines)[:_SMALL_LIMIT]
     under = small_line(mark)
     *parts, last = split_reply(harmless(text), LIMIT - len(under))
@@ -203,7 +243,8 @@ def _closed(
         *more, last = split_reply(last, LIMIT - len(print_) - 1)
         parts.extend(more)
     parts = [f"{part}{under}" for part in parts]
-    return laid_out((*parts, f"{last}\n{print_}" if print_ else last), acts, turn, mark)
+    *views, end = laid_out((*parts, f"{last}\n{print_}" if print_ else last), acts, turn, mark)
+    return (*views, replace(end, labels=labels))
 
 
 # --- buttons --------------------------------------------------------------------------------
@@ -219,7 +260,12 @@ _FACES: dict[Act, tuple[str, str, discord.ButtonStyle]] = {
     Act.SEE: ("With the picture", "👁", discord.ButtonStyle.primary),
     Act.CONTINUE: ("Continue", "▶", discord.ButtonStyle.primary),
     Act.THOUGHTS: ("Thoughts", "💭", discord.ButtonStyle.secondary),
+    Act.OLDER: ("", "◀️", discord.ButtonStyle.secondary),
+    Act.NTH: ("", "", discord.ButtonStyle.secondary),
+    Act.NEWER: ("", "▶️", discord.ButtonStyle.secondary),
 }
+_LOOKING = (Act.OLDER, Act.NTH, Act.NEWER)
+"""Stand in a row of their own."""
 
 
 _BUTTON_ID = r"lantern:(?P<act>[a-z]+):(?P<subject>[\w-]{1,64})"
@@ -243,7 +289,15 @@ class TurnButton(
         usual, emoji, style = _FACES[act]
         label = label or usual
         custom_id = f"lantern:{act}:{subject}"
-        super().__init__(ui.Button(label=label, emoji=emoji, style=style, custom_id=custom_id))
+        button = ui.Button[ui.View](
+            label=label or None,
+            emoji=emoji or None,
+            style=style,
+            custom_id=custom_id,
+            disabled=act is Act.NTH,
+            row=1 if act in _LOOKING else None,
+        )
+        super().__init__(button)
         self._act = act
         self._subject = subject
 

@@ -168,6 +168,10 @@ class Writer:
         if self._view.length >= self._wakes_at_length or self._view.is_over:
             self._news.set()
 
+    def ids(self) -> tuple[int, ...]:
+        """The messages there are now, in order."""
+        return tuple(message for message in self._messages.made if message is not None)
+
     async def run(self, existing: tuple[int, ...] = (), *, is_unsure: bool = False) -> Outcome:
         """Writes until the end is shown, over ``existing`` messages first; early when it cannot.
 

@@ -1,4 +1,4 @@
-"""Buttons under replies: Stop and Cancel, then Retry, Continue and Thoughts, at any age."""
+"""Buttons under replies: Stop and Cancel, then Retry, Continue, Thoughts, ◀ and ▶, at any age."""
 
 import io
 from typing import Any, assert_never
@@ -8,17 +8,16 @@ from discord.ext import commands
 
 from bot.chat import words
 from bot.chat.lantern import Lantern
-from bot.domain.chat import TurnKind, TurnRequest
+from bot.domain.chat import TurnKind
 from bot.domain.errors import NotPermitted, RequestRefused
-from bot.domain.ids import TurnId, UserId
-from bot.policy.pacing import Pacers
+from bot.domain.ids import TurnId
 from bot.policy.splitting import LIMIT, split_reply
 from cogs._access import Access
+from cogs._again import Again
 from cogs._faults import say, say_error
 from cogs._loads import Loads
-from cogs._places import place_of, user_id
+from cogs._places import user_id
 from cogs._reply import Replies
-from cogs._transport import InteractionTransport
 from cogs._view import Act, buttons_of, restored, small_line
 
 MAX_SHOWN_PARTS = 2
@@ -29,16 +28,14 @@ class Buttons(commands.Cog):
     """Answers the event ``reply_button``."""
 
     def __init__(
-        self, lantern: Lantern, access: Access, replies: Replies, loads: Loads, pacers: Pacers
+        self, lantern: Lantern, access: Access, replies: Replies, loads: Loads, again: Again
     ) -> None:
         self._turns = lantern.turns
         self._access = access
         self._rules = access.rules
         self._replies = replies
         self._loads = loads
-        self._pacers = pacers
-        self._under_way: set[tuple[TurnId, Act, UserId]] = set()
-        """Buttons whose answer is still being written."""
+        self._again = again
 
     @commands.Cog.listener()
     async def on_reply_button(
@@ -52,12 +49,10 @@ class Buttons(commands.Cog):
             # A button outlives the day on which its place and its person were allowed.
             await self._access.check(interaction.client, interaction)
             match act:
-                case Act.HALT:
+                case Act.HALT | Act.UNDO:
                     is_admin = self._rules.is_admin(interaction)
-                    await self._loads.halt(interaction, subject, is_admin=is_admin)
-                case Act.UNDO:
-                    is_admin = self._rules.is_admin(interaction)
-                    await self._loads.undo(interaction, subject, is_admin=is_admin)
+                    of_load = self._loads.halt if act is Act.HALT else self._loads.undo
+                    await of_load(interaction, subject, is_admin=is_admin)
                 case Act.STOP | Act.CANCEL:
                     await self._stop(interaction, act, turn)
                 case Act.WARM | Act.CLOUD:
@@ -66,7 +61,12 @@ class Buttons(commands.Cog):
                         raise RequestRefused("That way is not open any more.")
                     await interaction.response.defer()
                 case Act.RETRY | Act.SEE | Act.CONTINUE:
-                    await self._again(interaction, act, turn)
+                    kinds: dict[Act, TurnKind] = {Act.CONTINUE: "continue"}
+                    kind = kinds.get(act, "retry")
+                    await self._again.press(interaction, kind, turn, must_see=act is Act.SEE)
+                case Act.OLDER | Act.NTH | Act.NEWER:
+                    steps = {Act.OLDER: -1, Act.NEWER: 1}.get(act, 0)
+                    await self._again.look(interaction, turn, steps)
                 case Act.THOUGHTS:
                     await self._think_aloud(interaction, turn)
                 case _:
@@ -100,30 +100,6 @@ class Buttons(commands.Cog):
             content, buttons = views[0].content, buttons_of(views[0])
             await interaction.response.edit_message(content=content, view=buttons)
 
-    async def _again(self, interaction: discord.Interaction[Any], act: Act, turn: TurnId) -> None:
-        user = user_id(interaction.user)
-        press = (turn, act, user)
-        if press in self._under_way:
-            # Pressed twice by a nervous finger: one answer is enough.
-            await interaction.response.defer()
-            return
-        self._access.take(user)
-        self._under_way.add(press)
-        # These presses alone make a message of their own, which a crash could leave without an end.
-        questions, channel = self._replies.questions, interaction.channel_id or 0
-        is_new = await questions.note(interaction.id, channel, interaction.token)
-        name, place = interaction.user.display_name, place_of(interaction)
-        kind: TurnKind = "continue" if act is Act.CONTINUE else "retry"
-        request = TurnRequest(
-            user, name, place, text="", parent=turn, kind=kind, must_see=act is Act.SEE
-        )
-        try:
-            if is_new:
-                await self._replies.play(request, InteractionTransport(interaction, self._pacers))
-        finally:
-            self._under_way.discard(press)
-        await questions.close(interaction.id)
-
     async def _think_aloud(self, interaction: discord.Interaction[Any], turn: TurnId) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
         stored = await self._turns.store.get(turn)
@@ -132,7 +108,7 @@ class Buttons(commands.Cog):
             raise RequestRefused("There are no stored thoughts for that answer.")
         receipt = None if stored is None else stored.receipt
         # A provider's thoughts are its words too.
-        mark = words.provider_mark(None if receipt is None else receipt.provider)
+        mark = words.receipt_mark(receipt)
         under = small_line(mark)
         parts = split_reply(thoughts, LIMIT - len(under))
         if len(parts) <= MAX_SHOWN_PARTS:

@@ -14,6 +14,7 @@ from bot.chat.lantern import Lantern
 from bot.domain.errors import ConfigError
 from bot.policy.pacing import Pacers
 from cogs._access import Access
+from cogs._again import Again
 from cogs._ban import Ban
 from cogs._loads import Loads
 from cogs._owners import tell_owners
@@ -29,6 +30,7 @@ from cogs.general import General
 from cogs.identity import NO_CONTENT, REFUSED_LOGIN, invite_link
 from cogs.settings import SettingsCog
 from cogs.switching import Choosing
+from cogs.talking import Talking
 
 __all__ = ["DiscordFace", "DiscordRules", "LanternBot"]
 
@@ -51,6 +53,7 @@ class DiscordFace:
         self.loads = Loads(lantern)
         self.access = Access(rules)
         self.pacers = Pacers()
+        self.again = Again(lantern, self.access, self.replies, self.pacers)
         self.ban = Ban()
         self._bot: LanternBot | None = None
         self._is_closing = asyncio.Event()
@@ -145,15 +148,19 @@ class LanternBot(commands.Bot):
         face, lantern, rules = self._face, self._face.lantern, self._face.rules
         # Before the first new turn, whose messages are open too and are not left over.
         await self._closing.collect()
+        talking = Talking(lantern, face.access, face.replies, face.again, face.pacers)
         for cog in (
             Chat(self, lantern, face.access, face.replies, face.pacers),
             Choosing(lantern, rules, face.loads, face.pacers),
             FleetCog(lantern, rules, face.loads, face.pacers),
             General(lantern, rules),
             SettingsCog(lantern, rules),
-            Buttons(lantern, face.access, face.replies, face.loads, face.pacers),
+            Buttons(lantern, face.access, face.replies, face.loads, face.again),
+            talking,
         ):
             await self.add_cog(cog)
+        for menu in talking.menus:
+            self.tree.add_command(menu)
         self.add_dynamic_items(TurnButton)
         if isinstance(self.tree, LanternTree):
             self.tree.access = face.access

@@ -19,7 +19,7 @@ from cogs._faults import SENDING_ERRORS
 from cogs._finding import answers_to, response_of, tell_by_token
 from cogs._loads import Loads, OpenLoad
 from cogs._transport import CALL_S, Transport
-from cogs._view import MessageView, View, restored
+from cogs._view import ONLY, MessageView, View, restored
 from cogs._writer import Writer
 
 EACH_S = 180.0
@@ -127,11 +127,16 @@ class Closing:
     ) -> None:
         """Brings a reply's messages in line with what is stored; where there is none, makes one."""
         try:
-            stored = await self._lantern.turns.store.get(turn) if turn is not None else None
+            # A retry that was cut off before its first word has given its place back.
+            store = self._lantern.turns.store
+            beside = None if turn is None else await store.answers(turn)
+            about = turn if beside is None or question is not None else beside.shown
+            stored = None if about is None else await store.get(about)
             ids = {int(message.message_id) for message in kept}
             if question is None:
+                place = ONLY if beside is None or about is None else beside.place(about)
                 is_done = stored is None or await self._show(
-                    restored(stored, has_footer=self._has_footer),
+                    restored(stored, has_footer=self._has_footer, place=place),
                     int(kept[0].channel_id),
                     tuple(sorted(ids)),
                 )
@@ -141,6 +146,9 @@ class Closing:
                     await self._lantern.questions.close(question.id)
             if is_done and turn is not None:
                 await self._lantern.replies.close(turn)
+            if is_done and about is not None and about != turn and beside is not None:
+                channel, shown = kept[0].channel_id, sorted(ids)
+                await self._lantern.replies.bind(about, channel, shown, beside.ids)
         except BotError as error:
             _log.warning("reply not closed", turn_id=turn, error=error.user_message)
 

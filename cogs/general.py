@@ -16,6 +16,9 @@ HELP = """\
 to me in a direct message, or use `/chat`. Text files and images can be attached.
 **Choose:** `/model` and `/persona` show what answers here and why; with a name they switch. \
 `scope` says for whom: `me`, `channel`, `server`.
+**Again:** `/retry` and `/continue` do what the buttons under the last answer do; ◀ ▶ look through \
+the answers to one question, and the one shown is gone on from. A message's menu (Apps) has **Ask \
+about this**, **Retry** and **Continue**.
 **General:** `/stop` stops your answer, `/reset` starts a fresh conversation, `/why` tells how the \
 last answer was routed and where the time went.
 **Hosts:** `/fleet status` shows every LM Studio host; `/fleet load` and `/fleet unload` are \

@@ -9,7 +9,7 @@ from bot.chat.draft import Draft
 from bot.chat.planning import Asking, Planner
 from bot.chat.running import Running
 from bot.domain.chat import Message, Turn, TurnKind, TurnRequest
-from bot.domain.errors import NotPermitted
+from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.events import Queued
 from bot.domain.ids import TurnId, UserId
 from bot.policy.access import check_text
@@ -46,6 +46,8 @@ class Beginnings:
             # Alone at first: how much of the branch can fit is known once it is known who answers.
             pressed = None if request.parent is None else await self._store.get(request.parent)
             request = _completed(request, pressed)
+            if kind == "continue" and pressed is not None and not pressed.reply_text.strip():
+                raise RequestRefused("That answer has no words to go on with; ask for it again.")
         check_text(request.text, has_attachments=bool(request.attachments or request.quotes))
         resolved = await self._choices.resolve(
             request.place, request.user, request.persona, request.model
@@ -57,6 +59,9 @@ class Beginnings:
         asking = await self._asking(
             resolved, self._as_shown(branch), request, payer, turn_id, redone
         )
+        if kind == "continue" and pressed is not None:
+            # No turn of its own: the words become a part of the answer they go on with.
+            return asking, replace(pressed, user=payer)
         turn = Turn(
             id=turn_id,
             parent=branch[-1].id if branch else None,
@@ -145,9 +150,9 @@ class Beginnings:
     def _as_shown(self, branch: tuple[Turn, ...]) -> tuple[Turn, ...]:
         """The branch with the answers under way as far as people have read them."""
         # Copied where one is under way alone: a branch is hundreds of turns, nearly all at rest.
-        drafts = {turn: running.draft for turn, running in self._running.items() if running.draft}
+        drafts = {turn: r.said() for turn, r in self._running.items() if r.draft}
         return tuple(
-            turn if turn.id not in drafts else replace(turn, reply_text=drafts[turn.id].text)
+            turn if turn.id not in drafts else replace(turn, reply_text=drafts[turn.id])
             for turn in branch
         )
 
@@ -163,6 +168,7 @@ class Beginnings:
             turn.id
             for turn in asking.branch
             if (turn.id in self._running or turn.status == "running")
+            and turn.id != asking.turn
             and (turn.user == request.user or turn.id == request.parent)
         ]
         if not waited_for:
@@ -175,9 +181,11 @@ class Beginnings:
         text_bytes = most_bytes(self._planner.window(asking.resolved))
         # Read by its own id: a retry may have taken a place among those before it meanwhile.
         line = await self._store.branch(asking.turn, text_bytes=text_bytes)
+        # An answer that is gone on with stands in its own branch.
+        is_more = asking.branch[-1].id == asking.turn
         return await self._asking(
             asking.resolved,
-            self._as_shown(line[:-1]),
+            self._as_shown(line if is_more else line[:-1]),
             request,
             asking.payer,
             asking.turn,

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 from bot.chat.draft import Draft
 from bot.chat.override import Override
-from bot.domain.chat import Place, TurnStatus
+from bot.domain.chat import Place, Turn, TurnStatus
 from bot.domain.errors import BotError
 from bot.domain.ids import HostName, ModelKey, TurnId, UserId
+from bot.policy.conversation import gone_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,17 @@ class Running:
     """Entered while there is something to cut short."""
     draft: Draft | None = None
     """Set once there is something to answer."""
+    before: Turn | None = None
+    """Of an answer that is gone on with, how it stood."""
     kept_at: float = 0.0
     """When its text so far was last stored, on the event loop's clock."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when its end is stored."""
+
+    def said(self) -> str:
+        """The whole answer so far."""
+        more = "" if self.draft is None else self.draft.text
+        return gone_on("" if self.before is None else self.before.reply_text, more)
 
     def stop(self, reason: str = "Stopped.", *, by_asker: bool = True, press: str = "") -> None:
         """Ends the turn, once; before its work began it then ends at the beginning."""

@@ -65,6 +65,7 @@ from bot.domain.events import (
 from bot.domain.ids import HostName, PlaceId, ProviderName, TurnId, UserId
 from bot.fleet.fleet import Fleet
 from bot.policy.context import GREET_TEXT
+from bot.policy.conversation import added, continued
 from bot.policy.names import shown_name
 from bot.policy.privacy import LocalOnly
 from bot.policy.prompt import Moment, greeting, scene_of
@@ -241,7 +242,12 @@ class Turns:
             await emit(Failed(None, RequestRefused(words)))
             return
         # Known from here on, so that a drain waits for it and nothing of it is left behind.
-        running = Running(self._new_id(), request.place, request.user)
+        gone_on_with = request.parent if request.kind == "continue" else None
+        turn_id = gone_on_with or self._new_id()
+        if turn_id in self._running:
+            await emit(Failed(None, RequestRefused("That answer is still being written.")))
+            return
+        running = Running(turn_id, request.place, request.user)
         self._running[running.id] = running
         self._all_done.clear()
         try:
@@ -290,7 +296,14 @@ class Turns:
         try:
             redoes = None if asking.redone is None else asking.redone.id
             async with _said_when_slow(draft):
-                await self.store.begin(turn, kind, redoes, asking.request.question)
+                if kind == "continue":
+                    is_there = await self.store.resume(turn.id, asking.request.question)
+                    running.before = turn
+                else:
+                    await self.store.begin(turn, kind, redoes, asking.request.question)
+                    is_there = True
+            if not is_there:
+                raise RequestRefused("That answer cannot be gone on with any more.")
             running.is_stored = True
             await on_stored()
             ending = await self._ending(asking, draft, running, is_retry=redoes is not None)
@@ -312,10 +325,13 @@ class Turns:
         draft, now = running.draft, asyncio.get_running_loop().time()
         if draft is not None and draft.has_text and now - running.kept_at >= CHECKPOINT_S:
             running.kept_at = now
-            by = draft.receipt()
+            by, thought = draft.receipt(), draft.reasoning
             who = Receipt(by.persona, by.model, by.host, by.provider, seams=by.seams)
+            if (before := running.before) is not None:
+                who = who if before.receipt is None else continued(before.receipt, who)
+                thought = "\n\n".join(filter(None, (before.reasoning_text, thought)))
             try:
-                await self.store.checkpoint(running.id, draft.text, draft.reasoning, who)
+                await self.store.checkpoint(running.id, running.said(), thought, who)
             except StoreUnavailable as error:
                 # Only the end must be stored; an answer is not cut for want of a copy.
                 _log.warning("answer not stored yet", reason=error.user_message)
@@ -417,7 +433,8 @@ class Turns:
         newest = asking.branch[-1] if asking.branch else None
         running = None if newest is None else self._running.get(newest.id)
         last = None if newest is None else newest.receipt
-        if running is not None and running.draft is not None:
+        # What is gone on with runs itself, and was told what its receipt says.
+        if running is not None and running.draft is not None and running.draft is not draft:
             last = running.draft.so_far
         told = Told() if last is None else last.told
         consent, resolved = asking.consent, asking.resolved
@@ -475,7 +492,16 @@ class Turns:
         line = self._tally.line(
             turn.id, turn.user, turn.place.server, receipt, has_text=draft.has_text
         )
-        end = (ending.status, draft.text, draft.reasoning, receipt, line)
+        last = replace(
+            turn,
+            status=ending.status,
+            reply_text=draft.text,
+            reasoning_text=draft.reasoning,
+            receipt=receipt,
+        )
+        whole = added(turn, last) if turn.reply_text else last
+        receipt = whole.receipt or receipt
+        end = (whole.status, whole.reply_text, whole.reasoning_text, receipt, line)
         try:
             async with asyncio.timeout(CLOSE_S):
                 await self.store.finish(turn.id, *end)

@@ -213,11 +213,19 @@ def footer(receipt: Receipt) -> str:
 
 def cloud_mark(receipt: Receipt) -> str:
     """Who answered beyond the LAN and what the question cost; empty where nothing left."""
-    parts = [provider_mark(receipt.provider)] if receipt.provider is not None else []
+    parts = [receipt_mark(receipt)] if receipt_mark(receipt) else []
     # Also of calls that failed before a host of ours answered.
     if receipt.cost_micro_usd:
         parts.append(cost_text(receipt.cost_micro_usd))
     return " · ".join(parts)
+
+
+def receipt_mark(receipt: Receipt | None) -> str:
+    """What stands with an answer's words: every provider that gave some of them."""
+    if receipt is None:
+        return ""
+    whose = (*(candidate.provider for candidate in receipt.before), receipt.provider)
+    return " · ".join(provider_mark(name) for name in dict.fromkeys(whose) if name is not None)
 
 
 def provider_mark(provider: ProviderName | None) -> str:

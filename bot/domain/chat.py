@@ -89,7 +89,7 @@ TurnKind = Literal["new", "retry", "continue"]
 """What a request asks for.
 
 ``retry``: answer the same user message again, as a new branch;
-``continue``: go on with the parent turn's reply where it stopped.
+``continue``: go on with the parent turn's reply where it stopped, as a part of it.
 """
 
 
@@ -344,3 +344,5 @@ class Receipt:
     """Why it broke off, as the other side put it."""
     seams: tuple[Seam, ...] = ()
     """Where its hosts were lost, in order; ``host`` is the one that answered last."""
+    before: tuple[Candidate, ...] = ()
+    """Who gave the words it goes on with, where it was continued by somebody else."""

@@ -1,10 +1,11 @@
 """What a message goes on from, and what its conversation is told only once. Pure."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
-from bot.domain.chat import Place, Told, Turn, TurnRequest
-from bot.domain.ids import TurnId, UserId
+from bot.domain.chat import Candidate, Place, Receipt, Told, Turn, TurnRequest
+from bot.domain.ids import ModelKey, TurnId, UserId
 
 ConversationMode = Literal["channel", "reply_chain"]
 """``channel``: the channel's talk goes on; ``reply_chain``: only replies go on."""
@@ -71,3 +72,56 @@ def is_trim_news(told: Told, kept: int) -> bool:
     Said under every answer of a long talk, nobody read it any more.
     """
     return told.kept is None or kept <= told.kept * NEWS_SHARE
+
+
+def gone_on(before: str, more: str) -> str:
+    """An answer with the words that continue it."""
+    # Told to go on exactly where it stopped, models leave the space out that their next word had;
+    # most breaks are between words.
+    is_joint = before[-1:].isalnum() or before[-1:] in (",", ".", ";", ":", "!", "?")
+    return before + (" " if before and is_joint and more[:1].isalnum() else "") + more
+
+
+def added(before: Turn, more: Turn) -> Turn:
+    """An answer that was gone on with; without a new word it stands as it stood, but for its cost.
+
+    Args:
+        before: As it stood.
+        more: The same with the new words, thoughts and receipt alone.
+    """
+    receipt, old = more.receipt, before.receipt
+    if receipt is not None and old is not None:
+        both = continued(old, receipt)
+        receipt = both if more.reply_text else replace(old, cost_micro_usd=both.cost_micro_usd)
+    # It has words, whatever became of those that were to follow.
+    status = "partial" if more.status == "failed" else more.status
+    return replace(
+        more,
+        status=status if more.reply_text else before.status,
+        reply_text=gone_on(before.reply_text, more.reply_text),
+        reasoning_text="\n\n".join(filter(None, (before.reasoning_text, more.reasoning_text))),
+        receipt=receipt,
+    )
+
+
+def continued(before: Receipt, after: Receipt) -> Receipt:
+    """The receipt of an answer that was gone on with: of all its words, as the last part says."""
+    by = Candidate(before.model or ModelKey(""), before.host, before.provider)
+    earlier = before.before if by.where == "?" else (*before.before, by)
+    here = Candidate(after.model or ModelKey(""), after.host, after.provider)
+    return replace(
+        after,
+        usage=replace(
+            after.usage,
+            prompt_tokens=before.usage.prompt_tokens + after.usage.prompt_tokens,
+            completion_tokens=before.usage.completion_tokens + after.usage.completion_tokens,
+            estimated=before.usage.estimated or after.usage.estimated,
+        ),
+        timing=replace(
+            after.timing, generation_s=before.timing.generation_s + after.timing.generation_s
+        ),
+        cost_micro_usd=before.cost_micro_usd + after.cost_micro_usd,
+        notices=tuple(dict.fromkeys((*before.notices, *after.notices))),
+        seams=(*before.seams, *after.seams),
+        before=tuple(dict.fromkeys(c for c in earlier if c.where != here.where)),
+    )

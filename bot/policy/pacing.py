@@ -44,6 +44,9 @@ CHANNEL = Limit(5, 5.0)
 INTERACTION = Limit(5, 2.0)
 """Every call by one interaction's token (observed)."""
 
+OLD = Limit(3, 20.0)
+"""Edits of a channel's messages that are older than an hour (observed; else refused with 30046)."""
+
 EVERYWHERE = Limit(40, 1.0, is_spread=False)
 """Calls of all channels together: Discord takes 50 a second of a bot; ten are left for the rest.
 
@@ -183,15 +186,15 @@ class Pacers:
     def __init__(self) -> None:
         self.everywhere = Pacer(EVERYWHERE)
         """Every plain call counts here; calls by an interaction's token do not."""
-        self._channels: dict[int, Pacer] = {}
+        self._channels: dict[tuple[int, Limit], Pacer] = {}
 
-    def of_channel(self, channel_id: int, now: float) -> Pacer:
-        """What all edits of a channel's messages share."""
+    def of_channel(self, channel_id: int, now: float, limit: Limit = CHANNEL) -> Pacer:
+        """What all edits of a channel's messages share, or all of old ones there."""
         if len(self._channels) >= _MANY_CHANNELS:
             quiet = [key for key, pacer in self._channels.items() if pacer.is_quiet(now)]
             for key in quiet:
                 del self._channels[key]
-        return self._channels.setdefault(channel_id, Pacer())
+        return self._channels.setdefault((channel_id, limit), Pacer(limit))
 
 
 def ask_all(pacers: Sequence[Pacer], now: float, reply: str, writing: Writing) -> float:

@@ -1,5 +1,8 @@
 """Which message shows which turn, and which messages still promise more words."""
 
+import json
+import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bot.domain.ids import TurnId
@@ -27,6 +30,11 @@ SELECT ?, ?, id, ?, 1 FROM turn WHERE id = ?
 """
 _TURN_OF = "SELECT turn FROM reply WHERE message_id = ?"
 _LEFT_OPEN = "SELECT * FROM reply WHERE is_open = 1 ORDER BY turn, part"
+_SHOWS = "SELECT * FROM reply WHERE turn = ? ORDER BY part"
+_UNBIND = """
+DELETE FROM reply WHERE turn IN (SELECT value FROM json_each(?))
+    AND message_id NOT IN (SELECT value FROM json_each(?))
+"""
 _CLOSE = "UPDATE reply SET is_open = 0 WHERE turn = ? AND is_open = 1"
 
 
@@ -44,6 +52,26 @@ class ReplyStore:
         """The turn a message shows."""
         rows = await self.database.fetch(_TURN_OF, (message_id,))
         return TurnId(rows[0]["turn"]) if rows else None
+
+    async def messages(self, turn: TurnId) -> tuple[ReplyMessage, ...]:
+        """The messages that show a turn, in order."""
+        return tuple(
+            value_of(ReplyMessage, row) for row in await self.database.fetch(_SHOWS, (turn,))
+        )
+
+    async def bind(
+        self, turn: TurnId, channel_id: str, message_ids: Sequence[int], beside: Sequence[TurnId]
+    ) -> None:
+        """Let whole messages show this turn, and no others show it or those beside it."""
+        ids = [str(message) for message in message_ids]
+
+        def change(connection: sqlite3.Connection) -> None:
+            connection.execute(_UNBIND, (json.dumps([turn, *beside]), json.dumps(ids)))
+            for part, message in enumerate(ids):
+                connection.execute(_PUT, (message, channel_id, part, turn))
+            connection.execute(_CLOSE, (turn,))
+
+        await self.database.write(change)
 
     async def close(self, turn: TurnId) -> None:
         """The reply is whole, or honestly cut: its messages promise nothing more."""

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 from bot.domain.chat import Attachment, Place, Quote, Receipt, Turn, TurnKind, TurnStatus
 from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
+from bot.store.beside import Answers, answers_beside, show
 from bot.store.database import Database, Values
 from bot.store.ledger import FreeLine
 from bot.store.rows import Value, insert, receipt_json, receipt_of, storable, value_of
@@ -24,6 +25,9 @@ IMAGE_BYTES = 4 * 1024 * 1024
 
 _KNOWN = "SELECT id FROM turn WHERE id = ?"
 _ANSWERS = "UPDATE question SET turn = ? WHERE id = ?"
+_ASKED = "INSERT OR IGNORE INTO asked (message_id, turn) VALUES (?, ?)"
+_ASKED_BY = "SELECT turn FROM asked WHERE message_id = ?"
+_ASKS = "SELECT message_id FROM asked WHERE turn = ?"
 # Only a running turn changes: its first ending is the only one.
 _CHECKPOINT = """
 UPDATE turn SET receipt = ?, reply_text = ?, reasoning_text = ?, changed_at_ms = ?
@@ -73,10 +77,12 @@ ORDER BY turn, position
 # Running and failed ones too: a question asked while another is answered once took the same parent,
 # and what was said beside it was in no later transcript. A turn's own number, not its time, says
 # which is newest: a clock may be set back. Of the branches aside, those in which this person spoke.
+# Of answers beside each other the first stands for all: asked again, an old question is no newer.
 _LATEST = """
 SELECT id FROM turn
 WHERE conversation = :conversation AND persona = :persona
     AND number > ifnull((SELECT after FROM reset WHERE reset.conversation = turn.conversation), 0)
+    AND NOT EXISTS (SELECT 1 FROM redone WHERE redone.turn = turn.id)
     AND NOT EXISTS (
         SELECT 1 FROM aside WHERE aside.turn = turn.id AND NOT EXISTS (
             SELECT 1 FROM aside AS here JOIN turn AS said ON said.id = here.turn
@@ -88,23 +94,22 @@ ORDER BY number DESC LIMIT 1
 _BRANCH_OF = "SELECT branch FROM aside WHERE turn = ?"
 _TIP_OF = """
 SELECT turn.id FROM aside JOIN turn ON turn.id = aside.turn
-WHERE aside.branch = ? ORDER BY number DESC LIMIT 1
+WHERE aside.branch = ? AND NOT EXISTS (SELECT 1 FROM redone WHERE redone.turn = turn.id)
+ORDER BY number DESC LIMIT 1
 """
 _PUT_ASIDE = "INSERT OR REPLACE INTO aside (turn, branch, is_said) VALUES (?, ?, ?)"
 _REDOES = "SELECT redoes FROM redone WHERE turn = ?"
-_STANDS = "SELECT reply_text, status FROM turn WHERE id = ?"
 _CONVERSATION_OF = "SELECT conversation FROM turn WHERE id = ?"
-# What a thread was opened on stays as it was then, whatever is pressed in its channel.
-_ADOPT = """
-UPDATE turn SET parent = :by
-WHERE parent = :of AND id <> :by
-    AND conversation = (SELECT conversation FROM turn WHERE id = :by)
+_PARENT_OF = "SELECT parent FROM turn WHERE id = ?"
+_RESUME = "UPDATE turn SET status = 'running' WHERE id = ? AND status IN ('done', 'partial')"
+_LAST_IN = """
+SELECT id FROM turn
+WHERE conversation = ? AND NOT EXISTS (SELECT 1 FROM redone WHERE redone.turn = turn.id)
+ORDER BY number DESC LIMIT 1
 """
-_IS_CONTINUED = "SELECT 1 FROM turn WHERE parent = ? AND user_text = ?"
-_LAST_IN = "SELECT id FROM turn WHERE conversation = ? ORDER BY number DESC LIMIT 1"
 _SINCE_RESET = """
 SELECT id FROM turn
-WHERE conversation = ?
+WHERE conversation = ? AND NOT EXISTS (SELECT 1 FROM redone WHERE redone.turn = turn.id)
     AND number > ifnull((SELECT after FROM reset WHERE reset.conversation = turn.conversation), 0)
 ORDER BY number DESC LIMIT 1
 """
@@ -136,10 +141,10 @@ class TurnStore:
         """Store a new turn and its place in the tree (ADR 15).
 
         Args:
-            turn: Begun after its parent; one that was deleted meanwhile makes it a root.
-            kind: A button's turn leads nobody away from the line: ``RETRY`` stands beside what it
-                redoes, or in its place when that has no answer; ``CONTINUE`` goes in between its
-                parent and whatever was said after it.
+            turn: Begun after its parent, or whichever answer beside that is shown by now; one that
+                was deleted meanwhile makes it a root.
+            kind: ``retry`` takes the place of what it redoes, beside it (ADR 21); what goes on with
+                a turn is no turn of its own (``resume``).
             redoes: Of a retry, the turn it redoes.
             question: Of Discord's, which this turn answers: noted in the same transaction, so that
                 a message which appears as we are killed is found again by it.
@@ -147,18 +152,27 @@ class TurnStore:
         now_ms = self.database.now_ms()
 
         def change(connection: sqlite3.Connection) -> None:
-            parent = connection.execute(_KNOWN, (turn.parent,)).fetchone()
             about = redoes if kind == "retry" else turn.parent
-            branch = _branch_for(connection, turn, kind, about)
-            insert(
-                connection, "turn", _columns(turn, None if parent is None else turn.parent, now_ms)
-            )
+            beside = None if about is None else answers_beside(connection, about)
+            branch = _branch_for(connection, turn, kind, beside)
+            parent = None
+            if kind == "retry" and about is not None:
+                # Read here: another answer before it may have been chosen since it was looked up.
+                redone = connection.execute(_PARENT_OF, (about,)).fetchone()
+                parent = None if redone is None else redone["parent"]
+            elif beside is not None:
+                said_in = connection.execute(_CONVERSATION_OF, (beside.shown,)).fetchone()
+                is_here = said_in["conversation"] == turn.place.conversation
+                parent = beside.shown if is_here else turn.parent
+            insert(connection, "turn", _columns(turn, parent, now_ms))
             if branch:
                 connection.execute(_PUT_ASIDE, (turn.id, branch, kind == "new"))
-            if about is not None:
-                _take_place(connection, turn, kind, about)
+            if kind == "retry" and beside is not None:
+                insert(connection, "redone", {"turn": turn.id, "redoes": about})
+                show(connection, turn.id)
             if question is not None:
                 connection.execute(_ANSWERS, (turn.id, question))
+                connection.execute(_ASKED, (question, turn.id))
             for position, attachment in enumerate(turn.attachments):
                 columns = {"turn": turn.id, "position": position, **asdict(attachment)}
                 if attachment.image is not None and len(attachment.image) > IMAGE_BYTES:
@@ -170,6 +184,43 @@ class TurnStore:
                 insert(connection, "quote", {**said, **asdict(quote.place)})
 
         await self.database.write(change)
+
+    async def resume(self, turn: TurnId, question: str | None = None) -> bool:
+        """Let an answer that had ended run again, with the words it has.
+
+        Args:
+            turn: Which.
+            question: Of Discord's, which asked to go on.
+
+        Returns:
+            False when it runs already, has no answer, or is not stored any more.
+        """
+
+        def change(connection: sqlite3.Connection) -> bool:
+            if not connection.execute(_RESUME, (turn,)).rowcount:
+                return False
+            connection.execute(_ANSWERS, (turn, question))
+            return True
+
+        return await self.database.write(change)
+
+    async def answers(self, turn: TurnId) -> Answers | None:
+        """The answers to the question of a turn; None where it is not stored."""
+        return await self.database.read(lambda c: answers_beside(c, turn))
+
+    async def asked_by(self, message_id: str) -> TurnId | None:
+        """The turn a message asked, however long ago."""
+        rows = await self.database.fetch(_ASKED_BY, (message_id,))
+        return TurnId(rows[0]["turn"]) if rows else None
+
+    async def message_of(self, turn: TurnId) -> str | None:
+        """The message, or Discord's interaction, that asked a turn."""
+        rows = await self.database.fetch(_ASKS, (turn,))
+        return rows[0]["message_id"] if rows else None
+
+    async def show(self, turn: TurnId) -> None:
+        """Put an answer in the place of those beside it; later transcripts go on from it."""
+        await self.database.write(lambda c: show(c, turn))
 
     async def checkpoint(
         self, turn: TurnId, reply_text: str, reasoning_text: str, who: Receipt
@@ -269,20 +320,22 @@ class TurnStore:
         }
 
         def find(connection: sqlite3.Connection) -> tuple[Turn, ...]:
-            newest = _branch(connection, _LATEST, values, BRANCH_TURNS, text_bytes)
+            newest = _branch(connection, _LATEST, values, BRANCH_TURNS, text_bytes, as_shown=True)
             return newest or _branch(connection, _OPENED, values, BRANCH_TURNS, text_bytes)
 
         return await self.database.read(find)
 
     async def last_in(self, conversation: PlaceId, *, since_reset: bool = False) -> Turn | None:
-        """The newest turn here, whoever answered and however it stands.
+        """The newest turn here as it is shown, whoever answered and however it stands.
 
         Args:
             conversation: Where.
             since_reset: Only of the conversation as it was last begun.
         """
         leaf = _SINCE_RESET if since_reset else _LAST_IN
-        line = await self.database.read(lambda c: _branch(c, leaf, (conversation,), 1))
+        line = await self.database.read(
+            lambda c: _branch(c, leaf, (conversation,), 1, as_shown=True)
+        )
         return line[0] if line else None
 
     async def reset(self, conversation: PlaceId) -> None:
@@ -316,52 +369,36 @@ class TurnStore:
 
 
 def _branch_for(
-    connection: sqlite3.Connection, turn: Turn, kind: TurnKind, about: TurnId | None
+    connection: sqlite3.Connection, turn: Turn, kind: TurnKind, about: Answers | None
 ) -> str:
     """The branch aside that a new turn belongs to; nothing on the line everybody goes on from.
 
-    What goes on from the newest turn of the line or of a branch belongs to the same. Else words
-    open a branch, for those who speak in it; a button opens one that nobody is led into.
+    What goes on from the newest turn of the line or of a branch belongs to the same, what redoes a
+    turn belongs where that does. Else words open a branch, for those who speak in it.
     """
     if about is None:
         return ""
-    said_in = connection.execute(_CONVERSATION_OF, (about,)).fetchone()
-    if said_in is not None and said_in["conversation"] != turn.place.conversation:
+    said_in = connection.execute(_CONVERSATION_OF, (about.first,)).fetchone()
+    if said_in["conversation"] != turn.place.conversation:
         return ""  # a thread's own line begins at the answer it was opened on
-    aside = connection.execute(_BRANCH_OF, (about,)).fetchone()
+    aside = connection.execute(_BRANCH_OF, (about.first,)).fetchone()
+    if kind == "retry":
+        return "" if aside is None else aside["branch"]
     if aside is not None:
         tip = connection.execute(_TIP_OF, (aside["branch"],)).fetchone()
-        return aside["branch"] if tip["id"] == about else turn.id
+        return aside["branch"] if tip["id"] == about.first else turn.id
     values = {"conversation": turn.place.conversation, "persona": turn.persona, "user": None}
     head = connection.execute(_LATEST, values).fetchone()
-    if head is None:
-        # After /reset whoever replies to an old answer goes on from it; a button begins nothing.
-        return "" if kind == "new" else turn.id
-    return "" if head["id"] == about else turn.id
-
-
-def _take_place(connection: sqlite3.Connection, turn: Turn, kind: TurnKind, about: TurnId) -> None:
-    """Puts a button's turn where its words belong between others."""
-    if kind == "retry":
-        stands = connection.execute(_STANDS, (about,)).fetchone()
-        if stands is None:
-            return
-        insert(connection, "redone", {"turn": turn.id, "redoes": about})
-        if stands["status"] != "running" and not stands["reply_text"].strip():
-            # What was said after a question without an answer is said after the answer it gets.
-            connection.execute(_ADOPT, {"by": turn.id, "of": about})
-    elif kind == "continue":
-        others = connection.execute(_IS_CONTINUED, (about, turn.user_text)).fetchall()
-        if len(others) == 1:  # itself alone: a second one would stand before the first
-            connection.execute(_ADOPT, {"by": turn.id, "of": about})
+    # After /reset whoever replies to an old answer goes on from it.
+    return "" if head is None or head["id"] == about.first else turn.id
 
 
 def _give_back(connection: sqlite3.Connection, turn: TurnId) -> None:
-    """A retry that brought no word steps aside: what it redid is gone on from again."""
+    """A retry that brought no word steps aside: what it redid is shown again."""
     redone = connection.execute(_REDOES, (turn,)).fetchone()
-    if redone is not None:
-        connection.execute(_ADOPT, {"by": redone["redoes"], "of": turn})
-        connection.execute(_PUT_ASIDE, (turn, turn, False))
+    beside = answers_beside(connection, turn)
+    if redone is not None and beside is not None and beside.shown == turn:
+        show(connection, redone["redoes"])
 
 
 def _columns(turn: Turn, parent: TurnId | None, changed_at_ms: int) -> dict[str, Value]:
@@ -392,12 +429,22 @@ def _branch(
     values: Values,
     turns: int,
     text_bytes: int = BRANCH_TEXT_BYTES,
+    *,
+    as_shown: bool = False,
 ) -> tuple[Turn, ...]:
-    """The end of the branch whose last turn a query finds, oldest first; empty without one."""
+    """The end of the branch whose last turn a query finds, oldest first; empty without one.
+
+    ``as_shown`` takes of the answers beside that turn the one people see.
+    """
     found = connection.execute(leaf, values).fetchone()
     if found is None:
         return ()
-    limits = {"leaf": found["id"], "turns": turns, "text_bytes": text_bytes}
+    beside = answers_beside(connection, found["id"]) if as_shown else None
+    limits = {
+        "leaf": found["id"] if beside is None else beside.shown,
+        "turns": turns,
+        "text_bytes": text_bytes,
+    }
     rows = connection.execute(_LINE + _LINE_TURNS, limits).fetchall()
     wanted = {"line": json.dumps([row["id"] for row in rows]), "image_bytes": BRANCH_IMAGE_BYTES}
     attachments = defaultdict[str, list[Attachment]](list)

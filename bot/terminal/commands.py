@@ -83,6 +83,9 @@ COMMANDS: tuple[CommandForm, ...] = (
     ),
     CommandForm("retry", "/retry", "answer the last message again"),
     CommandForm("continue", "/continue", "go on with the last reply"),
+    CommandForm(
+        "answers", "/answers [N]", "the answers to the last question; N is gone on from", words=1
+    ),
     CommandForm("reset", "/reset", "a fresh conversation"),
     CommandForm("stop", "/stop", "stop the running reply (or press Ctrl-C)"),
     CommandForm("why", "/why", "why the last reply was made as it was"),

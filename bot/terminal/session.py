@@ -135,6 +135,7 @@ class Session:
             "chat": self._chat,
             "retry": self._chat,
             "continue": self._chat,
+            "answers": self._answers,
             "model": self._switch,
             "persona": self._switch,
             "fleet": self._fleet,
@@ -212,6 +213,29 @@ class Session:
             with closing(Steps(self._screen)) as steps:
                 async for event in events:
                     self._show(event, steps)
+
+    async def _answers(self, command: Command) -> None:
+        """What the last question was answered so far; with a number, which one goes on."""
+        store = self._lantern.turns.store
+        last = await store.last_in(PLACE.conversation, since_reset=True)
+        answers = None if last is None else await store.answers(last.id)
+        if last is None or answers is None:
+            raise RequestRefused("Nothing was asked here yet.")
+        if (word := command.word(0)) is not None:
+            nth = int(word) if word.isdecimal() else 0
+            if not 1 <= nth <= len(answers.ids):
+                raise RequestRefused(f"There are {len(answers.ids)} answers; there is no `{word}`.")
+            if last.status == "running":
+                raise RequestRefused("An answer is being written there; /stop ends it.")
+            await store.show(answers.ids[nth - 1])
+            last = await store.get(answers.ids[nth - 1]) or last
+            self._screen.piece(last.reply_text)
+            self._screen.line()
+            return
+        for nth, turn in enumerate(answers.ids, 1):
+            answer = await store.get(turn)
+            words = " ".join(answer.reply_text.split())[:80] if answer is not None else ""
+            self._screen.line(f"{'●' if turn == last.id else ' '} {nth}  {words}")
 
     def _show(self, event: TurnEvent, steps: Steps) -> None:
         screen = self._screen

@@ -186,6 +186,11 @@ class WatchedTurnStore(TurnStore):
         await super().begin(turn, kind, redoes, question)
         self.on_stored(turn.id)
 
+    async def resume(self, turn: TurnId, question: str | None = None) -> bool:
+        is_there = await super().resume(turn, question)
+        self.on_stored(turn)
+        return is_there
+
     async def checkpoint(
         self, turn: TurnId, reply_text: str, reasoning_text: str, who: Receipt
     ) -> None:

@@ -128,14 +128,18 @@ class Play:
                 about = _pick(ended, step.which)
                 if about.word:
                     await self._ask(step.who, "retry", about)
-            case "continue" if shown:
-                await self._ask(step.who, "continue", _pick(shown, step.which))
+            case "continue" if still := [a for a in shown if self._is_still(a)]:
+                await self._ask(step.who, "continue", _pick(still, step.which))
             case "end":
                 await self._end(step)
             case "restart":
                 await self._restart()
             case _:
                 pass
+
+    def _is_still(self, asked: Asked) -> bool:
+        """Is nobody adding to it?"""
+        return all(a.task.done() for a in self._all if a.id == asked.id)
 
     def _is_older(self, asked: Asked) -> bool:
         """Was something said plainly after it? A reply to the newest is no branch."""
@@ -162,6 +166,9 @@ class Play:
         text = word if kind == "new" else ""
         parent = None if about is None else about.id
         request = TurnRequest(UserId(user), user, HALL, text, parent=parent, kind=kind)
+        if kind == "continue" and about is not None:
+            # It runs again as itself.
+            del self._ear.asked[about.id]
         task = self._tasks.create_task(self._played(request))
         asked = Asked(author, word, kind, f"a{number}x", about, frozenset(due), task)
         self._all.append(asked)

@@ -55,6 +55,7 @@ from bot.domain.ids import (
 from bot.domain.personas import Persona
 from bot.fleet.fleet import Fleet
 from bot.policy.pacing import Pacer, Pacers
+from bot.store.beside import Answers
 from bot.store.database import Database
 from bot.store.notes import NoteStore
 from bot.store.privacy import PrivacyStore
@@ -189,9 +190,19 @@ class MemoryTurns(TurnStore):
     def __init__(self, stored: dict[TurnId, Turn], said: list[tuple[str, object]]) -> None:
         self.stored = stored
         self.said = said
+        self.asked: dict[str, TurnId] = {}
 
     async def get(self, turn: TurnId) -> Turn | None:
         return self.stored.get(turn)
+
+    async def answers(self, turn: TurnId) -> Answers | None:
+        return Answers(turn, turn, (turn,)) if turn in self.stored else None
+
+    async def asked_by(self, message_id: str) -> TurnId | None:
+        return self.asked.get(message_id)
+
+    async def show(self, turn: TurnId) -> None:
+        self.said.append(("show", turn))
 
     async def last_in(self, conversation: PlaceId, *, since_reset: bool = False) -> Turn | None:
         return next(iter(self.stored.values()), None)
@@ -212,6 +223,17 @@ class MemoryReplies(ReplyStore):
     async def turn_of(self, message_id: str) -> TurnId | None:
         row = self.rows.get(message_id)
         return row.turn if row is not None else None
+
+    async def messages(self, turn: TurnId) -> tuple[ReplyMessage, ...]:
+        rows = [row for row in self.rows.values() if row.turn == turn]
+        return tuple(sorted(rows, key=lambda row: row.part))
+
+    async def bind(
+        self, turn: TurnId, channel_id: str, message_ids: Sequence[int], beside: Sequence[TurnId]
+    ) -> None:
+        self.rows = {k: row for k, row in self.rows.items() if row.turn not in (turn, *beside)}
+        for part, message in enumerate(message_ids):
+            self.rows[str(message)] = ReplyMessage(str(message), channel_id, turn, part, False)
 
     async def close(self, turn: TurnId) -> None:
         for key, row in self.rows.items():

@@ -23,6 +23,7 @@ from cogs_doubles import (
 )
 from virtual_time import play
 
+from bot.chat.lantern import Lantern
 from bot.domain.chat import Receipt, TurnKind
 from bot.domain.events import TextDelta
 from bot.domain.ids import PersonaName, PlaceId, ProviderName
@@ -30,11 +31,18 @@ from bot.policy.access import AccessRules
 from bot.policy.pacing import Pacers
 from bot.policy.splitting import LIMIT
 from cogs._access import Access
+from cogs._again import Again
 from cogs._loads import Loads
 from cogs._places import DiscordRules
 from cogs._reply import Replies
 from cogs._view import Act, MessageView, TurnButton, buttons_of
 from cogs.buttons import MAX_SHOWN_PARTS, Buttons
+
+
+def cog_of(lantern: Lantern, replies: Replies, rules: DiscordRules | None = None) -> Buttons:
+    access = Access(rules or DiscordRules())
+    again = Again(lantern, access, replies, Pacers())
+    return Buttons(lantern, access, replies, Loads(lantern), again)
 
 
 def pressed(
@@ -54,8 +62,8 @@ def pressed(
     lantern = lantern_of(turns)
 
     async def story() -> None:
-        replies, loads = Replies(lantern, has_footer=True), Loads(lantern)
-        cog = Buttons(lantern, Access(rules or DiscordRules()), replies, loads, Pacers())
+        replies = Replies(lantern, has_footer=True)
+        cog = cog_of(lantern, replies, rules)
         await cog.on_reply_button(interaction, act, subject)
 
     play(story())
@@ -119,8 +127,8 @@ def test_a_press_while_the_last_edit_is_on_its_way_leaves_the_answer_whole(act: 
     lantern, interaction = lantern_of(turns), interaction_of(user=2)
 
     async def story() -> None:
-        replies, loads = Replies(lantern, has_footer=True), Loads(lantern)
-        cog = Buttons(lantern, Access(DiscordRules()), replies, loads, Pacers())
+        replies = Replies(lantern, has_footer=True)
+        cog = cog_of(lantern, replies)
         async with asyncio.TaskGroup() as group:
             group.create_task(replies.play(REQUEST, PaperTransport(call_s=5.0)))
             await asyncio.sleep(1)
@@ -146,35 +154,42 @@ def test_a_way_that_is_not_open_any_more_is_said() -> None:
 @pytest.mark.parametrize(
     ("act", "kind"), [(Act.RETRY, "retry"), (Act.CONTINUE, "continue"), (Act.SEE, "retry")]
 )
-def test_retry_and_continue_are_new_turns_of_whoever_presses(act: Act, kind: TurnKind) -> None:
+def test_retry_and_continue_are_asked_by_whoever_presses(act: Act, kind: TurnKind) -> None:
     turns = ScriptedTurns()
+    turns.stored[TURN] = stored_turn("Half")
     interaction = pressed(turns, act, user=2)
     (request,) = turns.requests
     assert (request.kind, request.parent, request.user) == (kind, TURN, "discord:2")
     assert request.must_see is (act is Act.SEE)
+    # Nobody knows which messages show it: the answer comes in a new one.
     interaction.response.defer.assert_awaited_once_with(thinking=True)
     assert interaction.edit_original_response.await_args.kwargs["content"].startswith("hi")
 
 
 @pytest.mark.parametrize("act", [Act.RETRY, Act.CONTINUE])
-def test_a_second_press_while_the_first_is_being_answered_starts_nothing(act: Act) -> None:
+def test_a_press_while_the_first_is_being_answered_starts_nothing(act: Act) -> None:
     turns = ScriptedTurns((STARTED, TextDelta("hi"), 5.0, FINISHED))
+    turns.stored[TURN] = stored_turn("Half")
     lantern = lantern_of(turns)
     first, again, of_bob, later = (interaction_of(user) for user in (1, 1, 2, 1))
 
     async def story() -> None:
-        replies, loads = Replies(lantern, has_footer=True), Loads(lantern)
-        cog = Buttons(lantern, Access(DiscordRules()), replies, loads, Pacers())
+        cog = cog_of(lantern, Replies(lantern, has_footer=True))
         async with asyncio.TaskGroup() as group:
             for interaction in (first, again, of_bob):
                 group.create_task(cog.on_reply_button(interaction, act, TURN))
         await cog.on_reply_button(later, act, TURN)
 
     play(story())
-    users = [request.user for request in turns.requests]
-    assert users == ["discord:1", "discord:2", "discord:1"]
+    assert [request.user for request in turns.requests] == ["discord:1", "discord:1"]
     again.response.defer.assert_awaited_once_with()
     assert said_to(again) == []
+    assert "being written" in said_to(of_bob)[0]
+
+
+@pytest.mark.parametrize("act", [Act.RETRY, Act.CONTINUE, Act.OLDER])
+def test_an_answer_that_is_not_stored_any_more_is_said(act: Act) -> None:
+    assert "not stored any more" in said_to(pressed(ScriptedTurns(), act))[0]
 
 
 def test_thoughts_are_shown_to_whoever_asks_alone() -> None:
@@ -228,7 +243,7 @@ def test_a_cancel_of_a_load_before_a_restart_takes_its_button_away() -> None:
 async def test_every_button_fits_discords_limits_and_finds_its_way_back() -> None:
     longest = "f" * 64
     for act in Act:
-        button = TurnButton(act, longest)
+        button = TurnButton(act, longest, "2/3")
         assert len(button.custom_id) <= 100
         match = re.fullmatch(TurnButton.__discord_ui_compiled_template__, button.custom_id)
         assert match is not None

@@ -5,13 +5,27 @@ from dataclasses import replace
 
 import pytest
 
-from bot.domain.chat import Place, Receipt, Timing, Told, Turn, TurnRequest, TurnStatus
-from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
+from bot.domain.chat import (
+    Candidate,
+    Place,
+    Receipt,
+    Seam,
+    Timing,
+    Told,
+    Turn,
+    TurnRequest,
+    TurnStatus,
+    Usage,
+)
+from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.policy.conversation import (
     ConversationMode,
+    added,
     adds_to_own,
+    continued,
     fresh_after_s,
     goes_on,
+    gone_on,
     is_trim_news,
 )
 
@@ -133,3 +147,75 @@ def test_how_many_were_kept_is_news_once_and_when_it_is_notably_less(
     told: int | None, kept: int, is_news: bool
 ) -> None:
     assert is_trim_news(Told(told), kept) is is_news
+
+
+@pytest.mark.parametrize(
+    ("before", "more", "whole"),
+    [
+        ("", "Hello", "Hello"),
+        ("Half", "an answer", "Half an answer"),
+        ("Half", " an answer", "Half an answer"),
+        ("Half,", "an answer", "Half, an answer"),
+        ("Half.", "An answer", "Half. An answer"),
+        ("Half", ", an answer", "Half, an answer"),
+        ("(half", ")", "(half)"),
+        ("f(", "x)", "f(x)"),
+        ("line\n", "line", "line\nline"),
+        ("Half", "", "Half"),
+    ],
+)
+def test_words_that_go_on_with_others_get_the_space_their_model_left_out(
+    before: str, more: str, whole: str
+) -> None:
+    assert gone_on(before, more) == whole
+
+
+SAGE = PersonaName("sage")
+HOME = Receipt(SAGE, ModelKey("qwen"), HostName("studio"), usage=Usage(10, 20), notices=("a",))
+AWAY = Receipt(
+    SAGE, ModelKey("glm"), provider=ProviderName("zai"), usage=Usage(5, 7), cost_micro_usd=30
+)
+
+
+def test_a_receipt_of_two_parts_sums_them_and_names_who_gave_the_first() -> None:
+    timed = replace(HOME, timing=Timing(generation_s=2.0, total_s=9.0), notices=("a", "b"))
+    whole = continued(replace(AWAY, timing=Timing(generation_s=1.0), notices=("b", "c")), timed)
+    assert (whole.host, whole.provider) == (HostName("studio"), None)
+    assert whole.before == (Candidate(ModelKey("glm"), None, ProviderName("zai")),)
+    assert (whole.usage.prompt_tokens, whole.usage.completion_tokens) == (15, 27)
+    assert (whole.timing.generation_s, whole.timing.total_s) == (3.0, 9.0)
+    assert whole.cost_micro_usd == 30
+    lost = tuple(replace(r, seams=(Seam(HostName(h)),)) for r, h in ((HOME, "a"), (AWAY, "b")))
+    assert [seam.host for seam in continued(*lost).seams] == ["a", "b"]
+    assert whole.notices == ("b", "c", "a")
+    # A third part keeps both; the same one again is named once.
+    assert continued(whole, AWAY).before == (Candidate(ModelKey("qwen"), HostName("studio")),)
+    assert continued(HOME, HOME).before == ()
+    assert continued(Receipt(SAGE), HOME).before == ()
+    guessed = replace(HOME, usage=Usage(1, 2, estimated=True))
+    assert continued(guessed, HOME).usage.estimated
+    assert continued(HOME, guessed).usage.estimated
+    assert not continued(HOME, HOME).usage.estimated
+
+
+@pytest.mark.parametrize(
+    ("ended", "words", "stands"),
+    [("done", "and more", "done"), ("partial", "and", "partial"), ("failed", "and", "partial")],
+)
+def test_an_answer_that_was_gone_on_with_has_all_its_words(
+    ended: TurnStatus, words: str, stands: TurnStatus
+) -> None:
+    before = replace(newest(), status="partial", reply_text="Half", reasoning_text="hm")
+    before = replace(before, receipt=HOME)
+    more = replace(before, status=ended, reply_text=words, reasoning_text="so", receipt=AWAY)
+    whole = added(before, more)
+    assert (whole.status, whole.reply_text) == (stands, f"Half {words}")
+    assert whole.reasoning_text == "hm\n\nso"
+    assert whole.receipt == continued(HOME, AWAY)
+    assert added(replace(before, receipt=None), more).receipt == AWAY
+
+
+def test_an_answer_that_got_no_further_stands_as_it_stood_but_for_its_cost() -> None:
+    before = replace(newest(), status="partial", reply_text="Half", receipt=HOME)
+    more = replace(before, status="failed", reply_text="", reasoning_text="", receipt=AWAY)
+    assert added(before, more) == replace(before, receipt=replace(HOME, cost_micro_usd=30))

@@ -423,7 +423,7 @@ async def test_a_thread_keeps_what_it_was_opened_on_whatever_is_pressed_there(
     await finish(turns, "a", "partial")
     await turns.begin(new_turn("t", parent="a", place=THREAD))
     await turns.begin(new_turn("b", parent="a"))
-    await turns.begin(new_turn("more", parent="a", text="Go on."), "continue")
+    await turns.begin(new_turn("again"), "retry", TurnId("a"))
 
     assert ids(await turns.branch(TurnId("t"))) == ["a", "t"]
-    assert ids(await turns.branch(TurnId("b"))) == ["a", "more", "b"]
+    assert ids(await turns.branch(TurnId("b"))) == ["again", "b"]

@@ -349,3 +349,27 @@ async def test_what_cannot_be_done_with_personas_is_said(
         shown, failures = await type_in(home, f"{line}\n")
     assert words in shown.replace("`", "")
     assert failures == 1
+
+
+async def test_the_answers_to_a_question_are_looked_through_and_the_chosen_one_goes_on(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        shown, failures = await type_in(home, "[[say one]] x\n/retry\n/answers\n/answers 1\nand?\n")
+        sent = home.hosts["studio"].journal.of(PredictionStarted)[-1].messages
+        assert [m.text for m in sent if m.role == "assistant"] == ["one"]
+        line = await home.lantern.turns.store.newest_branch(
+            PLACE.conversation, PersonaName("default"), USER
+        )
+    assert failures == 0
+    assert "  1  one" in shown
+    assert "● 2  one" in shown
+    assert len(line) == 2
+
+
+async def test_an_answer_that_is_not_there_cannot_be_chosen(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        shown, failures = await type_in(home, "/answers\nhi\n/answers 2\n/answers 0\n/answers x\n")
+    assert failures == 4
+    assert "Nothing was asked here yet." in shown
+    assert shown.count("There are 1 answers") == 3

@@ -1,0 +1,70 @@
+"""Answers beside each other: several to one question, of which one is shown and gone on from."""
+
+import json
+import sqlite3
+from dataclasses import dataclass
+
+from bot.domain.ids import TurnId
+
+# All that redo one another, however long the chain; the first of them is the question's place in
+# the tree, and has the smallest number.
+_BESIDE = """
+WITH RECURSIVE up (id) AS (
+    VALUES (:turn) UNION SELECT redoes FROM up JOIN redone ON redone.turn = up.id
+), beside (id) AS (
+    SELECT id FROM up UNION SELECT redone.turn FROM beside JOIN redone ON redone.redoes = beside.id
+)
+SELECT turn.id, hidden.turn IS NOT NULL AS is_hidden,
+    status = 'running' OR trim(reply_text, char(9, 10, 13, 32)) <> '' AS has_words
+FROM beside JOIN turn USING (id) LEFT JOIN hidden ON hidden.turn = turn.id ORDER BY number
+"""
+_HIDE = "INSERT OR IGNORE INTO hidden (turn) SELECT value FROM json_each(?)"
+_SHOW = "DELETE FROM hidden WHERE turn = ?"
+# What a thread was opened on stays as it was then, whatever is pressed in its channel.
+_ADOPT = """
+UPDATE turn SET parent = :by
+WHERE parent IN (SELECT value FROM json_each(:beside))
+    AND id NOT IN (SELECT value FROM json_each(:beside))
+    AND conversation = (SELECT conversation FROM turn WHERE id = :by)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What one question was answered, oldest first."""
+
+    first: TurnId
+    """Stands for all of them: the turn that was asked, whatever became of its answer."""
+    shown: TurnId
+    """Goes on in later transcripts."""
+    ids: tuple[TurnId, ...]
+    """Those with words, or still being written; and the shown one."""
+
+    def place(self, turn: TurnId) -> tuple[int, int]:
+        """Which of how many it is, counted from 1; the shown one where it is none of them."""
+        return self.ids.index(turn if turn in self.ids else self.shown) + 1, len(self.ids)
+
+    def beside(self, turn: TurnId, steps: int) -> TurnId:
+        """The one so many steps further on, and round again at the ends."""
+        nth, of = self.place(turn)
+        return self.ids[(nth - 1 + steps) % of]
+
+
+def answers_beside(connection: sqlite3.Connection, turn: TurnId) -> Answers | None:
+    """The answers beside a turn's, its own among them; None where it is not stored."""
+    rows = connection.execute(_BESIDE, {"turn": turn}).fetchall()
+    if not rows:
+        return None
+    # Before answers could be looked through a retry hid nothing: there the newest went on.
+    shown = next((row for row in reversed(rows) if not row["is_hidden"]), rows[-1])
+    ids = tuple(row["id"] for row in rows if row["has_words"] or row is shown)
+    return Answers(rows[0]["id"], shown["id"], ids)
+
+
+def show(connection: sqlite3.Connection, turn: TurnId) -> None:
+    """Put one answer in the place of those beside it: what was said since goes on from it."""
+    # As people see it: the channel holds what was said since, whichever answer stands above it.
+    beside = [row["id"] for row in connection.execute(_BESIDE, {"turn": turn})]
+    connection.execute(_HIDE, (json.dumps([other for other in beside if other != turn]),))
+    connection.execute(_SHOW, (turn,))
+    connection.execute(_ADOPT, {"by": turn, "beside": json.dumps(beside)})

@@ -1,0 +1,184 @@
+"""Answers again: Retry and Continue in the answer's own messages, and looking through answers."""
+
+from datetime import timedelta
+from typing import Any
+
+import discord
+
+from bot.chat.lantern import Lantern
+from bot.domain.chat import Place, TurnKind, TurnRequest
+from bot.domain.errors import NotPermitted, RequestRefused
+from bot.domain.ids import ModelKey, TurnId, UserId
+from bot.policy.pacing import Pacers
+from cogs._access import Access
+from cogs._faults import SENDING_ERRORS, say
+from cogs._places import is_at_home, place_of, user_id
+from cogs._reply import Replies, Standing
+from cogs._transport import InteractionTransport, Transport
+from cogs._view import View, buttons_of, restored
+from cogs._writer import Writer
+
+GONE = "That answer is not stored any more."
+
+_YOUNG = timedelta(minutes=55)
+"""Discord takes few edits of messages that are older than an hour."""
+
+
+class Again:
+    """Answers presses and commands about answers that stand; one per process."""
+
+    def __init__(self, lantern: Lantern, access: Access, replies: Replies, pacers: Pacers) -> None:
+        self._turns = lantern.turns
+        self._shown_in = lantern.replies
+        self._access = access
+        self._replies = replies
+        self._pacers = pacers
+        self._under_way: set[tuple[TurnId, TurnKind, UserId]] = set()
+        """Presses whose answer is still being written."""
+
+    async def last(self, place: Place, kind: TurnKind) -> TurnId:
+        """The answer that ``/retry`` and ``/continue`` mean.
+
+        Raises:
+            RequestRefused: nothing was asked here since it was begun afresh.
+        """
+        store, here = self._turns.store, place.conversation
+        last = await store.last_in(here, since_reset=True)
+        if last is not None:
+            return last.id
+        # After /reset there is a last turn, but none of this conversation.
+        if await store.last_in(here) is not None:
+            raise RequestRefused(f"This is a fresh conversation: there is nothing to {kind} yet.")
+        raise RequestRefused("Nothing was asked here yet.")
+
+    async def press(
+        self,
+        interaction: discord.Interaction[Any],
+        kind: TurnKind,
+        turn: TurnId,
+        *,
+        must_see: bool = False,
+        model: ModelKey | None = None,
+    ) -> None:
+        """Retries or continues an answer where it stands; where that cannot be, in a new message.
+
+        Args:
+            interaction: A press under the answer, or a command that means it.
+            kind: ``retry`` or ``continue``.
+            turn: The answer.
+            must_see: Whatever model sees the pictures answers.
+            model: Answers instead, this time.
+
+        Raises:
+            RequestRefused: it is being written, or its asker asks too fast.
+            NotPermitted: it is not stored any more.
+        """
+        user = user_id(interaction.user)
+        press = (turn, kind, user)
+        if press in self._under_way:
+            # Pressed twice by a nervous finger: one answer is enough.
+            await interaction.response.defer()
+            return
+        self._under_way.add(press)
+        try:
+            standing = await self._standing(interaction, turn, is_continued=kind == "continue")
+            with self._replies.held(standing.answers):
+                self._access.take(user)
+                request = TurnRequest(
+                    user,
+                    interaction.user.display_name,
+                    place_of(interaction),
+                    text="",
+                    parent=standing.turn.id,
+                    kind=kind,
+                    must_see=must_see,
+                    model=model,
+                )
+                await self._play(interaction, request, standing)
+        finally:
+            self._under_way.discard(press)
+
+    async def look(self, interaction: discord.Interaction[Any], turn: TurnId, steps: int) -> None:
+        """Shows another answer to the same question, from which the conversation then goes on.
+
+        Raises:
+            RequestRefused: one is being written there.
+            NotPermitted: it is not stored any more.
+        """
+        standing = await self._standing(interaction, turn, is_continued=False)
+        answers, store = standing.answers, self._turns.store
+        with self._replies.held(answers):
+            wanted = answers.beside(turn, steps)
+            stored = await store.get(wanted)
+            if stored is None:
+                raise NotPermitted(GONE)
+            has_footer = self._access.rules.has_footer
+            views = restored(stored, has_footer=has_footer, place=answers.place(wanted))
+            ids = standing.messages or (interaction.message.id if interaction.message else 0,)
+            await store.show(wanted)
+            try:
+                if len(views) == len(ids) == 1:
+                    content, buttons = views[0].content, buttons_of(views[0])
+                    await interaction.response.edit_message(content=content, view=buttons)
+                else:
+                    await interaction.response.defer()
+                    writer = Writer(View(views), self._transport(interaction, ids))
+                    await writer.run(existing=ids)
+                    ids = writer.ids()
+            except SENDING_ERRORS:
+                # What people still read is what goes on.
+                await store.show(answers.shown)
+                raise
+            await self._shown_in.bind(wanted, str(interaction.channel_id), ids, answers.ids)
+
+    async def _standing(
+        self, interaction: discord.Interaction[Any], turn: TurnId, *, is_continued: bool
+    ) -> Standing:
+        """The answer as people see it now, whichever of those beside it was pressed.
+
+        Raises:
+            NotPermitted: it is not stored any more, or belongs to another conversation.
+        """
+        answers = await self._turns.store.answers(turn)
+        stored = None if answers is None else await self._turns.store.get(answers.shown)
+        if answers is None or stored is None:
+            raise NotPermitted(GONE)
+        if stored.place.conversation != place_of(interaction).conversation:
+            raise NotPermitted("That reply belongs to another conversation.")
+        shown = await self._shown_in.messages(answers.shown)
+        ids = tuple(int(message.message_id) for message in shown)
+        return Standing(stored, ids, answers, is_continued)
+
+    async def _play(
+        self, interaction: discord.Interaction[Any], request: TurnRequest, standing: Standing
+    ) -> None:
+        questions, response = self._replies.questions, interaction.response
+        if not standing.messages or not is_at_home(interaction):
+            # This press alone makes a message, which a crash could leave without an end. A command
+            # was noted by the tree.
+            is_command = interaction.type is discord.InteractionType.application_command
+            channel, token = interaction.channel_id or 0, interaction.token
+            if is_command or await questions.note(interaction.id, channel, token):
+                transport = InteractionTransport(interaction, self._pacers)
+                await self._replies.play(request, transport)
+            await questions.close(interaction.id)
+            return
+        if interaction.type is discord.InteractionType.component:
+            await response.defer()
+        else:
+            where = f"{interaction.guild_id or '@me'}/{interaction.channel_id}"
+            link = f"https://discord.com/channels/{where}/{standing.messages[0]}"
+            word = "Going on" if standing.is_continued else "Answering again"
+            await say(interaction, f"🔁 {word}: {link}")
+        transport = self._transport(interaction, standing.messages)
+        await self._replies.play(request, transport, standing=standing)
+
+    def _transport(self, interaction: discord.Interaction[Any], ids: tuple[int, ...]) -> Transport:
+        """Edits messages that stand where an interaction came from, at the pace of their age."""
+        channel = interaction.client.get_partial_messageable(
+            interaction.channel_id or 0, guild_id=interaction.guild_id
+        )
+        transport = Transport(channel, self._pacers)
+        age = discord.utils.utcnow() - discord.utils.snowflake_time(min(ids))
+        transport.edits_old = age > _YOUNG
+        return transport

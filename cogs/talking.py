@@ -1,0 +1,147 @@
+"""``/retry`` and ``/continue``, and the message menus Ask about this, Retry and Continue."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import discord
+from discord import app_commands, ui
+from discord.ext import commands
+
+from bot.chat.lantern import Lantern
+from bot.domain.chat import TurnRequest
+from bot.domain.errors import RequestRefused
+from bot.domain.ids import TurnId
+from bot.policy.access import check_text
+from bot.policy.markup import harmless
+from bot.policy.pacing import Pacers
+from cogs._access import Access
+from cogs._again import Again
+from cogs._faults import say_error
+from cogs._mentions import quote_of, read_files
+from cogs._places import place_of, user_id
+from cogs._reply import Replies
+from cogs._transport import InteractionTransport
+
+NOT_MINE = "That is none of my answers, nor a question I know."
+NOTHING_THERE = "There is nothing in that message that I could read."
+
+Submit = Callable[[discord.Interaction[Any], str], Awaitable[None]]
+
+
+class AskAbout(ui.Modal):
+    """Asks what somebody wants to know about a message."""
+
+    def __init__(self, submit: Submit) -> None:
+        """``submit`` is given what was written."""
+        super().__init__(title="Ask about this message")
+        self._words = ui.TextInput[ui.View](
+            label="What do you want to know?",
+            style=discord.TextStyle.paragraph,
+            placeholder="Sum it up in three sentences",
+            max_length=4000,
+        )
+        self.add_item(self._words)
+        self._submit = submit
+
+    async def on_submit(self, interaction: discord.Interaction[Any], /) -> None:
+        """Hands on what was written."""
+        await self._submit(interaction, self._words.value)
+
+    async def on_error(self, interaction: discord.Interaction[Any], error: Exception, /) -> None:
+        """Every failure is a visible message."""
+        await say_error(interaction, error)
+
+
+class Talking(commands.Cog):
+    """Goes on with answers and messages by commands and menus."""
+
+    def __init__(
+        self, lantern: Lantern, access: Access, replies: Replies, again: Again, pacers: Pacers
+    ) -> None:
+        self._turns = lantern.turns
+        self._shown_in = lantern.replies
+        self._access = access
+        self._replies = replies
+        self._again = again
+        self._pacers = pacers
+        self.menus = (
+            app_commands.ContextMenu(name="Ask about this", callback=self.ask_about),
+            app_commands.ContextMenu(name="Retry", callback=self.retry_this),
+            app_commands.ContextMenu(name="Continue", callback=self.continue_this),
+        )
+        """For the tree: the library takes none from a cog by itself."""
+
+    @app_commands.command(description="Answer the last question here again")
+    async def retry(self, interaction: discord.Interaction[Any]) -> None:
+        """As the button under the last answer does."""
+        turn = await self._again.last(place_of(interaction), "retry")
+        await self._again.press(interaction, "retry", turn)
+
+    @app_commands.command(name="continue", description="Go on with the last answer here")
+    async def go_on(self, interaction: discord.Interaction[Any]) -> None:
+        """As the button under the last answer does."""
+        turn = await self._again.last(place_of(interaction), "continue")
+        await self._again.press(interaction, "continue", turn)
+
+    async def retry_this(
+        self, interaction: discord.Interaction[Any], message: discord.Message
+    ) -> None:
+        """Answers a question, or what an answer answered, again."""
+        await self._again.press(interaction, "retry", await self._turn_of(message))
+
+    async def continue_this(
+        self, interaction: discord.Interaction[Any], message: discord.Message
+    ) -> None:
+        """Goes on with an answer, or with that to a question."""
+        await self._again.press(interaction, "continue", await self._turn_of(message))
+
+    async def ask_about(
+        self, interaction: discord.Interaction[Any], message: discord.Message
+    ) -> None:
+        """Asks in a form what is wanted, and answers with the message at hand."""
+
+        async def submit(submitted: discord.Interaction[Any], text: str) -> None:
+            check_text(text)
+            user, place = user_id(submitted.user), place_of(submitted)
+            self._access.take(user)
+            transport = InteractionTransport(submitted, self._pacers)
+            questions = self._replies.questions
+            if not await questions.note(submitted.id, submitted.channel_id or 0, submitted.token):
+                return
+            await transport.begin()
+            me = submitted.client.user.id if submitted.client.user is not None else 0
+            quote = quote_of(message, me)
+            parent = await self._shown_in.turn_of(str(message.id))
+            if quote is None and parent is None:
+                raise RequestRefused(NOTHING_THERE)
+            files, left_out = await read_files(message.attachments if quote is not None else ())
+            request = TurnRequest(
+                user=user,
+                user_name=submitted.user.display_name,
+                place=place,
+                text=text,
+                attachments=files,
+                # Where it was pressed is where it was said; of a server without the bot the
+                # message itself does not tell.
+                quotes=() if quote is None else (replace(quote, place=place),),
+                parent=parent,
+            )
+            # Others see an answer to a form that was never theirs to read.
+            about = f"{submitted.user.display_name} asked about {message.jump_url}: {text[:200]}"
+            await self._replies.play(request, transport, (harmless(about), *left_out))
+            await questions.close(submitted.id)
+
+        await interaction.response.send_modal(AskAbout(submit))
+
+    async def _turn_of(self, message: discord.Message) -> TurnId:
+        """The turn that a message shows or asked.
+
+        Raises:
+            RequestRefused: neither.
+        """
+        about = str(message.id)
+        turn = await self._shown_in.turn_of(about) or await self._turns.store.asked_by(about)
+        if turn is None:
+            raise RequestRefused(NOT_MINE)
+        return turn

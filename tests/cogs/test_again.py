@@ -1,0 +1,391 @@
+"""Retry and Continue in the answer's own messages, and looking through answers, as people see it.
+
+Over the real store, so that what is shown and what goes on are seen together.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import discord
+import pytest
+from clocks import WallClock
+from cogs_doubles import (
+    ALICE,
+    FINISHED,
+    RECEIPT,
+    STARTED,
+    TURN,
+    Script,
+    ScriptedTurns,
+    http_error,
+    interaction_of,
+    lantern_of,
+    said_to,
+    stored_turn,
+)
+from databases import new_database
+
+from bot.chat.lantern import Lantern
+from bot.domain.chat import Candidate, Receipt, TurnRequest
+from bot.domain.errors import RequestRefused
+from bot.domain.events import Failed, Finished, Queued, Stopped, TextDelta
+from bot.domain.ids import ModelKey, PersonaName, PlaceId, ProviderName, TurnId
+from bot.policy.pacing import Pacers
+from bot.store.database import Database
+from bot.store.replies import ReplyStore
+from bot.store.turns import TurnStore
+from cogs._access import Access
+from cogs._again import Again
+from cogs._loads import Loads
+from cogs._places import DiscordRules
+from cogs._reply import Replies
+from cogs._view import Act, TurnButton
+from cogs.buttons import Buttons
+from cogs.closing import Closing
+
+PLACE = "discord:7"
+
+
+class PlayedTurns(ScriptedTurns):
+    """Plays a script over the real store: a retry is stored beside what it redoes."""
+
+    real: TurnStore
+
+    @asynccontextmanager
+    async def _open(self, request: TurnRequest) -> AsyncGenerator[Any]:
+        self.requests.append(request)
+        assert request.parent is not None
+        about = await self.real.get(request.parent)
+        assert about is not None
+        turn = TurnId(f"again{len(self.requests)}")
+        if request.kind == "retry":
+            await self.real.begin(
+                replace(about, id=turn, reply_text="", status="running"), "retry", about.id
+            )
+        text = ""
+
+        async def events() -> AsyncGenerator[Any]:
+            nonlocal text
+            for step in self.script:
+                if isinstance(step, float | int):
+                    await asyncio.sleep(step)
+                    continue
+                if isinstance(step, TextDelta):
+                    text += step.text
+                if isinstance(step, Finished | Stopped | Failed) and request.kind == "retry":
+                    status = "done" if text else "failed"
+                    await self.real.finish(turn, status, text, "", RECEIPT)
+                yield replace(step, turn=turn) if hasattr(step, "turn") else step
+
+        yield events()
+
+
+class Channel:
+    """What the messages of one channel read, by what was called."""
+
+    def __init__(self) -> None:
+        self.shown: dict[int, str] = {}
+        self.buttons: dict[int, list[str]] = {}
+        self.fault: BaseException | None = None
+        self.calls = 0
+
+    def take(self, message: int, content: str | None, view: Any) -> None:
+        self.calls += 1
+        if self.fault is not None:
+            raise self.fault
+        if content is not None:
+            self.shown[message] = content
+        if view is not None:
+            self.buttons[message] = [
+                child.item.label or child.custom_id.split(":")[1]
+                for child in view.children
+                if isinstance(child, TurnButton)
+            ]
+
+    def partial(self, channel: int, *, guild_id: int | None = None) -> Any:
+        messages = self
+
+        class Message:
+            def __init__(self, key: int) -> None:
+                self.id = key
+
+            async def edit(self, *, content: str | None = None, view: Any = None) -> None:
+                messages.take(self.id, content, view)
+
+            async def delete(self) -> None:
+                del messages.shown[self.id]
+
+        async def send(content: str, **options: Any) -> Message:
+            key = max(self.shown) + 1
+            self.take(key, content, options.get("view"))
+            return Message(key)
+
+        async def typing() -> None:
+            pass
+
+        double: Any = type("Double", (), {})()
+        double.id, double.send, double.typing = channel, send, typing
+        double.get_partial_message = Message
+        return double
+
+
+@dataclass(slots=True)
+class Scene:
+    """One answer that stands in one or more messages."""
+
+    lantern: Lantern
+    turns: PlayedTurns
+    store: TurnStore
+    replies: Replies
+    cog: Buttons
+    again: Again
+    channel: Channel
+    ids: tuple[int, ...]
+
+    async def press(self, act: Act, subject: str | None = None, user: int = 1) -> Any:
+        interaction = self.interaction(user)
+        interaction.type = discord.InteractionType.component
+        await self.cog.on_reply_button(interaction, act, subject or self.subject())
+        return interaction
+
+    def interaction(self, user: int = 1) -> Any:
+        interaction = interaction_of(user)
+        interaction.client.get_partial_messageable.side_effect = self.channel.partial
+        interaction.message.id = self.ids[-1]
+
+        async def edit_message(*, content: str, view: Any) -> None:
+            self.channel.take(self.ids[-1], content, view)
+
+        interaction.response.edit_message.side_effect = edit_message
+        return interaction
+
+    def subject(self) -> str:
+        """Newest pressed or stored answer's id: what the buttons act upon."""
+        return f"again{len(self.turns.requests)}" if self.turns.requests else str(TURN)
+
+    async def line(self) -> list[str]:
+        """The answers that a new message would go on from."""
+        line = await self.store.newest_branch(PlaceId(PLACE), PersonaName("sage"), ALICE)
+        return [turn.reply_text for turn in line]
+
+    async def bound(self) -> dict[str, str]:
+        """Which message shows which turn."""
+        rows = await self.lantern.database.fetch("SELECT * FROM reply ORDER BY part")
+        assert not any(row["is_open"] for row in rows)
+        return {row["message_id"]: row["turn"] for row in rows}
+
+
+@asynccontextmanager
+async def scene(
+    folder: Path, script: Script, *, reply: str = "first", age_h: float = 0.0, count: int = 1
+) -> AsyncGenerator[Scene]:
+    async with Database(new_database(folder / "l.db"), utcnow=WallClock()) as database:
+        store, turns = TurnStore(database), PlayedTurns(script)
+        turns.real = turns.store = store  # pyright: ignore[reportAttributeAccessIssue]  # real
+        asked = replace(stored_turn(""), status="running")
+        await store.begin(asked)
+        status = "done" if reply else "failed"
+        await store.finish(TURN, status, reply, "", RECEIPT)
+        made = discord.utils.utcnow() - timedelta(hours=age_h)
+        first = discord.utils.time_snowflake(made)
+        ids = tuple(first + n for n in range(count))
+        shown = ReplyStore(database)
+        await shown.bind(TURN, "7", ids, ())
+        lantern = replace(lantern_of(turns), replies=shown, database=database)
+        replies, access, pacers = (
+            Replies(lantern, has_footer=True),
+            Access(DiscordRules()),
+            Pacers(),
+        )
+        again = Again(lantern, access, replies, pacers)
+        cog = Buttons(lantern, access, replies, Loads(lantern), again)
+        channel = Channel()
+        channel.shown = dict.fromkeys(ids, "")
+        channel.shown[ids[0]] = reply
+        yield Scene(lantern, turns, store, replies, cog, again, channel, ids)
+
+
+AGAIN: Script = (STARTED, TextDelta("second"), FINISHED)
+
+
+async def test_a_retry_is_answered_in_the_same_message_and_both_can_be_looked_at(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path, AGAIN) as at:
+        (message,) = at.ids
+        interaction = await at.press(Act.RETRY)
+        interaction.response.defer.assert_awaited_once_with()
+        assert list(at.channel.shown) == [message]
+        assert at.channel.shown[message].startswith("second\n")
+        assert at.channel.buttons[message] == ["Retry", "older", "2/2", "newer"]
+        assert await at.line() == ["second"]
+        assert await at.bound() == {str(message): "again1"}
+
+        await at.press(Act.OLDER)
+        assert at.channel.shown[message].startswith("first\n")
+        assert at.channel.buttons[message] == ["Retry", "older", "1/2", "newer"]
+        assert await at.line() == ["first"]
+        assert await at.bound() == {str(message): TURN}
+        # The button of the message as somebody still saw it acts on what is there.
+        await at.press(Act.OLDER, subject=TURN)
+        assert at.channel.shown[message].startswith("second\n")
+        assert await at.line() == ["second"]
+
+
+async def test_a_retry_that_brings_no_word_leaves_the_answer_as_it_was(tmp_path: Path) -> None:
+    refused = Failed(TURN, RequestRefused("No host is up."))
+    async with scene(tmp_path, (STARTED, refused)) as at:
+        await at.press(Act.RETRY)
+        (text,) = at.channel.shown.values()
+        assert text.startswith("first\n-# ❌ No host is up.")
+        assert at.channel.buttons[at.ids[0]] == ["Retry"]
+        assert await at.line() == ["first"]
+        assert await at.bound() == {str(at.ids[0]): TURN}
+
+
+async def test_a_question_that_failed_gets_its_answer_and_no_other_to_look_at(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path, AGAIN, reply="") as at:
+        await at.press(Act.RETRY)
+        assert at.channel.buttons[at.ids[0]] == ["Retry"]
+        assert await at.line() == ["second"]
+
+
+async def test_an_answer_is_continued_in_its_own_message(tmp_path: Path) -> None:
+    async with scene(tmp_path, (STARTED, TextDelta("and"), TextDelta(" more"), FINISHED)) as at:
+        await at.press(Act.CONTINUE)
+        (text,) = at.channel.shown.values()
+        assert text.startswith("first and more\n-# ")
+        assert at.turns.requests[0].parent == TURN
+
+
+@pytest.mark.parametrize("act", [Act.RETRY, Act.CONTINUE])
+async def test_two_people_who_press_at_once_get_one_answer(tmp_path: Path, act: Act) -> None:
+    async with scene(tmp_path, (STARTED, TextDelta("x"), 0.05, FINISHED)) as at:
+        async with asyncio.TaskGroup() as tasks:
+            pressed = [tasks.create_task(at.press(act, TURN, user)) for user in (1, 2, 2)]
+        assert len(at.turns.requests) == 1
+        refused = [said for task in pressed for said in said_to(task.result())]
+        assert refused == ["❌ An answer is being written there; Stop ends it."]
+
+
+async def test_nobody_looks_away_while_another_answer_is_being_written(tmp_path: Path) -> None:
+    async with scene(tmp_path, (STARTED, TextDelta("x"), 0.05, FINISHED)) as at:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(at.press(Act.RETRY, TURN))
+            looking = tasks.create_task(at.press(Act.OLDER, TURN, user=2))
+        assert "being written" in said_to(looking.result())[0]
+        assert await at.line() == ["x"]
+        # And it is free again.
+        await at.press(Act.OLDER)
+        assert await at.line() == ["first"]
+
+
+async def test_messages_of_a_longer_answer_wait_until_it_is_known_whether_they_are_needed(
+    tmp_path: Path,
+) -> None:
+    long = "\n\n".join(f"{n} " + "word " * 200 for n in range(4))
+    script: Script = (STARTED, TextDelta("short"), 0.3, FINISHED)
+    async with scene(tmp_path, script, reply=long, count=4) as at:
+        one = at.ids[0]
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(at.press(Act.RETRY))
+            await asyncio.sleep(0.2)
+            assert at.channel.shown[one].startswith("short")
+        assert list(at.channel.shown) == [one]
+        assert set(await at.bound()) == {str(one)}
+        await at.press(Act.OLDER)
+        assert len(at.channel.shown) == 4
+        assert "".join(at.channel.shown.values()).count("word") == 800
+        assert set((await at.bound()).values()) == {TURN}
+
+
+async def test_a_look_that_discord_does_not_take_leaves_what_is_read_in_place(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path, AGAIN) as at:
+        await at.press(Act.RETRY)
+        at.channel.fault = http_error(400, 50035)
+        await at.press(Act.OLDER)
+        assert await at.line() == ["second"]
+
+
+async def test_edits_of_old_messages_keep_to_discords_rate_for_them(tmp_path: Path) -> None:
+    script: Script = (STARTED, *([TextDelta("w "), 0.01] * 20), FINISHED)
+    for age_h, most in ((2.0, 3), (0.0, 99)):
+        (folder := tmp_path / str(age_h)).mkdir()
+        async with scene(folder, script, age_h=age_h) as at:
+            async with asyncio.timeout(5):
+                await at.press(Act.RETRY)
+            assert at.channel.calls <= most
+
+
+async def test_a_command_answers_again_above_and_says_where(tmp_path: Path) -> None:
+    async with scene(tmp_path, AGAIN) as at:
+        interaction = at.interaction()
+        turn = await at.again.last(stored_turn("").place, "retry")
+        await at.again.press(interaction, "retry", turn)
+        (said,) = said_to(interaction)
+        assert said == f"🔁 Answering again: https://discord.com/channels/5/7/{at.ids[0]}"
+        assert await at.line() == ["second"]
+
+
+async def test_where_the_bot_is_not_itself_the_answer_comes_in_a_message_of_its_own(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path, AGAIN) as at:
+        interaction = at.interaction()
+        interaction.is_guild_integration.return_value = False
+        interaction.context = discord.app_commands.AppCommandContext(private_channel=True)
+        await at.again.press(interaction, "retry", TURN)
+        assert at.channel.shown == {at.ids[0]: "first"}
+        interaction.response.defer.assert_awaited_once_with(thinking=True)
+
+
+async def test_an_answer_of_another_channel_is_left_alone(tmp_path: Path) -> None:
+    async with scene(tmp_path, AGAIN) as at:
+        elsewhere = interaction_of(channel=8)
+        elsewhere.type = discord.InteractionType.component
+        await at.cog.on_reply_button(elsewhere, Act.RETRY, TURN)
+        assert "another conversation" in said_to(elsewhere)[0]
+        assert at.turns.requests == []
+
+
+async def test_what_a_provider_said_stays_marked_when_a_host_goes_on(tmp_path: Path) -> None:
+    by = Receipt(PersonaName("sage"), ModelKey("glm"), provider=ProviderName("zai"))
+    done = Finished(TURN, replace(RECEIPT, before=(Candidate(ModelKey("glm"), None, by.provider),)))
+    script: Script = (STARTED, Queued(None, ModelKey("glm"), 1), TextDelta("more"), 0.3, done)
+    async with scene(tmp_path, script) as at:
+        async with asyncio.TaskGroup() as tasks:
+            await at.lantern.database.execute(
+                "UPDATE turn SET receipt = ?", ('{"persona":"sage","provider":"zai"}',)
+            )
+            tasks.create_task(at.press(Act.CONTINUE))
+            await asyncio.sleep(0.2)
+            assert at.channel.shown[at.ids[0]].endswith("\n-# ☁ zai")
+        assert at.channel.shown[at.ids[0]].startswith("first more\n-# ☁ zai")
+
+
+async def test_a_retry_cut_off_by_a_crash_leaves_the_answer_before_it(tmp_path: Path) -> None:
+    async with scene(tmp_path, AGAIN) as at:
+        cut = replace(stored_turn(""), id=TurnId("cut"), status="running")
+        await at.store.begin(cut, "retry", TURN)
+        await at.lantern.replies.put(str(at.ids[0]), "7", cut.id, 0)
+        at.channel.shown[at.ids[0]] = "💭 Thinking …"
+        await at.store.close_running()
+        client: Any = interaction_of().client
+        client.get_partial_messageable.side_effect = at.channel.partial
+        loads = Loads(at.lantern)
+        closing = Closing(client, at.lantern, loads, Pacers(), has_footer=True)
+        await closing.collect()
+        await closing.run()
+        assert at.channel.shown[at.ids[0]].startswith("first\n")
+        assert at.channel.buttons[at.ids[0]] == ["Retry"]
+        assert await at.bound() == {str(at.ids[0]): TURN}
+        assert await at.line() == ["first"]

@@ -1,0 +1,148 @@
+"""``/retry`` and ``/continue``, and the message menus."""
+
+from typing import Any
+
+import discord
+import pytest
+from cogs_doubles import (
+    TURN,
+    MemoryReplies,
+    ScriptedTurns,
+    double,
+    interaction_of,
+    lantern_of,
+    said_to,
+    stored_turn,
+)
+
+from bot.chat.lantern import Lantern
+from bot.domain.chat import Quote
+from bot.domain.errors import BotError
+from bot.domain.ids import PlaceId, UserId
+from bot.policy.pacing import Pacers
+from cogs._access import Access
+from cogs._again import Again
+from cogs._places import DiscordRules
+from cogs._reply import Replies
+from cogs.talking import AskAbout, Talking
+
+
+def talking(turns: ScriptedTurns) -> tuple[Talking, Lantern]:
+    lantern = lantern_of(turns)
+    access, replies, pacers = Access(DiscordRules()), Replies(lantern, has_footer=True), Pacers()
+    again = Again(lantern, access, replies, pacers)
+    return Talking(lantern, access, replies, again, pacers), lantern
+
+
+def message_of(content: str = "", *, key: int = 70, author: int = 2, files: int = 0) -> Any:
+    message = double(discord.Message)
+    message.id, message.content, message.mentions, message.role_mentions = key, content, [], []
+    message.author.id, message.author.display_name = author, "Bob"
+    message.channel = double(discord.TextChannel)
+    message.channel.id, message.guild.id = 7, 5
+    message.created_at = discord.utils.snowflake_time(key)
+    message.jump_url = f"https://discord.com/channels/5/7/{key}"
+    attachments: list[Any] = []
+    message.attachments = attachments
+    for number in range(files):
+        file = double(discord.Attachment)
+        file.filename, file.content_type, file.size = f"cat{number}.png", "image/png", 10
+        file.read.return_value = b"\x89PNG"
+        attachments.append(file)
+    return message
+
+
+@pytest.mark.parametrize("kind", ["retry", "continue"])
+async def test_the_commands_mean_the_last_answer_here(kind: str) -> None:
+    turns = ScriptedTurns()
+    turns.stored[TURN] = stored_turn("Half")
+    cog, _ = talking(turns)
+    command: Any = cog.retry if kind == "retry" else cog.go_on
+    await command.callback(cog, interaction_of())
+    (request,) = turns.requests
+    assert (request.kind, request.parent) == (kind, TURN)
+
+
+async def test_where_nothing_was_asked_there_is_nothing_to_answer_again() -> None:
+    cog, _ = talking(ScriptedTurns())
+    command: Any = cog.retry
+    with pytest.raises(BotError, match="Nothing was asked here yet"):
+        await command.callback(cog, interaction_of())
+
+
+@pytest.mark.parametrize("kind", ["retry", "continue"])
+async def test_the_menus_mean_the_answer_a_message_shows(kind: str) -> None:
+    turns = ScriptedTurns()
+    turns.stored[TURN] = stored_turn("Half")
+    cog, lantern = talking(turns)
+    await lantern.replies.put("70", "7", TURN, 0)
+    menu: Any = cog.retry_this if kind == "retry" else cog.continue_this
+    await menu(interaction_of(), message_of("Half"))
+    assert [request.kind for request in turns.requests] == [kind]
+    with pytest.raises(BotError, match="none of my answers"):
+        await menu(interaction_of(), message_of("hello", key=71))
+
+
+async def asked(cog: Talking, message: Any, text: str = "what is it?") -> Any:
+    """Fills in the form of Ask about this; gives its interaction."""
+    pressed, submitted = interaction_of(), interaction_of(3)
+    submitted.type = discord.InteractionType.modal_submit
+    submitted.client.user.id = 99
+    await cog.ask_about(pressed, message)
+    (modal,) = pressed.response.send_modal.await_args.args
+    assert isinstance(modal, AskAbout)
+    modal.children[0]._value = text  # pyright: ignore  # what Discord fills in
+    try:
+        await modal.on_submit(submitted)
+    except BotError as error:
+        await modal.on_error(submitted, error)
+    return submitted
+
+
+async def test_a_question_about_a_message_brings_its_words_and_pictures_as_its_authors() -> None:
+    turns = ScriptedTurns()
+    cog, lantern = talking(turns)
+    submitted = await asked(cog, message_of("a poem", files=1))
+    (request,) = turns.requests
+    assert (request.text, request.user) == ("what is it?", UserId("discord:3"))
+    (quote,) = request.quotes
+    assert (quote.text, quote.user, quote.place) == ("a poem", "discord:2", request.place)
+    assert [file.name for file in request.attachments] == ["cat0.png"]
+    shown = submitted.edit_original_response.await_args.kwargs["content"]
+    assert "asked about https://discord.com/channels/5/7/70: what is it?" in shown
+    assert await lantern.questions.left_open() == ()
+
+
+async def test_a_picture_without_words_still_has_an_author_and_a_place() -> None:
+    turns = ScriptedTurns()
+    cog, _ = talking(turns)
+    await asked(cog, message_of(files=2))
+    (quote,) = turns.requests[0].quotes
+    assert isinstance(quote, Quote)
+    assert (quote.text, quote.place.channel) == ("[cat0.png] [cat1.png]", PlaceId("discord:7"))
+
+
+async def test_a_question_about_an_answer_goes_on_from_it() -> None:
+    turns = ScriptedTurns()
+    cog, lantern = talking(turns)
+    assert isinstance(lantern.replies, MemoryReplies)
+    await lantern.replies.put("70", "7", TURN, 0)
+    await asked(cog, message_of("Half", author=99))
+    (request,) = turns.requests
+    assert (request.parent, request.quotes) == (TURN, ())
+
+
+@pytest.mark.parametrize(
+    ("message", "text", "words"),
+    [
+        (message_of(), "what is it?", "nothing in that message"),
+        (message_of("a poem"), " ", "message is empty"),
+    ],
+)
+async def test_what_cannot_be_asked_is_said_to_whoever_asked(
+    message: Any, text: str, words: str
+) -> None:
+    turns = ScriptedTurns()
+    cog, _ = talking(turns)
+    assert words in said_to(await asked(cog, message, text))[0]
+    assert turns.requests == []
