@@ -284,6 +284,7 @@ async def _fleet(plan: Plan, database: Database, observe: Observe, newsroom: New
             loaded=store.add,
             spoke=store.add,
             drained=store.drain if plan.is_owner else _unkept,
+            woken=store.woken,
         ),
         observe=seen,
         observe_load=newsroom.tell,

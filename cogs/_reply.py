@@ -31,6 +31,7 @@ from bot.domain.events import (
     Stopped,
     TextDelta,
     TurnEvent,
+    Waking,
 )
 from bot.domain.ids import TurnId
 from bot.policy.conversation import gone_on
@@ -126,6 +127,7 @@ class ReplyView(View):
                 Queued()
                 | Evicting()
                 | Loading()
+                | Waking()
                 | Reading()
                 | ReasoningDelta()
                 | Silence()
@@ -215,7 +217,7 @@ class ReplyView(View):
             return self._before
         elif status := self._status_text(now):
             acts, labels = [Act.STOP], tuple[tuple[Act, str], ...]()
-            if isinstance(self._status, Queued | Evicting | Loading):
+            if isinstance(self._status, Queued | Evicting | Loading | Waking):
                 acts = [Act.CANCEL]
                 if isinstance(offer := self._beside, Offered):
                     said = zip((Act.WARM, Act.CLOUD), words.offer_labels(offer), strict=True)
@@ -233,7 +235,7 @@ class ReplyView(View):
         match self._status:
             case None:
                 return ""
-            case Queued() | Evicting() | Loading():
+            case Queued() | Evicting() | Loading() | Waking():
                 line, offer = words.progress_line(self._status), self._beside
                 if not isinstance(offer, Offered):
                     return line

@@ -12,7 +12,7 @@ from bot.documents.shelf import PersonaShelf
 from bot.domain.chat import Rejection
 from bot.domain.cloud import ProviderSnapshot
 from bot.domain.errors import NoCandidates, RequestRefused, UnknownName
-from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model
+from bot.domain.hosts import AWAY, FleetSnapshot, HostSnapshot, Model
 from bot.domain.ids import AUTO, HostName, ModelKey, PlaceId, ProviderName, UserId
 from bot.domain.personas import Persona
 from bot.policy.choice import CLOUD, title_of
@@ -25,6 +25,7 @@ TYPICAL = (1000, 500)
 """Prompt and answer tokens that a provider's price is told for."""
 
 _SERVING = attrgetter("is_serving")
+_GONE = AWAY - {"unknown"}
 _SIGHT = "vision"
 """Finds the models that can see, whatever they are called."""
 _LEAST_TYPED = 3
@@ -252,7 +253,7 @@ class Catalog:
             key = ModelKey(name)
             hosts = self.snapshot().hosts
             out = [
-                Rejection(h, key, "", brief="off" if at.state == "down" else "not heard from yet")
+                Rejection(h, key, "", brief="off" if at.state in _GONE else "not heard from yet")
                 for h, at in hosts.items()
             ]
             words = f"No host answers now, so nothing is known of a model `{name}`: "
@@ -387,14 +388,16 @@ def _mark(
             return f"warm · {host.name}{busy}"
         if host.load is not None and host.load.model_key == key:
             return f"loading {host.load.fraction:.0%} · {host.name}"
+        if host.state in AWAY:
+            return f"host {host.state} · ~{seconds_text(seconds)} · {host.name}"
         leaving = [instance.model_key.rpartition("/")[2] for instance in soonest.evicts]
         more = f" and {len(leaving) - 1} more" if len(leaving) > 1 else ""
         room = f" · must evict {leaving[0]}{more}" if leaving else ""
         return f"cold · ~{seconds_text(seconds)} · {host.name}{room}"
     # Only then: a model also held by a host that is up has that one's own reason instead.
-    if holders and all(host.state == "down" for host in holders):
+    if holders and all(host.state in _GONE for host in holders):
         return "host asleep or away"
-    there = (why for host, why in zip(holders, refused, strict=True) if host.state != "down")
+    there = (why for host, why in zip(holders, refused, strict=True) if host.state not in _GONE)
     return next(there, "no host has it")
 
 

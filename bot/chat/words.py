@@ -19,6 +19,7 @@ from bot.domain.events import (
     Resuming,
     Silence,
     Stopped,
+    Waking,
 )
 from bot.domain.hosts import HostSnapshot, Instance
 from bot.domain.ids import ModelKey, ProviderName
@@ -89,6 +90,9 @@ def progress_line(step: Progress) -> str:
                 return f"🔁 Reloading `{model}` on {host} with room for a longer text"
             names = ", ".join(f"`{key}`" for key in evicted)
             return f"📤 Making room for `{model}` on {host}: unloading {names}"
+        case Waking(host=host, model=model, seconds_left=left):
+            eta = f" · about {seconds_text(left)}" if left else " · it takes longer than usual"
+            return f"⏰ Waking {host}, which has `{model}`{eta}"
         case Loading(host=host, model=model, fraction=fraction):
             far = f"`{bar(fraction)}` {fraction:.0%}"
             return " · ".join((f"📦 Loading `{model}` on {host}\n{far}", *left_words(step)))
@@ -401,6 +405,8 @@ def host_lines(host: HostSnapshot, now: float) -> tuple[str, ...]:
         "draining": "🟡",
         "unknown": "⚪",
         "down": "🔴",
+        "asleep": "😴",
+        "waking": "⏰",
     }[host.state]
     address = "" if host.name == host.address else f" {host.address}"
     lines = [f"{mark} **{host.name}**{address} · {state_text(host, now)}"]

@@ -180,7 +180,7 @@ def _tell(event: FleetEvent, say: Callable[[str], None]) -> None:
     match event.what:
         case "model unloaded":
             say(f"🌙 {event.model} left {event.host}'s memory: {event.reason}")
-        case "host lost":
+        case "host lost" | "host asleep":
             say(f"🔴 {event.host} is gone: {event.reason}")
         case "host found":
             say(f"🟢 {event.host} is here, seen by {event.interface}")

@@ -91,7 +91,17 @@ class Loading:
     """How long this load takes by its history, where this one takes notably longer; else None."""
 
 
-Progress = Queued | Evicting | Loading
+@dataclass(frozen=True, slots=True)
+class Waking:
+    """The host sleeps and is being woken."""
+
+    host: HostName
+    model: ModelKey
+    seconds_left: float
+    """From how long it took before, else assumed; 0 when it takes longer."""
+
+
+Progress = Queued | Evicting | Loading | Waking
 
 # --- a turn --------------------------------------------------------------------------------
 
@@ -206,6 +216,7 @@ TurnEvent = (
     | Queued
     | Evicting
     | Loading
+    | Waking
     | Offered
     | Reading
     | FellBack
@@ -232,6 +243,7 @@ class FleetEvent:
 
     what: Literal[
         "host lost",
+        "host asleep",
         "host found",
         "host drained",
         "host resumed",

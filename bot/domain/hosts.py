@@ -14,12 +14,18 @@ Interface = Literal["SDK socket", "/api/v1", "/api/v0", "/v1"]
 """The richest interface a host answered on, best first."""
 
 
-HostState = Literal["unknown", "up", "down", "draining"]
+HostState = Literal["unknown", "up", "down", "asleep", "waking", "draining"]
 """Whether a host may serve.
 
 ``unknown``: not probed yet;
+``asleep``: it does not answer, and can be woken;
+``waking``: it is being woken;
 ``draining``: up, but told by an admin to take no new turns.
 """
+
+
+AWAY: frozenset[HostState] = frozenset({"unknown", "down", "asleep", "waking"})
+"""Nothing is known of what such a host has in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +164,10 @@ class HostSnapshot:
     slots: int = 5
     """Replies generated at once per instance when the host does not say."""
     weight: float = 1.0
+    wake_s: float | None = None
+    """How long it takes to wake, where it can be woken; measured once it was."""
+    woken_at: float | None = None
+    """Monotonic seconds; when its waking began, while it goes on."""
     drained_until: float | None = None
     """Monotonic seconds; infinite where only somebody's word ends the drain, None without one."""
     load_bytes_per_s: float | None = None
@@ -168,7 +178,7 @@ class HostSnapshot:
 
     @property
     def is_serving(self) -> bool:
-        """May new turns go here?"""
+        """May new turns go here at once?"""
         return self.state == "up"
 
 
@@ -185,6 +195,8 @@ class HostConfig:
     """LM Studio API token, ``sk-lm-xxxxxxxx:xxxxxxxxxxxxxxxxxxxx``."""
     slots: int = 5
     weight: float = 1.0
+    wake_mac: str | None = None
+    """Of its network card, ``00:1a:2b:3c:4d:5e``; None where it cannot be woken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +268,14 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class WakeRecord:
+    """A host was woken, and how long that took until it answered."""
+
+    host: HostName
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class LoadRecord:
     """One finished load, for the history that predicts the next."""
 
@@ -289,5 +309,7 @@ class FleetMemory:
     )
     rates: Mapping[HostName, float] = field(default_factory=dict[HostName, float])
     """Measured load speed by host, bytes per second."""
+    wakes: Mapping[HostName, float] = field(default_factory=dict[HostName, float])
+    """How long hosts take to wake, in seconds."""
     drains: tuple[Drain, ...] = ()
     """Those that are not over."""

@@ -4,7 +4,15 @@ from dataclasses import dataclass
 
 from bot.domain.errors import BotError
 from bot.domain.events import FleetEvent, Progress
-from bot.domain.hosts import Drain, Instance, LoadOrder, LoadRecord, OwnInstance, SpeedRecord
+from bot.domain.hosts import (
+    Drain,
+    Instance,
+    LoadOrder,
+    LoadRecord,
+    OwnInstance,
+    SpeedRecord,
+    WakeRecord,
+)
 from bot.domain.ids import InstanceRef
 from bot.fleet.queue import Ticket
 
@@ -58,6 +66,11 @@ class Forget:
     reference: InstanceRef
 
 
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """The host sleeps: call it until it answers, or nobody wants it woken any more."""
+
+
 Effect = (
     Grant
     | Refuse
@@ -66,6 +79,8 @@ Effect = (
     | StopLoad
     | StartUnload
     | Forget
+    | Wake
+    | WakeRecord
     | Drain
     | OwnInstance
     | LoadRecord

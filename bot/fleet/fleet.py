@@ -62,6 +62,7 @@ class Fleet:
                 config,
                 history=History(speeds, memory.rates.get(name)),
                 own=[own for own in memory.own if own.host == name],
+                wake_s=memory.wakes.get(name),
                 drain=next((drain for drain in memory.drains if drain.host == name), None),
                 recorder=recorder,
                 observe=observe,

@@ -6,6 +6,7 @@ from bot.domain.hosts import HostState, Report
 from bot.domain.ids import HostName
 from bot.policy import breaker
 from bot.policy.breaker import Breaker, BreakerRules
+from bot.policy.waking import ASLEEP
 
 PROBE_RULES = BreakerRules(threshold=2, base_s=1.0, longest_s=60.0)
 """After a failed probe: again at once, then after 1, 2, 4 ... seconds."""
@@ -20,8 +21,12 @@ class HostHealth:
     so a good probe forgives failed probes only. Failed requests are forgiven by a served one.
     """
 
-    def __init__(self, host: HostName) -> None:
+    def __init__(self, host: HostName, *, can_wake: bool = False) -> None:
+        """``can_wake``: when it does not answer, it may be asleep."""
         self._host = host
+        self._can_wake = can_wake
+        self.may_sleep = False
+        """Did it fail the last probe as one that sleeps does, and can it be woken?"""
         self.state: HostState = "unknown"
         """Unknown, up or down; of draining it knows nothing."""
         self.reason = ""
@@ -53,7 +58,7 @@ class HostHealth:
         """The host answered; returns what is news of it."""
         self.report = report
         self.probes = Breaker()
-        self.is_doubted = self.needs_token = False
+        self.is_doubted = self.needs_token = self.may_sleep = False
         if breaker.state(self.requests, now) == "open":
             return self._go_down(self.reason)
         self.reason = ""
@@ -69,6 +74,7 @@ class HostHealth:
         # The probe has said what the doubt asked for.
         self.is_doubted = False
         self.needs_token = kind is FailureKind.AUTH
+        self.may_sleep = self._can_wake and kind in ASLEEP
         return self._go_down(reason)
 
     def doubted(self, now: float, reason: str) -> tuple[FleetEvent, ...]:
@@ -83,4 +89,5 @@ class HostHealth:
     def _go_down(self, reason: str) -> tuple[FleetEvent, ...]:
         is_news = self.state != "down"
         self.state, self.reason = "down", reason
-        return (FleetEvent("host lost", self._host, reason=reason),) if is_news else ()
+        what = "host asleep" if self.may_sleep else "host lost"
+        return (FleetEvent(what, self._host, reason=reason),) if is_news else ()

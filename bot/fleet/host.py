@@ -26,13 +26,24 @@ from bot.domain.hosts import (
     Model,
     OwnInstance,
     SpeedRecord,
+    WakeRecord,
     Wish,
 )
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.fleet.client import HostClient, Stop, not_applied
 from bot.fleet.connection import Connect, Connection
 from bot.fleet.delivery import Delivery
-from bot.fleet.effects import Effect, Effects, Forget, Grant, Refuse, StartUnload, StopLoad, Tell
+from bot.fleet.effects import (
+    Effect,
+    Effects,
+    Forget,
+    Grant,
+    Refuse,
+    StartUnload,
+    StopLoad,
+    Tell,
+    Wake,
+)
 from bot.fleet.lease import Lease
 from bot.fleet.probing import Probing
 from bot.fleet.progress import loading_news
@@ -42,6 +53,7 @@ from bot.fleet.residents import reference_of
 from bot.fleet.rules import FleetRules, Recorder
 from bot.fleet.scheduler import Scheduler
 from bot.fleet.speeds import History
+from bot.fleet.waking import call
 from bot.policy import breaker
 from bot.policy.breaker import Breaker, BreakerRules
 from bot.policy.index import shared_models
@@ -50,6 +62,8 @@ P = ParamSpec("P")
 
 PULSE_S = 1.0
 """How often the scheduler looks again on its own while anybody waits."""
+CALL_EVERY_S = 2.0
+"""Between two calls of a host that sleeps, each with a probe."""
 JUST_IN_TIME_S = 0.5
 """A first token that took longer may have come after a load of LM Studio's own."""
 REBUILD_RULES = BreakerRules(threshold=1, base_s=1.0, longest_s=60.0)
@@ -69,6 +83,7 @@ class Host:
         history: History,
         own: Iterable[OwnInstance],
         drain: Drain | None,
+        wake_s: float | None,
         recorder: Recorder,
         observe: Callable[[FleetEvent], None],
         observe_load: Callable[[Loading], None],
@@ -87,6 +102,7 @@ class Host:
         self._kept = {record.reference: record for record in own}
         """The own instances as the recorder was told: what a new scheduler begins with."""
         self._delivery = Delivery()
+        self._wake_s = wake_s
         self._scheduler = self._new_scheduler(drained_until=None)
         self._drain = drain
         """As the last Lantern left it; None once it was taken up."""
@@ -171,6 +187,7 @@ class Host:
             history=self._history,
             own=self._kept.values(),
             evict_foreign=self._rules.evict_foreign,
+            wake_s=self._wake_s,
         )
         scheduler.drained_until = drained_until
         for lease in self._delivery.leases.values():
@@ -320,9 +337,11 @@ class Host:
                     self._start(self._stop.tell())
             case StartUnload():
                 self._start(self._unload(effect))
+            case Wake():
+                self._start(self._rouse())
             case FleetEvent():
                 self._observe(effect)
-            case OwnInstance() | Forget() | Drain() | LoadRecord() | SpeedRecord():
+            case OwnInstance() | Forget() | Drain() | WakeRecord() | LoadRecord() | SpeedRecord():
                 self._start(self._record(effect))
             case _:
                 assert_never(effect)
@@ -448,6 +467,17 @@ class Host:
 
     # --- probing --------------------------------------------------------------------------
 
+    async def _rouse(self) -> None:
+        """Calls the host until it answers, or nobody wants it woken; a packet may get lost."""
+        mac, address = self._config.wake_mac or "", self._config.address
+        while self._scheduler.woken_at is not None:
+            try:
+                await call(mac, address, self._rules.wake_port)
+            except OSError as error:
+                _log.warning("host not called", host=self._config.name, reason=str(error))
+            await self.probing.now()
+            await asyncio.sleep(CALL_EVERY_S)
+
     async def _probe(self) -> None:
         try:
             with self._link.understood():
@@ -466,7 +496,9 @@ class Host:
 
     # --- small things ---------------------------------------------------------------------
 
-    async def _record(self, fact: OwnInstance | Forget | Drain | LoadRecord | SpeedRecord) -> None:
+    async def _record(
+        self, fact: OwnInstance | Forget | Drain | WakeRecord | LoadRecord | SpeedRecord
+    ) -> None:
         """Tells the recorder; what it cannot keep costs a restart its memory, and nobody else."""
         try:
             match fact:
@@ -478,6 +510,9 @@ class Host:
                     await self._recorder.own_gone(self._config.name, reference)
                 case Drain():
                     await self._recorder.drained(fact)
+                case WakeRecord(seconds=seconds):
+                    self._wake_s = seconds
+                    await self._recorder.woken(fact)
                 case LoadRecord():
                     await self._recorder.loaded(fact)
                 case SpeedRecord():

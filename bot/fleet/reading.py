@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
-from bot.domain.hosts import HostSnapshot, Instance, ModelKind, Report
+from bot.domain.hosts import AWAY, HostSnapshot, Instance, ModelKind, Report
 from bot.domain.ids import InstanceRef, ModelKey
 from bot.fleet.client import HostClient, LoadValue
 from bot.fleet.connection import Connection
@@ -188,7 +188,7 @@ class HostReader:
             return
         async with lock, self._link.within(LOOK_S):
             host, began = self._snapshot(), asyncio.get_running_loop().time()
-            if host.state == "down":
+            if host.state in AWAY - {"unknown"}:
                 # Whoever looked first has told: nobody else need knock at a dead host.
                 raise HostUnreachable(f"{host.name} is away: {host.reason}")
             if max(self._looks[key][1], self.listed_at) < since:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from bot.domain.hosts import Drain, LoadRecord, OwnInstance, SpeedRecord
+from bot.domain.hosts import Drain, LoadRecord, OwnInstance, SpeedRecord, WakeRecord
 from bot.domain.ids import HostName, InstanceRef
 
 
@@ -24,6 +24,8 @@ class FleetRules:
 
     Well above a cold load of two minutes: a loader may have no word to say before it is done.
     """
+    wake_port: int = 9
+    """Where a network card is called; any will do, and this one discards what comes."""
     load_stall_s: float = 600.0
     """Longest a load may go without progress; REST reports none, so this bounds it whole."""
 
@@ -38,3 +40,4 @@ class Recorder:
     loaded: Callable[[LoadRecord], Awaitable[None]]
     spoke: Callable[[SpeedRecord], Awaitable[None]]
     drained: Callable[[Drain], Awaitable[None]]
+    woken: Callable[[WakeRecord], Awaitable[None]]

@@ -6,7 +6,8 @@ host's own list of what is in memory always wins.
 
 The tree; each number stands again where its step is taken.
 
-1. Somebody asks. The host is away, drains, or has no such model: refused at once. So is whoever
+1. Somebody asks. The host is away, drains, or has no such model: refused at once; where it may
+   only sleep, it is woken, and they wait for it. Refused is also whoever
    waits, once a probe has found it away or an admin drains it; then its load is given up, and what
    is ours leaves as soon as nobody uses it.
 2. The load under way will serve them: they join it, hear of it, and nothing else is decided.
@@ -41,7 +42,7 @@ from bot.domain.errors import (
     NotPermitted,
     Unavailable,
 )
-from bot.domain.events import Evicting, FleetEvent, Progress, Queued, UnloadCause
+from bot.domain.events import Evicting, FleetEvent, Progress, Queued, UnloadCause, Waking
 from bot.domain.hosts import (
     Drain,
     HostConfig,
@@ -56,15 +57,27 @@ from bot.domain.hosts import (
     OwnInstance,
     Report,
     SpeedRecord,
+    WakeRecord,
     Wish,
 )
 from bot.domain.ids import InstanceRef, ModelKey
-from bot.fleet.effects import Effect, Effects, Forget, Grant, Refuse, StartUnload, StopLoad, Tell
+from bot.fleet.effects import (
+    Effect,
+    Effects,
+    Forget,
+    Grant,
+    Refuse,
+    StartUnload,
+    StopLoad,
+    Tell,
+    Wake,
+)
 from bot.fleet.health import HostHealth
 from bot.fleet.progress import Load, loading_news, seconds_in_line
 from bot.fleet.queue import Queue, Ticket, Waiter
 from bot.fleet.residents import SPARED_S, Resident, Residents, reference_of
 from bot.fleet.speeds import History
+from bot.policy import breaker
 from bot.policy.breaker import Breaker
 from bot.policy.placement import (
     Hopeless,
@@ -75,6 +88,8 @@ from bot.policy.placement import (
     place,
     plan_idle_eviction,
 )
+from bot.policy.speeds import blend
+from bot.policy.waking import LONGEST, WAKE_RULES, WAKE_S
 
 DRAINS = "{} is draining and takes no new turns."
 MOST_LOADS = 3
@@ -109,9 +124,10 @@ class Scheduler:
         history: History,
         own: Iterable[OwnInstance],
         evict_foreign: bool,
+        wake_s: float | None = None,
     ) -> None:
         self.config = config
-        self.health = HostHealth(config.name)
+        self.health = HostHealth(config.name, can_wake=config.wake_mac is not None)
         self.residents = Residents(config.name, own)
         self.load: Load | None = None
         self._queue = Queue()
@@ -122,6 +138,11 @@ class Scheduler:
         self._ceiling_bytes: int | None = None
         """What the host refused to hold together, as reckoned; None while it never did."""
         self._making_room: Evicting | None = None
+        self.wake_s = wake_s
+        self.woken_at: float | None = None
+        """Since when it is being woken."""
+        self._wakes = Breaker()
+        """Calls in vain."""
         self.drained_until: float | None = None
         """As in ``HostSnapshot``."""
         self._granted_at: dict[Ticket, float] = {}
@@ -133,8 +154,13 @@ class Scheduler:
         config, history, report = self.config, self._history, self.health.report
         load = self.load
         state: HostState = self.health.state
+        models = self._models
         if state == "up" and self.drained_until is not None:
             state = "draining"
+        elif state == "down" and (self.woken_at is not None or self.health.may_sleep):
+            state = "asleep" if self.woken_at is None else "waking"
+            # Asleep since before Lantern began: what it was once asked for it has.
+            models = models or {key: Model(key) for key in history.speeds}
         return HostSnapshot(
             name=config.name,
             address=config.address,
@@ -145,7 +171,7 @@ class Scheduler:
             lists_only_loaded=report.lists_only_loaded if report else None,
             needs_token=self.health.needs_token,
             has_token=config.token is not None,
-            models=self._models,
+            models=models,
             instances=self.residents.views(self._models),
             load=self._in_flight(load) if load else None,
             waiting=Counter(waiter.wish.model_key for waiter in self._queue.waiters.values()),
@@ -156,6 +182,8 @@ class Scheduler:
             limits=self._limits,
             slots=config.slots,
             weight=config.weight,
+            wake_s=self.wake_s,
+            woken_at=self.woken_at,
             drained_until=self.drained_until,
             load_bytes_per_s=history.load_bytes_per_s,
             speeds=history.speeds,
@@ -171,13 +199,15 @@ class Scheduler:
     def on_asked(self, now: float, ticket: Ticket, wish: Wish) -> Effects:
         """Somebody wishes for an instance."""
         key, name, state = wish.model_key, self.config.name, self.health.state
+        is_asleep = state == "down" and self.health.may_sleep
         # 1. Before the first probe nothing is known of the host, so that they wait for it.
-        if state == "down":
+        if state == "down" and not is_asleep:
             return (Refuse(ticket, HostUnreachable(self.health.away())),)
         if self.drained_until is not None and now < self.drained_until:
             return (Refuse(ticket, Unavailable(DRAINS.format(name), FailureKind.BUSY)),)
         is_here = key in self._models or any(r.instance.model_key == key for r in self.residents)
-        if state == "up" and not is_here:
+        # Nobody is woken for what it is known not to have.
+        if not is_here and (state == "up" or (is_asleep and self._models)):
             text = f"{name} does not have `{key}`."
             return (Refuse(ticket, Unavailable(text, FailureKind.NOT_THERE)),)
         waiter = self._queue.waiters[ticket] = Waiter(ticket, wish, now)
@@ -193,8 +223,7 @@ class Scheduler:
         is_up = self.health.state == "up"
         # 1. A mere doubt is for the next probe to settle, which may find the host as it was.
         if self.health.state == "down" and not self.health.is_doubted:
-            waiting = self._queue.waiters.values()
-            self._refuse(waiting, self.health.away(), FailureKind.CONNECT)
+            self._wake_or_refuse(now)
         self._give_back(now)
         # 3.
         if is_up:
@@ -222,6 +251,25 @@ class Scheduler:
             if not waiter.is_joined:
                 self._tell(waiter, self._queued(waiter.wish, number, among, now))
         return self._effects()
+
+    def _wake_or_refuse(self, now: float) -> None:
+        """Step 1 of a host that is away: it is called for those who wait, for so long as it may."""
+        waiting, name = tuple(self._queue.waiters.values()), self.config.name
+        usual_s = WAKE_S if self.wake_s is None else self.wake_s
+        if self.woken_at is not None and now - self.woken_at >= LONGEST * usual_s:
+            self._wakes = breaker.on_failure(self._wakes, now, WAKE_RULES)
+            self.health.may_sleep = False
+            called_s = now - self.woken_at
+            self.health.reason = f"{name} was called for {called_s:.0f} s and did not wake."
+        if not self.health.may_sleep:
+            self.woken_at = None
+            self._refuse(waiting, self.health.away(), FailureKind.CONNECT)
+        elif waiting and self.woken_at is None:
+            self.woken_at = now
+            self._out.append(Wake())
+        for waiter in waiting if self.woken_at is not None else ():
+            # As with a load of one's own, the end is in sight.
+            waiter.begin_load(now)
 
     def _give_back(self, now: float) -> None:
         """Step 1 of a host that drains: nobody waits here, and what is ours leaves with its use."""
@@ -415,6 +463,10 @@ class Scheduler:
             # Kept as it is otherwise: readers may index it by identity.
             self._models = report.models
         self._out.extend(self.health.probed(now, report))
+        if self.woken_at is not None:
+            self.wake_s = blend(self.wake_s, now - self.woken_at)
+            self._out.append(WakeRecord(self.config.name, self.wake_s or 0.0))
+            self.woken_at, self._wakes = None, Breaker()
         self._see(report.residents, now)
         return self._decide(now)
 
@@ -427,6 +479,8 @@ class Scheduler:
             self.health.reason = reason
             return self._decide(now)
         self._out.extend(self.health.failed(now, reason, kind))
+        if breaker.state(self._wakes, now) == "open":
+            self.health.may_sleep = False
         return self._decide(now)
 
     def on_doubted(self, now: float, reason: str) -> Effects:
@@ -737,6 +791,9 @@ class Scheduler:
     ) -> Progress:
         """The place in the queue: of all, or among those of one model where it is in memory."""
         key, name, room = wish.model_key, self.config.name, self._making_room
+        if self.woken_at is not None:
+            left_s = self.woken_at + (WAKE_S if self.wake_s is None else self.wake_s) - now
+            return Waking(name, key, float(max(0, math.ceil(left_s))))
         if room is not None and room.model == key:
             return room
         usable = self._usable(wish)

@@ -8,7 +8,7 @@ import math
 from bot.chat.catalog import Catalog
 from bot.chat.flights import Flight
 from bot.domain.chat import Candidate, Route
-from bot.domain.events import Evicting, Loading, Queued
+from bot.domain.events import Evicting, Loading, Queued, Waking
 from bot.domain.hosts import FleetSnapshot, HostSnapshot
 from bot.domain.ids import ModelKey
 from bot.gateway.edge import Object
@@ -178,6 +178,8 @@ def _place_object(flight: Flight) -> Object:
             return {"host": where, "wait": {"place": place, "secondsLeft": left_s}}
         case Evicting(host=host, evicted=evicted):
             return {"host": host, "wait": {"evicting": list(evicted)}}
+        case Waking(host=host, seconds_left=left_s):
+            return {"host": host, "wait": {"waking": True, "secondsLeft": left_s}}
         case Loading(host=host, fraction=fraction, seconds_left=left_s):
             return {
                 "host": host,

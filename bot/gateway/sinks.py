@@ -19,6 +19,7 @@ from bot.domain.events import (
     ReasoningDelta,
     StreamEnd,
     TextDelta,
+    Waking,
 )
 from bot.domain.hosts import FleetSnapshot
 from bot.gateway.errors import Problem
@@ -383,6 +384,8 @@ def state_of(step: Progress) -> dict[str, object]:
             return {"state": "queued", "host": host, "place": position, "seconds_left": seconds}
         case Evicting(host=host):
             return {"state": "evicting", "host": host}
+        case Waking(host=host, seconds_left=left):
+            return {"state": "waking", "host": host, "seconds_left": left}
         case Loading(host=host, fraction=fraction, seconds_left=left):
             progress = round(fraction, 3)
             return {"state": "loading", "host": host, "progress": progress, "seconds_left": left}

@@ -124,7 +124,7 @@ class Watching:
             },
             "hosts": {
                 state: sum(host.state == state for host in hosts)
-                for state in ("up", "draining", "down", "unknown")
+                for state in ("up", "draining", "asleep", "waking", "down", "unknown")
             },
             "providers": list(self._built.providers.names),
             "budget": [account_object(account) for account in accounts if account.payer == "all"],
@@ -240,7 +240,7 @@ class Watching:
         match event.what:
             case "host found":
                 publish("host.up", host=event.host, version=event.version)
-            case "host lost":
+            case "host lost" | "host asleep":
                 publish("host.down", host=event.host, reason=event.reason)
             case "host drained":
                 publish("host.drained", host=event.host, seconds=event.seconds)

@@ -1,7 +1,7 @@
 """How soon one host could say the first word of an answer, in predicted seconds, and why."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Literal
 
@@ -11,6 +11,7 @@ from bot.domain.hosts import HostSnapshot, Instance, LoadInFlight, Model, Speed,
 from bot.domain.ids import HostName, InstanceId, ModelKey, ProviderName
 from bot.domain.personas import LoadSettings
 from bot.policy.placement import Hopeless, context_needed, place
+from bot.policy.waking import wake_left_s
 
 Strategy = Literal["prefer_local", "prefer_cloud", "cost_optimized", "quality_optimized"]
 
@@ -105,9 +106,7 @@ def predict_seconds(
     made, and the load itself.
     """
     if not host.is_serving:
-        words, brief = _STATE_WORDS[host.state]
-        reason = f"{words}: {host.reason}" if host.reason else words
-        return Rejection(host.name, key, reason, brief=brief)
+        return _not_up(host, key, ask, now)
     model = known_model(host, key)
     if model is None:
         return Rejection(host.name, key, "not on this host", brief=BRIEFLY[FailureKind.NOT_THERE])
@@ -130,6 +129,23 @@ def predict_seconds(
     if host.load is not None and host.load.model_key == key:
         return _joining(host, model, host.load, ask, now)
     return _cold(host, model, copies, ask, now)
+
+
+def _not_up(host: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> Prediction | Rejection:
+    """Of a host that sleeps: when it could answer, woken for this. Of any other: why it cannot."""
+    wake_s = wake_left_s(host, now)
+    if wake_s is None:
+        words, brief = _STATE_WORDS[host.state]
+        reason = f"{words}: {host.reason}" if host.reason else words
+        return Rejection(host.name, key, reason, brief=brief)
+    # What it held before it slept nobody knows.
+    awake = replace(host, state="up", instances=(), load=None)
+    found = predict_seconds(awake, key, ask, now)
+    if isinstance(found, Rejection):
+        return found
+    is_called = host.woken_at is not None
+    words = f"waking: ~{_seconds(wake_s)} left" if is_called else f"asleep: ~{_seconds(wake_s)}"
+    return replace(found, queue_s=found.queue_s + wake_s, reason=f"{words}, {found.reason}")
 
 
 def predict_load_s(host: HostSnapshot, model: Model) -> tuple[float, str]:

@@ -129,7 +129,7 @@ def _prefers_cloud(ask: RouteAsk, providers: Sequence[ProviderSnapshot]) -> bool
 
 def judge_host(host: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> Ranked | Rejection:
     """One host's prediction for one model, or for whatever model is soonest there, ranked."""
-    if key == AUTO and host.is_serving:
+    if key == AUTO and (host.is_serving or host.state in ("asleep", "waking")):
         return _soonest(host, ask, now)
     verdict = predict_seconds(host, key, ask, now)
     if isinstance(verdict, Rejection):

@@ -30,7 +30,7 @@ MICRO_PER_USD = 1_000_000
 BYTES_PER_GB = 1_000_000_000
 """As sizes are shown, by Lantern and by LM Studio."""
 
-_UNTOLD_FIELDS = ("token", "api_key", "wake_mac")
+_UNTOLD_FIELDS = ("token", "api_key")
 """Secrets, and what is refused: an editor should offer neither."""
 
 
@@ -148,6 +148,7 @@ class Loaded:
                 token=host.token.get_secret_value() if host.token else None,
                 slots=self.settings.routing.max_concurrent,
                 weight=host.weight,
+                wake_mac=host.wake_mac,
             )
             for host in self.settings.hosts
         )

@@ -1,7 +1,6 @@
 """The settings tree: every key, its default, and what it may be."""
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -31,6 +30,7 @@ from bot.settings.values import (
     DiscordId,
     HostAddress,
     ListenAddress,
+    MacAddress,
     Network,
     Origin,
     OwnName,
@@ -38,7 +38,6 @@ from bot.settings.values import (
     RateLimit,
     TimeZone,
     VariableName,
-    not_yet,
     parse_address,
     split_hosts,
 )
@@ -68,8 +67,8 @@ class HostSettings(Section):
         default=None, description="Variable that holds its LM Studio API token"
     )
     token: SecretStr | None = None
-    wake_mac: Annotated[None, BeforeValidator(partial(not_yet, "waking a host"))] = Field(
-        default=None, exclude=True, description="Refused: Lantern cannot wake a host yet"
+    wake_mac: MacAddress | None = Field(
+        default=None, description="Address of its network card, to wake it by Wake-on-LAN"
     )
     weight: Annotated[float, Field(gt=0)] = Field(
         default=1.0, description="Above 1 is preferred, below 1 is spared"

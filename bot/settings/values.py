@@ -54,6 +54,18 @@ def parse_rate(value: object) -> RateRule:
     return RateRule(int(found[1]), _PERIODS[found[2] or "min"])
 
 
+def parse_mac(value: object) -> str:
+    """A network card's address as ``00:1a:2b:3c:4d:5e``, from any of the usual ways to write it.
+
+    Raises:
+        ValueError: the value is none; the message says what is expected.
+    """
+    digits = re.sub(r"[:.-]", "", value.strip().lower()) if isinstance(value, str) else ""
+    if not re.fullmatch(r"[0-9a-f]{12}", digits):
+        raise ValueError("the address of a network card such as 00:1a:2b:3c:4d:5e")
+    return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
+
+
 def parse_address(
     value: object, *, default_port: int | None = LM_STUDIO_PORT, least_port: int = 1
 ) -> str:
@@ -226,6 +238,7 @@ def _is_host(host: str) -> bool:
 
 _TEXT = WithJsonSchema({"type": "string"})
 
+MacAddress = Annotated[str, BeforeValidator(parse_mac), _TEXT]
 HostAddress = Annotated[str, BeforeValidator(parse_address), _TEXT]
 # Port 0 takes a free one; none at all is a slip, for nobody would know where to connect.
 ListenAddress = Annotated[

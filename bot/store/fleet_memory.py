@@ -3,7 +3,15 @@
 import sqlite3
 from dataclasses import asdict, dataclass
 
-from bot.domain.hosts import Drain, FleetMemory, LoadRecord, OwnInstance, Speed, SpeedRecord
+from bot.domain.hosts import (
+    Drain,
+    FleetMemory,
+    LoadRecord,
+    OwnInstance,
+    Speed,
+    SpeedRecord,
+    WakeRecord,
+)
 from bot.domain.ids import HostName, InstanceRef, ModelKey
 from bot.policy.speeds import blend, blend_speed, load_rate, speed_of_answer
 from bot.store.database import Database
@@ -56,6 +64,10 @@ class FleetStore:
                     HostName(row["host"]): float(row["load_bytes_per_s"])
                     for row in connection.execute(_RATES)
                 },
+                wakes={
+                    HostName(row["host"]): float(row["seconds"])
+                    for row in connection.execute("SELECT * FROM wake")
+                },
                 drains=tuple(
                     Drain(
                         HostName(row["host"]),
@@ -87,6 +99,10 @@ class FleetStore:
         until_ms = left_ms and self.database.now_ms() + left_ms
         columns = {"host": drain.host, "until_ms": until_ms}
         await self.database.write(lambda c: insert(c, "drain", columns, verb=_REPLACE))
+
+    async def woken(self, record: WakeRecord) -> None:
+        """Remember how long a host takes to wake."""
+        await self.database.write(lambda c: insert(c, "wake", asdict(record), verb=_REPLACE))
 
     async def pins(self) -> tuple[tuple[HostName, ModelKey], ...]:
         """Which models are pinned, and on which hosts."""

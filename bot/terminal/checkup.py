@@ -6,7 +6,7 @@ from typing import Literal
 
 from bot.chat.words import bytes_text, counted, host_title
 from bot.documents.persona_files import without_effect
-from bot.domain.hosts import FleetSnapshot, HostSnapshot
+from bot.domain.hosts import AWAY, FleetSnapshot, HostSnapshot
 from bot.domain.ids import AUTO, ModelKey, PersonaName
 from bot.domain.personas import Persona
 from bot.policy.names import nearest
@@ -26,7 +26,7 @@ class Finding:
 def host_findings(host: HostSnapshot) -> tuple[Finding, ...]:
     """What was found on one host, and which LM Studio settings to change."""
     subject = host_title(host)
-    if host.state in ("down", "unknown"):
+    if host.state in AWAY:
         return (Finding("warning", subject, _down_text(host)),)
     if host.interface == "/v1":
         # Ollama answers /v1/models too, and was called an old LM Studio that needs an update.

@@ -13,7 +13,7 @@ from bot.chat.catalog import Catalog
 from bot.chat.usage import ReportPeriod
 from bot.chat.words import bytes_text, state_text
 from bot.domain.errors import ForeignInstance, RequestRefused
-from bot.domain.hosts import HostSnapshot
+from bot.domain.hosts import AWAY, HostSnapshot
 from bot.domain.personas import Persona
 from bot.policy.names import shown_name
 
@@ -70,7 +70,7 @@ def host_row(host: HostSnapshot, now: float) -> Sequence[str]:
     residents = (f"{i.identifier} ({'own' if i.own else 'foreign'})" for i in host.instances)
     loaded = ", ".join(residents) or "nothing"
     # What was in memory when a host was lost may be gone: no table calls it loaded.
-    if host.state in ("down", "unknown"):
+    if host.state in AWAY:
         loaded = "unknown"
     seen = host.interface or ""
     memory = bytes_text(_used_bytes(host)) if host.state in ("up", "draining") else "?"

@@ -39,6 +39,7 @@ from bot.domain.events import (
     Stopped,
     TextDelta,
     TurnEvent,
+    Waking,
 )
 from bot.domain.ids import AUTO, ModelKey, PersonaName, PlaceId, UserId
 from bot.domain.personas import Priority
@@ -240,7 +241,7 @@ class Session:
     def _show(self, event: TurnEvent, steps: Steps) -> None:
         screen = self._screen
         match event:
-            case Queued() | Evicting() | Loading():
+            case Queued() | Evicting() | Loading() | Waking():
                 steps.show(event)
                 return
             case Started() | Routed() | Reading() | ReasoningDelta():

@@ -283,7 +283,9 @@ async def world(
             Database(new_database(folder / "l.db"), utcnow=utcnow)
         )
         kept = FleetStore(database)
-        recorder = Recorder(kept.add_own, kept.remove_own, kept.add, kept.add, kept.drain)
+        recorder = Recorder(
+            kept.add_own, kept.remove_own, kept.add, kept.add, kept.drain, kept.woken
+        )
         fleet = await stack.enter_async_context(Fleet((), recorder=recorder))
         session = await stack.enter_async_context(inference_session())
         ledger = LedgerStore(database, BudgetRules(), UTC)

@@ -15,6 +15,7 @@ from bot.domain.hosts import (
     LoadRecord,
     OwnInstance,
     SpeedRecord,
+    WakeRecord,
     Wish,
 )
 from bot.domain.ids import HostName, InstanceRef, ModelKey
@@ -54,6 +55,7 @@ class Kept:
     own: dict[InstanceRef, OwnInstance] = field(default_factory=dict[InstanceRef, OwnInstance])
     loads: list[LoadRecord] = field(default_factory=list[LoadRecord])
     speeds: list[SpeedRecord] = field(default_factory=list[SpeedRecord])
+    wakes: dict[HostName, float] = field(default_factory=dict[HostName, float])
     drains: dict[HostName, Drain] = field(default_factory=dict[HostName, Drain])
     _told: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -82,13 +84,19 @@ class Kept:
         self.drains[drain.host] = drain
         self._told.set()
 
+    async def woken(self, record: WakeRecord) -> None:
+        self.wakes[record.host] = record.seconds
+        self._told.set()
+
     def memory(self) -> FleetMemory:
         """What a restart finds."""
         drains = tuple(drain for drain in self.drains.values() if drain.is_on)
-        return FleetMemory(own=tuple(self.own.values()), drains=drains)
+        return FleetMemory(own=tuple(self.own.values()), wakes=self.wakes, drains=drains)
 
     def recorder(self) -> Recorder:
-        return Recorder(self.own_added, self.own_gone, self.loaded, self.spoke, self.drained)
+        return Recorder(
+            self.own_added, self.own_gone, self.loaded, self.spoke, self.drained, self.woken
+        )
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Plays scripts against a scheduler: say what happens, read what it decides, in short words."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
@@ -14,12 +14,24 @@ from bot.domain.hosts import (
     Model,
     OwnInstance,
     Report,
+    Speed,
     SpeedRecord,
+    WakeRecord,
     Wish,
 )
 from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
-from bot.fleet.effects import Effect, Effects, Forget, Grant, Refuse, StartUnload, StopLoad, Tell
+from bot.fleet.effects import (
+    Effect,
+    Effects,
+    Forget,
+    Grant,
+    Refuse,
+    StartUnload,
+    StopLoad,
+    Tell,
+    Wake,
+)
 from bot.fleet.queue import Ticket
 from bot.fleet.residents import reference_of
 from bot.fleet.scheduler import Scheduler
@@ -49,6 +61,8 @@ class Playbook:
         slots: int = 2,
         own: Iterable[OwnInstance] = (),
         evict_foreign: bool = False,
+        wake_mac: str | None = None,
+        speeds: Mapping[ModelKey, Speed] | None = None,
     ) -> None:
         config = HostConfig(
             HOST,
@@ -56,9 +70,10 @@ class Playbook:
             memory_bytes=None if memory_gb is None else round(memory_gb * GB),
             max_loaded=max_loaded,
             slots=slots,
+            wake_mac=wake_mac,
         )
         self.scheduler = Scheduler(
-            config, history=History({}, None), own=own, evict_foreign=evict_foreign
+            config, history=History(speeds or {}, None), own=own, evict_foreign=evict_foreign
         )
         entries = [model(m) if isinstance(m, str) else m for m in models]
         self.disk = {entry.key: entry for entry in entries}
@@ -226,13 +241,13 @@ class Playbook:
                 return f"forget {reference}"
             case OwnInstance():
                 return f"keep {effect.identifier}"
-            case Drain(is_on=is_on, left_s=left_s):
-                return f"drain {left_s}" if is_on else "resume"
             case FleetEvent():
                 self.news.append(effect)
                 return ""
             case LoadRecord() | SpeedRecord():
                 return ""
+            case Wake() | WakeRecord() | Drain():
+                return _words_of_host(effect)
 
     def _words_to(self, who: str, effect: Grant | Refuse | Tell) -> str:
         match effect:
@@ -247,6 +262,16 @@ class Playbook:
             case Tell(progress=progress):
                 self._told[who] = progress
                 return ""
+
+
+def _words_of_host(effect: Wake | WakeRecord | Drain) -> str:
+    match effect:
+        case Wake():
+            return "wake"
+        case WakeRecord(seconds=seconds):
+            return f"awake after {seconds:g}"
+        case Drain(is_on=is_on, left_s=left_s):
+            return f"drain {left_s}" if is_on else "resume"
 
 
 def up_with(*models: Model | str, **limits: object) -> Playbook:
