@@ -32,7 +32,8 @@ class AnswerCache:
 
     async def keep(self, job: Job, text: str, receipt: Receipt) -> None:
         """Keeps a whole answer; one that was cut, stopped or is too long is not kept."""
-        if self._store is None or receipt.model is None:
+        # Two hosts' words may meet badly: once is enough.
+        if self._store is None or receipt.model is None or receipt.seams:
             return
         # An alternative stood in, and next time the wanted model may answer at no cost. A provider
         # always answers with another model than was asked for, and is what a cache saves.

@@ -93,6 +93,16 @@ async def test_the_answer_goes_on_elsewhere_and_reads_as_one(
         assert "Lost in the middle: one, after about 5 tokens" in why_text(stored)
 
 
+async def test_an_answer_by_two_hosts_is_not_given_again(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("one", QWEN), sim("two", QWEN), cache_ttl_s=3600.0) as home:
+        await ready(home, ONE, TWO)
+        drops(home)
+        for number in range(3):
+            place = replace(PLACE, channel=PlaceId(f"discord:{number}"))
+            said = await home.ask(SAY, place=place)
+            assert (said.text, said.receipt.from_cache) == (COUNT, number == 2)
+
+
 async def test_the_next_question_reads_the_whole_answer(tmp_path: Path) -> None:
     async with house(tmp_path, sim("one", QWEN), sim("two", QWEN)) as home:
         await ready(home, ONE, TWO)
