@@ -13,7 +13,7 @@ NPM := $(shell command -v npm 2>/dev/null)
 BROWSER := $(shell for b in chromium chromium-browser google-chrome google-chrome-stable microsoft-edge; do command -v $$b; done 2>/dev/null | head -n 1)
 PM2_STAMP := node_modules/.installed
 
-.PHONY: demo init run test browser ops check bench bench-fleet counts faults mutants format lock clean
+.PHONY: demo init run test nightly browser ops check bench bench-fleet counts faults mutants format lock clean
 
 demo: $(RUN_STAMP)
 	@$(BIN)/lantern demo
@@ -27,6 +27,10 @@ run: $(RUN_STAMP)
 test: $(DEV_STAMP)
 	$(BIN)/python -m pytest -m "not ops and not browser" -n 2 --dist worksteal
 	$(MAKE) browser
+
+# The same with thousands of random examples for each property, 10,000 histories of the fleet: half an hour or more.
+nightly: $(DEV_STAMP)
+	$(BIN)/python -m pytest -m "not ops and not browser" --hypothesis-profile=nightly -n 2 --dist worksteal
 
 # The dashboard in a real browser; without one it says so and goes on.
 browser: $(DEV_STAMP) $(if $(BROWSER),$(BROWSER_STAMP))

@@ -142,8 +142,7 @@ class Dispatcher:
             if leaving:
                 await asyncio.sleep(UNLOAD_S)
             for copy in leaving:
-                machine.evicted += 1
-                machine.unload(copy)
+                machine.evict(copy)
             await machine.load(self.evening.trace.models[key], CONTEXT)
         except NotServed:
             # Whoever waits for it is decided on anew.

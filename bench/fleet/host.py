@@ -189,8 +189,7 @@ class Machine:
         """
         if is_jit:
             for other in [c for c in self.copies.values() if c.is_jit and c.model is not model]:
-                self.evicted += 1
-                self.unload(other)
+                self.evict(other, even_busy=True)
         async with self._load_lock:
             if not self.is_up:
                 raise NotServed("down")
@@ -245,6 +244,12 @@ class Machine:
             self._break(answer, cause)
         self._turn()
         self._told()
+
+    def evict(self, copy: Copy, *, even_busy: bool = False) -> None:
+        """Takes a copy out by a command; one at work stays unless it is taken all the same."""
+        if even_busy or not copy.is_busy:
+            self.evicted += 1
+            self.unload(copy)
 
     def _rest(self, copy: Copy) -> None:
         """Its time to live begins anew."""

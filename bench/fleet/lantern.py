@@ -105,9 +105,8 @@ class VirtualClient:
         await asyncio.sleep(UNLOAD_S)
         await self._call()
         copy = self._machine.copies.get(str(instance.identifier))
-        if copy is not None and (even_busy or not copy.is_busy):
-            self._machine.evicted += 1
-            self._machine.unload(copy)
+        if copy is not None:
+            self._machine.evict(copy, even_busy=even_busy)
 
     async def close(self) -> None: ...
 

@@ -97,9 +97,9 @@ Policy = Callable[[Evening], AbstractAsyncContextManager[Serve]]
 """A way of routing, at work while the block lasts."""
 
 
-async def spend(trace: Trace, policy: Policy) -> Evening:
+async def spend(trace: Trace, policy: Policy, kind: type[Machine] = Machine) -> Evening:
     """Plays a trace under one policy; run it on a ``VirtualLoop``."""
-    machines = {spec.name: Machine(spec, trace.seed) for spec in trace.hosts}
+    machines = {spec.name: kind(spec, trace.seed) for spec in trace.hosts}
     evening = Evening(trace, machines)
     async with policy(evening) as reply, asyncio.TaskGroup() as tasks:
         for outage in trace.outages:

@@ -1,8 +1,10 @@
 """What a scheduler promises whatever happens, in whatever order."""
 
+from collections import Counter
 from contextlib import suppress
 
 import pytest
+from histories import HISTORIES
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -11,9 +13,11 @@ from scheduler_playbook import Playbook, model
 from bot.domain.errors import FailureKind, NotPermitted
 from bot.domain.ids import InstanceRef, ModelKey
 from bot.fleet.residents import reference_of
+from bot.policy.placement import instance_bytes, load_bytes
 
 KEYS = ("one", "two", "three")
 SLOTS = 2
+MEMORY_GB = 27
 
 
 class AnyDay(RuleBasedStateMachine):
@@ -22,30 +26,59 @@ class AnyDay(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.play = Playbook(
-            *(model(key, gb=10, window=16384) for key in KEYS), memory_gb=27, slots=SLOTS
+            *(model(key, gb=10, window=16384) for key in KEYS), memory_gb=MEMORY_GB, slots=SLOTS
         )
         self.waiting: dict[str, tuple[str, int]] = {}
-        self.holding: dict[str, str] = {}
+        self.asker: dict[str, tuple[str, float, float | None]] = {}
+        """Of everybody who ever asked: user, when, and the longest wait."""
+        self.holding: dict[str, InstanceRef] = {}
         self.foreign: set[InstanceRef] = set()
         self.asked = 0
 
     def read(self, decided: list[str]) -> None:
         """Follows what was decided, checking each decision as it falls."""
         for words in decided:
-            verb, who, *rest = words.split()
+            verb, who, *_ = words.split()
             if verb == "grant":
-                self.waiting.pop(who)
-                self.holding[who] = rest[0]
+                key, _ = self.waiting.pop(who)
+                granted = self.play.granted[who]
+                self.check_turn(who, key, granted.context_length or 0)
+                self.holding[who] = reference_of(granted)
             elif verb == "refuse":
                 self.waiting.pop(who)
             elif verb == "unload":
-                self.check_unload(who)
+                self.check_unload(self.play.leaving[-1])
             elif verb == "load":
                 self.check_load(ModelKey(who))
 
-    def check_unload(self, identifier: str) -> None:
-        assert identifier not in self.holding.values(), "a leased instance was unloaded"
-        assert self.play.leaving[-1] not in self.foreign, "a foreign instance was unloaded"
+    def check_unload(self, leaving: InstanceRef) -> None:
+        # By reference: what was loaded anew has the name of what others took out meanwhile.
+        assert leaving not in self.holding.values(), "a leased instance was unloaded"
+        assert leaving not in self.foreign, "a foreign instance was unloaded"
+
+    def check_turn(self, who: str, key: str, context: int) -> None:
+        """Nobody who asked before for the same, and would have been served by the same, waits on.
+
+        One's own questions go in their order; of others nobody's first is passed by a second, with
+        what is answered already counted.
+        """
+        order = list(self.asker)
+        # What left memory behind our back answers nobody, whoever still holds on to it.
+        there = {reference_of(i) for i in self.play.scheduler.snapshot().instances}
+        held = Counter(self.asker[h][0] for h, at in self.holding.items() if at in there)
+
+        def place(name: str) -> tuple[str, int]:
+            user = self.asker[name][0]
+            earlier = order[: order.index(name)]
+            wishes = sum(self.asker[e][0] == user for e in earlier if e in self.waiting)
+            return user, held[user] + wishes
+
+        user, mine = place(who)
+        for other, (wanted, need) in self.waiting.items():
+            if wanted == key and need <= context and order.index(other) < order.index(who):
+                them, theirs = place(other)
+                assert them != user, "passed by one's own later question"
+                assert mine <= theirs, "passed by somebody's next"
 
     def check_load(self, key: ModelKey) -> None:
         needs = [need for wanted, need in self.waiting.values() if wanted == key]
@@ -53,6 +86,11 @@ class AnyDay(RuleBasedStateMachine):
         known = self.play.scheduler.snapshot().instances
         staying = [i.context_length or 0 for i in known if i.model_key == key]
         assert all(context < max(needs) for context in staying), "loaded beside a usable one"
+        order = self.play.loading
+        assert order is not None
+        held = sum(map(instance_bytes, known)) + (load_bytes(self.play.disk[key], order) or 0)
+        # A tenth over by our reckoning is for the host to decide.
+        assert held <= MEMORY_GB * 1.1e9, "a load over the budget"
 
     @rule(
         key=st.sampled_from(KEYS),
@@ -64,7 +102,13 @@ class AnyDay(RuleBasedStateMachine):
         who = f"w{self.asked}"
         self.asked += 1
         self.waiting[who] = (key, context)
+        self.asker[who] = (user, self.play.now, wait)
         self.read(self.play.ask(who, key, user=user, context=context, wait=wait, ttl=60))
+
+    @rule(key=st.sampled_from(KEYS), users=st.permutations(("ada", "ada", "ada", "bob", "eve")))
+    def a_crowd_asks(self, key: str, users: list[str]) -> None:
+        for user in users:
+            self.somebody_asks(key, user, 0, None)
 
     @precondition(lambda self: self.waiting or self.holding)
     @rule(data=st.data())
@@ -116,6 +160,11 @@ class AnyDay(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from((1.0, 20.0, 120.0)))
     def time_passes(self, seconds: float) -> None:
         self.read(self.play.after(seconds).tick())
+        for who, (key, _) in self.waiting.items():
+            _, since, wait = self.asker[who]
+            # Work on one's own load is not cut.
+            is_worked_on = self.play.loading is not None or bool(self.play.leaving)
+            assert is_worked_on or wait is None or self.play.now - since < wait, f"{key} waits on"
         self.read(self.play.sweep())
 
     @rule(key=st.sampled_from(KEYS))
@@ -149,4 +198,4 @@ class AnyDay(RuleBasedStateMachine):
 
 
 TestAnyDay = pytest.mark.slow(AnyDay.TestCase)
-TestAnyDay.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+TestAnyDay.settings = settings(max_examples=HISTORIES, stateful_step_count=30, deadline=None)
