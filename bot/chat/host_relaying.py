@@ -78,7 +78,7 @@ class HostRelaying:
                     ) as lease,
                 ):
                     patience.reschedule(None)
-                    meter.is_loading = False
+                    meter.is_loading, meter.lease = False, lease
                     timing = meter.receipt.timing
                     timing = replace(
                         timing,

@@ -1,5 +1,6 @@
 """A turn served by a LAN host: a lease, a transcript that fits what was loaded, its stream."""
 
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -200,7 +201,7 @@ class HostServing:
             messages = await self._fit(job, lease, draft)
             await self._fleet.host(host).confirm(lease)
             await self._stream(host, candidate, lease, messages, job, draft)
-        self.remember(host, candidate, draft.part())
+        self.remember(candidate, draft.part(), lease, is_first=not job.is_follow_up)
 
     def _may_leave(
         self, host: HostName, candidate: Candidate, route: Route, fraction: float, stood_s: float
@@ -295,22 +296,28 @@ class HostServing:
         words = f"{candidate.where} ended its answer without a word."
         raise Unavailable(words, FailureKind.EMPTY)
 
-    def remember(self, host: HostName, candidate: Candidate, receipt: Receipt) -> None:
-        """Notes how fast a host answered, by what a whole answer's receipt says."""
-        usage, timing = receipt.usage, receipt.timing
-        if timing.first_token_s is None:
+    def remember(
+        self, candidate: Candidate, receipt: Receipt, lease: Lease, *, is_first: bool
+    ) -> None:
+        """Notes how fast a host answered, by what a whole answer's receipt says.
+
+        Args:
+            candidate: Who answered.
+            receipt: Of the whole answer.
+            lease: By which it was made.
+            is_first: Nothing of the prompt can have been read before.
+        """
+        usage, timing, host = receipt.usage, receipt.timing, candidate.host
+        if timing.first_token_s is None or host is None:
             return
-        self._fleet.host(host).record_speed(
-            SpeedRecord(
-                host=host,
-                model_key=candidate.model,
-                # A prefix the host still held was not read again.
-                prompt_tokens=max(0, usage.prompt_tokens - usage.cached_tokens),
-                completion_tokens=usage.completion_tokens,
-                first_token_s=timing.first_token_s,
-                generation_s=timing.generation_s,
-            )
-        )
+        # What stood in a slot already was not read, and nobody tells how much that was: a follow-up
+        # once passed for a machine ten times as fast. Nor does a machine at other work tell.
+        is_read = (is_first or usage.cached_tokens > 0) and lease.shared_at >= lease.spoke_at
+        read = max(0, usage.prompt_tokens - usage.cached_tokens) if is_read else 0
+        written = usage.completion_tokens if lease.shared_at == math.inf else 0
+        first_token_s, generation_s = timing.first_token_s, timing.generation_s
+        model, there = candidate.model, self._fleet.host(host)
+        there.record_speed(SpeedRecord(host, model, read, written, first_token_s, generation_s))
 
 
 def _in_words(job: Job) -> Job | None:

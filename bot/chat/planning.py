@@ -104,6 +104,8 @@ class Job:
     """With the wanted model; the candidate's own model replaces it."""
     max_wait_s: float
     """Longest wait for one candidate while others are left."""
+    is_follow_up: bool = False
+    """Something was said before: a host may have read it."""
     seer: Candidate | None = None
     """Who could see the pictures that those who answer here cannot; None: nobody, or they can."""
     begun: str = ""
@@ -268,6 +270,15 @@ class Planner:
         has_pictures = bool(fitted.messages[-1].images)
         if request.must_see and not has_pictures:
             raise RequestRefused("That picture was too large to be kept; attach it again.")
+        conversation = f"{request.place.conversation} {resolved.persona.name}"
+        new_tokens = None
+        if asking.branch and not fitted.dropped:
+            # What stands behind the newest answer, which its host wrote itself.
+            new_tokens = 0
+            for message in reversed(fitted.messages):
+                if message.role == "assistant":
+                    break
+                new_tokens += message_tokens(message)
         routed = partial(
             self.routed,
             user=str(request.user),
@@ -275,6 +286,8 @@ class Planner:
             answer_tokens=answer_tokens,
             sticky_host=next(filter(None, served), None),
             local_only=isinstance(asking.consent, LocalOnly),
+            conversation=conversation,
+            new_tokens=new_tokens,
             request_type=request.request_type,
             priority=request.priority,
         )
@@ -302,6 +315,7 @@ class Planner:
             route=route,
             wish=wish,
             max_wait_s=self._rules.max_local_wait_s,
+            is_follow_up=bool(asking.branch),
             seer=seer,
         )
 
@@ -318,6 +332,8 @@ class Planner:
         request_type: str | None = None,
         priority: Priority | None = None,
         is_chat: bool = True,
+        conversation: str = "",
+        new_tokens: int | None = None,
     ) -> tuple[Route, Wish]:
         """Whom to ask, best first, and what is wished of a host; for turns and relayed requests.
 
@@ -332,6 +348,8 @@ class Planner:
             request_type: Said for this request alone; else the persona's.
             priority: Said for this request alone; else the persona's.
             is_chat: An embedding model answers no chat.
+            conversation: Whose words these are, so that the next turn finds them read.
+            new_tokens: Of the prompt, what cannot have been read before; None is all of it.
         """
         snapshot, persona, rules = self._snapshot(), resolved.persona, self._rules
         sort = request_type or persona.request_type or ""
@@ -343,6 +361,7 @@ class Planner:
             idle_ttl_s=idle_ttl_s,
             user=user,
             priority=priority or persona.priority,
+            conversation=conversation,
         )
         cloud = rules.cloud if persona.cloud is None else persona.cloud
         # Out of the order of fallbacks, and yet configured: it answers where it was chosen.
@@ -363,6 +382,8 @@ class Planner:
             order=rules.request_types.get(sort),
             load=persona.load,
             is_chat=is_chat,
+            conversation=conversation,
+            new_tokens=new_tokens,
         )
         providers = self._providers(prompt_tokens, answer_tokens, snapshot.taken_at)
         route = self._index.route(snapshot, ask, providers)

@@ -13,6 +13,7 @@ from bot.domain.chat import Candidate, Place, Receipt, Rejection, Route, Usage
 from bot.domain.errors import FailureKind, Interrupted, Unavailable
 from bot.domain.events import Delta, Progress
 from bot.domain.ids import HostName, TurnId, UserId
+from bot.fleet.lease import Lease
 from bot.inference.passing import Form
 
 _log = structlog.get_logger(__name__)
@@ -93,6 +94,8 @@ class Meter:
     flight: Flight
     patient_until: float
     """So long it may wait for a place, and a whole answer, which shows no life, for a load."""
+    lease: Lease | None = None
+    """Of the host that was asked last."""
     is_loading: bool = False
     """Was the wait given up while a load was under way?"""
     sent_at: float | None = None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from typing import cast
 
 import structlog
 
@@ -203,8 +204,11 @@ class Relaying:
                 raise nobody(request.resolved, route, meter, soonest, kept_here)
         finally:
             whole = await self._settled(request, meter, question.cost_micro_usd)
-        if served.host is not None:
-            self._hosts.remember(served.host, served, whole)
+        if meter.lease is not None:
+            # An answer that came as a whole says nothing of reading.
+            said = request.fields.get("messages") if request.is_stream else None
+            is_first = isinstance(said, list) and len(cast("list[object]", said)) <= 2
+            self._hosts.remember(served, whole, meter.lease, is_first=is_first)
         return whole
 
     async def _seen(self, routed: Callable[[], tuple[Route, Wish]]) -> tuple[Route, Wish, bool]:

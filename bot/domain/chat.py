@@ -248,6 +248,8 @@ class Candidate:
     provider: ProviderName | None = None
     seconds: float | None = None
     """Predicted seconds to the first token; None when nothing is known."""
+    burden_s: float = 0.0
+    """Of a host, what it is compared by: the same, with what others will miss and the writing."""
     cost_micro_usd: int | None = None
     """Worst-case cost; None when the price is unknown, 0 for local hosts."""
     likely_micro_usd: int | None = None

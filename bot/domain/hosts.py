@@ -66,6 +66,8 @@ class Instance:
     """Loaded by Lantern; False is foreign and never unloaded unless told to."""
     pinned: bool = False
     leases: int = 0
+    reading: int = 0
+    """Of these, still without the first word of their answer."""
     idle_since: float | None = None
     """Monotonic seconds since when no lease holds it; None while leased."""
     idle_ttl_s: float | None = None
@@ -76,6 +78,10 @@ class Instance:
     """LM Studio's own TTL it was loaded with; None where there is none, or it is not told."""
     spared_until: float = 0.0
     """Monotonic seconds; it would not leave, or works for others, and is left in peace so long."""
+    conversations: tuple[str, ...] = ()
+    """Whose words its slots read last, as far as they came through Lantern: one a slot."""
+    missed_s: float = 0.0
+    """Seconds its eviction is expected to cost those who will ask for it; see ``policy.demand``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +122,16 @@ class Speed:
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """The work a host does in a second, or one token of a model asks for; see ``policy.speeds``."""
+
+    prefill: float | None = None
+    """Reading a prompt; None where nothing was measured."""
+    decode: float | None = None
+    """Writing an answer; likewise."""
+
+
+@dataclass(frozen=True, slots=True)
 class LoadLimits:
     """What a host taught about loading one model."""
 
@@ -127,6 +143,10 @@ class LoadLimits:
     """Why it refused the newest load for lack of memory: one more must leave before the retry."""
     is_retried: bool = False
     """The one more has left: the next refusal is final."""
+
+
+Together = frozenset[tuple[ModelKey, int | None, int]]
+"""What is in memory at once: model keys with their context, and which copy of it each is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +176,10 @@ class HostSnapshot:
     """The memory budget for models, when configured."""
     ceiling_bytes: int | None = None
     """What it refused to hold together, learnt from a refused load; others may have had a part."""
+    held: tuple[Together, ...] = ()
+    """What it was seen to hold together: any part of it fits, whatever a formula says."""
+    refused: tuple[Together, ...] = ()
+    """What it refused to hold together of late: nor does it hold more than that."""
     max_loaded: int | None = None
     evict_foreign: bool = False
     """Instances loaded by others may be evicted too."""
@@ -173,6 +197,10 @@ class HostSnapshot:
     load_bytes_per_s: float | None = None
     """Measured over all loads of this host."""
     speeds: Mapping[ModelKey, Speed] = field(default_factory=dict[ModelKey, Speed])
+    pace: Pace = Pace()
+    """Over all models measured here; until there is one, as fast as the fastest host."""
+    efforts: Mapping[ModelKey, Pace] = field(default_factory=dict[ModelKey, Pace])
+    """What one token of each model asks for, learnt on all hosts."""
     failures: int = 0
     """Consecutive failures; 0 when healthy."""
 
@@ -230,6 +258,8 @@ class Wish:
     max_wait_s: float | None = None
     """Longest the asker will wait for the grant; None waits for ever."""
     priority: Priority = "normal"
+    conversation: str = ""
+    """Whose words are read, so that its next turn finds them read; empty where nobody can tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +322,9 @@ class SpeedRecord:
     host: HostName
     model_key: ModelKey
     prompt_tokens: int
+    """Read by the machine with nothing beside; 0 where nobody can tell, or it did other work."""
     completion_tokens: int
+    """Written with nothing beside; 0 likewise."""
     first_token_s: float
     """From sending the request to the first delta."""
     generation_s: float

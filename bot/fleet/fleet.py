@@ -18,11 +18,12 @@ from bot.domain.hosts import (
 )
 from bot.domain.ids import HostName
 from bot.fleet.connection import Connect, connect
+from bot.fleet.demand import Demands
 from bot.fleet.host import Host
 from bot.fleet.rest import lan_http
 from bot.fleet.rules import FleetRules, Recorder
 from bot.fleet.scheduler import Scheduler
-from bot.fleet.speeds import History
+from bot.fleet.speeds import History, Yardstick
 from bot.policy.names import nearest
 
 __all__ = ["Fleet", "FleetRules", "Recorder"]
@@ -55,12 +56,14 @@ class Fleet:
         # thousand models each would hold a hundred thousand.
         pool: dict[Model, Model] = {}
         self._hosts: dict[HostName, Host] = {}
+        yardstick, demands = Yardstick(), Demands()
         for config in hosts:
             name = config.name
             speeds = {key: speed for (host, key), speed in memory.speeds.items() if host == name}
             self._hosts[name] = Host(
                 config,
-                history=History(speeds, memory.rates.get(name)),
+                history=History(speeds, memory.rates.get(name), name, yardstick),
+                demands=demands,
                 own=[own for own in memory.own if own.host == name],
                 wake_s=memory.wakes.get(name),
                 drain=next((drain for drain in memory.drains if drain.host == name), None),

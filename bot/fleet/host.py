@@ -33,6 +33,7 @@ from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.fleet.client import HostClient, Stop, not_applied
 from bot.fleet.connection import Connect, Connection
 from bot.fleet.delivery import Delivery
+from bot.fleet.demand import Demands
 from bot.fleet.effects import (
     Effect,
     Effects,
@@ -81,6 +82,7 @@ class Host:
         config: HostConfig,
         *,
         history: History,
+        demands: Demands,
         own: Iterable[OwnInstance],
         drain: Drain | None,
         wake_s: float | None,
@@ -93,6 +95,7 @@ class Host:
         pool: dict[Model, Model],
     ) -> None:
         self._config = config
+        self._demands = demands
         self._recorder = recorder
         self._observe = observe
         self._observe_load = observe_load
@@ -118,6 +121,7 @@ class Host:
             rules,
             self.snapshot,
             lambda listed: self.feed(Scheduler.on_listed, listed),
+            lambda ticket: self.feed(Scheduler.on_spoke, ticket),
         )
         self.probing = Probing(self._probe, lambda now: self._scheduler.health.next_probe_at(now))
         self._changed = asyncio.Event()
@@ -188,6 +192,7 @@ class Host:
             own=self._kept.values(),
             evict_foreign=self._rules.evict_foreign,
             wake_s=self._wake_s,
+            demands=self._demands,
         )
         scheduler.drained_until = drained_until
         for lease in self._delivery.leases.values():
@@ -327,6 +332,8 @@ class Host:
     def _carry_out(self, effect: Effect) -> None:
         match effect:
             case Grant() | Refuse() | Tell():
+                if isinstance(effect, Grant):
+                    self._note_company()
                 self._delivery.tell(effect)
             case LoadOrder():
                 self._stop = Stop()
@@ -345,6 +352,14 @@ class Host:
                 self._start(self._record(effect))
             case _:
                 assert_never(effect)
+
+    def _note_company(self) -> None:
+        """Somebody was granted an instance: whoever works beside another is slowed by it."""
+        held = self._scheduler.residents.held
+        for ticket in held if len(held) > 1 else ():
+            lease = self._delivery.leases.get(ticket)
+            if lease is not None:
+                lease.shared_at = min(lease.shared_at, self._now())
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         if self._tasks is None:

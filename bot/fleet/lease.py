@@ -1,6 +1,7 @@
 """One asker's way to an instance: progress while waiting, then the right to use it."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Self
@@ -27,6 +28,10 @@ class Lease:
         self.ticket = ticket
         self.wish = wish
         self.grant: Grant | None = None
+        self.shared_at = math.inf
+        """From when on its host did other work beside."""
+        self.spoke_at = math.inf
+        """When the first word of its answer came."""
         self._config = config
         self._on_late = on_late
         self._steps: deque[Progress] = deque()

@@ -36,6 +36,7 @@ class HostReader:
         rules: FleetRules,
         snapshot: Callable[[], HostSnapshot],
         on_listed: Callable[[tuple[Instance, ...]], object],
+        on_spoke: Callable[[Ticket], object],
     ) -> None:
         self.acts = 0
         """Loads and unloads ended; a list read before the newest of them is out of date."""
@@ -45,6 +46,7 @@ class HostReader:
         self._rules = rules
         self._snapshot = snapshot
         self._on_listed = on_listed
+        self._on_spoke = on_spoke
         self.heard_at = -math.inf
         """When it last said anything in an answer or of a load."""
         self._spoke: dict[Ticket, tuple[InstanceRef, float]] = {}
@@ -152,6 +154,9 @@ class HostReader:
 
         def heard() -> None:
             self.heard_at = loop.time()
+            if ticket not in self._spoke:
+                lease.spoke_at = self.heard_at
+                self._on_spoke(ticket)
             self._spoke[ticket] = (reference, self.heard_at)
 
         def look() -> None:

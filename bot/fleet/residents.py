@@ -50,6 +50,10 @@ class Resident:
     """Of ours since it was last seen: then its changed time of use says nothing of others."""
     seen_at: float = 0.0
     """When the host last listed it."""
+    reading: set[Ticket] = field(default_factory=set[Ticket])
+    """Who of its holders has not heard the first word yet."""
+    conversations: tuple[str, ...] = ()
+    """As in ``Instance``; the newest last."""
     is_stray: bool = False
     """Loaded by LM Studio of its own accord for a turn of ours whose instance was gone."""
 
@@ -65,6 +69,8 @@ class Resident:
             idle_since=None if leases else self.idle_since,
             idle_ttl_s=self.own.idle_ttl_s if self.own else None,
             spared_until=self.spared_until,
+            reading=len(self.reading),
+            conversations=self.conversations,
         )
 
 
@@ -116,6 +122,7 @@ class Residents:
         # Our own use moves the host's "last used" too, and is seen only at the next probe.
         resident.users[ticket] = user
         resident.uses += 1
+        resident.reading.add(ticket)
         self.held[ticket] = resident
 
     def resume(self, ticket: Ticket, user: str, instance: Instance) -> None:

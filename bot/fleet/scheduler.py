@@ -57,10 +57,12 @@ from bot.domain.hosts import (
     OwnInstance,
     Report,
     SpeedRecord,
+    Together,
     WakeRecord,
     Wish,
 )
 from bot.domain.ids import InstanceRef, ModelKey
+from bot.fleet.demand import Demands
 from bot.fleet.effects import (
     Effect,
     Effects,
@@ -87,13 +89,19 @@ from bot.policy.placement import (
     load_bytes,
     place,
     plan_idle_eviction,
+    together,
 )
+from bot.policy.prediction import LOAD_BYTES_PER_S, LOAD_S
 from bot.policy.speeds import blend
 from bot.policy.waking import LONGEST, WAKE_RULES, WAKE_S
 
 DRAINS = "{} is draining and takes no new turns."
 MOST_LOADS = 3
 """Loads begun for one wish: the first, one after an eviction, one with a larger context."""
+REFUSED_S = 1800.0
+"""What a host refused to hold is tried again after so long: other programs may have left since."""
+MOST_HELD = 100
+"""Of what was seen together in memory so many are remembered, the newest."""
 LOST = frozenset(
     {
         FailureKind.CONNECT,
@@ -125,8 +133,10 @@ class Scheduler:
         own: Iterable[OwnInstance],
         evict_foreign: bool,
         wake_s: float | None = None,
+        demands: Demands | None = None,
     ) -> None:
         self.config = config
+        self._demands = demands or Demands()
         self.health = HostHealth(config.name, can_wake=config.wake_mac is not None)
         self.residents = Residents(config.name, own)
         self.load: Load | None = None
@@ -137,6 +147,9 @@ class Scheduler:
         self._limits: Mapping[ModelKey, LoadLimits] = {}
         self._ceiling_bytes: int | None = None
         """What the host refused to hold together, as reckoned; None while it never did."""
+        self._held: tuple[Together, ...] = ()
+        self._refused: dict[Together, float] = {}
+        """What it refused to hold together, and when."""
         self._making_room: Evicting | None = None
         self.wake_s = wake_s
         self.woken_at: float | None = None
@@ -147,10 +160,13 @@ class Scheduler:
         """As in ``HostSnapshot``."""
         self._granted_at: dict[Ticket, float] = {}
         """Since when each lease runs."""
+        self._said: dict[Ticket, str] = {}
+        self._decided_at = 0.0
         self._out: list[Effect] = []
 
     def snapshot(self) -> HostSnapshot:
-        """Everything known, frozen."""
+        """Everything known, frozen, as of the newest event."""
+        now = self._decided_at
         config, history, report = self.config, self._history, self.health.report
         load = self.load
         state: HostState = self.health.state
@@ -172,11 +188,13 @@ class Scheduler:
             needs_token=self.health.needs_token,
             has_token=config.token is not None,
             models=models,
-            instances=self.residents.views(self._models),
+            instances=self._views(now),
             load=self._in_flight(load) if load else None,
             waiting=Counter(waiter.wish.model_key for waiter in self._queue.waiters.values()),
             memory_bytes=config.memory_bytes,
             ceiling_bytes=self._ceiling_bytes,
+            held=self._held,
+            refused=tuple(r for r, at in self._refused.items() if now - at < REFUSED_S),
             max_loaded=config.max_loaded,
             evict_foreign=self._evict_foreign,
             limits=self._limits,
@@ -187,6 +205,8 @@ class Scheduler:
             drained_until=self.drained_until,
             load_bytes_per_s=history.load_bytes_per_s,
             speeds=history.speeds,
+            pace=history.yardstick.pace(config.name),
+            efforts=history.yardstick.efforts,
             failures=round(self.health.probes.failures + self.health.requests.failures),
         )
 
@@ -220,6 +240,7 @@ class Scheduler:
 
     def _decide(self, now: float) -> Effects:
         """Everything that has become possible, or has become too late."""
+        self._decided_at = now
         is_up = self.health.state == "up"
         # 1. A mere doubt is for the next probe to settle, which may find the host as it was.
         if self.health.state == "down" and not self.health.is_doubted:
@@ -300,9 +321,13 @@ class Scheduler:
             if waiter is passed_over:
                 kept_free = needed
             usable = [r for r in self._usable(waiter.wish) if r.reference not in kept_free]
-            resident = max(usable, key=self._free_slots, default=None)
-            if resident is not None and self._free_slots(resident) > 0:
-                self._grant(waiter, resident, now)
+            said = waiter.wish.conversation
+            free = [
+                (said in r.conversations, self._free_slots(r), -n) for n, r in enumerate(usable)
+            ]
+            best = max((place for place in free if place[1] > 0), default=None)
+            if best is not None:
+                self._grant(waiter, usable[-best[2]], now)
 
     def _passed_over(
         self, turns: Iterable[Waiter], now: float
@@ -327,6 +352,8 @@ class Scheduler:
     def _grant(self, waiter: Waiter, resident: Resident, now: float) -> None:
         self._queue.served(waiter)
         self._granted_at[waiter.ticket] = now
+        self._demands.asked(waiter.wish.model_key, waiter.wish.conversation, now)
+        self._said[waiter.ticket] = waiter.wish.conversation
         self.residents.take(waiter.ticket, waiter.wish.user, resident)
         own, ttl_s = resident.own, waiter.wish.idle_ttl_s
         if own and own.idle_ttl_s is not None and (ttl_s is None or ttl_s > own.idle_ttl_s):
@@ -336,8 +363,12 @@ class Scheduler:
             self._out.append(own)
         total_s = now - waiter.asked_at
         load_s = min(waiter.load_s, total_s)
-        grant = Grant(waiter.ticket, resident.view(is_wanted=False), total_s - load_s, load_s)
-        self._out.append(grant)
+        # As it was: what its slots held before tells what is to be read.
+        instance = resident.view(is_wanted=False)
+        self._out.append(Grant(waiter.ticket, instance, total_s - load_s, load_s))
+        if said := waiter.wish.conversation:
+            held = (*(c for c in resident.conversations if c != said), said)
+            resident.conversations = held[-max(1, instance.parallel or self.config.slots) :]
 
     def _begin_next(self, now: float) -> None:
         """Step 6: the next load, or room for it."""
@@ -379,7 +410,7 @@ class Scheduler:
             text = f"{name} loaded `{key}` {MOST_LOADS} times and never had it in memory."
             return Hopeless(FailureKind.LOAD_FAILED, text)
         wishes = [wish, *(waiter.wish for waiter in waiters)]
-        placed = place(self.snapshot(), wishes, self.residents.views(self._models, ahead), now)
+        placed = place(self.snapshot(), wishes, self._views(now, ahead), now)
         match placed:
             case Hopeless(kind=FailureKind.DOES_NOT_FIT, reason=reason):
                 return replace(placed, reason=f"{key} does not fit on {name}: {reason}.")
@@ -421,10 +452,18 @@ class Scheduler:
         if resident is not None:
             # It may have left memory meanwhile: giving it back changes nothing then.
             del resident.users[ticket]
+            resident.reading.discard(ticket)
             resident.idle_since = now
+            self._demands.answered(resident.instance.model_key, self._said.pop(ticket, ""), now)
         self._clear_strays(now)
         # A leaver cancels nothing: whoever comes back finds the load further on.
         return self._effects() if waiter and waiter.is_joined else self._decide(now)
+
+    def on_spoke(self, _now: float, ticket: Ticket) -> Effects:
+        """The first word of an answer came: its prompt is read."""
+        if (resident := self.residents.held.get(ticket)) is not None:
+            resident.reading.discard(ticket)
+        return ()
 
     def on_cancelled(self, now: float, key: ModelKey) -> Effects:
         """Somebody pressed Cancel.
@@ -451,7 +490,7 @@ class Scheduler:
 
     def on_answered(self, _now: float, record: SpeedRecord) -> Effects:
         """A request was answered here."""
-        self._history.learn(record)
+        self._history.learn(record, self._models.get(record.model_key))
         self.health.requests = Breaker()
         return (record,)
 
@@ -462,6 +501,7 @@ class Scheduler:
         if report.models != self._models:
             # Kept as it is otherwise: readers may index it by identity.
             self._models = report.models
+            self._history.found(report.models)
         self._out.extend(self.health.probed(now, report))
         if self.woken_at is not None:
             self.wake_s = blend(self.wake_s, now - self.woken_at)
@@ -573,10 +613,7 @@ class Scheduler:
         # Where nothing of ours is in memory, one more cannot leave, and the refusal is final.
         limits, model = self._limits.get(key, LoadLimits()), self._models.get(key)
         if kind is FailureKind.DOES_NOT_FIT and model is not None:
-            needed = load_bytes(model, load.order)
-            if needed is not None:
-                refused = self._held_bytes() + needed - 1
-                self._ceiling_bytes = min(refused, self._ceiling_bytes or refused)
+            self._learn_refusal(load.order, load_bytes(model, load.order), now)
         may_evict = any(r.own is not None or self._evict_foreign for r in self.residents)
         if is_lost:
             self._out.extend(self.health.doubted(now, reason))
@@ -590,6 +627,18 @@ class Scheduler:
             is_memory = kind is FailureKind.DOES_NOT_FIT
             self._refuse(joined, reason, kind if is_memory else FailureKind.LOAD_FAILED)
         return self._decide(now)
+
+    def _learn_refusal(self, order: LoadOrder, needed_bytes: int | None, now: float) -> None:
+        """What is in memory now is not to be held together with this load."""
+        if needed_bytes is not None:
+            refused = self._held_bytes() + needed_bytes - 1
+            # What was only tried beyond the limit says nothing of the limit.
+            if self.config.memory_bytes is None or refused < self.config.memory_bytes:
+                self._ceiling_bytes = min(refused, self._ceiling_bytes or refused)
+        limits = self._limits.get(order.model_key)
+        tried = together(self.residents.views(self._models), order, limits)
+        self._held = tuple(held for held in self._held if not held >= tried)
+        self._refused[tried] = now
 
     def on_listed(
         self, now: float, listed: Iterable[Instance], *, is_load_spared: bool = False
@@ -703,6 +752,26 @@ class Scheduler:
             and (r.instance.context_length is None or r.instance.context_length >= need)
         ]
 
+    def _views(self, now: float, ahead: Collection[InstanceRef] = ()) -> tuple[Instance, ...]:
+        """What is in memory, each with what its eviction would cost those who ask for it next."""
+        return tuple(
+            replace(view, missed_s=self._missed_s(view.model_key, now))
+            for view in self.residents.views(self._models, ahead)
+        )
+
+    def _missed_s(self, key: ModelKey, now: float) -> float:
+        if self._demands.elsewhere(self.config.name, key):
+            return 0.0
+        model = self._models.get(key)
+        reload_s = self._history.expected_load_s(key, model)
+        if reload_s is None:
+            reload_s = (
+                LOAD_S
+                if model is None or model.size_bytes is None
+                else model.size_bytes / LOAD_BYTES_PER_S
+            )
+        return reload_s * self._demands.chance(key, now)
+
     def _without_instance(self, key: ModelKey) -> list[Waiter]:
         """Those who need a model that nothing in memory serves."""
         return [waiter for waiter in self._queue.of(key) if not self._usable(waiter.wish)]
@@ -759,6 +828,11 @@ class Scheduler:
         loading = self.load.order.model_key if self.load is not None else None
         claimed, gone, forgotten = self.residents.see(listed, now, loading)
         self._out.extend(claimed)
+        there = together(self.residents.views(self._models))
+        if not any(there <= held for held in self._held):
+            self._held = (*(h for h in self._held if not h <= there), there)[-MOST_HELD:]
+            self._refused = {r: at for r, at in self._refused.items() if not r <= there}
+        self._demands.holds(self.config.name, {r.instance.model_key for r in self.residents})
         for resident in gone:
             key, name = resident.instance.model_key, resident.instance.identifier
             why = resident.leaving or "it left memory on the host"

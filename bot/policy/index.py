@@ -65,7 +65,8 @@ class RoutingIndex:
         if snapshot.hosts is not self._hosts or self._has_loads:
             self._follow(snapshot, at)
         needs = (-ask.prompt_tokens // BUCKET_TOKENS, ask.min_context // BUCKET_TOKENS,
-                 ask.sticky_host, ask.needs_vision, ask.is_chat, ask.load)  # fmt: skip
+                 ask.conversation, ask.new_tokens, ask.answer_tokens, ask.sticky_host,
+                 ask.needs_vision, ask.is_chat, ask.load)  # fmt: skip
         key = (needs, ask.max_wait_s, ask.local_only, ask.cloud, ask.strategy, ask.first,
                ask.order, ask.models, tuple(providers))  # fmt: skip
         route = self._routes.get(key)

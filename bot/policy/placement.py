@@ -20,11 +20,21 @@ make room; the host's own refusal has the last word.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from bot.domain.errors import FailureKind
-from bot.domain.hosts import HostSnapshot, Instance, LoadLimits, LoadOrder, Model, ModelKind, Wish
+from bot.domain.hosts import (
+    HostSnapshot,
+    Instance,
+    LoadLimits,
+    LoadOrder,
+    Model,
+    ModelKind,
+    Together,
+    Wish,
+)
 from bot.domain.ids import ModelKey
 from bot.domain.personas import LoadSettings
 
@@ -93,16 +103,22 @@ def place(
     limits = host.limits.get(key)
     refusal = limits.refusal if limits is not None else ""
     # Right after a refusal rule 6 makes the room; the ceiling is for those who come later.
-    memory, ceiling = host.memory_bytes, None if refusal else host.ceiling_bytes
-    surest = memory if ceiling is None else min(ceiling, memory or ceiling)
-    for memory_bytes in dict.fromkeys((surest, memory, memory and round(memory * GRACE))):
+    most = host.memory_bytes and round(host.memory_bytes * GRACE)
+    ceiling = None if refusal else host.ceiling_bytes
+    surest = most if ceiling is None else min(ceiling, most or ceiling)
+    # With nothing else to be done it is tried against what was learnt: other programs may have had
+    # their part in that, and gone.
+    anew = replace(host, refused=())
+    for by, memory_bytes in ((host, surest), (anew, most)):
         # 2. and 3.
-        evict = _fewest(host, memory_bytes, needed, staying, now)
+        beside = partial(fits, by, order, memory_bytes, needed)
+        evict = _fewest(beside, staying, now, evict_foreign=host.evict_foreign)
         if evict is not None:
             break
         # 4. The same question with everybody at rest: is it only a matter of waiting?
         rested = [replace(i, leases=0, spared_until=0.0) for i in staying]
-        later = {i.identifier for i in _fewest(host, memory_bytes, needed, rested, now) or ()}
+        all_rested = _fewest(beside, rested, now, evict_foreign=host.evict_foreign)
+        later = {i.identifier for i in all_rested or ()}
         busy = tuple(i for i in staying if i.identifier in later and _is_busy(i, now))
         if busy:
             return Placement(order, outgrown, busy, f"waits for {names(busy)} to finish")
@@ -112,16 +128,16 @@ def place(
     if refusal:
         # 6. Our estimate was wrong; by how much only the host knows.
         rest = [i for i in staying if i not in evict]
-        more, freed = tuple[Instance, ...](), 0
-        for instance in _longest_idle_first(rest, now, host.evict_foreign):
+        more, freed = tuple[Instance, ...](), sum(map(instance_bytes, evict))
+        for instance in _least_missed_first(rest, now, host.evict_foreign):
             # One at the least, also where no size is known.
-            if not more or freed < (needed or 0):
+            if not (more or evict) or freed < (needed or 0):
                 more, freed = (*more, instance), freed + instance_bytes(instance)
         # A foreign one in use is not waited for: its work has no end that we would hear of.
         busy = tuple(i for i in rest if i.own and not i.pinned and _is_busy(i, now))
-        if not more and busy:
+        if not (more or evict) and busy:
             return Placement(order, outgrown + evict, busy, f"waits for {names(busy)} to finish")
-        if not more:
+        if not (more or evict):
             return Hopeless(FailureKind.DOES_NOT_FIT, refusal)
         evict += more
     reason = f"after evicting {names(evict)}" if evict else ""
@@ -134,7 +150,7 @@ def plan_idle_eviction(
     """Instances idle for their whole TTL, counted from the end of work; longest idle first."""
     return tuple(
         i
-        for i in _longest_idle_first(instances, now, evict_foreign)
+        for i in _least_missed_first(instances, now, evict_foreign)
         if i.idle_ttl_s is not None
         and i.idle_since is not None
         and now - i.idle_since >= i.idle_ttl_s
@@ -210,14 +226,32 @@ def instance_bytes(instance: Instance) -> int:
     return _bytes(instance.size_bytes, instance.kind, context, None)
 
 
-def fits_beside(
+def together(
+    instances: Iterable[Instance], order: LoadOrder | None = None, limits: LoadLimits | None = None
+) -> Together:
+    """What these are at once in memory, and a load beside them; ``limits`` of the load's model."""
+    loaded = [(i.model_key, i.context_length) for i in instances]
+    if order is not None:
+        usual = limits.usual_context if limits is not None else None
+        loaded.append((order.model_key, order.settings.context_length or usual))
+    return frozenset((*one, loaded[:n].count(one)) for n, one in enumerate(loaded))
+
+
+def fits(
     host: HostSnapshot,
+    order: LoadOrder,
     memory_bytes: int | None,
     needed_bytes: int | None,
     instances: Sequence[Instance],
 ) -> bool:
     """Does a load fit while these stay? What is not known (a size, a limit) is no obstacle."""
     if host.max_loaded is not None and len(instances) >= host.max_loaded:
+        return False
+    # The host's own word beats any estimate.
+    wanted = together(instances, order, host.limits.get(order.model_key))
+    if any(wanted <= held for held in host.held):
+        return True
+    if any(wanted >= refused for refused in host.refused):
         return False
     if needed_bytes is None or memory_bytes is None:
         return True
@@ -230,41 +264,41 @@ def names(instances: Iterable[Instance]) -> str:
 
 
 def _fewest(
-    host: HostSnapshot,
-    memory_bytes: int | None,
-    needed_bytes: int | None,
+    fits: Callable[[Sequence[Instance]], bool],
     instances: Sequence[Instance],
     now: float,
+    *,
+    evict_foreign: bool,
 ) -> tuple[Instance, ...] | None:
-    """Least recently used until the load fits, without those that turn out not to be needed."""
-    if fits_beside(host, memory_bytes, needed_bytes, instances):
+    """Those least missed until the load fits, without those that turn out not to be needed."""
+    if fits(instances):
         return ()
     staying, leaving = list(instances), list[Instance]()
-    for instance in _longest_idle_first(instances, now, host.evict_foreign):
+    for instance in _least_missed_first(instances, now, evict_foreign):
         staying.remove(instance)
         leaving.append(instance)
-        if fits_beside(host, memory_bytes, needed_bytes, staying):
+        if fits(staying):
             break
     else:
         return None
-    # A small one may have gone before a large one that was enough: the newest are kept first.
+    # A small one may have gone before a large one that was enough: the most missed are kept first.
     for instance in tuple(reversed(leaving)):
-        if fits_beside(host, memory_bytes, needed_bytes, [*staying, instance]):
+        if fits([*staying, instance]):
             staying.append(instance)
             leaving.remove(instance)
     return tuple(leaving)
 
 
-def _longest_idle_first(
+def _least_missed_first(
     instances: Iterable[Instance], now: float, evict_foreign: bool
 ) -> tuple[Instance, ...]:
     """What may leave memory; one whose idle time is unknown counts as used just now."""
     idle = [
-        (now if i.idle_since is None else i.idle_since, i.identifier, i)
+        (i.missed_s, now if i.idle_since is None else i.idle_since, i.identifier, i)
         for i in instances
         if _may_leave(i, now, evict_foreign)
     ]
-    return tuple(instance for *_, instance in sorted(idle, key=lambda entry: entry[:2]))
+    return tuple(instance for *_, instance in sorted(idle, key=lambda entry: entry[:3]))
 
 
 def _may_leave(instance: Instance, now: float, evict_foreign: bool) -> bool:

@@ -11,6 +11,7 @@ from bot.domain.hosts import HostSnapshot, Instance, LoadInFlight, Model, Speed,
 from bot.domain.ids import HostName, InstanceId, ModelKey, ProviderName
 from bot.domain.personas import LoadSettings
 from bot.policy.placement import Hopeless, context_needed, place
+from bot.policy.speeds import expected_rates
 from bot.policy.waking import wake_left_s
 
 Strategy = Literal["prefer_local", "prefer_cloud", "cost_optimized", "quality_optimized"]
@@ -21,16 +22,18 @@ LOAD_BYTES_PER_S = 1.2e9
 """Assumed until a host was measured; LM Studio's own example loads 12 GB in 9.1 s."""
 LOAD_S = 20.0
 """Assumed where not even the size is known."""
-EVICT_S = 1.0
+EVICT_S = 0.5
 """Assumed for each unload."""
-PREFILL_TOKENS_PER_S = 500.0
-"""Assumed until measured."""
-TURN_S = 15.0
-"""How long one answer is assumed to hold its slot until measured."""
-SHARED_PREFILL = 0.5
-"""Assumed: each answer running beside slows reading by half its own time."""
-STICKY_PREFILL = 0.15
-"""Part of the prompt still to be read where the host holds the prefix: the newest messages."""
+SENT_S = 0.05
+"""From the grant to the host's beginning to read."""
+SHARED = 0.35
+"""Assumed: each answer being written on the same instance slows the others by so much of a stream,
+since llama.cpp batches them. A prompt being read and another instance take whole shares."""
+USUAL_ANSWER = 240
+"""Tokens; the mean of published chats."""
+WRITE_WEIGHT = 0.1
+"""A second of writing counts so much beside one before the first word, where hosts are compared:
+a long answer is read as it comes."""
 PROGRESS_TO_TRUST = 0.1
 """From here on a load's own progress predicts its end better than history does."""
 
@@ -52,9 +55,12 @@ class RouteAsk:
     min_context: int = 0
     """Tokens of transcript and answer together; 0 when anything will do."""
     prompt_tokens: int = 0
+    answer_tokens: int = USUAL_ANSWER
+    """That the answer is expected to have."""
     needs_vision: bool = False
     sticky_host: HostName | None = None
-    """The host that served the conversation last and may hold its prefix."""
+    """The host that served the conversation last: goes before its equals. Whether it still holds
+    the words is for its instances to tell."""
     max_wait_s: float | None = None
     """A longer predicted wait counts as "cannot serve" where a provider may step in."""
     local_only: bool = False
@@ -66,6 +72,11 @@ class RouteAsk:
     order: tuple[str, ...] | None = None
     """A request type's own order of provider names and ``local``; overrides the strategy."""
     load: LoadSettings = field(default_factory=LoadSettings)
+    conversation: str = ""
+    """As in ``Wish``."""
+    new_tokens: int | None = None
+    """Of the prompt, what comes after the last answer: all there is to read where the conversation
+    was read before. None where nothing can have been read, or what was is not sent again."""
     is_chat: bool = True
     """False where the model is only to be loaded: then an embedding model will do too."""
 
@@ -90,11 +101,19 @@ class Prediction:
     standing: Standing
     evicts: tuple[Instance, ...] = ()
     """What must leave memory first."""
+    write_s: float = 0.0
+    """Writing a usual answer then."""
 
     @property
     def seconds(self) -> float:
         """From now to the first token."""
         return self.queue_s + self.load_s + self.prefill_s
+
+    @property
+    def burden_s(self) -> float:
+        """What hosts are compared by: also what others will miss, and some of the writing."""
+        missed_s = sum(instance.missed_s for instance in self.evicts)
+        return self.seconds + missed_s + WRITE_WEIGHT * self.write_s
 
 
 def predict_seconds(
@@ -125,7 +144,7 @@ def predict_seconds(
     needed = context_needed(host.models.get(key), host.limits.get(key), ask.min_context)
     usable = [copy for copy in copies if _holds(copy, needed)]
     if usable:
-        return _resident(host, key, usable, ask)
+        return _resident(host, model, usable, ask)
     if host.load is not None and host.load.model_key == key:
         return _joining(host, model, host.load, ask, now)
     return _cold(host, model, copies, ask, now)
@@ -182,28 +201,33 @@ def remaining_s(load: LoadInFlight, guess_s: float, now: float) -> float:
 
 
 def _resident(
-    host: HostSnapshot, key: ModelKey, usable: Sequence[Instance], ask: RouteAsk
+    host: HostSnapshot, model: Model, usable: Sequence[Instance], ask: RouteAsk
 ) -> Prediction:
     leases = sum(instance.leases for instance in usable)
     slots = sum(max(1, instance.parallel or host.slots) for instance in usable)
     # Those waiting get their slots before whoever is still being routed.
-    waiting = host.waiting.get(key, 0)
-    speed = _speed(host, key)
-    is_sticky = ask.sticky_host == host.name
-    prefill_s = _prefill_s(speed, ask) * (1.0 + SHARED_PREFILL * min(leases, slots))
+    waiting = host.waiting.get(model.key, 0)
+    has_read = any(ask.conversation in i.conversations for i in usable if ask.conversation)
     if waiting:
         words = f"busy: {waiting} waiting"
     elif leases >= slots:
         words = f"busy: all {slots} slots taken"
     else:
         words = f"in memory, {leases} of {slots} slots taken" if leases else "in memory and idle"
-        words += ", has read this conversation" if is_sticky else ""
+        words += ", has read this conversation" if has_read else ""
+    read_per_s, written_per_s = expected_rates(host, model)
+    # Whoever waits for a slot begins beside others who have theirs.
+    beside = min(leases, slots - 1)
+    reading = min(sum(instance.reading for instance in usable), beside)
+    slow = _slowdown(host, model.key, reading, beside - reading)
+    tokens = ask.prompt_tokens if ask.new_tokens is None or not has_read else ask.new_tokens
     return Prediction(
-        queue_s=_queue_s(leases + waiting, slots, speed),
+        queue_s=_queue_s(leases + waiting, slots, _turn_s(host, model, ask)),
         load_s=0.0,
-        prefill_s=prefill_s * (STICKY_PREFILL if is_sticky else 1.0),
+        prefill_s=SENT_S + slow * tokens / read_per_s,
         reason=words,
         standing=Standing.BUSY if leases + waiting else Standing.IDLE,
+        write_s=slow * ask.answer_tokens / written_per_s,
     )
 
 
@@ -211,15 +235,35 @@ def _joining(
     host: HostSnapshot, model: Model, load: LoadInFlight, ask: RouteAsk, now: float
 ) -> Prediction:
     left_s = remaining_s(load, predict_load_s(host, model)[0], now)
-    speed = _speed(host, model.key)
     # Not the sum: those the load will serve are among those waiting.
     ahead = max(load.waiters, host.waiting.get(model.key, 0))
-    return Prediction(
-        queue_s=_queue_s(ahead, max(1, host.slots), speed),
-        load_s=left_s,
-        prefill_s=_prefill_s(speed, ask),
-        reason=f"loading now: ~{_seconds(left_s)} left",
-        standing=Standing.COLD,
+    return _loaded(
+        host,
+        model,
+        ask,
+        ahead,
+        Prediction(
+            queue_s=0.0,
+            load_s=left_s,
+            prefill_s=0.0,
+            reason=f"loading now: ~{_seconds(left_s)} left",
+            standing=Standing.COLD,
+        ),
+    )
+
+
+def _loaded(
+    host: HostSnapshot, model: Model, ask: RouteAsk, ahead: int, load: Prediction
+) -> Prediction:
+    """A load's prediction with what comes after: others who wait for it too, reading, writing."""
+    (read_per_s, written_per_s), slots = expected_rates(host, model), max(1, host.slots)
+    # All who wait for a load begin at its end, and read side by side.
+    slow = _slowdown(host, model.key, min(ahead, slots - 1), 0)
+    return replace(
+        load,
+        queue_s=load.queue_s + _queue_s(ahead, slots, _turn_s(host, model, ask)),
+        prefill_s=SENT_S + slow * ask.prompt_tokens / read_per_s,
+        write_s=slow * ask.answer_tokens / written_per_s,
     )
 
 
@@ -239,11 +283,8 @@ def _cold(
         return Rejection(host.name, model.key, why, brief=BRIEFLY[placed.kind])
     own_s, basis = predict_load_s(host, model)
     before_s, before = _loads_before(host, model.key, now)
-    speed = _speed(host, model.key)
-    waiting = host.waiting.get(model.key, 0)
     # They work side by side: the slowest decides.
-    busy = (_speed(host, instance.model_key) for instance in placed.waits_for)
-    leases_s = max(map(_turn_s, busy), default=0.0)
+    leases_s = max((_rests_in_s(host, busy, ask) for busy in placed.waits_for), default=0.0)
     head = "cold: load"
     if copies:
         largest = max(copy.context_length or 0 for copy in copies)
@@ -251,13 +292,19 @@ def _cold(
     steps = [f"{head} ~{_seconds(own_s)} ({basis})", *before, placed.reason]
     # What is in use now leaves as well, once it has come to rest.
     evicts = placed.evict + placed.waits_for
-    return Prediction(
-        queue_s=before_s + leases_s + _queue_s(waiting, max(1, host.slots), speed),
-        load_s=own_s + EVICT_S * len(evicts),
-        prefill_s=_prefill_s(speed, ask),
-        reason=", ".join(filter(None, steps)),
-        standing=Standing.COLD,
-        evicts=evicts,
+    return _loaded(
+        host,
+        model,
+        ask,
+        host.waiting.get(model.key, 0),
+        Prediction(
+            queue_s=before_s + leases_s,
+            load_s=own_s + EVICT_S * len(evicts),
+            prefill_s=0.0,
+            reason=", ".join(filter(None, steps)),
+            standing=Standing.COLD,
+            evicts=evicts,
+        ),
     )
 
 
@@ -286,17 +333,31 @@ def _holds(instance: Instance, min_context: int) -> bool:
     return instance.context_length is None or instance.context_length >= min_context
 
 
-def _queue_s(ahead: int, slots: int, speed: Speed) -> float:
+def _queue_s(ahead: int, slots: int, turn_s: float) -> float:
     """Seconds until one of the slots is free for the next after ``ahead`` others."""
-    return max(0, ahead - slots + 1) * _turn_s(speed) / slots
+    return max(0, ahead - slots + 1) * turn_s / slots
 
 
-def _prefill_s(speed: Speed, ask: RouteAsk) -> float:
-    return ask.prompt_tokens / (speed.prefill_tokens_per_s or PREFILL_TOKENS_PER_S)
+def _slowdown(host: HostSnapshot, key: ModelKey, reading: int, writing: int) -> float:
+    """How many times as long reading takes as alone, beside so many others of its model."""
+    others = sum(i.leases > 0 and i.model_key != key for i in host.instances)
+    return (1 + others) * (1.0 + reading + SHARED * writing)
 
 
-def _turn_s(speed: Speed) -> float:
-    return TURN_S if speed.turn_s is None else speed.turn_s
+def _turn_s(host: HostSnapshot, model: Model, ask: RouteAsk) -> float:
+    """How long one answer holds its slot."""
+    measured = _speed(host, model.key).turn_s
+    if measured is not None:
+        return measured
+    read_per_s, written_per_s = expected_rates(host, model)
+    return ask.prompt_tokens / read_per_s + USUAL_ANSWER / written_per_s
+
+
+def _rests_in_s(host: HostSnapshot, instance: Instance, ask: RouteAsk) -> float:
+    """Seconds until all who use an instance are done: the longest of so many answers."""
+    key = instance.model_key
+    turn_s = _turn_s(host, host.models.get(key) or Model(key), ask)
+    return turn_s * sum(1.0 / n for n in range(1, instance.leases + 1))
 
 
 def _speed(host: HostSnapshot, key: ModelKey) -> Speed:

@@ -58,7 +58,7 @@ LOCAL_QUALITY = 5
 PROVIDER_FIRST_TOKEN_S = 2.0
 """Assumed of a provider until measured, where seconds break a tie."""
 
-Rank = tuple[int, Standing, float, float, str, str]
+Rank = tuple[int, Standing, float, bool, float, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +134,20 @@ def judge_host(host: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> 
     verdict = predict_seconds(host, key, ask, now)
     if isinstance(verdict, Rejection):
         return verdict
-    seconds = verdict.seconds
+    burden_s, is_other = verdict.burden_s, host.name != ask.sticky_host
     # Weight stands behind the tie of seconds: it chooses between equals, and never makes a slower
-    # host win. The name comes last, so that the order in which hosts are known does not matter.
+    # host win; so does who answered last. The name comes last, so that the order in which hosts are
+    # known does not matter.
     return Ranked(
-        (_tie(seconds), verdict.standing, -host.weight, seconds, host.name, key),
-        Candidate(key, host.name, seconds=seconds, cost_micro_usd=0, reason=verdict.reason),
+        (_tie(burden_s), verdict.standing, -host.weight, is_other, burden_s, host.name, key),
+        Candidate(
+            key,
+            host.name,
+            seconds=verdict.seconds,
+            burden_s=burden_s,
+            cost_micro_usd=0,
+            reason=verdict.reason,
+        ),
     )
 
 

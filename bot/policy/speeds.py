@@ -1,6 +1,13 @@
-"""Running averages of how fast hosts load and answer; old measurements fade."""
+"""How fast hosts load and answer: running averages, and guesses of what was never measured.
 
-from bot.domain.hosts import LoadRecord, Speed, SpeedRecord
+A host's pace and a model's effort are learnt together from every pair that was measured: one token
+takes ``effort / pace`` seconds. So a model that was only ever asked on one host is known on all,
+and a host that answered with one model is known with all. What was measured itself goes first.
+"""
+
+from collections.abc import Iterable
+
+from bot.domain.hosts import HostSnapshot, LoadRecord, Model, Pace, Speed, SpeedRecord
 
 NEWEST_WEIGHT = 0.3
 """Share of the newest measurement: about the last six decide."""
@@ -8,6 +15,16 @@ MEASURABLE_PROMPT = 64
 """Tokens; with fewer the first token's wait is mostly the way there and back."""
 MEASURABLE_REPLY = 8
 """Tokens; fewer leave too few gaps between them to time."""
+LEARNT_SHARE = 0.15
+"""Of what a measurement differs from the guess, so much changes the host's pace, and as much the
+model's effort, where both were known: one alone could be wrong for a hundred others."""
+USUAL_BYTES = 5e9
+"""Of a model whose size nobody knows: 8 billion parameters at 4 bits."""
+USUAL_PREFILL, USUAL_DECODE = 500.0 * USUAL_BYTES, 40.0 * USUAL_BYTES
+"""Paces of a host while nothing was measured anywhere: of a laptop."""
+SLOWEST_PER_S = 0.1
+"""Tokens; what is slower is no measurement."""
+UNMEASURED = Pace()
 
 
 def blend(average: float | None, measured: float | None) -> float | None:
@@ -45,5 +62,57 @@ def load_rate(record: LoadRecord) -> float | None:
     return None if record.size_bytes is None else _rate(record.size_bytes, record.seconds)
 
 
+def expected_rates(host: HostSnapshot, model: Model) -> tuple[float, float]:
+    """Tokens a second that a host reads and writes with a model, alone: measured, else guessed."""
+    speed, size = host.speeds.get(model.key, _NOTHING_MEASURED), model.size_bytes or USUAL_BYTES
+    read, written = speed.prefill_tokens_per_s, speed.tokens_per_s
+    if not (read and written):
+        effort = host.efforts.get(model.key, UNMEASURED)
+        read = read or (host.pace.prefill or USUAL_PREFILL) / (effort.prefill or size)
+        written = written or (host.pace.decode or USUAL_DECODE) / (effort.decode or size)
+    return max(SLOWEST_PER_S, read), max(SLOWEST_PER_S, written)
+
+
+def learnt(pace: Pace, effort: Pace, size_bytes: float, measured: Speed) -> tuple[Pace, Pace]:
+    """A host's pace and a model's effort after one answer; what it did not measure stays.
+
+    Args:
+        pace: Of the host, as far as known.
+        effort: Of the model, as far as known.
+        size_bytes: What the effort is taken for meanwhile: all weights are read for each token.
+        measured: Rates per second.
+    """
+    read = _learnt(pace.prefill, effort.prefill, size_bytes, measured.prefill_tokens_per_s)
+    written = _learnt(pace.decode, effort.decode, size_bytes, measured.tokens_per_s)
+    return Pace(read[0], written[0]), Pace(read[1], written[1])
+
+
+def _learnt(
+    pace: float | None, effort: float | None, size_bytes: float, rate: float | None
+) -> tuple[float | None, float | None]:
+    if rate is None:
+        return pace, effort
+    if pace is None:
+        # A model that nobody measured elsewhere says nothing of itself here: its size stands.
+        return rate * (effort or size_bytes), effort
+    if effort is None:
+        return pace, pace / rate
+    # Of a product only the ratio can be wrong: each side takes the same share of it.
+    off = (rate * effort / pace) ** LEARNT_SHARE
+    return pace * off, effort / off
+
+
+def fastest(paces: Iterable[Pace]) -> Pace:
+    """The best of each: a host nobody ever tried is tried once, not left for ever."""
+    known = list(paces)
+    return Pace(
+        max((p.prefill for p in known if p.prefill), default=None),
+        max((p.decode for p in known if p.decode), default=None),
+    )
+
+
 def _rate(amount: float, seconds: float) -> float | None:
     return amount / seconds if amount > 0 and seconds > 0 else None
+
+
+_NOTHING_MEASURED = Speed()

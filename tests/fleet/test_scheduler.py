@@ -11,6 +11,7 @@ from bot.domain.hosts import OwnInstance, Report, SpeedRecord
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet.effects import Grant
+from bot.fleet.scheduler import REFUSED_S
 
 ONE, TWO = ModelKey("one"), ModelKey("two")
 
@@ -304,7 +305,7 @@ def test_own_idle_instances_make_room_least_recently_used_first() -> None:
 
 
 def test_memory_decides_how_many_must_leave() -> None:
-    play = up_with(model("one", gb=10), model("two", gb=10), model("big", gb=20), memory_gb=33)
+    play = up_with(model("one", gb=10), model("two", gb=10), model("big", gb=20), memory_gb=29)
     for name in ("one", "two"):
         play.after(10).ask(name, name)
         play.loaded()
@@ -488,7 +489,12 @@ def test_a_refused_load_waits_for_our_own_busy_instance() -> None:
     assert play.loaded() == ["grant bob two"]
 
 
-def test_a_refusal_is_forgotten_with_the_last_who_cared() -> None:
+@pytest.mark.parametrize(
+    ("later_s", "does"), [(REFUSED_S - 1, "unload one"), (REFUSED_S, "load two")]
+)
+def test_what_was_refused_together_is_tried_again_when_others_may_have_left(
+    later_s: float, does: str
+) -> None:
     play = up_with(*unsized("one", "two"))
     play.ask("ada", "one")
     play.loaded()
@@ -496,7 +502,22 @@ def test_a_refusal_is_forgotten_with_the_last_who_cared() -> None:
     play.load_refused()
     play.leave("bob")
     play.leave("ada")
-    assert play.ask("eve", "two") == ["load two"]
+    play.after(later_s)
+    assert play.ask("eve", "two") == [does]
+
+
+def test_what_was_held_together_is_loaded_together_again_whatever_the_formula_says() -> None:
+    play = up_with(model("one", gb=10), model("two", gb=10), memory_gb=22)
+    play.ask("ada", "one")
+    play.loaded()
+    # By the formula 23.6 GB: within a tenth, so that the host decides.
+    assert play.ask("bob", "two") == ["load two"]
+    play.loaded()
+    play.vanishes("two")
+    play.leave("bob")
+    play.up()
+    play.scheduler.config = replace(play.scheduler.config, memory_bytes=20 * GB)
+    assert play.ask("bob", "two") == ["load two"]
 
 
 def test_who_waits_for_another_load_of_a_refused_model_has_both_tries_still() -> None:

@@ -19,7 +19,7 @@ from bot.domain.hosts import (
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet.effects import Grant, StartUnload, Tell
-from bot.fleet.scheduler import Scheduler
+from bot.fleet.scheduler import REFUSED_S, Scheduler
 from bot.fleet.speeds import History
 from bot.policy.placement import instance_bytes, load_bytes
 
@@ -370,7 +370,7 @@ def test_a_refusal_forgotten_leaves_both_tries_to_the_next() -> None:
     play.load_refused()
     play.leave("bob")
     play.leave("ada")
-    play.ask("eve", "two")
+    play.after(REFUSED_S).ask("eve", "two")
     assert play.load_refused() == ["unload one"]
 
 

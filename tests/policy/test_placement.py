@@ -1,6 +1,7 @@
 """Does a load fit, and what leaves for it or for having rested too long?"""
 
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from policy_builders import EMBED, GB, GEMMA, NOW, QWEN, host, instance, instances, model
 
 from bot.domain.errors import FailureKind
-from bot.domain.hosts import HostSnapshot, Instance, LoadLimits, LoadOrder, Model, Wish
+from bot.domain.hosts import HostSnapshot, Instance, LoadLimits, LoadOrder, Model, Together, Wish
 from bot.domain.ids import ModelKey
 from bot.domain.personas import LoadSettings
 from bot.policy.placement import (
@@ -18,13 +19,14 @@ from bot.policy.placement import (
     Hopeless,
     Placement,
     context_needed,
-    fits_beside,
+    fits,
     instance_bytes,
     is_in_doubt,
     load_bytes,
     order_for,
     place,
     plan_idle_eviction,
+    together,
 )
 
 NEW = ModelKey("new/model")
@@ -100,27 +102,50 @@ def test_without_known_limits_everything_fits() -> None:
     assert _evicted(_place(_host(), instance(gb=500))) == []
 
 
-@pytest.mark.parametrize(("spare_bytes", "fits"), [(0, True), (-1, False)])
-def test_the_last_byte_of_memory_may_be_used(spare_bytes: int, fits: bool) -> None:
+@pytest.mark.parametrize(("spare_bytes", "is_tried"), [(0, True), (-1, False)])
+def test_within_a_tenth_of_the_memory_the_host_decides(spare_bytes: int, is_tried: bool) -> None:
     held, on = instance(pinned=True), _host()
     needed = load_bytes(on.models[NEW], order_for(on, on.models[NEW], [Wish(NEW)]))
     assert needed is not None
-    tight = replace(on, memory_bytes=needed + instance_bytes(held) + spare_bytes)
-    assert fits_beside(tight, tight.memory_bytes, needed, [held]) is fits
-
-
-@pytest.mark.parametrize(("spare_bytes", "is_tried"), [(0, True), (-1, False)])
-def test_within_a_tenth_of_the_memory_the_host_decides(spare_bytes: int, is_tried: bool) -> None:
-    on = _host()
-    needed = load_bytes(on.models[NEW], order_for(on, on.models[NEW], [Wish(NEW)]))
-    assert needed is not None
-    memory = next(m for m in range(round(needed / GRACE) - 2, needed) if round(m * GRACE) >= needed)
-    idle = instance("a/idle", idle_s=10)
-    placed = _place(replace(on, memory_bytes=memory + spare_bytes), idle)
+    both = needed + instance_bytes(held)
+    memory = next(m for m in range(round(both / GRACE) - 2, both) if round(m * GRACE) >= both)
+    placed = _place(replace(on, memory_bytes=memory + spare_bytes), held)
     assert isinstance(placed, Placement) is is_tried
-    # Not before everything that may leave has left.
-    if is_tried:
-        assert _evicted(placed) == ["a/idle"]
+
+
+def _with(*held: Instance) -> Together:
+    """These in memory, and the load of ``NEW`` beside them."""
+    on = _host()
+    return together(held, order_for(on, on.models[NEW], [Wish(NEW)]))
+
+
+def test_what_the_host_held_together_fits_whatever_the_formula_says() -> None:
+    on, idle, pinned = _host(memory_gb=8), instance("a/idle"), instance("b/pin", pinned=True)
+    assert _evicted(_place(on, idle)) == ["a/idle"]
+    for held in (_with(idle), _with(idle, pinned)):
+        assert _evicted(_place(replace(on, held=(held,)), idle)) == []
+    # Less than what is wanted, or the same with another context, is no proof.
+    for held in (_with(), _with(replace(idle, context_length=4096))):
+        assert _evicted(_place(replace(on, held=(held,)), idle)) == ["a/idle"]
+
+
+def test_what_the_host_refused_to_hold_together_is_not_tried_with_more() -> None:
+    on, idle, pinned = _host(), instance("a/idle"), instance("b/pin", pinned=True)
+    assert _evicted(_place(replace(on, refused=(_with(idle),)), idle, pinned)) == ["a/idle"]
+    assert _evicted(_place(replace(on, refused=(_with(idle, pinned),)), idle)) == []
+    # With nothing else to be done it is tried all the same: others may have had a part in it.
+    assert _evicted(_place(replace(on, refused=(_with(),)), idle)) == []
+
+
+def test_a_second_copy_is_more_than_one() -> None:
+    one, other = instance("a/a"), instance("a/a", identifier="a/a:2")
+    assert together([one]) < together([one, other])
+
+
+def test_what_is_missed_least_goes_first_however_lately_it_was_used() -> None:
+    dear = replace(instance("a/dear", idle_s=500), missed_s=9.0)
+    cheap = replace(instance("b/cheap", idle_s=1), missed_s=0.5)
+    assert _evicted(_place(_host(max_loaded=2), dear, cheap)) == ["b/cheap"]
 
 
 def test_what_the_host_refused_to_hold_together_is_no_reason_to_refuse() -> None:
@@ -295,7 +320,8 @@ def test_a_refusal_by_the_host_evicts_one_more() -> None:
     assert _evicted(placed) == ["b/b"]
     assert isinstance(placed, Placement)
     assert placed.reason == "after evicting b/b"
-    assert _evicted(_place(_host(limits=REFUSED, max_loaded=3), *held)) == ["b/b", "a/a"]
+    # What leaves for another reason counts.
+    assert _evicted(_place(_host(limits=REFUSED, max_loaded=3), *held)) == ["b/b"]
 
 
 def test_a_refusal_with_only_busy_ones_of_ours_left_waits_for_them() -> None:
@@ -506,31 +532,28 @@ def test_what_must_stay_stays_and_what_is_planned_suffices(
     on = _host(need_gb, memory_gb=memory_gb, max_loaded=max_loaded, evict_foreign=evict_foreign)
     on = replace(on, limits={NEW: REFUSED} if refused else {})
     of = on.models[NEW]
-    needed = load_bytes(of, order_for(on, of, [Wish(NEW)]))
+    order = order_for(on, of, [Wish(NEW)])
+    most = None if on.memory_bytes is None else round(on.memory_bytes * GRACE)
+    beside = partial(fits, on, order, most, load_bytes(of, order))
     may_leave = [i for i in held if not i.leases and not i.pinned and (i.own or evict_foreign)]
     placed = _place(on, *held)
     if isinstance(placed, Hopeless) or placed.waits_for:
         if not refused:
             rest = [one for one in held if one not in may_leave]
-            assert not fits_beside(on, on.memory_bytes, needed, rest)
+            assert not beside(rest)
         if isinstance(placed, Placement):
             assert all(one in held and one.leases and not one.pinned for one in placed.waits_for)
         return
     assert set(placed.evict) <= set(may_leave)
     staying = [one for one in held if one not in placed.evict]
-    most = on.memory_bytes
-    if most is not None and not fits_beside(on, most, needed, staying):
-        # Within a tenth of the memory the host decides, once all that may leave has left.
-        most = round(most * GRACE)
-        assert not fits_beside(on, on.memory_bytes, needed, [o for o in held if o not in may_leave])
-    assert fits_beside(on, most, needed, staying)
+    assert beside(staying)
     if refused:
         assert placed.evict
         return
     for fewer in combinations(placed.evict, max(0, len(placed.evict) - 1)):
         if placed.evict:
             kept = [one for one in held if one not in fewer]
-            assert not fits_beside(on, most, needed, kept)
+            assert not beside(kept)
 
 
 @given(instances(), st.floats(0.0, 1e5))

@@ -6,14 +6,14 @@ from policy_builders import EMBED, GB, GEMMA, NOW, QWEN, fleets, host, instance,
 
 from bot.domain.chat import Rejection
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, LoadInFlight, Speed
-from bot.domain.ids import HostName, ModelKey
+from bot.domain.ids import ModelKey
 from bot.policy.prediction import (
     EVICT_S,
     LOAD_BYTES_PER_S,
     LOAD_S,
-    PREFILL_TOKENS_PER_S,
-    STICKY_PREFILL,
-    TURN_S,
+    SENT_S,
+    SHARED,
+    WRITE_WEIGHT,
     Prediction,
     RouteAsk,
     Standing,
@@ -22,6 +22,9 @@ from bot.policy.prediction import (
 )
 
 ASK = RouteAsk((QWEN,), prompt_tokens=1000)
+READ_S = 1000 / 500 + SENT_S
+"""A model of 5 GB where nothing was measured: 500 tokens are read in a second, 40 written."""
+TURN_S = 1000 / 500 + 240 / 40
 ON_DISK = (model(QWEN), model(GEMMA, 8))
 
 
@@ -43,30 +46,75 @@ def _refusal(of: HostSnapshot, ask: RouteAsk = ASK, key: ModelKey = QWEN) -> str
 
 def test_an_idle_resident_model_only_has_to_read_the_prompt() -> None:
     found = _predict(host(models=ON_DISK, instances=[instance()]))
-    assert found.seconds == found.prefill_s == 1000 / PREFILL_TOKENS_PER_S
+    assert found.seconds == found.prefill_s == READ_S
+    assert found.burden_s == READ_S + WRITE_WEIGHT * 240 / 40
     assert found.standing is Standing.IDLE
     assert found.reason == "in memory and idle"
 
 
 def test_measured_reading_speed_counts() -> None:
     measured = {QWEN: Speed(prefill_tokens_per_s=2000.0)}
-    assert _predict(host(instances=[instance()], speeds=measured)).prefill_s == 0.5
+    assert _predict(host(instances=[instance()], speeds=measured)).prefill_s == 0.5 + SENT_S
 
 
-def test_the_host_that_holds_the_prefix_reads_little() -> None:
-    ask = replace(ASK, sticky_host=HostName("studio-1"))
-    found = _predict(host(instances=[instance()]), ask)
-    assert found.prefill_s == pytest.approx(2.0 * STICKY_PREFILL)
-    assert found.reason == "in memory and idle, has read this conversation"
-    assert _predict(host("other", instances=[instance()]), ask).prefill_s == 2.0
+@pytest.mark.parametrize(
+    ("held", "said", "new_tokens", "tokens"),
+    [
+        (("ada", "bob"), "ada", 100, 100),
+        (("bob",), "ada", 100, 1000),
+        # Trimmed since: nothing of what the slot holds is sent again.
+        (("ada",), "ada", None, 1000),
+        # Of nobody known, as of most clients over HTTP.
+        (("",), "", 100, 1000),
+    ],
+)
+def test_only_new_words_are_read_where_the_conversation_was_read_before(
+    held: tuple[str, ...], said: str, new_tokens: int | None, tokens: int
+) -> None:
+    there = replace(instance(), conversations=held)
+    ask = replace(ASK, conversation=said, new_tokens=new_tokens)
+    found = _predict(host(instances=[there]), ask)
+    assert found.prefill_s == pytest.approx(tokens / 500 + SENT_S)
+    has_read = said in held and said != ""
+    assert found.reason == "in memory and idle" + ", has read this conversation" * has_read
 
 
-def test_a_busy_model_with_a_free_slot_is_a_little_slower() -> None:
+@pytest.mark.parametrize(
+    ("leases", "reading", "others", "times"),
+    [
+        (0, 0, 0, 1.0),
+        (1, 0, 0, 1.0 + SHARED),
+        (1, 1, 0, 2.0),
+        (3, 1, 0, 2.0 + 2 * SHARED),
+        # The fourth slot is taken: whoever waits for it begins beside three.
+        (4, 4, 0, 4.0),
+        (1, 0, 2, 3.0 * (1.0 + SHARED)),
+    ],
+)
+def test_work_beside_slows_reading_and_another_prompt_more_than_an_answer(
+    leases: int, reading: int, others: int, times: float
+) -> None:
+    there = [replace(instance(leases=leases), reading=reading)]
+    there += [instance(GEMMA, leases=2, identifier=f"g:{n}") for n in range(others)]
+    there += [instance(EMBED)]
+    found = _predict(host(instances=there, slots=4))
+    assert found.prefill_s == pytest.approx(2.0 * times + SENT_S)
+    assert found.write_s == pytest.approx(6.0 * times)
+
+
+def test_a_busy_model_with_a_free_slot_waits_for_nobody() -> None:
     found = _predict(host(instances=[instance(leases=1, parallel=2)]))
     assert found.queue_s == 0
-    assert found.prefill_s == pytest.approx(3.0)
     assert found.standing is Standing.BUSY
     assert found.reason == "in memory, 1 of 2 slots taken"
+
+
+def test_what_evictions_cost_others_counts_among_hosts_and_is_not_waited_for() -> None:
+    missed = replace(instance(GEMMA), missed_s=7.5)
+    full = host(models=ON_DISK, instances=[missed], max_loaded=1, rate=1e9)
+    found = _predict(full)
+    assert found.seconds == pytest.approx(5.0 + EVICT_S + READ_S)
+    assert found.burden_s == pytest.approx(found.seconds + 7.5 + WRITE_WEIGHT * found.write_s)
 
 
 def test_full_slots_are_waited_for() -> None:
@@ -112,6 +160,11 @@ def test_a_context_the_host_does_not_tell_is_taken_to_be_enough() -> None:
 # --- cold --------------------
 
 
+def gb_of(cold: HostSnapshot) -> float:
+    """Of its one model; 5 where nobody tells."""
+    return (cold.models[QWEN].size_bytes or 5 * GB) / GB
+
+
 @pytest.mark.parametrize(
     ("cold", "load_s", "reason"),
     [
@@ -135,7 +188,7 @@ def test_a_load_is_predicted_from_the_best_that_is_known(
     assert found.load_s == pytest.approx(load_s)
     assert found.reason == reason
     assert found.standing is Standing.COLD
-    assert found.seconds == pytest.approx(load_s + 2.0)
+    assert found.seconds == pytest.approx(load_s + 2.0 * gb_of(cold) / 5 + SENT_S)
 
 
 def test_evicting_takes_time_and_is_said() -> None:
@@ -159,6 +212,12 @@ def test_of_several_in_use_the_slowest_decides() -> None:
     held = [instance(GEMMA, leases=1), instance(EMBED, leases=1)]
     full = host(models=ON_DISK, instances=held, max_loaded=1, speeds=speeds)
     assert _predict(full).queue_s == 30.0
+
+
+def test_of_several_answers_under_way_the_last_decides() -> None:
+    speeds = {GEMMA: Speed(turn_s=12.0)}
+    full = host(models=ON_DISK, instances=[instance(GEMMA, leases=3)], max_loaded=1, speeds=speeds)
+    assert _predict(full).queue_s == pytest.approx(12.0 * (1 + 1 / 2 + 1 / 3))
 
 
 @pytest.mark.parametrize(
@@ -298,8 +357,9 @@ def test_loads_others_wait_for_come_first_too() -> None:
 @pytest.mark.parametrize("waiters", [0, 1])
 def test_a_load_under_way_takes_its_place_in_memory(waiters: int) -> None:
     load = LoadInFlight(GEMMA, 0.5, NOW - 10.0, None, waiters)
-    found = _predict(host(models=ON_DISK, load=load, max_loaded=1))
-    assert found.queue_s == pytest.approx(10.0 + TURN_S)
+    found = _predict(host(models=ON_DISK, load=load, max_loaded=1, rate=1e9))
+    # Of a model of 8 GB.
+    assert found.queue_s == pytest.approx(10.0 + TURN_S * 8 / 5)
     assert [one.model_key for one in found.evicts] == [GEMMA]
 
 

@@ -15,7 +15,7 @@ from bot.policy.prediction import BLIND, Prediction, RouteAsk, Strategy, predict
 from bot.policy.routing import plan_route
 
 ZAI, OPENAI, ANTHROPIC = (ProviderName(name) for name in ("zai", "openai", "anthropic"))
-ASK = RouteAsk((QWEN,), prompt_tokens=1000)
+ASK = RouteAsk((QWEN,), prompt_tokens=1000, answer_tokens=0)
 EVERYWHERE = replace(ASK, cloud=(ZAI, OPENAI, ANTHROPIC))
 ON_DISK = (model(QWEN), model(GEMMA, 8))
 
@@ -80,11 +80,26 @@ def test_resident_beats_cold_and_idle_beats_busy() -> None:
     assert all(candidate.cost_micro_usd == 0 for candidate in route.candidates)
 
 
-def test_a_follow_up_prefers_the_host_that_holds_its_prefix() -> None:
+def test_a_follow_up_prefers_the_instance_that_has_read_it_wherever_it_was_answered_last() -> None:
+    has_read = replace(instance(), conversations=("ada",))
+    hosts = fleet(host("a", instances=[instance()]), host("b", instances=[has_read]))
+    ask = replace(ASK, sticky_host=HostName("a"), conversation="ada", new_tokens=100)
+    assert _where(plan_route(hosts, ask)) == ["b", "a"]
+
+
+def test_of_equals_the_host_that_answered_last_goes_on() -> None:
     hosts = fleet(host("a", instances=[instance()]), host("b", instances=[instance()]))
     assert _where(plan_route(hosts, ASK)) == ["a", "b"]
-    sticky = replace(ASK, sticky_host=HostName("b"), prompt_tokens=4000)
-    assert _where(plan_route(hosts, sticky)) == ["b", "a"]
+    assert _where(plan_route(hosts, replace(ASK, sticky_host=HostName("b")))) == ["b", "a"]
+
+
+def test_the_host_whose_evictions_cost_others_least_goes_first() -> None:
+    held = [replace(instance(GEMMA), missed_s=missed_s) for missed_s in (9.0, 0.5)]
+    hosts = fleet(*(host(n, ON_DISK, [i], max_loaded=1) for n, i in zip("ab", held, strict=True)))
+    first, second = plan_route(hosts, ASK).candidates
+    assert (first.host, second.host) == ("b", "a")
+    assert first.seconds == second.seconds
+    assert first.burden_s == pytest.approx(second.burden_s - 8.5)
 
 
 def test_a_long_queue_makes_a_cold_host_sooner() -> None:
@@ -158,9 +173,9 @@ def test_a_wait_over_the_limit_is_the_last_resort_where_a_provider_may_step_in()
 @pytest.mark.parametrize(
     ("tokens", "limit_s", "where"),
     [
-        (1000, 2.0, ["home", "zai"]),
-        (1000, 1.9, ["zai", "home"]),
-        (0, 0.0, ["home", "zai"]),
+        (1000, 2.05, ["home", "zai"]),
+        (1000, 2.0, ["zai", "home"]),
+        (0, 0.05, ["home", "zai"]),
     ],
 )
 def test_a_wait_of_just_the_limit_is_not_over_it(
@@ -172,7 +187,7 @@ def test_a_wait_of_just_the_limit_is_not_over_it(
 
 
 @pytest.mark.parametrize(
-    ("tokens_per_s", "where"), [(450.0, ["heavy", "light"]), (400.0, ["light", "heavy"])]
+    ("tokens_per_s", "where"), [(460.0, ["heavy", "light"]), (400.0, ["light", "heavy"])]
 )
 def test_weight_decides_within_a_quarter_of_a_second_only(
     tokens_per_s: float, where: list[str]
@@ -188,8 +203,8 @@ def test_weight_decides_within_a_quarter_of_a_second_only(
 def test_time_counts_from_the_given_moment() -> None:
     load = LoadInFlight(QWEN, 0.0, NOW, 20.0)
     hosts = fleet(host("a", ON_DISK, load=load))
-    assert plan_route(hosts, ASK).candidates[0].seconds == pytest.approx(22.0)
-    assert plan_route(hosts, ASK, now=NOW + 15).candidates[0].seconds == pytest.approx(7.0)
+    assert plan_route(hosts, ASK).candidates[0].seconds == pytest.approx(22.05 + 2.0)
+    assert plan_route(hosts, ASK, now=NOW + 15).candidates[0].seconds == pytest.approx(7.05 + 2.0)
 
 
 # --- auto --------------------
@@ -199,7 +214,7 @@ ANY = replace(ASK, models=(AUTO,))
 
 def test_auto_takes_what_is_in_memory_and_one_model_of_each_host() -> None:
     hosts = fleet(
-        host("cold", [model("tiny/1b", 1), *ON_DISK]),
+        host("cold", [model("tiny/1b", 4), *ON_DISK]),
         host("warm", ON_DISK, [instance(GEMMA)]),
         host("vectors", [model(EMBED, 1, kind="embedding")]),
         host("empty"),
@@ -221,7 +236,7 @@ def test_auto_says_how_many_models_were_of_no_use() -> None:
 
 def test_auto_waits_for_a_load_that_is_nearly_done() -> None:
     load = LoadInFlight(GEMMA, 0.95, NOW - 19.0, None)
-    hosts = fleet(host("a", [model("tiny/1b", 4), *ON_DISK], load=load))
+    hosts = fleet(host("a", [model("tiny/1b", 6), model(GEMMA, 8)], load=load))
     assert _models(plan_route(hosts, ANY)) == [("a", GEMMA)]
 
 

@@ -3,14 +3,21 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from policy_builders import host, model
 
-from bot.domain.hosts import LoadRecord, Speed, SpeedRecord
+from bot.domain.hosts import LoadRecord, Pace, Speed, SpeedRecord
 from bot.domain.ids import HostName, ModelKey
 from bot.policy.speeds import (
+    LEARNT_SHARE,
     MEASURABLE_PROMPT,
     MEASURABLE_REPLY,
+    SLOWEST_PER_S,
+    UNMEASURED,
     blend,
     blend_speed,
+    expected_rates,
+    fastest,
+    learnt,
     load_rate,
     speed_of_answer,
 )
@@ -94,3 +101,57 @@ def test_the_smallest_load_that_took_any_time_has_a_rate(
     size_bytes: int, seconds: float, rate: float | None
 ) -> None:
     assert load_rate(replace(LOAD, size_bytes=size_bytes, seconds=seconds)) == rate
+
+
+# --- guesses --------------------
+
+BIG, SMALL = model("big", 40.0), model("small", 4.0)
+
+
+def test_a_token_of_a_model_twice_as_large_takes_twice_as_long() -> None:
+    unknown = host(models=[BIG, SMALL])
+    big, small = (expected_rates(unknown, of) for of in (BIG, SMALL))
+    assert small == pytest.approx((10 * big[0], 10 * big[1]))
+    assert expected_rates(unknown, model("unsized", None)) == (500.0, 40.0)
+
+
+def test_what_was_measured_itself_goes_first_each_for_itself() -> None:
+    read = host(speeds={SMALL.key: Speed(prefill_tokens_per_s=7.0)})
+    assert expected_rates(read, SMALL)[0] == 7.0
+    assert expected_rates(read, SMALL)[1] == expected_rates(host(), SMALL)[1]
+    both = host(speeds={SMALL.key: Speed(prefill_tokens_per_s=7.0, tokens_per_s=3.0)})
+    assert expected_rates(both, SMALL) == (7.0, 3.0)
+    none = host(speeds={SMALL.key: Speed(prefill_tokens_per_s=1e-9, tokens_per_s=1e-9)})
+    assert expected_rates(none, SMALL) == (SLOWEST_PER_S, SLOWEST_PER_S)
+
+
+def test_a_host_measured_with_one_model_is_known_with_all() -> None:
+    pace, effort = learnt(UNMEASURED, UNMEASURED, 4e9, Speed(prefill_tokens_per_s=1000.0))
+    assert effort == UNMEASURED
+    there = replace(host(), pace=pace)
+    assert expected_rates(there, SMALL)[0] == pytest.approx(1000.0)
+    assert expected_rates(there, BIG)[0] == pytest.approx(100.0)
+    # Writing was not measured.
+    assert expected_rates(there, SMALL)[1] == expected_rates(host(), SMALL)[1]
+
+
+def test_a_model_measured_on_one_known_host_is_known_on_all() -> None:
+    # A mixture of experts: ten times as fast as its size tells.
+    pace, effort = learnt(Pace(4e12, None), UNMEASURED, 40e9, Speed(prefill_tokens_per_s=1000.0))
+    assert pace == Pace(4e12, None)
+    other = replace(host(), pace=Pace(8e12, None), efforts={BIG.key: effort})
+    assert expected_rates(other, BIG)[0] == pytest.approx(2000.0)
+
+
+def test_where_both_are_known_each_takes_the_same_share_of_what_was_wrong() -> None:
+    before = Pace(100.0, 100.0), Pace(1.0, 1.0)
+    pace, effort = learnt(*before, 1.0, Speed(prefill_tokens_per_s=200.0, tokens_per_s=50.0))
+    assert (pace.prefill or 0) / 100.0 == pytest.approx(2.0**LEARNT_SHARE)
+    assert 1.0 / (effort.prefill or 0) == pytest.approx(2.0**LEARNT_SHARE)
+    assert (pace.decode or 0) < 100.0 < 100.0 * (effort.decode or 0)
+    assert learnt(*before, 1.0, Speed()) == before
+
+
+def test_a_host_nobody_tried_counts_as_the_fastest() -> None:
+    assert fastest([Pace(1.0, 9.0), UNMEASURED, Pace(5.0, None)]) == Pace(5.0, 9.0)
+    assert fastest([]) == UNMEASURED

@@ -1,0 +1,54 @@
+"""Who asks for which model, over all hosts: what evictions are weighed by."""
+
+from bot.domain.ids import HostName, ModelKey
+from bot.policy.demand import NOBODY, Demand, chance, faded, resting_since
+
+LONGEST_REST_S = 1200.0
+"""A conversation that rested so long is forgotten; it counts for nothing by then."""
+
+
+class Demands:
+    """The whole fleet's; every host's scheduler tells it of answers that begin and end."""
+
+    def __init__(self) -> None:
+        self._of: dict[ModelKey, Demand] = {}
+        self._answered: dict[tuple[ModelKey, str], float] = {}
+        """When each conversation was answered last, oldest first."""
+        self._held: dict[ModelKey, set[HostName]] = {}
+
+    def asked(self, key: ModelKey, conversation: str, now: float) -> None:
+        """An answer begins."""
+        demand = faded(self._of.get(key, NOBODY), now)
+        since = self._answered.pop((key, conversation), None)
+        begun, resting = demand.begun + (since is None), demand.resting
+        if since is not None:
+            resting = max(0.0, resting - resting_since(since, now))
+        self._of[key] = Demand(begun, resting, now)
+
+    def answered(self, key: ModelKey, conversation: str, now: float) -> None:
+        """It ended."""
+        demand = faded(self._of.get(key, NOBODY), now)
+        since = self._answered.pop((key, conversation), None)
+        resting = demand.resting + 1.0 - (resting_since(since, now) if since is not None else 0.0)
+        self._of[key] = Demand(demand.begun, resting, now)
+        self._answered[key, conversation] = now
+        for old in list(self._answered):
+            if now - self._answered[old] < LONGEST_REST_S:
+                break
+            del self._answered[old]
+
+    def chance(self, key: ModelKey, now: float) -> float:
+        """How likely the model is asked for soon; see ``policy.demand``."""
+        return chance(self._of.get(key, NOBODY), now)
+
+    def holds(self, host: HostName, keys: set[ModelKey]) -> None:
+        """What a host has in memory now."""
+        for key in keys:
+            self._held.setdefault(key, set()).add(host)
+        for key, hosts in self._held.items():
+            if key not in keys:
+                hosts.discard(host)
+
+    def elsewhere(self, host: HostName, key: ModelKey) -> bool:
+        """Has another host the model in memory?"""
+        return bool(self._held.get(key, set()) - {host})

@@ -1,0 +1,61 @@
+"""Who asks for which model, kept for all hosts together."""
+
+from bot.domain.ids import HostName, ModelKey
+from bot.fleet.demand import LONGEST_REST_S, Demands
+
+ONE, TWO = ModelKey("one"), ModelKey("two")
+HERE, THERE = HostName("here"), HostName("there")
+
+
+def test_a_question_makes_the_next_likely_and_an_answer_more_so() -> None:
+    demands = Demands()
+    assert demands.chance(ONE, 0.0) == 0.0
+    demands.asked(ONE, "ada", 0.0)
+    asked = demands.chance(ONE, 0.0)
+    demands.answered(ONE, "ada", 0.0)
+    assert 0.0 < asked < demands.chance(ONE, 0.0)
+    assert demands.chance(TWO, 0.0) == 0.0
+
+
+def test_a_conversation_that_goes_on_is_no_new_one_and_rests_only_once() -> None:
+    once, thrice = Demands(), Demands()
+    for demands, turns in ((once, 1), (thrice, 3)):
+        for _ in range(turns):
+            demands.asked(ONE, "ada", 5.0)
+            demands.answered(ONE, "ada", 5.0)
+    assert once.chance(ONE, 5.0) == thrice.chance(ONE, 5.0)
+    once.asked(ONE, "bob", 5.0)
+    once.answered(ONE, "bob", 5.0)
+    assert once.chance(ONE, 5.0) > thrice.chance(ONE, 5.0)
+
+
+def test_who_asks_again_while_being_answered_counts_once() -> None:
+    once, twice = Demands(), Demands()
+    for demands in (once, twice):
+        demands.asked(ONE, "ada", 0.0)
+        demands.answered(ONE, "ada", 1.0)
+    # Two answers of one conversation that ended one after the other.
+    twice.answered(ONE, "ada", 1.0)
+    assert once.chance(ONE, 1.0) == twice.chance(ONE, 1.0)
+
+
+def test_a_conversation_long_at_rest_begins_anew() -> None:
+    demands = Demands()
+    demands.asked(ONE, "ada", 0.0)
+    demands.answered(ONE, "ada", 0.0)
+    demands.answered(ONE, "bob", LONGEST_REST_S)
+    before = demands.chance(ONE, LONGEST_REST_S)
+    demands.asked(ONE, "ada", LONGEST_REST_S)
+    assert demands.chance(ONE, LONGEST_REST_S) > before
+
+
+def test_another_copy_is_one_on_another_host_now() -> None:
+    demands = Demands()
+    demands.holds(HERE, {ONE})
+    assert not demands.elsewhere(HERE, ONE)
+    assert demands.elsewhere(THERE, ONE)
+    demands.holds(THERE, {ONE, TWO})
+    assert demands.elsewhere(HERE, ONE)
+    demands.holds(THERE, {TWO})
+    assert not demands.elsewhere(HERE, ONE)
+    assert demands.elsewhere(HERE, TWO)
