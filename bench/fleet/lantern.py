@@ -7,7 +7,7 @@ is done by a task here.
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from string import ascii_lowercase
@@ -41,7 +41,7 @@ from bot.domain.ids import (
     UserId,
 )
 from bot.domain.personas import LoadSettings, Persona, Sampling
-from bot.fleet.client import HostClient, Stop
+from bot.fleet.client import HostClient, LoadValue, Stop
 from bot.fleet.fleet import Fleet, FleetRules, Recorder
 from bot.policy.context import BYTES_PER_TOKEN, MESSAGE_TOKENS
 from bot.policy.privacy import Consent, LocalOnly
@@ -107,6 +107,10 @@ class VirtualClient:
         copy = self._machine.copies.get(str(instance.identifier))
         if copy is not None:
             self._machine.evict(copy, even_busy=even_busy)
+
+    async def load_config(self, instance: Instance) -> Mapping[str, LoadValue]:
+        await self._call()
+        return {}
 
     async def close(self) -> None: ...
 

@@ -1,7 +1,7 @@
 """The clients of one host: shared, given up, and closed when nobody is at work on them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import httpx
@@ -11,7 +11,7 @@ from virtual_time import play
 
 from bot.domain.errors import FailureKind, HostUnreachable
 from bot.domain.hosts import HostConfig, Instance, Interface, LoadOrder, Model, ModelKind, Report
-from bot.fleet.client import HostClient, Stop
+from bot.fleet.client import HostClient, LoadValue, Stop
 from bot.fleet.connection import Connection
 from bot.fleet.fleet import Fleet, FleetRules
 from bot.fleet.lmstudio import SocketClient
@@ -121,6 +121,9 @@ class Remote:
         raise AssertionError("nobody asked for a load")
 
     async def unload(self, instance: Instance, *, even_busy: bool = True) -> None:
+        raise AssertionError("nothing is in memory")
+
+    async def load_config(self, instance: Instance) -> Mapping[str, LoadValue]:
         raise AssertionError("nothing is in memory")
 
     async def close(self) -> None: ...
