@@ -16,6 +16,7 @@ from bot.policy.pacing import Pacers
 from cogs._access import Access
 from cogs._again import Again
 from cogs._ban import Ban
+from cogs._forms import FormButton
 from cogs._loads import Loads
 from cogs._owners import tell_owners
 from cogs._places import DiscordRules
@@ -28,6 +29,7 @@ from cogs.closing import Closing
 from cogs.fleet import FleetCog
 from cogs.general import General
 from cogs.identity import NO_CONTENT, REFUSED_LOGIN, invite_link
+from cogs.personas import PersonasCog
 from cogs.settings import SettingsCog
 from cogs.switching import Choosing
 from cogs.talking import Talking
@@ -155,13 +157,14 @@ class LanternBot(commands.Bot):
             FleetCog(lantern, rules, face.loads, face.pacers),
             General(lantern, rules),
             SettingsCog(lantern, rules),
+            PersonasCog(lantern, face.access),
             Buttons(lantern, face.access, face.replies, face.loads, face.again),
             talking,
         ):
             await self.add_cog(cog)
         for menu in talking.menus:
             self.tree.add_command(menu)
-        self.add_dynamic_items(TurnButton)
+        self.add_dynamic_items(TurnButton, FormButton)
         if isinstance(self.tree, LanternTree):
             self.tree.access = face.access
             self.tree.questions = face.replies.questions

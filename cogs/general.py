@@ -19,6 +19,8 @@ to me in a direct message, or use `/chat`. Text files and images can be attached
 **Again:** `/retry` and `/continue` do what the buttons under the last answer do; ◀ ▶ look through \
 the answers to one question, and the one shown is gone on from. A message's menu (Apps) has **Ask \
 about this**, **Retry** and **Continue**.
+**Personas:** `/personas create` makes one by a form, `import` takes SillyTavern cards and LM \
+Studio presets; `list`, `show`, `edit`, `delete`, `export`. My name alone asks for a greeting.
 **General:** `/stop` stops your answer, `/reset` starts a fresh conversation, `/why` tells how the \
 last answer was routed and where the time went.
 **Hosts:** `/fleet status` shows every LM Studio host; `/fleet load` and `/fleet unload` are \

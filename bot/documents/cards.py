@@ -277,7 +277,8 @@ def _unheard(card: Card, persona: Persona) -> tuple[str, ...]:
         f"{patterns} entries of its book whose keys are patterns": patterns,
         "its greetings for groups": data.get("group_only_greetings"),
     }
-    return tuple(f"Kept, but without effect here: {what}." for what, value in told.items() if value)
+    without = ", ".join(what for what, value in told.items() if value)
+    return (f"Kept, but without effect here: {without}.",) if without else ()
 
 
 def _refuse_constant(name: str) -> float:

@@ -29,6 +29,7 @@ OPTIONS = {
     "model": ["name", "scope"],
     "persona": ["name", "scope"],
     "fleet": ["status", "models", "load", "unload", "pin", "unpin", "drain", "resume"],
+    "personas": ["list", "show", "create", "edit", "delete", "import", "export"],
     "stop": [],
     "retry": [],
     "continue": [],

@@ -95,11 +95,10 @@ def test_what_the_makers_wrote_is_understood() -> None:
         keys=("wolf", "wolves"), content="Wolves avoid the glade.", secondary_keys=("night",),
         selective=True, whole_words=False, insertion_order=50, position="after_char",
     )  # fmt: skip
-    assert [note.split(": ")[1] for note in sera.notes] == [
-        "its character's note (`extensions.depth_prompt`).",
-        "its world (`extensions.world`).",
-        "its scripts (`extensions.regex_scripts`).",
-    ]
+    assert sera.notes == (
+        "Kept, but without effect here: its character's note (`extensions.depth_prompt`), "
+        "its world (`extensions.world`), its scripts (`extensions.regex_scripts`).",
+    )
     # The newest form in a picture counts.
     assert (nine.persona.name, nine.persona.character.name) == ("Nine of Bells", "Nine")
     book = nine.persona.character.book

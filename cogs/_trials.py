@@ -1,0 +1,173 @@
+"""A persona that was written in a form: shown with its first answer, then saved or not."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import discord
+
+from bot.chat import words
+from bot.chat.lantern import Lantern
+from bot.chat.personas import SAMPLE, Sheet
+from bot.documents.persona_files import changed
+from bot.domain.errors import BotError, NotPermitted, RequestRefused
+from bot.domain.events import Evicting, Failed, Loading, Queued, TextDelta
+from bot.domain.personas import PersonaScope
+from bot.policy.markup import harmless
+from bot.policy.names import shown_name
+from bot.policy.personas import Editor
+from bot.policy.splitting import LIMIT
+from cogs._faults import SENDING_ERRORS, error_words
+from cogs._forms import Form, Part, form_buttons, form_texts
+from cogs._places import place_of, user_id
+
+EDIT_EVERY_S = 1.0
+"""Five edits in two seconds are allowed to one interaction; presses need some of them."""
+
+CLOSE_S = 3.0
+_SHOWN_ANSWER = 1200
+
+
+class Trial:
+    """One person's form, from its opening to a press that saves or discards it."""
+
+    def __init__(
+        self,
+        lantern: Lantern,
+        ticket: str,
+        sheet: Sheet,
+        scope: PersonaScope,
+        part: Part,
+        author: int,
+    ) -> None:
+        self._personas = lantern.personas
+        self._acts = lantern.acts
+        self._ticket = ticket
+        self._sheet = sheet
+        self._scope: PersonaScope = scope
+        self._part: Part = part
+        self._author = author
+        self._texts, too_long = form_texts(sheet.persona, part)
+        self._notes = [f"Too long for a form, and left as it is: {label}." for label in too_long]
+        self._answering: asyncio.Timeout | None = None
+        self._loading: Loading | None = None
+        self._rests = asyncio.Event()
+        self._rests.set()
+        self.is_over = False
+        """Saved or discarded."""
+
+    def form(self) -> Form:
+        """The form, with what was written last."""
+        return Form(self._sheet.persona.name, self._part, self._texts, self.written)
+
+    async def written(
+        self, interaction: discord.Interaction[Any], texts: Mapping[str, str]
+    ) -> None:
+        """Takes in what was written, and lets the persona answer once."""
+        await self._stop()
+        self._texts = dict(texts)
+        # A form that comes back from a button changes its message; the first has none yet.
+        is_first = interaction.message is None
+        await interaction.response.defer(ephemeral=True, thinking=is_first)
+        settings = texts.get("settings")
+        plain = {key: text for key, text in texts.items() if key != "settings"}
+        try:
+            persona = changed(self._sheet.persona, plain, settings)
+        except RequestRefused as error:
+            # What was typed is not lost: Change opens it again.
+            await self._show(interaction, error_words(error), is_open=False)
+            return
+        self._sheet = replace(self._sheet, persona=persona)
+        await self._try(interaction)
+
+    async def _try(self, interaction: discord.Interaction[Any]) -> None:
+        """Shows the first answer as it comes; a press ends it."""
+        text, status, last_s = "", "…", 0.0
+        loop = asyncio.get_running_loop()
+        editor = Editor(user_id(interaction.user), is_admin=False)
+        preview = self._personas.preview(self._sheet.persona, place_of(interaction), editor)
+        self._rests.clear()
+        try:
+            async with asyncio.timeout(None) as self._answering, preview as events:
+                async for event in events:
+                    match event:
+                        case TextDelta(text=more):
+                            text += more
+                        case Queued() | Evicting() | Loading():
+                            status = words.progress_line(event)
+                            self._loading = event if isinstance(event, Loading) else None
+                        case Failed(error=error):
+                            raise error
+                        case _:
+                            pass
+                    if loop.time() - last_s >= EDIT_EVERY_S:
+                        last_s = loop.time()
+                        await self._show(interaction, self._told(text or status, is_whole=False))
+            status = ""
+        except TimeoutError:
+            return  # a press came, and shows what it did
+        except BotError as error:
+            text, status = "", f"No first answer: {error_words(error).removeprefix('❌ ')}"
+        finally:
+            self._answering = None
+            self._rests.set()
+        await self._show(interaction, self._told(text or status, is_whole=True))
+
+    def _told(self, answer: str, *, is_whole: bool) -> str:
+        name = shown_name(self._sheet.persona.name)
+        shown = harmless(answer, is_whole=is_whole).strip()[:_SHOWN_ANSWER]
+        quoted = shown.replace("\n", "\n> ")
+        small = "".join(f"\n-# {note}" for note in self._notes)
+        head = f"**{name}** is not saved yet. Asked “{SAMPLE}”, it answers:"
+        return f"{head}\n> {quoted or '…'}{small}"[:LIMIT]
+
+    async def press(self, interaction: discord.Interaction[Any], act: str, editor: Editor) -> None:
+        """Saves, opens the form again, or discards.
+
+        Raises:
+            NotPermitted: the form is somebody else's.
+            BotError: it cannot be saved; it stays open.
+        """
+        if interaction.user.id != self._author:
+            raise NotPermitted("Only the person who wrote this may do that.")
+        if act == "change":
+            await interaction.response.send_modal(self.form())
+            return
+        await interaction.response.defer()
+        await self._stop()
+        name = shown_name(self._sheet.persona.name)
+        if act == "discard":
+            self.is_over = True
+            # A load outlives its asker; where nobody else waits, nobody wants this one.
+            if (load := self._loading) is not None:
+                await self._acts.cancel_load(load.host, load.model)
+            text = f"Discarded; nothing of **{name}** was saved."
+        else:
+            made, said = await self._personas.keep(self._sheet, self._scope, editor)
+            self.is_over = True
+            done = "saved" if self._sheet.changes is None else "changed"
+            name = shown_name(made.persona.name)
+            text = (
+                f"💾 **{name}** is {done}. `/persona {name}` lets it answer here. {said}".rstrip()
+            )
+        await interaction.edit_original_response(content=text[:LIMIT], view=None)
+
+    async def _stop(self) -> None:
+        """Ends the first answer, its last edit included: none may write over what follows."""
+        if self._answering is not None:
+            self._answering.reschedule(0.0)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self._rests.wait()
+
+    async def _show(
+        self, interaction: discord.Interaction[Any], text: str, *, is_open: bool = True
+    ) -> None:
+        acts = ("save", "change", "discard") if is_open else ("change", "discard")
+        # Dismissed by its reader, or older than its token: whoever presses is still answered.
+        with suppress(*SENDING_ERRORS):
+            await interaction.edit_original_response(
+                content=text[:LIMIT], view=form_buttons(self._ticket, *acts)
+            )

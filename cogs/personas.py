@@ -1,0 +1,210 @@
+"""``/personas``: list, show, create, edit, delete, import, export."""
+
+import io
+import secrets
+from collections import OrderedDict
+from typing import Any
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from bot.chat.lantern import Lantern
+from bot.chat.personas import Sheet, persona_lines
+from bot.documents.cards import MAX_FILE_BYTES, FileKind
+from bot.domain.errors import NotPermitted, RequestRefused
+from bot.domain.personas import PersonaScope
+from bot.policy.access import size_words
+from bot.policy.names import shown_name
+from bot.policy.personas import Editor, check_may_edit
+from cogs._access import Access
+from cogs._autocomplete import StringChoices, persona_choices
+from cogs._faults import SENDING_ERRORS, say, say_error
+from cogs._forms import Part
+from cogs._places import owners_of, place_of, user_id
+from cogs._trials import Trial
+
+MOST_FORMS = 200
+"""Forms kept open at once; the oldest is forgotten."""
+
+GONE = "This form is not open any more; nothing was saved. Give the command again."
+
+
+class PersonasCog(
+    commands.GroupCog, group_name="personas", group_description="Personas: make, change, share"
+):
+    """Personas by form and by file."""
+
+    def __init__(self, lantern: Lantern, access: Access) -> None:
+        self._lantern = lantern
+        self._acts = lantern.personas
+        self._access = access
+        self._trials: OrderedDict[str, Trial] = OrderedDict()
+
+    def _editor(self, interaction: discord.Interaction[Any]) -> Editor:
+        owners = owners_of(interaction.client.application)
+        return Editor(
+            user_id(interaction.user),
+            place_of(interaction).server,
+            is_admin=interaction.guild_id is not None and self._access.rules.is_admin(interaction),
+            is_owner=interaction.user.id in owners,
+        )
+
+    @app_commands.command(description="Every persona you may choose here")
+    async def list(self, interaction: discord.Interaction[Any]) -> None:
+        """Names, models and what they are for."""
+        seen = [persona for persona, _ in self._acts.seen(self._editor(interaction))]
+        parts = ((shown_name(p.name), p.model, p.description, p.source) for p in seen)
+        lines = [
+            " · ".join(filter(None, (f"**{name}**", f"`{model}`", *more)))
+            for name, model, *more in parts
+        ]
+        await say(interaction, "\n".join(lines))
+
+    @app_commands.command(description="What a persona is, and what its model is told")
+    @app_commands.describe(name="The persona")
+    async def show(self, interaction: discord.Interaction[Any], name: str) -> None:
+        """Its texts, where they are this person's to read."""
+        persona, _, is_whole = self._acts.found(name, self._editor(interaction))
+        await say(interaction, "\n".join(persona_lines(persona, is_whole=is_whole)))
+
+    @app_commands.command(description="Make a persona; you see its first answer before it is saved")
+    @app_commands.describe(
+        name="What it is called",
+        scope="For whom: me, server (admins), all (the owner)",
+        copy="Begin with another persona's texts",
+    )
+    async def create(
+        self,
+        interaction: discord.Interaction[Any],
+        name: app_commands.Range[str, 1, 64],
+        scope: PersonaScope = "me",
+        copy: str | None = None,
+    ) -> None:
+        """Opens the form."""
+        sheet = self._acts.blank(name, scope, self._editor(interaction), copy)
+        await self._open(interaction, sheet, scope, "persona")
+
+    @app_commands.command(
+        description="Change a persona; you see its first answer before it is saved"
+    )
+    @app_commands.describe(
+        name="The persona", part="persona: prompt, greeting, model; character: scenario and more"
+    )
+    async def edit(
+        self, interaction: discord.Interaction[Any], name: str, part: Part = "persona"
+    ) -> None:
+        """Opens the form, filled in."""
+        sheet = self._acts.opened(name, self._editor(interaction))
+        await self._open(interaction, sheet, "me", part)
+
+    @app_commands.command(description="Delete a persona; you are given it as a file")
+    @app_commands.describe(name="The persona")
+    async def delete(self, interaction: discord.Interaction[Any], name: str) -> None:
+        """Deletes; what was deleted comes as a card, should it have been a slip."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        editor = self._editor(interaction)
+        self._acts.opened(name, editor)
+        file, content = await self._acts.export(name, "png", editor)
+        said = await self._acts.delete(name, editor)
+        upload = discord.File(io.BytesIO(content), file)
+        await interaction.followup.send(said, file=upload, ephemeral=True)
+
+    @app_commands.command(
+        name="import", description="A character card (PNG, JSON), LM Studio preset or YAML"
+    )
+    @app_commands.describe(
+        file="The card",
+        name="What it is called here; else as in the file",
+        scope="For whom: me, server (admins), all (the owner)",
+        replace="Put it in place of this persona",
+    )
+    async def import_(
+        self,
+        interaction: discord.Interaction[Any],
+        file: discord.Attachment,
+        name: app_commands.Range[str, 1, 64] | None = None,
+        scope: PersonaScope = "me",
+        replace: str | None = None,
+    ) -> None:
+        """Reads the file, and keeps what it holds."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        self._access.take(user_id(interaction.user))
+        # Judged by what Discord says of it, before a byte is fetched.
+        if file.size > MAX_FILE_BYTES:
+            size, most = size_words(file.size), size_words(MAX_FILE_BYTES)
+            raise RequestRefused(f"`{file.filename}` is {size}; files up to {most} are taken.")
+        try:
+            content = await file.read()
+        except SENDING_ERRORS as error:
+            words = f"`{file.filename}` could not be fetched from Discord; attach it again."
+            raise RequestRefused(words) from error
+        editor = self._editor(interaction)
+        sheet = await self._acts.brought(
+            file.filename, content, editor, name=name, scope=scope, replaces=replace
+        )
+        made, said = await self._acts.keep(sheet, scope, editor)
+        called = shown_name(made.persona.name)
+        lines = persona_lines(made.persona, is_whole=True)
+        head = f"💾 **{called}** is saved. `/persona {called}` lets it answer here. {said}".rstrip()
+        await say(interaction, "\n".join([head, *lines[1:]]))
+
+    @app_commands.command(description="A persona as a file: a character card or YAML")
+    @app_commands.describe(name="The persona", kind="png holds V2 and V3; json is V3")
+    async def export(
+        self, interaction: discord.Interaction[Any], name: str, kind: FileKind = "png"
+    ) -> None:
+        """Gives the file to whoever asks, alone."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        file, content = await self._acts.export(name, kind, self._editor(interaction))
+        upload = discord.File(io.BytesIO(content), file)
+        await interaction.followup.send(f"`{file}`", file=upload, ephemeral=True)
+
+    @show.autocomplete("name")
+    @export.autocomplete("name")
+    @create.autocomplete("copy")
+    async def _all(self, asked: discord.Interaction[Any], typed: str) -> StringChoices:
+        return persona_choices(self._lantern.catalog, typed, asked)
+
+    @edit.autocomplete("name")
+    @delete.autocomplete("name")
+    @import_.autocomplete("replace")
+    async def _own(self, asked: discord.Interaction[Any], typed: str) -> StringChoices:
+        editor, own = self._editor(asked), set[str]()
+        for persona, made in self._acts.seen(editor):
+            try:
+                if made is not None:
+                    check_may_edit(made, editor)
+                    own.add(persona.name)
+            except NotPermitted:
+                continue
+        return [c for c in persona_choices(self._lantern.catalog, typed, asked) if c.value in own]
+
+    async def _open(
+        self, interaction: discord.Interaction[Any], sheet: Sheet, scope: PersonaScope, part: Part
+    ) -> None:
+        self._access.take(user_id(interaction.user))
+        ticket = secrets.token_hex(6)
+        trial = Trial(self._lantern, ticket, sheet, scope, part, interaction.user.id)
+        self._trials[ticket] = trial
+        if len(self._trials) > MOST_FORMS:
+            self._trials.popitem(last=False)
+        await interaction.response.send_modal(trial.form())
+
+    @commands.Cog.listener()
+    async def on_form_button(
+        self, interaction: discord.Interaction[Any], act: str, ticket: str
+    ) -> None:
+        """Does what the button says, or says why not."""
+        try:
+            await self._access.check(interaction.client, interaction)
+            trial = self._trials.get(ticket)
+            if trial is None:
+                # Of before a restart, or of long ago.
+                await interaction.response.edit_message(content=GONE, view=None)
+                return
+            await trial.press(interaction, act, self._editor(interaction))
+            if trial.is_over:
+                self._trials.pop(ticket, None)
+        except Exception as error:
+            await say_error(interaction, error)

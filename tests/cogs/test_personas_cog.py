@@ -1,0 +1,272 @@
+"""``/personas`` in Discord: forms, first answers, files; over a real Lantern."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import discord
+import pytest
+from cogs_doubles import OWNER, double, give, http_error, interaction_of, said_to
+from house import QWEN, House, house, sim
+from makers_cards import MAKERS
+
+from bot.documents.cards import MAX_FILE_BYTES, read_file
+from bot.documents.persona_files import changed
+from bot.domain.errors import BotError, NotPermitted, RequestRefused, UnknownName
+from bot.domain.ids import PersonaName, UserId
+from bot.domain.personas import Persona
+from bot.policy.names import shown_name
+from cogs._access import Access
+from cogs._forms import LONGEST, Form, FormButton, form_texts
+from cogs._places import DiscordRules
+from cogs.personas import GONE, MOST_FORMS, PersonasCog
+
+SLOW = sim("studio", QWEN, time_scale=0.02)
+
+
+@dataclass
+class Room:
+    """The cog over a Lantern."""
+
+    home: House
+    cog: PersonasCog
+
+    async def form(self, command: Any, *options: object, user: int = 1, **more: Any) -> Form:
+        """The form that a command opens."""
+        interaction = interaction_of(user, **more)
+        await give(command, self.cog, interaction, *options)
+        (call,) = interaction.response.send_modal.await_args_list
+        return call.args[0]
+
+    async def create(self, name: str, user: int = 1, **texts: str) -> Any:
+        """A form written and sent; the interaction that shows it."""
+        form = await self.form(self.cog.create, name, "me", None, user=user)
+        return await sent(form, user, **texts)
+
+    async def press(self, shown: Any, act: str, user: int = 1, **more: Any) -> Any:
+        """A button pressed under what was shown."""
+        pressed = interaction_of(user, **more)
+        ticket = last(shown)["view"].children[0].item.custom_id.split(":")[-1]
+        await self.cog.on_form_button(pressed, act, ticket)
+        return pressed
+
+    def persona(self, name: str, user: int = 1) -> Persona:
+        return self.home.lantern.shelf.find(name, UserId(f"discord:{user}"))
+
+
+async def sent(form: Form, user: int = 1, **texts: str) -> Any:
+    interaction = interaction_of(user)
+    interaction.message = None
+    fields = form._fields  # pyright: ignore[reportPrivateUsage]  # as Discord fills them in
+    for key, text in texts.items():
+        fields[key.replace("__", ".")]._value = text  # pyright: ignore[reportPrivateUsage]
+    await form.on_submit(interaction)
+    return interaction
+
+
+def last(interaction: Any) -> dict[str, Any]:
+    """What the message shows now."""
+    return interaction.edit_original_response.await_args.kwargs
+
+
+def acts_of(interaction: Any) -> list[str]:
+    return [button.item.label for button in last(interaction)["view"].children]
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncGenerator[Room]:
+    async with opened(tmp_path) as made:
+        yield made
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncGenerator[Room]:
+    texts = {"sage": "model: qwen/qwen3-8b\nsystem_prompt: Be calm.\ngreeting: Yes?\n"}
+    async with house(folder, SLOW, personas=texts) as home:
+        yield Room(home, PersonasCog(home.lantern, Access(DiscordRules())))
+
+
+async def test_a_form_shows_the_first_answer_and_saves_on_a_press(room: Room) -> None:
+    shown = await room.create("Muse", system_prompt="[[say I rhyme.]]", settings="model: auto")
+    text = last(shown)["content"]
+    assert text.startswith("**Muse** is not saved yet.")
+    assert "> " in text.splitlines()[1]
+    assert acts_of(shown) == ["Save", "Change", "Discard"]
+    with pytest.raises(UnknownName):
+        room.persona("muse")
+    saved = await room.press(shown, "save")
+    assert last(saved)["content"].startswith("💾 **Muse** is saved.")
+    assert last(saved)["view"] is None
+    assert room.persona("muse").system_prompt == "[[say I rhyme.]]"
+    # A second press finds nothing to do twice.
+    again = await room.press(shown, "save")
+    again.response.edit_message.assert_awaited_once_with(content=GONE, view=None)
+
+
+async def test_discard_saves_nothing_and_change_keeps_what_was_typed(room: Room) -> None:
+    shown = await room.create("Muse", settings="modle: x", greeting="Typed.")
+    assert "modle is not known; nearest: model" in last(shown)["content"]
+    assert acts_of(shown) == ["Change", "Discard"]
+    pressed = await room.press(shown, "change")
+    form = pressed.response.send_modal.await_args.args[0]
+    kept = {key: field.default for key, field in form._fields.items()}
+    assert (kept["settings"], kept["greeting"]) == ("modle: x", "Typed.")
+    mended = await sent(form, settings="local_only: true", greeting="Typed.")
+    assert last(mended)["content"].startswith("**Muse** is not saved yet.")
+    gone = await room.press(mended, "discard")
+    assert last(gone)["content"] == "Discarded; nothing of **Muse** was saved."
+    with pytest.raises(UnknownName):
+        room.persona("muse")
+
+
+async def test_only_its_author_presses(room: Room) -> None:
+    shown = await room.create("Muse")
+    other = await room.press(shown, "save", user=2)
+    assert "Only the person who wrote this" in said_to(other)[0]
+    with pytest.raises(UnknownName):
+        room.persona("muse")
+
+
+async def test_a_press_ends_the_first_answer_and_nothing_is_written_over_it(tmp_path: Path) -> None:
+    slow = sim("studio", QWEN, time_scale=1.0)
+    async with house(tmp_path, slow) as home:
+        room = Room(home, PersonasCog(home.lantern, Access(DiscordRules())))
+        form = await room.form(room.cog.create, "Muse", "me", None)
+        async with asyncio.TaskGroup() as group:
+            interaction = interaction_of()
+            interaction.message = None
+            is_shown = asyncio.Event()
+
+            async def show(**_: object) -> None:
+                is_shown.set()
+
+            interaction.edit_original_response.side_effect = show
+            writing = group.create_task(form.on_submit(interaction))
+            await is_shown.wait()
+            assert not writing.done()
+            gone = await room.press(interaction, "discard")
+            edits = len(interaction.edit_original_response.await_args_list)
+            assert last(gone)["content"].startswith("Discarded")
+        assert len(interaction.edit_original_response.await_args_list) == edits
+
+
+async def test_a_name_taken_meanwhile_keeps_the_form_open(room: Room) -> None:
+    first, second = [await room.create("Muse") for _ in range(2)]
+    await room.press(first, "save")
+    refused = await room.press(second, "save")
+    assert "There is a persona **Muse** already" in said_to(refused)[0]
+    assert last(await room.press(second, "discard"))["content"].startswith("Discarded")
+
+
+async def test_without_a_host_the_form_is_saved_all_the_same(room: Room) -> None:
+    await room.home.hosts["studio"].stop()
+    await room.home.lantern.fleet.probe_all()
+    shown = await room.create("Muse")
+    assert "No first answer: No machine can answer" in last(shown)["content"]
+    await room.press(shown, "save")
+    assert room.persona("muse").name
+
+
+async def test_edits_that_discord_does_not_take_lose_nothing(room: Room) -> None:
+    form = await room.form(room.cog.create, "Muse", "me", None)
+    interaction = interaction_of()
+    interaction.message = None
+    interaction.edit_original_response.side_effect = http_error(401, 50027)
+    await form.on_submit(interaction)
+    assert last(interaction)["view"] is not None
+
+
+async def test_an_edit_changes_its_part_alone(room: Room) -> None:
+    await room.press(await room.create("Muse", greeting="Hm?"), "save")
+    form = await room.form(room.cog.edit, "muse", "character")
+    assert form.title == "Muse"
+    shown = await sent(form, character__scenario="Night.")
+    await room.press(shown, "save")
+    muse = room.persona("muse")
+    assert (muse.character.scenario, muse.greeting) == ("Night.", "Hm?")
+    with pytest.raises(RequestRefused, match="only the machine's owner changes that"):
+        await room.form(room.cog.edit, "sage", "persona")
+
+
+async def test_files_come_in_and_go_out(room: Room) -> None:
+    file = double(discord.Attachment)
+    file.filename, file.size = "sera.png", len(MAKERS["sillytavern.png"])
+    file.read.return_value = MAKERS["sillytavern.png"]
+    came = interaction_of(2, manages=True)
+    await give(room.cog.import_, room.cog, came, file, None, "server", None)
+    assert said_to(came)[0].startswith("💾 **Sera** is saved.")
+    went = interaction_of(1)
+    await give(room.cog.export, room.cog, went, "sera", "png")
+    upload = went.followup.send.await_args.kwargs["file"]
+    assert upload.filename == "Sera.png"
+    assert shown_name(read_file(upload.fp.read(), "x").persona.name) == "Sera"
+    stranger = interaction_of(1)
+    with pytest.raises(NotPermitted):
+        await give(room.cog.delete, room.cog, stranger, "sera")
+    gone = interaction_of(2, manages=True)
+    await give(room.cog.delete, room.cog, gone, "sera")
+    assert gone.followup.send.await_args.kwargs["file"].filename == "Sera.png"
+
+
+@pytest.mark.parametrize(
+    ("size", "fault", "words"),
+    [
+        (MAX_FILE_BYTES + 1, None, "files up to 8.0 MB are taken"),
+        (9, http_error(404), "could not be fetched"),
+        (MAX_FILE_BYTES, None, "no PNG card, no JSON"),
+    ],
+)
+async def test_a_file_that_cannot_be_taken_is_said(
+    room: Room, size: int, fault: Exception | None, words: str
+) -> None:
+    file = double(discord.Attachment)
+    file.filename, file.size = "x.png", size
+    file.read.side_effect, file.read.return_value = fault, b"\0\xff"
+    with pytest.raises(BotError) as refused:
+        await give(room.cog.import_, room.cog, interaction_of(), file, None, "me", None)
+    assert words in refused.value.user_message
+
+
+async def test_lists_and_texts_are_told_to_who_may_see_them(room: Room) -> None:
+    await room.press(await room.create("Muse", settings="local_only: true"), "save")
+    for user, sees in ((1, True), (2, False), (OWNER, False)):
+        listed = interaction_of(user)
+        await give(room.cog.list, room.cog, listed)
+        assert ("**Muse** · `auto` · made in a chat" in said_to(listed)[0]) is sees
+    shown = interaction_of(1)
+    await give(room.cog.show, room.cog, shown, "sage")
+    assert "Prompt: Be calm." in said_to(shown)[0]
+
+
+async def test_only_what_may_be_changed_is_offered_for_it(room: Room) -> None:
+    await room.press(await room.create("Muse"), "save")
+    complete: Any = room.cog._own  # pyright: ignore[reportPrivateUsage]  # as the library does
+    assert [c.name for c in await complete(interaction_of(1), "")] == ["Muse"]
+    assert await complete(interaction_of(2), "") == []
+    every: Any = room.cog._all  # pyright: ignore[reportPrivateUsage]
+    assert [c.value for c in await every(interaction_of(2), "")] == ["default", "sage"]
+
+
+async def test_forms_are_bounded_and_a_text_too_long_is_left_as_it_is(room: Room) -> None:
+    first = await room.create("first")
+    for number in range(MOST_FORMS):
+        await room.form(room.cog.create, f"n{number}", "me", None, user=number + 10)
+    old = await room.press(first, "save")
+    old.response.edit_message.assert_awaited_once_with(content=GONE, view=None)
+    texts = {"system_prompt": "x" * LONGEST, "greeting": "g" * (LONGEST + 1)}
+    long = changed(Persona(PersonaName("x")), texts)
+    shown, too_long = form_texts(long, "persona")
+    assert (len(shown["system_prompt"]), too_long) == (LONGEST, ["Greeting"])
+    assert "greeting" not in shown
+
+
+async def test_a_button_of_before_a_restart_is_told() -> None:
+    match = FormButton.__discord_ui_compiled_template__.fullmatch("lantern-form:save:abc")
+    assert match is not None
+    interaction = interaction_of()
+    button = await FormButton.from_custom_id(interaction, double(discord.ui.Button), match)
+    await button.callback(interaction)
+    interaction.client.dispatch.assert_called_once_with("form_button", interaction, "save", "abc")
