@@ -91,7 +91,8 @@ class HostServing:
                 again = _trimmed(job)
             # Templates of thinking models refuse a begun answer, or think about it and say nothing.
             elif job.begun and failed.kind in (FailureKind.BAD_REQUEST, FailureKind.EMPTY):
-                again = _in_words(job)
+                asked = resumed(job.messages[:-1], job.begun, in_words=True)
+                again = replace(job, messages=asked)
             # Once more here, where it is in memory: a second host was loaded for as little.
             elif failed.kind is FailureKind.EMPTY:
                 again = job
@@ -228,8 +229,7 @@ class HostServing:
                 # Another candidate's window may be larger: this is no refusal of the request.
                 raise Unavailable(error.user_message, FailureKind.TOO_LONG) from error
             messages, dropped = fitted.messages, dropped + fitted.dropped
-        # Of the rest of an answer it was told when that began.
-        if dropped and not job.begun:
+        if dropped:
             await draft.trimmed(messages, dropped, has_earlier=job.asking.has_earlier)
         return await self._seen(messages, job, lease, draft)
 
@@ -318,14 +318,6 @@ class HostServing:
         first_token_s, generation_s = timing.first_token_s, timing.generation_s
         model, there = candidate.model, self._fleet.host(host)
         there.record_speed(SpeedRecord(host, model, read, written, first_token_s, generation_s))
-
-
-def _in_words(job: Job) -> Job | None:
-    """Asking for the rest of an answer in words; None where it was asked so already."""
-    *messages, last = job.messages
-    if last.role == "user":
-        return None
-    return replace(job, messages=resumed(messages, job.begun, in_words=True))
 
 
 def _trimmed(job: Job) -> Job | None:

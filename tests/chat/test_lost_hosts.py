@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 from house import GEMMA, GUARD_S, PLACE, QWEN, House, Said, cloud, house, sim
 
-from bot.chat import host_serving
+from bot.chat import host_serving, turns
 from bot.chat.words import footer, why_text
-from bot.domain.chat import Attachment
+from bot.domain.chat import Attachment, Receipt
 from bot.domain.events import Finished, Loading, Resuming, Stopped, TextDelta, TurnEvent
 from bot.domain.hosts import Speed, SpeedRecord
-from bot.domain.ids import HostName, ModelKey, PlaceId
+from bot.domain.ids import HostName, ModelKey, PlaceId, TurnId
 from bot.policy.context import CONTINUE_TEXT
-from bot.sim.answers import Message
+from bot.sim.answers import Answer, Asked, Message, default_answer
 from bot.sim.journal import LoadFinished, PredictionFinished, PredictionStarted
 from bot.sim.models import Prefill, SimHostConfig, SimModel
+from bot.store.turns import TurnStore
 
 ONE, TWO, THREE = HostName("one"), HostName("two"), HostName("three")
 KEY = ModelKey(QWEN.key)
@@ -109,8 +110,9 @@ async def test_the_next_question_reads_the_whole_answer(tmp_path: Path) -> None:
         drops(home)
         said = await home.ask(SAY)
         assert isinstance(said.last, Finished)
-        await home.ask("And then?", parent=said.turn)
-        sent = asked_of(home, ONE)[-1]
+        after = await home.ask("And then?", parent=said.turn)
+        assert after.receipt.host is not None
+        sent = asked_of(home, after.receipt.host)[-1]
         assert [m.text for m in sent if m.role == "assistant"] == [COUNT]
 
 
@@ -374,19 +376,49 @@ async def test_what_was_left_out_is_told_once_for_the_whole_answer(tmp_path: Pat
         assert not any(message.images for message in asked_of(home, TWO)[0])
 
 
-async def test_a_smaller_window_elsewhere_is_kept_to_without_a_word(tmp_path: Path) -> None:
-    personas = {"long": f"model: {KEY}\nsampling: {{max_tokens: 40}}\n"}
+async def test_that_the_oldest_words_are_left_out_is_told_once_too(tmp_path: Path) -> None:
+    personas = {"brief": f"model: {KEY}\nload: {{context_length: 2048}}\n"}
     async with house(tmp_path, sim("one", QWEN), sim("two", QWEN), personas=personas) as home:
         await ready(home, ONE)
-        # As somebody else has loaded it, and told by nobody before it is in use.
-        await home.hosts["two"].preload(KEY, context_length=700)
-        await home.lantern.fleet.host(TWO).probe()
-        earlier = None
-        for _ in range(3):
-            words = f"[[say {'word ' * 120}]]"
-            earlier = (await home.ask(words, persona="long", parent=earlier)).turn
+        for _ in range(5):
+            await home.ask("[[tokens 300]] " + "word " * 150, persona="brief")
         drops(home)
-        said = await home.ask(SAY, persona="long", parent=earlier)
+        said = await home.ask(SAY + " word" * 500, persona="brief")
+        assert [seam.host for seam in said.receipt.seams] == [ONE]
+        assert said.notices.count("Kept the newest") == 1
+
+
+async def test_a_model_that_only_thinks_of_the_rest_leaves_it_to_others(tmp_path: Path) -> None:
+    def thinks(asked: Asked) -> Answer:
+        is_rest = asked.messages[-1].text == CONTINUE_TEXT
+        return Answer((), ("Hm.",)) if is_rest else default_answer(asked)
+
+    odd = replace(QWEN, prefill="thought")
+    two, three = sim("two", odd, answer=thinks), sim("three", QWEN)
+    async with house(tmp_path, sim("one", QWEN), two, three) as home:
+        await ready(home, ONE, TWO, THREE)
+        drops(home)
+        said = await home.ask(SAY)
         assert isinstance(said.last, Finished)
-        assert said.text == COUNT
-        assert "Kept the newest" not in said.notices
+        assert (said.text, said.receipt.host) == (COUNT, THREE)
+        assert len(asked_of(home, TWO)) == 2
+
+
+async def test_the_text_so_far_is_kept_with_whom_it_is_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "CHECKPOINT_S", 0.0)
+    async with house(tmp_path, sim("one", QWEN), sim("two", QWEN)) as home:
+        await ready(home, ONE, TWO)
+        drops(home)
+        kept: list[tuple[str, HostName | None, int]] = []
+
+        async def keep(
+            store: TurnStore, turn: TurnId, reply_text: str, reasoning_text: str, who: Receipt
+        ) -> None:
+            kept.append((reply_text.split()[-1], who.host, len(who.seams)))
+
+        monkeypatch.setattr(TurnStore, "checkpoint", keep)
+        await home.ask(SAY)
+        # While the next is waited for, it is still the first one's.
+        assert {("five", ONE, 0), ("five", ONE, 1), ("six", TWO, 1)} <= set(kept)
