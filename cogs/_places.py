@@ -30,6 +30,8 @@ class DiscordRules:
     answer_missed_s: float | None = None
     """Questions sent while Lantern was away, and no older, are answered late; None: none are."""
     has_footer: bool = True
+    has_presence: bool = True
+    """Show under the bot's name how the fleet stands."""
     owner_channel: int | None = None
     """Where the owners are told things; None: in private."""
     on_ready: Callable[[], None] = lambda: None

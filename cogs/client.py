@@ -20,6 +20,7 @@ from cogs._forms import FormButton
 from cogs._loads import Loads
 from cogs._owners import tell_owners
 from cogs._places import DiscordRules
+from cogs._presence import PresenceLine
 from cogs._reply import Replies
 from cogs._tree import LanternTree, sync_when_changed
 from cogs._view import TurnButton
@@ -57,6 +58,7 @@ class DiscordFace:
         self.pacers = Pacers()
         self.again = Again(lantern, self.access, self.replies, self.pacers)
         self.ban = Ban()
+        self.presence = PresenceLine(lantern.catalog)
         self._bot: LanternBot | None = None
         self._is_closing = asyncio.Event()
 
@@ -96,6 +98,11 @@ class DiscordFace:
         if self._bot is None or not self._bot.is_ready():
             return False
         return await tell_owners(self._bot, text, self.rules.owner_channel)
+
+    async def keep_shown(self) -> None:
+        """Keeps what stands beside the answers true, for as long as Lantern runs."""
+        if self.rules.has_presence:
+            await self.presence.keep()
 
     async def close(self, limit_s: float) -> None:
         """Lets replies and loads show their end within ``limit_s``, then disconnects."""
@@ -179,8 +186,13 @@ class LanternBot(commands.Bot):
         """A command was answered; one that failed is closed by its tree."""
         await self._face.replies.questions.close(interaction.id)
 
+    async def on_resumed(self) -> None:
+        """The same session goes on; what was sent into the cut line is lost."""
+        self._face.presence.renew(self)
+
     async def on_ready(self) -> None:
         """Comes again after every new session; the first time counts."""
+        self._face.presence.renew(self)
         # Every new session: what Discord delivered into a line that was cut is not sent again.
         if self._was_ready:
             await self._closing.hear_missed()

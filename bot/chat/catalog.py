@@ -298,10 +298,10 @@ class Catalog:
             self._made = snapshot.hosts, snapshot.taken_at, made
         return made
 
-    def providers(self) -> tuple[ProviderName, ...]:
-        """Every provider, as configured."""
+    def providers(self, *, only_serving: bool = False) -> tuple[ProviderName, ...]:
+        """Every provider, as configured; or those alone that may be asked now."""
         known = self._providers(*TYPICAL, self.snapshot().taken_at)
-        return tuple(provider.name for provider in known)
+        return tuple(p.name for p in known if p.is_serving or not only_serving)
 
     def _away(
         self, snapshot: FleetSnapshot, cloud: Iterable[ProviderName]

@@ -82,6 +82,7 @@ async def _serve(
         fresh_after_s=settings.fresh_after,
         answer_missed_s=settings.answer_missed,
         has_footer=settings.footer,
+        has_presence=settings.presence,
         owner_channel=int(settings.owner_channel) if settings.owner_channel else None,
         on_ready=connected.set,
     )
@@ -92,6 +93,7 @@ async def _serve(
             watching = tasks.create_task(signs_of_life(supervisor, built), name="watchdog")
             announcing = tasks.create_task(_announce(built, supervisor, connected), name="ready")
             telling = tasks.create_task(news.tell(discord.tell_owners), name="owners' news")
+            showing = tasks.create_task(discord.keep_shown(), name="presence")
             await stop.wait()
             _log.info("stopping", drain_s=DRAIN_S)
             supervisor.stopping(STOP_S)
@@ -100,6 +102,7 @@ async def _serve(
             announcing.cancel()
             watching.cancel()
             telling.cancel()
+            showing.cancel()
             serving.cancel()
     # The command line words an error by its class, which a group of one would hide.
     except BaseExceptionGroup as failed:

@@ -331,6 +331,9 @@ class DiscordSettings(Section):
         default="adaptive", description="Streamed text is paced by Discord's limits; the only style"
     )
     footer: bool = Field(default=True, description="Show model, host and speed under a reply")
+    presence: bool = Field(
+        default=True, description="Show under the bot's name how the fleet stands"
+    )
 
 
 class GatewaySettings(Section):
