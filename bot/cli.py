@@ -211,9 +211,16 @@ def health(config: ConfigOption = None) -> None:
 
 
 @cli.command()
-def hosts(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def hosts(
+    stats: Annotated[
+        bool, typer.Option("--stats", help="How well their first words were predicted.")
+    ] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """The hosts: state, models on disk, models in memory."""
-    run_async(once.show_hosts(_loaded(config, for_hosts=True), as_json=as_json))
+    show = once.show_stats if stats else once.show_hosts
+    run_async(show(_loaded(config, for_hosts=True), as_json=as_json))
 
 
 @cli.command()

@@ -4,9 +4,11 @@ import asyncio
 import json
 import logging
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,27 @@ def test_hosts_as_a_table_and_as_json(studio: SimHost, capsys: pytest.CaptureFix
     assert run("hosts", "--json") == 0
     (record,) = json_of(capsys)
     assert (record["state"], record["models_on_disk"], record["loaded"]) == ("up", 2, [])
+
+
+@pytest.mark.slow
+def test_stats_tell_how_well_hosts_were_foreseen(
+    studio: SimHost, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("load", "qwen3-8b", "--json") == 0
+    capsys.readouterr()
+    assert run("hosts", "--stats", "--json") == 0
+    (nothing,) = json_of(capsys)
+    assert (nothing["answers"], nothing["median_factor"]) == (0, None)
+    with closing(sqlite3.connect("lantern.db", isolation_level=None)) as database:
+        add = "INSERT INTO speed_record VALUES (NULL, ?, 'm', 1, 1, 1, 1, 1, 2.0, ?)"
+        for waited_s in (1.0, 5.0, 9.0):
+            database.execute(add, (nothing["name"], waited_s))
+    assert run("hosts", "--stats", "--json") == 0
+    (found,) = json_of(capsys)
+    assert found == {**nothing, "answers": 3, "median_factor": 2.5, "near_share": 2 / 3}
+    assert run("hosts", "--stats") == 0
+    assert "2.50" in (shown := capsys.readouterr().out)
+    assert "67%" in shown
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ from bot.fleet.lease import Lease
 from bot.inference.streams import Streams
 from bot.policy.context import alternating, blind, fit_transcript, message_tokens
 from bot.policy.deadlines import first_word_s, gap_s, load_pause_s, unsaid_s
+from bot.policy.foresight import foretold
 from bot.policy.seams import resumed
 
 STALE = frozenset({FailureKind.WRONG_MODEL, FailureKind.NOT_THERE})
@@ -308,6 +309,7 @@ class HostServing:
             is_first: Nothing of the prompt can have been read before.
         """
         usage, timing, host = receipt.usage, receipt.timing, candidate.host
+        predicted_s, waited_s = foretold(receipt) or (None, None)
         if timing.first_token_s is None or host is None:
             return
         # What stood in a slot already was not read, and nobody tells how much that was: a follow-up
@@ -317,7 +319,8 @@ class HostServing:
         written = usage.completion_tokens if lease.shared_at == math.inf else 0
         first_token_s, generation_s = timing.first_token_s, timing.generation_s
         model, there = candidate.model, self._fleet.host(host)
-        there.record_speed(SpeedRecord(host, model, read, written, first_token_s, generation_s))
+        times = first_token_s, generation_s, predicted_s, waited_s
+        there.record_speed(SpeedRecord(host, model, read, written, *times))
 
 
 def _trimmed(job: Job) -> Job | None:

@@ -66,6 +66,7 @@ from bot.domain.ids import HostName, PlaceId, ProviderName, TurnId, UserId
 from bot.fleet.fleet import Fleet
 from bot.policy.context import GREET_TEXT
 from bot.policy.conversation import added, continued
+from bot.policy.foresight import foretold
 from bot.policy.names import shown_name
 from bot.policy.privacy import LocalOnly
 from bot.policy.prompt import Moment, greeting, scene_of
@@ -514,6 +515,7 @@ class Turns:
             self._unstored[turn.id] = end
             if ending.error is None:
                 ending = replace(ending, status="failed", error=error)
+        told = foretold(receipt)
         fields = {
             "turn_id": turn.id,
             "status": str(ending.status),
@@ -522,6 +524,8 @@ class Turns:
             "where": receipt.host or receipt.provider,
             "tokens": receipt.usage.completion_tokens,
             "first_token_s": receipt.timing.first_token_s,
+            "predicted_s": told and round(told[0], 3),
+            "waited_s": told and round(told[1], 3),
             "total_s": round(receipt.timing.total_s, 3),
             "attempts": len(receipt.attempts),
         }

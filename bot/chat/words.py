@@ -24,6 +24,7 @@ from bot.domain.events import (
 from bot.domain.hosts import HostSnapshot, Instance
 from bot.domain.ids import ModelKey, ProviderName
 from bot.policy.budget import span_of, whose
+from bot.policy.foresight import foretold
 from bot.policy.names import shown_name
 from bot.policy.outages import OutageRecord
 from bot.policy.retry import ROWS
@@ -343,6 +344,9 @@ def why_text(turn: Turn) -> str:
     if receipt.ending:
         lines.append(f"Broke off: {receipt.ending}")
     lines.append(_time_line(receipt.timing))
+    if (told := foretold(receipt)) is not None:
+        predicted_s, actual_s = map(seconds_text, told)
+        lines.append(f"First word: {predicted_s} predicted, {actual_s} in fact")
     lines.extend(f"Note: {notice}" for notice in receipt.notices)
     return "\n".join(filter(None, lines))
 

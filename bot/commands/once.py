@@ -16,9 +16,11 @@ from bot.chat.usage import ReportPeriod
 from bot.chat.words import bytes_text, usage_text
 from bot.domain.errors import BotError, NoCandidates
 from bot.domain.ids import UserId
+from bot.policy.foresight import judged
 from bot.process.lock import AlreadyRunning, instance_lock
 from bot.process.supervisor import LATE_S, last_sign_s, life_sign_of
 from bot.settings import Loaded
+from bot.store.fleet_memory import FleetStore
 from bot.store.ledger import By
 from bot.terminal import facts
 from bot.terminal.screen import Screen
@@ -88,6 +90,25 @@ async def show_hosts(loaded: Loaded, *, as_json: bool) -> None:
     else:
         rows = [facts.host_row(host, now) for host in found]
         Screen(Console()).table(facts.HOST_COLUMNS, rows)
+
+
+async def show_stats(loaded: Loaded, *, as_json: bool) -> None:
+    """How well each host's first words were predicted; no host is waited for."""
+    async with built_from(loaded, settle_s=0.0, leaves_nothing=True) as built:
+        told = await FleetStore(built.database).foretold()
+        names = [host.name for host in built.catalog.hosts()]
+    found = {name: judged(told.get(name, ())) for name in names}
+    if as_json:
+        nothing = {"answers": 0, "median_factor": None, "near_share": None}
+        print_json([{"name": n, **(asdict(f) if f else nothing)} for n, f in found.items()])
+        return
+    rows = [
+        (n, str(f.answers), f"{f.median_factor:.2f}", f"{f.near_share:.0%}")
+        if f
+        else (n, "0", "?", "?")
+        for n, f in found.items()
+    ]
+    Screen(Console()).table(facts.STATS_COLUMNS, rows)
 
 
 async def show_models(loaded: Loaded, *, as_json: bool) -> None:

@@ -329,6 +329,10 @@ class SpeedRecord:
     """From sending the request to the first delta."""
     generation_s: float
     """From the first delta to the last."""
+    predicted_s: float | None = None
+    """What was told of it: from the question to the first word; None where nothing was."""
+    waited_s: float | None = None
+    """What came of that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from bot.gateway.picture import (
     model_objects,
     route_object,
 )
+from bot.policy.foresight import foretold
 
 PROGRESS_S = 0.2
 """Of one load, progress is told this often at most."""
@@ -200,6 +201,7 @@ class Watching:
         key = flight.by.model if flight.by is not None else flight.model
         hosts = self._built.fleet.snapshot().hosts.values()
         known = (host.models.get(key) for host in hosts)
+        told = None if flight.receipt is None else foretold(flight.receipt)
         _log.info(
             "request",
             request=flight.id,
@@ -214,6 +216,8 @@ class Watching:
             output_tokens=ended["outputTokens"],
             first_token_s=ended["firstTokenSeconds"],
             tokens_per_s=ended["tokensPerSecond"],
+            predicted_s=told and round(told[0], 3),
+            waited_s=told and round(told[1], 3),
             seconds=ended["seconds"],
         )
 

@@ -1,6 +1,7 @@
 """What must outlive a restart of the fleet: own instances, and how fast hosts load and answer."""
 
 import sqlite3
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from bot.domain.hosts import (
@@ -30,6 +31,7 @@ ON CONFLICT (host, reference) DO UPDATE SET identifier = excluded.identifier,
 """
 _DRAINS = "SELECT * FROM drain WHERE until_ms IS NULL OR until_ms > ? ORDER BY host"
 _RESUME = "DELETE FROM drain WHERE host = ?"
+_FORETOLD = "SELECT host, predicted_s, waited_s FROM speed_record WHERE predicted_s NOT NULL"
 _PINS = "SELECT * FROM pin ORDER BY host, model_key"
 _PIN = "INSERT OR IGNORE INTO pin (host, model_key) VALUES (?, ?)"
 _UNPIN = "DELETE FROM pin WHERE host = ? AND model_key = ?"
@@ -99,6 +101,14 @@ class FleetStore:
         until_ms = left_ms and self.database.now_ms() + left_ms
         columns = {"host": drain.host, "until_ms": until_ms}
         await self.database.write(lambda c: insert(c, "drain", columns, verb=_REPLACE))
+
+    async def foretold(self) -> Mapping[HostName, Sequence[tuple[float, float]]]:
+        """By host, what was predicted of its newest answers' first words, and what came of it."""
+        told: dict[HostName, list[tuple[float, float]]] = {}
+        for row in await self.database.fetch(_FORETOLD):
+            pair = float(row["predicted_s"]), float(row["waited_s"])
+            told.setdefault(HostName(row["host"]), []).append(pair)
+        return told
 
     async def woken(self, record: WakeRecord) -> None:
         """Remember how long a host takes to wake."""

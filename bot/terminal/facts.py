@@ -25,6 +25,7 @@ Record = Mapping[str, Value]
 PERIODS: tuple[ReportPeriod, ...] = ("today", "week", "month", "last month", "year")
 
 HOST_COLUMNS = ("host", "address", "state", "seen by", "on disk", "loaded", "memory")
+STATS_COLUMNS = ("host", "answers", "actual / predicted", "within twice + 1 s")
 MODEL_COLUMNS = ("model", "size", "now", "on disk of")
 PERSONA_COLUMNS = ("persona", "model", "description", "from")
 

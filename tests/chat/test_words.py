@@ -290,6 +290,7 @@ def test_why_shows_route_rejections_attempts_and_the_split_of_the_wait() -> None
         "laptop (`qwen/qwen3-8b`): not on disk",
         "attic (`qwen/qwen3-8b`): refused",
         "queue 1.0 s · load 2.0 s · prefill 3.0 s · generation 4.0 s",
+        "First word: 0.4 s predicted, 6.0 s in fact",
         "Note: trimmed",
     ):
         assert part in text

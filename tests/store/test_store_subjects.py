@@ -9,7 +9,15 @@ from store_values import CHANNEL, new_turn
 
 from bot.domain.chat import Place
 from bot.domain.errors import StoreUnavailable
-from bot.domain.hosts import Drain, FleetMemory, LoadRecord, OwnInstance, Speed, SpeedRecord
+from bot.domain.hosts import (
+    Drain,
+    FleetMemory,
+    LoadRecord,
+    OwnInstance,
+    Speed,
+    SpeedRecord,
+    WakeRecord,
+)
 from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey, PlaceId, TurnId, UserId
 from bot.policy.choice import ScopeKey, scope_keys
 from bot.store.choices import MAX_CHANGES, ChoiceStore
@@ -182,6 +190,22 @@ class TestSpeeds:
         assert (await fleet.remembered()).drains == (Drain(STUDIO),)
         await fleet.drain(Drain(STUDIO, is_on=False))
         assert (await fleet.remembered()).drains == ()
+
+    async def test_what_was_predicted_is_remembered_with_what_came(
+        self, database: Database
+    ) -> None:
+        fleet, told = FleetStore(database), replace(self.ANSWER, predicted_s=2.0, waited_s=5.5)
+        await fleet.add(self.ANSWER)
+        await fleet.add(told)
+        await fleet.add(replace(told, host=HostName("attic"), waited_s=2.5))
+        found = await fleet.foretold()
+        assert found == {STUDIO: [(2.0, 5.5)], HostName("attic"): [(2.0, 2.5)]}
+
+    async def test_how_long_a_host_takes_to_wake_is_remembered(self, database: Database) -> None:
+        fleet = FleetStore(database)
+        for seconds in (40.0, 30.0):
+            await fleet.woken(WakeRecord(STUDIO, seconds))
+        assert (await fleet.remembered()).wakes == {STUDIO: 30.0}
 
     async def test_nothing_measured_is_nothing_remembered(self, database: Database) -> None:
         assert await FleetStore(database).remembered() == FleetMemory()
