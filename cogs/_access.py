@@ -14,7 +14,7 @@ from bot.domain.ids import PlaceId, UserId
 from bot.policy.access import Asker, check_may_ask
 from bot.policy.ratelimit import Bucket, take
 from cogs._faults import SENDING_ERRORS
-from cogs._places import DiscordRules, owners_of, place_of, roles_of, user_id
+from cogs._places import DiscordRules, is_at_home, owners_of, place_of, roles_of, user_id
 
 LOOK_UP_S = 2.0
 """Longest a look-up may take: an interaction must be answered within three seconds."""
@@ -53,15 +53,18 @@ class Access:
         """
         person = said.user if isinstance(said, discord.Interaction) else said.author
         place, doors = place_of(said), self.rules.doors
+        is_guest = isinstance(said, discord.Interaction) and not is_at_home(said)
         asker = Asker(
             user_id(person),
             is_owner=person.id in owners_of(client.application),
             roles=roles_of(person),
         )
-        if doors.needs_member(asker, place) and not isinstance(person, discord.Member):
-            roles = await self._looked_up(client, person.id, place)
+        is_unknown = is_guest or not isinstance(person, discord.Member)
+        if doors.needs_member(asker, place, is_guest=is_guest) and is_unknown:
+            where = Place(place.channel, is_private=True) if is_guest else place
+            roles = await self._looked_up(client, person.id, where)
             asker = Asker(asker.user, asker.is_owner, roles or frozenset(), roles is not None)
-        check_may_ask(doors, asker, place)
+        check_may_ask(doors, asker, place, is_guest=is_guest)
 
     def take(self, user: UserId) -> None:
         """Takes one question of somebody.

@@ -31,6 +31,8 @@ class Before:
     """The turn its thread was opened on."""
     quotes: tuple[Quote, ...] = ()
     """Other people's words, oldest first."""
+    files: tuple[discord.Attachment, ...] = ()
+    """What was attached to those."""
     is_hidden: bool = False
     """Discord does not show us the words it is about."""
 
@@ -41,7 +43,6 @@ class Chains:
     def __init__(self, client: discord.Client, lantern: Lantern, mode: ConversationMode) -> None:
         self._client = client
         self._replies = lantern.replies
-        self._questions = lantern.questions
         self._turns = lantern.turns
         self._mode = mode
 
@@ -49,6 +50,15 @@ class Chains:
         """The turn whose answer a message replies to."""
         about = _about(message)
         return None if about is None else await self._replies.turn_of(str(about))
+
+    async def is_ours(self, channel: object, me: int) -> bool:
+        """Was this thread opened to talk with us: by ``/thread``, or on an answer or question?"""
+        if isinstance(channel, discord.Thread) and channel.owner_id == me:
+            return True
+        # By its id: a thread made a moment ago is not in the library's cache yet.
+        if not isinstance(channel, discord.Thread | discord.PartialMessageable):
+            return False
+        return await self._turn_of(channel.id) is not None
 
     async def before(self, message: discord.Message, parent: TurnId | None = None) -> Before:
         """Everything that stands before a message; ``parent`` where it is known already."""
@@ -70,6 +80,7 @@ class Chains:
             parent,
             start.opened_on,
             tuple(quote for before in (start, *said) for quote in before.quotes),
+            tuple(file for before in (start, *said) for file in before.files),
             any(before.is_hidden for before in (start, *said)),
         )
 
@@ -115,12 +126,12 @@ class Chains:
     async def _turn_of(self, message: int) -> TurnId | None:
         """The turn a message shows, or asked."""
         shown = await self._replies.turn_of(str(message))
-        return shown or await self._questions.turn_of(str(message))
+        return shown or await self._turns.store.asked_by(str(message))
 
     def _quoted(self, earlier: discord.Message) -> Before:
         me = 0 if self._client.user is None else self._client.user.id
         if quote := quote_of(earlier, me):
-            return Before(quotes=(quote,))
+            return Before(quotes=(quote,), files=tuple(earlier.attachments))
         # Without the intent contents come empty, but for messages that ping us and our own.
         is_shown = self._client.intents.message_content or earlier.guild is None
         is_hidden = not is_shown and earlier.author.id != me and not is_mentioned(earlier, me)

@@ -79,7 +79,8 @@ def is_at_home(interaction: discord.Interaction[Any]) -> bool:
 
     Where only a person installed it, all it may touch is what their interaction made.
     """
-    return interaction.is_guild_integration() or interaction.context.dm_channel is True
+    is_dm = interaction.guild_id is None and interaction.context.private_channel is not True
+    return is_dm or interaction.is_guild_integration()
 
 
 def place_of(said: discord.Message | discord.Interaction[Any]) -> Place:
@@ -91,12 +92,14 @@ def place_of(said: discord.Message | discord.Interaction[Any]) -> Place:
         case discord.Interaction():
             channel_id, guild_id = said.channel_id or 0, said.guild_id
     here = PlaceId(f"discord:{channel_id}")
+    # In a group's direct message everybody there reads along.
+    is_group = isinstance(said, discord.Interaction) and said.context.private_channel is True
     is_thread = isinstance(channel, discord.Thread)
     return Place(
         channel=PlaceId(f"discord:{channel.parent_id}") if is_thread else here,
         thread=here if is_thread else None,
         server=PlaceId(f"discord:{guild_id}") if guild_id is not None else None,
-        is_private=guild_id is None,
+        is_private=guild_id is None and not is_group,
         # A thread that Discord has not told of yet looks like any channel: its parent is unknown.
         is_certain=guild_id is None or not isinstance(channel, discord.PartialMessageable | None),
     )

@@ -10,12 +10,12 @@ from discord.ext import commands
 
 from bot.chat.lantern import Lantern
 from bot.domain.chat import Place, TurnRequest
-from bot.domain.errors import NoCandidates, UnknownName
+from bot.domain.errors import NoCandidates, RequestRefused, UnknownName
 from bot.domain.ids import ModelKey, PersonaName, TurnId, UserId
 from bot.domain.personas import Priority
-from bot.policy.access import check_may_manage, check_text
+from bot.policy.access import MAX_ATTACHMENTS, check_may_manage, check_text
 from bot.policy.context import GREET_TEXT
-from bot.policy.conversation import fresh_after_s
+from bot.policy.conversation import fresh_after_s, is_meant
 from bot.policy.names import shown_name
 from bot.policy.pacing import Pacers
 from bot.policy.prompt import greetings
@@ -84,8 +84,13 @@ class Chat(commands.Cog):
         questions = self._replies.questions
         try:
             parent = await self._chains.replied_to(message)
-            # A reply needs no ping: people switch it off, and mean us all the same.
-            is_ours = message.guild is None or parent is not None or is_mentioned(message, me.id)
+            is_ours = is_meant(
+                is_private=message.guild is None,
+                is_reply=parent is not None,
+                is_pinged=is_mentioned(message, me.id),
+                is_our_thread=await self._chains.is_ours(message.channel, me.id),
+                names_others=bool(message.mentions) or message.reference is not None,
+            )
             if is_ours and await questions.hear(message.id, channel.id):
                 if is_missed:
                     await self._access.check(self._client, message)
@@ -191,6 +196,12 @@ class Chat(commands.Cog):
             text = GREET_TEXT
         check_text(text, has_attachments=bool(message.attachments or before.quotes))
         files, left_out = await read_files(message.attachments)
+        try:
+            others, bad = await read_files(before.files[: MAX_ATTACHMENTS - len(files)])
+        except RequestRefused as refusal:
+            # The question is not about a file that somebody else's message has, too.
+            others, bad = (), (f"Left out: {refusal.user_message}",)
+        files, left_out = (*others, *files), (*left_out, *bad)
         if before.is_hidden:
             left_out = (*left_out, HIDDEN)
         request = TurnRequest(

@@ -34,6 +34,7 @@ from cogs.personas import PersonasCog
 from cogs.settings import SettingsCog
 from cogs.switching import Choosing
 from cogs.talking import Talking
+from cogs.threads import Threads
 
 __all__ = ["DiscordFace", "DiscordRules", "LanternBot"]
 
@@ -132,8 +133,12 @@ class LanternBot(commands.Bot):
             intents=intents,
             http_trace=face.ban.trace(),
             allowed_mentions=discord.AllowedMentions.none(),
-            allowed_contexts=app_commands.AppCommandContext(guild=True, dm_channel=True),
-            allowed_installs=app_commands.AppInstallationType(guild=True),
+            # Group chats and other servers by whoever installed it for themselves; who that may be
+            # is judged by the rules for direct messages.
+            allowed_contexts=app_commands.AppCommandContext(
+                guild=True, dm_channel=True, private_channel=True
+            ),
+            allowed_installs=app_commands.AppInstallationType(guild=True, user=True),
             # Nobody reads the caches: replies are found in the store, names come with each event.
             max_messages=None,
             member_cache_flags=discord.MemberCacheFlags.none(),
@@ -167,6 +172,7 @@ class LanternBot(commands.Bot):
             PersonasCog(lantern, face.access),
             Buttons(lantern, face.access, face.replies, face.loads, face.again),
             talking,
+            Threads(self, lantern, face.access, face.replies, face.pacers),
         ):
             await self.add_cog(cog)
         for menu in talking.menus:

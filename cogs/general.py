@@ -16,6 +16,8 @@ HELP = """\
 to me in a direct message, or use `/chat`. Text files and images can be attached.
 **Choose:** `/model` and `/persona` show what answers here and why; with a name they switch. \
 `scope` says for whom: `me`, `channel`, `server`.
+**Threads:** `/thread` opens one in which I answer every message, as I do in threads opened on my \
+answers; name somebody else to talk among yourselves.
 **Again:** `/retry` and `/continue` do what the buttons under the last answer do; ◀ ▶ look through \
 the answers to one question, and the one shown is gone on from. A message's menu (Apps) has **Ask \
 about this**, **Retry** and **Continue**.

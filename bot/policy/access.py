@@ -63,13 +63,16 @@ class AccessRules:
     """Ids or names. Who is among the people or has one of the roles is answered."""
     dms: Literal["off", "members", "owners", "everyone"] = "members"
 
-    def needs_member(self, asker: Asker, place: Place) -> bool:
-        """Whether it hangs on the servers this person is in, or on their roles there."""
+    def needs_member(self, asker: Asker, place: Place, *, is_guest: bool = False) -> bool:
+        """Whether it hangs on the servers this person is in, or on their roles there.
+
+        ``is_guest``: the bot is not in that place, somebody only installed it for themselves.
+        """
         if asker.is_owner or asker.user in self.people:
             return False
         # Only who shares a server with a bot can write to it: with all servers allowed it is one.
-        is_open = not self.servers or self.dms != "members"
-        return bool(self.roles) or (place.is_private and not is_open)
+        is_open = (not self.servers and not is_guest) or self.dms != "members"
+        return bool(self.roles) or ((place.is_private or is_guest) and not is_open)
 
 
 def check_may_switch(scope: Scope, *, is_admin: bool, is_private: bool = False) -> None:
@@ -95,13 +98,18 @@ def check_may_manage(act: str, *, is_admin: bool) -> None:
         raise NotPermitted(f"Only admins may {act}.")
 
 
-def check_may_ask(doors: AccessRules, asker: Asker, place: Place) -> None:
+def check_may_ask(
+    doors: AccessRules, asker: Asker, place: Place, *, is_guest: bool = False
+) -> None:
     """Pass when this person is answered in this place.
+
+    Where the bot is only a guest, installed by a person for themselves, the rules for direct
+    messages hold: anybody in the world could bring it anywhere.
 
     Raises:
         NotPermitted: the place or the person is not allowed.
     """
-    if place.is_private:
+    if place.is_private or is_guest:
         _check_private(doors, asker)
     elif doors.servers and place.server not in doors.servers:
         raise NotPermitted("Lantern does not answer in this server; its owner has not allowed it.")

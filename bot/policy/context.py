@@ -96,7 +96,7 @@ def transcript(
         moment: When, and how much fits.
     """
     past = [turn for turn in turns if turn.reply_text.strip() or _is_open_question(turn)]
-    is_named = len({*(turn.user for turn in past), request.user}) > 1
+    names = _names((*past, request))
     # Who spoke first: a prompt that changed with each speaker would be read anew each time.
     first: Turn | TurnRequest = turns[0] if turns else request
     talk = turns[0].id if turns else moment.turn
@@ -116,7 +116,7 @@ def transcript(
         messages.append(Message("user", GREET_TEXT, origins=led))
         messages.append(Message("assistant", greeting, origins=led))
     for turn in past:
-        name, said_at = turn.user_name if is_named else None, origins_of_turn(turn)
+        name, said_at = names.get(turn.user), origins_of_turn(turn)
         text = _with_quotes(turn.user_text, turn.quotes, turn.user)
         message = _user_message(text, turn.attachments, name, said_at)
         if turn.reply_text.strip():
@@ -126,7 +126,7 @@ def transcript(
             messages.append(replace(message, text=f"{message.text}\n\n{UNDER_WAY}"))
         else:
             messages.append(message)
-    name = request.user_name if is_named else None
+    name = names.get(request.user)
     text = _with_quotes(request.text, request.quotes, request.user)
     newest = _user_message(text, request.attachments, name, origins)
     last = filled_in(character.post_history, scene).strip()
@@ -135,6 +135,23 @@ def transcript(
         text = f"{newest.text}\n\n[Instructions for the reply, not said by anybody: {last}]".strip()
         newest = replace(newest, text=text, origins=(*origins, ours))
     return (*messages, newest)
+
+
+def _names(said: Sequence[Turn | TurnRequest]) -> dict[UserId, str]:
+    """What each who speaks is called, the same all along; nobody where it is one person alone."""
+    # As each is called now: a new name in the middle made two people of one, and two who share a
+    # name were one to the model.
+    newest = {one.user: " ".join(one.user_name.split()) for one in said}
+    if len(newest) < 2:
+        return {}
+    called: dict[UserId, str] = {}
+    for user, name in newest.items():
+        taken, number, own = {n.casefold() for n in called.values()}, 1, name
+        while own.casefold() in taken:
+            number += 1
+            own = f"{name} ({number})"
+        called[user] = own
+    return called
 
 
 def _said(past: Sequence[Turn], request: TurnRequest) -> list[str]:

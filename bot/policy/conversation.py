@@ -1,5 +1,6 @@
 """What a message goes on from, and what its conversation is told only once. Pure."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -25,6 +26,37 @@ def fresh_after_s(
     """
     is_one_talk = place.thread is not None or (place.is_private and not is_pinged)
     return rest_s if mode == "channel" or is_one_talk else 0.0
+
+
+NEW_THREAD = "A new talk"
+"""What a thread is called until its first words name it."""
+
+_TITLE_CHARS = 60
+
+
+def thread_title(text: str) -> str:
+    """A thread's name from the first words said in it; ``NEW_THREAD`` for none."""
+    # Discord shows names as they are: marks of layout and of mentions would stand there as such.
+    plain = " ".join(re.sub(r"<[@#:a][^>]*>|https?://\S+|[*_`~|>#]", " ", text).split())
+    if len(plain) > _TITLE_CHARS:
+        cut = plain[:_TITLE_CHARS]
+        plain = f"{cut.rpartition(' ')[0] or cut} …"
+    return plain or NEW_THREAD
+
+
+def is_meant(
+    *, is_private: bool, is_reply: bool, is_pinged: bool, is_our_thread: bool, names_others: bool
+) -> bool:
+    """Is a message a question to us?
+
+    Args:
+        is_private: Nobody else could be meant.
+        is_reply: It replies to an answer of ours. That needs no ping: people switch it off.
+        is_pinged: It names us.
+        is_our_thread: It stands in a thread that was opened to talk with us.
+        names_others: It names somebody else, or replies to them: people talk there, too.
+    """
+    return is_private or is_reply or is_pinged or (is_our_thread and not names_others)
 
 
 def goes_on(newest: Turn, request: TurnRequest, now_ms: int) -> bool:

@@ -26,7 +26,6 @@ class Question:
 _HEAR = """
 INSERT OR IGNORE INTO question (id, channel_id, token, is_open, at_ms) VALUES (?, ?, ?, 1, ?)
 """
-_TURN_OF = "SELECT turn FROM question WHERE id = ?"
 _PRUNE = "DELETE FROM question WHERE at_ms < ? AND is_open = 0"
 # Of no use any more, and it would let its reader write into the conversation.
 _CLOSE = "UPDATE question SET is_open = 0, token = NULL WHERE id = ?"
@@ -53,11 +52,6 @@ class QuestionStore:
             return connection.execute(_HEAR, (question, channel_id, token, now_ms)).rowcount > 0
 
         return await self.database.write(change)
-
-    async def turn_of(self, question: str) -> TurnId | None:
-        """The turn that answers a question; None when it is not known, or not any more."""
-        rows = await self.database.fetch(_TURN_OF, (question,))
-        return TurnId(rows[0]["turn"]) if rows and rows[0]["turn"] else None
 
     async def close(self, question: str) -> None:
         """Its asker was told the end."""

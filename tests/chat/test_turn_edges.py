@@ -270,7 +270,7 @@ async def test_which_turn_answers_a_question_is_stored_before_anything_is_told(
         async with home.turns.open(replace(asked(), question="41")) as events:
             async for event in events:
                 if isinstance(event, Started):
-                    assert await questions.turn_of("41") == event.turn
+                    assert await home.store.asked_by("41") == event.turn
                     return
     pytest.fail("nothing was told")
 

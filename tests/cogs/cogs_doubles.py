@@ -262,9 +262,6 @@ class MemoryQuestions(QuestionStore):
         if question in self.open:
             self.open[question] = replace(self.open[question], turn=turn)
 
-    async def turn_of(self, question: str) -> TurnId | None:
-        return self.open[question].turn if question in self.open else None
-
     async def close(self, question: str) -> None:
         self.open.pop(question, None)
 

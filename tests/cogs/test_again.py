@@ -35,7 +35,7 @@ from bot.domain.chat import Candidate, Receipt, TurnRequest
 from bot.domain.errors import RequestRefused
 from bot.domain.events import Failed, Finished, Queued, Stopped, TextDelta
 from bot.domain.ids import ModelKey, PersonaName, PlaceId, ProviderName, TurnId
-from bot.policy.pacing import Pacers
+from bot.policy.pacing import Pacer, Pacers
 from bot.store.database import Database
 from bot.store.replies import ReplyStore
 from bot.store.turns import TurnStore
@@ -44,6 +44,7 @@ from cogs._again import Again
 from cogs._loads import Loads
 from cogs._places import DiscordRules
 from cogs._reply import Replies
+from cogs._transport import Transport
 from cogs._view import Act, TurnButton
 from cogs.buttons import Buttons
 from cogs.closing import Closing
@@ -55,6 +56,7 @@ class PlayedTurns(ScriptedTurns):
     """Plays a script over the real store: a retry is stored beside what it redoes."""
 
     real: TurnStore
+    may_end: asyncio.Event
 
     @asynccontextmanager
     async def _open(self, request: TurnRequest) -> AsyncGenerator[Any]:
@@ -73,7 +75,8 @@ class PlayedTurns(ScriptedTurns):
             nonlocal text
             for step in self.script:
                 if isinstance(step, float | int):
-                    await asyncio.sleep(step)
+                    # Until the test has seen what it came for.
+                    await self.may_end.wait()
                     continue
                 if isinstance(step, TextDelta):
                     text += step.text
@@ -93,9 +96,11 @@ class Channel:
         self.buttons: dict[int, list[str]] = {}
         self.fault: BaseException | None = None
         self.calls = 0
+        self.called = asyncio.Event()
 
     def take(self, message: int, content: str | None, view: Any) -> None:
         self.calls += 1
+        self.called.set()
         if self.fault is not None:
             raise self.fault
         if content is not None:
@@ -106,6 +111,14 @@ class Channel:
                 for child in view.children
                 if isinstance(child, TurnButton)
             ]
+
+    async def until(self, message: int, words: str) -> str:
+        """What a message reads once these words stand in it."""
+        async with asyncio.timeout(20):
+            while words not in self.shown[message]:
+                self.called.clear()
+                await self.called.wait()
+        return self.shown[message]
 
     def partial(self, channel: int, *, guild_id: int | None = None) -> Any:
         messages = self
@@ -186,6 +199,7 @@ async def scene(
 ) -> AsyncGenerator[Scene]:
     async with Database(new_database(folder / "l.db"), utcnow=WallClock()) as database:
         store, turns = TurnStore(database), PlayedTurns(script)
+        turns.may_end = asyncio.Event()
         turns.real = turns.store = store  # pyright: ignore[reportAttributeAccessIssue]  # real
         asked = replace(stored_turn(""), status="running")
         await store.begin(asked)
@@ -270,6 +284,8 @@ async def test_two_people_who_press_at_once_get_one_answer(tmp_path: Path, act: 
     async with scene(tmp_path, (STARTED, TextDelta("x"), 0.05, FINISHED)) as at:
         async with asyncio.TaskGroup() as tasks:
             pressed = [tasks.create_task(at.press(act, TURN, user)) for user in (1, 2, 2)]
+            await asyncio.wait(pressed[1:])
+            at.turns.may_end.set()
         assert len(at.turns.requests) == 1
         refused = [said for task in pressed for said in said_to(task.result())]
         assert refused == ["❌ An answer is being written there; Stop ends it."]
@@ -280,6 +296,8 @@ async def test_nobody_looks_away_while_another_answer_is_being_written(tmp_path:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(at.press(Act.RETRY, TURN))
             looking = tasks.create_task(at.press(Act.OLDER, TURN, user=2))
+            await asyncio.wait([looking])
+            at.turns.may_end.set()
         assert "being written" in said_to(looking.result())[0]
         assert await at.line() == ["x"]
         # And it is free again.
@@ -296,8 +314,9 @@ async def test_messages_of_a_longer_answer_wait_until_it_is_known_whether_they_a
         one = at.ids[0]
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(at.press(Act.RETRY))
-            await asyncio.sleep(0.2)
-            assert at.channel.shown[one].startswith("short")
+            await at.channel.until(one, "short")
+            await at.channel.until(at.ids[-1], "⋯")
+            at.turns.may_end.set()
         assert list(at.channel.shown) == [one]
         assert set(await at.bound()) == {str(one)}
         await at.press(Act.OLDER)
@@ -316,14 +335,22 @@ async def test_a_look_that_discord_does_not_take_leaves_what_is_read_in_place(
         assert await at.line() == ["second"]
 
 
-async def test_edits_of_old_messages_keep_to_discords_rate_for_them(tmp_path: Path) -> None:
-    script: Script = (STARTED, *([TextDelta("w "), 0.01] * 20), FINISHED)
-    for age_h, most in ((2.0, 3), (0.0, 99)):
-        (folder := tmp_path / str(age_h)).mkdir()
-        async with scene(folder, script, age_h=age_h) as at:
-            async with asyncio.timeout(5):
-                await at.press(Act.RETRY)
-            assert at.channel.calls <= most
+@pytest.mark.parametrize(("age_h", "pacers"), [(2.0, 3), (0.8, 2)])
+async def test_edits_of_old_messages_keep_to_discords_rate_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age_h: float, pacers: int
+) -> None:
+    seen: set[int] = set()
+    paced = Transport.pacers
+
+    def pacers_of(self: Transport, *, is_new: bool) -> tuple[Pacer, ...]:
+        found = paced(self, is_new=is_new)
+        seen.add(len(found))
+        return found
+
+    monkeypatch.setattr(Transport, "pacers", pacers_of)
+    async with scene(tmp_path, AGAIN, age_h=age_h) as at:
+        await at.press(Act.RETRY)
+    assert seen == {pacers}
 
 
 async def test_a_command_answers_again_above_and_says_where(tmp_path: Path) -> None:
@@ -367,8 +394,8 @@ async def test_what_a_provider_said_stays_marked_when_a_host_goes_on(tmp_path: P
                 "UPDATE turn SET receipt = ?", ('{"persona":"sage","provider":"zai"}',)
             )
             tasks.create_task(at.press(Act.CONTINUE))
-            await asyncio.sleep(0.2)
-            assert at.channel.shown[at.ids[0]].endswith("\n-# ☁ zai")
+            assert (await at.channel.until(at.ids[0], "☁")).endswith("\n-# ☁ zai")
+            at.turns.may_end.set()
         assert at.channel.shown[at.ids[0]].startswith("first more\n-# ☁ zai")
 
 

@@ -102,8 +102,7 @@ async def test_a_channel_that_goes_on_by_itself_fetches_nothing() -> None:
 
 async def test_a_reply_to_somebodys_question_goes_on_from_its_answer() -> None:
     channel = Channel(House(rules=CHAIN))
-    await channel.house.questions.hear("30", "7", None)
-    channel.house.questions.answer("30", TURN)
+    channel.house.turns.store.asked["30"] = TURN
     channel.say(30, "<@9> why?")
     request = await channel.ask(41, "<@9> and how?", about=30)
     assert (request.parent, request.quotes) == (TURN, ())

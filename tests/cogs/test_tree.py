@@ -32,6 +32,7 @@ OPTIONS = {
     "personas": ["list", "show", "create", "edit", "delete", "import", "export"],
     "stop": [],
     "retry": [],
+    "thread": ["persona", "message"],
     "continue": [],
     "Ask about this": [],
     "Retry": [],
@@ -117,9 +118,11 @@ async def test_every_command_is_within_discords_limits(bot: LanternBot) -> None:
             assert len(node.get("options", [])) <= 25
 
 
-async def test_every_command_works_in_servers_and_direct_messages(bot: LanternBot) -> None:
-    assert all(command["contexts"] == [0, 1] for command in dicts(bot))
-    assert all(command["integration_types"] == [0] for command in dicts(bot))
+async def test_every_command_works_in_servers_messages_and_where_people_bring_it(
+    bot: LanternBot,
+) -> None:
+    assert all(command["contexts"] == [0, 1, 2] for command in dicts(bot))
+    assert all(command["integration_types"] == [0, 1] for command in dicts(bot))
 
 
 async def test_nothing_the_bot_sends_pings(bot: LanternBot) -> None:

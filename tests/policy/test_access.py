@@ -147,6 +147,31 @@ def test_membership_is_looked_up_only_where_it_decides(
 
 
 @pytest.mark.parametrize(
+    ("dms", "asker", "is_answered", "is_looked_up"),
+    [
+        ("members", MEMBER, True, True),
+        ("members", STRANGER, False, True),
+        ("everyone", STRANGER, True, False),
+        ("owners", MEMBER, False, False),
+        ("owners", OWNER, True, False),
+        ("off", MEMBER, False, True),
+    ],
+)
+def test_where_the_bot_is_only_somebodys_guest_the_rules_of_direct_messages_hold(
+    dms: Dms, asker: Asker, is_answered: bool, is_looked_up: bool
+) -> None:
+    doors, elsewhere = AccessRules(dms=dms), Place(ROOM, server=HOME)
+    if dms != "off":
+        assert doors.needs_member(asker, elsewhere, is_guest=True) is is_looked_up
+    try:
+        check_may_ask(doors, asker, elsewhere, is_guest=True)
+    except NotPermitted:
+        assert not is_answered
+    else:
+        assert is_answered
+
+
+@pytest.mark.parametrize(
     "text", ["hello", "x" * MAX_TEXT_CHARS, "tabs\tand\nlines", "\x1b[1mx", "\x01" + "x" * 19]
 )
 def test_text_is_taken(text: str) -> None:

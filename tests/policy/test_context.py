@@ -388,3 +388,12 @@ def test_what_must_stay_is_kept_where_it_alone_is_more_than_the_window() -> None
         fit_transcript(messages, 50, 10)
     assert raised.value.needed == fitted.prompt_tokens + 10
     assert fit_or_least(messages, 5000, 10) == fit_transcript(messages, 5000, 10)
+
+
+def test_people_keep_one_name_and_namesakes_are_told_apart() -> None:
+    who = (("1", "Alexander"), ("2", "Alex"), ("3", "ALEX"), ("1", "Alex\nB"))
+    said = [turn(f"q{n}", "re", user=user, name=name) for n, (user, name) in enumerate(who)]
+    asked = replace(_ask("q4"), user=UserId("2"), user_name="Alex")
+    messages = transcript(Persona(PersonaName("p")), said, asked, Moment())
+    texts = [message.text for message in messages if message.role == "user"]
+    assert texts == ["Alex B: q0", "Alex: q1", "ALEX (2): q2", "Alex B: q3", "Alex: q4"]

@@ -19,6 +19,7 @@ from bot.domain.chat import (
 )
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.policy.conversation import (
+    NEW_THREAD,
     ConversationMode,
     added,
     adds_to_own,
@@ -26,7 +27,9 @@ from bot.policy.conversation import (
     fresh_after_s,
     goes_on,
     gone_on,
+    is_meant,
     is_trim_news,
+    thread_title,
 )
 
 HALL = Place(PlaceId("hall"), server=PlaceId("house"))
@@ -219,3 +222,32 @@ def test_an_answer_that_got_no_further_stands_as_it_stood_but_for_its_cost() -> 
     before = replace(newest(), status="partial", reply_text="Half", receipt=HOME)
     more = replace(before, status="failed", reply_text="", reasoning_text="", receipt=AWAY)
     assert added(before, more) == replace(before, receipt=replace(HOME, cost_micro_usd=30))
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("", NEW_THREAD),
+        ("<@42> https://x.example/y", NEW_THREAD),
+        ("Why is the sky blue?", "Why is the sky blue?"),
+        ("**Why** `is`\n# the <@!42> sky?", "Why is the sky?"),
+        ("word " * 12 + "end", "word " * 11 + "word …"),
+        ("x" * 61, "x" * 60 + " …"),
+        ("x" * 60, "x" * 60),
+    ],
+)
+def test_a_thread_is_named_by_its_first_words(text: str, title: str) -> None:
+    assert thread_title(text) == title
+
+
+@pytest.mark.parametrize("is_our_thread", [False, True])
+@pytest.mark.parametrize("names_others", [False, True])
+def test_a_message_is_ours_by_place_by_ping_by_reply_or_by_its_thread(
+    is_our_thread: bool, names_others: bool
+) -> None:
+    def meant(**more: bool) -> bool:
+        facts = {"is_private": False, "is_reply": False, "is_pinged": False} | more
+        return is_meant(**facts, is_our_thread=is_our_thread, names_others=names_others)
+
+    assert all(meant(**{fact: True}) for fact in ("is_private", "is_reply", "is_pinged"))
+    assert meant() is (is_our_thread and not names_others)

@@ -317,7 +317,7 @@ class TestQuestions:
         await turns.begin(new_turn(TURN))
         with pytest.raises(StoreUnavailable):
             await turns.begin(new_turn(TURN), question="41")
-        assert await questions.turn_of("41") is None
+        assert await turns.asked_by("41") is None
 
     async def test_a_question_is_new_once_even_after_its_end(self, database: Database) -> None:
         questions = QuestionStore(database)

@@ -1,0 +1,116 @@
+"""``/thread``: a thread whose every message is a turn, named by the first words said in it."""
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from bot.chat.lantern import Lantern
+from bot.domain.chat import Place, TurnRequest
+from bot.domain.errors import RequestRefused
+from bot.domain.ids import PlaceId
+from bot.policy.access import check_text
+from bot.policy.conversation import NEW_THREAD, thread_title
+from bot.policy.markup import harmless
+from bot.policy.pacing import Pacers
+from bot.policy.splitting import LIMIT
+from cogs._access import Access
+from cogs._autocomplete import StringChoices, persona_choices
+from cogs._faults import SENDING_ERRORS, say
+from cogs._mentions import is_prompt
+from cogs._places import place_of, user_id
+from cogs._reply import Replies
+from cogs._transport import Transport
+
+NO_THREADS = "Threads belong to text channels; here every message goes on from the last one."
+NOT_ALLOWED = "I may open no thread here: the permission Create Public Threads is missing."
+
+
+class Threads(commands.Cog):
+    """Opens threads to talk in, and names them."""
+
+    def __init__(
+        self,
+        client: discord.Client,
+        lantern: Lantern,
+        access: Access,
+        replies: Replies,
+        pacers: Pacers,
+    ) -> None:
+        self._client = client
+        self._catalog = lantern.catalog
+        self._switch = lantern.switch
+        self._access = access
+        self._replies = replies
+        self._pacers = pacers
+
+    @app_commands.command(description="Open a thread in which I answer every message")
+    @app_commands.describe(
+        persona="Who answers in it",
+        message="The first question; it gives the thread its name",
+    )
+    async def thread(
+        self,
+        interaction: discord.Interaction[Any],
+        persona: str | None = None,
+        message: app_commands.Range[str, 1, 1800] | None = None,
+    ) -> None:
+        """A public thread in this channel, with whoever asked for it in it."""
+        channel, user = interaction.channel, user_id(interaction.user)
+        parent = channel.parent if isinstance(channel, discord.Thread) else channel
+        if not isinstance(parent, discord.TextChannel):
+            raise RequestRefused(NO_THREADS)
+        if message is not None:
+            check_text(message)
+            self._access.take(user)
+        place = place_of(interaction)
+        if persona is not None:
+            self._catalog.persona(persona, user, place.server)
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        try:
+            thread = await parent.create_thread(
+                name=thread_title(message or ""), type=discord.ChannelType.public_thread
+            )
+        except discord.Forbidden as error:
+            raise RequestRefused(NOT_ALLOWED) from error
+        here = PlaceId(f"discord:{thread.id}")
+        inside = replace(place, channel=PlaceId(f"discord:{parent.id}"), thread=here)
+        if persona is not None:
+            await self._switch.set_persona(inside, user, "thread", persona, is_admin=False)
+        with suppress(*SENDING_ERRORS):
+            await thread.add_user(interaction.user)
+        await say(interaction, f"🧵 <#{thread.id}>: I answer every message there.")
+        if message is not None:
+            await self._ask(interaction, inside, thread.id, message)
+
+    @thread.autocomplete("persona")
+    async def _personas(self, interaction: discord.Interaction[Any], typed: str) -> StringChoices:
+        return persona_choices(self._catalog, typed, interaction)
+
+    @commands.Cog.listener()
+    async def on_message(self, message: discord.Message) -> None:
+        """The first words in a thread of ours name it."""
+        thread, me = message.channel, self._client.user
+        if not isinstance(thread, discord.Thread) or me is None or thread.name != NEW_THREAD:
+            return
+        if thread.owner_id != me.id or not is_prompt(message):
+            return
+        title = thread_title(message.content)
+        if title != NEW_THREAD:
+            # Renaming is taken twice in ten minutes; the name it has does no harm.
+            with suppress(*SENDING_ERRORS):
+                await thread.edit(name=title)
+
+    async def _ask(
+        self, interaction: discord.Interaction[Any], place: Place, thread: int, text: str
+    ) -> None:
+        channel = self._client.get_partial_messageable(thread, guild_id=interaction.guild_id)
+        name = interaction.user.display_name
+        # Nobody sees what was written beside a command: the answer would stand there alone.
+        asked = "\n> ".join(harmless(text).splitlines())
+        await channel.send(f"> {asked}\n— {harmless(name)}"[:LIMIT], suppress_embeds=True)
+        request = TurnRequest(user_id(interaction.user), name, place, text)
+        await self._replies.play(request, Transport(channel, self._pacers))

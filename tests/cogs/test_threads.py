@@ -1,0 +1,154 @@
+"""``/thread``: who opens one where, what it is called, and who is answered in it."""
+
+from typing import Any
+
+import discord
+import pytest
+from cogs_doubles import (
+    ALICE,
+    TURN,
+    ScriptedTurns,
+    double,
+    http_error,
+    interaction_of,
+    lantern_of,
+    partial_channel,
+    said_to,
+)
+
+from bot.domain.errors import BotError
+from bot.domain.ids import PlaceId
+from bot.policy.conversation import NEW_THREAD
+from bot.policy.pacing import Pacers
+from cogs._access import Access
+from cogs._chains import Chains
+from cogs._places import DiscordRules
+from cogs._reply import Replies
+from cogs.threads import Threads
+
+ME = 99
+
+
+class Hall:
+    """A text channel, and the thread that is opened in it."""
+
+    def __init__(self) -> None:
+        self.turns = ScriptedTurns()
+        self.lantern = lantern_of(self.turns)
+        client: Any = double(discord.Client)
+        client.user.id = ME
+        self.inside = partial_channel(300)
+        client.get_partial_messageable.return_value = self.inside
+        replies = Replies(self.lantern, has_footer=True)
+        access = Access(DiscordRules())
+        self.cog = Threads(client, self.lantern, access, replies, Pacers())
+        self.interaction = interaction_of()
+        self.channel: Any = double(discord.TextChannel)
+        self.channel.id = 7
+        self.thread: Any = double(discord.Thread)
+        self.thread.id = 300
+        self.channel.create_thread.return_value = self.thread
+        self.interaction.channel = self.channel
+
+    async def open(self, persona: str | None = None, message: str | None = None) -> None:
+        command: Any = self.cog.thread
+        await command.callback(self.cog, self.interaction, persona, message)
+
+    @property
+    def name(self) -> str:
+        return self.channel.create_thread.await_args.kwargs["name"]
+
+
+async def test_a_thread_has_whoever_opened_it_and_waits_for_its_first_words() -> None:
+    hall = Hall()
+    await hall.open()
+    assert hall.name == NEW_THREAD
+    hall.thread.add_user.assert_awaited_once_with(hall.interaction.user)
+    assert said_to(hall.interaction) == ["🧵 <#300>: I answer every message there."]
+    assert hall.turns.requests == []
+
+
+async def test_a_thread_with_a_question_is_named_by_it_and_answers_in_it() -> None:
+    hall = Hall()
+    await hall.open("sage", "Why is the **sky** blue, <@5>?")
+    assert hall.name == "Why is the sky blue, ?"
+    (request,) = hall.turns.requests
+    assert (request.place.channel, request.place.thread) == ("discord:7", "discord:300")
+    set_persona: Any = hall.lantern.switch.set_persona
+    place, user, scope, name = set_persona.await_args.args
+    assert (place, user, scope, name) == (request.place, ALICE, "thread", "sage")
+    first, answer = (call.args[0] for call in hall.inside.send.await_args_list)
+    assert first.startswith("> Why is the")
+    assert answer.startswith("hi")
+
+
+async def test_a_thread_asked_for_inside_one_is_opened_beside_it() -> None:
+    hall = Hall()
+    inside: Any = double(discord.Thread)
+    inside.parent, inside.parent_id = hall.channel, 7
+    hall.interaction.channel = inside
+    await hall.open(message="hello")
+    assert hall.turns.requests[0].place.thread == PlaceId("discord:300")
+
+
+async def test_where_no_thread_can_be_opened_it_says_why() -> None:
+    hall = Hall()
+    hall.interaction.channel = double(discord.DMChannel)
+    with pytest.raises(BotError, match="belong to text channels"):
+        await hall.open()
+    hall = Hall()
+    hall.channel.create_thread.side_effect = http_error(403, 50013)
+    with pytest.raises(BotError, match="Create Public Threads"):
+        await hall.open()
+
+
+async def test_somebody_who_could_not_be_added_finds_the_thread_all_the_same() -> None:
+    hall = Hall()
+    hall.thread.add_user.side_effect = http_error(403, 50013)
+    await hall.open()
+    assert "<#300>" in said_to(hall.interaction)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "owner", "text", "is_named"),
+    [
+        (NEW_THREAD, ME, "why is it blue?", True),
+        (NEW_THREAD, 5, "why is it blue?", False),
+        ("Named", ME, "why is it blue?", False),
+        (NEW_THREAD, ME, "<@99>", False),
+    ],
+)
+async def test_the_first_words_name_a_thread_of_ours_once(
+    name: str, owner: int, text: str, is_named: bool
+) -> None:
+    hall = Hall()
+    message: Any = double(discord.Message)
+    message.author.bot, message.webhook_id, message.type = False, None, discord.MessageType.default
+    message.content, message.channel = text, hall.thread
+    hall.thread.name, hall.thread.owner_id = name, owner
+    hall.thread.edit.side_effect = http_error(429)
+    await hall.cog.on_message(message)
+    assert bool(hall.thread.edit.await_args_list) is is_named
+
+
+@pytest.mark.parametrize(
+    ("owner", "key", "is_ours"), [(ME, 300, True), (5, 300, False), (5, 70, True), (5, 71, True)]
+)
+async def test_a_thread_is_ours_by_its_owner_or_by_what_it_was_opened_on(
+    owner: int, key: int, is_ours: bool
+) -> None:
+    turns = ScriptedTurns()
+    lantern = lantern_of(turns)
+    await lantern.replies.put("70", "7", TURN, 0)
+    turns.store.asked["71"] = TURN
+    chains = Chains(double(discord.Client), lantern, "channel")
+    for kind in (discord.Thread, discord.PartialMessageable):
+        thread: Any = double(kind)
+        thread.id = key
+        if kind is discord.Thread:
+            thread.owner_id = owner
+        is_known = key != 300 or kind is discord.Thread
+        assert await chains.is_ours(thread, ME) is (is_ours and is_known)
+    channel: Any = double(discord.TextChannel)
+    channel.id = 70
+    assert not await chains.is_ours(channel, ME)
