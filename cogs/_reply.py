@@ -39,6 +39,7 @@ from bot.policy.markup import harmless
 from bot.policy.splitting import LIMIT, Part, cut_reply, shown_parts
 from bot.store.beside import Answers
 from cogs._faults import SENDING_ERRORS
+from cogs._pings import Pings
 from cogs._questions import Questions
 from cogs._transport import Transport
 from cogs._view import ONLY, Act, MessageView, View, ended, laid_out, restored, small_line
@@ -83,10 +84,17 @@ class ReplyView(View):
     """One reply as it grows. Times are the loop's seconds."""
 
     def __init__(
-        self, *, has_footer: bool, notices: Sequence[str] = (), standing: Standing | None = None
+        self,
+        *,
+        has_footer: bool,
+        notices: Sequence[str] = (),
+        standing: Standing | None = None,
+        offers_ping: bool = False,
     ) -> None:
+        """``offers_ping`` lets its reader ask for a ping while they wait."""
         super().__init__()
         self._has_footer = has_footer
+        self._offers_ping = offers_ping
         self._standing = standing
         self._text: list[str] = []
         self._continues = standing is not None and standing.is_continued
@@ -105,7 +113,9 @@ class ReplyView(View):
         """Of the providers whose words come next, or came before; empty for a host's."""
         self._before: tuple[MessageView, ...] = ()
         """As they read when they were last asked for."""
-        self._end: Finished | Stopped | Failed | None = None
+        self.first_at: float | None = None
+        """When its first new words came."""
+        self.end: Finished | Stopped | Failed | None = None
         self.turn: TurnId | None = None
         """Known from the first event on, unless the request was refused."""
 
@@ -122,6 +132,7 @@ class ReplyView(View):
                     # The first words that go on with others may need a space before them.
                     before = self._text[0] if self._continues and len(self._text) == 1 else ""
                     self._text.append(gone_on(before, text)[len(before) :])
+                    self.first_at = now if self.first_at is None else self.first_at
                     self.length += len(self._text[-1])
             case (
                 Queued()
@@ -150,7 +161,7 @@ class ReplyView(View):
             case Notice(text=text):
                 self._notices.append(text)
             case Finished() | Stopped() | Failed():
-                self._end, self.is_over = event, True
+                self.end, self.is_over = event, True
                 self.turn = event.turn or self.turn
             case Routed() | FellBack():
                 pass  # told by /why; a fallback before the first word goes unseen
@@ -161,22 +172,22 @@ class ReplyView(View):
         """The messages as they should read now; none while nothing is worth a message."""
         text, standing = "".join(self._text), self._standing
         has_new = len(self._text) > self._continues
-        if self._end is not None and standing is not None and not has_new:
+        if self.end is not None and standing is not None and not has_new:
             # Nothing came of the press: it reads as before, and says so.
-            news = f"ℹ {words.stopped_text(self._end)}" if isinstance(self._end, Stopped) else ""
-            if isinstance(self._end, Failed):
-                news = words.error_text(self._end.error)
+            news = f"ℹ {words.stopped_text(self.end)}" if isinstance(self.end, Stopped) else ""
+            if isinstance(self.end, Failed):
+                news = words.error_text(self.end.error)
             place = standing.place(is_new=False)
             return restored(
                 standing.turn, has_footer=self._has_footer, place=place, news=[news] if news else []
             )
-        if self._end is not None:
+        if self.end is not None:
             place = ONLY
             if standing is not None:
                 place = standing.place(is_new=not standing.is_continued)
             return ended(
                 text,
-                self._end,
+                self.end,
                 notices=self._notices,
                 has_thoughts=self._has_thoughts,
                 has_footer=self._has_footer,
@@ -223,6 +234,7 @@ class ReplyView(View):
                     said = zip((Act.WARM, Act.CLOUD), words.offer_labels(offer), strict=True)
                     labels = tuple((act, label) for act, label in said if label)
                     acts += [act for act, _ in labels]
+                acts += [Act.TELL] if self._offers_ping else []
             views = laid_out((status,), acts, self.turn)
             views = tuple(replace(view, labels=labels) for view in views)
         else:
@@ -255,6 +267,7 @@ class Replies:
 
     def __init__(self, lantern: Lantern, *, has_footer: bool) -> None:
         self.questions = Questions(lantern.questions)
+        self.pings = Pings(lantern.notes)
         self._lantern = lantern
         self._has_footer = has_footer
         self._live: set[ReplyView] = set()
@@ -277,15 +290,34 @@ class Replies:
             notices: Said under the answer.
             standing: Its messages are gone on in, instead of new ones.
         """
-        view = ReplyView(has_footer=self._has_footer, notices=notices, standing=standing)
+        view = ReplyView(
+            has_footer=self._has_footer,
+            notices=notices,
+            standing=standing,
+            offers_ping=not self.pings.wants(request.user),
+        )
+        began = asyncio.get_running_loop().time()
         self._live.add(view)
         self._all_done.clear()
         try:
-            await _Reply(self._lantern, self.questions, view, transport).play(request, standing)
+            reply = _Reply(self._lantern, self.questions, view, transport)
+            shown_in = await reply.play(request, standing)
         finally:
             self._live.discard(view)
             if not self._live:
                 self._all_done.set()
+        # After its last edit: told sooner, they would find it unfinished.
+        if shown_in and view.end is not None:
+            now = asyncio.get_running_loop().time()
+            first_at = now if view.first_at is None else view.first_at
+            await self.pings.tell(
+                request.user,
+                view.end,
+                first_at - began,
+                transport,
+                shown_in[0],
+                is_private=request.place.is_private,
+            )
 
     @contextmanager
     def held(self, answers: Answers) -> Generator[None]:
@@ -330,7 +362,8 @@ class _Reply:
         self._transport = transport
         self._writer = Writer(view, transport, self._keep)
 
-    async def play(self, request: TurnRequest, standing: Standing | None) -> None:
+    async def play(self, request: TurnRequest, standing: Standing | None) -> tuple[int, ...]:
+        """Gives the messages that show its end; none where it could not be shown."""
         async with asyncio.TaskGroup() as group:
             reading = group.create_task(self._read(request))
             beside = [group.create_task(self._tick()), group.create_task(self._show_typing())]
@@ -345,7 +378,7 @@ class _Reply:
         if outcome == "given up" and question is not None:
             self._questions.leave_open(question)
         if outcome == "given up" or (self._view.turn is None and standing is None):
-            return
+            return ()
         try:
             if standing is None and self._view.turn is not None:
                 await self._store.close(self._view.turn)
@@ -358,6 +391,7 @@ class _Reply:
                 await self._store.bind(shown, channel, self._writer.ids(), beside_it)
         except BotError as error:
             _log.warning("reply not closed in the store", error=error.user_message)
+        return self._writer.ids() if outcome == "shown" else ()
 
     async def _read(self, request: TurnRequest) -> None:
         """Takes in events as they come; showing them never holds the turn up."""

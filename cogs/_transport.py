@@ -71,6 +71,13 @@ class Transport:
         options: dict[str, Any] = {}
         if (buttons := buttons_of(message)) is not None:
             options["view"] = buttons
+        if message.pings is not None:
+            options["allowed_mentions"] = discord.AllowedMentions(
+                everyone=False,
+                roles=False,
+                users=[discord.Object(message.pings)],
+                replied_user=False,
+            )
         if self.question is not None and part not in self._sent:
             # Sent again after a lost answer it still comes once. A replacement is another message.
             options["nonce"] = f"{self.question}.{part}"
@@ -91,6 +98,22 @@ class Transport:
             return await self.send(part, message)
         self._sent.add(part)
         return sent.id
+
+    def below(self, answer: int) -> "Transport":
+        """Of one more message, which refers to that answer; made by the bot itself."""
+        return Transport(self._channel, self._pacers, question=answer)
+
+    async def has_left(self, person: int) -> bool:
+        """Is that person in this server no more?"""
+        server = self._channel.guild
+        if server is None:
+            return False
+        try:
+            async with asyncio.timeout(CALL_S):
+                await server.fetch_member(person)
+        except discord.NotFound:
+            return True
+        return False
 
     async def edit(
         self, message_id: int, message: MessageView, before: MessageView | None = None

@@ -45,6 +45,10 @@ class Act(StrEnum):
     """Take the cloud instead of waiting."""
     HALT = "halt"
     """Cancel a load that belongs to no turn."""
+    TELL = "tell"
+    """From now on ping who presses when a slow answer of theirs is ready."""
+    HUSH = "hush"
+    """Ping them no more."""
     UNDO = "undo"
     """Take a choice back whose load was shown."""
 
@@ -62,6 +66,8 @@ class MessageView:
     """The provider's, where its words stand here: kept under them whatever is cut."""
     labels: tuple[tuple[Act, str], ...] = ()
     """Of buttons that say more than their act: whom they take, and the price."""
+    pings: int | None = None
+    """The one person it may notify; nothing else in it ever notifies anybody."""
 
 
 class View:
@@ -253,6 +259,8 @@ _FACES: dict[Act, tuple[str, str, discord.ButtonStyle]] = {
     Act.STOP: ("Stop", "⏹", discord.ButtonStyle.secondary),
     Act.CANCEL: ("Cancel", "✖", discord.ButtonStyle.secondary),
     Act.HALT: ("Cancel", "✖", discord.ButtonStyle.secondary),
+    Act.TELL: ("Tell me when ready", "🔔", discord.ButtonStyle.secondary),
+    Act.HUSH: ("No more pings", "🔕", discord.ButtonStyle.secondary),
     Act.UNDO: ("Undo", "↩", discord.ButtonStyle.secondary),
     Act.WARM: ("Answer now", "⚡", discord.ButtonStyle.primary),
     Act.CLOUD: ("Use the cloud", "☁", discord.ButtonStyle.primary),

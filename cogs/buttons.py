@@ -56,10 +56,7 @@ class Buttons(commands.Cog):
                 case Act.STOP | Act.CANCEL:
                     await self._stop(interaction, act, turn)
                 case Act.WARM | Act.CLOUD:
-                    self._check_asker(interaction, turn)
-                    if not self._turns.choose(turn, "warm" if act is Act.WARM else "cloud"):
-                        raise RequestRefused("That way is not open any more.")
-                    await interaction.response.defer()
+                    await self._go_another_way(interaction, act, turn)
                 case Act.RETRY | Act.SEE | Act.CONTINUE:
                     kinds: dict[Act, TurnKind] = {Act.CONTINUE: "continue"}
                     kind = kinds.get(act, "retry")
@@ -67,6 +64,11 @@ class Buttons(commands.Cog):
                 case Act.OLDER | Act.NTH | Act.NEWER:
                     steps = {Act.OLDER: -1, Act.NEWER: 1}.get(act, 0)
                     await self._again.look(interaction, turn, steps)
+                case Act.TELL | Act.HUSH:
+                    await interaction.response.defer(ephemeral=True, thinking=True)
+                    pings = self._replies.pings
+                    said = await pings.choose(user_id(interaction.user), is_on=act is Act.TELL)
+                    await say(interaction, said)
                 case Act.THOUGHTS:
                     await self._think_aloud(interaction, turn)
                 case _:
@@ -81,6 +83,14 @@ class Buttons(commands.Cog):
         if asker not in (None, user_id(interaction.user)) and not self._rules.is_admin(interaction):
             raise NotPermitted("Only the person who asked, or an admin, may do that.")
         return asker is not None
+
+    async def _go_another_way(
+        self, interaction: discord.Interaction[Any], act: Act, turn: TurnId
+    ) -> None:
+        self._check_asker(interaction, turn)
+        if not self._turns.choose(turn, "warm" if act is Act.WARM else "cloud"):
+            raise RequestRefused("That way is not open any more.")
+        await interaction.response.defer()
 
     async def _stop(self, interaction: discord.Interaction[Any], act: Act, turn: TurnId) -> None:
         if self._check_asker(interaction, turn):

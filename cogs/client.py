@@ -162,6 +162,7 @@ class LanternBot(commands.Bot):
         face, lantern, rules = self._face, self._face.lantern, self._face.rules
         # Before the first new turn, whose messages are open too and are not left over.
         await self._closing.collect()
+        await face.replies.pings.read()
         talking = Talking(lantern, face.access, face.replies, face.again, face.pacers)
         for cog in (
             Chat(self, lantern, face.access, face.replies, face.pacers),
