@@ -147,7 +147,7 @@ def log_fleet(event: FleetEvent) -> None:
     fields |= {"interface": event.interface, "version": event.version}
     if event.seconds is not None:
         fields["seconds"] = round(event.seconds, 2)
-    log = _log.warning if event.what in ("host lost", "load failed") else _log.info
+    log = _log.warning if event.what in ("host lost", "load failed", "model slow") else _log.info
     log(event.what, **{name: value for name, value in fields.items() if value})
 
 

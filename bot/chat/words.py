@@ -11,6 +11,7 @@ from bot.domain.cloud import BudgetNews, CloudEvent, ProviderNews, ProviderStand
 from bot.domain.errors import BotError
 from bot.domain.events import (
     Evicting,
+    FleetEvent,
     Loading,
     Offered,
     Progress,
@@ -386,9 +387,28 @@ def instance_line(instance: Instance, now: float) -> str:
         marks.append(f"{instance.leases} answering")
     elif instance.idle_since is not None:
         marks.append(f"idle {seconds_text(max(0.0, now - instance.idle_since))}")
+    if instance.slowdown > 1.0:
+        marks.append(f"{instance.slowdown:.0f} times slower than usual")
     if instance.context_length is not None:
         marks.append(f"context {instance.context_length:,}")
     return f"`{instance.identifier}` ({', '.join(marks)})"
+
+
+def fleet_notice(event: FleetEvent) -> str:
+    """What the owners are told of a host; nothing of what is no news to them."""
+    match event.what:
+        case "model slow":
+            return (
+                f"🐌 `{event.model}` on {event.host} has become far slower: {event.reason}. Part "
+                "of it may have been loaded beside the graphics card. Questions go elsewhere where "
+                f"they can; `/fleet unload {event.model}` lets it be loaded anew."
+            )
+        case "model quick":
+            return f"🟢 `{event.model}` on {event.host} is as fast as usual again: {event.reason}."
+        case "host resumed" if event.reason:
+            return f"🟢 {event.host} takes new turns again: {event.reason}."
+        case _:
+            return ""
 
 
 def state_text(host: HostSnapshot, now: float) -> str:

@@ -6,9 +6,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from bot.app import log_cloud
-from bot.chat.words import cloud_notice, outage_notice
+from bot.app import log_cloud, log_fleet
+from bot.chat.words import cloud_notice, fleet_notice, outage_notice
 from bot.domain.cloud import CloudEvent, ProviderNews
+from bot.domain.events import FleetEvent
 from bot.domain.ids import ProviderName
 from bot.policy.outages import OutageRecord, after_telling, due_at, heard
 
@@ -54,6 +55,13 @@ class News:
             case _:
                 self._texts.append(cloud_notice(event))
         self._changed.set()
+
+    def hear_host(self, event: FleetEvent) -> None:
+        """The same of a host."""
+        log_fleet(event)
+        if text := fleet_notice(event):
+            self._texts.append(text)
+            self._changed.set()
 
     async def tell(self, tell_owners: Callable[[str], Awaitable[bool]]) -> None:
         """Tells the owners, one text after the other, for ever.

@@ -45,7 +45,7 @@ async def run_bot(loaded: Loaded, environ: Mapping[str, str], reread: Callable[[
         news = News()
         plan = replace(plan_from(loaded, is_owner=True), reread=lambda: reread().provider_configs)
         async with AsyncExitStack() as stack:
-            built = await stack.enter_async_context(lantern(plan, observe_cloud=news.hear))
+            built = await stack.enter_async_context(lantern(plan, news.hear_host, news.hear))
             if loaded.settings.gateway.enabled:
                 # The HTTP server is loaded only where it listens.
                 from bot.commands.serve import gateway_rules, listening

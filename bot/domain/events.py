@@ -247,6 +247,8 @@ class FleetEvent:
         "host found",
         "host drained",
         "host resumed",
+        "model slow",
+        "model quick",
         "model loaded",
         "model unloaded",
         "load failed",

@@ -1,6 +1,6 @@
 """What is known of LAN hosts: models on disk, instances in memory, and work under way."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -76,6 +76,8 @@ class Instance:
     """By the host's own clock; only a change means something."""
     net_ttl_s: int | None = None
     """LM Studio's own TTL it was loaded with; None where there is none, or it is not told."""
+    slowdown: float = 1.0
+    """How many times slower it writes than its model usually does there; 1.0 as usual."""
     spared_until: float = 0.0
     """Monotonic seconds; it would not leave, or works for others, and is left in peace so long."""
     conversations: tuple[str, ...] = ()
@@ -345,6 +347,10 @@ class FleetMemory:
     )
     rates: Mapping[HostName, float] = field(default_factory=dict[HostName, float])
     """Measured load speed by host, bytes per second."""
+    answers: Mapping[tuple[HostName, ModelKey], Sequence[float]] = field(
+        default_factory=dict[tuple[HostName, ModelKey], Sequence[float]]
+    )
+    """Tokens a second of the newest answers of each model on each host, oldest first."""
     wakes: Mapping[HostName, float] = field(default_factory=dict[HostName, float])
     """How long hosts take to wake, in seconds."""
     drains: tuple[Drain, ...] = ()

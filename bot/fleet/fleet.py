@@ -60,9 +60,10 @@ class Fleet:
         for config in hosts:
             name = config.name
             speeds = {key: speed for (host, key), speed in memory.speeds.items() if host == name}
+            answers = {key: rates for (host, key), rates in memory.answers.items() if host == name}
             self._hosts[name] = Host(
                 config,
-                history=History(speeds, memory.rates.get(name), name, yardstick),
+                history=History(speeds, memory.rates.get(name), name, yardstick, answers),
                 demands=demands,
                 own=[own for own in memory.own if own.host == name],
                 wake_s=memory.wakes.get(name),

@@ -46,6 +46,9 @@ class Resident:
     cause: UnloadCause = "elsewhere"
     """The same in one word; means something while it is leaving."""
     spared_until: float = 0.0
+    rates: list[float] = field(default_factory=list[float])
+    """Tokens a second of its newest answers that had the host to themselves, oldest first."""
+    slowdown: float = 1.0
     uses: int = 0
     """Of ours since it was last seen: then its changed time of use says nothing of others."""
     seen_at: float = 0.0
@@ -68,6 +71,7 @@ class Resident:
             leases=leases,
             idle_since=None if leases else self.idle_since,
             idle_ttl_s=self.own.idle_ttl_s if self.own else None,
+            slowdown=self.slowdown,
             spared_until=self.spared_until,
             reading=len(self.reading),
             conversations=self.conversations,

@@ -34,6 +34,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from statistics import median
 
 from bot.domain.errors import (
     FailureKind,
@@ -92,7 +93,8 @@ from bot.policy.placement import (
     together,
 )
 from bot.policy.prediction import LOAD_BYTES_PER_S, LOAD_S
-from bot.policy.speeds import blend
+from bot.policy.speeds import blend, speed_of_answer
+from bot.policy.spill import LEAST_SLOW, slowdown
 from bot.policy.waking import LONGEST, WAKE_RULES, WAKE_S
 
 DRAINS = "{} is draining and takes no new turns."
@@ -490,9 +492,16 @@ class Scheduler:
 
     def on_answered(self, _now: float, record: SpeedRecord) -> Effects:
         """A request was answered here."""
-        self._history.learn(record, self._models.get(record.model_key))
+        key, rate = record.model_key, speed_of_answer(record).tokens_per_s
+        copies = [r for r in self.residents if r.instance.model_key == key]
+        # Of several copies nobody says which one answered.
+        if rate is not None and len(copies) == 1:
+            self._timed(copies[0], rate)
+        # What a spilled copy does says nothing of the next, which is loaded anew.
+        if all(copy.slowdown == 1.0 for copy in copies):
+            self._history.learn(record, self._models.get(key))
         self.health.requests = Breaker()
-        return (record,)
+        return (*self._effects(), record)
 
     # --- the host -------------------------------------------------------------------------
 
@@ -841,6 +850,19 @@ class Scheduler:
             self._out.append(FleetEvent("model unloaded", self.config.name, key, why, name, cause))
         self._out.extend(Forget(reference) for reference in forgotten)
         self._clear_strays(now)
+
+    def _timed(self, copy: Resident, rate: float) -> None:
+        """One answer of a copy had the host to itself, at so many tokens a second."""
+        usual, was_slow = self._history.rates[copy.instance.model_key], copy.slowdown > 1.0
+        usual.append(rate)
+        copy.rates = [*copy.rates, rate][-LEAST_SLOW:]
+        copy.slowdown = slowdown(usual, copy.rates)
+        if (copy.slowdown > 1.0) is was_slow:
+            return
+        told = f"{rate:.1f} tokens a second, where {median(usual):.1f} are usual"
+        what, instance = "model quick" if was_slow else "model slow", copy.instance
+        name, key = self.config.name, instance.model_key
+        self._out.append(FleetEvent(what, name, key, told, instance.identifier))
 
     def _clear_strays(self, now: float) -> None:
         for resident in self.residents:

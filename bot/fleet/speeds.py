@@ -1,6 +1,7 @@
 """How fast one host loads and answers, remembered as running averages; the scheduler's memory."""
 
-from collections.abc import Mapping
+from collections import defaultdict, deque
+from collections.abc import Mapping, Sequence
 
 from bot.domain.hosts import LoadRecord, Model, Pace, Speed, SpeedRecord
 from bot.domain.ids import HostName, ModelKey
@@ -14,6 +15,7 @@ from bot.policy.speeds import (
     load_rate,
     speed_of_answer,
 )
+from bot.policy.spill import KEPT_RATES
 
 _SOMEWHERE = HostName("")
 
@@ -54,7 +56,14 @@ class History:
         load_bytes_per_s: float | None,
         host: HostName = _SOMEWHERE,
         yardstick: Yardstick | None = None,
+        answers: Mapping[ModelKey, Sequence[float]] | None = None,
     ) -> None:
+        self.rates: defaultdict[ModelKey, deque[float]] = defaultdict(
+            lambda: deque(maxlen=KEPT_RATES)
+        )
+        """Tokens a second of each model's newest answers, by whichever copy."""
+        for key, rates in (answers or {}).items():
+            self.rates[key].extend(rates)
         self.speeds = speeds
         """By model; replaced, never changed, when something new is measured."""
         self.load_bytes_per_s = load_bytes_per_s

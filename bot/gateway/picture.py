@@ -54,6 +54,7 @@ def host_object(host: HostSnapshot, now: float) -> Object:
                 "modelKey": instance.model_key,
                 "owner": "lantern" if instance.own else "other",
                 "pinned": instance.pinned,
+                "slowdown": round(instance.slowdown, 1),
                 "leases": instance.leases,
                 # A host that does not tell its slots answers one request at a time at least.
                 "slots": max(1, instance.parallel or host.slots),

@@ -248,6 +248,9 @@ class Watching:
                 publish("host.down", host=event.host, reason=event.reason)
             case "host drained":
                 publish("host.drained", host=event.host, seconds=event.seconds)
+            case "model slow" | "model quick":
+                kind = "model.slow" if event.what == "model slow" else "model.quick"
+                publish(kind, **common, instanceId=event.instance, reason=event.reason)
             case "host resumed":
                 publish("host.resumed", host=event.host, reason=event.reason)
             case "model loaded":

@@ -219,7 +219,9 @@ def _resident(
     # Whoever waits for a slot begins beside others who have theirs.
     beside = min(leases, slots - 1)
     reading = min(sum(instance.reading for instance in usable), beside)
-    slow = _slowdown(host, model.key, reading, beside - reading)
+    spilled = min(instance.slowdown for instance in usable)
+    words += f", {spilled:.0f} times slower than usual" if spilled > 1.0 else ""
+    slow = spilled * _slowdown(host, model.key, reading, beside - reading)
     tokens = ask.prompt_tokens if ask.new_tokens is None or not has_read else ask.new_tokens
     return Prediction(
         queue_s=_queue_s(leases + waiting, slots, _turn_s(host, model, ask)),

@@ -1,6 +1,7 @@
 """What must outlive a restart of the fleet: own instances, and how fast hosts load and answer."""
 
 import sqlite3
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -14,7 +15,8 @@ from bot.domain.hosts import (
     WakeRecord,
 )
 from bot.domain.ids import HostName, InstanceRef, ModelKey
-from bot.policy.speeds import blend, blend_speed, load_rate, speed_of_answer
+from bot.policy.speeds import MEASURABLE_REPLY, blend, blend_speed, load_rate, speed_of_answer
+from bot.policy.spill import KEPT_RATES
 from bot.store.database import Database
 from bot.store.rows import insert, value_of
 
@@ -32,6 +34,10 @@ ON CONFLICT (host, reference) DO UPDATE SET identifier = excluded.identifier,
 _DRAINS = "SELECT * FROM drain WHERE until_ms IS NULL OR until_ms > ? ORDER BY host"
 _RESUME = "DELETE FROM drain WHERE host = ?"
 _FORETOLD = "SELECT host, predicted_s, waited_s FROM speed_record WHERE predicted_s NOT NULL"
+_ANSWERS = """
+SELECT host, model_key, (completion_tokens - 1) / generation_s AS rate FROM speed_record
+WHERE completion_tokens >= ? AND generation_s > 0 ORDER BY number
+"""
 _PINS = "SELECT * FROM pin ORDER BY host, model_key"
 _PIN = "INSERT OR IGNORE INTO pin (host, model_key) VALUES (?, ?)"
 _UNPIN = "DELETE FROM pin WHERE host = ? AND model_key = ?"
@@ -43,6 +49,14 @@ _SPEEDS = "SELECT * FROM speed ORDER BY host, model_key"
 _RATE = "SELECT load_bytes_per_s FROM host_rate WHERE host = :host"
 _REPLACE = "INSERT OR REPLACE"
 _RATES = "SELECT host, load_bytes_per_s FROM host_rate ORDER BY host"
+
+
+def _rates(connection: sqlite3.Connection) -> dict[tuple[HostName, ModelKey], Sequence[float]]:
+    rates: defaultdict[tuple[HostName, ModelKey], deque[float]]
+    rates = defaultdict(lambda: deque(maxlen=KEPT_RATES))
+    for row in connection.execute(_ANSWERS, (MEASURABLE_REPLY,)):
+        rates[HostName(row["host"]), ModelKey(row["model_key"])].append(row["rate"])
+    return {which: tuple(newest) for which, newest in rates.items()}
 
 
 @dataclass(eq=False, slots=True)
@@ -66,6 +80,7 @@ class FleetStore:
                     HostName(row["host"]): float(row["load_bytes_per_s"])
                     for row in connection.execute(_RATES)
                 },
+                answers=_rates(connection),
                 wakes={
                     HostName(row["host"]): float(row["seconds"])
                     for row in connection.execute("SELECT * FROM wake")

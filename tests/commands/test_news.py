@@ -9,7 +9,8 @@ from virtual_time import play
 from bot.commands.news import AGAIN_S, LONGEST_PAUSE_S, MOST_NEWS, News
 from bot.domain.cloud import ProviderChange, ProviderNews
 from bot.domain.errors import FailureKind
-from bot.domain.ids import ProviderName
+from bot.domain.events import FleetEvent
+from bot.domain.ids import HostName, ModelKey, ProviderName
 from bot.policy.outages import PASSING_S, SETTLED_S
 
 ZAI = ProviderName("zai")
@@ -81,6 +82,29 @@ def played(script: Script, owners: Owners | None = None) -> list[tuple[float, st
 def test_news_that_come_while_the_first_of_many_is_told_cost_no_other_its_place() -> None:
     heard = told(Owners(), MOST_NEWS, 1)
     assert [f"p{n}" in text for n, text in enumerate(heard)] == [True] * (MOST_NEWS + 1)
+
+
+def test_owners_hear_of_a_copy_that_spilled_and_not_of_every_load() -> None:
+    owners = Owners()
+
+    async def story() -> None:
+        news = News()
+        news.hear_host(FleetEvent("model loaded", HostName("studio"), ModelKey("m")))
+        news.hear_host(FleetEvent("host resumed", HostName("studio")))
+        for what in ("model slow", "model quick"):
+            news.hear_host(FleetEvent(what, HostName("studio"), ModelKey("m"), "5.0 where 30.0"))
+        news.hear_host(FleetEvent("host resumed", HostName("studio"), reason="its time was over"))
+        async with asyncio.TaskGroup() as tasks:
+            telling = tasks.create_task(news.tell(owners.tell))
+            await asyncio.sleep(60.0)
+            telling.cancel()
+
+    play(story())
+    slow, quick, resumed = (text for _, text in owners.heard)
+    assert "`m` on studio has become far slower: 5.0 where 30.0" in slow
+    assert "`/fleet unload m`" in slow
+    assert "as fast as usual again" in quick
+    assert resumed == "🟢 studio takes new turns again: its time was over."
 
 
 def test_news_wait_while_discord_is_away() -> None:

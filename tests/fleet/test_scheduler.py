@@ -7,11 +7,12 @@ from scheduler_playbook import GB, HOST, Playbook, model, unsized, up_with
 
 from bot.domain.errors import FailureKind, NotPermitted, UnknownName
 from bot.domain.events import Evicting, FleetEvent, Loading, Queued
-from bot.domain.hosts import OwnInstance, Report, SpeedRecord
+from bot.domain.hosts import HostConfig, OwnInstance, Report, SpeedRecord
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet.effects import Grant
-from bot.fleet.scheduler import REFUSED_S
+from bot.fleet.scheduler import REFUSED_S, Scheduler
+from bot.fleet.speeds import History
 
 ONE, TWO = ModelKey("one"), ModelKey("two")
 
@@ -1060,3 +1061,71 @@ def test_the_snapshot_shows_who_waits_and_what_loads() -> None:
         0.25,
         1,
     )
+
+
+# --- copies that spilled --------------------------------------------------------------------
+
+
+def answers(play: Playbook, per_s: float, times: int = 1, key: ModelKey = ONE) -> None:
+    for _ in range(times):
+        record = SpeedRecord(HOST, key, 0, 101, 1.0, 100 / per_s)
+        play.read(play.scheduler.on_answered(play.now, record))
+
+
+def test_a_copy_far_slower_than_usual_is_told_once_and_as_usual_after_a_reload() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.loaded()
+    play.leave("ada")
+    answers(play, 30.0, times=5)
+    answers(play, 5.0)
+    assert play.instance("one").slowdown == 1.0, "one may have met another program at work"
+    speed = play.scheduler.snapshot().speeds[ONE]
+    answers(play, 5.0, times=3)
+    assert play.instance("one").slowdown == pytest.approx(6.0)
+    told = [news for news in play.news if news.what in ("model slow", "model quick")]
+    words = "5.0 tokens a second, where 30.0 are usual"
+    assert told == [FleetEvent("model slow", HOST, ONE, words, InstanceId("one"))]
+    after = play.scheduler.snapshot().speeds[ONE]
+    assert after == speed, "what a spilled copy does says nothing of the next"
+    play.vanishes("one")
+    play.up()
+    play.ask("bob", "one")
+    play.loaded()
+    assert play.instance("one").slowdown == 1.0
+    answers(play, 30.0)
+    assert play.instance("one").slowdown == 1.0
+
+
+def test_a_copy_that_is_quick_again_is_told_too() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.loaded()
+    answers(play, 30.0, times=5)
+    answers(play, 5.0, times=2)
+    answers(play, 29.0)
+    assert play.instance("one").slowdown == 1.0
+    assert play.news[-1].what == "model quick"
+
+
+def test_of_two_copies_nobody_knows_which_is_slow() -> None:
+    play = up_with("one")
+    play.appears("one")
+    play.appears("one")
+    play.up()
+    answers(play, 30.0, times=5)
+    answers(play, 5.0, times=3)
+    assert [i.slowdown for i in play.scheduler.snapshot().instances] == [1.0, 1.0]
+
+
+def test_what_is_usual_outlives_a_restart() -> None:
+    history = History({}, None, answers={ONE: [30.0] * 5})
+    scheduler = Scheduler(
+        HostConfig(HOST, "studio:1234"), history=history, own=(), evict_foreign=False
+    )
+    play = up_with("one")
+    play.scheduler = scheduler
+    play.appears("one")
+    play.up()
+    answers(play, 5.0, times=2)
+    assert play.instance("one").slowdown == pytest.approx(6.0)

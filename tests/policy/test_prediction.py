@@ -443,3 +443,21 @@ def test_one_more_waiting_never_makes_an_answer_sooner(snapshot: FleetSnapshot) 
         if isinstance(before, Prediction):
             assert isinstance(after, Prediction)
             assert after.seconds >= before.seconds
+
+
+def test_a_copy_that_spilled_is_slower_by_as_much_and_says_so() -> None:
+    as_usual = host("studio-1", [model(QWEN)], [instance(QWEN)])
+    copy = replace(instance(QWEN), slowdown=6.0)
+    ask = RouteAsk((QWEN,), prompt_tokens=2000)
+    usual = predict_seconds(as_usual, QWEN, ask, NOW)
+    spilled = predict_seconds(replace(as_usual, instances=(copy,)), QWEN, ask, NOW)
+    assert isinstance(usual, Prediction)
+    assert isinstance(spilled, Prediction)
+    assert spilled.prefill_s - SENT_S == pytest.approx(6 * (usual.prefill_s - SENT_S))
+    assert spilled.write_s == pytest.approx(6 * usual.write_s)
+    assert spilled.reason == f"{usual.reason}, 6 times slower than usual"
+    # Another copy that is as usual serves as usual.
+    both = replace(as_usual, instances=(copy, instance(QWEN, identifier="other")))
+    found = predict_seconds(both, QWEN, ask, NOW)
+    assert isinstance(found, Prediction)
+    assert found.prefill_s == usual.prefill_s

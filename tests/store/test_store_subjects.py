@@ -218,6 +218,7 @@ class TestSpeeds:
         assert await fleet.remembered() == FleetMemory(
             speeds={(STUDIO, QWEN): Speed(10.0, 500.0, 10.0, 12.0)},
             rates={STUDIO: 500.0},
+            answers={(STUDIO, QWEN): (10.0,)},
         )
 
     async def test_the_newest_counts_for_three_tenths(self, database: Database) -> None:
