@@ -16,6 +16,7 @@ from cogs._places import is_at_home, place_of, user_id
 from cogs._reply import Replies, Standing
 from cogs._transport import InteractionTransport, Transport
 from cogs._view import View, buttons_of, restored
+from cogs._webhooks import Webhooks
 from cogs._writer import Writer
 
 GONE = "That answer is not stored any more."
@@ -27,8 +28,16 @@ _YOUNG = timedelta(minutes=55)
 class Again:
     """Answers presses and commands about answers that stand; one per process."""
 
-    def __init__(self, lantern: Lantern, access: Access, replies: Replies, pacers: Pacers) -> None:
+    def __init__(
+        self,
+        lantern: Lantern,
+        access: Access,
+        replies: Replies,
+        pacers: Pacers,
+        webhooks: Webhooks,
+    ) -> None:
         self._turns = lantern.turns
+        self._webhooks = webhooks
         self._shown_in = lantern.replies
         self._access = access
         self._replies = replies
@@ -178,7 +187,8 @@ class Again:
         channel = interaction.client.get_partial_messageable(
             interaction.channel_id or 0, guild_id=interaction.guild_id
         )
-        transport = Transport(channel, self._pacers)
+        hook = self._webhooks.at(interaction.client, interaction.channel)
+        transport = Transport(channel, self._pacers, hook=hook)
         age = discord.utils.utcnow() - discord.utils.snowflake_time(min(ids))
         transport.edits_old = age > _YOUNG
         return transport

@@ -51,7 +51,9 @@ async def answers_to(client: discord.Client, question: Question) -> dict[int, Fo
     except SENDING_ERRORS as error:
         _log.info("messages not looked for", error=str(error)[:200])
     me = str(client.user.id if client.user is not None else 0)
-    ours = [message for message in messages if message["author"]["id"] == me]
+    # A persona's come by our webhook: then the author is that.
+    app = str(client.application_id or 0)
+    ours = [m for m in messages if me == m["author"]["id"] or m.get("application_id") == app]
     return {int(m["id"]): found_in(m) for m in ours if _answers(m, question)}
 
 

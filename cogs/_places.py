@@ -32,6 +32,8 @@ class DiscordRules:
     has_footer: bool = True
     has_presence: bool = True
     """Show under the bot's name how the fleet stands."""
+    has_webhooks: bool = True
+    """Personas speak by webhooks, where the bot may have them."""
     owner_channel: int | None = None
     """Where the owners are told things; None: in private."""
     on_ready: Callable[[], None] = lambda: None

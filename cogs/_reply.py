@@ -43,6 +43,7 @@ from cogs._pings import Pings
 from cogs._questions import Questions
 from cogs._transport import Transport
 from cogs._view import ONLY, Act, MessageView, View, ended, laid_out, restored, small_line
+from cogs._webhooks import speaker_of
 from cogs._writer import Writer
 
 PATIENCE_S = 1.2
@@ -358,6 +359,7 @@ class _Reply:
         self._questions = questions
         self._turns = lantern.turns
         self._store = lantern.replies
+        self._shelf = lantern.shelf
         self._view = view
         self._transport = transport
         self._writer = Writer(view, transport, self._keep)
@@ -404,6 +406,8 @@ class _Reply:
         try:
             async with self._turns.open(request) as events:
                 async for event in events:
+                    if isinstance(event, Started):
+                        self._transport.speak_as(speaker_of(self._shelf.get(event.persona)))
                     self._view.on_event(event, loop.time())
                     self._writer.poke()
         except Exception as error:

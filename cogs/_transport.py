@@ -9,7 +9,9 @@ import discord
 from bot.policy.pacing import INTERACTION, OLD, Pacer, Pacers, Writing
 from cogs._faults import DiscordFault, fault_of
 from cogs._view import MessageView, buttons_of
+from cogs._webhooks import Hook, Speaker
 
+_ANOTHERS = 50005  # a message by another author can be changed by nobody else
 _MAY_NOT_REPLY = 160002  # without Read Message History no message may refer to another
 
 CALL_S = 60.0
@@ -26,8 +28,13 @@ class Transport:
     """
 
     def __init__(
-        self, channel: discord.PartialMessageable, pacers: Pacers, question: int | None = None
+        self,
+        channel: discord.PartialMessageable,
+        pacers: Pacers,
+        question: int | None = None,
+        hook: Hook | None = None,
     ) -> None:
+        """``hook`` is the way to speak as somebody else there; None: there is none."""
         self.channel_id = channel.id
         """Where the messages stand."""
         self.edits_old = False
@@ -38,13 +45,25 @@ class Transport:
         """The message or interaction that is answered."""
         self._may_refer = question is not None
         self._sent: set[int] = set()
+        self._hook = hook
+        self._speaker: Speaker | None = None
+        self._hooked: set[int] = set()
+        """Messages that a webhook made, which alone can change them."""
+
+    def speak_as(self, speaker: Speaker | None) -> None:
+        """New messages come by this name and picture, where that may be; None: as the bot."""
+        self._speaker = speaker
 
     def pacers(self, *, is_new: bool) -> tuple[Pacer, ...]:
         """What the next call is paced by: a new message, or a change to one."""
+        now, channel = asyncio.get_running_loop().time(), self.channel_id
+        is_spoken = is_new and self._speaker is not None
+        if (hook := self._hook) is not None and (self._hooked or (is_spoken and hook.may_speak)):
+            # Its calls, new messages among them, count together and nowhere else.
+            return (self._pacers.of_channel(hook.channel, now, INTERACTION),)
         if is_new:
             # New messages have a limit of their own, and the library waits for it by itself.
             return (self._pacers.everywhere,)
-        now, channel = asyncio.get_running_loop().time(), self.channel_id
         old = (self._pacers.of_channel(channel, now, OLD),) if self.edits_old else ()
         return (*old, self._pacers.of_channel(channel, now), self._pacers.everywhere)
 
@@ -78,6 +97,12 @@ class Transport:
                 users=[discord.Object(message.pings)],
                 replied_user=False,
             )
+        hook, speaker = self._hook, self._speaker
+        if hook is not None and speaker is not None and hook.may_speak:
+            made = await hook.send(speaker, message.content, options)
+            if made is not None:
+                self._hooked.add(made)
+                return made
         if self.question is not None and part not in self._sent:
             # Sent again after a lost answer it still comes once. A replacement is another message.
             options["nonce"] = f"{self.question}.{part}"
@@ -121,12 +146,28 @@ class Transport:
         """Changes a message of this reply; ``before`` is what it shows, where that is known."""
         # By its id alone: nothing is fetched, and an interaction's message can be changed so too,
         # while the library's own InteractionMessage knows no way but the token.
-        known = self._channel.get_partial_message(message_id)
-        async with asyncio.timeout(CALL_S):
-            await known.edit(content=message.content, **_new_buttons(message, before))
+        known, buttons = (
+            self._channel.get_partial_message(message_id),
+            _new_buttons(message, before),
+        )
+        hook = self._hook
+        if hook is None or message_id not in self._hooked:
+            try:
+                async with asyncio.timeout(CALL_S):
+                    await known.edit(content=message.content, **buttons)
+                    return
+            except discord.HTTPException as error:
+                # One of a persona's, made by a press or a Lantern before this one.
+                if hook is None or error.code != _ANOTHERS:
+                    raise
+                self._hooked.add(message_id)
+        await hook.edit(message_id, message.content, buttons)
 
     async def delete(self, message_id: int) -> None:
         """Takes a message of this reply away."""
+        if self._hook is not None and message_id in self._hooked:
+            await self._hook.delete(message_id)
+            return
         async with asyncio.timeout(CALL_S):
             await self._channel.get_partial_message(message_id).delete()
 

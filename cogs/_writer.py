@@ -120,8 +120,9 @@ class Messages:
     def adapt(self, step: Step, fault: DiscordFault, reason: str) -> bool:
         """Changes what is still to be shown so that the fault cannot recur; False if it cannot."""
         match fault:
-            case DiscordFault.ARCHIVED if step.message_id is not None:
-                # The thread takes new messages alone: one takes this one's place.
+            case DiscordFault.ARCHIVED | DiscordFault.EXPIRED if step.message_id is not None:
+                # The thread takes new messages alone, or the webhook that made this one is gone:
+                # another takes its place.
                 self._orphans.append(step.message_id)
                 self.made[step.part] = None
             case DiscordFault.REFUSED if step.view and step.view not in self._stand_ins.values():

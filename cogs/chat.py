@@ -34,6 +34,7 @@ from cogs._places import place_of, user_id
 from cogs._reply import Replies
 from cogs._transport import InteractionTransport, Transport
 from cogs._view import MessageView
+from cogs._webhooks import Webhooks
 
 UNREADABLE = "🙈 I can't read that unless you ping me."
 HIDDEN = "🙈 I can't read the message this is about: Discord shows me only those that ping me."
@@ -53,8 +54,10 @@ class Chat(commands.Cog):
         access: Access,
         replies: Replies,
         pacers: Pacers,
+        webhooks: Webhooks,
     ) -> None:
         self._client = client
+        self._webhooks = webhooks
         self._catalog = lantern.catalog
         self._chains = Chains(client, lantern, access.rules.conversation)
         self._switch = lantern.switch
@@ -80,7 +83,8 @@ class Chat(commands.Cog):
         channel = self._client.get_partial_messageable(
             message.channel.id, guild_id=message.guild.id if message.guild else None
         )
-        transport = Transport(channel, self._pacers, question=message.id)
+        hook = self._webhooks.at(self._client, message.channel)
+        transport = Transport(channel, self._pacers, question=message.id, hook=hook)
         questions = self._replies.questions
         try:
             parent = await self._chains.replied_to(message)

@@ -24,6 +24,7 @@ from cogs._presence import PresenceLine
 from cogs._reply import Replies
 from cogs._tree import LanternTree, sync_when_changed
 from cogs._view import TurnButton
+from cogs._webhooks import Webhooks
 from cogs.buttons import Buttons
 from cogs.chat import Chat
 from cogs.closing import Closing
@@ -57,7 +58,8 @@ class DiscordFace:
         self.loads = Loads(lantern)
         self.access = Access(rules)
         self.pacers = Pacers()
-        self.again = Again(lantern, self.access, self.replies, self.pacers)
+        self.webhooks = Webhooks(is_on=rules.has_webhooks)
+        self.again = Again(lantern, self.access, self.replies, self.pacers, self.webhooks)
         self.ban = Ban()
         self.presence = PresenceLine(lantern.catalog)
         self._bot: LanternBot | None = None
@@ -154,6 +156,7 @@ class LanternBot(commands.Bot):
             face.pacers,
             has_footer=face.rules.has_footer,
             answer_missed_s=face.rules.answer_missed_s,
+            webhooks=face.webhooks,
         )
         self._was_ready = False
 
@@ -165,7 +168,7 @@ class LanternBot(commands.Bot):
         await face.replies.pings.read()
         talking = Talking(lantern, face.access, face.replies, face.again, face.pacers)
         for cog in (
-            Chat(self, lantern, face.access, face.replies, face.pacers),
+            Chat(self, lantern, face.access, face.replies, face.pacers, face.webhooks),
             Choosing(lantern, rules, face.loads, face.pacers),
             FleetCog(lantern, rules, face.loads, face.pacers),
             General(lantern, rules),

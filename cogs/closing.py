@@ -20,6 +20,7 @@ from cogs._finding import answers_to, response_of, tell_by_token
 from cogs._loads import Loads, OpenLoad
 from cogs._transport import CALL_S, Transport
 from cogs._view import ONLY, MessageView, View, restored
+from cogs._webhooks import Webhooks
 from cogs._writer import Writer
 
 EACH_S = 180.0
@@ -49,7 +50,9 @@ class Closing:
         *,
         has_footer: bool,
         answer_missed_s: float | None = None,
+        webhooks: Webhooks | None = None,
     ) -> None:
+        self._webhooks = webhooks or Webhooks(is_on=False)
         self._client = client
         self._lantern = lantern
         self._loads = loads
@@ -187,9 +190,9 @@ class Closing:
         answers = int(question.id) if question is not None and question.token is None else None
         partial = self._client.get_partial_messageable(channel)
         # Where we may not write the others are not kept waiting; the next start tries again.
-        writer = Writer(
-            View(views), Transport(partial, self._pacers, question=answers), denied_tries=1
-        )
+        hook = self._webhooks.at(self._client, self._client.get_channel(channel))
+        transport = Transport(partial, self._pacers, question=answers, hook=hook)
+        writer = Writer(View(views), transport, denied_tries=1)
         try:
             async with asyncio.timeout(EACH_S):
                 return await writer.run(existing=ids, is_unsure=True) != "given up"

@@ -314,8 +314,6 @@ def without_effect(persona: Persona) -> tuple[str, ...]:
     """Words for each key of a persona's file that is read and changes nothing."""
     # Not refused as in the config file: cards and examples carry them, and their persona speaks.
     told: list[str] = []
-    if persona.avatar:
-        told.append("avatar is shown nowhere yet: in Discord every persona has the bot's picture")
     if persona.load.cpu_threads is not None:
         told.append("load.cpu_threads cannot be applied: LM Studio's SDK 1.5.0 has no word for it")
     return tuple(told)

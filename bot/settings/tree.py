@@ -334,6 +334,10 @@ class DiscordSettings(Section):
     presence: bool = Field(
         default=True, description="Show under the bot's name how the fleet stands"
     )
+    webhooks: bool = Field(
+        default=True,
+        description="Personas speak by their own name and picture, where the bot may have webhooks",
+    )
 
 
 class GatewaySettings(Section):

@@ -46,6 +46,7 @@ from cogs._places import DiscordRules
 from cogs._reply import Replies
 from cogs._transport import Transport
 from cogs._view import Act, TurnButton
+from cogs._webhooks import Webhooks
 from cogs.buttons import Buttons
 from cogs.closing import Closing
 
@@ -216,7 +217,7 @@ async def scene(
             Access(DiscordRules()),
             Pacers(),
         )
-        again = Again(lantern, access, replies, pacers)
+        again = Again(lantern, access, replies, pacers, Webhooks(is_on=False))
         cog = Buttons(lantern, access, replies, Loads(lantern), again)
         channel = Channel()
         channel.shown = dict.fromkeys(ids, "")

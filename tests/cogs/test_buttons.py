@@ -36,12 +36,13 @@ from cogs._loads import Loads
 from cogs._places import DiscordRules
 from cogs._reply import Replies
 from cogs._view import Act, MessageView, TurnButton, buttons_of
+from cogs._webhooks import Webhooks
 from cogs.buttons import MAX_SHOWN_PARTS, Buttons
 
 
 def cog_of(lantern: Lantern, replies: Replies, rules: DiscordRules | None = None) -> Buttons:
     access = Access(rules or DiscordRules())
-    again = Again(lantern, access, replies, Pacers())
+    again = Again(lantern, access, replies, Pacers(), Webhooks(is_on=False))
     return Buttons(lantern, access, replies, Loads(lantern), again)
 
 

@@ -32,6 +32,7 @@ from bot.policy.ratelimit import RateRule
 from cogs._access import Access
 from cogs._places import DiscordRules
 from cogs._reply import Replies
+from cogs._webhooks import Webhooks
 from cogs.chat import HOW_TO_ASK, UNREADABLE, Chat
 
 
@@ -56,7 +57,8 @@ class House:
         replies = Replies(self.lantern, has_footer=True)
         assert isinstance(self.lantern.questions, MemoryQuestions)
         self.questions = self.turns.questions = self.lantern.questions
-        self.cog = Chat(client, self.lantern, Access(rules or DiscordRules()), replies, Pacers())
+        access, plain = Access(rules or DiscordRules()), Webhooks(is_on=False)
+        self.cog = Chat(client, self.lantern, access, replies, Pacers(), plain)
 
     def message(self, content: str, *, is_mention: bool = False, **more: Any) -> Any:
         mentions = (self.client.user,) if is_mention else ()

@@ -24,13 +24,14 @@ from cogs._access import Access
 from cogs._again import Again
 from cogs._places import DiscordRules
 from cogs._reply import Replies
+from cogs._webhooks import Webhooks
 from cogs.talking import AskAbout, Talking
 
 
 def talking(turns: ScriptedTurns) -> tuple[Talking, Lantern]:
     lantern = lantern_of(turns)
     access, replies, pacers = Access(DiscordRules()), Replies(lantern, has_footer=True), Pacers()
-    again = Again(lantern, access, replies, pacers)
+    again = Again(lantern, access, replies, pacers, Webhooks(is_on=False))
     return Talking(lantern, access, replies, again, pacers), lantern
 
 

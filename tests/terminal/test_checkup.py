@@ -69,11 +69,10 @@ def test_keys_of_a_persona_that_change_nothing_are_told() -> None:
     persona = Persona(
         PersonaName("sage"),
         model=QWEN,
-        avatar="https://x/y.png",
         load=LoadSettings(cpu_threads=8),
     )
     advice = [line.text for line in findings([persona], [], DEFAULT) if line.mark == "advice"]
-    assert [text.split()[0] for text in advice] == ["avatar", "load.cpu_threads"]
+    assert [text.split()[0] for text in advice] == ["load.cpu_threads"]
 
 
 def test_a_dead_host_says_where_to_look() -> None:

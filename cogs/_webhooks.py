@@ -1,0 +1,208 @@
+"""Lets personas speak by their own name and picture, where the bot may manage webhooks."""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from math import inf
+from typing import Any, TypeVar
+
+import discord
+import structlog
+
+from bot.domain.personas import Character, Persona
+from bot.policy.names import shown_name
+from cogs._faults import DiscordFault, fault_of
+
+NAME = "Lantern"
+"""Of the webhook that is made in a channel."""
+
+LONGEST = 80
+"""Characters of a webhook's name: Discord's limit."""
+
+AGAIN_S = 600.0
+"""Where the bot may not manage webhooks it is asked again after so long: each refusal counts
+towards the limit that bans a whole address."""
+
+CALL_S = 60.0
+_MOST = 500
+
+_NONE = discord.AllowedMentions.none()
+T = TypeVar("T")
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """By what name and picture a reply is shown."""
+
+    name: str
+    avatar: str
+    """An address; empty: the bot's own picture."""
+
+
+def speaker_of(persona: Persona | None) -> Speaker | None:
+    """How a persona is shown; None for one that speaks as the bot."""
+    if persona is None:
+        return None
+    name, plays = shown_name(persona.name), persona.character
+    if not (persona.avatar or plays != Character() or name != persona.name):
+        return None
+    name = plays.name or name
+    # Discord refuses these two words in the name of a webhook.
+    for word in ("discord", "clyde"):
+        at = name.lower().find(word)
+        while at >= 0:
+            name = f"{name[: at + 1]}·{name[at + 1 :]}"
+            at = name.lower().find(word)
+    return Speaker(name.strip()[:LONGEST] or NAME, persona.avatar)
+
+
+class Webhooks:
+    """Our webhook of each channel; one per process."""
+
+    def __init__(self, *, is_on: bool = True) -> None:
+        self._is_on = is_on
+        self._known: dict[int, discord.Webhook] = {}
+        self._closed: dict[int, float] = {}
+        """Channels where we may have none, and until when that is believed."""
+        self._looking = asyncio.Lock()
+
+    def at(self, client: discord.Client, channel: object) -> "Hook | None":
+        """The way to speak in a channel or thread of a server; None where there is none."""
+        match channel:
+            case discord.Thread():
+                return Hook(self, client, channel.parent_id, channel.id)
+            case discord.TextChannel() | discord.VoiceChannel():
+                return Hook(self, client, channel.id, None)
+            case _:
+                return None
+
+    def may_speak(self, channel: int) -> bool:
+        """Is it switched on, and not known to be refused there?"""
+        now = asyncio.get_running_loop().time()
+        return self._is_on and self._closed.get(channel, -inf) <= now
+
+    async def find(self, client: discord.Client, channel: int, *, makes: bool) -> Any:
+        """Our webhook of a channel; None where there is none, or we may not look.
+
+        Raises:
+            discord.HTTPException: Discord could not tell.
+        """
+        async with self._looking:
+            known = self._known.get(channel)
+            # Of a connection before this one; its session ended with it.
+            if known is not None and not known.session.closed:
+                return known
+            try:
+                listed = await client.http.channel_webhooks(channel)
+                mine = (h for h in listed if h.get("application_id") == str(client.application_id))
+                found: Any = next((hook for hook in mine if hook.get("token")), None)
+                if found is None and makes:
+                    found = await client.http.create_webhook(channel, name=NAME)
+            except discord.HTTPException as error:
+                if fault_of(error) not in (DiscordFault.DENIED, DiscordFault.REFUSED):
+                    raise
+                # Not permitted, or fifteen there already.
+                self.close(channel)
+                _log.info("no webhook here", channel=channel, reason=str(error)[:200])
+                return None
+            if found is None:
+                return None
+            if len(self._known) >= _MOST:
+                self._known.clear()
+            hook = discord.Webhook.partial(int(found["id"]), found["token"], client=client)
+            self._known[channel] = hook
+            return hook
+
+    def close(self, channel: int) -> None:
+        """Nothing is tried there for a while."""
+        self.forget(channel)
+        self._closed[channel] = asyncio.get_running_loop().time() + AGAIN_S
+
+    def forget(self, channel: int) -> None:
+        """Somebody deleted it."""
+        self._known.pop(channel, None)
+
+
+class Hook:
+    """Messages by webhook in one channel or thread."""
+
+    def __init__(
+        self, webhooks: Webhooks, client: discord.Client, channel: int, thread: int | None
+    ) -> None:
+        self.channel = channel
+        """Whose webhook it is; all its threads share it."""
+        self._webhooks = webhooks
+        self._client = client
+        self._thread = {} if thread is None else {"thread": discord.Object(thread)}
+
+    @property
+    def may_speak(self) -> bool:
+        """Is it worth a try?"""
+        return self._webhooks.may_speak(self.channel)
+
+    async def send(self, speaker: Speaker, content: str, options: dict[str, Any]) -> int | None:
+        """Makes a message; its id, or None where it has to be a plain one."""
+        hook = await self._webhooks.find(self._client, self.channel, makes=True)
+        if hook is None:
+            return None
+        me = self._client.user
+        avatar = speaker.avatar or (me.display_avatar.url if me is not None else None)
+        try:
+            sent = await _bounded(
+                hook.send(
+                    content,
+                    wait=True,
+                    username=speaker.name,
+                    avatar_url=avatar,
+                    suppress_embeds=True,
+                    **{"allowed_mentions": _NONE, **self._thread, **options},
+                )
+            )
+        except discord.HTTPException as error:
+            if fault_of(error) not in (DiscordFault.EXPIRED, DiscordFault.DENIED):
+                raise
+            self._webhooks.close(self.channel)
+            return None
+        return sent.id
+
+    async def edit(self, message_id: int, content: str, options: dict[str, Any]) -> None:
+        """Changes a message that was made so, also by a Lantern before this one.
+
+        Raises:
+            discord.HTTPException: its webhook is gone, or Discord did not take the change.
+        """
+        hook = await self._found()
+        await self._kept(
+            hook.edit_message(
+                message_id, content=content, allowed_mentions=_NONE, **self._thread, **options
+            )
+        )
+
+    async def delete(self, message_id: int) -> None:
+        """Takes a message away that was made so.
+
+        Raises:
+            discord.HTTPException: its webhook is gone, or Discord did not take it.
+        """
+        hook = await self._found()
+        await self._kept(hook.delete_message(message_id, **self._thread))
+
+    async def _found(self) -> discord.Webhook:
+        hook = await self._webhooks.find(self._client, self.channel, makes=False)
+        if hook is None:
+            raise discord.ClientException("the webhook of this message is gone")
+        return hook
+
+    async def _kept(self, call: Awaitable[object]) -> None:
+        try:
+            await _bounded(call)
+        except discord.HTTPException as error:
+            if fault_of(error) is DiscordFault.EXPIRED:
+                self._webhooks.forget(self.channel)
+            raise
+
+
+async def _bounded(call: Awaitable[T]) -> T:
+    async with asyncio.timeout(CALL_S):
+        return await call
