@@ -48,6 +48,7 @@ from bot.store.database import Database
 from bot.store.fleet_memory import FleetStore
 from bot.store.ledger import LedgerStore
 from bot.store.notes import NoteStore
+from bot.store.people import PeopleStore
 from bot.store.personas import PersonaStore
 from bot.store.privacy import PrivacyStore
 from bot.store.questions import QuestionStore
@@ -394,6 +395,7 @@ def _assembled(
         replies=ReplyStore(database),
         questions=QuestionStore(database),
         notes=NoteStore(database),
+        people=PeopleStore(database),
         fleet=fleet,
         shelf=shelf,
         personas=Personas(PersonaStore(database), shelf, planner, router),

@@ -31,6 +31,7 @@ from cogs.closing import Closing
 from cogs.fleet import FleetCog
 from cogs.general import General
 from cogs.identity import NO_CONTENT, REFUSED_LOGIN, invite_link
+from cogs.memory import Memory
 from cogs.personas import PersonasCog
 from cogs.settings import SettingsCog
 from cogs.switching import Choosing
@@ -176,6 +177,7 @@ class LanternBot(commands.Bot):
             PersonasCog(lantern, face.access),
             Buttons(lantern, face.access, face.replies, face.loads, face.again),
             talking,
+            Memory(lantern),
             Threads(self, lantern, face.access, face.replies, face.pacers),
         ):
             await self.add_cog(cog)

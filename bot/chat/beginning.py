@@ -8,14 +8,15 @@ from bot.chat.consents import Consents
 from bot.chat.draft import Draft
 from bot.chat.planning import Asking, Planner
 from bot.chat.running import Running
-from bot.domain.chat import Message, Turn, TurnKind, TurnRequest
+from bot.domain.chat import Message, Quote, Turn, TurnKind, TurnRequest
 from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.events import Queued
 from bot.domain.ids import TurnId, UserId
 from bot.policy.access import check_text
 from bot.policy.context import CONTINUE_TEXT, most_bytes
 from bot.policy.conversation import adds_to_own, goes_on
-from bot.policy.privacy import Consent
+from bot.policy.privacy import Consent, LocalOnly
+from bot.store.people import PeopleStore
 from bot.store.turns import TurnStore
 
 
@@ -36,6 +37,7 @@ class Beginnings:
         self._consents = consents
         self._planner = planner
         self._running = running
+        self._people = PeopleStore(store.database)
 
     async def begin(self, request: TurnRequest, turn_id: TurnId) -> tuple[Asking, Turn]:
         """Everything that is looked up; nothing of the turn is stored yet."""
@@ -141,11 +143,31 @@ class Beginnings:
         """The question with its branch; marks the turn as private where any of it is."""
         # A retry says the words of the turn it redoes once more: where that was said counts too.
         said = branch if redone is None else (*branch, redone)
+        request = await self._with_facts(resolved, request, said)
 
         async def judge(messages: Sequence[Message]) -> Consent:
             return await self._consents.judge(resolved, request, said, messages, turn_id)
 
         return Asking(resolved, branch, request, await judge(()), judge, payer, turn_id, redone)
+
+    async def _with_facts(
+        self, resolved: Resolved, request: TurnRequest, said: Sequence[Turn]
+    ) -> TurnRequest:
+        """With what its person asked to be remembered.
+
+        A fact that was said in private is told only where all words stay on the LAN anyway: told
+        elsewhere it would keep the whole talk here, or leave with the answer that repeats it.
+        """
+        bare = replace(request, facts=())
+        facts = tuple(fact.said for fact in await self._people.facts(request.user))
+
+        async def stays(told: tuple[Quote, ...]) -> bool:
+            asked = replace(bare, facts=told)
+            return isinstance(await self._consents.judge(resolved, asked, said, ()), LocalOnly)
+
+        if facts and not await stays(()) and await stays(facts):
+            facts = tuple([fact for fact in facts if not await stays((fact,))])
+        return replace(bare, facts=facts)
 
     def _as_shown(self, branch: tuple[Turn, ...]) -> tuple[Turn, ...]:
         """The branch with the answers under way as far as people have read them."""
@@ -205,7 +227,8 @@ def _completed(request: TurnRequest, parent: Turn | None) -> TurnRequest:
             kind="new",
             user=parent.user,
             user_name=parent.user_name,
-            text=parent.user_text,
+            # An edited question comes with its new words.
+            text=request.text or parent.user_text,
             attachments=parent.attachments,
             quotes=parent.quotes,
             persona=persona,

@@ -16,6 +16,7 @@ from bot.documents.shelf import PersonaShelf
 from bot.fleet.fleet import Fleet
 from bot.store.database import Database
 from bot.store.notes import NoteStore
+from bot.store.people import PeopleStore
 from bot.store.privacy import PrivacyStore
 from bot.store.questions import QuestionStore
 from bot.store.replies import ReplyStore
@@ -38,6 +39,7 @@ class Lantern:
     replies: ReplyStore
     questions: QuestionStore
     notes: NoteStore
+    people: PeopleStore
     fleet: Fleet
     shelf: PersonaShelf
     personas: Personas

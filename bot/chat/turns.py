@@ -7,6 +7,7 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Iterable,
     Mapping,
     Sequence,
 )
@@ -184,6 +185,15 @@ class Turns:
         if running.loading is not None:
             host, model = running.loading
             self._fleet.host(host).cancel_load(model)
+
+    async def end(self, turns: Iterable[TurnId], reason: str) -> None:
+        """Stops these turns where they run, and waits until their ends are stored."""
+        running = [self._running[turn] for turn in turns if turn in self._running]
+        for each in running:
+            self._cancel_load(each)
+            each.stop(reason)
+        for each in running:
+            await each.ended.wait()
 
     def choose(self, turn: TurnId, way: Way) -> bool:
         """Takes a way that was ``Offered``; False when it is not open any more."""

@@ -125,6 +125,8 @@ class TurnRequest:
     """The answer is made anew though the very same question was answered before."""
     question: str | None = None
     """Of Discord's, the message or interaction that is answered."""
+    facts: tuple[Quote, ...] = ()
+    """What its person asked to be remembered, as far as it may be told here."""
 
 
 TurnStatus = Literal["running", "done", "partial", "failed"]

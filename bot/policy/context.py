@@ -9,6 +9,7 @@ from bot.domain.chat import Attachment, Message, Origin, Quote, Turn, TurnReques
 from bot.domain.errors import PromptTooLong
 from bot.domain.ids import UserId
 from bot.domain.personas import Character, Persona
+from bot.policy.memories import facts_text
 from bot.policy.privacy import origins_of_request, origins_of_turn
 from bot.policy.prompt import Moment, filled_in, persona_prompt, scene_of
 
@@ -107,7 +108,12 @@ def transcript(
     led = (ours, *(origins_of_turn(turns[0]) if turns else ()), *origins)
     character = persona.character
     messages: list[Message] = []
-    if prompt := persona_prompt(persona, scene, _said(past, request), estimate_tokens):
+    facts = defuse(facts_text(request.facts))
+    prompt = persona_prompt(persona, scene, _said(past, request), estimate_tokens)
+    if facts and not names:
+        # Where one person speaks it stays the same, and a host need not read it again.
+        prompt, facts = f"{prompt}\n\n{facts}".strip(), ""
+    if prompt:
         messages.append(Message("system", prompt, origins=led))
     is_beginning = not turns or turns[0].parent is None
     is_greeted = bool(past) and past[0].user_text == GREET_TEXT
@@ -129,6 +135,8 @@ def transcript(
     name = names.get(request.user)
     text = _with_quotes(request.text, request.quotes, request.user)
     newest = _user_message(text, request.attachments, name, origins)
+    if facts and newest.text != CONTINUE_TEXT:
+        newest = replace(newest, text=f"{facts}\n\n{newest.text}")
     last = filled_in(character.post_history, scene).strip()
     if last and newest.text != CONTINUE_TEXT:
         # No message of the system's own: many chat templates refuse one that is not the first.

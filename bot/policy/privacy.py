@@ -127,7 +127,8 @@ def origins_of_turn(turn: Turn) -> tuple[Origin, ...]:
 def origins_of_request(persona: PersonaName, request: TurnRequest) -> tuple[Origin, ...]:
     """Where the words of a question were said, those it quotes included."""
     own = Origin("this message", _places(request.place), request.user, persona)
-    return (own, *(_quoted(quote, persona) for quote in request.quotes))
+    taken = (*request.quotes, *request.facts)
+    return (own, *(_quoted(quote, persona) for quote in taken))
 
 
 def _quoted(quote: Quote, persona: PersonaName) -> Origin:

@@ -3,13 +3,14 @@
 import os
 import sqlite3
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from bot.domain.errors import StoreUnavailable
 from bot.store.faults import translated
 
 KEPT = 7
+KEPT_FOR = timedelta(days=7)
 
 
 def back_up(database: Path, *, label: str, now: datetime) -> Path:
@@ -38,7 +39,11 @@ def back_up(database: Path, *, label: str, now: datetime) -> Path:
             os.fsync(file.fileno())
         partial.replace(copy)
         # Unfinished ones too: a kill in the middle of a copy left them, each as large as all.
-        for old in (*backups_of(database)[:-KEPT], *backups_of(database, ".partial")):
+        kept, oldest = backups_of(database), f"{now - KEPT_FOR:%Y%m%dT%H%M%S}"
+        # By age, too: what somebody had forgotten must not stand in a copy for ever, because
+        # Lantern ran on few days.
+        stale = [file for file in kept if file.name.split(".")[-4:-3] < [oldest]]
+        for old in {*kept[:-KEPT], *stale, *backups_of(database, ".partial")}:
             old.unlink(missing_ok=True)
     except OSError as error:
         raise StoreUnavailable(f"The backup {copy} could not be written: {error}.") from error

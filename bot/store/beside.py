@@ -61,10 +61,15 @@ def answers_beside(connection: sqlite3.Connection, turn: TurnId) -> Answers | No
     return Answers(rows[0]["id"], shown["id"], ids)
 
 
+def beside_ids(connection: sqlite3.Connection, turn: TurnId) -> list[TurnId]:
+    """Every turn that answers, or failed to answer, the question of this one; its own too."""
+    return [row["id"] for row in connection.execute(_BESIDE, {"turn": turn})]
+
+
 def show(connection: sqlite3.Connection, turn: TurnId) -> None:
     """Put one answer in the place of those beside it: what was said since goes on from it."""
     # As people see it: the channel holds what was said since, whichever answer stands above it.
-    beside = [row["id"] for row in connection.execute(_BESIDE, {"turn": turn})]
+    beside = beside_ids(connection, turn)
     connection.execute(_HIDE, (json.dumps([other for other in beside if other != turn]),))
     connection.execute(_SHOW, (turn,))
     connection.execute(_ADOPT, {"by": turn, "beside": json.dumps(beside)})

@@ -201,6 +201,15 @@ class Database:
         with translated(self.path.name):
             return await side.run(partial(_transact, begin, function))
 
+    async def empty_log(self) -> None:
+        """Move what the write-ahead log holds into the file, and empty it.
+
+        Raises:
+            StoreUnavailable: the database is closed or damaged.
+        """
+        with translated(self.path.name):
+            await self._writer.run(_tidy)
+
     async def back_up(self) -> Path:
         """A checked copy beside the database, made while it is in use; the last few are kept.
 

@@ -9,9 +9,10 @@ from privacy_world import MODEL, HomeEar, World, world
 
 from bot.chat.draft import Draft
 from bot.chat.planning import Job
-from bot.domain.chat import Candidate, Place, TurnRequest
+from bot.domain.chat import Candidate, Place, Quote, TurnRequest
 from bot.domain.events import Failed, Started, TurnEvent
 from bot.domain.ids import HostName, PlaceId, TurnId, UserId
+from bot.store.people import PeopleStore
 
 HALL = Place(PlaceId("hall"), server=PlaceId("house"))
 THREAD = replace(HALL, thread=PlaceId("thread"))
@@ -193,3 +194,29 @@ async def test_a_prompt_tells_the_date_of_the_turn(tmp_path: Path) -> None:
         await home.shelf.refresh()
         _, sent = await Talk(home).ask("hello")
         assert sent == "It is Friday, 20 November 2026. {x}\nhello"
+
+
+async def test_a_fact_said_in_private_is_told_only_where_words_stay_here(tmp_path: Path) -> None:
+    async with world(tmp_path, "prefer_cloud", is_slow=False) as home:
+        talk, people = Talk(home), PeopleStore(home.store.database)
+        private = Place(PlaceId("cellar"))
+        await home.privacy.mark("place", private.channel, local_only=True)
+        at_ms = home.store.database.now_ms()
+        await people.remember(Quote("I like tea", ADA, "ada", HALL, at_ms))
+        await people.remember(Quote("I hide gold", ADA, "ada", private, at_ms))
+        await people.remember(Quote("Bob is tall", BOB, "bob", HALL, at_ms))
+        request = TurnRequest(ADA, "ada", HALL, "what now?")
+        async with home.turns.open(request) as events:
+            async for _ in events:
+                pass
+        (sent,) = home.ears.sent_away
+        assert ("tea" in sent, "gold" in sent, "tall" in sent) == (True, False, False)
+        _, kept = await talk.ask("and here?", place=private)
+        assert ("tea" in kept, "gold" in kept) == (True, True)
+        assert len(home.ears.sent_away) == 1
+        # A place that was opened since keeps what was said in it before.
+        await home.privacy.mark("place", private.channel, local_only=False)
+        async with home.turns.open(request) as events:
+            async for _ in events:
+                pass
+        assert "gold" not in home.ears.sent_away[-1]

@@ -58,6 +58,7 @@ from bot.policy.pacing import Pacer, Pacers
 from bot.store.beside import Answers
 from bot.store.database import Database
 from bot.store.notes import NoteStore
+from bot.store.people import PeopleStore
 from bot.store.privacy import PrivacyStore
 from bot.store.questions import Question, QuestionStore
 from bot.store.replies import ReplyMessage, ReplyStore
@@ -352,6 +353,7 @@ def lantern_of(
         replies=MemoryReplies(),
         questions=MemoryQuestions(),
         notes=MemoryNotes(),
+        people=create_autospec(PeopleStore, instance=True),
         tally=create_autospec(Tally, instance=True),
         relaying=double(Relaying),
         newsroom=Newsroom(),

@@ -1,0 +1,105 @@
+"""What is kept of one person: their questions and facts, to be shown, taken along and forgotten."""
+
+import json
+import sqlite3
+from dataclasses import asdict, dataclass
+
+from bot.domain.chat import Place, Quote
+from bot.domain.ids import PlaceId, TurnId, UserId
+from bot.store.beside import beside_ids
+from bot.store.database import Database
+from bot.store.rows import insert, value_of
+
+_FACTS = "SELECT * FROM fact WHERE user = ? ORDER BY number"
+_DROP_FACT = "DELETE FROM fact WHERE user = ? AND number = ?"
+_SAID = """
+SELECT id FROM turn WHERE user = :user AND (:conversation IS NULL OR conversation = :conversation)
+ORDER BY number DESC LIMIT :most
+"""
+_THEIRS = "SELECT id FROM turn WHERE user = ?"
+# What was said after it goes on from what stood before it, however many leave at once.
+_FREE = "UPDATE turn SET parent = (SELECT parent FROM turn WHERE id = :turn) WHERE parent = :turn"
+_REMOVE = "DELETE FROM turn WHERE id IN (SELECT value FROM json_each(?))"
+_UNQUOTE = "DELETE FROM quote WHERE user = ?"
+_DROP_FACTS = "DELETE FROM fact WHERE user = ?"
+# An answer kept for the same question holds nobody's name: any of them may be theirs.
+_DROP_ANSWERS = "DELETE FROM answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something a person asked to be remembered."""
+
+    number: int
+    said: Quote
+
+
+@dataclass(eq=False, slots=True)
+class PeopleStore:
+    """Keeps facts and takes words away. Each method raises ``StoreUnavailable`` alone."""
+
+    database: Database
+
+    async def facts(self, user: UserId) -> tuple[Fact, ...]:
+        """What is remembered of somebody, oldest first."""
+        rows = await self.database.fetch(_FACTS, (user,))
+        return tuple(
+            Fact(
+                row["number"],
+                Quote(row["text"], user, row["user_name"], value_of(Place, row), row["said_at_ms"]),
+            )
+            for row in rows
+        )
+
+    async def remember(self, fact: Quote) -> None:
+        """Keep a fact with where and when it was said."""
+        said = {"user": fact.user, "user_name": fact.user_name, "text": fact.text}
+        said |= {"said_at_ms": fact.said_at_ms, **asdict(fact.place)}
+        await self.database.write(lambda c: insert(c, "fact", said))
+
+    async def drop(self, user: UserId, number: int) -> bool:
+        """Forget one fact of somebody; False when it is none of theirs."""
+        return await self.database.execute(_DROP_FACT, (user, number)) > 0
+
+    async def said(
+        self, user: UserId, most: int, conversation: PlaceId | None = None
+    ) -> tuple[TurnId, ...]:
+        """Somebody's newest questions, newest first; of one conversation or of all."""
+        values = {"user": user, "conversation": conversation, "most": most}
+        return tuple(TurnId(row["id"]) for row in await self.database.fetch(_SAID, values))
+
+    async def forget(self, user: UserId) -> int:
+        """Delete a person's questions with their answers, files, facts, and words quoted by others.
+
+        Returns:
+            How many questions there were.
+        """
+
+        def change(connection: sqlite3.Connection) -> int:
+            theirs = [row["id"] for row in connection.execute(_THEIRS, (user,))]
+            _remove(connection, theirs)
+            for statement in (_UNQUOTE, _DROP_FACTS):
+                connection.execute(statement, (user,))
+            connection.execute(_DROP_ANSWERS)
+            return len(theirs)
+
+        count = await self.database.write(change)
+        # Until the log is emptied the words still stand in its file.
+        await self.database.empty_log()
+        return count
+
+    async def remove(self, turn: TurnId) -> None:
+        """Delete a question with all answers to it; what was said since goes on without it."""
+
+        def change(connection: sqlite3.Connection) -> None:
+            _remove(connection, beside_ids(connection, turn))
+
+        await self.database.write(change)
+
+
+def _remove(connection: sqlite3.Connection, turns: list[TurnId]) -> None:
+    # Overwritten, not only unlinked: freed pages of the file would hold the words for long.
+    connection.execute("PRAGMA secure_delete = ON")
+    for turn in turns:
+        connection.execute(_FREE, {"turn": turn})
+    connection.execute(_REMOVE, (json.dumps(turns),))

@@ -1,0 +1,164 @@
+"""``/history``, ``/remember`` and ``/memories``: what is kept of a person, in their own hands."""
+
+import io
+import json
+import zipfile
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from bot.chat.lantern import Lantern
+from bot.domain.chat import Quote, Turn
+from bot.domain.errors import RequestRefused
+from bot.domain.ids import TurnId, UserId
+from bot.policy.markup import harmless
+from bot.policy.memories import MOST_FACTS, checked_fact
+from cogs._faults import say
+from cogs._places import place_of, user_id
+
+SHOWN = 10
+MOST_EXPORTED = 20_000
+_LINE_CHARS = 150
+
+FORGET_HOW = """\
+⚠ This deletes for good **your {count} questions**, here and everywhere, with their answers and \
+files, what others quoted of you, and your facts. In answers to other people your words may still \
+echo; those stay theirs. Backups lose them within 8 days. What stands in Discord stays there: \
+delete it there. To do it: `/history forget sure:yes`."""
+FORGOTTEN = """\
+🗑 Forgotten: {count} questions with their answers, and your facts. Backups follow within 8 days."""
+
+_ENDED = "Its question was forgotten."
+
+
+class Memory(commands.Cog):
+    """Shows, exports and forgets what a person said; keeps short facts they want kept."""
+
+    history = app_commands.Group(name="history", description="What I keep of your words")
+
+    def __init__(self, lantern: Lantern) -> None:
+        self._turns = lantern.turns
+        self._people = lantern.people
+
+    @history.command(description="Your newest questions and how they were answered")
+    @app_commands.describe(where="here: in this channel alone")
+    async def show(
+        self,
+        interaction: discord.Interaction[Any],
+        where: Literal["here", "everywhere"] = "here",
+    ) -> None:
+        """The newest first; only the asker sees them."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        user, place = user_id(interaction.user), place_of(interaction)
+        here = place.conversation if where == "here" else None
+        ids = await self._people.said(user, SHOWN, here)
+        turns = [turn for key in ids if (turn := await self._turns.store.get(key)) is not None]
+        lines = [line for turn in turns for line in _lines(turn)]
+        await say(interaction, "\n".join(lines) or f"I keep no question of yours {where}.")
+
+    @history.command(description="All your questions, answers and facts as a file")
+    async def export(self, interaction: discord.Interaction[Any]) -> None:
+        """JSON; packed where Discord would not take it."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        user = user_id(interaction.user)
+        ids = await self._people.said(user, MOST_EXPORTED)
+        data = await self._exported(user, ids)
+        name, limit = "lantern-history.json", interaction.filesize_limit
+        if len(data) > limit:
+            packed = io.BytesIO()
+            with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr(name, data)
+            name, data = "lantern-history.zip", packed.getvalue()
+        if len(data) > limit:
+            raise RequestRefused("Your history is larger than Discord takes; ask Lantern's owner.")
+        file = discord.File(io.BytesIO(data), name)
+        await interaction.followup.send(f"📦 {len(ids)} questions.", file=file, ephemeral=True)
+
+    @history.command(description="Delete your words here and everywhere, for good")
+    @app_commands.describe(sure="yes: really; without it I say what would go")
+    async def forget(
+        self, interaction: discord.Interaction[Any], sure: Literal["yes", "no"] = "no"
+    ) -> None:
+        """Running answers to them are ended first."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        user = user_id(interaction.user)
+        if sure != "yes":
+            count = len(await self._people.said(user, MOST_EXPORTED))
+            await say(interaction, FORGET_HOW.format(count=count))
+            return
+        await self._turns.end(await self._people.said(user, MOST_EXPORTED), _ENDED)
+        count = await self._people.forget(user)
+        await say(interaction, FORGOTTEN.format(count=count))
+
+    @app_commands.command(description="Have me remember a short fact about you")
+    @app_commands.describe(fact="Told to whoever answers you, such as: I write Python 3.11")
+    async def remember(self, interaction: discord.Interaction[Any], fact: str) -> None:
+        """Kept with where it was said: a private one is told only where words stay here."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        user, place = user_id(interaction.user), place_of(interaction)
+        known = [one.said for one in await self._people.facts(user)]
+        text = checked_fact(fact, known)
+        at_ms = int(interaction.created_at.timestamp() * 1000)
+        name = interaction.user.display_name
+        await self._people.remember(Quote(text, user, name, place, at_ms))
+        left = MOST_FACTS - len(known) - 1
+        await say(interaction, f"🧠 Remembered: {harmless(text)}\n-# `/memories` · {left} more fit")
+
+    @app_commands.command(description="The facts I remember about you; forget one of them")
+    @app_commands.describe(forget="Which one to forget")
+    async def memories(
+        self, interaction: discord.Interaction[Any], forget: int | None = None
+    ) -> None:
+        """Listed with their numbers."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        user = user_id(interaction.user)
+        if forget is not None and not await self._people.drop(user, forget):
+            raise RequestRefused(f"There is no fact {forget} of yours; `/memories` lists them.")
+        facts = await self._people.facts(user)
+        lines = [f"`{fact.number}` {harmless(fact.said.text)}" for fact in facts]
+        await say(
+            interaction, "\n".join(lines) or "I remember nothing about you. `/remember` does."
+        )
+
+    @memories.autocomplete("forget")
+    async def _facts(
+        self, interaction: discord.Interaction[Any], typed: str
+    ) -> list[app_commands.Choice[int]]:
+        facts = await self._people.facts(user_id(interaction.user))
+        return [
+            app_commands.Choice(name=fact.said.text[:100], value=fact.number)
+            for fact in facts
+            if typed.casefold() in f"{fact.number} {fact.said.text}".casefold()
+        ]
+
+    async def _exported(self, user: UserId, ids: tuple[TurnId, ...]) -> bytes:
+        said = [turn for key in reversed(ids) if (turn := await self._turns.store.get(key))]
+        questions = [
+            {
+                "at": _at(turn).isoformat(),
+                "conversation": turn.place.conversation,
+                "persona": turn.persona,
+                "question": turn.user_text,
+                "files": [file.name for file in turn.attachments],
+                "answer": turn.reply_text,
+                "model": None if turn.receipt is None else turn.receipt.model,
+            }
+            for turn in said
+        ]
+        facts = [fact.said.text for fact in await self._people.facts(user)]
+        whole = {"user": user, "questions": questions, "facts": facts}
+        return json.dumps(whole, ensure_ascii=False, indent=1).encode()
+
+
+def _at(turn: Turn) -> datetime:
+    return datetime.fromtimestamp(turn.created_at_ms / 1000, UTC)
+
+
+def _lines(turn: Turn) -> tuple[str, str]:
+    asked, answered = (
+        harmless(" ".join(text.split())[:_LINE_CHARS]) for text in (turn.user_text, turn.reply_text)
+    )
+    return f"**{_at(turn):%d %b %H:%M}** {asked or '(no words)'}", f"-# {answered or '(no answer)'}"

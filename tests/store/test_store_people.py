@@ -1,0 +1,119 @@
+"""What is kept of one person, and that forgetting leaves nothing of it in any file."""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from clocks import WallClock
+from store_values import CHANNEL, SAGE, new_turn
+
+from bot.domain.chat import Attachment, Place, Quote, Receipt
+from bot.domain.ids import PlaceId, TurnId, UserId
+from bot.store.backups import backups_of
+from bot.store.database import Database
+from bot.store.people import PeopleStore
+from bot.store.turns import TurnStore
+
+ADA, BOB = UserId("discord:1"), UserId("discord:2")
+SECRET = "Xylophon-4711"
+
+
+@pytest.fixture
+def people(database: Database) -> PeopleStore:
+    return PeopleStore(database)
+
+
+@pytest.fixture
+def turns(database: Database) -> TurnStore:
+    return TurnStore(database)
+
+
+def fact(text: str, user: UserId = ADA) -> Quote:
+    return Quote(text, user, "Ada", Place(CHANNEL, server=PlaceId("discord:5")), 1_000)
+
+
+async def said(turns: TurnStore, name: str, parent: str | None = None, **more: object) -> None:
+    turn = replace(new_turn(name, parent=parent), **more)
+    await turns.begin(turn)
+    await turns.finish(turn.id, "done", f"reply {turn.user_text}", "", Receipt(SAGE))
+
+
+async def line(turns: TurnStore) -> list[str]:
+    return [str(turn.id) for turn in await turns.newest_branch(CHANNEL, SAGE, BOB)]
+
+
+async def test_facts_come_back_in_order_with_where_they_were_said(people: PeopleStore) -> None:
+    for one in (fact("a"), fact("b"), fact("c", BOB)):
+        await people.remember(one)
+    first, second = await people.facts(ADA)
+    assert (first.said, second.said) == (fact("a"), fact("b"))
+    assert not await people.drop(BOB, first.number)
+    assert await people.drop(ADA, first.number)
+    assert [one.said.text for one in await people.facts(ADA)] == ["b"]
+
+
+async def test_a_persons_questions_are_found_newest_first(
+    people: PeopleStore, turns: TurnStore
+) -> None:
+    for name in ("a", "b"):
+        await said(turns, name)
+    await said(turns, "c", place=Place(PlaceId("discord:8")))
+    await said(turns, "d", user=BOB)
+    assert await people.said(ADA, 9) == ("c", "b", "a")
+    assert await people.said(ADA, 1, CHANNEL) == ("b",)
+
+
+async def test_what_was_said_since_goes_on_without_a_question_that_left(
+    people: PeopleStore, turns: TurnStore
+) -> None:
+    await said(turns, "a", user=BOB)
+    await said(turns, "b", "a")
+    await said(turns, "c", "b")
+    await turns.begin(new_turn("c2"), "retry", TurnId("c"))
+    await said(turns, "d", "c2", user=BOB)
+    await people.remove(TurnId("c2"))
+    assert await line(turns) == ["a", "b", "d"]
+    assert await turns.get(TurnId("c")) is None
+    await people.remove(TurnId("d"))
+    assert await line(turns) == ["a", "b"]
+    await people.remove(TurnId("nobody"))
+
+
+async def test_a_forgotten_person_leaves_no_word_in_any_file(
+    people: PeopleStore, turns: TurnStore, database: Database
+) -> None:
+    picture = Attachment(f"{SECRET}.png", "image/png", image=SECRET.encode() * 1000)
+    await said(turns, "a", user=BOB, user_text="hello")
+    await said(turns, "b", "a", user_text=SECRET * 3000, attachments=(picture,))
+    await turns.begin(replace(new_turn("b2"), user_text=SECRET), "retry", TurnId("b"))
+    quote = Quote(SECRET, ADA, "Ada", Place(CHANNEL), 1)
+    await said(turns, "c", "b", user=BOB, user_text="and?", quotes=(quote,))
+    await people.remember(fact(SECRET))
+    await people.remember(fact("stays", BOB))
+    assert SECRET.encode() in b"".join(file.read_bytes() for file in files(database))
+
+    assert await people.forget(ADA) == 2
+
+    assert await line(turns) == ["a", "c"]
+    assert await people.facts(ADA) == ()
+    assert [one.said.text for one in await people.facts(BOB)] == ["stays"]
+    assert SECRET.encode() not in b"".join(file.read_bytes() for file in files(database))
+    assert await people.forget(ADA) == 0
+
+
+def files(database: Database) -> list[Path]:
+    return [file for file in database.path.parent.iterdir() if file.is_file()]
+
+
+async def test_backups_lose_what_was_forgotten_within_eight_days(
+    database: Database, clock: WallClock
+) -> None:
+    old = await database.back_up()
+    clock.now += timedelta(days=7)
+    await database.back_up()
+    assert old in backups_of(database.path)
+    clock.now += timedelta(days=1)
+    await database.back_up()
+    assert old not in backups_of(database.path)
+    assert len(backups_of(database.path)) == 2
