@@ -1,7 +1,10 @@
 """Chats through the gateway, over sockets to simulated hosts."""
 
 from pathlib import Path
+from typing import cast
 
+from bot.domain.ids import UserId
+from bot.policy.personas import Editor
 from bot.sim.journal import PredictionStarted
 from bot.sim.models import GB, SimModel
 from tests.gateway.gate import chat, gate
@@ -66,3 +69,31 @@ async def test_unknown_models_paths_and_methods_are_said_alike(tmp_path: Path) -
         assert (wrong.status, wrong.headers["allow"]) == (405, "POST")
         for answer in (unknown, nowhere, wrong):
             assert len(answer.headers["x-request-id"]) == 16
+
+
+async def test_a_character_made_for_everybody_answers_clients_with_its_book(
+    tmp_path: Path,
+) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        acts = it.house.lantern.personas
+        owner, guest = Editor(UserId("a"), is_owner=True), Editor(UserId("b"))
+        text = (
+            f"model: {QWEN.key}\ncharacter: {{description: '{{{{char}}}} waits.', "
+            "book: {entries: [{keys: [wolf], content: Wolves fear it.}]}}"
+        )
+        for scope, editor in (("all", owner), ("me", guest)):
+            name = {"all": "muse", "me": "mine"}[scope]
+            sheet = await acts.brought("x.yaml", f"name: {name}\n{text}".encode(), editor)
+            await acts.keep(sheet, "all" if scope == "all" else "me", editor)
+        listed = await it.ask("/v1/models", method="GET")
+        ids = {row["id"] for row in cast("list[dict[str, str]]", listed.json["data"])}
+        # What somebody made for themselves is nobody else's.
+        assert ("muse" in ids, "mine" in ids) == (True, False)
+        body = {"model": "MUSE", "messages": [{"role": "user", "content": "A wolf!"}]}
+        answer = await it.ask("/v1/chat/completions", body)
+        assert answer.status == 200
+        sent = it.house.hosts["one"].journal.of(PredictionStarted)[-1].messages
+        prompt = "You are muse, in a chat with the user. Write muse's next message."
+        assert sent[0].text == f"{prompt}\n\nWolves fear it.\n\nmuse waits."
+        other = await it.ask("/v1/chat/completions", {**body, "model": "mine"})
+        assert (other.status, other.error["code"]) == (404, "model_not_found")

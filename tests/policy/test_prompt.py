@@ -181,6 +181,7 @@ def found(book: Book, *said: str, room: int = 1 << 20) -> list[str]:
         (entry("cat"), "A Cat!", True),
         (entry("cat"), "concatenate", False),
         (entry("cat"), "cats", False),
+        (entry("cat"), "catsup", False),
         (entry("cat"), "concatenate the cat", True),
         (entry("cat", whole_words=False), "concatenate", True),
         (entry("cat", case_sensitive=True), "A Cat", False),
