@@ -278,7 +278,7 @@ async def _fleet(plan: Plan, database: Database, observe: Observe, newsroom: New
     # What is not known as own is foreign, and leaves only where the owner allows it (ADR 7).
     return Fleet(
         plan.hosts,
-        memory=memory if plan.is_owner else replace(memory, own=()),
+        memory=memory if plan.is_owner else replace(memory, own=(), begun=()),
         recorder=Recorder(
             own_added=store.add_own,
             own_gone=store.remove_own,
@@ -286,6 +286,7 @@ async def _fleet(plan: Plan, database: Database, observe: Observe, newsroom: New
             spoke=store.add,
             drained=store.drain if plan.is_owner else _unkept,
             woken=store.woken,
+            begun=store.load_begun if plan.is_owner else _unkept,
         ),
         observe=seen,
         observe_load=newsroom.tell,

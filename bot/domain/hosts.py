@@ -300,6 +300,18 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadBegun:
+    """A load is about to be commanded, or is over: should Lantern die meanwhile, it is known."""
+
+    host: HostName
+    model_key: ModelKey
+    ttl_s: int
+    """As in ``LoadOrder``: by it the instance is told from others' afterwards."""
+    idle_ttl_s: float | None
+    is_over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class WakeRecord:
     """A host was woken, and how long that took until it answered."""
 
@@ -353,5 +365,7 @@ class FleetMemory:
     """Tokens a second of the newest answers of each model on each host, oldest first."""
     wakes: Mapping[HostName, float] = field(default_factory=dict[HostName, float])
     """How long hosts take to wake, in seconds."""
+    begun: tuple[LoadBegun, ...] = ()
+    """Loads that were under way when Lantern died a moment ago."""
     drains: tuple[Drain, ...] = ()
     """Those that are not over."""

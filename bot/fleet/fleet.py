@@ -67,6 +67,7 @@ class Fleet:
                 demands=demands,
                 own=[own for own in memory.own if own.host == name],
                 wake_s=memory.wakes.get(name),
+                begun=[load for load in memory.begun if load.host == name],
                 drain=next((drain for drain in memory.drains if drain.host == name), None),
                 recorder=recorder,
                 observe=observe,

@@ -21,6 +21,7 @@ from bot.domain.hosts import (
     HostConfig,
     HostSnapshot,
     Instance,
+    LoadBegun,
     LoadOrder,
     LoadRecord,
     Model,
@@ -30,6 +31,7 @@ from bot.domain.hosts import (
     Wish,
 )
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
+from bot.domain.personas import LoadSettings
 from bot.fleet.client import HostClient, Stop, not_applied
 from bot.fleet.connection import Connect, Connection
 from bot.fleet.delivery import Delivery
@@ -86,6 +88,7 @@ class Host:
         own: Iterable[OwnInstance],
         drain: Drain | None,
         wake_s: float | None,
+        begun: Iterable[LoadBegun],
         recorder: Recorder,
         observe: Callable[[FleetEvent], None],
         observe_load: Callable[[Loading], None],
@@ -106,6 +109,10 @@ class Host:
         """The own instances as the recorder was told: what a new scheduler begins with."""
         self._delivery = Delivery()
         self._wake_s = wake_s
+        self._begun = [
+            LoadOrder(load.model_key, "llm", LoadSettings(), load.ttl_s, load.idle_ttl_s)
+            for load in begun
+        ]
         self._scheduler = self._new_scheduler(drained_until=None)
         self._drain = drain
         """As the last Lantern left it; None once it was taken up."""
@@ -140,6 +147,8 @@ class Host:
         try:
             if self._drain is not None:
                 self.drain(self._drain)
+            # The host may have gone on with them while no Lantern was there.
+            self._scheduler.residents.lost += [(order, self._now()) for order in self._begun]
             while True:
                 try:
                     await self._act()
@@ -391,6 +400,7 @@ class Host:
                         own = OwnInstance(self._config.name, ref, made.identifier, key, ttl_s)
                         # Before the grant: a crash in between would make it foreign for good.
                         await self._record(own)
+                    self._start(self._begins(order, is_over=True))
                     began = self._now()
                     residents = await self.reader.residents(client)
                 self.reader.acts += 1
@@ -405,6 +415,7 @@ class Host:
             if isinstance(error, HostUnreachable):
                 await self._link.drop()
             else:
+                self._start(self._begins(order, is_over=True))
                 listed = await self.reader.residents_if_there()
             self.reader.acts += 1
             text, kind = error.user_message, error.kind
@@ -434,7 +445,15 @@ class Host:
             if stop.is_asked:
                 return None
             self._tell_of_load()
+            # Not waited for: a slow disk would hold every load up for a death that seldom comes.
+            self._start(self._begins(order, is_over=False))
             return await client.load(order, heard, stop)
+
+    async def _begins(self, order: LoadOrder, *, is_over: bool) -> None:
+        # Without a TTL of ours nothing would tell it from a load by hand afterwards.
+        if order.ttl_s is not None:
+            name, key = self._config.name, order.model_key
+            await self._record(LoadBegun(name, key, order.ttl_s, order.idle_ttl_s, is_over))
 
     def _tell_of_load(self) -> None:
         """Whoever looks on hears of a load from its command on, whether anybody waits or not."""
@@ -512,7 +531,7 @@ class Host:
     # --- small things ---------------------------------------------------------------------
 
     async def _record(
-        self, fact: OwnInstance | Forget | Drain | WakeRecord | LoadRecord | SpeedRecord
+        self, fact: OwnInstance | Forget | Drain | LoadBegun | WakeRecord | LoadRecord | SpeedRecord
     ) -> None:
         """Tells the recorder; what it cannot keep costs a restart its memory, and nobody else."""
         try:
@@ -525,6 +544,8 @@ class Host:
                     await self._recorder.own_gone(self._config.name, reference)
                 case Drain():
                     await self._recorder.drained(fact)
+                case LoadBegun():
+                    await self._recorder.begun(fact)
                 case WakeRecord(seconds=seconds):
                     self._wake_s = seconds
                     await self._recorder.woken(fact)

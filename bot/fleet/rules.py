@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from bot.domain.hosts import Drain, LoadRecord, OwnInstance, SpeedRecord, WakeRecord
+from bot.domain.hosts import Drain, LoadBegun, LoadRecord, OwnInstance, SpeedRecord, WakeRecord
 from bot.domain.ids import HostName, InstanceRef
 
 
@@ -41,3 +41,5 @@ class Recorder:
     spoke: Callable[[SpeedRecord], Awaitable[None]]
     drained: Callable[[Drain], Awaitable[None]]
     woken: Callable[[WakeRecord], Awaitable[None]]
+    begun: Callable[[LoadBegun], Awaitable[None]]
+    """Awaited before the command of a load, and when it is over."""

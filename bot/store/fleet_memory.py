@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from bot.domain.hosts import (
     Drain,
     FleetMemory,
+    LoadBegun,
     LoadRecord,
     OwnInstance,
     Speed,
@@ -38,6 +39,10 @@ _ANSWERS = """
 SELECT host, model_key, (completion_tokens - 1) / generation_s AS rate FROM speed_record
 WHERE completion_tokens >= ? AND generation_s > 0 ORDER BY number
 """
+BEGUN_MS = 900_000
+"""What was being loaded longer ago has ended, one way or the other, and was seen by somebody."""
+_BEGUN = "SELECT * FROM load_begun WHERE at_ms > ? ORDER BY host, model_key"
+_OVER = "DELETE FROM load_begun WHERE host = ? AND model_key = ?"
 _PINS = "SELECT * FROM pin ORDER BY host, model_key"
 _PIN = "INSERT OR IGNORE INTO pin (host, model_key) VALUES (?, ?)"
 _UNPIN = "DELETE FROM pin WHERE host = ? AND model_key = ?"
@@ -85,6 +90,15 @@ class FleetStore:
                     HostName(row["host"]): float(row["seconds"])
                     for row in connection.execute("SELECT * FROM wake")
                 },
+                begun=tuple(
+                    LoadBegun(
+                        HostName(row["host"]),
+                        ModelKey(row["model_key"]),
+                        row["ttl_s"],
+                        row["idle_ttl_s"],
+                    )
+                    for row in connection.execute(_BEGUN, (now_ms - BEGUN_MS,))
+                ),
                 drains=tuple(
                     Drain(
                         HostName(row["host"]),
@@ -124,6 +138,15 @@ class FleetStore:
             pair = float(row["predicted_s"]), float(row["waited_s"])
             told.setdefault(HostName(row["host"]), []).append(pair)
         return told
+
+    async def load_begun(self, load: LoadBegun) -> None:
+        """Remember that a load is under way, or that it is no more."""
+        columns = asdict(load)
+        if columns.pop("is_over"):
+            await self.database.execute(_OVER, (load.host, load.model_key))
+            return
+        columns |= {"at_ms": self.database.now_ms()}
+        await self.database.write(lambda c: insert(c, "load_begun", columns, verb=_REPLACE))
 
     async def woken(self, record: WakeRecord) -> None:
         """Remember how long a host takes to wake."""

@@ -284,7 +284,13 @@ async def world(
         )
         kept = FleetStore(database)
         recorder = Recorder(
-            kept.add_own, kept.remove_own, kept.add, kept.add, kept.drain, kept.woken
+            kept.add_own,
+            kept.remove_own,
+            kept.add,
+            kept.add,
+            kept.drain,
+            kept.woken,
+            kept.load_begun,
         )
         fleet = await stack.enter_async_context(Fleet((), recorder=recorder))
         session = await stack.enter_async_context(inference_session())

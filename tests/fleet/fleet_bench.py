@@ -12,6 +12,7 @@ from bot.domain.hosts import (
     HostConfig,
     HostSnapshot,
     Instance,
+    LoadBegun,
     LoadRecord,
     OwnInstance,
     SpeedRecord,
@@ -55,6 +56,7 @@ class Kept:
     own: dict[InstanceRef, OwnInstance] = field(default_factory=dict[InstanceRef, OwnInstance])
     loads: list[LoadRecord] = field(default_factory=list[LoadRecord])
     speeds: list[SpeedRecord] = field(default_factory=list[SpeedRecord])
+    begun: list[LoadBegun] = field(default_factory=list[LoadBegun])
     wakes: dict[HostName, float] = field(default_factory=dict[HostName, float])
     drains: dict[HostName, Drain] = field(default_factory=dict[HostName, Drain])
     _told: asyncio.Event = field(default_factory=asyncio.Event)
@@ -84,6 +86,10 @@ class Kept:
         self.drains[drain.host] = drain
         self._told.set()
 
+    async def load_begun(self, load: LoadBegun) -> None:
+        self.begun.append(load)
+        self._told.set()
+
     async def woken(self, record: WakeRecord) -> None:
         self.wakes[record.host] = record.seconds
         self._told.set()
@@ -95,7 +101,13 @@ class Kept:
 
     def recorder(self) -> Recorder:
         return Recorder(
-            self.own_added, self.own_gone, self.loaded, self.spoke, self.drained, self.woken
+            self.own_added,
+            self.own_gone,
+            self.loaded,
+            self.spoke,
+            self.drained,
+            self.woken,
+            self.load_begun,
         )
 
 

@@ -1,6 +1,7 @@
 """Own and foreign, across restarts; eviction by rest; unloading and pinning by hand."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from fleet_bench import ONE, TWO, H, Kept, a_wish, fleet_over, sim_config
@@ -12,11 +13,12 @@ from bot.domain.errors import (
     UnknownName,
 )
 from bot.domain.events import FleetEvent
-from bot.domain.hosts import Drain, FleetMemory, Instance, Speed
-from bot.domain.ids import HostName, InstanceId
+from bot.domain.hosts import Drain, FleetMemory, Instance, LoadBegun, Speed
+from bot.domain.ids import HostName, InstanceId, ModelKey
 from bot.fleet.lmstudio import SocketClient
 from bot.sim import journal
 from bot.sim.host import SimHost
+from bot.sim.models import GB, SimModel
 
 
 async def test_an_own_instance_is_known_again_after_a_restart_and_evicted_when_rested() -> None:
@@ -264,6 +266,53 @@ async def test_a_draining_host_is_shown_so_lets_go_of_its_models_and_comes_back(
         bench.fleet.host(H).drain(Drain(H, is_on=False))
         assert bench.host().state == "up"
         assert (await bench.use())[0].own
+
+
+async def test_what_a_killed_lantern_was_loading_is_ours_again_after_the_restart() -> None:
+    begun = LoadBegun(H, ONE, ttl_s=1234, idle_ttl_s=617.0)
+    memory = FleetMemory(begun=(begun,))
+    async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim, memory=memory) as bench:
+        # By somebody else, and by the load that went on while no Lantern was there.
+        await sim.preload(TWO, ttl_s=1234)
+        await sim.preload(ONE, ttl_s=60)
+        await bench.fleet.host(H).probe()
+        assert not any(instance.own for instance in bench.host().instances)
+        await sim.preload(ONE, ttl_s=1234)
+        await bench.fleet.host(H).probe()
+        (ours,) = (i for i in bench.host().instances if i.own)
+        assert (ours.model_key, ours.idle_ttl_s) == (ONE, 617.0)
+        await bench.kept.until(lambda own: len(own) == 1)
+
+
+async def test_a_load_is_noted_before_its_command_and_struck_out_after_it() -> None:
+    async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
+        await bench.use(idle_ttl_s=60.0)
+        await bench.kept.until(lambda _: len(bench.kept.begun) == 2)
+        noted = LoadBegun(H, ONE, 120, 60.0)
+        assert bench.kept.begun == [noted, replace(noted, is_over=True)]
+        sim.faults.fail_next_load("exit code 1")
+        with pytest.raises(Unavailable):
+            await bench.use(TWO)
+        await bench.kept.until(lambda _: len(bench.kept.begun) == 4)
+        assert bench.kept.begun[-1].is_over
+
+
+async def test_models_downloaded_and_deleted_meanwhile_are_seen_at_the_next_probe() -> None:
+    async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
+        await bench.use(ONE)
+        disk = (sim.config.models[1], SimModel("lab/new", GB))
+        engine = sim._engine  # pyright: ignore[reportPrivateUsage]  # nobody else changes a disk
+        engine.config = replace(sim.config, models=disk)
+        await bench.fleet.host(H).probe()
+        assert set(bench.host().models) == {TWO, ModelKey("lab/new")}
+        made, _ = await bench.use(ModelKey("lab/new"))
+        assert made.own
+        # What is in memory serves on though its file is gone; once out it is refused in words.
+        assert (await bench.use(ONE))[0].identifier == ONE
+        sim.unload(ONE)
+        await bench.fleet.host(H).probe()
+        with pytest.raises(Unavailable, match="does not have"):
+            await bench.use(ONE)
 
 
 async def test_a_drain_outlives_a_restart() -> None:

@@ -12,6 +12,7 @@ from bot.domain.errors import StoreUnavailable
 from bot.domain.hosts import (
     Drain,
     FleetMemory,
+    LoadBegun,
     LoadRecord,
     OwnInstance,
     Speed,
@@ -200,6 +201,19 @@ class TestSpeeds:
         await fleet.add(replace(told, host=HostName("attic"), waited_s=2.5))
         found = await fleet.foretold()
         assert found == {STUDIO: [(2.0, 5.5)], HostName("attic"): [(2.0, 2.5)]}
+
+    async def test_a_load_under_way_is_remembered_for_a_while(
+        self, database: Database, clock: WallClock
+    ) -> None:
+        fleet, begun = FleetStore(database), LoadBegun(STUDIO, QWEN, 3600, 1800.0)
+        await fleet.load_begun(replace(begun, ttl_s=60))
+        await fleet.load_begun(begun)
+        await fleet.load_begun(replace(begun, host=HostName("attic")))
+        await fleet.load_begun(replace(begun, host=HostName("attic"), is_over=True))
+        clock.advance(899.0)
+        assert (await fleet.remembered()).begun == (begun,)
+        clock.advance(1.0)
+        assert (await fleet.remembered()).begun == ()
 
     async def test_how_long_a_host_takes_to_wake_is_remembered(self, database: Database) -> None:
         fleet = FleetStore(database)
