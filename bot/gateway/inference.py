@@ -203,7 +203,8 @@ class Inferring:
         if name is not None and name not in keys:
             name = normalize("NFC", name)
         personas = self._built.shelf.for_clients()
-        by_name = {each.casefold(): persona for each, persona in personas.items()}
+        # A file's name may part a letter from its accent.
+        by_name = {normalize("NFC", each.casefold()): one for each, one in personas.items()}
         persona = None if name is None else by_name.get(name.strip().casefold())
         if name is None and self._active.key is not None and not is_embedding:
             # It was chosen to chat: asked for vectors it would only refuse.

@@ -303,7 +303,7 @@ BIG_THERE = Instance(InstanceId("big"), BIG.key, own=True)
 
 
 def test_how_a_model_stands_is_said_in_a_few_words() -> None:
-    assert standing_of(TIGHT) == "cold · ~7.7 s · alpha · must evict small"
+    assert standing_of(TIGHT) == "cold · ~7.2 s · alpha · must evict small"
     assert standing_of(replace(TIGHT, instances=())) == "cold · ~6.7 s · alpha"
     assert standing_of(replace(TIGHT, instances=(BIG_THERE,))) == "warm · alpha"
     away = replace(TIGHT, state="down", reason="10.0.0.1:1234 refuses")
