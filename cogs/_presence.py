@@ -36,19 +36,23 @@ class PresenceLine:
             await asyncio.sleep(max(0.0, sent_at + PRESENCE_EVERY_S - loop.time()))
             self._renewed.clear()
             client = self._client
-            cloud = self._catalog.providers(only_serving=True)
-            wanted = presence_of(self._catalog.hosts(), cloud)
-            if client is not None and not client.is_closed() and wanted != self._shown:
-                sent_at, self._shown = loop.time(), wanted
-                activity = discord.CustomActivity(wanted.text)
-                # The next session begins with it, so that it is not bare until the first look.
-                client.activity = activity
-                client.status = discord.Status(wanted.light)
-                try:
+            try:
+                cloud = self._catalog.providers(only_serving=True)
+                wanted = presence_of(self._catalog.hosts(), cloud)
+                if client is not None and not client.is_closed() and wanted != self._shown:
+                    sent_at, self._shown = loop.time(), wanted
+                    activity = discord.CustomActivity(wanted.text)
+                    # The next session begins with it, so that it is not bare until the first look.
+                    client.activity = activity
+                    client.status = discord.Status(wanted.light)
                     await client.change_presence(activity=activity, status=client.status)
-                except SENDING_ERRORS as error:
-                    self._shown = None
-                    _log.debug("presence not shown", error=str(error)[:300])
+            except SENDING_ERRORS as error:
+                self._shown = None
+                _log.debug("presence not shown", error=str(error)[:300])
+            except Exception:
+                # A line under a name is worth no answer: it must not end what runs beside it.
+                self._shown = None
+                _log.exception("presence not shown")
             with suppress(TimeoutError):
                 async with asyncio.timeout(PRESENCE_EVERY_S):
                     await self._renewed.wait()

@@ -16,6 +16,7 @@ from bot.policy.pacing import Pacers
 from cogs._access import Access
 from cogs._again import Again
 from cogs._ban import Ban
+from cogs._boards import Boards
 from cogs._forms import FormButton
 from cogs._loads import Loads
 from cogs._owners import tell_owners
@@ -63,6 +64,7 @@ class DiscordFace:
         self.again = Again(lantern, self.access, self.replies, self.pacers, self.webhooks)
         self.ban = Ban()
         self.presence = PresenceLine(lantern.catalog)
+        self.boards = Boards(lantern, self.pacers, rules.owner_channel)
         self._bot: LanternBot | None = None
         self._is_closing = asyncio.Event()
 
@@ -105,8 +107,10 @@ class DiscordFace:
 
     async def keep_shown(self) -> None:
         """Keeps what stands beside the answers true, for as long as Lantern runs."""
-        if self.rules.has_presence:
-            await self.presence.keep()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.boards.keep(lambda: self._bot))
+            if self.rules.has_presence:
+                group.create_task(self.presence.keep())
 
     async def close(self, limit_s: float) -> None:
         """Lets replies and loads show their end within ``limit_s``, then disconnects."""
@@ -167,11 +171,12 @@ class LanternBot(commands.Bot):
         # Before the first new turn, whose messages are open too and are not left over.
         await self._closing.collect()
         await face.replies.pings.read()
+        await face.boards.read()
         talking = Talking(lantern, face.access, face.replies, face.again, face.pacers)
         for cog in (
             Chat(self, lantern, face.access, face.replies, face.pacers, face.webhooks),
             Choosing(lantern, rules, face.loads, face.pacers),
-            FleetCog(lantern, rules, face.loads, face.pacers),
+            FleetCog(lantern, rules, face.loads, face.pacers, face.boards),
             General(lantern, rules),
             SettingsCog(lantern, rules),
             PersonasCog(lantern, face.access),

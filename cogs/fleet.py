@@ -1,6 +1,6 @@
 """``/fleet``: the hosts, their models and their memory; acts by hand for admins."""
 
-from typing import Any
+from typing import Any, Literal
 
 import discord
 from discord import app_commands
@@ -8,7 +8,7 @@ from discord.ext import commands
 
 from bot.chat import words
 from bot.chat.lantern import Lantern
-from bot.domain.errors import ForeignInstance
+from bot.domain.errors import ForeignInstance, RequestRefused
 from bot.domain.ids import AUTO
 from bot.policy.access import check_may_manage
 from bot.policy.pacing import Pacers
@@ -19,6 +19,7 @@ from cogs._autocomplete import (
     loaded_choices,
     model_choices,
 )
+from cogs._boards import Boards
 from cogs._faults import say
 from cogs._loads import Loads
 from cogs._places import DiscordRules
@@ -30,13 +31,21 @@ class FleetCog(
 ):
     """Shows the fleet; acts on it for admins."""
 
-    def __init__(self, lantern: Lantern, rules: DiscordRules, loads: Loads, pacers: Pacers) -> None:
+    def __init__(
+        self,
+        lantern: Lantern,
+        rules: DiscordRules,
+        loads: Loads,
+        pacers: Pacers,
+        boards: Boards,
+    ) -> None:
         self._catalog = lantern.catalog
         self._acts = lantern.acts
         self._providers = lantern.providers
         self._rules = rules
         self._loads = loads
         self._pacers = pacers
+        self._boards = boards
 
     @app_commands.command(description="Every host and cloud provider, and what it is doing")
     async def status(self, interaction: discord.Interaction[Any]) -> None:
@@ -131,6 +140,32 @@ class FleetCog(
         """New turns may go there at once."""
         check_may_manage("resume hosts", is_admin=self._rules.is_admin(interaction))
         await say(interaction, await self._acts.resume(host), ephemeral=False)
+
+    @app_commands.command(description="A message here that always shows the fleet (admins)")
+    @app_commands.describe(show="off takes this server's board away; here is the default")
+    @app_commands.guild_only()
+    async def board(
+        self, interaction: discord.Interaction[Any], show: Literal["here", "off"] = "here"
+    ) -> None:
+        """One for each server; put up elsewhere, it moves."""
+        check_may_manage("put up a board", is_admin=self._rules.is_admin(interaction))
+        server, channel = interaction.guild_id, interaction.channel_id
+        if server is None or channel is None:
+            raise RequestRefused("A board stands in a server's channel.")
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        if show == "off":
+            was_there = await self._boards.take_down(interaction.client, server)
+            await say(interaction, "The board is gone." if was_there else "There is no board here.")
+            return
+        try:
+            await self._boards.put_up(interaction.client, server, channel)
+        except discord.Forbidden as error:
+            raise RequestRefused("I may not send messages here, so no board can stand.") from error
+        await say(
+            interaction,
+            "📋 The board stands here and follows the fleet once a minute. It goes by "
+            "`/fleet board off`, or when somebody deletes it.",
+        )
 
     @load.autocomplete("model")
     @models.autocomplete("model")

@@ -27,8 +27,8 @@ Studio presets; `list`, `show`, `edit`, `delete`, `export`. My name alone asks f
 and forgets what you said.
 **General:** `/stop` stops your answer, `/reset` starts a fresh conversation, `/why` tells how the \
 last answer was routed and where the time went.
-**Hosts:** `/fleet status` shows every LM Studio host; `/fleet load` and `/fleet unload` are \
-for admins.
+**Hosts:** `/fleet status` shows every LM Studio host; `/fleet load`, `/fleet unload` and \
+`/fleet board`, a message that always shows them, are for admins.
 **Money and privacy:** `/usage` shows tokens, cost and the budget left; `/settings` keeps your \
 words, a channel's or a server's on the LAN.
 Under an answer: **Stop** while it is written; then **Retry**, **Continue** and **Thoughts**.

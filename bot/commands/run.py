@@ -94,7 +94,7 @@ async def _serve(
             watching = tasks.create_task(signs_of_life(supervisor, built), name="watchdog")
             announcing = tasks.create_task(_announce(built, supervisor, connected), name="ready")
             telling = tasks.create_task(news.tell(discord.tell_owners), name="owners' news")
-            showing = tasks.create_task(discord.keep_shown(), name="presence")
+            showing = tasks.create_task(discord.keep_shown(), name="presence and boards")
             await stop.wait()
             _log.info("stopping", drain_s=DRAIN_S)
             supervisor.stopping(STOP_S)

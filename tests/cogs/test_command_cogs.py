@@ -32,6 +32,7 @@ from bot.domain.errors import NotPermitted, UnknownName
 from bot.domain.ids import ModelKey, PlaceId, ProviderName, UserId
 from bot.policy.choice import Scope
 from bot.policy.pacing import Pacers
+from cogs._boards import Boards
 from cogs._loads import Loads
 from cogs._places import DiscordRules
 from cogs.fleet import FleetCog
@@ -64,7 +65,7 @@ class Commands:
         self.acts.unload = AsyncMock(return_value=f"Unloaded `{MODEL}` on {HOST}.")
         loads, pacers = Loads(self.lantern), Pacers()
         self.choosing = Choosing(self.lantern, RULES, loads, pacers)
-        self.fleet = FleetCog(self.lantern, RULES, loads, pacers)
+        self.fleet = FleetCog(self.lantern, RULES, loads, pacers, Boards(self.lantern, pacers))
         self.control = General(self.lantern, RULES)
 
     def _steps(self, *_: object, **__: object) -> AbstractAsyncContextManager[Any]:

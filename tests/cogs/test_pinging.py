@@ -41,6 +41,7 @@ from cogs._places import DiscordRules
 from cogs._reply import Replies
 from cogs._transport import InteractionTransport, Transport
 from cogs._view import Act
+from cogs._webhooks import Webhooks
 from cogs.buttons import Buttons
 
 LOADING = Loading(HOST, MODEL, 0.5, 30.0)
@@ -222,7 +223,7 @@ async def test_a_press_is_for_who_presses_and_says_what_it_means(
 ) -> None:
     lantern, rules = lantern_of(), DiscordRules()
     access, replies = Access(rules), Replies(lantern, has_footer=True)
-    again = Again(lantern, access, replies, Pacers())
+    again = Again(lantern, access, replies, Pacers(), Webhooks(is_on=False))
     cog = Buttons(lantern, access, replies, Loads(lantern), again)
     await replies.pings.choose(ALICE, is_on=act is Act.HUSH)
     interaction = interaction_of(2)

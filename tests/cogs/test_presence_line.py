@@ -81,10 +81,13 @@ def test_a_new_session_hears_it_again_and_one_that_flaps_no_oftener(
     assert [at for at, _ in flapping] == [0.0, 20.0, 40.0]
 
 
+@pytest.mark.parametrize(
+    "fault", [ConnectionResetError("Cannot write to closing transport"), ZeroDivisionError()]
+)
 def test_a_line_that_breaks_as_it_is_said_is_told_at_the_next_look(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
-    line = Line([ConnectionResetError("Cannot write to closing transport")])
+    line = Line([fault])
     assert story(monkeypatch, line, None, 50.0) == [(PRESENCE_EVERY_S, "one")]
 
 

@@ -28,7 +28,7 @@ OPTIONS = {
     "chat": ["message", "persona", "model", "attachment", "type", "no_cache", "priority"],
     "model": ["name", "scope"],
     "persona": ["name", "scope"],
-    "fleet": ["status", "models", "load", "unload", "pin", "unpin", "drain", "resume"],
+    "fleet": ["status", "models", "load", "unload", "pin", "unpin", "drain", "resume", "board"],
     "personas": ["list", "show", "create", "edit", "delete", "import", "export"],
     "stop": [],
     "retry": [],

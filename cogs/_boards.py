@@ -1,0 +1,174 @@
+"""Boards: one message of a server that shows the fleet, edited in place at a gentle pace."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+
+import discord
+import structlog
+
+from bot.chat.board import BOARD_EVERY_S, board_text
+from bot.chat.lantern import Lantern
+from bot.domain.errors import BotError
+from bot.domain.ids import PlaceId, UserId
+from bot.policy.pacing import Pacers
+from cogs._faults import SENDING_ERRORS, DiscordFault, fault_of
+from cogs._owners import tell_owners
+from cogs._transport import Transport
+from cogs._view import MessageView, View
+from cogs._writer import Writer
+
+NOTE = "discord.boards"
+"""Where boards stand: lists of server, channel and message."""
+
+DENIED = (
+    "📋 I may not edit the fleet's board any more. Let me see that channel again, or take the "
+    "board away by `/fleet board off`:"
+)
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """Where one stands."""
+
+    server: int
+    channel: int
+    message: int
+
+
+class _Frame(Transport):
+    """A board's message; remembers why the last call failed."""
+
+    fault: DiscordFault | None = None
+
+    async def edit(
+        self, message_id: int, message: MessageView, before: MessageView | None = None
+    ) -> None:
+        try:
+            await super().edit(message_id, message, before)
+        except SENDING_ERRORS as error:
+            self.fault = fault_of(error)
+            raise
+
+
+class Boards:
+    """Owns which boards there are and what they show; one per process."""
+
+    def __init__(self, lantern: Lantern, pacers: Pacers, owner_channel: int | None = None) -> None:
+        """``owner_channel`` is where the owners are told things; None: in private."""
+        self._lantern = lantern
+        self._owner_channel = owner_channel
+        self._pacers = pacers
+        self._boards: dict[int, Board] = {}
+        """By server."""
+        self._shown: dict[Board, str] = {}
+        self._denied: set[Board] = set()
+        """Said once of each that it may not be edited."""
+
+    async def read(self) -> None:
+        """Remembers the boards of before the start.
+
+        Raises:
+            StoreUnavailable: the note cannot be read.
+        """
+        noted: list[list[int]] = json.loads(await self._lantern.notes.get(NOTE) or "[]")
+        self._boards = {board.server: board for board in (Board(*at) for at in noted)}
+
+    async def put_up(self, client: discord.Client, server: int, channel: int) -> Board:
+        """Puts a server's board up in a channel; the one it had elsewhere goes.
+
+        Raises:
+            Exception: one of ``SENDING_ERRORS``, where nothing may be sent there.
+            StoreUnavailable: it stands, until the next start.
+        """
+        text = await self._text(server)
+        place = client.get_partial_messageable(channel, guild_id=server)
+        sent = await place.send(text, suppress_embeds=True)
+        board = Board(server, channel, sent.id)
+        # Nothing is awaited between: of two that are put up at once one finds the other here.
+        before = self._boards.pop(server, None)
+        self._boards[server], self._shown[board] = board, text
+        await self._clear(client, before)
+        await self._note()
+        return board
+
+    async def take_down(self, client: discord.Client, server: int) -> bool:
+        """Takes a server's board away; False where there was none.
+
+        Raises:
+            StoreUnavailable: it is gone all the same; the next start finds that out.
+        """
+        board = self._boards.pop(server, None)
+        await self._clear(client, board)
+        await self._note()
+        return board is not None
+
+    async def keep(self, client: Callable[[], discord.Client | None]) -> None:
+        """Brings every board up to date once a minute, by the connection there is then."""
+        while True:
+            now = client()
+            if now is not None and now.is_ready():
+                # Side by side: one that Discord does not take now must not hold up the others.
+                async with asyncio.TaskGroup() as group:
+                    for board in tuple(self._boards.values()):
+                        group.create_task(self._refresh(now, board))
+            await asyncio.sleep(BOARD_EVERY_S)
+
+    async def _refresh(self, client: discord.Client, board: Board) -> None:
+        """Brings one board up to date; one that somebody deleted is a board no more."""
+        try:
+            text = await self._text(board.server)
+            if self._boards.get(board.server) != board or self._shown.get(board) == text:
+                return
+            channel = client.get_partial_messageable(board.channel, guild_id=board.server)
+            frame = _Frame(channel, self._pacers)
+            frame.edits_old = True
+            outcome = await Writer(View((MessageView(text),)), frame, denied_tries=1).run(
+                existing=(board.message,)
+            )
+            # Another may have been put up meanwhile.
+            if self._boards.get(board.server) != board:
+                return
+            if outcome == "shown":
+                self._shown[board] = text
+                self._denied.discard(board)
+            elif frame.fault is DiscordFault.DENIED and board not in self._denied:
+                self._denied.add(board)
+                await tell_owners(client, f"{DENIED} <#{board.channel}>.", self._owner_channel)
+            elif frame.fault is DiscordFault.GONE:
+                # Whoever deletes it wants it gone: put up again, it would be a spammer.
+                _log.info("board was taken away", server=board.server, channel=board.channel)
+                del self._boards[board.server]
+                await self._note()
+        except Exception:
+            # A board is worth no answer: whatever breaks here must not end what runs beside it.
+            _log.exception("board not kept", server=board.server)
+
+    async def _text(self, server: int) -> str:
+        lantern = self._lantern
+        try:
+            today = await lantern.tally.report(
+                "today", "server", UserId(""), PlaceId(f"discord:{server}")
+            )
+        except BotError:
+            today = None
+        standings = await lantern.providers.standings()
+        return board_text(lantern.catalog.snapshot(), standings, today)
+
+    async def _clear(self, client: discord.Client, board: Board | None) -> None:
+        if board is None:
+            return
+        self._shown.pop(board, None)
+        self._denied.discard(board)
+        place = client.get_partial_messageable(board.channel, guild_id=board.server)
+        try:
+            await place.get_partial_message(board.message).delete()
+        except SENDING_ERRORS as error:
+            _log.info("board not deleted", server=board.server, error=str(error)[:300])
+
+    async def _note(self) -> None:
+        boards = [astuple(board) for board in self._boards.values()]
+        await self._lantern.notes.put(NOTE, json.dumps(boards))

@@ -1,0 +1,289 @@
+"""Boards: put up, followed once a minute, taken away by whoever likes, and never in the way."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import discord
+import pytest
+from cogs_doubles import MemoryNotes, double, give, http_error, interaction_of, lantern_of, said_to
+from virtual_time import play
+
+from bot.chat.board import BOARD_EVERY_S
+from bot.domain.errors import NotPermitted, RequestRefused
+from bot.policy.pacing import Pacers
+from cogs._boards import NOTE, Boards
+from cogs._loads import Loads
+from cogs._places import DiscordRules
+from cogs.fleet import FleetCog
+
+HOME, AWAY = 5, 6
+
+
+@dataclass
+class World:
+    """Two servers' channels, the boards in them, and what they read."""
+
+    fault: BaseException | None = None
+    """Of every call from now on."""
+    texts: dict[int, str] = field(default_factory=dict[int, str])
+    """By message."""
+    edits: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
+    told: list[str] = field(default_factory=list[str])
+    notes: MemoryNotes = field(default_factory=MemoryNotes)
+    fleet: str = "one"
+    client: Any = field(default_factory=lambda: double(discord.Client))
+
+    def __post_init__(self) -> None:
+        self.client.is_ready.return_value = True
+        self.client.get_partial_messageable.side_effect = self._channel
+
+    def _channel(self, channel: int, *, guild_id: int | None = None) -> Any:
+        found = double(discord.PartialMessageable)
+        found.id = channel
+        found.send.side_effect = self._send
+        found.get_partial_message.side_effect = self._message
+        return found
+
+    async def _send(self, content: str, **_: object) -> Any:
+        await asyncio.sleep(0.08)
+        if self.fault is not None:
+            raise self.fault
+        message = double(discord.Message)
+        message.id = 100 + len(self.texts)
+        self.texts[message.id] = content
+        return message
+
+    def _message(self, key: int) -> Any:
+        async def edit(*, content: str, **_: object) -> None:
+            self.edits.append((asyncio.get_running_loop().time(), key))
+            await asyncio.sleep(0.08)
+            if self.fault is not None:
+                raise self.fault
+            if key not in self.texts:
+                raise http_error(404, 10008)
+            self.texts[key] = content
+
+        async def delete() -> None:
+            await asyncio.sleep(0.08)
+            self.texts[key] = ""
+            del self.texts[key]
+
+        found = double(discord.PartialMessage)
+        found.edit, found.delete = edit, delete
+        return found
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World()
+
+    async def tell(client: discord.Client, text: str, channel: int | None) -> bool:
+        made.told.append(text)
+        return True
+
+    def text(*_: object) -> str:
+        return made.fleet
+
+    monkeypatch.setattr("cogs._boards.tell_owners", tell)
+    monkeypatch.setattr("cogs._boards.board_text", text)
+    return made
+
+
+def boards_of(world: World) -> Boards:
+    lantern = lantern_of()
+    object.__setattr__(lantern, "notes", world.notes)
+    return Boards(lantern, Pacers())
+
+
+def watch(
+    world: World, boards: Boards, *steps: float | Callable[[], Awaitable[object] | None]
+) -> None:
+    """Keeps boards while these happen: seconds pass, somebody does something."""
+
+    async def story() -> None:
+        await boards.read()
+        async with asyncio.TaskGroup() as group:
+            keeping = group.create_task(boards.keep(lambda: world.client))
+            for step in steps:
+                if isinstance(step, int | float):
+                    await asyncio.sleep(step)
+                    continue
+                if (result := step()) is not None:
+                    await result
+            keeping.cancel()
+
+    play(story())
+
+
+def changes(world: World, fleet: str) -> Callable[[], None]:
+    return lambda: setattr(world, "fleet", fleet)
+
+
+def test_it_follows_the_fleet_once_a_minute_and_rests_while_nothing_changes(world: World) -> None:
+    boards = boards_of(world)
+    watch(
+        world,
+        boards,
+        lambda: boards.put_up(world.client, HOME, 7),
+        lambda: boards.put_up(world.client, AWAY, 8),
+        200.0,
+        changes(world, "two"),
+        5.0,
+        changes(world, "three"),
+        200.0,
+    )
+    assert world.texts == {100: "three", 101: "three"}
+    assert len(world.edits) == 2
+    assert all(at % BOARD_EVERY_S < 2.0 for at, _ in world.edits)
+
+
+def test_it_is_followed_after_a_restart(world: World) -> None:
+    before = boards_of(world)
+    watch(world, before, lambda: before.put_up(world.client, HOME, 7))
+    world.fleet = "two"
+    watch(world, boards_of(world), 70.0)
+    assert world.texts == {100: "two"}
+
+
+def test_put_up_elsewhere_it_moves_and_of_two_at_once_one_stays(world: World) -> None:
+    boards = boards_of(world)
+
+    async def both() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(boards.put_up(world.client, HOME, 7))
+            group.create_task(boards.put_up(world.client, HOME, 8))
+
+    watch(world, boards, both)
+    assert len(world.texts) == 1
+    (left,) = world.texts
+    assert f"{left}" in world.notes.notes[NOTE]
+
+
+def test_one_that_somebody_deleted_stays_gone(world: World) -> None:
+    boards = boards_of(world)
+    watch(
+        world,
+        boards,
+        lambda: boards.put_up(world.client, HOME, 7),
+        lambda: world.texts.clear(),
+        changes(world, "two"),
+        500.0,
+    )
+    assert world.texts == {}
+    assert len(world.edits) == 1
+    assert world.notes.notes[NOTE] == "[]"
+
+
+def test_a_permission_that_is_gone_is_told_once_and_comes_back(world: World) -> None:
+    boards = boards_of(world)
+    watch(
+        world,
+        boards,
+        lambda: boards.put_up(world.client, HOME, 7),
+        changes(world, "two"),
+        lambda: setattr(world, "fault", http_error(403, 50001)),
+        300.0,
+        lambda: setattr(world, "fault", None),
+        70.0,
+    )
+    assert world.texts == {100: "two"}
+    (told,) = world.told
+    assert "<#7>" in told
+    assert len(world.edits) <= 7
+
+
+def test_taken_down_while_it_is_edited_it_is_not_missed(world: World) -> None:
+    boards = boards_of(world)
+    watch(
+        world,
+        boards,
+        lambda: boards.put_up(world.client, HOME, 7),
+        changes(world, "two"),
+        BOARD_EVERY_S - 0.05,
+        lambda: boards.take_down(world.client, HOME),
+        200.0,
+    )
+    assert (world.texts, world.told, world.notes.notes[NOTE]) == ({}, [], "[]")
+
+
+def test_one_put_up_anew_while_the_old_is_edited_is_kept(world: World) -> None:
+    boards = boards_of(world)
+    watch(
+        world,
+        boards,
+        lambda: boards.put_up(world.client, HOME, 7),
+        changes(world, "two"),
+        BOARD_EVERY_S - 0.12,
+        lambda: boards.put_up(world.client, HOME, 8),
+        changes(world, "three"),
+        200.0,
+    )
+    assert list(world.texts.values()) == ["three"]
+
+
+def test_what_breaks_is_tried_again_and_ends_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boards = boards_of(world)
+    broken = iter([ZeroDivisionError(), None])
+
+    def text(*_: object) -> str:
+        if (error := next(broken, None)) is not None:
+            raise error
+        return "two"
+
+    watch(world, boards, lambda: boards.put_up(world.client, HOME, 7))
+    monkeypatch.setattr("cogs._boards.board_text", text)
+    watch(world, boards, 130.0)
+    assert world.texts == {100: "two"}
+
+
+def test_without_a_connection_nothing_is_asked(world: World) -> None:
+    boards = boards_of(world)
+    watch(world, boards, lambda: boards.put_up(world.client, HOME, 7))
+    world.fleet, world.client.is_ready.return_value = "two", False
+    watch(world, boards, 300.0)
+    assert world.edits == []
+
+
+def fleet_cog(world: World) -> FleetCog:
+    lantern = lantern_of()
+    return FleetCog(lantern, DiscordRules(), Loads(lantern), Pacers(), boards_of(world))
+
+
+def asked(world: World, *, manages: bool = True, guild: int | None = HOME) -> Any:
+    interaction = interaction_of(guild=guild, manages=manages)
+    interaction.client.get_partial_messageable.side_effect = world._channel  # pyright: ignore[reportPrivateUsage]  # the double's own
+    return interaction
+
+
+async def test_an_admin_puts_it_up_and_takes_it_down(world: World) -> None:
+    cog = fleet_cog(world)
+    for show, part in (("here", "stands here"), ("off", "is gone"), ("off", "no board")):
+        interaction = asked(world)
+        await give(FleetCog.board, cog, interaction, show)
+        assert part in said_to(interaction)[-1]
+    assert world.texts == {}
+
+
+@pytest.mark.parametrize(
+    ("manages", "guild", "fault", "error"),
+    [
+        (False, HOME, None, NotPermitted),
+        (True, None, None, NotPermitted),
+        (True, HOME, http_error(403, 50013), RequestRefused),
+    ],
+)
+async def test_where_it_may_not_stand_that_is_said(
+    world: World,
+    manages: bool,
+    guild: int | None,
+    fault: BaseException | None,
+    error: type[BaseException],
+) -> None:
+    world.fault = fault
+    with pytest.raises(error):
+        await give(FleetCog.board, fleet_cog(world), asked(world, manages=manages, guild=guild))
+    assert world.texts == {}
