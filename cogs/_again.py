@@ -1,5 +1,6 @@
 """Answers again: Retry and Continue in the answer's own messages, and looking through answers."""
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from bot.domain.ids import ModelKey, TurnId, UserId
 from bot.policy.pacing import Pacers
 from cogs._access import Access
 from cogs._faults import SENDING_ERRORS, say
+from cogs._mentions import said
 from cogs._places import is_at_home, place_of, user_id
 from cogs._reply import Replies, Standing
 from cogs._transport import InteractionTransport, Transport
@@ -19,6 +21,7 @@ from cogs._view import View, buttons_of, restored
 from cogs._webhooks import Webhooks
 from cogs._writer import Writer
 
+UNREADABLE = "Discord does not show me that question any more; ask it anew."
 GONE = "That answer is not stored any more."
 
 _YOUNG = timedelta(minutes=55)
@@ -68,6 +71,7 @@ class Again:
         *,
         must_see: bool = False,
         model: ModelKey | None = None,
+        is_edited: bool = False,
     ) -> None:
         """Retries or continues an answer where it stands; where that cannot be, in a new message.
 
@@ -77,6 +81,7 @@ class Again:
             turn: The answer.
             must_see: Whatever model sees the pictures answers.
             model: Answers instead, this time.
+            is_edited: The question is asked as it reads now.
 
         Raises:
             RequestRefused: it is being written, or its asker asks too fast.
@@ -97,7 +102,7 @@ class Again:
                     user,
                     interaction.user.display_name,
                     place_of(interaction),
-                    text="",
+                    text=await self._words_of(interaction, standing) if is_edited else "",
                     parent=standing.turn.id,
                     kind=kind,
                     must_see=must_see,
@@ -157,6 +162,24 @@ class Again:
         shown = await self._shown_in.messages(answers.shown)
         ids = tuple(int(message.message_id) for message in shown)
         return Standing(stored, ids, answers, is_continued)
+
+    async def _words_of(self, interaction: discord.Interaction[Any], standing: Standing) -> str:
+        """What a question reads like now.
+
+        Raises:
+            RequestRefused: Discord does not show it.
+        """
+        asked = await self._turns.store.message_of(standing.answers.first)
+        channel, client = interaction.channel_id or 0, interaction.client
+        words, me = "", client.user.id if client.user is not None else 0
+        if asked is not None:
+            # In a thread opened on it the question stands in the channel; there it is asked anew.
+            with suppress(*SENDING_ERRORS):
+                where = client.get_partial_messageable(channel, guild_id=interaction.guild_id)
+                words = said(await where.fetch_message(int(asked)), me)
+        if not words:
+            raise RequestRefused(UNREADABLE)
+        return words
 
     async def _play(
         self, interaction: discord.Interaction[Any], request: TurnRequest, standing: Standing

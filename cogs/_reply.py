@@ -117,6 +117,8 @@ class ReplyView(View):
         self.first_at: float | None = None
         """When its first new words came."""
         self.end: Finished | Stopped | Failed | None = None
+        self.is_edited = False
+        """Its question reads otherwise than when it was asked."""
         self.turn: TurnId | None = None
         """Known from the first event on, unless the request was refused."""
 
@@ -171,6 +173,13 @@ class ReplyView(View):
 
     def messages(self, now: float) -> tuple[MessageView, ...]:
         """The messages as they should read now; none while nothing is worth a message."""
+        views = self._as_it_stands(now)
+        if self.is_edited and self.is_over and views and views[-1].acts:
+            *others, last = views
+            views = (*others, replace(last, acts=(*last.acts, Act.EDITED)))
+        return views
+
+    def _as_it_stands(self, now: float) -> tuple[MessageView, ...]:
         text, standing = "".join(self._text), self._standing
         has_new = len(self._text) > self._continues
         if self.end is not None and standing is not None and not has_new:
@@ -335,6 +344,13 @@ class Replies:
             yield
         finally:
             self._held.discard(answers.first)
+
+    def offer(self, turn: TurnId, *, is_edited: bool) -> bool:
+        """Notes for an answer under way that its question was edited; False when it is none."""
+        views = [view for view in self._live if view.turn == turn]
+        for view in views:
+            view.is_edited = is_edited
+        return bool(views)
 
     def is_writing(self, turn: TurnId) -> bool:
         """Are this turn's messages still being written?"""

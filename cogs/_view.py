@@ -39,6 +39,8 @@ class Act(StrEnum):
     NTH = "nth"
     """Says which of the answers this is; it cannot be pressed."""
     NEWER = "newer"
+    EDITED = "edited"
+    """Answer the question as it reads since it was edited."""
     WARM = "warm"
     """Take the model that is in memory instead of waiting."""
     CLOUD = "cloud"
@@ -268,6 +270,7 @@ _FACES: dict[Act, tuple[str, str, discord.ButtonStyle]] = {
     Act.SEE: ("With the picture", "👁", discord.ButtonStyle.primary),
     Act.CONTINUE: ("Continue", "▶", discord.ButtonStyle.primary),
     Act.THOUGHTS: ("Thoughts", "💭", discord.ButtonStyle.secondary),
+    Act.EDITED: ("Answer the edited question", "✏️", discord.ButtonStyle.primary),
     Act.OLDER: ("", "◀️", discord.ButtonStyle.secondary),
     Act.NTH: ("", "", discord.ButtonStyle.secondary),
     Act.NEWER: ("", "▶️", discord.ButtonStyle.secondary),

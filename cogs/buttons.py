@@ -57,10 +57,16 @@ class Buttons(commands.Cog):
                     await self._stop(interaction, act, turn)
                 case Act.WARM | Act.CLOUD:
                     await self._go_another_way(interaction, act, turn)
-                case Act.RETRY | Act.SEE | Act.CONTINUE:
+                case Act.RETRY | Act.SEE | Act.CONTINUE | Act.EDITED:
                     kinds: dict[Act, TurnKind] = {Act.CONTINUE: "continue"}
-                    kind = kinds.get(act, "retry")
-                    await self._again.press(interaction, kind, turn, must_see=act is Act.SEE)
+                    kind, sees, is_edited = (
+                        kinds.get(act, "retry"),
+                        act is Act.SEE,
+                        act is Act.EDITED,
+                    )
+                    await self._again.press(
+                        interaction, kind, turn, must_see=sees, is_edited=is_edited
+                    )
                 case Act.OLDER | Act.NTH | Act.NEWER:
                     steps = {Act.OLDER: -1, Act.NEWER: 1}.get(act, 0)
                     await self._again.look(interaction, turn, steps)

@@ -29,6 +29,7 @@ from cogs._webhooks import Webhooks
 from cogs.buttons import Buttons
 from cogs.chat import Chat
 from cogs.closing import Closing
+from cogs.edits import Edits
 from cogs.fleet import FleetCog
 from cogs.general import General
 from cogs.identity import NO_CONTENT, REFUSED_LOGIN, invite_link
@@ -183,6 +184,7 @@ class LanternBot(commands.Bot):
             Buttons(lantern, face.access, face.replies, face.loads, face.again),
             talking,
             Memory(lantern),
+            Edits(self, lantern, face.replies, has_footer=rules.has_footer),
             Threads(self, lantern, face.access, face.replies, face.pacers),
         ):
             await self.add_cog(cog)

@@ -220,3 +220,20 @@ async def test_a_fact_said_in_private_is_told_only_where_words_stay_here(tmp_pat
             async for _ in events:
                 pass
         assert "gold" not in home.ears.sent_away[-1]
+
+
+async def test_an_edited_question_is_answered_in_its_new_words_in_the_same_place(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        talk = Talk(home)
+        first, _ = await talk.ask("on the sky")
+        await talk.ask("more")
+        again, sent = await talk.ask("on the sea", BOB, parent=first, kind="retry")
+        assert sent.endswith("on the sea")
+        assert "sky" not in sent
+        stored = await home.store.get(again)
+        assert stored is not None
+        assert (stored.user, stored.user_text) == (ADA, "on the sea")
+        _, sent = await talk.ask("most")
+        assert ("sea" in sent, "sky" in sent, "more" in sent) == (True, False, True)

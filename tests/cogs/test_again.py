@@ -4,7 +4,7 @@ Over the real store, so that what is shown and what goes on are seen together.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -58,6 +58,9 @@ class PlayedTurns(ScriptedTurns):
 
     real: TurnStore
     may_end: asyncio.Event
+
+    async def end(self, turns: Iterable[TurnId], reason: str) -> None:
+        self.said.append(("end", tuple(turns)))
 
     @asynccontextmanager
     async def _open(self, request: TurnRequest) -> AsyncGenerator[Any]:

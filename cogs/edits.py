@@ -1,0 +1,92 @@
+"""Questions that are edited or deleted in Discord: answered again when wished, leaving no trace."""
+
+from contextlib import suppress
+from dataclasses import replace
+
+import discord
+import structlog
+from discord.ext import commands
+
+from bot.chat.lantern import Lantern
+from bot.domain.errors import BotError
+from cogs._faults import SENDING_ERRORS
+from cogs._mentions import said
+from cogs._reply import Replies
+from cogs._view import Act, buttons_of, restored
+
+_DELETED = "Its question was deleted."
+
+_log = structlog.get_logger(__name__)
+
+
+class Edits(commands.Cog):
+    """Hears of edited and deleted messages that asked something."""
+
+    def __init__(
+        self, client: discord.Client, lantern: Lantern, replies: Replies, *, has_footer: bool
+    ) -> None:
+        self._client = client
+        self._turns = lantern.turns
+        self._people = lantern.people
+        self._shown_in = lantern.replies
+        self._replies = replies
+        self._has_footer = has_footer
+
+    @commands.Cog.listener()
+    async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
+        """Offers to answer the new words, under the answer to the old ones; or takes that back."""
+        message, me = payload.message, self._client.user
+        # Discord tells of an edit also when it has unfolded an address in it.
+        if me is None or message.edited_at is None:
+            return
+        try:
+            turn = await self._turns.store.asked_by(str(payload.message_id))
+            answers = None if turn is None else await self._turns.store.answers(turn)
+            stored = None if answers is None else await self._turns.store.get(answers.shown)
+            if answers is None or stored is None:
+                return
+            words = said(message, me.id)
+            is_new = bool(words) and words != stored.user_text
+            # An answer under way shows the offer once it has ended.
+            if self._replies.offer(stored.id, is_edited=is_new):
+                return
+            shown = await self._shown_in.messages(stored.id)
+            place = answers.place(stored.id)
+            *_, last = restored(stored, has_footer=self._has_footer, place=place)
+            acts = (*last.acts, Act.EDITED) if is_new else last.acts
+            if shown:
+                # Its words stay as they are: only the buttons are sent.
+                where = self._client.get_partial_messageable(int(shown[-1].channel_id))
+                part = where.get_partial_message(int(shown[-1].message_id))
+                await part.edit(view=buttons_of(replace(last, acts=acts)))
+        except (*SENDING_ERRORS, BotError) as error:
+            _log.info("edited question not offered", error=str(error)[:200])
+
+    @commands.Cog.listener()
+    async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
+        """Takes a question and its answers out of all that models read later."""
+        await self._forget(payload.message_id)
+
+    @commands.Cog.listener()
+    async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
+        """As for one."""
+        for message in sorted(payload.message_ids):
+            await self._forget(message)
+
+    async def _forget(self, message: int) -> None:
+        try:
+            turn = await self._turns.store.asked_by(str(message))
+            answers = None if turn is None else await self._turns.store.answers(turn)
+            if turn is None or answers is None:
+                return
+            shown = await self._shown_in.messages(answers.shown)
+            # What is being answered to it is of no use to anybody, and would be stored at its end.
+            await self._turns.end(answers.ids, _DELETED)
+            await self._people.remove(turn)
+            if shown:
+                # The answer stays for those who read it; nothing can be gone on from.
+                where = self._client.get_partial_messageable(int(shown[-1].channel_id))
+                with suppress(*SENDING_ERRORS):
+                    await where.get_partial_message(int(shown[-1].message_id)).edit(view=None)
+        except BotError as error:
+            _log.warning("deleted question not taken out", error=error.user_message)

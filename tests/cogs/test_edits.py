@@ -1,0 +1,154 @@
+"""Questions that are edited or deleted: before, while and after they are answered."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import discord
+import pytest
+from cogs_doubles import FINISHED, STARTED, TURN, Script, double, http_error, said_to
+from test_again import AGAIN, Scene, scene
+
+from bot.domain.events import TextDelta
+from bot.store.people import PeopleStore
+from cogs._view import Act, TurnButton
+from cogs.edits import Edits
+
+ME, ASKED = 99, "4711"
+
+
+class Question:
+    """The question's message, and who hears of its changes."""
+
+    def __init__(self, at: Scene) -> None:
+        self.at, self.buttons = at, list[list[str]]()
+        self.client: Any = double(discord.Client)
+        self.client.user.id = ME
+        self.client.get_partial_messageable.side_effect = self._channel
+        self.text = "hello"
+        people: Any = at.lantern.people
+        people.remove.side_effect = PeopleStore(at.lantern.database).remove
+        self.cog = Edits(self.client, at.lantern, at.replies, has_footer=True)
+
+    def _channel(self, key: int, **_: object) -> Any:
+        async def edit(*, view: discord.ui.View | None) -> None:
+            found = [] if view is None else view.children
+            buttons = [child for child in found if isinstance(child, TurnButton)]
+            self.buttons.append([child.custom_id.split(":")[1] for child in buttons])
+
+        channel, part = double(discord.PartialMessageable), double(discord.PartialMessage)
+        part.edit.side_effect, channel.get_partial_message.return_value = edit, part
+        return channel
+
+    def message(self) -> Any:
+        message: Any = double(discord.Message)
+        message.content, message.mentions, message.role_mentions = self.text, [], []
+        return message
+
+    async def edit(self, text: str, *, is_told: bool = True) -> None:
+        self.text, payload = text, double(discord.RawMessageUpdateEvent)
+        payload.message_id, payload.message = int(ASKED), self.message()
+        payload.message.edited_at = discord.utils.utcnow() if is_told else None
+        await self.cog.on_raw_message_edit(payload)
+
+    async def press(self, turn: str) -> Any:
+        interaction = self.at.interaction()
+        interaction.type = discord.InteractionType.component
+        interaction.client.user.id = ME
+        places = self.at.channel.partial
+
+        def place(key: int, *, guild_id: int | None = None) -> Any:
+            found = places(key)
+
+            async def fetch(_: int) -> Any:
+                if not self.text:
+                    raise http_error(404, 10008)
+                return self.message()
+
+            found.fetch_message = fetch
+            return found
+
+        interaction.client.get_partial_messageable.side_effect = place
+        await self.at.cog.on_reply_button(interaction, Act.EDITED, turn)
+        return interaction
+
+    async def delete(self, *, in_bulk: bool = False) -> None:
+        if in_bulk:
+            payload: Any = double(discord.RawBulkMessageDeleteEvent)
+            payload.message_ids = {int(ASKED), 1}
+            await self.cog.on_raw_bulk_message_delete(payload)
+        else:
+            payload = double(discord.RawMessageDeleteEvent)
+            payload.message_id = int(ASKED)
+            await self.cog.on_raw_message_delete(payload)
+
+
+async def question(at: Scene) -> Question:
+    await at.lantern.database.execute("INSERT INTO asked VALUES (?, ?)", (ASKED, TURN))
+    return Question(at)
+
+
+async def test_an_edited_question_offers_to_answer_again_and_asks_its_new_words(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path, AGAIN) as at:
+        its = await question(at)
+        await its.edit("hello there", is_told=False)
+        assert its.buttons == []
+        await its.edit("hello there")
+        assert its.buttons == [["retry", "edited"]]
+        # Written back as it was, there is nothing to answer.
+        await its.edit("hello")
+        assert its.buttons[-1] == ["retry"]
+        await its.edit("hello there")
+        await its.press(str(TURN))
+        (request,) = at.turns.requests
+        assert (request.kind, request.text) == ("retry", "hello there")
+        assert await at.line() == ["second"]
+
+
+async def test_words_that_discord_does_not_show_any_more_are_not_asked(tmp_path: Path) -> None:
+    async with scene(tmp_path, AGAIN) as at:
+        its = await question(at)
+        its.text = ""
+        assert "does not show me that question" in said_to(await its.press(str(TURN)))[0]
+        assert at.turns.requests == []
+
+
+async def test_a_message_that_asked_nothing_may_be_edited_and_deleted(tmp_path: Path) -> None:
+    async with scene(tmp_path, AGAIN) as at:
+        its = Question(at)
+        await its.edit("something")
+        await its.delete()
+        assert its.buttons == []
+        assert await at.line() == ["first"]
+
+
+async def test_a_question_edited_while_it_is_answered_shows_the_offer_at_the_end(
+    tmp_path: Path,
+) -> None:
+    script: Script = (STARTED, TextDelta("second"), 1.0, FINISHED)
+    async with scene(tmp_path, script) as at:
+        its = await question(at)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(at.press(Act.RETRY))
+            await at.channel.until(at.ids[0], "second")
+            await its.edit("hello there")
+            assert "Answer the edited question" not in at.channel.buttons[at.ids[0]]
+            at.turns.may_end.set()
+        assert its.buttons == []
+        assert at.channel.buttons[at.ids[0]][-1] == "Answer the edited question"
+
+
+@pytest.mark.parametrize("in_bulk", [False, True])
+async def test_a_deleted_question_leaves_with_all_its_answers(
+    tmp_path: Path, in_bulk: bool
+) -> None:
+    async with scene(tmp_path, AGAIN) as at:
+        its = await question(at)
+        await at.press(Act.RETRY)
+        await its.delete(in_bulk=in_bulk)
+        assert await at.line() == []
+        assert its.buttons == [[]]
+        assert at.turns.said == [("end", (TURN, "again1"))]
+        assert "not stored any more" in said_to(await at.press(Act.OLDER))[0]
