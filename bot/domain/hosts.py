@@ -225,6 +225,8 @@ class HostConfig:
     """LM Studio API token, ``sk-lm-xxxxxxxx:xxxxxxxxxxxxxxxxxxxx``."""
     slots: int = 5
     weight: float = 1.0
+    max_waiting: int = 500
+    """Turns that may wait there at once; more are refused."""
     wake_mac: str | None = None
     """Of its network card, ``00:1a:2b:3c:4d:5e``; None where it cannot be woken."""
 

@@ -6,10 +6,10 @@ host's own list of what is in memory always wins.
 
 The tree; each number stands again where its step is taken.
 
-1. Somebody asks. The host is away, drains, or has no such model: refused at once; where it may
-   only sleep, it is woken, and they wait for it. Refused is also whoever
-   waits, once a probe has found it away or an admin drains it; then its load is given up, and what
-   is ours leaves as soon as nobody uses it.
+1. Somebody asks. The host is away, drains, has no such model or too many waiting: refused at once.
+   Where it may only sleep it is woken, and they wait for it. Refused is also whoever waits, once a
+   probe has found it away or an admin drains it; then its load is given up, and what is ours leaves
+   as soon as nobody uses it.
 2. The load under way will serve them: they join it, hear of it, and nothing else is decided.
 3. Every event decides everything anew from here, but for three: an asker who joins a load or leaves
    one, a load's progress, and a measured answer free nothing. Free slots are granted, user by user.
@@ -232,6 +232,9 @@ class Scheduler:
         if not is_here and (state == "up" or (is_asleep and self._models)):
             text = f"{name} does not have `{key}`."
             return (Refuse(ticket, Unavailable(text, FailureKind.NOT_THERE)),)
+        if (waiting := len(self._queue.waiters)) >= self.config.max_waiting:
+            text = f"{name} has {waiting} waiting already and takes no more for now."
+            return (Refuse(ticket, Unavailable(text, FailureKind.BUSY)),)
         waiter = self._queue.waiters[ticket] = Waiter(ticket, wish, now)
         # 2. The common case of a hundred at once for one cold model: the others, who hear the
         # number of waiters with the next progress, need not be looked at for each of them.

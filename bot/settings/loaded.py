@@ -148,6 +148,7 @@ class Loaded:
                 token=host.token.get_secret_value() if host.token else None,
                 slots=self.settings.routing.max_concurrent,
                 weight=host.weight,
+                max_waiting=self.settings.routing.max_waiting,
                 wake_mac=host.wake_mac,
             )
             for host in self.settings.hosts

@@ -229,6 +229,9 @@ class RoutingSettings(Section):
     max_concurrent: Count = Field(
         default=5, description="Replies at once per host that does not say itself"
     )
+    max_waiting: Count = Field(
+        default=500, description="Turns waiting at one host at once, at most; more go elsewhere"
+    )
     slow_after: Seconds = Field(
         default=20.0, description="A longer wait for a cold model offers something quicker"
     )

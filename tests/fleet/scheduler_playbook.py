@@ -62,6 +62,7 @@ class Playbook:
         own: Iterable[OwnInstance] = (),
         evict_foreign: bool = False,
         wake_mac: str | None = None,
+        max_waiting: int = 500,
         speeds: Mapping[ModelKey, Speed] | None = None,
     ) -> None:
         config = HostConfig(
@@ -71,6 +72,7 @@ class Playbook:
             max_loaded=max_loaded,
             slots=slots,
             wake_mac=wake_mac,
+            max_waiting=max_waiting,
         )
         self.scheduler = Scheduler(
             config, history=History(speeds or {}, None), own=own, evict_foreign=evict_foreign

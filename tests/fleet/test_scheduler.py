@@ -958,6 +958,18 @@ def test_failed_probes_are_repeated_at_once_and_then_with_growing_pauses() -> No
     assert pauses == [0.0, 1.0, 2.0, 4.0, 8.0]
 
 
+def test_a_line_that_is_full_refuses_the_next_and_not_those_in_it() -> None:
+    play = up_with("one", slots=1, max_waiting=2)
+    play.ask("ada", "one")
+    play.loaded()
+    for who in ("bob", "eve"):
+        assert play.ask(who, "one") == []
+    assert play.ask("zoe", "one") == ["refuse zoe busy"]
+    assert str(play.refused["zoe"]) == "studio has 2 waiting already and takes no more for now."
+    assert play.leave("ada") == ["grant bob one"]
+    assert play.ask("zoe again", "one") == []
+
+
 def test_a_draining_host_finishes_and_takes_nothing_new() -> None:
     play = up_with("one", slots=1)
     play.ask("ada", "one")
