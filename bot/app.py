@@ -61,6 +61,9 @@ PERSONAS_EVERY_S = 2.0
 KEEP_EVERY_S = 5.0
 """How soon a model to be kept in memory is missed."""
 
+IMPROVE_EVERY_S = 15.0
+"""How soon a model that will probably be asked for is loaded while nobody waits."""
+
 LATE_COSTS_EVERY_S = 60.0
 """How often costs that could not be written are tried again."""
 
@@ -240,6 +243,7 @@ async def lantern(
             stack.enter_context(newsroom.heard_by(built.keeper.hear))
             timer.every(KEEP_EVERY_S, "keep loaded", built.keeper.keep)
             timer.every(plan.fleet_rules.sweep_every_s, "evict", fleet.evict_idle)
+            timer.every(IMPROVE_EVERY_S, "load ahead", fleet.improve)
             timer.every(LATE_COSTS_EVERY_S, "late costs", providers.catch_up)
             timer.every(LATE_COSTS_EVERY_S, "late ends", built.turns.catch_up)
             timer.every(time(4, 20), "backup", lambda: _back_up(database))

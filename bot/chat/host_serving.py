@@ -28,6 +28,7 @@ from bot.inference.streams import Streams
 from bot.policy.context import alternating, blind, fit_transcript, message_tokens
 from bot.policy.deadlines import first_word_s, gap_s, load_pause_s, unsaid_s
 from bot.policy.foresight import foretold
+from bot.policy.routing import sooner_elsewhere
 from bot.policy.seams import resumed
 
 STALE = frozenset({FailureKind.WRONG_MODEL, FailureKind.NOT_THERE})
@@ -72,7 +73,9 @@ class HostServing:
             BotError: the model spent its answer on reasoning, or twice gave none; neither of the
                 rest of an answer, which somebody else may still give.
         """
-        wish = replace(job.wish, model_key=candidate.model, max_wait_s=max_wait_s)
+        wish = replace(
+            job.wish, model_key=candidate.model, max_wait_s=max_wait_s, since=candidate.since
+        )
         job = replace(job, wish=wish)
         try:
             await self._once(host, candidate, job, draft, is_last)
@@ -120,6 +123,7 @@ class HostServing:
         tell: Callable[[Progress], Awaitable[None]],
         *,
         is_last: bool,
+        replan: Callable[[], Route] | None = None,
     ) -> AsyncGenerator[Lease]:
         """A granted lease; what fails inside the block by the host's fault takes the host out.
 
@@ -130,21 +134,34 @@ class HostServing:
             route: With the other candidates, for whom a load that stands still is left.
             tell: Hears the progress.
             is_last: Nobody else is left to ask, so that such a load is waited for.
+            replan: Gives the route as it would be now; None where no other host may serve.
 
         Raises:
+            Elsewhere: another host is clearly sooner by now.
             Unavailable: not granted.
         """
-        async with self._fleet.host(host).lease(wish) as lease:
+        there = self._fleet.host(host)
+
+        def better(waits: Lease) -> Candidate | None:
+            lead_s = there.stay_s(waits)
+            if replan is None or lead_s is None:
+                return None
+            return sooner_elsewhere(replan().candidates, candidate, lead_s)
+
+        async with there.lease(wish) as lease:
             fraction, since_s = -1.0, 0.0
-            async for step in lease:
-                await tell(step)
-                if isinstance(step, Loading):
-                    if step.fraction != fraction:
-                        fraction, since_s = step.fraction, step.elapsed_s
-                    stood_s = step.elapsed_s - since_s
-                    if not is_last and self._may_leave(host, candidate, route, fraction, stood_s):
-                        text = f"{host} stands still at {fraction:.0%} of its load."
-                        raise Unavailable(text, FailureKind.BUSY)
+            with self._fleet.binding.watching(lease, better):
+                async for step in lease:
+                    await tell(step)
+                    if isinstance(step, Loading):
+                        if step.fraction != fraction:
+                            fraction, since_s = step.fraction, step.elapsed_s
+                        stood_s = step.elapsed_s - since_s
+                        if not is_last and self._may_leave(
+                            host, candidate, route, fraction, stood_s
+                        ):
+                            text = f"{host} stands still at {fraction:.0%} of its load."
+                            raise Unavailable(text, FailureKind.BUSY)
             try:
                 yield lease
             except Unavailable as failed:
@@ -197,7 +214,7 @@ class HostServing:
         self, host: HostName, candidate: Candidate, job: Job, draft: Draft, is_last: bool
     ) -> None:
         async with self.lease(
-            host, candidate, job.wish, job.route, draft.emit, is_last=is_last
+            host, candidate, job.wish, job.route, draft.emit, is_last=is_last, replan=job.replan
         ) as lease:
             draft.granted(candidate, lease.granted.queue_s, lease.granted.load_s)
             messages = await self._fit(job, lease, draft)

@@ -104,6 +104,8 @@ class Job:
     """With the wanted model; the candidate's own model replaces it."""
     max_wait_s: float
     """Longest wait for one candidate while others are left."""
+    replan: Callable[[], Route] | None = None
+    """Gives the route as it would be now, for whoever waits in a line; None stays there."""
     is_follow_up: bool = False
     """Something was said before: a host may have read it."""
     seer: Candidate | None = None
@@ -255,6 +257,8 @@ class Planner:
             route=replace(route, candidates=able),
             wish=wish,
             begun=begun.rstrip(),
+            # Nobody goes back to a host that was lost in the middle, however soon it returned.
+            replan=None,
         )
 
     def _job_within(self, window: int, asking: Asking, messages: Sequence[Message]) -> Job:
@@ -315,6 +319,7 @@ class Planner:
             route=route,
             wish=wish,
             max_wait_s=self._rules.max_local_wait_s,
+            replan=lambda: routed(resolved)[0],
             is_follow_up=bool(asking.branch),
             seer=seer,
         )

@@ -165,7 +165,9 @@ class Relaying:
                 # A client's own time-out is shorter than any queue without an end, and than one
                 # queue after the other.
                 left_s = max(0.0, meter.patient_until - loop.time())
-                limited = replace(wish, model_key=candidate.model, max_wait_s=left_s)
+                limited = replace(
+                    wish, model_key=candidate.model, max_wait_s=left_s, since=candidate.since
+                )
                 await self._by_host.serve(
                     candidate.host, candidate, request, limited, meter, sink, is_last=is_last
                 )

@@ -14,6 +14,7 @@ from bot.domain.events import Progress
 from bot.domain.hosts import Instance, Wish
 from bot.domain.ids import AUTO, HostName, ModelKey, ProviderName
 from bot.fleet.fleet import Fleet
+from bot.fleet.lease import Elsewhere
 
 HOST_AT_FAULT = frozenset(
     {
@@ -109,6 +110,13 @@ class _Line:
         elif kind in HOST_AT_FAULT:
             self.broken.add(host)
 
+    def left(self, candidate: Candidate, better: Candidate) -> None:
+        """A wait ended for a host that is clearly sooner: no failure, and the last resort."""
+        where = (better.host, better.model)
+        others = [o for o in self.waiting if (o.host, o.model) != where]
+        self.waiting.clear()
+        self.waiting.extend((better, *others, candidate))
+
 
 async def walk(
     candidates: Iterable[Candidate],
@@ -130,7 +138,9 @@ async def walk(
        would wait twice.
     4. A candidate left for the asker's choice comes again as the last resort.
     5. Everybody is asked once; only then is a provider that failed asked again, where that helps.
-    6. Where a host broke, no provider is paid before hosts that were never looked at.
+    6. A wait ends where another host is clearly sooner by now: that one is next, and the one left
+       comes again as the last resort.
+    7. Where a host broke, no provider is paid before hosts that were never looked at.
 
     Args:
         candidates: Best first.
@@ -179,6 +189,8 @@ async def walk(
             async with override.attempt(candidate):
                 await serve(candidate, limit_s, not waiting)
                 return candidate
+        except Elsewhere as better:
+            line.left(candidate, better.candidate)
         except Unavailable as failed:
             await on_failure(candidate, failed)
             line.failed(candidate, failed.kind, limit_s, len(late), is_repeat=is_repeat)

@@ -250,6 +250,8 @@ class Candidate:
     provider: ProviderName | None = None
     seconds: float | None = None
     """Predicted seconds to the first token; None when nothing is known."""
+    since: float | None = None
+    """From when on it was waited for elsewhere, by the loop's clock; None where it was not."""
     burden_s: float = 0.0
     """Of a host, what it is compared by: the same, with what others will miss and the writing."""
     cost_micro_usd: int | None = None

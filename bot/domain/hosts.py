@@ -82,6 +82,8 @@ class Instance:
     """Monotonic seconds; it would not leave, or works for others, and is left in peace so long."""
     conversations: tuple[str, ...] = ()
     """Whose words its slots read last, as far as they came through Lantern: one a slot."""
+    is_kept_free: bool = False
+    """It takes no new turns: another model waits for its room."""
     missed_s: float = 0.0
     """Seconds its eviction is expected to cost those who will ask for it; see ``policy.demand``."""
 
@@ -262,8 +264,24 @@ class Wish:
     max_wait_s: float | None = None
     """Longest the asker will wait for the grant; None waits for ever."""
     priority: Priority = "normal"
+    since: float | None = None
+    """From when on its asker waited at other hosts, monotonic seconds; None where nowhere."""
     conversation: str = ""
     """Whose words are read, so that its next turn finds them read; empty where nobody can tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Who asks for one model, as of a moment; everything fades from there on: ``policy.demand``."""
+
+    begun: float = 0.0
+    """Conversations begun of late."""
+    resting: float = 0.0
+    """Conversations that may go on."""
+    at: float = 0.0
+    """Monotonic seconds."""
+    wish: Wish | None = None
+    """The newest, without its asker."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,11 @@
 """Who asks for which model, over all hosts: what evictions are weighed by."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
+from bot.domain.hosts import Demand, Wish
 from bot.domain.ids import HostName, ModelKey
-from bot.policy.demand import NOBODY, Demand, chance, faded, resting_since
+from bot.policy.demand import NOBODY, chance, faded, resting_since
 
 LONGEST_REST_S = 1200.0
 """A conversation that rested so long is forgotten; it counts for nothing by then."""
@@ -11,35 +15,42 @@ class Demands:
     """The whole fleet's; every host's scheduler tells it of answers that begin and end."""
 
     def __init__(self) -> None:
-        self._of: dict[ModelKey, Demand] = {}
+        self.of: Mapping[ModelKey, Demand] = {}
+        """By model; replaced, never changed."""
         self._answered: dict[tuple[ModelKey, str], float] = {}
         """When each conversation was answered last, oldest first."""
         self._held: dict[ModelKey, set[HostName]] = {}
 
-    def asked(self, key: ModelKey, conversation: str, now: float) -> None:
+    def asked(self, wish: Wish, now: float) -> None:
         """An answer begins."""
-        demand = faded(self._of.get(key, NOBODY), now)
-        since = self._answered.pop((key, conversation), None)
+        key = wish.model_key
+        demand = faded(self.of.get(key, NOBODY), now)
+        since = self._answered.pop((key, wish.conversation), None)
         begun, resting = demand.begun + (since is None), demand.resting
         if since is not None:
             resting = max(0.0, resting - resting_since(since, now))
-        self._of[key] = Demand(begun, resting, now)
+        anybodys = replace(wish, user="", conversation="", since=None, max_wait_s=None)
+        self.of = {**self.of, key: Demand(begun, resting, now, anybodys)}
 
     def answered(self, key: ModelKey, conversation: str, now: float) -> None:
         """It ended."""
-        demand = faded(self._of.get(key, NOBODY), now)
+        demand = faded(self.of.get(key, NOBODY), now)
         since = self._answered.pop((key, conversation), None)
         resting = demand.resting + 1.0 - (resting_since(since, now) if since is not None else 0.0)
-        self._of[key] = Demand(demand.begun, resting, now)
+        self.of = {**self.of, key: replace(demand, resting=resting)}
         self._answered[key, conversation] = now
         for old in list(self._answered):
             if now - self._answered[old] < LONGEST_REST_S:
                 break
             del self._answered[old]
 
+    def forget(self, key: ModelKey) -> None:
+        """It was taken out by hand or for its rest: it is not loaded before somebody asks."""
+        self.of = {other: demand for other, demand in self.of.items() if other != key}
+
     def chance(self, key: ModelKey, now: float) -> float:
         """How likely the model is asked for soon; see ``policy.demand``."""
-        return chance(self._of.get(key, NOBODY), now)
+        return chance(self.of.get(key, NOBODY), now)
 
     def holds(self, host: HostName, keys: set[ModelKey]) -> None:
         """What a host has in memory now."""

@@ -5,10 +5,12 @@ It never chooses which host answers a turn; it says what is, and hands out each 
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from bot.domain.errors import UnknownName
+from bot.domain.errors import Unavailable, UnknownName
 from bot.domain.events import FleetEvent, Loading
 from bot.domain.hosts import (
     FleetMemory,
@@ -17,6 +19,7 @@ from bot.domain.hosts import (
     Model,
 )
 from bot.domain.ids import HostName
+from bot.fleet.binding import Binding
 from bot.fleet.connection import Connect, connect
 from bot.fleet.demand import Demands
 from bot.fleet.host import Host
@@ -24,7 +27,11 @@ from bot.fleet.rest import lan_http
 from bot.fleet.rules import FleetRules, Recorder
 from bot.fleet.scheduler import Scheduler
 from bot.fleet.speeds import History, Yardstick
+from bot.policy.ahead import AHEAD, plan_ahead
 from bot.policy.names import nearest
+
+AHEAD_S = 60.0
+"""A load that nobody asked for waits no longer for its turn."""
 
 __all__ = ["Fleet", "FleetRules", "Recorder"]
 
@@ -56,7 +63,8 @@ class Fleet:
         # thousand models each would hold a hundred thousand.
         pool: dict[Model, Model] = {}
         self._hosts: dict[HostName, Host] = {}
-        yardstick, demands = Yardstick(), Demands()
+        self.binding = Binding()
+        yardstick, self._demands = Yardstick(), Demands()
         for config in hosts:
             name = config.name
             speeds = {key: speed for (host, key), speed in memory.speeds.items() if host == name}
@@ -64,7 +72,8 @@ class Fleet:
             self._hosts[name] = Host(
                 config,
                 history=History(speeds, memory.rates.get(name), name, yardstick, answers),
-                demands=demands,
+                demands=self._demands,
+                on_change=self.binding.changed,
                 own=[own for own in memory.own if own.host == name],
                 wake_s=memory.wakes.get(name),
                 begun=[load for load in memory.begun if load.host == name],
@@ -151,6 +160,17 @@ class Fleet:
         except TimeoutError:
             return False
         return True
+
+    async def improve(self) -> None:
+        """Loads what will probably be asked for soon, one model at a time; see ``policy.ahead``."""
+        plan = plan_ahead(self.snapshot(), self._demands.of)
+        if plan is None:
+            return
+        wish = replace(plan.wish, user=AHEAD, max_wait_s=AHEAD_S, priority="low")
+        with suppress(Unavailable):
+            async with self.host(plan.host).lease(wish) as lease:
+                async for _ in lease:
+                    pass
 
     async def evict_idle(self) -> None:
         """Begins to unload own instances that rested longer than their TTL.

@@ -60,6 +60,7 @@ from bot.fleet.waking import call
 from bot.policy import breaker
 from bot.policy.breaker import Breaker, BreakerRules
 from bot.policy.index import shared_models
+from bot.policy.prediction import lead_s
 
 P = ParamSpec("P")
 
@@ -85,6 +86,7 @@ class Host:
         *,
         history: History,
         demands: Demands,
+        on_change: Callable[[], None],
         own: Iterable[OwnInstance],
         drain: Drain | None,
         wake_s: float | None,
@@ -99,6 +101,7 @@ class Host:
     ) -> None:
         self._config = config
         self._demands = demands
+        self._on_change = on_change
         self._recorder = recorder
         self._observe = observe
         self._observe_load = observe_load
@@ -239,6 +242,11 @@ class Host:
             del self._delivery.leases[ticket]
             self.feed(Scheduler.on_left, ticket)
             self._delivery.set_out(ticket)
+
+    def stay_s(self, lease: Lease) -> float | None:
+        """Seconds by which a lease that waits here is before a newcomer; None where none does."""
+        ahead = self._scheduler.ahead(lease.ticket)
+        return None if ahead is None else lead_s(self.snapshot(), lease.wish, ahead, self._now())
 
     async def probe(self) -> None:
         """Returns when a probe that began after this call is over."""
@@ -559,6 +567,7 @@ class Host:
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+        self._on_change()
 
     @staticmethod
     def _now() -> float:

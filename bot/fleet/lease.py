@@ -4,14 +4,23 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Self
 
-from bot.domain.chat import Endpoint
-from bot.domain.errors import BotError, Bug
+from bot.domain.chat import Candidate, Endpoint
+from bot.domain.errors import BotError, Bug, FailureKind, Unavailable
 from bot.domain.events import Progress
 from bot.domain.hosts import HostConfig, Wish
 from bot.fleet.effects import Grant, Refuse, Tell
 from bot.fleet.queue import Ticket
+
+
+class Elsewhere(Unavailable):
+    """No failure: another host is clearly sooner by now."""
+
+    def __init__(self, candidate: Candidate) -> None:
+        super().__init__(f"{candidate.where} is sooner by now.", FailureKind.BUSY)
+        self.candidate = candidate
 
 
 class Lease:
@@ -28,6 +37,7 @@ class Lease:
         self.ticket = ticket
         self.wish = wish
         self.grant: Grant | None = None
+        self._elsewhere: Candidate | None = None
         self.shared_at = math.inf
         """From when on its host did other work beside."""
         self.spoke_at = math.inf
@@ -38,8 +48,10 @@ class Lease:
         self._refusal: BotError | None = None
         self._news = asyncio.Event()
         self.asked_at = asyncio.get_running_loop().time()
+        self.began_at = self.asked_at if wish.since is None else wish.since
+        """When its asker began to wait, here or elsewhere."""
         wait_s = wish.max_wait_s
-        self._deadline = None if wait_s is None else self.asked_at + wait_s
+        self._deadline = None if wait_s is None else self.began_at + wait_s
 
     @property
     def granted(self) -> Grant:
@@ -73,6 +85,8 @@ class Lease:
                 raise self._refusal
             if self.grant is not None:
                 raise StopAsyncIteration
+            if self._elsewhere is not None:
+                raise Elsewhere(self._elsewhere)
             try:
                 async with asyncio.timeout_at(self._deadline):
                     await self._news.wait()
@@ -81,6 +95,11 @@ class Lease:
                 self._deadline = None
                 self._on_late()
             self._news.clear()
+
+    def leave_for(self, candidate: Candidate) -> None:
+        """Another host is clearly sooner: the wait here ends, unless it has been granted."""
+        self._elsewhere = replace(candidate, since=self.began_at)
+        self._news.set()
 
     def heard(self, news: Grant | Refuse | Tell) -> None:
         """The scheduler's word; of two steps of one kind only the newer counts."""

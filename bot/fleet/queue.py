@@ -13,7 +13,7 @@ from bot.policy.fairness import in_turn
 Ticket = NewType("Ticket", int)
 """One asker's place at a scheduler: first waiting, then holding an instance."""
 
-PATIENCE_S = 15.0
+PATIENCE_S = 30.0
 """How long others may overtake a turn that waits for memory, at most."""
 
 
@@ -52,7 +52,7 @@ class Waiter:
         return limit_s is not None and self.load_began is None and now - self.asked_at >= limit_s
 
     def is_impatient(self, now: float) -> bool:
-        """Has it been overtaken long enough?
+        """Has it been overtaken as long as anybody may be?
 
         A quarter of its longest wait: what is left must do for the others to finish and the load.
         """
@@ -85,7 +85,8 @@ class Queue:
 
     def turns(self, leases: Mapping[str, int]) -> list[Waiter]:
         """Everybody in the order of their turns; ``leases`` by user."""
-        waiters = tuple(self.waiters.values())
+        # By how long they wait in all: who comes from another host brings its time along.
+        waiters = tuple(sorted(self.waiters.values(), key=lambda waiter: waiter.asked_at))
         users = [waiter.wish.user for waiter in waiters]
         # Of those who neither wait nor hold anything: the record would grow with all who ever ask.
         for stranger in self._served.keys() - {*users, *leases}:

@@ -81,6 +81,7 @@ from bot.fleet.queue import Queue, Ticket, Waiter
 from bot.fleet.residents import SPARED_S, Resident, Residents, reference_of
 from bot.fleet.speeds import History
 from bot.policy import breaker
+from bot.policy.ahead import AHEAD
 from bot.policy.breaker import Breaker
 from bot.policy.placement import (
     Hopeless,
@@ -100,6 +101,8 @@ from bot.policy.waking import LONGEST, WAKE_RULES, WAKE_S
 DRAINS = "{} is draining and takes no new turns."
 MOST_LOADS = 3
 """Loads begun for one wish: the first, one after an eviction, one with a larger context."""
+SWAPS = 1.0
+"""A model in use makes way once others have waited together so many times what the swap costs."""
 REFUSED_S = 1800.0
 """What a host refused to hold is tried again after so long: other programs may have left since."""
 MOST_HELD = 100
@@ -163,6 +166,9 @@ class Scheduler:
         self._granted_at: dict[Ticket, float] = {}
         """Since when each lease runs."""
         self._said: dict[Ticket, str] = {}
+        """Whose conversation each lease answers."""
+        self._kept_free: frozenset[InstanceRef] = frozenset()
+        """What a turn that was passed over for too long waits for."""
         self._decided_at = 0.0
         self._out: list[Effect] = []
 
@@ -212,6 +218,14 @@ class Scheduler:
             failures=round(self.health.probes.failures + self.health.requests.failures),
         )
 
+    def ahead(self, ticket: Ticket) -> int | None:
+        """How many come before somebody who waits, of those who want the same; None: no wait."""
+        waiter = self._queue.waiters.get(ticket)
+        if waiter is None:
+            return None
+        same = [w for w in self._turns() if w.wish.model_key == waiter.wish.model_key]
+        return same.index(waiter)
+
     def is_at_work(self) -> bool:
         """Is a load under way or an instance in use?"""
         return self.load is not None or bool(self.residents.held)
@@ -235,7 +249,7 @@ class Scheduler:
         if (waiting := len(self._queue.waiters)) >= self.config.max_waiting:
             text = f"{name} has {waiting} waiting already and takes no more for now."
             return (Refuse(ticket, Unavailable(text, FailureKind.BUSY)),)
-        waiter = self._queue.waiters[ticket] = Waiter(ticket, wish, now)
+        waiter = self._queue.waiters[ticket] = Waiter(ticket, wish, min(now, wish.since or now))
         # 2. The common case of a hundred at once for one cold model: the others, who hear the
         # number of waiters with the next progress, need not be looked at for each of them.
         if self.load is not None and self._joins(waiter, self.load, now):
@@ -321,6 +335,7 @@ class Scheduler:
         """Step 3: every free slot there is, in turn."""
         turns = self._turns()
         passed_over, needed = self._passed_over(turns, now)
+        self._kept_free = needed
         kept_free: frozenset[InstanceRef] = frozenset()
         for waiter in turns:
             if waiter is passed_over:
@@ -346,19 +361,28 @@ class Scheduler:
         for waiter in turns:
             usable = self._usable(waiter.wish)
             ahead.update(resident.reference for resident in usable)
-            if usable or waiter.is_joined or not waiter.is_impatient(now):
+            if usable or waiter.is_joined:
                 continue
             placed = self._placed(waiter.wish, ahead, now)
-            if isinstance(placed, Placement):
+            if isinstance(placed, Placement) and self._is_worth_a_swap(waiter, placed, now):
                 needed = placed.waits_for or placed.evict
                 return waiter, frozenset(map(reference_of, needed))
         return None, frozenset()
 
+    def _is_worth_a_swap(self, waiter: Waiter, placed: Placement, now: float) -> bool:
+        """Have those passed over waited, all together, as long as the swap will cost everybody?"""
+        key = waiter.wish.model_key
+        waited_s = sum(now - w.asked_at for w in self._without_instance(key))
+        leaving = (*placed.evict, *placed.waits_for)
+        swap_s = self._load_s(key) + sum(self._load_s(i.model_key) for i in leaving)
+        return waited_s >= SWAPS * swap_s or waiter.is_impatient(now)
+
     def _grant(self, waiter: Waiter, resident: Resident, now: float) -> None:
         self._queue.served(waiter)
         self._granted_at[waiter.ticket] = now
-        self._demands.asked(waiter.wish.model_key, waiter.wish.conversation, now)
-        self._said[waiter.ticket] = waiter.wish.conversation
+        if waiter.wish.user != AHEAD:
+            self._demands.asked(waiter.wish, now)
+            self._said[waiter.ticket] = waiter.wish.conversation
         self.residents.take(waiter.ticket, waiter.wish.user, resident)
         own, ttl_s = resident.own, waiter.wish.idle_ttl_s
         if own and own.idle_ttl_s is not None and (ttl_s is None or ttl_s > own.idle_ttl_s):
@@ -391,9 +415,9 @@ class Scheduler:
                 case Hopeless(kind=kind, reason=reason):
                     # 6a.
                     self._refuse(self._without_instance(key), reason, kind)
-                case Placement(waits_for=busy) if busy:
+                case Placement(waits_for=busy) as placed if busy:
                     # 6b. Beyond its patience nobody else's load may take the room it waits for.
-                    if waiter.is_impatient(now):
+                    if self._is_worth_a_swap(waiter, placed, now):
                         return
                 case Placement(order=order, evict=()):
                     # 6c.
@@ -459,7 +483,8 @@ class Scheduler:
             del resident.users[ticket]
             resident.reading.discard(ticket)
             resident.idle_since = now
-            self._demands.answered(resident.instance.model_key, self._said.pop(ticket, ""), now)
+            if (said := self._said.pop(ticket, None)) is not None:
+                self._demands.answered(resident.instance.model_key, said, now)
         self._clear_strays(now)
         # A leaver cancels nothing: whoever comes back finds the load further on.
         return self._effects() if waiter and waiter.is_joined else self._decide(now)
@@ -682,6 +707,7 @@ class Scheduler:
             if resident.own is None and not even_foreign:
                 raise ForeignInstance(f"{what} was loaded by somebody else.")
         for resident in found:
+            self._demands.forget(resident.instance.model_key)
             self._unload(resident, "admin", "asked by an admin", even_busy=True)
         return self._decide(now)
 
@@ -714,6 +740,7 @@ class Scheduler:
         ):
             rested_s = now - (instance.idle_since or now)
             resident = self.residents.all[reference_of(instance)]
+            self._demands.forget(instance.model_key)
             self._unload(resident, "idle", f"at rest for {rested_s:.0f} s")
         return self._decide(now)
 
@@ -767,22 +794,26 @@ class Scheduler:
     def _views(self, now: float, ahead: Collection[InstanceRef] = ()) -> tuple[Instance, ...]:
         """What is in memory, each with what its eviction would cost those who ask for it next."""
         return tuple(
-            replace(view, missed_s=self._missed_s(view.model_key, now))
+            replace(
+                view,
+                missed_s=self._missed_s(view.model_key, now),
+                is_kept_free=reference_of(view) in self._kept_free,
+            )
             for view in self.residents.views(self._models, ahead)
         )
 
     def _missed_s(self, key: ModelKey, now: float) -> float:
         if self._demands.elsewhere(self.config.name, key):
             return 0.0
+        return self._load_s(key) * self._demands.chance(key, now)
+
+    def _load_s(self, key: ModelKey) -> float:
+        """Seconds a load takes here, be it by a guess."""
         model = self._models.get(key)
-        reload_s = self._history.expected_load_s(key, model)
-        if reload_s is None:
-            reload_s = (
-                LOAD_S
-                if model is None or model.size_bytes is None
-                else model.size_bytes / LOAD_BYTES_PER_S
-            )
-        return reload_s * self._demands.chance(key, now)
+        expected_s = self._history.expected_load_s(key, model)
+        if expected_s is None and model is not None and model.size_bytes is not None:
+            return model.size_bytes / LOAD_BYTES_PER_S
+        return LOAD_S if expected_s is None else expected_s
 
     def _without_instance(self, key: ModelKey) -> list[Waiter]:
         """Those who need a model that nothing in memory serves."""

@@ -5,7 +5,9 @@ conversation that was answered a moment ago mostly goes on.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
+
+from bot.domain.hosts import Demand
 
 HORIZON_S = 120.0
 """An eviction is judged by who asks within so long: later there is time to load again."""
@@ -17,18 +19,6 @@ RESTS_S = 120.0
 """After so long without a next question a conversation counts a third of one just answered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """Who asks for one model, as of a moment; everything fades from there on."""
-
-    begun: float = 0.0
-    """Conversations begun of late, each fading by ``FADES_S``."""
-    resting: float = 0.0
-    """Conversations that may go on, each fading by ``RESTS_S``."""
-    at: float = 0.0
-    """Monotonic seconds."""
-
-
 NOBODY = Demand()
 
 
@@ -36,7 +26,9 @@ def faded(demand: Demand, now: float) -> Demand:
     """The same demand as of now."""
     gone_s = max(0.0, now - demand.at)
     begun = demand.begun * math.exp(-gone_s / FADES_S)
-    return Demand(begun, demand.resting * math.exp(-gone_s / RESTS_S), now)
+    return replace(
+        demand, begun=begun, resting=demand.resting * math.exp(-gone_s / RESTS_S), at=now
+    )
 
 
 def resting_since(since: float, now: float) -> float:
@@ -44,10 +36,13 @@ def resting_since(since: float, now: float) -> float:
     return math.exp(-max(0.0, now - since) / RESTS_S)
 
 
+def expected_asks(demand: Demand, now: float, horizon_s: float) -> float:
+    """How many questions are expected within some seconds."""
+    of_now = faded(demand, now)
+    new = of_now.begun * horizon_s / FADES_S
+    return new + of_now.resting * GOES_ON * (1.0 - math.exp(-horizon_s / RESTS_S))
+
+
 def chance(demand: Demand, now: float) -> float:
     """How likely somebody asks within ``HORIZON_S``; 0 to 1."""
-    of_now = faded(demand, now)
-    # Right after the start little time has passed to count in.
-    new = of_now.begun * HORIZON_S / FADES_S
-    going_on = of_now.resting * GOES_ON * (1.0 - math.exp(-HORIZON_S / RESTS_S))
-    return 1.0 - math.exp(-new - going_on)
+    return 1.0 - math.exp(-expected_asks(demand, now, HORIZON_S))

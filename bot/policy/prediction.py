@@ -143,8 +143,10 @@ def predict_seconds(
     # As the scheduler has it: a host that gave less than was asked for is taken at its word.
     needed = context_needed(host.models.get(key), host.limits.get(key), ask.min_context)
     usable = [copy for copy in copies if _holds(copy, needed)]
-    if usable:
+    if usable and not all(copy.is_kept_free for copy in usable):
         return _resident(host, model, usable, ask)
+    if usable:
+        return _making_way(host, model, usable, ask, now)
     if host.load is not None and host.load.model_key == key:
         return _joining(host, model, host.load, ask, now)
     return _cold(host, model, copies, ask, now)
@@ -177,6 +179,19 @@ def predict_load_s(host: HostSnapshot, model: Model) -> tuple[float, str]:
     if host.load_bytes_per_s:
         return model.size_bytes / host.load_bytes_per_s, "by size"
     return model.size_bytes / LOAD_BYTES_PER_S, "a guess by size"
+
+
+def lead_s(host: HostSnapshot, wish: Wish, ahead: int, now: float) -> float:
+    """Seconds by which one who waits behind ``ahead`` others is before whoever asks now."""
+    key, load = wish.model_key, host.load
+    ask = RouteAsk((key,), wish.min_context, wish.min_context, load=wish.load, is_chat=False)
+    if load is not None and load.model_key == key:
+        load = replace(load, waiters=min(load.waiters, ahead))
+    here = replace(host, waiting={**host.waiting, key: ahead}, load=load)
+    new, old = (predict_seconds(one, key, ask, now) for one in (host, here))
+    if isinstance(new, Rejection) or isinstance(old, Rejection):
+        return 0.0
+    return new.seconds - old.seconds
 
 
 def known_model(host: HostSnapshot, key: ModelKey) -> Model | None:
@@ -230,6 +245,28 @@ def _resident(
         reason=words,
         standing=Standing.BUSY if leases + waiting else Standing.IDLE,
         write_s=slow * ask.answer_tokens / written_per_s,
+    )
+
+
+def _making_way(
+    host: HostSnapshot, model: Model, usable: Sequence[Instance], ask: RouteAsk, now: float
+) -> Prediction:
+    """Of a model that leaves once those it answers are done: others' loads, then its own again."""
+    own_s = predict_load_s(host, model)[0] + 2 * EVICT_S
+    before_s, before = _loads_before(host, model.key, now)
+    rests_s = max(_rests_in_s(host, copy, ask) for copy in usable)
+    return _loaded(
+        host,
+        model,
+        ask,
+        host.waiting.get(model.key, 0),
+        Prediction(
+            queue_s=rests_s + before_s,
+            load_s=own_s,
+            prefill_s=0.0,
+            reason=", ".join(("makes way for another model", *before)),
+            standing=Standing.COLD,
+        ),
     )
 
 

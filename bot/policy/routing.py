@@ -51,6 +51,9 @@ NOT_MEANT = (_LOCAL_ONLY, _NOT_ITS_TYPE)
 """Why a provider is not asked that would not have been asked either, were it well."""
 TIE_S = 0.25
 """Predictions closer than this are equal; then idle beats busy beats cold, and weight decides."""
+MOVE_S, MOVE_SHARE = 0.5, 0.15
+"""A wait is left for another that is sooner by so much, and by this share of what is left of it:
+predictions are no better than that, and every move may leave a load behind."""
 LONGEST_S = 86_400.0
 """Beyond a day all predictions are alike; keeps absurd measurements from breaking the order."""
 LOCAL_QUALITY = 5
@@ -114,6 +117,24 @@ def plan_with(
     return Route(
         candidates, (*away, *refused), words, _prefers_cloud(ask, providers), chosen=ask.first
     )
+
+
+def sooner_elsewhere(
+    candidates: Sequence[Candidate], here: Candidate, lead_s: float
+) -> Candidate | None:
+    """The host to which one who waits had better go; None where it had better stay.
+
+    Args:
+        candidates: As they would be for whoever asks now.
+        here: Where it waits.
+        lead_s: By so much it is before whoever asks there now.
+    """
+    same = [c for c in candidates if c.model == here.model and c.host is not None]
+    stay_s = next((c.burden_s - lead_s for c in same if c.host == here.host), math.inf)
+    best = next((c for c in same if c.host != here.host), None)
+    if best is None or stay_s == math.inf:
+        return best
+    return best if best.burden_s + MOVE_S < stay_s * (1.0 - MOVE_SHARE) else None
 
 
 def _prefers_cloud(ask: RouteAsk, providers: Sequence[ProviderSnapshot]) -> bool:

@@ -13,6 +13,7 @@ from bot.domain.chat import Candidate
 from bot.domain.errors import FailureKind, NoCandidates, Unavailable
 from bot.domain.events import Offered
 from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName, TurnId
+from bot.fleet.lease import Elsewhere
 from bot.sim.models import GB, SimModel
 
 A, B = Candidate(ModelKey("m"), HostName("a")), Candidate(ModelKey("m"), HostName("b"))
@@ -320,3 +321,24 @@ async def test_an_embedding_model_is_loaded_by_hand_wherever_it_is(tmp_path: Pat
         ready = await ended(home.lantern.acts.load(None, embed.key))
         assert [i.key for i in home.hosts["studio"].resident] == [embed.key]
     assert ready.is_as_wished
+
+
+async def test_a_wait_left_for_a_host_that_is_sooner_is_no_failure_and_comes_again_last() -> None:
+    asked: list[Candidate] = []
+    told: list[Candidate] = []
+    sooner = Candidate(ModelKey("m"), HostName("b"), seconds=1.0, since=5.0)
+
+    async def serve(candidate: Candidate, _max_wait_s: float | None, _is_last: bool) -> None:
+        asked.append(candidate)
+        if candidate == A and len(asked) == 1:
+            raise Elsewhere(sooner)
+        if candidate == sooner:
+            raise Unavailable("gone", CUT)
+
+    async def on_failure(candidate: Candidate, _error: Unavailable) -> None:
+        told.append(candidate)
+
+    served = await walk((A, B, A_OTHER), serve, on_failure)
+    # The same host and model stand in the line once, as they are known now.
+    assert asked == [A, sooner, A_OTHER]
+    assert (served, told) == (A_OTHER, [sooner])

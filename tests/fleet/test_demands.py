@@ -1,7 +1,12 @@
 """Who asks for which model, kept for all hosts together."""
 
+from scheduler_playbook import up_with
+
+from bot.domain.hosts import Wish
 from bot.domain.ids import HostName, ModelKey
 from bot.fleet.demand import LONGEST_REST_S, Demands
+from bot.fleet.scheduler import Scheduler
+from bot.fleet.speeds import History
 
 ONE, TWO = ModelKey("one"), ModelKey("two")
 HERE, THERE = HostName("here"), HostName("there")
@@ -10,7 +15,7 @@ HERE, THERE = HostName("here"), HostName("there")
 def test_a_question_makes_the_next_likely_and_an_answer_more_so() -> None:
     demands = Demands()
     assert demands.chance(ONE, 0.0) == 0.0
-    demands.asked(ONE, "ada", 0.0)
+    demands.asked(Wish(ONE, conversation="ada"), 0.0)
     asked = demands.chance(ONE, 0.0)
     demands.answered(ONE, "ada", 0.0)
     assert 0.0 < asked < demands.chance(ONE, 0.0)
@@ -21,10 +26,10 @@ def test_a_conversation_that_goes_on_is_no_new_one_and_rests_only_once() -> None
     once, thrice = Demands(), Demands()
     for demands, turns in ((once, 1), (thrice, 3)):
         for _ in range(turns):
-            demands.asked(ONE, "ada", 5.0)
+            demands.asked(Wish(ONE, conversation="ada"), 5.0)
             demands.answered(ONE, "ada", 5.0)
     assert once.chance(ONE, 5.0) == thrice.chance(ONE, 5.0)
-    once.asked(ONE, "bob", 5.0)
+    once.asked(Wish(ONE, conversation="bob"), 5.0)
     once.answered(ONE, "bob", 5.0)
     assert once.chance(ONE, 5.0) > thrice.chance(ONE, 5.0)
 
@@ -32,7 +37,7 @@ def test_a_conversation_that_goes_on_is_no_new_one_and_rests_only_once() -> None
 def test_who_asks_again_while_being_answered_counts_once() -> None:
     once, twice = Demands(), Demands()
     for demands in (once, twice):
-        demands.asked(ONE, "ada", 0.0)
+        demands.asked(Wish(ONE, conversation="ada"), 0.0)
         demands.answered(ONE, "ada", 1.0)
     # Two answers of one conversation that ended one after the other.
     twice.answered(ONE, "ada", 1.0)
@@ -41,11 +46,11 @@ def test_who_asks_again_while_being_answered_counts_once() -> None:
 
 def test_a_conversation_long_at_rest_begins_anew() -> None:
     demands = Demands()
-    demands.asked(ONE, "ada", 0.0)
+    demands.asked(Wish(ONE, conversation="ada"), 0.0)
     demands.answered(ONE, "ada", 0.0)
     demands.answered(ONE, "bob", LONGEST_REST_S)
     before = demands.chance(ONE, LONGEST_REST_S)
-    demands.asked(ONE, "ada", LONGEST_REST_S)
+    demands.asked(Wish(ONE, conversation="ada"), LONGEST_REST_S)
     assert demands.chance(ONE, LONGEST_REST_S) > before
 
 
@@ -59,3 +64,32 @@ def test_another_copy_is_one_on_another_host_now() -> None:
     demands.holds(THERE, {TWO})
     assert not demands.elsewhere(HERE, ONE)
     assert demands.elsewhere(HERE, TWO)
+
+
+def test_the_newest_wish_is_kept_without_its_asker() -> None:
+    demands = Demands()
+    demands.asked(Wish(ONE, min_context=9000, user="ada", conversation="c", max_wait_s=5.0), 0.0)
+    demands.answered(ONE, "c", 1.0)
+    assert demands.of[ONE].wish == Wish(ONE, min_context=9000)
+
+
+def test_what_was_taken_out_by_hand_or_for_its_rest_is_nobodys_any_more() -> None:
+    play = up_with("one", "two")
+    demands = Demands()
+    play.scheduler = Scheduler(
+        play.scheduler.config,
+        history=History({}, None),
+        own=(),
+        evict_foreign=False,
+        demands=demands,
+    )
+    play.up()
+    for name in ("one", "two"):
+        play.ask(name, name)
+        play.loaded()
+        play.leave(name)
+    assert set(demands.of) == {ONE, TWO}
+    play.unload("two")
+    assert set(demands.of) == {ONE}
+    play.after(61).sweep()
+    assert not demands.of

@@ -11,6 +11,7 @@ from bot.domain.hosts import HostConfig, OwnInstance, Report, SpeedRecord
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet.effects import Grant
+from bot.fleet.queue import Ticket
 from bot.fleet.scheduler import REFUSED_S, Scheduler
 from bot.fleet.speeds import History
 
@@ -1141,3 +1142,38 @@ def test_what_is_usual_outlives_a_restart() -> None:
     play.up()
     answers(play, 5.0, times=2)
     assert play.instance("one").slowdown == pytest.approx(6.0)
+
+
+# --- swaps and late binding --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("waiting", "after_s", "is_kept"), [(1, 19, 0), (1, 21, 1), (2, 11, 1)])
+def test_a_model_in_use_makes_way_once_others_waited_together_what_the_swap_costs(
+    waiting: int, after_s: float, is_kept: int
+) -> None:
+    play = up_with("one", "two", max_loaded=1)
+    play.ask("a", "one")
+    play.loaded(seconds=10.0)
+    play.leave("a")
+    play.ask("b", "two")
+    play.unloaded()
+    play.loaded(seconds=10.0)
+    play.leave("b")
+    # Two is in memory; a load of either takes ten seconds, and a swap both.
+    play.ask("ada", "two")
+    for number in range(waiting):
+        play.ask(f"waits {number}", "one")
+    play.after(after_s).tick()
+    assert play.ask("late", "two") == ([] if is_kept else ["grant late two"])
+    assert [i.is_kept_free for i in play.scheduler.snapshot().instances] == [bool(is_kept)]
+
+
+def test_who_comes_from_another_host_brings_the_time_it_waited() -> None:
+    play = up_with("one", slots=1)
+    play.ask("ada", "one")
+    play.loaded()
+    play.ask("bob", "one")
+    play.after(1).ask("eve", "one", since=play.now - 60)
+    assert [play.scheduler.ahead(Ticket(number)) for number in (2, 3)] == [1, 0]
+    assert play.leave("ada") == ["grant eve one"]
+    assert play.scheduler.ahead(Ticket(1)) is None

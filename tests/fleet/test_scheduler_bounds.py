@@ -147,7 +147,7 @@ def test_beyond_its_patience_no_later_load_takes_the_room_it_waits_for() -> None
     play.ask("ada", "one")
     play.loaded()
     play.ask("bob", "big")
-    assert play.after(15).ask("eve", "small") == []
+    assert play.after(25).ask("eve", "small") == []
 
 
 def test_before_that_a_later_load_may_go_first() -> None:
@@ -155,7 +155,7 @@ def test_before_that_a_later_load_may_go_first() -> None:
     play.ask("ada", "one")
     play.loaded()
     play.ask("bob", "big")
-    assert play.after(14.9).ask("eve", "small") == ["load small"]
+    assert play.after(24.9).ask("eve", "small") == ["load small"]
 
 
 def test_the_wait_for_an_eviction_is_part_of_the_load() -> None:

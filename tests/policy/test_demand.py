@@ -5,13 +5,13 @@ import math
 import pytest
 from policy_builders import NOW
 
+from bot.domain.hosts import Demand
 from bot.policy.demand import (
     FADES_S,
     GOES_ON,
     HORIZON_S,
     NOBODY,
     RESTS_S,
-    Demand,
     chance,
     faded,
     resting_since,

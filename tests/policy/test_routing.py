@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from policy_builders import EMBED, GEMMA, NOW, QWEN, fleet, fleets, host, instance, model
 
-from bot.domain.chat import Route
+from bot.domain.chat import Candidate, Route
 from bot.domain.cloud import ProviderSnapshot
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, LoadInFlight, Speed
 from bot.domain.ids import AUTO, HostName, ModelKey, ProviderName
 from bot.policy import routing
 from bot.policy.prediction import BLIND, Prediction, RouteAsk, Strategy, predict_seconds
-from bot.policy.routing import plan_route
+from bot.policy.routing import MOVE_S, MOVE_SHARE, plan_route, sooner_elsewhere
 
 ZAI, OPENAI, ANTHROPIC = (ProviderName(name) for name in ("zai", "openai", "anthropic"))
 ASK = RouteAsk((QWEN,), prompt_tokens=1000, answer_tokens=0)
@@ -484,3 +484,36 @@ def test_auto_finds_the_soonest_model_of_each_host_and_swaps_none_in(
 def _seconds_of(one: HostSnapshot, keys: Sequence[ModelKey]) -> list[float]:
     verdicts = [predict_seconds(one, key, ANY, NOW) for key in keys]
     return [verdict.seconds for verdict in verdicts if isinstance(verdict, Prediction)]
+
+
+# --- late binding --------------------
+
+
+@pytest.mark.parametrize(
+    ("here_s", "lead_s", "there_s", "goes"),
+    [
+        (10.0, 0.0, 10.0 * (1 - MOVE_SHARE) - MOVE_S - 0.01, True),
+        (10.0, 0.0, 10.0 * (1 - MOVE_SHARE) - MOVE_S, False),
+        # Its place in the line is worth more than being the newest elsewhere.
+        (30.0, 25.0, 10.0, False),
+        (30.0, 5.0, 10.0, True),
+        # All but served.
+        (3.0, 9.0, 0.0, False),
+    ],
+)
+def test_who_waits_goes_where_it_is_clearly_sooner(
+    here_s: float, lead_s: float, there_s: float, goes: bool
+) -> None:
+    here, there = (
+        Candidate(QWEN, HostName(n), burden_s=s) for n, s in (("a", here_s), ("b", there_s))
+    )
+    found = sooner_elsewhere((there, here), here, lead_s)
+    assert found == (there if goes else None)
+
+
+def test_who_waits_goes_to_no_other_model_nor_to_a_provider_and_leaves_a_host_that_is_out() -> None:
+    here = Candidate(QWEN, HostName("a"), burden_s=99.0)
+    other, cloud = Candidate(GEMMA, HostName("b")), Candidate(QWEN, provider=ZAI)
+    assert sooner_elsewhere((other, cloud, here), here, 0.0) is None
+    slow = Candidate(QWEN, HostName("c"), burden_s=500.0)
+    assert sooner_elsewhere((slow,), here, 0.0) == slow
