@@ -1,7 +1,6 @@
 """``/history``, ``/remember`` and ``/memories``: what is kept of a person, in their own hands."""
 
 import io
-import json
 import zipfile
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -10,17 +9,16 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.chat.history import MOST_EXPORTED, exported
 from bot.chat.lantern import Lantern
 from bot.domain.chat import Quote, Turn
 from bot.domain.errors import RequestRefused
-from bot.domain.ids import TurnId, UserId
 from bot.policy.markup import harmless
 from bot.policy.memories import MOST_FACTS, checked_fact
 from cogs._faults import say
 from cogs._places import place_of, user_id
 
 SHOWN = 10
-MOST_EXPORTED = 20_000
 _LINE_CHARS = 150
 
 FORGET_HOW = """\
@@ -40,6 +38,7 @@ class Memory(commands.Cog):
     history = app_commands.Group(name="history", description="What I keep of your words")
 
     def __init__(self, lantern: Lantern) -> None:
+        self._lantern = lantern
         self._turns = lantern.turns
         self._people = lantern.people
 
@@ -64,8 +63,7 @@ class Memory(commands.Cog):
         """JSON; packed where Discord would not take it."""
         await interaction.response.defer(ephemeral=True, thinking=True)
         user = user_id(interaction.user)
-        ids = await self._people.said(user, MOST_EXPORTED)
-        data = await self._exported(user, ids)
+        count, data = await exported(self._lantern, user)
         name, limit = "lantern-history.json", interaction.filesize_limit
         if len(data) > limit:
             packed = io.BytesIO()
@@ -75,7 +73,7 @@ class Memory(commands.Cog):
         if len(data) > limit:
             raise RequestRefused("Your history is larger than Discord takes; ask Lantern's owner.")
         file = discord.File(io.BytesIO(data), name)
-        await interaction.followup.send(f"📦 {len(ids)} questions.", file=file, ephemeral=True)
+        await interaction.followup.send(f"📦 {count} questions.", file=file, ephemeral=True)
 
     @history.command(description="Delete your words here and everywhere, for good")
     @app_commands.describe(sure="yes: really; without it I say what would go")
@@ -133,24 +131,6 @@ class Memory(commands.Cog):
             for fact in facts
             if typed.casefold() in f"{fact.number} {fact.said.text}".casefold()
         ]
-
-    async def _exported(self, user: UserId, ids: tuple[TurnId, ...]) -> bytes:
-        said = [turn for key in reversed(ids) if (turn := await self._turns.store.get(key))]
-        questions = [
-            {
-                "at": _at(turn).isoformat(),
-                "conversation": turn.place.conversation,
-                "persona": turn.persona,
-                "question": turn.user_text,
-                "files": [file.name for file in turn.attachments],
-                "answer": turn.reply_text,
-                "model": None if turn.receipt is None else turn.receipt.model,
-            }
-            for turn in said
-        ]
-        facts = [fact.said.text for fact in await self._people.facts(user)]
-        whole = {"user": user, "questions": questions, "facts": facts}
-        return json.dumps(whole, ensure_ascii=False, indent=1).encode()
 
 
 def _at(turn: Turn) -> datetime:

@@ -1,6 +1,7 @@
 """``/retry`` and ``/continue``, and the message menus Ask about this, Retry and Continue."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -10,13 +11,14 @@ from discord.ext import commands
 
 from bot.chat.lantern import Lantern
 from bot.domain.chat import TurnRequest
-from bot.domain.errors import RequestRefused
-from bot.domain.ids import TurnId
+from bot.domain.errors import NoCandidates, RequestRefused, UnknownName
+from bot.domain.ids import ModelKey, TurnId
 from bot.policy.access import check_text
 from bot.policy.markup import harmless
 from bot.policy.pacing import Pacers
 from cogs._access import Access
 from cogs._again import Again
+from cogs._autocomplete import CHOICES, StringChoices, model_choices
 from cogs._faults import say_error
 from cogs._mentions import quote_of, read_files
 from cogs._places import place_of, user_id
@@ -60,6 +62,7 @@ class Talking(commands.Cog):
         self, lantern: Lantern, access: Access, replies: Replies, again: Again, pacers: Pacers
     ) -> None:
         self._turns = lantern.turns
+        self._switch = lantern.switch
         self._shown_in = lantern.replies
         self._access = access
         self._replies = replies
@@ -73,10 +76,22 @@ class Talking(commands.Cog):
         """For the tree: the library takes none from a cog by itself."""
 
     @app_commands.command(description="Answer the last question here again")
-    async def retry(self, interaction: discord.Interaction[Any]) -> None:
-        """As the button under the last answer does."""
-        turn = await self._again.last(place_of(interaction), "retry")
-        await self._again.press(interaction, "retry", turn)
+    @app_commands.describe(model="Which model or ☁ provider answers this time")
+    async def retry(self, interaction: discord.Interaction[Any], model: str | None = None) -> None:
+        """As the button under the last answer does, or by another model."""
+        place, user = place_of(interaction), user_id(interaction.user)
+        turn = await self._again.last(place, "retry")
+        if model is not None:
+            # Also whether words may leave for it; the turn judges again as it sends.
+            with suppress(NoCandidates, UnknownName):
+                await self._switch.check_model(place, user, model)
+        wanted = None if model is None else ModelKey(model)
+        await self._again.press(interaction, "retry", turn, model=wanted)
+
+    @retry.autocomplete("model")
+    async def _models(self, interaction: discord.Interaction[Any], typed: str) -> StringChoices:
+        place, user = place_of(interaction), user_id(interaction.user)
+        return model_choices(await self._switch.options(place, user, typed, CHOICES))
 
     @app_commands.command(name="continue", description="Go on with the last answer here")
     async def go_on(self, interaction: discord.Interaction[Any]) -> None:

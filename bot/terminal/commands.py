@@ -81,7 +81,12 @@ COMMANDS: tuple[CommandForm, ...] = (
         ("host", "foreign"),
         3,
     ),
-    CommandForm("retry", "/retry", "answer the last message again"),
+    CommandForm("retry", "/retry [model:M]", "answer the last message again", ("model",)),
+    CommandForm("remember", "/remember FACT", "keep a fact that whoever answers is told", words=50),
+    CommandForm("memories", "/memories [forget N]", "the facts that are remembered", words=2),
+    CommandForm(
+        "history", "/history [export FILE|forget yes]", "what is kept of your words", words=2
+    ),
     CommandForm("continue", "/continue", "go on with the last reply"),
     CommandForm(
         "answers", "/answers [N]", "the answers to the last question; N is gone on from", words=1

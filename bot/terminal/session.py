@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import closing, suppress
+from functools import partial
 
 from bot.chat.lantern import Lantern
 from bot.chat.switch import beside_words, model_words
@@ -19,7 +20,7 @@ from bot.chat.words import (
     usage_text,
     why_text,
 )
-from bot.domain.chat import Place, TurnKind, TurnRequest
+from bot.domain.chat import TurnKind, TurnRequest
 from bot.domain.errors import BotError, NoCandidates, RequestRefused, UnknownName
 from bot.domain.events import (
     Evicting,
@@ -41,18 +42,18 @@ from bot.domain.events import (
     TurnEvent,
     Waking,
 )
-from bot.domain.ids import AUTO, ModelKey, PersonaName, PlaceId, UserId
+from bot.domain.ids import AUTO, ModelKey, PersonaName
 from bot.domain.personas import Priority
 from bot.policy.choice import SCOPES, title_of
 from bot.policy.names import nearest, shown_name
 from bot.policy.prompt import Moment, filled_in, scene_of
 from bot.terminal import facts
 from bot.terminal.commands import COMMANDS, FLEET_VERBS, Command, CommandForm, parse
+from bot.terminal.memory import PLACE, USER, history, memory
 from bot.terminal.personas import personas
 from bot.terminal.screen import Screen, Steps
 
-USER = UserId("terminal:you")
-PLACE = Place(channel=PlaceId("terminal"), is_private=True)
+__all__ = ["PLACE", "USER", "Session"]
 
 
 class Session:
@@ -132,18 +133,21 @@ class Session:
         return True
 
     async def _do(self, command: Command) -> None:
+        screen, turns = self._screen, self._lantern.turns
         acts = {
             "chat": self._chat,
             "retry": self._chat,
             "continue": self._chat,
             "answers": self._answers,
+            "remember": partial(memory, self._lantern, screen),
+            "memories": partial(memory, self._lantern, screen),
+            "history": partial(history, self._lantern, screen),
             "model": self._switch,
             "persona": self._switch,
             "fleet": self._fleet,
             "private": self._private,
             "personas": self._personas,
         }
-        screen, turns = self._screen, self._lantern.turns
         match command.name:
             case name if name in acts:
                 await acts[name](command)

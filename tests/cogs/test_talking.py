@@ -17,7 +17,7 @@ from cogs_doubles import (
 
 from bot.chat.lantern import Lantern
 from bot.domain.chat import Quote
-from bot.domain.errors import BotError
+from bot.domain.errors import BotError, RequestRefused
 from bot.domain.ids import PlaceId, UserId
 from bot.policy.pacing import Pacers
 from cogs._access import Access
@@ -62,6 +62,20 @@ async def test_the_commands_mean_the_last_answer_here(kind: str) -> None:
     await command.callback(cog, interaction_of())
     (request,) = turns.requests
     assert (request.kind, request.parent) == (kind, TURN)
+
+
+async def test_another_model_may_answer_this_time() -> None:
+    turns = ScriptedTurns()
+    turns.stored[TURN] = stored_turn("Half")
+    cog, lantern = talking(turns)
+    command: Any = cog.retry
+    await command.callback(cog, interaction_of(), "google/gemma-3-12b")
+    assert turns.requests[0].model == "google/gemma-3-12b"
+    check: Any = lantern.switch.check_model
+    check.side_effect = RequestRefused("These words stay here.")
+    with pytest.raises(RequestRefused, match="stay here"):
+        await command.callback(cog, interaction_of(), "zai")
+    assert len(turns.requests) == 1
 
 
 async def test_where_nothing_was_asked_there_is_nothing_to_answer_again() -> None:

@@ -31,7 +31,7 @@ OPTIONS = {
     "fleet": ["status", "models", "load", "unload", "pin", "unpin", "drain", "resume", "board"],
     "personas": ["list", "show", "create", "edit", "delete", "import", "export"],
     "stop": [],
-    "retry": [],
+    "retry": ["model"],
     "thread": ["persona", "message"],
     "history": ["show", "export", "forget"],
     "remember": ["fact"],

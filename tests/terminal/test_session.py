@@ -373,3 +373,30 @@ async def test_an_answer_that_is_not_there_cannot_be_chosen(tmp_path: Path) -> N
     assert failures == 4
     assert "Nothing was asked here yet." in shown
     assert shown.count("There are 1 answers") == 3
+
+
+async def test_facts_and_history_are_in_ones_own_hands(tmp_path: Path) -> None:
+    file = tmp_path / "mine.json"
+    script = (
+        "/remember I like tea\n/memories\nhello [[say hi]]\n/history\n"
+        f"/history export {file}\n/history forget\n/history forget yes\n/history\n/memories\n"
+        "/memories forget 9\n/memories rub\n/remember x\n/memories forget 2\n"
+        f"/history export {tmp_path}\n"
+    )
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        shown, failures = await type_in(home, script)
+    assert failures == 4
+    for part in (
+        "1  I like tea",
+        "→ hi",
+        "1 questions are in",
+        "deletes all your words",
+        "Forgotten: 1",
+        "Nothing is remembered",
+        "no fact",
+        "does not know",
+        "cannot be written",
+    ):
+        assert part in shown, shown
+    assert '"I like tea"' in file.read_text()
+    assert shown.count("→ hi") == 1

@@ -1,0 +1,67 @@
+"""``/remember``, ``/memories`` and ``/history`` in a terminal."""
+
+import asyncio
+from pathlib import Path
+
+from bot.chat.history import exported
+from bot.chat.lantern import Lantern
+from bot.domain.chat import Place, Quote
+from bot.domain.errors import RequestRefused
+from bot.domain.ids import PlaceId, UserId
+from bot.policy.memories import checked_fact
+from bot.terminal.commands import Command
+from bot.terminal.screen import Screen
+
+USER = UserId("terminal:you")
+PLACE = Place(channel=PlaceId("terminal"), is_private=True)
+
+
+async def memory(lantern: Lantern, screen: Screen, command: Command) -> None:
+    """``/remember`` and ``/memories``: facts about whoever sits here."""
+    people, act, which = lantern.people, command.word(0), command.word(1) or ""
+    facts = await people.facts(USER)
+    match command.name, act:
+        case "remember", _:
+            text = checked_fact(" ".join(command.words), [fact.said for fact in facts])
+            await people.remember(Quote(text, USER, "you", PLACE, lantern.database.now_ms()))
+            screen.line(f"Remembered: {text}", "dim")
+        case "memories", "forget":
+            if not (which.isdecimal() and await people.drop(USER, int(which))):
+                raise RequestRefused(f"There is no fact `{which}`; `/memories` lists them.")
+            screen.line("Forgotten.", "dim")
+        case "memories", None:
+            for fact in facts:
+                screen.line(f"{fact.number}  {fact.said.text}")
+            if not facts:
+                screen.line("Nothing is remembered; `/remember FACT` does.", "dim")
+        case name, _:
+            raise RequestRefused(f"`/{name}` does not know `{act}`; `/help` lists what it does.")
+
+
+async def history(lantern: Lantern, screen: Screen, command: Command) -> None:
+    """``/history``: what is kept of the words of whoever sits here."""
+    people, act, which = lantern.people, command.word(0), command.word(1) or ""
+    match act:
+        case None:
+            for key in await people.said(USER, 10):
+                turn = await lantern.turns.store.get(key)
+                asked, answer = ("", "") if turn is None else (turn.user_text, turn.reply_text)
+                screen.line(" ".join(f"{asked[:70]} → {answer[:70]}".split()))
+        case "export" if which:
+            count, data = await exported(lantern, USER)
+            try:
+                await asyncio.to_thread(_write, which, data)
+            except OSError as error:
+                raise RequestRefused(f"`{which}` cannot be written: {error.strerror}.") from error
+            screen.line(f"{count} questions are in {which}.", "dim")
+        case "forget" if which == "yes":
+            count = await people.forget(USER)
+            screen.line(f"Forgotten: {count} questions, with their answers and facts.", "dim")
+        case "forget":
+            raise RequestRefused("This deletes all your words for good: `/history forget yes`.")
+        case _:
+            raise RequestRefused(f"`/history` does not know `{act}`; `/help` lists what it does.")
+
+
+def _write(name: str, data: bytes) -> None:
+    Path(name).expanduser().write_bytes(data)
