@@ -87,7 +87,9 @@ def test_who_may_change_it(scope: PersonaScope, editor: Editor, may: bool) -> No
     if may:
         check_may_edit(made(scope), editor)
         return
-    with pytest.raises(NotPermitted, match=r"\*\*muse\*\* is not yours to change"):
+    who = "the admins of this server" if scope == "server" else "the owner of this Lantern"
+    words = rf"\*\*muse\*\* is not yours to change: its maker and {who} may\."
+    with pytest.raises(NotPermitted, match=words):
         check_may_edit(made(scope), editor)
 
 
