@@ -30,6 +30,8 @@ class DiscordRules:
     answer_missed_s: float | None = None
     """Questions sent while Lantern was away, and no older, are answered late; None: none are."""
     has_footer: bool = True
+    has_warm_up: bool = False
+    """Load what will answer while somebody is still writing."""
     has_presence: bool = True
     """Show under the bot's name how the fleet stands."""
     has_webhooks: bool = True

@@ -39,6 +39,7 @@ from cogs.settings import SettingsCog
 from cogs.switching import Choosing
 from cogs.talking import Talking
 from cogs.threads import Threads
+from cogs.warming import Warming
 
 __all__ = ["DiscordFace", "DiscordRules", "LanternBot"]
 
@@ -134,6 +135,8 @@ class LanternBot(commands.Bot):
         intents = discord.Intents.none()
         intents.guilds = intents.guild_messages = intents.dm_messages = True
         intents.message_content = reads_content
+        # Every keystroke of every channel: heard only where something is done with it.
+        intents.typing = face.rules.has_warm_up
         super().__init__(
             command_prefix=commands.when_mentioned,
             help_command=None,
@@ -181,6 +184,7 @@ class LanternBot(commands.Bot):
             General(lantern, rules),
             SettingsCog(lantern, rules),
             PersonasCog(lantern, face.access),
+            Warming(self, lantern, rules),
             Buttons(lantern, face.access, face.replies, face.loads, face.again),
             talking,
             Memory(lantern),

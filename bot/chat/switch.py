@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
+import structlog
+
 from bot.chat.catalog import Catalog, ModelOption
 from bot.chat.choices import Choices, Resolved
 from bot.chat.consents import Consents
@@ -19,8 +21,11 @@ from bot.policy.access import check_may_switch
 from bot.policy.choice import Scope, key_for, provider_in, title_of, way_back, why_at_home
 from bot.policy.names import shown_name
 from bot.policy.privacy import Consent, LocalOnly, Sources
+from bot.policy.warmup import WARM_UP, WARM_UP_TTL_S, may_warm_up
 from bot.store.choices import ChoiceStore, Subject
 from bot.store.privacy import PrivacyStore
+
+_log = structlog.get_logger(__name__)
 
 _NOBODY = UserId("")
 """Of a choice for many: whatever one of them has chosen or marked for themselves is not meant."""
@@ -276,6 +281,26 @@ class Switch:
             await emit(replace(ready, provider=resolved.provider))
 
         return safe_channel(produce)
+
+    async def warm_up(self, place: Place, user: UserId) -> None:
+        """Starts to load what would answer here, where it takes nothing of anybody; waits for none.
+
+        Raises:
+            StoreUnavailable: it cannot be read what answers here.
+        """
+        resolved = await self._choices.resolve(place, user)
+        job = await self._job(resolved, place, user)
+        first = next(iter(job.route.candidates), None)
+        if first is None or first.host is None:
+            return
+        # Of the newest snapshot: the route may be of a moment ago.
+        fleet, wish = self._fleet.snapshot(), job.wish
+        ttl_s = min(wish.idle_ttl_s or WARM_UP_TTL_S, WARM_UP_TTL_S)
+        guess = replace(wish, model_key=first.model, idle_ttl_s=ttl_s, user=WARM_UP, priority="low")
+        if may_warm_up(fleet.hosts[first.host], guess, fleet.taken_at):
+            _log.info("model warmed up", host=first.host, model=first.model)
+            async with self._fleet.host(first.host).lease(guess):
+                pass
 
     async def _job(self, resolved: Resolved, place: Place, user: UserId) -> Job:
         request = _smallest(place, user)

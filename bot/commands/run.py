@@ -83,6 +83,7 @@ async def _serve(
         answer_missed_s=settings.answer_missed,
         has_footer=settings.footer,
         has_presence=settings.presence,
+        has_warm_up=settings.warm_up,
         has_webhooks=settings.webhooks,
         owner_channel=int(settings.owner_channel) if settings.owner_channel else None,
         on_ready=connected.set,

@@ -334,6 +334,10 @@ class DiscordSettings(Section):
         default="adaptive", description="Streamed text is paced by Discord's limits; the only style"
     )
     footer: bool = Field(default=True, description="Show model, host and speed under a reply")
+    warm_up: bool = Field(
+        default=False,
+        description="Load what will answer while somebody still writes, where nothing has to leave",
+    )
     presence: bool = Field(
         default=True, description="Show under the bot's name how the fleet stands"
     )

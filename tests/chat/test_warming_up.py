@@ -1,0 +1,38 @@
+"""A guess at what will be asked: loaded where there is room, and nowhere else."""
+
+from pathlib import Path
+
+from house import ADA, GEMMA, PLACE, QWEN, house, sim
+
+from bot.domain.ids import HostName
+from bot.policy.warmup import WARM_UP_TTL_S
+
+STUDIO = HostName("studio")
+MODELS = {"default": f"model: {QWEN.key}\n"}
+
+
+async def test_what_would_answer_is_loaded_for_a_while_and_once(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN, GEMMA), personas=MODELS) as home:
+        host = home.lantern.fleet.host(STUDIO)
+        await home.lantern.switch.warm_up(PLACE, ADA)
+        await home.lantern.switch.warm_up(PLACE, ADA)
+        await host.until(lambda seen: any(i.own for i in seen.instances))
+        (held,) = home.lantern.fleet.snapshot().hosts[STUDIO].instances
+        assert (held.model_key, held.idle_ttl_s) == (QWEN.key, WARM_UP_TTL_S)
+        await home.ask("hello")
+        (held,) = home.lantern.fleet.snapshot().hosts[STUDIO].instances
+        assert held.idle_ttl_s is not None
+        assert held.idle_ttl_s > WARM_UP_TTL_S, "a question makes it stay as usual"
+        assert [news.what for news in home.news].count("model loaded") == 1
+
+
+async def test_nothing_leaves_memory_for_a_guess(tmp_path: Path) -> None:
+    # Room for either of them, never for both.
+    most = (QWEN.size_bytes + GEMMA.size_bytes) / 1e9 - 1
+    full = sim("studio", QWEN, GEMMA)
+    async with house(tmp_path, full, personas=MODELS, memory_gb=most) as home:
+        await home.ask("hello", model=GEMMA.key)
+        await home.lantern.switch.warm_up(PLACE, ADA)
+        (held,) = home.lantern.fleet.snapshot().hosts[STUDIO].instances
+        assert held.model_key == GEMMA.key
+        assert home.lantern.fleet.snapshot().hosts[STUDIO].load is None
