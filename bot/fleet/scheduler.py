@@ -13,13 +13,14 @@ The tree; each number stands again where its step is taken.
 2. The load under way will serve them: they join it, hear of it, and nothing else is decided.
 3. Every event decides everything anew from here, but for three: an asker who joins a load or leaves
    one, a load's progress, and a measured answer free nothing. Free slots are granted, user by user.
-   A turn passed over for too long has what it needs kept free from all who come after it.
+   Once those who wait for a load have waited together as long as a swap costs, what the first of
+   them needs is kept free from all who come after it.
 4. Whoever waited as long as they may is refused, and slots are granted again.
 5. While a load or an unload is under way, and while the host is not up, step 6 is left out: no
    load and no eviction begins. Admins, the sweep and strays may unload beside a load all the same.
 6. The first in turn whom nothing in memory serves is next; ``policy.placement`` decides the load:
    a. it never fits: all who wait for it are refused, and the next in turn is looked at;
-   b. it fits once those in use are at rest: the next in turn may go first, but not for ever;
+   b. it fits once those in use are at rest: the next in turn may go first, till a swap is worth it;
    c. it fits now: it is loaded;
    d. it fits once others have left: they are evicted, and 6 comes round when they are gone.
 7. Everybody waiting for anything but the load under way hears of their place.

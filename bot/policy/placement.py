@@ -5,10 +5,11 @@ host's snapshot and what is in memory, so that a host is never refused for what 
 
 1. Own idle copies of the same model leave first: they were outgrown, or nobody would load another.
 2. The load fits beside the rest: it may start.
-3. It fits once the least recently used idle instances have left: those, and no more than needed.
+3. It fits once the idle instances that will be missed least have left: those, and no more than
+   needed; of equals the least recently used. Within a tenth of the memory the host decides; what it
+   was seen to hold together fits, and what it refused together does not.
 4. It would fit if those in use were at rest: it waits for them.
-5. Neither: it never fits, and says what is in the way. What is refused by a tenth of the memory at
-   most is tried all the same: the estimate is no better than that.
+5. Neither: it never fits, and says what is in the way.
 6. Where the host itself refused what should have fitted, so much more leaves as the model takes.
    What it refused to hold together is remembered and not tried again while anything can leave.
 
@@ -108,7 +109,7 @@ def place(
     surest = most if ceiling is None else min(ceiling, most or ceiling)
     # With nothing else to be done it is tried against what was learnt: other programs may have had
     # their part in that, and gone.
-    anew = replace(host, refused=())
+    anew = replace(host, refused=()) if host.refused else host
     for by, memory_bytes in ((host, surest), (anew, most)):
         # 2. and 3.
         beside = partial(fits, by, order, memory_bytes, needed)
@@ -248,11 +249,12 @@ def fits(
     if host.max_loaded is not None and len(instances) >= host.max_loaded:
         return False
     # The host's own word beats any estimate.
-    wanted = together(instances, order, host.limits.get(order.model_key))
-    if any(wanted <= held for held in host.held):
-        return True
-    if any(wanted >= refused for refused in host.refused):
-        return False
+    if host.held or host.refused:
+        wanted = together(instances, order, host.limits.get(order.model_key))
+        if any(wanted <= held for held in host.held):
+            return True
+        if any(wanted >= refused for refused in host.refused):
+            return False
     if needed_bytes is None or memory_bytes is None:
         return True
     return sum(map(instance_bytes, instances)) + needed_bytes <= memory_bytes

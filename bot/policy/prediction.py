@@ -260,13 +260,9 @@ def _making_way(
         model,
         ask,
         host.waiting.get(model.key, 0),
-        Prediction(
-            queue_s=rests_s + before_s,
-            load_s=own_s,
-            prefill_s=0.0,
-            reason=", ".join(("makes way for another model", *before)),
-            standing=Standing.COLD,
-        ),
+        queue_s=rests_s + before_s,
+        load_s=own_s,
+        reason=", ".join(("makes way for another model", *before)),
     )
 
 
@@ -281,27 +277,34 @@ def _joining(
         model,
         ask,
         ahead,
-        Prediction(
-            queue_s=0.0,
-            load_s=left_s,
-            prefill_s=0.0,
-            reason=f"loading now: ~{_seconds(left_s)} left",
-            standing=Standing.COLD,
-        ),
+        queue_s=0.0,
+        load_s=left_s,
+        reason=f"loading now: ~{_seconds(left_s)} left",
     )
 
 
 def _loaded(
-    host: HostSnapshot, model: Model, ask: RouteAsk, ahead: int, load: Prediction
+    host: HostSnapshot,
+    model: Model,
+    ask: RouteAsk,
+    ahead: int,
+    *,
+    queue_s: float,
+    load_s: float,
+    reason: str,
+    evicts: tuple[Instance, ...] = (),
 ) -> Prediction:
-    """A load's prediction with what comes after: others who wait for it too, reading, writing."""
+    """A load with what comes after: ``ahead`` others who wait for it too, reading, writing."""
     (read_per_s, written_per_s), slots = expected_rates(host, model), max(1, host.slots)
     # All who wait for a load begin at its end, and read side by side.
     slow = _slowdown(host, model.key, min(ahead, slots - 1), 0)
-    return replace(
-        load,
-        queue_s=load.queue_s + _queue_s(ahead, slots, _turn_s(host, model, ask)),
+    return Prediction(
+        queue_s=queue_s + _queue_s(ahead, slots, _turn_s(host, model, ask)),
+        load_s=load_s,
         prefill_s=SENT_S + slow * ask.prompt_tokens / read_per_s,
+        reason=reason,
+        standing=Standing.COLD,
+        evicts=evicts,
         write_s=slow * ask.answer_tokens / written_per_s,
     )
 
@@ -336,14 +339,10 @@ def _cold(
         model,
         ask,
         host.waiting.get(model.key, 0),
-        Prediction(
-            queue_s=before_s + leases_s,
-            load_s=own_s + EVICT_S * len(evicts),
-            prefill_s=0.0,
-            reason=", ".join(filter(None, steps)),
-            standing=Standing.COLD,
-            evicts=evicts,
-        ),
+        queue_s=before_s + leases_s,
+        load_s=own_s + EVICT_S * len(evicts),
+        reason=", ".join(filter(None, steps)),
+        evicts=evicts,
     )
 
 
