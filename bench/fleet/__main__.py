@@ -36,7 +36,8 @@ def main(arguments: list[str]) -> int:
         asked = results[trace, policies[0]].questions
         print(f"\n{trace}, {asked} questions\n", *table.lines(results, [trace], policies), sep="\n")
     print(f"\nMeans over {', '.join(traces)}\n")
-    print(*table.lines(results, traces, policies), sep="\n")
+    print(*table.lines(results, traces, policies), "", sep="\n")
+    print(*table.kinds(results, traces, policies), sep="\n")
     if not options.traces and set(policies) == set(table.POLICIES):
         text = renewed(RESULTS.read_text(encoding="utf-8"), table.section(results))
         RESULTS.write_text(text, encoding="utf-8")

@@ -18,6 +18,7 @@ import httpx
 from bench.fleet.host import SLOTS, UNLOAD_S, Copy, Generation, Machine, NotServed, Work
 from bench.fleet.people import Evening, NobodyAnswers, PlayedQuestion, Serve
 from bench.fleet.trace import ANSWER_TOKENS, CONTEXT
+from bot.app import IMPROVE_EVERY_S
 from bot.chat.choices import Resolved
 from bot.chat.cloud_serving import CloudServing
 from bot.chat.draft import Draft
@@ -287,6 +288,7 @@ async def lantern(evening: Evening) -> AsyncGenerator[Serve]:
         timers = [
             tasks.create_task(_every(rules.probe_every_s, fleet.probe_all)),
             tasks.create_task(_every(rules.sweep_every_s, fleet.evict_idle)),
+            tasks.create_task(_every(IMPROVE_EVERY_S, fleet.improve)),
         ]
         yield Talking(evening, planner, router, streams).reply
         for timer in timers:

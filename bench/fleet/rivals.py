@@ -158,9 +158,11 @@ class Swap(Bound):
         return chosen if free >= needed else None
 
 
-Place = tuple[HostName, ModelKey]
+HostModel = tuple[HostName, ModelKey]
 LATELY_S, WARMED_S = 1800.0, 120.0
+"""A model that left so lately still counts; the runner-up is not warmed again for so long."""
 AHEAD, LONG_LINE, AT_ONCE = 3, 4, 3
+"""Questions at which the runner-up is warmed; a line beyond which some move; how many at most."""
 
 
 class Herd(Bound):
@@ -172,22 +174,19 @@ class Herd(Bound):
     the runner-up load too, and every five seconds lines of over four are shared out.
     """
 
-    LATELY_S, WARMED_FOR_S, SHARE_OUT_S = 1800.0, 120.0, 5.0
-    AHEAD, LONG_LINE = 3, 4
-
     BEAT_S = 5.0
 
     def __init__(self, evening: Evening, tasks: asyncio.TaskGroup) -> None:
         super().__init__(evening, tasks)
-        self._took: dict[Place, deque[float]] = defaultdict(lambda: deque(maxlen=200))
-        self._had: dict[Place, float] = {}
-        self._warmed: dict[Place, float] = {}
+        self._took: dict[HostModel, deque[float]] = defaultdict(lambda: deque(maxlen=200))
+        self._had: dict[HostModel, float] = {}
+        self._warmed: dict[HostModel, float] = {}
 
     def enter(self, waiting: Waiting) -> None:
         key = waiting.question.chat.model
         for machine in self.evening.machines.values():
-            self._had.update({(machine.name, c.model.key): self.now() for c in
-                              machine.copies.values()})  # fmt: skip
+            for copy in machine.copies.values():
+                self._had[machine.name, copy.model.key] = self.now()
         able = [m for m in self.evening.able(waiting.question) if m.is_up]
         ranked = sorted(able, key=lambda m: (-self._score(m, key), m.name))
         # Where nobody is up it is held until somebody is.

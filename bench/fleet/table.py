@@ -93,7 +93,22 @@ def _quiet() -> None:
 
 def lines(results: Results, traces: Sequence[str], policies: Iterable[str]) -> list[str]:
     """A table of the policies, of the means over some traces; in Markdown, read as it is."""
-    rows = [HEADINGS, *(_cells(results, traces, policy) for policy in policies)]
+    return _ruled([HEADINGS, *(_cells(results, traces, policy) for policy in policies)])
+
+
+def kinds(results: Results, traces: Sequence[str], policies: Sequence[str]) -> list[str]:
+    """A table of the traces: mean and p95 under each policy."""
+    told_rows = [
+        (
+            trace,
+            *(f"{(row := results[trace, p]).mean:.1f} / {row.p95:.0f}" for p in policies),
+        )
+        for trace in traces
+    ]
+    return _ruled([("mean / p95, s", *policies), *told_rows])
+
+
+def _ruled(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     told_rows = [
         " | ".join(

@@ -11,7 +11,7 @@ from bench.__main__ import BENCHMARKS
 from bench.fleet.clock import play
 from bench.fleet.figures import EveningFigures, figures, mean_of
 from bench.fleet.people import PATIENCE_S, Evening, PlayedQuestion, spend
-from bench.fleet.table import POLICIES, TRACES, lines, parts, section
+from bench.fleet.table import POLICIES, TRACES, kinds, lines, parts, section
 from bench.fleet.trace import SwitchedOff, Trace, make
 from bench.table import markdown, renewed, told
 
@@ -116,6 +116,15 @@ def test_the_table_tells_means_and_how_far_they_are_from_the_clairvoyant() -> No
     assert [cell.strip() for cell in ours.split("|")[-3:-1]] == ["3.00", "80%"]
     assert [cell.strip() for cell in best.split("|")[-3:-1]] == ["1.00", ""]
     assert mean_of([row(2.0), row(4.0, predicted=0.5)]).predicted is None
+
+
+def test_each_trace_is_told_with_mean_and_p95_under_each_policy() -> None:
+    results = {(t, p): row(n + 1.0) for n, t in enumerate("ab") for p in ("swap", "lantern")}
+    told_lines = kinds(results, ["a", "b"], ["swap", "lantern"])
+    assert [line.split() for line in told_lines[2:]] == [
+        ["|", trace, "|", mean, "/", "2", "|", mean, "/", "2", "|"]
+        for trace, mean in (("a", "1.0"), ("b", "2.0"))
+    ]
 
 
 def test_the_figures_to_reach_hold_at_their_bound_and_not_above() -> None:
