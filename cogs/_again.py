@@ -132,7 +132,7 @@ class Again:
             await store.show(wanted)
             try:
                 if len(views) == len(ids) == 1:
-                    content, buttons = views[0].content, buttons_of(views[0])
+                    content, buttons = views[0].content, buttons_of(views[0], interaction.locale)
                     await interaction.response.edit_message(content=content, view=buttons)
                 else:
                     await interaction.response.defer()
@@ -212,6 +212,7 @@ class Again:
         )
         hook = self._webhooks.at(interaction.client, interaction.channel)
         transport = Transport(channel, self._pacers, hook=hook)
+        transport.locale = interaction.locale
         age = discord.utils.utcnow() - discord.utils.snowflake_time(min(ids))
         transport.edits_old = age > _YOUNG
         return transport

@@ -10,7 +10,9 @@ from discord import app_commands
 
 from bot.chat import words
 from bot.domain.errors import BotError
+from bot.policy.markup import harmless
 from bot.policy.splitting import LIMIT, split_reply
+from cogs._languages import told
 
 SENDING_ERRORS = (
     discord.DiscordException,
@@ -84,8 +86,15 @@ def fault_of(error: BaseException) -> DiscordFault:
     return DiscordFault.REFUSED
 
 
-async def say(interaction: AnyInteraction, text: str, *, ephemeral: bool = True) -> None:
-    """Answers an interaction in words, whatever was answered before; long ones over several."""
+async def say(
+    interaction: AnyInteraction, text: str, *, ephemeral: bool = True, is_ours: bool = True
+) -> None:
+    """Answers an interaction in words, whatever was answered before; long ones over several.
+
+    Ours are said in the language of whoever asked.
+    """
+    # Names, descriptions, thoughts and what hosts say of their errors are other people's words.
+    text = harmless(told(text, interaction.locale) if is_ours else text)
     for part in split_reply(text, LIMIT):
         # A second first response is refused (40060): what follows it is another route.
         if interaction.response.is_done():

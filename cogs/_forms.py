@@ -12,6 +12,7 @@ from bot.documents.yaml import Plain
 from bot.domain.personas import Persona
 from bot.policy.names import shown_name
 from cogs._faults import say_error
+from cogs._languages import told
 
 FormAct = Literal["save", "change", "discard"]
 Part = Literal["persona", "character"]
@@ -122,10 +123,12 @@ class FormButton(
         interaction.client.dispatch("form_button", interaction, self._act, self._ticket)
 
 
-def form_buttons(ticket: str, *acts: FormAct) -> ui.View:
-    """These buttons."""
+def form_buttons(ticket: str, *acts: FormAct, locale: object = None) -> ui.View:
+    """These buttons, in a reader's language."""
     # The library would forget a view after three minutes.
     view = ui.View(timeout=None)
     for act in acts:
-        view.add_item(FormButton(act, ticket))
+        button = FormButton(act, ticket)
+        button.item.label = told(_FACES[act][0], locale)
+        view.add_item(button)
     return view

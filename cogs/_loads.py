@@ -14,6 +14,8 @@ from bot.chat.walk import LoadSteps, Readiness
 from bot.domain.errors import BotError, NotPermitted
 from bot.domain.events import Loading, Progress
 from bot.domain.ids import UserId
+from bot.policy.markup import harmless
+from bot.policy.splitting import LIMIT
 from cogs._faults import AnyInteraction, error_words
 from cogs._places import place_of, user_id
 from cogs._transport import InteractionTransport
@@ -89,7 +91,8 @@ class LoadView(View):
     def messages(self, now: float) -> tuple[MessageView, ...]:
         """The one message as it should read now."""
         if self.is_over:
-            text = f"{self._head}\n{self._end}".strip()
+            # The end may hold what a host said, the head a greeting; both may be long.
+            text = harmless(f"{self._head}\n{self._end}".strip())[:LIMIT]
             return (MessageView(text, self._acts, self._ticket if self._acts else ""),)
         if self.step is None:
             return ()
@@ -206,7 +209,8 @@ class Loads:
                 if left
                 else MessageView(f"{head}\n-# This load is not running any more.")
             )
-            await interaction.response.edit_message(content=cut.content, view=buttons_of(cut))
+            buttons = buttons_of(cut, interaction.locale)
+            await interaction.response.edit_message(content=cut.content, view=buttons)
             return
         if view.asker != user_id(interaction.user) and not is_admin:
             raise NotPermitted("Only the person who asked, or an admin, may cancel this load.")

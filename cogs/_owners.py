@@ -3,6 +3,7 @@
 import discord
 import structlog
 
+from bot.policy.markup import harmless
 from bot.policy.splitting import LIMIT
 from cogs._faults import SENDING_ERRORS, DiscordFault, fault_of
 from cogs._places import owners_of
@@ -18,7 +19,7 @@ async def tell_owners(client: discord.Client, text: str, channel: int | None) ->
         text: What is told.
         channel: The channel's id; None writes to the owners at once.
     """
-    hint = ""
+    hint, text = "", harmless(text)
     if channel is not None:
         try:
             place = client.get_partial_messageable(channel)

@@ -112,6 +112,7 @@ class ReplyView(View):
         self._has_thoughts = False
         self._mark = words.receipt_mark(standing.turn.receipt) if self._text and standing else ""
         """Of the providers whose words come next, or came before; empty for a host's."""
+        self._ended: tuple[MessageView, ...] = ()
         self._before: tuple[MessageView, ...] = ()
         """As they read when they were last asked for."""
         self.first_at: float | None = None
@@ -195,7 +196,8 @@ class ReplyView(View):
             place = ONLY
             if standing is not None:
                 place = standing.place(is_new=not standing.is_continued)
-            return ended(
+            # Once: fifty messages are written one by one, and each asks for all of them twice.
+            self._ended = self._ended or ended(
                 text,
                 self.end,
                 notices=self._notices,
@@ -204,6 +206,7 @@ class ReplyView(View):
                 said_by=self._mark,
                 place=place,
             )
+            return self._ended
         views = self._growing(text, now)
         if not views or standing is None:
             return views

@@ -45,6 +45,8 @@ class Transport:
         """The message or interaction that is answered."""
         self._may_refer = question is not None
         self._sent: set[int] = set()
+        self.locale: object = None
+        """Discord's name of the language its buttons are in."""
         self._hook = hook
         self._speaker: Speaker | None = None
         self._hooked: set[int] = set()
@@ -88,7 +90,7 @@ class Transport:
     async def send(self, part: int, message: MessageView) -> int:
         """Makes the message of a part, counted from 0; gives its id."""
         options: dict[str, Any] = {}
-        if (buttons := buttons_of(message)) is not None:
+        if (buttons := buttons_of(message, self.locale)) is not None:
             options["view"] = buttons
         if message.pings is not None:
             options["allowed_mentions"] = discord.AllowedMentions(
@@ -148,7 +150,7 @@ class Transport:
         # while the library's own InteractionMessage knows no way but the token.
         known, buttons = (
             self._channel.get_partial_message(message_id),
-            _new_buttons(message, before),
+            _new_buttons(message, before, self.locale),
         )
         hook = self._hook
         if hook is None or message_id not in self._hooked:
@@ -181,6 +183,7 @@ class InteractionTransport(Transport):
             interaction.client.get_partial_messageable(channel_id, guild_id=guild_id), pacers
         )
         self.question = interaction.id
+        self.locale = interaction.locale
         self._interaction = interaction
         # Five calls in two seconds, where a channel's messages together have five in five.
         self._token = Pacer(INTERACTION)
@@ -212,7 +215,7 @@ class InteractionTransport(Transport):
         if not self._lives():
             return await super().send(part, message)
         try:
-            buttons = buttons_of(message)
+            buttons = buttons_of(message, self.locale)
             if self._original is None:
                 sent = await self._interaction.edit_original_response(
                     content=message.content, view=buttons
@@ -235,7 +238,7 @@ class InteractionTransport(Transport):
         if not self._lives():
             await super().edit(message_id, message, before)
             return
-        content, buttons = message.content, _new_buttons(message, before)
+        content, buttons = message.content, _new_buttons(message, before, self.locale)
         try:
             if message_id == self._original:
                 await self._interaction.edit_original_response(content=content, **buttons)
@@ -256,8 +259,10 @@ class InteractionTransport(Transport):
         self._ends_at = -inf
 
 
-def _new_buttons(message: MessageView, before: MessageView | None) -> dict[str, Any]:
+def _new_buttons(
+    message: MessageView, before: MessageView | None, locale: object
+) -> dict[str, Any]:
     """The buttons of an edit; those that stand there already are left where they are."""
     # Nearly every edit has new text alone: making and sending buttons was a quarter of its cost.
     is_same = before and (before.acts, before.subject) == (message.acts, message.subject)
-    return {} if is_same else {"view": buttons_of(message)}
+    return {} if is_same else {"view": buttons_of(message, locale)}

@@ -12,6 +12,7 @@ from bot.domain.errors import BotError
 from bot.store.notes import NoteStore
 from cogs._access import Access
 from cogs._faults import SENDING_ERRORS, say_error
+from cogs._languages import CommandNames
 from cogs._questions import Questions
 
 _log = structlog.get_logger(__name__)
@@ -49,11 +50,11 @@ class LanternTree(app_commands.CommandTree[Any]):
             await self.questions.close(interaction.id)
 
 
-def command_hash(tree: app_commands.CommandTree[Any]) -> str:
-    """Changes exactly when the commands as Discord knows them would."""
-    payload = sorted(
-        json.dumps(command.to_dict(tree), sort_keys=True) for command in tree.get_commands()
-    )
+async def command_hash(tree: app_commands.CommandTree[Any]) -> str:
+    """Changes exactly when the commands as Discord knows them would, in any language."""
+    names, commands = CommandNames(), tree.get_commands()
+    known = [await command.get_translated_payload(tree, names) for command in commands]
+    payload = sorted(json.dumps(command, sort_keys=True) for command in known)
     return hashlib.sha256("\n".join(payload).encode()).hexdigest()
 
 
@@ -63,7 +64,7 @@ async def sync_when_changed(
     """Announces the commands when they differ from those announced last; says whether it did."""
     # Not at each start: one request replaces all commands, and a created one counts towards
     # the 200 that Discord allows a day.
-    note, now = f"discord.commands.{application_id}", command_hash(tree)
+    note, now = f"discord.commands.{application_id}", await command_hash(tree)
     try:
         if await notes.get(note) == now:
             return False

@@ -169,5 +169,6 @@ class Trial:
         # Dismissed by its reader, or older than its token: whoever presses is still answered.
         with suppress(*SENDING_ERRORS):
             await interaction.edit_original_response(
-                content=text[:LIMIT], view=form_buttons(self._ticket, *acts)
+                content=text[:LIMIT],
+                view=form_buttons(self._ticket, *acts, locale=interaction.locale),
             )

@@ -17,6 +17,7 @@ from bot.domain.ids import TurnId
 from bot.policy.markup import harmless
 from bot.policy.splitting import LIMIT, split_reply
 from bot.store.turns import STOPPED
+from cogs._languages import told
 
 _SMALL_LIMIT = 600
 """Small print is cut to this, so that it always leaves room for the answer above it."""
@@ -238,14 +239,17 @@ def _closed(
     nth, of = place
     labels = ((Act.NTH, f"{nth}/{of}"),) if of > 1 else ()
     acts += [Act.OLDER, Act.NTH, Act.NEWER] if of > 1 else []
-    lines = [line for lines in small for line in lines.splitlines() if line.strip()]
+    # A notice may hold a file's name, and an error what a host said.
+    lines = [line for lines in small for line in harmless(lines).splitlines() if line.strip()]
+    # Signs that are not seen are no words: split_reply would give no part for them.
+    text = harmless(text)
     if not text.strip():
         body = "\n".join(lines)[: LIMIT - 10]
         (view,) = laid_out((body or "The model answered with no words.",), acts, turn)
         return (replace(view, labels=labels),)
     print_ = "\n".join(f"-# {line}" for line in lines)[:_SMALL_LIMIT]
     under = small_line(mark)
-    *parts, last = split_reply(harmless(text), LIMIT - len(under))
+    *parts, last = split_reply(text, LIMIT - len(under))
     # Cut once more rather than give the small print a message of its own.
     if print_ and len(last) + 1 + len(print_) > LIMIT:
         *more, last = split_reply(last, LIMIT - len(print_) - 1)
@@ -328,12 +332,13 @@ class TurnButton(
         interaction.client.dispatch("reply_button", interaction, self._act, self._subject)
 
 
-def buttons_of(message: MessageView) -> ui.View | None:
-    """The buttons of a message; None removes those it had."""
+def buttons_of(message: MessageView, locale: object = None) -> ui.View | None:
+    """The buttons of a message, in a reader's language; None removes those it had."""
     if not message.acts:
         return None
     # The library would forget a view after three minutes.
     view = ui.View(timeout=None)
     for act in message.acts:
-        view.add_item(TurnButton(act, message.subject, dict(message.labels).get(act, "")))
+        label = dict(message.labels).get(act) or told(_FACES[act][0], locale)
+        view.add_item(TurnButton(act, message.subject, label))
     return view

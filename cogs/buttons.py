@@ -113,7 +113,7 @@ class Buttons(commands.Cog):
             # A press changes its own message alone: one that holds only a part stays as it is.
             if len(views) != 1:
                 raise RequestRefused("That answer has already ended.")
-            content, buttons = views[0].content, buttons_of(views[0])
+            content, buttons = views[0].content, buttons_of(views[0], interaction.locale)
             await interaction.response.edit_message(content=content, view=buttons)
 
     async def _think_aloud(self, interaction: discord.Interaction[Any], turn: TurnId) -> None:
@@ -129,7 +129,7 @@ class Buttons(commands.Cog):
         parts = split_reply(thoughts, LIMIT - len(under))
         if len(parts) <= MAX_SHOWN_PARTS:
             for part in parts:
-                await say(interaction, f"{part}{under}")
+                await say(interaction, f"{part}{under}", is_ours=False)
             return
         file = discord.File(io.BytesIO(thoughts.encode()), "thoughts.md")
         head = f"💭 The thoughts are long:{under}"

@@ -16,9 +16,11 @@ from bot.domain.personas import Priority
 from bot.policy.access import MAX_ATTACHMENTS, check_may_manage, check_text
 from bot.policy.context import GREET_TEXT
 from bot.policy.conversation import fresh_after_s, is_meant
+from bot.policy.markup import harmless
 from bot.policy.names import shown_name
 from bot.policy.pacing import Pacers
 from bot.policy.prompt import greetings
+from bot.policy.splitting import LIMIT
 from cogs._access import Access
 from cogs._autocomplete import (
     CHOICES,
@@ -85,6 +87,7 @@ class Chat(commands.Cog):
         )
         hook = self._webhooks.at(self._client, message.channel)
         transport = Transport(channel, self._pacers, question=message.id, hook=hook)
+        transport.locale = message.guild.preferred_locale if message.guild else None
         questions = self._replies.questions
         try:
             parent = await self._chains.replied_to(message)
@@ -104,7 +107,8 @@ class Chat(commands.Cog):
                 await questions.close(message.id)
         except Exception as error:
             try:
-                await transport.send(0, MessageView(error_words(error)))
+                # It may hold a file's name or what a host said.
+                await transport.send(0, MessageView(harmless(error_words(error))[:LIMIT]))
             except SENDING_ERRORS as unsaid:
                 _log.warning("error could not be shown", error=str(unsaid)[:300])
                 if fault_of(unsaid) in (DiscordFault.PASSING, DiscordFault.LEAVING):

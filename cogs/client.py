@@ -18,6 +18,7 @@ from cogs._again import Again
 from cogs._ban import Ban
 from cogs._boards import Boards
 from cogs._forms import FormButton
+from cogs._languages import CommandNames
 from cogs._loads import Loads
 from cogs._owners import tell_owners
 from cogs._places import DiscordRules
@@ -44,6 +45,7 @@ from cogs.warming import Warming
 __all__ = ["DiscordFace", "DiscordRules", "LanternBot"]
 
 _REFUSED_TOKEN = 4004
+_TOO_MANY_SERVERS = 4011
 _MAX_PAUSE_S = 60.0
 
 # Voice is not used: the library's two warnings at every start would only worry people.
@@ -76,9 +78,9 @@ class DiscordFace:
         Raises:
             ConfigError: Discord refuses the token.
         """
-        reads_content, pause_s = True, 1.0
+        reads_content, kind, pause_s = True, LanternBot, 1.0
         while not self._is_closing.is_set():
-            self._bot = LanternBot(self, reads_content=reads_content)
+            self._bot = kind(self, reads_content=reads_content)
             try:
                 async with self._bot:
                     await self._bot.start(token)
@@ -94,6 +96,10 @@ class DiscordFace:
             except (discord.DiscordException, aiohttp.ClientError, OSError, RuntimeError) as error:
                 if isinstance(error, discord.ConnectionClosed) and error.code == _REFUSED_TOKEN:
                     raise ConfigError([REFUSED_LOGIN]) from error
+                if isinstance(error, discord.ConnectionClosed) and error.code == _TOO_MANY_SERVERS:
+                    # In over 2,500 servers one is too few; how many it takes Discord says.
+                    kind = ShardedBot
+                    continue
                 if not self._is_closing.is_set():
                     _log.warning("discord unreachable", error=str(error)[:300], again_in_s=pause_s)
             with suppress(TimeoutError):
@@ -198,6 +204,7 @@ class LanternBot(commands.Bot):
         if isinstance(self.tree, LanternTree):
             self.tree.access = face.access
             self.tree.questions = face.replies.questions
+        await self.tree.set_translator(CommandNames())
         await sync_when_changed(self.tree, lantern.notes, self.application_id or 0)
 
     async def on_message(self, message: discord.Message, /) -> None:
@@ -221,10 +228,15 @@ class LanternBot(commands.Bot):
             await self._closing.hear_missed()
             return
         self._was_ready = True
-        _log.info("discord connected", user=str(self.user), servers=len(self.guilds))
+        count = self.shard_count or 1
+        _log.info("discord connected", user=str(self.user), servers=len(self.guilds), shards=count)
         if not self.guilds and self.application_id is not None:
             # Everything looked well, and nobody anywhere could write to it.
             _log.warning("in no server", to_add_it=invite_link(self.application_id))
         self._face.rules.on_ready()
         await self._closing.run()
         await self._closing.hear_missed()
+
+
+class ShardedBot(LanternBot, commands.AutoShardedBot):
+    """The same over as many connections as Discord wants; it is ready when all of them are."""

@@ -14,6 +14,7 @@ from bot.domain.chat import Place
 from bot.domain.errors import NoCandidates
 from bot.policy.access import check_may_switch
 from bot.policy.choice import Scope, title_of
+from bot.policy.markup import harmless
 from bot.policy.names import shown_name
 from bot.policy.pacing import Pacers
 from bot.policy.prompt import Moment, filled_in, scene_of
@@ -114,7 +115,7 @@ class Choosing(commands.Cog):
             title = f"**{shown_name(persona.name)}**"
             head = f"🎭 {title} is chosen {for_whom(scope, place)}."
             scene = scene_of(persona, interaction.user.display_name, Moment())
-            said = filled_in(persona.greeting, scene).strip()[:_GREETING_CHARS]
+            said = harmless(filled_in(persona.greeting, scene)).strip()[:_GREETING_CHARS]
             if greeting := said.replace("\n", "\n> "):
                 head += f"\n> {greeting}"
             if beside := beside_words(await switch.explain(place, user), persona):

@@ -14,7 +14,6 @@ from bot.domain.chat import TurnRequest
 from bot.domain.errors import NoCandidates, RequestRefused, UnknownName
 from bot.domain.ids import ModelKey, TurnId
 from bot.policy.access import check_text
-from bot.policy.markup import harmless
 from bot.policy.pacing import Pacers
 from cogs._access import Access
 from cogs._again import Again
@@ -144,7 +143,7 @@ class Talking(commands.Cog):
             )
             # Others see an answer to a form that was never theirs to read.
             about = f"{submitted.user.display_name} asked about {message.jump_url}: {text[:200]}"
-            await self._replies.play(request, transport, (harmless(about), *left_out))
+            await self._replies.play(request, transport, (about, *left_out))
             await questions.close(submitted.id)
 
         await interaction.response.send_modal(AskAbout(submit))

@@ -9,12 +9,16 @@ from bot.domain.chat import Place
 from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.ids import PlaceId, UserId
 from bot.policy.choice import Scope
+from bot.policy.pictures import picture_size
 
 MAX_TEXT_CHARS = 32_000
 MAX_ATTACHMENTS = 8
 MAX_TEXT_FILE_BYTES = 512 * 1024
 MAX_PDF_BYTES = 10 * 1024 * 1024
 MAX_IMAGE_BYTES = 10 * 1024 * 1024
+MAX_IMAGE_SIDE = 8192
+"""Pixels: who unpacks a picture of 30,000 a side fills the memory of a machine with it."""
+
 MAX_FILE_CHARS = 200_000
 """Characters of text kept of one attachment, after decoding."""
 
@@ -175,14 +179,20 @@ def check_attachments(offered: Sequence[Upload]) -> tuple[AttachmentKind, ...]:
 
 
 def check_image(name: str, content: bytes) -> None:
-    """Pass an image that begins as its kind does.
+    """Pass an image that begins as its kind does and is not too large to unpack.
 
     Raises:
-        RequestRefused: it is none; a host would refuse the whole question for it.
+        RequestRefused: it is none, for which a host would refuse the whole question, or over
+            ``MAX_IMAGE_SIDE`` pixels a side.
     """
     is_webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"
     if not (is_webp or content.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF8"))):
         raise RequestRefused(f"`{name}` is no PNG, JPEG, WebP or GIF image, whatever it is called.")
+    width, height = picture_size(content) or (0, 0)
+    if max(width, height) > MAX_IMAGE_SIDE:
+        raise RequestRefused(
+            f"`{name}` is {width:,} × {height:,} pixels; up to {MAX_IMAGE_SIDE:,} a side are taken."
+        )
 
 
 def decode_text(name: str, content: bytes) -> str:

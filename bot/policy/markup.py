@@ -160,7 +160,7 @@ def _inline_closers(text: str) -> str:
 
 _UNSEEN = (
     "\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b"
-    "\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb"
+    "\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff"
 )
 _INVISIBLE = re.compile(
     # Joiners, selectors and tags make emoji and scripts; behind a letter or sign of ASCII they
@@ -180,7 +180,8 @@ _ADDRESS = re.compile(
     re.IGNORECASE,
 )
 _LONGEST_ADDRESS = 1000
-_LINK_TEXT = re.compile(r"\[([^\[\]\n]{1,300})\Z")
+_LONGEST_TEXT = 300
+_LINK_TEXT = re.compile(rf"\[([^\[\]\n]{{1,{_LONGEST_TEXT}}})\Z")
 _SPAN = re.compile(r"(`+)([^\n]*?[^`\n])\1(?!`)")
 
 
@@ -239,7 +240,8 @@ def _unmasked(line: str, *, is_block: bool, is_open: bool) -> tuple[str, bool]:
         if start < done or (is_block and not is_open):
             continue
         address = _ADDRESS.match(line, address_at, address_at + _LONGEST_ADDRESS)
-        text = _LINK_TEXT.search(line, 0, start)
+        # From so far back alone: a line of 2,000 links held everybody's answers up for minutes.
+        text = _LINK_TEXT.search(line, max(0, start - _LONGEST_TEXT - 1), start)
         is_short = len(line) - address_at < _LONGEST_ADDRESS
         # A block may turn out to end in this line.
         if is_open and (is_block or (address is None and is_short)):
@@ -270,4 +272,6 @@ def _said_host(text: str, address: str) -> str:
     bare = address.partition("://")[2]
     if said in (host, address, bare, bare.rstrip("/")) and "@" not in said:
         return ""
+    if said.endswith(f" ({host})"):
+        return ""  # said already, as by this very function
     return f" ({host})"

@@ -1,12 +1,21 @@
 """Logging in and staying: what ends the program, what is tried again, what is only said."""
 
 import asyncio
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import discord
 import pytest
-from cogs_doubles import REQUEST, STARTED, PaperTransport, ScriptedTurns, http_error, lantern_of
+from cogs_doubles import (
+    REQUEST,
+    STARTED,
+    PaperTransport,
+    ScriptedTurns,
+    double,
+    http_error,
+    lantern_of,
+)
 from discord.http import Route
 from discord_double import DiscordDouble
 from discord_shapes import BOT, TOKEN
@@ -14,7 +23,7 @@ from virtual_time import play
 
 from bot.domain.errors import BotError, ConfigError, HostUnreachable
 from bot.domain.events import TextDelta
-from cogs.client import DiscordFace, DiscordRules, LanternBot
+from cogs.client import DiscordFace, DiscordRules, LanternBot, ShardedBot
 from cogs.identity import identify
 
 Ends = list[BaseException | None]
@@ -63,6 +72,47 @@ def test_without_the_privilege_it_goes_on_without_message_content(
     ends.append(discord.PrivilegedIntentsRequired(None))
     serve_for(10.0)
     assert [reads for _, reads in made] == [True, False]
+
+
+def closed_with(code: int) -> discord.ConnectionClosed:
+    socket = double(aiohttp.ClientWebSocketResponse)
+    return discord.ConnectionClosed(socket, shard_id=None, code=code)
+
+
+def test_in_too_many_servers_for_one_connection_it_goes_on_over_several_at_once(
+    starts: tuple[Ends, list[tuple[float, bool]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends, made = starts
+    ends += [closed_with(4011), discord.PrivilegedIntentsRequired(None), OSError()]
+    kinds: list[bool] = []
+    original = LanternBot.start
+
+    async def start(self: LanternBot, token: str, *, reconnect: bool = True) -> None:
+        kinds.append(isinstance(self, discord.AutoShardedClient))
+        await original(self, token, reconnect=reconnect)
+
+    monkeypatch.setattr(LanternBot, "start", start)
+    serve_for(10.0)
+    assert kinds == [False, True, True, True]
+    assert [at for at, _ in made] == [0.0, 0.0, 0.0, 1.0]
+    assert [reads for _, reads in made] == [True, True, False, False]
+
+
+def test_a_token_refused_in_the_middle_ends_the_program_too(
+    starts: tuple[Ends, list[tuple[float, bool]]],
+) -> None:
+    starts[0].append(closed_with(4004))
+    with pytest.raises(ConfigError, match="Discord refuses this bot token"):
+        play(DiscordFace(lantern_of(), DiscordRules()).serve("token"))
+
+
+async def test_a_sharded_bot_says_its_line_and_takes_commands_on_all_connections() -> None:
+    bot: Any = ShardedBot(DiscordFace(lantern_of(), DiscordRules()), reads_content=True)
+    assert bot.change_presence.__func__ is discord.AutoShardedClient.change_presence
+    assert bot.connect.__func__ is discord.AutoShardedClient.connect
+    assert bot.shard_count is None  # Discord says
+    async with bot:
+        pass  # the library cannot close one that was never entered
 
 
 def test_an_unreachable_discord_is_tried_again_with_growing_pauses(

@@ -162,12 +162,12 @@ async def test_an_announcement_that_failed_is_tried_again_at_the_next_start(
 
 
 async def test_the_hash_does_not_depend_on_the_order_of_commands(bot: LanternBot) -> None:
-    before = command_hash(bot.tree)
+    before = await command_hash(bot.tree)
     chat = bot.tree.remove_command("chat")
     assert chat is not None
-    assert command_hash(bot.tree) != before
+    assert await command_hash(bot.tree) != before
     bot.tree.add_command(chat)
-    assert command_hash(bot.tree) == before
+    assert await command_hash(bot.tree) == before
 
 
 async def test_commands_are_refused_in_servers_that_are_not_allowed(bot: LanternBot) -> None:
