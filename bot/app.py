@@ -22,6 +22,7 @@ from bot.chat.host_serving import HostServing
 from bot.chat.keeping import Keeper
 from bot.chat.lantern import Lantern
 from bot.chat.personas import Personas
+from bot.chat.place_settings import Configured, PlaceSettings
 from bot.chat.planning import ChatRules, Planner
 from bot.chat.relaying import Relaying
 from bot.chat.router import Router
@@ -35,7 +36,7 @@ from bot.domain.cloud import BudgetNews, CloudEvent, ProviderConfig, ProviderNew
 from bot.domain.errors import ConfigError
 from bot.domain.events import FleetEvent
 from bot.domain.hosts import HostConfig
-from bot.domain.ids import PersonaName, ProviderName, TurnId
+from bot.domain.ids import PersonaName, PlaceId, ProviderName, TurnId
 from bot.fleet.fleet import Fleet, FleetRules, Recorder
 from bot.inference.streams import Inference, inference_session
 from bot.policy.budget import BudgetRules
@@ -50,6 +51,7 @@ from bot.store.ledger import LedgerStore
 from bot.store.notes import NoteStore
 from bot.store.people import PeopleStore
 from bot.store.personas import PersonaStore
+from bot.store.place_settings import PlaceSettingStore
 from bot.store.privacy import PrivacyStore
 from bot.store.questions import QuestionStore
 from bot.store.replies import ReplyStore
@@ -96,6 +98,8 @@ class Plan:
     budget: BudgetRules = field(default_factory=BudgetRules)
     zone: tzinfo = UTC
     """Where a day of the budget begins, and whose date and time stand in prompts."""
+    configured: Configured = field(default_factory=Configured)
+    """What the file says of what admins may also set in Discord."""
     cache_ttl_s: float | None = None
     """How long a whole answer is kept to be given again; None switches the cache off."""
     cache_entries: int = 1000
@@ -139,6 +143,10 @@ def plan_from(loaded: Loaded, *, is_owner: bool) -> Plan:
         budget=loaded.budget_rules,
         # UTC needs no table of zones, which Windows has none of by itself.
         zone=UTC if zone == "UTC" else ZoneInfo(zone),
+        configured=Configured(
+            frozenset(PlaceId(f"discord:{key}") for key in settings.discord.unprompted_channels),
+            settings.discord.tokens_per_day,
+        ),
         cache_ttl_s=settings.cache.ttl if settings.cache.enabled else None,
         cache_entries=settings.cache.max_entries,
         is_owner=is_owner,
@@ -226,8 +234,21 @@ async def lantern(
             await _providers(plan, database, ledger, inference, seen_cloud)
         )
 
+        place_settings = PlaceSettings(
+            PlaceSettingStore(database), ledger, providers.ledger_name, plan.configured
+        )
+        await place_settings.load()
         built = _assembled(
-            plan, database, shelf, fleet, inference, ledger, providers, seen_cloud, newsroom
+            plan,
+            place_settings,
+            database,
+            shelf,
+            fleet,
+            inference,
+            ledger,
+            providers,
+            seen_cloud,
+            newsroom,
         )
 
         await built.personas.refresh()
@@ -330,6 +351,7 @@ async def _providers(
 
 def _assembled(
     plan: Plan,
+    place_settings: PlaceSettings,
     database: Database,
     shelf: PersonaShelf,
     fleet: Fleet,
@@ -348,6 +370,7 @@ def _assembled(
         catalog.choice,
         plan.rules.default_persona,
         now=lambda: utcnow().astimezone(plan.zone),
+        has_own=lambda place: place_settings.at(place).own_choice,
     )
     consents = Consents(privacy, shelf)
     planner = Planner(fleet.snapshot, plan.rules, providers.snapshots, providers.prepare)
@@ -370,6 +393,7 @@ def _assembled(
             tally=tally,
             fleet=fleet,
             new_id=lambda: TurnId(secrets.token_hex(8)),
+            admit=place_settings.admit,
         ),
         switch=Switch(
             choices=choices,
@@ -397,6 +421,7 @@ def _assembled(
         keeper=keeper,
         newsroom=newsroom,
         privacy=privacy,
+        place_settings=place_settings,
         replies=ReplyStore(database),
         questions=QuestionStore(database),
         notes=NoteStore(database),

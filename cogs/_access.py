@@ -1,20 +1,22 @@
 """Who is answered, looked up in Discord where its events do not say; and how fast they may ask."""
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from math import ceil, inf
 from typing import Any
 
 import discord
 import structlog
 
-from bot.domain.chat import Place
+from bot.domain.chat import Asker, Place
 from bot.domain.errors import RequestRefused
 from bot.domain.ids import PlaceId, UserId
-from bot.policy.access import Asker, check_may_ask
-from bot.policy.ratelimit import Bucket, take
+from bot.policy.access import check_may_ask
+from bot.policy.ratelimit import Bucket, RateRule, take
 from cogs._faults import SENDING_ERRORS
-from cogs._places import DiscordRules, is_at_home, owners_of, place_of, roles_of, user_id
+from cogs._places import DiscordRules, is_at_home, place_of, roles_of
 
 LOOK_UP_S = 2.0
 """Longest a look-up may take: an interaction must be answered within three seconds."""
@@ -28,6 +30,9 @@ at every third message."""
 
 MOST_ASKERS = 2000
 
+_Counted = tuple[UserId, PlaceId]
+"""Whose questions, and the channel or server they are counted in; empty is everywhere."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -38,14 +43,24 @@ class Access:
         self.rules = rules
         self._members: dict[int, tuple[float, frozenset[str] | None]] = {}
         """Until when it is believed, and the person's roles; None: no member."""
-        self._buckets: dict[UserId, Bucket] = {}
-        self._held: dict[UserId, float] = {}
+        self._buckets: dict[_Counted, Bucket] = {}
+        self._held: dict[_Counted, float] = {}
         """Until when nothing more is taken of somebody; they were told."""
 
     async def check(
-        self, client: discord.Client, said: discord.Message | discord.Interaction[Any]
-    ) -> None:
-        """Passes when Lantern answers this person in this place.
+        self,
+        client: discord.Client,
+        said: discord.Message | discord.Interaction[Any],
+        *,
+        is_setting: bool = False,
+    ) -> Asker:
+        """Who it is, when Lantern answers this person in this place.
+
+        Args:
+            client: Logged in.
+            said: What they said or pressed.
+            is_setting: It is about what admins set: theirs is not asked, or whoever locked the
+                door could not open it any more.
 
         Raises:
             NotPermitted: it does not.
@@ -54,43 +69,63 @@ class Access:
         person = said.user if isinstance(said, discord.Interaction) else said.author
         place, doors = place_of(said), self.rules.doors
         is_guest = isinstance(said, discord.Interaction) and not is_at_home(said)
-        asker = Asker(
-            user_id(person),
-            is_owner=person.id in owners_of(client.application),
-            roles=roles_of(person),
-        )
+        here = None if is_setting else self.rules.here(place)
+        asker = self.rules.asker(client, said)
+        # By the rule in force: who opened direct messages to members alone has them looked up.
+        judged = doors if here is None else replace(doors, dms=here.dms or doors.dms)
         is_unknown = is_guest or not isinstance(person, discord.Member)
-        if doors.needs_member(asker, place, is_guest=is_guest) and is_unknown:
+        if judged.needs_member(asker, place, is_guest=is_guest) and is_unknown:
             where = Place(place.channel, is_private=True) if is_guest else place
             roles = await self._looked_up(client, person.id, where)
-            asker = Asker(asker.user, asker.is_owner, roles or frozenset(), roles is not None)
-        check_may_ask(doors, asker, place, is_guest=is_guest)
+            asker = replace(asker, roles=roles or frozenset(), is_member=roles is not None)
+        check_may_ask(doors, asker, place, here, is_guest=is_guest)
+        return asker
 
-    def take(self, user: UserId) -> None:
-        """Takes one question of somebody.
+    def take(
+        self, client: discord.Client, said: discord.Message | discord.Interaction[Any]
+    ) -> Asker:
+        """Takes one question of somebody, and says who it is; of whoever owns the bot any number.
 
         Raises:
             RequestRefused: they ask too fast; it says how long they have to wait.
         """
-        now, rule = asyncio.get_running_loop().time(), self.rules.rate
-        if rule is None:
-            return
+        asker, place = self.rules.asker(client, said), place_of(said)
+        if asker.is_owner:
+            return asker
+        now = asyncio.get_running_loop().time()
         if len(self._buckets) >= MOST_ASKERS:
             self._buckets.clear()
             self._held.clear()
-        if not self.is_held(user):
-            self._buckets[user], wait_s = take(self._buckets.get(user), rule, now)
-            if not wait_s:
-                return
-            self._held[user] = now + max(wait_s, HOLD_S)
-        raise RequestRefused(
-            f"Slow down: {rule.count} questions in {rule.period_s:.0f} s are taken of one person. "
-            f"Wait {ceil(self._held[user] - now)} s; what you ask until then is not answered."
-        )
+        filled: dict[_Counted, Bucket] = {}
+        for counted, rule in self._limits(asker.user, place):
+            if counted not in self._held or self._held[counted] <= now:
+                filled[counted], wait_s = take(self._buckets.get(counted), rule, now)
+                if not wait_s:
+                    continue
+                self._held[counted] = now + max(wait_s, HOLD_S)
+            who, at = "The bot's owner can change that (`discord.rate_limit`).", ""
+            if counted[1]:
+                who, at = "An admin can change that by `/settings`.", " here"
+            raise RequestRefused(
+                f"Slow down: {rule.count} questions in {rule.period_s:.0f} s are taken of one "
+                f"person{at}. Wait {ceil(self._held[counted] - now)} s; what you ask until then "
+                f"is not answered. {who}"
+            )
+        # Where one limit refuses, the question counts for none.
+        self._buckets |= filled
+        return asker
 
-    def is_held(self, user: UserId) -> bool:
+    def is_held(self, user: UserId, place: Place) -> bool:
         """Whether they were told to wait, and have not yet."""
-        return self._held.get(user, -inf) > asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time()
+        return any(self._held.get(at, -inf) > now for at, _ in self._limits(user, place))
+
+    def _limits(self, user: UserId, place: Place) -> Iterator[tuple[_Counted, RateRule]]:
+        """Every limit on somebody's questions in a place, and what it is counted by."""
+        if self.rules.rate is not None:
+            yield (user, PlaceId("")), self.rules.rate
+        if (turns := self.rules.here(place).turns) is not None:
+            yield (user, turns[1]), RateRule(turns[0], 60.0)
 
     async def _looked_up(
         self, client: discord.Client, person: int, place: Place

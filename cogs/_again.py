@@ -10,6 +10,7 @@ from bot.chat.lantern import Lantern
 from bot.domain.chat import Place, TurnKind, TurnRequest
 from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.ids import ModelKey, TurnId, UserId
+from bot.policy.access import check_may_switch
 from bot.policy.pacing import Pacers
 from cogs._access import Access
 from cogs._faults import SENDING_ERRORS, say
@@ -97,7 +98,12 @@ class Again:
         try:
             standing = await self._standing(interaction, turn, is_continued=kind == "continue")
             with self._replies.held(standing.answers):
-                self._access.take(user)
+                asker = self._access.take(interaction.client, interaction)
+                if model is not None:
+                    # Another model for one answer is a choice of one's own.
+                    is_private = place_of(interaction).is_private
+                    rights = self._access.rules.rights(interaction)
+                    check_may_switch("thread", rights, is_private=is_private)
                 request = TurnRequest(
                     user,
                     interaction.user.display_name,
@@ -107,6 +113,7 @@ class Again:
                     kind=kind,
                     must_see=must_see,
                     model=model,
+                    asker=asker,
                 )
                 await self._play(interaction, request, standing)
         finally:

@@ -14,6 +14,7 @@ from bot.chat.walk import LoadSteps, Readiness
 from bot.domain.errors import BotError, NotPermitted
 from bot.domain.events import Loading, Progress
 from bot.domain.ids import UserId
+from bot.policy.access import Rights
 from bot.policy.markup import harmless
 from bot.policy.splitting import LIMIT
 from cogs._faults import AnyInteraction, error_words
@@ -192,7 +193,7 @@ class Loads:
         self._open.pop(message, None)
         await self._note()
 
-    async def halt(self, interaction: AnyInteraction, ticket: str, *, is_admin: bool) -> None:
+    async def halt(self, interaction: AnyInteraction, ticket: str, rights: Rights) -> None:
         """Somebody pressed Cancel.
 
         Raises:
@@ -212,7 +213,7 @@ class Loads:
             buttons = buttons_of(cut, interaction.locale)
             await interaction.response.edit_message(content=cut.content, view=buttons)
             return
-        if view.asker != user_id(interaction.user) and not is_admin:
+        if view.asker != user_id(interaction.user) and not rights.is_admin:
             raise NotPermitted("Only the person who asked, or an admin, may cancel this load.")
         await interaction.response.defer()
         how, step = "⏹ Cancelled.", view.step
@@ -221,7 +222,7 @@ class Loads:
         # A load that was cancelled read as if the choice were gone too.
         view.stop(f"{how} {view.stays}".strip())
 
-    async def undo(self, interaction: AnyInteraction, ticket: str, *, is_admin: bool) -> None:
+    async def undo(self, interaction: AnyInteraction, ticket: str, rights: Rights) -> None:
         """Somebody pressed Undo: takes the choice back, unless somebody chose since.
 
         Raises:
@@ -231,7 +232,7 @@ class Loads:
         # First, since a disk that hangs must not make the press fail.
         await interaction.response.defer()
         place, user = place_of(interaction), user_id(interaction.user)
-        said = await self._switch.undo(place, user, ticket, is_admin=is_admin)
+        said = await self._switch.undo(place, user, ticket, rights=rights)
         shown = interaction.message.content if interaction.message is not None else ""
         # How the load ended is of no account any more; what was chosen is.
         text = f"{shown.rpartition(chr(10))[0]}\n{said}".strip()

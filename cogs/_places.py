@@ -6,9 +6,9 @@ from typing import Any
 
 import discord
 
-from bot.domain.chat import Place
+from bot.domain.chat import Asker, Place
 from bot.domain.ids import PlaceId, UserId
-from bot.policy.access import AccessRules
+from bot.policy.access import AccessRules, PlaceRules, Rights, rights_of
 from bot.policy.conversation import ConversationMode
 from bot.policy.ratelimit import RateRule
 
@@ -40,6 +40,33 @@ class DiscordRules:
     """Where the owners are told things; None: in private."""
     on_ready: Callable[[], None] = lambda: None
     """Called once, when Discord has taken us in for the first time."""
+    here: Callable[[Place], PlaceRules] = lambda _: PlaceRules()
+    """What admins have set for a place, as of now."""
+
+    def asker(
+        self, client: discord.Client, said: discord.Message | discord.Interaction[Any]
+    ) -> Asker:
+        """Whoever wrote, gave a command or pressed, as far as the event tells."""
+        manages, is_home = False, True
+        if isinstance(said, discord.Interaction):
+            person, is_home = said.user, is_at_home(said)
+            # In private Discord gives everybody every permission.
+            manages = said.guild_id is not None and said.permissions.manage_guild
+        else:
+            person = said.author
+            if isinstance(person, discord.Member):
+                manages = person.guild_permissions.manage_guild
+        # Whoever installed the bot for themselves manages some server of their own, and may give
+        # themselves a role of any name there.
+        roles, manages = (roles_of(person), manages) if is_home else (frozenset[str](), False)
+        is_owner = person.id in owners_of(client.application)
+        is_admin = is_owner or manages or not roles.isdisjoint(self.admin_roles)
+        return Asker(user_id(person), is_owner, roles, is_admin=is_admin)
+
+    def rights(self, interaction: discord.Interaction[Any]) -> Rights:
+        """What the person behind this interaction may do here besides asking, as of now."""
+        asker = self.asker(interaction.client, interaction)
+        return rights_of(asker, self.here(place_of(interaction)))
 
     def is_admin(self, interaction: discord.Interaction[Any]) -> bool:
         """May the person behind this interaction load, unload and choose for everybody here?
@@ -48,13 +75,7 @@ class DiscordRules:
         and the holders of a configured role.
         """
         # Asked at every act: Discord's own command permissions are a default others can override.
-        if interaction.user.id in owners_of(interaction.client.application):
-            return True
-        if interaction.guild_id is None:
-            return False
-        if interaction.permissions.manage_guild:
-            return True
-        return not roles_of(interaction.user).isdisjoint(self.admin_roles)
+        return self.asker(interaction.client, interaction).is_admin
 
 
 def roles_of(person: discord.abc.User) -> frozenset[str]:

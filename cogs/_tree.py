@@ -34,7 +34,8 @@ class LanternTree(app_commands.CommandTree[Any]):
                 return False
         try:
             if self.access is not None:
-                await self.access.check(interaction.client, interaction)
+                is_setting = getattr(interaction.command, "name", "") == "settings"
+                await self.access.check(interaction.client, interaction, is_setting=is_setting)
         except BotError as error:
             # An option field shows choices alone; without any it reads "Loading options failed".
             if interaction.type is discord.InteractionType.autocomplete:

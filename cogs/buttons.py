@@ -50,9 +50,8 @@ class Buttons(commands.Cog):
             await self._access.check(interaction.client, interaction)
             match act:
                 case Act.HALT | Act.UNDO:
-                    is_admin = self._rules.is_admin(interaction)
                     of_load = self._loads.halt if act is Act.HALT else self._loads.undo
-                    await of_load(interaction, subject, is_admin=is_admin)
+                    await of_load(interaction, subject, self._rules.rights(interaction))
                 case Act.STOP | Act.CANCEL:
                     await self._stop(interaction, act, turn)
                 case Act.WARM | Act.CLOUD:

@@ -13,7 +13,7 @@ from bot.domain.chat import Place, TurnRequest
 from bot.domain.errors import NoCandidates, RequestRefused, UnknownName
 from bot.domain.ids import ModelKey, PersonaName, TurnId, UserId
 from bot.domain.personas import Priority
-from bot.policy.access import MAX_ATTACHMENTS, check_may_manage, check_text
+from bot.policy.access import MAX_ATTACHMENTS, check_may_manage, check_may_switch, check_text
 from bot.policy.context import GREET_TEXT
 from bot.policy.conversation import fresh_after_s, is_meant
 from bot.policy.markup import harmless
@@ -98,7 +98,8 @@ class Chat(commands.Cog):
                 is_our_thread=await self._chains.is_ours(message.channel, me.id),
                 names_others=bool(message.mentions) or message.reference is not None,
             )
-            if is_ours and await questions.hear(message.id, channel.id):
+            is_open = not is_ours and await self._is_open(message)
+            if (is_ours or is_open) and await questions.hear(message.id, channel.id):
                 if is_missed:
                     await self._access.check(self._client, message)
                     await transport.send(0, MessageView(MISSED))
@@ -114,6 +115,20 @@ class Chat(commands.Cog):
                 if fault_of(unsaid) in (DiscordFault.PASSING, DiscordFault.LEAVING):
                     questions.leave_open(message.id)
             await questions.close(message.id)
+
+    async def _is_open(self, message: discord.Message) -> bool:
+        """Is this, though it does not name the bot, a message that is answered here?"""
+        place = place_of(message)
+        # Without the intent such messages come empty; and one to somebody else is not ours to read.
+        is_readable = self._client.intents.message_content
+        is_to_others = bool(message.mentions) or message.reference is not None
+        if not self._access.rules.here(place).unprompted or not is_readable or is_to_others:
+            return False
+        try:
+            await self._access.check(self._client, message)
+        except RequestRefused:
+            return False  # A channel may be open to few, while all talk in it.
+        return True
 
     @app_commands.command(description="Ask the persona of this channel")
     @app_commands.describe(
@@ -140,16 +155,19 @@ class Chat(commands.Cog):
         # Anybody would say high.
         if priority == "high":
             is_admin = self._access.rules.is_admin(interaction)
-            check_may_manage("put a question before others'", is_admin=is_admin)
+            check_may_manage("put a question before others'", is_allowed=is_admin)
+        place, user = place_of(interaction), user_id(interaction.user)
+        if persona or model:
+            rights = self._access.rules.rights(interaction)
+            check_may_switch("thread", rights, is_private=place.is_private)
         request_type = self._catalog.request_type(type) if type else None
-        self._access.take(user_id(interaction.user))
+        asker = self._access.take(interaction.client, interaction)
         transport = InteractionTransport(interaction, self._pacers)
         # Fetching a file or a message may take longer than the three seconds Discord waits.
         if attachment is not None or isinstance(interaction.channel, discord.Thread):
             await transport.begin()
         files, left_out = await read_files([attachment] if attachment else [])
         start = await self._chains.thread_start(interaction.channel)
-        place, user = place_of(interaction), user_id(interaction.user)
         said = PersonaName(persona) if persona else None
         if model is not None:
             # Right after the start nothing is known yet; the turn waits for the hosts.
@@ -169,6 +187,7 @@ class Chat(commands.Cog):
             request_type=request_type,
             no_cache=no_cache,
             priority=priority,
+            asker=asker,
         )
         await self._replies.play(request, transport, left_out)
 
@@ -191,10 +210,10 @@ class Chat(commands.Cog):
     ) -> None:
         place = place_of(message)
         user = user_id(message.author)
-        if self._access.is_held(user):
+        if self._access.is_held(user, place):
             return  # They were told once; a word for each message would be a flood of our own.
-        self._access.take(user)
-        await self._access.check(self._client, message)
+        self._access.take(self._client, message)
+        asker = await self._access.check(self._client, message)
         text, before = said(message, me), await self._chains.before(message, parent)
         if not (text or before.quotes or message.attachments or message.message_snapshots):
             words = HIDDEN if before.is_hidden else await self._hint(message, place, user)
@@ -222,6 +241,7 @@ class Chat(commands.Cog):
             parent=before.parent,
             opened_on=before.opened_on,
             fresh_after_s=self._fresh_after_s(place, is_pinged=is_mentioned(message, me)),
+            asker=asker,
         )
         await self._replies.play(request, transport, left_out)
 

@@ -188,7 +188,7 @@ class LanternBot(commands.Bot):
             Choosing(lantern, rules, face.loads, face.pacers),
             FleetCog(lantern, rules, face.loads, face.pacers, face.boards),
             General(lantern, rules),
-            SettingsCog(lantern, rules),
+            SettingsCog(lantern, face.access),
             PersonasCog(lantern, face.access),
             Warming(self, lantern, rules),
             Buttons(lantern, face.access, face.replies, face.loads, face.again),

@@ -75,7 +75,7 @@ class FleetCog(
         self, interaction: discord.Interaction[Any], model: str, host: str | None = None
     ) -> None:
         """Loads with a progress bar in the reply."""
-        check_may_manage("load models", is_admin=self._rules.is_admin(interaction))
+        check_may_manage("load models", is_allowed=self._rules.rights(interaction).may_load)
         catalog = self._catalog
         key, where = catalog.any_model(model), catalog.host(host) if host else None
         transport = InteractionTransport(interaction, self._pacers)
@@ -97,7 +97,7 @@ class FleetCog(
         even_foreign: bool = False,
     ) -> None:
         """Unloads and says what happened."""
-        check_may_manage("unload models", is_admin=self._rules.is_admin(interaction))
+        check_may_manage("unload models", is_allowed=self._rules.rights(interaction).may_manage)
         await interaction.response.defer(thinking=True)
         try:
             done = await self._acts.unload(host, model, even_foreign=even_foreign)
@@ -112,7 +112,7 @@ class FleetCog(
         self, interaction: discord.Interaction[Any], model: str, host: str | None = None
     ) -> None:
         """No eviction takes it; an unload by hand does."""
-        check_may_manage("pin models", is_admin=self._rules.is_admin(interaction))
+        check_may_manage("pin models", is_allowed=self._rules.rights(interaction).may_manage)
         await say(interaction, await self._acts.pin(host, model, is_pinned=True), ephemeral=False)
 
     @app_commands.command(description="Let a pinned model be evicted again (admins)")
@@ -121,7 +121,7 @@ class FleetCog(
         self, interaction: discord.Interaction[Any], model: str, host: str | None = None
     ) -> None:
         """Its rest counts from the end of its last answer."""
-        check_may_manage("unpin models", is_admin=self._rules.is_admin(interaction))
+        check_may_manage("unpin models", is_allowed=self._rules.rights(interaction).may_manage)
         await say(interaction, await self._acts.pin(host, model, is_pinned=False), ephemeral=False)
 
     @app_commands.command(description="Give a machine back to its owner: no new answers (admins)")
@@ -130,7 +130,7 @@ class FleetCog(
         self, interaction: discord.Interaction[Any], host: str, duration: str | None = None
     ) -> None:
         """Running answers end; nothing is cut."""
-        check_may_manage("drain hosts", is_admin=self._rules.is_admin(interaction))
+        check_may_manage("drain hosts", is_allowed=self._rules.rights(interaction).may_manage)
         done = await self._acts.drain(host, is_draining=True, lasting=duration)
         await say(interaction, done, ephemeral=False)
 
@@ -138,7 +138,7 @@ class FleetCog(
     @app_commands.describe(host="Which machine or cloud provider")
     async def resume(self, interaction: discord.Interaction[Any], host: str) -> None:
         """New turns may go there at once."""
-        check_may_manage("resume hosts", is_admin=self._rules.is_admin(interaction))
+        check_may_manage("resume hosts", is_allowed=self._rules.rights(interaction).may_manage)
         await say(interaction, await self._acts.resume(host), ephemeral=False)
 
     @app_commands.command(description="A message here that always shows the fleet (admins)")
@@ -148,7 +148,7 @@ class FleetCog(
         self, interaction: discord.Interaction[Any], show: Literal["here", "off"] = "here"
     ) -> None:
         """One for each server; put up elsewhere, it moves."""
-        check_may_manage("put up a board", is_admin=self._rules.is_admin(interaction))
+        check_may_manage("put up a board", is_allowed=self._rules.rights(interaction).may_manage)
         server, channel = interaction.guild_id, interaction.channel_id
         if server is None or channel is None:
             raise RequestRefused("A board stands in a server's channel.")

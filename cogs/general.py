@@ -30,7 +30,8 @@ last answer was routed and where the time went.
 **Hosts:** `/fleet status` shows every LM Studio host; `/fleet load`, `/fleet unload` and \
 `/fleet board`, a message that always shows them, are for admins.
 **Money and privacy:** `/usage` shows tokens, cost and the budget left; `/settings` keeps your \
-words, a channel's or a server's on the LAN.
+words, a channel's or a server's on the LAN. For admins it is a panel: who answers, where without \
+a mention, who may choose, load and manage, and how much each person may ask.
 Under an answer: **Stop** while it is written; then **Retry**, **Continue** and **Thoughts**.
 -# Without my permission to read message content I only see messages that mention me, direct \
 messages and commands."""

@@ -129,7 +129,7 @@ class PersonasCog(
     ) -> None:
         """Reads the file, and keeps what it holds."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        self._access.take(user_id(interaction.user))
+        self._access.take(interaction.client, interaction)
         # Judged by what Discord says of it, before a byte is fetched.
         if file.size > MAX_FILE_BYTES:
             size, most = size_words(file.size), size_words(MAX_FILE_BYTES)
@@ -183,7 +183,7 @@ class PersonasCog(
     async def _open(
         self, interaction: discord.Interaction[Any], sheet: Sheet, scope: PersonaScope, part: Part
     ) -> None:
-        self._access.take(user_id(interaction.user))
+        self._access.take(interaction.client, interaction)
         ticket = secrets.token_hex(6)
         trial = Trial(self._lantern, ticket, sheet, scope, part, interaction.user.id)
         self._trials[ticket] = trial

@@ -91,8 +91,8 @@ class Choosing(commands.Cog):
             await say(interaction, explained(await self._switch.explain(place, user)))
             return
         # Checked before anything public is shown; the switch checks again as it acts.
-        is_admin = self._rules.is_admin(interaction)
-        check_may_switch(scope, is_admin=is_admin, is_private=place.is_private)
+        rights = self._rules.rights(interaction)
+        check_may_switch(scope, rights, is_private=place.is_private)
         switch, ticket = self._switch, str(interaction.id)
         transport = InteractionTransport(interaction, self._pacers)
         if what == "model":
@@ -100,9 +100,7 @@ class Choosing(commands.Cog):
             with suppress(NoCandidates):
                 await switch.check_model(place, user, name, scope=scope)
             await transport.begin()
-            value = await switch.set_model(
-                place, user, scope, name, is_admin=is_admin, ticket=ticket
-            )
+            value = await switch.set_model(place, user, scope, name, rights=rights, ticket=ticket)
             title = title_of(value)
             head = f"🔀 {title} is chosen {for_whom(scope, place)}."
             steps = switch.warm(place, user, model=value)
@@ -110,7 +108,7 @@ class Choosing(commands.Cog):
             self._catalog.persona(name, user, place.server)
             await transport.begin()
             persona = await switch.set_persona(
-                place, user, scope, name, is_admin=is_admin, ticket=ticket
+                place, user, scope, name, rights=rights, ticket=ticket
             )
             title = f"**{shown_name(persona.name)}**"
             head = f"🎭 {title} is chosen {for_whom(scope, place)}."

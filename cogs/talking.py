@@ -118,7 +118,7 @@ class Talking(commands.Cog):
         async def submit(submitted: discord.Interaction[Any], text: str) -> None:
             check_text(text)
             user, place = user_id(submitted.user), place_of(submitted)
-            self._access.take(user)
+            asker = self._access.take(submitted.client, submitted)
             transport = InteractionTransport(submitted, self._pacers)
             questions = self._replies.questions
             if not await questions.note(submitted.id, submitted.channel_id or 0, submitted.token):
@@ -140,6 +140,7 @@ class Talking(commands.Cog):
                 # message itself does not tell.
                 quotes=() if quote is None else (replace(quote, place=place),),
                 parent=parent,
+                asker=asker,
             )
             # Others see an answer to a form that was never theirs to read.
             about = f"{submitted.user.display_name} asked about {message.jump_url}: {text[:200]}"

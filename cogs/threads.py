@@ -9,10 +9,10 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.chat.lantern import Lantern
-from bot.domain.chat import Place, TurnRequest
+from bot.domain.chat import Asker, Place, TurnRequest
 from bot.domain.errors import RequestRefused
 from bot.domain.ids import PlaceId
-from bot.policy.access import check_text
+from bot.policy.access import check_may_switch, check_text
 from bot.policy.conversation import NEW_THREAD, thread_title
 from bot.policy.markup import harmless
 from bot.policy.pacing import Pacers
@@ -63,11 +63,13 @@ class Threads(commands.Cog):
         parent = channel.parent if isinstance(channel, discord.Thread) else channel
         if not isinstance(parent, discord.TextChannel):
             raise RequestRefused(NO_THREADS)
+        rules, place = self._access.rules, place_of(interaction)
+        asker, rights = rules.asker(interaction.client, interaction), rules.rights(interaction)
         if message is not None:
             check_text(message)
-            self._access.take(user)
-        place = place_of(interaction)
+            self._access.take(interaction.client, interaction)
         if persona is not None:
+            check_may_switch("thread", rights)
             self._catalog.persona(persona, user, place.server)
         await interaction.response.defer(ephemeral=True, thinking=True)
         try:
@@ -79,12 +81,12 @@ class Threads(commands.Cog):
         here = PlaceId(f"discord:{thread.id}")
         inside = replace(place, channel=PlaceId(f"discord:{parent.id}"), thread=here)
         if persona is not None:
-            await self._switch.set_persona(inside, user, "thread", persona, is_admin=False)
+            await self._switch.set_persona(inside, user, "thread", persona, rights=rights)
         with suppress(*SENDING_ERRORS):
             await thread.add_user(interaction.user)
         await say(interaction, f"🧵 <#{thread.id}>: I answer every message there.")
         if message is not None:
-            await self._ask(interaction, inside, thread.id, message)
+            await self._ask(interaction, inside, thread.id, message, asker)
 
     @thread.autocomplete("persona")
     async def _personas(self, interaction: discord.Interaction[Any], typed: str) -> StringChoices:
@@ -105,12 +107,17 @@ class Threads(commands.Cog):
                 await thread.edit(name=title)
 
     async def _ask(
-        self, interaction: discord.Interaction[Any], place: Place, thread: int, text: str
+        self,
+        interaction: discord.Interaction[Any],
+        place: Place,
+        thread: int,
+        text: str,
+        asker: Asker,
     ) -> None:
         channel = self._client.get_partial_messageable(thread, guild_id=interaction.guild_id)
         name = interaction.user.display_name
         # Nobody sees what was written beside a command: the answer would stand there alone.
         asked = "\n> ".join(harmless(text).splitlines())
         await channel.send(f"> {asked}\n— {harmless(name)}"[:LIMIT], suppress_embeds=True)
-        request = TurnRequest(user_id(interaction.user), name, place, text)
+        request = TurnRequest(asker.user, name, place, text, asker=asker)
         await self._replies.play(request, Transport(channel, self._pacers))

@@ -1,7 +1,8 @@
 """What a question stands on, looked up before it is stored: who answers, the branch, consent."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from bot.chat.choices import Choices, Resolved
 from bot.chat.consents import Consents
@@ -30,14 +31,16 @@ class Beginnings:
         consents: Consents,
         planner: Planner,
         running: Mapping[TurnId, Running],
+        admit: Callable[[TurnRequest, UserId], Awaitable[None]],
     ) -> None:
-        """``running`` are the turns under way, as their owner knows them."""
+        """``running`` are the turns under way; ``admit`` refuses who may not be answered now."""
         self._store = store
         self._choices = choices
         self._consents = consents
         self._planner = planner
         self._running = running
         self._people = PeopleStore(store.database)
+        self._admit = admit
 
     async def begin(self, request: TurnRequest, turn_id: TurnId) -> tuple[Asking, Turn]:
         """Everything that is looked up; nothing of the turn is stored yet."""
@@ -146,9 +149,12 @@ class Beginnings:
         request = await self._with_facts(resolved, request, said)
 
         async def judge(messages: Sequence[Message]) -> Consent:
+            await self._admit(request, payer)
             return await self._consents.judge(resolved, request, said, messages, turn_id)
 
-        return Asking(resolved, branch, request, await judge(()), judge, payer, turn_id, redone)
+        admit = partial(self._admit, request, payer)
+        consent = await judge(())
+        return Asking(resolved, branch, request, consent, judge, payer, turn_id, redone, admit)
 
     async def _with_facts(
         self, resolved: Resolved, request: TurnRequest, said: Sequence[Turn]

@@ -59,6 +59,7 @@ class Choices:
         find_choice: Callable[[str], str],
         default_persona: PersonaName,
         now: Callable[[], datetime],
+        has_own: Callable[[Place], bool] = lambda _: True,
     ) -> None:
         self._store = store
         self._shelf = shelf
@@ -66,6 +67,8 @@ class Choices:
         self._default_persona = default_persona
         self._now = now
         """The time in prompts, in the zone people live in."""
+        self._has_own = has_own
+        """May people choose for themselves there, as of now?"""
 
     async def resolve(
         self,
@@ -84,6 +87,8 @@ class Choices:
         """
         # One read for all scopes instead of one for each: every turn begins with it.
         keys = scope_keys(place, user)
+        if not self._has_own(place):
+            keys = tuple(key for key in keys if key.scope != "me")
         said = None
         if persona is not None:
             said = str(self._shelf.find(persona, user, place.server).name)

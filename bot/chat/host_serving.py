@@ -217,6 +217,9 @@ class HostServing:
             host, candidate, job.wish, job.route, draft.emit, is_last=is_last, replan=job.replan
         ) as lease:
             draft.granted(candidate, lease.granted.queue_s, lease.granted.load_s)
+            # Not only when it was asked: twenty that waited together passed a limit of one.
+            if job.asking.admit is not None:
+                await job.asking.admit()
             messages = await self._fit(job, lease, draft)
             await self._fleet.host(host).confirm(lease)
             await self._stream(host, candidate, lease, messages, job, draft)

@@ -7,6 +7,7 @@ from bot.chat.catalog import Catalog
 from bot.chat.flights import Newsroom
 from bot.chat.keeping import Keeper
 from bot.chat.personas import Personas
+from bot.chat.place_settings import PlaceSettings
 from bot.chat.relaying import Relaying
 from bot.chat.switch import Switch
 from bot.chat.turns import Turns
@@ -36,6 +37,7 @@ class Lantern:
     keeper: Keeper
     newsroom: Newsroom
     privacy: PrivacyStore
+    place_settings: PlaceSettings
     replies: ReplyStore
     questions: QuestionStore
     notes: NoteStore

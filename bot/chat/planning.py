@@ -79,6 +79,9 @@ class Asking:
     turn: TurnId = NO_TURN
     redone: Turn | None = None
     """Of a retry, the turn whose words it says once more."""
+    admit: Callable[[], Awaitable[None]] | None = None
+    """Refuses it where its asker may not be answered any more, when its turn has come at a host;
+    of a provider ``judge`` does."""
 
     @property
     def has_earlier(self) -> bool:

@@ -1,6 +1,6 @@
 """Switching: what answers here and why, and choosing another persona or model."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -17,8 +17,16 @@ from bot.domain.events import Progress
 from bot.domain.ids import ModelKey, PersonaName, ProviderName, UserId
 from bot.domain.personas import Persona
 from bot.fleet.fleet import Fleet
-from bot.policy.access import check_may_switch
-from bot.policy.choice import Scope, key_for, provider_in, title_of, way_back, why_at_home
+from bot.policy.access import Rights, check_may_switch
+from bot.policy.choice import (
+    Scope,
+    key_for,
+    provider_in,
+    scope_keys,
+    title_of,
+    way_back,
+    why_at_home,
+)
 from bot.policy.names import shown_name
 from bot.policy.privacy import Consent, LocalOnly, Sources
 from bot.policy.warmup import WARM_UP, WARM_UP_TTL_S, may_warm_up
@@ -169,7 +177,7 @@ class Switch:
         scope: Scope,
         name: str,
         *,
-        is_admin: bool,
+        rights: Rights,
         ticket: str = "",
     ) -> str:
         """Chooses a model, ``auto`` or a provider for a scope, kept across restarts.
@@ -181,7 +189,7 @@ class Switch:
             UnknownName: neither a host has it nor is it a provider.
             NotPermitted: the scope is not the asker's to change, or no words may leave there.
         """
-        check_may_switch(scope, is_admin=is_admin, is_private=place.is_private)
+        check_may_switch(scope, rights, is_private=place.is_private)
         # Right after the start every name was called unknown, before any host had answered.
         await self._fleet.settled(FIRST_LOOK_S)
         value = await self.check_model(place, user, name, scope=scope)
@@ -196,7 +204,7 @@ class Switch:
         scope: Scope,
         name: str,
         *,
-        is_admin: bool,
+        rights: Rights,
         ticket: str = "",
     ) -> Persona:
         """Chooses a persona for a scope, kept across restarts.
@@ -205,13 +213,33 @@ class Switch:
             UnknownName: nobody has that name.
             NotPermitted: the scope is not the asker's to change.
         """
-        check_may_switch(scope, is_admin=is_admin, is_private=place.is_private)
+        check_may_switch(scope, rights, is_private=place.is_private)
         persona = self._catalog.persona(name, user, place.server)
         key = key_for(scope, place, user)
         await self._store.put(key, "persona", str(persona.name), by=user, ticket=ticket)
         return persona
 
-    async def undo(self, place: Place, user: UserId, ticket: str, *, is_admin: bool) -> str:
+    async def set_default(
+        self, place: Place, user: UserId, scope: Scope, name: str | None, rights: Rights
+    ) -> None:
+        """Chooses who answers for everybody of a channel or server; None is as farther out.
+
+        Raises:
+            UnknownName: nobody has that name.
+            NotPermitted: the scope is not the asker's to change.
+        """
+        check_may_switch(scope, rights)
+        persona = (
+            None if name is None else str(self._catalog.persona(name, None, place.server).name)
+        )
+        await self._store.put(key_for(scope, place, user), "persona", persona, by=user)
+
+    async def defaults(self, place: Place) -> Mapping[Scope, str]:
+        """Which personas are chosen for everybody of a place, by scope."""
+        found = await self._store.get(scope_keys(place, _NOBODY))
+        return {key.scope: value for key, value in found["persona"].items()}
+
+    async def undo(self, place: Place, user: UserId, ticket: str, *, rights: Rights) -> str:
         """Takes back the choice made by that ticket; says what is chosen instead now.
 
         Raises:
@@ -221,10 +249,10 @@ class Switch:
         made = await self._store.change(ticket)
         if made is None:
             raise RequestRefused(TOO_LATE)
-        if made.by != user and not is_admin:
+        if made.by != user and not rights.is_admin:
             raise NotPermitted("Only the person who chose, or an admin, may undo that.")
         scope, *_, subject = made.slot
-        check_may_switch(scope, is_admin=is_admin, is_private=place.is_private)
+        check_may_switch(scope, rights, is_private=place.is_private)
         outcome, now = await self._store.restore(ticket)
         match outcome:
             case "restored":

@@ -121,6 +121,7 @@ class Turns:
         tally: Tally,
         fleet: Fleet,
         new_id: Callable[[], TurnId],
+        admit: Callable[[TurnRequest, UserId], Awaitable[None]],
     ) -> None:
         self.store = store
         """For what faces ask of stored turns; the running ones are written here alone."""
@@ -131,7 +132,7 @@ class Turns:
         self._fleet = fleet
         self._new_id = new_id
         self._running: dict[TurnId, Running] = {}
-        self._beginnings = Beginnings(store, choices, consents, planner, self._running)
+        self._beginnings = Beginnings(store, choices, consents, planner, self._running, admit)
         self._is_draining = False
         self._all_done = asyncio.Event()
         self._all_done.set()

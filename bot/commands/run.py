@@ -87,6 +87,7 @@ async def _serve(
         has_webhooks=settings.webhooks,
         owner_channel=int(settings.owner_channel) if settings.owner_channel else None,
         on_ready=connected.set,
+        here=built.place_settings.at,
     )
     discord = DiscordFace(built, rules)
     try:

@@ -1,6 +1,7 @@
 """A conversation's nouns: places, requests, transcripts, endpoints, usage, routes and receipts."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -32,6 +33,21 @@ class Place:
     def conversation(self) -> PlaceId:
         """The place whose turns share a history."""
         return self.thread or self.channel
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Somebody who asks, as far as it decides whether they are answered."""
+
+    user: UserId
+    is_owner: bool = False
+    """The bot belongs to them."""
+    roles: AbstractSet[str] = frozenset()
+    """Ids and names of their roles, in the server they ask in or, in private, in any allowed."""
+    is_member: bool = True
+    """Of a server that is answered; in question in direct messages alone."""
+    is_admin: bool = False
+    """Owns the bot, manages the server they ask in, or has one of the admins' roles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +143,8 @@ class TurnRequest:
     """Of Discord's, the message or interaction that is answered."""
     facts: tuple[Quote, ...] = ()
     """What its person asked to be remembered, as far as it may be told here."""
+    asker: Asker | None = None
+    """Who asked or pressed, as far as their face knows them."""
 
 
 TurnStatus = Literal["running", "done", "partial", "failed"]

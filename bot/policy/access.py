@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Literal
 
-from bot.domain.chat import Place
+from bot.domain.chat import Asker, Place
 from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.ids import PlaceId, UserId
 from bot.policy.choice import Scope
@@ -43,16 +43,20 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
-    """Somebody who asks, as far as it decides whether they are answered."""
+class Circle:
+    """Some people, by themselves or by their roles."""
 
-    user: UserId
-    is_owner: bool = False
-    """The bot belongs to them."""
+    people: AbstractSet[UserId] = frozenset()
     roles: AbstractSet[str] = frozenset()
-    """Ids and names of their roles, in the server they ask in or, in private, in any allowed."""
-    is_member: bool = True
-    """Of a server that is answered; in question in direct messages alone."""
+    """Ids or names."""
+
+    def has(self, asker: Asker) -> bool:
+        """Is this one of them?"""
+        return asker.user in self.people or not self.roles.isdisjoint(asker.roles)
+
+
+NOBODY = Circle()
+Dms = Literal["off", "members", "owners", "everyone"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ class AccessRules:
     people: AbstractSet[UserId] = frozenset()
     roles: AbstractSet[str] = frozenset()
     """Ids or names. Who is among the people or has one of the roles is answered."""
-    dms: Literal["off", "members", "owners", "everyone"] = "members"
+    dms: Dms = "members"
 
     def needs_member(self, asker: Asker, place: Place, *, is_guest: bool = False) -> bool:
         """Whether it hangs on the servers this person is in, or on their roles there.
@@ -79,63 +83,181 @@ class AccessRules:
         return bool(self.roles) or ((place.is_private or is_guest) and not is_open)
 
 
-def check_may_switch(scope: Scope, *, is_admin: bool, is_private: bool = False) -> None:
-    """Pass when this person may choose the model or persona for that scope.
+@dataclass(frozen=True, slots=True)
+class PlaceRules:
+    """What admins have set for one place; it narrows who is answered, and widens who may act."""
 
-    Raises:
-        NotPermitted: a choice for a channel or server by somebody who is no admin there.
-    """
-    if is_admin or is_private or scope in ("me", "thread"):
-        return
-    raise NotPermitted(
-        f"Only admins may choose for the whole {scope}; choose for yourself with scope `me`."
+    channels: AbstractSet[PlaceId] = frozenset()
+    """Of the server; empty is all."""
+    answered: Circle = NOBODY
+    """Empty is everybody."""
+    switch: Circle = NOBODY
+    """Who may choose for everybody, beside admins."""
+    load: Circle = NOBODY
+    """Who may load models, beside those who manage."""
+    manage: Circle = NOBODY
+    """Who may act on the fleet, beside admins."""
+    own_choice: bool = True
+    """People may choose for themselves; else what they chose before does not count either."""
+    unprompted: bool = False
+    """Every message here is answered, without a mention."""
+    turns: tuple[int, PlaceId] | None = None
+    """Questions a minute of one person, and the channel or server that they are counted for."""
+    tokens_per_day: int | None = None
+    """Of one person in this server."""
+    dms: Dms | None = None
+    """In place of the configured rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What somebody may do in a place besides asking."""
+
+    is_admin: bool = False
+    may_switch: bool = False
+    """Choose for everybody."""
+    may_load: bool = False
+    may_manage: bool = False
+    """Act on the fleet."""
+    may_choose: bool = True
+    """Choose for themselves."""
+
+
+EVERY_RIGHT = Rights(True, True, True, True)
+"""Of whoever sits at the machine."""
+
+_ADMINS = (
+    "admins: who owns the bot, has Manage Server or one of `discord.admin_roles`. They can allow "
+    "it to others by `/settings`"
+)
+
+
+def rights_of(asker: Asker, here: PlaceRules) -> Rights:
+    """What this person may do in a place with these rules."""
+    is_admin = asker.is_admin or asker.is_owner
+    may_manage = is_admin or here.manage.has(asker)
+    return Rights(
+        is_admin=is_admin,
+        may_switch=is_admin or here.switch.has(asker),
+        may_load=may_manage or here.load.has(asker),
+        may_manage=may_manage,
+        may_choose=here.own_choice,
     )
 
 
-def check_may_manage(act: str, *, is_admin: bool) -> None:
-    """Pass when this person may do that to the fleet: ``load models``, ``unload models``.
+def check_may_switch(scope: Scope, rights: Rights, *, is_private: bool = False) -> None:
+    """Pass when this person may choose the model or persona for that scope.
 
     Raises:
-        NotPermitted: the person is no admin.
+        NotPermitted: a choice for a channel or server by somebody who may not; a choice of one's
+            own where nobody has one.
     """
-    if not is_admin:
-        raise NotPermitted(f"Only admins may {act}.")
+    # In private nobody else is chosen for.
+    if is_private or (rights.may_switch and scope != "me"):
+        return
+    if scope not in ("me", "thread"):
+        raise NotPermitted(
+            f"Only admins may choose for the whole {scope}, and whom they allow it by `/settings`; "
+            "choose for yourself with scope `me`."
+        )
+    if not rights.may_choose:
+        raise NotPermitted(
+            "Here nobody chooses for themselves; an admin of this server can allow it again by "
+            "`/settings`."
+        )
+
+
+def check_may_manage(act: str, *, is_allowed: bool) -> None:
+    """Pass when this person may do that: ``load models``, ``drain hosts``.
+
+    Raises:
+        NotPermitted: they may not.
+    """
+    if not is_allowed:
+        raise NotPermitted(f"Only admins may {act} ({_ADMINS}).")
+
+
+def check_may_set(rights: Rights) -> None:
+    """Pass when this person may change what holds for a channel or server.
+
+    Raises:
+        NotPermitted: they are no admin there.
+    """
+    if not rights.is_admin:
+        raise NotPermitted(
+            "Only admins may change what holds for a channel or server: who owns the bot, has "
+            "Manage Server or one of `discord.admin_roles`."
+        )
 
 
 def check_may_ask(
-    doors: AccessRules, asker: Asker, place: Place, *, is_guest: bool = False
+    doors: AccessRules,
+    asker: Asker,
+    place: Place,
+    here: PlaceRules | None = None,
+    *,
+    is_guest: bool = False,
 ) -> None:
     """Pass when this person is answered in this place.
 
-    Where the bot is only a guest, installed by a person for themselves, the rules for direct
-    messages hold: anybody in the world could bring it anywhere.
+    Args:
+        doors: What the bot's owner configured.
+        asker: Who.
+        place: Where.
+        here: What admins have set for the place; None where that does not count.
+        is_guest: The bot is not in that place: somebody only installed it for themselves, as
+            anybody in the world could anywhere. The rules for direct messages hold.
 
     Raises:
-        NotPermitted: the place or the person is not allowed.
+        NotPermitted: the place or the person is not allowed; it says by which rule, and whose.
     """
+    here = here or PlaceRules()
     if place.is_private or is_guest:
-        _check_private(doors, asker)
+        _check_private(doors, asker, here.dms or doors.dms)
     elif doors.servers and place.server not in doors.servers:
-        raise NotPermitted("Lantern does not answer in this server; its owner has not allowed it.")
+        raise NotPermitted(
+            "Lantern does not answer in this server; its owner has not allowed it "
+            "(`discord.allowed_guilds`)."
+        )
     elif doors.channels and doors.channels.isdisjoint({place.channel, place.thread}):
-        raise NotPermitted("Lantern does not answer in this channel; its owner has not allowed it.")
-    is_listed = asker.user in doors.people or not doors.roles.isdisjoint(asker.roles)
-    if (doors.people or doors.roles) and not is_listed and not asker.is_owner:
-        raise NotPermitted("Lantern answers certain people only; its owner has not allowed you.")
+        raise NotPermitted(
+            "Lantern does not answer in this channel; its owner has not allowed it "
+            "(`discord.allowed_channels`)."
+        )
+    listed = Circle(doors.people, doors.roles)
+    if listed != NOBODY and not (asker.is_owner or listed.has(asker)):
+        raise NotPermitted(
+            "Lantern answers certain people only; its owner has not allowed you "
+            "(`discord.allowed_users`, `discord.allowed_roles`)."
+        )
+    # Last: whoever the owner keeps out is not sent to an admin, who could do nothing.
+    if here.channels and here.channels.isdisjoint({place.channel, place.thread}):
+        raise NotPermitted(
+            "Lantern does not answer in this channel; an admin of this server can allow it by "
+            "`/settings`."
+        )
+    is_in = asker.is_owner or asker.is_admin or here.answered.has(asker)
+    if here.answered != NOBODY and not is_in:
+        raise NotPermitted(
+            "Lantern answers certain people only here; an admin of this server can allow you by "
+            "`/settings`."
+        )
 
 
-def _check_private(doors: AccessRules, asker: Asker) -> None:
+def _check_private(doors: AccessRules, asker: Asker, dms: Dms) -> None:
     """Pass when this person may write directly."""
-    if doors.dms == "off":
-        raise NotPermitted("Lantern takes no direct messages; ask it in a server.")
-    if asker.is_owner or doors.dms == "everyone" or asker.user in doors.people:
+    if dms == "off":
+        raise NotPermitted("Lantern takes no direct messages (`discord.dms`); ask it in a server.")
+    if asker.is_owner or dms == "everyone" or asker.user in doors.people:
         return
-    if doors.dms == "owners":
-        raise NotPermitted("Only its owner may write to Lantern directly; ask it in a server.")
+    if dms == "owners":
+        raise NotPermitted(
+            "Only its owner may write to Lantern directly (`discord.dms`); ask it in a server."
+        )
     if not asker.is_member:
         raise NotPermitted(
-            "Lantern takes direct messages of the members of its own servers only; "
-            "you are in none of them."
+            "Lantern takes direct messages of the members of its own servers only "
+            "(`discord.dms`, which its owner sets); you are in none of them."
         )
 
 

@@ -311,6 +311,13 @@ class DiscordSettings(Section):
     rate_limit: RateLimit | None = Field(
         default=RateRule(30, 60.0), description="Questions taken of one person; null is unlimited"
     )
+    tokens_per_day: Count | None = Field(
+        default=None,
+        description="Tokens of one person's prompts and answers a day; null is unlimited",
+    )
+    unprompted_channels: DiscordIds = Field(
+        default=(), description="Ids of channels where every message is answered, without a mention"
+    )
     admin_roles: Words = Field(
         default=(), description="Ids or names of roles that may manage Lantern"
     )

@@ -96,6 +96,11 @@ WHERE day BETWEEN :first AND :last AND (:user IS NULL OR user = :user)
 GROUP BY 1
 ORDER BY {order}
 """
+# An answer given again from the cache took none.
+_TOKENS = """
+SELECT coalesce(sum(prompt_tokens + completion_tokens), 0) AS tokens FROM ledger
+WHERE day = :day AND user = :user AND source <> 'cache' AND (:server IS NULL OR server = :server)
+"""
 _DEAREST_FIRST = "cost_micro_usd DESC, completion_tokens DESC, name"
 
 
@@ -185,6 +190,18 @@ class LedgerStore:
             self._rules, day, server=server or "", user=user, providers=tuple(providers)
         )
         return await self._database.read(lambda c: _filled(c, asked))
+
+    async def tokens_today(self, user: str, server: PlaceId | None = None) -> tuple[int, float]:
+        """Tokens somebody's prompts and answers took today, and the seconds until it is over.
+
+        Args:
+            user: Whose, by hash.
+            server: In this server alone.
+        """
+        day, now_ms = self._now()
+        rows = await self._database.fetch(_TOKENS, {"day": day, "user": user, "server": server})
+        now = datetime.fromtimestamp(now_ms / 1000, self._zone)
+        return rows[0]["tokens"], left_of_day_s(now)
 
     async def report(
         self,

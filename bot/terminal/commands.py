@@ -100,6 +100,7 @@ COMMANDS: tuple[CommandForm, ...] = (
     CommandForm(
         "private", "/private [on|off]", "keep your words on the LAN, whatever fails", words=1
     ),
+    CommandForm("settings", "/settings", "what admins set in Discord, and where"),
     CommandForm("help", "/help", "this list"),
     CommandForm("quit", "/quit", "leave"),
 )

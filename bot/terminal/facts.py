@@ -16,6 +16,7 @@ from bot.domain.errors import ForeignInstance, RequestRefused
 from bot.domain.hosts import AWAY, HostSnapshot
 from bot.domain.personas import Persona
 from bot.policy.names import shown_name
+from bot.policy.place_rules import FORMS, Stored
 
 Value: TypeAlias = (
     "str | int | float | bool | Sequence[Value] | Mapping[str, Value] | None"  # JSON's own types
@@ -27,6 +28,7 @@ PERIODS: tuple[ReportPeriod, ...] = ("today", "week", "month", "last month", "ye
 HOST_COLUMNS = ("host", "address", "state", "seen by", "on disk", "loaded", "memory")
 STATS_COLUMNS = ("host", "answers", "actual / predicted", "within twice + 1 s")
 MODEL_COLUMNS = ("model", "size", "now", "on disk of")
+SETTING_COLUMNS = ("place", "setting", "value", "by")
 PERSONA_COLUMNS = ("persona", "model", "description", "from")
 
 
@@ -134,6 +136,15 @@ def persona_row(persona: Persona) -> Sequence[str]:
     """One persona for people, by ``PERSONA_COLUMNS``."""
     model = persona.model + (" (local only)" if persona.local_only else "")
     return (shown_name(persona.name), model, persona.description, persona.source)
+
+
+def setting_rows(stored: Stored) -> list[Sequence[str]]:
+    """What admins set in Discord, by ``SETTING_COLUMNS``; a line says so where they set nothing."""
+    rows: list[Sequence[str]] = [
+        (place or "everywhere", FORMS[name].title, ", ".join(kept.value), kept.by)
+        for (place, name), kept in sorted(stored.items())
+    ]
+    return rows or [("", "Nothing is set; `lantern config show` tells what the file says.", "", "")]
 
 
 def report_period(said: str) -> ReportPeriod:

@@ -20,7 +20,7 @@ from bot.chat.words import (
     usage_text,
     why_text,
 )
-from bot.domain.chat import TurnKind, TurnRequest
+from bot.domain.chat import Asker, TurnKind, TurnRequest
 from bot.domain.errors import BotError, NoCandidates, RequestRefused, UnknownName
 from bot.domain.events import (
     Evicting,
@@ -44,6 +44,7 @@ from bot.domain.events import (
 )
 from bot.domain.ids import AUTO, ModelKey, PersonaName
 from bot.domain.personas import Priority
+from bot.policy.access import EVERY_RIGHT
 from bot.policy.choice import SCOPES, title_of
 from bot.policy.names import nearest, shown_name
 from bot.policy.prompt import Moment, filled_in, scene_of
@@ -164,6 +165,9 @@ class Session:
                 period = facts.report_period(" ".join(command.words) or "today")
                 report = await self._lantern.tally.report(period, "all", USER, None)
                 screen.markdown(usage_text(report))
+            case "settings":
+                rows = facts.setting_rows(self._lantern.place_settings.stored)
+                screen.table(facts.SETTING_COLUMNS, rows)
             case "help":
                 forms = [(form.form, form.does) for form in (*COMMANDS, *self._extras.values())]
                 screen.table(("command", "does"), forms)
@@ -213,6 +217,7 @@ class Session:
             request_type=self._lantern.catalog.request_type(sort) if sort else None,
             no_cache=cache == "off",
             priority=priorities[urgency] if command.option("priority") else None,
+            asker=Asker(USER, is_owner=True),
         )
         async with turns.open(request) as events:
             with closing(Steps(self._screen)) as steps:
@@ -295,11 +300,11 @@ class Session:
             raise RequestRefused(f"A scope is `me`, `channel` or `server`, not `{wanted}`.")
         # Whoever sits at this terminal runs Lantern: nobody here is asked for rights.
         if command.name == "model":
-            value = await switch.set_model(PLACE, USER, scope, name, is_admin=True)
+            value = await switch.set_model(PLACE, USER, scope, name, rights=EVERY_RIGHT)
             screen.markdown(f"Model here: {title_of(value)}")
             load = switch.warm(PLACE, USER, model=value)
         else:
-            persona = await switch.set_persona(PLACE, USER, scope, name, is_admin=True)
+            persona = await switch.set_persona(PLACE, USER, scope, name, rights=EVERY_RIGHT)
             greeting = filled_in(persona.greeting, scene_of(persona, "you", Moment()))
             screen.line(f"{shown_name(persona.name)} is chosen here. {greeting}")
             if beside := beside_words(await switch.explain(PLACE, USER), persona):

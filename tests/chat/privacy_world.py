@@ -35,6 +35,7 @@ from bot.domain.chat import (
     Receipt,
     Turn,
     TurnKind,
+    TurnRequest,
     TurnStatus,
     Usage,
 )
@@ -324,8 +325,13 @@ async def world(
             tally=tally,
             fleet=fleet,
             new_id=lambda: TurnId(f"turn{next(ids)}"),
+            admit=anybody,
         )
         yield World(turns, store, privacy, shelf, providers, ears, personas, home, relaying)
+
+
+async def anybody(request: TurnRequest, payer: UserId) -> None:
+    """Whoever asks is answered."""
 
 
 def utcnow() -> datetime:

@@ -29,6 +29,7 @@ from bot.domain.events import (
     Way,
 )
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, UserId
+from bot.policy.access import EVERY_RIGHT
 from bot.policy.budget import BudgetRules
 from bot.policy.offers import SlowRules
 from bot.sim.journal import PredictionStarted
@@ -381,7 +382,7 @@ async def test_who_stands_in_for_a_persona_that_is_gone_keeps_words_here(tmp_pat
     vendors = cloud(zai="zai")
     async with house(tmp_path, providers=vendors, personas=personas) as home:
         switch, shelf = home.lantern.switch, home.lantern.shelf
-        await switch.set_persona(PLACE, ADA, "me", "diary", is_admin=True)
+        await switch.set_persona(PLACE, ADA, "me", "diary", rights=EVERY_RIGHT)
         (tmp_path / "personas" / "diary.yaml").unlink()
         await shelf.refresh()
         said = await home.ask("secret", user=ADA)

@@ -18,6 +18,7 @@ from bot.domain.errors import NotPermitted, RequestRefused, UnknownName
 from bot.domain.events import Failed, Finished, Notice, TextDelta
 from bot.domain.ids import PersonaName
 from bot.domain.personas import Made, Persona, PersonaScope
+from bot.policy.access import EVERY_RIGHT
 from bot.policy.names import shown_name
 from bot.policy.personas import Editor
 from bot.sim.journal import PredictionStarted
@@ -59,7 +60,7 @@ async def test_a_persona_is_made_changed_chosen_and_survives_a_restart(tmp_path:
         # Nobody else sees it, but where its maker chose it for all it answers all.
         with pytest.raises(UnknownName):
             shelf.find("muse", BOB, PLACE.server)
-        await home.lantern.switch.set_persona(PLACE, ADA, "channel", "muse", is_admin=True)
+        await home.lantern.switch.set_persona(PLACE, ADA, "channel", "muse", rights=EVERY_RIGHT)
         said_to_bob = await home.ask("[[say Hi.]]", user=BOB)
         assert said_to_bob.receipt.persona == made.persona.name
         sent = home.hosts["studio"].journal.of(PredictionStarted)[-1].messages
@@ -109,7 +110,7 @@ async def test_a_deleted_private_persona_never_opens_what_was_meant_for_it(tmp_p
     ) as home:
         acts = home.lantern.personas
         diary = await make(home, "diary", local_only=True)
-        await home.lantern.switch.set_persona(PLACE, ADA, "channel", "diary", is_admin=True)
+        await home.lantern.switch.set_persona(PLACE, ADA, "channel", "diary", rights=EVERY_RIGHT)
         first = await home.ask("My secret.")
         said = await acts.delete("diary", MINE)
         assert "chosen in 1 place" in said

@@ -11,6 +11,7 @@ from bot.domain.chat import Attachment
 from bot.domain.errors import RequestRefused
 from bot.domain.events import Failed, Finished
 from bot.domain.ids import PersonaName
+from bot.policy.access import Rights
 from bot.sim.journal import LoadStarted, PredictionStarted
 from bot.sim.models import GB, SimModel
 from bot.store.turns import IMAGE_BYTES
@@ -159,7 +160,7 @@ async def test_whoever_chose_a_provider_reads_why_it_was_not_asked_and_the_way_o
         await home.lantern.turns.store.reset(PLACE.conversation)
         assert (await home.ask("and?", model="cloud:openai")).receipt.provider == "openai"
         switch = home.lantern.switch
-        await switch.set_model(PLACE, ADA, "me", "openai", is_admin=False)
+        await switch.set_model(PLACE, ADA, "me", "openai", rights=Rights())
         await home.ask("mine", user=BOB)
         assert [bool((await home.ask("and?")).notices) for _ in range(2)] == [True, False]
         await home.hosts["studio"].stop()

@@ -16,6 +16,7 @@ from bot.chat.words import readiness_text, why_text
 from bot.domain.chat import Place
 from bot.domain.errors import NotPermitted, RequestRefused, StoreUnavailable
 from bot.domain.ids import HostName, PersonaName, PlaceId, ProviderName, UserId
+from bot.policy.access import EVERY_RIGHT, Rights
 from bot.policy.choice import Scope
 
 ELSEWHERE = replace(PLACE, channel=PlaceId("discord:2"))
@@ -27,7 +28,7 @@ async def choose(
     home: House, name: str, scope: Scope = "me", *, at: Place = PLACE, ticket: str = ""
 ) -> str:
     switch = home.lantern.switch
-    return await switch.set_model(at, ADA, scope, name, is_admin=True, ticket=ticket)
+    return await switch.set_model(at, ADA, scope, name, rights=EVERY_RIGHT, ticket=ticket)
 
 
 async def warmed(home: House, name: str) -> Readiness:
@@ -246,7 +247,7 @@ async def test_a_persona_chosen_after_a_model_says_which_answers(tmp_path: Path)
         switch = home.lantern.switch
 
         async def beside(*, at: Place = PLACE, scope: Scope = "me") -> str:
-            scout = await switch.set_persona(at, ADA, scope, "scout", is_admin=True)
+            scout = await switch.set_persona(at, ADA, scope, "scout", rights=EVERY_RIGHT)
             return beside_words(await switch.explain(at, ADA), scout)
 
         assert await beside() == ""
@@ -264,7 +265,7 @@ async def test_a_persona_chosen_after_a_model_says_which_answers(tmp_path: Path)
         assert await beside() == ""
         assert (await home.ask("hello")).receipt.model == GEMMA.key
         # For all it is chosen, and for herself another still wins.
-        await switch.set_persona(PLACE, ADA, "me", "default", is_admin=True)
+        await switch.set_persona(PLACE, ADA, "me", "default", rights=EVERY_RIGHT)
         assert await beside(scope="channel") == (
             "For you here **default** still answers: chosen by you here."
         )
@@ -278,7 +279,9 @@ async def test_a_persona_chosen_after_a_model_says_which_answers(tmp_path: Path)
 async def undo(
     home: House, ticket: str, *, by: UserId = ADA, is_admin: bool = False, at: Place = PLACE
 ) -> str:
-    return await home.lantern.switch.undo(at, by, ticket, is_admin=is_admin)
+    return await home.lantern.switch.undo(
+        at, by, ticket, rights=EVERY_RIGHT if is_admin else Rights()
+    )
 
 
 async def model_here(home: House) -> str:
@@ -336,7 +339,9 @@ async def test_only_who_chose_or_an_admin_may_undo(
 async def test_undo_after_a_restart_and_when_it_is_too_late(tmp_path: Path) -> None:
     sims: Sequence[Any] = (sim("studio", QWEN, GEMMA),)
     async with house(tmp_path, *sims, personas={**MODELS, "scout": ""}) as home:
-        await home.lantern.switch.set_persona(PLACE, ADA, "me", "scout", is_admin=False, ticket="1")
+        await home.lantern.switch.set_persona(
+            PLACE, ADA, "me", "scout", rights=Rights(), ticket="1"
+        )
     async with house(tmp_path, *sims) as home:
         assert await undo(home, "1") == "↩ Undone: no persona is chosen."
         with pytest.raises(RequestRefused, match=TOO_LATE.split(";")[0]):

@@ -34,6 +34,7 @@ from bot.domain.events import (
 from bot.domain.hosts import Wish
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, TurnId
 from bot.fleet.lmstudio import SocketClient
+from bot.policy.access import EVERY_RIGHT, Rights
 from bot.sim.journal import (
     LoadStarted,
     PredictionCancelled,
@@ -504,7 +505,7 @@ async def test_a_drain_that_is_over_closes_running_turns_honestly(tmp_path: Path
 async def test_a_choice_is_kept_across_a_restart(tmp_path: Path) -> None:
     hosts = (sim("studio", QWEN, GEMMA),)
     async with house(tmp_path, *hosts) as home:
-        await home.lantern.switch.set_model(PLACE, ADA, "me", "gemma-3-4b", is_admin=False)
+        await home.lantern.switch.set_model(PLACE, ADA, "me", "gemma-3-4b", rights=Rights())
     async with house(tmp_path, *hosts) as home:
         said = await home.ask("hello")
         assert said.receipt.model == GEMMA.key
@@ -515,9 +516,9 @@ async def test_my_choice_is_mine_and_the_channels_is_an_admins(tmp_path: Path) -
     async with house(tmp_path, sim("studio", QWEN, GEMMA)) as home:
         switch = home.lantern.switch
         with pytest.raises(NotPermitted):
-            await switch.set_model(PLACE, ADA, "channel", GEMMA.key, is_admin=False)
-        await switch.set_model(PLACE, ADA, "channel", QWEN.key, is_admin=True)
-        await switch.set_model(PLACE, ADA, "me", GEMMA.key, is_admin=False)
+            await switch.set_model(PLACE, ADA, "channel", GEMMA.key, rights=Rights())
+        await switch.set_model(PLACE, ADA, "channel", QWEN.key, rights=EVERY_RIGHT)
+        await switch.set_model(PLACE, ADA, "me", GEMMA.key, rights=Rights())
         assert (await home.ask("x", user=ADA)).receipt.model == GEMMA.key
         assert (await home.ask("x", user=BOB)).receipt.model == QWEN.key
 
@@ -592,7 +593,7 @@ async def test_the_board_marks_warm_and_cold(tmp_path: Path) -> None:
 
 async def test_warming_loads_what_was_chosen(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN, GEMMA)) as home:
-        model = await home.lantern.switch.set_model(PLACE, ADA, "me", "gemma", is_admin=False)
+        model = await home.lantern.switch.set_model(PLACE, ADA, "me", "gemma", rights=Rights())
         async with home.lantern.switch.warm(PLACE, ADA, model=model) as progress:
             steps = [step async for step in progress]
         assert any(isinstance(step, Loading) for step in steps)

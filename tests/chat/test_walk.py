@@ -14,6 +14,7 @@ from bot.domain.errors import FailureKind, NoCandidates, Unavailable
 from bot.domain.events import Offered
 from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName, TurnId
 from bot.fleet.lease import Elsewhere
+from bot.policy.access import Rights
 from bot.sim.models import GB, SimModel
 
 A, B = Candidate(ModelKey("m"), HostName("a")), Candidate(ModelKey("m"), HostName("b"))
@@ -234,7 +235,7 @@ async def ended(steps: LoadSteps) -> Readiness:
 async def chosen(home: House, name: str) -> Readiness:
     """Chooses a model and warms it, as ``/model`` does."""
     switch = home.lantern.switch
-    model = await switch.set_model(PLACE, ADA, "me", name, is_admin=False)
+    model = await switch.set_model(PLACE, ADA, "me", name, rights=Rights())
     return await ended(switch.warm(PLACE, ADA, model=model))
 
 

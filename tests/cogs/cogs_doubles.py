@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from bot.chat.flights import Newsroom
 from bot.chat.keeping import Keeper
 from bot.chat.lantern import Lantern
 from bot.chat.personas import Personas
+from bot.chat.place_settings import Configured, PlaceSettings
 from bot.chat.relaying import Relaying
 from bot.chat.switch import Switch
 from bot.chat.turns import Turns
@@ -55,10 +56,13 @@ from bot.domain.ids import (
 from bot.domain.personas import Persona
 from bot.fleet.fleet import Fleet
 from bot.policy.pacing import Pacer, Pacers
+from bot.policy.place_rules import SettingName, SetValue, Stored
 from bot.store.beside import Answers
 from bot.store.database import Database
+from bot.store.ledger import LedgerStore
 from bot.store.notes import NoteStore
 from bot.store.people import PeopleStore
+from bot.store.place_settings import PlaceSettingStore
 from bot.store.privacy import PrivacyStore
 from bot.store.questions import Question, QuestionStore
 from bot.store.replies import ReplyMessage, ReplyStore
@@ -358,11 +362,41 @@ def lantern_of(
         relaying=double(Relaying),
         newsroom=Newsroom(),
         privacy=create_autospec(PrivacyStore, instance=True),
+        place_settings=settings_of(),
         fleet=double(Fleet),
         shelf=TwoPersonas(),
         providers=providers,
         database=double(Database),
     )
+
+
+class MemorySettings(PlaceSettingStore):
+    """The table of settings in a dictionary."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[PlaceId, SettingName], SetValue] = {}
+
+    async def all(self) -> Stored:
+        return dict(self.rows)
+
+    async def put(
+        self, place: PlaceId, values: Mapping[SettingName, Sequence[str]], by: UserId
+    ) -> Mapping[SettingName, SetValue | None]:
+        kept: dict[SettingName, SetValue | None] = {
+            name: SetValue(tuple(value), by, 0) if value else None for name, value in values.items()
+        }
+        for name, new in kept.items():
+            self.rows.pop((place, name), None)
+            if new is not None:
+                self.rows[place, name] = new
+        return kept
+
+
+def settings_of(configured: Configured | None = None, used: int = 0) -> PlaceSettings:
+    """Settings in memory, and a ledger in which everybody used so many tokens today."""
+    ledger = create_autospec(LedgerStore, instance=True)
+    ledger.tokens_today.return_value = (used, 5400.0)
+    return PlaceSettings(MemorySettings(), ledger, str, configured or Configured())
 
 
 _IDS = itertools.count(900)

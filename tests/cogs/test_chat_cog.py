@@ -183,7 +183,8 @@ async def test_who_asks_too_fast_is_told_once_how_long_to_wait() -> None:
     (told,) = house.sent[2:]
     assert told == (
         "❌ Slow down: 2 questions in 60 s are taken of one person. "
-        "Wait 30 s; what you ask until then is not answered."
+        "Wait 30 s; what you ask until then is not answered. "
+        "The bot's owner can change that (`discord.rate_limit`)."
     )
     assert house.questions.open == {}
 

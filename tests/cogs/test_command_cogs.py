@@ -30,6 +30,7 @@ from bot.domain.chat import Place, Rejection, Route
 from bot.domain.cloud import Account, ProviderStanding
 from bot.domain.errors import NotPermitted, UnknownName
 from bot.domain.ids import ModelKey, PlaceId, ProviderName, UserId
+from bot.policy.access import EVERY_RIGHT
 from bot.policy.choice import Scope
 from bot.policy.pacing import Pacers
 from cogs._boards import Boards
@@ -175,7 +176,7 @@ async def test_a_persona_greets_when_it_takes_over() -> None:
         "🎭 **sage** is chosen for this server.\n> Ask.\n> @everyone may.\n✅"
     )
     ticket = str(interaction.id)
-    assert house.switch.set_persona.await_args.kwargs == {"is_admin": True, "ticket": ticket}
+    assert house.switch.set_persona.await_args.kwargs == {"rights": EVERY_RIGHT, "ticket": ticket}
     assert house.switch.warm.call_args.kwargs == {"persona": "sage"}
 
 

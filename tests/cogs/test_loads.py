@@ -18,6 +18,7 @@ from bot.domain.chat import Candidate, Rejection
 from bot.domain.errors import FailureKind, NotPermitted, Unavailable
 from bot.domain.events import Loading, Progress, Queued
 from bot.domain.ids import HostName, ModelKey, ProviderName
+from bot.policy.access import EVERY_RIGHT, Rights
 from bot.policy.pacing import Pacers
 from cogs._loads import CUT_LINE, LEAVING, NOTE, Loads
 from cogs._transport import InteractionTransport
@@ -90,7 +91,9 @@ class Shown:
             if press_at is not None:
                 await asyncio.sleep(press_at)
                 self.noted = json.loads(self.notes.notes[NOTE])
-                await loads.halt(self.press, str(self.interaction.id), is_admin=is_admin)
+                await loads.halt(
+                    self.press, str(self.interaction.id), EVERY_RIGHT if is_admin else Rights()
+                )
 
     @property
     def texts(self) -> list[str]:
@@ -188,7 +191,7 @@ class Pressed:
         self.switch.undo.side_effect = [said]
         self.press = interaction_of(2)
         self.press.message.content = shown
-        play(Loads(lantern).undo(self.press, "900", is_admin=is_admin))
+        play(Loads(lantern).undo(self.press, "900", EVERY_RIGHT if is_admin else Rights()))
 
 
 def test_undo_takes_the_choice_back_and_its_message_says_what_is_chosen_now() -> None:
@@ -196,7 +199,7 @@ def test_undo_takes_the_choice_back_and_its_message_says_what_is_chosen_now() ->
         "↩ Undone: `qwen` is chosen.", "🔀 Chosen.\n> Hi.\n⏹ Cancelled.", is_admin=True
     )
     assert pressed.switch.undo.await_args.args[1:] == ("discord:2", "900")
-    assert pressed.switch.undo.await_args.kwargs == {"is_admin": True}
+    assert pressed.switch.undo.await_args.kwargs == {"rights": EVERY_RIGHT}
     shown = pressed.press.edit_original_response.await_args.kwargs
     assert shown == {
         "content": "🔀 Chosen.\n> Hi.\n↩ Undone: `qwen` is chosen.",
@@ -216,10 +219,10 @@ def test_cancel_on_a_message_that_a_crash_left_shows_what_closing_would() -> Non
         loads = Loads(replace(lantern_of(), notes=notes))
         await loads.left_open()
         press.message.id, press.message.content = 301, "🔀 Chosen.\n📦 Loading"
-        await loads.halt(press, "900", is_admin=False)
+        await loads.halt(press, "900", Rights())
         known = press.response.edit_message.await_args.kwargs
         press.message.id = 302
-        await loads.halt(press, "901", is_admin=False)
+        await loads.halt(press, "901", Rights())
         return known, press.response.edit_message.await_args.kwargs
 
     known, unknown = play(story())

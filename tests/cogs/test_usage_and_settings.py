@@ -22,6 +22,7 @@ from bot.domain.errors import FailureKind, NotPermitted
 from bot.domain.ids import ModelKey, PlaceId, ProviderName, UserId
 from bot.policy.periods import Period
 from bot.policy.privacy import Marks, Sources
+from cogs._access import Access
 from cogs._places import DiscordRules
 from cogs.general import General
 from cogs.settings import SettingsCog
@@ -64,7 +65,7 @@ async def test_my_words_can_be_kept_here_by_myself() -> None:
     lantern = private_face(people=frozenset({"discord:1"}))
     lantern.privacy.mark = mark = AsyncMock()
     interaction = interaction_of()
-    await give(SettingsCog.settings, SettingsCog(lantern, NOBODY), interaction, "on", "me")
+    await give(SettingsCog.settings, SettingsCog(lantern, Access(NOBODY)), interaction, "on", "me")
     mark.assert_awaited_once_with("user", UserId("discord:1"), local_only=True)
     assert "🔒 Your words" in said_to(interaction)[-1]
 
@@ -72,7 +73,7 @@ async def test_my_words_can_be_kept_here_by_myself() -> None:
 async def test_a_channel_is_for_admins_to_set() -> None:
     lantern = private_face()
     lantern.privacy.mark = mark = AsyncMock()
-    cog = SettingsCog(lantern, NOBODY)
+    cog = SettingsCog(lantern, Access(NOBODY))
     with pytest.raises(NotPermitted):
         await give(SettingsCog.settings, cog, interaction_of(), "on", "channel")
     await give(SettingsCog.settings, cog, interaction_of(manages=True), "on", "server")
@@ -81,7 +82,7 @@ async def test_a_channel_is_for_admins_to_set() -> None:
 
 async def test_without_a_word_it_shows_how_things_stand() -> None:
     interaction = interaction_of()
-    cog = SettingsCog(private_face(), NOBODY)
+    cog = SettingsCog(private_face(), Access(NOBODY))
     await give(SettingsCog.settings, cog, interaction, None, "me")
     assert said_to(interaction)[-1].count("🌐") == 3
 

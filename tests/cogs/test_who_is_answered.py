@@ -11,6 +11,7 @@ import pytest
 from cogs_doubles import OWNER, double, http_error, interaction_of
 from virtual_time import play
 
+from bot.domain.chat import Place
 from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.ids import PlaceId, UserId
 from bot.policy.access import AccessRules
@@ -21,6 +22,7 @@ from cogs._places import DiscordRules
 ONLY_HOME = DiscordRules(doors=AccessRules(servers={PlaceId("discord:5")}))
 UNKNOWN = http_error(404, 10007)
 ADA = UserId("discord:1")
+HERE = Place(PlaceId("discord:7"), server=PlaceId("discord:5"))
 
 
 def server(key: int, *found: Any) -> Any:
@@ -42,6 +44,11 @@ def private(*servers: Any) -> Any:
     interaction = interaction_of(guild=None)
     interaction.client.guilds = list(servers)
     return interaction
+
+
+def asked(access: Access, who: int = 1, *, guild: int = 5, channel: int = 7) -> None:
+    interaction = interaction_of(who, guild=guild, channel=channel)
+    access.take(interaction.client, interaction)
 
 
 def judged(access: Access, *interactions: Any, apart_s: float = 0.0) -> None:
@@ -117,9 +124,9 @@ def test_who_was_told_to_wait_waits_so_long_and_is_then_taken_again() -> None:
         taken: list[float] = []
         for tick in range(200):
             await asyncio.sleep(0.1 * (tick > 0))
-            if not access.is_held(ADA):
+            if not access.is_held(ADA, HERE):
                 try:
-                    access.take(ADA)
+                    asked(access)
                 except RequestRefused:
                     continue
                 taken.append(loop.time())
@@ -134,9 +141,9 @@ def test_who_was_told_to_wait_waits_so_long_and_is_then_taken_again() -> None:
 def test_one_persons_haste_is_nobody_elses() -> None:
     async def story() -> None:
         access = Access(DiscordRules(rate=RateRule(1, 60.0)))
-        access.take(ADA)
+        asked(access)
         with pytest.raises(RequestRefused, match="Wait 60 s"):
-            access.take(ADA)
-        access.take(UserId("discord:2"))
+            asked(access)
+        asked(access, 2)
 
     play(story())

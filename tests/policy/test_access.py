@@ -1,10 +1,8 @@
-from typing import Literal
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.domain.chat import Place
+from bot.domain.chat import Asker, Place
 from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.ids import PlaceId, UserId
 from bot.policy.access import (
@@ -14,15 +12,20 @@ from bot.policy.access import (
     MAX_TEXT_CHARS,
     MAX_TEXT_FILE_BYTES,
     AccessRules,
-    Asker,
+    Circle,
+    Dms,
+    PlaceRules,
+    Rights,
     Upload,
     check_attachments,
     check_file_text,
     check_may_ask,
     check_may_manage,
+    check_may_set,
     check_may_switch,
     check_text,
     decode_text,
+    rights_of,
 )
 from bot.policy.choice import Scope
 
@@ -30,32 +33,87 @@ HOME, AWAY = PlaceId("discord:1"), PlaceId("discord:2")
 ROOM, OTHER = PlaceId("discord:3"), PlaceId("discord:4")
 PRIVATE = Place(ROOM, is_private=True)
 ADA, BOB = UserId("discord:8"), UserId("discord:9")
-Dms = Literal["off", "members", "owners", "everyone"]
+
+
+KEEPERS = Circle(people={BOB}, roles={"31"})
+OPEN, CLOSED = PlaceRules(), PlaceRules(own_choice=False)
 
 
 @pytest.mark.parametrize("scope", ["channel", "server"])
-def test_only_admins_choose_for_everybody(scope: Scope) -> None:
-    check_may_switch(scope, is_admin=True)
-    check_may_switch(scope, is_admin=False, is_private=True)
-    with pytest.raises(NotPermitted, match=f"Only admins may choose for the whole {scope}"):
-        check_may_switch(scope, is_admin=False)
+@pytest.mark.parametrize(
+    ("asker", "may"),
+    [
+        (Asker(ADA), False),
+        (Asker(ADA, is_admin=True), True),
+        (Asker(ADA, is_owner=True), True),
+        (Asker(BOB), True),
+        (Asker(ADA, roles={"31"}), True),
+        (Asker(ADA, roles={"32"}), False),
+    ],
+)
+def test_admins_and_those_they_name_choose_for_everybody(
+    scope: Scope, asker: Asker, may: bool
+) -> None:
+    rights = rights_of(asker, PlaceRules(switch=KEEPERS))
+    check_may_switch(scope, rights, is_private=True)
+    if may:
+        check_may_switch(scope, rights)
+    else:
+        with pytest.raises(NotPermitted, match=f"Only admins may choose for the whole {scope}"):
+            check_may_switch(scope, rights)
 
 
 @pytest.mark.parametrize("scope", ["me", "thread"])
 def test_anybody_chooses_for_themselves_and_their_thread(scope: Scope) -> None:
-    check_may_switch(scope, is_admin=False)
+    check_may_switch(scope, rights_of(Asker(ADA), OPEN))
+    with pytest.raises(NotPermitted, match="nobody chooses for themselves"):
+        check_may_switch(scope, rights_of(Asker(ADA), CLOSED))
+    check_may_switch(scope, rights_of(Asker(ADA), CLOSED), is_private=True)
 
 
-def test_only_admins_act_on_the_fleet() -> None:
-    check_may_manage("load models", is_admin=True)
-    with pytest.raises(NotPermitted, match="Only admins may load models"):
-        check_may_manage("load models", is_admin=False)
+def test_where_nobody_has_a_choice_of_their_own_admins_have_none_either() -> None:
+    admin = rights_of(Asker(ADA, is_admin=True), CLOSED)
+    check_may_switch("thread", admin)
+    with pytest.raises(NotPermitted, match="`/settings`"):
+        check_may_switch("me", admin)
 
 
-def may_ask(place: Place, doors: AccessRules, asker: Asker | None = None) -> str:
+@pytest.mark.parametrize(
+    ("rules", "load", "manage"),
+    [
+        (PlaceRules(), False, False),
+        (PlaceRules(load=KEEPERS), True, False),
+        (PlaceRules(manage=KEEPERS), True, True),
+        (PlaceRules(switch=KEEPERS), False, False),
+    ],
+)
+def test_who_manages_also_loads_and_not_the_other_way(
+    rules: PlaceRules, load: bool, manage: bool
+) -> None:
+    rights = rights_of(Asker(BOB), rules)
+    assert (rights.may_load, rights.may_manage, rights.is_admin) == (load, manage, False)
+    admin = rights_of(Asker(ADA, is_admin=True), rules)
+    assert (admin.may_load, admin.may_manage) == (True, True)
+
+
+def test_who_may_not_is_told_who_may_and_who_can_change_it() -> None:
+    check_may_manage("load models", is_allowed=True)
+    with pytest.raises(NotPermitted, match=r"Only admins may load models .*`/settings`"):
+        check_may_manage("load models", is_allowed=False)
+    check_may_set(Rights(is_admin=True))
+    with pytest.raises(NotPermitted, match="Manage Server"):
+        check_may_set(Rights(may_switch=True, may_manage=True))
+
+
+def may_ask(
+    place: Place,
+    doors: AccessRules,
+    asker: Asker | None = None,
+    here: PlaceRules | None = None,
+) -> str:
     """Empty, or the refusal."""
     try:
-        check_may_ask(doors, asker or Asker(ADA), place)
+        check_may_ask(doors, asker or Asker(ADA), place, here)
     except NotPermitted as refusal:
         return refusal.user_message
     return ""
@@ -98,6 +156,47 @@ def test_where_people_or_roles_are_listed_one_of_them_must_be_met(
     place: Place, doors: AccessRules, asker: Asker, is_answered: bool
 ) -> None:
     assert ("certain people" in may_ask(place, doors, asker)) is not is_answered
+
+
+@pytest.mark.parametrize(
+    ("here", "asker", "refusal"),
+    [
+        (PlaceRules(channels={ROOM}), Asker(ADA), ""),
+        (PlaceRules(channels={OTHER}), Asker(ADA), "an admin of this server"),
+        (PlaceRules(channels={OTHER}), Asker(ADA, is_admin=True), "in this channel"),
+        (PlaceRules(answered=KEEPERS), Asker(BOB), ""),
+        (PlaceRules(answered=KEEPERS), Asker(ADA), "an admin of this server"),
+        (PlaceRules(answered=KEEPERS), Asker(ADA, is_admin=True), ""),
+        (PlaceRules(answered=KEEPERS), Asker(ADA, is_owner=True), ""),
+    ],
+)
+def test_what_admins_set_narrows_who_is_answered(
+    here: PlaceRules, asker: Asker, refusal: str
+) -> None:
+    said = may_ask(Place(ROOM, server=HOME), AccessRules(), asker, here)
+    assert refusal in said if refusal else said == ""
+
+
+def test_a_thread_counts_as_its_channel_for_what_admins_set_too() -> None:
+    place = Place(OTHER, thread=ROOM, server=HOME)
+    assert may_ask(place, AccessRules(), here=PlaceRules(channels={OTHER})) == ""
+    assert may_ask(place, AccessRules(), here=PlaceRules(channels={ROOM})) == ""
+    assert may_ask(place, AccessRules(), here=PlaceRules(channels={HOME}))
+
+
+def test_what_admins_set_never_lets_in_whom_the_owner_keeps_out() -> None:
+    doors = AccessRules(people={ADA}, channels={OTHER})
+    here = PlaceRules(channels={ROOM}, answered=Circle(people={BOB}))
+    assert "its owner" in may_ask(Place(ROOM, server=HOME), doors, Asker(ADA), here)
+    doors = AccessRules(people={ADA})
+    assert "its owner" in may_ask(Place(ROOM, server=HOME), doors, Asker(BOB), here)
+
+
+@pytest.mark.parametrize(("rule", "words"), [("off", "no direct"), ("owners", "Only its owner")])
+def test_what_the_owner_set_for_direct_messages_goes_before_the_file(rule: Dms, words: str) -> None:
+    assert words in may_ask(PRIVATE, AccessRules(dms="everyone"), here=PlaceRules(dms=rule))
+    opened = PlaceRules(dms="everyone")
+    assert may_ask(PRIVATE, AccessRules(dms=rule), here=opened) == ""
 
 
 OWNER, MEMBER, STRANGER = Asker(ADA, is_owner=True), Asker(BOB), Asker(BOB, is_member=False)

@@ -10,8 +10,9 @@ from rich.console import Console
 
 from bot.domain.events import Evicting, Loading, Queued
 from bot.domain.hosts import HostSnapshot
-from bot.domain.ids import HostName, ModelKey
+from bot.domain.ids import HostName, ModelKey, PlaceId, UserId
 from bot.domain.personas import Persona
+from bot.policy.place_rules import SetValue, Stored
 from bot.terminal import facts
 from bot.terminal.screen import Screen, Steps
 
@@ -240,3 +241,16 @@ def test_an_answer_that_ends_its_line_itself_is_followed_by_the_blank_line_asked
     where.line()
     where.line("footer")
     assert out.getvalue() == "done\n\nfooter\n"
+
+
+def test_what_admins_set_stands_in_a_table_with_its_place() -> None:
+    stored: Stored = {
+        (PlaceId("discord:5"), "switch"): SetValue(("role:3", "user:8"), UserId("discord:8"), 7),
+        (PlaceId(""), "dms"): SetValue(("off",), UserId("discord:42"), 7),
+    }
+    assert facts.setting_rows(stored) == [
+        ("everywhere", "May write to me directly", "off", "discord:42"),
+        ("discord:5", "May choose for everybody", "role:3, user:8", "discord:8"),
+    ]
+    ((_, nothing, *_),) = facts.setting_rows({})
+    assert "Nothing is set" in nothing

@@ -1,0 +1,158 @@
+"""What admins set for channels and servers: kept in memory, stored, asked wherever it counts."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bot.domain.chat import Asker, Place, TurnRequest
+from bot.domain.errors import NotPermitted
+from bot.domain.ids import PlaceId, UserId
+from bot.policy.access import AccessRules, PlaceRules, check_may_ask, check_may_set, rights_of
+from bot.policy.place_rules import (
+    EVERYWHERE,
+    FORMS,
+    Level,
+    SettingForm,
+    SettingName,
+    SetValue,
+    Stored,
+    check_tokens,
+    checked,
+    form_of,
+    in_force,
+    rules_at,
+)
+from bot.store.ledger import LedgerStore
+from bot.store.place_settings import PlaceSettingStore
+
+# Its other rules are the face's to judge: here only what admins may change meanwhile.
+_OPEN = AccessRules(dms="everyone")
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """What the settings' file says of the same things."""
+
+    unprompted: frozenset[PlaceId] = frozenset()
+    """Channels where every message is answered."""
+    tokens_per_day: int | None = None
+    """Of one person, wherever they ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One setting as a panel of some level shows it."""
+
+    name: SettingName
+    form: SettingForm
+    own: SetValue | None
+    """What is set at this very level."""
+    farther: tuple[SetValue, Level] | None
+    """What else holds, and where it was set; None where nobody set it."""
+
+
+class PlaceSettings:
+    """The one writer of what is set for places."""
+
+    def __init__(
+        self,
+        store: PlaceSettingStore,
+        ledger: LedgerStore,
+        ledger_name: Callable[[UserId], str],
+        configured: Configured,
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._ledger_name = ledger_name
+        self._configured = configured
+        self._order = asyncio.Lock()
+        self.stored: Stored = {}
+        """Everything set anywhere, as of now."""
+
+    async def load(self) -> None:
+        """Reads what is stored; before anybody asks."""
+        self.stored = await self._store.all()
+
+    def at(self, place: Place) -> PlaceRules:
+        """What holds in a place, as of now."""
+        return rules_at(place, self.stored, self._configured.unprompted)
+
+    def shown(self, place: Place, level: Level) -> tuple[Shown, ...]:
+        """Every setting of a level, as it stands for a place."""
+        at = _at(place, level)
+        wider = Place(EVERYWHERE, server=place.server if level == "channel" else None)
+        return tuple(
+            Shown(
+                name,
+                form_of(name, level),
+                self.stored.get((at, name)),
+                in_force(name, wider, self.stored),
+            )
+            for name, form in FORMS.items()
+            if level in form.levels
+        )
+
+    async def change(
+        self, place: Place, level: Level, typed: Mapping[SettingName, Sequence[str]], asker: Asker
+    ) -> None:
+        """Sets things for a channel, a server or everywhere, all or none; no value takes one away.
+
+        Of two who change it at once the later one's holds, in memory as on the disk.
+
+        Raises:
+            NotPermitted: it is not theirs to set.
+            RequestRefused: no such value is taken.
+            StoreUnavailable: it could not be stored, and nothing changed.
+        """
+        check_may_set(rights_of(asker, self.at(place)))
+        if level == "everywhere" and not asker.is_owner:
+            raise NotPermitted("Only the bot's owner may change what holds everywhere.")
+        at = _at(place, level)
+        values: dict[SettingName, tuple[str, ...]] = {
+            name: checked(name, level, value) for name, value in typed.items()
+        }
+        async with self._order:
+            kept = await self._store.put(at, values, asker.user)
+            stored = dict(self.stored)
+            for name, new in kept.items():
+                stored.pop((at, name), None)
+                if new is not None:
+                    stored[at, name] = new
+            self.stored = stored
+
+    async def admit(self, request: TurnRequest, payer: UserId) -> None:
+        """Passes when a question may be answered as things stand at this moment.
+
+        Asked when it comes and again when its turn has come: a limit set, or reached by answers
+        before it, while it waited holds for it too. Whoever owns the bot has no limit.
+
+        Raises:
+            NotPermitted: its place or its asker was taken off the lists.
+            RequestRefused: its asker has no tokens left today.
+            StoreUnavailable: what they used cannot be read.
+        """
+        place, here, asker = request.place, self.at(request.place), request.asker
+        if asker is not None:
+            check_may_ask(_OPEN, asker, place, here)
+        if asker is not None and asker.is_owner:
+            return
+        name = self._ledger_name(payer)
+        if here.tokens_per_day is not None:
+            used, left_s = await self._ledger.tokens_today(name, place.server)
+            check_tokens(used, here.tokens_per_day, left_s, whose="server")
+        if self._configured.tokens_per_day is not None:
+            used, left_s = await self._ledger.tokens_today(name)
+            check_tokens(used, self._configured.tokens_per_day, left_s, whose="owner")
+
+
+def _at(place: Place, level: Level) -> PlaceId:
+    """Where a level's settings are stored.
+
+    Raises:
+        NotPermitted: the place has no server.
+    """
+    if level == "everywhere":
+        return EVERYWHERE
+    if place.server is None:
+        raise NotPermitted("There is no server here to set anything for.")
+    return place.server if level == "server" else place.channel

@@ -1,0 +1,202 @@
+"""The panel of ``/settings``: what stands, with a select or a field for each; holds no state."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import discord
+from discord import ui
+
+from bot.chat.place_settings import Shown
+from bot.domain.personas import Persona
+from bot.policy.choice import Scope
+from bot.policy.place_rules import MOST_LISTED, Level, SetValue
+
+PANEL_S = 900.0
+"""Discord takes edits of an answer to a command or a press for fifteen minutes."""
+
+UNSET = "-"
+"""Chosen to take a setting away."""
+
+_LEVELS: Mapping[Level, str] = {
+    "channel": "this channel",
+    "server": "this server",
+    "everywhere": "everywhere",
+}
+_CHANNELS = [
+    discord.ChannelType.text,
+    discord.ChannelType.news,
+    discord.ChannelType.voice,
+    discord.ChannelType.stage_voice,
+    discord.ChannelType.forum,
+]
+_LISTED = 5
+
+
+def panel(
+    level: Level,
+    shown: Sequence[Shown],
+    *,
+    opened_s: int,
+    head: Iterable[str],
+    personas: Sequence[Persona] = (),
+    chosen: Mapping[Scope, str] | None = None,
+    is_private: bool = False,
+    news: str = "",
+) -> ui.LayoutView:
+    """One page.
+
+    Args:
+        level: Whose settings.
+        shown: Each as it stands.
+        opened_s: Unix time of this page: a press on one too old is told so.
+        head: Lines before the settings.
+        personas: Who may be chosen to answer.
+        chosen: Who is chosen, by scope.
+        is_private: The words of the channel or server stay on the LAN.
+        news: What just happened.
+    """
+
+    def key(name: str) -> str:
+        return f"set:{level}:{opened_s}:{name}"
+
+    page: ui.Container[ui.LayoutView] = ui.Container()
+    page.add_item(ui.TextDisplay("\n".join((f"## Settings for {_LEVELS[level]}", *head))))
+    if news:
+        page.add_item(ui.TextDisplay(news))
+    if level != "everywhere":
+        at = (chosen or {}).get(level, "")
+        out = "what is chosen for the server" if level == "channel" else "`discord.default_persona`"
+        if level == "channel" and "server" in (chosen or {}):
+            out = f"{(chosen or {})['server']}, chosen for the server"
+        names = [str(persona.name) for persona in personas][: MOST_LISTED - 1]
+        # One that is gone, or is beyond what a select holds, is shown all the same.
+        names += [at] if at and at not in names else []
+        _row(page, "Who answers", "" if at else f"not set here: {out}")
+        page.add_item(ui.ActionRow(_choice(key("persona"), names[-MOST_LISTED + 1 :], at)))
+        what = "🔒 never leave the LAN" if is_private else "may go to a cloud provider"
+        _row(page, "Local only", f"words here {what}")
+        page.add_item(
+            ui.ActionRow(_choice(key("local_only"), ("on", "off"), "on" if is_private else "off"))
+        )
+    for one in shown:
+        if one.form.kind == "number":
+            continue
+        _row(page, one.form.title, _origin(one))
+        page.add_item(ui.ActionRow(_select(key(one.name), one)))
+    numbers = [one for one in shown if one.form.kind == "number"]
+    for one in numbers:
+        amount = "" if one.own is None else f"{int(one.own.value[0]):,}, "
+        _row(page, one.form.title, f"{amount}{_origin(one)}")
+    buttons: ui.ActionRow[ui.LayoutView] = ui.ActionRow()
+    if numbers:
+        buttons.add_item(ui.Button(label="Limits…", emoji="⏱", custom_id=key("limits")))
+    if level != "everywhere":
+        other: Level = "server" if level == "channel" else "channel"
+        buttons.add_item(ui.Button(label=f"To {_LEVELS[other]}", custom_id=key(f"to {other}")))
+        page.add_item(buttons)
+    view = ui.LayoutView(timeout=None)
+    view.add_item(page)
+    # Presses are found by their ids alone, after a restart too: the library need keep nothing.
+    view.stop()
+    return view
+
+
+def limits_form(level: Level, opened_s: int, shown: Sequence[Shown]) -> ui.Modal:
+    """The form behind "Limits…"."""
+    form = ui.Modal(title="Limits for each person", custom_id=f"set:{level}:{opened_s}:limits")
+    for one in shown:
+        if one.form.kind == "number":
+            field: ui.TextInput[Any] = ui.TextInput(
+                custom_id=one.name,
+                default=one.own.value[0] if one.own else "",
+                required=False,
+                max_length=20,
+            )
+            note = f"A whole number; empty is no limit of this {level}"
+            form.add_item(ui.Label(text=one.form.title, description=note, component=field))
+    form.stop()
+    return form
+
+
+def picked(data: Mapping[str, Any], shown: Shown | None) -> tuple[str, ...]:
+    """What was chosen in a select, as a value of a setting."""
+    values: list[str] = data.get("values") or []
+    if shown is not None and shown.form.kind == "channels":
+        return tuple(f"discord:{value}" for value in values)
+    if shown is not None and shown.form.kind == "people":
+        resolved: Mapping[str, Mapping[str, object]] = data.get("resolved") or {}
+        roles = resolved.get("roles") or {}
+        return tuple(f"{'role' if value in roles else 'user'}:{value}" for value in values)
+    return tuple(value for value in values if value != UNSET)
+
+
+def typed_in(components: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """What was written into a form, by field; however deep Discord nests them."""
+    found: dict[str, str] = {}
+    for part in components:
+        if "value" in part:
+            found[part["custom_id"]] = part["value"] or ""
+        inner = [*part.get("components", ()), *filter(None, (part.get("component"),))]
+        found |= typed_in(inner)
+    return found
+
+
+def _row(page: "ui.Container[ui.LayoutView]", title: str, text: str) -> None:
+    page.add_item(ui.TextDisplay(f"**{title}**{f' · {text}' if text else ''}"))
+
+
+def _origin(one: Shown) -> str:
+    """Who set it here and when, or what holds instead."""
+    if one.own is not None:
+        who = one.own.by.removeprefix("discord:")
+        return f"set here by <@{who}> <t:{one.own.at_ms // 1000}:R>"
+    if one.farther is None:
+        return f"not set here: {one.form.unset}"
+    value, level = one.farther
+    return f"not set here; for {_LEVELS[level]}: {_listed(value)}"
+
+
+def _listed(value: SetValue) -> str:
+    marks = {"user": "<@{}>", "role": "<@&{}>", "discord": "<#{}>"}
+    parts = [entry.partition(":") for entry in value.value]
+    words = [marks[kind].format(key) if kind in marks else kind for kind, _, key in parts]
+    more = f" and {len(words) - _LISTED} more" if len(words) > _LISTED else ""
+    return ", ".join(words[:_LISTED]) + more
+
+
+def _choice(custom_id: str, options: Sequence[str], now: str) -> "ui.Select[ui.LayoutView]":
+    """One of some words, or none; of two that are each other's opposite one always holds."""
+    chosen = [discord.SelectOption(label=o[:100], value=o[:100], default=o == now) for o in options]
+    if not custom_id.endswith(":local_only"):
+        chosen.insert(0, discord.SelectOption(label="Not set", value=UNSET, default=not now))
+    return ui.Select(custom_id=custom_id, options=chosen)
+
+
+def _select(custom_id: str, one: Shown) -> "ui.Item[ui.LayoutView]":
+    value = one.own.value if one.own is not None else ()
+    if one.form.kind == "one of":
+        return _choice(custom_id, one.form.options, value[0] if value else "")
+    kinds = {
+        "user": discord.SelectDefaultValueType.user,
+        "role": discord.SelectDefaultValueType.role,
+        "discord": discord.SelectDefaultValueType.channel,
+    }
+    parts = [entry.partition(":") for entry in value]
+    now = [discord.SelectDefaultValue(id=int(key), type=kinds[kind]) for kind, _, key in parts]
+    hint = "Nobody chosen" if one.form.kind == "people" else "None chosen"
+    if one.form.kind == "channels":
+        return ui.ChannelSelect(
+            custom_id=custom_id,
+            channel_types=_CHANNELS,
+            placeholder=hint,
+            min_values=0,
+            max_values=MOST_LISTED,
+            default_values=now,
+        )
+    return ui.MentionableSelect(
+        custom_id=custom_id,
+        placeholder=hint,
+        min_values=0,
+        max_values=MOST_LISTED,
+        default_values=now,
+    )

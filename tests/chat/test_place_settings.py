@@ -1,0 +1,121 @@
+"""What admins set for places, as turns meet it: limits, waits, restarts, choices of one's own."""
+
+import sqlite3
+from dataclasses import replace
+from datetime import UTC
+from pathlib import Path
+
+import pytest
+from house import ADA, BOB, GEMMA, PLACE, QWEN, House, Said, house, sim
+
+from bot.chat.place_settings import Configured, PlaceSettings
+from bot.domain.chat import Asker, TurnRequest
+from bot.domain.errors import BotError, RequestRefused
+from bot.domain.events import Failed, Started
+from bot.domain.ids import PlaceId
+from bot.policy.access import Rights
+from bot.policy.budget import BudgetRules
+from bot.policy.place_rules import SettingName
+from bot.store.ledger import LedgerStore
+from bot.store.place_settings import PlaceSettingStore
+
+ADMIN = Asker(BOB, is_admin=True)
+ABROAD = replace(PLACE, server=PlaceId("discord:10"))
+
+
+async def change(home: House, name: SettingName, *values: str) -> None:
+    await home.lantern.place_settings.change(PLACE, "server", {name: values}, ADMIN)
+
+
+def refusal(said: Said) -> str:
+    """Why nobody answered; empty where somebody did."""
+    return said.last.error.user_message if isinstance(said.last, Failed) else ""
+
+
+async def test_tokens_are_counted_in_the_ledger_so_that_a_restart_forgets_none(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        await change(home, "tokens_per_day", "1")
+        assert refusal(await home.ask("hello")) == ""
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        assert "You have used your tokens of today" in refusal(await home.ask("hello"))
+        # A limit is each person's own, and a server's is no other's.
+        assert refusal(await home.ask("hello", user=BOB)) == ""
+        assert refusal(await home.ask("hello", place=ABROAD)) == ""
+        owner = replace(home.request("hello"), asker=Asker(ADA, is_owner=True))
+        assert refusal(await home.play(owner)) == ""
+        await change(home, "tokens_per_day", "100000")
+        assert refusal(await home.ask("hello")) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        ("tokens_per_day", ("1",), "your tokens of today"),
+        ("channels", ("discord:77",), "in this channel"),
+        ("answered", ("user:bob",), "certain people only"),
+        ("answered", ("user:ada",), ""),
+    ],
+)
+async def test_what_is_set_while_a_turn_waits_holds_for_it(
+    tmp_path: Path, name: SettingName, values: tuple[str, ...], words: str
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        await home.ask("hello")
+        said = Said()
+        request = replace(home.request("once more"), asker=Asker(ADA))
+        async with home.lantern.turns.open(request) as events:
+            async for event in events:
+                said.events.append(event)
+                if isinstance(event, Started):
+                    await change(home, name, *values)
+        assert words in refusal(said)
+        assert bool(refusal(said)) is bool(words)
+
+
+async def test_a_choice_of_ones_own_counts_only_where_people_have_one(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN, GEMMA)) as home:
+        await home.lantern.switch.set_model(PLACE, ADA, "me", GEMMA.key, rights=Rights())
+        assert (await home.ask("hello")).receipt.model == GEMMA.key
+        await change(home, "own_choice", "off")
+        reason = (await home.ask("hello")).receipt.choice_reason
+        assert "chosen by you" not in reason
+        await change(home, "own_choice", "on")
+        assert (await home.ask("hello")).receipt.model == GEMMA.key
+
+
+async def test_who_answers_by_default_is_chosen_and_taken_back(tmp_path: Path) -> None:
+    personas = {"default": f"model: {QWEN.key}\n", "sage": f"model: {QWEN.key}\n"}
+    async with house(tmp_path, sim("studio", QWEN), personas=personas) as home:
+        switch, rights = home.lantern.switch, Rights(is_admin=True, may_switch=True)
+        await switch.set_default(PLACE, BOB, "server", "sage", rights)
+        assert await switch.defaults(PLACE) == {"server": "sage"}
+        assert (await home.ask("hello")).receipt.persona == "sage"
+        await switch.set_default(PLACE, BOB, "server", None, rights)
+        assert await switch.defaults(PLACE) == {}
+        assert (await home.ask("hello")).receipt.persona == "default"
+
+
+async def test_what_cannot_be_stored_changes_nothing(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        await change(home, "switch", "user:1")
+        with sqlite3.connect(home.lantern.database.path) as broken:
+            broken.execute("ALTER TABLE place_setting RENAME TO elsewhere")
+        with pytest.raises(BotError):
+            await change(home, "switch", "user:2")
+        (kept,) = home.lantern.place_settings.stored.values()
+        assert kept.value == ("user:1",)
+
+
+async def test_the_owners_limit_holds_wherever_somebody_asks(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        await home.ask("hello")
+        database, name = home.lantern.database, home.lantern.providers.ledger_name
+        ledger = LedgerStore(database, BudgetRules(), UTC)
+        limit = Configured(tokens_per_day=1)
+        settings = PlaceSettings(PlaceSettingStore(database), ledger, name, limit)
+        request = TurnRequest(ADA, "Ada", ABROAD, "hello")
+        with pytest.raises(RequestRefused, match=r"discord\.tokens_per_day"):
+            await settings.admit(request, ADA)
+        await settings.admit(request, BOB)

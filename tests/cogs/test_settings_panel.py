@@ -1,0 +1,280 @@
+"""The panel of ``/settings``: who opens it, what a press changes, and what two admins see."""
+
+from dataclasses import replace
+from typing import Any
+from unittest.mock import AsyncMock
+
+import discord
+import pytest
+from cogs_doubles import double, give, interaction_of, lantern_of, said_to
+
+from bot.chat.lantern import Lantern
+from bot.domain.chat import Asker, Place
+from bot.domain.errors import NotPermitted, RequestRefused
+from bot.domain.ids import PlaceId, UserId
+from bot.policy.access import Circle
+from bot.policy.place_rules import SettingName
+from bot.policy.privacy import Marks, Sources
+from bot.policy.ratelimit import RateRule
+from cogs._access import Access
+from cogs._panel import PANEL_S
+from cogs._places import DiscordRules
+from cogs.settings import OLD, SettingsCog
+
+HERE = Place(PlaceId("discord:7"), server=PlaceId("discord:5"))
+ADMIN = Asker(UserId("discord:1"), is_admin=True)
+
+
+class House:
+    """The cog over settings in memory; admins 1 and 2, member 3."""
+
+    def __init__(self) -> None:
+        self.lantern: Lantern = lantern_of()
+
+        async def look_up(asked: Sources) -> Marks:
+            return Marks(asked)
+
+        self.lantern.privacy.look_up = AsyncMock(side_effect=look_up)
+        self.lantern.privacy.mark = AsyncMock()
+        self.lantern.switch.defaults = AsyncMock(return_value={"server": "sage"})
+        self.lantern.switch.set_default = AsyncMock()
+        self.settings = self.lantern.place_settings
+        self.rules = DiscordRules(here=self.settings.at)
+        self.access = Access(self.rules)
+        self.cog = SettingsCog(self.lantern, self.access)
+        self.messages = 0
+
+    async def opened(self, who: int = 1, scope: str = "me", *, guild: int | None = 5) -> Any:
+        interaction = at_time(interaction_of(who, guild=guild, manages=who < 3), 0)
+        callback = double(discord.InteractionCallbackResponse)
+        self.messages += 1
+        callback.message_id = self.messages
+        interaction.response.send_message.side_effect = None
+        interaction.response.send_message.return_value = callback
+        await give(SettingsCog.settings, self.cog, interaction, None, scope)
+        return interaction
+
+    async def press(
+        self,
+        name: str,
+        *values: str,
+        level: str = "server",
+        who: int = 1,
+        message: int = 1,
+        age_s: float = 0.0,
+        fields: dict[str, str] | None = None,
+        roles: tuple[str, ...] = (),
+    ) -> Any:
+        interaction = at_time(interaction_of(who, manages=who < 3), age_s)
+        interaction.type = discord.InteractionType.component
+        interaction.message = double(discord.Message)
+        interaction.message.id = message
+        data: dict[str, Any] = {"custom_id": f"set:{level}:{START}:{name}", "values": list(values)}
+        data["resolved"] = {"roles": {role: {} for role in roles}}
+        if fields is not None:
+            interaction.type = discord.InteractionType.modal_submit
+            rows = [{"component": {"custom_id": k, "value": v}} for k, v in fields.items()]
+            data = {"custom_id": data["custom_id"], "components": rows}
+        interaction.data = data
+        await self.cog.on_interaction(interaction)
+        return interaction
+
+
+START = 1_795_000_000
+
+
+def at_time(interaction: Any, age_s: float) -> Any:
+    interaction.created_at = discord.utils.snowflake_time(
+        discord.utils.time_snowflake(
+            discord.utils.utcnow().fromtimestamp(START + age_s, tz=discord.utils.utcnow().tzinfo)
+        )
+    )
+    return interaction
+
+
+def texts(view: discord.ui.LayoutView) -> str:
+    """Everything a panel says."""
+    found = [i.content for i in view.walk_children() if isinstance(i, discord.ui.TextDisplay)]
+    return "\n".join(found)
+
+
+def page(interaction: Any) -> discord.ui.LayoutView:
+    """The panel somebody was shown last."""
+    for call in (interaction.response.edit_message, interaction.response.send_message):
+        if call.await_args is not None:
+            return call.await_args.kwargs["view"]
+    raise AssertionError("no panel was shown")
+
+
+async def test_an_admin_opens_a_panel_and_a_member_reads_how_things_stand() -> None:
+    house = House()
+    shown = page(await house.opened(1))
+    assert "Settings for this server" in texts(shown)
+    assert "not set here: sage" not in texts(shown)
+    member = await house.opened(3)
+    assert "🌐 Your words" in said_to(member)[-1]
+    await house.settings.change(
+        HERE, "server", {"turns_per_minute": ["4"], "tokens_per_day": ["9000"]}, ADMIN
+    )
+    await house.settings.change(HERE, "server", {"own_choice": ["off"]}, ADMIN)
+    said = said_to(await house.opened(3))[-1]
+    assert "4 questions a minute" in said
+    assert "9,000 tokens a day" in said
+    assert "Nobody chooses" in said
+
+
+@pytest.mark.parametrize("scope", ["server", "channel"])
+async def test_a_page_stays_within_discords_limits_however_full(scope: str) -> None:
+    house = House()
+    for level in ("server", "channel"):
+        for shown in house.settings.shown(HERE, level):
+            value = {
+                "people": [f"user:{10**18 + n}" for n in range(25)],
+                "channels": [f"discord:{10**18 + n}" for n in range(25)],
+                "one of": ["off"],
+                "number": ["1000"],
+            }[shown.form.kind]
+            await house.settings.change(HERE, level, {shown.name: value}, ADMIN)
+    view = page(await house.press("to channel" if scope == "channel" else "to server"))
+    assert view.content_length() <= 4000
+    assert view.total_children_count <= 40
+    assert view.is_finished()
+    assert "set here by <@1>" in texts(view)
+
+
+async def test_a_page_says_where_each_value_comes_from() -> None:
+    house = House()
+    await house.settings.change(HERE, "server", {"turns_per_minute": ["9"]}, ADMIN)
+    await house.settings.change(HERE, "server", {"answered": ["role:31", "user:8"]}, ADMIN)
+    said = texts(page(await house.press("to channel", level="server")))
+    assert "**Questions a minute, each person** · not set here; for this server: 9" in said
+    assert "**Answers only** · not set here; for this server: <@&31>, <@8>" in said
+    assert "**Who answers** · not set here: sage, chosen for the server" in said
+    assert "**Answers without a mention** · not set here: as the server says" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "stored"),
+    [
+        ("manage", ("31", "8"), ("role:31", "user:8")),
+        ("channels", ("7", "9"), ("discord:7", "discord:9")),
+        ("own_choice", ("off",), ("off",)),
+    ],
+)
+async def test_a_press_changes_what_holds_from_now_on(
+    name: SettingName, values: tuple[str, ...], stored: tuple[str, ...]
+) -> None:
+    house = House()
+    pressed = await house.press(name, *values, roles=("31",))
+    assert house.settings.stored[PlaceId("discord:5"), name].value == stored
+    assert "✅" in texts(page(pressed))
+    await house.press(name, *(("-",) if name == "own_choice" else ()))
+    assert not house.settings.stored
+
+
+async def test_limits_are_written_into_a_form_all_or_none() -> None:
+    house = House()
+    asked = await house.press("limits")
+    (form,) = asked.response.send_modal.await_args.args
+    assert [row["component"]["custom_id"] for row in form.to_dict()["components"]] == [
+        "turns_per_minute",
+        "tokens_per_day",
+    ]
+    await house.press("limits", fields={"turns_per_minute": "5", "tokens_per_day": ""})
+    assert house.settings.at(HERE).turns == (5, HERE.server)
+    wrong = await house.press("limits", fields={"turns_per_minute": "6", "tokens_per_day": "many"})
+    assert house.settings.at(HERE).turns == (5, HERE.server)
+    assert "❌ Tokens a day, each person: a whole number" in texts(page(wrong))
+
+
+async def test_who_answers_and_local_only_are_set_by_their_own_owners() -> None:
+    house = House()
+    await house.press("persona", "sage", level="channel")
+    set_default: Any = house.lantern.switch.set_default
+    assert set_default.await_args.args[2:4] == ("channel", "sage")
+    await house.press("persona", "-")
+    assert set_default.await_args.args[2:4] == ("server", None)
+    await house.press("local_only", "on")
+    mark: Any = house.lantern.privacy.mark
+    mark.assert_awaited_once_with("place", PlaceId("discord:5"), local_only=True)
+
+
+async def test_a_member_who_got_hold_of_a_panel_changes_nothing() -> None:
+    house = House()
+    pressed = await house.press("manage", "3", who=3)
+    assert "Only admins" in said_to(pressed)[-1]
+    assert not house.settings.stored
+    with pytest.raises(NotPermitted):
+        await house.settings.change(HERE, "server", {"manage": ["user:3"]}, Asker(UserId("x")))
+
+
+@pytest.mark.parametrize(("age_s", "is_old"), [(PANEL_S, False), (PANEL_S + 1, True)])
+async def test_a_panel_older_than_its_token_says_how_to_open_a_new_one(
+    age_s: float, is_old: bool
+) -> None:
+    house = House()
+    pressed = await house.press("own_choice", "off", age_s=age_s)
+    assert bool(house.settings.stored) is not is_old
+    assert not is_old or OLD in said_to(pressed)[-1]
+
+
+async def test_of_two_admins_the_later_wins_and_both_panels_say_what_stands() -> None:
+    house = House()
+    first, second = await house.opened(1), await house.opened(2)
+    await house.press("own_choice", "off", who=1, message=1)
+    said = texts(second.edit_original_response.await_args.kwargs["view"])
+    assert "changed. (by <@1>)" in said
+    later = await house.press("own_choice", "on", who=2, message=2)
+    assert house.settings.stored[PlaceId("discord:5"), "own_choice"].by == "discord:2"
+    assert first.edit_original_response.await_count == 0
+    assert "set here by <@2>" in texts(page(later))
+
+
+async def test_who_locks_the_door_can_open_it_again() -> None:
+    house = House()
+    await house.press("channels", "99")
+    other = interaction_of(1, manages=True)
+    with pytest.raises(NotPermitted, match="in this channel"):
+        await house.access.check(other.client, other)
+    await house.access.check(other.client, other, is_setting=True)
+    await house.press("channels")
+    await house.access.check(other.client, other)
+
+
+async def test_only_the_owner_sets_who_may_write_directly() -> None:
+    house = House()
+    owner = await house.opened(42, guild=None)
+    assert "Settings for everywhere" in texts(page(owner))
+    with pytest.raises(NotPermitted, match="owner"):
+        await house.settings.change(HERE, "everywhere", {"dms": ["everyone"]}, ADMIN)
+    boss = replace(ADMIN, is_owner=True)
+    await house.settings.change(HERE, "everywhere", {"dms": ["off"]}, boss)
+    private = interaction_of(3, guild=None)
+    with pytest.raises(NotPermitted, match="no direct messages"):
+        await house.access.check(private.client, private)
+
+
+async def test_rights_follow_what_is_set_at_this_very_moment() -> None:
+    house, keeper = House(), interaction_of(3, roles=((31, "Keepers"),))
+    assert not house.rules.rights(keeper).may_manage
+    await house.press("manage", "31", roles=("31",))
+    assert house.rules.rights(keeper).may_manage
+    assert house.settings.at(HERE).manage == Circle(roles={"31"})
+    await house.press("manage")
+    assert not house.rules.rights(keeper).may_manage
+
+
+async def test_a_servers_limit_counts_beside_the_owners() -> None:
+    house = House()
+    access = Access(replace(house.rules, rate=RateRule(3, 60.0)))
+    await house.settings.change(HERE, "server", {"turns_per_minute": ["1"]}, ADMIN)
+    member, owner, elsewhere = interaction_of(3), interaction_of(42), interaction_of(3, guild=6)
+    access.take(member.client, member)
+    with pytest.raises(RequestRefused, match=r"1 questions.*here. Wait 60 s.*An admin"):
+        access.take(member.client, member)
+    for _ in range(2):
+        access.take(elsewhere.client, elsewhere)
+    with pytest.raises(RequestRefused, match=r"3 questions.*owner can.*discord.rate_limit"):
+        access.take(elsewhere.client, elsewhere)
+    for _ in range(9):
+        access.take(owner.client, owner)
