@@ -107,7 +107,7 @@ class HostReader:
         whose model somebody else unloaded, did so for each of many turns at once, with none of our
         settings. Looking costs a question at the host, so that it is left out where a list read
         since the asker came, or words of another answer by the instance, vouch for it. Whatever is
-        missed so is found out by the first event of the answer itself (docs/adr/0019).
+        missed so is found out by the first event of the answer itself (docs/adr/0020).
 
         Raises:
             Unavailable: it left memory (``NOT_THERE``).
