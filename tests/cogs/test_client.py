@@ -74,6 +74,16 @@ def test_without_the_privilege_it_goes_on_without_message_content(
     assert [reads for _, reads in made] == [True, False]
 
 
+@pytest.mark.parametrize("module", [discord.client, discord.shard])
+def test_a_cut_line_is_tried_again_within_half_a_minute_however_long_it_was_cut(
+    module: Any,
+) -> None:
+    pauses = [module.ExponentialBackoff(integral=False) for _ in range(8)]
+    waited = [[backoff.delay() for _ in range(14)] for backoff in pauses]
+    assert max(map(max, waited)) == 30.0  # 17 minutes would have been drawn from
+    assert all(each[0] <= 2.0 for each in waited)
+
+
 def closed_with(code: int) -> discord.ConnectionClosed:
     socket = double(aiohttp.ClientWebSocketResponse)
     return discord.ConnectionClosed(socket, shard_id=None, code=code)
