@@ -14,6 +14,7 @@ from bot.chat.standing import instead_words
 from bot.domain.chat import Receipt, Turn
 from bot.domain.events import Failed, Finished, Stopped
 from bot.domain.ids import TurnId
+from bot.policy.listings import long_code
 from bot.policy.markup import harmless
 from bot.policy.splitting import LIMIT, split_reply
 from bot.store.turns import STOPPED
@@ -35,6 +36,8 @@ class Act(StrEnum):
     """Answer again by a model that sees the pictures."""
     CONTINUE = "continue"
     THOUGHTS = "thoughts"
+    CODE = "code"
+    """Give the long code of an answer as files."""
     OLDER = "older"
     """Show the answer before this one to the same question."""
     NTH = "nth"
@@ -238,6 +241,7 @@ def _closed(
     """
     nth, of = place
     labels = ((Act.NTH, f"{nth}/{of}"),) if of > 1 else ()
+    acts += [Act.CODE] if turn is not None and long_code(text) else []
     acts += [Act.OLDER, Act.NTH, Act.NEWER] if of > 1 else []
     # A notice may hold a file's name, and an error what a host said.
     lines = [line for lines in small for line in harmless(lines).splitlines() if line.strip()]
@@ -274,6 +278,7 @@ _FACES: dict[Act, tuple[str, str, discord.ButtonStyle]] = {
     Act.SEE: ("With the picture", "👁", discord.ButtonStyle.primary),
     Act.CONTINUE: ("Continue", "▶", discord.ButtonStyle.primary),
     Act.THOUGHTS: ("Thoughts", "💭", discord.ButtonStyle.secondary),
+    Act.CODE: ("Code as file", "📄", discord.ButtonStyle.secondary),
     Act.EDITED: ("Answer the edited question", "✏️", discord.ButtonStyle.primary),
     Act.OLDER: ("", "◀️", discord.ButtonStyle.secondary),
     Act.NTH: ("", "", discord.ButtonStyle.secondary),

@@ -8,9 +8,10 @@ from discord.ext import commands
 
 from bot.chat import words
 from bot.chat.lantern import Lantern
-from bot.domain.chat import TurnKind
+from bot.domain.chat import Turn, TurnKind
 from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.ids import TurnId
+from bot.policy.listings import long_code
 from bot.policy.splitting import LIMIT, split_reply
 from cogs._access import Access
 from cogs._again import Again
@@ -74,8 +75,10 @@ class Buttons(commands.Cog):
                     pings = self._replies.pings
                     said = await pings.choose(user_id(interaction.user), is_on=act is Act.TELL)
                     await say(interaction, said)
-                case Act.THOUGHTS:
-                    await self._think_aloud(interaction, turn)
+                case Act.THOUGHTS | Act.CODE:
+                    await interaction.response.defer(ephemeral=True, thinking=True)
+                    show = self._think_aloud if act is Act.THOUGHTS else self._hand_out
+                    await show(interaction, await self._turns.store.get(turn))
                 case _:
                     assert_never(act)
         except Exception as error:
@@ -115,9 +118,9 @@ class Buttons(commands.Cog):
             content, buttons = views[0].content, buttons_of(views[0], interaction.locale)
             await interaction.response.edit_message(content=content, view=buttons)
 
-    async def _think_aloud(self, interaction: discord.Interaction[Any], turn: TurnId) -> None:
-        await interaction.response.defer(ephemeral=True, thinking=True)
-        stored = await self._turns.store.get(turn)
+    async def _think_aloud(
+        self, interaction: discord.Interaction[Any], stored: Turn | None
+    ) -> None:
         thoughts = stored.reasoning_text.strip() if stored is not None else ""
         if not thoughts:
             raise RequestRefused("There are no stored thoughts for that answer.")
@@ -133,3 +136,11 @@ class Buttons(commands.Cog):
         file = discord.File(io.BytesIO(thoughts.encode()), "thoughts.md")
         head = f"💭 The thoughts are long:{under}"
         await interaction.followup.send(head, file=file, ephemeral=True)
+
+    async def _hand_out(self, interaction: discord.Interaction[Any], stored: Turn | None) -> None:
+        listings = () if stored is None else long_code(stored.reply_text)
+        if stored is None or not listings:
+            raise RequestRefused("There is no long code stored for that answer.")
+        files = [discord.File(io.BytesIO(each.code.encode()), each.name) for each in listings]
+        head = f"📄 The code of that answer:{small_line(words.receipt_mark(stored.receipt))}"
+        await interaction.followup.send(head, files=files, ephemeral=True)

@@ -35,7 +35,7 @@ from cogs._again import Again
 from cogs._loads import Loads
 from cogs._places import DiscordRules
 from cogs._reply import Replies
-from cogs._view import Act, MessageView, TurnButton, buttons_of
+from cogs._view import Act, MessageView, TurnButton, buttons_of, restored
 from cogs._webhooks import Webhooks
 from cogs.buttons import MAX_SHOWN_PARTS, Buttons
 
@@ -227,6 +227,37 @@ def test_long_thoughts_come_as_one_file() -> None:
 
 def test_thoughts_that_are_not_stored_are_said_to_be_none() -> None:
     assert "no stored thoughts" in said_to(pressed(ScriptedTurns(), Act.THOUGHTS))[0]
+
+
+_LONG = "Look:\n```python\n" + "x = 1\n" * 61 + "```"
+
+
+def test_long_code_comes_as_a_file_to_whoever_presses_also_after_a_restart() -> None:
+    turns = ScriptedTurns()
+    turns.stored[TURN] = stored_turn(_LONG)
+    (*_, last) = restored(turns.stored[TURN], has_footer=False)
+    assert last.acts == (Act.RETRY, Act.CODE)
+    interaction = pressed(turns, Act.CODE, user=2)
+    interaction.response.defer.assert_awaited_once_with(ephemeral=True, thinking=True)
+    (call,) = interaction.followup.send.await_args_list
+    assert call.kwargs["ephemeral"] is True
+    (file,) = call.kwargs["files"]
+    assert (file.filename, file.fp.read()) == ("answer.py", b"x = 1\n" * 61)
+
+
+def test_the_code_of_a_provider_says_who_wrote_it() -> None:
+    turns = ScriptedTurns()
+    by = Receipt(PersonaName("sage"), provider=ProviderName("zai"))
+    turns.stored[TURN] = stored_turn(_LONG, receipt=by)
+    (call,) = pressed(turns, Act.CODE).followup.send.await_args_list
+    assert call.args[0].endswith("\n-# ☁ zai")
+
+
+@pytest.mark.parametrize("stored", [{}, {TURN: stored_turn("```py\nx\n```")}])
+def test_code_that_is_not_stored_is_said_to_be_none(stored: dict[Any, Any]) -> None:
+    turns = ScriptedTurns()
+    turns.stored.update(stored)
+    assert said_to(pressed(turns, Act.CODE)) == ["❌ There is no long code stored for that answer."]
 
 
 def test_a_cancel_of_a_load_before_a_restart_takes_its_button_away() -> None:
