@@ -121,7 +121,7 @@ class Boards:
         """Brings one board up to date; one that somebody deleted is a board no more."""
         try:
             text = await self._text(board.server)
-            if self._boards.get(board.server) != board or self._shown.get(board) == text:
+            if self._shown.get(board) == text:
                 return
             channel = client.get_partial_messageable(board.channel, guild_id=board.server)
             frame = _Frame(channel, self._pacers)
