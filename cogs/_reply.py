@@ -35,8 +35,10 @@ from bot.domain.events import (
 )
 from bot.domain.ids import TurnId
 from bot.policy.conversation import gone_on
+from bot.policy.formulas import plain_formulas
 from bot.policy.markup import harmless
 from bot.policy.splitting import LIMIT, Part, cut_reply, shown_parts
+from bot.policy.tables import tabled
 from bot.store.beside import Answers
 from cogs._faults import SENDING_ERRORS
 from cogs._pings import Pings
@@ -219,7 +221,8 @@ class ReplyView(View):
         if text:
             under = small_line(self._mark)
             room = LIMIT - len(under)
-            self._parts = cut_reply(harmless(text, is_whole=False), room, self._parts)
+            told = tabled(plain_formulas(text, is_whole=False), is_whole=False)
+            self._parts = cut_reply(harmless(told, is_whole=False), room, self._parts)
             shown = tuple(f"{part}{under}" for part in shown_parts(self._parts, room))
             small = ""
             if isinstance(self._beside, Resuming):
@@ -231,7 +234,8 @@ class ReplyView(View):
             # Where no room is left for it the answer itself goes first.
             if shown and len(shown[-1]) + len(small) <= LIMIT:
                 shown = (*shown[:-1], shown[-1] + small)
-            views = laid_out(shown, [Act.STOP], self.turn, self._mark)
+            # A table that is none yet must not take away what stands there meanwhile.
+            views = laid_out(shown, [Act.STOP], self.turn, self._mark) or self._before
         # "reading 33 tokens" between a load and its first word told nobody anything: what often
         # ends at once leaves the one before standing while it is new.
         elif (

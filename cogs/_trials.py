@@ -15,10 +15,12 @@ from bot.documents.persona_files import changed
 from bot.domain.errors import BotError, NotPermitted, RequestRefused
 from bot.domain.events import Evicting, Failed, Loading, Queued, TextDelta
 from bot.domain.personas import PersonaScope
+from bot.policy.formulas import plain_formulas
 from bot.policy.markup import harmless
 from bot.policy.names import shown_name
 from bot.policy.personas import Editor
 from bot.policy.splitting import LIMIT
+from bot.policy.tables import tabled
 from cogs._faults import SENDING_ERRORS, error_words
 from cogs._forms import Form, Part, form_buttons, form_texts
 from cogs._places import place_of, user_id
@@ -117,7 +119,8 @@ class Trial:
 
     def _told(self, answer: str, *, is_whole: bool) -> str:
         name = shown_name(self._sheet.persona.name)
-        shown = harmless(answer, is_whole=is_whole).strip()[:_SHOWN_ANSWER]
+        told = tabled(plain_formulas(answer, is_whole=is_whole), is_whole=is_whole)
+        shown = harmless(told, is_whole=is_whole).strip()[:_SHOWN_ANSWER]
         quoted = shown.replace("\n", "\n> ")
         small = "".join(f"\n-# {note}" for note in self._notes)
         head = f"**{name}** is not saved yet. Asked “{SAMPLE}”, it answers:"

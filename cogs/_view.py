@@ -14,9 +14,11 @@ from bot.chat.standing import instead_words
 from bot.domain.chat import Receipt, Turn
 from bot.domain.events import Failed, Finished, Stopped
 from bot.domain.ids import TurnId
+from bot.policy.formulas import plain_formulas
 from bot.policy.listings import long_code
 from bot.policy.markup import harmless
 from bot.policy.splitting import LIMIT, split_reply
+from bot.policy.tables import tabled
 from bot.store.turns import STOPPED
 from cogs._languages import told
 
@@ -246,7 +248,7 @@ def _closed(
     # A notice may hold a file's name, and an error what a host said.
     lines = [line for lines in small for line in harmless(lines).splitlines() if line.strip()]
     # Signs that are not seen are no words: split_reply would give no part for them.
-    text = harmless(text)
+    text = harmless(tabled(plain_formulas(text)))
     if not text.strip():
         body = "\n".join(lines)[: LIMIT - 10]
         (view,) = laid_out((body or "The model answered with no words.",), acts, turn)

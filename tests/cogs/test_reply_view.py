@@ -305,3 +305,17 @@ def test_what_was_sent_of_a_providers_growing_answer_is_the_same_at_its_end() ->
     assert [shown.content for shown in view.messages(0.0)[:-1]] == [
         shown.content for shown in growing[:-1]
     ]
+
+
+def test_tables_and_formulas_are_shown_and_what_is_held_back_leaves_the_status() -> None:
+    view = view_after(STARTED, LOADING)
+    status = only(view)
+    view.on_event(TextDelta("| a | b |\n|---|---|\n"), 1.0)
+    assert only(view, 1.0) == status
+    view.on_event(TextDelta("| 1 | 2 |\n" * 3), 2.0)
+    block = "```\na │ b\n──┼──\n" + "1 │ 2\n" * 3 + "```"
+    assert only(view, 2.0).content == block
+    view.on_event(TextDelta("\nSo \\(x^2\\)."), 3.0)
+    assert only(view, 3.0).content == f"{block}\n\nSo x²."
+    (message,) = restored(stored_turn("| a |\n|---|\n| 1 |\n\nSo \\(x^2\\)."), has_footer=False)
+    assert message.content == "```\na\n─\n1\n```\n\nSo x²."

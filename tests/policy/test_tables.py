@@ -1,0 +1,101 @@
+"""Markdown's tables as Discord can show them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.policy.markup import open_fence
+from bot.policy.tables import SAMPLE, WIDTH, tabled
+
+TABLE = (
+    "| Host | Memory |\n|---|---:|\n| studio | **64** GB |\n| `den` | 24 GB |\n"
+    "| attic | 8 GB |\n| a far longer one | 1 GB |\n"
+)
+BLOCK = (
+    "```\nHost             │ Memory\n─────────────────┼───────\nstudio           │ 64 GB\n"
+    "den              │ 24 GB\nattic            │ 8 GB\na far longer one │ 1 GB\n```\n"
+)
+
+
+def test_a_table_becomes_an_aligned_block_and_the_words_around_it_stay() -> None:
+    assert tabled(f"Look:\n\n{TABLE}\nSo it is.") == f"Look:\n\n{BLOCK}\nSo it is."
+    assert tabled(TABLE.rstrip("\n")) == BLOCK
+
+
+def test_a_wide_table_becomes_a_list_with_the_names_of_its_columns() -> None:
+    long = "word " * 12
+    text = f"| Name | What it does | Left |\n|:-|:-:|-|\n| a | {long}| |\n| | {long}| b \\| c |\n"
+    assert tabled(text) == (
+        f"- **Name:** a\n  **What it does:** {long.strip()}\n"
+        f"- **What it does:** {long.strip()}\n  **Left:** b | c\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("cell", "is_block"), [("x" * (WIDTH - 4), True), ("x" * (WIDTH - 3), False)]
+)
+def test_the_widest_block_is_sixty_columns(cell: str, is_block: bool) -> None:
+    shown = tabled(f"| a | b |\n|---|---|\n| {cell} | c |\n")
+    assert shown.startswith("```") is is_block
+    assert not is_block or max(map(len, shown.splitlines())) == WIDTH
+
+
+def test_letters_of_two_columns_and_marks_of_none_are_counted_so() -> None:
+    shown = tabled("| a | b |\n|---|---|\n| 日本 | x |\n| e\u0301 | y |\n").splitlines()
+    assert shown[3:5] == ["日本 │ x", "e\u0301    │ y"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```\n" + TABLE + "```",
+        "~~~\n" + TABLE,
+        "see ``` here\n" + TABLE,
+        "| a | b |\n| c | d |\n",
+        "| a | b |\n|---|\n",
+        "| a | b |\n|   |   |\n",
+        "a | b\n--|--\nc | d\n",
+        "|" + "a|" * 13 + "\n|" + "-|" * 13 + "\n",
+        f"|{'a' * 201}|\n|-|\n|b|\n",
+        "either || or",
+    ],
+)
+def test_what_is_no_table_stays_as_it_is(text: str) -> None:
+    assert tabled(text) == text
+
+
+def test_a_growing_table_is_held_back_until_three_rows_are_known_then_grows_by_whole_rows() -> None:
+    seen = list(dict.fromkeys(tabled(TABLE[:end], is_whole=False) for end in range(len(TABLE) + 1)))
+    assert seen[0] == ""
+    assert [text.count("\n") for text in seen[1:]] == [3 + SAMPLE, 4 + SAMPLE]
+    assert tabled(TABLE + "\nSo", is_whole=False) == f"{seen[-1]}```\n\nSo"
+
+
+def test_no_cell_ends_the_block_it_stands_in() -> None:
+    assert tabled("| a |\n|---|\n| **`**``|\n| ``` |\n").count("```") in (0, 2)
+    assert "'''" in tabled("| a |\n|---|\n| **`**`` |\n")
+
+
+pieces = st.sampled_from([
+    "| a | b |\n", "|---|---|\n", "|-|\n", "| x |\n", "|", "\n", "a", " ", "```\n", "```py\n",
+    "```",
+    "~~~\n", "`", "**", "\\|", "日本", f"| {'w' * 40} | {'v' * 40} |\n", "| <@1> | @everyone |\n",
+])  # fmt: skip
+texts = st.lists(pieces, max_size=30).map("".join)
+
+
+@given(texts, texts)
+def test_what_is_shown_of_a_growing_text_is_a_beginning_of_all_that_follows(
+    text: str, more: str
+) -> None:
+    early, late = tabled(text, is_whole=False), tabled(text + more, is_whole=False)
+    assert late.startswith(early)
+
+
+@given(texts)
+def test_what_is_shown_is_bounded_stays_itself_and_leaves_no_fence_open(text: str) -> None:
+    shown = tabled(text)
+    assert len(shown) <= 60 * len(text) + 500
+    assert tabled(shown) == shown
+    assert (open_fence(shown) is None) == (open_fence(text) is None)
+    assert "<@" not in text or shown.count("<@") <= text.count("<@")
