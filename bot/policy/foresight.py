@@ -26,12 +26,13 @@ class Foresight:
 def foretold(receipt: Receipt) -> tuple[float, float] | None:
     """Predicted and actual seconds to the first word, of the host that answered.
 
-    None where no host answered, or it was none of the route.
+    None where no host answered, it was none of the route, or another spoke the first word: an
+    answer whose host was lost told of the next one's prediction and the first one's wait.
     """
     timing, first_s = receipt.timing, receipt.timing.first_token_s
     who = (receipt.host, receipt.model)
     told = [c.seconds for c in receipt.route.candidates if (c.host, c.model) == who]
-    if receipt.host is None or first_s is None or not told or told[0] is None:
+    if receipt.host is None or receipt.seams or first_s is None or not told or told[0] is None:
         return None
     return told[0], timing.queue_s + timing.load_s + first_s
 

@@ -234,7 +234,7 @@ class Session:
         if (word := command.word(0)) is not None:
             nth = int(word) if word.isdecimal() else 0
             if not 1 <= nth <= len(answers.ids):
-                raise RequestRefused(f"There are {len(answers.ids)} answers; there is no `{word}`.")
+                raise RequestRefused(f"There is no answer `{word}`; `/answers` lists them.")
             if last.status == "running":
                 raise RequestRefused("An answer is being written there; /stop ends it.")
             await store.show(answers.ids[nth - 1])

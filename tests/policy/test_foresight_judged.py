@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bot.domain.chat import Candidate, Receipt, Route, Timing
+from bot.domain.chat import Candidate, Receipt, Route, Seam, Timing
 from bot.domain.ids import HostName, ModelKey, PersonaName
 from bot.policy.foresight import Foresight, foretold, judged
 
@@ -20,6 +20,8 @@ def test_who_answered_is_held_to_what_was_told_of_it() -> None:
     assert foretold(replace(RECEIPT, model=ModelKey("other"))) is None
     assert foretold(replace(RECEIPT, host=None)) is None
     assert foretold(replace(RECEIPT, timing=Timing())) is None
+    # The first word was the lost host's, whatever was told of the one that went on.
+    assert foretold(replace(RECEIPT, seams=(Seam(STUDIO),))) is None
     unknown = Route((Candidate(KEY, ATTIC),))
     assert foretold(replace(RECEIPT, route=unknown)) is None
 
