@@ -86,7 +86,7 @@ def _told(prose: str, *, is_open: bool) -> tuple[str, bool]:
             return "".join((*shown, prose[done:start])), True
         if closer is None or (is_dollar and (after.isspace() or after.isdigit())):
             continue
-        limit = at + (_LONGEST_INLINE if is_dollar else _LONGEST)
+        limit = at + (_LONGEST_INLINE if is_dollar else _LONGEST) + len(closer)
         gap = prose.find("\n" if is_dollar else "\n\n", at, limit)
         end = prose.find(closer, at, limit if gap < 0 else gap)
         behind = end + len(closer)

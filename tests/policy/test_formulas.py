@@ -37,11 +37,22 @@ def test_a_formula_is_told_where_it_can_be_and_else_quoted(text: str, shown: str
         r"`\(x^2\)`", r"``\(x^2\)``", "```tex\n\\(x^2\\)\n```", "~~~\n$$x^2$$\n~~~", "$$ $$",
         r"\[no link\](https://example.org)", r"@every\(o\)ne", r"<@\(1\)>", r"\(a\)b", "$x^q$",
         r"\\(x^2\\)", "$$a^2\n\nb$$", r"` \(x^2\)", "\\(`x`^2\\)", r"\(no math\)",
-        "$" + "x" * 79 + "^2$", r"\(x^2" + "x" * 400 + r"\)", "https://a.example/$x_1$",
+        "$" + "x" * 79 + "^2$", "$$" + "x" * 399 + "^2$$", r"\(x^2" + "x" * 400 + r"\)", "https://a.example/$x_1$",
     ],
 )  # fmt: skip
 def test_what_is_no_formula_stays_as_it_is(text: str) -> None:
     assert plain_formulas(text) == text
+
+
+def test_the_longest_formulas_are_told() -> None:
+    assert plain_formulas("$" + "x" * 78 + "^2$") == "x" * 78 + "²"
+    assert plain_formulas("$$" + "x" * 398 + "^2$$") == "x" * 398 + "²"
+
+
+def test_what_was_taken_for_a_formula_is_shown_once_it_cannot_be_one() -> None:
+    assert plain_formulas("a $" + "x" * 80, is_whole=False) == "a "
+    assert plain_formulas("a $" + "x" * 81, is_whole=False) == "a $" + "x" * 81
+    assert plain_formulas("a $x\n", is_whole=False) == "a $x\n"
 
 
 def test_a_growing_formula_is_held_back_until_it_has_ended() -> None:

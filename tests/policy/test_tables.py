@@ -64,6 +64,20 @@ def test_what_is_no_table_stays_as_it_is(text: str) -> None:
     assert tabled(text) == text
 
 
+@pytest.mark.parametrize(
+    "text", ["|" + "a|" * 12 + "\n|" + "-|" * 12 + "\n|b|\n", f"|{'a' * 200}|\n|-|\n|b|\n"]
+)
+def test_the_largest_tables_are_shown_as_such(text: str) -> None:
+    assert tabled(text).startswith(("```", "- **"))
+
+
+def test_all_rows_of_a_whole_table_count_for_its_width_while_they_fit() -> None:
+    rows = "| a | b |\n|---|---|\n" + "| c | d |\n" * SAMPLE
+    for length, filled in ((WIDTH - 4, WIDTH - 4), (WIDTH - 3, 1)):
+        shown = tabled(f"{rows}| {'x' * length} | e |\n").splitlines()
+        assert shown[3] == "c".ljust(filled) + " │ d"
+
+
 def test_a_growing_table_is_held_back_until_three_rows_are_known_then_grows_by_whole_rows() -> None:
     seen = list(dict.fromkeys(tabled(TABLE[:end], is_whole=False) for end in range(len(TABLE) + 1)))
     assert seen[0] == ""
