@@ -51,7 +51,7 @@ def tabled(text: str, *, is_whole: bool = True) -> str:
         rule = lines[at + 1].text if at + 1 < len(lines) else ""
         if not is_whole and not rule.endswith("\n") and _RULE_BEGUN.fullmatch(rule):
             return "".join(shown)
-        if not _begins(head, line.text, rule):
+        if not _begins(head, rule):
             shown.append(line.text)
             at += 1
             continue
@@ -75,9 +75,9 @@ def _is_row(line: Line) -> bool:
     return not is_code and line.text.lstrip(" ").startswith("|")
 
 
-def _begins(head: list[str], line: str, rule: str) -> bool:
+def _begins(head: list[str], rule: str) -> bool:
     """Whether a table of a bearable size begins with these two lines."""
-    if len(line) > 1000 or len(rule) > 1000 or "-" not in rule or not _RULE.fullmatch(rule):
+    if "-" not in rule or not _RULE.fullmatch(rule):
         return False
     is_small = len(head) <= _MOST_COLUMNS and sum(map(len, head)) <= _LONGEST_HEAD
     return is_small and len(_cells(rule)) == len(head)

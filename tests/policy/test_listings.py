@@ -23,6 +23,12 @@ def test_a_short_block_of_long_lines_is_a_file_when_it_reaches_over_two_messages
     assert long_code(f"{'word ' * (LIMIT // 3)}\n```sql\n{code * 4}```\n{'word ' * LIMIT}") == ()
 
 
+def test_a_short_block_beside_one_that_is_cut_is_no_file() -> None:
+    long = "y" * 70 + "\n"
+    found = long_code(f"{block(2)}\n```sql\n{long * 40}```\n{block(3)}")
+    assert [listing.name for listing in found] == ["answer.sql"]
+
+
 @pytest.mark.parametrize(
     ("info", "ending"),
     [

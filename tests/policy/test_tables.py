@@ -52,6 +52,7 @@ def test_letters_of_two_columns_and_marks_of_none_are_counted_so() -> None:
         "~~~\n" + TABLE,
         "see ``` here\n" + TABLE,
         "| a | b |\n| c | d |\n",
+        "|\n|\n",
         "| a | b |\n|---|\n",
         "| a | b |\n|   |   |\n",
         "a | b\n--|--\nc | d\n",
