@@ -274,7 +274,8 @@ class MemoryQuestions(QuestionStore):
         return tuple(self.open.values())
 
     async def channels(self, limit: int) -> dict[str, int]:
-        return {channel: int(question) for question, channel in self.known.items()}
+        asked = [(channel, int(question)) for question, channel in self.known.items()]
+        return dict(asked[-limit:])
 
 
 class MemoryNotes(NoteStore):

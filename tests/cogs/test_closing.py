@@ -1,7 +1,9 @@
 """After a crash every message that still promises words is closed honestly."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -31,7 +33,7 @@ from bot.policy.pacing import Pacers
 from bot.store.questions import Question
 from bot.store.replies import ReplyMessage
 from cogs._loads import AGAIN_LINE, CUT_LINE, NOTE, Loads
-from cogs.closing import COMMAND_LINE, MISSED_S, UNTOLD_LINE, Closing
+from cogs.closing import COMMAND_LINE, LOOK_EVERY_S, MISSED_S, UNTOLD_LINE, Closing
 
 
 class Crashed:
@@ -321,10 +323,12 @@ def test_a_turn_asked_by_a_command_is_written_over_its_response() -> None:
 class History:
     """A channel with these messages, newest first."""
 
-    def __init__(self, *ids: int, error: Exception | None = None) -> None:
-        self.ids, self.error = ids, error
+    def __init__(self, *ids: int, error: Exception | None = None, last: int | None = None) -> None:
+        self.ids, self.error, self.last_message_id = ids, error, last
+        self.looked_at: list[float] = []
 
     async def history(self) -> AsyncIterator[Any]:
+        self.looked_at.append(asyncio.get_running_loop().time())
         if self.error is not None:
             raise self.error
         for key in self.ids:
@@ -368,6 +372,25 @@ def test_what_was_sent_into_a_cut_line_is_told_or_answered_late(
 
     older = [-(MISSED_S << 22) * 1000 - 1][: len(heard) - 3]
     assert play(story()) == list(zip(heard, [*older, -2, -1, -3], strict=True))
+
+
+def test_however_many_channels_were_asked_in_since_the_first_is_looked_at_and_all_slowly() -> None:
+    async def story() -> list[int]:
+        lantern, client = lantern_of(), double(discord.Client)
+        now = discord.utils.time_snowflake(discord.utils.utcnow())
+        for channel in range(1, 41):
+            await lantern.questions.hear(str(now - 1000 + channel), str(channel), None)
+        # In one nothing was said since it was asked in: Discord told so by itself.
+        found = {channel: History(now, last=now) for channel in range(1, 41)}
+        found[2] = History(now, last=now - 998)
+        client.get_channel.side_effect = found.get
+        closing = Closing(client, lantern, Loads(lantern), Pacers(), has_footer=True)
+        await closing.hear_missed()
+        looks = sorted(at for channel in found.values() for at in channel.looked_at)
+        assert min(b - a for a, b in pairwise(looks)) >= LOOK_EVERY_S - 1e-9
+        return [channel for channel, history in found.items() if not history.looked_at]
+
+    assert play(story()) == [2]
 
 
 def test_nothing_is_missed_where_nobody_is_known_to_have_asked() -> None:
