@@ -34,6 +34,8 @@ def tabled(text: str, *, is_whole: bool = True) -> str:
     later one, so that it may be split before the rest has come. In a whole text all rows count for
     the width.
     """
+    # Of an unfinished line of blanks nobody knows yet whether it is a row.
+    text = text if is_whole else text.rstrip(" ")
     if "|" not in text:
         return text
     lines, shown, at = list(lines_of(text)), list[str](), 0
@@ -59,10 +61,8 @@ def tabled(text: str, *, is_whole: bool = True) -> str:
         while at < len(lines) and _is_row(lines[at]):
             at += 1
         rows = [_cells(row.text) for row in lines[first:at]]
-        # Of an unfinished line of blanks nobody knows yet whether it is one more row.
-        is_last = at == len(lines) or not lines[at].text.strip(" ")
-        if is_last and not is_whole:
-            if at == len(lines) and not text.endswith("\n"):
+        if at == len(lines) and not is_whole:
+            if not text.endswith("\n"):
                 rows.pop()
             is_shown = len(rows) >= SAMPLE
             return "".join((*shown, _laid_out(head, rows, is_whole=False) if is_shown else ""))

@@ -1,7 +1,7 @@
 """Markdown's tables as Discord can show them."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bot.policy.markup import open_fence
@@ -100,6 +100,7 @@ texts = st.lists(pieces, max_size=30).map("".join)
 
 
 @given(texts, texts)
+@example(" ", "| a |\n")
 def test_what_is_shown_of_a_growing_text_is_a_beginning_of_all_that_follows(
     text: str, more: str
 ) -> None:
