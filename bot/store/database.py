@@ -49,6 +49,15 @@ class _Connection(aiosqlite.Connection):
     transaction is ever left open.
     """
 
+    async def opened(self) -> None:
+        """Opens it; where that fails, its thread has ended when this raises."""
+        try:
+            await self
+        except BaseException:
+            # The library stops it without a wait: the thread then told a loop that was gone.
+            await asyncio.to_thread(self._thread.join, _CLOSE_WITHIN_S)
+            raise
+
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """What ``function`` returns or raises on the connection's thread."""
         # The door for subclasses: the public methods take one statement a hop.
@@ -91,10 +100,10 @@ class Database:
             raise ConfigError([f"SQLite {sqlite3.sqlite_version} is too old; 3.37 is needed."])
         await asyncio.to_thread(_make_file, self.path)
         with translated(str(self.path)):
-            await self._writer
+            await self._writer.opened()
             try:
                 await self._writer.run(self._prepare)
-                await self._reader
+                await self._reader.opened()
                 await self._reader.execute("PRAGMA query_only = ON")
             except BaseException:
                 await self._reader.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from clocks import WallClock
 
-from bot.domain.errors import ConfigError, StoreUnavailable
+from bot.domain.errors import ConfigError, StoreUnavailable, StoreUnusable
 from bot.store.backups import backups_of
 from bot.store.database import Database
 
@@ -119,6 +119,19 @@ async def test_a_closed_database_says_so(path: Path, clock: WallClock) -> None:
 
     with pytest.raises(StoreUnavailable, match="closed"):
         await database.read(lambda c: c.execute("SELECT 1").fetchone())
+
+
+async def test_a_database_that_does_not_open_leaves_no_thread(path: Path, clock: WallClock) -> None:
+    await asyncio.to_thread(path.write_bytes, b"no database " * 100)
+    before = set(threading.enumerate())
+
+    with pytest.raises(StoreUnusable):
+        async with Database(path, utcnow=clock):
+            pass
+
+    # One that ended later told a loop that was closed by then.
+    left = set(threading.enumerate()) - before
+    assert not [thread for thread in left if "_connection_worker" in thread.name]
 
 
 async def test_closing_leaves_one_whole_file(path: Path, clock: WallClock) -> None:
