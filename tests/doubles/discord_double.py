@@ -194,7 +194,8 @@ class DiscordDouble:
         ids = range(400_000_000_000_000_001, 400_000_000_000_000_999)
         own: Json = {"application_id": request.match_info["application"], "version": "1"}
         self.commands = [
-            {**command, **own, "id": str(number)}
+            # Commands in menus are announced without a description and listed with an empty one.
+            {"description": "", **command, **own, "id": str(number)}
             for number, command in zip(ids, announced, strict=False)
         ]
         return _answer(self.commands)
