@@ -8,6 +8,7 @@ neither is a proof of the best.
 
 import asyncio
 import math
+from abc import abstractmethod
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -32,13 +33,13 @@ class LateBinding(Dispatcher):
 
     # --- what is known of people ----------------------------------------------------------
 
+    @abstractmethod
     def next_use_s(self, key: ModelKey) -> float:
         """Seconds until somebody asks for a model again."""
-        raise NotImplementedError
 
+    @abstractmethod
     def missed(self, next_use_s: float, load_s: float) -> float:
         """What an eviction costs those to come, in seconds of waiting."""
-        raise NotImplementedError
 
     # --- decisions ------------------------------------------------------------------------
 

@@ -1,6 +1,8 @@
 """Policies that load and unload by themselves: who waits, one act at a time on each host."""
 
+# ruff: noqa: B027  # Hooks: a policy that does nothing there leaves them as they are.
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -36,7 +38,7 @@ class Bring:
     leaving: list[Copy]
 
 
-class Dispatcher:
+class Dispatcher(ABC):
     """Everybody who waits; whenever anything changed, all are decided on anew in their order.
 
     A subclass says what is decided (``decide``), and may bind questions to hosts (``enter``).
@@ -64,9 +66,9 @@ class Dispatcher:
     def begin_round(self) -> None:
         """Everybody who waits will be decided on now."""
 
+    @abstractmethod
     def decide(self, waiting: Waiting) -> Begin | Bring | None:
         """What is done for one who waits; None leaves it waiting."""
-        raise NotImplementedError
 
     def lost(self, waiting: Waiting) -> None:
         """The host it was bound to is gone."""

@@ -78,13 +78,6 @@ def least_connections(_: PlayedQuestion, able: list[Machine], flying: Counter[Ho
 class Bound(Dispatcher):
     """Each question waits at one host; whatever is in memory there goes first."""
 
-    def enter(self, waiting: Waiting) -> None:
-        waiting.at = self.home(waiting.question)
-
-    def home(self, question: PlayedQuestion) -> Machine:
-        """Where it waits."""
-        raise NotImplementedError
-
     def leaving(self, machine: Machine, needed: int) -> list[Copy] | None:
         """What makes room for so many bytes; None while what is busy is in the way."""
         free = machine.spec.memory_bytes - machine.used_bytes()
@@ -143,8 +136,8 @@ class Swap(Bound):
             memory[home] += trace.models[key].bytes_at(CONTEXT)
             self._home[key] = home
 
-    def home(self, question: PlayedQuestion) -> Machine:
-        return self.evening.machines[self._home[question.chat.model]]
+    def enter(self, waiting: Waiting) -> None:
+        waiting.at = self.evening.machines[self._home[waiting.question.chat.model]]
 
     def leaving(self, machine: Machine, needed: int) -> list[Copy] | None:
         copies = list(machine.copies.values())
