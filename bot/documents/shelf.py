@@ -76,7 +76,7 @@ class PersonaShelf:
         self._directory = directory
         self._builtin = builtin
         self._entries: Mapping[str, _Entry] = {}
-        self._personas = {_key(builtin.name): builtin}
+        self._personas = {name_key(builtin.name): builtin}
         """Of the files, by name."""
         self._made: Mapping[str, Made] = {}
         """Those made in chats, by their whole name."""
@@ -91,13 +91,13 @@ class PersonaShelf:
 
     def get(self, name: str) -> Persona | None:
         """The persona of that whole name, in capitals or not."""
-        if (made := self._made.get(_key(name))) is not None:
+        if (made := self._made.get(name_key(name))) is not None:
             return made.persona
-        return self._personas.get(_key(name))
+        return self._personas.get(name_key(name))
 
     def made(self, name: PersonaName) -> Made | None:
         """What there is to know of a persona made in a chat; None of a file's."""
-        return self._made.get(_key(name))
+        return self._made.get(name_key(name))
 
     def find(self, name: str, user: UserId | None = None, server: PlaceId | None = None) -> Persona:
         """The persona this person means in this server, forgiving case and unique prefixes.
@@ -130,7 +130,7 @@ class PersonaShelf:
         Without either, what everybody may choose.
         """
         seen = [made for made in self._made.values() if is_seen(made, user, server)]
-        seen.sort(key=lambda made: (_SCOPES.index(made.scope), _key(made.persona.name)))
+        seen.sort(key=lambda made: (_SCOPES.index(made.scope), name_key(made.persona.name)))
         return (*self.all(), *(made.persona for made in seen))
 
     def for_clients(self) -> Mapping[str, Persona]:
@@ -141,7 +141,7 @@ class PersonaShelf:
 
     def hold(self, made: Iterable[Made]) -> None:
         """Takes what was made in chats, in place of what was held before."""
-        self._made = {_key(each.persona.name): each for each in made}
+        self._made = {name_key(each.persona.name): each for each in made}
         self._note_privacy()
 
     def _note_privacy(self) -> None:
@@ -160,17 +160,17 @@ class PersonaShelf:
                 if entry.persona is None:
                     continue
                 name = entry.persona.name
-                first = personas.setdefault(_key(name), entry.persona)
+                first = personas.setdefault(name_key(name), entry.persona)
                 if first is not entry.persona:
                     problems.append(
                         f"{file}: the name {name!r} is taken by {first.source}; left out"
                     )
             self._entries = entries
-            if (own := personas.get(_key(self._builtin.name))) is not None:
+            if (own := personas.get(name_key(self._builtin.name))) is not None:
                 self.was_private = own.local_only
             else:
                 builtin, more = self._stand_in(entries, is_listed=is_listed)
-                personas[_key(builtin.name)] = builtin
+                personas[name_key(builtin.name)] = builtin
                 problems += more
             self._personas = personas
             self._note_privacy()
@@ -192,7 +192,7 @@ class PersonaShelf:
         self, entries: Mapping[str, _Entry], *, is_listed: bool
     ) -> tuple[Persona, tuple[str, ...]]:
         """Who answers where no file defines the builtin's name, and what to know of it."""
-        name = _key(self._builtin.name)
+        name = name_key(self._builtin.name)
         # A broken file does not tell its name, but holds it somewhere.
         is_hidden = not is_listed or any(
             entry.persona is None
@@ -207,7 +207,8 @@ class PersonaShelf:
         return replace(self._builtin, local_only=True), told
 
 
-def _key(name: str) -> str:
+def name_key(name: str) -> str:
+    """What two spellings of one persona's name have in common."""
     # Some keyboards and macOS's file names part a letter from its accent.
     return normalize("NFC", name.strip().casefold())
 

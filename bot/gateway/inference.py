@@ -12,6 +12,7 @@ from aiohttp import web
 from bot.chat.choices import PLAIN, Resolved
 from bot.chat.lantern import Lantern
 from bot.chat.relayed import RelayRequest
+from bot.documents.shelf import name_key
 from bot.domain.chat import Place, Receipt
 from bot.domain.errors import BotError, FailureKind, NoCandidates, UnknownName
 from bot.domain.ids import AUTO, ModelKey, PlaceId, TurnId
@@ -203,9 +204,8 @@ class Inferring:
         if name is not None and name not in keys:
             name = normalize("NFC", name)
         personas = self._built.shelf.for_clients()
-        # A file's name may part a letter from its accent.
-        by_name = {normalize("NFC", each.casefold()): one for each, one in personas.items()}
-        persona = None if name is None else by_name.get(name.strip().casefold())
+        by_name = {name_key(each): persona for each, persona in personas.items()}
+        persona = None if name is None else by_name.get(name_key(name))
         if name is None and self._active.key is not None and not is_embedding:
             # It was chosen to chat: asked for vectors it would only refuse.
             resolved = Resolved(PLAIN, "", self._active.key, "the active model", True)
