@@ -1,12 +1,13 @@
-"""Whether one host is there and may serve, and the news of its going and coming, each said once."""
+"""Whether one host is there, sleeps or is being woken; its going and coming are told once each."""
 
 from bot.domain.errors import FailureKind
 from bot.domain.events import FleetEvent
-from bot.domain.hosts import HostState, Report
+from bot.domain.hosts import HostState, Report, WakeRecord
 from bot.domain.ids import HostName
 from bot.policy import breaker
 from bot.policy.breaker import Breaker, BreakerRules
-from bot.policy.waking import ASLEEP
+from bot.policy.speeds import blend
+from bot.policy.waking import ASLEEP, LONGEST, WAKE_RULES, WAKE_S
 
 PROBE_RULES = BreakerRules(threshold=2, base_s=1.0, longest_s=60.0)
 """After a failed probe: again at once, then after 1, 2, 4 ... seconds."""
@@ -21,12 +22,20 @@ class HostHealth:
     so a good probe forgives failed probes only. Failed requests are forgiven by a served one.
     """
 
-    def __init__(self, host: HostName, *, can_wake: bool = False) -> None:
-        """``can_wake``: when it does not answer, it may be asleep."""
+    def __init__(
+        self, host: HostName, *, can_wake: bool = False, wake_s: float | None = None
+    ) -> None:
+        """``can_wake``: when it does not answer, it may be asleep. ``wake_s``: as measured."""
         self._host = host
         self._can_wake = can_wake
         self.may_sleep = False
         """Did it fail the last probe as one that sleeps does, and can it be woken?"""
+        self.wake_s = wake_s
+        """From the first call to its answer, measured; None where it never was woken."""
+        self.woken_at: float | None = None
+        """Since when it is being woken."""
+        self._wakes = Breaker()
+        """Calls in vain."""
         self.state: HostState = "unknown"
         """Unknown, up or down; of draining it knows nothing."""
         self.reason = ""
@@ -44,6 +53,21 @@ class HostHealth:
         """That nobody can be served here, and why, for whoever asked."""
         return f"{self._host} is away: {self.reason}"
 
+    def is_to_be_called(self, now: float, is_wanted: bool) -> bool:
+        """Do calls begin now? A host that is down is called while it may sleep and is wanted."""
+        usual_s = WAKE_S if self.wake_s is None else self.wake_s
+        if self.woken_at is not None and now - self.woken_at >= LONGEST * usual_s:
+            self._wakes = breaker.on_failure(self._wakes, now, WAKE_RULES)
+            self.may_sleep = False
+            called_s = now - self.woken_at
+            self.reason = f"{self._host} was called for {called_s:.0f} s and did not wake."
+        if not self.may_sleep:
+            self.woken_at = None
+        elif is_wanted and self.woken_at is None:
+            self.woken_at = now
+            return True
+        return False
+
     def next_probe_at(self, now: float) -> float | None:
         """When to probe again without being asked; None when all is well."""
         if self.state == "up":
@@ -54,19 +78,24 @@ class HostHealth:
         pause = self.probes if self.probes.failures else self.requests
         return now if pause.open_until is None else pause.open_until
 
-    def probed(self, now: float, report: Report) -> tuple[FleetEvent, ...]:
-        """The host answered; returns what is news of it."""
+    def probed(self, now: float, report: Report) -> tuple[FleetEvent | WakeRecord, ...]:
+        """The host answered; returns what is news of it, and how long it took to wake."""
         self.report = report
         self.probes = Breaker()
         self.is_doubted = self.needs_token = self.may_sleep = False
+        woken: tuple[WakeRecord, ...] = ()
+        if self.woken_at is not None:
+            self.wake_s = blend(self.wake_s, now - self.woken_at)
+            woken = (WakeRecord(self._host, self.wake_s or 0.0),)
+            self.woken_at, self._wakes = None, Breaker()
         if breaker.state(self.requests, now) == "open":
-            return self._go_down(self.reason)
+            return (*self._go_down(self.reason), *woken)
         self.reason = ""
         if self.state == "up":
-            return ()
+            return woken
         self.state, interface = "up", str(report.interface)
         found = FleetEvent("host found", self._host, interface=interface, version=report.version)
-        return (found,)
+        return (found, *woken)
 
     def failed(self, now: float, reason: str, kind: FailureKind) -> tuple[FleetEvent, ...]:
         """The host did not answer a probe."""
@@ -74,7 +103,8 @@ class HostHealth:
         # The probe has said what the doubt asked for.
         self.is_doubted = False
         self.needs_token = kind is FailureKind.AUTH
-        self.may_sleep = self._can_wake and kind in ASLEEP
+        is_deaf = breaker.state(self._wakes, now) == "open"
+        self.may_sleep = self._can_wake and kind in ASLEEP and not is_deaf
         return self._go_down(reason)
 
     def doubted(self, now: float, reason: str) -> tuple[FleetEvent, ...]:

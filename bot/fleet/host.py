@@ -512,7 +512,7 @@ class Host:
     async def _rouse(self) -> None:
         """Calls the host until it answers, or nobody wants it woken; a packet may get lost."""
         mac, address = self._config.wake_mac or "", self._config.address
-        while self._scheduler.woken_at is not None:
+        while self._scheduler.health.woken_at is not None:
             try:
                 await call(mac, address, self._rules.wake_port)
             except OSError as error:

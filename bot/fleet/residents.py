@@ -1,15 +1,17 @@
 """What is in one host's memory: as the host lists it, with what only Lantern knows beside it."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableSequence
 from dataclasses import dataclass, field, replace
+from statistics import median
 
 from bot.domain.errors import UnknownName
-from bot.domain.events import UnloadCause
+from bot.domain.events import FleetEvent, UnloadCause
 from bot.domain.hosts import Instance, LoadOrder, Model, OwnInstance
 from bot.domain.ids import HostName, InstanceRef, ModelKey
 from bot.fleet.queue import Ticket
 from bot.policy.names import nearest
 from bot.policy.placement import with_size
+from bot.policy.spill import LEAST_SLOW, slowdown
 
 SPARED_S = 10.0
 """An instance that would not leave, or works for others, is left in peace for this long."""
@@ -143,6 +145,26 @@ class Residents:
         self._own[own.reference] = own
         for resident in self.all.values():
             resident.own = self._record_for(resident.instance)
+
+    def timed(
+        self, copy: Resident, rate: float, usual: MutableSequence[float]
+    ) -> tuple[FleetEvent, ...]:
+        """One answer of a copy had the host to itself; news when it turns slow, or quick again.
+
+        Args:
+            copy: Whose answer it was.
+            rate: Tokens a second.
+            usual: The same of its model's newest answers here; takes in this one.
+        """
+        was_slow = copy.slowdown > 1.0
+        usual.append(rate)
+        copy.rates = [*copy.rates, rate][-LEAST_SLOW:]
+        copy.slowdown = slowdown(usual, copy.rates)
+        if (copy.slowdown > 1.0) is was_slow:
+            return ()
+        told = f"{rate:.1f} tokens a second, where {median(usual):.1f} are usual"
+        what, instance = "model quick" if was_slow else "model slow", copy.instance
+        return (FleetEvent(what, self._host, instance.model_key, told, instance.identifier),)
 
     def see(
         self, listed: Iterable[Instance], now: float, loading: ModelKey | None

@@ -4,6 +4,12 @@ It awaits nothing, reads no clock and does no input or output. The driver (``hos
 what happened, carries out what each method returns, in that order, and tells what came of it. The
 host's own list of what is in memory always wins.
 
+What has rules of its own stands beside it: who waits (``queue.py``), what is in memory
+(``residents.py``), what fits there (``capacity.py``), whether the host is there (``health.py``),
+how fast it is (``speeds.py``). The rest is one state, and stays in one file: each event ends in
+the same decision over all of it, and divided into what is known and what is decided every step of
+the tree led through both halves.
+
 The tree; each number stands again where its step is taken.
 
 1. Somebody asks. The host is away, drains, has no such model or too many waiting: refused at once.
@@ -35,7 +41,6 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from statistics import median
 
 from bot.domain.errors import (
     FailureKind,
@@ -52,18 +57,16 @@ from bot.domain.hosts import (
     HostState,
     Instance,
     LoadInFlight,
-    LoadLimits,
     LoadOrder,
     LoadRecord,
     Model,
     OwnInstance,
     Report,
     SpeedRecord,
-    Together,
-    WakeRecord,
     Wish,
 )
 from bot.domain.ids import InstanceRef, ModelKey
+from bot.fleet.capacity import Capacity
 from bot.fleet.demand import Demands
 from bot.fleet.effects import (
     Effect,
@@ -81,33 +84,24 @@ from bot.fleet.progress import Load, loading_news, seconds_in_line
 from bot.fleet.queue import Queue, Ticket, Waiter
 from bot.fleet.residents import SPARED_S, Resident, Residents, reference_of
 from bot.fleet.speeds import History
-from bot.policy import breaker
 from bot.policy.ahead import AHEAD
 from bot.policy.breaker import Breaker
 from bot.policy.placement import (
     Hopeless,
     Placement,
     context_needed,
-    instance_bytes,
-    load_bytes,
     place,
     plan_idle_eviction,
-    together,
 )
 from bot.policy.prediction import LOAD_BYTES_PER_S, LOAD_S
-from bot.policy.speeds import blend, speed_of_answer
-from bot.policy.spill import LEAST_SLOW, slowdown
-from bot.policy.waking import LONGEST, WAKE_RULES, WAKE_S
+from bot.policy.speeds import speed_of_answer
+from bot.policy.waking import WAKE_S
 
 DRAINS = "{} is draining and takes no new turns."
 MOST_LOADS = 3
 """Loads begun for one wish: the first, one after an eviction, one with a larger context."""
 SWAPS = 1.0
 """A model in use makes way once others have waited together so many times what the swap costs."""
-REFUSED_S = 1800.0
-"""What a host refused to hold is tried again after so long: other programs may have left since."""
-MOST_HELD = 100
-"""Of what was seen together in memory so many are remembered, the newest."""
 LOST = frozenset(
     {
         FailureKind.CONNECT,
@@ -143,25 +137,16 @@ class Scheduler:
     ) -> None:
         self.config = config
         self._demands = demands or Demands()
-        self.health = HostHealth(config.name, can_wake=config.wake_mac is not None)
+        can_wake = config.wake_mac is not None
+        self.health = HostHealth(config.name, can_wake=can_wake, wake_s=wake_s)
         self.residents = Residents(config.name, own)
         self.load: Load | None = None
         self._queue = Queue()
         self._history = history
         self._evict_foreign = evict_foreign
         self._models: Mapping[ModelKey, Model] = {}
-        self._limits: Mapping[ModelKey, LoadLimits] = {}
-        self._ceiling_bytes: int | None = None
-        """What the host refused to hold together, as reckoned; None while it never did."""
-        self._held: tuple[Together, ...] = ()
-        self._refused: dict[Together, float] = {}
-        """What it refused to hold together, and when."""
+        self._capacity = Capacity(config.memory_bytes)
         self._making_room: Evicting | None = None
-        self.wake_s = wake_s
-        self.woken_at: float | None = None
-        """Since when it is being woken."""
-        self._wakes = Breaker()
-        """Calls in vain."""
         self.drained_until: float | None = None
         """As in ``HostSnapshot``."""
         self._granted_at: dict[Ticket, float] = {}
@@ -182,8 +167,8 @@ class Scheduler:
         models = self._models
         if state == "up" and self.drained_until is not None:
             state = "draining"
-        elif state == "down" and (self.woken_at is not None or self.health.may_sleep):
-            state = "asleep" if self.woken_at is None else "waking"
+        elif state == "down" and (self.health.woken_at is not None or self.health.may_sleep):
+            state = "asleep" if self.health.woken_at is None else "waking"
             # Asleep since before Lantern began: what it was once asked for it has.
             models = models or {key: Model(key) for key in history.speeds}
         return HostSnapshot(
@@ -201,16 +186,16 @@ class Scheduler:
             load=self._in_flight(load) if load else None,
             waiting=Counter(waiter.wish.model_key for waiter in self._queue.waiters.values()),
             memory_bytes=config.memory_bytes,
-            ceiling_bytes=self._ceiling_bytes,
-            held=self._held,
-            refused=tuple(r for r, at in self._refused.items() if now - at < REFUSED_S),
+            ceiling_bytes=self._capacity.ceiling_bytes,
+            held=self._capacity.held,
+            refused=self._capacity.refused(now),
             max_loaded=config.max_loaded,
             evict_foreign=self._evict_foreign,
-            limits=self._limits,
+            limits=self._capacity.limits,
             slots=config.slots,
             weight=config.weight,
-            wake_s=self.wake_s,
-            woken_at=self.woken_at,
+            wake_s=self.health.wake_s,
+            woken_at=self.health.woken_at,
             drained_until=self.drained_until,
             load_bytes_per_s=history.load_bytes_per_s,
             speeds=history.speeds,
@@ -280,11 +265,11 @@ class Scheduler:
         # still takes its memory.
         if is_up and self.load is None and not self.residents.is_unloading():
             self._begin_next(now)
-        for key, limits in self._limits.items():
+        for key, limits in self._capacity.limits.items():
             is_refused = limits.refusal or limits.is_retried
             if is_refused and not self._without_instance(key):
                 # A refusal counts for those who waited when it fell, not for whoever asks later.
-                self._learn(key, replace(limits, refusal="", is_retried=False))
+                self._capacity.tries(key)
         # 7.
         among: Counter[ModelKey] = Counter()
         for number, waiter in enumerate(self._turns(), start=1):
@@ -295,20 +280,13 @@ class Scheduler:
 
     def _wake_or_refuse(self, now: float) -> None:
         """Step 1 of a host that is away: it is called for those who wait, for so long as it may."""
-        waiting, name = tuple(self._queue.waiters.values()), self.config.name
-        usual_s = WAKE_S if self.wake_s is None else self.wake_s
-        if self.woken_at is not None and now - self.woken_at >= LONGEST * usual_s:
-            self._wakes = breaker.on_failure(self._wakes, now, WAKE_RULES)
-            self.health.may_sleep = False
-            called_s = now - self.woken_at
-            self.health.reason = f"{name} was called for {called_s:.0f} s and did not wake."
-        if not self.health.may_sleep:
-            self.woken_at = None
-            self._refuse(waiting, self.health.away(), FailureKind.CONNECT)
-        elif waiting and self.woken_at is None:
-            self.woken_at = now
+        waiting = tuple(self._queue.waiters.values())
+        if self.health.is_to_be_called(now, bool(waiting)):
             self._out.append(Wake())
-        for waiter in waiting if self.woken_at is not None else ():
+        if not self.health.may_sleep:
+            self._refuse(waiting, self.health.away(), FailureKind.CONNECT)
+            return
+        for waiter in waiting:
             # As with a load of one's own, the end is in sight.
             waiter.begin_load(now)
 
@@ -460,10 +438,10 @@ class Scheduler:
         self._tell_joined(now)
 
     def _make_room(self, key: ModelKey, evict: tuple[Instance, ...], now: float) -> None:
-        limits = self._limits.get(key)
+        limits = self._capacity.limits.get(key)
         if limits is not None and limits.refusal:
             # The one more leaves now: should the host refuse again, it is not for want of trying.
-            self._learn(key, replace(limits, refusal="", is_retried=True))
+            self._capacity.tries(key, is_retried=True)
         for waiter in self._without_instance(key):
             waiter.begin_load(now)
         for instance in evict:
@@ -525,7 +503,7 @@ class Scheduler:
         copies = [r for r in self.residents if r.instance.model_key == key]
         # Of several copies nobody says which one answered.
         if rate is not None and len(copies) == 1:
-            self._timed(copies[0], rate)
+            self._out += self.residents.timed(copies[0], rate, self._history.rates[key])
         # What a spilled copy does says nothing of the next, which is loaded anew.
         if all(copy.slowdown == 1.0 for copy in copies):
             self._history.learn(record, self._models.get(key))
@@ -541,10 +519,6 @@ class Scheduler:
             self._models = report.models
             self._history.found(report.models)
         self._out.extend(self.health.probed(now, report))
-        if self.woken_at is not None:
-            self.wake_s = blend(self.wake_s, now - self.woken_at)
-            self._out.append(WakeRecord(self.config.name, self.wake_s or 0.0))
-            self.woken_at, self._wakes = None, Breaker()
         self._see(report.residents, now)
         return self._decide(now)
 
@@ -557,8 +531,6 @@ class Scheduler:
             self.health.reason = reason
             return self._decide(now)
         self._out.extend(self.health.failed(now, reason, kind))
-        if breaker.state(self._wakes, now) == "open":
-            self.health.may_sleep = False
         return self._decide(now)
 
     def on_doubted(self, now: float, reason: str) -> Effects:
@@ -584,22 +556,14 @@ class Scheduler:
         self._see(listed, now)
         if load is None:
             return self._decide(now)
-        key, name, asked = own.model_key, self.config.name, load.order.settings.context_length
+        key, name = own.model_key, self.config.name
         made = next((r for r in self.residents if r.instance.identifier == own.identifier), None)
         context = made.instance.context_length if made else None
         for waiter in joined:
             # Only what was to serve them and did not counts: of eight long conversations, each
             # outgrowing the others' copy, four were refused for three good loads of the others.
             waiter.loads = 0 if self._usable(waiter.wish) else waiter.loads + 1
-        limits = replace(self._limits.get(key, LoadLimits()), is_retried=False)
-        if context is not None and asked is None:
-            limits = replace(limits, usual_context=context)
-        elif context is not None and asked is not None and context < asked:
-            limits = replace(limits, most_context=context)
-        self._learn(key, limits)
-        if self._held_bytes() > (self._ceiling_bytes or 0):
-            # It holds more than it once refused: something of somebody else's has left.
-            self._ceiling_bytes = None
+        self._capacity.loaded(load.order, context, self.residents.views(self._models))
         model, seconds = self._models.get(key), now - load.started_at
         size = model.size_bytes if model else None
         record = LoadRecord(name, key, seconds, size)
@@ -649,34 +613,23 @@ class Scheduler:
         if load.is_stopping:
             return self._decide(now)
         # Where nothing of ours is in memory, one more cannot leave, and the refusal is final.
-        limits, model = self._limits.get(key, LoadLimits()), self._models.get(key)
-        if kind is FailureKind.DOES_NOT_FIT and model is not None:
-            self._learn_refusal(load.order, load_bytes(model, load.order), now)
+        limits, model = self._capacity.limits.get(key), self._models.get(key)
+        is_memory = kind is FailureKind.DOES_NOT_FIT
+        if is_memory and model is not None:
+            beside = self.residents.views(self._models)
+            self._capacity.did_not_fit(load.order, model, beside, now)
         may_evict = any(r.own is not None or self._evict_foreign for r in self.residents)
         if is_lost:
             self._out.extend(self.health.doubted(now, reason))
             self._refuse(joined, reason, kind)
-        elif kind is FailureKind.DOES_NOT_FIT and may_evict and not limits.is_retried:
-            self._learn(key, replace(limits, refusal=reason))
+        elif is_memory and may_evict and not (limits is not None and limits.is_retried):
+            self._capacity.tries(key, refusal=reason)
         else:
             # Not tried again: the same load would only fail the same way. Whoever waits for another
             # load of the model has both tries before them still.
-            self._learn(key, replace(limits, is_retried=False))
-            is_memory = kind is FailureKind.DOES_NOT_FIT
+            self._capacity.tries(key)
             self._refuse(joined, reason, kind if is_memory else FailureKind.LOAD_FAILED)
         return self._decide(now)
-
-    def _learn_refusal(self, order: LoadOrder, needed_bytes: int | None, now: float) -> None:
-        """What is in memory now is not to be held together with this load."""
-        if needed_bytes is not None:
-            refused = self._held_bytes() + needed_bytes - 1
-            # What was only tried beyond the limit says nothing of the limit.
-            if self.config.memory_bytes is None or refused < self.config.memory_bytes:
-                self._ceiling_bytes = min(refused, self._ceiling_bytes or refused)
-        limits = self._limits.get(order.model_key)
-        tried = together(self.residents.views(self._models), order, limits)
-        self._held = tuple(held for held in self._held if not held >= tried)
-        self._refused[tried] = now
 
     def on_listed(
         self, now: float, listed: Iterable[Instance], *, is_load_spared: bool = False
@@ -777,7 +730,7 @@ class Scheduler:
     def _usable(self, wish: Wish) -> list[Resident]:
         """Instances that serve the wish: of its model, large enough, and staying."""
         key, load = wish.model_key, self.load
-        need = context_needed(self._models.get(key), self._limits.get(key), wish.min_context)
+        need = self._context_needed(wish)
         # What the load under way is making is listed before it is known as ours: nobody gets it.
         is_loading = load is not None and load.order.model_key == key
         until = load.started_at if load is not None and is_loading else float("inf")
@@ -791,6 +744,11 @@ class Scheduler:
             # Untold counts as enough: a host that cannot hold the transcript says so itself.
             and (r.instance.context_length is None or r.instance.context_length >= need)
         ]
+
+    def _context_needed(self, wish: Wish) -> int:
+        key = wish.model_key
+        limits = self._capacity.limits.get(key)
+        return context_needed(self._models.get(key), limits, wish.min_context)
 
     def _views(self, now: float, ahead: Collection[InstanceRef] = ()) -> tuple[Instance, ...]:
         """What is in memory, each with what its eviction would cost those who ask for it next."""
@@ -825,9 +783,6 @@ class Scheduler:
         slots = resident.instance.parallel or self.config.slots
         return max(1, slots) - len(resident.users)
 
-    def _held_bytes(self) -> int:
-        return sum(map(instance_bytes, self.residents.views(self._models)))
-
     def _turns(self) -> list[Waiter]:
         residents = self.residents.all.values()
         return self._queue.turns(Counter(user for r in residents for user in r.users.values()))
@@ -846,10 +801,7 @@ class Scheduler:
         wish, limit = waiter.wish, load.order.settings.context_length
         if load.is_stopping or load.order.model_key != wish.model_key or self._usable(wish):
             return False
-        need = context_needed(
-            self._models.get(wish.model_key), self._limits.get(wish.model_key), wish.min_context
-        )
-        if limit is not None and need > limit:
+        if limit is not None and self._context_needed(wish) > limit:
             return False
         waiter.is_joined = True
         waiter.begin_load(now)
@@ -872,10 +824,7 @@ class Scheduler:
         loading = self.load.order.model_key if self.load is not None else None
         claimed, gone, forgotten = self.residents.see(listed, now, loading)
         self._out.extend(claimed)
-        there = together(self.residents.views(self._models))
-        if not any(there <= held for held in self._held):
-            self._held = (*(h for h in self._held if not h <= there), there)[-MOST_HELD:]
-            self._refused = {r: at for r, at in self._refused.items() if not r <= there}
+        self._capacity.saw(self.residents.views(self._models))
         self._demands.holds(self.config.name, {r.instance.model_key for r in self.residents})
         for resident in gone:
             key, name = resident.instance.model_key, resident.instance.identifier
@@ -885,19 +834,6 @@ class Scheduler:
             self._out.append(FleetEvent("model unloaded", self.config.name, key, why, name, cause))
         self._out.extend(Forget(reference) for reference in forgotten)
         self._clear_strays(now)
-
-    def _timed(self, copy: Resident, rate: float) -> None:
-        """One answer of a copy had the host to itself, at so many tokens a second."""
-        usual, was_slow = self._history.rates[copy.instance.model_key], copy.slowdown > 1.0
-        usual.append(rate)
-        copy.rates = [*copy.rates, rate][-LEAST_SLOW:]
-        copy.slowdown = slowdown(usual, copy.rates)
-        if (copy.slowdown > 1.0) is was_slow:
-            return
-        told = f"{rate:.1f} tokens a second, where {median(usual):.1f} are usual"
-        what, instance = "model quick" if was_slow else "model slow", copy.instance
-        name, key = self.config.name, instance.model_key
-        self._out.append(FleetEvent(what, name, key, told, instance.identifier))
 
     def _clear_strays(self, now: float) -> None:
         for resident in self.residents:
@@ -911,10 +847,6 @@ class Scheduler:
             # An error of their own for each: raising it writes the way it took into it.
             self._out.append(Refuse(waiter.ticket, refusal(text, kind)))
 
-    def _learn(self, key: ModelKey, limits: LoadLimits) -> None:
-        # A new mapping each time: snapshots handed out keep theirs.
-        self._limits = {**self._limits, key: limits}
-
     # --- words for those who wait ---------------------------------------------------------
 
     def _queued(
@@ -922,8 +854,9 @@ class Scheduler:
     ) -> Progress:
         """The place in the queue: of all, or among those of one model where it is in memory."""
         key, name, room = wish.model_key, self.config.name, self._making_room
-        if self.woken_at is not None:
-            left_s = self.woken_at + (WAKE_S if self.wake_s is None else self.wake_s) - now
+        woken_at, wake_s = self.health.woken_at, self.health.wake_s
+        if woken_at is not None:
+            left_s = woken_at + (WAKE_S if wake_s is None else wake_s) - now
             return Waking(name, key, float(max(0, math.ceil(left_s))))
         if room is not None and room.model == key:
             return room

@@ -8,6 +8,7 @@ from bot.fleet.health import HostHealth
 
 H = HostName("studio")
 REPORT = Report("/api/v1", "0.4.16", {}, ())
+FOUND = FleetEvent("host found", H, interface="/api/v1", version="0.4.16")
 
 
 def up() -> HostHealth:
@@ -21,7 +22,7 @@ def test_a_host_is_found_once_with_what_it_told() -> None:
     health = HostHealth(H)
     assert (health.is_doubted, health.needs_token) == (False, False)
     news = health.probed(0.0, REPORT)
-    assert news == (FleetEvent("host found", H, interface="/api/v1", version="0.4.16"),)
+    assert news == (FOUND,)
     assert (health.state, health.reason, health.report) == ("up", "", REPORT)
     assert health.probed(30.0, REPORT) == ()
     assert health.next_probe_at(30.0) is None
@@ -41,7 +42,7 @@ def test_a_good_probe_ends_the_pauses_of_failed_ones() -> None:
     for _ in range(2):
         health.failed(1.0, "refused", FailureKind.CONNECT)
     assert health.next_probe_at(1.0) == 2.0
-    assert [event.what for event in health.probed(2.0, REPORT)] == ["host found"]
+    assert health.probed(2.0, REPORT) == (FOUND,)
     assert health.reason == ""
     health.failed(3.0, "refused", FailureKind.CONNECT)
     assert health.next_probe_at(3.0) == 3.0
@@ -93,7 +94,7 @@ def test_a_host_that_answers_probes_and_fails_requests_stays_out_to_the_second()
     assert (health.state, health.reason) == ("down", "HTTP 503")
     assert health.next_probe_at(10.0) == 15.0
     assert health.probed(14.9, REPORT) == ()
-    assert [event.what for event in health.probed(15.0, REPORT)] == ["host found"]
+    assert health.probed(15.0, REPORT) == (FOUND,)
 
 
 def test_of_two_pauses_the_failed_probes_count() -> None:

@@ -10,9 +10,10 @@ from bot.domain.events import Evicting, FleetEvent, Loading, Queued
 from bot.domain.hosts import HostConfig, OwnInstance, Report, SpeedRecord
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
+from bot.fleet.capacity import REFUSED_S
 from bot.fleet.effects import Grant
 from bot.fleet.queue import Ticket
-from bot.fleet.scheduler import REFUSED_S, Scheduler
+from bot.fleet.scheduler import Scheduler
 from bot.fleet.speeds import History
 
 ONE, TWO = ModelKey("one"), ModelKey("two")

@@ -18,8 +18,9 @@ from bot.domain.hosts import (
 )
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
+from bot.fleet.capacity import REFUSED_S
 from bot.fleet.effects import Grant, StartUnload, Tell
-from bot.fleet.scheduler import REFUSED_S, Scheduler
+from bot.fleet.scheduler import Scheduler
 from bot.fleet.speeds import History
 from bot.policy.placement import instance_bytes, load_bytes
 

@@ -48,7 +48,7 @@ def test_the_time_it_takes_is_learnt() -> None:
         play.ask(f"ada {seconds}", "one")
         play.after(seconds).up()
         play.loaded() if play.loading else None
-    assert play.scheduler.wake_s == pytest.approx(26.0)
+    assert play.scheduler.health.wake_s == pytest.approx(26.0)
     play.down()
     play.ask("bob", "one")
     assert play.told("bob") == Waking(HOST, ModelKey("one"), 26.0)
@@ -87,7 +87,7 @@ def test_one_that_wakes_and_then_wants_a_token_refuses_who_waits() -> None:
     play = sleeper("one")
     play.ask("ada", "one")
     assert play.after(5).down(FailureKind.AUTH) == ["refuse ada HostUnreachable"]
-    assert play.scheduler.woken_at is None
+    assert play.scheduler.health.woken_at is None
 
 
 def test_nobody_is_woken_for_what_it_does_not_have() -> None:
