@@ -16,6 +16,7 @@ BENCHMARKS = (
     "loads",
     "routing",
     "fleet.table",
+    "autocomplete",
     "client_cost",
     "turns",
     "process",

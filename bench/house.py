@@ -9,7 +9,7 @@ import io
 import multiprocessing
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,12 +72,19 @@ class Studio:
 
 @contextmanager
 def studio(
-    *, parallel: int = 4, load_s: float = 1.0, tokens_per_s: float = 1e5
+    *,
+    parallel: int = 4,
+    load_s: float = 1.0,
+    tokens_per_s: float = 1e5,
+    others: Iterable[ModelKey] = (),
 ) -> Generator[Studio]:
-    """Runs the host while the block lasts; it reads prompts in no time."""
+    """Runs the host while the block lasts; it reads prompts in no time, and has ``others`` too."""
     config = SimHostConfig(
         name=HOST,
-        models=(SimModel(MODEL, 5 * GB),),
+        models=(
+            SimModel(MODEL, 5 * GB),
+            *(SimModel(k, n % 90 * GB) for n, k in enumerate(others, 1)),
+        ),
         load_bytes_per_s=5 * GB / load_s,
         tokens_per_s=tokens_per_s,
         prefill_tokens_per_s=1e9,

@@ -14,6 +14,7 @@ from bot.policy.access import check_may_switch
 from bot.policy.pacing import Pacers
 from cogs._access import Access
 from cogs._faults import SENDING_ERRORS, say
+from cogs._languages import told
 from cogs._mentions import said
 from cogs._places import is_at_home, place_of, user_id
 from cogs._reply import Replies, Standing
@@ -96,7 +97,7 @@ class Again:
             return
         self._under_way.add(press)
         try:
-            standing = await self._standing(interaction, turn, is_continued=kind == "continue")
+            standing = await self.standing(interaction, turn, is_continued=kind == "continue")
             with self._replies.held(standing.answers):
                 asker = self._access.take(interaction.client, interaction)
                 if model is not None:
@@ -126,7 +127,7 @@ class Again:
             RequestRefused: one is being written there.
             NotPermitted: it is not stored any more.
         """
-        standing = await self._standing(interaction, turn, is_continued=False)
+        standing = await self.standing(interaction, turn)
         answers, store = standing.answers, self._turns.store
         with self._replies.held(answers):
             wanted = answers.beside(turn, steps)
@@ -152,8 +153,8 @@ class Again:
                 raise
             await self._shown_in.bind(wanted, str(interaction.channel_id), ids, answers.ids)
 
-    async def _standing(
-        self, interaction: discord.Interaction[Any], turn: TurnId, *, is_continued: bool
+    async def standing(
+        self, interaction: discord.Interaction[Any], turn: TurnId, *, is_continued: bool = False
     ) -> Standing:
         """The answer as people see it now, whichever of those beside it was pressed.
 
@@ -202,13 +203,20 @@ class Again:
                 await self._replies.play(request, transport)
             await questions.close(interaction.id)
             return
-        if interaction.type is discord.InteractionType.component:
+        is_press = interaction.type is discord.InteractionType.component
+        if is_press and request.model is None:
             await response.defer()
         else:
             where = f"{interaction.guild_id or '@me'}/{interaction.channel_id}"
             link = f"https://discord.com/channels/{where}/{standing.messages[0]}"
             word = "Going on" if standing.is_continued else "Answering again"
-            await say(interaction, f"🔁 {word}: {link}")
+            said = f"🔁 {word}: {link}"
+            if is_press:
+                # Picked in a select of their own, which has done its work.
+                said = told(said, interaction.locale)
+                await response.edit_message(content=said, view=None)
+            else:
+                await say(interaction, said)
         transport = self._transport(interaction, standing.messages)
         await self._replies.play(request, transport, standing=standing)
 

@@ -1,13 +1,14 @@
 """Autocompletion from memory: models, personas and hosts as a person types."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 import discord
 from discord import app_commands
 
 from bot.chat.catalog import Catalog, ModelOption
-from bot.policy.names import shown_name
+from bot.domain.ids import PersonaName, ProviderName
+from bot.policy.names import matching, shown_name
 from cogs._places import place_of, user_id
 
 CHOICES = 25
@@ -26,35 +27,41 @@ def model_choices(options: Iterable[ModelOption]) -> StringChoices:
 
 
 def persona_choices(
-    catalog: Catalog, typed: str, interaction: discord.Interaction[Any]
+    catalog: Catalog,
+    typed: str,
+    interaction: discord.Interaction[Any],
+    among: Container[PersonaName] | None = None,
 ) -> StringChoices:
-    """Personas that may be chosen here, with what they are for."""
+    """Personas that may be chosen here, with what they are for; ``among``: of these alone."""
     place, user = place_of(interaction), user_id(interaction.user)
-    found = catalog.personas(typed, CHOICES, user, place.server)
+    found = catalog.personas(typed, CHOICES, user, place.server, among)
     return _choices((str(p.name), p.description, shown_name(p.name)) for p in found)
 
 
 def type_choices(catalog: Catalog, typed: str) -> StringChoices:
     """The request types that the settings define."""
-    wanted = typed.strip().lower()
-    return _choices((name, "", name) for name in catalog.request_types if wanted in name.lower())
+    known = {name: (name, "") for name in catalog.request_types}
+    return _choices((name, "", name) for name in matching(typed, known))
 
 
-def host_choices(catalog: Catalog, typed: str) -> StringChoices:
-    """Hosts with how they stand."""
-    found = catalog.hosts(typed)
-    return _choices((str(h.name), f"{h.state} · {h.address}", str(h.name)) for h in found)
+def host_choices(
+    catalog: Catalog, typed: str, providers: Iterable[ProviderName] = ()
+) -> StringChoices:
+    """Hosts with how they stand, after these providers."""
+    clouds = {str(name): "" for name in providers}
+    marks = clouds | {str(h.name): f"{h.state} · {h.address}" for h in catalog.hosts()}
+    found = matching(typed, {name: (name, mark) for name, mark in marks.items()})
+    return _choices((n, marks[n], f"☁ {n}" if n in clouds else n) for n in found)
 
 
 def loaded_choices(catalog: Catalog, typed: str) -> StringChoices:
     """Models in some host's memory."""
-    wanted = typed.strip().lower()
     where: dict[str, list[str]] = {}
     for host in catalog.hosts():
         for instance in host.instances:
-            if wanted in instance.identifier.lower():
-                where.setdefault(instance.identifier, []).append(host.name)
-    return _choices((name, ", ".join(hosts), name) for name, hosts in sorted(where.items()))
+            where.setdefault(instance.identifier, []).append(host.name)
+    known = {name: (name, ", ".join(hosts)) for name, hosts in sorted(where.items())}
+    return _choices((name, known[name][1], name) for name in matching(typed, known))
 
 
 def _choices(options: Iterable[tuple[str, str, str]]) -> StringChoices:

@@ -34,6 +34,8 @@ class Act(StrEnum):
     STOP = "stop"
     CANCEL = "cancel"
     RETRY = "retry"
+    OTHER = "other"
+    """Offer who else could answer again."""
     SEE = "see"
     """Answer again by a model that sees the pictures."""
     CONTINUE = "continue"
@@ -157,7 +159,7 @@ def ended(
         message = words.error_text(end.error)
         small = [*mark, message, *small] if text else [*mark, *small]
         by = said_by if text else ""
-        return _closed(text or message, small, end.turn, [Act.RETRY], by, place)
+        return _closed(text or message, small, end.turn, [Act.RETRY, Act.OTHER], by, place)
     is_cut = isinstance(end, Stopped) or end.receipt.finish == "length"
     if isinstance(end, Stopped):
         small.insert(0, words.stopped_text(end))
@@ -226,7 +228,7 @@ def cut_short(message: MessageView) -> MessageView:
 def _acts(text: str, receipt: Receipt | None, *, is_cut: bool, has_thoughts: bool) -> list[Act]:
     acts = [Act.SEE] if receipt is not None and receipt.seer is not None else []
     acts += [Act.CONTINUE] if is_cut and text.strip() else []
-    return [*acts, Act.RETRY, *([Act.THOUGHTS] if has_thoughts else [])]
+    return [*acts, Act.RETRY, Act.OTHER, *([Act.THOUGHTS] if has_thoughts else [])]
 
 
 def _closed(
@@ -277,6 +279,7 @@ _FACES: dict[Act, tuple[str, str, discord.ButtonStyle]] = {
     Act.WARM: ("Answer now", "⚡", discord.ButtonStyle.primary),
     Act.CLOUD: ("Use the cloud", "☁", discord.ButtonStyle.primary),
     Act.RETRY: ("Retry", "🔁", discord.ButtonStyle.secondary),
+    Act.OTHER: ("Other model", "🔀", discord.ButtonStyle.secondary),
     Act.SEE: ("With the picture", "👁", discord.ButtonStyle.primary),
     Act.CONTINUE: ("Continue", "▶", discord.ButtonStyle.primary),
     Act.THOUGHTS: ("Thoughts", "💭", discord.ButtonStyle.secondary),

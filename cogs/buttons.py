@@ -1,7 +1,7 @@
 """Buttons under replies: Stop and Cancel, then Retry, Continue, Thoughts, ◀ and ▶, at any age."""
 
 import io
-from typing import Any, assert_never
+from typing import Any, assert_never, cast
 
 import discord
 from discord.ext import commands
@@ -15,6 +15,7 @@ from bot.policy.listings import long_code
 from bot.policy.splitting import LIMIT, split_reply
 from cogs._access import Access
 from cogs._again import Again
+from cogs._another import PICK, Another
 from cogs._faults import say, say_error
 from cogs._loads import Loads
 from cogs._places import user_id
@@ -37,6 +38,7 @@ class Buttons(commands.Cog):
         self._replies = replies
         self._loads = loads
         self._again = again
+        self._another = Another(lantern, access, again)
 
     @commands.Cog.listener()
     async def on_reply_button(
@@ -45,45 +47,62 @@ class Buttons(commands.Cog):
         """Does what the button says, or says why not."""
         if not self._replies.questions.is_new(interaction.id):
             return
-        turn = TurnId(subject)
         try:
             # A button outlives the day on which its place and its person were allowed.
             await self._access.check(interaction.client, interaction)
-            match act:
-                case Act.HALT | Act.UNDO:
-                    of_load = self._loads.halt if act is Act.HALT else self._loads.undo
-                    await of_load(interaction, subject, self._rules.rights(interaction))
-                case Act.STOP | Act.CANCEL:
-                    await self._stop(interaction, act, turn)
-                case Act.WARM | Act.CLOUD:
-                    await self._go_another_way(interaction, act, turn)
-                case Act.RETRY | Act.SEE | Act.CONTINUE | Act.EDITED:
-                    kinds: dict[Act, TurnKind] = {Act.CONTINUE: "continue"}
-                    kind, sees, is_edited = (
-                        kinds.get(act, "retry"),
-                        act is Act.SEE,
-                        act is Act.EDITED,
-                    )
-                    await self._again.press(
-                        interaction, kind, turn, must_see=sees, is_edited=is_edited
-                    )
-                case Act.OLDER | Act.NTH | Act.NEWER:
-                    steps = {Act.OLDER: -1, Act.NEWER: 1}.get(act, 0)
-                    await self._again.look(interaction, turn, steps)
-                case Act.TELL | Act.HUSH:
-                    await interaction.response.defer(ephemeral=True, thinking=True)
-                    pings = self._replies.pings
-                    said = await pings.choose(user_id(interaction.user), is_on=act is Act.TELL)
-                    await say(interaction, said)
-                case Act.THOUGHTS | Act.CODE:
-                    await interaction.response.defer(ephemeral=True, thinking=True)
-                    show = self._think_aloud if act is Act.THOUGHTS else self._hand_out
-                    await show(interaction, await self._turns.store.get(turn))
-                case _:
-                    assert_never(act)
+            await self._press(interaction, act, subject)
         except Exception as error:
             await say_error(interaction, error)
             await self._replies.questions.close(interaction.id)
+
+    @commands.Cog.listener()
+    async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
+        """A pick of who answers again, in a select of any age; other interactions are not ours."""
+        data = cast(dict[str, Any], interaction.data or {})
+        mark, _, turn = str(data.get("custom_id", "")).partition(":")
+        if mark != PICK or not self._replies.questions.is_new(interaction.id):
+            return
+        try:
+            await self._access.check(interaction.client, interaction)
+            await self._another.picked(interaction, TurnId(turn), data["values"][0])
+        except Exception as error:
+            await say_error(interaction, error)
+            await self._replies.questions.close(interaction.id)
+
+    async def _press(self, interaction: discord.Interaction[Any], act: Act, subject: str) -> None:
+        turn = TurnId(subject)
+        match act:
+            case Act.HALT | Act.UNDO:
+                of_load = self._loads.halt if act is Act.HALT else self._loads.undo
+                await of_load(interaction, subject, self._rules.rights(interaction))
+            case Act.STOP | Act.CANCEL:
+                await self._stop(interaction, act, turn)
+            case Act.WARM | Act.CLOUD:
+                await self._go_another_way(interaction, act, turn)
+            case Act.RETRY | Act.SEE | Act.CONTINUE | Act.EDITED:
+                kinds: dict[Act, TurnKind] = {Act.CONTINUE: "continue"}
+                kind, sees, is_edited = (
+                    kinds.get(act, "retry"),
+                    act is Act.SEE,
+                    act is Act.EDITED,
+                )
+                await self._again.press(interaction, kind, turn, must_see=sees, is_edited=is_edited)
+            case Act.OTHER:
+                await self._another.offer(interaction, turn)
+            case Act.OLDER | Act.NTH | Act.NEWER:
+                steps = {Act.OLDER: -1, Act.NEWER: 1}.get(act, 0)
+                await self._again.look(interaction, turn, steps)
+            case Act.TELL | Act.HUSH:
+                await interaction.response.defer(ephemeral=True, thinking=True)
+                pings = self._replies.pings
+                said = await pings.choose(user_id(interaction.user), is_on=act is Act.TELL)
+                await say(interaction, said)
+            case Act.THOUGHTS | Act.CODE:
+                await interaction.response.defer(ephemeral=True, thinking=True)
+                show = self._think_aloud if act is Act.THOUGHTS else self._hand_out
+                await show(interaction, await self._turns.store.get(turn))
+            case _:
+                assert_never(act)
 
     def _check_asker(self, interaction: discord.Interaction[Any], turn: TurnId) -> bool:
         """Is the turn running? Then only its asker or an admin may go on."""

@@ -188,7 +188,4 @@ class FleetCog(
 
     @resume.autocomplete("host")
     async def _resumable(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
-        wanted = typed.strip().lower()
-        clouds = [name for name in self._providers.names if wanted in name.lower()]
-        paused = [app_commands.Choice(name=f"☁ {name}", value=str(name)) for name in clouds]
-        return [*paused, *host_choices(self._catalog, typed)][:CHOICES]
+        return host_choices(self._catalog, typed, self._providers.names)

@@ -15,6 +15,7 @@ from bot.domain.chat import Quote, Turn
 from bot.domain.errors import RequestRefused
 from bot.policy.markup import harmless
 from bot.policy.memories import MOST_FACTS, checked_fact
+from bot.policy.names import matching
 from cogs._faults import say
 from cogs._places import place_of, user_id
 
@@ -126,10 +127,10 @@ class Memory(commands.Cog):
         self, interaction: discord.Interaction[Any], typed: str
     ) -> list[app_commands.Choice[int]]:
         facts = await self._people.facts(user_id(interaction.user))
+        known = {fact.number: (fact.said.text, str(fact.number)) for fact in facts}
         return [
-            app_commands.Choice(name=fact.said.text[:100], value=fact.number)
-            for fact in facts
-            if typed.casefold() in f"{fact.number} {fact.said.text}".casefold()
+            app_commands.Choice(name=known[number][0][:100], value=number)
+            for number in matching(typed, known)
         ]
 
 

@@ -13,6 +13,7 @@ from bot.chat.lantern import Lantern
 from bot.chat.personas import Sheet, persona_lines
 from bot.documents.cards import MAX_FILE_BYTES, FileKind
 from bot.domain.errors import NotPermitted, RequestRefused
+from bot.domain.ids import PersonaName
 from bot.domain.personas import PersonaScope
 from bot.policy.access import size_words
 from bot.policy.names import shown_name
@@ -170,7 +171,7 @@ class PersonasCog(
     @delete.autocomplete("name")
     @import_.autocomplete("replace")
     async def _own(self, asked: discord.Interaction[Any], typed: str) -> StringChoices:
-        editor, own = self._editor(asked), set[str]()
+        editor, own = self._editor(asked), set[PersonaName]()
         for persona, made in self._acts.seen(editor):
             try:
                 if made is not None:
@@ -178,7 +179,7 @@ class PersonasCog(
                     own.add(persona.name)
             except NotPermitted:
                 continue
-        return [c for c in persona_choices(self._lantern.catalog, typed, asked) if c.value in own]
+        return persona_choices(self._lantern.catalog, typed, asked, own)
 
     async def _open(
         self, interaction: discord.Interaction[Any], sheet: Sheet, scope: PersonaScope, part: Part

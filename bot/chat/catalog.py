@@ -1,7 +1,7 @@
 """What can answer, from memory alone: fast enough for autocomplete, plain enough for tables."""
 
 from bisect import insort
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from operator import attrgetter
@@ -13,10 +13,10 @@ from bot.domain.chat import Rejection
 from bot.domain.cloud import ProviderSnapshot
 from bot.domain.errors import NoCandidates, RequestRefused, UnknownName
 from bot.domain.hosts import AWAY, FleetSnapshot, HostSnapshot, Model
-from bot.domain.ids import AUTO, HostName, ModelKey, PlaceId, ProviderName, UserId
+from bot.domain.ids import AUTO, HostName, ModelKey, PersonaName, PlaceId, ProviderName, UserId
 from bot.domain.personas import Persona
 from bot.policy.choice import CLOUD, title_of
-from bot.policy.names import nearest, resolve, shown_name
+from bot.policy.names import matching, nearest, resolve, shown_name
 from bot.policy.prediction import Prediction, predict_load_s
 from bot.policy.routing import RouteAsk, predict_seconds
 
@@ -52,6 +52,8 @@ class ModelOption:
     size_bytes: int | None = None
     is_sighted: bool = False
     """Of a provider: its model sees pictures."""
+    is_able: bool = True
+    """Could it answer now?"""
 
 
 class Catalog:
@@ -101,24 +103,21 @@ class Catalog:
         wanted = typed.strip().lower()
         known = _chat_models(snapshot)
         away = self._away(snapshot, cloud)
-        texts = {
-            **{str(key): f"{key} {model.display_name}" for key, model in known.items()},
-            **{value: f"{value} {option.name} {option.key}" for value, option in away.items()},
-        }
         sighted = {str(key) for key, m in known.items() if m.vision or m.kind == "vlm"}
         sighted |= {value for value, option in away.items() if option.is_sighted}
-        is_sight = len(wanted) >= _LEAST_TYPED and _SIGHT.startswith(wanted)
-        found = {
-            value
-            for value, text in texts.items()
-            if wanted in text.lower() or (is_sight and value in sighted)
+        # Of fewer letters any word may begin so.
+        is_sight = any(len(w) >= _LEAST_TYPED and _SIGHT.startswith(w) for w in wanted.split())
+        texts = {str(key): (str(key), model.display_name) for key, model in known.items()} | {
+            value: (value.removeprefix(CLOUD), f"{value} {option.name} {option.key}")
+            for value, option in away.items()
         }
+        for value in sighted if is_sight else ():
+            texts[value] = texts[value][0], f"{texts[value][1]} {_SIGHT}"
+        found = set(matching(wanted, texts, 0))
         if not found and wanted not in AUTO:
-            names = {value.removeprefix(CLOUD): value for value in texts}
-            found = {names[name] for name in nearest(wanted, names, limit)}
             # `visoin` too, but not every word that is somewhat like it.
             is_sight = abs(len(wanted) - len(_SIGHT)) <= 1 and bool(nearest(wanted, [_SIGHT]))
-            found |= sighted if is_sight else set()
+            found = {*matching(wanted, texts, limit), *(sighted if is_sight else ())}
         clouds = [option for value, option in away.items() if value in found]
         # Among many models those few would else be found by nobody who does not know them.
         room = max(limit - len(clouds) - 1, limit // 2)
@@ -139,21 +138,19 @@ class Catalog:
         limit: int = 25,
         user: UserId | None = None,
         server: PlaceId | None = None,
+        among: Container[PersonaName] | None = None,
     ) -> tuple[Persona, ...]:
-        """Personas this person may choose here, by part of a name or description.
+        """Personas this person may choose here, by part of a name or description, or nearly so.
 
-        Those whose name begins so come first; where nothing fits, those called nearly so.
+        ``among`` are those that count; None: all.
         """
-        wanted = typed.strip().casefold()
-        seen = {persona.name: persona for persona in self._shelf.seen_by(user, server)}
-        names = {name: shown_name(name).casefold() for name in seen}
-        texts = {name: f"{names[name]} {p.description}".casefold() for name, p in seen.items()}
-        found = [persona for name, persona in seen.items() if wanted in texts[name]]
-        found.sort(key=lambda persona: not names[persona.name].startswith(wanted))
-        if not found:
-            near = nearest(wanted, names.values(), limit)
-            found = [seen[name] for word in near for name in names if names[name] == word]
-        return tuple(found[:limit])
+        seen = {p.name: p for p in self._shelf.seen_by(user, server)}
+        texts = {
+            name: (shown_name(name), persona.description)
+            for name, persona in seen.items()
+            if among is None or name in among
+        }
+        return tuple(seen[name] for name in matching(typed, texts, limit)[:limit])
 
     def hosts(self, typed: str = "") -> tuple[HostSnapshot, ...]:
         """Hosts whose name or address matches what was typed."""
@@ -317,6 +314,7 @@ class Catalog:
                 f"{CLOUD}{p.name}",
                 title_of(f"{CLOUD}{p.name}"),
                 is_sighted=p.vision,
+                is_able=p.is_serving,
             )
             for p in asked
         }
@@ -371,6 +369,7 @@ class Catalog:
             is_warm=is_warm,
             seconds=best[0].seconds if best is not None else None,
             size_bytes=next((size for size in sizes if size is not None), None),
+            is_able=best is not None,
         )
 
 

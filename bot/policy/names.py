@@ -1,13 +1,16 @@
 """Which known name a person meant by what they typed."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from difflib import SequenceMatcher
+from typing import TypeVar
 
 from bot.domain.errors import UnknownName
 
 _WORD = re.compile(r"[^\W\d_]{4,}")
 """Words of a name that say something; sizes and versions are alike everywhere."""
+
+T = TypeVar("T", bound=Hashable)
 
 SIMILAR_ENOUGH = 0.5
 """Share of matching characters from which a name is worth naming as the nearest."""
@@ -44,6 +47,31 @@ def nearest(name: str, known: Iterable[str], limit: int = 3) -> tuple[str, ...]:
     )
     alike = sorted((-score, other) for score, other in scored if score >= SIMILAR_ENOUGH)
     return tuple(other for _, other in alike[:limit])
+
+
+def matching(typed: str, known: Mapping[T, tuple[str, str]], limit: int = 25) -> tuple[T, ...]:
+    """What may be meant by what somebody has typed so far, best first.
+
+    That is whatever holds each word typed, what is called so from its beginning on first. Where
+    nothing does, somebody mistyped: what is called nearly so.
+
+    Args:
+        typed: A part of what is wanted; nothing yet may mean everything.
+        known: Its name, and what else finds it, by what is wanted.
+        limit: Most of what is only called nearly so.
+    """
+    wanted, words = typed.strip().casefold(), typed.casefold().split()
+    names = {key: name.casefold() for key, (name, _) in known.items()}
+    found = [
+        key
+        for key, (_, beside) in known.items()
+        if all(word in names[key] or word in beside.casefold() for word in words)
+    ]
+    if found:
+        return tuple(sorted(found, key=lambda key: not names[key].startswith(wanted)))
+    places = {name: place for place, name in enumerate(nearest(wanted, names.values(), limit))}
+    alike = (key for key, name in names.items() if name in places)
+    return tuple(sorted(alike, key=lambda key: places[names[key]])[:limit])
 
 
 _MADE = re.compile(r"#[0-9a-f]{8}\Z")

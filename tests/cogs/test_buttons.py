@@ -111,7 +111,7 @@ def test_a_stop_left_over_from_a_crash_brings_its_message_in_line() -> None:
     interaction = pressed(turns, Act.STOP)
     shown = interaction.response.edit_message.await_args.kwargs
     assert shown["content"].startswith("Half\n-# ⚠ Lantern was restarted")
-    assert len(shown["view"].children) == 2
+    assert len(shown["view"].children) == 3
 
 
 def test_a_stop_of_an_answer_over_several_messages_says_that_it_has_ended() -> None:
@@ -236,7 +236,7 @@ def test_long_code_comes_as_a_file_to_whoever_presses_also_after_a_restart() -> 
     turns = ScriptedTurns()
     turns.stored[TURN] = stored_turn(_LONG)
     (*_, last) = restored(turns.stored[TURN], has_footer=False)
-    assert last.acts == (Act.RETRY, Act.CODE)
+    assert last.acts == (Act.RETRY, Act.OTHER, Act.CODE)
     interaction = pressed(turns, Act.CODE, user=2)
     interaction.response.defer.assert_awaited_once_with(ephemeral=True, thinking=True)
     (call,) = interaction.followup.send.await_args_list

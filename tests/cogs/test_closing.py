@@ -78,7 +78,11 @@ def test_half_an_answer_is_kept_and_can_be_continued() -> None:
     crashed.close()
     (shown,) = crashed.shown
     assert shown["content"].startswith("Half an answer\n-# ⚠ Lantern was restarted in the middle")
-    assert [child.item.label for child in shown["view"].children] == ["Continue", "Retry"]
+    assert [child.item.label for child in shown["view"].children] == [
+        "Continue",
+        "Retry",
+        "Other model",
+    ]
     assert crashed.open == 0
 
 

@@ -96,10 +96,10 @@ async def test_an_edited_question_offers_to_answer_again_and_asks_its_new_words(
         await its.edit("hello there", is_told=False)
         assert its.buttons == []
         await its.edit("hello there")
-        assert its.buttons == [["retry", "edited"]]
+        assert its.buttons == [["retry", "other", "edited"]]
         # Written back as it was, there is nothing to answer.
         await its.edit("hello")
-        assert its.buttons[-1] == ["retry"]
+        assert its.buttons[-1] == ["retry", "other"]
         await its.edit("hello there")
         await its.press(str(TURN))
         (request,) = at.turns.requests

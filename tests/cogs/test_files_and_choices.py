@@ -13,7 +13,7 @@ from bot.chat.catalog import Catalog
 from bot.domain.cloud import ProviderSnapshot
 from bot.domain.errors import NoCandidates, RequestRefused, UnknownName
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, Instance, Model
-from bot.domain.ids import HostName, InstanceId, ModelKey, ProviderName
+from bot.domain.ids import HostName, InstanceId, ModelKey, PersonaName, ProviderName
 from bot.policy.routing import predict_seconds
 from cogs._autocomplete import (
     CHOICES,
@@ -22,6 +22,7 @@ from cogs._autocomplete import (
     loaded_choices,
     model_choices,
     persona_choices,
+    type_choices,
 )
 from cogs._mentions import read_files
 
@@ -113,8 +114,8 @@ async def test_a_file_that_cannot_be_fetched_is_said() -> None:
     assert "could not be fetched" in word
 
 
-def catalog_of(*keys: str) -> Catalog:
-    return Catalog(fleet_of(*keys), TwoPersonas(), clouds())
+def catalog_of(*keys: str, types: Sequence[str] = ()) -> Catalog:
+    return Catalog(fleet_of(*keys), TwoPersonas(), clouds(), types)
 
 
 def offered(catalog: Catalog, typed: str) -> StringChoices:
@@ -166,6 +167,25 @@ def test_personas_hosts_and_loaded_models_are_offered() -> None:
     ]
     assert [c.value for c in host_choices(catalog, "studio-2")] == ["studio-2"]
     assert [c.name for c in loaded_choices(catalog, "")] == ["qwen/qwen3 · studio-1"]
+
+
+def test_every_field_forgives_a_slip() -> None:
+    catalog = catalog_of("qwen/qwen3", "google/gemma", types=("teaching", "quick"))
+    assert [c.value for c in persona_choices(catalog, "saeg", interaction_of())] == ["sage"]
+    assert [c.value for c in type_choices(catalog, "tecahing")] == ["teaching"]
+    assert [c.value for c in type_choices(catalog, "")] == ["teaching", "quick"]
+    assert [c.value for c in loaded_choices(catalog, "qwne3")] == ["qwen/qwen3"]
+    assert next(c.value for c in host_choices(catalog, "stduio-2")) == "studio-2"
+    assert [c.name for c in host_choices(catalog, "azi", [ProviderName("zai")])] == ["☁ zai"]
+    everything = host_choices(catalog, "", [ProviderName("zai")])
+    assert [c.value for c in everything][:2] == ["zai", "studio-1"]
+
+
+def test_ones_own_personas_are_found_among_many_of_others() -> None:
+    catalog, asked = catalog_of("qwen/qwen3"), interaction_of()
+    own = {PersonaName("sage")}
+    assert [c.value for c in persona_choices(catalog, "", asked, own)] == ["sage"]
+    assert persona_choices(catalog, "", asked, ()) == []
 
 
 ZAI = ProviderSnapshot(ProviderName("zai"), ModelKey("glm-4.6"), True, likely_micro_usd=2000)

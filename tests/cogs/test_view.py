@@ -31,7 +31,7 @@ def the_end(
 
 def test_a_whole_answer_carries_its_footer_and_retry() -> None:
     (view,) = the_end("Hello.", Finished(TURN, RECEIPT))
-    assert view == MessageView(f"Hello.\n{FOOTER}", (Act.RETRY,), TURN)
+    assert view == MessageView(f"Hello.\n{FOOTER}", (Act.RETRY, Act.OTHER), TURN)
 
 
 def test_the_footer_can_be_switched_off() -> None:
@@ -42,11 +42,15 @@ def test_the_footer_can_be_switched_off() -> None:
 @pytest.mark.parametrize(
     ("end", "has_thoughts", "acts"),
     [
-        (Finished(TURN, RECEIPT), False, (Act.RETRY,)),
-        (Finished(TURN, RECEIPT), True, (Act.RETRY, Act.THOUGHTS)),
-        (Finished(TURN, replace(RECEIPT, finish="length")), False, (Act.CONTINUE, Act.RETRY)),
-        (Stopped(TURN, RECEIPT, "Stopped.", True), False, (Act.CONTINUE, Act.RETRY)),
-        (Failed(TURN, NoCandidates("Nobody.")), False, (Act.RETRY,)),
+        (Finished(TURN, RECEIPT), False, (Act.RETRY, Act.OTHER)),
+        (Finished(TURN, RECEIPT), True, (Act.RETRY, Act.OTHER, Act.THOUGHTS)),
+        (
+            Finished(TURN, replace(RECEIPT, finish="length")),
+            False,
+            (Act.CONTINUE, Act.RETRY, Act.OTHER),
+        ),
+        (Stopped(TURN, RECEIPT, "Stopped.", True), False, (Act.CONTINUE, Act.RETRY, Act.OTHER)),
+        (Failed(TURN, NoCandidates("Nobody.")), False, (Act.RETRY, Act.OTHER)),
         (Failed(None, RequestRefused("Empty.")), False, ()),
     ],
 )
@@ -58,7 +62,7 @@ def test_the_buttons_after_an_answer_fit_how_it_ended(
 
 def test_a_stopped_answer_without_words_offers_nothing_to_continue() -> None:
     (view,) = the_end("", Stopped(TURN, RECEIPT, "Stopped.", True), has_footer=False)
-    assert view == MessageView("⏹ Stopped.", (Act.RETRY,), TURN)
+    assert view == MessageView("⏹ Stopped.", (Act.RETRY, Act.OTHER), TURN)
 
 
 def test_a_cut_answer_says_what_happened() -> None:
@@ -172,23 +176,23 @@ def test_a_status_has_its_buttons_only_once_the_turn_is_known() -> None:
         (
             stored_turn("Half an", "partial"),
             "⚠ Lantern was restarted in the middle of this answer. The text so far is kept.",
-            (Act.CONTINUE, Act.RETRY),
+            (Act.CONTINUE, Act.RETRY, Act.OTHER),
         ),
         (
             stored_turn("", "failed"),
             "⚠ Lantern was restarted before this answer began.",
-            (Act.RETRY,),
+            (Act.RETRY, Act.OTHER),
         ),
         (
             stored_turn("Half", "partial", replace(RECEIPT, finish="cancelled")),
             "⏹ Stopped.",
-            (Act.CONTINUE, Act.RETRY),
+            (Act.CONTINUE, Act.RETRY, Act.OTHER),
         ),
-        (stored_turn("Whole.", "done", RECEIPT), FOOTER, (Act.RETRY,)),
+        (stored_turn("Whole.", "done", RECEIPT), FOOTER, (Act.RETRY, Act.OTHER)),
         (
             stored_turn("Whole.", "done", RECEIPT, reasoning_text="hm"),
             FOOTER,
-            (Act.RETRY, Act.THOUGHTS),
+            (Act.RETRY, Act.OTHER, Act.THOUGHTS),
         ),
     ],
 )
@@ -201,9 +205,9 @@ def test_what_a_crash_left_is_closed_honestly(turn: Turn, line: str, acts: tuple
 def test_whoever_could_have_seen_a_picture_is_offered_after_a_crash_too() -> None:
     receipt = replace(RECEIPT, seer=CANDIDATE)
     (view,) = the_end("Words.", Finished(TURN, receipt))
-    assert view.acts == (Act.SEE, Act.RETRY)
+    assert view.acts == (Act.SEE, Act.RETRY, Act.OTHER)
     (view,) = restored(stored_turn("Words.", "done", receipt), has_footer=True)
-    assert view.acts == (Act.SEE, Act.RETRY)
+    assert view.acts == (Act.SEE, Act.RETRY, Act.OTHER)
 
 
 def test_what_was_tried_before_a_crash_is_left_to_why() -> None:

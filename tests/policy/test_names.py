@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.domain.errors import UnknownName
-from bot.policy.names import nearest, resolve
+from bot.policy.names import matching, nearest, resolve
 
 MODELS = (
     "qwen/qwen3-30b-a3b-2507",
@@ -131,3 +131,50 @@ def test_resolving_gives_a_known_name_or_says_there_is_none(names: list[str], ty
     except UnknownName as unknown:
         meant = set(unknown.nearest)
     assert meant <= set(names)
+
+
+KNOWN = {
+    1: ("Sage", "calm teacher, long answers"),
+    2: ("passage", "reads maps"),
+    3: ("Stage", "plays parts, a teacher of none"),
+    4: ("studio-1", "10.0.0.102:1234"),
+}
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("", (1, 2, 3, 4)),
+        ("  ", (1, 2, 3, 4)),
+        ("sage", (1, 2)),
+        ("SAG", (1, 2)),
+        ("age", (1, 2, 3)),
+        ("st", (3, 4)),
+        (" teacher ", (1, 3)),
+        ("teacher st", (3,)),
+        ("calm sage", (1,)),
+        ("102", (4,)),
+        ("stduio-1", (4,)),
+        ("saeg", (1, 3, 2)),
+        ("tae", (3, 1)),
+        ("zzzz", ()),
+    ],
+)
+def test_as_somebody_types_each_word_counts_and_a_slip_finds_what_is_called_nearly_so(
+    typed: str, found: tuple[int, ...]
+) -> None:
+    assert matching(typed, KNOWN) == found
+
+
+def test_of_slips_so_many_are_named_and_of_what_holds_the_words_all() -> None:
+    many = {n: (f"gemma-{n}", "") for n in range(9)}
+    assert matching("gemma", many, 2) == tuple(range(9))
+    assert matching("gmema", many, 2) == (0, 1)
+    assert matching("gmema", many, 0) == ()
+    assert matching("gmema", {"a": ("gemma", ""), "b": ("Gemma", "")}, 1) == ("a",)
+
+
+@given(st.dictionaries(st.integers(), st.tuples(st.text(max_size=6), st.text(max_size=6))))
+def test_every_name_is_found_by_itself(known: dict[int, tuple[str, str]]) -> None:
+    for key, (name, _) in known.items():
+        assert key in matching(name, known)
