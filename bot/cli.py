@@ -82,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_async(work: Coroutine[None, None, T]) -> T:
     """Runs a coroutine on the fastest event loop this machine has."""
-    # Off since the start, see ``bot.__main__``.
+    # Off since the start, see ``bot.__main__``; the modules stay, and are looked through no more.
+    gc.freeze()
     gc.enable()
     factory: Callable[[], asyncio.AbstractEventLoop] | None
     try:
