@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from bot.chat.acts import FleetActs
+from bot.chat.answering import Answering
 from bot.chat.cache import AnswerCache
 from bot.chat.catalog import Catalog
 from bot.chat.choices import Choices
@@ -25,7 +26,6 @@ from bot.chat.personas import Personas
 from bot.chat.place_settings import Configured, PlaceSettings
 from bot.chat.planning import ChatRules, Planner
 from bot.chat.relaying import Relaying
-from bot.chat.router import Router
 from bot.chat.switch import Switch
 from bot.chat.turns import Turns
 from bot.chat.usage import Tally
@@ -378,7 +378,7 @@ def _assembled(
     record = memory.pin if plan.is_owner else _unkept
     keeper = Keeper(fleet, shelf.every, memory.pins, record)
     hosts = HostServing(fleet, inference)
-    router = Router(hosts, CloudServing(providers), planner.rest_of)
+    answering = Answering(hosts, CloudServing(providers), planner.rest_of)
     answers = None
     if plan.cache_ttl_s is not None:
         answers = AnswerStore(database, ttl_s=plan.cache_ttl_s, max_entries=plan.cache_entries)
@@ -388,7 +388,7 @@ def _assembled(
             choices=choices,
             consents=consents,
             planner=planner,
-            router=router,
+            answering=answering,
             cache=AnswerCache(answers),
             tally=tally,
             fleet=fleet,
@@ -428,7 +428,7 @@ def _assembled(
         people=PeopleStore(database),
         fleet=fleet,
         shelf=shelf,
-        personas=Personas(PersonaStore(database), shelf, planner, router),
+        personas=Personas(PersonaStore(database), shelf, planner, answering),
         providers=providers,
         database=database,
     )

@@ -1,4 +1,4 @@
-"""Lantern's own code as a policy: its planner, router, leases, schedulers and fleet as they are.
+"""Lantern's own code as a policy: its planner, walk, leases, schedulers and fleet as they are.
 
 Three things are given to it in place of the real ones, all as arguments: the clock (the loop it
 runs on), the connection to a host, and the streams of answers. What ``bot/app.py`` has a timer do
@@ -19,13 +19,13 @@ from bench.fleet.host import SLOTS, UNLOAD_S, Copy, Generation, Machine, NotServ
 from bench.fleet.people import Evening, NobodyAnswers, PlayedQuestion, Serve
 from bench.fleet.trace import ANSWER_TOKENS, CONTEXT
 from bot.app import IMPROVE_EVERY_S
+from bot.chat.answering import Answering
 from bot.chat.choices import Resolved
 from bot.chat.cloud_serving import CloudServing
 from bot.chat.draft import Draft
 from bot.chat.host_serving import HostServing
 from bot.chat.override import Override
 from bot.chat.planning import Asking, ChatRules, Planner
-from bot.chat.router import Router
 from bot.cloud.billing import Ledger
 from bot.cloud.providers import Providers
 from bot.domain.chat import Endpoint, InferenceRequest, Message, Place, Turn, TurnRequest, Usage
@@ -212,9 +212,9 @@ class Talking:
     """Asks Lantern as its faces do, and keeps the conversations as its store does."""
 
     def __init__(
-        self, evening: Evening, planner: Planner, router: Router, streams: VirtualStreams
+        self, evening: Evening, planner: Planner, answering: Answering, streams: VirtualStreams
     ) -> None:
-        self._planner, self._router, self._streams = planner, router, streams
+        self._planner, self._answering, self._streams = planner, answering, streams
         self._branches: dict[int, list[Turn]] = {}
         load = LoadSettings(context_length=CONTEXT)
         self._resolved = {
@@ -244,7 +244,7 @@ class Talking:
         draft = Draft(resolved.persona.name, "", _unheard)
         self._streams.flying[name] = AnswerSoFar(question)
         try:
-            await self._router.answer(job, draft, Override())
+            await self._answering.answer(job, draft, Override())
         except BotError as error:
             raise NobodyAnswers from error
         finally:
@@ -283,14 +283,14 @@ async def lantern(evening: Evening) -> AsyncGenerator[Serve]:
             fleet.snapshot, ChatRules(PersonaName("default")), providers.snapshots,
             providers.prepare,
         )  # fmt: skip
-        router = Router(HostServing(fleet, streams), CloudServing(providers), planner.rest_of)
+        answering = Answering(HostServing(fleet, streams), CloudServing(providers), planner.rest_of)
         await fleet.settled(5.0)
         timers = [
             tasks.create_task(_every(rules.probe_every_s, fleet.probe_all)),
             tasks.create_task(_every(rules.sweep_every_s, fleet.evict_idle)),
             tasks.create_task(_every(IMPROVE_EVERY_S, fleet.improve)),
         ]
-        yield Talking(evening, planner, router, streams).reply
+        yield Talking(evening, planner, answering, streams).reply
         for timer in timers:
             timer.cancel()
 

@@ -80,7 +80,7 @@ class HostServing:
         try:
             await self._once(host, candidate, job, draft, is_last)
         except Unavailable as failed:
-            # What was shown is not taken back: the router keeps it and asks another to go on.
+            # What was shown is not taken back: `Answering` keeps it and asks another to go on.
             if draft.has_spoken:
                 raise
             again = None

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from bot.chat.answering import Answering
 from bot.chat.choices import Resolved
 from bot.chat.draft import Draft
 from bot.chat.override import Override
 from bot.chat.planning import Asking, Planner
-from bot.chat.router import Router
 from bot.chat.safe_channel import safe_channel
 from bot.documents.cards import Card, FileKind, card_of, persona_of, read_file, written
 from bot.documents.shelf import PersonaShelf
@@ -67,12 +67,12 @@ class Personas:
     """Acts on personas made in chats; the one writer of that part of the shelf."""
 
     def __init__(
-        self, store: PersonaStore, shelf: PersonaShelf, planner: Planner, router: Router
+        self, store: PersonaStore, shelf: PersonaShelf, planner: Planner, answering: Answering
     ) -> None:
         self._store = store
         self._shelf = shelf
         self._planner = planner
-        self._router = router
+        self._answering = answering
         self._cards: dict[PersonaName, Card] = {}
         self._seen_changes = -1
         # A refresh that read before a change and held after it would bring the older back.
@@ -297,7 +297,7 @@ class Personas:
             )
             draft = Draft(tried.name, "", emit)
             await self._planner.prepare()
-            await self._router.answer(self._planner.job(asking), draft, Override())
+            await self._answering.answer(self._planner.job(asking), draft, Override())
             await emit(Finished(turn, draft.receipt()))
 
         return safe_channel(produce)

@@ -18,13 +18,13 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from bot.chat.answering import Answering
 from bot.chat.beginning import Beginnings
 from bot.chat.cache import AnswerCache
 from bot.chat.choices import Choices
 from bot.chat.consents import Consents
 from bot.chat.draft import Draft
 from bot.chat.planning import Asking, Job, Planner
-from bot.chat.router import Router
 from bot.chat.running import Ending, Running
 from bot.chat.safe_channel import safe_channel
 from bot.chat.usage import Tally
@@ -116,7 +116,7 @@ class Turns:
         choices: Choices,
         consents: Consents,
         planner: Planner,
-        router: Router,
+        answering: Answering,
         cache: AnswerCache,
         tally: Tally,
         fleet: Fleet,
@@ -126,7 +126,7 @@ class Turns:
         self.store = store
         """For what faces ask of stored turns; the running ones are written here alone."""
         self._planner = planner
-        self._router = router
+        self._answering = answering
         self._cache = cache
         self._tally = tally
         self._fleet = fleet
@@ -437,7 +437,7 @@ class Turns:
             return await seen_since(self._fleet, job.route, again, look_s)
 
         newcomers = None if has_waited else late
-        await self._router.answer(job, draft, running.override, newcomers)
+        await self._answering.answer(job, draft, running.override, newcomers)
         await self._cache.keep(job, draft.text, draft.receipt())
 
     async def _remind(self, asking: Asking, draft: Draft) -> None:

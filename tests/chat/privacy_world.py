@@ -1,4 +1,4 @@
-"""Turns over the real planner, router, consents, providers, storage; recording ears at the edges.
+"""Turns over the real planner, walk, consents, providers and storage; recording ears at the edges.
 
 Only what would leave the process is a double: the stream to a provider, and serving by a host.
 """
@@ -13,6 +13,7 @@ from typing import Literal
 
 from databases import new_database
 
+from bot.chat.answering import Answering
 from bot.chat.cache import AnswerCache
 from bot.chat.choices import Choices
 from bot.chat.cloud_serving import CloudServing
@@ -21,7 +22,6 @@ from bot.chat.draft import Draft
 from bot.chat.host_serving import HostServing
 from bot.chat.planning import ChatRules, Job, Planner
 from bot.chat.relaying import Relaying
-from bot.chat.router import Router
 from bot.chat.turns import Turns
 from bot.chat.usage import Tally
 from bot.cloud.billing import Ledger
@@ -320,7 +320,7 @@ async def world(
             choices=Choices(ChoiceStore(database), shelf, ModelKey, rules.default_persona, utcnow),
             consents=consents,
             planner=planner,
-            router=Router(home, CloudServing(providers), planner.rest_of),
+            answering=Answering(home, CloudServing(providers), planner.rest_of),
             cache=AnswerCache(AnswerStore(database, ttl_s=3600.0, max_entries=100)),
             tally=tally,
             fleet=fleet,

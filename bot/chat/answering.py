@@ -34,7 +34,7 @@ RestOf = Callable[[Job, ModelKey, str, int, Collection[HostName]], Job]
 """``Planner.rest_of``."""
 
 
-class Router:
+class Answering:
     """Serves jobs; holds no state between them."""
 
     def __init__(self, hosts: HostServing, cloud: CloudServing, rest_of: RestOf) -> None:

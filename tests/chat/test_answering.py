@@ -1,4 +1,4 @@
-"""Whom the router asks with what, and what is said when nobody could."""
+"""Who is asked with what, and what is said when nobody could."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
+from bot.chat.answering import Answering
 from bot.chat.choices import Resolved
 from bot.chat.cloud_serving import CloudServing
 from bot.chat.draft import Draft
 from bot.chat.host_serving import HostServing
 from bot.chat.override import Override
 from bot.chat.planning import REST_TOKENS, Asking, ChatRules, Job, Planner
-from bot.chat.router import Router
 from bot.cloud.serve import Question
 from bot.domain.chat import Candidate, Message, Place, Rejection, Route, TurnRequest
 from bot.domain.cloud import ProviderSnapshot
@@ -112,8 +112,8 @@ class Scene:
         return replace(job, route=Route(left), begun=begun)
 
     async def play(self, job: Job) -> None:
-        router = Router(Hosts(self), Cloud(self), self.rest_of)
-        await router.answer(job, self.draft, self.override)
+        answering = Answering(Hosts(self), Cloud(self), self.rest_of)
+        await answering.answer(job, self.draft, self.override)
 
 
 class Hosts(HostServing):
