@@ -38,9 +38,13 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leaves modules and tests out of every later garbage collection: they all stay anyway."""
+    """Leaves modules and tests out of every later garbage collection: they all stay anyway.
+
+    And collects seldom: a collection for every 700 new objects was a tenth of the whole time.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(100_000)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
-from unittest.mock import AsyncMock, MagicMock, create_autospec
+from unittest.mock import AsyncMock
 
 import aiohttp
 import discord
+from stand_ins import checked, double
 
 from bot.chat.acts import FleetActs
 from bot.chat.catalog import Catalog, ModelOption
@@ -337,7 +338,7 @@ def lantern_of(
     providers = double(Providers)
     providers.standings.return_value = ()
     catalog = Catalog(fleet_of(*models), TwoPersonas(), clouds(*cloud), ("quick", "teaching"))
-    switch = create_autospec(Switch, instance=True)
+    switch = checked(Switch)
 
     def options(
         place: Place, user: UserId, typed: str = "", limit: int = 25, persona: str | None = None
@@ -354,15 +355,15 @@ def lantern_of(
         keeper=double(Keeper),
         switch=switch,
         catalog=catalog,
-        acts=create_autospec(FleetActs, instance=True),
+        acts=checked(FleetActs),
         replies=MemoryReplies(),
         questions=MemoryQuestions(),
         notes=MemoryNotes(),
-        people=create_autospec(PeopleStore, instance=True),
-        tally=create_autospec(Tally, instance=True),
+        people=checked(PeopleStore),
+        tally=checked(Tally),
         relaying=double(Relaying),
         newsroom=Newsroom(),
-        privacy=create_autospec(PrivacyStore, instance=True),
+        privacy=checked(PrivacyStore),
         place_settings=settings_of(),
         fleet=double(Fleet),
         shelf=TwoPersonas(),
@@ -395,7 +396,7 @@ class MemorySettings(PlaceSettingStore):
 
 def settings_of(configured: Configured | None = None, used: int = 0) -> PlaceSettings:
     """Settings in memory, and a ledger in which everybody used so many tokens today."""
-    ledger = create_autospec(LedgerStore, instance=True)
+    ledger = checked(LedgerStore)
     ledger.tokens_today.return_value = (used, 5400.0)
     return PlaceSettings(MemorySettings(), ledger, str, configured or Configured())
 
@@ -490,11 +491,6 @@ class PaperTransport(Transport):
         return view
 
 
-def double(kind: type) -> Any:
-    """Something of that class: asking for what the class has not fails."""
-    return MagicMock(spec=kind)
-
-
 def interaction_of(
     user: int = 1,
     *,
@@ -524,7 +520,7 @@ def partial_channel(channel: int = 7, *, guild_id: int | None = None) -> Any:
     """A channel known by its id alone."""
     found = double(discord.PartialMessageable)
     found.id = channel
-    found.send = AsyncMock(side_effect=[_message(key) for key in range(500, 540)])
+    found.send = AsyncMock(side_effect=map(_message, range(500, 540)))
     found.typed = 0
 
     async def typing() -> None:

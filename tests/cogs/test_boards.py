@@ -7,7 +7,8 @@ from typing import Any
 
 import discord
 import pytest
-from cogs_doubles import MemoryNotes, double, give, http_error, interaction_of, lantern_of, said_to
+from cogs_doubles import MemoryNotes, give, http_error, interaction_of, lantern_of, said_to
+from stand_ins import double
 from virtual_time import play
 
 from bot.chat.board import BOARD_EVERY_S

@@ -7,7 +7,8 @@ from unittest.mock import AsyncMock
 
 import discord
 import pytest
-from cogs_doubles import TURN, double, give, http_error, interaction_of
+from cogs_doubles import TURN, give, http_error, interaction_of
+from stand_ins import double
 from test_chat_cog import House, greeted_by, reply_to
 from test_mentions import person
 from virtual_time import play

@@ -6,7 +6,8 @@ from typing import Any
 
 import discord
 import pytest
-from cogs_doubles import FINISHED, STARTED, TURN, Script, double, http_error, said_to
+from cogs_doubles import FINISHED, STARTED, TURN, Script, http_error, said_to
+from stand_ins import double
 from test_again import AGAIN, Scene, scene
 
 from bot.domain.events import TextDelta

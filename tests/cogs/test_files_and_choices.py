@@ -7,7 +7,8 @@ from unittest.mock import AsyncMock
 
 import discord
 import pytest
-from cogs_doubles import TwoPersonas, clouds, double, fleet_of, http_error, interaction_of
+from cogs_doubles import TwoPersonas, clouds, fleet_of, http_error, interaction_of
+from stand_ins import double
 
 from bot.chat.catalog import Catalog
 from bot.domain.cloud import ProviderSnapshot

@@ -13,8 +13,9 @@ from unittest.mock import AsyncMock
 
 import discord
 import pytest
-from cogs_doubles import FINISHED, STARTED, Script, double, interaction_of, said_to
+from cogs_doubles import FINISHED, STARTED, Script, interaction_of, said_to
 from hostile import MASKS, dropped, hostile_texts, live_links
+from stand_ins import double
 from test_chat_cog import House
 from test_files_and_choices import attachment
 from virtual_time import play

@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
-from unittest.mock import create_autospec
 
 import pytest
 from cogs_doubles import HOST, MODEL, MemoryNotes, interaction_of, lantern_of, said_to
+from stand_ins import checked
 from virtual_time import play
 
 from bot.chat.acts import FleetActs
@@ -42,7 +42,7 @@ async def steps_of(
 
 
 def loads_of(notes: MemoryNotes, cancel: Callable[[HostName, ModelKey], Awaitable[bool]]) -> Loads:
-    acts = create_autospec(FleetActs, instance=True)
+    acts = checked(FleetActs)
     acts.cancel_load = cancel
     return Loads(replace(lantern_of(), notes=notes, acts=acts))
 

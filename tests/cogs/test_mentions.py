@@ -5,7 +5,8 @@ from typing import Any
 
 import discord
 import pytest
-from cogs_doubles import double, interaction_of
+from cogs_doubles import interaction_of
+from stand_ins import double
 
 from bot.domain.chat import Place
 from bot.domain.ids import PlaceId

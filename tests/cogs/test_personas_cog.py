@@ -9,9 +9,10 @@ from typing import Any
 
 import discord
 import pytest
-from cogs_doubles import OWNER, double, give, http_error, interaction_of, said_to
+from cogs_doubles import OWNER, give, http_error, interaction_of, said_to
 from house import QWEN, House, house, sim
 from makers_cards import MAKERS
+from stand_ins import double
 
 from bot.documents.cards import MAX_FILE_BYTES, read_file
 from bot.documents.persona_files import changed

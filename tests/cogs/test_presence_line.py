@@ -7,7 +7,8 @@ from typing import Any
 
 import discord
 import pytest
-from cogs_doubles import double, lantern_of
+from cogs_doubles import lantern_of
+from stand_ins import double
 from virtual_time import play
 
 from bot.policy.presence import PRESENCE_EVERY_S, Presence

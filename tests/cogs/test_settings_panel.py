@@ -6,7 +6,8 @@ from unittest.mock import AsyncMock
 
 import discord
 import pytest
-from cogs_doubles import double, give, interaction_of, lantern_of, said_to
+from cogs_doubles import give, interaction_of, lantern_of, said_to
+from stand_ins import double
 
 from bot.chat.lantern import Lantern
 from bot.domain.chat import Asker, Place

@@ -6,7 +6,8 @@ from typing import Any
 
 import discord
 import pytest
-from cogs_doubles import double, http_error, interaction_of, partial_channel
+from cogs_doubles import http_error, interaction_of, partial_channel
+from stand_ins import double
 from virtual_time import play
 
 from bot.policy.pacing import EVERYWHERE, Pacers

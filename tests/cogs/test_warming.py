@@ -6,7 +6,8 @@ from typing import Any
 
 import discord
 import pytest
-from cogs_doubles import ALICE, TURN, ScriptedTurns, double, lantern_of, stored_turn
+from cogs_doubles import ALICE, TURN, ScriptedTurns, lantern_of, stored_turn
+from stand_ins import double
 from virtual_time import play
 
 from bot.chat.switch import Switch

@@ -6,8 +6,9 @@ from unittest.mock import AsyncMock, MagicMock
 
 import discord
 import pytest
-from cogs_doubles import double, http_error, partial_channel
+from cogs_doubles import http_error, partial_channel
 from discord.http import HTTPClient
+from stand_ins import double
 from virtual_time import play
 
 from bot.domain.ids import PersonaName

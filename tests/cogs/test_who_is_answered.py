@@ -8,7 +8,8 @@ from unittest.mock import AsyncMock
 
 import discord
 import pytest
-from cogs_doubles import OWNER, double, http_error, interaction_of
+from cogs_doubles import OWNER, http_error, interaction_of
+from stand_ins import double
 from virtual_time import play
 
 from bot.domain.chat import Place
