@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from rich.console import Console
 
@@ -14,7 +14,7 @@ from bot.domain.errors import RequestRefused, UnknownName
 from bot.policy.keys import ALPHABET, LENGTH, SCOPES, ApiKey, Scope, make_key
 from bot.policy.names import nearest
 from bot.settings import Loaded
-from bot.settings.values import parse_rate, rate_text
+from bot.settings.values import parse_rate
 from bot.store.database import Database
 from bot.store.keys import KeyStore
 from bot.terminal.screen import Screen
@@ -65,7 +65,7 @@ async def add_key(
             )
         )
     if as_json:
-        print_json({"key": shown, **_record(key)})
+        print_json({"key": shown, **key.record()})
         return
     screen = Screen(Console())
     screen.line(shown, "bold")
@@ -77,7 +77,7 @@ async def list_keys(loaded: Loaded, *, as_json: bool) -> None:
     async with _keys(loaded) as keys:
         known = await keys.all()
     if as_json:
-        print_json([_record(key) for key in known])
+        print_json([key.record() for key in known])
         return
     if not known:
         words = "No key yet, so only this machine may use the gateway."
@@ -90,11 +90,11 @@ async def list_keys(loaded: Loaded, *, as_json: bool) -> None:
             ", ".join(key.scopes),
             ", ".join(key.models) or "all",
             "" if key.daily_micro_usd is None else f"${key.daily_micro_usd / 1_000_000:g}",
-            "" if key.rate is None else rate_text(key.rate),
-            _moment(key.last_used_ms) or "never",
-            _moment(key.expires_at_ms) or "never",
+            str(told["rate"] or ""),
+            str(told["last_used"] or "never"),
+            str(told["expires"] or "never"),
         )
-        for key in known
+        for key, told in ((key, key.record()) for key in known)
     ]
     Screen(Console()).table(COLUMNS, rows)
 
@@ -117,23 +117,3 @@ async def _keys(loaded: Loaded) -> AsyncGenerator[KeyStore]:
     # Beside a running Lantern too: a key is made while the gateway runs.
     async with Database(loaded.database_path, utcnow=utcnow) as database:
         yield KeyStore(database)
-
-
-def _record(key: ApiKey) -> dict[str, object]:
-    return {
-        "name": key.name,
-        "prefix": key.prefix,
-        "scopes": list(key.scopes),
-        "models": list(key.models),
-        "daily_usd": None if key.daily_micro_usd is None else key.daily_micro_usd / 1_000_000,
-        "rate": None if key.rate is None else rate_text(key.rate),
-        "created": _moment(key.created_at_ms),
-        "last_used": _moment(key.last_used_ms),
-        "expires": _moment(key.expires_at_ms),
-    }
-
-
-def _moment(at_ms: int | None) -> str | None:
-    if at_ms is None:
-        return None
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")

@@ -1,5 +1,6 @@
 """What was used, and by which key: the ledger's rows as JSON for admins."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import partial
@@ -64,23 +65,12 @@ async def key_objects(built: Lantern) -> list[Object]:
     found: list[Object] = []
     for key in await KeyStore(built.database).all():
         used = spent.get(names[key.name], UsageLine(key.name))
-        limit = key.daily_micro_usd
-        found.append(
-            {
-                "name": key.name,
-                "prefix": key.prefix,
-                "scopes": list(key.scopes),
-                "models": list(key.models),
-                "dailyUsd": None if limit is None else limit / 1e6,
-                "rate": None
-                if key.rate is None
-                else {"count": key.rate.count, "seconds": key.rate.period_s},
-                "createdMs": key.created_at_ms,
-                "lastUsedMs": key.last_used_ms,
-                "expiresMs": key.expires_at_ms,
-                "today": _line_object(used),
-            }
-        )
+        # As everywhere below ``/admin``: ``lastUsed``, where the terminal says ``last_used``.
+        told = {
+            re.sub("_(.)", lambda found: found[1].upper(), name): value
+            for name, value in key.record().items()
+        }
+        found.append({**told, "today": _line_object(used)})
     return found
 
 

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -49,6 +50,25 @@ class ApiKey:
     def prefix(self) -> str:
         """What may be shown of it: enough to tell it from others, too little to open a door."""
         return f"lantern_{self.id}…"
+
+    def record(self) -> dict[str, object]:
+        """What programs are told of it, at a terminal and over HTTP; nothing that opens a door."""
+        moments = (self.created_at_ms, self.last_used_ms, self.expires_at_ms)
+        created, last_used, expires = (
+            None if at is None else datetime.fromtimestamp(at // 1000, UTC).isoformat()
+            for at in moments
+        )
+        return {
+            "name": self.name,
+            "prefix": self.prefix,
+            "scopes": list(self.scopes),
+            "models": list(self.models),
+            "daily_usd": None if self.daily_micro_usd is None else self.daily_micro_usd / 1e6,
+            "rate": self.rate and str(self.rate),
+            "created": created,
+            "last_used": last_used,
+            "expires": expires,
+        }
 
 
 def make_key(drawn: str) -> tuple[str, str, str]:

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+PERIODS = {"s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "hour": 3600.0, "d": 86400.0}
+"""Seconds of a rate's period by its unit, as people may write it; the first of equals is shown."""
+
 
 @dataclass(frozen=True, slots=True)
 class RateRule:
@@ -9,6 +12,11 @@ class RateRule:
 
     count: int
     period_s: float
+
+    def __str__(self) -> str:
+        """As people write it: ``60/min``."""
+        period = next(name for name, seconds in PERIODS.items() if seconds == self.period_s)
+        return f"{self.count}/{period}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonS
 
 from bot.documents.values import split_list
 from bot.documents.yaml import Plain
-from bot.policy.ratelimit import RateRule
+from bot.policy.ratelimit import PERIODS, RateRule
 
 T = TypeVar("T")
 
@@ -26,17 +26,10 @@ LOCAL = "local"
 
 DATABASE_PREFIX = "sqlite:///"
 
-_PERIODS = {"s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "hour": 3600.0, "d": 86400.0}
 _RATE = re.compile(r"([1-9][0-9]{0,8})\s*(?:/\s*(sec|s|min|m|hour|h|d))?")
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,252}[a-z0-9])?\.?")
 _PASTED = re.compile(r"(?:http://)?([^/@?#]+)(?:/|/v1/?|/api/v[01]/?)?")
 _IPV6 = re.compile(r"\[([0-9a-f:.]+(?:%[a-z0-9]+)?)\]")
-
-
-def rate_text(rate: RateRule) -> str:
-    """As people write it: ``60/min``."""
-    period = next(name for name, seconds in _PERIODS.items() if seconds == rate.period_s)
-    return f"{rate.count}/{period}"
 
 
 def parse_rate(value: object) -> RateRule:
@@ -51,7 +44,7 @@ def parse_rate(value: object) -> RateRule:
     found = _RATE.fullmatch(text)
     if found is None:
         raise ValueError(RATE_WORDS)
-    return RateRule(int(found[1]), _PERIODS[found[2] or "min"])
+    return RateRule(int(found[1]), PERIODS[found[2] or "min"])
 
 
 def parse_mac(value: object) -> str:
@@ -286,6 +279,6 @@ ProviderKey = Annotated[
 RateLimit = Annotated[
     RateRule,
     BeforeValidator(parse_rate),
-    PlainSerializer(rate_text, when_used="json"),
+    PlainSerializer(str, when_used="json"),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}], "examples": ["60/min"]}),
 ]

@@ -1,7 +1,7 @@
 import pytest
 
 from bot.policy.ratelimit import RateRule
-from bot.settings.values import parse_host_name, parse_origin, parse_rate, rate_text
+from bot.settings.values import parse_host_name, parse_origin, parse_rate
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ def test_a_rate_is_read_as_written_and_written_as_read(
     said: object, rate: RateRule, text: str
 ) -> None:
     assert parse_rate(said) == rate
-    assert rate_text(rate) == text
+    assert str(rate) == text
 
 
 @pytest.mark.parametrize("said", ["", "0/min", "-1/s", "60/week", "1.5/min", True, None])

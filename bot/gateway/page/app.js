@@ -323,8 +323,8 @@ function Keys() {
     ${wrong ? html`<p class="empty">${wrong}</p>` : null}
     ${keys.length ? html`<div class="scroll"><table><thead><tr><th>Name</th><th>Key</th><th>May</th><th>Models</th><th class="num">Today</th><th>Rate</th><th>Last used</th><th>Ends</th></tr></thead><tbody>
       ${keys.map((k) => html`<tr key=${k.name}><td>${k.name}</td><td class="mono">${k.prefix}</td><td>${k.scopes.join(", ")}</td><td>${k.models.join(", ") || "all"}</td>
-      <td class="num">${k.today.costUsd || k.dailyUsd !== null ? money(k.today.costUsd) : ""}${k.dailyUsd === null ? "" : ` of ${money(k.dailyUsd)}`}</td><td>${k.rate ? `${k.rate.count} in ${k.rate.seconds} s` : ""}</td>
-      <td>${k.lastUsedMs ? ago(new Date(k.lastUsedMs).toISOString()) : "never"}</td><td>${k.expiresMs ? new Date(k.expiresMs).toISOString().slice(0, 10) : "never"}</td></tr>`)}
+      <td class="num">${k.today.costUsd || k.dailyUsd !== null ? money(k.today.costUsd) : ""}${k.dailyUsd === null ? "" : ` of ${money(k.dailyUsd)}`}</td><td>${k.rate || ""}</td>
+      <td>${k.lastUsed ? ago(k.lastUsed) : "never"}</td><td>${k.expires ? k.expires.slice(0, 10) : "never"}</td></tr>`)}
     </tbody></table></div>` : told ? html`<p class="empty">No key was made: only this machine may ask.</p>` : null}
     <div class="pad"><pre class="sample">lantern keys add editor --scope inference --rate 60/min
 lantern keys add me --scope admin --scope metrics
