@@ -1,6 +1,7 @@
 """Boards: one message of a server that shows the fleet, edited in place at a gentle pace."""
 
 import asyncio
+import io
 import json
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
@@ -8,14 +9,15 @@ from dataclasses import astuple, dataclass
 import discord
 import structlog
 
-from bot.chat.board import BOARD_EVERY_S, board_text
+from bot.chat.board import BOARD_EVERY_S, PICTURE_EVERY_S, board_picture, board_text
 from bot.chat.lantern import Lantern
+from bot.domain.cloud import LastDay
 from bot.domain.errors import BotError
 from bot.domain.ids import PlaceId, UserId
 from bot.policy.pacing import Pacers
 from cogs._faults import SENDING_ERRORS, DiscordFault, fault_of
 from cogs._owners import tell_owners
-from cogs._transport import Transport
+from cogs._transport import CALL_S, Transport
 from cogs._view import MessageView, View
 from cogs._writer import Writer
 
@@ -28,6 +30,10 @@ DENIED = (
 )
 
 _log = structlog.get_logger(__name__)
+
+
+Pictures = tuple[tuple[bytes, str], ...]
+"""What hangs under a board, each with its words; mostly one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +49,19 @@ class _Frame(Transport):
     """A board's message; remembers why the last call failed."""
 
     fault: DiscordFault | None = None
+    pictures: Pictures | None = None
 
     async def edit(
         self, message_id: int, message: MessageView, before: MessageView | None = None
     ) -> None:
         try:
-            await super().edit(message_id, message, before)
+            if self.pictures is None:
+                await super().edit(message_id, message, before)
+                return
+            async with asyncio.timeout(CALL_S):
+                await self._channel.get_partial_message(message_id).edit(
+                    content=message.content, attachments=_files(self.pictures)
+                )
         except SENDING_ERRORS as error:
             self.fault = fault_of(error)
             raise
@@ -65,6 +78,8 @@ class Boards:
         self._boards: dict[int, Board] = {}
         """By server."""
         self._shown: dict[Board, str] = {}
+        self._drawn: dict[Board, tuple[float, LastDay | None]] = {}
+        """When its picture was looked at last, and the day that hangs there; None: no picture."""
         self._denied: set[Board] = set()
         """Said once of each that it may not be edited."""
 
@@ -84,10 +99,14 @@ class Boards:
             Exception: one of ``SENDING_ERRORS``, where nothing may be sent there.
             StoreUnavailable: it stands, until the next start.
         """
-        text = await self._text(server)
+        text, empty = await self._text(server), Board(server, channel, 0)
+        self._drawn.pop(empty, None)
+        pictures = await self._pictures(client, empty)
         place = client.get_partial_messageable(channel, guild_id=server)
-        sent = await place.send(text, suppress_embeds=True)
+        sent = await place.send(text, files=_files(pictures or ()), suppress_embeds=True)
         board = Board(server, channel, sent.id)
+        if empty in self._drawn:
+            self._drawn[board] = self._drawn.pop(empty)
         # Nothing is awaited between: of two that are put up at once one finds the other here.
         before = self._boards.pop(server, None)
         self._boards[server], self._shown[board] = board, text
@@ -121,11 +140,13 @@ class Boards:
         """Brings one board up to date; one that somebody deleted is a board no more."""
         try:
             text = await self._text(board.server)
-            if self._shown.get(board) == text:
+            before = self._drawn.get(board)
+            pictures = await self._pictures(client, board)
+            if self._shown.get(board) == text and pictures is None:
                 return
             channel = client.get_partial_messageable(board.channel, guild_id=board.server)
             frame = _Frame(channel, self._pacers)
-            frame.edits_old = True
+            frame.edits_old, frame.pictures = True, pictures
             outcome = await Writer(View((MessageView(text),)), frame, denied_tries=1).run(
                 existing=(board.message,)
             )
@@ -135,6 +156,13 @@ class Boards:
             if outcome == "shown":
                 self._shown[board] = text
                 self._denied.discard(board)
+                return
+            if pictures is not None and before is not None:
+                # Nobody knows what hangs there now.
+                self._drawn[board] = before
+            if pictures and frame.fault is DiscordFault.DENIED:
+                # Perhaps the picture alone is not permitted; its words are tried without it.
+                self._drawn[board] = asyncio.get_running_loop().time(), None
             elif frame.fault is DiscordFault.DENIED and board not in self._denied:
                 self._denied.add(board)
                 await tell_owners(client, f"{DENIED} <#{board.channel}>.", self._owner_channel)
@@ -146,6 +174,31 @@ class Boards:
         except Exception:
             # A board is worth no answer: whatever breaks here must not end what runs beside it.
             _log.exception("board not kept", server=board.server)
+
+    async def _pictures(self, client: discord.Client, board: Board) -> Pictures | None:
+        """What is to hang under a board now; None: what hangs there already."""
+        now, known = asyncio.get_running_loop().time(), self._drawn.get(board)
+        channel, hung = client.get_channel(board.channel), None if known is None else known[1]
+        may_attach = (
+            isinstance(channel, discord.abc.GuildChannel | discord.Thread)
+            and channel.permissions_for(channel.guild.me).attach_files
+        )
+        if may_attach and known is not None and now - known[0] < PICTURE_EVERY_S:
+            return None
+        day, drawn = None, None
+        if may_attach:
+            try:
+                day = await self._lantern.tally.last_day(PlaceId(f"discord:{board.server}"))
+            except BotError:
+                return None
+        if day is not None and day != hung:
+            drawn = await asyncio.to_thread(board_picture, day)
+        # Of before the start one may hang there that tells of a day long gone.
+        is_same = known is not None and (day == hung or (drawn is None and hung is None))
+        self._drawn[board] = now, hung if is_same else day if drawn is not None else None
+        if is_same:
+            return None
+        return () if drawn is None else (drawn,)
 
     async def _text(self, server: int) -> str:
         lantern = self._lantern
@@ -162,6 +215,7 @@ class Boards:
         if board is None:
             return
         self._shown.pop(board, None)
+        self._drawn.pop(board, None)
         self._denied.discard(board)
         place = client.get_partial_messageable(board.channel, guild_id=board.server)
         try:
@@ -172,3 +226,9 @@ class Boards:
     async def _note(self) -> None:
         boards = [astuple(board) for board in self._boards.values()]
         await self._lantern.notes.put(NOTE, json.dumps(boards))
+
+
+def _files(pictures: Pictures) -> list[discord.File]:
+    return [
+        discord.File(io.BytesIO(png), "last-24-hours.png", description=alt) for png, alt in pictures
+    ]

@@ -48,6 +48,8 @@ class Tally:
         self, ledger: LedgerStore, providers: Providers, observe: Callable[[CloudEvent], None]
     ) -> None:
         self._ledger = ledger
+        self.last_day = ledger.last_day
+        """A server's answers by the hours up to now."""
         self._providers = providers
         self._observe = observe
 

@@ -5,6 +5,7 @@ $0.60 per million tokens is 600,000 and no price needs a fraction.
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 from bot.domain.chat import DialectName, Usage, Wire
@@ -243,6 +244,32 @@ class UsageLine:
     """Tokens answered at home or from the cache: what the cloud would have charged for."""
     free_completion_tokens: int = 0
     tokens_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HourLine:
+    """One hour's answers added up; ``nth`` counts from the first of a day's, which is 0."""
+
+    nth: int
+    local: int = 0
+    cloud: int = 0
+    cached: int = 0
+    """Given again as they were."""
+    tokens: int = 0
+    cost_micro_usd: int = 0
+    queue_s: float = 0.0
+    """Mean seconds of an answer's wait for its first word, by what was waited for."""
+    load_s: float = 0.0
+    reading_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LastDay:
+    """The 24 hours of the clock up to this one, all of them, whatever happened in each."""
+
+    starts_at: datetime
+    """When the first began, in the budget's time zone."""
+    hours: tuple[HourLine, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ never says less than the provider, and at most one reservation per such call mor
 import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Literal
 
 from bot.domain.chat import Usage
@@ -18,6 +18,8 @@ from bot.domain.cloud import (
     Booking,
     BudgetNews,
     FreeTurn,
+    HourLine,
+    LastDay,
     LedgerAnswer,
     PriceStep,
     Settlement,
@@ -35,6 +37,7 @@ FreeLine = Mapping[str, Value]
 
 By = Literal["all", "server", "user", "model", "answered_by", "day", "month"]
 
+_HOUR = timedelta(hours=1)
 _MOST = 2**40
 """Tokens of one call; sums of many still fit an integer of SQLite."""
 _SETTLE = """
@@ -100,6 +103,25 @@ ORDER BY {order}
 _TOKENS = """
 SELECT coalesce(sum(prompt_tokens + completion_tokens), 0) AS tokens FROM ledger
 WHERE day = :day AND user = :user AND source <> 'cache' AND (:server IS NULL OR server = :server)
+"""
+# Of a paid call that was no answer the cost counts, and nobody waited for it. What a receipt leaves
+# out is nothing, so the means are over all receipts.
+_HOURS = """
+SELECT (at_ms - :since_ms) / 3600000 AS nth,
+    total(source = 'local') AS local,
+    total(source = 'cloud' AND is_answer) AS cloud,
+    total(source = 'cache') AS cached,
+    sum(iif(source <> 'cache', prompt_tokens + completion_tokens, 0)) AS tokens,
+    sum(cost_micro_usd) AS cost_micro_usd,
+    coalesce(sum(json_extract(wait, '$.timing.queue_s')) / count(wait), 0.0) AS queue_s,
+    coalesce(sum(json_extract(wait, '$.timing.load_s')) / count(wait), 0.0) AS load_s,
+    coalesce(sum(json_extract(wait, '$.timing.first_token_s')) / count(wait), 0.0) AS reading_s
+FROM (
+    SELECT ledger.*, iif(is_answer, receipt, NULL) AS wait
+    FROM ledger LEFT JOIN turn ON turn.id = ledger.turn
+    WHERE day >= :day AND at_ms >= :since_ms AND ledger.server = :server
+)
+GROUP BY 1
 """
 _DEAREST_FIRST = "cost_micro_usd DESC, completion_tokens DESC, name"
 
@@ -202,6 +224,22 @@ class LedgerStore:
         rows = await self._database.fetch(_TOKENS, {"day": day, "user": user, "server": server})
         now = datetime.fromtimestamp(now_ms / 1000, self._zone)
         return rows[0]["tokens"], left_of_day_s(now)
+
+    async def last_day(self, server: PlaceId) -> LastDay:
+        """A server's answers by the hours of the clock, up to this one."""
+        now = datetime.fromtimestamp(self._database.now_ms() / 1000, self._zone)
+        # Counted in UTC: where clocks were put back, a day by the wall has 25 hours.
+        start = (now.replace(minute=0, second=0, microsecond=0).astimezone(UTC)) - _HOUR * 23
+        values = {
+            "since_ms": round(start.timestamp() * 1000),
+            # The index knows days alone.
+            "day": start.astimezone(self._zone).date().isoformat(),
+            "server": server,
+        }
+        lines = (value_of(HourLine, row) for row in await self._database.fetch(_HOURS, values))
+        by_hour = {line.nth: line for line in lines}
+        hours = tuple(by_hour.get(nth, HourLine(nth)) for nth in range(24))
+        return LastDay(start.astimezone(self._zone), hours)
 
     async def report(
         self,

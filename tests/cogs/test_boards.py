@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import discord
@@ -12,7 +13,9 @@ from stand_ins import double
 from virtual_time import play
 
 from bot.chat.board import BOARD_EVERY_S
-from bot.domain.errors import NotPermitted, RequestRefused
+from bot.domain.cloud import HourLine, LastDay
+from bot.domain.errors import NotPermitted, RequestRefused, StoreUnavailable
+from bot.domain.ids import PlaceId
 from bot.policy.pacing import Pacers
 from cogs._boards import NOTE, Boards
 from cogs._loads import Loads
@@ -34,6 +37,10 @@ class World:
     told: list[str] = field(default_factory=list[str])
     notes: MemoryNotes = field(default_factory=MemoryNotes)
     fleet: str = "one"
+    hang: Callable[[list[discord.File]], None] = lambda files: None
+    """Takes the files of a call."""
+    picture_fault: BaseException | None = None
+    """Of every call with a picture."""
     client: Any = field(default_factory=lambda: double(discord.Client))
 
     def __post_init__(self) -> None:
@@ -47,23 +54,28 @@ class World:
         found.get_partial_message.side_effect = self._message
         return found
 
-    async def _send(self, content: str, **_: object) -> Any:
+    async def _send(self, content: str, *, files: list[discord.File], **_: object) -> Any:
         await asyncio.sleep(0.08)
         if self.fault is not None:
             raise self.fault
+        self.hang(files)
         message = double(discord.Message)
         message.id = 100 + len(self.texts)
         self.texts[message.id] = content
         return message
 
     def _message(self, key: int) -> Any:
-        async def edit(*, content: str, **_: object) -> None:
+        async def edit(
+            *, content: str, attachments: list[discord.File] | None = None, **_: object
+        ) -> None:
             self.edits.append((asyncio.get_running_loop().time(), key))
             await asyncio.sleep(0.08)
             if self.fault is not None:
                 raise self.fault
             if key not in self.texts:
                 raise http_error(404, 10008)
+            if attachments is not None:
+                self.hang(attachments)
             self.texts[key] = content
 
         async def delete() -> None:
@@ -89,6 +101,17 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
     monkeypatch.setattr("cogs._boards.tell_owners", tell)
     monkeypatch.setattr("cogs._boards.board_text", text)
+
+    async def at_once(work: Callable[[LastDay], object], day: LastDay) -> object:
+        return work(day)
+
+    def drawn(day: LastDay) -> tuple[bytes, str] | None:
+        answers = sum(hour.local for hour in day.hours)
+        return (b"\x89PNG", f"{answers} answers") if answers else None
+
+    # In virtual time no thread runs; the picture itself is drawn in the tests of its room.
+    monkeypatch.setattr("asyncio.to_thread", at_once)
+    monkeypatch.setattr("cogs._boards.board_picture", drawn)
     return made
 
 
@@ -245,6 +268,17 @@ def test_what_breaks_is_tried_again_and_ends_nothing(
 
     watch(world, boards, lambda: boards.put_up(world.client, HOME, 7))
     monkeypatch.setattr("cogs._boards.board_text", text)
+
+    async def at_once(work: Callable[[LastDay], object], day: LastDay) -> object:
+        return work(day)
+
+    def drawn(day: LastDay) -> tuple[bytes, str] | None:
+        answers = sum(hour.local for hour in day.hours)
+        return (b"\x89PNG", f"{answers} answers") if answers else None
+
+    # In virtual time no thread runs; the picture itself is drawn in the tests of its room.
+    monkeypatch.setattr("asyncio.to_thread", at_once)
+    monkeypatch.setattr("cogs._boards.board_picture", drawn)
     watch(world, boards, 130.0)
     assert world.texts == {100: "two"}
 
@@ -296,3 +330,131 @@ async def test_where_it_may_not_stand_that_is_said(
     with pytest.raises(error):
         await give(FleetCog.board, fleet_cog(world), asked(world, manages=manages, guild=guild))
     assert world.texts == {}
+
+
+# --- the picture of the last 24 hours -----------------------------------------------------------
+
+START = datetime(2026, 11, 21, 9, tzinfo=UTC)
+
+
+@dataclass
+class Days:
+    """What the ledger says of the last day, and whether files may be sent in the channel."""
+
+    world: World
+    answers: int = 3
+    may_attach: bool = True
+    fault: BaseException | None = None
+    asked: int = 0
+    hung: list[tuple[float, list[str]]] = field(default_factory=list[tuple[float, list[str]]])
+    """When pictures were hung or taken away, with what they say."""
+
+    def boards(self) -> Boards:
+        lantern = lantern_of()
+        object.__setattr__(lantern, "notes", self.world.notes)
+        lantern.tally.last_day = self._last_day
+        self.world.client.get_channel.side_effect = self._channel
+        self.world.hang = self.hang
+        return Boards(lantern, Pacers())
+
+    async def _last_day(self, server: PlaceId) -> LastDay:
+        self.asked += 1
+        if self.fault is not None:
+            raise self.fault
+        lines = (HourLine(n, local=self.answers if n == 5 else 0) for n in range(24))
+        return LastDay(START, tuple(lines))
+
+    def _channel(self, channel: int) -> Any:
+        found = double(discord.TextChannel)
+        found.permissions_for.return_value = discord.Permissions(attach_files=self.may_attach)
+        return found
+
+    def hang(self, files: list[discord.File]) -> None:
+        if files and self.world.picture_fault is not None:
+            raise self.world.picture_fault
+        at = asyncio.get_running_loop().time()
+        self.hung.append((at, [file.description or "" for file in files]))
+        for file in files:
+            assert file.fp.read(4) == b"\x89PNG"
+
+
+def test_a_board_has_a_picture_of_the_last_day_redrawn_gently(world: World) -> None:
+    days = Days(world)
+    boards = days.boards()
+    watch(world, boards, lambda: boards.put_up(world.client, HOME, 1), 500.0)
+    assert [len(said) for _, said in days.hung] == [1]
+    assert "3 answers" in days.hung[0][1][0]
+
+    def more() -> None:
+        days.answers = 4
+
+    watch(world, boards, 3600.0, more, 1300.0)
+    # Nothing new was asked for an hour: nothing was sent again.
+    assert [said for _, said in days.hung[1:]] == [["4 answers"]]
+    assert days.asked <= 12
+
+
+def test_where_no_files_may_be_sent_the_board_is_words_alone(world: World) -> None:
+    days = Days(world, may_attach=False)
+    boards = days.boards()
+
+    def allow(is_allowed: bool) -> Callable[[], None]:
+        def change() -> None:
+            days.may_attach = is_allowed
+
+        return change
+
+    watch(
+        world,
+        boards,
+        lambda: boards.put_up(world.client, HOME, 1),
+        150.0,
+        allow(True),
+        700.0,
+        allow(False),
+        150.0,
+    )
+    # The permission taken again, the old picture goes: it would tell of a day long gone.
+    assert [len(said) for _, said in days.hung] == [0, 1, 0]
+    assert world.told == []
+
+
+@pytest.mark.parametrize("fault", [None, StoreUnavailable("The disk is full.")])
+def test_a_day_without_answers_or_a_ledger_that_hangs_leaves_the_words(
+    world: World, fault: BaseException | None
+) -> None:
+    days = Days(world, answers=0, fault=fault)
+    boards = days.boards()
+    watch(world, boards, lambda: boards.put_up(world.client, HOME, 1), changes(world, "two"), 130.0)
+    assert list(world.texts.values()) == ["two"]
+    assert [said for _, said in days.hung if said] == []
+
+
+def test_a_picture_that_discord_refuses_does_not_take_the_words_along(world: World) -> None:
+    days, world.picture_fault = Days(world, may_attach=False), http_error(403, 50013)
+    boards = days.boards()
+
+    def allow() -> None:
+        days.may_attach = True
+
+    watch(
+        world,
+        boards,
+        lambda: boards.put_up(world.client, HOME, 1),
+        70.0,
+        allow,
+        changes(world, "two"),
+        130.0,
+    )
+    assert list(world.texts.values()) == ["two"]
+    # Of the board nobody is told that it may not be edited.
+    assert world.told == []
+
+
+def test_after_a_start_a_picture_of_before_is_replaced_or_goes(world: World) -> None:
+    days = Days(world)
+    boards = days.boards()
+    watch(world, boards, lambda: boards.put_up(world.client, HOME, 1), 5.0)
+    days.may_attach = False
+    watch(world, days.boards(), 5.0)
+    assert [len(said) for _, said in days.hung] == [1, 0]

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 from store_values import SAGE, new_turn
 
-from bot.domain.chat import Receipt, Usage
+from bot.domain.chat import Receipt, Timing, Usage
 from bot.domain.cloud import (
     Account,
     Booking,
     BudgetNews,
     FreeTurn,
+    HourLine,
     Payer,
     PriceStep,
     Settlement,
@@ -700,3 +701,36 @@ class LedgerMachine(RuleBasedStateMachine):
 
 LedgerMachine.TestCase.settings = settings(max_examples=20, stateful_step_count=20, deadline=None)
 test_any_story_keeps_the_books_right = pytest.mark.slow(LedgerMachine.TestCase)
+
+
+async def test_the_last_day_is_told_by_hours_of_the_clock_with_what_was_waited_for(
+    database: Database, clock: WallClock
+) -> None:
+    ledger, turns = ledger_of(database, zone=ZoneInfo("Asia/Kolkata")), TurnStore(database)
+    server = PlaceId("s1")
+
+    async def answered(turn: str, where: PlaceId | None = server, load_s: float = 0.0) -> None:
+        stored = new_turn(turn)
+        await turns.begin(stored)
+        free = FreeTurn(stored.id, "local", "studio", GLM, USAGE, "ada", where, 0.5, 1.0)
+        timing = Timing(queue_s=1.0, load_s=load_s, first_token_s=0.5)
+        receipt = Receipt(SAGE, GLM, timing=timing)
+        await turns.finish(stored.id, "done", "Hi.", "", receipt, ledger.free_line(free))
+
+    await answered("long ago")
+    clock.advance(23 * 3600 + 59 * 60)
+    await answered("one")
+    await answered("two", load_s=3.0)
+    await answered("elsewhere", PlaceId("s2"))
+    clock.advance(2 * 3600)
+    number = await booked(ledger)
+    await ledger.settle(Settlement(number, "usage", 700, USAGE))
+    day = await ledger.last_day(server)
+    assert len(day.hours) == 24
+    assert day.starts_at.minute == 0
+    assert [line.nth for line in day.hours] == list(range(24))
+    told = {line.nth: line for line in day.hours if line != HourLine(line.nth)}
+    assert sorted(told) == [21, 23]
+    assert told[21] == HourLine(21, 2, 0, 0, 300, 0, 1.0, 1.5, 0.5)
+    # A call that was paid and brought no answer.
+    assert told[23] == HourLine(23, 0, 0, 0, 150, 700)
