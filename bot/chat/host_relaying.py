@@ -24,7 +24,11 @@ WINDOW_TOKENS = 32_768
 
 
 class HostRelaying:
-    """Relays requests to hosts; holds no state between them."""
+    """Relays requests to hosts; holds no state between them.
+
+    Asks a host again only where the model had gone: what ``HostServing`` changes before it asks
+    again (a transcript cut shorter, a begun answer in words) is not ours to change in a client's.
+    """
 
     def __init__(
         self, fleet: Fleet, hosts: HostServing, inference: Inference, max_wait_s: float
@@ -86,11 +90,10 @@ class HostRelaying:
                         load_s=timing.load_s + lease.granted.load_s,
                     )
                     meter.receipt = replace(meter.receipt, timing=timing)
-                    await self._fleet.host(host).confirm(lease)
                     # What comes as a whole comes without a word before its end.
                     unsaid = _limit(request.fields, lease.granted.instance) if is_whole else 0
-                    limit_s, idle_s = self._hosts.limits(
-                        host, candidate, request.prompt_tokens, unsaid
+                    limit_s, idle_s = await self._hosts.confirmed(
+                        host, candidate, lease, request.prompt_tokens, unsaid
                     )
                     endpoint = replace(lease.endpoint, idle_s=idle_s)
                     if is_whole:

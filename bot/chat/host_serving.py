@@ -170,17 +170,30 @@ class HostServing:
                     self._fleet.host(host).report_failure(failed.user_message)
                 raise
 
-    def limits(
-        self, host: HostName, candidate: Candidate, prompt_tokens: int, unsaid_tokens: int = 0
+    async def confirmed(
+        self,
+        host: HostName,
+        candidate: Candidate,
+        lease: Lease,
+        prompt_tokens: int,
+        unsaid_tokens: int = 0,
     ) -> tuple[float, float]:
-        """The longest silences plausible at a host now: before the first word, and after it.
+        """Right before a request is sent: what was granted is still there.
 
         Args:
             host: Which.
             candidate: With what.
+            lease: By which it is sent.
             prompt_tokens: To be read.
             unsaid_tokens: Generated before the first word is sent: of an answer sent as a whole.
+
+        Returns:
+            The longest silences plausible there now, before the first word and after it.
+
+        Raises:
+            Unavailable: as ``HostReader.confirm`` says.
         """
+        await self._fleet.host(host).confirm(lease)
         hosts = self._fleet.snapshot().hosts
         copies = {
             name: [i.leases for i in host.instances if i.model_key == candidate.model]
@@ -221,7 +234,6 @@ class HostServing:
             if job.asking.admit is not None:
                 await job.asking.admit()
             messages = await self._fit(job, lease, draft)
-            await self._fleet.host(host).confirm(lease)
             await self._stream(host, candidate, lease, messages, job, draft)
         self.remember(candidate, draft.part(), lease, is_first=not job.is_follow_up)
 
@@ -283,7 +295,7 @@ class HostServing:
         job: Job,
         draft: Draft,
     ) -> None:
-        limit_s, idle_s = self.limits(host, candidate, job.prompt_tokens)
+        limit_s, idle_s = await self.confirmed(host, candidate, lease, job.prompt_tokens)
         endpoint = replace(lease.endpoint, quiet_s=QUIET_S, idle_s=idle_s)
         speed = self._fleet.snapshot().hosts[host].speeds.get(candidate.model, Speed())
         expected_s = None
