@@ -224,7 +224,7 @@ async def lantern(
         fleet = await stack.enter_async_context(await _fleet(plan, database, observe, newsroom))
 
         session = await stack.enter_async_context(inference_session())
-        inference = Inference(session, utcnow=utcnow)
+        inference = await stack.enter_async_context(Inference(session, utcnow=utcnow))
         ledger = LedgerStore(database, plan.budget, plan.zone)
         # A crash may have cut off calls whose answers were paid for: what was held for them counts
         # as spent before a provider is asked anything more (ADR 10).

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from bot.chat.host_serving import STALE, HostServing
 from bot.chat.relayed import Meter, RelayRequest, Sink
-from bot.domain.chat import Candidate, Endpoint
+from bot.domain.chat import Candidate, Endpoint, Route
 from bot.domain.errors import FailureKind, Unavailable
 from bot.domain.events import Progress, Queued
 from bot.domain.hosts import Instance, Wish
@@ -48,6 +48,7 @@ class HostRelaying:
         sink: Sink,
         *,
         is_last: bool,
+        replan: Callable[[], Route],
     ) -> None:
         """Passes the answer into ``sink``; returns when it is whole.
 
@@ -59,8 +60,10 @@ class HostRelaying:
             meter: Counts what comes.
             sink: Takes it.
             is_last: Nobody else is left to ask, so that a load that stands still is waited for.
+            replan: Gives the route as it would be now, for whoever waits in a line.
 
         Raises:
+            Elsewhere: another host is clearly sooner by now.
             Unavailable: this host could not; the meter tells whether anything was written.
         """
         loop = asyncio.get_running_loop()
@@ -78,7 +81,13 @@ class HostRelaying:
                 async with (
                     patience,
                     self._hosts.lease(
-                        host, candidate, wish, meter.receipt.route, waits, is_last=is_last
+                        host,
+                        candidate,
+                        wish,
+                        meter.receipt.route,
+                        waits,
+                        is_last=is_last,
+                        replan=replan,
                     ) as lease,
                 ):
                     patience.reschedule(None)
@@ -144,7 +153,7 @@ class HostRelaying:
             request.form,
             endpoint.accepted_models,
             wants_usage=request.wants_usage,
-            reply_id=sink.reply_id,
+            own_head=sink.own_head,
         )
         meter.flight.count = lambda: passing.deltas
 

@@ -64,8 +64,8 @@ class Sink(Protocol):
         """This one is asked now."""
         ...
 
-    def reply_id(self) -> str:
-        """The id of chunks sent before the host's first; empty where none were."""
+    def own_head(self) -> tuple[str, int] | None:
+        """Id and time of chunks sent before the host's first; None where none were."""
         ...
 
     async def write(self, data: bytes) -> None:

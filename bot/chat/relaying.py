@@ -163,13 +163,21 @@ class Relaying:
         async def ask(candidate: Candidate, max_wait_s: float | None, is_last: bool) -> None:
             if candidate.host is not None:
                 # A client's own time-out is shorter than any queue without an end, and than one
-                # queue after the other.
-                left_s = max(0.0, meter.patient_until - loop.time())
+                # queue after the other. Whoever left a line for this one began to wait there.
+                began_at = loop.time() if candidate.since is None else candidate.since
+                left_s = max(0.0, meter.patient_until - began_at)
                 limited = replace(
                     wish, model_key=candidate.model, max_wait_s=left_s, since=candidate.since
                 )
                 await self._by_host.serve(
-                    candidate.host, candidate, request, limited, meter, sink, is_last=is_last
+                    candidate.host,
+                    candidate,
+                    request,
+                    limited,
+                    meter,
+                    sink,
+                    is_last=is_last,
+                    replan=lambda: routed()[0],
                 )
             elif candidate.provider is not None and request.abroad is not None:
                 await relay_by_provider(

@@ -16,6 +16,7 @@ from bot.domain.hosts import (
     FleetMemory,
     FleetSnapshot,
     HostConfig,
+    HostSnapshot,
     Model,
 )
 from bot.domain.ids import HostName
@@ -64,6 +65,8 @@ class Fleet:
         pool: dict[Model, Model] = {}
         self._hosts: dict[HostName, Host] = {}
         self.binding = Binding()
+        self._seen: dict[HostName, HostSnapshot] | None = None
+        """What is known of the hosts; None since one of them changed."""
         yardstick, self._demands = Yardstick(), Demands()
         for config in hosts:
             name = config.name
@@ -73,7 +76,7 @@ class Fleet:
                 config,
                 history=History(speeds, memory.rates.get(name), name, yardstick, answers),
                 demands=self._demands,
-                on_change=self.binding.changed,
+                on_change=self._changed,
                 own=[own for own in memory.own if own.host == name],
                 wake_s=memory.wakes.get(name),
                 begun=[load for load in memory.begun if load.host == name],
@@ -114,8 +117,15 @@ class Fleet:
 
     def snapshot(self) -> FleetSnapshot:
         """Everything known now; cheap."""
-        hosts = {name: host.snapshot() for name, host in self._hosts.items()}
+        # One request looks ten times, and mostly nothing has changed in between.
+        if (hosts := self._seen) is None:
+            hosts = {name: host.snapshot() for name, host in self._hosts.items()}
+            self._seen = hosts
         return FleetSnapshot(hosts, asyncio.get_running_loop().time())
+
+    def _changed(self) -> None:
+        self._seen = None
+        self.binding.changed()
 
     def host(self, name: HostName) -> Host:
         """One host, and all that can be asked of it.

@@ -134,7 +134,10 @@ class Host:
             lambda ticket: self.feed(Scheduler.on_spoke, ticket),
         )
         self.probing = Probing(self._probe, lambda now: self._scheduler.health.next_probe_at(now))
-        self._changed = asyncio.Event()
+        self._changed: asyncio.Event | None = None
+        """Set by the next change; None while nobody waits for one."""
+        self._broken = asyncio.Event()
+        self._pulsing: asyncio.TimerHandle | None = None
         self._is_left = False
         self._stop = Stop()
         """Of the newest load."""
@@ -162,6 +165,8 @@ class Host:
                 await asyncio.sleep((self._faults.open_until or 0.0) - self._now())
                 self._scheduler = self._new_scheduler(self._scheduler.drained_until)
                 self._fault = self._snapshot = None
+                self._broken.clear()
+                self._wake()
         finally:
             self._is_left = True
             self._wake()
@@ -172,14 +177,16 @@ class Host:
     async def _act(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            tasks.create_task(self._pulse())
             tasks.create_task(self.probing.run())
             try:
-                while self._fault is None:
-                    await self._changed.wait()
+                await self._broken.wait()
+                assert self._fault is not None, "it is why"
                 raise self._fault
             finally:
                 self._tasks = None
+                if self._pulsing is not None:
+                    self._pulsing.cancel()
+                    self._pulsing = None
 
     def _break(self, error: Exception) -> None:
         """After a fault of our own: the host is out, whoever waits is told, ``run`` does the rest.
@@ -190,6 +197,7 @@ class Host:
         if self._fault is not None:
             return
         self._fault = error
+        self._broken.set()
         self._faults = breaker.on_failure(self._faults, self._now(), REBUILD_RULES)
         _log.error("host broke", host=self._config.name, exc_info=error)
         self._scheduler = self._new_scheduler(self._scheduler.drained_until)
@@ -255,6 +263,8 @@ class Host:
     async def until(self, holds: Callable[[HostSnapshot], bool]) -> None:
         """Waits until something holds of the host; over at once when Lantern has left it."""
         while not (self._is_left or holds(self.snapshot())):
+            if self._changed is None:
+                self._changed = asyncio.Event()
             await self._changed.wait()
 
     def report_failure(self, reason: str) -> None:
@@ -343,6 +353,9 @@ class Host:
         except Exception as error:
             self._break(error)
         self._snapshot = None
+        if self._pulsing is None and self._tasks is not None and self._scheduler.has_waiters():
+            # Time passes at the scheduler while anybody waits: news, patience, second tries.
+            self._pulsing = asyncio.get_running_loop().call_later(PULSE_S, self._pulse)
         self._wake()
         return effects
 
@@ -500,12 +513,9 @@ class Host:
         self.reader.acts += 1
         self.feed(Scheduler.on_unload_ended, reference, residents)
 
-    async def _pulse(self) -> None:
-        """Lets time pass at the scheduler while anybody waits: news, patience, second tries."""
-        while True:
-            await self.until(lambda seen: bool(seen.waiting))
-            await asyncio.sleep(PULSE_S)
-            self.feed(Scheduler.on_tick)
+    def _pulse(self) -> None:
+        self._pulsing = None
+        self.feed(Scheduler.on_tick)
 
     # --- probing --------------------------------------------------------------------------
 
@@ -565,8 +575,9 @@ class Host:
             _log.warning("not recorded", host=self._config.name, reason=error.user_message)
 
     def _wake(self) -> None:
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
         self._on_change()
 
     @staticmethod

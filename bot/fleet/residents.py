@@ -1,6 +1,6 @@
 """What is in one host's memory: as the host lists it, with what only Lantern knows beside it."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, MutableSequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableSequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
@@ -10,7 +10,7 @@ from bot.domain.hosts import Instance, LoadOrder, Model, OwnInstance
 from bot.domain.ids import HostName, InstanceRef, ModelKey
 from bot.fleet.queue import Ticket
 from bot.policy.names import nearest
-from bot.policy.placement import with_size
+from bot.policy.placement import size_of
 from bot.policy.spill import LEAST_SLOW, slowdown
 
 SPARED_S = 10.0
@@ -62,12 +62,22 @@ class Resident:
     is_stray: bool = False
     """Loaded by LM Studio of its own accord for a turn of ours whose instance was gone."""
 
-    def view(self, is_wanted: bool) -> Instance:
+    def view(
+        self,
+        is_wanted: bool,
+        models: Mapping[ModelKey, Model],
+        missed_s: float = 0.0,
+        *,
+        is_kept_free: bool = False,
+    ) -> Instance:
         """The frozen picture; ``is_wanted`` by somebody waiting counts as one more lease."""
         # Rest is not counted under a lease: it begins when the work ends.
-        leases = len(self.users) + is_wanted
+        leases, instance = len(self.users) + is_wanted, self.instance
         return replace(
-            self.instance,
+            instance,
+            size_bytes=size_of(instance, models),
+            missed_s=missed_s,
+            is_kept_free=is_kept_free,
             own=self.own is not None,
             pinned=self.is_pinned,
             leases=leases,
@@ -114,10 +124,29 @@ class Residents:
         return found
 
     def views(
-        self, models: Mapping[ModelKey, Model], wanted: Collection[InstanceRef] = ()
+        self,
+        models: Mapping[ModelKey, Model],
+        wanted: Collection[InstanceRef] = (),
+        missed_s: Callable[[ModelKey], float] = lambda _: 0.0,
+        kept_free: Collection[InstanceRef] = (),
     ) -> tuple[Instance, ...]:
-        """Frozen pictures of everything staying; ``wanted`` by somebody counts as leased."""
-        return tuple(with_size(r.view(r.reference in wanted), models) for r in self)
+        """Frozen pictures of everything staying.
+
+        Args:
+            models: What is on the host's disk, for sizes that it does not tell of its memory.
+            wanted: By somebody; counts as leased.
+            missed_s: What a model's eviction would cost those who ask for it next.
+            kept_free: These take no new turns.
+        """
+        return tuple(
+            r.view(
+                r.reference in wanted,
+                models,
+                missed_s(r.instance.model_key),
+                is_kept_free=r.reference in kept_free,
+            )
+            for r in self
+        )
 
     def is_unloading(self) -> bool:
         """Is anything on its way out?"""

@@ -216,6 +216,10 @@ class Scheduler:
         """Is a load under way or an instance in use?"""
         return self.load is not None or bool(self.residents.held)
 
+    def has_waiters(self) -> bool:
+        """Does anybody wait?"""
+        return bool(self._queue.waiters)
+
     # --- the tree -------------------------------------------------------------------------
 
     def on_asked(self, now: float, ticket: Ticket, wish: Wish) -> Effects:
@@ -372,7 +376,7 @@ class Scheduler:
         total_s = now - waiter.asked_at
         load_s = min(waiter.load_s, total_s)
         # As it was: what its slots held before tells what is to be read.
-        instance = resident.view(is_wanted=False)
+        instance = resident.view(is_wanted=False, models=self._models)
         self._out.append(Grant(waiter.ticket, instance, total_s - load_s, load_s))
         if said := waiter.wish.conversation:
             held = (*(c for c in resident.conversations if c != said), said)
@@ -752,13 +756,8 @@ class Scheduler:
 
     def _views(self, now: float, ahead: Collection[InstanceRef] = ()) -> tuple[Instance, ...]:
         """What is in memory, each with what its eviction would cost those who ask for it next."""
-        return tuple(
-            replace(
-                view,
-                missed_s=self._missed_s(view.model_key, now),
-                is_kept_free=reference_of(view) in self._kept_free,
-            )
-            for view in self.residents.views(self._models, ahead)
+        return self.residents.views(
+            self._models, ahead, lambda key: self._missed_s(key, now), self._kept_free
         )
 
     def _missed_s(self, key: ModelKey, now: float) -> float:
@@ -784,6 +783,9 @@ class Scheduler:
         return max(1, slots) - len(resident.users)
 
     def _turns(self) -> list[Waiter]:
+        # Most events find nobody waiting, and each looked for turns several times.
+        if not self._queue.waiters:
+            return []
         residents = self.residents.all.values()
         return self._queue.turns(Counter(user for r in residents for user in r.users.values()))
 

@@ -153,9 +153,10 @@ class StreamSink:
         self._model = str(candidate.model)
         self._state = {"state": "reading", "host": candidate.where}
 
-    def reply_id(self) -> str:
-        """One stream has one id: ours, where a chunk of ours came first."""
-        return self._id if self._has_shown_life and self._form in ("chat", "text") else ""
+    def own_head(self) -> tuple[str, int] | None:
+        """One stream has one id and one time: ours, where a chunk of ours came first."""
+        is_ours = self._has_shown_life and self._form in ("chat", "text")
+        return (self._id, self._created) if is_ours else None
 
     async def write(self, data: bytes) -> None:
         """Bytes of the answer; headers go out before the first."""
@@ -319,9 +320,8 @@ class WholeSink:
         self._text.clear()
         self._passed = WholeChat()
 
-    def reply_id(self) -> str:
+    def own_head(self) -> None:
         """Nothing is sent before the answer."""
-        return ""
 
     async def write(self, data: bytes) -> None:
         """The host's own body."""

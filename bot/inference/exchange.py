@@ -1,12 +1,14 @@
-"""One request to a host over a connection of its own, and the bytes of its answer.
+"""One request to a host, the bytes of its answer, and the connections that are kept for the next.
 
 aiohttp's client hands each read to a task: woken, timed and parsed for every token, it cost more
-than all the rest of the relay. Here a read goes on to the client within the callback that brought
-it, wherever nothing is to be changed in it (docs/adr/0018-relayed-bytes.md).
+than all the rest of the relay, and of a short whole answer a sixth. Here a read goes on to the
+client within the callback that brought it, wherever nothing is to be changed in it
+(docs/adr/0018-relayed-bytes.md).
 """
 
 import asyncio
 import re
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import cast
@@ -14,7 +16,6 @@ from urllib.parse import urlsplit
 
 from aiohttp import ServerTimeoutError
 
-from bot.inference.passing import Passing
 from bot.inference.wire import WireFault, garbage
 
 MOST_HEAD_BYTES = 64 << 10
@@ -24,27 +25,28 @@ MOST_UNREAD_BYTES = 256 << 10
 _MAY_BE_SIZE = re.compile(rb"(?:[0-9a-fA-F]{1,16}[ \t]*(?:;[^\r\n]{0,200})?(?:\r(?:\n|$)|$)|-|$)")
 """What a chunk begins with, as far as it came; less than nothing is told apart later."""
 
-Straight = Callable[[bytes], bool]
-"""Sends bytes in HTTP's chunks to the client at once; False where they must go another way."""
+KEEP_ALIVE_S = 4.0
+"""LM Studio's server (Node) closes idle connections after 5 s; a request sent just then is lost."""
 
 
 class Exchange(asyncio.Protocol):
     """The answer to one request, as its bytes come in."""
 
-    def __init__(self, passing: Passing, straight: Straight, heard: Callable[[], None]) -> None:
+    def __init__(
+        self, most_bytes: int, straight: Callable[[bytes], bool] = lambda _: False
+    ) -> None:
         """Begin before anything is sent.
 
         Args:
-            passing: Tells what may go straight on; it is fed by whoever reads, not here.
-            straight: Where that goes.
-            heard: Called for each read that went there.
+            most_bytes: Of one chunk, which is held until it is whole.
+            straight: Is offered each read of a chunked answer that comes while its reader waits:
+                what it takes is not read.
         """
-        self._passing = passing
+        self._most_bytes = most_bytes
         self._straight = straight
-        self._heard = heard
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._raw = b""
+        self._raw = bytearray()
         """Not yet understood: a part of the head, or of a chunk."""
         self._body = bytearray()
         """Of the answer, not read yet."""
@@ -52,7 +54,7 @@ class Exchange(asyncio.Protocol):
         """Does its reader wait for more, with all that came before on its way?"""
         self._left: int | None = None
         """Bytes to come, where the head told how many."""
-        self._is_chunked = False
+        self._is_chunked = self._is_kept_open = False
         self._waiter: asyncio.Future[None] | None = None
         self.status = 0
         """0 until the head came."""
@@ -61,6 +63,8 @@ class Exchange(asyncio.Protocol):
         self.is_over = False
         self.fault: Exception | None = None
         """Why it is over before its end."""
+        self.may_stay = False
+        """Is it over, to the last byte, and its connection good for another?"""
         self.heard_at = self._loop.time()
 
     # --- called by the transport --------------------------------------------------------------
@@ -73,17 +77,10 @@ class Exchange(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """One read: straight on where it may, else kept for whoever reads."""
         self.heard_at = self._loop.time()
-        if (
-            self._is_read
-            and self._is_chunked
-            and not self._raw
-            and (chunks := whole_chunks(data))
-            and (changed := self._passing.straight(chunks)) is not None
-            and self._straight(changed or data)
-        ):
-            self._passing.deltas += len(chunks)
-            self._heard()
+        if self._is_read and self._is_chunked and not self._raw and self._straight(data):
             return
+        # What comes behind its end makes a connection useless for another.
+        self.may_stay = False
         self._raw += data
         try:
             if not self.status:
@@ -173,6 +170,8 @@ class Exchange(asyncio.Protocol):
             return
         pairs = (line.partition(":") for line in lines)
         self.headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+        told = self.headers.get("connection", "").lower()
+        self._is_kept_open = version == "HTTP/1.1" and told != "close"
         self._is_chunked = self.headers.get("transfer-encoding", "").lower() == "chunked"
         if not self._is_chunked and "content-length" in self.headers:
             self._left = int(self.headers["content-length"])
@@ -185,7 +184,8 @@ class Exchange(asyncio.Protocol):
                 self._left -= len(self._raw)
                 if self._left <= 0:
                     self._end(None)
-            self._raw = b""
+                    self.may_stay = self._is_kept_open and self._left == 0
+            self._raw.clear()
         else:
             self._read_chunks()
 
@@ -198,6 +198,8 @@ class Exchange(asyncio.Protocol):
                 raise garbage("a chunk of no size")
             if not size:
                 self._end(None)
+                at = end + 2
+                self.may_stay = self._is_kept_open and self._raw[at:] == b"\r\n"
             elif not b"\r\n".startswith(self._raw[after : after + 2]):
                 # Waited for, what it announced would have come after the longest silence, or never.
                 raise garbage("a chunk of another size than it says")
@@ -206,10 +208,10 @@ class Exchange(asyncio.Protocol):
             else:
                 self._body += self._raw[end + 2 : after]
                 at = after + 2
-        self._raw = self._raw[at:]
+        del self._raw[:at]
         if not self.is_over and not _MAY_BE_SIZE.match(self._raw):
             raise garbage("it announces chunks and sends none")
-        if len(self._raw) > MOST_UNREAD_BYTES + MOST_HEAD_BYTES:
+        if len(self._raw) > self._most_bytes + MOST_HEAD_BYTES:
             raise garbage("one chunk is larger than any answer")
 
     def _end(self, fault: Exception | None) -> None:
@@ -221,36 +223,89 @@ class Exchange(asyncio.Protocol):
             self._waiter.set_result(None)
 
 
-@asynccontextmanager
-async def exchanged(
-    exchange: Exchange, url: str, headers: Mapping[str, str], body: bytes, connect_s: float
-) -> AsyncGenerator[None]:
-    """Sends a POST by a connection of its own, which is closed when the block is left.
+class ConnectionPool:
+    """Connections to hosts; one that an answer left in good order serves the next request."""
 
-    Raises:
-        OSError: there is no connection; aiohttp's ``ServerTimeoutError`` where it took too long.
-    """
-    where = urlsplit(url)
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(connect_s):
-            transport, _ = await loop.create_connection(
-                lambda: exchange, where.hostname or "", where.port or 80
-            )
-    except TimeoutError as error:
-        raise ServerTimeoutError from error
-    try:
-        fields = {
-            "Host": where.netloc,
-            "User-Agent": "lantern-bot",
-            "Connection": "close",
-            **headers,
-            "Content-Length": str(len(body)),
-        }
-        lines = [f"POST {where.path} HTTP/1.1", *(f"{k}: {v}" for k, v in fields.items())]
-        transport.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
-        yield
-    finally:
+    def __init__(self) -> None:
+        self._idle: defaultdict[
+            tuple[str, int], dict[asyncio.Transport, tuple[Exchange, asyncio.TimerHandle]]
+        ] = defaultdict(dict)
+        """By address: with the answer that left each, and what closes it in time."""
+
+    @asynccontextmanager
+    async def exchanged(
+        self,
+        exchange: Exchange,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        connect_s: float,
+    ) -> AsyncGenerator[None]:
+        """Sends a POST. Left before the answer's end, the block closes the connection.
+
+        Raises:
+            OSError: there is no connection; aiohttp's ``ServerTimeoutError`` where it took too
+                long.
+        """
+        where = urlsplit(url)
+        address = where.hostname or "", where.port or 80
+        if (transport := self._taken(address)) is not None:
+            transport.set_protocol(exchange)
+            exchange.connection_made(transport)
+        else:
+            loop = asyncio.get_running_loop()
+            try:
+                async with asyncio.timeout(connect_s):
+                    transport, _ = await loop.create_connection(lambda: exchange, *address)
+            except TimeoutError as error:
+                raise ServerTimeoutError from error
+        try:
+            fields = {
+                "Host": where.netloc,
+                "User-Agent": "lantern-bot",
+                **headers,
+                "Content-Length": str(len(body)),
+            }
+            lines = [f"POST {where.path} HTTP/1.1", *(f"{k}: {v}" for k, v in fields.items())]
+            transport.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+            yield
+        finally:
+            if exchange.may_stay:
+                self._keep(address, exchange, transport)
+            else:
+                transport.close()
+
+    def close(self) -> None:
+        """Closes what is idle; what is in use closes with its request."""
+        for address, idle in self._idle.items():
+            for transport, (_, timer) in tuple(idle.items()):
+                timer.cancel()
+                self._drop(address, transport)
+
+    def _taken(self, address: tuple[str, int]) -> asyncio.Transport | None:
+        idle = self._idle[address]
+        while idle:
+            # The newest: in a lull the others grow too old.
+            transport, (exchange, timer) = idle.popitem()
+            timer.cancel()
+            if exchange.may_stay and not transport.is_closing():
+                return transport
+            transport.close()
+        return None
+
+    def _keep(
+        self, address: tuple[str, int], exchange: Exchange, transport: asyncio.Transport
+    ) -> None:
+        # Stopped for a reader that was slow, and left before it had read all.
+        transport.resume_reading()
+        later = asyncio.get_running_loop().call_later
+        self._idle[address][transport] = (
+            exchange,
+            later(KEEP_ALIVE_S, self._drop, address, transport),
+        )
+
+    def _drop(self, address: tuple[str, int], transport: asyncio.Transport) -> None:
+        del self._idle[address][transport]
         transport.close()
 
 

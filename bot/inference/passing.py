@@ -48,6 +48,7 @@ _MARKS = (
 )
 _WORDS = re.compile(rb'"(?:content|reasoning_content|reasoning|text)": ?"([^"\\\n]*)"')
 """The words of a chunk; those with an escape in them are searched each time."""
+_CREATED = re.compile(rb'"created": ?\d+')
 _ENDS = (b'"type":"response.completed"', b'"type":"response.incomplete"', b'"type":"message_stop"')
 
 
@@ -66,7 +67,7 @@ class Passing:
         accepted: frozenset[str],
         *,
         wants_usage: bool = True,
-        reply_id: Callable[[], str] = str,
+        own_head: Callable[[], tuple[str, int] | None] = lambda: None,
     ) -> None:
         """Begin a stream.
 
@@ -74,15 +75,16 @@ class Passing:
             form: Whose events these are.
             accepted: Names the answer may give as its model; empty accepts any.
             wants_usage: The client asked for the usage chunk of a chat; else it is kept back.
-            reply_id: Asked when the first words pass: what it gives stands in place of the host's
-                own id, where chunks were sent before, since one stream has one id.
+            own_head: Asked when the first words pass: the id and time it gives stand in place of
+                the host's own, where chunks were sent before, since one stream has one of each.
         """
         self._form: Form = form
         self._accepted = accepted
         self._wants_usage = wants_usage or form in ("responses", "messages")
-        self._reply_id = reply_id
-        self._id = ""
-        self._swap: tuple[bytes, bytes] | None = None
+        self._own_head = own_head
+        self._id = self._created = b""
+        """As the host's first event writes them."""
+        self._swaps: tuple[tuple[bytes, bytes], ...] = ()
         self._held: list[bytes] | None = []
         """What came before the first words; None once it was passed on."""
         self._rest = b""
@@ -155,10 +157,9 @@ class Passing:
                 return None
             if found := _WORDS.search(chunk):
                 before, behind = self._frame = chunk[: found.start(1)], chunk[found.end(1) :]
-        if self._swap is None:
+        if not self._swaps:
             return b""
-        ours = [chunk.replace(*self._swap, 1) for chunk in chunks]
-        return b"".join([b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in ours])
+        return b"".join([b"%x\r\n%b\r\n" % (len(c), c) for c in self._swapped(chunks)])
 
     def close(self) -> bytes:
         """What is still to be passed on at the end of the stream; it may be found to be cut."""
@@ -175,12 +176,21 @@ class Passing:
             self._held += passed
             if not (self.has_begun or self.finish or self.is_whole):
                 return b""
-            if self._id and (ours := self._reply_id()):
-                self._swap = (json.dumps(self._id).encode(), json.dumps(ours).encode())
+            if (ours := self._own_head()) is not None:
+                pairs = zip(
+                    (self._id, self._created),
+                    (json.dumps(ours[0]).encode(), b'"created": %d' % ours[1]),
+                    strict=True,
+                )
+                self._swaps = tuple(pair for pair in pairs if pair[0])
             passed, self._held = self._held, None
-        if self._swap is not None:
-            passed = [block.replace(*self._swap, 1) for block in passed]
-        return b"".join([part for block in passed for part in (block, gap)])
+        return b"".join([part for block in self._swapped(passed) for part in (block, gap)])
+
+    def _swapped(self, blocks: list[bytes]) -> list[bytes]:
+        """Events with the head of chunks that were sent before the host's."""
+        for theirs, ours in self._swaps:
+            blocks = [block.replace(theirs, ours, 1) for block in blocks]
+        return blocks
 
     def _look(self, block: bytes) -> bytes:
         """The block as it is passed on; empty keeps it back."""
@@ -224,7 +234,10 @@ class Passing:
             raise garbage("its first event names no model")
         if self._accepted and self.model not in self._accepted:
             raise WireFault(Verdict(FailureKind.WRONG_MODEL, self.model))
-        self._id = text_of(head.get("id"))
+        if name := text_of(head.get("id")):
+            self._id = json.dumps(name).encode()
+        if found := _CREATED.search(block):
+            self._created = found[0]
         self._look_for_words(payload)
 
     def _look_for_words(self, payload: dict[str, object]) -> None:

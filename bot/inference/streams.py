@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
-from typing import Protocol
+from typing import Protocol, Self
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -28,14 +28,18 @@ from bot.domain.events import Delta
 from bot.inference.anthropic import AnthropicReader, messages_call
 from bot.inference.deltas import DeltaStream
 from bot.inference.errors import Answered, classify
-from bot.inference.exchange import Exchange, Straight, exchanged
+from bot.inference.exchange import (
+    KEEP_ALIVE_S,
+    MOST_UNREAD_BYTES,
+    ConnectionPool,
+    Exchange,
+    whole_chunks,
+)
 from bot.inference.openai import OpenAiReader, completions_call
 from bot.inference.passing import Passing, whole_model
 from bot.inference.pieces import estimate_prompt_tokens
-from bot.inference.wire import Call, Verdict, WireFault, to_error
+from bot.inference.wire import Call, Verdict, WireFault, garbage, to_error
 
-_KEEP_ALIVE_S = 4.0
-"""LM Studio's server (Node) closes idle connections after 5 s; a request sent just then is lost."""
 _MAX_ERROR_BYTES = 64 * 1024
 _ERROR_BODY_S = 10.0
 
@@ -45,6 +49,9 @@ _HEADERS = {
     "Accept-Encoding": "identity",
     "Content-Type": "application/json",
 }
+_NO_STREAM = ("json", "html")
+"""Under status 200: so LM Studio answers a path that it does not know, and HTML is what stands in
+front of a broken server."""
 _WHY = (
     (ConnectionRefusedError, "connection refused"),
     (ssl.SSLError, "no TLS connection"),
@@ -67,7 +74,7 @@ class Streams(Protocol):
 
 
 class Inference:
-    """Speaks to any endpoint in its wire."""
+    """Speaks to any endpoint in its wire; entered by whoever relays, as it keeps connections."""
 
     def __init__(
         self, session: aiohttp.ClientSession, *, utcnow: Callable[[], datetime] | None = None
@@ -80,6 +87,13 @@ class Inference:
         """
         self._session = session
         self._utcnow = utcnow
+        self._pool = ConnectionPool()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._pool.close()
 
     @asynccontextmanager
     async def open(
@@ -126,7 +140,7 @@ class Inference:
         path: str,
         body: bytes,
         passing: Passing,
-        straight: Straight = lambda _: False,
+        straight: Callable[[bytes], bool] = lambda _: False,
         heard: Callable[[], None] = lambda: None,
     ) -> AsyncGenerator[AsyncIterator[bytes]]:
         """Send a client's own request; iterate its answer's bytes as they may be passed on.
@@ -144,26 +158,55 @@ class Inference:
             heard: Called for each read it took.
         """
         first_due = asyncio.get_running_loop().time() + endpoint.first_token_s
-        error = partial(to_error, endpoint=endpoint)
-        call = _relayed(endpoint, path, body)
-        exchange = Exchange(passing, straight, heard)
+
+        def offered(data: bytes) -> bool:
+            chunks = whole_chunks(data)
+            changed = passing.straight(chunks) if chunks else None
+            if changed is None or not straight(changed or data):
+                return False
+            passing.deltas += len(chunks)
+            heard()
+            return True
+
+        exchange = Exchange(MOST_UNREAD_BYTES, offered)
+        async with (
+            self._exchanged(exchange, endpoint, path, body, first_due, _NO_STREAM),
+            aclosing(_passed(exchange, passing, endpoint, first_due)) as chunks,
+        ):
+            yield chunks
+
+    @asynccontextmanager
+    async def _exchanged(
+        self,
+        exchange: Exchange,
+        endpoint: Endpoint,
+        path: str,
+        body: bytes,
+        due: float,
+        wrong: tuple[str, ...],
+    ) -> AsyncGenerator[None]:
+        """A client's own request, once its answer has begun well, or its error.
+
+        ``wrong`` are kinds of content that are no answer, though their status is 200.
+        """
+        headers = _HEADERS
+        if endpoint.token:
+            headers = {**_HEADERS, "Authorization": f"Bearer {endpoint.token}"}
+        url = f"{endpoint.base_url.rstrip('/')}{path}"
         async with AsyncExitStack() as stack:
             try:
-                headers = {**_HEADERS, **call.headers}
-                sent = exchanged(exchange, call.url, headers, body, endpoint.connect_s)
+                sent = self._pool.exchanged(exchange, url, headers, body, endpoint.connect_s)
                 await stack.enter_async_context(sent)
-                async with asyncio.timeout_at(first_due):
+                async with asyncio.timeout_at(due):
                     await exchange.head()
             except (OSError, ValueError) as err:
-                raise error(_unsent(err, endpoint)) from err
+                raise to_error(_unsent(err, endpoint), endpoint) from err
             except WireFault as fault:
-                raise error(fault.verdict) from fault
+                raise to_error(fault.verdict, endpoint) from fault
             kind = exchange.headers.get("content-type", "")
-            if exchange.status != HTTPStatus.OK or "json" in kind or "html" in kind:
-                raise error(await self._told(exchange, endpoint))
-            passed = _passed(exchange, passing, endpoint, first_due, error)
-            async with aclosing(passed) as chunks:
-                yield chunks
+            if exchange.status != HTTPStatus.OK or any(word in kind for word in wrong):
+                raise to_error(await self._told(exchange, endpoint), endpoint)
+            yield
 
     async def _told(self, exchange: Exchange, endpoint: Endpoint) -> Verdict:
         """What an answer says that is no stream."""
@@ -185,26 +228,23 @@ class Inference:
             BotError: as ``open`` does; ``GARBAGE`` where the answer is larger than ``most_bytes``.
         """
         due = asyncio.get_running_loop().time() + endpoint.first_token_s
-        error = partial(to_error, endpoint=endpoint)
-        call = _relayed(endpoint, path, body)
-        async with self._answered(endpoint, call, due, error, is_stream=False) as response:
-            answer = bytearray()
+        exchange, answer = Exchange(most_bytes), bytearray()
+        async with self._exchanged(exchange, endpoint, path, body, due, ("html",)):
             try:
-                async with asyncio.timeout_at(due):
-                    while data := await response.content.readany():
-                        answer += data
-                        if len(answer) > most_bytes:
-                            raise error(Verdict(FailureKind.GARBAGE, "its answer is too large"))
+                while data := await exchange.read(lambda: due):
+                    answer += data
+                    if len(answer) > most_bytes:
+                        raise garbage("its answer is too large")
                 model, usage = whole_model(bytes(answer))
+                if endpoint.accepted_models and model not in endpoint.accepted_models:
+                    raise WireFault(Verdict(FailureKind.WRONG_MODEL, model))
             except TimeoutError as err:
-                raise error(Verdict(FailureKind.TIMEOUT, "it fell silent")) from err
-            except (aiohttp.ClientError, OSError) as err:
-                raise error(Verdict(FailureKind.CUT, "the connection broke")) from err
+                raise to_error(Verdict(FailureKind.TIMEOUT, "it fell silent"), endpoint) from err
+            except (OSError, ValueError) as err:
+                raise to_error(Verdict(FailureKind.CUT, "the connection broke"), endpoint) from err
             except WireFault as fault:
-                raise error(fault.verdict) from fault
-            if endpoint.accepted_models and model not in endpoint.accepted_models:
-                raise error(Verdict(FailureKind.WRONG_MODEL, model))
-            return bytes(answer), model, usage
+                raise to_error(fault.verdict, endpoint) from fault
+        return bytes(answer), model, usage
 
     @asynccontextmanager
     async def _answered(
@@ -213,8 +253,6 @@ class Inference:
         call: Call,
         due: float,
         error: Callable[[Verdict], BotError],
-        *,
-        is_stream: bool = True,
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
         """The answer to a request once it has begun well, or its error; closed at the end.
 
@@ -229,10 +267,7 @@ class Inference:
                 raise err.__cause__ from err
             raise error(_unsent(err, endpoint)) from err
         try:
-            # JSON under status 200 is no stream: so LM Studio answers a path that it does not know,
-            # and a page of HTML is what stands in front of a broken server.
-            wrong = ("json", "html") if is_stream else ("html",)
-            is_told = any(word in response.content_type for word in wrong)
+            is_told = any(word in response.content_type for word in _NO_STREAM)
             if response.status != HTTPStatus.OK or is_told:
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 answered = Answered(response.status, await _body(response, due), headers)
@@ -279,26 +314,18 @@ def inference_session() -> aiohttp.ClientSession:
     """The session all streams share: no limit per host, no environment proxy, no cookies."""
     # aiohttp itself stops at a hundred connections: the next stream would wait without a word.
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=_KEEP_ALIVE_S),
+        connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=KEEP_ALIVE_S),
         headers={"User-Agent": "lantern-bot"},
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
     )
 
 
-def _relayed(endpoint: Endpoint, path: str, body: bytes) -> Call:
-    headers = {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {}
-    return Call(f"{endpoint.base_url.rstrip('/')}{path}", headers, body)
-
-
 async def _passed(
-    exchange: Exchange,
-    passing: Passing,
-    endpoint: Endpoint,
-    first_due: float,
-    error: Callable[[Verdict], BotError],
+    exchange: Exchange, passing: Passing, endpoint: Endpoint, first_due: float
 ) -> AsyncGenerator[bytes]:
     """What of an answer did not go straight on, as far as it may pass."""
+    error = partial(to_error, endpoint=endpoint)
 
     def due() -> float:
         return exchange.heard_at + endpoint.idle_s if passing.has_begun else first_due

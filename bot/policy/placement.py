@@ -100,7 +100,9 @@ def place(
     needed = load_bytes(model, order)
     # 1. Never foreign ones, even where those may be evicted: they are in nobody's way here.
     outgrown = tuple(i for i in instances if i.model_key == key and _may_leave(i, now, False))
-    staying = [with_size(i, host.models) for i in instances if i not in outgrown]
+    staying = [
+        replace(i, size_bytes=size_of(i, host.models)) for i in instances if i not in outgrown
+    ]
     limits = host.limits.get(key)
     refusal = limits.refusal if limits is not None else ""
     # Right after a refusal rule 6 makes the room; the ceiling is for those who come later.
@@ -312,12 +314,12 @@ def _is_busy(instance: Instance, now: float) -> bool:
     return instance.leases > 0 or now < instance.spared_until
 
 
-def with_size(instance: Instance, models: Mapping[ModelKey, Model]) -> Instance:
-    """The instance, with a size the host did not tell taken from its disk."""
+def size_of(instance: Instance, models: Mapping[ModelKey, Model]) -> int | None:
+    """An instance's size; one that the host does not tell is taken from its disk."""
     model = models.get(instance.model_key)
     if instance.size_bytes is not None or model is None:
-        return instance
-    return replace(instance, size_bytes=model.size_bytes)
+        return instance.size_bytes
+    return model.size_bytes
 
 
 def _what_stays(host: HostSnapshot, needed_bytes: int | None, instances: Sequence[Instance]) -> str:

@@ -26,8 +26,7 @@ class DeafSink:
 
     async def begins(self, candidate: Candidate) -> None: ...
 
-    def reply_id(self) -> str:
-        return ""
+    def own_head(self) -> None: ...
 
     def straight(self, chunks: bytes) -> bool:
         return False

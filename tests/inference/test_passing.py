@@ -88,7 +88,7 @@ def test_nothing_passes_of_another_model(cuts: list[int]) -> None:
 
 
 def test_one_stream_has_one_id() -> None:
-    passing = Passing("chat", KEY, reply_id=lambda: "chatcmpl-ours")
+    passing = Passing("chat", KEY, own_head=lambda: ("chatcmpl-ours", 12))
     out = passed(passing, list(CHAT))
     assert b"chatcmpl-theirs" not in out
     assert out.count(b'"id": "chatcmpl-ours"') == len(CHAT) - 1
@@ -112,10 +112,10 @@ def test_an_answer_without_a_word_passes_at_its_end() -> None:
 
 
 def test_an_id_is_ours_where_a_chunk_of_ours_came_while_the_first_words_were_waited_for() -> None:
-    ours = [""]
-    passing = Passing("chat", KEY, reply_id=lambda: ours[0])
+    ours: list[tuple[str, int]] = []
+    passing = Passing("chat", KEY, own_head=lambda: ours[0] if ours else None)
     assert passing.feed(CHAT[0]) == b""
-    ours[0] = "chatcmpl-ours"
+    ours.append(("chatcmpl-ours", 12))
     assert passing.feed(CHAT[1]).count(b'"id": "chatcmpl-ours"') == 2
 
 
