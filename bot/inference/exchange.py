@@ -199,7 +199,7 @@ class Exchange(asyncio.Protocol):
             if not size:
                 self._end(None)
                 at = end + 2
-                self.may_stay = self._is_kept_open and self._raw[at:] == b"\r\n"
+                self.may_stay = self._is_kept_open and bytes(self._raw[at:]) == b"\r\n"
             elif not b"\r\n".startswith(self._raw[after : after + 2]):
                 # Waited for, what it announced would have come after the longest silence, or never.
                 raise garbage("a chunk of another size than it says")

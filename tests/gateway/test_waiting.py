@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bot.chat.planning import ChatRules
+from bot.domain.hosts import Drain
 from bot.domain.ids import HostName, ModelKey, PersonaName
 from bot.gateway.sinks import LifePace
 from bot.sim.journal import LoadFinished, LoadStarted, PredictionStarted
@@ -69,7 +70,7 @@ async def test_a_cold_stream_has_headers_and_signs_of_life_with_progress(
             return
         chunks = [json.loads(x[5:]) for x in whole.splitlines() if x.startswith("data: {")]
         assert whole.endswith("data: [DONE]\n\n")
-        assert len({chunk["id"] for chunk in chunks}) == 1
+        assert len({(chunk["id"], chunk["created"]) for chunk in chunks}) == 1
         assert {chunk["model"] for chunk in chunks} == {QWEN.key}
         assert sum(chunk["choices"][0]["finish_reason"] is not None for chunk in chunks) == 1
         assert not any("usage" in chunk for chunk in chunks)
@@ -92,6 +93,32 @@ async def test_a_long_prompt_is_read_under_signs_of_life(tmp_path: Path) -> None
         answer = await it.ask(CHATS, chat(QWEN.key, stream=True, max_tokens=3))
         states = [event["lantern"] for event in answer.events if "lantern" in event]
         assert {"state": "reading", "host": "one"} in states
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_who_waits_in_a_line_goes_to_a_host_that_is_sooner_by_now(
+    tmp_path: Path, stream: bool
+) -> None:
+    async with gate(tmp_path, sim("one", QWEN, parallel=1), sim("two", QWEN)) as it:
+        one, two = (it.house.lantern.fleet.host(HostName(name)) for name in ("one", "two"))
+        for name in ("one", "two"):
+            await it.house.hosts[name].preload(QWEN.key)
+        await it.house.lantern.fleet.probe_all()
+        two.drain(Drain(HostName("two")))
+        it.house.hosts["one"].faults.stall_after_tokens(2)
+        async with asyncio.TaskGroup() as tasks:
+            first = tasks.create_task(it.ask(CHATS, chat(QWEN.key, "first", stream=True)))
+            await it.house.hosts["one"].journal.wait_for(PredictionStarted)
+            body = chat(QWEN.key, "second", stream=stream, max_tokens=3)
+            second = tasks.create_task(it.ask(CHATS, body))
+            await one.until(lambda seen: bool(seen.waiting))
+            two.drain(Drain(HostName("two"), is_on=False))
+            answer = await second
+            it.house.hosts["one"].faults.clear("stall_after_tokens")
+        assert answer.status == first.result().status == 200
+        assert "host=two" in answer.headers["x-lantern-route"]
+        heard = it.house.hosts["two"].journal.of(PredictionStarted)
+        assert [record.messages[-1].text for record in heard] == ["second"]
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -289,3 +290,118 @@ async def test_silence_counts_from_what_went_straight() -> None:
     with pytest.raises(TimeoutError):
         await exchange.read(due)
     assert next(limits, None) is None
+
+
+BODY = b'{"model": "key"}'
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+
+
+class Keeping:
+    """A host that answers each request so and waits for the next on the same connection."""
+
+    def __init__(self, answer: bytes = ANSWER) -> None:
+        self.answer = answer
+        self.asked: list[int] = []
+        """Requests by connection."""
+        self.writers: list[asyncio.StreamWriter] = []
+        self.endpoint = Endpoint("", "key", accepted_models=frozenset({"key"}))
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        mine = len(self.asked)
+        self.asked.append(0)
+        self.writers.append(writer)
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await reader.readuntil(b"\r\n\r\n{}"):
+                self.asked[mine] += 1
+                writer.write(self.answer)
+        writer.close()
+
+    @asynccontextmanager
+    async def asked_by(self) -> AsyncGenerator[Inference]:
+        server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        self.endpoint = replace(self.endpoint, base_url=f"http://127.0.0.1:{port}/v1")
+        async with server:
+            async with inference_session() as session, Inference(session) as inference:
+                yield inference
+            for writer in self.writers:
+                with suppress(ConnectionError):
+                    await writer.wait_closed()
+
+
+async def whole(inference: Inference, endpoint: Endpoint) -> bytes:
+    return (await inference.relay_whole(endpoint, "/chat", b"{}", 1000))[0]
+
+
+async def test_a_connection_that_was_left_in_good_order_serves_the_next_request() -> None:
+    host = Keeping()
+    async with host.asked_by() as inference:
+        endpoint, asked = host.endpoint, host.asked
+        for _ in range(3):
+            assert await whole(inference, endpoint) == BODY
+        assert asked == [3]
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(2):
+                tasks.create_task(whole(inference, endpoint))
+        assert asked == [4, 1]
+        # Both are kept, and both serve again.
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(2):
+                tasks.create_task(whole(inference, endpoint))
+        assert asked == [5, 2]
+
+
+CHUNKED = HEAD.replace(b"event-stream", b"plain") + b"%x\r\n%b\r\n" % (len(BODY), BODY)
+
+
+@pytest.mark.parametrize(
+    ("answer", "connections"),
+    [
+        (CHUNKED + LAST, 1),
+        (CHUNKED + b"0\r\nTrailer: 1\r\n\r\n", 2),
+        (CHUNKED + LAST + b"HTTP/1.1 200 smuggled", 2),
+        (ANSWER.replace(b"HTTP/1.1", b"HTTP/1.0"), 2),
+        (ANSWER.replace(b"\r\n", b"\r\nConnection: Close\r\n", 1), 2),
+        (ANSWER.replace(b"200", b"503"), 1),
+    ],
+)
+async def test_no_connection_is_used_again_that_may_hold_more(
+    answer: bytes, connections: int
+) -> None:
+    host = Keeping(answer)
+    async with host.asked_by() as inference:
+        for _ in range(2):
+            with suppress(Unavailable):
+                await whole(inference, host.endpoint)
+        assert len(host.asked) == connections
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+async def test_a_connection_that_its_host_used_or_closed_meanwhile_serves_nobody(
+    is_closed: bool,
+) -> None:
+    host = Keeping()
+    async with host.asked_by() as inference:
+        await whole(inference, host.endpoint)
+        if is_closed:
+            host.writers[0].close()
+        else:
+            host.writers[0].write(b"HTTP/1.1 200 OK")
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert await whole(inference, host.endpoint) == BODY
+        assert host.asked == [1, 1]
+
+
+async def test_a_connection_is_kept_no_longer_than_hosts_keep_theirs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bot.inference.exchange.KEEP_ALIVE_S", 0.0)
+    host = Keeping()
+    async with host.asked_by() as inference:
+        endpoint, asked = host.endpoint, host.asked
+        for _ in range(2):
+            assert await whole(inference, endpoint) == BODY
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        assert asked == [1, 1]
