@@ -308,19 +308,20 @@ def keys_add(
     as_json: JsonOption = False,
 ) -> None:
     """Makes a key and shows it, once."""
-    from bot.commands.keys import add_key
+    from bot.commands.keys import add_key, drawn_key
 
-    making = add_key(
-        _loaded(config),
-        name,
-        scopes=scope or ["inference"],
-        models=model or (),
-        daily_usd=daily_usd,
-        rate=rate,
-        expires=expires,
-        as_json=as_json,
-    )
-    run_async(making)
+    try:
+        shown, key = drawn_key(
+            name,
+            scopes=scope or ["inference"],
+            models=model or (),
+            daily_usd=daily_usd,
+            rate=rate,
+            expires=expires,
+        )
+    except RequestRefused as refused:
+        raise typer.BadParameter(refused.user_message) from refused
+    run_async(add_key(_loaded(config), shown, key, as_json=as_json))
 
 
 @keys_cli.command("list")

@@ -1,7 +1,7 @@
 """Plays turns into messages: folds a turn's events into its view, lets a writer show it."""
 
 import asyncio
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import assert_never
@@ -122,6 +122,8 @@ class ReplyView(View):
         self.end: Finished | Stopped | Failed | None = None
         self.is_edited = False
         """Its question reads otherwise than when it was asked."""
+        self.is_forgotten = False
+        """Its question is gone: nothing can be done with it once it has ended."""
         self.turn: TurnId | None = None
         """Known from the first event on, unless the request was refused."""
 
@@ -177,10 +179,12 @@ class ReplyView(View):
     def messages(self, now: float) -> tuple[MessageView, ...]:
         """The messages as they should read now; none while nothing is worth a message."""
         views = self._as_it_stands(now)
-        if self.is_edited and self.is_over and views and views[-1].acts:
-            *others, last = views
-            views = (*others, replace(last, acts=(*last.acts, Act.EDITED)))
-        return views
+        if not (self.is_over and views and views[-1].acts):
+            return views
+        *others, last = views
+        if self.is_forgotten:
+            return (*others, replace(last, acts=()))
+        return (*others, replace(last, acts=(*last.acts, Act.EDITED))) if self.is_edited else views
 
     def _as_it_stands(self, now: float) -> tuple[MessageView, ...]:
         text, standing = "".join(self._text), self._standing
@@ -357,6 +361,16 @@ class Replies:
         views = [view for view in self._live if view.turn == turn]
         for view in views:
             view.is_edited = is_edited
+        return bool(views)
+
+    def strip(self, turns: Iterable[TurnId]) -> bool:
+        """Nothing can be done any more with the answers under way among these; is there any?
+
+        To be said before they are ended: what they show at their end would have buttons.
+        """
+        views = [view for view in self._live if view.turn in set(turns)]
+        for view in views:
+            view.is_forgotten = True
         return bool(views)
 
     def is_writing(self, turn: TurnId) -> bool:

@@ -9,7 +9,7 @@ import discord
 from bot.policy.pacing import INTERACTION, OLD, Pacer, Pacers, Writing
 from cogs._faults import DiscordFault, fault_of
 from cogs._view import MessageView, buttons_of
-from cogs._webhooks import Hook, Speaker
+from cogs._webhooks import Hook, Speaker, Webhooks
 
 _ANOTHERS = 50005  # a message by another author can be changed by nobody else
 _MAY_NOT_REPLY = 160002  # without Read Message History no message may refer to another
@@ -146,24 +146,32 @@ class Transport:
         self, message_id: int, message: MessageView, before: MessageView | None = None
     ) -> None:
         """Changes a message of this reply; ``before`` is what it shows, where that is known."""
+        buttons = _new_buttons(message, before, self.locale)
+        await self._change(message_id, {"content": message.content, **buttons})
+
+    async def dress(self, message_id: int, message: MessageView | None) -> None:
+        """Puts these buttons under a message, or none; its words stay as they are."""
+        now = asyncio.get_running_loop().time()
+        for pacer in self.pacers(is_new=False):
+            pacer.began(now, f"buttons of {message_id}")
+        view = None if message is None else buttons_of(message, self.locale)
+        await self._change(message_id, {"view": view})
+
+    async def _change(self, message_id: int, options: dict[str, Any]) -> None:
         # By its id alone: nothing is fetched, and an interaction's message can be changed so too,
         # while the library's own InteractionMessage knows no way but the token.
-        known, buttons = (
-            self._channel.get_partial_message(message_id),
-            _new_buttons(message, before, self.locale),
-        )
-        hook = self._hook
+        known, hook = self._channel.get_partial_message(message_id), self._hook
         if hook is None or message_id not in self._hooked:
             try:
                 async with asyncio.timeout(CALL_S):
-                    await known.edit(content=message.content, **buttons)
+                    await known.edit(**options)
                     return
             except discord.HTTPException as error:
                 # One of a persona's, made by a press or a Lantern before this one.
                 if hook is None or error.code != _ANOTHERS:
                     raise
                 self._hooked.add(message_id)
-        await hook.edit(message_id, message.content, buttons)
+        await hook.edit(message_id, options)
 
     async def delete(self, message_id: int) -> None:
         """Takes a message of this reply away."""
@@ -172,6 +180,22 @@ class Transport:
             return
         async with asyncio.timeout(CALL_S):
             await self._channel.get_partial_message(message_id).delete()
+
+
+def transport_to(
+    client: discord.Client,
+    channel: int,
+    pacers: Pacers,
+    webhooks: Webhooks,
+    question: int | None = None,
+) -> Transport:
+    """To messages that stand in a channel, whichever of us made them: the bot or our webhook."""
+    known = client.get_channel(channel)
+    hook, server = webhooks.at(client, known), getattr(known, "guild", None)
+    partial = client.get_partial_messageable(channel)
+    transport = Transport(partial, pacers, question, hook)
+    transport.locale = None if server is None else server.preferred_locale
+    return transport
 
 
 class InteractionTransport(Transport):

@@ -166,7 +166,7 @@ class Hook:
             return None
         return sent.id
 
-    async def edit(self, message_id: int, content: str, options: dict[str, Any]) -> None:
+    async def edit(self, message_id: int, options: dict[str, Any]) -> None:
         """Changes a message that was made so, also by a Lantern before this one.
 
         Raises:
@@ -174,9 +174,7 @@ class Hook:
         """
         hook = await self._found()
         await self._kept(
-            hook.edit_message(
-                message_id, content=content, allowed_mentions=_NONE, **self._thread, **options
-            )
+            hook.edit_message(message_id, allowed_mentions=_NONE, **self._thread, **options)
         )
 
     async def delete(self, message_id: int) -> None:

@@ -211,8 +211,15 @@ class LanternBot(commands.Bot):
             Warming(self, lantern, rules),
             Buttons(lantern, face.access, face.replies, face.loads, face.again),
             talking,
-            Memory(lantern),
-            Edits(self, lantern, face.replies, has_footer=rules.has_footer),
+            Memory(lantern, face.replies, face.pacers, face.webhooks),
+            Edits(
+                self,
+                lantern,
+                face.replies,
+                face.pacers,
+                face.webhooks,
+                has_footer=rules.has_footer,
+            ),
             Threads(self, lantern, face.access, face.replies, face.pacers),
         ):
             await self.add_cog(cog)

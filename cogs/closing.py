@@ -1,6 +1,7 @@
 """After a crash: tells everybody who was left without an end how their question stands."""
 
 import asyncio
+from collections.abc import Collection
 from datetime import timedelta
 from itertools import groupby
 from typing import cast
@@ -13,12 +14,12 @@ from bot.domain.chat import Turn
 from bot.domain.errors import BotError
 from bot.domain.ids import TurnId
 from bot.policy.pacing import Pacers
-from bot.store.questions import Question
+from bot.store.questions import KEPT_MS, Question
 from bot.store.replies import ReplyMessage
 from cogs._faults import SENDING_ERRORS
 from cogs._finding import answers_to, response_of, tell_by_token
 from cogs._loads import Loads, OpenLoad
-from cogs._transport import CALL_S, Transport
+from cogs._transport import CALL_S, transport_to
 from cogs._view import ONLY, MessageView, View, restored
 from cogs._webhooks import Webhooks
 from cogs._writer import Writer
@@ -31,6 +32,11 @@ MISSED_S = 300
 
 MISSED_CHANNELS = 500
 """Thought of for missed questions, those where people asked last."""
+
+FIRST = "discord.first_session"
+"""The note of when this database's Lantern was first connected: what was said before it was never
+its to answer.
+"""
 
 LOOK_EVERY_S = 0.125
 """Between two looks for missed questions: eight a second, in two calls at most, stay about within
@@ -107,9 +113,15 @@ class Closing:
         answered_since = discord.utils.time_snowflake(now - timedelta(seconds=late_s))
         try:
             channels = await self._lantern.questions.channels(MISSED_CHANNELS)
+            first = await self._lantern.notes.keep(FIRST, str(discord.utils.time_snowflake(now)))
         except BotError as error:
             _log.warning("missed questions not looked for", error=error.user_message)
             return
+        # Where nobody has asked within the day nothing older was heard, either.
+        day = discord.utils.time_snowflake(now - timedelta(milliseconds=KEPT_MS))
+        unasked_since = max(int(first), since, day)
+        unasked = self._spoken_in(unasked_since, channels)[: MISSED_CHANNELS - len(channels)]
+        channels |= dict.fromkeys(unasked, unasked_since)
         for channel_id, oldest in channels.items():
             try:
                 async with asyncio.timeout(CALL_S):
@@ -135,6 +147,24 @@ class Closing:
             except SENDING_ERRORS as error:
                 # Where no history may be read, nothing is found.
                 _log.info("missed questions not looked for", error=str(error)[:200])
+
+    def _spoken_in(self, since: int, known: Collection[str]) -> list[str]:
+        """Other channels and threads of servers where something was said, the newest first.
+
+        Discord names them with every new session; private ones only once somebody writes there.
+        """
+        last: dict[str, int] = {}
+        for server in self._client.guilds:
+            for channel in (*server.channels, *server.threads):
+                newest: int = getattr(channel, "last_message_id", None) or 0
+                is_talk = isinstance(channel, discord.abc.Messageable)
+                if not is_talk or newest <= since or str(channel.id) in known:
+                    continue
+                # Asked all the same, each refusal counts towards the limit that bans an address.
+                home = channel.parent if isinstance(channel, discord.Thread) else channel
+                if home is not None and home.permissions_for(server.me).read_message_history:
+                    last[str(channel.id)] = newest
+        return sorted(last, key=last.__getitem__, reverse=True)
 
     async def _close(
         self, turn: TurnId | None, kept: tuple[ReplyMessage, ...], question: Question | None
@@ -199,10 +229,8 @@ class Closing:
         # The nonces of the first time: where no history may be read, Discord gives the message
         # that is there already instead of a second one.
         answers = int(question.id) if question is not None and question.token is None else None
-        partial = self._client.get_partial_messageable(channel)
+        transport = transport_to(self._client, channel, self._pacers, self._webhooks, answers)
         # Where we may not write the others are not kept waiting; the next start tries again.
-        hook = self._webhooks.at(self._client, self._client.get_channel(channel))
-        transport = Transport(partial, self._pacers, question=answers, hook=hook)
         writer = Writer(View(views), transport, denied_tries=1)
         try:
             async with asyncio.timeout(EACH_S):

@@ -9,10 +9,14 @@ from discord.ext import commands
 
 from bot.chat.lantern import Lantern
 from bot.domain.errors import BotError
+from bot.policy.pacing import Pacers
+from bot.store.replies import ReplyMessage
 from cogs._faults import SENDING_ERRORS
 from cogs._mentions import said
 from cogs._reply import Replies
-from cogs._view import Act, buttons_of, restored
+from cogs._transport import transport_to
+from cogs._view import Act, MessageView, restored
+from cogs._webhooks import Webhooks
 
 _DELETED = "Its question was deleted."
 
@@ -23,9 +27,18 @@ class Edits(commands.Cog):
     """Hears of edited and deleted messages that asked something."""
 
     def __init__(
-        self, client: discord.Client, lantern: Lantern, replies: Replies, *, has_footer: bool
+        self,
+        client: discord.Client,
+        lantern: Lantern,
+        replies: Replies,
+        pacers: Pacers,
+        webhooks: Webhooks,
+        *,
+        has_footer: bool,
     ) -> None:
         self._client = client
+        self._pacers = pacers
+        self._webhooks = webhooks
         self._turns = lantern.turns
         self._people = lantern.people
         self._shown_in = lantern.replies
@@ -55,10 +68,7 @@ class Edits(commands.Cog):
             *_, last = restored(stored, has_footer=self._has_footer, place=place)
             acts = (*last.acts, Act.EDITED) if is_new else last.acts
             if shown:
-                # Its words stay as they are: only the buttons are sent.
-                where = self._client.get_partial_messageable(int(shown[-1].channel_id))
-                part = where.get_partial_message(int(shown[-1].message_id))
-                await part.edit(view=buttons_of(replace(last, acts=acts)))
+                await self._dress(shown[-1], replace(last, acts=acts))
         except (*SENDING_ERRORS, BotError) as error:
             _log.info("edited question not offered", error=str(error)[:200])
 
@@ -80,13 +90,20 @@ class Edits(commands.Cog):
             if turn is None or answers is None:
                 return
             shown = await self._shown_in.messages(answers.shown)
+            # The answer stays for those who read it; nothing can be gone on from.
+            is_writing = self._replies.strip(answers.ids)
             # What is being answered to it is of no use to anybody, and would be stored at its end.
             await self._turns.end(answers.ids, _DELETED)
             await self._people.remove(turn)
-            if shown:
-                # The answer stays for those who read it; nothing can be gone on from.
-                where = self._client.get_partial_messageable(int(shown[-1].channel_id))
+            if shown and not is_writing:
                 with suppress(*SENDING_ERRORS):
-                    await where.get_partial_message(int(shown[-1].message_id)).edit(view=None)
+                    await self._dress(shown[-1], None)
         except BotError as error:
             _log.warning("deleted question not taken out", error=error.user_message)
+
+    async def _dress(self, shown: ReplyMessage, message: MessageView | None) -> None:
+        # A persona's answer stands there by our webhook, and nobody but that may change it: its
+        # buttons stayed under a question that was long gone.
+        channel = int(shown.channel_id)
+        transport = transport_to(self._client, channel, self._pacers, self._webhooks)
+        await transport.dress(int(shown.message_id), message)

@@ -1,36 +1,48 @@
 """``/history``, ``/remember`` and ``/memories``: what is kept of a person, in their own hands."""
 
+import asyncio
 import io
 import zipfile
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import discord
+import structlog
 from discord import app_commands
 from discord.ext import commands
 
-from bot.chat.history import MOST_EXPORTED, exported
+from bot.chat.history import MOST_EXPORTED, answers_to, exported
 from bot.chat.lantern import Lantern
+from bot.chat.words import counted
 from bot.domain.chat import Quote, Turn
 from bot.domain.errors import RequestRefused
 from bot.policy.markup import harmless
 from bot.policy.memories import MOST_FACTS, checked_fact
 from bot.policy.names import matching
-from cogs._faults import say
+from bot.policy.pacing import OLD, Pacers
+from cogs._faults import SENDING_ERRORS, say
 from cogs._places import place_of, user_id
+from cogs._reply import Replies
+from cogs._transport import transport_to
+from cogs._webhooks import Webhooks
 
 SHOWN = 10
 _LINE_CHARS = 150
 
 FORGET_HOW = """\
-⚠ This deletes for good **your {count} questions**, here and everywhere, with their answers and \
-files, what others quoted of you, and your facts. In answers to other people your words may still \
-echo; those stay theirs. Backups lose them within 8 days. What stands in Discord stays there: \
-delete it there. To do it: `/history forget sure:yes`."""
+⚠ This deletes for good **your {questions}**, here and everywhere, with answers and files, what \
+others quoted of you, your facts, and that you want pings. In answers to other people your words \
+may still echo; those stay theirs. Backups lose them within 8 days. What stands in Discord stays \
+there: delete it there. To do it: `/history forget sure:yes`."""
 FORGOTTEN = """\
-🗑 Forgotten: {count} questions with their answers, and your facts. Backups follow within 8 days."""
+🗑 Forgotten: {questions} with all answers, and your facts. Backups follow within 8 days."""
+
+UNDRESS_EVERY_S = OLD.rhythm_s
+"""Between two answers that lose their buttons: what Discord takes for messages of any age."""
 
 _ENDED = "Its question was forgotten."
+
+_log = structlog.get_logger(__name__)
 
 
 class Memory(commands.Cog):
@@ -38,10 +50,15 @@ class Memory(commands.Cog):
 
     history = app_commands.Group(name="history", description="What I keep of your words")
 
-    def __init__(self, lantern: Lantern) -> None:
+    def __init__(
+        self, lantern: Lantern, replies: Replies, pacers: Pacers, webhooks: Webhooks
+    ) -> None:
         self._lantern = lantern
         self._turns = lantern.turns
         self._people = lantern.people
+        self._replies = replies
+        self._pacers = pacers
+        self._webhooks = webhooks
 
     @history.command(description="Your newest questions and how they were answered")
     @app_commands.describe(where="here: in this channel alone")
@@ -55,8 +72,10 @@ class Memory(commands.Cog):
         user, place = user_id(interaction.user), place_of(interaction)
         here = place.conversation if where == "here" else None
         ids = await self._people.said(user, SHOWN, here)
-        turns = [turn for key in ids if (turn := await self._turns.store.get(key)) is not None]
-        lines = [line for turn in turns for line in _lines(turn)]
+        lines: list[str] = []
+        for question in ids:
+            for turn in (await answers_to(self._lantern, question))[:1]:
+                lines.extend(_lines(turn))
         await say(interaction, "\n".join(lines) or f"I keep no question of yours {where}.")
 
     @history.command(description="All your questions, answers and facts as a file")
@@ -74,7 +93,9 @@ class Memory(commands.Cog):
         if len(data) > limit:
             raise RequestRefused("Your history is larger than Discord takes; ask Lantern's owner.")
         file = discord.File(io.BytesIO(data), name)
-        await interaction.followup.send(f"📦 {count} questions.", file=file, ephemeral=True)
+        await interaction.followup.send(
+            f"📦 {counted(count, 'question')}.", file=file, ephemeral=True
+        )
 
     @history.command(description="Delete your words here and everywhere, for good")
     @app_commands.describe(sure="yes: really; without it I say what would go")
@@ -86,11 +107,23 @@ class Memory(commands.Cog):
         user = user_id(interaction.user)
         if sure != "yes":
             count = len(await self._people.said(user, MOST_EXPORTED))
-            await say(interaction, FORGET_HOW.format(count=count))
+            await say(interaction, FORGET_HOW.format(questions=counted(count, "question")))
             return
-        await self._turns.end(await self._people.said(user, MOST_EXPORTED), _ENDED)
-        count = await self._people.forget(user)
-        await say(interaction, FORGOTTEN.format(count=count))
+        running = await self._people.running(user)
+        self._replies.strip(running)
+        await self._turns.end(running, _ENDED)
+        count, shown = await self._people.forget(user)
+        await self._replies.pings.choose(user, is_on=False)
+        await say(interaction, FORGOTTEN.format(questions=counted(count, "question")))
+        # Their buttons would say that the answer is not stored any more, to whoever presses.
+        for nth, (channel, message) in enumerate(shown):
+            if nth:
+                await asyncio.sleep(UNDRESS_EVERY_S)
+            place = transport_to(interaction.client, int(channel), self._pacers, self._webhooks)
+            try:
+                await place.dress(int(message), None)
+            except SENDING_ERRORS as error:
+                _log.info("buttons not taken away", error=str(error)[:200])
 
     @app_commands.command(description="Have me remember a short fact about you")
     @app_commands.describe(fact="Told to whoever answers you, such as: I write Python 3.11")

@@ -415,3 +415,27 @@ def test_a_command_leaves_no_sign_of_life_for_the_lantern_that_runs_or_hangs(
         assert run("hosts") == 0
         assert run("health") == 1
     assert "no sign of life for" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--rate", "often"), "60/min"),
+        (("--scope", "root"), "There is no scope `root`"),
+        (("--daily-usd", "inf"), "number of dollars"),
+    ],
+)
+def test_a_key_that_is_asked_for_wrongly_is_bad_usage_and_none_is_made(
+    words: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("keys", "add", "editor", *words) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_key_of_one_name_is_a_failure_and_no_bad_usage(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("keys", "add", "editor") == 0
+    assert run("keys", "add", "editor") == 1
+    assert "editor" in capsys.readouterr().err

@@ -94,7 +94,12 @@ class Choices:
             said = str(self._shelf.find(persona, user, place.server).name)
         option = self._find_choice(model) if model is not None else None
         stored = await self._store.get(keys)
-        wanted = choose(said, stored["persona"], keys, str(self._default_persona))
+        opened_on = stored.opened_on if self._has_own(place) else None
+        if opened_on is not None:
+            # One made for somebody else alone stays theirs: whoever else asks here has their own.
+            seen = {persona.name for persona in self._shelf.seen_by(user, place.server)}
+            opened_on = opened_on if opened_on in seen else None
+        wanted = choose(said, stored.personas, keys, str(self._default_persona), opened_on)
         who, why_who = self._shelf.get(wanted.value), wanted.reason
         is_gone = who is None
         # The words were meant for another: who stands in is told, and nothing leaves the LAN.
@@ -102,7 +107,7 @@ class Choices:
             who = self._shelf.get(str(self._default_persona)) or self._shelf.all()[0]
             why_who = f"{shown_name(wanted.value)} is gone, so {shown_name(who.name)} answers"
         now = self._now()
-        picked = choose(option, stored["model"], keys, "")
+        picked = choose(option, stored.models, keys, "")
         if (provider := provider_in(picked.value)) is not None:
             words = f"☁ {provider} {picked.reason}"
             scope = picked.scope

@@ -4,27 +4,39 @@ import json
 from datetime import UTC, datetime
 
 from bot.chat.lantern import Lantern
-from bot.domain.ids import UserId
+from bot.domain.chat import Turn
+from bot.domain.ids import TurnId, UserId
 
 MOST_EXPORTED = 20_000
 
 
 async def exported(lantern: Lantern, user: UserId) -> tuple[int, bytes]:
     """How many questions of somebody there are, and all of them with answers and facts as JSON."""
-    store, ids = lantern.turns.store, await lantern.people.said(user, MOST_EXPORTED)
-    said = [turn for key in reversed(ids) if (turn := await store.get(key)) is not None]
-    questions = [
-        {
-            "at": datetime.fromtimestamp(turn.created_at_ms / 1000, UTC).isoformat(),
-            "conversation": turn.place.conversation,
-            "persona": turn.persona,
-            "question": turn.user_text,
-            "files": [file.name for file in turn.attachments],
-            "answer": turn.reply_text,
-            "model": None if turn.receipt is None else turn.receipt.model,
-        }
-        for turn in said
-    ]
+    questions: list[dict[str, object]] = []
+    for question in reversed(await lantern.people.said(user, MOST_EXPORTED)):
+        if not (answers := await answers_to(lantern, question)):
+            continue
+        shown, *others = answers
+        questions.append(
+            {
+                "at": datetime.fromtimestamp(shown.created_at_ms / 1000, UTC).isoformat(),
+                "conversation": shown.place.conversation,
+                "persona": shown.persona,
+                "question": shown.user_text,
+                "files": [file.name for file in shown.attachments],
+                "answer": shown.reply_text,
+                "model": None if shown.receipt is None else shown.receipt.model,
+                "other_answers": [turn.reply_text for turn in others],
+            }
+        )
     facts = [fact.said.text for fact in await lantern.people.facts(user)]
     whole = {"user": user, "questions": questions, "facts": facts}
-    return len(said), json.dumps(whole, ensure_ascii=False, indent=1).encode()
+    return len(questions), json.dumps(whole, ensure_ascii=False, indent=1).encode()
+
+
+async def answers_to(lantern: Lantern, question: TurnId) -> tuple[Turn, ...]:
+    """What a question was answered, the answer that is shown first; empty where it went."""
+    store = lantern.turns.store
+    beside = await store.answers(question)
+    ids = () if beside is None else dict.fromkeys((beside.shown, *beside.ids))
+    return tuple([turn for key in ids if (turn := await store.get(key)) is not None])

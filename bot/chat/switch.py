@@ -237,7 +237,7 @@ class Switch:
     async def defaults(self, place: Place) -> Mapping[Scope, str]:
         """Which personas are chosen for everybody of a place, by scope."""
         found = await self._store.get(scope_keys(place, _NOBODY))
-        return {key.scope: value for key, value in found["persona"].items()}
+        return {key.scope: value for key, value in found.personas.items()}
 
     async def undo(self, place: Place, user: UserId, ticket: str, *, rights: Rights) -> str:
         """Takes back the choice made by that ticket; says what is chosen instead now.

@@ -23,7 +23,7 @@ from bot.domain.events import (
     Waking,
 )
 from bot.domain.hosts import HostSnapshot, Instance
-from bot.domain.ids import ModelKey, ProviderName
+from bot.domain.ids import AUTO, ModelKey, ProviderName
 from bot.policy.budget import span_of, whose
 from bot.policy.foresight import foretold
 from bot.policy.names import shown_name
@@ -123,7 +123,10 @@ def readiness_text(ready: Readiness) -> str:
         return f"✅ Ready: `{by.model}` is in memory on {by.where}{after}."
     if ready.provider is None and not any(r.model == ready.model for r in ready.failed):
         return f"⚠ {candidate_title(by)} goes before {wanted} here and answers first."
-    return f"⚠ {candidate_title(by)} answers instead{f': {why}' if why else '.'}"
+    # "zai answers instead" read as if something had been asked, while a choice alone was made.
+    can = f"{wanted} can be {'loaded' if ready.provider is None else 'asked'}"
+    until = "a host can answer" if wanted == f"`{AUTO}`" else can
+    return f"⚠ Until {until}, {candidate_title(by)} answers here{f': {why}' if why else '.'}"
 
 
 def unready_lines(ready: Readiness) -> str:

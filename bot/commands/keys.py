@@ -4,6 +4,7 @@ import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from math import isfinite
 
 from rich.console import Console
 
@@ -22,8 +23,7 @@ from bot.terminal.screen import Screen
 COLUMNS = ("name", "key", "scopes", "models", "a day", "rate", "last used", "expires")
 
 
-async def add_key(
-    loaded: Loaded,
+def drawn_key(
     name: str,
     *,
     scopes: Sequence[str],
@@ -31,12 +31,11 @@ async def add_key(
     daily_usd: float | None,
     rate: str | None,
     expires: str | None,
-    as_json: bool,
-) -> None:
-    """Makes a key and shows it, once.
+) -> tuple[str, ApiKey]:
+    """A new key as it is shown, and as it is stored.
 
     Raises:
-        RequestRefused: there is one of this name already, or a scope is none.
+        RequestRefused: it was not asked for as it can be written.
     """
     known: tuple[Scope, ...] = tuple(scope for scope in SCOPES if scope in scopes)
     for scope in set(scopes) - set(known):
@@ -46,24 +45,33 @@ async def add_key(
         lasts_s = None if expires is None else parse_seconds(expires, may_be_zero=False)
     except ValueError as wrong:
         raise RequestRefused(f"Expected {wrong}.") from wrong
+    if daily_usd is not None and not isfinite(daily_usd):
+        raise RequestRefused("What a key may cost a day is a number of dollars.")
     if not name.strip() or not name.isprintable() or len(name) > 64:
         raise RequestRefused("A key's name has 1 to 64 printable characters.")
     drawn = "".join(secrets.choice(ALPHABET) for _ in range(LENGTH - len("lantern_")))
     shown, public, digest = make_key(drawn)
     until = None if lasts_s is None else utcnow() + timedelta(seconds=lasts_s)
+    return shown, ApiKey(
+        id=public,
+        name=name,
+        digest=digest,
+        scopes=known,
+        models=tuple(models),
+        daily_micro_usd=None if daily_usd is None else round(daily_usd * 1_000_000),
+        rate=rule,
+        expires_at_ms=None if until is None else int(until.timestamp() * 1000),
+    )
+
+
+async def add_key(loaded: Loaded, shown: str, drawn: ApiKey, *, as_json: bool) -> None:
+    """Stores a key and shows it, once.
+
+    Raises:
+        RequestRefused: there is one of this name already.
+    """
     async with _keys(loaded) as keys:
-        key = await keys.add(
-            ApiKey(
-                id=public,
-                name=name,
-                digest=digest,
-                scopes=known,
-                models=tuple(models),
-                daily_micro_usd=None if daily_usd is None else round(daily_usd * 1_000_000),
-                rate=rule,
-                expires_at_ms=None if until is None else int(until.timestamp() * 1000),
-            )
-        )
+        key = await keys.add(drawn)
     if as_json:
         print_json({"key": shown, **key.record()})
         return

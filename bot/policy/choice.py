@@ -102,14 +102,25 @@ def key_for(scope: Scope, place: Place, user: UserId) -> ScopeKey:
 
 
 def choose(
-    option: str | None, stored: Mapping[ScopeKey, str], keys: Iterable[ScopeKey], configured: str
+    option: str | None,
+    stored: Mapping[ScopeKey, str],
+    keys: Iterable[ScopeKey],
+    configured: str,
+    opened_on: str | None = None,
 ) -> Choice:
-    """Take what was said for this turn, else the nearest stored choice, else the configured one."""
+    """Take what was said for this turn, else the nearest stored choice, else the configured one.
+
+    What answered the message a thread was opened on goes before what is chosen farther out.
+    """
     if option:
         return Choice(option, "asked for this turn")
     for key in keys:
+        if opened_on and key.scope in ("channel", "server"):
+            break
         if value := stored.get(key):
             return Choice(value, _REASONS[key.scope], key.scope)
+    if opened_on:
+        return Choice(opened_on, "whose answer this thread was opened on")
     return Choice(configured, "the configured default")
 
 

@@ -21,6 +21,13 @@ _PUT = """
 INSERT OR REPLACE INTO choice (scope, place, user, subject, value, changed_at_ms)
 VALUES (?, ?, ?, ?, ?, ?)
 """
+# Discord gives a thread the id of the message it was opened on; before it stands the face's name.
+_OPENED_ON = """
+SELECT persona FROM turn WHERE id = (
+    SELECT turn FROM reply WHERE message_id = :message
+    UNION ALL SELECT turn FROM asked WHERE message_id = :message LIMIT 1
+)
+"""
 _NOTED = "SELECT value FROM note WHERE name = 'choices made'"
 _NOTE = "INSERT OR REPLACE INTO note (name, value) VALUES ('choices made', ?)"
 
@@ -47,21 +54,36 @@ class Change:
     is_undone: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What is chosen in some place. Keys under which nothing is are missing."""
+
+    personas: Mapping[ScopeKey, str]
+    models: Mapping[ScopeKey, str]
+    opened_on: str | None = None
+    """The persona whose answer the thread there was opened on."""
+
+
 @dataclass(eq=False, slots=True)
 class ChoiceStore:
     """Keeps choices. Each method is one transaction and raises ``StoreUnavailable`` alone."""
 
     database: Database
 
-    async def get(self, keys: Sequence[ScopeKey]) -> Mapping[Subject, Mapping[ScopeKey, str]]:
-        """The choices stored under these keys, by subject; keys without one are missing."""
+    async def get(self, keys: Sequence[ScopeKey]) -> Stored:
+        """The choices stored under these keys, and whose answer their thread was opened on."""
 
-        def find(connection: sqlite3.Connection) -> Mapping[Subject, Mapping[ScopeKey, str]]:
+        def find(connection: sqlite3.Connection) -> Stored:
             found: dict[Subject, dict[ScopeKey, str]] = {"persona": {}, "model": {}}
+            opened_on: str | None = None
             for key in keys:
                 for row in connection.execute(_GET, (key.scope, key.place, key.user or "")):
                     found[row["subject"]][key] = row["value"]
-            return found
+                if key.scope == "thread":
+                    message = {"message": key.place.rpartition(":")[2]}
+                    row = connection.execute(_OPENED_ON, message).fetchone()
+                    opened_on = None if row is None else row["persona"]
+            return Stored(found["persona"], found["model"], opened_on)
 
         # In one read, so that nobody's persona comes from before a switch and the model from after.
         return await self.database.read(find)

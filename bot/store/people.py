@@ -12,8 +12,17 @@ from bot.store.rows import insert, value_of
 
 _FACTS = "SELECT * FROM fact WHERE user = ? ORDER BY number"
 _DROP_FACT = "DELETE FROM fact WHERE user = ? AND number = ?"
+# A retry asks nothing new: counted, three questions read like ten.
 _SAID = """
 SELECT id FROM turn WHERE user = :user AND (:conversation IS NULL OR conversation = :conversation)
+    AND NOT EXISTS (SELECT 1 FROM redone WHERE redone.turn = turn.id)
+ORDER BY number DESC LIMIT :most
+"""
+_RUNNING = "SELECT id FROM turn WHERE user = ? AND status = 'running'"
+# The last message of an answer alone has buttons.
+_SHOWN = """
+SELECT channel_id, message_id FROM reply AS last JOIN turn ON turn.id = last.turn
+WHERE user = :user AND part = (SELECT max(part) FROM reply WHERE reply.turn = last.turn)
 ORDER BY number DESC LIMIT :most
 """
 _THEIRS = "SELECT id FROM turn WHERE user = ?"
@@ -24,6 +33,10 @@ _UNQUOTE = "DELETE FROM quote WHERE user = ?"
 _DROP_FACTS = "DELETE FROM fact WHERE user = ?"
 # An answer kept for the same question holds nobody's name: any of them may be theirs.
 _DROP_ANSWERS = "DELETE FROM answer"
+
+
+MOST_SHOWN = 50
+"""Of the answers that went, so many of the newest are told with where they were shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,29 +77,39 @@ class PeopleStore:
     async def said(
         self, user: UserId, most: int, conversation: PlaceId | None = None
     ) -> tuple[TurnId, ...]:
-        """Somebody's newest questions, newest first; of one conversation or of all."""
+        """Somebody's newest questions, newest first; of one conversation or of all.
+
+        Each by the turn that asked it first, however often it was answered.
+        """
         values = {"user": user, "conversation": conversation, "most": most}
         return tuple(TurnId(row["id"]) for row in await self.database.fetch(_SAID, values))
 
-    async def forget(self, user: UserId) -> int:
+    async def running(self, user: UserId) -> tuple[TurnId, ...]:
+        """What is being answered to somebody's questions."""
+        return tuple(TurnId(row["id"]) for row in await self.database.fetch(_RUNNING, (user,)))
+
+    async def forget(self, user: UserId) -> tuple[int, tuple[tuple[str, str], ...]]:
         """Delete a person's questions with their answers, files, facts, and words quoted by others.
 
         Returns:
-            How many questions there were.
+            How many questions there were, and where the newest answers end: channel and message.
         """
 
-        def change(connection: sqlite3.Connection) -> int:
+        def change(connection: sqlite3.Connection) -> tuple[int, tuple[tuple[str, str], ...]]:
+            every = {"user": user, "conversation": None, "most": -1}
+            count = len(connection.execute(_SAID, every).fetchall())
+            shown = connection.execute(_SHOWN, {"user": user, "most": MOST_SHOWN}).fetchall()
             theirs = [row["id"] for row in connection.execute(_THEIRS, (user,))]
             _remove(connection, theirs)
             for statement in (_UNQUOTE, _DROP_FACTS):
                 connection.execute(statement, (user,))
             connection.execute(_DROP_ANSWERS)
-            return len(theirs)
+            return count, tuple((row["channel_id"], row["message_id"]) for row in shown)
 
-        count = await self.database.write(change)
+        gone = await self.database.write(change)
         # Until the log is emptied the words still stand in its file.
         await self.database.empty_log()
-        return count
+        return gone
 
     async def remove(self, turn: TurnId) -> None:
         """Delete a question with all answers to it; what was said since goes on without it."""

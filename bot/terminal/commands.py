@@ -43,6 +43,12 @@ class CommandForm:
     """Of a command that only one chat has, such as the demo's own: does it, says what was done."""
 
 
+ONLY_DISCORD = {
+    "thread": "`/thread` opens a thread in Discord; here `/reset` begins a fresh conversation.",
+    "fleet board": "`/fleet board` is a message in Discord; here `/fleet status` shows the same.",
+}
+"""What Discord alone has, though it stands beside commands that are here as well."""
+
 _SCOPE = ("scope",)
 FLEET_VERBS = ("status", "models", "load", "unload", "pin", "unpin", "drain", "resume")
 
@@ -124,6 +130,10 @@ def parse(line: str, extra: tuple[str, ...] = ()) -> Command | None:
         # A provider is written `☁ zai` wherever one is told of, and may be typed so.
         rest = rest.replace("☁ ", "☁")
     forms = {form.name: form for form in COMMANDS}
+    # Called unknown it read as if the guide were wrong.
+    whole = " ".join((name, *rest.lower().split()[:1])) if name == "fleet" else name
+    if (elsewhere := ONLY_DISCORD.get(whole)) is not None:
+        raise RequestRefused(elsewhere)
     if name not in forms and name not in extra:
         near = ", ".join(f"/{n}" for n in nearest(name, (*forms, *extra))) or "/help"
         raise RequestRefused(f"There is no command `/{name}`. Nearest: {near}.")

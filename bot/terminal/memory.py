@@ -3,8 +3,9 @@
 import asyncio
 from pathlib import Path
 
-from bot.chat.history import exported
+from bot.chat.history import answers_to, exported
 from bot.chat.lantern import Lantern
+from bot.chat.words import counted
 from bot.domain.chat import Place, Quote
 from bot.domain.errors import RequestRefused
 from bot.domain.ids import PlaceId, UserId
@@ -43,20 +44,24 @@ async def history(lantern: Lantern, screen: Screen, command: Command) -> None:
     people, act, which = lantern.people, command.word(0), command.word(1) or ""
     match act:
         case None:
-            for key in await people.said(USER, 10):
-                turn = await lantern.turns.store.get(key)
-                asked, answer = ("", "") if turn is None else (turn.user_text, turn.reply_text)
-                screen.line(" ".join(f"{asked[:70]} → {answer[:70]}".split()))
+            questions = await people.said(USER, 10)
+            if not questions:
+                screen.line("No question of yours is kept.", "dim")
+            for question in questions:
+                for turn in (await answers_to(lantern, question))[:1]:
+                    said = f"{turn.user_text[:70]} → {turn.reply_text[:70]}"
+                    screen.line(" ".join(said.split()))
         case "export" if which:
             count, data = await exported(lantern, USER)
             try:
                 await asyncio.to_thread(_write, which, data)
             except OSError as error:
                 raise RequestRefused(f"`{which}` cannot be written: {error.strerror}.") from error
-            screen.line(f"{count} questions are in {which}.", "dim")
+            screen.line(f"Written to {which}: {counted(count, 'question')}.", "dim")
         case "forget" if which == "yes":
-            count = await people.forget(USER)
-            screen.line(f"Forgotten: {count} questions, with their answers and facts.", "dim")
+            count, _ = await people.forget(USER)
+            said = f"Forgotten: {counted(count, 'question')} with all answers, and your facts."
+            screen.line(said, "dim")
         case "forget":
             raise RequestRefused("This deletes all your words for good: `/history forget yes`.")
         case _:

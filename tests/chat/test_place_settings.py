@@ -85,6 +85,17 @@ async def test_a_choice_of_ones_own_counts_only_where_people_have_one(tmp_path: 
         assert (await home.ask("hello")).receipt.model == GEMMA.key
 
 
+async def test_nor_does_it_go_on_in_a_thread_where_people_have_none(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), personas={"sage": ""}) as home:
+        await home.lantern.switch.set_persona(PLACE, ADA, "me", "sage", rights=Rights())
+        answer = await home.ask("hello")
+        await home.lantern.replies.put("300", "1", answer.turn, 0)
+        thread = replace(PLACE, thread=PlaceId("discord:300"))
+        assert (await home.ask("hello", place=thread)).receipt.persona == "sage"
+        await change(home, "own_choice", "off")
+        assert (await home.ask("hello", place=thread)).receipt.persona == "default"
+
+
 async def test_who_answers_by_default_is_chosen_and_taken_back(tmp_path: Path) -> None:
     personas = {"default": f"model: {QWEN.key}\n", "sage": f"model: {QWEN.key}\n"}
     async with house(tmp_path, sim("studio", QWEN), personas=personas) as home:

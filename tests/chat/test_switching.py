@@ -18,6 +18,7 @@ from bot.domain.errors import NotPermitted, RequestRefused, StoreUnavailable
 from bot.domain.ids import HostName, PersonaName, PlaceId, ProviderName, UserId
 from bot.policy.access import EVERY_RIGHT, Rights
 from bot.policy.choice import Scope
+from bot.policy.personas import Editor
 
 ELSEWHERE = replace(PLACE, channel=PlaceId("discord:2"))
 THREAD = replace(PLACE, thread=PlaceId("discord:3"))
@@ -99,7 +100,20 @@ async def test_a_chosen_provider_that_is_out_is_followed_by_the_hosts_and_it_is_
         assert instead_words(second.receipt) == "☁ zai is not available; studio answered."
         assert (asked(home), asked(home, "openai")) == (1, 0)
         ready = await warmed(home, "cloud:zai")
-        assert readiness_text(ready).startswith(f"⚠ `{QWEN.key}` on studio answers instead")
+        assert f"⚠ Until ☁ zai can be asked, `{QWEN.key}` on studio answers" in readiness_text(
+            ready
+        )
+
+
+async def test_a_host_lost_during_a_choice_s_load_is_not_said_to_have_left_a_question_unanswered(
+    tmp_path: Path,
+) -> None:
+    providers = cloud(zai="zai")
+    async with house(tmp_path, sim("studio", QWEN), providers=providers, personas=MODELS) as home:
+        home.hosts["studio"].faults.drop_mid_load()
+        said = readiness_text(await warmed(home, QWEN.key))
+        assert said.startswith(f"⚠ Until `{QWEN.key}` can be loaded, ☁ zai answers here: studio ")
+        assert asked(home) == 0
 
 
 async def test_a_provider_for_one_turn_alone(tmp_path: Path) -> None:
@@ -354,3 +368,47 @@ async def test_a_choice_of_a_provider_does_not_wait_for_hosts_that_are_off(tmp_p
         await home.lantern.fleet.host(HostName("studio")).probe()
         assert await choose(home, "glm-4.6") == "cloud:zai"
         assert (await home.ask("hello")).receipt.provider == "zai"
+
+
+# --- a thread opened on an answer ---------------------------------------------------------------
+
+
+async def test_a_thread_opened_on_an_answer_goes_on_with_its_persona_for_everybody(
+    tmp_path: Path,
+) -> None:
+    personas = {"sage": "system_prompt: Be calm.\n", "pirate": "system_prompt: Arr.\n"}
+    async with house(tmp_path, sim("studio", QWEN), personas=personas) as home:
+        switch, thread = home.lantern.switch, replace(PLACE, thread=PlaceId("discord:300"))
+
+        async def who(user: UserId, place: Place = thread) -> str:
+            said = await home.ask("hi", user=user, place=place)
+            explained = await switch.explain(place, user)
+            assert explained.persona.name == said.receipt.persona
+            assert explained.persona_reason in said.receipt.choice_reason
+            return said.receipt.persona
+
+        await switch.set_persona(PLACE, ADA, "me", "sage", rights=EVERY_RIGHT)
+        answer = await home.ask("one")
+        await home.lantern.replies.put("300", "1", answer.turn, 0)
+        # Chosen for herself alone, and in the channel: the thread went on with another's voice.
+        assert [await who(user) for user in (ADA, BOB)] == ["sage", "sage"]
+        assert await who(BOB, PLACE) == "default"
+        await switch.set_persona(PLACE, ADA, "channel", "pirate", rights=EVERY_RIGHT)
+        assert await who(BOB) == "sage"
+        await switch.set_persona(thread, BOB, "me", "pirate", rights=EVERY_RIGHT)
+        assert [await who(user) for user in (ADA, BOB)] == ["sage", "pirate"]
+        await switch.set_persona(thread, ADA, "thread", "default", rights=EVERY_RIGHT)
+        assert [await who(user) for user in (ADA, BOB)] == ["default", "default"]
+
+
+async def test_a_thread_opened_on_an_answer_keeps_to_what_its_asker_may_choose(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        thread = replace(PLACE, thread=PlaceId("discord:300"))
+        acts, ada = home.lantern.personas, Editor(ADA, PLACE.server)
+        made, _ = await acts.keep(acts.blank("Mine", "me", ada, None), "me", ada)
+        answer = await home.ask("one", persona=str(made.persona.name))
+        await home.lantern.replies.put("300", "1", answer.turn, 0)
+        said = [(await home.ask("two", user=user, place=thread)).receipt for user in (ADA, BOB)]
+        assert [receipt.persona for receipt in said] == [made.persona.name, "default"]

@@ -83,11 +83,16 @@ READINESS = [
             3.0,
             (AWAY, Rejection(LAPTOP, GEMMA, "full", brief="busy")),
         ),
-        f"⚠ `{GEMMA}` on laptop answers instead: studio is off, laptop is busy.",
+        f"⚠ Until `{QWEN}` can be loaded, `{GEMMA}` on laptop answers here: "
+        "studio is off, laptop is busy.",
     ),
     (
         Readiness(QWEN, GLM, None, (AWAY,)),
-        "⚠ ☁ zai answers instead: studio is off.",
+        f"⚠ Until `{QWEN}` can be loaded, ☁ zai answers here: studio is off.",
+    ),
+    (
+        Readiness(AUTO, GLM, None, (replace(AWAY, model=AUTO),)),
+        "⚠ Until a host can answer, ☁ zai answers here: studio is off.",
     ),
     (
         Readiness(QWEN, Candidate(QWEN, provider=ZAI)),
@@ -108,7 +113,7 @@ READINESS = [
             ),
             provider=ZAI,
         ),
-        f"⚠ `{QWEN}` on studio answers instead: zai is not available.",
+        f"⚠ Until ☁ zai can be asked, `{QWEN}` on studio answers here: zai is not available.",
     ),
     (
         Readiness(

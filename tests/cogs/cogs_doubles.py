@@ -291,6 +291,9 @@ class MemoryNotes(NoteStore):
     async def put(self, name: str, value: str) -> None:
         self.notes[name] = value
 
+    async def keep(self, name: str, value: str) -> str:
+        return self.notes.setdefault(name, value)
+
 
 class TwoPersonas(PersonaShelf):
     """``sage`` with a greeting, and ``default``."""

@@ -51,6 +51,8 @@ from cogs.buttons import Buttons
 from cogs.closing import Closing
 
 PLACE = "discord:7"
+AS_IT_IS = object()
+"""The buttons of an edit that leaves them."""
 
 
 class PlayedTurns(ScriptedTurns):
@@ -109,10 +111,12 @@ class Channel:
             raise self.fault
         if content is not None:
             self.shown[message] = content
-        if view is not None:
+        if content is not None:
+            self.shown[message] = content
+        if view is not AS_IT_IS:
             self.buttons[message] = [
                 child.item.label or child.custom_id.split(":")[1]
-                for child in view.children
+                for child in (view.children if view is not None else ())
                 if isinstance(child, TurnButton)
             ]
 
@@ -131,7 +135,7 @@ class Channel:
             def __init__(self, key: int) -> None:
                 self.id = key
 
-            async def edit(self, *, content: str | None = None, view: Any = None) -> None:
+            async def edit(self, *, content: str | None = None, view: Any = AS_IT_IS) -> None:
                 messages.take(self.id, content, view)
 
             async def delete(self) -> None:
@@ -139,7 +143,7 @@ class Channel:
 
         async def send(content: str, **options: Any) -> Message:
             key = max(self.shown) + 1
-            self.take(key, content, options.get("view"))
+            self.take(key, content, options.get("view", AS_IT_IS))
             return Message(key)
 
         async def typing() -> None:

@@ -32,8 +32,16 @@ from bot.domain.ids import TurnId
 from bot.policy.pacing import Pacers
 from bot.store.questions import Question
 from bot.store.replies import ReplyMessage
+from cogs import closing as closing_module
 from cogs._loads import AGAIN_LINE, CUT_LINE, NOTE, Loads
-from cogs.closing import COMMAND_LINE, LOOK_EVERY_S, MISSED_S, UNTOLD_LINE, Closing
+from cogs.closing import (
+    COMMAND_LINE,
+    FIRST,
+    LOOK_EVERY_S,
+    MISSED_S,
+    UNTOLD_LINE,
+    Closing,
+)
 
 
 class Crashed:
@@ -354,6 +362,7 @@ def test_what_was_sent_into_a_cut_line_is_told_or_answered_late(
 ) -> None:
     async def story() -> list[tuple[str, int]]:
         lantern, client = lantern_of(), double(discord.Client)
+        client.guilds = []
         now = discord.utils.time_snowflake(discord.utils.utcnow())
         long_ago = now - (MISSED_S << 22) * 1000
         for question, channel in ((41, 7), (now - 50, 8), (41, 9)):
@@ -381,6 +390,7 @@ def test_what_was_sent_into_a_cut_line_is_told_or_answered_late(
 def test_however_many_channels_were_asked_in_since_the_first_is_looked_at_and_all_slowly() -> None:
     async def story() -> list[int]:
         lantern, client = lantern_of(), double(discord.Client)
+        client.guilds = []
         now = discord.utils.time_snowflake(discord.utils.utcnow())
         for channel in range(1, 41):
             await lantern.questions.hear(str(now - 1000 + channel), str(channel), None)
@@ -397,15 +407,86 @@ def test_however_many_channels_were_asked_in_since_the_first_is_looked_at_and_al
     assert play(story()) == [2]
 
 
-def test_nothing_is_missed_where_nobody_is_known_to_have_asked() -> None:
-    async def story() -> None:
+class Server:
+    """A server with these channels and threads, as Discord names them with a session."""
+
+    def __init__(self) -> None:
+        self.channels, self.threads = list[Any](), list[Any]()
+        self.me = object()
+        self.known: dict[int, Any] = {}
+
+    def add(
+        self, key: int, last: int | None, *ids: int, kind: Any = discord.TextChannel, **more: Any
+    ) -> Any:
+        channel: Any = double(kind)
+        channel.id, channel.last_message_id = key, last
+        found = History(*ids)
+        channel.history = found.history
+        channel.looked_at = found.looked_at
+        may_read = more.pop("may_read", True)
+        home = channel.parent if kind is discord.Thread else channel
+        home.permissions_for.return_value = discord.Permissions(read_message_history=may_read)
+        (self.threads if kind is discord.Thread else self.channels).append(channel)
+        self.known[key] = channel
+        return channel
+
+    async def hear(self, lantern: Lantern, first: int | None = 0) -> list[tuple[str, int]]:
+        if first is not None:
+            await lantern.notes.put(FIRST, str(first))
         client = double(discord.Client)
-        lantern = lantern_of()
+        client.guilds, client.get_channel.side_effect = [self], self.known.get
         closing = Closing(client, lantern, Loads(lantern), Pacers(), has_footer=True)
         await closing.hear_missed()
-        client.get_channel.assert_not_called()
+        return [(call.args[0], call.args[1].id) for call in client.dispatch.call_args_list]
 
-    play(story())
+
+def now_snowflake() -> int:
+    return discord.utils.time_snowflake(discord.utils.utcnow())
+
+
+def test_the_first_question_of_a_channel_or_thread_is_found_too() -> None:
+    now, server, lantern = now_snowflake(), Server(), lantern_of()
+    server.add(8, now - 2, now - 2, now - 3)
+    server.add(9, now - 1, now - 1, kind=discord.Thread)
+    quiet = [
+        server.add(10, now - (MISSED_S << 22) * 1000 - 1, now),
+        server.add(11, None, now),
+        server.add(12, now, now, may_read=False),
+        # Its newest is a post, which has a channel of its own.
+        server.add(13, now, now, kind=discord.ForumChannel),
+    ]
+    told = play(server.hear(lantern))
+    assert told == [("missed_message", now - back) for back in (1, 3, 2)]
+    assert [channel.id for channel in quiet if channel.looked_at] == []
+
+
+def test_what_was_said_before_this_database_s_first_session_was_never_its_to_answer() -> None:
+    now, server, lantern = now_snowflake(), Server(), lantern_of()
+    server.add(8, now, now - 1)
+    # Its very first session: whatever stands there may have been answered by another.
+    assert play(server.hear(lantern, None)) == []
+    server.add(9, now, now - 1, now - 2)
+    assert play(server.hear(lantern_of(), now - 2)) == [
+        ("missed_message", now - 1),
+        ("missed_message", now - 1),
+    ]
+
+
+def test_channels_that_were_asked_in_go_first_and_no_more_than_so_many_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(closing_module, "MISSED_CHANNELS", 4)
+    now, server, lantern = now_snowflake(), Server(), lantern_of()
+
+    async def story() -> list[int]:
+        await lantern.questions.hear(str(now - 9), "1", None)
+        for key in range(1, 7):
+            server.add(key, now - key, now - key)
+        await server.hear(lantern)
+        return [key for key, channel in server.known.items() if not channel.looked_at]
+
+    # Those where something was said longest ago, and nobody had asked.
+    assert play(story()) == [5, 6]
 
 
 def test_a_store_that_cannot_be_read_does_not_stop_the_start() -> None:

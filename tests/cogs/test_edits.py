@@ -11,8 +11,10 @@ from stand_ins import double
 from test_again import AGAIN, Scene, scene
 
 from bot.domain.events import TextDelta
+from bot.policy.pacing import Pacers
 from bot.store.people import PeopleStore
 from cogs._view import Act, TurnButton
+from cogs._webhooks import Webhooks
 from cogs.edits import Edits
 
 ME, ASKED = 99, "4711"
@@ -29,7 +31,8 @@ class Question:
         self.text = "hello"
         people: Any = at.lantern.people
         people.remove.side_effect = PeopleStore(at.lantern.database).remove
-        self.cog = Edits(self.client, at.lantern, at.replies, has_footer=True)
+        self.client.get_channel.return_value = None
+        self.cog = Edits(self.client, at.lantern, at.replies, Pacers(), Webhooks(), has_footer=True)
 
     def _channel(self, key: int, **_: object) -> Any:
         async def edit(*, view: discord.ui.View | None) -> None:
@@ -39,6 +42,7 @@ class Question:
 
         channel, part = double(discord.PartialMessageable), double(discord.PartialMessage)
         part.edit.side_effect, channel.get_partial_message.return_value = edit, part
+        channel.id = key
         return channel
 
     def message(self) -> Any:
@@ -153,3 +157,20 @@ async def test_a_deleted_question_leaves_with_all_its_answers(
         assert its.buttons == [[]]
         assert at.turns.said == [("end", (TURN, "again1"))]
         assert "not stored any more" in said_to(await at.press(Act.OLDER))[0]
+
+
+async def test_a_question_deleted_while_it_is_answered_leaves_no_button_at_its_end(
+    tmp_path: Path,
+) -> None:
+    script: Script = (STARTED, TextDelta("second"), 1.0, FINISHED)
+    async with scene(tmp_path, script) as at:
+        its = await question(at)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(at.press(Act.RETRY))
+            await at.channel.until(at.ids[0], "second")
+            await its.delete()
+            at.turns.may_end.set()
+        # Not taken away at once: the answer's own last words would bring them back.
+        assert its.buttons == []
+        assert at.channel.shown[at.ids[0]].startswith("second")
+        assert at.channel.buttons[at.ids[0]] == []

@@ -1,25 +1,43 @@
 """``/history``, ``/remember`` and ``/memories`` over the real store, as their person reads them."""
 
+import asyncio
 import io
 import json
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import discord
 import pytest
 from clocks import WallClock
-from cogs_doubles import RECEIPT, ScriptedTurns, interaction_of, lantern_of, said_to, stored_turn
+from cogs_doubles import (
+    ALICE,
+    RECEIPT,
+    ScriptedTurns,
+    double,
+    http_error,
+    interaction_of,
+    lantern_of,
+    partial_channel,
+    said_to,
+    stored_turn,
+)
 from databases import new_database
+from virtual_time import play
 
 from bot.domain.chat import Place
 from bot.domain.errors import BotError
 from bot.domain.ids import PlaceId, TurnId
+from bot.policy.pacing import Pacers
 from bot.store.database import Database
 from bot.store.people import PeopleStore
 from bot.store.turns import TurnStore
+from cogs._reply import Replies
+from cogs._webhooks import Webhooks
 from cogs.memory import Memory
 
 
@@ -38,7 +56,9 @@ async def cog(tmp_path: Path) -> AsyncIterator[Memory]:
             asked = replace(asked, place=Place(PlaceId(place)), user_text=f"**{name}**?\nyes")
             await turns.store.begin(asked)
             await turns.store.finish(asked.id, "done", f"answer {name}", "", RECEIPT)
-        yield Memory(replace(lantern_of(turns), people=PeopleStore(database)))
+        lantern = replace(lantern_of(turns), people=PeopleStore(database))
+        replies = Replies(lantern, has_footer=True)
+        yield Memory(lantern, replies, Pacers(), Webhooks())
 
 
 async def give(cog: Memory, name: str, *options: object, **more: Any) -> Any:
@@ -87,15 +107,95 @@ async def test_a_file_that_discord_would_not_take_is_said(cog: Memory) -> None:
 
 async def test_forgetting_says_first_what_would_go_and_then_really_does(cog: Memory) -> None:
     await give(cog, "remember", "I like tea")
+    pings = cog._replies.pings  # pyright: ignore[reportPrivateUsage]  # as its owner asks
+    await pings.choose(ALICE, is_on=True)
     (asked,) = said_to(await give(cog, "forget"))
     assert "your 2 questions" in asked
     assert "sure:yes" in asked
+    assert pings.wants(ALICE)
     (done,) = said_to(await give(cog, "forget", "yes"))
     assert "Forgotten: 2 questions" in done
+    assert not pings.wants(ALICE)
     assert said_to(await give(cog, "show", "everywhere")) == [
         "I keep no question of yours everywhere."
     ]
     assert "remember nothing" in said_to(await give(cog, "memories"))[0]
+
+
+async def test_a_retry_is_no_question_of_its_own(cog: Memory) -> None:
+    store = cog._turns.store  # pyright: ignore[reportPrivateUsage]  # as the fixture made it
+    first = await store.get(TurnId("a"))
+    assert first is not None
+    again = replace(first, id=TurnId("a2"), reply_text="", status="running", receipt=None)
+    await store.begin(again, "retry", first.id)
+    await store.finish(again.id, "done", "better", "", RECEIPT)
+    await PeopleStore(store.database).remove(TurnId("b"))
+    (shown,) = said_to(await give(cog, "show", "everywhere"))
+    assert shown.count("**20") + shown.count("?") == 1
+    assert "better" in shown
+    assert "answer a" not in shown
+    interaction = interaction_of()
+    interaction.filesize_limit = 10_000
+    await cast(Any, cog.export).callback(cog, interaction)
+    assert said_to(interaction) == ["📦 1 question."]
+    (one,) = json.loads(interaction.followup.send.await_args.kwargs["file"].fp.read())["questions"]
+    assert (one["answer"], one["other_answers"]) == ("better", ["answer a"])
+    assert "your 1 question**" in said_to(await give(cog, "forget"))[0]
+    assert "Forgotten: 1 question with" in said_to(await give(cog, "forget", "yes"))[0]
+
+
+async def test_what_is_being_answered_is_ended_and_shows_no_button_at_its_end(cog: Memory) -> None:
+    turns: Any = cog._turns  # pyright: ignore[reportPrivateUsage]  # as the fixture made it
+    await turns.store.begin(replace(stored_turn(""), id=TurnId("c"), status="running"))
+    stripped: list[TurnId] = []
+
+    def strip(turns: Iterable[TurnId]) -> bool:
+        stripped.extend(turns)
+        return True
+
+    cog._replies.strip = strip  # pyright: ignore  # as a reply under way hears it
+    await give(cog, "forget", "yes")
+    assert stripped == [TurnId("c")]
+    assert turns.said == [("end", (TurnId("c"),))]
+
+
+def test_the_newest_answers_lose_their_buttons_slowly_whoever_refuses(tmp_path: Path) -> None:
+    edited = list[tuple[int, int, float]]()
+
+    async def story() -> None:
+        lantern = lantern_of(EndingTurns())
+        shown = (("7", "301"), ("8", "302"), ("7", "303"))
+        people: Any = lantern.people
+        people.running.return_value, people.forget.return_value = (), (3, shown)
+        cog = Memory(lantern, Replies(lantern, has_footer=True), Pacers(), Webhooks())
+        interaction = interaction_of()
+
+        def place(channel: int) -> Any:
+            found = partial_channel(channel)
+
+            def message(key: int) -> Any:
+                async def edit(**options: Any) -> None:
+                    assert options == {"view": None}
+                    edited.append((channel, key, asyncio.get_running_loop().time()))
+                    if key == 302:
+                        raise http_error(403, 50001)
+
+                part: Any = double(discord.PartialMessage)
+                part.edit = edit
+                return part
+
+            found.get_partial_message = message
+            return found
+
+        interaction.client.get_channel.return_value = None
+        interaction.client.get_partial_messageable.side_effect = place
+        await cast(Any, cog.forget).callback(cog, interaction, "yes")
+        # Told first: nobody waits for it.
+        assert said_to(interaction)[0].startswith("🗑 Forgotten: 3 questions")
+
+    play(story())
+    assert [(channel, key) for channel, key, _ in edited] == [(7, 301), (8, 302), (7, 303)]
+    assert [b[2] - a[2] for a, b in pairwise(edited)] == [pytest.approx(20 / 3)] * 2
 
 
 async def test_facts_are_kept_listed_and_forgotten_by_their_person(cog: Memory) -> None:

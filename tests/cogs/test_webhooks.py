@@ -14,7 +14,7 @@ from virtual_time import play
 from bot.domain.ids import PersonaName
 from bot.domain.personas import Character, Persona
 from bot.policy.pacing import INTERACTION, Pacers
-from cogs._transport import Transport
+from cogs._transport import Transport, transport_to
 from cogs._view import Act, MessageView
 from cogs._webhooks import AGAIN_S, LONGEST, NAME, Hook, Speaker, Webhooks, speaker_of
 
@@ -189,6 +189,30 @@ async def test_a_message_of_before_is_edited_by_the_webhook_that_made_it(server:
     message.edit.side_effect = http_error(403, 50013)
     with pytest.raises(discord.Forbidden):
         await transport.edit(301, MessageView("x"))
+
+
+async def test_a_persona_s_message_loses_its_buttons_by_its_webhook_and_keeps_its_words(
+    server: Server,
+) -> None:
+    server.client.http.channel_webhooks.return_value = [
+        {"id": "70", "token": "t", "application_id": "9"}
+    ]
+    channel: Any = double(discord.TextChannel)
+    channel.id, channel.guild.preferred_locale = 7, discord.Locale.german
+    server.client.get_channel.return_value = channel
+    server.client.get_partial_messageable.return_value = server.plain
+    server.plain.get_partial_message.return_value.edit.side_effect = http_error(403, 50005)
+    transport = transport_to(server.client, 7, server.pacers, server.webhooks)
+    await transport.dress(300, None)
+    (bare,) = server.hook.edit_message.await_args_list
+    assert (bare.args, bare.kwargs["view"], "content" in bare.kwargs) == ((300,), None, False)
+    await transport.dress(300, HELLO)
+    (_, dressed) = server.hook.edit_message.await_args_list
+    assert [item.item.label for item in dressed.kwargs["view"].children] == ["Nochmal"]
+    # Whoever writes there meanwhile knows of these calls.
+    now = asyncio.get_running_loop().time()
+    assert not server.pacers.of_channel(7, now).is_quiet(now)
+    assert not server.pacers.of_channel(7, now, INTERACTION).is_quiet(now)
 
 
 async def test_one_whose_webhook_is_gone_is_replaced(server: Server) -> None:

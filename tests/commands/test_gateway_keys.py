@@ -1,11 +1,12 @@
 """``lantern keys``: made, listed, revoked."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
-from bot.commands.keys import add_key, list_keys, revoke_key
+from bot.commands.keys import add_key, drawn_key, list_keys, revoke_key
 from bot.domain.errors import RequestRefused, UnknownName
 from bot.policy.keys import LENGTH
 from bot.settings import Loaded, load_settings
@@ -22,18 +23,13 @@ async def made(
     scopes: tuple[str, ...] = ("inference",),
     rate: str | None = None,
     expires: str | None = None,
+    daily_usd: float = 1.5,
     as_json: bool = True,
 ) -> None:
-    await add_key(
-        loaded(folder),
-        name,
-        scopes=scopes,
-        models=("qwen/*",),
-        daily_usd=1.5,
-        rate=rate,
-        expires=expires,
-        as_json=as_json,
+    shown, key = drawn_key(
+        name, scopes=scopes, models=("qwen/*",), daily_usd=daily_usd, rate=rate, expires=expires
     )
+    await add_key(loaded(folder), shown, key, as_json=as_json)
 
 
 async def test_a_key_is_shown_once_and_listed_without_it(
@@ -95,6 +91,8 @@ async def test_a_revoked_name_is_free_again_and_an_unknown_one_told(
         ({"rate": "fast"}, "60/min"),
         ({"expires": "soon"}, "duration"),
         ({"expires": "0"}, "duration"),
+        ({"daily_usd": math.nan}, "number of dollars"),
+        ({"daily_usd": math.inf}, "number of dollars"),
         ({"name": " "}, "printable"),
         ({"name": "a\nb"}, "printable"),
         ({"name": "a" * 65}, "printable"),

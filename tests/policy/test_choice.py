@@ -95,6 +95,26 @@ def test_the_nearest_choice_wins(
     assert choose(option, stored, scope_keys(IN_THREAD, ADA), "d") == choice
 
 
+@pytest.mark.parametrize(
+    ("option", "stored", "value"),
+    [
+        ("x", {}, "x"),
+        (None, {OF_THREAD: "t", OF_CHANNEL: "c"}, "t"),
+        (None, {MINE_IN_THREAD: "m"}, "m"),
+        (None, {OF_CHANNEL: "c", OF_SERVER: "s"}, "opened"),
+        (None, {OF_SERVER: "s"}, "opened"),
+        (None, {}, "opened"),
+    ],
+)
+def test_who_answered_where_a_thread_was_opened_goes_on_unless_somebody_chose_nearer(
+    option: str | None, stored: dict[ScopeKey, str], value: str
+) -> None:
+    chosen = choose(option, stored, scope_keys(IN_THREAD, ADA), "d", "opened")
+    assert chosen.value == value
+    assert (chosen.reason == "whose answer this thread was opened on") is (value == "opened")
+    assert value != "opened" or chosen.scope is None
+
+
 @given(st.sampled_from(get_args(Scope)), st.sampled_from([IN_THREAD, IN_CHANNEL]))
 def test_what_was_just_chosen_is_found_again(scope: Scope, place: Place) -> None:
     if scope == "thread" and place.thread is None:

@@ -10,9 +10,11 @@ from store_values import CHANNEL, SAGE, new_turn
 
 from bot.domain.chat import Attachment, Place, Quote, Receipt
 from bot.domain.ids import PlaceId, TurnId, UserId
+from bot.store import people as people_module
 from bot.store.backups import backups_of
 from bot.store.database import Database
 from bot.store.people import PeopleStore
+from bot.store.replies import ReplyStore
 from bot.store.turns import TurnStore
 
 ADA, BOB = UserId("discord:1"), UserId("discord:2")
@@ -60,7 +62,11 @@ async def test_a_persons_questions_are_found_newest_first(
         await said(turns, name)
     await said(turns, "c", place=Place(PlaceId("discord:8")))
     await said(turns, "d", user=BOB)
+    # Answered again it is the same question, and stays where it was asked.
+    await turns.begin(new_turn("a2"), "retry", TurnId("a"))
     assert await people.said(ADA, 9) == ("c", "b", "a")
+    assert await people.running(ADA) == ("a2",)
+    assert await people.running(BOB) == ()
     assert await people.said(ADA, 1, CHANNEL) == ("b",)
 
 
@@ -93,13 +99,27 @@ async def test_a_forgotten_person_leaves_no_word_in_any_file(
     await people.remember(fact("stays", BOB))
     assert SECRET.encode() in b"".join(file.read_bytes() for file in files(database))
 
-    assert await people.forget(ADA) == 2
+    for message, part in (("300", 0), ("301", 1)):
+        await ReplyStore(database).put(message, "9", TurnId("b"), part)
+    await ReplyStore(database).put("302", "9", TurnId("a"), 0)
+    # Where its answer ends there are buttons; Bob's stays as it is.
+    assert await people.forget(ADA) == (1, (("9", "301"),))
 
     assert await line(turns) == ["a", "c"]
     assert await people.facts(ADA) == ()
     assert [one.said.text for one in await people.facts(BOB)] == ["stays"]
     assert SECRET.encode() not in b"".join(file.read_bytes() for file in files(database))
-    assert await people.forget(ADA) == 0
+    assert await people.forget(ADA) == (0, ())
+
+
+async def test_of_the_answers_that_went_the_newest_are_told(
+    people: PeopleStore, turns: TurnStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(people_module, "MOST_SHOWN", 2)
+    for name in ("a", "b", "c"):
+        await said(turns, name)
+        await ReplyStore(database).put(f"message {name}", "9", TurnId(name), 0)
+    assert await people.forget(ADA) == (3, (("9", "message c"), ("9", "message b")))
 
 
 def files(database: Database) -> list[Path]:

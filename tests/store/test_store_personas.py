@@ -89,4 +89,4 @@ async def test_a_deleted_one_is_gone_and_its_choices_are_counted_and_stay(
     assert await store.all() == ()
     assert await store.delete(MUSE.name) is None
     stored = await choices.get(keys)
-    assert set(stored["persona"].values()) == {MUSE.name}
+    assert set(stored.personas.values()) == {MUSE.name}

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from clocks import WallClock
-from store_values import CHANNEL, new_turn
+from store_values import CHANNEL, SAGE, new_turn
 
 from bot.domain.chat import Place
 from bot.domain.errors import StoreUnavailable
@@ -21,10 +21,11 @@ from bot.domain.hosts import (
 )
 from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey, PlaceId, TurnId, UserId
 from bot.policy.choice import ScopeKey, scope_keys
-from bot.store.choices import MAX_CHANGES, ChoiceStore
+from bot.store.choices import MAX_CHANGES, ChoiceStore, Stored
 from bot.store.database import Database
 from bot.store.fleet_memory import KEPT_RECORDS, FleetStore
 from bot.store.notes import NoteStore
+from bot.store.people import PeopleStore
 from bot.store.questions import KEPT_MS, Question, QuestionStore
 from bot.store.replies import ReplyMessage, ReplyStore
 from bot.store.turns import TurnStore
@@ -47,11 +48,28 @@ class TestChoices:
 
         keys = scope_keys(Place(CHANNEL, server=server), ADA)
 
-        assert await choices.get(keys) == {
-            "persona": {channel: "pirate"},
-            "model": {mine: "qwen/qwen3-8b", channel: "google/gemma-3-12b"},
-        }
-        assert await choices.get(()) == {"persona": {}, "model": {}}
+        assert await choices.get(keys) == Stored(
+            {channel: "pirate"}, {mine: "qwen/qwen3-8b", channel: "google/gemma-3-12b"}
+        )
+        assert await choices.get(()) == Stored({}, {})
+
+    @pytest.mark.parametrize("how", ["answer", "question"])
+    async def test_a_thread_knows_whose_answer_it_was_opened_on(
+        self, database: Database, how: str
+    ) -> None:
+        choices, turns = ChoiceStore(database), TurnStore(database)
+        keys = scope_keys(Place(CHANNEL, PlaceId("discord:400")), ADA)
+        assert (await choices.get(keys)).opened_on is None
+        await QuestionStore(database).hear("400", "9", None)
+        asked = {"answer": None, "question": "400"}[how]
+        await turns.begin(new_turn("a"), question=asked)
+        if how == "answer":
+            await ReplyStore(database).put("400", "9", TurnId("a"), 0)
+        assert (await choices.get(keys)).opened_on == SAGE
+        # Of the channel itself no message has the id.
+        assert (await choices.get(scope_keys(Place(PlaceId("discord:400")), ADA))).opened_on is None
+        await PeopleStore(database).forget(ADA)
+        assert (await choices.get(keys)).opened_on is None
 
     async def test_a_choice_replaces_the_one_before_and_none_takes_it_back(
         self, database: Database
@@ -60,17 +78,17 @@ class TestChoices:
         key = ScopeKey("channel", CHANNEL)
         await choices.put(key, "model", "a")
         await choices.put(key, "model", "b")
-        assert (await choices.get([key]))["model"] == {key: "b"}
+        assert (await choices.get([key])).models == {key: "b"}
 
         await choices.put(key, "model", None)
-        assert (await choices.get([key]))["model"] == {}
+        assert (await choices.get([key])).models == {}
 
 
 class TestUndoing:
     KEY = ScopeKey("channel", CHANNEL)
 
     async def stored(self, choices: ChoiceStore) -> str | None:
-        return (await choices.get([self.KEY]))["model"].get(self.KEY)
+        return (await choices.get([self.KEY])).models.get(self.KEY)
 
     async def test_the_choice_before_is_back_and_each_can_be_undone_in_its_turn(
         self, database: Database
@@ -122,10 +140,7 @@ class TestUndoing:
         await choices.put(self.KEY, "persona", "sage")
         await choices.put(self.KEY, "model", "a", by=ADA, ticket="1")
         await choices.restore("1")
-        assert await choices.get([mine, self.KEY]) == {
-            "model": {mine: "mine"},
-            "persona": {self.KEY: "sage"},
-        }
+        assert await choices.get([mine, self.KEY]) == Stored({self.KEY: "sage"}, {mine: "mine"})
 
     async def test_it_outlives_a_restart_and_the_newest_are_kept(self, database: Database) -> None:
         choices = ChoiceStore(database)

@@ -43,6 +43,28 @@ def test_an_unknown_command_names_the_nearest() -> None:
         parse("/modle x")
 
 
+@pytest.mark.parametrize(
+    ("line", "instead"),
+    [
+        ("/thread", "`/reset`"),
+        ("/THREAD sage hello there", "`/reset`"),
+        ("/fleet board", "`/fleet status`"),
+        ("/fleet  Board off", "`/fleet status`"),
+    ],
+)
+def test_what_discord_alone_has_is_said_to_be_its(line: str, instead: str) -> None:
+    with pytest.raises(RequestRefused) as refused:
+        parse(line)
+    assert "Discord" in refused.value.user_message
+    assert instead in refused.value.user_message
+
+
+def test_a_word_that_only_sounds_like_discord_s_is_none_of_it() -> None:
+    assert parse("/persona board") == Command("persona", ("board",))
+    with pytest.raises(RequestRefused, match="no command `/board`"):
+        parse("/board")
+
+
 def test_an_open_quote_is_told() -> None:
     with pytest.raises(RequestRefused, match="quote"):
         parse('/persona "sage')

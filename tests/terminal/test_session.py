@@ -184,7 +184,7 @@ async def test_a_choice_that_only_a_provider_can_answer_names_it(tmp_path: Path)
         await home.hosts["studio"].stop()
         await home.lantern.fleet.probe_all()
         shown, failures = await type_in(home, "/model qwen3-8b\n")
-    assert "☁ zai answers instead: studio is off." in shown
+    assert "Until qwen/qwen3-8b can be loaded, ☁ zai answers here: studio is off." in shown
     assert "Ready" not in shown
     assert failures == 0
 
@@ -390,12 +390,13 @@ async def test_facts_and_history_are_in_ones_own_hands(tmp_path: Path) -> None:
     for part in (
         "1  I like tea",
         "→ hi",
-        "1 questions are in",
+        f"Written to {file}: 1 question.",
         "deletes all your words",
         "Forgotten: 1",
         "Nothing is remembered",
         "no fact",
         "does not know",
+        "No question of yours is kept.",
         "cannot be written",
     ):
         assert part in shown, shown
