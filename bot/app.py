@@ -428,7 +428,7 @@ def _assembled(
         people=PeopleStore(database),
         fleet=fleet,
         shelf=shelf,
-        personas=Personas(PersonaStore(database), shelf, planner, answering),
+        personas=Personas(PersonaStore(database), shelf, consents, planner, answering),
         providers=providers,
         database=database,
     )

@@ -105,11 +105,16 @@ class Again:
                     is_private = place_of(interaction).is_private
                     rights = self._access.rules.rights(interaction)
                     check_may_switch("thread", rights, is_private=is_private)
+                # Changed while words stayed here, they stay here, whenever the button is pressed.
+                text, at_ms = "", None
+                if is_edited:
+                    text, at_ms = await self._words_of(interaction, standing)
                 request = TurnRequest(
                     user,
                     interaction.user.display_name,
                     place_of(interaction),
-                    text=await self._words_of(interaction, standing) if is_edited else "",
+                    text=text,
+                    said_at_ms=at_ms,
                     parent=standing.turn.id,
                     kind=kind,
                     must_see=must_see,
@@ -171,23 +176,27 @@ class Again:
         ids = tuple(int(message.message_id) for message in shown)
         return Standing(stored, ids, answers, is_continued)
 
-    async def _words_of(self, interaction: discord.Interaction[Any], standing: Standing) -> str:
-        """What a question reads like now.
+    async def _words_of(
+        self, interaction: discord.Interaction[Any], standing: Standing
+    ) -> tuple[str, int]:
+        """What a question reads like now, and since when, in UTC milliseconds.
 
         Raises:
             RequestRefused: Discord does not show it.
         """
         asked = await self._turns.store.message_of(standing.answers.first)
         channel, client = interaction.channel_id or 0, interaction.client
-        words, me = "", client.user.id if client.user is not None else 0
+        words, at_ms, me = "", 0, client.user.id if client.user is not None else 0
         if asked is not None:
             # In a thread opened on it the question stands in the channel; there it is asked anew.
             with suppress(*SENDING_ERRORS):
                 where = client.get_partial_messageable(channel, guild_id=interaction.guild_id)
-                words = said(await where.fetch_message(int(asked)), me)
+                message = await where.fetch_message(int(asked))
+                words = said(message, me)
+                at_ms = int((message.edited_at or message.created_at).timestamp() * 1000)
         if not words:
             raise RequestRefused(UNREADABLE)
-        return words
+        return words, at_ms
 
     async def _play(
         self, interaction: discord.Interaction[Any], request: TurnRequest, standing: Standing

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 import discord
 
@@ -14,6 +15,9 @@ from cogs._faults import SENDING_ERRORS
 from cogs._places import place_of, user_id
 
 _QUOTE_CHARS = 4000
+
+_LATE = timedelta(seconds=5)
+"""Discord delivers far sooner, but for what came while nobody heard."""
 
 
 def is_prompt(message: discord.Message) -> bool:
@@ -36,6 +40,16 @@ def said(message: discord.Message, me: int) -> str:
     return without_mentions(message.content, {me, *_own_roles(message, me)}, names)
 
 
+def said_late_ms(message: discord.Message) -> int | None:
+    """When a message was said that is only heard now, UTC milliseconds; None of one just said.
+
+    Its channel may have been opened meanwhile, by somebody who did not mean these words.
+    """
+    said_at = message.created_at
+    is_late = discord.utils.utcnow() - said_at > _LATE
+    return int(said_at.timestamp() * 1000) if is_late else None
+
+
 def quote_of(earlier: discord.Message, me: int) -> Quote | None:
     """An earlier message that a question is about: one's own, or somebody else's; never ours.
 
@@ -44,7 +58,11 @@ def quote_of(earlier: discord.Message, me: int) -> Quote | None:
     # A picture alone is somebody's as well, and where it was said counts.
     named = " ".join(f"[{file.filename}]" for file in earlier.attachments)
     text = said(earlier, me)[:_QUOTE_CHARS] or named
-    if earlier.author.id == me or not text:
+    # A persona speaks with a name and picture of its own: its words are an answer of ours as well.
+    is_ours = earlier.author.id == me or (
+        earlier.webhook_id is not None and earlier.application_id == me
+    )
+    if is_ours or not text:
         return None
     at_ms = int(earlier.created_at.timestamp() * 1000)
     author = earlier.author

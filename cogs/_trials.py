@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import discord
@@ -81,7 +80,8 @@ class Trial:
             # What was typed is not lost: Change opens it again.
             await self._show(interaction, error_words(error), is_open=False)
             return
-        self._sheet = replace(self._sheet, persona=persona)
+        user, place = user_id(interaction.user), place_of(interaction)
+        self._sheet = await self._personas.written(self._sheet, persona, user, place)
         await self._try(interaction)
 
     async def _try(self, interaction: discord.Interaction[Any]) -> None:
@@ -148,7 +148,8 @@ class Trial:
                 await self._acts.cancel_load(load.host, load.model)
             text = f"Discarded; nothing of **{name}** was saved."
         else:
-            made, said = await self._personas.keep(self._sheet, self._scope, editor)
+            place = place_of(interaction)
+            made, said = await self._personas.keep(self._sheet, self._scope, editor, place)
             self.is_over = True
             done = "saved" if self._sheet.changes is None else "changed"
             name = shown_name(made.persona.name)

@@ -31,7 +31,7 @@ from cogs._autocomplete import (
 )
 from cogs._chains import Chains
 from cogs._faults import SENDING_ERRORS, DiscordFault, error_words, fault_of
-from cogs._mentions import is_mentioned, is_prompt, read_files, said
+from cogs._mentions import is_mentioned, is_prompt, read_files, said, said_late_ms
 from cogs._places import place_of, user_id
 from cogs._reply import Replies
 from cogs._transport import InteractionTransport, Transport
@@ -241,6 +241,7 @@ class Chat(commands.Cog):
             parent=before.parent,
             opened_on=before.opened_on,
             fresh_after_s=self._fresh_after_s(place, is_pinged=is_mentioned(message, me)),
+            said_at_ms=said_late_ms(message),
             asker=asker,
         )
         await self._replies.play(request, transport, left_out)

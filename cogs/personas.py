@@ -144,7 +144,7 @@ class PersonasCog(
         sheet = await self._acts.brought(
             file.filename, content, editor, name=name, scope=scope, replaces=replace
         )
-        made, said = await self._acts.keep(sheet, scope, editor)
+        made, said = await self._acts.keep(sheet, scope, editor, place_of(interaction))
         called = shown_name(made.persona.name)
         lines = persona_lines(made.persona, is_whole=True)
         head = f"💾 **{called}** is saved. `/persona {called}` lets it answer here. {said}".rstrip()

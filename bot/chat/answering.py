@@ -17,7 +17,7 @@ from bot.chat.planning import Job
 from bot.chat.standing import nobody_words
 from bot.chat.walk import Newcomers, walk
 from bot.cloud.serve import Question
-from bot.domain.chat import Candidate
+from bot.domain.chat import Candidate, Route
 from bot.domain.errors import Bug, FailureKind, Interrupted, NoCandidates, Unavailable
 from bot.domain.events import FellBack, Resuming
 from bot.domain.ids import HostName, ModelKey
@@ -96,7 +96,12 @@ class Answering:
         # One for the whole walk: repeats are counted together, at all providers.
         question = Question()
 
-        async def serve(candidate: Candidate, max_wait_s: float | None, is_last: bool) -> None:
+        async def serve(
+            candidate: Candidate,
+            max_wait_s: float | None,
+            is_last: bool,
+            broken: Collection[HostName],
+        ) -> None:
             if draft.has_spoken:
                 # The first word came in the very moment of choosing another way: it stands.
                 words = "Another way was chosen just as the answer began."
@@ -104,8 +109,9 @@ class Answering:
             if candidate.host is not None:
                 if seams := draft.so_far.seams:
                     await draft.emit(Resuming(seams[-1].host, candidate))
+                kept = _without(job, broken) if broken else job
                 await self._hosts.serve(
-                    candidate.host, candidate, job, draft, max_wait_s=max_wait_s, is_last=is_last
+                    candidate.host, candidate, kept, draft, max_wait_s=max_wait_s, is_last=is_last
                 )
             elif candidate.provider is not None:
                 await self._cloud.serve(
@@ -149,6 +155,17 @@ class Answering:
         )
         if served is None:
             raise _nobody(job, draft)
+
+
+def _without(job: Job, broken: Collection[HostName]) -> Job:
+    """The job for whom no wait is left for these hosts, however soon they were back."""
+    replan = job.replan
+    again = None if replan is None else lambda: _able(replan(), broken)
+    return replace(job, route=_able(job.route, broken), replan=again)
+
+
+def _able(route: Route, broken: Collection[HostName]) -> Route:
+    return replace(route, candidates=tuple(c for c in route.candidates if c.host not in broken))
 
 
 def _nobody(job: Job, draft: Draft) -> NoCandidates:

@@ -11,6 +11,7 @@ from bot.policy.privacy import (
     Consent,
     LocalOnly,
     consent_to_cloud,
+    origin_of_prompt,
     origins_of_request,
     origins_of_turn,
     to_look_up,
@@ -46,7 +47,7 @@ class Consents:
         Raises:
             StoreUnavailable: the mark cannot be written, so the turn must not be stored either.
         """
-        consent = await self._judged(resolved, request, earlier, messages)
+        consent = await self._judged(resolved, request, earlier, messages, turn)
         if isinstance(consent, LocalOnly) and turn is not None:
             # What reads private words may repeat them: its own turn never leaves later either.
             await self._store.mark("turn", turn)
@@ -58,14 +59,17 @@ class Consents:
         request: TurnRequest,
         earlier: Sequence[Turn],
         messages: Sequence[Message],
+        turn: TurnId | None,
     ) -> Consent:
         # Words meant for a persona that is gone could reach a provider: whoever stands in may have
         # been allowed what it was not.
         if resolved.is_substitute:
             return LocalOnly(f"{resolved.persona_reason}, and nobody knows where its words may go")
-        persona = resolved.persona
+        # As it is by now: whom it may ask may have been changed while its question waited.
+        persona = self._shelf.get(resolved.persona.name) or resolved.persona
         origins = (
-            *origins_of_request(persona.name, request),
+            *origins_of_request(persona.name, request, turn),
+            origin_of_prompt(persona),
             *(origin for turn in earlier for origin in origins_of_turn(turn)),
         )
         inside = (origin for message in messages for origin in message.origins)

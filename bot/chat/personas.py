@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import structlog
 
 from bot.chat.answering import Answering
-from bot.chat.choices import Resolved
+from bot.chat.choices import PLAIN, Resolved
+from bot.chat.consents import Consents
 from bot.chat.draft import Draft
 from bot.chat.override import Override
 from bot.chat.planning import Asking, Planner
@@ -20,7 +21,7 @@ from bot.documents.shelf import PersonaShelf
 from bot.domain.chat import Message, Place, TurnRequest
 from bot.domain.errors import BotError, NotPermitted, RequestRefused
 from bot.domain.events import Finished, TurnEvent
-from bot.domain.ids import PersonaName, TurnId
+from bot.domain.ids import PersonaName, TurnId, UserId
 from bot.domain.personas import Made, Persona, PersonaScope
 from bot.policy.names import shown_name
 from bot.policy.personas import (
@@ -40,6 +41,8 @@ SAMPLE = "Hello. Who are you, and what can we do together?"
 """What a preview asks."""
 
 SAMPLE_TOKENS = 250
+
+KEPT_HERE = "🔒 It was written where words stay on the LAN, so it is local only."
 
 _SHOWN = 600
 """Characters of each text in a description."""
@@ -67,10 +70,16 @@ class Personas:
     """Acts on personas made in chats; the one writer of that part of the shelf."""
 
     def __init__(
-        self, store: PersonaStore, shelf: PersonaShelf, planner: Planner, answering: Answering
+        self,
+        store: PersonaStore,
+        shelf: PersonaShelf,
+        consents: Consents,
+        planner: Planner,
+        answering: Answering,
     ) -> None:
         self._store = store
         self._shelf = shelf
+        self._consents = consents
         self._planner = planner
         self._answering = answering
         self._cards: dict[PersonaName, Card] = {}
@@ -200,13 +209,31 @@ class Personas:
             persona, read.card, read.picture, changes, keeps_picture=False, notes=read.notes
         )
 
-    async def keep(self, sheet: Sheet, scope: PersonaScope, editor: Editor) -> tuple[Made, str]:
+    async def written(self, sheet: Sheet, persona: Persona, user: UserId, place: Place) -> Sheet:
+        """The sheet with what somebody wrote; local only where words of theirs stay here.
+
+        Else what was written in private would go to whichever provider speaks as it.
+        """
+        sheet = replace(sheet, persona=persona)
+        plain = Resolved(PLAIN, "", PLAIN.model, "", is_named=False)
+        asked = TurnRequest(user, "", place, "")
+        if persona.is_private or not isinstance(
+            await self._consents.judge(plain, asked, (), ()), LocalOnly
+        ):
+            return sheet
+        notes = tuple(dict.fromkeys((*sheet.notes, KEPT_HERE)))
+        return replace(sheet, persona=replace(persona, local_only=True), notes=notes)
+
+    async def keep(
+        self, sheet: Sheet, scope: PersonaScope, editor: Editor, place: Place
+    ) -> tuple[Made, str]:
         """Keeps a new or changed persona; gives it, and words for what is to know of it.
 
         Raises:
             NotPermitted: not theirs to make or change (any more).
             RequestRefused: its name is taken, there are too many, or somebody changed it meanwhile.
         """
+        sheet = await self.written(sheet, sheet.persona, editor.user, place)
         persona, notes = trusted(sheet.persona, editor)
         text = json.dumps(await asyncio.to_thread(card_of, persona, sheet.card))
         changes, hint = sheet.changes, ""
@@ -317,7 +344,7 @@ def persona_lines(persona: Persona, *, is_whole: bool) -> list[str]:
     }
     lines = [f"**{names[1]}** {persona.description}".rstrip()]
     lines += [f"{name}: {fact}" for name, fact in facts.items() if fact]
-    if persona.local_only or persona.cloud == ():
+    if persona.is_private:
         lines.append("🔒 Its words never leave the LAN.")
     texts = {
         "Prompt": persona.system_prompt,
@@ -338,7 +365,8 @@ def _read(kept: Sequence[KeptPersona]) -> tuple[dict[PersonaName, Card], list[Ma
     for each in kept:
         card: Card = json.loads(each.card)
         try:
-            persona = replace(persona_of(card), name=each.name, source=_SOURCES[each.scope])
+            read, source = persona_of(card), _SOURCES[each.scope]
+            persona = replace(read, name=each.name, source=source, maker=each.maker)
         except BotError as error:
             # Of an older or newer Lantern. Unknown, it answers nobody, and its words stay here.
             _log.warning("persona not read", reason=error.user_message)

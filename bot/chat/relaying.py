@@ -4,7 +4,7 @@ Nothing of its words is stored or logged; what it used is.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -39,6 +39,7 @@ from bot.domain.errors import (
     NoCandidates,
 )
 from bot.domain.hosts import Wish
+from bot.domain.ids import HostName
 from bot.fleet.fleet import Fleet
 from bot.inference.streams import Inference
 from bot.policy.fitness import is_too_old
@@ -160,7 +161,9 @@ class Relaying:
         flight.routed(route)
         await sink.routed(route)
 
-        async def ask(candidate: Candidate, max_wait_s: float | None, is_last: bool) -> None:
+        async def ask(
+            candidate: Candidate, max_wait_s: float | None, is_last: bool, _: Collection[HostName]
+        ) -> None:
             if candidate.host is not None:
                 # A client's own time-out is shorter than any queue without an end, and than one
                 # queue after the other. Whoever left a line for this one began to wait there.

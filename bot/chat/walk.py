@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field, replace
 
@@ -120,7 +120,7 @@ class _Line:
 
 async def walk(
     candidates: Iterable[Candidate],
-    serve: Callable[[Candidate, float | None, bool], Awaitable[None]],
+    serve: Callable[[Candidate, float | None, bool, Collection[HostName]], Awaitable[None]],
     on_failure: Callable[[Candidate, Unavailable], Awaitable[None]],
     *,
     override: Override | None = None,
@@ -139,13 +139,15 @@ async def walk(
     4. A candidate left for the asker's choice comes again as the last resort.
     5. Everybody is asked once; only then is a provider that failed asked again, where that helps.
     6. A wait ends where another host is clearly sooner by now: that one is next, and the one left
-       comes again as the last resort.
+       comes again as the last resort. Never for one that broke in this walk: it would not be asked,
+       and whoever stands behind it, a provider, would be.
     7. Where a host broke, no provider is paid before hosts that were never looked at.
 
     Args:
         candidates: Best first.
-        serve: Is given the candidate, its longest wait in seconds (None is for ever) and whether it
-            is the last; raises ``Unavailable`` where the next may do better.
+        serve: Is given the candidate, its longest wait in seconds (None is for ever), whether it is
+            the last, and the hosts that broke meanwhile; raises ``Unavailable`` where the next may
+            do better, ``Elsewhere`` where another host but those is clearly sooner.
         on_failure: Is told of each such failure; what it raises ends the walk.
         override: The asker's own choice; None where there is none to make.
         max_wait_s: Longest wait for one candidate while others are left.
@@ -187,7 +189,7 @@ async def walk(
         limit_s = max_wait_s if is_hurried and candidate not in line.patient else None
         try:
             async with override.attempt(candidate):
-                await serve(candidate, limit_s, not waiting)
+                await serve(candidate, limit_s, not waiting, line.broken)
                 return candidate
         except Elsewhere as better:
             line.left(candidate, better.candidate)
@@ -241,7 +243,9 @@ async def load_first(
     instance: Instance | None = None
     failed: list[Rejection] = []
 
-    async def serve(candidate: Candidate, max_wait_s: float | None, is_last: bool) -> None:
+    async def serve(
+        candidate: Candidate, max_wait_s: float | None, is_last: bool, _: Collection[HostName]
+    ) -> None:
         nonlocal has_waited, instance
         # A provider has nothing to load; asking it would cost money.
         if candidate.host is None:

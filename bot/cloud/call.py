@@ -115,7 +115,7 @@ class ProviderCall:
         """Asks whether the words may go, as things stand now.
 
         Raises:
-            Unavailable: they stay here, ``CANCELLED``.
+            Unavailable: they stay here, or go elsewhere, ``CANCELLED``.
             Bug: the consent does not cover them, or is none.
         """
         consent = await self.judge(self.request.messages)
@@ -123,8 +123,12 @@ class ProviderCall:
             words = f"{self.provider} was not asked: {consent.reason}."
             raise Unavailable(words, FailureKind.CANCELLED)
         # The type itself: whatever merely looks like a consent was not made by policy.privacy.
-        is_covered = type(consent) is CloudConsent
-        if not is_covered or not consent.covers(self.request.messages, self.provider):
+        is_one = type(consent) is CloudConsent
+        if is_one and consent.providers is not None and self.provider not in consent.providers:
+            # Whom its persona may ask was changed while it waited.
+            words = f"{self.provider} was not asked: the persona does not use it any more."
+            raise Unavailable(words, FailureKind.CANCELLED)
+        if not is_one or not consent.covers(self.request.messages, self.provider):
             raise Bug(f"words without consent were about to be sent to {self.provider}")
 
     async def _counted(self, deltas: AsyncIterator[Delta], sent_at: float) -> AsyncGenerator[Delta]:

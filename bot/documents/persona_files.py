@@ -223,7 +223,7 @@ def parse_persona(text: str, source: str) -> Persona:
 def persona_values(persona: Persona, *, is_whole: bool = False) -> dict[str, Plain]:
     """A persona as its file would hold it; with ``is_whole`` also what is as by default."""
     values = asdict(persona) | {"name": shown_name(persona.name)}
-    del values["source"]
+    del values["source"], values["maker"]
     values["idle_ttl"] = values.pop("idle_ttl_s")
     file = PersonaFile.model_validate(values)
     return file.model_dump(mode="json", exclude_defaults=not is_whole)

@@ -80,10 +80,10 @@ class PersonaShelf:
         """Of the files, by name."""
         self._made: Mapping[str, Made] = {}
         """Those made in chats, by their whole name."""
-        self.local_only: Mapping[PersonaName, bool] = {builtin.name: builtin.local_only}
+        self.local_only: Mapping[PersonaName, bool] = {builtin.name: builtin.is_private}
         """Of every persona there is, whether its words stay on the LAN."""
         self.was_private = was_private
-        """Was the builtin's name last a persona's that is local only?"""
+        """Was the builtin's name last a persona's whose words stay on the LAN?"""
         self.problems: tuple[str, ...] = ()
         """What is wrong with the files now, one line each."""
         # The timer's round and the first one may meet; the later would bring back older files.
@@ -145,7 +145,7 @@ class PersonaShelf:
         self._note_privacy()
 
     def _note_privacy(self) -> None:
-        self.local_only = {persona.name: persona.local_only for persona in self.every()}
+        self.local_only = {persona.name: persona.is_private for persona in self.every()}
 
     async def refresh(self) -> None:
         """Reads files that came or changed, forgets those that went; logs what is new."""
@@ -167,7 +167,7 @@ class PersonaShelf:
                     )
             self._entries = entries
             if (own := personas.get(name_key(self._builtin.name))) is not None:
-                self.was_private = own.local_only
+                self.was_private = own.is_private
             else:
                 builtin, more = self._stand_in(entries, is_listed=is_listed)
                 personas[name_key(builtin.name)] = builtin

@@ -141,6 +141,8 @@ class TurnRequest:
     """The answer is made anew though the very same question was answered before."""
     question: str | None = None
     """Of Discord's, the message or interaction that is answered."""
+    said_at_ms: int | None = None
+    """When its words were said, where that was before they were heard; UTC milliseconds."""
     facts: tuple[Quote, ...] = ()
     """What its person asked to be remembered, as far as it may be told here."""
     asker: Asker | None = None

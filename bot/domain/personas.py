@@ -124,6 +124,13 @@ class Persona:
     """Seconds the model may rest; None uses the configured eviction TTL."""
     source: str = "built in"
     """Where it was read from, for people: a file name, ``Discord``, ``built in``."""
+    maker: UserId | None = None
+    """Who wrote its texts in a chat; None of a file's, which are its owner's."""
+
+    @property
+    def is_private(self) -> bool:
+        """Do all words with it stay on the LAN?"""
+        return self.local_only or self.cloud == ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,8 +130,7 @@ class Inferring:
             # A provider may read more, or see.
             is_local=endpoint != "chat"
             or not self._built.providers.names
-            or resolved.persona.local_only
-            or resolved.persona.cloud == (),
+            or resolved.persona.is_private,
         )
         own_format = parsed.fields.get("response_format")
         snapshot = self._built.catalog.snapshot()

@@ -10,7 +10,7 @@ from bot.domain.errors import PromptTooLong
 from bot.domain.ids import UserId
 from bot.domain.personas import Character, Persona
 from bot.policy.memories import facts_text
-from bot.policy.privacy import origins_of_request, origins_of_turn
+from bot.policy.privacy import origin_of_prompt, origins_of_request, origins_of_turn
 from bot.policy.prompt import Moment, filled_in, persona_prompt, scene_of
 
 BYTES_PER_TOKEN = 3.2
@@ -102,7 +102,7 @@ def transcript(
     first: Turn | TurnRequest = turns[0] if turns else request
     talk = turns[0].id if turns else moment.turn
     scene = scene_of(persona, defuse(first.user_name), moment, talk)
-    ours = Origin("the persona's prompt", (), None, persona.name)
+    ours = origin_of_prompt(persona)
     origins = origins_of_request(persona.name, request)
     # The first speaker's name may stand in it, and it holds what this message asked for.
     led = (ours, *(origins_of_turn(turns[0]) if turns else ()), *origins)

@@ -89,7 +89,7 @@ def check_may_copy(persona: Persona, made: Made | None, editor: Editor) -> None:
         NotPermitted: it is local only, and not theirs: a copy could be told to a provider.
     """
     is_own = made is not None and editor.user == made.maker
-    if persona.local_only and not (is_own or editor.is_owner):
+    if persona.is_private and not (is_own or editor.is_owner):
         name = shown_name(persona.name)
         words = "its words stay on the LAN, so only its maker and the owner of this Lantern"
         raise NotPermitted(f"**{name}** is local only: {words} may read or copy its texts.")

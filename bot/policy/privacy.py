@@ -23,6 +23,10 @@ from bot.policy.names import shown_name
 PROBE_TEXT = "Say ok."
 """What a provider is asked in a check: our own words, nobody else's."""
 
+OWN = "this message"
+PROMPT = "the persona's prompt"
+FACT = "a remembered fact"
+
 LEDGER = "ledger"
 """The purpose of the hash people go by in the ledger."""
 
@@ -36,6 +40,7 @@ _IDS = re.compile(r"<(@|#)[!&]?\d+>")
 _ANOTHER = "choose another by `/persona`"
 OPENS_OWN = "`/settings local_only:off` opens them (in a terminal `/private off`)"
 """Of a person's own words."""
+_OPENS_PLACE = "an admin can open it by `/settings local_only:off`"
 
 _SEAL = object()
 
@@ -124,16 +129,27 @@ def origins_of_turn(turn: Turn) -> tuple[Origin, ...]:
     return (own, *(_quoted(quote, turn.persona) for quote in turn.quotes))
 
 
-def origins_of_request(persona: PersonaName, request: TurnRequest) -> tuple[Origin, ...]:
-    """Where the words of a question were said, those it quotes included."""
-    own = Origin("this message", _places(request.place), request.user, persona)
-    taken = (*request.quotes, *request.facts)
-    return (own, *(_quoted(quote, persona) for quote in taken))
+def origins_of_request(
+    persona: PersonaName, request: TurnRequest, turn: TurnId | None = None
+) -> tuple[Origin, ...]:
+    """Where the words of a question were said, those it takes along included.
+
+    With its ``turn`` it stays private once it was, whatever is opened while it waits.
+    """
+    places = _places(request.place)
+    own = Origin(OWN, places, request.user, persona, turn, request.said_at_ms)
+    quotes = (_quoted(quote, persona) for quote in request.quotes)
+    return (own, *quotes, *(_quoted(fact, persona, FACT) for fact in request.facts))
 
 
-def _quoted(quote: Quote, persona: PersonaName) -> Origin:
+def origin_of_prompt(persona: Persona) -> Origin:
+    """Where a persona's own texts come from: what somebody made in a chat are their words."""
+    return Origin(PROMPT, (), persona.maker, persona.name)
+
+
+def _quoted(quote: Quote, persona: PersonaName, what: str = "a quoted message") -> Origin:
     places = _places(quote.place)
-    return Origin("a quoted message", places, quote.user, persona, said_at_ms=quote.said_at_ms)
+    return Origin(what, places, quote.user, persona, said_at_ms=quote.said_at_ms)
 
 
 def to_look_up(origins: Iterable[Origin]) -> Sources:
@@ -180,9 +196,11 @@ def consent_to_cloud(
     if not origins or not all(message.origins for message in messages):
         return LocalOnly("nobody knows where these words were said")
     for origin in (*origins, *(origin for message in messages for origin in message.origins)):
-        if reason := _why_private(origin, personas, marks):
-            is_earlier = origin.turn is not None or origin.said_at_ms is not None
-            return LocalOnly(reason, is_earlier, _way_out(origin, marks))
+        reason, way_out = _why_private(origin, personas, marks)
+        if reason:
+            is_told = origin.turn is not None or origin.said_at_ms is not None
+            is_earlier = is_told and origin.what != OWN
+            return LocalOnly(f"{origin.what}: {reason}", is_earlier, way_out)
     allowed = None if persona.cloud is None else frozenset(persona.cloud)
     return CloudConsent(frozenset(messages), allowed, seal=_SEAL)
 
@@ -225,40 +243,40 @@ def _places(place: Place | None) -> tuple[PlaceId | None, ...]:
     return tuple(part for part in known if part is not None)
 
 
-def _why_private(origin: Origin, personas: Mapping[PersonaName, bool], marks: Marks) -> str:
-    what = origin.what
+def _why_private(
+    origin: Origin, personas: Mapping[PersonaName, bool], marks: Marks
+) -> tuple[str, str]:
+    """Why words of this origin stay here, and what its asker can do; twice nothing where none."""
+    way_out = _way_round(origin)
     if personas.get(origin.persona, True):
-        return f"{what}: persona {shown_name(origin.persona)} is local only or unknown"
+        return f"persona {shown_name(origin.persona)} is local only or unknown", way_out
     user = origin.user
     if user is not None and (user not in marks.asked.people or user in marks.people):
-        return f"{what}: its author keeps their words here"
+        return "its author keeps their words here", way_out or OPENS_OWN
     for place in origin.places:
         if place is None or place not in marks.asked.places:
-            return f"{what}: nobody knows whether its place is local only"
+            return "nobody knows whether its place is local only", way_out
         if place in marks.places:
-            return f"{what}: its place is local only"
-    if origin.turn is not None and (
-        origin.turn in marks.turns or origin.turn not in marks.asked.turns
+            return "its place is local only", way_out or _OPENS_PLACE
+    is_marked = origin.turn in marks.turns or origin.turn not in marks.asked.turns
+    said_at_ms = origin.said_at_ms
+    if (origin.turn is not None and is_marked) or (
+        said_at_ms is not None and _was_private(origin, said_at_ms, marks)
     ):
-        return f"{what}: it was said in private"
-    if origin.said_at_ms is not None and _was_private(origin, origin.said_at_ms, marks):
-        return f"{what}: it was said in private"
-    return ""
+        return "it was said in private", way_out or "ask it once more"
+    return "", ""
 
 
-def _way_out(origin: Origin, marks: Marks) -> str:
-    """How words of this origin come to be none of a question, or may leave."""
+def _way_round(origin: Origin) -> str:
+    """How words of this origin come to be none of a question; empty of its own."""
     # What was said in private stays so for good: no setting opens it, and who was led to one
     # found that nothing changed.
+    known = {OWN: "", PROMPT: _ANOTHER, FACT: "ask once more, and it is left out"}
+    if origin.what in known:
+        return known[origin.what]
     if origin.turn is not None:
         return "`/reset` begins afresh without it"
-    if origin.said_at_ms is not None:
-        return "ask again without quoting it"
-    if origin.user in marks.people:
-        return OPENS_OWN
-    if any(place in marks.places for place in origin.places):
-        return "an admin can open it by `/settings local_only:off`"
-    return ""
+    return "ask again without quoting it"
 
 
 def _was_private(origin: Origin, said_at_ms: int, marks: Marks) -> bool:

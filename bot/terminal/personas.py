@@ -74,7 +74,7 @@ async def personas(
             async for event in events:
                 await show(event)
         return
-    await _act(built, screen, command, verb, name, scope, editor)
+    await _act(built, screen, command, verb, name, scope, editor, place)
 
 
 async def _act(
@@ -85,6 +85,7 @@ async def _act(
     name: str,
     scope: PersonaScope,
     editor: Editor,
+    place: Place,
 ) -> None:
     acts = built.personas
     match verb:
@@ -103,7 +104,7 @@ async def _act(
                 scope=scope,
                 replaces=command.option("replace"),
             )
-            await _keep(built, screen, sheet, scope, editor)
+            await _keep(built, screen, sheet, scope, editor, place)
         case "export":
             target = Path(command.word(2) or f"{shown_name(name)}.yaml")
             kind = _KINDS.get(target.suffix.lower())
@@ -114,10 +115,10 @@ async def _act(
             screen.line(f"Written to {target}.")
         case "create":
             sheet = acts.blank(name, scope, editor, command.option("copy"))
-            await _keep(built, screen, _edited(sheet, command), scope, editor)
+            await _keep(built, screen, _edited(sheet, command), scope, editor, place)
         case _:
             sheet = acts.opened(name, editor)
-            await _keep(built, screen, _edited(sheet, command), scope, editor)
+            await _keep(built, screen, _edited(sheet, command), scope, editor, place)
 
 
 def _edited(sheet: Sheet, command: Command) -> Sheet:
@@ -135,9 +136,14 @@ def _edited(sheet: Sheet, command: Command) -> Sheet:
 
 
 async def _keep(
-    built: Lantern, screen: Screen, sheet: Sheet, scope: PersonaScope, editor: Editor
+    built: Lantern,
+    screen: Screen,
+    sheet: Sheet,
+    scope: PersonaScope,
+    editor: Editor,
+    place: Place,
 ) -> None:
-    made, said = await built.personas.keep(sheet, scope, editor)
+    made, said = await built.personas.keep(sheet, scope, editor, place)
     done = "saved" if sheet.changes is None else "changed"
     screen.markdown(f"**{shown_name(made.persona.name)}** is {done}. {said}".rstrip())
 

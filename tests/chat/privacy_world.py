@@ -63,7 +63,8 @@ Luck = Literal["fine", "fails", "breaks", "refuses", "down"]
 """How whoever is asked next does; for providers ``down`` is ``fails``."""
 
 MODEL = ModelKey("qwen")
-HOST = HostName("studio")
+HOST, TWIN = HostName("studio"), HostName("twin")
+"""The second goes on with what the first one broke off, where a test has it."""
 VENDORS = (ProviderName("zai"), ProviderName("openai"))
 
 
@@ -78,12 +79,14 @@ class Ears:
     """The transcripts of the turn under way."""
     reply: str = ""
     """What a host answers with."""
+    hosts: tuple[HostName, ...] = (HOST,)
 
     def snapshot(self) -> FleetSnapshot:
         state = "down" if self.at_home == "down" else "up"
         models = {MODEL: Model(MODEL, max_context_length=32_768, size_bytes=5_000_000_000)}
         now = asyncio.get_running_loop().time()
-        return FleetSnapshot({HOST: HostSnapshot(HOST, "studio:1", state, models=models)}, now)
+        hosts = {name: HostSnapshot(name, "lan:1", state, models=models) for name in self.hosts}
+        return FleetSnapshot(hosts, now)
 
     @asynccontextmanager
     async def open_stream(
@@ -133,7 +136,7 @@ class HomeEar(HostServing):
         if luck == "fails":
             raise Unavailable(f"{host} is away.", FailureKind.CUT)
         await draft.hear(TextDelta(reply))
-        if luck == "breaks":
+        if luck == "breaks" and host != TWIN:
             raise Unavailable(f"{host} broke off.", FailureKind.CUT)
         await draft.hear(StreamEnd("stop", Usage(10, 5), candidate.model))
 

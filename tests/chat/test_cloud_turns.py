@@ -19,7 +19,9 @@ from bot.domain.errors import NoCandidates, PromptTooLong, Refused
 from bot.domain.events import (
     Failed,
     Finished,
+    Loading,
     Offered,
+    Queued,
     Reading,
     Routed,
     Started,
@@ -29,10 +31,12 @@ from bot.domain.events import (
     Way,
 )
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, UserId
+from bot.fleet.binding import LOOK_AFTER_S
 from bot.policy.access import EVERY_RIGHT
 from bot.policy.budget import BudgetRules
 from bot.policy.offers import SlowRules
 from bot.sim.journal import PredictionStarted
+from bot.sim.models import GB
 
 ELSEWHERE = Place(PlaceId("discord:2"), server=PLACE.server)
 CACHE_S = 3600.0
@@ -750,6 +754,32 @@ async def test_when_a_host_breaks_one_that_is_still_unseen_goes_before_a_provide
         assert heard(home) == ""
 
 
+async def test_no_wait_at_a_host_is_left_for_one_that_broke_for_the_same_question(
+    tmp_path: Path,
+) -> None:
+    large = replace(QWEN, size_bytes=20 * GB)
+    async with house(
+        tmp_path, sim("first", large), sim("slow", large), providers=cloud(zai="zai")
+    ) as home:
+        await home.hosts["first"].preload(QWEN.key)
+        first = home.lantern.fleet.host(HostName("first"))
+        await first.probe()
+        home.hosts["first"].faults.drop_after_tokens(0, times=1)
+        home.hosts["slow"].faults.stall_load(at=0.0)
+        async with home.lantern.turns.open(home.request("hello")) as events:
+            said = Said()
+            async for event in events:
+                said.events.append(event)
+                if isinstance(event, Loading) and event.host == "slow":
+                    # It is back with the model in memory, and would be clearly sooner; the load
+                    # goes on once whoever may leave has looked around.
+                    await first.probe()
+                    clear = home.hosts["slow"].faults.clear
+                    asyncio.get_running_loop().call_later(2 * LOOK_AFTER_S, clear)
+        assert said.receipt.host == "slow"
+        assert heard(home) == ""
+
+
 async def test_a_host_that_is_never_seen_is_waited_for_no_longer_than_its_bound(
     tmp_path: Path,
 ) -> None:
@@ -1034,3 +1064,84 @@ async def test_a_provider_with_a_larger_window_goes_before_shortening_for_a_smal
         shortened = await home.ask("And now?")
         assert shortened.receipt.provider == "zai"
         assert "Kept the newest" in shortened.notices
+
+
+# --- words that were private for a while ------------------------------------------------------
+
+
+async def test_a_question_asked_in_private_stays_here_though_all_is_opened_while_it_waits(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        privacy, turns = home.lantern.privacy, home.lantern.turns
+        home.hosts["studio"].faults.stall_load()
+        async with asyncio.TaskGroup() as tasks, turns.open(home.request("the open one")) as first:
+            async for event in first:
+                if isinstance(event, Loading):
+                    break
+            await privacy.mark("place", PLACE.channel)
+            said = Said()
+
+            async def ask() -> None:
+                async with turns.open(home.request("a secret")) as events:
+                    async for event in events:
+                        said.events.append(event)
+                        if isinstance(event, Queued) and event.where is None:
+                            # It waits for the first one's answer.
+                            await privacy.mark("place", PLACE.channel, local_only=False)
+                            await power_off(home)
+
+            tasks.create_task(ask())
+            async for _ in first:
+                pass
+        assert isinstance(said.last, Failed)
+        assert "the open one" in heard(home)
+        assert "a secret" not in heard(home)
+
+
+@pytest.mark.parametrize("is_after", [True, False])
+async def test_words_heard_late_stay_here_where_they_were_said_before_the_opening(
+    tmp_path: Path, is_after: bool
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        await home.lantern.privacy.mark("place", PLACE.channel)
+        await home.lantern.privacy.mark("place", PLACE.channel, local_only=False)
+        await power_off(home)
+        at_ms = int(utcnow().timestamp() * 1000) + (120_000 if is_after else -120_000)
+        said = await home.play(replace(home.request("a word"), said_at_ms=at_ms))
+        assert ("a word" in heard(home)) == is_after
+        if isinstance(said.last, Failed):
+            assert "it was said in private; ask it once more" in said.last.error.user_message
+        again = await home.ask("another word", place=ELSEWHERE)
+        assert again.receipt.provider == "zai"
+
+
+@pytest.mark.parametrize("changed", ["cloud: []\n", "cloud: [openai]\n", "local_only: true\n"])
+async def test_whom_a_persona_may_ask_holds_for_questions_that_wait(
+    tmp_path: Path, changed: str
+) -> None:
+    vendors = cloud(zai="zai", openai="openai")
+    personas = {"poet": "cloud: [zai]\n"}
+    async with house(tmp_path, providers=vendors, personas=personas) as home:
+        said = Said()
+        async with home.lantern.turns.open(home.request("a secret", persona="poet")) as events:
+            async for event in events:
+                said.events.append(event)
+                if isinstance(event, Reading):
+                    file = tmp_path / "personas" / "poet.yaml"
+                    file.write_text(f"name: poet\n{changed}", encoding="utf-8")
+                    await home.lantern.shelf.refresh()
+        assert heard(home) == ""
+        assert isinstance(said.last, Failed)
+        assert isinstance(said.last.error, NoCandidates)
+
+
+async def test_what_was_said_to_a_persona_without_a_cloud_stays_here_when_its_file_goes(
+    tmp_path: Path,
+) -> None:
+    personas = {"default": "cloud: []\n"}
+    async with house(tmp_path, providers=cloud(zai="zai"), personas=personas) as home:
+        (tmp_path / "personas" / "default.yaml").unlink()
+        await home.lantern.shelf.refresh()
+        assert isinstance((await home.ask("a secret")).last, Failed)
+        assert heard(home) == ""

@@ -11,7 +11,7 @@ import pytest
 from house import ADA, BOB, PLACE, QWEN, House, cloud, house, sim
 from makers_cards import MAKERS
 
-from bot.chat.personas import SAMPLE, Sheet, persona_lines
+from bot.chat.personas import KEPT_HERE, SAMPLE, Sheet, persona_lines
 from bot.documents.cards import read_file
 from bot.documents.persona_files import changed, settings_text
 from bot.domain.errors import NotPermitted, RequestRefused, UnknownName
@@ -36,7 +36,7 @@ async def make(
 ) -> Made:
     sheet = home.lantern.personas.blank(name, scope, editor, None)
     filled = replace(sheet, persona=replace(sheet.persona, **changes))
-    made, _ = await home.lantern.personas.keep(filled, scope, editor)
+    made, _ = await home.lantern.personas.keep(filled, scope, editor, PLACE)
     return made
 
 
@@ -50,12 +50,12 @@ async def test_a_persona_is_made_changed_chosen_and_survives_a_restart(tmp_path:
     async with house(tmp_path, sim("studio", QWEN), personas=SAGE) as home:
         acts, shelf = home.lantern.personas, home.lantern.shelf
         sheet = acts.blank("Muse", "me", MINE, "sage")
-        made, said = await acts.keep(sheet, "me", MINE)
+        made, said = await acts.keep(sheet, "me", MINE, PLACE)
         assert (made.persona.system_prompt, made.maker, said) == ("Be calm.", ADA, "")
         assert shown_name(made.persona.name) == "Muse"
         opened = acts.opened("muse", MINE)
         edited = changed(opened.persona, {"greeting": "Hm?"}, "model: qwen/qwen3-8b\n")
-        await acts.keep(replace(opened, persona=edited), "me", MINE)
+        await acts.keep(replace(opened, persona=edited), "me", MINE, PLACE)
         assert shelf.find("MUSE", ADA).greeting == "Hm?"
         # Nobody else sees it, but where its maker chose it for all it answers all.
         with pytest.raises(UnknownName):
@@ -141,7 +141,7 @@ async def test_a_persona_made_private_keeps_turns_under_way_at_home(tmp_path: Pa
                 opened = home.lantern.personas.opened("muse", MINE)
                 if not opened.persona.local_only:
                     private = replace(opened, persona=replace(opened.persona, local_only=True))
-                    await home.lantern.personas.keep(private, "me", MINE)
+                    await home.lantern.personas.keep(private, "me", MINE, PLACE)
         assert home.lantern.shelf.local_only[made.persona.name]
         assert home.doubles["zai"].journal.chats() == ()
 
@@ -151,13 +151,15 @@ async def test_two_edits_at_once_and_an_edit_of_what_is_gone_say_so(tmp_path: Pa
         acts = home.lantern.personas
         await make(home, "muse")
         first, second = (acts.opened("muse", MINE) for _ in range(2))
-        await acts.keep(replace(first, persona=replace(first.persona, greeting="1")), "me", MINE)
+        await acts.keep(
+            replace(first, persona=replace(first.persona, greeting="1")), "me", MINE, PLACE
+        )
         other = replace(second, persona=replace(second.persona, greeting="2"))
-        assert "changed or deleted meanwhile" in await refusal(acts.keep(other, "me", MINE))
+        assert "changed or deleted meanwhile" in await refusal(acts.keep(other, "me", MINE, PLACE))
         assert home.lantern.shelf.find("muse", ADA).greeting == "1"
         third = acts.opened("muse", MINE)
         await acts.delete("muse", MINE)
-        assert "changed or deleted meanwhile" in await refusal(acts.keep(third, "me", MINE))
+        assert "changed or deleted meanwhile" in await refusal(acts.keep(third, "me", MINE, PLACE))
         # Two new ones of one name in one moment.
         sheet = acts.blank("twin", "me", MINE, None)
         async with asyncio.TaskGroup() as group:
@@ -167,7 +169,7 @@ async def test_two_edits_at_once_and_an_edit_of_what_is_gone_say_so(tmp_path: Pa
 
 async def refused_or_kept(home: House, sheet: Sheet) -> bool:
     try:
-        await home.lantern.personas.keep(sheet, "me", MINE)
+        await home.lantern.personas.keep(sheet, "me", MINE, PLACE)
     except RequestRefused:
         return False
     return True
@@ -178,10 +180,10 @@ async def test_rights_are_looked_at_again_when_a_form_comes_back(tmp_path: Path)
         acts = home.lantern.personas
         sheet = acts.blank("ours", "server", ADMIN, None)
         no_more = replace(ADMIN, is_admin=False)
-        assert "Only admins" in await refusal(acts.keep(sheet, "server", no_more))
-        await acts.keep(sheet, "server", ADMIN)
+        assert "Only admins" in await refusal(acts.keep(sheet, "server", no_more, PLACE))
+        await acts.keep(sheet, "server", ADMIN, PLACE)
         opened = acts.opened("ours", replace(ADMIN, user=ADA))
-        words = await refusal(acts.keep(opened, "server", Editor(ADA, PLACE.server)))
+        words = await refusal(acts.keep(opened, "server", Editor(ADA, PLACE.server), PLACE))
         assert "not yours to change" in words
         with pytest.raises(NotPermitted):
             acts.opened("ours", Editor(ADA, PLACE.server))
@@ -192,11 +194,11 @@ async def test_a_card_is_brought_changed_and_taken_away(tmp_path: Path, name: st
     async with house(tmp_path, sim("studio", QWEN)) as home:
         acts = home.lantern.personas
         sheet = await acts.brought(name, MAKERS[name], MINE, name="Other")
-        made, _ = await acts.keep(sheet, "me", MINE)
+        made, _ = await acts.keep(sheet, "me", MINE, PLACE)
         assert (tmp_path / "lantern.db").exists()
         opened = acts.opened("other", MINE)
         edited = changed(opened.persona, {"character.scenario": "A new one."})
-        await acts.keep(replace(opened, persona=edited), "me", MINE)
+        await acts.keep(replace(opened, persona=edited), "me", MINE, PLACE)
         file, content = await acts.export("other", "png", MINE)
         assert file == "Other.png"
         back = read_file(content, file)
@@ -209,7 +211,7 @@ async def test_a_card_is_brought_changed_and_taken_away(tmp_path: Path, name: st
             assert b"Software\0paint" in content
         # Again in its place: it stays the one that was chosen.
         again = await acts.brought(name, MAKERS[name], MINE, replaces="other")
-        replaced, _ = await acts.keep(again, "me", MINE)
+        replaced, _ = await acts.keep(again, "me", MINE, PLACE)
         assert replaced.persona.name == made.persona.name
         assert replaced.persona.character.scenario == came.persona.character.scenario
 
@@ -222,7 +224,7 @@ async def test_a_broken_file_leaves_nothing_and_a_stranger_s_is_not_read(tmp_pat
         assert "Only admins" in words
         assert acts.seen(MINE)[1:] == []
         named = json.dumps({"data": {"name": "@every#one`", "first_mes": "x"}}).encode()
-        made, _ = await acts.keep(await acts.brought("x.json", named, MINE), "me", MINE)
+        made, _ = await acts.keep(await acts.brought("x.json", named, MINE), "me", MINE, PLACE)
         assert shown_name(made.persona.name) == "everyone"
 
 
@@ -231,7 +233,7 @@ async def test_what_a_stranger_may_not_ask_of_the_hosts_is_left_out(tmp_path: Pa
         acts = home.lantern.personas
         sheet = acts.blank("greedy", "me", MINE, None)
         greedy = changed(sheet.persona, {}, "keep_loaded: true\nload: {context_length: 9999}\n")
-        made, said = await acts.keep(replace(sheet, persona=greedy), "me", MINE)
+        made, said = await acts.keep(replace(sheet, persona=greedy), "me", MINE, PLACE)
         assert (made.persona.keep_loaded, made.persona.load.context_length) == (False, None)
         assert "for admins to set" in said
 
@@ -297,3 +299,42 @@ def test_settings_that_cannot_be_taken_are_named(settings: str, words: str) -> N
     with pytest.raises(RequestRefused) as refused:
         changed(Persona(PersonaName("x")), {}, settings)
     assert words in refused.value.user_message
+
+
+@pytest.mark.parametrize("kind", ["place", "user"])
+async def test_what_was_written_where_words_stay_is_local_only_for_good(
+    tmp_path: Path, kind: str
+) -> None:
+    async with house(tmp_path, providers=cloud(zai="zai")) as home:
+        acts, privacy = home.lantern.personas, home.lantern.privacy
+        marked = ("place", str(PLACE.channel)) if kind == "place" else ("user", str(ADA))
+        await privacy.mark(*marked)
+        sheet = acts.blank("secretive", "me", MINE, None)
+        texts = replace(sheet.persona, system_prompt="The word is swordfish.")
+        sheet = await acts.written(sheet, texts, ADA, PLACE)
+        # Shown with a first answer; saved when all is open again, and written once more by then.
+        await privacy.mark(*marked, local_only=False)
+        sheet = await acts.written(sheet, sheet.persona, ADA, PLACE)
+        made, said = await acts.keep(sheet, "me", MINE, PLACE)
+        assert made.persona.local_only
+        assert said == KEPT_HERE
+        await home.ask("hello", persona=made.persona.name)
+        assert home.doubles["zai"].journal.chats() == ()
+        kept = acts.opened("secretive", MINE)
+        opened = replace(kept, persona=replace(kept.persona, local_only=False))
+        assert not (await acts.keep(opened, "me", MINE, PLACE))[0].persona.local_only
+
+
+async def test_texts_of_somebody_whose_words_stay_leave_by_nobodys_question(tmp_path: Path) -> None:
+    async with house(tmp_path, providers=cloud(zai="zai")) as home:
+        made = await make(home, "muse", "server", replace(ADMIN, user=ADA), system_prompt="Rhyme.")
+        await home.lantern.privacy.mark("user", ADA)
+        kept = await home.ask("hello", user=BOB, persona=made.persona.name)
+        assert isinstance(kept.last, Failed)
+        words = "the persona's prompt: its author keeps their words here; choose another"
+        assert words in kept.last.error.user_message
+        assert home.doubles["zai"].journal.chats() == ()
+        await home.lantern.privacy.mark("user", ADA, local_only=False)
+        await home.lantern.turns.store.reset(PLACE.conversation)
+        again = await home.ask("hello", user=BOB, persona=made.persona.name)
+        assert again.receipt.provider == "zai"

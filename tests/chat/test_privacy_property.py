@@ -11,20 +11,26 @@ from typing import get_args
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from privacy_world import VENDORS, Luck, World, utcnow, world
+from privacy_world import HOST, MODEL, TWIN, VENDORS, Luck, World, utcnow, world
 from relayed import relay
 
-from bot.domain.chat import Place, Quote, TurnKind, TurnRequest
+from bot.domain.chat import Attachment, Place, Quote, TurnKind, TurnRequest
 from bot.domain.errors import BotError
-from bot.domain.events import Offered, Progress, Queued, Started, Way
+from bot.domain.events import Offered, Progress, Queued, Resuming, Started, Way
 from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
+from bot.domain.personas import Book, BookEntry, Character, Made, Persona
 from bot.policy.prediction import Strategy
+from bot.store.people import PeopleStore
 
 SERVER = PlaceId("server")
 HALL, THREAD = PlaceId("hall"), PlaceId("thread")
 PLACES = (Place(HALL, server=SERVER), Place(HALL, thread=THREAD, server=SERVER))
 PEOPLE = (UserId("ada"), UserId("bob"))
 PERSONAS = ("default", "diary")
+MUSE = PersonaName("muse#0123abcd")
+"""Made in a chat, by whoever the play says."""
+LORE = "lore-of-its-maker"
+"""Stands in its book, and joins every question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,13 @@ class Ask:
     opened_on: int | None = None
     """The turn its thread was opened on, counted like a parent."""
     fresh_after_s: float | None = None
+    is_late: bool = False
+    """Said, or edited, before the settings of this scene, and heard only now."""
+    has_file: bool = False
+    fact: bool = False
+    """Before, its asker has a fact remembered, here."""
+    shown: int | None = None
+    """The answer that is turned to before, among those beside it; counted like a parent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +72,9 @@ class Scene:
     ask: Ask
     meanwhile: frozenset[str] | None = None
     """The marks, a persona's among them, from the moment on when the question stands in a
-    provider's line; None lets nobody wait."""
+    provider's line, or another host goes on with an answer; None lets nobody wait."""
+    maker: UserId = PEOPLE[0]
+    """Of the persona made in a chat."""
 
 
 def seldom() -> st.SearchStrategy[bool]:
@@ -70,13 +85,17 @@ ASKS = st.builds(
     Ask,
     st.sampled_from(PEOPLE),
     st.sampled_from((PLACES[0], PLACES[0], *PLACES)),
-    st.sampled_from((None, *PERSONAS)),
+    st.sampled_from((None, *PERSONAS, MUSE)),
     st.sampled_from(get_args(TurnKind)),
     st.sampled_from((0, 0, 0, 1, 2, None)),
     st.sampled_from(get_args(Way)),
     st.sampled_from(((), (), (0,), (1,), (2, 0), (3, 1, 0))),
     st.sampled_from((None, 0, 1)),
     st.sampled_from((None, None, 0.0)),
+    seldom(),
+    seldom(),
+    seldom(),
+    st.sampled_from((None, None, None, 0, 1)),
 )
 MARKS = st.frozensets(st.sampled_from((HALL, THREAD, SERVER, *PEOPLE)), min_size=1, max_size=2)
 NOTHING = st.just(frozenset[str]())
@@ -94,6 +113,7 @@ SCENES = st.builds(
         NOTHING,
         st.frozensets(st.sampled_from((HALL, THREAD, SERVER, *PEOPLE, *PERSONAS)), min_size=1),
     ),
+    st.sampled_from(PEOPLE),
 )
 PLAYS = st.lists(SCENES, min_size=3, max_size=8)
 
@@ -116,12 +136,18 @@ class Witness:
 
     home: World
     marked: frozenset[str] = frozenset()
+    before: frozenset[str] = frozenset()
+    """What was marked in the scene before."""
     local_only: frozenset[str] = frozenset()
+    maker: UserId = PEOPLE[0]
     is_store_broken: bool = False
     turns: list[TurnId] = field(default_factory=list[TurnId])
     authors: dict[TurnId, UserId] = field(default_factory=dict[TurnId, UserId])
     asked: int = 0
     said: list[Said] = field(default_factory=list[Said])
+    facts: list[Said] = field(default_factory=list[Said])
+    seams: int = 0
+    """How often another host went on with an answer."""
     secrets: set[str] = field(default_factory=set[str])
     meanwhile: frozenset[str] | None = None
     """What is marked as soon as somebody stands in a provider's line."""
@@ -130,16 +156,32 @@ class Witness:
 
     async def play(self, scene: Scene) -> None:
         home = self.home
+        self.before, self.maker = self.marked, scene.maker
+        home.shelf.hold((_made_by(scene.maker),))
+        home.ears.hosts = (HOST, TWIN)
         await self._mark(scene.marked)
         await self._keep(frozenset([scene.local_only] if scene.local_only else []))
         home.ears.at_home, home.ears.away = scene.at_home, scene.away
         home.privacy.is_broken = self.is_store_broken = scene.is_store_broken
         if scene.is_fresh:
             await home.turns.store.reset(scene.ask.place.conversation)
+        if scene.ask.fact:
+            await self._remember(scene.ask)
+        if (shown := self._turn(scene.ask.shown)) is not None:
+            await home.turns.store.show(shown)
         async with self._full(scene.meanwhile):
             await self._ask(scene.ask)
         async with self._full(scene.meanwhile):
             await self._relay(scene.ask.persona or PERSONAS[0])
+
+    async def _remember(self, ask: Ask) -> None:
+        place, word = ask.place, f"fact-{self.asked}-"
+        at_ms = int(utcnow().timestamp() * 1000)
+        fact = Said(Quote(word, ask.user, str(ask.user), place, at_ms))
+        await PeopleStore(self.home.turns.store.database).remember(fact.quote)
+        self.facts.append(fact)
+        if fact.is_anothers(self.marked):
+            self.secrets.add(word)
 
     @asynccontextmanager
     async def _full(self, meanwhile: frozenset[str] | None) -> AsyncGenerator[None]:
@@ -163,10 +205,14 @@ class Witness:
 
     async def _waits(self, step: Progress) -> None:
         """Somebody waits; of a provider's line that is when the settings change."""
-        marked = self.meanwhile
-        if marked is None or not isinstance(step, Queued) or step.where not in VENDORS:
+        if isinstance(step, Queued) and step.where in VENDORS and self.meanwhile is not None:
+            self.waits += 1
+            await self._change()
+
+    async def _change(self) -> None:
+        marked, self.meanwhile = self.meanwhile, None
+        if marked is None:
             return
-        self.meanwhile, self.waits = None, self.waits + 1
         await self._mark(marked.difference(PERSONAS))
         await self._keep(marked.intersection(PERSONAS))
         self._make_room()
@@ -211,16 +257,20 @@ class Witness:
         ears.read_at_home.clear()
         self.home.pardon()
         request = self._request(ask, word)
+        is_late = ask.is_late and bool(self._here(request) & self.before)
         at_ms = int(utcnow().timestamp() * 1000)
         self.said.append(Said(Quote(word, ask.user, str(ask.user), ask.place, at_ms)))
         persona = await self._played(request, ask.way)
-        if self._is_private_now(request, persona):
+        if is_late or self._is_private_now(request, persona):
             assert not ears.sent_away
-            self.secrets |= {word, ears.reply}
+            self.secrets |= {word, ears.reply, f"file-{word}"}
         if any(secret in read for secret in self.secrets for read in ears.read_at_home):
             # Whoever read private words may repeat them.
             self.secrets.add(ears.reply)
-        kept = {said.quote.text for said in self.said if said.is_anothers(self.marked)}
+        told = (*self.said, *self.facts)
+        kept = {said.quote.text for said in told if said.is_anothers(self.marked)}
+        # Of a persona made in a chat the texts are its maker's words.
+        kept |= {LORE} if self.maker in self.marked else set()
         for sent in ears.sent_away:
             assert not [secret for secret in self.secrets | kept if secret in sent]
 
@@ -238,6 +288,10 @@ class Witness:
                         self.home.turns.choose(turn, way)
                     case Queued():
                         await self._waits(event)
+                    case Resuming():
+                        # The rest of an answer is asked for when somebody has just said otherwise.
+                        self.seams += 1
+                        await self._change()
                     case _:
                         pass
         return persona
@@ -256,6 +310,8 @@ class Witness:
             kind=ask.kind if parent is not None else "new",
             quotes=tuple(self.said[-1 - at].quote for at in ask.quotes if at < len(self.said)),
             persona=PersonaName(ask.persona) if ask.persona else None,
+            attachments=(Attachment("f", "text/plain", f"file-{word}"),) if ask.has_file else (),
+            said_at_ms=int(utcnow().timestamp() * 1000) if ask.is_late else None,
         )
 
     def _turn(self, back: int | None) -> TurnId | None:
@@ -267,10 +323,21 @@ class Witness:
             return self.authors[request.parent]
         return request.user
 
-    def _is_private_now(self, request: TurnRequest, persona: str | None) -> bool:
+    def _here(self, request: TurnRequest) -> set[str | None]:
         place = request.place
-        here = {place.channel, place.thread, place.server, self._author(request)}
-        return self.is_store_broken or persona in self.local_only or bool(here & self.marked)
+        return {place.channel, place.thread, place.server, self._author(request)}
+
+    def _is_private_now(self, request: TurnRequest, persona: str | None) -> bool:
+        is_marked = bool(self._here(request) & self.marked)
+        is_makers = persona == MUSE and self.maker in self.marked
+        return self.is_store_broken or persona in self.local_only or is_marked or is_makers
+
+
+def _made_by(maker: UserId) -> Made:
+    """A persona with a book, made in a chat for everybody."""
+    book = Book((BookEntry(("word",), LORE, whole_words=False),))
+    persona = Persona(MUSE, model=MODEL, character=Character("Muse", book=book), maker=maker)
+    return Made(persona, "all", "", maker, 1)
 
 
 async def _unheard(place: int) -> None:
@@ -306,6 +373,38 @@ async def test_where_nothing_is_private_words_do_leave(tmp_path: Path) -> None:
         assert "word-1-" in home.ears.sent_away[0]
         await witness._ask(ask)  # pyright: ignore[reportPrivateUsage]  # without a client after it
         assert "word-2-" in home.ears.sent_away[0]
+
+
+async def test_what_a_question_brings_along_leaves_where_nothing_is_private(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, "prefer_cloud", is_slow=False) as home:
+        witness = Witness(home)
+        home.shelf.hold((_made_by(PEOPLE[0]),))
+        ask = Ask(PEOPLE[0], PLACES[0], MUSE, "new", None, "wait", (), has_file=True, fact=True)
+        await witness._remember(ask)  # pyright: ignore[reportPrivateUsage]  # without a client
+        await witness._ask(ask)  # pyright: ignore[reportPrivateUsage]  # the same
+        brought = ("word-0-", "file-word-0-", "fact-0-", LORE)
+        assert [word in home.ears.sent_away[0] for word in brought] == [True] * 4
+
+
+@pytest.mark.parametrize("mark", [HALL, PEOPLE[0], PERSONAS[0]])
+async def test_a_channel_closed_while_another_host_goes_on_keeps_what_follows_here(
+    tmp_path: Path, mark: str
+) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        for name in PERSONAS:
+            await home.write_persona(name, local_only=False)
+        witness = Witness(home)
+        ask = Ask(PEOPLE[0], PLACES[0], None, "new", None, "wait", ())
+        broken = Scene(frozenset(), None, "breaks", "fine", False, False, ask, frozenset({mark}))
+        await witness.play(broken)
+        assert witness.seams == 1
+        # Gone on with where no host is left, it would be a provider that goes on.
+        more = Ask(PEOPLE[0], PLACES[0], None, "continue", 0, "wait", ())
+        local_only = mark if mark in PERSONAS else None
+        marked = frozenset[str]() if local_only else frozenset({mark})
+        await witness.play(Scene(marked, local_only, "down", "fine", False, False, more))
 
 
 @pytest.mark.parametrize("mark", [HALL, PEOPLE[0], PERSONAS[0]])

@@ -1,7 +1,7 @@
 """The walk over candidates, and what warming and loading by hand say at its end."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,8 @@ class Walk:
         self.fails = {where: list(kinds) for where, kinds in fails.items()}
         self.asked: list[tuple[str, float | None, bool]] = []
         self.told: list[tuple[str, FailureKind]] = []
+        self.broken: list[list[HostName]] = []
+        """Of each asked, who had broken by then."""
         self.override = Override()
         self.latecomers: Sequence[Candidate] = ()
         self.looked_after: list[int] = []
@@ -42,7 +44,14 @@ class Walk:
         self.is_cloud_chosen = False
         """By the asker, as soon as anybody failed."""
 
-    async def serve(self, candidate: Candidate, max_wait_s: float | None, is_last: bool) -> None:
+    async def serve(
+        self,
+        candidate: Candidate,
+        max_wait_s: float | None,
+        is_last: bool,
+        broken: Collection[HostName],
+    ) -> None:
+        self.broken.append(sorted(broken))
         self.asked.append((candidate.where, max_wait_s, is_last))
         kinds = self.fails.get(candidate.where, [])
         if kinds:
@@ -106,6 +115,12 @@ async def test_the_first_that_serves_ends_the_walk() -> None:
     assert await play.play() is B
     assert play.asked == [("a", 9.0, False), ("b", 9.0, False)]
     assert play.told == [("a", FailureKind.LOAD_FAILED)]
+
+
+async def test_whoever_serves_is_told_which_hosts_broke_before() -> None:
+    play = Walk(A, B, C, ZAI, a=[CUT], b=[FailureKind.DOES_NOT_FIT], c=[CUT])
+    assert await play.play() is ZAI
+    assert play.broken == [[], ["a"], ["a"], ["a", "c"]]
 
 
 async def test_the_last_one_is_waited_for_without_a_limit_and_knows_it() -> None:
@@ -212,8 +227,13 @@ async def test_who_is_left_for_a_choice_comes_again_as_the_last_resort() -> None
     play.override.offer = Offered(TurnId("t"), here=A, warm=None, cloud=ZAI)
     asked = play.serve
 
-    async def serve(candidate: Candidate, max_wait_s: float | None, is_last: bool) -> None:
-        await asked(candidate, max_wait_s, is_last)
+    async def serve(
+        candidate: Candidate,
+        max_wait_s: float | None,
+        is_last: bool,
+        broken: Collection[HostName],
+    ) -> None:
+        await asked(candidate, max_wait_s, is_last, broken)
         if play.override.choose("cloud"):
             await asyncio.Event().wait()
 
@@ -329,7 +349,12 @@ async def test_a_wait_left_for_a_host_that_is_sooner_is_no_failure_and_comes_aga
     told: list[Candidate] = []
     sooner = Candidate(ModelKey("m"), HostName("b"), seconds=1.0, since=5.0)
 
-    async def serve(candidate: Candidate, _max_wait_s: float | None, _is_last: bool) -> None:
+    async def serve(
+        candidate: Candidate,
+        _max_wait_s: float | None,
+        _is_last: bool,
+        _broken: Collection[HostName],
+    ) -> None:
         asked.append(candidate)
         if candidate == A and len(asked) == 1:
             raise Elsewhere(sooner)

@@ -1,6 +1,7 @@
 """Questions that are edited or deleted: before, while and after they are answered."""
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from cogs._webhooks import Webhooks
 from cogs.edits import Edits
 
 ME, ASKED = 99, "4711"
+EDITED_AT = datetime(2026, 11, 20, 10, 15, tzinfo=UTC)
 
 
 class Question:
@@ -48,6 +50,7 @@ class Question:
     def message(self) -> Any:
         message: Any = double(discord.Message)
         message.content, message.mentions, message.role_mentions = self.text, [], []
+        message.edited_at = EDITED_AT
         return message
 
     async def edit(self, text: str, *, is_told: bool = True) -> None:
@@ -109,6 +112,8 @@ async def test_an_edited_question_offers_to_answer_again_and_asks_its_new_words(
         await its.press(str(TURN))
         (request,) = at.turns.requests
         assert (request.kind, request.text) == ("retry", "hello there")
+        # Edited while words stayed here, they stay here, whenever the button is pressed.
+        assert request.said_at_ms == int(EDITED_AT.timestamp() * 1000)
         assert await at.line() == ["second"]
 
 

@@ -1,6 +1,6 @@
 """Which messages are meant for the bot, what they say, where, and with which rights."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import discord
@@ -10,7 +10,7 @@ from stand_ins import double
 
 from bot.domain.chat import Place
 from bot.domain.ids import PlaceId
-from cogs._mentions import is_mentioned, is_prompt, quote_of, without_mentions
+from cogs._mentions import is_mentioned, is_prompt, quote_of, said_late_ms, without_mentions
 from cogs._places import DiscordRules, owners_of, place_of, user_id
 
 ME, ALICE, BOB = 9, 1, 2
@@ -106,6 +106,21 @@ def test_the_bots_own_words_are_not_taken_along() -> None:
     earlier.author = person(ME, "Lantern")
     assert quote_of(earlier, ME) is None
     assert quote_of(message_of("<@9>"), ME) is None
+
+
+def test_a_personas_words_are_an_answer_of_ours_and_another_programs_are_not() -> None:
+    earlier = message_of("A secret", webhook_id=5, application_id=ME)
+    earlier.author = person(5, "Sage")
+    assert quote_of(earlier, ME) is None
+    earlier.application_id = 6
+    assert quote_of(earlier, ME) is not None
+
+
+def test_only_words_heard_late_tell_when_they_were_said() -> None:
+    now = discord.utils.utcnow()
+    assert said_late_ms(message_of("x", created_at=now)) is None
+    away = now - timedelta(seconds=6)
+    assert said_late_ms(message_of("x", created_at=away)) == int(away.timestamp() * 1000)
 
 
 def test_places_are_told_apart() -> None:

@@ -123,6 +123,18 @@ async def test_discard_saves_nothing_and_change_keeps_what_was_typed(room: Room)
         room.persona("muse")
 
 
+async def test_what_was_written_in_private_stays_so_when_it_is_saved_after_the_opening(
+    room: Room,
+) -> None:
+    me, privacy = UserId("discord:1"), room.home.lantern.privacy
+    await privacy.mark("user", me)
+    shown = await room.create("Muse", system_prompt="[[say I rhyme.]]", settings="model: auto")
+    await privacy.mark("user", me, local_only=False)
+    saved = await room.press(shown, "save")
+    assert "so it is local only" in last(saved)["content"]
+    assert room.persona("muse").local_only
+
+
 async def test_only_its_author_presses(room: Room) -> None:
     shown = await room.create("Muse")
     other = await room.press(shown, "save", user=2)

@@ -8,7 +8,7 @@ from bot.policy.personas import Editor
 from bot.sim.journal import PredictionStarted
 from bot.sim.models import GB, SimModel
 from tests.gateway.gate import chat, gate
-from tests.helpers.house import QWEN, sim
+from tests.helpers.house import PLACE, QWEN, sim
 
 
 async def test_who_answers_stands_in_the_headers(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ async def test_a_character_made_for_everybody_answers_clients_with_its_book(
         for scope, editor in (("all", owner), ("me", guest)):
             name = {"all": "muse", "me": "mine"}[scope]
             sheet = await acts.brought("x.yaml", f"name: {name}\n{text}".encode(), editor)
-            await acts.keep(sheet, "all" if scope == "all" else "me", editor)
+            await acts.keep(sheet, "all" if scope == "all" else "me", editor, PLACE)
         listed = await it.ask("/v1/models", method="GET")
         ids = {row["id"] for row in cast("list[dict[str, str]]", listed.json["data"])}
         # What somebody made for themselves is nobody else's.
