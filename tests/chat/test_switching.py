@@ -407,7 +407,7 @@ async def test_a_thread_opened_on_an_answer_keeps_to_what_its_asker_may_choose(
     async with house(tmp_path, sim("studio", QWEN)) as home:
         thread = replace(PLACE, thread=PlaceId("discord:300"))
         acts, ada = home.lantern.personas, Editor(ADA, PLACE.server)
-        made, _ = await acts.keep(acts.blank("Mine", "me", ada, None), "me", ada)
+        made, _ = await acts.keep(acts.blank("Mine", "me", ada, None), "me", ada, PLACE)
         answer = await home.ask("one", persona=str(made.persona.name))
         await home.lantern.replies.put("300", "1", answer.turn, 0)
         said = [(await home.ask("two", user=user, place=thread)).receipt for user in (ADA, BOB)]
