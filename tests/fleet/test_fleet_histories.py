@@ -80,17 +80,21 @@ def dialogues(draw: st.DrawFn) -> Dialogue:
     return Dialogue(0, person, draw(keys), draw(moments), tuple(turns))
 
 
+several_dialogues = st.lists(dialogues(), min_size=1, max_size=6)
+outages = st.lists(
+    st.builds(SwitchedOff, names, moments, st.sampled_from((2.0, 40.0))), max_size=1
+)  # fmt: skip
+meddlings = st.lists(st.builds(Meddling, moments, names, keys, st.booleans()), max_size=4)
+
+
 @st.composite
 def evenings(draw: st.DrawFn) -> tuple[Trace, list[Meddling]]:
-    found = sorted(draw(st.lists(dialogues(), min_size=1, max_size=6)), key=lambda d: d.starts_at)
+    found = sorted(draw(several_dialogues), key=lambda dialogue: dialogue.starts_at)
     chats = tuple(replace(dialogue, number=n) for n, dialogue in enumerate(found))
-    outages = draw(st.lists(st.builds(
-        SwitchedOff, names, moments, st.sampled_from((2.0, 40.0))), max_size=1,
-    ))  # fmt: skip
-    meddlings = st.lists(st.builds(Meddling, moments, names, keys, st.booleans()), max_size=4)
+    away, seed = tuple(draw(outages)), draw(st.integers(0, 3))
     trace = Trace(
-        "random", draw(st.integers(0, 3)), HOSTS, MODELS, dict.fromkeys(MODELS, 1 / 3), chats,
-        tuple(outages), dict.fromkeys(MODELS, 200),
+        "random", seed, HOSTS, MODELS, dict.fromkeys(MODELS, 1 / 3), chats, away,
+        dict.fromkeys(MODELS, 200),
     )  # fmt: skip
     return trace, draw(meddlings)
 
