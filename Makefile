@@ -9,9 +9,6 @@ BROWSER_STAMP := $(VENV)/.browser-installed
 PIP_TOLD := $(BIN)/python -m pip --disable-pip-version-check
 PIP := $(PIP_TOLD) --quiet
 
-# Where it is set, each of the suite's two workers compiles every module anew, each time: 20 s.
-unexport PYTHONDONTWRITEBYTECODE
-
 NPM := $(shell command -v npm 2>/dev/null)
 BROWSER := $(shell for b in chromium chromium-browser google-chrome google-chrome-stable microsoft-edge; do command -v $$b; done 2>/dev/null | head -n 1)
 PM2_STAMP := node_modules/.installed
@@ -27,6 +24,8 @@ init: $(RUN_STAMP)
 run: $(RUN_STAMP)
 	@$(BIN)/lantern run
 
+# Where it is set, both workers compile every module anew, each time: 20 s.
+test nightly: export PYTHONDONTWRITEBYTECODE :=
 test: $(DEV_STAMP)
 	$(BIN)/python -m pytest -m "not ops and not browser" -n 2 --dist worksteal
 	$(MAKE) browser
