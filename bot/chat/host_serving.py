@@ -149,6 +149,10 @@ class HostServing:
             return sooner_elsewhere(replan().candidates, candidate, lead_s)
 
         async with there.lease(wish) as lease:
+            # Of eight who ask in one moment two may choose by the same free slot: nobody is told of
+            # a line while a twin is idle. Once: two hosts that seem sooner in turn were no end.
+            if candidate.since is None and (sooner := better(lease)) is not None:
+                lease.leave_for(sooner)
             fraction, since_s = -1.0, 0.0
             with self._fleet.binding.watching(lease, better):
                 async for step in lease:

@@ -20,6 +20,8 @@ class Limit:
     """Two calls arrive closer together than they were started, by the network's jitter."""
     is_spread: bool = True
     """The calls of several answers keep a rhythm apart."""
+    steady_s: float = 0.0
+    """Seconds between edits of a reply that is not young any more, though the limit allows more."""
 
     @property
     def rhythm_s(self) -> float:
@@ -41,7 +43,8 @@ class Limit:
 CHANNEL = Limit(5, 5.0)
 """Edits of a channel's messages, all together (observed; Discord publishes no numbers)."""
 
-INTERACTION = Limit(5, 2.0)
+# As often as it allows an answer of half a minute was edited 88 times: read along it only flickers.
+INTERACTION = Limit(5, 2.0, steady_s=CHANNEL.rhythm_s)
 """Every call by one interaction's token (observed)."""
 
 OLD = Limit(3, 20.0)
@@ -164,10 +167,12 @@ class Pacer:
                 shared = last_status + STATUS_EVERY_S * rhythm_s
                 last_status = dues[reply] = max(writing.last_start + STATUS_EVERY_S, shared)
             else:
-                rhythms = _YOUNG[writing.edits][0] if writing.edits < len(_YOUNG) else 1.0
+                every_s = max(rhythm_s, self._limit.steady_s)
                 if writing.ready >= self.due_early_at(writing):
-                    rhythms = _SHORTEST
-                dues[reply] = writing.last_start + rhythms * rhythm_s
+                    every_s = _SHORTEST * rhythm_s
+                elif writing.edits < len(_YOUNG):
+                    every_s = _YOUNG[writing.edits][0] * rhythm_s
+                dues[reply] = writing.last_start + every_s
         return dues
 
     def _free_at(self, due: float, taken: Sequence[float]) -> float:

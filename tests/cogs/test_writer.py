@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from virtual_time import play
 
 from bot.domain.events import Loading, ReasoningDelta, TextDelta
-from bot.policy.pacing import CHANNEL, STATUS_EVERY_S, Pacer, Pacers
+from bot.policy.pacing import CHANNEL, INTERACTION, STATUS_EVERY_S, Pacer, Pacers
 from bot.policy.splitting import LIMIT
 from cogs._reply import ReplyView
 from cogs._view import Act, MessageView
@@ -86,6 +86,19 @@ def test_the_whole_text_is_shown_and_the_limits_are_kept(words: int, rate: float
         later - earlier >= CHANNEL.window_s
         for earlier, later in zip(edits, edits[CHANNEL.calls :], strict=False)
     )
+
+
+class ByToken(PaperTransport):
+    """A command's reply, which an interaction's token pays for."""
+
+    def pacers(self, *, is_new: bool) -> tuple[Pacer, ...]:
+        return (self.pacers_.of_channel(self.channel_id, 0.0, INTERACTION),)
+
+
+@pytest.mark.parametrize("paper", [PaperTransport(), ByToken()])
+def test_an_answer_of_half_a_minute_is_edited_about_once_a_second(paper: PaperTransport) -> None:
+    assert written(36 * 30, 30.0, paper) == "shown"
+    assert 30 <= sum(call.verb == "edit" for call in paper.calls) <= 45
 
 
 def test_only_the_last_message_keeps_buttons() -> None:

@@ -114,3 +114,12 @@ def test_pm2s_file_waits_for_ready_and_gives_time_to_stop() -> None:
     assert app["exec_mode"] == "fork"
     assert app["instances"] == 1
     assert "env" not in app
+
+
+def test_a_first_set_up_of_a_minute_says_what_it_does() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipe = makefile.partition("$(RUN_STAMP): ")[2].partition("\n\n")[0].splitlines()
+    assert 'echo "Installing' in recipe[1]
+    # pip tells each package; asked to be quiet it said nothing for forty seconds.
+    assert "$(PIP_TOLD) install" in recipe[2]
+    assert "--quiet" not in re.findall(r"^PIP_TOLD :=(.*)$", makefile, re.MULTILINE)[0]

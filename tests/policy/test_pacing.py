@@ -101,11 +101,10 @@ def test_the_next_call_is_now_later_or_never(
     assert pacer_of(CHANNEL, *starts).ask(NOW, "reply", writing) == pytest.approx(at)
 
 
-def test_an_interactions_edits_follow_the_same_shape_two_and_a_half_times_as_fast() -> None:
-    young = Writing(20, 9, NOW)
-    assert pacer_of(INTERACTION).ask(NOW, "reply", young) == pytest.approx(NOW + 0.16)
-    settled = Writing(20, 9, NOW, 9)
-    assert pacer_of(INTERACTION).ask(NOW, "reply", settled) == pytest.approx(NOW + 0.4)
+def test_an_interactions_first_edits_are_two_and_a_half_times_as_fast_and_then_no_faster() -> None:
+    for edits, after in ((0, 0.16), (3, 0.4), (4, 1.0), (99, 1.0)):
+        young = Writing(20, 9, NOW, edits)
+        assert pacer_of(INTERACTION).ask(NOW, "reply", young) == pytest.approx(NOW + after)
     pacer = pacer_of(INTERACTION, *began(1.9, 1.5, 1.2, 1.0, 0.5))
     last = Writing(20, 9, NOW - 0.5, 9, is_finished=True)
     assert pacer.ask(NOW, "reply", last) == pytest.approx(NOW + 0.13)

@@ -4,12 +4,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 from settings_files import DISCORD_TOKEN, ROOT, load
 
-from bot.settings import masked, schema
+from bot.settings import masked, schema, tree
 
 
 def test_show_lists_every_value_with_its_origin(tmp_path: Path) -> None:
@@ -45,6 +46,24 @@ def test_every_key_stands_in_the_shipped_example() -> None:
     example = (ROOT / "config.example.yaml").read_text(encoding="utf-8")
     keys = {key for section in _sections(schema()) for key in section["properties"]}
     assert [key for key in sorted(keys) if f"{key}:" not in example] == []
+
+
+def test_no_key_is_taken_that_nobody_reads() -> None:
+    readers = [*(ROOT / "bot" / "commands").glob("*.py"), ROOT / "bot" / "app.py"]
+    readers += [ROOT / "bot" / "cli.py", *(ROOT / "bot" / "settings").glob("*.py")]
+    read = "".join(path.read_text(encoding="utf-8") for path in readers if path.stem != "tree")
+    kept = {
+        (kind.__name__, name)
+        for kind in vars(tree).values()
+        if isinstance(kind, type)
+        and issubclass(kind, BaseModel)
+        and kind.__module__ == tree.__name__
+        for name in kind.model_fields
+        if f".{name}" not in read and f'"{name}"' not in read
+    }
+    # It has one value, so that no other is taken for one that is followed.
+    assert kept == {("DiscordSettings", "edit_style")}
+    assert get_args(tree.DiscordSettings.model_fields["edit_style"].annotation) == ("adaptive",)
 
 
 @pytest.mark.ops
