@@ -17,7 +17,7 @@ from cogs._faults import SENDING_ERRORS, say
 from cogs._languages import told
 from cogs._mentions import said
 from cogs._places import is_at_home, place_of, user_id
-from cogs._reply import Replies, Standing
+from cogs._reply import Replies, ShownAnswer
 from cogs._transport import InteractionTransport, Transport
 from cogs._view import View, buttons_of, restored
 from cogs._webhooks import Webhooks
@@ -160,7 +160,7 @@ class Again:
 
     async def standing(
         self, interaction: discord.Interaction[Any], turn: TurnId, *, is_continued: bool = False
-    ) -> Standing:
+    ) -> ShownAnswer:
         """The answer as people see it now, whichever of those beside it was pressed.
 
         Raises:
@@ -174,10 +174,10 @@ class Again:
             raise NotPermitted("That reply belongs to another conversation.")
         shown = await self._shown_in.messages(answers.shown)
         ids = tuple(int(message.message_id) for message in shown)
-        return Standing(stored, ids, answers, is_continued)
+        return ShownAnswer(stored, ids, answers, is_continued)
 
     async def _words_of(
-        self, interaction: discord.Interaction[Any], standing: Standing
+        self, interaction: discord.Interaction[Any], standing: ShownAnswer
     ) -> tuple[str, int]:
         """What a question reads like now, and since when, in UTC milliseconds.
 
@@ -199,7 +199,7 @@ class Again:
         return words, at_ms
 
     async def _play(
-        self, interaction: discord.Interaction[Any], request: TurnRequest, standing: Standing
+        self, interaction: discord.Interaction[Any], request: TurnRequest, standing: ShownAnswer
     ) -> None:
         questions, response = self._replies.questions, interaction.response
         if not standing.messages or not is_at_home(interaction):

@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class OurMessage:
     """One message of ours as Discord shows it."""
 
     id: int
@@ -33,14 +33,14 @@ class Found:
     """It promises more words: it says that the bot thinks, or can be stopped."""
 
 
-def found_in(message: dict[str, Any]) -> Found:
+def found_in(message: dict[str, Any]) -> OurMessage:
     """What counts of a message as Discord's API gives it."""
     acts = {act for act, _ in subjects_in(message.get("components") or ())}
     is_loading = bool(message.get("flags", 0) & _LOADING)
-    return Found(int(message["id"]), is_loading or not acts.isdisjoint(_PROMISES))
+    return OurMessage(int(message["id"]), is_loading or not acts.isdisjoint(_PROMISES))
 
 
-async def answers_to(client: discord.Client, question: Question) -> dict[int, Found]:
+async def answers_to(client: discord.Client, question: Question) -> dict[int, OurMessage]:
     """Our messages in its channel that answer a question; none where they may not be read."""
     messages: list[Any] = []
     try:
@@ -66,7 +66,7 @@ def _answers(message: dict[str, Any], question: Question) -> bool:
     return question.id in (referred, cause) or (question.turn or "") in subjects
 
 
-async def response_of(client: discord.Client, question: Question) -> Found | None:
+async def response_of(client: discord.Client, question: Question) -> OurMessage | None:
     """The first message of an interaction's response, while its token lives."""
     if question.token is None:
         return None

@@ -15,7 +15,7 @@ from cogs._faults import say_error
 from cogs._languages import told
 
 FormAct = Literal["save", "change", "discard"]
-Part = Literal["persona", "character"]
+FormPart = Literal["persona", "character"]
 
 LONGEST = 4000
 """Characters of one field: Discord's limit. A longer text is left out of the form."""
@@ -23,7 +23,7 @@ LONGEST = 4000
 _TITLE = 45
 
 # Key, label (45 characters at most), what stands there while it is empty, the most it takes.
-_FIELDS: Mapping[Part, tuple[tuple[str, str, str, int], ...]] = {
+_FIELDS: Mapping[FormPart, tuple[tuple[str, str, str, int], ...]] = {
     "persona": (
         ("description", "In one line, for lists", "calm teacher, long answers", 300),
         ("system_prompt", "What the model is told", "You are a calm teacher.", LONGEST),
@@ -48,7 +48,7 @@ _FACES: Mapping[str, tuple[str, str, discord.ButtonStyle]] = {
 }
 
 
-def form_texts(persona: Persona, part: Part) -> tuple[dict[str, str], list[str]]:
+def form_texts(persona: Persona, part: FormPart) -> tuple[dict[str, str], list[str]]:
     """What stands in a form at first, by key, and the labels of texts too long for one."""
     values = persona_values(persona, is_whole=True)
     flat = {**values, "settings": settings_text(persona)}
@@ -64,13 +64,13 @@ def form_texts(persona: Persona, part: Part) -> tuple[dict[str, str], list[str]]
     return texts, too_long
 
 
-class Form(ui.Modal):
+class PersonaForm(ui.Modal):
     """Asks for texts; what was written goes to ``on_written``."""
 
     def __init__(
         self,
         name: str,
-        part: Part,
+        part: FormPart,
         texts: Mapping[str, str],
         on_written: Callable[[discord.Interaction[Any], Mapping[str, str]], Awaitable[None]],
     ) -> None:

@@ -65,7 +65,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ShownAnswer:
     """An answer that stands in its messages: what a press is answered in."""
 
     turn: Turn
@@ -91,7 +91,7 @@ class ReplyView(View):
         *,
         has_footer: bool,
         notices: Sequence[str] = (),
-        standing: Standing | None = None,
+        standing: ShownAnswer | None = None,
         offers_ping: bool = False,
     ) -> None:
         """``offers_ping`` lets its reader ask for a ping while they wait."""
@@ -301,7 +301,7 @@ class Replies:
         request: TurnRequest,
         transport: Transport,
         notices: Sequence[str] = (),
-        standing: Standing | None = None,
+        standing: ShownAnswer | None = None,
     ) -> None:
         """Plays a request until its reply's last edit; cancelled, it stops the generation too.
 
@@ -401,7 +401,7 @@ class _Reply:
         self._transport = transport
         self._writer = Writer(view, transport, self._keep)
 
-    async def play(self, request: TurnRequest, standing: Standing | None) -> tuple[int, ...]:
+    async def play(self, request: TurnRequest, standing: ShownAnswer | None) -> tuple[int, ...]:
         """Gives the messages that show its end; none where it could not be shown."""
         async with asyncio.TaskGroup() as group:
             reading = group.create_task(self._read(request))

@@ -21,7 +21,7 @@ from bot.policy.personas import Editor
 from bot.policy.splitting import LIMIT
 from bot.policy.tables import tabled
 from cogs._faults import SENDING_ERRORS, error_words
-from cogs._forms import Form, Part, form_buttons, form_texts
+from cogs._forms import FormPart, PersonaForm, form_buttons, form_texts
 from cogs._places import place_of, user_id
 
 EDIT_EVERY_S = 1.0
@@ -40,7 +40,7 @@ class Trial:
         ticket: str,
         sheet: Sheet,
         scope: PersonaScope,
-        part: Part,
+        part: FormPart,
         author: int,
     ) -> None:
         self._personas = lantern.personas
@@ -48,7 +48,7 @@ class Trial:
         self._ticket = ticket
         self._sheet = sheet
         self._scope: PersonaScope = scope
-        self._part: Part = part
+        self._part: FormPart = part
         self._author = author
         self._texts, too_long = form_texts(sheet.persona, part)
         self._notes = [f"Too long for a form, and left as it is: {label}." for label in too_long]
@@ -59,9 +59,9 @@ class Trial:
         self.is_over = False
         """Saved or discarded."""
 
-    def form(self) -> Form:
+    def form(self) -> PersonaForm:
         """The form, with what was written last."""
-        return Form(self._sheet.persona.name, self._part, self._texts, self.written)
+        return PersonaForm(self._sheet.persona.name, self._part, self._texts, self.written)
 
     async def written(
         self, interaction: discord.Interaction[Any], texts: Mapping[str, str]

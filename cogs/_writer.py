@@ -23,13 +23,13 @@ _WAKE_CHARS = 256
 """A waiting writer asks anew when so much text came, for others may have left its line meanwhile:
 asking after every few words was a tenth of what a token costs."""
 
-Keep = Callable[[int, int], Awaitable[bool]]
+KeepMessage = Callable[[int, int], Awaitable[bool]]
 """``keep(part, message_id)`` remembers a message; False when it is too early to."""
 
 _log = structlog.get_logger(__name__)
 
 
-Outcome = Literal["shown", "gone", "given up"]
+WriteEnd = Literal["shown", "gone", "given up"]
 """How the writing ended.
 
 ``gone``: there is no place to show it any more;
@@ -143,7 +143,7 @@ class Writer:
         self,
         view: View,
         transport: Transport,
-        keep: Keep | None = None,
+        keep: KeepMessage | None = None,
         denied_tries: int = MAX_TRIES,
     ) -> None:
         """``denied_tries`` are made of an edit that is not permitted."""
@@ -173,7 +173,7 @@ class Writer:
         """The messages there are now, in order."""
         return tuple(message for message in self._messages.made if message is not None)
 
-    async def run(self, existing: tuple[int, ...] = (), *, is_unsure: bool = False) -> Outcome:
+    async def run(self, existing: tuple[int, ...] = (), *, is_unsure: bool = False) -> WriteEnd:
         """Writes until the end is shown, over ``existing`` messages first; early when it cannot.
 
         With ``is_unsure`` the message behind those may be there, too, and is written over.
@@ -240,7 +240,7 @@ class Writer:
                 await self._news.wait()
         self._news.clear()
 
-    async def _act(self) -> Outcome | None:
+    async def _act(self) -> WriteEnd | None:
         """Makes the next call, if any is due; an outcome when it was the last."""
         now, changes = asyncio.get_running_loop().time(), self._view.changes
         views, is_last = self._view.messages(now), self._view.is_over
@@ -271,7 +271,7 @@ class Writer:
         # Without asking for a place again: a reply that is shown needs none.
         return "shown" if is_last else None
 
-    async def _failed(self, step: Step, error: BaseException) -> Outcome | None:
+    async def _failed(self, step: Step, error: BaseException) -> WriteEnd | None:
         """Pauses before the next try, or adapts; an outcome when there is nothing left to try."""
         fault = fault_of(error)
         if self._messages.adapt(step, fault, str(error)):

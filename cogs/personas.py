@@ -21,7 +21,7 @@ from bot.policy.personas import Editor, check_may_edit
 from cogs._access import Access
 from cogs._autocomplete import StringChoices, persona_choices
 from cogs._faults import SENDING_ERRORS, say, say_error
-from cogs._forms import Part
+from cogs._forms import FormPart
 from cogs._places import owners_of, place_of, user_id
 from cogs._trials import Trial
 
@@ -93,7 +93,7 @@ class PersonasCog(
         name="The persona", part="persona: prompt, greeting, model; character: scenario and more"
     )
     async def edit(
-        self, interaction: discord.Interaction[Any], name: str, part: Part = "persona"
+        self, interaction: discord.Interaction[Any], name: str, part: FormPart = "persona"
     ) -> None:
         """Opens the form, filled in."""
         sheet = self._acts.opened(name, self._editor(interaction))
@@ -182,7 +182,11 @@ class PersonasCog(
         return persona_choices(self._lantern.catalog, typed, asked, own)
 
     async def _open(
-        self, interaction: discord.Interaction[Any], sheet: Sheet, scope: PersonaScope, part: Part
+        self,
+        interaction: discord.Interaction[Any],
+        sheet: Sheet,
+        scope: PersonaScope,
+        part: FormPart,
     ) -> None:
         self._access.take(interaction.client, interaction)
         ticket = secrets.token_hex(6)

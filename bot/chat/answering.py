@@ -16,7 +16,7 @@ from bot.chat.override import Override
 from bot.chat.planning import Job
 from bot.chat.standing import nobody_words
 from bot.chat.walk import Newcomers, walk
-from bot.cloud.serve import Question
+from bot.cloud.serve import ProviderTries
 from bot.domain.chat import Candidate, Route
 from bot.domain.errors import Bug, FailureKind, Interrupted, NoCandidates, Unavailable
 from bot.domain.events import FellBack, Resuming
@@ -94,7 +94,7 @@ class Answering:
             BotError: as ``answer`` says.
         """
         # One for the whole walk: repeats are counted together, at all providers.
-        question = Question()
+        question = ProviderTries()
 
         async def serve(
             candidate: Candidate,

@@ -8,7 +8,7 @@ import structlog
 from bot.chat.abroad import Abroad
 from bot.chat.relayed import Meter, RelayRequest, Sink
 from bot.cloud.providers import Providers
-from bot.cloud.serve import Listener, Question, serve
+from bot.cloud.serve import Listener, ProviderTries, serve
 from bot.domain.chat import Candidate, TurnRequest
 from bot.domain.errors import Unavailable
 from bot.domain.events import Delta, Queued
@@ -25,7 +25,7 @@ async def relay_by_provider(
     request: RelayRequest,
     abroad: Abroad,
     judge: Judge,
-    question: Question,
+    question: ProviderTries,
     meter: Meter,
     sink: Sink,
     *,

@@ -7,7 +7,7 @@ from bot.chat.draft import Draft
 from bot.chat.planning import Job
 from bot.cloud.call import CloudAsk
 from bot.cloud.providers import Providers
-from bot.cloud.serve import Listener, Question, serve
+from bot.cloud.serve import Listener, ProviderTries, serve
 from bot.domain.chat import Candidate
 from bot.domain.errors import Bug, Unavailable
 from bot.domain.events import Notice, Queued, Reading
@@ -22,7 +22,7 @@ class CloudServing:
     def __init__(self, providers: Providers) -> None:
         self._providers = providers
 
-    def may_repeat(self, name: ProviderName, question: Question) -> bool:
+    def may_repeat(self, name: ProviderName, question: ProviderTries) -> bool:
         """Is a provider asked once more for this question? It is then counted."""
         return question.may_repeat(name, self._providers)
 
@@ -33,7 +33,7 @@ class CloudServing:
         job: Job,
         draft: Draft,
         *,
-        question: Question,
+        question: ProviderTries,
         is_last: bool,
         is_hurried: bool,
     ) -> None:

@@ -23,7 +23,7 @@ from bot.chat.relayed import Meter, RelayRequest, Sink
 from bot.chat.usage import Tally
 from bot.chat.walk import seen_since, walk
 from bot.cloud.providers import Providers
-from bot.cloud.serve import Question
+from bot.cloud.serve import ProviderTries
 from bot.domain.chat import (
     Candidate,
     Message,
@@ -157,7 +157,7 @@ class Relaying:
             route=route,
         )
         meter = Meter(receipt, loop.time(), flight, loop.time() + self._max_wait_s)
-        question = Question()
+        question = ProviderTries()
         flight.routed(route)
         await sink.routed(route)
 

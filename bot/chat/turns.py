@@ -26,7 +26,7 @@ from bot.chat.consents import Consents
 from bot.chat.draft import Draft
 from bot.chat.planning import Asking, Job, Planner
 from bot.chat.running import Ending, Running
-from bot.chat.safe_channel import safe_channel
+from bot.chat.safe_channel import Emit, safe_channel
 from bot.chat.usage import Tally
 from bot.chat.walk import seen_since
 from bot.chat.words import candidate_line, rejection_line
@@ -97,7 +97,6 @@ _log = structlog.get_logger(__name__)
 _stdlib = logging.getLogger(__name__)
 """Says whether a line would be written, before its words are made."""
 
-Emit = Callable[[TurnEvent], Awaitable[None]]
 
 _PRESSES: Mapping[Way, str] = {
     "wait": "Wait",
@@ -247,7 +246,7 @@ class Turns:
 
     # --- one turn: begin, run, close ---------------------------------------------------------
 
-    async def _play(self, request: TurnRequest, emit: Emit) -> None:
+    async def _play(self, request: TurnRequest, emit: Emit[TurnEvent]) -> None:
         """A turn from its first look-up to its last event; every error becomes that event."""
         if self._is_draining:
             words = "Lantern is restarting and takes no new questions just now."
@@ -295,7 +294,7 @@ class Turns:
         asking: Asking,
         turn: Turn,
         running: Running,
-        emit: Emit,
+        emit: Emit[TurnEvent],
         kind: TurnKind,
         on_stored: Callable[[], Awaitable[None]],
     ) -> TurnEvent:
@@ -327,7 +326,7 @@ class Turns:
             last = await self._close(turn, draft, ending)
         return last
 
-    async def _tell(self, running: Running, emit: Emit, event: TurnEvent) -> None:
+    async def _tell(self, running: Running, emit: Emit[TurnEvent], event: TurnEvent) -> None:
         """Passes an event on; notes what is loading and keeps the stored text fresh."""
         if isinstance(event, TextDelta):
             running.override.offer = None

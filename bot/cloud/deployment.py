@@ -16,7 +16,7 @@ from bot.policy.provider_health import ProviderHealth, answered, barred, failed
 from bot.policy.ratelimit import Bucket, RateRule, take
 from bot.policy.speeds import blend
 
-Tell = Callable[[int, float], Awaitable[None]]
+TellPlace = Callable[[int, float], Awaitable[None]]
 """Hears the place in the line, 1 being next, and the seconds until its turn."""
 
 
@@ -81,7 +81,7 @@ class Deployment:
 
     @asynccontextmanager
     async def place(
-        self, user: str, deadline: float, tell: Tell, priority: Priority = "normal"
+        self, user: str, deadline: float, tell: TellPlace, priority: Priority = "normal"
     ) -> AsyncGenerator[None]:
         """A place among the calls under way, for as long as the block lasts.
 
@@ -149,7 +149,7 @@ class Deployment:
         else:
             self.abandon()
 
-    async def _slow_down(self, deadline: float, tell: Tell) -> None:
+    async def _slow_down(self, deadline: float, tell: TellPlace) -> None:
         """Waits as long as it asked for, and for its rate.
 
         Raises:

@@ -11,7 +11,7 @@ from typing import Self
 
 from bot.cloud.billing import Billing, Ledger
 from bot.cloud.call import CloudAsk, OpenStream, ProviderCall
-from bot.cloud.deployment import Deployment, Tell
+from bot.cloud.deployment import Deployment, TellPlace
 from bot.cloud.prices import Prices
 from bot.cloud.reservation import reservation
 from bot.domain.cloud import CloudEvent, Price, ProviderConfig, ProviderSnapshot, ProviderStanding
@@ -139,7 +139,7 @@ class Providers:
         deployment: Deployment,
         ask: CloudAsk,
         until: float | None = None,
-        tell: Tell = unheard,
+        tell: TellPlace = unheard,
     ) -> AbstractAsyncContextManager[ProviderCall]:
         """The right to ask a deployment once: ``async with providers.call(...) as call:``.
 
@@ -163,7 +163,7 @@ class Providers:
 
     @asynccontextmanager
     async def _call(
-        self, deployment: Deployment, ask: CloudAsk, until: float, tell: Tell
+        self, deployment: Deployment, ask: CloudAsk, until: float, tell: TellPlace
     ) -> AsyncGenerator[ProviderCall]:
         """One call, from its place to its cost.
 

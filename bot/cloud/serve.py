@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 from bot.cloud.call import CloudAsk, ProviderCall
-from bot.cloud.deployment import Tell
+from bot.cloud.deployment import TellPlace
 from bot.cloud.providers import Providers, unheard
 from bot.domain.errors import FailureKind, PromptTooLong, Refused, RequestRefused, Unavailable
 from bot.domain.events import Delta, StreamEnd
@@ -32,7 +32,7 @@ _SHOWN_S = 2.0
 
 
 @dataclass(slots=True)
-class Question:
+class ProviderTries:
     """What was done for one question so far, at all providers; one per turn."""
 
     asked: dict[ProviderName, Counter[int]] = field(
@@ -79,7 +79,7 @@ class Listener:
     """This request failed and the same provider is asked again; the text says how, if anything is
     to be said."""
     notice: Callable[[str], Awaitable[None]]
-    queued: Tell = unheard
+    queued: TellPlace = unheard
     """It waits: its place in the line, 1 being next, and the seconds until its turn."""
 
 
@@ -87,7 +87,7 @@ async def serve(
     providers: Providers,
     name: ProviderName,
     ask: CloudAsk,
-    question: Question,
+    question: ProviderTries,
     listener: Listener,
     *,
     is_last: bool,
@@ -202,7 +202,7 @@ async def _after(
     ask: CloudAsk,
     error: Unavailable,
     call: ProviderCall | None,
-    question: Question,
+    question: ProviderTries,
     listener: Listener,
     *,
     is_last: bool,
@@ -237,7 +237,7 @@ async def _again(
     ask: CloudAsk,
     error: Unavailable,
     tries: Tries,
-    question: Question,
+    question: ProviderTries,
     listener: Listener,
     *,
     is_last: bool,

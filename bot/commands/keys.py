@@ -12,7 +12,7 @@ from bot.app import utcnow
 from bot.commands.once import print_json
 from bot.documents.values import parse_seconds
 from bot.domain.errors import RequestRefused, UnknownName
-from bot.policy.keys import ALPHABET, LENGTH, SCOPES, ApiKey, Scope, make_key
+from bot.policy.keys import ALPHABET, LENGTH, SCOPES, ApiKey, KeyScope, make_key
 from bot.policy.names import nearest
 from bot.settings import Loaded
 from bot.settings.values import parse_rate
@@ -37,7 +37,7 @@ def drawn_key(
     Raises:
         RequestRefused: it was not asked for as it can be written.
     """
-    known: tuple[Scope, ...] = tuple(scope for scope in SCOPES if scope in scopes)
+    known: tuple[KeyScope, ...] = tuple(scope for scope in SCOPES if scope in scopes)
     for scope in set(scopes) - set(known):
         raise RequestRefused(f"There is no scope `{scope}`; there are {', '.join(SCOPES)}.")
     try:

@@ -25,7 +25,7 @@ AGAIN_S = 5.0
 LONGEST_PAUSE_S = 900.0
 
 
-class News:
+class OwnerNews:
     """What the owners are to be told; bounded, the oldest gives way."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ import structlog
 from bot.app import lantern, plan_from
 from bot.chat.lantern import Lantern
 from bot.chat.words import serving_text
-from bot.commands.news import News
+from bot.commands.news import OwnerNews
 from bot.commands.service import signs_of_life, until_stopped
 from bot.domain.ids import PlaceId, UserId
 from bot.policy.access import AccessRules
@@ -42,7 +42,7 @@ async def run_bot(loaded: Loaded, environ: Mapping[str, str], reread: Callable[[
     """
 
     async def play(supervisor: Supervisor, stop: asyncio.Event) -> None:
-        news = News()
+        news = OwnerNews()
         plan = replace(plan_from(loaded, is_owner=True), reread=lambda: reread().provider_configs)
         async with AsyncExitStack() as stack:
             built = await stack.enter_async_context(lantern(plan, news.hear_host, news.hear))
@@ -61,7 +61,7 @@ async def _serve(
     built: Lantern,
     supervisor: Supervisor,
     stop: asyncio.Event,
-    news: News,
+    news: OwnerNews,
 ) -> None:
     token = loaded.settings.discord.token
     assert token is not None, "missing_for_run was asked before"

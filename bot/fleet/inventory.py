@@ -14,7 +14,7 @@ from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.fleet.client import CONFIG_NAMES, LoadValue
 
 JsonObject = Mapping[str, object]
-Listing = tuple[dict[ModelKey, Model], tuple[Instance, ...]]
+HostList = tuple[dict[ModelKey, Model], tuple[Instance, ...]]
 """Everything on disk, and everything in memory."""
 
 _COPY = re.compile(r":\d+$")
@@ -146,7 +146,7 @@ def socket_instances(listing: object) -> tuple[Instance, ...]:
 
 def with_native(
     models: Mapping[ModelKey, Model], residents: Iterable[Instance], native: object
-) -> Listing:
+) -> HostList:
     """The socket's listing with what only ``/api/v1/models`` tells: reasoning, and slots.
 
     A host without that interface is older than 0.4: it answers one request at a time.
@@ -199,7 +199,7 @@ def _camel(name: str) -> str:
     return first + "".join(part.title() for part in rest)
 
 
-def v1_listing(payload: object) -> Listing:
+def v1_listing(payload: object) -> HostList:
     """``/api/v1/models`` (LM Studio 0.4); it tells no instance references."""
     models: dict[ModelKey, Model] = {}
     instances: list[Instance] = []
@@ -233,7 +233,7 @@ def v1_listing(payload: object) -> Listing:
     return models, tuple(instances)
 
 
-def v0_listing(payload: object) -> Listing:
+def v0_listing(payload: object) -> HostList:
     """``/api/v0/models`` (LM Studio 0.3.6): a loaded model is listed by its instance's identifier.
 
     The model key behind it is a guess: a numbered copy belongs to the listed key it copies.
@@ -269,7 +269,7 @@ def v0_listing(payload: object) -> Listing:
     return models, tuple(instances)
 
 
-def plain_listing(payload: object) -> Listing:
+def plain_listing(payload: object) -> HostList:
     """What a host with nothing but ``/v1/models`` has: names, and no state."""
     names = [ModelKey(_required(entry, "id")) for entry in wire_objects(payload, "data")]
     return {name: Model(name) for name in names}, ()

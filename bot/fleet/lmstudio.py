@@ -35,7 +35,7 @@ from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet import inventory
 from bot.fleet.client import LoadValue, Stop
-from bot.fleet.inventory import Garbled, Listing
+from bot.fleet.inventory import Garbled, HostList
 from bot.fleet.rest import MOST_BYTES, RestApi, lan_http, load_failure, one_line
 from bot.policy.placement import is_in_doubt
 
@@ -290,7 +290,7 @@ class SocketClient:
             async with asyncio.timeout(CLOSE_S):
                 await self._api.aclose()
 
-    async def _listing(self, models: Mapping[ModelKey, Model]) -> Listing:
+    async def _listing(self, models: Mapping[ModelKey, Model]) -> HostList:
         native = await self._rest.get("/api/v1/models")
         llms = await self._call("llm", "listLoaded")
         embeddings = await self._call("embedding", "listLoaded")

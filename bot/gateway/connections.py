@@ -19,7 +19,7 @@ BODY_S = web.AppKey("lantern_body_s", float)
 SERVER = "Lantern"
 """Told instead of the versions of Python and aiohttp, which help nobody but an attacker."""
 
-Answering = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Respond = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 _log = structlog.get_logger(__name__)
 
@@ -42,7 +42,7 @@ class ConnectionLimits:
 USUAL = ConnectionLimits()
 
 
-class Connection(web.RequestHandler):
+class ClientConnection(web.RequestHandler):
     """aiohttp's connection, cut where no request comes, and without its pages of text."""
 
     def __init__(self, server: web.Server, limits: ConnectionLimits) -> None:
@@ -104,11 +104,11 @@ class Connection(web.RequestHandler):
 
 def connections(server: web.Server, limits: ConnectionLimits) -> Callable[[], asyncio.Protocol]:
     """Makes the connections of a server, for ``loop.create_server``."""
-    answering: Answering = server.request_handler
+    answering: Respond = server.request_handler
 
     async def begin(request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
-        assert isinstance(connection, Connection), "made below, and nowhere else"
+        assert isinstance(connection, ClientConnection), "made below, and nowhere else"
         connection.heard()
         expects = request.headers.get(hdrs.EXPECT)
         if expects is None:
@@ -124,4 +124,4 @@ def connections(server: web.Server, limits: ConnectionLimits) -> Callable[[], as
         return response
 
     server.request_handler = begin
-    return lambda: Connection(server, limits)
+    return lambda: ClientConnection(server, limits)

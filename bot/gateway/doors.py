@@ -21,7 +21,7 @@ from bot.policy.http_doors import (
     is_of_other_site,
     is_within,
 )
-from bot.policy.keys import ApiKey, Scope, is_right, may_ask_for, public_part
+from bot.policy.keys import ApiKey, KeyScope, is_right, may_ask_for, public_part
 from bot.policy.ratelimit import Bucket, RateRule, full_after_s, take
 from bot.store.keys import KeyStore
 
@@ -88,7 +88,7 @@ class Doors:
         self._buckets: dict[str, Bucket] = {}
         self._noted_at: dict[str, float] = {}
 
-    async def admit(self, request: web.Request, scope: Scope | None) -> Caller:
+    async def admit(self, request: web.Request, scope: KeyScope | None) -> Caller:
         """Who asks.
 
         Args:

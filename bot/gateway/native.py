@@ -10,7 +10,7 @@ from bot.gateway.doors import Caller
 from bot.policy.fitness import sees
 from bot.policy.names import nearest
 
-Row = tuple[Model, list[Instance]]
+Known = tuple[Model, list[Instance]]
 
 
 def list_v0(built: Lantern, caller: Caller, _name: str = "") -> web.Response:
@@ -37,9 +37,9 @@ def list_v1(built: Lantern, caller: Caller, _name: str = "") -> web.Response:
     return web.json_response({"models": [_v1(model, instances) for model, instances in rows]})
 
 
-def _rows(built: Lantern, caller: Caller) -> dict[ModelKey, Row]:
+def _rows(built: Lantern, caller: Caller) -> dict[ModelKey, Known]:
     hosts: list[HostSnapshot] = list(built.catalog.snapshot().hosts.values())
-    rows: dict[ModelKey, Row] = {}
+    rows: dict[ModelKey, Known] = {}
     for key in built.catalog.all_model_keys():
         if caller.may_ask_for(key):
             instances = [i for host in hosts for i in host.instances if i.model_key == key]

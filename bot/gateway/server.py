@@ -33,7 +33,7 @@ from bot.gateway.pages import PREFIX, Pages
 from bot.gateway.sinks import LIFE, LifePace
 from bot.gateway.watching import Watching
 from bot.policy.http_doors import is_loopback
-from bot.policy.keys import Scope
+from bot.policy.keys import KeyScope
 from bot.store.keys import KeyStore
 
 CLOSE_S = 0.5
@@ -185,7 +185,7 @@ async def _list(built: Lantern, listed: Listed, request: web.Request) -> web.Str
     return listed(built, request[CALLER], request.match_info.get("id", ""))
 
 
-def scope_of(path: str) -> Scope | None:
+def scope_of(path: str) -> KeyScope | None:
     """What a path is for; an unknown one is behind a door as well."""
     # The page holds nothing by itself: it asks for a key, and with that for the rest.
     if path in _OPEN or path.startswith(PREFIX):

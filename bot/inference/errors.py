@@ -15,9 +15,9 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 from bot.domain.errors import FailureKind as Failure
-from bot.inference.wire import Kind, Verdict, first_of, is_object, object_of, text_of
+from bot.inference.wire import RefusalKind, Verdict, first_of, is_object, object_of, text_of
 
-_CODES: dict[Kind, str] = {
+_CODES: dict[RefusalKind, str] = {
     Failure.AUTH: "invalid_api_key authentication_error permission_error unauthorized"
     " 1000 1001 1002 1003 1004 1005 1110 1111 1112 1121 1220 1311",
     Failure.NO_MONEY: "insufficient_quota credit_balance_exhausted"
@@ -37,9 +37,11 @@ _CODES: dict[Kind, str] = {
 }
 """Z.AI's numbers collide with nobody's, so one table serves every wire and gateways in between."""
 
-_KINDS: dict[str, Kind] = {code: kind for kind, codes in _CODES.items() for code in codes.split()}
+_KINDS: dict[str, RefusalKind] = {
+    code: kind for kind, codes in _CODES.items() for code in codes.split()
+}
 
-_STATUSES: dict[int, Kind] = {
+_STATUSES: dict[int, RefusalKind] = {
     401: Failure.AUTH,
     402: Failure.NO_MONEY,
     403: Failure.AUTH,
@@ -52,7 +54,7 @@ _STATUSES: dict[int, Kind] = {
     529: Failure.OVERLOAD,
 }
 
-_PHRASES: tuple[tuple[Kind, re.Pattern[str]], ...] = (
+_PHRASES: tuple[tuple[RefusalKind, re.Pattern[str]], ...] = (
     (
         # Anthropic says so with the code of any bad request: taken for one, the question went to
         # the next provider, and the owner was sent to look at his settings.
@@ -213,7 +215,7 @@ def _codes(error: Mapping[str, object]) -> tuple[str, ...]:
 def _verdict(
     answer: Answered,
     complaint: _Complaint,
-    default: Kind | None,
+    default: RefusalKind | None,
     *,
     is_local: bool,
     now: datetime | None,
@@ -242,7 +244,7 @@ def _verdict(
     return Verdict(kind, reason, wait_s, next(iter(complaint.codes), status_code))
 
 
-def _kind(status: int, complaint: _Complaint, default: Kind) -> Kind:
+def _kind(status: int, complaint: _Complaint, default: RefusalKind) -> RefusalKind:
     if complaint.was_flagged:
         return "refused"
     for code in complaint.codes:
@@ -253,7 +255,7 @@ def _kind(status: int, complaint: _Complaint, default: Kind) -> Kind:
     return _phrased(complaint) or default
 
 
-def _phrased(complaint: _Complaint) -> Kind | None:
+def _phrased(complaint: _Complaint) -> RefusalKind | None:
     """What the words alone tell."""
     return next((kind for kind, words in _PHRASES if words.search(complaint.message)), None)
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from bot.domain.chat import Endpoint
 from bot.domain.errors import BotError, FailureKind, HostUnreachable, Refused, Unavailable
 
-Kind = FailureKind | Literal["refused"]
+RefusalKind = FailureKind | Literal["refused"]
 """A row of the error table; a refusal is no failure of the other side."""
 
 _LINE_KINDS = frozenset(
@@ -23,7 +23,7 @@ _LINE_KINDS = frozenset(
     }
 )
 
-_WORDS: dict[Kind, str] = {
+_WORDS: dict[RefusalKind, str] = {
     "refused": "{source} declined to answer",
     FailureKind.AUTH: "{source} does not accept our key",
     FailureKind.NO_MONEY: "{source} has no money left for us",
@@ -69,7 +69,7 @@ class Call:
 class Verdict:
     """One failure, told apart by what the caller does next."""
 
-    kind: Kind
+    kind: RefusalKind
     reason: str = ""
     """The other side's own words or ours; not yet cleaned of secrets."""
     retry_after_s: float | None = None

@@ -17,7 +17,7 @@ from bot.domain.chat import Rejection, Route
 from bot.domain.cloud import ProviderSnapshot
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model
 from bot.domain.ids import HostName, ModelKey
-from bot.policy.routing import Judge, Ranked, RouteAsk, judge_host, plan_with
+from bot.policy.routing import JudgeHost, Ranked, RouteAsk, judge_host, plan_with
 
 BUCKET_TOKENS = 256
 FRESH_S = 1.0
@@ -92,7 +92,7 @@ class RoutingIndex:
         self._made_at = now
         self._has_loads = any(host.load is not None for host in snapshot.hosts.values())
 
-    def _judge(self, needs: Hashable, ask: RouteAsk, now: float) -> Judge:
+    def _judge(self, needs: Hashable, ask: RouteAsk, now: float) -> JudgeHost:
         """A judge that remembers its verdict on a host until that host changes."""
         if self._verdicts >= MOST_VERDICTS:
             self._judged.clear()

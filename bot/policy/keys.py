@@ -10,9 +10,9 @@ from typing import Literal
 
 from bot.policy.ratelimit import RateRule
 
-Scope = Literal["inference", "admin", "metrics"]
+KeyScope = Literal["inference", "admin", "metrics"]
 
-SCOPES: tuple[Scope, ...] = ("inference", "admin", "metrics")
+SCOPES: tuple[KeyScope, ...] = ("inference", "admin", "metrics")
 
 _PREFIX = "lantern_"
 _PUBLIC = 8
@@ -35,7 +35,7 @@ class ApiKey:
     name: str
     digest: str
     """SHA-256 of the whole key, as hexadecimal; a key of 190 random bits needs no slow hash."""
-    scopes: tuple[Scope, ...] = ("inference",)
+    scopes: tuple[KeyScope, ...] = ("inference",)
     models: tuple[str, ...] = ()
     """Patterns of the models it may ask for; empty is all."""
     daily_micro_usd: int | None = None

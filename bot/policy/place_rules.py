@@ -22,7 +22,7 @@ SettingName = Literal[
     "tokens_per_day",
     "dms",
 ]
-Kind = Literal["people", "channels", "one of", "number"]
+RuleKind = Literal["people", "channels", "one of", "number"]
 
 EVERYWHERE = PlaceId("")
 """Where what holds in all servers and in private is stored; the bot's owners set it."""
@@ -36,7 +36,7 @@ class SettingForm:
     """What one setting is, and what it may be; a value is a sequence of texts, whatever it is."""
 
     title: str
-    kind: Kind
+    kind: RuleKind
     levels: tuple[Level, ...]
     unset: str
     """What holds where nobody set it."""

@@ -93,7 +93,7 @@ Judge = Callable[[Sequence[Message]], Awaitable[Consent]]
 """The consent for messages, as it stands when it is called: asked for right before each sending."""
 
 
-Moment = tuple[UserId, int]
+Sent = tuple[UserId, int]
 """Who said something, and when: UTC milliseconds."""
 
 
@@ -104,7 +104,7 @@ class Sources:
     places: AbstractSet[PlaceId]
     people: AbstractSet[UserId]
     turns: AbstractSet[TurnId]
-    moments: AbstractSet[Moment] = frozenset()
+    moments: AbstractSet[Sent] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Marks:
     turns: AbstractSet[TurnId] = frozenset()
     opened_at_ms: Mapping[str, int] = field(default_factory=dict[str, int])
     """When the mark of a place or a person was last taken away; only of those that had one."""
-    moments: AbstractSet[Moment] = frozenset()
+    moments: AbstractSet[Sent] = frozenset()
     """At which a turn was asked that is marked."""
 
 

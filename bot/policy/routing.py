@@ -20,7 +20,7 @@ from bot.policy.prediction import (
 )
 
 __all__ = [
-    "Judge",
+    "JudgeHost",
     "Prediction",
     "Ranked",
     "RouteAsk",
@@ -72,7 +72,7 @@ class Ranked:
     candidate: Candidate
 
 
-Judge = Callable[[HostSnapshot, ModelKey], Ranked | Rejection]
+JudgeHost = Callable[[HostSnapshot, ModelKey], Ranked | Rejection]
 
 
 def plan_route(
@@ -97,7 +97,7 @@ def plan_route(
 
 
 def plan_with(
-    judge: Judge, snapshot: FleetSnapshot, ask: RouteAsk, providers: Sequence[ProviderSnapshot]
+    judge: JudgeHost, snapshot: FleetSnapshot, ask: RouteAsk, providers: Sequence[ProviderSnapshot]
 ) -> Route:
     """The route by a given judge of hosts; ``plan_route`` for callers that remember verdicts."""
     home, away = _home(judge, snapshot, ask)
@@ -226,7 +226,7 @@ def _best(
 
 
 def _home(
-    judge: Judge, snapshot: FleetSnapshot, ask: RouteAsk
+    judge: JudgeHost, snapshot: FleetSnapshot, ask: RouteAsk
 ) -> tuple[list[Candidate], list[Rejection]]:
     """All hosts for each wanted model in turn, each model's by rank, none twice."""
     found: dict[tuple[str, ModelKey], Candidate] = {}

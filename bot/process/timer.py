@@ -12,7 +12,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
 
-Job = Callable[[], Awaitable[None]]
+TimedWork = Callable[[], Awaitable[None]]
 
 LAST_S = 10.0
 """How long running jobs may take to finish when the timer is left."""
@@ -87,7 +87,7 @@ class Timer:
         finally:
             self._scheduler.shutdown(wait=False)
 
-    def every(self, when: float | time, name: str, job: Job) -> None:
+    def every(self, when: float | time, name: str, job: TimedWork) -> None:
         """Runs a job again and again.
 
         Args:
@@ -134,7 +134,7 @@ class Timer:
         loop = asyncio.get_running_loop()
         self._look = loop.call_later(self._look_every_s, self._look_at_clock, began)
 
-    async def _run(self, job: Job) -> None:
+    async def _run(self, job: TimedWork) -> None:
         task = cast("asyncio.Task[None]", asyncio.current_task())
         self._running.add(task)
         try:

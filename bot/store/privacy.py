@@ -6,7 +6,7 @@ import sqlite3
 from typing import Literal
 
 from bot.domain.ids import PlaceId, TurnId, UserId
-from bot.policy.privacy import CLOCKS_MS, Marks, Moment, Sources
+from bot.policy.privacy import CLOCKS_MS, Marks, Sent, Sources
 from bot.store.database import Database
 
 _MARK = "INSERT OR IGNORE INTO local_only (kind, name, changed_at_ms) VALUES (?, ?, ?)"
@@ -80,7 +80,7 @@ class PrivacyStore:
                 rows = connection.execute(_MARKED, (kind, json.dumps(sorted(names))))
                 marked[kind] = frozenset(row["name"] for row in rows)
             opened: dict[str, int] = {}
-            moments: set[Moment] = set()
+            moments: set[Sent] = set()
             # Only words that are quoted have a time of their own, and few questions quote any.
             if asked.moments:
                 for kind in ("place", "user"):

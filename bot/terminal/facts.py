@@ -18,10 +18,10 @@ from bot.domain.personas import Persona
 from bot.policy.names import shown_name
 from bot.policy.place_rules import FORMS, Stored
 
-Value: TypeAlias = (
-    "str | int | float | bool | Sequence[Value] | Mapping[str, Value] | None"  # JSON's own types
+Json: TypeAlias = (
+    "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"  # JSON's own types
 )
-Record = Mapping[str, Value]
+Record = Mapping[str, Json]
 
 PERIODS: tuple[ReportPeriod, ...] = ("today", "week", "month", "last month", "year")
 

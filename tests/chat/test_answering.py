@@ -14,7 +14,7 @@ from bot.chat.draft import Draft
 from bot.chat.host_serving import HostServing
 from bot.chat.override import Override
 from bot.chat.planning import REST_TOKENS, Asking, ChatRules, Job, Planner
-from bot.cloud.serve import Question
+from bot.cloud.serve import ProviderTries
 from bot.domain.chat import Candidate, Message, Place, Rejection, Route, TurnRequest
 from bot.domain.cloud import ProviderSnapshot
 from bot.domain.errors import (
@@ -89,7 +89,7 @@ class Scene:
         self.acts = acts
         self.asked: list[tuple[object, ...]] = []
         self.told: list[TurnEvent] = []
-        self.questions: list[Question] = []
+        self.questions: list[ProviderTries] = []
         self.repeats: list[ProviderName] = []
         self.others: tuple[Candidate, ...] = ()
         """Who has the model of an answer whose host is lost."""
@@ -138,7 +138,7 @@ class Cloud(CloudServing):
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
 
-    def may_repeat(self, name: ProviderName, question: Question) -> bool:
+    def may_repeat(self, name: ProviderName, question: ProviderTries) -> bool:
         self._scene.questions.append(question)
         return name in self._scene.repeats
 
@@ -149,7 +149,7 @@ class Cloud(CloudServing):
         job: Job,
         draft: Draft,
         *,
-        question: Question,
+        question: ProviderTries,
         is_last: bool,
         is_hurried: bool,
     ) -> None:

@@ -15,7 +15,7 @@ from bot.cloud.billing import Ledger
 from bot.cloud.call import CloudAsk
 from bot.cloud.deployment import Deployment
 from bot.cloud.providers import Providers
-from bot.cloud.serve import Listener, Question, serve
+from bot.cloud.serve import Listener, ProviderTries, serve
 from bot.domain.chat import DialectName, Message, Place, TurnRequest, Wire
 from bot.domain.cloud import CloudEvent, Price, ProviderConfig
 from bot.domain.errors import BotError, Unavailable
@@ -116,7 +116,7 @@ class Cloud:
         self,
         name: str = "zai",
         ask: CloudAsk | None = None,
-        question: Question | None = None,
+        question: ProviderTries | None = None,
         *,
         is_last: bool = True,
         is_hurried: bool = False,
@@ -128,7 +128,7 @@ class Cloud:
                 self.providers,
                 ProviderName(name),
                 ask or self.ask(),
-                question or Question(),
+                question or ProviderTries(),
                 heard.listener(),
                 is_last=is_last,
                 is_hurried=is_hurried,

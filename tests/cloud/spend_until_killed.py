@@ -14,7 +14,7 @@ from pathlib import Path
 from cloud_house import SALT, Heard, asking, ledger_of, price_of
 
 from bot.cloud.providers import Providers
-from bot.cloud.serve import Question, serve
+from bot.cloud.serve import ProviderTries, serve
 from bot.domain.cloud import ProviderConfig
 from bot.domain.errors import BotError
 from bot.domain.ids import ModelKey, ProviderName, TurnId, UserId
@@ -38,7 +38,7 @@ async def converse(providers: Providers, speaker: str) -> None:
         ask = replace(asking(TurnId(turn), words), user=UserId(turn))
         heard = Heard()
         try:
-            await serve(providers, NAME, ask, Question(), heard.listener(), is_last=True)
+            await serve(providers, NAME, ask, ProviderTries(), heard.listener(), is_last=True)
         except BotError as error:
             say(f"failed {turn} {error}")
         else:

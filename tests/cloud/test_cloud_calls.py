@@ -23,7 +23,7 @@ from cloud_house import (
 
 from bot.cloud.call import CloudAsk
 from bot.cloud.providers import Providers
-from bot.cloud.serve import Question, serve
+from bot.cloud.serve import ProviderTries, serve
 from bot.domain.chat import Message
 from bot.domain.errors import Bug, FailureKind, Unavailable
 from bot.domain.events import TextDelta
@@ -187,7 +187,7 @@ async def test_a_mark_set_before_the_second_try_sends_nothing_again(tmp_path: Pa
                 cloud.providers,
                 ZAI,
                 ask,
-                Question(),
+                ProviderTries(),
                 replace(listener, again=again),
                 is_last=True,
             )
@@ -209,7 +209,7 @@ async def test_a_mark_set_while_money_is_held_or_the_face_is_told_sends_nothing(
                 cloud.providers,
                 ZAI,
                 ask,
-                Question(),
+                ProviderTries(),
                 replace(heard.listener(), sent=sent),
                 is_last=True,
             )
@@ -481,7 +481,7 @@ async def test_the_cheapest_provider_prices_what_home_saved(tmp_path: Path) -> N
 async def test_a_question_over_several_providers_is_counted_once(tmp_path: Path) -> None:
     async with cloud_house(tmp_path, "zai", "openai") as cloud:
         cloud.double("zai").faults.set("overload")
-        question = Question()
+        question = ProviderTries()
         first = await cloud.serve("zai", question=question, is_last=False)
         second = await cloud.serve("openai", question=question)
 

@@ -7,7 +7,7 @@ import pytest
 from virtual_time import play
 
 from bot.cloud.call import ProviderCall
-from bot.cloud.deployment import Deployment, Tell
+from bot.cloud.deployment import Deployment, TellPlace
 from bot.domain.chat import Endpoint, InferenceRequest, Usage
 from bot.domain.cloud import CloudEvent, ProviderConfig, ProviderNews
 from bot.domain.errors import FailureKind, Refused, Unavailable
@@ -55,7 +55,7 @@ async def unheard(place: int, seconds: float) -> None:
 
 
 async def enter(
-    provider: Deployment, *, within_s: float = 0.0, for_s: float = 0.0, tell: Tell = unheard
+    provider: Deployment, *, within_s: float = 0.0, for_s: float = 0.0, tell: TellPlace = unheard
 ) -> float:
     """Take a place and hold it a while; the time it was taken at."""
     loop = asyncio.get_running_loop()

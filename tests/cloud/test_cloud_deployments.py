@@ -8,7 +8,7 @@ import pytest
 from cloud_house import Cloud, cloud_house
 
 from bot.cloud.checkup import check_provider
-from bot.cloud.serve import Question
+from bot.cloud.serve import ProviderTries
 from bot.domain.cloud import ProviderNews
 from bot.domain.errors import FailureKind
 from bot.domain.ids import ProviderName
@@ -47,7 +47,7 @@ async def test_what_one_key_refuses_the_next_takes_and_that_is_no_repeat(
 ) -> None:
     async with cloud_house(tmp_path, "zai", weights=(1e9, 1.0), retries=0) as cloud:
         cloud.double("zai/1").faults.set(fault, after_tokens=0)
-        question = Question(repeats=2)
+        question = ProviderTries(repeats=2)
 
         heard = await cloud.serve("zai", question=question)
 
@@ -82,12 +82,12 @@ async def test_a_repeat_comes_only_when_every_key_was_asked(tmp_path: Path) -> N
     async with cloud_house(tmp_path, "openai", weights=(1.0, 1.0), retries=1) as cloud:
         for double in cloud.doubles.values():
             double.faults.set("server")
-        question = Question()
+        question = ProviderTries()
         assert (await cloud.serve("openai", question=question)).kind is K.SERVER
         assert sum(chats(cloud)) == 3
         assert question.repeats == 1
         # While somebody else is fresh, none is repeated here.
-        question = Question()
+        question = ProviderTries()
         await cloud.serve("openai", question=question, is_last=False)
         assert (sum(chats(cloud)), question.repeats) == (5, 0)
 

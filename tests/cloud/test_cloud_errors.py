@@ -9,7 +9,7 @@ import pytest
 from cloud_house import Cloud, asking, cloud_house, config_for
 
 from bot.cloud.call import CloudAsk
-from bot.cloud.serve import Question
+from bot.cloud.serve import ProviderTries
 from bot.domain.errors import FailureKind, Refused
 from bot.domain.ids import ProviderName
 from bot.policy.retry import FIRST_WORD_S
@@ -382,7 +382,7 @@ async def test_a_provider_is_asked_whatever_failed_before_it(tmp_path: Path) -> 
     async with cloud_house(tmp_path, *wires) as cloud:
         for name in ("zai", "openai", "anthropic"):
             cloud.double(name).faults.set("cut")
-        question = Question()
+        question = ProviderTries()
 
         heard = [await cloud.serve(name, question=question, is_last=False) for name in wires]
 
@@ -397,7 +397,7 @@ async def test_a_struggling_provider_is_left_for_a_fresh_one_before_it_is_asked_
 ) -> None:
     async with cloud_house(tmp_path, "openai") as cloud:
         cloud.double("openai").faults.set(fault, times=1)
-        question, name = Question(), ProviderName("openai")
+        question, name = ProviderTries(), ProviderName("openai")
 
         first = await cloud.serve("openai", question=question, is_last=False)
         assert (first.requests, first.retries, first.served) == (1, [], None)
@@ -413,7 +413,7 @@ async def test_a_struggling_provider_is_left_for_a_fresh_one_before_it_is_asked_
 async def test_nobody_is_repeated_whose_failure_would_only_come_again(tmp_path: Path) -> None:
     async with cloud_house(tmp_path, "openai") as cloud:
         cloud.double("openai").faults.set("auth", times=1)
-        question = Question()
+        question = ProviderTries()
         await cloud.serve("openai", question=question, is_last=False)
         assert not question.may_repeat(ProviderName("openai"), cloud.providers)
 
@@ -428,7 +428,7 @@ async def test_repeats_end_with_the_questions_and_with_the_minutes_share(tmp_pat
             requests.append((await cloud.serve("openai")).requests)
             cloud.providers.renew(cloud.providers.config(name))
         assert requests == [2, 2, 2, 1, 1]
-        used_up = Question(repeats=2)
+        used_up = ProviderTries(repeats=2)
         double.faults.set("server")
         assert (await cloud.serve("openai", question=used_up, is_last=False)).requests == 1
         assert not used_up.may_repeat(name, cloud.providers)
@@ -436,7 +436,7 @@ async def test_repeats_end_with_the_questions_and_with_the_minutes_share(tmp_pat
 
 async def test_one_deadline_to_the_first_word_holds_for_all(tmp_path: Path) -> None:
     async with cloud_house(tmp_path, "zai", "openai", timeout_s=5.0) as cloud:
-        question = Question(due=loop_time() + 0.1)
+        question = ProviderTries(due=loop_time() + 0.1)
         cloud.double("zai").faults.set("no_headers")
         heard = [await cloud.serve(name, question=question) for name in ("zai", "openai")]
         assert [h.kind for h in heard] == [K.TIMEOUT, K.TIMEOUT]
@@ -446,7 +446,7 @@ async def test_one_deadline_to_the_first_word_holds_for_all(tmp_path: Path) -> N
 
 async def test_the_deadline_is_not_for_words_that_have_begun(tmp_path: Path) -> None:
     async with cloud_house(tmp_path, "zai") as cloud:
-        question = Question()
+        question = ProviderTries()
         began = loop_time()
         assert (await cloud.serve("zai", question=question)).served is not None
         assert question.due == pytest.approx(began + FIRST_WORD_S, abs=5.0)
@@ -478,7 +478,7 @@ async def test_dead_keys_do_not_use_a_question_up(tmp_path: Path) -> None:
     async with cloud_house(tmp_path, *wires) as cloud:
         for name in ("zai", "openai", "anthropic"):
             cloud.double(name).faults.set("auth")
-        question = Question()
+        question = ProviderTries()
 
         heard = [await cloud.serve(name, question=question) for name in wires]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cloud_house import ADA, SERVER, Cloud, Heard, cloud_house
 
-from bot.cloud.serve import Listener, Question, serve
+from bot.cloud.serve import Listener, ProviderTries, serve
 from bot.domain.cloud import BudgetNews
 from bot.domain.errors import FailureKind, StoreUnavailable
 from bot.domain.events import Delta
@@ -401,7 +401,7 @@ async def test_whichever_write_fails_no_money_is_wrong_and_none_is_spent_unseen(
 async def test_a_question_costs_what_all_its_calls_cost(tmp_path: Path) -> None:
     async with cloud_house(tmp_path, "zai") as cloud:
         cloud.double().faults.set("empty", times=1)
-        question = Question()
+        question = ProviderTries()
 
         heard = await cloud.serve(question=question)
 
@@ -412,7 +412,7 @@ async def test_a_question_costs_what_all_its_calls_cost(tmp_path: Path) -> None:
 
 async def serve_to(cloud: Cloud, listener: Listener) -> None:
     await serve(
-        cloud.providers, ProviderName("zai"), cloud.ask(), Question(), listener, is_last=True
+        cloud.providers, ProviderName("zai"), cloud.ask(), ProviderTries(), listener, is_last=True
     )
 
 

@@ -13,7 +13,7 @@ from virtual_time import play
 
 from bot.cloud.billing import Ledger
 from bot.cloud.providers import Providers
-from bot.cloud.serve import Question, serve
+from bot.cloud.serve import ProviderTries, serve
 from bot.domain.chat import DialectName, Endpoint, InferenceRequest, Usage
 from bot.domain.cloud import Account, Booking, LedgerAnswer, ProviderConfig, Settlement
 from bot.domain.errors import BotError, FailureKind, Unavailable
@@ -103,7 +103,7 @@ async def ask(
             providers,
             ACME,
             question,
-            Question(),
+            ProviderTries(),
             heard.listener(),
             is_last=is_last,
             is_hurried=is_hurried,

@@ -21,7 +21,7 @@ from bot.domain.ids import PersonaName, UserId
 from bot.domain.personas import Persona
 from bot.policy.names import shown_name
 from cogs._access import Access
-from cogs._forms import LONGEST, Form, FormButton, form_texts
+from cogs._forms import LONGEST, FormButton, PersonaForm, form_texts
 from cogs._places import DiscordRules
 from cogs.personas import GONE, MOST_FORMS, PersonasCog
 
@@ -35,7 +35,7 @@ class Room:
     home: House
     cog: PersonasCog
 
-    async def form(self, command: Any, *options: object, user: int = 1, **more: Any) -> Form:
+    async def form(self, command: Any, *options: object, user: int = 1, **more: Any) -> PersonaForm:
         """The form that a command opens."""
         interaction = interaction_of(user, **more)
         await give(command, self.cog, interaction, *options)
@@ -58,7 +58,7 @@ class Room:
         return self.home.lantern.shelf.find(name, UserId(f"discord:{user}"))
 
 
-async def sent(form: Form, user: int = 1, **texts: str) -> Any:
+async def sent(form: PersonaForm, user: int = 1, **texts: str) -> Any:
     interaction = interaction_of(user)
     interaction.message = None
     fields = form._fields  # pyright: ignore[reportPrivateUsage]  # as Discord fills them in

@@ -15,7 +15,7 @@ from bot.policy.pacing import CHANNEL, INTERACTION, STATUS_EVERY_S, Pacer, Pacer
 from bot.policy.splitting import LIMIT
 from cogs._reply import ReplyView
 from cogs._view import Act, MessageView
-from cogs._writer import MAX_PAUSE_S, MAX_TRIES, Outcome, Writer
+from cogs._writer import MAX_PAUSE_S, MAX_TRIES, WriteEnd, Writer
 
 PASSING: list[Callable[[], BaseException]] = [
     lambda: http_error(503),
@@ -56,10 +56,10 @@ async def stream(view: ReplyView, writer: Writer, words: int, rate: float, tail:
     writer.poke()
 
 
-def written(words: int, rate: float, paper: PaperTransport, tail: str = "") -> Outcome:
+def written(words: int, rate: float, paper: PaperTransport, tail: str = "") -> WriteEnd:
     """Streams so many words into a paper channel, to the end."""
 
-    async def story() -> Outcome:
+    async def story() -> WriteEnd:
         view, writer = writer_of(paper)
         async with asyncio.TaskGroup() as group:
             group.create_task(stream(view, writer, words, rate, tail))
@@ -134,7 +134,7 @@ def test_the_last_words_are_tried_until_they_are_shown(error: Callable[[], BaseE
 
 
 def test_a_discord_that_stays_broken_is_given_up_after_minutes_not_never() -> None:
-    async def story() -> tuple[Outcome, float]:
+    async def story() -> tuple[WriteEnd, float]:
         paper = PaperTransport(faults=[None, *(http_error(503) for _ in range(99))])
         view, writer = writer_of(paper)
         async with asyncio.TaskGroup() as group:
@@ -158,7 +158,7 @@ def test_a_discord_that_stays_broken_is_given_up_after_minutes_not_never() -> No
 def test_where_nothing_can_be_shown_any_more_the_writing_ends(error: BaseException) -> None:
     paper = PaperTransport(faults=[None, error])
 
-    async def story() -> Outcome:
+    async def story() -> WriteEnd:
         view, writer = writer_of(paper)
         async with asyncio.TaskGroup() as group:
             streaming = group.create_task(stream(view, writer, 10_000, 20.0))
@@ -186,7 +186,7 @@ def test_a_permission_that_comes_back_is_not_seen_at_the_end() -> None:
 def test_a_permission_that_stays_away_is_given_up_and_the_message_left_open() -> None:
     paper = PaperTransport(faults=[None, *(http_error(403, 50001) for _ in range(99))])
 
-    async def story() -> Outcome:
+    async def story() -> WriteEnd:
         view, writer = writer_of(paper)
         async with asyncio.TaskGroup() as group:
             streaming = group.create_task(stream(view, writer, 10_000, 20.0))
@@ -225,7 +225,7 @@ def test_when_no_second_message_may_be_sent_the_first_says_so(words: int) -> Non
     paper = PaperTransport()
     denied = SendsOnce(paper)
 
-    async def story() -> Outcome:
+    async def story() -> WriteEnd:
         view = ReplyView(has_footer=False)
         view.on_event(STARTED, 0.0)
         writer = Writer(view, denied)

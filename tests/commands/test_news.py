@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pytest
 from virtual_time import play
 
-from bot.commands.news import AGAIN_S, LONGEST_PAUSE_S, MOST_NEWS, News
+from bot.commands.news import AGAIN_S, LONGEST_PAUSE_S, MOST_NEWS, OwnerNews
 from bot.domain.cloud import ProviderChange, ProviderNews
 from bot.domain.errors import FailureKind
 from bot.domain.events import FleetEvent
@@ -43,7 +43,7 @@ def told(owners: Owners, early: int, late: int) -> list[str]:
     """The reasons told when some news are there at first and others come during the first."""
 
     async def story() -> None:
-        news = News()
+        news = OwnerNews()
         for number in range(early):
             news.hear(news_of(number))
         async with asyncio.TaskGroup() as tasks:
@@ -63,7 +63,7 @@ def played(script: Script, owners: Owners | None = None) -> list[tuple[float, st
     owners = owners or Owners()
 
     async def story() -> None:
-        news, clock = News(), asyncio.get_running_loop().time
+        news, clock = OwnerNews(), asyncio.get_running_loop().time
         async with asyncio.TaskGroup() as tasks:
             telling = tasks.create_task(news.tell(owners.tell))
             for at, what in script:
@@ -88,7 +88,7 @@ def test_owners_hear_of_a_copy_that_spilled_and_not_of_every_load() -> None:
     owners = Owners()
 
     async def story() -> None:
-        news = News()
+        news = OwnerNews()
         news.hear_host(FleetEvent("model loaded", HostName("studio"), ModelKey("m")))
         news.hear_host(FleetEvent("host resumed", HostName("studio")))
         for what in ("model slow", "model quick"):
@@ -213,7 +213,7 @@ def test_an_outage_is_told_once(script: Script, expected: list[tuple[float, str]
 
 def test_a_question_that_went_elsewhere_counts_for_each_key_that_is_out() -> None:
     async def story() -> list[str]:
-        news, owners = News(), Owners()
+        news, owners = OwnerNews(), Owners()
         for name in ("zai/1", "zai/2", "openai"):
             news.hear(ProviderNews("out", ProviderName(name), AUTH, "Wrong key."))
         news.hear(ProviderNews("passed", ZAI))

@@ -16,7 +16,7 @@ from bot.chat.planning import ChatRules
 from bot.gateway.doors import DoorRules
 from bot.gateway.server import GatewayRules, gateway
 from bot.gateway.sinks import LIFE, LifePace
-from bot.policy.keys import ApiKey, Scope, make_key
+from bot.policy.keys import ApiKey, KeyScope, make_key
 from bot.sim.models import SimHostConfig
 from bot.store.keys import KeyStore
 from tests.helpers.house import GUARD_S, QWEN, House, house
@@ -89,7 +89,7 @@ class Gate:
                 got.status, {k.lower(): v for k, v in got.headers.items()}, await got.read()
             )
 
-    async def key(self, name: str, *scopes: Scope, **limits: Any) -> str:
+    async def key(self, name: str, *scopes: KeyScope, **limits: Any) -> str:
         """Makes a key and gives what its owner would send."""
         shown, public, digest = make_key(f"{name:0<40}"[:40])
         key = ApiKey(public, name, digest, scopes or ("inference",), **limits)
