@@ -1,6 +1,7 @@
 """The panel of ``/settings``: what stands, with a select or a field for each; holds no state."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import discord
@@ -10,6 +11,7 @@ from bot.chat.place_settings import Shown
 from bot.domain.personas import Persona
 from bot.policy.choice import Scope
 from bot.policy.place_rules import MOST_LISTED, Level, SetValue
+from cogs._languages import told
 
 PANEL_S = 900.0
 """Discord takes edits of an answer to a command or a press for fifteen minutes."""
@@ -42,6 +44,7 @@ def panel(
     chosen: Mapping[Scope, str] | None = None,
     is_private: bool = False,
     news: str = "",
+    locale: object = None,
 ) -> ui.LayoutView:
     """One page.
 
@@ -54,45 +57,47 @@ def panel(
         chosen: Who is chosen, by scope.
         is_private: The words of the channel or server stay on the LAN.
         news: What just happened.
+        locale: Discord's, of its reader.
     """
+    say = partial(told, locale=locale)
 
     def key(name: str) -> str:
         return f"set:{level}:{opened_s}:{name}"
 
     page: ui.Container[ui.LayoutView] = ui.Container()
-    page.add_item(ui.TextDisplay("\n".join((f"## Settings for {_LEVELS[level]}", *head))))
+    page.add_item(ui.TextDisplay(say("\n".join((f"## Settings for {_LEVELS[level]}", *head)))))
     if news:
-        page.add_item(ui.TextDisplay(news))
+        page.add_item(ui.TextDisplay(say(news)))
+
     if level != "everywhere":
         at = (chosen or {}).get(level, "")
         out = "what is chosen for the server" if level == "channel" else "`discord.default_persona`"
         if level == "channel" and "server" in (chosen or {}):
-            out = f"{(chosen or {})['server']}, chosen for the server"
+            out = say(f"{(chosen or {})['server']}, chosen for the server")
         names = [str(persona.name) for persona in personas][: MOST_LISTED - 1]
         # One that is gone, or is beyond what a select holds, is shown all the same.
         names += [at] if at and at not in names else []
-        _row(page, "Who answers", "" if at else f"not set here: {out}")
-        page.add_item(ui.ActionRow(_choice(key("persona"), names[-MOST_LISTED + 1 :], at)))
+        _row(page, say, "Who answers", "" if at else f"not set here: {out}")
+        page.add_item(ui.ActionRow(_choice(key("persona"), names[-MOST_LISTED + 1 :], at, locale)))
         what = "🔒 never leave the LAN" if is_private else "may go to a cloud provider"
-        _row(page, "Local only", f"words here {what}")
-        page.add_item(
-            ui.ActionRow(_choice(key("local_only"), ("on", "off"), "on" if is_private else "off"))
-        )
+        _row(page, say, "Local only", f"words here {what}")
+        now = "on" if is_private else "off"
+        page.add_item(ui.ActionRow(_choice(key("local_only"), ("on", "off"), now, locale)))
     for one in shown:
         if one.form.kind == "number":
             continue
-        _row(page, one.form.title, _origin(one))
-        page.add_item(ui.ActionRow(_select(key(one.name), one)))
+        _row(page, say, one.form.title, _origin(one))
+        page.add_item(ui.ActionRow(_select(key(one.name), one, locale)))
     numbers = [one for one in shown if one.form.kind == "number"]
     for one in numbers:
         amount = "" if one.own is None else f"{int(one.own.value[0]):,}, "
-        _row(page, one.form.title, f"{amount}{_origin(one)}")
+        _row(page, say, one.form.title, f"{amount}{say(_origin(one))}")
     buttons: ui.ActionRow[ui.LayoutView] = ui.ActionRow()
     if numbers:
-        buttons.add_item(ui.Button(label="Limits…", emoji="⏱", custom_id=key("limits")))
+        buttons.add_item(ui.Button(label=say("Limits…"), emoji="⏱", custom_id=key("limits")))
     if level != "everywhere":
         other: Level = "server" if level == "channel" else "channel"
-        buttons.add_item(ui.Button(label=f"To {_LEVELS[other]}", custom_id=key(f"to {other}")))
+        buttons.add_item(ui.Button(label=say(f"To {_LEVELS[other]}"), custom_id=key(f"to {other}")))
         page.add_item(buttons)
     view = ui.LayoutView(timeout=None)
     view.add_item(page)
@@ -101,9 +106,12 @@ def panel(
     return view
 
 
-def limits_form(level: Level, opened_s: int, shown: Sequence[Shown]) -> ui.Modal:
-    """The form behind "Limits…"."""
-    form = ui.Modal(title="Limits for each person", custom_id=f"set:{level}:{opened_s}:limits")
+def limits_form(
+    level: Level, opened_s: int, shown: Sequence[Shown], locale: object = None
+) -> ui.Modal:
+    """The form behind "Limits…", in its reader's language."""
+    title = told("Limits for each person", locale)
+    form = ui.Modal(title=title, custom_id=f"set:{level}:{opened_s}:limits")
     for one in shown:
         if one.form.kind == "number":
             field: ui.TextInput[Any] = ui.TextInput(
@@ -112,8 +120,10 @@ def limits_form(level: Level, opened_s: int, shown: Sequence[Shown]) -> ui.Modal
                 required=False,
                 max_length=20,
             )
-            note = f"A whole number; empty is no limit of this {level}"
-            form.add_item(ui.Label(text=one.form.title, description=note, component=field))
+            note = told(f"A whole number; empty is no limit of this {level}", locale)
+            form.add_item(
+                ui.Label(text=told(one.form.title, locale), description=note, component=field)
+            )
     form.stop()
     return form
 
@@ -141,8 +151,10 @@ def typed_in(components: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return found
 
 
-def _row(page: "ui.Container[ui.LayoutView]", title: str, text: str) -> None:
-    page.add_item(ui.TextDisplay(f"**{title}**{f' · {text}' if text else ''}"))
+def _row(
+    page: "ui.Container[ui.LayoutView]", say: Callable[[str], str], title: str, text: str
+) -> None:
+    page.add_item(ui.TextDisplay(f"**{say(title)}**{f' · {say(text)}' if text else ''}"))
 
 
 def _origin(one: Shown) -> str:
@@ -164,18 +176,28 @@ def _listed(value: SetValue) -> str:
     return ", ".join(words[:_LISTED]) + more
 
 
-def _choice(custom_id: str, options: Sequence[str], now: str) -> "ui.Select[ui.LayoutView]":
+def _choice(
+    custom_id: str, options: Sequence[str], now: str, locale: object
+) -> "ui.Select[ui.LayoutView]":
     """One of some words, or none; of two that are each other's opposite one always holds."""
-    chosen = [discord.SelectOption(label=o[:100], value=o[:100], default=o == now) for o in options]
+    # A persona may be called like a word of ours.
+    is_ours = not custom_id.endswith(":persona")
+    chosen = [
+        discord.SelectOption(
+            label=(told(o, locale) if is_ours else o)[:100], value=o[:100], default=o == now
+        )
+        for o in options
+    ]
     if not custom_id.endswith(":local_only"):
-        chosen.insert(0, discord.SelectOption(label="Not set", value=UNSET, default=not now))
+        none = told("Not set", locale)
+        chosen.insert(0, discord.SelectOption(label=none, value=UNSET, default=not now))
     return ui.Select(custom_id=custom_id, options=chosen)
 
 
-def _select(custom_id: str, one: Shown) -> "ui.Item[ui.LayoutView]":
+def _select(custom_id: str, one: Shown, locale: object) -> "ui.Item[ui.LayoutView]":
     value = one.own.value if one.own is not None else ()
     if one.form.kind == "one of":
-        return _choice(custom_id, one.form.options, value[0] if value else "")
+        return _choice(custom_id, one.form.options, value[0] if value else "", locale)
     kinds = {
         "user": discord.SelectDefaultValueType.user,
         "role": discord.SelectDefaultValueType.role,
@@ -183,7 +205,7 @@ def _select(custom_id: str, one: Shown) -> "ui.Item[ui.LayoutView]":
     }
     parts = [entry.partition(":") for entry in value]
     now = [discord.SelectDefaultValue(id=int(key), type=kinds[kind]) for kind, _, key in parts]
-    hint = "Nobody chosen" if one.form.kind == "people" else "None chosen"
+    hint = told("Nobody chosen" if one.form.kind == "people" else "None chosen", locale)
     if one.form.kind == "channels":
         return ui.ChannelSelect(
             custom_id=custom_id,

@@ -114,7 +114,7 @@ class SettingsCog(commands.Cog):
         is_form = interaction.type is discord.InteractionType.modal_submit
         if name == "limits" and not is_form:
             opened_s = int(interaction.created_at.timestamp())
-            form = limits_form(level, opened_s, tuple(shown.values()))
+            form = limits_form(level, opened_s, tuple(shown.values()), interaction.locale)
             await interaction.response.send_modal(form)
             return
         if name.startswith("to "):
@@ -132,7 +132,7 @@ class SettingsCog(commands.Cog):
         shown_in = 0 if interaction.message is None else interaction.message.id
         self._note(shown_in, interaction, level)
         if news.startswith("✅"):
-            await self._tell_others(shown_in, interaction, f"{news[2:]} (by <@{user[8:]}>)")
+            await self._tell_others(shown_in, interaction, f"{news[2:]}\n-# <@{user[8:]}>")
 
     async def _change(
         self,
@@ -193,6 +193,7 @@ class SettingsCog(commands.Cog):
             chosen=await self._switch.defaults(place),
             is_private=at in places,
             news=news,
+            locale=interaction.locale,
         )
 
     def _note(self, message: int, interaction: discord.Interaction[Any], level: Level) -> None:

@@ -18,8 +18,10 @@ from bot.policy.place_rules import SettingName
 from bot.policy.privacy import Marks, Sources
 from bot.policy.ratelimit import RateRule
 from cogs._access import Access
+from cogs._languages import tables
 from cogs._panel import PANEL_S
 from cogs._places import DiscordRules
+from cogs.general import HELP
 from cogs.settings import OLD, SettingsCog
 
 HERE = Place(PlaceId("discord:7"), server=PlaceId("discord:5"))
@@ -44,6 +46,7 @@ class House:
         self.access = Access(self.rules)
         self.cog = SettingsCog(self.lantern, self.access)
         self.messages = 0
+        self.locale = discord.Locale.american_english
 
     async def opened(self, who: int = 1, scope: str = "me", *, guild: int | None = 5) -> Any:
         interaction = at_time(interaction_of(who, guild=guild, manages=who < 3), 0)
@@ -68,6 +71,7 @@ class House:
     ) -> Any:
         interaction = at_time(interaction_of(who, manages=who < 3), age_s)
         interaction.type = discord.InteractionType.component
+        interaction.locale = self.locale
         interaction.message = double(discord.Message)
         interaction.message.id = message
         data: dict[str, Any] = {"custom_id": f"set:{level}:{START}:{name}", "values": list(values)}
@@ -224,7 +228,7 @@ async def test_of_two_admins_the_later_wins_and_both_panels_say_what_stands() ->
     first, second = await house.opened(1), await house.opened(2)
     await house.press("own_choice", "off", who=1, message=1)
     said = texts(second.edit_original_response.await_args.kwargs["view"])
-    assert "changed. (by <@1>)" in said
+    assert "changed.\n-# <@1>" in said
     later = await house.press("own_choice", "on", who=2, message=2)
     assert house.settings.stored[PlaceId("discord:5"), "own_choice"].by == "discord:2"
     assert first.edit_original_response.await_count == 0
@@ -279,3 +283,46 @@ async def test_a_servers_limit_counts_beside_the_owners() -> None:
         access.take(elsewhere.client, elsewhere)
     for _ in range(9):
         access.take(owner.client, owner)
+
+
+def shown_words(view: discord.ui.LayoutView) -> set[str]:
+    """Each word of a panel that is not a person's: texts, hints, labels."""
+    found: set[str] = set()
+    for item in view.walk_children():
+        match item:
+            case discord.ui.TextDisplay():
+                for line in item.content.split("\n"):
+                    found |= set(line.replace("**", "").split(" · "))
+            case discord.ui.Button():
+                found.add(item.label or "")
+            case discord.ui.Select():
+                found |= {option.label for option in item.options}
+            case discord.ui.ChannelSelect() | discord.ui.MentionableSelect():
+                found.add(item.placeholder or "")
+            case _:
+                pass
+    return found
+
+
+@pytest.mark.parametrize("name", ["to channel", "to server"])
+async def test_a_german_admin_reads_a_german_panel(name: str) -> None:
+    house = House()
+    await house.settings.change(HERE, "server", {"turns_per_minute": ["9"]}, ADMIN)
+    english = shown_words(page(await house.press(name)))
+    house.locale = discord.Locale.german
+    german = shown_words(page(await house.press(name)))
+    # A value's name in the file and a persona's name read alike in every language.
+    alike = {"sage", "default", "`discord.default_persona`", "on", "off"}
+    kept = {w for w in english & german if w not in alike and not w.startswith("9, ")}
+    assert kept == set()
+    assert "Nicht gesetzt" in german
+    changed = page(await house.press("local_only", "on"))
+    assert "✅ Nur lokal wurde geändert." in texts(changed)
+    form = await house.press("limits")
+    modal = form.response.send_modal.await_args.args[0]
+    assert modal.title == "Grenzen für jede Person"
+
+
+def test_every_line_of_help_has_german() -> None:
+    known = tables()["words"]
+    assert [line for line in HELP.splitlines() if "de" not in known.get(line, {})] == []
