@@ -93,7 +93,6 @@ from bot.policy.placement import (
     place,
     plan_idle_eviction,
 )
-from bot.policy.prediction import LOAD_BYTES_PER_S, LOAD_S
 from bot.policy.speeds import speed_of_answer
 from bot.policy.waking import WAKE_S
 
@@ -432,9 +431,9 @@ class Scheduler:
                 return placed
 
     def _begin_load(self, order: LoadOrder, now: float) -> None:
-        expected_s = self._history.expected_load_s(
-            order.model_key, self._models.get(order.model_key)
-        )
+        seconds, basis = self._history.load_s(order.model_key, self._models.get(order.model_key))
+        # Nobody who waits is told a guess.
+        expected_s = seconds if basis in ("measured", "by size") else None
         self.load = Load(order, now, expected_s)
         for waiter in self._queue.of(order.model_key):
             self._joins(waiter, self.load, now)
@@ -766,12 +765,7 @@ class Scheduler:
         return self._load_s(key) * self._demands.chance(key, now)
 
     def _load_s(self, key: ModelKey) -> float:
-        """Seconds a load takes here, be it by a guess."""
-        model = self._models.get(key)
-        expected_s = self._history.expected_load_s(key, model)
-        if expected_s is None and model is not None and model.size_bytes is not None:
-            return model.size_bytes / LOAD_BYTES_PER_S
-        return LOAD_S if expected_s is None else expected_s
+        return self._history.load_s(key, self._models.get(key))[0]
 
     def _without_instance(self, key: ModelKey) -> list[Waiter]:
         """Those who need a model that nothing in memory serves."""

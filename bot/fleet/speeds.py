@@ -8,11 +8,13 @@ from bot.domain.ids import HostName, ModelKey
 from bot.policy.speeds import (
     UNMEASURED,
     USUAL_BYTES,
+    LoadBasis,
     blend,
     blend_speed,
     fastest,
     learnt,
     load_rate,
+    load_seconds,
     speed_of_answer,
 )
 from bot.policy.spill import KEPT_RATES
@@ -92,11 +94,8 @@ class History:
         known = self.speeds.get(record.model_key, Speed())
         self.speeds = {**self.speeds, record.model_key: blend_speed(known, measured)}
 
-    def expected_load_s(self, key: ModelKey, model: Model | None) -> float | None:
-        """Seconds a load takes here, from its own history, else by size; None when unknown."""
-        known = self.speeds.get(key)
-        if known is not None and known.load_s is not None:
-            return known.load_s
-        if model is None or model.size_bytes is None or not self.load_bytes_per_s:
-            return None
-        return model.size_bytes / self.load_bytes_per_s
+    def load_s(self, key: ModelKey, model: Model | None) -> tuple[float, LoadBasis]:
+        """Seconds a load takes here, and what that rests on."""
+        size_bytes = model.size_bytes if model is not None else None
+        measured_s = self.speeds.get(key, Speed()).load_s
+        return load_seconds(measured_s, self.load_bytes_per_s, size_bytes)

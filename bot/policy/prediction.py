@@ -11,17 +11,13 @@ from bot.domain.hosts import HostSnapshot, Instance, LoadInFlight, Model, Speed,
 from bot.domain.ids import HostName, InstanceId, ModelKey, ProviderName
 from bot.domain.personas import LoadSettings
 from bot.policy.placement import Hopeless, context_needed, place
-from bot.policy.speeds import expected_rates
+from bot.policy.speeds import LoadBasis, expected_rates, load_seconds
 from bot.policy.waking import wake_left_s
 
 Strategy = Literal["prefer_local", "prefer_cloud", "cost_optimized", "quality_optimized"]
 
 BLIND = "unable to see images"
 """For readers, as after "is"."""
-LOAD_BYTES_PER_S = 1.2e9
-"""Assumed until a host was measured; LM Studio's own example loads 12 GB in 9.1 s."""
-LOAD_S = 20.0
-"""Assumed where not even the size is known."""
 EVICT_S = 0.5
 """Assumed for each unload."""
 SENT_S = 0.05
@@ -169,16 +165,10 @@ def _not_up(host: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> Pre
     return replace(found, queue_s=found.queue_s + wake_s, reason=f"{words}, {found.reason}")
 
 
-def predict_load_s(host: HostSnapshot, model: Model) -> tuple[float, str]:
+def predict_load_s(host: HostSnapshot, model: Model) -> tuple[float, LoadBasis]:
     """Seconds one load takes, and what that rests on."""
-    measured = _speed(host, model.key).load_s
-    if measured is not None:
-        return measured, "measured"
-    if model.size_bytes is None:
-        return LOAD_S, "a guess"
-    if host.load_bytes_per_s:
-        return model.size_bytes / host.load_bytes_per_s, "by size"
-    return model.size_bytes / LOAD_BYTES_PER_S, "a guess by size"
+    measured_s = _speed(host, model.key).load_s
+    return load_seconds(measured_s, host.load_bytes_per_s, model.size_bytes)
 
 
 def lead_s(host: HostSnapshot, wish: Wish, ahead: int, now: float) -> float:

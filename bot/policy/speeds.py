@@ -6,6 +6,7 @@ and a host that answered with one model is known with all. What was measured its
 """
 
 from collections.abc import Iterable
+from typing import Literal
 
 from bot.domain.hosts import HostSnapshot, LoadRecord, Model, Pace, Speed, SpeedRecord
 
@@ -24,7 +25,13 @@ USUAL_PREFILL, USUAL_DECODE = 500.0 * USUAL_BYTES, 40.0 * USUAL_BYTES
 """Paces of a host while nothing was measured anywhere: of a laptop."""
 SLOWEST_PER_S = 0.1
 """Tokens; what is slower is no measurement."""
+LOAD_BYTES_PER_S = 1.2e9
+"""Assumed until a host was measured; LM Studio's own example loads 12 GB in 9.1 s."""
+LOAD_S = 20.0
+"""Assumed where not even the size is known."""
 UNMEASURED = Pace()
+
+LoadBasis = Literal["measured", "by size", "a guess by size", "a guess"]
 
 
 def blend(average: float | None, measured: float | None) -> float | None:
@@ -60,6 +67,25 @@ def speed_of_answer(record: SpeedRecord) -> Speed:
 def load_rate(record: LoadRecord) -> float | None:
     """Bytes per second of one load, whatever the model; None when its size is unknown."""
     return None if record.size_bytes is None else _rate(record.size_bytes, record.seconds)
+
+
+def load_seconds(
+    measured_s: float | None, bytes_per_s: float | None, size_bytes: int | None
+) -> tuple[float, LoadBasis]:
+    """Seconds one load takes, and what that rests on.
+
+    Args:
+        measured_s: What loads of this model took on the host.
+        bytes_per_s: What loads of any model made there.
+        size_bytes: Of the model's file.
+    """
+    if measured_s is not None:
+        return measured_s, "measured"
+    if size_bytes is None:
+        return LOAD_S, "a guess"
+    if bytes_per_s:
+        return size_bytes / bytes_per_s, "by size"
+    return size_bytes / LOAD_BYTES_PER_S, "a guess by size"
 
 
 def expected_rates(host: HostSnapshot, model: Model) -> tuple[float, float]:

@@ -5,6 +5,7 @@ import pytest
 from bot.domain.hosts import LoadRecord, Model, Speed, SpeedRecord
 from bot.domain.ids import HostName, ModelKey
 from bot.fleet.speeds import History
+from bot.policy.speeds import LOAD_BYTES_PER_S, LOAD_S
 
 ONE, TWO = ModelKey("one"), ModelKey("two")
 H = HostName("studio")
@@ -31,19 +32,20 @@ def test_an_answer_is_remembered_beside_the_loads_and_changes_no_snapshot() -> N
 @pytest.mark.parametrize(
     ("load_s", "size", "rate", "expected"),
     [
-        (3.0, 1000, 10.0, 3.0),
-        (None, 1000, 10.0, 100.0),
-        (None, None, 10.0, None),
-        (None, 1000, None, None),
-        (None, 1000, 0.0, None),
+        (3.0, 1000, 10.0, (3.0, "measured")),
+        (0.0, 1000, 10.0, (0.0, "measured")),
+        (None, 1000, 10.0, (100.0, "by size")),
+        (None, None, 10.0, (LOAD_S, "a guess")),
+        (None, 6_000_000_000, None, (6e9 / LOAD_BYTES_PER_S, "a guess by size")),
+        (None, 6_000_000_000, 0.0, (6e9 / LOAD_BYTES_PER_S, "a guess by size")),
     ],
 )
 def test_a_load_takes_as_long_as_before_else_by_its_size(
-    load_s: float | None, size: int | None, rate: float | None, expected: float | None
+    load_s: float | None, size: int | None, rate: float | None, expected: tuple[float, str]
 ) -> None:
     history = History({ONE: Speed(load_s=load_s)}, rate)
-    assert history.expected_load_s(ONE, Model(ONE, size_bytes=size)) == expected
+    assert history.load_s(ONE, Model(ONE, size_bytes=size)) == expected
 
 
-def test_of_a_model_nobody_knows_nothing_is_expected() -> None:
-    assert History({}, 10.0).expected_load_s(ONE, None) is None
+def test_of_a_model_nobody_knows_a_load_is_a_guess() -> None:
+    assert History({}, 10.0).load_s(ONE, None) == (LOAD_S, "a guess")

@@ -9,8 +9,6 @@ from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, LoadInFligh
 from bot.domain.ids import ModelKey
 from bot.policy.prediction import (
     EVICT_S,
-    LOAD_BYTES_PER_S,
-    LOAD_S,
     SENT_S,
     SHARED,
     WRITE_WEIGHT,
@@ -20,6 +18,7 @@ from bot.policy.prediction import (
     predict_seconds,
     remaining_s,
 )
+from bot.policy.speeds import LOAD_BYTES_PER_S, LOAD_S
 
 ASK = RouteAsk((QWEN,), prompt_tokens=1000)
 READ_S = 1000 / 500 + SENT_S
