@@ -37,6 +37,7 @@ from bot.domain.ids import TurnId
 from bot.policy.conversation import gone_on
 from bot.policy.formulas import plain_formulas
 from bot.policy.markup import harmless
+from bot.policy.speakers import speaker_of
 from bot.policy.splitting import LIMIT, Part, cut_reply, shown_parts
 from bot.policy.tables import tabled
 from bot.store.beside import Answers
@@ -45,7 +46,6 @@ from cogs._pings import Pings
 from cogs._questions import Questions
 from cogs._transport import Transport
 from cogs._view import ONLY, Act, MessageView, View, ended, laid_out, restored, small_line
-from cogs._webhooks import speaker_of
 from cogs._writer import Writer
 
 PATIENCE_S = 1.2

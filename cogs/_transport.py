@@ -7,9 +7,10 @@ from typing import Any
 import discord
 
 from bot.policy.pacing import INTERACTION, OLD, Pacer, Pacers, Writing
+from bot.policy.speakers import Speaker
 from cogs._faults import DiscordFault, fault_of
 from cogs._view import MessageView, buttons_of
-from cogs._webhooks import Hook, Speaker, Webhooks
+from cogs._webhooks import Hook, Webhooks
 
 _ANOTHERS = 50005  # a message by another author can be changed by nobody else
 _MAY_NOT_REPLY = 160002  # without Read Message History no message may refer to another

@@ -2,22 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from math import inf
 from typing import Any, TypeVar
 
 import discord
 import structlog
 
-from bot.domain.personas import Character, Persona
-from bot.policy.names import shown_name
+from bot.policy.speakers import BOT_NAME, Speaker
 from cogs._faults import DiscordFault, fault_of
-
-NAME = "Lantern"
-"""Of the webhook that is made in a channel."""
-
-LONGEST = 80
-"""Characters of a webhook's name: Discord's limit."""
 
 AGAIN_S = 600.0
 """Where the bot may not manage webhooks it is asked again after so long: each refusal counts
@@ -29,32 +21,6 @@ _MOST = 500
 _NONE = discord.AllowedMentions.none()
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Speaker:
-    """By what name and picture a reply is shown."""
-
-    name: str
-    avatar: str
-    """An address; empty: the bot's own picture."""
-
-
-def speaker_of(persona: Persona | None) -> Speaker | None:
-    """How a persona is shown; None for one that speaks as the bot."""
-    if persona is None:
-        return None
-    name, plays = shown_name(persona.name), persona.character
-    if not (persona.avatar or plays != Character() or name != persona.name):
-        return None
-    name = plays.name or name
-    # Discord refuses these two words in the name of a webhook.
-    for word in ("discord", "clyde"):
-        at = name.lower().find(word)
-        while at >= 0:
-            name = f"{name[: at + 1]}·{name[at + 1 :]}"
-            at = name.lower().find(word)
-    return Speaker(name.strip()[:LONGEST] or NAME, persona.avatar)
 
 
 class Webhooks:
@@ -98,7 +64,7 @@ class Webhooks:
                 mine = (h for h in listed if h.get("application_id") == str(client.application_id))
                 found: Any = next((hook for hook in mine if hook.get("token")), None)
                 if found is None and makes:
-                    found = await client.http.create_webhook(channel, name=NAME)
+                    found = await client.http.create_webhook(channel, name=BOT_NAME)
             except discord.HTTPException as error:
                 if fault_of(error) not in (DiscordFault.DENIED, DiscordFault.REFUSED):
                     raise

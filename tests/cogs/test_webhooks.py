@@ -11,39 +11,14 @@ from discord.http import HTTPClient
 from stand_ins import double
 from virtual_time import play
 
-from bot.domain.ids import PersonaName
-from bot.domain.personas import Character, Persona
 from bot.policy.pacing import INTERACTION, Pacers
+from bot.policy.speakers import BOT_NAME, Speaker
 from cogs._transport import Transport, transport_to
 from cogs._view import Act, MessageView
-from cogs._webhooks import AGAIN_S, LONGEST, NAME, Hook, Speaker, Webhooks, speaker_of
+from cogs._webhooks import AGAIN_S, Hook, Webhooks
 
 SAGE = Speaker("sage", "https://x.org/s.png")
 HELLO = MessageView("hello", (Act.RETRY,), "abc")
-
-
-@pytest.mark.parametrize(
-    ("persona", "speaker"),
-    [
-        (None, None),
-        (Persona(PersonaName("coder")), None),
-        (Persona(PersonaName("sage"), avatar=SAGE.avatar), SAGE),
-        (Persona(PersonaName("muse#0123abcd")), Speaker("muse", "")),
-        (Persona(PersonaName("x"), character=Character(name="Nine")), Speaker("Nine", "")),
-        (Persona(PersonaName("x"), character=Character(scenario="y")), Speaker("x", "")),
-        (
-            Persona(PersonaName("Discord Clyde#0123abcd")),
-            Speaker("D·iscord C·lyde", ""),
-        ),
-        (
-            Persona(PersonaName("x"), character=Character(name="n" * 99)),
-            Speaker("n" * LONGEST, ""),
-        ),
-        (Persona(PersonaName("x"), character=Character(name=" ")), Speaker(NAME, "")),
-    ],
-)
-def test_who_speaks_as_somebody(persona: Persona | None, speaker: Speaker | None) -> None:
-    assert speaker_of(persona) == speaker
 
 
 class Server:
@@ -106,7 +81,7 @@ async def test_a_persona_s_messages_are_made_edited_and_deleted_by_one_webhook(
     # Found once; the next reply asks for nothing.
     await server.transport().send(0, HELLO)
     server.client.http.channel_webhooks.assert_awaited_once_with(7)
-    server.client.http.create_webhook.assert_awaited_once_with(7, name=NAME)
+    server.client.http.create_webhook.assert_awaited_once_with(7, name=BOT_NAME)
 
 
 async def test_in_a_thread_its_channel_s_webhook_speaks(server: Server) -> None:
@@ -118,7 +93,7 @@ async def test_in_a_thread_its_channel_s_webhook_speaks(server: Server) -> None:
     options = server.hook.send.await_args.kwargs
     assert options["thread"].id == 8
     assert options["avatar_url"] == "https://cdn/bot.png"
-    server.client.http.create_webhook.assert_awaited_once_with(7, name=NAME)
+    server.client.http.create_webhook.assert_awaited_once_with(7, name=BOT_NAME)
 
 
 async def test_our_own_webhook_of_before_is_used_and_nobody_elses(server: Server) -> None:

@@ -1,0 +1,38 @@
+"""By which name and picture a persona's words are shown, where it may speak as itself."""
+
+from dataclasses import dataclass
+
+from bot.domain.personas import Character, Persona
+from bot.policy.names import shown_name
+
+BOT_NAME = "Lantern"
+"""Of the webhook that is made in a channel, and of whoever has no name that can be shown."""
+
+LONGEST = 80
+"""Characters of a webhook's name: Discord's limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """By what name and picture a reply is shown."""
+
+    name: str
+    avatar: str
+    """An address; empty: the bot's own picture."""
+
+
+def speaker_of(persona: Persona | None) -> Speaker | None:
+    """How a persona is shown; None for one that speaks as the bot."""
+    if persona is None:
+        return None
+    name, plays = shown_name(persona.name), persona.character
+    if not (persona.avatar or plays != Character() or name != persona.name):
+        return None
+    name = plays.name or name
+    # Discord refuses these two words in the name of a webhook.
+    for word in ("discord", "clyde"):
+        at = name.lower().find(word)
+        while at >= 0:
+            name = f"{name[: at + 1]}·{name[at + 1 :]}"
+            at = name.lower().find(word)
+    return Speaker(name.strip()[:LONGEST] or BOT_NAME, persona.avatar)
