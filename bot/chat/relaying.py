@@ -227,6 +227,10 @@ class Relaying:
     async def _seen(self, routed: Callable[[], tuple[Route, Wish]]) -> tuple[Route, Wish, bool]:
         """The route, where none is paid only as a host was never looked at; was it waited for?"""
         route, wish = routed()
+        if not route.candidates:
+            # A host that is out may just have started, or only have stumbled: one more look.
+            await self._fleet.look_again()
+            route, wish = routed()
         pays_unseen, looks_s = self._planner.pays_unseen, self._planner.first_look_s
         if not pays_unseen(route):
             return route, wish, False

@@ -397,7 +397,7 @@ class Turns:
             is_seen()
         if not job.route.candidates:
             # A host that is out may just have started, or only have stumbled: one more look.
-            await self._look_again()
+            await self._fleet.look_again()
             job = self._planner.job(asking)
         draft.so_far = replace(draft.so_far, route=job.route)
         if _stdlib.isEnabledFor(logging.DEBUG):
@@ -460,14 +460,6 @@ class Turns:
             await draft.notice(PRIVATE_WORDS)
         told = replace(told, is_private=told.is_private or is_news)
         draft.so_far = replace(draft.so_far, told=told)
-
-    async def _look_again(self) -> None:
-        """Probes the hosts not known to serve, all at once."""
-        hosts = self._fleet.snapshot().hosts.values()
-        out = [host.name for host in hosts if host.state in ("unknown", "down")]
-        async with asyncio.TaskGroup() as tasks:
-            for name in out:
-                tasks.create_task(self._fleet.host(name).probing.again())
 
     async def _offered(self, job: Job, draft: Draft, running: Running) -> Job:
         """The job, with another first candidate where the settings prefer one to a slow load."""

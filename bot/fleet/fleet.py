@@ -143,6 +143,16 @@ class Fleet:
             for host in self._hosts.values():
                 tasks.create_task(host.probing.now(only_when_due=True))
 
+    async def look_again(self) -> None:
+        """Probes the hosts not known to serve, all at once: nobody else is left to ask."""
+        out = [
+            host for host in self._hosts.values() if host.snapshot().state in ("unknown", "down")
+        ]
+        async with asyncio.TaskGroup() as tasks:
+            for host in out:
+                host.feed(Scheduler.on_sought)
+                tasks.create_task(host.probing.again())
+
     async def settled(
         self,
         timeout_s: float,

@@ -13,6 +13,10 @@ PROBE_RULES = BreakerRules(threshold=2, base_s=1.0, longest_s=60.0)
 """After a failed probe: again at once, then after 1, 2, 4 ... seconds."""
 REQUEST_RULES = BreakerRules(threshold=3, base_s=5.0, longest_s=300.0)
 """A host that answers probes and fails requests: back in twice, then out for growing pauses."""
+FALL_RULES = BreakerRules(threshold=2, base_s=10.0, longest_s=300.0)
+"""A host that comes and goes: lost twice soon after it came, it is left out for growing pauses."""
+STEADY_S = 60.0
+"""Up for so long, it does not come and go."""
 
 
 class HostHealth:
@@ -48,6 +52,9 @@ class HostHealth:
         self.probes = Breaker()
         self.requests = Breaker()
         """A served request closes it."""
+        self._falls = Breaker()
+        """Losses soon after it had come; a longer stay closes it."""
+        self._came_at = 0.0
 
     def away(self) -> str:
         """That nobody can be served here, and why, for whoever asked."""
@@ -75,8 +82,8 @@ class HostHealth:
         if self.is_doubted:
             return now
         # A good probe brings no host back whose requests go on failing: their pause counts then.
-        pause = self.probes if self.probes.failures else self.requests
-        return now if pause.open_until is None else pause.open_until
+        pauses = (self.probes,) if self.probes.failures else (self.requests, self._falls)
+        return max((p.open_until for p in pauses if p.open_until is not None), default=now)
 
     def probed(self, now: float, report: Report) -> tuple[FleetEvent | WakeRecord, ...]:
         """The host answered; returns what is news of it, and how long it took to wake."""
@@ -88,11 +95,15 @@ class HostHealth:
             self.wake_s = blend(self.wake_s, now - self.woken_at)
             woken = (WakeRecord(self._host, self.wake_s or 0.0),)
             self.woken_at, self._wakes = None, Breaker()
+        if breaker.state(self._falls, now) == "open":
+            self.reason = f"It came and went {self._falls.failures + 1:.0f} times in a row."
+            return woken
         if breaker.state(self.requests, now) == "open":
             return (*self._go_down(self.reason), *woken)
         self.reason = ""
         if self.state == "up":
             return woken
+        self._came_at = now
         self.state, interface = "up", str(report.interface)
         found = FleetEvent("host found", self._host, interface=interface, version=report.version)
         return (found, *woken)
@@ -100,11 +111,15 @@ class HostHealth:
     def failed(self, now: float, reason: str, kind: FailureKind) -> tuple[FleetEvent, ...]:
         """The host did not answer a probe."""
         self.probes = breaker.on_failure(self.probes, now, PROBE_RULES)
+        is_deaf = breaker.state(self._wakes, now) == "open"
+        self.may_sleep = self._can_wake and kind in ASLEEP and not is_deaf
+        # Going to sleep is no fall.
+        if (self.state == "up" or self.is_doubted) and not self.may_sleep:
+            is_fall = now - self._came_at < STEADY_S
+            self._falls = breaker.on_failure(self._falls, now, FALL_RULES) if is_fall else Breaker()
         # The probe has said what the doubt asked for.
         self.is_doubted = False
         self.needs_token = kind is FailureKind.AUTH
-        is_deaf = breaker.state(self._wakes, now) == "open"
-        self.may_sleep = self._can_wake and kind in ASLEEP and not is_deaf
         return self._go_down(reason)
 
     def doubted(self, now: float, reason: str) -> tuple[FleetEvent, ...]:
@@ -115,6 +130,11 @@ class HostHealth:
         self.requests = breaker.on_failure(self.requests, now, REQUEST_RULES)
         self.is_doubted = True
         return self._go_down(reason)
+
+    def sought(self, now: float) -> None:
+        """Nobody else can serve: the pauses that a good probe does not end may end sooner."""
+        self.requests = breaker.sought(self.requests, now, REQUEST_RULES)
+        self._falls = breaker.sought(self._falls, now, FALL_RULES)
 
     def _go_down(self, reason: str) -> tuple[FleetEvent, ...]:
         is_news = self.state != "down"

@@ -5,8 +5,7 @@ import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-LOOK_AGAIN_S, LOOK_AGAIN_SHARE = 15.0, 0.75
-"""Before this, or this share of the pause after a failed probe, no turn has a host probed anew."""
+from bot.policy.breaker import SOUGHT_S, SOUGHT_SHARE
 
 
 class Probing:
@@ -69,7 +68,7 @@ class Probing:
             await self._until_done(self._begun)
             return
         pause_s = (self._due_at(clock()) or 0.0) - self._ended_at
-        if clock() - self._ended_at >= min(LOOK_AGAIN_S, LOOK_AGAIN_SHARE * pause_s):
+        if clock() - self._ended_at >= min(SOUGHT_S, SOUGHT_SHARE * pause_s):
             await self.now()
 
     async def _until_done(self, number: int) -> None:

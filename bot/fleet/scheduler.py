@@ -541,6 +541,11 @@ class Scheduler:
         self._out.extend(self.health.doubted(now, reason))
         return self._decide(now)
 
+    def on_sought(self, now: float) -> Effects:
+        """Somebody found no host that can serve: the next probe decides, whatever the pause."""
+        self.health.sought(now)
+        return self._effects()
+
     # --- loads ----------------------------------------------------------------------------
 
     def on_progress(self, now: float, fraction: float) -> Effects:

@@ -105,3 +105,72 @@ def test_of_two_pauses_the_failed_probes_count() -> None:
     for _ in range(2):
         health.failed(11.0, "refused", FailureKind.CONNECT)
     assert health.next_probe_at(11.0) == 12.0
+
+
+def fallen(times: int, *, came: float = 0.0, stays_s: float = 59.5) -> HostHealth:
+    """A host that came, stayed for so long and was lost, so many times; it ends lost."""
+    health, at = HostHealth(H), came
+    for _ in range(times):
+        health.probed(at, REPORT)
+        at += stays_s
+        health.failed(at, "refused", FailureKind.CONNECT)
+    return health
+
+
+def test_a_host_that_comes_and_goes_is_left_out_for_growing_pauses() -> None:
+    health = fallen(2)
+    lost_at = 119.0
+    assert health.probed(lost_at + 9.9, REPORT) == ()
+    assert (health.state, health.reason) == ("down", "It came and went 3 times in a row.")
+    assert health.next_probe_at(lost_at + 9.9) == lost_at + 10.0
+    assert health.probed(lost_at + 10.0, REPORT) == (FOUND,)
+    health.failed(lost_at + 11.0, "refused", FailureKind.CONNECT)
+    assert health.probed(lost_at + 30.9, REPORT) == ()
+    assert health.probed(lost_at + 31.0, REPORT) == (FOUND,)
+
+
+def test_a_longer_stay_forgives_earlier_falls() -> None:
+    assert fallen(9, stays_s=60.0).probed(600.0, REPORT) == (FOUND,)
+    health = fallen(1)
+    health.probed(100.0, REPORT)
+    health.failed(160.0, "refused", FailureKind.CONNECT)
+    health.probed(161.0, REPORT)
+    health.failed(162.0, "refused", FailureKind.CONNECT)
+    assert health.probed(163.0, REPORT) == (FOUND,), "the stay in between forgave the first"
+
+
+def test_a_loss_that_a_failed_request_told_of_first_is_a_fall_too() -> None:
+    health = HostHealth(H)
+    for at in (0.0, 10.0):
+        health.probed(at, REPORT)
+        health.doubted(at + 1.0, "cut")
+        health.failed(at + 1.0, "refused", FailureKind.CONNECT)
+        health.failed(at + 2.0, "refused", FailureKind.CONNECT)
+    assert health.probed(20.9, REPORT) == ()
+    assert health.probed(21.0, REPORT) == (FOUND,)
+
+
+def test_a_machine_that_goes_to_sleep_does_not_fall() -> None:
+    health = HostHealth(H, can_wake=True)
+    for at in (0.0, 10.0, 20.0):
+        assert health.probed(at, REPORT) == (FOUND,)
+        health.failed(at + 1.0, "no route", FailureKind.CONNECT)
+        assert health.may_sleep
+
+
+def test_where_nobody_else_is_left_most_of_a_pause_is_enough() -> None:
+    health = fallen(2)
+    health.sought(119.0 + 7.4)
+    assert health.probed(119.0 + 7.4, REPORT) == ()
+    health.sought(119.0 + 7.5)
+    assert health.probed(119.0 + 7.5, REPORT) == (FOUND,)
+
+    failing = up()
+    for _ in range(3):
+        failing.doubted(10.0, "HTTP 503")
+        failing.probed(10.0, REPORT)
+    failing.sought(13.7)
+    assert failing.probed(13.7, REPORT) == ()
+    failing.sought(13.75)
+    assert failing.probed(13.75, REPORT) == (FOUND,)
+    assert failing.requests.failures == 3, "only a served request forgives it"

@@ -9,6 +9,8 @@ from typing import cast
 import pytest
 
 from bot.domain.ids import HostName
+from bot.fleet import health, probing
+from bot.policy.breaker import BreakerRules
 from bot.sim.journal import LoadStarted, PredictionStarted
 from bot.sim.models import SimHostConfig
 from tests.gateway.gate import CHATS, PATHS, Answer, Gate, any_form, chat, gate
@@ -185,6 +187,19 @@ async def test_no_host_there_says_when_to_ask_again(tmp_path: Path) -> None:
         later = await it.ask(CHATS, chat(QWEN.key))
         assert (later.status, later.error["code"]) == (503, "no_host")
         assert 1 <= int(later.headers["retry-after"]) <= 120
+
+
+async def test_a_host_that_is_back_answers_a_request_asked_before_its_pause_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "PROBE_RULES", BreakerRules(threshold=1, base_s=3600.0))
+    monkeypatch.setattr(probing, "SOUGHT_S", 0.0)
+    async with warm(tmp_path, sim("one", QWEN)) as it:
+        one = it.house.hosts["one"]
+        await one.stop()
+        await it.house.lantern.fleet.host(HostName("one")).probe()
+        await one.start()
+        assert (await it.ask(CHATS, chat(QWEN.key))).status == 200
 
 
 async def test_a_prompt_longer_than_any_window_is_said_so(tmp_path: Path) -> None:
