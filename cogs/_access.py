@@ -1,8 +1,7 @@
 """Who is answered, looked up in Discord where its events do not say; and how fast they may ask."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import ceil, inf
 from typing import Any
@@ -20,6 +19,9 @@ from cogs._places import DiscordRules, is_at_home, place_of, roles_of
 
 LOOK_UP_S = 2.0
 """Longest a look-up may take: an interaction must be answered within three seconds."""
+
+AT_ONCE = 10
+"""Servers that are asked side by side, of fifty requests a second that Discord takes in all."""
 
 KNOWN_S = 600.0
 """How long a person counts as a member without another look."""
@@ -143,21 +145,44 @@ class Access:
         servers = [g for g in client.guilds if not allowed or PlaceId(f"discord:{g.id}") in allowed]
         if place.server is not None:
             servers = [guild for guild in servers if f"discord:{guild.id}" == place.server]
-        found: list[discord.Member] = []
-        try:
-            async with asyncio.timeout(LOOK_UP_S):
-                for guild in servers:
-                    # No cache of members is kept: it would take the members intent and the memory.
-                    with suppress(discord.NotFound):
-                        found.append(await guild.fetch_member(person))
-        except SENDING_ERRORS as error:
-            _log.warning("member not looked up", error=str(error)[:300])
-            raise RequestRefused(
-                "Discord did not tell in time whether you may ask here; try again."
-            ) from error
+        found = await _met(servers, person, is_each_asked=bool(self.rules.doors.roles))
         roles = frozenset(role for member in found for role in roles_of(member)) if found else None
         if len(self._members) >= MOST_ASKERS:
             self._members.clear()
         if place.is_private:
             self._members[person] = (now + (KNOWN_S if found else 0.0), roles)
         return roles
+
+
+async def _met(
+    servers: Sequence[discord.Guild], person: int, *, is_each_asked: bool
+) -> list[discord.Member]:
+    """A person as a member of these servers, or of the first that are found to know them.
+
+    Raises:
+        RequestRefused: Discord did not tell in time.
+    """
+    found, failed = list[discord.Member](), list[Exception]()
+
+    async def look(server: discord.Guild) -> None:
+        # No cache of members is kept: it would take the members intent and the memory.
+        try:
+            found.append(await server.fetch_member(person))
+        except SENDING_ERRORS as error:
+            failed.extend([] if isinstance(error, discord.NotFound) else [error])
+
+    try:
+        async with asyncio.timeout(LOOK_UP_S):
+            while servers and (is_each_asked or not found):
+                async with asyncio.TaskGroup() as group:
+                    for server in servers[:AT_ONCE]:
+                        group.create_task(look(server))
+                servers = servers[AT_ONCE:]
+    except TimeoutError as error:
+        failed.append(error)
+    if failed and (is_each_asked or not found):
+        _log.warning("member not looked up", error=str(failed[0])[:300])
+        raise RequestRefused(
+            "Discord did not tell in time whether you may ask here; try again."
+        ) from failed[0]
+    return found

@@ -1,5 +1,6 @@
 """Answers again: Retry and Continue in the answer's own messages, and looking through answers."""
 
+import asyncio
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -9,7 +10,7 @@ import discord
 from bot.chat.lantern import Lantern
 from bot.domain.chat import Place, TurnKind, TurnRequest
 from bot.domain.errors import NotPermitted, RequestRefused
-from bot.domain.ids import ModelKey, TurnId, UserId
+from bot.domain.ids import ModelKey, TurnId
 from bot.policy.access import check_may_switch
 from bot.policy.pacing import Pacers
 from cogs._access import Access
@@ -25,6 +26,9 @@ from cogs._writer import Writer
 
 UNREADABLE = "Discord does not show me that question any more; ask it anew."
 GONE = "That answer is not stored any more."
+
+LAST_EDIT_S = 8.0
+"""Longest wait for an end that is on its way to Discord: five seconds of its window, and a call."""
 
 _YOUNG = timedelta(minutes=55)
 """Discord takes few edits of messages that are older than an hour."""
@@ -47,8 +51,6 @@ class Again:
         self._access = access
         self._replies = replies
         self._pacers = pacers
-        self._under_way: set[tuple[TurnId, TurnKind, UserId]] = set()
-        """Presses whose answer is still being written."""
 
     async def last(self, place: Place, kind: TurnKind) -> TurnId:
         """The answer that ``/retry`` and ``/continue`` mean.
@@ -90,40 +92,38 @@ class Again:
             NotPermitted: it is not stored any more.
         """
         user = user_id(interaction.user)
-        press = (turn, kind, user)
-        if press in self._under_way:
-            # Pressed twice by a nervous finger: one answer is enough.
-            await interaction.response.defer()
-            return
-        self._under_way.add(press)
-        try:
-            standing = await self.standing(interaction, turn, is_continued=kind == "continue")
-            with self._replies.held(standing.answers):
-                asker = self._access.take(interaction.client, interaction)
-                if model is not None:
-                    # Another model for one answer is a choice of one's own.
-                    is_private = place_of(interaction).is_private
-                    rights = self._access.rules.rights(interaction)
-                    check_may_switch("thread", rights, is_private=is_private)
-                # Changed while words stayed here, they stay here, whenever the button is pressed.
-                text, at_ms = "", None
-                if is_edited:
-                    text, at_ms = await self._words_of(interaction, standing)
-                request = TurnRequest(
-                    user,
-                    interaction.user.display_name,
-                    place_of(interaction),
-                    text=text,
-                    said_at_ms=at_ms,
-                    parent=standing.turn.id,
-                    kind=kind,
-                    must_see=must_see,
-                    model=model,
-                    asker=asker,
-                )
-                await self._play(interaction, request, standing)
-        finally:
-            self._under_way.discard(press)
+        standing = await self._at_rest(interaction, turn, is_continued=kind == "continue")
+        # Pressed twice by a nervous finger: one answer is enough. A command is answered in words:
+        # deferred alone it said that it thinks for ever.
+        is_press = interaction.type is discord.InteractionType.component
+        with self._replies.held(standing.answers, (kind, user) if is_press else None) as is_first:
+            if not is_first:
+                if not interaction.response.is_done():
+                    await interaction.response.defer()
+                return
+            asker = self._access.take(interaction.client, interaction)
+            if model is not None:
+                # Another model for one answer is a choice of one's own.
+                is_private = place_of(interaction).is_private
+                rights = self._access.rules.rights(interaction)
+                check_may_switch("thread", rights, is_private=is_private)
+            # Changed while words stayed here, they stay here, whenever the button is pressed.
+            text, at_ms = "", None
+            if is_edited:
+                text, at_ms = await self._words_of(interaction, standing)
+            request = TurnRequest(
+                user,
+                interaction.user.display_name,
+                place_of(interaction),
+                text=text,
+                said_at_ms=at_ms,
+                parent=standing.turn.id,
+                kind=kind,
+                must_see=must_see,
+                model=model,
+                asker=asker,
+            )
+            await self._play(interaction, request, standing)
 
     async def look(self, interaction: discord.Interaction[Any], turn: TurnId, steps: int) -> None:
         """Shows another answer to the same question, from which the conversation then goes on.
@@ -132,7 +132,7 @@ class Again:
             RequestRefused: one is being written there.
             NotPermitted: it is not stored any more.
         """
-        standing = await self.standing(interaction, turn)
+        standing = await self._at_rest(interaction, turn)
         answers, store = standing.answers, self._turns.store
         with self._replies.held(answers):
             wanted = answers.beside(turn, steps)
@@ -144,11 +144,12 @@ class Again:
             ids = standing.messages or (interaction.message.id if interaction.message else 0,)
             await store.show(wanted)
             try:
-                if len(views) == len(ids) == 1:
+                if len(views) == len(ids) == 1 and not interaction.response.is_done():
                     content, buttons = views[0].content, buttons_of(views[0], interaction.locale)
                     await interaction.response.edit_message(content=content, view=buttons)
                 else:
-                    await interaction.response.defer()
+                    if not interaction.response.is_done():
+                        await interaction.response.defer()
                     writer = Writer(View(views), self._transport(interaction, ids))
                     await writer.run(existing=ids)
                     ids = writer.ids()
@@ -157,6 +158,24 @@ class Again:
                 await store.show(answers.shown)
                 raise
             await self._shown_in.bind(wanted, str(interaction.channel_id), ids, answers.ids)
+
+    async def _at_rest(
+        self, interaction: discord.Interaction[Any], turn: TurnId, *, is_continued: bool = False
+    ) -> ShownAnswer:
+        """As ``standing``, once an end that is on its way there is shown."""
+        standing = await self.standing(interaction, turn, is_continued=is_continued)
+        if not (ending := self._replies.ending(standing.answers)):
+            return standing
+        if interaction.type is discord.InteractionType.component:
+            await interaction.response.defer()
+        else:
+            await interaction.response.defer(ephemeral=True, thinking=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_EDIT_S):
+                for view in ending:
+                    await view.is_let_go.wait()
+        # Only now the store knows where what was written stands.
+        return await self.standing(interaction, turn, is_continued=is_continued)
 
     async def standing(
         self, interaction: discord.Interaction[Any], turn: TurnId, *, is_continued: bool = False
@@ -214,7 +233,8 @@ class Again:
             return
         is_press = interaction.type is discord.InteractionType.component
         if is_press and request.model is None:
-            await response.defer()
+            if not response.is_done():
+                await response.defer()
         else:
             where = f"{interaction.guild_id or '@me'}/{interaction.channel_id}"
             link = f"https://discord.com/channels/{where}/{standing.messages[0]}"
@@ -223,7 +243,10 @@ class Again:
             if is_press:
                 # Picked in a select of their own, which has done its work.
                 said = told(said, interaction.locale)
-                await response.edit_message(content=said, view=None)
+                if response.is_done():
+                    await interaction.edit_original_response(content=said, view=None)
+                else:
+                    await response.edit_message(content=said, view=None)
             else:
                 await say(interaction, said)
         transport = self._transport(interaction, standing.messages)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from math import inf
 from typing import assert_never
 
 import structlog
@@ -57,6 +58,11 @@ TICK_S = 1.5
 TYPING_AFTER_S = 0.4
 TYPING_EVERY_S = 8.0
 """Discord shows typing for about ten seconds."""
+
+LAST_EDITS_S = 10.0
+"""Before nothing can be edited any more an answer is ended so much earlier, to show its end."""
+
+TIME_IS_UP = "Here Discord lets me write for 15 minutes; Continue goes on."
 
 _REST = "-# ⋯"
 """Stands in messages of the answer before, until it is known whether they are needed."""
@@ -124,6 +130,8 @@ class ReplyView(View):
         """Its question reads otherwise than when it was asked."""
         self.is_forgotten = False
         """Its question is gone: nothing can be done with it once it has ended."""
+        self.is_let_go = asyncio.Event()
+        """Set once nobody writes it any more."""
         self.turn: TurnId | None = None
         """Known from the first event on, unless the request was refused."""
 
@@ -292,7 +300,7 @@ class Replies:
         self._lantern = lantern
         self._has_footer = has_footer
         self._live: set[ReplyView] = set()
-        self._held: set[TurnId] = set()
+        self._held: dict[TurnId, tuple[object, object]] = {}
         self._all_done = asyncio.Event()
         self._all_done.set()
 
@@ -325,6 +333,10 @@ class Replies:
             shown_in = await reply.play(request, standing)
         finally:
             self._live.discard(view)
+            view.is_let_go.set()
+            if standing is not None:
+                # Its messages may be gone on in; whoever is pinged now must not keep them.
+                self._held.pop(standing.answers.first, None)
             if not self._live:
                 self._all_done.set()
         # After its last edit: told sooner, they would find it unfinished.
@@ -341,20 +353,38 @@ class Replies:
             )
 
     @contextmanager
-    def held(self, answers: Answers) -> Generator[None]:
+    def held(self, answers: Answers, press: object = None) -> Generator[bool]:
         """Keeps the messages of one question's answers for one press at a time.
+
+        Args:
+            answers: They.
+            press: Who presses what; the same once more is told False and is to do nothing.
 
         Raises:
             RequestRefused: another press is being answered in them, or an answer written.
         """
+        before = self._held.get(answers.first)
+        if press is not None and before is not None and before[0] == press:
+            yield False
+            return
         # Two writers of one message would overwrite each other's words.
-        if answers.first in self._held or any(map(self.is_writing, answers.ids)):
+        if before is not None or any(map(self.is_writing, answers.ids)):
             raise RequestRefused("An answer is being written there; Stop ends it.")
-        self._held.add(answers.first)
+        self._held[answers.first] = hold = (press, object())
         try:
-            yield
+            yield True
         finally:
-            self._held.discard(answers.first)
+            if self._held.get(answers.first) is hold:
+                del self._held[answers.first]
+
+    def ending(self, answers: Answers) -> tuple[ReplyView, ...]:
+        """Those that have ended, of the answers to one question that are being written.
+
+        People see such an end before we do: a last edit that took the last place of its channel's
+        window is shown at once, and the library lets go of it as the window ends, up to five
+        seconds later. Each press in between was refused.
+        """
+        return tuple(view for view in self._live if view.is_over and view.turn in answers.ids)
 
     def offer(self, turn: TurnId, *, is_edited: bool) -> bool:
         """Notes for an answer under way that its question was edited; False when it is none."""
@@ -405,7 +435,8 @@ class _Reply:
         """Gives the messages that show its end; none where it could not be shown."""
         async with asyncio.TaskGroup() as group:
             reading = group.create_task(self._read(request))
-            beside = [group.create_task(self._tick()), group.create_task(self._show_typing())]
+            aside = (self._tick(), self._show_typing(), self._close_in_time())
+            beside = [group.create_task(each) for each in aside]
             outcome = await self._writer.run(existing=() if standing is None else standing.messages)
             if outcome != "shown":
                 # Leaving the turn stops its generation: nobody can read it any more.
@@ -461,6 +492,15 @@ class _Reply:
             await asyncio.sleep(TICK_S)
             self._view.changes += 1
             self._writer.poke()
+
+    async def _close_in_time(self) -> None:
+        # Where only the token may edit, what is written as it ends stood there for ever with a
+        # Stop, and was generated on for two minutes.
+        if self._transport.closes_at < inf:
+            left_s = self._transport.closes_at - asyncio.get_running_loop().time()
+            await asyncio.sleep(left_s - LAST_EDITS_S)
+            if self._view.turn is not None:
+                await self._turns.end((self._view.turn,), TIME_IS_UP)
 
     async def _show_typing(self) -> None:
         # Beside the work and only in a silence: the first words never wait for it.

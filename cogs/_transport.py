@@ -9,6 +9,7 @@ import discord
 from bot.policy.pacing import INTERACTION, OLD, Pacer, Pacers, Writing
 from bot.policy.speakers import Speaker
 from cogs._faults import DiscordFault, fault_of
+from cogs._places import is_at_home
 from cogs._view import MessageView, buttons_of
 from cogs._webhooks import Hook, Webhooks
 
@@ -38,6 +39,8 @@ class Transport:
         """``hook`` is the way to speak as somebody else there; None: there is none."""
         self.channel_id = channel.id
         """Where the messages stand."""
+        self.closes_at = inf
+        """By the loop's clock: from then on nothing here can be edited."""
         self.edits_old = False
         """Its messages were made over an hour ago: Discord takes few edits of such."""
         self._channel = channel
@@ -177,8 +180,14 @@ class Transport:
     async def delete(self, message_id: int) -> None:
         """Takes a message of this reply away."""
         if self._hook is not None and message_id in self._hooked:
-            await self._hook.delete(message_id)
-            return
+            try:
+                await self._hook.delete(message_id)
+                return
+            except discord.DiscordException as error:
+                # Somebody deleted its webhook: one that stayed had a Stop that stopped nothing.
+                is_gone = fault_of(error) in (DiscordFault.GONE, DiscordFault.EXPIRED)
+                if isinstance(error, discord.HTTPException) and not is_gone:
+                    raise
         async with asyncio.timeout(CALL_S):
             await self._channel.get_partial_message(message_id).delete()
 
@@ -214,6 +223,8 @@ class InteractionTransport(Transport):
         self._token = Pacer(INTERACTION)
         """Edits and followups alike count here."""
         self._ends_at = asyncio.get_running_loop().time() + TOKEN_LIFE_S
+        if not (is_at_home(interaction) and interaction.app_permissions.view_channel):
+            self.closes_at = self._ends_at
         self._original: int | None = None
 
     def pacers(self, *, is_new: bool) -> tuple[Pacer, ...]:

@@ -220,7 +220,7 @@ class LanternBot(commands.Bot):
                 face.webhooks,
                 has_footer=rules.has_footer,
             ),
-            Threads(self, lantern, face.access, face.replies, face.pacers),
+            Threads(self, lantern, face.access, face.replies, face.pacers, face.webhooks),
         ):
             await self.add_cog(cog)
         for menu in talking.menus:

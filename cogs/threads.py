@@ -24,6 +24,7 @@ from cogs._mentions import is_prompt
 from cogs._places import place_of, user_id
 from cogs._reply import Replies
 from cogs._transport import Transport
+from cogs._webhooks import Webhooks
 
 NO_THREADS = "Threads belong to text channels; here every message goes on from the last one."
 NOT_ALLOWED = "I may open no thread here: the permission Create Public Threads is missing."
@@ -39,8 +40,10 @@ class Threads(commands.Cog):
         access: Access,
         replies: Replies,
         pacers: Pacers,
+        webhooks: Webhooks,
     ) -> None:
         self._client = client
+        self._webhooks = webhooks
         self._catalog = lantern.catalog
         self._switch = lantern.switch
         self._access = access
@@ -86,7 +89,7 @@ class Threads(commands.Cog):
             await thread.add_user(interaction.user)
         await say(interaction, f"🧵 <#{thread.id}>: I answer every message there.")
         if message is not None:
-            await self._ask(interaction, inside, thread.id, message, asker)
+            await self._ask(interaction, inside, thread, message, asker)
 
     @thread.autocomplete("persona")
     async def _personas(self, interaction: discord.Interaction[Any], typed: str) -> StringChoices:
@@ -110,14 +113,15 @@ class Threads(commands.Cog):
         self,
         interaction: discord.Interaction[Any],
         place: Place,
-        thread: int,
+        thread: discord.Thread,
         text: str,
         asker: Asker,
     ) -> None:
-        channel = self._client.get_partial_messageable(thread, guild_id=interaction.guild_id)
+        channel = self._client.get_partial_messageable(thread.id, guild_id=interaction.guild_id)
         name = interaction.user.display_name
         # Nobody sees what was written beside a command: the answer would stand there alone.
         asked = "\n> ".join(harmless(text).splitlines())
         await channel.send(f"> {asked}\n— {harmless(name)}"[:LIMIT], suppress_embeds=True)
         request = TurnRequest(asker.user, name, place, text, asker=asker)
-        await self._replies.play(request, Transport(channel, self._pacers))
+        hook = self._webhooks.at(self._client, thread)
+        await self._replies.play(request, Transport(channel, self._pacers, hook=hook))

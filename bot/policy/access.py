@@ -78,9 +78,9 @@ class AccessRules:
         """
         if asker.is_owner or asker.user in self.people:
             return False
-        # Only who shares a server with a bot can write to it: with all servers allowed it is one.
-        is_open = (not self.servers and not is_guest) or self.dms != "members"
-        return bool(self.roles) or ((place.is_private or is_guest) and not is_open)
+        # Who writes to a bot may share no server with it: whoever installed it for themselves can.
+        is_by_members = self.dms == "members" and (place.is_private or is_guest)
+        return bool(self.roles) or is_by_members
 
 
 @dataclass(frozen=True, slots=True)

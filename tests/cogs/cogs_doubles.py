@@ -5,6 +5,7 @@ import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -429,6 +430,7 @@ class PaperTransport(Transport):
     question: int | None = None
     call_s: float = 0.08
     deferred: int | None = None
+    closes_at: float = inf
     faults: list[BaseException | None] = field(default_factory=list[BaseException | None])
     """For the next calls, one each; None lets one through."""
     calls: list[Sent] = field(default_factory=list[Sent])

@@ -103,14 +103,15 @@ class Channel:
         self.fault: BaseException | None = None
         self.calls = 0
         self.called = asyncio.Event()
+        self.may_go = asyncio.Event()
+        """Cleared, calls are made and not let go of."""
+        self.may_go.set()
 
     def take(self, message: int, content: str | None, view: Any) -> None:
         self.calls += 1
         self.called.set()
         if self.fault is not None:
             raise self.fault
-        if content is not None:
-            self.shown[message] = content
         if content is not None:
             self.shown[message] = content
         if view is not AS_IT_IS:
@@ -137,6 +138,7 @@ class Channel:
 
             async def edit(self, *, content: str | None = None, view: Any = AS_IT_IS) -> None:
                 messages.take(self.id, content, view)
+                await messages.may_go.wait()
 
             async def delete(self) -> None:
                 del messages.shown[self.id]
@@ -291,12 +293,55 @@ async def test_an_answer_is_continued_in_its_own_message(tmp_path: Path) -> None
 async def test_two_people_who_press_at_once_get_one_answer(tmp_path: Path, act: Act) -> None:
     async with scene(tmp_path, (STARTED, TextDelta("x"), 0.05, FINISHED)) as at:
         async with asyncio.TaskGroup() as tasks:
-            pressed = [tasks.create_task(at.press(act, TURN, user)) for user in (1, 2, 2)]
+            pressed = [tasks.create_task(at.press(act, TURN, user)) for user in (1, 1, 2)]
             await asyncio.wait(pressed[1:])
             at.turns.may_end.set()
         assert len(at.turns.requests) == 1
         refused = [said for task in pressed for said in said_to(task.result())]
         assert refused == ["❌ An answer is being written there; Stop ends it."]
+
+
+async def test_a_command_for_what_its_giver_has_pressed_already_is_refused_in_words(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path, (STARTED, TextDelta("x"), 0.05, FINISHED)) as at:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(at.press(Act.RETRY, TURN))
+            await at.channel.until(at.ids[0], "x")
+            command = at.interaction()
+            with pytest.raises(RequestRefused, match="being written"):
+                await at.again.press(command, "retry", TURN)
+            at.turns.may_end.set()
+        command.response.defer.assert_not_awaited()
+
+
+@pytest.mark.parametrize("act", [Act.RETRY, Act.OLDER])
+async def test_an_end_that_is_shown_already_can_be_pressed_before_we_know(
+    tmp_path: Path, act: Act
+) -> None:
+    # The library lets go of an edit that took the window's last place only at the window's end.
+    async with scene(tmp_path, (STARTED, TextDelta("x"), 0.05, FINISHED)) as at:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(at.press(Act.RETRY, TURN))
+            await at.channel.until(at.ids[0], "x")
+            at.channel.may_go.clear()
+            at.turns.may_end.set()
+            await at.channel.until(at.ids[0], "tok/s")
+            assert at.channel.buttons[at.ids[0]][-2:] == ["2/2", "newer"]
+            interaction = at.interaction()
+            interaction.type = discord.InteractionType.component
+
+            async def defer() -> None:
+                interaction.response.is_done.return_value = True
+                at.channel.may_go.set()
+
+            interaction.response.defer.side_effect = defer
+            await at.cog.on_reply_button(interaction, act, at.subject())
+            at.channel.may_go.set()
+        assert said_to(interaction) == []
+        interaction.response.defer.assert_awaited_once_with()
+        assert len(at.turns.requests) == (2 if act is Act.RETRY else 1)
+        assert await at.line() == ["x" if act is Act.RETRY else "first"]
 
 
 async def test_nobody_looks_away_while_another_answer_is_being_written(tmp_path: Path) -> None:

@@ -173,6 +173,8 @@ def test_a_press_while_the_first_is_being_answered_starts_nothing(act: Act) -> N
     turns.stored[TURN] = stored_turn("Half")
     lantern = lantern_of(turns)
     first, again, of_bob, later = (interaction_of(user) for user in (1, 1, 2, 1))
+    for interaction in (first, again, of_bob, later):
+        interaction.type = discord.InteractionType.component
 
     async def story() -> None:
         cog = cog_of(lantern, Replies(lantern, has_footer=True))

@@ -1,8 +1,9 @@
 """A turn played into messages, from the request to the last edit, in virtual time."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
+import pytest
 from cogs_doubles import (
     FINISHED,
     HOST,
@@ -23,7 +24,7 @@ from bot.domain.chat import TurnRequest
 from bot.domain.errors import RequestRefused, StoreUnavailable
 from bot.domain.events import Failed, Loading, TextDelta, TurnEvent
 from bot.domain.ids import TurnId
-from cogs._reply import Replies
+from cogs._reply import LAST_EDITS_S, TIME_IS_UP, Replies
 from cogs._view import Act
 
 
@@ -59,6 +60,24 @@ def test_a_refused_request_is_shown_and_nothing_is_remembered() -> None:
     store = played(ScriptedTurns((Failed(None, RequestRefused("Too long.")),)), paper)
     assert paper.texts == ["❌ Too long."]
     assert store.rows == {}
+
+
+class ClosableTurns(ScriptedTurns):
+    """Notes when somebody ended which turns, and why."""
+
+    async def end(self, turns: Iterable[TurnId], reason: str) -> None:
+        now = asyncio.get_running_loop().time()
+        self.said.append((f"{now:.0f}: {reason}", tuple(turns)))
+
+
+@pytest.mark.parametrize(("script_s", "is_ended"), [(80.0, False), (100.0, True)])
+def test_where_a_token_alone_may_edit_an_answer_ends_before_it_does(
+    script_s: float, *, is_ended: bool
+) -> None:
+    turns = ClosableTurns((STARTED, TextDelta("Hello"), script_s, FINISHED))
+    played(turns, PaperTransport(closes_at=100.0))
+    at_90 = f"{100.0 - LAST_EDITS_S:.0f}: {TIME_IS_UP}"
+    assert turns.said == ([(at_90, (TURN,))] if is_ended else [])
 
 
 def test_a_deleted_message_stops_the_work_everywhere() -> None:

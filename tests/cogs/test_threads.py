@@ -1,6 +1,8 @@
 """``/thread``: who opens one where, what it is called, and who is answered in it."""
 
+from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import discord
 import pytest
@@ -24,6 +26,7 @@ from cogs._access import Access
 from cogs._chains import Chains
 from cogs._places import DiscordRules
 from cogs._reply import Replies
+from cogs._webhooks import Hook, Webhooks
 from cogs.threads import Threads
 
 ME = 99
@@ -41,7 +44,9 @@ class Hall:
         client.get_partial_messageable.return_value = self.inside
         replies = Replies(self.lantern, has_footer=True)
         access = Access(DiscordRules())
-        self.cog = Threads(client, self.lantern, access, replies, Pacers())
+        self.webhooks: Any = double(Webhooks)
+        self.webhooks.at.return_value = None
+        self.cog = Threads(client, self.lantern, access, replies, Pacers(), self.webhooks)
         self.interaction = interaction_of()
         self.channel: Any = double(discord.TextChannel)
         self.channel.id = 7
@@ -80,6 +85,18 @@ async def test_a_thread_with_a_question_is_named_by_it_and_answers_in_it() -> No
     first, answer = (call.args[0] for call in hall.inside.send.await_args_list)
     assert first.startswith("> Why is the")
     assert answer.startswith("hi")
+
+
+async def test_the_first_answer_in_a_thread_comes_by_its_personas_name() -> None:
+    hall, hook = Hall(), double(Hook)
+    hook.channel, hook.may_speak, hook.send.return_value = 7, True, 501
+    hall.webhooks.at.return_value = hook
+    shelf: Any = hall.lantern.shelf
+    shelf.get = Mock(return_value=replace(shelf.get("sage"), avatar="https://x.org/s.png"))
+    await hall.open("sage", "hello")
+    ((speaker, said, _),) = (call.args for call in hook.send.await_args_list)
+    assert (speaker.name, said[:2]) == ("sage", "hi")
+    assert hall.webhooks.at.call_args.args[1] is hall.thread
 
 
 async def test_a_thread_asked_for_inside_one_is_opened_beside_it() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import discord
@@ -116,6 +117,20 @@ def test_an_edit_leaves_buttons_where_they_stand() -> None:
     plain, token, other = play(story())
     assert plain.kwargs == token.kwargs == {"content": "Hello"}
     assert buttons(other) == ["lantern:stop:cd34"]
+
+
+@pytest.mark.parametrize("is_guest", [True, False])
+@pytest.mark.parametrize("may_see", [True, False])
+def test_only_where_the_bot_may_not_edit_by_itself_its_time_is_the_tokens(
+    is_guest: bool, may_see: bool
+) -> None:
+    async def story() -> float:
+        interaction = interaction_of()
+        interaction.is_guild_integration.return_value = not is_guest
+        interaction.app_permissions = discord.Permissions(view_channel=may_see)
+        return InteractionTransport(interaction, Pacers()).closes_at
+
+    assert play(story()) == (TOKEN_LIFE_S if is_guest or not may_see else inf)
 
 
 def test_a_call_that_hangs_ends_as_a_passing_fault() -> None:

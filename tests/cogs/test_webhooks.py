@@ -84,6 +84,33 @@ async def test_a_persona_s_messages_are_made_edited_and_deleted_by_one_webhook(
     server.client.http.create_webhook.assert_awaited_once_with(7, name=BOT_NAME)
 
 
+@pytest.mark.parametrize("fault", [http_error(404, 10008), http_error(404, 10015), None])
+async def test_what_a_deleted_webhook_made_is_taken_away_by_the_bot_itself(
+    server: Server, fault: discord.HTTPException | None
+) -> None:
+    transport = server.transport()
+    await transport.send(0, HELLO)
+    server.webhooks.forget(7)
+    server.hook.delete_message.side_effect = fault
+    if fault is not None:
+        # Another took its place, which knows nothing of the message.
+        server.client.http.channel_webhooks.return_value = [
+            {"id": "71", "token": "u", "application_id": "9"}
+        ]
+    await transport.delete(500)
+    server.plain.get_partial_message.assert_called_once_with(500)
+    server.plain.get_partial_message.return_value.delete.assert_awaited_once_with()
+
+
+async def test_a_webhook_that_cannot_be_reached_now_is_tried_again(server: Server) -> None:
+    transport = server.transport()
+    await transport.send(0, HELLO)
+    server.hook.delete_message.side_effect = http_error(503)
+    with pytest.raises(discord.DiscordServerError):
+        await transport.delete(500)
+    server.plain.get_partial_message.assert_not_called()
+
+
 async def test_in_a_thread_its_channel_s_webhook_speaks(server: Server) -> None:
     thread = double(discord.Thread)
     thread.id, thread.parent_id = 8, 7

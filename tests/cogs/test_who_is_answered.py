@@ -17,7 +17,7 @@ from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.ids import PlaceId, UserId
 from bot.policy.access import AccessRules
 from bot.policy.ratelimit import RateRule
-from cogs._access import HOLD_S, KNOWN_S, LOOK_UP_S, Access
+from cogs._access import AT_ONCE, HOLD_S, KNOWN_S, LOOK_UP_S, Access
 from cogs._places import DiscordRules
 
 ONLY_HOME = DiscordRules(doors=AccessRules(servers={PlaceId("discord:5")}))
@@ -82,10 +82,48 @@ def test_a_stranger_may_not_and_is_looked_up_again_as_they_may_have_joined() -> 
     assert home.fetch_member.await_count == 2
 
 
-def test_where_every_server_is_allowed_nobody_is_looked_up() -> None:
+def test_in_a_server_nobody_is_looked_up() -> None:
     home = server(5, UNKNOWN)
-    judged(Access(DiscordRules()), private(home))
+    interaction = interaction_of()
+    interaction.client.guilds = [home]
+    judged(Access(DiscordRules()), interaction)
     assert home.fetch_member.await_count == 0
+
+
+def test_who_installed_the_bot_for_themselves_shares_no_server_with_it() -> None:
+    access = Access(DiscordRules())
+    with pytest.raises(NotPermitted, match="members of its own servers"):
+        judged(access, private(server(5, UNKNOWN), server(6, UNKNOWN)))
+    judged(access, private(server(5, UNKNOWN), server(6, member())))
+
+
+def test_servers_are_asked_side_by_side_until_one_knows_the_person() -> None:
+    async def known(_: int) -> Any:
+        await asyncio.sleep(0.5)
+        return member()
+
+    async def unknown(_: int) -> Any:
+        await asyncio.sleep(0.5)
+        raise UNKNOWN
+
+    servers = [server(key) for key in range(3 * AT_ONCE)]
+    for key, each in enumerate(servers):
+        each.fetch_member = AsyncMock(side_effect=known if key == AT_ONCE else unknown)
+    judged(Access(DiscordRules()), private(*servers))
+    assert [each.fetch_member.await_count for each in servers] == [1] * 20 + [0] * 10
+
+
+@pytest.mark.parametrize(("roles", "is_known"), [((), True), (("friends",), False)])
+def test_a_server_that_does_not_tell_counts_where_roles_do(
+    roles: tuple[str, ...], is_known: bool
+) -> None:
+    access = Access(DiscordRules(doors=AccessRules(roles=frozenset(roles))))
+    asked_for = private(server(5, http_error(503)), server(6, member("others")))
+    if is_known:
+        judged(access, asked_for)
+    else:
+        with pytest.raises(RequestRefused, match="in time"):
+            judged(access, asked_for)
 
 
 def test_roles_count_in_direct_messages_too() -> None:

@@ -228,7 +228,9 @@ def test_a_listed_person_may_write_directly_whatever_their_servers(dms: Dms) -> 
 @pytest.mark.parametrize(
     ("doors", "asker", "place", "is_needed"),
     [
-        (AccessRules(), MEMBER, PRIVATE, False),
+        (AccessRules(), MEMBER, PRIVATE, True),
+        (AccessRules(), MEMBER, Place(ROOM, server=HOME), False),
+        (AccessRules(dms="everyone"), MEMBER, PRIVATE, False),
         (AccessRules(servers={HOME}), MEMBER, PRIVATE, True),
         (AccessRules(servers={HOME}), MEMBER, Place(ROOM, server=HOME), False),
         (AccessRules(servers={HOME}), OWNER, PRIVATE, False),
