@@ -48,6 +48,8 @@ class Access:
         self._buckets: dict[_Counted, Bucket] = {}
         self._held: dict[_Counted, float] = {}
         """Until when nothing more is taken of somebody; they were told."""
+        self._spent: dict[_Counted, float] = {}
+        """Until when somebody has no tokens left, and was told so."""
 
     async def check(
         self,
@@ -121,6 +123,16 @@ class Access:
         """Whether they were told to wait, and have not yet."""
         now = asyncio.get_running_loop().time()
         return any(self._held.get(at, -inf) > now for at, _ in self._limits(user, place))
+
+    def knows_spent(self, user: UserId, place: Place, left_s: float) -> bool:
+        """Was somebody told that they have no tokens left for so long? From now on they were."""
+        now, key = asyncio.get_running_loop().time(), (user, place.server or PlaceId(""))
+        if self._spent.get(key, -inf) > now:
+            return True
+        if len(self._spent) >= MOST_ASKERS:
+            self._spent.clear()
+        self._spent[key] = now + left_s
+        return False
 
     def _limits(self, user: UserId, place: Place) -> Iterator[tuple[_Counted, RateRule]]:
         """Every limit on somebody's questions in a place, and what it is counted by."""

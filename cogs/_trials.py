@@ -11,8 +11,9 @@ from bot.chat import words
 from bot.chat.lantern import Lantern
 from bot.chat.personas import SAMPLE, Sheet
 from bot.documents.persona_files import changed
+from bot.domain.chat import TurnRequest
 from bot.domain.errors import BotError, NotPermitted, RequestRefused
-from bot.domain.events import Evicting, Failed, Loading, Queued, TextDelta
+from bot.domain.events import Evicting, Failed, Finished, Loading, Queued, TextDelta
 from bot.domain.personas import PersonaScope
 from bot.policy.formulas import plain_formulas
 from bot.policy.markup import harmless
@@ -20,6 +21,7 @@ from bot.policy.names import shown_name
 from bot.policy.personas import Editor
 from bot.policy.splitting import LIMIT
 from bot.policy.tables import tabled
+from cogs._access import Access
 from cogs._faults import SENDING_ERRORS, error_words
 from cogs._forms import FormPart, PersonaForm, form_buttons, form_texts
 from cogs._places import place_of, user_id
@@ -37,6 +39,7 @@ class Trial:
     def __init__(
         self,
         lantern: Lantern,
+        access: Access,
         ticket: str,
         sheet: Sheet,
         scope: PersonaScope,
@@ -45,6 +48,9 @@ class Trial:
     ) -> None:
         self._personas = lantern.personas
         self._acts = lantern.acts
+        self._settings = lantern.place_settings
+        self._tally = lantern.tally
+        self._access = access
         self._ticket = ticket
         self._sheet = sheet
         self._scope: PersonaScope = scope
@@ -89,9 +95,14 @@ class Trial:
         text, status, last_s = "", "…", 0.0
         loop = asyncio.get_running_loop()
         editor = Editor(user_id(interaction.user), is_admin=False)
-        preview = self._personas.preview(self._sheet.persona, place_of(interaction), editor)
+        place = place_of(interaction)
+        preview = self._personas.preview(self._sheet.persona, place, editor)
         self._rests.clear()
         try:
+            # A question like any other: by the limits of whoever asks, and counted.
+            asker = self._access.take(interaction.client, interaction)
+            request = TurnRequest(asker.user, "", place, SAMPLE, asker=asker)
+            await self._settings.admit(request, asker.user)
             async with asyncio.timeout(None) as self._answering, preview as events:
                 async for event in events:
                     match event:
@@ -102,6 +113,11 @@ class Trial:
                             self._loading = event if isinstance(event, Loading) else None
                         case Failed(error=error):
                             raise error
+                        case Finished(turn=turn, receipt=receipt):
+                            server = place.server
+                            await self._tally.note(
+                                turn, asker.user, server, receipt, has_text=bool(text)
+                            )
                         case _:
                             pass
                     if loop.time() - last_s >= EDIT_EVERY_S:

@@ -10,7 +10,7 @@ from discord.ext import commands
 
 from bot.chat.lantern import Lantern
 from bot.domain.chat import Place, TurnRequest
-from bot.domain.errors import NoCandidates, RequestRefused, UnknownName
+from bot.domain.errors import NoCandidates, RequestRefused, TokensSpent, UnknownName
 from bot.domain.ids import ModelKey, PersonaName, TurnId, UserId
 from bot.domain.personas import Priority
 from bot.policy.access import MAX_ATTACHMENTS, check_may_manage, check_may_switch, check_text
@@ -41,6 +41,8 @@ from cogs._webhooks import Webhooks
 UNREADABLE = "🙈 I can't read that unless you ping me."
 HIDDEN = "🙈 I can't read the message this is about: Discord shows me only those that ping me."
 MISSED = "⚠ I was away when you asked this. Please ask again."
+SPENT = "⏳"
+"""Set under what is not answered, since its asker has no tokens left and knows it."""
 HOW_TO_ASK = "Write something with my name, or attach a file."
 
 _log = structlog.get_logger(__name__)
@@ -63,6 +65,7 @@ class Chat(commands.Cog):
         self._catalog = lantern.catalog
         self._chains = Chains(client, lantern, access.rules.conversation)
         self._switch = lantern.switch
+        self._settings = lantern.place_settings
         self._access = access
         self._replies = replies
         self._pacers = pacers
@@ -104,7 +107,7 @@ class Chat(commands.Cog):
                     await self._access.check(self._client, message)
                     await transport.send(0, MessageView(MISSED))
                 else:
-                    await self._answer(message, me.id, parent, transport)
+                    await self._answer(message, me.id, parent, transport, is_open=is_open)
                 await questions.close(message.id)
         except Exception as error:
             try:
@@ -206,7 +209,13 @@ class Chat(commands.Cog):
         return model_choices(await self._switch.options(place, user, typed, CHOICES, persona))
 
     async def _answer(
-        self, message: discord.Message, me: int, parent: TurnId | None, transport: Transport
+        self,
+        message: discord.Message,
+        me: int,
+        parent: TurnId | None,
+        transport: Transport,
+        *,
+        is_open: bool,
     ) -> None:
         place = place_of(message)
         user = user_id(message.author)
@@ -214,6 +223,16 @@ class Chat(commands.Cog):
             return  # They were told once; a word for each message would be a flood of our own.
         self._access.take(self._client, message)
         asker = await self._access.check(self._client, message)
+        if is_open:
+            try:
+                await self._settings.admit(TurnRequest(user, "", place, "", asker=asker), user)
+            except TokensSpent as spent:
+                if not self._access.knows_spent(user, place, spent.left_s):
+                    raise
+                # Where every message is a question a word under each would be a flood of our own.
+                with suppress(*SENDING_ERRORS):
+                    await message.add_reaction(SPENT)
+                return
         text, before = said(message, me), await self._chains.before(message, parent)
         if not (text or before.quotes or message.attachments or message.message_snapshots):
             words = HIDDEN if before.is_hidden else await self._hint(message, place, user)

@@ -188,9 +188,8 @@ class PersonasCog(
         scope: PersonaScope,
         part: FormPart,
     ) -> None:
-        self._access.take(interaction.client, interaction)
         ticket = secrets.token_hex(6)
-        trial = Trial(self._lantern, ticket, sheet, scope, part, interaction.user.id)
+        trial = Trial(self._lantern, self._access, ticket, sheet, scope, part, interaction.user.id)
         self._trials[ticket] = trial
         if len(self._trials) > MOST_FORMS:
             self._trials.popitem(last=False)

@@ -128,7 +128,7 @@ class PlaceSettings:
 
         Raises:
             NotPermitted: its place or its asker was taken off the lists.
-            RequestRefused: its asker has no tokens left today.
+            TokensSpent: its asker has none left today.
             StoreUnavailable: what they used cannot be read.
         """
         place, here, asker = request.place, self.at(request.place), request.asker

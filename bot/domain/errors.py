@@ -120,6 +120,18 @@ class ForeignInstance(NotPermitted):
     """Somebody else loaded it; each face says how to unload it all the same."""
 
 
+# Told apart because where every message is a question it is said once, not under each of them.
+class TokensSpent(RequestRefused):
+    """The asker has no tokens left today."""
+
+    http_status = 429
+
+    def __init__(self, user_message: str, left_s: float) -> None:
+        """``left_s`` are the seconds until the next day begins."""
+        super().__init__(user_message)
+        self.left_s = left_s
+
+
 class PromptTooLong(RequestRefused):
     """Even the last message alone does not fit the model's context window."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bot.domain.chat import Place
-from bot.domain.errors import RequestRefused
+from bot.domain.errors import RequestRefused, TokensSpent
 from bot.domain.ids import PlaceId, UserId
 from bot.policy.access import NOBODY, Circle, Dms, PlaceRules
 
@@ -218,7 +218,7 @@ def check_tokens(
         whose: Who gave the limit.
 
     Raises:
-        RequestRefused: they have none left; says how long they have to wait.
+        TokensSpent: they have none left; says how long they have to wait.
     """
     if limit is None or used < limit:
         return
@@ -228,7 +228,8 @@ def check_tokens(
     at, who = "", "its owner can change that (`discord.tokens_per_day`)"
     if whose == "server":
         at, who = " in this server", "an admin can change that by `/settings`"
-    raise RequestRefused(
+    raise TokensSpent(
         f"You have used your tokens of today{at}: {used:,} of {limit:,}. They begin anew in "
-        f"{wait}; {who}."
+        f"{wait}; {who}.",
+        left_s,
     )

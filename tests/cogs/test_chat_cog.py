@@ -18,12 +18,15 @@ from cogs_doubles import (
     interaction_of,
     lantern_of,
     partial_channel,
+    settings_of,
 )
 from test_mentions import ME, message_of, person
 
+from bot.chat.place_settings import Configured
 from bot.chat.switch import Explanation
+from bot.domain.chat import Asker, Place
 from bot.domain.errors import NotPermitted, RequestRefused, StoreUnavailable, UnknownName
-from bot.domain.ids import PersonaName, PlaceId, TurnId
+from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
 from bot.domain.personas import Persona
 from bot.policy.access import AccessRules
 from bot.policy.context import GREET_TEXT
@@ -33,7 +36,7 @@ from cogs._access import Access
 from cogs._places import DiscordRules
 from cogs._reply import Replies
 from cogs._webhooks import Webhooks
-from cogs.chat import HOW_TO_ASK, UNREADABLE, Chat
+from cogs.chat import HOW_TO_ASK, SPENT, UNREADABLE, Chat
 
 
 class House:
@@ -329,3 +332,42 @@ async def test_anybody_may_let_others_go_first_and_admins_alone_go_before_them(
     else:
         with pytest.raises(NotPermitted, match="before others"):
             await urgent
+
+
+async def test_in_an_open_channel_one_without_tokens_is_told_once_and_then_shown_a_sign() -> None:
+    house = House()
+    settings = settings_of(Configured(unprompted=frozenset({PlaceId("discord:7")})), used=100)
+    here = replace(house.lantern, place_settings=settings)
+    rules = DiscordRules(here=settings.at)
+    house.client.intents.message_content = True
+    access, plain = Access(rules), Webhooks(is_on=False)
+    replies = Replies(here, has_footer=True)
+    cog = Chat(house.client, here, access, replies, Pacers(), plain)
+    admin = Asker(UserId("discord:2"), is_admin=True)
+    place = Place(PlaceId("discord:7"), server=PlaceId("discord:5"))
+    await settings.change(place, "server", {"tokens_per_day": ["100"]}, admin)
+    signs: list[str] = []
+    for nth in range(3):
+        message = house.message(f"question {nth}")
+        message.id = 41 + nth
+        message.add_reaction = AsyncMock(side_effect=signs.append)
+        await cog.on_message(message)
+    assert ["tokens of today" in said for said in house.sent] == [True]
+    assert signs == [SPENT, SPENT]
+    # Where reactions are not permitted it stays silent.
+    message = house.message("question 4")
+    message.id, message.add_reaction = 49, AsyncMock(side_effect=http_error(403, 50013))
+    await cog.on_message(message)
+    assert len(house.sent) == 1
+    assert house.turns.requests == []
+
+
+async def test_who_was_told_of_spent_tokens_is_told_again_the_next_day_and_elsewhere() -> None:
+    access = Access(DiscordRules())
+    here, other = (Place(PlaceId("discord:7"), server=PlaceId(s)) for s in ("a", "b"))
+    alice, bob = UserId("discord:1"), UserId("discord:2")
+    assert not access.knows_spent(alice, here, 60.0)
+    assert access.knows_spent(alice, here, 60.0)
+    assert not access.knows_spent(bob, here, 0.0)
+    assert not access.knows_spent(bob, here, 60.0)
+    assert not access.knows_spent(alice, other, 60.0)

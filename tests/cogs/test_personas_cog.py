@@ -16,13 +16,15 @@ from stand_ins import double
 
 from bot.documents.cards import MAX_FILE_BYTES, read_file
 from bot.documents.persona_files import changed
+from bot.domain.chat import Asker
 from bot.domain.errors import BotError, NotPermitted, RequestRefused, UnknownName
 from bot.domain.ids import PersonaName, UserId
 from bot.domain.personas import Persona
 from bot.policy.names import shown_name
+from bot.policy.ratelimit import RateRule
 from cogs._access import Access
 from cogs._forms import LONGEST, FormButton, PersonaForm, form_texts
-from cogs._places import DiscordRules
+from cogs._places import DiscordRules, place_of
 from cogs.personas import GONE, MOST_FORMS, PersonasCog
 
 SLOW = sim("studio", QWEN, time_scale=0.02)
@@ -283,3 +285,31 @@ async def test_a_button_of_before_a_restart_is_told() -> None:
     button = await FormButton.from_custom_id(interaction, double(discord.ui.Button), match)
     await button.callback(interaction)
     interaction.client.dispatch.assert_called_once_with("form_button", interaction, "save", "abc")
+
+
+async def test_a_first_answer_counts_and_is_refused_like_any_question(room: Room) -> None:
+    lantern = room.home.lantern
+    before = await lantern.tally.report("today", "me", UserId("discord:1"), None)
+    await room.create("Muse", system_prompt="[[say I rhyme.]]")
+    after = await lantern.tally.report("today", "me", UserId("discord:1"), None)
+    assert after.total.local_turns == before.total.local_turns + 1
+    assert after.total.completion_tokens > 0
+
+    place = place_of(interaction_of(1))
+    admin = Asker(UserId("discord:9"), is_admin=True)
+    await lantern.place_settings.change(place, "server", {"tokens_per_day": ["1"]}, admin)
+    shown = await room.create("Bard", system_prompt="[[say I sing.]]")
+    assert "No first answer: You have used your tokens of today" in last(shown)["content"]
+    # What was written can be saved all the same.
+    assert acts_of(shown) == ["Save", "Change", "Discard"]
+
+
+async def test_trying_again_and_again_is_as_fast_as_asking(tmp_path: Path) -> None:
+    async with opened(tmp_path) as room:
+        access = Access(DiscordRules(rate=RateRule(1, 60.0)))
+        room.cog = PersonasCog(room.home.lantern, access)
+        shown = await room.create("Muse", system_prompt="[[say I rhyme.]]")
+        assert "No first answer" not in last(shown)["content"]
+        changed_form = (await room.press(shown, "change")).response.send_modal.await_args.args[0]
+        again = await sent(changed_form)
+        assert "No first answer: Slow down" in last(again)["content"]
