@@ -2,9 +2,10 @@
 
 from bot.domain.errors import FailureKind
 from bot.domain.events import FleetEvent
-from bot.domain.hosts import Report
+from bot.domain.hosts import Report, WakeRecord
 from bot.domain.ids import HostName
 from bot.fleet.health import HostHealth
+from bot.policy.waking import LONGEST, WAKE_RULES, WAKE_S
 
 H = HostName("studio")
 REPORT = Report("/api/v1", "0.4.16", {}, ())
@@ -174,3 +175,35 @@ def test_where_nobody_else_is_left_most_of_a_pause_is_enough() -> None:
     failing.sought(13.75)
     assert failing.probed(13.75, REPORT) == (FOUND,)
     assert failing.requests.failures == 3, "only a served request forgives it"
+
+
+def test_one_that_was_called_in_vain_and_goes_again_is_lost_not_asleep() -> None:
+    health = HostHealth(H, can_wake=True)
+    health.failed(0.0, "refused", FailureKind.CONNECT)
+    assert health.is_to_be_called(0.0, is_wanted=True)
+    assert not health.is_to_be_called(LONGEST * WAKE_S, is_wanted=True)
+    assert (health.may_sleep, health.woken_at) == (False, None)
+    # Its owner switches it on by hand, and off again.
+    health.probed(200.0, REPORT)
+    lost = health.failed(210.0, "refused", FailureKind.CONNECT)
+    assert lost == (FleetEvent("host lost", H, reason="refused"),)
+
+
+def test_one_that_woke_is_believed_asleep_again_however_often_it_once_did_not() -> None:
+    health = HostHealth(H, can_wake=True)
+    vain_s = LONGEST * WAKE_S
+    for began in (0.0, 1000.0):
+        health.failed(began, "refused", FailureKind.CONNECT)
+        health.is_to_be_called(began, is_wanted=True)
+        health.is_to_be_called(began + vain_s, is_wanted=True)
+    now = 1000.0 + vain_s + 2 * WAKE_RULES.base_s
+    health.failed(now, "refused", FailureKind.CONNECT)
+    assert health.is_to_be_called(now, is_wanted=True)
+    found, woken = health.probed(now + 20.0, REPORT)
+    assert (found, woken) == (FOUND, WakeRecord(H, 20.0))
+    now += 30.0
+    health.failed(now, "refused", FailureKind.CONNECT)
+    health.is_to_be_called(now, is_wanted=True)
+    health.is_to_be_called(now + vain_s, is_wanted=True)
+    health.failed(now + vain_s + WAKE_RULES.base_s, "refused", FailureKind.CONNECT)
+    assert health.may_sleep, "the first pause again, not the third"
