@@ -14,8 +14,8 @@ from bot.chat.standing import instead_words
 from bot.domain.chat import Receipt, Turn
 from bot.domain.events import Failed, Finished, Stopped
 from bot.domain.ids import TurnId
+from bot.policy.code_files import long_code
 from bot.policy.formulas import plain_formulas
-from bot.policy.listings import long_code
 from bot.policy.markup import harmless
 from bot.policy.splitting import LIMIT, split_reply
 from bot.policy.tables import tabled

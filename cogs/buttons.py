@@ -11,7 +11,7 @@ from bot.chat.lantern import Lantern
 from bot.domain.chat import Turn, TurnKind
 from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.ids import TurnId
-from bot.policy.listings import long_code
+from bot.policy.code_files import long_code
 from bot.policy.splitting import LIMIT, split_reply
 from cogs._access import Access
 from cogs._again import Again
@@ -157,9 +157,9 @@ class Buttons(commands.Cog):
         await interaction.followup.send(head, file=file, ephemeral=True)
 
     async def _hand_out(self, interaction: discord.Interaction[Any], stored: Turn | None) -> None:
-        listings = () if stored is None else long_code(stored.reply_text)
-        if stored is None or not listings:
+        code = () if stored is None else long_code(stored.reply_text)
+        if stored is None or not code:
             raise RequestRefused("There is no long code stored for that answer.")
-        files = [discord.File(io.BytesIO(each.code.encode()), each.name) for each in listings]
+        files = [discord.File(io.BytesIO(each.code.encode()), each.name) for each in code]
         head = f"📄 The code of that answer:{small_line(words.receipt_mark(stored.receipt))}"
         await interaction.followup.send(head, files=files, ephemeral=True)

@@ -27,20 +27,20 @@ _ENDINGS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class CodeFile:
     """One block of code as a file."""
 
     name: str
     code: str
 
 
-def long_code(text: str) -> tuple[Listing, ...]:
+def long_code(text: str) -> tuple[CodeFile, ...]:
     """The first ten blocks of an answer that are longer than 60 lines or than its messages.
 
     A block that was never closed ends with the text.
     """
     cuts = [part.end for part in cut_reply(text) if part.fence is not None]
-    found: list[Listing] = []
+    found: list[CodeFile] = []
     block, language, start = list[str](), "", 0
     for line in lines_of(text):
         if line.before is None and line.after is not None:
@@ -53,7 +53,7 @@ def long_code(text: str) -> tuple[Listing, ...]:
             word = re.match(r"[^\s{,:]*", language)
             ending = _ENDINGS.get(word[0] if word else "", "txt")
             nth = f"-{len(found) + 1}" if found else ""
-            found.append(Listing(f"answer{nth}.{ending}", "".join(block)))
+            found.append(CodeFile(f"answer{nth}.{ending}", "".join(block)))
         if is_end:
             block = []
     return tuple(found[:MOST_FILES])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bot.policy.listings import MOST_FILES, MOST_LINES, Listing, long_code
+from bot.policy.code_files import MOST_FILES, MOST_LINES, CodeFile, long_code
 from bot.policy.splitting import LIMIT
 
 
@@ -12,14 +12,14 @@ def block(lines: int, info: str = "python", mark: str = "```") -> str:
 
 def test_a_block_of_more_than_sixty_lines_is_a_file_and_one_of_sixty_is_none() -> None:
     code = "x = 1\n" * (MOST_LINES + 1)
-    assert long_code(f"Look:\n{block(MOST_LINES + 1)}\nDone.") == (Listing("answer.py", code),)
+    assert long_code(f"Look:\n{block(MOST_LINES + 1)}\nDone.") == (CodeFile("answer.py", code),)
     assert long_code(f"Look:\n{block(MOST_LINES)}\nDone.") == ()
 
 
 def test_a_short_block_of_long_lines_is_a_file_when_it_reaches_over_two_messages() -> None:
     code = "y" * 70 + "\n"
     (listing,) = long_code(f"Look:\n```sql\n{code * 40}```")
-    assert listing == Listing("answer.sql", code * 40)
+    assert listing == CodeFile("answer.sql", code * 40)
     assert long_code(f"{'word ' * (LIMIT // 3)}\n```sql\n{code * 4}```\n{'word ' * LIMIT}") == ()
 
 
