@@ -1,9 +1,11 @@
 """Options of the whole suite."""
 
+import asyncio
 import gc
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,10 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 # How long an example takes says nothing about it: a busy machine must not fail a test.
-settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Half of the usual hundred: each run draws others, and `make nightly` plays thousands.
+settings.register_profile(
+    "dev", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50
+)
 settings.register_profile("nightly", settings.get_profile("dev"), max_examples=2_000)
 # Thousands of mutants, each with the same few examples.
 settings.register_profile(
@@ -36,6 +41,7 @@ def pytest_configure() -> None:
         colors=False, exception_formatter=structlog.dev.plain_traceback
     )
     structlog.configure(processors=[*processors, plain])
+    gc.disable()  # until all tests are collected
     os.environ.pop("SSL_CERT_FILE", None)
     os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)
     # A container may have 64 MB of it only.
@@ -44,14 +50,23 @@ def pytest_configure() -> None:
         tempfile.tempdir = None  # as far as it was asked for before
 
 
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The event loop that ``lantern run`` takes, where there is one; it is quicker too."""
+    try:
+        import uvloop
+    except ImportError:
+        return {"asyncio": asyncio.new_event_loop}
+    return {"uvloop": uvloop.new_event_loop}
+
+
 def pytest_collection_finish() -> None:
     """Leaves modules and tests out of every later garbage collection: they all stay anyway.
 
     And collects seldom: a collection for every 700 new objects was a tenth of the whole time.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(100_000)
+    gc.enable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -9,11 +9,10 @@ from math import inf
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
-from unittest.mock import AsyncMock
 
 import aiohttp
 import discord
-from stand_ins import checked, double
+from stand_ins import Method, checked, double
 
 from bot.chat.acts import FleetActs
 from bot.chat.catalog import Catalog, ModelOption
@@ -525,7 +524,7 @@ def partial_channel(channel: int = 7, *, guild_id: int | None = None) -> Any:
     """A channel known by its id alone."""
     found = double(discord.PartialMessageable)
     found.id = channel
-    found.send = AsyncMock(side_effect=map(_message, range(500, 540)))
+    found.send = Method(map(_message, range(500, 540)))
     found.typed = 0
 
     async def typing() -> None:

@@ -9,13 +9,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
-from unittest.mock import AsyncMock
 
 import discord
 import pytest
 from cogs_doubles import FINISHED, STARTED, Script, interaction_of, said_to
 from hostile import MASKS, dropped, hostile_texts, live_links
-from stand_ins import double
+from stand_ins import Method, double
 from test_chat_cog import House
 from test_files_and_choices import attachment
 from virtual_time import play
@@ -72,7 +71,7 @@ class Paper:
         self.shown: dict[int, str] = {}
         self.seen: list[str] = []
         """Every text that stood in a message for a moment."""
-        channel.send = AsyncMock(side_effect=self._send)
+        channel.send = Method(self._send)
         channel.get_partial_message.side_effect = self._partial
 
     async def _send(self, content: str, **options: Any) -> Any:

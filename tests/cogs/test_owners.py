@@ -1,11 +1,12 @@
 """Where the owners' news go, whoever may be written to."""
 
 from typing import Any
-from unittest.mock import AsyncMock, MagicMock
+from unittest.mock import MagicMock
 
 import discord
 import pytest
 from cogs_doubles import http_error
+from stand_ins import Method, double
 
 from cogs._owners import tell_owners
 
@@ -25,10 +26,10 @@ async def told(refusals: Refusals, channel: int | None) -> tuple[bool, dict[int 
 
         return MagicMock(send=send)
 
-    client = MagicMock(spec=discord.Client)
+    client = double(discord.Client)
     team = MagicMock(members=[MagicMock(id=1), MagicMock(id=2)])
     client.application = MagicMock(team=team)
-    client.fetch_user = AsyncMock(side_effect=post_of)
+    client.fetch_user = Method(post_of)
     client.get_partial_messageable.return_value = post_of(None)
     return await tell_owners(client, "zai is out", channel), read
 
