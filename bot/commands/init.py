@@ -85,13 +85,17 @@ def set_up(config: Path | None, environ: Mapping[str, str], cwd: Path) -> None:
 
 
 def _write(screen: Screen, path: Path, answers: Mapping[str, str], held: Mapping[str, str]) -> None:
-    """Writes the answers and says what became of each line."""
+    """Writes the answers, if any, and says what became of each line."""
+    if not (answers or held):
+        # `✔ .env: nothing` and an empty file looked like a set-up.
+        screen.line("\nNothing was answered, so nothing was written.", "yellow")
+        return
     write_dotenv(path, answers)
     changed = [name for name in answers if held.get(name) not in (None, answers[name])]
     kept = [name for name in held if name not in changed]
     told = [f"{name} (new)" for name in answers if name not in held]
     told += [f"{name} (replaced)" for name in changed] + [f"{name} (as it was)" for name in kept]
-    screen.line(f"\n✔ {path}: {', '.join(told) or 'nothing'}", "green")
+    screen.line(f"\n✔ {path}: {', '.join(told)}", "green")
 
 
 class _Asking:

@@ -70,6 +70,7 @@ async def add_key(loaded: Loaded, shown: str, drawn: ApiKey, *, as_json: bool) -
     Raises:
         RequestRefused: there is one of this name already.
     """
+    is_first = not loaded.database_path.exists()
     async with _keys(loaded) as keys:
         key = await keys.add(drawn)
     if as_json:
@@ -78,18 +79,28 @@ async def add_key(loaded: Loaded, shown: str, drawn: ApiKey, *, as_json: bool) -
     screen = Screen(Console())
     screen.line(shown, "bold")
     screen.line("This is the only time it is shown; what is stored cannot be turned back into it.")
+    if is_first:
+        # In another folder than the gateway's it opened no door, and nobody was told.
+        path = loaded.database_path.absolute()
+        screen.line(
+            f"The database {path} was made for it; a gateway on another knows nothing of it."
+        )
 
 
 async def list_keys(loaded: Loaded, *, as_json: bool) -> None:
     """Every key, without what opens a door."""
-    async with _keys(loaded) as keys:
-        known = await keys.all()
+    path, known = loaded.database_path, tuple[ApiKey, ...]()
+    # To look makes no database: the next command took the one of a wrong folder for the real one.
+    if path.exists():
+        async with _keys(loaded) as keys:
+            known = await keys.all()
     if as_json:
         print_json([key.record() for key in known])
         return
     if not known:
         words = "No key yet, so only this machine may use the gateway."
-        Screen(Console()).line(f"{words} Add one: lantern keys add NAME")
+        where = "" if path.exists() else f"There is no database at {path.absolute()}. "
+        Screen(Console()).line(f"{where}{words} Add one: lantern keys add NAME")
         return
     rows = [
         (
@@ -113,6 +124,8 @@ async def revoke_key(loaded: Loaded, name: str) -> None:
     Raises:
         UnknownName: there is none.
     """
+    if not loaded.database_path.exists():
+        raise UnknownName("key", name, ())
     async with _keys(loaded) as keys:
         if not await keys.revoke(name):
             names = [key.name for key in await keys.all()]

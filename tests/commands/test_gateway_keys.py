@@ -16,6 +16,10 @@ def loaded(folder: Path) -> Loaded:
     return load_settings(None, {}, folder)
 
 
+def files_in(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
 async def made(
     folder: Path,
     name: str = "editor",
@@ -55,12 +59,23 @@ async def test_a_key_is_shown_once_and_listed_without_it(
 async def test_without_a_key_it_is_said_what_that_means_and_how_one_is_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    words = "No key yet, so only this machine may use the gateway. Add one: lantern keys add NAME\n"
+    where = f"There is no database at {tmp_path / 'lantern.db'}. "
     await list_keys(loaded(tmp_path), as_json=False)
-    assert capsys.readouterr().out == (
-        "No key yet, so only this machine may use the gateway. Add one: lantern keys add NAME\n"
-    )
+    assert "".join(capsys.readouterr().out.split()) == "".join(f"{where}{words}".split())
     await list_keys(loaded(tmp_path), as_json=True)
     assert json.loads(capsys.readouterr().out) == []
+    with pytest.raises(UnknownName, match="no key `editor`"):
+        await revoke_key(loaded(tmp_path), "editor")
+    # Whoever looks around in a wrong folder leaves nothing there.
+    assert files_in(tmp_path) == []
+    for is_first in (True, False):
+        await made(tmp_path, f"editor {is_first}", as_json=False)
+        assert ("a gateway on another" in " ".join(capsys.readouterr().out.split())) is is_first
+        await revoke_key(loaded(tmp_path), f"editor {is_first}")
+        capsys.readouterr()
+    await list_keys(loaded(tmp_path), as_json=False)
+    assert capsys.readouterr().out == words
 
 
 async def test_a_key_is_copied_from_its_own_line(

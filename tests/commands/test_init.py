@@ -102,6 +102,16 @@ def test_a_token_that_could_not_be_tried_is_kept_and_told_so(
     assert (tmp_path / ".env").read_text() == f"DISCORD_TOKEN={TOKEN}\n"
 
 
+def test_where_nothing_is_answered_no_file_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert answered(monkeypatch) == 0
+    told = capsys.readouterr().out
+    assert "nothing was written" in told
+    assert "DISCORD_TOKEN is not set" in told
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_where_no_good_answer_comes_nothing_is_written(
     discord: DiscordDouble,
