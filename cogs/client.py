@@ -34,6 +34,7 @@ from cogs.closing import Closing
 from cogs.edits import Edits
 from cogs.fleet import FleetCog
 from cogs.general import General
+from cogs.greeting import Greeting
 from cogs.identity import NO_CONTENT, REFUSED_LOGIN, invite_link
 from cogs.memory import Memory
 from cogs.personas import PersonasCog
@@ -206,6 +207,7 @@ class LanternBot(commands.Bot):
             Choosing(lantern, rules, face.loads, face.pacers),
             FleetCog(lantern, rules, face.loads, face.pacers, face.boards),
             General(lantern, rules),
+            Greeting(lantern, face.access, face.replies, face.pacers),
             SettingsCog(lantern, face.access),
             PersonasCog(lantern, face.access),
             Warming(self, lantern, rules),

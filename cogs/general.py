@@ -22,7 +22,8 @@ answers; name somebody else to talk among yourselves.
 the answers to one question, and the one shown is gone on from. A message's menu (Apps) has **Ask \
 about this**, **Retry** and **Continue**.
 **Personas:** `/personas create` makes one by a form, `import` takes SillyTavern cards and LM \
-Studio presets; `list`, `show`, `edit`, `delete`, `export`. My name alone asks for a greeting.
+Studio presets; `list`, `show`, `edit`, `delete`, `export`. My name alone, or `/greet`, asks \
+for a greeting.
 **Memory:** `/remember` keeps a fact about you, `/memories` lists them; `/history` shows, exports \
 and forgets what you said.
 **General:** `/stop` stops your answer, `/reset` starts a fresh conversation, `/why` tells how the \

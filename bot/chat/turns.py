@@ -548,7 +548,7 @@ def _greeting(asking: Asking) -> str:
     persona, request = asking.resolved.persona, asking.request
     scene = scene_of(persona, request.user_name, Moment(asking.turn, asking.resolved.now))
     said = None if asking.redone is None else asking.redone.reply_text
-    if not (words := greeting(persona, scene, instead_of=said)):
+    if not (words := greeting(persona, scene, said, request.greeting)):
         words = f"{shown_name(persona.name)} has no greeting (any more); write something to it."
         raise RequestRefused(words)
     return words

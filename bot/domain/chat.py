@@ -135,6 +135,8 @@ class TurnRequest:
     """Said for this turn alone; else the persona's."""
     priority: Priority | None = None
     """Said for this turn alone; else the persona's."""
+    greeting: int | None = None
+    """Which of the persona's greetings is asked for, counted from 1; None: one is drawn."""
     must_see: bool = False
     """Whatever model sees the pictures, the soonest, instead of the one that is chosen here."""
     no_cache: bool = False

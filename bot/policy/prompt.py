@@ -179,14 +179,18 @@ def greetings(persona: Persona) -> tuple[str, ...]:
     return tuple(filter(str.strip, (persona.greeting, *persona.character.greetings)))
 
 
-def greeting(persona: Persona, scene: Scene, instead_of: str | None = None) -> str:
+def greeting(
+    persona: Persona, scene: Scene, instead_of: str | None = None, nth: int | None = None
+) -> str:
     """One greeting, drawn by the turn; the one behind ``instead_of`` where that was said before.
 
-    Empty where the persona has none.
+    ``nth`` is one by its number, counted from 1. Empty where the persona has none, or none such.
     """
     known = [filled_in(text, scene) for text in greetings(persona)]
     if not known:
         return ""
+    if nth is not None and instead_of is None:
+        return known[nth - 1] if 1 <= nth <= len(known) else ""
     if instead_of in known:
         return known[(known.index(instead_of) + 1) % len(known)]
     return known[_draw(len(known), scene.moment.turn)]

@@ -40,6 +40,7 @@ OPTIONS = {
     "Ask about this": [],
     "Retry": [],
     "Continue": [],
+    "greet": ["number"],
     "reset": [],
     "why": [],
     "help": [],

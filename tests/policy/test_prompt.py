@@ -162,6 +162,21 @@ def test_a_greeting_is_drawn_and_the_next_one_follows_on_request() -> None:
     assert greeting(Persona(PersonaName("x")), SCENE) == ""
 
 
+@pytest.mark.parametrize(
+    ("nth", "instead_of", "said"),
+    [
+        (1, None, "You wake, Ada."),
+        (2, None, "It rains."),
+        (3, None, ""),
+        (0, None, ""),
+        # A retry of one that was chosen brings the next, as any does.
+        (2, "It rains.", "You wake, Ada."),
+    ],
+)
+def test_a_greeting_is_chosen_by_its_number(nth: int, instead_of: str | None, said: str) -> None:
+    assert greeting(SERA, SCENE, instead_of, nth) == said
+
+
 # --- the book -------------------------------------------------------------------------------
 
 
