@@ -132,8 +132,10 @@ def test_no_hostile_text_of_a_model_breaks_a_message_or_hides_a_link() -> None:
         for number, text in enumerate(TEXTS):
             script = (STARTED, *pieces(text), FINISHED)
             paper = await answered(house, script, "<@9> go on", number)
-            bad += [text[:80] for said in paper.seen if live_links(dropped(said))]
-            bad += [text[:80] for said in paper.seen if open_fence(said.partition("\n-# ")[0])]
+            # Most are shown again by every edit.
+            for said in set(paper.seen):
+                is_bad = live_links(dropped(said)) or open_fence(said.partition("\n-# ")[0])
+                bad += [text[:80]] if is_bad else []
         return bad
 
     assert play(story()) == []

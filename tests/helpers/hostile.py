@@ -12,6 +12,8 @@ _MASKED = re.compile(
     r"\[((?:\[[^\]]*\]|[^\[\]]|\](?=[^\[]*\]))*)\]\("
     r"\s*<?((?:\([^)]*\)|[^\s\\]|\\.)*?)>?(?:\s+['\"][\s\S]*?['\"])?\s*\)"
 )
+_SIGN = re.compile(r"[\\`\[]")
+"""Anything else is plain text."""
 _DROPPED = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]"
 )
@@ -41,7 +43,8 @@ def live_links(message: str) -> list[str]:
                 found.append(link[0])
             at = link.end()
         else:
-            at += 1
+            sign = _SIGN.search(message, at + 1)
+            at = sign.start() if sign else len(message)
     return found
 
 
