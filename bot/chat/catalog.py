@@ -1,7 +1,15 @@
 """What can answer, from memory alone: fast enough for autocomplete, plain enough for tables."""
 
 from bisect import insort
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Container,
+    Iterable,
+    KeysView,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, replace
 from math import inf
 from operator import attrgetter
@@ -74,13 +82,22 @@ class Catalog:
         self._providers = providers
         self._made: tuple[Mapping[HostName, HostSnapshot], float, tuple[ModelOption, ...]]
         self._made = {}, -inf, ()
+        self._keys: tuple[list[tuple[Mapping[ModelKey, Model], list[ModelKey]]], KeysView[ModelKey]]
+        self._keys = [], dict[ModelKey, None]().keys()
+        """What they were made of, and every model there is."""
 
-    def all_model_keys(self) -> tuple[ModelKey, ...]:
-        """Every model any host has, embedding models too, sorted."""
-        found: set[ModelKey] = set()
-        for host in self.snapshot().hosts.values():
-            found |= {*host.models, *(instance.model_key for instance in host.instances)}
-        return tuple(sorted(found))
+    def all_model_keys(self) -> KeysView[ModelKey]:
+        """Every model any host has, embedding models too, sorted; quick to look one up in."""
+        # A host keeps its list while it is the same, which is quickly seen. Of a hundred hosts the
+        # sum was made anew for each request, three times.
+        made_of = [
+            (host.models, [instance.model_key for instance in host.instances])
+            for host in self.snapshot().hosts.values()
+        ]
+        if made_of != self._keys[0]:
+            found = {key for models, loaded in made_of for key in (*models, *loaded)}
+            self._keys = made_of, dict.fromkeys(sorted(found)).keys()
+        return self._keys[1]
 
     def models(
         self,

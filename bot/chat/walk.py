@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
 from bot.chat.override import Override
@@ -157,13 +157,12 @@ async def walk(
     Returns:
         Who served; None when nobody could.
     """
-    override = override or Override()
     longest_s = math.inf if max_wait_s is None else max_wait_s
     line, chosen = _Line(deque(candidates)), None
     waiting, later = line.waiting, line.later
     while waiting or later:
         # Also chosen between two attempts, or before the first.
-        if (wanted := override.take()) is not None:
+        if override is not None and (wanted := override.take()) is not None:
             with suppress(ValueError):
                 waiting.remove(wanted)
             waiting.appendleft(wanted)
@@ -188,7 +187,7 @@ async def walk(
         is_hurried = len(waiting) > (0 if candidate.host is not None else len(late))
         limit_s = max_wait_s if is_hurried and candidate not in line.patient else None
         try:
-            async with override.attempt(candidate):
+            async with nullcontext() if override is None else override.attempt(candidate):
                 await serve(candidate, limit_s, not waiting, line.broken)
                 return candidate
         except Elsewhere as better:

@@ -256,7 +256,7 @@ class Admin:
         if not known:
             self._built.catalog.any_model(name)
         if name not in known:
-            raise UnknownName("model", name, nearest(name, known))
+            raise UnknownName("model", name, nearest(name, tuple(known)))
         try:
             return self._built.catalog.model(name) if must_chat else ModelKey(name)
         except RequestRefused as wrong:

@@ -29,6 +29,9 @@ async def read_body(request: web.Request) -> bytes:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
     try:
+        # Most bodies came with their headers.
+        if request.content.is_eof():
+            return await request.read()
         async with asyncio.timeout(request.app[BODY_S]):
             return await request.read()
     except TimeoutError as err:

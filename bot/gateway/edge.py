@@ -1,8 +1,10 @@
 """From a client's JSON to a relayed request: checked, filled in, otherwise left as it came."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isinf
 from typing import cast
 
 from bot.domain.personas import Persona, Sampling
@@ -19,6 +21,8 @@ DEEPEST = 100
 """
 
 Object = dict[str, object]
+
+_MAYBE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 _NAMES: Mapping[RequestForm, Mapping[str, str]] = {
     "responses": {"max_tokens": "max_output_tokens", "stop": ""},
@@ -70,9 +74,12 @@ def read_object(body: bytes) -> Object:
     """
     try:
         # By itself the reader takes UTF-16 too. PowerShell puts a mark before UTF-8.
-        value: object = json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant)
-        # What passes the reader and no host could be sent: a lone surrogate, a number like 1e999.
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        text = body.decode("utf-8-sig")
+        value: object = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        # What passes the reader and no host could be sent. Only an escape can hold one, and few
+        # bodies have any: written out again, long prompts cost more here than anywhere else.
+        if _MAYBE_SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
     except UnicodeError as err:
         raise Problem(400, "The body is not valid UTF-8.") from err
     except (ValueError, RecursionError) as err:
@@ -251,3 +258,10 @@ def _mended(said: object) -> object:
 
 def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is no JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if isinf(number):
+        raise ValueError(f"{digits[:20]} is too large")
+    return number

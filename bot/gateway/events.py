@@ -3,6 +3,7 @@
 A viewer is first sent a snapshot of everything, then each event. Events are numbered and the newest
 of them kept, so that one whose line broke goes on where it stopped. One that reads too slowly loses
 events and is sent a new snapshot: nobody's memory grows for it, and no request waits for it.
+While nobody looks on, and nobody did a moment ago, no event is made at all.
 """
 
 import asyncio
@@ -23,6 +24,9 @@ RING = 1000
 
 BACKLOG = 500
 """Events a viewer may be behind before it loses them."""
+
+KEPT_S = 60.0
+"""Events are kept so long after the last viewer left; whoever comes back later gets a snapshot."""
 
 COMMENT_S = 15.0
 """After so long without an event a line shows that the connection lives."""
@@ -67,10 +71,24 @@ class Feed:
         self._ring: deque[tuple[int, bytes]] = deque(maxlen=RING)
         self.viewers: set[_Viewer] = set()
         """Who looks on; only the feed changes it."""
-        self._is_closed = False
+        self._kept_until = 0.0
+        self._is_kept = self._is_closed = False
+
+    def is_heard(self) -> bool:
+        """Does anybody look on, or may come back? What nobody hears need not be made."""
+        if self.viewers or asyncio.get_running_loop().time() < self._kept_until:
+            return True
+        if self._is_kept:
+            # By the number nobody was told, whoever comes back all the same is sent a snapshot.
+            self._ring.clear()
+            self._number += 1
+            self._is_kept = False
+        return False
 
     def publish(self, kind: str, **fields: object) -> None:
         """One event to everybody, now and to those who come back."""
+        if not self.is_heard():
+            return
         self._number += 1
         frame = self._frame(kind, fields, self._number)
         self._ring.append((self._number, frame))
@@ -98,6 +116,7 @@ class Feed:
         missed = self._missed(request.headers.get("Last-Event-ID", ""))
         viewer.is_behind = missed is None
         self.viewers.add(viewer)
+        self._is_kept = True
         # A viewer that is gone is no fault.
         with suppress(ConnectionError):
             try:
@@ -108,6 +127,7 @@ class Feed:
                 await response.write_eof()
             finally:
                 self.viewers.discard(viewer)
+                self._kept_until = asyncio.get_running_loop().time() + KEPT_S
         return response
 
     async def _next(self, viewer: _Viewer) -> bytes:

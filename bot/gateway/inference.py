@@ -199,7 +199,7 @@ class Inferring:
             NoCandidates: no host answers, so nothing is known of models.
             Problem: the caller's key is not for it.
         """
-        keys = {str(key) for key in self._built.catalog.all_model_keys()}
+        keys = self._built.catalog.all_model_keys()
         if name is not None and name not in keys:
             name = normalize("NFC", name)
         personas = self._built.shelf.for_clients()

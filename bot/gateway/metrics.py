@@ -110,7 +110,7 @@ class Metrics(Collector):
 
     def _count(self, flight: Flight) -> None:
         by, whole = flight.by, flight.receipt
-        known = set(self._built.catalog.all_model_keys())
+        known = self._built.catalog.all_model_keys()
         key = flight.model if by is None else by.model
         # A provider's model is of our own settings; what a client wrote is only ever a known key.
         is_known = key in known or (by is not None and by.host is None)

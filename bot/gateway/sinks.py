@@ -56,6 +56,9 @@ SSE_HEADERS = {
     "X-Accel-Buffering": "no",
 }
 
+_UNSENDABLE = re.compile(r"[^ -~]")
+"""In a header."""
+
 _REPLY_ID = re.compile(rb'"id": ?"([^"]+)"')
 """In a response's first event: before any word of an answer, and quotes in texts are escaped."""
 
@@ -402,7 +405,4 @@ def route_headers(route: Route, candidate: Candidate | None) -> dict[str, str]:
     told = {"X-Lantern-Route": words, "X-Lantern-Model": str(by.model)}
     # Whatever a host calls its models: a header with a control character is never sent, and its
     # answer with it.
-    return {
-        name: "".join(char if " " <= char <= "~" else "?" for char in value)
-        for name, value in told.items()
-    }
+    return {name: _UNSENDABLE.sub("?", value) for name, value in told.items()}

@@ -197,8 +197,7 @@ class Inference:
             try:
                 sent = self._pool.exchanged(exchange, url, headers, body, endpoint.connect_s)
                 await stack.enter_async_context(sent)
-                async with asyncio.timeout_at(due):
-                    await exchange.head()
+                await exchange.head(due)
             except (OSError, ValueError) as err:
                 raise to_error(_unsent(err, endpoint), endpoint) from err
             except WireFault as fault:

@@ -1,12 +1,14 @@
 """Who an HTTP request comes from, and whether that address and its Host may come in. Pure."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 
+@lru_cache(maxsize=1024)
 def address_of(text: str) -> Address | None:
     """An address as a peer or a header writes it; an IPv4 one in IPv6's clothes is unwrapped."""
     try:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import cast
 from urllib.parse import quote
 
@@ -94,7 +95,7 @@ class Redactor:
                 # Counts such as `first_token` are no secrets.
                 return {
                     self.text(str(key)): MASK
-                    if not isinstance(item, int | float | None) and _SECRET_KEYS.fullmatch(str(key))
+                    if not isinstance(item, int | float | None) and _is_secret(str(key))
                     else self.value(item, depth + 1)
                     for key, item in cast(Mapping[object, object], value).items()
                 }
@@ -102,3 +103,9 @@ class Redactor:
                 return [self.value(item, depth + 1) for item in cast(Iterable[object], value)]
             case _:
                 return self.text(repr(value))
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(key: str) -> bool:
+    """Does a field of this name hold one? Nearly all of them are written in our own code."""
+    return _SECRET_KEYS.fullmatch(key) is not None
