@@ -307,8 +307,7 @@ async def _fleet(plan: Plan, database: Database, observe: Observe, newsroom: New
         recorder=Recorder(
             own_added=store.add_own,
             own_gone=store.remove_own,
-            loaded=store.add,
-            spoke=store.add,
+            noted=store.add,
             drained=store.drain if plan.is_owner else _unkept,
             woken=store.woken,
             begun=store.load_begun if plan.is_owner else _unkept,

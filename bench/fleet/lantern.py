@@ -9,7 +9,6 @@ import asyncio
 import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import fields
 from string import ascii_lowercase
 from typing import Any
 
@@ -272,7 +271,7 @@ async def lantern(evening: Evening) -> AsyncGenerator[Serve]:
         HostConfig(name, f"{name}:1234", memory_bytes=machine.spec.memory_bytes)
         for name, machine in machines.items()
     ]
-    recorder = Recorder(**dict.fromkeys((f.name for f in fields(Recorder)), _kept))
+    recorder = Recorder(_kept, _kept, _unnoted, _kept, _kept, _kept)
     async with (
         Fleet(configs, recorder=recorder, rules=rules, connect=connect) as fleet,
         _nobody_abroad() as providers,
@@ -315,6 +314,10 @@ async def _every(seconds: float, job: Callable[[], Awaitable[None]]) -> None:
 
 async def _kept(*_: object) -> None:
     """Nothing outlives an evening."""
+
+
+def _unnoted(*_: object) -> None:
+    """Nor do its figures."""
 
 
 async def _unheard(_: TurnEvent) -> None:

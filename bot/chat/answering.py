@@ -15,9 +15,9 @@ from bot.chat.host_serving import HostServing
 from bot.chat.override import Override
 from bot.chat.planning import Job
 from bot.chat.standing import nobody_words
-from bot.chat.walk import Newcomers, walk
+from bot.chat.walk import Newcomers, walk, without
 from bot.cloud.serve import ProviderTries
-from bot.domain.chat import Candidate, Route
+from bot.domain.chat import Candidate
 from bot.domain.errors import Bug, FailureKind, Interrupted, NoCandidates, Unavailable
 from bot.domain.events import FellBack, Resuming
 from bot.domain.ids import HostName, ModelKey
@@ -160,12 +160,8 @@ class Answering:
 def _without(job: Job, broken: Collection[HostName]) -> Job:
     """The job for whom no wait is left for these hosts, however soon they were back."""
     replan = job.replan
-    again = None if replan is None else lambda: _able(replan(), broken)
-    return replace(job, route=_able(job.route, broken), replan=again)
-
-
-def _able(route: Route, broken: Collection[HostName]) -> Route:
-    return replace(route, candidates=tuple(c for c in route.candidates if c.host not in broken))
+    again = None if replan is None else lambda: without(replan(), broken)
+    return replace(job, route=without(job.route, broken), replan=again)
 
 
 def _nobody(job: Job, draft: Draft) -> NoCandidates:

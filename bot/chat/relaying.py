@@ -5,7 +5,6 @@ Nothing of its words is stored or logged; what it used is.
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import cast
@@ -21,7 +20,7 @@ from bot.chat.host_serving import HostServing
 from bot.chat.planning import Planner
 from bot.chat.relayed import Meter, RelayRequest, Sink
 from bot.chat.usage import Tally
-from bot.chat.walk import seen_since, walk
+from bot.chat.walk import seen_since, walk, without
 from bot.cloud.providers import Providers
 from bot.cloud.serve import ProviderTries
 from bot.domain.chat import (
@@ -47,7 +46,7 @@ from bot.policy.keys import may_ask_for
 from bot.policy.privacy import CloudConsent, Consent, LocalOnly
 
 CLOSE_S = 3.0
-"""Answers that are broken off, and what they used, get so long to be told and noted."""
+"""Answers that are broken off get so long to be told."""
 
 # Whom the route left out was not asked, and has no kind of failure; but a client must know that
 # asking again is of no use.
@@ -162,7 +161,10 @@ class Relaying:
         await sink.routed(route)
 
         async def ask(
-            candidate: Candidate, max_wait_s: float | None, is_last: bool, _: Collection[HostName]
+            candidate: Candidate,
+            max_wait_s: float | None,
+            is_last: bool,
+            broken: Collection[HostName],
         ) -> None:
             if candidate.host is not None:
                 # A client's own time-out is shorter than any queue without an end, and than one
@@ -180,7 +182,7 @@ class Relaying:
                     meter,
                     sink,
                     is_last=is_last,
-                    replan=lambda: routed()[0],
+                    replan=lambda: without(routed()[0], broken),
                 )
             elif candidate.provider is not None and request.abroad is not None:
                 await relay_by_provider(
@@ -216,7 +218,7 @@ class Relaying:
                 kept_here = consent.reason if isinstance(consent, LocalOnly) else ""
                 raise nobody(request.resolved, route, meter, soonest, kept_here)
         finally:
-            whole = await self._settled(request, meter, question.cost_micro_usd)
+            whole = self._settled(request, meter, question.cost_micro_usd)
         if meter.lease is not None:
             # An answer that came as a whole says nothing of reading.
             said = request.fields.get("messages") if request.is_stream else None
@@ -237,7 +239,7 @@ class Relaying:
         await self._fleet.settled(looks_s, is_enough=lambda: not pays_unseen(routed()[0]))
         return *routed(), True
 
-    async def _settled(self, request: RelayRequest, meter: Meter, cost_micro_usd: int) -> Receipt:
+    def _settled(self, request: RelayRequest, meter: Meter, cost_micro_usd: int) -> Receipt:
         """The receipt of what was answered so far; noted, also where its client left or it broke.
 
         What was generated was used, whoever read it to its end.
@@ -262,9 +264,7 @@ class Relaying:
             cost_micro_usd=cost_micro_usd,
         )
         if meter.has_written:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_S):
-                    await self._tally.note(request.id, request.user, None, receipt, has_text=True)
+            self._tally.note(request.id, request.user, None, receipt, has_text=True)
         return receipt
 
     def _narrowed(self, route: Route, request: RelayRequest) -> Route:
@@ -296,6 +296,8 @@ class Relaying:
                 rejected.append(Rejection(candidate.where, candidate.model, words, is_cloud=True))
             elif request.only_host in (None, candidate.host):
                 kept.append(candidate)
+        if len(kept) == len(route.candidates):
+            return route
         return replace(route, candidates=tuple(kept), rejected=tuple(rejected))
 
 

@@ -9,7 +9,6 @@ import structlog
 from bot.cloud.providers import Providers
 from bot.domain.chat import Receipt
 from bot.domain.cloud import Account, CloudEvent, FreeTurn, ProviderNews, UsageLine
-from bot.domain.errors import StoreUnavailable
 from bot.domain.ids import PlaceId, ProviderName, TurnId, UserId
 from bot.policy.outages import passed_over
 from bot.policy.periods import Period, PeriodName, month_before, period_of
@@ -85,7 +84,7 @@ class Tally:
         )
         return self._ledger.free_line(free)
 
-    async def note(
+    def note(
         self,
         turn: TurnId,
         user: UserId,
@@ -96,13 +95,8 @@ class Tally:
     ) -> None:
         """Notes how a request ended that is stored nowhere else, as ``line`` has it."""
         line = self.line(turn, user, server, receipt, has_text=has_text)
-        if line is None:
-            return
-        # Only statistics: no answer is lost for want of a line in them.
-        try:
-            await self._ledger.add_free(line)
-        except StoreUnavailable as error:
-            _log.warning("free turn not noted", reason=error.user_message)
+        if line is not None:
+            self._ledger.note_free(line)
 
     async def report(
         self,

@@ -201,6 +201,11 @@ async def walk(
     return None
 
 
+def without(route: Route, broken: Collection[HostName]) -> Route:
+    """A route that leads to none of these."""
+    return replace(route, candidates=tuple(c for c in route.candidates if c.host not in broken))
+
+
 async def seen_since(
     fleet: Fleet, route: Route, again: Callable[[], Route], look_s: float
 ) -> tuple[Candidate, ...]:

@@ -369,19 +369,25 @@ class Host:
                 self._stop = Stop()
                 self._start(self._load(effect, self._stop))
             case StopLoad():
-                self._stop.is_asked = True
-                if self._stop.tell is not None:
-                    self._start(self._stop.tell())
+                self._stop_load()
             case StartUnload():
                 self._start(self._unload(effect))
             case Wake():
                 self._start(self._rouse())
             case FleetEvent():
                 self._observe(effect)
-            case OwnInstance() | Forget() | Drain() | WakeRecord() | LoadRecord() | SpeedRecord():
+            case LoadRecord() | SpeedRecord():
+                self._recorder.noted(effect)
+            case OwnInstance() | Forget() | Drain() | WakeRecord():
                 self._start(self._record(effect))
             case _:
                 assert_never(effect)
+
+    def _stop_load(self) -> None:
+        """Where its command is not out yet, it never goes out."""
+        self._stop.is_asked = True
+        if self._stop.tell is not None:
+            self._start(self._stop.tell())
 
     def _note_company(self) -> None:
         """Somebody was granted an instance: whoever works beside another is slowed by it."""
@@ -548,9 +554,7 @@ class Host:
 
     # --- small things ---------------------------------------------------------------------
 
-    async def _record(
-        self, fact: OwnInstance | Forget | Drain | LoadBegun | WakeRecord | LoadRecord | SpeedRecord
-    ) -> None:
+    async def _record(self, fact: OwnInstance | Forget | Drain | LoadBegun | WakeRecord) -> None:
         """Tells the recorder; what it cannot keep costs a restart its memory, and nobody else."""
         try:
             match fact:
@@ -567,10 +571,6 @@ class Host:
                 case WakeRecord(seconds=seconds):
                     self._wake_s = seconds
                     await self._recorder.woken(fact)
-                case LoadRecord():
-                    await self._recorder.loaded(fact)
-                case SpeedRecord():
-                    await self._recorder.spoke(fact)
         except BotError as error:
             _log.warning("not recorded", host=self._config.name, reason=error.user_message)
 

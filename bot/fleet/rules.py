@@ -37,8 +37,8 @@ class Recorder:
     own_added: Callable[[OwnInstance], Awaitable[None]]
     """Awaited before the first grant; also when a known one changes."""
     own_gone: Callable[[HostName, InstanceRef], Awaitable[None]]
-    loaded: Callable[[LoadRecord], Awaitable[None]]
-    spoke: Callable[[SpeedRecord], Awaitable[None]]
+    noted: Callable[[LoadRecord | SpeedRecord], None]
+    """Statistics: not waited for."""
     drained: Callable[[Drain], Awaitable[None]]
     woken: Callable[[WakeRecord], Awaitable[None]]
     begun: Callable[[LoadBegun], Awaitable[None]]

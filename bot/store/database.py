@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from datetime import datetime
@@ -12,6 +13,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 import aiosqlite
+import structlog
 
 from bot.domain.errors import ConfigError, StoreUnavailable, StoreUnusable
 from bot.store.backups import back_up
@@ -22,12 +24,20 @@ from bot.store.rows import Value
 T = TypeVar("T")
 Values = Sequence[Value] | Mapping[str, Value]
 
+_log = structlog.get_logger(__name__)
+
 _OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
 # Whoever comes after so many waits outside: a disk that hangs must not gather in memory every text
 # of every running answer.
 _WAITING_WRITES = 256
 _PATIENCE_MS = 30_000
 _CLOSE_WITHIN_S = 20.0
+_NOTED_S = 0.2
+"""Statistics are gathered so long before they are written."""
+_NOTED_WITHIN_S = 2.0
+"""Longer nobody waits for them: the disk may be busy, and the write goes on."""
+_MOST_NOTES = 10_000
+"""On a disk that hangs; the oldest are let go."""
 _BOTH_SIDES = (
     # At the start: a backup or a command beside the bot holds the lock for a moment at most.
     "PRAGMA busy_timeout = 5000",
@@ -79,9 +89,12 @@ class Database:
         self._reader = _Connection(self._connect, iter_chunk_size=64)
         self._write_places = asyncio.Semaphore(_WAITING_WRITES)
         self._is_open = False
-        self._together: list[Callable[[sqlite3.Connection], object]] = []
+        self._notes: deque[Callable[[sqlite3.Connection], object]] = deque(maxlen=_MOST_NOTES)
         """Asked for and not begun."""
-        self._gathering = asyncio.Lock()
+        self._has_notes = asyncio.Event()
+        self._writing = asyncio.Lock()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._keeping: asyncio.Task[None] | None = None
 
     def now_ms(self) -> int:
         """UTC milliseconds, as every table keeps them."""
@@ -110,6 +123,8 @@ class Database:
                 await self._writer.close()
                 raise
         self._is_open = True
+        self._tasks = await asyncio.TaskGroup().__aenter__()
+        self._keeping = self._tasks.create_task(self._keep_noting(), name="statistics")
         return self
 
     def _connect(self) -> sqlite3.Connection:
@@ -137,6 +152,11 @@ class Database:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        assert self._tasks is not None, "it was entered"
+        assert self._keeping is not None, "it was entered"
+        self._keeping.cancel()
+        await self._tasks.__aexit__(None, None, None)
+        await self.noted()
         self._is_open = False
         try:
             # Nothing is lost by a reader that is interrupted; writes under way are waited for.
@@ -162,21 +182,39 @@ class Database:
         async with self._write_places:
             return await self._run(self._writer, "BEGIN IMMEDIATE", change)
 
-    async def write_together(self, change: Callable[[sqlite3.Connection], object]) -> None:
-        """Like ``write``, for statistics: what comes while others are written shares one commit.
+    def note(self, change: Callable[[sqlite3.Connection], object]) -> None:
+        """Has statistics stored soon, with others in one commit; nobody waits for them.
 
         Two commits for each answer, on a thread that has to be woken for each, were a tenth of all
-        that a busy gateway did. Where one of those written together fails none is stored, and
-        whoever writes them hears of it.
-
-        Raises:
-            StoreUnavailable: nothing of it was stored.
+        that a busy gateway did, and on a slow disk each answer waited for its own. Where one of
+        those written together fails none is stored, and the log says so. A kill loses the newest.
         """
-        self._together.append(change)
-        async with self._gathering:
-            changes, self._together = self._together, []
-            if changes:
+        self._notes.append(change)
+        self._has_notes.set()
+
+    async def noted(self) -> None:
+        """Returns when what was noted so far is stored; not later than a disk is waited for."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_NOTED_WITHIN_S):
+                await self._write_notes()
+
+    async def _keep_noting(self) -> None:
+        while await self._has_notes.wait():
+            await asyncio.sleep(_NOTED_S)
+            await self._write_notes()
+
+    async def _write_notes(self) -> None:
+        # One after the other: whoever reads waits for those under way as well.
+        async with self._writing:
+            changes = tuple(self._notes)
+            self._notes.clear()
+            self._has_notes.clear()
+            if not changes:
+                return
+            try:
                 await self.write(lambda connection: [one(connection) for one in changes])
+            except StoreUnavailable as error:
+                _log.warning("statistics lost", count=len(changes), reason=error.user_message)
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """What ``query`` returns, seeing one state of the database throughout.

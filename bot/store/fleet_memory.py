@@ -72,6 +72,7 @@ class FleetStore:
 
     async def remembered(self) -> FleetMemory:
         """Own instances, oldest load first, what was measured of hosts and models, and drains."""
+        await self.database.noted()
         now_ms = self.database.now_ms()
 
         def find(connection: sqlite3.Connection) -> FleetMemory:
@@ -133,6 +134,7 @@ class FleetStore:
 
     async def foretold(self) -> Mapping[HostName, Sequence[tuple[float, float]]]:
         """By host, what was predicted of its newest answers' first words, and what came of it."""
+        await self.database.noted()
         told: dict[HostName, list[tuple[float, float]]] = {}
         for row in await self.database.fetch(_FORETOLD):
             pair = float(row["predicted_s"]), float(row["waited_s"])
@@ -161,8 +163,8 @@ class FleetStore:
         """Remember that a model is pinned on a host, or that it is so no more."""
         await self.database.execute(_PIN if is_pinned else _UNPIN, (host, key))
 
-    async def add(self, record: LoadRecord | SpeedRecord) -> None:
-        """Count a finished load or answer into the averages of its model and its host."""
+    def add(self, record: LoadRecord | SpeedRecord) -> None:
+        """Note a finished load or answer into the averages of its model and its host."""
         at_ms = self.database.now_ms()
         is_load = isinstance(record, LoadRecord)
         table = "load_record" if is_load else "speed_record"
@@ -183,4 +185,4 @@ class FleetStore:
                     columns = {"host": record.host, "load_bytes_per_s": rate}
                     insert(connection, "host_rate", columns, verb=_REPLACE)
 
-        await self.database.write_together(change)
+        self.database.note(change)

@@ -172,9 +172,9 @@ class LedgerStore:
             **_used(turn.usage, turn.first_token_s, turn.generation_s),
         }
 
-    async def add_free(self, line: FreeLine) -> None:
-        """Add a line on its own; a stored turn's goes with its end (``TurnStore.finish``)."""
-        await self._database.write_together(lambda c: insert(c, "ledger", line))
+    def note_free(self, line: FreeLine) -> None:
+        """Note a line on its own; a stored turn's goes with its end (``TurnStore.finish``)."""
+        self._database.note(lambda c: insert(c, "ledger", line))
 
     async def charge_open(self) -> int:
         """Charge what a killed Lantern left reserved, whole; says how many calls that were.
@@ -257,6 +257,7 @@ class LedgerStore:
             user: Of this person alone, by hash.
             server: Of this server alone.
         """
+        await self._database.noted()
         order = "name" if by in ("day", "month") else _DEAREST_FIRST
         values = {"first": period.first, "last": period.last, "user": user, "server": server}
         rows = await self._database.fetch(_SUMS.format(column=_COLUMNS[by], order=order), values)

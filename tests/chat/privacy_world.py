@@ -291,7 +291,6 @@ async def world(
             kept.add_own,
             kept.remove_own,
             kept.add,
-            kept.add,
             kept.drain,
             kept.woken,
             kept.load_begun,

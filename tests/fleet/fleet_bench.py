@@ -76,11 +76,11 @@ class Kept:
                 self._told.clear()
                 await self._told.wait()
 
-    async def loaded(self, record: LoadRecord) -> None:
-        self.loads.append(record)
-
-    async def spoke(self, record: SpeedRecord) -> None:
-        self.speeds.append(record)
+    def noted(self, record: LoadRecord | SpeedRecord) -> None:
+        if isinstance(record, LoadRecord):
+            self.loads.append(record)
+        else:
+            self.speeds.append(record)
 
     async def drained(self, drain: Drain) -> None:
         self.drains[drain.host] = drain
@@ -103,8 +103,7 @@ class Kept:
         return Recorder(
             self.own_added,
             self.own_gone,
-            self.loaded,
-            self.spoke,
+            self.noted,
             self.drained,
             self.woken,
             self.load_begun,

@@ -4,10 +4,13 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 from clocks import WallClock
+from databases import new_database
+from structlog.testing import capture_logs
 
 from bot.domain.errors import ConfigError, StoreUnavailable, StoreUnusable
 from bot.store.backups import backups_of
@@ -260,7 +263,7 @@ async def expect_interruption(
         await database.read(query)
 
 
-async def test_statistics_that_come_while_others_are_written_share_one_commit_and_one_fate(
+async def test_statistics_are_written_together_and_read_by_whoever_waits_for_them(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches: list[int] = []
@@ -272,24 +275,42 @@ async def test_statistics_that_come_while_others_are_written_share_one_commit_an
 
     monkeypatch.setattr(database, "write", counted)
 
-    async def put(name: str) -> bool:
-        try:
+    def put(*named: str) -> None:
+        for name in named:
             # Of no table, nothing can be stored.
             sql = PUT if name else "INSERT INTO nowhere VALUES (?, ?)"
-            await database.write_together(lambda c: c.execute(sql, (name, "1")))
-        except StoreUnavailable:
-            return False
-        return True
+            database.note(partial(_execute, sql=sql, name=name))
 
-    async def together(*named: str) -> list[bool]:
-        async with asyncio.TaskGroup() as tasks:
-            started = [tasks.create_task(put(name)) for name in named]
-        return [task.result() for task in started]
+    put(*"abc")
+    await database.noted()
+    assert (await names(database), len(batches)) == (list("abc"), 1)
+    with capture_logs() as logs:
+        put("d", "", "e")
+        await database.noted()
+    assert (await names(database), len(batches)) == (list("abc"), 2)
+    assert [(line["event"], line["count"]) for line in logs] == [("statistics lost", 3)]
+    put("f")
+    await asyncio.sleep(0)
+    # Nothing more was noted, and nothing is written for that.
+    await database.noted()
+    await database.noted()
+    assert (await names(database), len(batches)) == ([*"abc", "f"], 3)
 
-    # The first alone, and all that came meanwhile with the second.
-    assert all(await together(*"abcdefgh"))
-    assert (await names(database), len(batches)) == (list("abcdefgh"), 2)
-    assert await together("i", "", "j", "k") == [True, False, True, True]
-    assert await names(database) == list("abcdefghi")
-    assert await together("l") == [True]
-    assert (await names(database), len(batches)) == (list("abcdefghil"), 5)
+
+async def test_statistics_are_written_soon_though_nobody_waits_and_at_the_latest_at_the_end(
+    path: Path, clock: WallClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.store.database._NOTED_S", 0.0)
+    async with Database(new_database(path), utcnow=clock) as opened:
+        opened.note(partial(_execute, sql=PUT, name="a"))
+        async with asyncio.timeout(5.0):
+            while await names(opened) != ["a"]:  # noqa: ASYNC110  # nothing tells of a commit
+                await asyncio.sleep(0)
+        monkeypatch.setattr("bot.store.database._NOTED_S", 3600.0)
+        opened.note(partial(_execute, sql=PUT, name="b"))
+    async with Database(path, utcnow=clock) as opened:
+        assert await names(opened) == ["a", "b"]
+
+
+def _execute(connection: sqlite3.Connection, sql: str, name: str) -> None:
+    connection.execute(sql, (name, "1"))

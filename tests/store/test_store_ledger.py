@@ -306,8 +306,8 @@ async def test_a_report_adds_turns_up_by_any_of_their_sides(ledger: LedgerStore)
     await ledger.settle(settled(await booked(ledger)))
     await booked(ledger, replace(BOOKING, user="bob"))
     free = FreeTurn(TurnId("b"), "local", "studio", ModelKey("qwen"), Usage(40, 20), "bob")
-    await ledger.add_free(ledger.free_line(replace(free, generation_s=1.0)))
-    await ledger.add_free(ledger.free_line(replace(free, source="cache", usage=Usage(7, 3))))
+    ledger.note_free(ledger.free_line(replace(free, generation_s=1.0)))
+    ledger.note_free(ledger.free_line(replace(free, source="cache", usage=Usage(7, 3))))
 
     found = await line(ledger)
     assert found.tokens_per_s == pytest.approx(70 / 3)
@@ -345,7 +345,8 @@ async def test_a_free_turn_is_a_row_like_any_other(
 ) -> None:
     usage = replace(USAGE, estimated=estimated)
     free = FreeTurn(TurnId("b"), "local", "studio", GLM, usage, "bob", None, 0.625, 2)
-    await ledger.add_free(ledger.free_line(free))
+    ledger.note_free(ledger.free_line(free))
+    await database.noted()
     (row,) = await database.fetch("SELECT * FROM ledger")
     now_ms = round(clock.now.timestamp() * 1000)
     assert dict(row) | {"number": 1} == {

@@ -211,9 +211,9 @@ class TestSpeeds:
         self, database: Database
     ) -> None:
         fleet, told = FleetStore(database), replace(self.ANSWER, predicted_s=2.0, waited_s=5.5)
-        await fleet.add(self.ANSWER)
-        await fleet.add(told)
-        await fleet.add(replace(told, host=HostName("attic"), waited_s=2.5))
+        fleet.add(self.ANSWER)
+        fleet.add(told)
+        fleet.add(replace(told, host=HostName("attic"), waited_s=2.5))
         found = await fleet.foretold()
         assert found == {STUDIO: [(2.0, 5.5)], HostName("attic"): [(2.0, 2.5)]}
 
@@ -241,8 +241,8 @@ class TestSpeeds:
 
     async def test_loads_and_answers_meet_in_one_average(self, database: Database) -> None:
         fleet = FleetStore(database)
-        await fleet.add(self.LOAD)
-        await fleet.add(self.ANSWER)
+        fleet.add(self.LOAD)
+        fleet.add(self.ANSWER)
 
         assert await fleet.remembered() == FleetMemory(
             speeds={(STUDIO, QWEN): Speed(10.0, 500.0, 10.0, 12.0)},
@@ -252,8 +252,8 @@ class TestSpeeds:
 
     async def test_the_newest_counts_for_three_tenths(self, database: Database) -> None:
         fleet = FleetStore(database)
-        await fleet.add(self.LOAD)
-        await fleet.add(replace(self.LOAD, seconds=20.0))
+        fleet.add(self.LOAD)
+        fleet.add(replace(self.LOAD, seconds=20.0))
 
         memory = await fleet.remembered()
 
@@ -264,21 +264,23 @@ class TestSpeeds:
         self, database: Database
     ) -> None:
         fleet = FleetStore(database)
-        await fleet.add(replace(self.LOAD, size_bytes=None))
+        fleet.add(replace(self.LOAD, size_bytes=None))
 
         assert await fleet.remembered() == FleetMemory(speeds={(STUDIO, QWEN): Speed(load_s=10.0)})
 
     async def test_single_records_are_bounded(self, database: Database) -> None:
         fleet = FleetStore(database)
-        await fleet.add(self.LOAD)
-        await fleet.add(self.ANSWER)
+        fleet.add(self.LOAD)
+        fleet.add(self.ANSWER)
+        await database.noted()
         for table in ("load_record", "speed_record"):
             grow = f"UPDATE {table} SET number = {KEPT_RECORDS}"
             await database.write(lambda c, grow=grow: c.execute(grow).rowcount)
-        await fleet.add(replace(self.LOAD, seconds=1.0))
-        await fleet.add(replace(self.LOAD, seconds=2.0))
-        await fleet.add(self.ANSWER)
-        await fleet.add(self.ANSWER)
+        fleet.add(replace(self.LOAD, seconds=1.0))
+        fleet.add(replace(self.LOAD, seconds=2.0))
+        fleet.add(self.ANSWER)
+        fleet.add(self.ANSWER)
+        await database.noted()
 
         numbers = "SELECT number FROM load_record UNION ALL SELECT number FROM speed_record"
         rows = await database.read(lambda c: c.execute(numbers).fetchall())
