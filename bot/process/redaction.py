@@ -48,6 +48,9 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(://)[^/@\s\"']+@"), rf"\1{MASK}@"),
 )
 
+_SHORT, _MOST_CLEAN = 64, 2000
+"""Characters of a text that is remembered as clean, and how many are."""
+
 # What every shape has some of. Most words of a log line have none, and one look is cheaper than
 # nine.
 _SUSPECT = re.compile(r"[:=./]|sk-|bearer", re.IGNORECASE)
@@ -73,16 +76,22 @@ class Redactor:
         longest_first = sorted(known, key=len, reverse=True)
         pattern = "|".join(re.escape(secret) for secret in longest_first)
         self._known = re.compile(pattern) if pattern else None
+        self._clean: set[str] = set()
+        """Short texts found to hold none: names of fields, models and hosts come with each line."""
 
     def text(self, text: str) -> str:
         """The text without secrets."""
-        if self._known is not None:
-            text = self._known.sub(MASK, text)
-        if _SUSPECT.search(text) is None:
+        if text in self._clean:
             return text
-        for shape, replacement in _SHAPES:
-            text = shape.sub(replacement, text)
-        return text
+        cleaned = text if self._known is None else self._known.sub(MASK, text)
+        if _SUSPECT.search(cleaned) is not None:
+            for shape, replacement in _SHAPES:
+                cleaned = shape.sub(replacement, cleaned)
+        if cleaned == text and len(text) <= _SHORT:
+            if len(self._clean) >= _MOST_CLEAN:
+                self._clean.clear()
+            self._clean.add(text)
+        return cleaned
 
     def value(self, value: object, depth: int = 0) -> object:
         """The value without secrets, as plain types a log line can carry."""
@@ -94,8 +103,10 @@ class Redactor:
             case Mapping() if depth < MAX_DEPTH:
                 # Counts such as `first_token` are no secrets.
                 return {
-                    self.text(str(key)): MASK
-                    if not isinstance(item, int | float | None) and _is_secret(str(key))
+                    self.text(str(key)): item
+                    if item is None or isinstance(item, int | float)
+                    else MASK
+                    if _is_secret(str(key))
                     else self.value(item, depth + 1)
                     for key, item in cast(Mapping[object, object], value).items()
                 }

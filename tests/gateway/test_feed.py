@@ -1,5 +1,6 @@
 """The ring of events and those who read it too slowly, over sockets."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import aiohttp
+import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
@@ -112,3 +114,27 @@ async def test_words_that_no_utf8_holds_stop_no_event() -> None:
     async with stand() as it, it.viewer() as seen:
         it.feed.publish("test", words="\ud800 and \U0001f3ee")
         assert json.dumps((await seen.until("test"))["words"])
+
+
+async def test_nothing_is_made_for_nobody_and_whoever_comes_back_later_gets_a_snapshot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with stand() as it:
+        assert not it.feed.is_heard()
+        it.feed.publish("test", number=-1)
+        async with it.viewer() as first:
+            assert it.feed.is_heard()
+            it.feed.publish("test", number=0)
+            await first.until("test", number=0)
+        # Gone for a moment: what happens is kept for it.
+        it.feed.publish("test", number=1)
+        async with it.viewer(first.last_id) as again:
+            assert (await again.next())["number"] == 1
+            monkeypatch.setattr("bot.gateway.events.KEPT_S", 0.0)
+        while it.feed.viewers:  # noqa: ASYNC110  # nothing tells of one who left
+            await asyncio.sleep(0)
+        assert not it.feed.is_heard()
+        it.feed.publish("test", number=2)
+        # Also where nothing had been told since its snapshot.
+        async with it.viewer(again.last_id) as late:
+            assert (await late.next())["type"] == "snapshot"
