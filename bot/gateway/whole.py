@@ -3,7 +3,7 @@
 import json
 from typing import cast
 
-Object = dict[str, object]
+from bot.gateway.edge import Object
 
 _GROWING = ("content", "reasoning_content", "reasoning", "refusal")
 
