@@ -19,7 +19,7 @@ MODELS = 1000
 ROUNDS = 15
 LIMIT_MS = 50.0
 HERE, USER = Place(PlaceId("discord:1"), server=PlaceId("discord:9")), UserId("discord:7")
-TYPED = ("", "m", "gemma 12b", "gmema", "visoin", "zzzzzzzz")
+TYPED = ("", "m", "gemma 11b", "gmema", "visoin", "zzzzzzzz")
 """Nothing yet, a letter, two words, slips, nonsense."""
 
 _MAKERS = ("qwen", "gemma", "mistral", "llama", "phi", "granite", "lab/small-vision", "coder")

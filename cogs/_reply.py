@@ -310,8 +310,10 @@ class Replies:
         transport: Transport,
         notices: Sequence[str] = (),
         standing: ShownAnswer | None = None,
-    ) -> None:
+    ) -> Finished | Stopped | Failed | None:
         """Plays a request until its reply's last edit; cancelled, it stops the generation too.
+
+        Gives how it ended; None where nobody is there to see it.
 
         Args:
             request: What is asked.
@@ -351,6 +353,7 @@ class Replies:
                 shown_in[0],
                 is_private=request.place.is_private,
             )
+        return view.end
 
     @contextmanager
     def held(self, answers: Answers, press: object = None) -> Generator[bool]:

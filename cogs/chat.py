@@ -11,6 +11,7 @@ from discord.ext import commands
 from bot.chat.lantern import Lantern
 from bot.domain.chat import Place, TurnRequest
 from bot.domain.errors import NoCandidates, RequestRefused, TokensSpent, UnknownName
+from bot.domain.events import Failed
 from bot.domain.ids import ModelKey, PersonaName, TurnId, UserId
 from bot.domain.personas import Priority
 from bot.policy.access import MAX_ATTACHMENTS, check_may_manage, check_may_switch, check_text
@@ -263,7 +264,10 @@ class Chat(commands.Cog):
             said_at_ms=said_late_ms(message),
             asker=asker,
         )
-        await self._replies.play(request, transport, left_out)
+        end = await self._replies.play(request, transport, left_out)
+        if isinstance(end, Failed) and isinstance(end.error, TokensSpent):
+            # They were spent by answers before this one while it waited; its reply says so.
+            self._access.knows_spent(user, place, end.error.left_s)
 
     def _fresh_after_s(self, place: Place, *, is_pinged: bool) -> float | None:
         rules = self._access.rules

@@ -8,6 +8,7 @@ from unittest.mock import AsyncMock
 import discord
 import pytest
 from cogs_doubles import (
+    STARTED,
     TURN,
     MemoryQuestions,
     MemoryReplies,
@@ -25,7 +26,14 @@ from test_mentions import ME, message_of, person
 from bot.chat.place_settings import Configured
 from bot.chat.switch import Explanation
 from bot.domain.chat import Asker, Place
-from bot.domain.errors import NotPermitted, RequestRefused, StoreUnavailable, UnknownName
+from bot.domain.errors import (
+    NotPermitted,
+    RequestRefused,
+    StoreUnavailable,
+    TokensSpent,
+    UnknownName,
+)
+from bot.domain.events import Failed
 from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
 from bot.domain.personas import Persona
 from bot.policy.access import AccessRules
@@ -360,6 +368,16 @@ async def test_in_an_open_channel_one_without_tokens_is_told_once_and_then_shown
     await cog.on_message(message)
     assert len(house.sent) == 1
     assert house.turns.requests == []
+
+
+async def test_whose_tokens_were_spent_while_a_question_waited_was_told_by_its_reply() -> None:
+    spent = TokensSpent("You have used your tokens of today.", 600.0)
+    house = House(ScriptedTurns((STARTED, Failed(TURN, spent))))
+    await house.cog.on_message(house.message("<@9> hello", is_mention=True))
+    access = house.cog._access  # pyright: ignore[reportPrivateUsage]  # what it remembers
+    place = Place(PlaceId("discord:7"), server=PlaceId("discord:5"))
+    assert access.knows_spent(UserId("discord:1"), place, 1.0)
+    assert not access.knows_spent(UserId("discord:2"), place, 1.0)
 
 
 async def test_who_was_told_of_spent_tokens_is_told_again_the_next_day_and_elsewhere() -> None:
