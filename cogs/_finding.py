@@ -11,7 +11,7 @@ from discord.http import Route
 from bot.store.questions import Question
 from cogs._faults import SENDING_ERRORS, DiscordFault, fault_of
 from cogs._transport import CALL_S
-from cogs._view import Act, subjects_in
+from cogs._view import Act, MessageView, buttons_of, subjects_in
 
 LOOKED_AT = 100
 """Messages behind a question in which ours are looked for: one page of Discord's."""
@@ -72,27 +72,43 @@ async def response_of(client: discord.Client, question: Question) -> OurMessage 
         return None
     try:
         async with asyncio.timeout(CALL_S):
-            return found_in(await client.http.request(_original(client, "GET", question)))
+            return found_in(await client.http.request(_route(client, "GET", question)))
     except SENDING_ERRORS as error:
         _log.info("response not found", error=str(error)[:200])
         return None
 
 
-async def tell_by_token(client: discord.Client, question: Question, text: str) -> bool:
-    """Puts words in place of an interaction's response; whether that needs no further try."""
-    body: dict[str, Any] = {"content": text, "components": []}
+async def tell_by_token(
+    client: discord.Client,
+    question: Question,
+    message: MessageView,
+    message_id: int | None = None,
+) -> bool:
+    """Puts a message in place of one of an interaction's; whether that needs no further try.
+
+    Args:
+        client: Logged in.
+        question: The interaction.
+        message: What is to be read.
+        message_id: Which of its messages; None: its response.
+    """
+    buttons = buttons_of(message)
+    components = [] if buttons is None else buttons.to_components()
+    body: dict[str, Any] = {"content": message.content, "components": components}
     try:
         async with asyncio.timeout(CALL_S):
-            await client.http.request(_original(client, "PATCH", question), json=body)
+            await client.http.request(_route(client, "PATCH", question, message_id), json=body)
     except SENDING_ERRORS as error:
         return fault_of(error) not in (DiscordFault.PASSING, DiscordFault.LEAVING)
     return True
 
 
-def _original(client: discord.Client, method: str, question: Question) -> Route:
+def _route(
+    client: discord.Client, method: str, question: Question, message_id: int | None = None
+) -> Route:
     return Route(
         method,
-        "/webhooks/{webhook_id}/{webhook_token}/messages/@original",
+        f"/webhooks/{{webhook_id}}/{{webhook_token}}/messages/{message_id or '@original'}",
         webhook_id=client.application_id,
         webhook_token=question.token,
     )

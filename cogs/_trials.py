@@ -62,8 +62,9 @@ class Trial:
         self._loading: Loading | None = None
         self._rests = asyncio.Event()
         self._rests.set()
-        self.is_over = False
+        self._is_over = False
         """Saved or discarded."""
+        self._acting = asyncio.Lock()
 
     def form(self) -> PersonaForm:
         """The form, with what was written last."""
@@ -115,9 +116,7 @@ class Trial:
                             raise error
                         case Finished(turn=turn, receipt=receipt):
                             server = place.server
-                            await self._tally.note(
-                                turn, asker.user, server, receipt, has_text=bool(text)
-                            )
+                            self._tally.note(turn, asker.user, server, receipt, has_text=bool(text))
                         case _:
                             pass
                     if loop.time() - last_s >= EDIT_EVERY_S:
@@ -151,28 +150,32 @@ class Trial:
         """
         if interaction.user.id != self._author:
             raise NotPermitted("Only the person who wrote this may do that.")
-        if act == "change":
+        if act == "change" and not self._is_over:
             await interaction.response.send_modal(self.form())
             return
         await interaction.response.defer()
         await self._stop()
+        # Pressed twice, the second was told that nothing had been saved.
+        async with self._acting:
+            if not self._is_over:
+                text = await self._ended(interaction, act, editor)
+                self._is_over = True
+                await interaction.edit_original_response(content=text[:LIMIT], view=None)
+
+    async def _ended(self, interaction: discord.Interaction[Any], act: str, editor: Editor) -> str:
+        """Saves or discards; says what became of it."""
         name = shown_name(self._sheet.persona.name)
         if act == "discard":
-            self.is_over = True
             # A load outlives its asker; where nobody else waits, nobody wants this one.
             if (load := self._loading) is not None:
                 await self._acts.cancel_load(load.host, load.model)
-            text = f"Discarded; nothing of **{name}** was saved."
-        else:
-            place = place_of(interaction)
-            made, said = await self._personas.keep(self._sheet, self._scope, editor, place)
-            self.is_over = True
-            done = "saved" if self._sheet.changes is None else "changed"
-            name = shown_name(made.persona.name)
-            text = (
-                f"💾 **{name}** is {done}. `/persona {name}` lets it answer here. {said}".rstrip()
-            )
-        await interaction.edit_original_response(content=text[:LIMIT], view=None)
+            return f"Discarded; nothing of **{name}** was saved."
+        made, said = await self._personas.keep(
+            self._sheet, self._scope, editor, place_of(interaction)
+        )
+        done = "saved" if self._sheet.changes is None else "changed"
+        name = shown_name(made.persona.name)
+        return f"💾 **{name}** is {done}. `/persona {name}` lets it answer here. {said}".rstrip()
 
     async def _stop(self) -> None:
         """Ends the first answer, its last edit included: none may write over what follows."""

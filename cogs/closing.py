@@ -205,16 +205,21 @@ class Closing:
         ids |= found.keys()
         channel, shown = int(question.channel_id), tuple(sorted(ids))
         if stored is not None:
-            return await self._show(
-                restored(stored, has_footer=self._has_footer), channel, shown, question
-            )
+            views = restored(stored, has_footer=self._has_footer)
+            if await self._show(views, channel, shown, question):
+                return True
+            # Where only its giver has the app the token alone may edit: it stood there half
+            # written, with a Stop, for ever.
+            own = zip(views, shown, strict=False) if response is not None else ()
+            told = [await tell_by_token(self._client, question, *message) for message in own]
+            return bool(told) and all(told)
         if found and not any(message.is_waiting for message in found.values()):
             return True  # A refusal, or a command's whole answer: only noting its end was missed.
         if question.token is None:
             return await self._show((MessageView(UNTOLD_LINE),), channel, shown, question)
         if response is not None:
             # By the token, the one way to an answer that its asker alone sees.
-            return await tell_by_token(self._client, question, COMMAND_LINE)
+            return await tell_by_token(self._client, question, MessageView(COMMAND_LINE))
         # Without a response Discord itself told that the application did not respond.
         return not shown or await self._show((MessageView(COMMAND_LINE),), channel, shown)
 

@@ -59,6 +59,7 @@ class Memory(commands.Cog):
         self._replies = replies
         self._pacers = pacers
         self._webhooks = webhooks
+        self._remembering = asyncio.Lock()
 
     @history.command(description="Your newest questions and how they were answered")
     @app_commands.describe(where="here: in this channel alone")
@@ -131,11 +132,13 @@ class Memory(commands.Cog):
         """Kept with where it was said: a private one is told only where words stay here."""
         await interaction.response.defer(ephemeral=True, thinking=True)
         user, place = user_id(interaction.user), place_of(interaction)
-        known = [one.said for one in await self._people.facts(user)]
-        text = checked_fact(fact, known)
         at_ms = int(interaction.created_at.timestamp() * 1000)
         name = interaction.user.display_name
-        await self._people.remember(Quote(text, user, name, place, at_ms))
+        # Of many said in one moment each counted those before them alone.
+        async with self._remembering:
+            known = [one.said for one in await self._people.facts(user)]
+            text = checked_fact(fact, known)
+            await self._people.remember(Quote(text, user, name, place, at_ms))
         left = MOST_FACTS - len(known) - 1
         await say(interaction, f"🧠 Remembered: {harmless(text)}\n-# `/memories` · {left} more fit")
 

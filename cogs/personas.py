@@ -208,7 +208,5 @@ class PersonasCog(
                 await interaction.response.edit_message(content=GONE, view=None)
                 return
             await trial.press(interaction, act, self._editor(interaction))
-            if trial.is_over:
-                self._trials.pop(ticket, None)
         except Exception as error:
             await say_error(interaction, error)

@@ -46,7 +46,7 @@ class Beginnings:
         """Everything that is looked up; nothing of the turn is stored yet."""
         # Whoever presses Retry pays for it, though the words stay their author's.
         payer, kind = request.user, request.kind
-        pressed = None
+        pressed, has_spoken = None, kind != "new" and request.persona is None
         if kind != "new":
             # Alone at first: how much of the branch can fit is known once it is known who answers.
             pressed = None if request.parent is None else await self._store.get(request.parent)
@@ -55,7 +55,11 @@ class Beginnings:
                 raise RequestRefused("That answer has no words to go on with; ask for it again.")
         check_text(request.text, has_attachments=bool(request.attachments or request.quotes))
         resolved = await self._choices.resolve(
-            request.place, request.user, request.persona, request.model
+            request.place,
+            request.user,
+            request.persona,
+            request.model,
+            has_spoken=has_spoken,
         )
         text_bytes = most_bytes(self._planner.window(resolved))
         branch = await self._gone_on_from(request, kind, pressed, resolved, text_bytes)

@@ -76,8 +76,13 @@ class Choices:
         user: UserId,
         persona: PersonaName | None = None,
         model: str | None = None,
+        *,
+        has_spoken: bool = False,
     ) -> Resolved:
         """Who answers here; ``persona`` and ``model`` are options said for this turn alone.
+
+        With ``has_spoken`` the persona gave the answer that was pressed: where it is gone somebody
+        stands in, as where it is chosen.
 
         Raises:
             UnknownName: an option names nobody, or what neither a host nor a provider is.
@@ -89,9 +94,10 @@ class Choices:
         keys = scope_keys(place, user)
         if not self._has_own(place):
             keys = tuple(key for key in keys if key.scope != "me")
-        said = None
+        said: str | None = None
         if persona is not None:
-            said = str(self._shelf.find(persona, user, place.server).name)
+            is_left = has_spoken and self._shelf.get(str(persona)) is None
+            said = persona if is_left else self._shelf.find(persona, user, place.server).name
         option = self._find_choice(model) if model is not None else None
         stored = await self._store.get(keys)
         opened_on = stored.opened_on if self._has_own(place) else None

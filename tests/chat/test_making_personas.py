@@ -14,6 +14,7 @@ from makers_cards import MAKERS
 from bot.chat.personas import KEPT_HERE, SAMPLE, Sheet, persona_lines
 from bot.documents.cards import read_file
 from bot.documents.persona_files import changed, settings_text
+from bot.domain.chat import TurnKind
 from bot.domain.errors import NotPermitted, RequestRefused, UnknownName
 from bot.domain.events import Failed, Finished, Notice, TextDelta
 from bot.domain.ids import PersonaName
@@ -125,6 +126,22 @@ async def test_a_deleted_private_persona_never_opens_what_was_meant_for_it(tmp_p
         assert home.doubles["zai"].journal.chats() == ()
         with pytest.raises(UnknownName):
             home.lantern.shelf.find(diary.persona.name, ADA)
+
+
+@pytest.mark.parametrize("kind", ["retry", "continue"])
+async def test_an_answer_of_a_persona_that_is_gone_can_be_pressed(
+    tmp_path: Path, kind: TurnKind
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN), personas={"default": ""}) as home:
+        await make(home, "muse")
+        first = await home.ask("[[say Hi.]]", persona="muse")
+        await home.lantern.personas.delete("muse", MINE)
+        pressed = await home.play(home.request("", parent=first.turn, kind=kind))
+        assert "The persona muse is gone, so default answers." in pressed.notices
+        assert isinstance(pressed.last, Finished)
+        asked = await home.ask("Hi", persona="muse")
+        assert isinstance(asked.last, Failed)
+        assert isinstance(asked.last.error, UnknownName)
 
 
 async def test_a_persona_made_private_keeps_turns_under_way_at_home(tmp_path: Path) -> None:

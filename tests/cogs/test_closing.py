@@ -208,6 +208,8 @@ class Untold:
         *,
         history: Any = (),
         response: Any = None,
+        told: Any = None,
+        edit: Any = None,
     ) -> None:
         turns = ScriptedTurns()
         if turn is not None:
@@ -224,7 +226,8 @@ class Untold:
         client.get_partial_messageable.return_value = self.channel
         client.http = double(HTTPClient)
         client.http.logs_from = AsyncMock(side_effect=[history])
-        client.http.request = AsyncMock(side_effect=[response, {}])
+        client.http.request = AsyncMock(side_effect=[response, told])
+        self.channel.get_partial_message.return_value.edit.side_effect = edit
         self.closing = Closing(client, self.lantern, Loads(self.lantern), Pacers(), has_footer=True)
 
         async def story() -> None:
@@ -330,6 +333,26 @@ def test_a_turn_asked_by_a_command_is_written_over_its_response() -> None:
     untold = Untold(asked, turn, response=shown(300, flags=1 << 7))
     assert [key for key, _ in untold.edited] == [300]
     assert untold.sent == []
+
+
+@pytest.mark.parametrize("error", [None, http_error(503), http_error(401, 50027)])
+def test_where_only_its_giver_has_the_app_an_answer_is_closed_by_its_token(
+    error: discord.HTTPException | None,
+) -> None:
+    asked = Question("41", "7", "secret", TURN)
+    refused = http_error(403, 50001)
+    untold = Untold(
+        asked, stored_turn("Half", "partial"), response=shown(300, "stop"), told=error, edit=refused
+    )
+    told = untold.client.http.request.await_args_list[1]
+    assert told.args[0].method == "PATCH"
+    assert told.args[0].url.endswith("/webhooks/9/secret/messages/300")
+    assert told.kwargs["json"]["content"].startswith("Half\n-# ⚠ Lantern was restarted")
+    labels = [part["label"] for part in told.kwargs["json"]["components"][0]["components"]]
+    assert labels[:2] == ["Continue", "Retry"]
+    # What Discord could not take now is tried again; what it never will is not.
+    is_tried_again = error is not None and error.status == 503
+    assert bool(untold.questions.open) is is_tried_again
 
 
 class History:

@@ -32,6 +32,7 @@ from virtual_time import play
 from bot.domain.chat import Place
 from bot.domain.errors import BotError
 from bot.domain.ids import PlaceId, TurnId
+from bot.policy.memories import MOST_FACTS
 from bot.policy.pacing import Pacers
 from bot.store.database import Database
 from bot.store.people import PeopleStore
@@ -196,6 +197,25 @@ def test_the_newest_answers_lose_their_buttons_slowly_whoever_refuses(tmp_path: 
     play(story())
     assert [(channel, key) for channel, key, _ in edited] == [(7, 301), (8, 302), (7, 303)]
     assert [b[2] - a[2] for a, b in pairwise(edited)] == [pytest.approx(20 / 3)] * 2
+
+
+async def test_of_many_facts_said_at_once_no_more_are_kept_than_of_one_after_the_other(
+    cog: Memory,
+) -> None:
+    refused: list[str] = []
+
+    async def remember(n: int) -> None:
+        try:
+            await give(cog, "remember", f"fact {n}")
+        except BotError as error:
+            refused.append(error.user_message)
+
+    async with asyncio.TaskGroup() as group:
+        for n in range(MOST_FACTS + 3):
+            group.create_task(remember(n))
+    assert len(refused) == 3
+    (listed,) = said_to(await give(cog, "memories"))
+    assert len(listed.splitlines()) == MOST_FACTS
 
 
 async def test_facts_are_kept_listed_and_forgotten_by_their_person(cog: Memory) -> None:

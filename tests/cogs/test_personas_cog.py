@@ -104,7 +104,26 @@ async def test_a_form_shows_the_first_answer_and_saves_on_a_press(room: Room) ->
     assert last(saved)["content"].startswith("💾 **Muse** is saved.")
     assert last(saved)["view"] is None
     assert room.persona("muse").system_prompt == "[[say I rhyme.]]"
-    # A second press finds nothing to do twice.
+    # A later press finds nothing to do, and takes back nothing that was said.
+    again = await room.press(shown, "discard")
+    again.response.defer.assert_awaited_once_with()
+    again.edit_original_response.assert_not_awaited()
+
+
+async def test_of_two_presses_at_once_one_saves_and_the_other_says_nothing(room: Room) -> None:
+    shown = await room.create("Muse")
+    async with asyncio.TaskGroup() as tasks:
+        pressed = [tasks.create_task(room.press(shown, act)) for act in ("save", "save", "discard")]
+    one, *others = [task.result() for task in pressed]
+    assert last(one)["content"].startswith("💾 **Muse** is saved.")
+    for other in others:
+        assert said_to(other) == []
+        other.edit_original_response.assert_not_awaited()
+
+
+async def test_a_form_of_before_a_restart_says_that_nothing_was_saved(room: Room) -> None:
+    shown = await room.create("Muse")
+    room.cog = PersonasCog(room.home.lantern, Access(DiscordRules()))
     again = await room.press(shown, "save")
     again.response.edit_message.assert_awaited_once_with(content=GONE, view=None)
 
