@@ -20,7 +20,7 @@ from bot.chat.host_serving import HostServing
 from bot.chat.planning import Planner
 from bot.chat.relayed import Meter, RelayRequest, Sink
 from bot.chat.usage import Tally
-from bot.chat.walk import seen_since, walk, without
+from bot.chat.walk import FirstLook, walk, without
 from bot.cloud.providers import Providers
 from bot.cloud.serve import ProviderTries
 from bot.domain.chat import (
@@ -149,7 +149,14 @@ class Relaying:
             )
             return self._narrowed(route, request), wish
 
-        route, wish, has_waited = await self._seen(routed)
+        look, (route, wish) = FirstLook(self._fleet, self._planner.first_look_s), routed()
+        if not route.candidates:
+            # A host that is out may just have started, or only have stumbled: one more look.
+            await self._fleet.look_again()
+            route, wish = routed()
+        if self._planner.pays_unseen(route):
+            await look.until(lambda: not self._planner.pays_unseen(routed()[0]))
+            route, wish = routed()
         receipt = Receipt(
             persona=request.resolved.persona.name,
             choice_reason=request.resolved.model_reason,
@@ -199,10 +206,6 @@ class Relaying:
                     is_hurried=max_wait_s is not None,
                 )
 
-        async def late() -> tuple[Candidate, ...]:
-            look_s = self._planner.first_look_s
-            return await seen_since(self._fleet, route, lambda: routed()[0], look_s)
-
         served: Candidate | None = None
         try:
             served = await walk(
@@ -211,7 +214,7 @@ class Relaying:
                 meter.failed,
                 max_wait_s=self._max_wait_s,
                 comes_again=partial(question.may_repeat, providers=self._providers),
-                newcomers=None if has_waited else late,
+                newcomers=partial(look.newcomers, route, lambda: routed()[0]),
             )
             if served is None:
                 soonest = next(iter(routed()[0].candidates), None)
@@ -225,19 +228,6 @@ class Relaying:
             is_first = isinstance(said, list) and len(cast("list[object]", said)) <= 2
             self._hosts.remember(served, whole, meter.lease, is_first=is_first)
         return whole
-
-    async def _seen(self, routed: Callable[[], tuple[Route, Wish]]) -> tuple[Route, Wish, bool]:
-        """The route, where none is paid only as a host was never looked at; was it waited for?"""
-        route, wish = routed()
-        if not route.candidates:
-            # A host that is out may just have started, or only have stumbled: one more look.
-            await self._fleet.look_again()
-            route, wish = routed()
-        pays_unseen, looks_s = self._planner.pays_unseen, self._planner.first_look_s
-        if not pays_unseen(route):
-            return route, wish, False
-        await self._fleet.settled(looks_s, is_enough=lambda: not pays_unseen(routed()[0]))
-        return *routed(), True
 
     def _settled(self, request: RelayRequest, meter: Meter, cost_micro_usd: int) -> Receipt:
         """The receipt of what was answered so far; noted, also where its client left or it broke.

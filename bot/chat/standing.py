@@ -37,7 +37,8 @@ def instead_words(receipt: Receipt) -> str:
         was = "was" if len(lost) == 1 else "were"
         return f"↪ {_who(lost)} {was} lost in the middle; {_who([str(by)])} went on."
     standing = _standing_of((*route.rejected, *receipt.attempts))
-    if receipt.provider is None:
+    is_not_chosen = route.chosen not in (None, receipt.provider)
+    if receipt.provider is None or (is_not_chosen and not receipt.presses):
         # Among hosts a fallback goes unseen; that the chosen provider was left does not.
         told = {w: b for (w, is_cloud), b in standing.items() if is_cloud and w == route.chosen}
     elif route.prefers_cloud or receipt.presses:
@@ -79,8 +80,14 @@ def standing_words(failed: Iterable[Rejection]) -> str:
     why = _grouped({where: brief for (where, _), brief in _standing_of(out).items()})
     # A host that is there and cannot load it says best what would help; each reason once, and
     # without an address: these are somebody else's words.
-    own = dict.fromkeys(_ADDRESS_IN.sub("…", r.reason) for r in out if _brief(r) in _ABOUT_MEMORY)
+    # And of words that had to stay here by the time they were to be sent, the reason is ours.
+    told = (r for r in out if _brief(r) in _ABOUT_MEMORY or _was_kept(r))
+    own = dict.fromkeys(_ADDRESS_IN.sub("…", r.reason) for r in told)
     return " ".join(f"{words.rstrip('.')}." for words in (why, *own) if words)
+
+
+def _was_kept(out: Rejection) -> bool:
+    return out.is_cloud and out.kind is FailureKind.CANCELLED
 
 
 def _brief(out: Rejection) -> str:

@@ -9,7 +9,6 @@ from collections.abc import (
     Callable,
     Iterable,
     Mapping,
-    Sequence,
 )
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -28,7 +27,7 @@ from bot.chat.planning import Asking, Job, Planner
 from bot.chat.running import Ending, Running
 from bot.chat.safe_channel import Emit, safe_channel
 from bot.chat.usage import Tally
-from bot.chat.walk import seen_since
+from bot.chat.walk import FirstLook
 from bot.chat.words import candidate_line, rejection_line
 from bot.domain.chat import (
     Candidate,
@@ -390,10 +389,10 @@ class Turns:
             job = self._planner.job(asking)
             return not self._planner.pays_unseen(job.route, job)
 
-        has_waited = self._planner.pays_unseen(job.route, job)
-        if has_waited:
+        look = FirstLook(self._fleet, self._planner.first_look_s)
+        if self._planner.pays_unseen(job.route, job):
             # Every start paid the cloud although hosts were up: no probe had come back yet.
-            await self._fleet.settled(self._planner.first_look_s, is_enough=is_seen)
+            await look.until(is_seen)
             is_seen()
         if not job.route.candidates:
             # A host that is out may just have started, or only have stumbled: one more look.
@@ -431,12 +430,8 @@ class Turns:
             return
         job = await self._offered(job, draft, running)
 
-        async def late() -> Sequence[Candidate]:
-            look_s, again = self._planner.first_look_s, lambda: self._planner.job(asking).route
-            return await seen_since(self._fleet, job.route, again, look_s)
-
-        newcomers = None if has_waited else late
-        await self._answering.answer(job, draft, running.override, newcomers)
+        late = partial(look.newcomers, job.route, lambda: self._planner.job(asking).route)
+        await self._answering.answer(job, draft, running.override, late)
         await self._cache.keep(job, draft.text, draft.receipt())
 
     async def _remind(self, asking: Asking, draft: Draft) -> None:

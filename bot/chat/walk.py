@@ -152,7 +152,8 @@ async def walk(
         override: The asker's own choice; None where there is none to make.
         max_wait_s: Longest wait for one candidate while others are left.
         comes_again: Is asked of each provider that failed once nobody fresh is left.
-        newcomers: Waits for hosts that the candidates were made without; they go first.
+        newcomers: Waits for hosts that the candidates were made without; they go first. Asked again
+            until it knows none.
 
     Returns:
         Who served; None when nobody could.
@@ -175,10 +176,10 @@ async def walk(
         # Right after the start one dead host among the first sent its questions to be paid for,
         # though its twin was about to be seen.
         if name is not None and name != chosen and line.has_lost and newcomers is not None:
-            found, newcomers = await newcomers(), None
-            if found:
+            if found := await newcomers():
                 waiting.extendleft((candidate, *reversed(found)))
                 continue
+            newcomers = None
         # Its other models are behind the same dead line, and each would cost a timeout.
         if candidate.host in line.broken:
             continue
@@ -206,25 +207,42 @@ def without(route: Route, broken: Collection[HostName]) -> Route:
     return replace(route, candidates=tuple(c for c in route.candidates if c.host not in broken))
 
 
-async def seen_since(
-    fleet: Fleet, route: Route, again: Callable[[], Route], look_s: float
-) -> tuple[Candidate, ...]:
-    """Hosts that can serve and that a route does not know of; waited for where any is unseen.
+class FirstLook:
+    """What one question may still wait for hosts that nobody looked at, before it is paid for."""
 
-    Args:
-        fleet: Where.
-        route: As it was made; where the cloud goes first anyway, nobody is waited for.
-        again: Makes it anew.
-        look_s: Longest wait.
-    """
-    known = {candidate.host for candidate in route.candidates}
+    def __init__(self, fleet: Fleet, left_s: float) -> None:
+        self._fleet = fleet
+        self._left_s = left_s
+        """One bound for the whole question: the first host that is seen ends a wait, and may break.
+        """
+        self._known: set[HostName | None] = {None}
 
-    def found() -> tuple[Candidate, ...]:
-        return tuple(c for c in again().candidates if c.host is not None and c.host not in known)
+    async def until(self, is_enough: Callable[[], bool]) -> None:
+        """Returns when that holds, every host was looked at, or the time is over."""
+        clock = asyncio.get_running_loop().time
+        began_s = clock()
+        await self._fleet.settled(self._left_s, is_enough=is_enough)
+        self._left_s = max(0.0, self._left_s - (clock() - began_s))
 
-    if not route.prefers_cloud and not found():
-        await fleet.settled(look_s, is_enough=lambda: bool(found()))
-    return () if route.prefers_cloud else found()
+    async def newcomers(self, route: Route, again: Callable[[], Route]) -> tuple[Candidate, ...]:
+        """Hosts that can serve, unknown to a route and to earlier calls; the unseen are waited for.
+
+        Args:
+            route: As it was made; where the cloud goes first anyway, nobody is waited for.
+            again: Makes it anew.
+        """
+        self._known.update(candidate.host for candidate in route.candidates)
+
+        def found() -> tuple[Candidate, ...]:
+            return tuple(c for c in again().candidates if c.host not in self._known)
+
+        if route.prefers_cloud:
+            return ()
+        if not found():
+            await self.until(lambda: bool(found()))
+        new = found()
+        self._known.update(candidate.host for candidate in new)
+        return new
 
 
 async def load_first(

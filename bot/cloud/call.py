@@ -120,7 +120,7 @@ class ProviderCall:
         """
         consent = await self.judge(self.request.messages)
         if isinstance(consent, LocalOnly):
-            words = f"{self.provider} was not asked: {consent.reason}."
+            words = f"{self.provider} was not asked ({consent.words})."
             raise Unavailable(words, FailureKind.CANCELLED)
         # The type itself: whatever merely looks like a consent was not made by policy.privacy.
         is_one = type(consent) is CloudConsent

@@ -21,6 +21,7 @@ from bot.domain.events import (
     Finished,
     Loading,
     Offered,
+    Progress,
     Queued,
     Reading,
     Routed,
@@ -35,7 +36,7 @@ from bot.fleet.binding import LOOK_AFTER_S
 from bot.policy.access import EVERY_RIGHT
 from bot.policy.budget import BudgetRules
 from bot.policy.offers import SlowRules
-from bot.sim.journal import PredictionStarted
+from bot.sim.journal import PredictionCut, PredictionStarted
 from bot.sim.models import GB
 
 ELSEWHERE = Place(PlaceId("discord:2"), server=PLACE.server)
@@ -748,14 +749,52 @@ async def test_when_a_host_breaks_one_that_is_still_unseen_goes_before_a_provide
             else:
                 asked = tasks.create_task(receipt_of(home, "hello"))
             # Nobody but the unseen one is left to ask when it is seen.
-            await home.lantern.fleet.host(HostName("first")).until(lambda seen: seen.state != "up")
+            there, broken = home.lantern.fleet.host(HostName("first")), home.hosts["first"].journal
+            # By what stays: that it is out may be over before anybody looks.
+            await there.until(lambda _: bool(broken.of(PredictionCut)))
             home.hosts["slow"].faults.clear("hang")
         assert asked.result().host == "slow"
         assert heard(home) == ""
 
 
+@pytest.mark.parametrize("is_relayed", [False, True])
+async def test_a_host_that_ends_the_first_look_and_breaks_leaves_the_rest_of_it_to_the_others(
+    tmp_path: Path, is_relayed: bool
+) -> None:
+    rules = ChatRules(DEFAULT, first_look_s=3600.0)
+    names = ("first", "second", "third")
+    async with house(
+        tmp_path,
+        *(sim(name, QWEN) for name in names),
+        sim("dead", GEMMA),
+        providers=cloud(zai="zai"),
+        rules=rules,
+        is_settled=False,
+    ) as home:
+        for name in (*names, "dead"):
+            home.hosts[name].faults.hang()
+        async with asyncio.TaskGroup() as tasks:
+            if is_relayed:
+                asked = tasks.create_task(relay(home.lantern.relaying, "hello"))
+            else:
+                asked = tasks.create_task(receipt_of(home, "hello"))
+            for name in names:
+                faults = home.hosts[name].faults
+                if name != "third":
+                    faults.drop_after_tokens(0, times=None)
+                faults.clear("hang")
+                if name != "third":
+                    # Each is seen only when the one before it has broken.
+                    broken = home.hosts[name].journal
+                    there = home.lantern.fleet.host(HostName(name))
+                    await there.until(lambda _, broken=broken: bool(broken.of(PredictionCut)))
+        assert asked.result().host == "third"
+        assert heard(home) == ""
+
+
+@pytest.mark.parametrize("is_relayed", [False, True])
 async def test_no_wait_at_a_host_is_left_for_one_that_broke_for_the_same_question(
-    tmp_path: Path,
+    tmp_path: Path, is_relayed: bool
 ) -> None:
     large = replace(QWEN, size_bytes=20 * GB)
     async with house(
@@ -765,18 +804,27 @@ async def test_no_wait_at_a_host_is_left_for_one_that_broke_for_the_same_questio
         first = home.lantern.fleet.host(HostName("first"))
         await first.probe()
         home.hosts["first"].faults.drop_after_tokens(0, times=1)
-        home.hosts["slow"].faults.stall_load(at=0.0)
-        async with home.lantern.turns.open(home.request("hello")) as events:
+        slow = home.hosts["slow"].faults
+        slow.stall_load(at=0.0)
+
+        async def waits(step: Progress) -> None:
+            if isinstance(step, Loading) and step.host == "slow":
+                # It is back with the model in memory, and would be clearly sooner; the load
+                # goes on once whoever may leave has looked around.
+                await first.probe()
+                asyncio.get_running_loop().call_later(2 * LOOK_AFTER_S, slow.clear)
+
+        if is_relayed:
+            by = (await relay(home.lantern.relaying, "hello", waits=waits)).host
+        else:
             said = Said()
-            async for event in events:
-                said.events.append(event)
-                if isinstance(event, Loading) and event.host == "slow":
-                    # It is back with the model in memory, and would be clearly sooner; the load
-                    # goes on once whoever may leave has looked around.
-                    await first.probe()
-                    clear = home.hosts["slow"].faults.clear
-                    asyncio.get_running_loop().call_later(2 * LOOK_AFTER_S, clear)
-        assert said.receipt.host == "slow"
+            async with home.lantern.turns.open(home.request("hello")) as events:
+                async for event in events:
+                    said.events.append(event)
+                    if isinstance(event, Loading):
+                        await waits(event)
+            by = said.receipt.host
+        assert by == "slow"
         assert heard(home) == ""
 
 
@@ -832,11 +880,17 @@ async def test_a_channel_closed_while_its_question_is_on_its_way_sends_nothing(
 ) -> None:
     async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
         await power_off(home)
+        said = Said()
         async with home.lantern.turns.open(home.request("a secret")) as events:
             async for event in events:
+                said.events.append(event)
                 if isinstance(event, Routed if moment == "routed" else Reading):
                     await home.lantern.privacy.mark("place", PLACE.channel, local_only=True)
         assert heard(home) == ""
+        # Not only that it is "not asked": who closed the channel meanwhile was somebody else.
+        assert isinstance(said.last, Failed)
+        words = "zai was not asked (this message: its place is local only; an admin can open it"
+        assert words in said.last.error.user_message
 
 
 # --- quotes ------------------------------------------------------------------------------------

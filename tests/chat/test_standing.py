@@ -57,6 +57,25 @@ BY_ZAI = Receipt(PersonaName("sage"), model=GLM, provider=ZAI)
             replace(BY_ZAI, route=Route((AT_ZAI,), off("alpha", "alpha"))),
             "☁ alpha is off; zai answered.",
         ),
+        # Chosen by its asker, and another provider answered instead.
+        (
+            replace(
+                BY_ZAI,
+                provider=ProviderName("openai"),
+                route=Route((AT_ZAI,), off("alpha"), prefers_cloud=True, chosen=ZAI),
+                attempts=(tried("zai", FailureKind.AUTH),),
+            ),
+            "☁ zai is not available; openai answered.",
+        ),
+        (replace(BY_ZAI, route=Route((AT_ZAI,), prefers_cloud=True, chosen=ZAI)), ""),
+        (
+            replace(
+                BY_ZAI,
+                route=Route((AT_ZAI,), off("alpha"), chosen=ProviderName("openai")),
+                presses=("Use the cloud",),
+            ),
+            "",
+        ),
         # Failed within the turn: the attempt says more than the plan.
         (
             replace(

@@ -38,7 +38,7 @@ class Walk:
         self.broken: list[list[HostName]] = []
         """Of each asked, who had broken by then."""
         self.override = Override()
-        self.latecomers: Sequence[Candidate] = ()
+        self.latecomers: list[Sequence[Candidate]] = []
         self.looked_after: list[int] = []
         """How many were asked before hosts that nobody looked at were waited for."""
         self.is_cloud_chosen = False
@@ -64,7 +64,7 @@ class Walk:
 
     async def late(self) -> Sequence[Candidate]:
         self.looked_after.append(len(self.asked))
-        return self.latecomers
+        return self.latecomers.pop(0) if self.latecomers else ()
 
     async def play(self, *repeated: Candidate) -> Candidate | None:
         return await walk(
@@ -90,10 +90,11 @@ async def test_after_a_host_no_provider_is_paid_before_hosts_that_were_never_loo
     kind: FailureKind,
 ) -> None:
     play = Walk(A, ZAI, a=[kind, kind], b=[CUT], c=[CUT])
-    play.latecomers = (B, C)
+    play.latecomers = [(B,), (C,)]
     assert await play.play() is ZAI
+    # Also where one that was waited for broke.
     assert play.order[:4] == ["a", "b", "c", "zai"]
-    # Once: what is not seen by then is not waited for at each provider.
+    # Until nobody more is seen: then it is not waited for at each provider.
     play = Walk(A, ZAI, OPENAI, a=[CUT], zai=[SERVER])
     assert await play.play() is OPENAI
     assert (play.order, play.looked_after) == (["a", "zai", "openai"], [1])

@@ -435,10 +435,12 @@ async def test_repeats_end_with_the_questions_and_with_the_minutes_share(tmp_pat
 
 
 async def test_one_deadline_to_the_first_word_holds_for_all(tmp_path: Path) -> None:
-    async with cloud_house(tmp_path, "zai", "openai", timeout_s=5.0) as cloud:
+    async with cloud_house(tmp_path, "zai", "openai", timeout_s=3600.0) as cloud:
         question = ProviderTries(due=loop_time() + 0.1)
         cloud.double("zai").faults.set("no_headers")
-        heard = [await cloud.serve(name, question=question) for name in ("zai", "openai")]
+        # Also for the request under way, whatever its own limit: else nobody waits so long here.
+        async with asyncio.timeout(30.0):
+            heard = [await cloud.serve(name, question=question) for name in ("zai", "openai")]
         assert [h.kind for h in heard] == [K.TIMEOUT, K.TIMEOUT]
         assert [h.requests for h in heard] == [1, 0]
         assert "no word had come" in str(heard[1].error)
