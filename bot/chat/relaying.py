@@ -149,14 +149,8 @@ class Relaying:
             )
             return self._narrowed(route, request), wish
 
-        look, (route, wish) = FirstLook(self._fleet, self._planner.first_look_s), routed()
-        if not route.candidates:
-            # A host that is out may just have started, or only have stumbled: one more look.
-            await self._fleet.look_again()
-            route, wish = routed()
-        if self._planner.pays_unseen(route):
-            await look.until(lambda: not self._planner.pays_unseen(routed()[0]))
-            route, wish = routed()
+        look = FirstLook(self._fleet, self._planner.first_look_s)
+        route, wish = await self._seen(routed, look)
         receipt = Receipt(
             persona=request.resolved.persona.name,
             choice_reason=request.resolved.model_reason,
@@ -228,6 +222,20 @@ class Relaying:
             is_first = isinstance(said, list) and len(cast("list[object]", said)) <= 2
             self._hosts.remember(served, whole, meter.lease, is_first=is_first)
         return whole
+
+    async def _seen(
+        self, routed: Callable[[], tuple[Route, Wish]], look: FirstLook
+    ) -> tuple[Route, Wish]:
+        """The route, where none is paid only as a host was never looked at."""
+        route, wish = routed()
+        if not route.candidates:
+            # A host that is out may just have started, or only have stumbled: one more look.
+            await self._fleet.look_again()
+            route, wish = routed()
+        if self._planner.pays_unseen(route):
+            await look.until(lambda: not self._planner.pays_unseen(routed()[0]))
+            route, wish = routed()
+        return route, wish
 
     def _settled(self, request: RelayRequest, meter: Meter, cost_micro_usd: int) -> Receipt:
         """The receipt of what was answered so far; noted, also where its client left or it broke.

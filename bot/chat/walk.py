@@ -75,6 +75,10 @@ class _Line:
     patient: set[Candidate] = field(default_factory=set[Candidate])
     """Whose queue is waited in without a limit the next time."""
     broken: set[HostName] = field(default_factory=set[HostName])
+    could_not: set[tuple[HostName, ModelKey]] = field(
+        default_factory=set[tuple[HostName, ModelKey]]
+    )
+    """Hosts that are well and failed with this model."""
     has_lost: bool = False
     """Has any host failed?"""
 
@@ -109,6 +113,12 @@ class _Line:
             self.later.extend([] if is_repeat else [candidate])
         elif kind in HOST_AT_FAULT:
             self.broken.add(host)
+        else:
+            self.could_not.add((host, candidate.model))
+
+    def out(self, model: ModelKey) -> frozenset[HostName]:
+        """Hosts that are not asked for a model again."""
+        return frozenset(self.broken) | {host for host, key in self.could_not if key == model}
 
     def left(self, candidate: Candidate, better: Candidate) -> None:
         """A wait ended for a host that is clearly sooner: no failure, and the last resort."""
@@ -139,14 +149,14 @@ async def walk(
     4. A candidate left for the asker's choice comes again as the last resort.
     5. Everybody is asked once; only then is a provider that failed asked again, where that helps.
     6. A wait ends where another host is clearly sooner by now: that one is next, and the one left
-       comes again as the last resort. Never for one that broke in this walk: it would not be asked,
-       and whoever stands behind it, a provider, would be.
+       comes again as the last resort. Never for one that failed in this walk: it would not be
+       asked, and whoever stands behind it, a provider, would be; or it would fail once more.
     7. Where a host broke, no provider is paid before hosts that were never looked at.
 
     Args:
         candidates: Best first.
         serve: Is given the candidate, its longest wait in seconds (None is for ever), whether it is
-            the last, and the hosts that broke meanwhile; raises ``Unavailable`` where the next may
+            the last, and the hosts that failed meanwhile; raises ``Unavailable`` where the next may
             do better, ``Elsewhere`` where another host but those is clearly sooner.
         on_failure: Is told of each such failure; what it raises ends the walk.
         override: The asker's own choice; None where there is none to make.
@@ -189,7 +199,7 @@ async def walk(
         limit_s = max_wait_s if is_hurried and candidate not in line.patient else None
         try:
             async with nullcontext() if override is None else override.attempt(candidate):
-                await serve(candidate, limit_s, not waiting, line.broken)
+                await serve(candidate, limit_s, not waiting, line.out(candidate.model))
                 return candidate
         except Elsewhere as better:
             line.left(candidate, better.candidate)

@@ -14,7 +14,7 @@ from bot.chat.planning import ChatRules
 from bot.chat.standing import instead_words
 from bot.chat.words import why_text
 from bot.domain.chat import Attachment, Place, Quote, Receipt, TurnKind, TurnRequest
-from bot.domain.cloud import ProviderNews
+from bot.domain.cloud import ProviderConfig, ProviderNews
 from bot.domain.errors import NoCandidates, PromptTooLong, Refused
 from bot.domain.events import (
     Failed,
@@ -1009,6 +1009,32 @@ async def test_an_admin_takes_a_paused_provider_into_use_again(tmp_path: Path) -
         assert await home.lantern.acts.resume("studio") == "studio takes new turns again."
 
 
+async def test_a_changed_key_is_read_and_used_without_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.app.KEYS_EVERY_S", 0.01)
+    loop, was_read, found = asyncio.get_running_loop(), asyncio.Event(), list[ProviderConfig]()
+
+    def reread() -> list[ProviderConfig]:
+        if found[0].api_key != "wrong":
+            loop.call_soon_threadsafe(was_read.set)
+        return found
+
+    async with house(
+        tmp_path,
+        providers=cloud(zai="zai"),
+        provider_changes={"api_key": "wrong"},
+        reread=reread,
+    ) as home:
+        zai = home.lantern.providers.config(ProviderName("zai"))
+        found.append(zai)
+        # Nothing is read while nobody is out.
+        assert isinstance((await home.ask("one")).last, Failed)
+        found[0] = replace(zai, api_key=home.doubles["zai"].key)
+        await was_read.wait()
+        assert (await home.ask("two")).receipt.provider == "zai"
+
+
 # --- long messages ---------------------------------------------------------------------------
 
 LONG = "word " * 33_000
@@ -1181,7 +1207,8 @@ async def test_whom_a_persona_may_ask_holds_for_questions_that_wait(
         async with home.lantern.turns.open(home.request("a secret", persona="poet")) as events:
             async for event in events:
                 said.events.append(event)
-                if isinstance(event, Reading):
+                # The next step is told only when this one was taken in.
+                if isinstance(event, Routed):
                     file = tmp_path / "personas" / "poet.yaml"
                     file.write_text(f"name: poet\n{changed}", encoding="utf-8")
                     await home.lantern.shelf.refresh()

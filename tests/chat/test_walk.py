@@ -121,7 +121,7 @@ async def test_the_first_that_serves_ends_the_walk() -> None:
 async def test_whoever_serves_is_told_which_hosts_broke_before() -> None:
     play = Walk(A, B, C, ZAI, a=[CUT], b=[FailureKind.DOES_NOT_FIT], c=[CUT])
     assert await play.play() is ZAI
-    assert play.broken == [[], ["a"], ["a"], ["a", "c"]]
+    assert play.broken == [[], ["a"], ["a", "b"], ["a", "c"]]
 
 
 async def test_the_last_one_is_waited_for_without_a_limit_and_knows_it() -> None:

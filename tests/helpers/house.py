@@ -1,6 +1,6 @@
 """A whole Lantern without a face, over simulated hosts, for tests."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -163,6 +163,7 @@ async def house(
     budget: BudgetRules | None = None,
     cache_ttl_s: float | None = None,
     is_settled: bool = True,
+    reread: Callable[[], Sequence[ProviderConfig]] | None = None,
 ) -> AsyncGenerator[House]:
     """Runs simulated hosts and providers and a Lantern over them.
 
@@ -201,6 +202,7 @@ async def house(
             budget=budget or BudgetRules(),
             cache_ttl_s=cache_ttl_s,
             cache_entries=10,
+            reread=reread,
         )
         news: list[FleetEvent] = []
         cloud_news: list[CloudEvent] = []
