@@ -182,7 +182,9 @@ _ADDRESS = re.compile(
 _LONGEST_ADDRESS = 1000
 _LONGEST_TEXT = 300
 _LINK_TEXT = re.compile(rf"\[([^\[\]\n]{{1,{_LONGEST_TEXT}}})\Z")
-_SPAN = re.compile(r"(`+)([^\n]*?[^`\n])\1(?!`)")
+# Opened by a whole run: `` ``a` `` is none, and Discord looks for its end in the lines below, past
+# what opens a block there.
+_SPAN = re.compile(r"(?<!`)(`+)(?!`)([^\n]*?[^`\n])\1(?!`)")
 
 
 def harmless(text: str, *, is_whole: bool = True) -> str:

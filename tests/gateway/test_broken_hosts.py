@@ -207,3 +207,16 @@ async def test_a_prompt_longer_than_any_window_is_said_so(tmp_path: Path) -> Non
         answer = await it.ask(CHATS, chat(QWEN.key, "word " * 60_000))
         assert (answer.status, answer.error["code"]) == (400, "context_length_exceeded")
         assert answer.error["param"] == "messages"
+
+
+async def test_who_waits_for_a_load_goes_back_to_no_host_that_has_just_lied(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN), sim("two", QWEN)) as it:
+        one = it.house.hosts["one"]
+        await one.preload(QWEN.key)
+        await it.house.lantern.fleet.host(HostName("one")).probe()
+        one.faults.wrong_model("another/model", times=None)
+        answer = await it.ask(CHATS, chat(QWEN.key, max_tokens=3))
+        assert answer.status == 200
+        assert "host=two" in answer.headers["x-lantern-route"]
+        # It is up, warm and sooner than a load: it would have been asked again, and again.
+        assert len(one.journal.of(PredictionStarted)) == 2

@@ -237,6 +237,16 @@ piece = st.sampled_from([
 ])  # fmt: skip
 
 
+def test_a_run_that_no_like_run_ends_in_its_line_is_no_code_to_rely_on() -> None:
+    # Discord takes it up to the run in the third line, and the block's fence between with it.
+    text = "``a`\n```\n``[bank.example](https://evil.example)"
+    assert "bank.example (evil.example)" in harmless(text)
+    assert [link for message in messages_of(text) for link in live_links(message)] == []
+    # A span that ends in its line keeps the block below what it is.
+    code = "``a`b``\n```\n[x](https://evil.example)\n```"
+    assert harmless(code) == code
+
+
 @settings(max_examples=600)
 @given(st.lists(piece, max_size=14).map("".join), st.data())
 def test_no_mixture_of_their_parts_does(text: str, data: st.DataObject) -> None:
