@@ -503,7 +503,7 @@ class _Reply:
             left_s = self._transport.closes_at - asyncio.get_running_loop().time()
             await asyncio.sleep(left_s - LAST_EDITS_S)
             if self._view.turn is not None:
-                await self._turns.end((self._view.turn,), TIME_IS_UP)
+                await self._turns.end((self._view.turn,), TIME_IS_UP, by_asker=False)
 
     async def _show_typing(self) -> None:
         # Beside the work and only in a silence: the first words never wait for it.

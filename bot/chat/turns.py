@@ -185,12 +185,15 @@ class Turns:
             host, model = running.loading
             self._fleet.host(host).cancel_load(model)
 
-    async def end(self, turns: Iterable[TurnId], reason: str) -> None:
-        """Stops these turns where they run, and waits until their ends are stored."""
+    async def end(self, turns: Iterable[TurnId], reason: str, *, by_asker: bool = True) -> None:
+        """Stops these turns where they run, and waits until their ends are stored.
+
+        Ended by somebody they read as stopped; else as cut, by that reason.
+        """
         running = [self._running[turn] for turn in turns if turn in self._running]
         for each in running:
             self._cancel_load(each)
-            each.stop(reason)
+            each.stop(reason, by_asker=by_asker)
         for each in running:
             await each.ended.wait()
 

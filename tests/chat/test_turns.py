@@ -425,6 +425,23 @@ async def test_stop_keeps_the_text_and_stops_the_hosts_generation(tmp_path: Path
         await studio.journal.wait_for(PredictionCancelled)
 
 
+@pytest.mark.parametrize("by_asker", [True, False])
+async def test_an_answer_that_is_ended_says_whether_somebody_wished_it(
+    tmp_path: Path, *, by_asker: bool
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
+        said = Said()
+        opened = home.lantern.turns.open(home.request("[[tokens 5000]]"))
+        async with asyncio.TaskGroup() as tasks, opened as events:
+            async for event in events:
+                said.events.append(event)
+                if isinstance(event, Started):
+                    ending = home.lantern.turns.end((event.turn,), "Why.", by_asker=by_asker)
+                    tasks.create_task(ending)
+        assert isinstance(said.last, Stopped)
+        assert (said.last.by_asker, said.last.reason) == (by_asker, "Why.")
+
+
 async def test_leaving_the_turn_stores_what_was_said_and_stops_the_host(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
         studio = home.hosts["studio"]

@@ -61,7 +61,7 @@ class PlayedTurns(ScriptedTurns):
     real: TurnStore
     may_end: asyncio.Event
 
-    async def end(self, turns: Iterable[TurnId], reason: str) -> None:
+    async def end(self, turns: Iterable[TurnId], reason: str, *, by_asker: bool = True) -> None:
         self.said.append(("end", tuple(turns)))
 
     @asynccontextmanager

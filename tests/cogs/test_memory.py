@@ -43,7 +43,7 @@ from cogs.memory import Memory
 
 
 class EndingTurns(ScriptedTurns):
-    async def end(self, turns: Any, reason: str) -> None:
+    async def end(self, turns: Any, reason: str, *, by_asker: bool = True) -> None:
         self.said.append(("end", tuple(turns)))
 
 

@@ -65,7 +65,8 @@ def test_a_refused_request_is_shown_and_nothing_is_remembered() -> None:
 class ClosableTurns(ScriptedTurns):
     """Notes when somebody ended which turns, and why."""
 
-    async def end(self, turns: Iterable[TurnId], reason: str) -> None:
+    async def end(self, turns: Iterable[TurnId], reason: str, *, by_asker: bool = True) -> None:
+        assert not by_asker, "it would read as if somebody had pressed Stop"
         now = asyncio.get_running_loop().time()
         self.said.append((f"{now:.0f}: {reason}", tuple(turns)))
 
