@@ -50,6 +50,7 @@ class _Frame(Transport):
 
     fault: DiscordFault | None = None
     pictures: Pictures | None = None
+    """What its edit brings along; None leaves what hangs there, or Discord refused a picture."""
 
     async def edit(
         self, message_id: int, message: MessageView, before: MessageView | None = None
@@ -64,7 +65,11 @@ class _Frame(Transport):
                 )
         except SENDING_ERRORS as error:
             self.fault = fault_of(error)
-            raise
+            if not self.pictures or self.fault not in (DiscordFault.DENIED, DiscordFault.REFUSED):
+                raise
+            # Perhaps the picture alone; its words must not wait for it.
+            self.pictures = None
+            await self.edit(message_id, message, before)
 
 
 class Boards:
@@ -140,7 +145,6 @@ class Boards:
         """Brings one board up to date; one that somebody deleted is a board no more."""
         try:
             text = await self._text(board.server)
-            before = self._drawn.get(board)
             pictures = await self._pictures(client, board)
             if self._shown.get(board) == text and pictures is None:
                 return
@@ -156,14 +160,12 @@ class Boards:
             if outcome == "shown":
                 self._shown[board] = text
                 self._denied.discard(board)
+                if pictures and frame.pictures is None:
+                    self._drawn[board] = asyncio.get_running_loop().time(), None
                 return
-            if pictures is not None and before is not None:
-                # Nobody knows what hangs there now.
-                self._drawn[board] = before
-            if pictures and frame.fault is DiscordFault.DENIED:
-                # Perhaps the picture alone is not permitted; its words are tried without it.
-                self._drawn[board] = asyncio.get_running_loop().time(), None
-            elif frame.fault is DiscordFault.DENIED and board not in self._denied:
+            # Nobody knows what hangs there now: a minute later it is tried again.
+            self._drawn.pop(board, None)
+            if frame.fault is DiscordFault.DENIED and board not in self._denied:
                 self._denied.add(board)
                 await tell_owners(client, f"{DENIED} <#{board.channel}>.", self._owner_channel)
             elif frame.fault is DiscordFault.GONE:
@@ -191,7 +193,7 @@ class Boards:
                 day = await self._lantern.tally.last_day(PlaceId(f"discord:{board.server}"))
             except BotError:
                 return None
-        if day is not None and day != hung:
+        if day is not None:
             drawn = await asyncio.to_thread(board_picture, day)
         # Of before the start one may hang there that tells of a day long gone.
         is_same = known is not None and (day == hung or (drawn is None and hung is None))

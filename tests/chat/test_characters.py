@@ -1,5 +1,6 @@
 """A persona with a character, from its greeting to what a host is sent."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from house import BOB, QWEN, House, house, sim
@@ -38,6 +39,10 @@ async def test_a_greeting_is_a_turn_that_no_model_is_asked_for(tmp_path: Path) -
         # Another one in its place, and the first again.
         other = await home.play(home.request("", parent=said.turn, kind="retry"))
         assert {said.text, other.text} == BOTH
+        asked = home.request(GREET_TEXT, persona="sera")
+        chosen = [await home.play(replace(asked, greeting=nth)) for nth in (1, 2, 1, 1, 2, 2)]
+        rain, wake = sorted(BOTH)
+        assert [one.text for one in chosen] == [wake, rain, wake, wake, rain, rain]
         again = await home.play(home.request("", user=BOB, parent=other.turn, kind="retry"))
         assert again.text == said.text  # its asker is greeted, whoever pressed
         # The talk goes on from the one that is replied to.

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import discord
@@ -425,30 +426,51 @@ def test_a_day_without_answers_or_a_ledger_that_hangs_leaves_the_words(
 ) -> None:
     days = Days(world, answers=0, fault=fault)
     boards = days.boards()
-    watch(world, boards, lambda: boards.put_up(world.client, HOME, 1), changes(world, "two"), 130.0)
+    watch(
+        world, boards, lambda: boards.put_up(world.client, HOME, 1), changes(world, "two"), 1300.0
+    )
     assert list(world.texts.values()) == ["two"]
-    assert [said for _, said in days.hung if said] == []
+    # And nothing is sent again and again to say that there is no picture.
+    assert [said for _, said in days.hung] in ([[]], [[], []])
 
 
-def test_a_picture_that_discord_refuses_does_not_take_the_words_along(world: World) -> None:
-    days, world.picture_fault = Days(world, may_attach=False), http_error(403, 50013)
+@pytest.mark.parametrize("fault", [http_error(403, 50013), http_error(400, 50035)])
+def test_a_picture_that_discord_refuses_does_not_take_the_words_along(
+    world: World, fault: discord.HTTPException
+) -> None:
+    days, world.picture_fault = Days(world), None
     boards = days.boards()
 
-    def allow() -> None:
-        days.may_attach = True
+    def refuse() -> None:
+        days.answers, world.picture_fault = 4, fault
 
-    watch(
-        world,
-        boards,
-        lambda: boards.put_up(world.client, HOME, 1),
-        70.0,
-        allow,
-        changes(world, "two"),
-        130.0,
-    )
+    def take() -> None:
+        world.picture_fault = None
+
+    put_up = partial(boards.put_up, world.client, HOME, 1)
+    watch(world, boards, put_up, 550.0, refuse, changes(world, "two"), 190.0)
     assert list(world.texts.values()) == ["two"]
     # Of the board nobody is told that it may not be edited.
     assert world.told == []
+    # The picture is tried again with the next one that is due.
+    watch(world, boards, take, 1300.0)
+    assert days.hung[-1][1] == ["4 answers"]
+    assert world.told == []
+
+
+def test_a_picture_that_did_not_arrive_is_sent_again_within_minutes(world: World) -> None:
+    days = Days(world)
+    boards = days.boards()
+
+    def cut(is_cut: bool) -> Callable[[], None]:
+        def change() -> None:
+            days.answers, world.fault = 4, http_error(503) if is_cut else None
+
+        return change
+
+    put_up = partial(boards.put_up, world.client, HOME, 1)
+    watch(world, boards, put_up, 550.0, cut(True), 400.0, cut(False), 130.0)
+    assert days.hung[-1][1] == ["4 answers"]
 
 
 def test_after_a_start_a_picture_of_before_is_replaced_or_goes(world: World) -> None:

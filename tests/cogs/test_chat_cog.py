@@ -368,6 +368,11 @@ async def test_in_an_open_channel_one_without_tokens_is_told_once_and_then_shown
     await cog.on_message(message)
     assert len(house.sent) == 1
     assert house.turns.requests == []
+    # Who asks by name is told by the turn, each time.
+    message = house.message("<@9> and now?", is_mention=True)
+    message.id = 50
+    await cog.on_message(message)
+    assert len(house.turns.requests) == 1
 
 
 async def test_whose_tokens_were_spent_while_a_question_waited_was_told_by_its_reply() -> None:

@@ -723,6 +723,9 @@ async def test_the_last_day_is_told_by_hours_of_the_clock_with_what_was_waited_f
     await answered("one")
     await answered("two", load_s=3.0)
     await answered("elsewhere", PlaceId("s2"))
+    # A provider was asked first, and what it was paid for was no answer: nobody waited twice.
+    number = await booked(ledger, replace(BOOKING, turn=TurnId("two")))
+    await ledger.settle(Settlement(number, "usage", 100, USAGE))
     clock.advance(2 * 3600)
     number = await booked(ledger)
     await ledger.settle(Settlement(number, "usage", 700, USAGE))
@@ -732,6 +735,6 @@ async def test_the_last_day_is_told_by_hours_of_the_clock_with_what_was_waited_f
     assert [line.nth for line in day.hours] == list(range(24))
     told = {line.nth: line for line in day.hours if line != HourLine(line.nth)}
     assert sorted(told) == [21, 23]
-    assert told[21] == HourLine(21, 2, 0, 0, 300, 0, 1.0, 1.5, 0.5)
+    assert told[21] == HourLine(21, 2, 0, 0, 450, 100, 1.0, 1.5, 0.5)
     # A call that was paid and brought no answer.
     assert told[23] == HourLine(23, 0, 0, 0, 150, 700)
