@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -92,6 +93,9 @@ async def test_every_part_stands_without_complaint_and_without_scrolling_sideway
         await it.ask("/v1/chat/completions", chat(QWEN.key, max_tokens=4))
         async with browser_at(it.base, width) as seen:
             await seen.settled()
+            # What was answered before anybody looked is drawn as well.
+            waited = re.compile(r"Wait for the first token: [\d.]+ s last")
+            await seen.page.get_by_role("img", name=waited).wait_for()
             for tab in TABS:
                 await seen.page.evaluate(f"location.hash = '{tab}'")
                 await seen.page.locator(f"nav a[href='#{tab}'][aria-current]").wait_for()

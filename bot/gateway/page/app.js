@@ -50,6 +50,15 @@ function measure(requests) {
   state.speed = [...state.speed.filter((p) => p[0] > now - KEEP_S), [now, speed < 0.05 ? 0 : speed]];
 }
 
+function waits(snapshot) {
+  // By the gateway's own clock: this machine's may be another hour.
+  const now = Date.now() / 1000, behind = now - Date.parse(snapshot.at) / 1000;
+  return snapshot.recent.filter((r) => r.firstTokenSeconds !== null)
+    .map((r) => [r, (r.queueSeconds || 0) + (r.loadSeconds || 0) + r.firstTokenSeconds])
+    .map(([r, waited]) => [Date.parse(r.began) / 1000 + behind + waited, waited])
+    .filter((p) => p[0] > now - KEEP_S).sort((a, b) => a[0] - b[0]);
+}
+
 function hear(event) {
   const upsert = (r) => {
     const at = state.requests.findIndex((x) => x.id === r.id);
@@ -62,6 +71,7 @@ function hear(event) {
       state.hosts = new Map(event.hosts.map((h) => [h.name, h]));
       state.models = event.models; state.requests = event.requests; state.recent = [...event.recent].reverse();
       written = new Map(event.requests.map((r) => [r.id, r.outputTokens || 0]));
+      state.firsts = waits(event);
       break;
     case "state":
       for (const h of event.hosts) state.hosts.set(h.name, h);
@@ -140,11 +150,11 @@ function Plot({ label, points, unit, dots }) {
     seen.observe(box.current);
     return () => { seen.disconnect(); made.destroy(); };
   }, []);
-  const last = points.at(-1)?.[1] ?? 0;
+  const last = points.at(-1)?.[1], words = last === undefined ? "nothing yet" : `${amount(last)}${unit} ${dots ? "last" : "now"}`;
   useEffect(() => { plot.current?.setData([points.map((p) => p[0]), points.map((p) => p[1])]); }, [points]);
   return html`<section class="panel" aria-label=${label}>
-    <header><h2>${label}</h2><span class="aside">${amount(last)}${unit} now · ten minutes</span></header>
-    <div class="plot" ref=${box} role="img" aria-label=${`${label}: now ${amount(last)}${unit}`}></div>
+    <header><h2>${label}</h2><span class="aside">${words} · ten minutes</span></header>
+    <div class="plot" ref=${box} role="img" aria-label=${`${label}: ${words}`}></div>
   </section>`;
 }
 
