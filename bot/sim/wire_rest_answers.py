@@ -71,7 +71,8 @@ def handler(
             return _refusal(error, engine, body, shape)
         except SimError as error:
             return _refusal(error, engine, body, shape)
-        except (ConnectionCut, SilentEnd):
+        # Who left is no fault, though a write may find it out before the handler is cancelled.
+        except (ConnectionCut, SilentEnd, ConnectionError):
             cut(request)
             return web.Response()
 

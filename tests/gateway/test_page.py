@@ -147,6 +147,21 @@ async def test_a_request_appears_and_is_cancelled(tmp_path: Path) -> None:
         assert seen.is_clean()
 
 
+async def test_a_request_that_waits_for_a_load_is_cancelled_on_a_phone(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", BIG)) as it, browser_at(it.base, 390) as seen:
+        it.house.hosts["one"].faults.stall_load(at=0.4)
+        await seen.settled()
+        async with asked(it, BIG.key, 9):
+            await seen.page.get_by_text("loading 40 %", exact=False).first.wait_for()
+            cancel = seen.page.get_by_role("button", name="Cancel request")
+            box = await cancel.bounding_box()
+            # Behind the panel's edge nobody on a phone found it.
+            assert box["x"] + box["width"] <= 390 - 12
+            await cancel.click()
+            await seen.page.get_by_text("Nobody is asking just now.").wait_for()
+        assert seen.is_clean()
+
+
 async def test_a_key_is_asked_for_and_kept_for_the_tab(tmp_path: Path) -> None:
     async with gate(tmp_path, sim("one", QWEN)) as it:
         weak = await it.key("weak", "inference")

@@ -150,10 +150,10 @@ function Plot({ label, points, unit, dots }) {
     seen.observe(box.current);
     return () => { seen.disconnect(); made.destroy(); };
   }, []);
-  const last = points.at(-1)?.[1], words = last === undefined ? "nothing yet" : `${amount(last)}${unit} ${dots ? "last" : "now"}`;
+  const last = points.at(-1)?.[1], words = last === undefined ? "nothing yet" : `${amount(last)}${unit} ${dots ? "last" : "now"} · ten minutes`;
   useEffect(() => { plot.current?.setData([points.map((p) => p[0]), points.map((p) => p[1])]); }, [points]);
   return html`<section class="panel" aria-label=${label}>
-    <header><h2>${label}</h2><span class="aside">${words} · ten minutes</span></header>
+    <header><h2>${label}</h2><span class="aside">${words}</span></header>
     <div class="plot" ref=${box} role="img" aria-label=${`${label}: ${words}`}></div>
   </section>`;
 }
