@@ -25,6 +25,7 @@ from discord_shapes import (
     Json,
     application,
     interaction,
+    member,
     said,
     server,
 )
@@ -152,6 +153,7 @@ class DiscordDouble:
         router.add_get(f"{api}/users/@me", self._me)
         router.add_get(f"{api}/users/@me/guilds", self._guilds)
         router.add_get(f"{api}/oauth2/applications/@me", self._application)
+        router.add_get(f"{api}/guilds/{{server}}/members/{{user}}", self._member)
         router.add_put(f"{api}/applications/{{application}}/commands", self._announce)
         router.add_post(f"{api}/channels/{{channel}}/messages", self._create)
         router.add_get(f"{api}/channels/{{channel}}/messages", self._history)
@@ -226,6 +228,12 @@ class DiscordDouble:
     async def _channel(self, request: web.Request) -> web.Response:
         person = PEOPLE[PERSON]
         return _answer({"id": request.match_info["channel"], "type": 1, "recipients": [person]})
+
+    async def _member(self, request: web.Request) -> web.Response:
+        found = member(request.match_info["user"])
+        if found is None:
+            return _answer({"message": "Unknown Member", "code": 10007}, 404)
+        return _answer(found)
 
     async def _show(self, request: web.Request) -> web.Response:
         post = self._deferred.get(request.match_info["token"])

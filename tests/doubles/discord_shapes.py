@@ -37,6 +37,11 @@ _MEMBER: Json = {
 }
 
 
+def member(user_id: str) -> Json | None:
+    """Somebody as the server knows them; None: no member."""
+    return {**_MEMBER, "user": PEOPLE[user_id]} if user_id in PEOPLE else None
+
+
 def application(*, grants_content: bool) -> Json:
     return {
         "id": BOT,
