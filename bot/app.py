@@ -63,8 +63,6 @@ PERSONAS_EVERY_S = 2.0
 KEEP_EVERY_S = 5.0
 """How soon a model to be kept in memory is missed."""
 
-IMPROVE_EVERY_S = 15.0
-"""How soon a model that will probably be asked for is loaded while nobody waits."""
 
 LATE_COSTS_EVERY_S = 60.0
 """How often costs that could not be written are tried again."""
@@ -259,12 +257,11 @@ async def lantern(
         timer.every(PERSONAS_EVERY_S, "personas", read_personas)
         timer.every(PERSONAS_EVERY_S, "personas made in chats", built.personas.refresh)
         timer.every(KEYS_EVERY_S, "keys", lambda: _take_keys(plan.reread, providers))
-        # Of two on one database only the owner unloads, settles and backs up.
+        # Of two on one database only the owner loads ahead, unloads, settles and backs up.
         if plan.is_owner:
             stack.enter_context(newsroom.heard_by(built.keeper.hear))
             timer.every(KEEP_EVERY_S, "keep loaded", built.keeper.keep)
             timer.every(plan.fleet_rules.sweep_every_s, "evict", fleet.evict_idle)
-            timer.every(IMPROVE_EVERY_S, "load ahead", fleet.improve)
             timer.every(LATE_COSTS_EVERY_S, "late costs", providers.catch_up)
             timer.every(LATE_COSTS_EVERY_S, "late ends", built.turns.catch_up)
             timer.every(time(4, 20), "backup", lambda: _back_up(database))
@@ -314,7 +311,7 @@ async def _fleet(plan: Plan, database: Database, observe: Observe, newsroom: New
         ),
         observe=seen,
         observe_load=newsroom.tell,
-        rules=plan.fleet_rules,
+        rules=replace(plan.fleet_rules, loads_ahead=plan.is_owner),
     )
 
 

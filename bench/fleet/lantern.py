@@ -17,7 +17,6 @@ import httpx
 from bench.fleet.host import SLOTS, UNLOAD_S, Copy, Generation, Machine, NotServed, Work
 from bench.fleet.people import Evening, NobodyAnswers, PlayedQuestion, Serve
 from bench.fleet.trace import ANSWER_TOKENS, CONTEXT
-from bot.app import IMPROVE_EVERY_S
 from bot.chat.answering import Answering
 from bot.chat.choices import Resolved
 from bot.chat.cloud_serving import CloudServing
@@ -287,7 +286,6 @@ async def lantern(evening: Evening) -> AsyncGenerator[Serve]:
         timers = [
             tasks.create_task(_every(rules.probe_every_s, fleet.probe_all)),
             tasks.create_task(_every(rules.sweep_every_s, fleet.evict_idle)),
-            tasks.create_task(_every(IMPROVE_EVERY_S, fleet.improve)),
         ]
         yield Talking(evening, planner, answering, streams).reply
         for timer in timers:

@@ -112,6 +112,8 @@ class LoadInFlight:
     expected_s: float | None
     """Whole expected duration, from this host and model's own history; None when unknown."""
     waiters: int = 1
+    told_at: float | None = None
+    """When the host reported the fraction, in monotonic seconds; None: just now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
+import structlog
+
 from bot.domain.errors import Unavailable, UnknownName
 from bot.domain.events import FleetEvent, Loading
 from bot.domain.hosts import (
@@ -31,8 +33,13 @@ from bot.fleet.speeds import History, Yardstick
 from bot.policy.ahead import AHEAD, plan_ahead
 from bot.policy.names import nearest
 
+LOOK_AFTER_S, LOOK_EVERY_S = 1.0, 15.0
+"""Loads ahead are thought of so long after a change, since a conversation whose model was evicted
+mostly goes on within the minute, and at the latest so often, since what is asked for fades."""
 AHEAD_S = 60.0
 """A load that nobody asked for waits no longer for its turn."""
+
+_log = structlog.get_logger(__name__)
 
 __all__ = ["Fleet", "FleetRules", "Recorder"]
 
@@ -91,6 +98,9 @@ class Fleet:
             )
         self._tasks: asyncio.TaskGroup | None = None
         self._running: list[asyncio.Task[None]] = []
+        self._rules = rules
+        self._news = asyncio.Event()
+        """A host changed since loads ahead were thought of last."""
 
     async def __aenter__(self) -> Self:
         self._tasks = await asyncio.TaskGroup().__aenter__()
@@ -98,6 +108,8 @@ class Fleet:
             self._tasks.create_task(host.run(), name=f"host {name}")
             for name, host in self._hosts.items()
         ]
+        if self._rules.loads_ahead:
+            self._running.append(self._tasks.create_task(self._look_ahead(), name="loads ahead"))
         return self
 
     async def __aexit__(
@@ -126,6 +138,7 @@ class Fleet:
     def _changed(self) -> None:
         self._seen = None
         self.binding.changed()
+        self._news.set()
 
     def host(self, name: HostName) -> Host:
         """One host, and all that can be asked of it.
@@ -180,6 +193,19 @@ class Fleet:
         except TimeoutError:
             return False
         return True
+
+    async def _look_ahead(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._news.wait()
+            await asyncio.sleep(LOOK_AFTER_S)
+            self._news.clear()
+            try:
+                await self.improve()
+            except Exception:
+                # Whatever is wrong with it, hosts and answers go on without.
+                _log.exception("load ahead failed")
 
     async def improve(self) -> None:
         """Loads what will probably be asked for soon, one model at a time; see ``policy.ahead``."""

@@ -22,6 +22,8 @@ class Load:
     expected_s: float | None
     """Whole duration as history has it; None when unknown."""
     fraction: float = 0.0
+    told_at: float | None = None
+    """As in ``LoadInFlight``."""
     is_stopping: bool = False
 
 

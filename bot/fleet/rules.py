@@ -15,6 +15,8 @@ class FleetRules:
     probe_timeout_s: float = 5.0
     sweep_every_s: float = 30.0
     evict_foreign: bool = False
+    loads_ahead: bool = True
+    """Are models loaded before anybody asks? Of two Lanterns over one fleet only one may."""
     call_timeout_s: float = 10.0
     """Longest a host that is at work may take to list what it has loaded."""
     unload_timeout_s: float = 60.0

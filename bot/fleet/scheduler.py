@@ -550,9 +550,9 @@ class Scheduler:
 
     def on_progress(self, now: float, fraction: float) -> Effects:
         """The load under way got further."""
-        if self.load is not None:
-            # Faces draw it as a bar, and their seconds left follow from it: never back.
-            self.load.fraction = max(self.load.fraction, min(1.0, fraction))
+        # Faces draw it as a bar, and their seconds left follow from it: never back.
+        if self.load is not None and fraction > self.load.fraction:
+            self.load.fraction, self.load.told_at = min(1.0, fraction), now
         self._tell_joined(now)
         return self._effects()
 
@@ -791,9 +791,8 @@ class Scheduler:
     def _in_flight(self, load: Load) -> LoadInFlight:
         """The frozen picture of a load, with how many it will serve."""
         joined = sum(waiter.is_joined for waiter in self._queue.waiters.values())
-        return LoadInFlight(
-            load.order.model_key, load.fraction, load.started_at, load.expected_s, joined
-        )
+        key, began_at = load.order.model_key, load.started_at
+        return LoadInFlight(key, load.fraction, began_at, load.expected_s, joined, load.told_at)
 
     # --- what changes ---------------------------------------------------------------------
 

@@ -30,6 +30,8 @@ USUAL_ANSWER = 240
 WRITE_WEIGHT = 0.1
 """A second of writing counts so much beside one before the first word, where hosts are compared:
 a long answer is read as it comes."""
+EVICTION_WEIGHT = 1.5
+"""A second that others will miss counts so much: to load again what left evicts another in turn."""
 PROGRESS_TO_TRUST = 0.1
 """From here on a load's own progress predicts its end better than history does."""
 
@@ -109,7 +111,7 @@ class Prediction:
     def burden_s(self) -> float:
         """What hosts are compared by: also what others will miss, and some of the writing."""
         missed_s = sum(instance.missed_s for instance in self.evicts)
-        return self.seconds + missed_s + WRITE_WEIGHT * self.write_s
+        return self.seconds + EVICTION_WEIGHT * missed_s + WRITE_WEIGHT * self.write_s
 
 
 def predict_seconds(
@@ -197,9 +199,15 @@ def known_model(host: HostSnapshot, key: ModelKey) -> Model | None:
 
 def remaining_s(load: LoadInFlight, guess_s: float, now: float) -> float:
     """Seconds until a load under way is done, from its progress, else from the expectation."""
-    elapsed = max(0.0, now - load.started_at)
-    if load.fraction >= PROGRESS_TO_TRUST:
-        return elapsed * (1.0 - load.fraction) / load.fraction
+    elapsed, fraction = max(0.0, now - load.started_at), load.fraction
+    if fraction >= PROGRESS_TO_TRUST:
+        told_s = elapsed if load.told_at is None else load.told_at - load.started_at
+        if 0.0 < told_s < elapsed:
+            # Hosts report a step at a time. Held to the step before, a load seemed to take longer
+            # the longer it went on, and all who waited left it for one begun anew elsewhere. Of
+            # one that stands still no more than half of the rest is taken to be done.
+            fraction = min(fraction * elapsed / told_s, (1.0 + fraction) / 2)
+        return elapsed * (1.0 - fraction) / fraction
     expected = guess_s if load.expected_s is None else load.expected_s
     # Overdue without progress: it is not done yet, so never predict "now".
     return max(1.0, expected - elapsed)

@@ -58,10 +58,11 @@ def test_progress_goes_to_every_waiter_and_never_back() -> None:
     play = up_with("one")
     play.ask("ada", "one")
     play.ask("bob", "one")
-    play.after(2).progress(0.4)
+    play.after(2).progress(0.5)
     play.after(1).progress(0.3)
     for who in ("ada", "bob"):
-        assert play.told(who) == Loading(HOST, ONE, 0.4, 3.0 * (1 - 0.4) / 0.4, 2.0 + 1.0, 2)
+        # Half of it was done after 2 s: after 3 s there is 1 s left.
+        assert play.told(who) == Loading(HOST, ONE, 0.5, 1.0, 3.0, 2)
 
 
 def test_seconds_left_come_from_the_models_own_history() -> None:

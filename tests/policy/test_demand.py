@@ -13,6 +13,7 @@ from bot.policy.demand import (
     NOBODY,
     RESTS_S,
     chance,
+    expected_asks,
     faded,
     resting_since,
 )
@@ -45,3 +46,10 @@ def test_both_fade_each_by_its_own_time() -> None:
 def test_a_clock_that_went_back_fades_nothing() -> None:
     assert faded(Demand(2.0, 4.0, NOW), NOW - 5).begun == 2.0
     assert resting_since(NOW, NOW - 5) == 1.0
+
+
+@pytest.mark.parametrize(("rested_s", "likely"), [(0, 0.59), (60, 0.37), (120, 0.17), (300, 0.02)])
+def test_a_conversation_goes_on_as_likely_as_among_people(rested_s: float, likely: float) -> None:
+    # Of log-normal pauses with a median of 45 s, where 68 % of all answers are asked on.
+    found = expected_asks(Demand(resting=1.0, at=NOW), NOW + rested_s, HORIZON_S)
+    assert found == pytest.approx(likely, abs=0.055)

@@ -9,6 +9,7 @@ from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, LoadInFligh
 from bot.domain.ids import ModelKey
 from bot.policy.prediction import (
     EVICT_S,
+    EVICTION_WEIGHT,
     SENT_S,
     SHARED,
     WRITE_WEIGHT,
@@ -113,7 +114,9 @@ def test_what_evictions_cost_others_counts_among_hosts_and_is_not_waited_for() -
     full = host(models=ON_DISK, instances=[missed], max_loaded=1, rate=1e9)
     found = _predict(full)
     assert found.seconds == pytest.approx(5.0 + EVICT_S + READ_S)
-    assert found.burden_s == pytest.approx(found.seconds + 7.5 + WRITE_WEIGHT * found.write_s)
+    assert found.burden_s == pytest.approx(
+        found.seconds + EVICTION_WEIGHT * 7.5 + WRITE_WEIGHT * found.write_s
+    )
 
 
 def test_full_slots_are_waited_for() -> None:
@@ -365,6 +368,13 @@ def test_a_load_under_way_takes_its_place_in_memory(waiters: int) -> None:
 @pytest.mark.parametrize(
     ("load", "left"),
     [
+        # Between two reports it goes on as before; at most half of the rest, should it stand still.
+        (LoadInFlight(QWEN, 0.2, NOW - 2.0, 99.0, told_at=NOW - 1.0), 3.0),
+        (LoadInFlight(QWEN, 0.2, NOW - 3.0, 99.0, told_at=NOW - 2.0), 2.0),
+        (LoadInFlight(QWEN, 0.2, NOW - 6.0, 99.0, told_at=NOW - 5.0), 4.0),
+        (LoadInFlight(QWEN, 0.2, NOW - 2.0, 99.0, told_at=NOW), 8.0),
+        (LoadInFlight(QWEN, 0.2, NOW - 2.0, 99.0, told_at=NOW - 2.0), 8.0),
+        (LoadInFlight(QWEN, 1.0, NOW - 2.0, 99.0, told_at=NOW - 1.0), 0.0),
         (LoadInFlight(QWEN, 0.5, NOW - 6.0, 99.0), 6.0),
         (LoadInFlight(QWEN, 0.1, NOW - 6.0, 99.0), 54.0),
         (LoadInFlight(QWEN, 0.01, NOW - 6.0, 10.0), 4.0),

@@ -11,7 +11,14 @@ from bot.domain.cloud import ProviderSnapshot
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, LoadInFlight, Speed
 from bot.domain.ids import AUTO, HostName, ModelKey, ProviderName
 from bot.policy import routing
-from bot.policy.prediction import BLIND, Prediction, RouteAsk, Strategy, predict_seconds
+from bot.policy.prediction import (
+    BLIND,
+    EVICTION_WEIGHT,
+    Prediction,
+    RouteAsk,
+    Strategy,
+    predict_seconds,
+)
 from bot.policy.routing import MOVE_S, MOVE_SHARE, plan_route, sooner_elsewhere
 
 ZAI, OPENAI, ANTHROPIC = (ProviderName(name) for name in ("zai", "openai", "anthropic"))
@@ -99,7 +106,7 @@ def test_the_host_whose_evictions_cost_others_least_goes_first() -> None:
     first, second = plan_route(hosts, ASK).candidates
     assert (first.host, second.host) == ("b", "a")
     assert first.seconds == second.seconds
-    assert first.burden_s == pytest.approx(second.burden_s - 8.5)
+    assert first.burden_s == pytest.approx(second.burden_s - EVICTION_WEIGHT * 8.5)
 
 
 def test_a_long_queue_makes_a_cold_host_sooner() -> None:
