@@ -1,6 +1,5 @@
 """Answers again: Retry and Continue in the answer's own messages, and looking through answers."""
 
-import asyncio
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -26,9 +25,6 @@ from cogs._writer import Writer
 
 UNREADABLE = "Discord does not show me that question any more; ask it anew."
 GONE = "That answer is not stored any more."
-
-LAST_EDIT_S = 8.0
-"""Longest wait for an end that is on its way to Discord: five seconds of its window, and a call."""
 
 _YOUNG = timedelta(minutes=55)
 """Discord takes few edits of messages that are older than an hour."""
@@ -164,16 +160,13 @@ class Again:
     ) -> ShownAnswer:
         """As ``standing``, once an end that is on its way there is shown."""
         standing = await self.standing(interaction, turn, is_continued=is_continued)
-        if not (ending := self._replies.ending(standing.answers)):
+        if not self._replies.ending(standing.answers):
             return standing
         if interaction.type is discord.InteractionType.component:
             await interaction.response.defer()
         else:
             await interaction.response.defer(ephemeral=True, thinking=True)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LAST_EDIT_S):
-                for view in ending:
-                    await view.is_let_go.wait()
+        await self._replies.let_go(standing.answers)
         # Only now the store knows where what was written stands.
         return await self.standing(interaction, turn, is_continued=is_continued)
 

@@ -59,6 +59,9 @@ TYPING_AFTER_S = 0.4
 TYPING_EVERY_S = 8.0
 """Discord shows typing for about ten seconds."""
 
+LAST_EDIT_S = 8.0
+"""Longest wait for an end that is on its way to Discord: five seconds of its window, and a call."""
+
 LAST_EDITS_S = 10.0
 """Before nothing can be edited any more an answer is ended so much earlier, to show its end."""
 
@@ -388,6 +391,13 @@ class Replies:
         seconds later. Each press in between was refused.
         """
         return tuple(view for view in self._live if view.is_over and view.turn in answers.ids)
+
+    async def let_go(self, answers: Answers) -> None:
+        """Waits for such ends; what comes to their messages before is not shown by them."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_EDIT_S):
+                for view in self.ending(answers):
+                    await view.is_let_go.wait()
 
     def offer(self, turn: TurnId, *, is_edited: bool) -> bool:
         """Notes for an answer under way that its question was edited; False when it is none."""

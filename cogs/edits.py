@@ -60,6 +60,7 @@ class Edits(commands.Cog):
                 return
             words = said(message, me.id)
             is_new = bool(words) and words != stored.user_text
+            await self._replies.let_go(answers)
             # An answer under way shows the offer once it has ended.
             if self._replies.offer(stored.id, is_edited=is_new):
                 return
@@ -91,11 +92,13 @@ class Edits(commands.Cog):
                 return
             shown = await self._shown_in.messages(answers.shown)
             # The answer stays for those who read it; nothing can be gone on from.
+            has_ended = bool(self._replies.ending(answers))
             is_writing = self._replies.strip(answers.ids)
             # What is being answered to it is of no use to anybody, and would be stored at its end.
             await self._turns.end(answers.ids, _DELETED)
             await self._people.remove(turn)
-            if shown and not is_writing:
+            if shown and (has_ended or not is_writing):
+                await self._replies.let_go(answers)
                 with suppress(*SENDING_ERRORS):
                     await self._dress(shown[-1], None)
         except BotError as error:

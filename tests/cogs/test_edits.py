@@ -13,6 +13,7 @@ from test_again import AGAIN, Scene, scene
 
 from bot.domain.events import TextDelta
 from bot.policy.pacing import Pacers
+from bot.store.beside import Answers
 from bot.store.people import PeopleStore
 from cogs._view import Act, TurnButton
 from cogs._webhooks import Webhooks
@@ -148,6 +149,37 @@ async def test_a_question_edited_while_it_is_answered_shows_the_offer_at_the_end
             at.turns.may_end.set()
         assert its.buttons == []
         assert at.channel.buttons[at.ids[0]][-1] == "Answer the edited question"
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+async def test_an_end_that_is_shown_before_we_know_gets_what_comes_to_its_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_deleted: bool
+) -> None:
+    script: Script = (STARTED, TextDelta("second"), 1.0, FINISHED)
+    async with scene(tmp_path, script) as at:
+        its = await question(at)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(at.press(Act.RETRY))
+            await at.channel.until(at.ids[0], "second")
+            at.channel.may_go.clear()
+            at.turns.may_end.set()
+            await at.channel.until(at.ids[0], "tok/s")
+            coming = its.delete() if is_deleted else its.edit("hello there")
+            # The library lets go of that edit only while the change waits for it.
+            waits, let_go = asyncio.Event(), at.replies.let_go
+
+            async def told(answers: Answers) -> None:
+                waits.set()
+                await let_go(answers)
+
+            monkeypatch.setattr(at.replies, "let_go", told)
+            tasks.create_task(coming)
+            async with asyncio.timeout(20):
+                await waits.wait()
+            assert its.buttons == []
+            at.channel.may_go.set()
+        (buttons,) = its.buttons
+        assert ("edited" in buttons) is not is_deleted
 
 
 @pytest.mark.parametrize("in_bulk", [False, True])
