@@ -28,9 +28,6 @@ WORTH_S = 2.0
 """Seconds that a load must spare those who will ask, at the least."""
 DOUBT = 1.5
 """What an eviction costs is known no better than what it gains, and counts so much more."""
-LEAST_CHANCE = 0.02
-"""What is asked for less likely is not looked at: of a thousand models asked for once a day hardly
-one is worth a load, and to find it every second would cost more."""
 LOAD_SHARE = 0.2
 """Part of a load's seconds that counts as its cost: others may come to wait for it."""
 MOVE_HORIZON_S = 600.0
@@ -61,7 +58,12 @@ def _plans(
 ) -> Iterator[Ahead]:
     demand = demands[key]
     wish, likely = demand.wish, chance(demand, now)
-    if wish is None or likely < LEAST_CHANCE:
+    if wish is None:
+        return
+    # Most models are worth no load wherever it were: each prediction spared is one of hundreds.
+    asks = MOVE_SHARE * expected_asks(demand, now, MOVE_HORIZON_S)
+    there = [_use_s(host, key) for host in hosts if any(i.model_key == key for i in host.instances)]
+    if asks * min(there) < WORTH_S if there else likely <= LOAD_SHARE:
         return
     if any(host.load is not None and host.load.model_key == key for host in hosts):
         return
@@ -79,7 +81,6 @@ def _plans(
         lost_s = sum(_lost_s(hosts, host, i.model_key, demands, now) for i in said.evicts)
         cost_s, use_s = DOUBT * lost_s + LOAD_SHARE * said.load_s, _use_s(host, key)
         if warm:
-            asks = MOVE_SHARE * expected_asks(demand, now, MOVE_HORIZON_S)
             gain_s = asks * (min(warm) - use_s)
         else:
             gain_s = soonest_s * likely

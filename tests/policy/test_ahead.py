@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from policy_builders import GEMMA, NOW, QWEN, fleet, host, instance, model
 
-from bot.domain.hosts import Demand, HostSnapshot, LoadInFlight, Speed, Wish
+from bot.domain.hosts import Demand, HostSnapshot, Instance, LoadInFlight, Speed, Wish
 from bot.domain.ids import ModelKey
-from bot.policy.ahead import LEAST_CHANCE, Ahead, plan_ahead
-from bot.policy.demand import chance
+from bot.policy.ahead import Ahead, plan_ahead
 
 PHI = ModelKey("microsoft/phi-4")
 KEYS = {"qwen": QWEN, "gemma": GEMMA, "phi": PHI}
@@ -139,10 +138,10 @@ def test_a_host_that_must_first_finish_other_work_is_no_place() -> None:
     assert plan_ahead(fleet(), dict[ModelKey, Demand]()) is None
 
 
-@pytest.mark.parametrize(("begun", "is_worth"), [(0.30, False), (0.31, True)])
-def test_what_hardly_anybody_asks_for_is_not_looked_at(begun: float, is_worth: bool) -> None:
-    crawling = host("slow", ON_DISK, [instance()], speeds={QWEN: Speed(None, 5.0, 1.0)})
-    demand = Demand(begun, at=NOW, wish=ASKED.wish)
-    assert (chance(demand, NOW) >= LEAST_CHANCE) is is_worth
-    plan = _plan(crawling, host("fast", ON_DISK, speeds=FAST), qwen=demand)
-    assert (plan is not None) is is_worth
+@pytest.mark.parametrize("there", [(), (instance(),)])
+def test_what_is_worth_no_load_anywhere_is_not_predicted(
+    there: Sequence[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("bot.policy.ahead.predict_seconds")
+    hosts = [host(n, ON_DISK, there, speeds=FAST) for n in "ab"]
+    assert _plan(*hosts, qwen=replace(ASKED, begun=0.5, resting=0.1)) is None
