@@ -128,7 +128,7 @@ def near_words(name: str, known: Iterable[str]) -> str:
     """A hint where others are called nearly the same; empty where none is."""
     others = sorted({shown_name(other) for other in known} - {name})
     # More alike than a typing error's match: `sage` and `muse` are no near names.
-    like = SequenceMatcher(None, "", name.casefold(), autojunk=False)
+    like = SequenceMatcher(None, "", name.casefold())
     near: list[str] = []
     for other in others:
         like.set_seq1(other.casefold())

@@ -45,10 +45,12 @@ def presence_of(hosts: Collection[HostSnapshot], cloud: Sequence[ProviderName] =
     up = [host for host in hosts if host.is_serving]
     if up:
         # Chosen by work, then by name: of two that are equal it must not change its mind each look.
-        ready = Counter[str]()
+        copies, leases = Counter[str](), Counter[str]()
         for instance in (i for host in up for i in host.instances if i.kind != "embedding"):
-            ready[instance.model_key.rpartition("/")[2]] += 1 + 100 * instance.leases
-        names = sorted(ready, key=lambda name: (-ready[name], name))
+            name = instance.model_key.rpartition("/")[2]
+            copies.update([name])
+            leases[name] += instance.leases
+        names = sorted(copies, key=lambda name: (-leases[name], -copies[name], name))
         loading = sorted(h.load.model_key.rpartition("/")[2] for h in up if h.load is not None)
         model = "models load when asked"
         if names:

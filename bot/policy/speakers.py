@@ -1,5 +1,6 @@
 """By which name and picture a persona's words are shown, where it may speak as itself."""
 
+import re
 from dataclasses import dataclass
 
 from bot.domain.personas import Character, Persona
@@ -10,6 +11,9 @@ BOT_NAME = "Lantern"
 
 LONGEST = 80
 """Characters of a webhook's name: Discord's limit."""
+
+_REFUSED = re.compile(r"(?<=d)(?=iscord)|(?<=c)(?=lyde)", re.IGNORECASE)
+"""Within two words that Discord refuses in the name of a webhook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +32,5 @@ def speaker_of(persona: Persona | None) -> Speaker | None:
     name, plays = shown_name(persona.name), persona.character
     if not (persona.avatar or plays != Character() or name != persona.name):
         return None
-    name = plays.name or name
-    # Discord refuses these two words in the name of a webhook.
-    for word in ("discord", "clyde"):
-        at = name.lower().find(word)
-        while at >= 0:
-            name = f"{name[: at + 1]}·{name[at + 1 :]}"
-            at = name.lower().find(word)
+    name = _REFUSED.sub("·", plays.name or name)
     return Speaker(name.strip()[:LONGEST] or BOT_NAME, persona.avatar)

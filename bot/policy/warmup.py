@@ -25,6 +25,6 @@ def may_warm_up(host: HostSnapshot, wish: Wish, now: float) -> bool:
     is_busy = any(instance.leases for instance in host.instances)
     if not host.is_serving or not is_at_rest or is_there or is_busy:
         return False
-    ask = RouteAsk((wish.model_key,), wish.min_context, load=wish.load, is_chat=False)
+    ask = RouteAsk((wish.model_key,), wish.min_context, load=wish.load)
     found = predict_seconds(host, wish.model_key, ask, now)
     return isinstance(found, Prediction) and not found.evicts

@@ -12,6 +12,7 @@ from bot.policy.breaker import (
     on_failure,
     on_try,
     pause_s,
+    sought,
     state,
 )
 
@@ -86,6 +87,27 @@ def test_a_told_wait_is_kept_as_told() -> None:
     held = hold(Breaker(), 100.0, 3600.0)
     assert not may_try(held, 3699.0)
     assert may_try(held, 3700.0)
+
+
+@pytest.mark.parametrize(
+    ("openings", "pause", "now", "is_enough"),
+    [
+        (1, 5.0, 3.74, False), (1, 5.0, 3.75, True), (2, 10.0, 7.49, False), (2, 10.0, 7.5, True),
+        (7, 300.0, 14.9, False), (7, 300.0, 15.0, True),
+    ],
+)  # fmt: skip
+def test_where_nobody_else_is_left_most_of_a_pause_is_enough(
+    openings: int, pause: float, now: float, is_enough: bool
+) -> None:
+    breaker = Breaker(openings=openings, open_until=pause)
+    assert sought(breaker, now) == (
+        Breaker(openings=openings, open_until=now) if is_enough else breaker
+    )
+
+
+@pytest.mark.parametrize("breaker", [Breaker(), Breaker(openings=1, open_until=5.0)])
+def test_a_pause_that_is_over_ends_no_sooner(breaker: Breaker) -> None:
+    assert sought(breaker, 9.0) == breaker
 
 
 @given(st.integers(0, 10**9))

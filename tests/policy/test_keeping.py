@@ -33,6 +33,8 @@ def test_what_personas_keep_is_said_once_with_the_firsts_settings() -> None:
     ]
     wish = Wish(QWEN, large, 16_384, None, KEEPER, priority="low")
     assert kept_by(personas) == [Keep(wish)]
+    wish = Wish(QWEN, LoadSettings(), 0, None, KEEPER, priority="low")
+    assert kept_by(personas[1:2]) == [Keep(wish)]
 
 
 def test_a_missing_model_is_loaded_where_it_is_there_soonest_one_a_host() -> None:
@@ -43,6 +45,15 @@ def test_a_missing_model_is_loaded_where_it_is_there_soonest_one_a_host() -> Non
     assert planned(kept(), kept(GEMMA), kept(EMBED), hosts=hosts) == [(QWEN, TWO), (GEMMA, ONE)]
     assert planned(kept(at=ONE), hosts=hosts) == [(QWEN, ONE)], "pinned there"
     assert planned(kept("nobody/has-it"), hosts=hosts) == []
+
+
+@pytest.mark.parametrize(("context", "at"), [(None, [(QWEN, ONE)]), (32_768, [])])
+def test_it_must_fit_as_it_would_be_loaded(
+    context: int | None, at: list[tuple[str, HostName]]
+) -> None:
+    wish = replace(kept().wish, load=LoadSettings(context_length=context))
+    small = host("one", DISK, memory_gb=7.0)
+    assert planned(Keep(wish), hosts=(small,)) == at
 
 
 @pytest.mark.parametrize("state", ["down", "draining", "unknown"])

@@ -132,6 +132,8 @@ def test_a_name_is_made_one_line() -> None:
     )
     assert near_words("muse", ["sage", "muse#0123abcd"]) == ""
     assert near_words("abcd", ["Abcde", "xbcd"]) == "Called nearly the same: **Abcde**."
+    alike = near_words("abcde", ["abcdz", "abcdx", "abcdw", "abcdy"])
+    assert alike == "Called nearly the same: **abcdw**, **abcdx**, **abcdy**."
 
 
 def test_what_holds_other_peoples_memory_is_for_admins() -> None:

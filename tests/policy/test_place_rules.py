@@ -102,6 +102,7 @@ def test_every_setting_reaches_the_rules() -> None:
         ("turns_per_minute", "channel", "1,000", ("1000",)),
         ("tokens_per_day", "server", " 200_000 ", ("200000",)),
         ("tokens_per_day", "server", "1", ("1",)),
+        ("tokens_per_day", "server", "0" * 18 + "5", ("5",)),
         ("tokens_per_day", "server", "", ()),
         ("unprompted", "channel", "off", ("off",)),
         ("dms", "everywhere", "everyone", ("everyone",)),
@@ -121,6 +122,8 @@ def test_a_value_is_stored_as_it_is_meant(
         ("turns_per_minute", "channel", ["-5"], "not `-5`"),
         ("turns_per_minute", "channel", ["9" * 5000], "a whole number"),
         ("turns_per_minute", "channel", ["five"], "not `five`"),
+        ("turns_per_minute", "channel", ["0" * 19 + "5"], "a whole number"),
+        ("turns_per_minute", "channel", ["x" * 41], f"not `{'x' * 40}`"),
         ("turns_per_minute", "channel", ["²"], "not `²`"),
         ("turns_per_minute", "channel", ["1", "2"], "a whole number"),
         ("tokens_per_day", "channel", ["5"], "not set for a channel"),
@@ -157,7 +160,7 @@ def test_who_has_tokens_left_is_answered(used: int, limit: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("left_s", "wait"), [(59.0, "in 1 min;"), (60.0, "in 1 min;"), (3600.0, "in 1 h 0 min;")]
+    ("left_s", "wait"), [(60.0, "in 1 min;"), (61.0, "in 2 min;"), (3600.0, "in 1 h 0 min;")]
 )
 def test_who_has_none_left_is_told_how_long_to_wait_and_who_can_change_it(
     left_s: float, wait: str

@@ -29,7 +29,9 @@ def host(state: HostState = "up", *models: str, leases: int = 0, loads: str = ""
          "2 of 2 hosts · two and 1 more ready", "online"),
         ([host("up", "one"), host("up", "two"), host("up", "two")], (),
          "3 of 3 hosts · two and 1 more ready", "online"),
-        ([host("up", loads="q/big")], (), "host up · big is loading", "online"),
+        ([*[host("up", "one")] * 102, host("up", "two", leases=1), host("up", "two")], (),
+         "104 of 104 hosts · two and 1 more ready", "online"),
+        ([host("up", loads="of/q/big")], (), "host up · big is loading", "online"),
         ([host("up", "one", loads="q/big")], (), "host up · one ready", "online"),
         ([host()], (ZAI,), "host up · models load when asked", "online"),
         # What a host that is away still holds, nobody knows.

@@ -48,6 +48,9 @@ SCENE = Scene("Sera", "Ada", Moment("t1", NOW), "talk")
         ("{{original}} Be kind.", "Main. Be kind."),
         ("{{random:{{user}}}}{{pick::one}}{{random:a\\,b}}", "Adaonea,b"),
         ("{{roll:1}}{{roll:d1}}{{roll:3d1}}{{roll:x}}", "113{{roll:x}}"),
+        ("{{roll:0}} {{roll:99d1}}", "1 20"),
+        # Drawn alike by every later start: a conversation keeps its pick.
+        ("{{pick:a,b,c,d,e,f}} {{roll:999999}} {{roll:2d999999}}", "d 102001 616057"),
         ("{date}}", "{date}}"),
         ("", ""),
     ],

@@ -19,8 +19,8 @@ SAGE = Speaker("sage", "https://x.org/s.png")
         (Persona(PersonaName("x"), character=Character(name="Nine")), Speaker("Nine", "")),
         (Persona(PersonaName("x"), character=Character(scenario="y")), Speaker("x", "")),
         (
-            Persona(PersonaName("Discord Clyde#0123abcd")),
-            Speaker("D·iscord C·lyde", ""),
+            Persona(PersonaName("Discord Clyde, \u0130discord#0123abcd")),
+            Speaker("D·iscord C·lyde, \u0130d·iscord", ""),
         ),
         (
             Persona(PersonaName("x"), character=Character(name="n" * 99)),

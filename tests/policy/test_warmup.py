@@ -6,6 +6,7 @@ import pytest
 from policy_builders import GEMMA, NOW, QWEN, host, instance, model
 
 from bot.domain.hosts import HostSnapshot, LoadInFlight, Wish
+from bot.domain.personas import LoadSettings
 from bot.policy.warmup import may_warm_up
 
 GB = 10**9
@@ -41,3 +42,9 @@ def test_a_host_at_rest_with_room_is_warmed_up() -> None:
 )  # fmt: skip
 def test_in_anybodys_way_nothing_is_loaded(other: HostSnapshot) -> None:
     assert not may_warm_up(other, Wish(QWEN), NOW)
+
+
+@pytest.mark.parametrize(("context", "has_room"), [(None, True), (32_768, False)])
+def test_there_is_room_as_it_would_be_loaded(context: int | None, has_room: bool) -> None:
+    wish = Wish(QWEN, LoadSettings(context_length=context))
+    assert may_warm_up(replace(ROOMY, memory_bytes=7 * GB), wish, NOW) is has_room
