@@ -79,6 +79,8 @@ class Exchange(asyncio.Protocol):
         self.heard_at = self._loop.time()
         if self._is_read and self._is_chunked and not self._raw and self._straight(data):
             return
+        # Of two reads in one step of the loop the second must not pass the first.
+        self._is_read = False
         # What comes behind its end makes a connection useless for another.
         self.may_stay = False
         self._raw += data

@@ -15,7 +15,7 @@ from typing import Self, TypeVar
 import aiosqlite
 import structlog
 
-from bot.domain.errors import ConfigError, StoreUnavailable, StoreUnusable
+from bot.domain.errors import BotError, ConfigError, StoreUnavailable, StoreUnusable
 from bot.store.backups import back_up
 from bot.store.faults import translated
 from bot.store.migrate import checked_version, migrate, migrations
@@ -204,17 +204,28 @@ class Database:
             await self._write_notes()
 
     async def _write_notes(self) -> None:
+        taken = list[Callable[[sqlite3.Connection], object]]()
+
+        def change(connection: sqlite3.Connection) -> None:
+            # Taken only here: whoever asked may have left before the writer came to it.
+            taken.extend(self._notes.popleft() for _ in range(len(self._notes)))
+            for one in taken:
+                one(connection)
+
         # One after the other: whoever reads waits for those under way as well.
         async with self._writing:
-            changes = tuple(self._notes)
-            self._notes.clear()
             self._has_notes.clear()
-            if not changes:
+            if not self._notes:
                 return
             try:
-                await self.write(lambda connection: [one(connection) for one in changes])
-            except StoreUnavailable as error:
-                _log.warning("statistics lost", count=len(changes), reason=error.user_message)
+                await self.write(change)
+            # Of any kind: half a character in a model's name would end all of Lantern from here.
+            except Exception as error:
+                if not taken:
+                    taken.extend(self._notes)
+                    self._notes.clear()
+                reason = error.user_message if isinstance(error, BotError) else repr(error)
+                _log.warning("statistics lost", count=len(taken), reason=reason)
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """What ``query`` returns, seeing one state of the database throughout.

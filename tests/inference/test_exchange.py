@@ -292,6 +292,27 @@ async def test_silence_counts_from_what_went_straight() -> None:
     assert next(limits, None) is None
 
 
+async def test_what_comes_before_its_reader_woke_does_not_overtake_what_it_is_to_read() -> None:
+    loop, straight = asyncio.get_running_loop(), list[bytes]()
+    first, second = chunked([event("a")]), chunked([event("b")])
+
+    def takes(data: bytes) -> bool:
+        is_taken = data == second
+        straight.extend([data] if is_taken else [])
+        return is_taken
+
+    exchange = Exchange(MOST_UNREAD_BYTES, takes)
+    exchange.connection_made(_Line())
+    exchange.data_received(HEAD)
+    async with asyncio.TaskGroup() as tasks:
+        reading = tasks.create_task(exchange.read(lambda: loop.time() + 60))
+        await asyncio.sleep(0)
+        # Two reads in one step of the loop, as uvloop may bring them.
+        exchange.data_received(first)
+        exchange.data_received(second)
+    assert (reading.result(), straight) == (event("a") + event("b"), [])
+
+
 BODY = b'{"model": "key"}'
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 

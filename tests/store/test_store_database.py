@@ -297,6 +297,47 @@ async def test_statistics_are_written_together_and_read_by_whoever_waits_for_the
     assert (await names(database), len(batches)) == ([*"abc", "f"], 3)
 
 
+async def test_statistics_that_cannot_be_written_down_end_nothing_else(database: Database) -> None:
+    with capture_logs() as logs:
+        # Half a character, as a host may call its model.
+        database.note(partial(_execute, sql=PUT, name="\ud800"))
+        await database.noted()
+    assert [(line["event"], line["count"]) for line in logs] == [("statistics lost", 1)]
+    database.note(partial(_execute, sql=PUT, name="a"))
+    await database.noted()
+    assert await names(database) == ["a"]
+
+
+async def test_statistics_that_no_writer_takes_are_told_once_as_lost(path: Path) -> None:
+    database = Database(path, utcnow=WallClock())
+    database.note(partial(_execute, sql=PUT, name="a"))
+    with capture_logs() as logs:
+        await database.noted()
+        await database.noted()
+    assert [(line["event"], line["count"]) for line in logs] == [("statistics lost", 1)]
+
+
+async def test_statistics_outlive_who_left_before_the_writer_had_a_place_for_them(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.store.database._NOTED_S", 3600.0)
+    begun, write = asyncio.Event(), database.write
+
+    async def waits(_: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(database, "write", waits)
+    database.note(partial(_execute, sql=PUT, name="a"))
+    async with asyncio.TaskGroup() as tasks:
+        leaver = tasks.create_task(database.noted())
+        await begun.wait()
+        leaver.cancel()
+    monkeypatch.setattr(database, "write", write)
+    await database.noted()
+    assert await names(database) == ["a"]
+
+
 async def test_statistics_are_written_soon_though_nobody_waits_and_at_the_latest_at_the_end(
     path: Path, clock: WallClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
