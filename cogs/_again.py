@@ -92,7 +92,8 @@ class Again:
         # Pressed twice by a nervous finger: one answer is enough. A command is answered in words:
         # deferred alone it said that it thinks for ever.
         is_press = interaction.type is discord.InteractionType.component
-        with self._replies.held(standing.answers, (kind, user) if is_press else None) as is_first:
+        press = (kind, user, must_see, model, is_edited) if is_press else None
+        with self._replies.held(standing.answers, press) as is_first:
             if not is_first:
                 if not interaction.response.is_done():
                     await interaction.response.defer()
@@ -158,9 +159,11 @@ class Again:
     async def _at_rest(
         self, interaction: discord.Interaction[Any], turn: TurnId, *, is_continued: bool = False
     ) -> ShownAnswer:
-        """As ``standing``, once an end that is on its way there is shown."""
+        """As ``standing``; an end that is on its way there is waited for, where that can be."""
         standing = await self.standing(interaction, turn, is_continued=is_continued)
-        if not self._replies.ending(standing.answers):
+        # Where the answer comes in a message of its own it would fill what this defers: the old
+        # answer's place, or one that its asker alone sees. There a press in between is refused.
+        if not self._replies.ending(standing.answers) or not is_at_home(interaction):
             return standing
         if interaction.type is discord.InteractionType.component:
             await interaction.response.defer()

@@ -435,6 +435,28 @@ async def test_where_the_bot_is_not_itself_the_answer_comes_in_a_message_of_its_
         interaction.response.defer.assert_awaited_once_with(thinking=True)
 
 
+@pytest.mark.parametrize("type_", ["component", "application_command"])
+async def test_where_the_bot_is_not_itself_no_press_fills_the_place_of_an_end_it_waits_for(
+    tmp_path: Path, type_: str
+) -> None:
+    async with scene(tmp_path, (STARTED, TextDelta("x"), 0.05, FINISHED)) as at:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(at.press(Act.RETRY, TURN))
+            await at.channel.until(at.ids[0], "x")
+            at.channel.may_go.clear()
+            at.turns.may_end.set()
+            await at.channel.until(at.ids[0], "tok/s")
+            interaction = at.interaction(2)
+            interaction.type = discord.InteractionType[type_]
+            interaction.is_guild_integration.return_value = False
+            interaction.context = discord.app_commands.AppCommandContext(private_channel=True)
+            with pytest.raises(RequestRefused, match="being written"):
+                await at.again.press(interaction, "retry", TurnId(at.subject()))
+            at.channel.may_go.set()
+        interaction.response.defer.assert_not_awaited()
+        assert len(at.turns.requests) == 1
+
+
 async def test_an_answer_of_another_channel_is_left_alone(tmp_path: Path) -> None:
     async with scene(tmp_path, AGAIN) as at:
         elsewhere = interaction_of(channel=8)

@@ -110,6 +110,22 @@ async def test_two_who_pick_at_once_get_one_answer(tmp_path: Path) -> None:
         assert refused == ["❌ An answer is being written there; Stop ends it."]
 
 
+async def test_who_picks_another_than_they_are_given_is_told_and_the_same_once_more_is_one_press(
+    tmp_path: Path,
+) -> None:
+    script: Script = (STARTED, TextDelta("x"), 0.05, FINISHED)
+    async with scene(tmp_path, script) as at:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(pick(at, "lab/b"))
+            again, other = (tasks.create_task(pick(at, value)) for value in ("lab/b", "qwen/q8"))
+            retry = tasks.create_task(at.press(Act.RETRY))
+            await asyncio.wait((again, other, retry))
+            at.turns.may_end.set()
+        told = [said_to(press.result()) for press in (again, other, retry)]
+        assert told == [[], *[["❌ An answer is being written there; Stop ends it."]] * 2]
+        assert [request.model for request in at.turns.requests] == ["lab/b"]
+
+
 async def test_an_answer_that_was_forgotten_offers_and_takes_nothing(tmp_path: Path) -> None:
     async with scene(tmp_path, AGAIN) as at:
         await at.lantern.database.execute("DELETE FROM turn", ())
