@@ -67,7 +67,7 @@ def _plans(
         return
     if any(host.load is not None and host.load.model_key == key for host in hosts):
         return
-    ask = RouteAsk((key,), wish.min_context, min(USUAL_PROMPT, wish.min_context), load=wish.load)
+    ask = RouteAsk((key,), wish.min_context, load=wish.load)
     found = [(host, predict_seconds(host, key, ask, now)) for host in hosts]
     able = [(host, said) for host, said in found if not isinstance(said, Rejection)]
     warm = [_use_s(host, key) for host, said in able if not said.load_s]

@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from policy_builders import GEMMA, NOW, QWEN, fleet, host, instance, model
 
-from bot.domain.hosts import Demand, HostSnapshot, Instance, LoadInFlight, Speed, Wish
+from bot.domain.hosts import Demand, HostSnapshot, Instance, LoadInFlight, Model, Speed, Wish
 from bot.domain.ids import ModelKey
-from bot.policy.ahead import Ahead, plan_ahead
+from bot.domain.personas import LoadSettings
+from bot.policy.ahead import DOUBT, MOVE_HORIZON_S, MOVE_SHARE, Ahead, plan_ahead
+from bot.policy.demand import HORIZON_S, chance, expected_asks
 
 PHI = ModelKey("microsoft/phi-4")
 KEYS = {"qwen": QWEN, "gemma": GEMMA, "phi": PHI}
@@ -145,3 +147,81 @@ def test_what_is_worth_no_load_anywhere_is_not_predicted(
     monkeypatch.delattr("bot.policy.ahead.predict_seconds")
     hosts = [host(n, ON_DISK, there, speeds=FAST) for n in "ab"]
     assert _plan(*hosts, qwen=replace(ASKED, begun=0.5, resting=0.1)) is None
+
+
+LARGE = (model(QWEN, 10), model(GEMMA, 10), model(PHI, 10))
+SELDOM = Demand(begun=0.1, resting=0.1, at=NOW, wish=Wish(GEMMA))
+LIKELY, SOON = chance(ASKED, NOW), expected_asks(ASKED, NOW, HORIZON_S)
+LATER = MOVE_SHARE * expected_asks(ASKED, NOW, MOVE_HORIZON_S)
+LOST = MOVE_SHARE * expected_asks(SELDOM, NOW, MOVE_HORIZON_S)
+QUICK, MIDDLE, LONG = (
+    500 / read + 24 / write for read, write in ((9000, 150), (500, 40), (100, 10))
+)
+"""Seconds that a question costs its asker on hosts that read and write so fast."""
+COLD = 10 * LIKELY - 2 - SOON * QUICK
+"""Gained by a load of 10 s where nothing must leave."""
+SWAP = 10.5 * LIKELY - 2.1 - SOON * QUICK
+"""And where something must."""
+
+
+def _timed(
+    name: str, *there: ModelKey, load_s: float | None = 10.0, read: float = 9000.0,
+    write: float = 150.0, models: Sequence[Model] = LARGE, most: int | None = None,
+) -> HostSnapshot:  # fmt: skip
+    speeds = dict.fromkeys(KEYS.values(), Speed(load_s, read, write))
+    return host(name, models, map(instance, there), max_loaded=most, speeds=speeds, rate=1e9)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "gain_s"),
+    [
+        ([_timed("a")], COLD),
+        ([_timed("a"), _timed("b", load_s=30.0)], COLD),
+        ([_timed("a"), replace(_timed("b", QWEN), state="down")], COLD),
+        ([_timed("a", PHI, most=1)], SWAP),
+        ([_timed("a", GEMMA, most=1)], SWAP - DOUBT * 10 * chance(SELDOM, NOW)),
+        # By its size, where no load of it was measured.
+        ([_timed("a", GEMMA, most=1, load_s=None)], SWAP - DOUBT * 10 * chance(SELDOM, NOW)),
+        ([replace(_timed("a"), speeds={})], 10 * LIKELY - 2 - SOON * (500 / 250 + 24 / 20)),
+        # Another copy stays, on hosts as fast, or slower.
+        ([_timed("a", GEMMA, most=1), _timed("b", GEMMA, models=LARGE[1:])], SWAP),
+        (
+            [_timed("a", GEMMA, most=1), _timed("b", GEMMA, models=LARGE[1:], read=500, write=40),
+             _timed("c", GEMMA, models=LARGE[1:], read=100, write=10)],
+            SWAP - DOUBT * LOST * (MIDDLE - QUICK),
+        ),
+        # In memory elsewhere: the quicker of the copies is what it is compared to.
+        ([_timed("a", load_s=1.0), _timed("b", QWEN, read=100, write=10),
+          _timed("c", QWEN, read=500, write=40)], LATER * (MIDDLE - QUICK) - 0.2),
+    ],
+)  # fmt: skip
+def test_what_a_load_is_worth(hosts: Sequence[HostSnapshot], gain_s: float) -> None:
+    plan = _plan(*hosts, gemma=SELDOM)
+    assert (plan and plan.gain_s) == pytest.approx(gain_s)
+
+
+MOVED, CRAWLING = LATER * (LONG - QUICK), _timed("b", QWEN, read=100, write=10)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "is_worth"),
+    [
+        ([_timed("a", load_s=2.0, read=1e9, write=1e9)], True),
+        ([_timed("a", load_s=1.99, read=1e9, write=1e9)], False),
+        ([_timed("a", load_s=MOVED * 4.9), CRAWLING], True),
+        ([_timed("a", load_s=MOVED * 5.1), CRAWLING], False),
+    ],
+)  # fmt: skip
+def test_a_load_is_worth_it_from_two_seconds_on_and_while_it_gains_more_than_it_costs(
+    hosts: Sequence[HostSnapshot], is_worth: bool
+) -> None:
+    # Of the first two the chance is exactly 1.
+    demand = ASKED if CRAWLING in hosts else replace(ASKED, begun=600.0)
+    assert (_plan(*hosts, qwen=demand) is not None) is is_worth
+
+
+@pytest.mark.parametrize(("context", "fits"), [(None, True), (32_768, False)])
+def test_it_must_fit_as_it_would_be_loaded(context: int | None, fits: bool) -> None:
+    wish = Wish(QWEN, LoadSettings(context_length=context))
+    small = host(models=ON_DISK, speeds=FAST, memory_gb=7.0)
+    assert (_plan(small, qwen=replace(ASKED, wish=wish)) is not None) is fits

@@ -45,6 +45,7 @@ def test_a_missing_model_is_loaded_where_it_is_there_soonest_one_a_host() -> Non
     assert planned(kept(), kept(GEMMA), kept(EMBED), hosts=hosts) == [(QWEN, TWO), (GEMMA, ONE)]
     assert planned(kept(at=ONE), hosts=hosts) == [(QWEN, ONE)], "pinned there"
     assert planned(kept("nobody/has-it"), hosts=hosts) == []
+    assert planned(kept(EMBED), hosts=hosts) == [(EMBED, TWO)], "no chat is meant"
 
 
 @pytest.mark.parametrize(("context", "at"), [(None, [(QWEN, ONE)]), (32_768, [])])
@@ -70,6 +71,8 @@ def test_what_is_there_or_coming_is_not_asked_for() -> None:
     assert planned(kept(), hosts=(loading, host("two", DISK))) == []
     awaited = replace(host("one", DISK), waiting={QWEN: 1})
     assert planned(kept(), hosts=(awaited, host("two", DISK))) == []
+    there = host("one", DISK, [forever])
+    assert planned(kept(), kept(GEMMA), hosts=(there,)) == [(GEMMA, ONE)]
 
 
 def test_a_timer_is_taken_off_once_nobody_uses_it() -> None:
@@ -77,6 +80,10 @@ def test_a_timer_is_taken_off_once_nobody_uses_it() -> None:
     assert planned(kept(), hosts=(host("two", DISK), rests)) == [(QWEN, ONE)]
     used = host("one", DISK, [instance(ttl_s=60.0, leases=1)])
     assert planned(kept(), hosts=(host("two", DISK), used)) == []
+    both = rests, replace(rests, name=TWO)
+    assert planned(kept(), hosts=both) == [(QWEN, ONE)], "one copy is enough"
+    other = host("two", DISK)
+    assert planned(kept(GEMMA, TWO), kept(), hosts=(rests, other)) == [(GEMMA, TWO), (QWEN, ONE)]
 
 
 def test_a_host_with_other_work_ahead_is_left_alone() -> None:

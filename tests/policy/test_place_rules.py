@@ -129,7 +129,9 @@ def test_a_value_is_stored_as_it_is_meant(
         ("tokens_per_day", "channel", ["5"], "not set for a channel"),
         ("own_choice", "server", ["maybe"], "one of on, off"),
         ("own_choice", "server", ["on", "off"], "one of on, off"),
+        ("unprompted", "channel", ["discord:3"], "one of on, off"),
         ("switch", "server", ["discord:3"], "people and roles"),
+        ("switch", "server", ["user:9", "discord:3"], "people and roles"),
     ],
 )
 def test_what_is_no_value_is_refused_in_words(

@@ -144,14 +144,15 @@ def test_a_model_measured_on_one_known_host_is_known_on_all() -> None:
 
 
 def test_where_both_are_known_each_takes_the_same_share_of_what_was_wrong() -> None:
-    before = Pace(100.0, 100.0), Pace(1.0, 1.0)
+    before = Pace(200.0, 100.0), Pace(2.0, 1.0)
     pace, effort = learnt(*before, 1.0, Speed(prefill_tokens_per_s=200.0, tokens_per_s=50.0))
-    assert (pace.prefill or 0) / 100.0 == pytest.approx(2.0**LEARNT_SHARE)
-    assert 1.0 / (effort.prefill or 0) == pytest.approx(2.0**LEARNT_SHARE)
+    assert (pace.prefill or 0) / 200.0 == pytest.approx(2.0**LEARNT_SHARE)
+    assert 2.0 / (effort.prefill or 0) == pytest.approx(2.0**LEARNT_SHARE)
     assert (pace.decode or 0) < 100.0 < 100.0 * (effort.decode or 0)
     assert learnt(*before, 1.0, Speed()) == before
 
 
 def test_a_host_nobody_tried_counts_as_the_fastest() -> None:
-    assert fastest([Pace(1.0, 9.0), UNMEASURED, Pace(5.0, None)]) == Pace(5.0, 9.0)
+    known = [Pace(1.0, 9.0), UNMEASURED, Pace(5.0, None), Pace(None, 3.0)]
+    assert fastest(known) == Pace(5.0, 9.0)
     assert fastest([]) == UNMEASURED
