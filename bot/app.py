@@ -63,7 +63,6 @@ PERSONAS_EVERY_S = 2.0
 KEEP_EVERY_S = 5.0
 """How soon a model to be kept in memory is missed."""
 
-
 LATE_COSTS_EVERY_S = 60.0
 """How often costs that could not be written are tried again."""
 

@@ -235,16 +235,16 @@ class Again:
             where = f"{interaction.guild_id or '@me'}/{interaction.channel_id}"
             link = f"https://discord.com/channels/{where}/{standing.messages[0]}"
             word = "Going on" if standing.is_continued else "Answering again"
-            said = f"🔁 {word}: {link}"
+            line = f"🔁 {word}: {link}"
             if is_press:
                 # Picked in a select of their own, which has done its work.
-                said = told(said, interaction.locale)
+                line = told(line, interaction.locale)
                 if response.is_done():
-                    await interaction.edit_original_response(content=said, view=None)
+                    await interaction.edit_original_response(content=line, view=None)
                 else:
-                    await response.edit_message(content=said, view=None)
+                    await response.edit_message(content=line, view=None)
             else:
-                await say(interaction, said)
+                await say(interaction, line)
         transport = self._transport(interaction, standing.messages)
         await self._replies.play(request, transport, standing=standing)
 

@@ -423,7 +423,7 @@ def test_a_command_leaves_no_sign_of_life_for_the_lantern_that_runs_or_hangs(
     [
         (("--rate", "often"), "60/min"),
         (("--scope", "root"), "There is no scope `root`"),
-        (("--daily-usd", "inf"), "number of dollars"),
+        (("--daily-usd", "1e20"), "number of dollars"),
     ],
 )
 def test_a_key_that_is_asked_for_wrongly_is_bad_usage_and_none_is_made(

@@ -4,7 +4,6 @@ import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from math import isfinite
 
 from rich.console import Console
 
@@ -19,6 +18,9 @@ from bot.settings.values import parse_rate
 from bot.store.database import Database
 from bot.store.keys import KeyStore
 from bot.terminal.screen import Screen
+
+MOST_USD = 1_000_000.0
+"""A day; what the store's integers cannot hold ended in a traceback."""
 
 COLUMNS = ("name", "key", "scopes", "models", "a day", "rate", "last used", "expires")
 
@@ -45,8 +47,9 @@ def drawn_key(
         lasts_s = None if expires is None else parse_seconds(expires, may_be_zero=False)
     except ValueError as wrong:
         raise RequestRefused(f"Expected {wrong}.") from wrong
-    if daily_usd is not None and not isfinite(daily_usd):
-        raise RequestRefused("What a key may cost a day is a number of dollars.")
+    # No number at all is not within it, either.
+    if daily_usd is not None and not daily_usd <= MOST_USD:
+        raise RequestRefused("What a key may cost a day is a number of dollars, a million at most.")
     if not name.strip() or not name.isprintable() or len(name) > 64:
         raise RequestRefused("A key's name has 1 to 64 printable characters.")
     drawn = "".join(secrets.choice(ALPHABET) for _ in range(LENGTH - len("lantern_")))

@@ -108,6 +108,7 @@ async def test_a_revoked_name_is_free_again_and_an_unknown_one_told(
         ({"expires": "0"}, "duration"),
         ({"daily_usd": math.nan}, "number of dollars"),
         ({"daily_usd": math.inf}, "number of dollars"),
+        ({"daily_usd": 1_000_000.01}, "a million at most"),
         ({"name": " "}, "printable"),
         ({"name": "a\nb"}, "printable"),
         ({"name": "a" * 65}, "printable"),
