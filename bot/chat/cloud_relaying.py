@@ -80,11 +80,11 @@ async def relay_by_provider(
             passed.clear()
             await sink.pass_on(payloads, wants_usage=request.wants_usage)
 
-    async def again(error: Unavailable, words: str) -> None:
+    async def again(error: Unavailable) -> None:
         _log.info("asked again", request=ask.turn, where=name, reason=error.user_message)
 
     async def notice(words: str) -> None:
-        _log.info("shortened", request=ask.turn, where=name, words=words)
+        _log.info("told", request=ask.turn, where=name, words=words)
 
     async def queued(place: int, seconds: float) -> None:
         step = Queued(name, candidate.model, place, seconds)

@@ -10,7 +10,7 @@ from bot.cloud.providers import Providers
 from bot.cloud.serve import Listener, ProviderTries, serve
 from bot.domain.chat import Candidate
 from bot.domain.errors import Bug, Unavailable
-from bot.domain.events import Notice, Queued, Reading
+from bot.domain.events import Queued, Reading
 from bot.domain.ids import ProviderName
 from bot.policy.context import alternating, blind
 from bot.policy.privacy import CloudConsent
@@ -76,12 +76,10 @@ class CloudServing:
             await draft.emit(Reading(candidate, job.prompt_tokens, candidate.seconds))
             draft.sent()
 
-        async def again(error: Unavailable, words: str) -> None:
+        async def again(error: Unavailable) -> None:
             nonlocal asked_at
             asked_at = loop.time()
             draft.failed(candidate, error)
-            if words:
-                await draft.emit(Notice(words))
 
         ask = CloudAsk(
             turn=asking.turn,

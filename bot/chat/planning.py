@@ -402,7 +402,7 @@ class Planner:
         return route, wish
 
     def pays_unseen(self, route: Route, job: Job | None = None) -> bool:
-        """Would a provider answer first only because a host was never looked at?
+        """Would a provider answer first while a host is being looked at that may serve?
 
         Args:
             route: Whom would be asked.
@@ -411,7 +411,7 @@ class Planner:
         # Where the cloud goes first anyway, nothing is learnt by waiting.
         if route.prefers_cloud:
             return False
-        if all(host.state != "unknown" for host in self._snapshot().hosts.values()):
+        if not any(host.is_undecided for host in self._snapshot().hosts.values()):
             return False
         ways = None if job is None else self.ways(job)
         chosen = None if ways is None else ways.chosen

@@ -226,7 +226,7 @@ class Relaying:
     async def _seen(
         self, routed: Callable[[], tuple[Route, Wish]], look: FirstLook
     ) -> tuple[Route, Wish]:
-        """The route, where none is paid only as a host was never looked at."""
+        """The route, where none is paid while a host is being looked at that may serve."""
         route, wish = routed()
         if not route.candidates:
             # A host that is out may just have started, or only have stumbled: one more look.

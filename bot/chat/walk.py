@@ -151,7 +151,8 @@ async def walk(
     6. A wait ends where another host is clearly sooner by now: that one is next, and the one left
        comes again as the last resort. Never for one that failed in this walk: it would not be
        asked, and whoever stands behind it, a provider, would be; or it would fail once more.
-    7. Where a host broke, no provider is paid before hosts that were never looked at.
+    7. Where a host broke, no provider is paid before hosts of which nobody knows yet whether they
+       serve.
 
     Args:
         candidates: Best first.
@@ -218,7 +219,7 @@ def without(route: Route, broken: Collection[HostName]) -> Route:
 
 
 class FirstLook:
-    """What one question may still wait for hosts that nobody looked at, before it is paid for."""
+    """What one question may still wait for hosts that are being looked at, before it is paid."""
 
     def __init__(self, fleet: Fleet, left_s: float) -> None:
         self._fleet = fleet
@@ -228,14 +229,19 @@ class FirstLook:
         self._known: set[HostName | None] = {None}
 
     async def until(self, is_enough: Callable[[], bool]) -> None:
-        """Returns when that holds, every host was looked at, or the time is over."""
+        """Returns when that holds, of each host is known whether it serves, or the time is over.
+
+        A host that stumbled is being looked at until a second probe has failed: on a busy machine
+        one probe that was late once sent a question to be paid for.
+        """
         clock = asyncio.get_running_loop().time
         began_s = clock()
-        await self._fleet.settled(self._left_s, is_enough=is_enough)
+        # Who was asked and broke may be back in a moment, and is not asked again all the same.
+        await self._fleet.until(is_enough, self._left_s, self._known)
         self._left_s = max(0.0, self._left_s - (clock() - began_s))
 
     async def newcomers(self, route: Route, again: Callable[[], Route]) -> tuple[Candidate, ...]:
-        """Hosts that can serve, unknown to a route and to earlier calls; the unseen are waited for.
+        """Hosts that can serve, new to a route and to earlier calls; the undecided are waited for.
 
         Args:
             route: As it was made; where the cloud goes first anyway, nobody is waited for.

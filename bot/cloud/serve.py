@@ -49,6 +49,8 @@ class ProviderTries:
     """The loop's time after which it waits in no line; None while it waited in none."""
     cost_micro_usd: int = 0
     """Of all its calls, those that failed included."""
+    news: str = ""
+    """To be said as soon as the provider that failed has been asked again."""
 
     def patience(self, now: float, max_wait_s: float, *, is_hurried: bool) -> float:
         """The loop's time until which a place is waited for."""
@@ -75,9 +77,8 @@ class Listener:
     sent: Callable[[], Awaitable[None]]
     """A request is about to go out."""
     hear: Callable[[Delta], Awaitable[None]]
-    again: Callable[[Unavailable, str], Awaitable[None]]
-    """This request failed and the same provider is asked again; the text says how, if anything is
-    to be said."""
+    again: Callable[[Unavailable], Awaitable[None]]
+    """This request failed and the same provider may be asked again."""
     notice: Callable[[str], Awaitable[None]]
     queued: TellPlace = unheard
     """It waits: its place in the line, 1 being next, and the seconds until its turn."""
@@ -133,7 +134,7 @@ async def serve(
                     providers.count_first()
                 asked[number] += 1
                 question.due = question.due or loop.time() + FIRST_WORD_S
-                return await _answer(providers, name, call, listener, question.due)
+                return await _answer(providers, name, call, listener, question, question.due)
         except Unavailable as err:
             fixed = await _after(
                 providers, name, ask, err, call, question, listener, is_last=is_last
@@ -147,7 +148,12 @@ async def serve(
 
 
 async def _answer(
-    providers: Providers, name: ProviderName, call: ProviderCall, listener: Listener, due: float
+    providers: Providers,
+    name: ProviderName,
+    call: ProviderCall,
+    listener: Listener,
+    question: ProviderTries,
+    due: float,
 ) -> StreamEnd:
     """One request, from its sending to its last word.
 
@@ -158,10 +164,13 @@ async def _answer(
     whole_s = providers.config(name).whole_s
     # A provider that always has one more word would never meet the limits on silence.
     scope = asyncio.timeout(whole_s)
+    news, question.news = question.news, ""
     try:
         async with scope:
             await listener.sent()
             async with call.open(due) as deltas:
+                if news:
+                    await listener.notice(news)
                 async for delta in deltas:
                     await listener.hear(delta)
     except TimeoutError as err:
@@ -218,7 +227,7 @@ async def _after(
     )
     if is_fresh_left and not has_shown:
         if call is not None:
-            await listener.again(error, "")
+            await listener.again(error)
         return ask
     if call is None:
         return None  # Nothing was sent: it is out, busy, resting or too dear.
@@ -274,8 +283,10 @@ async def _again(
     if not providers.take_repeat(name):
         return None
     question.repeats += 1
-    # It stays under the answer, also of somebody else: "Asking zai again." stood there for ever.
-    await listener.again(error, words or f"{name} was asked again.")
+    # Not before it is: the words may have to stay here by then, and what is said stays under the
+    # answer, also of somebody else.
+    question.news = words or f"{name} was asked again."
+    await listener.again(error)
     await _rest(providers, wait_s, listener)
     return ask
 

@@ -165,6 +165,8 @@ class HostSnapshot:
     state: HostState = "unknown"
     reason: str = ""
     """Why it is in this state, in words for people."""
+    is_in_doubt: bool = False
+    """It failed once, and the probe under way decides."""
     interface: Interface | None = None
     version: str = ""
     lists_only_loaded: bool | None = None
@@ -214,6 +216,11 @@ class HostSnapshot:
     def is_serving(self) -> bool:
         """May new turns go here at once?"""
         return self.state == "up"
+
+    @property
+    def is_undecided(self) -> bool:
+        """Will a probe that is under way tell whether it serves?"""
+        return self.state == "unknown" or self.is_in_doubt
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ It never chooses which host answers a turn; it says what is, and hands out each 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
@@ -19,6 +19,7 @@ from bot.domain.hosts import (
     FleetSnapshot,
     HostConfig,
     HostSnapshot,
+    HostState,
     Model,
 )
 from bot.domain.ids import HostName
@@ -74,6 +75,8 @@ class Fleet:
         self.binding = Binding()
         self._seen: dict[HostName, HostSnapshot] | None = None
         """What is known of the hosts; None since one of them changed."""
+        self._turned: asyncio.Event | None = None
+        """Set by the next change of a host; None while nobody waits for one."""
         yardstick, self._demands = Yardstick(), Demands()
         for config in hosts:
             name = config.name
@@ -137,6 +140,9 @@ class Fleet:
 
     def _changed(self) -> None:
         self._seen = None
+        if self._turned is not None:
+            self._turned.set()
+            self._turned = None
         self.binding.changed()
         self._news.set()
 
@@ -166,33 +172,47 @@ class Fleet:
                 host.feed(Scheduler.on_sought)
                 tasks.create_task(host.probing.again())
 
-    async def settled(
-        self,
-        timeout_s: float,
-        *names: HostName,
-        is_enough: Callable[[], bool] = lambda: False,
-    ) -> bool:
+    async def settled(self, timeout_s: float, *names: HostName) -> bool:
         """Returns when every host, or those named, was probed once: True; False after the time.
 
         Args:
             timeout_s: Longest wait.
             names: Whom to wait for; none is everybody.
-            is_enough: Asked after each first probe: nobody waits for a dead host beside a live
-                one. True ends the wait.
         """
-
-        async def look(host: Host) -> None:
-            await host.until(lambda seen: seen.state != "unknown")
-            if is_enough():
-                scope.reschedule(0.0)
-
         try:
-            async with asyncio.timeout(timeout_s) as scope, asyncio.TaskGroup() as tasks:
+            async with asyncio.timeout(timeout_s):
                 for name in names or self._hosts:
-                    tasks.create_task(look(self._hosts[name]))
+                    await self._hosts[name].until(lambda seen: seen.state != "unknown")
         except TimeoutError:
             return False
         return True
+
+    async def until(
+        self, is_enough: Callable[[], bool], timeout_s: float, but: Container[HostName | None] = ()
+    ) -> None:
+        """Returns when that holds, when of every host is known whether it serves, or after a time.
+
+        Args:
+            is_enough: Asked whenever a host comes or goes: nobody waits for a dead host beside a
+                live one. What it said last still holds when this returns.
+            timeout_s: Longest wait.
+            but: Whose coming and going is no news.
+        """
+
+        def seen() -> list[tuple[HostName, HostState, bool]]:
+            hosts = self.snapshot().hosts.values()
+            return [(h.name, h.state, h.is_undecided) for h in hosts if h.name not in but]
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not is_enough():
+                    before = seen()
+                    if not any(is_undecided for *_, is_undecided in before):
+                        return
+                    while seen() == before:
+                        if self._turned is None:
+                            self._turned = asyncio.Event()
+                        await self._turned.wait()
 
     async def _look_ahead(self) -> None:
         while True:

@@ -56,6 +56,12 @@ class HostHealth:
         """Losses soon after it had come; a longer stay closes it."""
         self._came_at = 0.0
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Is it down, and the probe that is under way decides whether it stays so?"""
+        probes = self.probes
+        return self.is_doubted or (probes.failures > 0 and probes.open_until is None)
+
     def away(self) -> str:
         """That nobody can be served here, and why, for whoever asked."""
         return f"{self._host} is away: {self.reason}"

@@ -178,6 +178,7 @@ class Scheduler:
             interface=report.interface if report else None,
             version=report.version if report else "",
             lists_only_loaded=report.lists_only_loaded if report else None,
+            is_in_doubt=self.health.is_in_doubt,
             needs_token=self.health.needs_token,
             has_token=config.token is not None,
             models=models,

@@ -687,9 +687,8 @@ async def test_a_host_that_takes_long_to_be_seen_is_waited_for_and_a_dead_one_be
         providers=cloud(zai="zai"),
         rules=rules,
         is_settled=False,
+        hanging=("dead", "slow"),
     ) as home:
-        for name in ("dead", "slow"):
-            home.hosts[name].faults.hang()
         async with asyncio.TaskGroup() as tasks:
             asked = [tasks.create_task(home.ask(f"question {n}")) for n in range(3)]
             relayed = tasks.create_task(relay(home.lantern.relaying, "hello"))
@@ -712,9 +711,9 @@ async def test_no_slow_load_sends_to_the_cloud_while_a_host_is_unseen_that_may_h
         providers=cloud(zai="zai"),
         rules=rules,
         is_settled=False,
+        hanging=("warm",),
     ) as home:
         await home.hosts["warm"].preload(QWEN.key)
-        home.hosts["warm"].faults.hang()
         assert await home.lantern.fleet.settled(60.0, HostName("cold"))
         async with asyncio.TaskGroup() as tasks:
             asked = tasks.create_task(home.ask("hello", model=QWEN.key))
@@ -737,9 +736,8 @@ async def test_when_a_host_breaks_one_that_is_still_unseen_goes_before_a_provide
         providers=cloud(zai="zai"),
         rules=rules,
         is_settled=False,
+        hanging=("slow", "dead"),
     ) as home:
-        for name in ("slow", "dead"):
-            home.hosts[name].faults.hang()
         assert await home.lantern.fleet.settled(60.0, HostName("first"))
         first = home.hosts["first"].faults
         first.drop_after_tokens(0, times=None)
@@ -770,9 +768,8 @@ async def test_a_host_that_ends_the_first_look_and_breaks_leaves_the_rest_of_it_
         providers=cloud(zai="zai"),
         rules=rules,
         is_settled=False,
+        hanging=(*names, "dead"),
     ) as home:
-        for name in (*names, "dead"):
-            home.hosts[name].faults.hang()
         async with asyncio.TaskGroup() as tasks:
             if is_relayed:
                 asked = tasks.create_task(relay(home.lantern.relaying, "hello"))

@@ -18,7 +18,7 @@ from bot.cloud.providers import Providers
 from bot.cloud.serve import Listener, ProviderTries, serve
 from bot.domain.chat import DialectName, Message, Place, TurnRequest, Wire
 from bot.domain.cloud import CloudEvent, Price, ProviderConfig
-from bot.domain.errors import BotError, Unavailable
+from bot.domain.errors import BotError, FailureKind, Unavailable
 from bot.domain.events import Delta, StreamEnd
 from bot.domain.ids import ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.domain.personas import Persona
@@ -59,7 +59,7 @@ SPEECH: dict[WireKind, tuple[Wire, DialectName]] = {
 class Heard(Collected):
     """Everything one question gave, as a face would hear it."""
 
-    retries: list[str] = field(default_factory=list[str])
+    retries: list[FailureKind] = field(default_factory=list[FailureKind])
     notices: list[str] = field(default_factory=list[str])
     requests: int = 0
     places: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
@@ -73,8 +73,8 @@ class Heard(Collected):
         async def hear(delta: Delta) -> None:
             self.deltas.append(delta)
 
-        async def again(error: Unavailable, how: str) -> None:
-            self.retries.append(f"{error.kind}: {how}")
+        async def again(error: Unavailable) -> None:
+            self.retries.append(error.kind)
 
         async def notice(text: str) -> None:
             self.notices.append(text)

@@ -157,6 +157,12 @@ async def test_a_mark_set_during_a_told_pause_sends_nothing(tmp_path: Path) -> N
         # Before the connection and before its first word; then before the second try.
         assert (heard.kind, mark.read) == (K.CANCELLED, 3)
         assert len(cloud.double("openai").journal.chats()) == 1
+        # Nor does it stand under the answer of somebody else who is asked for the same question.
+        assert heard.notices == []
+        question = ProviderTries()
+        cloud.double("openai").faults.set("cut", times=1)
+        again = await cloud.serve("openai", question=question)
+        assert (again.notices, question.news) == (["openai was asked again."], "")
 
 
 async def test_a_mark_set_while_all_wait_for_a_told_pause_sends_nothing(tmp_path: Path) -> None:
@@ -179,7 +185,7 @@ async def test_a_mark_set_before_the_second_try_sends_nothing_again(tmp_path: Pa
         heard = Heard()
         listener = heard.listener()
 
-        async def again(error: Unavailable, how: str) -> None:
+        async def again(error: Unavailable) -> None:
             mark.set()
 
         with pytest.raises(Unavailable, match="local only"):
@@ -192,6 +198,7 @@ async def test_a_mark_set_before_the_second_try_sends_nothing_again(tmp_path: Pa
                 is_last=True,
             )
         assert len(cloud.double().journal.chats()) == 1
+        assert heard.notices == [], "it was not asked again"
 
 
 async def test_a_mark_set_while_money_is_held_or_the_face_is_told_sends_nothing(

@@ -352,9 +352,8 @@ async def test_a_transcript_that_is_too_long_is_trimmed_once(tmp_path: Path) -> 
         heard = await cloud.serve("openai", long)
 
         assert heard.served is not None
-        assert heard.retries == [
-            "too long: The conversation is long: its 4 oldest messages were left out."
-        ]
+        assert heard.retries == [FailureKind.TOO_LONG]
+        assert heard.notices == ["The conversation is long: its 4 oldest messages were left out."]
         first, second = (call.bill.prompt_tokens for call in double.journal.chats())
         assert (first, len(double.journal.chats())) == (0, 2)
         assert second > 0

@@ -163,11 +163,13 @@ async def house(
     budget: BudgetRules | None = None,
     cache_ttl_s: float | None = None,
     is_settled: bool = True,
+    hanging: Sequence[str] = (),
     reread: Callable[[], Sequence[ProviderConfig]] | None = None,
 ) -> AsyncGenerator[House]:
     """Runs simulated hosts and providers and a Lantern over them.
 
-    Every host is probed once before, if ``is_settled``.
+    Every host is probed once before, if ``is_settled``; those that hang do so from before the
+    first probe, since one begun by then would be lost or go through.
 
     Providers are allowed in the order given, unless ``rules`` says otherwise.
     """
@@ -177,6 +179,8 @@ async def house(
         (shelf / f"{name}.yaml").write_text(f"name: {name}\n{text}", encoding="utf-8")
     async with AsyncExitStack() as stack:
         hosts = {c.name: await stack.enter_async_context(SimHost(c)) for c in configs}
+        for name in hanging:
+            hosts[name].faults.hang()
         doubles = {
             name: await stack.enter_async_context(SimProvider(config, utcnow=utcnow))
             for name, config in (providers or {}).items()

@@ -1,0 +1,153 @@
+"""The look at hosts before a question is paid for: whatever they do meanwhile, in virtual time."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from virtual_time import play
+
+from bot.chat.walk import FirstLook
+from bot.domain.chat import Candidate, Route
+from bot.domain.errors import FailureKind
+from bot.domain.hosts import FleetMemory, HostConfig, Report
+from bot.domain.ids import HostName, ModelKey
+from bot.fleet.fleet import Fleet, Recorder
+from bot.fleet.scheduler import Scheduler
+
+FIRST, SLOW, DEAD = HostName("first"), HostName("slow"), HostName("dead")
+KEY = ModelKey("m")
+LOOK_S = 4.0
+
+
+async def _kept(*_: object) -> None:
+    """Nothing is kept."""
+
+
+class Watched:
+    """A question whose first host was asked and broke, over hosts that do as they are told."""
+
+    def __init__(self, *, wake_mac: str | None = None) -> None:
+        self.fleet = Fleet(
+            [HostConfig(name, "10.0.0.1:1", wake_mac=wake_mac) for name in (FIRST, SLOW, DEAD)],
+            memory=FleetMemory(),
+            recorder=Recorder(_kept, _kept, lambda _: None, _kept, _kept, _kept),
+        )
+        self.look = FirstLook(self.fleet, LOOK_S)
+        self.up(FIRST)
+        self.began_with = self.route()
+        self.doubt(FIRST)
+
+    def up(self, name: HostName) -> None:
+        self.fleet.host(name).feed(Scheduler.on_probed, Report("/api/v1"))
+
+    def down(self, name: HostName, kind: FailureKind = FailureKind.TIMEOUT) -> None:
+        self.fleet.host(name).feed(Scheduler.on_probe_failed, "no answer", kind)
+
+    def doubt(self, name: HostName) -> None:
+        self.fleet.host(name).feed(Scheduler.on_doubted, "it broke off")
+
+    def route(self) -> Route:
+        hosts = self.fleet.snapshot().hosts.values()
+        return Route(tuple(Candidate(KEY, host.name) for host in hosts if host.state == "up"))
+
+    async def newcomers(self) -> tuple[list[str], float]:
+        """Who was found, and the seconds it took."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        found = await self.look.newcomers(self.began_with, self.route)
+        return [candidate.where for candidate in found], clock() - began
+
+
+Step = Callable[[Watched], object]
+
+SEEN: dict[str, tuple[list[Step], list[str], float]] = {
+    "up": ([lambda it: it.up(SLOW)], ["slow"], 1),
+    # One probe that was late on a busy machine was taken for a host that is away.
+    "late once": ([lambda it: it.down(SLOW), lambda it: it.up(SLOW)], ["slow"], 2),
+    "late once, the last to be seen": (
+        [
+            lambda it: (it.down(DEAD), it.down(DEAD)),
+            lambda it: it.down(SLOW),
+            lambda it: it.up(SLOW),
+        ],
+        ["slow"],
+        3,
+    ),
+    "away": ([lambda it: [it.down(name) for name in 2 * (SLOW, DEAD)]], [], 1),
+    "away, and back when all is decided but one": (
+        [lambda it: (it.down(SLOW), it.down(SLOW)), lambda it: it.up(SLOW)],
+        ["slow"],
+        2,
+    ),
+    # Another's question broke there in the very moment in which it was found.
+    "up and doubted at once": (
+        [
+            lambda it: (it.down(DEAD), it.down(DEAD)),
+            lambda it: (it.up(SLOW), it.doubt(SLOW)),
+            lambda it: it.up(SLOW),
+        ],
+        ["slow"],
+        3,
+    ),
+    "up and gone at once": (
+        [lambda it: (it.up(SLOW), it.down(SLOW), it.down(SLOW)), lambda it: it.up(DEAD)],
+        ["dead"],
+        2,
+    ),
+    # Whoever broke is asked no more, however soon it is back, and is waited for by nobody.
+    "the broken one back": ([lambda it: it.up(FIRST), lambda it: it.up(SLOW)], ["slow"], 2),
+    "the others away, the broken one in doubt": (
+        [lambda it: (it.up(FIRST), it.doubt(FIRST), *map(it.down, 2 * (SLOW, DEAD)))],
+        [],
+        1,
+    ),
+    "never decided": ([lambda it: it.down(SLOW), lambda it: it.doubt(SLOW)], [], LOOK_S),
+}
+
+
+@pytest.mark.parametrize("steps", SEEN)
+def test_a_host_is_waited_for_until_it_is_certain_that_it_is_away(steps: str) -> None:
+    events, found, seconds = SEEN[steps]
+
+    async def scene() -> None:
+        it = Watched()
+        async with asyncio.TaskGroup() as tasks:
+            looking = tasks.create_task(it.newcomers())
+            for event in events:
+                await asyncio.sleep(1.0)
+                event(it)
+        assert looking.result() == (found, seconds)
+
+    play(scene())
+
+
+def test_one_seen_asleep_is_waited_for_while_its_second_call_is_out() -> None:
+    async def scene() -> None:
+        it = Watched(wake_mac="00:1a:2b:3c:4d:5e")
+        async with asyncio.TaskGroup() as tasks:
+            looking = tasks.create_task(it.newcomers())
+            await asyncio.sleep(1.0)
+            it.down(SLOW, FailureKind.CONNECT)
+            assert it.fleet.snapshot().hosts[SLOW].state == "asleep"
+            await asyncio.sleep(1.0)
+            it.up(SLOW)
+        assert looking.result() == (["slow"], 2.0)
+
+    play(scene())
+
+
+def test_each_look_of_a_question_takes_of_one_bound_and_knows_whom_it_found() -> None:
+    async def scene() -> None:
+        it = Watched()
+        async with asyncio.TaskGroup() as tasks:
+            looking = tasks.create_task(it.newcomers())
+            await asyncio.sleep(1.0)
+            it.up(SLOW)
+        assert looking.result() == (["slow"], 1.0)
+        it.doubt(SLOW)
+        assert await it.newcomers() == ([], LOOK_S - 1.0)
+        it.up(DEAD)
+        assert await it.newcomers() == (["dead"], 0.0), "at once, whatever time is left"
+        assert await it.newcomers() == ([], 0.0)
+
+    play(scene())
