@@ -95,59 +95,10 @@ class Answering:
         """
         # One for the whole walk: repeats are counted together, at all providers.
         question = ProviderTries()
-
-        async def serve(
-            candidate: Candidate,
-            max_wait_s: float | None,
-            is_last: bool,
-            broken: Collection[HostName],
-        ) -> None:
-            if draft.has_spoken:
-                # The first word came in the very moment of choosing another way: it stands.
-                words = "Another way was chosen just as the answer began."
-                raise Interrupted(words, FailureKind.CANCELLED)
-            if candidate.host is not None:
-                if seams := draft.so_far.seams:
-                    await draft.emit(Resuming(seams[-1].host, candidate))
-                kept = _without(job, broken) if broken else job
-                await self._hosts.serve(
-                    candidate.host, candidate, kept, draft, max_wait_s=max_wait_s, is_last=is_last
-                )
-            elif candidate.provider is not None:
-                await self._cloud.serve(
-                    candidate.provider,
-                    candidate,
-                    job,
-                    draft,
-                    question=question,
-                    is_last=is_last,
-                    is_hurried=max_wait_s is not None,
-                )
-            else:
-                raise Bug(f"nobody can serve by {candidate.where}")
-
-        async def fall_back(candidate: Candidate, failed: Unavailable) -> None:
-            _log.info(
-                "candidate failed",
-                where=candidate.where,
-                model=candidate.model,
-                kind=str(failed.kind),
-                reason=failed.user_message,
-            )
-            if draft.has_spoken:
-                # Readers are told who, whoever asks for more gets the other side's own words.
-                if candidate.host is not None:
-                    draft.lost(candidate.host, failed)
-                draft.so_far = replace(draft.so_far, ending=failed.user_message)
-                words = f"{candidate.where} {_BROKE.get(failed.kind, 'broke off')}."
-                raise Interrupted(words, failed.kind) from failed
-            draft.failed(candidate, failed)
-            await draft.emit(FellBack(candidate, failed.user_message))
-
         served = await walk(
             job.route.candidates,
-            serve,
-            fall_back,
+            partial(self._serve, job, draft, question),
+            partial(_fall_back, draft),
             override=override,
             max_wait_s=job.max_wait_s,
             comes_again=partial(self._cloud.may_repeat, question=question),
@@ -155,6 +106,70 @@ class Answering:
         )
         if served is None:
             raise _nobody(job, draft)
+
+    async def _serve(
+        self,
+        job: Job,
+        draft: Draft,
+        question: ProviderTries,
+        candidate: Candidate,
+        max_wait_s: float | None,
+        is_last: bool,
+        broken: Collection[HostName],
+    ) -> None:
+        """One candidate's try, as ``walk`` asks for it.
+
+        Raises:
+            Unavailable: it could not.
+            Interrupted: the one before has begun to answer.
+        """
+        if draft.has_spoken:
+            # The first word came in the very moment of choosing another way: it stands.
+            words = "Another way was chosen just as the answer began."
+            raise Interrupted(words, FailureKind.CANCELLED)
+        if candidate.host is not None:
+            if seams := draft.so_far.seams:
+                await draft.emit(Resuming(seams[-1].host, candidate))
+            kept = _without(job, broken) if broken else job
+            await self._hosts.serve(
+                candidate.host, candidate, kept, draft, max_wait_s=max_wait_s, is_last=is_last
+            )
+        elif candidate.provider is not None:
+            await self._cloud.serve(
+                candidate.provider,
+                candidate,
+                job,
+                draft,
+                question=question,
+                is_last=is_last,
+                is_hurried=max_wait_s is not None,
+            )
+        else:
+            raise Bug(f"nobody can serve by {candidate.where}")
+
+
+async def _fall_back(draft: Draft, candidate: Candidate, failed: Unavailable) -> None:
+    """Leaves a candidate for the next, or ends the walk.
+
+    Raises:
+        Interrupted: it failed after its first word, which none can take back.
+    """
+    _log.info(
+        "candidate failed",
+        where=candidate.where,
+        model=candidate.model,
+        kind=str(failed.kind),
+        reason=failed.user_message,
+    )
+    if draft.has_spoken:
+        # Readers are told who, whoever asks for more gets the other side's own words.
+        if candidate.host is not None:
+            draft.lost(candidate.host, failed)
+        draft.so_far = replace(draft.so_far, ending=failed.user_message)
+        words = f"{candidate.where} {_BROKE.get(failed.kind, 'broke off')}."
+        raise Interrupted(words, failed.kind) from failed
+    draft.failed(candidate, failed)
+    await draft.emit(FellBack(candidate, failed.user_message))
 
 
 def _without(job: Job, broken: Collection[HostName]) -> Job:

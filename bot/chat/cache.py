@@ -1,11 +1,15 @@
 """Answers given again to the very same question, when the owner switched that on."""
 
+from dataclasses import replace
+
 import structlog
 
+from bot.chat.draft import Draft
 from bot.chat.planning import Job
-from bot.domain.chat import Receipt
+from bot.domain.chat import Candidate, Receipt, Usage
 from bot.domain.errors import StoreUnavailable
-from bot.domain.ids import AUTO
+from bot.domain.events import Reading, TextDelta
+from bot.domain.ids import AUTO, HostName, ProviderName
 from bot.policy.cache import answer_key, is_worth_keeping
 from bot.policy.privacy import LocalOnly
 from bot.store.answers import AnswerStore, KeptAnswer
@@ -19,16 +23,41 @@ class AnswerCache:
     def __init__(self, store: AnswerStore | None) -> None:
         self._store = store
 
-    async def find(self, job: Job) -> KeptAnswer | None:
-        """The answer to the same question, while it is fresh; a broken store knows none."""
+    async def give(self, job: Job, draft: Draft) -> bool:
+        """Answers with what was kept of the same question, while it is fresh.
+
+        Args:
+            job: What is asked.
+            draft: Takes the answer in and tells it.
+
+        Returns:
+            Whether anything was kept; a broken store keeps nothing.
+        """
         if self._store is None:
-            return None
+            return False
         # The cache saves money and time; it must never cost an answer.
         try:
-            return await self._store.get(_key(job))
+            known = await self._store.get(_key(job))
         except StoreUnavailable as error:
             _log.warning("answers not read", reason=error.user_message)
-            return None
+            return False
+        if known is None:
+            return False
+        host = HostName(known.answered_by) if known.is_local else None
+        provider = None if known.is_local else ProviderName(known.answered_by)
+        draft.so_far = replace(
+            draft.so_far,
+            model=known.model,
+            host=host,
+            provider=provider,
+            usage=Usage(known.prompt_tokens, known.completion_tokens),
+            from_cache=True,
+        )
+        # Nobody reads anything now, but whose words come is told before they do.
+        said_by = Candidate(known.model, host, provider)
+        await draft.emit(Reading(said_by, known.prompt_tokens, None))
+        await draft.hear(TextDelta(known.text))
+        return True
 
     async def keep(self, job: Job, text: str, receipt: Receipt) -> None:
         """Keeps a whole answer; one that was cut, stopped or is too long is not kept."""

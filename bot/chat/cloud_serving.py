@@ -53,18 +53,9 @@ class CloudServing:
             Refused: it declined; nobody else is asked.
             Bug: there is no consent.
         """
-        asking = job.asking
-        if not isinstance(asking.consent, CloudConsent):
+        if not isinstance(job.asking.consent, CloudConsent):
             raise Bug(f"words without consent were about to be sent to {name}")
-        fitted = job.abroad()
-        messages = alternating(fitted.messages)
-        if fitted.dropped:
-            await draft.trimmed(messages, fitted.dropped, has_earlier=asking.has_earlier)
-        is_blinded = any(m.images for m in messages) and not self._providers.config(name).vision
-        if is_blinded:
-            messages = blind(messages)
-            await draft.notice(f"{name} was not configured to see; images were left out.")
-
+        ask = await self._ask(name, job, draft)
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
 
@@ -81,18 +72,6 @@ class CloudServing:
             asked_at = loop.time()
             draft.failed(candidate, error)
 
-        ask = CloudAsk(
-            turn=asking.turn,
-            messages=messages,
-            # Not judged here: a place may be made local only while the turn waits for its place,
-            # for a told pause or before a second try. Each sending asks anew.
-            judge=asking.judge,
-            answer_tokens=job.answer_tokens,
-            sampling=asking.resolved.persona.sampling,
-            user=asking.payer,
-            server=asking.request.place.server,
-            priority=asking.request.priority or asking.resolved.persona.priority,
-        )
         listener = Listener(sent, draft.hear, again, draft.notice, queued)
         try:
             await serve(
@@ -107,3 +86,27 @@ class CloudServing:
         finally:
             # What failed calls cost is paid all the same.
             draft.so_far = replace(draft.so_far, cost_micro_usd=question.cost_micro_usd)
+
+    async def _ask(self, name: ProviderName, job: Job, draft: Draft) -> CloudAsk:
+        """The job as this provider is asked; what must be left out of it is told."""
+        asking = job.asking
+        fitted = job.abroad()
+        messages = alternating(fitted.messages)
+        if fitted.dropped:
+            await draft.trimmed(messages, fitted.dropped, has_earlier=asking.has_earlier)
+        is_blinded = any(m.images for m in messages) and not self._providers.config(name).vision
+        if is_blinded:
+            messages = blind(messages)
+            await draft.notice(f"{name} was not configured to see; images were left out.")
+        return CloudAsk(
+            turn=asking.turn,
+            messages=messages,
+            # Not judged here: a place may be made local only while the turn waits for its place,
+            # for a told pause or before a second try. Each sending asks anew.
+            judge=asking.judge,
+            answer_tokens=job.answer_tokens,
+            sampling=asking.resolved.persona.sampling,
+            user=asking.payer,
+            server=asking.request.place.server,
+            priority=asking.request.priority or asking.resolved.persona.priority,
+        )

@@ -37,7 +37,6 @@ from bot.domain.chat import (
     TurnKind,
     TurnRequest,
     TurnStatus,
-    Usage,
 )
 from bot.domain.errors import (
     BotError,
@@ -54,7 +53,6 @@ from bot.domain.events import (
     Loading,
     Notice,
     Offered,
-    Reading,
     Routed,
     Started,
     Stopped,
@@ -62,7 +60,7 @@ from bot.domain.events import (
     TurnEvent,
     Way,
 )
-from bot.domain.ids import HostName, PlaceId, ProviderName, TurnId, UserId
+from bot.domain.ids import PlaceId, TurnId, UserId
 from bot.fleet.fleet import Fleet
 from bot.policy.context import GREET_TEXT
 from bot.policy.conversation import added, continued
@@ -413,23 +411,8 @@ class Turns:
             )
         await draft.emit(Routed(job.route))
         # Who asks again wants another answer.
-        known = None
-        if not is_retry and not asking.request.no_cache:
-            known = await self._cache.find(job)
-        if known is not None:
-            draft.so_far = replace(
-                draft.so_far,
-                model=known.model,
-                host=HostName(known.answered_by) if known.is_local else None,
-                provider=None if known.is_local else ProviderName(known.answered_by),
-                usage=Usage(known.prompt_tokens, known.completion_tokens),
-                from_cache=True,
-            )
-            # Nobody reads anything now, but whose words come is told before they do.
-            by = draft.so_far
-            said_by = Candidate(known.model, by.host, by.provider)
-            await draft.emit(Reading(said_by, known.prompt_tokens, None))
-            await draft.hear(TextDelta(known.text))
+        may_repeat = not is_retry and not asking.request.no_cache
+        if may_repeat and await self._cache.give(job, draft):
             return
         job = await self._offered(job, draft, running)
 
