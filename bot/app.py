@@ -2,10 +2,11 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, tzinfo
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -18,7 +19,7 @@ from bot.chat.catalog import Catalog
 from bot.chat.choices import Choices
 from bot.chat.cloud_serving import CloudServing
 from bot.chat.consents import Consents
-from bot.chat.flights import Newsroom
+from bot.chat.flights import News, Newsroom
 from bot.chat.host_serving import HostServing
 from bot.chat.keeping import Keeper
 from bot.chat.lantern import Lantern
@@ -198,27 +199,9 @@ async def lantern(
         interrupted = await TurnStore(database).close_running() if plan.is_owner else ()
 
         newsroom = Newsroom()
-
-        def seen_cloud(event: CloudEvent) -> None:
-            observe_cloud(event)
-            newsroom.tell(event)
-
-        builtin = replace(DEFAULT_PERSONA, name=plan.rules.default_persona)
-        notes, private = NoteStore(database), f"private persona {builtin.name}"
-        was_private = await notes.get(private) == "yes"
-        shelf = PersonaShelf(plan.personas, builtin, was_private=was_private)
-
-        async def read_personas() -> None:
-            nonlocal was_private
-            await shelf.refresh()
-            # Its file may be deleted and Lantern started anew: what stands in stays private.
-            if shelf.was_private != was_private:
-                await notes.put(private, "yes" if shelf.was_private else "no")
-                was_private = shelf.was_private
-
-        # Read before anything asks: a first turn without its persona would get the plain one.
-        await read_personas()
-        fleet = await stack.enter_async_context(await _fleet(plan, database, observe, newsroom))
+        stack.enter_context(newsroom.heard_by(partial(_hear, observe, observe_cloud)))
+        shelf, read_personas = await _shelf(plan, database)
+        fleet = await stack.enter_async_context(await _fleet(plan, database, newsroom))
 
         session = await stack.enter_async_context(inference_session())
         inference = await stack.enter_async_context(Inference(session, utcnow=utcnow))
@@ -228,45 +211,51 @@ async def lantern(
         if plan.is_owner:
             await ledger.charge_open()
         providers = await stack.enter_async_context(
-            await _providers(plan, database, ledger, inference, seen_cloud)
+            await _providers(plan, database, ledger, inference, newsroom.tell)
         )
 
         place_settings = PlaceSettings(
             PlaceSettingStore(database), ledger, providers.ledger_name, plan.configured
         )
         await place_settings.load()
+        tally = Tally(ledger, providers, newsroom.tell)
         built = _assembled(
-            plan,
-            place_settings,
-            database,
-            shelf,
-            fleet,
-            inference,
-            ledger,
-            providers,
-            seen_cloud,
-            newsroom,
+            plan, database, shelf, fleet, inference, providers, tally, place_settings, newsroom
         )
-
         await built.personas.refresh()
 
         # The timer last: none of its jobs may meet what is half built or already closed.
         timer = await stack.enter_async_context(Timer(utcnow))
-        timer.every(plan.fleet_rules.probe_every_s, "probe", fleet.probe_all)
-        timer.every(PERSONAS_EVERY_S, "personas", read_personas)
-        timer.every(PERSONAS_EVERY_S, "personas made in chats", built.personas.refresh)
-        timer.every(KEYS_EVERY_S, "keys", lambda: _take_keys(plan.reread, providers))
-        # Of two on one database only the owner loads ahead, unloads, settles and backs up.
+        _repeat(timer, plan, built, read_personas)
         if plan.is_owner:
             stack.enter_context(newsroom.heard_by(built.keeper.hear))
-            timer.every(KEEP_EVERY_S, "keep loaded", built.keeper.keep)
-            timer.every(plan.fleet_rules.sweep_every_s, "evict", fleet.evict_idle)
-            timer.every(LATE_COSTS_EVERY_S, "late costs", providers.catch_up)
-            timer.every(LATE_COSTS_EVERY_S, "late ends", built.turns.catch_up)
-            timer.every(time(4, 20), "backup", lambda: _back_up(database))
         if interrupted:
             _log.warning("unfinished turns closed", turns=len(interrupted))
         yield built
+
+
+def _repeat(
+    timer: Timer, plan: Plan, built: Lantern, read_personas: Callable[[], Awaitable[None]]
+) -> None:
+    """What is done again and again while Lantern runs."""
+    timer.every(plan.fleet_rules.probe_every_s, "probe", built.fleet.probe_all)
+    timer.every(PERSONAS_EVERY_S, "personas", read_personas)
+    timer.every(PERSONAS_EVERY_S, "personas made in chats", built.personas.refresh)
+    timer.every(KEYS_EVERY_S, "keys", partial(_take_keys, plan.reread, built.providers))
+    # Of two on one database only the owner loads ahead, unloads, settles and backs up.
+    if plan.is_owner:
+        timer.every(KEEP_EVERY_S, "keep loaded", built.keeper.keep)
+        timer.every(plan.fleet_rules.sweep_every_s, "evict", built.fleet.evict_idle)
+        timer.every(LATE_COSTS_EVERY_S, "late costs", built.providers.catch_up)
+        timer.every(LATE_COSTS_EVERY_S, "late ends", built.turns.catch_up)
+        timer.every(time(4, 20), "backup", partial(_back_up, built.database))
+
+
+def _hear(observe: Observe, observe_cloud: ObserveCloud, news: News) -> None:
+    if isinstance(news, FleetEvent):
+        observe(news)
+    elif isinstance(news, ProviderNews | BudgetNews):
+        observe_cloud(news)
 
 
 async def _take_keys(
@@ -287,13 +276,30 @@ async def _back_up(database: Database) -> None:
     _log.info("database backed up", file=copy.name)
 
 
-async def _fleet(plan: Plan, database: Database, observe: Observe, newsroom: Newsroom) -> Fleet:
+async def _shelf(
+    plan: Plan, database: Database
+) -> tuple[PersonaShelf, Callable[[], Awaitable[None]]]:
+    """The personas of files, read once, and what reads them anew."""
+    builtin = replace(DEFAULT_PERSONA, name=plan.rules.default_persona)
+    notes, private = NoteStore(database), f"private persona {builtin.name}"
+    was_private = await notes.get(private) == "yes"
+    shelf = PersonaShelf(plan.personas, builtin, was_private=was_private)
+
+    async def read() -> None:
+        nonlocal was_private
+        await shelf.refresh()
+        # Its file may be deleted and Lantern started anew: what stands in stays private.
+        if shelf.was_private != was_private:
+            await notes.put(private, "yes" if shelf.was_private else "no")
+            was_private = shelf.was_private
+
+    # Read before anything asks: a first turn without its persona would get the plain one.
+    await read()
+    return shelf, read
+
+
+async def _fleet(plan: Plan, database: Database, newsroom: Newsroom) -> Fleet:
     """The hosts, with what the store remembers of them."""
-
-    def seen(event: FleetEvent) -> None:
-        observe(event)
-        newsroom.tell(event)
-
     store = FleetStore(database)
     memory = await store.remembered()
     # What is not known as own is foreign, and leaves only where the owner allows it (ADR 7).
@@ -308,7 +314,7 @@ async def _fleet(plan: Plan, database: Database, observe: Observe, newsroom: New
             woken=store.woken,
             begun=store.load_begun if plan.is_owner else _unkept,
         ),
-        observe=seen,
+        observe=newsroom.tell,
         observe_load=newsroom.tell,
         rules=replace(plan.fleet_rules, loads_ahead=plan.is_owner),
     )
@@ -344,23 +350,20 @@ async def _providers(
     )
 
 
-def _assembled(
+def _choosing(
     plan: Plan,
-    place_settings: PlaceSettings,
     database: Database,
+    privacy: PrivacyStore,
     shelf: PersonaShelf,
     fleet: Fleet,
-    inference: Inference,
-    ledger: LedgerStore,
     providers: Providers,
-    observe: ObserveCloud,
-    newsroom: Newsroom,
-) -> Lantern:
-    """What needs no opening or closing, put together."""
+    place_settings: PlaceSettings,
+) -> tuple[Catalog, Choices, Consents, Planner, Switch]:
+    """What decides who answers, whether words may leave the LAN, and whom to ask."""
     catalog = Catalog(fleet.snapshot, shelf, providers.snapshots, plan.rules.request_types)
-    choice_store, privacy = ChoiceStore(database), PrivacyStore(database)
+    store = ChoiceStore(database)
     choices = Choices(
-        choice_store,
+        store,
         shelf,
         catalog.choice,
         plan.rules.default_persona,
@@ -369,50 +372,102 @@ def _assembled(
     )
     consents = Consents(privacy, shelf)
     planner = Planner(fleet.snapshot, plan.rules, providers.snapshots, providers.prepare)
-    tally, memory = Tally(ledger, providers, observe), FleetStore(database)
-    record = memory.pin if plan.is_owner else _unkept
-    keeper = Keeper(fleet, shelf.every, memory.pins, record)
+    switch = Switch(
+        choices=choices,
+        consents=consents,
+        store=store,
+        privacy=privacy,
+        planner=planner,
+        catalog=catalog,
+        fleet=fleet,
+    )
+    return catalog, choices, consents, planner, switch
+
+
+def _serving(
+    plan: Plan,
+    database: Database,
+    fleet: Fleet,
+    inference: Inference,
+    providers: Providers,
+    choices: Choices,
+    consents: Consents,
+    planner: Planner,
+    tally: Tally,
+    place_settings: PlaceSettings,
+    newsroom: Newsroom,
+) -> tuple[Turns, Relaying, Answering]:
+    """What answers by hosts and providers: people's turns, clients' requests, and single jobs."""
     hosts = HostServing(fleet, inference)
     answering = Answering(hosts, CloudServing(providers), planner.rest_of)
     answers = None
     if plan.cache_ttl_s is not None:
         answers = AnswerStore(database, ttl_s=plan.cache_ttl_s, max_entries=plan.cache_entries)
+    turns = Turns(
+        store=TurnStore(database),
+        choices=choices,
+        consents=consents,
+        planner=planner,
+        answering=answering,
+        cache=AnswerCache(answers),
+        tally=tally,
+        fleet=fleet,
+        new_id=lambda: TurnId(secrets.token_hex(8)),
+        admit=place_settings.admit,
+    )
+    relaying = Relaying(
+        planner=planner,
+        consents=consents,
+        fleet=fleet,
+        hosts=hosts,
+        inference=inference,
+        providers=providers,
+        tally=tally,
+        tell=newsroom.tell,
+        max_wait_s=plan.rules.max_local_wait_s,
+    )
+    return turns, relaying, answering
+
+
+def _assembled(
+    plan: Plan,
+    database: Database,
+    shelf: PersonaShelf,
+    fleet: Fleet,
+    inference: Inference,
+    providers: Providers,
+    tally: Tally,
+    place_settings: PlaceSettings,
+    newsroom: Newsroom,
+) -> Lantern:
+    """What needs no opening or closing, put together."""
+    # One for all who set marks and ask for them: it counts those that are just being set.
+    privacy = PrivacyStore(database)
+    catalog, choices, consents, planner, switch = _choosing(
+        plan, database, privacy, shelf, fleet, providers, place_settings
+    )
+    turns, relaying, answering = _serving(
+        plan,
+        database,
+        fleet,
+        inference,
+        providers,
+        choices,
+        consents,
+        planner,
+        tally,
+        place_settings,
+        newsroom,
+    )
+    memory = FleetStore(database)
+    keeper = Keeper(fleet, shelf.every, memory.pins, memory.pin if plan.is_owner else _unkept)
     return Lantern(
-        turns=Turns(
-            store=TurnStore(database),
-            choices=choices,
-            consents=consents,
-            planner=planner,
-            answering=answering,
-            cache=AnswerCache(answers),
-            tally=tally,
-            fleet=fleet,
-            new_id=lambda: TurnId(secrets.token_hex(8)),
-            admit=place_settings.admit,
-        ),
-        switch=Switch(
-            choices=choices,
-            consents=consents,
-            store=choice_store,
-            privacy=privacy,
-            planner=planner,
-            catalog=catalog,
-            fleet=fleet,
-        ),
+        turns=turns,
+        switch=switch,
         catalog=catalog,
         acts=FleetActs(fleet, catalog, plan.rules, providers, keeper),
         tally=tally,
-        relaying=Relaying(
-            planner=planner,
-            consents=consents,
-            fleet=fleet,
-            hosts=hosts,
-            inference=inference,
-            providers=providers,
-            tally=tally,
-            tell=newsroom.tell,
-            max_wait_s=plan.rules.max_local_wait_s,
-        ),
+        relaying=relaying,
         keeper=keeper,
         newsroom=newsroom,
         privacy=privacy,

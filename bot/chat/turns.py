@@ -30,7 +30,6 @@ from bot.chat.usage import Tally
 from bot.chat.walk import FirstLook
 from bot.chat.words import candidate_line, rejection_line
 from bot.domain.chat import (
-    Candidate,
     Receipt,
     Told,
     Turn,
