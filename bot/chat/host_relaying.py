@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from bot.chat.host_serving import STALE, HostServing
-from bot.chat.relayed import Meter, RelayRequest, Sink
+from bot.chat.relayed import Relay
 from bot.domain.chat import Candidate, Endpoint, Route
 from bot.domain.errors import FailureKind, Unavailable
 from bot.domain.events import Progress, Queued
@@ -42,98 +42,93 @@ class HostRelaying:
         self,
         host: HostName,
         candidate: Candidate,
-        request: RelayRequest,
         wish: Wish,
-        meter: Meter,
-        sink: Sink,
+        relay: Relay,
         *,
         is_last: bool,
         replan: Callable[[], Route],
     ) -> None:
-        """Passes the answer into ``sink``; returns when it is whole.
+        """Passes the answer into the relay's sink; returns when it is whole.
 
         Args:
             host: Who is asked.
             candidate: With which model.
-            request: What.
-            wish: The same in the host's terms; the wait in its queue is limited already.
-            meter: Counts what comes.
-            sink: Takes it.
+            wish: The request in the host's terms; the wait in its queue is limited already.
+            relay: For what.
             is_last: Nobody else is left to ask, so that a load that stands still is waited for.
             replan: Gives the route as it would be now, for whoever waits in a line.
 
         Raises:
             Elsewhere: another host is clearly sooner by now.
-            Unavailable: this host could not; the meter tells whether anything was written.
+            Unavailable: this host could not; the relay tells whether anything was written.
         """
-        loop = asyncio.get_running_loop()
-        is_whole = request.form == "embeddings" or not request.is_stream
-
-        async def waits(step: Progress) -> None:
-            meter.flight.waits(step)
-            meter.is_loading = not isinstance(step, Queued)
-            await sink.waits(step)
-
         for is_again in (False, True):
-            # A load is never cut, and a stream shows it; a whole answer can only wait so long.
-            patience = asyncio.timeout_at(meter.patient_until if is_whole else None)
             try:
-                async with (
-                    patience,
-                    self._hosts.lease(
-                        host,
-                        candidate,
-                        wish,
-                        meter.receipt.route,
-                        waits,
-                        is_last=is_last,
-                        replan=replan,
-                    ) as lease,
-                ):
-                    patience.reschedule(None)
-                    meter.is_loading, meter.lease = False, lease
-                    timing = meter.receipt.timing
-                    timing = replace(
-                        timing,
-                        queue_s=timing.queue_s + lease.granted.queue_s,
-                        load_s=timing.load_s + lease.granted.load_s,
-                    )
-                    meter.receipt = replace(meter.receipt, timing=timing)
-                    # What comes as a whole comes without a word before its end.
-                    unsaid = _limit(request.fields, lease.granted.instance) if is_whole else 0
-                    limit_s, idle_s = await self._hosts.confirmed(
-                        host, candidate, lease, request.prompt_tokens, unsaid
-                    )
-                    endpoint = replace(lease.endpoint, idle_s=idle_s)
-                    if is_whole:
-                        endpoint = replace(endpoint, first_token_s=limit_s)
-                    await meter.begins(candidate, loop.time(), sink)
-                    async with self._hosts.first_word(host, limit_s, lease) as heard:
-                        await self._passed(endpoint, request, meter, sink, heard)
+                await self._once(host, candidate, wish, relay, is_last, replan)
                 return
             except Unavailable as failed:
                 # Others unload and swap models behind our back: look again, load it properly, once.
                 if failed.kind is FailureKind.WRONG_MODEL:
-                    meter.flight.mistaken.append(host)
-                if is_again or meter.has_written or failed.kind not in STALE:
+                    relay.flight.mistaken.append(host)
+                if is_again or relay.has_written or failed.kind not in STALE:
                     raise
                 await self._fleet.host(host).probe()
-            except TimeoutError as error:
-                if not patience.expired():
-                    raise
-                text = f"`{candidate.model}` was not ready on {host} after {self._max_wait_s:.0f} s"
-                words = f"{text}; its load goes on." if meter.is_loading else f"{text}: it is busy."
-                raise Unavailable(words, FailureKind.BUSY) from error
+
+    async def _once(
+        self,
+        host: HostName,
+        candidate: Candidate,
+        wish: Wish,
+        relay: Relay,
+        is_last: bool,
+        replan: Callable[[], Route],
+    ) -> None:
+        request = relay.request
+        is_whole = request.form == "embeddings" or not request.is_stream
+
+        async def waits(step: Progress) -> None:
+            relay.flight.waits(step)
+            relay.is_loading = not isinstance(step, Queued)
+            await relay.sink.waits(step)
+
+        leased = self._hosts.lease(
+            host, candidate, wish, relay.receipt.route, waits, is_last=is_last, replan=replan
+        )
+        # A load is never cut, and a stream shows it; a whole answer can only wait so long.
+        patience = asyncio.timeout_at(relay.patient_until if is_whole else None)
+        try:
+            async with patience, leased as lease:
+                patience.reschedule(None)
+                relay.is_loading, relay.lease = False, lease
+                timing, granted = relay.receipt.timing, lease.granted
+                queue_s, load_s = timing.queue_s + granted.queue_s, timing.load_s + granted.load_s
+                timing = replace(timing, queue_s=queue_s, load_s=load_s)
+                relay.receipt = replace(relay.receipt, timing=timing)
+                # What comes as a whole comes without a word before its end.
+                unsaid = _limit(request.fields, granted.instance) if is_whole else 0
+                limit_s, idle_s = await self._hosts.confirmed(
+                    host, candidate, lease, request.prompt_tokens, unsaid
+                )
+                endpoint = replace(lease.endpoint, idle_s=idle_s)
+                if is_whole:
+                    endpoint = replace(endpoint, first_token_s=limit_s)
+                await relay.begins(candidate)
+                async with self._hosts.first_word(host, limit_s, lease) as heard:
+                    await self._passed(endpoint, relay, heard)
+        except TimeoutError as error:
+            if not patience.expired():
+                raise
+            text = f"`{candidate.model}` was not ready on {host} after {self._max_wait_s:.0f} s"
+            words = f"{text}; its load goes on." if relay.is_loading else f"{text}: it is busy."
+            raise Unavailable(words, FailureKind.BUSY) from error
 
     async def _passed(
         self,
         endpoint: Endpoint,
-        request: RelayRequest,
-        meter: Meter,
-        sink: Sink,
+        relay: Relay,
         heard: Callable[[], None],
     ) -> None:
-        loop = asyncio.get_running_loop()
+        request, sink = relay.request, relay.sink
         fields = {**request.fields, "model": endpoint.model}
         if request.form == "embeddings" or not request.is_stream:
             body = json.dumps(fields).encode()
@@ -141,9 +136,9 @@ class HostRelaying:
                 endpoint, request.path, body, MOST_BYTES
             )
             heard()
-            meter.heard(loop.time())
-            meter.receipt = replace(meter.receipt, usage=usage)
-            meter.has_written = True
+            relay.heard()
+            relay.receipt = replace(relay.receipt, usage=usage)
+            relay.has_written = True
             await sink.write(answer)
             return
         if request.form in ("chat", "text"):
@@ -155,11 +150,11 @@ class HostRelaying:
             wants_usage=request.wants_usage,
             own_head=sink.own_head,
         )
-        meter.flight.count = lambda: passing.deltas
+        relay.flight.count = lambda: passing.deltas
 
         def went() -> None:
             heard()
-            meter.heard(loop.time())
+            relay.heard()
 
         try:
             async with self._inference.relay(
@@ -167,13 +162,13 @@ class HostRelaying:
             ) as chunks:
                 async for data in chunks:
                     went()
-                    meter.has_written = True
+                    relay.has_written = True
                     await sink.write(data)
         finally:
-            meter.deltas = passing.deltas
-            meter.receipt = replace(meter.receipt, usage=passing.usage)
+            relay.deltas = passing.deltas
+            relay.receipt = replace(relay.receipt, usage=passing.usage)
             if passing.finish == "length":
-                meter.receipt = replace(meter.receipt, finish="length")
+                relay.receipt = replace(relay.receipt, finish="length")
 
 
 def _limit(fields: Mapping[str, object], instance: Instance) -> int:

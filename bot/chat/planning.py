@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import takewhile
 
 from bot.chat.choices import Resolved
 from bot.domain.chat import Candidate, Message, Rejection, Route, Turn, TurnRequest
@@ -277,15 +278,11 @@ class Planner:
         has_pictures = bool(fitted.messages[-1].images)
         if request.must_see and not has_pictures:
             raise RequestRefused("That picture was too large to be kept; attach it again.")
-        conversation = f"{request.place.conversation} {resolved.persona.name}"
         new_tokens = None
         if asking.branch and not fitted.dropped:
             # What stands behind the newest answer, which its host wrote itself.
-            new_tokens = 0
-            for message in reversed(fitted.messages):
-                if message.role == "assistant":
-                    break
-                new_tokens += message_tokens(message)
+            new = takewhile(lambda message: message.role != "assistant", reversed(fitted.messages))
+            new_tokens = sum(map(message_tokens, new))
         routed = partial(
             self.routed,
             user=str(request.user),
@@ -293,7 +290,7 @@ class Planner:
             answer_tokens=answer_tokens,
             sticky_host=next(filter(None, served), None),
             local_only=isinstance(asking.consent, LocalOnly),
-            conversation=conversation,
+            conversation=f"{request.place.conversation} {resolved.persona.name}",
             new_tokens=new_tokens,
             request_type=request.request_type,
             priority=request.priority,
@@ -308,14 +305,11 @@ class Planner:
                 able, _ = routed(replace(resolved, model=AUTO), needs_vision=True)
                 route, seer = blind, min(able.candidates, key=_is_away, default=None)
 
-        # Most turns are served at home: made for each turn, this doubled the cost of planning.
-        def abroad() -> Fitted:
-            return fit_or_least(_messages_abroad(asking, window), window, answer_tokens)
-
         return Job(
             asking=asking,
             messages=fitted.messages,
-            abroad=abroad,
+            # Most turns are served at home: made for each turn, this doubled the cost of planning.
+            abroad=partial(_fitted_abroad, asking, window, answer_tokens),
             prompt_tokens=fitted.prompt_tokens,
             answer_tokens=answer_tokens,
             dropped=fitted.dropped,
@@ -361,20 +355,18 @@ class Planner:
         """
         snapshot, persona, rules = self._snapshot(), resolved.persona, self._rules
         sort = request_type or persona.request_type or ""
-        idle_ttl_s = None if persona.keep_loaded else persona.idle_ttl_s or rules.idle_ttl_s
         wish = Wish(
             model_key=resolved.model,
             load=persona.load,
             min_context=prompt_tokens + answer_tokens,
-            idle_ttl_s=idle_ttl_s,
+            idle_ttl_s=None if persona.keep_loaded else persona.idle_ttl_s or rules.idle_ttl_s,
             user=user,
             priority=priority or persona.priority,
             conversation=conversation,
         )
-        cloud = rules.cloud if persona.cloud is None else persona.cloud
         # Out of the order of fallbacks, and yet configured: it answers where it was chosen.
-        if resolved.provider is not None and persona.cloud is None:
-            cloud = tuple(dict.fromkeys((*cloud, resolved.provider)))
+        usual = tuple(dict.fromkeys(filter(None, (*rules.cloud, resolved.provider))))
+        cloud = usual if persona.cloud is None else persona.cloud
         ask = RouteAsk(
             models=resolved.models,
             min_context=wish.min_context,
@@ -443,8 +435,8 @@ def _is_at_home(route: Route) -> bool:
     return bool(route.candidates) and not _is_away(route.candidates[0])
 
 
-def _messages_abroad(asking: Asking, window: int) -> tuple[Message, ...]:
-    """The whole transcript as a provider may see it: people are numbered, not named."""
+def _fitted_abroad(asking: Asking, window: int, answer_tokens: int) -> Fitted:
+    """The transcript as a provider may see it: people are numbered, not named."""
     branch, request = asking.branch, asking.request
     # Names of people are theirs; a number tells who speaks as well.
     numbers: dict[UserId, str] = {}
@@ -468,10 +460,11 @@ def _messages_abroad(asking: Asking, window: int) -> tuple[Message, ...]:
     )
     moment = Moment(asking.turn, asking.resolved.now, window)
     # Of the whole: a name or an id says who it is, whatever way it came into the text.
-    return tuple(
+    messages = [
         replace(message, text=without_names(message.text, names))
         for message in transcript(asking.resolved.persona, turns, request, moment)
-    )
+    ]
+    return fit_or_least(messages, window, answer_tokens)
 
 
 def _smaller(window: int, job: Job) -> Iterable[int]:

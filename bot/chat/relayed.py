@@ -1,7 +1,8 @@
 """What a client asks to be relayed, where its answer goes, and what came of it so far."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 import structlog
@@ -9,12 +10,14 @@ import structlog
 from bot.chat.abroad import Abroad
 from bot.chat.choices import Resolved
 from bot.chat.flights import Flight
-from bot.domain.chat import Candidate, Place, Receipt, Rejection, Route, Usage
+from bot.cloud.serve import ProviderTries
+from bot.domain.chat import Candidate, Place, Receipt, Rejection, Route, TurnRequest, Usage
 from bot.domain.errors import FailureKind, Interrupted, Unavailable
 from bot.domain.events import Delta, Progress
 from bot.domain.ids import HostName, TurnId, UserId
 from bot.fleet.lease import Lease
 from bot.inference.passing import Form
+from bot.policy.privacy import Judge
 
 _log = structlog.get_logger(__name__)
 
@@ -47,6 +50,10 @@ class RelayRequest:
     """Patterns of the models its key is for, where they bind providers too; empty is every one."""
     only_host: HostName | None = None
     """Keeps the answer it goes on from; nobody else has it."""
+
+    def as_turn(self) -> TurnRequest:
+        """Who asks and where, as consent is judged by them: the words are judged beside them."""
+        return TurnRequest(self.user, str(self.user), self.place, "")
 
 
 class Sink(Protocol):
@@ -86,14 +93,24 @@ class Sink(Protocol):
 
 
 @dataclass(slots=True)
-class Meter:
-    """What came of a request so far; times on the event loop's clock."""
+class Relay:
+    """One request under way: what is asked, and what came of it so far.
 
+    Times are on the event loop's clock.
+    """
+
+    request: RelayRequest
+    sink: Sink
+    """Takes the answer."""
+    flight: Flight
+    judge: Judge
+    """Asked right before each sending to a provider whether the words may go."""
     receipt: Receipt
     began_at: float
-    flight: Flight
     patient_until: float
     """So long it may wait for a place, and a whole answer, which shows no life, for a load."""
+    tries: ProviderTries = field(default_factory=ProviderTries)
+    """At any provider."""
     lease: Lease | None = None
     """Of the host that was asked last."""
     is_loading: bool = False
@@ -106,18 +123,19 @@ class Meter:
     renews_in_s: float | None = None
     """After how long a spent budget begins anew."""
 
-    def heard(self, now: float) -> None:
-        """A piece of the answer came."""
-        if self.first_at is None:
-            self.first_at = now
-            self.flight.heard(now)
-        self.last_at = now
-
-    async def begins(self, candidate: Candidate, now: float, sink: Sink) -> None:
+    async def begins(self, candidate: Candidate) -> None:
         """The request is sent; what an earlier candidate began does not count."""
+        now = asyncio.get_running_loop().time()
         self.sent_at, self.first_at, self.deltas = now, None, 0
         self.flight.begins(candidate, now)
-        await sink.begins(candidate)
+        await self.sink.begins(candidate)
+
+    def heard(self) -> None:
+        """A piece of the answer came."""
+        self.last_at = asyncio.get_running_loop().time()
+        if self.first_at is None:
+            self.first_at = self.last_at
+            self.flight.heard(self.last_at)
 
     async def failed(self, candidate: Candidate, error: Unavailable) -> None:
         """Notes a failure; after the first words it ends the answer: none can be unsent."""

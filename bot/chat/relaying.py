@@ -11,18 +11,16 @@ from typing import cast
 
 import structlog
 
-from bot.chat.choices import Resolved
 from bot.chat.cloud_relaying import relay_by_provider
 from bot.chat.consents import Consents
 from bot.chat.flights import Flight, Flights, News
 from bot.chat.host_relaying import HostRelaying
 from bot.chat.host_serving import HostServing
 from bot.chat.planning import Planner
-from bot.chat.relayed import Meter, RelayRequest, Sink
+from bot.chat.relayed import Relay, RelayRequest, Sink
 from bot.chat.usage import Tally
 from bot.chat.walk import FirstLook, walk, without
 from bot.cloud.providers import Providers
-from bot.cloud.serve import ProviderTries
 from bot.domain.chat import (
     Candidate,
     Message,
@@ -30,7 +28,6 @@ from bot.domain.chat import (
     Rejection,
     Route,
     Timing,
-    TurnRequest,
 )
 from bot.domain.errors import (
     BRIEFLY,
@@ -124,31 +121,10 @@ class Relaying:
             return flight.receipt
 
     async def _answer(self, request: RelayRequest, sink: Sink, flight: Flight) -> Receipt:
-        loop = asyncio.get_running_loop()
-        asked = TurnRequest(request.user, str(request.user), request.place, "")
-        no_provider = "" if self._providers.names else "no provider is set up"
-
-        async def judge(words: Sequence[Message]) -> Consent:
-            # With nobody to send to there is no question at the disk either.
-            if request.abroad is None or no_provider:
-                return LocalOnly(no_provider or "providers are passed `/v1/chat/completions` alone")
-            return await self._consents.judge(request.resolved, asked, (), words)
-
+        judge = partial(self._judge, request)
         consent = await judge(())
         await self._planner.prepare()
-
-        def routed() -> tuple[Route, Wish]:
-            route, wish = self._planner.routed(
-                request.resolved,
-                str(request.user),
-                prompt_tokens=request.prompt_tokens,
-                answer_tokens=request.answer_tokens,
-                needs_vision=request.needs_vision,
-                local_only=not isinstance(consent, CloudConsent),
-                is_chat=request.form != "embeddings",
-            )
-            return self._narrowed(route, request), wish
-
+        routed = partial(self._routed, request, consent)
         look = FirstLook(self._fleet, self._planner.first_look_s)
         route, wish = await self._seen(routed, look)
         receipt = Receipt(
@@ -156,72 +132,91 @@ class Relaying:
             choice_reason=request.resolved.model_reason,
             route=route,
         )
-        meter = Meter(receipt, loop.time(), flight, loop.time() + self._max_wait_s)
-        question = ProviderTries()
+        now = asyncio.get_running_loop().time()
+        relay = Relay(request, sink, flight, judge, receipt, now, now + self._max_wait_s)
         flight.routed(route)
         await sink.routed(route)
-
-        async def ask(
-            candidate: Candidate,
-            max_wait_s: float | None,
-            is_last: bool,
-            broken: Collection[HostName],
-        ) -> None:
-            if candidate.host is not None:
-                # A client's own time-out is shorter than any queue without an end, and than one
-                # queue after the other. Whoever left a line for this one began to wait there.
-                began_at = loop.time() if candidate.since is None else candidate.since
-                left_s = max(0.0, meter.patient_until - began_at)
-                limited = replace(
-                    wish, model_key=candidate.model, max_wait_s=left_s, since=candidate.since
-                )
-                await self._by_host.serve(
-                    candidate.host,
-                    candidate,
-                    request,
-                    limited,
-                    meter,
-                    sink,
-                    is_last=is_last,
-                    replan=lambda: without(routed()[0], broken),
-                )
-            elif candidate.provider is not None and request.abroad is not None:
-                await relay_by_provider(
-                    self._providers,
-                    candidate.provider,
-                    candidate,
-                    request,
-                    request.abroad,
-                    judge,
-                    question,
-                    meter,
-                    sink,
-                    is_last=is_last,
-                    is_hurried=max_wait_s is not None,
-                )
-
         served: Candidate | None = None
         try:
             served = await walk(
                 route.candidates,
-                ask,
-                meter.failed,
+                partial(self._serve, relay, wish, routed),
+                relay.failed,
                 max_wait_s=self._max_wait_s,
-                comes_again=partial(question.may_repeat, providers=self._providers),
+                comes_again=partial(relay.tries.may_repeat, providers=self._providers),
                 newcomers=partial(look.newcomers, route, lambda: routed()[0]),
             )
             if served is None:
                 soonest = next(iter(routed()[0].candidates), None)
                 kept_here = consent.reason if isinstance(consent, LocalOnly) else ""
-                raise nobody(request.resolved, route, meter, soonest, kept_here)
+                raise nobody(relay, route, soonest, kept_here)
         finally:
-            whole = self._settled(request, meter, question.cost_micro_usd)
-        if meter.lease is not None:
+            whole = self._settled(relay)
+        if relay.lease is not None:
             # An answer that came as a whole says nothing of reading.
             said = request.fields.get("messages") if request.is_stream else None
             is_first = isinstance(said, list) and len(cast("list[object]", said)) <= 2
-            self._hosts.remember(served, whole, meter.lease, is_first=is_first)
+            self._hosts.remember(served, whole, relay.lease, is_first=is_first)
         return whole
+
+    async def _judge(self, request: RelayRequest, words: Sequence[Message]) -> Consent:
+        """May a provider be sent these words of a request, as it stands now?"""
+        # With nobody to send to there is no question at the disk either.
+        if not self._providers.names:
+            return LocalOnly("no provider is set up")
+        if request.abroad is None:
+            return LocalOnly("providers are passed `/v1/chat/completions` alone")
+        return await self._consents.judge(request.resolved, request.as_turn(), (), words)
+
+    def _routed(self, request: RelayRequest, consent: Consent) -> tuple[Route, Wish]:
+        """Whom to ask as things stand now, and what is wished of a host."""
+        route, wish = self._planner.routed(
+            request.resolved,
+            str(request.user),
+            prompt_tokens=request.prompt_tokens,
+            answer_tokens=request.answer_tokens,
+            needs_vision=request.needs_vision,
+            local_only=not isinstance(consent, CloudConsent),
+            is_chat=request.form != "embeddings",
+        )
+        return self._narrowed(route, request), wish
+
+    async def _serve(
+        self,
+        relay: Relay,
+        wish: Wish,
+        routed: Callable[[], tuple[Route, Wish]],
+        candidate: Candidate,
+        max_wait_s: float | None,
+        is_last: bool,
+        broken: Collection[HostName],
+    ) -> None:
+        """One candidate's try, as ``walk`` asks for it."""
+        abroad = relay.request.abroad
+        if candidate.host is not None:
+            # A client's own time-out is shorter than any queue without an end, and than one queue
+            # after the other. Whoever left a line for this one began to wait there.
+            since = candidate.since
+            began_at = asyncio.get_running_loop().time() if since is None else since
+            left_s = max(0.0, relay.patient_until - began_at)
+            await self._by_host.serve(
+                candidate.host,
+                candidate,
+                replace(wish, model_key=candidate.model, max_wait_s=left_s, since=since),
+                relay,
+                is_last=is_last,
+                replan=lambda: without(routed()[0], broken),
+            )
+        elif candidate.provider is not None and abroad is not None:
+            await relay_by_provider(
+                self._providers,
+                candidate.provider,
+                candidate,
+                relay,
+                abroad,
+                is_last=is_last,
+                is_hurried=max_wait_s is not None,
+            )
 
     async def _seen(
         self, routed: Callable[[], tuple[Route, Wish]], look: FirstLook
@@ -237,20 +232,21 @@ class Relaying:
             route, wish = routed()
         return route, wish
 
-    def _settled(self, request: RelayRequest, meter: Meter, cost_micro_usd: int) -> Receipt:
+    def _settled(self, relay: Relay) -> Receipt:
         """The receipt of what was answered so far; noted, also where its client left or it broke.
 
         What was generated was used, whoever read it to its end.
         """
-        receipt, first, last, by = meter.receipt, meter.first_at, meter.last_at, meter.flight.by
+        request, receipt, by = relay.request, relay.receipt, relay.flight.by
+        first, last = relay.first_at, relay.last_at
         usage = receipt.usage
-        if usage.completion_tokens == 0 and meter.deltas:
-            usage = replace(usage, completion_tokens=meter.deltas, estimated=True)
+        if usage.completion_tokens == 0 and relay.deltas:
+            usage = replace(usage, completion_tokens=relay.deltas, estimated=True)
         timing: Timing = replace(
             receipt.timing,
-            first_token_s=first - meter.sent_at if first and meter.sent_at else None,
+            first_token_s=first - relay.sent_at if first and relay.sent_at else None,
             generation_s=last - first if first and last else 0.0,
-            total_s=asyncio.get_running_loop().time() - meter.began_at,
+            total_s=asyncio.get_running_loop().time() - relay.began_at,
         )
         receipt = replace(
             receipt,
@@ -259,9 +255,9 @@ class Relaying:
             provider=by.provider if by else None,
             usage=usage,
             timing=timing,
-            cost_micro_usd=cost_micro_usd,
+            cost_micro_usd=relay.tries.cost_micro_usd,
         )
-        if meter.has_written:
+        if relay.has_written:
             self._tally.note(request.id, request.user, None, receipt, has_text=True)
         return receipt
 
@@ -300,9 +296,8 @@ class Relaying:
 
 
 def nobody(
-    resolved: Resolved,
+    relay: Relay,
     route: Route,
-    meter: Meter,
     soonest: Candidate | None,
     kept_here: str = "",
 ) -> NoCandidates:
@@ -310,8 +305,8 @@ def nobody(
 
     ``kept_here`` is why no provider may be asked, where none may.
     """
-    attempts = meter.receipt.attempts
-    words = [f"Nobody can answer with `{resolved.model}` now."]
+    attempts = relay.receipt.attempts
+    words = [f"Nobody can answer with `{relay.request.resolved.model}` now."]
     words += [f"{a.where}: {a.reason}" for a in attempts]
     # "zai: local only" told the client of a `/v1/responses` nothing.
     words += [f"{r.where}: {r.reason}" for r in route.rejected if not (kept_here and r.is_cloud)]
@@ -323,6 +318,6 @@ def nobody(
         " ".join(words),
         kinds,
         retry_after_s=soonest.seconds if soonest is not None else None,
-        is_loading=meter.is_loading,
-        renews_in_s=meter.renews_in_s,
+        is_loading=relay.is_loading,
+        renews_in_s=relay.renews_in_s,
     )

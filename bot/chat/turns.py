@@ -94,6 +94,9 @@ _stdlib = logging.getLogger(__name__)
 """Says whether a line would be written, before its words are made."""
 
 
+_End = tuple[TurnStatus, str, str, Receipt, FreeLine | None]
+"""Status, text, reasoning, receipt and the line of the ledger, as the store takes them."""
+
 _PRESSES: Mapping[Way, str] = {
     "wait": "Wait",
     "warm": "Answer now",
@@ -131,7 +134,7 @@ class Turns:
         self._is_draining = False
         self._all_done = asyncio.Event()
         self._all_done.set()
-        self._unstored: dict[TurnId, tuple[TurnStatus, str, str, Receipt, FreeLine | None]] = {}
+        self._unstored: dict[TurnId, _End] = {}
         """How turns ended whose end could not be stored."""
         self._door = asyncio.Semaphore(BEGIN_AT_ONCE)
         # Where two of one place look up the newest turn before either is stored, both go on from
@@ -485,18 +488,9 @@ class Turns:
         whole = added(turn, last) if turn.reply_text else last
         receipt = whole.receipt or receipt
         end = (whole.status, whole.reply_text, whole.reasoning_text, receipt, line)
-        try:
-            async with asyncio.timeout(CLOSE_S):
-                await self.store.finish(turn.id, *end)
-        except TimeoutError:
-            # An answer that was shown stays answered however slow the disk is: a write once begun
-            # goes on without us, and a crash before its end is told at the next start.
-            _log.warning("turn's end not stored in time", turn_id=turn.id, limit_s=CLOSE_S)
-        except StoreUnavailable as error:
-            # A disk that was full for a minute once left the turn "running" until the next start.
-            self._unstored[turn.id] = end
-            if ending.error is None:
-                ending = replace(ending, status="failed", error=error)
+        unstored = await self._store_end(turn.id, end)
+        if unstored is not None and ending.error is None:
+            ending = replace(ending, status="failed", error=unstored)
         told = foretold(receipt)
         fields = {
             "turn_id": turn.id,
@@ -517,6 +511,21 @@ class Turns:
         if ending.status == "done":
             return Finished(turn.id, receipt)
         return Stopped(turn.id, receipt, ending.reason, ending.by_asker)
+
+    async def _store_end(self, turn: TurnId, end: _End) -> StoreUnavailable | None:
+        """Stores how a turn ended, within bounds; gives the error where it must be tried again."""
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self.store.finish(turn, *end)
+        except TimeoutError:
+            # An answer that was shown stays answered however slow the disk is: a write once begun
+            # goes on without us, and a crash before its end is told at the next start.
+            _log.warning("turn's end not stored in time", turn_id=turn, limit_s=CLOSE_S)
+        except StoreUnavailable as error:
+            # A disk that was full for a minute once left the turn "running" until the next start.
+            self._unstored[turn] = end
+            return error
+        return None
 
 
 def _greeting(asking: Asking) -> str:

@@ -102,11 +102,8 @@ async def _serve(
             supervisor.stopping(STOP_S)
             # Watched to the last: systemd would kill a Lantern that is silent while it drains.
             await _drain(built, discord)
-            announcing.cancel()
-            watching.cancel()
-            telling.cancel()
-            showing.cancel()
-            serving.cancel()
+            for task in (announcing, watching, telling, showing, serving):
+                task.cancel()
     # The command line words an error by its class, which a group of one would hide.
     except BaseExceptionGroup as failed:
         if len(failed.exceptions) == 1:

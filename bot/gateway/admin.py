@@ -28,7 +28,7 @@ from bot.fleet.client import LoadValue, not_applied
 from bot.gateway.active import ActiveModel, DefaultInference
 from bot.gateway.bodies import read_body
 from bot.gateway.edge import Object, read_object
-from bot.gateway.errors import Problem, problem_of
+from bot.gateway.errors import NEVER_AGAIN, Problem, problem_of
 from bot.gateway.picture import fleet_objects, model_objects
 from bot.gateway.usage import key_objects, usage_report
 from bot.gateway.watching import Watching
@@ -184,9 +184,8 @@ class Admin:
             problem = problem_of(failed)
             if FailureKind.BUSY not in failed.kinds:
                 # Official clients repeat a 503: it would be one more load that fails.
-                never = {"x-should-retry": "false"}
                 code = "model_load_failed"
-                problem = Problem(503, problem.message, code, "server_error", None, never)
+                problem = Problem(503, problem.message, code, "server_error", None, NEVER_AGAIN)
             raise problem from failed
         assert ready is not None, "a load that ends says how"
         if asked.activate:

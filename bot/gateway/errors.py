@@ -45,7 +45,7 @@ _SAYS_NOTHING = frozenset(
 
 _BAD, _SERVER = "invalid_request_error", "server_error"
 # Official clients repeat 408, 409, 429 and all from 500 on: a repeated load is a second load.
-_NEVER_AGAIN = {"x-should-retry": "false"}
+NEVER_AGAIN = {"x-should-retry": "false"}
 
 
 # Not frozen: contextlib writes an exception's traceback.
@@ -137,7 +137,7 @@ def _nobody(error: NoCandidates) -> Problem:
     if kinds == {FailureKind.TOO_LONG}:
         return Problem(400, words, "context_length_exceeded", param="messages")
     if kinds & {FailureKind.LOAD_FAILED, FailureKind.DOES_NOT_FIT}:
-        return Problem(503, words, "model_load_failed", _SERVER, headers=_NEVER_AGAIN)
+        return Problem(503, words, "model_load_failed", _SERVER, headers=NEVER_AGAIN)
     if kinds == {FailureKind.NO_PATH}:
         # Only where nobody has the path: with one newer host among them another error is truer.
         return Problem(400, words, "unsupported_endpoint")
