@@ -7,11 +7,13 @@ import discord
 import structlog
 
 from bot.chat.lantern import Lantern
-from bot.domain.chat import Quote
+from bot.domain.chat import Attachment, Quote
+from bot.domain.errors import RequestRefused
 from bot.domain.ids import PlaceId, TurnId
+from bot.policy.access import MAX_ATTACHMENTS
 from bot.policy.conversation import ConversationMode
 from cogs._faults import SENDING_ERRORS
-from cogs._mentions import is_mentioned, quote_of
+from cogs._mentions import is_mentioned, quote_of, read_files
 
 MOST_QUOTED = 8
 """Messages of other people that a chain of replies brings along, newest first."""
@@ -35,6 +37,23 @@ class Before:
     """What was attached to those."""
     is_hidden: bool = False
     """Discord does not show us the words it is about."""
+
+
+async def files_of(
+    message: discord.Message, before: Before
+) -> tuple[tuple[Attachment, ...], tuple[str, ...]]:
+    """The files of a question and of the words before it, and what of all that is left out.
+
+    Raises:
+        RequestRefused: of the question's own, none can be read.
+    """
+    files, left_out = await read_files(message.attachments)
+    try:
+        others, bad = await read_files(before.files[: MAX_ATTACHMENTS - len(files)])
+    except RequestRefused as refusal:
+        # The question is not about a file that somebody else's message has, too.
+        others, bad = (), (f"Left out: {refusal.user_message}",)
+    return (*others, *files), (*left_out, *bad)
 
 
 class Chains:

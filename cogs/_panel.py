@@ -77,17 +77,15 @@ def panel(
         names = [str(persona.name) for persona in personas][: MOST_LISTED - 1]
         # One that is gone, or is beyond what a select holds, is shown all the same.
         names += [at] if at and at not in names else []
-        _row(page, say, "Who answers", "" if at else f"not set here: {out}")
-        page.add_item(ui.ActionRow(_choice(key("persona"), names[-MOST_LISTED + 1 :], at, locale)))
+        persona = _choice(key("persona"), names[-MOST_LISTED + 1 :], at, locale)
+        _row(page, say, "Who answers", "" if at else f"not set here: {out}", persona)
         what = "🔒 never leave the LAN" if is_private else "may go to a cloud provider"
-        _row(page, say, "Local only", f"words here {what}")
         now = "on" if is_private else "off"
-        page.add_item(ui.ActionRow(_choice(key("local_only"), ("on", "off"), now, locale)))
+        local_only = _choice(key("local_only"), ("on", "off"), now, locale)
+        _row(page, say, "Local only", f"words here {what}", local_only)
     for one in shown:
-        if one.form.kind == "number":
-            continue
-        _row(page, say, one.form.title, _origin(one))
-        page.add_item(ui.ActionRow(_select(key(one.name), one, locale)))
+        if one.form.kind != "number":
+            _row(page, say, one.form.title, _origin(one), _select(key(one.name), one, locale))
     numbers = [one for one in shown if one.form.kind == "number"]
     for one in numbers:
         amount = "" if one.own is None else f"{int(one.own.value[0]):,}, "
@@ -152,9 +150,15 @@ def typed_in(components: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _row(
-    page: "ui.Container[ui.LayoutView]", say: Callable[[str], str], title: str, text: str
+    page: "ui.Container[ui.LayoutView]",
+    say: Callable[[str], str],
+    title: str,
+    text: str,
+    select: "ui.Item[ui.LayoutView] | None" = None,
 ) -> None:
     page.add_item(ui.TextDisplay(f"**{say(title)}**{f' · {say(text)}' if text else ''}"))
+    if select is not None:
+        page.add_item(ui.ActionRow(select))
 
 
 def _origin(one: Shown) -> str:

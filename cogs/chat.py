@@ -14,7 +14,7 @@ from bot.domain.errors import NoCandidates, RequestRefused, TokensSpent, Unknown
 from bot.domain.events import Failed
 from bot.domain.ids import ModelKey, PersonaName, TurnId, UserId
 from bot.domain.personas import Priority
-from bot.policy.access import MAX_ATTACHMENTS, check_may_manage, check_may_switch, check_text
+from bot.policy.access import check_may_manage, check_may_switch, check_text
 from bot.policy.context import GREET_TEXT
 from bot.policy.conversation import fresh_after_s, is_meant
 from bot.policy.markup import harmless
@@ -30,7 +30,7 @@ from cogs._autocomplete import (
     persona_choices,
     type_choices,
 )
-from cogs._chains import Chains
+from cogs._chains import Chains, files_of
 from cogs._faults import SENDING_ERRORS, DiscordFault, error_words, fault_of
 from cogs._mentions import is_mentioned, is_prompt, read_files, said, said_late_ms
 from cogs._places import place_of, user_id
@@ -242,13 +242,7 @@ class Chat(commands.Cog):
                 return
             text = GREET_TEXT
         check_text(text, has_attachments=bool(message.attachments or before.quotes))
-        files, left_out = await read_files(message.attachments)
-        try:
-            others, bad = await read_files(before.files[: MAX_ATTACHMENTS - len(files)])
-        except RequestRefused as refusal:
-            # The question is not about a file that somebody else's message has, too.
-            others, bad = (), (f"Left out: {refusal.user_message}",)
-        files, left_out = (*others, *files), (*left_out, *bad)
+        files, left_out = await files_of(message, before)
         if before.is_hidden:
             left_out = (*left_out, HIDDEN)
         request = TurnRequest(

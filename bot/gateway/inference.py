@@ -25,7 +25,7 @@ from bot.gateway.kept import KeptAnswers
 from bot.gateway.outbound import outbound
 from bot.gateway.shapes import RequestForm, check_shape
 from bot.gateway.sinks import LifePace, StreamSink, WholeSink
-from bot.policy.fitness import Need, unfit, widest, window_room
+from bot.policy.fitness import Need, Unfit, unfit, widest, window_room
 from bot.policy.keys import may_ask_for
 from bot.policy.names import nearest
 
@@ -135,13 +135,7 @@ class Inferring:
         own_format = parsed.fields.get("response_format")
         snapshot = self._built.catalog.snapshot()
         if found := unfit(snapshot, need):
-            where = {"responses": "input", "text": "prompt", "embeddings": "input"}
-            if found.about == "absence":
-                # As of an unknown model: 503 was repeated by clients, and for ever.
-                raise Problem(404, found.words, "model_not_found", param="model")
-            param = "model" if found.about == "kind" else where.get(endpoint, "messages")
-            code = "context_length_exceeded" if found.about == "size" else None
-            raise Problem(400, found.words, code, param=param)
+            raise _misfit(endpoint, found)
         prompt_tokens, answer_tokens = window_room(need, widest(snapshot, need), size.limit)
         only_host = None
         if earlier := fields.get("previous_response_id"):
@@ -233,6 +227,17 @@ class Inferring:
             words = f"The key `{caller.name}` is not for `{asked_for}`."
             raise Problem(403, words, "model_not_allowed", param="model")
         return resolved
+
+
+def _misfit(endpoint: RequestForm, found: Unfit) -> Problem:
+    """What no model here can ever serve, as its client is told it."""
+    if found.about == "absence":
+        # As of an unknown model: 503 was repeated by clients, and for ever.
+        return Problem(404, found.words, "model_not_found", param="model")
+    where = {"responses": "input", "text": "prompt", "embeddings": "input"}
+    param = "model" if found.about == "kind" else where.get(endpoint, "messages")
+    code = "context_length_exceeded" if found.about == "size" else None
+    return Problem(400, found.words, code, param=param)
 
 
 def _gone(reply: str) -> Problem:

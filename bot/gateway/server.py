@@ -30,6 +30,7 @@ from bot.gateway.inference import CALLER, REQUEST_ID, Inferring
 from bot.gateway.models import list_models, one_model
 from bot.gateway.native import list_v0, list_v1, one_v0
 from bot.gateway.pages import PREFIX, Pages
+from bot.gateway.shapes import RequestForm
 from bot.gateway.sinks import LIFE, LifePace
 from bot.gateway.watching import Watching
 from bot.policy.http_doors import is_loopback
@@ -54,6 +55,15 @@ _LISTS: tuple[tuple[str, Listed], ...] = (
     ("/api/v0/models/{id:.+}", one_v0),
     ("/api/v1/models", list_v1),
 )
+
+_ANSWERS: tuple[tuple[RequestForm, str], ...] = (
+    ("chat", "/chat/completions"),
+    ("text", "/completions"),
+    ("embeddings", "/embeddings"),
+    ("responses", "/responses"),
+    ("messages", "/messages"),
+)
+"""What models answer: the form of a request, and its path below ``/v1``, here and at a host."""
 
 _log = structlog.get_logger(__name__)
 
@@ -129,13 +139,7 @@ def application(
 
     @web.middleware
     async def behind_doors(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not request.raw_path.startswith("/"):
-            # What proxies are asked for. Its own host would count, and nobody has looked at that.
-            raise Problem(400, "This is no proxy: ask for a path.", "unknown_url")
-        coding = request.headers.get("Transfer-Encoding", "chunked").strip().lower()
-        if coding != "chunked":
-            # The parser takes `gzip, chunked`, and would hand on what is still packed.
-            raise Problem(400, "The only `Transfer-Encoding` that is read is `chunked`.")
+        _check_http(request)
         if is_preflight(request, rules.cors_origins):
             doors.check_where_from(request)
             return preflight(request)
@@ -150,8 +154,7 @@ def application(
 
     async def tell(request: web.Request, response: web.StreamResponse) -> None:
         # Here, for a stream sends its headers long before its handler ends.
-        response.headers["Server"] = SERVER
-        response.headers.update(cors_headers(request, rules.cors_origins))
+        response.headers.update({"Server": SERVER} | cors_headers(request, rules.cors_origins))
         if CALLER in request:
             response.headers.update(request[CALLER].limits)
 
@@ -164,12 +167,8 @@ def application(
 
     for where, listed in _LISTS:
         router.add_get(where, partial(_list, built, listed))
-    answer = inferring.answer
-    router.add_post("/v1/chat/completions", partial(answer, "chat", "/chat/completions"))
-    router.add_post("/v1/completions", partial(answer, "text", "/completions"))
-    router.add_post("/v1/embeddings", partial(answer, "embeddings", "/embeddings"))
-    router.add_post("/v1/responses", partial(answer, "responses", "/responses"))
-    router.add_post("/v1/messages", partial(answer, "messages", "/messages"))
+    for form, path in _ANSWERS:
+        router.add_post(f"/v1{path}", partial(inferring.answer, form, path))
     router.add_post("/v1/messages/count_tokens", inferring.count_tokens)
     router.add_get("/metrics", watching.scrape)
     router.add_get("/healthz", watching.health)
@@ -179,6 +178,21 @@ def application(
     # What a viewer reads has no end of its own, and would be waited for.
     app.on_shutdown.append(watching.feed.close)
     return app
+
+
+def _check_http(request: web.Request) -> None:
+    """What can be read of a request, whoever sends it.
+
+    Raises:
+        Problem: it is meant for a proxy, or packed.
+    """
+    if not request.raw_path.startswith("/"):
+        # What proxies are asked for. Its own host would count, and nobody has looked at that.
+        raise Problem(400, "This is no proxy: ask for a path.", "unknown_url")
+    coding = request.headers.get("Transfer-Encoding", "chunked").strip().lower()
+    if coding != "chunked":
+        # The parser takes `gzip, chunked`, and would hand on what is still packed.
+        raise Problem(400, "The only `Transfer-Encoding` that is read is `chunked`.")
 
 
 async def _list(built: Lantern, listed: Listed, request: web.Request) -> web.StreamResponse:

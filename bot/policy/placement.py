@@ -91,8 +91,8 @@ def place(
         instances: What is in memory, or about to be; what somebody waits for counts as leased.
         now: Monotonic seconds.
     """
-    key = wishes[0].model_key
-    model = host.models.get(key)
+    key, models = wishes[0].model_key, host.models
+    model = models.get(key)
     if model is None:
         words = "in memory with too small a context, and not on the disk to be loaded again"
         return Hopeless(FailureKind.NOT_THERE, words)
@@ -100,11 +100,8 @@ def place(
     needed = load_bytes(model, order)
     # 1. Never foreign ones, even where those may be evicted: they are in nobody's way here.
     outgrown = tuple(i for i in instances if i.model_key == key and _may_leave(i, now, False))
-    staying = [
-        replace(i, size_bytes=size_of(i, host.models)) for i in instances if i not in outgrown
-    ]
-    limits = host.limits.get(key)
-    refusal = limits.refusal if limits is not None else ""
+    staying = [replace(i, size_bytes=size_of(i, models)) for i in instances if i not in outgrown]
+    refusal = host.limits[key].refusal if key in host.limits else ""
     # Right after a refusal rule 6 makes the room; the ceiling is for those who come later.
     most = host.memory_bytes and round(host.memory_bytes * GRACE)
     ceiling = None if refusal else host.ceiling_bytes
