@@ -33,7 +33,8 @@ last answer was routed and where the time went.
 **Money and privacy:** `/usage` shows tokens, cost and the budget left; `/settings` keeps your \
 words, a channel's or a server's on the LAN. For admins it is a panel: who answers, where without \
 a mention, who may choose, load and manage, and how much each person may ask.
-Under an answer: **Stop** while it is written; then **Retry**, **Continue** and **Thoughts**.
+Under an answer: **Stop** while it is written; then **Retry**, **Other model**, **Continue** and \
+**Thoughts**.
 -# Without my permission to read message content I only see messages that mention me, direct \
 messages and commands."""
 
