@@ -154,7 +154,7 @@ class Connection:
         Raises:
             HostUnreachable: it did not.
         """
-        # The SDK's async calls have no deadline: its keep-alive gives up on a dead peer after 40 s,
+        # The SDK's async calls have no deadline: its keep-alive gives up on a dead peer after 60 s,
         # and never on one that answers pings and nothing else.
         try:
             async with asyncio.timeout(seconds) as limit:

@@ -11,14 +11,13 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Literal, cast
 
-import httpcore
+import aiohttp
 import httpx
 import lmstudio as lms
 import msgspec
-import wsproto.events
-from httpx_ws import AsyncWebSocketSession, HTTPXWSException, aconnect_ws
 from lmstudio import _ws_impl
 from lmstudio.async_api import AsyncChannel
 from lmstudio.json_api import (
@@ -36,13 +35,15 @@ from bot.domain.personas import LoadSettings
 from bot.fleet import inventory
 from bot.fleet.client import LoadValue, Stop
 from bot.fleet.inventory import Garbled, HostList
-from bot.fleet.rest import MOST_BYTES, RestApi, lan_http, load_failure, one_line
+from bot.fleet.rest import MOST_BYTES, RestApi, load_failure, one_line
 from bot.policy.placement import is_in_doubt
 
 CLOSE_S = 2.0
 """Leaving is at once, also with a dead peer; this only bounds a surprise."""
 CANCEL_S = 1.0
 """How long the cancel of a load may take to be sent."""
+HEARTBEAT_S = 40.0
+"""A socket at rest for so long is pinged, and given up when no word comes in half of it."""
 GREETING_S = 2.0
 """The SDK's own 1 s is short for a machine that is busy loading."""
 ESTIMATES = 3
@@ -58,7 +59,7 @@ _LoadEndpoint = ChannelEndpoint[ModelLoadResult, Any, Any]
 _NONSENSE = (
     lms.LMStudioError,
     httpx.HTTPError,
-    HTTPXWSException,
+    aiohttp.ClientError,
     msgspec.MsgspecError,
     OSError,
     ValueError,
@@ -70,36 +71,36 @@ _NONSENSE = (
 """What the SDK lets out when the other side is gone, garbles, or is no LM Studio at all."""
 
 
-class _BoundedSession(AsyncWebSocketSession):
-    """A socket that breaks off when more than any listing takes came without a message read."""
-
-    _unread = 0
-
-    async def receive(self, timeout: float | None = None) -> wsproto.events.Event:
-        event = await super().receive(timeout)
-        self._unread = 0
-        return event
-
-    # Private: nothing public bounds a message that comes in pieces.
-    async def _read_stream(self, max_bytes: int) -> bytes:
-        data = await super()._read_stream(max_bytes)
-        self._unread += len(data)
-        if self._unread > MOST_BYTES:
-            raise httpcore.ReadError("a message without an end")
-        return data
+async def _undiverted(
+    request: aiohttp.ClientRequest, ask: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Refuses whatever is no WebSocket: a host must not send Lantern, and its token, elsewhere."""
+    response = await ask(request)
+    if response.status != HTTPStatus.SWITCHING_PROTOCOLS:
+        response.close()
+        raise aiohttp.ClientError(f"HTTP {response.status} instead of a WebSocket")
+    return response
 
 
 @asynccontextmanager
-async def _connect_plainly(url: str) -> AsyncGenerator[AsyncWebSocketSession]:
-    """Opens one WebSocket, as the SDK does, but for the LAN.
+async def _connect_plainly(url: str) -> AsyncGenerator[aiohttp.ClientWebSocketResponse]:
+    """Opens one WebSocket for the SDK, which asks it to send and receive JSON, and to close.
 
     Left alone, the SDK makes an HTTP client with httpx's defaults for each of its sockets: each
     reads the system's certificates (40 ms of a standing loop, six times per host), though it speaks
-    no TLS, and obeys a proxy of the environment, which the LAN is not behind.
+    no TLS, and obeys a proxy of the environment, which the LAN is not behind. Nothing bounds what
+    a message may take either, and each takes five times as long to open as aiohttp's.
     """
     async with (
-        lan_http() as http,
-        aconnect_ws(url, http, session_class=_BoundedSession) as socket,
+        aiohttp.ClientSession(
+            cookie_jar=aiohttp.DummyCookieJar(), middlewares=(_undiverted,)
+        ) as session,
+        session.ws_connect(
+            url,
+            timeout=aiohttp.ClientWSTimeout(ws_close=0.0),  # pyright: ignore[reportCallIssue]  # attrs
+            heartbeat=HEARTBEAT_S,
+            max_msg_size=MOST_BYTES,
+        ) as socket,
     ):
         yield socket
 
@@ -118,11 +119,17 @@ class _LanClient(lms.AsyncClient):
         if session.API_NAMESPACE in {"llm", "embedding", "system"}
     )
 
-    @staticmethod
-    async def _query_probe_url(url: str) -> httpx.Response:
-        """Greets the host; for the reasons of ``_connect_plainly``."""
-        async with lan_http() as http:
-            return await http.get(url, timeout=GREETING_S)
+    def __init__(self, address: str, http: httpx.AsyncClient) -> None:
+        super().__init__(address)
+        self._http = http
+
+    # Private: nothing public greets the host by an HTTP client that there is already.
+    async def _ensure_api_host_is_valid(self) -> None:
+        with suppress(httpx.ConnectTimeout, httpx.ConnectError):
+            url = self._get_probe_url(self.api_host)
+            if self._check_probe_response(await self._http.get(url, timeout=GREETING_S)):
+                return
+        raise self._get_probe_failure_error(self.api_host)
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +327,7 @@ async def connect_socket(config: HostConfig, rest: RestApi) -> SocketClient:
         HostUnreachable: nobody there, not LM Studio, no sockets for us, or the token is refused.
     """
     address, token = config.address, config.token
-    api = _LanClient(address)
+    api = _LanClient(address, rest.http)
     if token is not None:
         # The token's halves, as LM Studio's JavaScript client gives them to the handshake.
         name, _, key = token.removeprefix("sk-lm-").partition(":")

@@ -76,7 +76,7 @@ class RestApi:
         token: str | None,
         connect_s: float = CALL_S,
     ) -> None:
-        self._http = http
+        self.http = http
         self._address = address
         self._connect_s = connect_s
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -119,7 +119,7 @@ class RestApi:
         timeout = httpx.Timeout(CALL_S, connect=self._connect_s, read=read_s)
         url, answer = f"http://{self._address}{path}", bytearray()
         try:
-            async with self._http.stream(
+            async with self.http.stream(
                 method, url, json=body, headers=self._headers, timeout=timeout
             ) as response:
                 async for piece in response.aiter_bytes():

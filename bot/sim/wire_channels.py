@@ -49,6 +49,7 @@ class LoadChannel:
         self._parameter = parameter
         self._send = send
         self._load: Load | None = None
+        self._is_cancelled = False
 
     async def run(self) -> Outcome:
         """Load and report progress."""
@@ -67,11 +68,16 @@ class LoadChannel:
 
     def receive(self, message: JsonObject) -> None:
         """Honour a cancel message."""
-        if message.get("type") == "cancel" and self._load is not None:
-            self._load.cancelled.set()
+        if message.get("type") == "cancel":
+            # It may come in the same packet as the command, before anything is begun.
+            self._is_cancelled = True
+            if self._load is not None:
+                self._load.cancelled.set()
 
     async def _follow(self, load: Load, progress: str, success: str) -> Outcome:
         self._load = load
+        if self._is_cancelled:
+            load.cancelled.set()
         drop = self._engine.faults.take("drop_mid_load")
         async for fraction in load.progress.follow():
             await self._send({"type": progress, "progress": fraction})

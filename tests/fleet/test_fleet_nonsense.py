@@ -18,9 +18,11 @@ from bot.domain.ids import HostName, InstanceId
 from bot.fleet import inventory, lmstudio
 from bot.fleet.lmstudio import SocketClient
 from bot.fleet.residents import Residents
+from bot.sim import journal
 from bot.sim.host import SimHost
 
 BAD = HostName("bad")
+SOCKETS = frozenset({"/llm", "/embedding", "/system"})
 DEEP = "[" * 200_000
 """Deeper than Python's JSON reader goes: it raises RecursionError, which is no ValueError."""
 
@@ -39,7 +41,7 @@ async def deep_after_the_greeting(request: web.Request) -> web.StreamResponse:
 
 async def _entered(request: web.Request) -> web.WebSocketResponse | None:
     """A socket let in; None for every other path."""
-    if request.path not in {"/llm", "/embedding", "/system"}:
+    if request.path not in SOCKETS:
         return None
     socket = web.WebSocketResponse(compress=False)
     await socket.prepare(request)
@@ -114,6 +116,21 @@ async def test_a_message_without_an_end_is_broken_off(monkeypatch: pytest.Monkey
     ):
         assert bench.host().state == "up"
         assert bench.host().interface == "/api/v0"
+
+
+async def test_a_host_that_sends_its_sockets_elsewhere_is_not_followed() -> None:
+    async def elsewhere(request: web.Request) -> web.StreamResponse:
+        if request.path in SOCKETS:
+            raise web.HTTPFound(f"http://{other.address}{request.path}")
+        return web.json_response({"lmstudio": True, "data": []})
+
+    async with (
+        SimHost(sim_config()) as other,
+        a_server(elsewhere) as address,
+        fleet_over(configs=[HostConfig(H, address)]) as bench,
+    ):
+        assert bench.host().interface == "/api/v0"
+        assert not other.journal.of(journal.Request)
 
 
 async def test_a_reader_that_breaks_on_one_hosts_listing_is_a_failed_probe_and_is_logged(
