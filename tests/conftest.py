@@ -27,6 +27,12 @@ settings.load_profile("dev")
 
 _MEMORY = Path("/dev/shm")
 _ENOUGH_BYTES = 1_000_000_000
+_SDK_TESTS = (
+    "tests/clients/test_python_clients.py",
+    "tests/sim/test_sim_answer_shapes.py",
+    "tests/sim_providers/test_provider_anthropic_client.py",
+    "tests/sim_providers/test_provider_openai_client.py",
+)
 
 
 def pytest_configure() -> None:
@@ -92,8 +98,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("number_of_try", range(tries))
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the tests marked lan out unless they are asked for by name."""
+    """Leave the tests marked lan out unless they are asked for by name.
+
+    In random order, but first those that import the SDKs of providers: of two workers one alone
+    begins at the first, and each that imports them needs three seconds for it.
+    """
+    items.sort(key=lambda item: not item.nodeid.startswith(_SDK_TESTS))
     if "lan" in str(config.getoption("markexpr")):
         return
     away = [item for item in items if item.get_closest_marker("lan") is not None]

@@ -20,10 +20,6 @@ from tests.helpers.house import GEMMA, QWEN, sim
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
 BROWSER = os.environ.get("LANTERN_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
-# Typed as anything: the package is there only where a browser is.
-playwright: Any = pytest.importorskip(
-    "playwright.async_api", reason="the page's tests need the group `browser`"
-)
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(BROWSER is None, reason=f"none of {', '.join(NAMES)} is installed here"),
@@ -60,6 +56,11 @@ class Seen:
 
 @asynccontextmanager
 async def browser_at(base: str, width: int = 1440, height: int = 900) -> AsyncGenerator[Seen]:
+    # Here, since importing it takes long, also where these tests are left out. Typed as anything:
+    # the package is there only where a browser is.
+    playwright: Any = pytest.importorskip(
+        "playwright.async_api", reason="the page's tests need the group `browser`"
+    )
     async with playwright.async_playwright() as driver:
         # Without a sandbox: containers have no user namespaces to make one of.
         browser = await driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])

@@ -187,4 +187,4 @@ async def test_the_first_token_can_be_slow(session: aiohttp.ClientSession) -> No
             messages=[{"role": "user", "content": "[[tokens 3]]"}],
         )
         assert status == 200
-        assert body["stats"]["time_to_first_token"] >= 100
+        assert round(body["stats"]["time_to_first_token"], 3) >= 100
