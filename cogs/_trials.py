@@ -79,6 +79,9 @@ class Trial:
         # A form that comes back from a button changes its message; the first has none yet.
         is_first = interaction.message is None
         await interaction.response.defer(ephemeral=True, thinking=is_first)
+        async with self._acting:
+            # Saved from another device while it was open: what was typed in it may be saved, too.
+            self._is_over = False
         settings = texts.get("settings")
         plain = {key: text for key, text in texts.items() if key != "settings"}
         try:

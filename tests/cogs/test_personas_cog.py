@@ -195,6 +195,18 @@ async def test_a_name_taken_meanwhile_keeps_the_form_open(room: Room) -> None:
     assert last(await room.press(second, "discard"))["content"].startswith("Discarded")
 
 
+async def test_a_form_sent_after_its_first_texts_were_saved_is_answered_like_any(
+    room: Room,
+) -> None:
+    shown = await room.create("Muse")
+    form = (await room.press(shown, "change")).response.send_modal.await_args.args[0]
+    await room.press(shown, "save")
+    more = await sent(form, greeting="Typed.")
+    assert acts_of(more) == ["Save", "Change", "Discard"]
+    assert "There is a persona **Muse** already" in said_to(await room.press(more, "save"))[0]
+    assert last(await room.press(more, "discard"))["content"].startswith("Discarded")
+
+
 async def test_without_a_host_the_form_is_saved_all_the_same(room: Room) -> None:
     await room.home.hosts["studio"].stop()
     await room.home.lantern.fleet.probe_all()
