@@ -39,7 +39,8 @@ def long_code(text: str) -> tuple[CodeFile, ...]:
 
     A block that was never closed ends with the text.
     """
-    cuts = [part.end for part in cut_reply(text) if part.fence is not None]
+    # The last part ends with the text, which cuts nothing.
+    cuts = [part.end for part in cut_reply(text)[:-1] if part.fence is not None]
     found: list[CodeFile] = []
     block, language, start = list[str](), "", 0
     for line in lines_of(text):
@@ -50,8 +51,8 @@ def long_code(text: str) -> tuple[CodeFile, ...]:
         is_end = line.after is None or line.end == len(text)
         is_cut = any(start < cut < line.end for cut in cuts)
         if is_end and block and (len(block) > MOST_LINES or is_cut):
-            word = re.match(r"[^\s{,:]*", language)
-            ending = _ENDINGS.get(word[0] if word else "", "txt")
+            word, *_ = re.split(r"[\s{,:]", language)
+            ending = _ENDINGS.get(word, "txt")
             nth = f"-{len(found) + 1}" if found else ""
             found.append(CodeFile(f"answer{nth}.{ending}", "".join(block)))
         if is_end:

@@ -52,6 +52,8 @@ def test_code_that_was_cut_off_is_a_file_up_to_there() -> None:
     assert listing.code == "x\n" * 61 + "fun"
 
 
-@pytest.mark.parametrize("text", ["", "words\n" * 99, "```\n```\n" * 99, "| a |\n" * 99])
+@pytest.mark.parametrize(
+    "text", ["", "```go\nx", "```go\nx\n", "words\n" * 99, "```\n```\n" * 99, "| a |\n" * 99]
+)
 def test_an_answer_without_long_code_has_no_files(text: str) -> None:
     assert long_code(text) == ()
