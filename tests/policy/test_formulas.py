@@ -18,6 +18,17 @@ from bot.policy.markup import open_fence
         (r"with $\pi r^2$, and $n$ and $a_{ij}$", "with π r², and n and aᵢⱼ"),
         (r"\(90^\circ \times a*b - 1\)", "90° × a∗b − 1"),
         (r"\( \left( 1 \right) \)", "( 1 )"),
+        (r"\(x_1\) and \(\mathrm{kg}=1\)", "x₁ and kg=1"),
+        ("`$x_1$` $x_1$", "`$x_1$` x₁"),
+        ("`a\n$x_1$", "`a\nx₁"),
+        ("($x_1$)", "(x₁)"),
+        ("$x_1$ $5", "x₁ $5"),
+        ("\\(\nx^2\n\\)", "x²"),
+        (r"\(a||b~1\)", "a‖b 1"),
+        (r"\(x^{a b}\)", "xᵃᵇ"),
+        (r"\(\frac{\sqrt{a+b}}{\frac{1}{2}}\)", "(√(a+b))/(1/2)"),
+        (r"\(1\), \(x\)", "1, x"),
+        (r"\(x^{}\)", "`x^{}`"),
         # What Unicode cannot tell is quoted.
         (r"\(\begin{matrix}a & b\end{matrix}\)", r"`\begin{matrix}a & b\end{matrix}`"),
         (r"\(x^{q}\)", "`x^{q}`"),
@@ -53,6 +64,18 @@ def test_what_was_taken_for_a_formula_is_shown_once_it_cannot_be_one() -> None:
     assert plain_formulas("a $" + "x" * 80, is_whole=False) == "a "
     assert plain_formulas("a $" + "x" * 81, is_whole=False) == "a $" + "x" * 81
     assert plain_formulas("a $x\n", is_whole=False) == "a $x\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a `b", "a `b"), ("a `$x_1$", "a `$x_1$"), ("a \\", "a "), (r"\(x\)", ""),
+        (r"\(x\).", "x."), ("$x_1$", ""), ("$x_1$ ", "x₁ "), ("\\(a\n\n", "\\(a\n\n"), ("$5", "$5"),
+        ("```\n$x_1$\n``", "```\n$x_1$\n``"),
+    ],
+)  # fmt: skip
+def test_of_a_growing_text_what_may_become_a_formula_is_held_back(text: str, shown: str) -> None:
+    assert plain_formulas(text, is_whole=False) == shown
 
 
 def test_a_growing_formula_is_held_back_until_it_has_ended() -> None:

@@ -40,6 +40,37 @@ def test_the_widest_block_is_sixty_columns(cell: str, is_block: bool) -> None:
     assert not is_block or max(map(len, shown.splitlines())) == WIDTH
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("| a |\n|---|\n| bc |\n", "```\na\n──\nbc\n```\n"),
+        ("|\n|-|\n|a|\n", "```\n\n─\na\n```\n"),
+        ("| a | b |\n|-|-|\n| c | d | e |\n| f |\n", "```\na │ b\n──┼──\nc │ d\nf\n```\n"),
+        ("   | a |\n|:-:| \t\r\n| b<br>c |", "```\na\n─────\nb / c\n```\n"),
+        ("a | b\n| c |\n|-|\n| d |\ne", "a | b\n```\nc\n─\nd\n```\ne"),
+        ("```\n| a |\n```\n| b |\n|-|\n", "```\n| a |\n```\n```\nb\n─\n```\n"),
+        (f"| a | |\n|-|-|\n| b | {'w' * 60} | c |\n", f"- **a:** b\n  **…:** {'w' * 60}\n"),
+    ],
+)
+def test_what_a_row_lacks_is_left_out_and_what_it_has_too_much_too(text: str, shown: str) -> None:
+    assert tabled(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("x\n| a | ", "x\n"),
+        ("| a |\nx", "| a |\nx"),
+        ("| a |\n|x", "| a |\n"),
+        ("| a |\n|-|\n| b |\n| c |\n| d |", ""),
+        ("| a |\n|-|\n| b |\n| c |\n| d |\n", "```\na\n─\nb\nc\nd\n"),
+        ("| a |\n|-|\n| b |\n| c |\n| d |\n| e", "```\na\n─\nb\nc\nd\n"),
+    ],
+)
+def test_of_a_growing_text_what_may_become_a_table_is_held_back(text: str, shown: str) -> None:
+    assert tabled(text, is_whole=False) == shown
+
+
 def test_letters_of_two_columns_and_marks_of_none_are_counted_so() -> None:
     shown = tabled("| a | b |\n|---|---|\n| 日本 | x |\n| e\u0301 | y |\n").splitlines()
     assert shown[3:5] == ["日本 │ x", "e\u0301    │ y"]
