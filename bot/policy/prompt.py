@@ -80,8 +80,6 @@ def filled_in(text: str, scene: Scene, original: str = "") -> str:
         # to a host that has read it already.
         days = {"date": f"{now:%A}, {now.day} {now:%B %Y}", "time": f"{now:%H:%M %Z}".strip()}
         text = _MOMENT.sub(lambda found: days[found[1]], text)
-    if "{{" not in text and "<" not in text:
-        return text
     # From the inside out: `{{random:{{user}},nobody}}`.
     for _ in range(_ROUNDS):
         before, text = text, _MACRO.sub(fill, text)
@@ -169,7 +167,7 @@ def persona_prompt(
     prompt = "\n\n".join(filter(None, parts))
     talks = [talk.strip() for talk in re.split(r"(?i)<start>", fill(character.examples))]
     examples = "\n---\n".join(filter(None, talks))
-    if examples and measure(prompt) + measure(examples) <= scene.moment.room // 2:
+    if examples and 2 * (measure(prompt) + measure(examples)) <= scene.moment.room:
         prompt += f"\n\nThis is how {scene.char} talks, from other conversations:\n{examples}"
     return prompt
 
@@ -220,10 +218,10 @@ def joined(
     found: list[BookEntry] = []
     for _ in range(_ROUNDS if book.recursive_scanning else 1):
         folded = text.casefold()
-        is_new = [_joins(entry, text, folded, scene) for entry in waiting]
-        new = [entry for entry, joins in zip(waiting, is_new, strict=True) if joins]
-        waiting = [entry for entry, joins in zip(waiting, is_new, strict=True) if not joins]
-        found += new
+        new, rest = list[BookEntry](), list[BookEntry]()
+        for entry in waiting:
+            (new if _joins(entry, text, folded, scene) else rest).append(entry)
+        found, waiting = found + new, rest
         text = "\n".join(entry.content for entry in new)[:MOST_SCANNED]
     budget = BOOK_TOKENS if book.token_budget is None else book.token_budget
     left = min(budget, scene.moment.room // 4)

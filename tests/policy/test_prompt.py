@@ -161,6 +161,8 @@ def test_a_greeting_is_drawn_and_the_next_one_follows_on_request() -> None:
     assert greeting(SERA, scenes[0]) == greeting(SERA, scenes[0])
     assert {greeting(SERA, s, "It rains.") for s in scenes} == {"You wake, Ada."}
     assert {greeting(SERA, s, "You wake, Ada.") for s in scenes} == {"It rains."}
+    third = replace(SERA, character=replace(SERA.character, greetings=("It rains.", "Dusk.")))
+    assert greeting(third, SCENE, "It rains.") == "Dusk."
     assert greeting(SERA, SCENE, "said by an older card") in ("You wake, Ada.", "It rains.")
     assert greeting(Persona(PersonaName("x")), SCENE) == ""
 
@@ -200,7 +202,8 @@ def found(book: Book, *said: str, room: int = 1 << 20) -> list[str]:
         (entry("cat"), "concatenate", False),
         (entry("cat"), "cats", False),
         (entry("cat"), "catsup", False),
-        (entry("cat"), "concatenate the cat", True),
+        (entry("cat"), "concat", False),
+        (entry("cat"), "concat cat concat", True),
         (entry("cat", whole_words=False), "concatenate", True),
         (entry("cat", case_sensitive=True), "A Cat", False),
         (entry("Cat", case_sensitive=True), "A Cat", True),
