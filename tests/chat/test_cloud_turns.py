@@ -405,6 +405,9 @@ async def test_the_same_question_is_answered_from_the_cache_and_marked(tmp_path:
         assert second.text == first.text
         assert second.receipt.from_cache
         assert second.receipt.cost_micro_usd == 0
+        tokens = (second.receipt.usage.prompt_tokens, second.receipt.usage.completion_tokens)
+        assert tokens == (first.receipt.usage.prompt_tokens, first.receipt.usage.completion_tokens)
+        assert (second.receipt.host, second.receipt.provider) == (None, "zai")
         assert not first.receipt.from_cache
         assert chats(home, "zai") == 1
         report = await home.lantern.tally.report("today", "all", ADA, None)
@@ -447,6 +450,7 @@ async def test_private_and_open_questions_share_no_answers(tmp_path: Path) -> No
         private = await home.ask("hello")
         assert not open_one.receipt.from_cache
         assert private.receipt.from_cache
+        assert (private.receipt.host, private.receipt.provider) == ("studio", None)
         assert len(home.hosts["studio"].journal.of(PredictionStarted)) == 2
 
 
