@@ -29,6 +29,13 @@ from bot.policy.markup import open_fence
         (r"\(\frac{\sqrt{a+b}}{\frac{1}{2}}\)", "(√(a+b))/(1/2)"),
         (r"\(1\), \(x\)", "1, x"),
         (r"\(x^{}\)", "`x^{}`"),
+        ("`a\n$x_1$\n`", "`a\nx₁\n`"),
+        ("`a` $x_1$ `b`", "`a` x₁ `b`"),
+        ("\\\\ $x_1$", "\\\\ x₁"),
+        ("\\(x \n\n$y_1$", "\\(x \n\ny₁"),
+        (r"\(x^{aq}\)", "`x^{aq}`"),
+        (r"\(\text{a b}=1\)", "a b=1"),
+        (r"\(\frac{-a}{2}\)", "(−a)/2"),
         # What Unicode cannot tell is quoted.
         (r"\(\begin{matrix}a & b\end{matrix}\)", r"`\begin{matrix}a & b\end{matrix}`"),
         (r"\(x^{q}\)", "`x^{q}`"),
@@ -49,6 +56,7 @@ def test_a_formula_is_told_where_it_can_be_and_else_quoted(text: str, shown: str
         r"\[no link\](https://example.org)", r"@every\(o\)ne", r"<@\(1\)>", r"\(a\)b", "$x^q$",
         r"\\(x^2\\)", "$$a^2\n\nb$$", r"` \(x^2\)", "\\(`x`^2\\)", r"\(no math\)",
         "$" + "x" * 79 + "^2$", "$$" + "x" * 399 + "^2$$", r"\(x^2" + "x" * 400 + r"\)", "https://a.example/$x_1$",
+        "\\(a\n\nb_1\\)\n\nc", "a$x_1$", r"\(no\)", "$a=b$", "~~~ $x_1$\na\n~~~",
     ],
 )  # fmt: skip
 def test_what_is_no_formula_stays_as_it_is(text: str) -> None:

@@ -49,6 +49,10 @@ def test_the_widest_block_is_sixty_columns(cell: str, is_block: bool) -> None:
         ("   | a |\n|:-:| \t\r\n| b<br>c |", "```\na\n─────\nb / c\n```\n"),
         ("a | b\n| c |\n|-|\n| d |\ne", "a | b\n```\nc\n─\nd\n```\ne"),
         ("```\n| a |\n```\n| b |\n|-|\n", "```\n| a |\n```\n```\nb\n─\n```\n"),
+        (
+            f"| a |\n|-|\n| b |\n| c |\n| {'w' * 61} |\n",
+            f"- **a:** b\n- **a:** c\n- **a:** {'w' * 61}\n",
+        ),
         (f"| a | |\n|-|-|\n| b | {'w' * 60} | c |\n", f"- **a:** b\n  **…:** {'w' * 60}\n"),
     ],
 )
@@ -60,6 +64,8 @@ def test_what_a_row_lacks_is_left_out_and_what_it_has_too_much_too(text: str, sh
     ("text", "shown"),
     [
         ("x\n| a | ", "x\n"),
+        ("a|b\n ", "a|b\n"),
+        ("| a |\n|-|\n| b |\n| c |\n| dd |\n| eee |\n", "```\na\n──\nb\nc\ndd\neee\n"),
         ("| a |\nx", "| a |\nx"),
         ("| a |\n|x", "| a |\n"),
         ("| a |\n|-|\n| b |\n| c |\n| d |", ""),
@@ -89,7 +95,8 @@ def test_letters_of_two_columns_and_marks_of_none_are_counted_so() -> None:
         "a | b\n--|--\nc | d\n",
         "|" + "a|" * 13 + "\n|" + "-|" * 13 + "\n",
         f"|{'a' * 201}|\n|-|\n|b|\n",
-        "either || or",
+        "either || or ",
+        "~~~ ```\n~~~\n" + TABLE,
     ],
 )
 def test_what_is_no_table_stays_as_it_is(text: str) -> None:
