@@ -666,6 +666,32 @@ async def test_a_retry_is_paid_by_whoever_presses(tmp_path: Path) -> None:
         assert [row[0] for row in rows] == [name(ADA), name(BOB)]
 
 
+async def test_whoever_waits_at_a_provider_is_told_each_place_in_its_line(tmp_path: Path) -> None:
+    async with house(
+        tmp_path, providers=cloud(zai="zai"), provider_changes={"max_concurrent": 1}
+    ) as home:
+        (zai,) = home.lantern.providers.deployments(ProviderName("zai"))
+
+        async def unheard(_: int) -> None:
+            """Whoever is in waits for no place."""
+
+        await zai.gate.enter("somebody", 0.0, unheard)
+
+        async def told(user: UserId) -> list[int]:
+            places: list[int] = []
+            async with home.lantern.turns.open(home.request("hello", user=user)) as events:
+                async for event in events:
+                    if isinstance(event, Queued):
+                        places.append(event.position)
+                        if event.position == 2:
+                            zai.gate.leave("somebody")
+            return places
+
+        async with asyncio.TaskGroup() as tasks:
+            waiting = [tasks.create_task(told(user)) for user in (ADA, BOB)]
+        assert sorted(task.result() for task in waiting) == [[1], [2, 1]]
+
+
 # --- before anybody is paid, and in which order ----------------------------------------------
 
 

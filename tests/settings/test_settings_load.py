@@ -444,3 +444,21 @@ def test_an_unseen_host_is_waited_for_as_long_as_a_look_may_take(
     tmp_path: Path, config: str, looks_s: float
 ) -> None:
     assert plan_from(load(tmp_path, config), is_owner=True).rules.first_look_s == looks_s
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_seeing"),
+    [
+        ("model: gpt-6-luna", True),
+        ("model: gpt-6-luna, vision: false", False),
+        ("model: glm-4.6", False),
+        ("model: glm-4.6, vision: true", True),
+    ],
+)
+def test_whether_a_provider_sees_is_known_by_its_model_unless_it_is_said(
+    tmp_path: Path, lines: str, is_seeing: bool
+) -> None:
+    config = "providers: {openai: {" + lines + "}}"
+    environ = {"OPENAI_API_KEY": KEYS["KEY_A"]}
+    (openai,) = load(tmp_path, config, environ).provider_configs
+    assert openai.vision is is_seeing
