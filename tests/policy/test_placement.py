@@ -612,3 +612,15 @@ def test_a_model_is_in_doubt_where_the_formula_alone_may_refuse_it(
     needed = load_bytes(Model(ModelKey("m"), size_bytes=10 * GB), order)
     assert needed is not None
     assert is_in_doubt(model, None if spare is None else needed + spare) is doubted
+
+
+@pytest.mark.parametrize(
+    ("context", "limits", "learnt"),
+    [(16, None, 16), (None, None, None), (None, LoadLimits(usual_context=8), 8)],
+)
+def test_a_load_counts_beside_what_is_there_with_the_context_it_gets(
+    context: int | None, limits: LoadLimits | None, learnt: int | None
+) -> None:
+    order = LoadOrder(QWEN, "llm", LoadSettings(context_length=context), None, None)
+    there = instance(QWEN, context=learnt)
+    assert together([there], order, limits) == {(QWEN, learnt, 0), (QWEN, learnt, 1)}
