@@ -18,6 +18,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -96,11 +97,11 @@ def main() -> int:
 
 async def drawn(pages: Mapping[str, str]) -> dict[str, int]:
     """Each page as a PNG for fine screens, made small; their bytes."""
-    from playwright.async_api import async_playwright
-
+    # Of the group `browser`, which is not installed where no browser is.
+    playwright: Any = import_module("playwright.async_api")
     path = next(filter(None, map(shutil.which, BROWSERS)))
     sizes: dict[str, int] = {}
-    async with async_playwright() as driver:
+    async with playwright.async_playwright() as driver:
         browser = await driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
         sheet = await browser.new_page(
             device_scale_factor=1.5, viewport={"width": WIDTH, "height": 9}
