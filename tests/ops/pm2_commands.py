@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -42,26 +43,26 @@ class Pm2:
     home: Path
     environment: Mapping[str, str]
 
-    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
-        """A PM2 command that is running."""
-        return await asyncio.create_subprocess_exec(
-            "node",
-            str(PROGRAM),
-            *arguments,
-            "--no-color",
-            cwd=self.home.parent,
-            env=dict(self.environment),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-
     async def run(self, *arguments: str) -> str:
         """What a PM2 command wrote."""
-        process = await self.start(*arguments)
-        written, _ = await process.communicate()
-        assert process.returncode == 0, written.decode()
-        return written.decode()
+        # A pipe would stay open with the daemon, which keeps what its first command was given.
+        with tempfile.TemporaryFile() as told:
+            process = await asyncio.create_subprocess_exec(
+                "node",
+                str(PROGRAM),
+                *arguments,
+                "--no-color",
+                cwd=self.home.parent,
+                env=dict(self.environment),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=told,
+                stderr=asyncio.subprocess.STDOUT,
+            )
+            await process.wait()
+            told.seek(0)
+            written = told.read().decode()
+        assert process.returncode == 0, written
+        return written
 
     async def app(self) -> App | None:
         """Lantern as PM2 sees it."""

@@ -34,16 +34,20 @@ async def test_pm2_waits_until_ready_and_stops_with_a_drain(
     discord: DiscordDouble, folder: Path, environment: dict[str, str]
 ) -> None:
     discord.gateway.hold()
-    async with asyncio.timeout(GUARD_S), pm2_with(folder / "pm2", environment) as pm2:
-        starting = await pm2.start("start", str(folder / "ecosystem.config.js"))
+    async with (
+        asyncio.timeout(GUARD_S),
+        pm2_with(folder / "pm2", environment) as pm2,
+        asyncio.TaskGroup() as tasks,
+    ):
+        starting = tasks.create_task(pm2.run("start", str(folder / "ecosystem.config.js")))
         await discord.changes.until(lambda: discord.gateway.identified)
         app = await pm2.app()
         assert app is not None
         assert app.status == "launching"
-        assert starting.returncode is None
+        assert not starting.done()
 
         discord.gateway.let_in()
-        await starting.communicate()
+        await starting
         app = await pm2.app()
         assert app is not None
         assert (app.status, app.restarts) == ("online", 0)
