@@ -30,8 +30,6 @@ USUAL_ANSWER = 240
 WRITE_WEIGHT = 0.1
 """A second of writing counts so much beside one before the first word, where hosts are compared:
 a long answer is read as it comes."""
-EVICTION_WEIGHT = 1.5
-"""A second that others will miss counts so much: to load again what left evicts another in turn."""
 PROGRESS_TO_TRUST = 0.1
 """From here on a load's own progress predicts its end better than history does."""
 
@@ -111,7 +109,7 @@ class Prediction:
     def burden_s(self) -> float:
         """What hosts are compared by: also what others will miss, and some of the writing."""
         missed_s = sum(instance.missed_s for instance in self.evicts)
-        return self.seconds + EVICTION_WEIGHT * missed_s + WRITE_WEIGHT * self.write_s
+        return self.seconds + missed_s + WRITE_WEIGHT * self.write_s
 
 
 def predict_seconds(

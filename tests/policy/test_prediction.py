@@ -9,7 +9,6 @@ from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, LoadInFligh
 from bot.domain.ids import ModelKey
 from bot.policy.prediction import (
     EVICT_S,
-    EVICTION_WEIGHT,
     SENT_S,
     SHARED,
     WRITE_WEIGHT,
@@ -114,9 +113,7 @@ def test_what_evictions_cost_others_counts_among_hosts_and_is_not_waited_for() -
     full = host(models=ON_DISK, instances=[missed], max_loaded=1, rate=1e9)
     found = _predict(full)
     assert found.seconds == pytest.approx(5.0 + EVICT_S + READ_S)
-    assert found.burden_s == pytest.approx(
-        found.seconds + EVICTION_WEIGHT * 7.5 + WRITE_WEIGHT * found.write_s
-    )
+    assert found.burden_s == pytest.approx(found.seconds + 7.5 + WRITE_WEIGHT * found.write_s)
 
 
 def test_full_slots_are_waited_for() -> None:

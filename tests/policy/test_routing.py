@@ -13,7 +13,6 @@ from bot.domain.ids import AUTO, HostName, ModelKey, ProviderName
 from bot.policy import routing
 from bot.policy.prediction import (
     BLIND,
-    EVICTION_WEIGHT,
     Prediction,
     RouteAsk,
     Strategy,
@@ -106,7 +105,7 @@ def test_the_host_whose_evictions_cost_others_least_goes_first() -> None:
     first, second = plan_route(hosts, ASK).candidates
     assert (first.host, second.host) == ("b", "a")
     assert first.seconds == second.seconds
-    assert first.burden_s == pytest.approx(second.burden_s - EVICTION_WEIGHT * 8.5)
+    assert first.burden_s == pytest.approx(second.burden_s - 8.5)
 
 
 def test_a_long_queue_makes_a_cold_host_sooner() -> None:
