@@ -179,6 +179,8 @@ def _by_command(double: _Discord) -> Transport:
         client=SimpleNamespace(get_partial_messageable=get_partial_messageable),
         channel_id=double.id,
         guild_id=None,
+        context=discord.app_commands.AppCommandContext(dm_channel=True),
+        app_permissions=discord.Permissions.all(),
         locale=discord.Locale.british_english,
         response=SimpleNamespace(is_done=lambda: False, defer=double.defer),
         edit_original_response=double.edit_original_response,
