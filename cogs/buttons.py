@@ -80,12 +80,8 @@ class Buttons(commands.Cog):
             case Act.WARM | Act.CLOUD:
                 await self._go_another_way(interaction, act, turn)
             case Act.RETRY | Act.SEE | Act.CONTINUE | Act.EDITED:
-                kinds: dict[Act, TurnKind] = {Act.CONTINUE: "continue"}
-                kind, sees, is_edited = (
-                    kinds.get(act, "retry"),
-                    act is Act.SEE,
-                    act is Act.EDITED,
-                )
+                kind: TurnKind = "continue" if act is Act.CONTINUE else "retry"
+                sees, is_edited = act is Act.SEE, act is Act.EDITED
                 await self._again.press(interaction, kind, turn, must_see=sees, is_edited=is_edited)
             case Act.OTHER:
                 await self._another.offer(interaction, turn)

@@ -183,13 +183,7 @@ class Draft:
 
     def failed(self, candidate: Candidate, error: Unavailable) -> None:
         """A candidate could not serve; its reasoning, if any, is dropped with it."""
-        attempt = Rejection(
-            candidate.where,
-            candidate.model,
-            error.user_message,
-            error.kind,
-            is_cloud=candidate.provider is not None,
-        )
+        attempt = Rejection.of(candidate, error)
         self.so_far = replace(
             self.so_far,
             attempts=(*self.so_far.attempts, attempt),

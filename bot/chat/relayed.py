@@ -42,6 +42,7 @@ class RelayRequest:
     """Estimated."""
     answer_tokens: int
     is_stream: bool = False
+    """Never of embeddings, which come as a whole."""
     wants_usage: bool = True
     needs_vision: bool = False
     abroad: Abroad | None = None
@@ -146,7 +147,7 @@ class Relay:
             kind=str(error.kind),
             reason=error.user_message,
         )
-        attempt = Rejection(candidate.where, candidate.model, error.user_message, error.kind)
+        attempt = Rejection.of(candidate, error)
         self.flight.attempts.append(attempt)
         if error.retry_after_s is not None and error.kind is FailureKind.BUDGET:
             self.renews_in_s = error.retry_after_s

@@ -296,15 +296,7 @@ async def load_first(
             instance = lease.granted.instance
 
     async def note(candidate: Candidate, error: Unavailable) -> None:
-        failed.append(
-            Rejection(
-                candidate.where,
-                candidate.model,
-                error.user_message,
-                error.kind,
-                is_cloud=candidate.provider is not None,
-            )
-        )
+        failed.append(Rejection.of(candidate, error))
 
     by = await walk(route.candidates, serve, note)
     return Readiness(

@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Self
 
-from bot.domain.errors import FailureKind
+from bot.domain.errors import FailureKind, Unavailable
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.domain.personas import Priority, Sampling
 
@@ -300,6 +300,17 @@ class Rejection:
     brief: str = ""
     """The same for readers, as after "is", without an address; empty: no news to anybody."""
     is_cloud: bool = False
+
+    @classmethod
+    def of(cls, candidate: Candidate, failure: Unavailable) -> Self:
+        """That a candidate was asked and could not."""
+        return cls(
+            candidate.where,
+            candidate.model,
+            failure.user_message,
+            failure.kind,
+            is_cloud=candidate.provider is not None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
