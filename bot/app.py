@@ -185,10 +185,10 @@ async def lantern(
     """Builds everything in this order and closes it in reverse.
 
     1. The database, and what a Lantern before this one left open in it.
-    2. Personas and hosts.
+    2. Personas.
     3. Streams, the ledger and the providers.
     4. Turns, and what else faces ask.
-    5. The timer.
+    5. The hosts, and the timer.
 
     Raises:
         StoreUnavailable: the database cannot be opened.
@@ -201,7 +201,7 @@ async def lantern(
         newsroom = Newsroom()
         stack.enter_context(newsroom.heard_by(partial(_hear, observe, observe_cloud)))
         shelf, read_personas = await _shelf(plan, database)
-        fleet = await stack.enter_async_context(await _fleet(plan, database, newsroom))
+        fleet = await _fleet(plan, database, newsroom)
 
         session = await stack.enter_async_context(inference_session())
         inference = await stack.enter_async_context(Inference(session, utcnow=utcnow))
@@ -224,6 +224,9 @@ async def lantern(
         )
         await built.personas.refresh()
 
+        # Ten hosts' first connections take a fifth of a second of computing: what has no need of
+        # them is not kept waiting for it.
+        await stack.enter_async_context(fleet)
         # The timer last: none of its jobs may meet what is half built or already closed.
         timer = await stack.enter_async_context(Timer(utcnow))
         _repeat(timer, plan, built, read_personas)
