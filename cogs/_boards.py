@@ -191,10 +191,14 @@ class Boards:
         if may_attach:
             try:
                 day = await self._lantern.tally.last_day(PlaceId(f"discord:{board.server}"))
+                drawn = await asyncio.to_thread(board_picture, day)
             except BotError:
                 return None
-        if day is not None:
-            drawn = await asyncio.to_thread(board_picture, day)
+            except Exception:
+                # Whatever breaks in a picture: the words beside it must not wait for its mending.
+                _log.exception("board's picture not drawn", server=board.server)
+                self._drawn[board] = now, hung
+                return None
         # Of before the start one may hang there that tells of a day long gone.
         is_same = known is not None and (day == hung or (drawn is None and hung is None))
         self._drawn[board] = now, hung if is_same else day if drawn is not None else None

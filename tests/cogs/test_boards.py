@@ -269,17 +269,6 @@ def test_what_breaks_is_tried_again_and_ends_nothing(
 
     watch(world, boards, lambda: boards.put_up(world.client, HOME, 7))
     monkeypatch.setattr("cogs._boards.board_text", text)
-
-    async def at_once(work: Callable[[LastDay], object], day: LastDay) -> object:
-        return work(day)
-
-    def drawn(day: LastDay) -> tuple[bytes, str] | None:
-        answers = sum(hour.local for hour in day.hours)
-        return (b"\x89PNG", f"{answers} answers") if answers else None
-
-    # In virtual time no thread runs; the picture itself is drawn in the tests of its room.
-    monkeypatch.setattr("asyncio.to_thread", at_once)
-    monkeypatch.setattr("cogs._boards.board_picture", drawn)
     watch(world, boards, 130.0)
     assert world.texts == {100: "two"}
 
@@ -456,6 +445,27 @@ def test_a_picture_that_discord_refuses_does_not_take_the_words_along(
     watch(world, boards, take, 1300.0)
     assert days.hung[-1][1] == ["4 answers"]
     assert world.told == []
+
+
+def test_a_picture_that_cannot_be_drawn_holds_no_words_up_and_is_drawn_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days, tried = Days(world), list[int]()
+    boards = days.boards()
+
+    def broken(day: LastDay) -> object:
+        tried.append(len(tried))
+        if len(tried) < 3:
+            raise ZeroDivisionError
+        return b"\x89PNG", "drawn"
+
+    monkeypatch.setattr("cogs._boards.board_picture", broken)
+    put_up = partial(boards.put_up, world.client, HOME, 1)
+    watch(world, boards, put_up, changes(world, "two"), 130.0)
+    # Put up with its words alone; the drawing is not tried at each look.
+    assert (list(world.texts.values()), len(tried)) == (["two"], 1)
+    watch(world, boards, 1400.0)
+    assert (days.hung[-1][1], len(tried)) == (["drawn"], 3)
 
 
 def test_a_picture_that_did_not_arrive_is_sent_again_within_minutes(world: World) -> None:
