@@ -14,7 +14,7 @@ from bot.policy.access import check_may_switch
 from bot.policy.pacing import Pacers
 from cogs._access import Access
 from cogs._faults import SENDING_ERRORS, say
-from cogs._languages import told
+from cogs._languages import public_locale, told
 from cogs._mentions import said
 from cogs._places import is_at_home, place_of, user_id
 from cogs._reply import Replies, ShownAnswer
@@ -25,6 +25,7 @@ from cogs._writer import Writer
 
 UNREADABLE = "Discord does not show me that question any more; ask it anew."
 GONE = "That answer is not stored any more."
+UNSHOWN = "Discord did not let me show the other answer; this one goes on."
 
 _YOUNG = timedelta(minutes=55)
 """Discord takes few edits of messages that are older than an hour."""
@@ -126,7 +127,7 @@ class Again:
         """Shows another answer to the same question, from which the conversation then goes on.
 
         Raises:
-            RequestRefused: one is being written there.
+            RequestRefused: one is being written there, or Discord did not take the other.
             NotPermitted: it is not stored any more.
         """
         standing = await self._at_rest(interaction, turn)
@@ -142,15 +143,25 @@ class Again:
             await store.show(wanted)
             try:
                 if len(views) == len(ids) == 1 and not interaction.response.is_done():
-                    content, buttons = views[0].content, buttons_of(views[0], interaction.locale)
+                    content = views[0].content
+                    buttons = buttons_of(views[0], public_locale(interaction))
                     await interaction.response.edit_message(content=content, view=buttons)
                 else:
-                    if not interaction.response.is_done():
+                    # Where the bot is not itself it may change what its press alone made: there
+                    # the other answer comes below, as a retry does.
+                    is_home = is_at_home(interaction)
+                    if is_home and not interaction.response.is_done():
                         await interaction.response.defer()
-                    writer = Writer(View(views), self._transport(interaction, ids))
-                    await writer.run(existing=ids)
+                    transport = (
+                        self._transport(interaction, ids)
+                        if is_home
+                        else InteractionTransport(interaction, self._pacers)
+                    )
+                    writer = Writer(View(views), transport)
+                    if await writer.run(existing=ids if is_home else ()) != "shown":
+                        raise RequestRefused(UNSHOWN)
                     ids = writer.ids()
-            except SENDING_ERRORS:
+            except (*SENDING_ERRORS, RequestRefused):
                 # What people still read is what goes on.
                 await store.show(answers.shown)
                 raise
@@ -255,7 +266,7 @@ class Again:
         )
         hook = self._webhooks.at(interaction.client, interaction.channel)
         transport = Transport(channel, self._pacers, hook=hook)
-        transport.locale = interaction.locale
+        transport.locale = public_locale(interaction)
         age = discord.utils.utcnow() - discord.utils.snowflake_time(min(ids))
         transport.edits_old = age > _YOUNG
         return transport

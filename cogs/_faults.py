@@ -12,7 +12,7 @@ from bot.chat import words
 from bot.domain.errors import BotError
 from bot.policy.markup import harmless
 from bot.policy.splitting import LIMIT, split_reply
-from cogs._languages import told
+from cogs._languages import public_locale, told
 
 SENDING_ERRORS = (
     discord.DiscordException,
@@ -91,10 +91,11 @@ async def say(
 ) -> None:
     """Answers an interaction in words, whatever was answered before; long ones over several.
 
-    Ours are said in the language of whoever asked.
+    Ours are said in the language of whoever asked, or of the place where everybody reads them.
     """
+    locale = interaction.locale if ephemeral else public_locale(interaction)
     # Names, descriptions, thoughts and what hosts say of their errors are other people's words.
-    text = harmless(told(text, interaction.locale) if is_ours else text)
+    text = harmless(told(text, locale) if is_ours else text)
     for part in split_reply(text, LIMIT):
         # A second first response is refused (40060): what follows it is another route.
         if interaction.response.is_done():

@@ -1,26 +1,30 @@
 """The forms personas are written in, and the buttons under what was written."""
 
+import io
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal, Self, cast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self, cast, get_args
 
 import discord
 from discord import ui
 
 from bot.documents.persona_files import persona_values, settings_text
 from bot.documents.yaml import Plain
-from bot.domain.personas import Persona
-from bot.policy.names import shown_name
-from cogs._faults import say_error
+from bot.domain.personas import Persona, PersonaScope
 from cogs._languages import told
 
 FormAct = Literal["save", "change", "discard"]
 FormPart = Literal["persona", "character"]
+FormBegin = Literal["new", "copy", "edit"]
+"""A new persona, one like another, one that is changed."""
 
 LONGEST = 4000
 """Characters of one field: Discord's limit. A longer text is left out of the form."""
 
 _TITLE = 45
+_LONGEST_ID = 100
+"""Characters of an id: Discord's limit."""
 
 # Key, label (45 characters at most), what stands there while it is empty, the most it takes.
 _FIELDS: Mapping[FormPart, tuple[tuple[str, str, str, int], ...]] = {
@@ -64,39 +68,60 @@ def form_texts(persona: Persona, part: FormPart) -> tuple[dict[str, str], list[s
     return texts, too_long
 
 
-class PersonaForm(ui.Modal):
-    """Asks for texts; what was written goes to ``on_written``."""
+@dataclass(frozen=True, slots=True)
+class FormKey:
+    """What a form is about: in its id, so that one opened before a restart can be gone on with."""
 
-    def __init__(
-        self,
-        name: str,
-        part: FormPart,
-        texts: Mapping[str, str],
-        on_written: Callable[[discord.Interaction[Any], Mapping[str, str]], Awaitable[None]],
-    ) -> None:
-        super().__init__(title=f"{shown_name(name)}"[:_TITLE])
-        self._on_written = on_written
-        self._fields: dict[str, ui.TextInput[Self]] = {}
-        for key, label, hint, most in _FIELDS[part]:
-            if key not in texts:
+    ticket: str
+    part: FormPart
+    scope: PersonaScope
+    begin: FormBegin
+    name: str
+
+    @classmethod
+    def read(cls, custom_id: str) -> Self | None:
+        """Of a form's id; None of anything else."""
+        mark, _, rest = custom_id.partition(":")
+        ticket, part, scope, begin, name = (*rest.split(":", 4), "", "", "", "", "")[:5]
+        parts: dict[str, FormPart] = {known: known for known in get_args(FormPart)}
+        scopes: dict[str, PersonaScope] = {known: known for known in get_args(PersonaScope)}
+        begins: dict[str, FormBegin] = {known: known for known in get_args(FormBegin)}
+        if mark != "form" or not (part in parts and scope in scopes and begin in begins):
+            return None
+        return cls(ticket, parts[part], scopes[scope], begins[begin], name)
+
+    def form(self, title: str, texts: Mapping[str, str]) -> ui.Modal:
+        """The form with these texts; one without a field for a text leaves it as it is."""
+        key = ":".join(("form", self.ticket, self.part, self.scope, self.begin, self.name))
+        if len(key) > _LONGEST_ID:
+            # Without its name it still finds what this process knows of it.
+            key = ":".join(("form", self.ticket, self.part, self.scope, "copy", ""))
+        form = ui.Modal(title=title[:_TITLE], custom_id=key)
+        for field, label, hint, most in _FIELDS[self.part]:
+            if field not in texts:
                 continue
-            field = ui.TextInput[Self](
-                style=discord.TextStyle.short if most <= _SHORT else discord.TextStyle.paragraph,
+            style = discord.TextStyle.short if most <= _SHORT else discord.TextStyle.paragraph
+            text: ui.TextInput[Any] = ui.TextInput(
+                custom_id=field,
+                style=style,
                 placeholder=hint,
-                default=texts[key] or None,
+                default=texts[field] or None,
                 required=False,
                 max_length=most,
             )
-            self._fields[key] = field
-            self.add_item(ui.Label(text=label, component=field))
+            form.add_item(ui.Label(text=label, component=text))
+        # The library would keep each that is never sent for ever, and know none of before a start.
+        form.stop()
+        return form
 
-    async def on_submit(self, interaction: discord.Interaction[Any], /) -> None:
-        """Hands over what was written."""
-        await self._on_written(interaction, {key: f.value for key, f in self._fields.items()})
-
-    async def on_error(self, interaction: discord.Interaction[Any], error: Exception, /) -> None:
-        """Every failure of a form is a visible message."""
-        await say_error(interaction, error)
+    def given_back(self, texts: Mapping[str, str]) -> discord.File:
+        """What somebody wrote into it, where nothing else can be done with it."""
+        written = [
+            f"{label}:\n{texts[field]}\n"
+            for field, label, *_ in _FIELDS[self.part]
+            if field in texts
+        ]
+        return discord.File(io.BytesIO("\n".join(written).encode()), "what-you-wrote.txt")
 
 
 class FormButton(

@@ -8,8 +8,9 @@ import tomllib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from discord import Locale, app_commands
+from discord import Interaction, Locale, app_commands
 
 COLUMNS: Mapping[str, str] = {
     "de": "de", "es-ES": "es", "es-419": "es", "fr": "fr", "ja": "ja", "pt-BR": "pt",
@@ -45,6 +46,17 @@ def _patterns(column: str) -> tuple[tuple[re.Pattern[str], str], ...]:
         for text, said in lines
         if "{}" in text
     )
+
+
+def public_locale(interaction: Interaction[Any]) -> Locale | None:
+    """The language of what everybody sees: a server's own, or that of whom one writes with.
+
+    A group has none. It is the same whoever presses: buttons under one answer once spoke German to
+    all, since the last who pressed one did.
+    """
+    if interaction.guild_id is not None:
+        return interaction.guild_locale
+    return None if interaction.context.private_channel is True else interaction.locale
 
 
 def told(text: str, locale: object) -> str:

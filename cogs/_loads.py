@@ -18,6 +18,7 @@ from bot.policy.access import Rights
 from bot.policy.markup import harmless
 from bot.policy.splitting import LIMIT
 from cogs._faults import AnyInteraction, error_words
+from cogs._languages import public_locale
 from cogs._places import place_of, user_id
 from cogs._transport import InteractionTransport
 from cogs._view import Act, MessageView, View, buttons_of
@@ -210,7 +211,7 @@ class Loads:
                 if left
                 else MessageView(f"{head}\n-# This load is not running any more.")
             )
-            buttons = buttons_of(cut, interaction.locale)
+            buttons = buttons_of(cut, public_locale(interaction))
             await interaction.response.edit_message(content=cut.content, view=buttons)
             return
         if view.asker != user_id(interaction.user) and not rights.is_admin:

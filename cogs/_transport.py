@@ -9,6 +9,7 @@ import discord
 from bot.policy.pacing import INTERACTION, OLD, Pacer, Pacers, Writing
 from bot.policy.speakers import Speaker
 from cogs._faults import DiscordFault, fault_of
+from cogs._languages import public_locale
 from cogs._places import is_at_home
 from cogs._view import MessageView, buttons_of
 from cogs._webhooks import Hook, Webhooks
@@ -217,7 +218,7 @@ class InteractionTransport(Transport):
             interaction.client.get_partial_messageable(channel_id, guild_id=guild_id), pacers
         )
         self.question = interaction.id
-        self.locale = interaction.locale
+        self.locale = public_locale(interaction)
         self._interaction = interaction
         # Five calls in two seconds, where a channel's messages together have five in five.
         self._token = Pacer(INTERACTION)

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import discord
+from discord import ui
 
 from bot.chat import words
 from bot.chat.lantern import Lantern
@@ -14,7 +15,6 @@ from bot.documents.persona_files import changed
 from bot.domain.chat import TurnRequest
 from bot.domain.errors import BotError, NotPermitted, RequestRefused
 from bot.domain.events import Evicting, Failed, Finished, Loading, Queued, TextDelta
-from bot.domain.personas import PersonaScope
 from bot.policy.formulas import plain_formulas
 from bot.policy.markup import harmless
 from bot.policy.names import shown_name
@@ -23,7 +23,7 @@ from bot.policy.splitting import LIMIT
 from bot.policy.tables import tabled
 from cogs._access import Access
 from cogs._faults import SENDING_ERRORS, error_words
-from cogs._forms import FormPart, PersonaForm, form_buttons, form_texts
+from cogs._forms import FormKey, form_buttons, form_texts
 from cogs._places import place_of, user_id
 
 EDIT_EVERY_S = 1.0
@@ -40,10 +40,8 @@ class Trial:
         self,
         lantern: Lantern,
         access: Access,
-        ticket: str,
+        key: FormKey,
         sheet: Sheet,
-        scope: PersonaScope,
-        part: FormPart,
         author: int,
     ) -> None:
         self._personas = lantern.personas
@@ -51,12 +49,10 @@ class Trial:
         self._settings = lantern.place_settings
         self._tally = lantern.tally
         self._access = access
-        self._ticket = ticket
+        self._key = key
         self._sheet = sheet
-        self._scope: PersonaScope = scope
-        self._part: FormPart = part
         self._author = author
-        self._texts, too_long = form_texts(sheet.persona, part)
+        self._texts, too_long = form_texts(sheet.persona, key.part)
         self._notes = [f"Too long for a form, and left as it is: {label}." for label in too_long]
         self._answering: asyncio.Timeout | None = None
         self._loading: Loading | None = None
@@ -66,9 +62,9 @@ class Trial:
         """Saved or discarded."""
         self._acting = asyncio.Lock()
 
-    def form(self) -> PersonaForm:
-        """The form, with what was written last."""
-        return PersonaForm(self._sheet.persona.name, self._part, self._texts, self.written)
+    def form(self) -> ui.Modal:
+        """The form, with what was written last; what is sent comes to ``written``."""
+        return self._key.form(shown_name(self._sheet.persona.name), self._texts)
 
     async def written(
         self, interaction: discord.Interaction[Any], texts: Mapping[str, str]
@@ -95,45 +91,60 @@ class Trial:
         await self._try(interaction)
 
     async def _try(self, interaction: discord.Interaction[Any]) -> None:
-        """Shows the first answer as it comes; a press ends it."""
-        text, status, last_s = "", "…", 0.0
-        loop = asyncio.get_running_loop()
-        editor = Editor(user_id(interaction.user), is_admin=False)
-        place = place_of(interaction)
-        preview = self._personas.preview(self._sheet.persona, place, editor)
+        """Shows the first answer; a press ends it, its last edit included."""
         self._rests.clear()
+        try:
+            if (told := await self._answered(interaction)) is not None:
+                await self._show(interaction, told)
+        finally:
+            self._rests.set()
+
+    async def _answered(self, interaction: discord.Interaction[Any]) -> str | None:
+        """What is to be shown once it has answered; None where a press came before."""
         try:
             # A question like any other: by the limits of whoever asks, and counted.
             asker = self._access.take(interaction.client, interaction)
-            request = TurnRequest(asker.user, "", place, SAMPLE, asker=asker)
-            await self._settings.admit(request, asker.user)
-            async with asyncio.timeout(None) as self._answering, preview as events:
-                async for event in events:
-                    match event:
-                        case TextDelta(text=more):
-                            text += more
-                        case Queued() | Evicting() | Loading():
-                            status = words.progress_line(event)
-                            self._loading = event if isinstance(event, Loading) else None
-                        case Failed(error=error):
-                            raise error
-                        case Finished(turn=turn, receipt=receipt):
-                            server = place.server
-                            self._tally.note(turn, asker.user, server, receipt, has_text=bool(text))
-                        case _:
-                            pass
-                    if loop.time() - last_s >= EDIT_EVERY_S:
-                        last_s = loop.time()
-                        await self._show(interaction, self._told(text or status, is_whole=False))
-            status = ""
+            request = TurnRequest(asker.user, "", place_of(interaction), SAMPLE, asker=asker)
+            async with asyncio.timeout(None) as self._answering:
+                # Saved while this looked the limits up, it was asked all the same, and its answer
+                # written over the word that it was saved.
+                await self._settings.admit(request, asker.user)
+                return self._told(await self._heard(interaction, request), is_whole=True)
         except TimeoutError:
-            return  # a press came, and shows what it did
+            return None  # a press came, and shows what it did
         except BotError as error:
-            text, status = "", f"No first answer: {error_words(error).removeprefix('❌ ')}"
+            why = error_words(error).removeprefix("❌ ")
+            return self._told(f"No first answer: {why}", is_whole=True)
         finally:
             self._answering = None
-            self._rests.set()
-        await self._show(interaction, self._told(text or status, is_whole=True))
+
+    async def _heard(self, interaction: discord.Interaction[Any], request: TurnRequest) -> str:
+        """Shows what it answers as it comes; gives the whole.
+
+        Raises:
+            BotError: whatever ends a turn.
+        """
+        text, status, last_s, loop = "", "…", 0.0, asyncio.get_running_loop()
+        user, place = request.user, request.place
+        editor = Editor(user, is_admin=False)
+        async with self._personas.preview(self._sheet.persona, place, editor) as events:
+            async for event in events:
+                match event:
+                    case TextDelta(text=more):
+                        text += more
+                    case Queued() | Evicting() | Loading():
+                        status = words.progress_line(event)
+                        self._loading = event if isinstance(event, Loading) else None
+                    case Failed(error=error):
+                        raise error
+                    case Finished(turn=turn, receipt=receipt):
+                        self._tally.note(turn, user, place.server, receipt, has_text=bool(text))
+                    case _:
+                        pass
+                if loop.time() - last_s >= EDIT_EVERY_S:
+                    last_s = loop.time()
+                    await self._show(interaction, self._told(text or status, is_whole=False))
+        return text
 
     def _told(self, answer: str, *, is_whole: bool) -> str:
         name = shown_name(self._sheet.persona.name)
@@ -174,7 +185,7 @@ class Trial:
                 await self._acts.cancel_load(load.host, load.model)
             return f"Discarded; nothing of **{name}** was saved."
         made, said = await self._personas.keep(
-            self._sheet, self._scope, editor, place_of(interaction)
+            self._sheet, self._key.scope, editor, place_of(interaction)
         )
         done = "saved" if self._sheet.changes is None else "changed"
         name = shown_name(made.persona.name)
@@ -196,5 +207,5 @@ class Trial:
         with suppress(*SENDING_ERRORS):
             await interaction.edit_original_response(
                 content=text[:LIMIT],
-                view=form_buttons(self._ticket, *acts, locale=interaction.locale),
+                view=form_buttons(self._key.ticket, *acts, locale=interaction.locale),
             )

@@ -17,6 +17,7 @@ from cogs._access import Access
 from cogs._again import Again
 from cogs._another import PICK, Another
 from cogs._faults import say, say_error
+from cogs._languages import public_locale
 from cogs._loads import Loads
 from cogs._places import user_id
 from cogs._reply import Replies
@@ -130,7 +131,7 @@ class Buttons(commands.Cog):
             # A press changes its own message alone: one that holds only a part stays as it is.
             if len(views) != 1:
                 raise RequestRefused("That answer has already ended.")
-            content, buttons = views[0].content, buttons_of(views[0], interaction.locale)
+            content, buttons = views[0].content, buttons_of(views[0], public_locale(interaction))
             await interaction.response.edit_message(content=content, view=buttons)
 
     async def _think_aloud(

@@ -17,6 +17,7 @@ from bot.policy.pacing import Pacers
 from cogs._access import Access
 from cogs._again import Again
 from cogs._ban import Ban
+from cogs._bare import Bare
 from cogs._boards import Boards
 from cogs._forms import FormButton
 from cogs._languages import CommandNames
@@ -86,6 +87,7 @@ class DiscordFace:
         self.webhooks = Webhooks(is_on=rules.has_webhooks)
         self.again = Again(lantern, self.access, self.replies, self.pacers, self.webhooks)
         self.ban = Ban()
+        self.bare = Bare(self.pacers, self.webhooks)
         self.presence = PresenceLine(lantern.catalog)
         self.boards = Boards(lantern, self.pacers, rules.owner_channel)
         self._bot: LanternBot | None = None
@@ -136,6 +138,7 @@ class DiscordFace:
         """Keeps what stands beside the answers true, for as long as Lantern runs."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.boards.keep(lambda: self._bot))
+            group.create_task(self.bare.keep(lambda: self._bot))
             if self.rules.has_presence:
                 group.create_task(self.presence.keep())
 
@@ -209,11 +212,11 @@ class LanternBot(commands.Bot):
             General(lantern, rules),
             Greeting(lantern, face.access, face.replies, face.pacers),
             SettingsCog(lantern, face.access),
-            PersonasCog(lantern, face.access),
+            PersonasCog(lantern, face.access, face.replies.questions),
             Warming(self, lantern, rules),
             Buttons(lantern, face.access, face.replies, face.loads, face.again),
             talking,
-            Memory(lantern, face.replies, face.pacers, face.webhooks),
+            Memory(lantern, face.replies, face.bare),
             Edits(
                 self,
                 lantern,

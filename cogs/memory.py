@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import discord
-import structlog
 from discord import app_commands
 from discord.ext import commands
 
@@ -19,12 +18,10 @@ from bot.domain.errors import RequestRefused
 from bot.policy.markup import harmless
 from bot.policy.memories import MOST_FACTS, checked_fact
 from bot.policy.names import matching
-from bot.policy.pacing import OLD, Pacers
-from cogs._faults import SENDING_ERRORS, say
+from cogs._bare import Bare
+from cogs._faults import say
 from cogs._places import place_of, user_id
 from cogs._reply import Replies
-from cogs._transport import transport_to
-from cogs._webhooks import Webhooks
 
 SHOWN = 10
 _LINE_CHARS = 150
@@ -37,12 +34,7 @@ there: delete it there. To do it: `/history forget sure:yes`."""
 FORGOTTEN = """\
 🗑 Forgotten: {questions} with all answers, and your facts. Backups follow within 8 days."""
 
-UNDRESS_EVERY_S = OLD.rhythm_s
-"""Between two answers that lose their buttons: what Discord takes for messages of any age."""
-
 _ENDED = "Its question was forgotten."
-
-_log = structlog.get_logger(__name__)
 
 
 class Memory(commands.Cog):
@@ -50,15 +42,12 @@ class Memory(commands.Cog):
 
     history = app_commands.Group(name="history", description="What I keep of your words")
 
-    def __init__(
-        self, lantern: Lantern, replies: Replies, pacers: Pacers, webhooks: Webhooks
-    ) -> None:
+    def __init__(self, lantern: Lantern, replies: Replies, bare: Bare) -> None:
         self._lantern = lantern
         self._turns = lantern.turns
         self._people = lantern.people
         self._replies = replies
-        self._pacers = pacers
-        self._webhooks = webhooks
+        self._bare = bare
         self._remembering = asyncio.Lock()
 
     @history.command(description="Your newest questions and how they were answered")
@@ -117,14 +106,7 @@ class Memory(commands.Cog):
         await self._replies.pings.choose(user, is_on=False)
         await say(interaction, FORGOTTEN.format(questions=counted(count, "question")))
         # Their buttons would say that the answer is not stored any more, to whoever presses.
-        for nth, (channel, message) in enumerate(shown):
-            if nth:
-                await asyncio.sleep(UNDRESS_EVERY_S)
-            place = transport_to(interaction.client, int(channel), self._pacers, self._webhooks)
-            try:
-                await place.dress(int(message), None)
-            except SENDING_ERRORS as error:
-                _log.info("buttons not taken away", error=str(error)[:200])
+        self._bare.take(shown)
 
     @app_commands.command(description="Have me remember a short fact about you")
     @app_commands.describe(fact="Told to whoever answers you, such as: I write Python 3.11")

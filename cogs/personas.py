@@ -3,7 +3,8 @@
 import io
 import secrets
 from collections import OrderedDict
-from typing import Any
+from contextlib import suppress
+from typing import Any, cast
 
 import discord
 from discord import app_commands
@@ -21,14 +22,18 @@ from bot.policy.personas import Editor, check_may_edit
 from cogs._access import Access
 from cogs._autocomplete import StringChoices, persona_choices
 from cogs._faults import SENDING_ERRORS, say, say_error
-from cogs._forms import FormPart
+from cogs._forms import FormBegin, FormKey, FormPart
+from cogs._languages import told
+from cogs._panel import typed_in
 from cogs._places import owners_of, place_of, user_id
+from cogs._questions import Questions
 from cogs._trials import Trial
 
 MOST_FORMS = 200
 """Forms kept open at once; the oldest is forgotten."""
 
 GONE = "This form is not open any more; nothing was saved. Give the command again."
+GIVEN_BACK = "What you wrote is in this file."
 
 
 class PersonasCog(
@@ -36,8 +41,9 @@ class PersonasCog(
 ):
     """Personas by form and by file."""
 
-    def __init__(self, lantern: Lantern, access: Access) -> None:
+    def __init__(self, lantern: Lantern, access: Access, questions: Questions) -> None:
         self._lantern = lantern
+        self._questions = questions
         self._acts = lantern.personas
         self._access = access
         self._trials: OrderedDict[str, Trial] = OrderedDict()
@@ -84,7 +90,9 @@ class PersonasCog(
     ) -> None:
         """Opens the form."""
         sheet = self._acts.blank(name, scope, self._editor(interaction), copy)
-        await self._open(interaction, sheet, scope, "persona")
+        begin: FormBegin = "new" if copy is None else "copy"
+        key = FormKey(secrets.token_hex(4), "persona", scope, begin, name)
+        await interaction.response.send_modal(self._trial(interaction, key, sheet).form())
 
     @app_commands.command(
         description="Change a persona; you see its first answer before it is saved"
@@ -97,7 +105,8 @@ class PersonasCog(
     ) -> None:
         """Opens the form, filled in."""
         sheet = self._acts.opened(name, self._editor(interaction))
-        await self._open(interaction, sheet, "me", part)
+        key = FormKey(secrets.token_hex(4), part, "me", "edit", sheet.persona.name)
+        await interaction.response.send_modal(self._trial(interaction, key, sheet).form())
 
     @app_commands.command(description="Delete a persona; you are given it as a file")
     @app_commands.describe(name="The persona")
@@ -181,19 +190,41 @@ class PersonasCog(
                 continue
         return persona_choices(self._lantern.catalog, typed, asked, own)
 
-    async def _open(
-        self,
-        interaction: discord.Interaction[Any],
-        sheet: Sheet,
-        scope: PersonaScope,
-        part: FormPart,
-    ) -> None:
-        ticket = secrets.token_hex(6)
-        trial = Trial(self._lantern, self._access, ticket, sheet, scope, part, interaction.user.id)
-        self._trials[ticket] = trial
+    def _trial(self, interaction: discord.Interaction[Any], key: FormKey, sheet: Sheet) -> Trial:
+        trial = Trial(self._lantern, self._access, key, sheet, interaction.user.id)
+        self._trials[key.ticket] = trial
         if len(self._trials) > MOST_FORMS:
             self._trials.popitem(last=False)
-        await interaction.response.send_modal(trial.form())
+        return trial
+
+    @commands.Cog.listener()
+    async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
+        """A form that was sent, opened by this process or one before; others are not ours."""
+        data = cast(dict[str, Any], interaction.data or {})
+        key = FormKey.read(str(data.get("custom_id", "")))
+        is_form = interaction.type is discord.InteractionType.modal_submit
+        if key is None or not is_form or not self._questions.is_new(interaction.id):
+            return
+        trial, texts = self._trials.get(key.ticket), typed_in(data.get("components", ()))
+        try:
+            if trial is None:
+                await self._access.check(interaction.client, interaction)
+                editor = self._editor(interaction)
+                if key.begin == "copy":
+                    # What it was to be like is not in its id, nor in the texts.
+                    raise RequestRefused(GONE)
+                if key.begin == "edit":
+                    sheet = self._acts.opened(key.name, editor)
+                else:
+                    sheet = self._acts.blank(key.name, key.scope, editor, None)
+                trial = self._trial(interaction, key, sheet)
+            await trial.written(interaction, texts)
+        except Exception as error:
+            await say_error(interaction, error)
+            if trial is None:
+                with suppress(*SENDING_ERRORS):
+                    words, file = told(GIVEN_BACK, interaction.locale), key.given_back(texts)
+                    await interaction.followup.send(words, file=file, ephemeral=True)
 
     @commands.Cog.listener()
     async def on_form_button(

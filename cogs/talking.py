@@ -1,9 +1,9 @@
 """``/retry`` and ``/continue``, and the message menus Ask about this, Retry and Continue."""
 
-from collections.abc import Awaitable, Callable
+from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import discord
 from discord import app_commands, ui
@@ -18,8 +18,10 @@ from bot.policy.pacing import Pacers
 from cogs._access import Access
 from cogs._again import Again
 from cogs._autocomplete import CHOICES, StringChoices, model_choices
-from cogs._faults import say_error
+from cogs._faults import SENDING_ERRORS, say, say_error
+from cogs._languages import told
 from cogs._mentions import quote_of, read_files
+from cogs._panel import typed_in
 from cogs._places import place_of, user_id
 from cogs._reply import Replies
 from cogs._transport import InteractionTransport
@@ -27,31 +29,14 @@ from cogs._transport import InteractionTransport
 NOT_MINE = "That is none of my answers, nor a question I know."
 NOTHING_THERE = "There is nothing in that message that I could read."
 
-Submit = Callable[[discord.Interaction[Any], str], Awaitable[None]]
+UNSHOWN = "Discord does not show me that message any more; ask about it anew."
+ASKED = "You asked:"
 
+ABOUT = "about"
+"""Begins the form's id; the message's follows, so that one opened before a restart still counts."""
 
-class AskAbout(ui.Modal):
-    """Asks what somebody wants to know about a message."""
-
-    def __init__(self, submit: Submit) -> None:
-        """``submit`` is given what was written."""
-        super().__init__(title="Ask about this message")
-        self._words = ui.TextInput[ui.View](
-            label="What do you want to know?",
-            style=discord.TextStyle.paragraph,
-            placeholder="Sum it up in three sentences",
-            max_length=4000,
-        )
-        self.add_item(self._words)
-        self._submit = submit
-
-    async def on_submit(self, interaction: discord.Interaction[Any], /) -> None:
-        """Hands on what was written."""
-        await self._submit(interaction, self._words.value)
-
-    async def on_error(self, interaction: discord.Interaction[Any], error: Exception, /) -> None:
-        """Every failure is a visible message."""
-        await say_error(interaction, error)
+MOST_KNOWN = 200
+"""Messages kept that somebody may be asking about: the newest. Others are fetched."""
 
 
 class Talking(commands.Cog):
@@ -67,6 +52,7 @@ class Talking(commands.Cog):
         self._replies = replies
         self._again = again
         self._pacers = pacers
+        self._known = OrderedDict[int, discord.Message]()
         self.menus = (
             app_commands.ContextMenu(name="Ask about this", callback=self.ask_about),
             app_commands.ContextMenu(name="Retry", callback=self.retry_this),
@@ -113,41 +99,84 @@ class Talking(commands.Cog):
     async def ask_about(
         self, interaction: discord.Interaction[Any], message: discord.Message
     ) -> None:
-        """Asks in a form what is wanted, and answers with the message at hand."""
+        """Asks in a form what is wanted; ``on_interaction`` answers with the message at hand."""
+        self._known[message.id] = message
+        self._known.move_to_end(message.id)
+        if len(self._known) > MOST_KNOWN:
+            self._known.popitem(last=False)
+        form = ui.Modal(title="Ask about this message", custom_id=f"{ABOUT}:{message.id}")
+        field: ui.TextInput[Any] = ui.TextInput(
+            custom_id="text",
+            style=discord.TextStyle.paragraph,
+            placeholder="Sum it up in three sentences",
+            max_length=4000,
+        )
+        form.add_item(ui.Label(text="What do you want to know?", component=field))
+        # The library would keep each that is never sent for ever, and know none of before a start.
+        form.stop()
+        await interaction.response.send_modal(form)
 
-        async def submit(submitted: discord.Interaction[Any], text: str) -> None:
-            check_text(text)
-            user, place = user_id(submitted.user), place_of(submitted)
-            asker = self._access.take(submitted.client, submitted)
-            transport = InteractionTransport(submitted, self._pacers)
-            questions = self._replies.questions
-            if not await questions.note(submitted.id, submitted.channel_id or 0, submitted.token):
-                return
-            await transport.begin()
-            me = submitted.client.user.id if submitted.client.user is not None else 0
-            quote = quote_of(message, me)
-            parent = await self._shown_in.turn_of(str(message.id))
-            if quote is None and parent is None:
-                raise RequestRefused(NOTHING_THERE)
-            files, left_out = await read_files(message.attachments if quote is not None else ())
-            request = TurnRequest(
-                user=user,
-                user_name=submitted.user.display_name,
-                place=place,
-                text=text,
-                attachments=files,
-                # Where it was pressed is where it was said; of a server without the bot the
-                # message itself does not tell.
-                quotes=() if quote is None else (replace(quote, place=place),),
-                parent=parent,
-                asker=asker,
-            )
-            # Others see an answer to a form that was never theirs to read.
-            about = f"{submitted.user.display_name} asked about {message.jump_url}: {text[:200]}"
-            await self._replies.play(request, transport, (about, *left_out))
-            await questions.close(submitted.id)
+    @commands.Cog.listener()
+    async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
+        """Such a form sent, opened by this process or one before; others are not ours."""
+        data = cast(dict[str, Any], interaction.data or {})
+        mark, _, about = str(data.get("custom_id", "")).partition(":")
+        is_form = interaction.type is discord.InteractionType.modal_submit
+        if mark != ABOUT or not is_form or not self._replies.questions.is_new(interaction.id):
+            return
+        text = typed_in(data.get("components", ())).get("text", "")
+        try:
+            await self._answer_about(interaction, int(about), text)
+        except Exception as error:
+            await say_error(interaction, error)
+            # A form's words are gone from the screen as it is sent.
+            with suppress(*SENDING_ERRORS):
+                await say(interaction, f"{told(ASKED, interaction.locale)}\n{text}", is_ours=False)
+            await self._replies.questions.close(interaction.id)
 
-        await interaction.response.send_modal(AskAbout(submit))
+    async def _answer_about(
+        self, interaction: discord.Interaction[Any], about: int, text: str
+    ) -> None:
+        check_text(text)
+        user, place = user_id(interaction.user), place_of(interaction)
+        asker = self._access.take(interaction.client, interaction)
+        transport = InteractionTransport(interaction, self._pacers)
+        questions, channel = self._replies.questions, interaction.channel_id or 0
+        if not await questions.note(interaction.id, channel, interaction.token):
+            return
+        await transport.begin()
+        message = self._known.get(about)
+        if message is None:
+            try:
+                where = interaction.client.get_partial_messageable(
+                    channel, guild_id=interaction.guild_id
+                )
+                message = await where.fetch_message(about)
+            except SENDING_ERRORS as error:
+                raise RequestRefused(UNSHOWN) from error
+        me = interaction.client.user.id if interaction.client.user is not None else 0
+        quote = quote_of(message, me)
+        parent = await self._shown_in.turn_of(str(about))
+        if quote is None and parent is None:
+            raise RequestRefused(NOTHING_THERE)
+        files, left_out = await read_files(message.attachments if quote is not None else ())
+        request = TurnRequest(
+            user=user,
+            user_name=interaction.user.display_name,
+            place=place,
+            text=text,
+            attachments=files,
+            # Where it was pressed is where it was said; of a server without the bot the
+            # message itself does not tell.
+            quotes=() if quote is None else (replace(quote, place=place),),
+            parent=parent,
+            asker=asker,
+        )
+        # Others see an answer to a form that was never theirs to read.
+        name = interaction.user.display_name
+        notice = f"{name} asked about {message.jump_url}: {text[:200]}"
+        await self._replies.play(request, transport, (notice, *left_out))
+        await questions.close(interaction.id)
 
     async def _turn_of(self, message: discord.Message) -> TurnId:
         """The turn that a message shows or asked.

@@ -73,12 +73,16 @@ class Quote:
     """UTC milliseconds."""
 
 
+OriginKind = Literal["own", "earlier", "quote", "fact", "prompt"]
+"""The question's words, those of a turn before it, what it quotes, what is remembered of its asker,
+the persona's texts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where some words of a transcript were said."""
 
-    what: str
-    """For people: ``this message``, ``an earlier message``."""
+    kind: OriginKind
     places: tuple[PlaceId | None, ...]
     """None is a place nobody knows, such as that of a forwarded message."""
     user: UserId | None

@@ -14,7 +14,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import InitVar, dataclass, field
 from typing import final
 
-from bot.domain.chat import Message, Origin, Place, Quote, Turn, TurnRequest
+from bot.domain.chat import Message, Origin, OriginKind, Place, Quote, Turn, TurnRequest
 from bot.domain.errors import Bug
 from bot.domain.ids import PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.domain.personas import Persona
@@ -22,10 +22,6 @@ from bot.policy.names import shown_name
 
 PROBE_TEXT = "Say ok."
 """What a provider is asked in a check: our own words, nobody else's."""
-
-OWN = "this message"
-PROMPT = "the persona's prompt"
-FACT = "a remembered fact"
 
 LEDGER = "ledger"
 """The purpose of the hash people go by in the ledger."""
@@ -37,10 +33,29 @@ as said before it."""
 _IDS = re.compile(r"<(@|#)[!&]?\d+>")
 """How Discord writes a person, a role or a channel into a text."""
 
+_CALLED: Mapping[OriginKind, str] = {
+    "own": "this message",
+    "earlier": "an earlier message",
+    "quote": "a quoted message",
+    "fact": "a remembered fact",
+    "prompt": "the persona's prompt",
+}
+"""What words are called, for people."""
+
 _ANOTHER = "choose another by `/persona`"
 OPENS_OWN = "`/settings local_only:off` opens them (in a terminal `/private off`)"
 """Of a person's own words."""
 _OPENS_PLACE = "an admin can open it by `/settings local_only:off`"
+
+_WAY_ROUND: Mapping[OriginKind, str] = {
+    "own": "",
+    "earlier": "`/reset` begins afresh without it",
+    "quote": "ask again without quoting it",
+    "fact": "ask once more, and it is left out",
+    "prompt": _ANOTHER,
+}
+"""How such words come to be none of a question: what was said in private stays so for good, and no
+setting opens it; who was led to one found that nothing changed."""
 
 _SEAL = object()
 
@@ -124,8 +139,7 @@ class Marks:
 
 def origins_of_turn(turn: Turn) -> tuple[Origin, ...]:
     """Where the words of a stored turn were said, those it quotes included."""
-    what = "an earlier message"
-    own = Origin(what, _places(turn.place), turn.user, turn.persona, turn.id)
+    own = Origin("earlier", _places(turn.place), turn.user, turn.persona, turn.id)
     return (own, *(_quoted(quote, turn.persona) for quote in turn.quotes))
 
 
@@ -137,19 +151,19 @@ def origins_of_request(
     With its ``turn`` it stays private once it was, whatever is opened while it waits.
     """
     places = _places(request.place)
-    own = Origin(OWN, places, request.user, persona, turn, request.said_at_ms)
+    own = Origin("own", places, request.user, persona, turn, request.said_at_ms)
     quotes = (_quoted(quote, persona) for quote in request.quotes)
-    return (own, *quotes, *(_quoted(fact, persona, FACT) for fact in request.facts))
+    return (own, *quotes, *(_quoted(fact, persona, "fact") for fact in request.facts))
 
 
 def origin_of_prompt(persona: Persona) -> Origin:
     """Where a persona's own texts come from: what somebody made in a chat are their words."""
-    return Origin(PROMPT, (), persona.maker, persona.name)
+    return Origin("prompt", (), persona.maker, persona.name)
 
 
-def _quoted(quote: Quote, persona: PersonaName, what: str = "a quoted message") -> Origin:
+def _quoted(quote: Quote, persona: PersonaName, kind: OriginKind = "quote") -> Origin:
     places = _places(quote.place)
-    return Origin(what, places, quote.user, persona, said_at_ms=quote.said_at_ms)
+    return Origin(kind, places, quote.user, persona, said_at_ms=quote.said_at_ms)
 
 
 def to_look_up(origins: Iterable[Origin]) -> Sources:
@@ -199,8 +213,8 @@ def consent_to_cloud(
         reason, way_out = _why_private(origin, personas, marks)
         if reason:
             is_told = origin.turn is not None or origin.said_at_ms is not None
-            is_earlier = is_told and origin.what != OWN
-            return LocalOnly(f"{origin.what}: {reason}", is_earlier, way_out)
+            is_earlier = is_told and origin.kind != "own"
+            return LocalOnly(f"{_CALLED[origin.kind]}: {reason}", is_earlier, way_out)
     allowed = None if persona.cloud is None else frozenset(persona.cloud)
     return CloudConsent(frozenset(messages), allowed, seal=_SEAL)
 
@@ -247,7 +261,7 @@ def _why_private(
     origin: Origin, personas: Mapping[PersonaName, bool], marks: Marks
 ) -> tuple[str, str]:
     """Why words of this origin stay here, and what its asker can do; twice nothing where none."""
-    way_out = _way_round(origin)
+    way_out = _WAY_ROUND[origin.kind]
     if personas.get(origin.persona, True):
         return f"persona {shown_name(origin.persona)} is local only or unknown", way_out
     user = origin.user
@@ -265,18 +279,6 @@ def _why_private(
     ):
         return "it was said in private", way_out or "ask it once more"
     return "", ""
-
-
-def _way_round(origin: Origin) -> str:
-    """How words of this origin come to be none of a question; empty of its own."""
-    # What was said in private stays so for good: no setting opens it, and who was led to one
-    # found that nothing changed.
-    known = {OWN: "", PROMPT: _ANOTHER, FACT: "ask once more, and it is left out"}
-    if origin.what in known:
-        return known[origin.what]
-    if origin.turn is not None:
-        return "`/reset` begins afresh without it"
-    return "ask again without quoting it"
 
 
 def _was_private(origin: Origin, said_at_ms: int, marks: Marks) -> bool:

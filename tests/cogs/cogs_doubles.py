@@ -509,6 +509,9 @@ def interaction_of(
     interaction.token = f"token-{interaction.id}"
     interaction.type = discord.InteractionType.application_command
     interaction.guild_id, interaction.channel_id = guild, channel
+    interaction.locale = discord.Locale.american_english
+    interaction.guild_locale = discord.Locale.american_english if guild else None
+    interaction.context.private_channel = False
     interaction.channel = double(discord.TextChannel)
     interaction.permissions = discord.Permissions(manage_guild=manages)
     interaction.user = double(discord.Member if guild else discord.User)

@@ -40,7 +40,7 @@ from bot.store.database import Database
 from bot.store.replies import ReplyStore
 from bot.store.turns import TurnStore
 from cogs._access import Access
-from cogs._again import Again
+from cogs._again import UNSHOWN, Again
 from cogs._loads import Loads
 from cogs._places import DiscordRules
 from cogs._reply import Replies
@@ -170,8 +170,11 @@ class Scene:
     channel: Channel
     ids: tuple[int, ...]
 
-    async def press(self, act: Act, subject: str | None = None, user: int = 1) -> Any:
+    async def press(
+        self, act: Act, subject: str | None = None, user: int = 1, locale: str = "en-US"
+    ) -> Any:
         interaction = self.interaction(user)
+        interaction.locale = discord.Locale(locale)
         interaction.type = discord.InteractionType.component
         await self.cog.on_reply_button(interaction, act, subject or self.subject())
         return interaction
@@ -266,6 +269,43 @@ async def test_a_retry_is_answered_in_the_same_message_and_both_can_be_looked_at
         await at.press(Act.OLDER, subject=TURN)
         assert at.channel.shown[message].startswith("second\n")
         assert await at.line() == ["second"]
+
+
+async def test_looked_at_where_the_bot_is_not_itself_a_long_answer_comes_below(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path, (STARTED, TextDelta("word " * 500), FINISHED)) as at:
+        await at.press(Act.RETRY)
+        await at.press(Act.OLDER)
+        assert await at.line() == ["first"]
+        before = dict(at.channel.shown)
+        interaction = at.interaction()
+        interaction.is_guild_integration.return_value = False
+        interaction.context = discord.app_commands.AppCommandContext(private_channel=True)
+        await at.again.look(interaction, TURN, 1)
+        interaction.response.defer.assert_awaited_once_with(thinking=True)
+        assert at.channel.shown == before
+        assert await at.line() == ["word " * 500]
+        # Where a reply to it is found to belong.
+        assert await at.bound() == {"200": "again1", "201": "again1"}
+
+
+async def test_an_answer_that_cannot_be_shown_is_not_gone_on_from(tmp_path: Path) -> None:
+    async with scene(tmp_path, (STARTED, TextDelta("word " * 500), FINISHED)) as at:
+        await at.press(Act.RETRY)
+        at.channel.fault = http_error(404, 10008)
+        interaction = await at.press(Act.OLDER)
+        assert said_to(interaction) == [f"❌ {UNSHOWN}"]
+        assert await at.line() == ["word " * 500]
+
+
+async def test_an_answer_keeps_its_servers_language_whoever_presses_under_it(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path, AGAIN) as at:
+        for act, locale in ((Act.RETRY, "de"), (Act.OLDER, "fr"), (Act.NEWER, "de")):
+            await at.press(act, locale=locale)
+            assert at.channel.buttons[at.ids[0]][:2] == ["Retry", "Other model"]
 
 
 async def test_a_retry_that_brings_no_word_leaves_the_answer_as_it_was(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from cogs_doubles import interaction_of, lantern_of, said_to
 from discord import Locale, app_commands
 
 from cogs._faults import say
-from cogs._languages import COLUMNS, CommandNames, tables, told
+from cogs._languages import COLUMNS, CommandNames, public_locale, tables, told
 from cogs._tree import command_hash
 from cogs._view import _FACES, Act, MessageView, buttons_of  # pyright: ignore[reportPrivateUsage]  # every label
 from cogs.client import DiscordFace, DiscordRules, LanternBot
@@ -156,6 +156,22 @@ async def test_a_person_reads_their_own_language_and_models_keep_their_words() -
         "Hier wird gerade nichts beantwortet.",
         "Nothing is being answered here.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("guild", "is_group", "locale"),
+    [(5, False, Locale.french), (None, False, Locale.german), (None, True, None)],
+)
+async def test_what_everybody_reads_is_in_the_language_of_its_place(
+    guild: int | None, is_group: bool, locale: Locale | None
+) -> None:
+    interaction = interaction_of(guild=guild)
+    interaction.locale, interaction.guild_locale = Locale.german, Locale.french
+    interaction.context.private_channel = is_group
+    assert public_locale(interaction) is locale
+    await say(interaction, "Nothing is being answered here.", ephemeral=False)
+    is_german = locale is Locale.german
+    assert (said_to(interaction) == ["Hier wird gerade nichts beantwortet."]) is is_german
 
 
 def test_every_button_has_a_german_word_and_keeps_what_it_does() -> None:

@@ -37,6 +37,7 @@ from bot.policy.pacing import Pacers
 from bot.store.database import Database
 from bot.store.people import PeopleStore
 from bot.store.turns import TurnStore
+from cogs._bare import Bare
 from cogs._reply import Replies
 from cogs._webhooks import Webhooks
 from cogs.memory import Memory
@@ -59,7 +60,7 @@ async def cog(tmp_path: Path) -> AsyncIterator[Memory]:
             await turns.store.finish(asked.id, "done", f"answer {name}", "", RECEIPT)
         lantern = replace(lantern_of(turns), people=PeopleStore(database))
         replies = Replies(lantern, has_footer=True)
-        yield Memory(lantern, replies, Pacers(), Webhooks())
+        yield Memory(lantern, replies, Bare(Pacers(), Webhooks()))
 
 
 async def give(cog: Memory, name: str, *options: object, **more: Any) -> Any:
@@ -168,8 +169,9 @@ def test_the_newest_answers_lose_their_buttons_slowly_whoever_refuses(tmp_path: 
         shown = (("7", "301"), ("8", "302"), ("7", "303"))
         people: Any = lantern.people
         people.running.return_value, people.forget.return_value = (), (3, shown)
-        cog = Memory(lantern, Replies(lantern, has_footer=True), Pacers(), Webhooks())
-        interaction = interaction_of()
+        bare = Bare(Pacers(), Webhooks())
+        cog = Memory(lantern, Replies(lantern, has_footer=True), bare)
+        interaction, client = interaction_of(), double(discord.Client)
 
         def place(channel: int) -> Any:
             found = partial_channel(channel)
@@ -188,15 +190,22 @@ def test_the_newest_answers_lose_their_buttons_slowly_whoever_refuses(tmp_path: 
             found.get_partial_message = message
             return found
 
-        interaction.client.get_channel.return_value = None
-        interaction.client.get_partial_messageable.side_effect = place
-        await cast(Any, cog.forget).callback(cog, interaction, "yes")
-        # Told first: nobody waits for it.
-        assert said_to(interaction)[0].startswith("🗑 Forgotten: 3 questions")
+        client.get_channel.return_value = None
+        client.get_partial_messageable.side_effect = place
+        # No connection, then one that comes and goes.
+        clients = iter([None, client, client, None])
+        async with asyncio.TaskGroup() as group:
+            keeping = group.create_task(bare.keep(lambda: next(clients, client)))
+            await cast(Any, cog.forget).callback(cog, interaction, "yes")
+            # The command is over: nobody waits for it.
+            assert said_to(interaction)[0].startswith("🗑 Forgotten: 3 questions")
+            assert edited == []
+            await asyncio.sleep(60.0)
+            keeping.cancel()
 
     play(story())
     assert [(channel, key) for channel, key, _ in edited] == [(7, 301), (8, 302), (7, 303)]
-    assert [b[2] - a[2] for a, b in pairwise(edited)] == [pytest.approx(20 / 3)] * 2
+    assert [b[2] - a[2] for a, b in pairwise(edited)] == [pytest.approx(20 / 3 * n) for n in (1, 2)]
 
 
 async def test_of_many_facts_said_at_once_no_more_are_kept_than_of_one_after_the_other(

@@ -10,6 +10,7 @@ from typing import Any
 import discord
 import pytest
 from cogs_doubles import OWNER, give, http_error, interaction_of, said_to
+from discord import ui
 from house import QWEN, House, house, sim
 from makers_cards import MAKERS
 from stand_ins import double
@@ -23,11 +24,16 @@ from bot.domain.personas import Persona
 from bot.policy.names import shown_name
 from bot.policy.ratelimit import RateRule
 from cogs._access import Access
-from cogs._forms import LONGEST, FormButton, PersonaForm, form_texts
+from cogs._forms import LONGEST, FormButton, FormKey, form_texts
 from cogs._places import DiscordRules, place_of
+from cogs._questions import Questions
 from cogs.personas import GONE, MOST_FORMS, PersonasCog
 
 SLOW = sim("studio", QWEN, time_scale=0.02)
+
+
+def cog_of(home: House, access: Access) -> PersonasCog:
+    return PersonasCog(home.lantern, access, Questions(home.lantern.questions))
 
 
 @dataclass
@@ -37,7 +43,7 @@ class Room:
     home: House
     cog: PersonasCog
 
-    async def form(self, command: Any, *options: object, user: int = 1, **more: Any) -> PersonaForm:
+    async def form(self, command: Any, *options: object, user: int = 1, **more: Any) -> ui.Modal:
         """The form that a command opens."""
         interaction = interaction_of(user, **more)
         await give(command, self.cog, interaction, *options)
@@ -47,7 +53,17 @@ class Room:
     async def create(self, name: str, user: int = 1, **texts: str) -> Any:
         """A form written and sent; the interaction that shows it."""
         form = await self.form(self.cog.create, name, "me", None, user=user)
-        return await sent(form, user, **texts)
+        return await self.sent(form, user, **texts)
+
+    async def sent(self, form: ui.Modal, user: int = 1, **texts: str) -> Any:
+        """A form sent; its interaction."""
+        interaction = sending(form, user, **texts)
+        await self.cog.on_interaction(interaction)
+        return interaction
+
+    def restart(self) -> None:
+        """Another process comes, which knows nothing of forms."""
+        self.cog = cog_of(self.home, Access(DiscordRules()))
 
     async def press(self, shown: Any, act: str, user: int = 1, **more: Any) -> Any:
         """A button pressed under what was shown."""
@@ -60,14 +76,21 @@ class Room:
         return self.home.lantern.shelf.find(name, UserId(f"discord:{user}"))
 
 
-async def sent(form: PersonaForm, user: int = 1, **texts: str) -> Any:
+def sending(form: ui.Modal, user: int = 1, **texts: str) -> Any:
+    """The interaction that sends a form, as Discord fills it in."""
     interaction = interaction_of(user)
-    interaction.message = None
-    fields = form._fields  # pyright: ignore[reportPrivateUsage]  # as Discord fills them in
-    for key, text in texts.items():
-        fields[key.replace("__", ".")]._value = text  # pyright: ignore[reportPrivateUsage]
-    await form.on_submit(interaction)
+    interaction.type, interaction.message = discord.InteractionType.modal_submit, None
+    typed = written_in(form) | {key.replace("__", "."): text for key, text in texts.items()}
+    fields = [{"component": {"custom_id": key, "value": text}} for key, text in typed.items()]
+    interaction.data = {"custom_id": form.custom_id, "components": fields}
     return interaction
+
+
+def written_in(form: ui.Modal) -> dict[str, str]:
+    """What stands in a form's fields, by key."""
+    labels = [label for label in form.children if isinstance(label, ui.Label)]
+    fields = [label.component for label in labels if isinstance(label.component, ui.TextInput)]
+    return {field.custom_id: field.default or "" for field in fields}
 
 
 def last(interaction: Any) -> dict[str, Any]:
@@ -89,7 +112,7 @@ async def room(tmp_path: Path) -> AsyncGenerator[Room]:
 async def opened(folder: Path) -> AsyncGenerator[Room]:
     texts = {"sage": "model: qwen/qwen3-8b\nsystem_prompt: Be calm.\ngreeting: Yes?\n"}
     async with house(folder, SLOW, personas=texts) as home:
-        yield Room(home, PersonasCog(home.lantern, Access(DiscordRules())))
+        yield Room(home, cog_of(home, Access(DiscordRules())))
 
 
 async def test_a_form_shows_the_first_answer_and_saves_on_a_press(room: Room) -> None:
@@ -123,9 +146,55 @@ async def test_of_two_presses_at_once_one_saves_and_the_other_says_nothing(room:
 
 async def test_a_form_of_before_a_restart_says_that_nothing_was_saved(room: Room) -> None:
     shown = await room.create("Muse")
-    room.cog = PersonasCog(room.home.lantern, Access(DiscordRules()))
+    room.restart()
     again = await room.press(shown, "save")
     again.response.edit_message.assert_awaited_once_with(content=GONE, view=None)
+
+
+async def test_a_form_opened_before_a_restart_is_gone_on_with(room: Room) -> None:
+    await room.press(await room.create("Muse", greeting="Hm?"), "save")
+    new = await room.form(room.cog.create, "A: b", "me", None)
+    edit = await room.form(room.cog.edit, "muse", "character")
+    room.restart()
+    for shown in (
+        await room.sent(new, greeting="Typed."),
+        await room.sent(edit, character__scenario="Night."),
+    ):
+        assert acts_of(shown) == ["Save", "Change", "Discard"]
+        await room.press(shown, "save")
+        # Delivered again, as a gateway does that resumes, it changes nothing.
+        await room.cog.on_interaction(shown)
+    assert room.persona("A: b").greeting == "Typed."
+    muse = room.persona("muse")
+    assert (muse.greeting, muse.character.scenario) == ("Hm?", "Night.")
+
+
+async def test_what_was_typed_into_a_form_nobody_can_go_on_with_is_given_back(room: Room) -> None:
+    await room.press(await room.create("Muse"), "save")
+    copy = await room.form(room.cog.create, "Bard", "me", "muse")
+    edit = await room.form(room.cog.edit, "muse", "persona")
+    await give(room.cog.delete, room.cog, interaction_of(), "muse")
+    room.restart()
+    for form, why in ((copy, GONE), (edit, "no persona")):
+        shown = await room.sent(form, greeting="Typed.", system_prompt="Hours of work.")
+        assert why in said_to(shown)[0]
+        file = shown.followup.send.await_args.kwargs["file"]
+        assert "Greeting:\nTyped.\n" in (text := file.fp.read().decode())
+        assert "Hours of work." in text
+
+
+def test_a_forms_id_holds_all_that_it_is_about_or_no_name_at_all() -> None:
+    for key in (
+        FormKey("1234abcd", "character", "server", "edit", "n" * 64),
+        FormKey("1234abcd", "persona", "me", "copy", ""),
+    ):
+        assert FormKey.read(key.form("x", {}).custom_id) == key
+    long = FormKey("1234abcd", "character", "server", "edit", "n" * 65)
+    assert FormKey.read(long.form("x", {}).custom_id) == FormKey(
+        "1234abcd", "character", "server", "copy", ""
+    )
+    for other in ("set:1:2:limits", "form:a:b:c:d:e", "form", ""):
+        assert FormKey.read(other) is None
 
 
 async def test_discard_saves_nothing_and_change_keeps_what_was_typed(room: Room) -> None:
@@ -134,9 +203,9 @@ async def test_discard_saves_nothing_and_change_keeps_what_was_typed(room: Room)
     assert acts_of(shown) == ["Change", "Discard"]
     pressed = await room.press(shown, "change")
     form = pressed.response.send_modal.await_args.args[0]
-    kept = {key: field.default for key, field in form._fields.items()}
+    kept = written_in(form)
     assert (kept["settings"], kept["greeting"]) == ("modle: x", "Typed.")
-    mended = await sent(form, settings="local_only: true", greeting="Typed.")
+    mended = await room.sent(form, settings="local_only: true", greeting="Typed.")
     assert last(mended)["content"].startswith("**Muse** is not saved yet.")
     gone = await room.press(mended, "discard")
     assert last(gone)["content"] == "Discarded; nothing of **Muse** was saved."
@@ -167,24 +236,62 @@ async def test_only_its_author_presses(room: Room) -> None:
 async def test_a_press_ends_the_first_answer_and_nothing_is_written_over_it(tmp_path: Path) -> None:
     slow = sim("studio", QWEN, time_scale=1.0)
     async with house(tmp_path, slow) as home:
-        room = Room(home, PersonasCog(home.lantern, Access(DiscordRules())))
+        room = Room(home, cog_of(home, Access(DiscordRules())))
         form = await room.form(room.cog.create, "Muse", "me", None)
         async with asyncio.TaskGroup() as group:
-            interaction = interaction_of()
-            interaction.message = None
+            interaction = sending(form)
             is_shown = asyncio.Event()
 
             async def show(**_: object) -> None:
                 is_shown.set()
 
             interaction.edit_original_response.side_effect = show
-            writing = group.create_task(form.on_submit(interaction))
+            writing = group.create_task(room.cog.on_interaction(interaction))
             await is_shown.wait()
             assert not writing.done()
             gone = await room.press(interaction, "discard")
             edits = len(interaction.edit_original_response.await_args_list)
             assert last(gone)["content"].startswith("Discarded")
         assert len(interaction.edit_original_response.await_args_list) == edits
+
+
+@pytest.mark.parametrize("held", ["limits", "last edit"])
+async def test_a_press_while_limits_or_the_last_edit_are_waited_for_has_the_last_word(
+    room: Room, monkeypatch: pytest.MonkeyPatch, held: str
+) -> None:
+    form = await room.form(room.cog.create, "Muse", "me", None)
+    sent, pressed = sending(form), asyncio.Event()
+    is_held, may_go, shown = asyncio.Event(), asyncio.Event(), list[str]()
+
+    async def wait(*_: object) -> None:
+        is_held.set()
+        await may_go.wait()
+
+    async def show(*, content: str, **_: object) -> None:
+        if held == "last edit" and "> …" not in content:
+            await wait()
+        shown.append(content)
+
+    if held == "limits":
+        monkeypatch.setattr(room.home.lantern.place_settings, "admit", wait)
+    sent.edit_original_response.side_effect = show
+    press = interaction_of()
+    press.edit_original_response.side_effect = show
+
+    async def defer() -> None:
+        pressed.set()
+
+    press.response.defer.side_effect = defer
+    async with asyncio.TaskGroup() as group:
+        group.create_task(room.cog.on_interaction(sent))
+        await is_held.wait()
+        ticket = form.custom_id.split(":")[1]
+        group.create_task(room.cog.on_form_button(press, "save", ticket))
+        await pressed.wait()
+        if held == "last edit":
+            may_go.set()
+    assert [text.split(".")[0] for text in shown[-1:]] == ["💾 **Muse** is saved"]
+    assert len(shown) <= 3
 
 
 async def test_a_name_taken_meanwhile_keeps_the_form_open(room: Room) -> None:
@@ -201,7 +308,7 @@ async def test_a_form_sent_after_its_first_texts_were_saved_is_answered_like_any
     shown = await room.create("Muse")
     form = (await room.press(shown, "change")).response.send_modal.await_args.args[0]
     await room.press(shown, "save")
-    more = await sent(form, greeting="Typed.")
+    more = await room.sent(form, greeting="Typed.")
     assert acts_of(more) == ["Save", "Change", "Discard"]
     assert "There is a persona **Muse** already" in said_to(await room.press(more, "save"))[0]
     assert last(await room.press(more, "discard"))["content"].startswith("Discarded")
@@ -218,10 +325,9 @@ async def test_without_a_host_the_form_is_saved_all_the_same(room: Room) -> None
 
 async def test_edits_that_discord_does_not_take_lose_nothing(room: Room) -> None:
     form = await room.form(room.cog.create, "Muse", "me", None)
-    interaction = interaction_of()
-    interaction.message = None
+    interaction = sending(form)
     interaction.edit_original_response.side_effect = http_error(401, 50027)
-    await form.on_submit(interaction)
+    await room.cog.on_interaction(interaction)
     assert last(interaction)["view"] is not None
 
 
@@ -229,7 +335,7 @@ async def test_an_edit_changes_its_part_alone(room: Room) -> None:
     await room.press(await room.create("Muse", greeting="Hm?"), "save")
     form = await room.form(room.cog.edit, "muse", "character")
     assert form.title == "Muse"
-    shown = await sent(form, character__scenario="Night.")
+    shown = await room.sent(form, character__scenario="Night.")
     await room.press(shown, "save")
     muse = room.persona("muse")
     assert (muse.character.scenario, muse.greeting) == ("Night.", "Hm?")
@@ -338,9 +444,9 @@ async def test_a_first_answer_counts_and_is_refused_like_any_question(room: Room
 async def test_trying_again_and_again_is_as_fast_as_asking(tmp_path: Path) -> None:
     async with opened(tmp_path) as room:
         access = Access(DiscordRules(rate=RateRule(1, 60.0)))
-        room.cog = PersonasCog(room.home.lantern, access)
+        room.cog = cog_of(room.home, access)
         shown = await room.create("Muse", system_prompt="[[say I rhyme.]]")
         assert "No first answer" not in last(shown)["content"]
         changed_form = (await room.press(shown, "change")).response.send_modal.await_args.args[0]
-        again = await sent(changed_form)
+        again = await room.sent(changed_form)
         assert "No first answer: Slow down" in last(again)["content"]

@@ -9,8 +9,10 @@ from cogs_doubles import (
     MemoryReplies,
     ScriptedTurns,
     double,
+    http_error,
     interaction_of,
     lantern_of,
+    partial_channel,
     said_to,
     stored_turn,
 )
@@ -25,7 +27,7 @@ from cogs._again import Again
 from cogs._places import DiscordRules
 from cogs._reply import Replies
 from cogs._webhooks import Webhooks
-from cogs.talking import AskAbout, Talking
+from cogs.talking import UNSHOWN, Talking
 
 
 def talking(turns: ScriptedTurns) -> tuple[Talking, Lantern]:
@@ -98,20 +100,36 @@ async def test_the_menus_mean_the_answer_a_message_shows(kind: str) -> None:
         await menu(interaction_of(), message_of("hello", key=71))
 
 
-async def asked(cog: Talking, message: Any, text: str = "what is it?") -> Any:
-    """Fills in the form of Ask about this; gives its interaction."""
+async def asked(
+    cog: Talking, message: Any, text: str = "what is it?", later: Talking | None = None
+) -> Any:
+    """Fills in the form of Ask about this; gives the interaction that ``later`` takes it by."""
     pressed, submitted = interaction_of(), interaction_of(3)
     submitted.type = discord.InteractionType.modal_submit
     submitted.client.user.id = 99
+    channel = partial_channel()
+    channel.fetch_message.side_effect = [message] if message.content else http_error(404, 10008)
+    submitted.client.get_partial_messageable.side_effect = [channel, channel]
     await cog.ask_about(pressed, message)
     (modal,) = pressed.response.send_modal.await_args.args
-    assert isinstance(modal, AskAbout)
-    modal.children[0]._value = text  # pyright: ignore  # what Discord fills in
-    try:
-        await modal.on_submit(submitted)
-    except BotError as error:
-        await modal.on_error(submitted, error)
+    field = {"custom_id": "text", "value": text}
+    submitted.data = {"custom_id": modal.custom_id, "components": [{"component": field}]}
+    await (later or cog).on_interaction(submitted)
     return submitted
+
+
+async def test_a_form_opened_before_a_restart_asks_about_its_message() -> None:
+    turns = ScriptedTurns()
+    await asked(talking(ScriptedTurns())[0], message_of("a poem"), later=talking(turns)[0])
+    assert [quote.text for quote in turns.requests[0].quotes] == ["a poem"]
+
+
+async def test_what_was_typed_about_a_message_that_is_gone_is_given_back() -> None:
+    turns = ScriptedTurns()
+    later, lantern = talking(turns)
+    submitted = await asked(talking(ScriptedTurns())[0], message_of(files=1), later=later)
+    assert said_to(submitted) == [f"❌ {UNSHOWN}", "You asked:\nwhat is it?"]
+    assert (turns.requests, await lantern.questions.left_open()) == ([], ())
 
 
 async def test_a_question_about_a_message_brings_its_words_and_pictures_as_its_authors() -> None:

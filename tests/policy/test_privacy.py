@@ -359,7 +359,7 @@ def test_what_was_not_looked_up_is_private(missing: list[str]) -> None:
 
 
 def test_a_place_without_a_name_is_unknown() -> None:
-    origins = (Origin("this message", (None,), ADA, SAGE.name),)
+    origins = (Origin("own", (None,), ADA, SAGE.name),)
     given = consent_to_cloud(
         HELLO, origins, persona=SAGE, personas={SAGE.name: False}, marks=Marks(to_look_up(origins))
     )

@@ -349,9 +349,9 @@ def test_a_prompt_is_judged_by_who_stands_in_it_and_what_brought_its_entries() -
     for message in (system, opening, hello):
         assert {o.user for o in message.origins} == {None, first.user, UserId("discord:2")}
         assert {o.turn for o in message.origins} == {None, first.id}
-    assert {(o.user, o.what) for o in last.origins} == {
-        (UserId("discord:2"), "this message"),
-        (None, "the persona's prompt"),
+    assert {(o.user, o.kind) for o in last.origins} == {
+        (UserId("discord:2"), "own"),
+        (None, "prompt"),
     }
     assert "Wolves fear it." in system.text
     assert estimate_tokens(system.text) < 500

@@ -11,7 +11,7 @@ from bot.domain.ids import PersonaName
 from bot.policy.context import CONTINUE_TEXT
 from bot.policy.seams import ECHO_CHARS, Joint, resumed
 
-HERE = Origin("this message", (), None, PersonaName("sage"))
+HERE = Origin("own", (), None, PersonaName("sage"))
 ASKED = (
     Message("system", "Be brief."),
     Message("user", "Why does a lantern glow?", origins=(HERE,)),

@@ -1,0 +1,52 @@
+"""Answers that are no more stored lose their buttons, slowly and beside everything else."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import discord
+import structlog
+
+from bot.policy.pacing import OLD, Pacers
+from cogs._transport import transport_to
+from cogs._webhooks import Webhooks
+
+UNDRESS_EVERY_S = OLD.rhythm_s
+"""Between two of them: what Discord takes for messages of any age."""
+
+MOST = 1000
+"""The oldest of more keep their buttons, which say that nothing is stored."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Bare:
+    """Owns which answers are still to lose their buttons; one per process."""
+
+    def __init__(self, pacers: Pacers, webhooks: Webhooks) -> None:
+        self._pacers = pacers
+        self._webhooks = webhooks
+        self._waiting = deque[tuple[str, str]](maxlen=MOST)
+        self._news = asyncio.Event()
+
+    def take(self, shown: Iterable[tuple[str, str]]) -> None:
+        """These are forgotten: channel and message of each."""
+        self._waiting.extend(shown)
+        self._news.set()
+
+    async def keep(self, client: Callable[[], discord.Client | None]) -> None:
+        """Takes the buttons away, one after the other, by the connection there is then."""
+        while True:
+            await self._news.wait()
+            now = client()
+            if self._waiting and now is not None and now.is_ready():
+                channel, message = self._waiting.popleft()
+                try:
+                    place = transport_to(now, int(channel), self._pacers, self._webhooks)
+                    await place.dress(int(message), None)
+                except Exception as error:
+                    # A button that stays is worth nothing else that runs beside this.
+                    _log.info("buttons not taken away", error=str(error)[:200])
+            if not self._waiting:
+                self._news.clear()
+            await asyncio.sleep(UNDRESS_EVERY_S)
