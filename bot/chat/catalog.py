@@ -222,7 +222,10 @@ class Catalog:
             try:
                 return str(self.model(typed))
             except UnknownName:
-                raise error from None
+                # Who can see may be named without a word of it: only what is offered while one
+                # types knows them by `visoin`.
+                sighted = [option.value for option in self.models(typed, 3) if not error.nearest]
+                raise (UnknownName("model", typed, sighted) if sighted else error) from None
         is_cloud = found in known and ModelKey(found) not in chat_models
         return CLOUD + found if is_cloud else found
 

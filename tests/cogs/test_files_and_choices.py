@@ -297,6 +297,16 @@ def test_models_that_can_see_are_found_whatever_they_are_called(typed: str) -> N
     assert {*found} - {"lab/television"} == {"google/gemma-3-12b", "lab/eyes", "☁ openai"}
 
 
+def test_a_misspelt_wish_for_sight_names_who_can_see() -> None:
+    model = Model(ModelKey("google/gemma-3-12b"), vision=True)
+    up = HostSnapshot(HostName("studio-1"), "10.0.0.1:1234", "up", models={model.key: model})
+    catalog = Catalog(lambda: FleetSnapshot({up.name: up}, 0.0), TwoPersonas(), clouds())
+    with pytest.raises(UnknownName, match="Nearest: `google/gemma-3-12b`"):
+        catalog.choice("visoin")
+    with pytest.raises(UnknownName, match="Known here: `google/gemma-3-12b`"):
+        catalog.choice("zzz")
+
+
 @pytest.mark.parametrize("typed", ["vi", "is", "television"])
 def test_a_few_letters_or_another_word_are_no_wish_for_sight(typed: str) -> None:
     assert not [name for name in listed(with_clouds(SEER), typed) if "openai" in name]
