@@ -12,6 +12,9 @@ PIP := $(PIP_TOLD) --quiet
 NPM := $(shell command -v npm 2>/dev/null)
 BROWSER := $(shell for b in chromium chromium-browser google-chrome google-chrome-stable microsoft-edge; do command -v $$b; done 2>/dev/null | head -n 1)
 PM2_STAMP := node_modules/.installed
+# Away from what Lantern is tested with: one of their packages is a plugin of pytest, another changes how httpx asks.
+CLIENTS := $(VENV)/clients
+CLIENTS_STAMP := $(CLIENTS)/.installed
 
 .PHONY: demo init run test nightly browser ops check bench bench-fleet counts faults mutants format lock clean
 
@@ -43,7 +46,7 @@ else
 endif
 
 # Tests that start whole processes: they wait for the machine, so none runs beside them.
-ops: $(DEV_STAMP) $(if $(NPM),$(PM2_STAMP))
+ops: $(DEV_STAMP) $(CLIENTS_STAMP) $(if $(NPM),$(PM2_STAMP))
 	$(BIN)/python -m pytest -m ops
 
 check: $(DEV_STAMP)
@@ -83,6 +86,7 @@ lock:
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade --output-file requirements-dev.lock
 	uv pip compile --group pyproject.toml:mutants --constraint requirements-dev.lock --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade --output-file requirements-mutants.lock
 	uv pip compile --group pyproject.toml:browser --constraint requirements-dev.lock --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade --output-file requirements-browser.lock
+	uv pip compile --group pyproject.toml:clients --constraint requirements-dev.lock --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade --output-file requirements-clients.lock
 
 clean:
 	rm -rf $(VENV) node_modules .pytest_cache .ruff_cache .hypothesis .mutants
@@ -110,6 +114,11 @@ $(MUTANTS_STAMP): $(DEV_STAMP) requirements-mutants.lock
 $(BROWSER_STAMP): $(DEV_STAMP) requirements-browser.lock
 	@$(PIP) install --require-hashes -r requirements-browser.lock
 	@touch $@
+
+# langchain-openai and llm, for their tests alone, which else are skipped.
+$(CLIENTS_STAMP): requirements-clients.lock | $(VENV)/bin/python
+	@$(BIN)/python -m venv $(CLIENTS)
+	@if $(CLIENTS)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements-clients.lock; then touch $@; else echo "The gateway's clients of Python could not be installed; their tests will be skipped"; fi
 
 # The real PM2 and the gateway's clients of Node, for their tests alone, which else are skipped.
 $(PM2_STAMP): package-lock.json
