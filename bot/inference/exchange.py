@@ -65,14 +65,17 @@ class Exchange(asyncio.Protocol):
         """Why it is over before its end."""
         self.may_stay = False
         """Is it over, to the last byte, and its connection good for another?"""
+        self.is_unheard = True
+        """Has no byte of an answer come?"""
         self.heard_at = self._loop.time()
 
     # --- called by the transport --------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Connected."""
+        """Connected; anew where the connection before it was found closed."""
         # uvloop's are of no class of asyncio's.
         self._transport = cast(asyncio.Transport, transport)
+        self.is_over, self.fault = False, None
 
     def data_received(self, data: bytes) -> None:
         """One read: straight on where it may, else kept for whoever reads."""
@@ -82,7 +85,7 @@ class Exchange(asyncio.Protocol):
         # Of two reads in one step of the loop the second must not pass the first.
         self._is_read = False
         # What comes behind its end makes a connection useless for another.
-        self.may_stay = False
+        self.may_stay = self.is_unheard = False
         self._raw += data
         try:
             if not self.status:
@@ -249,34 +252,49 @@ class ConnectionPool:
         headers: Mapping[str, str],
         body: bytes,
         connect_s: float,
+        due: float,
     ) -> AsyncGenerator[None]:
-        """Sends a POST. Left before the answer's end, the block closes the connection.
+        """Sends a POST; the block begins with the answer's head. Left before its end, it closes.
 
         Raises:
-            OSError: there is no connection; aiohttp's ``ServerTimeoutError`` where it took too
-                long.
+            TimeoutError: no head came by ``due``; aiohttp's ``ServerTimeoutError`` where
+                connecting took too long.
+            OSError: there is no connection, or it broke.
+            WireFault: it is no HTTP.
         """
         where = urlsplit(url)
         address = where.hostname or "", where.port or 80
-        if (transport := self._taken(address)) is not None:
+        fields = {
+            "Host": where.netloc,
+            "User-Agent": "lantern-bot",
+            **headers,
+            "Content-Length": str(len(body)),
+        }
+        lines = [f"POST {where.path} HTTP/1.1", *(f"{k}: {v}" for k, v in fields.items())]
+        request = "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+        transport = self._taken(address)
+        is_kept = transport is not None
+        if transport is None:
+            transport = await _connected(exchange, address, connect_s)
+        else:
             transport.set_protocol(exchange)
             exchange.connection_made(transport)
-        else:
-            loop = asyncio.get_running_loop()
-            try:
-                async with asyncio.timeout(connect_s):
-                    transport, _ = await loop.create_connection(lambda: exchange, *address)
-            except TimeoutError as error:
-                raise ServerTimeoutError from error
         try:
-            fields = {
-                "Host": where.netloc,
-                "User-Agent": "lantern-bot",
-                **headers,
-                "Content-Length": str(len(body)),
-            }
-            lines = [f"POST {where.path} HTTP/1.1", *(f"{k}: {v}" for k, v in fields.items())]
-            transport.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+            transport.write(request)
+            try:
+                await exchange.head(due)
+            # A kept connection that its host closed as the request left for it: a host that is
+            # well was taken out for it, and with no other the client heard 502. nginx and Go do
+            # not send a POST again, since it might be done twice. An answer changes nothing but
+            # itself, and a host stops writing one when its connection breaks, so twice is at
+            # worst a prompt read in vain. Only once, and never on a connection made for it: a
+            # prompt that fells its host must not fell it again and again.
+            except ConnectionError:
+                if not (is_kept and exchange.is_unheard):
+                    raise
+                transport = await _connected(exchange, address, connect_s)
+                transport.write(request)
+                await exchange.head(due)
             yield
         finally:
             if exchange.may_stay:
@@ -316,6 +334,18 @@ class ConnectionPool:
     def _drop(self, address: tuple[str, int], transport: asyncio.Transport) -> None:
         del self._idle[address][transport]
         transport.close()
+
+
+async def _connected(
+    exchange: Exchange, address: tuple[str, int], connect_s: float
+) -> asyncio.Transport:
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(connect_s):
+            transport, _ = await loop.create_connection(lambda: exchange, *address)
+    except TimeoutError as error:
+        raise ServerTimeoutError from error
+    return transport
 
 
 def whole_chunks(data: bytes) -> list[bytes]:

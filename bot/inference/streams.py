@@ -195,9 +195,8 @@ class Inference:
         url = f"{endpoint.base_url.rstrip('/')}{path}"
         async with AsyncExitStack() as stack:
             try:
-                sent = self._pool.exchanged(exchange, url, headers, body, endpoint.connect_s)
+                sent = self._pool.exchanged(exchange, url, headers, body, endpoint.connect_s, due)
                 await stack.enter_async_context(sent)
-                await exchange.head(due)
             except (OSError, ValueError) as err:
                 raise to_error(_unsent(err, endpoint), endpoint) from err
             except WireFault as fault:

@@ -325,6 +325,9 @@ class Keeping:
         self.asked: list[int] = []
         """Requests by connection."""
         self.writers: list[asyncio.StreamWriter] = []
+        self.broken: dict[tuple[int, int], bytes | None] = {}
+        """By connection and its request: what is said before it breaks; None is not to break."""
+        self.is_silent = asyncio.Event()
         self.endpoint = Endpoint("", "key", accepted_models=frozenset({"key"}))
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -334,12 +337,18 @@ class Keeping:
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while await reader.readuntil(b"\r\n\r\n{}"):
                 self.asked[mine] += 1
-                writer.write(self.answer)
+                said = self.broken.get((mine, self.asked[mine]), self.answer)
+                if said is None:
+                    self.is_silent.set()
+                    continue
+                writer.write(said)
+                if said is not self.answer:
+                    break
         writer.close()
 
     @asynccontextmanager
     async def asked_by(self) -> AsyncGenerator[Inference]:
-        server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+        server = self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         self.endpoint = replace(self.endpoint, base_url=f"http://127.0.0.1:{port}/v1")
         async with server:
@@ -412,6 +421,87 @@ async def test_a_connection_that_its_host_used_or_closed_meanwhile_serves_nobody
             await asyncio.sleep(0)
         assert await whole(inference, host.endpoint) == BODY
         assert host.asked == [1, 1]
+
+
+@pytest.mark.parametrize("is_reset", [True, False])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_kept_connection_that_breaks_before_a_byte_is_made_anew_once(
+    stream: bool, is_reset: bool
+) -> None:
+    host = Keeping(HEAD + chunked(EVENTS) + LAST if stream else ANSWER)
+    host.broken = {(0, 2): None if is_reset else b""}
+    async with host.asked_by() as inference:
+
+        async def ask() -> bytes:
+            if not stream:
+                return await whole(inference, host.endpoint)
+            passing = Passing("chat", frozenset({"key"}))
+            async with inference.relay(host.endpoint, "/chat", b"{}", passing) as chunks:
+                return b"".join([data async for data in chunks])
+
+        first = await ask()
+        async with asyncio.TaskGroup() as tasks:
+            again = tasks.create_task(ask())
+            if is_reset:
+                await host.is_silent.wait()
+                host.writers[0].transport.abort()
+        assert again.result() == first
+        assert host.asked == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("broken", "asked"),
+    [
+        # One that was made for this request: its host may have begun, and died of it.
+        ({(0, 1): b""}, [1, 1]),
+        ({(0, 2): b"", (1, 1): b""}, [2, 1]),
+        ({(0, 2): b"H"}, [2]),
+        ({(0, 2): b"HTTP/1.1 100 Continue\r\n\r\n"}, [2]),
+    ],
+)
+async def test_what_may_have_been_begun_is_sent_to_no_host_twice(
+    broken: dict[tuple[int, int], bytes | None], asked: list[int]
+) -> None:
+    host = Keeping()
+    host.broken = broken
+    async with host.asked_by() as inference:
+        failed: list[FailureKind | str] = []
+        for _ in range(2):
+            try:
+                await whole(inference, host.endpoint)
+            except Unavailable as error:
+                failed.append(error.kind)
+        assert (failed, host.asked) == ([FailureKind.CUT], asked)
+
+
+async def test_silence_on_a_kept_connection_is_no_reason_to_ask_again() -> None:
+    host = Keeping()
+    host.broken = {(0, 2): None}
+    async with host.asked_by() as inference:
+        await whole(inference, host.endpoint)
+        hasty = replace(host.endpoint, first_token_s=0.05)
+        with pytest.raises(Unavailable) as silent:
+            await whole(inference, hasty)
+        assert (silent.value.kind, host.asked) == (FailureKind.TIMEOUT, [2])
+
+
+async def test_a_host_that_is_gone_is_said_to_be_gone_and_who_leaves_leaves_nothing_open() -> None:
+    host = Keeping()
+    host.broken = {(0, 2): b"", (1, 1): None}
+    async with host.asked_by() as inference:
+        await whole(inference, host.endpoint)
+        async with asyncio.TaskGroup() as tasks:
+            asking = tasks.create_task(whole(inference, host.endpoint))
+            await host.is_silent.wait()
+            asking.cancel()
+        # The block waits for each connection's end.
+    host.broken = {(2, 2): b""}
+    async with host.asked_by() as inference:
+        await whole(inference, host.endpoint)
+        host.server.close()
+        with pytest.raises(Unavailable) as gone:
+            await whole(inference, host.endpoint)
+        assert gone.value.kind is FailureKind.CONNECT
 
 
 async def test_a_connection_is_kept_no_longer_than_hosts_keep_theirs(
