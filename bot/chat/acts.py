@@ -61,6 +61,7 @@ class FleetActs:
         async def produce(emit: Callable[[Progress | Readiness], Awaitable[None]]) -> None:
             await self._fleet.settled(FIRST_LOOK_S)
             key = self._catalog.any_model(model)
+            self._fleet.order_load(key)
             wish = Wish(
                 model_key=key,
                 load=load or LoadSettings(),

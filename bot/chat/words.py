@@ -31,6 +31,8 @@ from bot.policy.outages import OutageRecord
 from bot.policy.retry import ROWS
 
 _BAR_CELLS = 16
+_FAILURE_SHOWN = 160
+"""Characters of a host's own reason in a status page: engines give whole pages."""
 
 
 def seconds_text(seconds: float) -> str:
@@ -447,6 +449,11 @@ def host_lines(host: HostSnapshot, now: float) -> tuple[str, ...]:
         lines.extend(f"└ {instance_line(instance, now)}" for instance in host.instances)
     if host.load is not None:
         lines.append(f"└ 📦 `{host.load.model_key}` loading {host.load.fraction:.0%}")
+    for key, limits in host.limits.items():
+        if limits.failure and now < limits.failed_until:
+            left = seconds_text(limits.failed_until - now)
+            why = " ".join(limits.failure.split())[:_FAILURE_SHOWN].rstrip(".")
+            lines.append(f"└ ⚠️ `{key}` did not load, tried again in {left}: {why}")
     waiting = sum(host.waiting.values())
     if waiting:
         lines.append(f"└ ⏳ {waiting} waiting")

@@ -1,5 +1,6 @@
 """What is known of LAN hosts: models on disk, instances in memory, and work under way."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -149,6 +150,10 @@ class LoadLimits:
     """Why it refused the newest load for lack of memory: one more must leave before the retry."""
     is_retried: bool = False
     """The one more has left: the next refusal is final."""
+    failure: str = ""
+    """Why its newest load failed, in words for people; empty once it was in memory again."""
+    failed_until: float = -math.inf
+    """Monotonic seconds: until then it is loaded for nobody."""
 
 
 Together = frozenset[tuple[ModelKey, int | None, int]]

@@ -1,14 +1,17 @@
 """What one host can hold in memory, as its loads, its refusals and its own lists taught."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from bot.domain.hosts import Instance, LoadLimits, LoadOrder, Model, Together
 from bot.domain.ids import ModelKey
+from bot.policy.breaker import Breaker, BreakerRules, on_failure
 from bot.policy.placement import instance_bytes, load_bytes, together
 
 REFUSED_S = 1800.0
 """What a host refused to hold is tried again after so long: other programs may have left since."""
+LOAD_RULES = BreakerRules(threshold=1, base_s=5.0, longest_s=300.0)
+"""After a load that failed for everybody: not again for 5, 10, 20 ... seconds."""
 MOST_HELD = 100
 """Of what was seen together in memory so many are remembered, the newest."""
 
@@ -31,6 +34,10 @@ class Capacity:
         """What was seen together in memory; nothing of it is part of another."""
         self._refused: dict[Together, float] = {}
         """What it refused to hold together, and when."""
+        self._failed: dict[ModelKey, Breaker] = {}
+        """Models whose newest load failed, until one is seen in memory."""
+        self._crowded: set[ModelKey] = set()
+        """Those of them that failed for lack of memory."""
 
     def refused(self, now: float) -> tuple[Together, ...]:
         """What it refused to hold together, and is not asked for again yet."""
@@ -39,6 +46,7 @@ class Capacity:
     def saw(self, instances: Sequence[Instance]) -> None:
         """These are in memory together: proof that it holds them, whatever it once refused."""
         there = together(instances)
+        self.forgive(self._failed.keys() & {instance.model_key for instance in instances})
         if not any(there <= held for held in self.held):
             self.held = (*(h for h in self.held if not h <= there), there)[-MOST_HELD:]
             self._refused = {tried: at for tried, at in self._refused.items() if not tried <= there}
@@ -75,3 +83,26 @@ class Capacity:
         known = self.limits.get(key, LoadLimits())
         told = replace(known, refusal=refusal, is_retried=is_retried)
         self.limits = {**self.limits, key: told}
+
+    def failed(self, key: ModelKey, reason: str, now: float, *, is_memory: bool = False) -> None:
+        """A load failed for all who waited for it: whoever asks next is not to see it fail again.
+
+        Each question once loaded a broken file anew, minutes each, before it heard the same words.
+        """
+        self._failed[key] = paused = on_failure(self._failed.get(key, Breaker()), now, LOAD_RULES)
+        if is_memory:
+            self._crowded.add(key)
+        limits, until = self.limits.get(key, LoadLimits()), paused.open_until or now
+        self.limits = {**self.limits, key: replace(limits, failure=reason, failed_until=until)}
+
+    def freed(self) -> None:
+        """Something left memory: what found no room is tried again."""
+        self.forgive(self._crowded)
+
+    def forgive(self, keys: Iterable[ModelKey]) -> None:
+        """Whatever failed with these before is no reason not to load them."""
+        for key in self._failed.keys() & set(keys):
+            del self._failed[key]
+            self._crowded.discard(key)
+            told = replace(self.limits[key], failure="", failed_until=LoadLimits().failed_until)
+            self.limits = {**self.limits, key: told}

@@ -22,7 +22,7 @@ from bot.domain.hosts import (
     HostState,
     Model,
 )
-from bot.domain.ids import HostName
+from bot.domain.ids import HostName, ModelKey
 from bot.fleet.binding import Binding
 from bot.fleet.connection import Connect, connect
 from bot.fleet.demand import Demands
@@ -171,6 +171,11 @@ class Fleet:
             for host in out:
                 host.feed(Scheduler.on_sought)
                 tasks.create_task(host.probing.again())
+
+    def order_load(self, key: ModelKey) -> None:
+        """An admin wants a model loaded: hosts that failed to load it may be asked again."""
+        for host in self._hosts.values():
+            host.feed(Scheduler.on_load_ordered, key)
 
     async def settled(self, timeout_s: float, *names: HostName) -> bool:
         """Returns when every host, or those named, was probed once: True; False after the time.

@@ -6,7 +6,7 @@ asked for it first.
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Concatenate, ParamSpec, assert_never
@@ -367,7 +367,8 @@ class Host:
                 self._delivery.tell(effect)
             case LoadOrder():
                 self._stop = Stop()
-                self._start(self._load(effect, self._stop))
+                known = frozenset(self._scheduler.residents.all)
+                self._start(self._load(effect, known, self._stop))
             case StopLoad():
                 self._stop_load()
             case StartUnload():
@@ -406,15 +407,15 @@ class Host:
 
     # --- loading and unloading ------------------------------------------------------------
 
-    async def _load(self, order: LoadOrder, stop: Stop) -> None:
+    async def _load(self, order: LoadOrder, known: Collection[InstanceRef], stop: Stop) -> None:
         own: OwnInstance | None = None
         try:
             with self._link.understood():
                 # Between the last probe and now somebody at the machine may have loaded it: a
-                # second copy would take the memory of the first again.
+                # second copy would take the memory of the first again. Beside what was known when
+                # it was decided: a probe that came in between found it, and nobody was spared.
                 copies = await self.reader.copies(order.model_key, order.kind)
-                known = {reference_of(instance) for instance in self.snapshot().instances}
-                if not copies <= known:
+                if not copies.issubset(known):
                     began = self._now()
                     residents = await self._link.ask(self.reader.residents)
                     self.reader.listed_at = began
@@ -448,6 +449,10 @@ class Host:
             text, kind = error.user_message, error.kind
             self.feed(Scheduler.on_load_failed, text, kind, listed, own)
             self.probing.wanted.set()
+            if (taught := self.snapshot().limits.get(order.model_key)) and taught.failure:
+                # To the second: routes are remembered until the host changes.
+                loop = asyncio.get_running_loop()
+                loop.call_at(taught.failed_until, self.feed, Scheduler.on_tick)
 
     async def _look_back(self, key: ModelKey) -> None:
         # Whoever answered was a chat model. A host that is gone is for the next probe to tell.

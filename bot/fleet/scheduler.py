@@ -12,7 +12,8 @@ the tree led through both halves.
 
 The tree; each number stands again where its step is taken.
 
-1. Somebody asks. The host is away, drains, has no such model or too many waiting: refused at once.
+1. Somebody asks. The host is away, drains, has no such model, failed to load it a moment ago or has
+   too many waiting: refused at once.
    Where it may only sleep it is woken, and they wait for it. Refused is also whoever waits, once a
    probe has found it away or an admin drains it; then its load is given up, and what is ours leaves
    as soon as nobody uses it.
@@ -57,6 +58,7 @@ from bot.domain.hosts import (
     HostState,
     Instance,
     LoadInFlight,
+    LoadLimits,
     LoadOrder,
     LoadRecord,
     Model,
@@ -236,6 +238,11 @@ class Scheduler:
         if not is_here and (state == "up" or (is_asleep and self._models)):
             text = f"{name} does not have `{key}`."
             return (Refuse(ticket, Unavailable(text, FailureKind.NOT_THERE)),)
+        limits = self._capacity.limits.get(key, LoadLimits())
+        if now < limits.failed_until and not self._usable(wish):
+            left_s = math.ceil(limits.failed_until - now)
+            text = f"{name} failed to load `{key}`, and tries again in {left_s} s: {limits.failure}"
+            return (Refuse(ticket, Unavailable(text, FailureKind.LOAD_FAILED)),)
         if (waiting := len(self._queue.waiters)) >= self.config.max_waiting:
             text = f"{name} has {waiting} waiting already and takes no more for now."
             return (Refuse(ticket, Unavailable(text, FailureKind.BUSY)),)
@@ -417,10 +424,6 @@ class Scheduler:
         """The load for a wish and all others of its model; ``ahead`` is held by earlier turns."""
         key, name = wish.model_key, self.config.name
         waiters = self._without_instance(key)
-        if any(waiter.loads >= MOST_LOADS for waiter in waiters):
-            # A host that unloads at once what it loaded would be loaded for ever.
-            text = f"{name} loaded `{key}` {MOST_LOADS} times and never had it in memory."
-            return Hopeless(FailureKind.LOAD_FAILED, text)
         wishes = [wish, *(waiter.wish for waiter in waiters)]
         placed = place(self.snapshot(), wishes, self._views(now, ahead), now)
         match placed:
@@ -542,6 +545,11 @@ class Scheduler:
         self._out.extend(self.health.doubted(now, reason))
         return self._decide(now)
 
+    def on_load_ordered(self, _now: float, key: ModelKey) -> Effects:
+        """An admin wants a model loaded, somewhere: it is tried however it failed before."""
+        self._capacity.forgive([key])
+        return self._effects()
+
     def on_sought(self, now: float) -> Effects:
         """Somebody found no host that can serve: the next probe decides, whatever the pause."""
         self.health.sought(now)
@@ -572,6 +580,12 @@ class Scheduler:
             # Only what was to serve them and did not counts: of eight long conversations, each
             # outgrowing the others' copy, four were refused for three good loads of the others.
             waiter.loads = 0 if self._usable(waiter.wish) else waiter.loads + 1
+        # A host that unloads at once what it loaded would be loaded for ever. Whoever joined later
+        # has their own tries: refused with the first, they never saw a load fail.
+        if spent := [waiter for waiter in joined if waiter.loads >= MOST_LOADS]:
+            text = f"{name} loaded `{key}` {MOST_LOADS} times and never had it in memory."
+            self._capacity.failed(key, text, now)
+            self._refuse(spent, text, FailureKind.LOAD_FAILED)
         self._capacity.loaded(load.order, context, self.residents.views(self._models))
         model, seconds = self._models.get(key), now - load.started_at
         size = model.size_bytes if model else None
@@ -637,6 +651,7 @@ class Scheduler:
             # Not tried again: the same load would only fail the same way. Whoever waits for another
             # load of the model has both tries before them still.
             self._capacity.tries(key)
+            self._capacity.failed(key, reason, now, is_memory=is_memory)
             self._refuse(joined, reason, kind if is_memory else FailureKind.LOAD_FAILED)
         return self._decide(now)
 
@@ -825,6 +840,8 @@ class Scheduler:
         loading = self.load.order.model_key if self.load is not None else None
         claimed, gone, forgotten = self.residents.see(listed, now, loading)
         self._out.extend(claimed)
+        if gone:
+            self._capacity.freed()
         self._capacity.saw(self.residents.views(self._models))
         self._demands.holds(self.config.name, {r.instance.model_key for r in self.residents})
         for resident in gone:

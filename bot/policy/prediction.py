@@ -143,6 +143,10 @@ def predict_seconds(
         return _resident(host, model, usable, ask)
     if usable:
         return _making_way(host, model, usable, ask, now)
+    limits = host.limits.get(key)
+    if limits is not None and now < limits.failed_until:
+        words = f"failed to load it a moment ago: {limits.failure}"
+        return Rejection(host.name, key, words, brief=BRIEFLY[FailureKind.LOAD_FAILED])
     if host.load is not None and host.load.model_key == key:
         return _joining(host, model, host.load, ask, now)
     return _cold(host, model, copies, ask, now)

@@ -37,7 +37,7 @@ from bot.domain.chat import (
 )
 from bot.domain.errors import FailureKind, NoCandidates
 from bot.domain.events import Evicting, Loading, Queued, Reading, Resuming, Silence, Stopped
-from bot.domain.hosts import HostSnapshot, HostState, Instance, LoadInFlight, Model
+from bot.domain.hosts import HostSnapshot, HostState, Instance, LoadInFlight, LoadLimits, Model
 from bot.domain.ids import (
     AUTO,
     HostName,
@@ -328,6 +328,18 @@ def test_a_host_shows_memory_residents_load_and_queue() -> None:
         "2 waiting",
     ):
         assert part in text
+
+
+def test_a_host_says_what_it_failed_to_load_and_when_it_is_tried_again() -> None:
+    reason = "Engine exited\nwith code 7." + "x" * 500
+    limits = {
+        QWEN: LoadLimits(failure=reason, failed_until=112.0),
+        GEMMA: LoadLimits(failure="over", failed_until=100.0),
+    }
+    host = HostSnapshot(STUDIO, "10.0.0.2:1234", state="up", limits=limits)
+    (told,) = host_lines(host, 100.0)[1:]
+    assert told.startswith(f"└ ⚠️ `{QWEN}` did not load, tried again in 12 s: Engine exited with")
+    assert len(told) < 250
 
 
 def test_a_lost_host_says_why() -> None:

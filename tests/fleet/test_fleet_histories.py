@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import pytest
 import structlog
 from histories import HISTORIES
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from virtual_time import play
 
@@ -89,14 +89,30 @@ meddlings = st.lists(st.builds(Meddling, moments, names, keys, st.booleans()), m
 
 @st.composite
 def evenings(draw: st.DrawFn) -> tuple[Trace, list[Meddling]]:
-    found = sorted(draw(several_dialogues), key=lambda dialogue: dialogue.starts_at)
+    found, seed = draw(several_dialogues), draw(st.integers(0, 3))
+    return an_evening(seed, found, draw(outages)), draw(meddlings)
+
+
+def an_evening(seed: int, found: Sequence[Dialogue], away: Sequence[SwitchedOff]) -> Trace:
+    found = sorted(found, key=lambda dialogue: dialogue.starts_at)
     chats = tuple(replace(dialogue, number=n) for n, dialogue in enumerate(found))
-    away, seed = tuple(draw(outages)), draw(st.integers(0, 3))
-    trace = Trace(
-        "random", seed, HOSTS, MODELS, dict.fromkeys(MODELS, 1 / 3), chats, away,
-        dict.fromkeys(MODELS, 200),
-    )  # fmt: skip
-    return trace, draw(meddlings)
+    shares, prompts = dict.fromkeys(MODELS, 1 / 3), dict.fromkeys(MODELS, 200)
+    return Trace("random", seed, HOSTS, MODELS, shares, chats, tuple(away), prompts)
+
+
+def short(person: str, model: str, at: float) -> Dialogue:
+    return Dialogue(0, person, ModelKey(model), at, (ChatTurn(20, 220, 5, 0.0),))
+
+
+SEEN_BETWEEN = (
+    an_evening(
+        3,
+        [short("ada", "lab/two", 30), short("ada", "lab/one", 31), short("ada", "lab/one", 31)],
+        [SwitchedOff(HostName("attic"), 7.0, 40.0)],
+    ),
+    [Meddling(18.0, HostName("studio"), ModelKey("lab/two"), is_load=True)],
+)
+"""A probe found what was loaded by hand between the decision for a load of it and its command."""
 
 
 class WatchedMachine(Machine):
@@ -186,6 +202,7 @@ def _quiet() -> Generator[None]:
 
 
 @settings(max_examples=HISTORIES)
+@example(SEEN_BETWEEN)
 @given(evenings())
 def test_whatever_happens_loads_answers_and_turns_keep_their_promises(
     drawn: tuple[Trace, list[Meddling]],

@@ -177,6 +177,10 @@ async def test_a_failed_load_is_told_with_the_hosts_own_reason_and_tried_once() 
             await bench.use()
         assert len(sim.journal.of(journal.LoadStarted)) == 1
         assert bench.news[-1].what == "load failed"
+        with fails(FailureKind.LOAD_FAILED, match="again in 5 s: .*code 18446744072635812000"):
+            await bench.use()
+        assert len(sim.journal.of(journal.LoadStarted)) == 1
+        bench.fleet.order_load(ONE)
         assert (await bench.use())[0].identifier == ONE
 
 

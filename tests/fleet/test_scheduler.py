@@ -125,6 +125,88 @@ def test_a_failed_load_is_told_once_to_everybody_and_not_tried_again() -> None:
     assert play.loading is None
 
 
+def test_a_load_that_failed_is_not_asked_for_by_the_next_turn_for_growing_times() -> None:
+    play = up_with("one", "two")
+    for pause_s in (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0):
+        assert play.ask(f"at {pause_s} {play.now}", "one") == ["load one"]
+        assert play.load_breaks("exit code 7")[0].endswith("load failed")
+        until = play.scheduler.snapshot().limits[ONE].failed_until
+        assert until == play.now + pause_s
+        play.after(pause_s - 0.5)
+        assert play.ask(f"early {play.now}", "one")[0].endswith("load failed")
+        assert "again in 1 s: exit code 7" in str(play.refused[f"early {play.now}"])
+        play.after(0.5)
+    assert play.ask("bob", "two") == ["load two"]
+
+
+def test_once_it_was_in_memory_the_pause_after_a_failed_load_is_over_and_the_next_is_short() -> (
+    None
+):
+    play = up_with("one", slots=1)
+    for pause_s in (5.0, 10.0):
+        play.ask(f"ada {pause_s}", "one")
+        play.load_breaks()
+        play.after(pause_s)
+    play.ask("bob", "one")
+    play.load_breaks()
+    assert play.ask("eve", "one") == ["refuse eve load failed"]
+    play.appears("one")
+    play.up()
+    assert play.scheduler.snapshot().limits[ONE].failure == ""
+    assert play.ask("eve", "one") == ["grant eve one"]
+    play.vanishes("one")
+    play.up()
+    play.leave("eve")
+    play.ask("ivy", "one")
+    play.load_breaks()
+    assert play.scheduler.snapshot().limits[ONE].failed_until == play.now + 5.0
+
+
+def test_a_copy_too_small_serves_whom_it_can_while_a_larger_one_failed_to_load() -> None:
+    play = up_with("one")
+    play.appears("one", context=4096)
+    play.up()
+    play.ask("long", "one", context=20_000)
+    assert play.load_breaks() == ["refuse long load failed"]
+    assert play.ask("ada", "one", context=1000) == ["grant ada one"]
+
+
+def test_what_failed_for_lack_of_memory_is_tried_as_soon_as_something_left() -> None:
+    play = up_with("one", "two", "three")
+    play.appears("two")
+    play.up()
+    play.ask("ada", "one")
+    assert play.load_refused() == ["refuse ada does not fit"]
+    assert play.ask("bob", "one") == ["refuse bob load failed"]
+    play.ask("cat", "three")
+    assert play.load_breaks() == ["refuse cat load failed"]
+    play.vanishes("two")
+    play.up()
+    assert play.ask("dan", "three") == ["refuse dan load failed"]
+    assert play.ask("eve", "one") == ["load one"]
+
+
+def test_an_admin_who_orders_a_load_is_told_of_no_earlier_one() -> None:
+    play = up_with("one", "two")
+    for key in ("one", "two"):
+        play.ask(f"ada {key}", key)
+        play.load_breaks()
+    assert play.read(play.scheduler.on_load_ordered(play.now, ONE)) == []
+    assert play.ask("bob", "two") == ["refuse bob load failed"]
+    assert play.ask("eve", "one") == ["load one"]
+
+
+def test_what_was_cancelled_or_lost_with_its_host_is_no_failed_load() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.cancel("one")
+    play.load_breaks("cancelled", FailureKind.CANCELLED)
+    assert play.ask("bob", "one") == ["load one"]
+    play.load_breaks("cut", FailureKind.CUT)
+    play.up()
+    assert play.ask("eve", "one") == ["load one"]
+
+
 def test_a_failed_load_does_not_hold_up_the_next_model() -> None:
     play = up_with("one", "two")
     play.ask("ada", "one")
@@ -446,8 +528,9 @@ def test_a_ceiling_refuses_nobody_and_is_forgotten_when_more_is_held() -> None:
     play.up()
     play.ask("bob", "two")
     assert play.load_refused() == ["refuse bob does not fit"]
-    # Another program may have had a part in it: with nothing to evict it is simply tried.
-    assert play.ask("eve", "two") == ["load two"]
+    # Another program may have had a part in it: with nothing to evict it is simply tried, though
+    # not at once.
+    assert play.after(5).ask("eve", "two") == ["load two"]
     assert play.loaded() == ["grant eve two"]
     play.leave("eve")
     play.vanishes("one")

@@ -5,7 +5,7 @@ from hypothesis import given
 from policy_builders import EMBED, GB, GEMMA, NOW, QWEN, fleets, host, instance, model
 
 from bot.domain.chat import Rejection
-from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, LoadInFlight, Speed
+from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, LoadInFlight, LoadLimits, Speed
 from bot.domain.ids import ModelKey
 from bot.policy.prediction import (
     EVICT_S,
@@ -38,6 +38,19 @@ def _refusal(of: HostSnapshot, ask: RouteAsk = ASK, key: ModelKey = QWEN) -> str
     assert isinstance(verdict, Rejection), verdict
     assert verdict.where == of.name
     return verdict.reason
+
+
+def test_a_host_whose_load_failed_is_left_out_till_its_pause_is_over() -> None:
+    failed = {QWEN: LoadLimits(failure="exit code 7", failed_until=NOW + 5)}
+    cold = replace(host(models=ON_DISK), limits=failed)
+    assert _refusal(cold) == "failed to load it a moment ago: exit code 7"
+    assert isinstance(predict_seconds(cold, GEMMA, ASK, NOW + 4.9), Prediction)
+    assert isinstance(predict_seconds(cold, QWEN, ASK, NOW + 4.9), Rejection)
+    assert isinstance(predict_seconds(cold, QWEN, ASK, NOW + 5), Prediction)
+    loading = replace(cold, load=LoadInFlight(QWEN, 0.5, NOW, None))
+    assert isinstance(predict_seconds(loading, QWEN, ASK, NOW), Rejection)
+    there = replace(cold, instances=(instance(),))
+    assert _predict(there).reason == "in memory and idle"
 
 
 # --- resident --------------------
