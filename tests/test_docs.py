@@ -101,3 +101,47 @@ def test_every_row_of_the_fault_matrix_names_tests_there_are() -> None:
         if not (HOUSE / file).exists() or not ({name} - {""} <= names_in(HOUSE / file))
     ]
     assert gone == []
+
+
+def mutants() -> dict[str, dict[str, list[str]]]:
+    """The files and tests of each room, by ``pyproject.toml``; what its files' patterns mean."""
+    rooms = tomllib.loads(text_of(HOUSE / "pyproject.toml"))["tool"]["lantern"]["mutants"]
+    for room in rooms.values():
+        found = {pattern: sorted(HOUSE.glob(pattern)) for pattern in room["files"]}
+        assert all(found.values()), found
+        room["files"] = [str(path.relative_to(HOUSE)) for paths in found.values() for path in paths]
+    return rooms
+
+
+def test_what_mutates_a_room_names_files_and_tests_there_are() -> None:
+    # A list that names a test that is gone stops the whole room before its first mutant.
+    gone = [test for room in mutants().values() for test in room["tests"]]
+    assert [test for test in gone if not (HOUSE / test).exists()] == []
+
+
+def test_each_file_of_the_rooms_that_decide_is_mutated_or_said_not_to_be() -> None:
+    told = tomllib.loads(text_of(HOUSE / "pyproject.toml"))["tool"]["lantern"]["unmutated"]
+    left = [path for paths in told.values() for path in paths]
+    mutated = [path for room in mutants().values() for path in room["files"]]
+    rooms = [HOUSE / "bot" / room for room in ("policy", "fleet", "cloud", "chat")]
+    there = [p for room in rooms for p in room.glob("*.py") if p.name != "__init__.py"]
+    listed = [path for path in [*left, *mutated] if (HOUSE / path).parent in rooms]
+    listed.remove("bot/policy/__init__.py")
+    assert sorted(listed) == sorted(str(path.relative_to(HOUSE)) for path in there)
+
+
+def test_every_mutant_known_to_be_equivalent_is_one_of_a_line_there_is() -> None:
+    # What a line was before it was rewritten says nothing of what it is.
+    path, found = "", list[str]()
+    mutated = {path for room in mutants().values() for path in room["files"]}
+    for line in text_of(HOUSE / "docs/mutants.md").splitlines():
+        if line.startswith("## "):
+            path = line.removeprefix("## ")
+            assert path in mutated
+        elif line.startswith("- `"):
+            function, _, change = line.removeprefix("- `").partition("`: `")
+            gone = change.partition("` → `")[0]
+            lines = {line.strip() for line in text_of(HOUSE / path).splitlines()}
+            if gone not in lines or function.split(".")[-1] not in names_in(HOUSE / path):
+                found.append(f"{path}: {line}")
+    assert found == []

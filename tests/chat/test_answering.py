@@ -14,8 +14,9 @@ from bot.chat.draft import Draft
 from bot.chat.host_serving import HostServing
 from bot.chat.override import Override
 from bot.chat.planning import REST_TOKENS, Asking, ChatRules, Job, Planner
+from bot.chat.walk import Newcomers
 from bot.cloud.serve import ProviderTries
-from bot.domain.chat import Candidate, Message, Place, Rejection, Route, TurnRequest
+from bot.domain.chat import Candidate, Message, Place, Rejection, Route, TurnRequest, Usage
 from bot.domain.cloud import ProviderSnapshot
 from bot.domain.errors import (
     Bug,
@@ -25,7 +26,7 @@ from bot.domain.errors import (
     RequestRefused,
     Unavailable,
 )
-from bot.domain.events import FellBack, Offered, Resuming, TextDelta, TurnEvent
+from bot.domain.events import FellBack, Offered, Resuming, StreamEnd, TextDelta, TurnEvent, Way
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model, Wish
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.domain.personas import Persona, Sampling
@@ -91,6 +92,8 @@ class Scene:
         self.told: list[TurnEvent] = []
         self.questions: list[ProviderTries] = []
         self.repeats: list[ProviderName] = []
+        self.jobs: list[Job] = []
+        """As hosts were given them."""
         self.others: tuple[Candidate, ...] = ()
         """Who has the model of an answer whose host is lost."""
         self.rests: list[tuple[ModelKey, str, int, Collection[HostName]]] = []
@@ -111,9 +114,9 @@ class Scene:
         left = tuple(other for other in self.others if other.host not in lost)
         return replace(job, route=Route(left), begun=begun)
 
-    async def play(self, job: Job) -> None:
+    async def play(self, job: Job, newcomers: Newcomers | None = None) -> None:
         answering = Answering(Hosts(self), Cloud(self), self.rest_of)
-        await answering.answer(job, self.draft, self.override)
+        await answering.answer(job, self.draft, self.override, newcomers)
 
 
 class Hosts(HostServing):
@@ -131,6 +134,7 @@ class Hosts(HostServing):
         is_last: bool,
     ) -> None:
         self._scene.asked.append((host, max_wait_s, is_last))
+        self._scene.jobs.append(job)
         await self._scene.act(candidate)
 
 
@@ -279,6 +283,29 @@ async def test_who_goes_on_is_told_before_and_a_failure_in_between_is_an_attempt
     assert [seam.host for seam in scene.draft.so_far.seams] == ["studio"]
 
 
+async def test_an_answer_lost_after_its_last_word_is_whole_where_the_next_has_no_more_to_say() -> (
+    None
+):
+    async def has_no_more_to_say(draft: Draft, _: Override) -> None:
+        await draft.hear(StreamEnd("stop", Usage(), QWEN))
+
+    scene = Scene(studio=failing(CUT, first="Because."), laptop=has_no_more_to_say)
+    scene.others = (LAPTOP,)
+    await scene.play(job_of(STUDIO))
+    assert (scene.draft.text, scene.draft.so_far.ending) == ("Because.", "")
+
+
+async def test_hosts_seen_meanwhile_are_asked_before_a_provider_is_paid() -> None:
+    late = [LAPTOP]
+
+    async def newcomers() -> list[Candidate]:
+        return [late.pop()] if late else []
+
+    scene = Scene(studio=failing(CUT))
+    await scene.play(job_of(STUDIO, ZAI), newcomers)
+    assert [where for where, *_ in scene.asked] == ["studio", "laptop"]
+
+
 async def test_what_a_provider_began_nobody_goes_on_with() -> None:
     scene = Scene(zai=failing(CUT, first="Bec"))
     scene.others = (LAPTOP,)
@@ -326,6 +353,36 @@ async def test_to_choose_whoever_is_being_asked_changes_nothing() -> None:
     assert scene.override.take() is None
 
 
+@pytest.mark.parametrize("is_replanned", [False, True])
+async def test_whoever_is_asked_after_a_broken_host_leaves_no_wait_for_it(
+    is_replanned: bool,
+) -> None:
+    scene = Scene(studio=failing(CUT))
+    job = job_of(STUDIO, LAPTOP)
+    again = replace(job, replan=lambda: Route((STUDIO, MINI))) if is_replanned else job
+    await scene.play(again)
+    before, after = scene.jobs
+    assert before is again
+    assert after.route.candidates == (LAPTOP,)
+    planned = None if after.replan is None else after.replan().candidates
+    assert planned == ((MINI,) if is_replanned else None)
+
+
+@pytest.mark.parametrize(
+    ("choice", "is_taken", "is_open"),
+    [("wait", True, False), ("warm", False, True), ("cloud", True, False)],
+)
+def test_a_way_is_taken_once_and_only_where_it_is_open(
+    choice: Way, is_taken: bool, is_open: bool
+) -> None:
+    override = Override()
+    assert not override.choose(choice), "before anything was offered"
+    override.offer = Offered(TurnId("t"), here=STUDIO, warm=None, cloud=ZAI)
+    assert override.choose(choice) is is_taken
+    assert (override.offer is not None) is is_open
+    assert override.take() == (ZAI if choice == "cloud" else None)
+
+
 async def test_a_candidate_that_is_nobody_is_a_fault_of_ours() -> None:
     with pytest.raises(Bug):
         await Scene().play(job_of(Candidate(QWEN)))
@@ -339,11 +396,24 @@ async def test_nobody_could_is_one_calm_line_and_the_log_has_each_ones_words() -
     assert caught.value.user_message == (
         "No machine can answer right now: laptop is off, studio is busy. (`/why`)"
     )
+    assert caught.value.kinds == (FailureKind.BUSY, FailureKind.BUSY)
     assert caught.value.details.split("; ") == [
         "studio (qwen): It was busy.",
         "studio (qwen): It was busy.",
         "laptop (qwen): 10.0.0.2:1234 is away.",
     ]
+
+
+@pytest.mark.parametrize(("rejected", "is_said"), [((), False), (("laptop",), False),
+    (("laptop", "zai"), True)])  # fmt: skip
+async def test_that_words_stay_here_is_said_where_a_provider_could_have_answered(
+    rejected: tuple[str, ...], is_said: bool
+) -> None:
+    left = tuple(Rejection(r, QWEN, "no", is_cloud=r == "zai") for r in rejected)
+    with pytest.raises(NoCandidates) as caught:
+        await Scene(studio=failing(FailureKind.BUSY)).play(job_of(STUDIO, rejected=left))
+    words = "These words are local only (nobody asks here)."
+    assert (words in caught.value.user_message) is is_said
 
 
 async def nothing() -> None:

@@ -3,12 +3,13 @@
 import asyncio
 from dataclasses import replace
 
+import pytest
 from virtual_time import play
 
 from bot.chat.draft import Draft
-from bot.domain.chat import Candidate, Seam, Timing, Usage
+from bot.domain.chat import Candidate, Message, Seam, Timing, Usage
 from bot.domain.errors import FailureKind, Unavailable
-from bot.domain.events import Notice, ReasoningDelta, StreamEnd, TextDelta, TurnEvent
+from bot.domain.events import Notice, ReasoningDelta, Silence, StreamEnd, TextDelta, TurnEvent
 from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName
 
 HERE = Candidate(ModelKey("qwen"), host=HostName("studio"))
@@ -50,6 +51,13 @@ async def test_what_is_counted_by_the_other_side_stands_and_its_end_mark_is_not_
     assert receipt.timing.first_token_s is not None
     assert draft.receipt("cancelled").finish == "cancelled"
     assert told == [TextDelta("Hello.")]
+
+
+async def test_a_silence_is_told_and_counts_as_no_word() -> None:
+    draft, told = drafted()
+    await draft.hear(Silence(4.0))
+    assert told == [Silence(4.0)]
+    assert draft.receipt().usage == Usage()
 
 
 async def test_an_unknown_finish_reason_is_a_plain_stop() -> None:
@@ -107,9 +115,53 @@ async def test_of_a_failed_candidate_the_attempt_stays_and_nothing_else() -> Non
     assert (receipt.usage, receipt.finish, draft.reasoning) == (Usage(), "stop", "")
 
 
-async def test_a_notice_is_told_and_kept() -> None:
+async def test_of_a_failed_provider_the_attempt_is_the_clouds_and_nothing_else_stays() -> None:
+    draft, _ = drafted()
+    draft.granted(AWAY)
+    draft.failed(AWAY, Unavailable("zai is busy.", FailureKind.BUSY))
+    draft.failed(HERE, Unavailable("studio is away.", FailureKind.CUT))
+    assert [attempt.is_cloud for attempt in draft.so_far.attempts] == [True, False]
+    assert draft.so_far.provider is None
+
+
+@pytest.mark.parametrize(
+    ("has_earlier", "words"),
+    [
+        (False, "Kept the newest 3 of 13 messages."),
+        (True, "Kept the newest 3 of more than 13 messages."),
+    ],
+)
+async def test_that_a_transcript_is_trimmed_is_told_once_for_as_many(
+    has_earlier: bool, words: str
+) -> None:
     draft, told = drafted()
-    await draft.notice("Images were left out.")
+    sent = (
+        Message("system", "You are wise."),
+        *(Message("user", f"Why {number}?") for number in range(3)),
+    )
+    for _ in range(2):
+        await draft.trimmed(sent, 10, has_earlier=has_earlier)
+        draft.so_far = replace(draft.so_far, notices=())
+    assert told == [Notice(words)]
+    assert draft.so_far.told.kept == 3
+
+
+def test_what_its_asker_did_is_kept_with_its_time() -> None:
+    async def story() -> tuple[str, ...]:
+        await asyncio.sleep(5.0)
+        draft, _ = drafted()
+        await asyncio.sleep(12.0)
+        draft.pressed("Use the cloud")
+        draft.pressed("Stop")
+        return draft.receipt().presses
+
+    assert play(story()) == ("Use the cloud after 12 s", "Stop after 12 s")
+
+
+async def test_a_notice_is_told_once_and_kept() -> None:
+    draft, told = drafted()
+    for _ in range(2):
+        await draft.notice("Images were left out.")
     assert told == [Notice("Images were left out.")]
     assert draft.receipt().notices == ("Images were left out.",)
 

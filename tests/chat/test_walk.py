@@ -345,7 +345,10 @@ async def test_an_embedding_model_is_loaded_by_hand_wherever_it_is(tmp_path: Pat
     assert ready.is_as_wished
 
 
-async def test_a_wait_left_for_a_host_that_is_sooner_is_no_failure_and_comes_again_last() -> None:
+@pytest.mark.parametrize("kind", [CUT, FailureKind.LOAD_FAILED])
+async def test_a_wait_left_for_a_host_that_is_sooner_is_no_failure_and_comes_again_last(
+    kind: FailureKind,
+) -> None:
     asked: list[Candidate] = []
     told: list[Candidate] = []
     sooner = Candidate(ModelKey("m"), HostName("b"), seconds=1.0, since=5.0)
@@ -360,7 +363,7 @@ async def test_a_wait_left_for_a_host_that_is_sooner_is_no_failure_and_comes_aga
         if candidate == A and len(asked) == 1:
             raise Elsewhere(sooner)
         if candidate == sooner:
-            raise Unavailable("gone", CUT)
+            raise Unavailable("gone", kind)
 
     async def on_failure(candidate: Candidate, _error: Unavailable) -> None:
         told.append(candidate)

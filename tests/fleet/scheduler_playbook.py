@@ -119,11 +119,12 @@ class Playbook:
         ttl: float | None = 60.0,
         load: LoadSettings | None = None,
         since: float | None = None,
+        conversation: str = "",
     ) -> list[str]:
         ticket = Ticket(len(self._tickets) + 1)
         self._tickets[who], self._names[ticket] = ticket, who
         wish = Wish(ModelKey(key), load or LoadSettings(), context, ttl, user or who, wait)
-        wish = replace(wish, since=since)
+        wish = replace(wish, since=since, conversation=conversation)
         return self.read(self.scheduler.on_asked(self.now, ticket, wish))
 
     def leave(self, who: str) -> list[str]:

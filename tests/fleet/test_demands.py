@@ -1,6 +1,7 @@
 """Who asks for which model, kept for all hosts together."""
 
-from scheduler_playbook import up_with
+import pytest
+from scheduler_playbook import Playbook
 
 from bot.domain.hosts import Wish
 from bot.domain.ids import HostName, ModelKey
@@ -34,6 +35,15 @@ def test_a_conversation_that_goes_on_is_no_new_one_and_rests_only_once() -> None
     assert once.chance(ONE, 5.0) > thrice.chance(ONE, 5.0)
 
 
+def test_of_conversations_that_rest_the_one_that_goes_on_leaves_the_others() -> None:
+    demands = Demands()
+    for said in ("ada", "bob"):
+        demands.asked(Wish(ONE, conversation=said), 5.0)
+        demands.answered(ONE, said, 5.0)
+    demands.asked(Wish(ONE, conversation="ada"), 5.0)
+    assert demands.of[ONE].resting == 1.0
+
+
 def test_who_asks_again_while_being_answered_counts_once() -> None:
     once, twice = Demands(), Demands()
     for demands in (once, twice):
@@ -54,6 +64,15 @@ def test_a_conversation_long_at_rest_begins_anew() -> None:
     assert demands.chance(ONE, LONGEST_REST_S) > before
 
 
+def test_a_conversation_answered_a_moment_ago_is_known_however_late_it_is() -> None:
+    demands, late = Demands(), 5 * LONGEST_REST_S
+    demands.asked(Wish(ONE, conversation="ada"), late)
+    demands.answered(ONE, "ada", late)
+    demands.answered(ONE, "bob", late + 10.0)
+    demands.asked(Wish(ONE, conversation="ada"), late + 10.0)
+    assert demands.of[ONE].begun < 1.0, "it is no new one"
+
+
 def test_another_copy_is_one_on_another_host_now() -> None:
     demands = Demands()
     demands.holds(HERE, {ONE})
@@ -68,14 +87,15 @@ def test_another_copy_is_one_on_another_host_now() -> None:
 
 def test_the_newest_wish_is_kept_without_its_asker() -> None:
     demands = Demands()
-    demands.asked(Wish(ONE, min_context=9000, user="ada", conversation="c", max_wait_s=5.0), 0.0)
+    wish = Wish(ONE, min_context=9000, user="ada", conversation="c", max_wait_s=5.0, since=3.0)
+    demands.asked(wish, 0.0)
     demands.answered(ONE, "c", 1.0)
     assert demands.of[ONE].wish == Wish(ONE, min_context=9000)
 
 
-def test_what_was_taken_out_by_hand_or_for_its_rest_is_nobodys_any_more() -> None:
-    play = up_with("one", "two")
-    demands = Demands()
+def told(*models: str) -> tuple[Playbook, Demands]:
+    """A host that is up, and what it tells of who asks."""
+    play, demands = Playbook(*models), Demands()
     play.scheduler = Scheduler(
         play.scheduler.config,
         history=History({}, None),
@@ -84,6 +104,26 @@ def test_what_was_taken_out_by_hand_or_for_its_rest_is_nobodys_any_more() -> Non
         demands=demands,
     )
     play.up()
+    return play, demands
+
+
+def test_an_answer_that_ended_may_be_gone_on_from_and_its_model_is_missed_unless_elsewhere() -> (
+    None
+):
+    play, demands = told("one")
+    play.ask("ada", "one")
+    play.loaded(seconds=10.0)
+    assert demands.of[ONE].resting == 0.0
+    play.leave("ada")
+    assert demands.of[ONE].resting == 1.0
+    missed_s = 10.0 * demands.chance(ONE, play.now)
+    assert play.instance("one").missed_s == pytest.approx(missed_s)
+    demands.holds(THERE, {ONE})
+    assert play.instance("one").missed_s == 0.0
+
+
+def test_what_was_taken_out_by_hand_or_for_its_rest_is_nobodys_any_more() -> None:
+    play, demands = told("one", "two")
     for name in ("one", "two"):
         play.ask(name, name)
         play.loaded()

@@ -159,6 +159,27 @@ def test_a_machine_that_goes_to_sleep_does_not_fall() -> None:
         assert health.may_sleep
 
 
+def test_of_falls_and_failed_requests_the_longer_pause_counts() -> None:
+    health = fallen(1, stays_s=1.0)
+    for at in (2.0, 3.0, 4.0):
+        health.probed(at, REPORT)
+        health.doubted(at, "HTTP 503")
+    health.failed(5.0, "refused", FailureKind.CONNECT)
+    health.probed(6.0, REPORT)
+    # Requests are let in again from second 9, and after its second fall it is out till 15.
+    assert (health.requests.open_until, health.next_probe_at(6.0)) == (9.0, 15.0)
+
+
+def test_one_that_wakes_quickly_is_given_up_as_quickly() -> None:
+    health = HostHealth(H, can_wake=True, wake_s=10.0)
+    health.failed(0.0, "refused", FailureKind.CONNECT)
+    assert health.is_to_be_called(0.0, is_wanted=True)
+    health.is_to_be_called(LONGEST * 10.0 - 0.1, is_wanted=True)
+    assert health.may_sleep
+    health.is_to_be_called(LONGEST * 10.0, is_wanted=True)
+    assert not health.may_sleep
+
+
 def test_where_nobody_else_is_left_most_of_a_pause_is_enough() -> None:
     health = fallen(2)
     health.sought(119.0 + 7.4)

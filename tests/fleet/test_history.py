@@ -2,10 +2,10 @@
 
 import pytest
 
-from bot.domain.hosts import LoadRecord, Model, Speed, SpeedRecord
+from bot.domain.hosts import LoadRecord, Model, Pace, Speed, SpeedRecord
 from bot.domain.ids import HostName, ModelKey
-from bot.fleet.speeds import History
-from bot.policy.speeds import LOAD_BYTES_PER_S, LOAD_S
+from bot.fleet.speeds import History, Yardstick
+from bot.policy.speeds import LOAD_BYTES_PER_S, LOAD_S, USUAL_BYTES
 
 ONE, TWO = ModelKey("one"), ModelKey("two")
 H = HostName("studio")
@@ -49,3 +49,48 @@ def test_a_load_takes_as_long_as_before_else_by_its_size(
 
 def test_of_a_model_nobody_knows_a_load_is_a_guess() -> None:
     assert History({}, 10.0).load_s(ONE, None) == (LOAD_S, "a guess")
+
+
+def test_what_one_host_measured_tells_of_its_models_on_others() -> None:
+    yardstick = Yardstick()
+    assert yardstick.pace(H) == Pace()
+    unsized = {ONE: Speed(prefill_tokens_per_s=100.0, tokens_per_s=10.0)}
+    # Measured before the start: told once the host's disk was read, by the size it has there.
+    history = History(unsized, None, H, yardstick)
+    history.found({TWO: Model(TWO)})
+    assert yardstick.pace(H) == Pace()
+    history.found({ONE: Model(ONE)})
+    slow = Pace(100.0 * USUAL_BYTES, 10.0 * USUAL_BYTES)
+    assert (yardstick.pace(H), yardstick.efforts) == (slow, {})
+    before = yardstick.efforts
+    yardstick.learn(H, TWO, 4e9, Speed(prefill_tokens_per_s=200.0))
+    assert yardstick.efforts == {TWO: Pace(slow.prefill and slow.prefill / 200.0, None)}
+    assert before == {}, "a snapshot keeps its own"
+    # Of one never measured the fastest there is, each way of its own.
+    quick, other = HostName("quick"), HostName("other")
+    yardstick.learn(quick, ModelKey("new"), 4e9, Speed(tokens_per_s=500.0))
+    assert yardstick.pace(other) == Pace(slow.prefill, 500.0 * 4e9)
+    assert yardstick.pace(quick) == Pace(slow.prefill, 500.0 * 4e9)
+    assert yardstick.pace(H) == slow
+
+
+def test_what_is_learnt_without_news_leaves_the_efforts_as_they_are() -> None:
+    yardstick = Yardstick()
+    yardstick.learn(H, ONE, 4e9, Speed(prefill_tokens_per_s=200.0))
+    before = yardstick.efforts
+    yardstick.learn(H, ONE, 4e9, Speed())
+    assert yardstick.efforts is before
+
+
+@pytest.mark.parametrize(("size", "reckoned"), [(4e9, 4e9), (None, USUAL_BYTES)])
+def test_an_answer_tells_how_fast_its_host_is_by_what_its_model_weighs(
+    size: float | None, reckoned: float
+) -> None:
+    history = History({}, None, H)
+    model = Model(ONE, size_bytes=None if size is None else round(size))
+    history.learn(SpeedRecord(H, ONE, 1000, 101, 2.0, 10.0), model)
+    rates = history.speeds[ONE]
+    assert rates.prefill_tokens_per_s is not None
+    assert rates.tokens_per_s is not None
+    pace = Pace(rates.prefill_tokens_per_s * reckoned, rates.tokens_per_s * reckoned)
+    assert history.yardstick.pace(H) == pace

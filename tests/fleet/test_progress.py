@@ -58,6 +58,8 @@ def test_a_load_is_never_said_to_be_for_nobody() -> None:
 @pytest.mark.parametrize(
     ("position", "running_s", "slots", "turn_s", "expected"),
     [
+        # The slot that is free first is free again before the other.
+        (2, [9.0, 60.0], 2, 10.0, 15.0),
         (1, [], 1, None, None),
         (1, [], 0, 8.0, None),
         (1, [3.0], 1, 8.0, 5.0),

@@ -20,6 +20,7 @@ from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet.capacity import REFUSED_S
 from bot.fleet.effects import Grant, StartUnload, Tell
+from bot.fleet.queue import Ticket
 from bot.fleet.scheduler import Scheduler
 from bot.fleet.speeds import History
 from bot.policy.placement import instance_bytes, load_bytes
@@ -225,7 +226,83 @@ def test_a_load_large_enough_to_the_token_is_joined() -> None:
     assert play.loaded() == ["grant ada one", "grant bob one", "load one with 16384"]
 
 
+def test_of_those_who_wait_only_the_same_models_are_ahead() -> None:
+    play = up_with("one", "two", slots=1)
+    play.ask("ada", "one")
+    play.loaded()
+    for who, key in (("bob", "one"), ("eve", "two"), ("zed", "one")):
+        play.ask(who, key)
+    assert [play.scheduler.ahead(Ticket(number)) for number in (2, 3, 4)] == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("parallel", "held"),
+    [(1, ("one",)), (2, ("two", "one")), (3, ("three", "two", "one")), (None, ("two", "one"))],
+)
+def test_the_slots_of_a_copy_hold_what_they_read_last(
+    parallel: int | None, held: tuple[str, ...]
+) -> None:
+    play = up_with("one", slots=2)
+    play.appears("one", parallel=parallel)
+    play.up()
+    for number, said in enumerate(("one", "three", "two", "", "one", "one")):
+        play.ask(f"ada {number}", "one", conversation=said)
+        play.leave(f"ada {number}")
+    assert play.instance("one").conversations == held
+    # What it is granted as is from before: that tells what is left to be read.
+    play.ask("bob", "one", conversation="four")
+    granted = play.granted["bob"]
+    assert granted.conversations == held
+    assert (granted.missed_s, granted.is_kept_free) == (0.0, False)
+
+
+def test_a_prompt_is_being_read_until_its_first_word() -> None:
+    play = up_with("one")
+    rests(play, "one")
+    play.ask("ada", "one")
+    play.ask("bob", "one")
+    assert play.instance("one").reading == 2
+    for ticket in (Ticket(2), Ticket(2), Ticket(9)):
+        assert play.scheduler.on_spoke(play.now, ticket) == ()
+        assert play.instance("one").reading == 1
+    play.leave("bob")
+    assert play.instance("one").reading == 0
+
+
+def test_what_else_is_in_memory_is_no_copy_and_beside_a_spilled_one_nothing_is_learnt() -> None:
+    play = up_with("one", "two")
+    play.appears("one")
+    play.appears("two")
+    play.up()
+
+    def answered(per_s: float) -> None:
+        record = SpeedRecord(HOST, ONE, 0, 101, 1.0, 100 / per_s)
+        play.read(play.scheduler.on_answered(play.now, record))
+
+    for per_s in (30.0,) * 5 + (5.0,) * 3:
+        answered(per_s)
+    assert [i.slowdown for i in play.scheduler.snapshot().instances] == [pytest.approx(6.0), 1.0]
+    play.appears("one")
+    play.up()
+    before = play.scheduler.snapshot().speeds
+    # Nobody says which of the two it was.
+    answered(5.0)
+    assert play.scheduler.snapshot().speeds == before
+
+
 # --- the host -------------------------------------------------------------------------------
+
+
+def test_where_nobody_else_is_left_the_next_probe_brings_a_host_back_sooner() -> None:
+    play = up_with("one")
+    for _ in range(3):
+        play.doubt()
+        play.up()
+    play.after(4).up()
+    assert play.scheduler.snapshot().state == "down"
+    assert play.scheduler.on_sought(play.now) == ()
+    play.up()
+    assert play.scheduler.snapshot().state == "up"
 
 
 def test_who_waits_is_told_when_the_probe_brings_the_host_back_not_yet() -> None:
@@ -248,6 +325,17 @@ def test_a_slow_probe_is_said_while_the_host_works() -> None:
 
 
 # --- loads ----------------------------------------------------------------------------------
+
+
+def test_a_step_of_a_load_told_again_is_as_old_as_the_first_time() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.after(4).progress(0.5)
+    play.after(3).progress(0.5)
+    play.tick()
+    load = play.scheduler.snapshot().load
+    assert load is not None
+    assert load.told_at == play.now - 3
 
 
 def test_a_load_is_never_more_than_done() -> None:

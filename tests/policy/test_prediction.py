@@ -5,8 +5,17 @@ from hypothesis import given
 from policy_builders import EMBED, GB, GEMMA, NOW, QWEN, fleets, host, instance, model
 
 from bot.domain.chat import Rejection
-from bot.domain.hosts import FleetSnapshot, HostSnapshot, HostState, LoadInFlight, LoadLimits, Speed
+from bot.domain.hosts import (
+    FleetSnapshot,
+    HostSnapshot,
+    HostState,
+    LoadInFlight,
+    LoadLimits,
+    Speed,
+    Wish,
+)
 from bot.domain.ids import ModelKey
+from bot.domain.personas import LoadSettings
 from bot.policy.prediction import (
     EVICT_S,
     SENT_S,
@@ -15,6 +24,7 @@ from bot.policy.prediction import (
     Prediction,
     RouteAsk,
     Standing,
+    lead_s,
     predict_seconds,
     remaining_s,
 )
@@ -382,6 +392,7 @@ def test_a_load_under_way_takes_its_place_in_memory(waiters: int) -> None:
         (LoadInFlight(QWEN, 0.2, NOW - 2.0, 99.0, told_at=NOW - 1.0), 3.0),
         (LoadInFlight(QWEN, 0.2, NOW - 3.0, 99.0, told_at=NOW - 2.0), 2.0),
         (LoadInFlight(QWEN, 0.2, NOW - 6.0, 99.0, told_at=NOW - 5.0), 4.0),
+        (LoadInFlight(QWEN, 0.2, NOW - 5.0, 99.0, told_at=NOW - 1.0), 15.0),
         (LoadInFlight(QWEN, 0.2, NOW - 2.0, 99.0, told_at=NOW), 8.0),
         (LoadInFlight(QWEN, 0.2, NOW - 2.0, 99.0, told_at=NOW - 2.0), 8.0),
         (LoadInFlight(QWEN, 1.0, NOW - 2.0, 99.0, told_at=NOW - 1.0), 0.0),
@@ -398,6 +409,77 @@ def test_the_rest_of_a_load_is_told_by_its_progress_or_else_by_history(
     load: LoadInFlight, left: float
 ) -> None:
     assert remaining_s(load, 20.0, NOW) == pytest.approx(left)
+
+
+# --- behind others --------------------
+
+
+def test_a_model_that_makes_way_is_back_after_the_load_it_makes_way_for() -> None:
+    copies = [
+        replace(instance(leases=leases, identifier=f"q:{leases}"), is_kept_free=True)
+        for leases in (1, 2, 0)
+    ]
+    load = LoadInFlight(GEMMA, 0.5, NOW - 10.0, None)
+    found = _predict(
+        host(models=ON_DISK, instances=copies, load=load, rate=1e9, speeds={QWEN: Speed(turn_s=6)})
+    )
+    # The second of two answers side by side takes half as long again.
+    assert found.queue_s == pytest.approx(9.0 + 10.0)
+    assert found.load_s == 5.0 + 2 * EVICT_S
+    assert found.prefill_s == READ_S
+    assert found.reason == f"makes way for another model, after the load of {GEMMA}"
+    free = [*copies[:2], replace(copies[2], is_kept_free=False)]
+    assert _predict(host(models=ON_DISK, instances=free)).load_s == 0.0
+
+
+@pytest.mark.parametrize(
+    ("where", "ahead", "turns"),
+    [
+        # Three wait for the one slot; who is behind one of them is two turns before the next.
+        (host(models=ON_DISK, instances=[instance(leases=1)], waiting={QWEN: 3}, slots=1), 1, 2),
+        (host(models=ON_DISK, waiting={QWEN: 3}, slots=1), 1, 2),
+        (
+            host(
+                models=ON_DISK,
+                waiting={QWEN: 3},
+                load=LoadInFlight(QWEN, 0.5, NOW - 10.0, None, waiters=3),
+                slots=1,
+            ),
+            1,
+            2,
+        ),
+        # Whoever waits for another model's load is none of those before.
+        (
+            host(
+                models=ON_DISK,
+                waiting={QWEN: 3},
+                load=LoadInFlight(GEMMA, 0.5, NOW - 10.0, None, waiters=9),
+                slots=1,
+            ),
+            1,
+            2,
+        ),
+        (host(models=ON_DISK, state="down", waiting={QWEN: 3}), 1, 0),
+        # Larger than the host, with the context that was wished for.
+        (host(models=ON_DISK, waiting={QWEN: 3}, slots=1, memory_gb=6), 1, 0),
+    ],
+)
+def test_who_waits_is_ahead_of_whoever_asks_now_by_those_between(
+    where: HostSnapshot, ahead: int, turns: float
+) -> None:
+    wish = Wish(QWEN, LoadSettings(context_length=32_768))
+    measured = replace(where, speeds={QWEN: Speed(turn_s=6.0)})
+    assert lead_s(measured, wish, ahead, NOW) == pytest.approx(turns * 6.0)
+
+
+def test_who_waits_for_an_embedding_model_is_ahead_too() -> None:
+    asked = host(
+        models=[model(EMBED, 1, kind="embedding")],
+        waiting={EMBED: 2},
+        slots=1,
+        speeds={EMBED: Speed(turn_s=6.0)},
+    )
+    assert lead_s(asked, Wish(EMBED), 0, NOW) == pytest.approx(12.0)
 
 
 # --- refusals --------------------
