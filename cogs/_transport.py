@@ -6,7 +6,7 @@ from typing import Any
 
 import discord
 
-from bot.policy.pacing import INTERACTION, OLD, Pacer, Pacers, Writing
+from bot.policy.pacing import CREATION, INTERACTION, OLD, Pacer, Pacers, Writing
 from bot.policy.speakers import Speaker
 from cogs._faults import DiscordFault, fault_of
 from cogs._languages import public_locale
@@ -69,8 +69,10 @@ class Transport:
             # Its calls, new messages among them, count together and nowhere else.
             return (self._pacers.of_channel(hook.channel, now, INTERACTION),)
         if is_new:
-            # New messages have a limit of their own, and the library waits for it by itself.
-            return (self._pacers.everywhere,)
+            # The library waits for their limit, too, but two answers that arrived in another order
+            # than they were made told it of a place that was gone.
+            made = self._pacers.of_channel(channel, now, CREATION)
+            return (made, self._pacers.everywhere)
         old = (self._pacers.of_channel(channel, now, OLD),) if self.edits_old else ()
         return (*old, self._pacers.of_channel(channel, now), self._pacers.everywhere)
 

@@ -160,6 +160,8 @@ class Writer:
         self._given = Writing(ready=0)
         self._given_changes = -1
         self._has_more = False
+        self._makes_new = False
+        """The next call makes a message, which has a limit of its own."""
         self._failures = 0
         self._key = f"{id(self):x}"
         self._joined: set[Pacer] = set()
@@ -218,13 +220,13 @@ class Writer:
             ready=self._view.length,
             is_finished=self._view.is_over,
             is_changed=self._has_more or changes != self._given_changes,
-            is_urgent=self._view.length > 0 and self._given.shown == 0,
+            is_urgent=self._makes_new or (self._view.length > 0 and self._given.shown == 0),
         )
-        is_new = not self._messages.made
-        if self._view.is_over and not is_new:
+        if self._view.is_over:
             step = self._messages.next_step(self._view.messages(now))
-            is_new = step is not None and step.message_id is None
-        pacers = self._transport.pacers(is_new=is_new)
+            self._makes_new = step is not None and step.message_id is None
+        self._makes_new = self._makes_new or not self._messages.made
+        pacers = self._transport.pacers(is_new=self._makes_new)
         self._joined.update(pacers)
         at = ask_all(pacers, now, self._key, writing)
         if at == inf:
@@ -245,6 +247,12 @@ class Writer:
         now, changes = asyncio.get_running_loop().time(), self._view.changes
         views, is_last = self._view.messages(now), self._view.is_over
         step = self._messages.next_step(views)
+        is_new = step is not None and step.message_id is None
+        if step is not None and is_new != self._makes_new:
+            # It waited for a place of the other limit.
+            self._makes_new = is_new
+            return None
+        self._makes_new = False
         self._given = replace(
             self._given,
             shown=self._view.length,
@@ -253,7 +261,7 @@ class Writer:
             last_start=self._given.last_start if step is None else now,
         )
         if step is not None:
-            for pacer in self._transport.pacers(is_new=step.message_id is None):
+            for pacer in self._transport.pacers(is_new=is_new):
                 pacer.began(now, self._key)
             try:
                 await self._messages.take(step, self._transport)

@@ -43,6 +43,9 @@ class Limit:
 CHANNEL = Limit(5, 5.0)
 """Edits of a channel's messages, all together (observed; Discord publishes no numbers)."""
 
+CREATION = Limit(5, 5.0, margin_s=0.15, is_spread=False)
+"""New messages of a channel, all together (observed); nobody waits for a rhythm to begin one."""
+
 # As often as it allows an answer of half a minute was edited 88 times: read along it only flickers.
 INTERACTION = Limit(5, 2.0, steady_s=CHANNEL.rhythm_s)
 """Every call by one interaction's token (observed)."""

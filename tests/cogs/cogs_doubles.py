@@ -56,7 +56,7 @@ from bot.domain.ids import (
 )
 from bot.domain.personas import Persona
 from bot.fleet.fleet import Fleet
-from bot.policy.pacing import Pacer, Pacers
+from bot.policy.pacing import CHANNEL, CREATION, Pacer, Pacers
 from bot.policy.place_rules import SettingName, SetValue, Stored
 from bot.store.beside import Answers
 from bot.store.database import Database
@@ -441,8 +441,8 @@ class PaperTransport(Transport):
 
     def pacers(self, *, is_new: bool) -> tuple[Pacer, ...]:
         now = asyncio.get_running_loop().time()
-        channel = () if is_new else (self.pacers_.of_channel(self.channel_id, now),)
-        return (*channel, self.pacers_.everywhere)
+        limit = CREATION if is_new else CHANNEL
+        return (self.pacers_.of_channel(self.channel_id, now, limit), self.pacers_.everywhere)
 
     async def begin(self) -> int | None:
         if self.deferred is not None:

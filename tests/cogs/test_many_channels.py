@@ -59,6 +59,9 @@ def _steps(kind: str, seconds: float) -> Iterator[TurnEvent | float]:
         case "streaming":
             for _ in range(round(seconds / WORD_EVERY_S)):
                 yield from (TextDelta("word "), WORD_EVERY_S)
+        case "pouring":
+            for _ in range(round(seconds / WORD_EVERY_S)):
+                yield from (TextDelta("word " * 60), WORD_EVERY_S)
         case _:
             raise AssertionError(kind)
 
@@ -94,9 +97,10 @@ def check_limits(papers: list[PaperTransport]) -> None:
     assert all(later - earlier > 1.0 for earlier, later in zip(calls, calls[50:], strict=False))
     for channel in {paper.channel_id for paper in papers}:
         ours = [paper for paper in papers if paper.channel_id == channel]
-        edits = sorted(call.at for p in ours for call in p.calls if call.verb == "edit")
-        beyond = zip(edits, edits[CHANNEL.calls :], strict=False)
-        assert all(later - earlier > CHANNEL.window_s for earlier, later in beyond)
+        for verb in ("edit", "send"):
+            starts = sorted(call.at for p in ours for call in p.calls if call.verb == verb)
+            beyond = zip(starts, starts[CHANNEL.calls :], strict=False)
+            assert all(later - earlier > CHANNEL.window_s for earlier, later in beyond), verb
 
 
 before = st.sampled_from(
@@ -137,3 +141,16 @@ def test_those_that_wait_in_a_channel_leave_its_stream_a_third_of_the_edits(
     streaming, *others = play_all([(7, (("streaming", 25.0),)), *[waiting] * count])
     check_limits([streaming, *others])
     assert longest_gap(streaming) <= 3 * CHANNEL.rhythm_s
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_answers_that_spill_over_at_once_share_what_a_channel_takes_of_new_messages(
+    count: int,
+) -> None:
+    # Left to the library they were refused (429): of two answers that arrive in another order than
+    # they were made it believes the one that tells of more places.
+    papers = play_all([(7, (("pouring", 6.0),))] * count)
+    check_limits(papers)
+    for paper in papers:
+        assert sum(text.count("word") for text in paper.texts) == 30 * 60
+        assert list(paper.shown) == sorted(paper.shown), "the parts stand in order"
