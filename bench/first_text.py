@@ -90,7 +90,7 @@ async def _measure(host: Studio, reach: Reach) -> list[_First]:
     async with house(host) as built, inference_session() as session:
         await ask(built, question(TEXT))
         inference = Inference(session)
-        replies = Replies(built, has_footer=True)
+        replies = Replies(built)
         await bare_s(inference, host)
         return [
             await _played(replies, reach, number, await bare_s(inference, host))

@@ -144,6 +144,8 @@ def plan_from(loaded: Loaded, *, is_owner: bool) -> Plan:
         configured=Configured(
             frozenset(PlaceId(f"discord:{key}") for key in settings.discord.unprompted_channels),
             settings.discord.tokens_per_day,
+            settings.discord.footer,
+            settings.discord.webhooks,
         ),
         cache_ttl_s=settings.cache.ttl if settings.cache.enabled else None,
         cache_entries=settings.cache.max_entries,

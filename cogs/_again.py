@@ -137,7 +137,7 @@ class Again:
             stored = await store.get(wanted)
             if stored is None:
                 raise NotPermitted(GONE)
-            has_footer = self._access.rules.has_footer
+            has_footer = self._access.rules.here(stored.place).footer
             views = restored(stored, has_footer=has_footer, place=answers.place(wanted))
             ids = standing.messages or (interaction.message.id if interaction.message else 0,)
             await store.show(wanted)

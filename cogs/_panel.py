@@ -87,9 +87,14 @@ def panel(
         if one.form.kind != "number":
             _row(page, say, one.form.title, _origin(one), _select(key(one.name), one, locale))
     numbers = [one for one in shown if one.form.kind == "number"]
-    for one in numbers:
-        amount = "" if one.own is None else f"{int(one.own.value[0]):,}, "
-        _row(page, say, one.form.title, f"{amount}{say(_origin(one))}")
+    # One text for all: a page holds forty components at most, and selects need three each.
+    lines = [
+        f"**{say(one.form.title)}** · "
+        f"{'' if one.own is None else f'{int(one.own.value[0]):,}, '}{say(_origin(one))}"
+        for one in numbers
+    ]
+    if lines:
+        page.add_item(ui.TextDisplay("\n".join(lines)))
     buttons: ui.ActionRow[ui.LayoutView] = ui.ActionRow()
     if numbers:
         buttons.add_item(ui.Button(label=say("Limits…"), emoji="⏱", custom_id=key("limits")))

@@ -29,13 +29,10 @@ class DiscordRules:
     """Idle seconds after which a conversation rests; None: never."""
     answer_missed_s: float | None = None
     """Questions sent while Lantern was away, and no older, are answered late; None: none are."""
-    has_footer: bool = True
     has_warm_up: bool = False
     """Load what will answer while somebody is still writing."""
     has_presence: bool = True
     """Show under the bot's name how the fleet stands."""
-    has_webhooks: bool = True
-    """Personas speak by webhooks, where the bot may have them."""
     owner_channel: int | None = None
     """Where the owners are told things; None: in private."""
     on_ready: Callable[[], None] = lambda: None

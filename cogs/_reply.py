@@ -297,11 +297,10 @@ class ReplyView(View):
 class Replies:
     """Every reply being written; one per process."""
 
-    def __init__(self, lantern: Lantern, *, has_footer: bool) -> None:
+    def __init__(self, lantern: Lantern) -> None:
         self.questions = Questions(lantern.questions)
         self.pings = Pings(lantern.notes)
         self._lantern = lantern
-        self._has_footer = has_footer
         self._live: set[ReplyView] = set()
         self._held: dict[TurnId, tuple[object, object]] = {}
         self._all_done = asyncio.Event()
@@ -325,7 +324,7 @@ class Replies:
             standing: Its messages are gone on in, instead of new ones.
         """
         view = ReplyView(
-            has_footer=self._has_footer,
+            has_footer=self._lantern.place_settings.at(request.place).footer,
             notices=notices,
             standing=standing,
             offers_ping=not self.pings.wants(request.user),
@@ -440,6 +439,7 @@ class _Reply:
         self._turns = lantern.turns
         self._store = lantern.replies
         self._shelf = lantern.shelf
+        self._settings = lantern.place_settings
         self._view = view
         self._transport = transport
         self._writer = Writer(view, transport, self._keep)
@@ -488,7 +488,9 @@ class _Reply:
             async with self._turns.open(request) as events:
                 async for event in events:
                     if isinstance(event, Started):
-                        self._transport.speak_as(speaker_of(self._shelf.get(event.persona)))
+                        persona = self._shelf.get(event.persona)
+                        speaks = self._settings.at(request.place).webhooks
+                        self._transport.speak_as(speaker_of(persona) if speaks else None)
                     self._view.on_event(event, loop.time())
                     self._writer.poke()
         except Exception as error:

@@ -26,8 +26,7 @@ _log = structlog.get_logger(__name__)
 class Webhooks:
     """Our webhook of each channel; one per process."""
 
-    def __init__(self, *, is_on: bool = True) -> None:
-        self._is_on = is_on
+    def __init__(self) -> None:
         self._known: dict[int, discord.Webhook] = {}
         self._closed: dict[int, float] = {}
         """Channels where we may have none, and until when that is believed."""
@@ -44,9 +43,9 @@ class Webhooks:
                 return None
 
     def may_speak(self, channel: int) -> bool:
-        """Is it switched on, and not known to be refused there?"""
+        """Is it not known to be refused there?"""
         now = asyncio.get_running_loop().time()
-        return self._is_on and self._closed.get(channel, -inf) <= now
+        return self._closed.get(channel, -inf) <= now
 
     async def find(self, client: discord.Client, channel: int, *, makes: bool) -> Any:
         """Our webhook of a channel; None where there is none, or we may not look.

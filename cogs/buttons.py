@@ -19,7 +19,7 @@ from cogs._another import PICK, Another
 from cogs._faults import say, say_error
 from cogs._languages import public_locale
 from cogs._loads import Loads
-from cogs._places import user_id
+from cogs._places import place_of, user_id
 from cogs._reply import Replies
 from cogs._view import Act, buttons_of, restored, small_line
 
@@ -127,7 +127,8 @@ class Buttons(commands.Cog):
         else:
             # A button that a crash left over: its message is brought in line.
             stored = await self._turns.store.get(turn)
-            views = restored(stored, has_footer=self._rules.has_footer) if stored else ()
+            has_footer = self._rules.here(place_of(interaction)).footer
+            views = restored(stored, has_footer=has_footer) if stored else ()
             # A press changes its own message alone: one that holds only a part stays as it is.
             if len(views) != 1:
                 raise RequestRefused("That answer has already ended.")

@@ -80,11 +80,11 @@ class DiscordFace:
     def __init__(self, lantern: Lantern, rules: DiscordRules) -> None:
         self.lantern = lantern
         self.rules = rules
-        self.replies = Replies(lantern, has_footer=rules.has_footer)
+        self.replies = Replies(lantern)
         self.loads = Loads(lantern)
         self.access = Access(rules)
         self.pacers = Pacers()
-        self.webhooks = Webhooks(is_on=rules.has_webhooks)
+        self.webhooks = Webhooks()
         self.again = Again(lantern, self.access, self.replies, self.pacers, self.webhooks)
         self.ban = Ban()
         self.bare = Bare(self.pacers, self.webhooks)
@@ -191,7 +191,6 @@ class LanternBot(commands.Bot):
             face.lantern,
             face.loads,
             face.pacers,
-            has_footer=face.rules.has_footer,
             answer_missed_s=face.rules.answer_missed_s,
             webhooks=face.webhooks,
         )
@@ -217,14 +216,7 @@ class LanternBot(commands.Bot):
             Buttons(lantern, face.access, face.replies, face.loads, face.again),
             talking,
             Memory(lantern, face.replies, face.bare),
-            Edits(
-                self,
-                lantern,
-                face.replies,
-                face.pacers,
-                face.webhooks,
-                has_footer=rules.has_footer,
-            ),
+            Edits(self, lantern, face.replies, face.pacers, face.webhooks),
             Threads(self, lantern, face.access, face.replies, face.pacers, face.webhooks),
         ):
             await self.add_cog(cog)

@@ -59,16 +59,14 @@ class Closing:
         loads: Loads,
         pacers: Pacers,
         *,
-        has_footer: bool,
         answer_missed_s: float | None = None,
         webhooks: Webhooks | None = None,
     ) -> None:
-        self._webhooks = webhooks or Webhooks(is_on=False)
+        self._webhooks = webhooks or Webhooks()
         self._client = client
         self._lantern = lantern
         self._loads = loads
         self._pacers = pacers
-        self._has_footer = has_footer
         self._answer_missed_s = answer_missed_s
         self._questions: tuple[Question, ...] = ()
         self._replies: tuple[ReplyMessage, ...] = ()
@@ -180,7 +178,7 @@ class Closing:
             if question is None:
                 place = ONLY if beside is None or about is None else beside.place(about)
                 is_done = stored is None or await self._show(
-                    restored(stored, has_footer=self._has_footer, place=place),
+                    restored(stored, has_footer=self._has_footer(stored), place=place),
                     int(kept[0].channel_id),
                     tuple(sorted(ids)),
                 )
@@ -196,6 +194,9 @@ class Closing:
         except BotError as error:
             _log.warning("reply not closed", turn_id=turn, error=error.user_message)
 
+    def _has_footer(self, stored: Turn) -> bool:
+        return self._lantern.place_settings.at(stored.place).footer
+
     async def _answer(self, question: Question, stored: Turn | None, ids: set[int]) -> bool:
         """Tells who asked how their question stands; whether that needs no further try."""
         # Also when some are known: the last may have appeared in the moment we were killed.
@@ -205,7 +206,7 @@ class Closing:
         ids |= found.keys()
         channel, shown = int(question.channel_id), tuple(sorted(ids))
         if stored is not None:
-            views = restored(stored, has_footer=self._has_footer)
+            views = restored(stored, has_footer=self._has_footer(stored))
             if await self._show(views, channel, shown, question):
                 return True
             # Where only its giver has the app the token alone may edit: it stood there half

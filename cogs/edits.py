@@ -33,8 +33,6 @@ class Edits(commands.Cog):
         replies: Replies,
         pacers: Pacers,
         webhooks: Webhooks,
-        *,
-        has_footer: bool,
     ) -> None:
         self._client = client
         self._pacers = pacers
@@ -43,7 +41,7 @@ class Edits(commands.Cog):
         self._people = lantern.people
         self._shown_in = lantern.replies
         self._replies = replies
-        self._has_footer = has_footer
+        self._settings = lantern.place_settings
 
     @commands.Cog.listener()
     async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
@@ -66,7 +64,8 @@ class Edits(commands.Cog):
                 return
             shown = await self._shown_in.messages(stored.id)
             place = answers.place(stored.id)
-            *_, last = restored(stored, has_footer=self._has_footer, place=place)
+            has_footer = self._settings.at(stored.place).footer
+            *_, last = restored(stored, has_footer=has_footer, place=place)
             acts = (*last.acts, Act.EDITED) if is_new else last.acts
             if shown:
                 await self._dress(shown[-1], replace(last, acts=acts))

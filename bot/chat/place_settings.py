@@ -37,6 +37,10 @@ class Configured:
     """Channels where every message is answered."""
     tokens_per_day: int | None = None
     """Of one person, wherever they ask."""
+    footer: bool = True
+    """Model, host and speed stand under each answer."""
+    webhooks: bool = True
+    """Personas speak by their own name and picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,10 @@ class PlaceSettings:
 
     def at(self, place: Place) -> PlaceRules:
         """What holds in a place, as of now."""
-        return rules_at(place, self.stored, self._configured.unprompted)
+        said = self._configured
+        return rules_at(
+            place, self.stored, said.unprompted, footer=said.footer, webhooks=said.webhooks
+        )
 
     def shown(self, place: Place, level: Level) -> tuple[Shown, ...]:
         """Every setting of a level, as it stands for a place."""

@@ -107,6 +107,10 @@ class PlaceRules:
     """Of one person in this server."""
     dms: Dms | None = None
     """In place of the configured rule."""
+    footer: bool = True
+    """Model, host and speed stand under each answer."""
+    webhooks: bool = True
+    """Personas speak by their own name and picture, where the bot may have webhooks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ SettingName = Literal[
     "turns_per_minute",
     "tokens_per_day",
     "dms",
+    "footer",
+    "webhooks",
 ]
 RuleKind = Literal["people", "channels", "one of", "number"]
 
@@ -98,6 +100,12 @@ FORMS: Mapping[SettingName, SettingForm] = {
         "`discord.dms`",
         ("off", "members", "owners", "everyone"),
     ),
+    "footer": SettingForm(
+        "Model, host and speed under answers", "one of", _HERE, "`discord.footer`", _ON_OFF
+    ),
+    "webhooks": SettingForm(
+        "Personas' own names and pictures", "one of", _HERE, "`discord.webhooks`", _ON_OFF
+    ),
 }
 
 
@@ -159,9 +167,22 @@ def in_force(name: SettingName, place: Place, stored: Stored) -> tuple[SetValue,
 
 
 def rules_at(
-    place: Place, stored: Stored, unprompted: frozenset[PlaceId] = frozenset()
+    place: Place,
+    stored: Stored,
+    unprompted: frozenset[PlaceId] = frozenset(),
+    *,
+    footer: bool = True,
+    webhooks: bool = True,
 ) -> PlaceRules:
-    """What admins have set for a place, as rules; ``unprompted`` are the configured channels."""
+    """What admins have set for a place, as rules.
+
+    Args:
+        place: The place.
+        stored: Everything set anywhere.
+        unprompted: The configured channels.
+        footer: As configured, where nobody set it.
+        webhooks: As configured, where nobody set it.
+    """
 
     def text(name: SettingName) -> str:
         found = in_force(name, place, stored)
@@ -203,6 +224,8 @@ def rules_at(
         turns=(int(rate), counted or place.channel) if rate else None,
         tokens_per_day=int(tokens) if (tokens := text("tokens_per_day")) else None,
         dms=dms.get(text("dms")),
+        footer=(text("footer") or ("on" if footer else "off")) == "on",
+        webhooks=(text("webhooks") or ("on" if webhooks else "off")) == "on",
     )
 
 

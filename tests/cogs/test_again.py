@@ -232,11 +232,11 @@ async def scene(
         await shown.bind(TURN, "7", ids, ())
         lantern = replace(lantern_of(turns), replies=shown, database=database)
         replies, access, pacers = (
-            Replies(lantern, has_footer=True),
+            Replies(lantern),
             Access(DiscordRules()),
             QuickPacers(),
         )
-        again = Again(lantern, access, replies, pacers, Webhooks(is_on=False))
+        again = Again(lantern, access, replies, pacers, Webhooks())
         cog = Buttons(lantern, access, replies, Loads(lantern), again)
         channel = Channel()
         channel.shown = dict.fromkeys(ids, "")
@@ -531,7 +531,7 @@ async def test_a_retry_cut_off_by_a_crash_leaves_the_answer_before_it(tmp_path: 
         client: Any = interaction_of().client
         client.get_partial_messageable.side_effect = at.channel.partial
         loads = Loads(at.lantern)
-        closing = Closing(client, at.lantern, loads, Pacers(), has_footer=True)
+        closing = Closing(client, at.lantern, loads, Pacers())
         await closing.collect()
         await closing.run()
         assert at.channel.shown[at.ids[0]].startswith("first\n")

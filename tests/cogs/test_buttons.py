@@ -42,7 +42,7 @@ from cogs.buttons import MAX_SHOWN_PARTS, Buttons
 
 def cog_of(lantern: Lantern, replies: Replies, rules: DiscordRules | None = None) -> Buttons:
     access = Access(rules or DiscordRules())
-    again = Again(lantern, access, replies, Pacers(), Webhooks(is_on=False))
+    again = Again(lantern, access, replies, Pacers(), Webhooks())
     return Buttons(lantern, access, replies, Loads(lantern), again)
 
 
@@ -63,7 +63,7 @@ def pressed(
     lantern = lantern_of(turns)
 
     async def story() -> None:
-        replies = Replies(lantern, has_footer=True)
+        replies = Replies(lantern)
         cog = cog_of(lantern, replies, rules)
         await cog.on_reply_button(interaction, act, subject)
 
@@ -128,7 +128,7 @@ def test_a_press_while_the_last_edit_is_on_its_way_leaves_the_answer_whole(act: 
     lantern, interaction = lantern_of(turns), interaction_of(user=2)
 
     async def story() -> None:
-        replies = Replies(lantern, has_footer=True)
+        replies = Replies(lantern)
         cog = cog_of(lantern, replies)
         async with asyncio.TaskGroup() as group:
             group.create_task(replies.play(REQUEST, PaperTransport(call_s=5.0)))
@@ -177,7 +177,7 @@ def test_a_press_while_the_first_is_being_answered_starts_nothing(act: Act) -> N
         interaction.type = discord.InteractionType.component
 
     async def story() -> None:
-        cog = cog_of(lantern, Replies(lantern, has_footer=True))
+        cog = cog_of(lantern, Replies(lantern))
         async with asyncio.TaskGroup() as group:
             for interaction in (first, again, of_bob):
                 group.create_task(cog.on_reply_button(interaction, act, TURN))

@@ -65,10 +65,10 @@ class House:
         client.user = person(ME, "Lantern")
         client.get_partial_messageable.return_value = self.channel
         self.client = client
-        replies = Replies(self.lantern, has_footer=True)
+        replies = Replies(self.lantern)
         assert isinstance(self.lantern.questions, MemoryQuestions)
         self.questions = self.turns.questions = self.lantern.questions
-        access, plain = Access(rules or DiscordRules()), Webhooks(is_on=False)
+        access, plain = Access(rules or DiscordRules()), Webhooks()
         self.cog = Chat(client, self.lantern, access, replies, Pacers(), plain)
 
     def message(self, content: str, *, is_mention: bool = False, **more: Any) -> Any:
@@ -348,8 +348,8 @@ async def test_in_an_open_channel_one_without_tokens_is_told_once_and_then_shown
     here = replace(house.lantern, place_settings=settings)
     rules = DiscordRules(here=settings.at)
     house.client.intents.message_content = True
-    access, plain = Access(rules), Webhooks(is_on=False)
-    replies = Replies(here, has_footer=True)
+    access, plain = Access(rules), Webhooks()
+    replies = Replies(here)
     cog = Chat(house.client, here, access, replies, Pacers(), plain)
     admin = Asker(UserId("discord:2"), is_admin=True)
     place = Place(PlaceId("discord:7"), server=PlaceId("discord:5"))

@@ -35,7 +35,7 @@ class Question:
         people: Any = at.lantern.people
         people.remove.side_effect = PeopleStore(at.lantern.database).remove
         self.client.get_channel.return_value = None
-        self.cog = Edits(self.client, at.lantern, at.replies, Pacers(), Webhooks(), has_footer=True)
+        self.cog = Edits(self.client, at.lantern, at.replies, Pacers(), Webhooks())
 
     def _channel(self, key: int, **_: object) -> Any:
         async def edit(*, view: discord.ui.View | None) -> None:

@@ -34,7 +34,7 @@ class Room:
         switch: Any = lantern.switch
         route = Route(())
         switch.explain.return_value = Explanation(persona, "", ModelKey("m"), "", route)
-        replies = Replies(lantern, has_footer=True)
+        replies = Replies(lantern)
         self.cog = Greeting(lantern, Access(rules or DiscordRules()), replies, Pacers())
 
     async def greet(self, number: int | None = None) -> None:

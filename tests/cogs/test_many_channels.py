@@ -56,12 +56,10 @@ def _steps(kind: str, seconds: float) -> Iterator[TurnEvent | float]:
             yield from (Reading(CANDIDATE, 9000, None), seconds)
         case "thinking":
             yield from (ReasoningDelta("hm"), seconds)
-        case "streaming":
+        case "streaming" | "pouring":
+            words = "word " * (60 if kind == "pouring" else 1)
             for _ in range(round(seconds / WORD_EVERY_S)):
-                yield from (TextDelta("word "), WORD_EVERY_S)
-        case "pouring":
-            for _ in range(round(seconds / WORD_EVERY_S)):
-                yield from (TextDelta("word " * 60), WORD_EVERY_S)
+                yield from (TextDelta(words), WORD_EVERY_S)
         case _:
             raise AssertionError(kind)
 
@@ -77,9 +75,7 @@ def play_all(replies: list[tuple[int, tuple[Phase, ...]]]) -> list[PaperTranspor
         async with asyncio.TaskGroup() as group:
             for paper, (_, phases) in zip(papers, replies, strict=True):
                 turns = ScriptedTurns(script_of(phases))
-                group.create_task(
-                    Replies(replace(lantern, turns=turns), has_footer=True).play(REQUEST, paper)
-                )
+                group.create_task(Replies(replace(lantern, turns=turns)).play(REQUEST, paper))
 
     play(story())
     return papers

@@ -59,7 +59,7 @@ async def cog(tmp_path: Path) -> AsyncIterator[Memory]:
             await turns.store.begin(asked)
             await turns.store.finish(asked.id, "done", f"answer {name}", "", RECEIPT)
         lantern = replace(lantern_of(turns), people=PeopleStore(database))
-        replies = Replies(lantern, has_footer=True)
+        replies = Replies(lantern)
         yield Memory(lantern, replies, Bare(Pacers(), Webhooks()))
 
 
@@ -170,7 +170,7 @@ def test_the_newest_answers_lose_their_buttons_slowly_whoever_refuses(tmp_path: 
         people: Any = lantern.people
         people.running.return_value, people.forget.return_value = (), (3, shown)
         bare = Bare(Pacers(), Webhooks())
-        cog = Memory(lantern, Replies(lantern, has_footer=True), bare)
+        cog = Memory(lantern, Replies(lantern), bare)
         interaction, client = interaction_of(), double(discord.Client)
 
         def place(channel: int) -> Any:

@@ -75,7 +75,7 @@ def ask(
     presses: list[tuple[float, bool]] | None = None,
 ) -> Replies:
     """Plays a question; ``presses`` are choices made so long after it was asked."""
-    replies = Replies(lantern_of(ScriptedTurns(script)), has_footer=True)
+    replies = Replies(lantern_of(ScriptedTurns(script)))
 
     async def story() -> None:
         if wants:
@@ -183,7 +183,7 @@ def test_of_a_command_the_ping_is_a_message_of_its_own() -> None:
     channel = Channel()
     interaction.client.get_partial_messageable.side_effect = None
     interaction.client.get_partial_messageable.return_value = channel.partial
-    replies = Replies(lantern_of(ScriptedTurns(SLOW)), has_footer=True)
+    replies = Replies(lantern_of(ScriptedTurns(SLOW)))
 
     async def story() -> None:
         await replies.pings.choose(ALICE, is_on=True)
@@ -222,8 +222,8 @@ async def test_a_press_is_for_who_presses_and_says_what_it_means(
     act: Act, words: str, is_broken: bool
 ) -> None:
     lantern, rules = lantern_of(), DiscordRules()
-    access, replies = Access(rules), Replies(lantern, has_footer=True)
-    again = Again(lantern, access, replies, Pacers(), Webhooks(is_on=False))
+    access, replies = Access(rules), Replies(lantern)
+    again = Again(lantern, access, replies, Pacers(), Webhooks())
     cog = Buttons(lantern, access, replies, Loads(lantern), again)
     await replies.pings.choose(ALICE, is_on=act is Act.HUSH)
     interaction = interaction_of(2)

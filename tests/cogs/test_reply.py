@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 
 import pytest
 from cogs_doubles import (
+    ALICE,
     FINISHED,
     HOST,
     MODEL,
@@ -20,17 +22,29 @@ from cogs_doubles import (
 )
 from virtual_time import play
 
-from bot.domain.chat import TurnRequest
+from bot.domain.chat import Asker, TurnRequest
 from bot.domain.errors import RequestRefused, StoreUnavailable
 from bot.domain.events import Failed, Loading, TextDelta, TurnEvent
-from bot.domain.ids import TurnId
+from bot.domain.ids import PersonaName, PlaceId, TurnId
+from bot.domain.personas import Persona
+from bot.policy.place_rules import SettingName
+from bot.policy.speakers import Speaker
 from cogs._reply import LAST_EDITS_S, TIME_IS_UP, Replies
 from cogs._view import Act
+
+SPEAKER = Speaker("sage", "https://example.org/sage.png")
+
+
+class Speaking(PaperTransport):
+    """Notes by whose name it is asked to speak."""
+
+    def speak_as(self, speaker: Speaker | None) -> None:
+        self.spoke_as = [speaker]
 
 
 def played(turns: ScriptedTurns, paper: PaperTransport) -> MemoryReplies:
     lantern = lantern_of(turns)
-    play(Replies(lantern, has_footer=True).play(REQUEST, paper))
+    play(Replies(lantern).play(REQUEST, paper))
     assert isinstance(lantern.replies, MemoryReplies)
     return lantern.replies
 
@@ -44,11 +58,29 @@ def test_a_turn_becomes_a_message_that_is_remembered_and_closed() -> None:
     assert paper.last.acts == (Act.RETRY, Act.OTHER)
 
 
+@pytest.mark.parametrize("name", ["footer", "webhooks"])
+def test_what_admins_switched_off_here_an_answer_does_not_show(
+    monkeypatch: pytest.MonkeyPatch, name: SettingName
+) -> None:
+    sage = Persona(PersonaName("sage"), avatar=SPEAKER.avatar)
+
+    async def story() -> tuple[bool, bool]:
+        lantern, paper = lantern_of(ScriptedTurns((STARTED, TextDelta("Hi"), FINISHED))), Speaking()
+        monkeypatch.setattr(lantern.shelf, "get", {"sage": sage}.get)
+        place = replace(REQUEST.place, server=PlaceId("discord:5"))
+        admin = Asker(ALICE, is_admin=True)
+        await lantern.place_settings.change(place, "server", {name: ["off"]}, admin)
+        await Replies(lantern).play(replace(REQUEST, place=place), paper)
+        return "tok/s" in paper.last.content, paper.spoke_as == [SPEAKER]
+
+    assert play(story()) == (name != "footer", name != "webhooks")
+
+
 def test_a_message_is_open_in_the_store_while_the_answer_grows() -> None:
     async def story() -> list[bool]:
         lantern = lantern_of(ScriptedTurns((STARTED, TextDelta("Hello"), 9.0, FINISHED)))
         async with asyncio.TaskGroup() as group:
-            group.create_task(Replies(lantern, has_footer=True).play(REQUEST, PaperTransport()))
+            group.create_task(Replies(lantern).play(REQUEST, PaperTransport()))
             await asyncio.sleep(5)
             return [row.is_open for row in await lantern.replies.left_open()]
 
@@ -109,7 +141,7 @@ def test_the_turn_is_left_at_its_end_and_not_at_the_last_edit() -> None:
 
     async def story() -> bool:
         async with asyncio.TaskGroup() as group:
-            group.create_task(Replies(lantern_of(turns), has_footer=True).play(REQUEST, paper))
+            group.create_task(Replies(lantern_of(turns)).play(REQUEST, paper))
             await asyncio.sleep(2)
             return turns.is_left
 
@@ -160,7 +192,7 @@ def test_a_store_that_cannot_remember_does_not_silence_the_answer() -> None:
     paper = PaperTransport()
     lantern = lantern_of()
     object.__setattr__(lantern, "replies", NoStore())
-    play(Replies(lantern, has_footer=True).play(REQUEST, paper))
+    play(Replies(lantern).play(REQUEST, paper))
     assert paper.last.content.startswith("hi")
 
 
@@ -177,7 +209,7 @@ def test_a_load_shows_its_bar_until_the_first_word() -> None:
 def test_leaving_waits_until_every_reply_has_shown_its_end() -> None:
     async def story() -> tuple[bool, bool, bool]:
         turns = ScriptedTurns((STARTED, TextDelta("Hello"), 5.0, FINISHED))
-        replies = Replies(lantern_of(turns), has_footer=True)
+        replies = Replies(lantern_of(turns))
         async with asyncio.TaskGroup() as group:
             group.create_task(replies.play(REQUEST, PaperTransport()))
             await asyncio.sleep(1)

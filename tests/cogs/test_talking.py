@@ -32,8 +32,8 @@ from cogs.talking import UNSHOWN, Talking
 
 def talking(turns: ScriptedTurns) -> tuple[Talking, Lantern]:
     lantern = lantern_of(turns)
-    access, replies, pacers = Access(DiscordRules()), Replies(lantern, has_footer=True), Pacers()
-    again = Again(lantern, access, replies, pacers, Webhooks(is_on=False))
+    access, replies, pacers = Access(DiscordRules()), Replies(lantern), Pacers()
+    again = Again(lantern, access, replies, pacers, Webhooks())
     return Talking(lantern, access, replies, again, pacers), lantern
 
 

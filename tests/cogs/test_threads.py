@@ -42,7 +42,7 @@ class Hall:
         client.user.id = ME
         self.inside = partial_channel(300)
         client.get_partial_messageable.return_value = self.inside
-        replies = Replies(self.lantern, has_footer=True)
+        replies = Replies(self.lantern)
         access = Access(DiscordRules())
         self.webhooks: Any = double(Webhooks)
         self.webhooks.at.return_value = None

@@ -24,7 +24,7 @@ HELLO = MessageView("hello", (Act.RETRY,), "abc")
 class Server:
     """A channel with webhooks, and what was sent by them."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, is_on: bool = True) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.client = double(discord.Client)
         self.client.http = double(HTTPClient)
         self.client.application_id = 9
@@ -36,7 +36,7 @@ class Server:
         self.hook.session.closed = False
         self.hook.send.return_value.id = 500
         monkeypatch.setattr(discord.Webhook, "partial", MagicMock(return_value=self.hook))
-        self.webhooks = Webhooks(is_on=is_on)
+        self.webhooks = Webhooks()
         self.pacers = Pacers()
         self.plain = partial_channel(7)
 
@@ -162,9 +162,10 @@ def test_where_there_may_be_none_it_is_plain_and_not_asked_again_soon(
     play(refuse())
 
 
-async def test_switched_off_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = Server(monkeypatch, is_on=False)
-    await server.transport().send(0, HELLO)
+async def test_an_answer_of_the_bot_itself_asks_for_no_webhook(server: Server) -> None:
+    transport = server.transport()
+    transport.speak_as(None)
+    await transport.send(0, HELLO)
     server.client.http.channel_webhooks.assert_not_awaited()
     server.plain.send.assert_awaited_once()
     # In private, and where a thread is not known yet, there is no webhook.

@@ -1,3 +1,5 @@
+from typing import Literal
+
 import pytest
 
 from bot.domain.chat import Place
@@ -67,6 +69,34 @@ def test_a_channel_says_of_itself_whether_it_needs_a_mention(
 
 def test_a_channel_closed_by_its_server_is_closed_though_the_file_opens_it() -> None:
     assert not rules_at(HERE, stored((ROOM, "unprompted", "off")), frozenset({ROOM})).unprompted
+
+
+@pytest.mark.parametrize("name", ["footer", "webhooks"])
+@pytest.mark.parametrize(
+    ("rows", "configured", "is_on"),
+    [
+        ((), True, True),
+        ((), False, False),
+        (((HOME, "off"),), True, False),
+        (((HOME, "on"),), False, True),
+        (((HOME, "off"), (ROOM, "on")), False, True),
+    ],
+)
+def test_how_answers_look_is_as_the_nearest_says_else_as_the_file(
+    name: Literal["footer", "webhooks"],
+    rows: tuple[tuple[PlaceId, str], ...],
+    configured: bool,
+    is_on: bool,
+) -> None:
+    said: dict[tuple[PlaceId, SettingName], SetValue] = {
+        (at, name): SetValue((value,), ADA, 7) for at, value in rows
+    }
+    is_footer = name == "footer"
+    rules = rules_at(
+        HERE, said, footer=configured or not is_footer, webhooks=configured or is_footer
+    )
+    looks = (rules.footer, rules.webhooks)
+    assert looks == ((is_on, True) if is_footer else (True, is_on))
 
 
 @pytest.mark.parametrize(("name", "level"), [("answered", ROOM), ("switch", HOME), ("load", HOME)])
