@@ -53,7 +53,7 @@ class _Handover(AsyncIterator[T], Generic[T]):
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._held: deque[T] = deque(maxlen=1)
+        self._held: deque[T] = deque()
         self._news: asyncio.Future[None] | None = None
         self._taken: asyncio.Future[None] | None = None
         self._is_over = False

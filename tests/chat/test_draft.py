@@ -13,16 +13,17 @@ from bot.domain.events import Notice, ReasoningDelta, Silence, StreamEnd, TextDe
 from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName
 
 HERE = Candidate(ModelKey("qwen"), host=HostName("studio"))
+NEXT = Candidate(ModelKey("qwen"), host=HostName("laptop"))
 AWAY = Candidate(ModelKey("glm"), provider=ProviderName("zai"))
 
 
-def drafted() -> tuple[Draft, list[TurnEvent]]:
+def drafted(why: str = "") -> tuple[Draft, list[TurnEvent]]:
     told: list[TurnEvent] = []
 
     async def tell(event: TurnEvent) -> None:
         told.append(event)
 
-    return Draft(PersonaName("sage"), "", tell), told
+    return Draft(PersonaName("sage"), why, tell), told
 
 
 async def test_what_a_candidate_left_by_choice_had_begun_is_not_the_next_ones() -> None:
@@ -48,6 +49,7 @@ async def test_what_is_counted_by_the_other_side_stands_and_its_end_mark_is_not_
     await draft.hear(StreamEnd("length", Usage(7, 3), "qwen"))
     receipt = draft.receipt()
     assert (receipt.usage, receipt.finish) == (Usage(7, 3), "length")
+    assert (receipt.timing.queue_s, receipt.timing.load_s) == (0.0, 0.0)
     assert receipt.timing.first_token_s is not None
     assert draft.receipt("cancelled").finish == "cancelled"
     assert told == [TextDelta("Hello.")]
@@ -64,6 +66,29 @@ async def test_an_unknown_finish_reason_is_a_plain_stop() -> None:
     draft, _ = drafted()
     await draft.hear(StreamEnd("tool_calls", Usage(), "qwen"))
     assert draft.receipt().finish == "stop"
+
+
+async def test_where_the_other_side_counts_its_prompt_alone_the_words_are_counted_here() -> None:
+    draft, _ = drafted("chosen for this channel")
+    await draft.hear(TextDelta("Hello."))
+    await draft.hear(StreamEnd("stop", Usage(7), "qwen"))
+    assert draft.receipt().usage == Usage(7, 1, estimated=True)
+    assert draft.receipt().choice_reason == "chosen for this channel"
+
+
+def test_thinking_of_two_hosts_is_added_up() -> None:
+    async def story() -> float:
+        draft, _ = drafted()
+        for candidate, thought_s in ((HERE, 1.0), (NEXT, 2.0)):
+            draft.granted(candidate)
+            await draft.hear(ReasoningDelta("Hm."))
+            await asyncio.sleep(thought_s)
+            await draft.hear(TextDelta("Yes. "))
+            if candidate is HERE:
+                draft.lost(HostName("studio"), Unavailable("It was cut.", FailureKind.CUT))
+        return draft.receipt().timing.thinking_s
+
+    assert play(story()) == 3.0
 
 
 def test_thinking_lasts_until_the_first_word_of_the_answer() -> None:
@@ -85,7 +110,9 @@ def test_thinking_lasts_until_the_first_word_of_the_answer() -> None:
 
 def test_the_first_delta_and_the_last_bound_the_generation() -> None:
     async def story() -> Timing:
+        await asyncio.sleep(5.0)
         draft, _ = drafted()
+        assert draft.receipt().timing == Timing()
         await asyncio.sleep(1.0)
         draft.sent()
         for text in ("one ", "two ", "three"):
@@ -164,9 +191,6 @@ async def test_a_notice_is_told_once_and_kept() -> None:
         await draft.notice("Images were left out.")
     assert told == [Notice("Images were left out.")]
     assert draft.receipt().notices == ("Images were left out.",)
-
-
-NEXT = Candidate(ModelKey("qwen"), host=HostName("laptop"))
 
 
 def test_of_an_answer_by_two_hosts_the_wait_is_the_firsts_and_the_rest_is_of_both() -> None:

@@ -76,6 +76,17 @@ def test_a_doubt_is_probed_at_once_and_ended_by_the_probe_either_way() -> None:
     assert not health.is_doubted
 
 
+def test_it_is_in_doubt_while_the_probe_that_decides_is_still_to_come() -> None:
+    health = up()
+    assert not health.is_in_doubt
+    for is_in_doubt in (True, False, False):
+        health.failed(1.0, "refused", FailureKind.CONNECT)
+        assert health.is_in_doubt is is_in_doubt
+    health = up()
+    health.doubted(1.0, "HTTP 500")
+    assert health.is_in_doubt
+
+
 def test_many_requests_broken_by_one_loss_count_once() -> None:
     health = up()
     for _ in range(9):

@@ -12,6 +12,7 @@ from bot.domain.hosts import (
     LoadOrder,
     LoadRecord,
     OwnInstance,
+    Pace,
     Report,
     Speed,
     SpeedRecord,
@@ -70,6 +71,29 @@ def test_a_snapshot_holds_everything_known(token: str | None) -> None:
     assert scheduler.snapshot().failures == 2
 
 
+def test_a_snapshot_tells_what_was_measured_before_the_start_and_what_is_known_of_other_hosts() -> (
+    None
+):
+    speeds = {ONE: Speed(prefill_tokens_per_s=100.0, tokens_per_s=10.0)}
+    play = Playbook("one", "two", speeds=speeds)
+    assert play.scheduler.snapshot().pace == Pace()
+    play.up()
+    pace = Pace(100.0 * 10 * GB, 10.0 * 10 * GB)
+    assert play.scheduler.snapshot().pace == pace
+    play.read(play.scheduler.on_answered(play.now, SpeedRecord(HOST, TWO, 0, 101, 1.0, 50.0)))
+    assert play.scheduler.snapshot().efforts == {TWO: Pace(None, pace.decode and pace.decode / 2.0)}
+
+
+def test_a_snapshot_tells_that_a_probe_is_to_decide_and_since_when_it_is_woken() -> None:
+    play = up_with("one", wake_mac="00:1a:2b:3c:4d:5e")
+    assert not play.scheduler.snapshot().is_in_doubt
+    play.doubt()
+    assert play.scheduler.snapshot().is_in_doubt
+    play.down()
+    play.ask("ada", "one")
+    assert play.scheduler.snapshot().woken_at == play.now
+
+
 # --- askers ---------------------------------------------------------------------------------
 
 
@@ -86,6 +110,15 @@ def test_what_is_in_memory_alone_may_be_used() -> None:
     play.up()
     assert play.ask("ada", "one") == ["grant ada one"]
     assert play.granted["ada"].leases == 1
+    assert play.ask("bob", "ghost") == ["refuse bob not there"]
+
+
+def test_what_is_in_memory_alone_cannot_be_loaded_again_for_a_longer_transcript() -> None:
+    play = up_with("two")
+    play.appears("one", context=4096)
+    play.up()
+    assert play.ask("ada", "one", context=9000) == ["refuse ada not there"]
+    assert str(play.refused["ada"]) == "studio does not have `one`."
 
 
 def test_whoever_is_seated_gets_the_copy_with_most_room() -> None:
@@ -94,6 +127,20 @@ def test_whoever_is_seated_gets_the_copy_with_most_room() -> None:
     play.appears("one", parallel=4)
     play.up()
     assert play.ask("ada", "one") == ["grant ada one:2"]
+
+
+def test_of_copies_alike_the_first_is_taken_but_where_another_has_read_the_conversation() -> None:
+    play = up_with("one")
+    for _ in range(3):
+        play.appears("one", parallel=2)
+    play.up()
+    assert play.ask("ada", "one") == ["grant ada one"]
+    assert play.ask("bob", "one", conversation="c") == ["grant bob one:2"]
+    play.leave("ada")
+    play.leave("bob")
+    assert play.ask("eve", "one", conversation="other") == ["grant eve one"]
+    play.leave("eve")
+    assert play.ask("bob again", "one", conversation="c") == ["grant bob again one:2"]
 
 
 def test_a_slot_kept_free_for_one_who_gave_up_is_granted_at_once() -> None:
