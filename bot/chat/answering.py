@@ -154,13 +154,6 @@ async def _fall_back(draft: Draft, candidate: Candidate, failed: Unavailable) ->
     Raises:
         Interrupted: it failed after its first word, which none can take back.
     """
-    _log.info(
-        "candidate failed",
-        where=candidate.where,
-        model=candidate.model,
-        kind=str(failed.kind),
-        reason=failed.user_message,
-    )
     if draft.has_spoken:
         # Readers are told who, whoever asks for more gets the other side's own words.
         if candidate.host is not None:

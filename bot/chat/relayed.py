@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
-import structlog
-
 from bot.chat.abroad import Abroad
 from bot.chat.choices import Resolved
 from bot.chat.flights import Flight
@@ -18,8 +16,6 @@ from bot.domain.ids import HostName, TurnId, UserId
 from bot.fleet.lease import Lease
 from bot.inference.passing import Form
 from bot.policy.privacy import Judge
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +136,6 @@ class Relay:
 
     async def failed(self, candidate: Candidate, error: Unavailable) -> None:
         """Notes a failure; after the first words it ends the answer: none can be unsent."""
-        _log.info(
-            "candidate failed",
-            where=candidate.where,
-            model=candidate.model,
-            kind=str(error.kind),
-            reason=error.user_message,
-        )
         attempt = Rejection.of(candidate, error)
         self.flight.attempts.append(attempt)
         if error.retry_after_s is not None and error.kind is FailureKind.BUDGET:

@@ -9,8 +9,6 @@ from dataclasses import replace
 from functools import partial
 from typing import cast
 
-import structlog
-
 from bot.chat.cloud_relaying import relay_by_provider
 from bot.chat.consents import Consents
 from bot.chat.flights import Flight, Flights, News
@@ -56,8 +54,6 @@ _TOLD = {
         FailureKind.BUDGET,
     )
 }
-
-_log = structlog.get_logger(__name__)
 
 
 class Relaying:
@@ -126,7 +122,11 @@ class Relaying:
         await self._planner.prepare()
         routed = partial(self._routed, request, consent)
         look = FirstLook(self._fleet, self._planner.first_look_s)
-        route, wish = await self._seen(routed, look)
+        route, wish = await look.planned(
+            routed,
+            lambda planned: planned[0],
+            lambda planned: self._planner.pays_unseen(planned[0]),
+        )
         receipt = Receipt(
             persona=request.resolved.persona.name,
             choice_reason=request.resolved.model_reason,
@@ -217,20 +217,6 @@ class Relaying:
                 is_last=is_last,
                 is_hurried=max_wait_s is not None,
             )
-
-    async def _seen(
-        self, routed: Callable[[], tuple[Route, Wish]], look: FirstLook
-    ) -> tuple[Route, Wish]:
-        """The route, where none is paid while a host is being looked at that may serve."""
-        route, wish = routed()
-        if not route.candidates:
-            # A host that is out may just have started, or only have stumbled: one more look.
-            await self._fleet.look_again()
-            route, wish = routed()
-        if self._planner.pays_unseen(route):
-            await look.until(lambda: not self._planner.pays_unseen(routed()[0]))
-            route, wish = routed()
-        return route, wish
 
     def _settled(self, relay: Relay) -> Receipt:
         """The receipt of what was answered so far; noted, also where its client left or it broke.

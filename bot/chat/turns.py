@@ -385,22 +385,12 @@ class Turns:
             return
         asking = await self._beginnings.caught_up(asking, draft)
         await self._remind(asking, draft)
-        job = self._planner.job(asking)
-
-        def is_seen() -> bool:
-            nonlocal job
-            job = self._planner.job(asking)
-            return not self._planner.pays_unseen(job.route, job)
-
         look = FirstLook(self._fleet, self._planner.first_look_s)
-        if self._planner.pays_unseen(job.route, job):
-            # Every start paid the cloud although hosts were up: no probe had come back yet.
-            await look.until(is_seen)
-            is_seen()
-        if not job.route.candidates:
-            # A host that is out may just have started, or only have stumbled: one more look.
-            await self._fleet.look_again()
-            job = self._planner.job(asking)
+        job = await look.planned(
+            partial(self._planner.job, asking),
+            lambda job: job.route,
+            lambda job: self._planner.pays_unseen(job.route, job),
+        )
         draft.so_far = replace(draft.so_far, route=job.route)
         if _stdlib.isEnabledFor(logging.DEBUG):
             # Names and numbers of ours alone: no word of whoever asks.

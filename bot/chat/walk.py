@@ -6,6 +6,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import structlog
 
 from bot.chat.override import Override
 from bot.domain.chat import Candidate, Rejection, Route
@@ -58,6 +61,11 @@ class Readiness:
         by = self.by
         return by is not None and by.host is not None and self.model in (AUTO, by.model)
 
+
+_log = structlog.get_logger(__name__)
+
+Planned = TypeVar("Planned")
+"""Whatever a question's plan is; it has a route."""
 
 Newcomers = Callable[[], Awaitable[Sequence[Candidate]]]
 
@@ -205,6 +213,13 @@ async def walk(
         except Elsewhere as better:
             line.left(candidate, better.candidate)
         except Unavailable as failed:
+            _log.info(
+                "candidate failed",
+                where=candidate.where,
+                model=candidate.model,
+                kind=str(failed.kind),
+                reason=failed.user_message,
+            )
             await on_failure(candidate, failed)
             line.failed(candidate, failed.kind, limit_s, len(late), is_repeat=is_repeat)
         else:
@@ -227,6 +242,31 @@ class FirstLook:
         """One bound for the whole question: the first host that is seen ends a wait, and may break.
         """
         self._known: set[HostName | None] = {None}
+
+    async def planned(
+        self,
+        plan: Callable[[], Planned],
+        route_of: Callable[[Planned], Route],
+        pays_unseen: Callable[[Planned], bool],
+    ) -> Planned:
+        """The plan of a question by which nobody is paid while a host may serve that is not seen.
+
+        Args:
+            plan: Makes it, as things stand at the moment.
+            route_of: Its route.
+            pays_unseen: Would a provider answer by it first, though a host is being looked at?
+        """
+        found = plan()
+        if not route_of(found).candidates:
+            # A host that is out may just have started, or only have stumbled: one more look. Before
+            # the wait, not after it: this look may leave a provider and a host that nobody knows.
+            await self._fleet.look_again()
+            found = plan()
+        if pays_unseen(found):
+            # Every start paid the cloud although hosts were up: no probe had come back yet.
+            await self.until(lambda: not pays_unseen(plan()))
+            found = plan()
+        return found
 
     async def until(self, is_enough: Callable[[], bool]) -> None:
         """Returns when that holds, of each host is known whether it serves, or the time is over.

@@ -13,7 +13,6 @@ TOKENS_PER_PRICE = 1_000_000
 
 PLAN = "plan"
 """Source of the price of what a plan has paid for."""
-FREE = Price((PriceStep(),), source="config")
 
 
 def flat_price(

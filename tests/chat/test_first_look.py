@@ -10,7 +10,7 @@ from bot.chat.walk import FirstLook
 from bot.domain.chat import Candidate, Route
 from bot.domain.errors import FailureKind
 from bot.domain.hosts import FleetMemory, HostConfig, Report
-from bot.domain.ids import HostName, ModelKey
+from bot.domain.ids import HostName, ModelKey, ProviderName
 from bot.fleet.fleet import Fleet, Recorder
 from bot.fleet.scheduler import Scheduler
 
@@ -23,11 +23,23 @@ async def _kept(*_: object) -> None:
     """Nothing is kept."""
 
 
+class Looked(Fleet):
+    """Does as it is told when somebody has one more look taken."""
+
+    looks = 0
+    on_look: Callable[[], object] | None = None
+
+    async def look_again(self) -> None:
+        self.looks += 1
+        if self.on_look is not None:
+            self.on_look()
+
+
 class Watched:
     """A question whose first host was asked and broke, over hosts that do as they are told."""
 
     def __init__(self, *, wake_mac: str | None = None) -> None:
-        self.fleet = Fleet(
+        self.fleet = Looked(
             [HostConfig(name, "10.0.0.1:1", wake_mac=wake_mac) for name in (FIRST, SLOW, DEAD)],
             memory=FleetMemory(),
             recorder=Recorder(_kept, _kept, lambda _: None, _kept, _kept, _kept),
@@ -149,5 +161,79 @@ def test_each_look_of_a_question_takes_of_one_bound_and_knows_whom_it_found() ->
         it.up(DEAD)
         assert await it.newcomers() == (["dead"], 0.0), "at once, whatever time is left"
         assert await it.newcomers() == ([], 0.0)
+
+    play(scene())
+
+
+PAID = Candidate(KEY, provider=ProviderName("zai"))
+
+
+def _gone(it: Watched) -> None:
+    for name in 2 * (FIRST, SLOW, DEAD):
+        it.down(name)
+
+
+class Asked:
+    """A question that may be paid for, planned as hosts stand, and how often it was."""
+
+    def __init__(self, *, is_paid: bool, look: Step = lambda _: None) -> None:
+        self.it, self.is_paid, self.plans = Watched(), is_paid, 0
+        self.it.fleet.on_look = lambda: look(self.it)
+
+    def plan(self) -> Route:
+        self.plans += 1
+        home = self.it.route().candidates
+        return Route((*home, PAID) if self.is_paid else home)
+
+    def pays_unseen(self, route: Route) -> bool:
+        hosts = self.it.fleet.snapshot().hosts.values()
+        return route.candidates[:1] == (PAID,) and any(host.is_undecided for host in hosts)
+
+    async def planned(self) -> tuple[list[str], float]:
+        """Who is asked, and the seconds until that was known."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        look = FirstLook(self.it.fleet, LOOK_S)
+        found = await look.planned(self.plan, lambda route: route, self.pays_unseen)
+        return [candidate.where for candidate in found.candidates], clock() - began
+
+
+def test_what_one_more_look_leaves_undecided_is_waited_for_before_it_is_paid() -> None:
+    async def scene() -> None:
+        def back(it: Watched) -> None:
+            asked.is_paid = True
+            it.up(SLOW)
+            it.doubt(SLOW)
+
+        asked = Asked(is_paid=False, look=back)
+        _gone(asked.it)
+        async with asyncio.TaskGroup() as tasks:
+            planning = tasks.create_task(asked.planned())
+            await asyncio.sleep(1.0)
+            asked.it.up(SLOW)
+        assert planning.result() == (["slow", "zai"], 1.0)
+
+    play(scene())
+
+
+PLANNED: list[tuple[bool, Step, int, int, list[str]]] = [
+    (True, lambda it: it.up(FIRST), 0, 1, ["first", "zai"]),
+    (True, _gone, 0, 1, ["zai"]),
+    (False, _gone, 1, 2, []),
+    # Nobody is seen: that ends with its bound, and then it is paid.
+    (True, lambda it: it.down(FIRST), 0, 3, ["zai"]),
+]
+
+
+@pytest.mark.parametrize(("is_paid", "step", "looks", "plans", "found"), PLANNED)
+def test_a_question_is_looked_again_for_when_nobody_is_there_and_else_planned_once(
+    is_paid: bool, step: Step, looks: int, plans: int, found: list[str]
+) -> None:
+    async def scene() -> None:
+        asked = Asked(is_paid=is_paid)
+        step(asked.it)
+        seconds = LOOK_S if plans == 3 else 0.0
+        assert await asked.planned() == (found, seconds)
+        assert (asked.it.fleet.looks, asked.plans) == (looks, plans)
 
     play(scene())

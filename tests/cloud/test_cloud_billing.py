@@ -14,13 +14,13 @@ from bot.domain.cloud import (
     BudgetNews,
     CloudEvent,
     LedgerAnswer,
+    Price,
     Settlement,
 )
 from bot.domain.errors import FailureKind, StoreUnavailable, Unavailable
 from bot.domain.ids import ModelKey, ProviderName, TurnId
-from bot.policy.pricing import FREE
 
-BOOKING = Booking(TurnId("t"), ProviderName("zai"), ModelKey("m"), 2_500_000_000, FREE)
+BOOKING = Booking(TurnId("t"), ProviderName("zai"), ModelKey("m"), 2_500_000_000, Price())
 COST = Settlement(1, "usage", 7)
 TODAY = Account("2026-11-20", 10, 20, 100)
 NEWS = BudgetNews("alert", TODAY)

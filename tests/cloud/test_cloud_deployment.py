@@ -9,13 +9,12 @@ from virtual_time import play
 from bot.cloud.call import ProviderCall
 from bot.cloud.deployment import Deployment, TellPlace
 from bot.domain.chat import Endpoint, InferenceRequest, Usage
-from bot.domain.cloud import CloudEvent, ProviderConfig, ProviderNews
+from bot.domain.cloud import CloudEvent, Price, ProviderConfig, ProviderNews
 from bot.domain.errors import FailureKind, Refused, Unavailable
 from bot.domain.events import StreamEnd
 from bot.domain.ids import ModelKey, ProviderName
 from bot.policy.breaker import Breaker, hold
 from bot.policy.concurrency import ANSWER_S
-from bot.policy.pricing import FREE
 from bot.policy.privacy import judge_probe
 from bot.policy.provider_health import Outage, ProviderHealth
 
@@ -42,7 +41,7 @@ def call_of(end: StreamEnd | None = None, first_token_s: float | None = None) ->
         endpoint,
         request,
         judge_probe,
-        FREE,
+        Price(),
         0,
         open_stream,  # pyright: ignore[reportArgumentType]  # never called
         end=end,

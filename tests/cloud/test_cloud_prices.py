@@ -12,7 +12,7 @@ from cloud_house import cloud_house
 from bot.cloud.prices import Prices
 from bot.domain.cloud import Price, PriceStep, ProviderConfig
 from bot.domain.ids import ModelKey, ProviderName
-from bot.policy.pricing import FREE, PLAN
+from bot.policy.pricing import PLAN
 
 NOVEMBER = datetime(2026, 11, 20, tzinfo=UTC)
 URLS = {
@@ -94,8 +94,8 @@ def test_an_unknown_model_is_dear_and_never_free(
 
 
 def test_the_settings_come_first_and_only_they_make_anything_free() -> None:
-    own = replace(config("ollama", "qwen3", "http://10.0.0.2:11434/v1"), price=FREE)
-    assert Prices().price(own, NOVEMBER) == FREE
+    own = replace(config("ollama", "qwen3", "http://10.0.0.2:11434/v1"), price=Price())
+    assert Prices().price(own, NOVEMBER) == Price()
     assert Prices().price(config("zai", "glm-4.6"), NOVEMBER) is None
 
 

@@ -15,17 +15,18 @@ from bot.cloud.billing import Ledger
 from bot.cloud.providers import Providers
 from bot.cloud.serve import ProviderTries, serve
 from bot.domain.chat import DialectName, Endpoint, InferenceRequest, Usage
-from bot.domain.cloud import Account, Booking, LedgerAnswer, ProviderConfig, Settlement
+from bot.domain.cloud import Account, Booking, LedgerAnswer, Price, ProviderConfig, Settlement
 from bot.domain.errors import BotError, FailureKind, Unavailable
 from bot.domain.events import Delta, StreamEnd, TextDelta
 from bot.domain.ids import ModelKey, ProviderName, TurnId, UserId
 from bot.policy.concurrency import BRIEF_WAIT_S
-from bot.policy.pricing import FREE
 from bot.policy.retry import FIRST_WORD_S
 
 K = FailureKind
 ACME = ProviderName("acme")
-CONFIG = ProviderConfig(ACME, "https://api.example/v1", ModelKey("m"), price=FREE, rate_count=1000)
+CONFIG = ProviderConfig(
+    ACME, "https://api.example/v1", ModelKey("m"), price=Price(), rate_count=1000
+)
 
 
 @dataclass

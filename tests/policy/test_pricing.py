@@ -10,7 +10,6 @@ from bot.domain.cloud import Price, PriceStep, UsageLine
 from bot.domain.events import ReasoningDelta, TextDelta
 from bot.policy.context import BYTES_PER_TOKEN, estimate_tokens
 from bot.policy.pricing import (
-    FREE,
     avoided_micro_usd,
     charged_usage,
     cost_of,
@@ -56,8 +55,8 @@ def test_a_large_prompt_is_charged_whole_by_the_dearer_step(prompt: int, step: P
 
 
 def test_nothing_costs_nothing() -> None:
-    assert cost_of(FREE, Usage(10**6, 10**6))[1] == 0
-    assert worst_cost(FREE, 10**6, 10**6) == 0
+    assert cost_of(Price(), Usage(10**6, 10**6))[1] == 0
+    assert worst_cost(Price(), 10**6, 10**6) == 0
 
 
 @given(st.text(), prices, st.integers(0, 5000), st.data())
