@@ -108,8 +108,10 @@ class Plan:
     that a Lantern before it left behind. Without it, every instance counts as foreign."""
 
 
-def plan_from(loaded: Loaded, *, is_owner: bool) -> Plan:
-    """The plan the settings describe."""
+def plan_from(
+    loaded: Loaded, *, is_owner: bool, reread: Callable[[], Loaded] | None = None
+) -> Plan:
+    """The plan the settings describe; ``reread`` gives them as they are written by then."""
     settings = loaded.settings
     providers = loaded.provider_configs
     on = {provider.name for provider in providers}
@@ -149,6 +151,7 @@ def plan_from(loaded: Loaded, *, is_owner: bool) -> Plan:
         ),
         cache_ttl_s=settings.cache.ttl if settings.cache.enabled else None,
         cache_entries=settings.cache.max_entries,
+        reread=None if reread is None else lambda: reread().provider_configs,
         is_owner=is_owner,
     )
 

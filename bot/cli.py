@@ -168,8 +168,9 @@ def serve(config: ConfigOption = None) -> None:
     loaded = _loaded(config, for_hosts=True)
     log = loaded.settings.log
     configure_logging(log.level, log.format, loaded.secrets)
+    reread = partial(load_settings, config, os.environ, Path.cwd())
     with instance_lock(loaded.database_path):
-        raise typer.Exit(run_async(serve_until_stopped(loaded, os.environ)))
+        raise typer.Exit(run_async(serve_until_stopped(loaded, os.environ, reread)))
 
 
 @cli.command()

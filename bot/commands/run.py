@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
-from dataclasses import replace
 
 import structlog
 
@@ -43,7 +42,7 @@ async def run_bot(loaded: Loaded, environ: Mapping[str, str], reread: Callable[[
 
     async def play(supervisor: Supervisor, stop: asyncio.Event) -> None:
         news = OwnerNews()
-        plan = replace(plan_from(loaded, is_owner=True), reread=lambda: reread().provider_configs)
+        plan = plan_from(loaded, is_owner=True, reread=reread)
         async with AsyncExitStack() as stack:
             built = await stack.enter_async_context(lantern(plan, news.hear_host, news.hear))
             if loaded.settings.gateway.enabled:

@@ -1,7 +1,7 @@
 """The gateway: alone by ``lantern serve``, beside Discord by ``lantern run``."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from ipaddress import ip_network
@@ -66,8 +66,13 @@ async def listening_for_demo(built: Lantern) -> AsyncGenerator[str]:
         yield base
 
 
-async def serve(loaded: Loaded, environ: Mapping[str, str]) -> int:
+async def serve(loaded: Loaded, environ: Mapping[str, str], reread: Callable[[], Loaded]) -> int:
     """Serves HTTP clients until a stop signal, then drains; gives the exit code.
+
+    Args:
+        loaded: The settings.
+        environ: The process's environment.
+        reread: Reads the settings again, for a key that was changed meanwhile.
 
     Raises:
         ConfigError: the gateway cannot listen.
@@ -77,7 +82,7 @@ async def serve(loaded: Loaded, environ: Mapping[str, str]) -> int:
     async def play(supervisor: Supervisor, stop: asyncio.Event) -> None:
         # Not within the tasks: the command line words a ConfigError, and no group of one.
         async with (
-            lantern(plan_from(loaded, is_owner=True)) as built,
+            lantern(plan_from(loaded, is_owner=True, reread=reread)) as built,
             listening(built, gateway_rules(loaded)),
             asyncio.TaskGroup() as tasks,
         ):
