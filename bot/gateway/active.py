@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 from bot.chat.catalog import Catalog
 from bot.domain.ids import ModelKey
 from bot.gateway.edge import Object
+from bot.gateway.shapes import TokenLimit
 from bot.store.notes import NoteStore
 
 NOTE = "active model of the gateway"
@@ -26,7 +27,7 @@ class DefaultInference(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, alias_generator=to_camel)
 
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    max_tokens: Annotated[int, Field(ge=-1)] | None = None
+    max_tokens: TokenLimit | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0)] | None = None
     repeat_penalty: Annotated[float, Field(gt=0)] | None = None

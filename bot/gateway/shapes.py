@@ -19,6 +19,9 @@ from bot.gateway.errors import Problem
 RequestForm = Literal["chat", "text", "embeddings", "responses", "messages"]
 Shape = RequestForm | Literal["count_tokens"]
 
+# A provider is held to the worst case of each request, and no ledger holds that of any number.
+TokenLimit = Annotated[int, Field(ge=-1, le=1_000_000_000)]
+
 _Parts = list[dict[str, Any]]
 
 
@@ -37,8 +40,8 @@ class _Body(_Open):
 
 class _Completion(_Body):
     n: int | None = None
-    max_tokens: Annotated[int, Field(ge=-1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=-1)] | None = None
+    max_tokens: TokenLimit | None = None
+    max_completion_tokens: TokenLimit | None = None
     stop: str | list[str] | None = None
     seed: int | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
@@ -89,7 +92,7 @@ class _Responses(_Body):
     previous_response_id: Annotated[str, Field(min_length=1)] | None = None
     input: Annotated[str | list[dict[str, Any]] | None, Field(validate_default=True)] = None
     instructions: str | None = None
-    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_output_tokens: Annotated[TokenLimit, Field(ge=1)] | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     text: dict[str, Any] | None = None
@@ -115,7 +118,7 @@ class _CountTokens(_Body):
 
 
 class _Messages(_CountTokens):
-    max_tokens: Annotated[int, Field(ge=1)]
+    max_tokens: Annotated[TokenLimit, Field(ge=1)]
     stop_sequences: list[str] | None = None
 
 

@@ -6,7 +6,6 @@ speaks first.
 """
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -122,6 +121,8 @@ _RESET = re.compile(
 )
 _BEIJING = timezone(timedelta(hours=8))
 """Z.AI writes its reset times without a zone, in Beijing time."""
+LONGEST_WAIT_S = 31 * 86400.0
+"""No limit outlasts its month: a longer wait is nonsense, and believed it would never be over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +156,8 @@ def classify(answer: Answered, *, is_local: bool, now: datetime | None = None) -
     except (ValueError, RecursionError):
         if not is_success:
             # A page of the edge in front of a broken server: its status is seldom the server's.
-            is_enough = answer.status in _STATUS_IS_ENOUGH
-            kind = _STATUSES[answer.status] if is_enough else Failure.SERVER
+            is_enough = answer.status in _STATUS_IS_ENOUGH or _is_redirect(answer.status)
+            kind = None if is_enough else Failure.SERVER
             return _verdict(answer, _Complaint(), kind, is_local=is_local, now=now)
     if complaint is None and is_success:
         return Verdict(Failure.GARBAGE, "not a stream of events")
@@ -224,6 +225,8 @@ def _verdict(
     status = _status(answer.status, complaint)
     if default is None:
         is_ours = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+        # A host that sends elsewhere is broken; of a provider the settings name a wrong address.
+        is_ours = is_ours or (_is_redirect(status) and not is_local)
         default = _STATUSES.get(status, Failure.BAD_REQUEST if is_ours else Failure.SERVER)
     kind = _kind(status, complaint, default)
     if is_local and kind is Failure.SERVER:
@@ -237,11 +240,17 @@ def _verdict(
     status_code, status_words = str(status), f"HTTP {status}"
     if status == HTTPStatus.OK:
         status_code, status_words = None, ""
+    elif _is_redirect(status):
+        status_words = f"{status_words}, a redirect, which is not followed"
     reason = complaint.message or status_words
     hints = (_SECOND_MEANING[code] for code in complaint.codes if code in _SECOND_MEANING)
     if hint := next(hints, ""):
         reason = f"{hint} ({complaint.message})"
     return Verdict(kind, reason, wait_s, next(iter(complaint.codes), status_code))
+
+
+def _is_redirect(status: int) -> bool:
+    return HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST
 
 
 def _kind(status: int, complaint: _Complaint, default: RefusalKind) -> RefusalKind:
@@ -263,7 +272,8 @@ def _phrased(complaint: _Complaint) -> RefusalKind | None:
 def _status(status: int, complaint: _Complaint) -> int:
     """The HTTP status, or the one repeated as a code: in a stream it is all there is."""
     for code in complaint.codes:
-        if code.isdecimal() and HTTPStatus.BAD_REQUEST <= int(code) < 600:
+        # Of three digits: Python reads no number of thousands, and raises.
+        if len(code) == 3 and code.isdecimal() and HTTPStatus.BAD_REQUEST <= int(code) < 600:
             return int(code)
     return status
 
@@ -276,11 +286,11 @@ def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> fl
         now: aware; used for an HTTP date when the answer does not carry its own ``date``.
     """
     in_ms = _number(headers.get("retry-after-ms"))
-    if in_ms is not None:
-        return in_ms / 1000
     value = headers.get("retry-after")
-    in_s = _number(value)
-    return in_s if in_s is not None else _until(_http_date(value), headers, now)
+    in_s = _number(value) if in_ms is None else in_ms / 1000
+    if in_s is None:
+        in_s = _until(_http_date(value), headers, now)
+    return _believed(in_s)
 
 
 def reset_in_s(
@@ -296,15 +306,19 @@ def reset_in_s(
     except ValueError:
         return None
     seconds = _until(at.replace(tzinfo=UTC if is_utc else _BEIJING), headers, now)
-    return seconds or None
+    return _believed(seconds) or None
+
+
+def _believed(seconds: float | None) -> float | None:
+    # Nonsense too: what is less than nothing, and what is no number.
+    return seconds if seconds is not None and 0 <= seconds <= LONGEST_WAIT_S else None
 
 
 def _number(value: str | None) -> float | None:
     try:
-        number = float(value or "")
+        return float(value or "")
     except ValueError:
         return None
-    return max(0.0, number) if math.isfinite(number) else None
 
 
 def _http_date(value: str | None) -> datetime | None:
@@ -312,7 +326,8 @@ def _http_date(value: str | None) -> datetime | None:
         return None
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+    # Of a year no calendar has, or a zone.
+    except (ValueError, OverflowError):
         return None
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 

@@ -52,7 +52,7 @@ _HEADERS = {
 _NO_STREAM = ("json", "html")
 """Under status 200: so LM Studio answers a path that it does not know, and HTML is what stands in
 front of a broken server."""
-_WHY = (
+_WHY: tuple[tuple[type[OSError], str], ...] = (
     (ConnectionRefusedError, "connection refused"),
     (ssl.SSLError, "no TLS connection"),
     (socket.gaierror, "no machine of that name"),
@@ -259,7 +259,7 @@ class Inference:
         """
         try:
             response = await self._send(endpoint, call, due)
-        except (aiohttp.ClientError, OSError) as err:
+        except (aiohttp.ClientError, OSError, ValueError) as err:
             # Ours, raised before the first word: aiohttp tells it as a connection that broke.
             if isinstance(err.__cause__, BotError):
                 raise err.__cause__ from err
@@ -364,14 +364,17 @@ def _unsent(err: Exception, endpoint: Endpoint) -> Verdict:
             reason = "no route to it"
         case aiohttp.ClientConnectorError(os_error=cause):
             reason = next((words for of, words in _WHY if isinstance(cause, of)), reason)
-        case ConnectionRefusedError():
-            reason = "connection refused"
-        case socket.gaierror():
-            reason = "no machine of that name"
+        case ConnectionRefusedError() | socket.gaierror():
+            reason = next(words for of, words in _WHY if isinstance(err, of))
         case aiohttp.ClientResponseError():
             kind, reason = FailureKind.GARBAGE, "it does not speak HTTP"
-        case aiohttp.InvalidURL():
+        # A name that cannot be one of the internet's is no URL to the resolver either.
+        case aiohttp.InvalidURL() | UnicodeError():
             reason = "its address is no URL"
+        # Of all that a request's head says the key alone is not of our making. The certificate of
+        # another machine is a ValueError as well.
+        case ValueError() if not isinstance(err, OSError):
+            kind, reason = FailureKind.AUTH, "it holds what no header may, such as a line break"
         case _:
             kind, reason = FailureKind.CUT, "the connection broke before the answer began"
     return Verdict(kind, reason)

@@ -24,6 +24,9 @@ UNTOLD_RESET_S = 3600.0
 """How long a plan's limit or an empty balance is taken to last when its end was not told."""
 LEAST_RESET_S = 60.0
 """A shorter time told with "no money" is a rate limit's header beside it, not a reset."""
+LONGEST_PAUSE_S = 3600.0
+"""However long it asks us to slow down: nobody hears of that, and one question an hour finds out
+whether it still holds."""
 DISABLED_CODE = "1313"
 """Z.AI: fair use was violated; asking again can cost the account."""
 
@@ -102,7 +105,7 @@ def failed(
             breaker = on_failure(breaker, now, jitter=0.2 * jitter - 0.1, weight=row.weight)
         # Overload tells its wait as a rate limit does, and who asks earlier makes it worse.
         if row.again == "told" and error.retry_after_s is not None:
-            wait_until = max(wait_until, now + error.retry_after_s)
+            wait_until = max(wait_until, now + min(error.retry_after_s, LONGEST_PAUSE_S))
     after = replace(health, breaker=on_abandoned(breaker), outage=outage, wait_until=wait_until)
     if row.is_out or row.weight:
         after = replace(after, last_kind=error.kind, last_reason=reason)

@@ -36,6 +36,7 @@ from bot.settings.values import (
     OwnName,
     ProviderKey,
     RateLimit,
+    Secret,
     TimeZone,
     VariableName,
     parse_address,
@@ -46,8 +47,9 @@ Origins = Annotated[tuple[Origin, ...], BeforeValidator(split_list)]
 HostNames = Annotated[tuple[OwnName, ...], BeforeValidator(split_list)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(split_list)]
 DiscordIds = Annotated[tuple[DiscordId, ...], BeforeValidator(split_list)]
-Count = Annotated[int, Field(ge=1)]
-Usd = Annotated[float, Field(ge=0)]
+# More of either the ledger's integers cannot hold; a limit of money that is not there is null.
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Usd = Annotated[float, Field(ge=0, le=1_000_000)]
 
 
 class HostSettings(Section):
@@ -66,7 +68,7 @@ class HostSettings(Section):
     token_env: VariableName | None = Field(
         default=None, description="Variable that holds its LM Studio API token"
     )
-    token: SecretStr | None = None
+    token: Secret | None = None
     wake_mac: MacAddress | None = Field(
         default=None, description="Address of its network card, to wake it by Wake-on-LAN"
     )
@@ -105,7 +107,7 @@ class DeploymentSettings(Section):
     api_key_env: VariableName | None = Field(
         default=None, description="Variable that holds its API key; the provider's when left out"
     )
-    api_key: SecretStr | None = None
+    api_key: Secret | None = None
     base_url: BaseUrl | None = Field(
         default=None, description="Its address; the provider's when left out"
     )
@@ -124,7 +126,7 @@ class ProviderSettings(Section):
     api_key_env: VariableName | None = Field(
         default=None, description="Variable that holds its API key"
     )
-    api_key: SecretStr | None = None
+    api_key: Secret | None = None
     model: Annotated[str, Field(min_length=1, max_length=200)] = Field(
         description="Its model to ask"
     )
@@ -290,7 +292,7 @@ class HealthSettings(Section):
 class DiscordSettings(Section):
     """The Discord face."""
 
-    token: SecretStr | None = None
+    token: Secret | None = None
     default_persona: Name = Field(default="default", description="Who answers where nobody chose")
     dms: Annotated[Literal["off", "members", "owners", "everyone"], BeforeValidator(lower)] = Field(
         default="members",

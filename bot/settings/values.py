@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, SecretStr, WithJsonSchema
 
 from bot.documents.values import split_list
 from bot.documents.yaml import Plain
@@ -145,6 +145,17 @@ def parse_base_url(value: object) -> str:
     return parts.geturl().rstrip("/")
 
 
+def sendable(secret: SecretStr) -> SecretStr:
+    """The secret, where a request's head takes it.
+
+    Raises:
+        ValueError: it holds a line break or the like: pasted or written over two lines, it is none.
+    """
+    if not secret.get_secret_value().isprintable():
+        raise ValueError("a secret on one line, without tabs or other control characters")
+    return secret
+
+
 def not_yet(what: str, value: T) -> T:
     """The value, where it switches nothing on.
 
@@ -240,6 +251,7 @@ ListenAddress = Annotated[
 Network = Annotated[str, BeforeValidator(parse_network), _TEXT]
 Origin = Annotated[str, BeforeValidator(parse_origin), _TEXT]
 OwnName = Annotated[str, BeforeValidator(parse_host_name), _TEXT]
+Secret = Annotated[SecretStr, AfterValidator(sendable)]
 BaseUrl = Annotated[str, BeforeValidator(parse_base_url), _TEXT]
 VariableName = Annotated[
     str,

@@ -106,6 +106,10 @@ FAULTS = [
     ("name: x\nsampling: {temperature: hot}", 'line 2: sampling.temperature is "hot"; expected a'),
     ("name: x\nsampling: {temperature: 9}", "line 2: sampling.temperature is 9; expected at"),
     ("name: x\nsampling: {top_p: 1.5}", "line 2: sampling.top_p is 1.5; expected at most 1"),
+    (
+        "name: x\nsampling: {max_tokens: 1000000001}",
+        "line 2: sampling.max_tokens is 1000000001; expected at most 1000000000",
+    ),
     ("name: x\nsampling: {max_tokens: 0}", "line 2: sampling.max_tokens is 0; expected at least 1"),
     ("name: x\nload: {gpu: most}", 'line 2: load.gpu is "most"; expected max, off, or a share'),
     ("name: x\nload: {gpu: 2}", "line 2: load.gpu is 2; expected max, off, or a share"),

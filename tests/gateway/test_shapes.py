@@ -41,6 +41,8 @@ REFUSED: list[tuple[RequestForm, dict[str, Any], str, str | None]] = [
     ("chat", {"messages": HI, "top_p": 1.01}, "top_p", None),
     ("chat", {"messages": HI, "max_tokens": "5"}, "max_tokens", WRONG),
     ("chat", {"messages": HI, "max_tokens": -2}, "max_tokens", None),
+    ("chat", {"messages": HI, "max_tokens": 10**9 + 1}, "max_tokens", None),
+    ("chat", {"messages": HI, "max_completion_tokens": 10**30}, "max_completion_tokens", None),
     ("chat", {"messages": HI, "max_completion_tokens": 1.5}, "max_completion_tokens", WRONG),
     ("chat", {"messages": HI, "stop": 5}, "stop", WRONG),
     ("chat", {"messages": HI, "stop": ["a", 5]}, "stop", WRONG),
@@ -73,6 +75,7 @@ REFUSED: list[tuple[RequestForm, dict[str, Any], str, str | None]] = [
     ("responses", {"input": "a", "tools": "all"}, "tools", WRONG),
     ("messages", {"messages": HI}, "max_tokens", GONE),
     ("messages", {"messages": HI, "max_tokens": 0}, "max_tokens", None),
+    ("messages", {"messages": HI, "max_tokens": 10**9 + 1}, "max_tokens", None),
     ("messages", {"messages": HI, "max_tokens": 9, "system": 5}, "system", WRONG),
     ("messages", {"messages": [{"role": "user"}], "max_tokens": 9}, "messages", GONE),
 ]

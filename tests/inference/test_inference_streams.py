@@ -13,7 +13,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from collected import Collected, asking, collect
 from wire_double import Reply, WireDouble, chunk, sse, told, wire_double
 
-from bot.domain.chat import Attachment, Endpoint, InferenceRequest, Message, Usage
+from bot.domain.chat import Attachment, Endpoint, InferenceRequest, Message, Usage, Wire
 from bot.domain.errors import (
     BotError,
     FailureKind,
@@ -391,10 +391,28 @@ async def test_a_host_that_never_finishes_connecting_is_unreachable(inference: I
     assert got.kind is FailureKind.CONNECT
 
 
-@pytest.mark.parametrize("url", ["http://", "nonsense", "http://127.0.0.1:99999/v1"])
+@pytest.mark.parametrize(
+    "url", ["http://", "nonsense", "http://127.0.0.1:99999/v1", f"http://{'a' * 300}.lan/v1"]
+)
 async def test_an_address_that_is_no_url_is_unreachable(inference: Inference, url: str) -> None:
     got = await collect(inference, Endpoint(url, "m"))
     assert got.kind is FailureKind.CONNECT
+
+
+@pytest.mark.parametrize("wire", ["openai", "anthropic"])
+@pytest.mark.parametrize("key", ["half-a-key\nother-half", "half-a-key\r", "\x00half-a-key"])
+async def test_a_key_that_no_header_takes_is_a_wrong_key_and_is_not_repeated(
+    inference: Inference, wire: Wire, key: str
+) -> None:
+    got = await answered(inference, Reply(), token=key, wire=wire, is_local=False)
+    assert got.kind is FailureKind.AUTH
+    told = "does not accept our key: it holds what no header may, such as a line break."
+    assert str(got.error) == f"studio-1 {told}"
+
+
+async def test_another_machines_certificate_is_no_wrong_key(inference: Inference) -> None:
+    inference = Inference(Unreachable(ssl.SSLCertVerificationError(1, "?")))  # pyright: ignore[reportArgumentType]  # as much as it uses
+    assert (await collect(inference, Endpoint("https://10.0.0.2/v1", "m"))).kind is FailureKind.CUT
 
 
 async def test_a_line_broken_before_the_answer_is_cut(inference: Inference) -> None:

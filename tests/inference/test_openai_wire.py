@@ -300,7 +300,15 @@ def test_usage_is_taken_wherever_a_server_puts_it(payloads: tuple[object, ...]) 
 
 
 @pytest.mark.parametrize(
-    "usage", [{}, {"prompt_tokens": "9"}, {"completion_tokens": -1}, {"completion_tokens": 0}]
+    "usage",
+    [
+        {},
+        {"prompt_tokens": "9"},
+        {"completion_tokens": -1},
+        {"completion_tokens": 0},
+        # More than any ledger holds.
+        {"prompt_tokens": 10**9 + 1, "completion_tokens": 10**30},
+    ],
 )
 def test_usage_that_is_missing_or_nonsense_is_estimated_from_the_deltas(
     usage: dict[str, object],

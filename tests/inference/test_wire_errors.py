@@ -107,7 +107,7 @@ CLOUD: list[tuple[object, int, object]] = [
     ("<!doctype html><title>405</title>", 405, Failure.SERVER),
     ("", 500, Failure.SERVER),
     ({"code": 500, "msg": "404 NOT_FOUND", "success": False}, 200, Failure.SERVER),
-    ("", 302, Failure.SERVER),
+    ("", 302, Failure.BAD_REQUEST),
     ({"error": {"type": "conflict", "message": "…"}}, 409, Failure.SERVER),
     # timeout of the upstream
     ({"error": {"code": 408, "message": "timed out"}}, 408, Failure.TIMEOUT),
@@ -291,9 +291,30 @@ def test_a_status_that_speaks_for_itself_is_believed_before_any_words() -> None:
 
 def test_a_code_is_no_status_beyond_those_of_http_and_never_a_truth() -> None:
     assert said({"error": {"code": "999", "message": "…"}}, 429).kind is Failure.RATE_LIMIT
+    assert said({"error": {"code": "600", "message": "…"}}, 429).kind is Failure.RATE_LIMIT
+    assert said({"error": {"code": "0500", "message": "…"}}, 429).kind is Failure.RATE_LIMIT
+    # Python reads no number of so many digits, and raised.
+    assert said({"error": {"code": "9" * 5000, "message": "…"}}, 429).kind is Failure.RATE_LIMIT
     assert said({"error": {"code": True, "type": "overloaded_error"}}, 529).code == (
         "overloaded_error"
     )
+
+
+@pytest.mark.parametrize("body", ["<html>Moved</html>", "", {"message": "Moved"}])
+@pytest.mark.parametrize(("status", "kind"), [(300, 0), (399, 0), (299, 1), (400, 2)])
+def test_a_redirect_is_a_wrong_address_of_a_provider_and_a_fault_of_a_host(
+    body: object, status: int, kind: int
+) -> None:
+    if kind == 0:
+        away = said(body, status)
+        assert away.kind is Failure.BAD_REQUEST
+        assert away.reason == ("Moved" if body == {"message": "Moved"} else REDIRECT % status)
+        assert said(body, status, is_local=True).kind is Failure.SERVER
+    else:
+        assert "redirect" not in said(body, status).reason
+
+
+REDIRECT = "HTTP %d, a redirect, which is not followed"
 
 
 def test_the_most_telling_code_comes_first() -> None:
@@ -315,7 +336,12 @@ HEADERS: list[tuple[dict[str, str], float | None]] = [
     ({}, None),
     ({"retry-after": "7"}, 7.0),
     ({"retry-after": "0.5"}, 0.5),
-    ({"retry-after": "-3"}, 0.0),
+    ({"retry-after": "-3"}, None),
+    ({"retry-after": "0"}, 0.0),
+    ({"retry-after": "2678400"}, 2678400.0),
+    ({"retry-after": "2678401"}, None),
+    ({"retry-after": "1e300"}, None),
+    ({"retry-after-ms": "-1", "retry-after": "7"}, None),
     ({"retry-after": "soon"}, None),
     ({"retry-after": ""}, None),
     ({"retry-after": "nan"}, None),
@@ -325,6 +351,10 @@ HEADERS: list[tuple[dict[str, str], float | None]] = [
     ({"retry-after-ms": "x", "retry-after": "60"}, 60.0),
     ({"retry-after": "Fri, 20 Nov 2026 12:00:30 GMT"}, 30.0),
     ({"retry-after": "Fri, 20 Nov 2026 11:00:00 GMT"}, 0.0),
+    ({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}, None),
+    # Each raised what nobody expected of a date.
+    ({"retry-after": "Fri, 20 Nov 99999999999999999999 12:00:30 GMT"}, None),
+    ({"retry-after": "Fri, 20 Nov 2026 12:00:30 +99999999999999999999"}, None),
     (
         {"retry-after": "Fri, 20 Nov 2026 10:00:10 GMT", "date": "Fri, 20 Nov 2026 10:00:00 GMT"},
         10.0,
@@ -361,6 +391,7 @@ RESETS = [
     ("Your limit will reset at 2026-11-20 13:00:00", None),
     ("Your limit will reset at 2026-99-99 13:00:00", None),
     ("Your limit will reset soon", None),
+    ("Your limit will reset at 9999-12-31 22:00:00", None),
 ]
 
 

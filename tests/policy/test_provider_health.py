@@ -124,6 +124,11 @@ def test_a_wait_that_was_told_holds_for_everybody_and_the_longest_counts() -> No
     assert after(failure(K.RATE_LIMIT, told_s=2.0), now=10.0).wait_until == 12.0
 
 
+def test_nobody_is_left_out_for_a_day_by_a_wait_that_nobody_hears_of() -> None:
+    for told_s, kept_s in ((3600.0, 3600.0), (3601.0, 3600.0), (31 * 86400.0, 3600.0)):
+        assert after(failure(K.OVERLOAD, told_s=told_s), now=10.0).wait_until == 10.0 + kept_s
+
+
 @pytest.mark.parametrize("kind", [K.RATE_LIMIT, K.OVERLOAD, K.SERVER])
 def test_a_wait_told_with_a_limit_or_an_overload_is_kept_to(kind: FailureKind) -> None:
     assert after(failure(kind, told_s=3.0)).wait_until == 3.0

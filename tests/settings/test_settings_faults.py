@@ -28,6 +28,9 @@ FILE_FAULTS = [
     ('cache: {ttl: true}', 1, 'cache.ttl is true; expected a duration'),
     ('budget: {alert_at: 1.5}', 1, 'budget.alert_at is 1.5; expected at most 1'),
     ('budget: {daily_usd: -1}', 1, 'budget.daily_usd is -1; expected at least 0'),
+    ('budget: {daily_usd: 1000000.01}', 1, 'daily_usd is 1000000.01; expected at most 1000000'),
+    ('budget: {monthly_usd: .inf}', 1, 'budget.monthly_usd is ".inf"; expected a number'),
+    ('cache: {max_entries: 1000000001}', 1, 'expected at most 1000000000'),
     ('budget: {timezone: Mars/Base}', 1, 'budget.timezone is "Mars/Base"; expected a time zone'),
     ('gateway: {listen: 8400}', 1, 'gateway.listen is 8400; expected address:port'),
     ('gateway: {listen: "http://127.0.0.1:84/v1"}', 1, 'expected address:port such as'),
@@ -127,6 +130,22 @@ def test_a_fault_of_a_variable_is_named_with_it(
 ) -> None:
     (fault,) = faults(tmp_path, environ={name: value})
     assert fault.startswith(f"environment variable {name}: {expected}")
+
+
+@pytest.mark.parametrize(
+    "secret", ["abc-se\ncret", "abc-se\rcret", "abc-se\tcret", "\x7fabc-secret"]
+)
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("DISCORD_TOKEN", "discord.token"), ("Z_AI_API_KEY", "providers.zai.api_key")],
+)
+def test_a_secret_that_no_request_can_carry_stops_the_start_and_is_not_repeated(
+    tmp_path: Path, name: str, key: str, secret: str
+) -> None:
+    (fault,) = faults(tmp_path, environ={name: secret})
+    assert fault.startswith(f"environment variable {name}: {key} is ")
+    assert "expected a secret on one line" in fault
+    assert "cret" not in fault.replace("secret on one line", "")
 
 
 @pytest.mark.parametrize(
