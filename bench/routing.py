@@ -183,7 +183,8 @@ def _with_one_host_changed(
 
 
 def _real_turns(hosts: int) -> Callable[[], Route]:
-    """Turns as they come: each changed the host that served it, and each is longer than the last.
+    """Turns as they come: of one conversation each, each longer than the last, each granted its
+    slot on the host that serves it, which changed that host's record and its instances'.
 
     In every second one the host that changed has the model in memory.
     """
@@ -193,9 +194,17 @@ def _real_turns(hosts: int) -> Callable[[], Route]:
     turns: list[tuple[FleetSnapshot, RouteAsk]] = []
     for turn in range(200 * REPEATS):
         name = list(now)[1 if turn % 2 else turn % hosts]
-        now = {**now, name: replace(now[name], failures=turn)}
-        words = 1000 + 37 * (turn % 150)
-        ask = RouteAsk((KEYS[1],), min_context=words + 1024, prompt_tokens=words)
+        said, words = f"conversation {turn % 29}", 1000 + 37 * (turn % 150)
+        granted = replace(now[name].instances[0], leases=turn % 3, conversations=(said,))
+        now = {**now, name: replace(now[name], instances=(granted,))}
+        ask = RouteAsk(
+            (KEYS[1],),
+            min_context=words + 1024,
+            prompt_tokens=words,
+            new_tokens=words % 301,
+            conversation=said,
+            sticky_host=name,
+        )
         turns.append((FleetSnapshot(now, 100.0 + turn), ask))
     index, numbers = RoutingIndex(), count()
     # None comes twice: the index would know it.

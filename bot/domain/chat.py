@@ -8,6 +8,7 @@ from typing import Literal, Self
 from bot.domain.errors import FailureKind, Unavailable
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.domain.personas import Priority, Sampling
+from bot.domain.values import value
 
 Role = Literal["system", "user", "assistant"]
 Wire = Literal["openai", "anthropic"]
@@ -267,7 +268,7 @@ class Timing:
         return self.queue_s + self.load_s + (self.first_token_s or 0.0)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Candidate:
     """A host or provider able to serve one request, with why and how soon."""
 
@@ -292,7 +293,7 @@ class Candidate:
         return str(self.host or self.provider or "?")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Rejection:
     """A host or provider that cannot serve, or could not, and why."""
 
@@ -317,7 +318,7 @@ class Rejection:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Route:
     """The ordered candidates for one request and those rejected; what ``/why`` prints."""
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings, Priority
+from bot.domain.values import value
 
 ModelKind = Literal["llm", "vlm", "embedding"]
 
@@ -29,7 +30,7 @@ AWAY: frozenset[HostState] = frozenset({"unknown", "down", "asleep", "waking"})
 """Nothing is known of what such a host has in memory."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Model:
     """One model on a host's disk (*available*), whether or not it is in memory."""
 
@@ -50,7 +51,7 @@ class Model:
     """What each token of its context takes beside, likewise."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Instance:
     """One loaded copy of a model (*resident*)."""
 
@@ -101,7 +102,7 @@ class Report:
     lists_only_loaded: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LoadInFlight:
     """A load under way on a host."""
 
@@ -117,7 +118,7 @@ class LoadInFlight:
     """When the host reported the fraction, in monotonic seconds; None: just now."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Speed:
     """Measured behaviour of one model on one host (exponential averages)."""
 
@@ -138,7 +139,7 @@ class Pace:
     """Writing an answer; likewise."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LoadLimits:
     """What a host taught about loading one model."""
 
@@ -160,7 +161,7 @@ Together = frozenset[tuple[ModelKey, int | None, int]]
 """What is in memory at once: model keys with their context, and which copy of it each is."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class HostSnapshot:
     """Everything known of one host at one moment; may be stale, so it advises and never gates."""
 
@@ -247,7 +248,7 @@ class HostConfig:
     """Of its network card, ``00:1a:2b:3c:4d:5e``; None where it cannot be woken."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FleetSnapshot:
     """All hosts at one moment. ``taken_at`` is monotonic seconds."""
 
@@ -263,7 +264,7 @@ class FleetSnapshot:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Wish:
     """What a turn needs of a host: an instance of this model with at least this much context."""
 
@@ -298,7 +299,7 @@ class Demand:
     """The newest, without its asker."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LoadOrder:
     """One load, decided: what is put in memory and how."""
 

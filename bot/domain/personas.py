@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bot.domain.ids import AUTO, ModelKey, PersonaName, ProviderName, UserId
+from bot.domain.values import value
 
 PersonaScope = Literal["me", "server", "all"]
 """For whom a persona made in a chat is: its maker, a server, or everybody this Lantern answers."""
@@ -25,7 +26,7 @@ class Sampling:
     stop: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LoadSettings:
     """How a model is put in memory; None leaves the host's saved default."""
 

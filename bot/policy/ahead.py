@@ -14,6 +14,7 @@ from bot.domain.ids import HostName, ModelKey
 from bot.policy.demand import HORIZON_S, chance, expected_asks
 from bot.policy.prediction import (
     USUAL_ANSWER,
+    USUAL_PROMPT,
     WRITE_WEIGHT,
     RouteAsk,
     known_model,
@@ -113,10 +114,6 @@ def _lost_s(
         return load_s * chance(demand, now)
     slower_s = max(0.0, min(stays) - _use_s(host, key))
     return MOVE_SHARE * expected_asks(demand, now, MOVE_HORIZON_S) * slower_s
-
-
-USUAL_PROMPT = 500
-"""Tokens to be read for one question, most of them follow-ups."""
 
 
 def _use_s(host: HostSnapshot, key: ModelKey) -> float:

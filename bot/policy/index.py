@@ -1,43 +1,56 @@
 """Routes remembered: the same answers as ``plan_route`` at a fraction of the time.
 
 Two memories. A whole route is kept while the fleet stands still, so that asking again costs one
-look-up. When a host changes, the verdicts on all other hosts are kept and only that host is judged
-again; the rest of the work is sorting.
+look-up. When a host changes, every other host's outlook on the model is kept, and only that host is
+judged again; a new question, however long its prompt, costs no judgement at all but a sum for each
+host.
 
-What makes the look-up possible is rounding to ``BUCKET_TOKENS``: a route is exactly the one that
-``plan_route`` gives for ``rounded(ask)``. Where a load is under way its remaining seconds may be up
-to twice ``FRESH_S`` old. Routes advise; the host's scheduler decides again, exactly, when it acts.
+Where time alone changes something (a load goes on, a host wakes, the pause after a failed load
+ends) that may be up to twice ``FRESH_S`` old. Routes advise; the host's scheduler decides again,
+exactly, when it acts.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
+from math import inf
 from operator import is_
 
 from bot.domain.chat import Rejection, Route
 from bot.domain.cloud import ProviderSnapshot
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model
-from bot.domain.ids import HostName, ModelKey
-from bot.policy.routing import JudgeHost, Ranked, RouteAsk, judge_host, plan_with
+from bot.domain.ids import AUTO, HostName, ModelKey
+from bot.policy.prediction import Outlook, RouteAsk, contexts_alike, outlook
+from bot.policy.routing import Looked, plan_with
 
-BUCKET_TOKENS = 256
 FRESH_S = 1.0
 MOST_ROUTES = 4096
 """Kept at once; beyond it all are forgotten, which costs one planning each."""
-MOST_VERDICTS = 20_000
+MOST_OUTLOOKS = 20_000
 """Kept at once, some 8 MB; beyond it all are forgotten likewise."""
+MOST_TABLES = 16
+"""Of one model, of as many contexts that are told apart."""
 MOST_POOLED = 20_000
 """Models whose records hosts share."""
+_NOBODY = HostSnapshot(HostName(""), "")
+_UNKNOWN = Rejection("", AUTO, "")
+"""Where nobody has been judged yet."""
 
-_Verdict = Ranked | Rejection
 
+@dataclass(slots=True)
+class _Table:
+    """All hosts' outlooks on one model, which hold for contexts above the one, up to the other."""
 
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    """A verdict and what it was made from."""
-
-    host: HostSnapshot
+    above: float
+    up_to: float
     at: float
-    verdict: _Verdict
+    """When those were made that change with time alone."""
+    rows: list[tuple[HostSnapshot, Outlook | Rejection]]
+    """With what each was made from."""
+    alike: list[tuple[float, float]]
+    """For which contexts each of them holds."""
+    is_timed: bool = False
+    """Does one of them change with time alone?"""
 
 
 class RoutingIndex:
@@ -46,12 +59,11 @@ class RoutingIndex:
     def __init__(self) -> None:
         self._hosts: Mapping[HostName, HostSnapshot] = {}
         self._made_at = 0.0
-        self._has_loads = False
+        self._is_timed = False
         self._routes: dict[Hashable, Route] = {}
-        self._judged: dict[Hashable, tuple[RouteAsk, dict[tuple[HostName, ModelKey], _Judged]]]
-        self._judged = {}
-        """By what a verdict depends on, with that as a request."""
-        self._verdicts = 0
+        self._tables: dict[Hashable, list[_Table]] = {}
+        """By what an outlook depends on; several for one model are of different contexts."""
+        self._outlooks = 0
 
     def route(
         self,
@@ -60,21 +72,21 @@ class RoutingIndex:
         providers: Sequence[ProviderSnapshot] = (),
         now: float | None = None,
     ) -> Route:
-        """The route for ``rounded(ask)``; see ``plan_route`` for the arguments."""
+        """See ``plan_route``."""
         at = snapshot.taken_at if now is None else now
-        if snapshot.hosts is not self._hosts or self._has_loads:
+        if snapshot.hosts is not self._hosts or self._is_timed:
             self._follow(snapshot, at)
-        needs = (-ask.prompt_tokens // BUCKET_TOKENS, ask.min_context // BUCKET_TOKENS,
-                 ask.conversation, ask.new_tokens, ask.answer_tokens, ask.sticky_host,
-                 ask.needs_vision, ask.is_chat, ask.load)  # fmt: skip
-        key = (needs, ask.max_wait_s, ask.local_only, ask.cloud, ask.strategy, ask.first,
-               ask.order, ask.models, tuple(providers))  # fmt: skip
+        key = (ask.models, ask.prompt_tokens, ask.min_context, ask.conversation, ask.new_tokens,
+               ask.answer_tokens, ask.sticky_host, ask.needs_vision, ask.is_chat, ask.load,
+               ask.max_wait_s, ask.local_only, ask.cloud, ask.strategy, ask.first, ask.order,
+               *providers)  # fmt: skip
         route = self._routes.get(key)
         if route is None:
             # All at once: to keep count of each one's use would cost what the look-up saves.
             if len(self._routes) >= MOST_ROUTES:
                 self._routes.clear()
-            route = plan_with(self._judge(needs, ask, at), snapshot, ask, providers)
+            look = partial(self._look, snapshot, ask, at)
+            route = plan_with(look, snapshot, ask, providers, at)
             self._routes[key] = route
         return route
 
@@ -84,49 +96,55 @@ class RoutingIndex:
         # By identity: a host that did not change keeps its record, and comparing two of a thousand
         # models each would cost more than the planning it saves.
         is_same = len(before) == len(hosts) and all(map(is_, before.values(), hosts.values()))
-        is_fresh = not self._has_loads or 0.0 <= now - self._made_at < FRESH_S
+        is_fresh = not self._is_timed or 0.0 <= now - self._made_at < FRESH_S
         self._hosts = hosts
         if is_same and is_fresh:
             return
         self._routes.clear()
         self._made_at = now
-        self._has_loads = any(host.load is not None for host in snapshot.hosts.values())
+        self._is_timed = any(_is_timed(host, AUTO, now) for host in hosts.values())
 
-    def _judge(self, needs: Hashable, ask: RouteAsk, now: float) -> JudgeHost:
-        """A judge that remembers its verdict on a host until that host changes."""
-        if self._verdicts >= MOST_VERDICTS:
-            self._judged.clear()
-            self._verdicts = 0
-        if needs not in self._judged:
-            self._judged[needs] = rounded(ask), {}
-        same, judged = self._judged[needs]
+    def _look(self, snapshot: FleetSnapshot, ask: RouteAsk, now: float, key: ModelKey) -> Looked:
+        """Every host's outlook, remembered until that host changes."""
+        if self._outlooks >= MOST_OUTLOOKS:
+            self._tables.clear()
+            self._outlooks = 0
+        context, hosts = ask.min_context, snapshot.hosts.values()
+        tables = self._tables.setdefault((key, ask.load, ask.needs_vision, ask.is_chat), [])
+        for table in tables:
+            if table.above < context <= table.up_to and len(table.rows) == len(hosts):
+                break
+        else:
+            table = _Table(
+                -inf, inf, now, [(_NOBODY, _UNKNOWN)] * len(hosts), [(-inf, inf)] * len(hosts)
+            )
+            tables.insert(0, table)
+            tables[MOST_TABLES:] = ()
+        since, is_stale = table.at, not 0.0 <= now - table.at < FRESH_S
+        if is_stale:
+            table.at = now
+        anew = [
+            (n, host)
+            for n, ((made_from, _), host) in enumerate(zip(table.rows, hosts, strict=True))
+            if made_from is not host or (is_stale and _is_timed(host, key, since))
+        ]
+        for n, host in anew:
+            table.rows[n] = host, outlook(host, key, ask, now)
+            table.alike[n] = contexts_alike(host, key, ask)
+        if anew:
+            self._outlooks += len(anew)
+            table.above = max(above for above, _ in table.alike)
+            table.up_to = min(up_to for _, up_to in table.alike)
+            table.is_timed = any(_is_timed(host, key, now) for host in hosts)
+        self._is_timed = self._is_timed or table.is_timed
+        return table.rows
 
-        def judge(host: HostSnapshot, key: ModelKey) -> _Verdict:
-            known = judged.get((host.name, key))
-            # What a load under way has left changes with time alone.
-            is_fresh = host.load is None or (known and 0.0 <= now - known.at < FRESH_S)
-            if known is not None and known.host is host and is_fresh:
-                return known.verdict
-            verdict = judge_host(host, key, same, now)
-            judged[host.name, key] = _Judged(host, now, verdict)
-            # One judged anew takes the place of the old: it is counted once.
-            self._verdicts += known is None
-            return verdict
 
-        return judge
-
-
-def rounded(ask: RouteAsk) -> RouteAsk:
-    """The request with its token counts in whole ``BUCKET_TOKENS``.
-
-    The prompt is rounded up. The context is rounded down: up, it would turn away a transcript that
-    was fitted to a window of an odd size.
-    """
-    return replace(
-        ask,
-        min_context=ask.min_context // BUCKET_TOKENS * BUCKET_TOKENS,
-        prompt_tokens=-(-ask.prompt_tokens // BUCKET_TOKENS) * BUCKET_TOKENS,
-    )
+def _is_timed(host: HostSnapshot, key: ModelKey, since: float) -> bool:
+    """Has anything there that matters to this model changed since then with time alone?"""
+    limits = host.limits.get(key)
+    is_failed = limits is not None and since < limits.failed_until
+    return is_failed or host.load is not None or host.woken_at is not None
 
 
 def shared_models(

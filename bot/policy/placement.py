@@ -100,7 +100,11 @@ def place(
     needed = load_bytes(model, order)
     # 1. Never foreign ones, even where those may be evicted: they are in nobody's way here.
     outgrown = tuple(i for i in instances if i.model_key == key and _may_leave(i, now, False))
-    staying = [replace(i, size_bytes=size_of(i, models)) for i in instances if i not in outgrown]
+    staying = [
+        i if i.size_bytes is not None else replace(i, size_bytes=size_of(i, models))
+        for i in instances
+        if i not in outgrown
+    ]
     refusal = host.limits[key].refusal if key in host.limits else ""
     # Right after a refusal rule 6 makes the room; the ceiling is for those who come later.
     most = host.memory_bytes and round(host.memory_bytes * GRACE)
@@ -164,7 +168,7 @@ def order_for(host: HostSnapshot, model: Model, wishes: Sequence[Wish]) -> LoadO
     usual = limits and limits.usual_context
     asked = settings.context_length
     context = usual if asked is None else asked
-    need = max(context_needed(model, limits, wish.min_context) for wish in wishes)
+    need = context_needed(model, limits, max([wish.min_context for wish in wishes]))
     if need > (context or DEFAULT_CONTEXT):
         # To a power of two, so that a growing conversation does not load its model at every turn.
         context = 1 << (need - 1).bit_length()

@@ -1,16 +1,18 @@
 """How soon one host could say the first word of an answer, in predicted seconds, and why."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import IntEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from bot.domain.chat import Rejection
 from bot.domain.errors import BRIEFLY, FailureKind
 from bot.domain.hosts import HostSnapshot, Instance, LoadInFlight, Model, Speed, Wish
 from bot.domain.ids import HostName, InstanceId, ModelKey, ProviderName
 from bot.domain.personas import LoadSettings
-from bot.policy.placement import Hopeless, context_needed, place
+from bot.domain.values import value
+from bot.policy.placement import DEFAULT_CONTEXT, Hopeless, context_needed, place
 from bot.policy.speeds import LoadBasis, expected_rates, load_seconds
 from bot.policy.waking import wake_left_s
 
@@ -25,6 +27,8 @@ SENT_S = 0.05
 SHARED = 0.35
 """Assumed: each answer being written on the same instance slows the others by so much of a stream,
 since llama.cpp batches them. A prompt being read and another instance take whole shares."""
+USUAL_PROMPT = 500
+"""Tokens to be read for one question, most of them follow-ups."""
 USUAL_ANSWER = 240
 """Tokens; the mean of published chats."""
 WRITE_WEIGHT = 0.1
@@ -42,7 +46,7 @@ _STATE_WORDS = {
 _NOTHING_MEASURED = Speed()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RouteAsk:
     """What one request needs of a host or provider."""
 
@@ -85,7 +89,7 @@ class Standing(IntEnum):
     COLD = 2
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Prediction:
     """Predicted seconds to the first token on one host, split into what they are spent on."""
 
@@ -105,11 +109,42 @@ class Prediction:
         """From now to the first token."""
         return self.queue_s + self.load_s + self.prefill_s
 
-    @property
-    def burden_s(self) -> float:
-        """What hosts are compared by: also what others will miss, and some of the writing."""
-        missed_s = sum(instance.missed_s for instance in self.evicts)
-        return self.seconds + missed_s + WRITE_WEIGHT * self.write_s
+
+class Outlook(NamedTuple):
+    """What a host could do for a model, whatever is asked: the same for prompts of every length.
+
+    Kept while its host does not change, so that a new question costs a sum and no new judgement.
+    """
+
+    standing: Standing
+    reason: str
+    queue_s: float
+    load_s: float
+    """As in ``Prediction``."""
+    read_s: float
+    """Each token of the prompt."""
+    write_s: float
+    """Each token of the answer."""
+    evicts: tuple[Instance, ...] = ()
+    missed_s: float = 0.0
+    """What others will miss by the evictions."""
+    conversations: tuple[str, ...] = ()
+    """Those its slots have read: of their prompts only what is new counts."""
+    reason_read: str = ""
+    """The reason for one of them."""
+
+    def of(self, ask: RouteAsk) -> tuple[float, float, str]:
+        """Seconds to the first token, what hosts are compared by, and why.
+
+        They are compared also by what others will miss, and some of the writing.
+        """
+        tokens, reason = ask.prompt_tokens, self.reason
+        if self.conversations and ask.conversation and ask.conversation in self.conversations:
+            reason = self.reason_read
+            tokens = tokens if ask.new_tokens is None else ask.new_tokens
+        first_s = self.queue_s + self.load_s + SENT_S + self.read_s * tokens
+        write_s = WRITE_WEIGHT * self.write_s * ask.answer_tokens
+        return first_s, first_s + self.missed_s + write_s, reason
 
 
 def predict_seconds(
@@ -119,6 +154,21 @@ def predict_seconds(
 
     Resident: the wait for a slot and reading the prompt. Cold: also the loads before, room being
     made, and the load itself.
+    """
+    found = outlook(host, key, ask, now)
+    if isinstance(found, Rejection):
+        return found
+    prefill_s, _, reason = found._replace(queue_s=0.0, load_s=0.0).of(ask)
+    write_s = found.write_s * ask.answer_tokens
+    standing, queue_s, load_s = found.standing, found.queue_s, found.load_s
+    return Prediction(queue_s, load_s, prefill_s, reason, standing, found.evicts, write_s)
+
+
+def outlook(host: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> Outlook | Rejection:
+    """What this host could do for this model, or why it cannot.
+
+    Of the request only ``load``, ``min_context``, ``needs_vision`` and ``is_chat`` decide, and of
+    the context no more than what ``contexts_alike`` tells apart.
     """
     if not host.is_serving:
         return _not_up(host, key, ask, now)
@@ -140,19 +190,44 @@ def predict_seconds(
     needed = context_needed(host.models.get(key), host.limits.get(key), ask.min_context)
     usable = [copy for copy in copies if _holds(copy, needed)]
     if usable and not all(copy.is_kept_free for copy in usable):
-        return _resident(host, model, usable, ask)
+        return _resident(host, model, usable)
     if usable:
-        return _making_way(host, model, usable, ask, now)
+        return _making_way(host, model, usable, now)
     limits = host.limits.get(key)
     if limits is not None and now < limits.failed_until:
         words = f"failed to load it a moment ago: {limits.failure}"
         return Rejection(host.name, key, words, brief=BRIEFLY[FailureKind.LOAD_FAILED])
     if host.load is not None and host.load.model_key == key:
-        return _joining(host, model, host.load, ask, now)
+        return _joining(host, model, host.load, now)
     return _cold(host, model, copies, ask, now)
 
 
-def _not_up(host: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> Prediction | Rejection:
+def contexts_alike(host: HostSnapshot, key: ModelKey, ask: RouteAsk) -> tuple[float, float]:
+    """Above what context needed, and up to which, a host's outlook on a model is as for this one.
+
+    Contexts are loaded in powers of two. Beyond what the model can hold each token is told.
+    """
+    needed, limits, model = ask.min_context, host.limits.get(key), host.models.get(key)
+    most = model.max_context_length if model is not None else None
+    if most is not None and needed > most:
+        return needed - 1, needed
+    power = 1 << max(0, needed - 1).bit_length()
+    above, up_to = (power >> 1 if power > 1 else -math.inf), power
+    steps = [DEFAULT_CONTEXT, most, ask.load.context_length]
+    if limits is not None:
+        steps += (limits.most_context, limits.usual_context)
+    for instance in host.instances:
+        if instance.model_key == key:
+            steps.append(instance.context_length)
+    for step in steps:
+        if step is not None and step < needed:
+            above = max(above, step)
+        elif step is not None:
+            up_to = min(up_to, step)
+    return above, up_to
+
+
+def _not_up(host: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> Outlook | Rejection:
     """Of a host that sleeps: when it could answer, woken for this. Of any other: why it cannot."""
     wake_s = wake_left_s(host, now)
     if wake_s is None:
@@ -160,13 +235,12 @@ def _not_up(host: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> Pre
         reason = f"{words}: {host.reason}" if host.reason else words
         return Rejection(host.name, key, reason, brief=brief)
     # What it held before it slept nobody knows.
-    awake = replace(host, state="up", instances=(), load=None)
-    found = predict_seconds(awake, key, ask, now)
+    found = outlook(replace(host, state="up", instances=(), load=None), key, ask, now)
     if isinstance(found, Rejection):
         return found
     is_called = host.woken_at is not None
     words = f"waking: ~{_seconds(wake_s)} left" if is_called else f"asleep: ~{_seconds(wake_s)}"
-    return replace(found, queue_s=found.queue_s + wake_s, reason=f"{words}, {found.reason}")
+    return found._replace(queue_s=found.queue_s + wake_s, reason=f"{words}, {found.reason}")
 
 
 def predict_load_s(host: HostSnapshot, model: Model) -> tuple[float, LoadBasis]:
@@ -215,103 +289,78 @@ def remaining_s(load: LoadInFlight, guess_s: float, now: float) -> float:
     return max(1.0, expected - elapsed)
 
 
-def _resident(
-    host: HostSnapshot, model: Model, usable: Sequence[Instance], ask: RouteAsk
-) -> Prediction:
+def _resident(host: HostSnapshot, model: Model, usable: Sequence[Instance]) -> Outlook:
     leases = sum(instance.leases for instance in usable)
     slots = sum(max(1, instance.parallel or host.slots) for instance in usable)
     # Those waiting get their slots before whoever is still being routed.
-    waiting = host.waiting.get(model.key, 0)
-    has_read = any(ask.conversation in i.conversations for i in usable if ask.conversation)
+    waiting, read = host.waiting.get(model.key, 0), ""
     if waiting:
         words = f"busy: {waiting} waiting"
     elif leases >= slots:
         words = f"busy: all {slots} slots taken"
     else:
         words = f"in memory, {leases} of {slots} slots taken" if leases else "in memory and idle"
-        words += ", has read this conversation" if has_read else ""
-    read_per_s, written_per_s = expected_rates(host, model)
+        read = ", has read this conversation"
+    rates = expected_rates(host, model)
     # Whoever waits for a slot begins beside others who have theirs.
     beside = min(leases, slots - 1)
     reading = min(sum(instance.reading for instance in usable), beside)
     spilled = min(instance.slowdown for instance in usable)
-    words += f", {spilled:.0f} times slower than usual" if spilled > 1.0 else ""
+    more = f", {spilled:.0f} times slower than usual" if spilled > 1.0 else ""
     slow = spilled * _slowdown(host, model.key, reading, beside - reading)
-    tokens = ask.prompt_tokens if ask.new_tokens is None or not has_read else ask.new_tokens
-    return Prediction(
-        queue_s=_queue_s(leases + waiting, slots, _turn_s(host, model, ask)),
-        load_s=0.0,
-        prefill_s=SENT_S + slow * tokens / read_per_s,
-        reason=words,
+    return Outlook(
         standing=Standing.BUSY if leases + waiting else Standing.IDLE,
-        write_s=slow * ask.answer_tokens / written_per_s,
+        reason=words + more,
+        queue_s=_queue_s(leases + waiting, slots, _turn_s(host, model.key, rates)),
+        load_s=0.0,
+        read_s=slow / rates[0],
+        write_s=slow / rates[1],
+        conversations=tuple(said for instance in usable for said in instance.conversations),
+        reason_read=words + read + more,
     )
 
 
 def _making_way(
-    host: HostSnapshot, model: Model, usable: Sequence[Instance], ask: RouteAsk, now: float
-) -> Prediction:
+    host: HostSnapshot, model: Model, usable: Sequence[Instance], now: float
+) -> Outlook:
     """Of a model that leaves once those it answers are done: others' loads, then its own again."""
     own_s = predict_load_s(host, model)[0] + 2 * EVICT_S
     before_s, before = _loads_before(host, model.key, now)
-    rests_s = max(_rests_in_s(host, copy, ask) for copy in usable)
-    return _loaded(
-        host,
-        model,
-        ask,
-        host.waiting.get(model.key, 0),
-        queue_s=rests_s + before_s,
-        load_s=own_s,
-        reason=", ".join(("makes way for another model", *before)),
-    )
+    rests_s = max(_rests_in_s(host, copy) for copy in usable)
+    reason = ", ".join(("makes way for another model", *before))
+    waiting = host.waiting.get(model.key, 0)
+    return _loaded(host, model, waiting, rests_s + before_s, own_s, reason)
 
 
-def _joining(
-    host: HostSnapshot, model: Model, load: LoadInFlight, ask: RouteAsk, now: float
-) -> Prediction:
+def _joining(host: HostSnapshot, model: Model, load: LoadInFlight, now: float) -> Outlook:
     left_s = remaining_s(load, predict_load_s(host, model)[0], now)
     # Not the sum: those the load will serve are among those waiting.
     ahead = max(load.waiters, host.waiting.get(model.key, 0))
-    return _loaded(
-        host,
-        model,
-        ask,
-        ahead,
-        queue_s=0.0,
-        load_s=left_s,
-        reason=f"loading now: ~{_seconds(left_s)} left",
-    )
+    return _loaded(host, model, ahead, 0.0, left_s, f"loading now: ~{_seconds(left_s)} left")
 
 
 def _loaded(
     host: HostSnapshot,
     model: Model,
-    ask: RouteAsk,
     ahead: int,
-    *,
     queue_s: float,
     load_s: float,
     reason: str,
     evicts: tuple[Instance, ...] = (),
-) -> Prediction:
+) -> Outlook:
     """A load with what comes after: ``ahead`` others who wait for it too, reading, writing."""
-    (read_per_s, written_per_s), slots = expected_rates(host, model), max(1, host.slots)
+    rates, slots = expected_rates(host, model), max(1, host.slots)
     # All who wait for a load begin at its end, and read side by side.
     slow = _slowdown(host, model.key, min(ahead, slots - 1), 0)
-    return Prediction(
-        queue_s=queue_s + _queue_s(ahead, slots, _turn_s(host, model, ask)),
-        load_s=load_s,
-        prefill_s=SENT_S + slow * ask.prompt_tokens / read_per_s,
-        reason=reason,
-        standing=Standing.COLD,
-        evicts=evicts,
-        write_s=slow * ask.answer_tokens / written_per_s,
-    )
+    queue_s += _queue_s(ahead, slots, _turn_s(host, model.key, rates))
+    missed_s = sum([instance.missed_s for instance in evicts])
+    read_s, write_s = slow / rates[0], slow / rates[1]
+    return Outlook(Standing.COLD, reason, queue_s, load_s, read_s, write_s, evicts, missed_s)
 
 
 def _cold(
     host: HostSnapshot, model: Model, copies: Sequence[Instance], ask: RouteAsk, now: float
-) -> Prediction | Rejection:
+) -> Outlook | Rejection:
     there = host.instances
     if host.load is not None:
         # What is being loaded takes its place in memory, and whoever waits for it uses it first.
@@ -326,28 +375,22 @@ def _cold(
     own_s, basis = predict_load_s(host, model)
     before_s, before = _loads_before(host, model.key, now)
     # They work side by side: the slowest decides.
-    leases_s = max((_rests_in_s(host, busy, ask) for busy in placed.waits_for), default=0.0)
+    leases_s = max((_rests_in_s(host, busy) for busy in placed.waits_for), default=0.0)
     head = "cold: load"
     if copies:
         largest = max(copy.context_length or 0 for copy in copies)
         head = f"in memory with too small a context ({largest:,} tokens): loads again"
     steps = [f"{head} ~{_seconds(own_s)} ({basis})", *before, placed.reason]
     # What is in use now leaves as well, once it has come to rest.
-    evicts = placed.evict + placed.waits_for
-    return _loaded(
-        host,
-        model,
-        ask,
-        host.waiting.get(model.key, 0),
-        queue_s=before_s + leases_s,
-        load_s=own_s + EVICT_S * len(evicts),
-        reason=", ".join(filter(None, steps)),
-        evicts=evicts,
-    )
+    evicts, waiting = placed.evict + placed.waits_for, host.waiting.get(model.key, 0)
+    load_s, reason = own_s + EVICT_S * len(evicts), ", ".join(filter(None, steps))
+    return _loaded(host, model, waiting, before_s + leases_s, load_s, reason, evicts)
 
 
 def _loads_before(host: HostSnapshot, key: ModelKey, now: float) -> tuple[float, list[str]]:
     """Seconds of loads that come first, since a host loads one model at a time, and their names."""
+    if host.load is None and not host.waiting:
+        return 0.0, []
     seconds = 0.0
     before: list[ModelKey] = []
     if host.load is not None:
@@ -378,23 +421,20 @@ def _queue_s(ahead: int, slots: int, turn_s: float) -> float:
 
 def _slowdown(host: HostSnapshot, key: ModelKey, reading: int, writing: int) -> float:
     """How many times as long reading takes as alone, beside so many others of its model."""
-    others = sum(i.leases > 0 and i.model_key != key for i in host.instances)
+    others = len([1 for i in host.instances if i.leases and i.model_key != key])
     return (1 + others) * (1.0 + reading + SHARED * writing)
 
 
-def _turn_s(host: HostSnapshot, model: Model, ask: RouteAsk) -> float:
-    """How long one answer holds its slot."""
-    measured = _speed(host, model.key).turn_s
-    if measured is not None:
-        return measured
-    read_per_s, written_per_s = expected_rates(host, model)
-    return ask.prompt_tokens / read_per_s + USUAL_ANSWER / written_per_s
+def _turn_s(host: HostSnapshot, key: ModelKey, rates: tuple[float, float]) -> float:
+    """How long one answer holds its slot; from the rates while none was measured."""
+    measured = _speed(host, key).turn_s
+    return USUAL_PROMPT / rates[0] + USUAL_ANSWER / rates[1] if measured is None else measured
 
 
-def _rests_in_s(host: HostSnapshot, instance: Instance, ask: RouteAsk) -> float:
+def _rests_in_s(host: HostSnapshot, instance: Instance) -> float:
     """Seconds until all who use an instance are done: the longest of so many answers."""
     key = instance.model_key
-    turn_s = _turn_s(host, host.models.get(key) or Model(key), ask)
+    turn_s = _turn_s(host, key, expected_rates(host, host.models.get(key) or Model(key)))
     return turn_s * sum(1.0 / n for n in range(1, instance.leases + 1))
 
 

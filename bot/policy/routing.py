@@ -2,31 +2,29 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from operator import attrgetter
 
 from bot.domain.chat import Candidate, Rejection, Route
 from bot.domain.cloud import ProviderSnapshot
 from bot.domain.hosts import FleetSnapshot, HostSnapshot
-from bot.domain.ids import AUTO, ModelKey, ProviderName
+from bot.domain.ids import AUTO, HostName, ModelKey, ProviderName
 from bot.policy.prediction import (
     BLIND,
+    Outlook,
     Prediction,
     RouteAsk,
     Standing,
     Strategy,
+    outlook,
     predict_load_s,
     predict_seconds,
 )
 
 __all__ = [
-    "JudgeHost",
+    "Look",
     "Prediction",
-    "Ranked",
     "RouteAsk",
     "Standing",
     "Strategy",
-    "judge_host",
     "plan_route",
     "plan_with",
     "predict_seconds",
@@ -61,18 +59,15 @@ LOCAL_QUALITY = 5
 PROVIDER_FIRST_TOKEN_S = 2.0
 """Assumed of a provider until measured, where seconds break a tie."""
 
-Rank = tuple[int, Standing, float, bool, float, str, str]
+Ranked = tuple[int, Standing, float, bool, float, HostName, ModelKey, float, str]
+"""A host's place among others, the lowest first, with seconds to the first word and the reason.
 
-
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """A host able to serve, with its place among others; the lowest rank goes first."""
-
-    rank: Rank
-    candidate: Candidate
-
-
-JudgeHost = Callable[[HostSnapshot, ModelKey], Ranked | Rejection]
+A tie of seconds, then how the model stands there, then weight: it chooses between equals, and never
+makes a slower host win; so does who answered last. The name comes behind the burden, so that the
+order in which hosts are known does not matter."""
+Looked = Iterable[tuple[HostSnapshot, Outlook | Rejection]]
+Look = Callable[[ModelKey], Looked]
+"""All hosts' outlooks on one model."""
 
 
 def plan_route(
@@ -92,24 +87,34 @@ def plan_route(
         providers: All configured providers.
         now: Monotonic seconds; None takes the snapshot's own time.
     """
-    at = snapshot.taken_at if now is None else now
-    return plan_with(lambda host, key: judge_host(host, key, ask, at), snapshot, ask, providers)
+    at, hosts = snapshot.taken_at if now is None else now, snapshot.hosts.values()
+
+    def look(key: ModelKey) -> Looked:
+        return [(host, outlook(host, key, ask, at)) for host in hosts]
+
+    return plan_with(look, snapshot, ask, providers, at)
 
 
 def plan_with(
-    judge: JudgeHost, snapshot: FleetSnapshot, ask: RouteAsk, providers: Sequence[ProviderSnapshot]
+    look: Look,
+    snapshot: FleetSnapshot,
+    ask: RouteAsk,
+    providers: Sequence[ProviderSnapshot],
+    now: float,
 ) -> Route:
-    """The route by a given judge of hosts; ``plan_route`` for callers that remember verdicts."""
-    home, away = _home(judge, snapshot, ask)
+    """The route by given outlooks; ``plan_route`` for callers that remember them."""
+    home, away = _home(look, snapshot, ask, now)
     cloud, refused = _cloud(ask, providers)
     quality = {provider.name: provider.quality for provider in providers}
     limit_s = math.inf if ask.max_wait_s is None else ask.max_wait_s
-    soon = [candidate for candidate in home if (candidate.seconds or 0.0) <= limit_s]
     # Hosts that take too long come after the providers: should none of those serve, they still do.
     late = [candidate for candidate in home if (candidate.seconds or 0.0) > limit_s]
-    placed = [*_placed(ask, soon, cloud, quality), *late]
-    # Sorting keeps the order of the others: whoever chose a provider wanted no other instead.
-    candidates = tuple(sorted(placed, key=lambda c: c.provider is None or c.provider != ask.first))
+    soon = [candidate for candidate in home if candidate not in late] if late else home
+    placed = [*_placed(ask, soon, cloud, quality), *late] if cloud else [*soon, *late]
+    if ask.first is not None:
+        # Sorting keeps the order of the others: whoever chose a provider wanted no other instead.
+        placed.sort(key=lambda c: c.provider != ask.first)
+    candidates = tuple(placed)
     if candidates:
         words = f"{candidates[0].where}: {candidates[0].reason}"
     else:
@@ -148,32 +153,11 @@ def _prefers_cloud(ask: RouteAsk, providers: Sequence[ProviderSnapshot]) -> bool
     return ask.strategy == "prefer_cloud"
 
 
-def judge_host(host: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> Ranked | Rejection:
-    """One host's prediction for one model, or for whatever model is soonest there, ranked."""
-    if key == AUTO and (host.is_serving or host.state in ("asleep", "waking")):
-        return _soonest(host, ask, now)
-    verdict = predict_seconds(host, key, ask, now)
-    if isinstance(verdict, Rejection):
-        return verdict
-    burden_s, is_other = verdict.burden_s, host.name != ask.sticky_host
-    # Weight stands behind the tie of seconds: it chooses between equals, and never makes a slower
-    # host win; so does who answered last. The name comes last, so that the order in which hosts are
-    # known does not matter.
-    return Ranked(
-        (_tie(burden_s), verdict.standing, -host.weight, is_other, burden_s, host.name, key),
-        Candidate(
-            key,
-            host.name,
-            seconds=verdict.seconds,
-            burden_s=burden_s,
-            cost_micro_usd=0,
-            reason=verdict.reason,
-        ),
-    )
-
-
-def _tie(seconds: float) -> int:
-    return int(min(seconds, LONGEST_S) / TIE_S)
+def _ranked(host: HostSnapshot, key: ModelKey, found: Outlook, ask: RouteAsk) -> Ranked:
+    seconds, burden_s, reason = found.of(ask)
+    tie = int((burden_s if burden_s < LONGEST_S else LONGEST_S) / TIE_S)
+    is_other, name = host.name != ask.sticky_host, host.name
+    return tie, found.standing, -host.weight, is_other, burden_s, name, key, seconds, reason
 
 
 def _soonest(host: HostSnapshot, ask: RouteAsk, now: float) -> Ranked | Rejection:
@@ -182,6 +166,9 @@ def _soonest(host: HostSnapshot, ask: RouteAsk, now: float) -> Ranked | Rejectio
     A cold one is only thought of where nothing in memory serves: whoever asked for no model in
     particular must not make the host swap models, however long the line for the resident one.
     """
+    is_away = not host.is_serving and host.state not in ("asleep", "waking")
+    if is_away and isinstance(why := outlook(host, AUTO, ask, now), Rejection):
+        return why
     resident = dict.fromkeys(instance.model_key for instance in host.instances)
     loading = host.load.model_key if host.load is not None else None
     # No prediction for a cold model is below its load; one loading now may be nearly done.
@@ -214,38 +201,46 @@ def _best(
     """The soonest of these models, by rising least seconds; adds why the others are out."""
     best: Ranked | None = None
     for least_s, key in models:
-        if best is not None and _tie(least_s) > best.rank[0]:
+        if best is not None and int(min(least_s, LONGEST_S) / TIE_S) > best[0]:
             # They come by rising least seconds: with a thousand models most are never judged.
             break
-        verdict = judge_host(host, key, ask, now)
-        if isinstance(verdict, Rejection):
-            reasons.append(verdict)
+        found = outlook(host, key, ask, now)
+        if isinstance(found, Rejection):
+            reasons.append(found)
         else:
-            best = verdict if best is None else min(best, verdict, key=attrgetter("rank"))
+            ranked = _ranked(host, key, found, ask)
+            best = ranked if best is None else min(best, ranked)
     return best
 
 
 def _home(
-    judge: JudgeHost, snapshot: FleetSnapshot, ask: RouteAsk
+    look: Look, snapshot: FleetSnapshot, ask: RouteAsk, now: float
 ) -> tuple[list[Candidate], list[Rejection]]:
     """All hosts for each wanted model in turn, each model's by rank, none twice."""
-    found: dict[tuple[str, ModelKey], Candidate] = {}
+    found: list[Candidate] = []
     rejected: list[Rejection] = []
-    for key in dict.fromkeys(ask.models):
+    for wanted in dict.fromkeys(ask.models):
         able: list[Ranked] = []
-        for host in snapshot.hosts.values():
-            verdict = judge(host, key)
-            if isinstance(verdict, Rejection):
-                rejected.append(verdict)
-            else:
-                able.append(verdict)
+        if wanted == AUTO:
+            soonest = [_soonest(host, ask, now) for host in snapshot.hosts.values()]
+            rejected += [one for one in soonest if isinstance(one, Rejection)]
+            able = [one for one in soonest if not isinstance(one, Rejection)]
+        else:
+            for host, verdict in look(wanted):
+                if isinstance(verdict, Rejection):
+                    rejected.append(verdict)
+                else:
+                    able.append(_ranked(host, wanted, verdict, ask))
         # Model by model: an alternative that is sooner does not beat the model that was wanted.
-        able.sort(key=attrgetter("rank"))
-        for ranked in able:
-            candidate = ranked.candidate
-            # AUTO after a named model may find the very same again: its first place counts.
-            found.setdefault((candidate.where, candidate.model), candidate)
-    return list(found.values()), rejected
+        able.sort()
+        # AUTO after a named model may find the very same again: its first place counts.
+        known = {(candidate.host, candidate.model) for candidate in found}
+        found += [
+            Candidate(key, name, None, seconds, None, burden_s, 0, None, reason)
+            for *_, burden_s, name, key, seconds, reason in able
+            if not known or (name, key) not in known
+        ]
+    return found, rejected
 
 
 def _cloud(

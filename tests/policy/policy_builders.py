@@ -14,6 +14,7 @@ from bot.domain.hosts import (
     HostState,
     Instance,
     LoadInFlight,
+    LoadLimits,
     Model,
     ModelKind,
     Speed,
@@ -148,7 +149,8 @@ def _varied(count: int, make: Callable[[Random], _T]) -> list[_T]:
 
 
 def _any_instance(rng: Random) -> Instance:
-    return instance(
+    held = rng.choice([(), (), ("ada",), ("ada", "bob")])
+    one = instance(
         rng.choice(_KEYS),
         gb=rng.choice([None, 0.1, 1.0, 5.0, 8.0, 60.0, rng.uniform(0.1, 60.0)]),
         own=rng.random() < 0.7,
@@ -159,6 +161,8 @@ def _any_instance(rng: Random) -> Instance:
         context=rng.choice([None, 2048, 4096, 32_768]),
         parallel=rng.choice([None, 1, 4]),
     )
+    is_kept_free, missed_s = rng.random() < 0.1, rng.choice([0.0, 0.0, 7.5])
+    return replace(one, conversations=held, is_kept_free=is_kept_free, missed_s=missed_s)
 
 
 def _any_models(rng: Random) -> tuple[Model, ...]:
@@ -219,6 +223,12 @@ _HOSTS = _varied(400, _any_host)
 def instances() -> st.SearchStrategy[tuple[Instance, ...]]:
     """Any instances of one host; identifiers differ."""
     return st.lists(st.sampled_from(_INSTANCES), max_size=5).map(_distinct)
+
+
+def limits() -> st.SearchStrategy[LoadLimits]:
+    """What a host may have taught about loading a model."""
+    contexts = st.none() | st.sampled_from([1000, 2048, 4096, 5000, 32_768])
+    return st.builds(LoadLimits, usual_context=contexts, most_context=contexts)
 
 
 def fleets() -> st.SearchStrategy[FleetSnapshot]:

@@ -3,26 +3,35 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from policy_builders import GEMMA, NOW, QWEN, fleet, fleets, host, instance, model
+from policy_builders import GEMMA, NOW, QWEN, fleet, fleets, host, instance, limits, model
 
 import bot.policy.index as index_module
 from bot.domain.chat import Rejection
 from bot.domain.cloud import ProviderSnapshot
-from bot.domain.hosts import FleetSnapshot, HostSnapshot, LoadInFlight, Model
+from bot.domain.hosts import FleetSnapshot, HostSnapshot, LoadInFlight, LoadLimits, Model
 from bot.domain.ids import AUTO, HostName, ModelKey, ProviderName
-from bot.policy.index import BUCKET_TOKENS, FRESH_S, RoutingIndex, rounded, shared_models
-from bot.policy.prediction import RouteAsk
-from bot.policy.routing import Ranked, judge_host, plan_route
+from bot.domain.personas import LoadSettings
+from bot.policy.index import FRESH_S, RoutingIndex, shared_models
+from bot.policy.prediction import Outlook, RouteAsk, contexts_alike, outlook
+from bot.policy.routing import plan_route
 
 ASK = RouteAsk((QWEN,), prompt_tokens=1000, min_context=2000)
 ZAI = ProviderSnapshot(ProviderName("zai"), ModelKey("glm"), is_serving=True)
 TWO = fleet(host("a", [model(QWEN)]), host("b", [model(QWEN)], [instance()]))
 
+_CONTEXTS = st.integers(0, 9000) | st.sampled_from(
+    [edge + by for edge in (2048, 4096, 8192, 32_768) for by in (-1, 0, 1)]
+)
 _ASKS = st.builds(
     RouteAsk,
     st.lists(st.sampled_from([QWEN, GEMMA, AUTO]), min_size=1, max_size=2).map(tuple),
-    min_context=st.integers(0, 9000),
+    min_context=_CONTEXTS,
     prompt_tokens=st.integers(0, 9000),
+    load=st.sampled_from([LoadSettings(), LoadSettings(context_length=6000)]),
+    conversation=st.sampled_from(["", "ada"]),
+    new_tokens=st.none() | st.integers(0, 500),
+    answer_tokens=st.sampled_from([1, 240]),
+    is_chat=st.booleans(),
     needs_vision=st.booleans(),
     sticky_host=st.none() | st.just(HostName("0")),
     max_wait_s=st.none() | st.just(20.0),
@@ -40,8 +49,32 @@ def test_the_index_agrees_with_the_plain_function(
     index = RoutingIndex()
     for _ in range(8):
         snapshot, ask, providers = data.draw(st.sampled_from(asked))
-        plain = plan_route(snapshot, rounded(ask), providers)
+        plain = plan_route(snapshot, ask, providers)
         assert index.route(snapshot, ask, providers) == plain
+
+
+@pytest.mark.slow
+@given(fleets(), st.lists(_ASKS, min_size=2, max_size=6), limits())
+def test_questions_of_any_length_in_turn_get_each_its_own_answer(
+    snapshot: FleetSnapshot, asked: list[RouteAsk], learnt: LoadLimits
+) -> None:
+    hosts = (replace(one, limits={QWEN: learnt}) for one in snapshot.hosts.values())
+    taught, index = fleet(*hosts), RoutingIndex()
+    for ask in (*asked, *asked):
+        assert index.route(taught, ask) == plan_route(taught, ask)
+
+
+@given(fleets(), _ASKS, _CONTEXTS, limits())
+def test_what_a_host_could_do_is_the_same_for_contexts_that_are_alike(
+    snapshot: FleetSnapshot, ask: RouteAsk, other: int, learnt: LoadLimits
+) -> None:
+    for one in snapshot.hosts.values():
+        taught = replace(one, limits={QWEN: learnt})
+        above, up_to = contexts_alike(taught, QWEN, ask)
+        assert above < ask.min_context <= up_to
+        if above < other <= up_to:
+            further = outlook(taught, QWEN, replace(ask, min_context=other), NOW)
+            assert further == outlook(taught, QWEN, ask, NOW)
 
 
 @pytest.mark.slow
@@ -52,16 +85,15 @@ def test_a_fleet_of_old_and_new_records_is_judged_as_it_is(
     index = RoutingIndex()
     index.route(before, ask)
     mixed = FleetSnapshot({**after.hosts, **dict(list(before.hosts.items())[:2])}, NOW)
-    assert index.route(mixed, ask) == plan_route(mixed, rounded(ask))
+    assert index.route(mixed, ask) == plan_route(mixed, ask)
 
 
 def test_the_same_question_of_an_unchanged_fleet_gets_the_same_answer_object() -> None:
     index = RoutingIndex()
     first = index.route(TWO, ASK)
-    assert index.route(TWO, replace(ASK, prompt_tokens=1024, min_context=1800)) is first
     assert index.route(FleetSnapshot(TWO.hosts, NOW + 9), ASK) is first
     assert index.route(FleetSnapshot(dict(TWO.hosts), NOW + 9), ASK) is first
-    assert index.route(TWO, replace(ASK, prompt_tokens=1025)) is not first
+    assert index.route(TWO, replace(ASK, prompt_tokens=1001)) is not first
 
 
 @pytest.mark.parametrize(
@@ -75,13 +107,22 @@ def test_the_same_question_of_an_unchanged_fleet_gets_the_same_answer_object() -
 def test_a_changed_fleet_is_judged_anew(changed: FleetSnapshot) -> None:
     index = RoutingIndex()
     index.route(TWO, ASK)
-    assert index.route(changed, ASK) == plan_route(changed, rounded(ASK))
+    assert index.route(changed, ASK) == plan_route(changed, ASK)
 
 
 def test_an_empty_fleet_keeps_its_answer_from_the_clocks_first_second_on() -> None:
     index, empty = RoutingIndex(), fleet()
     first = index.route(empty, ASK, now=FRESH_S / 2)
     assert index.route(empty, ASK, now=FRESH_S * 3) is first
+
+
+def test_the_pause_after_a_failed_load_ends_with_time_alone() -> None:
+    limits = {QWEN: LoadLimits(failure="no", failed_until=NOW + 30)}
+    failed = fleet(replace(host("a", [model(QWEN)]), limits=limits), host("b", [model(GEMMA)]))
+    index = RoutingIndex()
+    for later in (0.0, FRESH_S / 2, 29.9, 29.9, 30.0 + FRESH_S, 90.0, 90.0):
+        told = index.route(failed, ASK, now=NOW + later)
+        assert bool(told.candidates) is (later >= 30.0), later
 
 
 @pytest.mark.parametrize("others", [(), (host("b", [model(QWEN)]),)])
@@ -93,8 +134,8 @@ def test_a_load_under_way_is_followed(others: tuple[HostSnapshot, ...]) -> None:
     assert index.route(loading, ASK, now=NOW) is first
     assert index.route(loading, ASK, now=NOW + FRESH_S / 2) is first
     later = NOW + 30.0
-    assert index.route(loading, ASK, now=later) == plan_route(loading, rounded(ASK), now=later)
-    assert index.route(TWO, ASK) == plan_route(TWO, rounded(ASK))
+    assert index.route(loading, ASK, now=later) == plan_route(loading, ASK, now=later)
+    assert index.route(TWO, ASK) == plan_route(TWO, ASK)
 
 
 def test_a_transcript_fitted_to_an_odd_window_is_not_turned_away() -> None:
@@ -115,12 +156,40 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The hosts judged, in turn."""
     names: list[str] = []
 
-    def judge(of: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> Ranked | Rejection:
+    def judge(of: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> Outlook | Rejection:
         names.append(of.name)
-        return judge_host(of, key, ask, now)
+        return outlook(of, key, ask, now)
 
-    monkeypatch.setattr(index_module, "judge_host", judge)
+    monkeypatch.setattr(index_module, "outlook", judge)
     return names
+
+
+def test_a_longer_question_costs_no_judgement_and_a_larger_context_one(judged: list[str]) -> None:
+    index = RoutingIndex()
+    for context, prompt, said, anew in (
+        (2000, 1000, "", ["a", "b"]),
+        (1100, 100, "", []),
+        (2048, 2047, "ada", []),
+        (2049, 2047, "ada", ["a", "b"]),
+        (2000, 900, "", []),
+        (32_769, 900, "", ["a", "b"]),
+        (32_770, 900, "", ["a", "b"]),
+        (32_769, 900, "bob", []),
+    ):
+        judged.clear()
+        ask = replace(ASK, min_context=context, prompt_tokens=prompt, conversation=said)
+        index.route(TWO, ask)
+        assert judged == anew, context
+
+
+def test_a_host_being_woken_is_followed(judged: list[str]) -> None:
+    waking = host("w", [model(QWEN)], state="waking")
+    woken = fleet(replace(waking, wake_s=40.0, woken_at=NOW - 10))
+    index = RoutingIndex()
+    for at, anew in ((NOW, ["w"]), (NOW + FRESH_S / 2, []), (NOW + FRESH_S, ["w"])):
+        judged.clear()
+        assert index.route(woken, ASK, now=at).candidates
+        assert judged == anew
 
 
 def test_only_who_changed_is_judged_again_and_a_load_when_its_second_is_over(
@@ -142,24 +211,38 @@ def test_only_who_changed_is_judged_again_and_a_load_when_its_second_is_over(
         assert judged == anew
 
 
-def test_as_many_verdicts_are_kept_as_may_be_and_then_none(
+def test_as_many_outlooks_are_kept_as_may_be_and_then_none(
     judged: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index_module, "MOST_ROUTES", 1)
-    monkeypatch.setattr(index_module, "MOST_VERDICTS", 3)
+    monkeypatch.setattr(index_module, "MOST_OUTLOOKS", 3)
     index, one = RoutingIndex(), fleet(host("a", [model(QWEN)]))
     counts: list[int] = []
-    for buckets in (0, 1, 0, 1, 2, 0, 1, 0):
+    for power in (4, 5, 4, 5, 6, 4, 5, 4):
         judged.clear()
-        index.route(one, replace(ASK, prompt_tokens=buckets * BUCKET_TOKENS))
+        index.route(one, replace(ASK, min_context=1024 << power))
         counts.append(len(judged))
     assert counts == [1, 1, 0, 0, 1, 1, 1, 0]
+
+
+def test_of_one_model_so_many_contexts_are_told_apart_and_the_oldest_forgotten(
+    judged: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_module, "MOST_ROUTES", 1)
+    monkeypatch.setattr(index_module, "MOST_TABLES", 2)
+    index, one = RoutingIndex(), fleet(host("a", [model(QWEN, context=None)]))
+    counts: list[int] = []
+    for power in (4, 5, 4, 6, 5, 4):
+        judged.clear()
+        index.route(one, replace(ASK, min_context=1024 << power))
+        counts.append(len(judged))
+    assert counts == [1, 1, 0, 1, 0, 1]
 
 
 def test_as_many_routes_are_kept_as_may_be_and_then_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_module, "MOST_ROUTES", 2)
     index = RoutingIndex()
-    asks = [replace(ASK, prompt_tokens=n * BUCKET_TOKENS) for n in range(3)]
+    asks = [replace(ASK, prompt_tokens=n) for n in range(3)]
     first, second = (index.route(TWO, ask) for ask in asks[:2])
     assert index.route(TWO, asks[0]) is first
     assert index.route(TWO, asks[1]) is second
@@ -167,24 +250,13 @@ def test_as_many_routes_are_kept_as_may_be_and_then_none(monkeypatch: pytest.Mon
     assert index.route(TWO, asks[0]) is not first
 
 
-@pytest.mark.parametrize(
-    ("context", "prompt", "becomes"),
-    [(0, 0, (0, 0)), (256, 256, (256, 256)), (255, 257, (0, 512)), (2000, 1000, (1792, 1024))],
-)
-def test_prompts_are_rounded_up_and_contexts_down(
-    context: int, prompt: int, becomes: tuple[int, int]
-) -> None:
-    ask = rounded(replace(ASK, min_context=context, prompt_tokens=prompt))
-    assert (ask.min_context, ask.prompt_tokens) == becomes
-
-
 def test_what_it_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_module, "MOST_ROUTES", 2)
-    monkeypatch.setattr(index_module, "MOST_VERDICTS", 3)
+    monkeypatch.setattr(index_module, "MOST_OUTLOOKS", 3)
     index = RoutingIndex()
     for tokens in (0, 1000, 2000, 3000, 0, 1000):
         ask = replace(ASK, prompt_tokens=tokens)
-        assert index.route(TWO, ask) == plan_route(TWO, rounded(ask))
+        assert index.route(TWO, ask) == plan_route(TWO, ask)
 
 
 def test_hosts_with_the_same_models_share_their_records() -> None:

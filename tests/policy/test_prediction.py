@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
-from policy_builders import EMBED, GB, GEMMA, NOW, QWEN, fleets, host, instance, model
+from policy_builders import EMBED, GB, GEMMA, NOW, QWEN, fleet, fleets, host, instance, model
 
 from bot.domain.chat import Rejection
 from bot.domain.hosts import (
@@ -20,6 +20,7 @@ from bot.policy.prediction import (
     EVICT_S,
     SENT_S,
     SHARED,
+    USUAL_PROMPT,
     WRITE_WEIGHT,
     Prediction,
     RouteAsk,
@@ -28,12 +29,14 @@ from bot.policy.prediction import (
     predict_seconds,
     remaining_s,
 )
+from bot.policy.routing import plan_route
 from bot.policy.speeds import LOAD_BYTES_PER_S, LOAD_S
 
 ASK = RouteAsk((QWEN,), prompt_tokens=1000)
 READ_S = 1000 / 500 + SENT_S
 """A model of 5 GB where nothing was measured: 500 tokens are read in a second, 40 written."""
-TURN_S = 1000 / 500 + 240 / 40
+TURN_S = USUAL_PROMPT / 500 + 240 / 40
+"""What others ask has nothing to do with the length of what is asked now."""
 ON_DISK = (model(QWEN), model(GEMMA, 8))
 
 
@@ -41,6 +44,11 @@ def _predict(of: HostSnapshot, ask: RouteAsk = ASK, key: ModelKey = QWEN) -> Pre
     verdict = predict_seconds(of, key, ask, NOW)
     assert isinstance(verdict, Prediction), verdict
     return verdict
+
+
+def _burden_s(of: HostSnapshot) -> float:
+    """What it is compared by to other hosts."""
+    return plan_route(fleet(of), ASK).candidates[0].burden_s
 
 
 def _refusal(of: HostSnapshot, ask: RouteAsk = ASK, key: ModelKey = QWEN) -> str:
@@ -67,9 +75,10 @@ def test_a_host_whose_load_failed_is_left_out_till_its_pause_is_over() -> None:
 
 
 def test_an_idle_resident_model_only_has_to_read_the_prompt() -> None:
-    found = _predict(host(models=ON_DISK, instances=[instance()]))
+    idle = host(models=ON_DISK, instances=[instance()])
+    found = _predict(idle)
     assert found.seconds == found.prefill_s == READ_S
-    assert found.burden_s == READ_S + WRITE_WEIGHT * 240 / 40
+    assert _burden_s(idle) == READ_S + WRITE_WEIGHT * 240 / 40
     assert found.standing is Standing.IDLE
     assert found.reason == "in memory and idle"
 
@@ -136,7 +145,7 @@ def test_what_evictions_cost_others_counts_among_hosts_and_is_not_waited_for() -
     full = host(models=ON_DISK, instances=[missed], max_loaded=1, rate=1e9)
     found = _predict(full)
     assert found.seconds == pytest.approx(5.0 + EVICT_S + READ_S)
-    assert found.burden_s == pytest.approx(found.seconds + 7.5 + WRITE_WEIGHT * found.write_s)
+    assert _burden_s(full) == pytest.approx(found.seconds + 7.5 + WRITE_WEIGHT * found.write_s)
 
 
 def test_full_slots_are_waited_for() -> None:

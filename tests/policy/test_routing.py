@@ -16,6 +16,7 @@ from bot.policy.prediction import (
     Prediction,
     RouteAsk,
     Strategy,
+    outlook,
     predict_seconds,
 )
 from bot.policy.routing import MOVE_S, MOVE_SHARE, plan_route, sooner_elsewhere
@@ -294,9 +295,9 @@ def test_auto_judges_no_cold_model_that_cannot_be_sooner(monkeypatch: pytest.Mon
 
     def predict(of: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> object:
         judged.append(key)
-        return predict_seconds(of, key, ask, now)
+        return outlook(of, key, ask, now)
 
-    monkeypatch.setattr(routing, "predict_seconds", predict)
+    monkeypatch.setattr(routing, "outlook", predict)
     many = [model(f"m/{gb}", gb) for gb in range(1, 100)]
     assert _models(plan_route(fleet(host("a", many)), replace(ANY, prompt_tokens=0))) == [
         ("a", "m/1")
@@ -458,7 +459,7 @@ def test_a_route_holds_only_who_can_serve_each_once_and_with_a_reason(
         else:
             verdict = predict_seconds(snapshot.hosts[candidate.host], candidate.model, ask, NOW)
             assert isinstance(verdict, Prediction)
-            assert candidate.seconds == verdict.seconds
+            assert candidate.seconds == pytest.approx(verdict.seconds)
 
 
 @pytest.mark.slow

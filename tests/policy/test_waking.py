@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from policy_builders import NOW, QWEN, host, instance, model
+from policy_builders import NOW, QWEN, fleet, host, instance, model
 
 from bot.domain.chat import Rejection
 from bot.domain.ids import AUTO
 from bot.policy.prediction import Prediction, RouteAsk, predict_seconds
-from bot.policy.routing import Ranked, judge_host
+from bot.policy.routing import plan_route
 from bot.policy.waking import WAKE_S, magic_packet, wake_left_s
 
 DISK = (model(QWEN),)
@@ -44,7 +44,7 @@ def test_a_sleeping_host_is_a_candidate_with_its_own_seconds() -> None:
     assert isinstance(found, Prediction)
     assert found.reason.startswith("waking: ~5 s left, cold: load")
     assert isinstance(predict_seconds(ASLEEP, QWEN, RouteAsk((QWEN,), 10**6), NOW), Rejection)
-    assert isinstance(judge_host(ASLEEP, AUTO, RouteAsk((AUTO,)), NOW), Ranked)
+    assert plan_route(fleet(ASLEEP), RouteAsk((AUTO,))).candidates[0].host == ASLEEP.name
 
 
 def test_a_card_is_called_by_six_bytes_of_ones_and_its_address_sixteen_times() -> None:

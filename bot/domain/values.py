@@ -1,0 +1,16 @@
+"""How the nouns that are made by the thousand are declared."""
+
+from dataclasses import dataclass
+from typing import TypeVar, dataclass_transform
+
+_T = TypeVar("_T")
+
+
+@dataclass_transform(frozen_default=True)
+def value(kind: type[_T]) -> type[_T]:
+    """A slotted dataclass that the type checker holds to be frozen.
+
+    Frozen at run time too, each of its fields is set through ``object.__setattr__``: a candidate of
+    nine fields took five times as long to make, and a route over a dozen hosts makes a dozen.
+    """
+    return dataclass(slots=True, unsafe_hash=True)(kind)
