@@ -5,10 +5,12 @@ was evicted and will probably be asked for again soon, and one in steady use tha
 answer with sooner.
 """
 
+import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
-from bot.domain.chat import Rejection
 from bot.domain.hosts import Demand, FleetSnapshot, HostSnapshot, Model, Wish
 from bot.domain.ids import HostName, ModelKey
 from bot.policy.demand import HORIZON_S, chance, expected_asks
@@ -16,6 +18,7 @@ from bot.policy.prediction import (
     USUAL_ANSWER,
     USUAL_PROMPT,
     WRITE_WEIGHT,
+    Prediction,
     RouteAsk,
     known_model,
     predict_load_s,
@@ -46,74 +49,101 @@ class Ahead:
     gain_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """All that one look goes by."""
+
+    quiet: Sequence[HostSnapshot]
+    """Where nobody waits or loads."""
+    holders: Mapping[ModelKey, Sequence[HostSnapshot]]
+    """Who has each model in memory."""
+    demands: Mapping[ModelKey, Demand]
+    now: float
+
+
 def plan_ahead(fleet: FleetSnapshot, demands: Mapping[ModelKey, Demand]) -> Ahead | None:
     """The load that spares most; None where none is worth it."""
     hosts = [host for host in fleet.hosts.values() if host.is_serving]
-    plans = (plan for key in demands for plan in _plans(hosts, key, demands, fleet.taken_at))
-    best = max(plans, key=lambda plan: plan.gain_s, default=None)
-    return best if best is not None and best.gain_s > 0.0 else None
+    holders = defaultdict[ModelKey, list[HostSnapshot]](list)
+    for host in hosts:
+        for key in {instance.model_key for instance in host.instances}:
+            holders[key].append(host)
+    quiet = [host for host in hosts if not (host.waiting or host.load)]
+    look, best = _Look(quiet, holders, demands, fleet.taken_at), None
+    loading = {host.load.model_key for host in hosts if host.load is not None}
+    chances = [c for key in demands if key not in loading for c in _chances(look, key)]
+    # Those that could spare most first: with a hundred hosts and models, each of them predicted,
+    # one look took a quarter of a second, and there is one a second.
+    for most_s, gain_s, host, wish in sorted(chances, key=itemgetter(0), reverse=True):
+        least_s = best.gain_s if best is not None else 0.0
+        if most_s <= least_s:
+            break
+        if (said := _cold(host, wish, look.now)) is not None:
+            lost_s = sum(_lost_s(look, host, i.model_key) for i in said.evicts)
+            net_s = gain_s - DOUBT * lost_s - LOAD_SHARE * said.load_s
+            best = Ahead(host.name, wish, net_s) if net_s > least_s else best
+    return best
 
 
-def _plans(
-    hosts: Sequence[HostSnapshot], key: ModelKey, demands: Mapping[ModelKey, Demand], now: float
-) -> Iterator[Ahead]:
-    demand = demands[key]
+def _chances(look: _Look, key: ModelKey) -> Iterator[tuple[float, float, HostSnapshot, Wish]]:
+    """Loads of one model that may be worth it: what each spares at most, and before its costs."""
+    demand, now = look.demands[key], look.now
     wish, likely = demand.wish, chance(demand, now)
     if wish is None:
         return
     # Most models are worth no load wherever it were: each prediction spared is one of hundreds.
     asks = MOVE_SHARE * expected_asks(demand, now, MOVE_HORIZON_S)
-    there = [_use_s(host, key) for host in hosts if any(i.model_key == key for i in host.instances)]
-    if asks * min(there) < WORTH_S if there else likely <= LOAD_SHARE:
-        return
-    if any(host.load is not None and host.load.model_key == key for host in hosts):
+    there = {host.name: _use_s(host, key) for host in look.holders.get(key, ())}
+    if asks * min(there.values()) < WORTH_S if there else likely <= LOAD_SHARE:
         return
     ask = RouteAsk((key,), wish.min_context, load=wish.load)
-    found = [(host, predict_seconds(host, key, ask, now)) for host in hosts]
-    able = [(host, said) for host, said in found if not isinstance(said, Rejection)]
-    warm = [_use_s(host, key) for host, said in able if not said.load_s]
-    cold = [
-        (host, said)
-        for host, said in able
-        if said.load_s and not (said.queue_s or host.waiting or host.load)
-    ]
-    soonest_s = min((said.load_s for _, said in cold), default=0.0)
-    for host, said in cold:
-        lost_s = sum(_lost_s(hosts, host, i.model_key, demands, now) for i in said.evicts)
-        cost_s, use_s = DOUBT * lost_s + LOAD_SHARE * said.load_s, _use_s(host, key)
-        if warm:
-            gain_s = asks * (min(warm) - use_s)
-        else:
-            gain_s = soonest_s * likely
-            cost_s += expected_asks(demand, now, HORIZON_S) * use_s
+    found = [(h.name, predict_seconds(h, key, ask, now)) for h in look.holders.get(key, ())]
+    warm = [there[n] for n, said in found if isinstance(said, Prediction) and not said.load_s]
+    able = [(predict_load_s(h, h.models[key])[0], h) for h in look.quiet if key in h.models]
+    soonest_s = 0.0 if warm else _soonest_s(able, wish, now)
+    for load_s, host in able:
+        use_s = _use_s(host, key)
+        gain_s = asks * (min(warm) - use_s) if warm else soonest_s * likely
         if gain_s >= WORTH_S:
-            yield Ahead(host.name, wish, gain_s - cost_s)
+            if not warm:
+                gain_s -= expected_asks(demand, now, HORIZON_S) * use_s
+            yield gain_s - LOAD_SHARE * load_s, gain_s, host, wish
 
 
-def _lost_s(
-    hosts: Sequence[HostSnapshot],
-    host: HostSnapshot,
-    key: ModelKey,
-    demands: Mapping[ModelKey, Demand],
-    now: float,
-) -> float:
+def _soonest_s(able: Sequence[tuple[float, HostSnapshot]], wish: Wish, now: float) -> float:
+    """Seconds of the quickest load there could be; ``able`` are with those of the load alone."""
+    soonest_s = math.inf
+    for load_s, host in sorted(able, key=itemgetter(0)):
+        if load_s >= soonest_s:
+            break
+        if (said := _cold(host, wish, now)) is not None:
+            soonest_s = min(soonest_s, said.load_s)
+    return 0.0 if soonest_s == math.inf else soonest_s
+
+
+def _cold(host: HostSnapshot, wish: Wish, now: float) -> Prediction | None:
+    """A load that could begin at once; None where there is none to be had."""
+    ask = RouteAsk((wish.model_key,), wish.min_context, load=wish.load)
+    said = predict_seconds(host, wish.model_key, ask, now)
+    if not isinstance(said, Prediction) or said.queue_s or not said.load_s:
+        return None
+    return said
+
+
+def _lost_s(look: _Look, host: HostSnapshot, key: ModelKey) -> float:
     """What an eviction costs: a load, or where another copy stays, that one's slowness.
 
     Two models with a copy each on a slow host once took turns on the fast one, a load every 15 s:
     neither was missed there.
     """
-    if (demand := demands.get(key)) is None:
+    if (demand := look.demands.get(key)) is None:
         return 0.0
-    stays = [
-        _use_s(other, key)
-        for other in hosts
-        if other is not host and any(i.model_key == key for i in other.instances)
-    ]
+    stays = [_use_s(other, key) for other in look.holders.get(key, ()) if other is not host]
     if not stays:
         load_s, _ = predict_load_s(host, known_model(host, key) or Model(key))
-        return load_s * chance(demand, now)
+        return load_s * chance(demand, look.now)
     slower_s = max(0.0, min(stays) - _use_s(host, key))
-    return MOVE_SHARE * expected_asks(demand, now, MOVE_HORIZON_S) * slower_s
+    return MOVE_SHARE * expected_asks(demand, look.now, MOVE_HORIZON_S) * slower_s
 
 
 def _use_s(host: HostSnapshot, key: ModelKey) -> float:

@@ -11,8 +11,10 @@ from policy_builders import GEMMA, NOW, QWEN, fleet, host, instance, model
 from bot.domain.hosts import Demand, HostSnapshot, Instance, LoadInFlight, Model, Speed, Wish
 from bot.domain.ids import ModelKey
 from bot.domain.personas import LoadSettings
+from bot.policy import ahead
 from bot.policy.ahead import DOUBT, MOVE_HORIZON_S, MOVE_SHARE, Ahead, plan_ahead
 from bot.policy.demand import HORIZON_S, chance, expected_asks
+from bot.policy.prediction import predict_seconds
 
 PHI = ModelKey("microsoft/phi-4")
 KEYS = {"qwen": QWEN, "gemma": GEMMA, "phi": PHI}
@@ -225,3 +227,35 @@ def test_it_must_fit_as_it_would_be_loaded(context: int | None, fits: bool) -> N
     wish = Wish(QWEN, LoadSettings(context_length=context))
     small = host(models=ON_DISK, speeds=FAST, memory_gb=7.0)
     assert (_plan(small, qwen=replace(ASKED, wish=wish)) is not None) is fits
+
+
+def test_a_host_that_would_spare_most_and_has_no_room_is_passed_over() -> None:
+    foreign = replace(instance(GEMMA), own=False)
+    full = host("full", ON_DISK, [foreign], max_loaded=1, speeds=FAST)
+    roomy = host("roomy", ON_DISK, speeds=dict.fromkeys(KEYS.values(), Speed(None, 900.0, 50.0)))
+    slow = host("slow", ON_DISK, [instance()], speeds=SLOW)
+    for others in ((), (slow,)):
+        plan = _plan(full, roomy, *others)
+        assert plan is not None
+        assert plan.host == "roomy"
+        assert _plan(full, *others) is None
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_of_a_hundred_hosts_only_those_are_predicted_that_could_be_best(
+    is_there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def counted(of: HostSnapshot, *rest: object) -> object:
+        asked.append(of.name)
+        return predict_seconds(of, *rest)  # pyright: ignore[reportArgumentType]  # passed through
+
+    monkeypatch.setattr(ahead, "predict_seconds", counted)
+    speeds = [dict.fromkeys(KEYS.values(), Speed(5.0 + n, 900.0 - n, 50.0)) for n in range(100)]
+    hosts = [host(f"h{n:02}", ON_DISK, speeds=speed) for n, speed in enumerate(speeds)]
+    slow = host("slow", ON_DISK, [instance()], speeds=SLOW)
+    plan = _plan(*hosts, *([slow] if is_there else ()))
+    assert plan is not None
+    assert plan.host == "h00"
+    assert len(asked) <= 3
