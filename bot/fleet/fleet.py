@@ -24,6 +24,7 @@ from bot.domain.hosts import (
 )
 from bot.domain.ids import HostName, ModelKey
 from bot.fleet.binding import Binding
+from bot.fleet.change import Change
 from bot.fleet.connection import Connect, connect
 from bot.fleet.demand import Demands
 from bot.fleet.host import Host
@@ -75,8 +76,7 @@ class Fleet:
         self.binding = Binding()
         self._seen: dict[HostName, HostSnapshot] | None = None
         """What is known of the hosts; None since one of them changed."""
-        self._turned: asyncio.Event | None = None
-        """Set by the next change of a host; None while nobody waits for one."""
+        self._turned = Change()
         yardstick, self._demands = Yardstick(), Demands()
         for config in hosts:
             name = config.name
@@ -140,9 +140,7 @@ class Fleet:
 
     def _changed(self) -> None:
         self._seen = None
-        if self._turned is not None:
-            self._turned.set()
-            self._turned = None
+        self._turned.tell()
         self.binding.changed()
         self._news.set()
 
@@ -215,8 +213,6 @@ class Fleet:
                     if not any(is_undecided for *_, is_undecided in before):
                         return
                     while seen() == before:
-                        if self._turned is None:
-                            self._turned = asyncio.Event()
                         await self._turned.wait()
 
     async def _look_ahead(self) -> None:

@@ -32,6 +32,7 @@ from bot.domain.hosts import (
 )
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
+from bot.fleet.change import Change
 from bot.fleet.client import HostClient, Stop, not_applied
 from bot.fleet.connection import Connect, Connection
 from bot.fleet.delivery import Delivery
@@ -134,8 +135,7 @@ class Host:
             lambda ticket: self.feed(Scheduler.on_spoke, ticket),
         )
         self.probing = Probing(self._probe, lambda now: self._scheduler.health.next_probe_at(now))
-        self._changed: asyncio.Event | None = None
-        """Set by the next change; None while nobody waits for one."""
+        self._changed = Change()
         self._broken = asyncio.Event()
         self._pulsing: asyncio.TimerHandle | None = None
         self._is_left = False
@@ -263,8 +263,6 @@ class Host:
     async def until(self, holds: Callable[[HostSnapshot], bool]) -> None:
         """Waits until something holds of the host; over at once when Lantern has left it."""
         while not (self._is_left or holds(self.snapshot())):
-            if self._changed is None:
-                self._changed = asyncio.Event()
             await self._changed.wait()
 
     def report_failure(self, reason: str) -> None:
@@ -580,9 +578,7 @@ class Host:
             _log.warning("not recorded", host=self._config.name, reason=error.user_message)
 
     def _wake(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
-            self._changed = None
+        self._changed.tell()
         self._on_change()
 
     @staticmethod

@@ -5,6 +5,7 @@ import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from bot.fleet.change import Change
 from bot.policy.breaker import SOUGHT_S, SOUGHT_SHARE
 
 
@@ -22,8 +23,8 @@ class Probing:
         self._begun = self._done = 0
         self._ended_at = -math.inf
         self._is_over = False
-        self._turned = asyncio.Event()
-        """Set and replaced whenever a probe ends."""
+        self._turned = Change()
+        """Told whenever a probe ends."""
 
     async def run(self) -> None:
         """Probes until cancelled; nobody waits for a probe any more then."""
@@ -35,15 +36,13 @@ class Probing:
                 self._begun += 1
                 await self._probe()
                 self._done, self._ended_at = self._begun, clock()
-                self._turned.set()
-                self._turned = asyncio.Event()
+                self._turned.tell()
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(self._due_at(clock())):
                         await self.wanted.wait()
         finally:
             self._is_over = True
-            self._turned.set()
-            self._turned = asyncio.Event()
+            self._turned.tell()
 
     async def now(self, *, only_when_due: bool = False) -> None:
         """Returns when a probe that began after this call is over.
