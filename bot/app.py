@@ -62,6 +62,7 @@ PERSONAS_EVERY_S = 2.0
 """How soon an edited persona file counts."""
 
 KEEP_EVERY_S = 5.0
+PRELOAD_EVERY_S = 300.0
 """How soon a model to be kept in memory is missed."""
 
 LATE_COSTS_EVERY_S = 60.0
@@ -101,6 +102,8 @@ class Plan:
     cache_ttl_s: float | None = None
     """How long a whole answer is kept to be given again; None switches the cache off."""
     cache_entries: int = 1000
+    has_preload: bool = False
+    """Models are loaded before the hours at which they are usually asked for."""
     reread: Callable[[], Sequence[ProviderConfig]] | None = None
     """Reads the providers' settings again, for keys that were changed; None never does."""
     is_owner: bool = True
@@ -152,6 +155,7 @@ def plan_from(
         cache_ttl_s=settings.cache.ttl if settings.cache.enabled else None,
         cache_entries=settings.cache.max_entries,
         reread=None if reread is None else lambda: reread().provider_configs,
+        has_preload=settings.routing.preload,
         is_owner=is_owner,
     )
 
@@ -253,6 +257,8 @@ def _repeat(
     # Of two on one database only the owner loads ahead, unloads, settles and backs up.
     if plan.is_owner:
         timer.every(KEEP_EVERY_S, "keep loaded", built.keeper.keep)
+        if plan.has_preload:
+            timer.every(PRELOAD_EVERY_S, "usual hours", built.keeper.preload)
         timer.every(plan.fleet_rules.sweep_every_s, "evict", built.fleet.evict_idle)
         timer.every(LATE_COSTS_EVERY_S, "late costs", built.providers.catch_up)
         timer.every(LATE_COSTS_EVERY_S, "late ends", built.turns.catch_up)
@@ -468,7 +474,14 @@ def _assembled(
         newsroom,
     )
     memory = FleetStore(database)
-    keeper = Keeper(fleet, shelf.every, memory.pins, memory.pin if plan.is_owner else _unkept)
+    keeper = Keeper(
+        fleet,
+        shelf.every,
+        memory.pins,
+        memory.pin if plan.is_owner else _unkept,
+        LedgerStore(database, plan.budget, plan.zone).asked_of_hosts,
+        lambda: utcnow().astimezone(plan.zone),
+    )
     return Lantern(
         turns=turns,
         switch=switch,

@@ -1,7 +1,11 @@
-"""Keeps in memory what personas and pins want there: at the start, and again when it was lost."""
+"""Keeps in memory what personas and pins want there: at the start, and again when it was lost.
+
+Where its owner wants that, it also loads what is usually asked for at this time of day.
+"""
 
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from datetime import datetime
 
 import structlog
 
@@ -10,10 +14,18 @@ from bot.domain.errors import UnknownName
 from bot.domain.events import FleetEvent
 from bot.domain.hosts import HostSnapshot, Wish
 from bot.domain.ids import HostName, ModelKey
-from bot.domain.personas import Persona
+from bot.domain.personas import LoadSettings, Persona
 from bot.fleet.fleet import Fleet
 from bot.policy.breaker import Breaker, on_failure, state
 from bot.policy.keeping import KEEP_RULES, KEEPER, Keep, kept_by, plan_keeping
+from bot.policy.usual_hours import (
+    AHEAD,
+    DAYS,
+    GUESS_EVERY_S,
+    USUAL_HOURS,
+    plan_preload,
+    usually_asked,
+)
 
 Pin = tuple[HostName, ModelKey]
 
@@ -29,8 +41,19 @@ class Keeper:
         personas: Callable[[], Iterable[Persona]],
         pins: Callable[[], Awaitable[Iterable[Pin]]],
         record: Callable[[HostName, ModelKey, bool], Awaitable[None]],
+        asked: Callable[[int], Awaitable[Iterable[tuple[ModelKey, datetime]]]],
+        now: Callable[[], datetime],
     ) -> None:
-        """``pins`` tells those of the last Lantern, ``record`` keeps one for the next."""
+        """Keep them, and know what is usual.
+
+        Args:
+            fleet: Where.
+            personas: All there are now.
+            pins: Those of the last Lantern.
+            record: Keeps a pin for the next.
+            asked: What hosts answered with in so many days, and when.
+            now: The wall clock, in the zone by which people live.
+        """
         self._fleet = fleet
         self._personas = personas
         self._remembered = pins
@@ -41,6 +64,10 @@ class Keeper:
         """Taken out by hand, and not told to the store yet."""
         self._let_go: set[ModelKey] = set()
         """Taken out by hand: not loaded again before somebody has asked for it."""
+        self._asked = asked
+        self._now = now
+        self._guessed: dict[ModelKey, float] = {}
+        """When each was loaded last for its usual hours."""
         self._tries: dict[tuple[HostName | None, ModelKey], Breaker] = {}
 
     async def pin(self, host: HostName, key: ModelKey, is_pinned: bool) -> None:
@@ -95,6 +122,27 @@ class Keeper:
             self._tries[at] = on_failure(self._tries.get(at, Breaker()), now, KEEP_RULES)
             _log.info("model kept loaded", host=name, model=keep.wish.model_key)
             async with self._fleet.host(name).lease(keep.wish):
+                pass
+
+    async def preload(self) -> None:
+        """Asks for what is usually asked for soon, where it takes nothing of anybody."""
+        usual = usually_asked(await self._asked(DAYS), self._now())
+        of_personas = {persona.model: persona for persona in reversed([*self._personas()])}
+        snapshot = self._fleet.snapshot()
+        now, wishes = snapshot.taken_at, list[Wish]()
+        for key in usual:
+            is_due = now - self._guessed.get(key, -GUESS_EVERY_S) >= GUESS_EVERY_S
+            if is_due and key not in self._let_go:
+                persona = of_personas.get(key)
+                load = LoadSettings() if persona is None else persona.load
+                # Past the time it is loaded for, should they come late.
+                rest_s = 2 * AHEAD.total_seconds()
+                context = load.context_length or 0
+                wishes.append(Wish(key, load, context, rest_s, USUAL_HOURS, priority="low"))
+        for wish, name in plan_preload(snapshot, wishes):
+            self._guessed[wish.model_key] = now
+            _log.info("model loaded for its usual hours", host=name, model=wish.model_key)
+            async with self._fleet.host(name).lease(wish):
                 pass
 
     async def pins(self) -> set[Pin]:

@@ -234,6 +234,10 @@ class RoutingSettings(Section):
     max_waiting: Count = Field(
         default=500, description="Turns waiting at one host at once, at most; more go elsewhere"
     )
+    preload: bool = Field(
+        default=False,
+        description="Load models before the hours they are usually asked for, into free memory",
+    )
     slow_after: Seconds = Field(
         default=20.0, description="A longer wait for a cold model offers something quicker"
     )

@@ -25,7 +25,7 @@ from bot.domain.cloud import (
     Settlement,
     UsageLine,
 )
-from bot.domain.ids import PlaceId, ProviderName
+from bot.domain.ids import ModelKey, PlaceId, ProviderName
 from bot.policy.budget import BudgetRules, accounts_of, moves, news_of, refusal
 from bot.policy.periods import Period, left_of_day_s
 from bot.policy.pricing import dearest
@@ -122,6 +122,10 @@ FROM (
     WHERE day >= :day AND at_ms >= :since_ms AND ledger.server = :server
 )
 GROUP BY 1
+"""
+_QUARTERS = """
+SELECT model, at_ms / 900000 AS quarter FROM ledger WHERE source = 'local' AND day >= ?
+GROUP BY 1, 2
 """
 _DEAREST_FIRST = "cost_micro_usd DESC, completion_tokens DESC, name"
 
@@ -240,6 +244,15 @@ class LedgerStore:
         by_hour = {line.nth: line for line in lines}
         hours = tuple(by_hour.get(nth, HourLine(nth)) for nth in range(24))
         return LastDay(start.astimezone(self._zone), hours)
+
+    async def asked_of_hosts(self, days: int) -> list[tuple[ModelKey, datetime]]:
+        """Which models hosts answered with in the last days, once for each quarter of an hour."""
+        now = datetime.fromtimestamp(self._database.now_ms() / 1000, self._zone)
+        first = (now - timedelta(days=days)).date().isoformat()
+        return [
+            (ModelKey(row["model"]), datetime.fromtimestamp(900 * row["quarter"], UTC))
+            for row in await self._database.fetch(_QUARTERS, (first,))
+        ]
 
     async def report(
         self,

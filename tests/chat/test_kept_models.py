@@ -1,16 +1,23 @@
 """Models kept in memory: at the start, when they were lost, over restarts, and not for ever."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from house import GEMMA, QWEN, House, house, sim
 
+from bot.app import utcnow
+from bot.chat.keeping import Keeper
 from bot.domain.errors import UnknownName
 from bot.domain.hosts import HostSnapshot
-from bot.domain.ids import HostName
+from bot.domain.ids import HostName, ModelKey
+from bot.policy.budget import BudgetRules
+from bot.policy.usual_hours import AHEAD
+from bot.store.ledger import LedgerStore
 
 STUDIO = HostName("studio")
+TODAY = datetime(2026, 11, 19, 8, 45, tzinfo=UTC)
 KEEPS = f"name: sage\nmodel: {QWEN.key}\nkeep_loaded: true\n"
 
 
@@ -105,3 +112,41 @@ async def test_an_unload_by_hand_ends_a_pin(tmp_path: Path) -> None:
             assert await keeper.pins() == set()
             await home.ask("hello", model=QWEN.key)
             assert not home.lantern.fleet.snapshot().hosts[STUDIO].instances[0].pinned
+
+
+async def test_what_is_usual_at_this_hour_is_loaded_once_and_leaves_again(tmp_path: Path) -> None:
+    asked = [(ModelKey(QWEN.key), TODAY - timedelta(days=n)) for n in range(1, 8)]
+    async with house(tmp_path, sim("studio", QWEN, GEMMA)) as home:
+        fleet = home.lantern.fleet
+
+        async def nothing(*_: object) -> list[tuple[HostName, ModelKey]]:
+            return []
+
+        async def of_late(_: int) -> list[tuple[ModelKey, datetime]]:
+            return asked
+
+        async def unkept(*_: object) -> None: ...
+
+        keeper = Keeper(fleet, lambda: (), nothing, unkept, of_late, lambda: TODAY)
+        with home.lantern.newsroom.heard_by(keeper.hear):
+            await keeper.preload()
+            await until(home, has(QWEN.key))
+            (held,) = fleet.snapshot().hosts[STUDIO].instances
+            assert (held.idle_ttl_s, held.leases) == (2 * AHEAD.total_seconds(), 0)
+            # Nobody came, and its rest was over: no second guess in the same hours.
+            home.hosts["studio"].unload(QWEN.key)
+            await fleet.host(STUDIO).probe()
+            await keeper.preload()
+            assert fleet.snapshot().hosts[STUDIO].load is None
+
+
+async def test_hosts_answers_are_what_is_usual(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        await home.ask("hello", model=QWEN.key)
+        await home.ask("hello again", model=QWEN.key)
+        await home.lantern.keeper.preload()
+        database = home.lantern.turns.store.database
+        await database.noted()
+        ((key, at),) = await LedgerStore(database, BudgetRules(), UTC).asked_of_hosts(1)
+        assert key == QWEN.key
+        assert timedelta() <= utcnow() - at < timedelta(minutes=16)
