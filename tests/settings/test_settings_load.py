@@ -462,3 +462,10 @@ def test_whether_a_provider_sees_is_known_by_its_model_unless_it_is_said(
     environ = {"OPENAI_API_KEY": KEYS["KEY_A"]}
     (openai,) = load(tmp_path, config, environ).provider_configs
     assert openai.vision is is_seeing
+
+
+@pytest.mark.parametrize(("said", "is_on"), [("{}", False), ("{preload: true}", True)])
+def test_nothing_is_loaded_for_its_usual_hours_unless_the_owner_wants_it(
+    tmp_path: Path, said: str, is_on: bool
+) -> None:
+    assert plan_from(load(tmp_path, f"routing: {said}\n"), is_owner=True).has_preload is is_on
