@@ -32,6 +32,9 @@ from bot.policy.names import nearest
 REQUEST_ID = web.RequestKey("lantern_request_id", str)
 CALLER = web.RequestKey("lantern_caller", Caller)
 
+_WORDS_IN = {"responses": "input", "text": "prompt", "embeddings": "input"}
+"""Where a request of each form holds its words, if not in ``messages``."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -173,7 +176,10 @@ class Inferring:
         is_gone = isinstance(error, NoCandidates) and FailureKind.BUSY not in error.kinds
         if asked.only_host is not None and is_gone:
             return _gone(str(asked.fields["previous_response_id"]))
-        return problem_of(error)
+        problem = problem_of(error)
+        if problem.param == "messages":
+            problem.param = _WORDS_IN.get(asked.form, "messages")
+        return problem
 
     def _any_embedding(self, caller: Caller) -> ModelKey:
         """Of those this key is for, one in memory, else the first."""
@@ -234,8 +240,7 @@ def _misfit(endpoint: RequestForm, found: Unfit) -> Problem:
     if found.about == "absence":
         # As of an unknown model: 503 was repeated by clients, and for ever.
         return Problem(404, found.words, "model_not_found", param="model")
-    where = {"responses": "input", "text": "prompt", "embeddings": "input"}
-    param = "model" if found.about == "kind" else where.get(endpoint, "messages")
+    param = "model" if found.about == "kind" else _WORDS_IN.get(endpoint, "messages")
     code = "context_length_exceeded" if found.about == "size" else None
     return Problem(400, found.words, code, param=param)
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from bot.sim.journal import LoadStarted, PredictionCancelled, PredictionStarted,
 from bot.store.keys import KeyStore
 from tests.gateway.gate import CHATS, chat, gate, viewer
 from tests.gateway.raw import at
-from tests.helpers.house import QWEN, sim
+from tests.helpers.house import GEMMA, QWEN, sim
 
 ONE, TWO = HostName("one"), HostName("two")
 KEY = ModelKey(QWEN.key)
@@ -40,6 +41,84 @@ async def test_a_key_that_is_revoked_during_its_stream_ends_no_answer_and_opens_
             assert (refused.status, refused.error["code"]) == (401, "invalid_api_key")
             one.faults.clear()
         assert streaming.result().text == "all of it"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("how", ["revoked", "expired"])
+async def test_a_key_that_ends_while_its_request_waits_in_a_line_ends_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, stream: bool
+) -> None:
+    """Who was let in is answered, as after a key's end during a stream; nobody is let in anew."""
+    monkeypatch.setattr(doors, "KEYS_S", 0.0)
+    async with gate(tmp_path, sim("one", QWEN, parallel=1)) as it:
+        one, host = it.house.hosts["one"], it.house.lantern.fleet.host(ONE)
+        bearer, other = await it.key("editor"), await it.key("other")
+        keys = KeyStore(it.house.lantern.database)
+        await one.preload(QWEN.key)
+        await host.probe()
+        one.faults.stall_after_tokens(1)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(it.ask(CHATS, chat(QWEN.key, "first"), Authorization=other))
+            await one.journal.wait_for(PredictionStarted)
+            body = chat(QWEN.key, "[[say mine]]", stream=stream)
+            waits = tasks.create_task(it.ask(CHATS, body, Authorization=bearer))
+            await host.until(lambda seen: seen.waiting.get(KEY) == 1)
+            [key] = [key for key in await keys.all() if key.name == "editor"]
+            await keys.revoke("editor")
+            if how == "expired":
+                await keys.add(replace(key, expires_at_ms=1))
+            refused = await it.ask(CHATS, body, Authorization=bearer)
+            assert (refused.status, refused.error["code"]) == (401, "invalid_api_key")
+            one.faults.clear()
+        answer = waits.result()
+        assert (answer.text if stream else answer.said) == "mine"
+
+
+async def test_sixteen_mixed_askers_whose_leader_leaves_share_the_load_it_began(
+    tmp_path: Path,
+) -> None:
+    async with gate(tmp_path, sim("one", QWEN), sim("two")) as it:
+        one, host = it.house.hosts["one"], it.house.lantern.fleet.host(ONE)
+        one.faults.stall_load()
+        async with asyncio.TaskGroup() as tasks:
+            leader = tasks.create_task(it.ask(CHATS, chat(QWEN.key, "leader", stream=True)))
+            await one.journal.wait_for(LoadStarted)
+            asking = [
+                tasks.create_task(
+                    it.ask(CHATS, chat(QWEN.key, f"asker {n}", max_tokens=2, stream=n % 2 == 0))
+                )
+                for n in range(16)
+            ]
+            await host.until(lambda seen: seen.waiting.get(KEY) == 17)
+            leader.cancel()
+            await host.until(lambda seen: seen.waiting.get(KEY) == 16)
+            one.faults.clear("stall_load")
+        assert [task.result().status for task in asking] == [200] * 16
+        assert len(one.journal.of(LoadStarted)) == 1
+        heard = {record.messages[-1].text for record in one.journal.of(PredictionStarted)}
+        assert heard == {f"asker {n}" for n in range(16)}
+
+
+async def test_a_model_activated_or_unloaded_while_unnamed_askers_wait_changes_theirs_in_nothing(
+    tmp_path: Path,
+) -> None:
+    async with gate(tmp_path, sim("one", QWEN, GEMMA)) as it:
+        one, host = it.house.hosts["one"], it.house.lantern.fleet.host(ONE)
+        await it.ask("/admin/models/activate", {"modelKey": QWEN.key})
+        one.faults.stall_load()
+        async with asyncio.TaskGroup() as tasks:
+            asking = [
+                tasks.create_task(it.ask(CHATS, chat(None, f"asker {n}", max_tokens=1)))
+                for n in range(4)
+            ]
+            await host.until(lambda seen: seen.waiting.get(KEY) == 4)
+            # Not in memory yet, but active: that ends, and nothing else.
+            ended = await it.ask(UNLOAD, {"modelKey": QWEN.key})
+            assert (ended.status, ended.json["hosts"]) == (200, [])
+            await it.ask("/admin/models/activate", {"modelKey": GEMMA.key})
+            one.faults.clear()
+        assert {task.result().json["model"] for task in asking} == {QWEN.key}
+        assert [record.key for record in one.journal.of(LoadStarted)] == [QWEN.key]
 
 
 @pytest.mark.parametrize("has_twin", [True, False])

@@ -3,11 +3,14 @@
 import asyncio
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -18,6 +21,8 @@ from discord_posts import Post
 from lantern_child import Child, child_environment, lantern_child
 
 from bot.sim.host import SimHost
+from bot.sim.models import SimHostConfig
+from tests.ops.conftest import MODEL
 
 pytestmark = [pytest.mark.ops, pytest.mark.slow]
 
@@ -205,3 +210,31 @@ async def test_neither_drain_makes_the_other_wait(
         told = discord.answer(question)
         assert told is not None
         assert "Lantern is restarting" in told.content
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+async def test_what_the_guide_and_the_readme_say_to_type_runs_against_serve(folder: Path) -> None:
+    root = Path(__file__).parents[2]
+    blocks = re.findall(
+        r"^(?: {4}|)(curl .*)$",
+        "\n".join((root / name).read_text("utf-8") for name in ("README.md", "docs/gateway.md")),
+        re.M,
+    )
+    # Those to other machines want a name and a key of theirs.
+    lines = [line for line in blocks if "http://127.0.0.1:8400/" in line]
+    assert len(lines) == len(blocks) >= 15
+    models = (MODEL, replace(MODEL, key="google/gemma-3-4b", max_context_length=8192))
+    config = SimHostConfig(name="studio", models=models, tokens_per_s=500)
+    async with SimHost(config) as host, asyncio.timeout(GUARD_S):
+        env = environment(host, **LISTEN)
+        async with lantern_child(folder, env, "serve") as child, serving(child) as client:
+            async with client.get("/healthz") as alive:
+                base = str(alive.url.origin())
+            for line in lines:
+                typed = line.replace("http://127.0.0.1:8400", base).replace("curl ", "curl -f ")
+                process = await asyncio.create_subprocess_shell(
+                    typed, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+                )
+                said, _ = await process.communicate()
+                assert (line, process.returncode) == (line, 0)
+                assert said.endswith(b"data: [DONE]\n\n") or json.loads(said)
