@@ -178,26 +178,6 @@ async def test_errors_of_messages_are_anthropics(tmp_path: Path) -> None:
             assert "x-request-id" in answer.headers
 
 
-async def test_what_a_host_calls_too_long_is_the_clients_doing(tmp_path: Path) -> None:
-    # About so much by our count, and one token more by its own.
-    for overflow in ("status", "event"):
-        folder = tmp_path / overflow
-        folder.mkdir()
-        host = sim("one", replace(QWEN, max_context_length=512), overflow=overflow)
-        async with gate(folder, host) as it:
-            for path, body in (
-                ("/v1/chat/completions", chat(QWEN.key, "a " * 560)),
-                ("/v1/chat/completions", chat(QWEN.key, "a " * 560, stream=True)),
-                (RESPONSES, {"model": QWEN.key, "input": "a " * 560}),
-                (MESSAGES, said("a " * 560)),
-            ):
-                answer = await it.ask(path, body)
-                assert answer.status == 400, answer.body
-                if path != MESSAGES:
-                    assert answer.error["code"] == "context_length_exceeded"
-                    assert answer.error["param"] == "messages"
-
-
 async def test_a_prompt_beyond_any_window_is_refused_before_anything_is_loaded(
     tmp_path: Path,
 ) -> None:
