@@ -383,6 +383,23 @@ def test_a_way_is_taken_once_and_only_where_it_is_open(
     assert override.take() == (ZAI if choice == "cloud" else None)
 
 
+@pytest.mark.parametrize("is_chosen", [False, True])
+async def test_a_deadline_from_inside_is_no_choice_though_one_is_made_in_that_moment(
+    is_chosen: bool,
+) -> None:
+    override = Override()
+    override.offer = Offered(TurnId("t"), here=STUDIO, warm=None, cloud=ZAI)
+
+    async def attempted() -> None:
+        async with override.attempt(STUDIO):
+            if is_chosen:
+                assert override.choose("cloud")
+            raise TimeoutError("from inside")
+
+    with pytest.raises(TimeoutError, match="from inside"):
+        await attempted()
+
+
 async def test_a_candidate_that_is_nobody_is_a_fault_of_ours() -> None:
     with pytest.raises(Bug):
         await Scene().play(job_of(Candidate(QWEN)))

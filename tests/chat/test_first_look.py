@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from virtual_time import play
@@ -148,8 +149,18 @@ def test_one_seen_asleep_is_waited_for_while_its_second_call_is_out() -> None:
     play(scene())
 
 
+def test_where_a_provider_goes_first_anyway_nobody_is_waited_for() -> None:
+    async def scene() -> None:
+        it = Watched()
+        it.began_with = replace(it.began_with, prefers_cloud=True)
+        assert await it.newcomers() == ([], 0.0)
+
+    play(scene())
+
+
 def test_each_look_of_a_question_takes_of_one_bound_and_knows_whom_it_found() -> None:
     async def scene() -> None:
+        await asyncio.sleep(5.0)
         it = Watched()
         async with asyncio.TaskGroup() as tasks:
             looking = tasks.create_task(it.newcomers())
@@ -160,6 +171,7 @@ def test_each_look_of_a_question_takes_of_one_bound_and_knows_whom_it_found() ->
         assert await it.newcomers() == ([], LOOK_S - 1.0)
         it.up(DEAD)
         assert await it.newcomers() == (["dead"], 0.0), "at once, whatever time is left"
+        assert await it.newcomers() == ([], 0.0), "no time is left"
         assert await it.newcomers() == ([], 0.0)
 
     play(scene())

@@ -96,6 +96,9 @@ def test_only_the_largest_sights_are_remembered_the_newest_of_them() -> None:
     capacity.saw([copy("one"), copy("two")])
     capacity.saw([copy("two")])
     assert capacity.held == (together([copy("one"), copy("two")]),)
+    before = capacity.held
+    capacity.saw([copy("two"), copy("one")])
+    assert capacity.held is before, "nothing new was seen"
     capacity.did_not_fit(order(), model("one"), [copy("two")], 0.0)
     assert capacity.held == (), "what is refused now is no proof any more"
     for number in range(MOST_HELD + 1):

@@ -114,6 +114,7 @@ def test_an_answer_that_ended_may_be_gone_on_from_and_its_model_is_missed_unless
     play.ask("ada", "one")
     play.loaded(seconds=10.0)
     assert demands.of[ONE].resting == 0.0
+    assert demands.elsewhere(THERE, ONE)
     play.leave("ada")
     assert demands.of[ONE].resting == 1.0
     missed_s = 10.0 * demands.chance(ONE, play.now)

@@ -181,6 +181,13 @@ def test_of_falls_and_failed_requests_the_longer_pause_counts() -> None:
     assert (health.requests.open_until, health.next_probe_at(6.0)) == (9.0, 15.0)
 
 
+def test_one_that_is_found_as_it_is_called_took_no_time_to_wake() -> None:
+    health = HostHealth(H, can_wake=True)
+    health.failed(5.0, "refused", FailureKind.CONNECT)
+    assert health.is_to_be_called(5.0, is_wanted=True)
+    assert health.probed(5.0, REPORT) == (FOUND, WakeRecord(H, 0.0))
+
+
 def test_one_that_wakes_quickly_is_given_up_as_quickly() -> None:
     health = HostHealth(H, can_wake=True, wake_s=10.0)
     health.failed(0.0, "refused", FailureKind.CONNECT)

@@ -340,6 +340,14 @@ def test_what_else_is_in_memory_is_no_copy_and_beside_a_spilled_one_nothing_is_l
 # --- the host -------------------------------------------------------------------------------
 
 
+def test_a_host_that_comes_back_as_its_drain_ends_is_told_of_both() -> None:
+    play = up_with("one")
+    play.drain(for_s=10.0)
+    play.down()
+    assert play.after(10).up() == ["resume"]
+    assert [news.what for news in play.news[-2:]] == ["host found", "host resumed"]
+
+
 def test_where_nobody_else_is_left_the_next_probe_brings_a_host_back_sooner() -> None:
     play = up_with("one")
     for _ in range(3):
