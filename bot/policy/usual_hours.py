@@ -65,7 +65,7 @@ def plan_preload(fleet: FleetSnapshot, wishes: Sequence[Wish]) -> list[tuple[Wis
         if key in there:
             continue
         able = [
-            (found.burden_s, host.name)
+            (found.seconds, host.name)
             for host in hosts
             if host.name not in plan
             and may_warm_up(host, wish, fleet.taken_at)
