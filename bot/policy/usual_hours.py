@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from bot.domain.hosts import FleetSnapshot, Wish
 from bot.domain.ids import HostName, ModelKey
-from bot.policy.prediction import Prediction, RouteAsk, predict_seconds
+from bot.policy.prediction import Outlook, RouteAsk, outlook
 from bot.policy.warmup import may_warm_up
 
 USUAL_HOURS = "usual hours"
@@ -69,7 +69,7 @@ def plan_preload(fleet: FleetSnapshot, wishes: Sequence[Wish]) -> list[tuple[Wis
             for host in hosts
             if host.name not in plan
             and may_warm_up(host, wish, fleet.taken_at)
-            and isinstance(found := predict_seconds(host, key, ask, fleet.taken_at), Prediction)
+            and isinstance(found := outlook(host, key, ask, fleet.taken_at), Outlook)
         ]
         if able:
             plan[min(able)[1]] = wish
