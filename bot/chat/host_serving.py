@@ -25,7 +25,15 @@ from bot.domain.ids import HostName
 from bot.fleet.fleet import Fleet
 from bot.fleet.lease import Lease
 from bot.inference.streams import Streams
-from bot.policy.context import alternating, blind, fit_transcript, message_tokens
+from bot.policy.context import (
+    Fitted,
+    alternating,
+    blind,
+    counted_window,
+    fit_transcript,
+    is_near_edge,
+    message_tokens,
+)
 from bot.policy.deadlines import first_word_s, gap_s, load_pause_s, unsaid_s
 from bot.policy.foresight import foretold
 from bot.policy.routing import sooner_elsewhere
@@ -259,7 +267,9 @@ class HostServing:
     async def _fit(self, job: Job, lease: Lease, draft: Draft) -> tuple[Message, ...]:
         """The messages fitted to what was really loaded, saying what was left out."""
         window, messages, dropped = lease.granted.instance.context_length, job.messages, job.dropped
-        if window is not None and window < job.prompt_tokens + job.answer_tokens:
+        if (counted := await self._counted(job, lease)) is not None:
+            messages, dropped = counted.messages, counted.dropped
+        elif window is not None and window < job.prompt_tokens + job.answer_tokens:
             try:
                 fitted = fit_transcript(messages, window, job.answer_tokens)
             except PromptTooLong as error:
@@ -269,6 +279,28 @@ class HostServing:
         if dropped:
             await draft.trimmed(messages, dropped, has_earlier=job.asking.has_earlier)
         return await self._seen(messages, job, lease, draft)
+
+    async def _counted(self, job: Job, lease: Lease) -> Fitted | None:
+        """The messages fitted by the host's own count; None where that is not needed, or not told.
+
+        Only near the edge, where our estimate may leave out what fits or send what does not: the
+        first word waits for it.
+        """
+        instance = lease.granted.instance
+        limits = [each for each in (instance.context_length, job.window) if each is not None]
+        estimated = sum(map(message_tokens, job.whole))
+        if not (job.whole and limits and is_near_edge(estimated, min(limits), job.answer_tokens)):
+            return None
+        host = self._fleet.host(HostName(lease.endpoint.source))
+        text = "\n".join(message.text for message in job.whole)
+        counted = await host.reader.count_tokens(instance, text)
+        if counted is None:
+            return None
+        window = counted_window(job.whole, counted, min(limits), job.answer_tokens)
+        try:
+            return fit_transcript(job.whole, window, job.answer_tokens)
+        except PromptTooLong:
+            return None  # by our own estimate it may still be tried
 
     async def _seen(
         self, messages: tuple[Message, ...], job: Job, lease: Lease, draft: Draft
@@ -371,6 +403,8 @@ def _trimmed(job: Job) -> Job | None:
     return replace(
         job,
         messages=fitted.messages,
+        # What the host called too long must not come back by its count.
+        whole=(),
         prompt_tokens=fitted.prompt_tokens,
         dropped=job.dropped + fitted.dropped,
     )

@@ -114,6 +114,10 @@ class Job:
     """Something was said before: a host may have read it."""
     seer: Candidate | None = None
     """Who could see the pictures that those who answer here cannot; None: nobody, or they can."""
+    whole: tuple[Message, ...] = ()
+    """Every message that was read, what does not fit included; none where it is not known."""
+    window: int | None = None
+    """What it was fitted to, in tokens."""
     begun: str = ""
     """Of an answer whose host was lost, its words so far: this job is about the rest."""
 
@@ -260,6 +264,7 @@ class Planner:
             answer_tokens=answer_tokens,
             route=replace(route, candidates=able),
             wish=wish,
+            whole=(),
             begun=begun.rstrip(),
             # Nobody goes back to a host that was lost in the middle, however soon it returned.
             replan=None,
@@ -319,6 +324,8 @@ class Planner:
             replan=lambda: routed(resolved)[0],
             is_follow_up=bool(asking.branch),
             seer=seer,
+            whole=tuple(messages),
+            window=window,
         )
 
     def routed(

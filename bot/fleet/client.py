@@ -108,6 +108,10 @@ class HostClient(Protocol):
         """How the host says that an instance was loaded, by ``CONFIG_NAMES``; what it tells."""
         ...
 
+    async def count_tokens(self, instance: Instance, text: str) -> int | None:
+        """Tokens of a text as this instance reads it; None where the interface cannot tell."""
+        ...
+
     async def close(self) -> None:
         """Leaves the host; never raises for a host that is gone."""
         ...

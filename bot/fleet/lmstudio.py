@@ -281,15 +281,17 @@ class SocketClient:
 
     async def load_config(self, instance: Instance) -> Mapping[str, LoadValue]:
         """How the host says that an instance was loaded."""
-        specifier: dict[str, object] = {
-            "type": "query",
-            "query": {"identifier": instance.identifier},
-        }
-        if instance.reference is not None:
-            specifier = {"type": "instanceReference", "instanceReference": instance.reference}
+        specifier = _specifier(instance)
         told = await self._call(_space(instance.kind), "getLoadConfig", {"specifier": specifier})
         with self._rest.reading():
             return inventory.socket_config(told)
+
+    async def count_tokens(self, instance: Instance, text: str) -> int | None:
+        """Tokens of a text as this instance reads it; None when the answer makes no sense."""
+        asked: dict[str, object] = {"specifier": _specifier(instance), "inputString": text}
+        told = await self._call(_space(instance.kind), "countTokens", asked)
+        counted = told.get("tokenCount") if isinstance(told, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # as the wire has it
+        return counted if isinstance(counted, int) and counted > 0 else None
 
     async def close(self) -> None:
         """Closes the sockets."""
@@ -417,6 +419,12 @@ async def _followed(
         raise
     finally:
         stop.tell = None
+
+
+def _specifier(instance: Instance) -> dict[str, object]:
+    if instance.reference is not None:
+        return {"type": "instanceReference", "instanceReference": instance.reference}
+    return {"type": "query", "query": {"identifier": instance.identifier}}
 
 
 def _space(kind: ModelKind) -> Space:

@@ -22,6 +22,8 @@ ENDED_S = 0.02
 be evicted."""
 LOOK_S = 2.0
 """How long a turn about to be sent waits to hear whether its instance is still there."""
+COUNT_S = 0.3
+"""How long it waits for the host's own count of its tokens, where that could change what fits."""
 
 
 class HostReader:
@@ -94,6 +96,15 @@ class HostReader:
                     return await self._link.ask(lambda client: client.load_config(instance))
         except Unavailable:
             return {}
+
+    async def count_tokens(self, instance: Instance, text: str) -> int | None:
+        """Tokens of a text as this instance reads it; None where it does not tell at once."""
+        try:
+            with self._link.understood():
+                async with self._link.within(COUNT_S):
+                    return await self._link.ask(lambda client: client.count_tokens(instance, text))
+        except Unavailable:
+            return None
 
     async def copies(self, key: ModelKey, kind: ModelKind) -> set[InstanceRef]:
         """Which instances of one model are in memory now."""

@@ -215,6 +215,10 @@ class RestClient:
         with self._api.reading():
             return inventory.v1_config(payload, instance.identifier)
 
+    async def count_tokens(self, instance: Instance, text: str) -> int | None:
+        """No interface of REST counts them."""
+        return None
+
     async def close(self) -> None:
         """Nothing of its own to close."""
 

@@ -17,6 +17,9 @@ BYTES_PER_TOKEN = 3.2
 """Below the 3.5 to 4.5 of common tokenizers on prose, so that an estimate errs to the long side."""
 MESSAGE_TOKENS = 8
 """Role, turn marks and line ends of one message in common chat templates, rounded up."""
+LEAST_OF_ESTIMATE, MOST_OF_ESTIMATE = 0.6, 1.25
+"""What a tokenizer makes of a text, of what we estimate: English prose about 0.75; scripts that it
+knows little of more than 1."""
 IMAGE_TOKENS = 1200
 """One image, at the upper end of what common vision models make of it."""
 
@@ -66,6 +69,23 @@ def estimate_tokens(text: str) -> int:
 def message_tokens(message: Message) -> int:
     """Estimated tokens of one message with its images and turn marks."""
     return estimate_tokens(message.text) + MESSAGE_TOKENS + IMAGE_TOKENS * len(message.images)
+
+
+def is_near_edge(tokens: int, window: int, reserve: int) -> bool:
+    """Would a count by the host itself change what fits? Asked with our own estimate."""
+    room = window - reserve
+    return tokens * LEAST_OF_ESTIMATE <= room < tokens * MOST_OF_ESTIMATE
+
+
+def counted_window(messages: Sequence[Message], text_tokens: int, window: int, reserve: int) -> int:
+    """The window in our own estimate's tokens, by what a host counted of these messages' texts.
+
+    Marks and pictures, which it did not count, stay as estimated.
+    """
+    estimated = sum(map(message_tokens, messages))
+    texts = sum(estimate_tokens(message.text) for message in messages)
+    real = max(1, estimated - texts + text_tokens)
+    return reserve + math.floor((window - reserve) * estimated / real)
 
 
 def defuse(text: str) -> str:

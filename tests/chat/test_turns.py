@@ -34,6 +34,7 @@ from bot.domain.events import (
 from bot.domain.hosts import Wish
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, TurnId
 from bot.fleet.lmstudio import SocketClient
+from bot.fleet.reading import COUNT_S
 from bot.policy.access import EVERY_RIGHT, Rights
 from bot.sim.journal import (
     LoadStarted,
@@ -590,6 +591,24 @@ async def test_a_long_conversation_is_trimmed_and_says_so(tmp_path: Path) -> Non
         assert "Kept the newest 1 of" in more.notices
 
 
+@pytest.mark.parametrize(
+    ("sockets", "count_s", "counts"), [(True, COUNT_S, True), (True, 0.0, False), (False, 9, False)]
+)
+async def test_what_fits_by_the_hosts_own_count_is_sent_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sockets: bool, count_s: float, counts: bool
+) -> None:
+    monkeypatch.setattr("bot.fleet.reading.COUNT_S", count_s)
+    personas = {"brief": "model: qwen/qwen3-8b\nload: {context_length: 2048}\n"}
+    host = sim("studio", QWEN, sockets=sockets)
+    async with house(tmp_path, host, personas=personas) as home:
+        said = [await home.ask("[[tokens 20]] " + "word " * 120, persona="brief") for _ in range(5)]
+        sent = home.hosts["studio"].journal.of(PredictionStarted)[-1]
+        notices = [turn.notices for turn in said if turn.notices]
+    # By our estimate the last needs over 1,000 tokens; REST counts none, and a busy host late.
+    assert len(sent.messages) == (9 if counts else 7)
+    assert notices == ([] if counts else ["Kept the newest 7 of 9 messages."])
+
+
 async def test_explain_names_persona_model_and_route(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN)) as home:
         said = await home.lantern.switch.explain(PLACE, ADA)
@@ -739,7 +758,7 @@ async def test_a_growing_conversation_is_shortened_where_memory_is_short(tmp_pat
     big = SimModel("big/one", 18 * GB, max_context_length=131_072)
     config = sim("studio", big, memory_bytes=24 * GB)
     async with house(tmp_path, config, memory_gb=24) as home:
-        turns = [await home.ask("[[tokens 40]] " + "word " * 5500) for _ in range(5)]
+        turns = [await home.ask("[[tokens 40]] " + "wo " * 9000) for _ in range(5)]
         assert all(isinstance(said.last, Finished) for said in turns)
         assert sum(bool(said.notices) for said in turns) == 1
 

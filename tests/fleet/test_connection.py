@@ -123,6 +123,9 @@ class Remote:
     async def unload(self, instance: Instance, *, even_busy: bool = True) -> None:
         raise AssertionError("nothing is in memory")
 
+    async def count_tokens(self, instance: Instance, text: str) -> int | None:
+        raise AssertionError("nothing is in memory")
+
     async def load_config(self, instance: Instance) -> Mapping[str, LoadValue]:
         raise AssertionError("nothing is in memory")
 

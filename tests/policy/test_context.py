@@ -19,13 +19,16 @@ from bot.domain.personas import Persona
 from bot.policy.context import (
     CONTINUE_TEXT,
     IMAGE_TOKENS,
+    MESSAGE_TOKENS,
     UNDER_WAY,
     alternating,
     blind,
+    counted_window,
     defuse,
     estimate_tokens,
     fit_or_least,
     fit_transcript,
+    is_near_edge,
     message_tokens,
     most_bytes,
     transcript,
@@ -80,6 +83,26 @@ def test_more_text_never_takes_fewer_tokens(first: str, second: str) -> None:
     together = estimate_tokens(first + second)
     assert max(estimate_tokens(first), estimate_tokens(second)) <= together
     assert together <= estimate_tokens(first) + estimate_tokens(second)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "is_near"), [(800, False), (801, True), (1666, True), (1667, False)]
+)
+def test_a_host_is_asked_where_its_count_could_change_what_fits(
+    tokens: int, *, is_near: bool
+) -> None:
+    assert is_near_edge(tokens, 2024, 1024) is is_near
+
+
+def test_a_hosts_count_widens_or_narrows_what_our_estimate_lets_in() -> None:
+    said = [Message("user", "word " * 64), Message("assistant", "word " * 64)]
+    ours = 2 * 100
+    assert sum(map(message_tokens, said)) == ours + 2 * MESSAGE_TOKENS
+    assert counted_window(said, ours, 1216, 1000) == 1216
+    # Half as many: with their marks, which it did not count, 116 in place of 216.
+    assert counted_window(said, ours // 2, 1216, 1000) == 1000 + 216 * 216 // 116
+    assert counted_window(said, ours * 2, 1216, 1000) == 1000 + 216 * 216 // 416
+    assert counted_window([], 0, 1216, 1000) == 1000
 
 
 def test_half_a_character_is_counted_like_any_other() -> None:
