@@ -65,7 +65,7 @@ def plan_preload(fleet: FleetSnapshot, wishes: Sequence[Wish]) -> list[tuple[Wis
         if key in there:
             continue
         able = [
-            (found.seconds, host.name)
+            (found.of(ask)[1], host.name)
             for host in hosts
             if host.name not in plan
             and may_warm_up(host, wish, fleet.taken_at)
