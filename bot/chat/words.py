@@ -333,12 +333,21 @@ def why_text(turn: Turn) -> str:
     receipt = turn.receipt
     if receipt is None or turn.status == "running":
         return "That reply is still being made."
-    answered = footer(receipt)
+    # With a bill and nobody beside it a line once told "Answered by: 0.0084 ¢", and of a provider
+    # that declined at once that it had answered.
+    by = f"{'Answered by' if turn.reply_text else 'Asked'}: {footer(receipt)}"
+    if receipt.model is None:
+        spent = receipt.cost_micro_usd
+        by = (
+            f"Nobody answered; what was tried cost {cost_text(spent)}."
+            if spent
+            else "Nobody answered."
+        )
     lines = [
         f"**{shown_name(receipt.persona)}** · {receipt.choice_reason}",
         receipt.route.reason,
-        instead_words(receipt),
-        f"Answered by: {answered}" if answered else "Nobody answered.",
+        instead_words(receipt) if turn.reply_text else "",
+        by,
         *_listed("Candidates, best first:", map(candidate_line, receipt.route.candidates)),
         *_listed("Tried and failed:", map(rejection_line, receipt.attempts)),
         *_listed("Left out:", map(rejection_line, receipt.route.rejected)),

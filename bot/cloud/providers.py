@@ -128,8 +128,6 @@ class Providers:
             Unavailable: nobody is configured by that name.
         """
         all_, now = self.deployments(name), asyncio.get_running_loop().time()
-        if len(all_) == 1:
-            return all_[0]
         standings = [d.standing(asked.get(d.config.deployment, 0), now) for d in all_]
         weights = [d.config.weight for d in all_]
         return all_[choose_deployment(standings, weights, self.draw())]

@@ -301,6 +301,25 @@ def test_why_shows_route_rejections_attempts_and_the_split_of_the_wait() -> None
         assert part in text
 
 
+def test_why_tells_who_answered_from_who_was_only_asked_and_what_was_paid_for_nothing() -> None:
+    off = Route(rejected=(Rejection("studio", QWEN, "away", FailureKind.CONNECT, "off"),))
+    zai = ProviderName("zai")
+    away = Receipt(SAGE, model=QWEN, provider=zai, route=off, cost_micro_usd=84)
+    said = why_text(_turn(away)).splitlines()
+    assert said[1:3] == [
+        "☁ studio is off; zai answered.",
+        "Answered by: ☁ zai · 0.0084 ¢ · qwen/qwen3-8b",
+    ]
+    declined = replace(_turn(replace(away, finish="refused", cost_micro_usd=0)), reply_text="")
+    assert why_text(declined).splitlines()[1] == (
+        "Asked: ☁ zai · qwen/qwen3-8b · declined to go on"
+    )
+    nobody = replace(_turn(replace(away, model=None, provider=None)), reply_text="")
+    assert "Nobody answered; what was tried cost 0.0084 ¢." in why_text(nobody).splitlines()
+    free = replace(nobody, receipt=Receipt(SAGE, route=off))
+    assert "Nobody answered." in why_text(free).splitlines()
+
+
 def test_why_of_a_running_turn_says_so() -> None:
     assert "still being made" in why_text(_turn(None))
 

@@ -8,10 +8,12 @@ import pytest
 from settings_files import DISCORD_TOKEN, LM_TOKEN, ROOT, faults, load, plain
 
 from bot.app import plan_from
+from bot.domain.cloud import Price, PriceStep, ProviderConfig
 from bot.domain.hosts import HostConfig
-from bot.domain.ids import HostName
+from bot.domain.ids import HostName, ModelKey, ProviderName
 from bot.policy.ratelimit import RateRule
 from bot.settings import masked, missing_for_run
+from bot.settings.tree import ProviderSettings
 
 PRODUCT_CONFIG = """
 hosts:
@@ -81,6 +83,65 @@ def test_a_host_of_the_file_reaches_the_fleet_whole(tmp_path: Path) -> None:
     assert host.max_loaded == 3
     assert host.token == LM_TOKEN
     assert host.slots == 5
+
+
+EVERY_KEY = """
+routing: {max_cloud_wait: 77s}
+providers:
+  acme:
+    kind: openai
+    base_url: http://10.0.0.9:8000/v1/
+    api_key_env: ACME_KEY
+    model: qwen/qwen3-vl-8b
+    timeout: 31s
+    idle: 32s
+    whole: 33s
+    thinking: auto
+    max_tokens: 34
+    temperature: 0.35
+    retries: 6
+    rate_limit: 37/h
+    max_concurrent: 8
+    quality: 9
+    price: {input: 0.1, output: 0.5, cached: 0.01}
+    daily_usd: 1.5
+    monthly_usd: 20
+    context_length: 40000
+    vision: false
+"""
+
+
+def test_a_provider_of_the_file_reaches_the_cloud_whole(tmp_path: Path) -> None:
+    loaded = load(tmp_path, EVERY_KEY, {"ACME_KEY": "its-key"})
+    assert set(loaded.settings.providers["acme"].model_fields_set) | {"deployments"} == set(
+        ProviderSettings.model_fields
+    )
+    name = ProviderName("acme")
+    (config,) = (each for each in loaded.provider_configs if each.name == name)
+    assert config == ProviderConfig(
+        name,
+        "http://10.0.0.9:8000/v1",
+        ModelKey("qwen/qwen3-vl-8b"),
+        wire="openai",
+        dialect="generic",
+        api_key="its-key",
+        timeout_s=31.0,
+        idle_s=32.0,
+        whole_s=33.0,
+        max_wait_s=77.0,
+        retries=6,
+        rate_count=37,
+        rate_period_s=3600.0,
+        max_concurrent=8,
+        quality=9,
+        thinking="auto",
+        max_tokens=34,
+        temperature=0.35,
+        price=Price((PriceStep(100_000, 500_000, 10_000),), "config"),
+        context_length=40_000,
+        vision=False,
+    )
+    assert loaded.budget_rules.by_provider[name] == (1_500_000, 20_000_000)
 
 
 def test_the_shipped_example_changes_nothing(tmp_path: Path) -> None:

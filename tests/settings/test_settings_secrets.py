@@ -16,7 +16,10 @@ SECRETS = st.one_of(
     st.from_regex(r"sk-ant-api03-[A-Za-z0-9]{24}", fullmatch=True),
     st.from_regex(r"[a-f0-9]{32}\.[A-Za-z0-9]{16}", fullmatch=True),
     st.from_regex(r"[A-Z][A-Z0-9]{15,30}", fullmatch=True),
-    st.from_regex(r"[!-~]{12,40}", fullmatch=True).filter(lambda s: not s.startswith(("[", "{"))),
+    st.from_regex(r"[!-~]{12,40}", fullmatch=True).filter(
+        # What is a name is repeated where a name belongs.
+        lambda s: not s.startswith(("[", "{")) and not s.isidentifier()
+    ),
 )
 
 PLACES = [
@@ -65,6 +68,17 @@ def test_no_secret_of_a_wrong_variable_is_ever_repeated(
         here, environ={name: secret, "DISCORD_TOKEN": secret, "LANTERN_LOG__LEVEL": secret}
     )
     assert not any(secret in fault for fault in found)
+
+
+@pytest.mark.parametrize(
+    ("told", "is_repeated"), [("A" * 15 + "22", True), ("A" * 16, False), ("A" * 14 + "222", False)]
+)
+def test_only_what_reads_as_a_name_is_repeated_where_one_belongs(
+    tmp_path: Path, told: str, *, is_repeated: bool
+) -> None:
+    (fault,) = faults(tmp_path, environ={"LANTERN_PROVIDERS__ZAI__API_KEY_ENV": told})
+    assert (f"names {told}," if is_repeated else "names a variable,") in fault
+    assert (told in fault) is is_repeated
 
 
 @pytest.mark.slow
