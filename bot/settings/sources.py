@@ -60,10 +60,10 @@ PRESETS: Mapping[str, dict[str, Plain]] = {
 _SECRET_KEY = re.compile(r"(?:^|_)(?:token|secret|password|passwd|key|apikey)$", re.IGNORECASE)
 _ENV_SUFFIX = "_env"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-# STUDIO_TOKEN, MYTOKEN2, studio_token: what a secret hardly ever looks like. Of sixteen letters and
+# STUDIO_TOKEN, MYTOKEN2, studio_token: what a secret hardly ever looks like. Of sixteen signs and
 # more a random key may have no digit until its end.
 _READS_AS_NAME = re.compile(
-    r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|[A-Z]{2,15}[0-9]{0,2}"
+    r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|[A-Z]{2,13}[0-9]{0,2}"
     r"|(?:[a-z]+_)*(?:token|key|secret|password)(?:_[a-z]+)*"
 )
 

@@ -71,7 +71,7 @@ def test_no_secret_of_a_wrong_variable_is_ever_repeated(
 
 
 @pytest.mark.parametrize(
-    ("told", "is_repeated"), [("A" * 15 + "22", True), ("A" * 16, False), ("A" * 14 + "222", False)]
+    ("told", "is_repeated"), [("A" * 13 + "22", True), ("A" * 14, False), ("A" * 12 + "222", False)]
 )
 def test_only_what_reads_as_a_name_is_repeated_where_one_belongs(
     tmp_path: Path, told: str, *, is_repeated: bool
