@@ -4,7 +4,7 @@ import math
 import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
@@ -19,6 +19,7 @@ from bot.domain.errors import BotError
 from bot.domain.events import Offered, Progress, Queued, Resuming, Started, Way
 from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
 from bot.domain.personas import Book, BookEntry, Character, Made, Persona
+from bot.policy.context import GREET_TEXT
 from bot.policy.prediction import Strategy
 from bot.store.people import PeopleStore
 
@@ -54,6 +55,8 @@ class Ask:
     """Before, its asker has a fact remembered, here."""
     shown: int | None = None
     """The answer that is turned to before, among those beside it; counted like a parent."""
+    greets: bool = False
+    """Nothing is asked: the persona made in a chat begins afresh with its greeting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,7 @@ ASKS = st.builds(
     seldom(),
     seldom(),
     st.sampled_from((None, None, None, 0, 1)),
+    seldom(),
 )
 MARKS = st.frozensets(st.sampled_from((HALL, THREAD, SERVER, *PEOPLE)), min_size=1, max_size=2)
 NOTHING = st.just(frozenset[str]())
@@ -157,7 +161,7 @@ class Witness:
     async def play(self, scene: Scene) -> None:
         home = self.home
         self.before, self.maker = self.marked, scene.maker
-        home.shelf.hold((_made_by(scene.maker),))
+        home.shelf.hold((_made_by(scene.maker, self.asked),))
         home.ears.hosts = (HOST, TWIN)
         await self._mark(scene.marked)
         await self._keep(frozenset([scene.local_only] if scene.local_only else []))
@@ -263,7 +267,9 @@ class Witness:
         persona = await self._played(request, ask.way)
         if is_late or self._is_private_now(request, persona):
             assert not ears.sent_away
-            self.secrets |= {word, ears.reply, f"file-{word}"}
+            greeting = {_greeting(self.asked - 1)} if ask.greets else set[str]()
+            self.secrets |= {word, ears.reply, f"file-{word}"} | greeting
+        assert not (ask.greets and ears.sent_away), "a greeting is asked of nobody"
         if any(secret in read for secret in self.secrets for read in ears.read_at_home):
             # Whoever read private words may repeat them.
             self.secrets.add(ears.reply)
@@ -298,6 +304,10 @@ class Witness:
 
     def _request(self, ask: Ask, word: str) -> TurnRequest:
         parent = self._turn(ask.parent)
+        if ask.greets:
+            return TurnRequest(
+                ask.user, str(ask.user), ask.place, GREET_TEXT, persona=MUSE, fresh_after_s=0
+            )
         return TurnRequest(
             user=ask.user,
             user_name=str(ask.user),
@@ -333,10 +343,15 @@ class Witness:
         return self.is_store_broken or persona in self.local_only or is_marked or is_makers
 
 
-def _made_by(maker: UserId) -> Made:
-    """A persona with a book, made in a chat for everybody."""
+def _greeting(number: int) -> str:
+    return f"greeting-{number}-"
+
+
+def _made_by(maker: UserId, number: int) -> Made:
+    """A persona with a book, and a greeting for each scene, made in a chat for everybody."""
     book = Book((BookEntry(("word",), LORE, whole_words=False),))
-    persona = Persona(MUSE, model=MODEL, character=Character("Muse", book=book), maker=maker)
+    who = Character("Muse", book=book)
+    persona = Persona(MUSE, model=MODEL, character=who, greeting=_greeting(number), maker=maker)
     return Made(persona, "all", "", maker, 1)
 
 
@@ -380,12 +395,31 @@ async def test_what_a_question_brings_along_leaves_where_nothing_is_private(
 ) -> None:
     async with world(tmp_path, "prefer_cloud", is_slow=False) as home:
         witness = Witness(home)
-        home.shelf.hold((_made_by(PEOPLE[0]),))
-        ask = Ask(PEOPLE[0], PLACES[0], MUSE, "new", None, "wait", (), has_file=True, fact=True)
+        home.shelf.hold((_made_by(PEOPLE[0], 0),))
+        plain = Ask(PEOPLE[0], PLACES[0], MUSE, "new", None, "wait", ())
+        await witness._ask(replace(plain, greets=True))  # pyright: ignore[reportPrivateUsage]  # without a client
+        ask = replace(plain, has_file=True, fact=True)
         await witness._remember(ask)  # pyright: ignore[reportPrivateUsage]  # without a client
         await witness._ask(ask)  # pyright: ignore[reportPrivateUsage]  # the same
-        brought = ("word-0-", "file-word-0-", "fact-0-", LORE)
-        assert [word in home.ears.sent_away[0] for word in brought] == [True] * 4
+        brought = ("word-1-", "file-word-1-", "fact-1-", LORE, _greeting(0))
+        assert [word in home.ears.sent_away[0] for word in brought] == [True] * 5
+
+
+@pytest.mark.parametrize("mark", [HALL, PEOPLE[0]])
+async def test_a_greeting_said_in_private_stays_here_when_all_is_opened(
+    tmp_path: Path, mark: str
+) -> None:
+    async with world(tmp_path, "prefer_cloud", is_slow=False) as home:
+        for name in PERSONAS:
+            await home.write_persona(name, local_only=False)
+        witness = Witness(home)
+        ask = Ask(PEOPLE[0], PLACES[0], MUSE, "new", None, "wait", (), greets=True)
+        closed = Scene(frozenset({mark}), None, "fine", "fine", False, False, ask)
+        await witness.play(closed)
+        assert _greeting(0) in witness.secrets
+        then = replace(ask, persona=None, parent=0, greets=False)
+        await witness.play(replace(closed, marked=frozenset(), ask=then))
+        assert [_greeting(0) in read for read in home.ears.read_at_home] == [True]
 
 
 @pytest.mark.parametrize("mark", [HALL, PEOPLE[0], PERSONAS[0]])
