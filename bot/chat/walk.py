@@ -132,8 +132,17 @@ class _Line:
         """A wait ended for a host that is clearly sooner: no failure, and the last resort."""
         where = (better.host, better.model)
         others = [o for o in self.waiting if (o.host, o.model) != where]
+        # With the time it has waited by then: back in its line it was the newest of all.
+        again = replace(candidate, since=better.since)
+        self.patient |= {again} if candidate in self.patient else set()
         self.waiting.clear()
-        self.waiting.extend((better, *others, candidate))
+        self.waiting.extend((better, *others, again))
+
+    async def has_new(self, newcomers: Newcomers | None) -> bool:
+        """Has a host come whom nobody asked yet, now that all others have failed?"""
+        if newcomers is not None and self.has_lost:
+            self.waiting.extend(await newcomers())
+        return bool(self.waiting)
 
 
 async def walk(
@@ -159,8 +168,9 @@ async def walk(
     6. A wait ends where another host is clearly sooner by now: that one is next, and the one left
        comes again as the last resort. Never for one that failed in this walk: it would not be
        asked, and whoever stands behind it, a provider, would be; or it would fail once more.
-    7. Where a host broke, no provider is paid before hosts of which nobody knows yet whether they
-       serve.
+    7. Where a host broke, no provider is paid, and nobody is told that none can, before hosts of
+       which nobody knows yet whether they serve. One that came back while a question waited in the
+       only line there was is asked too.
 
     Args:
         candidates: Best first.
@@ -180,7 +190,7 @@ async def walk(
     longest_s = math.inf if max_wait_s is None else max_wait_s
     line, chosen = _Line(deque(candidates)), None
     waiting, later = line.waiting, line.later
-    while waiting or later:
+    while waiting or later or await line.has_new(newcomers):
         # Also chosen between two attempts, or before the first.
         if override is not None and (wanted := override.take()) is not None:
             with suppress(ValueError):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -372,3 +373,52 @@ async def test_a_wait_left_for_a_host_that_is_sooner_is_no_failure_and_comes_aga
     # The same host and model stand in the line once, as they are known now.
     assert asked == [A, sooner, A_OTHER]
     assert (served, told) == (A_OTHER, [sooner])
+    asked.clear()
+    told.clear()
+    served = await walk((A, B), serve, on_failure)
+    again = replace(A, since=5.0)
+    assert asked == [A, sooner, again], "with the time it has waited"
+    assert (served, told) == (again, [sooner])
+
+
+async def test_whoever_waited_without_a_limit_does_so_again_where_it_comes_back() -> None:
+    limits: list[tuple[str, float | None]] = []
+    ends: list[Exception | None] = [
+        Unavailable("busy", BUSY),
+        Unavailable("gone", CUT),
+        Elsewhere(replace(B, since=5.0)),
+        None,
+    ]
+
+    async def serve(
+        candidate: Candidate, max_wait_s: float | None, _last: bool, _out: Collection[HostName]
+    ) -> None:
+        limits.append((candidate.where, max_wait_s))
+        if (error := ends.pop(0)) is not None:
+            raise error
+
+    async def on_failure(_: Candidate, __: Unavailable) -> None: ...
+
+    await walk((A, replace(B, host=HostName("c"))), serve, on_failure, max_wait_s=9.0)
+    assert limits == [("a", 9.0), ("c", 9.0), ("a", None), ("b", 9.0)]
+    ends[:] = [Unavailable("busy", BUSY), Unavailable("gone", CUT)]
+    ends += [Elsewhere(replace(B, since=5.0)), Unavailable("gone", CUT), None]
+    limits.clear()
+    await walk((A, replace(B, host=HostName("c"))), serve, on_failure, max_wait_s=9.0)
+    assert limits[3:] == [("b", 9.0), ("a", None)]
+
+
+async def test_a_host_that_came_while_the_only_line_was_waited_in_is_asked_before_nobody_is() -> (
+    None
+):
+    play = Walk(A, a=[CUT])
+    play.latecomers = [(B,)]
+    assert await play.play() == B
+    assert play.looked_after == [1]
+    alone = Walk(A, a=[CUT])
+    assert await alone.play() is None
+    assert alone.looked_after == [1]
+    both = Walk(A, a=[CUT], b=[SERVER])
+    both.latecomers = [(B,)]
+    assert await both.play() is None
+    assert both.looked_after == [1, 2]
