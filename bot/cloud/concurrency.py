@@ -59,9 +59,6 @@ class Gate:
         Raises:
             TimeoutError: the deadline came first.
         """
-        if self.is_open:
-            self._let_in(user)
-            return
         waiter = _Waiter(user, priority)
         self.waiting.append(waiter)
         self._move_up()

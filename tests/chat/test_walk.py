@@ -344,6 +344,8 @@ async def test_an_embedding_model_is_loaded_by_hand_wherever_it_is(tmp_path: Pat
         ready = await ended(home.lantern.acts.load(None, embed.key))
         assert [i.key for i in home.hosts["studio"].resident] == [embed.key]
     assert ready.is_as_wished
+    assert ready.instance is not None
+    assert ready.instance.model_key == embed.key
 
 
 @pytest.mark.parametrize("kind", [CUT, FailureKind.LOAD_FAILED])

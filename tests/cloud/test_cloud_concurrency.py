@@ -72,6 +72,35 @@ def test_one_persons_many_wishes_do_not_hold_up_the_rest() -> None:
     assert Counter(door.entered) == {"ada": 9, "bob": 1, "eve": 1}
 
 
+def test_of_those_who_were_served_the_one_longest_ago_is_next() -> None:
+    door = Door()
+    play(door.crowd("ada", "bob", "bob", "ada"))
+    assert door.entered == ["ada", "bob", "ada", "bob"]
+
+
+def test_whoever_was_served_and_went_counts_as_new() -> None:
+    door = Door()
+
+    async def story() -> None:
+        await door.visit("ada")
+        await door.crowd("bob", "ada", "eve")
+
+    play(story())
+    assert door.entered == ["ada", "bob", "ada", "eve"]
+
+
+def test_of_two_places_of_one_person_one_is_left() -> None:
+    gate = Gate(Concurrency(2, 2))
+
+    async def story() -> None:
+        for _ in range(2):
+            await gate.enter("ada", 60.0, unheard)
+
+    play(story())
+    gate.leave("ada")
+    assert gate.holding == Counter(ada=1)
+
+
 def test_who_waits_too_long_is_turned_away_and_takes_no_place() -> None:
     door = Door()
 

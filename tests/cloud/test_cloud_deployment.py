@@ -9,7 +9,7 @@ from virtual_time import play
 from bot.cloud.call import ProviderCall
 from bot.cloud.deployment import Deployment, TellPlace
 from bot.domain.chat import Endpoint, InferenceRequest, Usage
-from bot.domain.cloud import CloudEvent, Price, ProviderConfig, ProviderNews
+from bot.domain.cloud import CloudEvent, Price, ProviderConfig, ProviderNews, ProviderStanding
 from bot.domain.errors import FailureKind, Refused, Unavailable
 from bot.domain.events import StreamEnd
 from bot.domain.ids import ModelKey, ProviderName
@@ -273,8 +273,8 @@ def test_the_wait_is_told_from_how_long_answers_took_and_what_it_asked_for() -> 
     assert provider.wait_s(1, 100.0) == ANSWER_S / 2
 
     async def answered() -> None:
-        await asyncio.sleep(8.0)
-        provider.ended(replace(call_of(END), sent_at=0.0), None, jitter=0.5)
+        await asyncio.sleep(10.0)
+        provider.ended(replace(call_of(END), sent_at=2.0), None, jitter=0.5)
 
     play(answered())
     provider.health = ProviderHealth(wait_until=103.0)
@@ -284,6 +284,60 @@ def test_the_wait_is_told_from_how_long_answers_took_and_what_it_asked_for() -> 
 @pytest.mark.parametrize(("dialect", "limit"), [("zai", 2), ("generic", 5)])
 def test_only_who_tells_no_limit_is_begun_with_few(dialect: str, limit: int) -> None:
     assert provider_of(max_concurrent=5, dialect=dialect).gate.concurrency.limit == limit
+
+
+def test_who_was_told_to_be_out_is_told_to_be_back_though_its_settings_are_new() -> None:
+    news: list[CloudEvent] = []
+    provider = provider_of(news)
+    ended(provider, Unavailable("Wrong key.", K.AUTH))
+    provider.renew(CONFIG)
+    ended(provider, None, call_of(END, 2.0))
+    assert news[1:] == [ProviderNews("back", CONFIG.name)]
+
+
+def test_how_it_stands_is_told_with_who_is_in_and_who_waits() -> None:
+    provider = provider_of(deployment=3)
+
+    async def crowd() -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(3):
+                group.create_task(enter(provider, within_s=99.0, for_s=10.0))
+            await asyncio.sleep(5.0)
+            provider.health = ProviderHealth(outage=replace(LIMIT, until=65.0), wait_until=9.0)
+            assert provider.told(5.0) == ProviderStanding(
+                name=ProviderName("acme/3"),
+                model=CONFIG.model,
+                reason="Limit reached. Again in 60 s.",
+                limited_s=4.0,
+                running=2,
+                waiting=1,
+                accounts=(),
+            )
+            assert provider.told(10.0).limited_s == 0.0
+            provider.health = ProviderHealth()
+
+    play(crowd())
+    assert (provider.told(20.0).running, provider.told(20.0).waiting) == (0, 0)
+
+
+def test_of_two_keys_the_one_that_is_in_service_less_asked_and_sooner_suits_best() -> None:
+    provider = provider_of(rate_count=2, rate_period_s=60.0)
+    assert provider.standing(0, 5.0) == (False, 0, 0.0)
+
+    async def crowd() -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(2):
+                group.create_task(enter(provider, within_s=99.0, for_s=10.0))
+            await asyncio.sleep(1.0)
+            # Both places are taken, and the rate of a minute: the longer wait counts.
+            out, asked, seconds = provider.standing(1, 1.0)
+            assert (out, asked) == (False, 1)
+            assert seconds > provider.wait_s(1, 1.0) > 0.0
+            provider.health = ProviderHealth(outage=replace(LIMIT, until=65.0), wait_until=99.0)
+            assert provider.standing(1, 1.0) == (True, 1, provider.wait_s(1, 1.0))
+            provider.health = ProviderHealth()
+
+    play(crowd())
 
 
 def test_new_settings_forget_what_was() -> None:

@@ -1,26 +1,27 @@
 """One call by itself: what is held for it, what is sent, what came of it and what it costs."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Literal
 
 import pytest
-from cloud_house import ADA, SALT, SERVER, asking
+from cloud_house import ADA, SAGE, SALT, SERVER, asking, consent
 from virtual_time import play
 
-from bot.cloud.call import ProviderCall
+from bot.cloud.call import CloudAsk, ProviderCall
 from bot.cloud.reservation import reservation
-from bot.domain.chat import Endpoint, InferenceRequest, Usage
+from bot.domain.chat import Endpoint, InferenceRequest, Usage, Verbatim
 from bot.domain.cloud import Booking, ProviderConfig, Settlement
-from bot.domain.errors import BotError, FailureKind, PromptTooLong, Unavailable
+from bot.domain.errors import BotError, Bug, FailureKind, PromptTooLong, Unavailable
 from bot.domain.events import Delta, ReasoningDelta, StreamEnd, TextDelta
 from bot.domain.ids import ModelKey, ProviderName, TurnId
 from bot.domain.personas import Sampling
 from bot.policy.context import message_tokens
 from bot.policy.pricing import flat_price, worst_cost
-from bot.policy.privacy import LEDGER, user_hash
+from bot.policy.privacy import LEDGER, Consent, LocalOnly, user_hash
 
 K = FailureKind
 Thinking = Literal["auto", "off"]
@@ -83,6 +84,24 @@ def test_what_is_sent_is_said_by_the_settings_and_always_limited() -> None:
         dialect="zai",
         thinking="off",
     )
+
+
+@pytest.mark.parametrize(
+    ("configured", "asked", "sent"), [(0.7, None, 0.7), (0.7, 0.0, 0.0), (None, None, None)]
+)
+def test_the_temperature_of_a_persona_goes_before_the_configured(
+    configured: float | None, asked: float | None, sent: float | None
+) -> None:
+    config = replace(CONFIG, temperature=configured)
+    _, call = reserved(config, sampling=Sampling(temperature=asked))
+    assert call.request.sampling.temperature == sent
+
+
+def test_a_users_own_limit_is_booked_with_and_a_clients_own_request_is_passed_on() -> None:
+    own = Verbatim({"model": "m"}, list[str]().append)
+    booking, call = reserved(daily_micro_usd=50, verbatim=own)
+    assert booking.daily_micro_usd == 50
+    assert call.request.verbatim is own
 
 
 @pytest.mark.parametrize(
@@ -203,6 +222,70 @@ def test_one_that_gave_no_word_before_it_was_left_still_pays_its_prompt() -> Non
         play(run(left))
         assert call.settlement(error).cost_micro_usd == PROMPT
         assert call.first_token_s is None
+
+
+def opened(ask: CloudAsk, due: float | None = None) -> tuple[Endpoint, InferenceRequest]:
+    """What goes out for a question at second 5, its words judged once more as it is sent."""
+    sent: list[tuple[Endpoint, InferenceRequest]] = []
+
+    @asynccontextmanager
+    async def stream(
+        endpoint: Endpoint, request: InferenceRequest
+    ) -> AsyncGenerator[AsyncIterator[Delta]]:
+        sent.append((endpoint, request))
+        assert request.before_words is not None
+        await request.before_words()
+        yield nothing()
+
+    async def nothing() -> AsyncGenerator[Delta]:
+        for delta in ():
+            yield delta
+
+    async def story() -> None:
+        await asyncio.sleep(5.0)
+        _, call = reservation(CONFIG, ask, PRICE, SALT, stream)
+        async with call.open(due):
+            assert call.sent_at == 5.0
+
+    play(story())
+    return sent[0]
+
+
+@pytest.mark.parametrize(
+    ("due", "left_s"), [(None, 7.0), (20.0, 7.0), (11.0, 6.0), (5.5, 0.5), (5.0, 0.0), (4.0, 0.0)]
+)
+def test_the_first_word_is_waited_for_no_longer_than_the_question_has(
+    due: float | None, left_s: float
+) -> None:
+    assert opened(ASK, due)[0].first_token_s == left_s
+
+
+@pytest.mark.parametrize("good", [0, 1])
+@pytest.mark.parametrize(
+    ("then", "error", "words"),
+    [
+        (LocalOnly("private by now"), Unavailable, "was not asked (private by now)"),
+        (
+            consent(ASK.messages, replace(SAGE, cloud=(ProviderName("openai"),))),
+            Unavailable,
+            "does not use it any more",
+        ),
+        (consent(ASK.messages[:1]), Bug, "without consent"),
+        (replace(ASK, messages=()), Bug, "without consent"),
+    ],
+)
+def test_words_are_judged_before_they_are_sent_and_once_more_as_they_are(
+    good: int, then: object, error: type[Exception], words: str
+) -> None:
+    given = [*[consent(ASK.messages)] * good, then]
+
+    async def judge(_: object) -> Consent:
+        return given.pop(0)  # pyright: ignore[reportReturnType]  # what merely looks like one
+
+    with pytest.raises(error, match=re.escape(words)) as raised:
+        opened(replace(ASK, judge=judge))
+    if isinstance(raised.value, Unavailable):
+        assert raised.value.kind is K.CANCELLED
 
 
 FREE = Settlement(5, "nothing")
