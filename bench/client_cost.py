@@ -16,7 +16,7 @@ from types import ModuleType
 from bench.table import Row, at_most, told
 from bot.domain.chat import Endpoint, InferenceRequest, Message
 from bot.domain.events import StreamEnd, TextDelta
-from bot.inference.streams import Inference, inference_session
+from bot.inference.streams import Inference
 
 STREAMS = 64
 TOKENS_PER_S = 30
@@ -68,8 +68,7 @@ def _measured(port: int, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> f
 
 
 async def _read_all(port: int) -> float:
-    async with inference_session() as session:
-        inference = Inference(session)
+    async with Inference() as inference:
         everyone = asyncio.Barrier(STREAMS + 1)
         async with asyncio.TaskGroup() as tasks:
             reading = [tasks.create_task(_read(inference, port, everyone)) for _ in range(STREAMS)]

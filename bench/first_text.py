@@ -20,7 +20,7 @@ from bench.house import MODEL, Studio, ask, house, on_fast_loop, question, studi
 from bench.table import Row, at_most, exactly, told
 from bot.domain.chat import Endpoint, InferenceRequest, Message
 from bot.domain.events import TextDelta
-from bot.inference.streams import Inference, inference_session
+from bot.inference.streams import Inference
 from bot.policy.pacing import Pacers
 from cogs._reply import TYPING_AFTER_S, Replies
 from cogs._transport import InteractionTransport, Transport
@@ -87,9 +87,8 @@ def _calls(scene: str, before: list[tuple[str, ...]]) -> Row:
 
 
 async def _measure(host: Studio, reach: Reach) -> list[_First]:
-    async with house(host) as built, inference_session() as session:
+    async with house(host) as built, Inference() as inference:
         await ask(built, question(TEXT))
-        inference = Inference(session)
         replies = Replies(built)
         await bare_s(inference, host)
         return [

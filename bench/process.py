@@ -19,7 +19,7 @@ from bench.first_text import LIMIT_MS, TEXT, WORD, bare_s
 from bench.house import Studio, studio
 from bench.startup import DOUBLES, MEMORY_MB, cpu_s, memory_mb
 from bench.table import Row, at_most, told
-from bot.inference.streams import Inference, inference_session
+from bot.inference.streams import Inference
 
 if TYPE_CHECKING:
     # Found once the doubles' folder is on the path, as for the tests.
@@ -127,8 +127,7 @@ async def _first_texts(running: _Running) -> list[Row]:
         await discord.command("chat", {"message": TEXT})
 
     rows: list[Row] = []
-    async with inference_session() as session:
-        inference = Inference(session)
+    async with Inference() as inference:
         await bare_s(inference, running.host)
         for name, ask in (("a message", by_message), ("a command", by_command)):
             own: list[float] = []

@@ -8,7 +8,7 @@ what tokens cost, and what is left at no token at all is the turn's own.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import mean, median
 
@@ -16,9 +16,9 @@ from bench.house import MODEL, Studio, ask, house, on_fast_loop, question, studi
 from bench.table import Row, at_most, told
 from bot.chat.lantern import Lantern
 from bot.domain.chat import Endpoint, InferenceRequest, Message
-from bot.domain.events import StreamEnd, TextDelta
+from bot.domain.events import StreamEnd, TextDelta, TurnEvent
 from bot.domain.ids import TurnId
-from bot.inference.streams import Inference, inference_session
+from bot.inference.streams import Inference
 
 FEW, MANY = 8, 104
 AT_ONCE, TOKENS_PER_S, SECONDS = 64, 30, 4
@@ -72,12 +72,12 @@ def run() -> list[Row]:
 
 async def _measure(host: Studio) -> Mapping[str, _Costs]:
     """The kinds of turns take turns, so that a slow moment of the machine is everybody's."""
-    async with house(host) as built, inference_session() as session:
+    async with house(host) as built, Inference() as inference:
         kinds: dict[str, Play] = {
             "fresh": _turns(built, None),
             "grown": _turns(built, await _grown(built, BEFORE)),
             "long": _turns(built, await _grown(built, LONG)),
-            "bare": _requests(Inference(session), host),
+            "bare": _requests(inference, host),
         }
         costs = {name: _Costs() for name in kinds}
         for play in kinds.values():
@@ -163,8 +163,10 @@ class _Crowd:
         """One answer, somewhat longer than is measured."""
         text = f"[[tokens {TOKENS_PER_S * (SECONDS + 2)}]] Why?"
         has_begun = False
-        async with self._built.turns.open(question(text, place=name, user=name)) as events:
-            async for event in events:
+
+        def take(events: Sequence[TurnEvent]) -> None:
+            nonlocal has_begun
+            for event in events:
                 if not isinstance(event, TextDelta):
                     continue
                 self.tokens += 1
@@ -173,3 +175,8 @@ class _Crowd:
                     self._begun += 1
                     if self._begun == AT_ONCE:
                         self.all_begun.set()
+
+        asked = question(text, place=name, user=name)
+        async with self._built.turns.open(asked, take) as events:
+            async for event in events:
+                take((event,))

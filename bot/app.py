@@ -39,7 +39,7 @@ from bot.domain.events import FleetEvent
 from bot.domain.hosts import HostConfig
 from bot.domain.ids import PersonaName, PlaceId, ProviderName, TurnId
 from bot.fleet.fleet import Fleet, FleetRules, Recorder
-from bot.inference.streams import Inference, inference_session
+from bot.inference.streams import Inference
 from bot.policy.budget import BudgetRules
 from bot.policy.offers import SlowRules
 from bot.process.timer import Timer
@@ -212,8 +212,7 @@ async def lantern(
         shelf, read_personas = await _shelf(plan, database)
         fleet = await _fleet(plan, database, newsroom)
 
-        session = await stack.enter_async_context(inference_session())
-        inference = await stack.enter_async_context(Inference(session, utcnow=utcnow))
+        inference = await stack.enter_async_context(Inference(utcnow=utcnow))
         ledger = LedgerStore(database, plan.budget, plan.zone)
         # A crash may have cut off calls whose answers were paid for: what was held for them counts
         # as spent before a provider is asked anything more (ADR 10).

@@ -484,23 +484,28 @@ class _Reply:
             # Stored with the turn, before anything is shown: a message that appears as we are
             # killed is found again by its question, and closed with what its turn has.
             request = replace(request, question=str(self._transport.question))
+
+        def take(events: Sequence[TurnEvent]) -> None:
+            now = loop.time()
+            for event in events:
+                self._view.on_event(event, now)
+            self._writer.poke()
+
         try:
-            async with self._turns.open(request) as events:
+            async with self._turns.open(request, take) as events:
                 async for event in events:
                     if isinstance(event, Started):
                         persona = self._shelf.get(event.persona)
                         speaks = self._settings.at(request.place).webhooks
                         self._transport.speak_as(speaker_of(persona) if speaks else None)
-                    self._view.on_event(event, loop.time())
-                    self._writer.poke()
+                    take((event,))
         except Exception as error:
             _log.exception("turn could not be read")
             bug = Bug("Something went wrong inside Lantern; it is logged.")
             failure = error if isinstance(error, BotError) else bug
         # A turn that ended and then failed on its way out has its answer; that is what is shown.
         if not self._view.is_over:
-            self._view.on_event(Failed(self._view.turn, failure), loop.time())
-            self._writer.poke()
+            take((Failed(self._view.turn, failure),))
 
     async def _tick(self) -> None:
         while not self._view.is_over and not self._view.length:

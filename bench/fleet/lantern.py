@@ -150,7 +150,7 @@ class VirtualStreams:
 
     @asynccontextmanager
     async def open(
-        self, endpoint: Endpoint, request: InferenceRequest
+        self, endpoint: Endpoint, request: InferenceRequest, straight: object = None
     ) -> AsyncGenerator[AsyncIterator[Delta]]:
         machine = self._evening.machines[HostName(endpoint.source)]
         flight = self._flight(request.messages)

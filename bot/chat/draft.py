@@ -40,11 +40,14 @@ class Draft:
         persona: PersonaName,
         choice_reason: str,
         emit: Callable[[TurnEvent], Awaitable[None]],
+        straight: Callable[[Sequence[TextDelta]], bool] = lambda _: False,
     ) -> None:
+        """``straight`` is offered words that may be told without waiting; says if they were."""
         self.so_far = Receipt(persona=persona, choice_reason=choice_reason)
         """The receipt but for what ``receipt`` measures; the turn writes its route and cost in."""
         self.emit = emit
         """Tells the reader."""
+        self._straight = straight
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._loop = asyncio.get_running_loop()
@@ -161,6 +164,18 @@ class Draft:
             self._spoke_at = now
         if text := delta.text if self._joint is None else self._joint.feed(delta.text):
             await self._say(text)
+
+    def take(self, words: Sequence[TextDelta]) -> bool:
+        """Whether further words of the answer could be taken in and told at once.
+
+        Not its first, and none that must be joined to another host's: those are for ``hear``.
+        """
+        if not self.has_spoken or self._joint is not None or not self._straight(words):
+            return False
+        self._last_at = self._loop.time()
+        self._deltas += len(words)
+        self._text.extend([delta.text for delta in words])
+        return True
 
     async def _say(self, text: str) -> None:
         """Shows words of the answer; the first after a lost host tell how long the pause was."""

@@ -1,7 +1,7 @@
 """A turn served by a LAN host: a lease, a transcript that fits what was loaded, its stream."""
 
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ from bot.domain.errors import (
     RequestRefused,
     Unavailable,
 )
-from bot.domain.events import Loading, Notice, Progress, Reading
+from bot.domain.events import Loading, Notice, Progress, Reading, TextDelta
 from bot.domain.hosts import Speed, SpeedRecord, Wish
 from bot.domain.ids import HostName
 from bot.fleet.fleet import Fleet
@@ -340,13 +340,17 @@ class HostServing:
         await draft.emit(Reading(candidate, job.prompt_tokens, expected_s))
         request = InferenceRequest(alternating(messages), job.asking.resolved.persona.sampling)
         draft.sent()
-        async with (
-            self.first_word(host, limit_s, lease) as heard,
-            self._inference.open(endpoint, request) as deltas,
-        ):
-            async for delta in deltas:
-                heard()
-                await draft.hear(delta)
+        async with self.first_word(host, limit_s, lease) as heard:
+
+            def taken(words: Sequence[TextDelta]) -> bool:
+                if is_taken := draft.take(words):
+                    heard()
+                return is_taken
+
+            async with self._inference.open(endpoint, request, taken) as deltas:
+                async for delta in deltas:
+                    heard()
+                    await draft.hear(delta)
         finish = draft.so_far.finish
         if draft.has_spoken and draft.text.strip():
             return

@@ -9,6 +9,7 @@ from collections.abc import (
     Callable,
     Iterable,
     Mapping,
+    Sequence,
 )
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -25,7 +26,7 @@ from bot.chat.consents import Consents
 from bot.chat.draft import Draft
 from bot.chat.planning import Asking, Job, Planner
 from bot.chat.running import Ending, Running
-from bot.chat.safe_channel import Emit, safe_channel
+from bot.chat.safe_channel import Handover, safe_channel
 from bot.chat.usage import Tally
 from bot.chat.walk import FirstLook
 from bot.chat.words import candidate_line, rejection_line
@@ -141,13 +142,20 @@ class Turns:
         # it and the words of one are in no later transcript.
         self._lines = WeakValueDictionary[PlaceId, asyncio.Lock]()
 
-    def open(self, request: TurnRequest) -> AbstractAsyncContextManager[AsyncIterator[TurnEvent]]:
+    def open(
+        self, request: TurnRequest, straight: Callable[[Sequence[TurnEvent]], object] | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[TurnEvent]]:
         """The turn as events, ending with exactly one ``Finished``, ``Stopped`` or ``Failed``.
 
         Leaving the block early stops the work everywhere, the host's generation included; the
         text so far is stored.
+
+        Args:
+            request: What is asked.
+            straight: Is called with most words of the answer as they come, while the iterating one
+                waits for more: these are not iterated. It must not fail.
         """
-        return safe_channel(partial(self._play, request))
+        return safe_channel(partial(self._play, request), straight)
 
     # --- what else faces ask ---------------------------------------------------------------
 
@@ -248,7 +256,7 @@ class Turns:
 
     # --- one turn: begin, run, close ---------------------------------------------------------
 
-    async def _play(self, request: TurnRequest, emit: Emit[TurnEvent]) -> None:
+    async def _play(self, request: TurnRequest, emit: Handover[TurnEvent]) -> None:
         """A turn from its first look-up to its last event; every error becomes that event."""
         if self._is_draining:
             words = "Lantern is restarting and takes no new questions just now."
@@ -296,15 +304,21 @@ class Turns:
         asking: Asking,
         turn: Turn,
         running: Running,
-        emit: Emit[TurnEvent],
+        emit: Handover[TurnEvent],
         kind: TurnKind,
         on_stored: Callable[[], Awaitable[None]],
     ) -> TurnEvent:
         """Stores the question, answers it, and closes the turn whatever happens meanwhile."""
         resolved = asking.resolved
         reason = f"persona {resolved.persona_reason}; model {resolved.model_reason}"
-        draft = Draft(turn.persona, reason, partial(self._tell, running, emit))
-        running.draft, running.kept_at = draft, asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+
+        def taken(words: Sequence[TextDelta]) -> bool:
+            # With those that come when it is due the text so far is stored, which takes a task.
+            return loop.time() - running.kept_at < CHECKPOINT_S and emit.offer(words)
+
+        draft = Draft(turn.persona, reason, partial(self._tell, running, emit), taken)
+        running.draft, running.kept_at = draft, loop.time()
         ending: Ending | None = None
         try:
             redoes = None if asking.redone is None else asking.redone.id
@@ -328,7 +342,7 @@ class Turns:
             last = await self._close(turn, draft, ending)
         return last
 
-    async def _tell(self, running: Running, emit: Emit[TurnEvent], event: TurnEvent) -> None:
+    async def _tell(self, running: Running, emit: Handover[TurnEvent], event: TurnEvent) -> None:
         """Passes an event on; notes what is loading and keeps the stored text fresh."""
         if isinstance(event, TextDelta):
             running.override.offer = None

@@ -1,22 +1,24 @@
-"""One request to a host, the bytes of its answer, and the connections that are kept for the next.
+"""One request to a host or provider, the bytes of its answer, and connections kept for the next.
 
 aiohttp's client hands each read to a task: woken, timed and parsed for every token, it cost more
-than all the rest of the relay, and of a short whole answer a sixth. Here a read goes on to the
-client within the callback that brought it, wherever nothing is to be changed in it
-(docs/adr/0018-relayed-bytes.md).
+than all the rest of the relay, and of a short whole answer a sixth. Here a read goes on to whoever
+wants it within the callback that brought it, wherever it holds nothing but words
+(docs/adr/0018-relayed-bytes.md, 0029-words-within-the-callback.md).
 """
 
 import asyncio
+import errno
 import re
+import socket
+import ssl
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import cast
 from urllib.parse import urlsplit
 
-from aiohttp import ServerTimeoutError
-
-from bot.inference.wire import WireFault, garbage
+from bot.domain.errors import FailureKind
+from bot.inference.wire import Call, Verdict, WireFault, garbage
 
 MOST_HEAD_BYTES = 64 << 10
 MOST_UNREAD_BYTES = 256 << 10
@@ -25,8 +27,24 @@ MOST_UNREAD_BYTES = 256 << 10
 _MAY_BE_SIZE = re.compile(rb"(?:[0-9a-fA-F]{1,16}[ \t]*(?:;[^\r\n]{0,200})?(?:\r(?:\n|$)|$)|-|$)")
 """What a chunk begins with, as far as it came; less than nothing is told apart later."""
 
+_PORTS = {"http": 80, "https": 443}
+_NO_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
+"""What no header's value may hold."""
+
 KEEP_ALIVE_S = 4.0
 """LM Studio's server (Node) closes idle connections after 5 s; a request sent just then is lost."""
+
+_WHY = (
+    (ConnectionRefusedError, "connection refused"),
+    (ssl.SSLCertVerificationError, "its certificate is not valid"),
+    (ssl.SSLError, "no TLS connection"),
+    (socket.gaierror, "no machine of that name"),
+    # A name that cannot be one of the internet's.
+    (UnicodeError, "its address is no URL"),
+)
+
+Address = tuple[str, str, int]
+"""Scheme, name and port."""
 
 
 class Exchange(asyncio.Protocol):
@@ -92,8 +110,10 @@ class Exchange(asyncio.Protocol):
                 self._read_head()
             if self.status:
                 self._read_body()
-        except (WireFault, ValueError) as error:
-            self._end(error)
+        except WireFault as fault:
+            self._end(fault)
+        except ValueError:
+            self._end(garbage("a number in its framing is none"))
         if len(self._body) > MOST_UNREAD_BYTES and self._transport is not None:
             self._transport.pause_reading()
         self._wake()
@@ -105,6 +125,11 @@ class Exchange(asyncio.Protocol):
         self._wake()
 
     # --- called by whoever reads --------------------------------------------------------------
+
+    def close(self) -> None:
+        """Ends the connection, and with it the other side's work."""
+        if self._transport is not None:
+            self._transport.close()
 
     async def head(self, due: float) -> None:
         """Returns when status and headers are there.
@@ -131,18 +156,21 @@ class Exchange(asyncio.Protocol):
             WireFault: it is no HTTP.
         """
         self._is_read = not self._body
-        while not self._body:
-            if self.fault is not None:
-                raise self.fault
-            if self.is_over:
-                return b""
-            try:
-                await self._more(due())
-            # What went straight on meanwhile was heard, too.
-            except TimeoutError:
-                if due() <= self._loop.time():
-                    raise
-        self._is_read = False
+        try:
+            while not self._body:
+                if self.fault is not None:
+                    raise self.fault
+                if self.is_over:
+                    return b""
+                try:
+                    await self._more(due())
+                # What went straight on meanwhile was heard, too.
+                except TimeoutError:
+                    if due() <= self._loop.time():
+                        raise
+        finally:
+            # Nothing more goes past a reader who was told to stop.
+            self._is_read = False
         data = bytes(self._body)
         self._body.clear()
         if self._transport is not None:
@@ -163,13 +191,15 @@ class Exchange(asyncio.Protocol):
 
     def _read_head(self) -> None:
         head, parted, rest = self._raw.partition(b"\r\n\r\n")
+        if not self._raw.startswith(b"HTTP/1."[: len(self._raw)]):
+            raise garbage("it does not speak HTTP")
         if not parted:
             if len(self._raw) > MOST_HEAD_BYTES:
                 raise garbage("its head has no end")
             return
         first, *lines = head.decode("latin-1").split("\r\n")
         version, _, status = first.partition(" ")
-        if not version.startswith("HTTP/1.") or not status[:3].isdecimal():
+        if not status[:3].isdecimal():
             raise garbage("it does not speak HTTP")
         self._raw = rest
         if status.startswith("1"):
@@ -236,50 +266,40 @@ class Exchange(asyncio.Protocol):
 
 
 class ConnectionPool:
-    """Connections to hosts; one that an answer left in good order serves the next request."""
+    """Connections by address; one that an answer left in good order serves the next request."""
 
     def __init__(self) -> None:
         self._idle: defaultdict[
-            tuple[str, int], dict[asyncio.Transport, tuple[Exchange, asyncio.TimerHandle]]
+            Address, dict[asyncio.Transport, tuple[Exchange, asyncio.TimerHandle]]
         ] = defaultdict(dict)
-        """By address: with the answer that left each, and what closes it in time."""
+        """With the answer that left each, and what closes it in time."""
+        self._tls: ssl.SSLContext | None = None
 
     @asynccontextmanager
     async def exchanged(
-        self,
-        exchange: Exchange,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes,
-        connect_s: float,
-        due: float,
+        self, exchange: Exchange, call: Call, connect_s: float, due: float
     ) -> AsyncGenerator[None]:
         """Sends a POST; the block begins with the answer's head. Left before its end, it closes.
 
         Raises:
-            TimeoutError: no head came by ``due``; aiohttp's ``ServerTimeoutError`` where
-                connecting took too long.
-            OSError: there is no connection, or it broke.
-            WireFault: it is no HTTP.
+            TimeoutError: no head came by ``due``.
+            OSError: the connection broke.
+            WireFault: there is no connection, ``CONNECT``; it is no HTTP; the key cannot be sent.
+            BotError: as the call's ``before_words`` does, asked once the connection stands.
         """
-        where = urlsplit(url)
-        address = where.hostname or "", where.port or 80
-        fields = {
-            "Host": where.netloc,
-            "User-Agent": "lantern-bot",
-            **headers,
-            "Content-Length": str(len(body)),
-        }
-        lines = [f"POST {where.path} HTTP/1.1", *(f"{k}: {v}" for k, v in fields.items())]
-        request = "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+        address, request = _written(call)
         transport = self._taken(address)
         is_kept = transport is not None
         if transport is None:
-            transport = await _connected(exchange, address, connect_s)
+            transport = await self._connected(exchange, address, connect_s)
         else:
             transport.set_protocol(exchange)
             exchange.connection_made(transport)
         try:
+            # Asked only before connecting, a mark set while names were looked up or TLS was made
+            # came too late: the words of that one request left all the same.
+            if call.before_words is not None:
+                await call.before_words()
             transport.write(request)
             try:
                 await exchange.head(due)
@@ -288,11 +308,11 @@ class ConnectionPool:
             # not send a POST again, since it might be done twice. An answer changes nothing but
             # itself, and a host stops writing one when its connection breaks, so twice is at
             # worst a prompt read in vain. Only once, and never on a connection made for it: a
-            # prompt that fells its host must not fell it again and again.
+            # prompt that fells its host must not fell it again and again. Nor what is paid for.
             except ConnectionError:
-                if not (is_kept and exchange.is_unheard):
+                if not (is_kept and exchange.is_unheard) or call.before_words is not None:
                     raise
-                transport = await _connected(exchange, address, connect_s)
+                transport = await self._connected(exchange, address, connect_s)
                 transport.write(request)
                 await exchange.head(due)
             yield
@@ -302,6 +322,52 @@ class ConnectionPool:
             else:
                 transport.close()
 
+    async def _connected(
+        self, exchange: Exchange, address: Address, connect_s: float
+    ) -> asyncio.Transport:
+        """A new connection to the first of a name's addresses that takes one.
+
+        Raises:
+            WireFault: none did, ``CONNECT``.
+        """
+        (scheme, name, port), loop = address, asyncio.get_running_loop()
+        due = loop.time() + connect_s
+        try:
+            if scheme == "https" and self._tls is None:
+                # Reads the machine's certificates: tens of milliseconds.
+                self._tls = await asyncio.to_thread(ssl.create_default_context)
+            tls = self._tls if scheme == "https" else None
+            async with asyncio.timeout_at(due):
+                found = await loop.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+            while True:
+                *_, (at, *_) = found.pop(0)
+                left_s = due - loop.time()
+                try:
+                    # A machine whose IPv6 leads nowhere must not lose all its time to that.
+                    async with asyncio.timeout(left_s / 2 if found else left_s):
+                        transport, _ = await loop.create_connection(
+                            lambda: exchange,
+                            str(at),
+                            port,
+                            ssl=tls,
+                            server_hostname=name if tls else None,
+                        )
+                    return transport
+                except OSError:
+                    if not found:
+                        raise
+        except TimeoutError as error:
+            reason = f"no connection within {connect_s:g} s"
+            raise WireFault(Verdict(FailureKind.CONNECT, reason)) from error
+        except (OSError, ValueError) as error:
+            reason = next((words for of, words in _WHY if isinstance(error, of)), "no connection")
+            if isinstance(error, OSError) and error.errno in (
+                errno.EHOSTUNREACH,
+                errno.ENETUNREACH,
+            ):
+                reason = "no route to it"
+            raise WireFault(Verdict(FailureKind.CONNECT, reason)) from error
+
     def close(self) -> None:
         """Closes what is idle; what is in use closes with its request."""
         for address, idle in self._idle.items():
@@ -309,7 +375,7 @@ class ConnectionPool:
                 timer.cancel()
                 self._drop(address, transport)
 
-    def _taken(self, address: tuple[str, int]) -> asyncio.Transport | None:
+    def _taken(self, address: Address) -> asyncio.Transport | None:
         idle = self._idle[address]
         while idle:
             # The newest: in a lull the others grow too old.
@@ -320,9 +386,7 @@ class ConnectionPool:
             transport.close()
         return None
 
-    def _keep(
-        self, address: tuple[str, int], exchange: Exchange, transport: asyncio.Transport
-    ) -> None:
+    def _keep(self, address: Address, exchange: Exchange, transport: asyncio.Transport) -> None:
         # Stopped for a reader that was slow, and left before it had read all.
         transport.resume_reading()
         later = asyncio.get_running_loop().call_later
@@ -331,21 +395,37 @@ class ConnectionPool:
             later(KEEP_ALIVE_S, self._drop, address, transport),
         )
 
-    def _drop(self, address: tuple[str, int], transport: asyncio.Transport) -> None:
+    def _drop(self, address: Address, transport: asyncio.Transport) -> None:
         del self._idle[address][transport]
         transport.close()
 
 
-async def _connected(
-    exchange: Exchange, address: tuple[str, int], connect_s: float
-) -> asyncio.Transport:
-    loop = asyncio.get_running_loop()
+def _written(call: Call) -> tuple[Address, bytes]:
+    """Where a call goes, and its bytes.
+
+    Raises:
+        WireFault: its address is no URL, ``CONNECT``; its key cannot be sent, ``AUTH``.
+    """
     try:
-        async with asyncio.timeout(connect_s):
-            transport, _ = await loop.create_connection(lambda: exchange, *address)
-    except TimeoutError as error:
-        raise ServerTimeoutError from error
-    return transport
+        where = urlsplit(call.url)
+        address = where.scheme, where.hostname or "", where.port or _PORTS.get(where.scheme, 0)
+    except ValueError:
+        where, address = urlsplit(""), ("", "", 0)
+    if not address[1] or not address[2]:
+        raise WireFault(Verdict(FailureKind.CONNECT, "its address is no URL"))
+    fields = {
+        "Host": where.netloc,
+        "User-Agent": "lantern-bot",
+        **call.headers,
+        "Content-Length": str(len(call.body)),
+    }
+    path = f"{where.path or '/'}?{where.query}" if where.query else where.path or "/"
+    # Of all that a request's head says the key alone is not of our making.
+    if any(_NO_VALUE.search(value) for value in fields.values()):
+        reason = "it holds what no header may, such as a line break"
+        raise WireFault(Verdict(FailureKind.AUTH, reason))
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    return address, "\r\n".join([*lines, "", ""]).encode("latin-1") + call.body
 
 
 def whole_chunks(data: bytes) -> list[bytes]:

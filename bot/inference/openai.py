@@ -217,14 +217,14 @@ class OpenAiReader:
             verdict := classify_event(chunk, is_local=self._endpoint.is_local)
         ):
             raise WireFault(verdict)
-        model = text_of(chunk.get("model"))
+        model, usage = text_of(chunk.get("model")), chunk.get("usage")
         if model and model != self._model:
             # A host with one model loaded serves any name with it (LM Studio's tracker, bug 619).
             accepted = self._endpoint.accepted_models
             if accepted and model not in accepted:
                 raise WireFault(Verdict(FailureKind.WRONG_MODEL, model))
             self._model = model
-        if is_object(usage := chunk.get("usage")):
+        if is_object(usage):
             # On the last chunk (Z.AI), on one of its own (OpenAI, vLLM), or on every one: the
             # newest counts.
             prompt_details = object_of(usage.get("prompt_tokens_details"))
@@ -235,7 +235,10 @@ class OpenAiReader:
                 cached_tokens=count_of(prompt_details.get("cached_tokens")),
                 reasoning_tokens=count_of(completion_details.get("reasoning_tokens")),
             )
-        return self._choice(object_of(first_of(choices)))
+        pieces = self._choice(object_of(first_of(choices)))
+        if not usage and not self.is_whole:
+            self.pieces.learn(payload, pieces)
+        return pieces
 
     def end(self) -> StreamEnd:
         """The end of the whole stream."""

@@ -1,6 +1,8 @@
 """What both wires do with the words of an answer: mend, tell reasoning apart, count."""
 
-from collections.abc import Iterable
+import json
+import re
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from bot.domain.chat import Message, Usage
@@ -11,6 +13,11 @@ Piece = TextDelta | ReasoningDelta
 _CHARS_PER_TOKEN = 4
 _TOKENS_PER_MESSAGE = 4
 _TOKENS_PER_IMAGE = 600
+
+_WORDS = re.compile(r'"content": ?"([^"\\]+)"')
+"""The words of a chunk of the chat-completions wire that hold no escape."""
+
+_JSON = json.JSONDecoder()
 
 _OPEN = "<think>"
 _CLOSE = "</think>"
@@ -27,7 +34,7 @@ def estimate_prompt_tokens(messages: Iterable[Message]) -> int:
 class Pieces:
     """Turns the words of one answer into deltas and knows how many there were."""
 
-    __slots__ = ("_answer_half", "_chars", "_deltas", "_splitter", "_thought_half")
+    __slots__ = ("_answer_half", "_chars", "_deltas", "_frame", "_splitter", "_thought_half")
 
     def __init__(self, *, inline_think: bool) -> None:
         """``inline_think``: reasoning may stand in the answer as a leading ``<think>``."""
@@ -35,6 +42,39 @@ class Pieces:
         self._answer_half = self._thought_half = ""
         self._deltas: dict[type[Piece], int] = {TextDelta: 0, ReasoningDelta: 0}
         self._chars: dict[type[Piece], int] = {TextDelta: 0, ReasoningDelta: 0}
+        self._frame = (b"", b"")
+        """What stands before and behind the words of an event that tells nothing else."""
+
+    def learn(self, payload: str, pieces: Sequence[Piece]) -> None:
+        """Remembers an event where its words were all that came of it: most others are like it."""
+        found = _WORDS.search(payload)
+        # In a string the quotes of such a name would be escaped, so once is that one place.
+        is_one = found is not None and payload.count('"content"') == 1
+        if found is not None and is_one and pieces == [TextDelta(found[1])]:
+            before, behind = payload[: found.start(1)], payload[found.end(1) :]
+            self._frame = f"data: {before}".encode(), f"{behind}\n\n".encode()
+
+    def words_in(self, event: bytes) -> str:
+        """The words of an event that tells nothing else; empty where it may tell more.
+
+        Most events of a stream differ from the one before in their words alone: reading the JSON of
+        each was half of what a token cost.
+        """
+        before, behind = self._frame
+        # None was learnt yet, or the answer proper may begin later.
+        if not before or self._answer_half or (self._splitter and self._splitter.is_held):
+            return ""
+        words = event[len(before) : -len(behind)]
+        # A character told by its number may be the half of one.
+        if not event.startswith(before) or not event.endswith(behind) or b"\\u" in words:
+            return ""
+        try:
+            quoted = f'"{words.decode()}"'
+            text, end = _JSON.raw_decode(quoted)
+        except ValueError:
+            return ""
+        # A quote that is not escaped ends them early: something else is told behind it.
+        return text if end == len(quoted) else ""
 
     @property
     def has_answer(self) -> bool:
@@ -78,10 +118,14 @@ class Pieces:
             estimated=is_missing or counted.prompt_tokens == 0,
         )
 
-    def _counted(self, pieces: list[Piece]) -> list[Piece]:
+    def count(self, pieces: Sequence[Piece]) -> None:
+        """Counts deltas that went to the reader."""
         for piece in pieces:
             self._deltas[type(piece)] += 1
             self._chars[type(piece)] += len(piece.text)
+
+    def _counted(self, pieces: list[Piece]) -> list[Piece]:
+        self.count(pieces)
         return pieces
 
 
@@ -125,6 +169,11 @@ class ThinkSplitter:
     def __init__(self) -> None:
         self._part: Literal["head", "thought", "gap", "answer"] = "head"
         self._held = ""
+
+    @property
+    def is_held(self) -> bool:
+        """May a further part be something else than text of the answer alone?"""
+        return self._part != "answer" or bool(self._held)
 
     def split(self, text: str) -> list[Piece]:
         """The pieces a further part of the answer gives; may hold back a few characters."""

@@ -26,6 +26,11 @@ class SseReader:
         self._at_start = True
         self._after_cr = False
 
+    @property
+    def is_between_events(self) -> bool:
+        """May the next event go by unread, with nothing of it or of its end missed?"""
+        return not (self._rest or self._after_cr or self._at_start)
+
     def feed(self, data: bytes) -> Iterator[str]:
         """Yield the payload of each event that these bytes complete.
 

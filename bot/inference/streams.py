@@ -1,10 +1,7 @@
 """``Inference.open``: one request to one endpoint becomes a stream of deltas."""
 
 import asyncio
-import errno
-import socket
-import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -18,23 +15,13 @@ from functools import partial
 from http import HTTPStatus
 from typing import Protocol, Self
 
-import aiohttp
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.payload import BytesPayload
-
 from bot.domain.chat import Endpoint, InferenceRequest, Usage
 from bot.domain.errors import BotError, FailureKind
-from bot.domain.events import Delta
+from bot.domain.events import Delta, TextDelta
 from bot.inference.anthropic import AnthropicReader, messages_call
 from bot.inference.deltas import DeltaStream
 from bot.inference.errors import Answered, classify
-from bot.inference.exchange import (
-    KEEP_ALIVE_S,
-    MOST_UNREAD_BYTES,
-    ConnectionPool,
-    Exchange,
-    whole_chunks,
-)
+from bot.inference.exchange import MOST_UNREAD_BYTES, ConnectionPool, Exchange, whole_chunks
 from bot.inference.openai import OpenAiReader, completions_call
 from bot.inference.passing import Passing, whole_model
 from bot.inference.pieces import estimate_prompt_tokens
@@ -52,11 +39,6 @@ _HEADERS = {
 _NO_STREAM = ("json", "html")
 """Under status 200: so LM Studio answers a path that it does not know, and HTML is what stands in
 front of a broken server."""
-_WHY: tuple[tuple[type[OSError], str], ...] = (
-    (ConnectionRefusedError, "connection refused"),
-    (ssl.SSLError, "no TLS connection"),
-    (socket.gaierror, "no machine of that name"),
-)
 _WIRES = {
     "openai": (completions_call, OpenAiReader),
     "anthropic": (messages_call, AnthropicReader),
@@ -67,7 +49,10 @@ class Streams(Protocol):
     """What a turn asks of ``Inference``: a machine that is only reckoned with gives it as well."""
 
     def open(
-        self, endpoint: Endpoint, request: InferenceRequest
+        self,
+        endpoint: Endpoint,
+        request: InferenceRequest,
+        straight: Callable[[Sequence[TextDelta]], bool] = ...,
     ) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
         """See ``Inference.open``."""
         ...
@@ -76,16 +61,8 @@ class Streams(Protocol):
 class Inference:
     """Speaks to any endpoint in its wire; entered by whoever relays, as it keeps connections."""
 
-    def __init__(
-        self, session: aiohttp.ClientSession, *, utcnow: Callable[[], datetime] | None = None
-    ) -> None:
-        """Use a shared session.
-
-        Args:
-            session: see `inference_session`; the caller closes it.
-            utcnow: wall time for a ``retry-after`` that is a date, where the answer has no date.
-        """
-        self._session = session
+    def __init__(self, *, utcnow: Callable[[], datetime] | None = None) -> None:
+        """``utcnow``: wall time for a ``retry-after`` that is a date, where the answer has none."""
         self._utcnow = utcnow
         self._pool = ConnectionPool()
 
@@ -97,7 +74,10 @@ class Inference:
 
     @asynccontextmanager
     async def open(
-        self, endpoint: Endpoint, request: InferenceRequest
+        self,
+        endpoint: Endpoint,
+        request: InferenceRequest,
+        straight: Callable[[Sequence[TextDelta]], bool] = lambda _: False,
     ) -> AsyncGenerator[AsyncIterator[Delta]]:
         """Send a request; iterate the deltas inside the block; leaving it stops the generation.
 
@@ -107,6 +87,12 @@ class Inference:
         Errors before the answer begins are raised on entering, later ones from the iteration,
         after the deltas that came. A whole answer ends with exactly one `StreamEnd`, also when
         there was no text at all.
+
+        Args:
+            endpoint: Whom to ask.
+            request: What.
+            straight: Is offered the words of most reads, within the callback that brought them and
+                while the iterating one waits for more; what it takes is not iterated.
 
         Raises:
             HostUnreachable: the host did not answer, broke off, fell silent or sent garbage.
@@ -124,14 +110,15 @@ class Inference:
         prompt = [message.text for message in request.messages]
         error = partial(to_error, endpoint=endpoint, prompt=prompt)
         call = replace(call, before_words=request.before_words)
-        async with self._answered(endpoint, call, due, error) as response:
-            reading = reader(endpoint, estimate_prompt_tokens(request.messages))
-            tap = request.verbatim.tap if request.verbatim is not None else None
-            stream = DeltaStream(response, reading, endpoint, due, error, tap)
-            try:
+        call = replace(call, headers={**_HEADERS, **call.headers})
+        reading = reader(endpoint, estimate_prompt_tokens(request.messages))
+        tap = request.verbatim.tap if request.verbatim is not None else None
+        stream = DeltaStream(reading, endpoint, due, error, straight, tap)
+        try:
+            async with self._exchanged(stream.exchange, endpoint, call, due, _NO_STREAM, error):
                 yield stream
-            finally:
-                stream.close()
+        finally:
+            stream.close()
 
     @asynccontextmanager
     async def relay(
@@ -170,7 +157,7 @@ class Inference:
 
         exchange = Exchange(MOST_UNREAD_BYTES, offered)
         async with (
-            self._exchanged(exchange, endpoint, path, body, first_due, _NO_STREAM),
+            self._exchanged(exchange, endpoint, _own(endpoint, path, body), first_due, _NO_STREAM),
             aclosing(_passed(exchange, passing, endpoint, first_due)) as chunks,
         ):
             yield chunks
@@ -180,37 +167,47 @@ class Inference:
         self,
         exchange: Exchange,
         endpoint: Endpoint,
-        path: str,
-        body: bytes,
+        call: Call,
         due: float,
         wrong: tuple[str, ...],
+        error: Callable[[Verdict], BotError] | None = None,
     ) -> AsyncGenerator[None]:
-        """A client's own request, once its answer has begun well, or its error.
+        """A request, once its answer has begun well, or its error.
 
-        ``wrong`` are kinds of content that are no answer, though their status is 200.
+        Args:
+            exchange: Takes the answer in.
+            endpoint: Whom to ask.
+            call: What to send.
+            due: One deadline for headers and first delta together: a host that loads the model just
+                in time sends no byte at all, not even headers, until it is there.
+            wrong: Kinds of content that are no answer, though their status is 200.
+            error: Makes the error of a verdict.
         """
-        headers = _HEADERS
-        if endpoint.token:
-            headers = {**_HEADERS, "Authorization": f"Bearer {endpoint.token}"}
-        url = f"{endpoint.base_url.rstrip('/')}{path}"
+        error = error or partial(to_error, endpoint=endpoint)
         async with AsyncExitStack() as stack:
             try:
-                sent = self._pool.exchanged(exchange, url, headers, body, endpoint.connect_s, due)
-                await stack.enter_async_context(sent)
-            except (OSError, ValueError) as err:
-                raise to_error(_unsent(err, endpoint), endpoint) from err
+                async with asyncio.timeout_at(due):
+                    sent = self._pool.exchanged(exchange, call, endpoint.connect_s, due)
+                    await stack.enter_async_context(sent)
             except WireFault as fault:
-                raise to_error(fault.verdict, endpoint) from fault
+                raise error(fault.verdict) from fault
+            except OSError as err:
+                verdict = Verdict(FailureKind.CUT, "the connection broke before the answer began")
+                if isinstance(err, TimeoutError) and exchange.fault is None:
+                    reason = f"silent for {endpoint.first_token_s:g} s"
+                    verdict = Verdict(FailureKind.TIMEOUT, reason)
+                raise error(verdict) from err
             kind = exchange.headers.get("content-type", "")
             if exchange.status != HTTPStatus.OK or any(word in kind for word in wrong):
-                raise to_error(await self._told(exchange, endpoint), endpoint)
+                raise error(await self._told(exchange, endpoint, due))
             yield
 
-    async def _told(self, exchange: Exchange, endpoint: Endpoint) -> Verdict:
+    async def _told(self, exchange: Exchange, endpoint: Endpoint, due: float) -> Verdict:
         """What an answer says that is no stream."""
-        told, due = bytearray(), asyncio.get_running_loop().time() + _ERROR_BODY_S
+        told = bytearray()
+        due = min(due, asyncio.get_running_loop().time() + _ERROR_BODY_S)
         # Without the body the status alone tells enough.
-        with suppress(OSError, ValueError, WireFault):
+        with suppress(OSError, WireFault):
             while len(told) < _MAX_ERROR_BYTES and (data := await exchange.read(lambda: due)):
                 told += data
         answered = Answered(exchange.status, bytes(told[:_MAX_ERROR_BYTES]), exchange.headers)
@@ -227,7 +224,8 @@ class Inference:
         """
         due = asyncio.get_running_loop().time() + endpoint.first_token_s
         exchange, answer = Exchange(most_bytes), bytearray()
-        async with self._exchanged(exchange, endpoint, path, body, due, ("html",)):
+        call = _own(endpoint, path, body)
+        async with self._exchanged(exchange, endpoint, call, due, ("html",)):
             try:
                 while data := await exchange.read(lambda: due):
                     answer += data
@@ -238,85 +236,17 @@ class Inference:
                     raise WireFault(Verdict(FailureKind.WRONG_MODEL, model))
             except TimeoutError as err:
                 raise to_error(Verdict(FailureKind.TIMEOUT, "it fell silent"), endpoint) from err
-            except (OSError, ValueError) as err:
+            except OSError as err:
                 raise to_error(Verdict(FailureKind.CUT, "the connection broke"), endpoint) from err
             except WireFault as fault:
                 raise to_error(fault.verdict, endpoint) from fault
         return bytes(answer), model, usage
 
-    @asynccontextmanager
-    async def _answered(
-        self,
-        endpoint: Endpoint,
-        call: Call,
-        due: float,
-        error: Callable[[Verdict], BotError],
-    ) -> AsyncGenerator[aiohttp.ClientResponse]:
-        """The answer to a request once it has begun well, or its error; closed at the end.
 
-        ``due`` is one deadline for headers and first delta together: a host that loads the model
-        just in time sends no byte at all, not even headers, until it is there.
-        """
-        try:
-            response = await self._send(endpoint, call, due)
-        except (aiohttp.ClientError, OSError, ValueError) as err:
-            # Ours, raised before the first word: aiohttp tells it as a connection that broke.
-            if isinstance(err.__cause__, BotError):
-                raise err.__cause__ from err
-            raise error(_unsent(err, endpoint)) from err
-        try:
-            is_told = any(word in response.content_type for word in _NO_STREAM)
-            if response.status != HTTPStatus.OK or is_told:
-                headers = {name.lower(): value for name, value in response.headers.items()}
-                answered = Answered(response.status, await _body(response, due), headers)
-                now = self._utcnow() if self._utcnow else None
-                raise error(classify(answered, is_local=endpoint.is_local, now=now))
-            yield response
-        finally:
-            response.close()
-
-    async def _send(self, endpoint: Endpoint, call: Call, due: float) -> aiohttp.ClientResponse:
-        async with asyncio.timeout_at(due):
-            return await self._session.post(
-                call.url,
-                data=_Body(call),
-                headers={**_HEADERS, **call.headers},
-                timeout=aiohttp.ClientTimeout(
-                    total=None, connect=endpoint.connect_s, sock_connect=endpoint.connect_s
-                ),
-                # No total: an answer may take as long as it goes on saying something.
-                # A redirected POST becomes a GET and may carry the key to another host.
-                allow_redirects=False,
-                raise_for_status=False,
-            )
-
-
-class _Body(BytesPayload):
-    """A request's body that asks once more before its first byte leaves."""
-
-    # Asked only before connecting, a mark set while names were looked up or TLS was made came too
-    # late: the words of that one request left all the same.
-    def __init__(self, call: Call) -> None:
-        super().__init__(call.body, content_type="application/json")
-        self._before_words = call.before_words
-
-    async def write_with_length(
-        self, writer: AbstractStreamWriter, content_length: int | None
-    ) -> None:
-        if self._before_words is not None:
-            await self._before_words()
-        await super().write_with_length(writer, content_length)
-
-
-def inference_session() -> aiohttp.ClientSession:
-    """The session all streams share: no limit per host, no environment proxy, no cookies."""
-    # aiohttp itself stops at a hundred connections: the next stream would wait without a word.
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=KEEP_ALIVE_S),
-        headers={"User-Agent": "lantern-bot"},
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=False,
-    )
+def _own(endpoint: Endpoint, path: str, body: bytes) -> Call:
+    """A client's own request as it is sent."""
+    token = {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {}
+    return Call(f"{endpoint.base_url.rstrip('/')}{path}", {**_HEADERS, **token}, body)
 
 
 async def _passed(
@@ -335,7 +265,7 @@ async def _passed(
         except TimeoutError as err:
             kind = FailureKind.STALL if passing.has_begun else FailureKind.TIMEOUT
             raise error(Verdict(kind, "it fell silent")) from err
-        except (OSError, ValueError) as err:
+        except OSError as err:
             raise error(Verdict(FailureKind.CUT, "the connection broke")) from err
         except WireFault as fault:
             raise error(fault.verdict) from fault
@@ -343,49 +273,3 @@ async def _passed(
             yield passable
     if passing.fault:
         raise error(passing.fault)
-
-
-def _unsent(err: Exception, endpoint: Endpoint) -> Verdict:
-    """Why no answer began; a cause of ours is named, another library's words are not repeated."""
-    kind, reason = FailureKind.CONNECT, "no connection"
-    match err:
-        case aiohttp.ServerTimeoutError():
-            reason = f"no connection within {endpoint.connect_s:g} s"
-        case TimeoutError():
-            kind, reason = FailureKind.TIMEOUT, f"silent for {endpoint.first_token_s:g} s"
-        case aiohttp.ClientConnectorCertificateError():
-            reason = "its certificate is not valid"
-        case (
-            aiohttp.ClientConnectorError(
-                os_error=OSError(errno=errno.EHOSTUNREACH | errno.ENETUNREACH)
-            )
-            | OSError(errno=errno.EHOSTUNREACH | errno.ENETUNREACH)
-        ):
-            reason = "no route to it"
-        case aiohttp.ClientConnectorError(os_error=cause):
-            reason = next((words for of, words in _WHY if isinstance(cause, of)), reason)
-        case ConnectionRefusedError() | socket.gaierror():
-            reason = next(words for of, words in _WHY if isinstance(err, of))
-        case aiohttp.ClientResponseError():
-            kind, reason = FailureKind.GARBAGE, "it does not speak HTTP"
-        # A name that cannot be one of the internet's is no URL to the resolver either.
-        case aiohttp.InvalidURL() | UnicodeError():
-            reason = "its address is no URL"
-        # Of all that a request's head says the key alone is not of our making. The certificate of
-        # another machine is a ValueError as well.
-        case ValueError() if not isinstance(err, OSError):
-            kind, reason = FailureKind.AUTH, "it holds what no header may, such as a line break"
-        case _:
-            kind, reason = FailureKind.CUT, "the connection broke before the answer began"
-    return Verdict(kind, reason)
-
-
-async def _body(response: aiohttp.ClientResponse, due: float) -> bytes:
-    body = bytearray()
-    due = min(due, asyncio.get_running_loop().time() + _ERROR_BODY_S)
-    # Without the body the status alone tells enough.
-    with suppress(aiohttp.ClientError, OSError):
-        async with asyncio.timeout_at(due):
-            while len(body) < _MAX_ERROR_BYTES and (data := await response.content.readany()):
-                body += data
-    return bytes(body[:_MAX_ERROR_BYTES])

@@ -45,7 +45,7 @@ from bot.domain.events import Delta, StreamEnd, TextDelta
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.fleet.fleet import Fleet, Recorder
-from bot.inference.streams import Inference, inference_session
+from bot.inference.streams import Inference
 from bot.policy.budget import BudgetRules
 from bot.policy.offers import SlowRules
 from bot.policy.prediction import Strategy
@@ -296,12 +296,11 @@ async def world(
             kept.load_begun,
         )
         fleet = await stack.enter_async_context(Fleet((), recorder=recorder))
-        session = await stack.enter_async_context(inference_session())
         ledger = LedgerStore(database, BudgetRules(), UTC)
         providers = await stack.enter_async_context(_providers(_configs(), ledger, ears))
         shelf, privacy = PersonaShelf(personas), ShakyPrivacyStore(database)
         store = WatchedTurnStore(database)
-        inference = Inference(session, utcnow=utcnow)
+        inference = await stack.enter_async_context(Inference(utcnow=utcnow))
         home = home_ear(fleet, inference, ears)
         planner = Planner(ears.snapshot, rules, providers.snapshots, providers.prepare)
         consents = Consents(privacy, shelf)

@@ -1,6 +1,7 @@
 """The answer being made."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -268,3 +269,44 @@ def test_words_held_back_as_a_likely_echo_are_said_at_the_end() -> None:
         assert draft.text == "The lantern burns oil.The wick."
 
     play(story())
+
+
+async def test_words_are_taken_at_once_but_for_the_first_and_those_to_be_joined() -> None:
+    straight: list[TextDelta] = []
+    takes = True
+
+    def take(words: Sequence[TextDelta]) -> bool:
+        straight.extend(words if takes else ())
+        return takes
+
+    async def tell(_: TurnEvent) -> None:
+        pass
+
+    draft = Draft(PersonaName("sage"), "", tell, take)
+    draft.granted(HERE)
+    assert not draft.take([TextDelta("a")])
+    await draft.hear(TextDelta("a"))
+    assert draft.take([TextDelta("b"), TextDelta("c")])
+    takes = False
+    assert not draft.take([TextDelta("d")])
+    takes = True
+    assert (draft.text, draft.receipt().usage.completion_tokens) == ("abc", 3)
+    draft.lost(HostName("studio"), Unavailable("It went.", FailureKind.CUT))
+    await draft.hear(TextDelta(" d"))
+    assert not draft.take([TextDelta("e")])
+    assert straight == [TextDelta("b"), TextDelta("c")]
+
+
+def test_the_time_of_words_that_were_taken_at_once_counts() -> None:
+    async def scene() -> None:
+        async def tell(_: TurnEvent) -> None:
+            pass
+
+        draft = Draft(PersonaName("sage"), "", tell, lambda _: True)
+        draft.sent()
+        await draft.hear(TextDelta("a"))
+        await asyncio.sleep(2)
+        assert draft.take([TextDelta("b")])
+        assert draft.receipt().timing.generation_s == 2
+
+    play(scene())

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from bot.chat.safe_channel import safe_channel
+from bot.chat.safe_channel import Handover, safe_channel
 
 Emit = Callable[[int], Awaitable[None]]
 
@@ -141,3 +141,47 @@ async def test_last_words_after_the_reader_left_go_nowhere_and_hold_nobody_up() 
     async with safe_channel(produce):
         await asyncio.sleep(0)
     assert said == ["last words"]
+
+
+async def test_what_is_offered_goes_straight_only_while_its_reader_waits_for_more() -> None:
+    straight: list[int] = []
+    taken: list[bool] = []
+    reader_waits = asyncio.Event()
+
+    async def produce(emit: Handover[int]) -> None:
+        taken.append(emit.offer([0]))
+        await emit(1)
+        taken.append(emit.offer([2]))
+        await reader_waits.wait()
+        taken.append(emit.offer([3, 4]))
+        await emit(5)
+
+    async with safe_channel(produce, straight.extend) as numbers:
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert await anext(numbers) == 1
+        for _ in range(3):
+            await asyncio.sleep(0)
+        asyncio.get_running_loop().call_soon(reader_waits.set)
+        assert await anext(numbers) == 5
+        assert [number async for number in numbers] == []
+    assert (straight, taken) == ([3, 4], [False, False, True])
+
+
+async def test_nothing_is_taken_at_once_by_a_reader_who_left_or_wants_all_in_order() -> None:
+    taken: list[bool] = []
+    straight: list[int] = []
+
+    async def produce(emit: Handover[int]) -> None:
+        try:
+            await asyncio.sleep(0)
+            taken.append(emit.offer([1]))
+            await asyncio.Event().wait()
+        finally:
+            taken.append(emit.offer([2]))
+
+    for wants in (None, straight.extend):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01), safe_channel(produce, wants) as numbers:
+                await read_all(numbers)
+    assert (straight, taken) == ([1], [False, False, True, False])

@@ -1,6 +1,7 @@
 """One turn over real sockets: the right model, never cut, never silent."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from bot.domain.events import (
     Started,
     Stopped,
     TextDelta,
+    TurnEvent,
 )
 from bot.domain.hosts import Wish
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, TurnId
@@ -424,6 +426,36 @@ async def test_stop_keeps_the_text_and_stops_the_hosts_generation(tmp_path: Path
         assert said.last.by_asker
         assert said.text
         await studio.journal.wait_for(PredictionCancelled)
+
+
+@pytest.mark.parametrize("every_s", [3600.0, 0.0])
+async def test_words_that_went_straight_to_the_face_are_the_answers_like_all_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every_s: float
+) -> None:
+    monkeypatch.setattr("bot.chat.turns.CHECKPOINT_S", every_s)
+    # Slow enough for a read of its own for most tokens.
+    async with house(tmp_path, sim("studio", QWEN, time_scale=0.05)) as home:
+        await home.hosts["studio"].preload(QWEN.key)
+        heard: list[TurnEvent] = []
+        straight: list[TurnEvent] = []
+
+        def take(words: Sequence[TurnEvent]) -> None:
+            heard.extend(words)
+            straight.extend(words)
+
+        request = home.request("[[tokens 20]] Why?")
+        async with home.lantern.turns.open(request, take) as events:
+            async for event in events:
+                heard.append(event)
+        last = heard[-1]
+        assert isinstance(last, Finished)
+        stored = await home.lantern.turns.store.get(last.turn)
+    text = "".join(event.text for event in heard if isinstance(event, TextDelta))
+    assert stored is not None
+    assert (stored.reply_text, stored.receipt) == (text, last.receipt)
+    assert last.receipt.usage.completion_tokens == 20
+    # While the text so far is due to be stored, it waits for a task that does so.
+    assert bool(straight) == bool(every_s)
 
 
 @pytest.mark.parametrize("by_asker", [True, False])

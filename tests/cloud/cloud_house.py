@@ -22,7 +22,7 @@ from bot.domain.errors import BotError, FailureKind, Unavailable
 from bot.domain.events import Delta, StreamEnd
 from bot.domain.ids import ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.domain.personas import Persona
-from bot.inference.streams import Inference, inference_session
+from bot.inference.streams import Inference
 from bot.policy.budget import BudgetRules
 from bot.policy.pricing import flat_price
 from bot.policy.privacy import (
@@ -253,11 +253,11 @@ async def cloud_house(
             Database(new_database(folder / "lantern.db"), utcnow=clock)
         )
         ledger = LedgerStore(database, rules or BudgetRules(), UTC)
-        session = await stack.enter_async_context(inference_session())
+        inference = await stack.enter_async_context(Inference(utcnow=clock))
         providers = Providers(
             configs,
             ledger=ledger_of(ledger),
-            open_stream=Inference(session, utcnow=clock).open,
+            open_stream=inference.open,
             observe=news.append,
             utcnow=clock,
             draw=lambda: 0.5,

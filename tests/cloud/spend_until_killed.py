@@ -18,7 +18,7 @@ from bot.cloud.serve import ProviderTries, serve
 from bot.domain.cloud import ProviderConfig
 from bot.domain.errors import BotError
 from bot.domain.ids import ModelKey, ProviderName, TurnId, UserId
-from bot.inference.streams import Inference, inference_session
+from bot.inference.streams import Inference
 from bot.policy.budget import BudgetRules
 from bot.store.database import Database
 from bot.store.ledger import LedgerStore
@@ -57,12 +57,12 @@ async def main(path: str, base_url: str, model: str, run: str) -> None:
         rate_count=1_000_000,
         price=price_of(model),
     )
-    async with Database(Path(path), utcnow=lambda: now) as database, inference_session() as session:
+    async with Database(Path(path), utcnow=lambda: now) as database, Inference() as inference:
         ledger = LedgerStore(database, BudgetRules(), UTC)
         cloud = Providers(
             [config],
             ledger=ledger_of(ledger),
-            open_stream=Inference(session).open,
+            open_stream=inference.open,
             observe=lambda event: say(f"news {event}"),
             utcnow=lambda: now,
             draw=lambda: 0.5,

@@ -1,15 +1,11 @@
 """Who may ask, how many at once, how often; and what is never sent."""
 
 import asyncio
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import aiohttp
 import pytest
-from aiohttp.abc import ResolveResult
-from aiohttp.resolver import ThreadedResolver
 from cloud_house import (
     SAGE,
     Heard,
@@ -224,30 +220,23 @@ async def test_a_mark_set_while_money_is_held_or_the_face_is_told_sends_nothing(
         assert cloud.providers.snapshots(10, 10, now())[0].is_serving
 
 
-class SlowNames(ThreadedResolver):
-    """Finds a name only when it is let."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        self.asked.set()
-        await self.may_answer.wait()
-        return await super().resolve("127.0.0.1", port, family)
-
-
 @pytest.mark.parametrize("wire", ["zai", "openai", "anthropic"])
 @pytest.mark.parametrize("is_marked", [True, False])
 async def test_a_mark_set_while_the_connection_is_made_sends_nothing(
-    tmp_path: Path, wire: WireKind, is_marked: bool
+    tmp_path: Path, wire: WireKind, is_marked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = SlowNames()
+    loop, were_asked, may_answer = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+    look_up = loop.getaddrinfo
+
+    async def slowly(name: str, port: int, **options: int) -> object:
+        were_asked.set()
+        await may_answer.wait()
+        return await look_up("127.0.0.1", port, **options)
+
+    monkeypatch.setattr(loop, "getaddrinfo", slowly)
     async with (
         cloud_house(tmp_path, wire) as cloud,
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=names)) as session,
+        Inference() as inference,
     ):
         double = cloud.double(wire)
         config = config_for(double, wire)
@@ -255,7 +244,7 @@ async def test_a_mark_set_while_the_connection_is_made_sends_nothing(
         async with Providers(
             [replace(config, base_url=base_url)],
             ledger=ledger_of(cloud.ledger),
-            open_stream=Inference(session).open,
+            open_stream=inference.open,
             observe=cloud.news.append,
             utcnow=cloud.clock,
             draw=lambda: 0.5,
@@ -264,9 +253,9 @@ async def test_a_mark_set_while_the_connection_is_made_sends_nothing(
             ask, mark = marked(cloud.ask())
             async with asyncio.TaskGroup() as tasks:
                 asking_it = tasks.create_task(cloud.serve(wire, ask))
-                await names.asked.wait()
+                await were_asked.wait()
                 mark.is_set = is_marked
-                names.may_answer.set()
+                may_answer.set()
             heard = asking_it.result()
         assert (heard.kind, mark.read) == (K.CANCELLED if is_marked else None, 2)
         assert len(double.journal.chats()) == (0 if is_marked else 1)

@@ -146,7 +146,9 @@ class ScriptedTurns(Turns):
         self.questions: MemoryQuestions | None = None
         """Told which turn answers, as the store does when a turn begins."""
 
-    def open(self, request: TurnRequest) -> AbstractAsyncContextManager[AsyncIterator[TurnEvent]]:
+    def open(
+        self, request: TurnRequest, straight: object = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[TurnEvent]]:
         return self._open(request)
 
     @asynccontextmanager

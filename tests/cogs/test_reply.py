@@ -1,7 +1,8 @@
 """A turn played into messages, from the request to the last edit, in virtual time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -171,9 +172,36 @@ def test_an_answer_that_breaks_without_a_word_is_still_ended_visibly() -> None:
     assert paper.last.acts == (Act.RETRY, Act.OTHER)
 
 
+def test_words_that_come_straight_are_shown_like_those_that_are_iterated() -> None:
+    class Straight(ScriptedTurns):
+        @asynccontextmanager
+        async def open(
+            self, request: TurnRequest, straight: object = None
+        ) -> AsyncGenerator[AsyncIterator[TurnEvent]]:
+            async def events() -> AsyncIterator[TurnEvent]:
+                yield STARTED
+                yield TextDelta("One")
+                await asyncio.sleep(5)
+                assert callable(straight)
+                straight([TextDelta(" two"), TextDelta(" three")])
+                await asyncio.sleep(5)
+                yield TextDelta(" four")
+
+            yield events()
+
+    paper = PaperTransport()
+    played(Straight(), paper)
+    shown = [call.view.content for call in paper.calls if call.view]
+    assert [text.partition("\n")[0] for text in shown] == [
+        "One",
+        "One two three",
+        "One two three four",
+    ]
+
+
 def test_a_bug_of_ours_is_a_visible_message_too() -> None:
     class Broken(ScriptedTurns):
-        def open(self, request: TurnRequest) -> AsyncIterator[TurnEvent]:  # pyright: ignore[reportIncompatibleMethodOverride]  # broken on purpose
+        def open(self, *_: object) -> AsyncIterator[TurnEvent]:  # pyright: ignore[reportIncompatibleMethodOverride]  # broken on purpose
             raise KeyError("bug")
 
     paper = PaperTransport()

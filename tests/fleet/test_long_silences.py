@@ -15,7 +15,7 @@ from bot.domain.chat import InferenceRequest, Message
 from bot.domain.events import StreamEnd, TextDelta
 from bot.fleet.fleet import FleetRules
 from bot.fleet.lease import Lease
-from bot.inference.streams import Inference, inference_session
+from bot.inference.streams import Inference
 from bot.sim import journal
 from bot.sim.host import SimHost
 from bot.sim.wire_channels import LoadChannel, Outcome
@@ -116,7 +116,7 @@ def test_five_minutes_of_reading_the_prompt_are_waited_for(has_headers: bool) ->
         async with (
             SimHost(sim_config(time_scale=1.0)) as sim,
             fleet_over(sim, rules=FleetRules()) as bench,
-            inference_session() as session,
+            Inference() as inference,
         ):
             await sim.preload(ONE)
             async with bench.fleet.host(H).lease(a_wish()) as lease, asyncio.TaskGroup() as tasks:
@@ -125,7 +125,7 @@ def test_five_minutes_of_reading_the_prompt_are_waited_for(has_headers: bool) ->
                     sim.faults.stall_after_tokens(0)
                 else:
                     sim.faults.slow_first_token(PREFILL_S)
-                answer = tasks.create_task(answered(Inference(session), lease))
+                answer = tasks.create_task(answered(inference, lease))
                 await sim.journal.wait_for(journal.PredictionStarted)
                 await pass_time(bench, PREFILL_S - STEP_S)
                 assert not answer.done()

@@ -2,10 +2,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from bot.inference.streams import Inference, inference_session
+from bot.inference.streams import Inference
 
 
 @pytest.fixture
 async def inference() -> AsyncIterator[Inference]:
-    async with inference_session() as session:
-        yield Inference(session)
+    async with Inference() as inference:
+        yield inference

@@ -7,9 +7,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import aiohttp
 import pytest
-from aiohttp.client_reqrep import ConnectionKey
 from collected import Collected, asking, collect
 from wire_double import Reply, WireDouble, chunk, sse, told, wire_double
 
@@ -22,7 +20,7 @@ from bot.domain.errors import (
     Unavailable,
 )
 from bot.domain.events import Silence, StreamEnd, TextDelta
-from bot.inference.streams import Inference, inference_session
+from bot.inference.streams import Inference
 
 WORDS = ("Hel", "lo ", "wörld ", "😀\n", "`x`", " \u2028.")
 TEXT = "".join(WORDS)
@@ -343,42 +341,25 @@ async def test_a_host_that_refuses_is_unreachable(inference: Inference) -> None:
     assert str(got.error) == "studio-1 cannot be reached: connection refused."
 
 
-class Unreachable:
-    """A session whose every request fails before it goes out."""
-
-    def __init__(self, error: Exception) -> None:
-        self.error = error
-
-    async def post(self, *_: object, **__: object) -> None:
-        raise self.error
-
-
-def not_connected(error: OSError) -> aiohttp.ClientConnectorError:
-    key = ConnectionKey("10.0.0.2", 443, True, True, None, None, None)
-    return aiohttp.ClientConnectorError(key, error)
-
-
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (not_connected(OSError(errno.EHOSTUNREACH, "?")), "no route to it"),
-        (not_connected(OSError(errno.ENETUNREACH, "?")), "no route to it"),
-        (not_connected(OSError(errno.EMFILE, "?")), "no connection"),
-        (not_connected(socket.gaierror(-2, "?")), "no machine of that name"),
-        (not_connected(ssl.SSLError(1, "?")), "no TLS connection"),
-        (
-            aiohttp.ClientConnectorCertificateError(
-                not_connected(OSError()).args[0], ssl.CertificateError("expired")
-            ),
-            "its certificate is not valid",
-        ),
+        (OSError(errno.EHOSTUNREACH, "?"), "no route to it"),
+        (OSError(errno.ENETUNREACH, "?"), "no route to it"),
+        (OSError(errno.EMFILE, "?"), "no connection"),
+        (socket.gaierror(-2, "?"), "no machine of that name"),
+        (ssl.SSLError(1, "?"), "no TLS connection"),
+        (ssl.SSLCertVerificationError("expired"), "its certificate is not valid"),
     ],
 )
 async def test_what_keeps_a_connection_from_being_made_is_said_in_words(
-    error: Exception, words: str
+    inference: Inference, error: Exception, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inference = Inference(Unreachable(error))  # pyright: ignore[reportArgumentType]  # as much as it uses
-    got = await collect(inference, Endpoint("https://10.0.0.2/v1", "m", source="studio-1"))
+    async def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", fail)
+    got = await collect(inference, Endpoint("http://10.0.0.2/v1", "m", source="studio-1"))
     assert got.kind is FailureKind.CONNECT
     assert str(got.error) == f"studio-1 cannot be reached: {words}."
 
@@ -408,11 +389,6 @@ async def test_a_key_that_no_header_takes_is_a_wrong_key_and_is_not_repeated(
     assert got.kind is FailureKind.AUTH
     told = "does not accept our key: it holds what no header may, such as a line break."
     assert str(got.error) == f"studio-1 {told}"
-
-
-async def test_another_machines_certificate_is_no_wrong_key(inference: Inference) -> None:
-    inference = Inference(Unreachable(ssl.SSLCertVerificationError(1, "?")))  # pyright: ignore[reportArgumentType]  # as much as it uses
-    assert (await collect(inference, Endpoint("https://10.0.0.2/v1", "m"))).kind is FailureKind.CUT
 
 
 async def test_a_line_broken_before_the_answer_is_cut(inference: Inference) -> None:
@@ -510,8 +486,8 @@ async def test_a_date_to_wait_for_is_measured_by_the_given_clock() -> None:
         return datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
     headers = {"Retry-After": "Fri, 20 Nov 2026 12:00:30 GMT"}
-    async with inference_session() as session:
-        got = await answered(Inference(session, utcnow=utcnow), Reply([b"{}"], 429, JSON, headers))
+    async with Inference(utcnow=utcnow) as inference:
+        got = await answered(inference, Reply([b"{}"], 429, JSON, headers))
     assert isinstance(got.error, Unavailable)
     assert got.error.retry_after_s == 30
 

@@ -3,15 +3,15 @@ from collections.abc import AsyncIterator
 import pytest
 from provider_help import provider
 
-from bot.inference.streams import Inference, inference_session
+from bot.inference.streams import Inference
 from bot.sim.providers.config import WireKind
 from bot.sim.providers.provider import SimProvider
 
 
 @pytest.fixture
 async def inference() -> AsyncIterator[Inference]:
-    async with inference_session() as session:
-        yield Inference(session)
+    async with Inference() as inference:
+        yield inference
 
 
 @pytest.fixture
