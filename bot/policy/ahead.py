@@ -96,7 +96,7 @@ def _chances(look: _Look, key: ModelKey) -> Iterator[tuple[float, float, HostSna
     there = {host.name: _use_s(host, key) for host in look.holders.get(key, ())}
     if asks * min(there.values()) < WORTH_S if there else likely <= LOAD_SHARE:
         return
-    ask = RouteAsk((key,), wish.min_context, load=wish.load)
+    ask = RouteAsk((key,), wish.min_context)
     found = [(h.name, predict_seconds(h, key, ask, now)) for h in look.holders.get(key, ())]
     warm = [there[n] for n, said in found if isinstance(said, Prediction) and not said.load_s]
     able = [(predict_load_s(h, h.models[key])[0], h) for h in look.quiet if key in h.models]
@@ -111,14 +111,17 @@ def _chances(look: _Look, key: ModelKey) -> Iterator[tuple[float, float, HostSna
 
 
 def _soonest_s(able: Sequence[tuple[float, HostSnapshot]], wish: Wish, now: float) -> float:
-    """Seconds of the quickest load there could be; ``able`` are with those of the load alone."""
+    """Seconds of the quickest load there could be; ``able`` are with those of the load alone.
+
+    Infinite where none could be: whoever is looked at closely then cannot load it either.
+    """
     soonest_s = math.inf
     for load_s, host in sorted(able, key=itemgetter(0)):
         if load_s >= soonest_s:
             break
         if (said := _cold(host, wish, now)) is not None:
             soonest_s = min(soonest_s, said.load_s)
-    return 0.0 if soonest_s == math.inf else soonest_s
+    return soonest_s
 
 
 def _cold(host: HostSnapshot, wish: Wish, now: float) -> Prediction | None:

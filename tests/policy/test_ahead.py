@@ -259,3 +259,14 @@ def test_of_a_hundred_hosts_only_those_are_predicted_that_could_be_best(
     assert plan is not None
     assert plan.host == "h00"
     assert len(asked) <= 3
+
+
+def test_of_several_loads_the_one_that_spares_most_after_its_own_seconds_is_found() -> None:
+    reads = {"quick": (9000.0, 60.0), "quicker": (9500.0, 70.0), "best": (8000.0, 2.0)}
+    hosts = [
+        host(name, ON_DISK, speeds=dict.fromkeys(KEYS.values(), Speed(load_s, read, 150.0)))
+        for name, (read, load_s) in reads.items()
+    ]
+    plan = _plan(*hosts, host("slow", ON_DISK, [instance()], speeds=SLOW))
+    assert plan is not None
+    assert plan.host == "best"
