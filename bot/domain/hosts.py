@@ -297,6 +297,10 @@ class Demand:
     """Monotonic seconds."""
     wish: Wish | None = None
     """The newest, without its asker."""
+    most_context: int = 0
+    """The largest that anybody needed of late, in tokens."""
+    most_at: float = 0.0
+    """When that was."""
 
 
 @value

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from bot.domain.hosts import Demand, Wish
 from bot.domain.ids import HostName, ModelKey
-from bot.policy.demand import NOBODY, chance, faded, resting_since
+from bot.policy.demand import NOBODY, chance, faded, lately_needed, resting_since
 
 LONGEST_REST_S = 1200.0
 """A conversation that rested so long is forgotten; it counts for nothing by then."""
@@ -30,7 +30,10 @@ class Demands:
         if since is not None:
             resting = max(0.0, resting - resting_since(since, now))
         anybodys = replace(wish, user="", conversation="", since=None, max_wait_s=None)
-        self.of = {**self.of, key: Demand(begun, resting, now, anybodys)}
+        most, at = wish.min_context, now
+        if most < lately_needed([demand], now):
+            most, at = demand.most_context, demand.most_at
+        self.of = {**self.of, key: Demand(begun, resting, now, anybodys, most, at)}
 
     def answered(self, key: ModelKey, conversation: str, now: float) -> None:
         """It ended."""

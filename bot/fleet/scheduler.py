@@ -88,11 +88,12 @@ from bot.fleet.residents import SPARED_S, Resident, Residents, reference_of
 from bot.fleet.speeds import History
 from bot.policy.ahead import AHEAD
 from bot.policy.breaker import Breaker
+from bot.policy.demand import lately_needed
 from bot.policy.placement import (
     Hopeless,
     Placement,
     context_needed,
-    place,
+    place_roomy,
     plan_idle_eviction,
 )
 from bot.policy.speeds import speed_of_answer
@@ -425,7 +426,8 @@ class Scheduler:
         key, name = wish.model_key, self.config.name
         waiters = self._without_instance(key)
         wishes = [wish, *(waiter.wish for waiter in waiters)]
-        placed = place(self.snapshot(), wishes, self._views(now, ahead), now)
+        most = lately_needed(self._demands.of.values(), now)
+        placed = place_roomy(self.snapshot(), wishes, self._views(now, ahead), now, most)
         match placed:
             case Hopeless(kind=FailureKind.DOES_NOT_FIT, reason=reason):
                 return replace(placed, reason=f"{key} does not fit on {name}: {reason}.")

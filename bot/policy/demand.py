@@ -5,6 +5,7 @@ conversation that was answered a moment ago mostly goes on.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 
 from bot.domain.hosts import Demand
@@ -36,6 +37,12 @@ def faded(demand: Demand, now: float) -> Demand:
 def resting_since(since: float, now: float) -> float:
     """What one conversation answered at a time counts for among those that may go on."""
     return math.exp(-max(0.0, now - since) / RESTS_S)
+
+
+def lately_needed(demands: Iterable[Demand], now: float) -> int:
+    """The most tokens of context that anybody needed of any of these models of late."""
+    late = (demand.most_context for demand in demands if now - demand.most_at < FADES_S)
+    return max(late, default=0)
 
 
 def expected_asks(demand: Demand, now: float, horizon_s: float) -> float:

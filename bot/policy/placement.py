@@ -12,6 +12,9 @@ host's snapshot and what is in memory, so that a host is never refused for what 
 5. Neither: it never fits, and says what is in the way.
 6. Where the host itself refused what should have fitted, so much more leaves as the model takes.
    What it refused to hold together is remembered and not tried again while anything can leave.
+7. Where nothing more has to leave for it, it is loaded with as much context as anybody needed of
+   any model of late (``place_roomy``): conversations grow, and each that outgrew its copy had it
+   loaded again.
 
 ``plan_idle_eviction`` names what rested longer than its TTL. In both, leased, pinned and spared
 instances stay, and foreign ones unless the host may evict them.
@@ -146,6 +149,24 @@ def place(
         evict += more
     reason = f"after evicting {names(evict)}" if evict else ""
     return Placement(order, outgrown + evict, (), reason)
+
+
+def place_roomy(
+    host: HostSnapshot, wishes: Sequence[Wish], instances: Sequence[Instance], now: float, most: int
+) -> Placement | Hopeless:
+    """As ``place``, with a context of ``most`` tokens where that changes nothing else."""
+    placed, first = place(host, wishes, instances, now), wishes[0]
+    limits = host.limits.get(first.model_key)
+    # Whoever says a context said what its hosts' memory was planned by.
+    is_said = first.load.context_length is not None
+    is_large = most <= max(wish.min_context for wish in wishes)
+    if is_said or is_large or isinstance(placed, Hopeless) or (limits and limits.refusal):
+        return placed
+    # 7.
+    roomy = place(host, [*wishes, replace(first, min_context=most)], instances, now)
+    if isinstance(roomy, Hopeless) or roomy.evict != placed.evict:
+        return placed
+    return roomy if roomy.waits_for == placed.waits_for else placed
 
 
 def plan_idle_eviction(

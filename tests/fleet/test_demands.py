@@ -1,13 +1,14 @@
 """Who asks for which model, kept for all hosts together."""
 
 import pytest
-from scheduler_playbook import Playbook
+from scheduler_playbook import Playbook, up_with
 
 from bot.domain.hosts import Wish
 from bot.domain.ids import HostName, ModelKey
 from bot.fleet.demand import LONGEST_REST_S, Demands
 from bot.fleet.scheduler import Scheduler
 from bot.fleet.speeds import History
+from bot.policy.demand import FADES_S, lately_needed
 
 ONE, TWO = ModelKey("one"), ModelKey("two")
 HERE, THERE = HostName("here"), HostName("there")
@@ -134,3 +135,33 @@ def test_what_was_taken_out_by_hand_or_for_its_rest_is_nobodys_any_more() -> Non
     assert set(demands.of) == {ONE}
     play.after(61).sweep()
     assert not demands.of
+
+
+def test_the_largest_context_needed_of_late_is_kept_for_half_an_hour() -> None:
+    demands = Demands()
+    for at, asked, most in (
+        (0.0, 5000, 5000),
+        (10.0, 3000, 5000),
+        (1799.0, 100, 5000),
+        (1800.0, 100, 100),
+        (1801.0, 100, 100),
+        (3600.5, 50, 100),
+        (3601.0, 50, 50),
+    ):
+        demands.asked(Wish(ONE, min_context=asked), at)
+        assert lately_needed(demands.of.values(), at) == most, at
+        assert lately_needed(demands.of.values(), at + FADES_S) == 0
+
+
+def test_a_model_is_loaded_with_the_context_that_any_needed_of_late() -> None:
+    play = up_with("one", "two")
+    assert play.ask("ada", "one", context=9000) == ["load one with 16384"]
+    play.loaded()
+    # It has its words: nobody asked for so much before it was granted.
+    assert play.ask("bob", "two", context=100) == ["load two with 16384"]
+    play.loaded()
+    for who, name in (("ada", "one"), ("bob", "two")):
+        play.leave(who)
+        play.vanishes(name)
+    play.up()
+    assert play.after(FADES_S).ask("cem", "two", context=100) == ["load two"]

@@ -591,11 +591,12 @@ def test_only_a_load_that_brought_nothing_counts_as_a_try() -> None:
         play.ask(f"long {number}", "one", context=context)
         assert play.loaded() == [f"grant long {number} {play.listed()[-1].identifier}"]
     play.memory.clear()
-    assert play.up()[-1] == "load one"
+    assert play.up()[-1] == "load one with 32768"
     for _ in range(2):
         play.loading = None
         own = OwnInstance(HOST, InstanceRef("ghost"), InstanceId("one"), ONE, 60)
-        assert play.read(play.scheduler.on_loaded(play.now, own, ()))[-1] == "load one"
+        decided = play.read(play.scheduler.on_loaded(play.now, own, ()))
+        assert decided[-1] == "load one with 32768"
 
 
 def test_a_load_too_small_for_somebody_is_no_try_of_theirs() -> None:

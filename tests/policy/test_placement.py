@@ -25,6 +25,7 @@ from bot.policy.placement import (
     load_bytes,
     order_for,
     place,
+    place_roomy,
     plan_idle_eviction,
     together,
 )
@@ -469,6 +470,39 @@ def test_a_load_gets_the_context_the_transcript_needs_as_far_as_the_model_has_it
     wish = Wish(QWEN, LoadSettings(context_length=asked), needed)
     order = order_for(host(models=[of]), of, [wish])
     assert order.settings.context_length == given
+
+
+@pytest.mark.parametrize(
+    ("most", "memory_gb", "said", "refusal", "given"),
+    [
+        (9000, None, None, "", 16_384),
+        (3001, None, None, "", None),
+        (3000, None, None, "", None),
+        (2999, None, None, "", None),
+        (9000, None, 4096, "", 4096),
+        (9000, None, None, "no", None),
+        (9000, 12.0, None, "", 16_384),
+        # Beside the other there is room for it with a small context alone; waiting is as dear.
+        (9000, 10.5, None, "", None),
+        (9000, 6.0, None, "", None),
+        (9000, 1.0, None, "", "hopeless"),
+    ],
+)
+def test_a_load_gets_the_context_needed_of_late_where_nothing_else_changes(
+    most: int, memory_gb: float | None, said: int | None, refusal: str, given: int | str | None
+) -> None:
+    on = _host(5.0, memory_gb=memory_gb, limits=LoadLimits(refusal=refusal))
+    held, wish = [instance(gb=5.0, context=4096)], Wish(NEW, LoadSettings(said), 3000)
+    for leases in (0, 1):
+        held = [replace(held[0], leases=leases)]
+        plain, found = place(on, [wish], held, NOW), place_roomy(on, [wish], held, NOW, most)
+        if isinstance(found, Hopeless):
+            assert plain == found
+            assert given == "hopeless"
+        else:
+            assert isinstance(plain, Placement)
+            assert (found.evict, found.waits_for) == (plain.evict, plain.waits_for)
+            assert found.order.settings.context_length == given
 
 
 @pytest.mark.parametrize(
