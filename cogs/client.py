@@ -19,6 +19,7 @@ from cogs._again import Again
 from cogs._ban import Ban
 from cogs._bare import Bare
 from cogs._boards import Boards
+from cogs._faults import SENDING_ERRORS
 from cogs._forms import FormButton
 from cogs._languages import CommandNames
 from cogs._loads import Loads
@@ -74,6 +75,10 @@ discord.shard.ExponentialBackoff = Backoff  # pyright: ignore[reportPrivateImpor
 _log = structlog.get_logger(__name__)
 
 
+class WantsShards(Exception):
+    """Discord advises more than one connection."""
+
+
 class DiscordFace:
     """Keeps a connection to Discord, and what outlives one: replies, loads, pacing."""
 
@@ -105,6 +110,9 @@ class DiscordFace:
             try:
                 async with self._bot:
                     await self._bot.start(token)
+            except WantsShards:
+                kind = ShardedBot
+                continue
             except discord.PrivilegedIntentsRequired:
                 _log.warning("message content not granted", how_to=NO_CONTENT)
                 # Discord closes such a session for good (4014). Mentions, private messages and
@@ -118,7 +126,7 @@ class DiscordFace:
                 if isinstance(error, discord.ConnectionClosed) and error.code == _REFUSED_TOKEN:
                     raise ConfigError([REFUSED_LOGIN]) from error
                 if isinstance(error, discord.ConnectionClosed) and error.code == _TOO_MANY_SERVERS:
-                    # In over 2,500 servers one is too few; how many it takes Discord says.
+                    # In over 2,500 servers one is too few, whatever was advised.
                     kind = ShardedBot
                     continue
                 if not self._is_closing.is_set():
@@ -198,6 +206,12 @@ class LanternBot(commands.Bot):
 
     async def setup_hook(self) -> None:
         """Runs once, logged in but not yet connected."""
+        if not isinstance(self, ShardedBot):
+            # Advised long before one is refused; first, since the rest of this is done once.
+            with suppress(*SENDING_ERRORS):
+                shards, *_ = await self.http.get_bot_gateway()
+                if shards > 1:
+                    raise WantsShards
         face, lantern, rules = self._face, self._face.lantern, self._face.rules
         # Before the first new turn, whose messages are open too and are not left over.
         await self._closing.collect()

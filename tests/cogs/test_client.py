@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from unittest.mock import AsyncMock
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
@@ -23,7 +24,7 @@ from virtual_time import play
 
 from bot.domain.errors import BotError, ConfigError, HostUnreachable
 from bot.domain.events import TextDelta
-from cogs.client import DiscordFace, DiscordRules, LanternBot, ShardedBot
+from cogs.client import DiscordFace, DiscordRules, LanternBot, ShardedBot, WantsShards
 from cogs.identity import identify
 
 Ends = list[BaseException | None]
@@ -89,11 +90,12 @@ def closed_with(code: int) -> discord.ConnectionClosed:
     return discord.ConnectionClosed(socket, shard_id=None, code=code)
 
 
+@pytest.mark.parametrize("end", [closed_with(4011), WantsShards()])
 def test_in_too_many_servers_for_one_connection_it_goes_on_over_several_at_once(
-    starts: tuple[Ends, list[tuple[float, bool]]], monkeypatch: pytest.MonkeyPatch
+    starts: tuple[Ends, list[tuple[float, bool]]], monkeypatch: pytest.MonkeyPatch, end: Exception
 ) -> None:
     ends, made = starts
-    ends += [closed_with(4011), discord.PrivilegedIntentsRequired(None), OSError()]
+    ends += [end, discord.PrivilegedIntentsRequired(None), OSError()]
     kinds: list[bool] = []
     original = LanternBot.start
 
@@ -114,6 +116,25 @@ def test_a_token_refused_in_the_middle_ends_the_program_too(
     starts[0].append(closed_with(4004))
     with pytest.raises(ConfigError, match="Discord refuses this bot token"):
         play(DiscordFace(lantern_of(), DiscordRules()).serve("token"))
+
+
+@pytest.mark.parametrize(
+    ("advice", "wants_more"),
+    [((2, "", None), True), ((1, "", None), False), (discord.GatewayNotFound(), False)],
+)
+async def test_as_many_connections_as_discord_advises_are_made(
+    advice: object, *, wants_more: bool
+) -> None:
+    for kind in (LanternBot, ShardedBot):
+        bot = kind(DiscordFace(lantern_of(), DiscordRules()), reads_content=True)
+        bot.tree.sync = AsyncMock(return_value=[])
+        bot.http.get_bot_gateway = AsyncMock(side_effect=[advice])
+        async with bot:
+            if wants_more and kind is LanternBot:
+                with pytest.raises(WantsShards):
+                    await bot.setup_hook()
+            else:
+                await bot.setup_hook()
 
 
 async def test_a_sharded_bot_says_its_line_and_takes_commands_on_all_connections() -> None:

@@ -25,6 +25,7 @@ NAME = re.compile(r"[-_'\w]{1,32}")
 async def commands() -> AsyncGenerator[list[dict[str, Any]]]:
     bot = LanternBot(DiscordFace(lantern_of(), DiscordRules()), reads_content=True)
     bot.tree.sync = AsyncMock(return_value=[])
+    bot.http.get_bot_gateway = AsyncMock(return_value=(1, "", None))
     await bot.setup_hook()
     names = CommandNames()
     yield [await c.get_translated_payload(bot.tree, names) for c in bot.tree.get_commands()]

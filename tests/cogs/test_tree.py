@@ -59,6 +59,7 @@ async def bot(lantern: Lantern) -> AsyncGenerator[LanternBot]:
     rules = DiscordRules(doors=AccessRules(servers={PlaceId("discord:5")}))
     bot = LanternBot(DiscordFace(lantern, rules), reads_content=True)
     bot.tree.sync = AsyncMock(return_value=[])
+    bot.http.get_bot_gateway = AsyncMock(return_value=(1, "", None))
     await bot.setup_hook()
     yield bot
     await bot.close()

@@ -150,6 +150,7 @@ class DiscordDouble:
     def _routes(self, router: web.UrlDispatcher) -> None:
         api, hook = "/api/v10", "/api/v10/webhooks/{application}/{token}"
         router.add_get("/gateway", self.gateway.handle)
+        router.add_get(f"{api}/gateway/bot", self._advice)
         router.add_get(f"{api}/users/@me", self._me)
         router.add_get(f"{api}/users/@me/guilds", self._guilds)
         router.add_get(f"{api}/oauth2/applications/@me", self._application)
@@ -180,6 +181,10 @@ class DiscordDouble:
             if not _may_enter(request):
                 return _answer({"message": "401: Unauthorized", "code": 0}, 401)
         return await handler(request)
+
+    async def _advice(self, request: web.Request) -> web.Response:
+        limit = {"total": 1000, "remaining": 999, "reset_after": 1, "max_concurrency": 1}
+        return _answer({"url": self.url, "shards": 1, "session_start_limit": limit})
 
     async def _me(self, request: web.Request) -> web.Response:
         return _answer(ME)
