@@ -17,10 +17,12 @@ from bot.sim.models import GB, SimHostConfig, SimModel
 async def test_a_first_text_is_shown_and_the_calls_before_it_are_told(
     reach: Reach, before: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def unlogged(**_: object) -> None:
+        """Other tests read the log."""
+
     monkeypatch.setattr(first_text, "CALL_S", 0.0)
     monkeypatch.setattr(first_text, "ROUNDS", 1)
-    # Other tests read the log.
-    monkeypatch.setattr("bench.house.configure_logging", lambda **_: None)
+    monkeypatch.setattr("bench.house.configure_logging", unlogged)
     models = (SimModel(MODEL, GB),)
     async with SimHost(SimHostConfig(HOST, models=models, time_scale=0.0)) as host:
         (first,) = await first_text._measure(cast(Studio, host), reach)  # pyright: ignore[reportPrivateUsage]  # all but the process of its own

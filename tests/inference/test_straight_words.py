@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 from collected import asking
+from virtual_time import play
 from wire_double import Reply, chunk, sse, wire_double
 
 from bot.domain.chat import Endpoint
@@ -164,16 +165,20 @@ async def test_a_closed_thought_opens_the_way_for_words_alone() -> None:
     assert heard.straight == []
 
 
-async def test_words_that_go_straight_are_life_and_a_silence_after_them_is_told() -> None:
-    heard = Heard(quiet_s=0.04, idle_s=0.08)
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(heard.read())
-        await asyncio.sleep(0)
-        for number in range(4):
-            await heard.comes(event(str(number)))
-            await asyncio.sleep(0.02)
+def test_words_that_go_straight_are_life_and_a_silence_after_them_is_told() -> None:
+    async def scene() -> Heard:
+        heard = Heard(quiet_s=4, idle_s=8)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(heard.read())
+            await asyncio.sleep(0)
+            for number in range(4):
+                await heard.comes(event(str(number)))
+                await asyncio.sleep(3)
+        return heard
+
+    heard = play(scene())
     assert heard.straight == ["1", "2", "3"]
-    assert heard.told == ["0", Silence(0.04)]
+    assert heard.told == ["0", Silence(4)]
     assert isinstance(heard.error, Unavailable)
     assert heard.error.kind is FailureKind.STALL
 
