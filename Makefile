@@ -29,8 +29,9 @@ run: $(RUN_STAMP)
 
 # Where it is set, both workers compile every module anew, each time: 20 s.
 test nightly: export PYTHONDONTWRITEBYTECODE :=
+# Three workers for two cores: now and then a test waits, for a deadline or a socket.
 test: $(DEV_STAMP)
-	$(BIN)/python -m pytest -m "not ops and not browser" -n 2 --dist worksteal
+	$(BIN)/python -m pytest -m "not ops and not browser" -n 3 --dist worksteal
 	$(MAKE) browser
 
 # The same with thousands of random examples for each property, 10,000 histories of the fleet: half an hour or more.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from _pytest.runner import runtestprotocol
 from hypothesis import HealthCheck, Phase, settings
 
 # How long an example takes says nothing about it: a busy machine must not fail a test.
@@ -81,6 +82,21 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Lets a worker tell the one that prints what is printed, and nothing else.
+
+    It sent five messages for each test, and three of them said that its fixtures were well.
+    """
+    if not hasattr(item.config, "workerinput") or item.config.getoption("durations") is not None:
+        return None
+    for report in runtestprotocol(item, log=False, nextitem=nextitem):
+        if report.when == "call" or not report.passed:
+            item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("lantern")
     group.addoption(
@@ -108,13 +124,32 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the tests marked lan out unless they are asked for by name.
 
-    In random order, but first those that import the SDKs of providers: of two workers one alone
-    begins at the first, and each that imports them needs three seconds for it.
+    In random order, but the long ones first: one begun as the last leaves the other cores idle.
     """
-    items.sort(key=lambda item: not item.nodeid.startswith(_SDK_TESTS))
-    if "lan" in str(config.getoption("markexpr")):
-        return
-    away = [item for item in items if item.get_closest_marker("lan") is not None]
-    if away:
-        config.hook.pytest_deselected(items=away)
-        items[:] = [item for item in items if item not in away]
+    away = set[pytest.Item]()
+    if "lan" not in str(config.getoption("markexpr")):
+        away |= {item for item in items if item.get_closest_marker("lan") is not None}
+        config.hook.pytest_deselected(items=list(away))
+    here = [item for item in items if item not in away]
+    workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
+    items[:] = _dealt(here, workers)
+
+
+def _dealt(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Each worker's part, as xdist cuts them, with its share of the slow tests at its beginning.
+
+    Those that import the SDKs of providers are the first one's alone: it takes three seconds.
+    """
+    sdk = [item for item in items if item.nodeid.startswith(_SDK_TESTS)]
+    others = [item for item in items if not item.nodeid.startswith(_SDK_TESTS)]
+    slow = [item for item in others if item.get_closest_marker("slow") is not None]
+    short = [item for item in others if item.get_closest_marker("slow") is None]
+    dealt = list[pytest.Item]()
+    for number in range(workers):
+        end = len(items) * (number + 1) // workers
+        dealt += sdk if number == 0 else []
+        dealt += slow[number::workers]
+        rest = max(0, end - len(dealt))
+        dealt += short[:rest]
+        short = short[rest:]
+    return dealt + short

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC
 from pathlib import Path
 
+from brief import brief
 from clocks import WallClock
 from collected import Collected
 from databases import new_database
@@ -244,7 +245,7 @@ async def cloud_house(
         configs: list[ProviderConfig] = []
         for wire in wires or ("zai",):
             for number, weight in enumerate(weights, 1) if weights else [(0, 1.0)]:
-                told = replace(sim or SimProviderConfig(time_scale=0.0), wire=wire)
+                told = replace(sim or SimProviderConfig(time_scale=0.0, answer=brief), wire=wire)
                 double = await stack.enter_async_context(SimProvider(told, utcnow=clock))
                 own: dict[str, object] = {"deployment": number, "weight": weight}
                 configs.append(config_for(double, wire, **changes, **own))

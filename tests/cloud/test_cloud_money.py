@@ -20,6 +20,8 @@ from bot.policy.periods import Period
 from bot.sim.providers.config import SimProviderConfig, WireKind
 from bot.sim.providers.faults import FaultName
 
+LONG_ANSWERS = SimProviderConfig(time_scale=0.0)
+
 
 async def spent(cloud: Cloud) -> int:
     return (await cloud.ledger.accounts())[0].spent_micro_usd
@@ -140,7 +142,7 @@ async def until(holds: Callable[[], Awaitable[bool]]) -> None:
 async def test_two_hundred_at_once_at_the_edge_of_the_budget_overspend_nothing(
     tmp_path: Path,
 ) -> None:
-    cap = 1_000_000
+    cap = 200_000
     rules = BudgetRules(daily_micro_usd=cap)
     async with cloud_house(
         tmp_path, "openai", rules=rules, max_wait_s=60.0, max_concurrent=50, rate_count=1000
@@ -184,7 +186,7 @@ async def fill_up(cloud: Cloud, micro_usd: int) -> None:
 
 async def test_the_admins_are_warned_once_a_day(tmp_path: Path) -> None:
     rules = BudgetRules(daily_micro_usd=2_000, alert_at=0.1)
-    async with cloud_house(tmp_path, "zai", rules=rules) as cloud:
+    async with cloud_house(tmp_path, "zai", rules=rules, sim=LONG_ANSWERS) as cloud:
         for _ in range(15):
             await cloud.serve(ask=cloud.ask(answer_tokens=100))
         assert sorted(event.what for event in cloud.news) == ["alert", "spent"]
@@ -199,7 +201,7 @@ async def test_the_admins_are_warned_once_a_day(tmp_path: Path) -> None:
 
 async def test_each_server_and_person_has_a_limit_of_their_own(tmp_path: Path) -> None:
     rules = BudgetRules(per_user_micro_usd=700)
-    async with cloud_house(tmp_path, "zai", rules=rules) as cloud:
+    async with cloud_house(tmp_path, "zai", rules=rules, sim=LONG_ANSWERS) as cloud:
         mine = [await cloud.serve() for _ in range(4)]
         theirs = await cloud.serve(ask=replace(cloud.ask(), user=UserId("discord:2")))
 

@@ -5,6 +5,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from brief import brief
+
 from bot.domain.events import FleetEvent, Progress
 from bot.domain.hosts import (
     Drain,
@@ -42,7 +44,7 @@ H = HostName("studio")
 
 
 def sim_config(**changes: object) -> SimHostConfig:
-    return SimHostConfig(**{"models": MODELS, "time_scale": QUICK, **changes})  # pyright: ignore[reportArgumentType]  # passed through
+    return SimHostConfig(**{"models": MODELS, "time_scale": QUICK, "answer": brief, **changes})  # pyright: ignore[reportArgumentType]  # passed through
 
 
 GUARD_S = 60.0

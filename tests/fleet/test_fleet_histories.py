@@ -201,6 +201,7 @@ def _quiet() -> Generator[None]:
     structlog.configure(**kept)
 
 
+@pytest.mark.slow
 @settings(max_examples=HISTORIES)
 @example(SEEN_BETWEEN)
 @given(evenings())

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from brief import brief
 from databases import new_database
 
 from bot.app import Plan, lantern, utcnow
@@ -49,13 +50,16 @@ ADA, BOB = UserId("discord:ada"), UserId("discord:bob")
 
 def sim(name: str, *models: SimModel, **changes: object) -> SimHostConfig:
     """A quick simulated host."""
-    config = SimHostConfig(name=name, models=models, time_scale=FAST)
+    config = SimHostConfig(name=name, models=models, time_scale=FAST, answer=brief)
     return replace(config, **changes)
 
 
 def cloud(**wires: WireKind) -> dict[str, SimProviderConfig]:
     """Quick simulated providers by the names they are configured under."""
-    return {name: SimProviderConfig(wire=wire, time_scale=FAST) for name, wire in wires.items()}
+    return {
+        name: SimProviderConfig(wire=wire, time_scale=FAST, answer=brief)
+        for name, wire in wires.items()
+    }
 
 
 @dataclass(slots=True)

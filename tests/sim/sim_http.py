@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import aiohttp
+from brief import brief
 
 from bot.sim.host import SimHost
 from bot.sim.models import GB, SimHostConfig, SimModel
@@ -19,6 +20,7 @@ JIT = SimHostConfig(
     ),
     memory_bytes=32 * GB,
     time_scale=0,
+    answer=brief,
 )
 MANUAL = replace(JIT, jit=False)
 CHAT = "/v1/chat/completions"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import aiohttp
+from brief import brief
 from collected import Collected, collect
 
 from bot.domain.chat import Endpoint, InferenceRequest, Message
@@ -26,7 +27,8 @@ MODELS: Mapping[WireKind, str] = {
 
 def provider(wire: WireKind, **changes: Any) -> SimProvider:
     """A provider as fast as possible."""
-    settings: dict[str, Any] = {"wire": wire, "key": KEY, "time_scale": 0.0, **changes}
+    quick: dict[str, Any] = {"key": KEY, "time_scale": 0.0, "answer": brief}
+    settings: dict[str, Any] = {"wire": wire, **quick, **changes}
     return SimProvider(SimProviderConfig(**settings))
 
 

@@ -61,7 +61,7 @@ async def test_zai_takes_all_it_has_fields_for() -> None:
                 "zai",
                 temperature=1.0,
                 top_p=0.01,
-                max_tokens=50,
+                max_tokens=5,
                 stop=["END"],
                 thinking={"type": "disabled"},
                 user_id="0123456789",
