@@ -12,7 +12,7 @@ from bot.domain.hosts import Demand, HostSnapshot, Instance, LoadInFlight, Model
 from bot.domain.ids import ModelKey
 from bot.domain.personas import LoadSettings
 from bot.policy import ahead
-from bot.policy.ahead import DOUBT, MOVE_HORIZON_S, MOVE_SHARE, Ahead, plan_ahead
+from bot.policy.ahead import DOUBT, LOAD_SHARE, MOVE_HORIZON_S, MOVE_SHARE, Ahead, plan_ahead
 from bot.policy.demand import HORIZON_S, chance, expected_asks
 from bot.policy.prediction import predict_seconds
 
@@ -192,6 +192,13 @@ def _timed(
              _timed("c", GEMMA, models=LARGE[1:], read=100, write=10)],
             SWAP - DOUBT * LOST * (MIDDLE - QUICK),
         ),
+        # In memory elsewhere with too small a context, it answers nobody.
+        ([_timed("a"), replace(_timed("b", read=100, write=10),
+                               instances=(instance(QWEN, context=1000),))], COLD),
+        # The one that gains most after its costs is looked at first.
+        ([_timed("a", load_s=20.0), _timed("c", load_s=30.0, read=8000),
+          _timed("d", load_s=1.0, read=5000), _timed("b", QWEN, read=100, write=10)],
+         LATER * (LONG - 500 / 5000 - 24 / 150) - 0.2),
         # In memory elsewhere: the quicker of the copies is what it is compared to.
         ([_timed("a", load_s=1.0), _timed("b", QWEN, read=100, write=10),
           _timed("c", QWEN, read=500, write=40)], LATER * (MIDDLE - QUICK) - 0.2),
@@ -220,6 +227,18 @@ def test_a_load_is_worth_it_from_two_seconds_on_and_while_it_gains_more_than_it_
     # Of the first two the chance is exactly 1.
     demand = ASKED if CRAWLING in hosts else replace(ASKED, begun=600.0)
     assert (_plan(*hosts, qwen=demand) is not None) is is_worth
+
+
+def test_a_quicker_host_is_worth_it_for_what_is_seldom_but_slowly_answered() -> None:
+    seldom = Demand(begun=2.0, at=NOW, wish=ASKED.wish)
+    assert chance(seldom, NOW) < LOAD_SHARE
+    assert _plan(_timed("a", load_s=1.0), CRAWLING, qwen=seldom) is not None
+
+
+def test_of_hosts_alike_the_first_loads() -> None:
+    plan = _plan(*(host(name, models=ON_DISK, speeds=FAST) for name in "ab"))
+    assert plan is not None
+    assert plan.host == "a"
 
 
 @pytest.mark.parametrize(("context", "fits"), [(None, True), (32_768, False)])

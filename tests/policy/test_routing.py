@@ -514,8 +514,8 @@ def test_who_waits_goes_where_it_is_clearly_sooner(
     here, there = (
         Candidate(QWEN, HostName(n), burden_s=s) for n, s in (("a", here_s), ("b", there_s))
     )
-    found = sooner_elsewhere((there, here), here, lead_s)
-    assert found == (there if goes else None)
+    for order in ((there, here), (here, there)):
+        assert sooner_elsewhere(order, here, lead_s) == (there if goes else None)
 
 
 def test_who_waits_goes_to_no_other_model_nor_to_a_provider_and_leaves_a_host_that_is_out() -> None:
