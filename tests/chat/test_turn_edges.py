@@ -68,6 +68,19 @@ async def test_a_drain_stops_a_turn_that_has_not_begun(tmp_path: Path) -> None:
     assert (last.by_asker, last.reason, last.receipt.finish) == (False, "restart", "error")
 
 
+async def test_of_a_turn_that_does_not_run_there_is_nothing_to_stop_choose_or_know(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        gone = TurnId("gone")
+        assert not home.turns.stop_turn(gone)
+        assert not home.turns.choose(gone, "cloud")
+        assert home.turns.asker(gone) is None
+        with capture_logs() as logs:
+            await home.turns.drain(1.0)
+        assert logs == [], "nobody is waited for"
+
+
 async def test_once_the_first_word_was_said_there_is_nothing_to_choose(tmp_path: Path) -> None:
     async with world(tmp_path, "prefer_local", is_slow=True) as home:
         home.ears.reply = "All is well."
@@ -250,7 +263,10 @@ async def test_an_end_that_could_not_be_stored_is_stored_as_soon_as_there_is_roo
         assert stored is not None
         assert stored.status == "running"
         home.store.is_disk_full = False
-        await home.turns.catch_up()
+        with capture_logs() as logs:
+            for _ in range(2):
+                await home.turns.catch_up()
+        assert [log["event"] for log in logs] == ["turn's end stored late"]
         stored = await home.turns.store.get(last.turn)
         assert stored is not None
         assert (stored.status, stored.reply_text) == ("done", "All is well.")

@@ -495,8 +495,9 @@ async def test_leaving_the_turn_stores_what_was_said_and_stops_the_host(tmp_path
         await studio.journal.wait_for(PredictionCancelled)
 
 
+@pytest.mark.parametrize(("press", "waiters"), [("Cancel", 0), ("Stop", 1)])
 async def test_cancelling_a_load_that_nobody_else_wants_cancels_it_at_the_host(
-    tmp_path: Path,
+    tmp_path: Path, press: str, waiters: int
 ) -> None:
     async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
         said = Said()
@@ -507,8 +508,16 @@ async def test_cancelling_a_load_that_nobody_else_wants_cancels_it_at_the_host(
                 if isinstance(event, Started):
                     turn = event.turn
                 if isinstance(event, Loading) and turn is not None:
-                    assert home.lantern.turns.stop_turn(turn, cancels_load=True)
+                    ends_load = {"cancels_load": True} if press == "Cancel" else {}
+                    assert home.lantern.turns.stop_turn(turn, **ends_load)
+                    studio = home.lantern.fleet.snapshot().hosts[HostName("studio")]
+                    # At once, while the turn itself is only just leaving.
+                    assert studio.load is not None
+                    assert studio.load.waiters == waiters
+                    turn = None
         assert isinstance(said.last, Stopped | Failed)
+        assert said.last.receipt is not None
+        assert [told.split()[0] for told in said.last.receipt.presses] == [press]
         assert not home.hosts["studio"].resident
 
 
