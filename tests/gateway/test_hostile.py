@@ -3,13 +3,16 @@
 import asyncio
 import gzip
 import json
+import threading
 import tracemalloc
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bot.gateway import inference
 from bot.gateway.connections import ConnectionLimits
 from bot.gateway.server import GatewayRules
 from bot.sim.journal import PredictionStarted
@@ -291,3 +294,36 @@ async def test_a_body_that_breaks_when_it_was_called_for_is_the_clients_doing(
         assert refused.status in (400, 408)
         assert refused.error["type"] == "invalid_request_error"
         writer.close()
+
+
+@pytest.mark.parametrize("more", [0, 1])
+async def test_while_a_large_body_is_read_others_are_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: int
+) -> None:
+    body = json.dumps(chat(QWEN.key, max_tokens=1)).encode()
+    is_begun, may_go_on, apart = threading.Event(), threading.Event(), set[str]()
+
+    def held(name: str) -> None:
+        read = getattr(inference, name)
+
+        def slowly(*args: Any) -> object:
+            if threading.current_thread() is not threading.main_thread():
+                apart.add(name)
+                is_begun.set()
+                may_go_on.wait(30)
+            return read(*args)
+
+        monkeypatch.setattr(inference, name, slowly)
+
+    steps = {"parse", "filled", "measure"}
+    for step in steps:
+        held(step)
+    async with gate(tmp_path, sim("one", QWEN)) as it, asyncio.TaskGroup() as tasks:
+        large = body + b" " * (inference.LARGE_BYTES + more - len(body))
+        asking = tasks.create_task(it.ask("/v1/chat/completions", large))
+        if more:
+            await asyncio.to_thread(is_begun.wait, 30)
+        assert (await it.ask("/v1/models", method="GET")).status == 200
+        may_go_on.set()
+        assert (await asking).status == 200
+    assert apart == (steps if more else set())

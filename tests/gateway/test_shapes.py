@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from bot.gateway import edge
 from bot.gateway.edge import DEEPEST, parse
 from bot.gateway.errors import Problem
 from bot.gateway.shapes import RequestForm, is_deeper
@@ -157,6 +158,18 @@ def test_nesting_is_measured_to_its_bound() -> None:
     assert parse("chat", json.dumps(body).encode()).fields == body
     body["x"] = nested(DEEPEST)
     refused("chat", json.dumps(body).encode())
+
+
+def test_values_are_counted_to_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    for more, opening in (("1", ""), ("[]", "["), ("{}", "{")):
+        body = json.dumps({"prompt": "a", "x": [1, 2, json.loads(more)]}).encode()
+        marks = 5 + (1 if opening else 0)
+        monkeypatch.setattr(edge, "MOST_VALUES", marks)
+        assert parse("text", body).fields["prompt"] == "a"
+        monkeypatch.setattr(edge, "MOST_VALUES", marks - 1)
+        with pytest.raises(Problem) as raised:
+            parse("text", body)
+        assert (raised.value.status, raised.value.code) == (413, "request_too_large")
 
 
 def test_the_last_of_two_equal_names_counts() -> None:
