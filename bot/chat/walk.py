@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -96,6 +96,7 @@ class _Line:
         kind: FailureKind,
         limit_s: float | None,
         late: int,
+        since: float,
         *,
         is_repeat: bool,
     ) -> None:
@@ -106,6 +107,7 @@ class _Line:
             kind: Why.
             limit_s: How long it was waited for at most.
             late: How many of those left are hosts that take longer than anybody waits.
+            since: When its wait began.
             is_repeat: It was asked before.
         """
         host = candidate.host
@@ -114,9 +116,12 @@ class _Line:
         # that was waited in to its end is not waited in again.
         is_late = kind is FailureKind.BUSY and candidate not in self.patient
         if is_late and (host is not None or limit_s is not None):
-            self.patient.add(candidate)
+            # With the time it has waited: it came back to the tail of the same line, and whoever
+            # had come meanwhile was answered first.
+            again = candidate if host is None else replace(candidate, since=since)
+            self.patient.add(again)
             at = len(self.waiting) if host is not None else len(self.waiting) - late
-            self.waiting.insert(at, candidate)
+            self.waiting.insert(at, again)
         elif host is None:
             self.later.extend([] if is_repeat else [candidate])
         elif kind in HOST_AT_FAULT:
@@ -128,15 +133,20 @@ class _Line:
         """Hosts that are not asked for a model again."""
         return frozenset(self.broken) | {host for host, key in self.could_not if key == model}
 
+    def goes_first(self, wanted: Candidate) -> None:
+        """Whoever the asker chose is next, and stands in the line once."""
+        where = (wanted.where, wanted.model)
+        others = [o for o in self.waiting if (o.where, o.model) != where]
+        self.waiting.clear()
+        self.waiting.extend((wanted, *others))
+
     def left(self, candidate: Candidate, better: Candidate) -> None:
         """A wait ended for a host that is clearly sooner: no failure, and the last resort."""
-        where = (better.host, better.model)
-        others = [o for o in self.waiting if (o.host, o.model) != where]
         # With the time it has waited by then: back in its line it was the newest of all.
         again = replace(candidate, since=better.since)
         self.patient |= {again} if candidate in self.patient else set()
-        self.waiting.clear()
-        self.waiting.extend((better, *others, again))
+        self.goes_first(better)
+        self.waiting.append(again)
 
     async def has_new(self, newcomers: Newcomers | None) -> bool:
         """Has a host come whom nobody asked yet, now that all others have failed?"""
@@ -193,9 +203,7 @@ async def walk(
     while waiting or later or await line.has_new(newcomers):
         # Also chosen between two attempts, or before the first.
         if override is not None and (wanted := override.take()) is not None:
-            with suppress(ValueError):
-                waiting.remove(wanted)
-            waiting.appendleft(wanted)
+            line.goes_first(wanted)
             chosen = wanted.provider
         is_repeat = not waiting
         candidate = (waiting or later).popleft()
@@ -216,6 +224,7 @@ async def walk(
         late = [o for o in waiting if o.host is not None and (o.seconds or 0.0) > longest_s]
         is_hurried = len(waiting) > (0 if candidate.host is not None else len(late))
         limit_s = max_wait_s if is_hurried and candidate not in line.patient else None
+        began_s = asyncio.get_running_loop().time()
         try:
             async with nullcontext() if override is None else override.attempt(candidate):
                 await serve(candidate, limit_s, not waiting, line.out(candidate.model))
@@ -231,7 +240,8 @@ async def walk(
                 reason=failed.user_message,
             )
             await on_failure(candidate, failed)
-            line.failed(candidate, failed.kind, limit_s, len(late), is_repeat=is_repeat)
+            since = began_s if candidate.since is None else candidate.since
+            line.failed(candidate, failed.kind, limit_s, len(late), since, is_repeat=is_repeat)
         else:
             # Its load goes on meanwhile, so it may be the one that can when the choice cannot.
             waiting.append(candidate)

@@ -157,7 +157,9 @@ async def test_a_busy_host_comes_once_more_after_the_others_and_then_waits() -> 
 async def test_a_busy_host_comes_again_after_those_who_take_longer_too() -> None:
     late = Candidate(ModelKey("m"), HostName("b"), seconds=9.1)
     play = Walk(A, late, a=[BUSY], b=[FailureKind.DOES_NOT_FIT])
-    assert await play.play() is A
+    served = await play.play()
+    assert served is not None
+    assert served.host == A.host
     assert play.asked == [("a", 9.0, False), ("b", 9.0, False), ("a", None, True)]
 
 
@@ -169,7 +171,13 @@ async def test_a_host_nothing_is_predicted_of_is_not_taken_for_a_late_one() -> N
 
 async def test_a_host_found_busy_is_waited_for_though_others_are_left() -> None:
     play = Walk(A, B, a=[BUSY], b=[BUSY])
-    assert await play.play() is A
+    began_s = asyncio.get_running_loop().time()
+    served = await play.play()
+    assert served is not None
+    assert served.since is not None
+    assert served == replace(A, since=served.since)
+    # With the time it has waited, or whoever came meanwhile would be answered first.
+    assert began_s <= served.since <= asyncio.get_running_loop().time()
     assert play.asked == [("a", 9.0, False), ("b", 9.0, False), ("a", None, False)]
 
 
