@@ -135,8 +135,9 @@ async def test_a_message_that_asked_nothing_may_be_edited_and_deleted(tmp_path: 
         assert await at.line() == ["first"]
 
 
-async def test_a_question_edited_while_it_is_answered_shows_the_offer_at_the_end(
-    tmp_path: Path,
+@pytest.mark.parametrize("is_deleted", [False, True])
+async def test_what_comes_to_a_question_while_it_is_answered_shows_at_the_end(
+    tmp_path: Path, *, is_deleted: bool
 ) -> None:
     script: Script = (STARTED, TextDelta("second"), 1.0, FINISHED)
     async with scene(tmp_path, script) as at:
@@ -144,11 +145,14 @@ async def test_a_question_edited_while_it_is_answered_shows_the_offer_at_the_end
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(at.press(Act.RETRY))
             await at.channel.until(at.ids[0], "second")
-            await its.edit("hello there")
+            await (its.delete() if is_deleted else its.edit("hello there"))
             assert "Answer the edited question" not in at.channel.buttons[at.ids[0]]
             at.turns.may_end.set()
+        # Neither shown nor taken away at once: the answer's own last words would undo it.
         assert its.buttons == []
-        assert at.channel.buttons[at.ids[0]][-1] == "Answer the edited question"
+        assert at.channel.shown[at.ids[0]].startswith("second")
+        ends = at.channel.buttons[at.ids[0]]
+        assert ends == [] if is_deleted else ends[-1] == "Answer the edited question"
 
 
 @pytest.mark.parametrize("is_deleted", [False, True])
@@ -194,20 +198,3 @@ async def test_a_deleted_question_leaves_with_all_its_answers(
         assert its.buttons == [[]]
         assert at.turns.said == [("end", (TURN, "again1"))]
         assert "not stored any more" in said_to(await at.press(Act.OLDER))[0]
-
-
-async def test_a_question_deleted_while_it_is_answered_leaves_no_button_at_its_end(
-    tmp_path: Path,
-) -> None:
-    script: Script = (STARTED, TextDelta("second"), 1.0, FINISHED)
-    async with scene(tmp_path, script) as at:
-        its = await question(at)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(at.press(Act.RETRY))
-            await at.channel.until(at.ids[0], "second")
-            await its.delete()
-            at.turns.may_end.set()
-        # Not taken away at once: the answer's own last words would bring them back.
-        assert its.buttons == []
-        assert at.channel.shown[at.ids[0]].startswith("second")
-        assert at.channel.buttons[at.ids[0]] == []
