@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from histories import plays
+from hypothesis import given
 from hypothesis import strategies as st
 from privacy_world import HOST, MODEL, TWIN, VENDORS, Luck, World, utcnow, world
 from relayed import relay
@@ -263,7 +264,9 @@ class Witness:
         request = self._request(ask, word)
         is_late = ask.is_late and bool(self._here(request) & self.before)
         at_ms = int(utcnow().timestamp() * 1000)
-        self.said.append(Said(Quote(word, ask.user, str(ask.user), ask.place, at_ms)))
+        # A question that is asked once more as it reads now: its author's words, whoever presses.
+        author = self._author(request)
+        self.said.append(Said(Quote(word, author, str(author), ask.place, at_ms)))
         persona = await self._played(request, ask.way)
         if is_late or self._is_private_now(request, persona):
             assert not ears.sent_away
@@ -360,9 +363,7 @@ async def _unheard(place: int) -> None:
 
 
 @pytest.mark.slow
-@settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
-)
+@plays(50)
 @given(PLAYS, st.sampled_from(get_args(Strategy)), st.booleans())
 async def test_no_play_sends_a_private_word_away(
     scenes: list[Scene], strategy: Strategy, is_slow: bool

@@ -3,6 +3,7 @@ import errno
 import json
 import socket
 import ssl
+import zlib
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -254,6 +255,44 @@ async def test_a_failure_closes_the_connection_at_once(inference: Inference) -> 
 async def test_garbage_is_a_clean_failure(inference: Inference, stream: bytes) -> None:
     got = await answered(inference, Reply([stream]))
     assert (got.deltas, got.kind) == ([], FailureKind.GARBAGE)
+
+
+def swelling(head: bytes, megabytes: int = 64) -> bytes:
+    """So much that unpacks from next to nothing."""
+    packing = zlib.compressobj(wbits=31)
+    packed = [packing.compress(part) for part in (head, *[b"x" * (1 << 20)] * megabytes)]
+    return b"".join(packed) + packing.flush()
+
+
+SWELLS = {"Content-Encoding": "gzip"}
+HUGE: list[tuple[Reply, FailureKind, str]] = [
+    (Reply([swelling(b"data: ")], headers=SWELLS), FailureKind.GARBAGE, "event of the stream"),
+    (Reply([swelling(b'{"error": "')], 500, headers=SWELLS), FailureKind.SERVER, "HTTP 500"),
+    (
+        Reply([told("a")], headers={"X-A": "a" * 100_000}),
+        FailureKind.GARBAGE,
+        "does not speak HTTP",
+    ),
+    (
+        Reply(headers={f"X-{n}": "a" for n in range(20_000)}),
+        FailureKind.GARBAGE,
+        "does not speak HTTP",
+    ),
+    (
+        Reply(raw=b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, ending="hold"),
+        FailureKind.TIMEOUT,
+        "silent for 0.3 s",
+    ),
+]
+
+
+@pytest.mark.parametrize(("reply", "kind", "words"), HUGE)
+async def test_what_has_no_end_is_left(
+    inference: Inference, reply: Reply, kind: FailureKind, words: str
+) -> None:
+    got = await answered(inference, reply, first_token_s=0.3)
+    assert got.kind is kind
+    assert words in str(got.error)
 
 
 async def test_another_models_answer_is_never_shown(inference: Inference) -> None:
