@@ -190,22 +190,23 @@ class Exchange(asyncio.Protocol):
     # --- HTTP ---------------------------------------------------------------------------------
 
     def _read_head(self) -> None:
-        head, parted, rest = self._raw.partition(b"\r\n\r\n")
-        if not self._raw.startswith(b"HTTP/1."[: len(self._raw)]):
-            raise garbage("it does not speak HTTP")
-        if not parted:
-            if len(self._raw) > MOST_HEAD_BYTES:
-                raise garbage("its head has no end")
-            return
-        first, *lines = head.decode("latin-1").split("\r\n")
-        version, _, status = first.partition(" ")
-        if not status[:3].isdecimal():
-            raise garbage("it does not speak HTTP")
-        self._raw = rest
-        if status.startswith("1"):
-            # Told meanwhile; the answer itself is still to come.
-            self._read_head()
-            return
+        while True:
+            head, parted, rest = self._raw.partition(b"\r\n\r\n")
+            if not self._raw.startswith(b"HTTP/1."[: len(self._raw)]):
+                raise garbage("it does not speak HTTP")
+            if not parted:
+                if len(self._raw) > MOST_HEAD_BYTES:
+                    raise garbage("its head has no end")
+                return
+            first, *lines = head.decode("latin-1").split("\r\n")
+            version, _, status = first.partition(" ")
+            if not status[:3].isdecimal():
+                raise garbage("it does not speak HTTP")
+            self._raw = rest
+            if not status.startswith("1"):
+                break
+            # Told meanwhile, a thousand times in one read by whoever means harm: the answer itself
+            # is still to come.
         pairs = (line.partition(":") for line in lines)
         self.headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
         told = self.headers.get("connection", "").lower()

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from histories import plays
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from privacy_world import HomeEar, Luck, World, world
 
@@ -267,7 +266,9 @@ async def played(folder: Path, steps: list[Step]) -> None:
 
 
 @pytest.mark.slow
-@plays(60)
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
 @given(STEPS)
 async def test_no_word_is_lost_however_turns_overlap(steps: list[Step]) -> None:
     with tempfile.TemporaryDirectory() as folder:

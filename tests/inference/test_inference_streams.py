@@ -1,9 +1,9 @@
 import asyncio
 import errno
+import gzip
 import json
 import socket
 import ssl
-import zlib
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -257,29 +257,14 @@ async def test_garbage_is_a_clean_failure(inference: Inference, stream: bytes) -
     assert (got.deltas, got.kind) == ([], FailureKind.GARBAGE)
 
 
-def swelling(head: bytes, megabytes: int = 64) -> bytes:
-    """So much that unpacks from next to nothing."""
-    packing = zlib.compressobj(wbits=31)
-    packed = [packing.compress(part) for part in (head, *[b"x" * (1 << 20)] * megabytes)]
-    return b"".join(packed) + packing.flush()
-
-
-SWELLS = {"Content-Encoding": "gzip"}
+# Packed though we asked for it as it is: nothing of it is ever unpacked, however much it would be.
+PACKED = gzip.compress(b"data: " + bytes(1 << 20))
 HUGE: list[tuple[Reply, FailureKind, str]] = [
-    (Reply([swelling(b"data: ")], headers=SWELLS), FailureKind.GARBAGE, "event of the stream"),
-    (Reply([swelling(b'{"error": "')], 500, headers=SWELLS), FailureKind.SERVER, "HTTP 500"),
+    (Reply([PACKED], headers={"Content-Encoding": "gzip"}), FailureKind.GARBAGE, "an event stream"),
+    (Reply([PACKED], 500, headers={"Content-Encoding": "gzip"}), FailureKind.SERVER, "HTTP 500"),
+    (Reply(headers={f"X-{n}": "a" for n in range(20_000)}), FailureKind.GARBAGE, "head has no end"),
     (
-        Reply([told("a")], headers={"X-A": "a" * 100_000}),
-        FailureKind.GARBAGE,
-        "does not speak HTTP",
-    ),
-    (
-        Reply(headers={f"X-{n}": "a" for n in range(20_000)}),
-        FailureKind.GARBAGE,
-        "does not speak HTTP",
-    ),
-    (
-        Reply(raw=b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, ending="hold"),
+        Reply(raw=b"HTTP/1.1 100 Continue\r\n\r\n" * 2000, ending="hold"),
         FailureKind.TIMEOUT,
         "silent for 0.3 s",
     ),
