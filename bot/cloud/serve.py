@@ -275,8 +275,6 @@ async def _again(
             try:
                 ask, words = _trimmed(ask, window, 0)
             except RequestRefused:
-                return None
-            if not words:
                 return None  # The same words again would be too long again.
         case "":
             pass

@@ -68,6 +68,55 @@ async def test_a_drain_stops_a_turn_that_has_not_begun(tmp_path: Path) -> None:
     assert (last.by_asker, last.reason, last.receipt.finish) == (False, "restart", "error")
 
 
+@pytest.mark.parametrize(
+    ("press", "user", "where", "stopped"),
+    [
+        ("Stop", None, HALL.conversation, True),
+        ("Cancel", None, HALL.conversation, True),
+        ("/stop", None, HALL.conversation, True),
+        ("/stop", ADA, HALL.conversation, True),
+        ("/stop", UserId("bob"), HALL.conversation, False),
+        ("/stop", None, PlaceId("elsewhere"), False),
+    ],
+)
+async def test_who_stopped_a_turn_and_how_is_kept_and_nobody_stops_anothers_by_theirs(
+    tmp_path: Path, press: str, user: UserId | None, where: PlaceId, *, stopped: bool
+) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        found: list[int] = []
+
+        def stop(turn: TurnId) -> None:
+            match press:
+                case "/stop":
+                    found.append(home.turns.stop(where, user))
+                case "Cancel":
+                    found.append(home.turns.stop_turn(turn, cancels_load=True))
+                case _:
+                    found.append(home.turns.stop_turn(turn))
+
+        home.store.on_begin = stop
+        last = (await played(home, asked()))[-1]
+    assert found == [stopped]
+    assert isinstance(last, Stopped if stopped else Finished)
+    assert last.receipt is not None
+    assert [told.split()[0] for told in last.receipt.presses] == [press] * stopped
+
+
+async def test_whoever_ends_turns_waits_until_their_ends_are_stored(tmp_path: Path) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False) as home, asyncio.TaskGroup() as tasks:
+        ended: list[str] = []
+
+        async def end(turn: TurnId) -> None:
+            await home.turns.end((turn, TurnId("gone")), "Why.")
+            stored = await home.turns.store.get(turn)
+            ended.append("" if stored is None else stored.status)
+
+        home.store.on_begin = lambda turn: tasks.create_task(end(turn))
+        last = (await played(home, asked()))[-1]
+    assert isinstance(last, Stopped)
+    assert (last.reason, last.by_asker, ended) == ("Why.", True, ["partial"])
+
+
 async def test_of_a_turn_that_does_not_run_there_is_nothing_to_stop_choose_or_know(
     tmp_path: Path,
 ) -> None:

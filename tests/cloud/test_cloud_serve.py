@@ -32,6 +32,7 @@ from bot.domain.personas import Sampling
 from bot.policy.concurrency import BRIEF_WAIT_S
 from bot.policy.context import message_tokens
 from bot.policy.dialects import RETRY_ROOM
+from bot.policy.provider_health import Outage, ProviderHealth
 from bot.policy.retry import EXTRA_AT_LEAST, FIRST_WORD_S, LONGEST_TOLD_S, MOST_REPEATS
 
 K = FailureKind
@@ -184,6 +185,33 @@ def test_what_is_asked_again_and_when(
     assert question.news == ""
 
 
+@pytest.mark.parametrize(
+    ("before", "retries", "sent", "repeats"),
+    # As many as its owner says, and never more than are left to the question.
+    [(0, 0, 1, 0), (0, 1, 2, 1), (0, 2, 3, 2), (1, 2, 2, 2), (2, 2, 1, 2)],
+)
+def test_repeats_end_with_the_providers_and_with_the_questions(
+    before: int, retries: int, sent: int, repeats: int
+) -> None:
+    sky, question = Sky([down(K.CUT)] * 9), ProviderTries(repeats=before)
+    assert once(sky, replace(CONFIG, retries=retries), question=question).kind == K.CUT
+    assert (len(sky.sent), question.repeats) == (sent, repeats)
+
+
+def test_who_is_out_was_not_asked_and_is_not_asked_again() -> None:
+    async def story() -> None:
+        sky, question = Sky(), ProviderTries()
+        async with sky.providers() as providers:
+            (deployment,) = providers.deployments(ACME)
+            deployment.health = ProviderHealth(outage=Outage(K.SERVER, "It was down.", 100.0))
+            heard = await asked(providers, question)
+        assert (heard.kind, heard.retries, question.repeats) == (K.SERVER, [], 0)
+        assert asyncio.get_running_loop().time() == 0.0
+        assert sky.sent == []
+
+    play(story())
+
+
 @pytest.mark.parametrize(("told_s", "places"), [(1.0, []), (2.0 / 1.025, [(1, 2.0)])])
 def test_a_pause_that_can_be_read_is_told(told_s: float, places: list[tuple[int, float]]) -> None:
     heard = once(Sky([down(K.RATE_LIMIT, told_s)]))
@@ -228,6 +256,10 @@ def test_a_transcript_that_was_too_long_loses_its_oldest_words_and_says_so_when_
     assert 0 < left < 9
     words = f"The conversation is long: its {9 - left} oldest messages were left out."
     assert (heard.notices, heard.text) == ([words], "Well.")
+    # Three fifths of what was sent: of five alike the newest three.
+    sky = Sky([down(K.TOO_LONG)])
+    once(sky, ask=asking(TurnId("t"), *["word " * 40] * 5))
+    assert sky.sent[1].messages == 3
     # The same words again would be too long again.
     sky = Sky([down(K.TOO_LONG)])
     assert (once(sky).kind, len(sky.sent)) == (K.TOO_LONG, 1)
@@ -263,7 +295,7 @@ def test_the_room_of_a_persona_goes_before_the_configured(
         (K.SERVER, None, False, 6.0),
         (K.SERVER, None, True, None),
         (K.RATE_LIMIT, LONGEST_TOLD_S / 1.025 + 0.01, False, 10.0),
-        (K.RATE_LIMIT, LONGEST_TOLD_S / 1.025 - 0.01, False, None),
+        (K.RATE_LIMIT, LONGEST_TOLD_S / 1.025, False, None),
         (K.RATE_LIMIT, LONGEST_TOLD_S / 1.025 + 0.01, True, None),
         (K.CUT, None, False, None),
     ],

@@ -268,6 +268,27 @@ def test_an_archived_thread_gets_a_new_message_in_place_of_the_old() -> None:
     assert len(paper.texts) == 1
 
 
+def test_its_messages_are_those_there_are_while_a_lost_one_waits_for_another() -> None:
+    ids: list[tuple[int, ...]] = []
+
+    class Telling(PaperTransport):
+        async def send(self, part: int, message: MessageView) -> int:
+            ids.append(writer.ids())
+            return await super().send(part, message)
+
+    paper = Telling(faults=[None, http_error(400, 50083)])
+    view, writer = writer_of(paper)
+
+    async def story() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(stream(view, writer, 30, 20.0))
+            await writer.run()
+
+    play(story())
+    assert ids == [(), ()]
+    assert writer.ids() == tuple(paper.shown) != ()
+
+
 def test_status_lines_leave_room_so_that_the_first_words_need_not_wait() -> None:
     paper = PaperTransport()
 

@@ -105,3 +105,18 @@ def test_only_the_largest_sights_are_remembered_the_newest_of_them() -> None:
         capacity.saw([copy(f"m{number}")])
     assert len(capacity.held) == MOST_HELD
     assert capacity.held[0] == together([copy("m1")])
+
+
+@pytest.mark.parametrize("is_memory", [True, False])
+def test_only_a_load_for_which_there_was_no_room_is_tried_again_when_something_left(
+    is_memory: bool,
+) -> None:
+    capacity = Capacity(None)
+    # A file that is broken stays broken.
+    if is_memory:
+        capacity.failed(ONE, "no room", 5.0, is_memory=True)
+    else:
+        capacity.failed(ONE, "bad file", 5.0)
+    until = capacity.limits[ONE].failed_until
+    capacity.freed()
+    assert (capacity.limits[ONE].failed_until == until) is not is_memory
