@@ -111,6 +111,9 @@ class VirtualClient:
         await self._call()
         return {}
 
+    async def count_tokens(self, instance: Instance, text: str) -> int | None:
+        return None
+
     async def close(self) -> None: ...
 
     async def _call(self) -> None:
