@@ -139,7 +139,7 @@ class Outlook(NamedTuple):
         They are compared also by what others will miss, and some of the writing.
         """
         tokens, reason = ask.prompt_tokens, self.reason
-        if self.conversations and ask.conversation and ask.conversation in self.conversations:
+        if ask.conversation and ask.conversation in self.conversations:
             reason = self.reason_read
             tokens = tokens if ask.new_tokens is None else ask.new_tokens
         first_s = self.queue_s + self.load_s + SENT_S + self.read_s * tokens
@@ -389,8 +389,6 @@ def _cold(
 
 def _loads_before(host: HostSnapshot, key: ModelKey, now: float) -> tuple[float, list[str]]:
     """Seconds of loads that come first, since a host loads one model at a time, and their names."""
-    if host.load is None and not host.waiting:
-        return 0.0, []
     seconds = 0.0
     before: list[ModelKey] = []
     if host.load is not None:

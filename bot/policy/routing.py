@@ -109,8 +109,8 @@ def plan_with(
     limit_s = math.inf if ask.max_wait_s is None else ask.max_wait_s
     # Hosts that take too long come after the providers: should none of those serve, they still do.
     late = [candidate for candidate in home if (candidate.seconds or 0.0) > limit_s]
-    soon = [candidate for candidate in home if candidate not in late] if late else home
-    placed = [*_placed(ask, soon, cloud, quality), *late] if cloud else [*soon, *late]
+    soon = [candidate for candidate in home if (candidate.seconds or 0.0) <= limit_s]
+    placed = [*_placed(ask, soon, cloud, quality), *late]
     if ask.first is not None:
         # Sorting keeps the order of the others: whoever chose a provider wanted no other instead.
         placed.sort(key=lambda c: c.provider != ask.first)
@@ -155,8 +155,8 @@ def _prefers_cloud(ask: RouteAsk, providers: Sequence[ProviderSnapshot]) -> bool
 
 def _ranked(host: HostSnapshot, key: ModelKey, found: Outlook, ask: RouteAsk) -> Ranked:
     seconds, burden_s, reason = found.of(ask)
-    tie = int((burden_s if burden_s < LONGEST_S else LONGEST_S) / TIE_S)
-    is_other, name = host.name != ask.sticky_host, host.name
+    tie, name = int(min(burden_s, LONGEST_S) / TIE_S), host.name
+    is_other = name != ask.sticky_host
     return tie, found.standing, -host.weight, is_other, burden_s, name, key, seconds, reason
 
 
@@ -238,7 +238,7 @@ def _home(
         found += [
             Candidate(key, name, None, seconds, None, burden_s, 0, None, reason)
             for *_, burden_s, name, key, seconds, reason in able
-            if not known or (name, key) not in known
+            if (name, key) not in known
         ]
     return found, rejected
 
