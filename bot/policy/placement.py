@@ -159,8 +159,7 @@ def place_roomy(
     limits = host.limits.get(first.model_key)
     # Whoever says a context said what its hosts' memory was planned by.
     is_said = first.load.context_length is not None
-    is_large = most <= max(wish.min_context for wish in wishes)
-    if is_said or is_large or isinstance(placed, Hopeless) or (limits and limits.refusal):
+    if is_said or isinstance(placed, Hopeless) or (limits and limits.refusal):
         return placed
     # 7.
     roomy = place(host, [*wishes, replace(first, min_context=most)], instances, now)

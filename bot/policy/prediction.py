@@ -12,7 +12,7 @@ from bot.domain.hosts import HostSnapshot, Instance, LoadInFlight, Model, Speed,
 from bot.domain.ids import HostName, InstanceId, ModelKey, ProviderName
 from bot.domain.personas import LoadSettings
 from bot.domain.values import value
-from bot.policy.placement import DEFAULT_CONTEXT, Hopeless, context_needed, place
+from bot.policy.placement import Hopeless, context_needed, place
 from bot.policy.speeds import LoadBasis, expected_rates, load_seconds
 from bot.policy.waking import wake_left_s
 
@@ -205,7 +205,8 @@ def outlook(host: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> Out
 def contexts_alike(host: HostSnapshot, key: ModelKey, ask: RouteAsk) -> tuple[float, float]:
     """Above what context needed, and up to which, a host's outlook on a model is as for this one.
 
-    Contexts are loaded in powers of two. Beyond what the model can hold each token is told.
+    Contexts are loaded in powers of two, of which the usual one is one. Beyond what the model can
+    hold each token is told.
     """
     needed, limits, model = ask.min_context, host.limits.get(key), host.models.get(key)
     most = model.max_context_length if model is not None else None
@@ -213,7 +214,7 @@ def contexts_alike(host: HostSnapshot, key: ModelKey, ask: RouteAsk) -> tuple[fl
         return needed - 1, needed
     power = 1 << max(0, needed - 1).bit_length()
     above, up_to = (power >> 1 if power > 1 else -math.inf), power
-    steps = [DEFAULT_CONTEXT, most, ask.load.context_length]
+    steps = [most, ask.load.context_length]
     if limits is not None:
         steps += (limits.most_context, limits.usual_context)
     for instance in host.instances:

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -75,6 +76,39 @@ def test_what_a_host_could_do_is_the_same_for_contexts_that_are_alike(
         if above < other <= up_to:
             further = outlook(taught, QWEN, replace(ask, min_context=other), NOW)
             assert further == outlook(taught, QWEN, ask, NOW)
+
+
+@pytest.mark.parametrize(
+    ("needed", "above", "up_to"),
+    [
+        (0, -math.inf, 1),
+        (1, -math.inf, 1),
+        (2, 1, 2),
+        (3, 2, 4),
+        (4500, 4096, 4500),
+        (4501, 4500, 5000),
+        (5001, 5000, 6000),
+        (6001, 6000, 7000),
+        (7000, 6000, 7000),
+        (7001, 7000, 8192),
+        (8193, 8192, 16_384),
+        (30_000, 16_384, 30_000),
+        (30_001, 30_000, 30_001),
+    ],
+)
+def test_contexts_are_told_apart_by_all_that_a_load_or_a_copy_is_judged_by(
+    needed: int, above: float, up_to: float
+) -> None:
+    limits = {QWEN: LoadLimits(usual_context=5000, most_context=7000)}
+    copies = [instance(context=4500), instance(context=None), instance(GEMMA, context=4200)]
+    one = replace(host("a", [model(QWEN, context=30_000)], copies), limits=limits)
+    ask = replace(ASK, min_context=needed, load=LoadSettings(context_length=6000))
+    assert contexts_alike(one, QWEN, ask) == (above, up_to)
+    untold = contexts_alike(host("b"), QWEN, replace(ASK, min_context=needed))
+    assert untold == (
+        -math.inf if needed < 2 else 1 << (needed - 1).bit_length() - 1,
+        1 << max(0, needed - 1).bit_length(),
+    )
 
 
 @pytest.mark.slow
