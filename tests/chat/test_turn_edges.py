@@ -10,18 +10,20 @@ from structlog.testing import capture_logs
 
 from bot.chat import turns as turns_module
 from bot.chat.words import progress_line
-from bot.domain.chat import Place, Turn, TurnRequest
+from bot.domain.chat import Candidate, Place, Turn, TurnRequest
+from bot.domain.errors import NotPermitted
 from bot.domain.events import (
     Failed,
     Finished,
     Notice,
+    Offered,
     Queued,
     Started,
     Stopped,
     TextDelta,
     TurnEvent,
 )
-from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
+from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, TurnId, UserId
 from bot.policy.context import most_bytes
 from bot.store.questions import QuestionStore
 
@@ -102,19 +104,49 @@ async def test_who_stopped_a_turn_and_how_is_kept_and_nobody_stops_anothers_by_t
     assert [told.split()[0] for told in last.receipt.presses] == [press] * stopped
 
 
-async def test_whoever_ends_turns_waits_until_their_ends_are_stored(tmp_path: Path) -> None:
+async def test_a_way_that_was_taken_is_kept_and_cannot_be_taken_twice(tmp_path: Path) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        found: list[bool] = []
+
+        def choose(turn: TurnId) -> None:
+            here = Candidate(ModelKey("m"), HostName("studio"))
+            running = home.turns._running[turn]  # pyright: ignore[reportPrivateUsage]  # as `_offered` does
+            running.override.offer = Offered(turn, here=here, warm=None, cloud=None)
+            found.extend(home.turns.choose(turn, way) for way in ("cloud", "wait", "wait"))
+
+        home.store.on_begin = choose
+        last = (await played(home, asked()))[-1]
+    assert found == [False, True, False]
+    assert isinstance(last, Finished)
+    assert [told.split()[0] for told in last.receipt.presses] == ["Wait"]
+
+
+async def test_a_reply_that_is_gone_cannot_be_redone(tmp_path: Path) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        (last,) = await played(home, replace(asked("", TurnId("gone")), kind="retry"))
+    assert isinstance(last, Failed)
+    assert isinstance(last.error, NotPermitted)
+    assert "not stored any more" in last.error.user_message
+
+
+@pytest.mark.parametrize("by_asker", [True, False])
+async def test_whoever_ends_turns_waits_until_their_ends_are_stored(
+    tmp_path: Path, *, by_asker: bool
+) -> None:
     async with world(tmp_path, "prefer_local", is_slow=False) as home, asyncio.TaskGroup() as tasks:
         ended: list[str] = []
 
         async def end(turn: TurnId) -> None:
-            await home.turns.end((turn, TurnId("gone")), "Why.")
+            who = {} if by_asker else {"by_asker": False}
+            await home.turns.end((turn, TurnId("gone")), "Why.", **who)
             stored = await home.turns.store.get(turn)
             ended.append("" if stored is None else stored.status)
 
         home.store.on_begin = lambda turn: tasks.create_task(end(turn))
         last = (await played(home, asked()))[-1]
     assert isinstance(last, Stopped)
-    assert (last.reason, last.by_asker, ended) == ("Why.", True, ["partial"])
+    assert (last.reason, last.by_asker, ended) == ("Why.", by_asker, ["partial"])
+    assert last.receipt.presses == ()
 
 
 async def test_of_a_turn_that_does_not_run_there_is_nothing_to_stop_choose_or_know(

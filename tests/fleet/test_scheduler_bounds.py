@@ -110,6 +110,10 @@ def test_what_is_in_memory_alone_may_be_used() -> None:
     play.up()
     assert play.ask("ada", "one") == ["grant ada one"]
     assert play.granted["ada"].leases == 1
+    # Though a load is under way, which those who wait for another wait for.
+    play.disk[ModelKey("three")] = model("three")
+    play.up()
+    assert play.ask("eve", "three") == ["load three"]
     assert play.ask("bob", "ghost") == ["refuse bob not there"]
 
 

@@ -1,3 +1,5 @@
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -25,6 +27,7 @@ from bot.policy.prediction import (
     Prediction,
     RouteAsk,
     Standing,
+    contexts_alike,
     lead_s,
     predict_seconds,
     remaining_s,
@@ -420,6 +423,50 @@ def test_the_rest_of_a_load_is_told_by_its_progress_or_else_by_history(
     assert remaining_s(load, 20.0, NOW) == pytest.approx(left)
 
 
+# --- contexts that are all the same --------------------
+
+
+@pytest.mark.parametrize(
+    ("needed", "at", "above", "up_to"),
+    [
+        (0, {}, -math.inf, 1),
+        (1, {}, -math.inf, 1),
+        (2, {}, 1, 2),
+        (3, {}, 2, 4),
+        (4096, {}, 2048, 4096),
+        (5000, {}, 4096, 8192),
+        (32_768, {}, 16_384, 32_768),
+        # Beyond what the model can hold each token is told.
+        (32_769, {}, 32_768, 32_769),
+        (5000, {"limits": {QWEN: LoadLimits(most_context=6000)}}, 4096, 6000),
+        (5000, {"limits": {QWEN: LoadLimits(usual_context=5000)}}, 4096, 5000),
+        (6500, {"limits": {QWEN: LoadLimits(6800, 6000)}}, 6000, 6800),
+        (5000, {"limits": {GEMMA: LoadLimits(6800, 6000)}}, 4096, 8192),
+        (5000, {"instances": (instance(context=5500),)}, 4096, 5500),
+        (5000, {"instances": (instance(context=4500), instance(GEMMA, context=5500))}, 4500, 8192),
+        (5000, {"instances": (instance(context=None),)}, 4096, 8192),
+    ],
+)
+def test_contexts_are_alike_between_two_steps_of_what_a_host_can_give(
+    needed: int, at: Mapping[str, object], above: float, up_to: float
+) -> None:
+    found = contexts_alike(
+        replace(host(models=ON_DISK), **at), QWEN, replace(ASK, min_context=needed)
+    )
+    assert found == (above, up_to)
+
+
+def test_the_context_of_a_persona_is_a_step_too() -> None:
+    ask = replace(ASK, min_context=5000, load=LoadSettings(context_length=4500))
+    assert contexts_alike(host(models=ON_DISK), QWEN, ask) == (4500, 8192)
+
+
+def test_of_a_host_that_sleeps_no_load_is_joined() -> None:
+    load = LoadInFlight(QWEN, 0.75, NOW - 9.0, None)
+    asleep = host(models=ON_DISK, state="asleep", load=load, rate=1e9)
+    assert _predict(asleep).load_s == 5.0
+
+
 # --- behind others --------------------
 
 
@@ -495,16 +542,20 @@ def test_who_waits_for_an_embedding_model_is_ahead_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "reason", "words"),
+    ("state", "reason", "words", "brief"),
     [
-        ("down", "connection refused", "away: connection refused"),
-        ("down", "", "away"),
-        ("unknown", "", "not probed yet"),
-        ("draining", "", "draining: takes no new turns"),
+        ("down", "connection refused", "away: connection refused", "off"),
+        ("down", "", "away", "off"),
+        ("unknown", "", "not probed yet", "not heard from yet"),
+        ("draining", "", "draining: takes no new turns", "resting"),
     ],
 )
-def test_a_host_that_may_not_serve_says_why(state: HostState, reason: str, words: str) -> None:
-    assert _refusal(host(models=ON_DISK, state=state, reason=reason)) == words
+def test_a_host_that_may_not_serve_says_why(
+    state: HostState, reason: str, words: str, brief: str
+) -> None:
+    out = host("a", models=ON_DISK, state=state, reason=reason)
+    verdict = predict_seconds(out, QWEN, ASK, NOW)
+    assert verdict == Rejection(out.name, QWEN, words, brief=brief)
 
 
 def test_a_model_the_host_does_not_have_is_said() -> None:
