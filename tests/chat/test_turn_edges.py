@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from bot.chat import turns as turns_module
 from bot.chat.words import progress_line
-from bot.domain.chat import Candidate, Place, Turn, TurnRequest
+from bot.domain.chat import Attachment, Candidate, Place, Quote, Turn, TurnRequest
 from bot.domain.errors import NotPermitted
 from bot.domain.events import (
     Failed,
@@ -127,6 +127,41 @@ async def test_a_reply_that_is_gone_cannot_be_redone(tmp_path: Path) -> None:
     assert isinstance(last, Failed)
     assert isinstance(last.error, NotPermitted)
     assert "not stored any more" in last.error.user_message
+
+
+async def test_a_question_is_redone_with_all_it_took_along(tmp_path: Path) -> None:
+    note = Attachment("note.txt", "text/plain", "Ships sail at night.")
+    quote = Quote("So it is.", ADA, "Ada", HALL, 1)
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        question = replace(asked("Why?"), attachments=(note,), quotes=(quote,))
+        first = (await played(home, question))[-1]
+        assert isinstance(first, Finished)
+        press = replace(asked("", first.turn), user=UserId("bob"), user_name="Bob", kind="retry")
+        again = (await played(home, press))[-1]
+        assert isinstance(again, Finished)
+        redone = await home.turns.store.get(again.turn)
+    assert redone is not None
+    assert (redone.user, redone.user_name, redone.user_text) == (ADA, "Ada", "Why?")
+    assert (redone.attachments, redone.quotes) == ((note,), (quote,))
+
+
+@pytest.mark.parametrize(("limit_s", "end"), [(0.0, Stopped), (30.0, Finished)])
+async def test_a_drain_is_over_when_the_last_turn_is_which_it_stops_at_its_limit(
+    tmp_path: Path, limit_s: float, end: type[TurnEvent]
+) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False) as home, asyncio.TaskGroup() as tasks:
+        left: list[tuple[TurnId, ...]] = []
+
+        async def drain() -> None:
+            await home.turns.drain(limit_s)
+            left.append(home.turns.running())
+
+        home.store.on_begin = lambda _: tasks.create_task(drain())
+        last = (await played(home, asked()))[-1]
+    assert isinstance(last, end)
+    if isinstance(last, Stopped):
+        assert (last.reason, last.by_asker) == (turns_module.RESTARTING, False)
+    assert left == [()]
 
 
 @pytest.mark.parametrize("by_asker", [True, False])
