@@ -6,6 +6,7 @@ from bot.domain.hosts import LoadRecord, Model, Pace, Speed, SpeedRecord
 from bot.domain.ids import HostName, ModelKey
 from bot.fleet.speeds import History, Yardstick
 from bot.policy.speeds import LOAD_BYTES_PER_S, LOAD_S, USUAL_BYTES
+from bot.policy.spill import KEPT_RATES
 
 ONE, TWO = ModelKey("one"), ModelKey("two")
 H = HostName("studio")
@@ -94,3 +95,8 @@ def test_an_answer_tells_how_fast_its_host_is_by_what_its_model_weighs(
     assert rates.tokens_per_s is not None
     pace = Pace(rates.prefill_tokens_per_s * reckoned, rates.tokens_per_s * reckoned)
     assert history.yardstick.pace(H) == pace
+
+
+def test_of_a_hosts_answers_the_newest_say_what_is_usual() -> None:
+    history = History({}, None, answers={ONE: [float(n) for n in range(KEPT_RATES + 1)]})
+    assert (len(history.rates[ONE]), history.rates[ONE][0]) == (KEPT_RATES, 1.0)

@@ -43,8 +43,11 @@ def test_a_snapshot_holds_everything_known(token: str | None) -> None:
     config = HostConfig(
         HOST, "studio:1", memory_bytes=9 * GB, max_loaded=2, token=token, slots=3, weight=2.0
     )
-    scheduler = Scheduler(config, history=History(speeds, 5.0), own=(), evict_foreign=True)
+    scheduler = Scheduler(
+        config, history=History(speeds, 5.0), own=(), evict_foreign=True, wake_s=9.0
+    )
     empty = scheduler.snapshot()
+    assert empty.wake_s == 9.0
     assert (empty.interface, empty.version, empty.lists_only_loaded) == (None, "", None)
     report = Report("/api/v1", "0.4", {ONE: model("one")}, (), lists_only_loaded=True)
     scheduler.on_probed(0.0, report)
