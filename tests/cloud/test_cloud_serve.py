@@ -72,6 +72,8 @@ class Sky:
 
     steps: list[Step] = field(default_factory=list[Step])
     sent: list[Sent] = field(default_factory=list[Sent])
+    answer_s: float = 0.0
+    """From sending to the first delta."""
 
     @asynccontextmanager
     async def open_stream(
@@ -87,6 +89,7 @@ class Sky:
 
     async def _deltas(self, step: list[Delta] | float) -> AsyncIterator[Delta]:
         if isinstance(step, list):
+            await asyncio.sleep(self.answer_s)
             for delta in step:
                 yield delta
         else:
@@ -404,6 +407,20 @@ def test_a_repeat_is_counted_and_granted_only_to_who_is_to_come_again() -> None:
             assert (granted, other.repeats) == ([True, False], 1)
 
     play(story())
+
+
+def test_a_place_is_waited_for_where_nobody_is_in_a_hurry() -> None:
+    sky = Sky(answer_s=2 * BRIEF_WAIT_S)
+
+    async def story() -> list[Heard]:
+        async with (
+            sky.providers(replace(CONFIG, max_concurrent=1)) as providers,
+            asyncio.TaskGroup() as tasks,
+        ):
+            both = [tasks.create_task(asked(providers, ProviderTries())) for _ in range(2)]
+        return [task.result() for task in both]
+
+    assert [heard.text for heard in play(story())] == ["Well.", "Well."]
 
 
 @pytest.mark.parametrize(
