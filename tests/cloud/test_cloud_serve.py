@@ -201,14 +201,18 @@ def test_repeats_end_with_the_providers_and_with_the_questions(
     assert (len(sky.sent), question.repeats) == (sent, repeats)
 
 
-def test_who_is_out_was_not_asked_and_is_not_asked_again() -> None:
+@pytest.mark.parametrize(("until", "is_last"), [(100.0, True), (None, False)])
+def test_who_is_out_was_not_asked_and_is_not_asked_again(
+    until: float | None, *, is_last: bool
+) -> None:
     async def story() -> None:
         sky, question = Sky(), ProviderTries()
         async with sky.providers() as providers:
             (deployment,) = providers.deployments(ACME)
-            deployment.health = ProviderHealth(outage=Outage(K.SERVER, "It was down.", 100.0))
-            heard = await asked(providers, question)
+            deployment.health = ProviderHealth(outage=Outage(K.SERVER, "It was down.", until))
+            heard = await asked(providers, question, is_last=is_last)
         assert (heard.kind, heard.retries, question.repeats) == (K.SERVER, [], 0)
+        assert question.again_at == {}
         assert asyncio.get_running_loop().time() == 0.0
         assert sky.sent == []
 

@@ -120,3 +120,8 @@ def test_only_a_load_for_which_there_was_no_room_is_tried_again_when_something_l
     until = capacity.limits[ONE].failed_until
     capacity.freed()
     assert (capacity.limits[ONE].failed_until == until) is not is_memory
+    # What it failed by before says nothing of how it fails now.
+    capacity.failed(ONE, "bad file", 6.0)
+    until = capacity.limits[ONE].failed_until
+    capacity.freed()
+    assert capacity.limits[ONE].failed_until == until
