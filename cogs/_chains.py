@@ -143,9 +143,14 @@ class Chains:
         return None
 
     async def _turn_of(self, message: int) -> TurnId | None:
-        """The turn a message shows, or asked."""
-        shown = await self._replies.turn_of(str(message))
-        return shown or await self._turns.store.asked_by(str(message))
+        """The turn a message shows; of a question, the answer that is shown to it by now."""
+        if shown := await self._replies.turn_of(str(message)):
+            return shown
+        asked = await self._turns.store.asked_by(str(message))
+        # The turn it began may have failed, and been asked again: whoever replied to the question
+        # was answered as if nobody had answered it, under an answer that everybody could read.
+        answers = None if asked is None else await self._turns.store.answers(asked)
+        return asked if answers is None else answers.shown
 
     def _quoted(self, earlier: discord.Message) -> Before:
         me = 0 if self._client.user is None else self._client.user.id

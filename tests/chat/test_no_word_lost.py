@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from histories import plays
+from hypothesis import example, given
 from hypothesis import strategies as st
 from privacy_world import HomeEar, Luck, World, world
 
@@ -39,6 +40,8 @@ class Asked:
     """What it redoes, continues or replies to."""
     due: frozenset[str]
     """Answers that were whole when it was asked."""
+    beside: "list[Asked]"
+    """All that was asked until it was served: until then it may wait, and more be asked again."""
     task: asyncio.Task[None]
     id: TurnId = field(default=TurnId(""))
     served: asyncio.Event = field(default_factory=asyncio.Event)
@@ -65,6 +68,7 @@ class GatedEar(HomeEar):
         assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]
         asked.sent = re.findall(r"[qa]\d+x", "\n".join(message.text for message in messages))
         asked.end = asyncio.get_running_loop().create_future()
+        asked.beside = asked.beside.copy()
         asked.served.set()
         return await asked.end, asked.answer
 
@@ -105,6 +109,51 @@ STEPS = st.lists(
 )
 
 
+GONE_ON_WITH = [
+    Step("say", "ada", 0, "fine"),
+    Step("end", "ada", 0, "fine"),
+    Step("continue", "ada", 0, "fine"),
+    Step("say", "bob", 0, "fine"),
+    Step("branch", "cy", 0, "fine"),
+    Step("end", "cy", 0, "fine"),
+]
+"""Somebody replies to an answer that is gone on with, and waits for that."""
+GONE_ON_WITH_BY_ANOTHER = [
+    Step("say", "ada", 0, "fine"),
+    Step("end", "ada", 0, "breaks"),
+    Step("continue", "cy", 0, "fine"),
+    Step("say", "ada", 0, "fine"),
+    Step("end", "ada", 0, "fine"),
+]
+"""An asker waits for her own answer, with which somebody else goes on."""
+AGAIN_WHILE_WAITING = [
+    Step("say", "ada", 0, "fine"),
+    Step("end", "ada", 0, "breaks"),
+    Step("say", "cy", 0, "fine"),
+    Step("say", "cy", 0, "fine"),
+    Step("retry", "ada", 0, "fine"),
+]
+"""Another answer takes the place of an earlier one while somebody waits for his own."""
+AGAIN_AND_REPLIED_TO = [
+    Step("say", "ada", 0, "fine"),
+    Step("end", "ada", 0, "fine"),
+    Step("retry", "cy", 0, "fine"),
+    Step("say", "cy", 0, "fine"),
+    Step("branch", "ada", 0, "fine"),
+    Step("retry", "cy", 3, "fine"),
+]
+"""What is replied to is asked again, and again while the reply waits for it."""
+FAILED_AND_AGAIN = [
+    Step("say", "cy", 0, "fine"),
+    Step("say", "ada", 0, "fine"),
+    Step("restart", "ada", 0, "fine"),
+    Step("retry", "ada", 1, "fine"),
+    Step("end", "ada", 0, "fine"),
+    Step("branch", "ada", 0, "fine"),
+]
+"""A question nobody answered is asked again and answered; then it is replied to."""
+
+
 class Play:
     """Plays steps and knows by itself what each transcript must hold."""
 
@@ -123,7 +172,7 @@ class Play:
             case "say":
                 await self._ask(step.who, "new", None)
             case "branch" if older := [a for a in ended if self._is_older(a)]:
-                await self._ask(BRANCHER, "new", _pick(older, step.which))
+                await self._ask(BRANCHER, "new", await self._stands(_pick(older, step.which)))
             case "retry" if ended:
                 about = _pick(ended, step.which)
                 if about.word:
@@ -136,6 +185,12 @@ class Play:
                 await self._restart()
             case _:
                 pass
+
+    async def _stands(self, asked: Asked) -> Asked:
+        """What is shown in its place by now, as faces reply to it."""
+        answers = await self._home.store.answers(asked.id)
+        assert answers is not None
+        return next(a for a in self._all if a.id == answers.shown)
 
     def _is_still(self, asked: Asked) -> bool:
         """Is nobody adding to it?"""
@@ -170,7 +225,7 @@ class Play:
             # It runs again as itself.
             del self._ear.asked[about.id]
         task = self._tasks.create_task(self._played(request))
-        asked = Asked(author, word, kind, f"a{number}x", about, frozenset(due), task)
+        asked = Asked(author, word, kind, f"a{number}x", about, frozenset(due), self._all, task)
         self._all.append(asked)
         asked.id = await self._stored.get()
         self._ear.known(asked.id).set_result(asked)
@@ -190,9 +245,8 @@ class Play:
             self._home.turns.stop_turn(asked.id)
             await asked.task
             return
-        older = [a for a in running if a.user == asked.user or a is asked.about]
-        if not asked.served.is_set():
-            asked = older[0]
+        while not asked.served.is_set() and (older := self._older(asked)) is not None:
+            asked = older
         async with asyncio.timeout(20):
             await asked.served.wait()
         self._check(asked)
@@ -203,6 +257,18 @@ class Play:
             asked.end.set_result(step.end)
             asked.is_shown = step.end != "fails"
         await asked.task
+
+    def _older(self, asked: Asked) -> Asked | None:
+        """The first under way of what it waits for: its asker's own before it, what it replies to.
+
+        Whoever goes on with an answer, it stays its asker's, and is the one that is replied to.
+        """
+        author = {a.id: a.user for a in reversed(self._all)}
+        about = None if asked.about is None else asked.about.id
+        for a in self._all[: self._all.index(asked)]:
+            if not a.task.done() and (author[a.id] == asked.user or a.id == about):
+                return a
+        return None
 
     async def _restart(self) -> None:
         self._home.store.is_killed = True
@@ -229,13 +295,14 @@ class Play:
         else:
             heard = [word for word in asked.about.sent if word.startswith("q")]
             assert set(heard) <= set(questions)
-            if asked.about.is_shown:
+            later = asked.beside[len(earlier) :]
+            # Asked again while this waited, another answer took its place.
+            if asked.about.is_shown and all(a.word != asked.about.word for a in later):
                 assert asked.about.answer in before
 
     def _check_answers(self, asked: Asked, before: list[str]) -> None:
         by_answer = {a.answer: a for a in self._all}
         own = {a.answer for a in self._all if a.is_shown and a.user == asked.user}
-        earlier = self._all[: self._all.index(asked)]
         for place, word in enumerate(before):
             if word.startswith("a"):
                 answer = by_answer[word]
@@ -243,7 +310,8 @@ class Play:
                     assert before[place - 1] == answer.word
                 continue
             # Of what was asked again, one of the answers stands; else the only one.
-            of_it = [a for a in earlier if a.word == word]
+            of_it = [a for a in asked.beside if a.word == word]
+            assert sum(a.answer in before for a in of_it) <= 1
             due = [a.answer for a in of_it if a.answer in asked.due or a.answer in own]
             under_way = any(a.answer not in asked.due and a.kind == "retry" for a in of_it)
             if due and not under_way:
@@ -266,9 +334,12 @@ async def played(folder: Path, steps: list[Step]) -> None:
 
 
 @pytest.mark.slow
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
-)
+@example(GONE_ON_WITH)
+@example(GONE_ON_WITH_BY_ANOTHER)
+@example(AGAIN_WHILE_WAITING)
+@example(AGAIN_AND_REPLIED_TO)
+@example(FAILED_AND_AGAIN)
+@plays(60)
 @given(STEPS)
 async def test_no_word_is_lost_however_turns_overlap(steps: list[Step]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -13,9 +13,10 @@ from test_chat_cog import House, greeted_by, reply_to
 from test_mentions import person
 from virtual_time import play
 
-from bot.domain.ids import PersonaName, PlaceId
+from bot.domain.ids import PersonaName, PlaceId, TurnId
 from bot.domain.personas import Persona
 from bot.policy.access import AccessRules
+from bot.store.beside import Answers
 from cogs._chains import MOST_QUOTED
 from cogs._places import DiscordRules
 from cogs.chat import HIDDEN, MISSED
@@ -107,6 +108,17 @@ async def test_a_reply_to_somebodys_question_goes_on_from_its_answer() -> None:
     channel.say(30, "<@9> why?")
     request = await channel.ask(41, "<@9> and how?", about=30)
     assert (request.parent, request.quotes) == (TURN, ())
+
+
+async def test_a_reply_to_a_question_that_was_asked_again_goes_on_from_what_is_shown() -> None:
+    channel, again = Channel(House(rules=CHAIN)), TurnId("again")
+    store = channel.house.turns.store
+    store.asked["30"] = TURN
+    store.answers = AsyncMock(return_value=Answers(TURN, again, (again,)))
+    channel.say(30, "<@9> why?")
+    request = await channel.ask(41, "<@9> and how?", about=30)
+    assert request.parent == again
+    store.answers.assert_awaited_once_with(TURN)
 
 
 async def test_a_chain_is_not_climbed_for_ever_nor_past_what_was_deleted() -> None:
