@@ -42,6 +42,7 @@ from bot.fleet.fleet import Fleet, FleetRules, Recorder
 from bot.inference.streams import Inference
 from bot.policy.budget import BudgetRules
 from bot.policy.offers import SlowRules
+from bot.process.logs import hide_also
 from bot.process.timer import Timer
 from bot.settings import Loaded
 from bot.store.answers import AnswerStore
@@ -154,10 +155,18 @@ def plan_from(
         ),
         cache_ttl_s=settings.cache.ttl if settings.cache.enabled else None,
         cache_entries=settings.cache.max_entries,
-        reread=None if reread is None else lambda: reread().provider_configs,
+        reread=None if reread is None else partial(_configs_now, reread),
         has_preload=settings.routing.preload,
         is_owner=is_owner,
     )
+
+
+def _configs_now(reread: Callable[[], Loaded]) -> Sequence[ProviderConfig]:
+    """The providers as they are written by now, their keys kept out of the log from here on."""
+    loaded = reread()
+    # Before anybody is asked with a new key: its refusal may say the key, and that is logged.
+    hide_also(loaded.secrets)
+    return loaded.provider_configs
 
 
 def log_fleet(event: FleetEvent) -> None:

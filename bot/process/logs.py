@@ -76,6 +76,8 @@ def configure_logging(
         )
         rendering = [_visible_controls, console]
     handler = _Handler(out)
+    handler.secrets = frozenset(secrets)
+    handler.redactor = Redactor(handler.secrets)
     handler.hides_sdk = least > logging.DEBUG
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -84,7 +86,7 @@ def configure_logging(
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
                 # After the traceback became text: secrets stand in its messages too.
-                partial(_redacted, Redactor(secrets)),
+                partial(_redacted, handler),
                 *rendering,
             ],
         )
@@ -109,10 +111,23 @@ def configure_logging(
     )
 
 
+def hide_also(secrets: Iterable[str]) -> None:
+    """Keep these out of the log as well from now on; to be called before they are used.
+
+    Those known before stay hidden: whoever was refused an old key may still say which it was.
+    """
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _Handler):
+            handler.secrets = handler.secrets.union(secrets)
+            handler.redactor = Redactor(handler.secrets)
+
+
 class _Handler(logging.StreamHandler[TextIO]):
     """Ours, to be told from others' when logging is set up again."""
 
     hides_sdk = True
+    secrets = frozenset[str]()
+    redactor = Redactor()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Leave out the LM Studio SDK's own lines: five for each lost host, named by class.
@@ -129,9 +144,9 @@ class _Handler(logging.StreamHandler[TextIO]):
             self.stream.write(f"a log line of {record.name} could not be written\n")
 
 
-def _redacted(redactor: Redactor, logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+def _redacted(handler: _Handler, logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
     """Takes secrets out of all fields, tracebacks and nested values included."""
-    return cast(MutableMapping[str, Any], redactor.value(dict(event)))
+    return cast(MutableMapping[str, Any], handler.redactor.value(dict(event)))
 
 
 def _visible_controls(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:

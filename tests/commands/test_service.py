@@ -48,10 +48,14 @@ async def test_serve_takes_a_key_that_was_changed_as_run_does(
         await serve(old, {}, lambda: new)
     (plan,) = plans
     assert plan.reread is not None
+    hidden: list[str] = []
+    monkeypatch.setattr("bot.app.hide_also", hidden.extend)
     assert [[c.api_key for c in configs] for configs in (plan.providers, plan.reread())] == [
         keys[:1],
         keys[1:],
     ]
+    # A refusal that says the key is logged, and only the old one was known to the log.
+    assert hidden == keys[1:]
 
 
 async def test_a_set_up_without_doubts_warns_of_nothing(tmp_path: Path) -> None:

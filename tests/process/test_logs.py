@@ -11,7 +11,7 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.process.logs import LogFormat, configure_logging
+from bot.process.logs import LogFormat, configure_logging, hide_also
 
 SECRET = "hunter2hunter2"
 DISCORD_TOKEN = "MTA0NzI5ODg4ODg4ODg4ODg4OA.GaBcDe.abcdefghijklmnopqrstuvwxyz0123456789AB"
@@ -125,6 +125,18 @@ def test_a_known_secret_of_any_kind_never_reaches_the_log(secret: str) -> None:
     assert line["value"] == "[redacted]"
     assert line["deep"] == [["[redacted]"]]
     assert str(line["exception"]).endswith("RuntimeError: [redacted]")
+
+
+def test_a_secret_that_is_taken_later_is_hidden_like_the_first() -> None:
+    out = configured()
+    log, later = structlog.get_logger("ours"), "letmein-letmein"
+    # Said before it was one: remembered as clean, it would have stayed so.
+    log.info(later)
+    hide_also([later])
+    hide_also([])
+    log.info(later, deep=[later, SECRET])
+    assert [line["event"] for line in lines(out)] == [later, "[redacted]"]
+    assert lines(out)[1]["deep"] == ["[redacted]"] * 2
 
 
 def test_a_line_that_cannot_be_written_is_told_without_its_words() -> None:
