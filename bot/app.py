@@ -63,8 +63,10 @@ PERSONAS_EVERY_S = 2.0
 """How soon an edited persona file counts."""
 
 KEEP_EVERY_S = 5.0
-PRELOAD_EVERY_S = 300.0
 """How soon a model to be kept in memory is missed."""
+
+PRELOAD_EVERY_S = 300.0
+"""How often the usual hours are looked at; far less than they are looked ahead."""
 
 LATE_COSTS_EVERY_S = 60.0
 """How often costs that could not be written are tried again."""
@@ -235,9 +237,19 @@ async def lantern(
             PlaceSettingStore(database), ledger, providers.ledger_name, plan.configured
         )
         await place_settings.load()
+        keeper = _keeper(plan, database, ledger, fleet, shelf)
         tally = Tally(ledger, providers, newsroom.tell)
         built = _assembled(
-            plan, database, shelf, fleet, inference, providers, tally, place_settings, newsroom
+            plan,
+            database,
+            shelf,
+            fleet,
+            keeper,
+            inference,
+            providers,
+            tally,
+            place_settings,
+            newsroom,
         )
         await built.personas.refresh()
 
@@ -451,11 +463,26 @@ def _serving(
     return turns, relaying, answering
 
 
+def _keeper(
+    plan: Plan, database: Database, ledger: LedgerStore, fleet: Fleet, shelf: PersonaShelf
+) -> Keeper:
+    memory = FleetStore(database)
+    return Keeper(
+        fleet,
+        shelf.every,
+        memory.pins,
+        memory.pin if plan.is_owner else _unkept,
+        ledger.asked_of_hosts,
+        lambda: utcnow().astimezone(plan.zone),
+    )
+
+
 def _assembled(
     plan: Plan,
     database: Database,
     shelf: PersonaShelf,
     fleet: Fleet,
+    keeper: Keeper,
     inference: Inference,
     providers: Providers,
     tally: Tally,
@@ -480,15 +507,6 @@ def _assembled(
         tally,
         place_settings,
         newsroom,
-    )
-    memory = FleetStore(database)
-    keeper = Keeper(
-        fleet,
-        shelf.every,
-        memory.pins,
-        memory.pin if plan.is_owner else _unkept,
-        LedgerStore(database, plan.budget, plan.zone).asked_of_hosts,
-        lambda: utcnow().astimezone(plan.zone),
     )
     return Lantern(
         turns=turns,

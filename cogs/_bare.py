@@ -45,7 +45,8 @@ class Bare:
                     place = transport_to(now, int(channel), self._pacers, self._webhooks)
                     await place.dress(int(message), None)
                 except Exception as error:
-                    # A button that stays is worth nothing else that runs beside this.
+                    # A button that stays does little harm; an error that left here would end the
+                    # boards and the presence line, too.
                     _log.info("buttons not taken away", error=str(error)[:200])
             if not self._waiting:
                 self._news.clear()

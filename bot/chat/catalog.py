@@ -222,8 +222,8 @@ class Catalog:
             try:
                 return str(self.model(typed))
             except UnknownName:
-                # Who can see may be named without a word of it: only what is offered while one
-                # types knows them by `visoin`.
+                # `vision` stands in few names of models that can see: what is offered while one
+                # types finds them by it all the same, also written `visoin`.
                 sighted = [option.value for option in self.models(typed, 3) if not error.nearest]
                 raise (UnknownName("model", typed, sighted) if sighted else error) from None
         is_cloud = found in known and ModelKey(found) not in chat_models

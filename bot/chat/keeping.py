@@ -19,9 +19,9 @@ from bot.fleet.fleet import Fleet
 from bot.policy.breaker import Breaker, on_failure, state
 from bot.policy.keeping import KEEP_RULES, KEEPER, Keep, kept_by, plan_keeping
 from bot.policy.usual_hours import (
-    AHEAD,
     DAYS,
     GUESS_EVERY_S,
+    SOON,
     USUAL_HOURS,
     plan_preload,
     usually_asked,
@@ -44,14 +44,14 @@ class Keeper:
         asked: Callable[[int], Awaitable[Iterable[tuple[ModelKey, datetime]]]],
         now: Callable[[], datetime],
     ) -> None:
-        """Keep them, and know what is usual.
+        """Nothing is read before it is first needed.
 
         Args:
-            fleet: Where.
-            personas: All there are now.
-            pins: Those of the last Lantern.
-            record: Keeps a pin for the next.
-            asked: What hosts answered with in so many days, and when.
+            fleet: The hosts that load.
+            personas: Gives all there are now.
+            pins: Reads those the last Lantern left.
+            record: Stores that a model is pinned on a host, or is no longer.
+            asked: Reads which models hosts answered with in so many days, and when.
             now: The wall clock, in the zone by which people live.
         """
         self._fleet = fleet
@@ -125,7 +125,7 @@ class Keeper:
                 pass
 
     async def preload(self) -> None:
-        """Asks for what is usually asked for soon, where it takes nothing of anybody."""
+        """Loads what will be asked for soon if today is as usual, into memory that is free."""
         usual = usually_asked(await self._asked(DAYS), self._now())
         of_personas = {persona.model: persona for persona in reversed([*self._personas()])}
         snapshot = self._fleet.snapshot()
@@ -136,7 +136,7 @@ class Keeper:
                 persona = of_personas.get(key)
                 load = LoadSettings() if persona is None else persona.load
                 # Past the time it is loaded for, should they come late.
-                rest_s = 2 * AHEAD.total_seconds()
+                rest_s = 2 * SOON.total_seconds()
                 context = load.context_length or 0
                 wishes.append(Wish(key, load, context, rest_s, USUAL_HOURS, priority="low"))
         for wish, name in plan_preload(snapshot, wishes):

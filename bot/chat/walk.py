@@ -78,6 +78,8 @@ class _Line:
     """Who is still to be asked in one walk, and what was learnt of them."""
 
     waiting: deque[Candidate]
+    max_wait_s: float | None
+    """Longest wait for one candidate while others are left; None: for ever."""
     later: deque[Candidate] = field(default_factory=deque[Candidate])
     """Providers that failed."""
     patient: set[Candidate] = field(default_factory=set[Candidate])
@@ -95,7 +97,6 @@ class _Line:
         candidate: Candidate,
         kind: FailureKind,
         limit_s: float | None,
-        late: int,
         since: float,
         *,
         is_repeat: bool,
@@ -105,9 +106,8 @@ class _Line:
         Args:
             candidate: Who.
             kind: Why.
-            limit_s: How long it was waited for at most.
-            late: How many of those left are hosts that take longer than anybody waits.
-            since: When its wait began.
+            limit_s: How many seconds it was waited for at most; None: for ever.
+            since: When its wait began, in monotonic seconds.
             is_repeat: It was asked before.
         """
         host = candidate.host
@@ -120,7 +120,7 @@ class _Line:
             # had come meanwhile was answered first.
             again = candidate if host is None else replace(candidate, since=since)
             self.patient.add(again)
-            at = len(self.waiting) if host is not None else len(self.waiting) - late
+            at = len(self.waiting) if host is not None else len(self.waiting) - self._late()
             self.waiting.insert(at, again)
         elif host is None:
             self.later.extend([] if is_repeat else [candidate])
@@ -148,8 +148,18 @@ class _Line:
         self.goes_first(better)
         self.waiting.append(again)
 
-    async def has_new(self, newcomers: Newcomers | None) -> bool:
-        """Has a host come whom nobody asked yet, now that all others have failed?"""
+    def limit_s(self, candidate: Candidate) -> float | None:
+        """How many seconds a candidate is waited for at most; None: for ever."""
+        is_hurried = len(self.waiting) > (0 if candidate.host is not None else self._late())
+        return self.max_wait_s if is_hurried and candidate not in self.patient else None
+
+    def _late(self) -> int:
+        """How many of those left are hosts predicted to take longer than anybody waits."""
+        longest_s = math.inf if self.max_wait_s is None else self.max_wait_s
+        return sum(o.host is not None and (o.seconds or 0.0) > longest_s for o in self.waiting)
+
+    async def take_in(self, newcomers: Newcomers | None) -> bool:
+        """Takes in hosts that came once all others had failed; whether there was one."""
         if newcomers is not None and self.has_lost:
             self.waiting.extend(await newcomers())
         return bool(self.waiting)
@@ -197,10 +207,9 @@ async def walk(
     Returns:
         Who served; None when nobody could.
     """
-    longest_s = math.inf if max_wait_s is None else max_wait_s
-    line, chosen = _Line(deque(candidates)), None
+    line, chosen = _Line(deque(candidates), max_wait_s), None
     waiting, later = line.waiting, line.later
-    while waiting or later or await line.has_new(newcomers):
+    while waiting or later or await line.take_in(newcomers):
         # Also chosen between two attempts, or before the first.
         if override is not None and (wanted := override.take()) is not None:
             line.goes_first(wanted)
@@ -220,11 +229,7 @@ async def walk(
         # Its other models are behind the same dead line, and each would cost a timeout.
         if candidate.host in line.broken:
             continue
-        # Predicted to take longer than anybody waits while others are left.
-        late = [o for o in waiting if o.host is not None and (o.seconds or 0.0) > longest_s]
-        is_hurried = len(waiting) > (0 if candidate.host is not None else len(late))
-        limit_s = max_wait_s if is_hurried and candidate not in line.patient else None
-        began_s = asyncio.get_running_loop().time()
+        limit_s, began_s = line.limit_s(candidate), asyncio.get_running_loop().time()
         try:
             async with nullcontext() if override is None else override.attempt(candidate):
                 await serve(candidate, limit_s, not waiting, line.out(candidate.model))
@@ -241,7 +246,7 @@ async def walk(
             )
             await on_failure(candidate, failed)
             since = began_s if candidate.since is None else candidate.since
-            line.failed(candidate, failed.kind, limit_s, len(late), since, is_repeat=is_repeat)
+            line.failed(candidate, failed.kind, limit_s, since, is_repeat=is_repeat)
         else:
             # Its load goes on meanwhile, so it may be the one that can when the choice cannot.
             waiting.append(candidate)

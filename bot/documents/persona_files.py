@@ -81,6 +81,7 @@ def _one_or_more(value: Plain) -> Plain:
     return [value] if isinstance(value, str) else value
 
 
+# With more tokens than that the worst case of an answer is no number the ledger can hold.
 Positive = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Model = Annotated[str, Field(min_length=1, max_length=200)]

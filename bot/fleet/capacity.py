@@ -1,5 +1,6 @@
 """What one host can hold in memory, as its loads, its refusals and its own lists taught."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -104,5 +105,5 @@ class Capacity:
         for key in self._failed.keys() & set(keys):
             del self._failed[key]
             self._crowded.discard(key)
-            told = replace(self.limits[key], failure="", failed_until=LoadLimits().failed_until)
+            told = replace(self.limits[key], failure="", failed_until=-math.inf)
             self.limits = {**self.limits, key: told}

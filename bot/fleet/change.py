@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(slots=True)
-class Change:
+class NextChange:
     """A change tells all who wait for it; who begins to wait then waits for the one after.
 
     ``asyncio.Condition`` wants a lock, and what changes here is told from code that awaits nothing.

@@ -24,7 +24,7 @@ from bot.domain.hosts import (
 )
 from bot.domain.ids import HostName, ModelKey
 from bot.fleet.binding import Binding
-from bot.fleet.change import Change
+from bot.fleet.change import NextChange
 from bot.fleet.connection import Connect, connect
 from bot.fleet.demand import Demands
 from bot.fleet.host import Host
@@ -76,7 +76,7 @@ class Fleet:
         self.binding = Binding()
         self._seen: dict[HostName, HostSnapshot] | None = None
         """What is known of the hosts; None since one of them changed."""
-        self._turned = Change()
+        self._turned = NextChange()
         yardstick, self._demands = Yardstick(), Demands()
         for config in hosts:
             name = config.name

@@ -32,7 +32,7 @@ from bot.domain.hosts import (
 )
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
-from bot.fleet.change import Change
+from bot.fleet.change import NextChange
 from bot.fleet.client import HostClient, Stop, not_applied
 from bot.fleet.connection import Connect, Connection
 from bot.fleet.delivery import Delivery
@@ -135,7 +135,7 @@ class Host:
             lambda ticket: self.feed(Scheduler.on_spoke, ticket),
         )
         self.probing = Probing(self._probe, lambda now: self._scheduler.health.next_probe_at(now))
-        self._changed = Change()
+        self._changed = NextChange()
         self._broken = asyncio.Event()
         self._pulsing: asyncio.TimerHandle | None = None
         self._is_left = False
@@ -448,7 +448,8 @@ class Host:
             self.feed(Scheduler.on_load_failed, text, kind, listed, own)
             self.probing.wanted.set()
             if (taught := self.snapshot().limits.get(order.model_key)) and taught.failure:
-                # To the second: routes are remembered until the host changes.
+                # At that very moment: a route that leaves the host out is remembered until the
+                # host changes, and would leave it out for longer than its pause.
                 loop = asyncio.get_running_loop()
                 loop.call_at(taught.failed_until, self.feed, Scheduler.on_tick)
 

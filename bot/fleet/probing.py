@@ -5,7 +5,7 @@ import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from bot.fleet.change import Change
+from bot.fleet.change import NextChange
 from bot.policy.breaker import SOUGHT_S, SOUGHT_SHARE
 
 
@@ -23,7 +23,7 @@ class Probing:
         self._begun = self._done = 0
         self._ended_at = -math.inf
         self._is_over = False
-        self._turned = Change()
+        self._turned = NextChange()
         """Told whenever a probe ends."""
 
     async def run(self) -> None:

@@ -16,7 +16,7 @@ from bot.policy.warmup import may_warm_up
 
 USUAL_HOURS = "usual hours"
 """Who asks, in a host's line."""
-AHEAD = timedelta(minutes=30)
+SOON = timedelta(minutes=30)
 """What is usually asked for within so long is loaded now."""
 DAYS = 28
 """So far back is looked: seven days of a weekend lie within."""
@@ -40,9 +40,9 @@ def usually_asked(asked: Iterable[tuple[ModelKey, datetime]], now: datetime) -> 
         gap = wall - at.astimezone(zone).replace(tzinfo=None)
         # So many days ago this time of day was the last before it.
         ago = math.ceil(gap / timedelta(days=1))
-        if 1 <= ago <= DAYS and timedelta(days=ago) - gap < AHEAD:
+        if 1 <= ago <= DAYS and timedelta(days=ago) - gap < SOON:
             days[key].add(ago)
-    is_weekend = wall.weekday() >= 5
+    is_weekend = _is_weekend(wall)
     like = [n for n in range(1, DAYS + 1) if _is_weekend(wall - timedelta(days=n)) is is_weekend]
     found = {key: len(those.intersection(like[:ALIKE])) for key, those in days.items()}
     usual = [key for key, count in found.items() if count >= LEAST]

@@ -13,7 +13,7 @@ from bot.domain.errors import UnknownName
 from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import HostName, ModelKey
 from bot.policy.budget import BudgetRules
-from bot.policy.usual_hours import AHEAD
+from bot.policy.usual_hours import SOON
 from bot.store.ledger import LedgerStore
 
 STUDIO = HostName("studio")
@@ -132,7 +132,7 @@ async def test_what_is_usual_at_this_hour_is_loaded_once_and_leaves_again(tmp_pa
             await keeper.preload()
             await until(home, has(QWEN.key))
             (held,) = fleet.snapshot().hosts[STUDIO].instances
-            assert (held.idle_ttl_s, held.leases) == (2 * AHEAD.total_seconds(), 0)
+            assert (held.idle_ttl_s, held.leases) == (2 * SOON.total_seconds(), 0)
             # Nobody came, and its rest was over: no second guess in the same hours.
             home.hosts["studio"].unload(QWEN.key)
             await fleet.host(STUDIO).probe()

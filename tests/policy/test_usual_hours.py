@@ -9,7 +9,7 @@ from policy_builders import GEMMA, NOW, QWEN, fleet, host, instance, model
 
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, LoadInFlight, LoadLimits, Speed, Wish
 from bot.domain.ids import ModelKey
-from bot.policy.usual_hours import AHEAD, LEAST, plan_preload, usually_asked
+from bot.policy.usual_hours import LEAST, SOON, plan_preload, usually_asked
 
 BERLIN = ZoneInfo("Europe/Berlin")
 THURSDAY = datetime(2026, 11, 19, 8, 45, tzinfo=BERLIN)
@@ -54,7 +54,7 @@ def test_weekends_tell_of_weekends() -> None:
 
 @pytest.mark.parametrize(
     ("later", "is_soon"),
-    [(-MINUTE, False), (0 * MINUTE, True), (AHEAD - MINUTE, True), (AHEAD, False)],
+    [(-MINUTE, False), (0 * MINUTE, True), (SOON - MINUTE, True), (SOON, False)],
 )
 def test_only_what_is_asked_for_soon_counts(later: timedelta, is_soon: bool) -> None:
     assert bool(usually_asked(asked(1, 2, 3, 6, at=THURSDAY + later), THURSDAY)) is is_soon
