@@ -3,6 +3,7 @@
 import ast
 import re
 import tomllib
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -145,3 +146,24 @@ def test_every_mutant_known_to_be_equivalent_is_one_of_a_line_there_is() -> None
             if gone not in lines or function.split(".")[-1] not in names_in(HOUSE / path):
                 found.append(f"{path}: {line}")
     assert found == []
+
+
+def test_each_decision_has_a_number_of_its_own_and_stands_in_the_index_by_its_title() -> None:
+    index, numbers = text_of(HOUSE / "docs/adr/README.md"), list[str]()
+    for path in sorted((HOUSE / "docs/adr").glob("0*.md")):
+        number, _, title = text_of(path).partition("\n")[0].removeprefix("# ").partition(". ")
+        numbers.append(number)
+        assert int(path.name[:4]) == int(number)
+        assert f"| [{number}]({path.name}) | {title} |" in index
+    assert len(numbers) == len(set(numbers)) == index.count("\n| [")
+
+
+def test_no_public_class_of_the_house_is_called_as_another_one() -> None:
+    # The simulated machines are no part of what a reader of a face or a decision meets.
+    found = Counter(
+        name
+        for path in SOURCES
+        if "sim" not in path.parts
+        for name in re.findall(r"^class ([A-Za-z]\w*)", text_of(path), re.M)
+    )
+    assert [name for name, count in found.items() if count > 1] == []

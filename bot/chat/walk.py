@@ -189,8 +189,8 @@ async def walk(
        comes again as the last resort. Never for one that failed in this walk: it would not be
        asked, and whoever stands behind it, a provider, would be; or it would fail once more.
     7. Where a host broke, no provider is paid, and nobody is told that none can, before hosts of
-       which nobody knows yet whether they serve. One that came back while a question waited in the
-       only line there was is asked too.
+       which nobody knows yet whether they serve. One that came up while the question waited in the
+       only line there was is asked too, though all others have failed by then.
 
     Args:
         candidates: Best first.
