@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self, cast, get_args
 
@@ -68,11 +68,41 @@ def form_texts(persona: Persona, part: FormPart) -> tuple[dict[str, str], list[s
     return texts, too_long
 
 
+def form_of(title: str, custom_id: str, fields: Iterable[ui.Label[Any]]) -> ui.Modal:
+    """A form that is found by its id alone, after a restart too."""
+    form = ui.Modal(title=title[:_TITLE], custom_id=custom_id)
+    for field in fields:
+        form.add_item(field)
+    # The library would keep each that is never sent for ever, and know none of before a start.
+    form.stop()
+    return form
+
+
+def typed_in(components: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """What was written into a form, by field; however deep Discord nests them."""
+    found: dict[str, str] = {}
+    for part in components:
+        if "value" in part:
+            found[part["custom_id"]] = part["value"] or ""
+        inner = [*part.get("components", ()), *filter(None, (part.get("component"),))]
+        found |= typed_in(inner)
+    return found
+
+
+def sent_form(interaction: discord.Interaction[Any]) -> tuple[str, dict[str, str]]:
+    """The id of a form that was sent, and what was written; of any other interaction nothing."""
+    data = cast(dict[str, Any], interaction.data or {})
+    if interaction.type is not discord.InteractionType.modal_submit:
+        return "", {}
+    return str(data.get("custom_id", "")), typed_in(data.get("components", ()))
+
+
 @dataclass(frozen=True, slots=True)
 class FormKey:
     """What a form is about: in its id, so that one opened before a restart can be gone on with."""
 
     ticket: str
+    """By which this process knows it."""
     part: FormPart
     scope: PersonaScope
     begin: FormBegin
@@ -94,9 +124,10 @@ class FormKey:
         """The form with these texts; one without a field for a text leaves it as it is."""
         key = ":".join(("form", self.ticket, self.part, self.scope, self.begin, self.name))
         if len(key) > _LONGEST_ID:
-            # Without its name it still finds what this process knows of it.
+            # Without its name it still finds what this process knows of it; after a restart
+            # nobody can go on with it, as with the copy of a persona.
             key = ":".join(("form", self.ticket, self.part, self.scope, "copy", ""))
-        form = ui.Modal(title=title[:_TITLE], custom_id=key)
+        fields: list[ui.Label[Any]] = []
         for field, label, hint, most in _FIELDS[self.part]:
             if field not in texts:
                 continue
@@ -109,10 +140,8 @@ class FormKey:
                 required=False,
                 max_length=most,
             )
-            form.add_item(ui.Label(text=label, component=text))
-        # The library would keep each that is never sent for ever, and know none of before a start.
-        form.stop()
-        return form
+            fields.append(ui.Label(text=label, component=text))
+        return form_of(title, key, fields)
 
     def given_back(self, texts: Mapping[str, str]) -> discord.File:
         """What somebody wrote into it, where nothing else can be done with it."""

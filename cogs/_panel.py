@@ -11,6 +11,7 @@ from bot.chat.place_settings import Shown
 from bot.domain.personas import Persona
 from bot.policy.choice import Scope
 from bot.policy.place_rules import MOST_LISTED, Level, SetValue
+from cogs._forms import form_of
 from cogs._languages import told
 
 PANEL_S = 900.0
@@ -114,7 +115,8 @@ def limits_form(
 ) -> ui.Modal:
     """The form behind "Limits…", in its reader's language."""
     title = told("Limits for each person", locale)
-    form = ui.Modal(title=title, custom_id=f"set:{level}:{opened_s}:limits")
+    note = told(f"A whole number; empty is no limit of this {level}", locale)
+    fields: list[ui.Label[Any]] = []
     for one in shown:
         if one.form.kind == "number":
             field: ui.TextInput[Any] = ui.TextInput(
@@ -123,12 +125,9 @@ def limits_form(
                 required=False,
                 max_length=20,
             )
-            note = told(f"A whole number; empty is no limit of this {level}", locale)
-            form.add_item(
-                ui.Label(text=told(one.form.title, locale), description=note, component=field)
-            )
-    form.stop()
-    return form
+            label = told(one.form.title, locale)
+            fields.append(ui.Label(text=label, description=note, component=field))
+    return form_of(title, f"set:{level}:{opened_s}:limits", fields)
 
 
 def picked(data: Mapping[str, Any], shown: Shown | None) -> tuple[str, ...]:
@@ -141,17 +140,6 @@ def picked(data: Mapping[str, Any], shown: Shown | None) -> tuple[str, ...]:
         roles = resolved.get("roles") or {}
         return tuple(f"{'role' if value in roles else 'user'}:{value}" for value in values)
     return tuple(value for value in values if value != UNSET)
-
-
-def typed_in(components: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """What was written into a form, by field; however deep Discord nests them."""
-    found: dict[str, str] = {}
-    for part in components:
-        if "value" in part:
-            found[part["custom_id"]] = part["value"] or ""
-        inner = [*part.get("components", ()), *filter(None, (part.get("component"),))]
-        found |= typed_in(inner)
-    return found
 
 
 def _row(

@@ -199,8 +199,8 @@ class LanternBot(commands.Bot):
             face.lantern,
             face.loads,
             face.pacers,
+            face.webhooks,
             answer_missed_s=face.rules.answer_missed_s,
-            webhooks=face.webhooks,
         )
         self._was_ready = False
 

@@ -58,11 +58,11 @@ class Closing:
         lantern: Lantern,
         loads: Loads,
         pacers: Pacers,
+        webhooks: Webhooks,
         *,
         answer_missed_s: float | None = None,
-        webhooks: Webhooks | None = None,
     ) -> None:
-        self._webhooks = webhooks or Webhooks()
+        self._webhooks = webhooks
         self._client = client
         self._lantern = lantern
         self._loads = loads

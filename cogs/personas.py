@@ -4,7 +4,7 @@ import io
 import secrets
 from collections import OrderedDict
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 import discord
 from discord import app_commands
@@ -22,9 +22,8 @@ from bot.policy.personas import Editor, check_may_edit
 from cogs._access import Access
 from cogs._autocomplete import StringChoices, persona_choices
 from cogs._faults import SENDING_ERRORS, say, say_error
-from cogs._forms import FormBegin, FormKey, FormPart
+from cogs._forms import FormBegin, FormKey, FormPart, sent_form
 from cogs._languages import told
-from cogs._panel import typed_in
 from cogs._places import owners_of, place_of, user_id
 from cogs._questions import Questions
 from cogs._trials import Trial
@@ -200,12 +199,11 @@ class PersonasCog(
     @commands.Cog.listener()
     async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
         """A form that was sent, opened by this process or one before; others are not ours."""
-        data = cast(dict[str, Any], interaction.data or {})
-        key = FormKey.read(str(data.get("custom_id", "")))
-        is_form = interaction.type is discord.InteractionType.modal_submit
-        if key is None or not is_form or not self._questions.is_new(interaction.id):
+        custom_id, texts = sent_form(interaction)
+        key = FormKey.read(custom_id)
+        if key is None or not self._questions.is_new(interaction.id):
             return
-        trial, texts = self._trials.get(key.ticket), typed_in(data.get("components", ()))
+        trial = self._trials.get(key.ticket)
         try:
             if trial is None:
                 await self._access.check(interaction.client, interaction)

@@ -18,7 +18,8 @@ from bot.policy.place_rules import FORMS, Level, SettingName
 from bot.policy.privacy import Sources
 from cogs._access import Access
 from cogs._faults import SENDING_ERRORS, say, say_error
-from cogs._panel import PANEL_S, limits_form, panel, picked, typed_in
+from cogs._forms import typed_in
+from cogs._panel import PANEL_S, limits_form, panel, picked
 from cogs._places import place_of, user_id
 
 ScopeName = Literal["me", "channel", "server"]

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import discord
 from discord import app_commands, ui
@@ -19,9 +19,9 @@ from cogs._access import Access
 from cogs._again import Again
 from cogs._autocomplete import CHOICES, StringChoices, model_choices
 from cogs._faults import SENDING_ERRORS, say, say_error
+from cogs._forms import form_of, sent_form
 from cogs._languages import told
 from cogs._mentions import quote_of, read_files
-from cogs._panel import typed_in
 from cogs._places import place_of, user_id
 from cogs._reply import Replies
 from cogs._transport import InteractionTransport
@@ -104,27 +104,24 @@ class Talking(commands.Cog):
         self._known.move_to_end(message.id)
         if len(self._known) > MOST_KNOWN:
             self._known.popitem(last=False)
-        form = ui.Modal(title="Ask about this message", custom_id=f"{ABOUT}:{message.id}")
         field: ui.TextInput[Any] = ui.TextInput(
             custom_id="text",
             style=discord.TextStyle.paragraph,
             placeholder="Sum it up in three sentences",
             max_length=4000,
         )
-        form.add_item(ui.Label(text="What do you want to know?", component=field))
-        # The library would keep each that is never sent for ever, and know none of before a start.
-        form.stop()
+        fields = [ui.Label[Any](text="What do you want to know?", component=field)]
+        form = form_of("Ask about this message", f"{ABOUT}:{message.id}", fields)
         await interaction.response.send_modal(form)
 
     @commands.Cog.listener()
     async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
         """Such a form sent, opened by this process or one before; others are not ours."""
-        data = cast(dict[str, Any], interaction.data or {})
-        mark, _, about = str(data.get("custom_id", "")).partition(":")
-        is_form = interaction.type is discord.InteractionType.modal_submit
-        if mark != ABOUT or not is_form or not self._replies.questions.is_new(interaction.id):
+        custom_id, texts = sent_form(interaction)
+        mark, _, about = custom_id.partition(":")
+        if mark != ABOUT or not self._replies.questions.is_new(interaction.id):
             return
-        text = typed_in(data.get("components", ())).get("text", "")
+        text = texts.get("text", "")
         try:
             await self._answer_about(interaction, int(about), text)
         except Exception as error:

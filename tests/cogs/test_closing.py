@@ -34,6 +34,7 @@ from bot.store.questions import Question
 from bot.store.replies import ReplyMessage
 from cogs import closing as closing_module
 from cogs._loads import AGAIN_LINE, CUT_LINE, NOTE, Loads
+from cogs._webhooks import Webhooks
 from cogs.closing import (
     COMMAND_LINE,
     FIRST,
@@ -68,7 +69,7 @@ class Crashed:
     async def _story(self, lantern: Lantern) -> None:
         client = double(discord.Client)
         client.get_partial_messageable.return_value = self.channel
-        closing = Closing(client, lantern, Loads(lantern), Pacers())
+        closing = Closing(client, lantern, Loads(lantern), Pacers(), Webhooks())
         await closing.collect()
         await closing.run()
 
@@ -187,6 +188,7 @@ def test_replies_begun_after_the_start_are_left_alone() -> None:
             crashed.lantern,
             Loads(crashed.lantern),
             Pacers(),
+            Webhooks(),
         )
         await closing.collect()
         await crashed.lantern.replies.put("400", "7", TurnId("ee55"), 0)
@@ -227,7 +229,7 @@ class Untold:
         client.http.logs_from = AsyncMock(side_effect=[history])
         client.http.request = AsyncMock(side_effect=[response, told])
         self.channel.get_partial_message.return_value.edit.side_effect = edit
-        self.closing = Closing(client, self.lantern, Loads(self.lantern), Pacers())
+        self.closing = Closing(client, self.lantern, Loads(self.lantern), Pacers(), Webhooks())
 
         async def story() -> None:
             await self.closing.collect()
@@ -398,7 +400,9 @@ def test_what_was_sent_into_a_cut_line_is_told_or_answered_late(
         known: dict[int, History] = found if is_known else {}
         client.get_channel.side_effect = known.get
         client.fetch_channel = AsyncMock(side_effect=found.get)
-        closing = Closing(client, lantern, Loads(lantern), Pacers(), answer_missed_s=late_s)
+        closing = Closing(
+            client, lantern, Loads(lantern), Pacers(), Webhooks(), answer_missed_s=late_s
+        )
         await closing.hear_missed()
         calls = client.dispatch.call_args_list
         return [(call.args[0], call.args[1].id - now) for call in calls]
@@ -418,7 +422,7 @@ def test_however_many_channels_were_asked_in_since_the_first_is_looked_at_and_al
         found = {channel: History(now, last=now) for channel in range(1, 41)}
         found[2] = History(now, last=now - 998)
         client.get_channel.side_effect = found.get
-        closing = Closing(client, lantern, Loads(lantern), Pacers())
+        closing = Closing(client, lantern, Loads(lantern), Pacers(), Webhooks())
         await closing.hear_missed()
         looks = sorted(at for channel in found.values() for at in channel.looked_at)
         assert min(b - a for a, b in pairwise(looks)) >= LOOK_EVERY_S - 1e-9
@@ -455,7 +459,7 @@ class Server:
             await lantern.notes.put(FIRST, str(first))
         client = double(discord.Client)
         client.guilds, client.get_channel.side_effect = [self], self.known.get
-        closing = Closing(client, lantern, Loads(lantern), Pacers())
+        closing = Closing(client, lantern, Loads(lantern), Pacers(), Webhooks())
         await closing.hear_missed()
         return [(call.args[0], call.args[1].id) for call in client.dispatch.call_args_list]
 
@@ -523,6 +527,7 @@ def test_a_store_that_cannot_be_read_does_not_stop_the_start() -> None:
             lantern,
             Loads(lantern),
             Pacers(),
+            Webhooks(),
         )
         await closing.collect()
         await closing.run()
