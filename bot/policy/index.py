@@ -18,7 +18,7 @@ from operator import is_
 
 from bot.domain.chat import Rejection, Route
 from bot.domain.cloud import ProviderSnapshot
-from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model
+from bot.domain.hosts import FleetSnapshot, HostSnapshot, LoadLimits, Model
 from bot.domain.ids import AUTO, HostName, ModelKey
 from bot.policy.prediction import Outlook, RouteAsk, contexts_alike, outlook
 from bot.policy.routing import Looked, plan_with
@@ -33,6 +33,7 @@ MOST_TABLES = 16
 MOST_POOLED = 20_000
 """Models whose records hosts share."""
 _NOBODY = HostSnapshot(HostName(""), "")
+_NOTHING_LEARNT = LoadLimits()
 _UNKNOWN = Rejection("", AUTO, "")
 """Where nobody has been judged yet."""
 
@@ -142,9 +143,11 @@ class RoutingIndex:
 
 def _is_timed(host: HostSnapshot, key: ModelKey, since: float) -> bool:
     """Has anything there that matters to this model changed since then with time alone?"""
-    limits = host.limits.get(key)
-    is_failed = limits is not None and since < limits.failed_until
-    return is_failed or host.load is not None or host.woken_at is not None
+    if host.load is not None or host.woken_at is not None:
+        return True
+    # Any model may be the soonest: once a pause was over, none of a host was found for AUTO.
+    learnt = host.limits.values() if key == AUTO else [host.limits.get(key, _NOTHING_LEARNT)]
+    return any(since < limits.failed_until for limits in learnt)
 
 
 def shared_models(

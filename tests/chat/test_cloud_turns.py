@@ -20,6 +20,7 @@ from bot.domain.events import (
     Failed,
     Finished,
     Loading,
+    Notice,
     Offered,
     Progress,
     Queued,
@@ -574,6 +575,35 @@ async def test_the_settings_may_choose_for_the_asker(tmp_path: Path, when: str, 
         assert not offers(said.events)
         assert (said.receipt.provider or said.receipt.host) == where
         assert ("s away; zai answered." in instead_words(said.receipt)) == (when == "cloud")
+
+
+async def test_a_warm_model_the_settings_choose_is_said(tmp_path: Path) -> None:
+    hosts = (sim("studio", QWEN), sim("laptop", GEMMA))
+    async with house(tmp_path, *hosts, rules=slow("warm"), personas=WANTS_QWEN) as home:
+        await home.hosts["laptop"].preload(GEMMA.key)
+        await home.lantern.fleet.host(HostName("laptop")).probe()
+        said = await home.ask("hello")
+    words = f"studio would take long, so `{GEMMA.key}` is asked instead."
+    assert words in [event.text for event in said.events if isinstance(event, Notice)]
+    assert (said.receipt.host, said.receipt.model) == ("laptop", GEMMA.key)
+
+
+async def test_a_provider_the_settings_choose_is_said_by_its_answer_and_asked_once(
+    tmp_path: Path,
+) -> None:
+    async with house(
+        tmp_path,
+        sim("studio", QWEN),
+        providers=cloud(zai="zai"),
+        rules=slow("cloud"),
+        personas=WANTS_QWEN,
+    ) as home:
+        home.doubles["zai"].faults.set("no_money")
+        home.hosts["studio"].faults.fail_next_load("exit code 42", times=None)
+        said = await home.ask("hello")
+    assert [attempt.where for attempt in said.receipt.attempts] == ["zai", "studio"]
+    told = [event.text for event in said.events if isinstance(event, Notice)]
+    assert not [words for words in told if "instead" in words]
 
 
 # --- found by reading -----------------------------------------------------------------------

@@ -521,14 +521,22 @@ async def test_cancelling_a_load_that_nobody_else_wants_cancels_it_at_the_host(
         assert not home.hosts["studio"].resident
 
 
-async def test_stop_ends_a_load_that_nobody_else_waits_for(tmp_path: Path) -> None:
-    async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
-        said = Said()
-        async with home.lantern.turns.open(home.request("hello")) as events:
+@pytest.mark.parametrize("is_by_us", [False, True])
+async def test_stop_ends_a_load_that_nobody_else_waits_for(tmp_path: Path, is_by_us: bool) -> None:
+    async with (
+        house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home,
+        asyncio.TaskGroup() as tasks,
+    ):
+        said, turns = Said(), home.lantern.turns
+        async with turns.open(home.request("hello")) as events:
             async for event in events:
                 said.events.append(event)
                 if isinstance(event, Loading):
-                    assert home.lantern.turns.stop(PLACE.conversation, ADA) == 1
+                    if is_by_us:
+                        tasks.create_task(turns.end(turns.running(), "Its channel is gone."))
+                        await asyncio.sleep(0)
+                    else:
+                        assert turns.stop(PLACE.conversation, ADA) == 1
                     studio = home.lantern.fleet.snapshot().hosts[HostName("studio")]
                     # Cancelled at once, while the turn itself is only just leaving.
                     assert studio.load is None or studio.load.waiters == 0

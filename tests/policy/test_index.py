@@ -150,13 +150,27 @@ def test_an_empty_fleet_keeps_its_answer_from_the_clocks_first_second_on() -> No
     assert index.route(empty, ASK, now=FRESH_S * 3) is first
 
 
-def test_the_pause_after_a_failed_load_ends_with_time_alone() -> None:
-    limits = {QWEN: LoadLimits(failure="no", failed_until=NOW + 30)}
-    failed = fleet(replace(host("a", [model(QWEN)]), limits=limits), host("b", [model(GEMMA)]))
+@pytest.mark.parametrize("wanted", [QWEN, AUTO])
+def test_the_pause_after_a_failed_load_ends_with_time_alone(wanted: ModelKey) -> None:
+    limits = {QWEN: LoadLimits(failure="no", failed_until=NOW + 30), GEMMA: LoadLimits()}
+    failed = fleet(replace(host("a", [model(QWEN)]), limits=limits), host("b"))
     index = RoutingIndex()
     for later in (0.0, FRESH_S / 2, 29.9, 29.9, 30.0 + FRESH_S, 90.0, 90.0):
-        told = index.route(failed, ASK, now=NOW + later)
+        told = index.route(failed, replace(ASK, models=(wanted,)), now=NOW + later)
         assert bool(told.candidates) is (later >= 30.0), later
+
+
+def test_once_the_pause_after_a_failed_load_is_over_nothing_changes_with_time(
+    judged: list[str],
+) -> None:
+    limits = {QWEN: LoadLimits(failure="no", failed_until=NOW + 30)}
+    failed = fleet(replace(host("a", [model(QWEN)]), limits=limits))
+    index = RoutingIndex()
+    for later, anew in ((0.0, ["a"]), (30.0, ["a"]), (30.0 + FRESH_S, [])):
+        judged.clear()
+        # Of another length, so that no route is remembered.
+        index.route(failed, replace(ASK, prompt_tokens=int(later)), now=NOW + later)
+        assert judged == anew, later
 
 
 @pytest.mark.parametrize("others", [(), (host("b", [model(QWEN)]),)])
@@ -170,6 +184,9 @@ def test_a_load_under_way_is_followed(others: tuple[HostSnapshot, ...]) -> None:
     later = NOW + 30.0
     assert index.route(loading, ASK, now=later) == plan_route(loading, ASK, now=later)
     assert index.route(TWO, ASK) == plan_route(TWO, ASK)
+    any_model = replace(ASK, models=(AUTO,))
+    for at in (NOW, later):
+        assert index.route(loading, any_model, now=at) == plan_route(loading, any_model, now=at)
 
 
 def test_a_transcript_fitted_to_an_odd_window_is_not_turned_away() -> None:
@@ -214,6 +231,15 @@ def test_a_longer_question_costs_no_judgement_and_a_larger_context_one(judged: l
         ask = replace(ASK, min_context=context, prompt_tokens=prompt, conversation=said)
         index.route(TWO, ask)
         assert judged == anew, context
+
+
+def test_outlooks_hold_for_contexts_that_are_alike_at_every_host(judged: list[str]) -> None:
+    small, large = host("a", [model(QWEN, context=5000)]), host("b", [model(QWEN)])
+    index, two = RoutingIndex(), fleet(small, large)
+    for context, anew in ((4500, 2), (4097, 0), (5000, 0), (6000, 2), (5999, 2), (4096, 2)):
+        judged.clear()
+        index.route(two, replace(ASK, min_context=context))
+        assert len(judged) == anew, context
 
 
 def test_a_host_being_woken_is_followed(judged: list[str]) -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from policy_builders import EMBED, GB, GEMMA, NOW, QWEN, fleet, fleets, host, instance, model
 
 from bot.domain.chat import Rejection
+from bot.domain.errors import BRIEFLY, FailureKind
 from bot.domain.hosts import (
     FleetSnapshot,
     HostSnapshot,
@@ -19,6 +20,7 @@ from bot.domain.hosts import (
 from bot.domain.ids import ModelKey
 from bot.domain.personas import LoadSettings
 from bot.policy.prediction import (
+    BLIND,
     EVICT_S,
     SENT_S,
     SHARED,
@@ -260,7 +262,8 @@ def test_of_several_answers_under_way_the_last_decides() -> None:
 )
 def test_what_must_stay_makes_a_load_impossible(held: object, words: str) -> None:
     assert isinstance(held, type(instance()))
-    refusal = _refusal(host(models=ON_DISK, instances=[held], max_loaded=1))
+    full = host(models=ON_DISK, instances=[held], max_loaded=1)
+    refusal = _refusal(full)
     assert refusal.startswith("does not fit: ")
     assert words in refusal
 
@@ -328,6 +331,15 @@ def test_somebody_elses_instance_leaves_only_where_that_was_allowed() -> None:
 def test_turns_waiting_for_the_same_load_share_its_slots() -> None:
     found = _predict(host(models=ON_DISK, waiting={QWEN: 4}, slots=4))
     assert found.queue_s == TURN_S / 4
+
+
+@pytest.mark.parametrize(("waiting", "times"), [(0, 1), (2, 3), (3, 4), (5, 4)])
+def test_all_who_wait_for_a_load_read_and_write_side_by_side_in_its_slots(
+    waiting: int, times: int
+) -> None:
+    found = _predict(host(models=ON_DISK, waiting={QWEN: waiting}, slots=4))
+    assert found.prefill_s - SENT_S == pytest.approx(times * (READ_S - SENT_S))
+    assert found.write_s == pytest.approx(times * ASK.answer_tokens / 40)
 
 
 @pytest.mark.parametrize(("waiting", "queue_s"), [({}, 0.0), ({QWEN: 1}, TURN_S)])
@@ -567,6 +579,28 @@ def test_a_context_no_load_can_give_is_said() -> None:
     assert _refusal(host(models=ON_DISK), replace(ASK, min_context=40_000)) == words
 
 
+@pytest.mark.parametrize(
+    ("of", "ask", "brief"),
+    [
+        (host(models=[model(GEMMA)]), ASK, BRIEFLY[FailureKind.NOT_THERE]),
+        (host(models=ON_DISK), replace(ASK, needs_vision=True), BLIND),
+        (host(models=ON_DISK), replace(ASK, min_context=40_000), BRIEFLY[FailureKind.TOO_LONG]),
+        (host(models=ON_DISK, memory_gb=1), ASK, BRIEFLY[FailureKind.DOES_NOT_FIT]),
+        (
+            replace(host(models=ON_DISK), limits={QWEN: LoadLimits(failed_until=NOW + 5)}),
+            ASK,
+            BRIEFLY[FailureKind.LOAD_FAILED],
+        ),
+    ],
+)
+def test_readers_are_told_briefly_why_a_host_is_out(
+    of: HostSnapshot, ask: RouteAsk, brief: str
+) -> None:
+    verdict = predict_seconds(of, QWEN, ask, NOW)
+    assert isinstance(verdict, Rejection)
+    assert verdict.brief == brief
+
+
 def test_images_need_a_model_that_sees() -> None:
     looking = replace(ASK, needs_vision=True)
     assert _refusal(host(models=ON_DISK), looking) == "cannot see images"
@@ -617,6 +651,10 @@ def test_a_copy_that_spilled_is_slower_by_as_much_and_says_so() -> None:
     assert spilled.prefill_s - SENT_S == pytest.approx(6 * (usual.prefill_s - SENT_S))
     assert spilled.write_s == pytest.approx(6 * usual.write_s)
     assert spilled.reason == f"{usual.reason}, 6 times slower than usual"
+    slower = replace(instance(QWEN), slowdown=2.0)
+    found = predict_seconds(replace(as_usual, instances=(slower,)), QWEN, ask, NOW)
+    assert isinstance(found, Prediction)
+    assert found.reason == f"{usual.reason}, 2 times slower than usual"
     # Another copy that is as usual serves as usual.
     both = replace(as_usual, instances=(copy, instance(QWEN, identifier="other")))
     found = predict_seconds(both, QWEN, ask, NOW)
