@@ -17,9 +17,9 @@ from bot.policy.pacing import Pacers
 from cogs._access import Access
 from cogs._again import Again
 from cogs._ban import Ban
-from cogs._bare import Bare
 from cogs._boards import Boards
 from cogs._faults import SENDING_ERRORS
+from cogs._forgotten import ForgottenAnswers
 from cogs._forms import FormButton
 from cogs._languages import CommandNames
 from cogs._loads import Loads
@@ -92,7 +92,7 @@ class DiscordFace:
         self.webhooks = Webhooks()
         self.again = Again(lantern, self.access, self.replies, self.pacers, self.webhooks)
         self.ban = Ban()
-        self.bare = Bare(self.pacers, self.webhooks)
+        self.forgotten = ForgottenAnswers(self.pacers, self.webhooks)
         self.presence = PresenceLine(lantern.catalog)
         self.boards = Boards(lantern, self.pacers, rules.owner_channel)
         self._bot: LanternBot | None = None
@@ -146,7 +146,7 @@ class DiscordFace:
         """Keeps what stands beside the answers true, for as long as Lantern runs."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.boards.keep(lambda: self._bot))
-            group.create_task(self.bare.keep(lambda: self._bot))
+            group.create_task(self.forgotten.keep(lambda: self._bot))
             if self.rules.has_presence:
                 group.create_task(self.presence.keep())
 
@@ -229,7 +229,7 @@ class LanternBot(commands.Bot):
             Warming(self, lantern, rules),
             Buttons(lantern, face.access, face.replies, face.loads, face.again),
             talking,
-            Memory(lantern, face.replies, face.bare),
+            Memory(lantern, face.replies, face.forgotten),
             Edits(self, lantern, face.replies, face.pacers, face.webhooks),
             Threads(self, lantern, face.access, face.replies, face.pacers, face.webhooks),
         ):

@@ -18,8 +18,8 @@ from bot.domain.errors import RequestRefused
 from bot.policy.markup import harmless
 from bot.policy.memories import MOST_FACTS, checked_fact
 from bot.policy.names import matching
-from cogs._bare import Bare
 from cogs._faults import say
+from cogs._forgotten import ForgottenAnswers
 from cogs._places import place_of, user_id
 from cogs._reply import Replies
 
@@ -42,12 +42,12 @@ class Memory(commands.Cog):
 
     history = app_commands.Group(name="history", description="What I keep of your words")
 
-    def __init__(self, lantern: Lantern, replies: Replies, bare: Bare) -> None:
+    def __init__(self, lantern: Lantern, replies: Replies, forgotten: ForgottenAnswers) -> None:
         self._lantern = lantern
         self._turns = lantern.turns
         self._people = lantern.people
         self._replies = replies
-        self._bare = bare
+        self._forgotten = forgotten
         self._remembering = asyncio.Lock()
 
     @history.command(description="Your newest questions and how they were answered")
@@ -106,7 +106,7 @@ class Memory(commands.Cog):
         await self._replies.pings.choose(user, is_on=False)
         await say(interaction, FORGOTTEN.format(questions=counted(count, "question")))
         # Their buttons would say that the answer is not stored any more, to whoever presses.
-        self._bare.take(shown)
+        self._forgotten.take(shown)
 
     @app_commands.command(description="Have me remember a short fact about you")
     @app_commands.describe(fact="Told to whoever answers you, such as: I write Python 3.11")

@@ -37,7 +37,7 @@ from bot.policy.pacing import Pacers
 from bot.store.database import Database
 from bot.store.people import PeopleStore
 from bot.store.turns import TurnStore
-from cogs._bare import Bare
+from cogs._forgotten import ForgottenAnswers
 from cogs._reply import Replies
 from cogs._webhooks import Webhooks
 from cogs.memory import Memory
@@ -60,7 +60,7 @@ async def cog(tmp_path: Path) -> AsyncIterator[Memory]:
             await turns.store.finish(asked.id, "done", f"answer {name}", "", RECEIPT)
         lantern = replace(lantern_of(turns), people=PeopleStore(database))
         replies = Replies(lantern)
-        yield Memory(lantern, replies, Bare(Pacers(), Webhooks()))
+        yield Memory(lantern, replies, ForgottenAnswers(Pacers(), Webhooks()))
 
 
 async def give(cog: Memory, name: str, *options: object, **more: Any) -> Any:
@@ -169,8 +169,8 @@ def test_the_newest_answers_lose_their_buttons_slowly_whoever_refuses(tmp_path: 
         shown = (("7", "301"), ("8", "302"), ("7", "303"))
         people: Any = lantern.people
         people.running.return_value, people.forget.return_value = (), (3, shown)
-        bare = Bare(Pacers(), Webhooks())
-        cog = Memory(lantern, Replies(lantern), bare)
+        forgotten = ForgottenAnswers(Pacers(), Webhooks())
+        cog = Memory(lantern, Replies(lantern), forgotten)
         interaction, client = interaction_of(), double(discord.Client)
 
         def place(channel: int) -> Any:
@@ -195,7 +195,7 @@ def test_the_newest_answers_lose_their_buttons_slowly_whoever_refuses(tmp_path: 
         # No connection, then one that comes and goes.
         clients = iter([None, client, client, None])
         async with asyncio.TaskGroup() as group:
-            keeping = group.create_task(bare.keep(lambda: next(clients, client)))
+            keeping = group.create_task(forgotten.keep(lambda: next(clients, client)))
             await cast(Any, cog.forget).callback(cog, interaction, "yes")
             # The command is over: nobody waits for it.
             assert said_to(interaction)[0].startswith("🗑 Forgotten: 3 questions")

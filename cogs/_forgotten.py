@@ -1,4 +1,4 @@
-"""Answers that are no more stored lose their buttons, slowly and beside everything else."""
+"""Takes the buttons from answers that are not stored any more: one by one, in the background."""
 
 import asyncio
 from collections import deque
@@ -11,7 +11,7 @@ from bot.policy.pacing import OLD, Pacers
 from cogs._transport import transport_to
 from cogs._webhooks import Webhooks
 
-UNDRESS_EVERY_S = OLD.rhythm_s
+EVERY_S = OLD.rhythm_s
 """Between two of them: what Discord takes for messages of any age."""
 
 MOST = 1000
@@ -20,7 +20,7 @@ MOST = 1000
 _log = structlog.get_logger(__name__)
 
 
-class Bare:
+class ForgottenAnswers:
     """Owns which answers are still to lose their buttons; one per process."""
 
     def __init__(self, pacers: Pacers, webhooks: Webhooks) -> None:
@@ -50,4 +50,4 @@ class Bare:
                     _log.info("buttons not taken away", error=str(error)[:200])
             if not self._waiting:
                 self._news.clear()
-            await asyncio.sleep(UNDRESS_EVERY_S)
+            await asyncio.sleep(EVERY_S)
