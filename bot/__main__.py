@@ -10,9 +10,13 @@ def lantern(arguments: Sequence[str] | None = None) -> None:
     # Modules are no garbage: looking for some while they load takes a tenth of the start.
     # The event loop turns collection on again.
     gc.disable()
-    from bot.cli import main
+    try:
+        from bot.cli import main
 
-    main(arguments)
+        main(arguments)
+    # Loading takes a second or two on a slow machine, and Ctrl-C showed thirty lines of ours.
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

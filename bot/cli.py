@@ -76,8 +76,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BotError as failed:
         error.line(failed.user_message, "red")
         sys.exit(EXIT_FAILED)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def run_async(work: Coroutine[None, None, T]) -> T:

@@ -456,6 +456,11 @@ class _Reply:
                 reading.cancel()
             for task in beside:
                 task.cancel()
+        shown_in = self._writer.ids()
+        if outcome == "gone" and len(shown_in) > 1:
+            # Whoever deletes one message of an answer as the next begins left that with a Stop.
+            with suppress(*SENDING_ERRORS):
+                await self._transport.dress(shown_in[-1], None)
         # What was given up stays open in the store: the next start finds it and tries again.
         question = self._transport.question
         if outcome == "given up" and question is not None:

@@ -10,12 +10,14 @@ import sys
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from hosting import hosts_beside
 from house import GEMMA, QWEN, sim
 
+from bot.__main__ import lantern as start
 from bot.app import utcnow
 from bot.cli import main
 from bot.process.lock import instance_lock
@@ -52,6 +54,20 @@ def run(*words: str) -> int:
         main(list(words))
     code = ended.value.code
     return code if isinstance(code, int) else 0
+
+
+def test_ctrl_c_while_it_still_loads_ends_it_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(name: str) -> Any:
+        raise KeyboardInterrupt(name)
+
+    loading = ModuleType("bot.cli")
+    loading.__getattr__ = interrupted
+    monkeypatch.setitem(sys.modules, "bot.cli", loading)
+    with pytest.raises(SystemExit) as ended:
+        start(["hosts"])
+    assert ended.value.code == 130
 
 
 def json_of(capsys: pytest.CaptureFixture[str]) -> Any:

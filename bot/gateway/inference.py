@@ -12,6 +12,7 @@ from aiohttp import web
 
 from bot.chat.choices import PLAIN, Resolved
 from bot.chat.lantern import Lantern
+from bot.chat.planning import FIRST_LOOK_S
 from bot.chat.relayed import RelayRequest
 from bot.documents.shelf import name_key
 from bot.domain.chat import Place, Receipt
@@ -73,7 +74,8 @@ class Inferring:
             is_large = len(body) > LARGE_BYTES
             parsed = await _read(is_large, parse, endpoint, body)
             is_embedding = endpoint == "embeddings"
-            resolved = self._resolved(parsed.model, request[CALLER], is_embedding=is_embedding)
+            caller = request[CALLER]
+            resolved = await self._resolved(parsed.model, caller, is_embedding=is_embedding)
             asked = await self._asked(request, parsed, resolved, path, is_large)
         except (Problem, BotError) as refused:
             # Never flown, and so in no other event: a client that asked all day for a model that
@@ -115,7 +117,7 @@ class Inferring:
         fields = read_object(await read_body(request))
         check_shape("count_tokens", fields)
         named = fields.get("model")
-        self._resolved(str(named) if named else None, request[CALLER])
+        await self._resolved(str(named) if named else None, request[CALLER])
         return web.json_response({"input_tokens": measure("messages", fields).prompt_tokens})
 
     async def _asked(
@@ -203,7 +205,7 @@ class Inferring:
         able = [key for keys in (loaded, known) for key in sorted(keys)]
         return next(filter(caller.may_ask_for, able), AUTO)
 
-    def _resolved(
+    async def _resolved(
         self, name: str | None, caller: Caller, *, is_embedding: bool = False
     ) -> Resolved:
         """Who answers a name: a model key, a persona, or what answers soonest.
@@ -219,6 +221,11 @@ class Inferring:
         personas = self._built.shelf.for_clients()
         by_name = {name_key(each): persona for each, persona in personas.items()}
         persona = None if name is None else by_name.get(name_key(name))
+        is_known = name is None or name == AUTO or name in keys or persona is not None
+        if not is_known or (is_embedding and name is None):
+            # It may be on a host that is not seen yet: right after a start the 404 was a lie.
+            await self._built.fleet.settled(FIRST_LOOK_S)
+            keys = self._built.catalog.all_model_keys()
         if name is None and self._active.key is not None and not is_embedding:
             # It was chosen to chat: asked for vectors it would only refuse.
             resolved = Resolved(PLAIN, "", self._active.key, "the active model", True)

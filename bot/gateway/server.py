@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 
 from bot.chat.lantern import Lantern
+from bot.chat.planning import FIRST_LOOK_S
 from bot.domain.errors import ConfigError
 from bot.gateway.active import ActiveModel
 from bot.gateway.admin import Admin
@@ -196,6 +197,8 @@ def _check_http(request: web.Request) -> None:
 
 
 async def _list(built: Lantern, listed: Listed, request: web.Request) -> web.StreamResponse:
+    # Clients keep what they were listed: one that asked as Lantern started saw personas alone.
+    await built.fleet.settled(FIRST_LOOK_S)
     return listed(built, request[CALLER], request.match_info.get("id", ""))
 
 

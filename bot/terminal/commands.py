@@ -91,7 +91,7 @@ COMMANDS: tuple[CommandForm, ...] = (
     CommandForm("remember", "/remember FACT", "keep a fact that whoever answers is told", words=50),
     CommandForm("memories", "/memories [forget N]", "the facts that are remembered", words=2),
     CommandForm(
-        "history", "/history [export FILE|forget yes]", "what is kept of your words", words=2
+        "history", "/history [show|export [FILE]|forget yes]", "what is kept of your words", words=2
     ),
     CommandForm("continue", "/continue", "go on with the last reply"),
     CommandForm(

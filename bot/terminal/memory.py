@@ -43,7 +43,7 @@ async def history(lantern: Lantern, screen: Screen, command: Command) -> None:
     """``/history``: what is kept of the words of whoever sits here."""
     people, act, which = lantern.people, command.word(0), command.word(1) or ""
     match act:
-        case None:
+        case None | "show":
             questions = await people.said(USER, 10)
             if not questions:
                 screen.line("No question of yours is kept.", "dim")
@@ -51,7 +51,8 @@ async def history(lantern: Lantern, screen: Screen, command: Command) -> None:
                 for turn in (await answers_to(lantern, question))[:1]:
                     said = f"{turn.user_text[:70]} → {turn.reply_text[:70]}"
                     screen.line(" ".join(said.split()))
-        case "export" if which:
+        case "export":
+            which = which or "lantern-history.json"
             count, data = await exported(lantern, USER)
             try:
                 await asyncio.to_thread(_write, which, data)

@@ -471,6 +471,12 @@ class PaperTransport(Transport):
         await self._call("delete", message_id, None)
         del self.shown[message_id]
 
+    async def dress(self, message_id: int, message: MessageView | None) -> None:
+        under = self.shown[message_id]
+        assert under is not None
+        acts = () if message is None else message.acts
+        await self._call("dress", message_id, replace(under, acts=acts))
+
     async def _call(self, verb: str, message: int, view: MessageView | None) -> None:
         assert not self.is_busy, "two calls of one reply in flight"
         self.is_busy = True

@@ -31,7 +31,7 @@ from bot.domain.personas import Persona
 from bot.policy.place_rules import SettingName
 from bot.policy.speakers import Speaker
 from cogs._reply import LAST_EDITS_S, TIME_IS_UP, Replies
-from cogs._view import Act
+from cogs._view import Act, MessageView
 
 SPEAKER = Speaker("sage", "https://example.org/sage.png")
 
@@ -120,6 +120,27 @@ def test_a_deleted_message_stops_the_work_everywhere() -> None:
     store = played(turns, paper)
     assert turns.left_early == 1
     assert [row.is_open for row in store.rows.values()] == [False]
+
+
+class Beheaded(PaperTransport):
+    """Somebody deletes the first message of an answer; it is found out at the next edit of it."""
+
+    async def edit(
+        self, message_id: int, message: MessageView, before: MessageView | None = None
+    ) -> None:
+        if len(self.shown) > 1 and message_id == min(self.shown):
+            del self.shown[message_id]
+            self.faults = [http_error(404, 10008)]
+            before = None
+        await super().edit(message_id, message, before)
+
+
+def test_the_rest_of_an_answer_whose_beginning_was_deleted_has_no_stop() -> None:
+    turns = ScriptedTurns((STARTED, *([TextDelta("word " * 60), 0.5] * 100), FINISHED))
+    paper = Beheaded()
+    played(turns, paper)
+    assert turns.left_early == 1
+    assert [view and view.acts for view in paper.shown.values()] == [()]
 
 
 def test_a_reply_that_could_not_be_shown_stays_open_for_the_next_start() -> None:

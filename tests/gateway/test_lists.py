@@ -1,11 +1,13 @@
 """The lists of models, in OpenAI's shape and in LM Studio's two."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
+from bot.domain.ids import HostName
 from bot.sim.models import GB, SimModel
-from tests.gateway.gate import Gate, gate
-from tests.helpers.house import GEMMA, QWEN, sim
+from tests.gateway.gate import CHATS, Gate, chat, gate
+from tests.helpers.house import GEMMA, GUARD_S, QWEN, sim
 
 EYES = SimModel("sim/eyes-4b", 2 * GB, kind="vlm", tool_use=True, reasoning=True)
 VECTORS = SimModel("sim/vectors", GB, kind="embedding")
@@ -59,3 +61,25 @@ async def test_a_key_sees_only_the_models_it_is_for(tmp_path: Path) -> None:
             ("/api/v1/models", "models"),
         ):
             assert list(await rows(it, path, field, Authorization=narrow)) == [QWEN.key]
+
+
+async def test_who_comes_before_every_host_was_seen_is_told_of_all_of_them(tmp_path: Path) -> None:
+    hosts = sim("one", QWEN), sim("two", GEMMA, VECTORS)
+    async with gate(tmp_path, *hosts, is_settled=False, hanging=["two"]) as it:
+        fleet = it.house.lantern.fleet
+        assert await fleet.settled(GUARD_S, HostName("one"))
+        vectors = {"input": "hi"}
+        async with asyncio.TaskGroup() as clients:
+            asked = [
+                clients.create_task(it.ask(CHATS, chat(GEMMA.key))),
+                clients.create_task(it.ask("/v1/embeddings", vectors)),
+                clients.create_task(it.ask("/v1/models", method="GET")),
+                clients.create_task(it.ask(f"/api/v0/models/{GEMMA.key}", method="GET")),
+            ]
+            # Who asks for what is known already waits for nobody.
+            known = await it.ask(CHATS, chat(QWEN.key))
+            assert known.status == 200
+            assert not any(task.done() for task in asked)
+            it.house.hosts["two"].faults.clear()
+        assert [task.result().status for task in asked] == [200] * 4
+        assert GEMMA.key in str(asked[2].result().json)

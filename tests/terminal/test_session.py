@@ -376,6 +376,20 @@ async def test_an_answer_that_is_not_there_cannot_be_chosen(tmp_path: Path) -> N
         assert f"There is no answer `{word}`; `/answers` lists them." in shown
 
 
+async def test_history_is_called_as_in_discord(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        shown, failures = await type_in(
+            home, "hello [[say hi]]\n/history show\n/history export\n/history rub\n"
+        )
+    assert failures == 1
+    assert "→ hi" in shown
+    assert "Written to lantern-history.json: 1 question." in shown
+    assert "hello" in (tmp_path / "lantern-history.json").read_text(encoding="utf-8")
+
+
 async def test_facts_and_history_are_in_ones_own_hands(tmp_path: Path) -> None:
     file = tmp_path / "mine.json"
     script = (
