@@ -90,10 +90,8 @@ def typed_in(components: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def sent_form(interaction: discord.Interaction[Any]) -> tuple[str, dict[str, str]]:
-    """The id of a form that was sent, and what was written; of any other interaction nothing."""
+    """The id of a form that was sent and what was written; no form's of any other interaction."""
     data = cast(dict[str, Any], interaction.data or {})
-    if interaction.type is not discord.InteractionType.modal_submit:
-        return "", {}
     return str(data.get("custom_id", "")), typed_in(data.get("components", ()))
 
 

@@ -404,7 +404,7 @@ class Planner:
         """Would a provider answer first while a host is being looked at that may serve?
 
         Args:
-            route: Whom would be asked.
+            route: Who would be asked.
             job: Of a turn, for which the settings may take the cloud instead of a slow load.
         """
         # Where the cloud goes first anyway, nothing is learnt by waiting.

@@ -19,6 +19,11 @@ from bot.domain.ids import AUTO, HostName, ModelKey, ProviderName
 from bot.fleet.fleet import Fleet
 from bot.fleet.lease import Elsewhere
 
+_log = structlog.get_logger(__name__)
+
+Planned = TypeVar("Planned")
+"""Whatever a question's plan is; it has a route."""
+
 HOST_AT_FAULT = frozenset(
     {
         FailureKind.CONNECT,
@@ -61,11 +66,6 @@ class Readiness:
         by = self.by
         return by is not None and by.host is not None and self.model in (AUTO, by.model)
 
-
-_log = structlog.get_logger(__name__)
-
-Planned = TypeVar("Planned")
-"""Whatever a question's plan is; it has a route."""
 
 Newcomers = Callable[[], Awaitable[Sequence[Candidate]]]
 

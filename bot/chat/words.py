@@ -333,8 +333,8 @@ def why_text(turn: Turn) -> str:
     receipt = turn.receipt
     if receipt is None or turn.status == "running":
         return "That reply is still being made."
-    # With a bill and nobody beside it a line once told "Answered by: 0.0084 ¢", and of a provider
-    # that declined at once that it had answered.
+    # Where nobody answered and something was paid all the same, this once read "Answered by:
+    # 0.0084 ¢"; and a provider that declined at once was said to have answered.
     by = f"{'Answered by' if turn.reply_text else 'Asked'}: {footer(receipt)}"
     if receipt.model is None:
         spent = receipt.cost_micro_usd

@@ -122,7 +122,7 @@ _RESET = re.compile(
 _BEIJING = timezone(timedelta(hours=8))
 """Z.AI writes its reset times without a zone, in Beijing time."""
 LONGEST_WAIT_S = 31 * 86400.0
-"""No limit outlasts its month: a longer wait is nonsense, and believed it would never be over."""
+"""No limit outlasts its month: a longer wait is nonsense, and who told it would be out for good."""
 
 
 @dataclass(frozen=True, slots=True)

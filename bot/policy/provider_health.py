@@ -25,8 +25,8 @@ UNTOLD_RESET_S = 3600.0
 LEAST_RESET_S = 60.0
 """A shorter time told with "no money" is a rate limit's header beside it, not a reset."""
 LONGEST_PAUSE_S = 3600.0
-"""However long it asks us to slow down: nobody hears of that, and one question an hour finds out
-whether it still holds."""
+"""A wait that a provider asks for is kept to for no longer: its owner hears of none, and one
+question an hour finds out whether it still holds."""
 DISABLED_CODE = "1313"
 """Z.AI: fair use was violated; asking again can cost the account."""
 
