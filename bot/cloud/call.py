@@ -71,6 +71,8 @@ class ProviderCall:
     """Did the answer begin, if only with a blank?"""
     has_text: bool = False
     """Did any word of the answer itself come?"""
+    has_reasoning: bool = False
+    """Did any reasoning come?"""
     cost_micro_usd: int = 0
     """What it cost, once it is settled."""
     _deltas: list[TextDelta | ReasoningDelta] = field(
@@ -78,11 +80,6 @@ class ProviderCall:
     )
     _generation_s: float = 0.0
     _is_open: bool = False
-
-    @property
-    def has_reasoning(self) -> bool:
-        """Did any reasoning come?"""
-        return any(isinstance(delta, ReasoningDelta) for delta in self._deltas)
 
     @asynccontextmanager
     async def open(self, due: float | None = None) -> AsyncGenerator[AsyncIterator[Delta]]:
@@ -142,6 +139,7 @@ class ProviderCall:
                 if self.first_token_s is None:
                     self.first_token_s = since_s
                 self._generation_s = since_s - self.first_token_s
+            self.has_reasoning = self.has_reasoning or isinstance(delta, ReasoningDelta)
             if isinstance(delta, TextDelta):
                 self.has_shown = True
                 self.has_text = self.has_text or bool(delta.text.strip())

@@ -95,17 +95,14 @@ class Gate:
         now = asyncio.get_running_loop().time()
         self.concurrency = self.concurrency.after_refusal(sent_at, now)
 
-    def _let_in(self, user: str) -> None:
-        self.holding[user] += 1
-        self._grants += 1
-        self._served[user] = self._grants
-
     def _move_up(self) -> None:
         """Lets in whoever there is room for, and gives the others their places."""
         while self.waiting and self.holding.total() < self.concurrency.limit:
             order, self._passes = self._turns()
             first = self.waiting.pop(order[0])
-            self._let_in(first.user)
+            self.holding[first.user] += 1
+            self._grants += 1
+            self._served[first.user] = self._grants
             first.place = 0
             first.moved.set()
         for place, number in enumerate(self._turns()[0], start=1):

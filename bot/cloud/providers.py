@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain
@@ -132,17 +132,22 @@ class Providers:
         weights = [d.config.weight for d in all_]
         return all_[choose_deployment(standings, weights, self.draw())]
 
-    def call(
+    @asynccontextmanager
+    async def call(
         self,
         deployment: Deployment,
         ask: CloudAsk,
         until: float | None = None,
         tell: TellPlace = unheard,
-    ) -> AbstractAsyncContextManager[ProviderCall]:
+    ) -> AsyncGenerator[ProviderCall]:
         """The right to ask a deployment once: ``async with providers.call(...) as call:``.
 
-        Entering waits a bounded time for a place, then holds the money. Leaving settles the cost
-        and remembers how the provider did, whatever the block ended with.
+        1. A place: room among the calls under way, its rate, its health (``deployment``).
+        2. The price, and the worst case of what would be sent (``prices``, ``reservation``).
+        3. The money is held (``billing``), or the deployment is left as it was found.
+        4. The block sends the request, judged once more, and reads the answer (``call``).
+        5. How it went is remembered, whatever the block ended with, and the place left.
+        6. What it cost is settled.
 
         Args:
             deployment: Whom.
@@ -157,21 +162,6 @@ class Providers:
         """
         if until is None:
             until = asyncio.get_running_loop().time() + deployment.config.max_wait_s
-        return self._call(deployment, ask, until, tell)
-
-    @asynccontextmanager
-    async def _call(
-        self, deployment: Deployment, ask: CloudAsk, until: float, tell: TellPlace
-    ) -> AsyncGenerator[ProviderCall]:
-        """One call, from its place to its cost.
-
-        1. A place: room among the calls under way, its rate, its health (``deployment``).
-        2. The price, and the worst case of what would be sent (``prices``, ``reservation``).
-        3. The money is held (``billing``), or the deployment is left as it was found.
-        4. The block sends the request, judged once more, and reads the answer (``call``).
-        5. How it went is remembered, and the place left.
-        6. What it cost is settled.
-        """
         call, error = None, None
         try:
             async with deployment.place(str(ask.user or ""), until, tell, ask.priority):

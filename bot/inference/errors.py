@@ -106,7 +106,9 @@ _PHRASES: tuple[tuple[RefusalKind, re.Pattern[str]], ...] = (
 """Last resort, where no code is given: LM Studio says these in words, Anthropic a spent limit."""
 
 _STATUS_SPEAKS_FIRST = frozenset({401, 402, 403, 408})
-_STATUS_IS_ENOUGH = frozenset({401, 402, 408, 429})
+# 413 is said by the edge itself, of one question: taken for a fault of the server, three large
+# files in a row took the provider or host out for everybody.
+_STATUS_IS_ENOUGH = frozenset({401, 402, 408, 413, 429})
 """Believed even from a body that is not JSON; others come from an edge before a broken server."""
 
 _SECOND_MEANING = {

@@ -121,6 +121,8 @@ CLOUD: list[tuple[object, int, object]] = [
         Failure.TOO_LONG,
     ),
     (*anthropic("request_too_large", 413), Failure.TOO_LONG),
+    ("<html>413 Request Entity Too Large</html>", 413, Failure.TOO_LONG),
+    ("", 413, Failure.TOO_LONG),
     (
         {"object": "error", "message": "This model's maximum context length is 4096", "code": 400},
         400,
