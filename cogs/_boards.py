@@ -15,7 +15,7 @@ from bot.domain.cloud import LastDay
 from bot.domain.errors import BotError
 from bot.domain.ids import PlaceId, UserId
 from bot.policy.pacing import Pacers
-from cogs._faults import SENDING_ERRORS, DiscordFault, fault_of
+from cogs._faults import SENDING_ERRORS, DiscordFault
 from cogs._owners import tell_owners
 from cogs._transport import CALL_S, Transport
 from cogs._view import MessageView, View
@@ -64,7 +64,7 @@ class _Frame(Transport):
                     content=message.content, attachments=_files(self.pictures)
                 )
         except SENDING_ERRORS as error:
-            self.fault = fault_of(error)
+            self.fault = self.fault_of(error)
             if not self.pictures or self.fault not in (DiscordFault.DENIED, DiscordFault.REFUSED):
                 raise
             # Perhaps the picture alone; its words must not wait for it.

@@ -149,6 +149,14 @@ class Transport:
             return True
         return False
 
+    def fault_of(self, error: BaseException) -> DiscordFault:
+        """The kind of trouble that an error of a call stands for here."""
+        fault, channel = fault_of(error), self._channel
+        # Put out of a server the bot reads the same as where a permission is taken for a moment:
+        # for two minutes an answer was generated that nobody could be shown.
+        is_out = channel.guild_id is not None and channel.guild is None
+        return DiscordFault.GONE if is_out and fault is DiscordFault.DENIED else fault
+
     async def edit(
         self, message_id: int, message: MessageView, before: MessageView | None = None
     ) -> None:

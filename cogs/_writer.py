@@ -70,17 +70,24 @@ class Messages:
         """The first difference between what should be shown and what is."""
         if self.most is not None and len(views) > self.most:
             views = (*views[: self.most - 1], cut_short(views[self.most - 1]))
+        grown: Step | None = None
         for part, wanted in enumerate(views):
             view = self._stand_ins.get(wanted, wanted)
             if part >= len(self.made):
-                return Step(part, view, None)
+                return grown or Step(part, view, None)
             # An end that spills over is begun before the message above it is finished: messages
             # are made by a limit of their own, and its edit would first wait for the channel's.
             if part == len(self.made) - 1 and part + 1 < len(views):
                 spilt = views[part + 1]
-                return Step(part + 1, self._stand_ins.get(spilt, spilt), None)
-            if self._shown.get(self.made[part]) != view:
-                return Step(part, view, self.made[part])
+                return grown or Step(part + 1, self._stand_ins.get(spilt, spilt), None)
+            before = self._shown.get(message_id := self.made[part])
+            # What stands there from before goes before what has grown: with words in every edit
+            # of the first message, the second kept its old words and buttons for a minute.
+            if before is None:
+                return Step(part, view, message_id)
+            grown = grown or (Step(part, view, message_id) if before != view else None)
+        if grown is not None:
+            return grown
         # Nothing to show yet, such as an opened fence, takes no load bar away.
         if views and len(self.made) > len(views):
             return Step(len(self.made) - 1, None, self.made[-1])
@@ -281,7 +288,7 @@ class Writer:
 
     async def _failed(self, step: Step, error: BaseException) -> WriteEnd | None:
         """Pauses before the next try, or adapts; an outcome when there is nothing left to try."""
-        fault = fault_of(error)
+        fault = self._transport.fault_of(error)
         if self._messages.adapt(step, fault, str(error)):
             _warn("message not taken as it was", error, fault=fault.value)
             return None

@@ -4,7 +4,6 @@ from contextlib import suppress
 from typing import Any
 
 import discord
-import structlog
 from discord import app_commands
 from discord.ext import commands
 
@@ -31,13 +30,14 @@ from cogs._autocomplete import (
     type_choices,
 )
 from cogs._chains import Chains, files_of
-from cogs._faults import SENDING_ERRORS, DiscordFault, error_words, fault_of
+from cogs._faults import SENDING_ERRORS, error_words
 from cogs._mentions import is_mentioned, is_prompt, read_files, said, said_late_ms
 from cogs._places import place_of, user_id
 from cogs._reply import Replies
 from cogs._transport import InteractionTransport, Transport
-from cogs._view import MessageView
+from cogs._view import MessageView, View
 from cogs._webhooks import Webhooks
+from cogs._writer import Writer
 
 UNREADABLE = "🙈 I can't read that unless you ping me."
 HIDDEN = "🙈 I can't read the message this is about: Discord shows me only those that ping me."
@@ -45,8 +45,6 @@ MISSED = "⚠ I was away when you asked this. Please ask again."
 SPENT = "⏳"
 """Set under what is not answered, since its asker has no tokens left and knows it."""
 HOW_TO_ASK = "Write something with my name, or attach a file."
-
-_log = structlog.get_logger(__name__)
 
 
 class Chat(commands.Cog):
@@ -106,19 +104,21 @@ class Chat(commands.Cog):
             if (is_ours or is_open) and await questions.hear(message.id, channel.id):
                 if is_missed:
                     await self._access.check(self._client, message)
-                    await transport.send(0, MessageView(MISSED))
+                    await self._say(transport, MISSED)
                 else:
                     await self._answer(message, me.id, parent, transport, is_open=is_open)
                 await questions.close(message.id)
         except Exception as error:
-            try:
-                # It may hold a file's name or what a host said.
-                await transport.send(0, MessageView(harmless(error_words(error))[:LIMIT]))
-            except SENDING_ERRORS as unsaid:
-                _log.warning("error could not be shown", error=str(unsaid)[:300])
-                if fault_of(unsaid) in (DiscordFault.PASSING, DiscordFault.LEAVING):
-                    questions.leave_open(message.id)
+            # It may hold a file's name or what a host said.
+            await self._say(transport, harmless(error_words(error))[:LIMIT])
             await questions.close(message.id)
+
+    async def _say(self, transport: Transport, words: str) -> None:
+        """Says something that is no answer; what Discord never took is left to the next start."""
+        # Sent without a writer, fourteen at once made Discord refuse the answers between them.
+        outcome = await Writer(View((MessageView(words),)), transport).run()
+        if outcome == "given up" and transport.question is not None:
+            self._replies.questions.leave_open(transport.question)
 
     async def _is_open(self, message: discord.Message) -> bool:
         """Is this, though it does not name the bot, a message that is answered here?"""
@@ -238,7 +238,7 @@ class Chat(commands.Cog):
         if not (text or before.quotes or message.attachments or message.message_snapshots):
             words = HIDDEN if before.is_hidden else await self._hint(message, place, user)
             if words:
-                await transport.send(0, MessageView(words))
+                await self._say(transport, words)
                 return
             text = GREET_TEXT
         check_text(text, has_attachments=bool(message.attachments or before.quotes))

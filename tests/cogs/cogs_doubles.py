@@ -68,6 +68,7 @@ from bot.store.privacy import PrivacyStore
 from bot.store.questions import Question, QuestionStore
 from bot.store.replies import ReplyMessage, ReplyStore
 from bot.store.turns import TurnStore
+from cogs._faults import DiscordFault, fault_of
 from cogs._transport import Transport
 from cogs._view import MessageView
 
@@ -454,6 +455,9 @@ class PaperTransport(Transport):
     async def show_typing(self) -> None:
         self.typed += 1
 
+    def fault_of(self, error: BaseException) -> DiscordFault:
+        return fault_of(error)
+
     async def send(self, part: int, message: MessageView) -> int:
         number = 100 + len(self.calls)
         await self._call("send", number, message)
@@ -534,7 +538,7 @@ def interaction_of(
 def partial_channel(channel: int = 7, *, guild_id: int | None = None) -> Any:
     """A channel known by its id alone."""
     found = double(discord.PartialMessageable)
-    found.id = channel
+    found.id, found.guild_id = channel, guild_id
     found.send = Method(map(_message, range(500, 540)))
     found.typed = 0
 

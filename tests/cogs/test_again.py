@@ -153,6 +153,7 @@ class Channel:
 
         double: Any = type("Double", (), {})()
         double.id, double.send, double.typing = channel, send, typing
+        double.guild_id, double.guild = guild_id, guild_id
         double.get_partial_message = Message
         return double
 

@@ -50,7 +50,7 @@ class World:
 
     def _channel(self, channel: int, *, guild_id: int | None = None) -> Any:
         found = double(discord.PartialMessageable)
-        found.id = channel
+        found.id, found.guild_id = channel, HOME
         found.send.side_effect = self._send
         found.get_partial_message.side_effect = self._message
         return found

@@ -22,6 +22,7 @@ from cogs_doubles import (
     settings_of,
 )
 from test_mentions import ME, message_of, person
+from virtual_time import play
 
 from bot.chat.place_settings import Configured
 from bot.chat.switch import Explanation
@@ -38,7 +39,7 @@ from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
 from bot.domain.personas import Persona
 from bot.policy.access import AccessRules
 from bot.policy.context import GREET_TEXT
-from bot.policy.pacing import Pacers
+from bot.policy.pacing import CREATION, Pacers
 from bot.policy.ratelimit import RateRule
 from cogs._access import Access
 from cogs._places import DiscordRules
@@ -229,12 +230,54 @@ async def test_where_not_even_the_refusal_can_be_said_nothing_breaks() -> None:
     assert house.questions.open == {}
 
 
-async def test_a_refusal_that_discord_did_not_take_is_left_to_the_next_start() -> None:
-    house = House()
-    house.channel.send.side_effect = http_error(503)
-    greeted_by(house, Persona(PersonaName("sage")))
-    await house.cog.on_message(house.message("<@9>", is_mention=True))
-    assert list(house.questions.open) == ["41"]
+def sent_at(house: House, faults: int = 0) -> list[float]:
+    """When messages will have been sent, the first of them so often in vain."""
+    at, made = list[float](), house.channel.send.side_effect
+
+    def send(*_: object, **__: object) -> object:
+        at.append(asyncio.get_running_loop().time())
+        if len(at) <= faults:
+            raise http_error(503)
+        return next(made)
+
+    house.channel.send.side_effect = send
+    return at
+
+
+@pytest.mark.parametrize(("faults", "left"), [(3, []), (99, ["41"])])
+def test_a_hint_that_discord_does_not_take_is_tried_again_and_then_left_to_the_next_start(
+    faults: int, left: list[str]
+) -> None:
+    async def story() -> House:
+        house = House()
+        sent_at(house, faults)
+        greeted_by(house, Persona(PersonaName("sage")))
+        await house.cog.on_message(house.message("<@9>", is_mention=True))
+        return house
+
+    house = play(story())
+    assert list(house.questions.open) == left
+    # Of all tries the nonce leaves one message.
+    assert {call.kwargs["nonce"] for call in house.channel.send.await_args_list} == {"41.0"}
+
+
+def test_hints_and_refusals_count_among_a_channels_new_messages() -> None:
+    async def story() -> tuple[House, list[float]]:
+        house = House()
+        at = sent_at(house)
+        greeted_by(house, Persona(PersonaName("sage")))
+        async with asyncio.TaskGroup() as group:
+            for number in range(12):
+                words = "<@9>" if number % 2 else f"<@9> {'long' * 9000}"
+                message = house.message(words, is_mention=True)
+                message.id = 41 + number
+                group.create_task(house.cog.on_message(message))
+        return house, at
+
+    house, at = play(story())
+    assert sorted(words[0] for words in house.sent) == ["❌"] * 6 + ["👋"] * 6
+    assert all(after - at > CREATION.window_s for at, after in zip(at, at[5:], strict=False))
+    assert house.questions.open == {}
 
 
 async def test_a_message_delivered_twice_is_answered_once() -> None:

@@ -59,6 +59,7 @@ class Channel:
         server = double(discord.Guild)
         server.fetch_member.side_effect = http_error(404, 10007) if has_left else None
         self.partial.guild = None if is_private else server
+        self.partial.guild_id = None if is_private else 5
 
     @property
     def pings(self) -> list[Any]:

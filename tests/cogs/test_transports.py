@@ -261,6 +261,23 @@ def test_troubles_are_told_apart_by_what_to_do_next(error: Exception, fault: Dis
     assert fault_of(error) is fault
 
 
+@pytest.mark.parametrize(
+    ("guild_id", "is_in", "code", "fault"),
+    [
+        (5, True, 50001, DiscordFault.DENIED),
+        (5, False, 50001, DiscordFault.GONE),
+        (5, False, 50083, DiscordFault.ARCHIVED),
+        (None, False, 50001, DiscordFault.DENIED),
+    ],
+)
+def test_what_is_denied_where_the_bot_is_no_more_will_not_come_back(
+    guild_id: int | None, is_in: bool, code: int, fault: DiscordFault
+) -> None:
+    channel = partial_channel()
+    channel.guild_id, channel.guild = guild_id, object() if is_in else None
+    assert Transport(channel, Pacers()).fault_of(http_error(403, code)) is fault
+
+
 def test_channels_nobody_writes_in_are_forgotten() -> None:
     pacers = Pacers()
     first = pacers.of_channel(0, 0.0)

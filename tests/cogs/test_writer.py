@@ -27,6 +27,9 @@ PASSING: list[Callable[[], BaseException]] = [
 ]
 
 
+REST = MessageView("-# ⋯")
+
+
 class SendsOnce(PaperTransport):
     """One message may be sent, and changed; no other."""
 
@@ -107,6 +110,29 @@ def test_only_the_last_message_keeps_buttons() -> None:
     views = [view for view in paper.shown.values() if view is not None]
     assert len(views) > 2
     assert [bool(view.acts) for view in views] == [False] * (len(views) - 1) + [True]
+
+
+def test_what_stood_there_before_is_changed_once_before_words_grow_on() -> None:
+    class Again(ReplyView):
+        def messages(self, now: float) -> tuple[MessageView, ...]:
+            views = super().messages(now)
+            return (*views, REST)[:2] if views else ()
+
+    paper = PaperTransport(shown={1: MessageView("first"), 2: MessageView("half")})
+
+    async def story() -> WriteEnd:
+        view = Again(has_footer=False)
+        writer = Writer(view, paper)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(stream(view, writer, 100, 20.0))
+            return await writer.run(existing=(1, 2))
+
+    assert play(story()) == "shown"
+    assert [(call.message, call.view == REST) for call in paper.calls[:3]] == [
+        (1, False),
+        (2, True),
+        (1, False),
+    ]
 
 
 def test_each_call_carries_the_newest_text_and_none_is_made_for_nothing() -> None:
