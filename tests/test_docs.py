@@ -167,3 +167,10 @@ def test_no_public_class_of_the_house_is_called_as_another_one() -> None:
         for name in re.findall(r"^class ([A-Za-z]\w*)", text_of(path), re.M)
     )
     assert [name for name, count in found.items() if count > 1] == []
+
+
+def test_no_change_is_told_twice() -> None:
+    # Resolving a conflict brought three back under the heading they had left.
+    told = re.split(r"^(?=- |### )", text_of(HOUSE / "CHANGELOG.md"), flags=re.M)
+    found = Counter(line.strip() for line in told if line.startswith("- "))
+    assert [line for line, count in found.items() if count > 1] == []
