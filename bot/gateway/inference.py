@@ -114,11 +114,14 @@ class Inferring:
 
     async def count_tokens(self, request: web.Request) -> web.StreamResponse:
         """About how many tokens a message would have: LM Studio counts none (its bug 2055)."""
-        fields = read_object(await read_body(request))
-        check_shape("count_tokens", fields)
+        body = await read_body(request)
+        is_large = len(body) > LARGE_BYTES
+        fields = await _read(is_large, read_object, body)
+        await _read(is_large, check_shape, "count_tokens", fields)
         named = fields.get("model")
         await self._resolved(str(named) if named else None, request[CALLER])
-        return web.json_response({"input_tokens": measure("messages", fields).prompt_tokens})
+        size = await _read(is_large, measure, "messages", fields)
+        return web.json_response({"input_tokens": size.prompt_tokens})
 
     async def _asked(
         self,

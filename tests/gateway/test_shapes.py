@@ -8,7 +8,7 @@ import pytest
 from bot.gateway import edge
 from bot.gateway.edge import DEEPEST, parse
 from bot.gateway.errors import Problem
-from bot.gateway.shapes import RequestForm, is_deeper
+from bot.gateway.shapes import MOST_LISTED, RequestForm, check_shape, is_deeper
 
 HI = [{"role": "user", "content": "hi"}]
 TOOL = {"type": "function", "function": {"name": "f"}}
@@ -175,3 +175,30 @@ def test_values_are_counted_to_their_bound(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_last_of_two_equal_names_counts() -> None:
     body = b'{"prompt": "a", "stream": false, "stream": true}'
     assert parse("text", body).is_stream
+
+
+SAID = {"role": "user", "content": "a"}
+LISTS: list[tuple[RequestForm, str, object, dict[str, object]]] = [
+    ("chat", "messages", SAID, {}),
+    ("chat", "tools", {"type": "function"}, {"messages": [SAID]}),
+    ("messages", "messages", SAID, {"max_tokens": 1}),
+    ("messages", "tools", {}, {"max_tokens": 1, "messages": [SAID]}),
+    ("responses", "input", {}, {}),
+    ("responses", "tools", {}, {"input": "a"}),
+    ("embeddings", "input", "a", {}),
+    ("embeddings", "input", [1], {}),
+]
+
+
+@pytest.mark.parametrize(("form", "name", "one", "rest"), LISTS)
+def test_lists_are_as_long_as_they_may_be_and_no_longer(
+    form: RequestForm, name: str, one: object, rest: dict[str, object]
+) -> None:
+    check_shape(form, {**rest, name: [one] * MOST_LISTED})
+    with pytest.raises(Problem, match="a list of more than 10,000") as raised:
+        check_shape(form, {**rest, name: [one] * (MOST_LISTED + 1)})
+    assert (raised.value.status, raised.value.param) == (400, name)
+
+
+def test_one_text_of_numbers_may_be_longer_than_any_list_of_texts() -> None:
+    check_shape("embeddings", {"input": [1] * (MOST_LISTED + 1)})
