@@ -495,3 +495,19 @@ async def test_who_waits_for_an_own_earlier_answer_is_told_so(tmp_path: Path) ->
             assert progress_line(step) == "⏳ Waiting for the answer to your earlier question here"
             assert [event async for event in first]
             assert isinstance([event async for event in second][-1], Finished)
+
+
+async def test_what_an_answer_under_way_was_told_is_not_told_again(tmp_path: Path) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        await home.privacy.mark("place", HALL.channel, local_only=True)
+        await played(home, asked("a secret"))
+        await home.privacy.mark("place", HALL.channel, local_only=False)
+        told: list[str] = []
+        async with home.turns.open(replace(asked("two"), user=UserId("bob"))) as first:
+            async for event in first:
+                if isinstance(event, Notice):
+                    told.append(event.text)
+                    third = await played(home, replace(asked("three"), user=UserId("cara")))
+                    assert isinstance(third[-1], Finished)
+                    told += [event.text for event in third if isinstance(event, Notice)]
+    assert told == [turns_module.PRIVATE_WORDS]

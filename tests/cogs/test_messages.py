@@ -5,7 +5,7 @@ from cogs_doubles import PaperTransport, http_error
 from virtual_time import play
 
 from cogs._faults import DiscordFault
-from cogs._view import MessageView
+from cogs._view import MessageView, cut_short
 from cogs._writer import Messages, Step
 
 A, B, C = MessageView("a"), MessageView("b"), MessageView("c")
@@ -96,3 +96,80 @@ def test_refused_words_are_replaced_by_an_honest_line_once() -> None:
     assert "Discord refused" in step.view.content
     assert step.view.content.endswith("\n-# " + "blocked" * 28 + "bloc")
     assert not messages.adapt(step, DiscordFault.REFUSED, "blocked")
+
+
+def test_what_may_not_be_followed_by_another_message_is_cut_there_and_not_before() -> None:
+    for denied, views, shown in (
+        (1, (A,), (A,)),
+        (1, (A, B), (cut_short(A),)),
+        (2, (A, B), (A, B)),
+        (2, (A, B, C), (A, cut_short(B))),
+    ):
+        messages = Messages((11, 12)[:denied])
+        assert messages.adapt(Step(denied, A, None), DiscordFault.DENIED, "")
+        for part, view in enumerate(shown):
+            step = messages.next_step(views)
+            assert step == Step(part, view, 11 + part)
+            play(messages.take(step, PaperTransport()))
+        assert messages.next_step(views) is None
+
+
+def test_the_message_behind_the_last_is_made_before_that_is_changed() -> None:
+    messages = Messages((11,))
+    assert messages.next_step((A, B)) == Step(1, B, None)
+    assert messages.next_step((A,)) == Step(0, A, 11)
+    assert Messages((11, 12)).next_step((A, B)) == Step(0, A, 11)
+    assert messages.adapt(Step(1, B, None), DiscordFault.REFUSED, "blocked")
+    step = messages.next_step((A, B))
+    assert step is not None
+    assert step.view is not None
+    assert (step.part, step.message_id) == (1, None)
+    assert "Discord refused" in step.view.content
+
+
+@pytest.mark.parametrize("error", [http_error(503), RuntimeError("Session is closed")])
+def test_a_message_that_could_not_be_removed_yet_is_still_there(error: BaseException) -> None:
+    messages, paper = Messages((11,)), PaperTransport(faults=[error])
+    with pytest.raises(type(error)):
+        play(messages.take(Step(0, None, 11), paper))
+    assert messages.made == [11]
+
+
+def test_a_message_that_may_have_been_there_is_written_over_and_one_made_later_is_not() -> None:
+    async def story() -> None:
+        messages, paper = Messages((11,), is_unsure=True), PaperTransport()
+        paper.shown = {11: None}
+        await messages.take(Step(0, A, 11), paper)
+        await messages.take(Step(1, B, None), paper)
+        made = messages.made[1]
+        # Its nonce may have found the one of an earlier try.
+        assert messages.next_step((A, B)) == Step(1, B, made)
+        await messages.take(Step(1, B, made), paper)
+        await messages.take(Step(2, C, None), paper)
+        assert messages.next_step((A, B, C)) is None
+        # Whose message is lost is made anew, and known from then on.
+        assert messages.adapt(Step(1, B, made), DiscordFault.EXPIRED, "")
+        await messages.take(Step(1, B, None), paper)
+        assert messages.next_step((A, B, C)) == Step(3, None, made)
+
+    play(story())
+
+
+@pytest.mark.parametrize(
+    ("step", "fault"),
+    [
+        (Step(0, A, None), DiscordFault.ARCHIVED),
+        (Step(0, A, None), DiscordFault.EXPIRED),
+        (Step(0, None, 11), DiscordFault.REFUSED),
+        (Step(0, A, None), DiscordFault.DENIED),
+        (Step(1, A, 11), DiscordFault.DENIED),
+        (Step(1, A, 11), DiscordFault.PASSING),
+    ],
+)
+def test_what_cannot_be_shown_in_another_way_stays_as_it_was(
+    step: Step, fault: DiscordFault
+) -> None:
+    messages = Messages((11,))
+    assert not messages.adapt(step, fault, "")
+    assert messages.next_step((A, B)) == Step(1, B, None)
+    assert messages.next_step((A,)) == Step(0, A, 11)

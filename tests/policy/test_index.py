@@ -163,7 +163,7 @@ def test_the_pause_after_a_failed_load_ends_with_time_alone(wanted: ModelKey) ->
 def test_once_the_pause_after_a_failed_load_is_over_nothing_changes_with_time(
     judged: list[str],
 ) -> None:
-    limits = {QWEN: LoadLimits(failure="no", failed_until=NOW + 30)}
+    limits = {QWEN: LoadLimits(failed_until=NOW + 30), GEMMA: LoadLimits(failed_until=NOW + 90)}
     failed = fleet(replace(host("a", [model(QWEN)]), limits=limits))
     index = RoutingIndex()
     for later, anew in ((0.0, ["a"]), (30.0, ["a"]), (30.0 + FRESH_S, [])):

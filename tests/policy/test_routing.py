@@ -234,11 +234,14 @@ def test_auto_takes_what_is_in_memory_and_one_model_of_each_host() -> None:
         "empty": "no models on this host",
         "asleep": "away",
     }
+    briefly = {rejection.where: rejection.brief for rejection in route.rejected}
+    assert briefly == {"vectors": "", "empty": "without a model", "asleep": "off"}
 
 
 def test_auto_says_how_many_models_were_of_no_use() -> None:
     blind = plan_route(fleet(host("a", ON_DISK)), replace(ANY, needs_vision=True))
     assert _reasons(blind)["a"] == f"no model can serve: {QWEN} cannot see images, and 1 more"
+    assert blind.rejected[0].brief == BLIND
 
 
 def test_auto_waits_for_a_load_that_is_nearly_done() -> None:
@@ -288,6 +291,16 @@ def test_auto_takes_the_cold_model_that_answers_first_not_the_one_that_loads_fir
 ) -> None:
     one = host("a", ON_DISK, speeds={QWEN: loads_sooner, GEMMA: loads_later})
     assert _models(plan_route(fleet(one), replace(ANY, prompt_tokens=100))) == [("a", GEMMA)]
+
+
+def test_auto_judges_a_cold_model_that_may_be_as_soon_as_the_best() -> None:
+    # Between 1 and 1.25 s to the first word both; the second is loaded later and reads faster.
+    speeds = {
+        QWEN: Speed(load_s=1.0, prefill_tokens_per_s=1e4),
+        GEMMA: Speed(load_s=1.01, prefill_tokens_per_s=1e6),
+    }
+    one = host("a", ON_DISK, speeds=speeds)
+    assert _models(plan_route(fleet(one), ANY)) == [("a", GEMMA)]
 
 
 def test_auto_judges_no_cold_model_that_cannot_be_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,6 +378,12 @@ def test_local_only_never_leaves_the_lan() -> None:
     route = plan_route(HOME, ask, PROVIDERS)
     assert _where(route) == ["home"]
     assert _reasons(route) == dict.fromkeys(("zai", "openai", "gone"), "local only")
+
+
+def test_a_provider_that_was_chosen_and_is_not_the_personas_is_not_asked() -> None:
+    route = plan_route(fleet(), replace(ASK, cloud=(ZAI,), first=OPENAI), PROVIDERS)
+    assert _where(route) == [ZAI]
+    assert _reasons(route) == {OPENAI: "chosen, but this persona does not ask it"}
 
 
 def test_a_provider_the_persona_does_not_allow_is_never_asked() -> None:
