@@ -302,7 +302,9 @@ def _placed(
 ) -> Iterable[Candidate]:
     """Hosts and providers in the order the request type or the strategy wants."""
     if ask.order is not None:
-        return _in_order(ask.order, home, cloud)
+        # Without it here, a provider chosen by name that the order leaves out was neither asked
+        # nor said to be out.
+        return _in_order((*ask.order, ask.first or LOCAL), home, cloud)
     if ask.strategy == "prefer_cloud":
         return [*cloud, *home]
     if ask.strategy == "cost_optimized":

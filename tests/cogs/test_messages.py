@@ -110,6 +110,7 @@ def test_what_may_not_be_followed_by_another_message_is_cut_there_and_not_before
         for part, view in enumerate(shown):
             step = messages.next_step(views)
             assert step == Step(part, view, 11 + part)
+            assert step is not None
             play(messages.take(step, PaperTransport()))
         assert messages.next_step(views) is None
 

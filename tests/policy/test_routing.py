@@ -1,5 +1,6 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -256,6 +257,12 @@ def test_auto_may_stand_behind_a_wanted_model() -> None:
     assert _models(route) == [("b", QWEN), ("a", QWEN), ("a", GEMMA)]
 
 
+def test_why_a_wanted_model_is_out_is_said_also_where_any_other_serves() -> None:
+    route = plan_route(fleet(host("a", [model(GEMMA)])), replace(ANY, models=(QWEN, AUTO)))
+    assert _models(route) == [("a", GEMMA)]
+    assert [(out.model, out.reason) for out in route.rejected] == [(QWEN, "not on this host")]
+
+
 def test_auto_waits_for_a_load_about_to_end_rather_than_for_a_quick_one_after_it() -> None:
     load = LoadInFlight(GEMMA, 0.99, NOW - 9.9, None)
     one = host("a", ON_DISK, load=load, speeds={QWEN: Speed(load_s=0.5)})
@@ -378,6 +385,41 @@ def test_local_only_never_leaves_the_lan() -> None:
     route = plan_route(HOME, ask, PROVIDERS)
     assert _where(route) == ["home"]
     assert _reasons(route) == dict.fromkeys(("zai", "openai", "gone"), "local only")
+
+
+@pytest.mark.parametrize("strategy", get_args(Strategy))
+@pytest.mark.parametrize("order", [None, ("local", "openai"), ("local",)])
+def test_a_provider_chosen_by_name_goes_first_whatever_else_decides(
+    strategy: Strategy, order: tuple[str, ...] | None
+) -> None:
+    ask = replace(EVERYWHERE, first=OPENAI, strategy=strategy, order=order)
+    route = plan_route(HOME, ask, PROVIDERS)
+    others = _where(plan_route(HOME, replace(ask, first=None), PROVIDERS))
+    assert _where(route) == [OPENAI, *(where for where in others if where != OPENAI)]
+    assert route.chosen == OPENAI
+    assert route.prefers_cloud
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_preferred"),
+    [
+        ({}, False),
+        ({"strategy": "prefer_cloud"}, True),
+        ({"strategy": "cost_optimized"}, False),
+        ({"strategy": "quality_optimized"}, True),
+        ({"strategy": "quality_optimized", "cloud": (ZAI, ANTHROPIC)}, False),
+        ({"order": ("zai", "local")}, True),
+        ({"order": ("local", "zai"), "strategy": "prefer_cloud"}, False),
+        ({"order": (), "strategy": "prefer_cloud"}, False),
+        ({"first": ZAI}, True),
+        ({"first": ZAI, "cloud": (OPENAI,)}, False),
+    ],
+)
+def test_a_route_says_whether_a_provider_goes_before_hosts_that_are_as_soon(
+    changes: Mapping[str, object], is_preferred: bool
+) -> None:
+    route = plan_route(HOME, replace(EVERYWHERE, **changes), PROVIDERS)
+    assert route.prefers_cloud is is_preferred
 
 
 def test_a_provider_that_was_chosen_and_is_not_the_personas_is_not_asked() -> None:
