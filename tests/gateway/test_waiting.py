@@ -3,6 +3,7 @@
 import asyncio
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from bot.chat.planning import ChatRules
 from bot.domain.hosts import Drain
 from bot.domain.ids import HostName, ModelKey, PersonaName
+from bot.fleet import host as host_module
 from bot.gateway.sinks import LifePace
 from bot.sim.journal import LoadFinished, LoadStarted, PredictionStarted
 from tests.gateway.gate import CHATS, PATHS, any_form, chat, gate
@@ -193,3 +195,39 @@ async def test_what_runs_at_a_stop_ends_with_a_word(tmp_path: Path, stream: bool
             assert (answer.status, answer.error["code"]) == (503, "overloaded")
         refused = await it.ask(CHATS, chat(QWEN.key))
         assert (refused.status, refused.error["code"]) == (503, "overloaded")
+
+
+MAC = "00:1a:2b:3c:4d:5e"
+
+
+async def test_whoever_asks_a_host_that_sleeps_is_told_when_to_come_again_or_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[str] = []
+
+    async def call(mac: str, *_: object) -> None:
+        called.append(mac)
+
+    monkeypatch.setattr(host_module, "call", call)
+    monkeypatch.setattr(host_module, "CALL_EVERY_S", 0.01)
+    rules = replace(HASTY, max_local_wait_s=0.1)
+    house = partial(gate, wakeable={"one": MAC}, chat_rules=rules, pace=QUICK)
+    async with house(tmp_path, sim("one", QWEN)) as it:
+        one, host = it.house.hosts["one"], it.house.lantern.fleet.host(ONE)
+        await one.stop()
+        await host.probe()
+        assert host.snapshot().state == "asleep"
+        refused = await it.ask(CHATS, chat(QWEN.key))
+        assert (refused.status, refused.error["type"]) == (503, "server_error")
+        assert refused.error["code"] == "model_loading"
+        assert 0 < int(refused.headers["retry-after"]) <= 120
+        assert "x-should-retry" not in refused.headers
+        # A stream is shown that its host wakes, and is answered once it does.
+        body = chat(QWEN.key, "[[say seven]]", stream=True, max_tokens=5)
+        async with it.session.post(it.base + CHATS, json=body) as got:
+            assert got.status == 200
+            while b'"state": "waking"' not in (line := await got.content.readline()):
+                assert not line.startswith(b'data: {"error"'), line
+            await one.start()
+            assert b"seven" in await got.content.read()
+    assert set(called) == {MAC}

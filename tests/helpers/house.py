@@ -168,12 +168,15 @@ async def house(
     cache_ttl_s: float | None = None,
     is_settled: bool = True,
     hanging: Sequence[str] = (),
+    wakeable: Mapping[str, str] | None = None,
     reread: Callable[[], Sequence[ProviderConfig]] | None = None,
 ) -> AsyncGenerator[House]:
     """Runs simulated hosts and providers and a Lantern over them.
 
     Every host is probed once before, if ``is_settled``; those that hang do so from before the
     first probe, since one begun by then would be lost or go through.
+
+    ``wakeable`` gives hosts the address of their network card.
 
     Providers are allowed in the order given, unless ``rules`` says otherwise.
     """
@@ -199,6 +202,7 @@ async def house(
                     address=host.address,
                     memory_bytes=round(memory_gb * GB) if memory_gb else None,
                     token=host.config.token,
+                    wake_mac=(wakeable or {}).get(name),
                 )
                 for name, host in hosts.items()
             ),
