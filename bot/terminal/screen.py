@@ -8,18 +8,26 @@ import re
 import textwrap
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
 from bot.chat.walk import LoadSteps, Readiness
-from bot.chat.words import left_words, progress_line
+from bot.chat.words import left_words, progress_line, reading_line
 from bot.domain.errors import Bug
-from bot.domain.events import Loading
+from bot.domain.events import Loading, Reading, ReasoningDelta
 from bot.domain.events import Progress as Step
 
 # Without a terminal, a load is told at every quarter: a log of hundreds of bars reads like nothing.
@@ -195,10 +203,17 @@ class Steps:
         self._task: TaskID | None = None
         self._told: object = None
         """What the last line was about, so that it is said once."""
+        self._waits_for = ""
+        """What a clock runs for, on a terminal; it leaves no trace."""
 
-    def show(self, step: Step) -> None:
+    def show(self, step: Step | Reading | ReasoningDelta) -> None:
         """Shows one step."""
+        if isinstance(step, Reading | ReasoningDelta):
+            self._wait(step)
+            return
         if isinstance(step, Loading) and self._screen.is_live:
+            if self._waits_for:
+                self.close()
             self._draw(step)
             return
         # A bar that still moves would draw over the line.
@@ -211,8 +226,23 @@ class Steps:
             self._told = about
             self._screen.line(line, "dim")
 
+    def _wait(self, step: Reading | ReasoningDelta) -> None:
+        # A model that read a long prompt, or thought, for a minute looked as if it had hung.
+        words = "💭 thinking …"
+        if isinstance(step, Reading):
+            words = reading_line(replace(step, expected_s=None), 0.0)
+        if not self._screen.is_live or words == self._waits_for:
+            return
+        self.close()
+        columns = TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+        self._bar = Progress(*columns, console=self._screen.console, transient=True)
+        self._bar.start()
+        self._bar.add_task(words, total=None)
+        self._waits_for = words
+
     def close(self) -> None:
         """Ends the bar, leaving it on the screen."""
+        self._waits_for = ""
         if self._bar is not None:
             self._bar.stop()
             self._bar = self._task = None

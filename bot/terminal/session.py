@@ -250,10 +250,10 @@ class Session:
     def _show(self, event: TurnEvent, steps: Steps) -> None:
         screen = self._screen
         match event:
-            case Queued() | Evicting() | Loading() | Waking():
+            case Queued() | Evicting() | Loading() | Waking() | Reading() | ReasoningDelta():
                 steps.show(event)
                 return
-            case Started() | Routed() | Reading() | ReasoningDelta():
+            case Started() | Routed():
                 return
             case _:
                 steps.close()

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from bot.domain.events import Evicting, Loading, Queued
+from bot.domain.chat import Candidate
+from bot.domain.events import Evicting, Loading, Queued, Reading, ReasoningDelta
 from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import HostName, ModelKey, PlaceId, UserId
 from bot.domain.personas import Persona
@@ -66,6 +67,25 @@ def test_a_load_names_host_and_model_as_they_are(words: str, is_live: bool) -> N
     steps.close()
     assert f"Loading m on {words}" in out.getvalue()
     assert f"Loading {words} on h" in out.getvalue()
+
+
+@pytest.mark.parametrize("is_live", [True, False])
+def test_a_clock_runs_on_a_terminal_while_there_is_no_word(*, is_live: bool) -> None:
+    where, out = screen(is_live=is_live)
+    steps = Steps(where)
+    asked = Candidate(ModelKey("m"), HostName(HOSTILE[1]))
+    steps.show(Reading(asked, 70, expected_s=9.0))
+    for _ in range(2):
+        steps.show(ReasoningDelta("Hm"))
+    steps.show(Loading(HostName("h"), ModelKey("m"), 1.0, seconds_left=None))
+    steps.show(Reading(asked, 4321, expected_s=None))
+    steps.close()
+    shown = out.getvalue()
+    told = (f"{HOSTILE[1]} is reading 70 tokens", "thinking", "4,321", "0:00:00")
+    assert [words in shown for words in told] == [is_live] * 4
+    # What was waited for is wiped away; the load stays.
+    assert shown.count("\x1b[1A\x1b[2K") == (3 if is_live else 0), shown
+    assert "Loading m on h" in shown
 
 
 @pytest.mark.parametrize("words", HOSTILE)
