@@ -40,14 +40,14 @@ class Draft:
         persona: PersonaName,
         choice_reason: str,
         emit: Callable[[TurnEvent], Awaitable[None]],
-        straight: Callable[[Sequence[TextDelta]], bool] = lambda _: False,
+        straight: Callable[[Sequence[TextDelta]], bool] | None = None,
     ) -> None:
-        """``straight`` is offered words that may be told without waiting; says if they were."""
         self.so_far = Receipt(persona=persona, choice_reason=choice_reason)
         """The receipt but for what ``receipt`` measures; the turn writes its route and cost in."""
         self.emit = emit
         """Tells the reader."""
-        self._straight = straight
+        self.straight = straight
+        """Is offered words that may be told without waiting, and says if they were."""
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._loop = asyncio.get_running_loop()
@@ -170,7 +170,9 @@ class Draft:
 
         Not its first, and none that must be joined to another host's: those are for ``hear``.
         """
-        if not self.has_spoken or self._joint is not None or not self._straight(words):
+        if not self.has_spoken or self._joint is not None:
+            return False
+        if self.straight is None or not self.straight(words):
             return False
         self._last_at = self._loop.time()
         self._deltas += len(words)

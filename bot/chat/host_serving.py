@@ -347,7 +347,8 @@ class HostServing:
                     heard()
                 return is_taken
 
-            async with self._inference.open(endpoint, request, taken) as deltas:
+            straight = None if draft.straight is None else taken
+            async with self._inference.open(endpoint, request, straight) as deltas:
                 async for delta in deltas:
                     heard()
                     await draft.hear(delta)

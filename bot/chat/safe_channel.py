@@ -54,10 +54,11 @@ class Handover(AsyncIterator[T], Generic[T]):
     stream of size 0 does (`make bench` measures turns with it).
     """
 
-    __slots__ = ("_held", "_is_over", "_loop", "_news", "_straight", "_taken", "has_left")
+    __slots__ = ("_held", "_is_over", "_loop", "_news", "_taken", "has_left", "straight")
 
     def __init__(self, straight: Callable[[Sequence[T]], object] | None = None) -> None:
-        self._straight = straight
+        self.straight = straight
+        """Takes what is offered; None where nobody does."""
         self._loop = asyncio.get_running_loop()
         self._held: deque[T] = deque()
         self._news: asyncio.Future[None] | None = None
@@ -85,9 +86,9 @@ class Handover(AsyncIterator[T], Generic[T]):
         Only while the reader waits for more: what it has in hand came before.
         """
         is_waiting = self._news is not None and not self._news.done()
-        if self._straight is None or not is_waiting or self.has_left:
+        if self.straight is None or not is_waiting or self.has_left:
             return False
-        self._straight(events)
+        self.straight(events)
         return True
 
     def end(self) -> None:

@@ -72,7 +72,7 @@ from bot.store.ledger import FreeLine
 from bot.store.turns import TurnStore
 
 CHECKPOINT_S = 1.0
-"""A crash loses at most this much of an unfinished answer's stored text."""
+"""A crash loses at most this much of an unfinished answer's text, and what waits to be stored."""
 
 PRIVATE_WORDS = "🔒 Stays on the LAN: earlier words here are private. `/reset` begins afresh."
 
@@ -314,10 +314,13 @@ class Turns:
         loop = asyncio.get_running_loop()
 
         def taken(words: Sequence[TextDelta]) -> bool:
-            # With those that come when it is due the text so far is stored, which takes a task.
-            return loop.time() - running.kept_at < CHECKPOINT_S and emit.offer(words)
+            if loop.time() - running.kept_at >= CHECKPOINT_S:
+                # Once the draft has these words, too.
+                loop.call_soon(self._keep_fresh, running)
+            return emit.offer(words)
 
-        draft = Draft(turn.persona, reason, partial(self._tell, running, emit), taken)
+        straight = None if emit.straight is None else taken
+        draft = Draft(turn.persona, reason, partial(self._tell, running, emit), straight)
         running.draft, running.kept_at = draft, loop.time()
         ending: Ending | None = None
         try:
@@ -343,25 +346,26 @@ class Turns:
         return last
 
     async def _tell(self, running: Running, emit: Handover[TurnEvent], event: TurnEvent) -> None:
-        """Passes an event on; notes what is loading and keeps the stored text fresh."""
+        """Passes an event on; notes what is loading, and the text so far."""
         if isinstance(event, TextDelta):
             running.override.offer = None
         # What Cancel ends: the load under way now, not one of a candidate left behind.
         running.loading = (event.host, event.model) if isinstance(event, Loading) else None
         await emit(event)
+        self._keep_fresh(running)
+
+    def _keep_fresh(self, running: Running) -> None:
+        """Has the text so far stored, where that was not done for a while."""
         draft, now = running.draft, asyncio.get_running_loop().time()
-        if draft is not None and draft.has_text and now - running.kept_at >= CHECKPOINT_S:
-            running.kept_at = now
-            by, thought = draft.receipt(), draft.reasoning
-            who = Receipt(by.persona, by.model, by.host, by.provider, seams=by.seams)
-            if (before := running.before) is not None:
-                who = who if before.receipt is None else continued(before.receipt, who)
-                thought = "\n\n".join(filter(None, (before.reasoning_text, thought)))
-            try:
-                await self.store.checkpoint(running.id, running.said(), thought, who)
-            except StoreUnavailable as error:
-                # Only the end must be stored; an answer is not cut for want of a copy.
-                _log.warning("answer not stored yet", reason=error.user_message)
+        if draft is None or not draft.has_text or now - running.kept_at < CHECKPOINT_S:
+            return
+        running.kept_at = now
+        by, thought = draft.receipt(), draft.reasoning
+        who = Receipt(by.persona, by.model, by.host, by.provider, seams=by.seams)
+        if (before := running.before) is not None:
+            who = who if before.receipt is None else continued(before.receipt, who)
+            thought = "\n\n".join(filter(None, (before.reasoning_text, thought)))
+        self.store.checkpoint(running.id, running.said(), thought, who)
 
     async def _ending(
         self, asking: Asking, draft: Draft, running: Running, *, is_retry: bool

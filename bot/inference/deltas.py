@@ -31,10 +31,12 @@ class DeltaStream(AsyncIterator[Delta]):
         endpoint: Endpoint,
         first_due: float,
         error: Callable[[Verdict], BotError],
-        straight: Callable[[Sequence[TextDelta]], bool],
+        straight: Callable[[Sequence[TextDelta]], bool] | None = None,
         tap: Callable[[str], None] | None = None,
     ) -> None:
-        self.exchange = Exchange(MAX_EVENT_BYTES, self._offered)
+        # Whoever hears each payload must be told of all of them.
+        offered = self._offered if straight is not None and tap is None else None
+        self.exchange = Exchange(MAX_EVENT_BYTES, offered)
         """Its answer is what is read."""
         self._loop = asyncio.get_running_loop()
         self._reader = reader
@@ -94,15 +96,15 @@ class DeltaStream(AsyncIterator[Delta]):
 
     def _offered(self, data: bytes) -> bool:
         """Whether a read went straight to whoever wants words, as whole chunks of nothing else."""
+        if self._straight is None or not self._sse.is_between_events:
+            return False
         found: list[TextDelta] = []
         for chunk in whole_chunks(data):
             words = self._reader.pieces.words_in(chunk)
             if not words:
                 return False
             found.append(TextDelta(words))
-        if not found or self._tap is not None or not self._sse.is_between_events:
-            return False
-        if not self._straight(found):
+        if not found or not self._straight(found):
             return False
         self._reader.pieces.count(found)
         self._waits_since, self._silent_since = self._loop.time(), None
@@ -126,7 +128,14 @@ class DeltaStream(AsyncIterator[Delta]):
                 reason = f"silent for {self._endpoint.first_token_s:g} s"
                 self._break(Verdict(FailureKind.TIMEOUT, reason))
         else:
-            self._take(data)
+            # The words of one event, as most reads are: neither parted nor parsed.
+            is_next = self._tap is None and self._sse.is_between_events
+            if is_next and (words := self._reader.pieces.words_in(data)):
+                self._ready.append(TextDelta(words))
+                self._reader.pieces.count((TextDelta(words),))
+                self._silent_since = None
+            else:
+                self._take(data)
 
     def _take(self, data: bytes) -> None:
         was_whole = self._reader.is_whole

@@ -11,13 +11,15 @@ import errno
 import re
 import socket
 import ssl
+from asyncio.staggered import staggered_race
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import cast
 from urllib.parse import urlsplit
 
-from bot.domain.errors import FailureKind
+from bot.domain.errors import Bug, FailureKind
 from bot.inference.wire import Call, Verdict, WireFault, garbage
 
 MOST_HEAD_BYTES = 64 << 10
@@ -33,6 +35,9 @@ _NO_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
 
 KEEP_ALIVE_S = 4.0
 """LM Studio's server (Node) closes idle connections after 5 s; a request sent just then is lost."""
+
+_NEXT_ADDRESS_S = 0.25
+"""After so long the next of a name's addresses is tried beside the one before (RFC 8305)."""
 
 _WHY = (
     (ConnectionRefusedError, "connection refused"),
@@ -50,15 +55,13 @@ Address = tuple[str, str, int]
 class Exchange(asyncio.Protocol):
     """The answer to one request, as its bytes come in."""
 
-    def __init__(
-        self, most_bytes: int, straight: Callable[[bytes], bool] = lambda _: False
-    ) -> None:
+    def __init__(self, most_bytes: int, straight: Callable[[bytes], bool] | None = None) -> None:
         """Begin before anything is sent.
 
         Args:
             most_bytes: Of one chunk, which is held until it is whole.
             straight: Is offered each read of a chunked answer that comes while its reader waits:
-                what it takes is not read.
+                what it takes is not read. What it raises ends the answer as a ``Bug``.
         """
         self._most_bytes = most_bytes
         self._straight = straight
@@ -72,8 +75,11 @@ class Exchange(asyncio.Protocol):
         """Does its reader wait for more, with all that came before on its way?"""
         self._left: int | None = None
         """Bytes to come, where the head told how many."""
-        self._is_chunked = self._is_kept_open = False
+        self._is_chunked = self._is_kept_open = self._is_paused = False
         self._waiter: asyncio.Future[None] | None = None
+        self._due = 0.0
+        """When its reader has waited long enough."""
+        self._timer: asyncio.TimerHandle | None = None
         self.status = 0
         """0 until the head came."""
         self.headers: Mapping[str, str] = {}
@@ -98,12 +104,16 @@ class Exchange(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """One read: straight on where it may, else kept for whoever reads."""
         self.heard_at = self._loop.time()
-        if self._is_read and self._is_chunked and not self._raw and self._straight(data):
+        if self._is_read and self._went_straight(data):
             return
         # Of two reads in one step of the loop the second must not pass the first.
         self._is_read = False
         # What comes behind its end makes a connection useless for another.
         self.may_stay = self.is_unheard = False
+        if self.is_over:
+            # Kept, it grew for as long as whoever reads was held up by its own reader.
+            self._wake()
+            return
         self._raw += data
         try:
             if not self.status:
@@ -116,7 +126,21 @@ class Exchange(asyncio.Protocol):
             self._end(garbage("a number in its framing is none"))
         if len(self._body) > MOST_UNREAD_BYTES and self._transport is not None:
             self._transport.pause_reading()
+            self._is_paused = True
         self._wake()
+
+    def _went_straight(self, data: bytes) -> bool:
+        if self._straight is None or self._raw or not self._is_chunked:
+            return False
+        try:
+            return self._straight(data)
+        except Exception as error:
+            # Raised to the loop it counted, an OSError, as the host's broken line.
+            fault = Bug("Something went wrong inside Lantern as an answer was told.")
+            fault.__cause__ = error
+            self._end(fault)
+            self.close()
+            return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Over: well where the answer's end needs no mark, or came before."""
@@ -128,8 +152,10 @@ class Exchange(asyncio.Protocol):
 
     def close(self) -> None:
         """Ends the connection, and with it the other side's work."""
+        # Closed in good order, the rest of a long prompt was sent first, and TLS waited half a
+        # minute for an answer to its farewell.
         if self._transport is not None:
-            self._transport.close()
+            self._transport.abort()
 
     async def head(self, due: float) -> None:
         """Returns when status and headers are there.
@@ -166,26 +192,39 @@ class Exchange(asyncio.Protocol):
                     await self._more(due())
                 # What went straight on meanwhile was heard, too.
                 except TimeoutError:
-                    if due() <= self._loop.time():
+                    if not self._body and due() <= self._loop.time():
                         raise
         finally:
             # Nothing more goes past a reader who was told to stop.
             self._is_read = False
         data = bytes(self._body)
         self._body.clear()
-        if self._transport is not None:
+        if self._is_paused and self._transport is not None:
+            self._is_paused = False
             self._transport.resume_reading()
         return data
 
     async def _more(self, due: float) -> None:
-        # A timer of its own: a timeout object costs five times as much, at each wait.
-        self._waiter = waiter = self._loop.create_future()
-        timer = self._loop.call_at(due, self._wake, TimeoutError())
+        self._waiter, self._due = self._loop.create_future(), due
+        # Most waits end long before: the timer of one goes on for the next, set anew as it rings.
+        if self._timer is not None and self._timer.when() > due:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = self._loop.call_at(due, self._ring)
         try:
-            await waiter
+            await self._waiter
         finally:
-            timer.cancel()
             self._waiter = None
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._waiter is None:
+            return
+        if self._loop.time() < self._due:
+            self._timer = self._loop.call_at(self._due, self._ring)
+        else:
+            self._wake(TimeoutError())
 
     # --- HTTP ---------------------------------------------------------------------------------
 
@@ -210,7 +249,11 @@ class Exchange(asyncio.Protocol):
         pairs = (line.partition(":") for line in lines)
         self.headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
         told = self.headers.get("connection", "").lower()
-        self._is_kept_open = version == "HTTP/1.1" and told != "close"
+        self._is_kept_open = version == "HTTP/1.1" and "close" not in told
+        is_plain = self.headers.get("content-encoding", "identity").lower() == "identity"
+        # Of a failure the status tells enough.
+        if status.startswith("200") and not is_plain:
+            raise garbage("it is packed, though we ask for no packing")
         self._is_chunked = self.headers.get("transfer-encoding", "").lower() == "chunked"
         if not self._is_chunked and "content-length" in self.headers:
             self._left = int(self.headers["content-length"])
@@ -256,6 +299,9 @@ class Exchange(asyncio.Protocol):
     def _end(self, fault: Exception | None) -> None:
         if not self.is_over:
             self.is_over, self.fault = True, fault
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _wake(self, error: Exception | None = None) -> None:
         if self._waiter is None or self._waiter.done():
@@ -322,7 +368,7 @@ class ConnectionPool:
             if exchange.may_stay:
                 self._keep(address, exchange, transport)
             else:
-                transport.close()
+                transport.abort()
 
     async def _connected(
         self, exchange: Exchange, address: Address, connect_s: float
@@ -333,31 +379,30 @@ class ConnectionPool:
             WireFault: none did, ``CONNECT``.
         """
         (scheme, name, port), loop = address, asyncio.get_running_loop()
-        due = loop.time() + connect_s
         try:
-            if scheme == "https" and self._tls is None:
-                # Reads the machine's certificates: tens of milliseconds.
-                self._tls = await asyncio.to_thread(ssl.create_default_context)
-            tls = self._tls if scheme == "https" else None
-            async with asyncio.timeout_at(due):
+            async with asyncio.timeout(connect_s):
+                if scheme == "https" and self._tls is None:
+                    # Reads the machine's certificates: tens of milliseconds.
+                    self._tls = await asyncio.to_thread(ssl.create_default_context)
+                tls = self._tls if scheme == "https" else None
                 found = await loop.getaddrinfo(name, port, type=socket.SOCK_STREAM)
-            while True:
-                *_, (at, *_) = found.pop(0)
-                left_s = due - loop.time()
-                try:
-                    # A machine whose IPv6 leads nowhere must not lose all its time to that.
-                    async with asyncio.timeout(left_s / 2 if found else left_s):
-                        transport, _ = await loop.create_connection(
-                            lambda: exchange,
-                            str(at),
-                            port,
-                            ssl=tls,
-                            server_hostname=name if tls else None,
-                        )
+                named = name if tls else None
+                if len(found) == 1:
+                    at = str(found[0][4][0])
+                    transport, _ = await loop.create_connection(
+                        lambda: exchange, at, port, ssl=tls, server_hostname=named
+                    )
                     return transport
-                except OSError:
-                    if not found:
-                        raise
+                # A machine whose IPv6 leads nowhere must not wait for that. By ourselves: uvloop's
+                # connections try one address after the other.
+                ways = [partial(_joined, *each[:3], each[4]) for each in found]
+                line, _, errors = await staggered_race(ways, _NEXT_ADDRESS_S)
+                if line is None:
+                    raise next(filter(None, reversed(errors)), OSError("no address"))
+                transport, _ = await loop.create_connection(
+                    lambda: exchange, sock=line, ssl=tls, server_hostname=named
+                )
+            return transport
         except TimeoutError as error:
             reason = f"no connection within {connect_s:g} s"
             raise WireFault(Verdict(FailureKind.CONNECT, reason)) from error
@@ -400,6 +445,18 @@ class ConnectionPool:
     def _drop(self, address: Address, transport: asyncio.Transport) -> None:
         del self._idle[address][transport]
         transport.close()
+
+
+async def _joined(family: int, kind: int, protocol: int, at: tuple[object, ...]) -> socket.socket:
+    """A socket that is connected to one address."""
+    line = socket.socket(family, kind, protocol)
+    try:
+        line.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(line, at)
+    except BaseException:
+        line.close()
+        raise
+    return line
 
 
 def _written(call: Call) -> tuple[Address, bytes]:

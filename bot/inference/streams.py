@@ -52,7 +52,7 @@ class Streams(Protocol):
         self,
         endpoint: Endpoint,
         request: InferenceRequest,
-        straight: Callable[[Sequence[TextDelta]], bool] = ...,
+        straight: Callable[[Sequence[TextDelta]], bool] | None = ...,
     ) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
         """See ``Inference.open``."""
         ...
@@ -87,7 +87,7 @@ class Inference:
         self,
         endpoint: Endpoint,
         request: InferenceRequest,
-        straight: Callable[[Sequence[TextDelta]], bool] = lambda _: False,
+        straight: Callable[[Sequence[TextDelta]], bool] | None = None,
     ) -> AsyncGenerator[AsyncIterator[Delta]]:
         """Send a request; iterate the deltas inside the block; leaving it stops the generation.
 

@@ -33,7 +33,7 @@ _WAITING_WRITES = 256
 _PATIENCE_MS = 30_000
 _CLOSE_WITHIN_S = 20.0
 _NOTED_S = 0.2
-"""Statistics are gathered so long before they are written."""
+"""What nobody waits for is gathered so long before it is written."""
 _NOTED_WITHIN_S = 2.0
 """Longer nobody waits for them: the disk may be busy, and the write goes on."""
 _MOST_NOTES = 10_000
@@ -124,7 +124,7 @@ class Database:
                 raise
         self._is_open = True
         self._tasks = await asyncio.TaskGroup().__aenter__()
-        self._keeping = self._tasks.create_task(self._keep_noting(), name="statistics")
+        self._keeping = self._tasks.create_task(self._keep_noting(), name="notes")
         return self
 
     def _connect(self) -> sqlite3.Connection:
@@ -183,7 +183,7 @@ class Database:
             return await self._run(self._writer, "BEGIN IMMEDIATE", change)
 
     def note(self, change: Callable[[sqlite3.Connection], object]) -> None:
-        """Has statistics stored soon, with others in one commit; nobody waits for them.
+        """Has something stored soon, with others in one commit; nobody waits for it.
 
         Two commits for each answer, on a thread that has to be woken for each, were a tenth of all
         that a busy gateway did, and on a slow disk each answer waited for its own. Where one of
@@ -225,7 +225,7 @@ class Database:
                     taken.extend(self._notes)
                     self._notes.clear()
                 reason = error.user_message if isinstance(error, BotError) else repr(error)
-                _log.warning("statistics lost", count=len(taken), reason=reason)
+                _log.warning("notes lost", count=len(taken), reason=reason)
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """What ``query`` returns, seeing one state of the database throughout.

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections import defaultdict
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from bot.domain.chat import Attachment, Place, Quote, Receipt, Turn, TurnKind, TurnStatus
 from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
@@ -130,6 +130,8 @@ class TurnStore:
     """Keeps turns. Each method is one transaction and raises ``StoreUnavailable`` alone."""
 
     database: Database
+    _fresh: dict[TurnId, tuple[str, str, Receipt, int]] = field(default_factory=dict)
+    """Text, reasoning, whose words and when, as they are to be stored."""
 
     async def begin(
         self,
@@ -222,10 +224,8 @@ class TurnStore:
         """Put an answer in the place of those beside it; later transcripts go on from it."""
         await self.database.write(lambda c: show(c, turn))
 
-    async def checkpoint(
-        self, turn: TurnId, reply_text: str, reasoning_text: str, who: Receipt
-    ) -> None:
-        """Keep the text so far; changes nothing when the turn no longer runs.
+    def checkpoint(self, turn: TurnId, reply_text: str, reasoning_text: str, who: Receipt) -> None:
+        """Have the text so far stored soon, unless the turn no longer runs; nobody waits for it.
 
         Args:
             turn: Which.
@@ -233,13 +233,17 @@ class TurnStore:
             reasoning_text: So far.
             who: Whose words these are: after a crash nothing else tells that they left the LAN.
         """
-        now_ms = self.database.now_ms()
-        texts = (storable(reply_text), storable(reasoning_text))
+        # One of each turn: a disk that hangs must not gather every text of every running answer.
+        self._fresh[turn] = reply_text, reasoning_text, who, self.database.now_ms()
 
         def change(connection: sqlite3.Connection) -> None:
-            connection.execute(_CHECKPOINT, (receipt_json(who), *texts, now_ms, turn))
+            # Empty where an older note of this turn took the newer text with it.
+            if (fresh := self._fresh.pop(turn, None)) is not None:
+                reply, reasoning, by, now_ms = fresh
+                values = receipt_json(by), storable(reply), storable(reasoning), now_ms, turn
+                connection.execute(_CHECKPOINT, values)
 
-        await self.database.write(change)
+        self.database.note(change)
 
     async def finish(
         self,
@@ -262,6 +266,8 @@ class TurnStore:
         """
         now_ms = self.database.now_ms()
         texts = (storable(reply_text), storable(reasoning_text))
+        # Gone on with at once the turn runs again, and an older text must not take its place.
+        self._fresh.pop(turn, None)
 
         def change(connection: sqlite3.Connection) -> None:
             # The receipt is made on the writer's thread: the first one costs 4 ms.

@@ -157,8 +157,6 @@ class WatchedTurnStore(TurnStore):
 
     is_stuck = False
     """The end of a turn is never stored."""
-    is_full = False
-    """No text so far is stored."""
     is_disk_full = False
     """Neither a question nor an end is stored."""
     is_locked: asyncio.Event | None = None
@@ -195,12 +193,8 @@ class WatchedTurnStore(TurnStore):
         self.on_stored(turn)
         return is_there
 
-    async def checkpoint(
-        self, turn: TurnId, reply_text: str, reasoning_text: str, who: Receipt
-    ) -> None:
-        if self.is_full:
-            raise StoreUnavailable("The disk is full.")
-        await super().checkpoint(turn, reply_text, reasoning_text, who)
+    def checkpoint(self, turn: TurnId, reply_text: str, reasoning_text: str, who: Receipt) -> None:
+        super().checkpoint(turn, reply_text, reasoning_text, who)
         self.kept.append(reply_text)
 
     async def newest_branch(

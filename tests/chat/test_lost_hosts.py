@@ -413,7 +413,7 @@ async def test_the_text_so_far_is_kept_with_whom_it_is_by(
         drops(home)
         kept: list[tuple[str, HostName | None, int]] = []
 
-        async def keep(
+        def keep(
             store: TurnStore, turn: TurnId, reply_text: str, reasoning_text: str, who: Receipt
         ) -> None:
             kept.append((reply_text.split()[-1], who.host, len(who.seams)))

@@ -217,20 +217,13 @@ async def test_once_the_first_word_was_said_there_is_nothing_to_choose(tmp_path:
         assert home.ears.sent_away == []
 
 
-@pytest.mark.parametrize(
-    ("every_s", "is_full", "kept"),
-    [(0.0, False, ["All is well."]), (3600.0, False, []), (0.0, True, [])],
-)
-async def test_the_text_so_far_is_stored_now_and_then_and_no_answer_is_cut_for_want_of_it(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    every_s: float,
-    is_full: bool,
-    kept: list[str],
+@pytest.mark.parametrize(("every_s", "kept"), [(0.0, ["All is well."]), (3600.0, [])])
+async def test_the_text_so_far_is_stored_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every_s: float, kept: list[str]
 ) -> None:
     monkeypatch.setattr(turns_module, "CHECKPOINT_S", every_s)
     async with world(tmp_path, "prefer_local", is_slow=False) as home:
-        home.ears.reply, home.store.is_full = "All is well.", is_full
+        home.ears.reply = "All is well."
         last = (await played(home, asked()))[-1]
     assert isinstance(last, Finished)
     assert home.store.kept == kept
@@ -243,6 +236,7 @@ async def test_after_a_kill_an_answer_from_afar_is_still_known_as_such(
     async with world(tmp_path, "prefer_cloud", is_slow=False) as home:
         home.store.is_killed = True
         await played(home, asked())
+        await home.store.database.noted()
         (closed,) = await home.store.close_running()
     assert closed.reply_text == "An answer from afar."
     assert closed.receipt is not None

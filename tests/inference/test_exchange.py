@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import tracemalloc
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -316,6 +317,40 @@ async def test_what_comes_before_its_reader_woke_does_not_overtake_what_it_is_to
     assert (reading.result(), straight) == (event("a") + event("b"), [])
 
 
+@pytest.mark.parametrize("last", [LAST, b"no chunk"])
+async def test_what_comes_behind_an_answers_end_or_fault_is_not_gathered(last: bytes) -> None:
+    exchange, more = Exchange(MOST_UNREAD_BYTES), bytes(1 << 20)
+    exchange.connection_made(_Line())
+    exchange.data_received(HEAD + last)
+    tracemalloc.start()
+    for _ in range(8):
+        exchange.data_received(more)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < len(more)
+    assert exchange.is_over
+
+
+async def test_what_comes_at_the_last_moment_came_in_time() -> None:
+    loop, told = asyncio.get_running_loop(), chunked([event("a")])
+    exchange = Exchange(MOST_UNREAD_BYTES)
+    exchange.connection_made(_Line())
+    exchange.data_received(HEAD)
+    # Its reader is told of the end of its patience, and has not run yet.
+    loop.call_at(loop.time(), exchange.data_received, told)
+    assert await exchange.read(lambda: 0.0) == event("a")
+
+
+async def test_a_deadline_that_comes_nearer_is_kept() -> None:
+    loop = asyncio.get_running_loop()
+    exchange = Exchange(MOST_UNREAD_BYTES)
+    exchange.connection_made(_Line())
+    loop.call_soon(exchange.data_received, HEAD + chunked([event("a")]))
+    await exchange.read(lambda: loop.time() + 600)
+    with pytest.raises(TimeoutError):
+        await exchange.read(loop.time)
+
+
 BODY = b'{"model": "key"}'
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 
@@ -395,6 +430,7 @@ CHUNKED = HEAD.replace(b"event-stream", b"plain") + b"%x\r\n%b\r\n" % (len(BODY)
         (CHUNKED + LAST + b"HTTP/1.1 200 smuggled", 2),
         (ANSWER.replace(b"HTTP/1.1", b"HTTP/1.0"), 2),
         (ANSWER.replace(b"\r\n", b"\r\nConnection: Close\r\n", 1), 2),
+        (ANSWER.replace(b"\r\n", b"\r\nConnection: TE, close\r\n", 1), 2),
         (ANSWER.replace(b"200", b"503"), 1),
     ],
 )

@@ -260,7 +260,7 @@ async def test_garbage_is_a_clean_failure(inference: Inference, stream: bytes) -
 # Packed though we asked for it as it is: nothing of it is ever unpacked, however much it would be.
 PACKED = gzip.compress(b"data: " + bytes(1 << 20))
 HUGE: list[tuple[Reply, FailureKind, str]] = [
-    (Reply([PACKED], headers={"Content-Encoding": "gzip"}), FailureKind.GARBAGE, "an event stream"),
+    (Reply([PACKED], headers={"Content-Encoding": "gzip"}), FailureKind.GARBAGE, "it is packed"),
     (Reply([PACKED], 500, headers={"Content-Encoding": "gzip"}), FailureKind.SERVER, "HTTP 500"),
     (Reply(headers={f"X-{n}": "a" for n in range(20_000)}), FailureKind.GARBAGE, "head has no end"),
     (

@@ -33,6 +33,8 @@ class Heard:
         self.takes = takes
         self.straight: list[str] = []
         self.told: list[object] = []
+        self.words: list[str] = []
+        """Of both ways, in order."""
         self.error: BotError | None = None
         names = frozenset({"m"})
         at = Endpoint("http://host/v1", "m", accepted_models=names, quiet_s=quiet_s, idle_s=idle_s)
@@ -44,12 +46,14 @@ class Heard:
 
     def _take(self, words: Sequence[TextDelta]) -> bool:
         self.straight += [delta.text for delta in words] if self.takes else []
+        self.words += [delta.text for delta in words] if self.takes else []
         return self.takes
 
     async def read(self) -> None:
         try:
             async for delta in self.stream:
                 self.told.append(delta.text if isinstance(delta, TextDelta) else delta)
+                self.words += [delta.text] if isinstance(delta, TextDelta) else []
         except BotError as error:
             self.error = error
 
@@ -103,6 +107,7 @@ async def test_all_words_but_the_first_go_straight_as_they_were_meant(words: str
         event("two", model="m2"),
         sse(chunk(content="two", finish="stop")),
         event("t").replace(b'"t"', b'"t", "x": "u"'),
+        event("two") + sse(chunk(finish="length"), {"choices": [], "usage": {}}, "[DONE]"),
         event("t").replace(b'"t"', b'"t\t"'),
         event("t").replace(b'"t"', b'"t\xff"'),
         b": alive\n\n",
@@ -147,6 +152,24 @@ async def test_a_torn_event_is_put_together_before_anything_goes_straight() -> N
     two = event("two")
     await read_of(heard, [event("one")], [two[:20]], [two[20:]], [event("three")])
     assert (heard.told, heard.straight) == (["one", "two"], ["three"])
+
+
+async def test_torn_at_any_byte_every_word_comes_once_and_in_order() -> None:
+    words = ["one", " é 你", " 🏮", " end"]
+    told = [event(each) for each in words] + [sse(chunk(finish="stop"), "[DONE]")]
+    data = b"".join(b"%x\r\n%b\r\n" % (len(each), each) for each in told)
+    first = len(told[0]) + 7
+    marks = (b"\r\n", "é 你".encode(), "🏮".encode())
+    for cut in {data.index(mark, first) + step for mark in marks for step in range(9)}:
+        heard = Heard()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(heard.read())
+            await asyncio.sleep(0)
+            for piece in (data[:first], data[first:cut], data[cut:]):
+                heard.stream.exchange.data_received(piece)
+                for _ in range(3):
+                    await asyncio.sleep(0)
+        assert heard.words == words
 
 
 async def test_words_that_go_straight_are_counted_and_the_end_comes_after_them() -> None:

@@ -24,6 +24,8 @@ class Reply:
     """Sent instead of everything else."""
     beat: bytes = b""
     """Sent again and again while holding."""
+    is_at_once: bool = False
+    """One write, the end of HTTP's chunks with it: its connection is good for another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class WireDouble:
     replies: list[Reply]
     port: int = 0
     requests: list[Received] = field(default_factory=list[Received])
+    connections: int = 0
     was_asked: asyncio.Event = field(default_factory=asyncio.Event)
     was_left: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a client closed its connection while a reply was held."""
@@ -60,6 +63,7 @@ class WireDouble:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection."""
+        self.connections += 1
         try:
             while (received := await _read_request(reader)) is not None:
                 self.requests.append(received)
@@ -75,12 +79,16 @@ class WireDouble:
     async def _answer(
         self, reply: Reply, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
+        chunks = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in reply.pieces]
+        if reply.is_at_once:
+            writer.write(b"".join([_head(reply), *chunks, b"0\r\n\r\n"]))
+            return True
         if reply.raw is not None:
             writer.write(reply.raw)
         elif reply.pieces or reply.ending != "hold":
             writer.write(_head(reply))
-        for piece in reply.pieces:
-            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        for chunk in chunks:
+            writer.write(chunk)
             await writer.drain()
             await asyncio.sleep(0)
         match reply.ending:

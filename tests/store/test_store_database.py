@@ -288,7 +288,7 @@ async def test_statistics_are_written_together_and_read_by_whoever_waits_for_the
         put("d", "", "e")
         await database.noted()
     assert (await names(database), len(batches)) == (list("abc"), 2)
-    assert [(line["event"], line["count"]) for line in logs] == [("statistics lost", 3)]
+    assert [(line["event"], line["count"]) for line in logs] == [("notes lost", 3)]
     put("f")
     await asyncio.sleep(0)
     # Nothing more was noted, and nothing is written for that.
@@ -302,7 +302,7 @@ async def test_statistics_that_cannot_be_written_down_end_nothing_else(database:
         # Half a character, as a host may call its model.
         database.note(partial(_execute, sql=PUT, name="\ud800"))
         await database.noted()
-    assert [(line["event"], line["count"]) for line in logs] == [("statistics lost", 1)]
+    assert [(line["event"], line["count"]) for line in logs] == [("notes lost", 1)]
     database.note(partial(_execute, sql=PUT, name="a"))
     await database.noted()
     assert await names(database) == ["a"]
@@ -314,7 +314,7 @@ async def test_statistics_that_no_writer_takes_are_told_once_as_lost(path: Path)
     with capture_logs() as logs:
         await database.noted()
         await database.noted()
-    assert [(line["event"], line["count"]) for line in logs] == [("statistics lost", 1)]
+    assert [(line["event"], line["count"]) for line in logs] == [("notes lost", 1)]
 
 
 async def test_statistics_outlive_who_left_before_the_writer_had_a_place_for_them(

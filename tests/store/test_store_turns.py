@@ -1,3 +1,4 @@
+import sqlite3
 from dataclasses import replace
 
 import pytest
@@ -98,7 +99,8 @@ async def test_a_parent_nobody_knows_makes_a_root(turns: TurnStore) -> None:
 
 async def test_the_text_so_far_is_kept_while_a_turn_runs(turns: TurnStore) -> None:
     await turns.begin(new_turn("a"))
-    await turns.checkpoint(TurnId("a"), "half an ans", "hmm", Receipt(SAGE))
+    turns.checkpoint(TurnId("a"), "half an ans", "hmm", Receipt(SAGE))
+    await turns.database.noted()
 
     turn = await turns.get(TurnId("a"))
     assert turn is not None
@@ -106,10 +108,45 @@ async def test_the_text_so_far_is_kept_while_a_turn_runs(turns: TurnStore) -> No
     assert turn.status == "running"
 
 
+async def test_a_newer_text_takes_the_place_of_one_that_waits_to_be_stored(
+    turns: TurnStore,
+) -> None:
+    stored: list[int] = []
+
+    def count(connection: sqlite3.Connection) -> None:
+        stored.append(connection.total_changes)
+
+    await turns.begin(new_turn("a"))
+    await turns.begin(new_turn("b"))
+    turns.database.note(count)
+    for words in ("one", "one two", "one two three"):
+        turns.checkpoint(TurnId("a"), words, "", Receipt(SAGE))
+    turns.checkpoint(TurnId("b"), "of another", "", Receipt(SAGE))
+    turns.database.note(count)
+    await turns.database.noted()
+
+    both = [await turns.get(TurnId(name)) for name in "ab"]
+    assert [turn and turn.reply_text for turn in both] == ["one two three", "of another"]
+    assert stored[1] - stored[0] == 2
+
+
+async def test_an_older_text_takes_no_answers_place_that_is_gone_on_with(turns: TurnStore) -> None:
+    await turns.begin(new_turn("a"))
+    turns.checkpoint(TurnId("a"), "half", "", Receipt(SAGE))
+    await turns.finish(TurnId("a"), "partial", "half of it", "", Receipt(SAGE))
+    assert await turns.resume(TurnId("a"))
+    await turns.database.noted()
+
+    turn = await turns.get(TurnId("a"))
+    assert turn is not None
+    assert (turn.status, turn.reply_text) == ("running", "half of it")
+
+
 async def test_a_turn_ends_once(turns: TurnStore) -> None:
     await turns.begin(new_turn("a"))
     await finish(turns, "a")
-    await turns.checkpoint(TurnId("a"), "late words", "", Receipt(SAGE))
+    turns.checkpoint(TurnId("a"), "late words", "", Receipt(SAGE))
+    await turns.database.noted()
     await turns.finish(TurnId("a"), "failed", "", "", Receipt(SAGE, finish="error"))
 
     turn = await turns.get(TurnId("a"))
@@ -245,7 +282,8 @@ async def test_turns_a_killed_lantern_left_are_closed_honestly(turns: TurnStore)
     await chain(turns, "whole", "cut", "mute")
     await finish(turns, "whole")
     by = Receipt(SAGE, provider=ProviderName("zai"))
-    await turns.checkpoint(TurnId("cut"), "half an ans", "", by)
+    turns.checkpoint(TurnId("cut"), "half an ans", "", by)
+    await turns.database.noted()
 
     closed = await turns.close_running()
 
@@ -326,7 +364,8 @@ async def test_a_branch_brings_the_newest_images_that_fit_the_bound(turns: TurnS
 
 async def test_halves_of_a_character_from_a_torn_stream_are_stored(turns: TurnStore) -> None:
     await turns.begin(new_turn("a"))
-    await turns.checkpoint(TurnId("a"), "joined \ud83d\ude42 lone \ud83d.", "\udc00", Receipt(SAGE))
+    turns.checkpoint(TurnId("a"), "joined \ud83d\ude42 lone \ud83d.", "\udc00", Receipt(SAGE))
+    await turns.database.noted()
 
     turn = await turns.get(TurnId("a"))
 

@@ -28,7 +28,7 @@ async def converse(turns: TurnStore, speaker: str) -> None:
         notes = Attachment("notes.txt", "text/plain", text=f"notes of {name} " * 200)
         await turns.begin(new_turn(name, parent=parent, attachments=(notes,)))
         say(f"begun {name}")
-        await turns.checkpoint(TurnId(name), "half", "hmm", Receipt(SAGE))
+        turns.checkpoint(TurnId(name), "half", "hmm", Receipt(SAGE))
         await turns.finish(TurnId(name), "done", f"reply to {name}", "", Receipt(SAGE))
         say(f"done {name}")
         parent = name
