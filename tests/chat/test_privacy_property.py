@@ -362,6 +362,17 @@ async def _unheard(place: int) -> None:
     """Nobody hears of the place of those who were there before."""
 
 
+@asynccontextmanager
+async def all_open(
+    folder: Path, strategy: Strategy = "prefer_cloud", *, is_slow: bool = False
+) -> AsyncGenerator[tuple[World, Witness]]:
+    """A house where nothing is private yet, and who watches it."""
+    async with world(folder, strategy, is_slow=is_slow) as home:
+        for name in PERSONAS:
+            await home.write_persona(name, local_only=False)
+        yield home, Witness(home)
+
+
 @pytest.mark.slow
 @plays(50)
 @given(PLAYS, st.sampled_from(get_args(Strategy)), st.booleans())
@@ -369,20 +380,14 @@ async def test_no_play_sends_a_private_word_away(
     scenes: list[Scene], strategy: Strategy, is_slow: bool
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        async with world(Path(folder), strategy, is_slow=is_slow) as home:
-            for name in PERSONAS:
-                await home.write_persona(name, local_only=False)
-            witness = Witness(home)
+        async with all_open(Path(folder), strategy, is_slow=is_slow) as (_, witness):
             for scene in scenes:
                 await witness.play(scene)
 
 
 async def test_where_nothing_is_private_words_do_leave(tmp_path: Path) -> None:
     """The property would hold of a Lantern without any cloud as well; this one has one."""
-    async with world(tmp_path, "prefer_cloud", is_slow=False) as home:
-        for name in PERSONAS:
-            await home.write_persona(name, local_only=False)
-        witness = Witness(home)
+    async with all_open(tmp_path) as (home, witness):
         ask = Ask(PEOPLE[0], PLACES[0], None, "new", None, "wait", ())
         await witness.play(Scene(frozenset(), None, "fine", "fine", False, False, ask))
         # The client's, which came last.
@@ -410,10 +415,7 @@ async def test_what_a_question_brings_along_leaves_where_nothing_is_private(
 async def test_a_greeting_said_in_private_stays_here_when_all_is_opened(
     tmp_path: Path, mark: str
 ) -> None:
-    async with world(tmp_path, "prefer_cloud", is_slow=False) as home:
-        for name in PERSONAS:
-            await home.write_persona(name, local_only=False)
-        witness = Witness(home)
+    async with all_open(tmp_path) as (home, witness):
         ask = Ask(PEOPLE[0], PLACES[0], MUSE, "new", None, "wait", (), greets=True)
         closed = Scene(frozenset({mark}), None, "fine", "fine", False, False, ask)
         await witness.play(closed)
@@ -427,10 +429,7 @@ async def test_a_greeting_said_in_private_stays_here_when_all_is_opened(
 async def test_a_channel_closed_while_another_host_goes_on_keeps_what_follows_here(
     tmp_path: Path, mark: str
 ) -> None:
-    async with world(tmp_path, "prefer_local", is_slow=False) as home:
-        for name in PERSONAS:
-            await home.write_persona(name, local_only=False)
-        witness = Witness(home)
+    async with all_open(tmp_path, "prefer_local") as (_, witness):
         ask = Ask(PEOPLE[0], PLACES[0], None, "new", None, "wait", ())
         broken = Scene(frozenset(), None, "breaks", "fine", False, False, ask, frozenset({mark}))
         await witness.play(broken)
@@ -446,10 +445,7 @@ async def test_a_channel_closed_while_another_host_goes_on_keeps_what_follows_he
 async def test_a_mark_set_while_a_question_stands_in_a_line_keeps_it_here(
     tmp_path: Path, mark: str
 ) -> None:
-    async with world(tmp_path, "prefer_cloud", is_slow=False) as home:
-        for name in PERSONAS:
-            await home.write_persona(name, local_only=False)
-        witness = Witness(home)
+    async with all_open(tmp_path) as (home, witness):
         ask = Ask(PEOPLE[0], PLACES[0], None, "new", None, "wait", ())
         scene = Scene(frozenset(), None, "fine", "fine", False, False, ask, frozenset({mark}))
         await witness.play(scene)

@@ -363,29 +363,38 @@ async def test_a_command_for_what_its_giver_has_pressed_already_is_refused_in_wo
         command.response.defer.assert_not_awaited()
 
 
+@asynccontextmanager
+async def shown_end(folder: Path) -> AsyncGenerator[Scene]:
+    """A retry whose end people see before we know; ``may_go`` tells us."""
+    # The library lets go of an edit that took the window's last place only at the window's end.
+    async with (
+        scene(folder, (STARTED, TextDelta("x"), 0.05, FINISHED)) as at,
+        asyncio.TaskGroup() as tasks,
+    ):
+        tasks.create_task(at.press(Act.RETRY, TURN))
+        await at.channel.until(at.ids[0], "x")
+        at.channel.may_go.clear()
+        at.turns.may_end.set()
+        await at.channel.until(at.ids[0], "tok/s")
+        yield at
+        at.channel.may_go.set()
+
+
 @pytest.mark.parametrize("act", [Act.RETRY, Act.OLDER])
 async def test_an_end_that_is_shown_already_can_be_pressed_before_we_know(
     tmp_path: Path, act: Act
 ) -> None:
-    # The library lets go of an edit that took the window's last place only at the window's end.
-    async with scene(tmp_path, (STARTED, TextDelta("x"), 0.05, FINISHED)) as at:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(at.press(Act.RETRY, TURN))
-            await at.channel.until(at.ids[0], "x")
-            at.channel.may_go.clear()
-            at.turns.may_end.set()
-            await at.channel.until(at.ids[0], "tok/s")
-            assert at.channel.buttons[at.ids[0]][-2:] == ["2/2", "newer"]
-            interaction = at.interaction()
-            interaction.type = discord.InteractionType.component
+    async with shown_end(tmp_path) as at:
+        assert at.channel.buttons[at.ids[0]][-2:] == ["2/2", "newer"]
+        interaction = at.interaction()
+        interaction.type = discord.InteractionType.component
 
-            async def defer() -> None:
-                interaction.response.is_done.return_value = True
-                at.channel.may_go.set()
-
-            interaction.response.defer.side_effect = defer
-            await at.cog.on_reply_button(interaction, act, at.subject())
+        async def defer() -> None:
+            interaction.response.is_done.return_value = True
             at.channel.may_go.set()
+
+        interaction.response.defer.side_effect = defer
+        await at.cog.on_reply_button(interaction, act, at.subject())
         assert said_to(interaction) == []
         interaction.response.defer.assert_awaited_once_with()
         assert len(at.turns.requests) == (2 if act is Act.RETRY else 1)
@@ -480,20 +489,13 @@ async def test_where_the_bot_is_not_itself_the_answer_comes_in_a_message_of_its_
 async def test_where_the_bot_is_not_itself_no_press_fills_the_place_of_an_end_it_waits_for(
     tmp_path: Path, type_: str
 ) -> None:
-    async with scene(tmp_path, (STARTED, TextDelta("x"), 0.05, FINISHED)) as at:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(at.press(Act.RETRY, TURN))
-            await at.channel.until(at.ids[0], "x")
-            at.channel.may_go.clear()
-            at.turns.may_end.set()
-            await at.channel.until(at.ids[0], "tok/s")
-            interaction = at.interaction(2)
-            interaction.type = discord.InteractionType[type_]
-            interaction.is_guild_integration.return_value = False
-            interaction.context = discord.app_commands.AppCommandContext(private_channel=True)
-            with pytest.raises(RequestRefused, match="being written"):
-                await at.again.press(interaction, "retry", TurnId(at.subject()))
-            at.channel.may_go.set()
+    async with shown_end(tmp_path) as at:
+        interaction = at.interaction(2)
+        interaction.type = discord.InteractionType[type_]
+        interaction.is_guild_integration.return_value = False
+        interaction.context = discord.app_commands.AppCommandContext(private_channel=True)
+        with pytest.raises(RequestRefused, match="being written"):
+            await at.again.press(interaction, "retry", TurnId(at.subject()))
         interaction.response.defer.assert_not_awaited()
         assert len(at.turns.requests) == 1
 
