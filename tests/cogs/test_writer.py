@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from virtual_time import play
 
 from bot.domain.events import Loading, ReasoningDelta, TextDelta
-from bot.policy.pacing import CHANNEL, INTERACTION, STATUS_EVERY_S, Pacer, Pacers
+from bot.policy.pacing import CHANNEL, CREATION, INTERACTION, STATUS_EVERY_S, Pacer, Pacers
 from bot.policy.splitting import LIMIT
 from cogs._reply import ReplyView
 from cogs._view import Act, MessageView
@@ -392,6 +392,26 @@ def test_many_replies_in_one_channel_share_its_edits_and_all_end() -> None:
         for earlier, later in zip(edits, edits[CHANNEL.calls :], strict=False)
     )
     assert all("word149" in paper.last.content and paper.last.acts for paper in papers)
+
+
+def test_messages_made_in_the_middle_of_answers_keep_a_limit_of_their_own() -> None:
+    pacers = Pacers()
+    papers = [PaperTransport(pacers) for _ in range(6)]
+
+    async def story() -> None:
+        async with asyncio.TaskGroup() as group:
+            for paper in papers:
+                view, writer = writer_of(paper)
+                group.create_task(stream(view, writer, 350, 100.0))
+                group.create_task(writer.run())
+
+    play(story())
+    made = sorted(call.at for paper in papers for call in paper.calls if call.verb == "send")
+    assert len(made) > len(papers)
+    assert all(
+        later - earlier >= CREATION.window_s
+        for earlier, later in zip(made, made[CREATION.calls :], strict=False)
+    )
 
 
 def test_channels_together_stay_under_what_discord_takes_of_a_bot() -> None:
