@@ -134,6 +134,7 @@ def test_what_the_host_refused_to_hold_together_is_not_tried_with_more() -> None
     on, idle, pinned = _host(), instance("a/idle"), instance("b/pin", pinned=True)
     assert _evicted(_place(replace(on, refused=(_with(idle),)), idle, pinned)) == ["a/idle"]
     assert _evicted(_place(replace(on, refused=(_with(idle, pinned),)), idle)) == []
+    assert _evicted(_place(replace(on, refused=(_with(idle), _with(pinned))), idle)) == ["a/idle"]
     # With nothing else to be done it is tried all the same: others may have had a part in it.
     assert _evicted(_place(replace(on, refused=(_with(),)), idle)) == []
 
@@ -356,6 +357,8 @@ def test_after_a_refusal_so_much_leaves_as_the_model_takes(
         for one in (instance("a/a", idle_s=10), instance("b/b", idle_s=90))
     ]
     assert _evicted(_place(on, *held)) == goes
+    # Whoever leaves for another reason leaves once.
+    assert _evicted(_place(replace(on, max_loaded=2), *held)) == goes
 
 
 def test_after_a_refusal_one_leaves_where_no_size_is_known() -> None:
