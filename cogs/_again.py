@@ -17,7 +17,8 @@ from cogs._faults import SENDING_ERRORS, say
 from cogs._languages import public_locale, told
 from cogs._mentions import said
 from cogs._places import is_at_home, place_of, user_id
-from cogs._reply import Replies, ShownAnswer
+from cogs._reply import Replies
+from cogs._reply_view import ShownAnswer
 from cogs._transport import InteractionTransport, Transport
 from cogs._view import View, buttons_of, restored
 from cogs._webhooks import Webhooks

@@ -39,7 +39,7 @@ from bot.domain.events import (
 )
 from bot.domain.ids import HostName, ModelKey, ProviderName
 from bot.policy.splitting import LIMIT
-from cogs._reply import PATIENCE_S, ReplyView
+from cogs._reply_view import PATIENCE_S, ReplyView
 from cogs._view import Act, MessageView, TurnButton, buttons_of, cut_short, restored
 
 LOADING = Loading(HOST, MODEL, 0.25, 9.0)

@@ -13,7 +13,7 @@ from virtual_time import play
 from bot.domain.events import Loading, ReasoningDelta, TextDelta
 from bot.policy.pacing import CHANNEL, CREATION, INTERACTION, STATUS_EVERY_S, Pacer, Pacers
 from bot.policy.splitting import LIMIT
-from cogs._reply import ReplyView
+from cogs._reply_view import ReplyView
 from cogs._view import Act, MessageView
 from cogs._writer import MAX_PAUSE_S, MAX_TRIES, WriteEnd, Writer
 
