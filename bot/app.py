@@ -39,7 +39,6 @@ from bot.domain.events import FleetEvent
 from bot.domain.hosts import HostConfig
 from bot.domain.ids import PersonaName, PlaceId, ProviderName, TurnId
 from bot.fleet.fleet import Fleet, FleetRules, Recorder
-from bot.inference.exchange import ConnectionPool
 from bot.inference.streams import Inference
 from bot.policy.budget import BudgetRules
 from bot.policy.offers import SlowRules
@@ -222,11 +221,9 @@ async def lantern(
         newsroom = Newsroom()
         stack.enter_context(newsroom.heard_by(partial(_hear, observe, observe_cloud)))
         shelf, read_personas = await _shelf(plan, database)
-        # The look before a request and the request itself go over one connection.
-        connections = ConnectionPool()
-        fleet = await _fleet(plan, database, newsroom, connections)
+        fleet = await _fleet(plan, database, newsroom)
 
-        inference = await stack.enter_async_context(Inference(connections, utcnow=utcnow))
+        inference = await stack.enter_async_context(Inference(utcnow=utcnow))
         ledger = LedgerStore(database, plan.budget, plan.zone)
         # A crash may have cut off calls whose answers were paid for: what was held for them counts
         # as spent before a provider is asked anything more (ADR 10).
@@ -335,9 +332,7 @@ async def _shelf(
     return shelf, read
 
 
-async def _fleet(
-    plan: Plan, database: Database, newsroom: Newsroom, connections: ConnectionPool
-) -> Fleet:
+async def _fleet(plan: Plan, database: Database, newsroom: Newsroom) -> Fleet:
     """The hosts, with what the store remembers of them."""
     store = FleetStore(database)
     memory = await store.remembered()
@@ -356,7 +351,6 @@ async def _fleet(
         observe=newsroom.tell,
         observe_load=newsroom.tell,
         rules=replace(plan.fleet_rules, loads_ahead=plan.is_owner),
-        connections=connections,
     )
 
 

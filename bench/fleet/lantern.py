@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from string import ascii_lowercase
 from typing import Any
 
+import httpx
+
 from bench.fleet.host import SLOTS, UNLOAD_S, Copy, Generation, Machine, NotServed, Work
 from bench.fleet.people import Evening, NobodyAnswers, PlayedQuestion, Serve
 from bench.fleet.trace import ANSWER_TOKENS, CONTEXT
@@ -40,7 +42,6 @@ from bot.domain.ids import (
 from bot.domain.personas import LoadSettings, Persona, Sampling
 from bot.fleet.client import HostClient, LoadValue, Stop
 from bot.fleet.fleet import Fleet, FleetRules, Recorder
-from bot.inference.exchange import ConnectionPool
 from bot.policy.context import BYTES_PER_TOKEN, MESSAGE_TOKENS
 from bot.policy.privacy import Consent, LocalOnly
 
@@ -261,7 +262,7 @@ async def lantern(evening: Evening) -> AsyncGenerator[Serve]:
     """Lantern with its usual rules over these machines, as ``bot/app.py`` builds it."""
     machines, rules = evening.machines, FleetRules()
 
-    async def connect(config: HostConfig, _connections: ConnectionPool, _s: float) -> HostClient:
+    async def connect(config: HostConfig, _http: httpx.AsyncClient, _s: float) -> HostClient:
         await asyncio.sleep(CALL_S)
         machine = machines[config.name]
         if not machine.is_up:

@@ -7,20 +7,20 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
+import httpx
 import structlog
 
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
 from bot.domain.hosts import HostConfig
 from bot.fleet.client import HostClient
 from bot.fleet.rest import RestApi, richest_rest
-from bot.inference.exchange import ConnectionPool
 
 SOCKET_SHARE = 0.6
 """Part of the deadline the sockets may use, so that REST has its turn too."""
 CONNECT_SHARE = 0.25
 """Part of the deadline REST may wait to be let in: a machine asleep is told from one that hangs."""
 
-Connect = Callable[[HostConfig, ConnectionPool, float], Awaitable[HostClient]]
+Connect = Callable[[HostConfig, httpx.AsyncClient, float], Awaitable[HostClient]]
 """Makes a client of a host within so many seconds; raises ``HostUnreachable``, or may take longer.
 """
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
-async def connect(config: HostConfig, connections: ConnectionPool, timeout_s: float) -> HostClient:
+async def connect(config: HostConfig, http: httpx.AsyncClient, timeout_s: float) -> HostClient:
     """A client for the richest interface a host has: the SDK's sockets, then REST.
 
     Raises:
@@ -39,7 +39,7 @@ async def connect(config: HostConfig, connections: ConnectionPool, timeout_s: fl
     await asyncio.to_thread(importlib.import_module, "bot.fleet.lmstudio")
     from bot.fleet.lmstudio import connect_socket
 
-    rest = RestApi(connections, config.address, config.token, timeout_s * CONNECT_SHARE)
+    rest = RestApi(http, config.address, config.token, timeout_s * CONNECT_SHARE)
     try:
         async with asyncio.timeout(timeout_s * SOCKET_SHARE):
             return await connect_socket(config, rest)
@@ -54,13 +54,13 @@ class Connection:
     def __init__(
         self,
         config: HostConfig,
-        connections: ConnectionPool,
+        http: httpx.AsyncClient,
         timeout_s: float,
         connect: Connect = connect,
     ) -> None:
         self._config = config
         self._connect = connect
-        self._connections = connections
+        self._http = http
         self._timeout_s = timeout_s
         self.client: HostClient | None = None
         """The one in use."""
@@ -78,9 +78,7 @@ class Connection:
         async with self._connecting:
             if self.client is None:
                 async with self.within(self._timeout_s):
-                    self.client = await self._connect(
-                        self._config, self._connections, self._timeout_s
-                    )
+                    self.client = await self._connect(self._config, self._http, self._timeout_s)
             return self.client
 
     async def ask(self, question: Callable[[HostClient], Awaitable[T]]) -> T:

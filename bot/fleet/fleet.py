@@ -28,10 +28,10 @@ from bot.fleet.change import NextChange
 from bot.fleet.connection import Connect, connect
 from bot.fleet.demand import Demands
 from bot.fleet.host import Host
+from bot.fleet.rest import lan_http
 from bot.fleet.rules import FleetRules, Recorder
 from bot.fleet.scheduler import Scheduler
 from bot.fleet.speeds import History, Yardstick
-from bot.inference.exchange import ConnectionPool
 from bot.policy.ahead import AHEAD, plan_ahead
 from bot.policy.names import nearest
 
@@ -66,10 +66,9 @@ class Fleet:
         observe_load: Callable[[Loading], None] = lambda _: None,
         rules: FleetRules | None = None,
         connect: Connect = connect,
-        connections: ConnectionPool | None = None,
     ) -> None:
         memory, rules = memory or FleetMemory(), rules or FleetRules()
-        self._connections = connections or ConnectionPool()
+        self._http = lan_http()
         # Hosts with the same models on disk share the records of them: a hundred hosts with a
         # thousand models each would hold a hundred thousand.
         pool: dict[Model, Model] = {}
@@ -96,7 +95,7 @@ class Fleet:
                 observe=observe,
                 observe_load=observe_load,
                 rules=rules,
-                connections=self._connections,
+                http=self._http,
                 connect=connect,
                 pool=pool,
             )
@@ -129,7 +128,7 @@ class Fleet:
                 # Not told of the error: it would come out wrapped in a group.
                 await self._tasks.__aexit__(None, None, None)
         finally:
-            self._connections.close()
+            await self._http.aclose()
 
     def snapshot(self) -> FleetSnapshot:
         """Everything known now; cheap."""

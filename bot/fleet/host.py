@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Concatenate, ParamSpec, assert_never
 
+import httpx
 import structlog
 
 from bot.domain.errors import BotError, FailureKind, HostUnreachable, NotPermitted, Unavailable
@@ -57,7 +58,6 @@ from bot.fleet.rules import FleetRules, Recorder
 from bot.fleet.scheduler import Scheduler
 from bot.fleet.speeds import History
 from bot.fleet.waking import call
-from bot.inference.exchange import ConnectionPool
 from bot.policy import breaker
 from bot.policy.breaker import Breaker, BreakerRules
 from bot.policy.index import shared_models
@@ -96,7 +96,7 @@ class Host:
         observe: Callable[[FleetEvent], None],
         observe_load: Callable[[Loading], None],
         rules: FleetRules,
-        connections: ConnectionPool,
+        http: httpx.AsyncClient,
         connect: Connect,
         pool: dict[Model, Model],
     ) -> None:
@@ -123,7 +123,7 @@ class Host:
         self._fault: Exception | None = None
         """What came out of the scheduler; None again when the host begins anew."""
         self._faults = Breaker()
-        self._link = Connection(config, connections, rules.probe_timeout_s, connect)
+        self._link = Connection(config, http, rules.probe_timeout_s, connect)
         self._tasks: asyncio.TaskGroup | None = None
         self._tickets = itertools.count(1)
         self._snapshot: HostSnapshot | None = None

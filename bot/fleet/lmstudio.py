@@ -15,6 +15,7 @@ from http import HTTPStatus
 from typing import Any, Literal, cast
 
 import aiohttp
+import httpx
 import lmstudio as lms
 import msgspec
 from lmstudio import _ws_impl
@@ -57,6 +58,7 @@ _LoadEndpoint = ChannelEndpoint[ModelLoadResult, Any, Any]
 
 _NONSENSE = (
     lms.LMStudioError,
+    httpx.HTTPError,
     aiohttp.ClientError,
     msgspec.MsgspecError,
     OSError,
@@ -117,16 +119,17 @@ class _LanClient(lms.AsyncClient):
         if session.API_NAMESPACE in {"llm", "embedding", "system"}
     )
 
-    def __init__(self, address: str, rest: RestApi) -> None:
+    def __init__(self, address: str, http: httpx.AsyncClient) -> None:
         super().__init__(address)
-        self._rest = rest
+        self._http = http
 
-    # Private: nothing public greets the host over connections that there are already.
+    # Private: nothing public greets the host by an HTTP client that there is already.
     async def _ensure_api_host_is_valid(self) -> None:
-        async with asyncio.timeout(GREETING_S):
-            greeting = inventory.members(await self._rest.get("/lmstudio-greeting"))
-        if greeting.get("lmstudio") is not True:
-            raise self._get_probe_failure_error(self.api_host)
+        with suppress(httpx.ConnectTimeout, httpx.ConnectError):
+            url = self._get_probe_url(self.api_host)
+            if self._check_probe_response(await self._http.get(url, timeout=GREETING_S)):
+                return
+        raise self._get_probe_failure_error(self.api_host)
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,7 +329,7 @@ async def connect_socket(config: HostConfig, rest: RestApi) -> SocketClient:
         HostUnreachable: nobody there, not LM Studio, no sockets for us, or the token is refused.
     """
     address, token = config.address, config.token
-    api = _LanClient(address, rest)
+    api = _LanClient(address, rest.http)
     if token is not None:
         # The token's halves, as LM Studio's JavaScript client gives them to the handshake.
         name, _, key = token.removeprefix("sk-lm-").partition(":")
@@ -439,7 +442,7 @@ def _unreachable(address: str, error: Exception) -> HostUnreachable:
     match error:
         case json.JSONDecodeError() | UnicodeDecodeError() | RecursionError():
             text, kind = f"{address} answers garbage.", FailureKind.GARBAGE
-        case TimeoutError():
+        case httpx.TimeoutException():
             text, kind = f"{address} accepts connections and says nothing.", FailureKind.TIMEOUT
         case lms.LMStudioWebsocketError():
             text, kind = f"{address} cut the connection.", FailureKind.CUT

@@ -1,14 +1,15 @@
 """LM Studio by REST: probing on every generation; loading and unloading by ``/api/v1`` (0.4)."""
 
-import asyncio
 import errno
 import json
-import math
 import re
 import socket
-from collections.abc import Callable, Generator, Mapping
+import ssl
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal, cast
+
+import httpx
 
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
 from bot.domain.hosts import Instance, Interface, LoadOrder, ModelKind, Report
@@ -16,8 +17,6 @@ from bot.domain.ids import InstanceId
 from bot.fleet import inventory
 from bot.fleet.client import REST_SAYS, LoadValue, Stop
 from bot.fleet.inventory import Garbled
-from bot.inference.exchange import ConnectionPool, Exchange
-from bot.inference.wire import Call, WireFault, garbage
 
 CALL_S = 10.0
 MOST_BYTES = 32 * 1024 * 1024
@@ -49,21 +48,38 @@ _HEADINGS = re.compile(r"^\s*(?:Reported cause|Suggested potential remedy):\s*$"
 _NOBODY_THERE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
 
 
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def lan_http() -> httpx.AsyncClient:
+    """An HTTP client for short calls on the LAN.
+
+    ``trust_env`` is off: a proxy from the environment must not stand between Lantern and the LAN.
+    Certificates are not read: LM Studio speaks plain HTTP, and reading them cost every start 40 ms
+    of a standing loop for each client. Without any, TLS would be refused.
+    """
+    return httpx.AsyncClient(
+        trust_env=False,
+        verify=_NO_TLS,
+        timeout=CALL_S,
+        limits=httpx.Limits(max_keepalive_connections=32, keepalive_expiry=20.0),
+    )
+
+
 class RestApi:
     """Short HTTP calls to one host; ``connect_s`` is how long it may take to be let in."""
 
     def __init__(
         self,
-        connections: ConnectionPool,
+        http: httpx.AsyncClient,
         address: str,
         token: str | None,
         connect_s: float = CALL_S,
     ) -> None:
-        self._connections = connections
+        self.http = http
         self._address = address
         self._connect_s = connect_s
-        token_field = {"Authorization": f"Bearer {token}"} if token else {}
-        self._headers = {"Content-Type": "application/json", **token_field}
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     async def get(self, path: str) -> object:
         """The JSON a path answers; None where the path is unknown there.
@@ -99,20 +115,21 @@ class RestApi:
             HostUnreachable: no answer, no JSON, or it wants an API token.
         """
         # A load answers when it is done, which may take minutes: the caller's deadline rules.
-        due = asyncio.get_running_loop().time() + CALL_S if method == "GET" else math.inf
-        sent = b"" if body is None else json.dumps(body).encode()
-        url, is_command = f"http://{self._address}{path}", method == "POST"
-        call = Call(url, self._headers, sent, method=method, is_command=is_command)
-        exchange, answer = Exchange(MOST_BYTES), bytearray()
+        read_s = None if method == "POST" else CALL_S
+        timeout = httpx.Timeout(CALL_S, connect=self._connect_s, read=read_s)
+        url, answer = f"http://{self._address}{path}", bytearray()
         try:
-            async with self._connections.exchanged(exchange, call, self._connect_s, due):
-                while piece := await exchange.read(lambda: due):
+            async with self.http.stream(
+                method, url, json=body, headers=self._headers, timeout=timeout
+            ) as response:
+                async for piece in response.aiter_bytes():
                     answer += piece
                     if len(answer) > MOST_BYTES:
-                        raise garbage(f"more than {MOST_BYTES >> 20} MB")
-        except (WireFault, OSError) as error:
+                        with self.reading():
+                            raise Garbled(f"more than {MOST_BYTES >> 20} MB")
+        except (httpx.HTTPError, OSError) as error:
             raise unreached(self._address, error) from error
-        status = exchange.status
+        status = response.status_code
         # Of a command 403 may mean much else, which its answer tells.
         if status == 401 or (status == 403 and method == "GET"):
             text = f"{self._address} wants an API token, or another one (HTTP {status})."
@@ -248,34 +265,38 @@ def reason_of(answer: object, status: int) -> str:
     return said if said and isinstance(said, str) else f"HTTP {status} without a reason"
 
 
-def unreached(address: str, error: WireFault | OSError) -> HostUnreachable:
+def unreached(address: str, error: httpx.HTTPError | OSError) -> HostUnreachable:
     """The failure of a call that got no answer, in words for people: asleep is not crashed."""
     asleep = f"Nothing answers at {address}: the machine is asleep or switched off."
-    is_let_in = not isinstance(error, WireFault)
-    kind = FailureKind.CONNECT
-    match error if is_let_in else error.__cause__:
-        case TimeoutError() if is_let_in:
-            text = f"{address} accepts connections and says nothing: it hangs, or is too busy."
-            kind = FailureKind.TIMEOUT
-        case OSError() if is_let_in:
-            text = f"{address} cut the connection ({type(error).__name__})."
-            kind = FailureKind.CUT
-        case TimeoutError(errno=None):
+    match error:
+        case httpx.ConnectTimeout():
             # A machine that is awake lets one in at once, however busy LM Studio is: the system
             # does that for it.
-            text, kind = asleep, FailureKind.TIMEOUT
-        case socket.gaierror() | UnicodeError():
-            name = address.rpartition(":")[0]
-            text = f"The name {name} cannot be resolved: check its spelling, or use the address."
-        case ConnectionRefusedError():
-            text = f"{address} refuses connections: LM Studio's server is not running there."
-        case OSError(errno=number) if number in _NOBODY_THERE:
-            text = asleep
+            return HostUnreachable(asleep, FailureKind.TIMEOUT)
+        case httpx.TimeoutException():
+            text = f"{address} accepts connections and says nothing: it hangs, or is too busy."
+            return HostUnreachable(text, FailureKind.TIMEOUT)
+        case httpx.ConnectError():
+            causes = list(_beneath(error))
         case _:
-            verdict = cast(WireFault, error).verdict
-            text = f"{address} cannot be reached."
-            if verdict.kind is FailureKind.GARBAGE:
-                text, kind = f"{address} answered garbage ({verdict.reason}).", verdict.kind
-            elif verdict.kind is FailureKind.AUTH:
-                text, kind = f"The API token of {address}: {verdict.reason}.", verdict.kind
-    return HostUnreachable(text, kind)
+            text = f"{address} cut the connection ({type(error).__name__})."
+            return HostUnreachable(text, FailureKind.CUT)
+    numbers = {cause.errno for cause in causes if isinstance(cause, OSError)}
+    if any(isinstance(cause, socket.gaierror) for cause in causes):
+        name = address.rpartition(":")[0]
+        text = f"The name {name} cannot be resolved: check its spelling, or use the address."
+    elif errno.ECONNREFUSED in numbers:
+        text = f"{address} refuses connections: LM Studio's server is not running there."
+    else:
+        text = asleep if numbers & _NOBODY_THERE else f"{address} cannot be reached."
+    return HostUnreachable(text)
+
+
+def _beneath(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and all that led to it; a name with two addresses fails in a group."""
+    while error is not None:
+        yield error
+        if isinstance(error, BaseExceptionGroup):
+            for part in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+                yield from _beneath(part)
+        error = error.__cause__ or error.__context__

@@ -326,7 +326,7 @@ class ConnectionPool:
     async def exchanged(
         self, exchange: Exchange, call: Call, connect_s: float, due: float
     ) -> AsyncGenerator[None]:
-        """Sends a call; the block begins with the answer's head. Left before its end, it closes.
+        """Sends a POST; the block begins with the answer's head. Left before its end, it closes.
 
         Raises:
             TimeoutError: no head came by ``due``.
@@ -335,8 +335,7 @@ class ConnectionPool:
             BotError: as the call's ``before_words`` does, asked once the connection stands.
         """
         address, request = _written(call)
-        # What a host did already must not be done again: on a kept connection nobody could tell.
-        transport = None if call.is_command else self._taken(address)
+        transport = self._taken(address)
         is_kept = transport is not None
         if transport is None:
             transport = await self._connected(exchange, address, connect_s)
@@ -476,18 +475,14 @@ def _written(call: Call) -> tuple[Address, bytes]:
         "Host": where.netloc,
         "User-Agent": "lantern-bot",
         **call.headers,
+        "Content-Length": str(len(call.body)),
     }
-    if call.method == "POST":
-        fields["Content-Length"] = str(len(call.body))
     path = f"{where.path or '/'}?{where.query}" if where.query else where.path or "/"
     # Of all that a request's head says the key alone is not of our making.
     if any(_NO_VALUE.search(value) for value in fields.values()):
         reason = "it holds what no header may, such as a line break"
         raise WireFault(Verdict(FailureKind.AUTH, reason))
-    lines = [
-        f"{call.method} {path} HTTP/1.1",
-        *(f"{name}: {value}" for name, value in fields.items()),
-    ]
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
     return address, "\r\n".join([*lines, "", ""]).encode("latin-1") + call.body
 
 

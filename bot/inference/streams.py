@@ -61,20 +61,10 @@ class Streams(Protocol):
 class Inference:
     """Speaks to any endpoint in its wire; entered by whoever relays, as it keeps connections."""
 
-    def __init__(
-        self,
-        connections: ConnectionPool | None = None,
-        *,
-        utcnow: Callable[[], datetime] | None = None,
-    ) -> None:
-        """Begin with no connection of its own.
-
-        Args:
-            connections: Shared with whoever asks the same hosts; else its own.
-            utcnow: Wall time for a ``retry-after`` that is a date, where the answer has none.
-        """
+    def __init__(self, *, utcnow: Callable[[], datetime] | None = None) -> None:
+        """``utcnow``: wall time for a ``retry-after`` that is a date, where the answer has none."""
         self._utcnow = utcnow
-        self._pool = connections or ConnectionPool()
+        self._pool = ConnectionPool()
 
     async def __aenter__(self) -> Self:
         return self

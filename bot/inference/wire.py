@@ -62,10 +62,7 @@ class Call:
 
     url: str
     headers: Mapping[str, str]
-    body: bytes = b""
-    method: Literal["GET", "POST"] = "POST"
-    is_command: bool = False
-    """Does it change more than its own answer? Then it is sent once, over a new connection."""
+    body: bytes
     before_words: Callable[[], Awaitable[None]] | None = None
     """Awaited before the first byte of the body leaves; what it raises keeps it here."""
 
@@ -82,7 +79,7 @@ class Verdict:
 
 
 class WireFault(Exception):
-    """Raised by connections and the readers of a wire; each who asks makes its own error of it."""
+    """Raised by the readers of a wire; never leaves this room."""
 
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(verdict.kind)

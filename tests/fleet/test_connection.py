@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 from fleet_bench import ONE, H, Kept, sim_config
 from virtual_time import play
@@ -14,7 +15,7 @@ from bot.fleet.client import HostClient, LoadValue, Stop
 from bot.fleet.connection import Connection
 from bot.fleet.fleet import Fleet, FleetRules
 from bot.fleet.lmstudio import SocketClient
-from bot.inference.exchange import ConnectionPool
+from bot.fleet.rest import lan_http
 from bot.sim.host import SimHost
 
 
@@ -34,8 +35,8 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> list[HostClient]:
 
 @asynccontextmanager
 async def a_connection() -> AsyncGenerator[Connection]:
-    async with SimHost(sim_config()) as sim:
-        connection = Connection(HostConfig(H, sim.address), ConnectionPool(), 5.0)
+    async with SimHost(sim_config()) as sim, lan_http() as http:
+        connection = Connection(HostConfig(H, sim.address), http, 5.0)
         yield connection
         await connection.drop()
 
@@ -99,7 +100,7 @@ class Remote:
         self.tries: list[float] = []
 
     async def connect(
-        self, config: HostConfig, _connections: ConnectionPool, timeout_s: float
+        self, config: HostConfig, _http: httpx.AsyncClient, timeout_s: float
     ) -> HostClient:
         now = asyncio.get_running_loop().time()
         self.tries.append(now)

@@ -29,7 +29,7 @@ from bot.fleet.client import Stop
 from bot.fleet.connection import Connection
 from bot.fleet.fleet import FleetRules
 from bot.fleet.lmstudio import SocketClient
-from bot.inference.exchange import ConnectionPool
+from bot.fleet.rest import lan_http
 from bot.policy.placement import GRACE, load_bytes
 from bot.sim import journal
 from bot.sim.host import SimHost
@@ -122,8 +122,8 @@ async def test_cancel_before_the_command_was_given_gives_none() -> None:
 async def test_a_cancel_asked_before_the_channel_opens_is_sent_as_it_opens() -> None:
     stop = Stop()
     stop.is_asked = True
-    async with SimHost(sim_config(time_scale=ENDLESS_LOAD)) as sim:
-        client = await Connection(HostConfig(H, sim.address), ConnectionPool(), 5.0).connected()
+    async with SimHost(sim_config(time_scale=ENDLESS_LOAD)) as sim, lan_http() as http:
+        client = await Connection(HostConfig(H, sim.address), http, 5.0).connected()
         order = LoadOrder(ONE, "llm", LoadSettings(), ttl_s=60, idle_ttl_s=30)
         assert await client.load(order, lambda _: None, stop) is None
         await client.close()

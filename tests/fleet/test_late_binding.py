@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import httpx
 import pytest
 from virtual_time import play
 
@@ -26,7 +27,6 @@ from bot.domain.ids import HostName, ModelKey
 from bot.fleet.client import HostClient
 from bot.fleet.fleet import Fleet, FleetRules, Recorder
 from bot.fleet.lease import Lease
-from bot.inference.exchange import ConnectionPool
 from bot.policy.routing import RouteAsk, plan_route
 
 ONE = ModelKey("lab/one")
@@ -140,7 +140,7 @@ async def scene(*warm: HostName) -> AsyncGenerator[Scene]:
     specs = [HostSpec(n, 24 * GB, 200 * GB, 900.0, GB, 0.0, MODELS) for n in (STUDIO, ATTIC)]
     machines = {spec.name: Machine(spec, 1) for spec in specs}
 
-    async def connect(config: HostConfig, _connections: ConnectionPool, _s: float) -> HostClient:
+    async def connect(config: HostConfig, _http: httpx.AsyncClient, _s: float) -> HostClient:
         await asyncio.sleep(0.01)
         if not machines[config.name].is_up:
             raise HostUnreachable(f"{config.name} refused.", FailureKind.CONNECT)

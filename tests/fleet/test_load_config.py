@@ -2,17 +2,16 @@
 
 import json
 
+import httpx
 import pytest
 from lmstudio import EmbeddingLoadModelConfig, LlmLoadModelConfig
-from rest_double import api
 
 from bot.domain.hosts import LoadOrder, ModelKind
 from bot.domain.ids import ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet.client import Stop, not_applied
 from bot.fleet.lmstudio import sdk_config
-from bot.fleet.rest import RestClient
-from bot.inference.wire import Call
+from bot.fleet.rest import RestApi, RestClient
 
 EVERYTHING = LoadSettings(
     context_length=16384,
@@ -34,11 +33,13 @@ async def said_by_rest(settings: LoadSettings) -> object:
     """The body of the load command."""
     bodies: list[object] = []
 
-    def answer(call: Call) -> tuple[int, object]:
-        bodies.append(json.loads(call.body))
-        return 200, {"instance_id": "one"}
+    def answer(request: httpx.Request) -> httpx.Response:
+        bodies.append(json.loads(request.content))
+        return httpx.Response(200, json={"instance_id": "one"})
 
-    await RestClient(api(answer), "/api/v1").load(an_order(settings), lambda _: None, Stop())
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        client = RestClient(RestApi(http, "studio:1234", None), "/api/v1")
+        await client.load(an_order(settings), lambda _: None, Stop())
     (body,) = bodies
     return body
 

@@ -1,12 +1,10 @@
 """REST answers of every odd kind, and what becomes of them."""
 
-import asyncio
-from contextlib import closing
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator, Callable
 
+import httpx
 import pytest
 from failures import fails
-from rest_double import Answer, always, api
 
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
 from bot.domain.hosts import Instance, Interface, LoadOrder
@@ -14,20 +12,24 @@ from bot.domain.ids import InstanceId, ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet.client import Stop
 from bot.fleet.rest import RestApi, RestClient, richest_rest
-from bot.inference.exchange import ConnectionPool
-from bot.inference.wire import Call, Verdict, WireFault
 
+Answer = Callable[[httpx.Request], httpx.Response]
 ONE = ModelKey("one")
 ORDER = LoadOrder(ONE, "llm", LoadSettings(), ttl_s=60, idle_ttl_s=30)
 UNKNOWN = {"error": "Unexpected endpoint or method. (GET /x)"}
 
 
+def api(answer: Answer, token: str | None = None) -> RestApi:
+    http = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    return RestApi(http, "studio:1234", token)
+
+
 def by_path(**answers: object) -> Answer:
     """Answers by the last part but one of the path: ``v1``, ``v0``, or ``plain``."""
 
-    def answer(call: Call) -> tuple[int, object]:
+    def answer(request: httpx.Request) -> httpx.Response:
         names = {"/api/v1/models": "v1", "/api/v0/models": "v0", "/v1/models": "plain"}
-        return 200, answers.get(names.get(urlsplit(call.url).path, ""), UNKNOWN)
+        return httpx.Response(200, json=answers.get(names.get(request.url.path, ""), UNKNOWN))
 
     return answer
 
@@ -47,13 +49,13 @@ async def test_the_richest_interface_is_found_by_its_keys(
 
 
 async def test_an_ollama_is_called_by_its_name() -> None:
-    def ollama(call: Call) -> tuple[int, object]:
+    def ollama(request: httpx.Request) -> httpx.Response:
         bodies = {
             "/v1/models": {"object": "list", "data": [{"id": "llama3", "owned_by": "library"}]},
             "/api/version": {"version": "0.12.6"},
         }
-        body = bodies.get(urlsplit(call.url).path)
-        return (200, body) if body else (404, b"404 not found")
+        body = bodies.get(request.url.path)
+        return httpx.Response(200, json=body) if body else httpx.Response(404, text="404 not found")
 
     client = await richest_rest(api(ollama))
     report = await client.inventory()
@@ -79,25 +81,27 @@ async def test_a_bare_host_has_models_and_nothing_is_known_of_its_memory() -> No
 
 
 async def test_a_path_that_is_not_found_is_no_failure() -> None:
-    def answer(call: Call) -> tuple[int, object]:
-        return (200, {"data": []}) if call.url.endswith("4/v1/models") else (404, b"not found")
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/models":
+            return httpx.Response(200, json={"data": []})
+        return httpx.Response(404, text="not found")
 
     assert (await richest_rest(api(answer))).interface == "/v1"
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "kind"),
+    ("response", "kind"),
     [
-        (401, {"error": {"code": "invalid_api_key"}}, FailureKind.AUTH),
-        (403, b"", FailureKind.AUTH),
-        (500, b"", FailureKind.SERVER),
-        (503, b"", FailureKind.SERVER),
-        (200, b"<html>", FailureKind.GARBAGE),
-        (200, {"models": [{"name": "no key"}]}, FailureKind.GARBAGE),
+        (httpx.Response(401, json={"error": {"code": "invalid_api_key"}}), FailureKind.AUTH),
+        (httpx.Response(403), FailureKind.AUTH),
+        (httpx.Response(500), FailureKind.SERVER),
+        (httpx.Response(503), FailureKind.SERVER),
+        (httpx.Response(200, text="<html>"), FailureKind.GARBAGE),
+        (httpx.Response(200, json={"models": [{"name": "no key"}]}), FailureKind.GARBAGE),
     ],
 )
-async def test_bad_answers_are_told_apart(status: int, body: object, kind: FailureKind) -> None:
-    client = RestClient(api(always(status, body)), "/api/v1")
+async def test_bad_answers_are_told_apart(response: httpx.Response, kind: FailureKind) -> None:
+    client = RestClient(api(lambda _: response), "/api/v1")
     with pytest.raises(HostUnreachable) as caught:
         await client.inventory()
     assert caught.value.kind is kind
@@ -106,15 +110,14 @@ async def test_bad_answers_are_told_apart(status: int, body: object, kind: Failu
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (WireFault(Verdict(FailureKind.CONNECT)), FailureKind.CONNECT),
-        (WireFault(Verdict(FailureKind.GARBAGE, "no HTTP")), FailureKind.GARBAGE),
-        (WireFault(Verdict(FailureKind.AUTH, "a line break")), FailureKind.AUTH),
-        (TimeoutError(), FailureKind.TIMEOUT),
-        (ConnectionResetError("cut"), FailureKind.CUT),
+        (httpx.ConnectError("refused"), FailureKind.CONNECT),
+        (httpx.ReadTimeout("slow"), FailureKind.TIMEOUT),
+        (httpx.RemoteProtocolError("cut"), FailureKind.CUT),
+        (httpx.ReadError("reset"), FailureKind.CUT),
     ],
 )
 async def test_broken_connections_are_told_apart(error: Exception, kind: FailureKind) -> None:
-    def answer(_: Call) -> tuple[int, object]:
+    def answer(_: httpx.Request) -> httpx.Response:
         raise error
 
     with pytest.raises(HostUnreachable) as caught:
@@ -123,41 +126,41 @@ async def test_broken_connections_are_told_apart(error: Exception, kind: Failure
 
 
 async def test_the_token_goes_with_every_call() -> None:
-    def answer(call: Call) -> tuple[int, object]:
-        assert call.headers["Authorization"] == "Bearer sk-lm-a:b"
-        return 200, {}
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.headers["Authorization"] == "Bearer sk-lm-a:b"
+        return httpx.Response(200, json={})
 
     await api(answer, "sk-lm-a:b").get("/v1/models")
     await api(answer, "sk-lm-a:b").send("POST", "/api/v1/models/load", {})
 
 
 async def test_a_load_answered_without_an_instance_has_failed() -> None:
-    client = RestClient(api(always(200, UNKNOWN)), "/api/v1")
+    client = RestClient(api(lambda _: httpx.Response(200, json=UNKNOWN)), "/api/v1")
     with fails(FailureKind.LOAD_FAILED, match="Unexpected endpoint"):
         await client.load(ORDER, lambda _: None, Stop())
 
 
 async def test_a_load_without_permission_is_the_tokens_fault() -> None:
-    client = RestClient(api(always(401)), "/api/v1")
+    client = RestClient(api(lambda _: httpx.Response(401)), "/api/v1")
     with pytest.raises(HostUnreachable, match="token"):
         await client.load(ORDER, lambda _: None, Stop())
 
 
 async def test_an_unload_of_what_is_gone_is_no_failure() -> None:
-    answer = always(404, {"error": {"message": "no such instance"}})
-    client = RestClient(api(answer), "/api/v1")
+    answer = httpx.Response(404, json={"error": {"message": "no such instance"}})
+    client = RestClient(api(lambda _: answer), "/api/v1")
     await client.unload(Instance(InstanceId("one"), ONE))
 
 
 async def test_a_refused_unload_gives_the_hosts_reason() -> None:
-    answer = always(500, {"error": {"message": "engine busy"}})
-    client = RestClient(api(answer), "/api/v1")
+    answer = httpx.Response(500, json={"error": {"message": "engine busy"}})
+    client = RestClient(api(lambda _: answer), "/api/v1")
     with pytest.raises(Unavailable, match="engine busy"):
         await client.unload(Instance(InstanceId("one"), ONE))
 
 
 async def test_where_loading_is_impossible_unloading_is_too() -> None:
-    client = RestClient(api(always(200, {})), "/api/v0")
+    client = RestClient(api(lambda _: httpx.Response(200, json={})), "/api/v0")
     with pytest.raises(Unavailable, match="no interface"):
         await client.unload(Instance(InstanceId("one"), ONE))
 
@@ -165,34 +168,33 @@ async def test_where_loading_is_impossible_unloading_is_too() -> None:
 # --- too much, too deep -----------------------------------------------------------------------
 
 
+class Endless(httpx.AsyncByteStream):
+    """A body without an end; counts what was taken of it."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.is_closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            self.taken += 1024 * 1024
+            yield b" " * (1024 * 1024)
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+
+
 async def test_a_listing_without_an_end_is_given_up_and_called_garbage() -> None:
-    taken, is_left = 0, asyncio.Event()
-
-    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal taken
-        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-        try:
-            while True:
-                writer.write(b" " * (1 << 20))
-                await writer.drain()
-                taken += 1
-        except ConnectionError:
-            is_left.set()
-
-    server = await asyncio.start_server(speak, "127.0.0.1", 0)
-    address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    with closing(ConnectionPool()) as connections:
-        with pytest.raises(HostUnreachable, match="more than 32 MB") as caught:
-            await RestApi(connections, address, None).get("/v1/models")
-        await is_left.wait()
-    server.close()
+    body = Endless()
+    with pytest.raises(HostUnreachable, match="more than 32 MB") as caught:
+        await api(lambda _: httpx.Response(200, stream=body)).get("/v1/models")
     assert caught.value.kind is FailureKind.GARBAGE
-    # What the two systems hold between them comes on top.
-    assert taken <= 48
+    assert body.taken <= 34 * 1024 * 1024
+    assert body.is_closed
 
 
 @pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 200_000])
 async def test_nesting_too_deep_to_read_is_garbage(text: str) -> None:
     with pytest.raises(HostUnreachable) as caught:
-        await api(always(200, text.encode())).get("/v1/models")
+        await api(lambda _: httpx.Response(200, text=text)).get("/v1/models")
     assert caught.value.kind is FailureKind.GARBAGE

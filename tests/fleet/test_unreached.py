@@ -4,61 +4,66 @@ import errno
 import socket
 import sys
 from collections.abc import Generator
-from contextlib import closing, contextmanager
-from importlib import import_module
+from contextlib import contextmanager
 
+import httpx
 import pytest
 from fleet_bench import H, fleet_over, sim_config
 
 from bot.domain.errors import FailureKind, HostUnreachable
 from bot.domain.hosts import HostConfig
 from bot.fleet.connection import Connection
-from bot.fleet.rest import unreached
-from bot.inference.exchange import ConnectionPool
-from bot.inference.wire import Verdict, WireFault, garbage
+from bot.fleet.rest import lan_http, unreached
 from bot.sim.host import SimHost
 
 ASLEEP = "asleep or switched off"
 AT = "10.0.0.9:1234"
 
 
-def no_line(cause: BaseException | None) -> WireFault:
-    """As the connections raise it: their own fault, and beneath it the system's."""
-    fault = WireFault(Verdict(FailureKind.CONNECT, "no connection"))
-    fault.__cause__ = cause
-    return fault
+def broken(kind: type[httpx.TransportError], cause: BaseException | None) -> httpx.TransportError:
+    """As the client raises it: its own error, and beneath it the system's."""
+    between = OSError("All connection attempts failed")
+    between.__cause__ = cause
+    error = kind("no")
+    error.__cause__ = between
+    return error
 
 
 @pytest.mark.parametrize(
-    ("error", "words", "failure"),
+    ("kind", "cause", "words", "failure"),
     [
-        (no_line(TimeoutError()), ASLEEP, FailureKind.TIMEOUT),
-        (no_line(OSError(errno.EHOSTUNREACH, "no")), ASLEEP, FailureKind.CONNECT),
-        (no_line(OSError(errno.ENETUNREACH, "no")), ASLEEP, FailureKind.CONNECT),
-        (no_line(OSError(errno.EHOSTDOWN, "no")), ASLEEP, FailureKind.CONNECT),
-        (no_line(OSError(errno.ETIMEDOUT, "no")), ASLEEP, FailureKind.CONNECT),
-        (no_line(OSError(errno.EACCES, "no")), "cannot be reached", FailureKind.CONNECT),
-        (no_line(None), "cannot be reached", FailureKind.CONNECT),
-        (TimeoutError(), "accepts connections and says nothing", FailureKind.TIMEOUT),
+        (httpx.ConnectTimeout, None, ASLEEP, FailureKind.TIMEOUT),
+        (httpx.ConnectError, OSError(errno.EHOSTUNREACH, "no"), ASLEEP, FailureKind.CONNECT),
+        (httpx.ConnectError, OSError(errno.ENETUNREACH, "no"), ASLEEP, FailureKind.CONNECT),
+        (httpx.ConnectError, OSError(errno.ETIMEDOUT, "no"), ASLEEP, FailureKind.CONNECT),
+        (httpx.ReadTimeout, None, "accepts connections and says nothing", FailureKind.TIMEOUT),
         (
-            no_line(ConnectionRefusedError(errno.ECONNREFUSED, "refused")),
-            "refuses connections: LM Studio's server is not running there",
+            httpx.ConnectError,
+            ConnectionRefusedError(errno.ECONNREFUSED, "refused"),
+            "LM Studio's server is not running there",
             FailureKind.CONNECT,
         ),
-        (no_line(socket.gaierror(-2, "no")), "10.0.0.9 cannot be", FailureKind.CONNECT),
-        (no_line(UnicodeError("label too long")), "10.0.0.9 cannot be", FailureKind.CONNECT),
-        (ConnectionResetError(), "cut the connection", FailureKind.CUT),
-        (garbage("no HTTP"), "answered garbage (no HTTP)", FailureKind.GARBAGE),
-        (WireFault(Verdict(FailureKind.AUTH, "odd")), "API token", FailureKind.AUTH),
+        (
+            httpx.ConnectError,
+            ExceptionGroup("both families", [OSError(errno.ECONNREFUSED, "refused")]),
+            "LM Studio's server is not running there",
+            FailureKind.CONNECT,
+        ),
+        (httpx.ConnectError, socket.gaierror(-2, "no"), "10.0.0.9 cannot be", FailureKind.CONNECT),
+        (httpx.ConnectError, None, "cannot be reached", FailureKind.CONNECT),
+        (httpx.ReadError, ConnectionResetError(), "cut the connection", FailureKind.CUT),
     ],
 )
 def test_each_way_of_not_being_there_has_its_own_words(
-    error: WireFault | OSError, words: str, failure: FailureKind
+    kind: type[httpx.TransportError],
+    cause: BaseException | None,
+    words: str,
+    failure: FailureKind,
 ) -> None:
-    told = unreached(AT, error)
-    assert words in told.user_message
-    assert "10.0.0.9" in told.user_message
-    assert told.kind is failure
+    error = unreached(AT, broken(kind, cause))
+    assert words in error.user_message
+    assert "10.0.0.9" in error.user_message
+    assert error.kind is failure
 
 
 async def test_a_host_whose_lm_studio_is_not_running_says_so() -> None:
@@ -72,14 +77,10 @@ async def test_a_host_whose_lm_studio_is_not_running_says_so() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows refuses where others stay silent")
 async def test_a_machine_that_takes_no_connections_is_asleep_and_not_crashed() -> None:
-    # Read by the first connection of all, for longer than this one may take.
-    import_module("bot.fleet.lmstudio")
-    with (
-        a_machine_asleep() as address,
-        closing(ConnectionPool()) as connections,
-        pytest.raises(HostUnreachable, match=ASLEEP) as caught,
-    ):
-        await Connection(HostConfig(H, address), connections, 0.5).connected()
+    with a_machine_asleep() as address:
+        async with lan_http() as http:
+            with pytest.raises(HostUnreachable, match=ASLEEP) as caught:
+                await Connection(HostConfig(H, address), http, 0.5).connected()
     assert caught.value.kind is FailureKind.TIMEOUT
 
 

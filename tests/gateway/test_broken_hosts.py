@@ -33,10 +33,9 @@ def break_before_a_word(it: Gate, how: str, path: str) -> None:
     faults = it.house.hosts["one"].faults
     match how:
         case "drop":
-            # Twice: over a connection that was kept it is asked once more.
-            faults.drop_after_tokens(0, times=2)
+            faults.drop_after_tokens(0)
         case "silent end":
-            faults.silent_end(0, times=2)
+            faults.silent_end(0)
         case "status":
             faults.status_500(path=path)
         case "garbage":

@@ -1,20 +1,13 @@
 """Chats through the gateway, over sockets to simulated hosts."""
 
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import cast
-from urllib.parse import urlsplit
-
-import pytest
 
 from bot.domain.ids import UserId
-from bot.fleet import reading
-from bot.inference.exchange import ConnectionPool, Exchange
-from bot.inference.wire import Call
 from bot.policy.personas import Editor
 from bot.sim.journal import PredictionStarted
 from bot.sim.models import GB, SimModel
-from tests.gateway.gate import CHATS, chat, gate
+from tests.gateway.gate import chat, gate
 from tests.helpers.house import PLACE, QWEN, sim
 
 
@@ -104,26 +97,3 @@ async def test_a_character_made_for_everybody_answers_clients_with_its_book(
         assert sent[0].text == f"{prompt}\n\nWolves fear it.\n\nmuse waits."
         other = await it.ask("/v1/chat/completions", {**body, "model": "mine"})
         assert (other.status, other.error["code"]) == (404, "model_not_found")
-
-
-async def test_the_look_before_a_request_and_the_request_share_their_connections(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    went: list[tuple[str, ConnectionPool]] = []
-    exchanged = ConnectionPool.exchanged
-
-    def noted(
-        pool: ConnectionPool, exchange: Exchange, call: Call, connect_s: float, due: float
-    ) -> AbstractAsyncContextManager[None]:
-        went.append((f"{call.method} {urlsplit(call.url).path}", pool))
-        return exchanged(pool, exchange, call, connect_s, due)
-
-    async with gate(tmp_path, sim("one", QWEN, sockets=False)) as it:
-        assert (await it.ask(CHATS, chat(QWEN.key))).status == 200
-        for name in ("VOUCHED_S", "ENDED_S"):
-            monkeypatch.setattr(reading, name, 0.0)
-        monkeypatch.setattr(ConnectionPool, "exchanged", noted)
-        assert (await it.ask(CHATS, chat(QWEN.key))).status == 200
-    (look, one), (request, other) = went[:2]
-    assert (look, request) == ("GET /api/v1/models", "POST /v1/chat/completions")
-    assert one is other

@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 
 from bot.domain.chat import Endpoint, Usage
 from bot.domain.errors import FailureKind, Unavailable
-from bot.inference.exchange import MOST_UNREAD_BYTES, ConnectionPool, Exchange, whole_chunks
+from bot.inference.exchange import MOST_UNREAD_BYTES, Exchange, whole_chunks
 from bot.inference.passing import Passing
 from bot.inference.streams import Inference
-from bot.inference.wire import Call
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 LAST = b"0\r\n\r\n"
@@ -555,45 +554,3 @@ async def test_a_connection_is_kept_no_longer_than_hosts_keep_theirs(
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         assert asked == [1, 1]
-
-
-@pytest.mark.parametrize("is_command", [False, True])
-async def test_a_command_goes_over_a_connection_of_its_own_and_is_never_sent_again(
-    is_command: bool,
-) -> None:
-    host, pool, due = Keeping(), ConnectionPool(), asyncio.get_running_loop().time() + 60
-    async with host.asked_by():
-        call = Call(f"{host.endpoint.base_url}/load", {}, b"{}")
-        for told in (call, replace(call, is_command=is_command)):
-            exchange = Exchange(1000)
-            async with pool.exchanged(exchange, told, 5.0, due):
-                assert await exchange.read(lambda: due) == BODY
-        assert host.asked == ([1, 1] if is_command else [2])
-        # The newest is kept, whatever went over it, and breaks as the next is read.
-        host.broken = {(1, 2): b"", (2, 1): b""} if is_command else {(0, 3): b""}
-        exchange = Exchange(1000)
-        with suppress(ConnectionError):
-            async with pool.exchanged(exchange, replace(call, is_command=is_command), 5.0, due):
-                assert await exchange.read(lambda: due) == BODY
-        assert host.asked == ([1, 1, 1] if is_command else [3, 1])
-        pool.close()
-
-
-async def test_a_question_has_no_body() -> None:
-    asked: list[bytes] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(ANSWER)
-        writer.close()
-
-    server, due = await asyncio.start_server(serve, "127.0.0.1", 0), float("inf")
-    base, exchange = f"127.0.0.1:{server.sockets[0].getsockname()[1]}", Exchange(1000)
-    async with server:
-        call = Call(f"http://{base}/v1/models?a=b", {"Authorization": "Bearer x"}, method="GET")
-        async with ConnectionPool().exchanged(exchange, call, 5.0, due):
-            assert await exchange.read(lambda: due) == BODY
-    (head,) = asked
-    first, *fields = head.decode().strip().split("\r\n")
-    assert first == "GET /v1/models?a=b HTTP/1.1"
-    assert set(fields) == {f"Host: {base}", "User-Agent: lantern-bot", "Authorization: Bearer x"}

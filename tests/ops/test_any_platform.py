@@ -36,7 +36,7 @@ STRIPPED = f"""
 import importlib, os, pkgutil, signal, socket, sys
 import asyncio, asyncio.subprocess, multiprocessing, subprocess, tempfile, shutil  # Python's own
 import aiohttp, aiosqlite, anyio, apscheduler.schedulers.asyncio, discord.ext.commands, filelock
-import lmstudio, prompt_toolkit, pydantic_settings, rich.console, structlog, typer
+import httpx, lmstudio, prompt_toolkit, pydantic_settings, rich.console, structlog, typer
 import concurrent.futures.process, uuid, webbrowser, getpass
 
 pair, unix = socket.socketpair, socket.AF_UNIX
