@@ -7,16 +7,15 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 
 import pytest
+from skies import FreeSky
 from virtual_time import play
 
 from bot.chat.choices import Resolved
 from bot.chat.cloud_serving import CloudServing
 from bot.chat.draft import Draft
 from bot.chat.planning import Asking, Job
-from bot.cloud.billing import Ledger
 from bot.cloud.providers import Providers
 from bot.cloud.serve import ProviderTries
 from bot.domain.chat import (
@@ -31,7 +30,7 @@ from bot.domain.chat import (
     TurnRequest,
     Usage,
 )
-from bot.domain.cloud import Account, Booking, LedgerAnswer, ProviderConfig, Settlement
+from bot.domain.cloud import Booking, LedgerAnswer, ProviderConfig
 from bot.domain.errors import Bug, FailureKind, Unavailable
 from bot.domain.events import Delta, StreamEnd, TextDelta, TurnEvent
 from bot.domain.hosts import Wish
@@ -58,7 +57,7 @@ PICTURE = Attachment("cat.png", "image/png", image=b"png")
 
 
 @dataclass
-class Sky:
+class Sky(FreeSky):
     """One provider that answers as it is told, and what it was asked."""
 
     fails: list[Unavailable] = field(default_factory=list[Unavailable])
@@ -83,23 +82,6 @@ class Sky:
     async def book(self, booking: Booking) -> LedgerAnswer:
         self.booked.append(booking)
         return LedgerAnswer(len(self.booked), ())
-
-    async def settle(self, settlement: Settlement) -> LedgerAnswer:
-        return LedgerAnswer(settlement.number, ())
-
-    async def accounts(self, names: Sequence[ProviderName]) -> tuple[Account, ...]:
-        return ()
-
-    def providers(self, **changes: object) -> Providers:
-        return Providers(
-            [replace(CONFIG, **changes)],
-            ledger=Ledger(self.book, self.settle, self.accounts, lambda: "today"),
-            open_stream=self.open_stream,
-            observe=lambda _: None,
-            utcnow=lambda: datetime(2026, 11, 20, tzinfo=UTC),
-            draw=lambda: 0.5,
-            salt="salt",
-        )
 
 
 def job_of(
@@ -161,12 +143,15 @@ async def served(
 def test_waiting_in_the_line_and_reading_are_told_apart_and_a_second_try_waits_anew() -> None:
     async def two() -> Receipt:
         busy = Unavailable("Too many.", FailureKind.RATE_LIMIT, retry_after_s=2.0)
-        async with Sky().providers(max_concurrent=1) as providers, asyncio.TaskGroup() as group:
+        async with (
+            Sky().providers(replace(CONFIG, max_concurrent=1)) as providers,
+            asyncio.TaskGroup() as group,
+        ):
             group.create_task(served(providers, job_of("ada")))
             second = group.create_task(served(providers, job_of("bob")))
         waited = second.result()[0].timing
         assert (waited.queue_s, waited.first_token_s) == (THINKS_S + ANSWERS_S, THINKS_S)
-        async with Sky([busy]).providers() as providers:
+        async with Sky([busy]).providers(CONFIG) as providers:
             return (await served(providers, job_of("ada")))[0]
 
     again = play(two()).timing
@@ -176,7 +161,10 @@ def test_waiting_in_the_line_and_reading_are_told_apart_and_a_second_try_waits_a
 
 def test_who_is_in_a_hurry_leaves_the_line_soon() -> None:
     async def hurried() -> float:
-        async with Sky().providers(max_concurrent=1) as providers, asyncio.TaskGroup() as group:
+        async with (
+            Sky().providers(replace(CONFIG, max_concurrent=1)) as providers,
+            asyncio.TaskGroup() as group,
+        ):
             group.create_task(served(providers, job_of("ada")))
             await asyncio.sleep(0)
             with pytest.raises(Unavailable) as raised:
@@ -194,7 +182,10 @@ def test_the_more_urgent_goes_first_by_the_question_else_by_its_persona(
     async def three() -> list[str]:
         sky = Sky()
         urgent = job_of("eve", said=said, persona=persona)
-        async with sky.providers(max_concurrent=1) as providers, asyncio.TaskGroup() as group:
+        async with (
+            sky.providers(replace(CONFIG, max_concurrent=1)) as providers,
+            asyncio.TaskGroup() as group,
+        ):
             for job in (job_of("ada"), job_of("bob"), urgent):
                 group.create_task(served(providers, job))
                 await asyncio.sleep(0.1)
@@ -207,7 +198,7 @@ def test_the_more_urgent_goes_first_by_the_question_else_by_its_persona(
 def test_pictures_go_to_who_sees_and_what_was_left_out_is_told(vision: bool) -> None:
     async def one(images: tuple[Attachment, ...]) -> tuple[Sky, Receipt]:
         sky = Sky()
-        async with sky.providers(vision=vision) as providers:
+        async with sky.providers(replace(CONFIG, vision=vision)) as providers:
             receipt, _ = await served(providers, job_of("ada", images=images))
         return sky, receipt
 
@@ -221,7 +212,7 @@ def test_pictures_go_to_who_sees_and_what_was_left_out_is_told(vision: bool) -> 
 def test_a_call_is_booked_for_its_server_and_whoever_pays() -> None:
     async def one() -> Sky:
         sky = Sky()
-        async with sky.providers() as providers:
+        async with sky.providers(CONFIG) as providers:
             job = job_of("ada")
             job = replace(job, asking=replace(job.asking, payer=UserId("bob")))
             await served(providers, job)
@@ -238,7 +229,7 @@ async def test_without_a_consent_nothing_is_made_of_the_words() -> None:
     def never() -> Fitted:
         raise AssertionError("words that stay here were made ready to leave")
 
-    async with sky.providers() as providers:
+    async with sky.providers(CONFIG) as providers:
         with pytest.raises(Bug, match="without consent"):
             await served(providers, replace(job, asking=kept, abroad=never))
     assert not sky.sent

@@ -2,20 +2,19 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 
 import pytest
 from cloud_house import Heard, asking
+from skies import FreeSky
 from virtual_time import play
 
-from bot.cloud.billing import Ledger
 from bot.cloud.providers import Providers
 from bot.cloud.serve import ProviderTries, serve
 from bot.domain.chat import DialectName, Endpoint, InferenceRequest, Usage
-from bot.domain.cloud import Account, Booking, LedgerAnswer, Price, ProviderConfig, Settlement
+from bot.domain.cloud import Booking, LedgerAnswer, Price, ProviderConfig
 from bot.domain.errors import BotError, FailureKind, Unavailable
 from bot.domain.events import Delta, StreamEnd, TextDelta
 from bot.domain.ids import ModelKey, ProviderName, TurnId, UserId
@@ -30,7 +29,7 @@ CONFIG = ProviderConfig(
 
 
 @dataclass
-class Sky:
+class Sky(FreeSky):
     """A cloud of one provider that answers in ``answer_s`` and takes so many at once."""
 
     takes: int = 1000
@@ -66,25 +65,6 @@ class Sky:
     async def book(self, booking: Booking) -> LedgerAnswer:
         self.booked.append(booking.user)
         return LedgerAnswer(len(self.booked), ())
-
-    async def settle(self, settlement: Settlement) -> LedgerAnswer:
-        return LedgerAnswer(settlement.number, ())
-
-    async def accounts(self, providers: Sequence[ProviderName]) -> tuple[Account, ...]:
-        return ()
-
-    @asynccontextmanager
-    async def providers(self, config: ProviderConfig) -> AsyncGenerator[Providers]:
-        async with Providers(
-            [config],
-            ledger=Ledger(self.book, self.settle, self.accounts, lambda: "today"),
-            open_stream=self.open_stream,
-            observe=lambda _: None,
-            utcnow=lambda: datetime(2026, 11, 20, tzinfo=UTC),
-            draw=lambda: 0.5,
-            salt="salt",
-        ) as providers:
-            yield providers
 
 
 @dataclass

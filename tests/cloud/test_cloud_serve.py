@@ -2,28 +2,25 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 
 import pytest
 from cloud_house import Heard, asking
+from skies import FreeSky
 from virtual_time import play
 
-from bot.cloud.billing import Ledger
 from bot.cloud.call import CloudAsk
 from bot.cloud.providers import Providers
 from bot.cloud.serve import ProviderTries, serve
 from bot.domain.chat import Endpoint, InferenceRequest, Usage
 from bot.domain.cloud import (
-    Account,
     Booking,
     LedgerAnswer,
     Price,
     PriceStep,
     ProviderConfig,
-    Settlement,
 )
 from bot.domain.errors import BotError, FailureKind, Refused, Unavailable
 from bot.domain.events import Delta, ReasoningDelta, StreamEnd, TextDelta
@@ -67,7 +64,7 @@ class Sent:
 
 
 @dataclass
-class Sky:
+class Sky(FreeSky):
     """A cloud of one provider whose requests come to what is told, then to an answer."""
 
     steps: list[Step] = field(default_factory=list[Step])
@@ -99,25 +96,6 @@ class Sky:
 
     async def book(self, booking: Booking) -> LedgerAnswer:
         return LedgerAnswer(len(self.sent) + 1, ())
-
-    async def settle(self, settlement: Settlement) -> LedgerAnswer:
-        return LedgerAnswer(settlement.number, ())
-
-    async def accounts(self, providers: Sequence[ProviderName]) -> tuple[Account, ...]:
-        return ()
-
-    @asynccontextmanager
-    async def providers(self, *configs: ProviderConfig) -> AsyncGenerator[Providers]:
-        async with Providers(
-            configs or (CONFIG,),
-            ledger=Ledger(self.book, self.settle, self.accounts, lambda: "today"),
-            open_stream=self.open_stream,
-            observe=lambda _: None,
-            utcnow=lambda: datetime(2026, 11, 20, tzinfo=UTC),
-            draw=lambda: 0.5,
-            salt="salt",
-        ) as providers:
-            yield providers
 
 
 WHY = asking(TurnId("t"), "Why?")
@@ -151,7 +129,7 @@ def once(
 
     async def story() -> Heard:
         await asyncio.sleep(5.0)
-        async with sky.providers(*configs) as providers:
+        async with sky.providers(*(configs or (CONFIG,))) as providers:
             return await asked(providers, question or ProviderTries(), ask, is_last=is_last)
 
     return play(story())
@@ -207,7 +185,7 @@ def test_who_is_out_was_not_asked_and_is_not_asked_again(
 ) -> None:
     async def story() -> None:
         sky, question = Sky(), ProviderTries()
-        async with sky.providers() as providers:
+        async with sky.providers(CONFIG) as providers:
             (deployment,) = providers.deployments(ACME)
             deployment.health = ProviderHealth(outage=Outage(K.SERVER, "It was down.", until))
             heard = await asked(providers, question, is_last=is_last)
@@ -388,7 +366,7 @@ def test_each_key_is_fresh_once_and_both_together_are_asked_once_more() -> None:
 def test_repeats_are_a_share_of_all_questions_asked_a_minute() -> None:
     async def allowed(questions: int) -> int:
         sky = Sky()
-        async with sky.providers() as providers:
+        async with sky.providers(CONFIG) as providers:
             for _ in range(questions):
                 await asked(providers, ProviderTries())
             return sum(providers.take_repeat(ACME) for _ in range(20))
@@ -399,7 +377,7 @@ def test_repeats_are_a_share_of_all_questions_asked_a_minute() -> None:
 
 def test_a_repeat_is_counted_and_granted_only_to_who_is_to_come_again() -> None:
     async def story() -> None:
-        async with Sky().providers() as providers:
+        async with Sky().providers(CONFIG) as providers:
             question = ProviderTries()
             assert not question.may_repeat(ACME, providers)
             question.again_at[ACME] = 1.0

@@ -1,0 +1,41 @@
+"""A cloud in virtual time whose ledger refuses nothing; each play says how it answers."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+
+from bot.cloud.billing import Ledger
+from bot.cloud.providers import Providers
+from bot.domain.chat import Endpoint, InferenceRequest
+from bot.domain.cloud import Account, Booking, LedgerAnswer, ProviderConfig, Settlement
+from bot.domain.events import Delta
+from bot.domain.ids import ProviderName
+
+
+class FreeSky:
+    """What every play of providers without sockets or a database needs the same."""
+
+    def open_stream(
+        self, endpoint: Endpoint, request: InferenceRequest
+    ) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
+        raise NotImplementedError
+
+    async def book(self, booking: Booking) -> LedgerAnswer:
+        raise NotImplementedError
+
+    async def settle(self, settlement: Settlement) -> LedgerAnswer:
+        return LedgerAnswer(settlement.number, ())
+
+    async def accounts(self, _providers: Sequence[ProviderName]) -> tuple[Account, ...]:
+        return ()
+
+    def providers(self, *configs: ProviderConfig) -> Providers:
+        return Providers(
+            configs,
+            ledger=Ledger(self.book, self.settle, self.accounts, lambda: "today"),
+            open_stream=self.open_stream,
+            observe=lambda _: None,
+            utcnow=lambda: datetime(2026, 11, 20, tzinfo=UTC),
+            draw=lambda: 0.5,
+            salt="salt",
+        )
