@@ -10,6 +10,7 @@ from sim_http import JIT, MANUAL, Client, content, events
 
 from bot.sim.host import SimHost
 from bot.sim.journal import (
+    LoadStarted,
     PredictionFailed,
     PredictionFinished,
     PredictionStarted,
@@ -48,11 +49,14 @@ async def test_just_in_time_evicts_a_busy_model_too(session: aiohttp.ClientSessi
 async def test_racing_requests_for_a_cold_model_load_it_twice(
     session: aiohttp.ClientSession,
 ) -> None:
-    async with SimHost(replace(JIT, auto_evict=False, time_scale=0.001)) as host:
+    async with SimHost(replace(JIT, auto_evict=False)) as host:
         client = Client(host, session)
+        host.faults.stall_load(times=2)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(client.chat("one"))
             tasks.create_task(client.chat("two"))
+            await host.journal.wait_for(LoadStarted, lambda record: record.identifier == "small:2")
+            host.faults.clear("stall_load")
         assert {instance.identifier for instance in host.resident} == {"small", "small:2"}
 
 
