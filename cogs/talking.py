@@ -29,7 +29,7 @@ from cogs._transport import InteractionTransport
 NOT_MINE = "That is none of my answers, nor a question I know."
 NOTHING_THERE = "There is nothing in that message that I could read."
 
-UNSHOWN = "Discord does not show me that message any more; ask about it anew."
+UNFETCHED = "Discord does not show me that message any more; ask about it anew."
 ASKED = "You asked:"
 
 ABOUT = "about"
@@ -150,7 +150,7 @@ class Talking(commands.Cog):
                 )
                 message = await where.fetch_message(about)
             except SENDING_ERRORS as error:
-                raise RequestRefused(UNSHOWN) from error
+                raise RequestRefused(UNFETCHED) from error
         me = interaction.client.user.id if interaction.client.user is not None else 0
         quote = quote_of(message, me)
         parent = await self._shown_in.turn_of(str(about))

@@ -84,7 +84,6 @@ class HostRelaying:
         replan: Callable[[], Route],
     ) -> None:
         request = relay.request
-        is_whole = request.form == "embeddings" or not request.is_stream
 
         async def waits(step: Progress) -> None:
             relay.flight.waits(step)
@@ -95,7 +94,7 @@ class HostRelaying:
             host, candidate, wish, relay.receipt.route, waits, is_last=is_last, replan=replan
         )
         # A load is never cut, and a stream shows it; a whole answer can only wait so long.
-        patience = asyncio.timeout_at(relay.patient_until if is_whole else None)
+        patience = asyncio.timeout_at(None if request.is_stream else relay.patient_until)
         try:
             async with patience, leased as lease:
                 patience.reschedule(None)
@@ -105,12 +104,12 @@ class HostRelaying:
                 timing = replace(timing, queue_s=queue_s, load_s=load_s)
                 relay.receipt = replace(relay.receipt, timing=timing)
                 # What comes as a whole comes without a word before its end.
-                unsaid = _limit(request.fields, granted.instance) if is_whole else 0
+                unsaid = 0 if request.is_stream else _limit(request.fields, granted.instance)
                 limit_s, idle_s = await self._hosts.confirmed(
                     host, candidate, lease, request.prompt_tokens, unsaid
                 )
                 endpoint = replace(lease.endpoint, idle_s=idle_s)
-                if is_whole:
+                if not request.is_stream:
                     endpoint = replace(endpoint, first_token_s=limit_s)
                 await relay.begins(candidate)
                 async with self._hosts.first_word(host, limit_s, lease) as heard:

@@ -17,13 +17,15 @@ from bot.fleet.lease import Lease
 from bot.inference.passing import Form
 from bot.policy.privacy import Judge
 
+RequestForm = Form | Literal["embeddings"]
+
 
 @dataclass(frozen=True, slots=True)
 class RelayRequest:
     """One request of a client, validated and filled in."""
 
     id: TurnId
-    form: Form | Literal["embeddings"]
+    form: RequestForm
     path: str
     """Below a host's ``/v1``."""
     fields: Mapping[str, object]

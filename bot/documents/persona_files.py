@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Val
 
 from bot.documents.faults import explain, unknown_key
 from bot.documents.values import (
+    Count,
     Name,
     PositiveSeconds,
     Section,
@@ -81,8 +82,6 @@ def _one_or_more(value: Plain) -> Plain:
     return [value] if isinstance(value, str) else value
 
 
-# With more tokens than that the worst case of an answer is no number the ledger can hold.
-Positive = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Model = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -91,7 +90,7 @@ class SamplingFile(Section):
     """Generation parameters; null leaves the host's own default."""
 
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    max_tokens: Positive | None = None
+    max_tokens: Count | None = None
     top_p: Share | None = None
     top_k: Annotated[int, Field(ge=0)] | None = None
     min_p: Share | None = None
@@ -102,13 +101,13 @@ class SamplingFile(Section):
 class LoadFile(Section):
     """How the model is put in memory; null leaves the host's saved default."""
 
-    context_length: Positive | None = None
+    context_length: Count | None = None
     gpu: Annotated[float | Literal["max", "off"], PlainValidator(_parse_gpu)] | None = None
     flash_attention: bool | None = None
-    cpu_threads: Positive | None = None
+    cpu_threads: Count | None = None
     rope_frequency_base: Annotated[float, Field(gt=0)] | None = None
     rope_frequency_scale: Annotated[float, Field(gt=0)] | None = None
-    num_experts: Positive | None = None
+    num_experts: Count | None = None
     # The kinds that LM Studio's load configuration names.
     kv_cache_quant: (
         Annotated[

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from bot.documents.yaml import Plain
+from bot.domain.chat import MOST_COUNTED
 
 DURATION_WORDS = "a duration such as 30s, 5m or 1h (a bare number is seconds)"
 SIZE_WORDS = "a size in GB such as 96"
@@ -128,6 +129,9 @@ _DURATION_SCHEMA = WithJsonSchema(
         "examples": ["30s", "5m", "1h"],
     }
 )
+
+Count = Annotated[int, Field(ge=1, le=MOST_COUNTED)]
+"""A whole number above zero, such as of tokens."""
 
 Seconds = Annotated[
     float,

@@ -238,6 +238,11 @@ class InferenceRequest:
     """Sent in place of the messages, which then only tell what is said in it."""
 
 
+MOST_COUNTED = 1_000_000_000
+"""Tokens, or whatever else is counted, of one number that others wrote: with more of them the worst
+case of an answer is no number that a ledger can hold. The widest windows read a hundredth of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens of one turn as the other side counted them; ``estimated`` when it did not."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from math import isinf
 from typing import cast
 
+from bot.chat.relayed import RequestForm
 from bot.domain.personas import Persona, Sampling
 from bot.gateway.errors import Problem
-from bot.gateway.shapes import RequestForm, check_shape, is_deeper
+from bot.gateway.shapes import check_shape, is_deeper
 from bot.policy.context import estimate_tokens
 from bot.policy.prompt import Moment, persona_prompt, scene_of
 
@@ -42,7 +43,6 @@ class Parsed:
     endpoint: RequestForm
     fields: Object
     model: str | None
-    is_stream: bool
     wants_usage: bool
 
 
@@ -65,7 +65,6 @@ def parse(endpoint: RequestForm, body: bytes) -> Parsed:
         endpoint=endpoint,
         fields=fields,
         model=str(model) if model else None,
-        is_stream=fields.get("stream") is True and endpoint != "embeddings",
         wants_usage=wants_usage,
     )
 

@@ -13,7 +13,7 @@ from aiohttp import web
 from bot.chat.choices import PLAIN, Resolved
 from bot.chat.lantern import Lantern
 from bot.chat.planning import FIRST_LOOK_S
-from bot.chat.relayed import RelayRequest
+from bot.chat.relayed import RelayRequest, RequestForm
 from bot.documents.shelf import name_key
 from bot.domain.chat import Place, Receipt
 from bot.domain.errors import BotError, FailureKind, NoCandidates, UnknownName
@@ -25,7 +25,7 @@ from bot.gateway.edge import Parsed, filled, measure, parse, read_object
 from bot.gateway.errors import Problem, problem_of
 from bot.gateway.kept import KeptAnswers
 from bot.gateway.outbound import outbound
-from bot.gateway.shapes import RequestForm, check_shape
+from bot.gateway.shapes import check_shape
 from bot.gateway.sinks import LifePace, StreamSink, WholeSink
 from bot.policy.fitness import Need, Unfit, unfit, widest, window_room
 from bot.policy.keys import may_ask_for

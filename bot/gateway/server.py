@@ -13,6 +13,7 @@ from aiohttp import web
 
 from bot.chat.lantern import Lantern
 from bot.chat.planning import FIRST_LOOK_S
+from bot.chat.relayed import RequestForm
 from bot.domain.errors import ConfigError
 from bot.gateway.active import ActiveModel
 from bot.gateway.admin import Admin
@@ -31,7 +32,6 @@ from bot.gateway.inference import CALLER, REQUEST_ID, Inferring
 from bot.gateway.models import list_models, one_model
 from bot.gateway.native import list_v0, list_v1, one_v0
 from bot.gateway.pages import PREFIX, Pages
-from bot.gateway.shapes import RequestForm
 from bot.gateway.sinks import LIFE, LifePace
 from bot.gateway.watching import Watching
 from bot.policy.http_doors import is_loopback

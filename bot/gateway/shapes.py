@@ -14,13 +14,14 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from bot.chat.relayed import RequestForm
+from bot.domain.chat import MOST_COUNTED
 from bot.gateway.errors import Problem
 
-RequestForm = Literal["chat", "text", "embeddings", "responses", "messages"]
 Shape = RequestForm | Literal["count_tokens"]
 
 # A provider is held to the worst case of each request, and no ledger holds that of any number.
-TokenLimit = Annotated[int, Field(ge=-1, le=1_000_000_000)]
+TokenLimit = Annotated[int, Field(ge=-1, le=MOST_COUNTED)]
 
 MOST_LISTED = 10_000
 """Messages, tools, parts or texts in a request: five times the texts that OpenAI takes for vectors.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from bot.chat.relayed import RequestForm
 from bot.domain.chat import Candidate, Receipt, Route
 from bot.domain.events import (
     Delta,
@@ -24,7 +25,6 @@ from bot.domain.events import (
 from bot.domain.hosts import FleetSnapshot
 from bot.gateway.errors import Problem
 from bot.gateway.figures import statistics, usage_object
-from bot.gateway.shapes import RequestForm
 from bot.gateway.whole import WholeChat
 
 

@@ -39,14 +39,8 @@ KEEP_ALIVE_S = 4.0
 _NEXT_ADDRESS_S = 0.25
 """After so long the next of a name's addresses is tried beside the one before (RFC 8305)."""
 
-_WHY = (
-    (ConnectionRefusedError, "connection refused"),
-    (ssl.SSLCertVerificationError, "its certificate is not valid"),
-    (ssl.SSLError, "no TLS connection"),
-    (socket.gaierror, "no machine of that name"),
-    # A name that cannot be one of the internet's.
-    (UnicodeError, "its address is no URL"),
-)
+_IS_ADDRESS = re.compile(r"[0-9.]+|[^%]*:[^%]*")
+"""What names nothing that had to be looked up."""
 
 Address = tuple[str, str, int]
 """Scheme, name and port."""
@@ -384,10 +378,15 @@ class ConnectionPool:
                     # Reads the machine's certificates: tens of milliseconds.
                     self._tls = await asyncio.to_thread(ssl.create_default_context)
                 tls = self._tls if scheme == "https" else None
-                found = await loop.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+                # Looked up in a thread, which an address, as most hosts have, needs not.
+                found = (
+                    []
+                    if _IS_ADDRESS.fullmatch(name)
+                    else await loop.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+                )
                 named = name if tls else None
-                if len(found) == 1:
-                    at = str(found[0][4][0])
+                if len(found) < 2:
+                    at = str(found[0][4][0]) if found else name
                     transport, _ = await loop.create_connection(
                         lambda: exchange, at, port, ssl=tls, server_hostname=named
                     )
@@ -406,13 +405,7 @@ class ConnectionPool:
             reason = f"no connection within {connect_s:g} s"
             raise WireFault(Verdict(FailureKind.CONNECT, reason)) from error
         except (OSError, ValueError) as error:
-            reason = next((words for of, words in _WHY if isinstance(error, of)), "no connection")
-            if isinstance(error, OSError) and error.errno in (
-                errno.EHOSTUNREACH,
-                errno.ENETUNREACH,
-            ):
-                reason = "no route to it"
-            raise WireFault(Verdict(FailureKind.CONNECT, reason)) from error
+            raise WireFault(Verdict(FailureKind.CONNECT, _why(error))) from error
 
     def close(self) -> None:
         """Closes what is idle; what is in use closes with its request."""
@@ -444,6 +437,26 @@ class ConnectionPool:
     def _drop(self, address: Address, transport: asyncio.Transport) -> None:
         del self._idle[address][transport]
         transport.close()
+
+
+def _why(error: OSError | ValueError) -> str:
+    """Why there is no connection, for people."""
+    match error:
+        case ConnectionRefusedError():
+            return "connection refused"
+        case ssl.SSLCertVerificationError():
+            return "its certificate is not valid"
+        case ssl.SSLError():
+            return "no TLS connection"
+        case socket.gaierror():
+            return "no machine of that name"
+        case OSError(errno=errno.EHOSTUNREACH | errno.ENETUNREACH):
+            return "no route to it"
+        case UnicodeError():
+            # A name that cannot be one of the internet's.
+            return "its address is no URL"
+        case _:
+            return "no connection"
 
 
 async def _joined(family: int, kind: int, protocol: int, at: tuple[object, ...]) -> socket.socket:

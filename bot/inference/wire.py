@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeGuard, cast
 from urllib.parse import urlsplit
 
-from bot.domain.chat import Endpoint
+from bot.domain.chat import MOST_COUNTED, Endpoint
 from bot.domain.errors import BotError, FailureKind, HostUnreachable, Refused, Unavailable
 
 RefusalKind = FailureKind | Literal["refused"]
@@ -49,8 +49,6 @@ _ECHO = 24
 """Characters in a row that, found in the prompt too, count as an echo of it."""
 _SHORTEST_ECHO = 8
 _SHORTEST_SECRET = 8
-_MOST_TOKENS = 1_000_000_000
-"""The widest windows read a hundredth of it."""
 _GONE = "…"
 _KEY = re.compile(r"\bsk-[\w\-.:*]{4,}|\bBearer\s+\S+", re.IGNORECASE)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]+")
@@ -114,7 +112,7 @@ def text_of(value: object) -> str:
 def count_of(value: object) -> int:
     """A JSON count, or 0 for anything that is none."""
     # A cost made of a larger one is no number the ledger can hold, and spent every budget at once.
-    return value if isinstance(value, int) and 0 < value <= _MOST_TOKENS else 0
+    return value if isinstance(value, int) and 0 < value <= MOST_COUNTED else 0
 
 
 _JSON = json.JSONDecoder()

@@ -103,7 +103,7 @@ class RoutingIndex:
             return
         self._routes.clear()
         self._made_at = now
-        self._is_timed = any(_is_timed(host, AUTO, now) for host in hosts.values())
+        self._is_timed = any(_changes_by_time(host, AUTO, now) for host in hosts.values())
 
     def _look(self, snapshot: FleetSnapshot, ask: RouteAsk, now: float, key: ModelKey) -> Looked:
         """Every host's outlook, remembered until that host changes."""
@@ -127,7 +127,7 @@ class RoutingIndex:
         anew = [
             (n, host)
             for n, ((made_from, _), host) in enumerate(zip(table.rows, hosts, strict=True))
-            if made_from is not host or (is_stale and _is_timed(host, key, since))
+            if made_from is not host or (is_stale and _changes_by_time(host, key, since))
         ]
         for n, host in anew:
             table.rows[n] = host, outlook(host, key, ask, now)
@@ -136,12 +136,12 @@ class RoutingIndex:
             self._outlooks += len(anew)
             table.above = max(above for above, _ in table.alike)
             table.up_to = min(up_to for _, up_to in table.alike)
-            table.is_timed = any(_is_timed(host, key, now) for host in hosts)
+            table.is_timed = any(_changes_by_time(host, key, now) for host in hosts)
         self._is_timed = self._is_timed or table.is_timed
         return table.rows
 
 
-def _is_timed(host: HostSnapshot, key: ModelKey, since: float) -> bool:
+def _changes_by_time(host: HostSnapshot, key: ModelKey, since: float) -> bool:
     """Has anything there that matters to this model changed since then with time alone?"""
     if host.load is not None or host.woken_at is not None:
         return True

@@ -13,6 +13,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bot.documents.values import (
+    Count,
     Gigabytes,
     Name,
     PositiveSeconds,
@@ -47,8 +48,7 @@ Origins = Annotated[tuple[Origin, ...], BeforeValidator(split_list)]
 HostNames = Annotated[tuple[OwnName, ...], BeforeValidator(split_list)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(split_list)]
 DiscordIds = Annotated[tuple[DiscordId, ...], BeforeValidator(split_list)]
-# More of either the ledger's integers cannot hold; a limit of money that is not there is null.
-Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+# More the ledger's integers cannot hold; a limit of money that is not there is null.
 Usd = Annotated[float, Field(ge=0, le=1_000_000)]
 
 

@@ -27,7 +27,7 @@ from cogs._again import Again
 from cogs._places import DiscordRules
 from cogs._reply import Replies
 from cogs._webhooks import Webhooks
-from cogs.talking import UNSHOWN, Talking
+from cogs.talking import UNFETCHED, Talking
 
 
 def talking(turns: ScriptedTurns) -> tuple[Talking, Lantern]:
@@ -128,7 +128,7 @@ async def test_what_was_typed_about_a_message_that_is_gone_is_given_back() -> No
     turns = ScriptedTurns()
     later, lantern = talking(turns)
     submitted = await asked(talking(ScriptedTurns())[0], message_of(files=1), later=later)
-    assert said_to(submitted) == [f"❌ {UNSHOWN}", "You asked:\nwhat is it?"]
+    assert said_to(submitted) == [f"❌ {UNFETCHED}", "You asked:\nwhat is it?"]
     assert (turns.requests, await lantern.questions.left_open()) == ([], ())
 
 

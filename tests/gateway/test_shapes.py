@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from bot.chat.relayed import RequestForm
 from bot.gateway import edge
 from bot.gateway.edge import DEEPEST, parse
 from bot.gateway.errors import Problem
-from bot.gateway.shapes import MOST_LISTED, RequestForm, check_shape, is_deeper
+from bot.gateway.shapes import MOST_LISTED, check_shape, is_deeper
 
 HI = [{"role": "user", "content": "hi"}]
 TOOL = {"type": "function", "function": {"name": "f"}}
@@ -174,7 +175,7 @@ def test_values_are_counted_to_their_bound(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_last_of_two_equal_names_counts() -> None:
     body = b'{"prompt": "a", "stream": false, "stream": true}'
-    assert parse("text", body).is_stream
+    assert parse("text", body).fields["stream"] is True
 
 
 SAID = {"role": "user", "content": "a"}

@@ -152,6 +152,26 @@ async def test_a_name_whose_first_address_leads_nowhere_still_connects(
     assert tried == ["192.0.2.1", "127.0.0.1"]
 
 
+async def test_an_address_is_not_looked_up(
+    inference: Inference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up = list[str]()
+
+    async def found(name: str, port: int, **how: int) -> list[object]:
+        looked_up.append(name)
+        raise OSError("no look-up")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", found)
+    async with wire_double(ANSWER) as double:
+        endpoint = Endpoint(double.base_url, "m", accepted_models=NAMES)
+        assert await read(inference, endpoint, []) == "".join(WORDS)
+    # Its zone is not a part of the address that connecting takes.
+    for name in ("studio.lan", "10.0.0.5.lan", "[fe80::1%25eth0]"):
+        with pytest.raises(Unavailable):
+            await read(inference, Endpoint(f"http://{name}:1/v1", "m"), [])
+    assert looked_up == ["studio.lan", "10.0.0.5.lan", "fe80::1%25eth0"]
+
+
 async def test_of_a_prompt_that_is_being_sent_the_rest_stays_here_once_its_asker_has_left() -> None:
     body, taken = bytes(16 << 20), 0
     listening = socket.create_server(("127.0.0.1", 0))
