@@ -12,6 +12,7 @@ from discord import ui
 from bot.documents.persona_files import persona_values, settings_text
 from bot.documents.yaml import Plain
 from bot.domain.personas import Persona, PersonaScope
+from bot.policy.names import shown_name
 from cogs._languages import told
 
 FormAct = Literal["save", "change", "discard"]
@@ -44,6 +45,8 @@ _FIELDS: Mapping[FormPart, tuple[tuple[str, str, str, int], ...]] = {
     ),
 }
 _SHORT = 300
+_SHOWN = 200
+"""Characters of another's text that are shown where it stands against one's own."""
 
 _FACES: Mapping[str, tuple[str, str, discord.ButtonStyle]] = {
     "save": ("Save", "💾", discord.ButtonStyle.success),
@@ -52,11 +55,16 @@ _FACES: Mapping[str, tuple[str, str, discord.ButtonStyle]] = {
 }
 
 
+def _flat(persona: Persona) -> dict[str, Plain]:
+    """What a persona's file holds, its character's as ``character.scenario``."""
+    values = persona_values(persona, is_whole=True)
+    inner = cast("dict[str, Plain]", values["character"])
+    return values | {f"character.{key}": text for key, text in inner.items()}
+
+
 def form_texts(persona: Persona, part: FormPart) -> tuple[dict[str, str], list[str]]:
     """What stands in a form at first, by key, and the labels of texts too long for one."""
-    values = persona_values(persona, is_whole=True)
-    flat = {**values, "settings": settings_text(persona)}
-    flat |= {f"character.{k}": v for k, v in cast("dict[str, Plain]", values["character"]).items()}
+    flat = {**_flat(persona), "settings": settings_text(persona)}
     texts: dict[str, str] = {}
     too_long: list[str] = []
     for key, label, _, most in _FIELDS[part]:
@@ -66,6 +74,31 @@ def form_texts(persona: Persona, part: FormPart) -> tuple[dict[str, str], list[s
         else:
             texts[key] = text
     return texts, too_long
+
+
+def clash_words(persona: Persona, keys: Iterable[str]) -> str:
+    """What to know before one's own words are put in place of what stands there by now.
+
+    Args:
+        persona: As it stands.
+        keys: Of what is different in it, by the names of its file.
+    """
+    labels = {key: label for fields in _FIELDS.values() for key, label, *_ in fields}
+    flat, lines = _flat(persona), list[str]()
+    for key in keys:
+        text = " ".join(str(flat[key]).split()) or "nothing"
+        lines.append(
+            f"• {labels.get(key, f'`{key}`')}: {text[:_SHOWN]}{'…' * (len(text) > _SHOWN)}"
+        )
+    name = shown_name(persona.name)
+    return "\n".join(
+        (
+            f"**{name}** was changed elsewhere while you wrote, so nothing is saved yet. It reads:",
+            *lines,
+            "**Save** once more puts yours in place of that, **Change** opens yours again, "
+            "**Discard** leaves what stands there.",
+        )
+    )
 
 
 def form_of(title: str, custom_id: str, fields: Iterable[ui.Label[Any]]) -> ui.Modal:
@@ -105,22 +138,27 @@ class FormKey:
     scope: PersonaScope
     begin: FormBegin
     name: str
+    version: int = 0
+    """Of the persona that is edited, as the form shows it; 0 where none is."""
 
     @classmethod
     def read(cls, custom_id: str) -> Self | None:
         """Of a form's id; None of anything else."""
         mark, _, rest = custom_id.partition(":")
         ticket, part, scope, begin, name = (*rest.split(":", 4), "", "", "", "", "")[:5]
+        begin, _, version = begin.partition(".")
         parts: dict[str, FormPart] = {known: known for known in get_args(FormPart)}
         scopes: dict[str, PersonaScope] = {known: known for known in get_args(PersonaScope)}
         begins: dict[str, FormBegin] = {known: known for known in get_args(FormBegin)}
         if mark != "form" or not (part in parts and scope in scopes and begin in begins):
             return None
-        return cls(ticket, parts[part], scopes[scope], begins[begin], name)
+        number = int(version) if version.isdecimal() else 0
+        return cls(ticket, parts[part], scopes[scope], begins[begin], name, number)
 
     def form(self, title: str, texts: Mapping[str, str]) -> ui.Modal:
         """The form with these texts; one without a field for a text leaves it as it is."""
-        key = ":".join(("form", self.ticket, self.part, self.scope, self.begin, self.name))
+        begin = f"{self.begin}.{self.version}" if self.version else self.begin
+        key = ":".join(("form", self.ticket, self.part, self.scope, begin, self.name))
         if len(key) > _LONGEST_ID:
             # Without its name it still finds what this process knows of it; after a restart
             # nobody can go on with it, as with the copy of a persona.

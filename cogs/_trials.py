@@ -23,7 +23,7 @@ from bot.policy.splitting import LIMIT
 from bot.policy.tables import tabled
 from cogs._access import Access
 from cogs._faults import SENDING_ERRORS, error_words
-from cogs._forms import FormKey, form_buttons, form_texts
+from cogs._forms import FormKey, clash_words, form_buttons, form_texts
 from cogs._places import place_of, user_id
 
 EDIT_EVERY_S = 1.0
@@ -184,10 +184,17 @@ class Trial:
             if (load := self._loading) is not None:
                 await self._acts.cancel_load(load.host, load.model)
             return f"Discarded; nothing of **{name}** was saved."
+        done = "saved" if self._sheet.changes is None else "changed"
+        self._sheet, both = await self._personas.rebased(self._sheet)
+        self._texts, _ = form_texts(self._sheet.persona, self._key.part)
+        if both and self._sheet.changes is not None:
+            # Two had opened one persona: whoever saved last overwrote the other without a word.
+            raise RequestRefused(clash_words(self._sheet.changes.persona, both))
         made, said = await self._personas.keep(
             self._sheet, self._key.scope, editor, place_of(interaction)
         )
-        done = "saved" if self._sheet.changes is None else "changed"
+        # Sent once more, the form changes what it has just saved.
+        self._sheet = self._personas.opened(str(made.persona.name), editor)
         name = shown_name(made.persona.name)
         return f"💾 **{name}** is {done}. `/persona {name}` lets it answer here. {said}".rstrip()
 

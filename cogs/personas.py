@@ -104,7 +104,8 @@ class PersonasCog(
     ) -> None:
         """Opens the form, filled in."""
         sheet = self._acts.opened(name, self._editor(interaction))
-        key = FormKey(secrets.token_hex(4), part, "me", "edit", sheet.persona.name)
+        version = 0 if sheet.changes is None else sheet.changes.version
+        key = FormKey(secrets.token_hex(4), part, "me", "edit", sheet.persona.name, version)
         await interaction.response.send_modal(self._trial(interaction, key, sheet).form())
 
     @app_commands.command(description="Delete a persona; you are given it as a file")
@@ -212,7 +213,7 @@ class PersonasCog(
                     # What it was to be like is not in its id, nor in the texts.
                     raise RequestRefused(GONE)
                 if key.begin == "edit":
-                    sheet = self._acts.opened(key.name, editor)
+                    sheet = self._acts.opened(key.name, editor, key.version)
                 else:
                     sheet = self._acts.blank(key.name, key.scope, editor, None)
                 trial = self._trial(interaction, key, sheet)

@@ -29,6 +29,7 @@ from bot.policy.personas import (
     Editor,
     check_may_copy,
     check_may_edit,
+    merged,
     near_words,
     new_name,
     owner_for,
@@ -41,6 +42,8 @@ SAMPLE = "Hello. Who are you, and what can we do together?"
 """What a preview asks."""
 
 SAMPLE_TOKENS = 250
+
+KEPT_BOTH = "It was changed elsewhere meanwhile, in other parts; both are kept."
 
 KEPT_HERE = "🔒 It was written where words stay on the LAN, so it is local only."
 
@@ -61,7 +64,10 @@ class Sheet:
     card: Card
     picture: bytes | None = None
     changes: Made | None = None
-    """Whom it changes; None for a new one."""
+    """Whom it changes, as it was read; None for a new one."""
+    knows_before: bool = True
+    """Is that how it read when its form was opened? Of a form older than this process only the
+    version is known."""
     keeps_picture: bool = True
     notes: tuple[str, ...] = ()
 
@@ -157,8 +163,8 @@ class Personas:
         persona = replace(like, name=title, source="")
         return Sheet(persona, card_of(persona) if made is None else self._cards[like.name])
 
-    def opened(self, name: str, editor: Editor) -> Sheet:
-        """A persona to be changed.
+    def opened(self, name: str, editor: Editor, version: int | None = None) -> Sheet:
+        """A persona to be changed; ``version`` is the one that a form of before a restart showed.
 
         Raises:
             NotPermitted: it is not theirs to change.
@@ -174,7 +180,35 @@ class Personas:
                 "`/personas create` with `copy:` makes one of your own of it."
             )
         check_may_edit(made, editor)
-        return Sheet(persona, self._cards[persona.name], changes=made)
+        knows = version in (None, made.version)
+        changes = made if knows else replace(made, version=version or 0)
+        return Sheet(persona, self._cards[persona.name], changes=changes, knows_before=knows)
+
+    async def rebased(self, sheet: Sheet) -> tuple[Sheet, tuple[str, ...]]:
+        """The sheet upon the persona as it stands now, and the names of what both wrote.
+
+        There the sheet's words are taken; whoever wrote them is to be asked first.
+
+        Raises:
+            RequestRefused: the persona was deleted.
+        """
+        if (before := sheet.changes) is None:
+            return sheet, ()
+        await self.refresh()
+        now = self._shelf.made(before.persona.name)
+        if now is None:
+            name = shown_name(before.persona.name)
+            raise RequestRefused(
+                f"**{name}** was deleted meanwhile; nothing was saved. What you wrote can still be "
+                "copied out of the form, for `/personas create`."
+            )
+        if now.version == before.version:
+            return sheet, ()
+        was = before.persona if sheet.knows_before else None
+        persona, both = merged(was, sheet.persona, now.persona)
+        notes = sheet.notes if both else tuple(dict.fromkeys((*sheet.notes, KEPT_BOTH)))
+        card = self._cards[now.persona.name]
+        return Sheet(persona, card, sheet.picture, now, notes=notes), both
 
     async def brought(
         self,

@@ -1,13 +1,14 @@
 """Personas made in a chat: who sees, makes and edits them, and what they may be called and hold."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from difflib import SequenceMatcher
+from typing import Any
 from unicodedata import normalize
 
 from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.ids import PlaceId, UserId
-from bot.domain.personas import LoadSettings, Made, Persona, PersonaScope
+from bot.domain.personas import Character, LoadSettings, Made, Persona, PersonaScope
 from bot.policy.names import one_line, shown_name
 
 MOST: Mapping[PersonaScope, int] = {"me": 25, "server": 100, "all": 200}
@@ -152,3 +153,41 @@ def trusted(persona: Persona, editor: Editor) -> tuple[Persona, tuple[str, ...]]
         return persona, ()
     words = "`load`, `keep_loaded`, `idle_ttl` and a high `priority` are for admins to set"
     return plain, (f"{words}, so they were left out.",)
+
+
+_INNER = "character."
+_PRIVACY = ("local_only", "cloud")
+
+
+def merged(was: Persona | None, mine: Persona, theirs: Persona) -> tuple[Persona, tuple[str, ...]]:
+    """One persona of two that were made of the same; and what both wrote differently, mine taken.
+
+    That is told by the names of a persona's file, ``character.scenario`` of its character.
+
+    Args:
+        was: What both were made of. None: not known, so that whatever differs counts as mine.
+        mine: Its texts are taken where they are not as they were.
+        theirs: What stands by now, with the name and origin that stay.
+    """
+    now, wanted = _written(theirs), _written(mine)
+    before = None if was is None else _written(was)
+    # Opened to providers by one of two, it would take along what the other wrote in private.
+    closed = _PRIVACY if mine.is_private and not theirs.is_private else ()
+    opened = _PRIVACY if theirs.is_private and not mine.is_private else ()
+    taken = {
+        key: value
+        for key, value in wanted.items()
+        if value != now[key] and (before is None or key in closed or value != before[key])
+    }
+    both = tuple(key for key in taken if before is None or key in opened or before[key] != now[key])
+    inner = {key.removeprefix(_INNER): taken[key] for key in taken if key.startswith(_INNER)}
+    flat = {key: value for key, value in taken.items() if not key.startswith(_INNER)}
+    return replace(theirs, **flat, character=replace(theirs.character, **inner)), both
+
+
+def _written(persona: Persona) -> dict[str, Any]:
+    """Each thing that somebody may write of a persona, by its name in a file."""
+    kept = [f.name for f in fields(Persona) if f.name not in ("name", "source", "maker")]
+    flat = {key: getattr(persona, key) for key in kept if key != "character"}
+    plays = persona.character
+    return flat | {f"{_INNER}{f.name}": getattr(plays, f.name) for f in fields(Character)}

@@ -15,6 +15,7 @@ from house import QWEN, House, house, sim
 from makers_cards import MAKERS
 from stand_ins import double
 
+from bot.chat.personas import KEPT_BOTH
 from bot.documents.cards import MAX_FILE_BYTES, read_file
 from bot.documents.persona_files import changed
 from bot.domain.chat import Asker
@@ -186,6 +187,7 @@ async def test_what_was_typed_into_a_form_nobody_can_go_on_with_is_given_back(ro
 def test_a_forms_id_holds_all_that_it_is_about_or_no_name_at_all() -> None:
     for key in (
         FormKey("1234abcd", "character", "server", "edit", "n" * 64),
+        FormKey("1234abcd", "persona", "me", "edit", "n.7:#", 12),
         FormKey("1234abcd", "persona", "me", "copy", ""),
     ):
         assert FormKey.read(key.form("x", {}).custom_id) == key
@@ -195,6 +197,59 @@ def test_a_forms_id_holds_all_that_it_is_about_or_no_name_at_all() -> None:
     )
     for other in ("set:1:2:limits", "form:a:b:c:d:e", "form", ""):
         assert FormKey.read(other) is None
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_of_two_who_edit_one_persona_the_second_is_told_what_the_first_wrote(
+    room: Room, restarts: bool
+) -> None:
+    await room.press(await room.create("Muse", greeting="Hm?", system_prompt="Be kind."), "save")
+    first, second = [await room.form(room.cog.edit, "muse", "persona") for _ in range(2)]
+    await room.press(await room.sent(first, greeting="First.", description="a poet"), "save")
+    if restarts:
+        room.restart()
+    shown = await room.sent(second, greeting="Second.", system_prompt="Rhyme.")
+    refused = await room.press(shown, "save")
+    (said,) = said_to(refused)
+    assert "was changed elsewhere while you wrote, so nothing is saved yet" in said
+    assert "• Greeting: First." in said
+    # What only one of both wrote is no matter, where it is known who wrote it.
+    assert ("In one line, for lists: a poet" in said) is restarts
+    assert "Rhyme" not in said
+    assert room.persona("muse").greeting == "First."
+    form = (await room.press(shown, "change")).response.send_modal.await_args.args[0]
+    kept = written_in(form)
+    assert (kept["greeting"], kept["system_prompt"]) == ("Second.", "Rhyme.")
+    saved = await room.press(shown, "save")
+    assert last(saved)["content"].startswith("💾 **Muse** is changed.")
+    muse = room.persona("muse")
+    assert (muse.greeting, muse.system_prompt) == ("Second.", "Rhyme.")
+    assert muse.description == ("" if restarts else "a poet")
+
+
+async def test_what_two_wrote_in_other_parts_of_one_persona_is_kept_of_both(room: Room) -> None:
+    await room.press(await room.create("Muse", greeting="Hm?"), "save")
+    one = await room.form(room.cog.edit, "muse", "persona")
+    other = await room.form(room.cog.edit, "muse", "character")
+    await room.press(await room.sent(one, greeting="Yes?"), "save")
+    saved = await room.press(await room.sent(other, character__scenario="Night."), "save")
+    assert KEPT_BOTH in last(saved)["content"]
+    muse = room.persona("muse")
+    assert (muse.greeting, muse.character.scenario) == ("Yes?", "Night.")
+    # And the form that was saved first changes what stands there now.
+    again = await room.press(await room.sent(one, greeting="Yes!"), "save")
+    assert last(again)["content"].startswith("💾 **Muse** is changed.")
+    assert room.persona("muse").character.scenario == "Night."
+
+
+async def test_what_was_typed_for_a_persona_that_was_deleted_can_still_be_read(room: Room) -> None:
+    await room.press(await room.create("Muse"), "save")
+    form = await room.form(room.cog.edit, "muse", "persona")
+    shown = await room.sent(form, greeting="Typed.")
+    await give(room.cog.delete, room.cog, interaction_of(), "muse")
+    assert "was deleted meanwhile" in said_to(await room.press(shown, "save"))[0]
+    form = (await room.press(shown, "change")).response.send_modal.await_args.args[0]
+    assert written_in(form)["greeting"] == "Typed."
 
 
 async def test_discard_saves_nothing_and_change_keeps_what_was_typed(room: Room) -> None:
@@ -310,8 +365,8 @@ async def test_a_form_sent_after_its_first_texts_were_saved_is_answered_like_any
     await room.press(shown, "save")
     more = await room.sent(form, greeting="Typed.")
     assert acts_of(more) == ["Save", "Change", "Discard"]
-    assert "There is a persona **Muse** already" in said_to(await room.press(more, "save"))[0]
-    assert last(await room.press(more, "discard"))["content"].startswith("Discarded")
+    assert last(await room.press(more, "save"))["content"].startswith("💾 **Muse** is changed.")
+    assert room.persona("muse").greeting == "Typed."
 
 
 async def test_without_a_host_the_form_is_saved_all_the_same(room: Room) -> None:

@@ -1,18 +1,20 @@
 """Who sees, makes and edits personas made in chats, and what they may be called and hold."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.ids import PersonaName, PlaceId, UserId
-from bot.domain.personas import LoadSettings, Made, Persona, PersonaScope
+from bot.domain.personas import Character, LoadSettings, Made, Persona, PersonaScope
 from bot.policy.personas import (
     LONGEST_NAME,
     Editor,
     check_may_copy,
     check_may_edit,
     is_seen,
+    merged,
     near_words,
     new_name,
     owner_for,
@@ -147,3 +149,50 @@ def test_what_holds_other_peoples_memory_is_for_admins() -> None:
         assert trusted(greedy, editor) == (greedy, ())
     modest = replace(MUSE, priority="low", local_only=True)
     assert trusted(modest, Editor(ADA)) == (modest, ())
+
+
+WAS = Persona(MUSE.name, greeting="Hm?", character=Character(scenario="Day."))
+
+
+def wrote(greeting: str = "Hm?", scenario: str = "Day.", **more: Any) -> Persona:
+    return replace(WAS, greeting=greeting, character=Character(scenario=scenario), **more)
+
+
+@pytest.mark.parametrize(
+    ("was", "mine", "theirs", "made", "both"),
+    [
+        (WAS, wrote("mine"), wrote(scenario="theirs"), wrote("mine", "theirs"), ()),
+        (WAS, wrote(scenario="mine"), wrote("theirs"), wrote("theirs", "mine"), ()),
+        (WAS, wrote("mine"), wrote("theirs"), wrote("mine"), ("greeting",)),
+        (WAS, wrote("both"), wrote("both"), wrote("both"), ()),
+        (WAS, wrote(), wrote("theirs"), wrote("theirs"), ()),
+        (WAS, wrote("", "a"), wrote("b", "c"), wrote("", "a"), ("greeting", "character.scenario")),
+        # Nobody knows which of both wrote what differs.
+        (None, wrote(), wrote("theirs"), wrote(), ("greeting",)),
+        (None, wrote("both"), wrote("both"), wrote("both"), ()),
+        # Closed by somebody else it stays closed; opened by somebody else, the words that were
+        # written while it was closed do not go along unasked.
+        (WAS, wrote("mine"), wrote(local_only=True), wrote("mine", local_only=True), ()),
+        (
+            wrote(local_only=True),
+            wrote("mine", local_only=True),
+            wrote(),
+            wrote("mine", local_only=True),
+            ("local_only",),
+        ),
+        (wrote(cloud=()), wrote("mine", cloud=()), wrote(), wrote("mine", cloud=()), ("cloud",)),
+        (
+            wrote(local_only=True),
+            wrote(),
+            wrote("theirs", local_only=True),
+            wrote("theirs"),
+            ("local_only",),
+        ),
+        (WAS, wrote(local_only=True), wrote("theirs"), wrote("theirs", local_only=True), ()),
+    ],
+)
+def test_of_two_changes_both_are_kept_and_what_both_wrote_is_named(
+    was: Persona | None, mine: Persona, theirs: Persona, made: Persona, both: tuple[str, ...]
+) -> None:
+    theirs, made = replace(theirs, source="theirs"), replace(made, source="theirs")
+    assert merged(was, mine, theirs) == (made, both)
