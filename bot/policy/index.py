@@ -5,9 +5,9 @@ look-up. When a host changes, every other host's outlook on the model is kept, a
 judged again; a new question, however long its prompt, costs no judgement at all but a sum for each
 host.
 
-Where time alone changes something (a load goes on, a host wakes, the pause after a failed load
-ends) that may be up to twice ``FRESH_S`` old. Routes advise; the host's scheduler decides again,
-exactly, when it acts.
+Where time alone changes something (a load goes on, a host wakes, the pause after a failed load or
+unload ends) that may be up to twice ``FRESH_S`` old. Routes advise; the host's scheduler decides
+again, exactly, when it acts.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -144,6 +144,9 @@ class RoutingIndex:
 def _changes_by_time(host: HostSnapshot, key: ModelKey, since: float) -> bool:
     """Has anything there that matters to this model changed since then with time alone?"""
     if host.load is not None or host.woken_at is not None:
+        return True
+    # What is left in peace for a while seemed to be in use until its host changed.
+    if any(since < instance.spared_until for instance in host.instances):
         return True
     # Any model may be the soonest: once a pause was over, none of a host was found for AUTO.
     learnt = host.limits.values() if key == AUTO else [host.limits.get(key, _NOTHING_LEARNT)]

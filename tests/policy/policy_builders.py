@@ -142,7 +142,7 @@ def turn(
 _KEYS = (QWEN, GEMMA, EMBED, ModelKey("big/one-70b"))
 
 
-def _varied(count: int, make: Callable[[Random], _T]) -> list[_T]:
+def varied(count: int, make: Callable[[Random], _T]) -> list[_T]:
     """Many different ones; the same in every run."""
     rng = Random(20)  # test data: nothing secret, and the same each time
     return [make(rng) for _ in range(count)]
@@ -216,8 +216,8 @@ def _distinct(drawn: Iterable[Instance]) -> tuple[Instance, ...]:
     )
 
 
-_INSTANCES = _varied(200, _any_instance)
-_HOSTS = _varied(400, _any_host)
+_INSTANCES = varied(200, _any_instance)
+_HOSTS = varied(400, _any_host)
 
 
 def instances() -> st.SearchStrategy[tuple[Instance, ...]]:

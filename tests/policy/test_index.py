@@ -1,10 +1,23 @@
 import math
 from dataclasses import replace
+from random import Random  # noqa: TID251
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from policy_builders import GEMMA, NOW, QWEN, fleet, fleets, host, instance, limits, model
+from policy_builders import (
+    EMBED,
+    GEMMA,
+    NOW,
+    QWEN,
+    fleet,
+    fleets,
+    host,
+    instance,
+    limits,
+    model,
+    varied,
+)
 
 import bot.policy.index as index_module
 from bot.domain.chat import Rejection
@@ -52,6 +65,59 @@ def test_the_index_agrees_with_the_plain_function(
         snapshot, ask, providers = data.draw(st.sampled_from(asked))
         plain = plan_route(snapshot, ask, providers)
         assert index.route(snapshot, ask, providers) == plain
+
+
+_SOON = (0.0, 0.4, FRESH_S, 5.0, 30.0)
+"""Seconds until something ends by itself."""
+
+
+def _changing(rng: Random) -> HostSnapshot:
+    """A host of which something ends with time alone: a load, a pause, a sparing, a waking."""
+    paused = {QWEN: LoadLimits(failure="no", failed_until=NOW + rng.choice(_SOON))}
+    # In too little memory, so that it matters who may leave.
+    there = [
+        replace(instance(key, leases=rng.choice([0, 0, 1])), spared_until=NOW + rng.choice(_SOON))
+        for key in rng.sample([GEMMA, EMBED], rng.randint(1, 2))
+    ]
+    load = LoadInFlight(GEMMA, rng.choice([0.0, 0.5]), NOW - rng.choice(_SOON), 20.0, 1)
+    found = replace(
+        host("", [model(QWEN), model(GEMMA)], there, memory_gb=9.0),
+        load=rng.choice([None, None, load]),
+        limits=rng.choice([{}, {}, paused]),
+    )
+    woken = replace(found, state="waking", instances=(), woken_at=NOW - rng.choice(_SOON))
+    return rng.choice([found, found, woken])
+
+
+_CHANGING = varied(100, _changing)
+_WANTED = [ASK, replace(ASK, prompt_tokens=9), *(replace(ASK, models=(k,)) for k in (GEMMA, AUTO))]
+_STEPS = st.tuples(
+    st.sampled_from(_SOON),
+    st.sampled_from(_CHANGING),
+    st.integers(0, 9),
+    st.sampled_from(_WANTED),
+)
+
+
+@pytest.mark.slow
+@given(st.lists(_STEPS, min_size=2, max_size=8))
+def test_at_every_decision_of_a_history_what_is_kept_is_as_reckoned_anew(
+    steps: list[tuple[float, HostSnapshot, int, RouteAsk]],
+) -> None:
+    known = {HostName(f"{n}"): replace(_CHANGING[n], name=HostName(f"{n}")) for n in range(3)}
+    index, now, moments = RoutingIndex(), NOW, list[float]()
+    for passed_s, other, changed, ask in steps:
+        now += passed_s
+        moments = [at for at in (*moments, now) if now - at < 2 * FRESH_S]
+        if (name := HostName(f"{changed}")) in known:
+            known = {**known, name: replace(other, name=name)}
+        snapshot = FleetSnapshot(known, now)
+        told = index.route(snapshot, ask)
+        # As old as it may be: a route kept for a second, of outlooks kept for one.
+        late = [plan_route(snapshot, ask, now=at) for at in moments]
+        for found in (*told.candidates, *told.rejected):
+            assert any(found in (*route.candidates, *route.rejected) for route in late)
+        assert len(told.candidates) in [len(route.candidates) for route in late]
 
 
 @pytest.mark.slow
@@ -158,6 +224,19 @@ def test_the_pause_after_a_failed_load_ends_with_time_alone(wanted: ModelKey) ->
     for later in (0.0, FRESH_S / 2, 29.9, 29.9, 30.0 + FRESH_S, 90.0, 90.0):
         told = index.route(failed, replace(ASK, models=(wanted,)), now=NOW + later)
         assert bool(told.candidates) is (later >= 30.0), later
+
+
+def test_what_is_left_in_peace_for_a_while_may_leave_after_it_with_time_alone(
+    judged: list[str],
+) -> None:
+    spared = replace(instance(GEMMA, gb=8.0), spared_until=NOW + 10)
+    full = fleet(host("a", [model(QWEN, gb=20.0)], [spared], memory_gb=24.0))
+    index = RoutingIndex()
+    for later, anew in ((0.0, 1), (9.9, 1), (10.0 + FRESH_S, 1), (60.0, 0)):
+        judged.clear()
+        told = index.route(full, ASK, now=NOW + later)
+        assert told == plan_route(full, ASK, now=NOW + later), later
+        assert len(judged) == anew, later
 
 
 def test_once_the_pause_after_a_failed_load_is_over_nothing_changes_with_time(
