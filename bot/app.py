@@ -410,6 +410,7 @@ def _choosing(
         choices=choices,
         consents=consents,
         store=store,
+        turns=TurnStore(database),
         privacy=privacy,
         planner=planner,
         catalog=catalog,

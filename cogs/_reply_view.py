@@ -120,10 +120,11 @@ class ReplyView(View):
                 if self._text or text.strip():
                     self._status = self._beside = None
                     # The first words that go on with others may need a space before them.
-                    before = self._text[0] if self._continues and len(self._text) == 1 else ""
-                    self._text.append(gone_on(before, text)[len(before) :])
+                    is_joint = self._continues and len(self._text) == 1
+                    text = gone_on(self._text[0], text)[self.length :] if is_joint else text
+                    self._text.append(text)
                     self.first_at = now if self.first_at is None else self.first_at
-                    self.length += len(self._text[-1])
+                    self.length += len(text)
             case (
                 Queued()
                 | Evicting()

@@ -11,7 +11,7 @@ from bot.chat.consents import Consents
 from bot.chat.planning import FIRST_LOOK_S, Asking, Job, Planner
 from bot.chat.safe_channel import safe_channel
 from bot.chat.walk import LoadSteps, Readiness, load_first
-from bot.domain.chat import Message, Place, Route, TurnRequest
+from bot.domain.chat import Message, Place, Route, Turn, TurnRequest
 from bot.domain.errors import BotError, NotPermitted, RequestRefused
 from bot.domain.events import Progress
 from bot.domain.ids import ModelKey, PersonaName, ProviderName, UserId
@@ -27,11 +27,13 @@ from bot.policy.choice import (
     way_back,
     why_at_home,
 )
+from bot.policy.context import most_bytes
 from bot.policy.names import shown_name
 from bot.policy.privacy import Consent, LocalOnly, Sources
 from bot.policy.warmup import WARM_UP, WARM_UP_TTL_S, may_warm_up
 from bot.store.choices import ChoiceStore, Subject
 from bot.store.privacy import PrivacyStore
+from bot.store.turns import TurnStore
 
 _log = structlog.get_logger(__name__)
 
@@ -88,6 +90,7 @@ class Switch:
         choices: Choices,
         consents: Consents,
         store: ChoiceStore,
+        turns: TurnStore,
         privacy: PrivacyStore,
         planner: Planner,
         catalog: Catalog,
@@ -96,6 +99,7 @@ class Switch:
         self._choices = choices
         self._consents = consents
         self._store = store
+        self._turns = turns
         self._privacy = privacy
         self._planner = planner
         self._catalog = catalog
@@ -304,7 +308,7 @@ class Switch:
 
         async def produce(emit: Callable[[Progress | Readiness], Awaitable[None]]) -> None:
             resolved = await self._choices.resolve(place, user, persona, model)
-            job = await self._job(resolved, place, user)
+            job = await self._next_job(resolved, place, user)
             ready = await load_first(self._fleet, job.wish, job.route, emit)
             await emit(replace(ready, provider=resolved.provider))
 
@@ -317,7 +321,7 @@ class Switch:
             StoreUnavailable: it cannot be read what answers here.
         """
         resolved = await self._choices.resolve(place, user)
-        job = await self._job(resolved, place, user)
+        job = await self._next_job(resolved, place, user)
         first = next(iter(job.route.candidates), None)
         if first is None or first.host is None:
             return
@@ -330,14 +334,30 @@ class Switch:
             async with self._fleet.host(first.host).lease(guess):
                 pass
 
-    async def _job(self, resolved: Resolved, place: Place, user: UserId) -> Job:
+    async def _next_job(self, resolved: Resolved, place: Place, user: UserId) -> Job:
+        """The job of whatever is asked next, with all it goes on from.
+
+        Loaded for the smallest question alone, a model was loaded a second time by the first one
+        of a long conversation, with room for its words.
+        """
+        branch = await self._turns.newest_branch(
+            place.conversation,
+            resolved.persona.name,
+            user,
+            text_bytes=most_bytes(self._planner.window(resolved)),
+        )
+        return await self._job(resolved, place, user, branch)
+
+    async def _job(
+        self, resolved: Resolved, place: Place, user: UserId, branch: tuple[Turn, ...] = ()
+    ) -> Job:
         request = _smallest(place, user)
         await self._planner.prepare()
 
         async def judge(messages: Sequence[Message]) -> Consent:
-            return await self._consents.judge(resolved, request, (), messages)
+            return await self._consents.judge(resolved, request, branch, messages)
 
-        return self._planner.job(Asking(resolved, (), request, await judge(()), judge, user))
+        return self._planner.job(Asking(resolved, branch, request, await judge(()), judge, user))
 
 
 def _smallest(place: Place, user: UserId) -> TurnRequest:

@@ -6,7 +6,7 @@ formula is quoted as the model wrote it.
 
 import re
 
-from bot.policy.markup import lines_of
+from bot.policy.markup import has_fences, lines_of
 
 _LONGEST = 400
 _LONGEST_INLINE = 80
@@ -56,7 +56,8 @@ def plain_formulas(text: str, *, is_whole: bool = True) -> str:
         return text
     shown, prose_at = list[str](), 0
     # Fences part a text into prose and code; a formula reaches over neither.
-    edges = [*((line.start, line.end) for line in lines_of(text) if line.before or line.after)]
+    lines = lines_of(text) if has_fences(text) else ()
+    edges = [(line.start, line.end) for line in lines if line.before or line.after]
     for start, end in (*edges, (len(text), len(text))):
         if prose_at < start:
             is_last = start == len(text) and not is_whole

@@ -35,9 +35,12 @@ class Limit:
         """
         # discord.py holds the call that takes a window's last place until the window has passed
         # (ADR 5): four quick edits, then a stream stands still. An end has nothing due after it.
-        places = (self.calls, self.calls - 1) if keeps_one else (self.calls,)
-        opens = (starts[-n] + n * self.rhythm_s for n in places if 0 < n <= len(starts))
-        return max(opens, default=-inf) + self.margin_s
+        began, calls, opens = len(starts), self.calls, -inf
+        if calls <= began:
+            opens = starts[-calls] + self.window_s
+        if keeps_one and 1 < calls <= began + 1:
+            opens = max(opens, starts[1 - calls] + (calls - 1) * self.rhythm_s)
+        return opens + self.margin_s
 
 
 CHANNEL = Limit(5, 5.0)
@@ -106,8 +109,9 @@ class Pacer:
         self._starts: deque[float] = deque(maxlen=limit.calls)
         self._live: dict[str, bool] = {}
         """Every reply that shares the limit; whether it shows text rather than a status."""
-        self._line: dict[str, Writing] = {}
-        """Those that wait for a place here, the longest waiting first."""
+        self._line: dict[str, tuple[float, bool]] = {}
+        """Those that wait for a place here, the longest waiting first: when each wants its call,
+        whatever the limit allows (-inf: at once), and whether it is one for a status."""
         self._last_status = -inf
         """When the latest call for a status began."""
 
@@ -121,7 +125,7 @@ class Pacer:
         if not (has_text or writing.is_changed or writing.is_finished or writing.is_urgent):
             self.step_aside(reply)
             return inf
-        self._line[reply] = writing
+        self._line[reply] = self._due(writing)
         at, taken, dues = inf, list(self._starts), self._dues()
         for waiting in sorted(dues, key=dues.__getitem__):
             at = self._free_at(dues[waiting], taken)
@@ -158,24 +162,30 @@ class Pacer:
         window_s = self._limit.window_s + self._limit.margin_s
         return not self._live and (not self._starts or now >= self._starts[-1] + window_s)
 
+    def _due(self, writing: Writing) -> tuple[float, bool]:
+        """When that wants its call, and whether it is a status, whose time depends on others'."""
+        if writing.last_start is None or writing.is_finished or writing.is_urgent:
+            return -inf, False
+        if not writing.ready:
+            return writing.last_start + STATUS_EVERY_S, True
+        rhythm_s = self._limit.rhythm_s
+        every_s = max(rhythm_s, self._limit.steady_s)
+        if writing.ready >= self.due_early_at(writing):
+            every_s = _SHORTEST * rhythm_s
+        elif writing.edits < len(_YOUNG):
+            every_s = _YOUNG[writing.edits][0] * rhythm_s
+        return writing.last_start + every_s, False
+
     def _dues(self) -> dict[str, float]:
         """When each reply in the line wants its call, whatever the limit allows; -inf: at once."""
-        rhythm_s, last_status = self._limit.rhythm_s, self._last_status
+        between_s, last_status = STATUS_EVERY_S * self._limit.rhythm_s, self._last_status
         dues: dict[str, float] = {}
-        for reply, writing in self._line.items():
-            if writing.last_start is None or writing.is_finished or writing.is_urgent:
-                dues[reply] = -inf
-            elif not writing.ready:
+        for reply, (due, is_status) in self._line.items():
+            if is_status:
                 # Nine load bars in one channel must not take its edits from the answer there.
-                shared = last_status + STATUS_EVERY_S * rhythm_s
-                last_status = dues[reply] = max(writing.last_start + STATUS_EVERY_S, shared)
+                last_status = dues[reply] = max(due, last_status + between_s)
             else:
-                every_s = max(rhythm_s, self._limit.steady_s)
-                if writing.ready >= self.due_early_at(writing):
-                    every_s = _SHORTEST * rhythm_s
-                elif writing.edits < len(_YOUNG):
-                    every_s = _YOUNG[writing.edits][0] * rhythm_s
-                dues[reply] = writing.last_start + every_s
+                dues[reply] = due
         return dues
 
     def _free_at(self, due: float, taken: Sequence[float]) -> float:

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import pytest
 from house import ADA, GEMMA, PLACE, QWEN, house, sim
 
 from bot.domain.ids import HostName
 from bot.policy.warmup import WARM_UP_TTL_S
+from bot.sim.journal import LoadStarted
 
 STUDIO = HostName("studio")
 MODELS = {"default": f"model: {QWEN.key}\n"}
@@ -36,3 +38,23 @@ async def test_nothing_leaves_memory_for_a_guess(tmp_path: Path) -> None:
         (held,) = home.lantern.fleet.snapshot().hosts[STUDIO].instances
         assert held.model_key == GEMMA.key
         assert home.lantern.fleet.snapshot().hosts[STUDIO].load is None
+
+
+@pytest.mark.parametrize("name", [GEMMA.key, None])
+async def test_what_answers_in_a_long_conversation_is_loaded_with_room_for_it_after_a_restart(
+    tmp_path: Path, name: str | None
+) -> None:
+    studio = sim("studio", QWEN, GEMMA, default_context_length=4096)
+    async with house(tmp_path, studio, personas=MODELS) as home:
+        await home.ask("And what came of it in the end? " * 900)
+    # What was needed lately is forgotten by now.
+    async with house(tmp_path, studio, personas=MODELS) as home:
+        switch, host = home.lantern.switch, home.lantern.fleet.host(STUDIO)
+        if name is None:
+            await switch.warm_up(PLACE, ADA)
+            await host.until(lambda seen: any(i.own for i in seen.instances))
+        else:
+            async with switch.warm(PLACE, ADA, model=name) as steps:
+                assert [step async for step in steps]
+        await home.ask("And then?", model=name)
+        assert len(home.hosts["studio"].journal.of(LoadStarted)) == 1

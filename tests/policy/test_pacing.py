@@ -130,6 +130,12 @@ def test_a_limit_of_one_call_has_no_place_to_keep() -> None:
     assert pacer.ask(NOW, "reply", Writing(20, 9, NOW - 1, 9)) <= NOW
 
 
+def test_of_a_limit_of_two_calls_the_second_place_is_kept_for_an_end() -> None:
+    pacer, last = pacer_of(Limit(2, 4.0), *began(1)), Writing(20, 9, NOW - 3, 9, is_finished=True)
+    assert pacer.ask(NOW, "reply", replace(last, is_finished=False)) == pytest.approx(NOW + 1.03)
+    assert pacer.ask(NOW, "reply", last) <= NOW
+
+
 def test_replies_that_share_a_channel_take_turns_the_earliest_due_first() -> None:
     pacer = Pacer()
     older, newer = Writing(90, 9, NOW - 3, 9), Writing(90, 9, NOW - 2, 9)
