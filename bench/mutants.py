@@ -35,6 +35,10 @@ COPIED = (
 )
 GOAL = 0.9
 
+PATIENCE = 6
+"""By the clock a mutant may take so many times what its tests take, on the processor twice: on a
+busy machine slow ones passed for those that never end, and so for killed."""
+
 KILLED = {1, 3}
 TIMED_OUT = {-24, 24, 36, 152, 255}
 
@@ -114,10 +118,13 @@ def run_room(files: list[str], tests: list[str], jobs: int) -> dict[str, Score]:
     from mutmut.configuration import config
     from mutmut.mutation.data import SourceFileMutationData
     from mutmut.utils.file_utils import walk_mutatable_files
+    from mutmut.workers import isolation
 
     from bench import mutators
 
     mutators.install()
+    soon = isolation.register_timeout
+    isolation.register_timeout = lambda pid, timeout_s: soon(pid, timeout_s * PATIENCE)
     config().only_mutate = files
     config().pytest_add_cli_args_test_selection = tests
     for path in walk_mutatable_files():

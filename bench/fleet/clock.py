@@ -8,14 +8,21 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+ENDLESS = 200_000
+"""Looks at the clock in one moment; whoever waited by one that stands still hung the tests."""
+
+
 class _JumpingSelector(selectors.DefaultSelector):
     now = 0.0
+    looks = 0
+    """At the clock since it last went on."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         found = super().select(0)
         if not found:
             assert timeout is not None, "everything waits for ever"
             self.now += max(0.0, timeout)
+            self.looks = self.looks if timeout <= 0 else 0
         return found
 
 
@@ -27,6 +34,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(self._jumping)
 
     def time(self) -> float:
+        self._jumping.looks += 1
+        assert self._jumping.looks < ENDLESS, "round and round in one moment"
         return self._jumping.now
 
 

@@ -45,7 +45,6 @@ from bot.domain.errors import (
     NoCandidates,
     RequestRefused,
     StoreUnavailable,
-    Unavailable,
 )
 from bot.domain.events import (
     Failed,
@@ -285,11 +284,11 @@ class Turns:
                     )
         except BotError as error:
             _log_end(error, {"turn_id": running.id, "status": "failed"})
-            last = Failed(running.id if running.is_stored else None, error)
+            last = Failed(running.id, error)
         except Exception:
             _log.exception("turn broke", turn_id=running.id)
             error = Bug("Something went wrong inside Lantern; it is logged.")
-            last = Failed(running.id if running.is_stored else None, error)
+            last = Failed(running.id, error)
         finally:
             del self._running[running.id]
             running.ended.set()
@@ -577,9 +576,7 @@ async def _said_when_slow(draft: Draft) -> AsyncGenerator[None]:
 
 def _log_end(error: BotError | None, fields: Mapping[str, object], cut: str = "") -> None:
     """One line by whose fault it was, with kind and reason; ``cut`` is why an answer broke off."""
-    if isinstance(error, Unavailable | Interrupted):
-        fields = {**fields, "kind": str(error.kind)}
-    elif error is not None:
+    if error is not None:
         fields = {**fields, "kind": type(error).__name__}
     match error:
         case None if cut:

@@ -245,7 +245,8 @@ def without_names(text: str, names: Mapping[str, str]) -> str:
         names: What each known person is called instead.
     """
     text = _IDS.sub(lambda found: "@someone" if found[1] == "@" else "#channel", text)
-    for name in sorted(filter(str.strip, names), key=len, reverse=True):
+    # Of two that begin alike the longer one comes first.
+    for name in sorted(filter(str.strip, names), reverse=True):
         text = text.replace(f"@{name}", f"@{names[name]}")
     return text
 

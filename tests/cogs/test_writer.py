@@ -511,6 +511,62 @@ def test_pauses_between_tries_double_up_to_five_seconds() -> None:
     assert pauses == pytest.approx([1.0, 2.0, 4.0, MAX_PAUSE_S, MAX_PAUSE_S])
 
 
+def test_each_fault_after_a_call_that_went_well_pauses_as_the_first_did() -> None:
+    paper = PaperTransport(faults=[None, http_error(503), None, http_error(503), http_error(503)])
+    written(100, 10.0, paper)
+    tries = [call.at for call in paper.calls]
+    pauses = [later - earlier - paper.call_s for earlier, later in pairwise(tries)]
+    assert [pauses[n] for n in (1, 3, 4)] == pytest.approx([1.0, 1.0, 2.0])
+
+
+def test_words_whose_edit_failed_are_shown_though_none_come_after_them() -> None:
+    paper = PaperTransport(faults=[None, http_error(503)])
+
+    async def story() -> None:
+        view, writer = writer_of(paper)
+        assert (writer.ids(), writer.is_visible) == ((), False)
+        async with asyncio.TaskGroup() as group:
+            writing = group.create_task(writer.run())
+            for pause, text in ((0.0, "Hello"), (1.0, " there.")):
+                await asyncio.sleep(pause)
+                view.on_event(TextDelta(text), 0.0)
+                writer.poke()
+            # A model that thinks on: nothing else is new.
+            await asyncio.sleep(30)
+            writing.cancel()
+        assert writer.is_visible
+
+    play(story())
+    assert [call.at for call in paper.calls] == pytest.approx([0.0, 1.0, 2.08])
+    assert paper.texts == ["Hello there."]
+
+
+def test_what_shrinks_to_the_messages_it_may_have_is_shown() -> None:
+    class Tidied(ReplyView):
+        """Its end is shorter than what grew."""
+
+        def messages(self, now: float) -> tuple[MessageView, ...]:
+            views = super().messages(now)
+            return views if self.is_over or not views else (*views, REST)
+
+    paper = PaperTransport()
+
+    async def story() -> WriteEnd:
+        view = Tidied(has_footer=False)
+        view.on_event(STARTED, 0.0)
+        writer = Writer(view, SendsOnce(paper))
+        view.on_event(TextDelta("Hello"), 0.0)
+        async with asyncio.TaskGroup() as group:
+            writing = group.create_task(writer.run())
+            # By then the second message was denied, and the cut first one waits for its edit.
+            await asyncio.sleep(0.5)
+            view.on_event(FINISHED, 0.0)
+            writer.poke()
+        return writing.result()
+
+    assert play(story()) == "shown"
+
+
 def test_while_text_still_comes_no_number_of_faults_is_too_many() -> None:
     paper = PaperTransport(faults=[None, *(http_error(503) for _ in range(2 * MAX_TRIES))])
     assert written(6000, 20.0, paper) == "shown"

@@ -14,8 +14,10 @@ from bot.policy.privacy import (
     CloudConsent,
     LocalOnly,
     Marks,
+    Sources,
     consent_to_cloud,
     judge_probe,
+    origin_of_prompt,
     origins_of_request,
     origins_of_turn,
     to_look_up,
@@ -186,6 +188,13 @@ def judged_quote(**marks: object) -> CloudConsent | LocalOnly:
     )
 
 
+def judged_prompt(people: frozenset[UserId]) -> CloudConsent | LocalOnly:
+    made = replace(SAGE, maker=UserId("u2"))
+    origins = (*HELLO[0].origins, origin_of_prompt(made))
+    marks = Marks(to_look_up(origins), people=people)
+    return consent_to_cloud(HELLO, origins, persona=made, personas={SAGE.name: False}, marks=marks)
+
+
 @pytest.mark.parametrize("name", ["c1", "t1", "s1", "u1"])
 @pytest.mark.parametrize(("after_ms", "stays"), [(0, True), (59_999, True), (60_000, False)])
 def test_words_said_before_a_place_or_person_was_opened_stay_here(
@@ -346,16 +355,53 @@ def test_a_consent_means_that_nothing_in_the_story_is_private(
     assert isinstance(given, LocalOnly) == is_private
 
 
-@given(st.lists(st.sampled_from(["people", "turns", "places", "moments"]), min_size=1))
-def test_what_was_not_looked_up_is_private(missing: list[str]) -> None:
+@pytest.mark.parametrize("missing", ["people", "turns", "places", "moments"])
+def test_what_was_not_looked_up_is_private(missing: str) -> None:
     messages, origins = told(SAGE.name, replace(REQUEST, quotes=quotes_of((HERE,))), (turn("a"),))
-    asked = to_look_up(origins)
-    for what in missing:
-        asked = replace(asked, **{what: frozenset()})
+    asked = replace(to_look_up(origins), **{missing: frozenset()})
     given = consent_to_cloud(
         messages, origins, persona=SAGE, personas={SAGE.name: False}, marks=Marks(asked)
     )
     assert isinstance(given, LocalOnly)
+
+
+def test_all_that_is_known_of_where_words_were_said_is_looked_up() -> None:
+    stored = turn("a", user=UserId("u2"))
+    _, known = told(SAGE.name, replace(REQUEST, quotes=quotes_of((HERE, None))), (stored,))
+    # Said by nobody, and at no time of which anybody knows.
+    prompt = Origin("prompt", (), None, SAGE.name, said_at_ms=SAID_AT_MS)
+    assert to_look_up((*known, prompt)) == Sources(
+        places=frozenset(map(PlaceId, ("c1", "t1", "s1"))),
+        people=frozenset({ADA, UserId("u2")}),
+        turns=frozenset({TurnId("a")}),
+        moments=frozenset({(ADA, SAID_AT_MS)}),
+    )
+
+
+def test_words_with_a_time_and_no_author_stay_here() -> None:
+    origins = (Origin("quote", (), None, SAGE.name, said_at_ms=SAID_AT_MS),)
+    given = consent_to_cloud(
+        HELLO, origins, persona=SAGE, personas={SAGE.name: False}, marks=Marks(to_look_up(origins))
+    )
+    assert reason(given) == "a quoted message: it was said in private"
+
+
+@pytest.mark.parametrize(
+    ("given", "is_by_earlier"),
+    [
+        (lambda: judged(people=frozenset({ADA})), False),
+        (lambda: judged(turn("a"), turns=frozenset({TurnId("a")})), True),
+        (lambda: judged_quote(moments=frozenset({(ADA, SAID_AT_MS)})), True),
+        # What somebody else wrote into a persona is nothing that was said here.
+        (lambda: judged_prompt(people=frozenset({UserId("u2")})), False),
+    ],
+)
+def test_that_it_is_for_earlier_words_is_known_of_what_was_said_before(
+    given: Callable[[], CloudConsent | LocalOnly], *, is_by_earlier: bool
+) -> None:
+    found = given()
+    assert isinstance(found, LocalOnly)
+    assert found.is_by_earlier == is_by_earlier
 
 
 def test_a_place_without_a_name_is_unknown() -> None:
