@@ -133,7 +133,7 @@ class Again:
         """
         standing = await self._at_rest(interaction, turn)
         answers, store = standing.answers, self._turns.store
-        with self._replies.held(answers):
+        with self._replies.held(answers, is_brief=True):
             wanted = answers.beside(turn, steps)
             stored = await store.get(wanted)
             if stored is None:
@@ -171,7 +171,7 @@ class Again:
     async def _at_rest(
         self, interaction: discord.Interaction[Any], turn: TurnId, *, is_continued: bool = False
     ) -> ShownAnswer:
-        """As ``standing``; an end that is on its way there is waited for, where that can be."""
+        """As ``standing``; what is about to come to rest there is waited for, where that can be."""
         standing = await self.standing(interaction, turn, is_continued=is_continued)
         # Where the answer comes in a message of its own it would fill what this defers: the old
         # answer's place, or one that its asker alone sees. There a press in between is refused.

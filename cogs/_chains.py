@@ -1,7 +1,7 @@
 """What a message goes on from: the answer or words it replies to, and what its thread is about."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import discord
 import structlog
@@ -13,7 +13,8 @@ from bot.domain.ids import PlaceId, TurnId
 from bot.policy.access import MAX_ATTACHMENTS
 from bot.policy.conversation import ConversationMode
 from cogs._faults import SENDING_ERRORS
-from cogs._mentions import is_mentioned, quote_of, read_files
+from cogs._mentions import is_mentioned, quote_of, read_files, said
+from cogs._places import place_of, user_id
 
 MOST_QUOTED = 8
 """Messages of other people that a chain of replies brings along, newest first."""
@@ -92,15 +93,17 @@ class Chains:
             _log.info("earlier messages not looked up", error=str(error)[:200])
         start = Before()
         # The first message of a forum post has the post's own id: it is no words before itself.
-        if parent is None and message.id != message.channel.id:
+        if parent is None and message.id == message.channel.id:
+            start = Before(quotes=self._title(message))
+        elif parent is None:
             start = await self.thread_start(message.channel)
-        said = [self._quoted(earlier) for earlier in reversed(found)]
+        quoted = [self._quoted(earlier) for earlier in reversed(found)]
         return Before(
             parent,
             start.opened_on,
-            tuple(quote for before in (start, *said) for quote in before.quotes),
-            tuple(file for before in (start, *said) for file in before.files),
-            any(before.is_hidden for before in (start, *said)),
+            tuple(quote for before in (start, *quoted) for quote in before.quotes),
+            tuple(file for before in (start, *quoted) for file in before.files),
+            any(before.is_hidden for before in (start, *quoted)),
         )
 
     async def thread_start(self, channel: object) -> Before:
@@ -121,7 +124,22 @@ class Chains:
             # A thread without a message to begin with, or one we may not read.
             _log.info("thread's first message not found", error=str(error)[:200])
             return Before()
-        return self._quoted(starter)
+        found = self._quoted(starter)
+        return replace(found, quotes=(*self._title(starter), *found.quotes))
+
+    def _title(self, starter: discord.Message) -> tuple[Quote, ...]:
+        """What a forum post is called, as its author's words; none where the post begins so."""
+        post, me = starter.channel, 0 if self._client.user is None else self._client.user.id
+        if not isinstance(post, discord.Thread) or not isinstance(
+            post.parent, discord.ForumChannel
+        ):
+            return ()
+        # Many write their whole question there, and only our name below.
+        if said(starter, me).casefold().startswith(post.name.casefold()):
+            return ()
+        at_ms, author = int(starter.created_at.timestamp() * 1000), starter.author
+        name = author.display_name
+        return (Quote(post.name, user_id(author), name, place_of(starter), at_ms),)
 
     async def _climbed(
         self, message: discord.Message, found: list[discord.Message]

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from math import inf
 
 import structlog
@@ -46,6 +46,15 @@ TIME_IS_UP = "Here Discord lets me write for 15 minutes; Continue goes on."
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Hold:
+    """A press that has the messages of one question's answers to itself."""
+
+    press: object
+    is_brief: bool
+    is_let_go: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class Replies:
     """Every reply being written; one per process."""
 
@@ -54,7 +63,7 @@ class Replies:
         self.pings = Pings(lantern.notes)
         self._lantern = lantern
         self._live: set[ReplyView] = set()
-        self._held: dict[TurnId, tuple[object, object]] = {}
+        self._held: dict[TurnId, _Hold] = {}
         self._all_done = asyncio.Event()
         self._all_done.set()
 
@@ -110,45 +119,53 @@ class Replies:
         return view.end
 
     @contextmanager
-    def held(self, answers: Answers, press: object = None) -> Generator[bool]:
+    def held(
+        self, answers: Answers, press: object = None, *, is_brief: bool = False
+    ) -> Generator[bool]:
         """Keeps the messages of one question's answers for one press at a time.
 
         Args:
             answers: They.
             press: Who presses what; the same once more is told False and is to do nothing.
+            is_brief: It takes a call to Discord: other presses wait for it (``let_go``).
 
         Raises:
             RequestRefused: another press is being answered in them, or an answer written.
         """
         before = self._held.get(answers.first)
-        if press is not None and before is not None and before[0] == press:
+        if press is not None and before is not None and before.press == press:
             yield False
             return
         # Two writers of one message would overwrite each other's words.
         if before is not None or any(map(self.is_writing, answers.ids)):
             raise RequestRefused("An answer is being written there; Stop ends it.")
-        self._held[answers.first] = hold = (press, object())
+        self._held[answers.first] = hold = _Hold(press, is_brief)
         try:
             yield True
         finally:
+            hold.is_let_go.set()
             if self._held.get(answers.first) is hold:
                 del self._held[answers.first]
 
-    def ending(self, answers: Answers) -> tuple[ReplyView, ...]:
-        """Those that have ended, of the answers to one question that are being written.
+    def ending(self, answers: Answers) -> tuple[asyncio.Event, ...]:
+        """Set as each thing comes to rest that is about to, in the messages of these answers.
 
-        People see such an end before we do: a last edit that took the last place of its channel's
-        window is shown at once, and the library lets go of it as the window ends, up to five
-        seconds later. Each press in between was refused.
+        That is an end: people see it before we do. A last edit that took the last place of its
+        channel's window is shown at once, and the library lets go of it as the window ends, up to
+        five seconds later. And it is a look at another answer, of a moment. Each press in between
+        was refused, in words of an answer that nobody was writing.
         """
-        return tuple(view for view in self._live if view.is_over and view.turn in answers.ids)
+        ends = (view for view in self._live if view.is_over and view.turn in answers.ids)
+        hold = self._held.get(answers.first)
+        brief = () if hold is None or not hold.is_brief else (hold.is_let_go,)
+        return (*(view.is_let_go for view in ends), *brief)
 
     async def let_go(self, answers: Answers) -> None:
-        """Waits for such ends; what comes to their messages before is not shown by them."""
+        """Waits for those; what comes to their messages before is not shown by them."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_EDIT_S):
-                for view in self.ending(answers):
-                    await view.is_let_go.wait()
+                for event in self.ending(answers):
+                    await event.wait()
 
     def offer(self, turn: TurnId, *, is_edited: bool) -> bool:
         """Notes for an answer under way that its question was edited; False when it is none."""

@@ -74,7 +74,10 @@ class Edits(commands.Cog):
 
     @commands.Cog.listener()
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
-        """Takes a question and its answers out of all that models read later."""
+        """Takes a question and its answers out of all that models read later.
+
+        An answer whose message was deleted stays in it, and is shown anew when it is asked for.
+        """
         await self._forget(payload.message_id)
 
     @commands.Cog.listener()
@@ -85,6 +88,7 @@ class Edits(commands.Cog):
 
     async def _forget(self, message: int) -> None:
         try:
+            await self._shown_in.lost(str(message))
             turn = await self._turns.store.asked_by(str(message))
             answers = None if turn is None else await self._turns.store.answers(turn)
             if turn is None or answers is None:

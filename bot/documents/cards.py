@@ -104,9 +104,12 @@ def read_file(content: bytes, name: str) -> Imported:
             raise RequestRefused(f"It is {size}; files up to {most} are taken.")
         if content.startswith(SIGNATURE):
             return _read_picture(content)
-        if content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
+        begun = content.lstrip(b"\xef\xbb\xbf \t\r\n")
+        if not begun:
+            raise RequestRefused("It is empty.")
+        if begun.startswith((b"{", b"[")):
             return _read_json(content)
-        if content[:4] in (b"RIFF", b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xe1", b"GIF8"):
+        if content.startswith((b"RIFF", b"\xff\xd8\xff", b"GIF8")):
             words = "It is a picture without a card: cards travel in PNG files alone."
             raise RequestRefused(f"{words} Send the original file.")
         persona = parse_persona(content.decode("utf-8-sig"), "its YAML")
@@ -214,8 +217,10 @@ def _read_picture(content: bytes) -> Imported:
     if chunk is None:
         words = "The picture holds no card (no chunk `chara` or `ccv3`)."
         raise RequestRefused(f"{words} Whoever saves it anew loses the card: send the original.")
+    # Some makers break it into lines or leave its padding out; other programs read it all the same.
+    packed = b"".join(found[chunk].split())
     try:
-        text = base64.b64decode(found[chunk], validate=True)
+        text = base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise RequestRefused(f"Its chunk `{chunk}` holds no card: no base64.") from error
     read = _read_json(text)

@@ -29,8 +29,20 @@ INSERT OR REPLACE INTO reply (message_id, channel_id, turn, part, is_open)
 SELECT ?, ?, id, ?, 1 FROM turn WHERE id = ?
 """
 _TURN_OF = "SELECT turn FROM reply WHERE message_id = ?"
-_LEFT_OPEN = "SELECT * FROM reply WHERE is_open = 1 ORDER BY turn, part"
-_SHOWS = "SELECT * FROM reply WHERE turn = ? ORDER BY part"
+# A retry once went to the message that the webhook before had made, found it deleted and gave up.
+_REPLACED = """
+INSERT OR IGNORE INTO gone
+SELECT message_id FROM reply WHERE turn = ? AND part = ? AND message_id <> ?
+"""
+_LOST = "INSERT OR IGNORE INTO gone SELECT message_id FROM reply WHERE message_id = ?"
+_LEFT_OPEN = """
+SELECT reply.* FROM reply LEFT JOIN gone USING (message_id)
+WHERE is_open = 1 AND gone.message_id IS NULL ORDER BY turn, part
+"""
+_SHOWS = """
+SELECT reply.* FROM reply LEFT JOIN gone USING (message_id)
+WHERE turn = ? AND gone.message_id IS NULL ORDER BY part
+"""
 _UNBIND = """
 DELETE FROM reply WHERE turn IN (SELECT value FROM json_each(?))
     AND message_id NOT IN (SELECT value FROM json_each(?))
@@ -45,16 +57,24 @@ class ReplyStore:
     database: Database
 
     async def put(self, message_id: str, channel_id: str, turn: TurnId, part: int) -> None:
-        """Remember an open message; one known already now shows this turn."""
-        await self.database.execute(_PUT, (message_id, channel_id, part, turn))
+        """Remember an open message, in place of another of this part.
+
+        One known already now shows this turn.
+        """
+
+        def change(connection: sqlite3.Connection) -> None:
+            connection.execute(_PUT, (message_id, channel_id, part, turn))
+            connection.execute(_REPLACED, (turn, part, message_id))
+
+        await self.database.write(change)
 
     async def turn_of(self, message_id: str) -> TurnId | None:
-        """The turn a message shows."""
+        """The turn a message shows, or showed while it was there."""
         rows = await self.database.fetch(_TURN_OF, (message_id,))
         return TurnId(rows[0]["turn"]) if rows else None
 
     async def messages(self, turn: TurnId) -> tuple[ReplyMessage, ...]:
-        """The messages that show a turn, in order."""
+        """The messages there are that show a turn, in order."""
         return tuple(
             value_of(ReplyMessage, row) for row in await self.database.fetch(_SHOWS, (turn,))
         )
@@ -72,6 +92,11 @@ class ReplyStore:
             connection.execute(_CLOSE, (turn,))
 
         await self.database.write(change)
+
+    async def lost(self, message_id: str) -> None:
+        """A message is not there any more; nothing, where it showed no turn."""
+        if await self.turn_of(message_id) is not None:
+            await self.database.execute(_LOST, (message_id,))
 
     async def close(self, turn: TurnId) -> None:
         """The reply is whole, or honestly cut: its messages promise nothing more."""

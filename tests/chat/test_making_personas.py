@@ -11,7 +11,7 @@ import pytest
 from house import ADA, BOB, PLACE, QWEN, House, cloud, house, sim
 from makers_cards import MAKERS
 
-from bot.chat.personas import KEPT_HERE, SAMPLE, Sheet, persona_lines
+from bot.chat.personas import KEPT_BOTH, KEPT_HERE, SAMPLE, Sheet, persona_lines
 from bot.documents.cards import read_file
 from bot.documents.persona_files import changed, settings_text
 from bot.domain.chat import TurnKind
@@ -182,6 +182,26 @@ async def test_two_edits_at_once_and_an_edit_of_what_is_gone_say_so(tmp_path: Pa
         async with asyncio.TaskGroup() as group:
             both = [group.create_task(refused_or_kept(home, sheet)) for _ in range(2)]
         assert sorted(task.result() for task in both) == [False, True]
+
+
+async def test_an_edit_of_what_was_imported_anew_meanwhile_keeps_all_of_that_card(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        acts = home.lantern.personas
+        await make(home, "muse")
+        sheet = acts.opened("muse", MINE)
+        card = {"data": {"name": "muse", "personality": "shy", "extensions": {"theirs": [1]}}}
+        content = json.dumps(card).encode()
+        brought = await acts.brought("muse.json", content, MINE, replaces="muse")
+        await acts.keep(brought, "me", MINE, PLACE)
+        mine = replace(sheet, persona=replace(sheet.persona, description="Mine."))
+        rebased, both = await acts.rebased(mine)
+        made, said = await acts.keep(rebased, "me", MINE, PLACE)
+        assert (both, said) == ((), KEPT_BOTH)
+        assert (made.persona.description, made.persona.character.personality) == ("Mine.", "shy")
+        _, exported = await acts.export("muse", "json", MINE)
+        assert json.loads(exported)["data"]["extensions"]["theirs"] == [1]
 
 
 async def refused_or_kept(home: House, sheet: Sheet) -> bool:

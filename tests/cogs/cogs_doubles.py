@@ -244,6 +244,9 @@ class MemoryReplies(ReplyStore):
         for part, message in enumerate(message_ids):
             self.rows[str(message)] = ReplyMessage(str(message), channel_id, turn, part, False)
 
+    async def lost(self, message_id: str) -> None:
+        self.rows.pop(message_id, None)
+
     async def close(self, turn: TurnId) -> None:
         for key, row in self.rows.items():
             if row.turn == turn:

@@ -415,6 +415,41 @@ async def test_nobody_looks_away_while_another_answer_is_being_written(tmp_path:
         assert await at.line() == ["first"]
 
 
+@pytest.mark.parametrize("act", [Act.RETRY, Act.OLDER])
+async def test_a_press_while_somebody_looks_at_another_answer_waits_for_the_look(
+    tmp_path: Path, act: Act
+) -> None:
+    async with scene(tmp_path, AGAIN) as at:
+        await at.press(Act.RETRY, TURN)
+        newest, looking, may_look = at.subject(), asyncio.Event(), asyncio.Event()
+        look = at.interaction()
+        look.type = discord.InteractionType.component
+
+        async def edit_message(*, content: str, view: Any) -> None:
+            looking.set()
+            await may_look.wait()
+            at.channel.take(at.ids[0], content, view)
+
+        look.response.edit_message.side_effect = edit_message
+        press = at.interaction(2)
+        press.type = discord.InteractionType.component
+
+        async def defer() -> None:
+            press.response.is_done.return_value = True
+            may_look.set()
+
+        press.response.defer.side_effect = defer
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(at.cog.on_reply_button(look, Act.OLDER, newest))
+            await looking.wait()
+            await at.cog.on_reply_button(press, act, newest)
+            may_look.set()
+        assert said_to(press) == said_to(look) == []
+        # What was looked at meanwhile is answered again, and two who look back see the same.
+        assert len(at.turns.requests) == (1 if act is Act.OLDER else 2)
+        assert await at.line() == (["first"] if act is Act.OLDER else ["second"])
+
+
 async def test_messages_of_a_longer_answer_wait_until_it_is_known_whether_they_are_needed(
     tmp_path: Path,
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from cogs_doubles import TURN, give, http_error, interaction_of
 from stand_ins import double
 from test_chat_cog import House, greeted_by, reply_to
+from test_files_and_choices import attachment
 from test_mentions import person
 from virtual_time import play
 
@@ -49,8 +50,8 @@ class Channel:
         self.messages[key] = message
         return message
 
-    async def ask(self, key: int, text: str, about: int | None = None) -> Any:
-        message = self.say(key, text, about, is_mention=True)
+    async def ask(self, key: int, text: str, about: int | None = None, **more: Any) -> Any:
+        message = self.say(key, text, about, is_mention=True, **more)
         if message.reference is not None:
             message.reference.resolved = self.messages.get(about or 0)
         await self.house.cog.on_message(message)
@@ -60,6 +61,7 @@ class Channel:
 def thread_of(channel: Channel, key: int, parent: Any = None) -> Any:
     thread = double(discord.Thread)
     thread.id, thread.parent_id, thread.parent = key, 7, parent or channel.place
+    thread.name = "On colours"
     thread.fetch_message = AsyncMock(side_effect=channel.place.fetch_message)
     return thread
 
@@ -78,9 +80,11 @@ async def test_a_fresh_mention_goes_on_from_the_channel_or_from_nothing(
 @pytest.mark.parametrize("rules", [CHANNEL, CHAIN])
 async def test_a_mention_under_a_friends_words_brings_them(rules: DiscordRules) -> None:
     channel = Channel(House(rules=rules))
-    channel.say(30, "The sky is green.")
-    request = await channel.ask(41, "<@9> really?", about=30)
+    files = [attachment(f"{n}.png", b"\x89PNG\r\n\x1a\n", "image/png") for n in range(2)]
+    channel.say(30, "The sky is green.", attachments=files[:1])
+    request = await channel.ask(41, "<@9> really?", about=30, attachments=files[1:])
     assert [(q.text, q.user_name) for q in request.quotes] == [("The sky is green.", "Bob")]
+    assert [file.name for file in request.attachments] == ["0.png", "1.png"]
 
 
 async def test_a_chain_of_replies_brings_everybody_up_to_the_answer_it_began_at() -> None:
@@ -170,16 +174,35 @@ async def test_a_thread_on_a_persons_message_has_its_words_once(is_forum: bool) 
     channel.say(300, "The sky is green.")
     parent = double(discord.ForumChannel) if is_forum else channel.place
     channel.place = thread_of(channel, 300, parent)
+    channel.messages[300].channel = channel.place if is_forum else parent
     request = await channel.ask(41, "<@9> really?")
-    assert [quote.text for quote in request.quotes] == ["The sky is green."]
+    titles = ["On colours"] if is_forum else []
+    assert [quote.text for quote in request.quotes] == [*titles, "The sky is green."]
     house.turns.stored[TURN] = double(object)
     assert (await channel.ask(42, "<@9> surely?")).quotes == ()
 
 
-async def test_a_forum_post_is_no_words_before_itself() -> None:
+@pytest.mark.parametrize(
+    ("said", "quoted"),
+    [
+        ("<@9> hello", ["On colours"]),
+        # A title is all that many write.
+        ("<@9>", ["On colours"]),
+        # Some begin with it once more.
+        ("<@9> on Colours: hello", []),
+    ],
+)
+async def test_a_forum_posts_title_stands_before_its_first_message_and_it_before_no_other(
+    said: str, quoted: list[str]
+) -> None:
     channel = Channel(House())
     channel.place = thread_of(channel, 300, double(discord.ForumChannel))
-    assert (await channel.ask(300, "<@9> hello")).quotes == ()
+    request = await channel.ask(300, said)
+    assert [quote.text for quote in request.quotes] == quoted
+    assert {(quote.user, quote.place) for quote in request.quotes} <= {
+        (request.user, request.place)
+    }
+    assert request.text == said.removeprefix("<@9>").strip()
 
 
 async def test_a_thread_without_a_message_to_begin_with_is_a_thread_all_the_same() -> None:

@@ -198,3 +198,27 @@ async def test_a_deleted_question_leaves_with_all_its_answers(
         assert its.buttons == [[]]
         assert at.turns.said == [("end", (TURN, "again1"))]
         assert "not stored any more" in said_to(await at.press(Act.OLDER))[0]
+
+
+async def test_an_answer_whose_messages_were_deleted_is_answered_again_where_it_can_be(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path, AGAIN, reply="word " * 500, count=2) as at:
+        its = await question(at)
+
+        async def delete(message: int) -> None:
+            payload: Any = double(discord.RawMessageDeleteEvent)
+            payload.message_id = message
+            await its.cog.on_raw_message_delete(payload)
+            del at.channel.shown[message]
+
+        await delete(at.ids[0])
+        await at.press(Act.RETRY)
+        (text,) = at.channel.shown.values()
+        assert text.startswith("second")
+        assert list(await at.bound()) == [str(at.ids[1])]
+        await delete(at.ids[1])
+        pressed = await at.press(Act.RETRY)
+        assert pressed.edit_original_response.await_args.kwargs["content"].startswith("second")
+        # It was an answer for all that, and what was asked stands in what comes next.
+        assert await at.line() == ["second"]

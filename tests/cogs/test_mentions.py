@@ -133,6 +133,10 @@ def test_places_are_told_apart() -> None:
     assert place_of(in_thread) == Place(channel, PlaceId("discord:71"), server)
     assert place_of(interaction_of()) == Place(channel, None, server)
     assert place_of(interaction_of(guild=None)) == Place(channel, is_private=True)
+    # In a group of friends others read along.
+    group = interaction_of(guild=None)
+    group.context.private_channel = True
+    assert place_of(group) == Place(channel)
 
 
 @pytest.mark.parametrize(

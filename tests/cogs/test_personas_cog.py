@@ -220,6 +220,8 @@ async def test_of_two_who_edit_one_persona_the_second_is_told_what_the_first_wro
     form = (await room.press(shown, "change")).response.send_modal.await_args.args[0]
     kept = written_in(form)
     assert (kept["greeting"], kept["system_prompt"]) == ("Second.", "Rhyme.")
+    # Sent again, it takes nothing back that the first wrote alone.
+    assert kept["description"] == ("" if restarts else "a poet")
     saved = await room.press(shown, "save")
     assert last(saved)["content"].startswith("💾 **Muse** is changed.")
     muse = room.persona("muse")

@@ -146,6 +146,16 @@ async def test_a_question_about_a_message_brings_its_words_and_pictures_as_its_a
     assert await lantern.questions.left_open() == ()
 
 
+async def test_a_message_of_a_server_without_the_bot_was_said_where_it_is_asked_about() -> None:
+    turns, message = ScriptedTurns(), message_of("a poem")
+    # Of such a server the library knows nothing but the message's channel.
+    message.guild = None
+    await asked(talking(turns)[0], message)
+    (request,) = turns.requests
+    assert request.place.server is not None
+    assert [quote.place for quote in request.quotes] == [request.place]
+
+
 async def test_a_picture_without_words_still_has_an_author_and_a_place() -> None:
     turns = ScriptedTurns()
     cog, _ = talking(turns)

@@ -330,6 +330,9 @@ BROKEN: list[tuple[bytes, str]] = [
     (plain_png(30_000, 1, (0, 0, 0)), "30,000 × 1 pixels; up to 8,192 a side"),
     (plain_png(1, 8193, (0, 0, 0)), "1 × 8,193 pixels"),
     (b"\xff\xd8\xff\xe0 a photo", "cards travel in PNG files alone"),
+    (b"\xff\xd8\xff\xdb a photo", "cards travel in PNG files alone"),
+    (b"", "It is empty."),
+    (b"\xef\xbb\xbf \r\n", "It is empty."),
     (b"\0\1\2\xff", "no PNG card, no JSON and no text"),
     (b"x" * (MAX_FILE_BYTES + 1), "It is 8.0 MB; files up to 8.0 MB are taken."),
     (b"[1, 2]", "a mapping with a name was expected"),
@@ -373,6 +376,16 @@ def test_the_largest_that_is_taken_is_taken() -> None:
     assert len(persona.character.book.entries) == 1000
     read_file(deep(MAX_DEPTH - 2), "x.json")
     read_file(with_chunks(text_chunk("chara", V1), picture=plain_png(8192, 1, (0, 0, 0))), "x.png")
+
+
+@pytest.mark.parametrize("name", ["x", "xy", "xyz"])
+def test_base64_in_lines_or_without_its_padding_is_read_as_other_programs_read_it(
+    name: str,
+) -> None:
+    card = json.dumps({"data": {"name": name}}).encode()
+    for coded in (base64.encodebytes(card), base64.b64encode(card).rstrip(b"=")):
+        lines = b"\r\n".join(coded[at : at + 12].strip() for at in range(0, len(coded), 12))
+        assert read_file(with_chunks((b"tEXt", b"chara\0" + lines)), "x.png").persona.name == name
 
 
 def test_a_picture_too_large_to_keep_leaves_its_persona() -> None:

@@ -323,6 +323,40 @@ class TestReplies:
         assert await replies.turn_of("100") == "b"
         assert [(m.turn, m.is_open) for m in await replies.left_open()] == [("b", True)]
 
+    async def test_of_two_messages_of_one_part_the_later_stands_there(
+        self, database: Database
+    ) -> None:
+        replies, turns = ReplyStore(database), TurnStore(database)
+        await turns.begin(new_turn(TURN))
+        await turns.begin(new_turn("b"))
+        for message, turn, part in (("100", TURN, 0), ("101", TURN, 1), ("200", TurnId("b"), 0)):
+            await replies.put(message, "9", turn, part)
+        await replies.put("102", "9", TURN, 0)
+
+        ids = [message.message_id for message in await replies.messages(TURN)]
+        assert ids == ["102", "101"]
+        assert [m.message_id for m in await replies.left_open()] == ["102", "101", "200"]
+        assert await replies.turn_of("100") == TURN
+        # What was thought to be gone and is written again stands there.
+        await replies.put("100", "9", TURN, 0)
+        assert [m.message_id for m in await replies.messages(TURN)] == ["100", "101"]
+
+    async def test_a_message_that_is_gone_shows_nothing_and_still_leads_to_its_turn(
+        self, database: Database
+    ) -> None:
+        replies, turns = ReplyStore(database), TurnStore(database)
+        await turns.begin(new_turn(TURN))
+        await replies.put("100", "9", TURN, 0)
+        await replies.put("101", "9", TURN, 1)
+        for message in ("100", "100", "999"):
+            await replies.lost(message)
+
+        assert [m.message_id for m in await replies.messages(TURN)] == ["101"]
+        assert [m.message_id for m in await replies.left_open()] == ["101"]
+        assert await replies.turn_of("100") == TURN
+        await PeopleStore(database).remove(TURN)
+        assert await database.fetch("SELECT * FROM gone") == []
+
     async def test_a_turn_deleted_meanwhile_gets_no_message(self, database: Database) -> None:
         replies = ReplyStore(database)
         await replies.put("100", "9", TurnId("deleted"), 0)
