@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import structlog
 from _pytest.runner import runtestprotocol
+from clocks import LoopClock
 from hypothesis import HealthCheck, Phase, settings
 
 # How long an example takes says nothing about it: a busy machine must not fail a test.
@@ -97,6 +98,12 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
             item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
+
+
+@pytest.fixture
+async def loop_clock(monkeypatch: pytest.MonkeyPatch) -> LoopClock:
+    """The time of the test's loop, in the test's hands."""
+    return LoopClock(monkeypatch)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

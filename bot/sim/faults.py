@@ -10,6 +10,7 @@ FaultName = Literal[
     "status",
     "garbage",
     "stall_load",
+    "stall_prefill",
     "drop_mid_load",
     "drop_after_tokens",
     "fail_next_load",
@@ -72,6 +73,10 @@ class Faults:
     def stall_load(self, at: float = 0.5, times: int | None = 1) -> None:
         """Let a load stand still at a fraction until the next `clear`, or until it is cancelled."""
         self._put(Fault("stall_load", at, times=times))
+
+    def stall_prefill(self, times: int | None = 1) -> None:
+        """Read half of a prompt and stand still there until the next `clear`."""
+        self._put(Fault("stall_prefill", times=times))
 
     def drop_mid_load(self, at: float = 0.5, times: int | None = 1) -> None:
         """Cut the asker's connection when a load reaches a fraction; the load itself goes on."""

@@ -174,7 +174,7 @@ class Journal:
         self._records.clear()
 
     async def wait_for(
-        self, kind: type[R], where: Callable[[R], bool] = lambda _: True, *, timeout_s: float = 5.0
+        self, kind: type[R], where: Callable[[R], bool] = lambda _: True, *, timeout_s: float = 60.0
     ) -> R:
         """Return the first record of a kind that fits, waiting for it when it is not there yet.
 

@@ -25,6 +25,7 @@ class Pace:
             "drop_after_tokens",
             "silent_end",
             "stall_after_tokens",
+            "stall_prefill",
             "slow_first_token",
         )
         taken = (self._faults.take(name) for name in names)

@@ -162,7 +162,7 @@ class Prediction:
 
     async def _run_prefill(self) -> None:
         instance = self.order.instance
-        slow = self._faults.get("slow_first_token")
+        slow, stall = self._faults.get("slow_first_token"), self._faults.get("stall_prefill")
         seconds = self._pace.prefill_s(instance, self.order.messages, self.prompt_tokens)
         seconds += slow.number if slow else 0.0
         try:
@@ -170,6 +170,8 @@ class Prediction:
                 if await self._pace.clock.sleep_unless(seconds / _PREFILL_STEPS, instance.gone):
                     break
                 self._prefilled.advance(step / _PREFILL_STEPS)
+                if stall is not None and step == _PREFILL_STEPS // 2:
+                    await first_of(stall.lifted.wait(), instance.gone.wait())
             instance.prefixes.append(self.order.messages)
         finally:
             self._prefilled.finish()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from clocks import LoopClock
 from house import ADA, BOB, GEMMA, PATIENT, PLACE, QWEN, Said, house, sim
 
 from bot.chat.planning import ChatRules
@@ -252,31 +253,35 @@ async def test_a_hundred_requests_for_one_cold_model_make_one_load(tmp_path: Pat
 
 
 async def test_a_leaver_does_not_cancel_the_load_of_others(tmp_path: Path) -> None:
-    async with house(tmp_path, sim("studio", QWEN, time_scale=0.05)) as home:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
         studio = home.hosts["studio"]
+        studio.faults.stall_load()
         elsewhere = Place(PlaceId("discord:2"))
-        async with (
-            asyncio.TaskGroup() as tasks,
-            home.lantern.turns.open(home.request("one")) as events,
-        ):
-            async for event in events:
-                if isinstance(event, Loading):
-                    break
-            staying = tasks.create_task(home.ask("two", place=elsewhere))
-            async for event in events:
-                if isinstance(event, Loading) and event.waiters == 2:
-                    break
+        async with asyncio.TaskGroup() as tasks:
+            async with home.lantern.turns.open(home.request("one")) as events:
+                async for event in events:
+                    if isinstance(event, Loading):
+                        break
+                staying = tasks.create_task(home.ask("two", place=elsewhere))
+                async for event in events:
+                    if isinstance(event, Loading) and event.waiters == 2:
+                        break
+            studio.faults.clear("stall_load")
         assert isinstance(staying.result().last, Finished)
         assert len(studio.journal.of(LoadStarted)) == 1
 
 
 async def test_a_second_model_never_cuts_a_running_answer(tmp_path: Path) -> None:
-    config = sim("studio", QWEN, GEMMA, time_scale=0.01, memory_bytes=7 * 10**9)
+    config = sim("studio", QWEN, GEMMA, memory_bytes=7 * 10**9)
     async with house(tmp_path, config, memory_gb=7) as home:
+        studio = home.hosts["studio"]
+        studio.faults.stall_after_tokens(200)
         async with asyncio.TaskGroup() as tasks:
             first = tasks.create_task(home.ask("[[tokens 400]]", model=QWEN.key))
-            await home.hosts["studio"].journal.wait_for(PredictionStarted)
+            await studio.journal.wait_for(PredictionStarted)
             second = tasks.create_task(home.ask("[[tokens 5]]", model=GEMMA.key, user=BOB))
+            await home.lantern.fleet.host(HostName("studio")).until(lambda now: bool(now.waiting))
+            studio.faults.clear("stall_after_tokens")
         assert isinstance(first.result().last, Finished)
         assert first.result().receipt.usage.completion_tokens == 400
         assert isinstance(second.result().last, Finished)
@@ -363,9 +368,9 @@ async def test_a_pinned_model_is_not_evicted_for_another_until_it_is_unpinned(
 
 
 async def test_a_drained_host_ends_its_answers_and_takes_no_new_ones(tmp_path: Path) -> None:
-    slow = sim("studio", QWEN, time_scale=1.0, tokens_per_s=40)
-    async with house(tmp_path, slow, sim("attic", QWEN)) as home:
+    async with house(tmp_path, sim("studio", QWEN), sim("attic", QWEN)) as home:
         acts = home.lantern.acts
+        home.hosts["studio"].faults.stall_after_tokens(2)
         await home.hosts["studio"].preload(QWEN.key)
         await home.lantern.fleet.host(HostName("studio")).probe()
         request = home.request("[[tokens 12]]", model=QWEN.key)
@@ -374,6 +379,7 @@ async def test_a_drained_host_ends_its_answers_and_takes_no_new_ones(tmp_path: P
                 if isinstance(event, TextDelta):
                     assert "studio drains" in await acts.drain("studio", is_draining=True)
                     break
+            home.hosts["studio"].faults.clear("stall_after_tokens")
             said = [event async for event in events]
         assert isinstance(said[-1], Finished)
         assert said[-1].receipt.host == "studio"
@@ -413,8 +419,9 @@ async def test_who_waits_at_a_host_moves_on_when_it_drains(tmp_path: Path) -> No
 
 
 async def test_stop_keeps_the_text_and_stops_the_hosts_generation(tmp_path: Path) -> None:
-    async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
         studio = home.hosts["studio"]
+        home.hosts["studio"].faults.stall_after_tokens(3)
         await studio.preload(QWEN.key)
         await home.lantern.fleet.host(HostName("studio")).probe()
         said = Said()
@@ -456,19 +463,22 @@ async def test_no_word_waits_for_a_disk_that_hangs(
 ) -> None:
     monkeypatch.setattr("bot.chat.turns.CHECKPOINT_S", 0.0)
     disk_is_back = threading.Event()
-    async with house(tmp_path, sim("studio", QWEN, time_scale=0.01)) as home:
-        await home.hosts["studio"].preload(QWEN.key)
-        words = 0
-        opened = home.lantern.turns.open(home.request("[[tokens 20]] Why?"))
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        studio, said = home.hosts["studio"], Said()
+        hangs: list[asyncio.Task[bool]] = []
+        await studio.preload(QWEN.key)
+        studio.faults.stall_after_tokens(1)
+        opened = home.lantern.turns.open(home.request("[[say the first, others, the last]]"))
         async with asyncio.TaskGroup() as tasks, opened as events:
             async for event in events:
-                words += isinstance(event, TextDelta)
-                if words == 1 and not disk_is_back.is_set():
+                said.events.append(event)
+                if said.text and not hangs:
                     hang = home.lantern.turns.store.database.write(lambda _: disk_is_back.wait())
-                    tasks.create_task(hang)
-                if words == 20:
+                    hangs.append(tasks.create_task(hang))
+                    studio.faults.clear("stall_after_tokens")
+                if "last" in said.text:
                     disk_is_back.set()
-    assert words == 20
+    assert said.text == "the first, others, the last"
 
 
 @pytest.mark.parametrize("every_s", [3600.0, 0.0])
@@ -502,7 +512,8 @@ async def test_a_press_within_the_callback_ends_the_answer_with_the_words_that_w
 async def test_an_answer_that_is_ended_says_whether_somebody_wished_it(
     tmp_path: Path, *, by_asker: bool
 ) -> None:
-    async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        home.hosts["studio"].faults.stall_load()
         said = Said()
         opened = home.lantern.turns.open(home.request("[[tokens 5000]]"))
         async with asyncio.TaskGroup() as tasks, opened as events:
@@ -516,8 +527,9 @@ async def test_an_answer_that_is_ended_says_whether_somebody_wished_it(
 
 
 async def test_leaving_the_turn_stores_what_was_said_and_stops_the_host(tmp_path: Path) -> None:
-    async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
         studio = home.hosts["studio"]
+        home.hosts["studio"].faults.stall_after_tokens(3)
         await studio.preload(QWEN.key)
         await home.lantern.fleet.host(HostName("studio")).probe()
         turn: TurnId | None = None
@@ -539,7 +551,8 @@ async def test_leaving_the_turn_stores_what_was_said_and_stops_the_host(tmp_path
 async def test_cancelling_a_load_that_nobody_else_wants_cancels_it_at_the_host(
     tmp_path: Path, press: str, waiters: int
 ) -> None:
-    async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        home.hosts["studio"].faults.stall_load()
         said = Said()
         async with home.lantern.turns.open(home.request("hello")) as events:
             turn: TurnId | None = None
@@ -564,9 +577,10 @@ async def test_cancelling_a_load_that_nobody_else_wants_cancels_it_at_the_host(
 @pytest.mark.parametrize("is_by_us", [False, True])
 async def test_stop_ends_a_load_that_nobody_else_waits_for(tmp_path: Path, is_by_us: bool) -> None:
     async with (
-        house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home,
+        house(tmp_path, sim("studio", QWEN)) as home,
         asyncio.TaskGroup() as tasks,
     ):
+        home.hosts["studio"].faults.stall_load()
         said, turns = Said(), home.lantern.turns
         async with turns.open(home.request("hello")) as events:
             async for event in events:
@@ -584,7 +598,7 @@ async def test_stop_ends_a_load_that_nobody_else_waits_for(tmp_path: Path, is_by
 
 
 async def test_draining_refuses_new_turns_and_lets_running_ones_finish(tmp_path: Path) -> None:
-    async with house(tmp_path, sim("studio", QWEN, time_scale=0.05)) as home:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(home.ask("[[tokens 20]]"))
             await home.hosts["studio"].journal.wait_for(LoadStarted)
@@ -596,7 +610,8 @@ async def test_draining_refuses_new_turns_and_lets_running_ones_finish(tmp_path:
 
 
 async def test_a_drain_that_is_over_closes_running_turns_honestly(tmp_path: Path) -> None:
-    async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        home.hosts["studio"].faults.stall_after_tokens(3)
         await home.hosts["studio"].preload(QWEN.key)
         await home.lantern.fleet.host(HostName("studio")).probe()
         async with asyncio.TaskGroup() as tasks:
@@ -765,7 +780,8 @@ async def test_a_drain_waits_for_turns_that_are_just_beginning(tmp_path: Path) -
 
 
 async def test_a_drained_turn_says_why_it_was_stopped(tmp_path: Path) -> None:
-    async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        home.hosts["studio"].faults.stall_after_tokens(3)
         await home.hosts["studio"].preload(QWEN.key)
         await home.lantern.fleet.host(HostName("studio")).probe()
         async with asyncio.TaskGroup() as tasks:
@@ -779,7 +795,8 @@ async def test_a_drained_turn_says_why_it_was_stopped(tmp_path: Path) -> None:
 
 
 async def test_stopping_twice_is_stopping_once(tmp_path: Path) -> None:
-    async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        home.hosts["studio"].faults.stall_after_tokens(3)
         await home.hosts["studio"].preload(QWEN.key)
         await home.lantern.fleet.host(HostName("studio")).probe()
         said = Said()
@@ -853,18 +870,22 @@ async def test_a_growing_conversation_is_shortened_where_memory_is_short(tmp_pat
 
 
 async def test_nobody_waits_longer_than_the_limit_while_another_host_could(
-    tmp_path: Path,
+    tmp_path: Path, loop_clock: LoopClock
 ) -> None:
-    rules = ChatRules(default_persona=PersonaName("default"), max_local_wait_s=0.05)
-    slow = sim("a", QWEN, parallel=1, time_scale=1.0)
-    async with house(tmp_path, slow, sim("b", QWEN), rules=rules) as home:
+    rules = ChatRules(default_persona=PersonaName("default"), max_local_wait_s=7.0)
+    config = sim("a", QWEN, parallel=1)
+    async with house(tmp_path, config, sim("b", QWEN), rules=rules) as home:
+        home.hosts["a"].faults.stall_after_tokens(3)
         await home.hosts["a"].preload(QWEN.key)
         await home.lantern.fleet.host(HostName("a")).probe()
         async with asyncio.TaskGroup() as tasks:
             first = tasks.create_task(home.ask("[[tokens 5000]]"))
             await home.hosts["a"].journal.wait_for(PredictionStarted)
             elsewhere = Place(PlaceId("discord:2"))
-            second = await home.ask("hello", user=BOB, place=elsewhere)
+            asking = tasks.create_task(home.ask("hello", user=BOB, place=elsewhere))
+            await loop_clock.armed(7.0)
+            loop_clock.passes(7.0)
+            second = await asking
             home.lantern.turns.stop(PLACE.conversation)
         assert isinstance(second.last, Finished)
         assert second.receipt.host == "b"

@@ -10,9 +10,8 @@ import pytest
 from failures import fails
 from fleet_bench import (
     EMBED,
-    ENDLESS_LOAD,
+    GUARD_S,
     ONE,
-    SLOW_LOAD,
     TWO,
     H,
     a_wish,
@@ -72,27 +71,35 @@ async def test_an_instance_of_another_name_answers_to_its_key_too() -> None:
 
 @pytest.mark.slow
 async def test_a_leaver_cancels_nothing_and_the_rest_are_served() -> None:
-    async with SimHost(sim_config(time_scale=SLOW_LOAD)) as sim, fleet_over(sim) as bench:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        sim.faults.stall_load()
         async with asyncio.TaskGroup() as tasks:
             users = [tasks.create_task(bench.use(user=f"u{n}")) for n in range(3)]
             await sim.journal.wait_for(journal.LoadStarted)
             users[0].cancel()
+            await bench.until(lambda host: host.waiting == {ONE: 2})
+            sim.faults.clear()
         assert users[1].result()[0].identifier == ONE
         assert len(sim.journal.of(journal.LoadStarted)) == 1
         assert not sim.journal.of(journal.LoadCancelled)
 
 
 async def test_a_load_everybody_left_goes_on_and_stays_ours() -> None:
-    async with SimHost(sim_config(time_scale=SLOW_LOAD)) as sim, fleet_over(sim) as bench:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        sim.faults.stall_load()
         async with bench.fleet.host(H).lease(a_wish()) as lease:
             await anext(lease)
+            await sim.journal.wait_for(journal.LoadStarted)
+        await bench.until(lambda host: host.waiting == {})
+        sim.faults.clear()
         await bench.until(lambda host: len(host.instances) == 1)
         assert bench.host().instances[0].own
         assert bench.host().waiting == {}
 
 
 async def test_cancel_by_the_last_one_waiting_really_stops_the_host() -> None:
-    async with SimHost(sim_config(time_scale=ENDLESS_LOAD)) as sim, fleet_over(sim) as bench:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        sim.faults.stall_load()
         async with bench.fleet.host(H).lease(a_wish()) as lease:
             await anext(lease)
             await sim.journal.wait_for(journal.LoadStarted)
@@ -107,7 +114,8 @@ async def test_cancel_by_the_last_one_waiting_really_stops_the_host() -> None:
 
 
 async def test_cancel_before_the_command_was_given_gives_none() -> None:
-    async with SimHost(sim_config(time_scale=ENDLESS_LOAD)) as sim, fleet_over(sim) as bench:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        sim.faults.stall_load()
         async with bench.fleet.host(H).lease(a_wish()) as lease:
             assert bench.fleet.host(H).cancel_load(ONE)
             with fails(FailureKind.CANCELLED):
@@ -122,7 +130,8 @@ async def test_cancel_before_the_command_was_given_gives_none() -> None:
 async def test_a_cancel_asked_before_the_channel_opens_is_sent_as_it_opens() -> None:
     stop = Stop()
     stop.is_asked = True
-    async with SimHost(sim_config(time_scale=ENDLESS_LOAD)) as sim, lan_http() as http:
+    async with SimHost(sim_config()) as sim, lan_http() as http:
+        sim.faults.stall_load()
         client = await Connection(HostConfig(H, sim.address), http, 5.0).connected()
         order = LoadOrder(ONE, "llm", LoadSettings(), ttl_s=60, idle_ttl_s=30)
         assert await client.load(order, lambda _: None, stop) is None
@@ -162,11 +171,14 @@ async def test_whatever_was_cancelled_is_not_in_memory(sockets: bool, steps: int
 
 
 async def test_cancel_is_refused_while_somebody_else_waits() -> None:
-    async with SimHost(sim_config(time_scale=SLOW_LOAD)) as sim, fleet_over(sim) as bench:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        sim.faults.stall_load()
         async with asyncio.TaskGroup() as tasks:
             users = [tasks.create_task(bench.use(user=f"u{n}")) for n in range(2)]
             await sim.journal.wait_for(journal.LoadStarted)
+            await bench.until(lambda host: host.waiting == {ONE: 2})
             assert not bench.fleet.host(H).cancel_load(ONE)
+            sim.faults.clear()
         assert all(user.result()[0].identifier == ONE for user in users)
 
 
@@ -244,7 +256,7 @@ async def test_two_cold_models_on_a_one_slot_host_are_both_served() -> None:
     config = sim_config(memory_bytes=6 * GB)
     async with SimHost(config) as sim, fleet_over(sim) as bench, asyncio.TaskGroup() as tasks:
         users = [tasks.create_task(bench.use(key, user=key)) for key in (ONE, TWO)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(GUARD_S):
             assert [(await user)[0].identifier for user in users] == [ONE, TWO]
         assert len(sim.journal.of(journal.LoadStarted)) == 2
 
@@ -374,7 +386,8 @@ async def test_leaving_at_any_moment_leaks_nothing(steps: int) -> None:
 
 
 async def test_a_host_killed_while_loading_is_told_and_found_again() -> None:
-    async with SimHost(sim_config(time_scale=ENDLESS_LOAD)) as sim, fleet_over(sim) as bench:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        sim.faults.stall_load()
         async with bench.fleet.host(H).lease(a_wish()) as lease:
             await anext(lease)
             await sim.journal.wait_for(journal.LoadStarted)
@@ -391,12 +404,15 @@ async def test_a_host_killed_while_loading_is_told_and_found_again() -> None:
 
 @pytest.mark.slow
 async def test_a_connection_cut_in_the_middle_of_a_load_is_told_and_rebuilt() -> None:
-    async with SimHost(sim_config(time_scale=SLOW_LOAD)) as sim, fleet_over(sim) as bench:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        sim.faults.stall_load()
         sim.faults.drop_mid_load(0.2)
         with pytest.raises(HostUnreachable):
             await bench.use()
         await bench.until_up()
         assert (await bench.use(TWO))[0].identifier == TWO
+        assert not [load for load in sim.journal.of(journal.LoadFinished) if load.key == ONE]
+        sim.faults.clear()
         await sim.journal.wait_for(journal.LoadFinished, lambda load: load.key == ONE)
         await bench.fleet.host(H).probe()
         lost = next(i for i in bench.host().instances if i.model_key == ONE)
@@ -405,7 +421,8 @@ async def test_a_connection_cut_in_the_middle_of_a_load_is_told_and_rebuilt() ->
 
 
 async def test_leaving_the_fleet_in_the_middle_of_a_load_stops_it_at_the_host() -> None:
-    async with SimHost(sim_config(time_scale=ENDLESS_LOAD)) as sim:
+    async with SimHost(sim_config()) as sim:
+        sim.faults.stall_load()
         async with fleet_over(sim) as bench, bench.fleet.host(H).lease(a_wish()) as lease:
             await anext(lease)
             await sim.journal.wait_for(journal.LoadStarted)
@@ -453,26 +470,28 @@ async def test_closed_sockets_load_and_unload_by_rest() -> None:
 
 
 async def test_a_rest_load_cancelled_is_unloaded_the_moment_it_is_there() -> None:
-    config = sim_config(sockets=False, time_scale=0.05)
-    async with SimHost(config) as sim, fleet_over(sim) as bench:
+    async with SimHost(sim_config(sockets=False)) as sim, fleet_over(sim) as bench:
+        sim.faults.stall_load()
         async with bench.fleet.host(H).lease(a_wish()) as lease:
             await anext(lease)
             await sim.journal.wait_for(journal.LoadStarted)
             assert bench.fleet.host(H).cancel_load(ONE)
+        sim.faults.clear()
         await sim.journal.wait_for(journal.Unloaded)
         await bench.until(lambda host: host.load is None)
         assert sim.resident == ()
 
 
 async def test_a_rest_load_cancelled_after_a_reconnect_is_unloaded_all_the_same() -> None:
-    config = sim_config(sockets=False, time_scale=SLOW_LOAD)
-    async with SimHost(config) as sim, fleet_over(sim) as bench:
+    async with SimHost(sim_config(sockets=False)) as sim, fleet_over(sim) as bench:
+        sim.faults.stall_load()
         async with bench.fleet.host(H).lease(a_wish()) as lease:
             await anext(lease)
             await sim.journal.wait_for(journal.LoadStarted)
             sim.faults.garbage(times=1, path="/v1/models")
             await bench.fleet.host(H).probe()
             assert bench.fleet.host(H).cancel_load(ONE)
+        sim.faults.clear()
         await bench.until(lambda host: host.load is None)
         assert sim.journal.of(journal.Unloaded)
         assert sim.resident == ()

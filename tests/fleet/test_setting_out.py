@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 from failures import fails
-from fleet_bench import ONE, SLOW_LOAD, TWO, Bench, H, a_wish, fleet_over, sim_config
+from fleet_bench import GUARD_S, ONE, TWO, Bench, H, a_wish, fleet_over, sim_config
 
 from bot.domain.errors import FailureKind, HostUnreachable
 from bot.domain.hosts import Drain
@@ -52,7 +52,7 @@ class Crowd:
             await self._leave[number].wait()
 
     async def until(self, count: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(GUARD_S):
             while len(self.through) + len(self.refused) < count:
                 self._heard.clear()
                 await self._heard.wait()
@@ -68,9 +68,12 @@ class Crowd:
 @asynccontextmanager
 async def loaded() -> AsyncGenerator[tuple[Crowd, SimHost]]:
     """A load has ended for which many waited, and those let through know of it."""
-    config = sim_config(parallel=MANY, time_scale=SLOW_LOAD)
+    config = sim_config(parallel=MANY)
     async with SimHost(config) as sim, fleet_over(sim) as bench, asyncio.TaskGroup() as tasks:
+        sim.faults.stall_load()
         crowd = Crowd(bench, tasks)
+        await bench.until(lambda host: host.waiting.get(ONE) == MANY)
+        sim.faults.clear("stall_load")
         await crowd.until(delivery.SETTING_OUT)
         yield crowd, sim
         crowd.leaves(*range(MANY))
@@ -123,11 +126,13 @@ async def test_when_the_host_breaks_those_not_told_are_refused_and_the_others_ke
     monkeypatch.setattr(host_module, "REBUILD_RULES", BreakerRules(threshold=1, base_s=0.01))
 
     def broken(*_: object) -> None:
-        monkeypatch.undo()
+        patch.undo()
         raise ZeroDivisionError("a fault of our own")
 
     async with loaded() as (crowd, _):
-        monkeypatch.setattr(Scheduler, "on_swept", broken)
+        # Apart from what else is changed here, which one undo would end as well.
+        patch = pytest.MonkeyPatch()
+        patch.setattr(Scheduler, "on_swept", broken)
         await crowd.bench.fleet.evict_idle()
         await crowd.until(MANY)
         assert crowd.through == [0, 1, 2, 3]

@@ -1,5 +1,6 @@
 """Why a host cannot be reached: asleep, hung, without its server, or misspelt are told apart."""
 
+import asyncio
 import errno
 import socket
 import sys
@@ -8,11 +9,12 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+from clocks import LoopClock
 from fleet_bench import H, fleet_over, sim_config
 
 from bot.domain.errors import FailureKind, HostUnreachable
 from bot.domain.hosts import HostConfig
-from bot.fleet.connection import Connection
+from bot.fleet.connection import CONNECT_SHARE, Connection
 from bot.fleet.rest import lan_http, unreached
 from bot.sim.host import SimHost
 
@@ -76,12 +78,22 @@ async def test_a_host_whose_lm_studio_is_not_running_says_so() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows refuses where others stay silent")
-async def test_a_machine_that_takes_no_connections_is_asleep_and_not_crashed() -> None:
-    with a_machine_asleep() as address:
+async def test_a_machine_that_takes_no_connections_is_asleep_and_not_crashed(
+    loop_clock: LoopClock,
+) -> None:
+    async def knock(address: str) -> None:
         async with lan_http() as http:
             with pytest.raises(HostUnreachable, match=ASLEEP) as caught:
-                await Connection(HostConfig(H, address), http, 0.5).connected()
-    assert caught.value.kind is FailureKind.TIMEOUT
+                await Connection(HostConfig(H, address), http, 8.0).connected()
+        assert caught.value.kind is FailureKind.TIMEOUT
+
+    with a_machine_asleep() as address:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(knock(address))
+            # For its sockets and by REST: neither is let in, long before the whole time is over.
+            for _ in range(2):
+                await loop_clock.armed(8.0 * CONNECT_SHARE)
+                loop_clock.passes(8.0 * CONNECT_SHARE)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import aiohttp
+from clocks import LoopClock
 
 from bot.app import utcnow
 from bot.chat.planning import ChatRules
@@ -160,6 +161,20 @@ async def gate(
             aiohttp.ClientSession() as session,
         ):
             yield Gate(built, base, session)
+
+
+async def in_two_reads(it: Gate, model: str, clock: LoopClock, text: str) -> bytes:
+    """A streamed answer, all but its first word a moment later: in one read none has a speed."""
+    [host] = it.house.hosts.values()
+    host.faults.stall_after_tokens(1)
+    body = chat(model, f"[[say {text}]]", stream=True)
+    async with it.session.post(it.base + CHATS, json=body) as got:
+        heard = b""
+        while text.split()[0].encode() not in heard and (more := await got.content.readany()):
+            heard += more
+        clock.passes(0.25)
+        host.faults.clear("stall_after_tokens")
+        return heard + await got.content.read()
 
 
 def chat(model: str | None, text: str = "hi", **more: object) -> dict[str, object]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
 
-GUARD_S = 20.0
+GUARD_S = 60.0
 """Only against hanging."""
 
 

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clocks import LoopClock
 from prometheus_client.parser import text_string_to_metric_families
 
 from bot.domain.cloud import Price, PriceStep
 from bot.fleet.connection import Connection
 from bot.policy.ratelimit import RateRule
-from tests.gateway.gate import Gate, chat, gate
+from bot.sim.journal import LoadStarted
+from tests.gateway.gate import Gate, chat, gate, in_two_reads
 from tests.helpers.house import GEMMA, GUARD_S, QWEN, cloud, sim
 
 CHAT = "/v1/chat/completions"
@@ -106,13 +108,20 @@ async def test_a_keys_daily_limit_stops_providers_and_no_host(tmp_path: Path) ->
         assert "host=one" in free.headers["x-lantern-route"]
 
 
-async def test_metrics_count_what_happened_and_show_what_stands(tmp_path: Path) -> None:
-    # Tokens that come in one read have no time between them to be measured.
-    one = sim("one", QWEN, GEMMA, time_scale=1.0, load_bytes_per_s=1e12, tokens_per_s=200.0)
-    async with gate(tmp_path, one) as it:
+async def test_metrics_count_what_happened_and_show_what_stands(
+    tmp_path: Path, loop_clock: LoopClock
+) -> None:
+    async with gate(tmp_path, sim("one", QWEN, GEMMA)) as it:
         before = await scraped(it)
         assert (before["host_up one"], before["build_info 0.1.0"]) == (1, 1)
-        await it.ask(CHAT, chat(QWEN.key, max_tokens=4, stream=True))
+        one = it.house.hosts["one"]
+        # A load that took no time would be no cold start.
+        one.faults.stall_load()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(in_two_reads(it, QWEN.key, loop_clock, "eins zwei drei vier"))
+            await one.journal.wait_for(LoadStarted)
+            loop_clock.passes(2.0)
+            one.faults.clear("stall_load")
         await it.ask(CHAT, chat(QWEN.key, max_tokens=4))
         await it.ask("/admin/models/unload", {"modelKey": QWEN.key})
         it.house.hosts["one"].faults.fail_next_load("no graphics card", times=None)

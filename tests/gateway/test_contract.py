@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clocks import LoopClock
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
@@ -14,7 +15,7 @@ from bot.gateway.sinks import LIFE
 from bot.policy.budget import BudgetRules
 from bot.sim.journal import LoadStarted
 from bot.sim.models import OverflowAnswer
-from tests.gateway.gate import CHATS, PATHS, any_form, chat, gate, viewer
+from tests.gateway.gate import CHATS, PATHS, any_form, chat, gate, in_two_reads, viewer
 from tests.helpers.house import GEMMA, QWEN, cloud, sim
 
 LOAD, UNLOAD, ACTIVATE = (f"/admin/models/{act}" for act in ("load", "unload", "activate"))
@@ -48,14 +49,15 @@ METRICS = {
 """Without ``lantern_`` and Prometheus' ``_total``; its labels."""
 
 
-async def test_every_metric_has_its_name_and_labels(tmp_path: Path) -> None:
-    one = sim("one", QWEN, GEMMA, time_scale=1.0, load_bytes_per_s=1e12, tokens_per_s=500.0)
+async def test_every_metric_has_its_name_and_labels(tmp_path: Path, loop_clock: LoopClock) -> None:
+    one = sim("one", QWEN, GEMMA)
     budget, providers = BudgetRules(daily_micro_usd=10**9), cloud(openai="openai")
     async with gate(tmp_path, one, providers=providers, budget=budget) as it:
         host = it.house.hosts["one"]
         host.faults.wrong_model(GEMMA.key)
         for stream in (True, False):
             await it.ask(CHATS, chat(QWEN.key, max_tokens=3, stream=stream))
+        await in_two_reads(it, QWEN.key, loop_clock, "eins zwei drei")
         await it.ask(UNLOAD, {"modelKey": QWEN.key})
         host.faults.fail_next_load("no", times=None)
         assert (await it.ask(CHATS, chat(GEMMA.key, max_tokens=3))).status == 200

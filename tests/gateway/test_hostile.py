@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clocks import LoopClock
 
 from bot.gateway import inference
 from bot.gateway.connections import ConnectionLimits
 from bot.gateway.server import GatewayRules
-from bot.sim.journal import PredictionStarted
+from bot.sim.journal import LoadStarted, PredictionStarted
 from tests.gateway.gate import LOOPBACK, chat, gate
 from tests.gateway.raw import GUARD_S, Reply, at, converse, read_reply, request
 from tests.helpers.house import QWEN, sim
@@ -155,13 +156,14 @@ FIFTY_MB = 50_000_000
 
 @pytest.mark.parametrize("has_key", [True, False])
 @pytest.mark.parametrize("is_chunked", [True, False])
+@pytest.mark.usefixtures("loop_clock")
 async def test_fifty_megabytes_cost_nobody_anything(
     tmp_path: Path, *, has_key: bool, is_chunked: bool
 ) -> None:
     size, piece = f"Content-Length: {FIFTY_MB}", PIECE
     if is_chunked:
         size, piece = CHUNKED, b"10000\r\n%b\r\n" % PIECE
-    async with gate(tmp_path, sim("one", QWEN), rules=limited(lingering_s=0.1)) as it:
+    async with gate(tmp_path, sim("one", QWEN), rules=limited()) as it:
         bearer = await it.key("editor")
         key = bearer if has_key else "Bearer wrong"
         head = request(CHAT, JSON, size, f"Authorization: {key}")
@@ -176,8 +178,9 @@ async def test_fifty_megabytes_cost_nobody_anything(
         assert (reply.status, reply.error["code"]) == wanted
 
 
+@pytest.mark.usefixtures("loop_clock")
 async def test_a_body_as_large_as_it_may_be_is_read(tmp_path: Path) -> None:
-    async with gate(tmp_path, sim("one", QWEN), rules=limited(lingering_s=0.1)) as it:
+    async with gate(tmp_path, sim("one", QWEN), rules=limited()) as it:
         body = json.dumps(chat("nobody/has-this", "")).encode()
         for more, status in ((0, 404), (1, 413)):
             whole = body.replace(b'""', b'"%b"' % (b"x" * (MIB - len(body) + more)))
@@ -211,30 +214,37 @@ async def silent(base: str, count: int, said: bytes) -> AsyncGenerator[list[asyn
     ],
 )
 async def test_connections_that_never_ask_are_cut_and_others_served(
-    tmp_path: Path, count: int, said: bytes
+    tmp_path: Path, loop_clock: LoopClock, count: int, said: bytes
 ) -> None:
     async with (
-        asyncio.timeout(GUARD_S),
-        gate(tmp_path, sim("one", QWEN), rules=limited(header_s=0.5)) as it,
+        gate(tmp_path, sim("one", QWEN), rules=limited(header_s=9.0)) as it,
         silent(it.base, count, said) as readers,
     ):
         answers = [await it.ask(CHAT, GOOD) for _ in range(3)]
         assert [answer.status for answer in answers] == [200] * 3
+        loop_clock.passes(9.0)
         for reader in readers:
             assert await reader.read() == b""
 
 
-async def test_one_that_has_asked_is_not_cut_while_it_waits_for_its_answer(tmp_path: Path) -> None:
-    slow = sim("one", QWEN, time_scale=0.1)
-    async with gate(tmp_path, slow, rules=limited(header_s=0.05, idle_s=0.05)) as it:
-        answer = await it.ask(CHAT, chat(QWEN.key, max_tokens=30))
-        assert answer.status == 200
+async def test_one_that_has_asked_is_not_cut_while_it_waits_for_its_answer(
+    tmp_path: Path, loop_clock: LoopClock
+) -> None:
+    rules = limited(header_s=9.0, idle_s=9.0)
+    async with gate(tmp_path, sim("one", QWEN), rules=rules) as it, asyncio.TaskGroup() as tasks:
+        one = it.house.hosts["one"]
+        one.faults.stall_load()
+        asking = tasks.create_task(it.ask(CHAT, chat(QWEN.key, max_tokens=30)))
+        await one.journal.wait_for(LoadStarted)
+        loop_clock.passes(9.0)
+        one.faults.clear("stall_load")
+        assert (await asking).status == 200
 
 
 async def test_an_idle_connection_is_closed_after_its_time(tmp_path: Path) -> None:
-    async with gate(tmp_path, sim("one", QWEN), rules=limited(header_s=60, idle_s=0.2)) as it:
+    async with gate(tmp_path, sim("one", QWEN), rules=limited(header_s=60, idle_s=0.02)) as it:
         begun = request("/v1/models", method="GET")
-        [first, second] = await converse(it.base, begun, begun, b"GET /v1/mod")
+        [first, second] = await converse(it.base, begun + begun + b"GET /v1/mod")
         assert (first.status, second.status) == (200, 200)
 
 
@@ -244,7 +254,7 @@ async def test_an_idle_connection_is_closed_after_its_time(tmp_path: Path) -> No
 async def test_a_body_that_never_comes_is_not_waited_for(
     tmp_path: Path, headers: tuple[str, ...]
 ) -> None:
-    rules = limited(body_s=0.2, lingering_s=0.1, idle_s=0.5)
+    rules = limited(body_s=0.02, lingering_s=0.02, idle_s=0.02)
     async with gate(tmp_path, sim("one", QWEN), rules=rules) as it:
         [reply] = await converse(it.base, request(CHAT, *headers, body=b"2\r\n{}\r\n"))
         assert (reply.status, reply.error["type"]) == (408, "invalid_request_error")
@@ -276,18 +286,16 @@ async def test_what_comes_behind_a_refusal_is_dropped_and_the_next_request_answe
 
 
 async def test_a_body_that_breaks_when_it_was_called_for_is_the_clients_doing(
-    tmp_path: Path,
+    tmp_path: Path, loop_clock: LoopClock
 ) -> None:
-    async with (
-        asyncio.timeout(GUARD_S),
-        gate(tmp_path, sim("one", QWEN), rules=limited(body_s=0.3, lingering_s=0.1)) as it,
-    ):
+    async with gate(tmp_path, sim("one", QWEN), rules=limited(body_s=9.0)) as it:
         reader, writer = await asyncio.open_connection(*at(it.base))
         writer.write(request(CHAT, JSON, CHUNKED, "Expect: 100-continue"))
         called = await read_reply(reader)
         assert called is not None
         assert called.status == 100
         writer.write(b"2\r\n{}\r\nno number\r\n")
+        loop_clock.passes(9.0)
         refused = await read_reply(reader)
         assert refused is not None
         # aiohttp's parser in C says nothing, and the time runs out; the one in Python tells it.

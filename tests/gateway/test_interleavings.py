@@ -228,7 +228,7 @@ async def test_a_client_that_never_reads_gives_its_place_back(tmp_path: Path) ->
     def speak_on(_: Asked) -> Answer:
         return Answer(("x" * 20_000,) * 2_000)
 
-    pace = LifePace(unread_s=0.1)
+    pace = LifePace(unread_s=0.02)
     config = sim("one", QWEN, parallel=1, answer=speak_on)
     async with gate(tmp_path, config, pace=pace) as it:
         one, host = it.house.hosts["one"], it.house.lantern.fleet.host(ONE)

@@ -17,11 +17,9 @@ from bot.sim.journal import (
     PredictionStarted,
 )
 from tests.gateway.gate import CHATS, PATHS, Gate, any_form, chat, gate
-from tests.helpers.house import QWEN, sim
+from tests.helpers.house import GUARD_S, QWEN, sim
 
 ONE = HostName("one")
-LEFT_S = 1.0
-"""What is promised to whoever pays for a host's electricity."""
 
 
 @asynccontextmanager
@@ -36,13 +34,13 @@ async def asking(it: Gate, text: str, **more: object) -> AsyncGenerator[None]:
 
 async def until(it: Gate, holds: Callable[[HostSnapshot], bool]) -> None:
     """Returns when it holds of the host; generous, since the machine may be busy."""
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(GUARD_S):
         await it.house.lantern.fleet.host(ONE).until(holds)
 
 
 async def stops(it: Gate) -> PredictionCancelled:
-    """The generation of somebody who left, ended within a second of that and nothing held."""
-    async with asyncio.timeout(LEFT_S):
+    """The generation of somebody who left, ended by that and nothing held."""
+    async with asyncio.timeout(GUARD_S):
         ended = await it.house.hosts["one"].journal.wait_for(PredictionCancelled)
         await it.house.lantern.fleet.host(ONE).until(is_at_rest)
     return ended
@@ -68,8 +66,7 @@ async def test_in_the_queue(tmp_path: Path, stream: bool) -> None:
             await one.journal.wait_for(PredictionStarted)
             async with asking(it, "leaver", stream=stream):
                 await until(it, lambda host: bool(host.waiting))
-            async with asyncio.timeout(LEFT_S):
-                await until(it, lambda host: not host.waiting)
+            await until(it, lambda host: not host.waiting)
         await stops(it)
         assert prompts(it) == ["first"]
 
@@ -85,8 +82,7 @@ async def test_during_the_load_which_goes_on_for_the_others(tmp_path: Path, stre
                 body = chat(QWEN.key, "stays", stream=not stream, max_tokens=3)
                 staying = tasks.create_task(it.ask(CHATS, body))
                 await until(it, lambda host: host.waiting.get(ModelKey(QWEN.key), 0) == 2)
-            async with asyncio.timeout(LEFT_S):
-                await until(it, lambda host: host.waiting.get(ModelKey(QWEN.key), 0) == 1)
+            await until(it, lambda host: host.waiting.get(ModelKey(QWEN.key), 0) == 1)
             one.faults.clear("stall_load")
         assert staying.result().status == 200
         assert len(one.journal.of(LoadStarted)) == 1
@@ -109,14 +105,16 @@ async def test_a_load_whose_only_asker_left_is_found_done_by_the_next(tmp_path: 
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_while_the_prompt_is_read(tmp_path: Path, stream: bool) -> None:
-    async with gate(tmp_path, sim("one", QWEN, time_scale=0.01)) as it:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
         one = it.house.hosts["one"]
         await one.preload(QWEN.key)
         await it.house.lantern.fleet.host(ONE).probe()
-        one.faults.slow_first_token(30.0)
+        one.faults.stall_prefill()
+        one.faults.stall_after_tokens(0)
         async with asking(it, "leaver", stream=stream):
             await one.journal.wait_for(PredictionStarted)
             await until(it, lambda host: not is_at_rest(host))
+        one.faults.clear("stall_prefill")
         # LM Studio reads a prompt to its end, whoever left; it generates nothing after it.
         assert (await stops(it)).tokens == 0
 

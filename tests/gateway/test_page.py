@@ -111,9 +111,9 @@ async def test_every_part_stands_without_complaint_and_without_scrolling_sideway
 
 
 async def test_a_load_moves_and_the_answer_streams_in_the_playground(tmp_path: Path) -> None:
-    slow = sim("one", BIG, time_scale=0.3)
-    async with gate(tmp_path, slow) as it, browser_at(it.base) as seen:
-        page = seen.page
+    async with gate(tmp_path, sim("one", BIG)) as it, browser_at(it.base) as seen:
+        page, faults = seen.page, it.house.hosts["one"].faults
+        faults.stall_load(at=0.4)
         await seen.settled()
         await page.get_by_role("link", name="Playground").click()
         await page.get_by_label("Model").select_option(BIG.key)
@@ -121,12 +121,10 @@ async def test_a_load_moves_and_the_answer_streams_in_the_playground(tmp_path: P
         await page.keyboard.press("Enter")
         bar = page.get_by_role("progressbar", name="Loading the model")
         await bar.wait_for()
-        first = int(await bar.get_attribute("aria-valuenow") or 0)
         await page.wait_for_function(
-            "n => { const b = document.querySelector('[role=progressbar]');"
-            " return !b || Number(b.ariaValueNow) > n; }",
-            arg=first,
+            "Number(document.querySelector('[role=progressbar]')?.ariaValueNow) === 40"
         )
+        faults.clear("stall_load")
         await page.get_by_text("to first token").wait_for()
         assert "simulated answer" in await page.locator(".said.model").inner_text()
         assert seen.is_clean()

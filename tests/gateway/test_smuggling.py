@@ -10,11 +10,13 @@ import pytest
 from bot.gateway.connections import ConnectionLimits
 from bot.gateway.server import GatewayRules
 from tests.gateway.gate import LOOPBACK, chat, gate
-from tests.gateway.raw import Reply, converse, request
+from tests.gateway.raw import GUARD_S, Reply, converse, request
 from tests.helpers.house import QWEN, sim
 
-QUICK = GatewayRules(doors=LOOPBACK, limits=ConnectionLimits(0.5, 0.5, 0.2, 0.2))
-"""What is never answered is over soon."""
+QUICK = GatewayRules(
+    doors=LOOPBACK, limits=ConnectionLimits(GUARD_S, GUARD_S, idle_s=0.02, lingering_s=0.02)
+)
+"""A connection on which all was answered is over soon."""
 
 CHAT = "/v1/chat/completions"
 JSON = "Content-Type: application/json"

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from bot.gateway.sinks import MOST_UNSENT, LifePace, StreamSink
-from tests.gateway.gate import CHATS, chat, gate
+from tests.gateway.gate import CHATS, Answer, chat, gate
 from tests.helpers.house import QWEN, sim
 
 WORDS = "one two three four five six seven eight nine ten"
@@ -26,10 +26,18 @@ async def test_most_of_an_answer_goes_straight_and_all_of_it_arrives(
         return took[-1]
 
     monkeypatch.setattr(StreamSink, "straight", counted)
-    async with gate(tmp_path, sim("one", QWEN, time_scale=0.05)) as it:
-        await it.house.hosts["one"].preload(QWEN.key)
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        one = it.house.hosts["one"]
+        await one.preload(QWEN.key)
+        one.faults.stall_after_tokens(3)
         options = {"stream_options": {"include_usage": wants_usage}}
-        answer = await it.ask(CHATS, chat(QWEN.key, f"[[say {WORDS}]]", stream=True) | options)
+        body = chat(QWEN.key, f"[[say {WORDS}]]", stream=True) | options
+        async with it.session.post(it.base + CHATS, json=body) as got:
+            heard = b""
+            while b"three" not in heard and (more := await got.content.readany()):
+                heard += more
+            one.faults.clear("stall_after_tokens")
+            answer = Answer(got.status, {}, heard + await got.content.read())
     assert answer.text == WORDS
     assert bool(answer.events[-1].get("usage")) == wants_usage
     assert any(took)
@@ -76,7 +84,9 @@ async def test_a_client_that_takes_nothing_in_is_cut_off(
 
 
 async def test_a_client_of_http_1_0_is_sent_no_chunks(tmp_path: Path) -> None:
-    async with gate(tmp_path, sim("one", QWEN, time_scale=0.05)) as it:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        one = it.house.hosts["one"]
+        one.faults.stall_after_tokens(1)
         port = int(it.base.rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         body = (
@@ -85,7 +95,9 @@ async def test_a_client_of_http_1_0_is_sent_no_chunks(tmp_path: Path) -> None:
         )
         head = f"POST {CHATS} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         writer.write(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
-        got = await reader.read()
+        got = await reader.readuntil(b'"content"')
+        one.faults.clear("stall_after_tokens")
+        got += await reader.read()
         writer.close()
     assert b"chunked" not in got
     head_, _, events = got.partition(b"\r\n\r\n")

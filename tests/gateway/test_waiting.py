@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from clocks import LoopClock
 
 from bot.chat.planning import ChatRules
 from bot.domain.hosts import Drain
@@ -19,7 +20,8 @@ from tests.helpers.house import QWEN, sim
 
 ONE = HostName("one")
 QUICK = LifePace(headers_s=0.01, every_s=0.01)
-HASTY = ChatRules(default_persona=PersonaName("default"), max_local_wait_s=0.2)
+LONGEST_S = 7.0
+HASTY = ChatRules(default_persona=PersonaName("default"), max_local_wait_s=LONGEST_S)
 
 
 async def test_sixteen_mixed_askers_of_a_cold_model_and_one_who_leaves(tmp_path: Path) -> None:
@@ -86,15 +88,19 @@ async def test_a_cold_stream_has_headers_and_signs_of_life_with_progress(
 
 
 async def test_a_long_prompt_is_read_under_signs_of_life(tmp_path: Path) -> None:
-    config = sim("one", QWEN, time_scale=0.01)
-    async with gate(tmp_path, config, pace=QUICK) as it:
+    async with gate(tmp_path, sim("one", QWEN), pace=QUICK) as it:
         one = it.house.hosts["one"]
         await one.preload(QWEN.key)
         await it.house.lantern.fleet.host(ONE).probe()
-        one.faults.slow_first_token(10.0)
-        answer = await it.ask(CHATS, chat(QWEN.key, stream=True, max_tokens=3))
-        states = [event["lantern"] for event in answer.events if "lantern" in event]
-        assert {"state": "reading", "host": "one"} in states
+        one.faults.stall_prefill()
+        body = chat(QWEN.key, stream=True, max_tokens=3)
+        async with it.session.post(it.base + CHATS, json=body) as got:
+            while b'"lantern": {"state": "reading", "host": "one"}' not in (
+                line := await got.content.readline()
+            ):
+                assert line
+            one.faults.clear("stall_prefill")
+            assert (await got.content.read()).endswith(b"data: [DONE]\n\n")
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -125,7 +131,7 @@ async def test_who_waits_in_a_line_goes_to_a_host_that_is_sooner_by_now(
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_queue_longer_than_the_longest_wait_says_when_to_ask_again(
-    tmp_path: Path, stream: bool
+    tmp_path: Path, loop_clock: LoopClock, stream: bool
 ) -> None:
     # Refused after its headers were sent, a stream would hear of it in an event.
     config, pace = sim("one", QWEN, parallel=1), LifePace(headers_s=60.0)
@@ -137,7 +143,11 @@ async def test_a_queue_longer_than_the_longest_wait_says_when_to_ask_again(
         async with asyncio.TaskGroup() as tasks:
             first = tasks.create_task(it.ask(CHATS, chat(QWEN.key, max_tokens=3)))
             await one.journal.wait_for(PredictionStarted)
-            answer = await it.ask(CHATS, chat(QWEN.key, "second", stream=stream))
+            second = chat(QWEN.key, "second", stream=stream)
+            asking = tasks.create_task(it.ask(CHATS, second))
+            await loop_clock.armed(LONGEST_S)
+            loop_clock.passes(LONGEST_S)
+            answer = await asking
             assert (answer.status, answer.error["code"]) == (503, "overloaded")
             assert 1 <= int(answer.headers["retry-after"]) <= 120
             one.faults.clear("stall_after_tokens")
@@ -146,12 +156,16 @@ async def test_a_queue_longer_than_the_longest_wait_says_when_to_ask_again(
 
 
 async def test_a_whole_answer_waits_for_a_load_only_so_long_and_the_load_goes_on(
-    tmp_path: Path,
+    tmp_path: Path, loop_clock: LoopClock
 ) -> None:
     async with gate(tmp_path, sim("one", QWEN), chat_rules=HASTY) as it:
         one = it.house.hosts["one"]
         one.faults.stall_load()
-        answer = await it.ask(CHATS, chat(QWEN.key))
+        async with asyncio.TaskGroup() as tasks:
+            asking = tasks.create_task(it.ask(CHATS, chat(QWEN.key)))
+            await one.journal.wait_for(LoadStarted)
+            loop_clock.passes(LONGEST_S)
+        answer = asking.result()
         assert (answer.status, answer.error["code"]) == (503, "model_loading")
         assert 1 <= int(answer.headers["retry-after"]) <= 120
         one.faults.clear("stall_load")

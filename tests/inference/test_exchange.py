@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from clocks import LoopClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -512,15 +513,24 @@ async def test_what_may_have_been_begun_is_sent_to_no_host_twice(
         assert (failed, host.asked) == ([FailureKind.CUT], asked)
 
 
-async def test_silence_on_a_kept_connection_is_no_reason_to_ask_again() -> None:
+async def test_silence_on_a_kept_connection_is_no_reason_to_ask_again(
+    loop_clock: LoopClock,
+) -> None:
     host = Keeping()
     host.broken = {(0, 2): None}
     async with host.asked_by() as inference:
         await whole(inference, host.endpoint)
-        hasty = replace(host.endpoint, first_token_s=0.05)
-        with pytest.raises(Unavailable) as silent:
-            await whole(inference, hasty)
-        assert (silent.value.kind, host.asked) == (FailureKind.TIMEOUT, [2])
+
+        async def in_vain() -> None:
+            with pytest.raises(Unavailable) as silent:
+                await whole(inference, host.endpoint)
+            assert silent.value.kind is FailureKind.TIMEOUT
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(in_vain())
+            await host.is_silent.wait()
+            loop_clock.passes(host.endpoint.first_token_s)
+        assert host.asked == [2]
 
 
 async def test_a_host_that_is_gone_is_said_to_be_gone_and_who_leaves_leaves_nothing_open() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Ending = Literal["whole", "cut", "reset", "hold"]
+BEAT_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class WireDouble:
     port: int = 0
     requests: list[Received] = field(default_factory=list[Received])
     connections: int = 0
+    was_met: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a client has connected."""
     was_asked: asyncio.Event = field(default_factory=asyncio.Event)
     was_left: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a client closed its connection while a reply was held."""
@@ -64,6 +67,7 @@ class WireDouble:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection."""
         self.connections += 1
+        self.was_met.set()
         try:
             while (received := await _read_request(reader)) is not None:
                 self.requests.append(received)
@@ -117,7 +121,7 @@ class WireDouble:
 async def _beat(beat: bytes, writer: asyncio.StreamWriter) -> None:
     while beat:
         writer.write(b"%x\r\n%b\r\n" % (len(beat), beat))
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(BEAT_S)
 
 
 async def _read_request(reader: asyncio.StreamReader) -> Received | None:

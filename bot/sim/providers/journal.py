@@ -117,7 +117,7 @@ class ProviderJournal:
         self._wake()
 
     async def until(
-        self, is_so: Callable[["ProviderJournal"], bool], *, timeout_s: float = 5.0
+        self, is_so: Callable[["ProviderJournal"], bool], *, timeout_s: float = 60.0
     ) -> None:
         """Wait until something holds of this journal.
 
