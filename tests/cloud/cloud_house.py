@@ -66,6 +66,13 @@ class Heard(Collected):
     places: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
     """In the line, and the seconds told until its turn."""
     served: StreamEnd | None = None
+    _more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def words(self, count: int) -> None:
+        """Wait until so many were heard."""
+        while len(self.text.split()) < count:
+            self._more.clear()
+            await self._more.wait()
 
     def listener(self) -> Listener:
         async def sent() -> None:
@@ -73,6 +80,7 @@ class Heard(Collected):
 
         async def hear(delta: Delta) -> None:
             self.deltas.append(delta)
+            self._more.set()
 
         async def again(error: Unavailable) -> None:
             self.retries.append(error.kind)
@@ -121,9 +129,10 @@ class Cloud:
         *,
         is_last: bool = True,
         is_hurried: bool = False,
+        heard: Heard | None = None,
     ) -> Heard:
         """Serve one question and keep whatever came of it."""
-        heard = Heard()
+        heard = heard or Heard()
         try:
             heard.served = await serve(
                 self.providers,

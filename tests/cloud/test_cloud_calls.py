@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from clocks import LoopClock
 from cloud_house import (
     SAGE,
     Heard,
@@ -161,15 +162,18 @@ async def test_a_mark_set_during_a_told_pause_sends_nothing(tmp_path: Path) -> N
         assert (again.notices, question.news) == (["openai was asked again."], "")
 
 
-async def test_a_mark_set_while_all_wait_for_a_told_pause_sends_nothing(tmp_path: Path) -> None:
+async def test_a_mark_set_while_all_wait_for_a_told_pause_sends_nothing(
+    tmp_path: Path, loop_clock: LoopClock
+) -> None:
     async with cloud_house(tmp_path, "openai", retries=0) as cloud:
-        cloud.double("openai").faults.set("rate_limit", wait_s=0.05, times=1)
+        cloud.double("openai").faults.set("rate_limit", wait_s=2.0, times=1)
         assert (await cloud.serve("openai")).kind is K.RATE_LIMIT
         ask, mark = marked(cloud.ask())
         async with asyncio.TaskGroup() as tasks:
             waiting = tasks.create_task(cloud.serve("openai", ask))
-            await asyncio.sleep(0.01)
+            await loop_clock.armed(2.0)
             mark.set()
+            loop_clock.passes(2.0)
         assert waiting.result().kind is K.CANCELLED
         assert len(cloud.double("openai").journal.chats()) == 1
 
@@ -358,40 +362,51 @@ async def test_the_configured_rate_is_kept_and_the_next_candidate_asked(tmp_path
         assert cloud.news == []
 
 
-async def test_who_is_turned_away_for_the_rate_takes_no_place_with_them(tmp_path: Path) -> None:
+async def test_who_is_turned_away_for_the_rate_takes_no_place_with_them(
+    tmp_path: Path, loop_clock: LoopClock
+) -> None:
     async with cloud_house(
-        tmp_path, "openai", rate_count=1, rate_period_s=0.05, max_wait_s=0.0, max_concurrent=1
+        tmp_path, "openai", rate_count=1, rate_period_s=2.0, max_wait_s=0.0, max_concurrent=1
     ) as cloud:
         heard = [await cloud.serve("openai") for _ in range(3)]
         assert heard[0].served is not None
-        assert {h.kind for h in heard[1:]} <= {K.BUSY, None}
+        assert [h.kind for h in heard[1:]] == [K.BUSY] * 2
+        loop_clock.passes(2.0)
         cloud.providers.renew(config_for(cloud.double("openai"), "openai", max_wait_s=1.0))
         assert (await cloud.serve("openai")).served is not None
 
 
-async def test_a_short_wait_for_the_rate_is_waited_for(tmp_path: Path) -> None:
-    async with cloud_house(tmp_path, "openai", rate_count=1, rate_period_s=0.05) as cloud:
-        heard = [await cloud.serve("openai") for _ in range(3)]
-        first, second, third = cloud.double("openai").journal.chats()
+async def test_a_short_wait_for_the_rate_is_waited_for(
+    tmp_path: Path, loop_clock: LoopClock
+) -> None:
+    async with cloud_house(tmp_path, "openai", rate_count=1, rate_period_s=0.5) as cloud:
+        heard = [await cloud.serve("openai")]
+        for _ in range(2):
+            async with asyncio.TaskGroup() as tasks:
+                waiting = tasks.create_task(cloud.serve("openai"))
+                await loop_clock.armed(0.5)
+                loop_clock.passes(0.5)
+            heard.append(waiting.result())
+        first, second, third = (c.arrival.at for c in cloud.double("openai").journal.chats())
 
         assert all(h.served for h in heard)
-        assert third.arrival.at - first.arrival.at >= 0.09
-        assert second.arrival.at > first.arrival.at
+        assert (second - first, third - second) == (0.5, 0.5)
 
 
 # --- the breaker ------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-async def test_half_open_lets_one_request_try_and_its_answer_closes_it(tmp_path: Path) -> None:
+async def test_half_open_lets_one_request_try_and_its_answer_closes_it(
+    tmp_path: Path, loop_clock: LoopClock
+) -> None:
     rules = BudgetRules(per_user_micro_usd=100_000)
     async with cloud_house(tmp_path, "zai", rules=rules) as cloud:
         double = cloud.double()
         double.faults.set("plan_limit", code="1308", wait_s=1.0, times=1)
         assert (await cloud.serve()).kind is K.PLAN_LIMIT
         assert (await cloud.serve()).requests == 0
-        # A plan's reset is told in whole seconds, so this is the nearest one there is.
-        await asyncio.sleep(1.0)
+        loop_clock.passes(1.0)
         # One that was never sent is no trial: the next one may be it.
         dear = cloud.ask(answer_tokens=100_000)
         assert (await cloud.serve(ask=dear)).kind is K.BUDGET

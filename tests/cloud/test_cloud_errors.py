@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from cloud_house import Cloud, asking, cloud_house, config_for
+from clocks import LoopClock
+from cloud_house import Cloud, Heard, asking, cloud_house, config_for
 
 from bot.cloud.call import CloudAsk
 from bot.cloud.serve import ProviderTries
@@ -232,12 +233,17 @@ async def test_a_cut_answer_is_never_repeated_once_words_were_shown(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("wire", ["zai", "openai", "anthropic"])
-async def test_a_stall_is_left_and_not_tried_again(tmp_path: Path, wire: WireKind) -> None:
-    async with cloud_house(tmp_path, wire, idle_s=0.3) as cloud:
-        double = cloud.double(wire)
+async def test_a_stall_is_left_and_not_tried_again(
+    tmp_path: Path, loop_clock: LoopClock, wire: WireKind
+) -> None:
+    async with cloud_house(tmp_path, wire, idle_s=7.0) as cloud:
+        double, heard = cloud.double(wire), Heard()
         double.faults.set("stall", after_tokens=3)
-
-        heard = await cloud.serve(wire)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(cloud.serve(wire, heard=heard))
+            await heard.words(3)
+            await loop_clock.armed(7.0)
+            loop_clock.passes(7.0)
 
         assert heard.kind is K.STALL
         assert heard.text
@@ -247,22 +253,30 @@ async def test_a_stall_is_left_and_not_tried_again(tmp_path: Path, wire: WireKin
 
 @pytest.mark.parametrize("fault", ["no_headers", "no_first_token"])
 async def test_silence_before_the_first_word_moves_on_without_a_retry(
-    tmp_path: Path, fault: FaultName
+    tmp_path: Path, loop_clock: LoopClock, fault: FaultName
 ) -> None:
-    async with cloud_house(tmp_path, "openai", timeout_s=0.05) as cloud:
-        cloud.double("openai").faults.set(fault)
-
-        heard = await cloud.serve("openai")
+    async with cloud_house(tmp_path, "openai", timeout_s=9.0) as cloud:
+        double, heard = cloud.double("openai"), Heard()
+        double.faults.set(fault)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(cloud.serve("openai", heard=heard))
+            await double.journal.until(lambda journal: bool(journal.open))
+            loop_clock.passes(9.0)
 
         assert heard.kind is K.TIMEOUT
         assert heard.requests == 1
 
 
-async def test_an_answer_that_takes_too_long_in_all_is_left(tmp_path: Path) -> None:
-    async with cloud_house(tmp_path, "openai", whole_s=0.05) as cloud:
+async def test_an_answer_that_takes_too_long_in_all_is_left(
+    tmp_path: Path, loop_clock: LoopClock
+) -> None:
+    async with cloud_house(tmp_path, "openai", whole_s=9.0) as cloud:
+        heard = Heard()
         cloud.double("openai").faults.set("stall", after_tokens=3)
-
-        heard = await cloud.serve("openai")
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(cloud.serve("openai", heard=heard))
+            await heard.words(3)
+            loop_clock.passes(9.0)
 
         assert heard.kind is K.STALL
         assert "longer than" in str(heard.error)
@@ -433,13 +447,18 @@ async def test_repeats_end_with_the_questions_and_with_the_minutes_share(tmp_pat
         assert not used_up.may_repeat(name, cloud.providers)
 
 
-async def test_one_deadline_to_the_first_word_holds_for_all(tmp_path: Path) -> None:
+async def test_one_deadline_to_the_first_word_holds_for_all(
+    tmp_path: Path, loop_clock: LoopClock
+) -> None:
     async with cloud_house(tmp_path, "zai", "openai", timeout_s=3600.0) as cloud:
-        question = ProviderTries(due=loop_time() + 0.1)
+        question = ProviderTries(due=loop_time() + 9.0)
         cloud.double("zai").faults.set("no_headers")
-        # Also for the request under way, whatever its own limit: else nobody waits so long here.
-        async with asyncio.timeout(30.0):
-            heard = [await cloud.serve(name, question=question) for name in ("zai", "openai")]
+        # Also for the request under way, whatever its own limit.
+        async with asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(cloud.serve("zai", question=question))
+            await cloud.double("zai").journal.until(lambda journal: bool(journal.open))
+            loop_clock.passes(9.0)
+        heard = [waiting.result(), await cloud.serve("openai", question=question)]
         assert [h.kind for h in heard] == [K.TIMEOUT, K.TIMEOUT]
         assert [h.requests for h in heard] == [1, 0]
         assert "no word had come" in str(heard[1].error)

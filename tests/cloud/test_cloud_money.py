@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from clocks import LoopClock
 from cloud_house import ADA, SERVER, Cloud, Heard, cloud_house
 
 from bot.cloud.serve import Listener, ProviderTries, serve
@@ -82,14 +83,17 @@ async def test_people_are_unknown_to_providers_and_different_at_each(tmp_path: P
 @pytest.mark.parametrize("wire", ["zai", "openai", "anthropic"])
 @pytest.mark.parametrize("fault", ["cut", "silent_end", "stall"])
 async def test_a_broken_answer_costs_what_was_counted_and_never_more_than_was_held(
-    tmp_path: Path, wire: WireKind, fault: FaultName
+    tmp_path: Path, loop_clock: LoopClock, wire: WireKind, fault: FaultName
 ) -> None:
-    async with cloud_house(tmp_path, wire, idle_s=0.3) as cloud:
-        double = cloud.double(wire)
-        double.faults.set(fault, after_tokens=20)
-
-        await cloud.serve(wire)
-
+    async with cloud_house(tmp_path, wire, idle_s=7.0) as cloud:
+        double, heard = cloud.double(wire), Heard()
+        double.faults.set(fault, after_tokens=6)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(cloud.serve(wire, heard=heard))
+            await heard.words(6)
+            if fault == "stall":
+                await loop_clock.armed(7.0)
+                loop_clock.passes(7.0)
         (row,) = await cloud.rows()
         cost, held = row["cost_micro_usd"], row["reserved_micro_usd"]
         await double.journal.until(lambda journal: not journal.open)

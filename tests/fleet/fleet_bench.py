@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from brief import brief
+from patience import GUARD_S
 
 from bot.domain.events import FleetEvent, Progress
 from bot.domain.hosts import (
@@ -40,10 +41,6 @@ H = HostName("studio")
 def sim_config(**changes: object) -> SimHostConfig:
     """A host on which nothing takes time; what is to last is held by its dials."""
     return SimHostConfig(**{"models": MODELS, "time_scale": 0.0, "answer": brief, **changes})  # pyright: ignore[reportArgumentType]  # passed through
-
-
-GUARD_S = 60.0
-"""Only against hanging: on a busy machine five seconds were over before a greeting."""
 
 
 @dataclass

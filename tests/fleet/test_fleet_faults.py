@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Generator
 
 import pytest
-from fleet_bench import ONE, TWO, Bench, H, a_wish, fleet_over, sim_config
+from fleet_bench import GUARD_S, ONE, TWO, Bench, H, a_wish, fleet_over, sim_config
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
@@ -235,7 +235,7 @@ async def test_a_host_that_breaks_again_and_again_holds_nobody_up(
     ):
         monkeypatch.setattr(host, "REBUILD_RULES", BreakerRules(threshold=1, base_s=3600.0))
         trap.set("on_probed", times=1000)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(GUARD_S):
             await bench.fleet.probe_all()
             await bench.fleet.probe_all()
             await bench.fleet.host(H).probe()

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from clocks import LoopClock
 from failures import fails
 from fleet_bench import (
     EMBED,
@@ -24,6 +25,7 @@ from bot.domain.events import Evicting, Loading, Queued
 from bot.domain.hosts import HostConfig, Instance, LoadOrder
 from bot.domain.ids import ModelKey
 from bot.domain.personas import LoadSettings
+from bot.fleet import host
 from bot.fleet.client import Stop
 from bot.fleet.connection import Connection
 from bot.fleet.fleet import FleetRules
@@ -132,7 +134,7 @@ async def test_a_cancel_asked_before_the_channel_opens_is_sent_as_it_opens() -> 
     stop.is_asked = True
     async with SimHost(sim_config()) as sim, lan_http() as http:
         sim.faults.stall_load()
-        client = await Connection(HostConfig(H, sim.address), http, 5.0).connected()
+        client = await Connection(HostConfig(H, sim.address), http, GUARD_S).connected()
         order = LoadOrder(ONE, "llm", LoadSettings(), ttl_s=60, idle_ttl_s=30)
         assert await client.load(order, lambda _: None, stop) is None
         await client.close()
@@ -318,8 +320,12 @@ async def test_the_configured_budget_evicts_before_the_load() -> None:
 
 
 @pytest.mark.slow
-async def test_an_own_instance_another_program_is_using_is_not_evicted() -> None:
-    async with SimHost(sim_config(tokens_per_s=1.0)) as sim:
+async def test_an_own_instance_another_program_is_using_is_not_evicted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(host, "PULSE_S", 0.01)
+    async with SimHost(sim_config()) as sim:
+        sim.faults.stall_after_tokens(1)
         configs = [HostConfig(H, sim.address, max_loaded=1)]
         async with fleet_over(configs=configs) as bench:
             await bench.use(ONE)
@@ -354,7 +360,8 @@ async def test_an_instance_loaded_by_others_since_the_last_probe_is_used_not_dou
         assert len(sim.resident) == 1
 
 
-async def test_slots_come_from_the_host() -> None:
+async def test_slots_come_from_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "PULSE_S", 0.01)
     async with (
         SimHost(sim_config(generation="0.3")) as sim,
         fleet_over(sim) as bench,
@@ -432,7 +439,7 @@ async def test_leaving_the_fleet_in_the_middle_of_a_load_stops_it_at_the_host() 
 
 @pytest.mark.slow
 async def test_a_host_that_says_nothing_to_a_load_is_given_up(
-    monkeypatch: pytest.MonkeyPatch,
+    loop_clock: LoopClock,
 ) -> None:
     load = SocketClient.load
 
@@ -443,16 +450,19 @@ async def test_a_host_that_says_nothing_to_a_load_is_given_up(
         sim.faults.hang(path="/llm")
         return await load(client, order, on_progress, stop)
 
-    monkeypatch.setattr(SocketClient, "load", unheard)
-    rules = FleetRules(probe_timeout_s=2.0, load_answer_s=0.1)
+    patch = pytest.MonkeyPatch()
+    patch.setattr(SocketClient, "load", unheard)
+    rules = FleetRules(probe_timeout_s=GUARD_S, load_answer_s=9.0)
     async with SimHost(sim_config()) as sim, fleet_over(sim, rules=rules) as bench:
         async with bench.fleet.host(H).lease(a_wish()) as lease:
+            await loop_clock.armed(9.0)
+            loop_clock.passes(9.0)
             with pytest.raises(HostUnreachable, match="did not answer"):
                 async for _ in lease:
                     pass
-        monkeypatch.undo()
+        patch.undo()
         sim.faults.clear()
-        await bench.until_up()
+        await bench.fleet.host(H).probe()
         assert (await bench.use())[0].identifier == ONE
 
 

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from fleet_bench import ONE, TWO, H, Kept, a_wish, fleet_over, sim_config
+from fleet_bench import GUARD_S, ONE, TWO, H, Kept, a_wish, fleet_over, sim_config
 
 from bot.domain.errors import (
     FailureKind,
@@ -195,7 +195,7 @@ async def test_an_unload_the_host_confirms_and_does_not_do_is_not_called_done(
 async def test_a_request_during_a_ttl_unload_is_served() -> None:
     async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
         await bench.use(idle_ttl_s=0.0)
-        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(GUARD_S), asyncio.TaskGroup() as tasks:
             await bench.fleet.evict_idle()
             assert bench.host().instances == ()
             users = [tasks.create_task(bench.use(user=f"u{n}")) for n in range(10)]
@@ -223,7 +223,8 @@ async def test_a_hung_host_holds_up_no_eviction_and_piles_up_none(
         await bench.use(TWO, HostName("studio-2"), idle_ttl_s=0.0)
         hung.faults.hang()
         for _ in range(3):
-            async with asyncio.timeout(1):
+            # Half of what the hung one is given.
+            async with asyncio.timeout(GUARD_S / 2):
                 await bench.fleet.evict_idle()
         await well.journal.wait_for(journal.Unloaded)
         assert len(hung.resident) == 1
@@ -346,7 +347,8 @@ async def test_leaving_the_fleet_leaves_the_models_and_others_alone() -> None:
 
 async def test_remembered_speeds_predict_the_next_load() -> None:
     memory = FleetMemory(speeds={(H, ONE): Speed(load_s=7.0)}, rates={H: 1e9})
-    async with SimHost(sim_config(time_scale=0.05)) as sim, fleet_over(sim, memory=memory) as bench:
+    async with SimHost(sim_config()) as sim, fleet_over(sim, memory=memory) as bench:
+        sim.faults.stall_load()
         assert bench.host().load_bytes_per_s == 1e9
         async with bench.fleet.host(H).lease(a_wish()) as lease:
             await anext(lease)

@@ -8,16 +8,17 @@ from typing import NoReturn
 
 import pytest
 from aiohttp import WSMsgType, web
-from fleet_bench import ONE, H, fleet_over, sim_config
+from fleet_bench import GUARD_S, ONE, H, fleet_over, sim_config
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from bot.domain.errors import HostUnreachable
 from bot.domain.hosts import HostConfig
 from bot.domain.ids import HostName, InstanceId
-from bot.fleet import inventory, lmstudio
+from bot.fleet import host, inventory, lmstudio
 from bot.fleet.lmstudio import SocketClient
 from bot.fleet.residents import Residents
+from bot.policy.breaker import BreakerRules
 from bot.sim import journal
 from bot.sim.host import SimHost
 
@@ -154,6 +155,7 @@ async def test_a_reader_that_breaks_on_one_hosts_listing_is_a_failed_probe_and_i
 async def test_a_desk_that_breaks_on_one_hosts_report_is_a_failed_probe(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(host, "REBUILD_RULES", BreakerRules(threshold=1, base_s=0.01))
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
         with monkeypatch.context() as patch:
             patch.setattr(Residents, "see", _broken)
@@ -182,7 +184,7 @@ async def test_an_unload_that_breaks_in_our_hands_leaves_the_host_usable(
         await bench.use()
         with monkeypatch.context() as patch:
             patch.setattr(SocketClient, "unload", _broken)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(GUARD_S):
                 stays = await bench.fleet.host(H).unload(ONE)
         assert "ZeroDivisionError" in stays[InstanceId(ONE)]
         await bench.until_up()

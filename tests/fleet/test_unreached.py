@@ -14,7 +14,7 @@ from fleet_bench import H, fleet_over, sim_config
 
 from bot.domain.errors import FailureKind, HostUnreachable
 from bot.domain.hosts import HostConfig
-from bot.fleet.connection import CONNECT_SHARE, Connection
+from bot.fleet.connection import CONNECT_SHARE, SOCKET_SHARE, Connection
 from bot.fleet.rest import lan_http, unreached
 from bot.sim.host import SimHost
 
@@ -84,16 +84,16 @@ async def test_a_machine_that_takes_no_connections_is_asleep_and_not_crashed(
     async def knock(address: str) -> None:
         async with lan_http() as http:
             with pytest.raises(HostUnreachable, match=ASLEEP) as caught:
-                await Connection(HostConfig(H, address), http, 8.0).connected()
+                await Connection(HostConfig(H, address), http, 10.0).connected()
         assert caught.value.kind is FailureKind.TIMEOUT
 
     with a_machine_asleep() as address:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(knock(address))
             # For its sockets and by REST: neither is let in, long before the whole time is over.
-            for _ in range(2):
-                await loop_clock.armed(8.0 * CONNECT_SHARE)
-                loop_clock.passes(8.0 * CONNECT_SHARE)
+            for share in (SOCKET_SHARE, CONNECT_SHARE):
+                await loop_clock.armed(10.0 * share)
+                loop_clock.passes(10.0 * share)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from brief import brief
 from databases import new_database
+from patience import GUARD_S
 
 from bot.app import Plan, lantern, utcnow
 from bot.chat.lantern import Lantern
@@ -37,8 +38,6 @@ QWEN = SimModel("qwen/qwen3-8b", 5 * GB)
 GEMMA = SimModel("google/gemma-3-4b", 3 * GB)
 FAST = 0.0
 """A simulator that loses no time."""
-GUARD_S = 60.0
-"""Only against hanging: a busy machine took over five seconds for a greeting on loopback."""
 PATIENT = FleetRules(
     probe_every_s=3600, probe_timeout_s=GUARD_S, call_timeout_s=GUARD_S, sweep_every_s=3600
 )
