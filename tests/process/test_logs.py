@@ -27,6 +27,8 @@ def _restored() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     kept = structlog.get_config()
+    # Whoever captured them before and did not let go makes it a step that is left out.
+    logging.captureWarnings(False)
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
