@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, TextIO, TypeVar
 
 import typer
-from rich.console import Console
 
 from bot.commands import once
 from bot.domain.errors import BotError, ConfigError, RequestRefused, StoreUnusable
@@ -20,7 +19,6 @@ from bot.process.logs import configure_logging
 from bot.settings import Loaded, load_settings, masked, missing_for_run, schema
 from bot.store.ledger import By
 from bot.terminal.facts import PERIODS, report_period
-from bot.terminal.screen import Screen
 
 # 78 is the system's EX_CONFIG: PM2 and systemd do not start again after it, since nothing would
 # have changed.
@@ -61,21 +59,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     stdin: TextIO = sys.stdin
     if isinstance(stdin, io.TextIOWrapper) and not stdin.isatty():
         stdin.reconfigure(encoding="utf-8-sig", errors="replace")
-    error = Screen(Console(stderr=True))
     try:
         # `python -m bot` is the same program: its help and its completion name the command.
         cli(args=None if arguments is None else list(arguments), prog_name="lantern")
-    except ConfigError as wrong:
-        error.line("Lantern cannot start with this configuration:", "bold red")
-        for fault in wrong.faults:
-            error.line(f"  • {fault}")
-        sys.exit(EXIT_CONFIG)
-    except (AlreadyRunning, StoreUnusable) as lasting:
-        error.line(lasting.user_message, "bold red")
-        sys.exit(EXIT_CONFIG)
     except BotError as failed:
-        error.line(failed.user_message, "red")
-        sys.exit(EXIT_FAILED)
+        is_lasting = isinstance(failed, ConfigError | AlreadyRunning | StoreUnusable)
+        screen, style = once.terminal(stderr=True), "bold red" if is_lasting else "red"
+        if isinstance(failed, ConfigError):
+            screen.line("Lantern cannot start with this configuration:", style)
+            for fault in failed.faults:
+                screen.line(f"  • {fault}")
+        else:
+            screen.line(failed.user_message, style)
+        sys.exit(EXIT_CONFIG if is_lasting else EXIT_FAILED)
 
 
 def run_async(work: Coroutine[None, None, T]) -> T:
@@ -207,7 +203,7 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 @cli.command()
 def health(config: ConfigOption = None) -> None:
     """Says whether the Lantern on this database lives; exit 1 when it does not. For Docker."""
-    Screen(Console()).line(once.health(_loaded(config)))
+    once.terminal().line(once.health(_loaded(config)))
 
 
 @cli.command()
@@ -351,7 +347,7 @@ def config_show(config: ConfigOption = None, as_json: JsonOption = False) -> Non
     if as_json:
         once.print_json(shown)
         return
-    screen = Screen(Console())
+    screen = once.terminal()
     width = max(len(line["key"]) for line in shown)
     for line in shown:
         screen.line(f"{line['key']:<{width}}  {line['value']}  ({line['origin']})")

@@ -27,6 +27,8 @@ from bot.sim.journal import LoadStarted, Unloaded
 from bot.sim.models import SimModel
 from bot.store.database import Database
 
+ROOT = Path(__file__).parents[1]
+
 
 @pytest.fixture(autouse=True)
 def _clean_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
@@ -68,6 +70,25 @@ def test_ctrl_c_while_it_still_loads_ends_it_without_a_traceback(
     with pytest.raises(SystemExit) as ended:
         start(["hosts"])
     assert ended.value.code == 130
+
+
+@pytest.mark.ops
+def test_a_lantern_that_runs_loads_nothing_for_terminals_pictures_files_or_the_gateway() -> None:
+    lines = """
+import sys
+from bot.__main__ import lantern
+try:
+    lantern(["--version"])
+except SystemExit:
+    import bot.commands.run, bot.fleet.lmstudio
+print(*sys.modules)
+import rich.console
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", lines], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    late = {"rich", "click", "pygments", "aiohttp.web", "pypdf", "genai_prices", "PIL", "bot.sim"}
+    assert not set(done.stdout.split()) & {*late, "bot.gateway", "bot.terminal.screen"}
 
 
 def json_of(capsys: pytest.CaptureFixture[str]) -> Any:

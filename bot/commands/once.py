@@ -7,8 +7,7 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from bot.app import lantern, plan_from, utcnow
 from bot.chat.lantern import Lantern
@@ -23,7 +22,9 @@ from bot.settings import Loaded
 from bot.store.fleet_memory import FleetStore
 from bot.store.ledger import By
 from bot.terminal import facts
-from bot.terminal.screen import Screen
+
+if TYPE_CHECKING:
+    from bot.terminal.screen import Screen
 
 SETTLE_S = 8.0
 """A command about hosts waits this long for the slowest of them to answer its first probe."""
@@ -75,7 +76,7 @@ async def built_from(
                 stack.enter_context(instance_lock(database))
             except AlreadyRunning:
                 is_owner = False
-                Screen(Console(stderr=True)).line(beside, "yellow")
+                terminal(stderr=True).line(beside, "yellow")
         async with lantern(replace(plan_from(loaded, is_owner=is_owner), database=database)) as it:
             await it.fleet.settled(settle_s)
             yield it
@@ -89,7 +90,7 @@ async def show_hosts(loaded: Loaded, *, as_json: bool) -> None:
         print_json([facts.host_record(host, now) for host in found])
     else:
         rows = [facts.host_row(host, now) for host in found]
-        Screen(Console()).table(facts.HOST_COLUMNS, rows)
+        terminal().table(facts.HOST_COLUMNS, rows)
 
 
 async def show_stats(loaded: Loaded, *, as_json: bool) -> None:
@@ -108,7 +109,7 @@ async def show_stats(loaded: Loaded, *, as_json: bool) -> None:
         else (n, "0", "?", "?")
         for n, f in found.items()
     ]
-    Screen(Console()).table(facts.STATS_COLUMNS, rows)
+    terminal().table(facts.STATS_COLUMNS, rows)
 
 
 async def show_models(loaded: Loaded, *, as_json: bool) -> None:
@@ -126,7 +127,7 @@ async def show_models(loaded: Loaded, *, as_json: bool) -> None:
                 (option.key, bytes_text(option.size_bytes), option.mark, ", ".join(option.hosts))
                 for option in map(catalog.option, keys)
             ]
-            Screen(Console()).table(facts.MODEL_COLUMNS, rows)
+            terminal().table(facts.MODEL_COLUMNS, rows)
         # An empty table said nothing of hosts that are away, and nor did the exit code.
         if reasons := catalog.outage():
             told = "\n".join(f"• {reason}" for reason in reasons)
@@ -145,7 +146,7 @@ async def show_personas(loaded: Loaded, *, as_json: bool) -> None:
         print_json([facts.persona_record(persona) for persona in every])
     else:
         rows = [facts.persona_row(persona) for persona in every]
-        Screen(Console()).table(facts.PERSONA_COLUMNS, rows)
+        terminal().table(facts.PERSONA_COLUMNS, rows)
     if problems:
         raise BotError("\n".join(problems))
 
@@ -165,7 +166,7 @@ async def show_usage(loaded: Loaded, period: ReportPeriod, by: By, *, as_json: b
     if as_json:
         print_json(asdict(report))
     else:
-        Screen(Console()).markdown(usage_text(report))
+        terminal().markdown(usage_text(report))
 
 
 async def load(loaded: Loaded, model: str, host: str | None, *, as_json: bool) -> None:
@@ -176,7 +177,7 @@ async def load(loaded: Loaded, model: str, host: str | None, *, as_json: bool) -
     """
     async with built_from(loaded) as built:
         # A program reads standard output to its end: progress in it would be broken JSON.
-        screen = Screen(Console(stderr=as_json))
+        screen = terminal(stderr=as_json)
         ready = await screen.waited(built.acts.load(host, model))
     # Without a host the load has raised its own error.
     key, where = str(ready.model), ready.by.where if ready.by is not None else None
@@ -208,7 +209,7 @@ async def unload(
             {"unloaded": [{"host": at, "identifier": what} for at, what in gone], "said": said}
         )
     else:
-        Screen(Console()).markdown(said)
+        terminal().markdown(said)
 
 
 def _in_memory(built: Lantern) -> set[tuple[str, str]]:
@@ -230,6 +231,16 @@ def health(loaded: Loaded) -> str:
     if since_s > LATE_S:
         raise BotError(f"The Lantern on {database} has shown no sign of life for {since_s:.0f} s.")
     return f"Lantern lives: its last sign is {max(0.0, since_s):.0f} s old."
+
+
+def terminal(*, stderr: bool = False) -> "Screen":
+    """Where a command prints."""
+    # rich is loaded by whoever prints: a Lantern that runs has no use for it.
+    from rich.console import Console
+
+    from bot.terminal.screen import Screen
+
+    return Screen(Console(stderr=stderr))
 
 
 def print_json(value: object) -> None:
