@@ -1,5 +1,6 @@
 """A client's request relayed to a provider: its chunks as they came, or in the client's form."""
 
+import asyncio
 from dataclasses import replace
 
 import structlog
@@ -58,7 +59,7 @@ async def relay_by_provider(
         relay.flight.count = lambda: relay.deltas
 
     async def hear(delta: Delta) -> None:
-        relay.heard()
+        relay.heard(asyncio.get_running_loop().time())
         # A whole answer is still here: another may begin anew.
         relay.has_written = request.is_stream
         relay.deltas += 1

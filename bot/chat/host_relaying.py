@@ -13,6 +13,7 @@ from bot.domain.events import Progress, Queued
 from bot.domain.hosts import Instance, Wish
 from bot.domain.ids import HostName
 from bot.fleet.fleet import Fleet
+from bot.fleet.reading import Heard
 from bot.inference.passing import Passing
 from bot.inference.streams import Inference
 
@@ -125,7 +126,7 @@ class HostRelaying:
         self,
         endpoint: Endpoint,
         relay: Relay,
-        heard: Callable[[], None],
+        heard: Heard,
     ) -> None:
         request, sink = relay.request, relay.sink
         fields = {**request.fields, "model": endpoint.model}
@@ -134,8 +135,7 @@ class HostRelaying:
             answer, _, usage = await self._inference.relay_whole(
                 endpoint, request.path, body, MOST_BYTES
             )
-            heard()
-            relay.heard()
+            relay.heard(heard())
             relay.receipt = replace(relay.receipt, usage=usage)
             relay.has_written = True
             await sink.write(answer)
@@ -148,26 +148,24 @@ class HostRelaying:
             endpoint.accepted_models,
             wants_usage=request.wants_usage,
             own_head=sink.own_head,
+            out=sink.straight,
         )
         relay.flight.count = lambda: passing.deltas
 
-        def went() -> None:
-            heard()
-            relay.heard()
-
-        try:
-            async with self._inference.relay(
-                endpoint, request.path, body, passing, sink.straight, went
-            ) as chunks:
+        sent = self._inference.relay(endpoint, request.path, body, passing)
+        async with sent as (chunks, newest_at):
+            try:
                 async for data in chunks:
-                    went()
+                    relay.heard(heard(newest_at))
                     relay.has_written = True
                     await sink.write(data)
-        finally:
-            relay.deltas = passing.deltas
-            relay.receipt = replace(relay.receipt, usage=passing.usage)
-            if passing.finish == "length":
-                relay.receipt = replace(relay.receipt, finish="length")
+            finally:
+                if relay.first_at is not None:
+                    relay.last_at = newest_at()
+                relay.deltas = passing.deltas
+                relay.receipt = replace(relay.receipt, usage=passing.usage)
+                if passing.finish == "length":
+                    relay.receipt = replace(relay.receipt, finish="length")
 
 
 def _limit(fields: Mapping[str, object], instance: Instance) -> int:

@@ -24,6 +24,7 @@ from bot.domain.hosts import Speed, SpeedRecord, Wish
 from bot.domain.ids import HostName
 from bot.fleet.fleet import Fleet
 from bot.fleet.lease import Lease
+from bot.fleet.reading import Heard
 from bot.inference.streams import Streams
 from bot.policy.context import (
     Fitted,
@@ -222,8 +223,8 @@ class HostServing:
     @asynccontextmanager
     async def first_word(
         self, host: HostName, limit_s: float, lease: Lease
-    ) -> AsyncGenerator[Callable[[], None]]:
-        """Around one request; whoever sends it calls what this gives at each word.
+    ) -> AsyncGenerator[Heard]:
+        """Around one request; whoever sends it calls what this gives at its words.
 
         Raises:
             HostUnreachable: the host hangs: it said nothing for so long.

@@ -129,12 +129,12 @@ class Relay:
         self.flight.begins(candidate, now)
         await self.sink.begins(candidate)
 
-    def heard(self) -> None:
+    def heard(self, now: float) -> None:
         """A piece of the answer came."""
-        self.last_at = asyncio.get_running_loop().time()
+        self.last_at = now
         if self.first_at is None:
-            self.first_at = self.last_at
-            self.flight.heard(self.last_at)
+            self.first_at = now
+            self.flight.heard(now)
 
     async def failed(self, candidate: Candidate, error: Unavailable) -> None:
         """Notes a failure; after the first words it ends the answer: none can be unsent."""

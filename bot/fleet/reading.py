@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
 from bot.domain.hosts import AWAY, HostSnapshot, Instance, ModelKind, Report
@@ -24,6 +25,19 @@ LOOK_S = 2.0
 """How long a turn about to be sent waits to hear whether its instance is still there."""
 COUNT_S = 0.3
 """How long it waits for the host's own count of its tokens, where that could change what fits."""
+
+
+class Heard(Protocol):
+    """Called as words come."""
+
+    def __call__(self, newest_at: Callable[[], float] = ...) -> float:
+        """Notes words that came now, and gives the moment, on the event loop's clock.
+
+        Args:
+            newest_at: At an answer's first call: tells when its newest word came, where it is not
+                called for each of them.
+        """
+        ...
 
 
 class HostReader:
@@ -50,9 +64,9 @@ class HostReader:
         self._on_listed = on_listed
         self._on_spoke = on_spoke
         self.heard_at = -math.inf
-        """When it last said anything in an answer or of a load."""
-        self._spoke: dict[Ticket, tuple[InstanceRef, float]] = {}
-        """Each answer under way: by which instance, and when its newest word came."""
+        """When it last said anything of a load, or in an answer that is over."""
+        self._spoke: dict[Ticket, tuple[InstanceRef, Callable[[], float]]] = {}
+        """Each answer under way: by which instance, and what tells when its newest word came."""
         self._ended: dict[InstanceRef, float] = {}
         """When the newest word came of the newest answer that is over and was well."""
         self._looks: dict[ModelKey, tuple[asyncio.Lock, float]] = {}
@@ -129,7 +143,7 @@ class HostReader:
         try:
             ended_at = self._ended.get(reference, -math.inf)
             is_spoken = any(
-                r == reference and now - at < VOUCHED_S for r, at in self._spoke.values()
+                r == reference and now - at() < VOUCHED_S for r, at in self._spoke.values()
             )
             if not is_spoken and now - ended_at >= ENDED_S:
                 await self.look(key, granted.kind, max(lease.asked_at, now - VOUCHED_S))
@@ -149,10 +163,8 @@ class HostReader:
             raise Unavailable(text, FailureKind.NOT_THERE)
 
     @asynccontextmanager
-    async def first_word_within(
-        self, seconds: float, lease: Lease
-    ) -> AsyncGenerator[Callable[[], None]]:
-        """Around one request by a lease; whoever sends it calls what this gives at each delta.
+    async def first_word_within(self, seconds: float, lease: Lease) -> AsyncGenerator[Heard]:
+        """Around one request by a lease; whoever sends it calls what this gives at its words.
 
         Until its first delta the host may say nothing for so long. Words of other answers there
         and the progress of a load are signs of life: the time counts from the newest of them.
@@ -162,16 +174,20 @@ class HostReader:
         """
         loop = asyncio.get_running_loop()
         sent_at, ticket, reference = loop.time(), lease.ticket, reference_of(lease.granted.instance)
+        heard_at = sent_at
 
-        def heard() -> None:
-            self.heard_at = loop.time()
+        def heard(newest_at: Callable[[], float] = lambda: heard_at) -> float:
+            nonlocal heard_at
+            heard_at = loop.time()
             if ticket not in self._spoke:
-                lease.spoke_at = self.heard_at
+                lease.spoke_at = heard_at
                 self._on_spoke(ticket)
-            self._spoke[ticket] = (reference, self.heard_at)
+                self._spoke[ticket] = (reference, newest_at)
+            return heard_at
 
         def look() -> None:
-            due = max(sent_at, self.heard_at) + seconds
+            newest = max((at() for _, at in self._spoke.values()), default=sent_at)
+            due = max(sent_at, self.heard_at, newest) + seconds
             if ticket in self._spoke:
                 return
             if due > loop.time():
@@ -184,14 +200,15 @@ class HostReader:
             try:
                 yield heard
                 if ticket in self._spoke:
-                    self._ended[reference] = self._spoke[ticket][1]
+                    self._ended[reference] = self._spoke[ticket][1]()
             except BaseException:
                 # Whatever broke it may have taken the instance along.
                 self._ended.pop(reference, None)
                 raise
             finally:
                 handles[-1].cancel()
-                self._spoke.pop(ticket, None)
+                if ticket in self._spoke:
+                    self.heard_at = max(self.heard_at, self._spoke.pop(ticket)[1]())
 
     async def look(self, key: ModelKey, kind: ModelKind, since: float) -> None:
         """Reads the host's whole list when its copies of a model are not those we know.

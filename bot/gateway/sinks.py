@@ -43,9 +43,6 @@ class LifePace:
 
 LIFE = LifePace()
 
-MOST_UNSENT = 64 << 10
-"""A client with so many bytes still to take in is written to by the server, which waits for it."""
-
 FAREWELL_S = 2.0
 """The client of an answer that broke gets so long to take in why."""
 
@@ -91,8 +88,8 @@ class StreamSink:
         self._is_answering = False
         self._life: asyncio.Task[None] | None = None
         self._straight: asyncio.Transport | None = None
-        self._went = 0
-        """Bytes that went straight."""
+        self._has_taken = False
+        """Has it taken in all there was, at any time since the last look?"""
         self._looking: asyncio.TimerHandle | None = None
         self._state: dict[str, object] = {"state": "waiting"}
         self.route = Route()
@@ -127,11 +124,12 @@ class StreamSink:
         if to is None:
             return
         unsent = to.get_write_buffer_size()
-        taken = self._request.writer.output_size + self._went - unsent
-        if unsent and taken == taken_before:
+        taken = self._request.writer.output_size - unsent
+        if unsent and taken == taken_before and not self._has_taken:
             # Its handler is cancelled by that, and with it the host's work.
             to.abort()
             return
+        self._has_taken = False
         later = asyncio.get_running_loop().call_later
         self._looking = later(self._pace.unread_s, self._look_for_reader, taken)
 
@@ -178,12 +176,13 @@ class StreamSink:
             self._straight = self._request.transport
 
     def straight(self, chunks: bytes) -> bool:
-        """Out past the server's own writer, which would pack them again; not to a slow client."""
+        """Out past the server's own writer, which would pack them again."""
         to = self._straight
-        if to is None or to.is_closing() or to.get_write_buffer_size() > MOST_UNSENT:
+        # A client that has still to take something in is written to by the server, which waits.
+        if to is None or to.get_write_buffer_size() or to.is_closing():
             return False
         to.write(chunks)
-        self._went += len(chunks)
+        self._has_taken = True
         return True
 
     async def say(self, delta: Delta, candidate: Candidate) -> None:

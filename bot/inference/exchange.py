@@ -65,8 +65,8 @@ class Exchange(asyncio.Protocol):
         """Not yet understood: a part of the head, or of a chunk."""
         self._body = bytearray()
         """Of the answer, not read yet."""
-        self._is_read = False
-        """Does its reader wait for more, with all that came before on its way?"""
+        self._offered: Callable[[bytes], bool] | None = None
+        """``straight`` while its reader waits for more, with all that came before on its way."""
         self._left: int | None = None
         """Bytes to come, where the head told how many."""
         self._is_chunked = self._is_kept_open = self._is_paused = False
@@ -98,10 +98,18 @@ class Exchange(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """One read: straight on where it may, else kept for whoever reads."""
         self.heard_at = self._loop.time()
-        if self._is_read and self._went_straight(data):
-            return
+        offered = self._offered
+        try:
+            if offered is not None and offered(data):
+                return
+        except Exception as error:
+            # Raised to the loop it counted, an OSError, as the host's broken line.
+            fault = Bug("Something went wrong inside Lantern as an answer was told.")
+            fault.__cause__ = error
+            self._end(fault)
+            self.close()
         # Of two reads in one step of the loop the second must not pass the first.
-        self._is_read = False
+        self._offered = None
         # What comes behind its end makes a connection useless for another.
         self.may_stay = self.is_unheard = False
         if self.is_over:
@@ -122,19 +130,6 @@ class Exchange(asyncio.Protocol):
             self._transport.pause_reading()
             self._is_paused = True
         self._wake()
-
-    def _went_straight(self, data: bytes) -> bool:
-        if self._straight is None or self._raw or not self._is_chunked:
-            return False
-        try:
-            return self._straight(data)
-        except Exception as error:
-            # Raised to the loop it counted, an OSError, as the host's broken line.
-            fault = Bug("Something went wrong inside Lantern as an answer was told.")
-            fault.__cause__ = error
-            self._end(fault)
-            self.close()
-            return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Over: well where the answer's end needs no mark, or came before."""
@@ -175,7 +170,8 @@ class Exchange(asyncio.Protocol):
             OSError: the connection broke.
             WireFault: it is no HTTP.
         """
-        self._is_read = not self._body
+        is_next = self._is_chunked and not (self._body or self._raw)
+        self._offered = self._straight if is_next else None
         try:
             while not self._body:
                 if self.fault is not None:
@@ -190,7 +186,7 @@ class Exchange(asyncio.Protocol):
                         raise
         finally:
             # Nothing more goes past a reader who was told to stop.
-            self._is_read = False
+            self._offered = None
         data = bytes(self._body)
         self._body.clear()
         if self._is_paused and self._transport is not None:

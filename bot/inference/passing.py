@@ -12,6 +12,7 @@ from typing import Literal
 from bot.domain.chat import Usage
 from bot.domain.errors import FailureKind
 from bot.inference.errors import classify_event
+from bot.inference.exchange import whole_chunks
 from bot.inference.wire import (
     Verdict,
     WireFault,
@@ -31,6 +32,9 @@ MAX_BLOCK_BYTES = 8 << 20
 
 MOST_HELD = 1000
 """So many events before the first word are no answer."""
+
+MOST_LENGTHS = 250
+"""Different lengths of reads that are remembered of one stream: words have some twenty."""
 
 DONE = b"data: [DONE]\n\n"
 
@@ -68,6 +72,7 @@ class Passing:
         *,
         wants_usage: bool = True,
         own_head: Callable[[], tuple[str, int] | None] = lambda: None,
+        out: Callable[[bytes], bool] = lambda _: False,
     ) -> None:
         """Begin a stream.
 
@@ -77,11 +82,13 @@ class Passing:
             wants_usage: The client asked for the usage chunk of a chat; else it is kept back.
             own_head: Asked when the first words pass: the id and time it gives stand in place of
                 the host's own, where chunks were sent before, since one stream has one of each.
+            out: Takes HTTP's chunks that go straight on, or refuses them.
         """
         self._form: Form = form
         self._accepted = accepted
         self._wants_usage = wants_usage or form in ("responses", "messages")
         self._own_head = own_head
+        self._out = out
         self._id = self._created = b""
         """As the host's first event writes them."""
         self._swaps: tuple[tuple[bytes, bytes], ...] = ()
@@ -91,6 +98,11 @@ class Passing:
         self._gap = b""
         self._frame = (b"", b"")
         """What stood before and behind the words of the newest chunk searched for marks."""
+        self._alike: dict[int, tuple[bytes, int, int]] = {}
+        """Of reads of so many bytes that are one such chunk: what they begin with, its size and
+        what stands before its words, and from where to where those go. Emptied by what is fed."""
+        self._tail = b""
+        """What such reads end with."""
         self.model = ""
         """As the first event named it."""
         self.usage = Usage()
@@ -110,6 +122,7 @@ class Passing:
         """What may be passed on now; where a fault was found, only what came before it."""
         if self.fault is not None:
             return b""
+        self._alike.clear()
         data, self._rest = self._rest + data, b""
         if not self._gap:
             # The first empty line tells what parts the events of the whole stream.
@@ -130,36 +143,61 @@ class Passing:
             self.fault = found.verdict
         return self._released(passed, gap)
 
-    def straight(self, chunks: list[bytes]) -> bytes | None:
-        """What a read becomes that nobody need look into: whole events of words alone.
+    def straight(self, data: bytes) -> bool:
+        """Passes on a read that nobody need look into: whole events of words alone.
 
         Args:
-            chunks: Of HTTP, each of whole events.
+            data: Of an answer in HTTP's chunks, as it came.
 
         Returns:
-            Empty where it passes as it came; in chunks anew where its id is ours; None where it
-            must be fed.
+            Did it pass, as it came or with our id? Else it must be fed.
         """
+        # Most reads are one event that differs from an earlier one in its words alone, which hold
+        # no bare quote. To part HTTP's chunks and search each for marks cost twice what the system
+        # takes to receive and send it; so each step here is one that cannot be left out.
+        if like := self._alike.get(len(data)):
+            head, begin, end = like
+            if (
+                data.startswith(head)
+                and data.endswith(self._tail)
+                and data.find(b'"', begin, end) < 0
+                and data.find(b"\n", begin, end) < 0
+                and self._out(data)
+            ):
+                self.deltas += 1
+                return True
+        chunks = whole_chunks(data)
         if self._held is not None or self._rest or self._gap != b"\n\n" or self.fault is not None:
-            return None
+            return False
+        if not chunks or not all(map(self._is_words, chunks)):
+            return False
+        if self._swaps:
+            data = b"".join([b"%x\r\n%b\r\n" % (len(c), c) for c in self._swapped(chunks)])
+        elif len(chunks) == 1 and len(self._alike) < MOST_LENGTHS:
+            head = data[: len(data) - len(chunks[0]) - 2] + self._frame[0]
+            self._alike[len(data)] = (head, len(head), len(data) - len(self._tail))
+        if not self._out(data):
+            return False
+        self.deltas += len(chunks)
+        return True
+
+    def _is_words(self, chunk: bytes) -> bool:
+        """Is it one event that tells nothing but words? Its frame is remembered."""
         before, behind = self._frame
-        for chunk in chunks:
-            # Most differ from the one before in their words alone, which hold no bare quote.
-            if chunk.startswith(before) and chunk.endswith(behind):
-                words = chunk[len(before) : len(chunk) - len(behind)]
-                if b'"' not in words and b"\n" not in words:
-                    continue
-            for mark in _MARKS:
-                if mark in chunk:
-                    return None
-            # Several, or one in another form, are told apart by those who look into them.
-            if chunk.count(b"\n\n") != 1 or not chunk.startswith((b"data: ", b"event: ")):
-                return None
-            if found := _WORDS.search(chunk):
-                before, behind = self._frame = chunk[: found.start(1)], chunk[found.end(1) :]
-        if not self._swaps:
-            return b""
-        return b"".join([b"%x\r\n%b\r\n" % (len(c), c) for c in self._swapped(chunks)])
+        if chunk.startswith(before) and chunk.endswith(behind):
+            words = chunk[len(before) : len(chunk) - len(behind)]
+            if b'"' not in words and b"\n" not in words:
+                return True
+        # Several, or one in another form, are told apart by those who look into them.
+        if chunk.count(b"\n\n") != 1 or not chunk.startswith((b"data: ", b"event: ")):
+            return False
+        if any(mark in chunk for mark in _MARKS):
+            return False
+        if found := _WORDS.search(chunk):
+            self._frame = chunk[: found.start(1)], chunk[found.end(1) :]
+            self._tail = self._frame[1] + b"\r\n"
+            self._alike.clear()
+        return True
 
     def close(self) -> bytes:
         """What is still to be passed on at the end of the stream; it may be found to be cut."""
@@ -195,13 +233,15 @@ class Passing:
     def _look(self, block: bytes) -> bytes:
         """The block as it is passed on; empty keeps it back."""
         # Quotes inside a JSON string are escaped, so none of these can be part of an answer's text.
-        if not self.model or b'"error"' in block or block.startswith(b"event: error"):
+        is_named = bool(self.model)
+        if not is_named or b'"error"' in block or block.startswith(b"event: error"):
             self._look_into_first(block)
             if not self.model:
                 return b""
-        elif self.has_begun:
+        # An answer may say that word alone, and it counts as any other.
+        if is_named and self.has_begun:
             self.deltas += 1
-        else:
+        elif is_named:
             self._look_for_words(_payload(block))
         if self._form in ("responses", "messages"):
             self._look_for_end(block)

@@ -21,7 +21,7 @@ from bot.domain.events import Delta, TextDelta
 from bot.inference.anthropic import AnthropicReader, messages_call
 from bot.inference.deltas import DeltaStream
 from bot.inference.errors import Answered, classify
-from bot.inference.exchange import MOST_UNREAD_BYTES, ConnectionPool, Exchange, whole_chunks
+from bot.inference.exchange import MOST_UNREAD_BYTES, ConnectionPool, Exchange
 from bot.inference.openai import OpenAiReader, completions_call
 from bot.inference.passing import Passing, whole_model
 from bot.inference.pieces import estimate_prompt_tokens
@@ -127,11 +127,10 @@ class Inference:
         path: str,
         body: bytes,
         passing: Passing,
-        straight: Callable[[bytes], bool] = lambda _: False,
-        heard: Callable[[], None] = lambda: None,
-    ) -> AsyncGenerator[AsyncIterator[bytes]]:
+    ) -> AsyncGenerator[tuple[AsyncIterator[bytes], Callable[[], float]]]:
         """Send a client's own request; iterate its answer's bytes as they may be passed on.
 
+        Beside them it gives what tells when the newest byte came, on the event loop's clock.
         Leaving the block stops the generation. Errors are raised as by ``open``, those of the
         stream after the bytes that came before them.
 
@@ -139,28 +138,16 @@ class Inference:
             endpoint: Whom to ask, without TLS; its model is named in the body already.
             path: Below the endpoint's base, such as ``/chat/completions``.
             body: The request's JSON, asking for a stream.
-            passing: Looks at what comes; the caller reads model, usage and end from it.
-            straight: Is offered most reads as they came, in HTTP's chunks, while the iterating one
-                waits for more; what it takes is not iterated.
-            heard: Called for each read it took.
+            passing: Looks at what comes; the caller reads model, usage and end from it. What it
+                passes straight on, while the iterating one waits for more, is not iterated.
         """
         first_due = asyncio.get_running_loop().time() + endpoint.first_token_s
-
-        def offered(data: bytes) -> bool:
-            chunks = whole_chunks(data)
-            changed = passing.straight(chunks) if chunks else None
-            if changed is None or not straight(changed or data):
-                return False
-            passing.deltas += len(chunks)
-            heard()
-            return True
-
-        exchange = Exchange(MOST_UNREAD_BYTES, offered)
+        exchange = Exchange(MOST_UNREAD_BYTES, passing.straight)
         async with (
             self._exchanged(exchange, endpoint, _own(endpoint, path, body), first_due, _NO_STREAM),
             aclosing(_passed(exchange, passing, endpoint, first_due)) as chunks,
         ):
-            yield chunks
+            yield chunks, lambda: exchange.heard_at
 
     @asynccontextmanager
     async def _exchanged(

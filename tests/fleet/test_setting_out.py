@@ -203,6 +203,48 @@ async def test_words_of_an_answer_under_way_vouch_for_its_instance_until_they_ar
         monkeypatch.undo()
 
 
+async def test_whoever_is_not_called_for_each_word_tells_when_the_newest_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    newest = math.inf
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        await bench.use()
+        reader = bench.fleet.host(H).reader
+        async with granted(bench) as speaking:
+            async with reader.first_word_within(math.inf, speaking) as heard:
+                heard(lambda: newest)
+                monkeypatch.setattr(reading, "VOUCHED_S", 0.0)
+                assert await looks(bench, sim) == 0
+                newest = 0.0
+                assert await looks(bench, sim) == 1
+                newest = math.inf
+            # Its last word vouches for its instance, and is the host's sign of life.
+            assert await looks(bench, sim) == 0
+            assert reader.heard_at == newest
+
+
+async def test_words_that_went_by_uncalled_put_another_answers_end_off() -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        await bench.use()
+        reader, loop = bench.fleet.host(H).reader, asyncio.get_running_loop()
+        asked: list[float] = []
+
+        def newest_at() -> float:
+            asked.append(loop.time())
+            return asked[0] if len(asked) < 3 else 0.0
+
+        async with (
+            granted(bench) as speaking,
+            granted(bench) as mute,
+            reader.first_word_within(math.inf, speaking) as heard,
+        ):
+            heard(newest_at)
+            with pytest.raises(TimeoutError):
+                async with reader.first_word_within(0.01, mute):
+                    await asyncio.Event().wait()
+            assert len(asked) >= 2
+
+
 async def test_the_last_word_of_an_answer_that_ended_well_vouches_for_a_moment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -4,9 +4,10 @@ import asyncio
 import json
 import sys
 import tracemalloc
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -73,10 +74,21 @@ async def host(pieces: Sequence[bytes]) -> AsyncGenerator[Endpoint]:
             await idle.wait()
 
 
+Made = Callable[[Callable[[bytes], bool]], Passing]
+
+
+def _passing_to(
+    out: Callable[[bytes], bool],
+    wants_usage: bool = True,
+    own_head: Callable[[], tuple[str, int] | None] = lambda: None,
+) -> Passing:
+    return Passing("chat", frozenset({"key"}), wants_usage=wants_usage, own_head=own_head, out=out)
+
+
 async def relayed(
-    pieces: Sequence[bytes], passing: Passing, *, takes: bool = True
-) -> tuple[bytes, int]:
-    """What the client is sent, out of its chunks, and how many reads went straight."""
+    pieces: Sequence[bytes], made: Made = _passing_to, *, takes: bool = True
+) -> tuple[bytes, int, Passing]:
+    """What the client is sent, out of its chunks; how many reads went straight; what passed it."""
     out: list[bytes] = []
     straights = 0
 
@@ -87,21 +99,22 @@ async def relayed(
             out.extend(whole_chunks(data))
         return takes
 
+    passing = made(straight)
     async with (
         host(pieces) as endpoint,
         Inference() as inference,
-        inference.relay(endpoint, "/chat", b"{}", passing, straight) as chunks,
+        inference.relay(endpoint, "/chat", b"{}", passing) as (chunks, _),
     ):
         async for data in chunks:
             out.append(data)
-    return b"".join(out), straights
+    return b"".join(out), straights, passing
 
 
 @pytest.mark.parametrize("takes", [True, False])
 async def test_words_go_straight_and_all_else_is_looked_at(takes: bool) -> None:
-    passing = Passing("chat", frozenset({"key"}), wants_usage=False)
+    made = partial(_passing_to, wants_usage=False)
     pieces = [HEAD, *(chunked([e]) for e in EVENTS), LAST]
-    out, straights = await relayed(pieces, passing, takes=takes)
+    out, straights, passing = await relayed(pieces, made, takes=takes)
     assert out == b"".join(e for e in EVENTS if e is not USAGE)
     assert passing.usage == Usage(prompt_tokens=5, completion_tokens=9)
     assert (passing.finish, passing.is_whole) == ("stop", True)
@@ -115,15 +128,15 @@ def test_it_is_the_same_on_the_loop_that_lantern_runs_on() -> None:
 
     pieces = [HEAD, *(chunked([e]) for e in EVENTS), LAST]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        out, straights = runner.run(relayed(pieces, Passing("chat", frozenset({"key"}))))
+        out, straights, _ = runner.run(relayed(pieces))
     assert out == b"".join(EVENTS)
     assert straights
 
 
 async def test_one_id_also_on_what_goes_straight() -> None:
-    passing = Passing("chat", frozenset({"key"}), own_head=lambda: ("a-longer-id-of-ours", 12))
+    made = partial(_passing_to, own_head=lambda: ("a-longer-id-of-ours", 12))
     pieces = [HEAD, *(chunked([e]) for e in EVENTS), LAST]
-    out, straights = await relayed(pieces, passing)
+    out, straights, _ = await relayed(pieces, made)
     assert b"theirs" not in out
     assert out == b"".join(EVENTS).replace(b'"theirs"', b'"a-longer-id-of-ours"')
     assert straights
@@ -143,8 +156,7 @@ def test_every_byte_arrives_however_torn_and_chunked(cuts: list[int], grouping: 
     data = HEAD + chunked([c for c in chunks if c]) + LAST
     places = sorted({0, len(data), *(cut % len(data) for cut in cuts)})
     pieces = [data[a:b] for a, b in pairwise(places)]
-    passing = Passing("chat", frozenset({"key"}))
-    out, _ = asyncio.run(relayed(pieces, passing))
+    out, *_ = asyncio.run(relayed(pieces))
     assert out == b"".join(EVENTS)
 
 
@@ -198,7 +210,7 @@ async def test_what_is_no_stream_is_a_failure_of_its_kind(
     pieces: list[bytes], kind: FailureKind
 ) -> None:
     with pytest.raises(Unavailable) as failed:
-        await relayed(pieces, Passing("chat", frozenset({"key"})))
+        await relayed(pieces)
     assert failed.value.kind is kind
 
 
@@ -207,7 +219,7 @@ async def test_an_answer_without_chunks_passes_as_well(length: str) -> None:
     head = f"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{length}\r\n".encode()
     early = b"HTTP/1.1 100 Continue\r\n\r\n"
     pieces = [early + head, *EVENTS]
-    out, _ = await relayed(pieces, Passing("chat", frozenset({"key"})))
+    out, *_ = await relayed(pieces)
     assert out == b"".join(EVENTS)
 
 
@@ -475,7 +487,7 @@ async def test_a_kept_connection_that_breaks_before_a_byte_is_made_anew_once(
             if not stream:
                 return await whole(inference, host.endpoint)
             passing = Passing("chat", frozenset({"key"}))
-            async with inference.relay(host.endpoint, "/chat", b"{}", passing) as chunks:
+            async with inference.relay(host.endpoint, "/chat", b"{}", passing) as (chunks, _):
                 return b"".join([data async for data in chunks])
 
         first = await ask()

@@ -1,6 +1,7 @@
 """What passes through of a streamed answer, however its bytes are torn."""
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -14,6 +15,7 @@ from bot.inference.passing import (
     DONE,
     MAX_BLOCK_BYTES,
     MOST_HELD,
+    MOST_LENGTHS,
     Form,
     Passing,
     whole_model,
@@ -184,6 +186,14 @@ def test_the_other_wires_pass_whole_and_are_counted(form: Form, parts: tuple[byt
     assert cut.fault is not None
 
 
+def test_an_answer_may_begin_with_the_word_that_errors_go_by() -> None:
+    passing = Passing("chat", KEY)
+    piece = chunk({"content": "error"})
+    assert passing.feed(CHAT[0] + piece) == CHAT[0] + piece
+    assert passing.feed(piece) == piece
+    assert (passing.has_begun, passing.deltas) == (True, 2)
+
+
 def test_a_failed_response_is_a_failure() -> None:
     passing = Passing("responses", KEY)
     passing.feed(RESPONSE[0] + event({"type": "response.failed", "response": {}}))
@@ -210,6 +220,21 @@ def test_a_whole_answer_tells_its_model_and_usage() -> None:
             whole_model(wrong)
 
 
+def framed(*events: bytes) -> bytes:
+    """Events in HTTP's chunks."""
+    return b"".join(b"%x\r\n%b\r\n" % (len(event), event) for event in events)
+
+
+def taking(out: list[bytes]) -> Callable[[bytes], bool]:
+    """A client that keeps up."""
+
+    def take(chunks: bytes) -> bool:
+        out.append(chunks)
+        return True
+
+    return take
+
+
 SAID = st.text(st.sampled_from('usage"\\{}:[DONE]error \n\ré'), max_size=12)
 PIECES: tuple[Callable[[str], bytes], ...] = (
     lambda text: chunk({"content": text}),
@@ -227,15 +252,17 @@ PIECES: tuple[Callable[[str], bytes], ...] = (
 def test_what_goes_straight_says_nothing_that_would_have_been_looked_for(
     made: list[tuple[Callable[[str], bytes], str]],
 ) -> None:
-    straight, fed = Passing("chat", KEY), Passing("chat", KEY)
+    out: list[bytes] = []
+    straight, fed = Passing("chat", KEY, out=taking(out)), Passing("chat", KEY)
     for passing in (straight, fed):
         assert passing.feed(CHAT[0] + chunk({"content": "first"}))
     for piece in (make(text) for make, text in made):
-        if straight.straight([piece]) is None:
+        if not straight.straight(framed(piece)):
             straight.feed(piece)
             fed.feed(piece)
         else:
-            assert fed.feed(piece) == piece
+            assert out.pop() == framed(fed.feed(piece)) == framed(piece)
+        assert straight.deltas == fed.deltas
         assert straight.fault == fed.fault
         assert (straight.finish, straight.usage, straight.is_whole) == (
             (fed.finish, fed.usage, fed.is_whole)
@@ -245,14 +272,14 @@ def test_what_goes_straight_says_nothing_that_would_have_been_looked_for(
 
 
 def test_words_that_only_sound_like_a_mark_go_straight_once_their_frame_is_known() -> None:
-    passing = Passing("chat", KEY)
+    passing = Passing("chat", KEY, out=taking([]))
     passing.feed(CHAT[0] + chunk({"content": "first"}))
-    assert passing.straight([chunk({"content": "usage"})]) is None
-    assert passing.straight([chunk({"content": "plain"})]) == b""
+    assert not passing.straight(framed(chunk({"content": "usage"})))
+    assert passing.straight(framed(chunk({"content": "plain"})))
     for words in ("usage", "event: error", "[DONE]", ""):
-        assert passing.straight([chunk({"content": words})]) == b""
-    assert passing.straight([chunk({"content": "plain"}, "stop")]) is None
-    assert passing.straight([chunk({"content": "plain", "more": 1}, "stop")]) is None
+        assert passing.straight(framed(chunk({"content": words})))
+    assert not passing.straight(framed(chunk({"content": "plain"}, "stop")))
+    assert not passing.straight(framed(chunk({"content": "plain", "more": 1}, "stop")))
 
 
 @pytest.mark.parametrize(
@@ -265,7 +292,103 @@ def test_words_that_only_sound_like_a_mark_go_straight_once_their_frame_is_known
     ],
 )
 def test_what_stands_in_a_known_frame_and_is_no_words_is_looked_into(said: bytes) -> None:
-    passing = Passing("chat", KEY)
+    passing = Passing("chat", KEY, out=taking([]))
     passing.feed(CHAT[0] + chunk({"content": "first"}))
-    assert passing.straight([chunk({"content": "plain"})]) == b""
-    assert passing.straight([chunk({"content": "HERE"}).replace(b"HERE", said)]) is None
+    # Once of each length: what is alike is looked at otherwise.
+    for words in ("plain", said.decode().replace('"', "x").replace("\n", "x")):
+        assert passing.straight(framed(chunk({"content": words})))
+    assert not passing.straight(framed(chunk({"content": "HERE"}).replace(b"HERE", said)))
+
+
+def begun(out: list[bytes], own_head: tuple[str, int] | None = None) -> Passing:
+    """A stream whose frame is known."""
+    passing = Passing("chat", KEY, out=taking(out), own_head=lambda: own_head)
+    passing.feed(CHAT[0] + chunk({"content": "first"}))
+    assert passing.straight(framed(chunk({"content": "other"})))
+    return passing
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "goes"),
+    [
+        # Its size, its head, its tail, its chunk's end.
+        (b"\r\ndata: {", b"\r\rdata: {", False),
+        (b"data: {", b"dato: {", False),
+        (b"null", b'"no"', False),
+        (b"}\n\n\r\n", b"}\n\n\r\r", False),
+        (b"}\n\n\r\n", b"}\n \r\n", False),
+        # The name of another stream: words all the same, once it was searched for marks.
+        (b"theirs", b"theirz", True),
+    ],
+)
+def test_what_is_only_as_long_as_words_is_looked_into(good: bytes, bad: bytes, goes: bool) -> None:
+    out: list[bytes] = []
+    passing = begun(out)
+    piece = framed(chunk({"content": "words"}))
+    assert passing.straight(piece)
+    assert out[-1] == piece
+    assert passing.straight(piece.replace(good, bad)) == goes
+    assert passing.deltas == 3 + goes
+
+
+def test_the_rest_of_a_torn_event_is_not_taken_for_words() -> None:
+    out: list[bytes] = []
+    passing = begun(out)
+    piece = chunk({"content": "words"})
+    assert passing.feed(piece[:-9]) == b""
+    # It would have stood in the middle of the other.
+    assert not passing.straight(framed(chunk({"content": "other"})))
+    assert passing.feed(piece[-9:]) == piece
+    assert passing.straight(framed(piece))
+
+
+def test_nothing_goes_straight_behind_a_fault() -> None:
+    passing = begun([])
+    passing.feed(b'data: {"error": {"message": "broken"}}\n\n')
+    assert passing.fault is not None
+    assert not passing.straight(framed(chunk({"content": "other"})))
+
+
+def test_several_events_of_one_read_go_straight_under_our_id() -> None:
+    out: list[bytes] = []
+    passing = begun(out, ("ours", 7))
+    pieces = [chunk({"content": word}) for word in ("other", "two", "other")]
+    assert passing.straight(framed(*pieces))
+    assert out[-1] == framed(*(piece.replace(b"chatcmpl-theirs", b"ours") for piece in pieces))
+    assert out[0] == framed(chunk({"content": "other"}).replace(b"chatcmpl-theirs", b"ours"))
+    assert passing.deltas == 5
+
+
+def test_a_client_that_refuses_is_fed_and_counted_once() -> None:
+    passing = Passing("chat", KEY)
+    piece = chunk({"content": "other"})
+    passing.feed(CHAT[0] + chunk({"content": "first"}))
+    for _ in range(2):
+        assert not passing.straight(framed(piece))
+    assert passing.feed(piece) == piece
+    assert passing.deltas == 2
+
+
+def test_reads_of_any_number_of_lengths_are_remembered_in_little() -> None:
+    passing = Passing("chat", KEY, out=lambda _: True)
+    passing.feed(CHAT[0] + chunk({"content": "first"}))
+    tracemalloc.start()
+    for length in range(4 * MOST_LENGTHS):
+        assert passing.straight(framed(chunk({"content": "x" * length})))
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 2 * MOST_LENGTHS * 500
+    assert passing.deltas == 4 * MOST_LENGTHS + 1
+
+
+def test_what_begins_as_one_kind_of_words_and_ends_as_another_is_looked_into() -> None:
+    passing = begun([])
+    piece, end = chunk({"content": "words"}), b'"}}]}\n\n'
+    assert passing.straight(framed(piece))
+    other = event({"model": "key", "choices": [{"index": 0, "delta": {"content": "words"}}]})
+    assert other.endswith(end)
+    assert passing.straight(framed(other))
+    head, tail = piece.split(b"words")
+    mixed = head + b'words"},"finish_reason":"'.ljust(len(tail) + 5 - len(end), b"x") + end
+    assert len(mixed) == len(piece)
+    assert not passing.straight(framed(mixed))
