@@ -66,9 +66,9 @@ def panel(
         return f"set:{level}:{opened_s}:{name}"
 
     page: ui.Container[ui.LayoutView] = ui.Container()
-    page.add_item(ui.TextDisplay(say("\n".join((f"## Settings for {_LEVELS[level]}", *head)))))
-    if news:
-        page.add_item(ui.TextDisplay(say(news)))
+    # One text: a page has no component to spare, and news came as a fortieth.
+    lines = (f"## Settings for {_LEVELS[level]}", *head, *filter(None, (news,)))
+    page.add_item(ui.TextDisplay(say("\n".join(lines))))
 
     if level != "everywhere":
         at = (chosen or {}).get(level, "")
@@ -89,13 +89,13 @@ def panel(
             _row(page, say, one.form.title, _origin(one), _select(key(one.name), one, locale))
     numbers = [one for one in shown if one.form.kind == "number"]
     # One text for all: a page holds forty components at most, and selects need three each.
-    lines = [
+    limits = [
         f"**{say(one.form.title)}** · "
         f"{'' if one.own is None else f'{int(one.own.value[0]):,}, '}{say(_origin(one))}"
         for one in numbers
     ]
-    if lines:
-        page.add_item(ui.TextDisplay("\n".join(lines)))
+    if limits:
+        page.add_item(ui.TextDisplay("\n".join(limits)))
     buttons: ui.ActionRow[ui.LayoutView] = ui.ActionRow()
     if numbers:
         buttons.add_item(ui.Button(label=say("Limits…"), emoji="⏱", custom_id=key("limits")))

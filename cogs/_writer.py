@@ -222,16 +222,17 @@ class Writer:
         if not self._has_more and changes != self._given_changes and not self._view.length:
             self._has_more = self._messages.next_step(self._view.messages(now)) is not None
             self._given_changes = changes
+        if self._view.is_over:
+            step = self._messages.next_step(self._view.messages(now))
+            self._makes_new = step is not None and step.message_id is None
         writing = replace(
             self._given,
             ready=self._view.length,
             is_finished=self._view.is_over,
             is_changed=self._has_more or changes != self._given_changes,
             is_urgent=self._makes_new or (self._view.length > 0 and self._given.shown == 0),
+            goes_on=self._makes_new and self._given.shown > 0,
         )
-        if self._view.is_over:
-            step = self._messages.next_step(self._view.messages(now))
-            self._makes_new = step is not None and step.message_id is None
         self._makes_new = self._makes_new or not self._messages.made
         pacers = self._transport.pacers(is_new=self._makes_new)
         self._joined.update(pacers)

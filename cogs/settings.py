@@ -11,7 +11,7 @@ from discord.ext import commands
 
 from bot.chat.lantern import Lantern
 from bot.domain.chat import Place
-from bot.domain.errors import NotPermitted, RequestRefused
+from bot.domain.errors import RequestRefused
 from bot.domain.ids import PlaceId, UserId
 from bot.policy.access import check_may_set
 from bot.policy.place_rules import FORMS, Level, SettingName
@@ -123,8 +123,6 @@ class SettingsCog(commands.Cog):
         else:
             try:
                 news = await self._change(interaction, place, level, name, data)
-            except NotPermitted:
-                raise
             except RequestRefused as refused:
                 # Said in the panel: what was chosen in vain must not stay on the screen.
                 news = f"❌ {refused.user_message}"

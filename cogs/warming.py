@@ -20,13 +20,14 @@ _log = structlog.get_logger(__name__)
 
 
 class Warming(commands.Cog):
-    """Hears who writes in direct messages and threads."""
+    """Hears who writes where messages are questions: in private, in threads, in some channels."""
 
     def __init__(self, client: discord.Client, lantern: Lantern, rules: DiscordRules) -> None:
         self._client = client
         self._turns = lantern.turns
         self._switch = lantern.switch
         self._is_on = rules.has_warm_up
+        self._here = rules.here
         self._guessed: dict[UserId, float] = {}
 
     @commands.Cog.listener()
@@ -51,15 +52,16 @@ class Warming(commands.Cog):
             _log.info("nothing warmed up", reason=error.user_message[:200])
 
     def _place(self, event: discord.RawTypingEvent) -> Place | None:
-        """Where they write to us; None in channels, where people write to each other."""
+        """Where they write to us; None in channels where people write to each other."""
         here = PlaceId(f"discord:{event.channel_id}")
         if event.guild_id is None:
             return Place(here, is_private=True)
-        thread = self._client.get_channel(event.channel_id)
-        if not isinstance(thread, discord.Thread):
-            return None
-        parent, server = (
-            PlaceId(f"discord:{thread.parent_id}"),
+        server, known = (
             PlaceId(f"discord:{event.guild_id}"),
+            self._client.get_channel(event.channel_id),
         )
-        return Place(parent, thread=here, server=server)
+        if isinstance(known, discord.Thread):
+            return Place(PlaceId(f"discord:{known.parent_id}"), thread=here, server=server)
+        place = Place(here, server=server)
+        # Every message there is a question.
+        return place if known is not None and self._here(place).unprompted else None

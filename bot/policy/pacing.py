@@ -96,6 +96,8 @@ class Writing:
     """Something besides the text's length is new: a load bar, a button."""
     is_urgent: bool = False
     """The first words after a load bar, or an answer to a press: no need to wait for the rhythm."""
+    goes_on: bool = False
+    """The next message of a reply that is being read, and stands still until it is there."""
 
 
 class Pacer:
@@ -127,7 +129,8 @@ class Pacer:
             return inf
         self._line[reply] = self._due(writing)
         at, taken, dues = inf, list(self._starts), self._dues()
-        for waiting in sorted(dues, key=dues.__getitem__):
+        # Four who had asked nothing yet were greeted first, and an answer stood still for 5 s.
+        for waiting in sorted(dues, key=lambda at: (dues[at], not self._line[at].goes_on)):
             at = self._free_at(dues[waiting], taken)
             if waiting == reply:
                 break

@@ -43,6 +43,9 @@ _BOTH_SIDES = (
     "PRAGMA busy_timeout = 5000",
     # Off by default in SQLite: without it a deleted turn would leave its attachments behind.
     "PRAGMA foreign_keys = ON",
+    # What is freed is overwritten. Not every build of SQLite does so by itself, and an answer that
+    # moved as it grew left its words in pages that no later deletion came to.
+    "PRAGMA secure_delete = ON",
     "PRAGMA temp_store = MEMORY",
     # With a write-ahead log a kill loses nothing that was committed, and a power cut damages
     # nothing; FULL would wait for the disk at every checkpoint of every answer.
@@ -180,7 +183,23 @@ class Database:
             StoreUnavailable: nothing of it was stored.
         """
         async with self._write_places:
-            return await self._run(self._writer, "BEGIN IMMEDIATE", change)
+            return await self._run(self._writer, partial(_transact, "BEGIN IMMEDIATE", change))
+
+    async def erase(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        """As ``write``; what was deleted stands in no file of the database any more.
+
+        Raises:
+            StoreUnavailable: nothing of it was stored.
+        """
+
+        def erased(connection: sqlite3.Connection) -> T:
+            gone = _transact("BEGIN IMMEDIATE", change, connection)
+            # Until the log is emptied the words still stand in its file.
+            _tidy(connection)
+            return gone
+
+        async with self._write_places:
+            return await self._run(self._writer, erased)
 
     def note(self, change: Callable[[sqlite3.Connection], object]) -> None:
         """Has something stored soon, with others in one commit; nobody waits for it.
@@ -233,7 +252,7 @@ class Database:
         Raises:
             StoreUnavailable: the database cannot be read now.
         """
-        return await self._run(self._reader, "BEGIN", query)
+        return await self._run(self._reader, partial(_transact, "BEGIN", query))
 
     async def execute(self, statement: str, values: Values = ()) -> int:
         """Run one statement as a write of its own; the number of rows it changed.
@@ -251,22 +270,11 @@ class Database:
         """
         return await self.read(lambda c: c.execute(query, values).fetchall())
 
-    async def _run(
-        self, side: _Connection, begin: str, function: Callable[[sqlite3.Connection], T]
-    ) -> T:
+    async def _run(self, side: _Connection, function: Callable[[sqlite3.Connection], T]) -> T:
         if not self._is_open:
             raise StoreUnavailable("The database is closed: Lantern is stopping.")
         with translated(self.path.name):
-            return await side.run(partial(_transact, begin, function))
-
-    async def empty_log(self) -> None:
-        """Move what the write-ahead log holds into the file, and empty it.
-
-        Raises:
-            StoreUnavailable: the database is closed or damaged.
-        """
-        with translated(self.path.name):
-            await self._writer.run(_tidy)
+            return await side.run(function)
 
     async def back_up(self) -> Path:
         """A checked copy beside the database, made while it is in use; the last few are kept.

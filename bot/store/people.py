@@ -72,7 +72,8 @@ class PeopleStore:
 
     async def drop(self, user: UserId, number: int) -> bool:
         """Forget one fact of somebody; False when it is none of theirs."""
-        return await self.database.execute(_DROP_FACT, (user, number)) > 0
+        values = user, number
+        return await self.database.erase(lambda c: c.execute(_DROP_FACT, values).rowcount) > 0
 
     async def said(
         self, user: UserId, most: int, conversation: PlaceId | None = None
@@ -106,10 +107,7 @@ class PeopleStore:
             connection.execute(_DROP_ANSWERS)
             return count, tuple((row["channel_id"], row["message_id"]) for row in shown)
 
-        gone = await self.database.write(change)
-        # Until the log is emptied the words still stand in its file.
-        await self.database.empty_log()
-        return gone
+        return await self.database.erase(change)
 
     async def remove(self, turn: TurnId) -> None:
         """Delete a question with all answers to it; what was said since goes on without it."""
@@ -117,12 +115,10 @@ class PeopleStore:
         def change(connection: sqlite3.Connection) -> None:
             _remove(connection, beside_ids(connection, turn))
 
-        await self.database.write(change)
+        await self.database.erase(change)
 
 
 def _remove(connection: sqlite3.Connection, turns: list[TurnId]) -> None:
-    # Overwritten, not only unlinked: freed pages of the file would hold the words for long.
-    connection.execute("PRAGMA secure_delete = ON")
     for turn in turns:
         connection.execute(_FREE, {"turn": turn})
     connection.execute(_REMOVE, (json.dumps(turns),))

@@ -130,7 +130,7 @@ class PersonaStore:
             connection.execute(_CHANGED)
             return connection.execute(_CHOSEN, (name,)).fetchone()[0]
 
-        return await self.database.write(change)
+        return await self.database.erase(change)
 
 
 def _is_full(connection: sqlite3.Connection, card: int, picture: int) -> bool:

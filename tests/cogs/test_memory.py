@@ -89,6 +89,8 @@ async def test_a_person_takes_everything_along_as_a_file(cog: Memory, limit: int
     interaction.filesize_limit = limit
     command: Any = cog.export
     await command.callback(cog, interaction)
+    interaction.response.defer.assert_awaited_once_with(ephemeral=True, thinking=True)
+    assert interaction.followup.send.await_args.kwargs["ephemeral"]
     file = interaction.followup.send.await_args.kwargs["file"]
     data = file.fp.read()
     assert file.filename.endswith(".zip") is (limit < 1000)
@@ -233,11 +235,17 @@ async def test_facts_are_kept_listed_and_forgotten_by_their_person(cog: Memory) 
     assert "19 more fit" in said
     (listed,) = said_to(await give(cog, "memories"))
     assert listed.startswith("`1` I like tea")
+    (kept,) = await cog._people.facts(ALICE)  # pyright: ignore[reportPrivateUsage]
+    assert kept.said.said_at_ms == datetime(2026, 11, 20, tzinfo=UTC).timestamp() * 1000
     assert "remember nothing" in said_to(await give(cog, "memories", user=2))[0]
     command: Any = cog.memories
     with pytest.raises(BotError, match="no fact 1 of yours"):
         await command.callback(cog, interaction_of(2), 1)
     facts: Any = cog.memories
+    (masked,) = said_to(await give(cog, "remember", "[bank](https://evil.example)"))
+    assert "[bank](" not in masked
+    assert "[bank](" not in said_to(await give(cog, "memories"))[0]
     choices = await facts._params["forget"].autocomplete(cog, interaction_of(), "TEA")
     assert [choice.value for choice in choices] == [1]
+    await give(cog, "memories", 2)
     assert "remember nothing" in said_to(await give(cog, "memories", 1))[0]

@@ -1,19 +1,21 @@
 """The panel of ``/settings``: who opens it, what a press changes, and what two admins see."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
-from unittest.mock import AsyncMock
+from typing import Any, cast
+from unittest.mock import AsyncMock, Mock
 
 import discord
 import pytest
-from cogs_doubles import give, interaction_of, lantern_of, said_to
+from cogs_doubles import give, http_error, interaction_of, lantern_of, said_to
 from stand_ins import double
 
 from bot.chat.lantern import Lantern
 from bot.domain.chat import Asker, Place
 from bot.domain.errors import NotPermitted, RequestRefused
-from bot.domain.ids import PlaceId, UserId
-from bot.policy.access import Circle
+from bot.domain.ids import PersonaName, PlaceId, UserId
+from bot.domain.personas import Persona
+from bot.policy.access import AccessRules, Circle
 from bot.policy.place_rules import SettingName
 from bot.policy.privacy import Marks, Sources
 from bot.policy.ratelimit import RateRule
@@ -68,8 +70,11 @@ class House:
         age_s: float = 0.0,
         fields: dict[str, str] | None = None,
         roles: tuple[str, ...] = (),
+        channel: Any = None,
     ) -> Any:
         interaction = at_time(interaction_of(who, manages=who < 3), age_s)
+        if channel is not None:
+            interaction.channel, interaction.channel_id = channel, channel.id
         interaction.type = discord.InteractionType.component
         interaction.locale = self.locale
         interaction.message = double(discord.Message)
@@ -140,11 +145,13 @@ async def test_a_page_stays_within_discords_limits_however_full(scope: str) -> N
                 "number": ["1000"],
             }[shown.form.kind]
             await house.settings.change(HERE, level, {shown.name: value}, ADMIN)
-    view = page(await house.press("to channel" if scope == "channel" else "to server"))
-    assert view.content_length() <= 4000
-    assert view.total_children_count <= 40
-    assert view.is_finished()
-    assert "set here by <@1>" in texts(view)
+    house.locale = discord.Locale.german
+    for press in (f"to {scope}", "own_choice"):
+        view = page(await house.press(press, level=scope))
+        assert view.content_length() <= 4000
+        assert view.total_children_count <= 40
+        assert view.is_finished()
+        assert "hier gesetzt von <@1>" in texts(view)
 
 
 async def test_a_page_says_where_each_value_comes_from() -> None:
@@ -204,13 +211,50 @@ async def test_who_answers_and_local_only_are_set_by_their_own_owners() -> None:
     mark.assert_awaited_once_with("place", PlaceId("discord:5"), local_only=True)
 
 
+@pytest.mark.parametrize("level", ["channel", "server"])
+async def test_local_only_is_marked_and_taken_back_where_it_was_pressed(level: str) -> None:
+    house = House()
+    mark: Any = house.lantern.privacy.mark
+    at = PlaceId("discord:7" if level == "channel" else "discord:5")
+    for value in ("on", "off"):
+        await house.press("local_only", value, level=level)
+        mark.assert_awaited_with("place", at, local_only=value == "on")
+
+
+async def test_a_press_in_a_thread_is_about_its_channel() -> None:
+    house = House()
+    thread = double(discord.Thread)
+    thread.id, thread.parent_id = 71, 7
+    await house.press("own_choice", "off", level="channel", channel=thread)
+    assert (PlaceId("discord:7"), "own_choice") in house.settings.stored
+
+
 async def test_a_member_who_got_hold_of_a_panel_changes_nothing() -> None:
     house = House()
-    pressed = await house.press("manage", "3", who=3)
-    assert "Only admins" in said_to(pressed)[-1]
+    for name in ("manage", "local_only", "persona", "limits", "to channel"):
+        pressed = await house.press(name, "3", who=3)
+        assert "Only admins" in said_to(pressed)[-1]
+        pressed.response.edit_message.assert_not_awaited()
+        pressed.response.send_modal.assert_not_awaited()
     assert not house.settings.stored
+    mark, set_default = house.lantern.privacy.mark, house.lantern.switch.set_default
+    assert (cast(Any, mark).await_count, cast(Any, set_default).await_count) == (0, 0)
     with pytest.raises(NotPermitted):
         await house.settings.change(HERE, "server", {"manage": ["user:3"]}, Asker(UserId("x")))
+
+
+async def test_whom_the_owner_keeps_out_presses_in_vain() -> None:
+    house = House()
+    house.access.rules = replace(house.rules, doors=AccessRules(people={UserId("discord:9")}))
+    assert "certain people only" in said_to(await house.press("own_choice", "off"))[-1]
+    assert not house.settings.stored
+
+
+async def test_a_level_or_setting_that_is_none_any_more_is_said_to_be_old() -> None:
+    house = House()
+    assert OLD in said_to(await house.press("own_choice", "off", level="galaxy"))[-1]
+    assert f"❌ {OLD}" in texts(page(await house.press("gone", "off")))
+    assert not house.settings.stored
 
 
 @pytest.mark.parametrize(("age_s", "is_old"), [(PANEL_S, False), (PANEL_S + 1, True)])
@@ -233,6 +277,27 @@ async def test_of_two_admins_the_later_wins_and_both_panels_say_what_stands() ->
     assert house.settings.stored[PlaceId("discord:5"), "own_choice"].by == "discord:2"
     assert first.edit_original_response.await_count == 0
     assert "set here by <@2>" in texts(page(later))
+
+
+async def test_news_come_to_the_open_panels_of_the_same_server_that_are_not_too_old(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    house = House()
+    gone, near, far = await house.opened(1), await house.opened(2), await house.opened(1, guild=6)
+    gone.edit_original_response.side_effect = http_error(404, 10008)
+    told = [panel.edit_original_response for panel in (gone, near, far)]
+    # Whoever presses has the answer to the press alone, and one that fails stops no other.
+    await house.press("own_choice", "off", message=9)
+    assert [panel.await_count for panel in told] == [1, 1, 0]
+    at_time(near, -PANEL_S)
+    at_time(gone, -PANEL_S - 1)
+    await house.press("own_choice", "on", message=9)
+    assert [panel.await_count for panel in told] == [1, 2, 0]
+    monkeypatch.setattr("cogs.settings.MOST_OPEN", 2)
+    new = (await house.opened(2)).edit_original_response
+    await house.press("own_choice", "off", who=2, message=4)
+    # Of so many open at once the oldest hear nothing more.
+    assert ([panel.await_count for panel in told], new.await_count) == ([1, 2, 0], 0)
 
 
 async def test_who_locks_the_door_can_open_it_again() -> None:
@@ -283,6 +348,52 @@ async def test_a_servers_limit_counts_beside_the_owners() -> None:
         access.take(elsewhere.client, elsewhere)
     for _ in range(9):
         access.take(owner.client, owner)
+
+
+def selects(view: discord.ui.LayoutView) -> dict[str, Any]:
+    """Each select of a panel by the setting it sets, as Discord is sent it."""
+    found: list[Any] = [i for i in view.walk_children() if hasattr(i, "placeholder")]
+    return {item.custom_id.rpartition(":")[2]: item.to_component_dict() for item in found}
+
+
+def chosen(select: Mapping[str, Any]) -> list[str]:
+    return [option["value"] for option in select["options"] if option["default"]]
+
+
+async def test_each_select_shows_what_stands_and_offers_all_there_is() -> None:
+    house = House()
+    names = [PersonaName(f"persona {n:02}") for n in range(30)]
+    house.lantern.shelf.seen_by = Mock(return_value=tuple(map(Persona, names)))
+    house.lantern.switch.defaults = AsyncMock(return_value={"server": "sage"})
+
+    async def look_up(asked: Sources) -> Marks:
+        return Marks(asked, frozenset({HERE.channel}))
+
+    house.lantern.privacy.look_up = AsyncMock(side_effect=look_up)
+    values: dict[SettingName, list[str]] = {
+        "manage": ["role:31", "user:8"],
+        "channels": [f"discord:{n}" for n in range(1, 8)],
+        "own_choice": ["off"],
+        "turns_per_minute": ["9"],
+    }
+    await house.settings.change(HERE, "server", values, ADMIN)
+    server = selects(page(await house.press("to server")))
+    channel = selects(page(await house.press("to channel")))
+    assert chosen(server["own_choice"]) == ["off"]
+    assert chosen(channel["own_choice"]) == ["-"]
+    assert [one["id"] for one in server["manage"]["default_values"]] == [31, 8]
+    assert len(server["channels"]["default_values"]) == 7
+    # A persona that is not on the list any more stands there; with it and "Not set" it is full.
+    assert chosen(server["persona"]) == ["sage"]
+    assert len(server["persona"]["options"]) == 25
+    # Of two opposites one always holds.
+    assert [option["value"] for option in server["local_only"]["options"]] == ["on", "off"]
+    assert (chosen(server["local_only"]), chosen(channel["local_only"])) == (["off"], ["on"])
+    (form,) = (await house.press("limits")).response.send_modal.await_args.args
+    fields = [row["component"].get("value") for row in form.to_dict()["components"]]
+    assert fields[0] == "9"
+    said = texts(page(await house.press("to channel", level="server")))
+    assert "**Answers only**" in said
 
 
 def shown_words(view: discord.ui.LayoutView) -> set[str]:

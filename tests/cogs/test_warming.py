@@ -14,6 +14,7 @@ from bot.chat.switch import Switch
 from bot.domain.chat import Place
 from bot.domain.errors import StoreUnavailable
 from bot.domain.ids import PlaceId
+from bot.policy.access import PlaceRules
 from bot.policy.warmup import WARM_UP_EVERY_S
 from cogs._places import DiscordRules
 from cogs.client import DiscordFace, LanternBot
@@ -31,6 +32,7 @@ def warmed(
     channel: object = None,
     has_answered: bool = True,
     error: Exception | None = None,
+    here: PlaceRules | None = None,
 ) -> list[tuple[Any, ...]]:
     """The places and people something was warmed up for."""
     turns, client, switch = ScriptedTurns(), double(discord.Client), double(Switch)
@@ -39,7 +41,9 @@ def warmed(
     client.get_channel.return_value = channel
     switch.warm_up.side_effect = error
     lantern = replace(lantern_of(turns), switch=switch)
-    cog = Warming(client, lantern, DiscordRules(has_warm_up=is_on))
+    cog = Warming(
+        client, lantern, DiscordRules(has_warm_up=is_on, here=lambda _: here or PlaceRules())
+    )
 
     async def story() -> None:
         for event in events:
@@ -64,6 +68,16 @@ def test_in_private_and_in_threads_who_was_answered_last_is_expected_to_ask() ->
     thread.parent_id = 3
     place = Place(PlaceId("discord:3"), PlaceId("discord:7"), PlaceId("discord:5"))
     assert warmed(typing(guild=5), channel=thread) == [(place, ALICE)]
+
+
+def test_in_a_channel_only_where_every_message_is_a_question() -> None:
+    place = Place(PlaceId("discord:7"), server=PlaceId("discord:5"))
+    for channel, here, guessed in (
+        (double(discord.TextChannel), PlaceRules(unprompted=True), [(place, ALICE)]),
+        (double(discord.TextChannel), PlaceRules(), []),
+        (None, PlaceRules(unprompted=True), []),
+    ):
+        assert warmed(typing(guild=5), channel=channel, here=here) == guessed
 
 
 def test_once_in_two_minutes_for_a_person() -> None:

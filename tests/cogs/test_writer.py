@@ -14,7 +14,7 @@ from bot.domain.events import Loading, ReasoningDelta, TextDelta
 from bot.policy.pacing import CHANNEL, CREATION, INTERACTION, STATUS_EVERY_S, Pacer, Pacers
 from bot.policy.splitting import LIMIT
 from cogs._reply_view import ReplyView
-from cogs._view import Act, MessageView
+from cogs._view import Act, MessageView, View
 from cogs._writer import MAX_PAUSE_S, MAX_TRIES, WriteEnd, Writer
 
 PASSING: list[Callable[[], BaseException]] = [
@@ -412,6 +412,26 @@ def test_messages_made_in_the_middle_of_answers_keep_a_limit_of_their_own() -> N
         later - earlier >= CREATION.window_s
         for earlier, later in zip(made, made[CREATION.calls :], strict=False)
     )
+
+
+def test_an_answer_that_is_read_goes_on_before_those_that_are_only_greeted() -> None:
+    pacers = Pacers()
+    paper = PaperTransport(pacers)
+
+    async def story() -> None:
+        async with asyncio.TaskGroup() as group:
+            view, writer = writer_of(paper)
+            group.create_task(stream(view, writer, 350, 100.0))
+            group.create_task(writer.run())
+            await asyncio.sleep(2.0)
+            for _ in range(12):
+                greeting = View((MessageView("👋"),))
+                group.create_task(Writer(greeting, PaperTransport(pacers)).run())
+
+    play(story())
+    # Two messages, with twelve of others asked for between them.
+    first, second = (call.at for call in paper.calls if call.verb == "send")
+    assert second - first < CREATION.window_s + 1.0
 
 
 def test_channels_together_stay_under_what_discord_takes_of_a_bot() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bot.policy.pacing import (
     CHANNEL,
+    CREATION,
     EVERYWHERE,
     INTERACTION,
     STATUS_EVERY_S,
@@ -168,6 +169,15 @@ def test_first_calls_go_in_the_order_they_were_asked_for() -> None:
     assert pacer.ask(NOW + 4, "second", Writing(1)) > NOW + 4
     assert pacer.ask(NOW + 5.03, "second", Writing(1)) > NOW + 5.03
     assert pacer.ask(NOW + 5.03, "first", Writing(1)) <= NOW + 5.03
+
+
+def test_what_somebody_is_reading_goes_on_before_anything_new_begins() -> None:
+    pacer = pacer_of(CREATION, *began(4, 3, 2, 1, 0))
+    opens = [NOW + number + CREATION.margin_s for number in (1, 2, 3)]
+    assert [pacer.ask(NOW, name, Writing(1)) for name in ("first", "second")] == opens[:2]
+    read = Writing(2100, 1950, NOW - 1, 9, is_urgent=True, goes_on=True)
+    assert pacer.ask(NOW, "read", read) == opens[0]
+    assert [pacer.ask(NOW, name, Writing(1)) for name in ("first", "second")] == opens[1:]
 
 
 @pytest.mark.parametrize("writing", [Writing(9, 9, NOW - 9, 9), Writing(0, 0, NOW)])
