@@ -127,10 +127,12 @@ class Pacer:
         if not (has_text or writing.is_changed or writing.is_finished or writing.is_urgent):
             self.step_aside(reply)
             return inf
+        if writing.goes_on:
+            # Four who had asked nothing yet were greeted first, and an answer stood still for 5 s.
+            self._line = {reply: (-inf, False), **self._line}
         self._line[reply] = self._due(writing)
         at, taken, dues = inf, list(self._starts), self._dues()
-        # Four who had asked nothing yet were greeted first, and an answer stood still for 5 s.
-        for waiting in sorted(dues, key=lambda at: (dues[at], not self._line[at].goes_on)):
+        for waiting in sorted(dues, key=dues.__getitem__):
             at = self._free_at(dues[waiting], taken)
             if waiting == reply:
                 break
