@@ -152,10 +152,14 @@ class HostServing:
         there = self._fleet.host(host)
 
         def better(waits: Lease) -> Candidate | None:
-            lead_s = there.stay_s(waits)
-            if replan is None or lead_s is None:
+            if replan is None or waits.grant is not None:
                 return None
-            return sooner_elsewhere(replan().candidates, candidate, lead_s)
+            others = replan().candidates
+            # Nobody is behind whoever would come now: where that one would stay, so do all. To
+            # predict for each of a long line what its place is worth was most of each change.
+            goes = sooner_elsewhere(others, candidate, 0.0) is not None
+            lead_s = there.stay_s(waits) if goes else None
+            return None if lead_s is None else sooner_elsewhere(others, candidate, lead_s)
 
         async with there.lease(wish) as lease:
             # Of eight who ask in one moment two may choose by the same free slot: nobody is told of

@@ -757,15 +757,18 @@ class Scheduler:
     def _usable(self, wish: Wish) -> list[Resident]:
         """Instances that serve the wish: of its model, large enough, and staying."""
         key, load = wish.model_key, self.load
+        copies = [r for r in self.residents if r.instance.model_key == key]
+        if not copies:
+            # Of whoever waits for a load, and each of them is asked about at every event.
+            return copies
         need = self._context_needed(wish)
         # What the load under way is making is listed before it is known as ours: nobody gets it.
         is_loading = load is not None and load.order.model_key == key
         until = load.started_at if load is not None and is_loading else float("inf")
         return [
             r
-            for r in self.residents
-            if r.instance.model_key == key
-            and r.since < until
+            for r in copies
+            if r.since < until
             # It has neither our settings nor our timer: one turn ends on it, and no other begins.
             and not r.is_stray
             # Untold counts as enough: a host that cannot hold the transcript says so itself.

@@ -27,11 +27,14 @@ NOBODY = Demand()
 
 def faded(demand: Demand, now: float) -> Demand:
     """The same demand as of now."""
+    begun, resting = _left_of(demand, now)
+    return replace(demand, begun=begun, resting=resting, at=now)
+
+
+def _left_of(demand: Demand, now: float) -> tuple[float, float]:
+    """What its beginnings and its resting conversations count for by now."""
     gone_s = max(0.0, now - demand.at)
-    begun = demand.begun * math.exp(-gone_s / FADES_S)
-    return replace(
-        demand, begun=begun, resting=demand.resting * math.exp(-gone_s / RESTS_S), at=now
-    )
+    return demand.begun * math.exp(-gone_s / FADES_S), demand.resting * math.exp(-gone_s / RESTS_S)
 
 
 def resting_since(since: float, now: float) -> float:
@@ -47,9 +50,10 @@ def lately_needed(demands: Iterable[Demand], now: float) -> int:
 
 def expected_asks(demand: Demand, now: float, horizon_s: float) -> float:
     """How many questions are expected within some seconds."""
-    of_now = faded(demand, now)
-    new = of_now.begun * horizon_s / FADES_S
-    return new + of_now.resting * GOES_ON * (1.0 - math.exp(-horizon_s / RESTS_S))
+    # Asked for each instance in every snapshot of a host: no record of it is made.
+    begun, resting = _left_of(demand, now)
+    new = begun * horizon_s / FADES_S
+    return new + resting * GOES_ON * (1.0 - math.exp(-horizon_s / RESTS_S))
 
 
 def chance(demand: Demand, now: float) -> float:
