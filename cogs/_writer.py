@@ -165,7 +165,7 @@ class Writer:
         self._news = asyncio.Event()
         self._wakes_at_length = 0
         self._given = Writing(ready=0)
-        self._given_changes = -1
+        self._given_changes: int | None = None
         self._has_more = False
         self._makes_new = False
         """The next call makes a message, which has a limit of its own."""

@@ -133,7 +133,7 @@ class Turns:
         self._beginnings = Beginnings(store, choices, consents, planner, self._running, admit)
         self._is_draining = False
         self._all_done = asyncio.Event()
-        self._all_done.set()
+        """Waited for while any turn runs alone: each that begins clears it."""
         self._unstored: dict[TurnId, _End] = {}
         """How turns ended whose end could not be stored."""
         self._door = asyncio.Semaphore(BEGIN_AT_ONCE)

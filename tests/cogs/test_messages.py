@@ -42,6 +42,12 @@ def test_a_message_with_nothing_left_to_show_is_taken_away() -> None:
     play(story())
 
 
+def test_of_several_messages_with_nothing_left_to_show_the_last_goes_first() -> None:
+    messages = Messages((11, 12, 13))
+    play(messages.take(Step(0, A, 11), PaperTransport()))
+    assert messages.next_step((A,)) == Step(2, None, 13)
+
+
 def test_nothing_to_show_takes_no_message_away() -> None:
     messages = Messages((11,))
     assert messages.next_step(()) is None

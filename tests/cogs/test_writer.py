@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from virtual_time import play
 
 from bot.domain.events import Loading, ReasoningDelta, TextDelta
-from bot.policy.pacing import CHANNEL, CREATION, INTERACTION, STATUS_EVERY_S, Pacer, Pacers
+from bot.policy.pacing import CHANNEL, CREATION, INTERACTION, STATUS_EVERY_S, Limit, Pacer, Pacers
 from bot.policy.splitting import LIMIT
 from cogs._reply_view import ReplyView
 from cogs._view import Act, MessageView, View
@@ -539,6 +539,126 @@ def test_each_fault_after_a_call_that_went_well_pauses_as_the_first_did() -> Non
     assert [pauses[n] for n in (1, 3, 4)] == pytest.approx([1.0, 1.0, 2.0])
 
 
+def test_a_fault_of_the_very_first_call_pauses_as_any_first_one() -> None:
+    paper = PaperTransport(faults=[http_error(503)])
+    assert written(1, 100.0, paper) == "shown"
+    assert paper.calls[1].at == pytest.approx(1.0 + paper.call_s)
+
+
+def spent(limit: Limit) -> Pacers:
+    """A channel in which that limit is used up, a call a second."""
+    pacers = Pacers()
+    for ago_s in reversed(range(limit.calls)):
+        pacers.of_channel(7, 0.0, limit).began(-float(ago_s), "others")
+    return pacers
+
+
+def test_what_stands_there_is_edited_however_many_messages_were_just_made() -> None:
+    paper = PaperTransport(spent(CREATION), shown={1: MessageView("")})
+
+    async def story() -> None:
+        view, writer = writer_of(paper)
+        view.on_event(TextDelta("Hello"), 0.0)
+        async with asyncio.TaskGroup() as group:
+            writing = group.create_task(writer.run(existing=(1,)))
+            await asyncio.sleep(1)
+            writing.cancel()
+
+    play(story())
+    assert [call.at for call in paper.calls] == [0.0]
+
+
+def test_who_has_nothing_to_show_yet_stands_in_no_line() -> None:
+    async def first_word_at(pacers: Pacers, *, beside: bool) -> float:
+        idle, paper = PaperTransport(pacers), PaperTransport(pacers)
+        view, writer = writer_of(paper)
+        async with asyncio.TaskGroup() as group:
+            if beside:
+                waiting = group.create_task(Writer(ReplyView(has_footer=False), idle).run())
+                await asyncio.sleep(0)
+            group.create_task(stream(view, writer, 1, 100.0))
+            await writer.run()
+            waiting.cancel() if beside else None
+        return paper.calls[0].at
+
+    at = [play(first_word_at(spent(CREATION), beside=beside)) for beside in (False, True)]
+    assert at[0] == at[1] > 1
+
+
+def test_a_status_that_reads_as_before_holds_nobody_up() -> None:
+    class Waiting(View):
+        def __init__(self) -> None:
+            super().__init__((REST,))
+            self.is_over, self.length = False, 0
+
+    async def edits_beside(*, is_touched: bool) -> list[float]:
+        pacers, waiting = Pacers(), Waiting()
+        paper, quiet = PaperTransport(pacers), PaperTransport(pacers)
+        idle = Writer(waiting, quiet)
+
+        async def touch() -> None:
+            while True:
+                await asyncio.sleep(0.3)
+                waiting.changes += is_touched
+                idle.poke()
+
+        view, writer = writer_of(paper)
+        async with asyncio.TaskGroup() as group:
+            beside = [group.create_task(idle.run()), group.create_task(touch())]
+            group.create_task(stream(view, writer, 200, 20.0))
+            await writer.run()
+            for task in beside:
+                task.cancel()
+        assert [call.verb for call in quiet.calls] == ["send"]
+        return [call.at for call in paper.calls]
+
+    assert play(edits_beside(is_touched=True)) == play(edits_beside(is_touched=False))
+
+
+def test_an_end_waits_for_no_rhythm() -> None:
+    paper = PaperTransport()
+
+    async def story() -> None:
+        view, writer = writer_of(paper)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(writer.run())
+            view.on_event(TextDelta("Hello"), 0.0)
+            writer.poke()
+            await asyncio.sleep(0.2)
+            view.on_event(FINISHED, 0.2)
+            writer.poke()
+
+    play(story())
+    assert [call.at for call in paper.calls] == [0.0, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [(http_error(404, 10003), "gone"), (RuntimeError("Session is closed"), "given up")],
+)
+def test_where_it_cannot_even_begin_the_writing_ends_and_is_logged(
+    error: BaseException, outcome: WriteEnd
+) -> None:
+    class Closed(PaperTransport):
+        async def begin(self) -> int | None:
+            raise error
+
+    with capture_logs() as logs:
+        assert written(1, 100.0, Closed()) == outcome
+    assert [log["outcome"] for log in logs] == [outcome]
+
+
+def test_a_message_made_by_the_very_last_call_is_kept_as_well() -> None:
+    kept: list[tuple[int, int]] = []
+
+    async def keep(part: int, message_id: int) -> bool:
+        kept.append((part, message_id))
+        return True
+
+    assert play(Writer(View((REST,)), PaperTransport(), keep).run()) == "shown"
+    assert kept == [(0, 100)]
+
+
 def test_words_whose_edit_failed_are_shown_though_none_come_after_them() -> None:
     paper = PaperTransport(faults=[None, http_error(503)])
 
@@ -593,7 +713,8 @@ def test_while_text_still_comes_no_number_of_faults_is_too_many() -> None:
     assert "word5999" in paper.last.content
 
 
-def test_a_single_letter_after_a_load_bar_is_shown_at_once() -> None:
+@pytest.mark.parametrize("after_s", [0.1, 0.5])
+def test_a_single_letter_after_a_load_bar_is_shown_at_once(after_s: float) -> None:
     paper = PaperTransport()
 
     async def story() -> None:
@@ -604,14 +725,16 @@ def test_a_single_letter_after_a_load_bar_is_shown_at_once() -> None:
             for fraction in (0.1, 0.2):
                 view.on_event(Loading(HOST, MODEL, fraction, 10.0), loop.time())
                 writer.poke()
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(after_s)
             view.on_event(TextDelta("H"), loop.time())
             writer.poke()
             await asyncio.sleep(0.2)
             writing.cancel()
 
     play(story())
-    assert [(call.at, call.view and call.view.content) for call in paper.calls][1:] == [(1.0, "H")]
+    assert [(call.at, call.view and call.view.content) for call in paper.calls][1:] == [
+        (2 * after_s, "H")
+    ]
 
 
 def test_a_word_after_blanks_is_not_held_up_by_the_call_they_did_not_make() -> None:

@@ -625,6 +625,7 @@ def test_the_hosts_own_estimate_beats_the_formula() -> None:
     told = Model(NEW, size_bytes=10 * GB, weights_bytes=11 * GB, token_bytes=1000.0)
     order = LoadOrder(NEW, "llm", LoadSettings(context_length=8192), None, None)
     assert load_bytes(told, order) == 11 * GB + 8_192_000
+    assert load_bytes(replace(told, token_bytes=None), order) == 11 * GB
     # It was told for keys and values as they are: of smaller ones the formula knows.
     small = replace(order, settings=LoadSettings(context_length=8192, kv_cache_quant="q8_0"))
     assert load_bytes(told, small) == load_bytes(replace(told, weights_bytes=None), small)
