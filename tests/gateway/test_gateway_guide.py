@@ -49,6 +49,7 @@ def asked(it: Gate) -> list[PredictionStarted]:
     return it.house.hosts["one"].journal.of(PredictionStarted)
 
 
+@pytest.mark.ops
 @needs_curl
 async def test_one_model_with_parameters_filled_in(tmp_path: Path) -> None:
     async with gate(tmp_path, sim("one", QWEN, GEMMA)) as it:
@@ -71,6 +72,7 @@ async def test_one_model_with_parameters_filled_in(tmp_path: Path) -> None:
         assert given == filled | {"temperature": 0.9, "max_tokens": 10}
 
 
+@pytest.mark.ops
 @needs_curl
 async def test_several_models_one_per_request(tmp_path: Path) -> None:
     async with gate(tmp_path, sim("one", QWEN, GEMMA)) as it:
@@ -87,6 +89,7 @@ async def test_several_models_one_per_request(tmp_path: Path) -> None:
         assert [prediction.key for prediction in asked(it)] == [QWEN.key, GEMMA.key, GEMMA.key]
 
 
+@pytest.mark.ops
 @needs_curl
 async def test_in_place_of_lm_studio(tmp_path: Path) -> None:
     async with gate(tmp_path, sim("one", QWEN, GEMMA)) as it:
