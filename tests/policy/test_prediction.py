@@ -540,6 +540,14 @@ def test_who_waits_is_ahead_of_whoever_asks_now_by_those_between(
     assert lead_s(measured, wish, ahead, NOW) == pytest.approx(turns * 6.0)
 
 
+@given(fleets())
+def test_nobody_who_waits_is_behind_whoever_asks_now(drawn: FleetSnapshot) -> None:
+    for where in drawn.hosts.values():
+        for key, waiting in where.waiting.items():
+            # To go elsewhere is looked at closely only where a newcomer would go there.
+            assert all(lead_s(where, Wish(key), ahead, NOW) >= 0 for ahead in range(waiting))
+
+
 def test_who_waits_for_an_embedding_model_is_ahead_too() -> None:
     asked = host(
         models=[model(EMBED, 1, kind="embedding")],
