@@ -122,7 +122,7 @@ class Memory(commands.Cog):
             text = checked_fact(fact, known)
             await self._people.remember(Quote(text, user, name, place, at_ms))
         left = MOST_FACTS - len(known) - 1
-        await say(interaction, f"🧠 Remembered: {harmless(text)}\n-# `/memories` · {left} more fit")
+        await say(interaction, f"🧠 Remembered: {text}\n-# `/memories` · {left} more fit")
 
     @app_commands.command(description="The facts I remember about you; forget one of them")
     @app_commands.describe(forget="Which one to forget")
@@ -135,7 +135,7 @@ class Memory(commands.Cog):
         if forget is not None and not await self._people.drop(user, forget):
             raise RequestRefused(f"There is no fact {forget} of yours; `/memories` lists them.")
         facts = await self._people.facts(user)
-        lines = [f"`{fact.number}` {harmless(fact.said.text)}" for fact in facts]
+        lines = [f"`{fact.number}` {fact.said.text}" for fact in facts]
         await say(
             interaction, "\n".join(lines) or "I remember nothing about you. `/remember` does."
         )

@@ -4,6 +4,7 @@ import sqlite3
 from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
+from typing import cast
 
 import pytest
 from house import ADA, BOB, GEMMA, PLACE, QWEN, House, Said, house, sim
@@ -42,6 +43,8 @@ async def test_tokens_are_counted_in_the_ledger_so_that_a_restart_forgets_none(
         assert "You have used your tokens of today" in refusal(await home.ask("hello"))
         # A limit is each person's own, and a server's is no other's.
         assert refusal(await home.ask("hello", user=BOB)) == ""
+        settings, one = home.lantern.place_settings, {"tokens_per_day": ["1"]}
+        await settings.change(ABROAD, "server", cast("dict[SettingName, list[str]]", one), ADMIN)
         assert refusal(await home.ask("hello", place=ABROAD)) == ""
         owner = replace(home.request("hello"), asker=Asker(ADA, is_owner=True))
         assert refusal(await home.play(owner)) == ""

@@ -3,7 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from cogs_doubles import (
@@ -28,9 +28,9 @@ from bot.chat.lantern import Lantern
 from bot.chat.switch import Explanation, beside_words
 from bot.domain.chat import Place, Rejection, Route
 from bot.domain.cloud import Account, ProviderStanding
-from bot.domain.errors import NotPermitted, UnknownName
+from bot.domain.errors import ForeignInstance, NotPermitted, UnknownName
 from bot.domain.ids import ModelKey, PlaceId, ProviderName, UserId
-from bot.policy.access import EVERY_RIGHT
+from bot.policy.access import EVERY_RIGHT, Circle, PlaceRules
 from bot.policy.choice import Scope
 from bot.policy.pacing import Pacers
 from cogs._boards import Boards
@@ -264,7 +264,39 @@ async def test_an_admin_pins_and_drains_before_everybodys_eyes() -> None:
         assert said_to(interaction) == [said]
         assert interaction.response.send_message.await_args.kwargs["ephemeral"] is False
     house.acts.drain.assert_awaited_once_with(HOST, is_draining=True, lasting=None)
+    await give(house.fleet.drain, house.fleet, interaction_of(42), HOST, "2h")
+    house.acts.drain.assert_awaited_with(HOST, is_draining=True, lasting="2h")
     house.acts.resume.assert_awaited_once_with(HOST)
+
+
+async def test_who_may_load_may_not_yet_manage() -> None:
+    house, loader = Commands(), Circle(people={ALICE})
+    rules = DiscordRules(here=lambda _: PlaceRules(load=loader))
+    pacers = Pacers()
+    boards = Boards(house.lantern, pacers)
+    fleet = FleetCog(house.lantern, rules, Loads(house.lantern), pacers, boards)
+    await give(fleet.load, fleet, interaction_of(), MODEL, None)
+    assert house.acts.load.call_args.args == (None, MODEL)
+    with pytest.raises(NotPermitted):
+        await give(fleet.unload, fleet, interaction_of(), MODEL, None, False)
+
+
+async def test_resume_offers_what_is_left_out_and_hosts_drain_alone() -> None:
+    house = Commands()
+    house.fleet._providers = Mock(names=["zai"])  # pyright: ignore  # of the root
+    offered: dict[str, list[str]] = {}
+    for command in ("drain", "resume"):
+        option = getattr(house.fleet, command)._params["host"]
+        choices = await option.autocomplete(house.fleet, interaction_of(), "")
+        offered[command] = [choice.value for choice in choices]
+    assert offered["resume"] == ["zai", *offered["drain"]]
+
+
+async def test_what_somebody_else_loaded_is_unloaded_when_one_says_so() -> None:
+    house = Commands()
+    house.acts.unload.side_effect = ForeignInstance("Somebody else loaded it.")
+    with pytest.raises(ForeignInstance, match=r"else loaded it\. Say `even_foreign: True`"):
+        await give(house.fleet.unload, house.fleet, interaction_of(42), MODEL, None, False)
 
 
 async def test_models_are_listed_with_how_soon_they_could_answer() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 
 import discord
 import pytest
@@ -14,7 +14,15 @@ from bot.chat.catalog import Catalog
 from bot.domain.cloud import ProviderSnapshot
 from bot.domain.errors import NoCandidates, RequestRefused, UnknownName
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, Instance, Model
-from bot.domain.ids import HostName, InstanceId, ModelKey, PersonaName, ProviderName
+from bot.domain.ids import (
+    HostName,
+    InstanceId,
+    ModelKey,
+    PersonaName,
+    PlaceId,
+    ProviderName,
+    UserId,
+)
 from bot.policy.routing import predict_seconds
 from cogs._autocomplete import (
     CHOICES,
@@ -180,6 +188,21 @@ def test_every_field_forgives_a_slip() -> None:
     assert [c.name for c in host_choices(catalog, "azi", [ProviderName("zai")])] == ["☁ zai"]
     everything = host_choices(catalog, "", [ProviderName("zai")])
     assert [c.value for c in everything][:2] == ["zai", "studio-1"]
+
+
+def test_no_more_is_offered_than_discord_takes_and_of_a_long_value_its_end() -> None:
+    catalog = catalog_of("qwen/qwen3")
+    many = [ProviderName(f"cloud-{number}") for number in range(30)]
+    assert len(host_choices(catalog, "cloud", many)) == CHOICES
+    (choice,) = host_choices(catalog, "y", [ProviderName("x" * 60 + "y" * 60)])
+    assert choice.value == "x" * 40 + "y" * 60
+
+
+def test_personas_are_offered_as_the_asker_sees_them_in_that_server() -> None:
+    catalog = catalog_of("qwen/qwen3")
+    catalog.personas = personas = Mock(return_value=())
+    persona_choices(catalog, "sa", interaction_of(3, guild=6))
+    personas.assert_called_once_with("sa", CHOICES, UserId("discord:3"), PlaceId("discord:6"), None)
 
 
 def test_ones_own_personas_are_found_among_many_of_others() -> None:

@@ -118,7 +118,10 @@ def page(interaction: Any) -> discord.ui.LayoutView:
 
 async def test_an_admin_opens_a_panel_and_a_member_reads_how_things_stand() -> None:
     house = House()
-    shown = page(await house.opened(1))
+    opened = await house.opened(1)
+    assert opened.response.send_message.await_args.kwargs["ephemeral"]
+    assert "Settings for this channel" in texts(page(await house.opened(1, "channel")))
+    shown = page(opened)
     assert "Settings for this server" in texts(shown)
     assert "not set here: sage" not in texts(shown)
     member = await house.opened(3)
@@ -227,6 +230,8 @@ async def test_a_press_in_a_thread_is_about_its_channel() -> None:
     thread.id, thread.parent_id = 71, 7
     await house.press("own_choice", "off", level="channel", channel=thread)
     assert (PlaceId("discord:7"), "own_choice") in house.settings.stored
+    await house.press("persona", "sage", level="channel", channel=thread)
+    assert cast(Any, house.lantern.switch.set_default).await_args.args[0] == HERE
 
 
 async def test_a_member_who_got_hold_of_a_panel_changes_nothing() -> None:
@@ -287,8 +292,9 @@ async def test_news_come_to_the_open_panels_of_the_same_server_that_are_not_too_
     gone.edit_original_response.side_effect = http_error(404, 10008)
     told = [panel.edit_original_response for panel in (gone, near, far)]
     # Whoever presses has the answer to the press alone, and one that fails stops no other.
-    await house.press("own_choice", "off", message=9)
+    pressed = await house.press("own_choice", "off", message=9)
     assert [panel.await_count for panel in told] == [1, 1, 0]
+    pressed.edit_original_response.assert_not_awaited()
     at_time(near, -PANEL_S)
     at_time(gone, -PANEL_S - 1)
     await house.press("own_choice", "on", message=9)

@@ -80,6 +80,14 @@ async def test_a_channel_is_for_admins_to_set() -> None:
     mark.assert_awaited_once_with("place", PlaceId("discord:5"), local_only=True)
 
 
+async def test_a_private_conversation_is_its_persons_own_to_mark() -> None:
+    lantern = private_face()
+    lantern.privacy.mark = mark = AsyncMock()
+    cog = SettingsCog(lantern, Access(NOBODY))
+    await give(SettingsCog.settings, cog, interaction_of(guild=None), "on", "channel")
+    mark.assert_awaited_once_with("place", PlaceId("discord:7"), local_only=True)
+
+
 async def test_without_a_word_it_shows_how_things_stand() -> None:
     interaction = interaction_of()
     cog = SettingsCog(private_face(), Access(NOBODY))

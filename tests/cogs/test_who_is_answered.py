@@ -3,6 +3,7 @@
 import asyncio
 from functools import partial
 from itertools import pairwise
+from math import ceil
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -175,6 +176,43 @@ def test_who_was_told_to_wait_waits_so_long_and_is_then_taken_again() -> None:
     pause = max(later - sooner for sooner, later in pairwise(taken))
     assert HOLD_S <= pause < HOLD_S + 0.3
     assert len(taken) > 60
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.5, 59.5])
+def test_a_wait_is_told_to_the_second_that_is_really_enough(after_s: float) -> None:
+    async def story() -> None:
+        access = Access(DiscordRules(rate=RateRule(1, 60.0)))
+        asked(access)
+        await asyncio.sleep(after_s)
+        wait_s = max(1, ceil(60 - after_s), ceil(HOLD_S))
+        with pytest.raises(RequestRefused, match=f"Wait {wait_s} s"):
+            asked(access)
+        await asyncio.sleep(wait_s)
+        asked(access)
+
+    play(story())
+
+
+@pytest.mark.parametrize(
+    ("said", "is_admin"),
+    [
+        pytest.param(interaction_of(manages=True), True, id="manages the server"),
+        pytest.param(interaction_of(guild=None, manages=True), False, id="all may in private"),
+        pytest.param(interaction_of(roles=((31, "Mods"),)), True, id="by the role's name"),
+        pytest.param(interaction_of(roles=((32, "Others"),)), True, id="by the role's id"),
+        pytest.param(interaction_of(roles=((33, "Fans"),)), False, id="of another role"),
+        pytest.param(interaction_of(), False, id="of none"),
+        pytest.param(interaction_of(OWNER, guild=None), True, id="the owner anywhere"),
+    ],
+)
+def test_who_is_an_admin(said: Any, is_admin: bool) -> None:
+    rules = DiscordRules(admin_roles=frozenset({"Mods", "32"}))
+    assert rules.is_admin(said) is is_admin
+    if said.user.id != OWNER:
+        # Whoever installed the bot for themselves manages some server of their own.
+        said.is_guild_integration.return_value = False
+        asker = rules.asker(said.client, said)
+        assert (asker.is_admin, asker.roles) == (False, frozenset()) or said.guild_id is None
 
 
 def test_one_persons_haste_is_nobody_elses() -> None:
