@@ -1,8 +1,9 @@
 """The gateway, side by side with nginx (or a bare aiohttp relay) in front of the same host.
 
 Host, relays and the clients' driver are processes of their own, and only a relay's CPU is counted:
-ratios in one run, since the machine is whose it is. A relay's cost per token is a slope between two
-lengths of answers, so that what a request itself costs is left out.
+ratios in one run, since the machine is whose it is. A relay's cost per token is counted between the
+first words of all streams and the first end, so that what a request itself costs is left out: as a
+slope between two lengths of answers it held half of that cost's own changes.
 """
 
 import asyncio
@@ -23,7 +24,8 @@ from bench.startup import cpu_s, memory_mb
 from bench.table import Row, at_least, at_most, told
 
 TOKENS_PER_S = 50
-FEW_S, MANY_S = 1, 5
+ANSWERS_S, COUNTED_S = 7, 5.0
+"""How long answers last, and how long of that their tokens are counted."""
 CROWDS = (64, 256)
 ASKERS, ASKED_S = 16, 3.0
 FIRSTS = 40
@@ -88,7 +90,8 @@ def run() -> list[Row]:
 async def _measure(relays: list[Relay]) -> Mapping[str, Figures]:
     figures = {relay.name: Figures() for relay in relays}
     for relay in relays:
-        await _stream(relay.port, 4, 8)
+        for reader in await _asked(relay.port, 4, 8):
+            await reader.over
     # They take turns, so that a slow moment of the machine is everybody's.
     for _ in range(3):
         for relay in relays:
@@ -99,10 +102,8 @@ async def _measure(relays: list[Relay]) -> Mapping[str, Figures]:
         for _ in range(2):
             for relay in relays:
                 found = figures[relay.name]
-                few, _ = await _crowd_s(relay, crowd, FEW_S)
-                many, share = await _crowd_s(relay, crowd, MANY_S)
-                tokens = crowd * TOKENS_PER_S * (MANY_S - FEW_S)
-                found.token_us.setdefault(crowd, []).append((many - few) / tokens * 1e6)
+                token_us, share = await _crowd(relay, crowd)
+                found.token_us.setdefault(crowd, []).append(token_us)
                 if crowd == max(CROWDS):
                     found.share.append(share)
                     found.memory_mb = memory_mb(relay.pid) if relay.pid else 0.0
@@ -189,30 +190,36 @@ def _request(tokens: int, *, is_stream: bool) -> bytes:
     return head.encode() + body
 
 
-async def _stream(port: int, streams: int, tokens: int) -> list[_Reader]:
-    """Asks for so many at once, and reads them to their ends."""
+async def _asked(port: int, streams: int, tokens: int) -> list[_Reader]:
+    """Asks for so many at once."""
     loop = asyncio.get_running_loop()
     readers: list[_Reader] = []
     for _ in range(streams):
         transport, reader = await loop.create_connection(_Reader, "127.0.0.1", port)
         transport.write(_request(tokens, is_stream=True))
         readers.append(reader)
-    async with asyncio.timeout(LONGEST_S):
-        for reader in readers:
-            await reader.over
     return readers
 
 
-async def _crowd_s(relay: Relay, streams: int, seconds: int) -> tuple[float, float]:
-    """The relay's CPU seconds, and which share of the tokens had come when all were due."""
-    tokens = TOKENS_PER_S * seconds
-    before = cpu_s(relay.pid) if relay.pid else 0.0
+async def _crowd(relay: Relay, streams: int) -> tuple[float, float]:
+    """The relay's CPU microseconds for a token, and which share had come when all were due."""
+    tokens = TOKENS_PER_S * ANSWERS_S
     began = time.monotonic()
-    readers = await _stream(relay.port, streams, tokens)
+    async with asyncio.timeout(LONGEST_S):
+        readers = await _asked(relay.port, streams, tokens)
+        for reader in readers:
+            await reader.first
+        spent = -cpu_s(relay.pid) if relay.pid else 0.0
+        counted = -sum(reader.events for reader in readers)
+        await asyncio.sleep(COUNTED_S)
+        spent += cpu_s(relay.pid) if relay.pid else 0.0
+        counted += sum(reader.events for reader in readers)
+        for reader in readers:
+            await reader.over
     took = time.monotonic() - began
-    spent = (cpu_s(relay.pid) if relay.pid else 0.0) - before
     heard = sum(min(reader.events, tokens) for reader in readers)
-    return spent, heard / (streams * tokens) * min(1.0, (seconds + 1.0) / took)
+    share = heard / (streams * tokens) * min(1.0, (ANSWERS_S + 1.0) / took)
+    return spent / counted * 1e6, share
 
 
 async def _first_ms(port: int) -> float:

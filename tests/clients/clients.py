@@ -1,8 +1,9 @@
-"""LangChain's client or ``llm`` against a gateway.
+"""A client of Python against a gateway: openai-python, anthropic-python, LangChain's or ``llm``.
 
-``clients.py WHICH BASE KEY MODEL COLD VECTORS HOME``, in a process of its own: both warn of what
+``clients.py WHICH BASE KEY MODEL COLD VECTORS HOME``, in a process of its own: some warn of what
 pytest takes for errors, and reading them takes seconds. Prints one JSON object per play: its name,
-and what went wrong where something did.
+and what went wrong where something did. openai-python and anthropic-python are played in more depth
+by ``test_python_clients.py``, within one process with the gateway.
 """
 
 import json
@@ -58,6 +59,7 @@ openai: Any = import_module("openai")
 # Installed where these tests are run alone.
 langchain: Any = import_module("langchain_openai") if which == "langchain" else None
 llm: Any = import_module("llm") if which == "llm" else None
+anthropic: Any = import_module("anthropic") if which == "anthropic" else None
 
 
 def chat(name: str = model, **more: Any) -> Any:
@@ -69,6 +71,122 @@ def chat(name: str = model, **more: Any) -> Any:
 def weather(city: str) -> str:
     """The weather of a city."""
     return f"dry in {city}"
+
+
+def openai_client(as_key: str = key) -> Any:
+    return openai.OpenAI(base_url=f"{base}/v1", api_key=as_key, max_retries=0)
+
+
+def said(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+def openai_chat() -> None:
+    whole = openai_client().chat.completions.create(
+        model=model, messages=said(f"[[say {GREETING}]]")
+    )
+    assert whole.choices[0].message.content == GREETING
+    assert (whole.model, whole.choices[0].finish_reason) == (model, "stop")
+
+
+def openai_stream_of_a_cold_model() -> None:
+    options = {"include_usage": True}
+    chunks = list(
+        openai_client().chat.completions.create(
+            model=cold, messages=said(f"[[say {GREETING}]]"), stream=True, stream_options=options
+        )
+    )
+    choices = [choice for chunk in chunks for choice in chunk.choices]
+    assert "".join(choice.delta.content or "" for choice in choices) == GREETING
+    assert [c.finish_reason for c in choices if c.finish_reason] == ["stop"]
+    assert len({chunk.id for chunk in chunks}) == 1
+    assert chunks[-1].usage.completion_tokens > 0
+
+
+def openai_tools_and_schema() -> None:
+    ask = openai_client().chat.completions.create
+    function = {"name": "weather", "parameters": SCHEMA}
+    called = ask(
+        model=model, messages=said(CALL), tools=[{"type": "function", "function": function}]
+    )
+    (call,) = called.choices[0].message.tool_calls
+    assert json.loads(call.function.arguments) == {"city": "Ulm"}
+    wanted = {"type": "json_schema", "json_schema": {"name": "trip", "schema": SCHEMA}}
+    fitting = ask(model=model, messages=said("hi"), response_format=wanted)
+    assert json.loads(fitting.choices[0].message.content)["city"]
+
+
+def openai_vectors() -> None:
+    made = openai_client().embeddings.create(model=vectors, input=["a", "b"])
+    assert [len(each.embedding) for each in made.data] == [64, 64]
+
+
+def openai_responses() -> None:
+    ask = openai_client().responses.create
+    first = ask(model=model, input="[[say one]]")
+    assert first.output_text == "one"
+    events = list(ask(model=model, input="[[say two]]", previous_response_id=first.id, stream=True))
+    assert events[-1].type == "response.completed"
+    assert events[-1].response.output_text == "two"
+
+
+def openai_errors() -> None:
+    for is_stream in (False, True):
+        with_error(
+            openai.NotFoundError,
+            "model_not_found",
+            lambda is_stream=is_stream: openai_client().chat.completions.create(
+                model="sim/none", messages=said("hi"), stream=is_stream
+            ),
+        )
+    with_error(
+        openai.AuthenticationError,
+        "invalid_api_key",
+        lambda: openai_client("lantern_none").models.list(),
+    )
+
+
+def openai_abort() -> None:
+    with openai_client().chat.completions.create(
+        model=model, messages=said("[[tokens 5000]]"), stream=True
+    ) as stream:
+        for _ in range(3):
+            next(stream)
+
+
+def anthropic_client(as_key: str = key) -> Any:
+    return anthropic.Anthropic(base_url=base, api_key=as_key, max_retries=0)
+
+
+def anthropic_messages() -> None:
+    whole = anthropic_client().messages.create(
+        model=model, max_tokens=99, messages=said(f"[[say {GREETING}]]")
+    )
+    assert whole.content[-1].text == GREETING
+
+
+def anthropic_stream() -> None:
+    with anthropic_client().messages.stream(
+        model=model, max_tokens=99, messages=said(f"[[think 2]] [[say {GREETING}]]")
+    ) as stream:
+        final = stream.get_final_message()
+    assert [block.type for block in final.content] == ["thinking", "text"]
+    assert final.content[1].text == GREETING
+
+
+def anthropic_tools() -> None:
+    tool = {"name": "weather", "input_schema": SCHEMA}
+    called = anthropic_client().messages.create(
+        model=model, max_tokens=99, messages=said(CALL), tools=[tool]
+    )
+    assert called.content[-1].input == {"city": "Ulm"}
+
+
+def anthropic_errors() -> None:
+    unknown: dict[str, Any] = {"model": "sim/none", "max_tokens": 9, "messages": said("hi")}
+    with_error(anthropic.NotFoundError, None, lambda: anthropic_client().messages.create(**unknown))
+    wrong = anthropic_client("lantern_none")
+    with_error(anthropic.AuthenticationError, None, lambda: wrong.messages.create(**unknown))
 
 
 def langchain_chat() -> None:
@@ -205,6 +323,16 @@ def with_error(kind: type[Exception], code: str | None, act: Callable[[], object
 
 
 PLAYS = {
+    "openai": (
+        openai_chat,
+        openai_stream_of_a_cold_model,
+        openai_tools_and_schema,
+        openai_vectors,
+        openai_responses,
+        openai_errors,
+        openai_abort,
+    ),
+    "anthropic": (anthropic_messages, anthropic_stream, anthropic_tools, anthropic_errors),
     "langchain": (
         langchain_chat,
         langchain_stream_of_a_cold_model,

@@ -1,27 +1,49 @@
-"""Unmodified clients in processes of their own: Node's, LangChain's and ``llm``."""
+"""Unmodified clients in processes of their own, against a gateway here and against the demo's."""
 
 import asyncio
 import json
+import re
 import shutil
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from lantern_child import child_environment
 
+from bot.app import utcnow
+from bot.commands.keys import drawn_key
+from bot.sim.fleet import EMBEDDING, SHARED, SMALL
 from bot.sim.models import GB, SimModel
+from bot.store.database import Database
+from bot.store.keys import KeyStore
 from tests.gateway.gate import gate
 from tests.helpers.house import GEMMA, QWEN, sim
 
 pytestmark = pytest.mark.ops
 
+GUARD_S = 120.0
 ROOT = Path(__file__).parents[2]
 VECTORS = SimModel("sim/vectors", GB, kind="embedding")
 PYTHON = ROOT / ".venv" / "clients" / "bin" / "python"
 PLAYS = {"node": 16, "langchain": 8, "llm": 9}
+DEMO_PLAYS = PLAYS | {"openai": 7, "anthropic": 4}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a short name: a socket's address holds about a hundred characters."""
+    with tempfile.TemporaryDirectory(prefix="lantern-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
 
 
 def command(which: str) -> list[str]:
     """What plays one of them; empty where it is not installed."""
     folder = ROOT / "tests" / "clients"
+    if which in ("openai", "anthropic"):
+        return [sys.executable, str(folder / "clients.py"), which]
     if which != "node":
         return [str(PYTHON), str(folder / "clients.py"), which] if PYTHON.exists() else []
     is_there = all((ROOT / "node_modules" / name).is_dir() for name in ("openai", "ai"))
@@ -38,16 +60,74 @@ async def test_they_find_what_they_expect(tmp_path: Path, which: str) -> None:
     async with gate(tmp_path, *hosts, personas=sage) as it:
         key = (await it.key("editor")).removeprefix("Bearer ")
         told = (it.base, key, QWEN.key, GEMMA.key, VECTORS.key, str(tmp_path))
-        process = await asyncio.create_subprocess_exec(
-            *program,
-            *told,
-            cwd=ROOT,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        async with asyncio.timeout(120):
-            out, err = await process.communicate()
-        assert process.returncode == 0, err.decode()
-        played: list[dict[str, str | None]] = [json.loads(line) for line in out.splitlines()]
-        assert len(played) >= PLAYS[which]
-        assert {play["name"]: play["error"] for play in played if play["error"]} == {}
+        await play(which, program, told)
+
+
+async def play(which: str, program: list[str], told: tuple[str, ...]) -> None:
+    """Plays one of them; it says of each play how it went."""
+    process = await asyncio.create_subprocess_exec(
+        *program,
+        *told,
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(GUARD_S):
+        out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    played: list[dict[str, str | None]] = [json.loads(line) for line in out.splitlines()]
+    assert len(played) >= DEMO_PLAYS[which]
+    assert {play["name"]: play["error"] for play in played if play["error"]} == {}
+
+
+@asynccontextmanager
+async def demo(folder: Path) -> AsyncGenerator[str]:
+    """``lantern demo`` at which nobody types anything; gives its gateway's address."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bot", "demo"),
+        cwd=folder,
+        # What it stores lies where its folder can be found, for a key.
+        env=child_environment("http://127.0.0.1:9", [], TMPDIR=str(folder), COLUMNS="200"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        assert process.stdout is not None
+        said = b""
+        async with asyncio.timeout(GUARD_S):
+            while (found := re.search(rb"(http://[\d.:]+)/v1", said)) is None:
+                said += (line := await process.stdout.readline())
+                assert line, said.decode()
+        async with asyncio.TaskGroup() as tasks:
+            # Whatever else it tells, it must not wait for a reader.
+            tasks.create_task(process.stdout.read())
+            try:
+                yield found[1].decode()
+            finally:
+                process.terminate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+def stored_in(folder: Path) -> Path:
+    """The demo's database."""
+    (found,) = folder.glob("lantern-demo-*/lantern.db")
+    return found
+
+
+@pytest.mark.slow
+async def test_they_work_against_the_gateway_of_the_demo_itself(folder: Path) -> None:
+    programs = {which: program for which in DEMO_PLAYS if (program := command(which))}
+    shown, drawn = drawn_key(
+        "editor", scopes=["inference"], models=[], daily_usd=None, rate=None, expires=None
+    )
+    models = (SHARED.key, SMALL.key, EMBEDDING.key)
+    async with demo(folder) as base:
+        async with Database(stored_in(folder), utcnow=utcnow) as database:
+            await KeyStore(database).add(drawn)
+        for which, program in programs.items():
+            await play(which, program, (base, shown, *models, str(folder)))
+    assert {"openai", "anthropic"} <= set(programs)
