@@ -573,12 +573,13 @@ def test_who_has_nothing_to_show_yet_stands_in_no_line() -> None:
         idle, paper = PaperTransport(pacers), PaperTransport(pacers)
         view, writer = writer_of(paper)
         async with asyncio.TaskGroup() as group:
-            if beside:
-                waiting = group.create_task(Writer(ReplyView(has_footer=False), idle).run())
-                await asyncio.sleep(0)
+            waiting = [ReplyView(has_footer=False)] * beside
+            others = [group.create_task(Writer(view, idle).run()) for view in waiting]
+            await asyncio.sleep(0)
             group.create_task(stream(view, writer, 1, 100.0))
             await writer.run()
-            waiting.cancel() if beside else None
+            for other in others:
+                other.cancel()
         return paper.calls[0].at
 
     at = [play(first_word_at(spent(CREATION), beside=beside)) for beside in (False, True)]
