@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from clocks import LoopClock
 from house import GEMMA, GUARD_S, PLACE, QWEN, House, Said, cloud, house, sim
 
 from bot.chat import host_serving, turns
@@ -16,7 +17,7 @@ from bot.domain.hosts import Speed, SpeedRecord
 from bot.domain.ids import HostName, ModelKey, PlaceId, TurnId
 from bot.policy.context import CONTINUE_TEXT
 from bot.sim.answers import Answer, Asked, Message, default_answer
-from bot.sim.journal import LoadFinished, PredictionFinished, PredictionStarted
+from bot.sim.journal import LoadFinished, LoadStarted, PredictionFinished, PredictionStarted
 from bot.sim.models import Prefill, SimHostConfig, SimModel
 from bot.store.turns import TurnStore
 
@@ -145,19 +146,24 @@ async def test_a_host_that_is_switched_off_in_five_answers_loses_none(tmp_path: 
 
 
 async def test_a_cold_host_loads_it_and_the_wait_is_no_part_of_the_first_words(
-    tmp_path: Path,
+    tmp_path: Path, loop_clock: LoopClock
 ) -> None:
-    cold = replace(sim("two", QWEN), time_scale=0.05)
-    async with house(tmp_path, sim("one", QWEN), cold) as home:
+    async with house(tmp_path, sim("one", QWEN), sim("two", QWEN)) as home:
         await ready(home, ONE)
         drops(home)
-        said = await home.ask(SAY)
+        two = home.hosts["two"]
+        two.faults.stall_load()
+        async with asyncio.TaskGroup() as tasks:
+            asking = tasks.create_task(home.ask(SAY))
+            await two.journal.wait_for(LoadStarted)
+            loop_clock.passes(4.0)
+            two.faults.clear()
+        said = asking.result()
         assert (said.text, said.receipt.host) == (COUNT, TWO)
         kinds = [type(event) for event in said.events]
         assert kinds.index(TextDelta) < kinds.index(Resuming) < kinds.index(Loading)
         timing, (seam,) = said.receipt.timing, said.receipt.seams
-        assert seam.pause_s is not None
-        assert seam.pause_s > 0.1 > timing.wait_s
+        assert (seam.pause_s, timing.wait_s) == (4.0, 0.0)
         assert timing.load_s == 0.0
 
 
@@ -302,10 +308,10 @@ async def test_stop_while_another_host_loads_keeps_the_text_and_its_host(tmp_pat
 
 
 async def test_a_leaver_ends_the_rest_everywhere(tmp_path: Path) -> None:
-    slow = replace(sim("two", QWEN), time_scale=1.0, tokens_per_s=20.0)
-    async with house(tmp_path, sim("one", QWEN), slow) as home:
+    async with house(tmp_path, sim("one", QWEN), sim("two", QWEN)) as home:
         await ready(home, ONE, TWO)
         drops(home)
+        home.hosts["two"].faults.stall_after_tokens(1)
         async with home.lantern.turns.open(home.request(SAY)) as events:
             is_resumed = False
             async for event in events:
@@ -342,23 +348,32 @@ async def test_the_same_model_goes_on_where_an_alternative_had_begun(tmp_path: P
 
 
 async def test_the_next_hosts_speed_is_measured_by_its_own_part(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loop_clock: LoopClock
 ) -> None:
-    # A hundred and fifty tokens a second here, and there as fast as it goes.
-    slow = replace(sim("one", QWEN), time_scale=1.0, tokens_per_s=150.0)
-    async with house(tmp_path, slow, sim("two", QWEN)) as home:
+    async with house(tmp_path, sim("one", QWEN), sim("two", QWEN)) as home:
         await ready(home, ONE, TWO)
-        home.hosts["one"].faults.drop_after_tokens(15)
+        one, two = home.hosts["one"].faults, home.hosts["two"].faults
+        one.drop_after_tokens(15)
+        one.stall_after_tokens(1)
+        two.stall_after_tokens(1)
         records: list[SpeedRecord] = []
 
         def note(record: SpeedRecord) -> None:
             records.append(record)
 
         monkeypatch.setattr(home.lantern.fleet.host(TWO), "record_speed", note)
-        said = await home.ask("[[tokens 30]]")
+        said, standing = Said(), [(two, 1.0), (one, 8.0)]
+        async with home.lantern.turns.open(home.request("[[tokens 30]]")) as events:
+            async for event in events:
+                said.events.append(event)
+                # At each of the two the first word is long behind when the next one comes.
+                if isinstance(event, TextDelta) and len(standing) > (resumed_at(said) == []):
+                    faults, seconds = standing.pop()
+                    loop_clock.passes(seconds)
+                    faults.clear("stall_after_tokens")
         (record,) = records
         assert record.completion_tokens == 15
-        assert record.generation_s < said.receipt.timing.generation_s - 0.05
+        assert (record.generation_s, said.receipt.timing.generation_s) == (1.0, 9.0)
         assert said.receipt.usage.completion_tokens == 30
 
 

@@ -247,7 +247,7 @@ class Play:
             return
         while not asked.served.is_set() and (older := self._older(asked)) is not None:
             asked = older
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await asked.served.wait()
         self._check(asked)
         assert asked.end is not None

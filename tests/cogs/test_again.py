@@ -123,7 +123,7 @@ class Channel:
 
     async def until(self, message: int, words: str) -> str:
         """What a message reads once these words stand in it."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while words not in self.shown[message]:
                 self.called.clear()
                 await self.called.wait()

@@ -178,7 +178,7 @@ async def test_an_end_that_is_shown_before_we_know_gets_what_comes_to_its_questi
 
             monkeypatch.setattr(at.replies, "let_go", told)
             tasks.create_task(coming)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await waits.wait()
             assert its.buttons == []
             at.channel.may_go.set()

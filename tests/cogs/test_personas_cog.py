@@ -291,8 +291,8 @@ async def test_only_its_author_presses(room: Room) -> None:
 
 
 async def test_a_press_ends_the_first_answer_and_nothing_is_written_over_it(tmp_path: Path) -> None:
-    slow = sim("studio", QWEN, time_scale=1.0)
-    async with house(tmp_path, slow) as home:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        home.hosts["studio"].faults.stall_load()
         room = Room(home, cog_of(home, Access(DiscordRules())))
         form = await room.form(room.cog.create, "Muse", "me", None)
         async with asyncio.TaskGroup() as group:

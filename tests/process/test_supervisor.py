@@ -46,7 +46,7 @@ def heard(ear: socket.socket) -> list[str]:
 
 
 async def next_heard(ear: socket.socket) -> str:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         return (await asyncio.get_running_loop().sock_recv(ear, 4096)).decode()
 
 

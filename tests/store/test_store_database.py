@@ -344,7 +344,7 @@ async def test_statistics_are_written_soon_though_nobody_waits_and_at_the_latest
     monkeypatch.setattr("bot.store.database._NOTED_S", 0.0)
     async with Database(new_database(path), utcnow=clock) as opened:
         opened.note(partial(_execute, sql=PUT, name="a"))
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(60):
             while await names(opened) != ["a"]:  # noqa: ASYNC110  # nothing tells of a commit
                 await asyncio.sleep(0)
         monkeypatch.setattr("bot.store.database._NOTED_S", 3600.0)

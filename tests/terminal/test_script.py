@@ -10,7 +10,7 @@ from bot.terminal.script import Script
 
 
 async def read_all(source: Script) -> list[str]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return [line async for line in source.lines()]
 
 

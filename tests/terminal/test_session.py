@@ -286,8 +286,9 @@ async def test_completion_offers_commands_models_and_personas(tmp_path: Path) ->
 
 
 async def test_ctrl_c_stops_waiting_for_a_load_and_not_the_chat(tmp_path: Path) -> None:
-    async with house(tmp_path, sim("studio", QWEN, time_scale=1.0)) as home:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
         built = home.lantern
+        home.hosts["studio"].faults.stall_load()
         out = io.StringIO()
         session = Session(built, Screen(Console(file=out, width=120)))
         typed = Script(io.StringIO("/model qwen3-8b\n/help\n"))
