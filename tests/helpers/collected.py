@@ -1,5 +1,6 @@
 """What one stream of deltas gave: read once, asked about by every test of a wire."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bot.domain.chat import Endpoint, InferenceRequest, Message
@@ -46,15 +47,19 @@ def asking(*texts: str) -> InferenceRequest:
 
 
 async def collect(
-    inference: Inference, endpoint: Endpoint, request: InferenceRequest | None = None
+    inference: Inference,
+    endpoint: Endpoint,
+    request: InferenceRequest | None = None,
+    on_delta: Callable[[Collected], object] = lambda _: None,
 ) -> Collected:
-    """Reads a stream to its end, or to its error."""
+    """Reads a stream to its end, or to its error; tells of each delta before waiting for more."""
     got = Collected()
     try:
         async with inference.open(endpoint, request or asking()) as deltas:
             got.was_opened = True
             async for delta in deltas:
                 got.deltas.append(delta)
+                on_delta(got)
     except BotError as error:
         got.error = error
     return got

@@ -124,7 +124,7 @@ class Kills:
 
         try:
             await self.discord.changes.until(look, timeout_s=60.0)
-            async with asyncio.timeout(15.0):
+            async with asyncio.timeout(60.0):
                 # A database tells nobody that it changed.
                 while rows(self.folder, OPEN) != {"0"}:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)

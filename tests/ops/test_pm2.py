@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.skipif(missing() is not None, reason=missing() or ""),
 ]
 
-GUARD_S = 60.0
+GUARD_S = 180.0
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from bot.sim.journal import PredictionCancelled, PredictionStarted, Unloaded
 
 pytestmark = [pytest.mark.ops, pytest.mark.slow]
 
-GUARD_S = 40.0
+GUARD_S = 180.0
 IDLE_TTL_S = 600
 
 
@@ -63,7 +63,11 @@ async def test_an_answer_broken_off_is_closed_and_the_conversation_goes_on(
             assert "simulated answer" in broken.content
             assert broken.has_button("continue")
             assert broken.has_button("retry")
-            assert len(broken.history) == seen + 1
+            # One edit closes it; what was on its way at the kill may have come before.
+            later = broken.history[seen:]
+            assert ["was restarted" in text for text in later] == [False] * (len(later) - 1) + [
+                True
+            ]
             assert before.content == said_before
 
             await child.until_serving()

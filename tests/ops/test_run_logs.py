@@ -13,13 +13,16 @@ from bot.sim.host import SimHost
 
 pytestmark = [pytest.mark.ops, pytest.mark.slow]
 
-GUARD_S = 30.0
+GUARD_S = 180.0
 
 
 async def test_ready_is_said_after_the_first_look_at_the_hosts_and_debug_tells_of_routes(
     discord: DiscordDouble, host: SimHost, folder: Path
 ) -> None:
-    environment = child_environment(discord.url, [host.address], LANTERN_LOG__LEVEL="debug")
+    longer = json.dumps({"bot.commands.run": {"FIRST_LOOK_S": GUARD_S}})
+    environment = child_environment(
+        discord.url, [host.address], LANTERN_LOG__LEVEL="debug", CHANGED_CONSTANTS=longer
+    )
     async with asyncio.timeout(GUARD_S), lantern_child(folder, environment) as child:
         assert (await child.until_logged("ready"))["hosts_up"] == 1
         await discord.say("Where is the treasure? [[tokens 5]]")

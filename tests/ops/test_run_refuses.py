@@ -13,7 +13,7 @@ from bot.sim.host import SimHost
 
 pytestmark = [pytest.mark.ops, pytest.mark.slow]
 
-GUARD_S = 30.0
+GUARD_S = 180.0
 NO_HOST = ("127.0.0.1:9",)
 
 

@@ -16,7 +16,7 @@ from bot.sim.journal import PredictionCancelled
 
 pytestmark = [pytest.mark.ops, pytest.mark.slow]
 
-GUARD_S = 30.0
+GUARD_S = 180.0
 
 
 def written(discord: DiscordDouble, question: str, words: str) -> Post | None:
@@ -31,6 +31,7 @@ async def test_a_running_answer_is_finished_before_lantern_ends(
     environment = child_environment(discord.url, [host.address])
     async with asyncio.timeout(GUARD_S), lantern_child(folder, environment) as child:
         await child.until_serving()
+        host.faults.stall_after_tokens(60)
         question = await discord.say("Tell me. [[tokens 70]]")
         await discord.changes.until(lambda: written(discord, question, "simulated answer"))
 
@@ -38,6 +39,7 @@ async def test_a_running_answer_is_finished_before_lantern_ends(
         await child.until_logged("stopping")
         late = await discord.say("One more?")
         refused = await discord.changes.until(lambda: discord.answer(late))
+        host.faults.clear()
 
         assert await child.ended() == 0
         answer = discord.answer(question)

@@ -26,7 +26,7 @@ from tests.ops.conftest import MODEL
 
 pytestmark = [pytest.mark.ops, pytest.mark.slow]
 
-GUARD_S = 60.0
+GUARD_S = 180.0
 LISTEN = {"LANTERN_GATEWAY__LISTEN": "127.0.0.1:0"}
 OPEN = {
     "LANTERN_GATEWAY__LISTEN": "0.0.0.0:0",
@@ -72,6 +72,7 @@ async def test_it_serves_without_discord_and_ends_when_its_answers_have(
     env = environment(host, **LISTEN)
     async with asyncio.timeout(GUARD_S), lantern_child(folder, env, "serve") as child:
         async with serving(child) as client:
+            host.faults.stall_after_tokens(20)
             body = chat("Tell me. [[tokens 60]]", stream=True)
             async with client.post("/v1/chat/completions", json=body) as answer:
                 assert answer.status == 200
@@ -84,6 +85,7 @@ async def test_it_serves_without_discord_and_ends_when_its_answers_have(
                 async with client.post("/v1/chat/completions", json=chat("More?")) as refused:
                     assert refused.status == 503
                     assert "restarting" in (await refused.json())["error"]["message"]
+                host.faults.clear()
                 lines = [first, *(await answer.read()).splitlines()]
         lines = [line for line in lines if line.strip()]
         assert lines[-1].strip() == b"data: [DONE]"
@@ -126,10 +128,7 @@ async def test_open_to_the_network_it_wants_a_key_and_says_how_to_make_one(
                 other = {"x-api-key": json.loads(said)["key"]}
                 code, said = await lantern(folder, env, "keys", "revoke", "editor")
                 assert code == 0
-                loop = asyncio.get_running_loop()
-                began = loop.time()
-                while await status(bearer) != 401:
-                    assert loop.time() - began < 3
+                while await status(bearer) != 401:  # noqa: ASYNC110  # nothing tells that keys were read
                     await asyncio.sleep(0.05)
                 assert await status(other) == 200
             child.signal(signal.SIGTERM)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -49,9 +48,10 @@ async def test_a_stalled_answer_goes_on_when_the_dial_is_cleared(
 async def test_prefill_is_finished_before_a_left_prediction_gives_its_slot_back(
     session: aiohttp.ClientSession,
 ) -> None:
-    slow = replace(JIT, time_scale=1.0, prefill_tokens_per_s=200)
-    async with SimHost(slow) as host:
+    async with SimHost(JIT) as host:
         await host.preload("small")
+        host.faults.stall_prefill()
+        host.faults.stall_after_tokens(0)
         client = Client(host, session)
 
         async def ask() -> None:
@@ -61,6 +61,8 @@ async def test_prefill_is_finished_before_a_left_prediction_gives_its_slot_back(
             asker = tasks.create_task(ask())
             await host.journal.wait_for(PredictionStarted)
             asker.cancel()
+        assert host.resident[0].running == 1
+        host.faults.clear("stall_prefill")
         assert (await host.journal.wait_for(PredictionEnded)).tokens == 0
         assert host.resident[0].running == 0
 

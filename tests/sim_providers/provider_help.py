@@ -43,8 +43,8 @@ def endpoint_of(double: SimProvider, model: str | None = None, **changes: Any) -
         "token": double.key,
         "source": wire,
         "is_local": False,
-        "first_token_s": 5.0,
-        "idle_s": 5.0,
+        "first_token_s": 60.0,
+        "idle_s": 60.0,
     }
     return Endpoint(**(settings | changes))
 

@@ -1,9 +1,12 @@
 """Every row of the error table on every wire, as our own adapters see it."""
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from clocks import LoopClock
+from collected import Collected, asking, collect
 from provider_help import CHAT_WIRES, KEY, MODELS, WIRES, ask, endpoint_of, provider
 
 from bot.domain.chat import InferenceRequest, Message
@@ -197,11 +200,26 @@ SILENCES = [("no_headers", Kind.TIMEOUT), ("no_first_token", Kind.TIMEOUT), ("st
 @pytest.mark.parametrize(("fault", "kind"), SILENCES)
 @pytest.mark.parametrize("wire", WIRES)
 async def test_silence_is_given_up_and_seen_as_left(
-    double: SimProvider, inference: Inference, fault: FaultName, kind: Kind
+    double: SimProvider,
+    inference: Inference,
+    fault: FaultName,
+    kind: Kind,
+    loop_clock: LoopClock,
 ) -> None:
     double.faults.set(fault, after_tokens=2)
-    endpoint = endpoint_of(double, first_token_s=0.05, idle_s=0.05)
-    got = await ask(inference, endpoint, "[[say a b c d]]")
+    endpoint = endpoint_of(double, first_token_s=9.0, idle_s=7.0)
+
+    def heard(got: Collected) -> None:
+        if got.text == "a b":
+            asyncio.get_running_loop().call_soon(loop_clock.passes, 7.0)
+
+    async with asyncio.TaskGroup() as tasks:
+        words = asking("[[say a b c d]]")
+        reading = tasks.create_task(collect(inference, endpoint, words, heard))
+        await double.journal.until(lambda journal: bool(journal.open))
+        if fault != "stall":
+            loop_clock.passes(9.0)
+    got = reading.result()
     assert got.kind is kind
     assert got.text == ("a b" if fault == "stall" else "")
     await double.journal.until(lambda journal: not journal.open)
