@@ -92,8 +92,7 @@ class CloudServing:
         asking = job.asking
         fitted = job.abroad()
         messages = alternating(fitted.messages)
-        if fitted.dropped:
-            await draft.trimmed(messages, fitted.dropped, has_earlier=asking.has_earlier)
+        await draft.trimmed(messages, fitted.dropped, has_earlier=asking.has_earlier)
         is_blinded = any(m.images for m in messages) and not self._providers.config(name).vision
         if is_blinded:
             messages = blind(messages)

@@ -101,13 +101,16 @@ class Draft:
     async def trimmed(
         self, messages: Sequence[Message], dropped: int, *, has_earlier: bool
     ) -> None:
-        """Tells that the oldest messages are not sent, where that is news.
+        """Tells that the oldest messages are not sent, where that is so and is news.
 
         Args:
             messages: What is sent.
             dropped: How many are not, of those that were read from the store.
             has_earlier: There are more that were not even read.
         """
+        # By a host's count all that was read may fit; what was not read is missing all the same.
+        if not (dropped or has_earlier):
+            return
         told = self.so_far.told
         kept = sum(message.role != "system" for message in messages)
         if is_trim_news(told, kept):

@@ -281,8 +281,7 @@ class HostServing:
                 # Another candidate's window may be larger: this is no refusal of the request.
                 raise Unavailable(error.user_message, FailureKind.TOO_LONG) from error
             messages, dropped = fitted.messages, dropped + fitted.dropped
-        if dropped:
-            await draft.trimmed(messages, dropped, has_earlier=job.asking.has_earlier)
+        await draft.trimmed(messages, dropped, has_earlier=job.asking.has_earlier)
         return await self._seen(messages, job, lease, draft)
 
     async def _counted(self, job: Job, lease: Lease) -> Fitted | None:

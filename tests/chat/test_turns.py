@@ -713,6 +713,21 @@ async def test_what_fits_by_the_hosts_own_count_is_sent_whole(
     assert notices == ([] if counts else ["Kept the newest 7 of 9 messages."])
 
 
+async def test_what_was_not_even_read_of_a_long_conversation_is_said_to_be_left_out(
+    tmp_path: Path,
+) -> None:
+    settings = "load: {context_length: 2048}\nsampling: {max_tokens: 20}\n"
+    personas = {"brief": f"model: qwen/qwen3-8b\n{settings}"}
+    async with house(tmp_path, sim("studio", QWEN), personas=personas) as home:
+        said = [await home.ask("word " * 120, persona="brief") for _ in range(14)]
+        sent = home.hosts["studio"].journal.of(PredictionStarted)[-1]
+    # By the host's count all that was read of it fits.
+    assert len(sent.messages) == 23
+    assert [turn.notices for turn in said if turn.notices] == [
+        "Kept the newest 23 of more than 23 messages."
+    ]
+
+
 async def test_explain_names_persona_model_and_route(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN)) as home:
         said = await home.lantern.switch.explain(PLACE, ADA)
