@@ -25,7 +25,7 @@ from bot.domain.personas import Persona
 from bot.policy.names import shown_name
 from bot.policy.ratelimit import RateRule
 from cogs._access import Access
-from cogs._forms import LONGEST, FormButton, FormKey, form_texts
+from cogs._forms import LONGEST, FormButton, FormKey, clash_words, form_texts
 from cogs._places import DiscordRules, place_of
 from cogs._questions import Questions
 from cogs.personas import GONE, MOST_FORMS, PersonasCog
@@ -229,6 +229,18 @@ async def test_of_two_who_edit_one_persona_the_second_is_told_what_the_first_wro
     assert muse.description == ("" if restarts else "a poet")
 
 
+def test_what_stands_against_ones_own_words_is_told_in_short_lines() -> None:
+    long = changed(Persona(PersonaName("x#1")), {"greeting": f"g\n{'h' * 199}"})
+    _, *lines, _ = clash_words(long, ("greeting", "description", "model")).splitlines()
+    assert lines == [
+        f"• Greeting: g {'h' * 198}…",
+        "• In one line, for lists: nothing",
+        "• `model`: auto",
+    ]
+    short = changed(long, {"greeting": "h" * 200})
+    assert f"• Greeting: {'h' * 200}\n" in clash_words(short, ("greeting",))
+
+
 async def test_what_two_wrote_in_other_parts_of_one_persona_is_kept_of_both(room: Room) -> None:
     await room.press(await room.create("Muse", greeting="Hm?"), "save")
     one = await room.form(room.cog.edit, "muse", "persona")
@@ -393,7 +405,9 @@ async def test_an_edit_changes_its_part_alone(room: Room) -> None:
     form = await room.form(room.cog.edit, "muse", "character")
     assert form.title == "Muse"
     shown = await room.sent(form, character__scenario="Night.")
-    await room.press(shown, "save")
+    saved = await room.press(shown, "save")
+    # Nobody else changed it, so nothing is told of others.
+    assert last(saved)["content"] == "💾 **Muse** is changed. `/persona Muse` lets it answer here."
     muse = room.persona("muse")
     assert (muse.character.scenario, muse.greeting) == ("Night.", "Hm?")
     with pytest.raises(RequestRefused, match="only the machine's owner changes that"):
