@@ -39,6 +39,7 @@ from bot.policy.deadlines import first_word_s, gap_s, load_pause_s, unsaid_s
 from bot.policy.foresight import foretold
 from bot.policy.routing import sooner_elsewhere
 from bot.policy.seams import resumed
+from bot.policy.speeds import speed_of_answer
 
 STALE = frozenset({FailureKind.WRONG_MODEL, FailureKind.NOT_THERE})
 """What was in memory is not any more: look again and load it properly, once."""
@@ -391,13 +392,21 @@ class HostServing:
             return
         # What stood in a slot already was not read, and nobody tells how much that was: a follow-up
         # once passed for a machine ten times as fast. Nor does a machine at other work tell.
-        is_read = (is_first or usage.cached_tokens > 0) and lease.shared_at >= lease.spoke_at
+        is_read = is_first or usage.cached_tokens > 0
         read = max(0, usage.prompt_tokens - usage.cached_tokens) if is_read else 0
-        written = usage.completion_tokens if lease.shared_at == math.inf else 0
+        written, shares = usage.completion_tokens, lease.shares
         first_token_s, generation_s = timing.first_token_s, timing.generation_s
-        model, there = candidate.model, self._fleet.host(host)
         times = first_token_s, generation_s, predicted_s, waited_s
-        there.record_speed(SpeedRecord(host, model, read, written, *times))
+        record = SpeedRecord(host, candidate.model, read, written, *times)
+        # It does tell how fast the machine is at the most: as if all that time were a share of it.
+        most = replace(
+            record, first_token_s=first_token_s / shares, generation_s=generation_s / shares
+        )
+        if lease.shared_at < lease.spoke_at:
+            record = replace(record, prompt_tokens=0)
+        if lease.shared_at < math.inf:
+            record = replace(record, completion_tokens=0)
+        self._fleet.host(host).record_speed(record, speed_of_answer(most))
 
 
 def _trimmed(job: Job) -> Job | None:

@@ -26,6 +26,7 @@ from bot.domain.hosts import (
     LoadRecord,
     Model,
     OwnInstance,
+    Speed,
     SpeedRecord,
     WakeRecord,
     Wish,
@@ -62,6 +63,7 @@ from bot.policy import breaker
 from bot.policy.breaker import Breaker, BreakerRules
 from bot.policy.index import shared_models
 from bot.policy.prediction import lead_s
+from bot.policy.speeds import UNTOLD
 
 P = ParamSpec("P")
 
@@ -273,9 +275,9 @@ class Host:
         if not was_down:
             self.probing.wanted.set()
 
-    def record_speed(self, record: SpeedRecord) -> None:
-        """A request was answered there."""
-        self.feed(Scheduler.on_answered, record)
+    def record_speed(self, record: SpeedRecord, most: Speed = UNTOLD) -> None:
+        """A request was answered there; ``most`` as in ``policy.speeds.learnt``."""
+        self.feed(Scheduler.on_answered, record, most)
         if record.first_token_s >= JUST_IN_TIME_S:
             self._start(self._look_back(record.model_key))
 
@@ -391,10 +393,13 @@ class Host:
     def _note_company(self) -> None:
         """Somebody was granted an instance: whoever works beside another is slowed by it."""
         held = self._scheduler.residents.held
-        for ticket in held if len(held) > 1 else ():
+        at_work = len({resident.reference for resident in held.values()})
+        for ticket, resident in held.items() if len(held) > 1 else ():
             lease = self._delivery.leases.get(ticket)
             if lease is not None:
                 lease.shared_at = min(lease.shared_at, self._now())
+                # Instances take whole shares, and so do the prompts that one reads.
+                lease.shares = max(lease.shares, at_work * len(resident.users))
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         if self._tasks is None:

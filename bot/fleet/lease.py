@@ -40,6 +40,8 @@ class Lease:
         self._elsewhere: Candidate | None = None
         self.shared_at = math.inf
         """From when on its host did other work beside."""
+        self.shares = 1
+        """Among how many its host divided its work meanwhile, at the most."""
         self.spoke_at = math.inf
         """When the first word of its answer came."""
         self._config = config

@@ -65,6 +65,7 @@ from bot.domain.hosts import (
     Model,
     OwnInstance,
     Report,
+    Speed,
     SpeedRecord,
     Wish,
 )
@@ -97,7 +98,7 @@ from bot.policy.placement import (
     place_roomy,
     plan_idle_eviction,
 )
-from bot.policy.speeds import speed_of_answer
+from bot.policy.speeds import UNTOLD, speed_of_answer
 from bot.policy.waking import WAKE_S
 
 DRAINS = "{} is draining and takes no new turns."
@@ -507,8 +508,8 @@ class Scheduler:
         self._tell_joined(now)
         return self._decide(now)
 
-    def on_answered(self, _now: float, record: SpeedRecord) -> Effects:
-        """A request was answered here."""
+    def on_answered(self, _now: float, record: SpeedRecord, most: Speed = UNTOLD) -> Effects:
+        """A request was answered here; ``most`` as in ``policy.speeds.learnt``."""
         key, rate = record.model_key, speed_of_answer(record).tokens_per_s
         copies = [r for r in self.residents if r.instance.model_key == key]
         # Of several copies nobody says which one answered.
@@ -516,7 +517,7 @@ class Scheduler:
             self._out += self.residents.timed(copies[0], rate, self._history.rates[key])
         # What a spilled copy does says nothing of the next, which is loaded anew.
         if all(copy.slowdown == 1.0 for copy in copies):
-            self._history.learn(record, self._models.get(key))
+            self._history.learn(record, self._models.get(key), most)
         self.health.requests = Breaker()
         return (*self._effects(), record)
 

@@ -7,6 +7,7 @@ from bot.domain.hosts import LoadRecord, Model, Pace, Speed, SpeedRecord
 from bot.domain.ids import HostName, ModelKey
 from bot.policy.speeds import (
     UNMEASURED,
+    UNTOLD,
     USUAL_BYTES,
     LoadBasis,
     blend,
@@ -31,11 +32,16 @@ class Yardstick:
         self._paces: dict[HostName, Pace] = {}
 
     def learn(
-        self, host: HostName, key: ModelKey, size_bytes: float | None, measured: Speed
+        self,
+        host: HostName,
+        key: ModelKey,
+        size_bytes: float | None,
+        measured: Speed,
+        most: Speed = UNTOLD,
     ) -> None:
-        """One answer was measured."""
+        """One answer was measured; ``most`` as in ``policy.speeds.learnt``."""
         pace, effort = self._paces.get(host, UNMEASURED), self.efforts.get(key, UNMEASURED)
-        pace, known = learnt(pace, effort, size_bytes or USUAL_BYTES, measured)
+        pace, known = learnt(pace, effort, size_bytes or USUAL_BYTES, measured, most)
         self._paces[host] = pace
         if known != effort:
             self.efforts = {**self.efforts, key: known}
@@ -82,7 +88,9 @@ class History:
             size_bytes = models[key].size_bytes
             self.yardstick.learn(self._host, key, size_bytes, self._earlier.pop(key))
 
-    def learn(self, record: LoadRecord | SpeedRecord, model: Model | None = None) -> None:
+    def learn(
+        self, record: LoadRecord | SpeedRecord, model: Model | None = None, most: Speed = UNTOLD
+    ) -> None:
         """One load or one answer finished, with the model as the host knows it."""
         if isinstance(record, LoadRecord):
             self.load_bytes_per_s = blend(self.load_bytes_per_s, load_rate(record))
@@ -90,7 +98,7 @@ class History:
         else:
             measured = speed_of_answer(record)
             size_bytes = model.size_bytes if model is not None else None
-            self.yardstick.learn(self._host, record.model_key, size_bytes, measured)
+            self.yardstick.learn(self._host, record.model_key, size_bytes, measured, most)
         known = self.speeds.get(record.model_key, Speed())
         self.speeds = {**self.speeds, record.model_key: blend_speed(known, measured)}
 

@@ -13,7 +13,7 @@ from bot.domain.ids import HostName, InstanceId, ModelKey, ProviderName
 from bot.domain.personas import LoadSettings
 from bot.domain.values import value
 from bot.policy.placement import Hopeless, context_needed, place
-from bot.policy.speeds import LoadBasis, expected_rates, load_seconds
+from bot.policy.speeds import SENT_S, LoadBasis, expected_rates, load_seconds
 from bot.policy.waking import wake_left_s
 
 Strategy = Literal["prefer_local", "prefer_cloud", "cost_optimized", "quality_optimized"]
@@ -22,8 +22,6 @@ BLIND = "unable to see images"
 """For readers, as after "is"."""
 EVICT_S = 0.5
 """Assumed for each unload."""
-SENT_S = 0.05
-"""From the grant to the host's beginning to read."""
 SHARED = 0.35
 """Assumed: each answer being written on the same instance slows the others by so much of a stream,
 since llama.cpp batches them. A prompt being read and another instance take whole shares."""

@@ -5,6 +5,7 @@ takes ``effort / pace`` seconds. So a model that was only ever asked on one host
 and a host that answered with one model is known with all. What was measured itself goes first.
 """
 
+import math
 from collections.abc import Iterable
 from typing import Literal
 
@@ -30,6 +31,10 @@ LOAD_BYTES_PER_S = 1.2e9
 LOAD_S = 20.0
 """Assumed where not even the size is known."""
 UNMEASURED = Pace()
+UNTOLD = Speed()
+"""Nothing was measured."""
+SENT_S = 0.05
+"""From the grant to the host's beginning to read."""
 
 LoadBasis = Literal["measured", "by size", "a guess by size", "a guess"]
 
@@ -56,8 +61,10 @@ def speed_of_answer(record: SpeedRecord) -> Speed:
     # One word asked and one answered time the way there and back, not the machine.
     is_long = record.prompt_tokens >= MEASURABLE_PROMPT
     is_wordy = record.completion_tokens >= MEASURABLE_REPLY
+    # The way there is no reading: a quick machine passed for half as quick by its short prompts.
+    read_s = max(record.first_token_s - SENT_S, record.first_token_s / 2)
     return Speed(
-        prefill_tokens_per_s=_rate(record.prompt_tokens, record.first_token_s) if is_long else None,
+        prefill_tokens_per_s=_rate(record.prompt_tokens, read_s) if is_long else None,
         # The first token came with the prefill; the rest were timed.
         tokens_per_s=_rate(record.completion_tokens - 1, record.generation_s) if is_wordy else None,
         turn_s=record.first_token_s + record.generation_s,
@@ -90,7 +97,7 @@ def load_seconds(
 
 def expected_rates(host: HostSnapshot, model: Model) -> tuple[float, float]:
     """Tokens a second that a host reads and writes with a model, alone: measured, else guessed."""
-    speed, size = host.speeds.get(model.key, _NOTHING_MEASURED), model.size_bytes or USUAL_BYTES
+    speed, size = host.speeds.get(model.key, UNTOLD), model.size_bytes or USUAL_BYTES
     read, written = speed.prefill_tokens_per_s, speed.tokens_per_s
     if not (read and written):
         effort = host.efforts.get(model.key, UNMEASURED)
@@ -99,7 +106,9 @@ def expected_rates(host: HostSnapshot, model: Model) -> tuple[float, float]:
     return max(SLOWEST_PER_S, read), max(SLOWEST_PER_S, written)
 
 
-def learnt(pace: Pace, effort: Pace, size_bytes: float, measured: Speed) -> tuple[Pace, Pace]:
+def learnt(
+    pace: Pace, effort: Pace, size_bytes: float, measured: Speed, most: Speed = UNTOLD
+) -> tuple[Pace, Pace]:
     """A host's pace and a model's effort after one answer; what it did not measure stays.
 
     Args:
@@ -107,20 +116,31 @@ def learnt(pace: Pace, effort: Pace, size_bytes: float, measured: Speed) -> tupl
         effort: Of the model, as far as known.
         size_bytes: What the effort is taken for meanwhile: all weights are read for each token.
         measured: Rates per second.
+        most: Those that the host would have reached with nothing beside, at the most.
     """
-    read = _learnt(pace.prefill, effort.prefill, size_bytes, measured.prefill_tokens_per_s)
-    written = _learnt(pace.decode, effort.decode, size_bytes, measured.tokens_per_s)
+    reads, writes = most.prefill_tokens_per_s, most.tokens_per_s
+    read = _learnt(pace.prefill, effort.prefill, size_bytes, measured.prefill_tokens_per_s, reads)
+    written = _learnt(pace.decode, effort.decode, size_bytes, measured.tokens_per_s, writes)
     return Pace(read[0], written[0]), Pace(read[1], written[1])
 
 
 def _learnt(
-    pace: float | None, effort: float | None, size_bytes: float, rate: float | None
+    pace: float | None,
+    effort: float | None,
+    size_bytes: float,
+    rate: float | None,
+    most: float | None,
 ) -> tuple[float | None, float | None]:
+    # A model that nobody measured elsewhere says nothing of itself here: its size stands.
+    weights = size_bytes if effort is None else effort
     if rate is None:
-        return pace, effort
+        # One that was never alone passed for the fastest: all were sent there, and it never was.
+        return (pace if most is None else min(pace or math.inf, most * weights)), effort
     if pace is None:
-        # A model that nobody measured elsewhere says nothing of itself here: its size stands.
-        return rate * (effort or size_bytes), effort
+        return rate * weights, effort
+    # No token takes more than all weights: a host first measured with a mixture of experts passed
+    # for twelve times as fast with every other model.
+    pace = min(pace, rate * size_bytes)
     if effort is None:
         return pace, pace / rate
     # Of a product only the ratio can be wrong: each side takes the same share of it.
@@ -139,6 +159,3 @@ def fastest(paces: Iterable[Pace]) -> Pace:
 
 def _rate(amount: float, seconds: float) -> float | None:
     return amount / seconds if amount > 0 and seconds > 0 else None
-
-
-_NOTHING_MEASURED = Speed()

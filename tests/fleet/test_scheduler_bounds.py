@@ -83,8 +83,9 @@ def test_a_snapshot_tells_what_was_measured_before_the_start_and_what_is_known_o
     play.up()
     pace = Pace(100.0 * 10 * GB, 10.0 * 10 * GB)
     assert play.scheduler.snapshot().pace == pace
-    play.read(play.scheduler.on_answered(play.now, SpeedRecord(HOST, TWO, 0, 101, 1.0, 50.0)))
-    assert play.scheduler.snapshot().efforts == {TWO: Pace(None, pace.decode and pace.decode / 2.0)}
+    play.read(play.scheduler.on_answered(play.now, SpeedRecord(HOST, TWO, 0, 101, 1.0, 5.0)))
+    efforts = {TWO: Pace(None, pace.decode and pace.decode / 20.0)}
+    assert play.scheduler.snapshot().efforts == efforts
 
 
 def test_a_snapshot_tells_that_a_probe_is_to_decide_and_since_when_it_is_woken() -> None:

@@ -232,7 +232,7 @@ def test_what_is_left_in_peace_for_a_while_may_leave_after_it_with_time_alone(
     spared = replace(instance(GEMMA, gb=8.0), spared_until=NOW + 10)
     full = fleet(host("a", [model(QWEN, gb=20.0)], [spared], memory_gb=24.0))
     index = RoutingIndex()
-    for later, anew in ((0.0, 1), (9.9, 1), (10.0 + FRESH_S, 1), (60.0, 0)):
+    for later, anew in ((0.0, 1), (8.5, 1), (10.0, 1), (10.0 + FRESH_S, 0)):
         judged.clear()
         told = index.route(full, ASK, now=NOW + later)
         assert told == plan_route(full, ASK, now=NOW + later), later

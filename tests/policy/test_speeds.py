@@ -11,6 +11,7 @@ from bot.policy.speeds import (
     LEARNT_SHARE,
     MEASURABLE_PROMPT,
     MEASURABLE_REPLY,
+    SENT_S,
     SLOWEST_PER_S,
     UNMEASURED,
     blend,
@@ -56,8 +57,18 @@ def test_what_was_not_measured_keeps_its_average() -> None:
 
 def test_an_answer_measures_reading_writing_and_how_long_it_held_its_slot() -> None:
     assert speed_of_answer(ANSWER) == Speed(
-        prefill_tokens_per_s=500.0, tokens_per_s=10.0, turn_s=12.0
+        prefill_tokens_per_s=1000 / (2.0 - SENT_S), tokens_per_s=10.0, turn_s=12.0
     )
+
+
+@pytest.mark.parametrize(
+    ("first_token_s", "read_s"), [(0.5, 0.5 - SENT_S), (2 * SENT_S, SENT_S), (0.04, 0.02)]
+)
+def test_the_way_to_a_host_is_no_reading_but_half_of_a_wait_is_at_the_least(
+    first_token_s: float, read_s: float
+) -> None:
+    measured = speed_of_answer(replace(ANSWER, first_token_s=first_token_s))
+    assert measured.prefill_tokens_per_s == pytest.approx(1000 / read_s)
 
 
 @pytest.mark.parametrize(
@@ -145,11 +156,55 @@ def test_a_model_measured_on_one_known_host_is_known_on_all() -> None:
 
 def test_where_both_are_known_each_takes_the_same_share_of_what_was_wrong() -> None:
     before = Pace(200.0, 100.0), Pace(2.0, 1.0)
-    pace, effort = learnt(*before, 1.0, Speed(prefill_tokens_per_s=200.0, tokens_per_s=50.0))
+    pace, effort = learnt(*before, 9.0, Speed(prefill_tokens_per_s=200.0, tokens_per_s=50.0))
     assert (pace.prefill or 0) / 200.0 == pytest.approx(2.0**LEARNT_SHARE)
     assert 2.0 / (effort.prefill or 0) == pytest.approx(2.0**LEARNT_SHARE)
     assert (pace.decode or 0) < 100.0 < 100.0 * (effort.decode or 0)
     assert learnt(*before, 1.0, Speed()) == before
+
+
+@pytest.mark.parametrize(
+    ("pace", "effort", "rate", "most", "learnt_pace", "learnt_effort"),
+    [
+        # No token takes more than all 4 GB: the host was taken for too fast.
+        (9e12, None, 1000.0, None, 4e12, 4e9),
+        (9e12, 4e9, 1000.0, None, 4e12, 4e9),
+        # A mixture of experts takes fewer.
+        (3e12, None, 1000.0, None, 3e12, 3e9),
+        # At the most so fast, whatever was beside: nothing is learnt of the model.
+        (9e12, None, None, 1000.0, 4e12, None),
+        (9e12, 1e9, None, 1000.0, 1e12, 1e9),
+        (9e11, 1e9, None, 1000.0, 9e11, 1e9),
+        (None, None, None, 1000.0, 4e12, None),
+        (None, 1e9, None, 1000.0, 1e12, 1e9),
+        (None, 1e9, None, None, None, 1e9),
+        (None, 1e9, 1000.0, 1500.0, 1e12, 1e9),
+    ],
+)
+def test_a_host_is_no_faster_than_all_weights_at_each_token_and_a_model_no_heavier(
+    pace: float | None,
+    effort: float | None,
+    rate: float | None,
+    most: float | None,
+    learnt_pace: float | None,
+    learnt_effort: float | None,
+) -> None:
+    before = Pace(pace, pace), Pace(effort, effort)
+    measured, bound = (Speed(prefill_tokens_per_s=r, tokens_per_s=r) for r in (rate, most))
+    now = learnt(*before, 4e9, measured, bound)
+    assert now == (Pace(learnt_pace, learnt_pace), Pace(learnt_effort, learnt_effort))
+
+
+@given(*[st.none() | st.floats(1.0, 1e13)] * 2, *[st.none() | st.floats(0.1, 1e5)] * 2)
+def test_whatever_is_measured_a_host_keeps_below_what_all_weights_tell(
+    pace: float | None, effort: float | None, rate: float | None, most: float | None
+) -> None:
+    effort = None if effort is None else min(effort, 4e9)
+    measured, bound = Speed(tokens_per_s=rate), Speed(tokens_per_s=most)
+    paced, weighs = learnt(Pace(None, pace), Pace(None, effort), 4e9, measured, bound)
+    assert weighs.decode is None or weighs.decode <= 4e9 * (1 + 1e-9)
+    if paced.decode is not None and (rate or most):
+        assert paced.decode <= (rate or most or 0.0) * 4e9 * (1 + 1e-9)
 
 
 def test_a_host_nobody_tried_counts_as_the_fastest() -> None:

@@ -21,6 +21,7 @@ from bot.domain.hosts import (
 )
 from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey, PlaceId, TurnId, UserId
 from bot.policy.choice import ScopeKey, scope_keys
+from bot.policy.speeds import SENT_S
 from bot.store.choices import MAX_CHANGES, ChoiceStore, Stored
 from bot.store.database import Database
 from bot.store.fleet_memory import KEPT_RECORDS, FleetStore
@@ -245,7 +246,7 @@ class TestSpeeds:
         fleet.add(self.ANSWER)
 
         assert await fleet.remembered() == FleetMemory(
-            speeds={(STUDIO, QWEN): Speed(10.0, 500.0, 10.0, 12.0)},
+            speeds={(STUDIO, QWEN): Speed(10.0, 1000 / (2.0 - SENT_S), 10.0, 12.0)},
             rates={STUDIO: 500.0},
             answers={(STUDIO, QWEN): (10.0,)},
         )
