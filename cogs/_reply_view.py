@@ -174,7 +174,7 @@ class ReplyView(View):
         has_new = len(self._text) > self._continues
         if self.end is not None and standing is not None and not has_new:
             # Nothing came of the press: it reads as before, and says so.
-            news = f"ℹ {words.stopped_text(self.end)}" if isinstance(self.end, Stopped) else ""
+            news = words.stopped_text(self.end) if isinstance(self.end, Stopped) else ""
             if isinstance(self.end, Failed):
                 news = words.error_text(self.end.error)
             place = standing.place(is_new=False)

@@ -24,7 +24,7 @@ from bot.domain.events import (
 )
 from bot.domain.hosts import HostSnapshot, Instance
 from bot.domain.ids import AUTO, ModelKey, ProviderName
-from bot.policy.budget import span_of, whose
+from bot.policy.budget import dollars_text, span_of, whose
 from bot.policy.foresight import foretold
 from bot.policy.names import shown_name
 from bot.policy.outages import OutageRecord
@@ -497,8 +497,8 @@ def _standing_text(standing: ProviderStanding, *, is_admin: bool) -> str:
     for account in standing.accounts if is_admin else ():
         spent, cap = account.spent_micro_usd, account.cap_micro_usd
         when = "today" if span_of(account) == "daily" else "this month"
-        limit = "" if cap is None else f" of {_money(cap)}"
-        parts.append(f"{_money(spent)}{limit} {when}")
+        limit = "" if cap is None else f" of {dollars_text(cap)}"
+        parts.append(f"{dollars_text(spent)}{limit} {when}")
     return " · ".join(parts)
 
 
@@ -512,27 +512,27 @@ def usage_text(report: UsageReport) -> str:
     ]
     if total.tokens_per_s:
         lines.append(f"Speed: {total.tokens_per_s:.0f} tok/s on average")
-    lines.append(f"Cost: {_money(total.cost_micro_usd)}{_cost_notes(total)}")
+    lines.append(f"Cost: {dollars_text(total.cost_micro_usd)}{_cost_notes(total)}")
     if report.avoided_micro_usd:
         lines.append(
-            f"Saved by answering here: {_money(report.avoided_micro_usd)} "
+            f"Saved by answering here: {dollars_text(report.avoided_micro_usd)} "
             f"(at {report.avoided_by}'s price)"
         )
     for account in report.limits:
         left, cap = account.left_micro_usd, account.cap_micro_usd
         head = whose(account).capitalize()
         if left is not None and cap is not None:
-            lines.append(f"{head}: {_money(left)} of {_money(cap)} left")
+            lines.append(f"{head}: {dollars_text(left)} of {dollars_text(cap)} left")
         elif account.payer == "all" and span_of(account) == "daily":
-            lines.append(f"{head}: {_money(account.spent_micro_usd)} spent, no limit")
+            lines.append(f"{head}: {dollars_text(account.spent_micro_usd)} spent, no limit")
     lines.extend(
         f"• ☁ {line.name}: {counted(line.cloud_answers, 'answer')}, "
-        + ("plan" if line.plan_calls == line.cloud_calls else _money(line.cost_micro_usd))
+        + ("plan" if line.plan_calls == line.cloud_calls else dollars_text(line.cost_micro_usd))
         for line in report.providers
     )
     lines.extend(
         f"• `{line.name}`: {_turns_words(line)}, {counted(line.completion_tokens, 'token')} written"
-        + (f", {_money(line.cost_micro_usd)}" if line.cost_micro_usd else "")
+        + (f", {dollars_text(line.cost_micro_usd)}" if line.cost_micro_usd else "")
         for line in report.lines
     )
     return "\n".join(lines)
@@ -551,9 +551,9 @@ def _turns_words(line: UsageLine) -> str:
 def _cost_notes(line: UsageLine) -> str:
     notes: list[str] = []
     if line.reserved_micro_usd:
-        notes.append(f"{_money(line.reserved_micro_usd)} held for calls under way")
+        notes.append(f"{dollars_text(line.reserved_micro_usd)} held for calls under way")
     if line.assumed_micro_usd:
-        notes.append(f"{_money(line.assumed_micro_usd)} of it counted by us, not told")
+        notes.append(f"{dollars_text(line.assumed_micro_usd)} of it counted by us, not told")
     if unanswered := line.cloud_calls - line.cloud_answers:
         notes.append(f"with {counted(unanswered, 'request')} that brought no answer")
     if line.plan_calls:
@@ -561,12 +561,6 @@ def _cost_notes(line: UsageLine) -> str:
     if line.unknown_price_calls:
         notes.append(f"{line.unknown_price_calls} calls at an unknown price")
     return f" ({'; '.join(notes)})" if notes else ""
-
-
-def _money(micro_usd: int) -> str:
-    """Dollars with as many digits as a small sum needs."""
-    dollars = micro_usd / 1_000_000
-    return f"${dollars:.2f}" if dollars >= 1 or micro_usd == 0 else f"${dollars:.4f}"
 
 
 def outage_notice(outage: OutageRecord, now: float) -> str:
@@ -594,9 +588,11 @@ def cloud_notice(event: CloudEvent) -> str:
             return f"☁ **{name}** does not take our requests: {reason} Look at its settings."
         case BudgetNews(what=what, account=account):
             spent, cap = account.spent_micro_usd, account.cap_micro_usd or 0
-            head = f"💰 {whose(account).capitalize()} of {_money(cap)} ({account.period})"
+            head = f"💰 {whose(account).capitalize()} of {dollars_text(cap)} ({account.period})"
             if what == "alert":
-                return f"{head}: {spent / cap if cap else 1.0:.0%} is spent ({_money(spent)})."
+                return (
+                    f"{head}: {spent / cap if cap else 1.0:.0%} is spent ({dollars_text(spent)})."
+                )
             goes_on = "Other providers and your own hosts" if account.name else "Your own hosts"
             place = f"providers.{account.name}" if account.name else "budget"
             return (

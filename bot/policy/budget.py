@@ -84,7 +84,13 @@ def refusal(accounts: Iterable[Account], worst_micro_usd: int) -> str:
     if tightest is None or worst_micro_usd <= tightest[0]:
         return ""
     left, cap, account = tightest
-    return f"{whose(account)} of ${cap / 1e6:.2f} has only ${left / 1e6:.4f} left"
+    return f"{whose(account)} of {dollars_text(cap)} has only {dollars_text(left)} left"
+
+
+def dollars_text(micro_usd: int) -> str:
+    """Dollars with as many digits as a small sum needs: a budget below a cent read ``$0.00``."""
+    digits = 2 if micro_usd >= 1_000_000 or micro_usd == 0 else 4 if micro_usd >= 1_000 else 6
+    return f"${micro_usd / 1_000_000:.{digits}f}"
 
 
 def whose(account: Account) -> str:

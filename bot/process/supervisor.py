@@ -9,6 +9,7 @@ import os
 import socket
 import stat
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -33,13 +34,14 @@ class Supervisor:
 
     Args:
         environ: the process's environment.
-        life_sign: a file whose time of change says when Lantern last lived, gone where it stopped
-            by itself; Docker and others that know no other way ask ``lantern health``, which reads
-            it.
+        life_sign: a file that says whose it is, and by its time of change when Lantern last lived;
+            gone where it stopped by itself. Docker and others that know no other way ask
+            ``lantern health``, which reads it.
     """
 
     def __init__(self, environ: Mapping[str, str], life_sign: Path | None = None) -> None:
         self._life_sign = life_sign
+        self._has_signed = False
         self._notify_address = environ.get("NOTIFY_SOCKET", "")
         self._pm2_descriptor = _descriptor(environ.get("NODE_CHANNEL_FD", ""))
         self.watchdog_every_s: float | None = None
@@ -71,7 +73,12 @@ class Supervisor:
         """The event loop and what it depends on still turn."""
         if self._life_sign is not None:
             try:
-                self._life_sign.touch()
+                if self._has_signed:
+                    self._life_sign.touch()
+                else:
+                    words = f"{os.getpid()} {_processes()}"
+                    self._life_sign.write_text(words, encoding="utf-8")
+                    self._has_signed = True
             except OSError as error:
                 _log.warning("sign of life not left", error=str(error))
         if self._is_stopping:
@@ -147,14 +154,34 @@ def life_sign_of(database_path: Path) -> Path:
 
 
 def last_sign_s(life_sign: Path, utcnow: datetime) -> float | None:
-    """Seconds since the last sign of life; None where there never was one.
+    """Seconds since the last sign of life; None where there is none, or who left it was killed.
 
     Below zero after the machine's clock was set back, until the next sign.
     """
     try:
-        return utcnow.timestamp() - life_sign.stat().st_mtime
-    except OSError:
+        since_s = utcnow.timestamp() - life_sign.stat().st_mtime
+        pid, _, processes = life_sign.read_text(encoding="utf-8").partition(" ")
+    except (OSError, UnicodeDecodeError):
         return None
+    # Killed with -9 it was told to live for a minute. Of another machine's or container's processes
+    # the time alone tells; on Windows a signal of 0 would end the process instead of finding it.
+    if processes == _processes() and pid.isdecimal() and os.name == "posix":
+        try:
+            # Another user's lives as well.
+            with suppress(PermissionError):
+                os.kill(int(pid), 0)
+        except ProcessLookupError:
+            return None
+    return since_s
+
+
+def _processes() -> str:
+    """Names those among whom a process's number means the same: a machine's, or a container's."""
+    namespace = ""
+    with suppress(OSError):
+        # A container may bear its machine's name.
+        namespace = os.readlink("/proc/self/ns/pid")
+    return f"{socket.gethostname()} {namespace}"
 
 
 def _descriptor(text: str) -> int | None:

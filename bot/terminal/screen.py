@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TaskProgressColumn,
     TextColumn,
@@ -35,6 +36,9 @@ _STEP = 0.25
 
 _NARROW = 100
 """Columns below which a table that does not fit is no table any more."""
+
+_BAR_FROM = 80
+"""Columns that hold a model's name, its host and a bar."""
 
 _PIPE_WIDTH = 10_000
 """Columns of what no terminal bounds."""
@@ -248,15 +252,19 @@ class Steps:
             self._bar = self._task = None
 
     def _draw(self, step: Loading) -> None:
+        left, what = left_words(step), f"{step.model} on {step.host}"
+        told, is_narrow = f"📦 Loading {what}", self._screen.console.width < _BAR_FROM
+        if is_narrow:
+            # Beside a bar the seconds left were cut off, for which one looks at it.
+            told = " · ".join((f"📦 {step.fraction:.0%}", *left, what))
         if self._bar is None or self._task is None:
-            self._bar = Progress(
-                TextColumn("📦 Loading {task.description}", markup=False),
-                BarColumn(bar_width=24),
-                TaskProgressColumn(),
-                TextColumn("{task.fields[left]}"),
-                console=self._screen.console,
-            )
+            columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False)]
+            if not is_narrow:
+                columns += [BarColumn(bar_width=24), TaskProgressColumn()]
+                columns += [TextColumn("{task.fields[left]}")]
+            self._bar = Progress(*columns, console=self._screen.console)
             self._bar.start()
-            self._task = self._bar.add_task(f"{step.model} on {step.host}", total=1.0, left="")
-        left = " · ".join(left_words(step))
-        self._bar.update(self._task, completed=step.fraction, left=left)
+            self._task = self._bar.add_task(told, total=1.0, left="")
+        self._bar.update(
+            self._task, completed=step.fraction, left=" · ".join(left), description=told
+        )

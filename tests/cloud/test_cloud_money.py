@@ -229,7 +229,7 @@ async def test_routing_is_told_when_the_day_cannot_pay(tmp_path: Path) -> None:
         assert cheap.is_serving
         assert cheap.likely_micro_usd == 170
         assert cheap.cost_micro_usd == 412
-        assert "the daily budget of $0.00 has only $0.0010 left" in dear.reason
+        assert "the daily budget of $0.0010 has only $0.0010 left" in dear.reason
 
         cloud.clock.advance(86_400)
         assert cloud.providers.snapshots(100, 1000, 0.0)[0].is_serving
@@ -378,7 +378,7 @@ async def test_a_cost_settled_after_midnight_hides_nothing_of_the_new_days_budge
 
         assert call.cost_micro_usd > 0
         (snapshot,) = cloud.providers.snapshots(100, 1000, 0.0)
-        assert "the daily budget of $0.00 has only $0.0010 left" in snapshot.reason
+        assert "the daily budget of $0.0010 has only $0.0010 left" in snapshot.reason
 
 
 @pytest.mark.parametrize("failing", range(1, 9))

@@ -213,7 +213,7 @@ async def test_a_day_that_cannot_pay_is_said_with_what_it_would_cost() -> None:
         (seen,) = providers.snapshots(1_000, 1_000, 0.0)
         assert not seen.is_serving
         worst = worst_cost(PRICE, 1_000, 1_000) / 1e6
-        left = "the daily budget of $10.00 has only $0.0000 left"
+        left = "the daily budget of $10.00 has only $0.000010 left"
         assert seen.reason == f"it may cost up to ${worst:.4f}; {left}"
         assert seen.brief == "over the budget"
         # Out for its key, that is what is said: another day mends nothing.

@@ -39,7 +39,8 @@ from bot.domain.events import (
 )
 from bot.domain.ids import HostName, ModelKey, ProviderName
 from bot.policy.splitting import LIMIT
-from cogs._reply_view import PATIENCE_S, ReplyView
+from bot.store.beside import Answers
+from cogs._reply_view import PATIENCE_S, ReplyView, ShownAnswer
 from cogs._view import Act, MessageView, TurnButton, buttons_of, cut_short, restored
 
 LOADING = Loading(HOST, MODEL, 0.25, 9.0)
@@ -234,6 +235,14 @@ def test_every_event_but_words_counts_as_a_change() -> None:
     assert view.changes == before
     view.on_event(Stopped(TURN, RECEIPT, "Stopped.", True), 0.0)
     assert view.changes == before + 1
+
+
+def test_a_press_that_was_stopped_before_its_first_word_says_so_with_one_sign() -> None:
+    before = ShownAnswer(stored_turn("Hello."), (1,), Answers(TURN, TURN, (TURN,)))
+    view = ReplyView(has_footer=False, standing=before)
+    view.on_event(STARTED, 0.0)
+    view.on_event(Stopped(TURN, RECEIPT, "Stopped.", by_asker=True), 0.0)
+    assert only(view).content.splitlines()[:2] == ["Hello.", "-# ⏹ Stopped."]
 
 
 @settings(deadline=None, max_examples=12)

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from bot.domain.cloud import Account, BudgetNews
 from bot.domain.ids import ProviderName
-from bot.policy.budget import BudgetRules, accounts_of, moves, news_of, refusal, whose
+from bot.policy.budget import BudgetRules, accounts_of, dollars_text, moves, news_of, refusal, whose
 
 ZAI, OPENAI = ProviderName("zai"), ProviderName("openai")
 DAY, MONTH = "2026-11-20", "2026-11"
@@ -69,11 +69,11 @@ def test_each_budget_has_its_name(account: Account, words: str) -> None:
     ("count", "amount", "words"),
     [
         (1, 1000, ""),
-        (1, 1001, "the daily budget of $0.00 has only $0.0010 left"),
+        (1, 1001, "the daily budget of $0.0010 has only $0.0010 left"),
         (3, 400, ""),
-        (3, 401, "zai's daily budget of $0.00 has only $0.0004 left"),
+        (3, 401, "zai's daily budget of $0.000400 has only $0.000400 left"),
         (6, 200, ""),
-        (6, 201, "your own daily budget of $0.00 has only $0.0002 left"),
+        (6, 201, "your own daily budget of $0.000200 has only $0.000200 left"),
     ],
 )
 def test_the_tightest_limit_decides(count: int, amount: int, words: str) -> None:
@@ -91,15 +91,23 @@ def test_what_is_held_counts_like_what_is_spent(spent: int, held: int, left: int
 def test_a_limit_that_was_passed_leaves_nothing_and_still_allows_what_is_free() -> None:
     over = [everybody(1200)]
     assert refusal(over, 0) == ""
-    assert refusal(over, 1) == "the daily budget of $0.00 has only $0.0000 left"
+    assert refusal(over, 1) == "the daily budget of $0.0010 has only $0.00 left"
+
+
+@pytest.mark.parametrize(
+    ("micro_usd", "words"),
+    [(0, "$0.00"), (7, "$0.000007"), (999_999, "$1.0000"), (1_000_000, "$1.00")],
+)
+def test_a_small_sum_has_as_many_digits_as_it_needs(micro_usd: int, words: str) -> None:
+    assert dollars_text(micro_usd) == words
 
 
 def test_without_limits_anything_may_be_spent() -> None:
     assert refusal(accounts_of(BudgetRules(), DAY, server="s", user="a"), 10**12) == ""
 
 
-def test_dollars_are_told_to_the_cent_and_what_is_left_to_a_hundredth_of_it() -> None:
-    words = "the daily budget of $9876.55 has only $8141.9772 left"
+def test_many_dollars_are_told_to_the_cent() -> None:
+    words = "the daily budget of $9876.55 has only $8141.98 left"
     assert refusal([everybody(1_734_567_890, 0, 9_876_545_100)], 9_000_000_000) == words
 
 

@@ -1,6 +1,8 @@
 import asyncio
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -75,6 +77,32 @@ def test_a_sign_of_life_is_left_where_no_watchdog_asks(tmp_path: Path) -> None:
     assert last_sign_s(sign, now) == pytest.approx(now.timestamp() - 1_000_000_000)
     supervisor.alive("serving")
     assert last_sign_s(sign, now) == pytest.approx(0, abs=60)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes are not looked for")
+def test_a_sign_of_life_of_who_was_killed_is_none_but_of_another_machine_s_time_tells(
+    tmp_path: Path,
+) -> None:
+    sign = life_sign_of(tmp_path / "lantern.db")
+    Supervisor({}, life_sign=sign).alive("serving")
+    now = datetime.now(UTC)  # noqa: TID251  # beside the file system's own clock
+    own, _, processes = sign.read_text().partition(" ")
+    assert own == str(os.getpid())
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    for text, lives in (
+        (f"{killed.pid} {processes}", False),
+        (f"{killed.pid} another machine", True),
+        (f"{os.getppid()} {processes}", True),
+        ("", True),
+        ("1.5", True),
+    ):
+        sign.write_text(text)
+        assert (last_sign_s(sign, now) is not None) is lives, text
+    # Who starts after a kill signs anew.
+    sign.write_text(f"{killed.pid} {processes}")
+    Supervisor({}, life_sign=sign).alive("serving")
+    assert last_sign_s(sign, now) is not None
 
 
 async def test_who_stops_takes_its_sign_of_life_along(tmp_path: Path) -> None:

@@ -536,7 +536,7 @@ async def test_a_months_budget_outlasts_its_days_and_ends_with_it(
     await ledger.settle(settled(await booked(ledger), 400))
 
     refused = await ledger.book(BOOKING)
-    assert refused.refusal == "the monthly budget of $0.00 has only $0.0001 left"
+    assert refused.refusal == "the monthly budget of $0.0010 has only $0.000100 left"
     assert refused.news == (BudgetNews("spent", Account("2026-11", 900, 0, 1000)),)
 
     clock.advance(86_400)

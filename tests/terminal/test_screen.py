@@ -1,6 +1,7 @@
 """What stands on the screen: other people's words exactly as they are."""
 
 import io
+import re
 from itertools import pairwise
 
 import pytest
@@ -253,6 +254,19 @@ def test_a_bar_says_that_a_load_takes_longer_than_usual() -> None:
     steps.show(Loading(HostName("h"), ModelKey("m"), 0.58, 54.0, 75.0, usual_s=15.0))
     steps.close()
     assert "54 s left · longer than usual (~15 s)" in out.getvalue()
+
+
+@pytest.mark.parametrize(("width", "has_bar"), [(60, False), (79, False), (80, True)])
+def test_how_long_a_load_still_takes_is_read_in_a_narrow_terminal(
+    width: int, *, has_bar: bool
+) -> None:
+    where, out = narrow(width)
+    steps = Steps(where)
+    steps.show(Loading(HostName("studio-1"), ModelKey("qwen/qwen3-30b-a3b-2507"), 0.45, 72.0))
+    steps.close()
+    (*_, last) = [line for line in re.split(r"[\r\n]", out.getvalue()) if "qwen" in line]
+    assert "72 s left" in last
+    assert ("━" in last) is has_bar
 
 
 def test_an_answer_that_ends_its_line_itself_is_followed_by_the_blank_line_asked_for() -> None:
