@@ -55,6 +55,16 @@ async def test_a_host_that_can_see_is_offered_before_any_provider_and_answers_wh
         assert stored.receipt == said.receipt
 
 
+async def test_who_can_see_answers_when_taken_also_for_a_persona_of_a_model_that_cannot(
+    tmp_path: Path,
+) -> None:
+    personas = {"blind": f"model: {QWEN.key}\nalternatives: []\n"}
+    async with house(tmp_path, sim("s", QWEN), sim("l", EYE), personas=personas) as home:
+        said = await home.play(home.request("and?", persona="blind", attachments=[PICTURE]))
+        again = await see(home, said)
+        assert (said.receipt.model, again.receipt.model) == (QWEN.key, EYE.key)
+
+
 async def test_a_provider_is_offered_with_its_price_and_asked_only_when_taken(
     tmp_path: Path,
 ) -> None:
