@@ -392,3 +392,38 @@ def test_what_begins_as_one_kind_of_words_and_ends_as_another_is_looked_into() -
     mixed = head + b'words"},"finish_reason":"'.ljust(len(tail) + 5 - len(end), b"x") + end
     assert len(mixed) == len(piece)
     assert not passing.straight(framed(mixed))
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        b'words": 1, "usage": "x',
+        b"words\n\ndata: [DONE]",
+        b'words"}, "finish_reason": "stop"}], "x": [{"y": {"z": "',
+    ],
+)
+def test_one_of_several_events_that_tells_more_holds_all_of_them_back(
+    at: int, wrong: bytes
+) -> None:
+    out: list[bytes] = []
+    passing = begun(out)
+    words = [b"one", b"x" * len(wrong), b"three"]
+    pieces = [framed(chunk({"content": word.decode()})) for word in words]
+    assert all(map(passing.straight, pieces))
+    assert passing.straight(b"".join(pieces))
+    assert passing.deltas == 8
+    plain = chunk({"content": "x" * len(wrong)})
+    pieces[at] = framed(plain.replace(b"x" * len(wrong), wrong))
+    assert not passing.straight(b"".join(pieces))
+    assert len(out) == 5
+    assert passing.deltas == 8
+
+
+def test_whole_events_in_front_of_a_torn_one_wait_for_its_rest() -> None:
+    passing = begun([])
+    good = framed(chunk({"content": "words"}))
+    assert passing.straight(good + good)
+    for cut in (1, len(good) // 2, len(good) - 1):
+        assert not passing.straight(good + good[:cut])
+        assert not passing.straight(good[cut:])
