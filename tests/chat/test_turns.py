@@ -386,6 +386,10 @@ async def test_a_drained_host_ends_its_answers_and_takes_no_new_ones(tmp_path: P
         assert (await home.ask("hello", model=QWEN.key)).receipt.host == "attic"
         assert await acts.drain("studio", is_draining=False) == "studio takes new turns again."
         said = await acts.drain("studio", is_draining=True, lasting="90m")
+        fleet = home.lantern.catalog.snapshot()
+        ends = fleet.hosts[HostName("studio")].drained_until
+        assert ends is not None
+        assert ends - fleet.taken_at == pytest.approx(5400.0, abs=60.0)
         assert "until `/fleet resume studio`, at the latest in 90 min 00 s." in said
         with pytest.raises(RequestRefused, match="`soon` is not a duration such as 30s"):
             await acts.drain("studio", is_draining=True, lasting="soon")

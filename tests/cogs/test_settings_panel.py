@@ -319,8 +319,10 @@ async def test_who_locks_the_door_can_open_it_again() -> None:
 
 async def test_only_the_owner_sets_who_may_write_directly() -> None:
     house = House()
-    owner = await house.opened(42, guild=None)
-    assert "Settings for everywhere" in texts(page(owner))
+    everywhere = page(await house.opened(42, guild=None))
+    assert "Settings for everywhere" in texts(everywhere)
+    # There is no page of a server or channel to go to.
+    assert not [i for i in everywhere.walk_children() if isinstance(i, discord.ui.Button)]
     with pytest.raises(NotPermitted, match="owner"):
         await house.settings.change(HERE, "everywhere", {"dms": ["everyone"]}, ADMIN)
     boss = replace(ADMIN, is_owner=True)
@@ -400,6 +402,12 @@ async def test_each_select_shows_what_stands_and_offers_all_there_is() -> None:
     assert fields[0] == "9"
     said = texts(page(await house.press("to channel", level="server")))
     assert "**Answers only**" in said
+    # Of many a few are named.
+    await house.settings.change(
+        HERE, "server", {"answered": [f"user:{n}" for n in range(1, 8)]}, ADMIN
+    )
+    said = texts(page(await house.press("to channel", level="server")))
+    assert "<@5> and 2 more" in said
 
 
 def shown_words(view: discord.ui.LayoutView) -> set[str]:
