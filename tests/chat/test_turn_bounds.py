@@ -15,14 +15,15 @@ from structlog.testing import capture_logs
 from bot.chat import turns as turns_module
 from bot.chat.draft import Draft
 from bot.chat.planning import Job
-from bot.domain.chat import Candidate, Place, Receipt, Seam, TurnRequest, Usage
-from bot.domain.errors import Bug, RequestRefused
+from bot.domain.chat import Candidate, Place, Receipt, Seam, Turn, TurnRequest, Usage
+from bot.domain.errors import BotError, Bug, RequestRefused, StoreUnavailable
 from bot.domain.events import (
     Failed,
     Finished,
     Notice,
     ReasoningDelta,
     Routed,
+    Started,
     StreamEnd,
     TextDelta,
     TurnEvent,
@@ -96,10 +97,11 @@ async def test_the_text_so_far_is_noted_a_second_after_it_last_was_and_no_sooner
     assert len(went) == (len(WORDS) - 1 if goes_straight else 0)
 
 
+@pytest.mark.parametrize("has_receipt", [True, False])
 async def test_of_an_answer_that_is_gone_on_with_the_whole_is_noted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_receipt: bool
 ) -> None:
-    parts = iter(("One two", "three."))
+    parts, prompts = iter(("One two", "three.")), iter((10, 7))
 
     class Thinking(HomeEar):
         async def serve(
@@ -108,7 +110,7 @@ async def test_of_an_answer_that_is_gone_on_with_the_whole_is_noted(
             draft.granted(candidate)
             await draft.hear(ReasoningDelta(f"Thought {len(job.messages)}."))
             await draft.hear(TextDelta(next(parts)))
-            await draft.hear(StreamEnd("length", Usage(10, 5), candidate.model))
+            await draft.hear(StreamEnd("length", Usage(next(prompts), 5), candidate.model))
 
     monkeypatch.setattr(turns_module, "CHECKPOINT_S", 0.0)
     async with world(tmp_path, "prefer_local", is_slow=False, home_ear=Thinking) as home:
@@ -121,18 +123,27 @@ async def test_of_an_answer_that_is_gone_on_with_the_whole_is_noted(
         first = (await played(home, asked()))[-1]
         assert isinstance(first, Finished)
         assert noted.pop()[2].before == ()
+        before = await home.store.get(first.turn)
+        assert before is not None
+        before = before if has_receipt else replace(before, receipt=None)
+
+        async def get(turn: TurnId) -> Turn:
+            return before
+
+        monkeypatch.setattr(home.store, "get", get)
         more = replace(asked(""), parent=first.turn, kind="continue")
         last = (await played(home, more))[-1]
         assert isinstance(last, Finished)
         text, thought, who = noted[-1]
+        monkeypatch.undo()
         stored = await home.store.get(first.turn)
     assert stored is not None
     assert stored.receipt is not None
     assert (text, stored.reply_text) == ("One two three.",) * 2
     assert (thought, stored.reasoning_text) == ("Thought 2.\n\nThought 4.",) * 2
     # Ten tokens of the first part, and none are counted yet of what is under way.
-    assert who.usage.prompt_tokens == 10
-    assert stored.receipt.usage.prompt_tokens == 20
+    assert who.usage.prompt_tokens == 10 * has_receipt
+    assert stored.receipt.usage.prompt_tokens == 7 + 10 * has_receipt
 
 
 async def test_an_answer_that_is_still_written_or_stands_no_more_is_not_gone_on_with(
@@ -216,6 +227,23 @@ async def test_a_deadline_of_nobodys_is_a_fault_of_ours(tmp_path: Path) -> None:
     assert stored.status == "failed"
 
 
+@pytest.mark.parametrize(("until", "status"), [(Started, "failed"), (TextDelta, "partial")])
+async def test_what_its_reader_leaves_is_cancelled_and_keeps_what_was_said(
+    tmp_path: Path, until: type[TurnEvent], status: str
+) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        home.ears.reply = "Half"
+        async with home.turns.open(asked()) as events:
+            async for event in events:
+                if isinstance(event, until):
+                    break
+            (turn,) = home.turns.running()
+        stored = await home.store.get(turn)
+    assert stored is not None
+    assert stored.receipt is not None
+    assert (stored.status, stored.receipt.finish) == (status, "cancelled")
+
+
 async def test_a_question_that_was_stored_is_not_said_to_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +259,19 @@ async def test_a_question_that_was_stored_is_not_said_to_wait(
     async with world(tmp_path, "prefer_local", is_slow=False) as home:
         assert notices(await played(home, asked())) == []
     assert [timer.cancelled() for timer in timers] == [True]
+
+
+async def test_a_question_that_could_not_be_stored_has_failed_though_its_end_could(
+    tmp_path: Path,
+) -> None:
+    def fail(_: TurnId) -> None:
+        raise StoreUnavailable("The database is locked.")
+
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        home.store.on_begin = fail
+        (last,) = await played(home, asked())
+    assert isinstance(last, Failed)
+    assert (last.turn, last.error.user_message) == (None, "The database is locked.")
 
 
 async def test_with_the_next_question_ends_are_stored_that_could_not_be(tmp_path: Path) -> None:
@@ -344,6 +385,18 @@ async def test_a_route_is_logged_for_whoever_looks_closely(
     assert [len(line["candidates"]) for line in routes] == [
         len(last.receipt.route.candidates)
     ] * is_wanted
+
+
+async def test_the_line_of_a_model_that_only_thought_says_so(tmp_path: Path) -> None:
+    class Thinking(HomeEar):
+        async def answer(self, job: Job) -> tuple[Any, str]:
+            raise BotError("It thought to the end.")
+
+    async with world(tmp_path, "prefer_local", is_slow=False, home_ear=Thinking) as home:
+        with capture_logs() as lines:
+            await played(home, asked())
+    (line,) = [line for line in lines if line["event"] == "turn finished"]
+    assert (line["log_level"], line["reason"]) == ("warning", "It thought to the end.")
 
 
 async def test_what_was_refused_before_it_was_stored_is_logged(tmp_path: Path) -> None:

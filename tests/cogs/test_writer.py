@@ -568,6 +568,12 @@ def test_what_stands_there_is_edited_however_many_messages_were_just_made() -> N
     assert [call.at for call in paper.calls] == [0.0]
 
 
+def test_a_first_message_is_made_however_many_edits_there_just_were() -> None:
+    paper = PaperTransport(spent(CHANNEL))
+    assert written(1, 100.0, paper) == "shown"
+    assert (paper.calls[0].verb, paper.calls[0].at) == ("send", 0.0)
+
+
 def test_who_has_nothing_to_show_yet_stands_in_no_line() -> None:
     async def first_word_at(pacers: Pacers, *, beside: bool) -> float:
         idle, paper = PaperTransport(pacers), PaperTransport(pacers)
@@ -656,8 +662,8 @@ def test_a_message_made_by_the_very_last_call_is_kept_as_well() -> None:
         kept.append((part, message_id))
         return True
 
-    assert play(Writer(View((REST,)), PaperTransport(), keep).run()) == "shown"
-    assert kept == [(0, 100)]
+    assert play(Writer(View((REST, REST)), PaperTransport(), keep).run()) == "shown"
+    assert kept == [(0, 100), (1, 101)]
 
 
 def test_words_whose_edit_failed_are_shown_though_none_come_after_them() -> None:
