@@ -399,6 +399,7 @@ async def test_who_stands_in_for_a_persona_that_is_gone_keeps_words_here(tmp_pat
         await shelf.refresh()
         said = await home.ask("secret", user=ADA)
         assert isinstance(said.last, Failed)
+        assert said.notices.startswith("The persona diary is gone, so ")
         assert heard(home) == ""
 
 
@@ -410,6 +411,7 @@ async def test_the_same_question_is_answered_from_the_cache_and_marked(tmp_path:
         first = await home.ask("hello")
         second = await home.ask("hello", place=ELSEWHERE)
         assert second.text == first.text
+        assert isinstance(second.last, Finished)
         assert second.receipt.from_cache
         assert second.receipt.cost_micro_usd == 0
         tokens = (second.receipt.usage.prompt_tokens, second.receipt.usage.completion_tokens)
