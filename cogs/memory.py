@@ -10,13 +10,13 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.chat.history import MOST_EXPORTED, answers_to, exported
+from bot.chat.history import MOST_EXPORTED, answers_to, exported, kept_here
 from bot.chat.lantern import Lantern
 from bot.chat.words import counted
 from bot.domain.chat import Quote, Turn
 from bot.domain.errors import RequestRefused
 from bot.policy.markup import harmless
-from bot.policy.memories import MOST_FACTS, checked_fact
+from bot.policy.memories import KEPT_HERE, MOST_FACTS, WAY_ROUND, checked_fact
 from bot.policy.names import matching
 from cogs._faults import say
 from cogs._forgotten import ForgottenAnswers
@@ -120,9 +120,12 @@ class Memory(commands.Cog):
         async with self._remembering:
             known = [one.said for one in await self._people.facts(user)]
             text = checked_fact(fact, known)
-            await self._people.remember(Quote(text, user, name, place, at_ms))
-        left = MOST_FACTS - len(known) - 1
-        await say(interaction, f"🧠 Remembered: {text}\n-# `/memories` · {left} more fit")
+            said = Quote(text, user, name, place, at_ms)
+            is_kept = bool(await kept_here(self._lantern, (said,)))
+            await self._people.remember(said)
+        lines = [f"🧠 Remembered: {text}", *[f"-# {KEPT_HERE}: {WAY_ROUND}"] * is_kept]
+        lines.append(f"-# `/memories` · {MOST_FACTS - len(known) - 1} more fit")
+        await say(interaction, "\n".join(lines))
 
     @app_commands.command(description="The facts I remember about you; forget one of them")
     @app_commands.describe(forget="Which one to forget")
@@ -135,7 +138,9 @@ class Memory(commands.Cog):
         if forget is not None and not await self._people.drop(user, forget):
             raise RequestRefused(f"There is no fact {forget} of yours; `/memories` lists them.")
         facts = await self._people.facts(user)
-        lines = [f"`{fact.number}` {fact.said.text}" for fact in facts]
+        kept = await kept_here(self._lantern, (fact.said for fact in facts))
+        lines = [f"`{fact.number}` {'🔒 ' * (fact.said in kept)}{fact.said.text}" for fact in facts]
+        lines += [f"-# {KEPT_HERE}."] * bool(kept)
         await say(
             interaction, "\n".join(lines) or "I remember nothing about you. `/remember` does."
         )

@@ -175,7 +175,9 @@ class Beginnings:
             asked = replace(bare, facts=told)
             return isinstance(await self._consents.judge(resolved, asked, said, ()), LocalOnly)
 
-        if facts and not await stays(()) and await stays(facts):
+        # Without a provider every talk stays, and nobody would know why it was left out of some.
+        may_leave = bool(facts) and self._planner.has_cloud
+        if may_leave and not await stays(()) and await stays(facts):
             facts = tuple([fact for fact in facts if not await stays((fact,))])
         return replace(bare, facts=facts)
 

@@ -1,11 +1,13 @@
-"""What is kept of one person, as they take it along."""
+"""What is kept of one person, as they take it along and are told of it."""
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from bot.chat.lantern import Lantern
-from bot.domain.chat import Turn
+from bot.domain.chat import Quote, Turn
 from bot.domain.ids import TurnId, UserId
+from bot.policy.privacy import origin_of_fact, stays_here, to_look_up
 
 MOST_EXPORTED = 20_000
 
@@ -40,3 +42,16 @@ async def answers_to(lantern: Lantern, question: TurnId) -> tuple[Turn, ...]:
     beside = await store.answers(question)
     ids = () if beside is None else dict.fromkeys((beside.shown, *beside.ids))
     return tuple([turn for key in ids if (turn := await store.get(key)) is not None])
+
+
+async def kept_here(lantern: Lantern, facts: Iterable[Quote]) -> frozenset[Quote]:
+    """Those that are told only in talks that stay on the LAN; none where every talk does.
+
+    Raises:
+        StoreUnavailable: what is private could not be looked up.
+    """
+    if not lantern.catalog.providers():
+        return frozenset()
+    origins = {fact: origin_of_fact(fact) for fact in facts}
+    marks = await lantern.privacy.look_up(to_look_up(origins.values()))
+    return frozenset(fact for fact, origin in origins.items() if stays_here(origin, marks))

@@ -10,6 +10,14 @@ MOST_FACTS = 20
 
 FACT_CHARS = 200
 
+KEPT_HERE = "🔒 Told only in talks that stay on the LAN"
+"""Of a fact that was said in private: left out of the others without a word, it seemed lost."""
+
+WAY_ROUND = (
+    "it was said in such a one, or within a minute of a question there. For other talks forget it "
+    "by `/memories`, and say it in one of them a minute later."
+)
+
 
 def checked_fact(text: str, known: Sequence[Quote]) -> str:
     """A fact as it is kept: one line.

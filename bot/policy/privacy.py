@@ -166,6 +166,16 @@ def _quoted(quote: Quote, persona: PersonaName, kind: OriginKind = "quote") -> O
     return Origin(kind, places, quote.user, persona, said_at_ms=quote.said_at_ms)
 
 
+def origin_of_fact(fact: Quote) -> Origin:
+    """Where a remembered fact was said; no persona heard it."""
+    return _quoted(fact, PersonaName(""), "fact")
+
+
+def stays_here(origin: Origin, marks: Marks) -> bool:
+    """Whether these words alone, said to no persona of its own, keep a transcript on the LAN."""
+    return _why_private(origin, {origin.persona: False}, marks)[0] != ""
+
+
 def to_look_up(origins: Iterable[Origin]) -> Sources:
     """What must be looked up to judge them."""
     listed = tuple(origins)

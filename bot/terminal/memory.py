@@ -3,13 +3,13 @@
 import asyncio
 from pathlib import Path
 
-from bot.chat.history import answers_to, exported
+from bot.chat.history import answers_to, exported, kept_here
 from bot.chat.lantern import Lantern
 from bot.chat.words import counted
 from bot.domain.chat import Place, Quote
 from bot.domain.errors import RequestRefused
 from bot.domain.ids import PlaceId, UserId
-from bot.policy.memories import checked_fact
+from bot.policy.memories import KEPT_HERE, WAY_ROUND, checked_fact
 from bot.terminal.commands import Command
 from bot.terminal.screen import Screen
 
@@ -24,15 +24,22 @@ async def memory(lantern: Lantern, screen: Screen, command: Command) -> None:
     match command.name, act:
         case "remember", _:
             text = checked_fact(" ".join(command.words), [fact.said for fact in facts])
-            await people.remember(Quote(text, USER, "you", PLACE, lantern.database.now_ms()))
+            said = Quote(text, USER, "you", PLACE, lantern.database.now_ms())
+            kept = await kept_here(lantern, (said,))
+            await people.remember(said)
             screen.line(f"Remembered: {text}", "dim")
+            if kept:
+                screen.line(f"{KEPT_HERE}: {WAY_ROUND}", "dim")
         case "memories", "forget":
             if not (which.isdecimal() and await people.drop(USER, int(which))):
                 raise RequestRefused(f"There is no fact `{which}`; `/memories` lists them.")
             screen.line("Forgotten.", "dim")
         case "memories", None:
+            kept = await kept_here(lantern, (fact.said for fact in facts))
             for fact in facts:
-                screen.line(f"{fact.number}  {fact.said.text}")
+                screen.line(f"{fact.number}  {'🔒 ' * (fact.said in kept)}{fact.said.text}")
+            if kept:
+                screen.line(f"{KEPT_HERE}.", "dim")
             if not facts:
                 screen.line("Nothing is remembered; `/remember FACT` does.", "dim")
         case name, _:

@@ -265,7 +265,12 @@ def said_in(messages: tuple[Message, ...]) -> str:
 
 @asynccontextmanager
 async def world(
-    folder: Path, strategy: Strategy, *, is_slow: bool, home_ear: type[HomeEar] = HomeEar
+    folder: Path,
+    strategy: Strategy,
+    *,
+    is_slow: bool,
+    home_ear: type[HomeEar] = HomeEar,
+    vendors: tuple[ProviderName, ...] = VENDORS,
 ) -> AsyncGenerator[World]:
     """Builds it; every load counts as slow when asked for."""
     ears, ids, personas = Ears(), iter(range(10_000)), folder / "personas"
@@ -273,7 +278,7 @@ async def world(
     rules = ChatRules(
         PersonaName("default"),
         strategy=strategy,
-        cloud=VENDORS,
+        cloud=vendors,
         slow=SlowRules(after_s=0.0) if is_slow else SlowRules(),
     )
     async with AsyncExitStack() as stack:

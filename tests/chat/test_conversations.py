@@ -12,6 +12,7 @@ from bot.chat.planning import Job
 from bot.domain.chat import Candidate, Place, Quote, TurnRequest
 from bot.domain.events import Failed, Started, TurnEvent
 from bot.domain.ids import HostName, PlaceId, TurnId, UserId
+from bot.policy.privacy import Sources
 from bot.store.people import PeopleStore
 
 HALL = Place(PlaceId("hall"), server=PlaceId("house"))
@@ -220,6 +221,21 @@ async def test_a_fact_said_in_private_is_told_only_where_words_stay_here(tmp_pat
             async for _ in events:
                 pass
         assert "gold" not in home.ears.sent_away[-1]
+
+
+async def test_where_no_provider_is_a_fact_said_in_private_is_told_everywhere(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False, vendors=()) as home:
+        at_ms, cellar = home.store.database.now_ms(), PlaceId("cellar")
+        await home.privacy.mark("place", cellar, local_only=True)
+        gold = Quote("I hide gold", ADA, "ada", Place(cellar), at_ms)
+        await PeopleStore(home.store.database).remember(gold)
+        turn, sent = await Talk(home).ask("what now?")
+        assert "gold" in sent
+        # With a provider configured one day, no word of that answer leaves.
+        asked = Sources(frozenset(), frozenset(), frozenset({turn}))
+        assert (await home.privacy.look_up(asked)).turns == {turn}
 
 
 async def test_an_edited_question_is_answered_in_its_new_words_in_the_same_place(

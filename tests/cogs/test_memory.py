@@ -30,17 +30,21 @@ from databases import new_database
 from virtual_time import play
 
 from bot.domain.chat import Place
+from bot.domain.cloud import ProviderSnapshot
 from bot.domain.errors import BotError
-from bot.domain.ids import PlaceId, TurnId
+from bot.domain.ids import ModelKey, PlaceId, ProviderName, TurnId
 from bot.policy.memories import MOST_FACTS
 from bot.policy.pacing import Pacers
 from bot.store.database import Database
 from bot.store.people import PeopleStore
+from bot.store.privacy import PrivacyStore
 from bot.store.turns import TurnStore
 from cogs._forgotten import ForgottenAnswers
 from cogs._reply import Replies
 from cogs._webhooks import Webhooks
 from cogs.memory import Memory
+
+ZAI = ProviderSnapshot(ProviderName("zai"), ModelKey("glm-4.6"), True, likely_micro_usd=2000)
 
 
 class EndingTurns(ScriptedTurns):
@@ -58,7 +62,9 @@ async def cog(tmp_path: Path) -> AsyncIterator[Memory]:
             asked = replace(asked, place=Place(PlaceId(place)), user_text=f"**{name}**?\nyes")
             await turns.store.begin(asked)
             await turns.store.finish(asked.id, "done", f"answer {name}", "", RECEIPT)
-        lantern = replace(lantern_of(turns), people=PeopleStore(database))
+        lantern = lantern_of(turns, cloud=(ZAI,))
+        privacy = PrivacyStore(database)
+        lantern = replace(lantern, people=PeopleStore(database), privacy=privacy)
         replies = Replies(lantern)
         yield Memory(lantern, replies, ForgottenAnswers(Pacers(), Webhooks()))
 
@@ -249,3 +255,34 @@ async def test_facts_are_kept_listed_and_forgotten_by_their_person(cog: Memory) 
     assert [choice.value for choice in choices] == [1]
     await give(cog, "memories", 2)
     assert "remember nothing" in said_to(await give(cog, "memories", 1))[0]
+
+
+async def test_of_a_fact_said_in_private_its_person_is_told_where_it_is_told(cog: Memory) -> None:
+    lantern = cog._lantern  # pyright: ignore[reportPrivateUsage]  # as the fixture made it
+    (open_,) = said_to(await give(cog, "remember", "I like tea"))
+    assert "🔒" not in open_
+    await lantern.privacy.mark("place", PlaceId("discord:7"), local_only=True)
+    (kept,) = said_to(await give(cog, "remember", "I hide gold"))
+    assert "🔒 Told only in talks that stay on the LAN" in kept
+    # Opened since, what was said before stays so; what another place heard is open.
+    await lantern.privacy.mark("place", PlaceId("discord:7"), local_only=False)
+    (listed,) = said_to(await give(cog, "memories"))
+    assert "`2` 🔒 I hide gold" in listed
+    assert "🔒 Told only in talks that stay on the LAN" in listed
+    (known,) = said_to(await give(cog, "memories", 2))
+    assert "gold" not in known
+
+
+async def test_a_question_that_stayed_here_within_the_minute_makes_a_fact_private_too(
+    cog: Memory,
+) -> None:
+    lantern = cog._lantern  # pyright: ignore[reportPrivateUsage]  # as the fixture made it
+    interaction, asked = interaction_of(), await lantern.turns.store.get(TurnId("a"))
+    assert asked is not None
+    interaction.created_at = datetime.fromtimestamp(asked.created_at_ms / 1000 - 59.0, UTC)
+    await lantern.privacy.mark("turn", TurnId("a"))
+    await cast(Any, cog.remember).callback(cog, interaction, "I like tea")
+    assert "🔒" in said_to(interaction)[0]
+    # Where no provider is there is nowhere it would not be told.
+    cog._lantern = replace(lantern, catalog=lantern_of().catalog)  # pyright: ignore[reportPrivateUsage]
+    assert said_to(await give(cog, "memories")) == ["`1` I like tea"]

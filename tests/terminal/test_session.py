@@ -417,3 +417,19 @@ async def test_facts_and_history_are_in_ones_own_hands(tmp_path: Path) -> None:
         assert part in shown, shown
     assert '"I like tea"' in file.read_text()
     assert shown.count("→ hi") == 1
+
+
+async def test_of_a_fact_said_in_private_a_terminal_tells_where_it_is_told(tmp_path: Path) -> None:
+    script = "/remember I like tea\n/private on\n/remember I hide gold\n/memories\n"
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        shown, failures = await type_in(home, script)
+        assert failures == 0
+        # What was said before the mark counts as private while it stands.
+        assert "1  🔒 I like tea" in shown
+        assert shown.count("🔒 Told only in talks that stay on the LAN") == 2
+        shown, _ = await type_in(home, "/memories forget 1\n/memories forget 2\n/private off\n")
+        later = home.lantern.database.now_ms() + 61_000
+        home.lantern.database.now_ms = lambda: later
+        shown, _ = await type_in(home, "/remember I like tea\n/memories\n")
+    assert "🔒" not in shown.partition("Remembered")[2]
+    assert "I like tea" in shown
