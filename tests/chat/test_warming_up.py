@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import pytest
-from house import ADA, GEMMA, PLACE, QWEN, house, sim
+from house import ADA, GEMMA, PLACE, QWEN, cloud, house, sim
 
-from bot.domain.ids import HostName
-from bot.policy.warmup import WARM_UP_TTL_S
+from bot.chat.planning import ChatRules
+from bot.domain.hosts import Wish
+from bot.domain.ids import HostName, PersonaName, ProviderName
+from bot.fleet.host import Host
+from bot.policy.warmup import WARM_UP, WARM_UP_TTL_S
 from bot.sim.journal import LoadStarted
 
 STUDIO = HostName("studio")
@@ -58,3 +61,29 @@ async def test_what_answers_in_a_long_conversation_is_loaded_with_room_for_it_af
                 assert [step async for step in steps]
         await home.ask("And then?", model=name)
         assert len(home.hosts["studio"].journal.of(LoadStarted)) == 1
+
+
+async def test_a_guess_stands_behind_every_question_in_a_hosts_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wishes, lease = list[Wish](), Host.lease
+
+    def noted(self: Host, wish: Wish) -> object:
+        wishes.append(wish)
+        return lease(self, wish)
+
+    monkeypatch.setattr(Host, "lease", noted)
+    async with house(tmp_path, sim("studio", QWEN), personas=MODELS) as home:
+        await home.lantern.switch.warm_up(PLACE, ADA)
+    assert [(wish.user, wish.priority) for wish in wishes] == [(WARM_UP, "low")]
+
+
+async def test_where_a_provider_answers_first_nothing_is_loaded(tmp_path: Path) -> None:
+    zai = (ProviderName("zai"),)
+    rules = ChatRules(PersonaName("default"), strategy="prefer_cloud", cloud=zai)
+    studio, paid = sim("studio", QWEN), cloud(zai="zai")
+    async with house(tmp_path, studio, personas=MODELS, rules=rules, providers=paid) as home:
+        await home.lantern.switch.warm_up(PLACE, ADA)
+        at_rest = home.lantern.fleet.snapshot().hosts[STUDIO]
+        assert (at_rest.load, at_rest.instances) == (None, ())
+        assert not home.hosts["studio"].journal.of(LoadStarted)

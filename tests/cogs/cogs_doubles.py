@@ -214,7 +214,8 @@ class MemoryTurns(TurnStore):
         self.said.append(("show", turn))
 
     async def last_in(self, conversation: PlaceId, *, since_reset: bool = False) -> Turn | None:
-        return next(iter(self.stored.values()), None)
+        is_begun_anew = since_reset and ("reset", conversation) in self.said
+        return None if is_begun_anew else next(iter(self.stored.values()), None)
 
     async def reset(self, conversation: PlaceId) -> None:
         self.said.append(("reset", conversation))

@@ -16,8 +16,8 @@ from virtual_time import play
 from bot.chat.board import BOARD_EVERY_S
 from bot.domain.cloud import HourLine, LastDay
 from bot.domain.errors import NotPermitted, RequestRefused, StoreUnavailable
-from bot.domain.ids import PlaceId
-from bot.policy.pacing import Pacers
+from bot.domain.ids import PlaceId, UserId
+from bot.policy.pacing import OLD, Pacers
 from cogs._boards import NOTE, Boards
 from cogs._loads import Loads
 from cogs._places import DiscordRules
@@ -162,6 +162,29 @@ def test_it_follows_the_fleet_once_a_minute_and_rests_while_nothing_changes(worl
     assert world.texts == {100: "three", 101: "three"}
     assert len(world.edits) == 2
     assert all(at % BOARD_EVERY_S < 2.0 for at, _ in world.edits)
+
+
+def test_it_waits_for_a_place_among_the_edits_of_old_messages(world: World) -> None:
+    lantern, pacers = lantern_of(), Pacers()
+    boards = Boards(lantern, pacers)
+
+    def others() -> None:
+        now = asyncio.get_running_loop().time()
+        for nth in range(OLD.calls):
+            pacers.of_channel(7, now, OLD).began(now, f"an old answer {nth}")
+
+    put_up = partial(boards.put_up, world.client, HOME, 7)
+    watch(world, boards, put_up, changes(world, "two"), BOARD_EVERY_S - 1.0, others, 60.0)
+    ((at, _),) = world.edits
+    assert at >= BOARD_EVERY_S - 1.0 + OLD.window_s
+    assert world.texts == {100: "two"}
+
+
+async def test_it_shows_what_its_own_server_used_today(world: World) -> None:
+    lantern = lantern_of()
+    await Boards(lantern, Pacers()).put_up(world.client, HOME, 7)
+    report: Any = lantern.tally.report
+    report.assert_awaited_once_with("today", "server", UserId(""), PlaceId(f"discord:{HOME}"))
 
 
 def test_it_is_followed_after_a_restart(world: World) -> None:

@@ -1,14 +1,17 @@
 """Logging in and staying: what ends the program, what is tried again, what is only said."""
 
 import asyncio
+import json
+from collections.abc import AsyncGenerator
 from typing import Any
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import discord
 import pytest
 from cogs_doubles import (
+    ALICE,
     REQUEST,
     STARTED,
     PaperTransport,
@@ -16,15 +19,21 @@ from cogs_doubles import (
     double,
     http_error,
     lantern_of,
+    partial_channel,
 )
 from discord.http import Route
 from discord_double import DiscordDouble
 from discord_shapes import BOT, TOKEN
+from structlog.testing import capture_logs
 from virtual_time import play
 
 from bot.domain.errors import BotError, ConfigError, HostUnreachable
 from bot.domain.events import TextDelta
+from cogs._boards import NOTE as BOARDS
+from cogs._languages import CommandNames
+from cogs._pings import NOTE as PINGS
 from cogs.client import DiscordFace, DiscordRules, LanternBot, ShardedBot, WantsShards
+from cogs.closing import Closing
 from cogs.identity import identify
 
 Ends = list[BaseException | None]
@@ -135,6 +144,78 @@ async def test_as_many_connections_as_discord_advises_are_made(
                     await bot.setup_hook()
             else:
                 await bot.setup_hook()
+
+
+@pytest.fixture
+async def bot(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[tuple[LanternBot, Any]]:
+    """Logged in, with what closes the questions of before written down."""
+    closing = AsyncMock(spec=Closing)
+    monkeypatch.setattr("cogs.client.Closing", Mock(return_value=closing))
+    lantern = lantern_of()
+    await lantern.notes.put(PINGS, json.dumps([ALICE]))
+    await lantern.notes.put(BOARDS, json.dumps([[5, 7, 100]]))
+    made = LanternBot(DiscordFace(lantern, DiscordRules()), reads_content=True)
+    made.tree.sync = AsyncMock(return_value=[])
+    made.http.get_bot_gateway = AsyncMock(return_value=(1, "", None))
+    async with made:
+        await made.setup_hook()
+        yield made, closing
+
+
+async def test_before_it_connects_it_remembers_who_is_pinged_its_boards_and_what_was_left(
+    bot: tuple[LanternBot, Any],
+) -> None:
+    made, closing = bot
+    face = made._face  # pyright: ignore[reportPrivateUsage]  # which outlives the connection
+    assert face.replies.pings.wants(ALICE)
+    client = double(discord.Client)
+    client.get_partial_messageable.return_value = partial_channel()
+    assert await face.boards.take_down(client, 5)
+    assert isinstance(made.tree.translator, CommandNames)
+    # And nothing is closed or heard before there is a connection.
+    assert [call[0] for call in closing.mock_calls] == ["collect"]
+
+
+async def test_left_questions_are_closed_once_and_missed_ones_heard_with_every_session(
+    bot: tuple[LanternBot, Any],
+) -> None:
+    made, closing = bot
+    for _ in range(2):
+        await made.on_ready()
+    told = [call[0] for call in closing.mock_calls]
+    assert told == ["collect", "run", "hear_missed", "hear_missed"]
+
+
+def test_the_line_under_its_name_is_said_again_where_a_session_goes_on() -> None:
+    async def story() -> list[float]:
+        face, said = DiscordFace(lantern_of(), DiscordRules()), list[float]()
+        made: Any = LanternBot(face, reads_content=True)
+        made.is_closed = lambda: False
+
+        async def change(**_: object) -> None:
+            said.append(asyncio.get_running_loop().time())
+
+        made.change_presence = change
+        async with asyncio.TaskGroup() as group:
+            keeping = group.create_task(face.presence.keep())
+            for _ in range(2):
+                await made.on_resumed()
+                await asyncio.sleep(30.0)
+            keeping.cancel()
+        return said
+
+    assert play(story()) == [0.0, 30.0]
+
+
+@pytest.mark.parametrize(("count", "logged"), [(None, 1), (3, 3)])
+async def test_how_many_connections_there_are_is_logged(
+    bot: tuple[LanternBot, Any], count: int | None, logged: int
+) -> None:
+    bot[0].shard_count = count
+    with capture_logs() as logs:
+        await bot[0].on_ready()
+    (line,) = [line for line in logs if line["event"] == "discord connected"]
+    assert line["shards"] == logged
 
 
 async def test_a_sharded_bot_says_its_line_and_takes_commands_on_all_connections() -> None:

@@ -199,6 +199,24 @@ def test_replies_begun_after_the_start_are_left_alone() -> None:
     assert crashed.open == 1
 
 
+def test_a_new_session_closes_nothing_a_second_time() -> None:
+    crashed = Crashed(stored_turn("Half an answer", "partial"))
+    assert isinstance(crashed.lantern.notes, MemoryNotes)
+    crashed.lantern.notes.notes[NOTE] = json.dumps([[7, 301]])
+
+    async def story() -> int:
+        client = double(discord.Client)
+        client.get_partial_messageable.return_value = crashed.channel
+        closing = Closing(client, crashed.lantern, Loads(crashed.lantern), Pacers(), Webhooks())
+        await closing.collect()
+        await closing.run()
+        first = len(crashed.shown)
+        await closing.run()
+        return first
+
+    assert play(story()) == len(crashed.shown) == 2
+
+
 class Untold:
     """A start after a crash that left a question open, with what Discord has of it."""
 

@@ -98,6 +98,18 @@ async def test_no_command_is_longer_than_discord_takes_in_its_longest_language(
     assert max(map(size, commands)) <= 8000
 
 
+async def test_every_language_reads_its_column() -> None:
+    context: Any = None
+    names = {
+        locale: await CommandNames().translate(app_commands.locale_str("chat"), locale, context)
+        for locale in Locale
+    }
+    assert {str(locale): name for locale, name in names.items() if name} == {
+        "de": "chat", "es-ES": "charlar", "es-419": "charlar", "fr": "discuter",
+        "ja": "チャット", "pt-BR": "conversar",
+    }  # fmt: skip
+
+
 async def test_a_language_that_changes_is_announced_like_any_change(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

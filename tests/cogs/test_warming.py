@@ -33,6 +33,7 @@ def warmed(
     has_answered: bool = True,
     error: Exception | None = None,
     here: PlaceRules | None = None,
+    has_reset: bool = False,
 ) -> list[tuple[Any, ...]]:
     """The places and people something was warmed up for."""
     turns, client, switch = ScriptedTurns(), double(discord.Client), double(Switch)
@@ -46,6 +47,8 @@ def warmed(
     )
 
     async def story() -> None:
+        if has_reset:
+            await turns.store.reset(PRIVATE.conversation)
         for event in events:
             if not isinstance(event, discord.RawTypingEvent):
                 await asyncio.sleep(event)
@@ -94,9 +97,11 @@ def test_once_in_two_minutes_for_a_person() -> None:
         {"event": typing(2)},
         {"event": typing(guild=5), "channel": double(discord.TextChannel)},
         {"event": typing(guild=5)},
+        {"has_reset": True},
     ],
-    ids=["switched off", "never answered", "somebody else", "a channel", "unknown channel"],
-)
+    ids=["switched off", "never answered", "somebody else", "a channel", "unknown channel",
+         "not since a reset"],
+)  # fmt: skip
 def test_nobody_else_makes_a_machine_work_by_writing(others: dict[str, Any]) -> None:
     assert warmed(others.pop("event", typing()), **others) == []
 
