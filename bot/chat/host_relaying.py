@@ -160,12 +160,9 @@ class HostRelaying:
                     relay.has_written = True
                     await sink.write(data)
             finally:
-                if relay.first_at is not None:
-                    relay.last_at = newest_at()
+                relay.last_at = newest_at()
                 relay.deltas = passing.deltas
                 relay.receipt = replace(relay.receipt, usage=passing.usage)
-                if passing.finish == "length":
-                    relay.receipt = replace(relay.receipt, finish="length")
 
 
 def _limit(fields: Mapping[str, object], instance: Instance) -> int:

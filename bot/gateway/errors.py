@@ -13,7 +13,6 @@ from bot.domain.errors import (
     Interrupted,
     NoCandidates,
     NotPermitted,
-    PromptTooLong,
     Refused,
     RequestCancelled,
     RequestRefused,
@@ -98,7 +97,6 @@ class Problem(Exception):
 
 _ROWS: tuple[tuple[type[BotError], int, str | None, str | None], ...] = (
     (UnknownName, 404, "model_not_found", "model"),
-    (PromptTooLong, 400, "context_length_exceeded", "messages"),
     (Refused, 400, "content_filter", "messages"),
     # What official clients repeat by themselves would come again as soon as it was ended.
     (RequestCancelled, 499, "cancelled", None),

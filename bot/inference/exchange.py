@@ -170,8 +170,7 @@ class Exchange(asyncio.Protocol):
             OSError: the connection broke.
             WireFault: it is no HTTP.
         """
-        is_next = self._is_chunked and not (self._body or self._raw)
-        self._offered = self._straight if is_next else None
+        self._offered = self._straight if self._is_chunked and not self._raw else None
         try:
             while not self._body:
                 if self.fault is not None:
@@ -182,7 +181,7 @@ class Exchange(asyncio.Protocol):
                     await self._more(due())
                 # What went straight on meanwhile was heard, too.
                 except TimeoutError:
-                    if not self._body and due() <= self._loop.time():
+                    if not (self._body or self.is_over) and due() <= self._loop.time():
                         raise
         finally:
             # Nothing more goes past a reader who was told to stop.

@@ -180,7 +180,10 @@ class Inference:
                 raise error(fault.verdict) from fault
             except OSError as err:
                 verdict = Verdict(FailureKind.CUT, "the connection broke before the answer began")
-                if isinstance(err, TimeoutError) and exchange.fault is None:
+                # What came in the step of the deadline came in time.
+                if isinstance(exchange.fault, WireFault):
+                    verdict = exchange.fault.verdict
+                elif isinstance(err, TimeoutError) and exchange.fault is None:
                     reason = f"silent for {endpoint.first_token_s:g} s"
                     verdict = Verdict(FailureKind.TIMEOUT, reason)
                 raise error(verdict) from err

@@ -261,6 +261,13 @@ async def test_the_last_word_of_an_answer_that_ended_well_vouches_for_a_moment(
             assert await looks(bench, sim) == 0
             monkeypatch.setattr(reading, "ENDED_S", 0.0)
             assert await looks(bench, sim) == 1
+            # From when it came, which for words that went by uncalled is told by another.
+            monkeypatch.setattr(reading, "ENDED_S", 60.0)
+            heard_at, long_ago = reader.heard_at, asyncio.get_running_loop().time() - 60.0
+            async with reader.first_word_within(math.inf, spoke) as heard:
+                heard(lambda: long_ago)
+            assert await looks(bench, sim) == 1
+            assert reader.heard_at == heard_at
             monkeypatch.setattr(reading, "ENDED_S", math.inf)
             # Nor does one that broke; whatever broke it may have taken the model along.
             with suppress(ConnectionError):

@@ -43,6 +43,7 @@ class Answer:
     def error(self) -> dict[str, object]:
         error = cast(dict[str, object], self.json["error"])
         assert set(error) == {"message", "type", "param", "code"}
+        assert error["type"] == kind_of(self.status, error["code"])
         return error
 
     @property
@@ -66,6 +67,13 @@ class Answer:
             choices = cast(list[dict[str, dict[str, str]]], event["choices"])
             parts += [choice["delta"].get("content") or "" for choice in choices]
         return "".join(parts)
+
+
+def kind_of(status: int, code: object) -> object:
+    """The ``type`` an error of this status has, as OpenAI's clients read it."""
+    if status == 429:
+        return code
+    return "server_error" if status >= 500 else "invalid_request_error"
 
 
 @dataclass(slots=True)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
 
+from tests.gateway.gate import kind_of
+
 GUARD_S = 60.0
 """Only against hanging."""
 
@@ -24,6 +26,7 @@ class Reply:
         body = cast(dict[str, dict[str, object]], json.loads(self.body))
         assert set(body) == {"error"}
         assert set(body["error"]) == {"message", "type", "param", "code"}
+        assert body["error"]["type"] == kind_of(self.status, body["error"]["code"])
         assert self.headers["content-type"].startswith("application/json")
         assert len(self.headers["x-request-id"]) == 16
         assert self.headers["server"] == "Lantern"

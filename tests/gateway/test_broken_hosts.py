@@ -103,6 +103,7 @@ async def test_after_the_first_word_an_error_event_ends_the_stream(
                 assert answer.body.count(b"event: error") == 1
             case "/v1/responses":
                 assert (last["type"], last["code"]) == ("error", "upstream_error")
+                assert last["param"] is None
             case _:
                 error = cast(dict[str, object], last["error"])
                 assert error["code"] == "upstream_error"

@@ -62,11 +62,13 @@ async def test_unknown_models_paths_and_methods_are_said_alike(tmp_path: Path) -
     async with gate(tmp_path, sim("one", QWEN)) as it:
         unknown = await it.ask("/v1/chat/completions", chat("qwen/qwen3-8c"))
         assert (unknown.status, unknown.error["code"]) == (404, "model_not_found")
+        assert unknown.error["param"] == "model"
         assert QWEN.key in str(unknown.error["message"])
         nowhere = await it.ask("/v1/nothing", method="GET")
         assert (nowhere.status, nowhere.error["code"]) == (404, "unknown_url")
         wrong = await it.ask("/v1/chat/completions", method="GET")
         assert (wrong.status, wrong.headers["allow"]) == (405, "POST")
+        assert wrong.error["code"] == "unknown_url"
         for answer in (unknown, nowhere, wrong):
             assert len(answer.headers["x-request-id"]) == 16
 

@@ -301,12 +301,14 @@ async def test_without_a_key_only_this_machine_itself_may_ask(tmp_path: Path) ->
         assert (await it.ask("/v1/models", method="GET")).status == 200
         forwarded = await it.ask("/v1/models", method="GET", X_Forwarded_For="10.0.0.9")
         assert (forwarded.status, forwarded.error["code"]) == (401, "invalid_api_key")
+        assert forwarded.headers["www-authenticate"].startswith("Bearer ")
         assert "only this machine may ask" in str(forwarded.error["message"])
         assert "lantern keys add" in str(forwarded.error["message"])
         # Beside a proxy the whole world would look like this machine.
         for name in ("X-Forwarded-For", "X-Real-IP", "Forwarded", "Via"):
             answer = await it.ask("/v1/models", method="GET", **{name: "127.0.0.1"})
             assert (answer.status, answer.error["code"]) == (401, "invalid_api_key")
+            assert answer.headers["www-authenticate"].startswith("Bearer ")
 
 
 async def test_a_foreign_name_is_told_how_it_becomes_known(tmp_path: Path) -> None:
@@ -338,7 +340,8 @@ async def test_no_other_site_acts_on_admin(
 ) -> None:
     async with gate(tmp_path, sim("one", QWEN)) as it:
         answer = await it.ask("/admin/nothing", Host="localhost:8400", **headers)
-        assert answer.status == (404 if is_let_in else 403)
+        told = (404, "unknown_url") if is_let_in else (403, "insufficient_permissions")
+        assert (answer.status, answer.error["code"]) == told
         # A page that is let in by `cors_origins`, or a client that sends an Origin, may ask /v1.
         assert (await it.ask("/v1/models", method="GET", **headers)).status == 200
 

@@ -178,6 +178,17 @@ async def test_fifty_megabytes_cost_nobody_anything(
         assert (reply.status, reply.error["code"]) == wanted
 
 
+async def test_a_body_that_says_it_is_too_large_is_not_waited_for(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN), rules=limited(body_s=0.05)) as it:
+        head = request(CHAT, JSON, f"Content-Length: {MIB + 1}")
+        reader, writer = await asyncio.open_connection(*at(it.base))
+        writer.write(head)
+        reply = await read_reply(reader)
+        writer.close()
+        assert reply is not None
+        assert (reply.status, reply.error["code"]) == (413, "request_too_large")
+
+
 @pytest.mark.usefixtures("loop_clock")
 async def test_a_body_as_large_as_it_may_be_is_read(tmp_path: Path) -> None:
     async with gate(tmp_path, sim("one", QWEN), rules=limited()) as it:

@@ -4,6 +4,7 @@ import pytest
 
 from bot.domain.errors import FailureKind, NoCandidates
 from bot.gateway.errors import problem_of
+from tests.gateway.gate import kind_of
 
 K = FailureKind
 
@@ -36,3 +37,16 @@ def test_the_status_says_whether_it_is_worth_asking_again(
 ) -> None:
     found = problem_of(NoCandidates("Nobody.", kinds))
     assert (found.status, found.code) == (status, code)
+    assert found.type == kind_of(status, code)
+
+
+@pytest.mark.parametrize("kinds", [(), (K.BUSY,)])
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(None, "5"), (0.0, "1"), (0.1, "1"), (1.1, "2"), (120.0, "120"), (120.1, "120")],
+)
+def test_it_says_when_to_ask_again_and_never_later_than_clients_obey(
+    kinds: tuple[FailureKind, ...], seconds: float | None, told: str
+) -> None:
+    found = problem_of(NoCandidates("Nobody.", kinds, retry_after_s=seconds))
+    assert found.headers == {"Retry-After": told}

@@ -6,7 +6,11 @@ from typing import cast
 
 import pytest
 from aiohttp import web
+from clocks import LoopClock
 
+from bot.chat.usage import Tally
+from bot.domain.chat import Receipt
+from bot.domain.ids import HostName
 from bot.gateway.sinks import LifePace, StreamSink
 from tests.gateway.gate import CHATS, Answer, chat, gate
 from tests.helpers.house import QWEN, sim
@@ -41,6 +45,37 @@ async def test_most_of_an_answer_goes_straight_and_all_of_it_arrives(
     assert answer.text == WORDS
     assert bool(answer.events[-1].get("usage")) == wants_usage
     assert any(took)
+
+
+async def test_words_that_go_straight_are_heard_of_a_host_that_then_breaks_off(
+    tmp_path: Path, loop_clock: LoopClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[Receipt] = []
+
+    def note(*told: object, **_: object) -> None:
+        noted.append(cast(Receipt, told[-1]))
+
+    monkeypatch.setattr(Tally, "note", note)
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        one, reader = it.house.hosts["one"], it.house.lantern.fleet.host(HostName("one")).reader
+        await one.preload(QWEN.key)
+        one.faults.stall_after_tokens(1)
+        one.faults.drop_after_tokens(4)
+        body = chat(QWEN.key, f"[[say {WORDS}]]", stream=True)
+        async with it.session.post(it.base + CHATS, json=body) as got:
+            heard = b""
+            while b"one" not in heard and (more := await got.content.readany()):
+                heard += more
+            began_at = asyncio.get_running_loop().time()
+            loop_clock.passes(0.25)
+            one.faults.clear("stall_after_tokens")
+            answer = Answer(got.status, {}, heard + await got.content.read())
+    assert b" four" in answer.body
+    assert b"upstream_error" in answer.body
+    [receipt] = noted
+    assert receipt.timing.generation_s == 0.25
+    assert receipt.usage.completion_tokens == 4
+    assert reader.heard_at == began_at + 0.25
 
 
 class Slow:

@@ -5,7 +5,7 @@ import json
 import sys
 import tracemalloc
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 
 from bot.domain.chat import Endpoint, Usage
 from bot.domain.errors import FailureKind, Unavailable
+from bot.inference import streams
 from bot.inference.exchange import MOST_UNREAD_BYTES, Exchange, whole_chunks
 from bot.inference.passing import Passing
 from bot.inference.streams import Inference
+from bot.inference.wire import WireFault
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 LAST = b"0\r\n\r\n"
@@ -343,13 +345,61 @@ async def test_what_comes_behind_an_answers_end_or_fault_is_not_gathered(last: b
     assert exchange.is_over
 
 
-async def test_what_comes_at_the_last_moment_came_in_time() -> None:
-    loop, told = asyncio.get_running_loop(), chunked([event("a")])
-    exchange = Exchange(MOST_UNREAD_BYTES)
+@pytest.mark.parametrize(
+    ("told", "read", "fault"),
+    [
+        (chunked([event("a")]), event("a"), None),
+        (LAST, b"", None),
+        (b"no chunk", b"", WireFault),
+        (b"", b"", TimeoutError),
+    ],
+)
+async def test_what_comes_at_the_last_moment_came_in_time(
+    loop_clock: LoopClock, told: bytes, read: bytes, fault: type[Exception] | None
+) -> None:
+    loop = asyncio.get_running_loop()
+    exchange, due = Exchange(MOST_UNREAD_BYTES), loop.time() + 1.0
     exchange.connection_made(_Line())
     exchange.data_received(HEAD)
-    # Its reader is told of the end of its patience, and has not run yet.
-    loop.call_at(loop.time(), exchange.data_received, told)
+
+    async def reading() -> None:
+        with pytest.raises(fault) if fault is not None else nullcontext():
+            assert await exchange.read(lambda: due) == read
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(reading())
+        await loop_clock.armed(1.0)
+        # Its reader is told of the end of its patience, and has not run yet.
+        loop_clock.passes(1.0)
+        loop.call_soon(exchange.data_received, told)
+
+
+@pytest.mark.parametrize(
+    ("head", "first", "rest", "read"),
+    [
+        # The rest of a chunk, and an answer without any.
+        (HEAD, b"5\r\nhel", b"lo\r\n", b"hello"),
+        (HEAD.replace(b"Transfer-Encoding: chunked\r\n", b""), b"", b"hello", b"hello"),
+    ],
+)
+async def test_nothing_goes_straight_that_begins_no_chunk(
+    head: bytes, first: bytes, rest: bytes, read: bytes
+) -> None:
+    exchange = Exchange(MOST_UNREAD_BYTES, lambda _: True)
+    exchange.connection_made(_Line())
+    exchange.data_received(head + first)
+    loop = asyncio.get_running_loop()
+    loop.call_soon(exchange.data_received, rest)
+    assert await exchange.read(lambda: loop.time() + 60) == read
+
+
+async def test_nothing_goes_straight_past_a_reader_who_was_told_to_stop() -> None:
+    exchange, told = Exchange(MOST_UNREAD_BYTES, lambda _: True), chunked([event("a")])
+    exchange.connection_made(_Line())
+    exchange.data_received(HEAD)
+    with pytest.raises(TimeoutError):
+        await exchange.read(lambda: 0.0)
+    exchange.data_received(told)
     assert await exchange.read(lambda: 0.0) == event("a")
 
 
@@ -543,6 +593,32 @@ async def test_silence_on_a_kept_connection_is_no_reason_to_ask_again(
             await host.is_silent.wait()
             loop_clock.passes(host.endpoint.first_token_s)
         assert host.asked == [2]
+
+
+async def test_what_is_no_http_is_said_to_be_so_also_in_the_step_of_the_deadline(
+    loop_clock: LoopClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = list[Exchange]()
+
+    class Kept(Exchange):
+        def __init__(self, most_bytes: int) -> None:
+            super().__init__(most_bytes)
+            made.append(self)
+
+    monkeypatch.setattr(streams, "Exchange", Kept)
+    host = Keeping()
+    host.broken = {(0, 1): None}
+    async with host.asked_by() as inference, asyncio.TaskGroup() as tasks:
+
+        async def in_vain() -> None:
+            with pytest.raises(Unavailable) as failed:
+                await whole(inference, host.endpoint)
+            assert failed.value.kind is FailureKind.GARBAGE
+
+        tasks.create_task(in_vain())
+        await host.is_silent.wait()
+        loop_clock.passes(host.endpoint.first_token_s)
+        made[0].data_received(b"SMTP ready\r\n\r\n")
 
 
 async def test_a_host_that_is_gone_is_said_to_be_gone_and_who_leaves_leaves_nothing_open() -> None:

@@ -139,6 +139,15 @@ def test_what_came_before_an_error_passes_and_the_error_does_not() -> None:
     assert "engine died" in passing.fault.reason
 
 
+@pytest.mark.parametrize("begun", [(), CHAT[:2]])
+def test_what_its_name_alone_calls_an_error_is_one(begun: tuple[bytes, ...]) -> None:
+    passing = Passing("chat", KEY)
+    broken = event({"message": "engine died", "model": "key"}, name="error")
+    assert passing.feed(b"".join((*begun, broken))) == b"".join(begun)
+    assert passing.fault is not None
+    assert passing.fault.kind is FailureKind.CUT
+
+
 @pytest.mark.parametrize(("parts", "seen"), [(CHAT[:1], ()), (CHAT[:3], CHAT[:3])])
 def test_an_end_without_its_mark_is_a_cut(
     parts: tuple[bytes, ...], seen: tuple[bytes, ...]
