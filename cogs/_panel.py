@@ -10,8 +10,9 @@ from discord import ui
 from bot.chat.place_settings import Shown
 from bot.domain.personas import Persona
 from bot.policy.choice import Scope
-from bot.policy.place_rules import MOST_LISTED, Level, SetValue
-from cogs._forms import form_of
+from bot.policy.markup import harmless
+from bot.policy.place_rules import FORMS, MOST_LISTED, Level, SetValue
+from cogs._forms import form_of, typed_in
 from cogs._languages import told
 
 PANEL_S = 900.0
@@ -128,6 +129,13 @@ def limits_form(
             label = told(one.form.title, locale)
             fields.append(ui.Label(text=label, description=note, component=field))
     return form_of(title, f"set:{level}:{opened_s}:limits", fields)
+
+
+def typed_limits(data: Mapping[str, Any], locale: object = None) -> str:
+    """What was typed into that form, a line each, for whoever's numbers were not taken."""
+    typed = typed_in(data.get("components", ()))
+    written = [(told(FORMS[name].title, locale), typed[name]) for name in FORMS if typed.get(name)]
+    return "".join(f"\n✏ {title}: {harmless(text)}" for title, text in written)
 
 
 def picked(data: Mapping[str, Any], shown: Shown | None) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from bot.policy.privacy import Sources
 from cogs._access import Access
 from cogs._faults import SENDING_ERRORS, say, say_error
 from cogs._forms import typed_in
-from cogs._panel import PANEL_S, limits_form, panel, picked
+from cogs._panel import PANEL_S, limits_form, panel, picked, typed_limits
 from cogs._places import place_of, user_id
 
 ScopeName = Literal["me", "channel", "server"]
@@ -95,7 +95,7 @@ class SettingsCog(commands.Cog):
         try:
             age_s = interaction.created_at.timestamp() - int(opened)
             if age_s > PANEL_S or level_name not in levels:
-                raise RequestRefused(OLD)
+                raise RequestRefused(f"{OLD}{typed_limits(data, interaction.locale)}")
             asker = await self._access.check(interaction.client, interaction, is_setting=True)
             check_may_set(self._rules.rights(interaction))
             await self._pressed(interaction, levels[level_name], name, data, asker.user)
@@ -125,7 +125,7 @@ class SettingsCog(commands.Cog):
                 news = await self._change(interaction, place, level, name, data)
             except RequestRefused as refused:
                 # Said in the panel: what was chosen in vain must not stay on the screen.
-                news = f"❌ {refused.user_message}"
+                news = f"❌ {refused.user_message}{typed_limits(data, interaction.locale)}"
         view = await self._view(interaction, level, news)
         await interaction.response.edit_message(view=view)
         shown_in = 0 if interaction.message is None else interaction.message.id

@@ -199,7 +199,30 @@ async def test_limits_are_written_into_a_form_all_or_none() -> None:
     assert house.settings.at(HERE).turns == (5, HERE.server)
     wrong = await house.press("limits", fields={"turns_per_minute": "6", "tokens_per_day": "many"})
     assert house.settings.at(HERE).turns == (5, HERE.server)
-    assert "❌ Tokens a day, each person: a whole number" in texts(page(wrong))
+    said = texts(page(wrong))
+    assert "❌ Tokens a day, each person: a whole number" in said
+    # Both numbers had to be typed again.
+    assert "✏ Questions a minute, each person: 6" in said
+    assert "✏ Tokens a day, each person: many" in said
+
+
+@pytest.mark.parametrize(
+    ("locale", "written"),
+    [
+        (discord.Locale.american_english, "✏ Questions a minute, each person: 6"),
+        (discord.Locale.german, "✏ Fragen in der Minute, je Person: 6"),
+    ],
+)
+async def test_of_a_form_sent_too_late_what_was_typed_is_given_back(
+    locale: discord.Locale, written: str
+) -> None:
+    house = House()
+    house.locale = locale
+    typed = {"turns_per_minute": "6", "tokens_per_day": ""}
+    (said,) = said_to(await house.press("limits", fields=typed, age_s=PANEL_S + 1))
+    assert written in said.splitlines()
+    assert said.count("✏") == 1
+    assert not house.settings.stored
 
 
 async def test_who_answers_and_local_only_are_set_by_their_own_owners() -> None:
