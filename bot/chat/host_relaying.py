@@ -160,7 +160,9 @@ class HostRelaying:
                     relay.has_written = True
                     await sink.write(data)
             finally:
-                relay.last_at = newest_at()
+                # A read is heard of after it came, unless it went straight.
+                if relay.last_at is not None:
+                    relay.last_at = max(relay.last_at, newest_at())
                 relay.deltas = passing.deltas
                 relay.receipt = replace(relay.receipt, usage=passing.usage)
 

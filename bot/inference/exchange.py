@@ -107,7 +107,6 @@ class Exchange(asyncio.Protocol):
             fault = Bug("Something went wrong inside Lantern as an answer was told.")
             fault.__cause__ = error
             self._end(fault)
-            self.close()
         # Of two reads in one step of the loop the second must not pass the first.
         self._offered = None
         # What comes behind its end makes a connection useless for another.

@@ -121,6 +121,8 @@ async def test_a_stream_asks_proxies_to_hold_nothing_back(tmp_path: Path, path: 
         assert answer.headers["cache-control"] == "no-cache"
         assert answer.headers["x-accel-buffering"] == "no"
         assert "content-encoding" not in answer.headers
+        # Ours is in it only where a chunk of ours came first.
+        assert answer.headers["x-request-id"] not in answer.body.decode()
         lines = answer.body.decode().splitlines()
         # After a line with an id openai-python crashes on whatever has no data.
         assert not any(line.startswith(("id:", "retry:")) for line in lines)

@@ -12,6 +12,8 @@ from bot.chat.usage import Tally
 from bot.domain.chat import Receipt
 from bot.domain.ids import HostName
 from bot.gateway.sinks import LifePace, StreamSink
+from bot.inference.passing import Passing
+from bot.sim.journal import PredictionCancelled
 from tests.gateway.gate import CHATS, Answer, chat, gate
 from tests.helpers.house import QWEN, sim
 
@@ -47,15 +49,49 @@ async def test_most_of_an_answer_goes_straight_and_all_of_it_arrives(
     assert any(took)
 
 
-async def test_words_that_go_straight_are_heard_of_a_host_that_then_breaks_off(
-    tmp_path: Path, loop_clock: LoopClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    noted: list[Receipt] = []
+@pytest.fixture
+def noted(monkeypatch: pytest.MonkeyPatch) -> list[Receipt]:
+    """What the ledger is told of."""
+    receipts: list[Receipt] = []
 
     def note(*told: object, **_: object) -> None:
-        noted.append(cast(Receipt, told[-1]))
+        receipts.append(cast(Receipt, told[-1]))
 
     monkeypatch.setattr(Tally, "note", note)
+    return receipts
+
+
+async def test_an_answer_that_is_looked_into_after_it_came_took_no_less_than_no_time(
+    tmp_path: Path,
+    loop_clock: LoopClock,
+    monkeypatch: pytest.MonkeyPatch,
+    noted: list[Receipt],
+) -> None:
+    feed = Passing.feed
+
+    def late(passing: Passing, data: bytes) -> bytes:
+        loop_clock.passes(0.25)
+        return feed(passing, data)
+
+    monkeypatch.setattr(Passing, "feed", late)
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        one = it.house.hosts["one"]
+        await one.preload(QWEN.key)
+        one.faults.stall_after_tokens(1)
+        body = chat(QWEN.key, f"[[say {WORDS}]]", stream=True)
+        async with it.session.post(it.base + CHATS, json=body) as got:
+            heard = b""
+            while b"one" not in heard and (more := await got.content.readany()):
+                heard += more
+        await one.journal.wait_for(PredictionCancelled)
+        await it.house.lantern.relaying.drain(5.0)
+    # The ledger takes no time below none, and lost the rows that came with it.
+    assert [receipt.timing.generation_s for receipt in noted] == [0.0]
+
+
+async def test_words_that_go_straight_are_heard_of_a_host_that_then_breaks_off(
+    tmp_path: Path, loop_clock: LoopClock, noted: list[Receipt]
+) -> None:
     async with gate(tmp_path, sim("one", QWEN)) as it:
         one, reader = it.house.hosts["one"], it.house.lantern.fleet.host(HostName("one")).reader
         await one.preload(QWEN.key)

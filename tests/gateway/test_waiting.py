@@ -10,10 +10,12 @@ import pytest
 from clocks import LoopClock
 
 from bot.chat.planning import ChatRules
+from bot.domain.events import Evicting, Loading, Progress, Queued, Waking
 from bot.domain.hosts import Drain
 from bot.domain.ids import HostName, ModelKey, PersonaName
 from bot.fleet import host as host_module
-from bot.gateway.sinks import LifePace
+from bot.gateway import errors
+from bot.gateway.sinks import LifePace, state_of
 from bot.sim.journal import LoadFinished, LoadStarted, PredictionStarted
 from tests.gateway.gate import CHATS, PATHS, any_form, chat, gate
 from tests.helpers.house import QWEN, sim
@@ -71,7 +73,10 @@ async def test_a_cold_stream_has_headers_and_signs_of_life_with_progress(
         if path in PATHS[2:]:
             # A comment, which every reader of these two forms passes over.
             assert whole.startswith(": {")
+            # Its own id, by which a client goes on from it.
+            assert "chatcmpl-" not in whole
             return
+        assert all(line.startswith("data: ") for line in whole.splitlines() if line)
         chunks = [json.loads(x[5:]) for x in whole.splitlines() if x.startswith("data: {")]
         assert whole.endswith("data: [DONE]\n\n")
         assert len({(chunk["id"], chunk["created"]) for chunk in chunks}) == 1
@@ -85,6 +90,50 @@ async def test_a_cold_stream_has_headers_and_signs_of_life_with_progress(
             assert {sign["choices"][0]["delta"]["content"] for sign in signs} == {""}
         else:
             assert {sign["choices"][0]["text"] for sign in signs} == {""}
+
+
+async def test_signs_of_life_come_in_the_first_second_and_each_ten_after_it(
+    tmp_path: Path, loop_clock: LoopClock
+) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        one = it.house.hosts["one"]
+        one.faults.stall_load(at=0.4)
+        body = chat(QWEN.key, stream=True, max_tokens=2)
+        async with asyncio.TaskGroup() as tasks:
+            asking = tasks.create_task(it.session.post(it.base + CHATS, json=body))
+            await one.journal.wait_for(LoadStarted)
+            await loop_clock.armed(1.0)
+            loop_clock.passes(1.0)
+            async with await asking as got:
+                for _ in range(3):
+                    assert b'"lantern": {"state": ' in await got.content.readline()
+                    assert await got.content.readline() == b"\n"
+                    await loop_clock.armed(10.0)
+                    loop_clock.passes(10.0)
+                one.faults.clear("stall_load")
+                assert (await got.content.read()).endswith(b"data: [DONE]\n\n")
+
+
+KEY = ModelKey(QWEN.key)
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        (
+            Queued(ONE, KEY, 2, 7.5),
+            {"state": "queued", "host": ONE, "place": 2, "seconds_left": 7.5},
+        ),
+        (Evicting(ONE, KEY, ()), {"state": "evicting", "host": ONE}),
+        (Waking(ONE, KEY, 30.0), {"state": "waking", "host": ONE, "seconds_left": 30.0}),
+        (
+            Loading(ONE, KEY, 0.12345, 12.0),
+            {"state": "loading", "host": ONE, "progress": 0.123, "seconds_left": 12.0},
+        ),
+    ],
+)
+def test_a_sign_of_life_says_how_far_it_is(step: Progress, told: dict[str, object]) -> None:
+    assert state_of(step) == told
 
 
 async def test_a_long_prompt_is_read_under_signs_of_life(tmp_path: Path) -> None:
@@ -167,6 +216,7 @@ async def test_a_whole_answer_waits_for_a_load_only_so_long_and_the_load_goes_on
             loop_clock.passes(LONGEST_S)
         answer = asking.result()
         assert (answer.status, answer.error["code"]) == (503, "model_loading")
+        assert "its load goes on" in str(answer.error["message"])
         assert 1 <= int(answer.headers["retry-after"]) <= 120
         one.faults.clear("stall_load")
         await one.journal.wait_for(LoadFinished)
@@ -231,10 +281,12 @@ async def test_whoever_asks_a_host_that_sleeps_is_told_when_to_come_again_or_wai
         await one.stop()
         await host.probe()
         assert host.snapshot().state == "asleep"
+        # What is predicted is told, and not what is told of hosts nobody knows.
+        monkeypatch.setattr(errors, "RETRY_S", 77)
         refused = await it.ask(CHATS, chat(QWEN.key))
         assert (refused.status, refused.error["type"]) == (503, "server_error")
         assert refused.error["code"] == "model_loading"
-        assert 0 < int(refused.headers["retry-after"]) <= 120
+        assert int(refused.headers["retry-after"]) in {*range(1, 121)} - {77}
         assert "x-should-retry" not in refused.headers
         # A stream is shown that its host wakes, and is answered once it does.
         body = chat(QWEN.key, "[[say seven]]", stream=True, max_tokens=5)

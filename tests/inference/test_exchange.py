@@ -16,12 +16,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.domain.chat import Endpoint, Usage
-from bot.domain.errors import FailureKind, Unavailable
+from bot.domain.errors import Bug, FailureKind, Unavailable
 from bot.inference import streams
-from bot.inference.exchange import MOST_UNREAD_BYTES, Exchange, whole_chunks
+from bot.inference.exchange import (
+    MOST_HEAD_BYTES,
+    MOST_UNREAD_BYTES,
+    ConnectionPool,
+    Exchange,
+    whole_chunks,
+)
 from bot.inference.passing import Passing
 from bot.inference.streams import Inference
-from bot.inference.wire import WireFault
+from bot.inference.wire import Call, WireFault
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 LAST = b"0\r\n\r\n"
@@ -293,6 +299,28 @@ async def test_a_broken_chunk_is_told_at_once(data: bytes, is_broken: bool) -> N
     assert (exchange.fault is not None) == is_broken
 
 
+async def test_a_chunk_larger_than_any_answer_is_not_waited_for() -> None:
+    exchange = Exchange(1000)
+    exchange.connection_made(_Line())
+    exchange.data_received(HEAD + b"fffffff\r\n" + bytes(1000 + MOST_HEAD_BYTES - 9))
+    assert exchange.fault is None
+    exchange.data_received(b"x")
+    with pytest.raises(WireFault):
+        await exchange.read(lambda: 0.0)
+
+
+async def test_what_breaks_inside_lantern_is_told_to_whoever_reads() -> None:
+    def breaks(_: bytes) -> bool:
+        raise ConnectionError("of another line")
+
+    exchange, loop = Exchange(MOST_UNREAD_BYTES, breaks), asyncio.get_running_loop()
+    exchange.connection_made(_Line())
+    exchange.data_received(HEAD)
+    loop.call_soon(exchange.data_received, chunked([event("a")]))
+    with pytest.raises(Bug):
+        await exchange.read(lambda: loop.time() + 60)
+
+
 async def test_silence_counts_from_what_went_straight() -> None:
     loop = asyncio.get_running_loop()
     passing = Passing("chat", frozenset({"key"}))
@@ -494,6 +522,7 @@ CHUNKED = HEAD.replace(b"event-stream", b"plain") + b"%x\r\n%b\r\n" % (len(BODY)
         (ANSWER.replace(b"\r\n", b"\r\nConnection: Close\r\n", 1), 2),
         (ANSWER.replace(b"\r\n", b"\r\nConnection: TE, close\r\n", 1), 2),
         (ANSWER.replace(b"200", b"503"), 1),
+        (ANSWER + b"HTTP/1.1 200 smuggled", 2),
     ],
 )
 async def test_no_connection_is_used_again_that_may_hold_more(
@@ -573,6 +602,26 @@ async def test_what_may_have_been_begun_is_sent_to_no_host_twice(
             except Unavailable as error:
                 failed.append(error.kind)
         assert (failed, host.asked) == ([FailureKind.CUT], asked)
+
+
+async def test_what_is_paid_for_is_sent_once() -> None:
+    host, pool, asked = Keeping(), ConnectionPool(), list[int]()
+    host.broken = {(0, 2): b""}
+
+    async def before_words() -> None:
+        asked.append(len(host.asked))
+
+    async with host.asked_by():
+        call = Call(f"{host.endpoint.base_url}/chat", {}, b"{}", before_words)
+        due = asyncio.get_running_loop().time() + 60
+        first = Exchange(MOST_UNREAD_BYTES)
+        async with pool.exchanged(first, call, 60, due):
+            while await first.read(lambda: due):
+                pass
+        with pytest.raises(ConnectionError):
+            async with pool.exchanged(Exchange(MOST_UNREAD_BYTES), call, 60, due):
+                raise AssertionError
+        assert (host.asked, len(asked)) == ([2], 2)
 
 
 async def test_silence_on_a_kept_connection_is_no_reason_to_ask_again(

@@ -340,6 +340,19 @@ def test_what_is_only_as_long_as_words_is_looked_into(good: bytes, bad: bytes, g
     assert passing.deltas == 3 + goes
 
 
+@pytest.mark.parametrize(
+    "before", [(), CHAT[:1], (event({"model": "key"}, gap="\r\n\r\n"), CHAT[1][:-2] + b"\r\n\r\n")]
+)
+def test_nothing_goes_straight_past_what_is_held_or_beside_other_line_ends(
+    before: tuple[bytes, ...],
+) -> None:
+    out: list[bytes] = []
+    passing = Passing("chat", KEY, out=taking(out))
+    passing.feed(b"".join(before))
+    assert not passing.straight(framed(chunk({"content": "words"})))
+    assert not out
+
+
 def test_the_rest_of_a_torn_event_is_not_taken_for_words() -> None:
     out: list[bytes] = []
     passing = begun(out)
