@@ -245,6 +245,28 @@ async def test_words_that_went_by_uncalled_put_another_answers_end_off() -> None
             assert len(asked) >= 2
 
 
+async def test_the_progress_of_a_load_puts_an_answers_end_off(loop_clock: LoopClock) -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        await bench.use()
+        reader, loop = bench.fleet.host(H).reader, asyncio.get_running_loop()
+        began_at = loop.time()
+
+        async def in_vain() -> None:
+            with pytest.raises(TimeoutError):
+                async with granted(bench) as mute, reader.first_word_within(8.125, mute):
+                    await asyncio.Event().wait()
+            assert loop.time() == began_at + 7.125 + 8.125
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(in_vain())
+            await loop_clock.armed(8.125)
+            loop_clock.passes(7.125)
+            reader.heard_at = loop.time()
+            loop_clock.passes(1.0)
+            await loop_clock.armed(7.125)
+            loop_clock.passes(7.125)
+
+
 async def test_the_last_word_of_an_answer_that_ended_well_vouches_for_a_moment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
