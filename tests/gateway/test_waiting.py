@@ -98,7 +98,8 @@ async def test_signs_of_life_come_in_the_first_second_and_each_ten_after_it(
     async with gate(tmp_path, sim("one", QWEN)) as it:
         one = it.house.hosts["one"]
         one.faults.stall_load(at=0.4)
-        body = chat(QWEN.key, stream=True, max_tokens=2)
+        one.faults.stall_after_tokens(1)
+        body = chat(QWEN.key, "[[say seven eight]]", stream=True)
         async with asyncio.TaskGroup() as tasks:
             asking = tasks.create_task(it.session.post(it.base + CHATS, json=body))
             await one.journal.wait_for(LoadStarted)
@@ -111,7 +112,14 @@ async def test_signs_of_life_come_in_the_first_second_and_each_ten_after_it(
                     await loop_clock.armed(10.0)
                     loop_clock.passes(10.0)
                 one.faults.clear("stall_load")
-                assert (await got.content.read()).endswith(b"data: [DONE]\n\n")
+                while b"seven" not in (line := await got.content.readline()):
+                    assert line
+                # None is among the words of the answer.
+                loop_clock.passes(10.0)
+                one.faults.clear("stall_after_tokens")
+                rest = await got.content.read()
+                assert rest.endswith(b"data: [DONE]\n\n")
+                assert b'"lantern"' not in rest
 
 
 KEY = ModelKey(QWEN.key)

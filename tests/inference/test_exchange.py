@@ -604,6 +604,57 @@ async def test_what_may_have_been_begun_is_sent_to_no_host_twice(
         assert (failed, host.asked) == ([FailureKind.CUT], asked)
 
 
+@pytest.mark.parametrize(("size", "is_taken"), [(1000, True), (1001, False)])
+async def test_a_whole_answer_is_as_large_as_it_may_be(size: int, is_taken: bool) -> None:
+    body = b'{"model": "key", "x": "%b"}' % (b"x" * (size - 25))
+    assert len(body) == size
+    host = Keeping(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (size, body))
+    async with host.asked_by() as inference:
+        with nullcontext() if is_taken else pytest.raises(Unavailable, match="too large"):
+            assert await whole(inference, host.endpoint) == body
+
+
+@pytest.mark.parametrize(
+    ("said", "waits", "kind"),
+    [
+        ({"role": "assistant"}, 60.0, FailureKind.TIMEOUT),
+        ({"content": "a"}, 5.0, FailureKind.STALL),
+    ],
+)
+async def test_only_after_the_first_word_the_time_between_words_counts(
+    loop_clock: LoopClock, said: dict[str, str], waits: float, kind: FailureKind
+) -> None:
+    body = {"id": "theirs", "model": "key", "choices": [{"index": 0, "delta": said}]}
+    loop = asyncio.get_running_loop()
+    host = Keeping(HEAD + chunked([f"data: {json.dumps(body)}\n\n".encode()]))
+    host.endpoint = replace(host.endpoint, first_token_s=60.0, idle_s=5.0)
+    began_at, is_fed = loop.time(), asyncio.Event()
+
+    class Fed(Passing):
+        def feed(self, data: bytes) -> bytes:
+            loop.call_soon(is_fed.set)
+            return super().feed(data)
+
+    async def in_vain(inference: Inference) -> None:
+        passing = Fed("chat", frozenset({"key"}))
+        failed: list[tuple[FailureKind | str, float]] = []
+        try:
+            async with inference.relay(host.endpoint, "/chat", b"{}", passing) as (chunks, _):
+                async for _ in chunks:
+                    pass
+        except Unavailable as error:
+            failed.append((error.kind, loop.time()))
+        assert failed == [(kind, began_at + waits)]
+
+    async with host.asked_by() as inference, asyncio.TaskGroup() as tasks:
+        tasks.create_task(in_vain(inference))
+        await is_fed.wait()
+        loop_clock.passes(5.0)
+        for _ in range(8):
+            await asyncio.sleep(0)
+        loop_clock.passes(waits - 5.0)
+
+
 async def test_what_is_paid_for_is_sent_once() -> None:
     host, pool, asked = Keeping(), ConnectionPool(), list[int]()
     host.broken = {(0, 2): b""}
