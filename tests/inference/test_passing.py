@@ -203,6 +203,28 @@ def test_an_answer_may_begin_with_the_word_that_errors_go_by() -> None:
     assert (passing.has_begun, passing.deltas) == (True, 2)
 
 
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "tool_calls"])
+def test_a_thought_or_a_call_is_a_first_word_too(name: str) -> None:
+    passing = Passing("chat", KEY)
+    piece = chunk({name: [{"index": 0}] if name == "tool_calls" else "hm"})
+    assert passing.feed(CHAT[0] + piece) == CHAT[0] + piece
+    assert passing.has_begun
+
+
+def test_words_pass_beside_usage_that_nobody_asked_for() -> None:
+    passing = Passing("chat", KEY, wants_usage=False)
+    piece = chunk({"content": "a"}, usage={"prompt_tokens": 7, "completion_tokens": 1})
+    assert passing.feed(piece) == piece
+    assert passing.usage.prompt_tokens == 7
+
+
+def test_a_stream_that_names_no_model_is_no_answer_of_another() -> None:
+    passing = Passing("chat", KEY)
+    assert passing.feed(event({"choices": [{"index": 0, "delta": {"content": "a"}}]})) == b""
+    assert passing.fault is not None
+    assert passing.fault.kind is FailureKind.GARBAGE
+
+
 def test_a_failed_response_is_a_failure() -> None:
     passing = Passing("responses", KEY)
     passing.feed(RESPONSE[0] + event({"type": "response.failed", "response": {}}))
