@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 from unittest.mock import AsyncMock, Mock
 
 import discord
@@ -10,10 +10,10 @@ import pytest
 from cogs_doubles import TwoPersonas, clouds, fleet_of, http_error, interaction_of
 from stand_ins import double
 
-from bot.chat.catalog import Catalog
+from bot.chat.catalog import Catalog, ModelOption
 from bot.domain.cloud import ProviderSnapshot
 from bot.domain.errors import NoCandidates, RequestRefused, UnknownName
-from bot.domain.hosts import FleetSnapshot, HostSnapshot, Instance, Model
+from bot.domain.hosts import FleetSnapshot, HostSnapshot, Instance, LoadInFlight, Model
 from bot.domain.ids import (
     HostName,
     InstanceId,
@@ -153,7 +153,7 @@ def test_overlong_keys_stay_within_discords_limits_and_can_still_be_chosen() -> 
     assert catalog.choice(choice.value) == key
 
 
-@pytest.mark.parametrize("length", [40, 85, 86, 87, 150])
+@pytest.mark.parametrize("length", [40, 82, 83, 150])
 def test_a_long_key_loses_its_middle_and_never_its_mark(length: int) -> None:
     key = "publisher/".ljust(length - 2, "x") + "q4"
     (choice,) = offered(catalog_of(key), "publisher")
@@ -178,6 +178,17 @@ def test_personas_hosts_and_loaded_models_are_offered() -> None:
     assert [c.name for c in loaded_choices(catalog, "")] == ["qwen/qwen3 · studio-1"]
 
 
+def test_loaded_models_are_listed_by_name_with_all_their_hosts() -> None:
+    two = tuple(Instance(InstanceId(name), ModelKey(name)) for name in ("b", "a"))
+    one, other = (
+        HostSnapshot(HostName(name), "10.0.0.1:1", "up", instances=held)
+        for name, held in (("one", two), ("other", two[:1]))
+    )
+    snapshot = FleetSnapshot({host.name: host for host in (one, other)}, taken_at=0.0)
+    catalog = Catalog(lambda: snapshot, TwoPersonas(), clouds())
+    assert [c.name for c in loaded_choices(catalog, "")] == ["a · one", "b · one, other"]
+
+
 def test_every_field_forgives_a_slip() -> None:
     catalog = catalog_of("qwen/qwen3", "google/gemma", types=("teaching", "quick"))
     assert [c.value for c in persona_choices(catalog, "saeg", interaction_of())] == ["sage"]
@@ -187,6 +198,7 @@ def test_every_field_forgives_a_slip() -> None:
     assert next(c.value for c in host_choices(catalog, "stduio-2")) == "studio-2"
     assert [c.name for c in host_choices(catalog, "azi", [ProviderName("zai")])] == ["☁ zai"]
     everything = host_choices(catalog, "", [ProviderName("zai")])
+    assert everything[1].name == "studio-1 · up · 10.0.0.1:1234"
     assert [c.value for c in everything][:2] == ["zai", "studio-1"]
 
 
@@ -196,6 +208,15 @@ def test_no_more_is_offered_than_discord_takes_and_of_a_long_value_its_end() -> 
     assert len(host_choices(catalog, "cloud", many)) == CHOICES
     (choice,) = host_choices(catalog, "y", [ProviderName("x" * 60 + "y" * 60)])
     assert choice.value == "x" * 40 + "y" * 60
+
+
+@pytest.mark.parametrize(("length", "is_whole"), [(70, True), (71, False)])
+def test_of_what_is_offered_with_a_long_mark_the_name_is_kept(length: int, is_whole: bool) -> None:
+    mark = "m" * length
+    (choice,) = model_choices([ModelOption(ModelKey("k"), mark, "v", f"first{'n' * 30}last")])
+    assert choice.name.endswith(mark) is is_whole
+    assert choice.name.startswith(f"first{'n' * 30}last · m") is not is_whole
+    assert len(choice.name) == 100
 
 
 def test_personas_are_offered_as_the_asker_sees_them_in_that_server() -> None:
@@ -367,6 +388,40 @@ def test_how_a_model_stands_is_said_in_a_few_words() -> None:
         "not probed yet"
     )
     assert standing_of() == "no host has it"
+    under_way = LoadInFlight(BIG.key, 0.42, 0.0, None)
+    assert standing_of(replace(TIGHT, instances=(), load=under_way)) == "loading 42% · alpha"
+    # Another's load is no reason to wait for it by that name.
+    other = replace(under_way, model_key=ModelKey("lab/other"))
+    assert standing_of(replace(TIGHT, instances=(), load=other)).startswith("cold · ~")
+    resting = replace(TIGHT, instances=(), state="asleep")
+    assert standing_of(resting) == "host asleep · ~52 s · alpha"
+    assert standing_of(replace(resting, state="waking")) == "host waking · ~52 s · alpha"
+    busy = replace(BIG_THERE, leases=1, parallel=1)
+    assert standing_of(replace(TIGHT, instances=(busy,))) == "warm · alpha · ~11 s"
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(4.9, ""), (5.0, " · ~5.0 s")])
+def test_of_what_is_warm_a_wait_is_told_from_five_seconds(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, told: str
+) -> None:
+    def predicted(*asked: Any) -> Any:
+        found = cast(Any, predict_seconds)(*asked)
+        return replace(found, queue_s=seconds, load_s=0.0, prefill_s=0.0)
+
+    monkeypatch.setattr("bot.chat.catalog.predict_seconds", predicted)
+    assert standing_of(replace(TIGHT, instances=(BIG_THERE,))) == f"warm · alpha{told}"
+
+
+def test_what_is_cold_goes_before_what_is_warm_and_busy_for_longer() -> None:
+    quick = Model(ModelKey("quick"), size_bytes=10**9)
+    busy = replace(BIG_THERE, leases=1, parallel=1)
+    hosts = (
+        replace(TIGHT, instances=(busy,)),
+        replace(TIGHT, name=HostName("beta"), instances=(), models={quick.key: quick}),
+    )
+    snapshot = FleetSnapshot({host.name: host for host in hosts}, taken_at=0.0)
+    catalog = Catalog(lambda: snapshot, TwoPersonas(), clouds())
+    assert [name.split(" · ")[0] for name in listed(catalog)] == ["auto", "quick", "big"]
 
 
 def test_two_that_must_leave_are_counted() -> None:

@@ -230,8 +230,9 @@ async def test_of_two_who_edit_one_persona_the_second_is_told_what_the_first_wro
 
 
 def test_what_stands_against_ones_own_words_is_told_in_short_lines() -> None:
-    long = changed(Persona(PersonaName("x#1")), {"greeting": f"g\n{'h' * 199}"})
-    _, *lines, _ = clash_words(long, ("greeting", "description", "model")).splitlines()
+    long = changed(Persona(PersonaName("x#0123abcd")), {"greeting": f"g\n{'h' * 199}"})
+    head, *lines, _ = clash_words(long, ("greeting", "description", "model")).splitlines()
+    assert head.startswith("**x** was changed elsewhere")
     assert lines == [
         f"• Greeting: g {'h' * 198}…",
         "• In one line, for lists: nothing",
@@ -484,6 +485,14 @@ async def test_forms_are_bounded_and_a_text_too_long_is_left_as_it_is(room: Room
     shown, too_long = form_texts(long, "persona")
     assert (len(shown["system_prompt"]), too_long) == (LONGEST, ["Greeting"])
     assert "greeting" not in shown
+    key = FormKey("1234abcd", "persona", "me", "edit", "x")
+    form = key.form("t" * 46, {"description": "", "greeting": ""})
+    styles = [row["component"]["style"] for row in form.to_dict()["components"]]
+    # One line for what is one line.
+    assert styles == [discord.TextStyle.short.value, discord.TextStyle.paragraph.value]
+    assert form.title == "t" * 45
+    # What was too long for a field was never in it, and cannot be given back.
+    assert key.given_back({"greeting": "Typed."}).fp.read() == b"Greeting:\nTyped.\n"
 
 
 async def test_a_button_of_before_a_restart_is_told() -> None:
