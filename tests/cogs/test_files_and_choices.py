@@ -279,6 +279,15 @@ def test_providers_come_in_their_order_and_those_that_are_out_last() -> None:
     assert "openai" in listed(catalog, cloud=["openai", "zai"])[-1]
 
 
+def test_a_provider_that_is_out_is_known_to_be_unable_to_answer() -> None:
+    names = [ZAI.name, SEER.name]
+    catalog = with_clouds(ZAI, replace(SEER, is_serving=False))
+    assert [catalog.models(typed, 25, names)[0].is_able for typed in ("glm", "gpt")] == [
+        True,
+        False,
+    ]
+
+
 def test_a_few_providers_are_seen_among_many_models() -> None:
     names = listed(with_clouds(ZAI, SEER, keys=[f"lab/m-{n:02}" for n in range(60)]))
     assert len(names) == 25

@@ -30,6 +30,11 @@ NOW = datetime(2026, 3, 5, 9, 7, 59, tzinfo=BERLIN)
 SCENE = Scene("Sera", "Ada", Moment("t1", NOW), "talk")
 
 
+def test_a_clock_has_twenty_four_hours() -> None:
+    evening = Scene("Sera", "Ada", Moment("t1", NOW.replace(hour=21)), "talk")
+    assert filled_in("{{time}}, {{isotime}}", evening) == "21:07, 21:07"
+
+
 @pytest.mark.parametrize(
     ("text", "filled"),
     [
