@@ -387,6 +387,22 @@ def test_models_of_hosts_that_are_away_are_no_empty_table(
 
 
 @pytest.mark.slow
+def test_a_host_that_could_not_be_asked_is_named_beside_what_the_others_have(
+    studio: SimHost, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LANTERN_HOSTS", f"127.0.0.1:9,{studio.address}")
+    assert run("models", "--json") == 0
+    shown = capsys.readouterr()
+    assert len(json.loads(shown.out)) == 2
+    assert "! 127.0.0.1:9 could not be asked, and may have more:" in shown.err
+    for command, what in (("load", "model"), ("unload", "loaded model")):
+        assert run(command, "only/alpha") == 1
+        told = " ".join(capsys.readouterr().err.split())
+        assert f"There is no {what} `only/alpha` on the hosts that answer." in told
+        assert "127.0.0.1:9 could not be asked, and may have it." in told
+
+
+@pytest.mark.slow
 def test_embedding_models_stand_in_the_table_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,7 +19,7 @@ from bot.domain.errors import (
     Unavailable,
 )
 from bot.domain.events import Progress
-from bot.domain.hosts import Drain, Wish
+from bot.domain.hosts import AWAY, Drain, Wish
 from bot.domain.ids import HostName, ModelKey, ProviderName
 from bot.domain.personas import LoadSettings
 from bot.fleet.fleet import Fleet
@@ -200,5 +200,8 @@ class FleetActs:
             for host in hosts
             if only in (None, host.name)
         }
-        found = resolve("loaded model", name, sorted(set[str]().union(*names.values())))
+        # What a host that is away has in memory is not known, whatever its disk was seen to hold.
+        unasked = tuple(h.name for h in hosts if h.name in names and h.state in AWAY)
+        known = sorted(set[str]().union(*names.values()))
+        found = resolve("loaded model", name, known, unasked)
         return found, tuple(host for host, held in names.items() if found in held)

@@ -210,7 +210,8 @@ class Catalog:
             return CLOUD + resolve("provider", marked, known)
         chat_models = _chat_models(snapshot)
         try:
-            found = resolve("model", typed, [*known, *sorted(map(str, chat_models))])
+            every = [*known, *sorted(map(str, chat_models))]
+            found = resolve("model", typed, every, tuple(self.unasked()))
         except UnknownName as error:
             theirs = [p.name for p in providers if p.model.lower() == typed.lower()]
             if len(theirs) == 1:
@@ -225,7 +226,8 @@ class Catalog:
                 # `vision` stands in few names of models that can see: what is offered while one
                 # types finds them by it all the same, also written `visoin`.
                 sighted = [option.value for option in self.models(typed, 3) if not error.nearest]
-                raise (UnknownName("model", typed, sighted) if sighted else error) from None
+                told = UnknownName("model", typed, sighted, unasked=tuple(self.unasked()))
+                raise (told if sighted else error) from None
         is_cloud = found in known and ModelKey(found) not in chat_models
         return CLOUD + found if is_cloud else found
 
@@ -261,7 +263,8 @@ class Catalog:
     def any_model(self, name: str) -> ModelKey:
         """Like ``model`` but embedding models too: for loading and unloading by hand."""
         try:
-            return ModelKey(resolve("model", name, map(str, self.all_model_keys())))
+            known = map(str, self.all_model_keys())
+            return ModelKey(resolve("model", name, known, tuple(self.unasked())))
         except UnknownName:
             # With every host away nobody knows what they have: `There is no model` was a lie then.
             if not (reasons := self.outage()):
@@ -276,6 +279,15 @@ class Catalog:
             words = f"No host answers now, so nothing is known of a model `{name}`: "
             words += standing_words(out)
             raise NoCandidates(words, details="; ".join(reasons)) from None
+
+    def unasked(self) -> dict[HostName, str]:
+        """Hosts that are away and were never looked at, so that they may have anything; why."""
+        hosts = self.snapshot().hosts.values()
+        return {
+            host.name: host.reason or "not asked yet"
+            for host in hosts
+            if host.state in AWAY and not host.models
+        }
 
     def outage(self) -> tuple[str, ...]:
         """Each host with why it is away, when not one of them is there; else nothing."""

@@ -132,6 +132,9 @@ async def show_models(loaded: Loaded, *, as_json: bool) -> None:
         if reasons := catalog.outage():
             told = "\n".join(f"• {reason}" for reason in reasons)
             raise NoCandidates(f"No host answers now.\n{told}")
+        for name, reason in catalog.unasked().items():
+            words = f"! {name} could not be asked, and may have more: {reason}"
+            terminal(stderr=True).line(words, "yellow")
 
 
 async def show_personas(loaded: Loaded, *, as_json: bool) -> None:

@@ -96,13 +96,21 @@ class UnknownName(RequestRefused):
     http_status = 404
 
     def __init__(
-        self, kind: str, name: str, nearest: Sequence[str], known: Sequence[str] = ()
+        self,
+        kind: str,
+        name: str,
+        nearest: Sequence[str],
+        known: Sequence[str] = (),
+        unasked: Sequence[str] = (),
     ) -> None:
-        """``known`` is shown where nothing is near."""
+        """``known`` is shown where nothing is near; ``unasked`` are hosts that may have it."""
         # A typo is mended by one near name; a stranger needs to see what there is.
         shown = ", ".join(f"`{n}`" for n in nearest or known)
         hint = f" {'Nearest' if nearest else 'Known here'}: {shown}." if shown else ""
-        super().__init__(f"There is no {kind} `{name}`.{hint}")
+        where = " on the hosts that answer" if unasked else ""
+        # What only a host that is down has was denied, and something else named in its place.
+        rest = f" {', '.join(unasked)} could not be asked, and may have it." if unasked else ""
+        super().__init__(f"There is no {kind} `{name}`{where}.{hint}{rest}")
         self.kind = kind
         self.name = name
         self.nearest = tuple(nearest)

@@ -1,7 +1,7 @@
 """Which known name a person meant by what they typed."""
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import TypeVar
 
@@ -16,10 +16,11 @@ SIMILAR_ENOUGH = 0.5
 """Share of matching characters from which a name is worth naming as the nearest."""
 
 
-def resolve(kind: str, name: str, known: Iterable[str]) -> str:
+def resolve(kind: str, name: str, known: Iterable[str], unasked: Sequence[str] = ()) -> str:
     """The known name meant: exact, else but for case, else by the only one with this last part.
 
-    Else by the only one that ends so, begins so, or holds it.
+    Else by the only one that ends so, begins so, or holds it. ``unasked`` are hosts that may know
+    more names.
 
     Raises:
         UnknownName: nothing known, or more than one thing, is meant; names the nearest ones.
@@ -31,7 +32,7 @@ def resolve(kind: str, name: str, known: Iterable[str]) -> str:
     meant = _meant(typed.casefold(), names) if typed else ()
     if len(meant) == 1:
         return meant[0]
-    raise UnknownName(kind, typed, meant[:3] or nearest(typed, names), sorted(names)[:5])
+    raise UnknownName(kind, typed, meant[:3] or nearest(typed, names), sorted(names)[:5], unasked)
 
 
 def nearest(name: str, known: Iterable[str], limit: int = 3) -> tuple[str, ...]:
