@@ -54,6 +54,10 @@ _TELLING = re.compile("token|key|secret|pass", re.IGNORECASE)
 _ALIKE = 0.8
 """From this share of matching characters on, a variable is taken for a misspelt setting."""
 
+_NAMESAKE = 0.85
+"""The same for variables that are no settings, `_` apart; OPENAI_API_BASE is OPENAI_API_KEY by 0.8.
+"""
+
 
 def load_settings(config: Path | None, environ: Mapping[str, str], cwd: Path) -> Loaded:
     """The settings; environment beats ``.env``, secret files, the config file and defaults.
@@ -115,6 +119,7 @@ def load_settings(config: Path | None, environ: Mapping[str, str], cwd: Path) ->
             *dotenv.warnings,
             *(words for words in strangers.values() if words),
             *([hosts_merged] if hosts_merged else []),
+            *_namesakes(dotenv.variables, variables, settings),
             *_silent(None if path else cwd, said, settings, layers[:-1]),
         ),
     )
@@ -255,6 +260,24 @@ def _strangers(environ: Variables) -> dict[str, str]:
         words = f"{environ[name].origin}: {name} is no setting and is not read; nearest: "
         found[name] = words + ", ".join(likely) if (likely := _likely(name)) else ""
     return found
+
+
+def _namesakes(dotenv: Variables, variables: Variables, settings: Settings) -> Iterator[str]:
+    """A warning for each variable of ``.env`` that is called nearly as one that is set nowhere."""
+    # Of the environment nothing is said: whatever runs on the machine puts names of its own there.
+    named = [host.token_env for host in settings.hosts]
+    named += [provider.api_key_env for provider in settings.providers.values()]
+    read = {DISCORD_VARIABLE, *filter(None, named)}
+    unset = {name.replace("_", ""): name for name in sorted(read - set(variables))}
+    for name in sorted(set(dotenv) - read):
+        # In small letters it has words of its own; and XAI_API_KEY is not Z_AI_API_KEY misspelt:
+        # hardly anybody mistypes the first letter.
+        if name.upper() == DISCORD_VARIABLE:
+            continue
+        bare = name.upper().replace("_", "")
+        for near in get_close_matches(bare, unset, n=1, cutoff=_NAMESAKE):
+            if near[0] == bare[0]:
+                yield f"{dotenv[name].origin}: it is not read; nearest: {unset[near]}"
 
 
 def _silent(

@@ -102,6 +102,7 @@ def read_dotenv(path: Path) -> Found:
         return Found(faults=error.faults)
     variables: dict[str, Variable] = {}
     faults: list[str] = []
+    empty: dict[str, str] = {}
     for binding in parse_stream(io.StringIO(text)):
         # The parser counts from the blank lines before an assignment.
         written = binding.original.string
@@ -112,11 +113,17 @@ def read_dotenv(path: Path) -> Found:
         elif binding.key and binding.value and binding.value.strip():
             value = binding.value.strip()
             variables[binding.key] = Variable(value, f"{origin}, {binding.key}")
-    warnings: tuple[str, ...] = ()
+        elif binding.key and binding.value is None:
+            # A secret may stand there alone; only a likely name is repeated.
+            shown = binding.key if _READS_AS_NAME.fullmatch(binding.key) else "a name"
+            words = "has no “=” and says nothing; write NAME=value"
+            empty[binding.key] = f"{origin}: {shown} {words}"
+    # As shells take it, `export NAME` may stand below NAME=value.
+    warnings = tuple(words for name, words in empty.items() if name not in variables)
     is_exposed = os.name == "posix" and path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)
     if variables and is_exposed:
         words = "can be read by other users of this machine; run: chmod 600"
-        warnings = (f"{path} {words} {path}",)
+        warnings = (*warnings, f"{path} {words} {path}")
     return Found(variables, tuple(faults), warnings)
 
 

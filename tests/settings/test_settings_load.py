@@ -198,6 +198,36 @@ def test_a_configured_provider_without_its_key_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("dotenv", "told"),
+    [
+        ("DISCORD_TOKN=abc", "1, DISCORD_TOKN: it is not read; nearest: DISCORD_TOKEN"),
+        ("DISCORD_BOT_TOKEN=a", "1, DISCORD_BOT_TOKEN: it is not read; nearest: DISCORD_TOKEN"),
+        ("A=1\nOPENAI_APIKEY=x", "2, OPENAI_APIKEY: it is not read; nearest: OPENAI_API_KEY"),
+        ("z_ai_api_key=x", "1, z_ai_api_key: it is not read; nearest: Z_AI_API_KEY"),
+        ("\nZ_AI_API_KEY", "2: Z_AI_API_KEY has no “=” and says nothing; write NAME=value"),
+        ("sk-abc123def456ghi", "1: a name has no “=” and says nothing; write NAME=value"),
+        # Other programs' variables, and what is set as it should be beside them.
+        ("XAI_API_KEY=x\nOPENAI_API_BASE=x\nPATH=x\nDISCORD_KEY=x\nHOME=y", ""),
+        ("OPENAI_API_KEY=x\nOPENAI_APIKEY=x", ""),
+        ("DISCORD_TOKEN=x\nexport DISCORD_TOKEN", ""),
+        ("Z_AI_API_KEY=\n#OPENAI_APIKEY=x", ""),
+        ("discord_token=abc", "1, discord_token: discord_token is not read; write DISCORD_TOKEN"),
+    ],
+)
+def test_dotenv_that_only_nearly_says_something_is_told(
+    tmp_path: Path, dotenv: str, told: str
+) -> None:
+    warnings = load(tmp_path, dotenv=dotenv + "\n").warnings
+    assert warnings == ((f".env line {told}",) if told else ())
+
+
+def test_a_variable_that_a_pointer_names_is_no_misspelt_one(tmp_path: Path) -> None:
+    config = "providers: {openai: {api_key_env: OPENAI_APIKEY}}"
+    loaded = load(tmp_path, config, dotenv="OPENAI_APIKEY=x")
+    assert (loaded.settings.providers["openai"].is_on, loaded.warnings) == (True, ())
+
+
+@pytest.mark.parametrize(
     ("written", "address"),
     [
         ("10.0.0.2", "10.0.0.2:1234"),
