@@ -10,6 +10,7 @@ from bot.chat.lantern import Lantern
 from bot.chat.words import counted
 from bot.cloud.checkup import check_provider
 from bot.commands.once import SETTLE_S, built_from, print_json
+from bot.commands.twins import twin_hosts
 from bot.domain.errors import BotError
 from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import HostName, PersonaName, ProviderName
@@ -72,6 +73,7 @@ async def check_up(loaded: Loaded, *, as_json: bool) -> bool:
             if settings.discord.token is not None:
                 token = settings.discord.token.get_secret_value()
                 tasks.create_task(try_discord(token, findings))
+            tasks.create_task(try_twins(loaded, findings))
             hosts = [
                 tasks.create_task(try_host(built, name, findings))
                 for name in built.catalog.snapshot().hosts
@@ -144,6 +146,12 @@ def identity_findings(bot: Identity) -> tuple[Finding, ...]:
     if not bot.reads_content:
         lines.append(Finding("advice", "Discord", NO_CONTENT))
     return tuple(lines)
+
+
+async def try_twins(loaded: Loaded, findings: Findings) -> None:
+    """Tells of hosts that are one machine, named twice."""
+    for words in await twin_hosts([host.address for host in loaded.settings.hosts]):
+        findings.tell(Finding("warning", "hosts", words))
 
 
 async def try_host(built: Lantern, name: HostName, findings: Findings) -> bool:

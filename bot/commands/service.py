@@ -7,6 +7,7 @@ import structlog
 
 from bot.chat.lantern import Lantern
 from bot.chat.words import serving_text
+from bot.commands.twins import twin_hosts
 from bot.process.stopping import STOP_S, Patience, on_stop
 from bot.process.supervisor import Supervisor, keep_alive, life_sign_of
 from bot.settings import Loaded
@@ -27,7 +28,8 @@ async def until_stopped(
         play: Serves, until the event tells that somebody asked to stop, and drains.
     """
     # Only `check` told of these, and whoever runs a service reads its log.
-    for warning in loaded.warnings:
+    twins = await twin_hosts([host.address for host in loaded.settings.hosts])
+    for warning in (*loaded.warnings, *twins):
         _log.warning("set-up doubtful", warning=warning)
     supervisor = Supervisor(environ, life_sign=life_sign_of(loaded.database_path))
     async with Patience(STOP_S) as patience:

@@ -226,6 +226,18 @@ def test_a_hanging_discord_holds_up_no_line_and_is_given_up(
     assert shown.index("1 model on disk") < shown.index("no answer within 3600 s")
 
 
+def test_one_machine_named_twice_is_told(
+    studio: SimHost, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_name = studio.address.replace("127.0.0.1", "localhost")
+    monkeypatch.setenv("LANTERN_HOSTS", f"{studio.address},{by_name},127.0.0.1:9")
+    lines = checked(capsys)[1]
+    ((mark, text),) = lines["hosts"]
+    assert mark == "warning"
+    assert f"{studio.address} and {by_name} are the same machine and port (127.0.0.1)" in text
+    assert [lines[name][0][0] for name in (studio.address, by_name)] == ["ok", "ok"]
+
+
 @asynccontextmanager
 async def ollama() -> AsyncGenerator[str]:
     """The address of a server that answers as Ollama does."""

@@ -1,6 +1,7 @@
 """The frame of ``run`` and ``serve``."""
 
 import asyncio
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +30,56 @@ async def test_what_check_would_warn_of_a_service_logs_before_it_serves(tmp_path
         assert await until_stopped(loaded, {}, play) == 0
     assert tuple(before) == loaded.warnings
     assert logs[-1]["event"] == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "twins"),
+    [
+        ("a.lan:1234,10.0.0.2:1234", ["a.lan:1234 and 10.0.0.2:1234 (10.0.0.2)"]),
+        ("[fd00::2]:1,b.lan:1,a.lan:1", ["[fd00::2]:1 and a.lan:1 (fd00::2)"]),
+        ("a.lan:1234,10.0.0.2:1235", []),
+        ("a.lan:1,b.lan:1,10.0.0.2:2,10.0.0.3:2", []),
+        ("alone.lan:7,a.lan:1", []),
+        ("gone.lan:1234,a.lan:1234,b.lan:1234", []),
+        # A resolver that hangs holds up no start, nor what is known without it.
+        ("hangs.lan:1,a.lan:1,10.0.0.2:1", ["a.lan:1 and 10.0.0.2:1 (10.0.0.2)"]),
+    ],
+)
+async def test_one_machine_named_twice_is_warned_of_at_the_start(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    addresses: str,
+    twins: list[str],
+) -> None:
+    given: list[asyncio.Timeout] = []
+    timeout = asyncio.timeout
+    known = {"a.lan": ["10.0.0.2", "fd00::2"], "b.lan": ["10.0.0.3"], "gone.lan": []}
+
+    def noted(seconds: float | None) -> asyncio.Timeout:
+        given.append(timeout(seconds))
+        return given[-1]
+
+    async def found(name: str, port: int, **how: int) -> list[object]:
+        assert name != "alone.lan", "no other has its port"
+        if name == "hangs.lan":
+            # Its time is over when all others were asked.
+            given[-1].reschedule(asyncio.get_running_loop().time())
+            await asyncio.Event().wait()
+        if not (at := known.get(name, [name])):
+            raise socket.gaierror
+        return [(0, 0, 0, "", (address, port)) for address in at]
+
+    async def play(_: Supervisor, asked: asyncio.Event) -> None:
+        pass
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", found)
+    monkeypatch.setattr(asyncio, "timeout", noted)
+    monkeypatch.setattr("bot.commands.twins.LOOKUP_S", 3600.0)
+    loaded = load_settings(None, {"LANTERN_HOSTS": addresses}, tmp_path)
+    with capture_logs() as logs:
+        assert await until_stopped(loaded, {}, play) == 0
+    told = [str(line["warning"]).split(": name it")[0] for line in logs if "warning" in line]
+    assert [words.replace(" are the same machine and port", "") for words in told] == twins
 
 
 async def test_serve_takes_a_key_that_was_changed_as_run_does(
