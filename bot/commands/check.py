@@ -15,7 +15,7 @@ from bot.domain.errors import BotError
 from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import HostName, PersonaName, ProviderName
 from bot.settings import Loaded, missing_for_run
-from bot.store.database import look_at
+from bot.store.database import look_at, open_to_others
 from bot.terminal.checkup import Finding, Mark, host_findings, persona_findings
 from bot.terminal.screen import Screen
 from cogs.identity import NO_CONTENT, Identity, identify
@@ -102,6 +102,8 @@ async def check_up(loaded: Loaded, *, as_json: bool) -> bool:
 
 async def _try_database(loaded: Loaded, findings: Findings) -> bool:
     """Tells of the database; may the check-up open it?"""
+    # Before the look, whose log would be counted in.
+    exposed = await asyncio.to_thread(open_to_others, loaded.database_path)
     # The check-up took an empty one of its own where there was none, and never saw the folder.
     try:
         pending = await asyncio.to_thread(look_at, loaded.database_path)
@@ -111,6 +113,13 @@ async def _try_database(loaded: Loaded, findings: Findings) -> bool:
     is_new = not loaded.database_path.exists()
     words = f"{loaded.database_path}{' (made at the first start)' if is_new else ''}"
     findings.tell(Finding("ok", "database", words))
+    if exposed:
+        # Its owner's check-up opens it and so closes it to others; what was read until then was.
+        files = " ".join(map(str, exposed))
+        text = (
+            f"what people said can be read by other users of this machine; run: chmod 600 {files}"
+        )
+        findings.tell(Finding("warning", "database", text))
     if pending:
         text = "the next start brings it to the newest schema, after a backup beside it"
         findings.tell(Finding("advice", "database", text))

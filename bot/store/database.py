@@ -141,6 +141,7 @@ class Database:
         steps = migrations()
         # Looked at before anything is written: WAL once changed another program's file for good.
         version = checked_version(connection, len(steps), str(self.path))
+        _close_to_others(self.path)
         connection.execute("PRAGMA journal_mode = WAL")
         # A new database (version 0) has nothing that a backup could bring back.
         if 0 < version < len(steps):
@@ -323,6 +324,29 @@ def look_at(path: Path) -> int:
     if verdict != "ok":
         raise StoreUnusable(f"The database {path} is damaged: {verdict}. Put back the backup.")
     return newest - version if version else 0
+
+
+def open_to_others(path: Path) -> list[Path]:
+    """Which of a database's files other users of this machine may read or write. Blocking."""
+    found = list[Path]()
+    for ending in ("", "-wal", "-shm") if os.name == "posix" else ():
+        file = path.with_name(f"{path.name}{ending}")
+        # Not there, gone meanwhile, or in a folder that may not be looked into.
+        with suppress(OSError):
+            if file.stat().st_mode & 0o077:
+                found.append(file)
+    return found
+
+
+def _close_to_others(path: Path) -> None:
+    # A backup made and put back by hand has the permissions of whoever did it, and SQLite gives
+    # its log the same.
+    for file in open_to_others(path):
+        # Gone meanwhile, or of a file system without permissions: no reason not to start.
+        with suppress(OSError):
+            if file.stat().st_uid == os.geteuid():
+                file.chmod(0o600)
+                _log.warning("database closed to other users", file=str(file), mode="0600")
 
 
 def _transact(

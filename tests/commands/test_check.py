@@ -264,3 +264,17 @@ def test_an_ollama_alone_is_no_host_that_can_answer(
     ((mark, text),) = lines[address]
     assert (mark, text.split(":")[0]) == ("warning", "Ollama 0.12.6")
     assert lines["hosts and providers"] == [("fault", "none of them can answer now")]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permission bits")
+def test_a_database_that_others_may_read_is_told_until_it_is_closed_to_them(
+    studio: SimHost, discord: DiscordDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asyncio.run(_made(Path("lantern.db")))
+    Path("lantern.db").chmod(0o644)
+    whole = Path("lantern.db").absolute()
+    (fine, _), (mark, text) = checked(capsys)[1]["database"]
+    assert (mark, fine) == ("warning", "ok")
+    assert "other users" in text
+    assert text.endswith(f"chmod 600 {whole}")
+    assert [mark for mark, _ in checked(capsys)[1]["database"]] == ["ok"]

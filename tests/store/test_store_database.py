@@ -184,6 +184,38 @@ async def test_nobody_else_may_read_what_was_said(database: Database) -> None:
     assert database.path.stat().st_mode & 0o077 == 0
 
 
+def mode_of(file: Path) -> int:
+    return file.stat().st_mode & 0o777
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permission bits")
+@pytest.mark.parametrize(("mode", "is_told"), [(0o644, True), (0o620, True), (0o600, False)])
+async def test_a_database_put_back_by_hand_is_closed_to_others(
+    path: Path, clock: WallClock, mode: int, is_told: bool
+) -> None:
+    async with Database(new_database(path), utcnow=clock):
+        files = [path, *(path.with_name(f"{path.name}-{end}") for end in ("wal", "shm"))]
+        for file in files:
+            file.chmod(mode)
+        with capture_logs() as logs:
+            async with Database(path, utcnow=clock):
+                assert [mode_of(file) for file in files] == [0o600] * 3
+            async with Database(path, utcnow=clock):
+                pass
+    told = [line["file"] for line in logs if line["event"] == "database closed to other users"]
+    assert told == ([str(file) for file in files] if is_told else [])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permission bits")
+async def test_whose_database_it_is_not_changes_no_permissions(
+    path: Path, clock: WallClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new_database(path).chmod(0o640)
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    async with Database(path, utcnow=clock):
+        assert mode_of(path) == 0o640
+
+
 async def test_an_impossible_folder_is_a_fault_of_the_configuration(
     tmp_path: Path, clock: WallClock
 ) -> None:
@@ -206,6 +238,7 @@ TAX_RECORDS = b"these are my tax records" * 100
 @pytest.fixture
 def tax_records(path: Path) -> Path:
     path.write_bytes(TAX_RECORDS)
+    path.chmod(0o644)
     return path
 
 
@@ -215,6 +248,7 @@ async def test_a_file_that_is_no_database_is_left_alone(
     with pytest.raises(StoreUnavailable, match="not a database"):
         await Database(tax_records, utcnow=clock).__aenter__()
 
+    assert os.name == "nt" or mode_of(tax_records) == 0o644
     assert await asyncio.to_thread(tax_records.read_bytes) == TAX_RECORDS
 
 
