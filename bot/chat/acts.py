@@ -7,7 +7,7 @@ from bot.chat.keeping import Keeper, Pin
 from bot.chat.planning import FIRST_LOOK_S, ChatRules
 from bot.chat.safe_channel import safe_channel
 from bot.chat.walk import LoadSteps, Readiness, load_first
-from bot.chat.words import seconds_text, unready_lines
+from bot.chat.words import seconds_text, unready_lines, unstored_text
 from bot.cloud.providers import Providers
 from bot.documents.values import parse_seconds
 from bot.domain.chat import Candidate, Route
@@ -167,13 +167,14 @@ class FleetActs:
             left_s = None if lasting is None else parse_seconds(lasting, may_be_zero=False)
         except ValueError as error:
             raise RequestRefused(f"`{lasting[:40] if lasting else ''}` is not {error}.") from error
-        self._fleet.host(name).drain(Drain(name, is_draining, left_s))
+        drain = Drain(name, is_draining, left_s)
+        unstored = unstored_text(drain, await self._fleet.host(name).drained(drain))
         if not is_draining:
-            return f"{name} takes new turns again."
+            return f"{name} takes new turns again.{unstored}"
         end = "" if left_s is None else f", at the latest in {seconds_text(left_s)}"
         return (
             f"{name} drains: running answers end, models that Lantern loaded leave when they are "
-            f"at rest, and nothing new comes until `/fleet resume {name}`{end}."
+            f"at rest, and nothing new comes until `/fleet resume {name}`{end}.{unstored}"
         )
 
     async def resume(self, name: str) -> str:

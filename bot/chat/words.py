@@ -22,7 +22,7 @@ from bot.domain.events import (
     Stopped,
     Waking,
 )
-from bot.domain.hosts import HostSnapshot, Instance
+from bot.domain.hosts import Drain, HostSnapshot, Instance
 from bot.domain.ids import AUTO, ModelKey, ProviderName
 from bot.policy.budget import dollars_text, span_of, whose
 from bot.policy.foresight import foretold
@@ -434,6 +434,14 @@ def state_text(host: HostSnapshot, now: float) -> str:
         until = "until it is resumed" if left_s == math.inf else f"{seconds_text(left_s)} more"
         drains = f" {until}" if host.state == "draining" else f" (draining {until})"
     return f"{host.state}{why}{drains}"
+
+
+def unstored_text(drain: Drain, reason: str) -> str:
+    """What is said beside a drain, or its end, where a reason kept it from being stored."""
+    if not reason:
+        return ""
+    after = "it is not drained any more" if drain.is_on else "it may drain again"
+    return f" This is not stored: after a restart of Lantern {after}. {reason}"
 
 
 def host_lines(host: HostSnapshot, now: float) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import Concatenate, ParamSpec, assert_never
+from typing import Concatenate, ParamSpec, TypeVar, assert_never
 
 import httpx
 import structlog
@@ -66,7 +66,10 @@ from bot.policy.prediction import lead_s
 from bot.policy.speeds import UNTOLD
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
+RECORDED_WITHIN_S = 5.0
+"""Longer nobody waits to hear that a drain is stored; the write goes on."""
 PULSE_S = 1.0
 """How often the scheduler looks again on its own while anybody waits."""
 CALL_EVERY_S = 2.0
@@ -143,6 +146,8 @@ class Host:
         self._is_left = False
         self._stop = Stop()
         """Of the newest load."""
+        self._recorded: dict[type, asyncio.Task[str] | None] = {}
+        """The newest fact of each kind on its way to the recorder, or how that ended."""
         self._stays: dict[InstanceRef, str] = {}
         """Why an unload that was asked for did not happen."""
 
@@ -327,11 +332,28 @@ class Host:
 
     def drain(self, drain: Drain) -> None:
         """Takes no new turns for a time, or until it is told to take them again."""
+        self._recorded.pop(Drain, None)
         self.feed(Scheduler.on_drained, drain)
         if drain.left_s is not None:
             # To the second: a probe would tell the scheduler the time only when it comes round.
             loop = asyncio.get_running_loop()
             loop.call_later(drain.left_s, self.feed, Scheduler.on_tick)
+
+    async def drained(self, drain: Drain) -> str:
+        """Drains as told, whether or not it can be stored.
+
+        Returns:
+            Why it does not outlive this process; empty where it does.
+        """
+        self.drain(drain)
+        recorded = self._recorded.get(Drain)
+        if recorded is None:
+            return BROKEN
+        # Whoever asked may leave, and the write goes on.
+        await asyncio.wait((recorded,), timeout=RECORDED_WITHIN_S)
+        if not recorded.done():
+            return "The database is slow; it may be stored yet."
+        return "Lantern is stopping." if recorded.cancelled() else recorded.result()
 
     # --- events in, effects out -----------------------------------------------------------
 
@@ -380,7 +402,7 @@ class Host:
             case LoadRecord() | SpeedRecord():
                 self._recorder.noted(effect)
             case OwnInstance() | Forget() | Drain() | WakeRecord():
-                self._start(self._record(effect))
+                self._recorded[type(effect)] = self._start(self._record(effect))
             case _:
                 assert_never(effect)
 
@@ -401,12 +423,12 @@ class Host:
                 # Instances take whole shares, and so do the prompts that one reads.
                 lease.shares = max(lease.shares, at_work * len(resident.users))
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
+    def _start(self, work: Coroutine[None, None, T]) -> asyncio.Task[T] | None:
         if self._tasks is None:
             # Left, or not begun: closed, or Python warns of work that was never awaited.
             work.close()
-            return
-        self._tasks.create_task(work)
+            return None
+        return self._tasks.create_task(work)
 
     # --- loading and unloading ------------------------------------------------------------
 
@@ -563,8 +585,12 @@ class Host:
 
     # --- small things ---------------------------------------------------------------------
 
-    async def _record(self, fact: OwnInstance | Forget | Drain | LoadBegun | WakeRecord) -> None:
-        """Tells the recorder; what it cannot keep costs a restart its memory, and nobody else."""
+    async def _record(self, fact: OwnInstance | Forget | Drain | LoadBegun | WakeRecord) -> str:
+        """Tells the recorder; what it cannot keep costs a restart its memory, and nobody else.
+
+        Returns:
+            Why it could not be kept; empty where it is.
+        """
         try:
             match fact:
                 case OwnInstance(reference=reference):
@@ -582,6 +608,8 @@ class Host:
                     await self._recorder.woken(fact)
         except BotError as error:
             _log.warning("not recorded", host=self._config.name, reason=error.user_message)
+            return error.user_message
+        return ""
 
     def _wake(self) -> None:
         self._changed.tell()

@@ -10,7 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from bot.chat.lantern import Lantern
 from bot.chat.walk import Readiness
-from bot.chat.words import seconds_text
+from bot.chat.words import seconds_text, unstored_text
 from bot.documents.values import PositiveSeconds
 from bot.domain.errors import (
     FailureKind,
@@ -134,13 +134,16 @@ class Admin:
         shape = _Drain if is_draining else _Strict
         asked = await _parsed(request, shape)
         left_s = asked.lasting if isinstance(asked, _Drain) else None
-        self._built.fleet.host(name).drain(Drain(name, is_draining, left_s))
+        drain = Drain(name, is_draining, left_s)
+        reason = await self._built.fleet.host(name).drained(drain)
         status, words = "resumed", f"{name} takes new requests again."
         if is_draining:
             end = "" if left_s is None else f", at the latest in {seconds_text(left_s)}"
             words = f"{name} takes no new requests; those running end, until it is resumed{end}."
             status = "draining"
+        words += unstored_text(drain, reason)
         told: Object = {"status": status, "message": words, "host": name, "seconds": left_s}
+        told["stored"] = not reason
         return web.json_response(told)
 
     async def _activate(self, request: web.Request) -> web.Response:

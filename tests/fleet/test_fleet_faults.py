@@ -225,6 +225,19 @@ async def test_a_draining_host_stays_so(trap: Trap) -> None:
         await bench.until(lambda found: found.state == "draining")
 
 
+async def test_a_drain_that_meets_a_fault_of_our_own_says_that_it_is_not_stored(
+    trap: Trap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "REBUILD_RULES", BreakerRules(threshold=1, base_s=3600.0))
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        here = bench.fleet.host(H)
+        assert await here.drained(Drain(H)) == ""
+        trap.set("on_drained")
+        # Not the end of the one before.
+        assert await here.drained(Drain(H, is_on=False)) == host.BROKEN
+        await bench.until_down()
+
+
 async def test_a_host_that_breaks_again_and_again_holds_nobody_up(
     trap: Trap, monkeypatch: pytest.MonkeyPatch, logs: list[EventDict]
 ) -> None:

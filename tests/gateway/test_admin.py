@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bot.domain.errors import StoreUnavailable
 from bot.fleet.inventory import socket_config
 from bot.gateway import watching
 from bot.sim.journal import LoadStarted, PredictionCancelled, PredictionStarted, Unloaded
@@ -292,6 +293,45 @@ async def test_a_drained_host_is_asked_nothing_until_it_is_resumed(tmp_path: Pat
         told = (await got(it, "hosts"))["hosts"][0]
         assert (told["drained"], 7100 < told["drainSecondsLeft"] <= 7200) == (True, True)
         assert (await it.ask("/admin/hosts/one/drain", {"for": "soon"})).status == 422
+
+
+async def test_a_drain_that_cannot_be_stored_holds_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        drained = await it.ask("/admin/hosts/one/drain", {})
+        assert (drained.json["stored"], "not stored" in str(drained.json["message"])) == (
+            True,
+            False,
+        )
+        database, waits = it.house.lantern.database, asyncio.Event()
+
+        async def is_full(_: object) -> None:
+            raise StoreUnavailable("The disk is full.")
+
+        async def hangs(_: object) -> None:
+            await waits.wait()
+
+        monkeypatch.setattr(database, "write", is_full)
+        for act, state, after in (
+            ("resume", "up", "it may drain again. The disk is full."),
+            ("drain", "draining", "it is not drained any more. The disk is full."),
+        ):
+            told = await it.ask(f"/admin/hosts/one/{act}", {})
+            assert (told.status, told.json["stored"]) == (200, False)
+            assert str(told.json["message"]).endswith(f"after a restart of Lantern {after}")
+            assert (await got(it, "hosts"))["hosts"][0]["state"] == state
+        drain = it.house.lantern.acts.drain
+        for is_draining in (False, True):
+            said = await drain("one", is_draining=is_draining)
+            assert " This is not stored: after a restart" in said
+        # A disk that hangs is waited for so long and no longer; what was asked for holds.
+        monkeypatch.setattr("bot.fleet.host.RECORDED_WITHIN_S", 0.0)
+        monkeypatch.setattr(database, "write", hangs)
+        told = await it.ask("/admin/hosts/one/resume", {})
+        assert (told.json["stored"], "is slow" in str(told.json["message"])) == (False, True)
+        assert (await got(it, "hosts"))["hosts"][0]["state"] == "up"
+        waits.set()
 
 
 async def test_the_active_model_answers_whoever_names_none_by_its_defaults(tmp_path: Path) -> None:
