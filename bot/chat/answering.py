@@ -21,6 +21,7 @@ from bot.domain.chat import Candidate
 from bot.domain.errors import Bug, FailureKind, Interrupted, NoCandidates, Unavailable
 from bot.domain.events import FellBack, Resuming
 from bot.domain.ids import HostName, ModelKey
+from bot.policy.choice import way_back
 from bot.policy.privacy import LocalOnly
 
 _BROKE = {
@@ -179,7 +180,14 @@ def _nobody(job: Job, draft: Draft) -> NoCandidates:
     # Where no provider is configured, nobody need hear that none may be asked.
     if isinstance(asking.consent, LocalOnly) and any(r.is_cloud for r in route.rejected):
         kept_home = asking.consent.words
-    words = nobody_words(route, attempts, model=asking.resolved.model, kept_home=kept_home)
+    resolved, persona, chosen = asking.resolved, asking.resolved.persona, ""
+    is_alone = resolved.is_named and not asking.request.must_see
+    if is_alone and (persona.model, *persona.alternatives) != resolved.models:
+        back = way_back(resolved.scope)
+        how = f"{back} goes back to" if back else "without it"
+        answers = "" if back else " answers"
+        chosen = f"It is {resolved.model_reason}; {how} the persona's own model{answers}."
+    words = nobody_words(route, attempts, model=resolved.model, chosen=chosen, kept_home=kept_home)
     details = [f"{r.where} ({r.model}): {r.reason}" for r in (*attempts, *route.rejected)]
     kinds = [a.kind for a in attempts if a.kind is not None]
     return NoCandidates(words, kinds, "; ".join(details))

@@ -51,7 +51,12 @@ def instead_words(receipt: Receipt) -> str:
 
 
 def nobody_words(
-    route: Route, attempts: Iterable[Rejection], *, model: ModelKey, kept_home: str = ""
+    route: Route,
+    attempts: Iterable[Rejection],
+    *,
+    model: ModelKey,
+    chosen: str = "",
+    kept_home: str = "",
 ) -> str:
     """That nobody could answer, who stands how, and where to read more.
 
@@ -59,16 +64,20 @@ def nobody_words(
         route: With those who were rejected.
         attempts: Who was tried.
         model: What was wanted.
+        chosen: Why it is that one alone, and the way back; empty where others may answer as well.
         kept_home: Why no provider may be asked; empty where any may.
     """
     failed = (*route.rejected, *attempts)
     standing = _standing_of(failed)
-    home = f" These words are local only ({kept_home})." if kept_home else ""
+    more = f" {chosen}" if chosen else ""
+    more += f" These words are local only ({kept_home})." if kept_home else ""
     if not standing:
         none = "is set up" if model == AUTO else f"has `{model}`; `/model` shows what there is"
-        return f"No machine here {none}.{home} (`/why`)"
+        return f"No machine here {none}.{more} (`/why`)"
     who = "Nobody" if any(is_cloud for _, is_cloud in standing) else "No machine"
-    return f"{who} can answer right now: {standing_words(failed)}{home} (`/why`)"
+    # A host with another model stood free beside it, which read as a fault of the machines.
+    by = f" with `{model}`" if chosen else ""
+    return f"{who} can answer{by} right now: {standing_words(failed)}{more} (`/why`)"
 
 
 def standing_words(failed: Iterable[Rejection]) -> str:

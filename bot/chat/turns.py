@@ -61,6 +61,7 @@ from bot.domain.events import (
 )
 from bot.domain.ids import PlaceId, TurnId, UserId
 from bot.fleet.fleet import Fleet
+from bot.policy.choice import way_back
 from bot.policy.context import GREET_TEXT
 from bot.policy.conversation import added, continued
 from bot.policy.foresight import foretold
@@ -310,6 +311,8 @@ class Turns:
         """Stores the question, answers it, and closes the turn whatever happens meanwhile."""
         resolved = asking.resolved
         reason = f"persona {resolved.persona_reason}; model {resolved.model_reason}"
+        if back := way_back(resolved.scope):
+            reason += f" ({back} goes back)"
         loop = asyncio.get_running_loop()
 
         def taken(words: Sequence[TextDelta]) -> bool:

@@ -206,6 +206,18 @@ def test_words_that_stay_home_say_why() -> None:
     assert nobody_words(Route(), (), model=AUTO) == "No machine here is set up. (`/why`)"
 
 
+def test_of_a_model_that_was_chosen_alone_the_choice_and_the_way_back_are_told() -> None:
+    way = "It is chosen by you here; `/model auto` goes back."
+    assert nobody_words(Route((), off("alpha")), (), model=QWEN, chosen=way) == (
+        "No machine can answer with `qwen` right now: alpha is off. "
+        "It is chosen by you here; `/model auto` goes back. (`/why`)"
+    )
+    assert nobody_words(Route(), (), model=QWEN, chosen=way) == (
+        "No machine here has `qwen`; `/model` shows what there is. "
+        "It is chosen by you here; `/model auto` goes back. (`/why`)"
+    )
+
+
 NAMES = ["alpha", "10.0.0.2:1234", "[fd00::5]:1234", "studio.lan:1234"]
 REASONS = [
     "10.0.0.2:1234 refuses",

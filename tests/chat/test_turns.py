@@ -12,6 +12,7 @@ from house import ADA, BOB, GEMMA, PATIENT, PLACE, QWEN, Said, house, sim
 
 from bot.chat.planning import ChatRules
 from bot.chat.walk import load_first
+from bot.chat.words import why_text
 from bot.domain.chat import Attachment, Candidate, Place, Route
 from bot.domain.errors import (
     FailureKind,
@@ -647,6 +648,41 @@ async def test_my_choice_is_mine_and_the_channels_is_an_admins(tmp_path: Path) -
         await switch.set_model(PLACE, ADA, "me", GEMMA.key, rights=Rights())
         assert (await home.ask("x", user=ADA)).receipt.model == GEMMA.key
         assert (await home.ask("x", user=BOB)).receipt.model == QWEN.key
+
+
+async def test_who_chose_a_model_that_nobody_can_answer_with_is_told_so_and_of_the_way_back(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN), sim("attic", GEMMA)) as home:
+        await home.lantern.switch.set_model(PLACE, BOB, "me", QWEN.key, rights=Rights())
+        await home.lantern.acts.drain("studio", is_draining=True)
+        refused = await home.ask("hello", user=BOB)
+        assert isinstance(refused.last, Failed)
+        told = refused.last.error.user_message
+        assert told.startswith(f"No machine can answer with `{QWEN.key}` right now: ")
+        words = "It is chosen by you here; `/model auto` goes back to the persona's own model."
+        assert words in told
+        turn = await home.lantern.turns.store.get(refused.turn)
+        assert turn is not None
+        assert "model chosen by you here (`/model auto` goes back)" in why_text(turn)
+        once = await home.ask("hello", user=ADA, model=QWEN.key)
+        assert isinstance(once.last, Failed)
+        words = "It is asked for this turn; without it the persona's own model answers."
+        assert words in once.last.error.user_message
+        # What is asked by itself was not chosen, and has no way back.
+        said = await home.ask("hello", user=ADA)
+        assert said.receipt.host == "attic"
+        assert "goes back" not in said.receipt.choice_reason
+
+
+async def test_where_the_way_back_leads_to_the_same_model_it_is_not_offered(tmp_path: Path) -> None:
+    personas = {"lone": f"model: {QWEN.key}\nalternatives: []\n"}
+    async with house(tmp_path, sim("studio", QWEN, GEMMA), personas=personas) as home:
+        await home.lantern.acts.drain("studio", is_draining=True)
+        for model, is_offered in ((QWEN.key, False), (GEMMA.key, True)):
+            said = await home.ask("hello", persona="lone", model=model)
+            assert isinstance(said.last, Failed)
+            assert ("without it" in said.last.error.user_message) is is_offered
 
 
 async def test_an_unknown_model_names_the_nearest(tmp_path: Path) -> None:
