@@ -97,11 +97,13 @@ from bot.policy.placement import (
     context_needed,
     place_roomy,
     plan_idle_eviction,
+    refused_words,
 )
 from bot.policy.speeds import UNTOLD, speed_of_answer
 from bot.policy.waking import WAKE_S
 
 DRAINS = "{} is draining and takes no new turns."
+NO_ROOM = "{} does not fit on {}: {}."
 MOST_LOADS = 3
 """Loads begun for one wish: the first, one after an eviction, one with a larger context."""
 SWAPS = 1.0
@@ -432,7 +434,8 @@ class Scheduler:
         placed = place_roomy(self.snapshot(), wishes, self._views(now, ahead), now, most)
         match placed:
             case Hopeless(kind=FailureKind.DOES_NOT_FIT, reason=reason):
-                return replace(placed, reason=f"{key} does not fit on {name}: {reason}.")
+                # A host's own words may be a sentence already.
+                return replace(placed, reason=NO_ROOM.format(key, name, reason.rstrip(".")))
             case Hopeless():
                 return replace(placed, reason=f"{name} does not have `{key}`.")
             case _:
@@ -642,8 +645,8 @@ class Scheduler:
         # Where nothing of ours is in memory, one more cannot leave, and the refusal is final.
         limits, model = self._capacity.limits.get(key), self._models.get(key)
         is_memory = kind is FailureKind.DOES_NOT_FIT
+        beside = self.residents.views(self._models)
         if is_memory and model is not None:
-            beside = self.residents.views(self._models)
             self._capacity.did_not_fit(load.order, model, beside, now)
         may_evict = any(r.own is not None or self._evict_foreign for r in self.residents)
         if is_lost:
@@ -655,6 +658,9 @@ class Scheduler:
             # Not tried again: the same load would only fail the same way. Whoever waits for another
             # load of the model has both tries before them still.
             self._capacity.tries(key)
+            words = refused_words(reason, beside, self._evict_foreign) if is_memory else reason
+            if words != reason:
+                reason = NO_ROOM.format(key, self.config.name, words.rstrip("."))
             self._capacity.failed(key, reason, now, is_memory=is_memory)
             self._refuse(joined, reason, kind if is_memory else FailureKind.LOAD_FAILED)
         return self._decide(now)

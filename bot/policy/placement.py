@@ -131,7 +131,8 @@ def place(
             return Placement(order, outgrown, busy, f"waits for {names(busy)} to finish")
     else:
         # 5.
-        return Hopeless(FailureKind.DOES_NOT_FIT, _what_stays(host, needed, staying))
+        rested = [replace(i, leases=0) for i in staying]
+        return Hopeless(FailureKind.DOES_NOT_FIT, _what_stays(host, needed, rested))
     if refusal:
         # 6. Our estimate was wrong; by how much only the host knows.
         rest = [i for i in staying if i not in evict]
@@ -145,7 +146,8 @@ def place(
         if not (more or evict) and busy:
             return Placement(order, outgrown + evict, busy, f"waits for {names(busy)} to finish")
         if not (more or evict):
-            return Hopeless(FailureKind.DOES_NOT_FIT, refusal)
+            words = refused_words(refusal, staying, host.evict_foreign)
+            return Hopeless(FailureKind.DOES_NOT_FIT, words)
         evict += more
     reason = f"after evicting {names(evict)}" if evict else ""
     return Placement(order, outgrown + evict, (), reason)
@@ -288,6 +290,13 @@ def names(instances: Iterable[Instance]) -> str:
     return ", ".join(instance.model_key for instance in instances)
 
 
+def refused_words(refusal: str, instances: Iterable[Instance], evict_foreign: bool) -> str:
+    """A host's own words for a load it has no room for, and what stays in its memory, and why."""
+    # It only says how much it lacks, and to loosen its guardrail: a pin of ours was never named.
+    stays = _stays(instances, evict_foreign)
+    return f"what is in memory must stay ({stays}); the host says: {refusal}" if stays else refusal
+
+
 def _fewest(
     fits: Callable[[Sequence[Instance]], bool],
     instances: Sequence[Instance],
@@ -343,14 +352,25 @@ def size_of(instance: Instance, models: Mapping[ModelKey, Model]) -> int | None:
     return model.size_bytes
 
 
+def _stays(instances: Iterable[Instance], evict_foreign: bool) -> str:
+    """What may not leave memory, by its reason; empty where all may."""
+    parts: dict[str, list[Instance]] = {}
+    for instance in instances:
+        if instance.pinned:
+            parts.setdefault("pinned until `/fleet unpin`", []).append(instance)
+        elif not (instance.own or evict_foreign):
+            parts.setdefault("loaded by others", []).append(instance)
+        elif instance.leases:
+            parts.setdefault("in use", []).append(instance)
+    return "; ".join(f"{why}: {names(those)}" for why, those in parts.items())
+
+
 def _what_stays(host: HostSnapshot, needed_bytes: int | None, instances: Sequence[Instance]) -> str:
     if host.memory_bytes is not None and (needed_bytes or 0) > host.memory_bytes:
         needed_gb, memory_gb = (needed_bytes or 0) / 1e9, host.memory_bytes / 1e9
         return f"needs about {needed_gb:.1f} GB, the host has {memory_gb:.1f} GB"
-    pinned = names(i for i in instances if i.pinned)
-    foreign = names(i for i in instances if not (i.pinned or i.own or host.evict_foreign))
-    parts = [f"pinned: {pinned}"] * bool(pinned) + [f"loaded by others: {foreign}"] * bool(foreign)
-    return f"what is in memory must stay ({'; '.join(parts) or 'no room at all'})"
+    stays = _stays(instances, host.evict_foreign) or "no room at all"
+    return f"what is in memory must stay ({stays})"
 
 
 def _bytes(size_bytes: int, kind: ModelKind, context: int, kv_quant: str | None) -> int:

@@ -360,7 +360,10 @@ async def test_a_pinned_model_is_not_evicted_for_another_until_it_is_unpinned(
             f"`{QWEN.key}` stays in memory on studio until it is unpinned or unloaded; "
             "should it get lost, it is loaded again."
         )
-        assert isinstance((await home.ask("hello", model=GEMMA.key)).last, Failed)
+        refused = await home.ask("hello", model=GEMMA.key)
+        assert isinstance(refused.last, Failed)
+        why = f"pinned until `/fleet unpin`: {QWEN.key}"
+        assert why in refused.last.error.user_message
         assert [one.identifier for one in studio.resident] == [QWEN.key]
         await acts.pin("studio", QWEN.key, is_pinned=False)
         assert isinstance((await home.ask("hello", model=GEMMA.key)).last, Finished)

@@ -563,6 +563,43 @@ def test_a_refused_load_with_nothing_of_ours_to_evict_fails_at_once() -> None:
     play.up()
     play.ask("bob", "two")
     assert play.load_refused() == ["refuse bob does not fit"]
+    words = (
+        "two does not fit on studio: what is in memory must stay (loaded by others: one);"
+        " the host says: insufficient system resources."
+    )
+    assert str(play.refused["bob"]) == words
+    assert play.scheduler.snapshot().limits[ModelKey("two")].failure == words
+
+
+def test_what_is_pinned_is_named_to_whom_the_host_refuses_a_load() -> None:
+    play = up_with("one", "two")
+    play.ask("ada", "one")
+    play.loaded()
+    play.leave("ada")
+    play.pin("one")
+    assert play.ask("bob", "two") == ["load two"]
+    refused = play.load_breaks("Insufficient memory: see settings.", FailureKind.DOES_NOT_FIT)
+    assert refused == ["refuse bob does not fit"]
+    assert str(play.refused["bob"]) == (
+        "two does not fit on studio: what is in memory must stay"
+        " (pinned until `/fleet unpin`: one); the host says: Insufficient memory: see settings."
+    )
+    play.pin("one", False)
+    assert play.ask("eve", "two") == ["unload one"]
+
+
+def test_what_is_in_use_is_named_where_one_more_left_and_it_was_not_enough() -> None:
+    play = up_with("one", "two", "three")
+    play.ask("ada", "one")
+    play.loaded()
+    play.ask("bob", "two")
+    play.loaded()
+    play.leave("bob")
+    assert play.ask("eve", "three") == ["load three"]
+    assert play.load_refused() == ["unload two"]
+    assert play.unloaded() == ["forget ref-2", "load three"]
+    assert play.load_refused() == ["refuse eve does not fit"]
+    assert "must stay (in use: one); the host says: " in str(play.refused["eve"])
 
 
 def test_a_refused_load_waits_for_our_own_busy_instance() -> None:

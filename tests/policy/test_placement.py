@@ -212,7 +212,10 @@ def test_foreign_and_pinned_instances_stay_and_are_named() -> None:
         instance("c/both", own=False, pinned=True),
     )
     placed = _place(_host(max_loaded=1), *held)
-    words = "what is in memory must stay (pinned: a/pin, c/both; loaded by others: b/gui)"
+    words = (
+        "what is in memory must stay"
+        " (pinned until `/fleet unpin`: a/pin, c/both; loaded by others: b/gui)"
+    )
     assert placed == Hopeless(FailureKind.DOES_NOT_FIT, words)
     told_to = _place(_host(max_loaded=1, evict_foreign=True), *held)
     assert isinstance(told_to, Hopeless)
@@ -277,7 +280,14 @@ def test_a_model_that_takes_just_the_memory_is_in_the_way_of_others_not_too_larg
     on = _host()
     needed = load_bytes(on.models[NEW], order_for(on, on.models[NEW], [Wish(NEW)]))
     placed = _place(replace(on, memory_bytes=needed), instance("a/pin", pinned=True))
-    words = "what is in memory must stay (pinned: a/pin)"
+    words = "what is in memory must stay (pinned until `/fleet unpin`: a/pin)"
+    assert placed == Hopeless(FailureKind.DOES_NOT_FIT, words)
+
+
+def test_who_is_only_in_use_is_not_said_to_stay_for_good() -> None:
+    held = (instance("a/pin", gb=20, pinned=True), instance("b/busy", gb=1, leases=1))
+    placed = _place(_host(15, memory_gb=24), *held)
+    words = "what is in memory must stay (pinned until `/fleet unpin`: a/pin)"
     assert placed == Hopeless(FailureKind.DOES_NOT_FIT, words)
 
 
@@ -339,9 +349,16 @@ def test_a_refusal_with_only_busy_ones_of_ours_left_waits_for_them() -> None:
 
 
 def test_a_refusal_with_nothing_idle_of_ours_left_is_final() -> None:
+    placed = _place(_host(limits=REFUSED))
+    assert placed == Hopeless(FailureKind.DOES_NOT_FIT, REFUSED.refusal)
     held = (instance("a/pin", pinned=True), instance("b/b", own=False))
     placed = _place(_host(limits=REFUSED), *held)
-    assert placed == Hopeless(FailureKind.DOES_NOT_FIT, REFUSED.refusal)
+    # A host only says how much it lacks: who has it, and may let it go, is ours to say.
+    words = (
+        "what is in memory must stay (pinned until `/fleet unpin`: a/pin; loaded by others: b/b);"
+        " the host says: insufficient system resources"
+    )
+    assert placed == Hopeless(FailureKind.DOES_NOT_FIT, words)
     assert _evicted(_place(_host(limits=REFUSED, evict_foreign=True), *held)) == ["b/b"]
 
 
