@@ -5,6 +5,7 @@ What hosts and providers say of themselves stands in ``/why`` and in the log.
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from bot.domain.chat import Receipt, Rejection, Route
 from bot.domain.errors import BRIEFLY, FailureKind
@@ -88,11 +89,16 @@ def standing_words(failed: Iterable[Rejection]) -> str:
     out = tuple(failed)
     why = _grouped({where: brief for (where, _), brief in _standing_of(out).items()})
     # A host that is there and cannot load it says best what would help; each reason once, and
-    # without an address: these are somebody else's words.
+    # without an address: these are somebody else's words, or ours with the name it goes by.
     # And of words that had to stay here by the time they were to be sent, the reason is ours.
     told = (r for r in out if _brief(r) in _ABOUT_MEMORY or _was_kept(r))
-    own = dict.fromkeys(_ADDRESS_IN.sub("…", r.reason) for r in told)
+    own = dict.fromkeys(_ADDRESS_IN.sub(partial(_unnamed, r.where), r.reason) for r in told)
     return " ".join(f"{words.rstrip('.')}." for words in (why, *own) if words)
+
+
+def _unnamed(where: str, found: re.Match[str]) -> str:
+    # "It does not fit on …: " read as if the end of a sentence were missing.
+    return "this machine" if found[0] == where else "…"
 
 
 def _was_kept(out: Rejection) -> bool:

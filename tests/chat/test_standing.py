@@ -218,6 +218,20 @@ def test_of_a_model_that_was_chosen_alone_the_choice_and_the_way_back_are_told()
     )
 
 
+def test_a_host_without_a_name_is_this_machine_in_its_own_reason() -> None:
+    at = "10.0.0.2:1234"
+    reason = f"qwen does not fit on {at}: it is full, see http://{at}/v1 and 10.0.0.3:1234."
+    assert standing_words([tried(at, FailureKind.DOES_NOT_FIT, reason)]) == (
+        "a machine is too full for it. qwen does not fit on this machine: it is full, see … and …."
+    )
+    # Two of them say the same once.
+    both = [
+        tried(f"10.0.0.{n}:1234", FailureKind.DOES_NOT_FIT, f"No room on 10.0.0.{n}:1234.")
+        for n in (2, 3)
+    ]
+    assert standing_words(both) == "2 machines are too full for it. No room on this machine."
+
+
 NAMES = ["alpha", "10.0.0.2:1234", "[fd00::5]:1234", "studio.lan:1234"]
 REASONS = [
     "10.0.0.2:1234 refuses",
