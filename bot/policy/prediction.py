@@ -38,7 +38,7 @@ PROGRESS_TO_TRUST = 0.1
 _STATE_WORDS = {
     "unknown": ("not probed yet", "not heard from yet"),
     "down": ("away", "off"),
-    "draining": ("draining: takes no new turns", "resting"),
+    "draining": ("draining: takes no new turns", "draining"),
 }
 """In full, and for readers."""
 _NOTHING_MEASURED = Speed()

@@ -17,7 +17,7 @@ _LONGEST = 128
 
 _AWAY = {
     "down": "down",
-    "draining": "given back",
+    "draining": "draining",
     "unknown": "not seen yet",
     "asleep": "asleep, wakes when asked",
     "waking": "waking up",

@@ -567,7 +567,7 @@ def test_who_waits_for_an_embedding_model_is_ahead_too() -> None:
         ("down", "connection refused", "away: connection refused", "off"),
         ("down", "", "away", "off"),
         ("unknown", "", "not probed yet", "not heard from yet"),
-        ("draining", "", "draining: takes no new turns", "resting"),
+        ("draining", "", "draining: takes no new turns", "draining"),
     ],
 )
 def test_a_host_that_may_not_serve_says_why(

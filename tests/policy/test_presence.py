@@ -41,7 +41,7 @@ def host(state: HostState = "up", *models: str, leases: int = 0, loads: str = ""
          "all hosts down · ☁ zai, openai answer", "idle"),
         ([host("down"), host("down")], (), "all hosts down", "dnd"),
         ([host("down")], (), "host down", "dnd"),
-        ([host("draining"), host("draining")], (), "all hosts given back", "dnd"),
+        ([host("draining"), host("draining")], (), "all hosts draining", "dnd"),
         ([host("draining"), host("down")], (), "no host free", "dnd"),
         ([host("unknown"), host("unknown")], (), "all hosts not seen yet", "idle"),
         ([host("unknown"), host("down")], (), "no host free", "idle"),
