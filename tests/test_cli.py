@@ -373,6 +373,12 @@ def test_looking_leaves_nothing_behind(studio: SimHost, tmp_path: Path) -> None:
     for command in ("hosts", "models", "check", "usage", "personas"):
         run(command)
     assert list(tmp_path.iterdir()) == []
+    # As touch or a copy that failed leaves it: no database yet.
+    empty = tmp_path / "lantern.db"
+    empty.touch()
+    for command in ("hosts", "usage"):
+        run(command)
+    assert (list(tmp_path.iterdir()), empty.stat().st_size) == ([empty], 0)
 
 
 @pytest.mark.slow

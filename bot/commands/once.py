@@ -64,7 +64,7 @@ async def built_from(
     """
     with ExitStack() as stack:
         database, is_owner = loaded.database_path, True
-        if is_apart or (leaves_nothing and not database.exists()):
+        if is_apart or (leaves_nothing and not _is_made(database)):
             # A look from the wrong folder left a database there, which the next look took for the
             # real one.
             folder = TemporaryDirectory(prefix="lantern-", ignore_cleanup_errors=True)
@@ -161,7 +161,7 @@ async def show_usage(loaded: Loaded, period: ReportPeriod, by: By, *, as_json: b
         BotError: there is no database.
     """
     # Beside a service whose database stands elsewhere, it told of zero dollars, and exited with 0.
-    if not loaded.database_path.exists():
+    if not _is_made(loaded.database_path):
         words = "Give --config or LANTERN_CONFIG of the Lantern you mean, or set storage.url."
         raise BotError(f"There is no database at {loaded.database_path.absolute()}. {words}")
     async with built_from(loaded, settle_s=0.0, leaves_nothing=True) as built:
@@ -213,6 +213,11 @@ async def unload(
         )
     else:
         terminal().markdown(said)
+
+
+def _is_made(database: Path) -> bool:
+    """Is there one? An empty file is none yet: a look once made it one."""
+    return database.exists() and database.stat().st_size > 0
 
 
 def _in_memory(built: Lantern) -> set[tuple[str, str]]:

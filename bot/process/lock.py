@@ -35,6 +35,11 @@ def instance_lock(database_path: Path) -> Generator[Path]:
     try:
         lock.acquire()
     except Timeout as held:
+        # Some file systems (/proc) refuse a new file as if somebody held it.
+        if not lock_file.exists():
+            raise ConfigError(
+                [f"The lock {lock_file} cannot be made. Check storage.url."]
+            ) from held
         raise AlreadyRunning(
             f"Another Lantern is running on this database: it holds {lock_file}. "
             "Stop that one first, or give this one a database of its own (storage.url)."

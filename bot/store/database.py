@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -36,6 +37,8 @@ _NOTED_S = 0.2
 """What nobody waits for is gathered so long before it is written."""
 _NOTED_WITHIN_S = 2.0
 """Longer nobody waits for them: the disk may be busy, and the write goes on."""
+_ROOM = 1 << 20
+"""A disk that does not take so many bytes more is full."""
 _MOST_NOTES = 10_000
 """On a disk that hangs; the oldest are let go."""
 _BOTH_SIDES = (
@@ -304,6 +307,7 @@ def look_at(path: Path) -> int:
     # a folder may not be looked into.
     there = next(place for place in (path, *path.parents) if os.path.exists(place))
     folder = path.parent if there == path else there
+    _check_is_ours(path)
     for place in (there, folder):
         if not os.access(place, os.W_OK):
             words = f"The database {path} cannot be made: {place} may not be written."
@@ -312,6 +316,15 @@ def look_at(path: Path) -> int:
         raise ConfigError(
             [f"The database {path} cannot be made: {folder} is no folder. Check storage.url."]
         )
+    try:
+        # A full disk was found to be in order, while nothing more could be stored.
+        with TemporaryFile(dir=folder) as file:
+            file.write(bytes(_ROOM))
+    except OSError as error:
+        raise StoreUnavailable(
+            f"The database {path} cannot be used: {folder} takes no more ({error.strerror}). "
+            "Make room; until then nothing more is stored."
+        ) from error
     if there != path:
         return 0
     with (
@@ -365,8 +378,31 @@ def _tidy(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
+def _check_is_ours(path: Path) -> None:
+    """Raises ConfigError where its files are there and not ours to use, naming whose they are."""
+    if path.is_dir():
+        raise ConfigError([f"The database {path} is a folder. Move it away or check storage.url."])
+    for ending in ("", "-wal", "-shm"):
+        file = path.with_name(f"{path.name}{ending}")
+        if not os.path.exists(file) or os.access(file, os.R_OK | os.W_OK):
+            continue
+        try:
+            owner = file.owner()
+        # A user without a name, or Windows.
+        except (KeyError, NotImplementedError):
+            owner = f"user {file.stat().st_uid}"
+        raise ConfigError(
+            [
+                f"The database's {file} may not be read and written: it belongs to {owner}. Run "
+                f"Lantern as {owner}, or make it yours: sudo chown $(id -un) {file}; "
+                f"chmod 600 {file}"
+            ]
+        )
+
+
 def _make_file(path: Path) -> None:
     try:
+        _check_is_ours(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             # What people said is nobody else's business on a shared machine.

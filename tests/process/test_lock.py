@@ -109,3 +109,9 @@ def test_the_lock_of_a_killed_lantern_is_free(tmp_path: Path) -> None:
         holder.wait(10)
         with instance_lock(path):
             pass
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="Linux has a folder that takes no file")
+def test_a_folder_that_takes_no_lock_is_no_other_lantern() -> None:
+    with pytest.raises(ConfigError, match="cannot be made"), instance_lock(Path("/proc/l.db")):
+        pass

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from bot.domain.errors import ConfigError, StoreUnavailable, StoreUnusable
 from bot.store.backups import backups_of
-from bot.store.database import Database
+from bot.store.database import Database, look_at
 
 PUT = "INSERT INTO note (name, value) VALUES (?, ?)"
 
@@ -228,8 +228,30 @@ async def test_an_impossible_folder_is_a_fault_of_the_configuration(
 async def test_a_folder_in_its_place_is_told_in_plain_words(
     tmp_path: Path, clock: WallClock
 ) -> None:
-    with pytest.raises(StoreUnavailable, match="cannot be opened"):
+    with pytest.raises(ConfigError, match="is a folder"):
+        look_at(tmp_path)
+    with pytest.raises(ConfigError, match="is a folder"):
         await Database(tmp_path, utcnow=clock).__aenter__()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such owners")
+@pytest.mark.parametrize("ending", ["", "-wal"])
+async def test_somebody_elses_database_is_told_with_its_owner_and_what_to_do(
+    path: Path, clock: WallClock, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    file = new_database(path).with_name(f"{path.name}{ending}")
+    file.touch()
+
+    # Root may read and write everything, and so may the tests in a container.
+    def may(place: Path, mode: int) -> bool:
+        return place != file
+
+    monkeypatch.setattr(os, "access", may)
+    words = f"{file} may not be .* belongs to {file.owner()}.* chown .* {file};"
+    with pytest.raises(ConfigError, match=words):
+        look_at(path)
+    with pytest.raises(ConfigError, match=words):
+        await Database(path, utcnow=clock).__aenter__()
 
 
 TAX_RECORDS = b"these are my tax records" * 100

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from databases import new_database
 from store_values import SAGE, new_turn
 
 from bot.domain.chat import Attachment, Receipt, Turn
 from bot.domain.errors import StoreUnavailable
 from bot.domain.ids import TurnId
-from bot.store.database import Database
+from bot.store.database import Database, look_at
 from bot.store.faults import translated
 from bot.store.turns import TurnStore
 
@@ -134,6 +135,19 @@ async def test_a_disk_that_refuses_the_nth_byte_costs_that_write_alone(
     assert len(refusals) > 20
     assert all("its disk" in words for words in refusals)
     await check_whole(database)
+
+
+@pytest.mark.skipif(resource is None, reason="only POSIX can limit the size of files")
+def test_a_look_finds_a_disk_that_takes_no_more(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.touch()
+    path = new_database(tmp_path / "lantern.db")
+    with (
+        files_growing_at_most(empty, 100_000),
+        pytest.raises(StoreUnavailable, match=f"{path} cannot be used: .* takes no more .*Make"),
+    ):
+        look_at(path)
+    assert look_at(path) == 0
 
 
 @contextmanager
