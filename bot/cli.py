@@ -133,7 +133,8 @@ def init(config: ConfigOption = None) -> None:
     from bot.commands.init import set_up
 
     configure_logging("error", "console", ())
-    set_up(config, os.environ, Path.cwd())
+    is_whole = set_up(config, os.environ, Path.cwd())
+    raise typer.Exit(0 if is_whole else EXIT_FAILED)
 
 
 @cli.command()

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from bot.chat.lantern import Lantern
 from bot.chat.words import counted
-from bot.cloud.checkup import check_provider
+from bot.cloud.checkup import Checked, check_provider
 from bot.commands.once import SETTLE_S, built_from, print_json
 from bot.commands.twins import twin_hosts
 from bot.domain.errors import BotError
@@ -83,7 +83,8 @@ async def check_up(loaded: Loaded, *, as_json: bool) -> bool:
                 for name in built.providers.names
             ]
         # A host that is away is only a warning: one that answers is enough for `run`.
-        if not any(task.result() for task in (*hosts, *providers)):
+        answers = any(each.is_fine for task in providers for each in task.result())
+        if not (answers or any(task.result() for task in hosts)):
             findings.tell(Finding("fault", "hosts and providers", "none of them can answer now"))
         findings.tell(
             *persona_findings(
@@ -174,16 +175,21 @@ async def try_host(built: Lantern, name: HostName, findings: Findings) -> bool:
     return host.is_serving and host.interface != "/v1"
 
 
-async def try_provider(built: Lantern, name: ProviderName, findings: Findings) -> bool:
-    """Lets a provider say one word; tells of it, and gives whether it did."""
+async def try_provider(
+    built: Lantern, name: ProviderName, findings: Findings
+) -> tuple[Checked, ...]:
+    """Lets each key and address of a provider say one word; tells what was found, and gives it.
+
+    It is nothing where no answer came in time.
+    """
     try:
         async with asyncio.timeout(PROVIDER_S):
             found = await check_provider(built.providers, name)
     except TimeoutError:
         words = f"no answer within {PROVIDER_S:g} s"
         findings.tell(Finding("warning", f"☁ {name}", words))
-        return False
+        return ()
     for each in found:
         mark: Mark = "ok" if each.is_fine else "warning"
         findings.tell(Finding(mark, f"☁ {each.name}", each.words))
-    return any(each.is_fine for each in found)
+    return found

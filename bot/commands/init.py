@@ -11,7 +11,7 @@ from rich.console import Console
 
 from bot.commands.check import Findings, try_discord, try_host, try_provider
 from bot.commands.once import built_from
-from bot.domain.errors import BotError, ConfigError
+from bot.domain.errors import BotError, ConfigError, FailureKind
 from bot.domain.ids import ProviderName
 from bot.settings import Loaded, load_settings, missing_for_run
 from bot.settings.sources import (
@@ -26,7 +26,10 @@ from cogs.identity import REFUSED_LOGIN, Identity
 
 HOSTS_VARIABLE = "LANTERN_HOSTS"
 MOST_TRIES = 5
-"""A question is asked so often; then something else is wrong."""
+"""Who types is asked a question so often; then something else is wrong."""
+
+_REFUSALS = (FailureKind.AUTH, FailureKind.NO_MONEY)
+"""What a provider says of the key itself; all else may be over tomorrow, or be another's fault."""
 
 _BOT = (
     "Discord bot token, from https://discord.com/developers/applications "
@@ -35,8 +38,11 @@ _BOT = (
 _HOSTS = "LM Studio hosts, such as 10.0.0.2:1234,10.0.0.3:1234"
 
 
-def set_up(config: Path | None, environ: Mapping[str, str], cwd: Path) -> None:
+def set_up(config: Path | None, environ: Mapping[str, str], cwd: Path) -> bool:
     """Asks at the keyboard, or takes a piped line as each answer; writes once all were asked.
+
+    Returns:
+        Whether no answer was refused and nothing that ``run`` needs is missing.
 
     Args:
         config: the file given by ``--config``, if any.
@@ -75,20 +81,21 @@ def set_up(config: Path | None, environ: Mapping[str, str], cwd: Path) -> None:
             screen.line(words, "yellow")
     if asking.identity is not None:
         screen.line(f"To add {asking.identity.name} to a server, open {asking.identity.invite}")
-    missing = missing_for_run(load_settings(config, environ, cwd))
+    missing = (*asking.refused, *missing_for_run(load_settings(config, environ, cwd)))
     for words in missing:
         screen.line(f"! {words}", "yellow")
     if missing:
         screen.line("Next: lantern init, once more, when you have it.", "bold")
     else:
         screen.line("Next: lantern run (or make run). Then write to the bot.", "bold")
+    return not missing
 
 
 def _write(screen: Screen, path: Path, answers: Mapping[str, str], held: Mapping[str, str]) -> None:
     """Writes the answers, if any, and says what became of each line."""
     if not (answers or held):
         # `✔ .env: nothing` and an empty file looked like a set-up.
-        screen.line("\nNothing was answered, so nothing was written.", "yellow")
+        screen.line("\nThere is no answer to keep, so nothing was written.", "yellow")
         return
     write_dotenv(path, answers)
     changed = [name for name in answers if held.get(name) not in (None, answers[name])]
@@ -112,6 +119,8 @@ class _Asking:
         self.answers: dict[str, str] = {}
         self.held = held
         """What ``.env`` said before."""
+        self.refused: list[str] = []
+        """A line for each variable whose piped answer was not taken."""
         self.identity: Identity | None = None
         self._screen = screen
         self._findings = Findings(screen)
@@ -122,17 +131,19 @@ class _Asking:
         self._is_typed = sys.stdin.isatty()
 
     def ask(self, name: str, words: str, provider: ProviderName | None = None) -> None:
-        """Asks until an answer is good, which is then kept, or nothing is to be said.
+        """Asks who types until an answer is good or nothing is to be said; a pipe has one try.
+
+        A good answer is kept.
 
         Raises:
-            BotError: no answer was good.
+            BotError: nothing that was typed was good.
         """
         is_secret, known = name != HOSTS_VARIABLE, self.held.get(name, "")
         choice = "it is set, Enter keeps it" if is_secret else f"Enter keeps {known}"
         choice = choice if known else "Enter leaves it out"
         if is_secret and self._is_typed:
             choice += "; what you type stays hidden"
-        for _ in range(MOST_TRIES):
+        for _ in range(MOST_TRIES if self._is_typed else 1):
             said = self._read(f"\n{words}\n  [{choice}] ", hides=is_secret)
             chosen = said or known
             if not chosen:
@@ -142,7 +153,11 @@ class _Asking:
                 return
             if chosen == known:
                 known, choice = "", "Enter leaves it as it is"
-        raise BotError(f"No good answer for {name} came. Nothing was written.")
+        if self._is_typed:
+            raise BotError(f"No good answer for {name} came. Nothing was written.")
+        # Asked again, a script gave its next line, which answers the next question: each further
+        # provider's key went to the first provider, and one into `.env` as a host's address.
+        self.refused.append(f"Refused, and so not written: {name}")
 
     def _read(self, question: str, *, hides: bool) -> str | None:
         """What was answered, without spaces around it; None where nobody answers any more."""
@@ -156,27 +171,38 @@ class _Asking:
         return line.strip() if line else None
 
     def _is_good(self, name: str, said: str, provider: ProviderName | None) -> bool:
-        """Tries an answer; a token that cannot be tried is kept, as is a host that is off now."""
+        """Tries an answer; what cannot be tried now is kept, as is a host that is off."""
         if name == DISCORD_VARIABLE:
             self.identity = asyncio.run(try_discord(said, self._findings))
             is_refused = any(line.text == REFUSED_LOGIN for line in self._findings.lines[-1:])
             if self.identity is None and not is_refused:
-                self._screen.line("! The token is kept untried; lantern check tries it.", "yellow")
+                self._keep_untried("token")
             return not is_refused
         try:
             said_so_far = {**self._environ, **self.answers, name: said}
             loaded = load_settings(self._config, said_so_far, self._cwd)
         except ConfigError as error:
             for fault in error.faults:
-                self._screen.line(f"✘ {fault}", "red")
+                # Who has just typed it knows of no variable.
+                words = fault.replace(f"environment variable {name}:", "your answer:")
+                self._screen.line(f"✘ {words}", "red")
             return False
         return asyncio.run(self._look(loaded, provider))
+
+    def _keep_untried(self, what: str) -> None:
+        self._screen.line(f"! The {what} is kept untried; lantern check tries it.", "yellow")
 
     async def _look(self, loaded: Loaded, provider: ProviderName | None) -> bool:
         """Tries a provider, or without one every host."""
         async with built_from(loaded, settle_s=0.0, is_apart=True) as built:
             if provider is not None:
-                return await try_provider(built, provider, self._findings)
+                found = await try_provider(built, provider, self._findings)
+                if any(each.is_fine for each in found):
+                    return True
+                if any(each.kind in _REFUSALS for each in found):
+                    return False
+                self._keep_untried("key")
+                return True
             async with asyncio.TaskGroup() as tasks:
                 for name in built.catalog.snapshot().hosts:
                     tasks.create_task(try_host(built, name, self._findings))

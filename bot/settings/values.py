@@ -72,8 +72,13 @@ def parse_address(
     if least_port and (pasted := _PASTED.fullmatch(text)):
         text = pasted[1]
     # No more of it than the scheme is repeated: a URL may hold a name and a password.
-    if "://" in text:
-        raise ValueError(f"{ADDRESS_WORDS}, without {text.split('://', 1)[0][:8]}://")
+    # Where http:// may stand before it, what is too much is the rest.
+    bare = text.removeprefix("http://") if least_port else text
+    if "://" in bare:
+        raise ValueError(f"{ADDRESS_WORDS}, without {bare.split('://', 1)[0][:8]}://")
+    if extra := re.search(r"[@/?#]", bare):
+        what = "name and password" if extra[0] == "@" else "a path behind it"
+        raise ValueError(f"{ADDRESS_WORDS}, without {what}")
     found = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::([0-9]{1,5}))?", text)
     host, given = (found[1], found[2] or "") if found else ("", "")
     number = int(given) if given else default_port
@@ -216,10 +221,10 @@ def split_hosts(value: Plain) -> Plain:
     """Hosts from a comma list.
 
     Raises:
-        ValueError: the text is a broken JSON list.
+        ValueError: the text is a broken JSON list, or parts hosts by other than commas.
     """
     # Its pieces could be secrets, and each would be shown as an address that is none.
-    if isinstance(value, str) and re.search(r"[{\"']", value):
+    if isinstance(value, str) and re.search(r"[{\"';]|[^\s,]\s+[^\s,]", value):
         raise ValueError(f"a comma list of {ADDRESS_WORDS}, or a JSON list")
     return split_list(value)
 

@@ -4,7 +4,8 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,13 @@ from hypothesis import strategies as st
 from bot.app import utcnow
 from bot.cli import main
 from bot.domain.errors import BotError
-from bot.settings.sources import read_dotenv, write_dotenv
+from bot.settings.sources import PRESETS, read_dotenv, write_dotenv
 from bot.sim.host import SimHost
-from bot.sim.providers.config import SimProviderConfig
+from bot.sim.providers.config import SimProviderConfig, WireKind
 from bot.sim.providers.provider import SimProvider
+
+HOST_OFF = "127.0.0.1:9"
+_WIRES: tuple[WireKind, WireKind] = ("zai", "openai")
 
 
 @pytest.fixture
@@ -41,8 +45,10 @@ def studio() -> Generator[SimHost]:
 @pytest.fixture(autouse=True)
 def _clean_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("DISCORD_TOKEN", "LANTERN_HOSTS", "LANTERN_CONFIG", "Z_AI_API_KEY"):
+    for name in ("DISCORD_TOKEN", "LANTERN_HOSTS", "LANTERN_CONFIG"):
         monkeypatch.delenv(name, raising=False)
+    for preset in PRESETS.values():
+        monkeypatch.delenv(str(preset["api_key_env"]), raising=False)
 
 
 def answered(monkeypatch: pytest.MonkeyPatch, *lines: str) -> int:
@@ -51,6 +57,43 @@ def answered(monkeypatch: pytest.MonkeyPatch, *lines: str) -> int:
     with pytest.raises(SystemExit) as ended:
         main(["init"])
     return ended.value.code if isinstance(ended.value.code, int) else 0
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, *lines: str) -> int:
+    """The exit code of a set-up with these lines typed at a terminal, which then is left."""
+    given = iter(lines)
+
+    def said(question: str) -> str:
+        line = next(given, None)
+        if line is None:
+            raise EOFError
+        return line
+
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", terminal)
+    monkeypatch.setattr("bot.commands.init.getpass", said)
+    monkeypatch.setattr("builtins.input", said)
+    with pytest.raises(SystemExit) as ended:
+        main(["init"])
+    return ended.value.code if isinstance(ended.value.code, int) else 0
+
+
+@contextmanager
+def providers_beside(folder: Path) -> Generator[tuple[SimProvider, SimProvider]]:
+    """Z.AI and OpenAI as doubles, to which the folder's ``config.yaml`` sends their keys."""
+    zai, openai = (
+        SimProvider(
+            SimProviderConfig(wire=wire, key=f"key-of-{wire}", time_scale=0.0), utcnow=utcnow
+        )
+        for wire in _WIRES
+    )
+    with beside(zai), beside(openai):
+        (folder / "config.yaml").write_text(
+            f"providers: {{zai: {{base_url: '{zai.base_url}'}},"
+            f" openai: {{base_url: '{openai.base_url}'}}}}"
+        )
+        yield zai, openai
 
 
 @pytest.mark.slow
@@ -84,9 +127,83 @@ def test_a_refused_token_is_asked_for_again_and_never_written(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert answered(monkeypatch, "wrong", TOKEN) == 0
+    assert typed(monkeypatch, "wrong", TOKEN, HOST_OFF, "", "", "") == 0
     assert "untried" not in capsys.readouterr().out
-    assert (tmp_path / ".env").read_text() == f"DISCORD_TOKEN={TOKEN}\n"
+    assert (tmp_path / ".env").read_text() == f"DISCORD_TOKEN={TOKEN}\nLANTERN_HOSTS={HOST_OFF}\n"
+
+
+@pytest.mark.slow
+def test_the_line_after_a_refused_one_answers_the_next_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with providers_beside(tmp_path) as (zai, openai):
+        lines = ("", HOST_OFF, "zai-key-mistyped", openai.key, "")
+        assert answered(monkeypatch, *lines) == 1
+        assert [len(each.journal.calls) for each in (zai, openai)] == [1, 1]
+    shown = capsys.readouterr().out
+    assert "! Refused, and so not written: Z_AI_API_KEY\n" in shown
+    assert "Next: lantern init, once more" in shown
+    assert "lantern run" not in shown
+    kept = f"LANTERN_HOSTS={HOST_OFF}\nOPENAI_API_KEY={openai.key}\n"
+    assert (tmp_path / ".env").read_text() == kept
+
+
+@pytest.mark.slow
+def test_a_key_is_never_taken_for_the_hosts_that_were_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with providers_beside(tmp_path) as (zai, openai):
+        lines = ("", "127.0.0.1:9/foo", zai.key, openai.key, "")
+        assert answered(monkeypatch, *lines) == 1
+        assert [len(each.journal.calls) for each in (zai, openai)] == [1, 1]
+    shown = capsys.readouterr().out
+    assert "✘ your answer: hosts.0.address is" in shown
+    assert "environment variable" not in shown
+    assert "! Refused, and so not written: LANTERN_HOSTS\n" in shown
+    assert zai.key not in shown
+    assert (
+        tmp_path / ".env"
+    ).read_text() == f"Z_AI_API_KEY={zai.key}\nOPENAI_API_KEY={openai.key}\n"
+
+
+def test_a_piped_answer_that_is_refused_leaves_what_was_set_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".env").write_text(f"LANTERN_HOSTS={HOST_OFF}\n")
+    assert answered(monkeypatch, "", "no address!") == 1
+    assert "! Refused, and so not written: LANTERN_HOSTS\n" in capsys.readouterr().out
+    assert (tmp_path / ".env").read_text() == f"LANTERN_HOSTS={HOST_OFF}\n"
+
+
+@pytest.mark.slow
+def test_a_key_that_was_set_and_is_refused_now_stays_and_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with providers_beside(tmp_path) as (zai, _):
+        zai.faults.set("no_money")
+        (tmp_path / ".env").write_text(f"Z_AI_API_KEY={zai.key}\n")
+        assert answered(monkeypatch) == 1
+        assert len(zai.journal.calls) == 1
+    assert "! Refused, and so not written: Z_AI_API_KEY\n" in capsys.readouterr().out
+    assert (tmp_path / ".env").read_text() == f"Z_AI_API_KEY={zai.key}\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("given", [answered, typed])
+def test_a_key_that_cannot_be_tried_is_kept_and_told_so(
+    given: Callable[..., int],
+    discord: DiscordDouble,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "config.yaml").write_text("providers: {zai: {base_url: 'http://127.0.0.1:9/v4'}}")
+    assert given(monkeypatch, TOKEN, "", "zai-key", "", "") == 0
+    shown = capsys.readouterr().out
+    assert "the endpoint cannot be reached" in shown
+    assert "! The key is kept untried; lantern check tries it." in shown
+    assert "Next: lantern run" in shown
+    assert (tmp_path / ".env").read_text() == f"DISCORD_TOKEN={TOKEN}\nZ_AI_API_KEY=zai-key\n"
 
 
 @pytest.mark.slow
@@ -94,18 +211,18 @@ def test_a_token_that_could_not_be_tried_is_kept_and_told_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Route, "BASE", "http://127.0.0.1:9/api/v10")
-    assert answered(monkeypatch, TOKEN) == 0
+    assert answered(monkeypatch, TOKEN, HOST_OFF) == 0
     told = capsys.readouterr().out
     assert "Discord cannot be reached" in told
     assert "kept untried" in told
     assert "lantern check" in told
-    assert (tmp_path / ".env").read_text() == f"DISCORD_TOKEN={TOKEN}\n"
+    assert (tmp_path / ".env").read_text() == f"DISCORD_TOKEN={TOKEN}\nLANTERN_HOSTS={HOST_OFF}\n"
 
 
 def test_where_nothing_is_answered_no_file_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert answered(monkeypatch) == 0
+    assert answered(monkeypatch) == 1
     told = capsys.readouterr().out
     assert "nothing was written" in told
     assert "DISCORD_TOKEN is not set" in told
@@ -119,7 +236,7 @@ def test_where_no_good_answer_comes_nothing_is_written(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert answered(monkeypatch, *["wrong"] * 9) == 1
+    assert typed(monkeypatch, *["wrong"] * 9) == 1
     assert "Nothing was written" in capsys.readouterr().err
     assert not (tmp_path / ".env").exists()
 
@@ -146,27 +263,24 @@ def test_what_is_there_is_kept_in_its_place(
 def test_a_host_that_is_off_is_kept_and_one_that_is_no_address_is_asked_for_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert answered(monkeypatch, "", "no address!", "127.0.0.1:9") == 0
+    assert typed(monkeypatch, "", "no address!", HOST_OFF, "", "", "") == 1
     shown = capsys.readouterr().out
     assert "address:port" in shown
     assert "Serve on Local Network" in shown
     assert "DISCORD_TOKEN is not set" in shown
-    assert (tmp_path / ".env").read_text() == "LANTERN_HOSTS=127.0.0.1:9\n"
+    assert (tmp_path / ".env").read_text() == f"LANTERN_HOSTS={HOST_OFF}\n"
 
 
 @pytest.mark.slow
 def test_a_key_is_tried_and_one_that_is_refused_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = SimProviderConfig(wire="zai", time_scale=0.0)
-    with beside(SimProvider(config, utcnow=utcnow)) as (double,):
-        (tmp_path / "config.yaml").write_text(
-            f"providers: {{zai: {{base_url: '{double.base_url}'}}}}"
-        )
-        assert answered(monkeypatch, "", "", "wrong", double.key) == 0
+    with providers_beside(tmp_path) as (double, _):
+        assert typed(monkeypatch, "", "", "wrong", double.key, "", "") == 1
     shown = capsys.readouterr().out
     assert "the key is wrong" in shown
     assert "glm-4.6 answers" in shown
+    assert "untried" not in shown
     assert (tmp_path / ".env").read_text() == f"Z_AI_API_KEY={double.key}\n"
 
 
@@ -204,7 +318,7 @@ def test_a_variable_that_beats_the_file_is_told_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LANTERN_HOSTS", "127.0.0.1:8")
-    assert answered(monkeypatch, "", "127.0.0.1:9") == 0
+    assert answered(monkeypatch, "", HOST_OFF) == 1
     assert "variable LANTERN_HOSTS says something else, and beats .env" in capsys.readouterr().out
 
 

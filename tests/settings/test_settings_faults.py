@@ -33,7 +33,7 @@ FILE_FAULTS = [
     ('cache: {max_entries: 1000000001}', 1, 'expected at most 1000000000'),
     ('budget: {timezone: Mars/Base}', 1, 'budget.timezone is "Mars/Base"; expected a time zone'),
     ('gateway: {listen: 8400}', 1, 'gateway.listen is 8400; expected address:port'),
-    ('gateway: {listen: "http://127.0.0.1:84/v1"}', 1, 'expected address:port such as'),
+    ('gateway: {listen: "http://127.0.0.1:84/v1"}', 1, '10.0.0.2:1234, without http://'),
     ('gateway: {listen: localhost}', 1, 'gateway.listen is "localhost"; expected address:port'),
     ('gateway:\n  allow:\n    - 10.0.0.0/8\n    - home', 4, 'gateway.allow.1 is "home"; expected'),
     ('discord: {allowed_guilds: [my server]}', 1, 'discord.allowed_guilds.0 is "my server";'),
@@ -122,6 +122,27 @@ VARIABLE_FAULTS = [
         "providers.zai.api_key_env names A_B, which is set nowhere",
     ),
 ]
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("http://a:1/v1/chat", "such as 10.0.0.2:1234, without a path behind it"),
+        ("a:1/foo", "such as 10.0.0.2:1234, without a path behind it"),
+        ("http://me:pw@a:1", "such as 10.0.0.2:1234, without name and password"),
+        ("ws://a:1/v1", "such as 10.0.0.2:1234, without ws://"),
+        ("a:1;b:2", "expected a comma list of address:port such as 10.0.0.2:1234, or a JSON list"),
+        (
+            "a:1, b:2 c:3",
+            "expected a comma list of address:port such as 10.0.0.2:1234, or a JSON list",
+        ),
+    ],
+)
+def test_what_is_too_much_or_parts_hosts_wrongly_is_named(
+    tmp_path: Path, value: str, words: str
+) -> None:
+    (fault,) = faults(tmp_path, environ={"LANTERN_HOSTS": value})
+    assert fault.endswith(words)
 
 
 @pytest.mark.parametrize(("name", "value", "expected"), VARIABLE_FAULTS)
