@@ -206,11 +206,7 @@ def footer(receipt: Receipt) -> str:
     # First what it cost and that it left the LAN: whatever is cut, this is read.
     mark = cloud_mark(receipt)
     parts = [mark] if mark else []
-    if receipt.model is not None:
-        parts.append(str(receipt.model))
-    if receipt.host is not None and receipt.provider is None:
-        joined = [seam.host for seam in receipt.seams if seam.pause_s is not None]
-        parts.append(" → ".join([*joined, receipt.host]))
+    parts.extend(filter(None, _by_whom(receipt)))
     # A greeting is nobody's work.
     parts.extend(_usage_parts(receipt) if receipt.model is not None else ())
     if receipt.finish == "length":
@@ -220,6 +216,17 @@ def footer(receipt: Receipt) -> str:
     if receipt.from_cache:
         parts.append("♻ from the cache")
     return " · ".join(parts)
+
+
+def _by_whom(receipt: Receipt) -> Iterator[str]:
+    """The models, then the hosts that gave its words; of each kind the last ones' stands last."""
+    joined = (seam.host for seam in receipt.seams if seam.pause_s is not None)
+    host = receipt.host if receipt.provider is None else None
+    models = (*(by.model for by in receipt.before), receipt.model)
+    hosts = (*(by.host for by in receipt.before), *joined, host)
+    for *earlier, last in (models, hosts):
+        names = [str(name) for name in dict.fromkeys(earlier) if name and name != last]
+        yield " → ".join(names if last is None else [*names, str(last)])
 
 
 def cloud_mark(receipt: Receipt) -> str:

@@ -138,8 +138,10 @@ def added(before: Turn, more: Turn) -> Turn:
 
 def continued(before: Receipt, after: Receipt) -> Receipt:
     """The receipt of an answer that was gone on with: of all its words, as the last part says."""
-    by = Candidate(before.model or ModelKey(""), before.host, before.provider)
-    earlier = before.before if by.where == "?" else (*before.before, by)
+    model = before.model or ModelKey("")
+    by = Candidate(model, before.host, before.provider)
+    lost = (Candidate(model, seam.host) for seam in before.seams if seam.pause_s is not None)
+    earlier = before.before if by.where == "?" else (*before.before, *lost, by)
     here = Candidate(after.model or ModelKey(""), after.host, after.provider)
     return replace(
         after,
@@ -155,5 +157,6 @@ def continued(before: Receipt, after: Receipt) -> Receipt:
         cost_micro_usd=before.cost_micro_usd + after.cost_micro_usd,
         notices=tuple(dict.fromkeys((*before.notices, *after.notices))),
         seams=(*before.seams, *after.seams),
-        before=tuple(dict.fromkeys(c for c in earlier if c.where != here.where)),
+        # By its model, too: what one had said was once credited to another on the same host.
+        before=tuple(dict.fromkeys(c for c in earlier if c != here)),
     )

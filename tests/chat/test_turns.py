@@ -10,9 +10,10 @@ import pytest
 from clocks import LoopClock
 from house import ADA, BOB, GEMMA, PATIENT, PLACE, QWEN, Said, house, sim
 
+from bot.chat import turns
 from bot.chat.planning import ChatRules
 from bot.chat.walk import load_first
-from bot.chat.words import why_text
+from bot.chat.words import footer, why_text
 from bot.domain.chat import Attachment, Candidate, Place, Route
 from bot.domain.errors import (
     FailureKind,
@@ -48,6 +49,7 @@ from bot.sim.journal import (
     Unloaded,
 )
 from bot.sim.models import GB, SimModel
+from bot.store.turns import TurnStore
 
 
 async def test_a_cold_model_is_loaded_with_progress_and_answers(tmp_path: Path) -> None:
@@ -142,6 +144,32 @@ async def test_continue_goes_on_from_the_reply(tmp_path: Path) -> None:
         assert isinstance(more.last, Finished)
         sent = home.hosts["studio"].journal.of(PredictionStarted)[-1].messages
         assert "Half an answer" in " ".join(str(message) for message in sent)
+
+
+async def test_an_answer_two_models_gave_names_both_also_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "CHECKPOINT_S", 0.0)
+    async with house(tmp_path, sim("studio", QWEN, GEMMA)) as home:
+        store = home.lantern.turns.store
+        first = await home.ask("[[say One two three.]]", model=GEMMA.key)
+        said = first.receipt.usage.completion_tokens
+
+        async def lost(*_: object) -> None:
+            """Killed before its end was stored."""
+
+        monkeypatch.setattr(TurnStore, "finish", lost)
+        more = home.request("", parent=first.turn, kind="continue", model=QWEN.key)
+        last = await home.play(more)
+        whole = last.receipt.usage.completion_tokens
+        assert whole > said
+        names = f"{GEMMA.key} → {QWEN.key} · studio · "
+        assert footer(last.receipt).startswith(f"{names}{whole} tokens · ")
+        await store.database.noted()
+        (cut,) = await store.close_running()
+        assert cut.receipt is not None
+        assert cut.receipt.usage.completion_tokens > said
+        assert footer(cut.receipt).startswith(f"{names}~")
 
 
 # --- the wrong model, the cut answer, the silence ------------------------------------------

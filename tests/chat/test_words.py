@@ -49,6 +49,7 @@ from bot.domain.ids import (
     TurnId,
     UserId,
 )
+from bot.policy.conversation import continued
 
 STUDIO, LAPTOP = HostName("studio"), HostName("laptop")
 QWEN, GEMMA = ModelKey("qwen/qwen3-8b"), ModelKey("google/gemma-3-4b")
@@ -200,6 +201,24 @@ def test_an_answer_by_two_hosts_names_both_and_why_tells_where_they_meet() -> No
     alone = replace(receipt, host=STUDIO, seams=(replace(seam, pause_s=None),))
     assert footer(alone) == "qwen/qwen3-8b · studio"
     assert lost in why_text(_turn(alone)).splitlines()
+
+
+def test_an_answer_gone_on_with_names_every_model_and_host_that_gave_its_words() -> None:
+    laptop, gemma, seam = HostName("laptop"), ModelKey("gemma"), Seam(STUDIO, pause_s=2.5)
+    first = Receipt(SAGE, model=gemma, host=laptop, seams=(seam,), usage=Usage(1, 109))
+    more = Receipt(SAGE, model=QWEN, host=HostName("mini"), usage=Usage(1, 120))
+    both = continued(first, more)
+    assert footer(both) == "gemma → qwen/qwen3-8b · studio → laptop → mini · 229 tokens"
+    assert f"Answered by: {footer(both)}" in why_text(_turn(both)).splitlines()
+    # Whoever gave the last words stands last, and once.
+    again = continued(both, replace(first, seams=()))
+    assert footer(again).startswith("qwen/qwen3-8b → gemma · studio → mini → laptop · ")
+    same = continued(replace(first, seams=()), replace(more, host=laptop))
+    assert footer(same) == "gemma → qwen/qwen3-8b · laptop · 229 tokens"
+    glm = Receipt(SAGE, model=ModelKey("glm"), provider=ProviderName("zai"))
+    away, back = continued(more, glm), continued(glm, more)
+    assert footer(away) == "☁ zai · qwen/qwen3-8b → glm · mini · 120 tokens"
+    assert footer(back) == "☁ zai · glm → qwen/qwen3-8b · mini · 120 tokens"
 
 
 def test_who_goes_on_and_how_far_that_is_is_one_line() -> None:

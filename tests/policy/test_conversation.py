@@ -195,6 +195,11 @@ def test_a_receipt_of_two_parts_sums_them_and_names_who_gave_the_first() -> None
     assert continued(whole, AWAY).before == (Candidate(ModelKey("qwen"), HostName("studio")),)
     assert continued(HOME, HOME).before == ()
     assert continued(Receipt(SAGE), HOME).before == ()
+    # Another model on the same host is somebody else; so is each host that was lost.
+    other = replace(HOME, model=ModelKey("gemma"))
+    assert continued(other, HOME).before == (Candidate(ModelKey("gemma"), HostName("studio")),)
+    seams = Seam(HostName("a"), pause_s=1.0), Seam(HostName("b"))
+    assert [by.host for by in continued(replace(HOME, seams=seams), AWAY).before] == ["a", "studio"]
     guessed = replace(HOME, usage=Usage(1, 2, estimated=True))
     assert continued(guessed, HOME).usage.estimated
     assert continued(HOME, guessed).usage.estimated
