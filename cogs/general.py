@@ -34,9 +34,13 @@ last answer was routed and where the time went.
 words, a channel's or a server's on the LAN. For admins it is a panel: who answers, where without \
 a mention, who may choose, load and manage, and how much each person may ask.
 Under an answer: **Stop** while it is written; then **Retry**, **Other model**, **Continue** and \
-**Thoughts**.
--# Without my permission to read message content I only see messages that mention me, direct \
-messages and commands."""
+**Thoughts**."""
+
+UNREAD = (
+    "-# Without my permission to read message content I only see messages that mention me, direct "
+    "messages and commands."
+)
+"""The last line of it where that permission is missing."""
 
 FRESH = "🧹 A fresh conversation starts here. Replying to an older answer goes on from that one."
 
@@ -101,4 +105,6 @@ class General(commands.Cog):
     @app_commands.command(description="What I can do and how to ask for it")
     async def help(self, interaction: discord.Interaction[Any]) -> None:
         """One page."""
-        await say(interaction, HELP)
+        # Where nothing was missing it read as if something were.
+        is_readable = interaction.client.intents.message_content
+        await say(interaction, HELP if is_readable else f"{HELP}\n{UNREAD}")

@@ -37,7 +37,7 @@ from cogs._boards import Boards
 from cogs._loads import Loads
 from cogs._places import DiscordRules
 from cogs.fleet import FleetCog
-from cogs.general import FRESH, HELP, General
+from cogs.general import FRESH, HELP, UNREAD, General
 from cogs.switching import Choosing, explained, for_whom
 
 RULES = DiscordRules()
@@ -348,9 +348,12 @@ async def test_reset_is_said_to_all_and_why_and_help_to_one() -> None:
     interaction.response.defer.assert_awaited_once_with(thinking=True)
     assert turns.said == [("reset", "discord:7")]
     assert said_to(interaction) == [FRESH]
-    asked = interaction_of()
-    await give(house.control.help, house.control, asked)
-    assert said_to(asked) == [HELP]
+    # What is missing without a permission is said where it is missing.
+    for has_it, page in ((True, HELP), (False, f"{HELP}\n{UNREAD}")):
+        asked = interaction_of()
+        asked.client.intents.message_content = has_it
+        await give(house.control.help, house.control, asked)
+        assert said_to(asked) == [page]
 
 
 async def test_why_tells_of_the_last_answer_here() -> None:
