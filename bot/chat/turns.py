@@ -399,9 +399,8 @@ class Turns:
         resolved = asking.resolved
         reason = f"{resolved.persona_reason}; {resolved.model_reason}"
         await draft.emit(Started(asking.turn, resolved.persona.name, resolved.model, reason))
-        if resolved.is_substitute:
-            await draft.notice(f"The persona {resolved.persona_reason}.")
         if asking.request.text == GREET_TEXT:
+            await self._told(asking, draft)
             await draft.hear(TextDelta(_greeting(asking)))
             return
         asking = await self._beginnings.caught_up(asking, draft)
@@ -433,15 +432,29 @@ class Turns:
         await self._answering.answer(job, draft, running.override, late)
         await self._cache.keep(job, draft.text, draft.receipt())
 
-    async def _remind(self, asking: Asking, draft: Draft) -> None:
-        """Goes on from what the conversation was told, and says what it was not told yet."""
+    async def _told(self, asking: Asking, draft: Draft) -> Told:
+        """What the conversation was told so far; here who stands in for a persona that is gone.
+
+        Under each answer, nobody read it any more, nor learned how to end it.
+        """
         newest = asking.branch[-1] if asking.branch else None
         running = None if newest is None else self._running.get(newest.id)
         last = None if newest is None else newest.receipt
         # What is gone on with runs itself, and was told what its receipt says.
         if running is not None and running.draft is not None and running.draft is not draft:
             last = running.draft.so_far
-        told = Told() if last is None else last.told
+        told, resolved = Told() if last is None else last.told, asking.resolved
+        is_news = resolved.is_substitute and resolved.persona_reason not in told.gone
+        if is_news:
+            told = replace(told, gone=(*told.gone, resolved.persona_reason))
+        draft.so_far = replace(draft.so_far, told=told)
+        if is_news:
+            await draft.notice(f"The persona {resolved.persona_reason}. `/persona` chooses anew.")
+        return told
+
+    async def _remind(self, asking: Asking, draft: Draft) -> None:
+        """Goes on from what the conversation was told, and says what it was not told yet."""
+        told = await self._told(asking, draft)
         consent, resolved = asking.consent, asking.resolved
         is_earlier = isinstance(consent, LocalOnly) and consent.is_by_earlier
         is_news = is_earlier and self._planner.has_cloud and not told.is_private

@@ -346,6 +346,8 @@ class Told:
     """Said that earlier words keep it on the LAN."""
     blind: ModelKey | None = None
     """Said of this model that it is not shown earlier pictures."""
+    gone: tuple[str, ...] = ()
+    """Said who answers in place of which persona that is gone."""
 
 
 @dataclass(frozen=True, slots=True)

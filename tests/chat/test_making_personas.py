@@ -20,6 +20,7 @@ from bot.domain.events import Failed, Finished, Notice, TextDelta
 from bot.domain.ids import PersonaName
 from bot.domain.personas import Made, Persona, PersonaScope
 from bot.policy.access import EVERY_RIGHT
+from bot.policy.context import GREET_TEXT
 from bot.policy.names import shown_name
 from bot.policy.personas import Editor
 from bot.sim.journal import PredictionStarted
@@ -128,6 +129,27 @@ async def test_a_deleted_private_persona_never_opens_what_was_meant_for_it(tmp_p
             home.lantern.shelf.find(diary.persona.name, ADA)
 
 
+async def test_who_stands_in_is_told_once_in_a_conversation(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), personas={"default": ""}) as home:
+        store, said = home.lantern.turns.store, list[str]()
+        for name in ("muse", "sage"):
+            await make(home, name)
+            await home.lantern.switch.set_persona(PLACE, ADA, "me", name, rights=EVERY_RIGHT)
+            await home.lantern.personas.delete(name, MINE)
+            greeted = await home.ask(GREET_TEXT)
+            later = [await home.ask("Hi") for _ in range(2)]
+            said += [each.notices for each in (greeted, *later)]
+        # Whoever was told of one is told of the other, and nobody else of either.
+        said.append((await home.ask("Hi", user=BOB)).notices)
+        await store.reset(PLACE.conversation)
+        said += [(await home.ask("Hi")).notices for _ in range(2)]
+    muse, sage = (
+        f"The persona {name} is gone, so default answers. `/persona` chooses anew."
+        for name in ("muse", "sage")
+    )
+    assert said == [muse, "", "", sage, "", "", "", sage, ""]
+
+
 @pytest.mark.parametrize("kind", ["retry", "continue"])
 async def test_an_answer_of_a_persona_that_is_gone_can_be_pressed(
     tmp_path: Path, kind: TurnKind
@@ -137,7 +159,7 @@ async def test_an_answer_of_a_persona_that_is_gone_can_be_pressed(
         first = await home.ask("[[say Hi.]]", persona="muse")
         await home.lantern.personas.delete("muse", MINE)
         pressed = await home.play(home.request("", parent=first.turn, kind=kind))
-        assert "The persona muse is gone, so default answers." in pressed.notices
+        assert "The persona muse is gone, so default answers. `/persona`" in pressed.notices
         assert isinstance(pressed.last, Finished)
         asked = await home.ask("Hi", persona="muse")
         assert isinstance(asked.last, Failed)

@@ -245,7 +245,7 @@ async def test_a_chosen_persona_that_is_gone_is_told_at_the_turn(tmp_path: Path)
         (tmp_path / "personas" / "sage.yaml").unlink()
         await home.lantern.shelf.refresh()
         shown, failures = await type_in(home, "[[say x]]\n")
-    assert "ℹ The persona sage is gone, so default answers." in shown
+    assert "ℹ The persona sage is gone, so default answers. `/persona` chooses anew." in shown
     assert failures == 0
 
 
