@@ -129,6 +129,24 @@ async def test_a_deleted_private_persona_never_opens_what_was_meant_for_it(tmp_p
             home.lantern.shelf.find(diary.persona.name, ADA)
 
 
+async def test_ones_own_is_nobodys_to_find_but_the_owners_by_its_whole_name(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        acts = home.lantern.personas
+        pirate = (await make(home, "Pirate")).persona
+        here = replace(OWNER, server=PLACE.server)
+        assert pirate.name not in [persona.name for persona, _ in acts.seen(here)]
+        for find in (acts.opened, acts.found):
+            with pytest.raises(UnknownName, match="no persona"):
+                find("Pirate", here)
+        with pytest.raises(NotPermitted):
+            acts.opened(pirate.name, ADMIN)
+        assert acts.opened(pirate.name, here).persona == pirate
+        await acts.delete(pirate.name, here)
+        assert home.lantern.shelf.made(pirate.name) is None
+
+
 async def test_who_stands_in_is_told_once_in_a_conversation(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN), personas={"default": ""}) as home:
         store, said = home.lantern.turns.store, list[str]()
