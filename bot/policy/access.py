@@ -9,7 +9,7 @@ from bot.domain.chat import Asker, Place
 from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.ids import PlaceId, UserId
 from bot.policy.choice import Scope
-from bot.policy.pictures import picture_size
+from bot.policy.pictures import is_cut, picture_size
 
 MAX_TEXT_CHARS = 32_000
 MAX_ATTACHMENTS = 8
@@ -305,11 +305,11 @@ def check_attachments(offered: Sequence[Upload]) -> tuple[AttachmentKind, ...]:
 
 
 def check_image(name: str, content: bytes) -> None:
-    """Pass an image that begins as its kind does and is not too large to unpack.
+    """Pass an image that begins and ends as its kind does and is not too large to unpack.
 
     Raises:
-        RequestRefused: it is none, for which a host would refuse the whole question, or over
-            ``MAX_IMAGE_SIDE`` pixels a side.
+        RequestRefused: it is none, or cut, for which a host would refuse the whole question, or
+            over ``MAX_IMAGE_SIDE`` pixels a side.
     """
     is_webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"
     if not (is_webp or content.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF8"))):
@@ -319,6 +319,8 @@ def check_image(name: str, content: bytes) -> None:
         raise RequestRefused(
             f"`{name}` is {width:,} × {height:,} pixels; up to {MAX_IMAGE_SIDE:,} a side are taken."
         )
+    if is_cut(content):
+        raise RequestRefused(f"`{name}` is an image that is cut or damaged; attach it again.")
 
 
 def decode_text(name: str, content: bytes) -> str:

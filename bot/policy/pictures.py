@@ -9,6 +9,30 @@ _JPEG_SIZE = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _WEBP = re.compile(rb"RIFF....WEBPVP8([ LX])....", re.DOTALL)
 
 
+_PNG_END = b"IEND\xaeB`\x82"
+"""Name and checksum of a PNG's last part, which is empty."""
+
+_GIF_END = b"\0;"
+"""The end of a GIF's last picture, then of the file."""
+
+
+def is_cut(content: bytes) -> bool:
+    """Does a PNG, GIF, WebP or JPEG surely not go on to its end, or lack its size?
+
+    What stands behind its end counts for nothing: some programs keep notes there. A JPEG that tells
+    its size is whole enough, readers show what there is of it.
+    """
+    if picture_size(content) is None:
+        return True
+    if content.startswith(b"\x89PNG"):
+        return _PNG_END not in content
+    if content.startswith(b"GIF8"):
+        return _GIF_END not in content
+    # A last part of odd length may lack the zero that makes it even.
+    is_webp = content.startswith(b"RIFF")
+    return is_webp and int.from_bytes(content[4:8], "little") + 8 > len(content) + 1
+
+
 def picture_size(content: bytes) -> tuple[int, int] | None:
     """Width and height in pixels of a PNG, GIF, WebP or JPEG; None where it does not tell."""
     try:

@@ -10,7 +10,7 @@ import pytest
 from cogs_doubles import TURN, give, http_error, interaction_of
 from stand_ins import double
 from test_chat_cog import House, greeted_by, reply_to
-from test_files_and_choices import attachment
+from test_files_and_choices import PIXEL, attachment
 from test_mentions import person
 from virtual_time import play
 
@@ -80,7 +80,7 @@ async def test_a_fresh_mention_goes_on_from_the_channel_or_from_nothing(
 @pytest.mark.parametrize("rules", [CHANNEL, CHAIN])
 async def test_a_mention_under_a_friends_words_brings_them(rules: DiscordRules) -> None:
     channel = Channel(House(rules=rules))
-    files = [attachment(f"{n}.png", b"\x89PNG\r\n\x1a\n", "image/png") for n in range(2)]
+    files = [attachment(f"{n}.png", PIXEL, "image/png") for n in range(2)]
     channel.say(30, "The sky is green.", attachments=files[:1])
     request = await channel.ask(41, "<@9> really?", about=30, attachments=files[1:])
     assert [(q.text, q.user_name) for q in request.quotes] == [("The sky is green.", "Bob")]

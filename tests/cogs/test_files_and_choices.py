@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from io import BytesIO
 from typing import Any, cast
 from unittest.mock import AsyncMock, Mock
 
 import discord
 import pytest
 from cogs_doubles import TwoPersonas, clouds, fleet_of, http_error, interaction_of
+from PIL import Image
 from stand_ins import double
 
 from bot.chat.catalog import Catalog, ModelOption
+from bot.documents.png import plain_png
 from bot.domain.cloud import ProviderSnapshot
 from bot.domain.errors import NoCandidates, RequestRefused, UnknownName
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, Instance, LoadInFlight, Model
@@ -35,6 +38,9 @@ from cogs._autocomplete import (
 )
 from cogs._mentions import read_files
 
+CUT = "`x.png` is an image that is cut or damaged; attach it again."
+PIXEL = plain_png(1, 1, (0, 0, 0))
+
 
 def attachment(name: str, content: bytes, media_type: str | None, size: int | None = None) -> Any:
     file = double(discord.Attachment)
@@ -48,11 +54,11 @@ async def test_text_and_images_are_read() -> None:
     (text, image), left_out = await read_files(
         [
             attachment("notes.txt", "grüß".encode(), "text/plain; charset=utf-8"),
-            attachment("cat.png", b"\x89PNG", "image/png"),
+            attachment("cat.png", PIXEL, "image/png"),
         ]
     )
     assert (text.text, text.image, text.media_type) == ("grüß", None, "text/plain")
-    assert (image.text, image.image) == (None, b"\x89PNG")
+    assert (image.text, image.image) == (None, PIXEL)
     assert left_out == ()
 
 
@@ -98,12 +104,50 @@ async def test_what_cannot_be_read_is_refused_alone_and_left_out_among_good(
         assert words in word
 
 
-@pytest.mark.parametrize(
-    "content", [b"\x89PNG\r\n", b"\xff\xd8\xff\xe0", b"GIF89a", b"RIFF\0\0\0\0WEBP"]
-)
-async def test_an_image_is_known_by_how_it_begins(content: bytes) -> None:
-    (image,), left_out = await read_files([attachment("x", content, "image/png")])
-    assert (image.image, left_out) == (content, ())
+def drawn(kind: str, **how: object) -> bytes:
+    """A whole picture as its programs write it."""
+    file = BytesIO()
+    colours = bytes(n * 7 % 251 for n in range(32 * 9 * 3))
+    Image.frombytes("RGB", (32, 9), colours).save(file, kind, **how)
+    return file.getvalue()
+
+
+PICTURES = {
+    "png": drawn("PNG"),
+    "gif": drawn("GIF"),
+    "gif of two": drawn("GIF", save_all=True, append_images=[Image.new("RGB", (32, 9))]),
+    "webp": drawn("WEBP"),
+    "webp lossless": drawn("WEBP", lossless=True),
+}
+
+
+@pytest.mark.parametrize("kind", [*PICTURES, "jpeg"])
+async def test_a_whole_image_is_read_by_how_it_begins_and_ends(kind: str) -> None:
+    content = drawn("JPEG") if kind == "jpeg" else PICTURES[kind]
+    # Some programs keep notes behind its end.
+    for whole in (content, content + b"notes"):
+        (image,), left_out = await read_files([attachment("x", whole, "image/png")])
+        assert (image.image, left_out) == (whole, ())
+
+
+@pytest.mark.parametrize(("kind", "spare"), [(kind, 2 * ("webp" in kind)) for kind in PICTURES])
+async def test_an_image_that_is_cut_is_left_out(kind: str, spare: int) -> None:
+    content = PICTURES[kind]
+    good = attachment("notes.txt", b"hello", "text/plain")
+    for end in (14, 40, len(content) // 2, len(content) - max(1, spare)):
+        bad = attachment("x.png", content[:end], "image/png")
+        (read,), (word,) = await read_files([bad, good])
+        assert (read.name, word) == ("notes.txt", f"Left out: {CUT}")
+    # The last part of a WebP may lack its even zero.
+    if spare:
+        (image,), _ = await read_files([attachment("x.png", content[:-1], "image/png")])
+        assert image.image == content[:-1]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xd8\xff\xe0", drawn("JPEG")[:40]])
+async def test_a_jpeg_without_its_size_is_refused(content: bytes) -> None:
+    with pytest.raises(RequestRefused, match="cut or damaged"):
+        await read_files([attachment("x.png", content, "image/png")])
 
 
 async def test_a_file_too_large_is_not_even_fetched() -> None:

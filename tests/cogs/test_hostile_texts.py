@@ -183,12 +183,13 @@ def test_where_a_link_leads_is_said_once_however_often_it_is_looked_at() -> None
 
 
 def sized(kind: str, width: int, height: int) -> bytes:
-    """The beginning of a picture that claims that size; none has a pixel."""
+    """The edges of a picture that claims that size; none has a pixel."""
     match kind:
         case "png":
-            return SIGNATURE + b"\0\0\0\rIHDR" + struct.pack(">II", width, height) + b"\x08\2\0\0\0"
+            head = SIGNATURE + b"\0\0\0\rIHDR" + struct.pack(">II", width, height)
+            return head + b"\x08\2\0\0\0" + b"\0\0\0\0IEND\xaeB`\x82"
         case "gif":
-            return b"GIF89a" + struct.pack("<HH", width, height) + b"\0\0\0"
+            return b"GIF89a" + struct.pack("<HH", width, height) + b"\0\0\0;"
         case "jpeg":
             table = b"\xff\xe0" + struct.pack(">H", 4) + b"ab" + b"\xff\xff\xc4\0\2"
             frame = b"\xff\xc2\0\x11\x08" + struct.pack(">HH", height, width) + b"\3\1\0"

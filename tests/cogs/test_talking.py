@@ -18,6 +18,7 @@ from cogs_doubles import (
 )
 
 from bot.chat.lantern import Lantern
+from bot.documents.png import plain_png
 from bot.domain.chat import Quote
 from bot.domain.errors import BotError, RequestRefused
 from bot.domain.ids import PlaceId, UserId
@@ -50,7 +51,7 @@ def message_of(content: str = "", *, key: int = 70, author: int = 2, files: int 
     for number in range(files):
         file = double(discord.Attachment)
         file.filename, file.content_type, file.size = f"cat{number}.png", "image/png", 10
-        file.read.return_value = b"\x89PNG"
+        file.read.return_value = plain_png(1, 1, (0, 0, 0))
         attachments.append(file)
     return message
 
