@@ -185,8 +185,9 @@ def _nobody(job: Job, draft: Draft) -> NoCandidates:
     if is_alone and (persona.model, *persona.alternatives) != resolved.models:
         back = way_back(resolved.scope)
         how = f"{back} goes back to" if back else "without it"
-        answers = "" if back else " answers"
-        chosen = f"It is {resolved.model_reason}; {how} the persona's own model{answers}."
+        own = f"the persona's own model{'' if back else ' answers'}"
+        # By its name: behind a host's long words "it" could be anything.
+        chosen = f"`{resolved.model}` is {resolved.model_reason}; {how} {own}."
     words = nobody_words(route, attempts, model=resolved.model, chosen=chosen, kept_home=kept_home)
     details = [f"{r.where} ({r.model}): {r.reason}" for r in (*attempts, *route.rejected)]
     kinds = [a.kind for a in attempts if a.kind is not None]

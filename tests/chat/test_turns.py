@@ -691,14 +691,14 @@ async def test_who_chose_a_model_that_nobody_can_answer_with_is_told_so_and_of_t
         assert isinstance(refused.last, Failed)
         told = refused.last.error.user_message
         assert told.startswith(f"No machine can answer with `{QWEN.key}` right now: ")
-        words = "It is chosen by you here; `/model auto` goes back to the persona's own model."
-        assert words in told
+        words = "is chosen by you here; `/model auto` goes back to the persona's own model."
+        assert f"`{QWEN.key}` {words}" in told
         turn = await home.lantern.turns.store.get(refused.turn)
         assert turn is not None
         assert "model chosen by you here (`/model auto` goes back)" in why_text(turn)
         once = await home.ask("hello", user=ADA, model=QWEN.key)
         assert isinstance(once.last, Failed)
-        words = "It is asked for this turn; without it the persona's own model answers."
+        words = "is asked for this turn; without it the persona's own model answers."
         assert words in once.last.error.user_message
         # What is asked by itself was not chosen, and has no way back.
         said = await home.ask("hello", user=ADA)
