@@ -197,8 +197,10 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     # With discord.py, which takes longer to load than most commands to run.
     from bot.commands.check import check_up
 
-    is_fine = run_async(check_up(_loaded(config), as_json=as_json))
-    raise typer.Exit(0 if is_fine else EXIT_FAILED)
+    loaded = _loaded(config)
+    is_fine = run_async(check_up(loaded, as_json=as_json))
+    is_set_up = not missing_for_run(loaded)
+    raise typer.Exit(0 if is_fine else EXIT_FAILED if is_set_up else EXIT_CONFIG)
 
 
 @cli.command()

@@ -177,9 +177,11 @@ def test_beside_a_running_lantern_nothing_is_owned(
 def test_check_finds_the_host_and_says_what_is_missing(
     studio: SimHost, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("check") == 1
+    assert run("check") == 78
     shown = capsys.readouterr().out
-    assert "DISCORD_TOKEN is not set" in shown
+    assert "✘ configuration: DISCORD_TOKEN is not set" in shown
+    assert "• configuration: environment and .env" in shown
+    assert "✔ configuration" not in shown
     assert "2 models on disk" in shown
     assert "persona default" in shown
 
@@ -191,7 +193,7 @@ def test_check_of_a_dead_host_says_what_to_look_at(
     with hosts_beside(sim("studio", QWEN)) as (host,):
         address = host.address
     monkeypatch.setenv("LANTERN_HOSTS", address)
-    assert run("check", "--json") == 1
+    assert run("check", "--json") == 78
     lines = json_of(capsys)
     (line,) = [line for line in lines if address in line["subject"]]
     assert line["mark"] == "warning"

@@ -61,10 +61,12 @@ async def check_up(loaded: Loaded, *, as_json: bool) -> bool:
     findings = Findings(None if as_json else Screen(Console()))
     settings = loaded.settings
     place = str(loaded.config_path or "environment and .env")
+    missing = missing_for_run(loaded)
     findings.tell(
-        Finding("ok", "configuration", place),
+        # Well and wrong stood one above the other.
+        Finding("advice" if missing else "ok", "configuration", place),
         *(Finding("advice", "configuration", text) for text in loaded.warnings),
-        *(Finding("fault", "configuration", text) for text in missing_for_run(loaded)),
+        *(Finding("fault", "configuration", text) for text in missing),
     )
     is_usable = await _try_database(loaded, findings)
     build = built_from(loaded, settle_s=0.0, leaves_nothing=True, is_apart=not is_usable)

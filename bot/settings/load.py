@@ -1,9 +1,10 @@
 """Merges every place settings come from into one tree, or lists everything that is wrong."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial, reduce
+from operator import itemgetter
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -50,6 +51,9 @@ _MISNAMED = ("config.yml", "lantern.yaml", "lantern.yml", "settings.yaml")
 
 _TELLING = re.compile("token|key|secret|pass", re.IGNORECASE)
 """Names of variables that hold secrets."""
+
+_AT_LINE = re.compile(r"([^:]*) line ([0-9]+)")
+"""Begins a fault that stands in a file."""
 
 _ALIKE = 0.8
 """From this share of matching characters on, a variable is taken for a misspelt setting."""
@@ -105,7 +109,7 @@ def load_settings(config: Path | None, environ: Mapping[str, str], cwd: Path) ->
     faults = (*dotenv.faults, *secrets.faults, *document.faults, *written, *dead, *wrong, *crossed)
     if settings is None or faults:
         # One line once, however many values it spoils.
-        raise ConfigError(tuple(dict.fromkeys(faults)))
+        raise ConfigError(_by_line(dict.fromkeys(faults)))
     return Loaded(
         settings=settings,
         origins={
@@ -167,6 +171,17 @@ def _validated(
             else:
                 faults.append(f"{merged.origin(fault.path)}: {fault.words}")
         return None, faults
+
+
+def _by_line(faults: Iterable[str]) -> tuple[str, ...]:
+    """Each place's faults together, in the order of its lines: who mends a file goes down it."""
+    places: dict[str, int] = {}
+    told: list[tuple[int, int, str]] = []
+    for fault in faults:
+        at = _AT_LINE.match(fault)
+        place, line = (at[1], int(at[2])) if at else (fault, 0)
+        told.append((places.setdefault(place, len(places)), line, fault))
+    return tuple(fault for *_, fault in sorted(told, key=itemgetter(0, 1)))
 
 
 def _unknown(path: KeyPath, merged: Layer, layers: Sequence[Layer]) -> Iterator[str]:

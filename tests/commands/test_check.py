@@ -107,6 +107,7 @@ def foreign(path: Path) -> None:
 )
 def test_a_database_that_run_refuses_is_a_fault_and_is_left_as_it_is(
     studio: SimHost,
+    discord: DiscordDouble,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     spoil: Callable[[Path], None],

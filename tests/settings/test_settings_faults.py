@@ -189,11 +189,32 @@ def test_dotenv_is_strict_since_nobody_but_its_owner_writes_it(
     assert fault.startswith(f".env line 1, {name}: {words}")
 
 
+def test_the_faults_of_a_file_stand_in_the_order_of_its_lines(tmp_path: Path) -> None:
+    config = """\
+nothing: 1
+log: {level: loud}
+discord: {token: abc}
+hosts: [a, a]
+routing:
+  strategy: fastest
+  cloud: nobody
+cache: {}
+cache: {ttl: soon}
+storage: {url: 7}
+"""
+    dotenv = "\nLANTERN_CACHE__TTL=soon\nLANTERN_TYPO=1\nwhat is this\n"
+    found = [fault.split(":")[0] for fault in faults(tmp_path, config, {}, dotenv)]
+    assert found == [
+        ".env line 2, LANTERN_CACHE__TTL",
+        ".env line 3, LANTERN_TYPO",
+        ".env line 4",
+        *(f"config.yaml line {number}" for number in (1, 2, 3, 4, 6, 7, 9, 10)),
+    ]
+
+
 def test_a_fault_of_dotenv_is_named_with_its_line(tmp_path: Path) -> None:
     dotenv = "# hosts\n\nLANTERN_CACHE__TTL=soon\nwhat is this\nLANTERN_TYPO=1\n"
-    broken, ttl, typo = sorted(
-        faults(tmp_path, dotenv=dotenv), key=lambda text: "line 4" not in text
-    )
+    ttl, broken, typo = faults(tmp_path, dotenv=dotenv)
     assert broken == ".env line 4: not understood; expected NAME=value"
     assert ttl.startswith('.env line 3, LANTERN_CACHE__TTL: cache.ttl is "soon"')
     assert typo.startswith(".env line 5, LANTERN_TYPO: LANTERN_TYPO is not known")
