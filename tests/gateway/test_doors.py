@@ -254,6 +254,30 @@ async def test_only_a_key_with_a_limit_is_told_of_it(tmp_path: Path) -> None:
         assert not any("ratelimit" in name for name in unlimited.headers)
 
 
+async def test_what_the_door_lets_in_counts_for_a_rate_and_what_it_turns_away_does_not(
+    tmp_path: Path,
+) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        keys = KeyStore(it.house.lantern.database)
+        limited = await it.key("limited")
+        [key] = await keys.all()
+        await keys.revoke("limited")
+        await keys.add(replace(key, rate=RateRule(3, 3600.0)))
+        unknown, nothing = chat("nobody/has-this"), chat(QWEN.key, max_tokens=1)
+        wanted: list[tuple[str, object, int, str | None]] = [
+            ("/v1/models", None, 200, "2"),
+            ("/admin/keys", None, 403, None),
+            (CHAT, unknown, 404, "1"),
+            (CHAT, nothing, 200, "0"),
+            ("/v1/models", None, 429, "0"),
+        ]
+        for path, body, status, left in wanted:
+            method = "GET" if body is None else "POST"
+            answer = await it.ask(path, body, method=method, Authorization=limited)
+            told = answer.headers.get("x-ratelimit-remaining-requests")
+            assert (path, answer.status, told) == (path, status, left)
+
+
 async def test_forged_forwarding_lets_nobody_in_or_out(tmp_path: Path) -> None:
     async with gate(tmp_path, sim("one", QWEN), rules=PROXIED) as it:
         bearer = await it.key("editor")

@@ -49,6 +49,14 @@ def asked(it: Gate) -> list[PredictionStarted]:
     return it.house.hosts["one"].journal.of(PredictionStarted)
 
 
+def test_the_page_and_the_guide_suggest_the_same_key_for_oneself() -> None:
+    # A playground stands on the page that the one without `inference` opens.
+    page = Path(__file__).parents[2] / "bot" / "gateway" / "page" / "app.js"
+    told = re.findall(r"lantern keys add me[a-z -]*", page.read_text(encoding="utf-8"))
+    (line,) = [line for line in lines_under("Keys") if "add me" in line]
+    assert told == [line, line] == ["lantern keys add me --scope admin --scope inference"] * 2
+
+
 @pytest.mark.ops
 @needs_curl
 async def test_one_model_with_parameters_filled_in(tmp_path: Path) -> None:

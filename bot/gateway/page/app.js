@@ -337,7 +337,7 @@ function Keys() {
       <td>${k.lastUsed ? ago(k.lastUsed) : "never"}</td><td>${k.expires ? k.expires.slice(0, 10) : "never"}</td></tr>`)}
     </tbody></table></div>` : told ? html`<p class="empty">No key was made: only this machine may ask.</p>` : null}
     <div class="pad"><pre class="sample">lantern keys add editor --scope inference --rate 60/min
-lantern keys add me --scope admin --scope metrics
+lantern keys add me --scope admin --scope inference
 lantern keys revoke editor</pre></div></section>`;
 }
 
