@@ -20,6 +20,7 @@ from bot.domain.events import Failed, Finished, Notice, TextDelta
 from bot.domain.ids import PersonaName
 from bot.domain.personas import Made, Persona, PersonaScope
 from bot.policy.access import EVERY_RIGHT
+from bot.policy.choice import Scope
 from bot.policy.context import GREET_TEXT
 from bot.policy.names import shown_name
 from bot.policy.personas import Editor
@@ -150,14 +151,15 @@ async def test_ones_own_is_nobodys_to_find_but_the_owners_by_its_whole_name(
 async def test_who_stands_in_is_told_once_in_a_conversation(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN), personas={"default": ""}) as home:
         store, said = home.lantern.turns.store, list[str]()
-        for name in ("muse", "sage"):
+        scopes: dict[str, Scope] = {"muse": "channel", "sage": "me"}
+        for name, scope in scopes.items():
             await make(home, name)
-            await home.lantern.switch.set_persona(PLACE, ADA, "me", name, rights=EVERY_RIGHT)
+            await home.lantern.switch.set_persona(PLACE, ADA, scope, name, rights=EVERY_RIGHT)
             await home.lantern.personas.delete(name, MINE)
             greeted = await home.ask(GREET_TEXT)
             later = [await home.ask("Hi") for _ in range(2)]
             said += [each.notices for each in (greeted, *later)]
-        # Whoever was told of one is told of the other, and nobody else of either.
+        # For Bob it is the first still: of both it was told here.
         said.append((await home.ask("Hi", user=BOB)).notices)
         await store.reset(PLACE.conversation)
         said += [(await home.ask("Hi")).notices for _ in range(2)]
