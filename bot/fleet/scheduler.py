@@ -95,6 +95,7 @@ from bot.policy.placement import (
     Hopeless,
     Placement,
     context_needed,
+    is_pinned_out,
     place_roomy,
     plan_idle_eviction,
     refused_words,
@@ -655,15 +656,33 @@ class Scheduler:
         elif is_memory and may_evict and not (limits is not None and limits.is_retried):
             self._capacity.tries(key, refusal=reason)
         else:
-            # Not tried again: the same load would only fail the same way. Whoever waits for another
-            # load of the model has both tries before them still.
-            self._capacity.tries(key)
-            words = refused_words(reason, beside, self._evict_foreign) if is_memory else reason
-            if words != reason:
-                reason = NO_ROOM.format(key, self.config.name, words.rstrip("."))
-            self._capacity.failed(key, reason, now, is_memory=is_memory)
-            self._refuse(joined, reason, kind if is_memory else FailureKind.LOAD_FAILED)
+            self._give_up(load.order, joined, reason, beside, now, is_memory=is_memory)
         return self._decide(now)
+
+    def _give_up(
+        self,
+        order: LoadOrder,
+        joined: Iterable[Waiter],
+        reason: str,
+        beside: Iterable[Instance],
+        now: float,
+        *,
+        is_memory: bool,
+    ) -> None:
+        """A load is not tried again: it would only fail the same way.
+
+        Whoever waits for another load of the model has both tries before them still.
+        """
+        key = order.model_key
+        self._capacity.tries(key)
+        words = refused_words(reason, beside, self._evict_foreign) if is_memory else reason
+        if words != reason:
+            reason = NO_ROOM.format(key, self.config.name, words.rstrip("."))
+        # Beside a pin nothing is tried again at a set time, so that none is told.
+        if not (is_memory and is_pinned_out(self.snapshot(), order, beside)):
+            self._capacity.failed(key, reason, now, is_memory=is_memory)
+        kind = FailureKind.DOES_NOT_FIT if is_memory else FailureKind.LOAD_FAILED
+        self._refuse(joined, reason, kind)
 
     def on_listed(
         self, now: float, listed: Iterable[Instance], *, is_load_spared: bool = False
@@ -738,6 +757,8 @@ class Scheduler:
         Raises:
             UnknownName: nothing of that name is in memory.
         """
+        if not is_pinned:
+            self._capacity.freed()
         for resident in self.residents.find(name):
             resident.is_pinned = is_pinned
             if resident.own is not None:

@@ -11,7 +11,8 @@ host's snapshot and what is in memory, so that a host is never refused for what 
 4. It would fit if those in use were at rest: it waits for them.
 5. Neither: it never fits, and says what is in the way.
 6. Where the host itself refused what should have fitted, so much more leaves as the model takes.
-   What it refused to hold together is remembered and not tried again while anything can leave.
+   What it refused to hold together is remembered and not tried again while anything can leave, nor
+   while a pin is what stays.
 7. Where nothing more has to leave for it, it is loaded with as much context as anybody needed of
    any model of late (``place_roomy``): conversations grow, and each that outgrew its copy had it
    loaded again.
@@ -115,7 +116,7 @@ def place(
     surest = most if ceiling is None else min(ceiling, most or ceiling)
     # With nothing else to be done it is tried against what was learnt: other programs may have had
     # their part in that, and gone.
-    anew = replace(host, refused=()) if host.refused else host
+    anew = host if is_pinned_out(host, order, staying) else replace(host, refused=())
     for by, memory_bytes in ((host, surest), (anew, most)):
         # 2. and 3.
         beside = partial(fits, by, order, memory_bytes, needed)
@@ -132,7 +133,8 @@ def place(
     else:
         # 5.
         rested = [replace(i, leases=0) for i in staying]
-        return Hopeless(FailureKind.DOES_NOT_FIT, _what_stays(host, needed, rested))
+        words = _what_stays(host, refusal, needed, rested)
+        return Hopeless(FailureKind.DOES_NOT_FIT, words)
     if refusal:
         # 6. Our estimate was wrong; by how much only the host knows.
         rest = [i for i in staying if i not in evict]
@@ -285,6 +287,16 @@ def fits(
     return sum(map(instance_bytes, instances)) + needed_bytes <= memory_bytes
 
 
+def is_pinned_out(host: HostSnapshot, order: LoadOrder, instances: Iterable[Instance]) -> bool:
+    """Did the host refuse this load beside what stays for good, a pinned instance among it?
+
+    Other programs come and go without a word; a pin does not. Each question had such a load tried
+    and refused anew.
+    """
+    stays = [i for i in instances if i.pinned or not (i.own or host.evict_foreign)]
+    return any(i.pinned for i in stays) and not fits(host, order, None, None, stays)
+
+
 def names(instances: Iterable[Instance]) -> str:
     """The instances' model keys as a list for people."""
     return ", ".join(instance.model_key for instance in instances)
@@ -365,7 +377,11 @@ def _stays(instances: Iterable[Instance], evict_foreign: bool) -> str:
     return "; ".join(f"{why}: {names(those)}" for why, those in parts.items())
 
 
-def _what_stays(host: HostSnapshot, needed_bytes: int | None, instances: Sequence[Instance]) -> str:
+def _what_stays(
+    host: HostSnapshot, refusal: str, needed_bytes: int | None, instances: Sequence[Instance]
+) -> str:
+    if refusal:
+        return refused_words(refusal, instances, host.evict_foreign)
     if host.memory_bytes is not None and (needed_bytes or 0) > host.memory_bytes:
         needed_gb, memory_gb = (needed_bytes or 0) / 1e9, host.memory_bytes / 1e9
         return f"needs about {needed_gb:.1f} GB, the host has {memory_gb:.1f} GB"

@@ -588,6 +588,63 @@ def test_what_is_pinned_is_named_to_whom_the_host_refuses_a_load() -> None:
     assert play.ask("eve", "two") == ["unload one"]
 
 
+def test_a_load_refused_beside_a_pin_is_remembered_until_something_changes_there() -> None:
+    play = up_with("one", "two", "three")
+    for key in ("one", "three"):
+        play.ask("ada", key)
+        play.loaded()
+        play.leave("ada")
+    play.pin("one")
+    assert play.ask("bob", "two") == ["load two"]
+    assert play.load_refused() == ["unload three"]
+    assert play.unloaded() == ["forget ref-2", "load two"]
+    assert play.load_refused() == ["refuse bob does not fit"]
+    # Each that came later had it loaded and refused anew.
+    for minutes in (0, 1, 20):
+        play.after(60.0 * minutes)
+        assert play.ask(f"eve {minutes}", "two") == [f"refuse eve {minutes} does not fit"]
+        assert str(play.refused[f"eve {minutes}"]) == (
+            "two does not fit on studio: what is in memory must stay"
+            " (pinned until `/fleet unpin`: one)."
+        )
+    play.pin("one", False)
+    assert play.ask("dan", "two") == ["unload one"]
+    assert play.unloaded() == ["forget ref-1", "load two"]
+
+
+def test_a_load_refused_beside_a_pin_is_tried_again_after_half_an_hour() -> None:
+    play = up_with("one", "two")
+    play.ask("ada", "one")
+    play.loaded()
+    play.leave("ada")
+    play.pin("one")
+    play.ask("bob", "two")
+    play.load_refused()
+    play.after(REFUSED_S - 1)
+    assert play.ask("eve", "two") == ["refuse eve does not fit"]
+    play.after(1)
+    assert play.ask("dan", "two") == ["load two"]
+
+
+def test_what_found_no_room_is_tried_at_once_when_something_is_pinned_no_more() -> None:
+    play = up_with("one", "two", "three", "four")
+    for who, key in (("ada", "one"), ("bea", "three"), ("cy", "four")):
+        play.ask(who, key)
+        play.loaded()
+    play.leave("bea")
+    play.leave("cy")
+    play.pin("three")
+    assert play.ask("bob", "two") == ["load two"]
+    assert play.load_refused() == ["unload four"]
+    play.unloaded()
+    # With what is in use gone as well it might fit: that is for the next try to tell.
+    assert play.load_refused() == ["refuse bob does not fit"]
+    play.pin("one")
+    assert play.ask("eve", "two") == ["refuse eve load failed"]
+    play.pin("three", False)
+    assert play.ask("dan", "two") == ["unload three"]
+
+
 def test_what_is_in_use_is_named_where_one_more_left_and_it_was_not_enough() -> None:
     play = up_with("one", "two", "three")
     play.ask("ada", "one")

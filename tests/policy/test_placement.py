@@ -139,6 +139,28 @@ def test_what_the_host_refused_to_hold_together_is_not_tried_with_more() -> None
     assert _evicted(_place(replace(on, refused=(_with(),)), idle)) == []
 
 
+def test_what_was_refused_beside_a_pin_is_not_tried_again_while_it_is_pinned() -> None:
+    pinned, foreign = instance("a/pin", pinned=True), instance("c/other", own=False)
+    idle = instance("b/idle")
+    knows = replace(_host(), refused=(_with(pinned),))
+    told = _place(knows, pinned, idle)
+    assert isinstance(told, Hopeless)
+    assert told.kind is FailureKind.DOES_NOT_FIT
+    assert told.reason == "what is in memory must stay (pinned until `/fleet unpin`: a/pin)"
+    assert _evicted(_place(knows, replace(pinned, pinned=False), idle)) == ["a/pin"]
+    # Refused beside more than now stays: that may have been why.
+    more = replace(_host(), refused=(_with(pinned, foreign),))
+    assert isinstance(_place(more, pinned, foreign), Hopeless)
+    assert _evicted(_place(more, pinned, idle)) == []
+    assert _evicted(_place(replace(more, evict_foreign=True), pinned, foreign)) == ["c/other"]
+    # Somebody else's may leave without a word, and without a pin it is tried again.
+    without = replace(_host(), refused=(_with(foreign),))
+    assert _evicted(_place(without, foreign)) == []
+    # Seen together since, it fits.
+    held = replace(knows, held=(_with(pinned),))
+    assert _evicted(_place(held, pinned)) == []
+
+
 def test_a_second_copy_is_more_than_one() -> None:
     one, other = instance("a/a"), instance("a/a", identifier="a/a:2")
     assert together([one]) < together([one, other])
