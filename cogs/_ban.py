@@ -1,11 +1,13 @@
-"""After a 429 of Cloudflare's nobody calls Discord until it is over."""
+"""After a 429 of Cloudflare's nobody calls Discord until it is over; what else its calls pass."""
 
 import asyncio
 from collections.abc import Mapping
+from contextvars import ContextVar
 from math import inf
 from types import SimpleNamespace
 
 import aiohttp
+import discord
 import structlog
 from discord.http import Route
 
@@ -17,6 +19,14 @@ APART_S = 0.05
 
 VOID_S = 3.0
 """An interaction is void by then: to answer it would only count as one more invalid request."""
+
+TRIES_ITSELF: ContextVar[bool] = ContextVar("tries_itself", default=False)
+"""Set around an edit whose caller tries again, with newer words: a 5xx is handed on at once.
+
+The library sends the same words again after 1, 3, 5, 7 and 9 seconds, and returns no sooner.
+"""
+
+_BROKEN = 500  # and above: a fault of Discord's own
 
 _log = structlog.get_logger(__name__)
 
@@ -46,6 +56,10 @@ class Ban:
             _: aiohttp.ClientSession, __: SimpleNamespace, call: aiohttp.TraceRequestEndParams
         ) -> None:
             self.heard(str(call.url), call.response.status, call.response.headers)
+            # A message made twice would stay: of those the library knows best what came of a call.
+            is_handed_on = TRIES_ITSELF.get() and call.method == "PATCH"
+            if is_handed_on and call.response.status >= _BROKEN:
+                raise discord.DiscordServerError(call.response, None)
 
         trace.on_request_start.append(on_start)
         trace.on_request_end.append(on_end)

@@ -10,14 +10,22 @@ from typing import Literal
 import structlog
 
 from bot.policy.pacing import Pacer, Writing, ask_all
+from cogs._ban import TRIES_ITSELF
 from cogs._faults import SENDING_ERRORS, DiscordFault, fault_of
 from cogs._transport import Transport
 from cogs._view import MessageView, View, cut_short
 
 MAX_TRIES = 26
-"""Of the last words: with pauses doubling to ``MAX_PAUSE_S`` a fault may last two minutes."""
+"""Of the last words: with pauses up to ``MAX_PAUSE_S`` a fault may last two minutes."""
 
 MAX_PAUSE_S = 5.0
+
+SOON_S = 1.0
+"""From one try to the next where a fault may be over by then: about as often as answers are edited.
+With pauses that doubled six failed edits let one stand still for eleven seconds."""
+
+SOON_TRIES = 5
+"""Of the last words, which nothing newer follows, so many are made so soon."""
 
 _WAKE_CHARS = 256
 """A waiting writer asks anew when so much text came, for others may have left its line meanwhile:
@@ -271,11 +279,14 @@ class Writer:
         if step is not None:
             for pacer in self._transport.pacers(is_new=is_new):
                 pacer.began(now, self._key)
+            before = TRIES_ITSELF.set(True)
             try:
                 await self._messages.take(step, self._transport)
             except SENDING_ERRORS as error:
                 self._has_more = True
                 return await self._failed(step, error)
+            finally:
+                TRIES_ITSELF.reset(before)
             self._failures = 0
             self.is_visible = True
         self._given_changes = changes
@@ -301,7 +312,14 @@ class Writer:
             tries = self._denied_tries
         self._failures += 1
         if self._failures < tries:
-            await asyncio.sleep(min(MAX_PAUSE_S, 2.0 ** (self._failures - 1)))
+            pause_s = min(MAX_PAUSE_S, 2.0 ** (self._failures - 1))
+            # What is refused each time counts towards the limit that bans a whole address.
+            if fault is DiscordFault.PASSING:
+                is_soon = not self._view.is_over or self._failures <= SOON_TRIES
+                pause_s = SOON_S if is_soon else MAX_PAUSE_S
+                # Of that the failed call was a part: some take seconds to fail.
+                pause_s -= asyncio.get_running_loop().time() - (self._given.last_start or 0.0)
+            await asyncio.sleep(max(0.0, pause_s))
             return None
         # What was tried in vain, or cut off by our own leaving, the next start tries again.
         outcome = "given up" if tries or fault is DiscordFault.LEAVING else "gone"

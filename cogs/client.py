@@ -7,7 +7,7 @@ from typing import Any, Literal
 import aiohttp
 import discord
 import structlog
-from discord import app_commands
+from discord import app_commands, http
 from discord.backoff import ExponentialBackoff
 from discord.ext import commands
 
@@ -71,6 +71,20 @@ class Backoff(ExponentialBackoff[Literal[False]]):
 # Neither module takes another in any way of its own.
 discord.client.ExponentialBackoff = Backoff  # pyright: ignore[reportPrivateImportUsage]  # no door
 discord.shard.ExponentialBackoff = Backoff  # pyright: ignore[reportPrivateImportUsage]  # no door
+
+
+class Window(http.Ratelimit):
+    """The library's record of one of Discord's limits, but for how long it waits for a new one."""
+
+    async def _refresh(self) -> None:
+        # A call that fails tells nothing of its window, and the library slept again for what the
+        # newest answer had said was left: two failed edits let an answer stand for five seconds.
+        if self.expires is not None:
+            self.reset_after = max(0.0, self.expires - asyncio.get_running_loop().time())
+        await super()._refresh()
+
+
+http.Ratelimit = Window
 
 _log = structlog.get_logger(__name__)
 

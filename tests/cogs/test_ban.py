@@ -1,16 +1,19 @@
 """After a 429 that is not Discord's own nobody calls Discord before it is over."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 
 import aiohttp
+import discord
 import pytest
 from aiohttp import web
 from cogs_doubles import lantern_of
 from discord.http import Route
 from virtual_time import play
 
-from cogs._ban import APART_S, UNTOLD_S, VOID_S, Ban
+from cogs._ban import APART_S, TRIES_ITSELF, UNTOLD_S, VOID_S, Ban
+from cogs._faults import DiscordFault, fault_of
 from cogs.client import DiscordFace, DiscordRules, LanternBot
 
 URL = f"{Route.BASE}/channels/7/messages"
@@ -96,17 +99,19 @@ def test_other_addresses_are_free() -> None:
     assert leaving("wss://gateway.discord.gg/", "https://cdn.discordapp.com/x") == [0.0, 0.0]
 
 
-async def test_every_call_of_the_librarys_own_client_passes_here(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@asynccontextmanager
+async def calling(
+    status: int, headers: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[tuple[aiohttp.ClientSession, list[str]]]:
+    """A session as the library's own client has it, and what reached a Discord of that status."""
     met: list[str] = []
 
-    async def refuse(request: web.Request) -> web.Response:
+    async def answer(request: web.Request) -> web.Response:
         met.append(request.path)
-        return web.Response(status=429, headers={"Retry-After": "3600"}, text="<html>")
+        return web.Response(status=status, headers=headers, text="<html>")
 
     app = web.Application()
-    app.router.add_route("*", "/{rest:.*}", refuse)
+    app.router.add_route("*", "/{rest:.*}", answer)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -117,12 +122,50 @@ async def test_every_call_of_the_librarys_own_client_passes_here(
         assert trace is not None
         trace.freeze()
         async with aiohttp.ClientSession(trace_configs=[trace]) as session:
-            async with session.get(f"{Route.BASE}/first"):
-                pass
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.05):
-                    await session.get(f"{Route.BASE}/second")
+            yield session, met
     finally:
         await bot.close()
         await runner.cleanup()
+
+
+async def test_every_call_of_the_librarys_own_client_passes_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with calling(429, {"Retry-After": "3600"}, monkeypatch) as (session, met):
+        async with session.get(f"{Route.BASE}/first"):
+            pass
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await session.get(f"{Route.BASE}/second")
     assert met == ["/api/first"]
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "tries_itself", "is_handed_on"),
+    [
+        (500, "PATCH", True, True),
+        (502, "PATCH", True, True),
+        (502, "PATCH", False, False),
+        # Whether it was made all the same only the library's next try with the same nonce tells.
+        (502, "POST", True, False),
+        (499, "PATCH", True, False),
+    ],
+)
+async def test_what_its_caller_tries_again_is_not_left_to_the_librarys_pauses(
+    status: int,
+    method: str,
+    tries_itself: bool,
+    is_handed_on: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with calling(status, {}, monkeypatch) as (session, met):
+        before = TRIES_ITSELF.set(tries_itself)
+        outcome: object = None
+        try:
+            async with session.request(method, f"{Route.BASE}/channels/7/messages/8"):
+                pass
+        except discord.DiscordServerError as error:
+            outcome = fault_of(error)
+        TRIES_ITSELF.reset(before)
+    assert outcome == (DiscordFault.PASSING if is_handed_on else None)
+    assert len(met) == 1

@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock, Mock
 from urllib.parse import parse_qs, urlsplit
@@ -21,6 +23,7 @@ from cogs_doubles import (
     lantern_of,
     partial_channel,
 )
+from discord import http
 from discord.http import Route
 from discord_double import DiscordDouble
 from discord_shapes import BOT, TOKEN
@@ -92,6 +95,30 @@ def test_a_cut_line_is_tried_again_within_half_a_minute_however_long_it_was_cut(
     waited = [[backoff.delay() for _ in range(14)] for backoff in pauses]
     assert max(map(max, waited)) == 30.0  # 17 minutes would have been drawn from
     assert all(each[0] <= 2.0 for each in waited)
+
+
+@pytest.mark.parametrize("told_ago_s", [0.0, 3.5, 9.0])
+def test_a_limit_that_is_used_up_is_waited_for_from_when_it_was_told(told_ago_s: float) -> None:
+    answer: Any = SimpleNamespace(
+        headers={
+            "X-Ratelimit-Limit": "2",
+            "X-Ratelimit-Remaining": "1",
+            "X-Ratelimit-Reset-After": "5.0",
+        }
+    )
+
+    async def story() -> float:
+        limit = http.Ratelimit(None)
+        async with limit:
+            limit.update(answer)
+        await asyncio.sleep(told_ago_s)
+        with suppress(ConnectionResetError):
+            # The last one, which fails and tells nothing.
+            async with limit:
+                raise ConnectionResetError
+        return asyncio.get_running_loop().time()
+
+    assert play(story()) == max(5.0, told_ago_s)
 
 
 def closed_with(code: int) -> discord.ConnectionClosed:

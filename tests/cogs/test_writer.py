@@ -15,7 +15,7 @@ from bot.policy.pacing import CHANNEL, CREATION, INTERACTION, STATUS_EVERY_S, Li
 from bot.policy.splitting import LIMIT
 from cogs._reply_view import ReplyView
 from cogs._view import Act, MessageView, View
-from cogs._writer import MAX_PAUSE_S, MAX_TRIES, WriteEnd, Writer
+from cogs._writer import MAX_PAUSE_S, MAX_TRIES, SOON_S, SOON_TRIES, WriteEnd, Writer
 
 PASSING: list[Callable[[], BaseException]] = [
     lambda: http_error(503),
@@ -150,6 +150,29 @@ def test_a_passing_fault_in_the_middle_is_not_seen_at_the_end(
     paper = PaperTransport(faults=[None, error(), error()])
     assert written(60, 20.0, paper) == "shown"
     assert "word59" in paper.last.content
+
+
+@pytest.mark.parametrize("error", PASSING)
+def test_an_answer_never_stands_still_for_much_longer_than_the_fault(
+    error: Callable[[], BaseException],
+) -> None:
+    faults = 6
+    paper = PaperTransport(faults=[*[None] * 6, *(error() for _ in range(faults))])
+    assert written(20 * 20, 20.0, paper) == "shown"
+    between = [later.at - earlier.at for earlier, later in pairwise(paper.calls)]
+    assert max(between) < SOON_S + 0.5
+    # No sooner either: each try counts in its channel's window.
+    tries = [call.at for call in paper.calls if call.verb == "edit"]
+    assert all(b - a >= CHANNEL.window_s for a, b in zip(tries, tries[5:], strict=False))
+
+
+def test_last_words_that_fail_are_tried_soon_and_then_seldom() -> None:
+    faults = [http_error(503) for _ in range(8)]
+    paper = PaperTransport(faults=[None, *faults])
+    assert written(1, 100.0, paper) == "shown"
+    tries = paper.calls[1:]
+    pauses = [b.at - a.at for a, b in pairwise(tries)]
+    assert pauses == pytest.approx([SOON_S] * SOON_TRIES + [MAX_PAUSE_S] * 3, abs=0.05)
 
 
 @pytest.mark.parametrize("error", PASSING)
@@ -523,8 +546,8 @@ def test_a_reply_that_ended_slows_the_others_in_its_channel_no_more() -> None:
     assert play(young()) == [round(call.at, 3) for call in alone.calls]
 
 
-def test_pauses_between_tries_double_up_to_five_seconds() -> None:
-    paper = PaperTransport(faults=[None, *(http_error(503) for _ in range(5))])
+def test_pauses_between_tries_of_what_is_not_permitted_double_up_to_five_seconds() -> None:
+    paper = PaperTransport(faults=[None, *(http_error(403, 50001) for _ in range(5))])
     assert written(1, 100.0, paper) == "shown"
     tries = [call.at for call in paper.calls[1:]]
     pauses = [later - earlier - paper.call_s for earlier, later in pairwise(tries)]
@@ -532,7 +555,8 @@ def test_pauses_between_tries_double_up_to_five_seconds() -> None:
 
 
 def test_each_fault_after_a_call_that_went_well_pauses_as_the_first_did() -> None:
-    paper = PaperTransport(faults=[None, http_error(503), None, http_error(503), http_error(503)])
+    denied = [http_error(403, 50001) for _ in range(3)]
+    paper = PaperTransport(faults=[None, denied[0], None, *denied[1:]])
     written(100, 10.0, paper)
     tries = [call.at for call in paper.calls]
     pauses = [later - earlier - paper.call_s for earlier, later in pairwise(tries)]
@@ -542,7 +566,7 @@ def test_each_fault_after_a_call_that_went_well_pauses_as_the_first_did() -> Non
 def test_a_fault_of_the_very_first_call_pauses_as_any_first_one() -> None:
     paper = PaperTransport(faults=[http_error(503)])
     assert written(1, 100.0, paper) == "shown"
-    assert paper.calls[1].at == pytest.approx(1.0 + paper.call_s)
+    assert paper.calls[1].at == pytest.approx(1.0)
 
 
 def spent(limit: Limit) -> Pacers:
@@ -684,7 +708,7 @@ def test_words_whose_edit_failed_are_shown_though_none_come_after_them() -> None
         assert writer.is_visible
 
     play(story())
-    assert [call.at for call in paper.calls] == pytest.approx([0.0, 1.0, 2.08])
+    assert [call.at for call in paper.calls] == pytest.approx([0.0, 1.0, 1.0 + SOON_S])
     assert paper.texts == ["Hello there."]
 
 
@@ -716,8 +740,8 @@ def test_what_shrinks_to_the_messages_it_may_have_is_shown() -> None:
 
 def test_while_text_still_comes_no_number_of_faults_is_too_many() -> None:
     paper = PaperTransport(faults=[None, *(http_error(503) for _ in range(2 * MAX_TRIES))])
-    assert written(6000, 20.0, paper) == "shown"
-    assert "word5999" in paper.last.content
+    assert written(1400, 20.0, paper) == "shown"
+    assert "word1399" in paper.last.content
 
 
 @pytest.mark.parametrize("after_s", [0.1, 0.5])
