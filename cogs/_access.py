@@ -110,8 +110,9 @@ class Access:
             who, at = "The bot's owner can change that (`discord.rate_limit`).", ""
             if counted[1]:
                 who, at = "An admin can change that by `/settings`.", " here"
+            s, are = ("", "is") if rule.count == 1 else ("s", "are")
             raise RequestRefused(
-                f"Slow down: {rule.count} questions in {rule.period_s:.0f} s are taken of one "
+                f"Slow down: {rule.count} question{s} in {rule.period_s:.0f} s {are} taken of one "
                 f"person{at}. Wait {ceil(self._held[counted] - now)} s; what you ask until then "
                 f"is not answered. {who}"
             )

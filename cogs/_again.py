@@ -139,13 +139,14 @@ class Again:
             if stored is None:
                 raise NotPermitted(GONE)
             has_footer = self._access.rules.here(stored.place).footer
-            views = restored(stored, has_footer=has_footer, place=answers.place(wanted))
+            locale, place = public_locale(interaction), answers.place(wanted)
+            views = restored(stored, has_footer=has_footer, place=place, locale=locale)
             ids = standing.messages or (interaction.message.id if interaction.message else 0,)
             await store.show(wanted)
             try:
                 if len(views) == len(ids) == 1 and not interaction.response.is_done():
                     content = views[0].content
-                    buttons = buttons_of(views[0], public_locale(interaction))
+                    buttons = buttons_of(views[0], locale)
                     await interaction.response.edit_message(content=content, view=buttons)
                 else:
                     # Where the bot is not itself it may change what its press alone made: there

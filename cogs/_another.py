@@ -54,7 +54,7 @@ class Another:
         select: ui.Select[ui.View] = ui.Select(
             custom_id=f"{PICK}:{turn}",
             placeholder=told("A model or provider", locale),
-            options=[_line(value, option) for value, option in options.items()],
+            options=[_line(value, option, locale) for value, option in options.items()],
         )
         view.add_item(select)
         # A pick is found by its id alone: the library need keep nothing of it.
@@ -74,7 +74,7 @@ class Another:
         await self._again.press(interaction, "retry", turn, model=ModelKey(value))
 
 
-def _line(value: str, option: ModelOption) -> discord.SelectOption:
+def _line(value: str, option: ModelOption, locale: object) -> discord.SelectOption:
     label, emoji = option.name, "🟢" if option.is_warm else "📦"
     if provider_in(value) is not None:
         label, emoji = label.replace("☁ ", ""), "☁️"
@@ -82,5 +82,6 @@ def _line(value: str, option: ModelOption) -> discord.SelectOption:
         emoji = "✨"
     if len(label) > _LONGEST:
         label = f"{label[: _LONGEST // 3]}…{label[-_LONGEST * 2 // 3 + 2 :]}"
-    mark = option.mark if len(option.mark) <= _LONGEST else f"{option.mark[: _LONGEST - 1]}…"
+    mark = told(option.mark, locale)
+    mark = mark if len(mark) <= _LONGEST else f"{mark[: _LONGEST - 1]}…"
     return discord.SelectOption(label=label, value=value, description=mark or None, emoji=emoji)

@@ -9,6 +9,7 @@ from discord import app_commands
 from bot.chat.catalog import Catalog, ModelOption
 from bot.domain.ids import PersonaName, ProviderName
 from bot.policy.names import matching, shown_name
+from cogs._languages import told
 from cogs._places import place_of, user_id
 
 CHOICES = 25
@@ -21,9 +22,9 @@ _LONGEST_MARK = 70
 StringChoices = list[app_commands.Choice[str]]
 
 
-def model_choices(options: Iterable[ModelOption]) -> StringChoices:
-    """Models, ``auto`` and providers, with how they stand."""
-    return _choices((option.value, option.mark, option.name) for option in options)
+def model_choices(options: Iterable[ModelOption], locale: object = None) -> StringChoices:
+    """Models, ``auto`` and providers, with how they stand, in the reader's language."""
+    return _choices((option.value, told(option.mark, locale), option.name) for option in options)
 
 
 def persona_choices(
@@ -45,11 +46,13 @@ def type_choices(catalog: Catalog, typed: str) -> StringChoices:
 
 
 def host_choices(
-    catalog: Catalog, typed: str, providers: Iterable[ProviderName] = ()
+    catalog: Catalog, typed: str, providers: Iterable[ProviderName] = (), locale: object = None
 ) -> StringChoices:
     """Hosts with how they stand, after these providers."""
     clouds = {str(name): "" for name in providers}
-    marks = clouds | {str(h.name): f"{h.state} · {h.address}" for h in catalog.hosts()}
+    marks = clouds | {
+        str(h.name): f"{told(h.state, locale)} · {h.address}" for h in catalog.hosts()
+    }
     found = matching(typed, {name: (name, mark) for name, mark in marks.items()})
     return _choices((n, marks[n], f"☁ {n}" if n in clouds else n) for n in found)
 

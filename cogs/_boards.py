@@ -16,6 +16,7 @@ from bot.domain.errors import BotError
 from bot.domain.ids import PlaceId, UserId
 from bot.policy.pacing import Pacers
 from cogs._faults import SENDING_ERRORS, DiscordFault
+from cogs._languages import told
 from cogs._owners import tell_owners
 from cogs._transport import CALL_S, Transport
 from cogs._view import MessageView, View
@@ -104,7 +105,7 @@ class Boards:
             Exception: one of ``SENDING_ERRORS``, where nothing may be sent there.
             StoreUnavailable: it stands, until the next start.
         """
-        text, empty = await self._text(server), Board(server, channel, 0)
+        text, empty = await self._text(client, server), Board(server, channel, 0)
         self._drawn.pop(empty, None)
         pictures = await self._pictures(client, empty)
         place = client.get_partial_messageable(channel, guild_id=server)
@@ -144,7 +145,7 @@ class Boards:
     async def _refresh(self, client: discord.Client, board: Board) -> None:
         """Brings one board up to date; one that somebody deleted is a board no more."""
         try:
-            text = await self._text(board.server)
+            text = await self._text(client, board.server)
             pictures = await self._pictures(client, board)
             if self._shown.get(board) == text and pictures is None:
                 return
@@ -206,7 +207,7 @@ class Boards:
             return None
         return () if drawn is None else (drawn,)
 
-    async def _text(self, server: int) -> str:
+    async def _text(self, client: discord.Client, server: int) -> str:
         lantern = self._lantern
         try:
             today = await lantern.tally.report(
@@ -215,7 +216,9 @@ class Boards:
         except BotError:
             today = None
         standings = await lantern.providers.standings()
-        return board_text(lantern.catalog.snapshot(), standings, today)
+        text = board_text(lantern.catalog.snapshot(), standings, today)
+        guild = client.get_guild(server)
+        return told(text, None if guild is None else guild.preferred_locale)
 
     async def _clear(self, client: discord.Client, board: Board | None) -> None:
         if board is None:

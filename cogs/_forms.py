@@ -76,14 +76,15 @@ def form_texts(persona: Persona, part: FormPart) -> tuple[dict[str, str], list[s
     return texts, too_long
 
 
-def clash_words(persona: Persona, keys: Iterable[str]) -> str:
+def clash_words(persona: Persona, keys: Iterable[str], locale: object = None) -> str:
     """What to know before one's own words are put in place of what stands there by now.
 
     Args:
         persona: As it stands.
         keys: Of what is different in it, by the names of its file.
+        locale: Discord's, of its reader.
     """
-    labels = {key: label for fields in _FIELDS.values() for key, label, *_ in fields}
+    labels = {key: told(label, locale) for fields in _FIELDS.values() for key, label, *_ in fields}
     flat, lines = _flat(persona), list[str]()
     for key in keys:
         text = " ".join(str(flat[key]).split()) or "nothing"
@@ -155,7 +156,7 @@ class FormKey:
         number = int(version) if version.isdecimal() else 0
         return cls(ticket, parts[part], scopes[scope], begins[begin], name, number)
 
-    def form(self, title: str, texts: Mapping[str, str]) -> ui.Modal:
+    def form(self, title: str, texts: Mapping[str, str], locale: object = None) -> ui.Modal:
         """The form with these texts; one without a field for a text leaves it as it is."""
         begin = f"{self.begin}.{self.version}" if self.version else self.begin
         key = ":".join(("form", self.ticket, self.part, self.scope, begin, self.name))
@@ -171,12 +172,12 @@ class FormKey:
             text: ui.TextInput[Any] = ui.TextInput(
                 custom_id=field,
                 style=style,
-                placeholder=hint,
+                placeholder=told(hint, locale),
                 default=texts[field] or None,
                 required=False,
                 max_length=most,
             )
-            fields.append(ui.Label(text=label, component=text))
+            fields.append(ui.Label(text=told(label, locale), component=text))
         return form_of(title, key, fields)
 
     def given_back(self, texts: Mapping[str, str]) -> discord.File:

@@ -18,7 +18,7 @@ from bot.policy.access import Rights
 from bot.policy.markup import harmless
 from bot.policy.splitting import LIMIT
 from cogs._faults import AnyInteraction, error_words
-from cogs._languages import public_locale
+from cogs._languages import public_locale, told
 from cogs._places import place_of, user_id
 from cogs._transport import InteractionTransport
 from cogs._view import Act, MessageView, View, buttons_of
@@ -45,25 +45,30 @@ class OpenLoad:
     channel: int
     message: int
     head: str = ""
-    """Its headline: what was chosen, or is loaded."""
+    """Its headline, as it is read: what was chosen, or is loaded."""
     stays: str = ""
     """Of a choice, what is true of it however its load ends; else empty."""
     ticket: str = ""
     """Names the load and the choice."""
 
-    def cut(self) -> MessageView:
-        """The message once its load was cut by a crash."""
+    def cut(self, locale: object) -> MessageView:
+        """The message once its load was cut by a crash, in its readers' language."""
         # The choice holds all the same: the headline once went with the bar, and nobody knew what
         # had been chosen.
-        text = f"{self.head}\n{CUT_LINE} {self.stays or AGAIN_LINE}".strip()
+        end = told(f"{CUT_LINE} {self.stays or AGAIN_LINE}", locale)
+        text = f"{self.head}\n{end}".strip()
         return MessageView(text, (Act.UNDO,) if self.stays else (), self.ticket)
 
 
 class LoadView(View):
     """The reply to a load: a head line, then the bar or how it ended."""
 
-    def __init__(self, head: str, stays: str, ticket: str, asker: UserId) -> None:
+    def __init__(
+        self, head: str, stays: str, ticket: str, asker: UserId, locale: object = None
+    ) -> None:
+        """``head`` is as it is read: it may hold a persona's words."""
         super().__init__()
+        self._locale = locale
         self.asker = asker
         self.stays = stays
         """Of a choice, what is true of it however its load ends; else empty."""
@@ -94,11 +99,12 @@ class LoadView(View):
         """The one message as it should read now."""
         if self.is_over:
             # The end may hold what a host said, the head a greeting; both may be long.
-            text = harmless(f"{self._head}\n{self._end}".strip())[:LIMIT]
+            end = told(self._end, self._locale)
+            text = harmless(f"{self._head}\n{end}".strip())[:LIMIT]
             return (MessageView(text, self._acts, self._ticket if self._acts else ""),)
         if self.step is None:
             return ()
-        line = words.progress_line(self.step)
+        line = told(words.progress_line(self.step), self._locale)
         return (MessageView(f"{self._head}\n{line}".strip(), (Act.HALT,), self._ticket),)
 
 
@@ -131,13 +137,13 @@ class Loads:
         Args:
             interaction: The command.
             transport: Shows its reply.
-            head: Its first line, which stays.
+            head: Its first lines, in its readers' language, which stay.
             steps: The load.
             stays: Of a choice made under the interaction's id as its ticket, what is true of it
                 however the load ends; it can then be undone.
         """
         ticket = str(interaction.id)
-        view = LoadView(head, stays, ticket, user_id(interaction.user))
+        view = LoadView(head, stays, ticket, user_id(interaction.user), transport.locale)
         self._live[ticket] = view
         self._all_done.clear()
         # A command may still come in while Lantern drains.
@@ -203,15 +209,12 @@ class Loads:
         view = self._live.get(ticket)
         if view is None:
             # Its button outlived the process, and is pressed before the message is closed.
-            shown = interaction.message
+            shown, locale = interaction.message, public_locale(interaction)
             head = shown.content.split("\n", 1)[0] if shown is not None else ""
             left = self._open.get(shown.id) if shown is not None else None
-            cut = (
-                left.cut()
-                if left
-                else MessageView(f"{head}\n-# This load is not running any more.")
-            )
-            buttons = buttons_of(cut, public_locale(interaction))
+            over = told("-# This load is not running any more.", locale)
+            cut = left.cut(locale) if left else MessageView(f"{head}\n{over}")
+            buttons = buttons_of(cut, locale)
             await interaction.response.edit_message(content=cut.content, view=buttons)
             return
         if view.asker != user_id(interaction.user) and not rights.is_admin:
@@ -236,6 +239,7 @@ class Loads:
         said = await self._switch.undo(place, user, ticket, rights=rights)
         shown = interaction.message.content if interaction.message is not None else ""
         # How the load ended is of no account any more; what was chosen is.
+        said = told(said, public_locale(interaction))
         text = f"{shown.rpartition(chr(10))[0]}\n{said}".strip()
         await interaction.edit_original_response(content=text, view=None)
 

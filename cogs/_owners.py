@@ -6,6 +6,7 @@ import structlog
 from bot.policy.markup import harmless
 from bot.policy.splitting import LIMIT
 from cogs._faults import SENDING_ERRORS, DiscordFault, fault_of
+from cogs._languages import locale_at, told
 from cogs._places import owners_of
 
 _log = structlog.get_logger(__name__)
@@ -19,7 +20,7 @@ async def tell_owners(client: discord.Client, text: str, channel: int | None) ->
         text: What is told.
         channel: The channel's id; None writes to the owners at once.
     """
-    hint, text = "", harmless(text)
+    said, text, hint = text, harmless(told(text, locale_at(client, channel))), ""
     if channel is not None:
         try:
             place = client.get_partial_messageable(channel)
@@ -30,6 +31,8 @@ async def tell_owners(client: discord.Client, text: str, channel: int | None) ->
             # Private messages are for a channel that is closed to us, not for a line that is cut.
             if fault_of(error) in (DiscordFault.PASSING, DiscordFault.LEAVING):
                 return False
+            # What language a person has, Discord tells of a press or a command alone.
+            text = harmless(said)
             hint = f"\n-# `discord.owner_channel` is <#{channel}>, where I may not write."
     is_told = False
     for owner in owners_of(client.application):

@@ -9,6 +9,7 @@ from bot.domain.ids import UserId
 from bot.policy.pings import PING_AFTER_S, ping_words
 from bot.store.notes import NoteStore
 from cogs._faults import SENDING_ERRORS
+from cogs._languages import told
 from cogs._transport import Transport
 from cogs._view import Act, MessageView, View
 from cogs._writer import Writer
@@ -79,6 +80,7 @@ class Pings:
         line = ping_words(end, waited_s, "" if is_private else f"<@{person}>")
         if not line or not self.wants(user):
             return
+        line = told(line, transport.locale)
         view = MessageView(line, (Act.HUSH,), str(person), pings=None if is_private else person)
         try:
             # Discord notifies nobody who has left; a line about them would only stand there.

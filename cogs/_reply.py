@@ -89,6 +89,7 @@ class Replies:
             notices=notices,
             standing=standing,
             offers_ping=not self.pings.wants(request.user),
+            locale=transport.locale,
         )
         began = asyncio.get_running_loop().time()
         self._live.add(view)

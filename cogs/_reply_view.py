@@ -35,6 +35,7 @@ from bot.policy.markup import harmless
 from bot.policy.splitting import LIMIT, Part, cut_reply, shown_parts
 from bot.policy.tables import tabled
 from bot.store.beside import Answers
+from cogs._languages import told
 from cogs._view import ONLY, Act, MessageView, View, ended, laid_out, restored, small_line
 
 PATIENCE_S = 1.2
@@ -73,9 +74,11 @@ class ReplyView(View):
         notices: Sequence[str] = (),
         standing: ShownAnswer | None = None,
         offers_ping: bool = False,
+        locale: object = None,
     ) -> None:
         """``offers_ping`` lets its reader ask for a ping while they wait."""
         super().__init__()
+        self._locale = locale
         self._has_footer = has_footer
         self._offers_ping = offers_ping
         self._standing = standing
@@ -179,7 +182,11 @@ class ReplyView(View):
                 news = words.error_text(self.end.error)
             place = standing.place(is_new=False)
             return restored(
-                standing.turn, has_footer=self._has_footer, place=place, news=[news] if news else []
+                standing.turn,
+                has_footer=self._has_footer,
+                place=place,
+                news=[news] if news else [],
+                locale=self._locale,
             )
         if self.end is not None:
             place = ONLY
@@ -194,6 +201,7 @@ class ReplyView(View):
                 has_footer=self._has_footer,
                 said_by=self._mark,
                 place=place,
+                locale=self._locale,
             )
             return self._ended
         views = self._growing(text, now)
@@ -208,15 +216,14 @@ class ReplyView(View):
         if text:
             under = small_line(self._mark)
             room = LIMIT - len(under)
-            told = tabled(plain_formulas(text, is_whole=False), is_whole=False)
-            self._parts = cut_reply(harmless(told, is_whole=False), room, self._parts)
+            whole = tabled(plain_formulas(text, is_whole=False), is_whole=False)
+            self._parts = cut_reply(harmless(whole, is_whole=False), room, self._parts)
             shown = tuple(f"{part}{under}" for part in shown_parts(self._parts, room))
             small = ""
             if isinstance(self._beside, Resuming):
-                small = small_line(words.resuming_line(self._beside, self._status))
-            elif isinstance(self._status, Silence):
-                small = small_line(words.silence_line(self._status))
-            elif status := self._status_text(now):
+                line = words.resuming_line(self._beside, self._status)
+                small = small_line(told(line, self._locale))
+            elif status := told(self._status_text(now), self._locale):
                 small = small_line(" ".join(status.split("\n")))
             # Where no room is left for it the answer itself goes first.
             if shown and len(shown[-1]) + len(small) <= LIMIT:
@@ -230,13 +237,13 @@ class ReplyView(View):
             and now - self._status_since < PATIENCE_S
         ):
             return self._before
-        elif status := self._status_text(now):
+        elif status := told(self._status_text(now), self._locale):
             acts, labels = [Act.STOP], tuple[tuple[Act, str], ...]()
             if isinstance(self._status, Queued | Evicting | Loading | Waking):
                 acts = [Act.CANCEL]
                 if isinstance(offer := self._beside, Offered):
                     said = zip((Act.WARM, Act.CLOUD), words.offer_labels(offer), strict=True)
-                    labels = tuple((act, label) for act, label in said if label)
+                    labels = tuple((act, told(label, self._locale)) for act, label in said if label)
                     acts += [act for act, _ in labels]
                 acts += [Act.TELL] if self._offers_ping else []
             views = laid_out((status,), acts, self.turn)

@@ -9,7 +9,7 @@ import discord
 from bot.policy.pacing import CREATION, INTERACTION, OLD, Pacer, Pacers, Writing
 from bot.policy.speakers import Speaker
 from cogs._faults import DiscordFault, fault_of
-from cogs._languages import public_locale
+from cogs._languages import locale_at, public_locale
 from cogs._places import is_at_home
 from cogs._view import MessageView, buttons_of
 from cogs._webhooks import Hook, Webhooks
@@ -29,6 +29,9 @@ class Transport:
 
     What a call may raise is in ``SENDING_ERRORS``.
     """
+
+    locale: object = None
+    """Discord's name of the language its readers have."""
 
     def __init__(
         self,
@@ -50,8 +53,6 @@ class Transport:
         """The message or interaction that is answered."""
         self._may_refer = question is not None
         self._sent: set[int] = set()
-        self.locale: object = None
-        """Discord's name of the language its buttons are in."""
         self._hook = hook
         self._speaker: Speaker | None = None
         self._hooked: set[int] = set()
@@ -135,7 +136,9 @@ class Transport:
 
     def below(self, answer: int) -> "Transport":
         """Of one more message, which refers to that answer; made by the bot itself."""
-        return Transport(self._channel, self._pacers, question=answer)
+        below = Transport(self._channel, self._pacers, question=answer)
+        below.locale = self.locale
+        return below
 
     async def has_left(self, person: int) -> bool:
         """Is that person in this server no more?"""
@@ -212,10 +215,10 @@ def transport_to(
 ) -> Transport:
     """To messages that stand in a channel, whichever of us made them: the bot or our webhook."""
     known = client.get_channel(channel)
-    hook, server = webhooks.at(client, known), getattr(known, "guild", None)
+    hook = webhooks.at(client, known)
     partial = client.get_partial_messageable(channel)
     transport = Transport(partial, pacers, question, hook)
-    transport.locale = None if server is None else server.preferred_locale
+    transport.locale = locale_at(client, channel)
     return transport
 
 

@@ -24,6 +24,7 @@ from bot.policy.tables import tabled
 from cogs._access import Access
 from cogs._faults import SENDING_ERRORS, error_words
 from cogs._forms import FormKey, clash_words, form_buttons, form_texts
+from cogs._languages import told
 from cogs._places import place_of, user_id
 
 EDIT_EVERY_S = 1.0
@@ -43,7 +44,9 @@ class Trial:
         key: FormKey,
         sheet: Sheet,
         author: int,
+        locale: object = None,
     ) -> None:
+        self._locale = locale
         self._personas = lantern.personas
         self._acts = lantern.acts
         self._settings = lantern.place_settings
@@ -53,7 +56,9 @@ class Trial:
         self._sheet = sheet
         self._author = author
         self._texts, too_long = form_texts(sheet.persona, key.part)
-        self._notes = [f"Too long for a form, and left as it is: {label}." for label in too_long]
+        self._notes = [
+            told(f"Too long for a form, and left as it is: {label}.", locale) for label in too_long
+        ]
         self._answering: asyncio.Timeout | None = None
         self._loading: Loading | None = None
         self._rests = asyncio.Event()
@@ -64,7 +69,7 @@ class Trial:
 
     def form(self) -> ui.Modal:
         """The form, with what was written last; what is sent comes to ``written``."""
-        return self._key.form(shown_name(self._sheet.persona.name), self._texts)
+        return self._key.form(shown_name(self._sheet.persona.name), self._texts, self._locale)
 
     async def written(
         self, interaction: discord.Interaction[Any], texts: Mapping[str, str]
@@ -84,7 +89,7 @@ class Trial:
             persona = changed(self._sheet.persona, plain, settings)
         except RequestRefused as error:
             # What was typed is not lost: Change opens it again.
-            await self._show(interaction, error_words(error), is_open=False)
+            await self._show(interaction, told(error_words(error), self._locale), is_open=False)
             return
         user, place = user_id(interaction.user), place_of(interaction)
         self._sheet = await self._personas.written(self._sheet, persona, user, place)
@@ -94,8 +99,8 @@ class Trial:
         """Shows the first answer; a press ends it, its last edit included."""
         self._rests.clear()
         try:
-            if (told := await self._answered(interaction)) is not None:
-                await self._show(interaction, told)
+            if (text := await self._answered(interaction)) is not None:
+                await self._show(interaction, text)
         finally:
             self._rests.set()
 
@@ -109,12 +114,12 @@ class Trial:
                 # Saved while this looked the limits up, it was asked all the same, and its answer
                 # written over the word that it was saved.
                 await self._settings.admit(request, asker.user)
-                return self._told(await self._heard(interaction, request), is_whole=True)
+                return self._laid_out(await self._heard(interaction, request), is_whole=True)
         except TimeoutError:
             return None  # a press came, and shows what it did
         except BotError as error:
             why = error_words(error).removeprefix("❌ ")
-            return self._told(f"No first answer: {why}", is_whole=True)
+            return self._laid_out(told(f"No first answer: {why}", self._locale), is_whole=True)
         finally:
             self._answering = None
 
@@ -143,16 +148,17 @@ class Trial:
                         pass
                 if loop.time() - last_s >= EDIT_EVERY_S:
                     last_s = loop.time()
-                    await self._show(interaction, self._told(text or status, is_whole=False))
+                    shown = text or told(status, self._locale)
+                    await self._show(interaction, self._laid_out(shown, is_whole=False))
         return text
 
-    def _told(self, answer: str, *, is_whole: bool) -> str:
+    def _laid_out(self, answer: str, *, is_whole: bool) -> str:
         name = shown_name(self._sheet.persona.name)
-        told = tabled(plain_formulas(answer, is_whole=is_whole), is_whole=is_whole)
-        shown = harmless(told, is_whole=is_whole).strip()[:_SHOWN_ANSWER]
+        text = tabled(plain_formulas(answer, is_whole=is_whole), is_whole=is_whole)
+        shown = harmless(text, is_whole=is_whole).strip()[:_SHOWN_ANSWER]
         quoted = shown.replace("\n", "\n> ")
         small = "".join(f"\n-# {note}" for note in self._notes)
-        head = f"**{name}** is not saved yet. Asked “{SAMPLE}”, it answers:"
+        head = told(f"**{name}** is not saved yet. Asked “{SAMPLE}”, it answers:", self._locale)
         return f"{head}\n> {quoted or '…'}{small}"[:LIMIT]
 
     async def press(self, interaction: discord.Interaction[Any], act: str, editor: Editor) -> None:
@@ -174,7 +180,8 @@ class Trial:
             if not self._is_over:
                 text = await self._ended(interaction, act, editor)
                 self._is_over = True
-                await interaction.edit_original_response(content=text[:LIMIT], view=None)
+                said = told(text, self._locale)[:LIMIT]
+                await interaction.edit_original_response(content=said, view=None)
 
     async def _ended(self, interaction: discord.Interaction[Any], act: str, editor: Editor) -> str:
         """Saves or discards; says what became of it."""
@@ -189,7 +196,7 @@ class Trial:
         self._texts, _ = form_texts(self._sheet.persona, self._key.part)
         if both and self._sheet.changes is not None:
             # Two had opened one persona: whoever saved last overwrote the other without a word.
-            raise RequestRefused(clash_words(self._sheet.changes.persona, both))
+            raise RequestRefused(clash_words(self._sheet.changes.persona, both, self._locale))
         made, said = await self._personas.keep(
             self._sheet, self._key.scope, editor, place_of(interaction)
         )
@@ -214,5 +221,5 @@ class Trial:
         with suppress(*SENDING_ERRORS):
             await interaction.edit_original_response(
                 content=text[:LIMIT],
-                view=form_buttons(self._key.ticket, *acts, locale=interaction.locale),
+                view=form_buttons(self._key.ticket, *acts, locale=self._locale),
             )

@@ -137,6 +137,7 @@ def ended(
     has_footer: bool,
     said_by: str = "",
     place: tuple[int, int] = ONLY,
+    locale: object = None,
 ) -> tuple[MessageView, ...]:
     """A reply that will not change any more: answer, small print, buttons.
 
@@ -148,6 +149,7 @@ def ended(
         has_footer: Its receipt stands under it.
         said_by: The mark of whose words came, should there be no receipt to tell.
         place: Which of how many answers to its question it is.
+        locale: Discord's, of its readers.
     """
     small = [f"ℹ {notice}" for notice in notices]
     mark, print_ = _receipt_lines(end.receipt, has_footer=has_footer)
@@ -159,7 +161,8 @@ def ended(
         message = words.error_text(end.error)
         small = [*mark, message, *small] if text else [*mark, *small]
         by = said_by if text else ""
-        return _closed(text or message, small, end.turn, [Act.RETRY, Act.OTHER], by, place)
+        text = text or told(message, locale)
+        return _closed(text, small, end.turn, [Act.RETRY, Act.OTHER], by, place, locale)
     is_cut = isinstance(end, Stopped) or end.receipt.finish == "length"
     if isinstance(end, Stopped):
         small.insert(0, words.stopped_text(end))
@@ -167,7 +170,7 @@ def ended(
         small.insert(0, "✂ The answer reached its length limit; Continue goes on.")
     small = [*mark, *small, *print_]
     acts = _acts(text, end.receipt, is_cut=is_cut, has_thoughts=has_thoughts)
-    return _closed(text, small, end.turn, acts, said_by, place)
+    return _closed(text, small, end.turn, acts, said_by, place, locale)
 
 
 def _receipt_lines(receipt: Receipt | None, *, has_footer: bool) -> tuple[list[str], list[str]]:
@@ -185,7 +188,12 @@ def _receipt_lines(receipt: Receipt | None, *, has_footer: bool) -> tuple[list[s
 
 
 def restored(
-    turn: Turn, *, has_footer: bool, place: tuple[int, int] = ONLY, news: Sequence[str] = ()
+    turn: Turn,
+    *,
+    has_footer: bool,
+    place: tuple[int, int] = ONLY,
+    news: Sequence[str] = (),
+    locale: object = None,
 ) -> tuple[MessageView, ...]:
     """A stored turn as its messages read, also when Lantern ended without warning meanwhile.
 
@@ -194,6 +202,7 @@ def restored(
         has_footer: Its receipt stands under it.
         place: Which of how many answers to its question it is.
         news: Said before the rest of the small print.
+        locale: Discord's, of its readers.
     """
     text, receipt, small = turn.reply_text, turn.receipt, [*news]
     is_cut = turn.status != "done"
@@ -213,16 +222,16 @@ def restored(
     small = [*mark, *small, *print_]
     is_cut = is_cut or (receipt is not None and receipt.finish == "length")
     acts = _acts(text, receipt, is_cut=is_cut, has_thoughts=bool(turn.reasoning_text))
-    return _closed(text, small, turn.id, acts, words.receipt_mark(receipt), place)
+    return _closed(text, small, turn.id, acts, words.receipt_mark(receipt), place, locale)
 
 
-def cut_short(message: MessageView) -> MessageView:
+def cut_short(message: MessageView, locale: object = None) -> MessageView:
     """A message of a growing reply, cut so that it says it is the last: none may follow it."""
-    mark = small_line(message.mark)
+    mark, end = small_line(message.mark), told(_CUT_LINE, locale)
     content = message.content.removesuffix(mark)
-    first, *_ = split_reply(content, LIMIT - len(mark) - len(_CUT_LINE) - 1)
+    first, *_ = split_reply(content, LIMIT - len(mark) - len(end) - 1)
     acts = (Act.RETRY,) if message.subject else ()
-    return replace(message, content=f"{first}{mark}\n{_CUT_LINE}", acts=acts)
+    return replace(message, content=f"{first}{mark}\n{end}", acts=acts)
 
 
 def _acts(text: str, receipt: Receipt | None, *, is_cut: bool, has_thoughts: bool) -> list[Act]:
@@ -238,6 +247,7 @@ def _closed(
     acts: list[Act],
     mark: str,
     place: tuple[int, int],
+    locale: object,
 ) -> tuple[MessageView, ...]:
     """The text over as many messages as it needs, small print under the last; nothing is lost.
 
@@ -248,12 +258,14 @@ def _closed(
     acts += [Act.CODE] if turn is not None and long_code(text) else []
     acts += [Act.OLDER, Act.NTH, Act.NEWER] if of > 1 else []
     # A notice may hold a file's name, and an error what a host said.
-    lines = [line for lines in small for line in harmless(lines).splitlines() if line.strip()]
+    said = (harmless(told(lines, locale)).splitlines() for lines in small)
+    lines = [line for lines in said for line in lines if line.strip()]
     # Signs that are not seen are no words: split_reply would give no part for them.
     text = harmless(tabled(plain_formulas(text)))
     if not text.strip():
         body = "\n".join(lines)[: LIMIT - 10]
-        (view,) = laid_out((body or "The model answered with no words.",), acts, turn)
+        none = told("The model answered with no words.", locale)
+        (view,) = laid_out((body or none,), acts, turn)
         return (replace(view, labels=labels),)
     print_ = "\n".join(f"-# {line}" for line in lines)[:_SMALL_LIMIT]
     under = small_line(mark)

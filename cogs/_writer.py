@@ -62,7 +62,10 @@ class Messages:
     Parts are brought up to date in order, so they stand in order.
     """
 
-    def __init__(self, ids: Sequence[int] = (), *, is_unsure: bool = False) -> None:
+    def __init__(
+        self, ids: Sequence[int] = (), *, is_unsure: bool = False, locale: object = None
+    ) -> None:
+        self._locale = locale
         self.made: list[int | None] = [*ids]
         """Their ids in order, those that were there already first; None stands for a lost one."""
         self.most: int | None = None
@@ -77,7 +80,7 @@ class Messages:
     def next_step(self, views: Sequence[MessageView]) -> Step | None:
         """The first difference between what should be shown and what is."""
         if self.most is not None and len(views) > self.most:
-            views = (*views[: self.most - 1], cut_short(views[self.most - 1]))
+            views = (*views[: self.most - 1], cut_short(views[self.most - 1], self._locale))
         grown: Step | None = None
         for part, wanted in enumerate(views):
             view = self._stand_ins.get(wanted, wanted)
@@ -169,7 +172,7 @@ class Writer:
         self._keep = keep
         self._kept: set[int] = set()
         self._denied_tries = denied_tries
-        self._messages = Messages()
+        self._messages = Messages(locale=transport.locale)
         self._news = asyncio.Event()
         self._wakes_at_length = 0
         self._given = Writing(ready=0)
@@ -198,7 +201,7 @@ class Writer:
         try:
             deferred = await self._transport.begin()
             ids = existing if deferred is None else (*existing, deferred)
-            self._messages = Messages(ids, is_unsure=is_unsure)
+            self._messages = Messages(ids, is_unsure=is_unsure, locale=self._transport.locale)
             outcome = None
             while outcome is None:
                 # Before any call: a crash leaves even a message that only says "thinking" noted.

@@ -17,7 +17,7 @@ from cogs._access import Access
 from cogs._again import Again
 from cogs._another import PICK, Another
 from cogs._faults import say, say_error
-from cogs._languages import public_locale
+from cogs._languages import public_locale, told
 from cogs._loads import Loads
 from cogs._places import place_of, user_id
 from cogs._reply import Replies
@@ -128,11 +128,12 @@ class Buttons(commands.Cog):
             # A button that a crash left over: its message is brought in line.
             stored = await self._turns.store.get(turn)
             has_footer = self._rules.here(place_of(interaction)).footer
-            views = restored(stored, has_footer=has_footer) if stored else ()
+            locale = public_locale(interaction)
+            views = restored(stored, has_footer=has_footer, locale=locale) if stored else ()
             # A press changes its own message alone: one that holds only a part stays as it is.
             if len(views) != 1:
                 raise RequestRefused("That answer has already ended.")
-            content, buttons = views[0].content, buttons_of(views[0], public_locale(interaction))
+            content, buttons = views[0].content, buttons_of(views[0], locale)
             await interaction.response.edit_message(content=content, view=buttons)
 
     async def _think_aloud(
@@ -151,7 +152,7 @@ class Buttons(commands.Cog):
                 await say(interaction, f"{part}{under}", is_ours=False)
             return
         file = discord.File(io.BytesIO(thoughts.encode()), "thoughts.md")
-        head = f"💭 The thoughts are long:{under}"
+        head = told("💭 The thoughts are long:", interaction.locale) + under
         await interaction.followup.send(head, file=file, ephemeral=True)
 
     async def _hand_out(self, interaction: discord.Interaction[Any], stored: Turn | None) -> None:
@@ -159,5 +160,6 @@ class Buttons(commands.Cog):
         if stored is None or not code:
             raise RequestRefused("There is no long code stored for that answer.")
         files = [discord.File(io.BytesIO(each.code.encode()), each.name) for each in code]
-        head = f"📄 The code of that answer:{small_line(words.receipt_mark(stored.receipt))}"
+        head = told("📄 The code of that answer:", interaction.locale)
+        head += small_line(words.receipt_mark(stored.receipt))
         await interaction.followup.send(head, files=files, ephemeral=True)

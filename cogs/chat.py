@@ -31,6 +31,7 @@ from cogs._autocomplete import (
 )
 from cogs._chains import Chains, files_of
 from cogs._faults import SENDING_ERRORS, error_words
+from cogs._languages import told
 from cogs._mentions import is_mentioned, is_prompt, read_files, said, said_late_ms
 from cogs._places import place_of, user_id
 from cogs._reply import Replies
@@ -109,14 +110,15 @@ class Chat(commands.Cog):
                     await self._answer(message, me.id, parent, transport, is_open=is_open)
                 await questions.close(message.id)
         except Exception as error:
-            # It may hold a file's name or what a host said.
-            await self._say(transport, harmless(error_words(error))[:LIMIT])
+            await self._say(transport, error_words(error))
             await questions.close(message.id)
 
     async def _say(self, transport: Transport, words: str) -> None:
         """Says something that is no answer; what Discord never took is left to the next start."""
         # Sent without a writer, fourteen at once made Discord refuse the answers between them.
-        outcome = await Writer(View((MessageView(words),)), transport).run()
+        # It may hold a file's name or what a host said.
+        line = harmless(told(words, transport.locale))[:LIMIT]
+        outcome = await Writer(View((MessageView(line),)), transport).run()
         if outcome == "given up" and transport.question is not None:
             self._replies.questions.leave_open(transport.question)
 
@@ -207,7 +209,8 @@ class Chat(commands.Cog):
     async def _models(self, interaction: discord.Interaction[Any], typed: str) -> StringChoices:
         place, user = place_of(interaction), user_id(interaction.user)
         persona: str | None = getattr(interaction.namespace, "persona", None)
-        return model_choices(await self._switch.options(place, user, typed, CHOICES, persona))
+        found = await self._switch.options(place, user, typed, CHOICES, persona)
+        return model_choices(found, interaction.locale)
 
     async def _answer(
         self,

@@ -18,6 +18,7 @@ from bot.store.questions import KEPT_MS, Question
 from bot.store.replies import ReplyMessage
 from cogs._faults import SENDING_ERRORS
 from cogs._finding import answers_to, response_of, tell_by_token
+from cogs._languages import locale_at, told
 from cogs._loads import Loads, OpenLoad
 from cogs._transport import CALL_S, transport_to
 from cogs._view import ONLY, MessageView, View, restored
@@ -88,7 +89,8 @@ class Closing:
         replies, self._replies = self._replies, ()
         loads, self._left_loads = self._left_loads, ()
         for load in loads:
-            if await self._show((load.cut(),), load.channel, (load.message,)):
+            cut = load.cut(locale_at(self._client, load.channel))
+            if await self._show((cut,), load.channel, (load.message,)):
                 await self._loads.forget(load.message)
         known = {turn: tuple(group) for turn, group in groupby(replies, key=lambda r: r.turn)}
         for question in questions:
@@ -177,10 +179,9 @@ class Closing:
             ids = {int(message.message_id) for message in kept}
             if question is None:
                 place = ONLY if beside is None or about is None else beside.place(about)
+                channel = int(kept[0].channel_id)
                 is_done = stored is None or await self._show(
-                    restored(stored, has_footer=self._has_footer(stored), place=place),
-                    int(kept[0].channel_id),
-                    tuple(sorted(ids)),
+                    self._restored(stored, channel, place), channel, tuple(sorted(ids))
                 )
             else:
                 is_done = await self._answer(question, stored, ids)
@@ -189,13 +190,17 @@ class Closing:
             if is_done and turn is not None:
                 await self._lantern.replies.close(turn)
             if is_done and about is not None and about != turn and beside is not None:
-                channel, shown = kept[0].channel_id, sorted(ids)
-                await self._lantern.replies.bind(about, channel, shown, beside.ids)
+                where, shown = kept[0].channel_id, sorted(ids)
+                await self._lantern.replies.bind(about, where, shown, beside.ids)
         except BotError as error:
             _log.warning("reply not closed", turn_id=turn, error=error.user_message)
 
-    def _has_footer(self, stored: Turn) -> bool:
-        return self._lantern.place_settings.at(stored.place).footer
+    def _restored(
+        self, stored: Turn, channel: int, place: tuple[int, int] = ONLY
+    ) -> tuple[MessageView, ...]:
+        has_footer = self._lantern.place_settings.at(stored.place).footer
+        locale = locale_at(self._client, channel)
+        return restored(stored, has_footer=has_footer, place=place, locale=locale)
 
     async def _answer(self, question: Question, stored: Turn | None, ids: set[int]) -> bool:
         """Tells who asked how their question stands; whether that needs no further try."""
@@ -206,23 +211,25 @@ class Closing:
         ids |= found.keys()
         channel, shown = int(question.channel_id), tuple(sorted(ids))
         if stored is not None:
-            views = restored(stored, has_footer=self._has_footer(stored))
+            views = self._restored(stored, channel)
             if await self._show(views, channel, shown, question):
                 return True
             # Where only its giver has the app the token alone may edit: it stood there half
             # written, with a Stop, for ever.
             own = zip(views, shown, strict=False) if response is not None else ()
-            told = [await tell_by_token(self._client, question, *message) for message in own]
-            return bool(told) and all(told)
+            done = [await tell_by_token(self._client, question, *message) for message in own]
+            return bool(done) and all(done)
         if found and not any(message.is_waiting for message in found.values()):
             return True  # A refusal, or a command's whole answer: only noting its end was missed.
+        line = UNTOLD_LINE if question.token is None else COMMAND_LINE
+        view = MessageView(told(line, locale_at(self._client, channel)))
         if question.token is None:
-            return await self._show((MessageView(UNTOLD_LINE),), channel, shown, question)
+            return await self._show((view,), channel, shown, question)
         if response is not None:
             # By the token, the one way to an answer that its asker alone sees.
-            return await tell_by_token(self._client, question, MessageView(COMMAND_LINE))
+            return await tell_by_token(self._client, question, view)
         # Without a response Discord itself told that the application did not respond.
-        return not shown or await self._show((MessageView(COMMAND_LINE),), channel, shown)
+        return not shown or await self._show((view,), channel, shown)
 
     async def _show(
         self,

@@ -65,6 +65,7 @@ class Edits(commands.Cog):
             shown = await self._shown_in.messages(stored.id)
             place = answers.place(stored.id)
             has_footer = self._settings.at(stored.place).footer
+            # Its buttons alone are shown anew.
             *_, last = restored(stored, has_footer=has_footer, place=place)
             acts = (*last.acts, Act.EDITED) if is_new else last.acts
             if shown:

@@ -21,6 +21,7 @@ from cogs._autocomplete import (
 )
 from cogs._boards import Boards
 from cogs._faults import say
+from cogs._languages import told
 from cogs._loads import Loads
 from cogs._places import DiscordRules
 from cogs._transport import InteractionTransport
@@ -80,7 +81,7 @@ class FleetCog(
         key, where = catalog.any_model(model), catalog.host(host) if host else None
         transport = InteractionTransport(interaction, self._pacers)
         await transport.begin()
-        head = f"📥 Loading `{key}`{f' on {where}' if where else ''}."
+        head = told(f"📥 Loading `{key}`{f' on {where}' if where else ''}.", transport.locale)
         await self._loads.show(interaction, transport, head, self._acts.load(where, key))
 
     @app_commands.command(description="Take a model out of memory now (admins)")
@@ -169,8 +170,8 @@ class FleetCog(
 
     @load.autocomplete("model")
     @models.autocomplete("model")
-    async def _models(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
-        return model_choices(self._catalog.models(typed, CHOICES))
+    async def _models(self, asked: discord.Interaction[Any], typed: str) -> StringChoices:
+        return model_choices(self._catalog.models(typed, CHOICES), asked.locale)
 
     @unload.autocomplete("model")
     @pin.autocomplete("model")
@@ -183,9 +184,9 @@ class FleetCog(
     @pin.autocomplete("host")
     @unpin.autocomplete("host")
     @drain.autocomplete("host")
-    async def _hosts(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
-        return host_choices(self._catalog, typed)
+    async def _hosts(self, asked: discord.Interaction[Any], typed: str) -> StringChoices:
+        return host_choices(self._catalog, typed, locale=asked.locale)
 
     @resume.autocomplete("host")
-    async def _resumable(self, _: discord.Interaction[Any], typed: str) -> StringChoices:
-        return host_choices(self._catalog, typed, self._providers.names)
+    async def _resumable(self, asked: discord.Interaction[Any], typed: str) -> StringChoices:
+        return host_choices(self._catalog, typed, self._providers.names, asked.locale)

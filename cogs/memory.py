@@ -3,7 +3,7 @@
 import asyncio
 import io
 import zipfile
-from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal
 
 import discord
@@ -20,6 +20,7 @@ from bot.policy.memories import KEPT_HERE, MOST_FACTS, WAY_ROUND, checked_fact
 from bot.policy.names import matching
 from cogs._faults import say
 from cogs._forgotten import ForgottenAnswers
+from cogs._languages import told
 from cogs._places import place_of, user_id
 from cogs._reply import Replies
 
@@ -65,8 +66,9 @@ class Memory(commands.Cog):
         lines: list[str] = []
         for question in ids:
             for turn in (await answers_to(self._lantern, question))[:1]:
-                lines.extend(_lines(turn))
-        await say(interaction, "\n".join(lines) or f"I keep no question of yours {where}.")
+                lines.extend(_lines(turn, interaction.locale))
+        none = told(f"I keep no question of yours {where}.", interaction.locale)
+        await say(interaction, "\n".join(lines) or none, is_ours=False)
 
     @history.command(description="All your questions, answers and facts as a file")
     async def export(self, interaction: discord.Interaction[Any]) -> None:
@@ -84,7 +86,9 @@ class Memory(commands.Cog):
             raise RequestRefused("Your history is larger than Discord takes; ask Lantern's owner.")
         file = discord.File(io.BytesIO(data), name)
         await interaction.followup.send(
-            f"📦 {counted(count, 'question')}.", file=file, ephemeral=True
+            told(f"📦 {counted(count, 'question')}.", interaction.locale),
+            file=file,
+            ephemeral=True,
         )
 
     @history.command(description="Delete your words here and everywhere, for good")
@@ -123,9 +127,12 @@ class Memory(commands.Cog):
             said = Quote(text, user, name, place, at_ms)
             is_kept = bool(await kept_here(self._lantern, (said,)))
             await self._people.remember(said)
-        lines = [f"🧠 Remembered: {text}", *[f"-# {KEPT_HERE}: {WAY_ROUND}"] * is_kept]
+        # What is remembered are their words, whatever they read like.
+        lines = [*[f"-# {KEPT_HERE}: {WAY_ROUND}"] * is_kept]
         lines.append(f"-# `/memories` · {MOST_FACTS - len(known) - 1} more fit")
-        await say(interaction, "\n".join(lines))
+        tell = partial(told, locale=interaction.locale)
+        head = f"{tell('🧠 Remembered:')} {text}"
+        await say(interaction, "\n".join((head, *map(tell, lines))), is_ours=False)
 
     @app_commands.command(description="The facts I remember about you; forget one of them")
     @app_commands.describe(forget="Which one to forget")
@@ -140,10 +147,9 @@ class Memory(commands.Cog):
         facts = await self._people.facts(user)
         kept = await kept_here(self._lantern, (fact.said for fact in facts))
         lines = [f"`{fact.number}` {'🔒 ' * (fact.said in kept)}{fact.said.text}" for fact in facts]
-        lines += [f"-# {KEPT_HERE}."] * bool(kept)
-        await say(
-            interaction, "\n".join(lines) or "I remember nothing about you. `/remember` does."
-        )
+        lines += [told(f"-# {KEPT_HERE}.", interaction.locale)] * bool(kept)
+        none = told("I remember nothing about you. `/remember` does.", interaction.locale)
+        await say(interaction, "\n".join(lines) or none, is_ours=False)
 
     @memories.autocomplete("forget")
     async def _facts(
@@ -157,12 +163,11 @@ class Memory(commands.Cog):
         ]
 
 
-def _at(turn: Turn) -> datetime:
-    return datetime.fromtimestamp(turn.created_at_ms / 1000, UTC)
-
-
-def _lines(turn: Turn) -> tuple[str, str]:
+def _lines(turn: Turn, locale: object) -> tuple[str, str]:
     asked, answered = (
         harmless(" ".join(text.split())[:_LINE_CHARS]) for text in (turn.user_text, turn.reply_text)
     )
-    return f"**{_at(turn):%d %b %H:%M}** {asked or '(no words)'}", f"-# {answered or '(no answer)'}"
+    # Discord writes it in the reader's own zone and language.
+    at = f"<t:{turn.created_at_ms // 1000}:f>"
+    asked, answered = asked or told("(no words)", locale), answered or told("(no answer)", locale)
+    return f"**{at}** {asked}", f"-# {answered}"

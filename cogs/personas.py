@@ -4,6 +4,7 @@ import io
 import secrets
 from collections import OrderedDict
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import discord
@@ -60,19 +61,22 @@ class PersonasCog(
     async def list(self, interaction: discord.Interaction[Any]) -> None:
         """Names, models and what they are for."""
         seen = [persona for persona, _ in self._acts.seen(self._editor(interaction))]
-        parts = ((shown_name(p.name), p.model, p.description, p.source) for p in seen)
+        locale = interaction.locale
+        parts = ((shown_name(p.name), p.model, p.description, told(p.source, locale)) for p in seen)
         lines = [
             " · ".join(filter(None, (f"**{name}**", f"`{model}`", *more)))
             for name, model, *more in parts
         ]
-        await say(interaction, "\n".join(lines))
+        # Descriptions are their makers' words.
+        await say(interaction, "\n".join(lines), is_ours=False)
 
     @app_commands.command(description="What a persona is, and what its model is told")
     @app_commands.describe(name="The persona")
     async def show(self, interaction: discord.Interaction[Any], name: str) -> None:
         """Its texts, where they are this person's to read."""
         persona, _, is_whole = self._acts.found(name, self._editor(interaction))
-        await say(interaction, "\n".join(persona_lines(persona, is_whole=is_whole)))
+        lines = persona_lines(persona, partial(told, locale=interaction.locale), is_whole=is_whole)
+        await say(interaction, "\n".join(lines), is_ours=False)
 
     @app_commands.command(description="Make a persona; you see its first answer before it is saved")
     @app_commands.describe(
@@ -118,6 +122,7 @@ class PersonasCog(
         file, content = await self._acts.export(name, "png", editor)
         said = await self._acts.delete(name, editor)
         upload = discord.File(io.BytesIO(content), file)
+        said = told(said, interaction.locale)
         await interaction.followup.send(said, file=upload, ephemeral=True)
 
     @app_commands.command(
@@ -155,9 +160,10 @@ class PersonasCog(
         )
         made, said = await self._acts.keep(sheet, scope, editor, place_of(interaction))
         called = shown_name(made.persona.name)
-        lines = persona_lines(made.persona, is_whole=True)
+        tell = partial(told, locale=interaction.locale)
+        lines = persona_lines(made.persona, tell, is_whole=True)
         head = f"💾 **{called}** is saved. `/persona {called}` lets it answer here. {said}".rstrip()
-        await say(interaction, "\n".join([head, *lines[1:]]))
+        await say(interaction, "\n".join([tell(head), *lines[1:]]), is_ours=False)
 
     @app_commands.command(description="A persona as a file: a character card or YAML")
     @app_commands.describe(name="The persona", kind="png holds V2 and V3; json is V3")
@@ -191,7 +197,8 @@ class PersonasCog(
         return persona_choices(self._lantern.catalog, typed, asked, own)
 
     def _trial(self, interaction: discord.Interaction[Any], key: FormKey, sheet: Sheet) -> Trial:
-        trial = Trial(self._lantern, self._access, key, sheet, interaction.user.id)
+        author, locale = interaction.user.id, interaction.locale
+        trial = Trial(self._lantern, self._access, key, sheet, author, locale)
         self._trials[key.ticket] = trial
         if len(self._trials) > MOST_FORMS:
             self._trials.popitem(last=False)
@@ -235,7 +242,8 @@ class PersonasCog(
             trial = self._trials.get(ticket)
             if trial is None:
                 # Of before a restart, or of long ago.
-                await interaction.response.edit_message(content=GONE, view=None)
+                gone = told(GONE, interaction.locale)
+                await interaction.response.edit_message(content=gone, view=None)
                 return
             await trial.press(interaction, act, self._editor(interaction))
         except Exception as error:

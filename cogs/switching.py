@@ -20,6 +20,7 @@ from bot.policy.pacing import Pacers
 from bot.policy.prompt import Moment, filled_in, scene_of
 from cogs._autocomplete import CHOICES, StringChoices, model_choices, persona_choices
 from cogs._faults import say
+from cogs._languages import told
 from cogs._loads import Loads
 from cogs._places import DiscordRules, place_of, user_id
 from cogs._transport import InteractionTransport
@@ -71,7 +72,8 @@ class Choosing(commands.Cog):
     @model.autocomplete("name")
     async def _models(self, interaction: discord.Interaction[Any], typed: str) -> StringChoices:
         place, user = place_of(interaction), user_id(interaction.user)
-        return model_choices(await self._switch.options(place, user, typed, CHOICES))
+        found = await self._switch.options(place, user, typed, CHOICES)
+        return model_choices(found, interaction.locale)
 
     @persona.autocomplete("name")
     async def _personas(self, asked: discord.Interaction[Any], typed: str) -> StringChoices:
@@ -102,7 +104,7 @@ class Choosing(commands.Cog):
             await transport.begin()
             value = await switch.set_model(place, user, scope, name, rights=rights, ticket=ticket)
             title = title_of(value)
-            head = f"🔀 {title} is chosen {for_whom(scope, place)}."
+            head = told(f"🔀 {title} is chosen {for_whom(scope, place)}.", transport.locale)
             steps = switch.warm(place, user, model=value)
         else:
             self._catalog.persona(name, user, place.server)
@@ -111,13 +113,13 @@ class Choosing(commands.Cog):
                 place, user, scope, name, rights=rights, ticket=ticket
             )
             title = f"**{shown_name(persona.name)}**"
-            head = f"🎭 {title} is chosen {for_whom(scope, place)}."
+            head = told(f"🎭 {title} is chosen {for_whom(scope, place)}.", transport.locale)
             scene = scene_of(persona, interaction.user.display_name, Moment())
             said = harmless(filled_in(persona.greeting, scene)).strip()[:_GREETING_CHARS]
             if greeting := said.replace("\n", "\n> "):
                 head += f"\n> {greeting}"
             if beside := beside_words(await switch.explain(place, user), persona):
-                head += f"\n{beside}"
+                head += f"\n{told(beside, transport.locale)}"
             steps = switch.warm(place, user, persona=persona.name)
         stays = f"{title} stays chosen {for_whom(scope, place)}; its next question loads it."
         await self._loads.show(interaction, transport, head, steps, stays)

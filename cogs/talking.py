@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import discord
@@ -76,7 +77,8 @@ class Talking(commands.Cog):
     @retry.autocomplete("model")
     async def _models(self, interaction: discord.Interaction[Any], typed: str) -> StringChoices:
         place, user = place_of(interaction), user_id(interaction.user)
-        return model_choices(await self._switch.options(place, user, typed, CHOICES))
+        found = await self._switch.options(place, user, typed, CHOICES)
+        return model_choices(found, interaction.locale)
 
     @app_commands.command(name="continue", description="Go on with the last answer here")
     async def go_on(self, interaction: discord.Interaction[Any]) -> None:
@@ -104,14 +106,15 @@ class Talking(commands.Cog):
         self._known.move_to_end(message.id)
         if len(self._known) > MOST_KNOWN:
             self._known.popitem(last=False)
+        tell = partial(told, locale=interaction.locale)
         field: ui.TextInput[Any] = ui.TextInput(
             custom_id="text",
             style=discord.TextStyle.paragraph,
-            placeholder="Sum it up in three sentences",
+            placeholder=tell("Sum it up in three sentences"),
             max_length=4000,
         )
-        fields = [ui.Label[Any](text="What do you want to know?", component=field)]
-        form = form_of("Ask about this message", f"{ABOUT}:{message.id}", fields)
+        fields = [ui.Label[Any](text=tell("What do you want to know?"), component=field)]
+        form = form_of(tell("Ask about this message"), f"{ABOUT}:{message.id}", fields)
         await interaction.response.send_modal(form)
 
     @commands.Cog.listener()

@@ -364,8 +364,13 @@ class Personas:
         return safe_channel(produce)
 
 
-def persona_lines(persona: Persona, *, is_whole: bool) -> list[str]:
-    """What a persona is, line by line; its texts only with ``is_whole``."""
+def persona_lines(
+    persona: Persona, tell: Callable[[str], str] = str, *, is_whole: bool
+) -> list[str]:
+    """What a persona is, line by line; its texts only with ``is_whole``.
+
+    ``tell`` says our own words in the reader's language; those of its maker stay as they are.
+    """
     character = persona.character
     names = (character.name, shown_name(persona.name))
     entries = len(character.book.entries)
@@ -377,9 +382,10 @@ def persona_lines(persona: Persona, *, is_whole: bool) -> list[str]:
         "From": persona.source,
     }
     lines = [f"**{names[1]}** {persona.description}".rstrip()]
+    facts = {tell(name): tell(fact) if name != "Plays" else fact for name, fact in facts.items()}
     lines += [f"{name}: {fact}" for name, fact in facts.items() if fact]
     if persona.is_private:
-        lines.append("🔒 Its words never leave the LAN.")
+        lines.append(tell("🔒 Its words never leave the LAN."))
     texts = {
         "Prompt": persona.system_prompt,
         "Who": character.description,
@@ -388,9 +394,9 @@ def persona_lines(persona: Persona, *, is_whole: bool) -> list[str]:
         "Greeting": persona.greeting,
     }
     if not is_whole:
-        return [*lines, "Its texts are its maker's to read: its words stay on the LAN."]
+        return [*lines, tell("Its texts are its maker's to read: its words stay on the LAN.")]
     short = {n: t if len(t) <= _SHOWN else f"{t[:_SHOWN].rstrip()} …" for n, t in texts.items()}
-    return lines + [f"{name}: {text}" for name, text in short.items() if text]
+    return lines + [f"{tell(name)}: {text}" for name, text in short.items() if text]
 
 
 def _read(kept: Sequence[KeptPersona]) -> tuple[dict[PersonaName, Card], list[Made]]:

@@ -2,18 +2,43 @@
 
 import re
 from collections.abc import AsyncGenerator, Iterator
-from typing import Any, cast
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast, get_args
 from unittest.mock import AsyncMock
 
 import discord
 import pytest
-from cogs_doubles import interaction_of, lantern_of, said_to
+from cogs_doubles import (
+    ALICE,
+    HOST,
+    MODEL,
+    RECEIPT,
+    STARTED,
+    TURN,
+    interaction_of,
+    lantern_of,
+    said_to,
+    stored_turn,
+)
 from discord import Locale, app_commands
 
+from bot.chat import words
+from bot.chat.standing import nobody_words
+from bot.chat.usage import UsageReport
+from bot.domain.chat import Candidate, Receipt, Rejection, Route, Seam, Timing, Usage
+from bot.domain.cloud import Account, ProviderStanding, UsageLine
+from bot.domain.errors import BRIEFLY, FailureKind
+from bot.domain.events import Loading, Queued, Silence, Stopped, TextDelta
+from bot.domain.hosts import HostSnapshot, HostState, Instance, Model
+from bot.domain.ids import HostName, InstanceId, ModelKey, PersonaName, ProviderName
+from bot.policy.periods import Period
 from cogs._faults import say
 from cogs._languages import COLUMNS, CommandNames, public_locale, tables, told
+from cogs._loads import LoadView
+from cogs._reply_view import ReplyView
 from cogs._tree import command_hash
-from cogs._view import _FACES, Act, MessageView, buttons_of  # pyright: ignore[reportPrivateUsage]  # every label
+from cogs._view import _FACES, Act, MessageView, buttons_of, cut_short, ended  # pyright: ignore[reportPrivateUsage]  # every label
 from cogs.client import DiscordFace, DiscordRules, LanternBot
 
 LANGUAGES = sorted(set(COLUMNS.values()))
@@ -153,11 +178,19 @@ def test_words_are_told_in_german_and_stay_english_where_there_are_none(
 
 
 def test_a_line_with_gaps_keeps_all_of_them() -> None:
+    gap = re.compile(r"\{(\d?)([#&…]?)\}")
     for text, said in tables()["words"].items():
-        for column, words in said.items():
+        kinds = [kind for _, kind in gap.findall(text)]
+        assert not any(number for number, _ in gap.findall(text)), text
+        # Between two that join phrases nothing tells where one ends.
+        assert not re.search(r"\{[&…]?\}\{", text), text
+        for column, line in said.items():
             assert column in LANGUAGES
-            assert text.count("{}") == words.count("{}") <= 1, text
-            assert words.strip()
+            found = gap.findall(line)
+            order = [int(number or nth) for nth, (number, _) in enumerate(found, 1)]
+            assert sorted(order) == list(range(1, len(kinds) + 1)), line
+            assert [kind for _, kind in found] == [kinds[nth - 1] for nth in order], line
+            assert line.strip()
 
 
 async def test_a_person_reads_their_own_language_and_models_keep_their_words() -> None:
@@ -202,3 +235,223 @@ def test_every_button_has_a_german_word_and_keeps_what_it_does() -> None:
     own = MessageView("x", (Act.CLOUD,), "ab12", labels=((Act.CLOUD, "☁ zai · 1 ct"),))
     view: Any = buttons_of(own, Locale.german)
     assert view.children[0].item.label == "☁ zai · 1 ct"
+
+
+# --- every line of Discord's interface, in German ---------------------------------------------
+
+WORDS_FILE = Path(__file__).parents[1] / "words.txt"
+
+NOT_IN_DISCORD = (
+    "bot/terminal/", "bot/commands/", "bot/cli.py", "bot/settings/", "bot/gateway/",  # other faces
+    "bot/process/", "bot/store/backups.py", "bot/store/migrate.py", "bot/store/keys.py",
+    "bot/store/ledger.py", "bot/cloud/checkup.py", "cogs/identity.py",  # starts, and checks
+    "bot/chat/flights.py", "bot/chat/relaying.py", "bot/chat/host_relaying.py",
+    "bot/chat/cloud_relaying.py", "bot/inference/passing.py", "bot/policy/keys.py",
+    "bot/policy/fitness.py", "bot/policy/periods.py",  # clients of the gateway
+    "bot/documents/shelf.py", "bot/documents/yaml.py",  # files of the machine's owner
+    "bot/documents/day_chart.py", "bot/policy/presence.py",  # one picture, one line for everybody
+    "bot/policy/formulas.py", "bot/policy/prompt.py", "bot/inference/anthropic.py",
+    "bot/cloud/price_tables.py",  # names
+)  # fmt: skip
+"""Where words stand that no single reader of Discord meets, or models alone."""
+
+NOT_SAID = frozenset({
+    # To models.
+    "----- end of file: ", "----- file: ", "[Somebody is answering this already.]", "Say ok.",
+    "[Somebody turns to you without a word.]", "[not shown to this model: ", "A new talk",
+    "{…} ⏎  ⏎ [Instructions for the reply", "Go on exactly where your last message",
+    "[Remembered at their wish, of the person you answer:", "Hello. Who are you, and what can we",
+    # To the log, systemd and viewers; causes of loads and unloads.
+    "given up", "buttons of ", "typing in ", "message not taken as it was", "loads ahead",
+    "reply cannot be shown", "the webhook of this message is gone", "Discord takes no calls for",
+    "a login tells it", "serving; ", "model loaded", "model unloaded", "model quick", "model slow",
+    "load failed", "host found", "host lost", "host drained", "host resumed", "evicted to make",
+    "reloading with room", "it is why", "it was entered", "first word", "at once", "0.4 or newer",
+    # To the program: promises of our own, patterns, headers, and names.
+    "nobody can serve by ", "words without consent", "only policy.privacy may", "a lease was used",
+    "dict[str, ", "failed to load|", "response prefill|", "Bearer ", "Ollama ",
+    # For those who cannot see a picture, and as the database is opened.
+    "The last 24 hours: ", "by own hosts", "by providers", "given again", "SQLite ", "user ",
+    "The database {…} cannot be made", "The database {…} is a folder", "The database's ",
+    "to channel", "set here by <@",
+    "a size in GB such as", "The database {…} is damaged", "{…} Check storage.url.",
+})  # fmt: skip
+"""How other lines begin that nobody reads in Discord."""
+
+_JOINT = re.compile(
+    r"\{[…\w]*\}(?: (?:s|GB|KiB|MB|M|tok/s)\b)?|(?<=[.!?…]) |(?<=\)) | · |; |, | ⏎ "
+)
+
+
+def pieces(line: str) -> list[str]:
+    """What of a line must stand in the table: between what is filled in, phrase by phrase."""
+    found = (re.sub(r"^[^\w`*“(-]+|[ ~$]+$", "", piece) for piece in _JOINT.split(line))
+    return [piece for piece in found if re.search(r"[A-Za-z]{2}", piece)]
+
+
+def test_every_line_that_may_reach_discord_has_german_words() -> None:
+    known = tables()["words"].keys() | tables()["commands"].keys()
+    table = "\n".join(re.sub(r"\{\d?[#&…]?\}", "\0", text) for text in known)
+    missing: list[str] = []
+    room = ""
+    for line in WORDS_FILE.read_text(encoding="utf-8").splitlines():
+        if line.startswith("# "):
+            room = line.removeprefix("# ")
+        elif not room.startswith(NOT_IN_DISCORD) and not line.startswith(tuple(NOT_SAID)):
+            missing += [f"{room}: {piece}" for piece in pieces(line) if piece not in table]
+    assert missing == [], "needs a line under [words] in cogs/languages.toml"
+
+
+ENGLISH = re.compile(
+    r"\b(the|is|are|of|to|for|not|with|and|it|its|from|by|here|no|your|you|on|that|this|has|have"
+    r"|will|be|or|at|were|what|who|more|than|left|loading|answers?|answered|questions?|idle"
+    r"|own|foreign|waiting|reading|thinking|nobody|cost|spent|budget of|up|out|load|first|word)\b"
+)
+"""Words that no German line has outside of what people or hosts have named or said."""
+
+
+def mixed(line: str) -> list[str]:
+    """What is English in a line, but for names, commands and quotes."""
+    return ENGLISH.findall(re.sub(r"`[^`]*`|“[^”]*”|„[^“]*“|\*\*[^*]*\*\*|<[@#t][^>]*>", "", line))
+
+
+def lines_people_meet() -> Iterator[str]:
+    """Whole lines as they are put together at run time, of every kind that has parts."""
+    qwen, away = (
+        ModelKey("qwen/qwen3"),
+        "alpha is away: Nothing answers at 10.0.0.2:1234: the machine",
+    )
+    out = Rejection("alpha", qwen, f"{away} is asleep or switched off.", FailureKind.CONNECT)
+    full = Rejection(
+        "beta", qwen, "does not fit: what is in memory must stay (`a` in use, `b` pinned until "
+        "`/fleet unpin`)", FailureKind.DOES_NOT_FIT,
+    )  # fmt: skip
+    two = replace(out, where="gamma")
+    for failed in ((out,), (out, two), (out, two, full)):
+        for kept in ("", "an earlier message: its place is local only"):
+            yield nobody_words(Route((), failed), failed, model=qwen, kept_home=kept)
+    yield nobody_words(Route((), ()), (), model=qwen)
+    here = Candidate(
+        qwen,
+        HostName("alpha"),
+        seconds=75.0,
+        reason="busy: all 2 slots taken, has read this conversation",
+    )
+    cloud = Candidate(
+        ModelKey("glm"), None, ProviderName("zai"), seconds=2.0, reason="cloud, at most $0.0120"
+    )
+    route = Route((here, cloud), (out, full), reason="persona the configured default; model "
+                  "chosen by you here (`/model auto` goes back)")  # fmt: skip
+    receipt = Receipt(
+        persona=PersonaName("sage"), model=qwen, host=HostName("alpha"), route=route,
+        attempts=(out,), choice_reason="the configured default", finish="length",
+        usage=Usage(prompt_tokens=1200, completion_tokens=2048), notices=("zai was asked again.",),
+        seams=(Seam(HostName("beta"), "beta went away.", 120, 1.4),),
+        timing=Timing(1.2, load_s=130.0, first_token_s=0.5, generation_s=9.0, thinking_s=4.0),
+    )  # fmt: skip
+    yield words.why_text(stored_turn("Hello.", receipt=receipt))
+    yield words.footer(receipt)
+    yield words.blind_text(qwen, cloud)
+    for kind, brief in BRIEFLY.items():
+        yield f"☁ alpha is {brief}; zai answered."
+        yield f"{kind and 'alpha'} and 2 more are {brief}; zai answered."
+    resident = Instance(
+        InstanceId("qwen/qwen3"), qwen, own=True, pinned=True, idle_since=0.0,
+        context_length=16384, size_bytes=4_100_000_000, slowdown=3.0,
+    )  # fmt: skip
+    up = HostSnapshot(
+        HostName("alpha"), "10.0.0.1:1234", "up", instances=(resident,), models={qwen: Model(qwen)},
+        memory_bytes=96_000_000_000, waiting={qwen: 2},
+    )  # fmt: skip
+    for state in get_args(HostState):
+        shown = replace(up, state=state, reason=out.reason, drained_until=7200.0)
+        yield "\n".join(words.host_lines(shown, 12.0))
+    day, month = Account("2026-11-20", 2_500_000, cap_micro_usd=10_000_000), Account("2026-11")
+    line = UsageLine(
+        "qwen/qwen3", 3, 1, 12, 1, 1200, 2048, 31_000, 5_000, 2_000, 1, tokens_per_s=40
+    )
+    own = replace(day, payer="user", name="x")
+    paid = (replace(line, name="zai"), replace(line, name="plan", plan_calls=3))
+    yield words.usage_text(
+        UsageReport(
+            Period("2026-11-01", "2026-11-20"), line, (line, UsageLine("a", local_turns=1)), paid,
+            (day, replace(month, cap_micro_usd=None, period="2026-11-20"), own), 9_000,
+            ProviderName("zai"),
+        )
+    )  # fmt: skip
+    standing = ProviderStanding(ProviderName("zai"), qwen, "", 0.0, 1, 2, (day,))
+    for reason, limited_s in (("", 0.0), ("", 30.0), ("zai has no money left for us.", 0.0)):
+        shown = replace(standing, reason=reason, limited_s=limited_s)
+        yield "\n".join(words.provider_lines(shown, is_admin=True))
+
+
+def test_no_line_is_half_german() -> None:
+    half = [
+        (line, found)
+        for text in lines_people_meet()
+        for line in told(text, Locale.german).split("\n")
+        if (found := mixed(line))
+    ]
+    assert half == []
+
+
+@pytest.mark.parametrize(
+    ("english", "german"),
+    [
+        ("3,500 tokens", "3.500 Tokens"),
+        ("1 token", "1 Token"),
+        ("Cost: $0.00", "Kosten: 0,00 $"),
+        ("about 0.2 ¢ an answer", "etwa 0,2 ¢ je Antwort"),
+        ("`██░░` 42% · 3 min 05 s left", "`██░░` 42 % · noch 3 min 05 s"),
+        ("☁ alpha, beta and 2 more are off; zai answered.",
+         "☁ alpha, beta und 2 weitere sind aus; zai antwortete."),
+        ("Persona: **on** (the configured default)", "Persona: **on** (die eingestellte Vorgabe)"),
+        ("🎭 **up** is chosen for you here.", "🎭 **up** ist für dich hier gewählt."),
+        ("engine crashed and burned; out of luck", "engine crashed and burned; out of luck"),
+        ("a: b: c: d: off", "a: b: c: d: aus"),
+        ("x: " * 50 + "off", "x: " * 50 + "off"),
+    ],
+)  # fmt: skip
+def test_numbers_lists_and_names_are_told_as_they_are_in_german(english: str, german: str) -> None:
+    assert told(english, Locale.german) == german
+
+
+def test_an_answer_keeps_its_words_and_all_around_them_is_german() -> None:
+    said = "⏹ Stopped.\n-# Retry"
+    (view,) = ended(
+        said, Stopped(TURN, RECEIPT, "", by_asker=True), notices=["zai was asked again."],
+        has_thoughts=False, has_footer=True, locale=Locale.german,
+    )  # fmt: skip
+    assert view.content == (
+        f"{said}\n-# ⏹ Gestoppt.\n-# ℹ zai wurde noch einmal gefragt.\n"
+        "-# qwen/qwen3-30b-a3b-2507 · studio-1 · 90 Tokens · 30 tok/s · 0,5 s bis zum ersten Token"
+    )
+    (cut,) = (cut_short(each, Locale.german) for each in (view,))
+    assert cut.content.endswith(
+        "darf hier keine Nachrichten mehr senden, darum endet die Antwort hier."
+    )
+
+
+def test_a_status_is_german_where_its_readers_are() -> None:
+    view = ReplyView(has_footer=True, locale=Locale.german)
+    for event in (STARTED, Queued(HOST, MODEL, 2, seconds=9.0)):
+        view.on_event(event, 0.0)
+    (message,) = view.messages(1.0)
+    assert (
+        message.content
+        == f"⏳ Warte auf `{MODEL}` auf studio-1: Platz 2 in der Schlange · etwa 9,0 s"
+    )
+    view.on_event(TextDelta("thinking"), 1.0)
+    view.on_event(Silence(12.0), 2.0)
+    (message,) = view.messages(13.0)
+    assert message.content == "thinking\n-# ⏳ seit 12 s kein Wort; es kann noch weitergehen"
+
+
+def test_a_load_and_its_end_are_german_where_its_readers_are() -> None:
+    view = LoadView("🔀 `x` ist gewählt.\n> off", "", "t", ALICE, Locale.german)
+    view.step = Loading(HOST, MODEL, 0.5, seconds_left=3.0)
+    bar = f"📦 Lade `{MODEL}` auf studio-1\n`████████░░░░░░░░` 50 % · noch 3,0 s"
+    assert view.messages(0.0)[0].content == f"🔀 `x` ist gewählt.\n> off\n{bar}"
+    view.end("⏹ Cancelled. Others wait for this load, so it goes on.")
+    end = "⏹ Abgebrochen. Andere warten auf dieses Laden, darum geht es weiter."
+    assert view.messages(0.0)[0].content == f"🔀 `x` ist gewählt.\n> off\n{end}"
