@@ -15,7 +15,7 @@ from bot.domain.errors import BotError
 from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import HostName, PersonaName, ProviderName
 from bot.settings import Loaded, missing_for_run
-from bot.store.database import look_at, open_to_others
+from bot.store.files import look_at, open_to_others
 from bot.terminal.checkup import Finding, Mark, host_findings, persona_findings
 from bot.terminal.screen import Screen
 from cogs.identity import NO_CONTENT, Identity, identify

@@ -1,24 +1,23 @@
 """The database: one writing connection, one reading connection, each a thread of its own."""
 
 import asyncio
-import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Self, TypeVar
 
 import aiosqlite
 import structlog
 
-from bot.domain.errors import BotError, ConfigError, StoreUnavailable, StoreUnusable
+from bot.domain.errors import BotError, ConfigError, StoreUnavailable
 from bot.store.backups import back_up
 from bot.store.faults import translated
+from bot.store.files import close_to_others, make_file
 from bot.store.migrate import checked_version, migrate, migrations
 from bot.store.rows import Value
 
@@ -37,8 +36,6 @@ _NOTED_S = 0.2
 """What nobody waits for is gathered so long before it is written."""
 _NOTED_WITHIN_S = 2.0
 """Longer nobody waits for them: the disk may be busy, and the write goes on."""
-_ROOM = 1 << 20
-"""A disk that does not take so many bytes more is full."""
 _MOST_NOTES = 10_000
 """On a disk that hangs; the oldest are let go."""
 _BOTH_SIDES = (
@@ -117,7 +114,7 @@ class Database:
         """
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise ConfigError([f"SQLite {sqlite3.sqlite_version} is too old; 3.37 is needed."])
-        await asyncio.to_thread(_make_file, self.path)
+        await asyncio.to_thread(make_file, self.path)
         with translated(str(self.path)):
             await self._writer.opened()
             try:
@@ -144,7 +141,7 @@ class Database:
         steps = migrations()
         # Looked at before anything is written: WAL once changed another program's file for good.
         version = checked_version(connection, len(steps), str(self.path))
-        _close_to_others(self.path)
+        close_to_others(self.path)
         connection.execute("PRAGMA journal_mode = WAL")
         # A new database (version 0) has nothing that a backup could bring back.
         if 0 < version < len(steps):
@@ -289,79 +286,6 @@ class Database:
         return await asyncio.to_thread(back_up, self.path, label="daily", now=self._utcnow())
 
 
-def look_at(path: Path) -> int:
-    """Reads a database through, changing nothing; where there is none, looks whether one can be.
-
-    Blocking; a gigabyte takes seconds.
-
-    Returns:
-        How many migrations the next start will make; 0 where there is no database yet.
-
-    Raises:
-        ConfigError: its folder cannot be written, or it is newer or another program's.
-        StoreUnusable: it is damaged, or may not be opened.
-        StoreUnavailable: it cannot be read now.
-    """
-    path = path.absolute()
-    # The nearest that is there: a start makes the folders below it. Path.exists would raise where
-    # a folder may not be looked into.
-    there = next(place for place in (path, *path.parents) if os.path.exists(place))
-    folder = path.parent if there == path else there
-    _check_is_ours(path)
-    for place in (there, folder):
-        if not os.access(place, os.W_OK):
-            words = f"The database {path} cannot be made: {place} may not be written."
-            raise ConfigError([f"{words} Check storage.url."])
-    if not folder.is_dir():
-        raise ConfigError(
-            [f"The database {path} cannot be made: {folder} is no folder. Check storage.url."]
-        )
-    try:
-        # A full disk was found to be in order, while nothing more could be stored.
-        with TemporaryFile(dir=folder) as file:
-            file.write(bytes(_ROOM))
-    except OSError as error:
-        raise StoreUnavailable(
-            f"The database {path} cannot be used: {folder} takes no more ({error.strerror}). "
-            "Make room; until then nothing more is stored."
-        ) from error
-    if there != path:
-        return 0
-    with (
-        translated(str(path)),
-        closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection,
-    ):
-        newest = len(migrations())
-        version = checked_version(connection, newest, str(path))
-        verdict: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if verdict != "ok":
-        raise StoreUnusable(f"The database {path} is damaged: {verdict}. Put back the backup.")
-    return newest - version if version else 0
-
-
-def open_to_others(path: Path) -> list[Path]:
-    """Which of a database's files other users of this machine may read or write. Blocking."""
-    found = list[Path]()
-    for ending in ("", "-wal", "-shm") if os.name == "posix" else ():
-        file = path.with_name(f"{path.name}{ending}")
-        # Not there, gone meanwhile, or in a folder that may not be looked into.
-        with suppress(OSError):
-            if file.stat().st_mode & 0o077:
-                found.append(file)
-    return found
-
-
-def _close_to_others(path: Path) -> None:
-    # A backup made and put back by hand has the permissions of whoever did it, and SQLite gives
-    # its log the same.
-    for file in open_to_others(path):
-        # Gone meanwhile, or of a file system without permissions: no reason not to start.
-        with suppress(OSError):
-            if file.stat().st_uid == os.geteuid():
-                file.chmod(0o600)
-                _log.warning("database closed to other users", file=str(file), mode="0600")
-
-
 def _transact(
     begin: str, function: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection
 ) -> T:
@@ -376,38 +300,3 @@ def _tidy(connection: sqlite3.Connection) -> None:
     with suppress(sqlite3.Error):
         connection.execute("PRAGMA optimize")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def _check_is_ours(path: Path) -> None:
-    """Raises ConfigError where its files are there and not ours to use, naming whose they are."""
-    if path.is_dir():
-        raise ConfigError([f"The database {path} is a folder. Move it away or check storage.url."])
-    for ending in ("", "-wal", "-shm"):
-        file = path.with_name(f"{path.name}{ending}")
-        if not os.path.exists(file) or os.access(file, os.R_OK | os.W_OK):
-            continue
-        try:
-            owner = file.owner()
-        # A user without a name, or Windows.
-        except (KeyError, NotImplementedError):
-            owner = f"user {file.stat().st_uid}"
-        raise ConfigError(
-            [
-                f"The database's {file} may not be read and written: it belongs to {owner}. Run "
-                f"Lantern as {owner}, or make it yours: sudo chown $(id -un) {file}; "
-                f"chmod 600 {file}"
-            ]
-        )
-
-
-def _make_file(path: Path) -> None:
-    try:
-        _check_is_ours(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            # What people said is nobody else's business on a shared machine.
-            path.touch(mode=0o600)
-    except OSError as error:
-        raise ConfigError(
-            [f"The database {path} cannot be made: {error.strerror}. Check storage.url."]
-        ) from error

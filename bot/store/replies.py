@@ -95,8 +95,7 @@ class ReplyStore:
 
     async def lost(self, message_id: str) -> None:
         """A message is not there any more; nothing, where it showed no turn."""
-        if await self.turn_of(message_id) is not None:
-            await self.database.execute(_LOST, (message_id,))
+        await self.database.execute(_LOST, (message_id,))
 
     async def close(self, turn: TurnId) -> None:
         """The reply is whole, or honestly cut: its messages promise nothing more."""

@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 
 from bot.domain.errors import ConfigError, StoreUnavailable, StoreUnusable
 from bot.store.backups import backups_of
-from bot.store.database import Database, look_at
+from bot.store.database import Database
+from bot.store.files import look_at
 
 PUT = "INSERT INTO note (name, value) VALUES (?, ?)"
 

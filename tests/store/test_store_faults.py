@@ -13,8 +13,9 @@ from store_values import SAGE, new_turn
 from bot.domain.chat import Attachment, Receipt, Turn
 from bot.domain.errors import StoreUnavailable
 from bot.domain.ids import TurnId
-from bot.store.database import Database, look_at
+from bot.store.database import Database
 from bot.store.faults import translated
+from bot.store.files import look_at
 from bot.store.turns import TurnStore
 
 try:

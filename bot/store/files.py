@@ -1,0 +1,134 @@
+"""The database's files on the disk: whose they are, who else may read them, whether all is well."""
+
+import os
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import structlog
+
+from bot.domain.errors import ConfigError, StoreUnavailable, StoreUnusable
+from bot.store.faults import translated
+from bot.store.migrate import checked_version, migrations
+
+_ROOM = 1 << 20
+"""A disk that does not take so many bytes more is full."""
+
+_log = structlog.get_logger(__name__)
+
+
+def look_at(path: Path) -> int:
+    """Reads a database through, changing nothing; where there is none, looks whether one can be.
+
+    Blocking; a gigabyte takes seconds.
+
+    Returns:
+        How many migrations the next start will make; 0 where there is no database yet.
+
+    Raises:
+        ConfigError: its folder cannot be written, or it is newer or another program's.
+        StoreUnusable: it is damaged, or may not be opened.
+        StoreUnavailable: it cannot be read now.
+    """
+    path = path.absolute()
+    # The nearest that is there: a start makes the folders below it. Path.exists would raise where
+    # a folder may not be looked into.
+    there = next(place for place in (path, *path.parents) if os.path.exists(place))
+    folder = path.parent if there == path else there
+    _check_is_ours(path)
+    for place in (there, folder):
+        if not os.access(place, os.W_OK):
+            words = f"The database {path} cannot be made: {place} may not be written."
+            raise ConfigError([f"{words} Check storage.url."])
+    if not folder.is_dir():
+        raise ConfigError(
+            [f"The database {path} cannot be made: {folder} is no folder. Check storage.url."]
+        )
+    try:
+        # A full disk was found to be in order, while nothing more could be stored.
+        with TemporaryFile(dir=folder) as file:
+            file.write(bytes(_ROOM))
+    except OSError as error:
+        raise StoreUnavailable(
+            f"The database {path} cannot be used: {folder} takes no more ({error.strerror}). "
+            "Make room; until then nothing more is stored."
+        ) from error
+    if there != path:
+        return 0
+    with (
+        translated(str(path)),
+        closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection,
+    ):
+        newest = len(migrations())
+        version = checked_version(connection, newest, str(path))
+        verdict: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise StoreUnusable(f"The database {path} is damaged: {verdict}. Put back the backup.")
+    return newest - version if version else 0
+
+
+def make_file(path: Path) -> None:
+    """Makes an empty database's file, and its folder, where there is none. Blocking.
+
+    Raises:
+        ConfigError: it cannot be made, or is not ours to use.
+    """
+    try:
+        _check_is_ours(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            # What people said is nobody else's business on a shared machine.
+            path.touch(mode=0o600)
+    except OSError as error:
+        raise ConfigError(
+            [f"The database {path} cannot be made: {error.strerror}. Check storage.url."]
+        ) from error
+
+
+def open_to_others(path: Path) -> list[Path]:
+    """Which of a database's files other users of this machine may read or write. Blocking."""
+    found = list[Path]()
+    for file in _files_of(path) if os.name == "posix" else ():
+        # Not there, gone meanwhile, or in a folder that may not be looked into.
+        with suppress(OSError):
+            if file.stat().st_mode & 0o077:
+                found.append(file)
+    return found
+
+
+def close_to_others(path: Path) -> None:
+    """Takes a database's files from other users of this machine, and logs it. Blocking."""
+    # A backup made and put back by hand has the permissions of whoever did it, and SQLite gives
+    # its log the same.
+    for file in open_to_others(path):
+        # Gone meanwhile, or of a file system without permissions: no reason not to start.
+        with suppress(OSError):
+            if file.stat().st_uid == os.geteuid():
+                file.chmod(0o600)
+                _log.warning("database closed to other users", file=str(file), mode="0600")
+
+
+def _check_is_ours(path: Path) -> None:
+    """Raises ConfigError where its files are there and not ours to use, naming whose they are."""
+    if path.is_dir():
+        raise ConfigError([f"The database {path} is a folder. Move it away or check storage.url."])
+    for file in _files_of(path):
+        if not os.path.exists(file) or os.access(file, os.R_OK | os.W_OK):
+            continue
+        try:
+            owner = file.owner()
+        # A user without a name, or Windows.
+        except (KeyError, NotImplementedError):
+            owner = f"user {file.stat().st_uid}"
+        raise ConfigError(
+            [
+                f"The database's {file} may not be read and written: it belongs to {owner}. Run "
+                f"Lantern as {owner}, or make it yours: sudo chown $(id -un) {file}; "
+                f"chmod 600 {file}"
+            ]
+        )
+
+
+def _files_of(path: Path) -> list[Path]:
+    return [path.with_name(f"{path.name}{ending}") for ending in ("", "-wal", "-shm")]
