@@ -6,6 +6,7 @@ asked for it first.
 
 import asyncio
 import itertools
+import math
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -55,7 +56,7 @@ from bot.fleet.progress import loading_news
 from bot.fleet.queue import Ticket
 from bot.fleet.reading import HostReader
 from bot.fleet.residents import reference_of
-from bot.fleet.rules import FleetRules, Recorder
+from bot.fleet.rules import LEAST_TIMER_S, FleetRules, Recorder
 from bot.fleet.scheduler import Scheduler
 from bot.fleet.speeds import History
 from bot.fleet.waking import call
@@ -70,8 +71,6 @@ T = TypeVar("T")
 
 RECORDED_WITHIN_S = 5.0
 """Longer nobody waits to hear that a drain is stored; the write goes on."""
-PULSE_S = 1.0
-"""How often the scheduler looks again on its own while anybody waits."""
 CALL_EVERY_S = 2.0
 """Between two calls of a host that sleeps, each with a probe."""
 JUST_IN_TIME_S = 0.5
@@ -142,7 +141,10 @@ class Host:
         self.probing = Probing(self._probe, lambda now: self._scheduler.health.next_probe_at(now))
         self._changed = NextChange()
         self._broken = asyncio.Event()
-        self._pulsing: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        """Of all that is due at the scheduler the soonest."""
+        self._rings_at = math.inf
+        """When the timer was told to ring."""
         self._is_left = False
         self._stop = Stop()
         """Of the newest load."""
@@ -185,15 +187,15 @@ class Host:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             tasks.create_task(self.probing.run())
+            # A drain that was taken up may end before the first probe does.
+            self._set_timer()
             try:
                 await self._broken.wait()
                 assert self._fault is not None, "it is why"
                 raise self._fault
             finally:
                 self._tasks = None
-                if self._pulsing is not None:
-                    self._pulsing.cancel()
-                    self._pulsing = None
+                self._set_timer()
 
     def _break(self, error: Exception) -> None:
         """After a fault of our own: the host is out, whoever waits is told, ``run`` does the rest.
@@ -334,10 +336,6 @@ class Host:
         """Takes no new turns for a time, or until it is told to take them again."""
         self._recorded.pop(Drain, None)
         self.feed(Scheduler.on_drained, drain)
-        if drain.left_s is not None:
-            # To the second: a probe would tell the scheduler the time only when it comes round.
-            loop = asyncio.get_running_loop()
-            loop.call_later(drain.left_s, self.feed, Scheduler.on_tick)
 
     async def drained(self, drain: Drain) -> str:
         """Drains as told, whether or not it can be stored.
@@ -375,11 +373,27 @@ class Host:
         except Exception as error:
             self._break(error)
         self._snapshot = None
-        if self._pulsing is None and self._tasks is not None and self._scheduler.has_waiters():
-            # Time passes at the scheduler while anybody waits: news, patience, second tries.
-            self._pulsing = asyncio.get_running_loop().call_later(PULSE_S, self._pulse)
+        self._set_timer()
         self._wake()
         return effects
+
+    def _set_timer(self) -> None:
+        """Has the scheduler told the time when it is due there, where the host is driven at all.
+
+        A probe would tell it only when it comes round. What rings early finds itself due as before.
+        """
+        due = math.inf if self._tasks is None else self._scheduler.due_at()
+        if self._timer is not None and (due < self._rings_at or due == math.inf):
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None and due < math.inf:
+            left_s = max(LEAST_TIMER_S, due - self._now())
+            self._timer = asyncio.get_running_loop().call_later(left_s, self._ring)
+            self._rings_at = due
+
+    def _ring(self) -> None:
+        self._timer = None
+        self.feed(Scheduler.on_tick)
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
@@ -474,11 +488,6 @@ class Host:
             text, kind = error.user_message, error.kind
             self.feed(Scheduler.on_load_failed, text, kind, listed, own)
             self.probing.wanted.set()
-            if (taught := self.snapshot().limits.get(order.model_key)) and taught.failure:
-                # At that very moment: a route that leaves the host out is remembered until the
-                # host changes, and would leave it out for longer than its pause.
-                loop = asyncio.get_running_loop()
-                loop.call_at(taught.failed_until, self.feed, Scheduler.on_tick)
 
     async def _look_back(self, key: ModelKey) -> None:
         # Whoever answered was a chat model. A host that is gone is for the next probe to tell.
@@ -549,10 +558,6 @@ class Host:
             residents = await self.reader.residents_if_there()
         self.reader.acts += 1
         self.feed(Scheduler.on_unload_ended, reference, residents)
-
-    def _pulse(self) -> None:
-        self._pulsing = None
-        self.feed(Scheduler.on_tick)
 
     # --- probing --------------------------------------------------------------------------
 

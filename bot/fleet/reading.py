@@ -14,7 +14,7 @@ from bot.fleet.connection import Connection
 from bot.fleet.lease import Lease
 from bot.fleet.queue import Ticket
 from bot.fleet.residents import reference_of
-from bot.fleet.rules import FleetRules
+from bot.fleet.rules import LEAST_TIMER_S, FleetRules
 
 VOUCHED_S = 1.0
 """A list, or a word of an answer under way, tells for so long that an instance is in memory."""
@@ -190,8 +190,8 @@ class HostReader:
             due = max(sent_at, self.heard_at, newest) + seconds
             if ticket in self._spoke:
                 return
-            if due > loop.time():
-                handles.append(loop.call_at(due, look))
+            if (left_s := due - loop.time()) > 0.0:
+                handles.append(loop.call_later(max(LEAST_TIMER_S, left_s), look))
             else:
                 limit.reschedule(loop.time())
 

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from bot.domain.hosts import Drain, LoadBegun, LoadRecord, OwnInstance, SpeedRecord, WakeRecord
 from bot.domain.ids import HostName, InstanceRef
 
+LEAST_TIMER_S = 0.001
+"""uvloop rounds to whole milliseconds: a timer may ring early, and one set for the rest of such a
+millisecond rings at once, round and round."""
+
 
 @dataclass(frozen=True, slots=True)
 class FleetRules:

@@ -107,6 +107,8 @@ DRAINS = "{} is draining and takes no new turns."
 NO_ROOM = "{} does not fit on {}: {}."
 MOST_LOADS = 3
 """Loads begun for one wish: the first, one after an eviction, one with a larger context."""
+PULSE_S = 1.0
+"""How often it decides anew while anybody waits, whatever else happens."""
 SWAPS = 1.0
 """A model in use makes way once others have waited together so many times what the swap costs."""
 LOST = frozenset(
@@ -224,9 +226,20 @@ class Scheduler:
         """Is a load under way or an instance in use?"""
         return self.load is not None or bool(self.residents.held)
 
-    def has_waiters(self) -> bool:
-        """Does anybody wait?"""
-        return bool(self._queue.waiters)
+    def due_at(self) -> float:
+        """When ``on_tick`` is due, since time alone changes something; infinity for never.
+
+        Reckoned from the newest decision: where that came a moment too early it is due as before.
+        """
+        limits = self._capacity.limits.values()
+        # A pause that ends is a change: a route that leaves the host out is remembered until then.
+        ends = [one.failed_until for one in limits if one.failed_until > self._decided_at]
+        if self.drained_until is not None:
+            ends.append(self.drained_until)
+        if self._queue.waiters:
+            # News, patience, second tries.
+            ends.append(self._decided_at + PULSE_S)
+        return min(ends, default=math.inf)
 
     # --- the tree -------------------------------------------------------------------------
 

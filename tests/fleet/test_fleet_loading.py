@@ -25,7 +25,7 @@ from bot.domain.events import Evicting, Loading, Queued
 from bot.domain.hosts import HostConfig, Instance, LoadOrder
 from bot.domain.ids import ModelKey
 from bot.domain.personas import LoadSettings
-from bot.fleet import host
+from bot.fleet import scheduler
 from bot.fleet.client import Stop
 from bot.fleet.connection import Connection
 from bot.fleet.fleet import FleetRules
@@ -323,7 +323,7 @@ async def test_the_configured_budget_evicts_before_the_load() -> None:
 async def test_an_own_instance_another_program_is_using_is_not_evicted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(host, "PULSE_S", 0.01)
+    monkeypatch.setattr(scheduler, "PULSE_S", 0.01)
     async with SimHost(sim_config()) as sim:
         sim.faults.stall_after_tokens(1)
         configs = [HostConfig(H, sim.address, max_loaded=1)]
@@ -361,7 +361,7 @@ async def test_an_instance_loaded_by_others_since_the_last_probe_is_used_not_dou
 
 
 async def test_slots_come_from_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "PULSE_S", 0.01)
+    monkeypatch.setattr(scheduler, "PULSE_S", 0.01)
     async with (
         SimHost(sim_config(generation="0.3")) as sim,
         fleet_over(sim) as bench,
@@ -463,6 +463,24 @@ async def test_a_host_that_says_nothing_to_a_load_is_given_up(
         patch.undo()
         sim.faults.clear()
         await bench.fleet.host(H).probe()
+        assert (await bench.use())[0].identifier == ONE
+
+
+async def test_a_host_is_looked_at_anew_when_the_pause_after_a_failed_load_is_over(
+    loop_clock: LoopClock,
+) -> None:
+    # A route that left it out was remembered for as long as nothing else changed there.
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        sim.faults.fail_next_load("exit code 7")
+        with fails(FailureKind.LOAD_FAILED):
+            await bench.use()
+        await bench.fleet.host(H).probe()
+        # What was set while somebody waited rings first.
+        loop_clock.passes(1.0)
+        await loop_clock.armed(4.0)
+        before = bench.host()
+        loop_clock.passes(4.0)
+        await bench.until(lambda host: host is not before)
         assert (await bench.use())[0].identifier == ONE
 
 

@@ -2,8 +2,10 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from clocks import LoopClock
 from fleet_bench import GUARD_S, ONE, TWO, H, Kept, a_wish, fleet_over, sim_config
 
 from bot.domain.errors import (
@@ -15,6 +17,7 @@ from bot.domain.errors import (
 from bot.domain.events import FleetEvent
 from bot.domain.hosts import Drain, FleetMemory, Instance, LoadBegun, Speed
 from bot.domain.ids import HostName, InstanceId, ModelKey
+from bot.fleet.host import Host
 from bot.fleet.lmstudio import SocketClient
 from bot.sim import journal
 from bot.sim.host import SimHost
@@ -328,13 +331,65 @@ async def test_a_drain_outlives_a_restart() -> None:
                 await bench.use()
 
 
-async def test_a_drain_for_a_time_ends_by_itself_to_the_second() -> None:
+@pytest.mark.parametrize("early_s", [0.0, 0.0004])
+async def test_a_drain_for_a_time_ends_by_itself_to_the_second(
+    loop_clock: LoopClock, early_s: float
+) -> None:
     async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
-        bench.fleet.host(H).drain(Drain(H, left_s=0.02))
+        bench.fleet.host(H).drain(Drain(H, left_s=2.0 + early_s))
+        loop_clock.passes(1.999)
         assert bench.host().state == "draining"
+        loop_clock.passes(0.001)
+        if early_s:
+            # A timer that rang once, too early, left the end to the next probe.
+            await loop_clock.armed(0.001)
+            assert bench.host().state == "draining"
+            loop_clock.passes(0.001)
         await bench.until_up()
         resumed = FleetEvent("host resumed", H, reason="its time was over")
         assert bench.news[-1] == resumed
+
+
+async def test_a_drain_of_the_last_lantern_ends_in_time_while_the_host_says_nothing(
+    loop_clock: LoopClock,
+) -> None:
+    memory = FleetMemory(drains=(Drain(H, left_s=2.0),))
+    async with SimHost(sim_config()) as sim, SimHost(sim_config()) as other:
+        sim.faults.hang()
+        async with fleet_over(sim, other, memory=memory, settled=(HostName("studio-2"),)) as bench:
+            assert bench.host().drained_until is not None
+            await loop_clock.armed(2.0)
+            loop_clock.passes(2.0)
+            await bench.until(lambda host: host.drained_until is None)
+
+
+async def test_of_all_that_is_due_at_a_host_one_timer_tells_and_none_is_left_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = asyncio.get_running_loop()
+    later, timers = loop.call_later, list[tuple[float, asyncio.TimerHandle]]()
+
+    def noted(delay: float, *what: Any, **more: Any) -> asyncio.TimerHandle:
+        timer = later(delay, *what, **more)
+        is_of_host = isinstance(getattr(what[0], "__self__", None), Host)
+        timers.extend([(round(delay), timer)] if is_of_host else [])
+        return timer
+
+    def pending() -> list[float]:
+        return [seconds for seconds, timer in timers if not timer.cancelled()]
+
+    monkeypatch.setattr(loop, "call_later", noted)
+    async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
+        host = bench.fleet.host(H)
+        for left_s, there in ((5000.0, [5000]), (3000.0, [3000]), (4000.0, [3000]), (None, [])):
+            host.drain(Drain(H, left_s=left_s))
+            assert pending() == there, "one that rings too soon harms nobody"
+        host.drain(Drain(H, left_s=6000.0))
+        host.drain(Drain(H, is_on=False))
+        assert pending() == []
+        host.drain(Drain(H, left_s=7000.0))
+        assert pending() == [7000]
+    assert pending() == []
 
 
 async def test_leaving_the_fleet_leaves_the_models_and_others_alone() -> None:

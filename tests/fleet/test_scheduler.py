@@ -1,5 +1,6 @@
 """The scheduler as scripts: what happens, what it decides."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ from bot.domain.personas import LoadSettings
 from bot.fleet.capacity import REFUSED_S
 from bot.fleet.effects import Grant
 from bot.fleet.queue import Ticket
-from bot.fleet.scheduler import Scheduler
+from bot.fleet.scheduler import PULSE_S, Scheduler
 from bot.fleet.speeds import History
 
 ONE, TWO = ModelKey("one"), ModelKey("two")
@@ -1205,6 +1206,29 @@ def test_a_drain_ends_at_its_time_and_not_before() -> None:
     assert play.ask("bob", "one") == ["resume", "load one"]
     assert play.news[-1] == FleetEvent("host resumed", HOST, reason="its time was over")
     assert play.scheduler.snapshot().drained_until is None
+
+
+def test_a_tick_is_due_when_time_alone_changes_something() -> None:
+    play = up_with("one", "two", slots=1)
+    due_at = play.scheduler.due_at
+    assert due_at() == math.inf
+    play.ask("ada", "one")
+    assert due_at() == play.now + PULSE_S, "somebody waits"
+    play.load_breaks()
+    until = play.now + 5.0
+    assert due_at() == until, "whoever asks then may have it loaded"
+    play.after(4.9996).tick()
+    assert due_at() == until, "the tick came too early"
+    play.after(0.0004).tick()
+    assert due_at() == math.inf
+    play.drain(for_s=60.0)
+    assert due_at() == play.now + 60.0
+    play.after(59.9996).tick()
+    assert due_at() == pytest.approx(play.now + 0.0004)
+    play.after(0.0004).tick()
+    assert due_at() == math.inf
+    play.drain()
+    assert due_at() == math.inf, "until it is told"
 
 
 def test_a_drain_of_a_host_that_is_away_holds_when_it_comes_back() -> None:

@@ -53,7 +53,8 @@ class LoopClock:
 
     Sockets and threads go on, so what waits for them is really done; but no deadline of the code
     under test ends by chance on a busy machine, and none is waited for. It begins at a whole
-    second, so that halves and quarters add up exactly. A test that hangs gets its time after all.
+    second, so that halves and quarters add up exactly. As with uvloop, timers ring at whole
+    milliseconds, half a millisecond early or late. A test that hangs gets its time after all.
     """
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
@@ -95,7 +96,7 @@ class LoopClock:
                 callback(*args)
 
         later = partial(self._loop.call_soon, begin, context=context)
-        timer = _Timer(when, next(self._numbers), later)
+        timer = _Timer(self._now + round(when - self._now, 3), next(self._numbers), later)
         heapq.heappush(self._timers, timer)
         self._armed.set()
         return timer
