@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 
 from rich.console import Console
@@ -10,7 +11,7 @@ from bot.chat.lantern import Lantern
 from bot.chat.words import counted
 from bot.cloud.checkup import Checked, check_provider
 from bot.commands.once import SETTLE_S, built_from, print_json
-from bot.commands.twins import twin_hosts
+from bot.commands.twins import tell_of_twins
 from bot.domain.errors import BotError
 from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import HostName, PersonaName, ProviderName
@@ -22,6 +23,9 @@ from cogs.identity import NO_CONTENT, Identity, identify
 
 DISCORD_S = 10.0
 """Discord answers a login within this many seconds, or counts as away."""
+
+LOOKUP_S = 2.0
+"""Hosts' names are looked up for so long."""
 
 PROVIDER_S = 45.0
 """A provider says its one word within this many seconds: a cold one takes a good while."""
@@ -162,8 +166,13 @@ def identity_findings(bot: Identity) -> tuple[Finding, ...]:
 
 async def try_twins(loaded: Loaded, findings: Findings) -> None:
     """Tells of hosts that are one machine, named twice."""
-    for words in await twin_hosts([host.address for host in loaded.settings.hosts]):
-        findings.tell(Finding("warning", "hosts", words))
+    addresses = [host.address for host in loaded.settings.hosts]
+    # What was found in time is told, whatever the LAN's resolver does.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LOOKUP_S):
+            await tell_of_twins(
+                addresses, lambda words: findings.tell(Finding("warning", "hosts", words))
+            )
 
 
 async def try_host(built: Lantern, name: HostName, findings: Findings) -> bool:

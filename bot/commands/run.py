@@ -10,7 +10,7 @@ from bot.app import lantern, plan_from
 from bot.chat.lantern import Lantern
 from bot.chat.words import serving_text
 from bot.commands.news import OwnerNews
-from bot.commands.service import signs_of_life, until_stopped
+from bot.commands.service import look_for_twins, signs_of_life, until_stopped
 from bot.domain.ids import PlaceId, UserId
 from bot.policy.access import AccessRules
 from bot.process.stopping import DRAIN_S, STOP_S
@@ -93,13 +93,14 @@ async def _serve(
             watching = tasks.create_task(signs_of_life(supervisor, built), name="watchdog")
             announcing = tasks.create_task(_announce(built, supervisor, connected), name="ready")
             telling = tasks.create_task(news.tell(discord.tell_owners), name="owners' news")
+            looking = tasks.create_task(look_for_twins(loaded), name="twins")
             showing = tasks.create_task(discord.keep_shown(), name="presence and boards")
             await stop.wait()
             _log.info("stopping", drain_s=DRAIN_S)
             supervisor.stopping(STOP_S)
             # Watched to the last: systemd would kill a Lantern that is silent while it drains.
             await _drain(built, discord)
-            for task in (announcing, watching, telling, showing, serving):
+            for task in (announcing, watching, telling, looking, showing, serving):
                 task.cancel()
     # The command line words an error by its class, which a group of one would hide.
     except BaseExceptionGroup as failed:

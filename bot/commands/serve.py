@@ -11,7 +11,7 @@ import structlog
 from bot.app import lantern, plan_from, utcnow
 from bot.chat.lantern import Lantern
 from bot.chat.words import serving_text
-from bot.commands.service import signs_of_life, until_stopped
+from bot.commands.service import look_for_twins, signs_of_life, until_stopped
 from bot.domain.errors import ConfigError
 from bot.gateway.doors import DoorRules
 from bot.gateway.server import GatewayRules, gateway
@@ -87,6 +87,7 @@ async def serve(loaded: Loaded, environ: Mapping[str, str], reread: Callable[[],
             asyncio.TaskGroup() as tasks,
         ):
             watching = tasks.create_task(signs_of_life(supervisor, built), name="watchdog")
+            looking = tasks.create_task(look_for_twins(loaded), name="twins")
             await built.fleet.settled(FIRST_LOOK_S)
             _log.info("ready")
             supervisor.ready(serving_text(built.catalog.hosts()))
@@ -98,5 +99,6 @@ async def serve(loaded: Loaded, environ: Mapping[str, str], reread: Callable[[],
             except TimeoutError:
                 _log.warning("requests left unfinished")
             watching.cancel()
+            looking.cancel()
 
     return await until_stopped(loaded, environ, play)

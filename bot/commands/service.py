@@ -7,7 +7,7 @@ import structlog
 
 from bot.chat.lantern import Lantern
 from bot.chat.words import serving_text
-from bot.commands.twins import twin_hosts
+from bot.commands.twins import tell_of_twins
 from bot.process.stopping import STOP_S, Patience, on_stop
 from bot.process.supervisor import Supervisor, keep_alive, life_sign_of
 from bot.settings import Loaded
@@ -28,8 +28,7 @@ async def until_stopped(
         play: Serves, until the event tells that somebody asked to stop, and drains.
     """
     # Only `check` told of these, and whoever runs a service reads its log.
-    twins = await twin_hosts([host.address for host in loaded.settings.hosts])
-    for warning in (*loaded.warnings, *twins):
+    for warning in loaded.warnings:
         _log.warning("set-up doubtful", warning=warning)
     supervisor = Supervisor(environ, life_sign=life_sign_of(loaded.database_path))
     async with Patience(STOP_S) as patience:
@@ -40,6 +39,12 @@ async def until_stopped(
         return patience.exit_code
     _log.info("stopped")
     return 0
+
+
+async def look_for_twins(loaded: Loaded) -> None:
+    """Logs which hosts are one machine, beside a start that names would hold up for seconds."""
+    addresses = [host.address for host in loaded.settings.hosts]
+    await tell_of_twins(addresses, lambda words: _log.warning("set-up doubtful", warning=words))
 
 
 def signs_of_life(supervisor: Supervisor, built: Lantern) -> Coroutine[None, None, None]:

@@ -39,7 +39,7 @@ KEEP_ALIVE_S = 4.0
 _NEXT_ADDRESS_S = 0.25
 """After so long the next of a name's addresses is tried beside the one before (RFC 8305)."""
 
-_IS_ADDRESS = re.compile(r"[0-9.]+|[^%]*:[^%]*")
+IS_ADDRESS = re.compile(r"[0-9.]+|[^%]*:[^%]*")
 """What names nothing that had to be looked up."""
 
 Address = tuple[str, str, int]
@@ -375,7 +375,7 @@ class ConnectionPool:
                 # Looked up in a thread, which an address, as most hosts have, needs not.
                 found = (
                     []
-                    if _IS_ADDRESS.fullmatch(name)
+                    if IS_ADDRESS.fullmatch(name)
                     else await loop.getaddrinfo(name, port, type=socket.SOCK_STREAM)
                 )
                 named = name if tls else None
