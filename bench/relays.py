@@ -1,6 +1,7 @@
 """The relays of the gateway's bench, each in a process of its own: Lantern, and aiohttp alone."""
 
 import asyncio
+import gc
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -70,6 +71,8 @@ def main(words: Sequence[str]) -> None:
     """Runs one until killed."""
     kind, port = words
     relay = by_lantern if kind == "lantern" else by_aiohttp
+    # As the command does: what is imported stays.
+    gc.freeze()
     uvloop.run(relay(f"127.0.0.1:{port}"))
 
 

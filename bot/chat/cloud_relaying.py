@@ -87,4 +87,4 @@ async def relay_by_provider(
         providers, name, ask, relay.tries, listener, is_last=is_last, is_hurried=is_hurried
     )
     relay.has_written = True
-    relay.receipt = replace(relay.receipt, usage=end.usage)
+    relay.usage = end.usage

@@ -82,32 +82,6 @@ class Flight:
             # A deadline already past cancels exactly this request, and says that we did.
             self.scope.reschedule(0.0)
 
-    @asynccontextmanager
-    async def watched(self) -> AsyncGenerator[None]:
-        """Around the work: lets it be ended, notes how it ended and tells of it.
-
-        Raises:
-            BotError: it was ended by this; ``RequestCancelled`` by an admin.
-        """
-        self.tell(FlightNews("began", self))
-        try:
-            try:
-                async with self.scope:
-                    yield
-            except TimeoutError as error:
-                if not self.scope.expired():
-                    raise
-                if self.error is not None:
-                    raise self.error from error
-                raise RequestCancelled("An admin ended this request.") from error
-            self.outcome = "done"
-        except BaseException as error:
-            self.error, self.outcome = error, outcome_of(error)
-            raise
-        finally:
-            self.step, self.ended_at = None, asyncio.get_running_loop().time()
-            self.tell(FlightNews("ended", self))
-
 
 @dataclass(frozen=True, slots=True)
 class FlightNews:
@@ -174,19 +148,33 @@ class Flights:
     async def open(
         self, id: TurnId, user: UserId, form: str, model: ModelKey, *, is_stream: bool
     ) -> AsyncGenerator[Flight]:
-        """One more, while the block runs.
+        """One more, while the block runs; lets it be ended, notes how it ended and tells of it.
 
         Raises:
-            RequestCancelled: an admin ended it.
+            BotError: it was ended by this; ``RequestCancelled`` by an admin.
         """
-        now = asyncio.get_running_loop().time()
-        flight = Flight(id, user, form, model, is_stream, now, self._tell)
+        clock = asyncio.get_running_loop().time
+        flight = Flight(id, user, form, model, is_stream, clock(), self._tell)
         self._all[id] = flight
         self.none_left.clear()
         try:
-            async with flight.watched():
-                yield flight
+            self._tell(FlightNews("began", flight))
+            try:
+                async with flight.scope:
+                    yield flight
+            except TimeoutError as error:
+                if not flight.scope.expired():
+                    raise
+                if flight.error is not None:
+                    raise flight.error from error
+                raise RequestCancelled("An admin ended this request.") from error
+            flight.outcome = "done"
+        except BaseException as error:
+            flight.error, flight.outcome = error, outcome_of(error)
+            raise
         finally:
+            flight.step, flight.ended_at = None, clock()
+            self._tell(FlightNews("ended", flight))
             del self._all[id]
             if not self._all:
                 self.none_left.set()

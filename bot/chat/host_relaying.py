@@ -92,7 +92,7 @@ class HostRelaying:
             await relay.sink.waits(step)
 
         leased = self._hosts.lease(
-            host, candidate, wish, relay.receipt.route, waits, is_last=is_last, replan=replan
+            host, candidate, wish, relay.route, waits, is_last=is_last, replan=replan
         )
         # A load is never cut, and a stream shows it; a whole answer can only wait so long.
         patience = asyncio.timeout_at(None if request.is_stream else relay.patient_until)
@@ -100,20 +100,21 @@ class HostRelaying:
             async with patience, leased as lease:
                 patience.reschedule(None)
                 relay.is_loading, relay.lease = False, lease
-                timing, granted = relay.receipt.timing, lease.granted
-                queue_s, load_s = timing.queue_s + granted.queue_s, timing.load_s + granted.load_s
-                timing = replace(timing, queue_s=queue_s, load_s=load_s)
-                relay.receipt = replace(relay.receipt, timing=timing)
+                granted = lease.granted
+                relay.queue_s += granted.queue_s
+                relay.load_s += granted.load_s
                 # What comes as a whole comes without a word before its end.
                 unsaid = 0 if request.is_stream else _limit(request.fields, granted.instance)
                 limit_s, idle_s = await self._hosts.confirmed(
                     host, candidate, lease, request.prompt_tokens, unsaid
                 )
-                endpoint = replace(lease.endpoint, idle_s=idle_s)
-                if not request.is_stream:
-                    endpoint = replace(endpoint, first_token_s=limit_s)
+                # Before the words of a stream that limit is held by what is around them.
+                endpoint = lease.endpoint
+                first_s = endpoint.first_token_s if request.is_stream else limit_s
+                endpoint = replace(endpoint, idle_s=idle_s, first_token_s=first_s)
                 await relay.begins(candidate)
-                async with self._hosts.first_word(host, limit_s, lease) as heard:
+                reader = self._fleet.host(host).reader
+                async with reader.first_word_within(limit_s, lease) as heard:
                     await self._passed(endpoint, relay, heard)
         except TimeoutError as error:
             if not patience.expired():
@@ -136,7 +137,7 @@ class HostRelaying:
                 endpoint, request.path, body, MOST_BYTES
             )
             relay.heard(heard())
-            relay.receipt = replace(relay.receipt, usage=usage)
+            relay.usage = usage
             relay.has_written = True
             await sink.write(answer)
             return
@@ -164,7 +165,7 @@ class HostRelaying:
                 if relay.last_at is not None:
                     relay.last_at = max(relay.last_at, newest_at())
                 relay.deltas = passing.deltas
-                relay.receipt = replace(relay.receipt, usage=passing.usage)
+                relay.usage = passing.usage
 
 
 def _limit(fields: Mapping[str, object], instance: Instance) -> int:

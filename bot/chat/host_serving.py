@@ -13,7 +13,6 @@ from bot.domain.chat import Candidate, InferenceRequest, Message, Receipt, Route
 from bot.domain.errors import (
     BotError,
     FailureKind,
-    HostUnreachable,
     PromptTooLong,
     Refused,
     RequestRefused,
@@ -24,7 +23,6 @@ from bot.domain.hosts import Speed, SpeedRecord, Wish
 from bot.domain.ids import HostName
 from bot.fleet.fleet import Fleet
 from bot.fleet.lease import Lease
-from bot.fleet.reading import Heard
 from bot.inference.streams import Streams
 from bot.policy.context import (
     Fitted,
@@ -225,22 +223,6 @@ class HostServing:
         limit_s += unsaid_s(unsaid_tokens, speed, beside)
         return limit_s, gap_s(speed, beside)
 
-    @asynccontextmanager
-    async def first_word(
-        self, host: HostName, limit_s: float, lease: Lease
-    ) -> AsyncGenerator[Heard]:
-        """Around one request; whoever sends it calls what this gives at its words.
-
-        Raises:
-            HostUnreachable: the host hangs: it said nothing for so long.
-        """
-        try:
-            async with self._fleet.host(host).reader.first_word_within(limit_s, lease) as heard:
-                yield heard
-        except TimeoutError as error:
-            text = f"{host} said nothing for {limit_s:.0f} s: it hangs."
-            raise HostUnreachable(text, FailureKind.TIMEOUT) from error
-
     async def _once(
         self, host: HostName, candidate: Candidate, job: Job, draft: Draft, is_last: bool
     ) -> None:
@@ -345,7 +327,7 @@ class HostServing:
         await draft.emit(Reading(candidate, job.prompt_tokens, expected_s))
         request = InferenceRequest(alternating(messages), job.asking.resolved.persona.sampling)
         draft.sent()
-        async with self.first_word(host, limit_s, lease) as heard:
+        async with self._fleet.host(host).reader.first_word_within(limit_s, lease) as heard:
 
             def taken(words: Sequence[TextDelta]) -> bool:
                 if is_taken := draft.take(words):

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from bot.chat.abroad import Abroad
 from bot.chat.choices import Resolved
 from bot.chat.flights import Flight
 from bot.cloud.serve import ProviderTries
-from bot.domain.chat import Candidate, Place, Receipt, Rejection, Route, TurnRequest, Usage
+from bot.domain.chat import Candidate, Place, Rejection, Route, TurnRequest, Usage
 from bot.domain.errors import FailureKind, Interrupted, Unavailable
 from bot.domain.events import Delta, Progress
 from bot.domain.ids import HostName, TurnId, UserId
@@ -104,7 +104,8 @@ class Relay:
     flight: Flight
     judge: Judge
     """Asked right before each sending to a provider whether the words may go."""
-    receipt: Receipt
+    route: Route
+    """As it was planned."""
     began_at: float
     patient_until: float
     """So long it may wait for a place, and a whole answer, which shows no life, for a load."""
@@ -118,6 +119,11 @@ class Relay:
     first_at: float | None = None
     last_at: float | None = None
     deltas: int = 0
+    usage: Usage = Usage()
+    """As whoever answered told it."""
+    queue_s: float = 0.0
+    """Waited for slots, over all who were asked."""
+    load_s: float = 0.0
     has_written: bool = False
     renews_in_s: float | None = None
     """After how long a spent budget begins anew."""
@@ -144,5 +150,4 @@ class Relay:
             self.renews_in_s = error.retry_after_s
         if self.has_written:
             raise Interrupted(error.user_message, error.kind) from error
-        attempts = (*self.receipt.attempts, attempt)
-        self.receipt = replace(self.receipt, attempts=attempts, usage=Usage())
+        self.usage = Usage()

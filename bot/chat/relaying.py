@@ -127,13 +127,8 @@ class Relaying:
             lambda planned: planned[0],
             lambda planned: self._planner.pays_unseen(planned[0]),
         )
-        receipt = Receipt(
-            persona=request.resolved.persona.name,
-            choice_reason=request.resolved.model_reason,
-            route=route,
-        )
         now = asyncio.get_running_loop().time()
-        relay = Relay(request, sink, flight, judge, receipt, now, now + self._max_wait_s)
+        relay = Relay(request, sink, flight, judge, route, now, now + self._max_wait_s)
         flight.routed(route)
         await sink.routed(route)
         served: Candidate | None = None
@@ -149,7 +144,7 @@ class Relaying:
             if served is None:
                 soonest = next(iter(routed()[0].candidates), None)
                 kept_here = consent.reason if isinstance(consent, LocalOnly) else ""
-                raise nobody(relay, route, soonest, kept_here)
+                raise nobody(relay, soonest, kept_here)
         finally:
             whole = self._settled(relay)
         if relay.lease is not None:
@@ -223,25 +218,28 @@ class Relaying:
 
         What was generated was used, whoever read it to its end.
         """
-        request, receipt, by = relay.request, relay.receipt, relay.flight.by
+        request, by, usage = relay.request, relay.flight.by, relay.usage
         first, last = relay.first_at, relay.last_at
-        usage = receipt.usage
         if usage.completion_tokens == 0 and relay.deltas:
             usage = replace(usage, completion_tokens=relay.deltas, estimated=True)
-        timing: Timing = replace(
-            receipt.timing,
+        timing = Timing(
+            queue_s=relay.queue_s,
+            load_s=relay.load_s,
             first_token_s=first - relay.sent_at if first and relay.sent_at else None,
             generation_s=last - first if first and last else 0.0,
             total_s=asyncio.get_running_loop().time() - relay.began_at,
         )
-        receipt = replace(
-            receipt,
+        receipt = Receipt(
+            persona=request.resolved.persona.name,
             model=by.model if by else None,
             host=by.host if by else None,
             provider=by.provider if by else None,
             usage=usage,
             timing=timing,
             cost_micro_usd=relay.tries.cost_micro_usd,
+            route=relay.route,
+            attempts=tuple(relay.flight.attempts),
+            choice_reason=request.resolved.model_reason,
         )
         if relay.has_written:
             self._tally.note(request.id, request.user, None, receipt, has_text=True)
@@ -283,7 +281,6 @@ class Relaying:
 
 def nobody(
     relay: Relay,
-    route: Route,
     soonest: Candidate | None,
     kept_here: str = "",
 ) -> NoCandidates:
@@ -291,7 +288,7 @@ def nobody(
 
     ``kept_here`` is why no provider may be asked, where none may.
     """
-    attempts = relay.receipt.attempts
+    attempts, route = relay.flight.attempts, relay.route
     words = [f"Nobody can answer with `{relay.request.resolved.model}` now."]
     words += [f"{a.where}: {a.reason}" for a in attempts]
     # "zai: local only" told the client of a `/v1/responses` nothing.

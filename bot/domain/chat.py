@@ -184,7 +184,7 @@ class Turn:
     quotes: tuple[Quote, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Endpoint:
     """Where and how one request is sent, once the right to send it was granted."""
 
@@ -243,7 +243,7 @@ MOST_COUNTED = 1_000_000_000
 case of an answer is no number that a ledger can hold. The widest windows read a hundredth of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Usage:
     """Tokens of one turn as the other side counted them; ``estimated`` when it did not."""
 
@@ -254,7 +254,7 @@ class Usage:
     estimated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Timing:
     """The wait of one turn, split; float seconds."""
 
@@ -364,7 +364,7 @@ class Seam:
     """From its last delta to the first word of whoever went on; None: nobody has."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Receipt:
     """What a person sees at the end of a turn: who answered, where, how fast, what it cost."""
 

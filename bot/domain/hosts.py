@@ -285,7 +285,7 @@ class Wish:
     """Whose words are read, so that its next turn finds them read; empty where nobody can tell."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Demand:
     """Who asks for one model, as of a moment; everything fades from there on: ``policy.demand``."""
 
@@ -368,7 +368,7 @@ class LoadRecord:
     size_bytes: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SpeedRecord:
     """One finished answer's measured speeds on a host."""
 

@@ -170,7 +170,7 @@ class HostReader:
         and the progress of a load are signs of life: the time counts from the newest of them.
 
         Raises:
-            TimeoutError: it said nothing at all.
+            HostUnreachable: the host hangs: it said nothing for so long.
         """
         loop = asyncio.get_running_loop()
         sent_at, ticket, reference = loop.time(), lease.ticket, reference_of(lease.granted.instance)
@@ -195,20 +195,24 @@ class HostReader:
             else:
                 limit.reschedule(loop.time())
 
-        async with asyncio.timeout(None) as limit:
-            handles = [loop.call_later(seconds, look)]
-            try:
-                yield heard
-                if ticket in self._spoke:
-                    self._ended[reference] = self._spoke[ticket][1]()
-            except BaseException:
-                # Whatever broke it may have taken the instance along.
-                self._ended.pop(reference, None)
-                raise
-            finally:
-                handles[-1].cancel()
-                if ticket in self._spoke:
-                    self.heard_at = max(self.heard_at, self._spoke.pop(ticket)[1]())
+        try:
+            async with asyncio.timeout(None) as limit:
+                handles = [loop.call_later(seconds, look)]
+                try:
+                    yield heard
+                    if ticket in self._spoke:
+                        self._ended[reference] = self._spoke[ticket][1]()
+                except BaseException:
+                    # Whatever broke it may have taken the instance along.
+                    self._ended.pop(reference, None)
+                    raise
+                finally:
+                    handles[-1].cancel()
+                    if ticket in self._spoke:
+                        self.heard_at = max(self.heard_at, self._spoke.pop(ticket)[1]())
+        except TimeoutError as error:
+            text = f"{self._snapshot().name} said nothing for {seconds:.0f} s: it hangs."
+            raise HostUnreachable(text, FailureKind.TIMEOUT) from error
 
     async def look(self, key: ModelKey, kind: ModelKind, since: float) -> None:
         """Reads the host's whole list when its copies of a model are not those we know.

@@ -4,7 +4,8 @@ Labels are bounded: hosts, providers and paths of our own, and models that the f
 is known to have. Anything else a client may write is ``unknown``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.metadata import version
 
 from prometheus_client import (
@@ -45,13 +46,17 @@ class Metrics(Collector):
         self._registry = registry = CollectorRegistry()
         self._accounts: tuple[Account, ...] = ()
 
-        def counter(name: str, words: str, *labels: str) -> Counter:
-            return Counter(f"lantern_{name}", words, labels, registry=registry)
+        # Each series is kept here by its labels, which are few: the library looks one up under a
+        # lock, and each request adds to nine.
+        def counter(name: str, words: str, *labels: str) -> Callable[..., Counter]:
+            return cache(Counter(f"lantern_{name}", words, labels, registry=registry).labels)
 
         def seconds(
             name: str, words: str, *labels: str, buckets: tuple[float, ...] = TTFT_BUCKETS
-        ) -> Histogram:
-            return Histogram(f"lantern_{name}", words, labels, registry=registry, buckets=buckets)
+        ) -> Callable[..., Histogram]:
+            named = f"lantern_{name}"
+            made = Histogram(named, words, labels, registry=registry, buckets=buckets)
+            return cache(made.labels) if labels else lambda: made
 
         place = ("model", "host")
         self._requests = counter(
@@ -99,29 +104,28 @@ class Metrics(Collector):
             case FlightNews(what="ended", flight=flight):
                 self._count(flight)
             case FleetEvent(what="model loaded", host=host, model=model, seconds=seconds):
-                self._loads.labels(host, model, "loaded").inc()
-                self._load.labels(host, model).observe(seconds or 0.0)
+                self._loads(host, model, "loaded").inc()
+                self._load(host, model).observe(seconds or 0.0)
             case FleetEvent(what="load failed", host=host, model=model):
-                self._loads.labels(host, model, "failed").inc()
+                self._loads(host, model, "failed").inc()
             case FleetEvent(what="model unloaded", cause=cause):
-                self._unloads.labels(cause).inc()
+                self._unloads(cause).inc()
             case _:
                 return
 
     def _count(self, flight: Flight) -> None:
         by, whole = flight.by, flight.receipt
-        known = self._built.catalog.all_model_keys()
         key = flight.model if by is None else by.model
-        # A provider's model is of our own settings; what a client wrote is only ever a known key.
-        is_known = key in known or (by is not None and by.host is None)
+        # Whoever was asked has it; what a client wrote is only ever a known key.
+        is_known = by is not None or key in self._built.catalog.all_model_keys()
         model, where = str(key) if is_known else UNKNOWN, UNKNOWN if by is None else by.where
-        self._requests.labels(flight.form, model, where, flight.outcome).inc()
+        self._requests(flight.form, model, where, flight.outcome).inc()
         for host in flight.mistaken:
-            self._wrong.labels(host).inc()
+            self._wrong(host).inc()
         for attempt in flight.attempts:
-            self._fallbacks.labels(attempt.kind or UNKNOWN).inc()
+            self._fallbacks(attempt.kind or UNKNOWN).inc()
         if flight.ended_at is not None:
-            self._duration.labels(flight.form).observe(flight.ended_at - flight.began_at)
+            self._duration(flight.form).observe(flight.ended_at - flight.began_at)
         if whole is not None:
             self._count_whole(flight, whole, model, where)
 
@@ -129,15 +133,15 @@ class Metrics(Collector):
         usage, timing = whole.usage, whole.timing
         if timing.first_token_s is not None:
             state = "cold" if timing.load_s else "warm"
-            self._first.labels(model, where, state).observe(timing.wait_s)
+            self._first(model, where, state).observe(timing.wait_s)
         if timing.generation_s and usage.completion_tokens > 1:
             apart_s = timing.generation_s / (usage.completion_tokens - 1)
-            self._per_token.labels(model, where).observe(apart_s)
-        self._queue.labels(where).observe(timing.queue_s)
+            self._per_token(model, where).observe(apart_s)
+        self._queue(where).observe(timing.queue_s)
         # What failed before is no work of Lantern's own.
         if not flight.attempts:
             own_s = timing.total_s - timing.wait_s - timing.generation_s
-            self._overhead.observe(max(0.0, own_s))
+            self._overhead().observe(max(0.0, own_s))
         counts = {
             "input": usage.prompt_tokens,
             "output": usage.completion_tokens,
@@ -145,9 +149,9 @@ class Metrics(Collector):
             "cached": usage.cached_tokens,
         }
         for kind, count in counts.items():
-            self._tokens.labels(model, where, kind).inc(count)
+            self._tokens(model, where, kind).inc(count)
         if whole.provider is not None:
-            self._cost.labels(where, model).inc(whole.cost_micro_usd / 1e6)
+            self._cost(where, model).inc(whole.cost_micro_usd / 1e6)
 
     def collect(self) -> Iterator[Metric]:
         """What stands now."""

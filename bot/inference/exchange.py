@@ -13,9 +13,8 @@ import socket
 import ssl
 from asyncio.staggered import staggered_race
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -310,11 +309,12 @@ class ConnectionPool:
         """With the answer that left each, and what closes it in time."""
         self._tls: ssl.SSLContext | None = None
 
-    @asynccontextmanager
-    async def exchanged(
+    async def sent(
         self, exchange: Exchange, call: Call, connect_s: float, due: float
-    ) -> AsyncGenerator[None]:
-        """Sends a POST; the block begins with the answer's head. Left before its end, it closes.
+    ) -> Callable[[], None]:
+        """Sends a POST; returns, with the answer's head there, what is called when it is done with.
+
+        That keeps the connection where the answer ended in good order, and closes it otherwise.
 
         Raises:
             TimeoutError: no head came by ``due``.
@@ -326,7 +326,7 @@ class ConnectionPool:
         transport = self._taken(address)
         is_kept = transport is not None
         if transport is None:
-            transport = await self._connected(exchange, address, connect_s)
+            transport = await self._connected(exchange, address, connect_s, due)
         else:
             transport.set_protocol(exchange)
             exchange.connection_made(transport)
@@ -334,7 +334,8 @@ class ConnectionPool:
             # Asked only before connecting, a mark set while names were looked up or TLS was made
             # came too late: the words of that one request left all the same.
             if call.before_words is not None:
-                await call.before_words()
+                async with asyncio.timeout_at(due):
+                    await call.before_words()
             transport.write(request)
             try:
                 await exchange.head(due)
@@ -347,27 +348,27 @@ class ConnectionPool:
             except ConnectionError:
                 if not (is_kept and exchange.is_unheard) or call.before_words is not None:
                     raise
-                transport = await self._connected(exchange, address, connect_s)
+                transport = await self._connected(exchange, address, connect_s, due)
                 transport.write(request)
                 await exchange.head(due)
-            yield
-        finally:
-            if exchange.may_stay:
-                self._keep(address, exchange, transport)
-            else:
-                transport.abort()
+        except BaseException:
+            transport.abort()
+            raise
+        return partial(self._left, address, exchange, transport)
 
     async def _connected(
-        self, exchange: Exchange, address: Address, connect_s: float
+        self, exchange: Exchange, address: Address, connect_s: float, due: float
     ) -> asyncio.Transport:
         """A new connection to the first of a name's addresses that takes one.
 
         Raises:
+            TimeoutError: it is ``due`` before ``connect_s`` are over.
             WireFault: none did, ``CONNECT``.
         """
         (scheme, name, port), loop = address, asyncio.get_running_loop()
+        until = loop.time() + connect_s
         try:
-            async with asyncio.timeout(connect_s):
+            async with asyncio.timeout_at(min(until, due)):
                 if scheme == "https" and self._tls is None:
                     # Reads the machine's certificates: tens of milliseconds.
                     self._tls = await asyncio.to_thread(ssl.create_default_context)
@@ -396,6 +397,8 @@ class ConnectionPool:
                 )
             return transport
         except TimeoutError as error:
+            if due <= until:
+                raise
             reason = f"no connection within {connect_s:g} s"
             raise WireFault(Verdict(FailureKind.CONNECT, reason)) from error
         except (OSError, ValueError) as error:
@@ -419,7 +422,10 @@ class ConnectionPool:
             transport.close()
         return None
 
-    def _keep(self, address: Address, exchange: Exchange, transport: asyncio.Transport) -> None:
+    def _left(self, address: Address, exchange: Exchange, transport: asyncio.Transport) -> None:
+        if not exchange.may_stay:
+            transport.abort()
+            return
         # Stopped for a reader that was slow, and left before it had read all.
         transport.resume_reading()
         later = asyncio.get_running_loop().call_later
@@ -471,26 +477,33 @@ def _written(call: Call) -> tuple[Address, bytes]:
     Raises:
         WireFault: its address is no URL, ``CONNECT``; its key cannot be sent, ``AUTH``.
     """
-    try:
-        where = urlsplit(call.url)
-        address = where.scheme, where.hostname or "", where.port or _PORTS.get(where.scheme, 0)
-    except ValueError:
-        where, address = urlsplit(""), ("", "", 0)
+    address, named, path = _found(call.url)
     if not address[1] or not address[2]:
         raise WireFault(Verdict(FailureKind.CONNECT, "its address is no URL"))
     fields = {
-        "Host": where.netloc,
+        "Host": named,
         "User-Agent": "lantern-bot",
         **call.headers,
         "Content-Length": str(len(call.body)),
     }
-    path = f"{where.path or '/'}?{where.query}" if where.query else where.path or "/"
     # Of all that a request's head says the key alone is not of our making.
-    if any(_NO_VALUE.search(value) for value in fields.values()):
+    if _NO_VALUE.search("\t".join(fields.values())):
         reason = "it holds what no header may, such as a line break"
         raise WireFault(Verdict(FailureKind.AUTH, reason))
     lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
     return address, "\r\n".join([*lines, "", ""]).encode("latin-1") + call.body
+
+
+@lru_cache(maxsize=1024)
+def _found(url: str) -> tuple[Address, str, str]:
+    """Where a URL leads, what that is called in a request, and what is asked of it."""
+    try:
+        where = urlsplit(url)
+        address = where.scheme, where.hostname or "", where.port or _PORTS.get(where.scheme, 0)
+    except ValueError:
+        where, address = urlsplit(""), ("", "", 0)
+    path = f"{where.path or '/'}?{where.query}" if where.query else where.path or "/"
+    return address, where.netloc, path
 
 
 def whole_chunks(data: bytes) -> list[bytes]:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
-    AsyncExitStack,
     aclosing,
     asynccontextmanager,
     suppress,
@@ -171,26 +170,26 @@ class Inference:
             error: Makes the error of a verdict.
         """
         error = error or partial(to_error, endpoint=endpoint)
-        async with AsyncExitStack() as stack:
-            try:
-                async with asyncio.timeout_at(due):
-                    sent = self._pool.exchanged(exchange, call, endpoint.connect_s, due)
-                    await stack.enter_async_context(sent)
-            except WireFault as fault:
-                raise error(fault.verdict) from fault
-            except OSError as err:
-                verdict = Verdict(FailureKind.CUT, "the connection broke before the answer began")
-                # What came in the step of the deadline came in time.
-                if isinstance(exchange.fault, WireFault):
-                    verdict = exchange.fault.verdict
-                elif isinstance(err, TimeoutError) and exchange.fault is None:
-                    reason = f"silent for {endpoint.first_token_s:g} s"
-                    verdict = Verdict(FailureKind.TIMEOUT, reason)
-                raise error(verdict) from err
+        try:
+            done = await self._pool.sent(exchange, call, endpoint.connect_s, due)
+        except WireFault as fault:
+            raise error(fault.verdict) from fault
+        except OSError as err:
+            verdict = Verdict(FailureKind.CUT, "the connection broke before the answer began")
+            # What came in the step of the deadline came in time.
+            if isinstance(exchange.fault, WireFault):
+                verdict = exchange.fault.verdict
+            elif isinstance(err, TimeoutError) and exchange.fault is None:
+                reason = f"silent for {endpoint.first_token_s:g} s"
+                verdict = Verdict(FailureKind.TIMEOUT, reason)
+            raise error(verdict) from err
+        try:
             kind = exchange.headers.get("content-type", "")
             if exchange.status != HTTPStatus.OK or any(word in kind for word in wrong):
                 raise error(await self._told(exchange, endpoint, due))
             yield
+        finally:
+            done()
 
     async def _told(self, exchange: Exchange, endpoint: Endpoint, due: float) -> Verdict:
         """What an answer says that is no stream."""

@@ -123,8 +123,10 @@ def window_room(need: Need, most: int | None, limit: int | None) -> tuple[int, i
 def is_too_old(host: HostSnapshot, path: str) -> bool:
     """Does this host's LM Studio surely lack a path? One whose version is not told is asked."""
     since = _SINCE.get(path)
+    if since is None:
+        return False
     version = tuple(int(part) for part in re.findall(r"\d+", host.version)[:3])
-    return since is not None and len(version) == 3 and version < since
+    return len(version) == 3 and version < since
 
 
 def _is_nowhere(snapshot: FleetSnapshot, keys: Sequence[ModelKey]) -> bool:

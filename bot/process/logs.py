@@ -1,9 +1,10 @@
 """Sends every log line, ours and the libraries', through structlog to stderr, without secrets."""
 
+import json
 import logging
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any, Literal, TextIO, cast
 
@@ -39,12 +40,13 @@ _KEPT_LINES = ("exception", "stack")
 """Fields that hold several lines on purpose."""
 
 
+_JSON = json.JSONEncoder()
+
 _SHARED: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_logger_name,
     structlog.stdlib.add_log_level,
     structlog.stdlib.PositionalArgumentsFormatter(),
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.processors.StackInfoRenderer(),
 )
 """What every line gets, ours and the libraries'."""
@@ -67,7 +69,7 @@ def configure_logging(
     out = stream or sys.stderr
     least = logging.getLevelNamesMapping()[level.upper()]
     is_terminal = out.isatty()
-    rendering: list[Processor] = [structlog.processors.JSONRenderer()]
+    rendering: list[Processor] = [_as_json]
     if format == "console" or (format == "auto" and is_terminal):
         console = structlog.dev.ConsoleRenderer(
             colors=is_terminal,
@@ -79,16 +81,18 @@ def configure_logging(
     handler.secrets = frozenset(secrets)
     handler.redactor = Redactor(handler.secrets)
     handler.hides_sdk = least > logging.DEBUG
+    handler.steps = (
+        structlog.processors.format_exc_info,
+        # After the traceback became text: secrets stand in its messages too.
+        partial(_redacted, handler),
+        # Behind that: of all that stands in a line this alone looked as if it might hold a key.
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *rendering,
+    )
+    meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=_SHARED,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                # After the traceback became text: secrets stand in its messages too.
-                partial(_redacted, handler),
-                *rendering,
-            ],
+            foreign_pre_chain=_SHARED, processors=[meta, *handler.steps]
         )
     )
     root = logging.getLogger()
@@ -100,13 +104,9 @@ def configure_logging(
         logging.getLogger(name).setLevel(max(floor, least))
     logging.captureWarnings(True)
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *_SHARED,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=list(_SHARED),
+        logger_factory=partial(_Logger, handler),
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         cache_logger_on_first_use=False,
     )
 
@@ -128,6 +128,8 @@ class _Handler(logging.StreamHandler[TextIO]):
     hides_sdk = True
     secrets = frozenset[str]()
     redactor = Redactor()
+    steps: tuple[Processor, ...] = ()
+    """From what is said to the line that is written."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Leave out the LM Studio SDK's own lines: five for each lost host, named by class.
@@ -139,14 +141,48 @@ class _Handler(logging.StreamHandler[TextIO]):
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Say that a line was lost; the standard way prints its arguments, secrets included."""
+        self.lost(record.name)
+
+    def lost(self, name: str) -> None:
+        """Say that a line of one logger could not be written, and nothing of it."""
         # The reader of the log may be gone, a dead PM2 for one: nothing but the line is lost then.
         with suppress(OSError, ValueError):
-            self.stream.write(f"a log line of {record.name} could not be written\n")
+            self.stream.write(f"a log line of {name} could not be written\n")
+
+
+class _Logger:
+    """One of our own: what is said is written here and now.
+
+    As a record of the standard library a line looked for its caller, was made, copied and made a
+    text once more: that took as long as all else that is done for a line.
+    """
+
+    def __init__(self, handler: _Handler, name: str = "") -> None:
+        self._handler = handler
+        self.name = name
+
+    def _say(self, /, **event: object) -> None:
+        said: Any = event
+        try:
+            for step in self._handler.steps:
+                said = step(self, "", said)
+            with self._handler.lock or nullcontext():
+                self._handler.stream.write(f"{said}\n")
+                self._handler.flush()
+        # Whatever is wrong with what was said: nobody's work breaks over a line.
+        except Exception:
+            self._handler.lost(self.name)
+
+    debug = info = warning = error = critical = _say
 
 
 def _redacted(handler: _Handler, logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
     """Takes secrets out of all fields, tracebacks and nested values included."""
     return cast(MutableMapping[str, Any], handler.redactor.value(dict(event)))
+
+
+def _as_json(logger: WrappedLogger, name: str, event: EventDict) -> str:
+    return _JSON.encode(event)
 
 
 def _visible_controls(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:

@@ -96,20 +96,19 @@ class Redactor:
     def value(self, value: object, depth: int = 0) -> object:
         """The value without secrets, as plain types a log line can carry."""
         match value:
-            case None | bool() | int() | float():
-                return value
             case str():
                 return self.text(value)
+            case None | bool() | int() | float():
+                return value
             case Mapping() if depth < MAX_DEPTH:
-                # Counts such as `first_token` are no secrets.
-                return {
-                    self.text(str(key)): item
-                    if item is None or isinstance(item, int | float)
-                    else MASK
-                    if _is_secret(str(key))
-                    else self.value(item, depth + 1)
-                    for key, item in cast(Mapping[object, object], value).items()
-                }
+                told: dict[str, object] = {}
+                for key, item in cast(Mapping[object, object], value).items():
+                    name = str(key)
+                    # Counts such as `first_token` are no secrets.
+                    if not (item is None or isinstance(item, int | float)):
+                        item = MASK if _is_secret(name) else self.value(item, depth + 1)
+                    told[self.text(name)] = item
+                return told
             case list() | tuple() | set() | frozenset() if depth < MAX_DEPTH:
                 return [self.value(item, depth + 1) for item in cast(Iterable[object], value)]
             case _:

@@ -2,14 +2,14 @@
 
 import asyncio
 import sqlite3
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import aiosqlite
 import structlog
@@ -23,6 +23,7 @@ from bot.store.rows import Value
 
 T = TypeVar("T")
 Values = Sequence[Value] | Mapping[str, Value]
+_Change = Callable[[sqlite3.Connection, Sequence[Any]], object]
 
 _log = structlog.get_logger(__name__)
 
@@ -92,7 +93,7 @@ class Database:
         self._reader = _Connection(self._connect, iter_chunk_size=64)
         self._write_places = asyncio.Semaphore(_WAITING_WRITES)
         self._is_open = False
-        self._notes: deque[Callable[[sqlite3.Connection], object]] = deque(maxlen=_MOST_NOTES)
+        self._notes: deque[tuple[_Change, Any]] = deque(maxlen=_MOST_NOTES)
         """Asked for and not begun."""
         self._has_notes = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -203,13 +204,19 @@ class Database:
             return await self._run(self._writer, erased)
 
     def note(self, change: Callable[[sqlite3.Connection], object]) -> None:
+        """Has something stored soon, as ``gather`` does, that is stored by itself."""
+        self.gather(_each, change)
+
+    def gather(self, change: Callable[[sqlite3.Connection, Sequence[T]], object], one: T) -> None:
         """Has something stored soon, with others in one commit; nobody waits for it.
+
+        What is to be stored by the same ``change`` is given to it at once.
 
         Two commits for each answer, on a thread that has to be woken for each, were a tenth of all
         that a busy gateway did, and on a slow disk each answer waited for its own. Where one of
         those written together fails none is stored, and the log says so. A kill loses the newest.
         """
-        self._notes.append(change)
+        self._notes.append((change, one))
         self._has_notes.set()
 
     async def noted(self) -> None:
@@ -224,13 +231,16 @@ class Database:
             await self._write_notes()
 
     async def _write_notes(self) -> None:
-        taken = list[Callable[[sqlite3.Connection], object]]()
+        taken = list[tuple[_Change, Any]]()
 
         def change(connection: sqlite3.Connection) -> None:
             # Taken only here: whoever asked may have left before the writer came to it.
             taken.extend(self._notes.popleft() for _ in range(len(self._notes)))
-            for one in taken:
-                one(connection)
+            by_change = defaultdict[_Change, list[Any]](list)
+            for how, one in taken:
+                by_change[how].append(one)
+            for how, all_of_it in by_change.items():
+                how(connection, all_of_it)
 
         # One after the other: whoever reads waits for those under way as well.
         async with self._writing:
@@ -293,6 +303,13 @@ def _transact(
         # IMMEDIATE for writes: a read upgraded to a write fails at once, whatever busy_timeout.
         connection.execute(begin)
         return function(connection)
+
+
+def _each(
+    connection: sqlite3.Connection, changes: Sequence[Callable[[sqlite3.Connection], object]]
+) -> None:
+    for change in changes:
+        change(connection)
 
 
 def _tidy(connection: sqlite3.Connection) -> None:

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from bot.domain.hosts import (
@@ -49,9 +49,9 @@ _UNPIN = "DELETE FROM pin WHERE host = ? AND model_key = ?"
 _REMOVE_OWN = "DELETE FROM own_instance WHERE host = ? AND reference = ?"
 # By number, so that no answer has to count the two thousand before it.
 _TRIM = "DELETE FROM {0} WHERE number <= (SELECT max(number) FROM {0}) - ?"
-_SPEED = "SELECT * FROM speed WHERE host = :host AND model_key = :model_key"
+_SPEED = "SELECT * FROM speed WHERE host = ? AND model_key = ?"
 _SPEEDS = "SELECT * FROM speed ORDER BY host, model_key"
-_RATE = "SELECT load_bytes_per_s FROM host_rate WHERE host = :host"
+_RATE = "SELECT load_bytes_per_s FROM host_rate WHERE host = ?"
 _REPLACE = "INSERT OR REPLACE"
 _RATES = "SELECT host, load_bytes_per_s FROM host_rate ORDER BY host"
 
@@ -165,24 +165,38 @@ class FleetStore:
 
     def add(self, record: LoadRecord | SpeedRecord) -> None:
         """Note a finished load or answer into the averages of its model and its host."""
-        at_ms = self.database.now_ms()
+        self.database.gather(_add, (record, self.database.now_ms()))
+
+
+def _add(
+    connection: sqlite3.Connection, records: Iterable[tuple[LoadRecord | SpeedRecord, int]]
+) -> None:
+    """Keeps records, and each average once, however many of them it is made of."""
+    speeds: dict[tuple[HostName, ModelKey], Speed] = {}
+    rates: dict[HostName, float | None] = {}
+    tables = set[str]()
+    for record, at_ms in records:
         is_load = isinstance(record, LoadRecord)
-        table = "load_record" if is_load else "speed_record"
+        table, which = "load_record" if is_load else "speed_record", (record.host, record.model_key)
+        values = {name: getattr(record, name) for name in record.__slots__}
+        insert(connection, table, {**values, "at_ms": at_ms})
+        tables.add(table)
+        if which not in speeds:
+            row = connection.execute(_SPEED, which).fetchone()
+            speeds[which] = Speed() if row is None else value_of(Speed, row)
         measured = Speed(load_s=record.seconds) if is_load else speed_of_answer(record)
-        where = {"host": record.host, "model_key": record.model_key}
-
-        def change(connection: sqlite3.Connection) -> None:
-            insert(connection, table, {**asdict(record), "at_ms": at_ms})
-            connection.execute(_TRIM.format(table), (KEPT_RECORDS,))
-            row = connection.execute(_SPEED, where).fetchone()
-            speed = blend_speed(Speed() if row is None else value_of(Speed, row), measured)
-            insert(connection, "speed", {**where, **asdict(speed)}, verb=_REPLACE)
-            if isinstance(record, LoadRecord):
-                row = connection.execute(_RATE, where).fetchone()
-                before = None if row is None else row["load_bytes_per_s"]
-                # A load of unknown size says nothing of the host's rate.
-                if (rate := blend(before, load_rate(record))) is not None:
-                    columns = {"host": record.host, "load_bytes_per_s": rate}
-                    insert(connection, "host_rate", columns, verb=_REPLACE)
-
-        self.database.note(change)
+        speeds[which] = blend_speed(speeds[which], measured)
+        if isinstance(record, LoadRecord):
+            if record.host not in rates:
+                row = connection.execute(_RATE, (record.host,)).fetchone()
+                rates[record.host] = None if row is None else row["load_bytes_per_s"]
+            rates[record.host] = blend(rates[record.host], load_rate(record))
+    for table in tables:
+        connection.execute(_TRIM.format(table), (KEPT_RECORDS,))
+    for (host, key), speed in speeds.items():
+        columns = {"host": host, "model_key": key, **asdict(speed)}
+        insert(connection, "speed", columns, verb=_REPLACE)
+    for host, rate in rates.items():
+        # A load of unknown size says nothing of the host's rate.
+        if rate is not None:
+            insert(connection, "host_rate", {"host": host, "load_bytes_per_s": rate}, verb=_REPLACE)

@@ -178,7 +178,7 @@ class LedgerStore:
 
     def note_free(self, line: FreeLine) -> None:
         """Note a line on its own; a stored turn's goes with its end (``TurnStore.finish``)."""
-        self._database.note(lambda c: insert(c, "ledger", line))
+        self._database.gather(_free, line)
 
     async def charge_open(self) -> int:
         """Charge what a killed Lantern left reserved, whole; says how many calls that were.
@@ -378,6 +378,11 @@ def _filled(connection: sqlite3.Connection, payers: Iterable[Account]) -> tuple[
 def _shared(accounts: Iterable[Account]) -> tuple[Account, ...]:
     """Those that any asker's next call is charged to as well."""
     return tuple(account for account in accounts if account.payer in ("all", "provider"))
+
+
+def _free(connection: sqlite3.Connection, lines: Iterable[FreeLine]) -> None:
+    for line in lines:
+        insert(connection, "ledger", line)
 
 
 def _used(usage: Usage, first_token_s: float | None, generation_s: float) -> FreeLine:

@@ -46,10 +46,14 @@ def insert(
         columns: The values, by column.
         verb: ``INSERT OR REPLACE`` or ``INSERT OR IGNORE``, where the row may be there already.
     """
-    names, places = ", ".join(columns), ", ".join(f":{name}" for name in columns)
-    statement = f"{verb} INTO {table} ({names}) VALUES ({places})"
-    values = {n: storable(v) if isinstance(v, str) else v for n, v in columns.items()}
-    return connection.execute(statement, values)
+    values = [storable(v) if isinstance(v, str) else v for v in columns.values()]
+    return connection.execute(_insertion(verb, table, *columns), values)
+
+
+@cache
+def _insertion(verb: str, table: str, *columns: str) -> str:
+    places = ", ".join("?" * len(columns))
+    return f"{verb} INTO {table} ({', '.join(columns)}) VALUES ({places})"
 
 
 def value_of(kind: type[T], row: sqlite3.Row) -> T:

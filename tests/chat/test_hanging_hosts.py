@@ -9,6 +9,7 @@ from clocks import LoopClock
 from house import GUARD_S, QWEN, House, house, sim
 
 from bot.chat import host_serving
+from bot.domain.errors import HostUnreachable
 from bot.domain.events import Finished, Loading, Silence, TurnEvent
 from bot.domain.hosts import SpeedRecord, Wish
 from bot.domain.ids import HostName, ModelKey
@@ -61,7 +62,7 @@ async def test_alone_a_host_is_given_its_time_and_other_answers_are_signs_of_lif
                     pass
 
             async def given_up() -> None:
-                with pytest.raises(TimeoutError):
+                with pytest.raises(HostUnreachable):
                     async with host.reader.first_word_within(8.0, mine):
                         await asyncio.Event().wait()
 
