@@ -296,7 +296,7 @@ class Demand:
     at: float = 0.0
     """Monotonic seconds."""
     wish: Wish | None = None
-    """The newest, without its asker."""
+    """The newest, as it was asked."""
     most_context: int = 0
     """The largest that anybody needed of late, in tokens."""
     most_at: float = 0.0

@@ -19,12 +19,15 @@ class Delivery:
 
     def __init__(self) -> None:
         self.leases: dict[Ticket, Lease] = {}
+        self._loop = asyncio.get_running_loop()
         self._tells: deque[Tell] = deque()
         self._telling: asyncio.Handle | None = None
         self._granted: deque[Grant] = deque()
         """In turn."""
-        self._setting_out: set[Ticket] = set()
-        """Told of their grant, and no request sent so far."""
+        self._setting_out: dict[Ticket, float] = {}
+        """Told of their grant, and no request sent so far; since when."""
+        self._held_up: asyncio.TimerHandle | None = None
+        """Rings when they have held up the others for long enough."""
 
     def tell(self, word: Grant | Refuse | Tell) -> None:
         """Brings one word to whom it is for: a refusal at once, all else in its turn."""
@@ -37,7 +40,7 @@ class Delivery:
             case Tell():
                 self._tells.append(word)
                 if self._telling is None:
-                    self._telling = asyncio.get_running_loop().call_soon(self._pass_on)
+                    self._telling = self._loop.call_soon(self._pass_on)
 
     def set_out(self, ticket: Ticket | None) -> None:
         """A granted turn sends its request now, or never will: the next are told of their grant.
@@ -45,16 +48,26 @@ class Delivery:
         A load's end grants to all who waited. They prepared their requests side by side, so that
         the first of a hundred was sent when the last was ready.
         """
-        self._setting_out -= {ticket}
+        if ticket is not None:
+            self._setting_out.pop(ticket, None)
         while self._granted and len(self._setting_out) < SETTING_OUT:
             grant = self._granted.popleft()
             lease = self.leases.get(grant.ticket)
             # One that left before it was told has given its instance back.
             if lease is not None:
-                self._setting_out.add(grant.ticket)
-                # Whoever never sends a request must not hold up those who would.
-                asyncio.get_running_loop().call_later(SET_OUT_S, self.set_out, grant.ticket)
+                self._setting_out[grant.ticket] = self._loop.time()
                 lease.heard(grant)
+        # Whoever never sends a request must not hold up those who would.
+        if self._granted and self._held_up is None:
+            due = min(self._setting_out.values()) + SET_OUT_S
+            self._held_up = self._loop.call_at(due, self._go_past)
+
+    def _go_past(self) -> None:
+        self._held_up, now = None, self._loop.time()
+        late = [ticket for ticket, at in self._setting_out.items() if at + SET_OUT_S <= now]
+        for ticket in late:
+            del self._setting_out[ticket]
+        self.set_out(None)
 
     def refuse_all(self, error: HostUnreachable) -> None:
         """Nobody who waits gets anything, nor who was granted something and not told."""
@@ -70,8 +83,7 @@ class Delivery:
         list nor the first grant got through.
         """
         tell = self._tells.popleft()
-        loop = asyncio.get_running_loop()
-        self._telling = loop.call_soon(self._pass_on) if self._tells else None
+        self._telling = self._loop.call_soon(self._pass_on) if self._tells else None
         lease = self.leases.get(tell.ticket)
         # News of the way are none for whoever has left or arrived.
         if lease is not None and lease.grant is None:

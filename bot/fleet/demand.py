@@ -29,11 +29,10 @@ class Demands:
         begun, resting = demand.begun + (since is None), demand.resting
         if since is not None:
             resting = max(0.0, resting - resting_since(since, now))
-        anybodys = replace(wish, user="", conversation="", since=None, max_wait_s=None)
         most, at = wish.min_context, now
         if most < lately_needed([demand], now):
             most, at = demand.most_context, demand.most_at
-        self.of = {**self.of, key: Demand(begun, resting, now, anybodys, most, at)}
+        self.of = {**self.of, key: Demand(begun, resting, now, wish, most, at)}
 
     def answered(self, key: ModelKey, conversation: str, now: float) -> None:
         """It ended."""
@@ -42,9 +41,7 @@ class Demands:
         resting = demand.resting + 1.0 - (resting_since(since, now) if since is not None else 0.0)
         self.of = {**self.of, key: replace(demand, resting=resting)}
         self._answered[key, conversation] = now
-        for old in list(self._answered):
-            if now - self._answered[old] < LONGEST_REST_S:
-                break
+        while now - self._answered[old := next(iter(self._answered))] >= LONGEST_REST_S:
             del self._answered[old]
 
     def forget(self, key: ModelKey) -> None:

@@ -69,6 +69,7 @@ class Fleet:
     ) -> None:
         memory, rules = memory or FleetMemory(), rules or FleetRules()
         self._http = lan_http()
+        self._loop = asyncio.get_running_loop()
         # Hosts with the same models on disk share the records of them: a hundred hosts with a
         # thousand models each would hold a hundred thousand.
         pool: dict[Model, Model] = {}
@@ -136,7 +137,7 @@ class Fleet:
         if (hosts := self._seen) is None:
             hosts = {name: host.snapshot() for name, host in self._hosts.items()}
             self._seen = hosts
-        return FleetSnapshot(hosts, asyncio.get_running_loop().time())
+        return FleetSnapshot(hosts, self._loop.time())
 
     def _changed(self) -> None:
         self._seen = None
@@ -233,7 +234,8 @@ class Fleet:
         plan = plan_ahead(self.snapshot(), self._demands.of)
         if plan is None:
             return
-        wish = replace(plan.wish, user=AHEAD, max_wait_s=AHEAD_S, priority="low")
+        anybodys = replace(plan.wish, conversation="", since=None)
+        wish = replace(anybodys, user=AHEAD, max_wait_s=AHEAD_S, priority="low")
         with suppress(Unavailable):
             async with self.host(plan.host).lease(wish) as lease:
                 async for _ in lease:

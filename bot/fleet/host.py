@@ -105,6 +105,8 @@ class Host:
         pool: dict[Model, Model],
     ) -> None:
         self._config = config
+        # To ask which loop runs is a call of the system in Python 3.11, and each event would.
+        self._loop = asyncio.get_running_loop()
         self._demands = demands
         self._on_change = on_change
         self._recorder = recorder
@@ -388,7 +390,7 @@ class Host:
             self._timer = None
         if self._timer is None and due < math.inf:
             left_s = max(LEAST_TIMER_S, due - self._now())
-            self._timer = asyncio.get_running_loop().call_later(left_s, self._ring)
+            self._timer = self._loop.call_later(left_s, self._ring)
             self._rings_at = due
 
     def _ring(self) -> None:
@@ -429,11 +431,13 @@ class Host:
     def _note_company(self) -> None:
         """Somebody was granted an instance: whoever works beside another is slowed by it."""
         held = self._scheduler.residents.held
-        at_work = len({resident.reference for resident in held.values()})
-        for ticket, resident in held.items() if len(held) > 1 else ():
+        if len(held) < 2:
+            return
+        at_work, now = len({resident.reference for resident in held.values()}), self._now()
+        for ticket, resident in held.items():
             lease = self._delivery.leases.get(ticket)
             if lease is not None:
-                lease.shared_at = min(lease.shared_at, self._now())
+                lease.shared_at = min(lease.shared_at, now)
                 # Instances take whole shares, and so do the prompts that one reads.
                 lease.shares = max(lease.shares, at_work * len(resident.users))
 
@@ -620,6 +624,5 @@ class Host:
         self._changed.tell()
         self._on_change()
 
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
+    def _now(self) -> float:
+        return self._loop.time()

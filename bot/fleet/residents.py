@@ -72,21 +72,30 @@ class Resident:
     ) -> Instance:
         """The frozen picture; ``is_wanted`` by somebody waiting counts as one more lease."""
         # Rest is not counted under a lease: it begins when the work ends.
-        leases, instance = len(self.users) + is_wanted, self.instance
-        return replace(
-            instance,
-            size_bytes=size_of(instance, models),
-            missed_s=missed_s,
-            is_kept_free=is_kept_free,
+        leases, listed = len(self.users) + is_wanted, self.instance
+        # Each field by its name: for every answer there are several of these, and ``replace``
+        # looks all of them up.
+        return Instance(
+            identifier=listed.identifier,
+            model_key=listed.model_key,
+            reference=listed.reference,
+            context_length=listed.context_length,
+            parallel=listed.parallel,
+            size_bytes=size_of(listed, models),
+            kind=listed.kind,
             own=self.own is not None,
             pinned=self.is_pinned,
             leases=leases,
+            reading=len(self.reading),
             idle_since=None if leases else self.idle_since,
             idle_ttl_s=self.own.idle_ttl_s if self.own else None,
+            last_used=listed.last_used,
+            net_ttl_s=listed.net_ttl_s,
             slowdown=self.slowdown,
             spared_until=self.spared_until,
-            reading=len(self.reading),
             conversations=self.conversations,
+            is_kept_free=is_kept_free,
+            missed_s=missed_s,
         )
 
 

@@ -40,8 +40,7 @@ Studio loaded by itself for a turn of ours (``_clear_strays``).
 """
 
 import math
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from bot.domain.errors import (
@@ -85,7 +84,7 @@ from bot.fleet.effects import (
 )
 from bot.fleet.health import HostHealth
 from bot.fleet.progress import Load, loading_news, seconds_in_line
-from bot.fleet.queue import Queue, Ticket, Waiter
+from bot.fleet.queue import Queue, Ticket, Waiter, counted
 from bot.fleet.residents import SPARED_S, Resident, Residents, reference_of
 from bot.fleet.speeds import History
 from bot.policy.ahead import AHEAD
@@ -194,7 +193,7 @@ class Scheduler:
             models=models,
             instances=self._views(now),
             load=self._in_flight(load) if load else None,
-            waiting=Counter(waiter.wish.model_key for waiter in self._queue.waiters.values()),
+            waiting=counted(w.wish.model_key for w in self._queue.waiters.values()),
             memory_bytes=config.memory_bytes,
             ceiling_bytes=self._capacity.ceiling_bytes,
             held=self._capacity.held,
@@ -301,9 +300,10 @@ class Scheduler:
                 # A refusal counts for those who waited when it fell, not for whoever asks later.
                 self._capacity.tries(key)
         # 7.
-        among: Counter[ModelKey] = Counter()
+        among: dict[ModelKey, int] = {}
         for number, waiter in enumerate(self._turns(), start=1):
-            among[waiter.wish.model_key] += 1
+            key = waiter.wish.model_key
+            among[key] = among.get(key, 0) + 1
             if not waiter.is_joined:
                 self._tell(waiter, self._queued(waiter.wish, number, among, now))
         return self._effects()
@@ -342,14 +342,14 @@ class Scheduler:
 
     def _grant_slots(self, now: float) -> None:
         """Step 3: every free slot there is, in turn."""
-        turns = self._turns()
+        turns = [(waiter, self._usable(waiter.wish)) for waiter in self._turns()]
         passed_over, needed = self._passed_over(turns, now)
         self._kept_free = needed
         kept_free: frozenset[InstanceRef] = frozenset()
-        for waiter in turns:
+        for waiter, able in turns:
             if waiter is passed_over:
                 kept_free = needed
-            usable = [r for r in self._usable(waiter.wish) if r.reference not in kept_free]
+            usable = [r for r in able if r.reference not in kept_free]
             said = waiter.wish.conversation
             free = [
                 (said in r.conversations, self._free_slots(r), -n) for n, r in enumerate(usable)
@@ -359,7 +359,7 @@ class Scheduler:
                 self._grant(waiter, usable[-best[2]], now)
 
     def _passed_over(
-        self, turns: Iterable[Waiter], now: float
+        self, turns: Iterable[tuple[Waiter, Sequence[Resident]]], now: float
     ) -> tuple[Waiter | None, frozenset[InstanceRef]]:
         """The first who waited long enough for others to finish, and what is kept free for it.
 
@@ -367,8 +367,7 @@ class Scheduler:
         end to that, a model in steady use would never leave, and whoever wants another never load.
         """
         ahead: set[InstanceRef] = set()
-        for waiter in turns:
-            usable = self._usable(waiter.wish)
+        for waiter, usable in turns:
             ahead.update(resident.reference for resident in usable)
             if usable or waiter.is_joined:
                 continue
@@ -849,7 +848,7 @@ class Scheduler:
         if not self._queue.waiters:
             return []
         residents = self.residents.all.values()
-        return self._queue.turns(Counter(user for r in residents for user in r.users.values()))
+        return self._queue.turns(counted(user for r in residents for user in r.users.values()))
 
     def _in_flight(self, load: Load) -> LoadInFlight:
         """The frozen picture of a load, with how many it will serve."""
