@@ -10,6 +10,7 @@ from bot.domain.chat import Candidate, Receipt, Rejection, Route
 from bot.domain.cloud import CloudEvent
 from bot.domain.errors import BotError, Interrupted, RequestCancelled, RequestRefused
 from bot.domain.events import FleetEvent, Loading, Progress
+from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import HostName, ModelKey, TurnId, UserId
 
 State = Literal["routing", "queued", "loading", "reading", "streaming"]
@@ -36,6 +37,8 @@ class Flight:
     route: Route = field(default_factory=Route)
     by: Candidate | None = None
     """Who is asked now."""
+    seen: HostSnapshot | None = None
+    """The host that is asked, as it stood then."""
     step: Progress | None = None
     """What it waits for; None while it waits for nothing."""
     sent_at: float | None = None
@@ -65,9 +68,9 @@ class Flight:
         self.step = step
         self.state = "loading" if isinstance(step, Loading) else "queued"
 
-    def begins(self, by: Candidate, now: float) -> None:
+    def begins(self, by: Candidate, now: float, seen: HostSnapshot | None = None) -> None:
         """This one is sent the request; after a failure it is not the first."""
-        self.by, self.step, self.state = by, None, "reading"
+        self.by, self.seen, self.step, self.state = by, seen, None, "reading"
         self.sent_at, self.first_at, self.count = now, None, int
 
     def heard(self, now: float) -> None:

@@ -105,14 +105,14 @@ class HostRelaying:
                 relay.load_s += granted.load_s
                 # What comes as a whole comes without a word before its end.
                 unsaid = 0 if request.is_stream else _limit(request.fields, granted.instance)
-                limit_s, idle_s = await self._hosts.confirmed(
+                limit_s, idle_s, seen = await self._hosts.confirmed(
                     host, candidate, lease, request.prompt_tokens, unsaid
                 )
                 # Before the words of a stream that limit is held by what is around them.
                 endpoint = lease.endpoint
                 first_s = endpoint.first_token_s if request.is_stream else limit_s
                 endpoint = replace(endpoint, idle_s=idle_s, first_token_s=first_s)
-                await relay.begins(candidate)
+                await relay.begins(candidate, seen)
                 reader = self._fleet.host(host).reader
                 async with reader.first_word_within(limit_s, lease) as heard:
                     await self._passed(endpoint, relay, heard)

@@ -19,7 +19,7 @@ from bot.domain.errors import (
     Unavailable,
 )
 from bot.domain.events import Loading, Notice, Progress, Reading, TextDelta
-from bot.domain.hosts import Speed, SpeedRecord, Wish
+from bot.domain.hosts import HostSnapshot, Speed, SpeedRecord, Wish
 from bot.domain.ids import HostName
 from bot.fleet.fleet import Fleet
 from bot.fleet.lease import Lease
@@ -44,6 +44,7 @@ STALE = frozenset({FailureKind.WRONG_MODEL, FailureKind.NOT_THERE})
 
 QUIET_S = 10.0
 """A silence in the middle of an answer is told after so long."""
+_UNMEASURED = Speed()
 _TRIM_TO = 0.7
 """A transcript the host calls too long is cut to this share: it counts tokens otherwise than us."""
 
@@ -193,7 +194,7 @@ class HostServing:
         lease: Lease,
         prompt_tokens: int,
         unsaid_tokens: int = 0,
-    ) -> tuple[float, float]:
+    ) -> tuple[float, float, HostSnapshot]:
         """Right before a request is sent: what was granted is still there.
 
         Args:
@@ -204,7 +205,8 @@ class HostServing:
             unsaid_tokens: Generated before the first word is sent: of an answer sent as a whole.
 
         Returns:
-            The longest silences plausible there now, before the first word and after it.
+            The longest silences plausible there now, before the first word and after it; and the
+            host as it stands.
 
         Raises:
             Unavailable: as ``HostReader.confirm`` says.
@@ -217,11 +219,12 @@ class HostServing:
             if host.is_serving
         }
         beside = max(0, sum(copies.pop(host, ())) - 1)
-        speed = hosts[host].speeds.get(candidate.model, Speed())
+        seen = hosts[host]
+        speed = seen.speeds.get(candidate.model, _UNMEASURED)
         is_twin_free = any(0 in leases for leases in copies.values())
         limit_s = first_word_s(prompt_tokens, speed, beside, is_twin_free=is_twin_free)
         limit_s += unsaid_s(unsaid_tokens, speed, beside)
-        return limit_s, gap_s(speed, beside)
+        return limit_s, gap_s(speed, beside), seen
 
     async def _once(
         self, host: HostName, candidate: Candidate, job: Job, draft: Draft, is_last: bool
@@ -246,7 +249,7 @@ class HostServing:
         not given up: whoever comes back finds it further on.
         """
         hosts = self._fleet.snapshot().hosts
-        speed = hosts[host].speeds.get(candidate.model, Speed())
+        speed = hosts[host].speeds.get(candidate.model, _UNMEASURED)
         if stood_s < load_pause_s(fraction, speed.load_s):
             return False
         others = {c.host for c in route.candidates} - {host, None}
@@ -318,9 +321,9 @@ class HostServing:
         job: Job,
         draft: Draft,
     ) -> None:
-        limit_s, idle_s = await self.confirmed(host, candidate, lease, job.prompt_tokens)
+        limit_s, idle_s, seen = await self.confirmed(host, candidate, lease, job.prompt_tokens)
         endpoint = replace(lease.endpoint, quiet_s=QUIET_S, idle_s=idle_s)
-        speed = self._fleet.snapshot().hosts[host].speeds.get(candidate.model, Speed())
+        speed = seen.speeds.get(candidate.model, _UNMEASURED)
         expected_s = None
         if speed.prefill_tokens_per_s:
             expected_s = job.prompt_tokens / speed.prefill_tokens_per_s
@@ -377,17 +380,13 @@ class HostServing:
         is_read = is_first or usage.cached_tokens > 0
         read = max(0, usage.prompt_tokens - usage.cached_tokens) if is_read else 0
         written, shares = usage.completion_tokens, lease.shares
-        first_token_s, generation_s = timing.first_token_s, timing.generation_s
-        times = first_token_s, generation_s, predicted_s, waited_s
-        record = SpeedRecord(host, candidate.model, read, written, *times)
+        first_s, rest_s = timing.first_token_s, timing.generation_s
         # It does tell how fast the machine is at the most: as if all that time were a share of it.
-        most = replace(
-            record, first_token_s=first_token_s / shares, generation_s=generation_s / shares
-        )
-        if lease.shared_at < lease.spoke_at:
-            record = replace(record, prompt_tokens=0)
-        if lease.shared_at < math.inf:
-            record = replace(record, completion_tokens=0)
+        most = SpeedRecord(host, candidate.model, read, written, first_s / shares, rest_s / shares)
+        is_shared = lease.shared_at < math.inf
+        read = 0 if lease.shared_at < lease.spoke_at else read
+        times = first_s, rest_s, predicted_s, waited_s
+        record = SpeedRecord(host, candidate.model, read, 0 if is_shared else written, *times)
         self._fleet.host(host).record_speed(record, speed_of_answer(most))
 
 

@@ -12,6 +12,7 @@ from bot.cloud.serve import ProviderTries
 from bot.domain.chat import Candidate, Place, Rejection, Route, TurnRequest, Usage
 from bot.domain.errors import FailureKind, Interrupted, Unavailable
 from bot.domain.events import Delta, Progress
+from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import HostName, TurnId, UserId
 from bot.fleet.lease import Lease
 from bot.inference.passing import Form
@@ -66,8 +67,8 @@ class Sink(Protocol):
         """It waits for a host: in its queue, for an eviction or a load."""
         ...
 
-    async def begins(self, candidate: Candidate) -> None:
-        """This one is asked now."""
+    async def begins(self, candidate: Candidate, seen: HostSnapshot | None) -> None:
+        """This one is asked now: a host as it stands, or a provider."""
         ...
 
     def own_head(self) -> tuple[str, int] | None:
@@ -119,7 +120,7 @@ class Relay:
     first_at: float | None = None
     last_at: float | None = None
     deltas: int = 0
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     """As whoever answered told it."""
     queue_s: float = 0.0
     """Waited for slots, over all who were asked."""
@@ -128,12 +129,17 @@ class Relay:
     renews_in_s: float | None = None
     """After how long a spent budget begins anew."""
 
-    async def begins(self, candidate: Candidate) -> None:
-        """The request is sent; what an earlier candidate began does not count."""
+    async def begins(self, candidate: Candidate, seen: HostSnapshot | None = None) -> None:
+        """The request is sent; what an earlier candidate began does not count.
+
+        Args:
+            candidate: To whom.
+            seen: A host as it stands now.
+        """
         now = asyncio.get_running_loop().time()
         self.sent_at, self.first_at, self.deltas = now, None, 0
-        self.flight.begins(candidate, now)
-        await self.sink.begins(candidate)
+        self.flight.begins(candidate, now, seen)
+        await self.sink.begins(candidate, seen)
 
     def heard(self, now: float) -> None:
         """A piece of the answer came."""

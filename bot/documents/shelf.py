@@ -139,6 +139,14 @@ class PersonaShelf:
         seen = reversed(self.seen_by(None, None))
         return {shown_name(persona.name): persona for persona in seen}
 
+    def for_client(self, name: str) -> Persona | None:
+        """Whom such a client means by a name, in capitals or not."""
+        key = name_key(name)
+        if (found := self._personas.get(key)) is not None or not self._made:
+            return found
+        named = {name_key(each): persona for each, persona in self.for_clients().items()}
+        return named.get(key)
+
     def hold(self, made: Iterable[Made]) -> None:
         """Takes what was made in chats, in place of what was held before."""
         self._made = {name_key(each.persona.name): each for each in made}

@@ -20,7 +20,7 @@ PATIENCE_S = 30.0
 
 
 def counted(each: Iterable[K]) -> dict[K, int]:
-    """How often there is each; for the few that there are, a ``Counter`` takes five times as long."""
+    """How often there is each; of the few that there are a ``Counter`` tells five times as late."""
     found: dict[K, int] = {}
     for one in each:
         found[one] = found.get(one, 0) + 1

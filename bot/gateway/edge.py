@@ -81,7 +81,7 @@ def read_object(body: bytes) -> Object:
     try:
         # By itself the reader takes UTF-16 too. PowerShell puts a mark before UTF-8.
         text = body.decode("utf-8-sig")
-        value: object = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        value: object = _JSON.decode(text)
         # What passes the reader and no host could be sent. Only an escape can hold one, and few
         # bodies have any: written out again, long prompts cost more here than anywhere else.
         if _MAYBE_SURROGATE.search(text):
@@ -271,3 +271,6 @@ def _finite(digits: str) -> float:
     if isinf(number):
         raise ValueError(f"{digits[:20]} is too large")
     return number
+
+
+_JSON = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)

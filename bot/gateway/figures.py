@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from bot.domain.chat import Receipt, Usage
-from bot.domain.hosts import FleetSnapshot, Model
+from bot.domain.hosts import HostSnapshot, Model
 
 
 def usage_object(usage: Usage) -> dict[str, object]:
@@ -18,7 +18,7 @@ def usage_object(usage: Usage) -> dict[str, object]:
 
 
 def statistics(
-    receipt: Receipt, snapshot: FleetSnapshot, told: Mapping[str, object]
+    receipt: Receipt, host: HostSnapshot | None, told: Mapping[str, object]
 ) -> dict[str, object]:
     """``stats`` and ``model_info`` as LM Studio's ``/api/v0`` gives them; the host's own win."""
     timing, usage = receipt.timing, receipt.usage
@@ -28,7 +28,6 @@ def statistics(
         "time_to_first_token": timing.first_token_s,
         "generation_time": seconds,
     }
-    host = snapshot.hosts.get(receipt.host) if receipt.host else None
     key = receipt.model
     if host is None or key is None:
         return {"stats": stats}

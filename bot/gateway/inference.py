@@ -14,7 +14,6 @@ from bot.chat.choices import PLAIN, Resolved
 from bot.chat.lantern import Lantern
 from bot.chat.planning import FIRST_LOOK_S
 from bot.chat.relayed import RelayRequest, RequestForm
-from bot.documents.shelf import name_key
 from bot.domain.chat import Place, Receipt
 from bot.domain.errors import BotError, FailureKind, NoCandidates, UnknownName
 from bot.domain.ids import AUTO, ModelKey, PlaceId, TurnId
@@ -92,7 +91,7 @@ class Inferring:
             except Exception as error:
                 raise self._problem(asked, error) from error
             self._keep(asked, sink.reply, receipt)
-            return sink.answer(receipt, self._built.catalog.snapshot())
+            return sink.answer(receipt)
         model = str(resolved.model)
         stream = StreamSink(request, endpoint, number, model, created, self._pace)
         try:
@@ -221,9 +220,7 @@ class Inferring:
         keys = self._built.catalog.all_model_keys()
         if name is not None and name not in keys:
             name = normalize("NFC", name)
-        personas = self._built.shelf.for_clients()
-        by_name = {name_key(each): persona for each, persona in personas.items()}
-        persona = None if name is None else by_name.get(name_key(name))
+        persona = None if name is None else self._built.shelf.for_client(name)
         is_known = name is None or name == AUTO or name in keys or persona is not None
         if not is_known or (is_embedding and name is None):
             # It may be on a host that is not seen yet: right after a start the 404 was a lie.
@@ -248,7 +245,7 @@ class Inferring:
         else:
             if not keys:
                 self._built.catalog.any_model(name)
-            known = keys | personas.keys()
+            known = keys | self._built.shelf.for_clients().keys()
             raise UnknownName(
                 "model", name, nearest(name, sorted(filter(caller.may_ask_for, known)))
             )

@@ -22,7 +22,7 @@ from bot.domain.events import (
     TextDelta,
     Waking,
 )
-from bot.domain.hosts import FleetSnapshot
+from bot.domain.hosts import HostSnapshot
 from bot.gateway.errors import Problem
 from bot.gateway.figures import statistics, usage_object
 from bot.gateway.whole import WholeChat
@@ -148,7 +148,7 @@ class StreamSink:
         """Kept for the next sign of life."""
         self._state = state_of(step)
 
-    async def begins(self, candidate: Candidate) -> None:
+    async def begins(self, candidate: Candidate, seen: HostSnapshot | None) -> None:
         """Named in the headers, where they are still to be sent."""
         self.candidate = candidate
         self._model = str(candidate.model)
@@ -308,6 +308,8 @@ class WholeSink:
         """Of a response, the id that its client may go on from."""
         self.route = Route()
         self.candidate: Candidate | None = None
+        self._seen: HostSnapshot | None = None
+        """The host that is asked, as it stood then."""
 
     async def routed(self, route: Route) -> None:
         """Kept for the headers."""
@@ -316,9 +318,9 @@ class WholeSink:
     async def waits(self, step: Progress) -> None:
         """A whole answer waits in silence."""
 
-    async def begins(self, candidate: Candidate) -> None:
+    async def begins(self, candidate: Candidate, seen: HostSnapshot | None) -> None:
         """Kept for the headers; what another said before it broke is dropped."""
-        self.candidate = candidate
+        self.candidate, self._seen = candidate, seen
         self._text.clear()
         self._passed = WholeChat()
 
@@ -351,12 +353,12 @@ class WholeSink:
             if payload != "[DONE]":
                 self._passed.take(payload)
 
-    def answer(self, receipt: Receipt, snapshot: FleetSnapshot) -> web.Response:
+    def answer(self, receipt: Receipt) -> web.Response:
         """The HTTP answer, with LM Studio's own statistics beside OpenAI's fields."""
         body = self.body
         if receipt.host is not None and self._form in ("chat", "text"):
             told: dict[str, object] = json.loads(body)
-            body = json.dumps(told | statistics(receipt, snapshot, told)).encode()
+            body = json.dumps(told | statistics(receipt, self._seen, told)).encode()
         if self._passed.has_begun:
             body = self._passed.body()
         elif receipt.provider is not None:

@@ -202,8 +202,7 @@ class Watching:
     def _log(self, flight: Flight, ended: Object) -> None:
         """One line for each request, with LM Studio's own figures; never a word of it."""
         key = flight.by.model if flight.by is not None else flight.model
-        hosts = self._built.fleet.snapshot().hosts.values()
-        known = (host.models.get(key) for host in hosts)
+        known = None if flight.seen is None else flight.seen.models.get(key)
         told = None if flight.receipt is None else foretold(flight.receipt)
         _log.info(
             "request",
@@ -211,7 +210,7 @@ class Watching:
             key=ended["key"],
             endpoint=flight.form,
             model=key,
-            arch=next((model.architecture for model in known if model is not None), ""),
+            arch="" if known is None else known.architecture,
             where=flight.by.where if flight.by is not None else None,
             status=ended["status"],
             outcome=flight.outcome,

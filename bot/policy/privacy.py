@@ -12,6 +12,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import InitVar, dataclass, field
+from functools import lru_cache
 from typing import final
 
 from bot.domain.chat import Message, Origin, OriginKind, Place, Quote, Turn, TurnRequest
@@ -238,6 +239,7 @@ async def judge_probe(messages: Sequence[Message]) -> CloudConsent:
     return CloudConsent(frozenset(PROBE), None, seal=_SEAL)
 
 
+@lru_cache(maxsize=4096)
 def user_hash(salt: str, purpose: str, user: UserId) -> str:
     """A person's opaque name for one purpose: a provider, or the ledger.
 

@@ -27,6 +27,7 @@ _ROUNDS = 5  # of macros in macros, and of entries that bring in others
 _MACRO = re.compile(r"\{\{([^{}]*)\}\}|<(USER|BOT|CHAR)>", re.IGNORECASE)
 _MOMENT = re.compile(r"(?<!\{)\{(date|time)\}(?!\})")
 _DICE = re.compile(r"(\d{0,2})d?(\d{1,6})", re.IGNORECASE)
+_NOBODY = Character()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +151,8 @@ def persona_prompt(
     """
     character = persona.character
     fill = partial(filled_in, scene=scene)
-    if character == Character():
-        return fill(persona.system_prompt).strip()
+    if character == _NOBODY:
+        return fill(persona.system_prompt).strip() if persona.system_prompt else ""
     main = fill(MAIN_PROMPT)
     own = filled_in(persona.system_prompt, scene, main).strip()
     before, after = joined(character.book, said, scene, measure)

@@ -105,9 +105,14 @@ class Redactor:
                 for key, item in cast(Mapping[object, object], value).items():
                     name = str(key)
                     # Counts such as `first_token` are no secrets.
-                    if not (item is None or isinstance(item, int | float)):
-                        item = MASK if _is_secret(name) else self.value(item, depth + 1)
-                    told[self.text(name)] = item
+                    if item is not None and not isinstance(item, (int, float)):
+                        # Most of a line was in the line before it.
+                        is_clean = type(item) is str and item in self._clean
+                        if _is_secret(name):
+                            item = MASK
+                        elif not is_clean:
+                            item = self.value(item, depth + 1)
+                    told[name if name in self._clean else self.text(name)] = item
                 return told
             case list() | tuple() | set() | frozenset() if depth < MAX_DEPTH:
                 return [self.value(item, depth + 1) for item in cast(Iterable[object], value)]

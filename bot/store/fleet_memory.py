@@ -3,7 +3,7 @@
 import sqlite3
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 from bot.domain.hosts import (
     Drain,
@@ -178,7 +178,7 @@ def _add(
     for record, at_ms in records:
         is_load = isinstance(record, LoadRecord)
         table, which = "load_record" if is_load else "speed_record", (record.host, record.model_key)
-        values = {name: getattr(record, name) for name in record.__slots__}
+        values = {each.name: getattr(record, each.name) for each in fields(record)}
         insert(connection, table, {**values, "at_ms": at_ms})
         tables.add(table)
         if which not in speeds:

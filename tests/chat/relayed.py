@@ -8,6 +8,7 @@ from bot.chat.relayed import RelayRequest
 from bot.chat.relaying import Relaying
 from bot.domain.chat import Candidate, Message, Place, Receipt, Route
 from bot.domain.events import Delta, Progress
+from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import AUTO, ModelKey, PlaceId, TurnId, UserId
 from bot.domain.personas import Persona
 
@@ -24,7 +25,7 @@ class DeafSink:
         if self._heard is not None:
             await self._heard(step)
 
-    async def begins(self, candidate: Candidate) -> None: ...
+    async def begins(self, candidate: Candidate, seen: HostSnapshot | None) -> None: ...
 
     def own_head(self) -> None: ...
 
