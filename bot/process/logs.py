@@ -41,6 +41,7 @@ _KEPT_LINES = ("exception", "stack")
 
 
 _JSON = json.JSONEncoder()
+_LEVELS = logging.getLevelNamesMapping()
 
 _SHARED: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
@@ -104,9 +105,9 @@ def configure_logging(
         logging.getLogger(name).setLevel(max(floor, least))
     logging.captureWarnings(True)
     structlog.configure(
-        processors=list(_SHARED),
+        processors=[partial(_loud, least), *_SHARED],
         logger_factory=partial(_Logger, handler),
-        wrapper_class=structlog.make_filtering_bound_logger(least),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
         cache_logger_on_first_use=False,
     )
 
@@ -174,6 +175,16 @@ class _Logger:
             self._handler.lost(self.name)
 
     debug = info = warning = error = critical = _say
+
+
+def _loud(least: int, logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """Drops what is not to be written.
+
+    By a step: a test that captures lines takes all steps away, and so hears each.
+    """
+    if _LEVELS[name.upper()] < least:
+        raise structlog.DropEvent
+    return event
 
 
 def _redacted(handler: _Handler, logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
