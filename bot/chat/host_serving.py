@@ -278,7 +278,7 @@ class HostServing:
         """
         instance = lease.granted.instance
         limits = [each for each in (instance.context_length, job.window) if each is not None]
-        estimated = sum(map(message_tokens, job.whole))
+        estimated = sum(job.sizes)
         if not (job.whole and limits and is_near_edge(estimated, min(limits), job.answer_tokens)):
             return None
         host = self._fleet.host(HostName(lease.endpoint.source))
@@ -286,9 +286,9 @@ class HostServing:
         counted = await host.reader.count_tokens(instance, text)
         if counted is None:
             return None
-        window = counted_window(job.whole, counted, min(limits), job.answer_tokens)
+        window = counted_window(job.whole, estimated, counted, min(limits), job.answer_tokens)
         try:
-            return fit_transcript(job.whole, window, job.answer_tokens)
+            return fit_transcript(job.whole, window, job.answer_tokens, job.sizes)
         except PromptTooLong:
             return None  # by our own estimate it may still be tried
 
@@ -404,6 +404,7 @@ def _trimmed(job: Job) -> Job | None:
         messages=fitted.messages,
         # What the host called too long must not come back by its count.
         whole=(),
+        sizes=(),
         prompt_tokens=fitted.prompt_tokens,
         dropped=job.dropped + fitted.dropped,
     )

@@ -116,6 +116,8 @@ class Job:
     """Who could see the pictures that those who answer here cannot; None: nobody, or they can."""
     whole: tuple[Message, ...] = ()
     """Every message that was read, what does not fit included; none where it is not known."""
+    sizes: tuple[int, ...] = ()
+    """Of each, in estimated tokens."""
     window: int | None = None
     """What it was fitted to, in tokens."""
     begun: str = ""
@@ -159,12 +161,13 @@ class Planner:
 
     def _widest(self, resolved: Resolved) -> int | None:
         """The widest window that any wanted model offers anywhere; None when nobody says."""
-        wanted = None if AUTO in resolved.models else set(resolved.models)
+        wanted, is_any = dict.fromkeys(resolved.models), AUTO in resolved.models
         offered = [
             model.max_context_length
             for host in self._snapshot().hosts.values()
-            for model in host.models.values()
-            if model.max_context_length and (wanted is None or model.key in wanted)
+            # Looked up by name: looking through a thousand models took most of planning a turn.
+            for model in (host.models.values() if is_any else map(host.models.get, wanted))
+            if model is not None and model.max_context_length
         ]
         return max(offered, default=None)
 
@@ -178,14 +181,16 @@ class Planner:
         moment = Moment(asking.turn, asking.resolved.now, window)
         # Every text is cleaned once here, whatever windows are tried below.
         messages = transcript(asking.resolved.persona, asking.branch, asking.request, moment)
-        job = self._job_within(window, asking, messages)
+        # And measured once: tried windows and the count by a host measured them five times.
+        sizes = tuple(map(message_tokens, messages))
+        job = self._job_within(window, asking, messages, sizes)
         if job.wish.min_context > window:
             return self._for_long(job)
         for smaller in _smaller(window, job):
             if job.route.candidates:
                 break
             # A transcript that no host has the memory for is shortened, not refused.
-            job = self._job_within(smaller, asking, messages)
+            job = self._job_within(smaller, asking, messages, sizes)
         return job
 
     def _for_long(self, job: Job) -> Job:
@@ -265,18 +270,21 @@ class Planner:
             route=replace(route, candidates=able),
             wish=wish,
             whole=(),
+            sizes=(),
             begun=begun.rstrip(),
             # Nobody goes back to a host that was lost in the middle, however soon it returned.
             replan=None,
         )
 
-    def _job_within(self, window: int, asking: Asking, messages: Sequence[Message]) -> Job:
+    def _job_within(
+        self, window: int, asking: Asking, messages: tuple[Message, ...], sizes: tuple[int, ...]
+    ) -> Job:
         resolved, request = asking.resolved, asking.request
         if request.must_see:
             resolved = replace(resolved, model=AUTO)
         answer_tokens = resolved.persona.sampling.max_tokens or ANSWER_TOKENS
         # What must stay may be more than the hosts' window: who reads more may answer it still.
-        fitted = fit_or_least(messages, window, answer_tokens)
+        fitted = fit_or_least(messages, window, answer_tokens, sizes)
         # It may still hold the conversation's prefix, and then reads only what is new.
         served = (turn.receipt.host for turn in reversed(asking.branch) if turn.receipt is not None)
         # Older images are left out for a model that cannot see; the newest ones decide.
@@ -324,7 +332,8 @@ class Planner:
             replan=lambda: routed(resolved)[0],
             is_follow_up=bool(asking.branch),
             seer=seer,
-            whole=tuple(messages),
+            whole=messages,
+            sizes=sizes,
             window=window,
         )
 

@@ -16,7 +16,7 @@ DialectName = Literal["lmstudio", "openai", "zai", "generic"]
 FinishReason = Literal["stop", "length", "cancelled", "error", "refused"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Place:
     """Where somebody speaks; choices are looked up thread first, then channel, then server."""
 
@@ -79,7 +79,7 @@ OriginKind = Literal["own", "earlier", "quote", "fact", "prompt"]
 the persona's texts."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Origin:
     """Where some words of a transcript were said."""
 
@@ -94,7 +94,7 @@ class Origin:
     """When, where that is not the turn's own time; UTC milliseconds."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Message:
     """One message as sent to a model."""
 
@@ -163,7 +163,7 @@ TurnStatus = Literal["running", "done", "partial", "failed"]
 """
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Turn:
     """A stored turn; ``parent`` makes the tree."""
 

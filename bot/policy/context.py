@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from bot.domain.chat import Attachment, Message, Origin, Quote, Turn, TurnRequest
 from bot.domain.errors import PromptTooLong
@@ -77,14 +78,15 @@ def is_near_edge(tokens: int, window: int, reserve: int) -> bool:
     return tokens * LEAST_OF_ESTIMATE <= room < tokens * MOST_OF_ESTIMATE
 
 
-def counted_window(messages: Sequence[Message], text_tokens: int, window: int, reserve: int) -> int:
+def counted_window(
+    messages: Sequence[Message], estimated: int, text_tokens: int, window: int, reserve: int
+) -> int:
     """The window in our own estimate's tokens, by what a host counted of these messages' texts.
 
     Marks and pictures, which it did not count, stay as estimated.
     """
-    estimated = sum(map(message_tokens, messages))
-    texts = sum(estimate_tokens(message.text) for message in messages)
-    real = max(1, estimated - texts + text_tokens)
+    pictures = sum([len(message.images) for message in messages])
+    real = max(1, MESSAGE_TOKENS * len(messages) + IMAGE_TOKENS * pictures + text_tokens)
     return reserve + math.floor((window - reserve) * estimated / real)
 
 
@@ -209,7 +211,12 @@ def alternating(messages: Iterable[Message]) -> tuple[Message, ...]:
     return tuple(joined)
 
 
-def fit_transcript(messages: Sequence[Message], window: int | None, reserve: int) -> Fitted:
+def fit_transcript(
+    messages: Sequence[Message],
+    window: int | None,
+    reserve: int,
+    sizes: Sequence[int] | None = None,
+) -> Fitted:
     """Keep the newest whole turns that fit the window beside ``reserve`` tokens of answer.
 
     The system prompt and the last message always stay; so does the reply that is to be continued.
@@ -218,19 +225,24 @@ def fit_transcript(messages: Sequence[Message], window: int | None, reserve: int
         messages: The transcript.
         window: Tokens the model reads at most; None is without a limit.
         reserve: Tokens kept free for the answer.
+        sizes: Estimated tokens of each message, where all were measured before.
 
     Raises:
         PromptTooLong: what must stay does not fit.
     """
-    head, turns = _by_turn(messages)
-    is_continuation = bool(turns) and turns[-1][-1].text == CONTINUE_TEXT
-    must_stay = min(len(turns), 2 if is_continuation else 1)
-    least = total = sum(map(message_tokens, head))
-    kept: list[list[Message]] = []
+
+    def measured(start: int, end: int) -> int:
+        return sum(map(message_tokens, messages[start:end]) if sizes is None else sizes[start:end])
+
+    head, starts = _turn_starts(messages)
+    is_continuation = bool(starts) and messages[-1].text == CONTINUE_TEXT
+    must_stay = min(len(starts), 2 if is_continuation else 1)
+    least = total = measured(0, head)
+    kept: list[Sequence[Message]] = []
     # From the newest end: measuring a long branch from its root took 62 ms of the event loop at
     # 400 turns, most of them for words that were left out.
-    for turn in reversed(turns):
-        size = sum(map(message_tokens, turn))
+    for start, end in reversed([*pairwise((*starts, len(messages)))]):
+        turn, size = messages[start:end], measured(start, end)
         if len(kept) < must_stay:
             least += size
         elif window is not None and total + size + reserve > window:
@@ -247,15 +259,17 @@ def fit_transcript(messages: Sequence[Message], window: int | None, reserve: int
             needed=total + reserve,
         )
     rest = [message for turn in reversed(kept) for message in turn]
-    return Fitted((*head, *rest), len(messages) - len(head) - len(rest), total)
+    return Fitted((*messages[:head], *rest), len(messages) - head - len(rest), total)
 
 
-def fit_or_least(messages: Sequence[Message], window: int, reserve: int) -> Fitted:
+def fit_or_least(
+    messages: Sequence[Message], window: int, reserve: int, sizes: Sequence[int] | None = None
+) -> Fitted:
     """As ``fit_transcript``; where what must stay is more than the window, just that."""
     try:
-        return fit_transcript(messages, window, reserve)
+        return fit_transcript(messages, window, reserve, sizes)
     except PromptTooLong as error:
-        return fit_transcript(messages, error.needed, reserve)
+        return fit_transcript(messages, error.needed, reserve, sizes)
 
 
 def blind(messages: Sequence[Message]) -> tuple[Message, ...]:
@@ -301,19 +315,13 @@ def _user_message(
             title = " ".join(defuse(file.name).split())
             end = f"----- end of file: {title} -----"
             parts.append(f"----- file: {title} -----\n{defuse(file.text)}\n{end}")
-    images = tuple(file for file in files if file.image is not None)
+    images = tuple([file for file in files if file.image is not None])
     return Message("user", "\n\n".join(parts), images, origins)
 
 
-def _by_turn(messages: Sequence[Message]) -> tuple[list[Message], list[list[Message]]]:
-    """The leading system messages, and the rest in groups that each begin with a user message."""
-    head: list[Message] = []
-    turns: list[list[Message]] = []
-    for message in messages:
-        if message.role == "system" and not turns:
-            head.append(message)
-        elif message.role == "user" or not turns:
-            turns.append([message])
-        else:
-            turns[-1].append(message)
-    return head, turns
+def _turn_starts(messages: Sequence[Message]) -> tuple[int, list[int]]:
+    """How many system messages lead, and where each turn begins: with a user message, or first."""
+    speaks = (n for n, message in enumerate(messages) if message.role != "system")
+    head = next(speaks, len(messages))
+    later = [n for n in range(head + 1, len(messages)) if messages[n].role == "user"]
+    return head, [head, *later] if head < len(messages) else []

@@ -20,6 +20,7 @@ from bot.domain.chat import Rejection, Route
 from bot.domain.cloud import ProviderSnapshot
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, LoadLimits, Model
 from bot.domain.ids import AUTO, HostName, ModelKey
+from bot.domain.personas import LoadSettings
 from bot.policy.prediction import Outlook, RouteAsk, contexts_alike, outlook
 from bot.policy.routing import Looked, plan_with
 
@@ -42,16 +43,20 @@ _UNKNOWN = Rejection("", AUTO, "")
 class _Table:
     """All hosts' outlooks on one model, which hold for contexts above the one, up to the other."""
 
-    above: float
-    up_to: float
+    of: tuple[LoadSettings, bool, bool]
+    """What they depend on besides: settings of the load, seeing, chatting."""
     at: float
     """When those were made that change with time alone."""
-    rows: list[tuple[HostSnapshot, Outlook | Rejection]]
-    """With what each was made from."""
-    alike: list[tuple[float, float]]
-    """For which contexts each of them holds."""
-    is_timed: bool = False
-    """Does one of them change with time alone?"""
+    made_from: list[HostSnapshot]
+    found: list[Outlook | Rejection]
+    above: list[float]
+    """Of each; what holds for all is the highest."""
+    up_to: list[float]
+    timed_until: list[float]
+    """Up to when each of them changes with time alone."""
+    holds: tuple[float, float] = (-inf, inf)
+    """For which contexts all of them do."""
+    all_timed_until: float = -inf
 
 
 class RoutingIndex:
@@ -60,10 +65,11 @@ class RoutingIndex:
     def __init__(self) -> None:
         self._hosts: Mapping[HostName, HostSnapshot] = {}
         self._made_at = 0.0
-        self._is_timed = False
+        self._timed_until = -inf
+        """Up to when any of the routes changes with time alone."""
         self._routes: dict[Hashable, Route] = {}
-        self._tables: dict[Hashable, list[_Table]] = {}
-        """By what an outlook depends on; several for one model are of different contexts."""
+        self._tables: dict[ModelKey, list[_Table]] = {}
+        """Several for one model are of different contexts, settings and needs."""
         self._outlooks = 0
 
     def route(
@@ -75,82 +81,95 @@ class RoutingIndex:
     ) -> Route:
         """See ``plan_route``."""
         at = snapshot.taken_at if now is None else now
-        if snapshot.hosts is not self._hosts or self._is_timed:
-            self._follow(snapshot, at)
-        key = (ask.models, ask.prompt_tokens, ask.min_context, ask.conversation, ask.new_tokens,
-               ask.answer_tokens, ask.sticky_host, ask.needs_vision, ask.is_chat, ask.load,
-               ask.max_wait_s, ask.local_only, ask.cloud, ask.strategy, ask.first, ask.order,
-               *providers)  # fmt: skip
+        self._follow(snapshot.hosts, at)
+        key = (ask, *providers)
         route = self._routes.get(key)
         if route is None:
             # All at once: to keep count of each one's use would cost what the look-up saves.
             if len(self._routes) >= MOST_ROUTES:
                 self._routes.clear()
-            look = partial(self._look, snapshot, ask, at)
-            route = plan_with(look, snapshot, ask, providers, at)
-            self._routes[key] = route
+            look = partial(self._look, snapshot.hosts, ask, at)
+            route = self._routes[key] = plan_with(look, snapshot, ask, providers, at)
+            if AUTO in ask.models:
+                for host in snapshot.hosts.values():
+                    self._timed_until = max(self._timed_until, _timed_until(host, AUTO))
         return route
 
-    def _follow(self, snapshot: FleetSnapshot, now: float) -> None:
+    def _follow(self, hosts: Mapping[HostName, HostSnapshot], now: float) -> None:
         """Forget the routes when any host changed or a load under way went on for a while."""
-        before, hosts = self._hosts, snapshot.hosts
+        before, self._hosts = self._hosts, hosts
         # By identity: a host that did not change keeps its record, and comparing two of a thousand
         # models each would cost more than the planning it saves.
-        is_same = len(before) == len(hosts) and all(map(is_, before.values(), hosts.values()))
-        is_fresh = not self._is_timed or 0.0 <= now - self._made_at < FRESH_S
-        self._hosts = hosts
-        if is_same and is_fresh:
+        is_same = hosts is before or (
+            len(before) == len(hosts) and all(map(is_, before.values(), hosts.values()))
+        )
+        is_timed = self._made_at < self._timed_until
+        if is_same and (not is_timed or 0.0 <= now - self._made_at < FRESH_S):
             return
         self._routes.clear()
-        self._made_at = now
-        self._is_timed = any(_changes_by_time(host, AUTO, now) for host in hosts.values())
+        self._made_at, self._timed_until = now, -inf
 
-    def _look(self, snapshot: FleetSnapshot, ask: RouteAsk, now: float, key: ModelKey) -> Looked:
+    def _look(
+        self, hosts: Mapping[HostName, HostSnapshot], ask: RouteAsk, now: float, key: ModelKey
+    ) -> Looked:
         """Every host's outlook, remembered until that host changes."""
         if self._outlooks >= MOST_OUTLOOKS:
             self._tables.clear()
             self._outlooks = 0
-        context, hosts = ask.min_context, snapshot.hosts.values()
-        tables = self._tables.setdefault((key, ask.load, ask.needs_vision, ask.is_chat), [])
-        for table in tables:
-            if table.above < context <= table.up_to and len(table.rows) == len(hosts):
-                break
-        else:
-            table = _Table(
-                -inf, inf, now, [(_NOBODY, _UNKNOWN)] * len(hosts), [(-inf, inf)] * len(hosts)
-            )
-            tables.insert(0, table)
-            tables[MOST_TABLES:] = ()
-        since, is_stale = table.at, not 0.0 <= now - table.at < FRESH_S
+        table = self._table(len(hosts), ask, now, key)
+        made_from, since, is_stale = table.made_from, table.at, not 0.0 <= now - table.at < FRESH_S
         if is_stale:
             table.at = now
-        anew = [
-            (n, host)
-            for n, ((made_from, _), host) in enumerate(zip(table.rows, hosts, strict=True))
-            if made_from is not host or (is_stale and _changes_by_time(host, key, since))
-        ]
-        for n, host in anew:
-            table.rows[n] = host, outlook(host, key, ask, now)
-            table.alike[n] = contexts_alike(host, key, ask)
-        if anew:
-            self._outlooks += len(anew)
-            table.above = max(above for above, _ in table.alike)
-            table.up_to = min(up_to for _, up_to in table.alike)
-            table.is_timed = any(_changes_by_time(host, key, now) for host in hosts)
-        self._is_timed = self._is_timed or table.is_timed
-        return table.rows
+        is_changed = False
+        for n, host in enumerate(hosts.values()):
+            if made_from[n] is host and not (is_stale and since < table.timed_until[n]):
+                continue
+            made_from[n], table.found[n] = host, outlook(host, key, ask, now)
+            table.above[n], table.up_to[n] = contexts_alike(host, key, ask)
+            table.timed_until[n] = _timed_until(host, key)
+            self._outlooks += 1
+            is_changed = True
+        if is_changed:
+            table.holds = max(table.above), min(table.up_to)
+            table.all_timed_until = max(table.timed_until)
+        self._timed_until = max(self._timed_until, table.all_timed_until)
+        return zip(made_from, table.found, strict=True)
+
+    def _table(self, count: int, ask: RouteAsk, now: float, key: ModelKey) -> _Table:
+        """That which holds for such a question, or one in which nobody has been judged yet."""
+        tables, context = self._tables.setdefault(key, []), ask.min_context
+        of = (ask.load, ask.needs_vision, ask.is_chat)
+        for table in tables:
+            above, up_to = table.holds
+            if above < context <= up_to and len(table.found) == count and table.of == of:
+                return table
+        table = _Table(
+            of,
+            now,
+            [_NOBODY] * count,
+            [_UNKNOWN] * count,
+            [-inf] * count,
+            [inf] * count,
+            [-inf] * count,
+        )
+        tables.insert(0, table)
+        tables[MOST_TABLES:] = ()
+        return table
 
 
-def _changes_by_time(host: HostSnapshot, key: ModelKey, since: float) -> bool:
-    """Has anything there that matters to this model changed since then with time alone?"""
+def _timed_until(host: HostSnapshot, key: ModelKey) -> float:
+    """Up to when anything there that matters to this model changes with time alone."""
     if host.load is not None or host.woken_at is not None:
-        return True
-    # What is left in peace for a while seemed to be in use until its host changed.
-    if any(since < instance.spared_until for instance in host.instances):
-        return True
+        return inf
     # Any model may be the soonest: once a pause was over, none of a host was found for AUTO.
-    learnt = host.limits.values() if key == AUTO else [host.limits.get(key, _NOTHING_LEARNT)]
-    return any(since < limits.failed_until for limits in learnt)
+    if key == AUTO:
+        until = max([limits.failed_until for limits in host.limits.values()], default=-inf)
+    else:
+        until = host.limits.get(key, _NOTHING_LEARNT).failed_until
+    # What is left in peace for a while seemed to be in use until its host changed.
+    for instance in host.instances:
+        until = max(until, instance.spared_until)
+    return until
 
 
 def shared_models(

@@ -42,6 +42,7 @@ from bot.domain.hosts import (
 )
 from bot.domain.ids import ModelKey
 from bot.domain.personas import LoadSettings
+from bot.domain.values import value
 
 GRACE = 1.1
 """A model so much over the memory is for the host to decide: refused by a formula, one that would
@@ -63,7 +64,7 @@ _SMALLEST_KV_SHARE = 0.29
 """Four-bit keys and values with their scales."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Placement:
     """A load that fits, now or later."""
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import field, replace
 from enum import IntEnum
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from bot.domain.chat import Rejection
 from bot.domain.errors import BRIEFLY, FailureKind
@@ -108,7 +108,8 @@ class Prediction:
         return self.queue_s + self.load_s + self.prefill_s
 
 
-class Outlook(NamedTuple):
+@value
+class Outlook:
     """What a host could do for a model, whatever is asked: the same for prompts of every length.
 
     Kept while its host does not change, so that a new question costs a sum and no new judgement.
@@ -156,7 +157,7 @@ def predict_seconds(
     found = outlook(host, key, ask, now)
     if isinstance(found, Rejection):
         return found
-    prefill_s, _, reason = found._replace(queue_s=0.0, load_s=0.0).of(ask)
+    prefill_s, _, reason = replace(found, queue_s=0.0, load_s=0.0).of(ask)
     write_s = found.write_s * ask.answer_tokens
     standing, queue_s, load_s = found.standing, found.queue_s, found.load_s
     return Prediction(queue_s, load_s, prefill_s, reason, standing, found.evicts, write_s)
@@ -239,7 +240,7 @@ def _not_up(host: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> Out
         return found
     is_called = host.woken_at is not None
     words = f"waking: ~{_seconds(wake_s)} left" if is_called else f"asleep: ~{_seconds(wake_s)}"
-    return found._replace(queue_s=found.queue_s + wake_s, reason=f"{words}, {found.reason}")
+    return replace(found, queue_s=found.queue_s + wake_s, reason=f"{words}, {found.reason}")
 
 
 def predict_load_s(host: HostSnapshot, model: Model) -> tuple[float, LoadBasis]:
@@ -289,8 +290,14 @@ def remaining_s(load: LoadInFlight, guess_s: float, now: float) -> float:
 
 
 def _resident(host: HostSnapshot, model: Model, usable: Sequence[Instance]) -> Outlook:
-    leases = sum(instance.leases for instance in usable)
-    slots = sum(max(1, instance.parallel or host.slots) for instance in usable)
+    leases = slots = reading = 0
+    spilled, conversations = math.inf, tuple[str, ...]()
+    for copy in usable:
+        leases += copy.leases
+        slots += max(1, copy.parallel or host.slots)
+        reading += copy.reading
+        spilled = min(spilled, copy.slowdown)
+        conversations += copy.conversations
     # Those waiting get their slots before whoever is still being routed.
     waiting, read = host.waiting.get(model.key, 0), ""
     if waiting:
@@ -303,19 +310,14 @@ def _resident(host: HostSnapshot, model: Model, usable: Sequence[Instance]) -> O
     rates = expected_rates(host, model)
     # Whoever waits for a slot begins beside others who have theirs.
     beside = min(leases, slots - 1)
-    reading = min(sum(instance.reading for instance in usable), beside)
-    spilled = min(instance.slowdown for instance in usable)
+    reading = min(reading, beside)
     more = f", {spilled:.0f} times slower than usual" if spilled > 1.0 else ""
     slow = spilled * _slowdown(host, model.key, reading, beside - reading)
+    standing = Standing.BUSY if leases + waiting else Standing.IDLE
+    queue_s = _queue_s(leases + waiting, slots, _turn_s(host, model.key, rates))
+    read_s, write_s, told = slow / rates[0], slow / rates[1], (words + more, words + read + more)
     return Outlook(
-        standing=Standing.BUSY if leases + waiting else Standing.IDLE,
-        reason=words + more,
-        queue_s=_queue_s(leases + waiting, slots, _turn_s(host, model.key, rates)),
-        load_s=0.0,
-        read_s=slow / rates[0],
-        write_s=slow / rates[1],
-        conversations=tuple(said for instance in usable for said in instance.conversations),
-        reason_read=words + read + more,
+        standing, told[0], queue_s, 0.0, read_s, write_s, (), 0.0, conversations, told[1]
     )
 
 

@@ -141,7 +141,7 @@ class Marks:
 def origins_of_turn(turn: Turn) -> tuple[Origin, ...]:
     """Where the words of a stored turn were said, those it quotes included."""
     own = Origin("earlier", _places(turn.place), turn.user, turn.persona, turn.id)
-    return (own, *(_quoted(quote, turn.persona) for quote in turn.quotes))
+    return (own, *[_quoted(quote, turn.persona) for quote in turn.quotes])
 
 
 def origins_of_request(
@@ -267,7 +267,7 @@ def _places(place: Place | None) -> tuple[PlaceId | None, ...]:
     if place is None or not place.is_certain:
         return (None,)
     known = (place.channel, place.thread, place.server)
-    return tuple(part for part in known if part is not None)
+    return tuple([part for part in known if part is not None])
 
 
 def _why_private(

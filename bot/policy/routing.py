@@ -59,8 +59,8 @@ LOCAL_QUALITY = 5
 PROVIDER_FIRST_TOKEN_S = 2.0
 """Assumed of a provider until measured, where seconds break a tie."""
 
-Ranked = tuple[int, Standing, float, bool, float, HostName, ModelKey, float, str]
-"""A host's place among others, the lowest first, with seconds to the first word and the reason.
+Ranked = tuple[int, Standing, float, bool, float, HostName, ModelKey, Candidate]
+"""A host's place among others, the lowest first, and what it is as a candidate.
 
 A tie of seconds, then how the model stands there, then weight: it chooses between equals, and never
 makes a slower host win; so does who answered last. The name comes behind the burden, so that the
@@ -155,9 +155,11 @@ def _prefers_cloud(ask: RouteAsk, providers: Sequence[ProviderSnapshot]) -> bool
 
 def _ranked(host: HostSnapshot, key: ModelKey, found: Outlook, ask: RouteAsk) -> Ranked:
     seconds, burden_s, reason = found.of(ask)
-    tie, name = int(min(burden_s, LONGEST_S) / TIE_S), host.name
+    tie, name = int((burden_s if burden_s < LONGEST_S else LONGEST_S) / TIE_S), host.name
+    # By place: a dozen are made for each question, and names cost as much again.
+    candidate = Candidate(key, name, None, seconds, None, burden_s, 0, None, reason)
     is_other = name != ask.sticky_host
-    return tie, found.standing, -host.weight, is_other, burden_s, name, key, seconds, reason
+    return tie, found.standing, -host.weight, is_other, burden_s, name, key, candidate
 
 
 def _soonest(host: HostSnapshot, ask: RouteAsk, now: float) -> Ranked | Rejection:
@@ -235,11 +237,7 @@ def _home(
         able.sort()
         # AUTO after a named model may find the very same again: its first place counts.
         known = {(candidate.host, candidate.model) for candidate in found}
-        found += [
-            Candidate(key, name, None, seconds, None, burden_s, 0, None, reason)
-            for *_, burden_s, name, key, seconds, reason in able
-            if (name, key) not in known
-        ]
+        found += [one[-1] for one in able if not known or (one[5], one[6]) not in known]
     return found, rejected
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 import pytest
 from structlog.testing import capture_logs
@@ -13,7 +14,7 @@ from bot.chat.cloud_serving import CloudServing
 from bot.chat.draft import Draft
 from bot.chat.host_serving import HostServing
 from bot.chat.override import Override
-from bot.chat.planning import REST_TOKENS, Asking, ChatRules, Job, Planner
+from bot.chat.planning import REST_TOKENS, WINDOW_TOKENS, Asking, ChatRules, Job, Planner
 from bot.chat.walk import Newcomers
 from bot.cloud.serve import ProviderTries
 from bot.domain.chat import Candidate, Message, Place, Rejection, Route, TurnRequest, Usage
@@ -28,7 +29,16 @@ from bot.domain.errors import (
 )
 from bot.domain.events import FellBack, Offered, Resuming, StreamEnd, TextDelta, TurnEvent, Way
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model, Wish
-from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
+from bot.domain.ids import (
+    AUTO,
+    HostName,
+    ModelKey,
+    PersonaName,
+    PlaceId,
+    ProviderName,
+    TurnId,
+    UserId,
+)
 from bot.domain.personas import Persona, Sampling
 from bot.policy.context import Fitted
 from bot.policy.privacy import Consent, LocalOnly
@@ -453,6 +463,36 @@ def rest_of(job: Job, begun: str, said: int, *lost: HostName) -> Job:
         nothing,
     )
     return planner.rest_of(job, QWEN, begun, said, lost)
+
+
+class Disk(dict[ModelKey, Model]):
+    """Of a thousand models, of which only those asked for are looked up."""
+
+    def values(self) -> NoReturn:
+        raise AssertionError("all were looked through")
+
+
+@pytest.mark.parametrize("wanted", [(QWEN,), (GLM, QWEN), (AUTO, GLM)])
+def test_the_widest_window_of_those_wanted_is_found_by_their_names(
+    wanted: tuple[ModelKey, ...],
+) -> None:
+    windows = {QWEN: 9000, GLM: 4000, ModelKey("untold"): None, ModelKey("other"): 20_000}
+    known = {key: Model(key, max_context_length=most) for key, most in windows.items()}
+    models = known if AUTO in wanted else Disk(known)
+    names = (HostName("studio"), HostName("empty"))
+    hosts = {
+        name: HostSnapshot(name, "a:1", "up", models=disk)
+        for name, disk in zip(names, (models, {}), strict=True)
+    }
+    fleet = FleetSnapshot(hosts, 0.0)
+    rules = ChatRules(PersonaName("sage"))
+    planner = Planner(lambda: fleet, rules, lambda prompt, answer, now: (), nothing)
+    first, *others = wanted
+    persona = Persona(PersonaName("sage"), alternatives=tuple(others))
+    resolved = replace(job_of(STUDIO).asking.resolved, persona=persona, model=first)
+    assert planner.window(resolved) == (20_000 if AUTO in wanted else 9000)
+    nobody = replace(resolved, model=ModelKey("untold"), persona=replace(persona, alternatives=()))
+    assert planner.window(nobody) == WINDOW_TOKENS
 
 
 def asked_for(max_tokens: int | None, *, is_zai_chosen: bool = False) -> Job:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,7 @@ from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, TurnId
 from bot.fleet.lmstudio import SocketClient
 from bot.fleet.reading import COUNT_S
 from bot.policy.access import EVERY_RIGHT, Rights
+from bot.policy.context import estimate_tokens
 from bot.sim.journal import (
     LoadStarted,
     PredictionCancelled,
@@ -773,14 +775,25 @@ async def test_what_fits_by_the_hosts_own_count_is_sent_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sockets: bool, count_s: float, counts: bool
 ) -> None:
     monkeypatch.setattr("bot.fleet.reading.COUNT_S", count_s)
+    measured = Counter[str]()
+
+    def measure(text: str) -> int:
+        measured[text[:2]] += 1
+        return estimate_tokens(text)
+
     personas = {"brief": "model: qwen/qwen3-8b\nload: {context_length: 2048}\n"}
     host = sim("studio", QWEN, sockets=sockets)
     async with house(tmp_path, host, personas=personas) as home:
-        said = [await home.ask("[[tokens 20]] " + "word " * 120, persona="brief") for _ in range(5)]
+        ask = "[[tokens 20]] " + "word " * 120
+        said = [await home.ask(f"{n} {ask}", persona="brief") for n in range(4)]
+        monkeypatch.setattr("bot.policy.context.estimate_tokens", measure)
+        said.append(await home.ask(f"4 {ask}", persona="brief"))
         sent = home.hosts["studio"].journal.of(PredictionStarted)[-1]
         notices = [turn.notices for turn in said if turn.notices]
     # By our estimate the last needs over 1,000 tokens; REST counts none, and a busy host late.
     assert len(sent.messages) == (9 if counts else 7)
+    # Once for the plan, whatever windows it is fitted to afterwards.
+    assert [measured[f"{n} "] for n in range(5)] == [1] * 5
     assert notices == ([] if counts else ["Kept the newest 7 of 9 messages."])
 
 

@@ -98,11 +98,17 @@ def test_a_hosts_count_widens_or_narrows_what_our_estimate_lets_in() -> None:
     said = [Message("user", "word " * 64), Message("assistant", "word " * 64)]
     ours = 2 * 100
     assert sum(map(message_tokens, said)) == ours + 2 * MESSAGE_TOKENS
-    assert counted_window(said, ours, 1216, 1000) == 1216
+    assert counted_window(said, ours + 2 * MESSAGE_TOKENS, ours, 1216, 1000) == 1216
     # Half as many: with their marks, which it did not count, 116 in place of 216.
-    assert counted_window(said, ours // 2, 1216, 1000) == 1000 + 216 * 216 // 116
-    assert counted_window(said, ours * 2, 1216, 1000) == 1000 + 216 * 216 // 416
-    assert counted_window([], 0, 1216, 1000) == 1000
+    assert (
+        counted_window(said, ours + 2 * MESSAGE_TOKENS, ours // 2, 1216, 1000)
+        == 1000 + 216 * 216 // 116
+    )
+    assert (
+        counted_window(said, ours + 2 * MESSAGE_TOKENS, ours * 2, 1216, 1000)
+        == 1000 + 216 * 216 // 416
+    )
+    assert counted_window([], 0, 0, 1216, 1000) == 1000
 
 
 def test_half_a_character_is_counted_like_any_other() -> None:
