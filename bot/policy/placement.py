@@ -137,23 +137,36 @@ def place(
         words = _what_stays(host, refusal, needed, rested)
         return Hopeless(FailureKind.DOES_NOT_FIT, words)
     if refusal:
-        # 6. Our estimate was wrong; by how much only the host knows.
-        rest = [i for i in staying if i not in evict]
-        more, freed = tuple[Instance, ...](), sum(map(instance_bytes, evict))
-        for instance in _least_missed_first(rest, now, host.evict_foreign):
-            # One at the least, also where no size is known.
-            if not (more or evict) or freed < (needed or 0):
-                more, freed = (*more, instance), freed + instance_bytes(instance)
+        # 6.
+        evict = _evicted_after_a_refusal(evict, staying, needed, now, host.evict_foreign)
         # A foreign one in use is not waited for: its work has no end that we would hear of.
-        busy = tuple(i for i in rest if i.own and not i.pinned and _is_busy(i, now))
-        if not (more or evict) and busy:
-            return Placement(order, outgrown + evict, busy, f"waits for {names(busy)} to finish")
-        if not (more or evict):
+        busy = tuple(i for i in staying if i.own and not i.pinned and _is_busy(i, now))
+        if not evict and busy:
+            return Placement(order, outgrown, busy, f"waits for {names(busy)} to finish")
+        if not evict:
             words = refused_words(refusal, staying, host.evict_foreign)
             return Hopeless(FailureKind.DOES_NOT_FIT, words)
-        evict += more
     reason = f"after evicting {names(evict)}" if evict else ""
     return Placement(order, outgrown + evict, (), reason)
+
+
+def _evicted_after_a_refusal(
+    evict: tuple[Instance, ...],
+    staying: Iterable[Instance],
+    needed: int | None,
+    now: float,
+    evict_foreign: bool,
+) -> tuple[Instance, ...]:
+    """What leaves, and as much more as the model needs: the estimate by which it fitted was wrong.
+
+    By how much only the host knows. Empty where nothing may leave.
+    """
+    freed, rest = sum(map(instance_bytes, evict)), [i for i in staying if i not in evict]
+    for instance in _least_missed_first(rest, now, evict_foreign):
+        # One at the least, also where no size is known.
+        if not evict or freed < (needed or 0):
+            evict, freed = (*evict, instance), freed + instance_bytes(instance)
+    return evict
 
 
 def place_roomy(
