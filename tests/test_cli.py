@@ -80,7 +80,10 @@ from bot.__main__ import lantern
 try:
     lantern(["--version"])
 except SystemExit:
-    import bot.commands.run, bot.fleet.lmstudio
+    import bot.commands.run, bot.fleet.rest
+bot.fleet.rest.lan_http()
+print(*sys.modules)
+import bot.fleet.lmstudio
 print(*sys.modules)
 import rich.console
 """
@@ -89,6 +92,8 @@ import rich.console
     )
     late = {"rich", "click", "pygments", "aiohttp.web", "pypdf", "genai_prices", "PIL", "bot.sim"}
     assert not set(done.stdout.split()) & {*late, "bot.gateway", "bot.terminal.screen"}
+    # Before it logs in.
+    assert not set(done.stdout.splitlines()[-2].split()) & {"httpcore", "lmstudio"}
 
 
 def json_of(capsys: pytest.CaptureFixture[str]) -> Any:

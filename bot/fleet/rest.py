@@ -58,12 +58,27 @@ def lan_http() -> httpx.AsyncClient:
     Certificates are not read: LM Studio speaks plain HTTP, and reading them cost every start 40 ms
     of a standing loop for each client. Without any, TLS would be refused.
     """
-    return httpx.AsyncClient(
-        trust_env=False,
-        verify=_NO_TLS,
-        timeout=CALL_S,
-        limits=httpx.Limits(max_keepalive_connections=32, keepalive_expiry=20.0),
-    )
+    return httpx.AsyncClient(trust_env=False, transport=_Transport(), timeout=CALL_S)
+
+
+class _Transport(httpx.AsyncBaseTransport):
+    """Loads what carries requests at the first of them: fifty modules that no login needs.
+
+    By then the SDK has loaded the same ones, in a thread.
+    """
+
+    def __init__(self) -> None:
+        self._loaded: httpx.AsyncHTTPTransport | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self._loaded is None:
+            limits = httpx.Limits(max_keepalive_connections=32, keepalive_expiry=20.0)
+            self._loaded = httpx.AsyncHTTPTransport(trust_env=False, verify=_NO_TLS, limits=limits)
+        return await self._loaded.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        if self._loaded is not None:
+            await self._loaded.aclose()
 
 
 class RestApi:
