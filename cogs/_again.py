@@ -16,6 +16,7 @@ from cogs._access import Access
 from cogs._faults import SENDING_ERRORS, say
 from cogs._languages import public_locale, told
 from cogs._mentions import said
+from cogs._missed import MissedDeletions
 from cogs._places import is_at_home, place_of, user_id
 from cogs._reply import Replies
 from cogs._reply_view import ShownAnswer
@@ -26,6 +27,7 @@ from cogs._writer import Writer
 
 UNREADABLE = "Discord does not show me that question any more; ask it anew."
 GONE = "That answer is not stored any more."
+TAKEN_BACK = "Its question was deleted, and so it left here too, with its answers; ask it anew."
 UNSHOWN = "Discord did not let me show the other answer; this one goes on."
 
 _YOUNG = timedelta(minutes=55)
@@ -43,6 +45,7 @@ class Again:
         pacers: Pacers,
         webhooks: Webhooks,
     ) -> None:
+        self.missed = MissedDeletions()
         self._turns = lantern.turns
         self._webhooks = webhooks
         self._shown_in = lantern.replies
@@ -90,6 +93,7 @@ class Again:
             NotPermitted: it is not stored any more.
         """
         user = user_id(interaction.user)
+        await self._look_for(interaction, turn)
         standing = await self._at_rest(interaction, turn, is_continued=kind == "continue")
         # Pressed twice by a nervous finger: one answer is enough. A command is answered in words:
         # deferred alone it said that it thinks for ever.
@@ -186,6 +190,28 @@ class Again:
         # Only now the store knows where what was written stands.
         return await self.standing(interaction, turn, is_continued=is_continued)
 
+    async def _look_for(self, interaction: discord.Interaction[Any], turn: TurnId) -> None:
+        """Takes note of what was deleted of an answer while we were not there to be told.
+
+        Raises:
+            RequestRefused: its question was.
+            NotPermitted: as ``standing`` says.
+        """
+        if not is_at_home(interaction):
+            return
+        standing, client = await self.standing(interaction, turn), interaction.client
+        asked = await self._turns.store.asked_in(standing.answers.first)
+        pressed = 0 if interaction.message is None else interaction.message.id
+        channel = interaction.channel_id or 0
+        looked_for = {(channel, message) for message in standing.messages if message != pressed}
+        if asked is not None:
+            looked_for.add((int(asked[0]), int(asked[1])))
+        for message in await self.missed.gone(client, looked_for):
+            if asked is not None and message == int(asked[1]):
+                client.dispatch("missed_deletion", message)
+                raise RequestRefused(TAKEN_BACK)
+            await self._shown_in.lost(str(message))
+
     async def standing(
         self, interaction: discord.Interaction[Any], turn: TurnId, *, is_continued: bool = False
     ) -> ShownAnswer:
@@ -266,6 +292,11 @@ class Again:
         channel = interaction.client.get_partial_messageable(
             interaction.channel_id or 0, guild_id=interaction.guild_id
         )
+        pressed = interaction.message
+        # What the bot answered commands with has a webhook's id, too: its own.
+        if pressed is not None and pressed.webhook_id not in (None, interaction.application_id):
+            # Asked as the bot first, each press cost a refusal, which counts towards a ban.
+            self._webhooks.spoke(pressed.id)
         hook = self._webhooks.at(interaction.client, interaction.channel)
         transport = Transport(channel, self._pacers, hook=hook)
         transport.locale = public_locale(interaction)

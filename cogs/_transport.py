@@ -55,8 +55,8 @@ class Transport:
         self._sent: set[int] = set()
         self._hook = hook
         self._speaker: Speaker | None = None
-        self._hooked: set[int] = set()
-        """Messages that a webhook made, which alone can change them."""
+        self._is_hooked = False
+        """A webhook made some of its messages."""
 
     def speak_as(self, speaker: Speaker | None) -> None:
         """New messages come by this name and picture, where that may be; None: as the bot."""
@@ -66,7 +66,9 @@ class Transport:
         """What the next call is paced by: a new message, or a change to one."""
         now, channel = asyncio.get_running_loop().time(), self.channel_id
         is_spoken = is_new and self._speaker is not None
-        if (hook := self._hook) is not None and (self._hooked or (is_spoken and hook.may_speak)):
+        if (hook := self._hook) is not None and (
+            self._is_hooked or (is_spoken and hook.webhooks.may_speak(hook.channel))
+        ):
             # Its calls, new messages among them, count together and nowhere else.
             return (self._pacers.of_channel(hook.channel, now, INTERACTION),)
         if is_new:
@@ -108,10 +110,10 @@ class Transport:
                 replied_user=False,
             )
         hook, speaker = self._hook, self._speaker
-        if hook is not None and speaker is not None and hook.may_speak:
+        if hook is not None and speaker is not None and hook.webhooks.may_speak(hook.channel):
             made = await hook.send(speaker, message.content, options)
             if made is not None:
-                self._hooked.add(made)
+                self._is_hooked = True
                 return made
         if self.question is not None and part not in self._sent:
             # Sent again after a lost answer it still comes once. A replacement is another message.
@@ -179,21 +181,22 @@ class Transport:
         # By its id alone: nothing is fetched, and an interaction's message can be changed so too,
         # while the library's own InteractionMessage knows no way but the token.
         known, hook = self._channel.get_partial_message(message_id), self._hook
-        if hook is None or message_id not in self._hooked:
+        if hook is None or not hook.webhooks.has_spoken(message_id):
             try:
                 async with asyncio.timeout(CALL_S):
                     await known.edit(**options)
                     return
             except discord.HTTPException as error:
-                # One of a persona's, made by a press or a Lantern before this one.
+                # One of a persona's, made by a Lantern before this one.
                 if hook is None or error.code != _ANOTHERS:
                     raise
-                self._hooked.add(message_id)
+                hook.webhooks.spoke(message_id)
+        self._is_hooked = True
         await hook.edit(message_id, options)
 
     async def delete(self, message_id: int) -> None:
         """Takes a message of this reply away."""
-        if self._hook is not None and message_id in self._hooked:
+        if self._hook is not None and self._hook.webhooks.has_spoken(message_id):
             try:
                 await self._hook.delete(message_id)
                 return

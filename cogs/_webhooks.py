@@ -17,6 +17,7 @@ towards the limit that bans a whole address."""
 
 CALL_S = 60.0
 _MOST = 500
+_MOST_SPOKEN = 2000
 
 _NONE = discord.AllowedMentions.none()
 T = TypeVar("T")
@@ -31,6 +32,8 @@ class Webhooks:
         self._closed: dict[int, float] = {}
         """Channels where we may have none, and until when that is believed."""
         self._looking = asyncio.Lock()
+        self._spoken: dict[int, None] = {}
+        """Messages that ours made, the newest last; nobody but their webhook may change them."""
 
     def at(self, client: discord.Client, channel: object) -> "Hook | None":
         """The way to speak in a channel or thread of a server; None where there is none."""
@@ -46,6 +49,16 @@ class Webhooks:
         """Is it not known to be refused there?"""
         now = asyncio.get_running_loop().time()
         return self._closed.get(channel, -inf) <= now
+
+    def spoke(self, message: int) -> None:
+        """A message was made by one of ours."""
+        self._spoken[message] = None
+        if len(self._spoken) > _MOST_SPOKEN:
+            del self._spoken[next(iter(self._spoken))]
+
+    def has_spoken(self, message: int) -> bool:
+        """Is a message known to be made by one of ours?"""
+        return message in self._spoken
 
     async def find(self, client: discord.Client, channel: int, *, makes: bool) -> Any:
         """Our webhook of a channel; None where there is none, or we may not look.
@@ -97,18 +110,13 @@ class Hook:
     ) -> None:
         self.channel = channel
         """Whose webhook it is; all its threads share it."""
-        self._webhooks = webhooks
+        self.webhooks = webhooks
         self._client = client
         self._thread = {} if thread is None else {"thread": discord.Object(thread)}
 
-    @property
-    def may_speak(self) -> bool:
-        """Is it worth a try?"""
-        return self._webhooks.may_speak(self.channel)
-
     async def send(self, speaker: Speaker, content: str, options: dict[str, Any]) -> int | None:
         """Makes a message; its id, or None where it has to be a plain one."""
-        hook = await self._webhooks.find(self._client, self.channel, makes=True)
+        hook = await self.webhooks.find(self._client, self.channel, makes=True)
         if hook is None:
             return None
         me = self._client.user
@@ -127,8 +135,9 @@ class Hook:
         except discord.HTTPException as error:
             if fault_of(error) not in (DiscordFault.EXPIRED, DiscordFault.DENIED):
                 raise
-            self._webhooks.close(self.channel)
+            self.webhooks.close(self.channel)
             return None
+        self.webhooks.spoke(sent.id)
         return sent.id
 
     async def edit(self, message_id: int, options: dict[str, Any]) -> None:
@@ -152,7 +161,7 @@ class Hook:
         await self._kept(hook.delete_message(message_id, **self._thread))
 
     async def _found(self) -> discord.Webhook:
-        hook = await self._webhooks.find(self._client, self.channel, makes=False)
+        hook = await self.webhooks.find(self._client, self.channel, makes=False)
         if hook is None:
             raise discord.ClientException("the webhook of this message is gone")
         return hook
@@ -162,7 +171,7 @@ class Hook:
             await _bounded(call)
         except discord.HTTPException as error:
             if fault_of(error) is DiscordFault.EXPIRED:
-                self._webhooks.forget(self.channel)
+                self.webhooks.forget(self.channel)
             raise
 
 

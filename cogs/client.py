@@ -12,7 +12,7 @@ from discord.backoff import ExponentialBackoff
 from discord.ext import commands
 
 from bot.chat.lantern import Lantern
-from bot.domain.errors import ConfigError
+from bot.domain.errors import BotError, ConfigError
 from bot.policy.pacing import Pacers
 from cogs._access import Access
 from cogs._again import Again
@@ -23,6 +23,7 @@ from cogs._forgotten import ForgottenAnswers
 from cogs._forms import FormButton
 from cogs._languages import CommandNames
 from cogs._loads import Loads
+from cogs._missed import MOST_ASKED
 from cogs._owners import tell_owners
 from cogs._places import DiscordRules
 from cogs._presence import PresenceLine
@@ -273,19 +274,22 @@ class LanternBot(commands.Bot):
     async def on_ready(self) -> None:
         """Comes again after every new session; the first time counts."""
         self._face.presence.renew(self)
+        missed, store = self._face.again.missed, self._face.lantern.turns.store
+        missed.begin_session()
+        if not self._was_ready:
+            self._was_ready = True
+            servers, shards = len(self.guilds), self.shard_count or 1
+            _log.info("discord connected", user=str(self.user), servers=servers, shards=shards)
+            if not servers and self.application_id is not None:
+                # Everything looked well, and nobody anywhere could write to it.
+                _log.warning("in no server", to_add_it=invite_link(self.application_id))
+            self._face.rules.on_ready()
+            await self._closing.run()
         # Every new session: what Discord delivered into a line that was cut is not sent again.
-        if self._was_ready:
-            await self._closing.hear_missed()
-            return
-        self._was_ready = True
-        count = self.shard_count or 1
-        _log.info("discord connected", user=str(self.user), servers=len(self.guilds), shards=count)
-        if not self.guilds and self.application_id is not None:
-            # Everything looked well, and nobody anywhere could write to it.
-            _log.warning("in no server", to_add_it=invite_link(self.application_id))
-        self._face.rules.on_ready()
-        await self._closing.run()
         await self._closing.hear_missed()
+        # After who waits was told: what was taken back may wait, and is looked for when it is used.
+        with suppress(BotError):
+            await missed.tell(self, await store.newest_asked(MOST_ASKED))
 
 
 class ShardedBot(LanternBot, commands.AutoShardedBot):

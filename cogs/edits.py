@@ -87,6 +87,11 @@ class Edits(commands.Cog):
         for message in sorted(payload.message_ids):
             await self._forget(message)
 
+    @commands.Cog.listener()
+    async def on_missed_deletion(self, message: int) -> None:
+        """As for one: it was deleted while nobody was connected to be told."""
+        await self._forget(message)
+
     async def _forget(self, message: int) -> None:
         try:
             await self._shown_in.lost(str(message))

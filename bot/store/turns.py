@@ -25,9 +25,19 @@ IMAGE_BYTES = 4 * 1024 * 1024
 
 _KNOWN = "SELECT id FROM turn WHERE id = ?"
 _ANSWERS = "UPDATE question SET turn = ? WHERE id = ?"
-_ASKED = "INSERT OR IGNORE INTO asked (message_id, turn) VALUES (?, ?)"
+# A command has a token until it is answered.
+_ASKED = """
+INSERT OR IGNORE INTO asked (message_id, turn, channel_id) VALUES (
+    :question, :turn,
+    (SELECT channel_id FROM question WHERE id = :question AND is_open = 1 AND token IS NULL)
+)
+"""
 _ASKED_BY = "SELECT turn FROM asked WHERE message_id = ?"
-_ASKS = "SELECT message_id FROM asked WHERE turn = ?"
+_ASKS = "SELECT message_id, channel_id FROM asked WHERE turn = ?"
+_NEWEST_ASKED = """
+SELECT asked.channel_id, message_id FROM asked JOIN turn ON turn.id = asked.turn
+WHERE asked.channel_id IS NOT NULL ORDER BY turn.number DESC LIMIT ?
+"""
 # Only a running turn changes: its first ending is the only one.
 _CHECKPOINT = """
 UPDATE turn SET receipt = ?, reply_text = ?, reasoning_text = ?, changed_at_ms = ?
@@ -174,7 +184,7 @@ class TurnStore:
                 show(connection, turn.id)
             if question is not None:
                 connection.execute(_ANSWERS, (turn.id, question))
-                connection.execute(_ASKED, (question, turn.id))
+                connection.execute(_ASKED, {"question": question, "turn": turn.id})
             for position, attachment in enumerate(turn.attachments):
                 columns = {"turn": turn.id, "position": position, **asdict(attachment)}
                 if attachment.image is not None and len(attachment.image) > IMAGE_BYTES:
@@ -219,6 +229,19 @@ class TurnStore:
         """The message, or Discord's interaction, that asked a turn."""
         rows = await self.database.fetch(_ASKS, (turn,))
         return rows[0]["message_id"] if rows else None
+
+    async def asked_in(self, turn: TurnId) -> tuple[str, str] | None:
+        """The channel and the id of the message that asked a turn; None where a command did."""
+        rows = await self.database.fetch(_ASKS, (turn,))
+        where = rows[0]["channel_id"] if rows else None
+        return None if where is None else (where, rows[0]["message_id"])
+
+    async def newest_asked(self, most: int) -> dict[str, tuple[str, ...]]:
+        """The newest messages that asked something, newest first, by their channels."""
+        found: defaultdict[str, tuple[str, ...]] = defaultdict(tuple)
+        for row in await self.database.fetch(_NEWEST_ASKED, (most,)):
+            found[row["channel_id"]] += (row["message_id"],)
+        return dict(found)
 
     async def show(self, turn: TurnId) -> None:
         """Put an answer in the place of those beside it; later transcripts go on from it."""

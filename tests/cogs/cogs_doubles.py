@@ -200,12 +200,20 @@ class MemoryTurns(TurnStore):
         self.stored = stored
         self.said = said
         self.asked: dict[str, TurnId] = {}
+        self.newest_questions: dict[str, tuple[str, ...]] = {}
 
     async def get(self, turn: TurnId) -> Turn | None:
         return self.stored.get(turn)
 
     async def answers(self, turn: TurnId) -> Answers | None:
         return Answers(turn, turn, (turn,)) if turn in self.stored else None
+
+    async def asked_in(self, turn: TurnId) -> tuple[str, str] | None:
+        return None
+
+    async def newest_asked(self, most: int) -> dict[str, tuple[str, ...]]:
+        assert most > 0
+        return self.newest_questions
 
     async def asked_by(self, message_id: str) -> TurnId | None:
         return self.asked.get(message_id)
@@ -528,6 +536,7 @@ def interaction_of(
     interaction.locale = discord.Locale.american_english
     interaction.guild_locale = discord.Locale.american_english if guild else None
     interaction.context.private_channel = False
+    interaction.application_id, interaction.message.webhook_id = 9, None
     interaction.channel = double(discord.TextChannel)
     interaction.permissions = discord.Permissions(manage_guild=manages)
     interaction.user = double(discord.Member if guild else discord.User)

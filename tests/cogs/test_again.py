@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import discord
 import pytest
@@ -29,6 +30,7 @@ from cogs_doubles import (
     stored_turn,
 )
 from databases import new_database
+from stand_ins import double
 
 from bot.chat.lantern import Lantern
 from bot.domain.chat import Candidate, Receipt, TurnRequest
@@ -46,7 +48,7 @@ from cogs._places import DiscordRules
 from cogs._reply import Replies
 from cogs._transport import Transport
 from cogs._view import Act, TurnButton
-from cogs._webhooks import Webhooks
+from cogs._webhooks import Hook, Webhooks
 from cogs.buttons import Buttons
 from cogs.closing import Closing
 
@@ -170,6 +172,7 @@ class Scene:
     again: Again
     channel: Channel
     ids: tuple[int, ...]
+    webhooks: Webhooks
 
     async def press(
         self, act: Act, subject: str | None = None, user: int = 1, locale: str = "en-US"
@@ -237,12 +240,13 @@ async def scene(
             Access(DiscordRules()),
             QuickPacers(),
         )
-        again = Again(lantern, access, replies, pacers, Webhooks())
+        webhooks = Webhooks()
+        again = Again(lantern, access, replies, pacers, webhooks)
         cog = Buttons(lantern, access, replies, Loads(lantern), again)
         channel = Channel()
         channel.shown = dict.fromkeys(ids, "")
         channel.shown[ids[0]] = reply
-        yield Scene(lantern, turns, store, replies, cog, again, channel, ids)
+        yield Scene(lantern, turns, store, replies, cog, again, channel, ids, webhooks)
 
 
 AGAIN: Script = (STARTED, TextDelta("second"), FINISHED)
@@ -289,6 +293,26 @@ async def test_looked_at_where_the_bot_is_not_itself_a_long_answer_comes_below(
         assert await at.line() == ["word " * 500]
         # Where a reply to it is found to belong.
         assert await at.bound() == {"200": "again1", "201": "again1"}
+
+
+@pytest.mark.parametrize(
+    ("webhook", "is_asked_by_it"),
+    [(70, True), (None, False), (9, False)],  # 9 is the application: an answer to a command
+)
+async def test_what_a_webhook_made_is_changed_by_it_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, webhook: int | None, *, is_asked_by_it: bool
+) -> None:
+    async with scene(tmp_path, AGAIN) as at:
+        interaction = at.interaction()
+        interaction.type = discord.InteractionType.component
+        interaction.message.webhook_id = webhook
+        hook: Any = double(Hook)
+        hook.channel, hook.webhooks = 7, at.webhooks
+        monkeypatch.setattr(at.webhooks, "at", Mock(return_value=hook))
+        await at.cog.on_reply_button(interaction, Act.RETRY, str(TURN))
+        # Asked as the bot, Discord refuses it, and each refusal counts towards a ban.
+        assert at.channel.calls == (0 if is_asked_by_it else 1)
+        assert hook.edit.await_count == (1 if is_asked_by_it else 0)
 
 
 async def test_an_answer_that_cannot_be_shown_is_not_gone_on_from(tmp_path: Path) -> None:
@@ -405,10 +429,10 @@ async def test_nobody_looks_away_while_another_answer_is_being_written(tmp_path:
     async with scene(tmp_path, (STARTED, TextDelta("x"), 0.05, FINISHED)) as at:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(at.press(Act.RETRY, TURN))
-            looking = tasks.create_task(at.press(Act.OLDER, TURN, user=2))
-            await asyncio.wait([looking])
+            await at.channel.until(at.ids[0], "x")
+            looked = await at.press(Act.OLDER, TURN, user=2)
             at.turns.may_end.set()
-        assert "being written" in said_to(looking.result())[0]
+        assert "being written" in said_to(looked)[0]
         assert await at.line() == ["x"]
         # And it is free again.
         await at.press(Act.OLDER)

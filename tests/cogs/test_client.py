@@ -34,6 +34,7 @@ from bot.domain.errors import BotError, ConfigError, HostUnreachable
 from bot.domain.events import TextDelta
 from cogs._boards import NOTE as BOARDS
 from cogs._languages import CommandNames
+from cogs._missed import MissedDeletions
 from cogs._pings import NOTE as PINGS
 from cogs.client import DiscordFace, DiscordRules, LanternBot, ShardedBot, WantsShards
 from cogs.closing import Closing
@@ -211,6 +212,26 @@ async def test_left_questions_are_closed_once_and_missed_ones_heard_with_every_s
         await made.on_ready()
     told = [call[0] for call in closing.mock_calls]
     assert told == ["collect", "run", "hear_missed", "hear_missed"]
+
+
+async def test_with_every_session_what_was_deleted_before_it_is_looked_for(
+    bot: tuple[LanternBot, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, closing = bot
+    face = made._face  # pyright: ignore[reportPrivateUsage]  # which outlives the connection
+    turns: Any = face.lantern.turns
+    turns.store.newest_questions = {"7": ("41",)}
+    missed = AsyncMock(spec=MissedDeletions)
+    monkeypatch.setattr(face.again, "missed", missed)
+    order = Mock()
+    order.attach_mock(missed.begin_session, "begin_session")
+    order.attach_mock(closing.hear_missed, "hear_missed")
+    order.attach_mock(missed.tell, "tell")
+    for _ in range(2):
+        await made.on_ready()
+    # Who waits is told before anything is looked for.
+    assert [call[0] for call in order.mock_calls] == ["begin_session", "hear_missed", "tell"] * 2
+    assert missed.tell.await_args.args == (made, {"7": ("41",)})
 
 
 def test_the_line_under_its_name_is_said_again_where_a_session_goes_on() -> None:

@@ -93,7 +93,9 @@ class Question:
 
 
 async def question(at: Scene) -> Question:
-    await at.lantern.database.execute("INSERT INTO asked VALUES (?, ?)", (ASKED, TURN))
+    await at.lantern.database.execute(
+        "INSERT INTO asked (message_id, turn) VALUES (?, ?)", (ASKED, TURN)
+    )
     return Question(at)
 
 

@@ -89,7 +89,7 @@ async def test_a_thread_with_a_question_is_named_by_it_and_answers_in_it() -> No
 
 async def test_the_first_answer_in_a_thread_comes_by_its_personas_name() -> None:
     hall, hook = Hall(), double(Hook)
-    hook.channel, hook.may_speak, hook.send.return_value = 7, True, 501
+    hook.channel, hook.webhooks, hook.send.return_value = 7, Webhooks(), 501
     hall.webhooks.at.return_value = hook
     shelf: Any = hall.lantern.shelf
     shelf.get = Mock(return_value=replace(shelf.get("sage"), avatar="https://x.org/s.png"))

@@ -185,13 +185,24 @@ async def test_a_message_of_before_is_edited_by_the_webhook_that_made_it(server:
     server.client.http.channel_webhooks.return_value = [ours]
     await transport.edit(300, MessageView("closed"))
     await transport.edit(300, MessageView("again"))
-    assert message.edit.await_count == 2
+    # Refused once, whichever reply it was for: each refusal counts towards a ban.
+    assert message.edit.await_count == 1
     said = [call.kwargs["content"] for call in server.hook.edit_message.await_args_list]
     assert said == ["closed", "again"]
     # What else is refused is refused.
     message.edit.side_effect = http_error(403, 50013)
     with pytest.raises(discord.Forbidden):
         await transport.edit(301, MessageView("x"))
+
+
+async def test_of_the_messages_that_webhooks_made_the_newest_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cogs._webhooks._MOST_SPOKEN", 2)
+    webhooks = Webhooks()
+    for message in (1, 2, 2, 3):
+        webhooks.spoke(message)
+    assert [webhooks.has_spoken(n) for n in range(5)] == [False, False, True, True, False]
 
 
 async def test_a_persona_s_message_loses_its_buttons_by_its_webhook_and_keeps_its_words(

@@ -386,6 +386,26 @@ class TestQuestions:
             await turns.begin(new_turn(TURN), question="41")
         assert await turns.asked_by("41") is None
 
+    async def test_where_the_message_stands_that_asked_is_known_and_of_a_command_nothing(
+        self, database: Database
+    ) -> None:
+        questions, turns = QuestionStore(database), TurnStore(database)
+        for number, channel, token in ((0, "7", None), (1, "8", "t"), (2, "9", None), (3, "7", "")):
+            await questions.hear(f"4{number}", channel, token)
+            await turns.begin(new_turn(f"t{number}"), question=f"4{number}")
+        # Not noted, as on a full disk: it may be a command's, as may one that was answered.
+        await turns.begin(new_turn("t4"), question="44")
+        await questions.hear("45", "7", "t")
+        await questions.close("45")
+        await turns.begin(new_turn("t5"), question="45")
+        await questions.hear("46", "7", None)
+        await turns.begin(new_turn("t6"), question="46")
+        found = [await turns.asked_in(TurnId(f"t{n}")) for n in range(8)]
+        assert found == [("7", "40"), None, ("9", "42"), None, None, None, ("7", "46"), None]
+        assert await turns.newest_asked(9) == {"7": ("46", "40"), "9": ("42",)}
+        assert list(await turns.newest_asked(2)) == ["7", "9"]
+        assert await turns.newest_asked(1) == {"7": ("46",)}
+
     async def test_a_question_is_new_once_even_after_its_end(self, database: Database) -> None:
         questions = QuestionStore(database)
         assert await questions.hear("41", "7", "token")

@@ -1,0 +1,104 @@
+"""Which messages were deleted while nobody could be told: asked of Discord, by their ids."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+
+import discord
+import structlog
+
+from cogs._faults import SENDING_ERRORS
+
+LOOK_S = 1.0
+"""A press waits no longer for a look: it must be answered within three seconds."""
+
+LOOK_EVERY_S = 0.125
+"""Between two looks at the start: about within the ten calls a second that answers leave free."""
+
+MOST_CHANNELS = 50
+MOST_ASKED = 500
+"""Of the newest questions so many are looked for at the start, in so many channels."""
+
+PAGE = 100
+"""Messages that Discord gives in one answer."""
+
+MOST_MISSING = 20
+"""Of a channel's questions that are not on its page so many are asked for by their ids."""
+
+_UNKNOWN_MESSAGE = 10008
+_MOST_KNOWN = 10_000
+
+_log = structlog.get_logger(__name__)
+
+
+class MissedDeletions:
+    """Looks where a session of the gateway, which tells of each deletion, was not there to tell.
+
+    One per process. What Discord does not tell counts as there.
+    """
+
+    def __init__(self) -> None:
+        self._told_since = 0
+        """Of all messages from this one on each deletion was told."""
+        self._known: set[int] = set()
+        """Older ones that were seen in this session."""
+
+    def begin_session(self) -> None:
+        """Whatever was deleted until now nobody may have heard of."""
+        self._told_since = discord.utils.time_snowflake(discord.utils.utcnow())
+        self._known.clear()
+
+    async def gone(
+        self, client: discord.Client, messages: Collection[tuple[int, int]]
+    ) -> list[int]:
+        """Which of these are not there any more; each is a channel and a message."""
+        old = [m for m in messages if m[1] < self._told_since and m[1] not in self._known]
+        async with asyncio.TaskGroup() as group:
+            looks = [group.create_task(self._is_gone(client, *one)) for one in old]
+        return [message for (_, message), look in zip(old, looks, strict=True) if look.result()]
+
+    async def _is_gone(self, client: discord.Client, channel: int, message: int) -> bool:
+        try:
+            async with asyncio.timeout(LOOK_S):
+                await client.get_partial_messageable(channel).fetch_message(message)
+        except discord.NotFound as error:
+            # A channel that is gone, or hidden from us, says nothing of what people took back.
+            return error.code == _UNKNOWN_MESSAGE
+        except SENDING_ERRORS as error:
+            _log.info("message not looked for", error=str(error)[:200])
+            return False
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known.add(message)
+        return False
+
+    async def tell(self, client: discord.Client, asked: Mapping[str, Collection[str]]) -> None:
+        """Tells of questions that were deleted, as the event ``missed_deletion``.
+
+        Args:
+            client: Connected.
+            asked: The newest questions, by their channels; those asked in last come first.
+        """
+        for key, messages in list(asked.items())[:MOST_CHANNELS]:
+            channel = client.get_channel(int(key))
+            if isinstance(channel, discord.abc.GuildChannel | discord.Thread):
+                home = channel.parent if isinstance(channel, discord.Thread) else channel
+                # Each refusal counts towards the limit that bans an address.
+                if home is None or not home.permissions_for(home.guild.me).read_message_history:
+                    continue
+            await asyncio.sleep(LOOK_EVERY_S)
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    history = client.get_partial_messageable(int(key)).history(limit=PAGE)
+                    there = {message.id async for message in history}
+            except SENDING_ERRORS as error:
+                _log.info("messages not looked for", error=str(error)[:200])
+                continue
+            wanted = {int(message) for message in messages}
+            self._known |= wanted & there
+            # What stands behind a full page is looked for when somebody wants it again.
+            oldest = min(there) if len(there) >= PAGE else 0
+            missing = sorted(message for message in wanted - there if message >= oldest)
+            for message in missing[-MOST_MISSING:]:
+                # A page alone is no proof: in a forum's post it lacks the first message.
+                for gone in await self.gone(client, [(int(key), message)]):
+                    client.dispatch("missed_deletion", gone)
