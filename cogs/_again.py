@@ -6,6 +6,7 @@ from typing import Any
 
 import discord
 
+from bot.chat.beginning import WORDLESS
 from bot.chat.lantern import Lantern
 from bot.domain.chat import Place, TurnKind, TurnRequest
 from bot.domain.errors import NotPermitted, RequestRefused
@@ -104,6 +105,9 @@ class Again:
                 if not interaction.response.is_done():
                     await interaction.response.defer()
                 return
+            if kind == "continue" and not standing.turn.reply_text.strip():
+                # Said in its message it took the place of why nobody answered.
+                raise RequestRefused(WORDLESS)
             asker = self._access.take(interaction.client, interaction)
             if model is not None:
                 # Another model for one answer is a choice of one's own.

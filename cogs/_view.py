@@ -208,10 +208,12 @@ def restored(
     is_cut = turn.status != "done"
     if receipt is not None and receipt.notices != (STOPPED,):
         small += [f"ℹ {notice}" for notice in receipt.notices]
-    if is_cut and receipt is not None and receipt.finish == "cancelled":
-        small.append("⏹ Stopped.")
-    elif is_cut and receipt is not None and receipt.ending:
-        small.append(f"⚠ {receipt.ending}")
+    if is_cut and receipt is not None and (receipt.finish == "cancelled" or receipt.ending):
+        # As it read when it ended.
+        by_asker = receipt.finish == "cancelled"
+        end = Stopped(turn.id, receipt, receipt.ending, by_asker=by_asker)
+        failed = turn.status == "failed" and not by_asker
+        small.append(f"❌ {receipt.ending}" if failed else words.stopped_text(end))
     elif is_cut and text.strip():
         small.append(
             "⚠ Lantern was restarted in the middle of this answer. The text so far is kept."

@@ -20,6 +20,8 @@ from bot.policy.privacy import Consent, LocalOnly
 from bot.store.people import PeopleStore
 from bot.store.turns import TurnStore
 
+WORDLESS = "That answer has no words to go on with; ask for it again."
+
 
 class Beginnings:
     """Looks up what turns begin with; stores nothing but the marks of private ones."""
@@ -52,7 +54,7 @@ class Beginnings:
             pressed = None if request.parent is None else await self._store.get(request.parent)
             request = _completed(request, pressed)
             if kind == "continue" and pressed is not None and not pressed.reply_text.strip():
-                raise RequestRefused("That answer has no words to go on with; ask for it again.")
+                raise RequestRefused(WORDLESS)
         check_text(request.text, has_attachments=bool(request.attachments or request.quotes))
         resolved = await self._choices.resolve(
             request.place,

@@ -499,6 +499,9 @@ class Turns:
         elif ending.status != "done":
             finish = "cancelled" if ending.by_asker else "error"
         receipt = draft.receipt(finish)
+        if not (ending.by_asker or receipt.ending):
+            # Told once and kept nowhere, it was gone as soon as the message was written anew.
+            receipt = replace(receipt, ending=ending.reason)
         line = self._tally.line(
             turn.id, turn.user, turn.place.server, receipt, has_text=draft.has_text
         )

@@ -364,7 +364,7 @@ def why_text(turn: Turn) -> str:
         lines.append("Ended at its length limit (finish reason `length`); Continue goes on.")
     lines.extend(map(_seam_line, receipt.seams))
     if receipt.ending:
-        lines.append(f"Broke off: {receipt.ending}")
+        lines.append(f"{'Broke off' if turn.reply_text else 'Failed'}: {receipt.ending}")
     lines.append(_time_line(receipt.timing))
     if (told := foretold(receipt)) is not None:
         predicted_s, actual_s = map(seconds_text, told)

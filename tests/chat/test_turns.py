@@ -257,6 +257,10 @@ async def test_every_host_down_is_told_with_every_reason(tmp_path: Path) -> None
         stored = await home.lantern.turns.store.get(said.turn)
         assert stored is not None
         assert stored.status == "failed"
+        # For whoever brings its message in line later, and for `/why`.
+        assert stored.receipt is not None
+        assert stored.receipt.ending == said.last.error.user_message
+        assert f"Failed: {stored.receipt.ending}" in why_text(stored).splitlines()
 
 
 async def test_a_model_that_will_not_load_gives_the_hosts_own_reason_once(tmp_path: Path) -> None:
@@ -891,6 +895,7 @@ async def test_a_drained_turn_says_why_it_was_stopped(tmp_path: Path) -> None:
         assert isinstance(last, Stopped)
         assert not last.by_asker
         assert "restarting" in last.reason
+        assert last.receipt.ending == last.reason
 
 
 async def test_stopping_twice_is_stopping_once(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from cogs_doubles import (
 from databases import new_database
 from stand_ins import double
 
+from bot.chat.beginning import WORDLESS
 from bot.chat.lantern import Lantern
 from bot.domain.chat import Candidate, Receipt, TurnRequest
 from bot.domain.errors import RequestRefused
@@ -342,6 +343,17 @@ async def test_a_retry_that_brings_no_word_leaves_the_answer_as_it_was(tmp_path:
         assert at.channel.buttons[at.ids[0]] == ["Retry", "Other model"]
         assert await at.line() == ["first"]
         assert await at.bound() == {str(at.ids[0]): TURN}
+
+
+async def test_a_failed_answer_keeps_its_reason_whoever_would_go_on_with_it(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path, AGAIN, reply="") as at:
+        at.channel.shown[at.ids[0]] = "❌ All are off."
+        interaction = await at.press(Act.CONTINUE, user=2)
+        assert said_to(interaction) == [f"❌ {WORDLESS}"]
+        assert at.channel.shown[at.ids[0]] == "❌ All are off."
+        assert not at.turns.requests
 
 
 async def test_a_question_that_failed_gets_its_answer_and_no_other_to_look_at(

@@ -184,6 +184,21 @@ def test_a_status_has_its_buttons_only_once_the_turn_is_known() -> None:
             (Act.RETRY, Act.OTHER),
         ),
         (
+            stored_turn("", "failed", replace(RECEIPT, finish="error", ending="All are off.")),
+            "❌ All are off.",
+            (Act.RETRY, Act.OTHER),
+        ),
+        (
+            stored_turn("Half", "partial", replace(RECEIPT, ending="Time is up.")),
+            "⚠ The answer was cut: Time is up. The text so far is kept.",
+            (Act.CONTINUE, Act.RETRY, Act.OTHER),
+        ),
+        (
+            stored_turn("Half", "partial", replace(RECEIPT, finish="cancelled", ending="Why.")),
+            "⏹ Stopped.",
+            (Act.CONTINUE, Act.RETRY, Act.OTHER),
+        ),
+        (
             stored_turn("Half", "partial", replace(RECEIPT, finish="cancelled")),
             "⏹ Stopped.",
             (Act.CONTINUE, Act.RETRY, Act.OTHER),
