@@ -197,9 +197,16 @@ class Trial:
         if both and self._sheet.changes is not None:
             # Two had opened one persona: whoever saved last overwrote the other without a word.
             raise RequestRefused(clash_words(self._sheet.changes.persona, both, self._locale))
-        made, said = await self._personas.keep(
-            self._sheet, self._key.scope, editor, place_of(interaction)
-        )
+        try:
+            made, said = await self._personas.keep(
+                self._sheet, self._key.scope, editor, place_of(interaction)
+            )
+        except RequestRefused:
+            now, _ = await self._personas.rebased(self._sheet)
+            if now is self._sheet:
+                raise
+            # Another Save came in this very instant: what it wrote is looked at like any other's.
+            return await self._ended(interaction, act, editor)
         # Sent once more, the form changes what it has just saved.
         self._sheet = self._personas.opened(str(made.persona.name), editor)
         name = shown_name(made.persona.name)

@@ -81,7 +81,9 @@ class General(commands.Cog):
         """The route, what was tried, the wait split into its parts."""
         await interaction.response.defer(ephemeral=True, thinking=True)
         turn = await self._turns.store.last_in(place_of(interaction).conversation)
-        await say(interaction, words.why_text(turn) if turn else "Nothing was answered here yet.")
+        reader = user_id(interaction.user)
+        text = words.why_text(turn, reader) if turn else "Nothing was answered here yet."
+        await say(interaction, text)
 
     @app_commands.command(
         description="Tokens, speed, cost and budget left: yours and this server's"

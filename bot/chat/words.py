@@ -23,8 +23,9 @@ from bot.domain.events import (
     Waking,
 )
 from bot.domain.hosts import Drain, HostSnapshot, Instance
-from bot.domain.ids import AUTO, ModelKey, ProviderName
+from bot.domain.ids import AUTO, ModelKey, ProviderName, UserId
 from bot.policy.budget import dollars_text, span_of, whose
+from bot.policy.choice import as_others_read
 from bot.policy.foresight import foretold
 from bot.policy.names import shown_name
 from bot.policy.outages import OutageRecord
@@ -335,8 +336,13 @@ def rejection_line(rejection: Rejection) -> str:
     return f"{rejection.where} (`{rejection.model}`): {rejection.reason}"
 
 
-def why_text(turn: Turn) -> str:
-    """For one reply: who answered and why, who was rejected, what ended it, where the time went."""
+def why_text(turn: Turn, reader: UserId | None = None) -> str:
+    """For one reply: who answered and why, who was rejected, what ended it, where the time went.
+
+    Args:
+        turn: As it is stored.
+        reader: Who is told, where that may be somebody else than who asked.
+    """
     receipt = turn.receipt
     if receipt is None or turn.status == "running":
         return "That reply is still being made."
@@ -370,7 +376,8 @@ def why_text(turn: Turn) -> str:
         predicted_s, actual_s = map(seconds_text, told)
         lines.append(f"First word: {predicted_s} predicted, {actual_s} in fact")
     lines.extend(f"Note: {notice}" for notice in receipt.notices)
-    return "\n".join(filter(None, lines))
+    text = "\n".join(filter(None, lines))
+    return text if reader in (None, turn.user) else as_others_read(text)
 
 
 def _seam_line(seam: Seam) -> str:

@@ -131,6 +131,15 @@ def way_back(scope: Scope | None) -> str:
     return places.get(scope, f"`/model auto`, for all `/model auto scope:{scope}`")
 
 
+def as_others_read(told: str) -> str:
+    """What was told of a choice to whose it is, as somebody else reads it.
+
+    Theirs is not "chosen by you", nor does its way back lead anywhere from theirs.
+    """
+    mine, theirs = _REASONS["me"], "chosen by whoever asked"
+    return told.replace(f"{mine} ({way_back('me')} goes back)", theirs).replace(mine, theirs)
+
+
 def why_at_home(persona: Persona, place: Place, user: UserId | None, marks: Marks) -> str:
     """Which setting keeps words here on the LAN, and what opens them; empty where none does."""
     if persona.cloud == ():

@@ -365,3 +365,16 @@ async def test_why_tells_of_the_last_answer_here() -> None:
     interaction = interaction_of()
     await give(house.control.why, house.control, interaction)
     assert "Answered by: qwen/qwen3-30b-a3b-2507 · studio-1" in said_to(interaction)[0]
+
+
+async def test_what_somebody_chose_for_themselves_is_not_called_the_choice_of_who_asks_why() -> None:
+    turns = ScriptedTurns()
+    house = Commands(turns)
+    reason = "persona chosen by you here; model ☁ zai chosen by you here (`/model auto` goes back)"
+    turns.stored[TURN] = stored_turn("Hi", receipt=replace(RECEIPT, choice_reason=reason))
+    for user, told in (
+        (1, reason),
+        (2, "persona chosen by whoever asked; model ☁ zai chosen by whoever asked"),
+    ):
+        await give(house.control.why, house.control, interaction := interaction_of(user))
+        assert said_to(interaction)[0].splitlines()[0] == f"**sage** · {told}"

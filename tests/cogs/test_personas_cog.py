@@ -229,6 +229,23 @@ async def test_of_two_who_edit_one_persona_the_second_is_told_what_the_first_wro
     assert muse.description == ("" if restarts else "a poet")
 
 
+async def test_of_two_saves_in_one_instant_the_second_is_told_or_adds_to_it(room: Room) -> None:
+    await room.press(await room.create("Muse", greeting="Hm?"), "save")
+    one, two = [await room.form(room.cog.edit, "muse", "persona") for _ in range(2)]
+    other = await room.form(room.cog.edit, "muse", "character")
+    shown = [await room.sent(one, greeting="One."), await room.sent(two, greeting="Two.")]
+    shown.append(await room.sent(other, character__scenario="Night."))
+    async with asyncio.TaskGroup() as tasks:
+        pressed = [tasks.create_task(room.press(each, "save")) for each in shown]
+    said = [said_to(task.result()) for task in pressed]
+    (told,) = [words for found in said for words in found]
+    assert "was changed elsewhere while you wrote, so nothing is saved yet" in told
+    muse = room.persona("muse")
+    assert muse.character.scenario == "Night."
+    assert f"• Greeting: {muse.greeting}" in told
+    assert muse.greeting == ("Two." if said[0] else "One.")
+
+
 def test_what_stands_against_ones_own_words_is_told_in_short_lines() -> None:
     long = changed(Persona(PersonaName("x#0123abcd")), {"greeting": f"g\n{'h' * 199}"})
     head, *lines, _ = clash_words(long, ("greeting", "description", "model")).splitlines()
