@@ -41,6 +41,9 @@ LAST_EDIT_S = 8.0
 LAST_EDITS_S = 10.0
 """Before nothing can be edited any more an answer is ended so much earlier, to show its end."""
 
+BEHIND_S = 5.0
+"""Longest a reply lets an earlier one appear first: Discord may take none of that one."""
+
 TIME_IS_UP = "Here Discord lets me write for 15 minutes; Continue goes on."
 
 _log = structlog.get_logger(__name__)
@@ -62,7 +65,8 @@ class Replies:
         self.questions = Questions(lantern.questions)
         self.pings = Pings(lantern.notes)
         self._lantern = lantern
-        self._live: set[ReplyView] = set()
+        self._live: dict[ReplyView, int] = {}
+        """With the channel of each, in the order they were asked."""
         self._held: dict[TurnId, _Hold] = {}
         self._all_done = asyncio.Event()
         self._all_done.set()
@@ -84,21 +88,27 @@ class Replies:
             notices: Said under the answer.
             standing: Its messages are gone on in, instead of new ones.
         """
+        # Who waits for another's answer learns of it before that has its first word: posted at once
+        # the waiting line stood above the answer it waited for, for good.
+        channel = transport.channel_id
+        unseen = (v for v, at in self._live.items() if at == channel and not v.is_seen.is_set())
         view = ReplyView(
             has_footer=self._lantern.place_settings.at(request.place).footer,
             notices=notices,
             standing=standing,
             offers_ping=not self.pings.wants(request.user),
             locale=transport.locale,
+            behind=next(reversed(tuple(unseen)), None),
         )
         began = asyncio.get_running_loop().time()
-        self._live.add(view)
+        self._live[view] = channel
         self._all_done.clear()
         try:
             reply = _Reply(self._lantern, self.questions, view, transport)
             shown_in = await reply.play(request, standing)
         finally:
-            self._live.discard(view)
+            del self._live[view]
+            view.is_seen.set()
             view.is_let_go.set()
             if standing is not None:
                 # Its messages may be gone on in; whoever is pinged now must not keep them.
@@ -218,7 +228,7 @@ class _Reply:
         """Gives the messages that show its end; none where it could not be shown."""
         async with asyncio.TaskGroup() as group:
             reading = group.create_task(self._read(request))
-            aside = (self._tick(), self._show_typing(), self._close_in_time())
+            aside = (self._tick(), self._show_typing(), self._close_in_time(), self._come_after())
             beside = [group.create_task(each) for each in aside]
             outcome = await self._writer.run(existing=() if standing is None else standing.messages)
             if outcome != "shown":
@@ -297,6 +307,15 @@ class _Reply:
             if self._view.turn is not None:
                 await self._turns.end((self._view.turn,), TIME_IS_UP, by_asker=False)
 
+    async def _come_after(self) -> None:
+        if (first := self._view.behind) is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BEHIND_S):
+                    await first.is_seen.wait()
+            self._view.behind = None
+            self._view.changes += 1
+            self._writer.poke()
+
     async def _show_typing(self) -> None:
         # Beside the work and only in a silence: the first words never wait for it.
         await asyncio.sleep(TYPING_AFTER_S)
@@ -307,6 +326,7 @@ class _Reply:
 
     async def _keep(self, part: int, message_id: int) -> bool:
         """Remembers a message, so that a reply to it branches and a crash leaves no spinner."""
+        self._view.is_seen.set()
         if self._view.turn is None:
             return False
         try:

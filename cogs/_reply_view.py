@@ -75,6 +75,7 @@ class ReplyView(View):
         standing: ShownAnswer | None = None,
         offers_ping: bool = False,
         locale: object = None,
+        behind: "ReplyView | None" = None,
     ) -> None:
         """``offers_ping`` lets its reader ask for a ping while they wait."""
         super().__init__()
@@ -107,6 +108,10 @@ class ReplyView(View):
         """Its question reads otherwise than when it was asked."""
         self.is_forgotten = False
         """Its question is gone: nothing can be done with it once it has ended."""
+        self.behind = behind
+        """One asked earlier in its channel: until that is seen this one shows words alone."""
+        self.is_seen = asyncio.Event()
+        """Set once a message of it stands in the channel, or none ever will."""
         self.is_let_go = asyncio.Event()
         """Set once nobody writes it any more."""
         self.turn: TurnId | None = None
@@ -237,6 +242,10 @@ class ReplyView(View):
             and now - self._status_since < PATIENCE_S
         ):
             return self._before
+        elif self.behind is not None and not (
+            self.is_seen.is_set() or self.behind.is_seen.is_set()
+        ):
+            return ()
         elif status := told(self._status_text(now), self._locale):
             acts, labels = [Act.STOP], tuple[tuple[Act, str], ...]()
             if isinstance(self._status, Queued | Evicting | Loading | Waking):

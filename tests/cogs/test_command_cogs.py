@@ -367,7 +367,9 @@ async def test_why_tells_of_the_last_answer_here() -> None:
     assert "Answered by: qwen/qwen3-30b-a3b-2507 · studio-1" in said_to(interaction)[0]
 
 
-async def test_what_somebody_chose_for_themselves_is_not_called_the_choice_of_who_asks_why() -> None:
+async def test_what_somebody_chose_for_themselves_is_not_called_the_choice_of_who_asks_why() -> (
+    None
+):
     turns = ScriptedTurns()
     house = Commands(turns)
     reason = "persona chosen by you here; model ☁ zai chosen by you here (`/model auto` goes back)"

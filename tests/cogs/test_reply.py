@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from cogs_doubles import (
@@ -17,6 +18,7 @@ from cogs_doubles import (
     TURN,
     MemoryReplies,
     PaperTransport,
+    Script,
     ScriptedTurns,
     http_error,
     lantern_of,
@@ -25,12 +27,13 @@ from virtual_time import play
 
 from bot.domain.chat import Asker, TurnRequest
 from bot.domain.errors import RequestRefused, StoreUnavailable
-from bot.domain.events import Failed, Loading, TextDelta, TurnEvent
+from bot.domain.events import Failed, Loading, Queued, TextDelta, TurnEvent
 from bot.domain.ids import PersonaName, PlaceId, TurnId
 from bot.domain.personas import Persona
+from bot.policy.pacing import Pacers
 from bot.policy.place_rules import SettingName
 from bot.policy.speakers import Speaker
-from cogs._reply import LAST_EDITS_S, TIME_IS_UP, Replies
+from cogs._reply import BEHIND_S, LAST_EDITS_S, TIME_IS_UP, Replies
 from cogs._view import Act, MessageView
 
 SPEAKER = Speaker("sage", "https://example.org/sage.png")
@@ -268,3 +271,78 @@ def test_leaving_waits_until_every_reply_has_shown_its_end() -> None:
         return writing, early, late
 
     assert play(story()) == (True, False, True)
+
+
+class SeveralAsk(ScriptedTurns):
+    """Plays one script for each who asks, in order."""
+
+    def __init__(self, *scripts: Script) -> None:
+        super().__init__()
+        self._scripts = [*scripts]
+
+    def open(
+        self, request: TurnRequest, straight: object = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[TurnEvent]]:
+        self.script = self._scripts.pop(0)
+        return super().open(request, straight)
+
+
+WAITING = Queued(HOST, MODEL, 1, finishing=MODEL)
+FIRST: Script = (STARTED, 0.5, TextDelta("One."), 5.0, FINISHED)
+WAITS: Script = (STARTED, WAITING, 3.0, TextDelta("Two."), FINISHED)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "papers", "waits_s"),
+    [
+        # As soon as the message above it is there: its words, or its own line.
+        (FIRST, WAITS, {}, 0.5 + 0.08),
+        ((STARTED, WAITING, 9.0, FINISHED), WAITS, {}, 0.08),
+        ((0.5, Failed(None, RequestRefused("No."))), WAITS, {}, 0.5 + 0.08),
+        # Whose words come sooner waits for nobody.
+        (FIRST, (STARTED, WAITING, 0.2, TextDelta("Two."), FINISHED), {}, 0.2),
+        # Where there is a message already, or another channel, nothing has an order.
+        (FIRST, WAITS, {"deferred": 50}, 0.0),
+        (FIRST, WAITS, {"channel_id": 8}, 0.0),
+        # Of which Discord takes none.
+        ((STARTED, 99.0, FINISHED), (*WAITS[:-2], 30.0, FINISHED), {}, BEHIND_S),
+    ],
+)
+def test_who_waits_for_anothers_answer_is_told_so_below_it(
+    first: Script, second: Script, papers: dict[str, Any], waits_s: float
+) -> None:
+    async def story() -> float:
+        above, below = PaperTransport(), PaperTransport(**papers)
+        replies = Replies(lantern_of(SeveralAsk(first, second)))
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(replies.play(REQUEST, paper)) for paper in (above, below)]
+            await asyncio.sleep(20)
+            for task in tasks:
+                task.cancel()
+        return next(call.at for call in below.calls)
+
+    assert play(story()) == pytest.approx(waits_s, abs=0.01)
+
+
+def test_of_three_who_ask_at_once_the_third_waits_for_the_second() -> None:
+    async def story() -> list[float]:
+        papers = [PaperTransport(pacers_=Pacers()) for _ in range(3)]
+        replies = Replies(lantern_of(SeveralAsk(FIRST, WAITS, WAITS)))
+        async with asyncio.TaskGroup() as group:
+            for paper in papers:
+                group.create_task(replies.play(REQUEST, paper))
+        return [paper.calls[0].at for paper in papers]
+
+    assert play(story()) == pytest.approx([0.5, 0.58, 0.66], abs=0.01)
+
+
+def test_behind_one_that_is_never_shown_nobody_waits_to_be_told() -> None:
+    async def story() -> float:
+        above, below = PaperTransport(faults=[http_error(404, 10003)]), PaperTransport()
+        replies = Replies(lantern_of(SeveralAsk(FIRST, WAITS)))
+        async with asyncio.TaskGroup() as group:
+            for paper in (above, below):
+                group.create_task(replies.play(REQUEST, paper))
+        return below.calls[0].at
+
+    assert play(story()) == pytest.approx(0.58, abs=0.01)
