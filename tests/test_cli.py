@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +26,7 @@ from bot.sim.host import SimHost
 from bot.sim.journal import LoadStarted, Unloaded
 from bot.sim.models import SimModel
 from bot.store.database import Database
+from bot.store.migrate import migrate, migrations
 
 ROOT = Path(__file__).parents[1]
 
@@ -176,6 +177,34 @@ def test_beside_a_running_lantern_nothing_is_owned(
     assert "loaded by somebody else" in told
     assert "Add --foreign" in told
     assert not studio.journal.of(Unloaded)
+
+
+def test_until_a_new_version_is_started_looking_leaves_the_database_as_the_old_one_knows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LANTERN_HOSTS", "127.0.0.1:9")
+    path = tmp_path / "lantern.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as made:
+        migrate(made, migrations()[:-1], 0)
+    old = schema_of(path)
+    for runs in (False, True):
+        with instance_lock(path) if runs else nullcontext():
+            for words in ("usage",), ("personas",), ("hosts", "--stats"), ("keys", "list"):
+                assert (run(*words), schema_of(path)) == (0, old), words
+    capsys.readouterr()
+    with instance_lock(path):
+        for words in ("keys", "add", "me"), ("keys", "revoke", "me"), ("load", "qwen3-8b"):
+            assert (run(*words), schema_of(path)) == (1, old), words
+            told = capsys.readouterr().err
+            assert f"An older Lantern is running on {path}" in told.replace("\n", " ")
+    assert not list(tmp_path.glob("*.backup"))
+    # With nobody on it, the command is the start that brings it on.
+    assert (run("keys", "add", "me"), schema_of(path)) == (0, old + 1)
+
+
+def schema_of(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("PRAGMA user_version").fetchone()[0]
 
 
 @pytest.mark.slow

@@ -2,13 +2,13 @@
 
 import secrets
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from datetime import timedelta
 
 from rich.console import Console
 
 from bot.app import utcnow
-from bot.commands.once import print_json
+from bot.commands.once import place_of, print_json
 from bot.documents.values import parse_seconds
 from bot.domain.errors import RequestRefused, UnknownName
 from bot.policy.keys import ALPHABET, LENGTH, SCOPES, ApiKey, KeyScope, make_key
@@ -16,6 +16,7 @@ from bot.policy.names import nearest
 from bot.settings import Loaded
 from bot.settings.values import parse_rate
 from bot.store.database import Database
+from bot.store.files import missing_migrations
 from bot.store.keys import KeyStore
 from bot.terminal.screen import Screen
 
@@ -95,7 +96,7 @@ async def list_keys(loaded: Loaded, *, as_json: bool) -> None:
     path, known = loaded.database_path, tuple[ApiKey, ...]()
     # To look makes no database: the next command took the one of a wrong folder for the real one.
     if path.exists():
-        async with _keys(loaded) as keys:
+        async with _keys(loaded, only_looks=True) as keys:
             known = await keys.all()
     if as_json:
         print_json([key.record() for key in known])
@@ -137,7 +138,11 @@ async def revoke_key(loaded: Loaded, name: str) -> None:
 
 
 @asynccontextmanager
-async def _keys(loaded: Loaded) -> AsyncGenerator[KeyStore]:
-    # Beside a running Lantern too: a key is made while the gateway runs.
-    async with Database(loaded.database_path, utcnow=utcnow) as database:
-        yield KeyStore(database)
+async def _keys(loaded: Loaded, *, only_looks: bool = False) -> AsyncGenerator[KeyStore]:
+    with ExitStack() as stack:
+        path = loaded.database_path
+        # Otherwise without the lock: a key is made while the gateway runs, and while it starts.
+        if missing_migrations(path):
+            path, _ = stack.enter_context(place_of(path, only_looks=only_looks))
+        async with Database(path, utcnow=utcnow) as database:
+            yield KeyStore(database)

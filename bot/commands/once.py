@@ -2,8 +2,8 @@
 
 import json
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +19,7 @@ from bot.policy.foresight import judged
 from bot.process.lock import AlreadyRunning, instance_lock
 from bot.process.supervisor import LATE_S, last_sign_s, life_sign_of
 from bot.settings import Loaded
+from bot.store.files import copied, missing_migrations
 from bot.store.fleet_memory import FleetStore
 from bot.store.ledger import By
 from bot.terminal import facts
@@ -37,6 +38,32 @@ CHATS_BESIDE = (
     "Another Lantern uses this database: terminal chats on it share one conversation, and what "
     "that one loaded is called foreign here."
 )
+
+
+@contextmanager
+def place_of(database: Path, *, only_looks: bool) -> Generator[tuple[Path, bool]]:
+    """Where a command may open a database, and whether no Lantern runs on it meanwhile.
+
+    Raises:
+        BotError: an older Lantern runs on it, and would find it changed under its feet.
+    """
+    with ExitStack() as stack:
+        is_alone = True
+        try:
+            stack.enter_context(instance_lock(database))
+        except AlreadyRunning:
+            is_alone = False
+        if missing_migrations(database):
+            # A look between an update and the restart brought the database to a schema that the
+            # Lantern which ran on it refused when the update was taken back.
+            if only_looks:
+                database = stack.enter_context(copied(database))
+            elif not is_alone:
+                raise BotError(
+                    f"An older Lantern is running on {database}, and this command would bring it "
+                    "to a schema which that one does not know. Restart that one first."
+                )
+        yield database, is_alone
 
 
 @asynccontextmanager
@@ -72,10 +99,8 @@ async def built_from(
         else:
             # Without the lock nothing is owned: the running Lantern's models are not unloaded, its
             # turns not closed as interrupted (ADR 6).
-            try:
-                stack.enter_context(instance_lock(database))
-            except AlreadyRunning:
-                is_owner = False
+            database, is_owner = stack.enter_context(place_of(database, only_looks=leaves_nothing))
+            if not is_owner:
                 terminal(stderr=True).line(beside, "yellow")
         async with lantern(replace(plan_from(loaded, is_owner=is_owner), database=database)) as it:
             await it.fleet.settled(settle_s)

@@ -144,6 +144,9 @@ class Database:
         version = checked_version(connection, len(steps), str(self.path))
         close_to_others(self.path)
         connection.execute("PRAGMA journal_mode = WAL")
+        # Beside a lock a start waited for over a minute in silence, and then said something else.
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
         # A new database (version 0) has nothing that a backup could bring back.
         if 0 < version < len(steps):
             back_up(self.path, label=f"schema{version}", now=self._utcnow())
@@ -173,7 +176,10 @@ class Database:
                     await self._writer.close()
         except TimeoutError:
             words = f"The database {self.path.name} did not close in {_CLOSE_WITHIN_S:.0f} s."
-            raise StoreUnavailable(words) from error
+            # What ended the block is why, most likely, and is what people are to read.
+            if error is None:
+                raise StoreUnavailable(words) from None
+            _log.warning("database not closed", reason=words)
 
     async def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
         """What ``change`` returns, once its transaction is committed; all of it or nothing.

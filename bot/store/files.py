@@ -2,9 +2,10 @@
 
 import os
 import sqlite3
-from contextlib import closing, suppress
+from collections.abc import Generator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 
 import structlog
 
@@ -14,6 +15,8 @@ from bot.store.migrate import checked_version, migrations
 
 _ROOM = 1 << 20
 """A disk that does not take so many bytes more is full."""
+_LOCKED_S = 5.0
+"""Whoever keeps a database locked for longer is told of: a backup does for a moment at most."""
 
 _log = structlog.get_logger(__name__)
 
@@ -56,16 +59,47 @@ def look_at(path: Path) -> int:
         ) from error
     if there != path:
         return 0
-    with (
-        translated(str(path)),
-        closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection,
-    ):
-        newest = len(migrations())
-        version = checked_version(connection, newest, str(path))
+    with _read_only(path) as connection:
         verdict: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
         raise StoreUnusable(f"The database {path} is damaged: {verdict}. Put back the backup.")
+    # One that another program keeps locked was found to be in order, until something was stored.
+    with (
+        translated(str(path)),
+        closing(sqlite3.connect(path, isolation_level=None, timeout=_LOCKED_S)) as connection,
+    ):
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    return missing_migrations(path)
+
+
+def missing_migrations(path: Path) -> int:
+    """How many migrations the next start will make; 0 where there is no database yet. Blocking.
+
+    Raises:
+        ConfigError: it is newer or another program's.
+        StoreUnavailable: it cannot be read now.
+    """
+    if not path.exists():
+        return 0
+    newest = len(migrations())
+    with _read_only(path) as connection:
+        version = checked_version(connection, newest, str(path))
     return newest - version if version else 0
+
+
+@contextmanager
+def copied(path: Path) -> Generator[Path]:
+    """A copy of a database in a folder of its own, gone with the block. Blocking.
+
+    Raises:
+        StoreUnavailable: it cannot be read, or copied, now.
+    """
+    with TemporaryDirectory(prefix="lantern-", ignore_cleanup_errors=True) as folder:
+        copy = Path(folder, path.name)
+        with _read_only(path) as connection:
+            connection.execute("VACUUM INTO ?", (str(copy),))
+        yield copy
 
 
 def make_file(path: Path) -> None:
@@ -132,3 +166,10 @@ def _check_is_ours(path: Path) -> None:
 
 def _files_of(path: Path) -> list[Path]:
     return [path.with_name(f"{path.name}{ending}") for ending in ("", "-wal", "-shm")]
+
+
+@contextmanager
+def _read_only(path: Path) -> Generator[sqlite3.Connection]:
+    place = f"{path.absolute().as_uri()}?mode=ro"
+    with translated(str(path)), closing(sqlite3.connect(place, uri=True)) as connection:
+        yield connection

@@ -3,7 +3,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -301,6 +301,39 @@ async def test_a_database_another_program_keeps_locked_is_told_in_plain_words(
             await database.write(lambda c: c.execute(PUT, ("a", "1")).rowcount)
 
     assert await database.write(lambda c: c.execute(PUT, ("a", "1")).rowcount) == 1
+
+
+@pytest.mark.parametrize("kind", ["IMMEDIATE", "EXCLUSIVE"])
+async def test_a_start_beside_a_lock_says_so_soon_and_so_does_the_check_up(
+    path: Path, clock: WallClock, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("bot.store.database._BOTH_SIDES", ("PRAGMA busy_timeout = 5",))
+    monkeypatch.setattr("bot.store.files._LOCKED_S", 0.005)
+    with closing(sqlite3.connect(new_database(path), isolation_level=None)) as other:
+        other.execute(f"BEGIN {kind}")
+        with pytest.raises(StoreUnavailable, match="another program keeps it locked"):
+            await Database(path, utcnow=clock).__aenter__()
+        with pytest.raises(StoreUnavailable, match="another program keeps it locked"):
+            look_at(path)
+        other.execute("ROLLBACK")
+    assert look_at(path) == 0
+
+
+@pytest.mark.parametrize("has_failed", [False, True])
+async def test_a_database_that_does_not_close_hides_nothing_that_went_wrong_before(
+    path: Path, clock: WallClock, monkeypatch: pytest.MonkeyPatch, *, has_failed: bool
+) -> None:
+    monkeypatch.setattr("bot.store.database._CLOSE_WITHIN_S", 0.0)
+    words = "The database lantern.db did not close in 0 s."
+    database = await Database(new_database(path), utcnow=clock).__aenter__()
+    failure = (KeyError, KeyError("ours"), None) if has_failed else (None, None, None)
+    expected = nullcontext() if has_failed else pytest.raises(StoreUnavailable, match=words)
+    with capture_logs() as logs, expected:
+        assert not await database.__aexit__(*failure)
+    told = [line["reason"] for line in logs if line["event"] == "database not closed"]
+    assert told == [words] * has_failed
+    for side in (database._reader, database._writer):  # pyright: ignore[reportPrivateUsage]  # left open
+        await side.close()
 
 
 async def test_a_backup_is_made_while_it_is_in_use(database: Database) -> None:
