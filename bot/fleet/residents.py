@@ -136,7 +136,7 @@ class Residents:
         self,
         models: Mapping[ModelKey, Model],
         wanted: Collection[InstanceRef] = (),
-        missed_s: Callable[[ModelKey], float] = lambda _: 0.0,
+        missed_s: Callable[[Resident], float] = lambda _: 0.0,
         kept_free: Collection[InstanceRef] = (),
     ) -> tuple[Instance, ...]:
         """Frozen pictures of everything staying.
@@ -144,14 +144,14 @@ class Residents:
         Args:
             models: What is on the host's disk, for sizes that it does not tell of its memory.
             wanted: By somebody; counts as leased.
-            missed_s: What a model's eviction would cost those who ask for it next.
+            missed_s: What an eviction would cost those who ask for the model next.
             kept_free: These take no new turns.
         """
         return tuple(
             r.view(
                 r.reference in wanted,
                 models,
-                missed_s(r.instance.model_key),
+                missed_s(r),
                 is_kept_free=r.reference in kept_free,
             )
             for r in self

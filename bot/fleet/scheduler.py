@@ -159,8 +159,8 @@ class Scheduler:
         """As in ``HostSnapshot``."""
         self._granted_at: dict[Ticket, float] = {}
         """Since when each lease runs."""
-        self._said: dict[Ticket, str] = {}
-        """Whose conversation each lease answers."""
+        self._answered: dict[Ticket, Wish] = {}
+        """What each lease answers; none of a load ahead."""
         self._kept_free: frozenset[InstanceRef] = frozenset()
         """What a turn that was passed over for too long waits for."""
         self._decided_at = 0.0
@@ -390,7 +390,7 @@ class Scheduler:
         self._granted_at[waiter.ticket] = now
         if waiter.wish.user != AHEAD:
             self._demands.asked(waiter.wish, now)
-            self._said[waiter.ticket] = waiter.wish.conversation
+            self._answered[waiter.ticket] = waiter.wish
         self.residents.take(waiter.ticket, waiter.wish.user, resident)
         own, ttl_s = resident.own, waiter.wish.idle_ttl_s
         if own and own.idle_ttl_s is not None and (ttl_s is None or ttl_s > own.idle_ttl_s):
@@ -489,8 +489,8 @@ class Scheduler:
             del resident.users[ticket]
             resident.reading.discard(ticket)
             resident.idle_since = now
-            if (said := self._said.pop(ticket, None)) is not None:
-                self._demands.answered(resident.instance.model_key, said, now)
+            if (wish := self._answered.pop(ticket, None)) is not None:
+                self._demands.answered(wish, now)
         self._clear_strays(now)
         # A leaver cancels nothing: whoever comes back finds the load further on.
         return self._effects() if waiter and waiter.is_joined else self._decide(now)
@@ -823,13 +823,12 @@ class Scheduler:
     def _views(self, now: float, ahead: Collection[InstanceRef] = ()) -> tuple[Instance, ...]:
         """What is in memory, each with what its eviction would cost those who ask for it next."""
         return self.residents.views(
-            self._models, ahead, lambda key: self._missed_s(key, now), self._kept_free
+            self._models, ahead, lambda copy: self._missed_s(copy, now), self._kept_free
         )
 
-    def _missed_s(self, key: ModelKey, now: float) -> float:
-        if self._demands.elsewhere(self.config.name, key):
-            return 0.0
-        return self._load_s(key) * self._demands.chance(key, now)
+    def _missed_s(self, copy: Resident, now: float) -> float:
+        name, key = self.config.name, copy.instance.model_key
+        return self._demands.missed_s(name, key, self._load_s(key), copy.conversations, now)
 
     def _load_s(self, key: ModelKey) -> float:
         return self._history.load_s(key, self._models.get(key))[0]
@@ -889,7 +888,10 @@ class Scheduler:
         if gone:
             self._capacity.freed()
         self._capacity.saw(self.residents.views(self._models))
-        self._demands.holds(self.config.name, {r.instance.model_key for r in self.residents})
+        rates, models = self._history.expected_rates, self._models
+        keys = {r.instance.model_key for r in self.residents}
+        there = {key: rates(models.get(key) or Model(key)) for key in keys}
+        self._demands.holds(self.config.name, there)
         for resident in gone:
             key, name = resident.instance.model_key, resident.instance.identifier
             why = resident.leaving or "it left memory on the host"

@@ -16,6 +16,7 @@ from bot.policy.speeds import (
     learnt,
     load_rate,
     load_seconds,
+    rates_by,
     speed_of_answer,
 )
 from bot.policy.spill import KEPT_RATES
@@ -101,6 +102,11 @@ class History:
             self.yardstick.learn(self._host, record.model_key, size_bytes, measured, most)
         known = self.speeds.get(record.model_key, Speed())
         self.speeds = {**self.speeds, record.model_key: blend_speed(known, measured)}
+
+    def expected_rates(self, model: Model) -> tuple[float, float]:
+        """As ``policy.speeds.expected_rates``, here."""
+        yardstick = self.yardstick
+        return rates_by(self.speeds, yardstick.pace(self._host), yardstick.efforts, model)
 
     def load_s(self, key: ModelKey, model: Model | None) -> tuple[float, LoadBasis]:
         """Seconds a load takes here, and what that rests on."""

@@ -13,16 +13,21 @@ from operator import itemgetter
 
 from bot.domain.hosts import Demand, FleetSnapshot, HostSnapshot, Model, Wish
 from bot.domain.ids import HostName, ModelKey
-from bot.policy.demand import HORIZON_S, chance, expected_asks
+from bot.policy.demand import (
+    COPY_HORIZON_S,
+    COPY_SHARE,
+    HORIZON_S,
+    chance,
+    expected_asks,
+    missed_s,
+)
 from bot.policy.prediction import (
-    USUAL_ANSWER,
-    USUAL_PROMPT,
-    WRITE_WEIGHT,
     Prediction,
     RouteAsk,
     known_model,
     predict_load_s,
     predict_seconds,
+    usual_s,
 )
 from bot.policy.speeds import expected_rates
 
@@ -34,10 +39,6 @@ DOUBT = 1.5
 """What an eviction costs is known no better than what it gains, and counts so much more."""
 LOAD_SHARE = 0.2
 """Part of a load's seconds that counts as its cost: others may come to wait for it."""
-MOVE_HORIZON_S = 600.0
-"""A second copy on a faster host is judged by who asks within so long."""
-MOVE_SHARE = 0.5
-"""Part of what they gain that counts: they may not come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def _chances(look: _Look, key: ModelKey) -> Iterator[tuple[float, float, HostSna
     if wish is None:
         return
     # Most models are worth no load wherever it were: each prediction spared is one of hundreds.
-    asks = MOVE_SHARE * expected_asks(demand, now, MOVE_HORIZON_S)
+    asks = COPY_SHARE * expected_asks(demand, now, COPY_HORIZON_S)
     there = {host.name: _use_s(host, key) for host in look.holders.get(key, ())}
     if asks * min(there.values()) < WORTH_S if there else likely <= LOAD_SHARE:
         return
@@ -134,22 +135,14 @@ def _cold(host: HostSnapshot, wish: Wish, now: float) -> Prediction | None:
 
 
 def _lost_s(look: _Look, host: HostSnapshot, key: ModelKey) -> float:
-    """What an eviction costs: a load, or where another copy stays, that one's slowness.
-
-    Two models with a copy each on a slow host once took turns on the fast one, a load every 15 s:
-    neither was missed there.
-    """
+    """What an eviction costs: a load, or where another copy stays, that one's slowness."""
     if (demand := look.demands.get(key)) is None:
         return 0.0
     stays = [_use_s(other, key) for other in look.holders.get(key, ()) if other is not host]
-    if not stays:
-        load_s, _ = predict_load_s(host, known_model(host, key) or Model(key))
-        return load_s * chance(demand, look.now)
-    slower_s = max(0.0, min(stays) - _use_s(host, key))
-    return MOVE_SHARE * expected_asks(demand, look.now, MOVE_HORIZON_S) * slower_s
+    slower_s = min(stays) - _use_s(host, key) if stays else None
+    load_s, _ = predict_load_s(host, known_model(host, key) or Model(key))
+    return missed_s(demand, look.now, load_s, slower_s)
 
 
 def _use_s(host: HostSnapshot, key: ModelKey) -> float:
-    """What a question costs its asker on a host that has nothing else to do."""
-    read_per_s, written_per_s = expected_rates(host, known_model(host, key) or Model(key))
-    return USUAL_PROMPT / read_per_s + WRITE_WEIGHT * USUAL_ANSWER / written_per_s
+    return usual_s(expected_rates(host, known_model(host, key) or Model(key)))

@@ -14,6 +14,9 @@ HORIZON_S = 120.0
 """An eviction is judged by who asks within so long: later there is time to load again."""
 FADES_S = 1800.0
 """After so long a question counts a third of a new one."""
+COPY_HORIZON_S, COPY_SHARE = 600.0, 0.5
+"""One of several copies is judged by who asks within so long, of whom this part counts: they may
+not come."""
 GOES_ON, RESTS_S = 0.85, 90.0
 """Of conversations just answered so many ask again, and after so long without a next question one
 counts a third. Chosen so that one more question within ``HORIZON_S`` is as likely as in chats of
@@ -59,3 +62,19 @@ def expected_asks(demand: Demand, now: float, horizon_s: float) -> float:
 def chance(demand: Demand, now: float) -> float:
     """How likely somebody asks within ``HORIZON_S``; 0 to 1."""
     return 1.0 - math.exp(-expected_asks(demand, now, HORIZON_S))
+
+
+def missed_s(demand: Demand, now: float, load_s: float, slower_s: float | None) -> float:
+    """Seconds that a copy's eviction is expected to cost those who will ask.
+
+    Args:
+        demand: For its model.
+        now: Monotonic seconds.
+        load_s: Loading the model again.
+        slower_s: By so much the best copy that stays is slower; None where none stays.
+    """
+    if slower_s is None:
+        return load_s * chance(demand, now)
+    # Two models with a copy each on a slow host once took turns on the fast one, a load every 15 s:
+    # neither was missed there.
+    return COPY_SHARE * expected_asks(demand, now, COPY_HORIZON_S) * max(0.0, slower_s)

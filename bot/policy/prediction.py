@@ -249,6 +249,11 @@ def predict_load_s(host: HostSnapshot, model: Model) -> tuple[float, LoadBasis]:
     return load_seconds(measured_s, host.load_bytes_per_s, model.size_bytes)
 
 
+def usual_s(rates: tuple[float, float]) -> float:
+    """What a usual question costs its asker on a host that reads and writes so, with no other."""
+    return USUAL_PROMPT / rates[0] + WRITE_WEIGHT * USUAL_ANSWER / rates[1]
+
+
 def lead_s(host: HostSnapshot, wish: Wish, ahead: int, now: float) -> float:
     """Seconds by which one who waits behind ``ahead`` others is before whoever asks now."""
     key, load = wish.model_key, host.load

@@ -6,10 +6,11 @@ and a host that answered with one model is known with all. What was measured its
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from bot.domain.hosts import HostSnapshot, LoadRecord, Model, Pace, Speed, SpeedRecord
+from bot.domain.ids import ModelKey
 
 NEWEST_WEIGHT = 0.3
 """Share of the newest measurement: about the last six decide."""
@@ -97,12 +98,19 @@ def load_seconds(
 
 def expected_rates(host: HostSnapshot, model: Model) -> tuple[float, float]:
     """Tokens a second that a host reads and writes with a model, alone: measured, else guessed."""
-    speed, size = host.speeds.get(model.key, UNTOLD), model.size_bytes or USUAL_BYTES
+    return rates_by(host.speeds, host.pace, host.efforts, model)
+
+
+def rates_by(
+    speeds: Mapping[ModelKey, Speed], pace: Pace, efforts: Mapping[ModelKey, Pace], model: Model
+) -> tuple[float, float]:
+    """As ``expected_rates``, by what is known of a host."""
+    speed, size = speeds.get(model.key, UNTOLD), model.size_bytes or USUAL_BYTES
     read, written = speed.prefill_tokens_per_s, speed.tokens_per_s
     if not (read and written):
-        effort = host.efforts.get(model.key, UNMEASURED)
-        read = read or (host.pace.prefill or USUAL_PREFILL) / (effort.prefill or size)
-        written = written or (host.pace.decode or USUAL_DECODE) / (effort.decode or size)
+        effort = efforts.get(model.key, UNMEASURED)
+        read = read or (pace.prefill or USUAL_PREFILL) / (effort.prefill or size)
+        written = written or (pace.decode or USUAL_DECODE) / (effort.decode or size)
     return max(SLOWEST_PER_S, read), max(SLOWEST_PER_S, written)
 
 

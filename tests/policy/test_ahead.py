@@ -12,8 +12,8 @@ from bot.domain.hosts import Demand, HostSnapshot, Instance, LoadInFlight, Model
 from bot.domain.ids import ModelKey
 from bot.domain.personas import LoadSettings
 from bot.policy import ahead
-from bot.policy.ahead import DOUBT, LOAD_SHARE, MOVE_HORIZON_S, MOVE_SHARE, Ahead, plan_ahead
-from bot.policy.demand import HORIZON_S, chance, expected_asks
+from bot.policy.ahead import DOUBT, LOAD_SHARE, Ahead, plan_ahead
+from bot.policy.demand import COPY_HORIZON_S, COPY_SHARE, HORIZON_S, chance, expected_asks
 from bot.policy.prediction import predict_seconds
 
 PHI = ModelKey("microsoft/phi-4")
@@ -154,8 +154,8 @@ def test_what_is_worth_no_load_anywhere_is_not_predicted(
 LARGE = (model(QWEN, 10), model(GEMMA, 10), model(PHI, 10))
 SELDOM = Demand(begun=0.1, resting=0.1, at=NOW, wish=Wish(GEMMA))
 LIKELY, SOON = chance(ASKED, NOW), expected_asks(ASKED, NOW, HORIZON_S)
-LATER = MOVE_SHARE * expected_asks(ASKED, NOW, MOVE_HORIZON_S)
-LOST = MOVE_SHARE * expected_asks(SELDOM, NOW, MOVE_HORIZON_S)
+LATER = COPY_SHARE * expected_asks(ASKED, NOW, COPY_HORIZON_S)
+LOST = COPY_SHARE * expected_asks(SELDOM, NOW, COPY_HORIZON_S)
 QUICK, MIDDLE, LONG = (
     500 / read + 24 / write for read, write in ((9000, 150), (500, 40), (100, 10))
 )

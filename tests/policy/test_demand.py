@@ -7,6 +7,8 @@ from policy_builders import NOW
 
 from bot.domain.hosts import Demand
 from bot.policy.demand import (
+    COPY_HORIZON_S,
+    COPY_SHARE,
     FADES_S,
     GOES_ON,
     HORIZON_S,
@@ -15,6 +17,7 @@ from bot.policy.demand import (
     chance,
     expected_asks,
     faded,
+    missed_s,
     resting_since,
 )
 
@@ -53,3 +56,12 @@ def test_a_conversation_goes_on_as_likely_as_among_people(rested_s: float, likel
     # Of log-normal pauses with a median of 45 s, where 68 % of all answers are asked on.
     found = expected_asks(Demand(resting=1.0, at=NOW), NOW + rested_s, HORIZON_S)
     assert found == pytest.approx(likely, abs=0.055)
+
+
+def test_the_last_copy_is_missed_by_its_load_and_another_by_how_slow_the_rest_are() -> None:
+    demand = Demand(begun=2.0, resting=1.0, at=NOW)
+    assert missed_s(demand, NOW, 8.0, None) == 8.0 * chance(demand, NOW)
+    asks = COPY_SHARE * expected_asks(demand, NOW, COPY_HORIZON_S)
+    for slower_s, lost_s in ((3.0, 3.0), (0.0, 0.0), (-3.0, 0.0)):
+        assert missed_s(demand, NOW, 8.0, slower_s) == pytest.approx(asks * lost_s)
+    assert missed_s(NOBODY, NOW, 8.0, 3.0) == 0.0
