@@ -28,10 +28,12 @@ from bot.policy.context import (
     Fitted,
     alternating,
     blind,
+    countable,
     counted_window,
     fit_transcript,
-    is_near_edge,
+    may_not_fit,
     message_tokens,
+    widest,
 )
 from bot.policy.deadlines import first_word_s, gap_s, load_pause_s, unsaid_s
 from bot.policy.foresight import foretold
@@ -273,22 +275,23 @@ class HostServing:
     async def _counted(self, job: Job, lease: Lease) -> Fitted | None:
         """The messages fitted by the host's own count; None where that is not needed, or not told.
 
-        Only near the edge, where our estimate may leave out what fits or send what does not: the
-        first word waits for it.
+        Only of what may not fit, where our estimate may leave out what fits or send what does not:
+        the first word waits for it. Of a long talk the newest alone that may fit at the best.
         """
-        instance = lease.granted.instance
+        instance, reserve = lease.granted.instance, job.answer_tokens
         limits = [each for each in (instance.context_length, job.window) if each is not None]
-        estimated = sum(job.sizes)
-        if not (job.whole and limits and is_near_edge(estimated, min(limits), job.answer_tokens)):
+        if not (job.whole and limits and may_not_fit(sum(job.sizes), min(limits), reserve)):
             return None
-        host = self._fleet.host(HostName(lease.endpoint.source))
-        text = "\n".join(message.text for message in job.whole)
-        counted = await host.reader.count_tokens(instance, text)
-        if counted is None:
-            return None
-        window = counted_window(job.whole, estimated, counted, min(limits), job.answer_tokens)
+        window = min(limits)
         try:
-            return fit_transcript(job.whole, window, job.answer_tokens, job.sizes)
+            likely = fit_transcript(job.whole, widest(window, reserve), reserve, job.sizes)
+            host = self._fleet.host(HostName(lease.endpoint.source))
+            counted = await host.reader.count_tokens(instance, countable(likely.messages))
+            if counted is None:
+                return None
+            estimated = likely.prompt_tokens
+            wide = counted_window(likely.messages, estimated, counted, window, reserve)
+            return fit_transcript(job.whole, wide, reserve, job.sizes)
         except PromptTooLong:
             return None  # by our own estimate it may still be tried
 

@@ -768,7 +768,7 @@ async def test_a_long_conversation_is_trimmed_and_says_so(tmp_path: Path) -> Non
         assert notices == ["Kept the newest 3 of 5 messages."]
         assert all(isinstance(turn.last, Finished) for turn in said)
         # Of a question that needs more room hardly anything else is kept: that is news.
-        more = await home.ask("[[tokens 300]] " + "word " * 500, persona="brief")
+        more = await home.ask("[[tokens 300]] " + "word " * 550, persona="brief")
         assert "Kept the newest 1 of" in more.notices
 
 
@@ -807,13 +807,14 @@ async def test_what_was_not_even_read_of_a_long_conversation_is_said_to_be_left_
     settings = "load: {context_length: 2048}\nsampling: {max_tokens: 20}\n"
     personas = {"brief": f"model: qwen/qwen3-8b\n{settings}"}
     async with house(tmp_path, sim("studio", QWEN), personas=personas) as home:
-        said = [await home.ask("word " * 120, persona="brief") for _ in range(14)]
-        sent = home.hosts["studio"].journal.of(PredictionStarted)[-1]
-    # By the host's count all that was read of it fits.
-    assert len(sent.messages) == 23
-    assert [turn.notices for turn in said if turn.notices] == [
-        "Kept the newest 23 of more than 23 messages."
-    ]
+        said = [await home.ask("word " * 120, persona="brief") for _ in range(19)]
+        sent = home.hosts["studio"].journal.of(PredictionStarted)
+    # By the host's count the window is full: one more of these, of 162 tokens, would be too much.
+    # What is refused as too long would be sent again, cut by a third.
+    assert 2048 - 20 - 162 < sent[-1].prompt_tokens <= 2048 - 20
+    assert [len(each.messages) for each in sent[-3:]] == [25] * 3
+    assert len(sent) == 19
+    assert [turn.notices for turn in said if turn.notices] == ["Kept the newest 25 of 27 messages."]
 
 
 async def test_explain_names_persona_model_and_route(tmp_path: Path) -> None:

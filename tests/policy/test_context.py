@@ -19,19 +19,21 @@ from bot.domain.personas import Persona
 from bot.policy.context import (
     CONTINUE_TEXT,
     IMAGE_TOKENS,
-    MESSAGE_TOKENS,
+    LEAST_OF_ESTIMATE,
     UNDER_WAY,
     alternating,
     blind,
+    countable,
     counted_window,
     defuse,
     estimate_tokens,
     fit_or_least,
     fit_transcript,
-    is_near_edge,
+    may_not_fit,
     message_tokens,
     most_bytes,
     transcript,
+    widest,
 )
 from bot.policy.prompt import Moment
 
@@ -85,30 +87,40 @@ def test_more_text_never_takes_fewer_tokens(first: str, second: str) -> None:
     assert together <= estimate_tokens(first) + estimate_tokens(second)
 
 
-@pytest.mark.parametrize(
-    ("tokens", "is_near"), [(800, False), (801, True), (1666, True), (1667, False)]
-)
+@pytest.mark.parametrize(("tokens", "is_asked"), [(800, False), (801, True), (99_999, True)])
 def test_a_host_is_asked_where_its_count_could_change_what_fits(
-    tokens: int, *, is_near: bool
+    tokens: int, *, is_asked: bool
 ) -> None:
-    assert is_near_edge(tokens, 2024, 1024) is is_near
+    assert may_not_fit(tokens, 2024, 1024) is is_asked
+
+
+def test_of_a_text_that_takes_fewest_tokens_so_much_is_read_as_can_fit() -> None:
+    assert widest(2024, 1024) == 1024 + 1666
+    assert widest(1024, 1024) == 1024
+    assert most_bytes(0) == 0
+    assert most_bytes(300) == 1600
 
 
 def test_a_hosts_count_widens_or_narrows_what_our_estimate_lets_in() -> None:
     said = [Message("user", "word " * 64), Message("assistant", "word " * 64)]
-    ours = 2 * 100
-    assert sum(map(message_tokens, said)) == ours + 2 * MESSAGE_TOKENS
-    assert counted_window(said, ours + 2 * MESSAGE_TOKENS, ours, 1216, 1000) == 1216
-    # Half as many: with their marks, which it did not count, 116 in place of 216.
-    assert (
-        counted_window(said, ours + 2 * MESSAGE_TOKENS, ours // 2, 1216, 1000)
-        == 1000 + 216 * 216 // 116
-    )
-    assert (
-        counted_window(said, ours + 2 * MESSAGE_TOKENS, ours * 2, 1216, 1000)
-        == 1000 + 216 * 216 // 416
-    )
+    ours = sum(map(message_tokens, said))
+    assert ours == 216
+    assert counted_window(said, ours, ours, 1216, 1000) == 1216
+    assert counted_window(said, ours, ours // 2, 1216, 1000) == 1000 + 2 * 216
+    assert counted_window(said, ours, ours * 2, 1216, 1000) == 1000 + 108
+    image = Attachment("a.png", "image/png", image=b"x")
+    seen = [Message("user", "look", (image,))]
+    assert counted_window(seen, 1211, 3, 3000, 0) == 3000 * 1211 // 1203
     assert counted_window([], 0, 0, 1216, 1000) == 1000
+
+
+def test_what_a_host_counts_has_the_marks_that_a_template_adds() -> None:
+    said = [Message("system", "Calm."), Message("user", "a\nb"), Message("assistant", "")]
+    assert countable(said) == (
+        "<|im_start|>system\nCalm.<|im_end|>\n"
+        "<|im_start|>user\na\nb<|im_end|>\n"
+        "<|im_start|>assistant\n<|im_end|>\n"
+    )
 
 
 def test_half_a_character_is_counted_like_any_other() -> None:
@@ -377,9 +389,10 @@ def test_only_what_fits_is_measured_and_the_first_that_does_not(count: int) -> N
 
 
 def test_of_more_bytes_than_a_window_can_hold_none_fits() -> None:
-    text = "x" * (most_bytes(500) + 1)
-    assert estimate_tokens(text) > 500
-    assert estimate_tokens(text[:-1]) <= 500
+    # Whatever the tokenizer makes of them.
+    text = "x" * (most_bytes(600) + 1)
+    assert estimate_tokens(text) * LEAST_OF_ESTIMATE > 600
+    assert estimate_tokens(text[:-1]) * LEAST_OF_ESTIMATE <= 600
 
 
 _WORDS = st.text(min_size=1, max_size=300).filter(str.strip)
