@@ -57,6 +57,7 @@ class _Table:
     holds: tuple[float, float] = (-inf, inf)
     """For which contexts all of them do."""
     all_timed_until: float = -inf
+    """Up to when any of them does."""
 
 
 class RoutingIndex:

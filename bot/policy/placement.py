@@ -104,7 +104,7 @@ def place(
     order = order_for(host, model, wishes)
     needed = load_bytes(model, order)
     # 1. Never foreign ones, even where those may be evicted: they are in nobody's way here.
-    outgrown = tuple(i for i in instances if i.model_key == key and _may_leave(i, now, False))
+    outgrown = tuple([i for i in instances if i.model_key == key and _may_leave(i, now, False)])
     staying = [
         i if i.size_bytes is not None else replace(i, size_bytes=size_of(i, models))
         for i in instances
@@ -117,7 +117,8 @@ def place(
     surest = most if ceiling is None else min(ceiling, most or ceiling)
     # With nothing else to be done it is tried against what was learnt: other programs may have had
     # their part in that, and gone.
-    anew = host if is_pinned_out(host, order, staying) else replace(host, refused=())
+    may_try = host.refused and not is_pinned_out(host, order, staying)
+    anew = replace(host, refused=()) if may_try else host
     for by, memory_bytes in ((host, surest), (anew, most)):
         # 2. and 3.
         beside = partial(fits, by, order, memory_bytes, needed)

@@ -169,9 +169,9 @@ def outlook(host: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> Out
     Of the request only ``load``, ``min_context``, ``needs_vision`` and ``is_chat`` decide, and of
     the context no more than what ``contexts_alike`` tells apart.
     """
-    if not host.is_serving:
+    if host.state != "up":
         return _not_up(host, key, ask, now)
-    model = known_model(host, key)
+    model, limits = known_model(host, key), host.limits.get(key)
     if model is None:
         return Rejection(host.name, key, "not on this host", brief=BRIEFLY[FailureKind.NOT_THERE])
     if ask.is_chat and model.kind == "embedding":
@@ -186,13 +186,12 @@ def outlook(host: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> Out
         words = f"{window}; {ask.min_context:,} are needed"
         return Rejection(host.name, key, words, brief=BRIEFLY[FailureKind.TOO_LONG])
     # As the scheduler has it: a host that gave less than was asked for is taken at its word.
-    needed = context_needed(host.models.get(key), host.limits.get(key), ask.min_context)
+    needed = context_needed(host.models.get(key), limits, ask.min_context)
     usable = [copy for copy in copies if _holds(copy, needed)]
-    if usable and not all(copy.is_kept_free for copy in usable):
-        return _resident(host, model, usable)
     if usable:
-        return _making_way(host, model, usable, now)
-    limits = host.limits.get(key)
+        if all([copy.is_kept_free for copy in usable]):
+            return _making_way(host, model, usable, now)
+        return _resident(host, model, usable)
     if limits is not None and now < limits.failed_until:
         words = f"failed to load it a moment ago: {limits.failure}"
         return Rejection(host.name, key, words, brief=BRIEFLY[FailureKind.LOAD_FAILED])
@@ -296,7 +295,7 @@ def remaining_s(load: LoadInFlight, guess_s: float, now: float) -> float:
 
 def _resident(host: HostSnapshot, model: Model, usable: Sequence[Instance]) -> Outlook:
     leases = slots = reading = 0
-    spilled, conversations = math.inf, tuple[str, ...]()
+    spilled, conversations = math.inf, ()
     for copy in usable:
         leases += copy.leases
         slots += max(1, copy.parallel or host.slots)
@@ -381,7 +380,7 @@ def _cold(
     own_s, basis = predict_load_s(host, model)
     before_s, before = _loads_before(host, model.key, now)
     # They work side by side: the slowest decides.
-    leases_s = max((_rests_in_s(host, busy) for busy in placed.waits_for), default=0.0)
+    leases_s = max([0.0, *[_rests_in_s(host, busy) for busy in placed.waits_for]])
     head = "cold: load"
     if copies:
         largest = max(copy.context_length or 0 for copy in copies)

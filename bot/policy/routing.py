@@ -1,7 +1,7 @@
 """The route of one request: every host and provider able to serve it, best first, and why."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from bot.domain.chat import Candidate, Rejection, Route
 from bot.domain.cloud import ProviderSnapshot
@@ -105,12 +105,13 @@ def plan_with(
     """The route by given outlooks; ``plan_route`` for callers that remember them."""
     home, away = _home(look, snapshot, ask, now)
     cloud, refused = _cloud(ask, providers)
-    quality = {provider.name: provider.quality for provider in providers}
     limit_s = math.inf if ask.max_wait_s is None else ask.max_wait_s
     # Hosts that take too long come after the providers: should none of those serve, they still do.
-    late = [candidate for candidate in home if (candidate.seconds or 0.0) > limit_s]
-    soon = [candidate for candidate in home if (candidate.seconds or 0.0) <= limit_s]
-    placed = [*_placed(ask, soon, cloud, quality), *late]
+    soon: list[Candidate] = []
+    late: list[Candidate] = []
+    for candidate in home:
+        (soon if (candidate.seconds or 0.0) <= limit_s else late).append(candidate)
+    placed = [*_placed(ask, soon, cloud, providers), *late]
     if ask.first is not None:
         # Sorting keeps the order of the others: whoever chose a provider wanted no other instead.
         placed.sort(key=lambda c: c.provider != ask.first)
@@ -296,7 +297,7 @@ def _placed(
     ask: RouteAsk,
     home: Sequence[Candidate],
     cloud: Sequence[Candidate],
-    quality: Mapping[ProviderName, int],
+    providers: Sequence[ProviderSnapshot],
 ) -> Iterable[Candidate]:
     """Hosts and providers in the order the request type or the strategy wants."""
     if ask.order is not None:
@@ -308,6 +309,7 @@ def _placed(
     if ask.strategy == "cost_optimized":
         return [*home, *sorted(cloud, key=_by_cost)]
     if ask.strategy == "quality_optimized":
+        quality = {provider.name: provider.quality for provider in providers}
         ranked = [(quality[c.provider], c) for c in sorted(cloud, key=_by_cost) if c.provider]
         # Sorting keeps the order of equals: of the same quality the cheapest comes first.
         ranked.sort(key=lambda entry: -entry[0])

@@ -188,12 +188,25 @@ def test_a_fleet_of_old_and_new_records_is_judged_as_it_is(
     assert index.route(mixed, ask) == plan_route(mixed, ask)
 
 
-def test_the_same_question_of_an_unchanged_fleet_gets_the_same_answer_object() -> None:
-    index = RoutingIndex()
-    first = index.route(TWO, ASK)
-    assert index.route(FleetSnapshot(TWO.hosts, NOW + 9), ASK) is first
-    assert index.route(FleetSnapshot(dict(TWO.hosts), NOW + 9), ASK) is first
-    assert index.route(TWO, replace(ASK, prompt_tokens=1001)) is not first
+@pytest.mark.parametrize("wanted", [QWEN, AUTO])
+def test_the_same_question_of_an_unchanged_fleet_gets_the_same_answer_object(
+    wanted: ModelKey,
+) -> None:
+    index, ask = RoutingIndex(), replace(ASK, models=(wanted,))
+    first = index.route(TWO, ask)
+    assert index.route(FleetSnapshot(TWO.hosts, NOW + 9), ask) is first
+    assert index.route(FleetSnapshot(dict(TWO.hosts), NOW + 9), ask) is first
+    assert index.route(TWO, replace(ask, prompt_tokens=1001)) is not first
+
+
+@pytest.mark.parametrize("wanted", [QWEN, AUTO])
+def test_what_ends_at_this_very_moment_changes_nothing_later(wanted: ModelKey) -> None:
+    limits = {QWEN: LoadLimits(failure="no", failed_until=NOW)}
+    over = fleet(replace(host("a", [model(QWEN)]), limits=limits))
+    index, ask = RoutingIndex(), replace(ASK, models=(wanted,))
+    first = index.route(over, ask)
+    assert first.candidates
+    assert index.route(over, ask, now=NOW + 9) is first
 
 
 @pytest.mark.parametrize(
