@@ -1,11 +1,13 @@
 """Options of the whole suite."""
 
 import asyncio
+import functools
 import gc
+import inspect
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,6 +40,9 @@ settings.register_profile(
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
+LONGEST_S = 300.0
+"""No test that awaits takes a tenth of it, also where the machine stands still for a while."""
+
 _MEMORY = Path("/dev/shm")
 _ENOUGH_BYTES = 1_000_000_000
 _SDK_TESTS = (
@@ -67,6 +72,23 @@ def pytest_configure() -> None:
     if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ENOUGH_BYTES:
         os.environ.setdefault("TMPDIR", str(_MEMORY))
         tempfile.tempdir = None  # as far as it was asked for before
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Ends each test that waits for what never comes: broken code hung the suite for hours."""
+    if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+        item.obj = bounded(item.obj)
+
+
+def bounded(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """The same test, which fails where it still waits after ``LONGEST_S``."""
+
+    @functools.wraps(test)
+    async def run(*args: object, **kwargs: object) -> None:
+        async with asyncio.timeout(LONGEST_S):
+            await test(*args, **kwargs)
+
+    return run
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

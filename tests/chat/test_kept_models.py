@@ -1,11 +1,13 @@
 """Models kept in memory: at the start, when they were lost, over restarts, and not for ever."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from house import GEMMA, QWEN, House, house, sim
+from patience import GUARD_S
 
 from bot.app import utcnow
 from bot.chat.keeping import Keeper
@@ -28,7 +30,9 @@ def sage(tmp_path: Path) -> None:
 
 
 async def until(home: House, holds: Callable[[HostSnapshot], bool]) -> None:
-    await home.lantern.fleet.host(STUDIO).until(holds)
+    # A pin that is not stored is never seen again: without an end these tests waited for ever.
+    async with asyncio.timeout(GUARD_S):
+        await home.lantern.fleet.host(STUDIO).until(holds)
 
 
 def has(key: str) -> Callable[[HostSnapshot], bool]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from bot.domain.ids import PersonaName, UserId
+from bot.domain.personas import PersonaScope
 from bot.policy import personas as limits
 from bot.policy.choice import ScopeKey
 from bot.store import personas as module
@@ -57,6 +58,18 @@ async def test_there_are_limits(database: Database, monkeypatch: pytest.MonkeyPa
     assert await store.add(other(4, owner="discord:3"), None) == "full"
     card = '{"b": 1}'
     assert await store.put(MUSE.name, 1, card, None, keeps=True) == "full"
+
+
+@pytest.mark.parametrize(("scope", "most"), [("me", 25), ("server", 100), ("all", 200)])
+async def test_so_many_personas_there_may_be_of_one_owner(
+    database: Database, scope: PersonaScope, most: int
+) -> None:
+    store = PersonaStore(database)
+    for number in range(most):
+        assert await store.add(other(number, scope=scope), None) == "kept"
+    assert await store.add(other(most, scope=scope), None) == "many"
+    # Another's are counted by themselves.
+    assert await store.add(other(most, scope=scope, owner="discord:2"), None) == "kept"
 
 
 async def test_of_two_edits_at_once_the_second_is_told(database: Database) -> None:
