@@ -1,13 +1,13 @@
 """Which persona and model answer here: stored choices by scope, resolved to nouns."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 
 from bot.documents.shelf import PersonaShelf
 from bot.domain.chat import Place
 from bot.domain.ids import AUTO, ModelKey, PersonaName, ProviderName, UserId
 from bot.domain.personas import Persona
+from bot.domain.values import value
 from bot.policy.choice import CLOUD, Scope, choose, provider_in, scope_keys
 from bot.policy.names import shown_name
 from bot.store.choices import ChoiceStore
@@ -16,7 +16,7 @@ PLAIN = Persona(name=PersonaName(""), description="a model without a persona")
 """Answers a request that names a model alone; no persona's file can have this name."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Resolved:
     """Who answers with what, and why, in words for people."""
 

@@ -12,6 +12,7 @@ from bot.domain.errors import BotError, Interrupted, RequestCancelled, RequestRe
 from bot.domain.events import FleetEvent, Loading, Progress
 from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import HostName, ModelKey, TurnId, UserId
+from bot.domain.values import value
 
 State = Literal["routing", "queued", "loading", "reading", "streaming"]
 
@@ -86,7 +87,7 @@ class Flight:
             self.scope.reschedule(0.0)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FlightNews:
     """What became of a request, each thing said once."""
 

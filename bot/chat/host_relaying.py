@@ -1,6 +1,5 @@
 """A client's request relayed to a LAN host: a lease, the client's own bytes, the host's own."""
 
-import asyncio
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -92,13 +91,20 @@ class HostRelaying:
             await relay.sink.waits(step)
 
         leased = self._hosts.lease(
-            host, candidate, wish, relay.route, waits, is_last=is_last, replan=replan
+            host,
+            candidate,
+            wish,
+            relay.route,
+            waits,
+            is_last=is_last,
+            replan=replan,
+            # A load is never cut, and a stream shows it; a whole answer can only wait so long.
+            patient_until=None if request.is_stream else relay.patient_until,
         )
-        # A load is never cut, and a stream shows it; a whole answer can only wait so long.
-        patience = asyncio.timeout_at(None if request.is_stream else relay.patient_until)
+        is_granted = False
         try:
-            async with patience, leased as lease:
-                patience.reschedule(None)
+            async with leased as lease:
+                is_granted = True
                 relay.is_loading, relay.lease = False, lease
                 granted = lease.granted
                 relay.queue_s += granted.queue_s
@@ -117,7 +123,7 @@ class HostRelaying:
                 async with reader.first_word_within(limit_s, lease) as heard:
                     await self._passed(endpoint, relay, heard)
         except TimeoutError as error:
-            if not patience.expired():
+            if is_granted:
                 raise
             text = f"`{candidate.model}` was not ready on {host} after {self._max_wait_s:.0f} s"
             words = f"{text}; its load goes on." if relay.is_loading else f"{text}: it is busy."

@@ -1,5 +1,6 @@
 """A turn served by a LAN host: a lease, a transcript that fits what was loaded, its stream."""
 
+import asyncio
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -135,6 +136,7 @@ class HostServing:
         *,
         is_last: bool,
         replan: Callable[[], Route] | None = None,
+        patient_until: float | None = None,
     ) -> AsyncGenerator[Lease]:
         """A granted lease; what fails inside the block by the host's fault takes the host out.
 
@@ -146,15 +148,18 @@ class HostServing:
             tell: Hears the progress.
             is_last: Nobody else is left to ask, so that such a load is waited for.
             replan: Gives the route as it would be now; None where no other host may serve.
+            patient_until: Not even for its own load it waits longer; None as long as that takes.
 
         Raises:
+            TimeoutError: it was not granted by then.
             Elsewhere: another host is clearly sooner by now.
             Unavailable: not granted.
         """
         there = self._fleet.host(host)
 
         def better(waits: Lease) -> Candidate | None:
-            if replan is None or waits.grant is not None:
+            # Of eight who are granted at once four are told, and no route is made for the others.
+            if replan is None or not there.is_in_line(waits):
                 return None
             others = replan().candidates
             # Nobody is behind whoever would come now: where that one would stay, so do all. To
@@ -168,19 +173,10 @@ class HostServing:
             # a line while a twin is idle. Once: two hosts that seem sooner in turn were no end.
             if candidate.since is None and (sooner := better(lease)) is not None:
                 lease.leave_for(sooner)
-            fraction, since_s = -1.0, 0.0
-            with self._fleet.binding.watching(lease, better):
-                async for step in lease:
-                    await tell(step)
-                    if isinstance(step, Loading):
-                        if step.fraction != fraction:
-                            fraction, since_s = step.fraction, step.elapsed_s
-                        stood_s = step.elapsed_s - since_s
-                        if not is_last and self._may_leave(
-                            host, candidate, route, fraction, stood_s
-                        ):
-                            text = f"{host} stands still at {fraction:.0%} of its load."
-                            raise Unavailable(text, FailureKind.BUSY)
+            if lease.grant is None:
+                async with asyncio.timeout_at(patient_until):
+                    with self._fleet.binding.watching(lease, better):
+                        await self._waited(host, candidate, lease, route, tell, is_last=is_last)
             try:
                 yield lease
             except Unavailable as failed:
@@ -188,6 +184,28 @@ class HostServing:
                 if failed.kind in HOST_AT_FAULT:
                     self._fleet.host(host).report_failure(failed.user_message)
                 raise
+
+    async def _waited(
+        self,
+        host: HostName,
+        candidate: Candidate,
+        lease: Lease,
+        route: Route,
+        tell: Callable[[Progress], Awaitable[None]],
+        *,
+        is_last: bool,
+    ) -> None:
+        """Tells how the wait goes, until the lease is granted; arguments as for ``lease``."""
+        fraction, since_s = -1.0, 0.0
+        async for step in lease:
+            await tell(step)
+            if not isinstance(step, Loading) or is_last:
+                continue
+            if step.fraction != fraction:
+                fraction, since_s = step.fraction, step.elapsed_s
+            if self._may_leave(host, candidate, route, fraction, step.elapsed_s - since_s):
+                text = f"{host} stands still at {fraction:.0%} of its load."
+                raise Unavailable(text, FailureKind.BUSY)
 
     async def confirmed(
         self,

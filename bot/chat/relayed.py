@@ -14,6 +14,7 @@ from bot.domain.errors import FailureKind, Interrupted, Unavailable
 from bot.domain.events import Delta, Progress
 from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import HostName, TurnId, UserId
+from bot.domain.values import value
 from bot.fleet.lease import Lease
 from bot.inference.passing import Form
 from bot.policy.privacy import Judge
@@ -21,7 +22,7 @@ from bot.policy.privacy import Judge
 RequestForm = Form | Literal["embeddings"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RelayRequest:
     """One request of a client, validated and filled in."""
 

@@ -11,6 +11,7 @@ from typing import Literal
 from bot.domain.chat import DialectName, Usage, Wire
 from bot.domain.errors import FailureKind
 from bot.domain.ids import ModelKey, PlaceId, ProviderName, TurnId
+from bot.domain.values import value
 
 # --- prices --------------------------------------------------------------------------------
 
@@ -203,7 +204,7 @@ class LedgerAnswer:
     """Of a refusal: seconds until the next day begins."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FreeTurn:
     """A turn that cost nothing: answered by a host of our own, or from the cache."""
 

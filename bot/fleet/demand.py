@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from bot.domain.hosts import Demand, Wish
 from bot.domain.ids import HostName, ModelKey
@@ -49,7 +48,8 @@ class Demands:
         demand = faded(self.of.get(key, NOBODY), now)
         since, _ = self._answered.pop((key, conversation), _NEVER)
         resting = demand.resting + 1.0 - (resting_since(since, now) if since is not None else 0.0)
-        self.of = {**self.of, key: replace(demand, resting=resting)}
+        most, at = demand.most_context, demand.most_at
+        self.of = {**self.of, key: Demand(demand.begun, resting, now, demand.wish, most, at)}
         self._answered[key, conversation] = now, wish.min_context
         while now - self._answered[old := next(iter(self._answered))][0] >= LONGEST_REST_S:
             del self._answered[old]

@@ -14,10 +14,11 @@ from bot.domain.hosts import (
     WakeRecord,
 )
 from bot.domain.ids import InstanceRef
+from bot.domain.values import value
 from bot.fleet.queue import Ticket
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Grant:
     """The asker may use this instance until it leaves."""
 

@@ -262,6 +262,10 @@ class Host:
             self.feed(Scheduler.on_left, ticket)
             self._delivery.set_out(ticket)
 
+    def is_in_line(self, lease: Lease) -> bool:
+        """Is it neither granted nor refused what it waits for, told or not?"""
+        return self._scheduler.waits(lease.ticket)
+
     def stay_s(self, lease: Lease) -> float | None:
         """Seconds by which a lease that waits here is before a newcomer; None where none does."""
         ahead = self._scheduler.ahead(lease.ticket)

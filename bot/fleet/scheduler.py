@@ -221,6 +221,10 @@ class Scheduler:
         same = [w for w in self._turns() if w.wish.model_key == waiter.wish.model_key]
         return same.index(waiter)
 
+    def waits(self, ticket: Ticket) -> bool:
+        """Is somebody still waiting?"""
+        return ticket in self._queue.waiters
+
     def is_at_work(self) -> bool:
         """Is a load under way or an instance in use?"""
         return self.load is not None or bool(self.residents.held)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache, partial
 from ipaddress import IPv4Network, IPv6Network
 
 import structlog
@@ -80,6 +81,9 @@ class Doors:
 
     def __init__(self, rules: DoorRules, keys: KeyStore, utcnow: Callable[[], datetime]) -> None:
         self._rules = rules
+        # Each request asks for the same few.
+        self._is_allowed = lru_cache(1024)(partial(is_within, networks=rules.allow))
+        self._is_known_host = lru_cache(1024)(partial(is_known_host, names=rules.host_names))
         self._keys = keys
         self._utcnow = utcnow
         self._known: dict[str, ApiKey] = {}
@@ -137,7 +141,7 @@ class Doors:
         forwarded = request.headers.getall("X-Forwarded-For", [])
         trusted = self._rules.trusted_proxies
         address = client_address(request.remote or "", forwarded, trusted)
-        if address is None or not is_within(address, self._rules.allow):
+        if address is None or not self._is_allowed(address):
             words = (
                 f"{address or 'An address that cannot be told'} may not come in. "
                 "`gateway.allow` lists the networks that may."
@@ -145,7 +149,7 @@ class Doors:
             raise Problem(403, words, "ip_not_allowed")
         # A name that a foreign page had rebound to this machine would bring that page in.
         host = request.headers.get("Host", "")
-        if not is_known_host(host, self._rules.host_names):
+        if not self._is_known_host(host):
             name = host[:100].encode("ascii", "replace").decode()
             words = f"The Host `{name}` is not known here. Add it to `gateway.host_names`."
             raise Problem(421, words, "ip_not_allowed")

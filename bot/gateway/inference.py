@@ -1,7 +1,7 @@
 """The paths that models answer: one way for all, from the client's JSON to the last byte."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import ParamSpec, TypeVar
@@ -17,10 +17,11 @@ from bot.chat.relayed import RelayRequest, RequestForm
 from bot.domain.chat import Place, Receipt
 from bot.domain.errors import BotError, FailureKind, NoCandidates, UnknownName
 from bot.domain.ids import AUTO, ModelKey, PlaceId, TurnId
+from bot.domain.personas import Persona
 from bot.gateway.active import ActiveModel
 from bot.gateway.bodies import read_body
 from bot.gateway.doors import Caller
-from bot.gateway.edge import Parsed, filled, measure, parse, read_object
+from bot.gateway.edge import Measured, Object, Parsed, filled, measure, parse, read_object
 from bot.gateway.errors import Problem, problem_of
 from bot.gateway.kept import KeptAnswers
 from bot.gateway.outbound import outbound
@@ -140,8 +141,7 @@ class Inferring:
         is_plain = resolved.persona.name == PLAIN.name
         defaults = self._active.defaults_of(resolved.model) if is_plain else {}
         is_granted = not is_plain and may_ask_for(caller.models, str(resolved.persona.name))
-        fields = await _read(is_large, filled, parsed, resolved.persona, defaults)
-        size = await _read(is_large, measure, endpoint, fields)
+        fields, size = await _read(is_large, _ready, parsed, resolved.persona, defaults)
         need = Need(
             models=resolved.models,
             prompt_tokens=size.prompt_tokens,
@@ -259,6 +259,13 @@ class Inferring:
 async def _read(is_large: bool, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     # On the loop 330,000 messages held up everybody else's tokens for two seconds and a half.
     return await asyncio.to_thread(read, *args, **kwargs) if is_large else read(*args, **kwargs)
+
+
+def _ready(
+    parsed: Parsed, persona: Persona, defaults: Mapping[str, object]
+) -> tuple[Object, Measured]:
+    fields = filled(parsed, persona, defaults)
+    return fields, measure(parsed.endpoint, fields)
 
 
 def _misfit(endpoint: RequestForm, found: Unfit) -> Problem:

@@ -105,11 +105,17 @@ class StreamSink:
     async def alive(self) -> AsyncGenerator[None]:
         """Signs of life while the block runs, until the first byte of the answer."""
         self._look_for_reader(-1)
+        later = asyncio.get_running_loop().call_later
         try:
             async with asyncio.TaskGroup() as tasks:
-                self._life = tasks.create_task(self._show_life(), name="life signs")
-                yield
-                self._life.cancel()
+                # Most answers begin before: they need no task of their own.
+                first = later(self._pace.headers_s, self._come_to_life, tasks)
+                try:
+                    yield
+                finally:
+                    first.cancel()
+                if self._life is not None:
+                    self._life.cancel()
         # A group of one would hide what went wrong.
         except BaseExceptionGroup as failed:
             if len(failed.exceptions) == 1:
@@ -118,6 +124,10 @@ class StreamSink:
         finally:
             if self._looking is not None:
                 self._looking.cancel()
+
+    def _come_to_life(self, tasks: asyncio.TaskGroup) -> None:
+        if not self._is_answering:
+            self._life = tasks.create_task(self._show_life(), name="life signs")
 
     def _look_for_reader(self, taken_before: int) -> None:
         to = self._request.transport
@@ -251,7 +261,6 @@ class StreamSink:
             await self._response.prepare(self._request)
 
     async def _show_life(self) -> None:
-        await asyncio.sleep(self._pace.headers_s)
         await self._prepare()
         while True:
             if self._form in ("chat", "text"):

@@ -6,7 +6,6 @@ conversation that was answered a moment ago mostly goes on.
 
 import math
 from collections.abc import Iterable
-from dataclasses import replace
 
 from bot.domain.hosts import Demand
 
@@ -31,7 +30,7 @@ NOBODY = Demand()
 def faded(demand: Demand, now: float) -> Demand:
     """The same demand as of now."""
     begun, resting = _left_of(demand, now)
-    return replace(demand, begun=begun, resting=resting, at=now)
+    return Demand(begun, resting, now, demand.wish, demand.most_context, demand.most_at)
 
 
 def _left_of(demand: Demand, now: float) -> tuple[float, float]:

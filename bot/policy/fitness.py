@@ -10,6 +10,7 @@ from typing import Literal
 
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model
 from bot.domain.ids import AUTO, ModelKey
+from bot.domain.values import value
 from bot.policy.names import nearest
 
 OVERESTIMATE = 1.3
@@ -34,7 +35,7 @@ _NAMED = 5
 """Models named as able to do what was asked, at most."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Need:
     """What a request asks of a model."""
 
