@@ -1,7 +1,6 @@
 """The relays of the gateway's bench, each in a process of its own: Lantern, and aiohttp alone."""
 
 import asyncio
-import gc
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from bench.house import HOST, Nowhere
 from bench.relay_host import PORT_LINE
 from bot.app import Plan, lantern, utcnow
 from bot.chat.planning import ChatRules
+from bot.cli import run_async
 from bot.domain.hosts import HostConfig
 from bot.domain.ids import PersonaName
 from bot.fleet.fleet import FleetRules
@@ -70,10 +70,11 @@ async def by_aiohttp(address: str) -> None:
 def main(words: Sequence[str]) -> None:
     """Runs one until killed."""
     kind, port = words
-    relay = by_lantern if kind == "lantern" else by_aiohttp
-    # As the command does: what is imported stays.
-    gc.freeze()
-    uvloop.run(relay(f"127.0.0.1:{port}"))
+    address = f"127.0.0.1:{port}"
+    if kind == "lantern":
+        run_async(by_lantern(address))
+    else:
+        uvloop.run(by_aiohttp(address))
 
 
 if __name__ == "__main__":

@@ -76,13 +76,14 @@ class Feed:
 
     def is_heard(self) -> bool:
         """Does anybody look on, or may come back? What nobody hears need not be made."""
+        if not self._is_kept:
+            return False
         if self.viewers or asyncio.get_running_loop().time() < self._kept_until:
             return True
-        if self._is_kept:
-            # By the number nobody was told, whoever comes back all the same is sent a snapshot.
-            self._ring.clear()
-            self._number += 1
-            self._is_kept = False
+        # By the number nobody was told, whoever comes back all the same is sent a snapshot.
+        self._ring.clear()
+        self._number += 1
+        self._is_kept = False
         return False
 
     def publish(self, kind: str, **fields: object) -> None:
